@@ -1,0 +1,1 @@
+//! Realistic transactions as CSV, with planted fraud, invalid rows and duplicates.

@@ -1,0 +1,1 @@
+//! The reference ML API: a demonstration model behind HTTP.

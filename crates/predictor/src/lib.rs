@@ -1,0 +1,1 @@
+//! The predictor: chunks become scored chunks through the ML API.

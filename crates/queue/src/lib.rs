@@ -1,0 +1,1 @@
+//! The broker seam: RabbitMQ and an in-process broker behind one trait.

@@ -1,0 +1,1 @@
+//! The client of the ML API: protocol, classes of answers, bisection.

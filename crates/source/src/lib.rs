@@ -1,0 +1,1 @@
+//! Where rows come from: S3 objects and files, dialects and decoders.

@@ -1,0 +1,1 @@
+//! The database seam: PostgreSQL and SQLite behind one trait; the ledger.

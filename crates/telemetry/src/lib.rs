@@ -1,0 +1,1 @@
+//! Logs, exit codes, shutdown signals: what every program of Assay shares.

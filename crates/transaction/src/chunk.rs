@@ -1,0 +1,244 @@
+//! Chunks: a contiguous range of a source's rows, and what the loader sends to the predictors.
+//!
+//! The wire form is JSON, `assay.chunk.v1`, pinned by the snapshot tests below and described in `docs/wire-format.md`.
+//! It is read tolerantly: unknown fields are passed over, so that a newer version may add some.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{RejectedRow, RunId, Transaction, ValidRow};
+
+/// Which of the two queues of a stage a chunk goes through, so that neither kind of work waits behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// Historical transactions.
+    Batch,
+    /// Live transactions.
+    Realtime,
+}
+
+impl Lane {
+    /// Both lanes.
+    pub const ALL: [Self; 2] = [Self::Batch, Self::Realtime];
+
+    /// The routing key of the lane.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Realtime => "realtime",
+        }
+    }
+}
+
+/// The identity of a chunk. Whatever arrives under an identity that is recorded already changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChunkId {
+    /// The run it belongs to.
+    pub run_id: RunId,
+    /// Counted from 0 within the run.
+    pub chunk: u64,
+}
+
+/// `run/chunk`, also the `message_id`.
+impl fmt::Display for ChunkId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.run_id, self.chunk)
+    }
+}
+
+/// The rows of a source that a chunk covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowRange {
+    /// The first row, 1-based.
+    pub first_row: u64,
+    /// How many rows.
+    pub rows: u64,
+}
+
+/// What cannot be read as a message of Assay.
+#[derive(Debug, thiserror::Error)]
+#[error("not a readable {kind}: {source}")]
+pub struct WireError {
+    kind: &'static str,
+    source: serde_json::Error,
+}
+
+impl WireError {
+    pub(crate) fn new(kind: &'static str, source: serde_json::Error) -> Self {
+        Self { kind, source }
+    }
+}
+
+/// A transaction in the very bytes that the ML API receives: encoded once, by the loader, and passed through.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EncodedTransaction(Box<RawValue>);
+
+impl EncodedTransaction {
+    /// Encodes a transaction.
+    pub fn new(transaction: &Transaction) -> Result<Self, WireError> {
+        serde_json::value::to_raw_value(transaction).map(Self).map_err(|source| WireError::new("transaction", source))
+    }
+
+    /// The JSON text.
+    pub fn as_json(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The transaction's id alone, without reading the rest into memory.
+    pub fn id(&self) -> Result<Uuid, WireError> {
+        #[derive(Deserialize)]
+        struct Id {
+            id: Uuid,
+        }
+        serde_json::from_str::<Id>(self.as_json())
+            .map(|found| found.id)
+            .map_err(|source| WireError::new("transaction", source))
+    }
+
+    /// The whole transaction.
+    pub fn decode(&self) -> Result<Transaction, WireError> {
+        serde_json::from_str(self.as_json()).map_err(|source| WireError::new("transaction", source))
+    }
+}
+
+impl PartialEq for EncodedTransaction {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_json() == other.as_json()
+    }
+}
+
+/// A valid transaction in its chunk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// 1-based over the data rows of the source.
+    pub row: u64,
+    /// The original id, where that is no UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// As the ML API receives it.
+    pub transaction: EncodedTransaction,
+}
+
+impl Entry {
+    /// Encodes a row that passed the rules.
+    pub fn new(row: u64, valid: &ValidRow) -> Result<Self, WireError> {
+        let transaction = EncodedTransaction::new(&valid.transaction)?;
+        Ok(Self { row, external_id: valid.external_id.clone(), transaction })
+    }
+}
+
+/// A contiguous range of a source's rows: its valid transactions and its rejected rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Who it is.
+    #[serde(flatten)]
+    pub id: ChunkId,
+    /// What it covers: `rows` is the number of entries and rejected rows together.
+    #[serde(flatten)]
+    pub range: RowRange,
+    /// The rows that passed, in row order.
+    pub transactions: Vec<Entry>,
+    /// The rows that did not, in row order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<RejectedRow>,
+}
+
+impl Chunk {
+    /// The `type` of the message.
+    pub const MESSAGE_TYPE: &str = "assay.chunk.v1";
+
+    /// The message's body.
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        serde_json::to_vec(self).map_err(|source| WireError::new(Self::MESSAGE_TYPE, source))
+    }
+
+    /// Reads a message's body.
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FailedRow, FailureClass, Predicted, Prediction, RejectReason, ScoredChunk, Timestamp};
+
+    fn example() -> Chunk {
+        let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
+        let entry = |row| Entry {
+            row,
+            external_id: Some("4711".into()),
+            transaction: serde_json::from_str(transaction).unwrap(),
+        };
+        let rejected = RejectedRow {
+            row: 102,
+            line: 103,
+            reason: RejectReason::AmountScale,
+            message: "`amount` has more than 4 decimals: `1.00001`".into(),
+            raw: "7;x;1.00001".into(),
+        };
+        Chunk {
+            id: ChunkId { run_id: "batch_20260111_100000".parse().unwrap(), chunk: 1 },
+            range: RowRange { first_row: 101, rows: 3 },
+            transactions: vec![entry(101), entry(103)],
+            rejected: vec![rejected],
+        }
+    }
+
+    #[test]
+    fn chunk_v1_is_pinned() {
+        let chunk = example();
+        let body = String::from_utf8(chunk.encode().unwrap()).unwrap();
+        insta::assert_snapshot!(body);
+        assert_eq!(Chunk::decode(body.as_bytes()).unwrap(), chunk);
+    }
+
+    #[test]
+    fn scored_v1_is_pinned() {
+        let Chunk { id, range, transactions, rejected } = example();
+        let [first, second] = <[Entry; 2]>::try_from(transactions).unwrap();
+        let prediction =
+            Prediction { prediction: "fraud".into(), fraud_score: Some(0.97), model_version: Some("demo-1".into()) };
+        let failed = FailedRow {
+            transaction_id: second.transaction.id().unwrap(),
+            entry: second,
+            class: FailureClass::Rejected,
+            reason: "422 Unprocessable Entity".into(),
+            attempts: 2,
+        };
+        let scored = ScoredChunk {
+            id,
+            range,
+            lane: Lane::Batch,
+            predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", crate::TimeZone::UTC).unwrap(),
+            predicted: vec![Predicted { entry: first, prediction }],
+            failed: vec![failed],
+            rejected,
+        };
+        assert!(scored.accounts_for_its_rows());
+        let body = String::from_utf8(scored.encode().unwrap()).unwrap();
+        insta::assert_snapshot!(body);
+        assert_eq!(ScoredChunk::decode(body.as_bytes()).unwrap(), scored);
+    }
+
+    #[test]
+    fn a_newer_version_may_add_fields() {
+        let body = String::from_utf8(example().encode().unwrap()).unwrap();
+        let newer = body.replacen('{', r#"{"priority":3,"#, 1);
+        assert_eq!(Chunk::decode(newer.as_bytes()).unwrap(), example());
+    }
+
+    #[test]
+    fn the_exact_bytes_of_a_transaction_pass_through() {
+        let spaced = r#"{ "id": "67e55044-10b1-426f-9247-bb680e5fe0c8", "amount": 1.50 }"#;
+        let encoded: EncodedTransaction = serde_json::from_str(spaced).unwrap();
+        assert_eq!(encoded.as_json(), spaced);
+        assert_eq!(encoded.id().unwrap().to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
+        assert!(encoded.decode().is_err(), "a transaction has more fields");
+    }
+}

@@ -1,0 +1,150 @@
+//! Cuts the rows of a source into chunks.
+//!
+//! The cuts depend on nothing but the source's rows and the run's frozen sizes: never on validity, never on how the
+//! rows arrived. So a resumed or repaired run makes the same chunks again, and an identity always means the same rows.
+
+use crate::{Checkpoint, Chunk, ChunkId, Entry, RejectedRow, RowRange, RunId, RunSettings};
+
+/// A finished chunk, and where its run would go on after it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cut {
+    /// The chunk.
+    pub chunk: Chunk,
+    /// The position after its last row.
+    pub next: Checkpoint,
+}
+
+/// Collects rows and cuts a chunk wherever one is full.
+#[derive(Debug)]
+pub struct Chunker {
+    run_id: RunId,
+    max_rows: u64,
+    max_bytes: u64,
+    next_chunk: u64,
+    open: Open,
+}
+
+/// The chunk that is being filled.
+#[derive(Debug)]
+struct Open {
+    first_row: u64,
+    rows: u64,
+    bytes: u64,
+    transactions: Vec<Entry>,
+    rejected: Vec<RejectedRow>,
+}
+
+impl Open {
+    fn at(first_row: u64) -> Self {
+        Self { first_row, rows: 0, bytes: 0, transactions: Vec::new(), rejected: Vec::new() }
+    }
+}
+
+impl Chunker {
+    /// Starts at a checkpoint: at [`Checkpoint::START`] for a new run.
+    pub fn new(run_id: RunId, settings: &RunSettings, from: Checkpoint) -> Self {
+        Self {
+            run_id,
+            max_rows: u64::from(settings.chunk_rows.get()),
+            max_bytes: u64::from(settings.chunk_bytes.get()),
+            next_chunk: from.chunk,
+            open: Open::at(from.row),
+        }
+    }
+
+    /// Takes the next row, of `raw_bytes` bytes in the source, and the position after it; gives a chunk if that filled
+    /// one. A chunk is full when it has `chunk_rows` rows, or at least `chunk_bytes` raw bytes.
+    pub fn push(&mut self, row: Result<Entry, RejectedRow>, raw_bytes: u64, line: u64, offset: u64) -> Option<Cut> {
+        match row {
+            Ok(entry) => self.open.transactions.push(entry),
+            Err(rejected) => self.open.rejected.push(rejected),
+        }
+        self.open.rows += 1;
+        self.open.bytes += raw_bytes;
+        let full = self.open.rows >= self.max_rows || self.open.bytes >= self.max_bytes;
+        if full { self.cut(line, offset) } else { None }
+    }
+
+    /// Cuts what is left at the end of the source, at the position `line`, `offset`.
+    pub fn finish(mut self, line: u64, offset: u64) -> Option<Cut> {
+        self.cut(line, offset)
+    }
+
+    fn cut(&mut self, line: u64, offset: u64) -> Option<Cut> {
+        if self.open.rows == 0 {
+            return None;
+        }
+        let next_row = self.open.first_row + self.open.rows;
+        let full = std::mem::replace(&mut self.open, Open::at(next_row));
+        let id = ChunkId { run_id: self.run_id.clone(), chunk: self.next_chunk };
+        self.next_chunk += 1;
+        let chunk = Chunk {
+            id,
+            range: RowRange { first_row: full.first_row, rows: full.rows },
+            transactions: full.transactions,
+            rejected: full.rejected,
+        };
+        let next = Checkpoint { chunk: self.next_chunk, row: next_row, line, offset };
+        Some(Cut { chunk, next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RawText, RejectReason};
+    use proptest::prelude::*;
+
+    fn rejected(row: u64) -> RejectedRow {
+        RejectedRow {
+            row,
+            line: row + 1,
+            reason: RejectReason::FieldCount,
+            message: String::new(),
+            raw: RawText::default(),
+        }
+    }
+
+    fn cuts(lengths: &[u64], settings: &RunSettings, from: Checkpoint) -> Vec<Cut> {
+        let mut chunker = Chunker::new("run".parse().unwrap(), settings, from);
+        let (mut cuts, mut offset) = (Vec::new(), from.offset);
+        for (row, length) in (from.row..).zip(lengths) {
+            offset += length;
+            cuts.extend(chunker.push(Err(rejected(row)), *length, row + 2, offset));
+        }
+        let last_row = from.row + lengths.len() as u64;
+        cuts.extend(chunker.finish(last_row + 1, offset));
+        cuts
+    }
+
+    #[test]
+    fn cuts_by_rows_and_by_bytes() {
+        let settings = RunSettings {
+            chunk_rows: 3.try_into().unwrap(),
+            chunk_bytes: 100.try_into().unwrap(),
+            ..RunSettings::example()
+        };
+        let found = cuts(&[10, 10, 10, 10, 95, 10, 200, 1], &settings, Checkpoint::START);
+        let ranges: Vec<_> = found.iter().map(|cut| (cut.chunk.range.first_row, cut.chunk.range.rows)).collect();
+        assert_eq!(ranges, [(1, 3), (4, 2), (6, 2), (8, 1)]);
+        assert_eq!(found[3].next, Checkpoint { chunk: 4, row: 9, line: 10, offset: 346 });
+    }
+
+    proptest! {
+        /// What a resumed run relies on: starting over at any checkpoint makes the very same chunks.
+        #[test]
+        fn a_checkpoint_makes_the_same_chunks(lengths in proptest::collection::vec(1_u64..50, 0..200), rows in 1_u32..20, bytes in 1_u32..300) {
+            let settings = RunSettings {
+                chunk_rows: rows.try_into().unwrap(),
+                chunk_bytes: bytes.try_into().unwrap(),
+                ..RunSettings::example()
+            };
+            let whole = cuts(&lengths, &settings, Checkpoint::START);
+            prop_assert_eq!(whole.iter().map(|cut| cut.chunk.range.rows).sum::<u64>(), lengths.len() as u64);
+            for (index, cut) in whole.iter().enumerate() {
+                let resumed = cuts(&lengths[usize::try_from(cut.next.row - 1).unwrap()..], &settings, cut.next);
+                prop_assert_eq!(&resumed[..], &whole[index + 1..]);
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Which column of a source is which field of a transaction: by header name, in any order.
+
+use crate::Dialect;
+
+/// Columns that a source must have.
+pub const REQUIRED_COLUMNS: [&str; 6] = ["id", "description", "amount", "timestamp", "operation_type", "side"];
+/// Columns of a transaction that a source may leave out.
+pub const OPTIONAL_COLUMNS: [&str; 1] = ["merchant"];
+
+/// The fields of one row, wherever a decoder keeps them.
+pub trait Fields {
+    /// How many fields the row has.
+    fn count(&self) -> usize;
+    /// The bytes of one field, unquoted.
+    fn get(&self, index: usize) -> Option<&[u8]>;
+}
+
+impl Fields for [&[u8]] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn get(&self, index: usize) -> Option<&[u8]> {
+        <[&[u8]]>::get(self, index).copied()
+    }
+}
+
+/// Why a header is not one of a source of transactions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// A required column is not there.
+    #[error("missing required column{} {}; the header has {}", if missing.len() == 1 { "" } else { "s" }, quoted(missing), quoted(found))]
+    Missing {
+        /// What is not there.
+        missing: Vec<String>,
+        /// What the header has.
+        found: Vec<String>,
+    },
+    /// A column is there twice, so that its value would be ambiguous.
+    #[error("column `{0}` stands twice in the header")]
+    Twice(String),
+    /// A name that is not text.
+    #[error("column {0} of the header is not valid text in the source's encoding")]
+    NotText(usize),
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Where each field of a transaction stands in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    pub(crate) id: usize,
+    pub(crate) description: usize,
+    pub(crate) amount: usize,
+    pub(crate) timestamp: usize,
+    pub(crate) merchant: Option<usize>,
+    pub(crate) operation_type: usize,
+    pub(crate) side: usize,
+    pub(crate) attributes: Vec<(usize, String)>,
+    names: Vec<String>,
+}
+
+impl Columns {
+    /// Reads a header row. Names match without regard to case and surrounding blanks.
+    pub fn from_header(header: &(impl Fields + ?Sized), dialect: Dialect) -> Result<Self, HeaderError> {
+        let names = (0..header.count())
+            .map(|index| {
+                let bytes = header.get(index).unwrap_or_default();
+                let text = dialect.encoding.decode(bytes).ok_or(HeaderError::NotText(index + 1))?;
+                Ok(text.trim().to_owned())
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Self::from_names(names)
+    }
+
+    /// The same from names, such as those frozen with a run.
+    pub fn from_names(names: Vec<String>) -> Result<Self, HeaderError> {
+        let find = |wanted: &str| names.iter().position(|name| name.eq_ignore_ascii_case(wanted));
+        for (index, name) in names.iter().enumerate() {
+            if find(name) != Some(index) && !name.is_empty() {
+                return Err(HeaderError::Twice(name.clone()));
+            }
+        }
+        let missing: Vec<_> =
+            REQUIRED_COLUMNS.iter().filter(|name| find(name).is_none()).map(ToString::to_string).collect();
+        let [Some(id), Some(description), Some(amount), Some(timestamp), Some(operation_type), Some(side)] =
+            REQUIRED_COLUMNS.map(find)
+        else {
+            return Err(HeaderError::Missing { missing, found: names });
+        };
+        let is_ours =
+            |name: &str| REQUIRED_COLUMNS.iter().chain(&OPTIONAL_COLUMNS).any(|ours| ours.eq_ignore_ascii_case(name));
+        let attributes = names
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| !is_ours(name))
+            .map(|(index, name)| (index, if name.is_empty() { format!("column_{}", index + 1) } else { name.clone() }))
+            .collect();
+        let merchant = find(OPTIONAL_COLUMNS[0]);
+        Ok(Self { id, description, amount, timestamp, merchant, operation_type, side, attributes, names })
+    }
+
+    /// The header's names, to freeze with a run.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Where the amount stands, for the sniffing of its decimal mark.
+    pub fn amount(&self) -> usize {
+        self.amount
+    }
+
+    /// How many fields every row must have.
+    pub fn count(&self) -> usize {
+        self.names.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(header: &str) -> Vec<String> {
+        header.split(';').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn any_order_any_case_and_the_rest_are_attributes() {
+        let columns =
+            Columns::from_names(names("Side;AMOUNT;country;id;timestamp;operation_type;description;")).unwrap();
+        assert_eq!((columns.side, columns.amount, columns.id, columns.merchant), (0, 1, 3, None));
+        assert_eq!(columns.attributes, [(2, "country".to_owned()), (7, "column_8".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_what_is_there() {
+        let error = Columns::from_names(names("id;amount;timestamp;operation_type")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "missing required columns `description`, `side`; the header has `id`, `amount`, `timestamp`, `operation_type`"
+        );
+    }
+
+    #[test]
+    fn a_column_twice_is_ambiguous() {
+        let error =
+            Columns::from_names(names("id;amount;Amount;timestamp;operation_type;description;side")).unwrap_err();
+        assert_eq!(error, HeaderError::Twice("Amount".into()));
+    }
+}

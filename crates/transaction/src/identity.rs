@@ -1,0 +1,63 @@
+//! The identity of a transaction: a UUID that the same row of the same source always gets.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// What ids of a source are unique in. Two sources with the same namespace share their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Namespace(Uuid);
+
+impl Namespace {
+    /// The namespace of a name: a UUID is taken as it is, any other name is hashed (UUIDv5 of the URL namespace).
+    pub fn new(name: &str) -> Self {
+        Self(Uuid::try_parse(name).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())))
+    }
+
+    /// The stored identity of an id, and the original where the identity does not show it.
+    ///
+    /// A hyphenated UUID is kept, whatever the namespace; any other id becomes UUIDv5 of (namespace, id).
+    pub fn identify(self, id: &str) -> (Uuid, Option<String>) {
+        match hyphenated_uuid(id) {
+            Some(uuid) => (uuid, None),
+            None => (Uuid::new_v5(&self.0, id.as_bytes()), Some(id.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// Only the 36-character form: 32 bare hex digits may as well be some other hash.
+fn hyphenated_uuid(id: &str) -> Option<Uuid> {
+    (id.len() == 36).then(|| Uuid::try_parse(id).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_kept_and_anything_else_is_hashed() {
+        let namespace = Namespace::new("s3://transactions/a.csv");
+        let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        assert_eq!(namespace.identify(uuid), (uuid.parse().unwrap(), None));
+        for id in ["4711", "67e5504410b1426f9247bb680e5fe0c8", "{67e55044-10b1-426f-9247-bb680e5fe0c8}"] {
+            let (stored, external) = namespace.identify(id);
+            assert_eq!(external.as_deref(), Some(id));
+            assert_eq!(stored.get_version_num(), 5);
+            assert_eq!(namespace.identify(id).0, stored, "the same id is the same transaction");
+            assert_ne!(Namespace::new("s3://transactions/b.csv").identify(id).0, stored);
+        }
+    }
+
+    #[test]
+    fn a_namespace_may_be_given_as_a_uuid() {
+        let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        assert_eq!(Namespace::new(uuid).to_string(), uuid);
+    }
+}

@@ -1,0 +1,39 @@
+//! The domain of Assay: transactions, chunks, runs, the rules that a row must pass, and the reasons it may fail for.
+//!
+//! Everything here is pure: no I/O, no clock, no environment. The stages (`loader`, `predictor`, `writer`) and the
+//! seams (`source`, `queue`, `scoring`, `store`) all depend on this crate, and it depends on none of them.
+//!
+//! The way of a row: the source hands its fields to [`Rules::check`], which makes a [`Transaction`] or a
+//! [`Rejection`]; the [`Chunker`] cuts both into [`Chunk`]s; a predictor turns a [`Chunk`] into a [`ScoredChunk`]; the
+//! store books it. At any time a row is in exactly one of the lists of its chunk, so that the law holds:
+//! `rows_read = predicted + invalid + failed + duplicate`.
+
+mod amount;
+mod chunk;
+mod chunker;
+mod columns;
+mod dialect;
+mod exit;
+mod identity;
+mod raw_text;
+mod reason;
+mod rules;
+mod run;
+mod scored;
+mod timestamp;
+mod transaction;
+
+pub use amount::{Amount, AmountError, DecimalMark};
+pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, Lane, RowRange, WireError};
+pub use chunker::{Chunker, Cut};
+pub use columns::{Columns, Fields, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
+pub use dialect::{Delimiter, Dialect, Encoding};
+pub use exit::Exit;
+pub use identity::Namespace;
+pub use raw_text::RawText;
+pub use reason::{FailureClass, RejectReason};
+pub use rules::{MAX_RAW_KEPT, MAX_ROW_BYTES, RejectedRow, Rejection, Rules, ValidRow};
+pub use run::{Checkpoint, ParseRunError, Run, RunId, RunSettings, RunState, Sealed, SourceIdentity, Tally};
+pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
+pub use timestamp::{TimeZone, Timestamp, TimestampError};
+pub use transaction::Transaction;

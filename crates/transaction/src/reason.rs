@@ -1,0 +1,144 @@
+//! Stable codes for why a row was rejected or a transaction failed. They are stored, counted and filtered by: a code is
+//! never renamed, and what a newer version sends is kept as [`RejectReason::Other`] by an older one.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An enum of stable codes: its text form, the way back, and the list of all.
+macro_rules! codes {
+    ($(#[$docs:meta])* $name:ident { $($(#[$variant_docs:meta])* $variant:ident = $code:literal,)* }) => {
+        $(#[$docs])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$variant_docs])* $variant,)*
+            /// A code of a newer version of Assay.
+            Other(String),
+        }
+
+        impl $name {
+            /// Every code that this version gives.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The code as it is stored and counted.
+            pub fn code(&self) -> &str {
+                match self {
+                    $(Self::$variant => $code,)*
+                    Self::Other(code) => code,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(code: &str) -> Self {
+                match code {
+                    $($code => Self::$variant,)*
+                    other => Self::Other(other.to_owned()),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(self.code())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.code())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Ok(Self::from(&*std::borrow::Cow::<'de, str>::deserialize(deserializer)?))
+            }
+        }
+    };
+}
+
+codes! {
+    /// Which validation rule a row broke; the first one, in the order of this list within a row.
+    RejectReason {
+        /// The row is longer than 256 KiB; its raw text is truncated.
+        RowTooLarge = "row_too_large",
+        /// The row has more or fewer fields than the header.
+        FieldCount = "field_count",
+        /// A quoted field is still open at the end of the source.
+        UnterminatedQuote = "unterminated_quote",
+        /// A field is not valid text in the source's encoding.
+        Encoding = "encoding",
+        /// A field holds a NUL byte, which PostgreSQL's text cannot.
+        NulByte = "nul_byte",
+        /// `id` is empty.
+        IdEmpty = "id_empty",
+        /// `description` is empty.
+        DescriptionEmpty = "description_empty",
+        /// `amount` is empty.
+        AmountEmpty = "amount_empty",
+        /// `amount` is no decimal number.
+        AmountFormat = "amount_format",
+        /// `amount` is infinite or not a number.
+        AmountNotFinite = "amount_not_finite",
+        /// `amount` has more than four decimals.
+        AmountScale = "amount_scale",
+        /// `amount` does not fit `NUMERIC(20,4)`.
+        AmountRange = "amount_range",
+        /// `timestamp` is empty.
+        TimestampEmpty = "timestamp_empty",
+        /// `timestamp` is no date and time.
+        TimestampFormat = "timestamp_format",
+        /// `timestamp` is a local time that the clock change leaves out.
+        TimestampGap = "timestamp_gap",
+        /// `operation_type` is empty.
+        OperationTypeEmpty = "operation_type_empty",
+        /// `side` is empty.
+        SideEmpty = "side_empty",
+    }
+}
+
+codes! {
+    /// What kind of failure kept a valid transaction out of `transactions`.
+    FailureClass {
+        /// The ML API refused the row itself (400, 413, 422), alone.
+        Rejected = "rejected",
+        /// The ML API failed on the row (5xx, time-out, unreadable or missing answer), alone and repeatedly.
+        Suspect = "suspect",
+        /// The database refused the row's data; the reason names the SQLSTATE.
+        Database = "database",
+        /// Another transaction with this id and different content is stored.
+        IdConflict = "id_conflict",
+        /// The run was cancelled before the row was scored.
+        Cancelled = "cancelled",
+        /// The run was aborted before the row was scored.
+        Aborted = "aborted",
+        /// The broker gave the chunk up.
+        DeadLettered = "dead_lettered",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_reads_back_and_is_unique() {
+        let mut codes: Vec<&str> = RejectReason::ALL.iter().map(RejectReason::code).collect();
+        for code in &codes {
+            assert_eq!(RejectReason::from(*code).code(), *code);
+            assert!(RejectReason::ALL.contains(&RejectReason::from(*code)), "{code}");
+        }
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), RejectReason::ALL.len());
+    }
+
+    #[test]
+    fn a_code_of_a_newer_version_is_kept() {
+        let class: FailureClass = serde_json::from_str(r#""quota""#).unwrap();
+        assert_eq!(class, FailureClass::Other("quota".into()));
+        assert_eq!(serde_json::to_string(&class).unwrap(), r#""quota""#);
+    }
+}

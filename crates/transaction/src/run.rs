@@ -1,0 +1,268 @@
+//! Runs: one pass over one source, its frozen settings, its position and its state.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{DecimalMark, Delimiter, Dialect, Encoding, Namespace, TimeZone, Timestamp};
+
+/// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct RunId(Arc<str>);
+
+/// Why a text names no run, or no state of one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not allowed: {1}")]
+pub struct ParseRunError(String, &'static str);
+
+impl RunId {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RunId {
+    type Err = ParseRunError;
+
+    fn from_str(text: &str) -> Result<Self, ParseRunError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.into()))
+        } else {
+            Err(ParseRunError(text.to_owned(), "a run id has 1 to 64 letters, digits, `_` or `-`"))
+        }
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RunId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// One version of one object: what a run reads, and its natural key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceIdentity {
+    /// `s3://bucket/key`, or the absolute path of a local file.
+    pub location: String,
+    /// The ETag of an object, or the size and the modification time of a file.
+    pub version: String,
+}
+
+impl fmt::Display for SourceIdentity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} (version {})", self.location, self.version)
+    }
+}
+
+/// What is frozen when a run starts, so that its chunks are the same whoever reads the source again, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSettings {
+    /// Most rows of a chunk: `API_BATCH_SIZE`.
+    pub chunk_rows: NonZeroU32,
+    /// Raw bytes at which a chunk is full.
+    pub chunk_bytes: NonZeroU32,
+    /// How the source writes its rows.
+    pub dialect: Dialect,
+    /// The header's names: a resumed read starts behind the header.
+    pub header: Vec<String>,
+    /// Of timestamps that name none.
+    pub time_zone: TimeZone,
+    /// What ids are unique in.
+    pub namespace: Namespace,
+}
+
+impl RunSettings {
+    /// Raw bytes at which a chunk is full: 1 MiB.
+    pub const CHUNK_BYTES: NonZeroU32 = NonZeroU32::new(1024 * 1024).unwrap();
+
+    /// Settings for examples and tests: comma, decimal point, UTF-8, UTC, 100 rows, the columns that are required.
+    pub fn example() -> Self {
+        Self {
+            chunk_rows: const { NonZeroU32::new(100).unwrap() },
+            chunk_bytes: Self::CHUNK_BYTES,
+            dialect: Dialect {
+                delimiter: Delimiter::Comma,
+                decimal_mark: DecimalMark::Point,
+                encoding: Encoding::Utf8,
+            },
+            header: crate::REQUIRED_COLUMNS.map(str::to_owned).to_vec(),
+            time_zone: TimeZone::UTC,
+            namespace: Namespace::new("example"),
+        }
+    }
+}
+
+/// Where a run goes on: the next chunk, and the next row with its line and byte offset in the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The next chunk, from 0.
+    pub chunk: u64,
+    /// The next row, from 1.
+    pub row: u64,
+    /// The physical line that row starts at, from 1. At [`Checkpoint::START`] it is not known yet.
+    pub line: u64,
+    /// The byte that row starts at, from 0. At [`Checkpoint::START`] it is not known yet.
+    pub offset: u64,
+}
+
+impl Checkpoint {
+    /// Before the first row.
+    pub const START: Self = Self { chunk: 0, row: 1, line: 1, offset: 0 };
+
+    /// How many rows lie before it.
+    pub fn rows_before(self) -> u64 {
+        self.row - 1
+    }
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Its source is being read, or its loader died and the next one goes on.
+    Loading,
+    /// Read to the end; some chunks are still on their way.
+    Sealed,
+    /// Every chunk is recorded.
+    Complete,
+    /// Its source could not be read to the end; what was read is recorded.
+    Failed,
+    /// Cancelled by an operator; what was read is recorded.
+    Cancelled,
+}
+
+impl RunState {
+    /// The state as it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Sealed => "sealed",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing more will come of the run: the law holds from here on.
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for RunState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for RunState {
+    type Err = ParseRunError;
+
+    fn from_str(text: &str) -> Result<Self, ParseRunError> {
+        [Self::Loading, Self::Sealed, Self::Complete, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| ParseRunError(text.to_owned(), "it is no state of a run"))
+    }
+}
+
+/// What the reader counted when it came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Data rows, whatever became of them.
+    pub rows_read: u64,
+    /// Chunks: the identities are 0 to this, exclusive.
+    pub chunks_total: u64,
+}
+
+/// A run as the ledger knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// Its name.
+    pub run_id: RunId,
+    /// What it reads.
+    pub source: SourceIdentity,
+    /// How far it is.
+    pub state: RunState,
+    /// What was frozen at its start.
+    pub settings: RunSettings,
+    /// Where its loader goes on.
+    pub checkpoint: Checkpoint,
+    /// What its reader counted, once it came to its end.
+    pub sealed: Option<Sealed>,
+    /// Why it failed or was cancelled.
+    pub error: Option<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it was finished.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What became of a run's rows, counted from the data rows, never from sums kept on the side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// Scored and stored.
+    pub predicted: u64,
+    /// Rejected by a rule.
+    pub invalid: u64,
+    /// Valid, but not scored or not stored.
+    pub failed: u64,
+    /// Stored already, with the same content.
+    pub duplicate: u64,
+}
+
+impl Tally {
+    /// Every row that is accounted for.
+    pub fn total(self) -> u64 {
+        self.predicted + self.invalid + self.failed + self.duplicate
+    }
+
+    /// The law: every row that was read has exactly one outcome.
+    pub fn accounts_for(self, rows_read: u64) -> bool {
+        self.total() == rows_read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_id_is_safe_in_every_log_path_and_header() {
+        for good in ["a", "batch_20260111_100000_ab12", &"x".repeat(64)] {
+            assert_eq!(good.parse::<RunId>().unwrap().as_str(), good);
+        }
+        for bad in ["", "a b", "é", "a/b", &"x".repeat(65)] {
+            assert!(bad.parse::<RunId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn frozen_settings_are_pinned() {
+        let json = serde_json::to_string(&RunSettings::example()).unwrap();
+        assert_eq!(
+            json,
+            r#"{"chunk_rows":100,"chunk_bytes":1048576,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"header":["id","description","amount","timestamp","operation_type","side"],"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2"}"#
+        );
+        assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap(), RunSettings::example());
+    }
+
+    #[test]
+    fn every_state_reads_back() {
+        for state in ["loading", "sealed", "complete", "failed", "cancelled"] {
+            assert_eq!(state.parse::<RunState>().unwrap().as_str(), state);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Points in time: what a row may write, and the one form that is stored and sent.
+
+use std::fmt;
+
+use chrono::{
+    DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, Offset as _, TimeZone as _, Timelike as _, Utc,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The zone of timestamps that name none: `UTC`, or any name of the IANA time zone database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeZone(chrono_tz::Tz);
+
+impl TimeZone {
+    /// Coordinated universal time, the default.
+    pub const UTC: Self = Self(chrono_tz::UTC);
+}
+
+impl std::str::FromStr for TimeZone {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        name.parse().map(Self).map_err(|_| format!("`{name}` is no IANA time zone, such as `UTC` or `Europe/Paris`"))
+    }
+}
+
+impl fmt::Display for TimeZone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0.name())
+    }
+}
+
+impl Serialize for TimeZone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for TimeZone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// An instant in UTC with microseconds, PostgreSQL's resolution; finer fractions are cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(DateTime<Utc>);
+
+/// Why a text is not a timestamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TimestampError {
+    /// Not `YYYY-MM-DD HH:MM:SS` or ISO 8601, or no such day or time.
+    #[error("is not a date and time like 2023-11-28 06:35:12 or 2023-11-28T06:35:12Z")]
+    Format,
+    /// A local time that the clock change of its zone leaves out.
+    #[error("does not exist in its time zone: the clocks are set forward over it")]
+    Gap,
+}
+
+impl Timestamp {
+    /// Reads `YYYY-MM-DD HH:MM:SS` or `YYYY-MM-DDTHH:MM:SS`, an optional fraction, and an optional `Z`, `±HH:MM`,
+    /// `±HHMM` or `±HH`. Without an offset the time is in `zone`; a local time that occurs twice is the earlier one.
+    pub fn parse(text: &[u8], zone: TimeZone) -> Result<Self, TimestampError> {
+        let (local, rest) = parse_local(text).ok_or(TimestampError::Format)?;
+        let utc = match parse_offset(rest).ok_or(TimestampError::Format)? {
+            Some(seconds_east) => local
+                .checked_sub_signed(chrono::TimeDelta::seconds(i64::from(seconds_east)))
+                .ok_or(TimestampError::Format)?,
+            None if zone == TimeZone::UTC => local,
+            None => {
+                let there = zone.0.from_local_datetime(&local).earliest().ok_or(TimestampError::Gap)?;
+                local
+                    .checked_sub_signed(chrono::TimeDelta::seconds(i64::from(there.offset().fix().local_minus_utc())))
+                    .ok_or(TimestampError::Format)?
+            }
+        };
+        // An offset can carry the last hours of 9999 into a year that ISO 8601 writes with five digits.
+        if !(0..=9999).contains(&utc.year()) {
+            return Err(TimestampError::Format);
+        }
+        Ok(Self(utc.and_utc()))
+    }
+
+    /// The instant, for a database driver.
+    pub fn as_datetime(self) -> DateTime<Utc> {
+        self.0
+    }
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    /// Cuts the instant to microseconds.
+    fn from(instant: DateTime<Utc>) -> Self {
+        let micros = instant.nanosecond() / 1_000 * 1_000;
+        Self(instant.with_nanosecond(micros).unwrap_or(instant))
+    }
+}
+
+/// The local date and time at the start of the text, and what follows it.
+fn parse_local(text: &[u8]) -> Option<(NaiveDateTime, &[u8])> {
+    let (head, rest) = text.split_at_checked(19)?;
+    let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
+    if separators.iter().any(|(at, byte)| head[*at] != *byte) || !matches!(head[10], b' ' | b'T' | b't') {
+        return None;
+    }
+    let date =
+        NaiveDate::from_ymd_opt(i32::try_from(number(&head[..4])?).ok()?, number(&head[5..7])?, number(&head[8..10])?)?;
+    let (nanos, rest) = match rest {
+        [b'.' | b',', fraction @ ..] => {
+            let length = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let (digits, rest) = fraction.split_at(length);
+            let micros =
+                digits.iter().chain(b"000000").take(6).fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+            if !(1..=9).contains(&length) {
+                return None;
+            }
+            (micros * 1_000, rest)
+        }
+        _ => (0, rest),
+    };
+    let time =
+        NaiveTime::from_hms_nano_opt(number(&head[11..13])?, number(&head[14..16])?, number(&head[17..19])?, nanos)?;
+    Some((date.and_time(time), rest))
+}
+
+/// Seconds east of UTC; `Some(None)` where the text names no zone, `None` where it is no offset.
+#[expect(clippy::option_option, reason = "absent and wrong are different answers")]
+fn parse_offset(text: &[u8]) -> Option<Option<i32>> {
+    let (sign, digits) = match text {
+        [] => return Some(None),
+        [b'Z' | b'z'] => return Some(Some(0)),
+        [b'+', rest @ ..] => (1, rest),
+        [b'-', rest @ ..] => (-1, rest),
+        _ => return None,
+    };
+    let (hours, minutes) = match digits.len() {
+        2 => (number(digits)?, 0),
+        4 => (number(&digits[..2])?, number(&digits[2..])?),
+        5 if digits[2] == b':' => (number(&digits[..2])?, number(&digits[3..])?),
+        _ => return None,
+    };
+    if hours > 18 || minutes > 59 {
+        return None;
+    }
+    i32::try_from(hours * 3600 + minutes * 60).ok().map(|seconds| Some(sign * seconds))
+}
+
+fn number(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0_u32, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')))
+}
+
+/// `2023-11-28T06:35:12Z`, with six digits of fraction where there is one.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instant = &self.0;
+        write!(
+            formatter,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+            instant.year(),
+            instant.month(),
+            instant.day(),
+            instant.hour(),
+            instant.minute(),
+            instant.second()
+        )?;
+        match instant.nanosecond() / 1_000 {
+            0 => formatter.write_str("Z"),
+            micros => write!(formatter, ".{micros:06}Z"),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(text.as_bytes(), TimeZone::UTC)
+            .map_err(|error| serde::de::Error::custom(format_args!("timestamp {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_every_documented_form() {
+        let paris: TimeZone = "Europe/Paris".parse().unwrap();
+        let cases = [
+            ("2023-11-28 06:35:12", TimeZone::UTC, "2023-11-28T06:35:12Z"),
+            ("2023-11-28T06:35:12", TimeZone::UTC, "2023-11-28T06:35:12Z"),
+            ("2023-11-28T06:35:12Z", paris, "2023-11-28T06:35:12Z"),
+            ("2023-11-28T06:35:12.5Z", paris, "2023-11-28T06:35:12.500000Z"),
+            ("2023-11-28T06:35:12.1234567+01:00", paris, "2023-11-28T05:35:12.123456Z"),
+            ("2023-11-28T06:35:12-0530", TimeZone::UTC, "2023-11-28T12:05:12Z"),
+            ("2023-11-28 06:35:12+02", TimeZone::UTC, "2023-11-28T04:35:12Z"),
+            ("2023-11-28 06:35:12", paris, "2023-11-28T05:35:12Z"),
+            ("2023-07-01 06:35:12", paris, "2023-07-01T04:35:12Z"),
+            // Twice on the clock, at the end of summer time: the earlier one.
+            ("2023-10-29 02:30:00", paris, "2023-10-29T00:30:00Z"),
+        ];
+        for (text, zone, expected) in cases {
+            assert_eq!(Timestamp::parse(text.as_bytes(), zone).unwrap().to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_timestamp() {
+        let cases = [
+            "",
+            "2023-11-28",
+            "28/11/2023 06:35",
+            "2023-02-30 00:00:00",
+            "2023-11-28 24:00:00",
+            "2023-11-28 06:35:12.",
+            "2023-11-28 06:35:12 Z",
+            "2023-11-28T06:35:12+1",
+            "2023-11-28T06:35:12+19:00",
+            "2023-11-28T06:35:12.1234567890Z",
+            "9999-12-31T23:59:59-05:00",
+        ];
+        for text in cases {
+            assert_eq!(Timestamp::parse(text.as_bytes(), TimeZone::UTC), Err(TimestampError::Format), "{text}");
+        }
+        let paris = "Europe/Paris".parse().unwrap();
+        assert_eq!(Timestamp::parse(b"2023-03-26 02:30:00", paris), Err(TimestampError::Gap));
+    }
+
+    #[test]
+    fn an_unknown_zone_says_what_is_allowed() {
+        let error = "Paris".parse::<TimeZone>().unwrap_err();
+        assert!(error.contains("Europe/Paris"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn its_own_text_reads_back(micros in -62_000_000_000_000_000_i64..253_000_000_000_000_000) {
+            let stamp = Timestamp::from(DateTime::from_timestamp_micros(micros).unwrap());
+            prop_assert_eq!(Timestamp::parse(stamp.to_string().as_bytes(), TimeZone::UTC).unwrap(), stamp);
+        }
+
+        #[test]
+        fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..48)) {
+            let _ = Timestamp::parse(&text, TimeZone::UTC);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A transaction: one valid row, as it is sent to the model and stored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Amount, Timestamp};
+
+/// One valid row. Its JSON form is the one that the ML API receives, field for field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// The stored identity; see [`crate::Namespace::identify`].
+    pub id: Uuid,
+    /// What the bank's customer reads; not empty.
+    pub description: String,
+    /// Exact; its scale is the source's.
+    pub amount: Amount,
+    /// When it happened.
+    pub timestamp: Timestamp,
+    /// Who was paid, where the source says so.
+    #[serde(default)]
+    pub merchant: Option<String>,
+    /// Such as `transfer`, `card_payment`, `refund`; not empty, otherwise free.
+    pub operation_type: String,
+    /// Such as `debit` or `credit`; not empty, otherwise free.
+    pub side: String,
+    /// Every further column of the source by its header, kept and sent to the model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_json_is_what_the_ml_api_is_promised() {
+        let json = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit","attributes":{"country":"FR"}}"#;
+        let transaction: Transaction = serde_json::from_str(json).unwrap();
+        assert_eq!(transaction.amount.to_string(), "-952.40");
+        assert_eq!(serde_json::to_string(&transaction).unwrap(), json);
+    }
+}

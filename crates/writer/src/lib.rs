@@ -1,0 +1,1 @@
+//! The writer: scored chunks become rows in the database.
