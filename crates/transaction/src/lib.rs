@@ -13,6 +13,7 @@ mod chunk;
 mod chunker;
 mod columns;
 mod dialect;
+mod duration;
 mod exit;
 mod identity;
 mod raw_text;
@@ -28,6 +29,7 @@ pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, Lane, RowRange, WireE
 pub use chunker::{Chunker, Cut};
 pub use columns::{Columns, Fields, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
 pub use dialect::{Delimiter, Dialect, Encoding};
+pub use duration::parse_duration;
 pub use exit::Exit;
 pub use identity::Namespace;
 pub use raw_text::RawText;
