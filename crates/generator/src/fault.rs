@@ -1,0 +1,205 @@
+//! What can be wrong with a row: for each reason that the rules may reject a row for, a way to break exactly that rule.
+
+use std::fmt;
+use std::str::FromStr;
+
+use assay_transaction::{Encoding, MAX_ROW_BYTES, RejectReason};
+
+use crate::random::Random;
+use crate::row::{AMOUNT, DESCRIPTION, ID, MERCHANT, OPERATION_TYPE, Row, SIDE, TIMESTAMP};
+
+/// A reason, and how a good row is made to deserve it.
+struct Fault {
+    reason: RejectReason,
+    apply: fn(&mut Row, &mut Random),
+}
+
+/// Every fault that a row may have which ends. A quote that never ends would swallow the rows after it.
+static FAULTS: [Fault; 16] = [
+    Fault { reason: RejectReason::FieldCount, apply: change_count },
+    Fault { reason: RejectReason::Encoding, apply: break_encoding },
+    Fault { reason: RejectReason::NulByte, apply: |row, random| any_text(row, random).push(0) },
+    Fault { reason: RejectReason::IdEmpty, apply: |row, random| blank(row, ID, random) },
+    Fault { reason: RejectReason::DescriptionEmpty, apply: |row, random| blank(row, DESCRIPTION, random) },
+    Fault { reason: RejectReason::AmountEmpty, apply: |row, random| blank(row, AMOUNT, random) },
+    Fault { reason: RejectReason::AmountFormat, apply: break_amount },
+    Fault {
+        reason: RejectReason::AmountNotFinite,
+        apply: |row, random| row.set(AMOUNT, random.pick(&["NaN", "nan", "inf", "-Infinity"])),
+    },
+    Fault {
+        reason: RejectReason::AmountScale,
+        apply: |row, random| row.field(AMOUNT).extend_from_slice(random.pick(&["125", "0000", "3333333"]).as_bytes()),
+    },
+    Fault { reason: RejectReason::AmountRange, apply: enlarge_amount },
+    Fault { reason: RejectReason::TimestampEmpty, apply: |row, random| blank(row, TIMESTAMP, random) },
+    Fault { reason: RejectReason::TimestampFormat, apply: break_timestamp },
+    Fault { reason: RejectReason::OperationTypeEmpty, apply: |row, random| blank(row, OPERATION_TYPE, random) },
+    Fault { reason: RejectReason::SideEmpty, apply: |row, random| blank(row, SIDE, random) },
+    Fault { reason: RejectReason::RowTooLarge, apply: |row, _| row.field(DESCRIPTION).resize(MAX_ROW_BYTES + 1, b'x') },
+    Fault {
+        reason: RejectReason::TimestampGap,
+        apply: |row, random| row.set(TIMESTAMP, random.pick(&["2023-03-26 02:30:00", "2024-03-31 02:00:00"])),
+    },
+];
+
+/// Of a thousand invalid rows of every kind, so many are too large: at 256 KiB each they would soon be all of the file.
+const TOO_LARGE_PER_THOUSAND: u32 = 5;
+
+/// Which faults the invalid rows have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InvalidKinds {
+    /// Every kind but `row_too_large`, and `timestamp_gap`, which only a run with a time zone can give.
+    Usual,
+    /// The usual kinds, and now and then a row that is too large.
+    All,
+    /// These, each as likely.
+    Only(Vec<RejectReason>),
+}
+
+impl FromStr for InvalidKinds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "usual" => Ok(Self::Usual),
+            "all" => Ok(Self::All),
+            codes => codes.split(',').map(|code| known(code.trim())).collect::<Result<_, _>>().map(Self::Only),
+        }
+    }
+}
+
+/// As it is read.
+impl fmt::Display for InvalidKinds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usual => formatter.write_str("usual"),
+            Self::All => formatter.write_str("all"),
+            Self::Only(reasons) => {
+                let codes: Vec<&str> = reasons.iter().map(RejectReason::code).collect();
+                formatter.write_str(&codes.join(","))
+            }
+        }
+    }
+}
+
+fn known(code: &str) -> Result<RejectReason, String> {
+    let reason = RejectReason::from(code);
+    if FAULTS.iter().any(|fault| fault.reason == reason) {
+        return Ok(reason);
+    }
+    let codes: Vec<&str> = FAULTS.iter().map(|fault| fault.reason.code()).collect();
+    Err(format!("`{code}` is not a kind of invalid row; give `usual`, `all`, or some of {}", codes.join(",")))
+}
+
+/// The faults that a file is given.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    chosen: Vec<&'static Fault>,
+    rare: Option<&'static Fault>,
+}
+
+impl Faults {
+    pub(crate) fn new(kinds: &InvalidKinds) -> Self {
+        let usual = |fault: &&Fault| !matches!(fault.reason, RejectReason::RowTooLarge | RejectReason::TimestampGap);
+        match kinds {
+            InvalidKinds::Usual => Self { chosen: FAULTS.iter().filter(usual).collect(), rare: None },
+            InvalidKinds::All => Self {
+                chosen: FAULTS.iter().filter(usual).collect(),
+                rare: FAULTS.iter().find(|fault| fault.reason == RejectReason::RowTooLarge),
+            },
+            InvalidKinds::Only(reasons) => {
+                let chosen = FAULTS.iter().filter(|fault| reasons.contains(&fault.reason)).collect();
+                Self { chosen, rare: None }
+            }
+        }
+    }
+
+    /// Breaks the row, and says what it will be rejected for.
+    pub(crate) fn apply(&self, row: &mut Row, random: &mut Random) -> &'static RejectReason {
+        let fault = match self.rare {
+            Some(rare) if random.below(1_000) < TOO_LARGE_PER_THOUSAND => rare,
+            _ => random.pick(&self.chosen),
+        };
+        (fault.apply)(row, random);
+        &fault.reason
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.reason.code())
+    }
+}
+
+/// One of the fields that hold text, and that nothing but its being text is asked of.
+fn any_text<'a>(row: &'a mut Row, random: &mut Random) -> &'a mut Vec<u8> {
+    row.field(random.pick(&[DESCRIPTION, MERCHANT, OPERATION_TYPE, SIDE]))
+}
+
+/// Neither the start of a character of UTF-8 that goes on, nor a byte that Windows-1252 assigns.
+fn break_encoding(row: &mut Row, random: &mut Random) {
+    let byte = match row.encoding() {
+        Encoding::Utf8 => 0xE9,
+        Encoding::Windows1252 => 0x81,
+    };
+    any_text(row, random).push(byte);
+}
+
+fn blank(row: &mut Row, column: usize, random: &mut Random) {
+    row.set(column, random.pick(&["", " ", "   "]));
+}
+
+/// One field too many, or a row that breaks off.
+fn change_count(row: &mut Row, random: &mut Random) {
+    if random.percent(50) {
+        row.push("surplus");
+    } else {
+        // At least two are left: a row of one empty field would be a blank line, which is no row.
+        let kept = random.between(2, 6);
+        row.truncate(kept as usize);
+    }
+}
+
+fn break_amount(row: &mut Row, random: &mut Random) {
+    let amount = row.field(AMOUNT);
+    match random.below(5) {
+        0 => {
+            // The other decimal mark.
+            for byte in amount.iter_mut() {
+                *byte = match *byte {
+                    b'.' => b',',
+                    b',' => b'.',
+                    other => other,
+                };
+            }
+        }
+        1 => amount.extend_from_slice(b" EUR"),
+        2 => {
+            amount.splice(0..0, *b"--");
+        }
+        3 => row.set(AMOUNT, "1e3"),
+        _ => row.set(AMOUNT, random.pick(&["n/a", "twelve", "1 234", "(12)", "#REF!"])),
+    }
+}
+
+/// Seventeen digits more than the amount has.
+fn enlarge_amount(row: &mut Row, _: &mut Random) {
+    let amount = row.field(AMOUNT);
+    let sign = usize::from(amount.first() == Some(&b'-'));
+    amount.splice(sign..sign, *b"98765432109876543");
+}
+
+fn break_timestamp(row: &mut Row, random: &mut Random) {
+    let wrong = random.pick(&[
+        "28/11/2023 06:35:12",
+        "2023-11-28",
+        "2023-02-30 06:35:12",
+        "2023-13-01 06:35:12",
+        "2024-11-28 25:10:00",
+        "28 nov. 2024 06:35",
+        "1701153312",
+        "yesterday",
+    ]);
+    row.set(TIMESTAMP, wrong);
+}

@@ -1,0 +1,177 @@
+//! The planted patterns of fraud. All invented: see the crate's documentation for them in plain words.
+
+use std::collections::VecDeque;
+
+use chrono::NaiveDateTime;
+
+use crate::clock::{Hours, later};
+use crate::merchant::{Kind, Merchant, cash_machine, one_of};
+use crate::ordinary::{described, price};
+use crate::random::Random;
+use crate::transactions::{CREDIT, DEBIT, Draft};
+
+/// What is easily sold on.
+const GOODS: &[Kind] = &[Kind::Electronics, Kind::Marketplace, Kind::Luxury, Kind::Travel, Kind::Gaming];
+/// What is as good as cash.
+const CASH_LIKE: &[Kind] = &[Kind::GiftCards, Kind::Crypto, Kind::Remittance, Kind::Gambling];
+/// Where nobody pays by direct debit, or draws cash.
+const ODD: &[Kind] = &[Kind::GiftCards, Kind::Crypto, Kind::Luxury, Kind::Gaming, Kind::Restaurant, Kind::Fashion];
+/// Limits, in cents, that amounts stay just below.
+const LIMITS: &[u32] = &[20_000, 50_000, 100_000, 150_000, 200_000, 300_000];
+
+/// Whether an incident begins here.
+pub(crate) fn strikes(random: &mut Random) -> bool {
+    random.below(10_000) < 150
+}
+
+/// The label of a row: one planted row in fifty was never reported, and a few ordinary ones were reported by mistake.
+/// No model can do better than this noise lets it.
+pub(crate) fn label(random: &mut Random, planted: bool) -> bool {
+    if planted { !random.percent(2) } else { random.below(10_000) < 12 }
+}
+
+/// The rows of one incident, in their order.
+pub(crate) fn incident(random: &mut Random, rows: &mut VecDeque<Draft>) {
+    match random.below(100) {
+        0..18 => night_spree(random, rows),
+        18..36 => rows.push_back(below_limit(random)),
+        36..46 => card_test(random, rows),
+        46..60 => rows.push_back(odd_operation(random)),
+        60..70 => rows.push_back(reversed_refund(random)),
+        70..84 => withdrawals_abroad(random, rows),
+        _ => rows.push_back(persuaded(random)),
+    }
+}
+
+/// Expensive goods, online, at night, several in a row.
+fn night_spree(random: &mut Random, rows: &mut VecDeque<Draft>) {
+    let mut timestamp = night(random).moment(random);
+    for _ in 0..random.between(1, 3) {
+        let merchant = one_of(random, GOODS);
+        let cents = random.log_normal(62_000, 200);
+        let cents = price(random, cents);
+        rows.push_back(online(random, merchant, cents, timestamp));
+        timestamp = later(timestamp, random.between(40, 1_500));
+    }
+}
+
+/// Just below a limit that would have asked a question.
+fn below_limit(random: &mut Random) -> Draft {
+    let merchant = one_of(random, &[GOODS, CASH_LIKE].concat());
+    let cents = random.pick(LIMITS) - random.between(1, 100);
+    let timestamp = Hours::Online.moment(random);
+    let row = online(random, merchant, cents, timestamp);
+    if random.percent(30) {
+        let description = "Outgoing transfer".to_owned();
+        return Draft { description, merchant: None, operation_type: "transfer", channel: "mobile", ..row };
+    }
+    row
+}
+
+/// A payment of next to nothing to see whether the card works, then large ones at the same merchant.
+fn card_test(random: &mut Random, rows: &mut VecDeque<Draft>) {
+    let merchant = one_of(random, &[GOODS, CASH_LIKE].concat());
+    let mut timestamp = night(random).moment(random);
+    let cents = random.between(10, 200);
+    rows.push_back(online(random, merchant, cents, timestamp));
+    for _ in 0..random.between(1, 2) {
+        timestamp = later(timestamp, random.between(60, 900));
+        let cents = random.log_normal(55_000, 220);
+        rows.push_back(online(random, merchant, cents, timestamp));
+    }
+}
+
+/// A way to pay that does not go with the merchant.
+fn odd_operation(random: &mut Random) -> Draft {
+    let merchant = one_of(random, ODD);
+    let (operation_type, wording) = random.pick(&[
+        ("direct_debit", "Direct debit"),
+        ("direct_debit", "Invoice from"),
+        ("withdrawal", "Purchase at"),
+        ("transfer", "Purchase at"),
+    ]);
+    let cents = random.log_normal(24_000, 270);
+    let timestamp = Hours::Online.moment(random);
+    Draft {
+        description: described(random, wording, merchant.name),
+        operation_type,
+        channel: "bank",
+        ..online(random, merchant, cents, timestamp)
+    }
+}
+
+/// A refund that takes money, or one far larger than anything sold there.
+fn reversed_refund(random: &mut Random) -> Draft {
+    let merchant =
+        one_of(random, &[Kind::Electronics, Kind::Marketplace, Kind::Travel, Kind::Telecom, Kind::Utilities]);
+    let takes = random.percent(75);
+    let cents = random.log_normal(if takes { 32_000 } else { 160_000 }, 220);
+    let timestamp = Hours::Online.moment(random);
+    Draft {
+        description: described(random, "Refund from", merchant.name),
+        operation_type: "refund",
+        side: if takes { DEBIT } else { CREDIT },
+        ..online(random, merchant, cents, timestamp)
+    }
+}
+
+/// Cash abroad at odd hours, in round and rather large amounts.
+fn withdrawals_abroad(random: &mut Random, rows: &mut VecDeque<Draft>) {
+    let machine = cash_machine(random, true);
+    let mut timestamp = night(random).moment(random);
+    for _ in 0..random.between(1, 2) {
+        rows.push_back(Draft {
+            description: format!("Cash withdrawal {}", machine.name),
+            cents: random.log_normal(28_000, 130).div_ceil(1_000) * 1_000,
+            timestamp,
+            merchant: Some(machine),
+            operation_type: "withdrawal",
+            side: DEBIT,
+            channel: "cash_machine",
+        });
+        timestamp = later(timestamp, random.between(60, 400));
+    }
+}
+
+/// Someone talked the customer into it: urgency, gift cards, crypto, a safe account.
+fn persuaded(random: &mut Random) -> Draft {
+    let wording = random.pick(&[
+        "Urgent transfer",
+        "Urgent: safe account",
+        "Security deposit, urgent",
+        "Gift cards for support",
+        "Gift card codes",
+        "Crypto investment",
+        "Crypto wallet top-up",
+        "Customs fee, parcel on hold",
+    ]);
+    let merchant = random.percent(55).then(|| one_of(random, CASH_LIKE));
+    Draft {
+        description: wording.to_owned(),
+        cents: random.log_normal(60_000, 240).div_ceil(1_000) * 1_000,
+        timestamp: Hours::Online.moment(random),
+        merchant,
+        operation_type: if merchant.is_some() { "payment" } else { "transfer" },
+        side: DEBIT,
+        channel: if random.percent(70) { "mobile" } else { "bank" },
+    }
+}
+
+/// An online purchase like everybody's.
+fn online(random: &mut Random, merchant: &'static Merchant, cents: u32, timestamp: NaiveDateTime) -> Draft {
+    let wording = random.pick(&["Online payment", "Purchase at", "Online payment at"]);
+    Draft {
+        description: described(random, wording, merchant.name),
+        cents,
+        timestamp,
+        merchant: Some(merchant),
+        operation_type: "payment",
+        side: DEBIT,
+        channel: "online",
+    }
+}
+
+/// The night, mostly: one incident in eight hides among everybody else's hours.
+fn night(random: &mut Random) -> Hours {
+    if random.below(8) == 0 { Hours::Online } else { Hours::Night }
+}

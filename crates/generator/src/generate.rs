@@ -1,0 +1,216 @@
+//! Writes the transactions of a seed as a CSV file, some of its rows broken and some repeated, in constant memory.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+
+use assay_transaction::{Encoding, Exit};
+
+use crate::fault::Faults;
+use crate::options::GenerateOptions;
+use crate::random::{Random, Stream};
+use crate::row::{Format, Row};
+use crate::transactions::Transactions;
+
+/// How many rows back a duplicate may reach: what bounds the memory.
+const REMEMBERED: usize = 1_000;
+const WRITE_BUFFER: usize = 256 * 1024;
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Data rows.
+    pub rows: u64,
+    /// Rows that a rule rejects.
+    pub invalid: u64,
+    /// Rows that repeat an earlier one.
+    pub duplicates: u64,
+    /// Rows whose label is 1, among all of them.
+    pub fraud: u64,
+}
+
+/// Why nothing, or not everything, was written.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// More than all rows.
+    #[error("--invalid {invalid} and --duplicates {duplicates} are more than all rows; together they may be at most 1")]
+    Shares {
+        /// The share of invalid rows.
+        invalid: f64,
+        /// The share of duplicates.
+        duplicates: f64,
+    },
+    /// A mark that the encoding does not have.
+    #[error("--bom marks UTF-8, and --encoding is windows-1252; leave one of them out")]
+    Bom,
+    /// The output cannot be written.
+    #[error("cannot write the rows: {0}; give a writable file with --output")]
+    Output(#[source] io::Error),
+    /// The manifest cannot be written.
+    #[error("cannot write the manifest: {0}; give a writable file with --manifest")]
+    Manifest(#[source] io::Error),
+}
+
+impl GenerateError {
+    /// How the program ends.
+    pub fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+/// Writes the rows to `out`, and what is expected of each to `manifest`. Where they are files is the caller's business.
+pub fn generate(
+    options: &GenerateOptions,
+    out: impl Write,
+    manifest: Option<&mut dyn Write>,
+) -> Result<Summary, GenerateError> {
+    let shares = Shares::new(options)?;
+    if options.bom && options.encoding != Encoding::Utf8 {
+        return Err(GenerateError::Bom);
+    }
+    let mut file = File {
+        out: io::BufWriter::with_capacity(WRITE_BUFFER, out),
+        manifest: manifest.map(|manifest| io::BufWriter::with_capacity(WRITE_BUFFER, manifest)),
+        summary: Summary::default(),
+    };
+    let format = Format::new(options);
+    file.begin(options.bom, &format.header())?;
+
+    let faults = Faults::new(&options.invalid_kinds);
+    let mut chance = Random::new(options.seed, Stream::Faults);
+    let mut transactions = Transactions::new(options.seed, options.uuid_ids);
+    let mut earlier = Earlier::default();
+    let mut row = Row::new(options.encoding);
+    let mut line = Vec::new();
+    for _ in 0..options.rows {
+        let outcome = shares.draw(&mut chance);
+        if outcome == Outcome::Duplicate
+            && let Some(repeated) = earlier.pick(&mut chance)
+        {
+            file.write(repeated, Outcome::Duplicate, "")?;
+            continue;
+        }
+        let Some(generated) = transactions.next() else { break };
+        format.fill(&mut row, &generated);
+        let reason = if outcome == Outcome::Invalid { faults.apply(&mut row, &mut chance).code() } else { "" };
+        line.clear();
+        format.write(&row, &mut line);
+        let written = Written { line: std::mem::take(&mut line), id: generated.id, is_fraud: generated.is_fraud };
+        if outcome == Outcome::Invalid {
+            file.write(&written, Outcome::Invalid, reason)?;
+            line = written.line;
+        } else {
+            file.write(&written, Outcome::Valid, "")?;
+            line = earlier.remember(written);
+        }
+    }
+    file.end()
+}
+
+/// What is expected of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Valid,
+    Invalid,
+    Duplicate,
+}
+
+/// How many rows, of 2^32, shall be what.
+struct Shares {
+    invalid: u64,
+    invalid_or_duplicate: u64,
+}
+
+impl Shares {
+    fn new(options: &GenerateOptions) -> Result<Self, GenerateError> {
+        let GenerateOptions { invalid, duplicates, .. } = *options;
+        // Not `sum > 1`, which NaN would pass.
+        if !(invalid >= 0.0 && duplicates >= 0.0 && invalid + duplicates <= 1.0) {
+            return Err(GenerateError::Shares { invalid, duplicates });
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 2^32 is in 0..=2^32")]
+        let part = |share: f64| (share * 4_294_967_296.0) as u64;
+        Ok(Self { invalid: part(invalid), invalid_or_duplicate: part(invalid + duplicates) })
+    }
+
+    fn draw(&self, random: &mut Random) -> Outcome {
+        match u64::from(random.bits()) {
+            bits if bits < self.invalid => Outcome::Invalid,
+            bits if bits < self.invalid_or_duplicate => Outcome::Duplicate,
+            _ => Outcome::Valid,
+        }
+    }
+}
+
+/// A row as it went out.
+struct Written {
+    line: Vec<u8>,
+    id: String,
+    is_fraud: bool,
+}
+
+/// The last valid rows.
+#[derive(Default)]
+struct Earlier(VecDeque<Written>);
+
+impl Earlier {
+    /// One of them; none where there is none yet.
+    fn pick(&self, random: &mut Random) -> Option<&Written> {
+        let count = u32::try_from(self.0.len()).ok().filter(|count| *count > 0)?;
+        self.0.get(random.below(count) as usize)
+    }
+
+    /// Keeps the row, and gives back the memory of the one that is forgotten for it.
+    fn remember(&mut self, written: Written) -> Vec<u8> {
+        let forgotten = if self.0.len() == REMEMBERED { self.0.pop_front() } else { None };
+        self.0.push_back(written);
+        forgotten.map(|written| written.line).unwrap_or_default()
+    }
+}
+
+/// The two outputs, and the count of what went there.
+struct File<'a, W: Write> {
+    out: io::BufWriter<W>,
+    manifest: Option<io::BufWriter<&'a mut dyn Write>>,
+    summary: Summary,
+}
+
+impl<W: Write> File<'_, W> {
+    fn begin(&mut self, bom: bool, header: &[u8]) -> Result<(), GenerateError> {
+        if bom {
+            self.out.write_all("\u{FEFF}".as_bytes()).map_err(GenerateError::Output)?;
+        }
+        self.out.write_all(header).map_err(GenerateError::Output)?;
+        if let Some(manifest) = &mut self.manifest {
+            manifest.write_all(b"row,outcome,reason,id,label\n").map_err(GenerateError::Manifest)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, row: &Written, outcome: Outcome, reason: &str) -> Result<(), GenerateError> {
+        self.out.write_all(&row.line).map_err(GenerateError::Output)?;
+        self.summary.rows += 1;
+        self.summary.fraud += u64::from(row.is_fraud);
+        let outcome = match outcome {
+            Outcome::Valid => "valid",
+            Outcome::Invalid => {
+                self.summary.invalid += 1;
+                "invalid"
+            }
+            Outcome::Duplicate => {
+                self.summary.duplicates += 1;
+                "duplicate"
+            }
+        };
+        let Some(manifest) = &mut self.manifest else { return Ok(()) };
+        writeln!(manifest, "{},{outcome},{reason},{},{}", self.summary.rows, row.id, u8::from(row.is_fraud))
+            .map_err(GenerateError::Manifest)
+    }
+
+    fn end(mut self) -> Result<Summary, GenerateError> {
+        self.out.flush().map_err(GenerateError::Output)?;
+        if let Some(manifest) = &mut self.manifest {
+            manifest.flush().map_err(GenerateError::Manifest)?;
+        }
+        Ok(self.summary)
+    }
+}

@@ -1,0 +1,214 @@
+//! What customers of a bank do every day.
+//!
+//! Nothing here is fraud, yet each planted pattern of [`crate::fraud`] has its harmless neighbour: people do buy games at
+//! night, prices do end in 499.99, gifts are bought with gift cards, holidays need cash abroad, and bank exports are
+//! untidy. Without these a model would have nothing to weigh.
+
+use crate::clock::Hours;
+use crate::merchant::{Kind, Merchants, cash_machine, one_of};
+use crate::random::Random;
+use crate::transactions::{CREDIT, DEBIT, Draft};
+
+pub(crate) fn draft(random: &mut Random, merchants: &Merchants) -> Draft {
+    match random.below(1_000) {
+        0..665 => purchase(random, merchants),
+        665..705 => refund(random, merchants),
+        705..775 => withdrawal(random),
+        775..850 => outgoing_transfer(random, merchants),
+        850..910 => incoming_transfer(random),
+        910..935 => salary(random),
+        935..945 => fee(random),
+        945..950 => early_riser(random),
+        _ => untidy(random, merchants),
+    }
+}
+
+fn purchase(random: &mut Random, merchants: &Merchants) -> Draft {
+    let merchant = merchants.paid(random);
+    let habits = merchant.kind.habits();
+    let cents = random.log_normal(habits.median_cents, habits.spread);
+    let (operation_type, channel, hours, wording): (_, _, _, &[&str]) = match random.weighted(&habits.ways) {
+        0 => ("card_payment", "terminal", habits.hours, &["Card expense at", "Purchase at", "Receipt from"]),
+        1 => {
+            let channel = if random.percent(40) { "mobile" } else { "online" };
+            let hours = if habits.hours == Hours::Shop { Hours::Online } else { habits.hours };
+            ("payment", channel, hours, &["Online payment", "Purchase at", "Online payment at"])
+        }
+        _ => ("direct_debit", "bank", Hours::Banking, &["Invoice from", "Subscription to", "Direct debit"]),
+    };
+    let wording = match merchant.kind {
+        Kind::GiftCards if random.percent(60) => "Gift card from",
+        Kind::Crypto if random.percent(40) => "Crypto purchase at",
+        _ => random.pick(wording),
+    };
+    Draft {
+        description: described(random, wording, merchant.name),
+        cents: price(random, cents),
+        timestamp: hours.moment(random),
+        merchant: Some(merchant),
+        operation_type,
+        side: DEBIT,
+        channel,
+    }
+}
+
+fn refund(random: &mut Random, merchants: &Merchants) -> Draft {
+    let Draft { cents, merchant, channel, .. } = purchase(random, merchants);
+    let name = merchant.map_or("", |merchant| merchant.name);
+    Draft {
+        description: format!("Refund from {name}"),
+        cents,
+        timestamp: Hours::Banking.moment(random),
+        merchant,
+        operation_type: "refund",
+        // A refund that is taken back.
+        side: if random.percent(4) { DEBIT } else { CREDIT },
+        channel,
+    }
+}
+
+fn withdrawal(random: &mut Random) -> Draft {
+    let abroad = random.percent(6);
+    let machine = cash_machine(random, abroad);
+    let hours = random.pick(&[Hours::Shop, Hours::Shop, Hours::Shop, Hours::Evening]);
+    Draft {
+        description: format!("Cash withdrawal {}", machine.name),
+        cents: random.log_normal(machine.kind.habits().median_cents, machine.kind.habits().spread).div_ceil(1_000)
+            * 1_000,
+        timestamp: hours.moment(random),
+        merchant: Some(machine),
+        operation_type: "withdrawal",
+        side: DEBIT,
+        channel: "cash_machine",
+    }
+}
+
+fn outgoing_transfer(random: &mut Random, merchants: &Merchants) -> Draft {
+    let (description, cents) = match random.below(8) {
+        0 => ("Rent; thank you".to_owned(), random.log_normal(78_000, 120)),
+        1 => (
+            format!("Transfer \"{}\"", random.pick(&["holidays", "birthday", "loan", "car"])),
+            random.log_normal(12_000, 380),
+        ),
+        2 => (format!("Savings plan no. {}", random.between(1_000, 9_999)), random.log_normal(15_000, 250)),
+        3 => ("Urgent transfer".to_owned(), random.log_normal(20_000, 330)),
+        _ => ("Outgoing transfer".to_owned(), random.log_normal(9_500, 400)),
+    };
+    let merchant = random.percent(15).then(|| merchants.paid(random));
+    let hours = random.pick(&[Hours::Online, Hours::Banking]);
+    Draft {
+        description,
+        cents: if random.percent(70) { cents.div_ceil(500) * 500 } else { cents },
+        timestamp: hours.moment(random),
+        merchant,
+        operation_type: "transfer",
+        side: DEBIT,
+        channel: if random.percent(50) { "mobile" } else { "bank" },
+    }
+}
+
+fn incoming_transfer(random: &mut Random) -> Draft {
+    let cents = random.log_normal(11_000, 400);
+    Draft {
+        description: "Incoming transfer".to_owned(),
+        cents: if random.percent(60) { cents.div_ceil(500) * 500 } else { cents },
+        timestamp: Hours::Banking.moment(random),
+        merchant: random.percent(10).then(|| one_of(random, &[Kind::Health, Kind::Insurance, Kind::Remittance])),
+        operation_type: "transfer",
+        side: CREDIT,
+        channel: "bank",
+    }
+}
+
+fn salary(random: &mut Random) -> Draft {
+    let month = random.pick(&["January", "February", "March", "April", "May", "June", "September", "October"]);
+    Draft {
+        description: format!("Salary, {month}"),
+        cents: random.log_normal(215_000, 110),
+        timestamp: Hours::Banking.moment(random),
+        merchant: None,
+        operation_type: "transfer",
+        side: CREDIT,
+        channel: "bank",
+    }
+}
+
+fn fee(random: &mut Random) -> Draft {
+    Draft {
+        description: random.pick(&["Account fee", "Card fee", "Foreign exchange fee"]).to_owned(),
+        cents: random.pick(&[200, 245, 350, 890, 4_500]),
+        timestamp: Hours::Banking.moment(random),
+        merchant: None,
+        operation_type: "fee",
+        side: DEBIT,
+        channel: "bank",
+    }
+}
+
+/// A big purchase at night that is just that: flights, a new phone.
+fn early_riser(random: &mut Random) -> Draft {
+    let merchant = one_of(random, &[Kind::Travel, Kind::Electronics, Kind::Marketplace, Kind::Gaming]);
+    let cents = random.log_normal(26_000, 260);
+    Draft {
+        description: described(random, "Online payment at", merchant.name),
+        cents: price(random, cents),
+        timestamp: Hours::Night.moment(random),
+        merchant: Some(merchant),
+        operation_type: "payment",
+        side: DEBIT,
+        channel: "online",
+    }
+}
+
+/// A row of an old export, whose type of operation, side and hour have little to do with its wording.
+fn untidy(random: &mut Random, merchants: &Merchants) -> Draft {
+    let merchant = merchants.paid(random);
+    let wording = random.pick(&[
+        "Purchase at",
+        "Card expense at",
+        "Receipt from",
+        "Invoice from",
+        "Subscription to",
+        "Refund from",
+        "Online payment",
+        "Outgoing transfer",
+        "Incoming transfer",
+    ]);
+    let credit = random.percent(35);
+    Draft {
+        description: described(random, wording, merchant.name),
+        cents: random.between(100, if credit { 500_000 } else { 200_000 }),
+        timestamp: Hours::Any.moment(random),
+        merchant: Some(merchant),
+        operation_type: random.pick(&["payment", "card_payment", "transfer", "direct_debit", "refund"]),
+        side: if credit { CREDIT } else { DEBIT },
+        channel: "bank",
+    }
+}
+
+/// The wording with the merchant where it calls for one, and now and then a reference.
+pub(crate) fn described(random: &mut Random, wording: &str, name: &str) -> String {
+    let calls_for_one = [" at", " from", " to"].iter().any(|end| wording.ends_with(end));
+    let mut text = String::with_capacity(48);
+    text.push_str(wording);
+    if calls_for_one {
+        text.push(' ');
+        text.push_str(name);
+    }
+    if random.percent(3) {
+        text.push_str(random.pick(&[", ref. 2024/113", " (contract 88-1204)", "; monthly", " \"family\""]));
+    }
+    text
+}
+
+/// The cents as shops like to set them.
+pub(crate) fn price(random: &mut Random, cents: u32) -> u32 {
+    let euros = cents / 100 * 100;
+    match random.below(20) {
+        0..4 => euros + 99,
+        4..6 => euros + 90,
+        6..8 => euros + 50,
+        8..10 if euros > 0 => euros,
+        _ => cents.max(1),
+    }
+}

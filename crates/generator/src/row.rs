@@ -1,0 +1,216 @@
+//! A row between a transaction and its bytes: fields that can still be broken, and the dialect that writes them.
+
+use assay_transaction::{Delimiter, Encoding};
+use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
+
+use crate::options::{GenerateOptions, Quoting};
+use crate::transactions::Generated;
+
+/// The columns that every file has, in the order of their fields.
+pub(crate) const COLUMNS: [&str; 7] =
+    ["id", "description", "amount", "timestamp", "merchant", "operation_type", "side"];
+pub(crate) const ID: usize = 0;
+pub(crate) const DESCRIPTION: usize = 1;
+pub(crate) const AMOUNT: usize = 2;
+pub(crate) const TIMESTAMP: usize = 3;
+pub(crate) const MERCHANT: usize = 4;
+pub(crate) const OPERATION_TYPE: usize = 5;
+pub(crate) const SIDE: usize = 6;
+/// What `--attributes` adds.
+const ATTRIBUTES: [&str; 3] = ["country", "currency", "channel"];
+/// What `--labels` adds.
+const LABEL: &str = "is_fraud";
+
+/// How a file writes its rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Format {
+    delimiter: Delimiter,
+    decimal_mark: u8,
+    encoding: Encoding,
+    quoting: Quoting,
+    crlf: bool,
+    attributes: bool,
+    /// Which column the label is in.
+    label: Option<usize>,
+}
+
+impl Format {
+    pub(crate) fn new(options: &GenerateOptions) -> Self {
+        let columns = COLUMNS.len() + if options.attributes { ATTRIBUTES.len() } else { 0 };
+        Self {
+            delimiter: options.delimiter,
+            decimal_mark: options.decimal_mark.byte(),
+            encoding: options.encoding,
+            quoting: options.quoting,
+            crlf: options.crlf,
+            attributes: options.attributes,
+            label: options.labels.then_some(columns),
+        }
+    }
+
+    /// The first line.
+    pub(crate) fn header(&self) -> Vec<u8> {
+        let mut names = COLUMNS.to_vec();
+        if self.attributes {
+            names.extend(ATTRIBUTES);
+        }
+        if self.label.is_some() {
+            names.push(LABEL);
+        }
+        let mut row = Row::new(self.encoding);
+        for name in names {
+            row.push(name);
+        }
+        let mut line = Vec::new();
+        // Names are quoted only where every field is.
+        let quoting = if self.quoting == Quoting::All { Quoting::All } else { Quoting::Needed };
+        Self { quoting, ..self.clone() }.write(&row, &mut line);
+        line
+    }
+
+    /// Fills the row with the fields of the transaction.
+    pub(crate) fn fill(&self, row: &mut Row, generated: &Generated) {
+        row.clear();
+        row.push(&generated.id);
+        row.push(&generated.description);
+        write_amount(row.add(), generated.amount_cents, self.decimal_mark);
+        write_timestamp(row.add(), generated.timestamp);
+        row.push(generated.merchant.unwrap_or_default());
+        row.push(generated.operation_type);
+        row.push(generated.side);
+        if self.attributes {
+            row.push(generated.country);
+            row.push(generated.currency);
+            row.push(generated.channel);
+        }
+        if self.label.is_some() {
+            row.push(if generated.is_fraud { "1" } else { "0" });
+        }
+    }
+
+    /// Appends the row with its line end.
+    pub(crate) fn write(&self, row: &Row, line: &mut Vec<u8>) {
+        for (column, field) in row.fields().iter().enumerate() {
+            if column > 0 {
+                line.push(self.delimiter.byte());
+            }
+            let quoted = match self.quoting {
+                Quoting::All => true,
+                Quoting::Text if column != ID && column != AMOUNT && Some(column) != self.label => true,
+                Quoting::Text | Quoting::Needed => self.needs_quotes(field),
+            };
+            if quoted {
+                write_quoted(line, field);
+            } else {
+                line.extend_from_slice(field);
+            }
+        }
+        line.extend_from_slice(if self.crlf { b"\r\n" } else { b"\n" });
+    }
+
+    fn needs_quotes(&self, field: &[u8]) -> bool {
+        field.iter().any(|byte| *byte == self.delimiter.byte() || matches!(byte, b'"' | b'\r' | b'\n'))
+    }
+}
+
+fn write_quoted(line: &mut Vec<u8>, field: &[u8]) {
+    line.push(b'"');
+    for part in field.split_inclusive(|byte| *byte == b'"') {
+        line.extend_from_slice(part);
+        if part.ends_with(b"\"") {
+            line.push(b'"');
+        }
+    }
+    line.push(b'"');
+}
+
+fn write_amount(field: &mut Vec<u8>, cents: i64, mark: u8) {
+    use std::io::Write as _;
+
+    let sign = if cents < 0 { "-" } else { "" };
+    let (units, hundredths) = (cents.unsigned_abs() / 100, cents.unsigned_abs() % 100);
+    // Writing to a vector cannot fail.
+    let _ = write!(field, "{sign}{units}{}{hundredths:02}", char::from(mark));
+}
+
+fn write_timestamp(field: &mut Vec<u8>, at: NaiveDateTime) {
+    let two = |number: u32| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
+    let year = at.year().unsigned_abs();
+    field.extend_from_slice(&two(year / 100));
+    field.extend_from_slice(&two(year));
+    for (separator, number) in
+        [(b'-', at.month()), (b'-', at.day()), (b' ', at.hour()), (b':', at.minute()), (b':', at.second())]
+    {
+        field.push(separator);
+        field.extend_from_slice(&two(number));
+    }
+}
+
+/// The fields of one row, in the file's encoding. Used again for the next row, so that their memory is.
+#[derive(Debug)]
+pub(crate) struct Row {
+    buffers: Vec<Vec<u8>>,
+    count: usize,
+    encoding: Encoding,
+}
+
+impl Row {
+    pub(crate) fn new(encoding: Encoding) -> Self {
+        Self { buffers: Vec::new(), count: 0, encoding }
+    }
+
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    pub(crate) fn fields(&self) -> &[Vec<u8>] {
+        &self.buffers[..self.count]
+    }
+
+    /// A field that the row has.
+    pub(crate) fn field(&mut self, column: usize) -> &mut Vec<u8> {
+        &mut self.buffers[..self.count][column]
+    }
+
+    pub(crate) fn set(&mut self, column: usize, text: &str) {
+        let encoding = self.encoding;
+        let field = self.field(column);
+        field.clear();
+        encode(field, text, encoding);
+    }
+
+    pub(crate) fn push(&mut self, text: &str) {
+        let encoding = self.encoding;
+        encode(self.add(), text, encoding);
+    }
+
+    /// Keeps the first fields.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.count = self.count.min(count);
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// A new field, still empty.
+    fn add(&mut self) -> &mut Vec<u8> {
+        if self.count == self.buffers.len() {
+            self.buffers.push(Vec::with_capacity(64));
+        }
+        self.count += 1;
+        let field = &mut self.buffers[self.count - 1];
+        field.clear();
+        field
+    }
+}
+
+fn encode(field: &mut Vec<u8>, text: &str, encoding: Encoding) {
+    match encoding {
+        Encoding::Windows1252 if !text.is_ascii() => {
+            // All that is generated is in Latin-1, whose printable characters Windows-1252 keeps where they are.
+            field.extend(text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')));
+        }
+        Encoding::Utf8 | Encoding::Windows1252 => field.extend_from_slice(text.as_bytes()),
+    }
+}

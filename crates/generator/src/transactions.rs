@@ -1,0 +1,168 @@
+//! The endless sequence of transactions of a seed.
+//!
+//! It knows nothing of files: [`crate::generate()`] writes it as CSV, a training takes it as it is.
+
+use std::collections::VecDeque;
+
+use chrono::NaiveDateTime;
+
+use crate::merchant::{Merchant, Merchants, currency};
+use crate::random::{Random, Stream};
+use crate::{fraud, ordinary};
+
+/// One generated transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generated {
+    /// `1`, `2`, `3`, …, or a random UUID.
+    pub id: String,
+    /// Such as `Card expense at EDF`.
+    pub description: String,
+    /// Below zero for money that leaves the account, but for a few rows that tell only the size.
+    pub amount_cents: i64,
+    /// Within 2023 to 2025, in no order.
+    pub timestamp: NaiveDateTime,
+    /// Absent for most transfers and fees.
+    pub merchant: Option<&'static str>,
+    /// `card_payment`, `payment` (online), `direct_debit`, `transfer`, `refund`, `withdrawal` or `fee`.
+    pub operation_type: &'static str,
+    /// `debit` or `credit`.
+    pub side: &'static str,
+    /// Where the merchant is: ISO 3166, two letters.
+    pub country: &'static str,
+    /// What is paid with there: ISO 4217. The amount is in euros all the same.
+    pub currency: &'static str,
+    /// `terminal`, `online`, `mobile`, `bank` or `cash_machine`.
+    pub channel: &'static str,
+    /// The label: whether it was planted as fraud, with a little noise in both directions.
+    pub is_fraud: bool,
+}
+
+/// A transaction before it has an id and a label.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    pub(crate) description: String,
+    /// Never below zero; the side tells the sign.
+    pub(crate) cents: u32,
+    pub(crate) timestamp: NaiveDateTime,
+    pub(crate) merchant: Option<&'static Merchant>,
+    pub(crate) operation_type: &'static str,
+    pub(crate) side: &'static str,
+    pub(crate) channel: &'static str,
+}
+
+/// What money leaving the account is called.
+pub(crate) const DEBIT: &str = "debit";
+/// What money coming in is called.
+pub(crate) const CREDIT: &str = "credit";
+
+/// The transactions of a seed: an iterator that never ends and holds a few rows at most.
+#[derive(Debug, Clone)]
+pub struct Transactions {
+    random: Random,
+    /// Where UUIDs come from, where the ids are UUIDs.
+    ids: Option<Random>,
+    merchants: Merchants,
+    count: u64,
+    /// What is still to come of an incident of fraud.
+    incident: VecDeque<Draft>,
+}
+
+impl Transactions {
+    /// The transactions of a seed. `uuid_ids` changes nothing but the ids.
+    pub fn new(seed: u64, uuid_ids: bool) -> Self {
+        Self {
+            random: Random::new(seed, Stream::Transactions),
+            ids: uuid_ids.then(|| Random::new(seed, Stream::Ids)),
+            merchants: Merchants::new(),
+            count: 0,
+            incident: VecDeque::new(),
+        }
+    }
+
+    fn next_id(&mut self) -> String {
+        self.count += 1;
+        match &mut self.ids {
+            Some(ids) => uuid::Builder::from_random_bytes(ids.bytes()).into_uuid().to_string(),
+            None => self.count.to_string(),
+        }
+    }
+
+    /// The next draft, and whether it is part of an incident.
+    fn next_draft(&mut self) -> (Draft, bool) {
+        if self.incident.is_empty() && fraud::strikes(&mut self.random) {
+            fraud::incident(&mut self.random, &mut self.incident);
+        }
+        match self.incident.pop_front() {
+            Some(draft) => (draft, true),
+            None => (ordinary::draft(&mut self.random, &self.merchants), false),
+        }
+    }
+}
+
+impl Iterator for Transactions {
+    type Item = Generated;
+
+    fn next(&mut self) -> Option<Generated> {
+        let id = self.next_id();
+        let (draft, planted) = self.next_draft();
+        let is_fraud = fraud::label(&mut self.random, planted);
+        // A few banks leave the sign to the side.
+        let unsigned = self.random.percent(1);
+        let cents = i64::from(draft.cents);
+        let country = draft.merchant.map_or("FR", |merchant| merchant.country);
+        Some(Generated {
+            id,
+            description: draft.description,
+            amount_cents: if draft.side == DEBIT && !unsigned { -cents } else { cents },
+            timestamp: draft.timestamp,
+            merchant: draft.merchant.map(|merchant| merchant.name),
+            operation_type: draft.operation_type,
+            side: draft.side,
+            country,
+            currency: currency(country),
+            channel: draft.channel,
+            is_fraud,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_change_nothing_but_the_ids() {
+        for (plain, with_uuid) in Transactions::new(3, false).zip(Transactions::new(3, true)).take(500) {
+            assert_eq!(uuid::Uuid::parse_str(&with_uuid.id).unwrap().get_version_num(), 4);
+            assert_eq!(Generated { id: plain.id.clone(), ..with_uuid }, plain);
+        }
+    }
+
+    #[test]
+    fn about_one_in_forty_is_fraud() {
+        let fraud = Transactions::new(1, false).take(200_000).filter(|row| row.is_fraud).count();
+        assert!((4_000..6_000).contains(&fraud), "{fraud} of 200000");
+    }
+
+    #[test]
+    fn the_sign_follows_the_side_but_for_one_in_a_hundred() {
+        let rows = 50_000;
+        let against =
+            Transactions::new(1, false).take(rows).filter(|row| (row.amount_cents < 0) != (row.side == DEBIT)).count();
+        assert!((rows / 200..rows / 80).contains(&against), "{against} of {rows}");
+    }
+
+    #[test]
+    fn every_kind_of_row_is_there() {
+        let rows: Vec<Generated> = Transactions::new(1, false).take(5_000).collect();
+        for operation in ["card_payment", "payment", "direct_debit", "transfer", "refund", "withdrawal", "fee"] {
+            assert!(rows.iter().any(|row| row.operation_type == operation), "{operation}");
+        }
+        for channel in ["terminal", "online", "mobile", "bank", "cash_machine"] {
+            assert!(rows.iter().any(|row| row.channel == channel), "{channel}");
+        }
+        assert!(rows.iter().any(|row| row.merchant.is_none()));
+        assert!(rows.iter().any(|row| !row.description.is_ascii()), "no accents to tell encodings apart");
+        assert!(rows.iter().any(|row| row.description.contains([';', ',', '"'])), "nothing that needs quotes");
+    }
+}
