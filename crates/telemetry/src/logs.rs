@@ -1,0 +1,111 @@
+//! Logs: to stderr, as text that users of the earlier Python job can go on grepping, or as JSON for machines.
+
+use std::fmt;
+use std::io::IsTerminal as _;
+
+use clap::{Args, ValueEnum};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// `2026-01-11 10:00:00 - INFO - Starting batch pipeline`
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logs")]
+pub struct LogOptions {
+    /// How log lines look, on stderr
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug or trace; also by module, such as `warn,assay_queue=debug`
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", value_parser = parse_level)]
+    pub log_level: String,
+}
+
+fn parse_level(text: &str) -> Result<String, String> {
+    let parsed = EnvFilter::builder().parse(text);
+    parsed.map(|_| text.to_owned()).map_err(|_| "allowed are error, warn, info, debug, trace".to_owned())
+}
+
+/// Starts logging, once in a process; a second call changes nothing.
+pub fn init_logs(options: &LogOptions) {
+    // Libraries are heard from `warn` on, unless the level names them.
+    let filter = EnvFilter::new(format!("{QUIET},{}", options.log_level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only a second call can fail.
+    let _ = match options.log_format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).event_format(Text).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+    };
+}
+
+/// Libraries that log at `info` what concerns only themselves, or log errors that they also return.
+const QUIET: &str = "lapin=off,sqlx=warn,hyper=warn,aws_config=error,aws_smithy_runtime=error";
+
+/// The text form.
+struct Text;
+
+impl<S, N> FormatEvent<S, N> for Text
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let now = chrono::Local::now().format("%Y-%m-%d %H:%M:%S");
+        write!(writer, "{now} - {} - ", event.metadata().level())?;
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn text_reads_as_the_earlier_job_wrote_it() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).event_format(Text).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("Starting batch pipeline");
+            tracing::warn!(retry = 3, "the broker is away");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let tails: Vec<&str> = text.lines().map(|line| &line["2026-01-11 10:00:00".len()..]).collect();
+        assert_eq!(tails, [" - INFO - Starting batch pipeline", " - WARN - the broker is away retry=3"]);
+    }
+
+    #[test]
+    fn a_level_must_be_one() {
+        assert!(parse_level("warn,assay_queue=debug").is_ok());
+        assert!(parse_level("assay_queue=loud").is_err());
+    }
+}
