@@ -1,0 +1,60 @@
+//! A set of queues for one test, deleted with it.
+
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::{Connection, ConnectionProperties};
+
+use crate::{Program, on_drop, service_url, unique_name};
+
+/// RabbitMQ, with a prefix that no other test has.
+#[derive(Debug)]
+pub struct Broker {
+    url: String,
+    prefix: String,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Broker {
+    /// A new prefix; the programs declare what they need under it.
+    pub fn new() -> Self {
+        Self { url: service_url("TEST_AMQP_URL"), prefix: format!("{}.", unique_name()) }
+    }
+
+    /// Tells a program where the broker is, and which queues are its own.
+    pub fn known_to(&self, program: Program) -> Program {
+        program.env("AMQP_URL", &self.url).env("QUEUE_PREFIX", &self.prefix)
+    }
+}
+
+/// What the programs declare, without the prefix. A queue that was never declared is deleted without complaint.
+const EXCHANGES: [&str; 4] = ["assay.transactions", "assay.scored", "assay.control", "assay.dead"];
+const WORK_QUEUES: [&str; 4] =
+    ["transactions.batch", "transactions.realtime", "predictions.batch", "predictions.realtime"];
+const DELAYS: [&str; 4] = ["", ".delay.1s", ".delay.10s", ".delay.60s"];
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let (url, prefix) = (self.url.clone(), self.prefix.clone());
+        on_drop(async move {
+            // A broker that the test stopped has nothing to delete.
+            let _ = delete(&url, &prefix).await;
+        });
+    }
+}
+
+async fn delete(url: &str, prefix: &str) -> lapin::Result<()> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    let queues = WORK_QUEUES.iter().flat_map(|queue| DELAYS.map(|delay| format!("{prefix}{queue}{delay}")));
+    for queue in queues.chain([format!("{prefix}dead_letters")]) {
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+    }
+    for exchange in EXCHANGES {
+        channel.exchange_delete(format!("{prefix}{exchange}").into(), ExchangeDeleteOptions::default()).await?;
+    }
+    connection.close(200, "the test is over".into()).await
+}

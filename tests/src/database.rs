@@ -1,0 +1,104 @@
+//! A database for one test, dropped with it.
+
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use url::Url;
+
+use crate::{DEADLINE, Program, on_drop, service_url, unique_name};
+
+/// Between two times that the database is asked whether something is so.
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(25);
+
+/// A PostgreSQL database of its own.
+#[derive(Debug)]
+pub struct Database {
+    server: String,
+    name: String,
+    url: Url,
+    pool: PgPool,
+}
+
+impl Database {
+    /// A database without any table.
+    pub async fn empty() -> Self {
+        let server = service_url("TEST_DATABASE_URL");
+        let name = unique_name();
+        let mut connection = PgConnection::connect(&server)
+            .await
+            .unwrap_or_else(|error| panic!("TEST_DATABASE_URL cannot be reached: {error}; run ./scripts/test"));
+        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+        let mut url = Url::parse(&server).expect("TEST_DATABASE_URL is a URL");
+        url.set_path(&name);
+        let pool = PgPoolOptions::new().max_connections(2).connect_lazy(url.as_str()).unwrap();
+        Self { server, name, url, pool }
+    }
+
+    /// The URL of a database that does not exist on a server that does.
+    pub fn nowhere() -> String {
+        let mut url = Url::parse(&service_url("TEST_DATABASE_URL")).expect("TEST_DATABASE_URL is a URL");
+        url.set_path(&unique_name());
+        url.into()
+    }
+
+    /// A database as `assay migrate` leaves it.
+    pub async fn migrated() -> Self {
+        let database = Self::empty().await;
+        Program::new("assay").arg("migrate").env("DATABASE_URL", database.url()).run().await.expect_exit(0);
+        database
+    }
+
+    /// For `DATABASE_URL`.
+    pub fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// For what the tests ask themselves.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The one number that a query answers with.
+    pub async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// The texts that a query answers with: each row's one column.
+    pub async fn texts(&self, query: &'static str) -> Vec<String> {
+        sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// Waits until a query that answers yes or no answers yes.
+    pub async fn until(&self, question: &'static str) {
+        let yes = async {
+            loop {
+                let answer: bool = sqlx::query_scalar(question)
+                    .fetch_one(&self.pool)
+                    .await
+                    .unwrap_or_else(|error| panic!("{question}: {error}"));
+                if answer {
+                    return;
+                }
+                // No one tells when the answer changes, so it is asked again.
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        let answered = tokio::time::timeout(DEADLINE, yes).await;
+        assert!(answered.is_ok(), "after {DEADLINE:?}, still not: {question}");
+    }
+
+    /// Waits until every run that began is finished.
+    pub async fn until_finished(&self) {
+        self.until("SELECT count(*) > 0 AND bool_and(state IN ('complete', 'failed', 'cancelled')) FROM runs").await;
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, statement) = (self.server.clone(), format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        on_drop(async move {
+            if let Ok(mut connection) = PgConnection::connect(&server).await {
+                let _ = sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,238 @@
+//! The programs of Assay as child processes: started with nothing but their own environment, heard, ended.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::DEADLINE;
+
+/// A program that is about to start.
+#[derive(Debug)]
+pub struct Program {
+    name: &'static str,
+    command: Command,
+    home: tempfile::TempDir,
+}
+
+impl Program {
+    /// One of the workspace's programs. Its environment holds `PATH` and an empty `HOME`, where no profile of AWS lies
+    /// about; it runs in that directory too.
+    pub fn new(name: &'static str) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let mut command = Command::new(executable(name));
+        command.env_clear().env("HOME", home.path()).current_dir(home.path());
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        Self { name, command, home }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Takes a variable out of its environment.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// Runs it in a directory that outlives it.
+    #[must_use]
+    pub fn within(mut self, directory: impl AsRef<std::path::Path>) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Running {
+        let mut child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", self.name));
+        let stdout = listen(child.stdout.take().expect("stdout is piped"));
+        let stderr = listen(child.stderr.take().expect("stderr is piped"));
+        Running { name: self.name, id: child.id(), stdout, stderr, status: watch_exit(child), _home: self.home }
+    }
+
+    /// Runs it to its end.
+    pub async fn run(self) -> Ended {
+        self.start().end().await
+    }
+}
+
+/// A program that runs. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Running {
+    name: &'static str,
+    id: u32,
+    stdout: watch::Receiver<String>,
+    stderr: watch::Receiver<String>,
+    status: watch::Receiver<Option<ExitStatus>>,
+    _home: tempfile::TempDir,
+}
+
+impl Running {
+    /// Waits until its log says something.
+    pub async fn says(&mut self, text: &str) -> &mut Self {
+        let said = matches!(timeout(DEADLINE, self.stderr.wait_for(|log| log.contains(text))).await, Ok(Ok(_)));
+        assert!(said, "{} never said `{text}`, but:\n{}", self.name, *self.stderr.borrow());
+        self
+    }
+
+    /// Asks it to end: SIGTERM.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Ends it at once, as a crash of the machine would: SIGKILL.
+    pub async fn kill(mut self) {
+        self.signal("KILL");
+        timeout(DEADLINE, self.status.wait_for(Option::is_some)).await.expect("a killed process ends").ok();
+    }
+
+    /// Waits until it ends by itself, or because it was asked to.
+    pub async fn end(mut self) -> Ended {
+        let ended = timeout(DEADLINE, async {
+            let status = *self.status.wait_for(Option::is_some).await.expect("the process is waited for");
+            // Until both pipes are closed, something may still be on its way.
+            while self.stdout.changed().await.is_ok() {}
+            while self.stderr.changed().await.is_ok() {}
+            status
+        })
+        .await;
+        let Ok(status) = ended else {
+            panic!("{} did not end within {DEADLINE:?}; it said:\n{}", self.name, *self.stderr.borrow());
+        };
+        Ended {
+            name: self.name,
+            code: status.and_then(|status| status.code()),
+            stdout: self.stdout.borrow().clone(),
+            stderr: self.stderr.borrow().clone(),
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        if self.status.borrow().is_none() {
+            // Through the shell, whose `kill` is always there, as no safe function of the standard library sends a TERM.
+            let _ = Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", self.id)).status();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal("KILL");
+    }
+}
+
+/// A program that ended, and all that it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// Which.
+    pub name: &'static str,
+    /// Its exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// Its results.
+    pub stdout: String,
+    /// Its log.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Demands an exit code.
+    #[track_caller]
+    pub fn expect_exit(&self, code: i32) -> &Self {
+        let Self { name, code: found, stdout, stderr } = self;
+        assert_eq!(*found, Some(code), "exit code of {name}, which said:\n{stdout}\n{stderr}");
+        self
+    }
+
+    /// Demands that its log, or its results, say something.
+    #[track_caller]
+    pub fn expect_says(&self, text: &str) -> &Self {
+        let Self { name, stdout, stderr, .. } = self;
+        assert!(stdout.contains(text) || stderr.contains(text), "{name} never said `{text}`, but:\n{stdout}\n{stderr}");
+        self
+    }
+
+    /// Demands that it kept silent about something.
+    #[track_caller]
+    pub fn expect_silent_about(&self, text: &str) -> &Self {
+        let Self { name, stdout, stderr, .. } = self;
+        assert!(!stdout.contains(text) && !stderr.contains(text), "{name} said `{text}`:\n{stdout}\n{stderr}");
+        self
+    }
+
+    /// Demands that it failed with an exit code and **one** clear line that holds every one of `words`: no second error, no
+    /// backtrace, no debris of a data structure.
+    #[track_caller]
+    pub fn expect_one_clear_line(&self, code: i32, words: &[&str]) -> &Self {
+        let errors: Vec<_> = self.expect_exit(code).stderr.lines().filter(|line| is_error(line)).collect();
+        let [error] = errors[..] else {
+            panic!("{} must say one error, but said {}:\n{}", self.name, errors.len(), self.stderr);
+        };
+        for word in words {
+            assert!(error.contains(word), "{}: its error does not name `{word}`: {error}", self.name);
+        }
+        for debris in ["panicked", "backtrace", "Backtrace", "Error {", "Error(", "Some(", "Caused by", "\\n"] {
+            assert!(!self.stderr.contains(debris), "{}: `{debris}` is not for people:\n{}", self.name, self.stderr);
+        }
+        self
+    }
+}
+
+fn is_error(line: &str) -> bool {
+    line.contains(" - ERROR - ") || line.to_ascii_lowercase().starts_with("error:")
+}
+
+/// Where cargo puts the programs: beside the directory of the test binaries.
+fn executable(name: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("the path of this test binary");
+    let directory =
+        this.parent().and_then(std::path::Path::parent).expect("test binaries lie in target/<profile>/deps");
+    let path = directory.join(name);
+    assert!(path.is_file(), "{} is not built: run ./scripts/test, which builds it", path.display());
+    path
+}
+
+/// Collects what comes through a pipe, line by line; closed when the pipe is.
+fn listen(pipe: impl Read + Send + 'static) -> watch::Receiver<String> {
+    let (sender, receiver) = watch::channel(String::new());
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+            sender.send_modify(|text| text.push_str(&String::from_utf8_lossy(&line)));
+            line.clear();
+        }
+    });
+    receiver
+}
+
+fn watch_exit(mut child: Child) -> watch::Receiver<Option<ExitStatus>> {
+    let (sender, receiver) = watch::channel(None);
+    std::thread::spawn(move || {
+        if let Ok(status) = child.wait() {
+            sender.send_replace(Some(status));
+        }
+    });
+    receiver
+}

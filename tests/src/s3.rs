@@ -1,0 +1,83 @@
+//! An S3 server in this process: buckets are folders, requests are signed, over a loopback socket.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use axum::error_handling::HandleError;
+use axum::http::StatusCode;
+use s3s::auth::SimpleAuth;
+use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput};
+use s3s::service::S3ServiceBuilder;
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s_fs::FileSystem;
+use tokio::task::JoinHandle;
+
+/// A running server.
+#[derive(Debug)]
+pub struct S3Server {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl S3Server {
+    /// The one access key that it knows, for `KEY`.
+    pub const KEY: &str = "assay-tests";
+    /// And the secret of it, for `SECRET`.
+    pub const SECRET: &str = "not-a-secret";
+
+    /// Starts a server without any bucket.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let mut builder = S3ServiceBuilder::new(Objects(FileSystem::new(folder.path()).expect("the folder is there")));
+        builder.set_auth(SimpleAuth::from_single(Self::KEY, Self::SECRET));
+        let service = HandleError::new(builder.build(), |error: s3s::HttpError| async move {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}"))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let task = tokio::spawn(async move {
+            let router = axum::Router::new().fallback_service(service);
+            axum::serve(listener, router).await.expect("the S3 server serves");
+        });
+        Self { folder, address, task }
+    }
+
+    /// For `ENDPOINT_URL`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Puts an object, its bucket included, and tells its URL.
+    pub fn put(&self, bucket: &str, key: &str, content: impl AsRef<[u8]>) -> String {
+        let path: PathBuf = self.folder.path().join(bucket).join(key);
+        std::fs::create_dir_all(path.parent().expect("an object lies in a bucket")).expect("the bucket is made");
+        std::fs::write(path, content).expect("the object is written");
+        format!("s3://{bucket}/{key}")
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The objects of a folder, with what `s3s-fs` leaves out and real servers do: `If-Match` on GET.
+struct Objects(FileSystem);
+
+#[async_trait::async_trait]
+impl S3 for Objects {
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        self.0.head_object(request).await
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let wanted = request.input.if_match.as_ref().and_then(|condition| condition.as_etag()).cloned();
+        let response = self.0.get_object(request).await?;
+        match (wanted, &response.output.e_tag) {
+            (Some(wanted), Some(found)) if !wanted.strong_cmp(found) => Err(s3_error!(PreconditionFailed)),
+            _ => Ok(response),
+        }
+    }
+}
