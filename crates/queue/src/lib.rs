@@ -1,1 +1,33 @@
 //! The broker seam: RabbitMQ and an in-process broker behind one trait.
+//!
+//! A stage never talks AMQP. It publishes through [`publish_until_confirmed`], and it consumes through [`serve`] (one
+//! message at a time, many at once) or [`serve_batches`] (many messages in one go), which hand it decoded values and take
+//! back [`Outcome`]s. Only this crate acknowledges, and only after what the outcome asks for has been confirmed: decode,
+//! process, publish downstream, confirm, then acknowledge upstream. Whatever dies in between, the message is redelivered.
+//!
+//! - `broker`: the [`Broker`] trait, its deliveries and its errors; `route` and `message`: what goes where
+//! - `rabbitmq`: the implementation on RabbitMQ, 3.10 to 4.x, with its own reconnect loop; the topology is in one file
+//! - `in_process`: the implementation of `assay run`, under the same contract suite (`tests/it`)
+//! - `publish`, `serve`, `batches`, `outcome`: what stages use
+
+mod batches;
+mod broker;
+mod delay;
+mod in_process;
+mod message;
+mod options;
+mod outcome;
+mod publish;
+mod rabbitmq;
+mod route;
+mod serve;
+
+pub use batches::{BatchOptions, Weighed, serve_batches};
+pub use broker::{Broker, BrokerError, Consumer, Death, Delivery, Depth, PublishError};
+pub use in_process::InProcess;
+pub use message::{MAX_MESSAGE_BYTES, Message};
+pub use options::{BrokerOptions, connect};
+pub use outcome::Outcome;
+pub use publish::{Unpublished, publish_until_confirmed};
+pub use route::{Route, Work};
+pub use serve::{ServeOptions, serve};

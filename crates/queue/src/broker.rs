@@ -1,0 +1,167 @@
+//! The seam: what a broker can do, and how it can fail. `rabbitmq` and `in_process` implement it under one contract suite.
+
+use std::fmt;
+use std::time::Duration;
+
+use assay_transaction::Exit;
+use async_trait::async_trait;
+
+use crate::{Message, Route};
+
+/// A broker of messages. Delivery is at least once; a queue that is full refuses and never drops.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// Publishes, and returns once the broker has taken the message over and put it into the route's queue. An error may
+    /// leave the message published all the same. At most [`Broker::max_in_flight`] are under way at any time; more wait.
+    async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError>;
+
+    /// As [`Broker::publish`], but the message enters the route's queue later: after 1, 10 or 60 seconds, whichever is the
+    /// next that is not shorter than `after` (60 at the most).
+    async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError>;
+
+    /// Publishes to the dead letters, with the route the message came by and the reason it is given up for.
+    async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError>;
+
+    /// Waits, after a publish that found the queue full, until it is worth another try. It promises nothing: others may
+    /// have been quicker.
+    async fn room(&self, route: Route);
+
+    /// Starts to consume a work queue; at most `prefetch` deliveries are unsettled at any time.
+    async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
+
+    /// Starts to consume the dead letters; their deliveries have a [`Death`].
+    async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
+
+    /// What waits in a work queue, and who consumes it.
+    async fn depth(&self, route: Route) -> Result<Depth, BrokerError>;
+
+    /// How many publishes may be under way at a time (`PUBLISH_WINDOW`).
+    fn max_in_flight(&self) -> usize;
+
+    /// Ends the consumers, waits for publishes under way (within the publish timeout), and disconnects. What is unsettled
+    /// will be redelivered.
+    async fn close(&self);
+}
+
+/// A subscription to one queue. It outlives the connection to the broker: after an outage it goes on by itself. Dropping
+/// it gives back what is unsettled.
+#[async_trait]
+pub trait Consumer: Send {
+    /// The next delivery; `None` once the broker is closed. Safe to cancel.
+    async fn next(&mut self) -> Option<Delivery>;
+
+    /// Ends the subscription: what has been settled reaches the broker, what has not is given back.
+    async fn close(self: Box<Self>);
+}
+
+/// A message that a consumer holds until it is settled. Dropped unsettled, it stays held until its consumer ends.
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// Whether it may have been delivered before.
+    pub redelivered: bool,
+    /// Why it is a dead letter, if it is one.
+    pub death: Option<Death>,
+    receipt: Box<dyn Receipt>,
+}
+
+impl Delivery {
+    pub(crate) fn new(message: Message, redelivered: bool, death: Option<Death>, receipt: Box<dyn Receipt>) -> Self {
+        Self { message, redelivered, death, receipt }
+    }
+
+    /// Takes the message out of its queue: its work is done. Stages don't call this: they return
+    /// [`Outcome`](crate::Outcome)s. Should the connection be lost before the broker learns of it, the message is redelivered.
+    pub fn ack(self) {
+        self.receipt.settle(Settlement::Ack);
+    }
+
+    /// Gives the message back, to be redelivered at once.
+    pub fn release(self) {
+        self.receipt.settle(Settlement::Release);
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No body: it ends up in logs.
+        let Self { message, redelivered, death, receipt: _ } = self;
+        formatter
+            .debug_struct("Delivery")
+            .field("id", &message.id)
+            .field("redelivered", redelivered)
+            .field("death", death)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a delivery is settled towards the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    Ack,
+    Release,
+}
+
+/// The way back from a delivery to the consumer that holds it. Settling with a consumer that is gone does nothing.
+pub(crate) trait Receipt: Send + Sync {
+    fn settle(self: Box<Self>, settlement: Settlement);
+}
+
+/// Where and why a message became a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// The queue it was in, without the prefix, such as `transactions.batch`.
+    pub queue: String,
+    /// Why it was given up: a stage's words, or RabbitMQ's, such as `delivery_limit`.
+    pub reason: String,
+}
+
+/// How full a queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that wait for a consumer; held ones are not counted.
+    pub messages: u64,
+    /// Consumers, in all processes.
+    pub consumers: u32,
+}
+
+/// Why a message was not, or may not have been, published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The queue is at its bound.
+    #[error("the queue is full (its bound is set by QUEUE_MAX_LENGTH)")]
+    Full,
+    /// No queue takes messages of this route at the moment.
+    #[error("no queue takes the message: somebody has deleted it, and it is about to be declared again")]
+    Unroutable,
+    /// The broker takes no message of this size; trying again changes nothing.
+    #[error("the message of {bytes} bytes is larger than the broker takes: lower API_BATCH_SIZE")]
+    TooLarge {
+        /// The size of the body.
+        bytes: usize,
+    },
+    /// The broker is away, or did not confirm in time.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Why a broker cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerError {
+    /// A setting is wrong; trying again changes nothing.
+    #[error("{0}")]
+    Usage(String),
+    /// The broker is away.
+    #[error("{0}")]
+    Away(String),
+}
+
+impl BrokerError {
+    /// The exit code of a program that ends for this.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::Usage,
+            Self::Away(_) => Exit::DependencyAway,
+        }
+    }
+}

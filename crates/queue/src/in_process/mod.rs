@@ -1,0 +1,126 @@
+//! The in-process broker of `assay run`: queues in memory, under the same contract as RabbitMQ's.
+//!
+//! Guarantees: a queue never holds more than its bound (but what was held by a consumer always has its place to go back
+//! to); what a consumer held when it ended is redelivered, in order; what came back more than 100 times is
+//! dead-lettered. What it holds is gone with the process: whoever needs more uses RabbitMQ.
+
+mod consumer;
+mod queue;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use self::consumer::InProcessConsumer;
+use self::queue::{Held, Queue};
+use crate::delay::Delay;
+use crate::message::MAX_MESSAGE_BYTES;
+use crate::{Broker, BrokerError, Consumer, Death, Depth, Message, PublishError, Route};
+
+/// How many dead letters are kept: as many as in RabbitMQ.
+const MAX_DEAD_LETTERS: usize = 100_000;
+/// A publish takes no time here; this is how many chunks a loader may have at hand to be published.
+const IN_FLIGHT: usize = 256;
+
+/// The broker of a single process.
+pub struct InProcess {
+    work: [Arc<Queue>; 4],
+    delayed: [Arc<AtomicUsize>; 4],
+    dead: Arc<Queue>,
+    max_length: usize,
+    closed: CancellationToken,
+}
+
+impl InProcess {
+    /// Empty queues that take `max_length` messages each.
+    #[expect(clippy::new_ret_no_self, reason = "stages take brokers of any kind")]
+    pub fn new(max_length: usize) -> Arc<dyn Broker> {
+        let dead = Arc::new(Queue::new("dead_letters".to_owned(), MAX_DEAD_LETTERS, None));
+        let max_length = max_length.max(1);
+        let queue = |route: Route| Arc::new(Queue::new(route.to_string(), max_length, Some(Arc::clone(&dead))));
+        Arc::new(Self {
+            work: Route::ALL.map(queue),
+            delayed: Default::default(),
+            dead: Arc::clone(&dead),
+            max_length,
+            closed: CancellationToken::new(),
+        })
+    }
+
+    fn queue(&self, route: Route) -> &Arc<Queue> {
+        &self.work[route.index()]
+    }
+
+    fn check(&self, message: &Message) -> Result<(), PublishError> {
+        if self.closed.is_cancelled() {
+            return Err(PublishError::Unavailable("the in-process broker is closed".to_owned()));
+        }
+        match message.body.len() {
+            bytes if bytes > MAX_MESSAGE_BYTES => Err(PublishError::TooLarge { bytes }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for InProcess {
+    async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
+        self.check(&message)?;
+        self.queue(route).push(Box::new(Held::new(message))).map_err(|_| PublishError::Full)
+    }
+
+    async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError> {
+        self.check(&message)?;
+        let delayed = Arc::clone(&self.delayed[route.index()]);
+        if delayed.fetch_add(1, Ordering::Relaxed) >= self.max_length {
+            delayed.fetch_sub(1, Ordering::Relaxed);
+            return Err(PublishError::Full);
+        }
+        let (queue, closed) = (Arc::clone(self.queue(route)), self.closed.clone());
+        tokio::spawn(async move {
+            let enter = async {
+                tokio::time::sleep(Delay::at_least(after).duration()).await;
+                queue.push_when_room(Box::new(Held::new(message))).await;
+                delayed.fetch_sub(1, Ordering::Relaxed);
+            };
+            tokio::select! {
+                () = closed.cancelled() => {}
+                () = enter => {}
+            }
+        });
+        Ok(())
+    }
+
+    async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
+        self.check(&message)?;
+        let death = Death { queue: route.to_string(), reason: reason.to_owned() };
+        self.dead.push(Box::new(Held::dead(message, death))).map_err(|_| PublishError::Full)
+    }
+
+    async fn room(&self, route: Route) {
+        self.queue(route).room().await;
+    }
+
+    async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        Ok(Box::new(InProcessConsumer::new(Arc::clone(self.queue(route)), prefetch, self.closed.clone())))
+    }
+
+    async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        Ok(Box::new(InProcessConsumer::new(Arc::clone(&self.dead), prefetch, self.closed.clone())))
+    }
+
+    async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
+        Ok(self.queue(route).depth())
+    }
+
+    fn max_in_flight(&self) -> usize {
+        IN_FLIGHT
+    }
+
+    async fn close(&self) {
+        self.closed.cancel();
+    }
+}

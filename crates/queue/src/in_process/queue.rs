@@ -1,0 +1,157 @@
+//! One queue in memory: bounded towards publishers, with a place to go back to for what consumers held.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::{Death, Depth, Message};
+
+/// How often a message may come back before it is dead-lettered, as `x-delivery-limit` says in RabbitMQ.
+const DELIVERY_LIMIT: u32 = 100;
+
+/// A message in a queue or with a consumer.
+pub(super) struct Held {
+    pub(super) message: Message,
+    pub(super) death: Option<Death>,
+    /// How often it came back from a consumer.
+    pub(super) returned: u32,
+}
+
+impl Held {
+    pub(super) fn new(message: Message) -> Self {
+        Self { message, death: None, returned: 0 }
+    }
+
+    pub(super) fn dead(message: Message, death: Death) -> Self {
+        Self { message, death: Some(death), returned: 0 }
+    }
+}
+
+pub(super) struct Queue {
+    name: String,
+    max_length: usize,
+    /// Where messages go that came back too often; the dead letters themselves have no such place, and keep them.
+    dead_letters: Option<Arc<Queue>>,
+    state: Mutex<State>,
+    arrived: Notify,
+    left: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Box<Held>>,
+    consumers: u32,
+}
+
+impl Queue {
+    pub(super) fn new(name: String, max_length: usize, dead_letters: Option<Arc<Queue>>) -> Self {
+        Self { name, max_length, dead_letters, state: Mutex::default(), arrived: Notify::new(), left: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that is done under the lock can leave the state half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a message at the end; hands it back if the queue is full.
+    pub(super) fn push(&self, held: Box<Held>) -> Result<(), Box<Held>> {
+        let mut state = self.state();
+        if state.ready.len() >= self.max_length {
+            return Err(held);
+        }
+        state.ready.push_back(held);
+        let has_room = state.ready.len() < self.max_length;
+        drop(state);
+        self.arrived.notify_one();
+        if has_room {
+            // Pass it on: whoever was told of room before may have gone away without using it.
+            self.left.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(super) async fn push_when_room(&self, mut held: Box<Held>) {
+        while let Err(refused) = self.push(held) {
+            held = refused;
+            self.room().await;
+        }
+    }
+
+    /// Waits until the queue is below its bound.
+    pub(super) async fn room(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.state().ready.len() < self.max_length {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    pub(super) fn pop(&self) -> Option<Box<Held>> {
+        let mut state = self.state();
+        let held = state.ready.pop_front()?;
+        let more = !state.ready.is_empty();
+        drop(state);
+        self.left.notify_one();
+        if more {
+            // Pass it on: two messages that arrive while nobody listens leave one notice only.
+            self.arrived.notify_one();
+        }
+        Some(held)
+    }
+
+    /// Ends when a message may be there to be popped. Each message wakes one consumer.
+    pub(super) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Takes back what a consumer held, to the front and in the order given; past the limit, to the dead letters.
+    pub(super) fn give_back(&self, held: impl DoubleEndedIterator<Item = Box<Held>>) {
+        let mut state = self.state();
+        let mut dead = Vec::new();
+        for mut held in held.rev() {
+            held.returned = held.returned.saturating_add(1);
+            match &self.dead_letters {
+                Some(_) if held.returned > DELIVERY_LIMIT => dead.push(held),
+                _ => {
+                    state.ready.push_front(held);
+                    self.arrived.notify_one();
+                }
+            }
+        }
+        drop(state);
+        let Some(dead_letters) = &self.dead_letters else { return };
+        for held in dead.into_iter().rev() {
+            let death = Death { queue: self.name.clone(), reason: "delivery_limit".to_owned() };
+            dead_letters.push_regardless(Box::new(Held::dead(held.message, death)));
+        }
+    }
+
+    /// Past the bound: there is no other place for what the queue itself gives up.
+    fn push_regardless(&self, held: Box<Held>) {
+        self.state().ready.push_back(held);
+        self.arrived.notify_one();
+    }
+
+    pub(super) fn depth(&self) -> Depth {
+        let state = self.state();
+        Depth { messages: state.ready.len() as u64, consumers: state.consumers }
+    }
+
+    pub(super) fn consumer_came(&self) {
+        self.state().consumers += 1;
+    }
+
+    pub(super) fn consumer_went(&self) {
+        let mut state = self.state();
+        state.consumers = state.consumers.saturating_sub(1);
+        let waiting = !state.ready.is_empty();
+        drop(state);
+        if waiting {
+            // It may have been woken for a message that it did not take.
+            self.arrived.notify_one();
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Messages: what travels through a broker.
+//!
+//! On RabbitMQ, `id` is the property `message_id`, `kind` the property `type`, the body is JSON (`content_type`), and the
+//! headers are `run_id`, `lane`, `attempt`, `published_at_us` and, where there is one, `traceparent`. They are read
+//! tolerantly: a missing or unknown header is no error, as versions N and N−1 share a broker during an upgrade.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use assay_transaction::RunId;
+use bytes::Bytes;
+
+/// The largest body that every supported broker takes: RabbitMQ 4 refuses messages over 16 MiB.
+pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// One message, as it is published and delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its identity, the same each time it is sent; at most 255 bytes.
+    pub id: String,
+    /// The type of the body with its version, such as `assay.chunk.v1`.
+    pub kind: String,
+    /// The run it belongs to.
+    pub run_id: String,
+    /// How many attempts at its work have failed so far.
+    pub attempt: u32,
+    /// When it was first published, in microseconds since 1970.
+    pub published_at_us: u64,
+    /// The W3C trace context it belongs to.
+    pub traceparent: Option<String>,
+    /// What is said.
+    pub body: Bytes,
+}
+
+impl Message {
+    /// A first attempt, published now.
+    pub fn new(id: impl Into<String>, kind: &str, run_id: &RunId, body: impl Into<Bytes>) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            id: id.into(),
+            kind: kind.to_owned(),
+            run_id: run_id.to_string(),
+            attempt: 0,
+            published_at_us: u64::try_from(now.as_micros()).unwrap_or(u64::MAX),
+            traceparent: None,
+            body: body.into(),
+        }
+    }
+}

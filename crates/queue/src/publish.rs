@@ -1,0 +1,97 @@
+//! Publishing until it is confirmed: how all stages publish.
+//!
+//! Guarantee: a message is reported as published only once the broker has confirmed that it is in its queue. What fails
+//! for a reason that passes (a full queue, an outage) is tried again for as long as the stage runs.
+
+use std::future::Future;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::{Broker, Message, PublishError, Route};
+
+/// Why [`publish_until_confirmed`] gave up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unpublished {
+    /// It was told to stop. The message may have been published all the same, by a try whose confirm was lost.
+    #[error("stopped before the broker confirmed the message")]
+    Stopped,
+    /// The broker takes no message of this size.
+    #[error("the message of {bytes} bytes is larger than the broker takes: lower API_BATCH_SIZE")]
+    TooLarge {
+        /// The size of the body.
+        bytes: usize,
+    },
+}
+
+/// Publishes, waiting for room in a full queue and for the end of an outage. It always tries once, so that a stage that
+/// drains can hand on what it has; `stop` ends the waiting between tries.
+pub async fn publish_until_confirmed(
+    broker: &dyn Broker,
+    route: Route,
+    message: Message,
+    stop: &CancellationToken,
+) -> Result<(), Unpublished> {
+    let attempt = || broker.publish(route, message.clone());
+    until_confirmed(attempt, || broker.room(route), &message.id, &route.to_string(), stop).await
+}
+
+/// Tries until one `attempt` is confirmed; after one that found the queue full, `room` says when to try again.
+pub(crate) async fn until_confirmed<A, R>(
+    attempt: impl Fn() -> A,
+    room: impl Fn() -> R,
+    id: &str,
+    queue: &str,
+    stop: &CancellationToken,
+) -> Result<(), Unpublished>
+where
+    A: Future<Output = Result<(), PublishError>>,
+    R: Future<Output = ()>,
+{
+    let mut pauses = pauses();
+    loop {
+        let wait_for_room = match attempt().await {
+            Ok(()) => return Ok(()),
+            Err(PublishError::TooLarge { bytes }) => return Err(Unpublished::TooLarge { bytes }),
+            Err(PublishError::Full) => {
+                debug!(queue, message_id = id, "queue is full; waiting for room");
+                true
+            }
+            Err(error @ PublishError::Unroutable) => {
+                warn!(queue, message_id = id, "cannot publish yet: {error}");
+                false
+            }
+            Err(error @ PublishError::Unavailable(_)) => {
+                // The connection logs its outages itself, once each.
+                debug!(queue, message_id = id, "cannot publish yet: {error}");
+                false
+            }
+        };
+        let again = async {
+            if wait_for_room {
+                room().await;
+            } else {
+                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(Unpublished::Stopped),
+            () = again => {}
+        }
+    }
+}
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pauses that grow, and that differ between those who wait for the same thing.
+pub(crate) fn pauses() -> impl Iterator<Item = Duration> + Send {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,365 @@
+//! Connections that are kept up: connecting, noticing a loss, connecting again with jittered backoff, declaring again.
+//!
+//! Guarantee: whoever asks a [`Link`] for its connection waits until there is one. The client's own recovery is off: with
+//! it, publishes under way could hang for as long as the broker was away.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::StreamExt;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{FieldTable, ShortString};
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties, Event};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::failure::{Verdict, cause, verdict};
+use super::topology::Topology;
+use crate::{BrokerError, Depth};
+
+/// Seconds between signs of life, unless the URL says otherwise: a dead peer is noticed after two of them.
+const HEARTBEAT: u16 = 10;
+/// One try to connect and declare.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a connection is looked at that says nothing of its own accord.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// What all connections of a broker have in common.
+pub(super) struct Settings {
+    uri: AMQPUri,
+    name: String,
+    pub(super) topology: Topology,
+    /// How long anything but a publish may take.
+    pub(super) patience: Duration,
+    outage: Outage,
+}
+
+impl Settings {
+    pub(super) fn new(address: &str, stage: &str, topology: Topology, patience: Duration) -> Result<Self, BrokerError> {
+        // The parser's own words may repeat the address, password and all.
+        let mut uri: AMQPUri = address.parse().map_err(|_| {
+            BrokerError::Usage(
+                "AMQP_URL is no address of RabbitMQ: write amqp://user:password@host:5672/vhost, or amqps://… for TLS"
+                    .to_owned(),
+            )
+        })?;
+        if uri.vhost.is_empty() {
+            // A trailing slash; nobody means a virtual host without a name.
+            "/".clone_into(&mut uri.vhost);
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        Ok(Self { uri, name: format!("assay-{stage}"), topology, patience, outage: Outage::default() })
+    }
+
+    /// Where RabbitMQ is, fit for logs.
+    fn server(&self) -> String {
+        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+
+    async fn establish(&self, deadline: Instant) -> Result<Live, Refusal> {
+        let deadline = deadline.min(Instant::now() + CONNECT_TIMEOUT);
+        let connect = async {
+            let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
+            let connection = Connection::connect_uri(self.uri.clone(), properties).await?;
+            self.topology.declare(&connection).await?;
+            Ok::<_, lapin::Error>(connection)
+        };
+        match timeout_at(deadline, connect).await {
+            Ok(Ok(connection)) => Ok(Live::new(connection)),
+            Ok(Err(error)) => Err(Refusal { cause: cause(&error), verdict: verdict(&error) }),
+            Err(_) => Err(Refusal { cause: "no answer".to_owned(), verdict: Verdict::Passing }),
+        }
+    }
+
+    /// The line for a refusal that will not pass.
+    fn usage(&self, refusal: &Refusal) -> Option<BrokerError> {
+        let (server, cause) = (self.server(), &refusal.cause);
+        Some(BrokerError::Usage(match refusal.verdict {
+            Verdict::Passing => return None,
+            Verdict::Refused => format!(
+                "RabbitMQ at {server} refuses user `{}` ({cause}): check user and password in AMQP_URL",
+                self.uri.authority.userinfo.username
+            ),
+            Verdict::NoVirtualHost => {
+                format!("RabbitMQ at {server} refuses the virtual host ({cause}): check AMQP_URL")
+            }
+            Verdict::DeclaredOtherwise => format!(
+                "RabbitMQ at {server} has the queues with other settings ({cause}): set QUEUE_MAX_LENGTH as it was, \
+                 choose another QUEUE_PREFIX, or delete the queues"
+            ),
+        }))
+    }
+}
+
+/// Why there is no connection yet.
+struct Refusal {
+    cause: String,
+    verdict: Verdict,
+}
+
+/// An outage is logged once, however many connections it takes down.
+#[derive(Default)]
+struct Outage(Mutex<Option<(u32, Instant)>>);
+
+impl Outage {
+    fn began(&self, server: &str, cause: &str) {
+        let mut down = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((connections, _)) = &mut *down {
+            *connections += 1;
+        } else {
+            *down = Some((1, Instant::now()));
+            warn!("lost the connection to RabbitMQ at {server} ({cause}); connecting again");
+        }
+    }
+
+    fn ended(&self, server: &str) {
+        let mut down = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((connections, since)) = &mut *down else { return };
+        *connections -= 1;
+        if *connections == 0 {
+            info!("connected to RabbitMQ at {server} again after {:.1} s", since.elapsed().as_secs_f64());
+            *down = None;
+        }
+    }
+}
+
+/// A connection that is up, or was until just now.
+pub(super) struct Live {
+    connection: Connection,
+    /// Whether RabbitMQ takes publishes at the moment; not when it is short of memory or disk.
+    blocked: watch::Sender<bool>,
+    /// Why somebody who uses it takes it for lost.
+    given_up: Mutex<Option<String>>,
+    look: Notify,
+    /// Fires once the connection is lost.
+    pub(super) lost: CancellationToken,
+}
+
+impl Live {
+    fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            blocked: watch::Sender::new(false),
+            given_up: Mutex::default(),
+            look: Notify::new(),
+            lost: CancellationToken::new(),
+        }
+    }
+
+    pub(super) async fn channel(&self) -> lapin::Result<Channel> {
+        self.connection.create_channel().await
+    }
+
+    /// Declares what is missing, when something turned out to be.
+    pub(super) async fn declare(&self, link: &Link) -> lapin::Result<()> {
+        link.settings.topology.declare(&self.connection).await
+    }
+
+    pub(super) fn blocked(&self) -> watch::Receiver<bool> {
+        self.blocked.subscribe()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        !self.lost.is_cancelled() && self.connection.status().connected()
+    }
+
+    /// Asks for another connection in place of this one.
+    pub(super) fn give_up(&self, cause: String) {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+        self.look.notify_one();
+    }
+
+    /// Returns the cause once the connection is lost.
+    async fn until_lost(&self) -> String {
+        let mut events = Box::pin(self.connection.events_listener());
+        let mut latest = None;
+        loop {
+            if let Some(cause) = self.given_up.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+                return cause;
+            }
+            if !self.connection.status().connected() {
+                return latest.unwrap_or_else(|| "connection closed".to_owned());
+            }
+            tokio::select! {
+                () = self.look.notified() => {}
+                () = tokio::time::sleep(CHECK_EVERY) => {}
+                event = events.next() => match event {
+                    Some(Event::ConnectionBlocked(reason)) => {
+                        warn!("RabbitMQ takes no messages for now ({reason}); publishing waits");
+                        self.blocked.send_replace(true);
+                    }
+                    Some(Event::ConnectionUnblocked) => {
+                        info!("RabbitMQ takes messages again");
+                        self.blocked.send_replace(false);
+                    }
+                    // Of a channel, or of the connection: which of them, its state says.
+                    Some(Event::Error(error)) => latest = Some(cause(&error)),
+                    Some(_) => {}
+                    None => return latest.unwrap_or_else(|| "connection closed".to_owned()),
+                },
+            }
+        }
+    }
+}
+
+/// A connection and the task that keeps it up.
+pub(super) struct Link {
+    pub(super) settings: Arc<Settings>,
+    current: watch::Receiver<Option<Arc<Live>>>,
+    closing: CancellationToken,
+    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Link {
+    /// Connects, for as long as `startup` if need be.
+    pub(super) async fn open(settings: &Arc<Settings>, startup: Duration) -> Result<Self, BrokerError> {
+        let deadline = Instant::now() + startup;
+        let mut pauses = pauses(Duration::from_secs(2));
+        let live = loop {
+            let refusal = match settings.establish(deadline).await {
+                Ok(live) => break Arc::new(live),
+                Err(refusal) => refusal,
+            };
+            if let Some(error) = settings.usage(&refusal) {
+                return Err(error);
+            }
+            let again = Instant::now() + pauses.next().unwrap_or(CHECK_EVERY);
+            if again >= deadline {
+                let (server, startup) = (settings.server(), seconds(startup));
+                let cause = refusal.cause;
+                return Err(BrokerError::Away(format!(
+                    "cannot reach RabbitMQ at {server} within {startup} ({cause}): check AMQP_URL"
+                )));
+            }
+            tokio::time::sleep_until(again).await;
+        };
+        let (sender, current) = watch::channel(Some(Arc::clone(&live)));
+        let closing = CancellationToken::new();
+        let task = tokio::spawn(keep_up(Arc::clone(settings), live, sender, closing.clone()));
+        Ok(Self { settings: Arc::clone(settings), current, closing, task: Mutex::new(Some(task)) })
+    }
+
+    /// The connection, once there is one; `None` once the link is closed.
+    pub(super) async fn live(&self) -> Option<Arc<Live>> {
+        let mut current = self.current.clone();
+        loop {
+            {
+                let live = current.wait_for(Option::is_some).await.ok()?;
+                if let Some(live) = live.as_ref().filter(|live| !live.lost.is_cancelled()) {
+                    return Some(Arc::clone(live));
+                }
+            }
+            current.changed().await.ok()?;
+        }
+    }
+
+    pub(super) async fn depth(&self, queue: ShortString) -> Result<Depth, BrokerError> {
+        let away = |cause: String| {
+            BrokerError::Away(format!(
+                "cannot ask RabbitMQ at {} for the depth of {queue} ({cause})",
+                self.settings.server()
+            ))
+        };
+        let ask = async {
+            let Some(live) = self.live().await else { return Err("connection closed".to_owned()) };
+            let ask = async {
+                let channel = live.channel().await?;
+                let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+                let declared = channel.queue_declare(queue.clone(), options, FieldTable::default()).await?;
+                channel.close(lapin::protocol::constants::REPLY_SUCCESS, "OK".into()).await?;
+                Ok::<_, lapin::Error>(declared)
+            };
+            ask.await.map_err(|error| cause(&error))
+        };
+        let queue = match timeout(self.settings.patience, ask).await {
+            Ok(answer) => answer.map_err(away)?,
+            Err(_) => return Err(away("no answer".to_owned())),
+        };
+        Ok(Depth { messages: queue.message_count().into(), consumers: queue.consumer_count() })
+    }
+
+    /// Disconnects, cleanly if RabbitMQ plays along.
+    pub(super) async fn close(&self) {
+        self.closing.cancel();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            // It ends by itself, within the time that it gives RabbitMQ.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+async fn keep_up(
+    settings: Arc<Settings>,
+    mut live: Arc<Live>,
+    current: watch::Sender<Option<Arc<Live>>>,
+    closing: CancellationToken,
+) {
+    let server = settings.server();
+    loop {
+        let cause = tokio::select! {
+            () = closing.cancelled() => break,
+            cause = live.until_lost() => cause,
+        };
+        live.lost.cancel();
+        current.send_replace(None);
+        settings.outage.began(&server, &cause);
+        let again = tokio::select! {
+            () = closing.cancelled() => return,
+            again = reconnect(&settings) => again,
+        };
+        live = Arc::new(again);
+        current.send_replace(Some(Arc::clone(&live)));
+        settings.outage.ended(&server);
+    }
+    live.lost.cancel();
+    drop(current);
+    let goodbye = live.connection.close(lapin::protocol::constants::REPLY_SUCCESS, "OK".into());
+    // It is going away in any case; there is nobody left who could act on an error.
+    let _ = timeout(Duration::from_secs(5).min(settings.patience), goodbye).await;
+}
+
+async fn reconnect(settings: &Settings) -> Live {
+    let mut told = false;
+    let mut pauses = pauses(Duration::from_secs(10));
+    loop {
+        match settings.establish(Instant::now() + CONNECT_TIMEOUT).await {
+            Ok(live) => return live,
+            Err(refusal) => {
+                // What would end a program at its start is no reason to end it now, but a person must hear of it.
+                if let Some(error) = settings.usage(&refusal).filter(|_| !told) {
+                    warn!("{error}");
+                    told = true;
+                }
+            }
+        }
+        tokio::time::sleep(pauses.next().unwrap_or(CHECK_EVERY)).await;
+    }
+}
+
+fn pauses(longest: Duration) -> impl Iterator<Item = Duration> + Send {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(longest)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+fn seconds(duration: Duration) -> String {
+    if duration.subsec_nanos() == 0 {
+        format!("{} s", duration.as_secs())
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
+    }
+}

@@ -1,0 +1,354 @@
+//! Consumers: one task and one channel for each subscription.
+//!
+//! Guarantees: the task subscribes again by itself after any loss; a delivery is acknowledged only on the channel it came
+//! by; `multiple` is used only where every lower tag on the channel is settled; what is buffered when a channel is lost
+//! is thrown away, as it will be redelivered. The prefetch is the bound of what is held.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::protocol::constants::REPLY_SUCCESS;
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Acker, Channel};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::connection::{Link, Live};
+use super::failure::cause;
+use super::wire;
+use crate::broker::{Receipt, Settlement};
+use crate::publish::pauses;
+use crate::{BrokerError, Consumer, Delivery};
+
+pub(super) struct RabbitConsumer {
+    intake: Arc<Intake>,
+    closing: CancellationToken,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// What the task has received and nobody has taken yet.
+#[derive(Default)]
+struct Intake {
+    state: Mutex<IntakeState>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct IntakeState {
+    buffer: VecDeque<Delivery>,
+    ended: bool,
+}
+
+impl Intake {
+    fn state(&self) -> MutexGuard<'_, IntakeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RabbitConsumer {
+    pub(super) async fn start(
+        link: Arc<Link>,
+        queue: ShortString,
+        prefetch: u16,
+        dead: bool,
+        closing: CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Result<Self, BrokerError> {
+        let intake = Arc::new(Intake::default());
+        let (settle, settlements) = mpsc::unbounded_channel();
+        let mut subscriber = Subscriber {
+            link,
+            queue,
+            prefetch: prefetch.max(1),
+            dead,
+            intake: Arc::clone(&intake),
+            closing: closing.clone(),
+            settle,
+            settlements,
+            epoch: 0,
+        };
+        // The first subscription is made here, so that a consumer that was started is one that RabbitMQ knows of.
+        let first = subscriber.subscribe_until_it_works().await;
+        let task = tasks.spawn(async move { subscriber.run(first).await });
+        Ok(Self { intake, closing, task: Some(task) })
+    }
+}
+
+#[async_trait]
+impl Consumer for RabbitConsumer {
+    async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            let arrived = self.intake.arrived.notified();
+            {
+                let mut state = self.intake.state();
+                if let Some(delivery) = state.buffer.pop_front() {
+                    return Some(delivery);
+                }
+                if state.ended {
+                    return None;
+                }
+            }
+            arrived.await;
+        }
+    }
+
+    async fn close(mut self: Box<Self>) {
+        self.closing.cancel();
+        if let Some(task) = self.task.take() {
+            // It ends by itself, within the time that it gives RabbitMQ.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for RabbitConsumer {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+/// A settled delivery: the subscription it came by, its tag there, and how it was settled.
+type Settled = (u64, u64, Settlement);
+
+struct TagReceipt {
+    epoch: u64,
+    tag: u64,
+    settle: mpsc::UnboundedSender<Settled>,
+}
+
+impl Receipt for TagReceipt {
+    fn settle(self: Box<Self>, settlement: Settlement) {
+        // Where the task is gone, so is the channel, and the message is on its way back.
+        let _ = self.settle.send((self.epoch, self.tag, settlement));
+    }
+}
+
+/// The task behind a consumer.
+struct Subscriber {
+    link: Arc<Link>,
+    queue: ShortString,
+    prefetch: u16,
+    dead: bool,
+    intake: Arc<Intake>,
+    closing: CancellationToken,
+    settle: mpsc::UnboundedSender<Settled>,
+    settlements: mpsc::UnboundedReceiver<Settled>,
+    /// Counts subscriptions, so that tags of a dead channel are never used on its successor.
+    epoch: u64,
+}
+
+/// One subscription on one channel.
+struct Subscription {
+    live: Arc<Live>,
+    channel: Channel,
+    deliveries: lapin::Consumer,
+    unsettled: BTreeMap<u64, Acker>,
+}
+
+impl Subscriber {
+    async fn run(&mut self, first: Option<Subscription>) {
+        let mut next = first;
+        while let Some(mut subscription) = next {
+            let ended = self.serve(&mut subscription).await;
+            self.intake.state().buffer.clear();
+            if let Ended::Lost(cause) = ended {
+                if subscription.live.is_up() {
+                    warn!(queue = %self.queue, "consuming was interrupted ({cause}); consuming again");
+                }
+                drop(subscription);
+                next = self.subscribe_until_it_works().await;
+            } else {
+                let goodbye = subscription.channel.close(REPLY_SUCCESS, "OK".into());
+                // What is not settled goes back to the queue with the channel, however that ends.
+                let _ = timeout(self.link.settings.patience, goodbye).await;
+                next = None;
+            }
+        }
+        self.intake.state().ended = true;
+        self.intake.arrived.notify_one();
+    }
+
+    /// `None` once the consumer or the link is closed.
+    async fn subscribe_until_it_works(&mut self) -> Option<Subscription> {
+        let closing = self.closing.clone();
+        self.epoch += 1;
+        let attempts = async {
+            let mut pauses = pauses();
+            loop {
+                let live = self.link.live().await?;
+                let failure = match timeout(self.link.settings.patience, self.subscribe(&live)).await {
+                    Ok(Ok(subscription)) => return Some(subscription),
+                    Ok(Err(error)) => cause(&error),
+                    Err(_) => "no answer".to_owned(),
+                };
+                debug!(queue = %self.queue, "cannot consume yet: {failure}");
+                if live.is_up() {
+                    // It is the queue that is missing, most likely.
+                    let _ = timeout(self.link.settings.patience, live.declare(&self.link)).await;
+                }
+                tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(1))).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = closing.cancelled() => None,
+            subscription = attempts => subscription,
+        }
+    }
+
+    async fn subscribe(&self, live: &Arc<Live>) -> lapin::Result<Subscription> {
+        let channel = live.channel().await?;
+        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        let tag = ShortString::from(""); // RabbitMQ chooses one
+        let deliveries = channel.basic_consume(self.queue.clone(), tag, options, FieldTable::default()).await?;
+        Ok(Subscription { live: Arc::clone(live), channel, deliveries, unsettled: BTreeMap::new() })
+    }
+
+    async fn serve(&mut self, subscription: &mut Subscription) -> Ended {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.closing.cancelled() => {
+                    let settled = self.settled_by_now(None);
+                    return match self.settle(subscription, settled).await {
+                        Ok(()) => Ended::Closed,
+                        Err(cause) => Ended::Lost(cause),
+                    };
+                }
+                () = subscription.live.lost.cancelled() => return Ended::Lost("connection lost".to_owned()),
+                Some(first) = self.settlements.recv() => {
+                    let settled = self.settled_by_now(Some(first));
+                    if let Err(cause) = self.settle(subscription, settled).await {
+                        return Ended::Lost(cause);
+                    }
+                }
+                delivery = subscription.deliveries.next() => match delivery {
+                    Some(Ok(delivery)) => self.take_in(subscription, delivery),
+                    Some(Err(error)) => return Ended::Lost(cause(&error)),
+                    None => return Ended::Lost("RabbitMQ ended it".to_owned()),
+                },
+            }
+        }
+    }
+
+    fn take_in(&self, subscription: &mut Subscription, delivery: lapin::message::Delivery) {
+        let lapin::message::Delivery { delivery_tag: tag, redelivered, properties, data, acker, .. } = delivery;
+        subscription.unsettled.insert(tag, acker);
+        let death = self.dead.then(|| wire::death(&properties, &self.link.settings.topology));
+        let receipt = TagReceipt { epoch: self.epoch, tag, settle: self.settle.clone() };
+        let delivery = Delivery::new(wire::incoming(&properties, data), redelivered, death, Box::new(receipt));
+        self.intake.state().buffer.push_back(delivery);
+        self.intake.arrived.notify_one();
+    }
+
+    /// Everything that was settled up to now on this subscription.
+    fn settled_by_now(&mut self, first: Option<Settled>) -> Vec<(u64, Settlement)> {
+        let mut settled = Vec::new();
+        let mut next = first.or_else(|| self.settlements.try_recv().ok());
+        while let Some((epoch, tag, settlement)) = next {
+            if epoch == self.epoch {
+                settled.push((tag, settlement));
+            }
+            next = self.settlements.try_recv().ok();
+        }
+        settled
+    }
+
+    async fn settle(&self, subscription: &mut Subscription, settled: Vec<(u64, Settlement)>) -> Result<(), String> {
+        let mut done = BTreeMap::new();
+        let mut released = Vec::new();
+        for (tag, settlement) in settled {
+            let Some(acker) = subscription.unsettled.remove(&tag) else { continue };
+            match settlement {
+                Settlement::Ack => drop(done.insert(tag, acker)),
+                Settlement::Release => released.push(acker),
+            }
+        }
+        let sent = async {
+            for acker in released {
+                checked(acker.nack(BasicNackOptions { requeue: true, multiple: false }).await)?;
+            }
+            for Ack { tag, multiple } in acks(done.keys().copied(), subscription.unsettled.keys().next().copied()) {
+                if let Some(acker) = done.get(&tag) {
+                    checked(acker.ack(BasicAckOptions { multiple }).await)?;
+                }
+            }
+            Ok(())
+        };
+        timeout(self.link.settings.patience, sent).await.unwrap_or_else(|_| {
+            let cause = "acknowledging took too long";
+            subscription.live.give_up(cause.to_owned());
+            Err(cause.to_owned())
+        })
+    }
+}
+
+/// How a subscription ended.
+enum Ended {
+    Closed,
+    Lost(String),
+}
+
+/// `false` means that nothing was sent, as the channel is gone.
+fn checked(sent: lapin::Result<bool>) -> Result<(), String> {
+    match sent {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("channel closed".to_owned()),
+        Err(error) => Err(cause(&error)),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Ack {
+    tag: u64,
+    multiple: bool,
+}
+
+/// The fewest acknowledgements for these tags (in rising order), where `lowest` is the lowest one that is not settled: one
+/// for all below it, and one each for those above.
+fn acks(tags: impl Iterator<Item = u64>, lowest: Option<u64>) -> Vec<Ack> {
+    let mut below = Vec::new();
+    let mut acks = Vec::new();
+    for tag in tags {
+        if lowest.is_none_or(|lowest| tag < lowest) {
+            below.push(tag);
+        } else {
+            acks.push(Ack { tag, multiple: false });
+        }
+    }
+    if let Some(&tag) = below.last() {
+        acks.insert(0, Ack { tag, multiple: below.len() > 1 });
+    }
+    acks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_ack_covers_what_lies_below_the_lowest_unsettled_tag() {
+        let one = |tag| Ack { tag, multiple: false };
+        let all = |tag| Ack { tag, multiple: true };
+        let cases = [
+            (vec![], None, vec![]),
+            (vec![1], None, vec![one(1)]),
+            (vec![1, 2, 3], None, vec![all(3)]),
+            (vec![1, 2, 3], Some(4), vec![all(3)]),
+            (vec![2, 3], Some(1), vec![one(2), one(3)]),
+            (vec![1, 2, 4, 6], Some(3), vec![all(2), one(4), one(6)]),
+            (vec![1, 4], Some(2), vec![one(1), one(4)]),
+        ];
+        for (tags, lowest, expected) in cases {
+            assert_eq!(acks(tags.iter().copied(), lowest), expected, "{tags:?} below {lowest:?}");
+        }
+    }
+}

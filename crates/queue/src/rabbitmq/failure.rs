@@ -1,0 +1,94 @@
+//! What an error of the AMQP client means, and how it is told in one line without a password.
+
+use std::io;
+
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use lapin::{Error, ErrorKind};
+
+/// Whether trying to connect again may help.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// RabbitMQ refused the credentials.
+    Refused,
+    /// There is no such virtual host, or it may not be used.
+    NoVirtualHost,
+    /// A queue or exchange is there already, with other arguments.
+    DeclaredOtherwise,
+    /// Anything else, in the end: a broker that starts up, restarts or is out of reach.
+    Passing,
+}
+
+pub(super) fn verdict(error: &Error) -> Verdict {
+    let ErrorKind::ProtocolError(error) = error.kind() else {
+        return match error.kind() {
+            ErrorKind::AuthProviderError(_) => Verdict::Refused,
+            _ => Verdict::Passing,
+        };
+    };
+    match error.kind() {
+        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Verdict::Refused,
+        AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Verdict::NoVirtualHost,
+        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => Verdict::DeclaredOtherwise,
+        _ => Verdict::Passing,
+    }
+}
+
+/// The cause in a few words.
+pub(super) fn cause(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => error.get_message().as_str().trim().to_owned(),
+        ErrorKind::IOError(error) => match error.kind() {
+            kind @ (io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::UnexpectedEof) => kind.to_string(),
+            _ => error.to_string(),
+        },
+        ErrorKind::InvalidConnectionState(_) | ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidChannel(_) => {
+            "connection closed".to_owned()
+        }
+        ErrorKind::MissingHeartbeatError => "no heartbeat from RabbitMQ".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The size of the message for which RabbitMQ closed the channel, if that is why it did.
+pub(super) fn oversized(error: &Error) -> Option<usize> {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    let (_, rest) = error.get_message().as_str().split_once("message size ")?;
+    rest.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+
+    fn protocol(kind: impl Into<AMQPErrorKind>, text: &str) -> Error {
+        ErrorKind::ProtocolError(AMQPError::new(kind.into(), text.into())).into()
+    }
+
+    #[test]
+    fn tells_what_does_not_pass() {
+        let cases = [
+            (protocol(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - Login was refused"), Verdict::Refused),
+            (protocol(AMQPHardError::NOTALLOWED, "NOT_ALLOWED - vhost x not found"), Verdict::NoVirtualHost),
+            (protocol(AMQPSoftError::PRECONDITIONFAILED, "inequivalent arg"), Verdict::DeclaredOtherwise),
+            (protocol(AMQPHardError::CONNECTIONFORCED, "shutdown"), Verdict::Passing),
+            (io::Error::from(io::ErrorKind::ConnectionRefused).into(), Verdict::Passing),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(verdict(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn finds_the_size_that_was_refused() {
+        let text = "PRECONDITION_FAILED - message size 2097152 is larger than configured max size 1048576";
+        assert_eq!(oversized(&protocol(AMQPSoftError::PRECONDITIONFAILED, text)), Some(2_097_152));
+        assert_eq!(oversized(&protocol(AMQPSoftError::PRECONDITIONFAILED, "inequivalent arg")), None);
+    }
+}

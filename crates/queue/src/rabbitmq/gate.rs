@@ -1,0 +1,78 @@
+//! Who tries again when a queue was full. RabbitMQ does not tell when there is room, and hundreds of publishers that each
+//! try again on their own would send the same bodies over and over. So one probes at a time; once it got through, all may.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ConstantBuilder};
+use tokio::sync::{Mutex, watch};
+
+const PROBE_EVERY: Duration = Duration::from_millis(50);
+
+pub(super) struct Gate {
+    is_open: watch::Sender<bool>,
+    probing: Mutex<()>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { is_open: watch::Sender::new(true), probing: Mutex::default() }
+    }
+}
+
+impl Gate {
+    /// A publish got through.
+    pub(super) fn open(&self) {
+        self.is_open.send_if_modified(|is_open| !std::mem::replace(is_open, true));
+    }
+
+    /// A publish found the queue full.
+    pub(super) fn shut(&self) {
+        self.is_open.send_if_modified(|is_open| std::mem::replace(is_open, false));
+    }
+
+    /// Waits until it is open, or until it is this caller's turn to try.
+    pub(super) async fn pass(&self) {
+        let mut is_open = self.is_open.subscribe();
+        let turn = async {
+            let _probing = self.probing.lock().await;
+            tokio::time::sleep(probe_pause()).await;
+        };
+        tokio::select! {
+            _ = is_open.wait_for(|is_open| *is_open) => {}
+            () = turn => {}
+        }
+    }
+}
+
+/// Different for each, so that processes don't probe in step.
+fn probe_pause() -> Duration {
+    ConstantBuilder::default().with_delay(PROBE_EVERY).with_jitter().build().next().unwrap_or(PROBE_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_probes_and_all_pass_once_it_opens() {
+        let gate = Arc::new(Gate::default());
+        gate.pass().await;
+        gate.shut();
+        let mut waiting = JoinSet::new();
+        for _ in 0..100 {
+            let gate = Arc::clone(&gate);
+            waiting.spawn(async move { gate.pass().await });
+        }
+        // The first to be let through is a probe; the others are still waiting.
+        waiting.join_next().await.unwrap().unwrap();
+        assert!(waiting.try_join_next().is_none());
+        let before = tokio::time::Instant::now();
+        gate.open();
+        while waiting.join_next().await.is_some() {}
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,153 @@
+//! The broker on RabbitMQ, 3.10 to 4.x.
+//!
+//! - `topology`: all exchanges and queues, declared idempotently
+//! - `connection`: one connection each for publishing and consuming, kept up by a loop of its own
+//! - `publisher`: one task and one channel for all publishes, with a window of unconfirmed ones
+//! - `consumer`: one task and one channel for each subscription
+//! - `gate`: who tries again when a queue was full; `wire`: properties and headers; `failure`: what errors mean
+//!
+//! Publishing and consuming have connections of their own, as RabbitMQ stops reading from connections that publish when it
+//! is short of memory or disk, and acknowledgements must still reach it then.
+
+mod connection;
+mod consumer;
+mod failure;
+mod gate;
+mod publisher;
+mod topology;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::types::ShortString;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connection::{Link, Settings};
+use self::consumer::RabbitConsumer;
+use self::gate::Gate;
+use self::publisher::{Address, Publisher};
+use self::topology::Topology;
+use crate::delay::Delay;
+use crate::{Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, Message, PublishError, Route};
+
+/// A RabbitMQ that is connected to.
+pub(crate) struct RabbitMq {
+    settings: Arc<Settings>,
+    startup: Duration,
+    publishing: Arc<Link>,
+    publisher: Publisher,
+    /// Opened by the first who consumes.
+    consuming: OnceCell<Arc<Link>>,
+    gates: [Gate; 4],
+    consumers: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl RabbitMq {
+    pub(crate) async fn connect(
+        address: &str,
+        options: &BrokerOptions,
+        stage: &str,
+        startup: Duration,
+    ) -> Result<Self, BrokerError> {
+        let topology = Topology::new(&options.queue_prefix, options.queue_max_length);
+        let settings = Arc::new(Settings::new(address, stage, topology, options.publish_timeout)?);
+        let publishing = Arc::new(Link::open(&settings, startup).await?);
+        let publisher = Publisher::start(&publishing, options.publish_window, options.publish_timeout);
+        Ok(Self {
+            settings,
+            startup,
+            publishing,
+            publisher,
+            consuming: OnceCell::new(),
+            gates: Default::default(),
+            consumers: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        })
+    }
+
+    async fn consuming(&self) -> Result<&Arc<Link>, BrokerError> {
+        let open = async || Link::open(&self.settings, self.startup).await.map(Arc::new);
+        self.consuming.get_or_try_init(open).await
+    }
+
+    async fn subscribe(&self, queue: ShortString, prefetch: u16, dead: bool) -> Result<Box<dyn Consumer>, BrokerError> {
+        let link = Arc::clone(self.consuming().await?);
+        let closing = self.closing.child_token();
+        Ok(Box::new(RabbitConsumer::start(link, queue, prefetch, dead, closing, &self.consumers).await?))
+    }
+}
+
+#[async_trait]
+impl Broker for RabbitMq {
+    async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
+        let address = self.settings.topology.work(route);
+        let gate = &self.gates[route.index()];
+        let result = self.publisher.publish(address, wire::outgoing(message, route, None)?).await;
+        match result {
+            Ok(()) => gate.open(),
+            Err(PublishError::Full) => gate.shut(),
+            Err(_) => {}
+        }
+        result
+    }
+
+    async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError> {
+        let address = self.settings.topology.delayed(route, Delay::at_least(after));
+        self.publisher.publish(address, wire::outgoing(message, route, None)?).await
+    }
+
+    async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
+        let death = Death { queue: route.to_string(), reason: reason.to_owned() };
+        let address = self.settings.topology.dead(route);
+        self.publisher.publish(address, wire::outgoing(message, route, Some(&death))?).await
+    }
+
+    async fn room(&self, route: Route) {
+        self.gates[route.index()].pass().await;
+    }
+
+    async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.subscribe(self.settings.topology.work_queue(route), prefetch, false).await
+    }
+
+    async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.subscribe(self.settings.topology.dead_letters(), prefetch, true).await
+    }
+
+    async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
+        // Not on the connection that publishes, where RabbitMQ may not be listening just now.
+        self.consuming().await?.depth(self.settings.topology.work_queue(route)).await
+    }
+
+    fn max_in_flight(&self) -> usize {
+        self.publisher.window()
+    }
+
+    async fn close(&self) {
+        self.closing.cancel();
+        self.consumers.close();
+        // Each of them has its own bound.
+        self.consumers.wait().await;
+        self.publisher.flush().await;
+        if let Some(link) = self.consuming.get() {
+            link.close().await;
+        }
+        self.publishing.close().await;
+    }
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+/// The address of a queue through the default exchange.
+fn direct(queue: ShortString) -> Address {
+    Address { exchange: "".into(), key: queue }
+}

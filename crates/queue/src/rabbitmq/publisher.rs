@@ -1,0 +1,241 @@
+//! The publisher: one task owns the one channel that everything is published on.
+//!
+//! Guarantees: at most `window` messages are unconfirmed at a time; a publish is reported as done only for its own
+//! positive confirm, and not if the message was returned; every publish ends within its timeout. What was under way when
+//! the connection was lost ends as unavailable, and may have arrived.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::{Channel, Confirmation};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::debug;
+
+use super::connection::{Link, Live};
+use super::failure::{cause, oversized};
+use super::wire::Outgoing;
+use crate::PublishError;
+
+/// Where a message is published to.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    pub(super) exchange: ShortString,
+    pub(super) key: ShortString,
+}
+
+/// The way to the task. Cheap to use from many tasks at once.
+pub(super) struct Publisher {
+    jobs: mpsc::UnboundedSender<Job>,
+    permits: Arc<Semaphore>,
+    window: u16,
+    patience: Duration,
+    _unused: DropGuard,
+}
+
+/// A message on its way, and who waits for it. The permit stays with it until it is confirmed, even if nobody waits any
+/// longer: the window counts what RabbitMQ has to deal with. It bounds the queue of jobs, too.
+struct Job {
+    address: Address,
+    message: Outgoing,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<(), PublishError>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Publisher {
+    pub(super) fn start(link: &Arc<Link>, window: u16, patience: Duration) -> Self {
+        let (jobs, waiting) = mpsc::unbounded_channel();
+        let unused = CancellationToken::new();
+        tokio::spawn(run(Arc::clone(link), waiting, unused.clone()));
+        let permits = Arc::new(Semaphore::new(window.into()));
+        Self { jobs, permits, window, patience, _unused: unused.drop_guard() }
+    }
+
+    pub(super) fn window(&self) -> usize {
+        self.window.into()
+    }
+
+    pub(super) async fn publish(&self, address: Address, message: Outgoing) -> Result<(), PublishError> {
+        let deadline = Instant::now() + self.patience;
+        let confirmed = async {
+            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return Err(closed()) };
+            let (reply, confirmed) = oneshot::channel();
+            let job = Job { address, message, deadline, reply, _permit: permit };
+            self.jobs.send(job).map_err(|_| closed())?;
+            confirmed.await.unwrap_or_else(|_| Err(closed()))
+        };
+        timeout_at(deadline, confirmed).await.unwrap_or_else(|_| Err(no_confirm()))
+    }
+
+    /// Waits until nothing is under way any longer; more is refused from then on.
+    pub(super) async fn flush(&self) {
+        let _ = timeout(self.patience, self.permits.acquire_many(self.window.into())).await;
+        self.permits.close();
+    }
+}
+
+fn closed() -> PublishError {
+    PublishError::Unavailable("the connection to RabbitMQ is closed".to_owned())
+}
+
+fn no_confirm() -> PublishError {
+    PublishError::Unavailable("RabbitMQ did not confirm within PUBLISH_TIMEOUT".to_owned())
+}
+
+/// The task. It ends with the link, or once nobody can publish any more, even while RabbitMQ is away.
+async fn run(link: Arc<Link>, mut waiting: mpsc::UnboundedReceiver<Job>, unused: CancellationToken) {
+    while let Some(Some(live)) = unused.run_until_cancelled(link.live()).await {
+        let end = match timeout(link.settings.patience, open(&live)).await {
+            Ok(Ok(channel)) => publish_on(&channel, &live, &link, &mut waiting).await,
+            Ok(Err(error)) => End::Lost(cause(&error)),
+            Err(_) => End::Lost("no answer".to_owned()),
+        };
+        match end {
+            End::Lost(cause) => {
+                live.give_up(cause);
+                live.lost.cancelled().await;
+            }
+            End::Unused => return,
+        }
+    }
+}
+
+async fn open(live: &Live) -> lapin::Result<Channel> {
+    let channel = live.channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
+}
+
+/// Why a channel is no longer published on.
+enum End {
+    Lost(String),
+    /// The publisher is gone, and nobody will publish any more.
+    Unused,
+}
+
+async fn publish_on(channel: &Channel, live: &Live, link: &Link, waiting: &mut mpsc::UnboundedReceiver<Job>) -> End {
+    let mut blocked = live.blocked();
+    let mut under_way = FuturesUnordered::new();
+    let mut returned = HashSet::new();
+    loop {
+        let is_blocked = *blocked.borrow_and_update();
+        tokio::select! {
+            biased;
+            () = live.lost.cancelled() => {
+                // The client fails what is under way; nobody waits for long.
+                while let Some(finished) = under_way.next().await {
+                    answer(finished);
+                }
+                return End::Lost("connection lost".to_owned());
+            }
+            Some(first) = under_way.next() => {
+                let mut ended = vec![first];
+                // All that have ended by now: a returned message may come with the confirm of another one, which the
+                // client then resolves before the message's own.
+                while let Some(Some(next)) = under_way.next().now_or_never() {
+                    ended.push(next);
+                }
+                returned.extend(ended.iter_mut().filter_map(|finished| finished.returned.take()));
+                let mut unroutable = false;
+                let mut lost = None;
+                for finished in ended {
+                    if returned.remove(&finished.job.message.id) {
+                        unroutable = true;
+                        let _ = finished.job.reply.send(Err(PublishError::Unroutable));
+                        continue;
+                    }
+                    if let Some(cause) = answer(finished) {
+                        // While RabbitMQ has publishing blocked, waiting is right, and another connection no better.
+                        lost = lost.or(Some(cause)).filter(|_| !is_blocked || !live.is_up());
+                    }
+                }
+                if let Some(cause) = lost {
+                    while let Some(Some(finished)) = under_way.next().now_or_never() {
+                        answer(finished);
+                    }
+                    return End::Lost(cause);
+                }
+                if unroutable {
+                    let declared = timeout(link.settings.patience, live.declare(link)).await;
+                    debug!(declared = matches!(declared, Ok(Ok(()))), "declared the queues again, as one was missing");
+                }
+            }
+            _ = blocked.changed() => {}
+            job = waiting.recv(), if !is_blocked => match job {
+                // Nobody waits for it any longer, so nobody needs it sent.
+                Some(job) if job.reply.is_closed() => {}
+                Some(job) => under_way.push(send(channel, job)),
+                None => return End::Unused,
+            },
+        }
+    }
+}
+
+/// What is known about a message in the end.
+enum Ended {
+    Acked,
+    Nacked,
+    NotRequested,
+    Failed(lapin::Error),
+    TimedOut,
+}
+
+/// A message whose end is known, and the id of the unroutable message that came back with its confirm: its own, or
+/// another's.
+struct Finished {
+    job: Job,
+    ended: Ended,
+    returned: Option<String>,
+}
+
+/// Publishes, and waits for the confirm. Everything up to the frames being queued happens when this is first polled,
+/// without a pause: that keeps the order of publishes and confirms, as all of them are polled by one task.
+async fn send(channel: &Channel, job: Job) -> Finished {
+    let confirmed = async {
+        let Address { exchange, key } = job.address.clone();
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = job.message.properties.clone();
+        channel.basic_publish(exchange, key, options, &job.message.body, properties).await?.await
+    };
+    let (ended, returned) = match timeout_at(job.deadline, confirmed).await {
+        Ok(Ok(Confirmation::Ack(returned))) => (Ended::Acked, returned),
+        Ok(Ok(Confirmation::Nack(returned))) => (Ended::Nacked, returned),
+        Ok(Ok(Confirmation::NotRequested)) => (Ended::NotRequested, None),
+        Ok(Err(error)) => (Ended::Failed(error), None),
+        Err(_) => (Ended::TimedOut, None),
+    };
+    let returned = returned.and_then(|message| message.properties.message_id().as_ref().map(ToString::to_string));
+    Finished { job, ended, returned }
+}
+
+/// Tells who waits. Returns the cause if the channel can no longer be relied on.
+fn answer(Finished { job, ended, returned: _ }: Finished) -> Option<String> {
+    let (result, lost) = match ended {
+        Ended::Acked => (Ok(()), None),
+        Ended::Nacked => (Err(PublishError::Full), None),
+        Ended::NotRequested => {
+            let cause = "RabbitMQ does not confirm what is published".to_owned();
+            (Err(PublishError::Unavailable(cause.clone())), Some(cause))
+        }
+        Ended::Failed(error) => {
+            let bytes = job.message.body.len();
+            let result = if oversized(&error) == Some(bytes) {
+                PublishError::TooLarge { bytes }
+            } else {
+                PublishError::Unavailable(format!("the connection to RabbitMQ was lost ({})", cause(&error)))
+            };
+            (Err(result), Some(cause(&error)))
+        }
+        Ended::TimedOut => (Err(no_confirm()), Some("no confirm within PUBLISH_TIMEOUT".to_owned())),
+    };
+    // Whoever asked may have stopped waiting.
+    let _ = job.reply.send(result);
+    lost
+}

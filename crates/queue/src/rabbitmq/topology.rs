@@ -1,0 +1,156 @@
+//! All exchanges and queues of Assay, in one place.
+//!
+//! ```text
+//! assay.transactions (direct)  ─batch──────► transactions.batch       (and realtime)
+//! assay.scored       (direct)  ─batch──────► predictions.batch        (and realtime)
+//! assay.dead         (fanout)  ────────────► dead_letters
+//! assay.control      (fanout)  ────────────► to whom it may concern; nothing is bound for good
+//! (default exchange) ─<queue>.delay.<step>─► <queue>.delay.1s, .10s, .60s ──expired──► back to <queue>
+//! ```
+//!
+//! Work queues dead-letter to `assay.dead` what came back more than [`DELIVERY_LIMIT`] times. All queues are quorum queues
+//! with a bound that refuses publishers (`reject-publish`): nothing is ever dropped, and a dead letter that finds no room
+//! stays where it is (`at-least-once`). Every argument used here means the same on RabbitMQ 3.10 and 4.x.
+
+use assay_transaction::Lane;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{Channel, Connection, ExchangeKind};
+
+use super::direct;
+use super::publisher::Address;
+use crate::delay::Delay;
+use crate::{Route, Work};
+
+/// How often a message may come back to its queue (its consumer died, or gave it back) before it is dead-lettered.
+const DELIVERY_LIMIT: i64 = 100;
+/// Dead letters are given back by those who look at them: RabbitMQ 4 would drop them after 20 times, had they no limit.
+const DEAD_LETTERS_DELIVERY_LIMIT: i64 = 1_000_000_000;
+/// Room for dead letters. Once it is used up, consumers wait until somebody looks at them.
+const DEAD_LETTERS_MAX_LENGTH: i64 = 100_000;
+
+/// The names and bounds of one installation.
+#[derive(Debug, Clone)]
+pub(super) struct Topology {
+    prefix: String,
+    max_length: u32,
+}
+
+impl Topology {
+    pub(super) fn new(prefix: &str, max_length: u32) -> Self {
+        Self { prefix: prefix.to_owned(), max_length }
+    }
+
+    /// A name of ours; the prefix is checked to be short, and so are these.
+    fn name(&self, name: &str) -> ShortString {
+        format!("{}{name}", self.prefix).into()
+    }
+
+    fn exchange(&self, work: Work) -> ShortString {
+        match work {
+            Work::Transactions => self.name("assay.transactions"),
+            Work::Scored => self.name("assay.scored"),
+        }
+    }
+
+    fn dead_exchange(&self) -> ShortString {
+        self.name("assay.dead")
+    }
+
+    fn delay_queue(&self, route: Route, delay: Delay) -> ShortString {
+        self.name(&format!("{route}.delay.{}", delay.name()))
+    }
+
+    pub(super) fn work_queue(&self, route: Route) -> ShortString {
+        self.name(&route.to_string())
+    }
+
+    pub(super) fn dead_letters(&self) -> ShortString {
+        self.name("dead_letters")
+    }
+
+    pub(super) fn work(&self, route: Route) -> Address {
+        Address { exchange: self.exchange(route.work), key: route.lane.as_str().into() }
+    }
+
+    pub(super) fn delayed(&self, route: Route, delay: Delay) -> Address {
+        direct(self.delay_queue(route, delay))
+    }
+
+    pub(super) fn dead(&self, route: Route) -> Address {
+        Address { exchange: self.dead_exchange(), key: route.to_string().into() }
+    }
+
+    /// A queue's name as people know it.
+    pub(super) fn without_prefix<'a>(&self, queue: &'a str) -> &'a str {
+        queue.strip_prefix(&self.prefix).unwrap_or(queue)
+    }
+
+    /// Declares what is missing. What is there already must be as declared here.
+    pub(super) async fn declare(&self, connection: &Connection) -> lapin::Result<()> {
+        let channel = connection.create_channel().await?;
+        for (name, kind) in [
+            (self.exchange(Work::Transactions), ExchangeKind::Direct),
+            (self.exchange(Work::Scored), ExchangeKind::Direct),
+            (self.name("assay.control"), ExchangeKind::Fanout),
+            (self.dead_exchange(), ExchangeKind::Fanout),
+        ] {
+            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+            channel.exchange_declare(name, kind, options, FieldTable::default()).await?;
+        }
+        self.declare_dead_letters(&channel).await?;
+        for route in Route::ALL {
+            self.declare_work(&channel, route).await?;
+        }
+        channel.close(lapin::protocol::constants::REPLY_SUCCESS, "OK".into()).await
+    }
+
+    async fn declare_work(&self, channel: &Channel, route: Route) -> lapin::Result<()> {
+        let queue = self.work_queue(route);
+        let dead = (self.dead_exchange(), queue.clone());
+        declare_queue(channel, queue.clone(), self.bounded(Some(dead), self.max_length.into(), DELIVERY_LIMIT)).await?;
+        let exchange = self.exchange(route.work);
+        bind(channel, queue, exchange.clone(), route.lane.as_str()).await?;
+        for delay in Delay::ALL {
+            let back = (exchange.clone(), Lane::as_str(route.lane).into());
+            // A length of its own: a full work queue must not keep retries from being taken over.
+            let mut arguments = self.bounded(Some(back), self.max_length.into(), DELIVERY_LIMIT);
+            let millis = i64::try_from(delay.duration().as_millis()).unwrap_or(i64::MAX);
+            arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
+            declare_queue(channel, self.delay_queue(route, delay), arguments).await?;
+        }
+        Ok(())
+    }
+
+    async fn declare_dead_letters(&self, channel: &Channel) -> lapin::Result<()> {
+        let queue = self.dead_letters();
+        let arguments = self.bounded(None, DEAD_LETTERS_MAX_LENGTH, DEAD_LETTERS_DELIVERY_LIMIT);
+        declare_queue(channel, queue.clone(), arguments).await?;
+        bind(channel, queue, self.dead_exchange(), "").await
+    }
+
+    #[expect(clippy::unused_self, reason = "the arguments belong to the topology as the names do")]
+    fn bounded(&self, dead: Option<(ShortString, ShortString)>, length: i64, delivery_limit: i64) -> FieldTable {
+        let mut arguments = FieldTable::default();
+        let text = |text: &str| AMQPValue::LongString(LongString::from(text));
+        arguments.insert("x-queue-type".into(), text("quorum"));
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(length));
+        arguments.insert("x-overflow".into(), text("reject-publish"));
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(delivery_limit));
+        if let Some((exchange, key)) = dead {
+            arguments.insert("x-dead-letter-exchange".into(), text(exchange.as_str()));
+            arguments.insert("x-dead-letter-routing-key".into(), text(key.as_str()));
+            arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+        }
+        arguments
+    }
+}
+
+async fn declare_queue(channel: &Channel, name: ShortString, arguments: FieldTable) -> lapin::Result<()> {
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name, options, arguments).await.map(drop)
+}
+
+async fn bind(channel: &Channel, queue: ShortString, exchange: ShortString, key: &str) -> lapin::Result<()> {
+    channel.queue_bind(queue, exchange, key.into(), QueueBindOptions::default(), FieldTable::default()).await
+}

@@ -1,0 +1,187 @@
+//! Messages as AMQP properties and headers, and back.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+
+use super::topology::Topology;
+use crate::message::MAX_MESSAGE_BYTES;
+use crate::{Death, Message, PublishError, Route};
+
+const PERSISTENT: u8 = 2;
+/// The longest id or type that AMQP carries.
+const MAX_SHORT: usize = 255;
+
+/// A message ready to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) id: String,
+    pub(super) properties: BasicProperties,
+    pub(super) body: bytes::Bytes,
+}
+
+pub(super) fn outgoing(message: Message, route: Route, death: Option<&Death>) -> Result<Outgoing, PublishError> {
+    let Message { id, kind, run_id, attempt, published_at_us, traceparent, body } = message;
+    // The broker's bound is on the body; an id that does not fit would be a bug of ours, and no retry would mend it.
+    if body.len() > MAX_MESSAGE_BYTES || id.len() > MAX_SHORT || kind.len() > MAX_SHORT {
+        return Err(PublishError::TooLarge { bytes: body.len() });
+    }
+    let mut headers = FieldTable::default();
+    let mut text = |name: &str, value: &str| {
+        headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
+    };
+    text("run_id", &run_id);
+    text("lane", route.lane.as_str());
+    if let Some(traceparent) = &traceparent {
+        text("traceparent", traceparent);
+    }
+    if let Some(Death { queue, reason }) = death {
+        text("dead_queue", queue);
+        text("dead_reason", reason);
+    }
+    headers.insert("attempt".into(), AMQPValue::LongLongInt(attempt.into()));
+    let published_at = i64::try_from(published_at_us).unwrap_or(i64::MAX);
+    headers.insert("published_at_us".into(), AMQPValue::LongLongInt(published_at));
+    let properties = BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_content_type("application/json".into())
+        .with_message_id(id.as_str().into())
+        .with_type(kind.into())
+        .with_headers(headers);
+    Ok(Outgoing { id, properties, body })
+}
+
+pub(super) fn incoming(properties: &BasicProperties, body: Vec<u8>) -> Message {
+    let short = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+    Message {
+        id: short(properties.message_id()),
+        kind: short(properties.kind()),
+        run_id: text(properties, "run_id").unwrap_or_default(),
+        attempt: number(properties, "attempt").and_then(|number| number.try_into().ok()).unwrap_or(0),
+        published_at_us: number(properties, "published_at_us").unwrap_or(0),
+        traceparent: text(properties, "traceparent"),
+        body: body.into(),
+    }
+}
+
+/// Why a message is among the dead letters: our own words, else what RabbitMQ noted down when it put it there.
+pub(super) fn death(properties: &BasicProperties, topology: &Topology) -> Death {
+    if let (Some(queue), Some(reason)) = (text(properties, "dead_queue"), text(properties, "dead_reason")) {
+        return Death { queue, reason };
+    }
+    let latest = match header(properties, "x-death") {
+        // The latest comes first; earlier ones are delays that expired.
+        Some(AMQPValue::FieldArray(deaths)) => match deaths.as_slice().first() {
+            Some(AMQPValue::FieldTable(death)) => Some(death),
+            _ => None,
+        },
+        _ => None,
+    };
+    let noted = |name: &str| latest.and_then(|death| death.inner().get(name)).and_then(as_text);
+    Death {
+        queue: topology.without_prefix(&noted("queue").unwrap_or_default()).to_owned(),
+        reason: noted("reason").unwrap_or_else(|| "unknown".to_owned()),
+    }
+}
+
+fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(name)
+}
+
+fn text(properties: &BasicProperties, name: &str) -> Option<String> {
+    header(properties, name).and_then(as_text)
+}
+
+fn as_text(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+/// Whatever kind of integer another client wrote.
+fn number(properties: &BasicProperties, name: &str) -> Option<u64> {
+    match *header(properties, name)? {
+        AMQPValue::ShortShortInt(number) => number.try_into().ok(),
+        AMQPValue::ShortShortUInt(number) => Some(number.into()),
+        AMQPValue::ShortInt(number) => number.try_into().ok(),
+        AMQPValue::ShortUInt(number) => Some(number.into()),
+        AMQPValue::LongInt(number) => number.try_into().ok(),
+        AMQPValue::LongUInt(number) => Some(number.into()),
+        AMQPValue::LongLongInt(number) => number.try_into().ok(),
+        AMQPValue::Timestamp(number) => Some(number),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_transaction::Lane;
+
+    use super::*;
+    use crate::Work;
+
+    const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
+
+    fn message() -> Message {
+        Message {
+            id: "batch_20260101:7".to_owned(),
+            kind: "assay.chunk.v1".to_owned(),
+            run_id: "batch_20260101".to_owned(),
+            attempt: 3,
+            published_at_us: 1_700_000_000_000_000,
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+            body: bytes::Bytes::from_static(b"{}"),
+        }
+    }
+
+    #[test]
+    fn a_message_survives_the_way_there_and_back() {
+        let sent = outgoing(message(), ROUTE, None).unwrap();
+        assert_eq!(*sent.properties.delivery_mode(), Some(PERSISTENT));
+        assert_eq!(text(&sent.properties, "lane").as_deref(), Some("batch"));
+        assert_eq!(incoming(&sent.properties, sent.body.to_vec()), message());
+    }
+
+    #[test]
+    fn foreign_messages_are_read_as_far_as_they_go() {
+        let bare = incoming(&BasicProperties::default(), b"x".to_vec());
+        assert_eq!((bare.id.as_str(), bare.attempt, bare.published_at_us), ("", 0, 0));
+
+        for (value, attempt) in [
+            (AMQPValue::LongInt(2), 2),
+            (AMQPValue::ShortShortUInt(2), 2),
+            (AMQPValue::LongLongInt(-1), 0),
+            (AMQPValue::LongLongInt(i64::MAX), 0),
+            (AMQPValue::Boolean(true), 0),
+        ] {
+            let mut headers = FieldTable::default();
+            headers.insert("attempt".into(), value.clone());
+            let properties = BasicProperties::default().with_headers(headers);
+            assert_eq!(incoming(&properties, Vec::new()).attempt, attempt, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_death_is_told_in_our_words_or_in_the_brokers() {
+        let topology = Topology::new("test.", 5);
+        let ours = Death { queue: ROUTE.to_string(), reason: "no chunk".to_owned() };
+        let sent = outgoing(message(), ROUTE, Some(&ours)).unwrap();
+        assert_eq!(death(&sent.properties, &topology), ours);
+
+        let mut noted = FieldTable::default();
+        noted.insert("queue".into(), AMQPValue::LongString("test.predictions.batch".into()));
+        noted.insert("reason".into(), AMQPValue::LongString("delivery_limit".into()));
+        let mut headers = FieldTable::default();
+        headers.insert("x-death".into(), AMQPValue::FieldArray(vec![AMQPValue::FieldTable(noted)].into()));
+        let brokers = death(&BasicProperties::default().with_headers(headers), &topology);
+        assert_eq!(brokers, Death { queue: "predictions.batch".to_owned(), reason: "delivery_limit".to_owned() });
+    }
+
+    #[test]
+    fn refuses_what_no_broker_takes() {
+        let large = Message { body: vec![0; MAX_MESSAGE_BYTES + 1].into(), ..message() };
+        let error = outgoing(large, ROUTE, None).unwrap_err();
+        assert_eq!(error, PublishError::TooLarge { bytes: MAX_MESSAGE_BYTES + 1 });
+    }
+}
