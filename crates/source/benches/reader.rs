@@ -1,0 +1,5 @@
+//! Reader.
+
+fn main() {
+    divan::main();
+}

@@ -1,0 +1,166 @@
+//! Why a source cannot be read. Each error is one line that names what to fix, and knows its exit code.
+
+use assay_transaction::{Exit, HeaderError};
+
+/// Why a source cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// What is no URL of a source.
+    #[error("`{url}` is no source ({reason}): SOURCE_URL is s3://bucket/key or the path of a file")]
+    Url {
+        /// As it was given.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A setting that is wrong, or missing beside another one.
+    #[error("{0}")]
+    Setting(String),
+    /// Nothing to sign requests with.
+    #[error("no credentials for S3 ({cause}): set KEY and SECRET, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")]
+    NoCredentials {
+        /// What the last provider of credentials said.
+        cause: String,
+    },
+    /// A local file that is not there, not readable or no file.
+    #[error("cannot read {path} ({cause}): check SOURCE_URL")]
+    File {
+        /// As it was given.
+        path: String,
+        /// What the operating system says.
+        cause: String,
+    },
+    /// An object that is not there.
+    #[error("no object {location}: check the key in SOURCE_URL")]
+    NoObject {
+        /// Its URL.
+        location: String,
+    },
+    /// A bucket that is not there.
+    #[error("no bucket `{bucket}`: check SOURCE_URL and ENDPOINT_URL")]
+    NoBucket {
+        /// Its name.
+        bucket: String,
+    },
+    /// Wrong credentials, or credentials without the right to read.
+    #[error("access to {location} is denied ({cause}): check KEY and SECRET, and what they may read")]
+    Denied {
+        /// The URL.
+        location: String,
+        /// The server's own code.
+        cause: String,
+    },
+    /// The bucket belongs to another region than the one that was asked.
+    #[error("the bucket of {location} is in another region ({cause}): check AWS_REGION")]
+    Region {
+        /// The URL.
+        location: String,
+        /// The server's own code.
+        cause: String,
+    },
+    /// A refusal of another kind.
+    #[error("cannot read {location}: the S3 server answered {cause}")]
+    Refused {
+        /// The URL.
+        location: String,
+        /// Status and code.
+        cause: String,
+    },
+    /// No answer, or one that says to come back later.
+    #[error("cannot reach S3 at {endpoint} ({cause}): check ENDPOINT_URL{}", if *is_aws { " or AWS_REGION" } else { "" })]
+    Unreachable {
+        /// Where.
+        endpoint: String,
+        /// Whether that is AWS itself, as no `ENDPOINT_URL` is set.
+        is_aws: bool,
+        /// Why.
+        cause: String,
+    },
+    /// A download that broke again and again at the same place.
+    #[error("reading {location} broke off at byte {offset} again and again ({cause}): try again once S3 is well")]
+    Broken {
+        /// The URL.
+        location: String,
+        /// The byte that never came.
+        offset: u64,
+        /// Why, the last time.
+        cause: String,
+    },
+    /// Another version lies there now than the one that is being read.
+    #[error("{location} was replaced while it was read: load it again for its new version")]
+    Replaced {
+        /// The URL or path.
+        location: String,
+    },
+    /// Not one byte, or blank lines alone.
+    #[error("the source is empty: it has no header")]
+    Empty,
+    /// A text of two bytes a character.
+    #[error("the source is UTF-16: write it as UTF-8, or as Windows-1252 with ENCODING=windows-1252")]
+    Utf16,
+    /// A first row that does not end.
+    #[error("the header does not end within {limit} bytes: is this a CSV source?")]
+    HeaderTooLong {
+        /// How many bytes were looked at.
+        limit: usize,
+    },
+    /// A first row without one required column, whatever the delimiter.
+    #[error("cannot tell the dialect: none of `,` `;` tab `|` finds a required column in the first row `{first_line}`")]
+    Undecidable {
+        /// The start of the first line, escaped.
+        first_line: String,
+    },
+    /// A header that is none of transactions.
+    #[error("the header is not usable: {0}")]
+    Header(HeaderError),
+    /// Bytes that could be opened but not read.
+    #[error("cannot read the source ({cause})")]
+    Read {
+        /// What the operating system says.
+        cause: String,
+    },
+}
+
+impl SourceError {
+    /// How a program ends that cannot go on without the source.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Url { .. } | Self::Setting(_) | Self::NoCredentials { .. } | Self::Region { .. } => Exit::Usage,
+            Self::Unreachable { .. } | Self::Broken { .. } => Exit::DependencyAway,
+            _ => Exit::SourceUnreadable,
+        }
+    }
+
+    /// Whether the same request may well succeed a little later.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// A stream's own error, found again in what the layers above made of it.
+impl From<std::io::Error> for SourceError {
+    fn from(error: std::io::Error) -> Self {
+        error.downcast::<Self>().unwrap_or_else(|error| Self::Read { cause: io_cause(&error) })
+    }
+}
+
+impl From<HeaderError> for SourceError {
+    fn from(error: HeaderError) -> Self {
+        Self::Header(error)
+    }
+}
+
+/// What an I/O error says, in the words of its kind where those are the clearer ones.
+pub(crate) fn io_cause(error: &std::io::Error) -> String {
+    use std::io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound, PermissionDenied, TimedOut,
+    };
+    match error.kind() {
+        NotFound => "it does not exist".to_owned(),
+        kind @ (ConnectionAborted | ConnectionRefused | ConnectionReset | PermissionDenied | TimedOut) => {
+            kind.to_string()
+        }
+        _ => error.to_string(),
+    }
+}

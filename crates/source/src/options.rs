@@ -1,0 +1,208 @@
+//! The settings of sources: where S3 is, who reads it, and what a CSV source does not say itself.
+
+use std::fmt;
+
+use assay_transaction::{DecimalMark, Delimiter, Encoding};
+use clap::Args;
+
+use crate::SourceError;
+
+/// Where S3 is, and who reads it.
+#[derive(Clone, Default, Args)]
+pub struct S3Options {
+    /// Access key of S3. Without it, credentials come from the AWS chain (AWS_ACCESS_KEY_ID, profiles, instance roles)
+    #[arg(long, env = "KEY", value_name = "KEY", hide_env_values = true)]
+    pub key: Option<String>,
+    /// File to read the access key from
+    #[arg(long, env = "KEY_FILE", value_name = "PATH")]
+    pub key_file: Option<String>,
+    /// Secret of the access key
+    #[arg(long, env = "SECRET", value_name = "SECRET", hide_env_values = true)]
+    pub secret: Option<String>,
+    /// File to read the secret from
+    #[arg(long, env = "SECRET_FILE", value_name = "PATH")]
+    pub secret_file: Option<String>,
+    /// URL of an S3-compatible server such as MinIO, addressed path-style. Without it, AWS in AWS_REGION
+    #[arg(long, env = "ENDPOINT_URL", value_name = "URL")]
+    pub endpoint_url: Option<String>,
+}
+
+/// Shows which settings are there, never what they are.
+impl fmt::Debug for S3Options {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = |value: &Option<String>| value.as_ref().map(|_| "…");
+        formatter
+            .debug_struct("S3Options")
+            .field("key", &hidden(&self.key))
+            .field("key_file", &self.key_file)
+            .field("secret", &hidden(&self.secret))
+            .field("secret_file", &self.secret_file)
+            .field("endpoint_url", &self.endpoint_url)
+            .finish()
+    }
+}
+
+/// The settings of S3, checked and read.
+#[derive(Clone, Default)]
+pub(crate) struct S3Settings {
+    /// Access key and secret, where the user gave them.
+    pub(crate) credentials: Option<(String, String)>,
+    /// Where, if not AWS.
+    pub(crate) endpoint: Option<String>,
+}
+
+impl S3Options {
+    /// Checks the settings and reads the files among them. An empty value is the same as none.
+    pub(crate) fn settle(&self) -> Result<S3Settings, SourceError> {
+        let key = secret("KEY", self.key.as_deref(), self.key_file.as_deref())?;
+        let secret = secret("SECRET", self.secret.as_deref(), self.secret_file.as_deref())?;
+        let credentials = match (key, secret) {
+            (Some(key), Some(secret)) => Some((key, secret)),
+            (None, None) => None,
+            (Some(_), None) => return Err(SourceError::Setting("KEY is set, but SECRET is not".to_owned())),
+            (None, Some(_)) => return Err(SourceError::Setting("SECRET is set, but KEY is not".to_owned())),
+        };
+        let endpoint = self.endpoint_url.as_deref().filter(|url| !url.is_empty()).map(endpoint).transpose()?;
+        Ok(S3Settings { credentials, endpoint })
+    }
+}
+
+fn secret(name: &str, value: Option<&str>, file: Option<&str>) -> Result<Option<String>, SourceError> {
+    if let Some(value) = value.filter(|value| !value.is_empty()) {
+        return Ok(Some(value.to_owned()));
+    }
+    let Some(path) = file.filter(|path| !path.is_empty()) else { return Ok(None) };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        SourceError::Setting(format!("cannot read {path} ({}): check {name}_FILE", crate::error::io_cause(&error)))
+    })?;
+    match text.trim() {
+        "" => Err(SourceError::Setting(format!("{path} is empty: check {name}_FILE"))),
+        text => Ok(Some(text.to_owned())),
+    }
+}
+
+fn endpoint(text: &str) -> Result<String, SourceError> {
+    // A URL may carry a password: what is wrong is never quoted whole.
+    let wrong = |reason: &str| SourceError::Setting(format!("ENDPOINT_URL {reason}; write it like http://minio:9000"));
+    let url = url::Url::parse(text).map_err(|error| wrong(&format!("is no URL ({error})")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("is neither http:// nor https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("must not hold a user or a password: they go into KEY and SECRET"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// What a CSV source does not say itself. What is not set is recognised from its header and its first rows.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FormatOptions {
+    /// Character between fields: comma, semicolon, tab, pipe, or the character itself. Recognised if not set
+    #[arg(long, env = "DELIMITER", value_name = "DELIMITER", value_parser = parse_delimiter)]
+    pub delimiter: Option<Delimiter>,
+    /// Decimal mark of amounts: point, comma, or the character itself. Recognised if not set
+    #[arg(long, env = "DECIMAL_MARK", value_name = "MARK", value_parser = parse_decimal_mark)]
+    pub decimal_mark: Option<DecimalMark>,
+    /// Encoding of the text: utf-8 (if not set) or windows-1252
+    #[arg(long, env = "ENCODING", value_name = "ENCODING", value_parser = parse_encoding)]
+    pub encoding: Option<Encoding>,
+}
+
+fn parse_delimiter(text: &str) -> Result<Delimiter, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "comma" | "," => Ok(Delimiter::Comma),
+        "semicolon" | ";" => Ok(Delimiter::Semicolon),
+        "tab" | "\t" | "\\t" => Ok(Delimiter::Tab),
+        "pipe" | "|" => Ok(Delimiter::Pipe),
+        _ => Err("it is comma, semicolon, tab, pipe, or the character itself".to_owned()),
+    }
+}
+
+fn parse_decimal_mark(text: &str) -> Result<DecimalMark, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "point" | "." => Ok(DecimalMark::Point),
+        "comma" | "," => Ok(DecimalMark::Comma),
+        _ => Err("it is point, comma, or the character itself".to_owned()),
+    }
+}
+
+fn parse_encoding(text: &str) -> Result<Encoding, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "utf-8" | "utf8" => Ok(Encoding::Utf8),
+        "windows-1252" | "cp1252" => Ok(Encoding::Windows1252),
+        _ => Err("it is utf-8 or windows-1252".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        format: FormatOptions,
+        #[command(flatten)]
+        s3: S3Options,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Program, String> {
+        Program::try_parse_from(["program"].iter().chain(arguments)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_delimiter_is_its_name_or_itself() {
+        for (text, expected) in [
+            ("comma", Delimiter::Comma),
+            (";", Delimiter::Semicolon),
+            ("Tab", Delimiter::Tab),
+            ("\\t", Delimiter::Tab),
+            ("|", Delimiter::Pipe),
+        ] {
+            assert_eq!(parse(&["--delimiter", text]).unwrap().format.delimiter, Some(expected), "{text}");
+        }
+        let error = parse(&["--delimiter", "colon"]).unwrap_err();
+        assert!(error.contains("'colon'") && error.contains("semicolon, tab, pipe"), "{error}");
+        assert!(parse(&["--decimal-mark", "dot"]).unwrap_err().contains("point, comma"));
+        assert!(parse(&["--encoding", "latin1"]).unwrap_err().contains("utf-8 or windows-1252"));
+    }
+
+    #[test]
+    fn half_a_pair_of_credentials_is_refused() {
+        let cases = [
+            (&["--key", "a"][..], "KEY is set, but SECRET is not"),
+            (&["--secret", "b"], "SECRET is set, but KEY is not"),
+            (&["--key", "a", "--secret", ""], "KEY is set, but SECRET is not"),
+            (&["--key-file", "/nowhere", "--secret", "b"], "cannot read /nowhere (it does not exist): check KEY_FILE"),
+            (
+                &["--endpoint-url", "minio:9000"],
+                "ENDPOINT_URL is neither http:// nor https://; write it like http://minio:9000",
+            ),
+            (
+                &["--endpoint-url", "minio"],
+                "ENDPOINT_URL is no URL (relative URL without a base); write it like http://minio:9000",
+            ),
+            (
+                &["--endpoint-url", "http://me:pw@minio:9000"],
+                "ENDPOINT_URL must not hold a user or a password: they go into KEY and SECRET; write it like http://minio:9000",
+            ),
+        ];
+        for (arguments, expected) in cases {
+            let error = parse(arguments).unwrap().s3.settle().err().expect(expected);
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.exit(), assay_transaction::Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_stay_out_of_debug_output() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "  open sesame\n").unwrap();
+        let program = parse(&["--key", "ali baba", "--secret-file", path.to_str().unwrap()]).unwrap();
+        let settings = program.s3.settle().unwrap();
+        assert_eq!(settings.credentials, Some(("ali baba".to_owned(), "open sesame".to_owned())));
+        assert!(!format!("{program:?}").contains("baba"), "{program:?}");
+    }
+}

@@ -1,0 +1,65 @@
+//! All sources behind one door: which version is there, and a stream of the bytes of that version.
+
+use std::fmt;
+use std::pin::Pin;
+
+use assay_transaction::SourceIdentity;
+use tokio::io::AsyncRead;
+use tokio::sync::OnceCell;
+
+use crate::options::S3Settings;
+use crate::s3::Objects;
+use crate::{S3Options, SourceError, SourceUrl, file};
+
+/// The bytes of a source. Its errors are [`SourceError`]s inside of [`std::io::Error`]s, which `From` finds again.
+pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
+
+/// A source as it is found now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Which version of which object or file.
+    pub identity: SourceIdentity,
+    /// How many bytes it has.
+    pub size: u64,
+}
+
+/// Opens sources. S3 is connected to when the first object is asked for, so that local files need none of its settings.
+pub struct Sources {
+    settings: S3Settings,
+    objects: OnceCell<Objects>,
+}
+
+/// Only whether S3 is in use: its settings hold a secret.
+impl fmt::Debug for Sources {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Sources").field("s3", &self.objects.initialized()).finish_non_exhaustive()
+    }
+}
+
+impl Sources {
+    /// Checks the settings; asks nothing of anybody yet.
+    pub fn new(options: &S3Options) -> Result<Self, SourceError> {
+        Ok(Self { settings: options.settle()?, objects: OnceCell::new() })
+    }
+
+    /// Which version of a source is there.
+    pub async fn identify(&self, url: &SourceUrl) -> Result<Found, SourceError> {
+        match url {
+            SourceUrl::S3 { bucket, key } => self.objects().await?.identify(bucket, key).await,
+            SourceUrl::File(path) => file::identify(path).await,
+        }
+    }
+
+    /// Streams the bytes of that version from an offset on. A source that is replaced in the meantime ends in
+    /// [`SourceError::Replaced`], here or in the stream, and never in a mixture of both.
+    pub async fn open(&self, url: &SourceUrl, identity: &SourceIdentity, from: u64) -> Result<ByteStream, SourceError> {
+        match url {
+            SourceUrl::S3 { bucket, key } => self.objects().await?.open(bucket, key, identity, from).await,
+            SourceUrl::File(_) => file::open(identity, from).await,
+        }
+    }
+
+    async fn objects(&self) -> Result<&Objects, SourceError> {
+        self.objects.get_or_try_init(|| Objects::connect(&self.settings)).await
+    }
+}
