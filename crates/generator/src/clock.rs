@@ -44,8 +44,7 @@ impl Hours {
     /// A second of the three years, in these hours.
     pub(crate) fn moment(self, random: &mut Random) -> NaiveDateTime {
         let day = i64::from(random.below(DAYS));
-        // An index into 24 weights.
-        let hour = random.weighted(self.weights()) as i64;
+        let hour = random.weighted(self.weights()).cast_signed() as i64;
         let second = i64::from(random.below(3_600));
         at(FIRST_SECOND + day * 86_400 + hour * 3_600 + second)
     }

@@ -46,38 +46,36 @@ static FAULTS: [Fault; 16] = [
 /// Of a thousand invalid rows of every kind, so many are too large: at 256 KiB each they would soon be all of the file.
 const TOO_LARGE_PER_THOUSAND: u32 = 5;
 
-/// Which faults the invalid rows have.
+/// Which faults the invalid rows have: usual ones, all, or those whose reason codes were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InvalidKinds {
-    /// Every kind but `row_too_large`, and `timestamp_gap`, which only a run with a time zone can give.
+pub struct InvalidKinds(Kinds);
+
+/// Private, so that there is always one to choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kinds {
     Usual,
-    /// The usual kinds, and now and then a row that is too large.
     All,
-    /// These, each as likely.
     Only(Vec<RejectReason>),
 }
 
+impl InvalidKinds {
+    /// Every kind but `row_too_large`, and `timestamp_gap`, which only a run with a time zone can give.
+    pub const USUAL: Self = Self(Kinds::Usual);
+    /// The usual kinds, and now and then a row that is too large.
+    pub const ALL: Self = Self(Kinds::All);
+}
+
+/// Reads `usual`, `all`, or reason codes between commas.
 impl FromStr for InvalidKinds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "usual" => Ok(Self::Usual),
-            "all" => Ok(Self::All),
-            codes => codes.split(',').map(|code| known(code.trim())).collect::<Result<_, _>>().map(Self::Only),
-        }
-    }
-}
-
-/// As it is read.
-impl fmt::Display for InvalidKinds {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usual => formatter.write_str("usual"),
-            Self::All => formatter.write_str("all"),
-            Self::Only(reasons) => {
-                let codes: Vec<&str> = reasons.iter().map(RejectReason::code).collect();
-                formatter.write_str(&codes.join(","))
+            "usual" => Ok(Self::USUAL),
+            "all" => Ok(Self::ALL),
+            codes => {
+                let reasons = codes.split(',').map(|code| known(code.trim())).collect::<Result<_, _>>()?;
+                Ok(Self(Kinds::Only(reasons)))
             }
         }
     }
@@ -102,13 +100,13 @@ pub(crate) struct Faults {
 impl Faults {
     pub(crate) fn new(kinds: &InvalidKinds) -> Self {
         let usual = |fault: &&Fault| !matches!(fault.reason, RejectReason::RowTooLarge | RejectReason::TimestampGap);
-        match kinds {
-            InvalidKinds::Usual => Self { chosen: FAULTS.iter().filter(usual).collect(), rare: None },
-            InvalidKinds::All => Self {
+        match &kinds.0 {
+            Kinds::Usual => Self { chosen: FAULTS.iter().filter(usual).collect(), rare: None },
+            Kinds::All => Self {
                 chosen: FAULTS.iter().filter(usual).collect(),
                 rare: FAULTS.iter().find(|fault| fault.reason == RejectReason::RowTooLarge),
             },
-            InvalidKinds::Only(reasons) => {
+            Kinds::Only(reasons) => {
                 let chosen = FAULTS.iter().filter(|fault| reasons.contains(&fault.reason)).collect();
                 Self { chosen, rare: None }
             }

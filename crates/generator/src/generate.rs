@@ -89,18 +89,17 @@ pub fn generate(
             file.write(repeated, Outcome::Duplicate, "")?;
             continue;
         }
-        let Some(generated) = transactions.next() else { break };
+        let generated = transactions.draw();
         format.fill(&mut row, &generated);
         let reason = if outcome == Outcome::Invalid { faults.apply(&mut row, &mut chance).code() } else { "" };
         line.clear();
         format.write(&row, &mut line);
-        let written = Written { line: std::mem::take(&mut line), id: generated.id, is_fraud: generated.is_fraud };
+        let written = Written { line: &line[..], id: generated.id, is_fraud: generated.is_fraud };
         if outcome == Outcome::Invalid {
             file.write(&written, Outcome::Invalid, reason)?;
-            line = written.line;
         } else {
             file.write(&written, Outcome::Valid, "")?;
-            line = earlier.remember(written);
+            earlier.remember(written);
         }
     }
     file.end()
@@ -142,28 +141,30 @@ impl Shares {
 }
 
 /// A row as it went out.
-struct Written {
-    line: Vec<u8>,
+struct Written<Line> {
+    line: Line,
     id: String,
     is_fraud: bool,
 }
 
 /// The last valid rows.
 #[derive(Default)]
-struct Earlier(VecDeque<Written>);
+struct Earlier(VecDeque<Written<Vec<u8>>>);
 
 impl Earlier {
     /// One of them; none where there is none yet.
-    fn pick(&self, random: &mut Random) -> Option<&Written> {
+    fn pick(&self, random: &mut Random) -> Option<&Written<Vec<u8>>> {
         let count = u32::try_from(self.0.len()).ok().filter(|count| *count > 0)?;
         self.0.get(random.below(count) as usize)
     }
 
-    /// Keeps the row, and gives back the memory of the one that is forgotten for it.
-    fn remember(&mut self, written: Written) -> Vec<u8> {
+    /// Keeps a copy of the row, in the memory of the one that is forgotten for it.
+    fn remember(&mut self, written: Written<&[u8]>) {
         let forgotten = if self.0.len() == REMEMBERED { self.0.pop_front() } else { None };
-        self.0.push_back(written);
-        forgotten.map(|written| written.line).unwrap_or_default()
+        let mut line = forgotten.map(|forgotten| forgotten.line).unwrap_or_default();
+        line.clear();
+        line.extend_from_slice(written.line);
+        self.0.push_back(Written { line, id: written.id, is_fraud: written.is_fraud });
     }
 }
 
@@ -186,8 +187,8 @@ impl<W: Write> File<'_, W> {
         Ok(())
     }
 
-    fn write(&mut self, row: &Written, outcome: Outcome, reason: &str) -> Result<(), GenerateError> {
-        self.out.write_all(&row.line).map_err(GenerateError::Output)?;
+    fn write(&mut self, row: &Written<impl AsRef<[u8]>>, outcome: Outcome, reason: &str) -> Result<(), GenerateError> {
+        self.out.write_all(row.line.as_ref()).map_err(GenerateError::Output)?;
         self.summary.rows += 1;
         self.summary.fraud += u64::from(row.is_fraud);
         let outcome = match outcome {

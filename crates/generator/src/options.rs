@@ -100,7 +100,7 @@ impl Default for GenerateOptions {
             crlf: false,
             bom: false,
             invalid: 0.0,
-            invalid_kinds: InvalidKinds::Usual,
+            invalid_kinds: InvalidKinds::USUAL,
             duplicates: 0.0,
             labels: false,
             uuid_ids: false,

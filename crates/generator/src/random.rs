@@ -47,9 +47,7 @@ impl Random {
     /// Uniform in `0..bound`. The bias of the multiplication is below `bound / 2^32`, far under what a share can show.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         let product = u64::from(self.bits()) * u64::from(bound);
-        #[expect(clippy::cast_possible_truncation, reason = "the high half of 64 bits has 32")]
-        let high = (product >> 32) as u32;
-        high
+        (product >> 32) as u32
     }
 
     /// Uniform in `low..=high`.
@@ -87,10 +85,10 @@ impl Random {
     pub(crate) fn log_normal(&mut self, median: u32, spread: u16) -> u32 {
         // The sum of four uniform 16-bit numbers: mean 131,070, standard deviation 37,837.
         let four = self.0.next_u64();
-        let sum: i64 = (0..4).map(|part| (four >> (part * 16)) as u16).map(i64::from).sum();
+        let sum: i64 = (0..4).map(|part| (four >> (part * 16) & 0xFFFF).cast_signed()).sum();
         // The exponent with 16 binary places, split into a whole part and a fraction of 0..1.
         let exponent = (sum - 131_070) * i64::from(spread) * 256 / 37_837;
-        let (whole, fraction) = (exponent >> 16, (exponent & 0xFFFF) as u64);
+        let (whole, fraction) = (exponent >> 16, (exponent & 0xFFFF).cast_unsigned());
         // 2^f by the parabola 1 + f (0.6565 + 0.3435 f), within 0.3 % of it.
         let power = 65_536 + ((fraction * (43_024 + ((fraction * 22_512) >> 16))) >> 16);
         let scaled = u64::from(median) * power;

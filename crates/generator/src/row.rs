@@ -125,12 +125,23 @@ fn write_quoted(line: &mut Vec<u8>, field: &[u8]) {
 }
 
 fn write_amount(field: &mut Vec<u8>, cents: i64, mark: u8) {
-    use std::io::Write as _;
-
-    let sign = if cents < 0 { "-" } else { "" };
-    let (units, hundredths) = (cents.unsigned_abs() / 100, cents.unsigned_abs() % 100);
-    // Writing to a vector cannot fail.
-    let _ = write!(field, "{sign}{units}{}{hundredths:02}", char::from(mark));
+    if cents < 0 {
+        field.push(b'-');
+    }
+    let start = field.len();
+    let mut left = cents.unsigned_abs();
+    // From the last digit to the first, at least `0.00`.
+    for place in 0.. {
+        if place == 2 {
+            field.push(mark);
+        }
+        field.push(b'0' + (left % 10) as u8);
+        left /= 10;
+        if left == 0 && place >= 2 {
+            break;
+        }
+    }
+    field[start..].reverse();
 }
 
 fn write_timestamp(field: &mut Vec<u8>, at: NaiveDateTime) {
@@ -212,5 +223,39 @@ fn encode(field: &mut Vec<u8>, text: &str, encoding: Encoding) {
             field.extend(text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')));
         }
         Encoding::Utf8 | Encoding::Windows1252 => field.extend_from_slice(text.as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_two_decimals_and_their_mark() {
+        let cases = [(0, "0,00"), (7, "0,07"), (-50, "-0,50"), (-95_240, "-952,40"), (123_456_789, "1234567,89")];
+        for (cents, expected) in cases {
+            let mut field = Vec::new();
+            write_amount(&mut field, cents, b',');
+            assert_eq!(String::from_utf8(field).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn quotes_are_doubled_and_stand_where_they_are_asked_for() {
+        let cases = [
+            (Quoting::Text, "7;\"He said \"\"no\"\"\";\"1;2\";\"\"\r\n"),
+            (Quoting::Needed, "7;\"He said \"\"no\"\"\";\"1;2\";\r\n"),
+            (Quoting::All, "\"7\";\"He said \"\"no\"\"\";\"1;2\";\"\"\r\n"),
+        ];
+        for (quoting, expected) in cases {
+            let format = Format::new(&GenerateOptions { quoting, crlf: true, ..GenerateOptions::default() });
+            let mut row = Row::new(Encoding::Utf8);
+            for text in ["7", "He said \"no\"", "1;2", ""] {
+                row.push(text);
+            }
+            let mut line = Vec::new();
+            format.write(&row, &mut line);
+            assert_eq!(String::from_utf8(line).unwrap(), expected);
+        }
     }
 }

@@ -97,12 +97,9 @@ impl Transactions {
             None => (ordinary::draft(&mut self.random, &self.merchants), false),
         }
     }
-}
 
-impl Iterator for Transactions {
-    type Item = Generated;
-
-    fn next(&mut self) -> Option<Generated> {
+    /// The next transaction; unlike an iterator's, it is always there.
+    pub(crate) fn draw(&mut self) -> Generated {
         let id = self.next_id();
         let (draft, planted) = self.next_draft();
         let is_fraud = fraud::label(&mut self.random, planted);
@@ -110,7 +107,7 @@ impl Iterator for Transactions {
         let unsigned = self.random.percent(1);
         let cents = i64::from(draft.cents);
         let country = draft.merchant.map_or("FR", |merchant| merchant.country);
-        Some(Generated {
+        Generated {
             id,
             description: draft.description,
             amount_cents: if draft.side == DEBIT && !unsigned { -cents } else { cents },
@@ -122,7 +119,15 @@ impl Iterator for Transactions {
             currency: currency(country),
             channel: draft.channel,
             is_fraud,
-        })
+        }
+    }
+}
+
+impl Iterator for Transactions {
+    type Item = Generated;
+
+    fn next(&mut self) -> Option<Generated> {
+        Some(self.draw())
     }
 }
 
