@@ -38,6 +38,9 @@ pub trait Broker: Send + Sync {
     /// How many publishes may be under way at a time (`PUBLISH_WINDOW`).
     fn max_in_flight(&self) -> usize;
 
+    /// Whether what was published is still there after this process has ended.
+    fn survives_restart(&self) -> bool;
+
     /// Ends the consumers, waits for publishes under way (within the publish timeout), and disconnects. What is unsettled
     /// will be redelivered.
     async fn close(&self);

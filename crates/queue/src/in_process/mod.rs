@@ -120,6 +120,10 @@ impl Broker for InProcess {
         IN_FLIGHT
     }
 
+    fn survives_restart(&self) -> bool {
+        false
+    }
+
     async fn close(&self) {
         self.closed.cancel();
     }

@@ -128,6 +128,10 @@ impl Broker for RabbitMq {
         self.publisher.window()
     }
 
+    fn survives_restart(&self) -> bool {
+        true
+    }
+
     async fn close(&self) {
         self.closing.cancel();
         self.consumers.close();
