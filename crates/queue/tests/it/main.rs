@@ -1,1 +1,8 @@
-//! x
+//! The contract of the broker seam, on both implementations, and what RabbitMQ alone can go through.
+
+mod broker;
+mod fixture;
+mod proxy;
+mod rabbitmq;
+mod serving;
+mod serving_batches;

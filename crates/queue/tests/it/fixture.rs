@@ -1,0 +1,149 @@
+//! Brokers for tests, each with queues of its own, and what the tests have in common.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use assay_queue::{Broker, BrokerOptions, Consumer, Delivery, Depth, Message, PublishError, Route, Work, connect};
+use assay_transaction::{Lane, RunId};
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+
+pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
+pub(crate) const OTHER: Route = Route { work: Work::Scored, lane: Lane::Realtime };
+
+/// Each test of the contract, on each of the implementations, with queues of the given length.
+macro_rules! on_both {
+    ($($test:ident($length:expr);)*) => {
+        mod in_process {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    $crate::fixture::within_a_minute(super::$test(assay_queue::InProcess::new($length))).await;
+                }
+            )*
+        }
+        mod on_rabbitmq {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let server = $crate::fixture::Server::new($length);
+                    let broker = server.connect().await;
+                    $crate::fixture::within_a_minute(super::$test(std::sync::Arc::clone(&broker))).await;
+                    broker.close().await;
+                    server.delete_all().await;
+                }
+            )*
+        }
+    };
+}
+pub(crate) use on_both;
+
+/// Fails a test that hangs.
+pub(crate) async fn within_a_minute<T>(test: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs")
+}
+
+/// A part of the tests' RabbitMQ.
+pub(crate) struct Server {
+    pub(crate) options: BrokerOptions,
+}
+
+pub(crate) const STARTUP: Duration = Duration::from_secs(20);
+
+impl Server {
+    pub(crate) fn new(length: usize) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let options = BrokerOptions {
+            amqp_url: Some(url()),
+            queue_prefix: format!("test.{}.{number}.", std::process::id()),
+            queue_max_length: length.try_into().unwrap(),
+            ..BrokerOptions::default()
+        };
+        Self { options }
+    }
+
+    pub(crate) async fn connect(&self) -> Arc<dyn Broker> {
+        connect(&self.options, "test", STARTUP).await.unwrap()
+    }
+
+    /// A connection of the client itself, past the seam.
+    pub(crate) async fn client() -> Connection {
+        Connection::connect(&url(), ConnectionProperties::default()).await.unwrap()
+    }
+
+    pub(crate) fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.options.queue_prefix)
+    }
+
+    pub(crate) async fn delete_queue(&self, client: &Connection, queue: &str) {
+        let channel = client.create_channel().await.unwrap();
+        channel.queue_delete(self.name(queue).into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+
+    pub(crate) async fn delete_all(&self) {
+        let client = Self::client().await;
+        self.delete_queue(&client, "dead_letters").await;
+        for queue in ["transactions.batch", "transactions.realtime", "predictions.batch", "predictions.realtime"] {
+            for suffix in ["", ".delay.1s", ".delay.10s", ".delay.60s"] {
+                self.delete_queue(&client, &format!("{queue}{suffix}")).await;
+            }
+        }
+        let channel = client.create_channel().await.unwrap();
+        for exchange in ["assay.transactions", "assay.scored", "assay.control", "assay.dead"] {
+            let options = ExchangeDeleteOptions::default();
+            channel.exchange_delete(self.name(exchange).into(), options).await.unwrap();
+        }
+    }
+}
+
+fn url() -> String {
+    std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL is not set: run ./scripts/test")
+}
+
+pub(crate) fn address() -> AMQPUri {
+    url().parse().unwrap()
+}
+
+pub(crate) fn message(id: impl Into<String>) -> Message {
+    let run_id: RunId = "run_1".parse().unwrap();
+    Message::new(id, "assay.test.v1", &run_id, "{}")
+}
+
+/// Publishes messages `0` to `count - 1`.
+pub(crate) async fn publish(broker: &dyn Broker, route: Route, count: usize) {
+    for id in 0..count {
+        broker.publish(route, message(id.to_string())).await.unwrap();
+    }
+}
+
+/// Publishes until the queue is full. Returns how many messages it took.
+pub(crate) async fn fill(broker: &dyn Broker, route: Route) -> usize {
+    for id in 0.. {
+        match broker.publish(route, message(id.to_string())).await {
+            Ok(()) => {}
+            Err(PublishError::Full) => return id,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    unreachable!()
+}
+
+pub(crate) async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
+    consumer.next().await.expect("the broker is closed")
+}
+
+/// Waits until the queue is as deep as that: RabbitMQ's own view lags behind a little.
+pub(crate) async fn until_depth(broker: &dyn Broker, route: Route, messages: u64, consumers: u32) {
+    let expected = Depth { messages, consumers };
+    let reached = async {
+        while broker.depth(route).await.unwrap() != expected {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(20), reached).await.is_err() {
+        assert_eq!(broker.depth(route).await.unwrap(), expected);
+    }
+}

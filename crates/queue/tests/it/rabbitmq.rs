@@ -1,0 +1,241 @@
+//! What only a broker behind a network goes through.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use assay_queue::{
+    BrokerError, BrokerOptions, Outcome, PublishError, ServeOptions, connect, publish_until_confirmed, serve,
+};
+use assay_transaction::Exit;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::{ROUTE, STARTUP, Server, address, message, next, until_depth, within_a_minute};
+use crate::proxy::Proxy;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_connections_are_cut() {
+    const MESSAGES: usize = 500;
+    let server = Server::new(2000);
+    let proxy = Proxy::start().await;
+    let options = BrokerOptions { amqp_url: Some(proxy.url()), publish_window: 50, ..server.options.clone() };
+    let broker = connect(&options, "test", STARTUP).await.unwrap();
+
+    let shutdown = CancellationToken::new();
+    let (done, mut all_done) = mpsc::unbounded_channel();
+    let serving = tokio::spawn(serve(
+        Arc::clone(&broker),
+        ROUTE,
+        ServeOptions { concurrency: 8, prefetch: 16, drain: Duration::from_secs(20) },
+        shutdown.clone(),
+        |message| Ok(message.id.clone()),
+        move |id| {
+            let done = done.clone();
+            async move {
+                done.send(id).unwrap();
+                Outcome::Done
+            }
+        },
+    ));
+    let mut publishing = JoinSet::new();
+    for id in 0..MESSAGES {
+        let broker = Arc::clone(&broker);
+        publishing.spawn(async move {
+            publish_until_confirmed(&*broker, ROUTE, message(id.to_string()), &CancellationToken::new()).await
+        });
+    }
+    let delivered = within_a_minute(async {
+        let mut delivered = HashSet::new();
+        let mut cuts = [50, 100, 200, 300, 450].into_iter().peekable();
+        while delivered.len() < MESSAGES {
+            delivered.insert(all_done.recv().await.unwrap());
+            if cuts.next_if(|at| delivered.len() >= *at).is_some() {
+                proxy.cut();
+            }
+        }
+        while let Some(published) = publishing.join_next().await {
+            published.unwrap().unwrap();
+        }
+        delivered
+    })
+    .await;
+    assert_eq!(delivered, (0..MESSAGES).map(|id| id.to_string()).collect());
+
+    // What was published twice, or redelivered as its ack was lost, is worked off too: nothing is left over.
+    until_depth(&*broker, ROUTE, 0, 1).await;
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+    until_depth(&*broker, ROUTE, 0, 0).await;
+    broker.close().await;
+    server.delete_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_connection_is_given_up() {
+    let server = Server::new(100);
+    let proxy = Proxy::start().await;
+    let options = BrokerOptions {
+        amqp_url: Some(proxy.url()),
+        publish_timeout: Duration::from_millis(500),
+        ..server.options.clone()
+    };
+    let broker = connect(&options, "test", STARTUP).await.unwrap();
+    broker.publish(ROUTE, message("before")).await.unwrap();
+    proxy.silence();
+    let published = broker.publish(ROUTE, message("lost")).await;
+    assert!(matches!(published, Err(PublishError::Unavailable(_))), "{published:?}");
+    within_a_minute(publish_until_confirmed(&*broker, ROUTE, message("after"), &CancellationToken::new()))
+        .await
+        .unwrap();
+    until_depth(&*broker, ROUTE, 2, 0).await;
+    broker.close().await;
+    server.delete_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_of_a_lost_channel_is_not_acknowledged_on_the_next() {
+    let server = Server::new(100);
+    let proxy = Proxy::start().await;
+    let options = BrokerOptions { amqp_url: Some(proxy.url()), ..server.options.clone() };
+    let broker = connect(&options, "test", STARTUP).await.unwrap();
+    for id in ["first", "second"] {
+        broker.publish(ROUTE, message(id)).await.unwrap();
+    }
+    let mut consumer = broker.consume(ROUTE, 1).await.unwrap();
+    let stale = next(&mut consumer).await;
+    assert_eq!(stale.message.id, "first");
+    proxy.cut();
+    let again = within_a_minute(next(&mut consumer)).await;
+    assert_eq!((again.message.id.as_str(), again.redelivered), ("first", true));
+    // It has the tag of the one that is held now.
+    stale.ack();
+    consumer.close().await;
+    until_depth(&*broker, ROUTE, 2, 0).await;
+    broker.close().await;
+    server.delete_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_topology_is_declared_again_and_again() {
+    let server = Server::new(100);
+    let first = server.connect().await;
+    first.publish(ROUTE, message("kept")).await.unwrap();
+    let second = server.connect().await;
+    until_depth(&*second, ROUTE, 1, 0).await;
+
+    let other = BrokerOptions { queue_max_length: 101, ..server.options.clone() };
+    let error = refused(&other, STARTUP).await;
+    assert_eq!(error.exit(), Exit::Usage);
+    assert!(error.to_string().contains("QUEUE_MAX_LENGTH") && error.to_string().contains("x-max-length"), "{error}");
+    for broker in [first, second] {
+        broker.close().await;
+    }
+    server.delete_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_queue_is_told_and_declared_again() {
+    let server = Server::new(100);
+    let broker = server.connect().await;
+    let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
+    let client = Server::client().await;
+    server.delete_queue(&client, "predictions.realtime").await;
+    let deleted = crate::fixture::OTHER;
+    assert_eq!(broker.publish(deleted, message("lost")).await, Err(PublishError::Unroutable));
+    within_a_minute(publish_until_confirmed(&*broker, deleted, message("kept"), &CancellationToken::new()))
+        .await
+        .unwrap();
+    until_depth(&*broker, deleted, 1, 0).await;
+
+    // A consumer gets over it, too.
+    server.delete_queue(&client, "transactions.batch").await;
+    within_a_minute(publish_until_confirmed(&*broker, ROUTE, message("found"), &CancellationToken::new()))
+        .await
+        .unwrap();
+    assert_eq!(within_a_minute(next(&mut consumer)).await.message.id, "found");
+    consumer.close().await;
+    broker.close().await;
+    server.delete_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_is_under_way_than_the_window() {
+    let server = Server::new(2000);
+    let proxy = Proxy::start().await;
+    let options = BrokerOptions { amqp_url: Some(proxy.url()), publish_window: 7, ..server.options.clone() };
+    let broker = connect(&options, "test", STARTUP).await.unwrap();
+    assert_eq!(broker.max_in_flight(), 7);
+    // Far more than the window at once, over one channel.
+    let published = Arc::new(Mutex::new(0));
+    let mut publishing = JoinSet::new();
+    for id in 0..1000 {
+        let (broker, published) = (Arc::clone(&broker), Arc::clone(&published));
+        publishing.spawn(async move {
+            broker.publish(ROUTE, message(id.to_string())).await.unwrap();
+            *published.lock().unwrap() += 1;
+        });
+    }
+    within_a_minute(publishing.join_all()).await;
+    assert_eq!(*published.lock().unwrap(), 1000);
+    until_depth(&*broker, ROUTE, 1000, 0).await;
+    broker.close().await;
+    server.delete_all().await;
+}
+
+async fn refused(options: &BrokerOptions, startup: Duration) -> BrokerError {
+    match connect(options, "test", startup).await {
+        Ok(_) => panic!("it connects"),
+        Err(error) => error,
+    }
+}
+
+fn at(url: String) -> BrokerOptions {
+    BrokerOptions { amqp_url: Some(url), queue_prefix: "test.refused.".to_owned(), ..BrokerOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_settings_are_told_at_once_and_without_the_password() {
+    let mut wrong_password = address();
+    wrong_password.authority.userinfo.password = "hunter2".to_owned();
+    let mut wrong_host = address();
+    wrong_host.vhost = "nowhere".to_owned();
+    let cases = [
+        (wrong_password.to_string(), "check user and password in AMQP_URL"),
+        (wrong_host.to_string(), "check AMQP_URL"),
+        ("http://user:hunter2@localhost".to_owned(), "AMQP_URL is no address of RabbitMQ"),
+        ("user:hunter2@localhost".to_owned(), "AMQP_URL is no address of RabbitMQ"),
+    ];
+    for (url, expected) in cases {
+        // Within a startup that the test would not outlive.
+        let error = within_a_minute(refused(&at(url), Duration::from_secs(600))).await;
+        assert_eq!(error.exit(), Exit::Usage, "{error}");
+        let told = error.to_string();
+        assert!(told.contains(expected) && !told.contains("hunter2") && !told.contains('\n'), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_is_waited_for_as_long_as_allowed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Somebody listens, but is no RabbitMQ.
+    let startup = Duration::from_millis(700);
+    let url = format!("amqp://user:hunter2@{address}");
+    let start = Instant::now();
+    let silent = refused(&at(url.clone()), startup).await;
+    assert!(start.elapsed() >= startup, "it gave up early");
+    assert_eq!(silent.exit(), Exit::DependencyAway);
+    assert_eq!(
+        silent.to_string(),
+        format!("cannot reach RabbitMQ at {address} within 0.7 s (no answer): check AMQP_URL")
+    );
+
+    drop(listener);
+    let refused = refused(&at(url), Duration::from_secs(1)).await;
+    assert_eq!(refused.exit(), Exit::DependencyAway);
+    let expected = format!("cannot reach RabbitMQ at {address} within 1 s (connection refused): check AMQP_URL");
+    assert_eq!(refused.to_string(), expected);
+}

@@ -1,0 +1,219 @@
+//! The contract of `serve_batches`, on both brokers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_queue::{BatchOptions, Broker, BrokerError, Message, Outcome, Weighed, serve_batches};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::{ROUTE, message, next, on_both, publish, until_depth};
+
+on_both! {
+    a_batch_is_complete_once_it_weighs_enough(100);
+    a_batch_waits_no_longer_than_it_may(100);
+    a_batch_does_not_wait_for_more_than_the_prefetch(100);
+    the_next_batch_is_collected_while_one_is_in_work(100);
+    outcomes_are_per_item(100);
+    a_batch_that_panics_is_worked_on_item_by_item(100);
+    what_cannot_be_decoded_is_dead_lettered(100);
+    shutdown_works_on_what_was_collected(100);
+    shutdown_gives_back_what_does_not_end_in_time(100);
+}
+
+const NEVER: Duration = Duration::from_secs(3600);
+const OPTIONS: BatchOptions =
+    BatchOptions { max_weight: 5, max_wait: NEVER, prefetch: 20, drain: Duration::from_secs(20) };
+
+type Item = (String, u32);
+
+/// A service of which the test sees what it decodes and what it begins to work on, and whose work it may hold up.
+struct Serving {
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), BrokerError>>,
+    decoded: mpsc::UnboundedReceiver<String>,
+    batches: mpsc::UnboundedReceiver<Vec<Item>>,
+    /// One permit for each batch that may end.
+    may_end: Arc<Semaphore>,
+}
+
+impl Serving {
+    fn start(broker: &Arc<dyn Broker>, options: BatchOptions, outcome: fn(&Item) -> Outcome) -> Self {
+        let shutdown = CancellationToken::new();
+        let may_end = Arc::new(Semaphore::new(0));
+        let (decoding, decoded) = mpsc::unbounded_channel();
+        let (working, batches) = mpsc::unbounded_channel();
+        let decode = move |message: &Message| {
+            if &message.body[..] != b"{}" {
+                return Err("not a test message".to_owned());
+            }
+            decoding.send(message.id.clone()).unwrap();
+            Ok(Weighed { value: (message.id.clone(), message.attempt), weight: 1 })
+        };
+        let work = {
+            let may_end = Arc::clone(&may_end);
+            move |items: Vec<Item>| {
+                let (may_end, working) = (Arc::clone(&may_end), working.clone());
+                async move {
+                    working.send(items.clone()).unwrap();
+                    may_end.acquire().await.unwrap().forget();
+                    items.iter().map(outcome).collect()
+                }
+            }
+        };
+        let task = tokio::spawn(serve_batches(Arc::clone(broker), ROUTE, options, shutdown.clone(), decode, work));
+        Self { shutdown, task, decoded, batches, may_end }
+    }
+
+    async fn batch(&mut self) -> Vec<String> {
+        self.batches.recv().await.unwrap().into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn let_end(&self, batches: usize) {
+        self.may_end.add_permits(batches);
+    }
+
+    async fn end(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+fn done(_: &Item) -> Outcome {
+    Outcome::Done
+}
+
+fn ids(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|id| id.to_string()).collect()
+}
+
+async fn a_batch_is_complete_once_it_weighs_enough(broker: Arc<dyn Broker>) {
+    let mut serving = Serving::start(&broker, OPTIONS, done);
+    serving.let_end(2);
+    publish(&*broker, ROUTE, 10).await;
+    assert_eq!(serving.batch().await, ids(0..5));
+    assert_eq!(serving.batch().await, ids(5..10));
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn a_batch_waits_no_longer_than_it_may(broker: Arc<dyn Broker>) {
+    let options = BatchOptions { max_weight: 1000, max_wait: Duration::from_millis(20), ..OPTIONS };
+    let mut serving = Serving::start(&broker, options, done);
+    serving.let_end(3);
+    publish(&*broker, ROUTE, 3).await;
+    let mut worked_on = Vec::new();
+    while worked_on.len() < 3 {
+        worked_on.extend(serving.batch().await);
+    }
+    assert_eq!(worked_on, ids(0..3));
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn a_batch_does_not_wait_for_more_than_the_prefetch(broker: Arc<dyn Broker>) {
+    let mut serving = Serving::start(&broker, BatchOptions { max_weight: 1000, prefetch: 3, ..OPTIONS }, done);
+    serving.let_end(2);
+    publish(&*broker, ROUTE, 6).await;
+    assert_eq!(serving.batch().await, ids(0..3));
+    assert_eq!(serving.batch().await, ids(3..6));
+    serving.end().await;
+}
+
+async fn the_next_batch_is_collected_while_one_is_in_work(broker: Arc<dyn Broker>) {
+    let mut serving = Serving::start(&broker, OPTIONS, done);
+    publish(&*broker, ROUTE, 12).await;
+    assert_eq!(serving.batch().await, ids(0..5));
+    // All of the next batch has been decoded, though the first may not end.
+    for id in ids(0..10) {
+        assert_eq!(serving.decoded.recv().await, Some(id));
+    }
+    assert!(serving.batches.is_empty());
+    serving.let_end(1);
+    assert_eq!(serving.batch().await, ids(5..10));
+    serving.let_end(2);
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn outcomes_are_per_item(broker: Arc<dyn Broker>) {
+    let mut serving = Serving::start(&broker, BatchOptions { max_weight: 4, ..OPTIONS }, |(id, attempt)| {
+        match (id.as_str(), attempt) {
+            ("1", 0) => Outcome::Retry { after: Duration::ZERO },
+            ("2", _) => Outcome::Dead { reason: "a conflict".to_owned() },
+            _ => Outcome::Done,
+        }
+    });
+    serving.let_end(1);
+    publish(&*broker, ROUTE, 4).await;
+    assert_eq!(serving.batch().await, ids(0..4));
+    let mut dead = broker.consume_dead_letters(1).await.unwrap();
+    assert_eq!(next(&mut dead).await.message.id, "2");
+    // The retry comes with the next batch.
+    serving.let_end(1);
+    for id in ["a", "b", "c"] {
+        broker.publish(ROUTE, message(id)).await.unwrap();
+    }
+    let second: BTreeMap<_, _> = serving.batches.recv().await.unwrap().into_iter().collect();
+    assert_eq!(second.get("1"), Some(&1));
+    assert_eq!(second.len(), 4);
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn a_batch_that_panics_is_worked_on_item_by_item(broker: Arc<dyn Broker>) {
+    let mut serving = Serving::start(&broker, BatchOptions { max_weight: 3, ..OPTIONS }, |(id, attempt)| {
+        assert!(id != "1" || *attempt > 0, "as it was told to");
+        Outcome::Done
+    });
+    serving.let_end(10);
+    publish(&*broker, ROUTE, 3).await;
+    assert_eq!(serving.batch().await, ids(0..3));
+    for alone in ids(0..3) {
+        assert_eq!(serving.batch().await, [alone]);
+    }
+    // Only the one at fault comes again.
+    for id in ["a", "b"] {
+        broker.publish(ROUTE, message(id)).await.unwrap();
+    }
+    let second: BTreeMap<_, _> = serving.batches.recv().await.unwrap().into_iter().collect();
+    assert_eq!(second, [("1", 1), ("a", 0), ("b", 0)].map(|(id, attempt)| (id.to_owned(), attempt)).into());
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn what_cannot_be_decoded_is_dead_lettered(broker: Arc<dyn Broker>) {
+    let serving = Serving::start(&broker, OPTIONS, done);
+    broker.publish(ROUTE, Message { body: "garbage".into(), ..message("garbage") }).await.unwrap();
+    let mut dead = broker.consume_dead_letters(1).await.unwrap();
+    let delivery = next(&mut dead).await;
+    assert_eq!(delivery.message.id, "garbage");
+    assert_eq!(delivery.death.as_ref().unwrap().reason, "not a test message");
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn shutdown_works_on_what_was_collected(broker: Arc<dyn Broker>) {
+    let mut serving = Serving::start(&broker, OPTIONS, done);
+    publish(&*broker, ROUTE, 8).await;
+    assert_eq!(serving.batch().await, ids(0..5));
+    for id in ids(0..8) {
+        assert_eq!(serving.decoded.recv().await, Some(id));
+    }
+    serving.shutdown.cancel();
+    serving.let_end(2);
+    assert_eq!(serving.batch().await, ids(5..8));
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn shutdown_gives_back_what_does_not_end_in_time(broker: Arc<dyn Broker>) {
+    let options = BatchOptions { drain: Duration::from_millis(50), ..OPTIONS };
+    let mut serving = Serving::start(&broker, options, done);
+    publish(&*broker, ROUTE, 7).await;
+    assert_eq!(serving.batch().await, ids(0..5));
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 7, 0).await;
+}
