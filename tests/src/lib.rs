@@ -9,6 +9,7 @@
 
 mod broker;
 mod closed_port;
+mod content;
 mod database;
 pub mod law;
 mod ml_api;
@@ -19,6 +20,7 @@ mod stack;
 
 pub use broker::Broker;
 pub use closed_port::ClosedPort;
+pub use content::{STORED, content};
 pub use database::Database;
 pub use ml_api::{MlApi, Script};
 pub use process::{Ended, Program, Running};

@@ -51,6 +51,15 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// Changes what it says.
+    #[must_use]
+    pub fn replace(self, from: &str, to: &str) -> Self {
+        assert!(self.0.contains(from), "the file says `{from}` somewhere");
+        Self(self.0.replace(from, to))
+    }
+}
+
 impl AsRef<[u8]> for Rows {
     fn as_ref(&self) -> &[u8] {
         self.0.as_bytes()

@@ -1,6 +1,6 @@
 //! A deployment for one test: database, broker, S3 and ML API, and the programs that use them.
 
-use crate::{Broker, Database, MlApi, Program, S3Server, Script};
+use crate::{Broker, Database, MlApi, Program, Running, S3Server, Script};
 
 /// Everything that Assay depends on.
 #[derive(Debug)]
@@ -24,6 +24,11 @@ impl Stack {
             s3: S3Server::start().await,
             ml_api: MlApi::start(script).await,
         }
+    }
+
+    /// Starts a predictor and a writer.
+    pub fn start_stages(&self) -> [Running; 2] {
+        [self.predictor().start(), self.writer().start()]
     }
 
     /// `loader`, about to load an object.

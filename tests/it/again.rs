@@ -1,0 +1,138 @@
+//! The same rows a second time: the same file, a corrected one, one under the name of another run.
+
+use assay_tests::{Program, Rows, STORED, Script, Stack, law, row};
+use assay_transaction::Tally;
+
+const FAILURES: &str = "SELECT concat_ws('|', row_number, class, reason) FROM failed_transactions ORDER BY row_number";
+
+#[tokio::test]
+async fn the_same_file_twice_stores_nothing_twice() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
+    let _stages = stack.start_stages();
+    stack.loader(&object).arg("--wait").run().await.expect_exit(0);
+    let stored = stack.database.texts(STORED).await;
+    let asked = stack.ml_api.bodies().len();
+
+    for wait in [&["--wait"][..], &[]] {
+        let loader = wait.iter().fold(stack.loader(&object), Program::arg);
+        loader.run().await.expect_exit(0).expect_says("already loaded").expect_silent_about("Batch 0");
+    }
+
+    assert_eq!(stack.database.texts(STORED).await, stored);
+    assert_eq!(stack.ml_api.bodies().len(), asked, "the ML API is not asked again");
+    assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 150);
+}
+
+#[tokio::test]
+async fn a_load_that_is_on_its_way_is_not_begun_again() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
+    stack.loader(&object).run().await.expect_exit(0);
+    // Nothing is stored yet; who waits now waits for the first run.
+    let mut waiting = stack.loader(&object).arg("--wait").start();
+    waiting.says("already loaded").await;
+    let _stages = stack.start_stages();
+    waiting.end().await.expect_exit(0).expect_says("Pipeline complete: 150 processed, 0 failed, 0 invalid");
+    assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 150);
+}
+
+#[tokio::test]
+async fn force_loads_again_and_every_row_is_a_duplicate() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
+    let _stages = stack.start_stages();
+    stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "first").run().await.expect_exit(0);
+    let stored = stack.database.texts(STORED).await;
+    let again = stack.loader(&object).args(["--wait", "--force"]).env("BATCH_RUN_ID", "second").run().await;
+    again
+        .expect_exit(0)
+        .expect_says("150 of the rows were stored before")
+        .expect_says("Pipeline complete: 0 processed");
+
+    assert_eq!(stack.database.texts(STORED).await, stored);
+    let tallies = law::holds(&stack.database).await;
+    assert_eq!(tallies["first"], Tally { predicted: 150, ..Tally::default() });
+    assert_eq!(tallies["second"], Tally { duplicate: 150, ..Tally::default() });
+}
+
+#[tokio::test]
+async fn an_id_again_with_other_content_fails_and_shows_both() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(20));
+    let _stages = stack.start_stages();
+    stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "first").run().await.expect_exit(0);
+    let stored = stack.database.texts(STORED).await;
+
+    stack.s3.put("transactions", "a.csv", Rows::valid(20).replace("7,Card payment 7,-7.07", "7,Card payment 7,-70.7"));
+    let corrected = stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "second").run().await;
+    corrected.expect_exit(1).expect_says("Pipeline complete: 0 processed, 1 failed, 0 invalid");
+
+    assert_eq!(stack.database.texts(STORED).await, stored, "what was stored stays");
+    let failures = stack.database.texts(FAILURES).await;
+    assert!(failures[0].starts_with("7|id_conflict|"), "{failures:?}");
+    for amount in ["-7.07", "-70.7"] {
+        assert!(failures[0].contains(amount), "the reason shows both contents: {failures:?}");
+    }
+    let tallies = law::holds(&stack.database).await;
+    assert_eq!(tallies["second"], Tally { failed: 1, duplicate: 19, ..Tally::default() });
+}
+
+#[tokio::test]
+async fn under_update_the_new_content_replaces_the_stored_one() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(20));
+    let _stages = [stack.predictor().start(), stack.writer().env("ID_CONFLICT", "update").start()];
+    stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "first").run().await.expect_exit(0);
+
+    stack.s3.put("transactions", "a.csv", Rows::valid(20).replace("7,Card payment 7,-7.07", "7,Card payment 7,-7.96"));
+    stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "second").run().await.expect_exit(0);
+
+    let replaced = "SELECT concat_ws('|', t.amount, p.prediction, p.fraud_score) FROM transactions t
+        JOIN predictions p ON p.transaction_id = t.id WHERE t.external_id = '7'";
+    assert_eq!(stack.database.texts(replaced).await, ["-7.9600|legitimate|0.796"]);
+    assert_eq!(stack.database.count("SELECT count(*) FROM transactions").await, 20);
+    let tallies = law::holds(&stack.database).await;
+    assert_eq!(tallies["second"].failed, 0);
+}
+
+#[tokio::test]
+async fn an_id_twice_in_one_file_is_a_duplicate_or_a_conflict() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(12).with(&row(3)).with(&row(12)).with(&row(4).replace("-4.04", "-5.00"));
+    let object = stack.s3.put("transactions", "a.csv", file);
+    let _stages = stack.start_stages();
+    // Chunks of ten rows: row 13 repeats one of the chunk before, row 14 one of its own.
+    let loaded = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").run().await;
+    loaded.expect_exit(1).expect_says("Pipeline complete: 12 processed, 1 failed, 0 invalid");
+    let tally = law::holds_for_one_run(&stack.database).await;
+    assert_eq!(tally, Tally { predicted: 12, failed: 1, duplicate: 2, invalid: 0 });
+}
+
+#[tokio::test]
+async fn the_same_rows_in_another_object_are_others_unless_they_share_a_namespace() {
+    let stack = Stack::new(Script::Score).await;
+    let _stages = stack.start_stages();
+    for (key, namespace) in [("a.csv", "bank"), ("b.csv", "bank"), ("c.csv", "another bank")] {
+        let object = stack.s3.put("transactions", key, Rows::valid(10));
+        let run_id = key.replace('.', "-");
+        let loader = stack.loader(&object).arg("--wait").env("ID_NAMESPACE", namespace).env("BATCH_RUN_ID", run_id);
+        loader.run().await.expect_exit(0);
+    }
+    let tallies = law::holds(&stack.database).await;
+    assert_eq!(tallies["a-csv"].predicted, 10);
+    assert_eq!(tallies["b-csv"].duplicate, 10);
+    assert_eq!(tallies["c-csv"].predicted, 10);
+}
+
+#[tokio::test]
+async fn the_name_of_a_run_cannot_be_taken_by_another_source() {
+    let stack = Stack::new(Script::Score).await;
+    let [first, second] = ["a.csv", "b.csv"].map(|key| stack.s3.put("transactions", key, Rows::valid(10)));
+    let _stages = stack.start_stages();
+    let named = |object: &str| stack.loader(object).arg("--wait").env("BATCH_RUN_ID", "nightly");
+    named(&first).run().await.expect_exit(0);
+    named(&first).run().await.expect_exit(0).expect_says("already loaded");
+    named(&second).run().await.expect_one_clear_line(2, &["BATCH_RUN_ID", "nightly", "a.csv"]);
+    assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 10);
+}

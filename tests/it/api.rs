@@ -1,0 +1,84 @@
+//! What the ML API is told, and what becomes of what it says.
+
+use assay_tests::{HEADER, Rows, Script, Stack, law, row};
+use assay_transaction::Tally;
+
+#[tokio::test]
+async fn rows_that_the_ml_api_refuses_fail_alone() {
+    let stack = Stack::new(Script::Refuse).await;
+    let refused = [3, 50, 51, 200];
+    let file = (1..=250).fold(Rows::header(), |file, number| {
+        let row = row(number);
+        file.with(&if refused.contains(&number) { row.replace("Card payment", "refuse me") } else { row })
+    });
+    let object = stack.s3.put("transactions", "a.csv", file);
+    let _stages = stack.start_stages();
+
+    let loaded = stack.loader(&object).arg("--wait").run().await;
+    loaded.expect_exit(1).expect_says("Pipeline complete: 246 processed, 4 failed, 0 invalid");
+
+    let failed = stack
+        .database
+        .texts("SELECT concat_ws('|', row_number, class) FROM failed_transactions ORDER BY row_number")
+        .await;
+    assert_eq!(failed, refused.map(|number| format!("{number}|rejected")));
+    let unexplained = "SELECT count(*) FROM failed_transactions
+        WHERE reason NOT LIKE '%422%' OR attempts < 1 OR position('refuse me' IN convert_from(payload, 'UTF8')) = 0";
+    assert_eq!(stack.database.count(unexplained).await, 0, "failed rows say why, after how many attempts, and what");
+    let tally = law::holds_for_one_run(&stack.database).await;
+    assert_eq!(tally, Tally { predicted: 246, failed: 4, ..Tally::default() });
+    stack.loader(&object).run().await.expect_exit(0).expect_says("already loaded");
+}
+
+#[tokio::test]
+async fn an_api_that_knows_categories_only_will_do() {
+    let stack = Stack::new(Script::Categorise).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(120));
+    let _stages = stack.start_stages();
+    stack.loader(&object).arg("--wait").run().await.expect_exit(0);
+    let rents = "SELECT count(*) FROM predictions WHERE prediction = 'Rent' AND fraud_score IS NULL";
+    assert_eq!(stack.database.count(rents).await, 120);
+    assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 120);
+}
+
+#[tokio::test]
+async fn amounts_reach_the_api_and_the_database_to_the_last_digit() {
+    let stack = Stack::new(Script::Categorise).await;
+    let amounts = ["9999999999999999.9999", "-0.0001", "0.10", "1234567890123456.789", "-7"];
+    let file = (1..).zip(amounts).fold(format!("{HEADER}\n"), |file, (id, amount)| {
+        file + &format!("{id},Card,{amount},2026-01-01 10:00:00.123456,,card_payment,debit\n")
+    });
+    let object = stack.s3.put("transactions", "a.csv", file);
+    let _stages = stack.start_stages();
+    stack.loader(&object).arg("--wait").run().await.expect_exit(0);
+
+    let body = &stack.ml_api.bodies()[0];
+    for amount in amounts {
+        assert!(body.contains(&format!(r#""amount":{amount},"#)), "{amount} in {body}");
+    }
+    assert!(body.contains(r#""timestamp":"2026-01-01T10:00:00.123456Z""#), "{body}");
+    let stored = stack.database.texts("SELECT amount::text FROM transactions ORDER BY row_number").await;
+    let expected = ["9999999999999999.9999", "-0.0001", "0.1000", "1234567890123456.7890", "-7.0000"];
+    assert_eq!(stored, expected);
+    law::holds_for_one_run(&stack.database).await;
+}
+
+#[tokio::test]
+async fn what_the_api_is_told_of_a_transaction_is_what_is_stored() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(1));
+    let _stages = stack.start_stages();
+    stack.loader(&object).arg("--wait").run().await.expect_exit(0);
+    let told: serde_json::Value = serde_json::from_str(&stack.ml_api.bodies()[0]).unwrap();
+    let expected = serde_json::json!([{
+        "id": stack.database.texts("SELECT id::text FROM transactions").await[0],
+        "description": "Card payment 1",
+        "amount": -1.01,
+        "timestamp": "2026-01-02T10:00:01Z",
+        "merchant": "Shop",
+        "operation_type": "card_payment",
+        "side": "debit",
+    }]);
+    assert_eq!(told, expected);
+    law::holds_for_one_run(&stack.database).await;
+}

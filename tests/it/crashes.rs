@@ -1,0 +1,192 @@
+//! Programs that die or are stopped half-way: whoever comes next goes on, and nothing is lost or stored twice.
+//!
+//! "Half-way" is never a matter of timing here: the ML API holds its answers back, a queue is full, or the database is locked.
+
+use assay_tests::{Program, Rows, STORED, Script, Stack, content, law};
+use assay_transaction::Tally;
+use sqlx::{Postgres, Transaction};
+
+const ROWS: u64 = 300;
+
+/// Small queues, chunks and batches, so that a loader without predictors is stuck after a few chunks.
+fn small(program: Program) -> Program {
+    program.env("QUEUE_MAX_LENGTH", "5").env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20")
+}
+
+/// Demands that the file was stored as if nothing had happened.
+async fn nothing_is_lost_or_doubled(stack: &Stack, file: &Rows) {
+    assert_eq!(stack.database.texts(STORED).await, content(file.as_ref(), b',', '.'));
+    let tally = law::holds_for_one_run(&stack.database).await;
+    assert_eq!(tally, Tally { predicted: ROWS, ..Tally::default() });
+}
+
+/// A loader whose first two batches are published and whose next chunks find the queue full.
+async fn stuck_loader(stack: &Stack, object: &str) -> assay_tests::Running {
+    let loader = small(stack.loader(object)).start();
+    stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
+    loader
+}
+
+/// The next loader goes on, with everything else there.
+async fn the_next_loader_goes_on(stack: &Stack, object: &str, file: &Rows) {
+    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
+    let resumed = small(stack.loader(object)).arg("--wait").run().await;
+    resumed
+        .expect_exit(0)
+        .expect_says("going on at row ")
+        .expect_silent_about("Batch 0:")
+        .expect_says("Pipeline complete: 300 processed, 0 failed, 0 invalid");
+    nothing_is_lost_or_doubled(stack, file).await;
+}
+
+#[tokio::test]
+async fn after_a_killed_loader_the_next_one_goes_on() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    stuck_loader(&stack, &object).await.kill().await;
+    the_next_loader_goes_on(&stack, &object, &file).await;
+}
+
+#[tokio::test]
+async fn a_stopped_loader_says_how_to_go_on() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    let loader = stuck_loader(&stack, &object).await;
+    loader.terminate();
+    loader.end().await.expect_one_clear_line(3, &["start the loader again"]);
+    the_next_loader_goes_on(&stack, &object, &file).await;
+}
+
+#[tokio::test]
+async fn a_resumed_run_keeps_its_settings() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    stuck_loader(&stack, &object).await.kill().await;
+    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
+    let other = small(stack.loader(&object)).env("API_BATCH_SIZE", "7").env("ID_NAMESPACE", "other").arg("--wait");
+    other.env("ROW_BATCH_SIZE", "33").run().await.expect_exit(0);
+    nothing_is_lost_or_doubled(&stack, &file).await;
+    assert_eq!(stack.database.count("SELECT chunks_total FROM runs").await, 30, "chunks of ten rows, all along");
+}
+
+#[tokio::test]
+async fn what_a_killed_predictor_held_is_scored_by_the_next() {
+    let stack = Stack::new(Script::Hold).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    let _writer = stack.writer().start();
+    let predictor = small(stack.predictor()).start();
+    let loader = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").start();
+    stack.ml_api.asked(1).await;
+    predictor.kill().await;
+
+    stack.ml_api.set(Script::Score);
+    let _next = stack.predictor().start();
+    loader.end().await.expect_exit(0);
+    nothing_is_lost_or_doubled(&stack, &file).await;
+}
+
+#[tokio::test]
+async fn a_stopped_predictor_ends_what_it_began() {
+    let stack = Stack::new(Script::Hold).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    let mut predictor = stack.predictor().start();
+    stack.loader(&object).env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
+    stack.ml_api.asked(1).await;
+    predictor.terminate();
+    predictor.says("shutting down").await;
+    stack.ml_api.set(Script::Score);
+    predictor.end().await.expect_exit(0);
+
+    let _stages = stack.start_stages();
+    stack.database.until_finished().await;
+    nothing_is_lost_or_doubled(&stack, &file).await;
+}
+
+#[tokio::test]
+async fn predictors_and_writers_with_nothing_to_do_stop_at_once() {
+    let stack = Stack::new(Script::Score).await;
+    for program in [stack.predictor(), stack.writer()] {
+        let mut idle = program.start();
+        idle.says(" - INFO - ").await;
+        idle.terminate();
+        idle.end().await.expect_exit(0);
+    }
+}
+
+/// Publishes all rows and lets them be scored; then a lock is held that a writer runs into.
+async fn scored_and_locked<'a>(
+    stack: &'a Stack,
+    object: &str,
+    lock: &'static str,
+) -> (assay_tests::Running, Transaction<'a, Postgres>) {
+    stack.loader(object).env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
+    let predictor = stack.predictor().start();
+    let mut transaction = stack.database.pool().begin().await.unwrap();
+    sqlx::query(lock).execute(&mut *transaction).await.unwrap();
+    (predictor, transaction)
+}
+
+/// A writer that waits for a lock.
+const BLOCKED: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'assay-writer' AND wait_event_type = 'Lock')";
+
+#[tokio::test]
+async fn what_a_killed_writer_had_not_committed_is_written_by_the_next() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    let lock = "LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE";
+    let (_predictor, locked) = scored_and_locked(&stack, &object, lock).await;
+    let writer = stack.writer().start();
+    stack.database.until(BLOCKED).await;
+    writer.kill().await;
+    locked.rollback().await.unwrap();
+
+    let _next = stack.writer().start();
+    stack.database.until_finished().await;
+    nothing_is_lost_or_doubled(&stack, &file).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_writer_had_committed_and_not_acknowledged_is_not_written_again() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    // A writer closes runs between its commit and its ack: it commits, and then waits for this lock.
+    let lock = "SELECT * FROM runs FOR NO KEY UPDATE";
+    let (_predictor, locked) = scored_and_locked(&stack, &object, lock).await;
+    let writer = stack.writer().start();
+    stack.database.until("SELECT EXISTS (SELECT FROM chunks)").await;
+    stack.database.until(BLOCKED).await;
+    writer.kill().await;
+    locked.rollback().await.unwrap();
+
+    let _next = stack.writer().start();
+    stack.database.until_finished().await;
+    nothing_is_lost_or_doubled(&stack, &file).await;
+}
+
+#[tokio::test]
+async fn a_stopped_writer_commits_what_it_began() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    let lock = "LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE";
+    let (_predictor, locked) = scored_and_locked(&stack, &object, lock).await;
+    let mut writer = stack.writer().start();
+    stack.database.until(BLOCKED).await;
+    writer.terminate();
+    writer.says("shutting down").await;
+    locked.rollback().await.unwrap();
+    writer.end().await.expect_exit(0);
+    assert!(stack.database.count("SELECT count(*) FROM transactions").await > 0, "what had begun is committed");
+
+    let _next = stack.writer().start();
+    stack.database.until_finished().await;
+    nothing_is_lost_or_doubled(&stack, &file).await;
+}

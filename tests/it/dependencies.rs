@@ -1,0 +1,108 @@
+//! What the programs depend on is away, wrong or not ready: one clear line that names the setting, and an exit code.
+
+use assay_tests::{Broker, ClosedPort, Database, Program, Rows, Script, Stack, law};
+
+#[tokio::test]
+async fn a_broker_that_is_away_ends_every_stage() {
+    let stack = Stack::new(Script::Score).await;
+    let nobody = ClosedPort::new();
+    let url = format!("amqp://guest:a-password@{}", nobody.address());
+    for program in [stack.loader("s3://transactions/a.csv"), stack.predictor(), stack.writer()] {
+        let ended = program.env("AMQP_URL", &url).env("STARTUP_TIMEOUT", "1s").run().await;
+        ended.expect_one_clear_line(3, &["AMQP_URL", &nobody.address(), "refused"]).expect_silent_about("a-password");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_knows_us_not_is_not_asked_again() {
+    let stack = Stack::new(Script::Score).await;
+    let mut url = url::Url::parse(&std::env::var("TEST_AMQP_URL").expect("./scripts/test sets it")).unwrap();
+    url.set_password(Some("a-wrong-password")).unwrap();
+    for program in [stack.predictor(), stack.writer()] {
+        // Far less than the time-out for what may still be starting.
+        let ended = program.env("AMQP_URL", url.as_str()).env("STARTUP_TIMEOUT", "1h").run().await;
+        ended.expect_one_clear_line(2, &["AMQP_URL"]).expect_silent_about("a-wrong-password");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_ends_those_who_need_it() {
+    let broker = Broker::new();
+    let nobody = ClosedPort::new();
+    let url = format!("postgres://assay:a-password@{}/assay", nobody.address());
+    for program in [Program::new("loader").arg("a.csv"), Program::new("writer"), Program::new("assay").arg("migrate")] {
+        let ended = broker.known_to(program).env("DATABASE_URL", &url).env("STARTUP_TIMEOUT", "1s").run().await;
+        ended
+            .expect_one_clear_line(3, &["DATABASE_URL", &nobody.address(), "refused"])
+            .expect_silent_about("a-password");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_or_knows_us_not_is_not_asked_again() {
+    let broker = Broker::new();
+    let nowhere = Database::nowhere();
+    let mut wrong = url::Url::parse(&nowhere).unwrap();
+    wrong.set_password(Some("a-wrong-password")).unwrap();
+    for url in [nowhere.as_str(), wrong.as_str()] {
+        for program in [Program::new("loader").arg("a.csv"), Program::new("writer")] {
+            let ended = broker.known_to(program).env("DATABASE_URL", url).env("STARTUP_TIMEOUT", "1h").run().await;
+            ended.expect_one_clear_line(2, &["DATABASE_URL"]).expect_silent_about("a-wrong-password");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_without_tables_says_how_to_make_them() {
+    let database = Database::empty().await;
+    let broker = Broker::new();
+    for program in [Program::new("loader").arg("a.csv"), Program::new("writer")] {
+        let ended = broker.known_to(program).env("DATABASE_URL", database.url()).run().await;
+        ended.expect_one_clear_line(2, &["assay migrate"]);
+    }
+    for _ in 0..2 {
+        Program::new("assay").arg("migrate").env("DATABASE_URL", database.url()).run().await.expect_exit(0);
+    }
+    assert_eq!(database.count("SELECT count(*) FROM runs").await, 0);
+}
+
+#[tokio::test]
+async fn an_ml_api_that_is_away_ends_the_predictor() {
+    let broker = Broker::new();
+    let nobody = ClosedPort::new();
+    let url = format!("http://{}", nobody.address());
+    let predictor = broker.known_to(Program::new("predictor")).env("ML_API_URL", &url).env("STARTUP_TIMEOUT", "1s");
+    predictor.run().await.expect_one_clear_line(3, &["ML_API_URL", &nobody.address(), "refused"]);
+}
+
+#[tokio::test]
+async fn who_waits_is_told_that_nobody_scores() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
+    let writer = stack.writer().start();
+    let loader = stack.loader(&object).arg("--wait");
+    let ended = loader.env("WAIT_TIMEOUT", "4s").run().await;
+    ended
+        .expect_one_clear_line(3, &["WAIT_TIMEOUT", "0 of 2 chunks", "no consumer on transactions.batch"])
+        .expect_says(" - WARN - no consumer on transactions.batch");
+
+    // What was published waits for whoever comes.
+    let _predictor = stack.predictor().start();
+    stack.database.until_finished().await;
+    assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 150);
+    writer.terminate();
+    writer.end().await.expect_exit(0);
+}
+
+#[tokio::test]
+async fn who_waits_is_told_that_nobody_writes() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
+    let _predictor = stack.predictor().start();
+    stack.ml_api.asked(0).await;
+    let mut loader = stack.loader(&object).arg("--wait").start();
+    loader.says("no consumer on predictions.batch").await;
+    let _writer = stack.writer().start();
+    loader.end().await.expect_exit(0);
+    law::holds_for_one_run(&stack.database).await;
+}
