@@ -78,7 +78,7 @@ async fn what_a_killed_predictor_held_is_scored_by_the_next() {
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
     let _writer = stack.writer().start();
-    let predictor = small(stack.predictor()).start();
+    let predictor = stack.predictor().start();
     let loader = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").start();
     stack.ml_api.asked(1).await;
     predictor.kill().await;

@@ -81,7 +81,7 @@ async fn who_waits_is_told_that_nobody_scores() {
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
     let writer = stack.writer().start();
     let loader = stack.loader(&object).arg("--wait");
-    let ended = loader.env("WAIT_TIMEOUT", "4s").run().await;
+    let ended = loader.env("WAIT_TIMEOUT", "5s").run().await;
     ended
         .expect_one_clear_line(3, &["WAIT_TIMEOUT", "0 of 2 chunks", "no consumer on transactions.batch"])
         .expect_says(" - WARN - no consumer on transactions.batch");
@@ -99,7 +99,6 @@ async fn who_waits_is_told_that_nobody_writes() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
     let _predictor = stack.predictor().start();
-    stack.ml_api.asked(0).await;
     let mut loader = stack.loader(&object).arg("--wait").start();
     loader.says("no consumer on predictions.batch").await;
     let _writer = stack.writer().start();

@@ -55,8 +55,8 @@ async fn the_monitoring_queries_work_as_written() {
     let mut counts: Vec<(String, i64)> =
         by_prediction.iter().map(|row| (row.get("prediction"), row.get("count"))).collect();
     counts.sort_unstable();
-    // Row n costs n units and n cents: of 1.01 to 99.99 and 100.00, those score over 0.9 whose last three digits do.
-    assert_eq!(counts, [("fraud".to_owned(), 9), ("legitimate".to_owned(), 91)]);
+    // Row n costs n units and n cents: 9.09, 19.19 … 99.99 have last digits that score over 0.9.
+    assert_eq!(counts, [("fraud".to_owned(), 10), ("legitimate".to_owned(), 90)]);
     for row in by_prediction {
         let average: f64 = row.get("avg_score");
         assert!((0.0..=1.0).contains(&average), "{average}");

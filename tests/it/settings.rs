@@ -20,7 +20,7 @@ async fn a_wrong_value_is_named_with_what_is_allowed() {
         (stack.predictor(), "API_MAX_WORKERS", "many", "a whole number"),
         (stack.predictor(), "MAX_RETRIES", "1.5", "a whole number"),
         (stack.predictor(), "API_TIMEOUT", "0", "30s"),
-        (stack.writer(), "DB_ROW_BATCH_SIZE", "", "a whole number"),
+        (stack.writer(), "DB_ROW_BATCH_SIZE", "1_000", "a whole number"),
         (stack.writer(), "FLUSH_INTERVAL", "200", "ms"),
         (stack.writer(), "ID_CONFLICT", "maybe", "fail, update"),
     ];

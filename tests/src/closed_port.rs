@@ -26,3 +26,15 @@ impl ClosedPort {
         self.0.local_addr().expect("a bound socket").to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn refuses() {
+        let nobody = ClosedPort::new();
+        let refused = tokio::net::TcpStream::connect(nobody.address()).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+}
