@@ -1,5 +1,87 @@
-//! Reader.
+//! How fast bytes become rows, beside the bare libraries: `cargo bench -p assay-source`.
+
+use std::hint::black_box;
+use std::io::Cursor;
+
+use assay_source::RowReader;
+use assay_transaction::{Checkpoint, DecimalMark, Delimiter, Dialect, Encoding, Fields as _};
+use bytes::Bytes;
+use divan::Bencher;
+use divan::counter::BytesCount;
+
+const DIALECT: Dialect =
+    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::Utf8 };
 
 fn main() {
     divan::main();
+}
+
+/// Some 30 MB of rows as banks write them.
+fn rows() -> Bytes {
+    let row = |number: u32| {
+        format!(
+            "{number};\"Card expense at Boulangerie du Marché\";-{},{:02};\"2023-11-28 06:35:12\";\"EDF\";\"refund\";\"debit\"\n",
+            number % 1000,
+            number % 100
+        )
+    };
+    (0..300_000).map(row).collect::<String>().into()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+}
+
+/// The reader of the crate: raw bytes, lines, offsets and fields, a batch at a time.
+#[divan::bench(args = [100, 5000])]
+fn row_reader(bencher: Bencher<'_, '_>, batch_rows: usize) {
+    let (text, runtime) = (rows(), runtime());
+    bencher.counter(BytesCount::new(text.len())).bench_local(|| {
+        runtime.block_on(async {
+            let mut reader = RowReader::new(Box::pin(Cursor::new(text.clone())), DIALECT, Checkpoint::START);
+            let mut fields = 0;
+            while let Some(batch) = reader.next_batch(batch_rows).await.expect("rows") {
+                fields += batch.rows().map(|row| black_box(row.fields).count()).sum::<usize>();
+            }
+            fields
+        })
+    });
+}
+
+/// `csv-async` alone: fields, and nothing else.
+#[divan::bench]
+fn csv_async_alone(bencher: Bencher<'_, '_>) {
+    let (text, runtime) = (rows(), runtime());
+    bencher.counter(BytesCount::new(text.len())).bench_local(|| {
+        runtime.block_on(async {
+            let mut reader = csv_async::AsyncReaderBuilder::new()
+                .delimiter(b';')
+                .has_headers(false)
+                .buffer_capacity(64 * 1024)
+                .create_reader(Cursor::new(text.clone()));
+            let (mut record, mut fields) = (csv_async::ByteRecord::new(), 0);
+            while reader.read_byte_record(&mut record).await.expect("rows") {
+                fields += black_box(&record).len();
+            }
+            fields
+        })
+    });
+}
+
+/// `csv` alone, the same state machine without `async`.
+#[divan::bench]
+fn csv_alone(bencher: Bencher<'_, '_>) {
+    let text = rows();
+    bencher.counter(BytesCount::new(text.len())).bench_local(|| {
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(b';')
+            .has_headers(false)
+            .buffer_capacity(64 * 1024)
+            .from_reader(Cursor::new(text.clone()));
+        let (mut record, mut fields) = (csv::ByteRecord::new(), 0);
+        while reader.read_byte_record(&mut record).expect("rows") {
+            fields += black_box(&record).len();
+        }
+        fields
+    });
 }

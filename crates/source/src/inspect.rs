@@ -54,15 +54,15 @@ pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result
     let encoding = options.encoding.unwrap_or_default();
     let (delimiter, header, columns) = match options.delimiter {
         Some(delimiter) => {
-            let header = head.header(delimiter, encoding).await?;
-            let columns = Columns::from_names(header.names.clone())?;
+            let header = head.header(delimiter).await?;
+            let columns = header.columns(encoding)?;
             (delimiter, header, columns)
         }
         None => recognise_delimiter(&head, encoding).await?,
     };
     let decimal_mark = match options.decimal_mark {
         Some(mark) => mark,
-        None => recognise_decimal_mark(&head, delimiter, &header, &columns).await?,
+        None => recognise_decimal_mark(&head, delimiter, header.end, &columns).await?,
     };
     Ok(Layout {
         dialect: Dialect { delimiter, decimal_mark, encoding },
@@ -82,20 +82,38 @@ struct Head {
 
 /// A header as one delimiter splits it.
 struct Header {
-    names: Vec<String>,
+    fields: Vec<Vec<u8>>,
     end: Checkpoint,
+}
+
+impl Header {
+    fn columns(&self, encoding: Encoding) -> Result<Columns, HeaderError> {
+        let fields: Vec<&[u8]> = self.fields.iter().map(Vec::as_slice).collect();
+        Columns::from_header(&fields[..], splitting(Delimiter::Comma, encoding))
+    }
+
+    /// How many of the required columns it has.
+    fn required(&self) -> usize {
+        let has =
+            |wanted: &str| self.fields.iter().any(|name| name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()));
+        REQUIRED_COLUMNS.iter().filter(|wanted| has(wanted)).count()
+    }
+}
+
+/// A dialect as far as it is known before the amounts are looked at.
+fn splitting(delimiter: Delimiter, encoding: Encoding) -> Dialect {
+    Dialect { delimiter, decimal_mark: DecimalMark::Point, encoding }
 }
 
 impl Head {
     /// Reads rows of the head from an offset on.
     fn rows(&self, delimiter: Delimiter, from: Checkpoint) -> RowReader {
         let rest = usize::try_from(from.offset).map_or(self.bytes.len(), |offset| offset.min(self.bytes.len()));
-        // Neither the decimal mark nor the encoding matters to how a row splits.
-        let dialect = Dialect { delimiter, decimal_mark: DecimalMark::Point, encoding: Encoding::Utf8 };
+        let dialect = splitting(delimiter, Encoding::Utf8);
         RowReader::new(Box::pin(Cursor::new(self.bytes.slice(rest..))), dialect, from)
     }
 
-    async fn header(&self, delimiter: Delimiter, encoding: Encoding) -> Result<Header, SourceError> {
+    async fn header(&self, delimiter: Delimiter) -> Result<Header, SourceError> {
         let start = Checkpoint { offset: self.bom as u64, ..Checkpoint::START };
         let first = self.rows(delimiter, start).next_batch(1).await?.ok_or(SourceError::Empty)?;
         let row = first.rows().next().ok_or(SourceError::Empty)?;
@@ -103,13 +121,8 @@ impl Head {
         if row.malformed.is_some() || is_cut {
             return Err(SourceError::HeaderTooLong { limit: HEAD_BYTES });
         }
-        let names = (0..row.fields.count())
-            .map(|index| {
-                let name = encoding.decode(row.fields.get(index).unwrap_or_default());
-                name.map(|name| name.trim().to_owned()).ok_or(HeaderError::NotText(index + 1))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Header { names, end: Checkpoint { line: row.end_line, offset: row.end_offset, ..Checkpoint::START } })
+        let fields = (0..row.fields.count()).filter_map(|index| row.fields.get(index)).map(<[u8]>::to_vec).collect();
+        Ok(Header { fields, end: Checkpoint { line: row.end_line, offset: row.end_offset, ..Checkpoint::START } })
     }
 
     /// The start of the first line, fit to be shown.
@@ -123,23 +136,26 @@ impl Head {
 
 /// The delimiter under which the header has every required column; else the error of the one that comes closest.
 async fn recognise_delimiter(head: &Head, encoding: Encoding) -> Result<(Delimiter, Header, Columns), SourceError> {
-    let mut closest: Option<(usize, HeaderError)> = None;
+    let mut closest: (usize, SourceError) = (0, SourceError::Undecidable { first_line: head.first_line() });
     for delimiter in Delimiter::ALL {
-        let header = head.header(delimiter, encoding).await?;
-        let found = REQUIRED_COLUMNS
-            .iter()
-            .filter(|wanted| header.names.iter().any(|name| name.eq_ignore_ascii_case(wanted)))
-            .count();
-        match Columns::from_names(header.names.clone()) {
+        let header = match head.header(delimiter).await {
+            Ok(header) => header,
+            // A quote that another delimiter would not open.
+            Err(error @ SourceError::HeaderTooLong { .. }) => {
+                if closest.0 == 0 {
+                    closest.1 = error;
+                }
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match header.columns(encoding) {
             Ok(columns) => return Ok((delimiter, header, columns)),
-            Err(error) if closest.as_ref().is_none_or(|(most, _)| found > *most) => closest = Some((found, error)),
+            Err(error) if header.required() > closest.0 => closest = (header.required(), error.into()),
             Err(_) => {}
         }
     }
-    Err(match closest {
-        Some((1.., error)) => error.into(),
-        _ => SourceError::Undecidable { first_line: head.first_line() },
-    })
+    Err(closest.1)
 }
 
 /// The decimal mark that the amounts of the head show. Where they show none or both, it is the point under a comma as
@@ -147,11 +163,11 @@ async fn recognise_delimiter(head: &Head, encoding: Encoding) -> Result<(Delimit
 async fn recognise_decimal_mark(
     head: &Head,
     delimiter: Delimiter,
-    header: &Header,
+    data_start: Checkpoint,
     columns: &Columns,
 ) -> Result<DecimalMark, SourceError> {
     let (mut points, mut commas) = (0_u64, 0_u64);
-    let mut rows = head.rows(delimiter, header.end);
+    let mut rows = head.rows(delimiter, data_start);
     while let Some(batch) = rows.next_batch(1000).await? {
         // The last row of a head that is not the whole source is cut somewhere.
         let whole = batch.rows().filter(|row| head.is_whole || row.end_offset < head.bytes.len() as u64);

@@ -43,7 +43,11 @@ impl fmt::Debug for RowReader {
 impl RowReader {
     /// Reads a stream whose first byte is the first of the row at `from`: right behind the header, or behind any row.
     pub fn new(stream: ByteStream, dialect: Dialect, from: Checkpoint) -> Self {
-        let window = Window::new(stream, from.offset, from.line, QUOTE_REACH);
+        Self::with_reach(stream, dialect, from, QUOTE_REACH)
+    }
+
+    fn with_reach(stream: ByteStream, dialect: Dialect, from: Checkpoint, reach: usize) -> Self {
+        let window = Window::new(stream, from.offset, from.line, reach);
         let csv = AsyncReaderBuilder::new()
             .delimiter(dialect.delimiter.byte())
             .has_headers(false)
@@ -105,9 +109,9 @@ impl RowReader {
                 let fields = if raw.len() > MAX_ROW_BYTES { Err(RejectReason::RowTooLarge) } else { Ok(&self.record) };
                 rows.push(place, raw, raw.len(), fields);
             }
+            self.next.line = window.line();
+            self.next.offset = window.offset();
         }
-        self.next.line = window.line();
-        self.next.offset = window.offset();
         Ok(found)
     }
 }
@@ -124,3 +128,6 @@ fn stream_error(error: csv_async::Error) -> SourceError {
         _ => SourceError::Read { cause },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -166,6 +166,12 @@ impl Window {
         Ok(line)
     }
 
+    /// How many bytes it holds room for.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Whether what follows a `\r` at `start` is known.
     fn end_is_known(&self) -> bool {
         self.bytes[self.start] != b'\r' || self.start + 1 < self.filled || self.has_ended()

@@ -1,1 +1,5 @@
-//! Sources on real sockets.
+//! Sources as a loader uses them: recognised from their head, and read over real sockets.
+
+mod inspect;
+mod s3;
+mod server;

@@ -1,0 +1,322 @@
+//! Rows of well-formed sources, of broken ones, and of any bytes at all.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use assay_transaction::{DecimalMark, Delimiter, Encoding, Fields as _};
+use proptest::prelude::*;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::*;
+
+const SEMICOLON: Dialect =
+    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::Utf8 };
+
+/// Gives its bytes in pieces of the sizes it is told, and sometimes only later.
+struct Dribble {
+    bytes: Vec<u8>,
+    at: usize,
+    sizes: Vec<usize>,
+    turn: usize,
+}
+
+impl AsyncRead for Dribble {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let size = self.sizes.get(self.turn % self.sizes.len().max(1)).copied().unwrap_or(usize::MAX);
+        self.turn += 1;
+        if size == 0 {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let end = self.bytes.len().min(self.at.saturating_add(size.min(buffer.remaining())));
+        buffer.put_slice(&self.bytes[self.at..end]);
+        self.at = end;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A row with nothing borrowed.
+#[derive(Debug, Clone, PartialEq)]
+struct Owned {
+    number: u64,
+    line: u64,
+    raw: Vec<u8>,
+    raw_bytes: usize,
+    malformed: Option<RejectReason>,
+    fields: Vec<Vec<u8>>,
+    end_line: u64,
+    end_offset: u64,
+}
+
+async fn rest(
+    bytes: &[u8],
+    dialect: Dialect,
+    from: Checkpoint,
+    reach: usize,
+    sizes: &[usize],
+    batch: usize,
+) -> Vec<Owned> {
+    let at = usize::try_from(from.offset).unwrap();
+    // A size that is never more than 0 would never end.
+    let sizes = if sizes.iter().all(|size| *size == 0) { vec![] } else { sizes.to_vec() };
+    let stream = Dribble { bytes: bytes[at..].to_vec(), at: 0, sizes, turn: 0 };
+    let mut reader = RowReader::with_reach(Box::pin(stream), dialect, from, reach);
+    let mut rows = Vec::new();
+    while let Some(batch) = reader.next_batch(batch).await.unwrap() {
+        assert_eq!(batch.len(), batch.rows().count());
+        rows.extend(batch.rows().map(|row| Owned {
+            number: row.number,
+            line: row.line,
+            raw: row.raw.to_vec(),
+            raw_bytes: row.raw_bytes,
+            malformed: row.malformed.clone(),
+            fields: (0..row.fields.count()).map(|index| row.fields.get(index).unwrap().to_vec()).collect(),
+            end_line: row.end_line,
+            end_offset: row.end_offset,
+        }));
+        let last = rows.last().unwrap();
+        let next = Checkpoint { chunk: 0, row: last.number + 1, line: last.end_line, offset: last.end_offset };
+        assert_eq!(reader.position(), next);
+    }
+    assert_eq!(reader.next_batch(1).await.unwrap().map(|batch| batch.len()), None, "it stays at the end");
+    rows
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn all(bytes: &[u8]) -> Vec<Owned> {
+    block_on(rest(bytes, SEMICOLON, Checkpoint::START, QUOTE_REACH, &[], 100))
+}
+
+fn after(row: &Owned) -> Checkpoint {
+    Checkpoint { chunk: 0, row: row.number + 1, line: row.end_line, offset: row.end_offset }
+}
+
+#[test]
+fn rows_know_their_lines_and_offsets() {
+    let text = b"\r\n1;a\r\n\n\"2\n\r\n\";\"b\"\"c\"\n3;\"d;e\"f\r4;\r\n\"\"\r\n\n5;g";
+    let found: Vec<_> = all(text)
+        .into_iter()
+        .map(|row| {
+            let fields = row.fields.iter().map(|field| String::from_utf8(field.clone()).unwrap()).collect::<Vec<_>>();
+            (row.line, fields.join("|"), String::from_utf8(row.raw).unwrap(), row.end_line, row.end_offset)
+        })
+        .collect();
+    let row = |line, fields: &str, raw: &str, end_line, end| (line, fields.to_owned(), raw.to_owned(), end_line, end);
+    assert_eq!(
+        found,
+        [
+            row(2, "1|a", "1;a", 3, 7),
+            row(4, "2\n\r\n|b\"c", "\"2\n\r\n\";\"b\"\"c\"", 7, 22),
+            row(7, "3|d;ef", "3;\"d;e\"f", 8, 31),
+            row(8, "4|", "4;", 9, 35),
+            row(9, "", "\"\"", 10, 39),
+            row(11, "5|g", "5;g", 11, 43),
+        ]
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_one_at_the_start_of_a_source_only() {
+    let text = "1;a\n\u{feff}2;b\n".as_bytes();
+    let rows = all(text);
+    assert_eq!(rows[1].fields[0], "\u{feff}2".as_bytes());
+    assert_eq!(block_on(rest(text, SEMICOLON, after(&rows[0]), QUOTE_REACH, &[], 1)), rows[1..]);
+}
+
+#[test]
+fn what_is_too_long_or_never_closed_costs_one_row() {
+    let long = |bytes: usize| "x".repeat(bytes);
+    let many = "7;seven\n".repeat(400_000);
+    let (large, open) = (Some(RejectReason::RowTooLarge), Some(RejectReason::UnterminatedQuote));
+    let cases: Vec<(&str, String, Option<RejectReason>, usize)> = vec![
+        ("just not too long", long(MAX_ROW_BYTES), None, MAX_ROW_BYTES),
+        ("too long", long(MAX_ROW_BYTES + 1), large.clone(), MAX_ROW_BYTES + 1),
+        ("too long, with CRLF", long(MAX_ROW_BYTES + 1) + "\r", large.clone(), MAX_ROW_BYTES + 1),
+        ("longer than a row may reach", long(3 * QUOTE_REACH), large.clone(), 3 * QUOTE_REACH),
+        ("the same in quotes", format!("1;\"{}\"", long(3 * QUOTE_REACH)), large.clone(), 3 * QUOTE_REACH + 4),
+        ("lines in closed quotes", format!("1;\"{}\"", "line\n".repeat(60_000)), large.clone(), 300_004),
+        ("delimiters alone", ";".repeat(MAX_ROW_BYTES + 1), large, MAX_ROW_BYTES + 1),
+        ("a quote that is never closed", "1;\"oops;2".to_owned(), open, 9),
+    ];
+    for (name, row, malformed, raw_bytes) in cases {
+        for tail in ["8;eight\n9;nine", &many] {
+            let text = format!("0;zero\n{row}\n{tail}");
+            let rows = all(text.as_bytes());
+            assert_eq!(rows.len(), 2 + tail.lines().count(), "{name}");
+            assert_eq!((rows[1].malformed.clone(), rows[1].raw_bytes), (malformed.clone(), raw_bytes), "{name}");
+            assert_eq!(rows[1].raw, row.as_bytes()[..raw_bytes.min(MAX_RAW_KEPT)], "{name}");
+            assert_eq!(rows[1].fields.is_empty(), malformed.is_some(), "{name}");
+            assert_eq!(rows[2].raw, tail.lines().next().unwrap().as_bytes(), "{name}");
+            assert_eq!(usize::try_from(rows.last().unwrap().line).unwrap(), text.lines().count(), "{name}");
+            let resumed = block_on(rest(text.as_bytes(), SEMICOLON, after(&rows[1]), QUOTE_REACH, &[70_000], 1000));
+            assert!(resumed == rows[2..], "{name}: resumed behind it");
+        }
+    }
+}
+
+#[test]
+fn a_quote_open_at_the_end_costs_its_line() {
+    for (text, expected) in [
+        ("1;a\n2;\"b", vec![(false, "1;a"), (true, "2;\"b")]),
+        ("1;a\n2;\"b\n", vec![(false, "1;a"), (true, "2;\"b")]),
+        ("1;a\n\n2;\"b\r\n3;c\r\n", vec![(false, "1;a"), (true, "2;\"b"), (false, "3;c")]),
+        ("1;\"a\n\"\"", vec![(true, "1;\"a"), (false, "\"\"")]),
+        ("\"", vec![(true, "\"")]),
+        ("1;\"a\nb\"", vec![(false, "1;\"a\nb\"")]),
+    ] {
+        let rows = all(text.as_bytes());
+        let found: Vec<_> =
+            rows.iter().map(|row| (row.malformed.is_some(), std::str::from_utf8(&row.raw).unwrap())).collect();
+        assert_eq!(found, expected, "{text:?}");
+    }
+}
+
+#[test]
+fn a_malformed_row_says_why() {
+    let text = format!("1;\"oops\n{}\n", "y".repeat(MAX_ROW_BYTES + 5));
+    let mut reader = RowReader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Checkpoint::START);
+    let batch = block_on(reader.next_batch(10)).unwrap().unwrap();
+    let messages: Vec<_> = batch.rows().map(|row| row.rejection().unwrap().message).collect();
+    assert!(messages[0].starts_with("a quote that opens on this line is not closed"), "{}", messages[0]);
+    assert_eq!(messages[1], "the row has 262149 bytes, more than 262144");
+}
+
+#[test]
+fn memory_is_bounded_whatever_a_row_holds() {
+    let open = format!("1;\"{}", "z".repeat(64 * 1024 * 1024));
+    let rows = format!("1;\"{}", "2;two\n".repeat(4_000_000));
+    for text in [open, rows] {
+        let mut reader = RowReader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Checkpoint::START);
+        while let Some(batch) = block_on(reader.next_batch(1_000_000)).unwrap() {
+            assert!(batch.0.bytes() <= MAX_BATCH_BYTES + 2 * QUOTE_REACH);
+            assert!(reader.csv.get_ref().kept() <= 2 * QUOTE_REACH);
+            assert!(reader.record.as_slice().len() <= QUOTE_REACH);
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_is_kept_is_not_written_over() {
+    let mut reader = RowReader::new(Box::pin(io::Cursor::new("1;a\n2;b\n3;c\n")), SEMICOLON, Checkpoint::START);
+    let first = block_on(reader.next_batch(1)).unwrap().unwrap();
+    let second = block_on(reader.next_batch(1)).unwrap().unwrap();
+    let raw = |batch: &RowBatch| batch.rows().next().unwrap().raw.to_vec();
+    assert_eq!((raw(&first), raw(&second)), (b"1;a".to_vec(), b"2;b".to_vec()));
+}
+
+#[test]
+fn the_error_of_a_stream_is_found_again() {
+    struct Failing;
+    impl AsyncRead for Failing {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::Error::other(SourceError::Replaced { location: "s3://b/k".to_owned() })))
+        }
+    }
+    let mut reader = RowReader::new(Box::pin(Failing), SEMICOLON, Checkpoint::START);
+    let error = block_on(reader.next_batch(1)).unwrap_err();
+    assert!(matches!(error, SourceError::Replaced { .. }), "{error}");
+}
+
+/// A field of characters that matter to CSV, and of others.
+fn any_field() -> impl Strategy<Value = String> {
+    "[a-c0-9é€ ,;|\t\"\r\n]{0,12}"
+}
+
+/// Writes rows as a dialect does, and tells what a reader must find.
+fn write(
+    rows: &[Vec<String>],
+    delimiter: Delimiter,
+    line_end: &str,
+    quote_all: bool,
+    blanks: &[bool],
+) -> (String, Vec<Owned>) {
+    let mut text = String::new();
+    let mut expected = Vec::new();
+    let separator = char::from(delimiter.byte());
+    let lines = |text: &str| 1 + text.replace("\r\n", "\n").matches(['\r', '\n']).count() as u64;
+    for (index, row) in rows.iter().enumerate() {
+        if !blanks.is_empty() && blanks[index % blanks.len()] {
+            text += line_end;
+        }
+        let (line, start) = (lines(&text), text.len());
+        let fields: Vec<String> = row
+            .iter()
+            .map(|field| {
+                let plain = !quote_all && row.len() > 1 && !field.contains(['"', '\r', '\n', separator]);
+                if plain { field.clone() } else { format!("\"{}\"", field.replace('"', "\"\"")) }
+            })
+            .collect();
+        text += &fields.join(&separator.to_string());
+        let raw = text.as_bytes()[start..].to_vec();
+        text += line_end;
+        expected.push(Owned {
+            number: index as u64 + 1,
+            line,
+            raw_bytes: raw.len(),
+            raw,
+            malformed: None,
+            fields: row.iter().map(|field| field.clone().into_bytes()).collect(),
+            end_line: lines(&text),
+            end_offset: text.len() as u64,
+        });
+    }
+    (text, expected)
+}
+
+proptest! {
+    /// What is written in any dialect is read back, whatever pieces it comes in, and from any row on.
+    #[test]
+    fn well_formed_rows_read_back(
+        rows in proptest::collection::vec(proptest::collection::vec(any_field(), 1..5), 0..12),
+        delimiter in proptest::sample::select(&Delimiter::ALL[..]),
+        line_end in proptest::sample::select(&["\n", "\r\n", "\r"][..]),
+        quote_all: bool,
+        blanks in proptest::collection::vec(any::<bool>(), 0..4),
+        sizes in proptest::collection::vec(0_usize..9, 0..5),
+        batch in 1_usize..5,
+    ) {
+        let (text, expected) = write(&rows, delimiter, line_end, quote_all, &blanks);
+        let dialect = Dialect { delimiter, ..SEMICOLON };
+        let found = block_on(rest(text.as_bytes(), dialect, Checkpoint::START, QUOTE_REACH, &sizes, batch));
+        prop_assert_eq!(&found, &expected);
+        for (index, row) in expected.iter().enumerate() {
+            let resumed = block_on(rest(text.as_bytes(), dialect, after(row), QUOTE_REACH, &sizes, batch));
+            prop_assert_eq!(&resumed[..], &expected[index + 1..]);
+        }
+    }
+
+    /// Any bytes: every row has its place, neither the pieces they come in nor where a reader starts matter, and
+    /// between two rows there is nothing but line ends.
+    #[test]
+    fn any_bytes_give_the_same_rows_however_they_arrive(
+        text in "([a;\"\r\n]|\"\"|\r\n|\u{feff}){0,60}",
+        reach in 4_usize..40,
+        sizes in proptest::collection::vec(0_usize..9, 0..5),
+    ) {
+        let text = text.as_bytes();
+        let rows = block_on(rest(text, SEMICOLON, Checkpoint::START, reach, &[], 3));
+        prop_assert_eq!(&block_on(rest(text, SEMICOLON, Checkpoint::START, reach, &sizes, 1)), &rows);
+        let mut end = 0;
+        for (index, row) in rows.iter().enumerate() {
+            let resumed = block_on(rest(text, SEMICOLON, after(row), reach, &sizes, 2));
+            prop_assert_eq!(&resumed[..], &rows[index + 1..]);
+            let to = usize::try_from(row.end_offset).unwrap();
+            let span = &text[end..to];
+            let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+            let blank = span.iter().take_while(|byte| is_end(byte)).count();
+            prop_assert!(span[blank..].starts_with(&row.raw));
+            prop_assert!(span[blank + row.raw.len()..].iter().all(is_end));
+            prop_assert_eq!(row.malformed.is_none(), !row.fields.is_empty());
+            end = to;
+        }
+        prop_assert!(text[end..].iter().all(|byte| matches!(byte, b'\r' | b'\n')), "no byte is lost at the end");
+    }
+}

@@ -1,0 +1,141 @@
+//! What the head of a source says.
+
+use std::io::Cursor;
+
+use assay_source::{ByteStream, FormatOptions, Layout, RowBatch, RowReader, SourceError, inspect};
+use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Exit, Fields as _};
+
+const HEADER: [&str; 8] = ["side", "id", "amount", "timestamp", "merchant", "operation_type", "description", "country"];
+
+fn stream(content: impl AsRef<[u8]>) -> ByteStream {
+    Box::pin(Cursor::new(content.as_ref().to_vec()))
+}
+
+async fn look(content: impl AsRef<[u8]>, options: &FormatOptions) -> Result<Layout, SourceError> {
+    inspect(&mut stream(content), options).await
+}
+
+async fn fails(content: impl AsRef<[u8]>) -> String {
+    let error = look(content, &FormatOptions::default()).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::SourceUnreadable, "{error}");
+    error.to_string()
+}
+
+/// A source of one row per amount.
+fn source(delimiter: Delimiter, line_end: &str, amounts: &[&str]) -> String {
+    let separator = char::from(delimiter.byte()).to_string();
+    let mut text = HEADER.join(&separator) + line_end;
+    for (index, amount) in amounts.iter().enumerate() {
+        let id = index.to_string();
+        let amount = if amount.contains(&separator) { format!("\"{amount}\"") } else { (*amount).to_owned() };
+        let row = ["debit", &id, &amount, "2023-11-28 06:35:12", "EDF", "refund", "\"Card; expense, | at\tEDF\"", "FR"];
+        text += &(row.join(&separator) + line_end);
+    }
+    text
+}
+
+#[tokio::test]
+async fn every_dialect_is_recognised() {
+    use DecimalMark::{Comma, Point};
+    let amounts: [(&[&str], [DecimalMark; 4]); 6] = [
+        // Under a comma, a semicolon, a tab and a pipe.
+        (&["1.50", "-7"], [Point; 4]),
+        (&["1,50", "-7"], [Comma; 4]),
+        (&["1,50", "2,50", "3.50"], [Point, Comma, Comma, Comma]),
+        (&["1,50", "2.50", "3.50"], [Point; 4]),
+        (&["1", "2"], [Point, Comma, Point, Point]),
+        (&[], [Point, Comma, Point, Point]),
+    ];
+    for (amounts, marks) in amounts {
+        for (delimiter, decimal_mark) in Delimiter::ALL.into_iter().zip(marks) {
+            for (line_end, bom) in [("\n", ""), ("\r\n", ""), ("\r", ""), ("\n", "\u{feff}"), ("\r\n", "\u{feff}")] {
+                let text = format!("{bom}{}", source(delimiter, line_end, amounts));
+                let layout = look(&text, &FormatOptions::default()).await.unwrap();
+                let expected = Dialect { delimiter, decimal_mark, encoding: Encoding::Utf8 };
+                assert_eq!(layout.dialect, expected, "{text:?}");
+                assert_eq!(layout.header, HEADER);
+                assert_eq!(layout.first_line, 2);
+                let header_end = text.find(line_end).unwrap() + line_end.len();
+                assert_eq!(usize::try_from(layout.data_start).unwrap(), header_end);
+
+                let mut reader = RowReader::new(stream(&text[header_end..]), layout.dialect, layout.start());
+                let rows = reader.next_batch(10).await.unwrap();
+                assert_eq!(rows.as_ref().map_or(0, RowBatch::len), amounts.len());
+                for (row, amount) in rows.iter().flat_map(|rows| rows.rows()).zip(amounts) {
+                    assert_eq!(row.fields.get(2), Some(amount.as_bytes()));
+                    assert_eq!(row.fields.get(6), Some(&b"Card; expense, | at\tEDF"[..]));
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_header_may_be_quoted_and_span_lines() {
+    let text =
+        "\n\r\n \"ID\" ; Amount;\"Timestamp\";operation_type;SIDE;description;\"notes;\r\n\"\"more\"\"\"\r\n1;2;3";
+    let layout = look(text, &FormatOptions::default()).await;
+    // A quote behind a blank is a part of the name, as it is of a field.
+    assert!(layout.unwrap_err().to_string().contains("missing required column `id`"));
+    let text = text.replace(" \"ID\" ", "\" ID \"");
+    let layout = look(&text, &FormatOptions::default()).await.unwrap();
+    let names = ["ID", "Amount", "Timestamp", "operation_type", "SIDE", "description", "notes;\r\n\"more\""];
+    assert_eq!(layout.header, names);
+    assert_eq!((layout.first_line, layout.data_start), (5, text.find("1;2;3").unwrap() as u64));
+}
+
+#[tokio::test]
+async fn options_override_what_is_recognised() {
+    let text = source(Delimiter::Semicolon, "\n", &["1,50"]);
+    let options = FormatOptions {
+        decimal_mark: Some(DecimalMark::Point),
+        encoding: Some(Encoding::Windows1252),
+        ..FormatOptions::default()
+    };
+    let layout = look(&text, &options).await.unwrap();
+    assert_eq!((layout.dialect.decimal_mark, layout.dialect.encoding), (DecimalMark::Point, Encoding::Windows1252));
+    let options = FormatOptions { delimiter: Some(Delimiter::Pipe), ..FormatOptions::default() };
+    let error = look(&text, &options).await.unwrap_err().to_string();
+    assert!(error.contains("missing required columns `id`, `description`"), "{error}");
+
+    let header = b"id;description;amount;timestamp;operation_type;side;soci\xe9t\xe9\n";
+    assert_eq!(
+        fails(header).await,
+        "the header is not usable: column 7 of the header is not valid text in the source's encoding"
+    );
+    let options = FormatOptions { encoding: Some(Encoding::Windows1252), ..FormatOptions::default() };
+    assert_eq!(look(header, &options).await.unwrap().header[6], "société");
+}
+
+#[tokio::test]
+async fn only_the_amounts_of_whole_rows_tell_the_decimal_mark() {
+    let mut text = source(Delimiter::Semicolon, "\n", &["1.5"]);
+    text += "a;row;with.,too;few\n";
+    text += &"debit;9;1.5;2023-11-28 06:35:12;1,2,3;refund;1,2,3;1,2,3\n".repeat(5_000);
+    let layout = look(&text, &FormatOptions::default()).await.unwrap();
+    assert_eq!(layout.dialect.decimal_mark, DecimalMark::Point);
+}
+
+#[tokio::test]
+async fn a_source_that_is_none_says_why() {
+    for empty in ["", "\u{feff}", "\n\r\n\n"] {
+        assert_eq!(fails(empty).await, "the source is empty: it has no header");
+    }
+    assert_eq!(
+        fails("id;amount;timestamp;merchant\n1;2;3;4\n").await,
+        "the header is not usable: missing required columns `description`, `operation_type`, `side`; \
+         the header has `id`, `amount`, `timestamp`, `merchant`"
+    );
+    assert_eq!(
+        fails("id,amount,timestamp,description,side,operation_type,Amount\n").await,
+        "the header is not usable: column `Amount` stands twice in the header"
+    );
+    assert_eq!(
+        fails("PK\u{3}\u{4} no, csv\nat all").await,
+        "cannot tell the dialect: none of `,` `;` tab `|` finds a required column in the first row `PK\\u{3}\\u{4} no, csv`"
+    );
+    assert!(fails("é".repeat(500)).await.ends_with(&format!("`{}…`", "é".repeat(80))));
+    assert!(fails(b"\xff\xfei\0d\0;\0").await.starts_with("the source is UTF-16: write it as UTF-8"));
+    let endless = format!("id,\"{}", "amount,".repeat(60_000));
+    assert_eq!(fails(endless).await, "the header does not end within 262144 bytes: is this a CSV source?");
+}

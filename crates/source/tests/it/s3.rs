@@ -1,0 +1,158 @@
+//! Objects over real sockets, with signed requests.
+
+use assay_source::{Found, SourceError, SourceUrl, Sources};
+use assay_transaction::{Exit, SourceIdentity};
+use tokio::io::AsyncReadExt as _;
+
+use crate::server::{Server, sources};
+
+const SECRET: &str = "not-a-secret";
+
+async fn read(sources: &Sources, url: &str, identity: &SourceIdentity, from: u64) -> Result<Vec<u8>, SourceError> {
+    let mut content = Vec::new();
+    let url: SourceUrl = url.parse().unwrap();
+    sources.open(&url, identity, from).await?.read_to_end(&mut content).await?;
+    Ok(content)
+}
+
+async fn identify(sources: &Sources, url: &str) -> Result<Found, SourceError> {
+    sources.identify(&url.parse().unwrap()).await
+}
+
+async fn refusal(sources: &Sources, url: &str) -> (String, Exit) {
+    let error = identify(sources, url).await.unwrap_err();
+    (error.to_string(), error.exit())
+}
+
+/// Larger than what a socket takes at once.
+fn large() -> Vec<u8> {
+    (0..6_000_000_u32).map(|index| u8::try_from(index % 251).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn an_object_is_read_from_any_byte() {
+    let server = Server::start().await;
+    let content = large();
+    let url = server.put("drops", "2026/a b+c é.csv", &content);
+    let sources = server.sources(SECRET);
+    let Found { identity, size } = identify(&sources, &url).await.unwrap();
+    assert_eq!((identity.location.as_str(), size), (url.as_str(), content.len() as u64));
+    assert!(!identity.version.is_empty() && !identity.version.contains('"'), "{identity}");
+    for from in [0, 1, 1_234_567, content.len() - 1, content.len()] {
+        let found = read(&sources, &url, &identity, from as u64).await.unwrap();
+        assert!(found == content[from..], "from {from}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_object_is_empty() {
+    let server = Server::start().await;
+    let url = server.put("drops", "empty.csv", "");
+    let sources = server.sources(SECRET);
+    let Found { identity, size } = identify(&sources, &url).await.unwrap();
+    assert_eq!(size, 0);
+    assert!(read(&sources, &url, &identity, 0).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_download_that_is_cut_goes_on_where_it_was() {
+    let server = Server::start().await;
+    let content = large();
+    let url = server.put("drops", "a.csv", &content);
+    let sources = server.sources(SECRET);
+    let Found { identity, .. } = identify(&sources, &url).await.unwrap();
+    server.cut(2);
+    assert!(read(&sources, &url, &identity, 1_000).await.unwrap() == content[1_000..]);
+    assert_eq!(server.gets(), 3, "two were cut, each in its middle");
+}
+
+#[tokio::test]
+async fn an_object_that_is_replaced_is_never_mixed() {
+    let server = Server::start().await;
+    let url = server.put("drops", "a.csv", large());
+    let sources = server.sources(SECRET);
+    let Found { identity, .. } = identify(&sources, &url).await.unwrap();
+    let mut stream = sources.open(&url.parse().unwrap(), &identity, 0).await.unwrap();
+    stream.read_exact(&mut [0; 100]).await.unwrap();
+    server.put("drops", "a.csv", "another one");
+    let error = read(&sources, &url, &identity, 5).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("{url} was replaced while it was read: load it again for its new version"));
+    assert_eq!(error.exit(), Exit::SourceUnreadable);
+}
+
+#[tokio::test]
+async fn a_cut_download_of_a_replaced_object_ends() {
+    let server = Server::start().await;
+    let url = server.put("drops", "a.csv", large());
+    let sources = server.sources(SECRET);
+    let Found { identity, .. } = identify(&sources, &url).await.unwrap();
+    server.cut(1);
+    let mut stream = sources.open(&url.parse().unwrap(), &identity, 0).await.unwrap();
+    // The server goes on with the file it has opened: another one takes its name.
+    let changed = server.put("drops", "b.csv", vec![0; 6_000_000]);
+    assert_ne!(changed, url);
+    server.rename("drops", "b.csv", "a.csv");
+    let error = SourceError::from(stream.read_to_end(&mut Vec::new()).await.unwrap_err());
+    assert!(matches!(error, SourceError::Replaced { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn without_etags_the_time_of_modification_tells_versions() {
+    let server = Server::without_tags().await;
+    let url = server.put("drops", "a.csv", "0123456789");
+    let sources = server.sources(SECRET);
+    let Found { identity, .. } = identify(&sources, &url).await.unwrap();
+    assert!(identity.version.starts_with("size=10 modified="), "{identity}");
+    assert_eq!(read(&sources, &url, &identity, 4).await.unwrap(), b"456789");
+    let (before, _) = identity.version.rsplit_once('=').unwrap();
+    let older = SourceIdentity { version: format!("{before}=1000000000"), ..identity };
+    let error = read(&sources, &url, &older, 0).await.unwrap_err();
+    assert!(matches!(error, SourceError::Replaced { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_without_ranges_and_conditions_is_noticed() {
+    let server = Server::simple().await;
+    let url = server.put("drops", "a.csv", "0123456789");
+    let sources = server.sources(SECRET);
+    let Found { identity, .. } = identify(&sources, &url).await.unwrap();
+    let error = read(&sources, &url, &identity, 4).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot read {url}: the S3 server answered without the range that was asked for")
+    );
+    server.put("drops", "a.csv", "abcdefghij");
+    let error = read(&sources, &url, &identity, 0).await.unwrap_err();
+    assert!(matches!(error, SourceError::Replaced { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_says_what_to_fix() {
+    let server = Server::start().await;
+    let url = server.put("drops", "a.csv", "id\n");
+    let good = server.sources(SECRET);
+    let object = "no object s3://drops/none.csv: check the key in SOURCE_URL".to_owned();
+    assert_eq!(refusal(&good, "s3://drops/none.csv").await, (object, Exit::SourceUnreadable));
+    let bucket = "no bucket `elsewhere`: check SOURCE_URL and ENDPOINT_URL".to_owned();
+    assert_eq!(refusal(&good, "s3://elsewhere/a.csv").await, (bucket, Exit::SourceUnreadable));
+    for (key, secret) in [("reader", "wrong"), ("somebody", SECRET)] {
+        let (message, exit) = refusal(&sources(&server.endpoint(), key, secret), &url).await;
+        assert!(message.starts_with("access to s3://drops/a.csv is denied (403 "), "{message}");
+        assert!(message.ends_with("): check KEY and SECRET, and what they may read"), "{message}");
+        assert!(!message.contains(secret), "{message}");
+        assert_eq!(exit, Exit::SourceUnreadable);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_away_is_a_dependency_that_is_away() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", taken.local_addr().unwrap());
+    drop(taken);
+    let (message, exit) = refusal(&sources(&endpoint, "reader", SECRET), "s3://drops/a.csv").await;
+    assert_eq!(message, format!("cannot reach S3 at {endpoint} (connection refused): check ENDPOINT_URL"));
+    assert_eq!(exit, Exit::DependencyAway);
+    let (message, exit) = refusal(&sources("http://assay.invalid:9000", "reader", SECRET), "s3://drops/a.csv").await;
+    assert!(message.starts_with("cannot reach S3 at http://assay.invalid:9000 ("), "{message}");
+    assert_eq!(exit, Exit::DependencyAway);
+}

@@ -1,0 +1,184 @@
+//! An S3 server in this process: buckets are folders, requests are signed, over a loopback socket. It can cut a download.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use assay_source::{S3Options, Sources};
+use axum::error_handling::HandleError;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use s3s::auth::SimpleAuth;
+use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
+use s3s::service::S3ServiceBuilder;
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s_fs::FileSystem;
+use tokio::task::JoinHandle;
+
+pub(crate) struct Server {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    behaviour: Arc<Behaviour>,
+    task: JoinHandle<()>,
+}
+
+/// How the server misbehaves, and how often it was asked.
+#[derive(Default)]
+struct Behaviour {
+    /// Downloads that are still to be cut in their middle.
+    cuts: AtomicUsize,
+    /// Whether objects have no ETags.
+    without_tags: bool,
+    /// Whether ranges and conditions are passed over.
+    is_simple: bool,
+    gets: AtomicUsize,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with(Behaviour::default()).await
+    }
+
+    /// A server whose objects have no ETags.
+    pub(crate) async fn without_tags() -> Self {
+        Self::with(Behaviour { without_tags: true, ..Behaviour::default() }).await
+    }
+
+    /// A server that knows neither ranges nor conditions.
+    pub(crate) async fn simple() -> Self {
+        Self::with(Behaviour { is_simple: true, ..Behaviour::default() }).await
+    }
+
+    async fn with(behaviour: Behaviour) -> Self {
+        let behaviour = Arc::new(behaviour);
+        let folder = tempfile::tempdir().unwrap();
+        let files = FileSystem::new(folder.path()).unwrap();
+        let objects = Objects { files, buckets: folder.path().to_owned(), behaviour: Arc::clone(&behaviour) };
+        let mut builder = S3ServiceBuilder::new(objects);
+        builder.set_auth(SimpleAuth::from_single("reader", "not-a-secret"));
+        let service = HandleError::new(builder.build(), |error: s3s::HttpError| async move {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}"))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            axum::serve(listener, axum::Router::new().fallback_service(service)).await.unwrap();
+        });
+        Self { folder, address, behaviour, task }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Puts an object, its bucket included, and tells its URL.
+    pub(crate) fn put(&self, bucket: &str, key: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.folder.path().join(bucket).join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        // HTTP's dates know whole seconds, and so do real servers.
+        let modified = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        std::fs::File::options().append(true).open(path).unwrap().set_modified(modified).unwrap();
+        format!("s3://{bucket}/{key}")
+    }
+
+    /// Renames an object, over another one if there is one.
+    pub(crate) fn rename(&self, bucket: &str, from: &str, to: &str) {
+        let bucket = self.folder.path().join(bucket);
+        std::fs::rename(bucket.join(from), bucket.join(to)).unwrap();
+    }
+
+    /// Cuts the connection of as many downloads to come, each in its middle.
+    pub(crate) fn cut(&self, downloads: usize) {
+        self.behaviour.cuts.store(downloads, Ordering::SeqCst);
+    }
+
+    /// How many downloads were asked for.
+    pub(crate) fn gets(&self) -> usize {
+        self.behaviour.gets.load(Ordering::SeqCst)
+    }
+
+    /// Sources that read from here, with this secret.
+    pub(crate) fn sources(&self, secret: &str) -> Sources {
+        sources(&self.endpoint(), "reader", secret)
+    }
+}
+
+pub(crate) fn sources(endpoint: &str, key: &str, secret: &str) -> Sources {
+    let options = S3Options {
+        key: Some(key.to_owned()),
+        secret: Some(secret.to_owned()),
+        endpoint_url: Some(endpoint.to_owned()),
+        ..S3Options::default()
+    };
+    Sources::new(&options).unwrap()
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The objects of a folder, with what `s3s-fs` leaves out and real servers do: conditions on GET, and a word on a missing bucket.
+struct Objects {
+    files: FileSystem,
+    buckets: PathBuf,
+    behaviour: Arc<Behaviour>,
+}
+
+#[async_trait::async_trait]
+impl S3 for Objects {
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let mut response = self.files.head_object(request).await?;
+        if self.behaviour.without_tags {
+            response.output.e_tag = None;
+        }
+        Ok(response)
+    }
+
+    async fn get_object(&self, mut request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        self.behaviour.gets.fetch_add(1, Ordering::SeqCst);
+        if self.behaviour.is_simple {
+            request.input.range = None;
+            request.input.if_match = None;
+        }
+        let wanted = request.input.if_match.as_ref().and_then(|condition| condition.as_etag()).cloned();
+        let unmodified_since = request.input.if_unmodified_since.clone();
+        if !self.buckets.join(&request.input.bucket).is_dir() {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let mut response = self.files.get_object(request).await?;
+        let output = &mut response.output;
+        let is_other =
+            wanted.is_some_and(|wanted| output.e_tag.as_ref().is_some_and(|found| !wanted.strong_cmp(found)));
+        let is_newer =
+            unmodified_since.is_some_and(|since| output.last_modified.as_ref().is_some_and(|at| *at > since));
+        if is_other || is_newer {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        if self.behaviour.without_tags {
+            output.e_tag = None;
+        }
+        let counted = |left: usize| left.checked_sub(1);
+        if self.behaviour.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted).is_ok() {
+            let half = usize::try_from(output.content_length.unwrap_or_default()).unwrap() / 2;
+            output.body = output.body.take().map(|body| cut_at(body, half));
+        }
+        Ok(response)
+    }
+}
+
+/// A body that gives some bytes and then breaks, which makes the server close the connection.
+fn cut_at(body: StreamingBlob, mut left: usize) -> StreamingBlob {
+    let some = body.map_err(std::io::Error::other).scan((), move |(), piece: Result<Bytes, std::io::Error>| {
+        let piece = piece.map(|bytes| bytes.slice(..bytes.len().min(left)));
+        left -= piece.as_ref().map_or(0, Bytes::len);
+        std::future::ready(Some(piece).filter(|piece| piece.as_ref().map_or(true, |bytes| !bytes.is_empty())))
+    });
+    let broken = stream::once(std::future::ready(Err(std::io::Error::other("cut"))));
+    StreamingBlob::wrap(some.chain(broken))
+}
