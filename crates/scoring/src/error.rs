@@ -1,0 +1,61 @@
+//! Why the ML API cannot be used, in one line each.
+
+use std::time::Duration;
+
+use assay_transaction::Exit;
+
+/// Why a scorer cannot be made, or is not ready.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScoringError {
+    /// No address was given.
+    #[error("ML_API_URL is not set: give the address of the ML API, such as http://localhost:8000")]
+    NotSet,
+    /// The address is none.
+    #[error("`{value}` is no address of an ML API ({problem}): check ML_API_URL, such as http://localhost:8000")]
+    Address {
+        /// As it was given, without credentials.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Somebody answers there, but it is not the ML API, or it lets nobody in.
+    #[error("the ML API at {url} refuses GET /health ({problem}): check ML_API_URL")]
+    Refused {
+        /// Its address, without credentials.
+        url: String,
+        /// What it answered.
+        problem: String,
+    },
+    /// It was not there in time.
+    #[error("cannot reach the ML API at {url} within {} s ({problem}): check ML_API_URL", startup.as_secs_f64().round())]
+    Away {
+        /// Its address, without credentials.
+        url: String,
+        /// How long it was waited for.
+        startup: Duration,
+        /// The last thing seen.
+        problem: String,
+    },
+    /// The HTTP client cannot be made.
+    #[error("cannot set up the client for ML_API_URL ({0})")]
+    Client(String),
+}
+
+impl ScoringError {
+    /// How a program ends for it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::NotSet | Self::Address { .. } | Self::Refused { .. } | Self::Client(_) => Exit::Usage,
+            Self::Away { .. } => Exit::DependencyAway,
+        }
+    }
+}
+
+/// Why entries were not scored. What goes wrong with the ML API is no reason: it is waited out, or rows fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ScoreError {
+    /// The process is to stop; nothing was decided about the entries.
+    #[error("stopped before every transaction was scored")]
+    Stopped,
+}

@@ -1,0 +1,310 @@
+//! One HTTP exchange with the ML API, and what was seen of it. `reqwest` appears here alone.
+//!
+//! Nothing is repeated or waited for here; that is for the callers to decide, by the class of the [`Trouble`].
+
+use std::error::Error;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, StatusCode, redirect};
+use url::Url;
+
+use crate::ScoringError;
+use crate::class::Sign;
+use crate::protocol::{HEALTH_PATH, PREDICT_PATH};
+
+/// How long an idle connection is kept: less than the 5 s after which many servers close theirs.
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// The longest that a connection may take to be made; a request's own time-out may be shorter.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much of an answer that is not used is read, so that its connection can be used again.
+const DRAINED: usize = 64 * 1024;
+
+/// What was seen of an exchange that did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// What it was.
+    pub(crate) sign: Sign,
+    /// How long the API asks to be left alone.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl From<Sign> for Trouble {
+    fn from(sign: Sign) -> Self {
+        Self { sign, retry_after: None }
+    }
+}
+
+/// The ML API behind its address.
+#[derive(Debug)]
+pub(crate) struct Http {
+    client: reqwest::Client,
+    predict: Url,
+    health: Url,
+    /// The address as it may be shown.
+    shown: String,
+}
+
+impl Http {
+    /// A client that keeps up to `connections` alive. Connects to nothing yet.
+    pub(crate) fn new(address: &str, connections: usize, timeout: Duration) -> Result<Self, ScoringError> {
+        let base = parse_address(address)?;
+        // The process may have chosen one before, which then is the one that is used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let client = if base.scheme() == "http" {
+            // A machine without root certificates can do without them.
+            reqwest::Client::builder().tls_certs_only([])
+        } else {
+            reqwest::Client::builder()
+        };
+        let client = client
+            .user_agent(concat!("assay/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .timeout(timeout)
+            .connect_timeout(timeout.min(CONNECT_TIMEOUT))
+            .tcp_nodelay(true)
+            .pool_max_idle_per_host(connections)
+            .pool_idle_timeout(KEEP_ALIVE)
+            // A redirection would turn the POST into a GET, and a proxy is not among the settings.
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|error| ScoringError::Client(innermost(&error)))?;
+        Ok(Self {
+            client,
+            predict: below(&base, PREDICT_PATH),
+            health: below(&base, HEALTH_PATH),
+            shown: without_credentials(base),
+        })
+    }
+
+    /// The address without credentials, for messages.
+    pub(crate) fn address(&self) -> &str {
+        &self.shown
+    }
+
+    /// Sends a body to be scored, and reads an answer of at most `longest` bytes.
+    pub(crate) async fn predict(&self, body: Bytes, longest: usize) -> Result<Bytes, Trouble> {
+        let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body(body);
+        let response = request.send().await.map_err(|error| sign_of(&error))?;
+        if !response.status().is_success() {
+            return Err(refused(response).await);
+        }
+        read_body(response, longest).await
+    }
+
+    /// Asks whether the API is well. Anything but success is `Err`.
+    pub(crate) async fn health(&self, timeout: Duration) -> Result<(), Trouble> {
+        let request = self.client.get(self.health.clone()).timeout(timeout);
+        let response = request.send().await.map_err(|error| match sign_of(&error) {
+            Sign::TimedOutHealthy => Sign::Unreachable("no answer in time"),
+            sign => sign,
+        })?;
+        if !response.status().is_success() {
+            return Err(refused(response).await);
+        }
+        drain(response).await;
+        Ok(())
+    }
+}
+
+/// Reads an address: `http` or `https`, a host, and perhaps a path that the API's own are below.
+fn parse_address(text: &str) -> Result<Url, ScoringError> {
+    let refuse = |problem: String| ScoringError::Address { value: masked(text), problem };
+    let url = Url::parse(text).map_err(|error| refuse(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse("neither http:// nor https://".to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("it ends in a query, which it must not have".to_owned()));
+    }
+    Ok(url)
+}
+
+/// The text without what stands before an `@`, which may be a password.
+fn masked(text: &str) -> String {
+    let Some((credentials, rest)) = text.rsplit_once('@') else { return text.to_owned() };
+    match credentials.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://{rest}"),
+        None => rest.to_owned(),
+    }
+}
+
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+    url
+}
+
+fn without_credentials(mut url: Url) -> String {
+    // They fail only for addresses without a host, which are refused before.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// What a status other than success says.
+async fn refused(response: Response) -> Trouble {
+    let trouble = Trouble {
+        sign: Sign::Status(response.status().as_u16()),
+        retry_after: response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now())),
+    };
+    drain(response).await;
+    trouble
+}
+
+/// Reads what is left of an answer, so that the connection can be used again. What it says may repeat the request, and
+/// is of no use.
+async fn drain(mut response: Response) {
+    let mut bytes = 0;
+    while let Ok(Some(part)) = response.chunk().await {
+        bytes += part.len();
+        if bytes > DRAINED {
+            return;
+        }
+    }
+}
+
+async fn read_body(mut response: Response, longest: usize) -> Result<Bytes, Trouble> {
+    let mut body = BytesMut::new();
+    while let Some(part) = response.chunk().await.map_err(|error| sign_of(&error))? {
+        if body.len() + part.len() > longest {
+            return Err(Sign::Unreadable("the answer is too long").into());
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body.freeze())
+}
+
+/// Reads `Retry-After`: seconds, or the date until which to wait.
+fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// What an exchange without an answer means.
+fn sign_of(error: &reqwest::Error) -> Sign {
+    let untrusted = |error: &rustls::Error| {
+        matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::InvalidMessage(_))
+    };
+    if causes(error).filter_map(tls_error).any(untrusted) {
+        return Sign::Tls;
+    }
+    if error.is_connect() {
+        return Sign::Unreachable(why_unreachable(error));
+    }
+    if error.is_timeout() {
+        // The caller finds out whether it is well otherwise.
+        return Sign::TimedOutHealthy;
+    }
+    Sign::BrokenOff
+}
+
+fn why_unreachable(error: &reqwest::Error) -> &'static str {
+    if error.is_dns() {
+        return "no such host";
+    }
+    if error.is_timeout() {
+        return "no connection in time";
+    }
+    let kind = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    match kind {
+        Some(io::ErrorKind::ConnectionRefused) => "connection refused",
+        Some(io::ErrorKind::ConnectionReset) => "connection reset",
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "no route to it",
+        _ => "no connection",
+    }
+}
+
+fn innermost(error: &reqwest::Error) -> String {
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
+}
+
+fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    // An `io::Error` hides what it wraps from `source`.
+    let wrapped = || cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+    cause.downcast_ref().or_else(wrapped)
+}
+
+/// Whether an API that answers so lives, whatever it thinks of the question.
+pub(crate) fn lives(health: Result<(), Trouble>) -> bool {
+    match health {
+        Ok(()) => true,
+        Err(Trouble { sign: Sign::Status(status), .. }) => {
+            status < StatusCode::INTERNAL_SERVER_ERROR.as_u16() && status != StatusCode::TOO_MANY_REQUESTS.as_u16()
+        }
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_below_the_address() {
+        let cases = [
+            ("http://host:8000", "http://host:8000/predict", "http://host:8000"),
+            ("http://host:8000/", "http://host:8000/predict", "http://host:8000"),
+            ("https://host/models/fraud", "https://host/models/fraud/predict", "https://host/models/fraud"),
+            ("https://host/models/fraud/", "https://host/models/fraud/predict", "https://host/models/fraud"),
+            ("http://user:secret@host/x", "http://user:secret@host/x/predict", "http://host/x"),
+        ];
+        for (address, predict, shown) in cases {
+            let http = Http::new(address, 1, Duration::from_secs(1)).unwrap();
+            assert_eq!(http.predict.as_str(), predict);
+            assert_eq!(http.address(), shown);
+        }
+    }
+
+    #[test]
+    fn a_wrong_address_is_named_without_its_password() {
+        let cases = [
+            ("", "relative URL without a base"),
+            ("localhost:8000", "neither http:// nor https://"),
+            ("ftp://user:secret@host", "neither http:// nor https://"),
+            ("http://user:secret@ho st", "invalid"),
+            ("http://user:se@cret@:80", "empty host"),
+            ("http://host:99999", "invalid port number"),
+            ("http://host/?key=1", "query"),
+        ];
+        for (address, problem) in cases {
+            let error = Http::new(address, 1, Duration::from_secs(1)).unwrap_err();
+            assert_eq!(error.exit(), assay_transaction::Exit::Usage);
+            let message = error.to_string();
+            assert!(message.contains(problem) && message.contains("ML_API_URL"), "{address}: {message}");
+            assert!(!message.contains("secret") && !message.contains("se@cret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Wed, 21 Oct 2026 07:28:00 GMT").unwrap();
+        let cases = [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Wed, 21 Oct 2026 07:28:30 GMT", Some(30)),
+            ("Wed, 21 Oct 2026 07:27:30 GMT", Some(0)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+        ];
+        for (text, seconds) in cases {
+            let value = HeaderValue::from_static(text);
+            assert_eq!(retry_after(&value, now), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The settings of the ML API's client.
+
+use std::fmt;
+use std::time::Duration;
+
+use assay_transaction::parse_duration;
+
+/// Which ML API to ask, and how. Its `Debug` shows no credentials.
+#[derive(Clone, clap::Args)]
+#[command(next_help_heading = "ML API")]
+pub struct ApiOptions {
+    /// Address of the ML API, such as `http://ml-api:8000`; transactions go to `POST …/predict`.
+    #[arg(long, env = "ML_API_URL", hide_env_values = true, value_name = "URL")]
+    pub ml_api_url: Option<String>,
+    /// How many requests one process has under way at a time.
+    #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub api_max_workers: u16,
+    /// How often a request that the ML API failed on is repeated before its rows are asked for apart.
+    #[arg(long, env = "MAX_RETRIES", value_name = "TIMES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub max_retries: u32,
+    /// How long the ML API may take for one request.
+    #[arg(long, env = "API_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
+    pub api_timeout: Duration,
+}
+
+impl Default for ApiOptions {
+    fn default() -> Self {
+        Self { ml_api_url: None, api_max_workers: 5, max_retries: 3, api_timeout: Duration::from_secs(30) }
+    }
+}
+
+impl fmt::Debug for ApiOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ml_api_url, api_max_workers, max_retries, api_timeout } = self;
+        formatter
+            .debug_struct("ApiOptions")
+            .field("ml_api_url", &ml_api_url.as_ref().map(|_| "…"))
+            .field("api_max_workers", api_max_workers)
+            .field("max_retries", max_retries)
+            .field("api_timeout", api_timeout)
+            .finish()
+    }
+}
+
+impl ApiOptions {
+    /// Whether an address of the ML API was given. An empty one counts as none, as compose files pass on unset variables.
+    pub fn is_set(&self) -> bool {
+        self.url().is_some()
+    }
+
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.ml_api_url.as_deref().map(str::trim).filter(|url| !url.is_empty())
+    }
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("a time-out of nothing lets no request through; write one such as 30s".to_owned()),
+        timeout => Ok(timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        api: ApiOptions,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<ApiOptions, clap::Error> {
+        Program::try_parse_from([&["program"], arguments].concat()).map(|program| program.api)
+    }
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        let cases = [
+            (["--api-max-workers", "0"], "0 is not in 1..=1000"),
+            (["--max-retries", "-1"], "-1"),
+            (["--api-timeout", "30"], "such as 30s"),
+            (["--api-timeout", "0s"], "such as 30s"),
+        ];
+        for (arguments, expected) in cases {
+            let error = parse(&arguments).unwrap_err().to_string();
+            assert!(error.contains(expected), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_address_is_none() {
+        let options = |url: &str| ApiOptions { ml_api_url: Some(url.to_owned()), ..ApiOptions::default() };
+        assert!(!ApiOptions::default().is_set());
+        assert!(!options(" ").is_set());
+        assert!(options("http://host").is_set());
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let options = ApiOptions { ml_api_url: Some("http://u:secret@host".to_owned()), ..ApiOptions::default() };
+        assert!(!format!("{options:?}").contains("secret"));
+    }
+}

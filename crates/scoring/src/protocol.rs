@@ -1,0 +1,353 @@
+//! What a request to the ML API looks like, and how its answer is read.
+//!
+//! Another protocol (MLflow, Open Inference) differs in what is here: the two paths, the body, and the reader. Nothing
+//! outside this module knows them.
+//!
+//! The reader trusts nothing: whatever the bytes are, it neither panics nor takes more memory than they do, and what is
+//! wrong about one row costs that row only.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use assay_transaction::{EncodedTransaction, Prediction};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// Where transactions are sent, below the API's address.
+pub(crate) const PREDICT_PATH: &str = "predict";
+/// Where the API tells whether it lives.
+pub(crate) const HEALTH_PATH: &str = "health";
+
+/// The longest label or model version that is taken.
+const MAX_TEXT: usize = 255;
+
+/// The body of a request: the transactions in their own bytes, never encoded again, so that every digit of an amount
+/// arrives.
+pub(crate) fn write_request<'a>(transactions: impl Iterator<Item = &'a EncodedTransaction> + Clone) -> Bytes {
+    let size = transactions.clone().map(|transaction| transaction.as_json().len() + 1).sum::<usize>() + 1;
+    let mut body = Vec::with_capacity(size);
+    body.push(b'[');
+    for (at, transaction) in transactions.enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(transaction.as_json().as_bytes());
+    }
+    body.push(b']');
+    body.into()
+}
+
+/// The most bytes that an answer about this many rows may have.
+pub(crate) fn longest_answer(rows: usize) -> usize {
+    const BASE: usize = 64 * 1024;
+    const PER_ROW: usize = 4 * 1024;
+    rows.saturating_mul(PER_ROW).saturating_add(BASE)
+}
+
+/// What the answer says of one of the rows that were asked for, or why that cannot be told.
+pub(crate) type RowAnswer = Result<Prediction, &'static str>;
+
+/// Reads an answer: for each id that was asked for, in that order, what it says. `Err` where it says nothing of any.
+///
+/// The ids asked for must differ.
+pub(crate) fn read_answer(body: &[u8], asked: &[Uuid]) -> Result<Vec<RowAnswer>, &'static str> {
+    let repaired;
+    let text = std::str::from_utf8(body).map_err(|_| "the answer is not UTF-8")?;
+    let items: Vec<&RawValue> = if let Ok(items) = serde_json::from_str(text) {
+        items
+    } else {
+        repaired = without_bare_words(text).ok_or("the answer is no JSON array")?;
+        serde_json::from_str(&repaired).map_err(|_| "the answer is no JSON array")?
+    };
+    let mut answers: Vec<Option<RowAnswer>> = vec![None; asked.len()];
+    let mut by_id = None;
+    for (at, item) in items.into_iter().enumerate() {
+        let Ok(item) = serde_json::from_str::<Item<'_>>(item.get()) else { continue };
+        let Some(id) = item.id() else { continue };
+        // Most answers come in the order of the request; only others pay for a table.
+        let position = if asked.get(at) == Some(&id) {
+            Some(at)
+        } else {
+            by_id.get_or_insert_with(|| positions(asked)).get(&id).copied()
+        };
+        if let Some(answer) = position.and_then(|position| answers.get_mut(position)) {
+            *answer = Some(if answer.is_none() { item.prediction() } else { Err("the answer has its id twice") });
+        }
+    }
+    Ok(answers.into_iter().map(|answer| answer.unwrap_or(Err("the answer lacks it"))).collect())
+}
+
+fn positions(asked: &[Uuid]) -> HashMap<Uuid, usize> {
+    asked.iter().enumerate().map(|(position, id)| (*id, position)).collect()
+}
+
+/// One entry of an answer, each field in its own text, so that a wrong one spoils no other entry.
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow, default)]
+    transaction_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    prediction: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    category: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    label: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    fraud_score: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    confidence_score: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    score: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    probability: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    model_version: Option<&'a RawValue>,
+}
+
+impl Item<'_> {
+    fn id(&self) -> Option<Uuid> {
+        let text: Cow<'_, str> = serde_json::from_str(self.transaction_id?.get()).ok()?;
+        Uuid::parse_str(&text).ok()
+    }
+
+    fn prediction(&self) -> RowAnswer {
+        let label = self.prediction.or(self.category).or(self.label).ok_or("the answer has no prediction for it")?;
+        let score = self.fraud_score.or(self.confidence_score).or(self.score).or(self.probability);
+        Ok(Prediction {
+            prediction: read_text(label).ok_or("the answer's prediction for it is no label")?,
+            fraud_score: score
+                .map(|score| read_score(score).ok_or("the answer's score for it is no number from 0 to 1"))
+                .transpose()?,
+            model_version: self
+                .model_version
+                .map(|version| read_text(version).ok_or("the answer's model version for it is no text"))
+                .transpose()?,
+        })
+    }
+}
+
+/// A text, or the text of a number or a boolean. It must fit a database's text: not empty, bounded, without NUL.
+fn read_text(value: &RawValue) -> Option<String> {
+    let json = value.get();
+    let text = match json.as_bytes().first()? {
+        b'"' => serde_json::from_str(json).ok()?,
+        b'0'..=b'9' | b'-' | b't' | b'f' => json.to_owned(),
+        _ => return None,
+    };
+    (!text.is_empty() && text.chars().count() <= MAX_TEXT && !text.contains('\0')).then_some(text)
+}
+
+fn read_score(value: &RawValue) -> Option<f64> {
+    // `+ 0.0` makes a negative zero a plain one.
+    let score: f64 = serde_json::from_str::<f64>(value.get()).ok()? + 0.0;
+    (0.0..=1.0).contains(&score).then_some(score)
+}
+
+/// The text with the bare words that Python writes for numbers that are none (`NaN`, `Infinity`) replaced by a value that
+/// is JSON but no label and no score, so that they cost their own row only. `None` where there are none.
+fn without_bare_words(text: &str) -> Option<String> {
+    const WORDS: [(&str, &str); 3] = [("NaN", "[]"), ("-Infinity", "[]"), ("Infinity", "[]")];
+    let mut repaired = String::with_capacity(text.len());
+    let (mut rest, mut found) = (text, false);
+    while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
+        let (before, from) = rest.split_at(at);
+        repaired.push_str(before);
+        if from.starts_with('"') {
+            let (string, after) = from.split_at(string_length(from));
+            repaired.push_str(string);
+            rest = after;
+        } else if let Some((word, value)) = WORDS.iter().find(|(word, _)| from.starts_with(word)) {
+            repaired.push_str(value);
+            rest = &from[word.len()..];
+            found = true;
+        } else {
+            // All of what is searched for is ASCII, so this is a whole character.
+            repaired.push_str(&from[..1]);
+            rest = &from[1..];
+        }
+    }
+    repaired.push_str(rest);
+    found.then_some(repaired)
+}
+
+/// The length of the JSON string that the text begins with, quotes included; all of the text where it does not end.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: Uuid = Uuid::from_u128(0xa);
+    const B: Uuid = Uuid::from_u128(0xb);
+
+    fn label(text: &str) -> Prediction {
+        Prediction { prediction: text.to_owned(), fraud_score: None, model_version: None }
+    }
+
+    #[test]
+    fn the_body_is_the_transactions_own_bytes() {
+        let transaction = |json: &str| serde_json::from_str::<EncodedTransaction>(json).unwrap();
+        let two = [transaction(r#"{"id":"x",  "amount":-952.40}"#), transaction(r#"{"amount":9999999999999999.9999}"#)];
+        let body = write_request(two.iter());
+        assert_eq!(body, r#"[{"id":"x",  "amount":-952.40},{"amount":9999999999999999.9999}]"#);
+    }
+
+    #[test]
+    fn reads_one_rows_entry() {
+        let said = |text: &str, fraud_score, model_version: Option<&str>| {
+            Ok(Prediction { prediction: text.to_owned(), fraud_score, model_version: model_version.map(str::to_owned) })
+        };
+        let no_score = Err("the answer's score for it is no number from 0 to 1");
+        let no_label = Err("the answer's prediction for it is no label");
+        let missing = Err("the answer lacks it");
+        let long = format!(r#""prediction":"{}""#, "x".repeat(MAX_TEXT + 1));
+        let cases: &[(&str, RowAnswer)] = &[
+            (r#""prediction":"fraud","fraud_score":0.97,"model_version":"v1""#, said("fraud", Some(0.97), Some("v1"))),
+            (r#""category":"Rent""#, said("Rent", None, None)),
+            (r#""label":"ok","probability":1"#, said("ok", Some(1.0), None)),
+            (r#""label":"ok","confidence_score":0"#, said("ok", Some(0.0), None)),
+            (r#""label":"ok","score":-0.0"#, said("ok", Some(0.0), None)),
+            (r#""label":"ok","score":null,"model_version":null"#, said("ok", None, None)),
+            // The contract's own names win over the others.
+            (
+                r#""label":"b","category":"c","prediction":"a","score":0.1,"fraud_score":0.2"#,
+                said("a", Some(0.2), None),
+            ),
+            (r#""prediction":1"#, said("1", None, None)),
+            (r#""prediction":-1.50"#, said("-1.50", None, None)),
+            (r#""prediction":true,"model_version":7"#, said("true", None, Some("7"))),
+            (r#""prediction":"a\u00e9\n","extra":{"deep":[1,{}]}"#, said("aé\n", None, None)),
+            (r#""prediction":"a","fraud_score":1.0000001"#, no_score.clone()),
+            (r#""prediction":"a","fraud_score":-0.1"#, no_score.clone()),
+            (r#""prediction":"a","fraud_score":1e999"#, no_score.clone()),
+            (r#""prediction":"a","fraud_score":"0.5""#, no_score.clone()),
+            (r#""prediction":"a","fraud_score":NaN"#, no_score.clone()),
+            (r#""prediction":"a","fraud_score":-Infinity"#, no_score),
+            (r#""prediction":NaN"#, no_label.clone()),
+            (r#""prediction":"""#, no_label.clone()),
+            (r#""prediction":"a\u0000b""#, no_label.clone()),
+            (r#""prediction":["a"]"#, no_label.clone()),
+            (r#""prediction":{"a":1}"#, no_label.clone()),
+            (&long, no_label),
+            (r#""prediction":null"#, Err("the answer has no prediction for it")),
+            (r#""other":1"#, Err("the answer has no prediction for it")),
+            (r#""prediction":"a","model_version":[]"#, Err("the answer's model version for it is no text")),
+            (r#""prediction":"a","prediction":"b""#, missing.clone()),
+            (r#""transaction_id":7,"prediction":"a""#, missing),
+        ];
+        for (fields, expected) in cases {
+            // The other row's entry must not suffer.
+            let body = format!(
+                r#"[{{"transaction_id":"{A}",{fields}}},{{"transaction_id":"{B}","prediction":"NaN \" Infinity"}}]"#
+            );
+            let answers = read_answer(body.as_bytes(), &[A, B]).unwrap();
+            assert_eq!(answers, [expected.clone(), Ok(label("NaN \" Infinity"))], "{fields}");
+        }
+    }
+
+    #[test]
+    fn matches_by_id_in_any_order() {
+        let entry = |id: Uuid, text: &str| format!(r#"{{"transaction_id":"{id}","label":"{text}"}}"#);
+        let (a, b, stranger) = (entry(A, "a"), entry(B, "b"), entry(Uuid::from_u128(7), "x"));
+        let upper = a.replace(&A.to_string(), &A.simple().to_string().to_uppercase());
+        let (both, lacks) = ([Ok(label("a")), Ok(label("b"))], Err("the answer lacks it"));
+        let cases = [
+            (format!("[{a},{b}]"), both.clone()),
+            (format!(" [{b}, {a}] "), both.clone()),
+            (format!("[{stranger},7,null,[],\"x\",{b},{upper}]"), both),
+            (format!("[{b}]"), [lacks.clone(), Ok(label("b"))]),
+            (format!("[{a},{b},{a}]"), [Err("the answer has its id twice"), Ok(label("b"))]),
+            ("[]".to_owned(), [lacks.clone(), lacks]),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(read_answer(body.as_bytes(), &[A, B]).unwrap(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_array_says_nothing_of_any_row() {
+        for body in [&b""[..], b"{}", b"null", b"<html>", b"[", b"[1,]", b"[{}", b"[NaN", b"\"Infinity", b"[\xff]"] {
+            assert!(read_answer(body, &[A]).is_err(), "{body:?}");
+        }
+    }
+
+    /// JSON of any shape, with the names of the protocol where a key is due.
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+            Just(A.to_string().into()),
+        ];
+        let key = prop_oneof![
+            Just("transaction_id".to_owned()),
+            Just("prediction".to_owned()),
+            Just("fraud_score".to_owned()),
+            Just("model_version".to_owned()),
+            any::<String>(),
+        ];
+        leaf.prop_recursive(4, 64, 8, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..8).prop_map(Into::into),
+                proptest::collection::btree_map(key.clone(), inner, 0..8)
+                    .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read_answer(&body, &[A, B]);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(body in r#"[\[\]{}",:\\NaInfity0-9.eé -]{0,60}"#) {
+            let _ = read_answer(body.as_bytes(), &[A, B]);
+        }
+
+        #[test]
+        fn any_json_is_read_within_its_bounds(items in proptest::collection::vec(any_json(), 0..6)) {
+            let body = serde_json::to_vec(&items).unwrap();
+            let answers = read_answer(&body, &[A, B]).unwrap();
+            prop_assert_eq!(answers.len(), 2);
+            for said in answers.into_iter().flatten() {
+                prop_assert!(!said.prediction.is_empty() && said.prediction.chars().count() <= MAX_TEXT);
+                prop_assert!(said.fraud_score.is_none_or(|score| (0.0..=1.0).contains(&score)));
+            }
+        }
+
+        #[test]
+        fn every_row_is_found_in_any_order(
+            ids in proptest::collection::hash_set(any::<u128>(), 0..40).prop_map(Vec::from_iter),
+            shuffled_by in any::<u64>(),
+        ) {
+            let asked: Vec<Uuid> = ids.iter().map(|id| Uuid::from_u128(*id)).collect();
+            let mut answered = asked.clone();
+            answered.sort_by_key(|id| id.as_u64_pair().0 ^ shuffled_by);
+            let items: Vec<String> =
+                answered.iter().map(|id| format!(r#"{{"transaction_id":"{id}","label":"{id}"}}"#)).collect();
+            let answers = read_answer(format!("[{}]", items.join(",")).as_bytes(), &asked).unwrap();
+            for (id, answer) in asked.iter().zip(answers) {
+                prop_assert_eq!(answer, Ok(label(&id.to_string())));
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The scorer: what the predictor calls.
+
+use std::time::Duration;
+
+use assay_transaction::{Entry, FailedRow, FailureClass, Predicted};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::bisect::{SizeLimit, part};
+use crate::circuit::Circuit;
+use crate::class::Class;
+use crate::evidence::Evidence;
+use crate::http::Http;
+use crate::inquiry::{Inquiry, Shared};
+use crate::policy::Policy;
+use crate::row::{Outcome, Row};
+use crate::stats::Counters;
+use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
+
+/// Has transactions scored by an ML API. One serves a whole process: it bounds the requests under way, and all its callers
+/// learn together that the API is away.
+#[derive(Debug)]
+pub struct Scorer {
+    shared: Shared,
+    max_workers: usize,
+}
+
+/// What became of the entries of a call: each of them is in exactly one of the lists.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Scores {
+    /// Scored, in the order of the call.
+    pub predicted: Vec<Predicted>,
+    /// Not scored, in the order of the call.
+    pub failed: Vec<FailedRow>,
+}
+
+impl Scorer {
+    /// A scorer for the API at this address. Connects to nothing yet; fails for an address that cannot be one.
+    pub fn new(url: &str, options: &ApiOptions) -> Result<Self, ScoringError> {
+        Self::with_policy(url, options, Policy::default())
+    }
+
+    /// A scorer for the API that the settings name.
+    pub fn from_options(options: &ApiOptions) -> Result<Self, ScoringError> {
+        Self::new(options.url().ok_or(ScoringError::NotSet)?, options)
+    }
+
+    pub(crate) fn with_policy(url: &str, options: &ApiOptions, policy: Policy) -> Result<Self, ScoringError> {
+        let max_workers = usize::from(options.api_max_workers);
+        let http = Http::new(url.trim(), max_workers, options.api_timeout)?;
+        let shared = Shared {
+            circuit: Circuit::new(http.address(), &policy),
+            http,
+            max_retries: options.max_retries,
+            policy,
+            permits: Semaphore::new(max_workers),
+            evidence: Evidence::new(),
+            size_limit: SizeLimit::none(),
+            counters: Counters::default(),
+            control: Mutex::default(),
+        };
+        Ok(Self { shared, max_workers })
+    }
+
+    /// Waits until the API says that it is well, at most for `startup`. Fails at once where it refuses to answer that.
+    pub async fn wait_until_ready(&self, startup: Duration) -> Result<(), ScoringError> {
+        let Shared { http, policy, .. } = &self.shared;
+        let deadline = Instant::now() + startup;
+        let url = || http.address().to_owned();
+        for step in 0.. {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let patience = policy.health_timeout.min(left).max(Duration::from_millis(1));
+            let Err(trouble) = http.health(patience).await else { return Ok(()) };
+            let problem = trouble.sign.to_string();
+            if trouble.sign.class() == Class::Misconfigured {
+                return Err(ScoringError::Refused { url: url(), problem });
+            }
+            let again = Instant::now() + policy.outage.delay(step).max(trouble.retry_after.unwrap_or_default());
+            if again >= deadline {
+                return Err(ScoringError::Away { url: url(), startup, problem });
+            }
+            tokio::time::sleep_until(again).await;
+        }
+        Ok(())
+    }
+
+    /// Has every entry scored, however long that takes: an outage, a broken model and a wrong setting are waited out.
+    ///
+    /// Once `stop` fires no further request is sent; those under way may still complete the call. Dropping the future is
+    /// safe: the entries can be scored again.
+    pub async fn score(&self, entries: Vec<Entry>, stop: &CancellationToken) -> Result<Scores, ScoreError> {
+        let mut outcomes = Vec::with_capacity(entries.len());
+        let mut rows = Vec::with_capacity(entries.len());
+        for (place, entry) in entries.into_iter().enumerate() {
+            match entry.transaction.id() {
+                Ok(id) => rows.push(Row { place, id, entry, attempts: 0 }),
+                // The answer could not be matched. The loader writes none such.
+                Err(_) => outcomes.push(
+                    Row { place, id: Uuid::nil(), entry, attempts: 0 }
+                        .failed(FailureClass::Rejected, "the transaction has no id to match an answer by".to_owned()),
+                ),
+            }
+        }
+        let inquiry = Inquiry { shared: &self.shared, stop };
+        let mut asking: FuturesUnordered<_> =
+            part(rows, &self.shared.size_limit).into_iter().map(|part| inquiry.settle(part)).collect();
+        while let Some(settled) = asking.next().await {
+            let settled = settled?;
+            outcomes.extend(settled.outcomes);
+            asking.extend(settled.halves.into_iter().flatten().map(|half| inquiry.settle(half)));
+        }
+        drop(asking);
+        let scores = in_order(outcomes);
+        self.shared.counters.scored.add(scores.predicted.len());
+        self.shared.counters.failed.add(scores.failed.len());
+        Ok(scores)
+    }
+
+    /// How many requests may be under way at a time.
+    pub fn max_workers(&self) -> usize {
+        self.max_workers
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> ScorerStats {
+        let Counters { requests, retries, bisections, controls, scored, failed } = &self.shared.counters;
+        ScorerStats {
+            requests: requests.get(),
+            retries: retries.get(),
+            bisections: bisections.get(),
+            controls: controls.get(),
+            outages: self.shared.circuit.outages(),
+            scored: scored.get(),
+            failed: failed.get(),
+        }
+    }
+
+    /// Whether the API can be asked, now and from now on.
+    pub fn state(&self) -> watch::Receiver<ApiState> {
+        self.shared.circuit.state()
+    }
+}
+
+fn in_order(mut outcomes: Vec<Outcome>) -> Scores {
+    outcomes.sort_unstable_by_key(|outcome| outcome.place);
+    let mut scores = Scores::default();
+    for outcome in outcomes {
+        match outcome.result {
+            Ok(predicted) => scores.predicted.push(predicted),
+            Err(failed) => scores.failed.push(failed),
+        }
+    }
+    scores
+}

@@ -1,0 +1,48 @@
+//! What a scorer has done so far.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts since the scorer was made. A chunk that is delivered twice counts twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScorerStats {
+    /// Requests to score, of whatever outcome; those that checked on the model included.
+    pub requests: u64,
+    /// Requests that repeated one whose rows the API failed on, or confirmed that a row is at fault.
+    pub retries: u64,
+    /// How often a request's rows were halved.
+    pub bisections: u64,
+    /// Requests with a transaction that is known to be good, to tell rows at fault from a broken model.
+    pub controls: u64,
+    /// How often the API turned from ready to unavailable or misconfigured.
+    pub outages: u64,
+    /// Transactions scored.
+    pub scored: u64,
+    /// Transactions that could not be scored.
+    pub failed: u64,
+}
+
+/// The counters behind [`ScorerStats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) requests: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) bisections: Counter,
+    pub(crate) controls: Counter,
+    pub(crate) scored: Counter,
+    pub(crate) failed: Counter,
+}
+
+/// One count.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

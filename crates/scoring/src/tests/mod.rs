@@ -1,0 +1,1 @@
+//! The scorer against a scripted API, over a real socket.
