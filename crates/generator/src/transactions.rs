@@ -37,6 +37,15 @@ pub struct Generated {
     pub is_fraud: bool,
 }
 
+impl Generated {
+    /// The amount as the float that its decimals are read as.
+    pub fn amount(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "no amount comes near 2^53 cents")]
+        let cents = self.amount_cents as f64;
+        cents / 100.0
+    }
+}
+
 /// A transaction before it has an id and a label.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
@@ -155,6 +164,15 @@ mod tests {
         let against =
             Transactions::new(1, false).take(rows).filter(|row| (row.amount_cents < 0) != (row.side == DEBIT)).count();
         assert!((rows / 200..rows / 80).contains(&against), "{against} of {rows}");
+    }
+
+    #[test]
+    fn the_float_is_the_one_that_the_decimals_are_read_as() {
+        for row in Transactions::new(1, false).take(5_000) {
+            let (units, hundredths) = (row.amount_cents.abs() / 100, row.amount_cents.abs() % 100);
+            let size: f64 = format!("{units}.{hundredths:02}").parse().unwrap();
+            assert_eq!(row.amount().abs().to_bits(), size.to_bits());
+        }
     }
 
     #[test]

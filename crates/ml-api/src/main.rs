@@ -1,0 +1,34 @@
+//! `ml-api`: the reference ML API.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use assay_ml_api::{ApiError, Arguments, Model, serve};
+use assay_transaction::Exit;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    let arguments: Arguments = assay_telemetry::parse();
+    assay_telemetry::run(&arguments.log, async |shutdown| listen(&arguments, shutdown).await)
+}
+
+async fn listen(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exit, ApiError> {
+    let model = read_model(arguments)?;
+    let address = SocketAddr::new(arguments.host, arguments.port);
+    let listen_error = |cause| ApiError::Listen { address: address.to_string(), cause };
+    let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+    // Port 0 is any free one: tell which.
+    let address = listener.local_addr().map_err(listen_error)?;
+    tracing::info!("model {} listens on http://{address}", model.version());
+    serve(listener, Arc::new(model), arguments.serve_options(), shutdown).await.map_err(ApiError::Serve)?;
+    Ok(Exit::Done)
+}
+
+fn read_model(arguments: &Arguments) -> Result<Model, ApiError> {
+    let Some(path) = &arguments.model else { return Ok(Model::bundled()) };
+    let json =
+        std::fs::read_to_string(path).map_err(|cause| ApiError::ModelUnreadable { path: path.clone(), cause })?;
+    Model::from_json(&json).map_err(|cause| ApiError::Model { path: path.clone(), cause })
+}

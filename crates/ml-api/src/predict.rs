@@ -1,0 +1,267 @@
+//! From a request's body to the answer's: reads transactions, scores them and writes predictions. No HTTP here.
+//!
+//! A good request is read once, without copies. Only a bad one is read again, to say what is wrong with it; what is said
+//! never repeats the request's values, so that it may be logged and stored.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::fields::timestamp;
+use crate::{Model, TransactionFields};
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scored {
+    /// A JSON array of predictions, in the order of the transactions.
+    pub body: Vec<u8>,
+    /// How many there are.
+    pub transactions: u64,
+    /// How many of them say fraud.
+    pub fraud: u64,
+}
+
+/// What a prediction looks like.
+#[derive(Serialize)]
+struct Answer<'a> {
+    transaction_id: &'a str,
+    prediction: &'a str,
+    fraud_score: f64,
+    model_version: &'a str,
+}
+
+/// Bytes of a prediction, roughly: what to reserve for each.
+const ANSWER_BYTES: usize = 144;
+
+/// Scores the transactions of a body, a JSON array of at most `max_batch` of them.
+pub fn predict(model: &Model, body: &[u8], max_batch: usize) -> Result<Scored, Refusal> {
+    let transactions: Vec<TransactionFields<'_>> = match serde_json::from_slice(body) {
+        Ok(transactions) => transactions,
+        Err(error) => return Err(diagnose(body, max_batch, &error)),
+    };
+    if transactions.len() > max_batch {
+        return Err(Refusal::too_many(transactions.len(), max_batch));
+    }
+    let mut scored =
+        Scored { body: Vec::with_capacity(transactions.len() * ANSWER_BYTES + 2), transactions: 0, fraud: 0 };
+    scored.body.push(b'[');
+    for transaction in &transactions {
+        if scored.transactions > 0 {
+            scored.body.push(b',');
+        }
+        let score = model.score(transaction);
+        let is_fraud = model.is_fraud(score);
+        let answer = Answer {
+            transaction_id: &transaction.id,
+            prediction: if is_fraud { "fraud" } else { "legitimate" },
+            // Six decimals: more would only be noise.
+            fraud_score: (f64::from(score) * 1e6).round() / 1e6,
+            model_version: model.version(),
+        };
+        serde_json::to_writer(&mut scored.body, &answer).map_err(|_| Refusal::internal())?;
+        scored.transactions += 1;
+        scored.fraud += u64::from(is_fraud);
+    }
+    scored.body.push(b']');
+    Ok(scored)
+}
+
+/// Why a request is not answered; in JSON, the body of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The HTTP status.
+    #[serde(skip)]
+    pub status: StatusCode,
+    /// In words; never holds values of the request.
+    pub error: String,
+    /// Which transaction is at fault, counted from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<usize>,
+    /// Which field of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<&'static str>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: error.into(), index: None, field: None }
+    }
+
+    fn too_many(count: usize, max_batch: usize) -> Self {
+        let error = format!("{count} transactions are too many: at most {max_batch} a request are scored");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+    }
+
+    fn unprocessable(index: usize, field: Option<&'static str>, problem: &str) -> Self {
+        let name = field.map(|field| format!("{field} ")).unwrap_or_default();
+        let error = format!("transaction {index}: {name}{problem}");
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, error, index: Some(index), field }
+    }
+
+    /// Memory is the only writer there is, and it does not fail.
+    fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot write the answer")
+    }
+}
+
+/// Reads a field's value, and says what it must be.
+type Check = fn(&RawValue) -> Result<(), &'static str>;
+
+/// The fields of a transaction, in the order in which they are judged.
+const FIELDS: [(&str, Check); 7] = [
+    ("id", text),
+    ("description", text),
+    ("amount", |value| read::<f64>(value).then_some(()).ok_or("must be a number that fits a 64-bit float")),
+    ("timestamp", |value| {
+        timestamp(&mut serde_json::Deserializer::from_str(value.get()))
+            .is_ok()
+            .then_some(())
+            .ok_or("must be an ISO 8601 date and time such as 2023-11-28T06:35:12Z")
+    }),
+    ("merchant", |value| read::<Option<Cow<'_, str>>>(value).then_some(()).ok_or("must be a string or null")),
+    ("operation_type", text),
+    ("side", text),
+];
+
+fn text(value: &RawValue) -> Result<(), &'static str> {
+    read::<Cow<'_, str>>(value).then_some(()).ok_or("must be a string")
+}
+
+fn read<'a, T: Deserialize<'a>>(value: &'a RawValue) -> bool {
+    serde_json::from_str::<T>(value.get()).is_ok()
+}
+
+/// What is wrong with a body that could not be read for this reason.
+fn diagnose(body: &[u8], max_batch: usize, error: &serde_json::Error) -> Refusal {
+    let transactions: Vec<&RawValue> = match serde_json::from_slice(body) {
+        Ok(transactions) => transactions,
+        Err(error) if error.is_data() => {
+            return Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "the body must be a JSON array of transactions");
+        }
+        Err(error) => {
+            let place = format!("line {}, column {}", error.line(), error.column());
+            return Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not JSON, from {place} on"));
+        }
+    };
+    if transactions.len() > max_batch {
+        return Refusal::too_many(transactions.len(), max_batch);
+    }
+    let at_fault = transactions.iter().enumerate().find_map(|(index, transaction)| {
+        let unreadable = !read::<TransactionFields<'_>>(transaction);
+        unreadable.then(|| judge(index, transaction))
+    });
+    at_fault.unwrap_or_else(|| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Refusal::new(StatusCode::BAD_REQUEST, format!("the body cannot be read, from {place} on"))
+    })
+}
+
+/// What is wrong with a transaction that cannot be read.
+fn judge(index: usize, transaction: &RawValue) -> Refusal {
+    let Ok(values) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(transaction.get()) else {
+        return Refusal::unprocessable(index, None, "must be a JSON object");
+    };
+    for (name, check) in FIELDS {
+        match values.get(name).map(|value| check(value)) {
+            Some(Err(problem)) => return Refusal::unprocessable(index, Some(name), problem),
+            None if name != "merchant" => return Refusal::unprocessable(index, Some(name), "is missing"),
+            Some(Ok(())) | None => {}
+        }
+    }
+    Refusal::unprocessable(index, None, "must have each field once")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn transaction() -> Value {
+        json!({"id": "a\"b", "description": "Café", "amount": -12.5, "timestamp": "2023-11-28T06:35:12Z",
+               "merchant": null, "operation_type": "payment", "side": "debit", "attributes": {"country": "FR"}})
+    }
+
+    fn refused(body: &str) -> Refusal {
+        predict(&Model::bundled(), body.as_bytes(), 3).unwrap_err()
+    }
+
+    #[test]
+    fn predictions_come_in_the_order_of_their_transactions() {
+        let mut other = transaction();
+        other["id"] = json!("é");
+        let body = json!([transaction(), other]).to_string();
+        let scored = predict(&Model::bundled(), body.as_bytes(), 2).unwrap();
+        let predictions: Value = serde_json::from_slice(&scored.body).unwrap();
+        assert_eq!(predictions[0]["transaction_id"], "a\"b");
+        assert_eq!(predictions[1]["transaction_id"], "é");
+        let score = predictions[0]["fraud_score"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&score));
+        assert!(score.to_string().len() <= "0.123456".len(), "{score}");
+        assert_eq!(scored.transactions, 2);
+        assert_eq!(predict(&Model::bundled(), b" [ ] ", 2).unwrap().body, b"[]");
+    }
+
+    #[test]
+    fn a_field_at_fault_is_named_with_its_transaction() {
+        let cases = [
+            ("id", json!(7), "transaction 1: id must be a string"),
+            ("description", json!(null), "transaction 1: description must be a string"),
+            ("amount", json!("12.5"), "transaction 1: amount must be a number that fits a 64-bit float"),
+            (
+                "timestamp",
+                json!("28/11/2023"),
+                "transaction 1: timestamp must be an ISO 8601 date and time such as 2023-11-28T06:35:12Z",
+            ),
+            ("merchant", json!(1), "transaction 1: merchant must be a string or null"),
+            ("operation_type", json!([]), "transaction 1: operation_type must be a string"),
+            ("side", json!({}), "transaction 1: side must be a string"),
+        ];
+        for (field, value, error) in cases {
+            let mut broken = transaction();
+            broken[field] = value;
+            let refusal = refused(&json!([transaction(), broken]).to_string());
+            assert_eq!(
+                (refusal.status, refusal.index, refusal.field),
+                (StatusCode::UNPROCESSABLE_ENTITY, Some(1), Some(field))
+            );
+            assert_eq!(refusal.error, error);
+            if field != "merchant" {
+                let mut without = transaction();
+                without.as_object_mut().unwrap().remove(field);
+                let refusal = refused(&json!([without]).to_string());
+                assert_eq!((refusal.index, refusal.field), (Some(0), Some(field)));
+                assert_eq!(refusal.error, format!("transaction 0: {field} is missing"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_batch_is_refused_as_such() {
+        let good = transaction().to_string();
+        let infinite = good.replace("-12.5", "1e999");
+        let twice = good.replacen('{', r#"{"side":"debit","#, 1);
+        let four = format!("[{good},{good},{good},7]");
+        let cases = [
+            ("", 400, "not JSON"),
+            ("[{]", 400, "not JSON, from line 1, column 3"),
+            ("[] []", 400, "not JSON"),
+            ("{}", 422, "array of transactions"),
+            ("null", 422, "array of transactions"),
+            ("[7]", 422, "transaction 0: must be a JSON object"),
+            (&format!("[{infinite}]"), 422, "transaction 0: amount must be a number"),
+            (&format!("[{twice}]"), 422, "transaction 0: must have each field once"),
+            (&format!("[{good},{good},{good},{good}]"), 413, "4 transactions are too many: at most 3"),
+            (&four, 413, "4 transactions are too many"),
+        ];
+        for (body, status, error) in cases {
+            let refusal = refused(body);
+            assert_eq!(refusal.status.as_u16(), status, "{body}");
+            assert!(refusal.error.contains(error), "{body}: {}", refusal.error);
+        }
+        let not_text = predict(&Model::bundled(), b"[\"\xff\"]", 3).unwrap_err();
+        assert_eq!(not_text.status, StatusCode::BAD_REQUEST);
+    }
+}

@@ -1,0 +1,144 @@
+//! HTTP: routes, limits, and an orderly end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::Model;
+use crate::metrics::Metrics;
+use crate::predict::{Refusal, Scored, predict};
+
+/// How a server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeOptions {
+    /// The most transactions that one request may hold.
+    pub max_batch: usize,
+    /// Added to the time that each prediction takes, to see how a fleet does with a slow model.
+    pub delay: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { max_batch: 1_000, delay: Duration::ZERO }
+    }
+}
+
+/// The longest body that is read. A chunk holds at most 1 MiB of a source's bytes, of which JSON makes six times as much at
+/// worst, beside its own words.
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long open requests may take once the server is asked to end; below the 10 s that compose gives.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// The description of this API, written by hand.
+const OPENAPI: &str = include_str!("../openapi.json");
+
+const JSON: &str = "application/json";
+
+/// What all requests share.
+struct Served {
+    model: Arc<Model>,
+    options: ServeOptions,
+    metrics: Metrics,
+}
+
+/// Answers on `listener` until `shutdown`, then finishes the requests that it has and returns.
+pub async fn serve(
+    listener: TcpListener,
+    model: Arc<Model>,
+    options: ServeOptions,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let served = Arc::new(Served { model, options, metrics: Metrics::default() });
+    let router = axum::Router::new()
+        .route("/predict", post(answer_predict))
+        .route("/health", get(answer_health))
+        .route("/metrics", get(answer_metrics))
+        .route("/openapi.json", get(async || typed(JSON, OPENAPI)))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(served);
+    // Answers are written at once; waiting for more to send would only make them late.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!("cannot set TCP_NODELAY: {error}");
+        }
+    });
+    let answering = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = answering.into_future() => ended,
+        () = overdue => {
+            tracing::warn!("ending with requests that are still open after {DRAIN:?}");
+            Ok(())
+        }
+    }
+}
+
+async fn answer_predict(State(served): State<Arc<Served>>, body: Result<Bytes, BytesRejection>) -> Response {
+    let began = Instant::now();
+    if !served.options.delay.is_zero() {
+        tokio::time::sleep(served.options.delay).await;
+    }
+    // On this thread: a thousand transactions take it a few milliseconds, which is less than to hand them over is worth.
+    let scored = match body {
+        Ok(body) => predict(&served.model, &body, served.options.max_batch),
+        Err(rejection) => Err(unread(&rejection)),
+    };
+    let response = match scored {
+        Ok(Scored { body, transactions, fraud }) => {
+            served.metrics.transactions(transactions, fraud);
+            typed(JSON, body)
+        }
+        Err(refusal) => {
+            tracing::debug!(status = refusal.status.as_u16(), "refused: {}", refusal.error);
+            (refusal.status, json(&refusal)).into_response()
+        }
+    };
+    served.metrics.request(response.status(), began.elapsed());
+    response
+}
+
+/// The refusal of a body that was too long, or broke off.
+fn unread(rejection: &BytesRejection) -> Refusal {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let most = MAX_BODY_BYTES / (1024 * 1024);
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is too large: at most {most} MiB are read"))
+        }
+        status => Refusal::new(status, "the body could not be read to its end"),
+    }
+}
+
+async fn answer_health(State(served): State<Arc<Served>>) -> Response {
+    json(&serde_json::json!({ "status": "ok", "model_version": served.model.version() }))
+}
+
+async fn answer_metrics(State(served): State<Arc<Served>>) -> Response {
+    typed("text/plain; version=0.0.4; charset=utf-8", served.metrics.render(served.model.version()))
+}
+
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => typed(JSON, body),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], body.into()).into_response()
+}

@@ -1,0 +1,2 @@
+//! The server over real sockets, and the model that it serves.
+

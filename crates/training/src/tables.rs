@@ -1,0 +1,106 @@
+//! Learns what features look up: how much more often than usual a word, a merchant or an operation comes with fraud.
+
+use std::collections::BTreeMap;
+
+use assay_ml_api::{Merchant, Tables, TransactionFields, words};
+
+use crate::labelled::Labelled;
+
+/// So many rows of the usual share of fraud are added to every count: a name that was seen a few times says little.
+const PRIOR: f64 = 30.0;
+/// Names seen less often are left out.
+const RARE: f64 = 50.0;
+
+/// Rows, fraud among them, and the sum of their logarithmic amounts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    rows: f64,
+    fraud: f64,
+    amounts: f64,
+}
+
+type Counts = BTreeMap<String, Count>;
+
+pub(crate) fn learn(rows: &[Labelled]) -> Tables {
+    let mut all = Count::default();
+    let (mut operations, mut by_word, mut merchants) = (Counts::new(), Counts::new(), Counts::new());
+    let mut pairs: BTreeMap<String, Counts> = BTreeMap::new();
+    for row in rows {
+        let transaction = row.transaction();
+        let merchant = transaction.merchant.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+        let operation = transaction.operation_type.to_ascii_lowercase();
+        let add = |count: &mut Count| count.add(&transaction, row.is_fraud());
+        add(&mut all);
+        add(operations.entry(operation.clone()).or_default());
+        add(pairs.entry(merchant.clone()).or_default().entry(operation).or_default());
+        add(merchants.entry(merchant).or_default());
+        let distinct: std::collections::BTreeSet<_> =
+            words(&transaction.description).map(str::to_ascii_lowercase).collect();
+        for word in distinct {
+            add(by_word.entry(word).or_default());
+        }
+    }
+    let odds = |counts: Counts| -> BTreeMap<String, f32> {
+        let usual = counts.into_iter().filter(|(_, count)| count.rows >= RARE);
+        usual.map(|(name, count)| (name, count.odds(all))).collect()
+    };
+    let merchants = merchants.into_iter().filter(|(_, count)| count.rows >= RARE).map(|(name, count)| {
+        let operations = odds(pairs.remove(&name).unwrap_or_default());
+        (name, Merchant { odds: count.odds(all), usual_amount: rounded(count.amounts / count.rows), operations })
+    });
+    Tables {
+        usual_amount: rounded(all.amounts / all.rows.max(1.0)),
+        merchants: merchants.collect(),
+        operations: odds(operations),
+        words: odds(by_word),
+    }
+}
+
+impl Count {
+    fn add(&mut self, transaction: &TransactionFields<'_>, is_fraud: bool) {
+        self.rows += 1.0;
+        self.fraud += f64::from(u8::from(is_fraud));
+        self.amounts += transaction.amount.abs().ln_1p();
+    }
+
+    /// The logarithm of the odds of fraud, relative to those of all rows.
+    fn odds(self, all: Self) -> f32 {
+        // Half a row more of each kind, as none at all is no proof.
+        let share = (all.fraud + 0.5) / (all.rows + 1.0);
+        let (fraud, rest) = (self.fraud + PRIOR * share, self.rows - self.fraud + PRIOR * (1.0 - share));
+        rounded((fraud / rest).ln() - (share / (1.0 - share)).ln())
+    }
+}
+
+/// Three decimals: what a count can tell, and short in the file.
+#[expect(clippy::cast_possible_truncation, reason = "features are single floats")]
+fn rounded(number: f64) -> f32 {
+    ((number * 1e3).round() / 1e3) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odds_are_0_for_the_usual_share_and_cautious_for_a_few_rows() {
+        let all = Count { rows: 10_000.0, fraud: 250.0, amounts: 0.0 };
+        let odds = |rows, fraud| Count { rows, fraud, amounts: 0.0 }.odds(all);
+        assert!(odds(1_000.0, 25.0).abs() < 0.01);
+        assert!(odds(0.0, 0.0).abs() < 0.01);
+        assert!(odds(1_000.0, 500.0) > 3.0);
+        assert!(odds(1_000.0, 0.0) < -3.0);
+        assert!(odds(2.0, 2.0) < odds(200.0, 200.0));
+    }
+
+    #[test]
+    fn what_was_planted_is_learned() {
+        let tables = learn(&crate::labelled::generate(1, 40_000));
+        assert!(tables.words["urgent"] > 1.0, "{:?}", tables.words["urgent"]);
+        assert!(tables.words["invoice"] < 0.0);
+        assert!(tables.merchants["paysafecard"].odds > tables.merchants["edf"].odds);
+        assert!(tables.merchants["louis vuitton"].usual_amount > tables.merchants["lidl"].usual_amount + 1.0);
+        assert!(tables.merchants.contains_key(""), "transactions without a merchant");
+        assert!(tables.words.keys().all(|word| word.parse::<u64>().is_err()), "numbers are no words");
+    }
+}
