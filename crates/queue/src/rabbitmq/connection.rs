@@ -9,6 +9,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::StreamExt;
 use lapin::options::QueueDeclareOptions;
+use lapin::protocol::constants::REPLY_SUCCESS;
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, Event};
@@ -155,8 +156,24 @@ impl Live {
     }
 
     /// Declares what is missing, when something turned out to be.
-    pub(super) async fn declare(&self, link: &Link) -> lapin::Result<()> {
-        link.settings.topology.declare(&self.connection).await
+    pub(super) async fn declare(&self, settings: &Settings) -> Result<(), String> {
+        self.attempt(settings.patience, settings.topology.declare(&self.connection)).await
+    }
+
+    /// Asks something of RabbitMQ. It ends when the connection is lost, which the client itself does not promise.
+    pub(super) async fn attempt<T>(
+        &self,
+        patience: Duration,
+        request: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, String> {
+        tokio::select! {
+            biased;
+            () = self.lost.cancelled() => Err("connection lost".to_owned()),
+            answer = timeout(patience, request) => match answer {
+                Ok(answer) => answer.map_err(|error| cause(&error)),
+                Err(_) => Err("no answer".to_owned()),
+            },
+        }
     }
 
     pub(super) fn blocked(&self) -> watch::Receiver<bool> {
@@ -264,21 +281,18 @@ impl Link {
                 self.settings.server()
             ))
         };
-        let ask = async {
-            let Some(live) = self.live().await else { return Err("connection closed".to_owned()) };
+        let answer = timeout(self.settings.patience, async {
+            let live = self.live().await.ok_or_else(|| "connection closed".to_owned())?;
             let ask = async {
                 let channel = live.channel().await?;
                 let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
                 let declared = channel.queue_declare(queue.clone(), options, FieldTable::default()).await?;
-                channel.close(lapin::protocol::constants::REPLY_SUCCESS, "OK".into()).await?;
-                Ok::<_, lapin::Error>(declared)
+                channel.close(REPLY_SUCCESS, "OK".into()).await?;
+                Ok(declared)
             };
-            ask.await.map_err(|error| cause(&error))
-        };
-        let queue = match timeout(self.settings.patience, ask).await {
-            Ok(answer) => answer.map_err(away)?,
-            Err(_) => return Err(away("no answer".to_owned())),
-        };
+            live.attempt(self.settings.patience, ask).await
+        });
+        let queue = answer.await.unwrap_or_else(|_| Err("no connection".to_owned())).map_err(away)?;
         Ok(Depth { messages: queue.message_count().into(), consumers: queue.consumer_count() })
     }
 
@@ -324,7 +338,7 @@ async fn keep_up(
     }
     live.lost.cancel();
     drop(current);
-    let goodbye = live.connection.close(lapin::protocol::constants::REPLY_SUCCESS, "OK".into());
+    let goodbye = live.connection.close(REPLY_SUCCESS, "OK".into());
     // It is going away in any case; there is nobody left who could act on an error.
     let _ = timeout(Duration::from_secs(5).min(settings.patience), goodbye).await;
 }

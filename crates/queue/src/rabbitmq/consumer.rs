@@ -167,7 +167,7 @@ impl Subscriber {
             } else {
                 let goodbye = subscription.channel.close(REPLY_SUCCESS, "OK".into());
                 // What is not settled goes back to the queue with the channel, however that ends.
-                let _ = timeout(self.link.settings.patience, goodbye).await;
+                let _ = subscription.live.attempt(self.link.settings.patience, goodbye).await;
                 next = None;
             }
         }
@@ -183,15 +183,14 @@ impl Subscriber {
             let mut pauses = pauses();
             loop {
                 let live = self.link.live().await?;
-                let failure = match timeout(self.link.settings.patience, self.subscribe(&live)).await {
-                    Ok(Ok(subscription)) => return Some(subscription),
-                    Ok(Err(error)) => cause(&error),
-                    Err(_) => "no answer".to_owned(),
+                let failure = match live.attempt(self.link.settings.patience, self.subscribe(&live)).await {
+                    Ok(subscription) => return Some(subscription),
+                    Err(cause) => cause,
                 };
-                debug!(queue = %self.queue, "cannot consume yet: {failure}");
+                debug!(queue = %self.queue, "cannot consume yet ({failure})");
                 if live.is_up() {
-                    // It is the queue that is missing, most likely.
-                    let _ = timeout(self.link.settings.patience, live.declare(&self.link)).await;
+                    // It is the queue that is missing, most likely; where it is not, this changes nothing.
+                    let _ = live.declare(&self.link.settings).await;
                 }
                 tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(1))).await;
             }
@@ -283,11 +282,16 @@ impl Subscriber {
             }
             Ok(())
         };
-        timeout(self.link.settings.patience, sent).await.unwrap_or_else(|_| {
-            let cause = "acknowledging took too long";
-            subscription.live.give_up(cause.to_owned());
-            Err(cause.to_owned())
-        })
+        // The client may leave an acknowledgement hanging when the connection is lost.
+        tokio::select! {
+            biased;
+            () = subscription.live.lost.cancelled() => Err("connection lost".to_owned()),
+            sent = timeout(self.link.settings.patience, sent) => sent.unwrap_or_else(|_| {
+                let cause = "acknowledging took too long";
+                subscription.live.give_up(cause.to_owned());
+                Err(cause.to_owned())
+            }),
+        }
     }
 }
 

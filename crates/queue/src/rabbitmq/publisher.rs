@@ -92,10 +92,9 @@ fn no_confirm() -> PublishError {
 /// The task. It ends with the link, or once nobody can publish any more, even while RabbitMQ is away.
 async fn run(link: Arc<Link>, mut waiting: mpsc::UnboundedReceiver<Job>, unused: CancellationToken) {
     while let Some(Some(live)) = unused.run_until_cancelled(link.live()).await {
-        let end = match timeout(link.settings.patience, open(&live)).await {
-            Ok(Ok(channel)) => publish_on(&channel, &live, &link, &mut waiting).await,
-            Ok(Err(error)) => End::Lost(cause(&error)),
-            Err(_) => End::Lost("no answer".to_owned()),
+        let end = match live.attempt(link.settings.patience, open(&live)).await {
+            Ok(channel) => publish_on(&channel, &live, &link, &mut waiting).await,
+            Err(cause) => End::Lost(cause),
         };
         match end {
             End::Lost(cause) => {
@@ -113,6 +112,18 @@ async fn open(live: &Live) -> lapin::Result<Channel> {
     Ok(channel)
 }
 
+/// How long after an unroutable message its queue is declared again. RabbitMQ tells the consumers of a deleted queue that
+/// it is gone, but not those of one that is back by then: they would wait forever.
+const DECLARE_AFTER: Duration = Duration::from_secs(1);
+
+/// Never ends where there is no such time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Why a channel is no longer published on.
 enum End {
     Lost(String),
@@ -124,13 +135,14 @@ async fn publish_on(channel: &Channel, live: &Live, link: &Link, waiting: &mut m
     let mut blocked = live.blocked();
     let mut under_way = FuturesUnordered::new();
     let mut returned = HashSet::new();
+    let mut declare_at = None;
     loop {
         let is_blocked = *blocked.borrow_and_update();
         tokio::select! {
             biased;
             () = live.lost.cancelled() => {
-                // The client fails what is under way; nobody waits for long.
-                while let Some(finished) = under_way.next().await {
+                // Whatever is known by now is passed on. The rest is dropped, which ends it as unavailable.
+                while let Some(Some(finished)) = under_way.next().now_or_never() {
                     answer(finished);
                 }
                 return End::Lost("connection lost".to_owned());
@@ -163,8 +175,14 @@ async fn publish_on(channel: &Channel, live: &Live, link: &Link, waiting: &mut m
                     return End::Lost(cause);
                 }
                 if unroutable {
-                    let declared = timeout(link.settings.patience, live.declare(link)).await;
-                    debug!(declared = matches!(declared, Ok(Ok(()))), "declared the queues again, as one was missing");
+                    declare_at.get_or_insert_with(|| Instant::now() + DECLARE_AFTER);
+                }
+            }
+            () = until(declare_at) => {
+                declare_at = None;
+                match live.declare(&link.settings).await {
+                    Ok(()) => debug!("declared the queues again, as one was missing"),
+                    Err(cause) => debug!("cannot declare the queues again ({cause})"),
                 }
             }
             _ = blocked.changed() => {}

@@ -42,7 +42,7 @@ pub(crate) use on_both;
 
 /// Fails a test that hangs.
 pub(crate) async fn within_a_minute<T>(test: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs")
+    tokio::time::timeout(Duration::from_mins(1), test).await.expect("the test hangs")
 }
 
 /// A part of the tests' RabbitMQ.

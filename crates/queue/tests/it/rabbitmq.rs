@@ -210,7 +210,7 @@ async fn wrong_settings_are_told_at_once_and_without_the_password() {
     ];
     for (url, expected) in cases {
         // Within a startup that the test would not outlive.
-        let error = within_a_minute(refused(&at(url), Duration::from_secs(600))).await;
+        let error = within_a_minute(refused(&at(url), Duration::from_mins(10))).await;
         assert_eq!(error.exit(), Exit::Usage, "{error}");
         let told = error.to_string();
         assert!(told.contains(expected) && !told.contains("hunter2") && !told.contains('\n'), "{told}");
