@@ -1,1 +1,28 @@
-//! The database seam: PostgreSQL and SQLite behind one trait; the ledger.
+//! The database seam: PostgreSQL and SQLite behind one trait; the ledger of runs and chunks.
+//!
+//! - `store`: the trait [`Store`] and what its methods take and give
+//! - `options`, `connect`, `schema`: from the settings to a database whose tables are there
+//! - `error`: what can go wrong, and who has to act; SQLSTATE classes are decided there and nowhere else
+//! - `write`: how scored chunks become rows, the same for both databases; it drives a `Session`, one open transaction.
+//!   `screening` says which chunks get that far, `booking` which of two rows with one id is stored
+//! - `postgres`, `sqlite`: the SQL
+//!
+//! `sqlx` is used in this crate alone. Both databases pass the contract suite in `tests/it`.
+
+mod booking;
+mod connect;
+mod error;
+mod ledger;
+mod options;
+mod postgres;
+mod schema;
+mod screening;
+mod session;
+mod sqlite;
+mod store;
+mod write;
+
+pub use connect::{Migrated, connect, migrate};
+pub use error::{ErrorClass, StoreError};
+pub use options::DatabaseOptions;
+pub use store::{Begun, ChunkOutcome, IdConflict, NewRun, PredictionCount, Progress, RecordedChunk, Store, Written};

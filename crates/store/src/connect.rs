@@ -1,0 +1,71 @@
+//! The way from the settings to a database that can be used, or to one clear line that says why not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::options::SQLITE;
+use crate::postgres::Postgres;
+use crate::sqlite::Sqlite;
+use crate::{DatabaseOptions, Store, StoreError, postgres, sqlite};
+
+/// What [`migrate`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migrated {
+    /// How many migrations were missing, and are applied now.
+    pub applied: usize,
+    /// Which version the database has.
+    pub version: i64,
+}
+
+/// Which database an address names.
+enum Address {
+    Postgres(String),
+    Sqlite(String),
+}
+
+impl Address {
+    fn of(options: &DatabaseOptions) -> Result<Self, StoreError> {
+        let address = options.address()?;
+        if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+            Ok(Self::Postgres(address))
+        } else if address.starts_with(SQLITE) {
+            Ok(Self::Sqlite(address))
+        } else {
+            // Not the address itself: it may hold a password.
+            Err(StoreError::configuration("DATABASE_URL must begin with postgres://, postgresql:// or sqlite://"))
+        }
+    }
+}
+
+/// Connects to the database as `assay-<stage>` and checks that its tables are there. A server that is away is waited for
+/// during `startup`.
+pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match Address::of(options)? {
+        Address::Postgres(address) => {
+            Arc::new(Postgres::connect(&address, options.db_connections, stage, startup).await?)
+        }
+        Address::Sqlite(address) => Arc::new(Sqlite::connect(&address).await?),
+    })
+}
+
+/// Applies the migrations that the database lacks; safe to repeat, and to run at the same time. Creates the file of a SQLite
+/// database. A server that is away is waited for during `startup`.
+pub async fn migrate(options: &DatabaseOptions, startup: Duration) -> Result<Migrated, StoreError> {
+    match Address::of(options)? {
+        Address::Postgres(address) => postgres::migrate(&address, startup).await,
+        Address::Sqlite(address) => sqlite::migrate(&address).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_kind_of_database_is_refused_without_its_password() {
+        let options =
+            DatabaseOptions { database_url: Some("mysql://u:secret@host/a".into()), ..DatabaseOptions::default() };
+        let error = Address::of(&options).err().unwrap().to_string();
+        assert!(error.contains("DATABASE_URL") && !error.contains("secret"), "{error}");
+    }
+}

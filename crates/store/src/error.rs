@@ -1,0 +1,224 @@
+//! What can go wrong with a database, and who has to act. Decided here, once, where the driver's error comes in.
+
+use std::fmt::Write as _;
+
+use assay_transaction::Exit;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
+
+/// Who has to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Nobody: the same call may succeed later. What is not known is transient.
+    Transient,
+    /// Whoever made the data.
+    Data,
+    /// Whoever configured the programs or the database; until then the same call fails again.
+    Configuration,
+}
+
+/// Why the database did not do what it was asked to. One line, without any password or row content.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    class: ErrorClass,
+    message: String,
+}
+
+impl StoreError {
+    pub(crate) fn transient(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::Transient, message: message.into() }
+    }
+
+    pub(crate) fn data(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::Data, message: message.into() }
+    }
+
+    pub(crate) fn configuration(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::Configuration, message: message.into() }
+    }
+
+    /// The same, with words in front of the message.
+    pub(crate) fn prefixed(self, prefix: &str) -> Self {
+        Self { message: format!("{prefix}{}", self.message), ..self }
+    }
+
+    /// Who has to act.
+    pub fn class(&self) -> ErrorClass {
+        self.class
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        self.class == ErrorClass::Transient
+    }
+
+    /// How a program ends that gives up because of this.
+    pub fn exit(&self) -> Exit {
+        match self.class {
+            ErrorClass::Transient => Exit::DependencyAway,
+            ErrorClass::Data => Exit::FailedRows,
+            ErrorClass::Configuration => Exit::Usage,
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error;
+        match error {
+            Error::Database(error) => Self::from_database(&*error),
+            Error::Encode(error) => Self::data(format!("a value does not fit the database ({error})")),
+            Error::InvalidArgument(error) => Self::data(format!("a value does not fit the database ({error})")),
+            Error::ColumnDecode { index, source } => Self::configuration(format!(
+                "column {index} of the database holds what this program cannot read ({source})"
+            )),
+            error @ (Error::Configuration(_)
+            | Error::TypeNotFound { .. }
+            | Error::ColumnIndexOutOfBounds { .. }
+            | Error::ColumnNotFound(_)
+            | Error::Decode(_)) => {
+                Self::configuration(format!("the database is not as this program expects ({error})"))
+            }
+            Error::PoolTimedOut => {
+                Self::transient("no connection to the database: it is away, or busy, or DB_CONNECTIONS is too small")
+            }
+            Error::Io(error) => Self::transient(format!("the connection to the database is lost ({error})")),
+            error => Self::transient(format!("the database cannot be used now ({error})")),
+        }
+    }
+}
+
+impl StoreError {
+    fn from_database(error: &dyn DatabaseError) -> Self {
+        let code = error.code().unwrap_or_default();
+        let postgres = error.try_downcast_ref::<PgDatabaseError>().is_some();
+        let (class, hint, kind) = if postgres {
+            let (class, hint) = of_sqlstate(&code);
+            (class, hint, "SQLSTATE")
+        } else {
+            let (class, hint) = of_sqlite(&code);
+            (class, hint, "SQLite error")
+        };
+        let mut message = match class {
+            ErrorClass::Transient => format!("the database cannot do this now: {}", error.message()),
+            ErrorClass::Data => error.message().to_owned(),
+            ErrorClass::Configuration => format!("the database refuses: {}", error.message()),
+        };
+        if !code.is_empty() {
+            // A string takes all that is written.
+            let _ = write!(message, " ({kind} {code})");
+        }
+        message.push_str(hint);
+        Self { class, message }
+    }
+}
+
+/// The class of a SQLSTATE, and what a person may do about it.
+fn of_sqlstate(code: &str) -> (ErrorClass, &'static str) {
+    const GRANT: &str = ": grant the user of DATABASE_URL what it needs";
+    const SCHEMA: &str = ": run `assay migrate`";
+    match code {
+        // A duplicate key: the other transaction was quicker; seen in the next attempt.
+        "23505" => (ErrorClass::Transient, ""),
+        "54000" => (ErrorClass::Data, ""),
+        "42501" => (ErrorClass::Configuration, GRANT),
+        "42P01" | "42703" => (ErrorClass::Configuration, SCHEMA),
+        code => match code.get(..2).unwrap_or_default() {
+            "22" | "23" => (ErrorClass::Data, ""),
+            "28" => (ErrorClass::Configuration, ": check the user and the password in DATABASE_URL"),
+            "3D" => (ErrorClass::Configuration, ": create it, or check DATABASE_URL"),
+            "3F" => (ErrorClass::Configuration, SCHEMA),
+            "42" => (ErrorClass::Configuration, ""),
+            _ => (ErrorClass::Transient, ""),
+        },
+    }
+}
+
+/// The same for SQLite's extended result codes.
+fn of_sqlite(code: &str) -> (ErrorClass, &'static str) {
+    const MIGRATE: &str = ": run `assay migrate`";
+    const FILE: &str = ": check the file of DATABASE_URL and its permissions";
+    let code: i32 = code.parse().unwrap_or_default();
+    match (code, code & 0xff) {
+        // Primary key, row id, unique.
+        (1555 | 2579 | 2067, _) => (ErrorClass::Transient, ""),
+        // Too big, constraint, mismatch, out of range.
+        (_, 18 | 19 | 20 | 25) => (ErrorClass::Data, ""),
+        // No such table, no such column.
+        (_, 1) => (ErrorClass::Configuration, MIGRATE),
+        // Permission, read-only, corrupt, cannot open, authorisation, not a database.
+        (_, 3 | 8 | 11 | 14 | 23 | 26) => (ErrorClass::Configuration, FILE),
+        // Busy, locked, full, I/O error, and whatever else there is.
+        _ => (ErrorClass::Transient, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sqlstate_has_one_class() {
+        use ErrorClass::{Configuration, Data, Transient};
+        let cases = [
+            ("08006", Transient),
+            ("40001", Transient),
+            ("40P01", Transient),
+            ("53100", Transient),
+            ("53300", Transient),
+            ("55P03", Transient),
+            ("57014", Transient),
+            ("57P01", Transient),
+            ("57P03", Transient),
+            ("23505", Transient),
+            ("XX000", Transient),
+            ("", Transient),
+            ("22021", Data),
+            ("22003", Data),
+            ("23502", Data),
+            ("23514", Data),
+            ("54000", Data),
+            ("28P01", Configuration),
+            ("28000", Configuration),
+            ("3D000", Configuration),
+            ("42P01", Configuration),
+            ("42501", Configuration),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(of_sqlstate(code).0, expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn every_sqlite_code_has_one_class() {
+        use ErrorClass::{Configuration, Data, Transient};
+        let cases = [
+            ("5", Transient),
+            ("517", Transient),
+            ("6", Transient),
+            ("10", Transient),
+            ("13", Transient),
+            ("1555", Transient),
+            ("2067", Transient),
+            ("18", Data),
+            ("275", Data),
+            ("1299", Data),
+            ("3091", Data),
+            ("1", Configuration),
+            ("8", Configuration),
+            ("14", Configuration),
+            ("26", Configuration),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(of_sqlite(code).0, expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_pool_without_connections_names_the_setting() {
+        let error = StoreError::from(sqlx::Error::PoolTimedOut);
+        assert!(error.is_transient() && error.to_string().contains("DB_CONNECTIONS"), "{error}");
+        assert_eq!(error.exit(), Exit::DependencyAway);
+    }
+}

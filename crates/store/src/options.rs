@@ -1,0 +1,145 @@
+//! The settings of the database.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::StoreError;
+
+/// Which database to use, and how. Its `Debug` shows no password.
+#[derive(Clone, clap::Args)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseOptions {
+    /// Address of the database: `postgres://user:password@host:5432/name`, or `sqlite://file` for `assay run` alone.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// File that holds the address of the database, such as a mounted secret; instead of `DATABASE_URL`.
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "PATH")]
+    pub database_url_file: Option<PathBuf>,
+    /// Most connections to PostgreSQL that one process opens.
+    #[arg(long, env = "DB_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub db_connections: u32,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        Self { database_url: None, database_url_file: None, db_connections: 5 }
+    }
+}
+
+impl fmt::Debug for DatabaseOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { database_url, database_url_file, db_connections } = self;
+        formatter
+            .debug_struct("DatabaseOptions")
+            .field("database_url", &database_url.as_ref().map(|_| "…"))
+            .field("database_url_file", database_url_file)
+            .field("db_connections", db_connections)
+            .finish()
+    }
+}
+
+impl DatabaseOptions {
+    /// Whether an address of a database was given. An empty one counts as none, as compose files pass on unset variables.
+    pub fn is_set(&self) -> bool {
+        self.url().is_some() || self.file().is_some()
+    }
+
+    /// Whether the database is a file of SQLite, which `assay run` creates when it is missing.
+    pub fn is_file(&self) -> bool {
+        self.address().is_ok_and(|address| address.starts_with(SQLITE))
+    }
+
+    /// These settings, with an address where none was given.
+    #[must_use]
+    pub fn or_default(self, url: &str) -> Self {
+        if self.is_set() { self } else { Self { database_url: Some(url.to_owned()), ..self } }
+    }
+
+    fn url(&self) -> Option<&str> {
+        self.database_url.as_deref().map(str::trim).filter(|url| !url.is_empty())
+    }
+
+    fn file(&self) -> Option<&PathBuf> {
+        self.database_url_file.as_ref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// The address, from wherever it was given.
+    pub(crate) fn address(&self) -> Result<String, StoreError> {
+        let usage = |message: String| Err(StoreError::configuration(message));
+        match (self.url(), self.file()) {
+            (Some(url), None) => Ok(url.to_owned()),
+            (Some(_), Some(_)) => usage("DATABASE_URL and DATABASE_URL_FILE are both set: keep one".to_owned()),
+            (None, None) => usage(
+                "DATABASE_URL is not set: give the address of PostgreSQL, such as postgres://user:password@host:5432/name"
+                    .to_owned(),
+            ),
+            (None, Some(path)) => match std::fs::read_to_string(path) {
+                Ok(text) if text.trim().is_empty() => {
+                    usage(format!("{} is empty: check DATABASE_URL_FILE", path.display()))
+                }
+                Ok(text) => Ok(text.trim().to_owned()),
+                Err(error) => usage(format!("cannot read {} ({error}): check DATABASE_URL_FILE", path.display())),
+            },
+        }
+    }
+}
+
+/// How the address of a SQLite file begins.
+pub(crate) const SQLITE: &str = "sqlite:";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        database: DatabaseOptions,
+    }
+
+    #[test]
+    fn an_address_comes_from_one_place() {
+        let unset = DatabaseOptions::default();
+        assert!(!unset.is_set() && !unset.is_file());
+        assert!(unset.address().unwrap_err().to_string().starts_with("DATABASE_URL is not set"));
+
+        let empty = DatabaseOptions { database_url: Some(" ".to_owned()), ..unset.clone() };
+        assert!(!empty.is_set());
+        assert_eq!(empty.or_default("sqlite://assay.db").address().unwrap(), "sqlite://assay.db");
+
+        let missing = DatabaseOptions { database_url_file: Some("/nowhere/at/all".into()), ..unset.clone() };
+        assert!(missing.is_set());
+        assert!(missing.address().unwrap_err().to_string().ends_with("check DATABASE_URL_FILE"));
+
+        let both = DatabaseOptions { database_url: Some("postgres://host".to_owned()), ..missing };
+        assert!(both.address().unwrap_err().to_string().contains("both set"));
+
+        let given = DatabaseOptions { database_url: Some("postgres://host/a".to_owned()), ..unset };
+        assert_eq!(given.or_default("sqlite://assay.db").address().unwrap(), "postgres://host/a");
+    }
+
+    #[test]
+    fn a_mounted_file_may_end_with_a_line_break() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "postgres://u:p@host/a\n").unwrap();
+        let options = DatabaseOptions { database_url_file: Some(file.path().into()), ..DatabaseOptions::default() };
+        assert_eq!(options.address().unwrap(), "postgres://u:p@host/a");
+        std::fs::write(file.path(), "\n").unwrap();
+        assert!(options.address().unwrap_err().to_string().contains("is empty"));
+    }
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        let error = Program::try_parse_from(["program", "--db-connections", "0"]).map(|program| program.database);
+        assert!(error.unwrap_err().to_string().contains("0 is not in 1..=1000"));
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let options =
+            DatabaseOptions { database_url: Some("postgres://u:secret@host".to_owned()), ..DatabaseOptions::default() };
+        assert!(!format!("{options:?}").contains("secret"));
+    }
+}

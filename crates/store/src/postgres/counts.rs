@@ -1,0 +1,60 @@
+//! What became of the rows of a run, counted from the data rows. Each count is one statement, and so one snapshot.
+
+use assay_transaction::{RunId, Tally};
+use sqlx::postgres::PgPool;
+
+use super::PATIENCE;
+use crate::session::unsigned;
+use crate::{PredictionCount, StoreError};
+
+/// A transaction without its prediction does not count: the law is to notice.
+const TALLY: &str = "
+    SELECT
+        (SELECT count(*) FROM transactions t JOIN predictions p ON p.transaction_id = t.id WHERE t.run_id = $1),
+        (SELECT count(*) FROM invalid_transactions WHERE run_id = $1),
+        (SELECT count(*) FROM failed_transactions WHERE run_id = $1),
+        (SELECT coalesce(sum(jsonb_array_length(duplicate_rows)), 0)::bigint FROM chunks
+            WHERE run_id = $1 AND duplicate_rows IS NOT NULL)";
+const PREDICTIONS: &str = "
+    SELECT p.prediction, count(*), avg(p.fraud_score)
+    FROM transactions t JOIN predictions p ON p.transaction_id = t.id
+    WHERE t.run_id = $1 GROUP BY p.prediction ORDER BY count(*) DESC, p.prediction";
+/// Invalid rows by reason.
+pub(crate) const INVALID: &str = "
+    SELECT reason, count(*) FROM invalid_transactions WHERE run_id = $1 GROUP BY reason ORDER BY count(*) DESC, reason";
+/// Failed transactions by class.
+pub(crate) const FAILED: &str = "
+    SELECT class, count(*) FROM failed_transactions WHERE run_id = $1 GROUP BY class ORDER BY count(*) DESC, class";
+
+pub(crate) async fn tally(pool: &PgPool, run_id: &RunId) -> Result<Tally, StoreError> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query(PATIENCE).execute(&mut *transaction).await?;
+    let (predicted, invalid, failed, duplicate): (i64, i64, i64, i64) =
+        sqlx::query_as(TALLY).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(Tally {
+        predicted: unsigned(predicted),
+        invalid: unsigned(invalid),
+        failed: unsigned(failed),
+        duplicate: unsigned(duplicate),
+    })
+}
+
+pub(crate) async fn predictions(pool: &PgPool, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query(PATIENCE).execute(&mut *transaction).await?;
+    let counts: Vec<(String, i64, Option<f64>)> =
+        sqlx::query_as(PREDICTIONS).bind(run_id.as_str()).fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    let count = |(prediction, count, mean_score)| PredictionCount { prediction, count: unsigned(count), mean_score };
+    Ok(counts.into_iter().map(count).collect())
+}
+
+pub(crate) async fn by_code(
+    pool: &PgPool,
+    run_id: &RunId,
+    query: &'static str,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let counts: Vec<(String, i64)> = sqlx::query_as(query).bind(run_id.as_str()).fetch_all(pool).await?;
+    Ok(counts.into_iter().map(|(code, count)| (code, unsigned(count))).collect())
+}

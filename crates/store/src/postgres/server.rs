@@ -1,0 +1,147 @@
+//! The first connection to a server: waited for while the server may still be starting, and one clear line where waiting
+//! would not change anything.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, PgConnection};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::StoreError;
+
+/// How long one attempt to connect may take.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// A server, and which of its databases is ours.
+pub(crate) struct Server {
+    options: PgConnectOptions,
+}
+
+/// Why there is no connection.
+enum Failure {
+    /// The server may be starting.
+    Away(String),
+    /// It will stay so until somebody acts.
+    Lasting(StoreError),
+}
+
+impl Server {
+    pub(crate) fn new(address: &str, stage: &str) -> Result<Self, StoreError> {
+        // The parser's own message may quote the address, and with it the password.
+        let options = PgConnectOptions::from_str(address).map_err(|_| {
+            StoreError::configuration(
+                "DATABASE_URL cannot be read: it must be like postgres://user:password@host:5432/name, with special \
+                 characters of the password percent-encoded",
+            )
+        })?;
+        Ok(Self { options: options.application_name(&format!("assay-{stage}")) })
+    }
+
+    pub(crate) fn into_options(self) -> PgConnectOptions {
+        self.options
+    }
+
+    /// Where it is, as a person would say.
+    fn place(&self) -> String {
+        match self.options.get_socket() {
+            Some(socket) => format!("PostgreSQL at {}", socket.display()),
+            None => format!("PostgreSQL at {}:{}", self.options.get_host(), self.options.get_port()),
+        }
+    }
+
+    fn database_name(&self) -> &str {
+        self.options.get_database().unwrap_or_else(|| self.options.get_username())
+    }
+
+    /// Which database it is, as a person would say.
+    pub(crate) fn database(&self) -> String {
+        format!("database `{}` of {}", self.database_name(), self.place())
+    }
+
+    /// Connects, again and again until `startup` is over.
+    pub(crate) async fn connect(&self, startup: Duration) -> Result<PgConnection, StoreError> {
+        let deadline = Instant::now() + startup;
+        let mut pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(2))
+            .without_max_times()
+            .with_jitter()
+            .build();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let why = match tokio::time::timeout(ATTEMPT.min(left), self.options.connect()).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) => match self.failure(error) {
+                    Failure::Lasting(error) => return Err(error),
+                    Failure::Away(why) => why,
+                },
+                Err(_) => "it does not answer".to_owned(),
+            };
+            let pause = pauses.next().unwrap_or(ATTEMPT);
+            if Instant::now() + pause >= deadline {
+                return Err(StoreError::transient(format!(
+                    "cannot reach {} within {} s ({why}): check DATABASE_URL",
+                    self.place(),
+                    startup.as_secs()
+                )));
+            }
+            debug!("{} cannot be reached yet: {why}", self.place());
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn failure(&self, error: sqlx::Error) -> Failure {
+        let lasting = |message| Failure::Lasting(StoreError::configuration(message));
+        match error {
+            sqlx::Error::Io(error) => Failure::Away(plain(&error)),
+            sqlx::Error::Tls(error) => lasting(format!(
+                "{} and this program agree on no TLS ({error}): check sslmode in DATABASE_URL",
+                self.place()
+            )),
+            sqlx::Error::Configuration(error) => lasting(format!("DATABASE_URL cannot be used ({error})")),
+            sqlx::Error::Database(error) => {
+                let code = error.code().unwrap_or_default().into_owned();
+                match code.get(..2).unwrap_or_default() {
+                    "28" => lasting(format!(
+                        "{} refuses user `{}` ({}): check DATABASE_URL",
+                        self.place(),
+                        self.options.get_username(),
+                        error.message()
+                    )),
+                    "3D" => lasting(format!(
+                        "{} has no database `{}`: create it, or check DATABASE_URL",
+                        self.place(),
+                        self.database_name()
+                    )),
+                    "42" => lasting(format!("{} refuses: {}: check DATABASE_URL", self.place(), error.message())),
+                    _ => Failure::Away(error.message().to_owned()),
+                }
+            }
+            error => Failure::Away(error.to_string()),
+        }
+    }
+}
+
+/// Without the number that the operating system adds.
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        std::io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        std::io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_address_is_not_quoted() {
+        let error = Server::new("postgres://u:sec/ret@host:port/a", "writer").err().unwrap().to_string();
+        assert!(error.contains("DATABASE_URL") && !error.contains("sec"), "{error}");
+    }
+}

@@ -1,0 +1,223 @@
+//! The transaction that writes chunks. Each statement takes all of its rows at once, as arrays.
+
+use std::collections::{HashMap, HashSet};
+
+use assay_transaction::{RowRange, ScoredChunk};
+use async_trait::async_trait;
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use super::rows::{
+    bind_content, bind_failed, bind_invalid, bind_predictions, content_arrays, content_columns, processing_types,
+    read_stored, row_numbers, run_ids,
+};
+use crate::StoreError;
+use crate::session::{
+    Amendment, Failure, InvalidRow, Neighbourhood, Session, StagedRow, StoredTransaction, signed, unsigned,
+};
+
+const CLAIM: &str = "
+    INSERT INTO chunks (run_id, chunk, first_row, rows, predicted)
+    SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+    ON CONFLICT (run_id, chunk) DO NOTHING RETURNING run_id, chunk";
+const NEIGHBOURHOODS: &str = "
+    SELECT wanted.place, c.first_row, c.rows,
+        (SELECT below.first_row + below.rows FROM chunks below
+            WHERE below.run_id = c.run_id AND below.chunk < c.chunk ORDER BY below.chunk DESC LIMIT 1),
+        (SELECT above.first_row FROM chunks above
+            WHERE above.run_id = c.run_id AND above.chunk > c.chunk ORDER BY above.chunk LIMIT 1)
+    FROM UNNEST($1::text[], $2::bigint[]) WITH ORDINALITY AS wanted(run_id, chunk, place)
+    JOIN chunks c ON c.run_id = wanted.run_id AND c.chunk = wanted.chunk";
+const INSERT: &str = concat!(
+    "INSERT INTO transactions (",
+    content_columns!(),
+    ", run_id, row_number, processing_type) SELECT id, external_id, description, amount, \"timestamp\", merchant, ",
+    "operation_type, side, attributes::jsonb, run_id, row_number, processing_type FROM UNNEST(",
+    content_arrays!(),
+    ", $10::text[], $11::bigint[], $12::text[]) AS staged(",
+    content_columns!(),
+    ", run_id, row_number, processing_type) ON CONFLICT (id) DO NOTHING RETURNING id"
+);
+const INSERT_PREDICTIONS: &str = "
+    INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
+    SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::float8[], $4::text[], $5::text[], $6::timestamptz[])";
+const STORED: &str = concat!(
+    "SELECT id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, ",
+    "attributes::text AS attributes, run_id, row_number FROM transactions WHERE id = ANY($1) ORDER BY id"
+);
+const STORED_AND_LOCKED: &str = concat!(
+    "SELECT id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, ",
+    "attributes::text AS attributes, run_id, row_number FROM transactions WHERE id = ANY($1) ORDER BY id FOR UPDATE"
+);
+const KEEP_HISTORY: &str = "
+    INSERT INTO transaction_history (transaction_id, transaction, prediction, replaced_by_run, replaced_by_row)
+    SELECT t.id, to_jsonb(t), to_jsonb(p), staged.run_id, staged.row_number
+    FROM UNNEST($1::uuid[], $2::text[], $3::bigint[]) AS staged(id, run_id, row_number)
+    JOIN transactions t ON t.id = staged.id
+    LEFT JOIN predictions p ON p.transaction_id = staged.id";
+const REPLACE: &str = concat!(
+    "UPDATE transactions t SET external_id = staged.external_id, description = staged.description, ",
+    "amount = staged.amount, \"timestamp\" = staged.\"timestamp\", merchant = staged.merchant, ",
+    "operation_type = staged.operation_type, side = staged.side, attributes = staged.attributes::jsonb FROM UNNEST(",
+    content_arrays!(),
+    ") AS staged(",
+    content_columns!(),
+    ") WHERE t.id = staged.id"
+);
+const REPLACE_PREDICTIONS: &str = "
+    INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
+    SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::float8[], $4::text[], $5::text[], $6::timestamptz[])
+    ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score,
+        model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at";
+const INSERT_INVALID: &str = "
+    INSERT INTO invalid_transactions (run_id, row_number, line, reason, message, raw)
+    SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[])";
+const INSERT_FAILED: &str = "
+    INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload)
+    SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bytea[])";
+const AMEND: &str = "
+    UPDATE chunks c SET predicted = amended.predicted, duplicate_rows = amended.duplicate_rows::jsonb
+    FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::text[]) AS amended(run_id, chunk, predicted, duplicate_rows)
+    WHERE c.run_id = amended.run_id AND c.chunk = amended.chunk";
+
+/// An open transaction, READ COMMITTED.
+pub(crate) struct PostgresSession {
+    transaction: Transaction<'static, Postgres>,
+}
+
+impl PostgresSession {
+    pub(crate) fn new(transaction: Transaction<'static, Postgres>) -> Self {
+        Self { transaction }
+    }
+
+    async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        sqlx::raw_sql(statement).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+}
+
+/// Run and chunk of each, as two arrays.
+fn identities<'a>(chunks: &[&'a ScoredChunk]) -> (Vec<&'a str>, Vec<i64>) {
+    chunks.iter().map(|chunk| (chunk.id.run_id.as_str(), signed(chunk.id.chunk))).unzip()
+}
+
+#[async_trait]
+impl Session for PostgresSession {
+    async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError> {
+        let (run_ids, numbers) = identities(chunks);
+        let claimed: Vec<(String, i64)> = sqlx::query_as(CLAIM)
+            .bind(&run_ids)
+            .bind(&numbers)
+            .bind(chunks.iter().map(|chunk| signed(chunk.range.first_row)).collect::<Vec<_>>())
+            .bind(chunks.iter().map(|chunk| signed(chunk.range.rows)).collect::<Vec<_>>())
+            .bind(chunks.iter().map(|chunk| signed(chunk.predicted.len() as u64)).collect::<Vec<_>>())
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        let claimed: HashSet<(&str, i64)> = claimed.iter().map(|(run_id, chunk)| (run_id.as_str(), *chunk)).collect();
+        Ok(run_ids.into_iter().zip(numbers).map(|identity| claimed.contains(&identity)).collect())
+    }
+
+    async fn disclaim(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM chunks WHERE run_id = $1 AND chunk = $2")
+            .bind(chunk.id.run_id.as_str())
+            .bind(signed(chunk.id.chunk))
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    async fn neighbourhoods(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<Option<Neighbourhood>>, StoreError> {
+        let (run_ids, numbers) = identities(chunks);
+        let found: Vec<(i64, i64, i64, Option<i64>, Option<i64>)> =
+            sqlx::query_as(NEIGHBOURHOODS).bind(run_ids).bind(numbers).fetch_all(&mut *self.transaction).await?;
+        let by_place: HashMap<i64, Neighbourhood> = found
+            .into_iter()
+            .map(|(place, first_row, rows, below, above)| {
+                let range = RowRange { first_row: unsigned(first_row), rows: unsigned(rows) };
+                let (end_below, start_above) = (below.map(unsigned), above.map(unsigned));
+                (place, Neighbourhood { range, end_below, start_above })
+            })
+            .collect();
+        // Ordinality counts from 1.
+        Ok((1..).zip(chunks).map(|(place, _)| by_place.get(&place).copied()).collect())
+    }
+
+    async fn insert(&mut self, rows: &[&StagedRow<'_>]) -> Result<Vec<Uuid>, StoreError> {
+        let won: Vec<Uuid> = {
+            let query = bind_content(sqlx::query(INSERT), rows)
+                .bind(run_ids(rows))
+                .bind(row_numbers(rows))
+                .bind(processing_types(rows));
+            query
+                .try_map(|row: sqlx::postgres::PgRow| sqlx::Row::try_get(&row, 0))
+                .fetch_all(&mut *self.transaction)
+                .await?
+        };
+        if won.len() == rows.len() {
+            bind_predictions(sqlx::query(INSERT_PREDICTIONS), rows).execute(&mut *self.transaction).await?;
+        } else if !won.is_empty() {
+            let ids: HashSet<&Uuid> = won.iter().collect();
+            let winners: Vec<_> = rows.iter().filter(|row| ids.contains(&row.transaction.id)).copied().collect();
+            bind_predictions(sqlx::query(INSERT_PREDICTIONS), &winners).execute(&mut *self.transaction).await?;
+        }
+        Ok(won)
+    }
+
+    async fn stored(&mut self, ids: &[Uuid], lock: bool) -> Result<Vec<StoredTransaction>, StoreError> {
+        let query = if lock { STORED_AND_LOCKED } else { STORED };
+        let rows = sqlx::query(query).bind(ids).fetch_all(&mut *self.transaction).await?;
+        rows.iter().map(read_stored).collect()
+    }
+
+    async fn replace(&mut self, rows: &[&StagedRow<'_>]) -> Result<(), StoreError> {
+        sqlx::query(KEEP_HISTORY)
+            .bind(super::rows::ids(rows))
+            .bind(run_ids(rows))
+            .bind(row_numbers(rows))
+            .execute(&mut *self.transaction)
+            .await?;
+        bind_content(sqlx::query(REPLACE), rows).execute(&mut *self.transaction).await?;
+        bind_predictions(sqlx::query(REPLACE_PREDICTIONS), rows).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+
+    async fn insert_invalid(&mut self, rows: &[InvalidRow<'_>]) -> Result<(), StoreError> {
+        bind_invalid(sqlx::query(INSERT_INVALID), rows).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+
+    async fn insert_failed(&mut self, rows: &[Failure<'_>]) -> Result<(), StoreError> {
+        bind_failed(sqlx::query(INSERT_FAILED), rows).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+
+    async fn amend(&mut self, amendments: &[Amendment<'_>]) -> Result<(), StoreError> {
+        let chunks: Vec<&ScoredChunk> = amendments.iter().map(|amendment| amendment.chunk).collect();
+        let (run_ids, numbers) = identities(&chunks);
+        sqlx::query(AMEND)
+            .bind(run_ids)
+            .bind(numbers)
+            .bind(amendments.iter().map(|amendment| signed(amendment.predicted)).collect::<Vec<_>>())
+            .bind(amendments.iter().map(|amendment| amendment.duplicate_rows.as_deref()).collect::<Vec<_>>())
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.run("SAVEPOINT part").await
+    }
+
+    async fn release(&mut self) -> Result<(), StoreError> {
+        self.run("RELEASE SAVEPOINT part").await
+    }
+
+    async fn rollback_part(&mut self) -> Result<(), StoreError> {
+        self.run("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part").await
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! The migrations, embedded from `/migrations`, and whether a database has those that this program needs.
+
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+
+use crate::StoreError;
+
+/// Version, name and SQL of each migration of one database.
+type Embedded = &'static [(i64, &'static str, &'static str)];
+
+const POSTGRES: Embedded = &[(1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql"))];
+const SQLITE: Embedded = &[(1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql"))];
+
+/// Which migrations were applied, in ascending order.
+pub(crate) const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
+/// Which version a program must have at least, to work with a schema that is newer than itself.
+pub(crate) const OLDEST_VERSION: &str = "SELECT oldest_version FROM schema_compatibility";
+
+/// The migrations of PostgreSQL.
+pub(crate) fn postgres() -> Migrator {
+    migrator(POSTGRES)
+}
+
+/// The migrations of SQLite.
+pub(crate) fn sqlite() -> Migrator {
+    migrator(SQLITE)
+}
+
+fn migrator(embedded: Embedded) -> Migrator {
+    let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
+        Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(embedded.iter().map(migration).collect())
+}
+
+/// The newest version that this program knows.
+pub(crate) fn newest(migrator: &Migrator) -> i64 {
+    migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+/// Whether a program that knows `newest` works with a database: one at that version, or a newer one that says so.
+pub(crate) fn check(place: &str, newest: i64, applied: Option<i64>, oldest: i64) -> Result<(), StoreError> {
+    match applied {
+        None => Err(StoreError::configuration(format!("{place} has no tables of Assay: run `assay migrate`"))),
+        Some(version) if version < newest => Err(StoreError::configuration(format!(
+            "the tables in {place} are at version {version} and this program needs {newest}: run `assay migrate`"
+        ))),
+        Some(version) if newest < oldest => Err(StoreError::configuration(format!(
+            "the tables in {place} are at version {version}, and this program only knows {newest}: update it"
+        ))),
+        Some(_) => Ok(()),
+    }
+}
+
+/// What went wrong while migrating.
+pub(crate) fn migrate_error(place: &str, error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) => error.into(),
+        MigrateError::ExecuteMigration(error, version) => {
+            let error = StoreError::from(error);
+            error.prefixed(&format!("migration {version} of {place} failed: "))
+        }
+        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => StoreError::configuration(
+            format!("{place} has migration {version}, which this program does not know: update it"),
+        ),
+        MigrateError::VersionMismatch(version) => StoreError::configuration(format!(
+            "migration {version} of {place} is not the one that this program has: it is another program's database, or was \
+             made by a development version"
+        )),
+        MigrateError::Dirty(version) => StoreError::configuration(format!(
+            "migration {version} of {place} was left half done: repair the database, or restore it"
+        )),
+        error => StoreError::transient(format!("cannot migrate {place} ({error})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_migration_file_is_embedded() {
+        for (folder, embedded) in [("postgres", POSTGRES), ("sqlite", SQLITE)] {
+            let folder = format!("{}/../../migrations/{folder}", env!("CARGO_MANIFEST_DIR"));
+            let mut files: Vec<_> = std::fs::read_dir(folder)
+                .unwrap()
+                .map(|file| file.unwrap().file_name().into_string().unwrap())
+                .collect();
+            files.sort();
+            let names: Vec<_> = embedded.iter().map(|(version, name, _)| format!("{version:04}_{name}.sql")).collect();
+            assert_eq!(files, names);
+        }
+    }
+
+    #[test]
+    fn a_schema_fits_or_says_what_to_do() {
+        let cases = [
+            (None, 1, "the database has no tables of Assay: run `assay migrate`"),
+            (Some(1), 1, "are at version 1 and this program needs 2: run `assay migrate`"),
+            (Some(4), 3, "are at version 4, and this program only knows 2: update it"),
+        ];
+        for (applied, oldest, expected) in cases {
+            let error = check("the database", 2, applied, oldest).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        assert!(check("the database", 2, Some(2), 1).is_ok());
+        assert!(check("the database", 2, Some(3), 2).is_ok(), "the version before works on during an update");
+    }
+}

@@ -1,0 +1,153 @@
+//! Which chunks get as far as the database: those that account for their rows, once each. Their scored rows are decoded
+//! here, before a transaction is open.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use assay_transaction::{ChunkId, FailedRow, ScoredChunk};
+
+use crate::session::{InvalidRow, StagedRow};
+use crate::{ChunkOutcome, Written};
+
+/// What is known of each chunk before the database is asked.
+enum Verdict {
+    /// It contradicts itself.
+    Refused(String),
+    /// It came before in the same call, as this candidate.
+    Repeats(usize),
+    /// The database decides.
+    Candidate(usize),
+}
+
+/// The chunks of one call, screened.
+pub(crate) struct Screened<'a> {
+    verdicts: Vec<Verdict>,
+    /// In (run, chunk) order.
+    pub(crate) chunks: Vec<&'a ScoredChunk>,
+    /// Their scored rows, in (run, chunk, row) order.
+    pub(crate) rows: Vec<StagedRow<'a>>,
+}
+
+impl<'a> Screened<'a> {
+    pub(crate) fn new(given: &'a [ScoredChunk]) -> Self {
+        let mut order: Vec<usize> = (0..given.len()).collect();
+        // Stable: of equal identities the one that was given first comes first.
+        order.sort_by(|left, right| given[*left].id.cmp(&given[*right].id));
+        let mut verdicts: Vec<_> = given.iter().map(|_| Verdict::Repeats(0)).collect();
+        let mut chunks: Vec<&ScoredChunk> = Vec::with_capacity(given.len());
+        let mut rows = Vec::with_capacity(given.iter().map(|chunk| chunk.predicted.len()).sum());
+        let mut seen: HashMap<&ChunkId, usize> = HashMap::with_capacity(given.len());
+        for index in order {
+            let chunk = &given[index];
+            verdicts[index] = if let Err(reason) = account(chunk) {
+                Verdict::Refused(reason)
+            } else if let Some(before) = seen.get(&chunk.id) {
+                if chunks[*before].range == chunk.range {
+                    Verdict::Repeats(*before)
+                } else {
+                    Verdict::Refused(other_range(chunk, chunks[*before].range))
+                }
+            } else {
+                match decode(chunk, chunks.len(), &mut rows) {
+                    Ok(()) => {
+                        seen.insert(&chunk.id, chunks.len());
+                        chunks.push(chunk);
+                        Verdict::Candidate(chunks.len() - 1)
+                    }
+                    Err(reason) => Verdict::Refused(reason),
+                }
+            };
+        }
+        Self { verdicts, chunks, rows }
+    }
+
+    /// The answer to the whole call, from the database's answers for the candidates.
+    pub(crate) fn written(self, outcomes: &[ChunkOutcome], transactions: u64) -> Written {
+        let outcome = |verdict| match verdict {
+            Verdict::Refused(reason) => ChunkOutcome::Refused { reason },
+            Verdict::Candidate(candidate) => outcomes[candidate].clone(),
+            Verdict::Repeats(candidate) => match &outcomes[candidate] {
+                ChunkOutcome::Recorded => ChunkOutcome::Known,
+                other => other.clone(),
+            },
+        };
+        Written { outcomes: self.verdicts.into_iter().map(outcome).collect(), transactions }
+    }
+}
+
+/// Why an identity cannot be recorded with the rows it came with.
+pub(crate) fn other_range(chunk: &ScoredChunk, recorded: assay_transaction::RowRange) -> String {
+    format!(
+        "chunk {} has {} rows from row {} on, but is known with {} rows from row {} on",
+        chunk.id, chunk.range.rows, chunk.range.first_row, recorded.rows, recorded.first_row
+    )
+}
+
+/// Whether each row of the chunk's range has exactly one outcome.
+fn account(chunk: &ScoredChunk) -> Result<(), String> {
+    let range = chunk.range;
+    let end = range.first_row.checked_add(range.rows).filter(|end| i64::try_from(*end).is_ok());
+    let (Some(end), Ok(_)) = (end, i64::try_from(chunk.id.chunk)) else {
+        return Err(format!("chunk {} has numbers that no database takes", chunk.id));
+    };
+    if !chunk.accounts_for_its_rows() {
+        let found = chunk.predicted.len() + chunk.failed.len() + chunk.rejected.len();
+        return Err(format!("chunk {} covers {} rows and has {found}", chunk.id, range.rows));
+    }
+    let predicted = chunk.predicted.iter().map(|predicted| predicted.entry.row);
+    let failed = chunk.failed.iter().map(|failed| failed.entry.row);
+    let rejected = chunk.rejected.iter().map(|rejected| rejected.row);
+    let mut found = vec![false; chunk.predicted.len() + chunk.failed.len() + chunk.rejected.len()];
+    for row in predicted.chain(failed).chain(rejected) {
+        let place = row.checked_sub(range.first_row).filter(|_| row < end).and_then(|at| usize::try_from(at).ok());
+        match place.and_then(|at| found.get_mut(at)) {
+            None => return Err(format!("chunk {} has row {row}, which is not in its range", chunk.id)),
+            Some(true) => return Err(format!("chunk {} has row {row} twice", chunk.id)),
+            Some(place) => *place = true,
+        }
+    }
+    Ok(())
+}
+
+fn decode<'a>(chunk: &'a ScoredChunk, candidate: usize, rows: &mut Vec<StagedRow<'a>>) -> Result<(), String> {
+    let before = rows.len();
+    for predicted in &chunk.predicted {
+        let row = predicted.entry.row;
+        let staged = predicted.entry.transaction.decode().map_err(|error| error.to_string()).and_then(|transaction| {
+            let json = || serde_json::to_string(&transaction.attributes).map_err(|error| error.to_string());
+            let attributes = if transaction.attributes.is_empty() { None } else { Some(json()?) };
+            let (entry, prediction) = (&predicted.entry, &predicted.prediction);
+            Ok(StagedRow { chunk, candidate, entry, prediction, transaction, attributes })
+        });
+        match staged {
+            Ok(staged) => rows.push(staged),
+            Err(error) => {
+                rows.truncate(before);
+                return Err(format!("row {row} of chunk {}: {error}", chunk.id));
+            }
+        }
+    }
+    // Only the order of rows within the chunk; the chunks come in theirs.
+    rows[before..].sort_by_key(|staged| staged.entry.row);
+    Ok(())
+}
+
+/// The invalid rows of a chunk.
+pub(crate) fn invalid_rows(chunk: &ScoredChunk) -> impl Iterator<Item = InvalidRow<'_>> {
+    chunk.rejected.iter().map(|rejected| InvalidRow {
+        run_id: &chunk.id.run_id,
+        rejected,
+        reason: storable(rejected.reason.code().into()),
+        message: storable(rejected.message.as_str().into()),
+    })
+}
+
+/// The class and the reason of a failed row, as texts that every database takes.
+pub(crate) fn texts(failed: &FailedRow) -> (Cow<'_, str>, Cow<'_, str>) {
+    (storable(failed.class.code().into()), storable(failed.reason.as_str().into()))
+}
+
+/// PostgreSQL's text takes no NUL. What broke a row must not break its record.
+pub(crate) fn storable(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text }
+}

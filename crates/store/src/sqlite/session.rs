@@ -1,0 +1,307 @@
+//! The transaction that writes chunks. The file is locked for writing from its beginning, so nothing here waits for
+//! anybody.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use assay_transaction::{Lane, RowRange, ScoredChunk, TimeZone, Timestamp, Transaction as Content};
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, Sqlite, Transaction};
+use uuid::Uuid;
+
+use super::insert::{Bound, GROUP, Insert};
+use crate::StoreError;
+use crate::session::{
+    Amendment, Failure, InvalidRow, Neighbourhood, Session, StagedRow, StoredTransaction, signed, unsigned,
+};
+
+const CLAIM: &str = "
+    INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (run_id, chunk) DO NOTHING";
+const NEIGHBOURHOOD: &str = "
+    SELECT c.first_row, c.rows,
+        (SELECT below.first_row + below.rows FROM chunks below
+            WHERE below.run_id = c.run_id AND below.chunk < c.chunk ORDER BY below.chunk DESC LIMIT 1),
+        (SELECT above.first_row FROM chunks above
+            WHERE above.run_id = c.run_id AND above.chunk > c.chunk ORDER BY above.chunk LIMIT 1)
+    FROM chunks c WHERE c.run_id = $1 AND c.chunk = $2";
+static INSERT: LazyLock<Insert> = LazyLock::new(|| {
+    Insert::new(
+        "INSERT INTO transactions (id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, \
+         attributes, run_id, row_number, processing_type)",
+        12,
+        "ON CONFLICT (id) DO NOTHING RETURNING id",
+    )
+});
+static INSERT_PREDICTIONS: LazyLock<Insert> = LazyLock::new(|| {
+    Insert::new(
+        "INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)",
+        6,
+        "",
+    )
+});
+static INSERT_INVALID: LazyLock<Insert> = LazyLock::new(|| {
+    Insert::new("INSERT INTO invalid_transactions (run_id, row_number, line, reason, message, raw)", 6, "")
+});
+static INSERT_FAILED: LazyLock<Insert> = LazyLock::new(|| {
+    Insert::new(
+        "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload)",
+        7,
+        "",
+    )
+});
+const STORED: &str = "
+    SELECT id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, attributes, run_id, row_number
+    FROM transactions WHERE id IN (SELECT value FROM json_each($1))";
+const KEEP_HISTORY: &str = "
+    INSERT INTO transaction_history (transaction_id, \"transaction\", prediction, replaced_by_run, replaced_by_row)
+    SELECT t.id,
+        json_object('id', t.id, 'external_id', t.external_id, 'description', t.description, 'amount', t.amount,
+            'timestamp', t.\"timestamp\", 'merchant', t.merchant, 'operation_type', t.operation_type, 'side', t.side,
+            'attributes', json(t.attributes), 'run_id', t.run_id, 'row_number', t.row_number,
+            'processing_type', t.processing_type, 'created_at', t.created_at),
+        CASE WHEN p.transaction_id IS NOT NULL THEN
+            json_object('transaction_id', p.transaction_id, 'prediction', p.prediction, 'fraud_score', p.fraud_score,
+                'model_version', p.model_version, 'run_id', p.run_id, 'predicted_at', p.predicted_at)
+        END, $2, $3
+    FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id WHERE t.id = $1";
+const REPLACE: &str = "
+    UPDATE transactions SET external_id = $2, description = $3, amount = $4, \"timestamp\" = $5, merchant = $6,
+        operation_type = $7, side = $8, attributes = $9
+    WHERE id = $1";
+const REPLACE_PREDICTION: &str = "
+    INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score,
+        model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at";
+const AMEND: &str = "UPDATE chunks SET predicted = $3, duplicate_rows = $4 WHERE run_id = $1 AND chunk = $2";
+
+/// An open transaction that holds the file's lock.
+pub(crate) struct SqliteSession {
+    transaction: Transaction<'static, Sqlite>,
+}
+
+impl SqliteSession {
+    pub(crate) fn new(transaction: Transaction<'static, Sqlite>) -> Self {
+        Self { transaction }
+    }
+
+    async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        sqlx::raw_sql(statement).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+
+    /// Carries out a statement for rows that change nothing but their own.
+    async fn insert_all<T: Sync>(
+        &mut self,
+        insert: &Insert,
+        rows: &[T],
+        bind: for<'q> fn(Bound<'q>, &'q T) -> Bound<'q>,
+    ) -> Result<(), StoreError> {
+        for group in rows.chunks(GROUP) {
+            group.iter().fold(insert.rows(group.len()), bind).execute(&mut *self.transaction).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The columns of `transactions` that content is made of.
+fn bind_content<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
+    let content = &row.transaction;
+    query
+        .bind(content.id.to_string())
+        .bind(row.external_id())
+        .bind(content.description.as_str())
+        .bind(content.amount.to_string())
+        .bind(content.timestamp.to_string())
+        .bind(content.merchant.as_deref())
+        .bind(content.operation_type.as_str())
+        .bind(content.side.as_str())
+        .bind(row.attributes.as_deref())
+}
+
+fn bind_transaction<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
+    let processing_type = match row.chunk.lane {
+        Lane::Batch => "batch",
+        Lane::Realtime => "streaming",
+    };
+    bind_content(query, row).bind(row.chunk.id.run_id.as_str()).bind(signed(row.entry.row)).bind(processing_type)
+}
+
+fn bind_prediction<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
+    query
+        .bind(row.transaction.id.to_string())
+        .bind(row.prediction.prediction.as_str())
+        .bind(row.prediction.fraud_score)
+        .bind(row.prediction.model_version.as_deref())
+        .bind(row.chunk.id.run_id.as_str())
+        .bind(row.chunk.predicted_at.to_string())
+}
+
+fn bind_invalid<'q>(query: Bound<'q>, row: &'q InvalidRow<'_>) -> Bound<'q> {
+    query
+        .bind(row.run_id.as_str())
+        .bind(signed(row.rejected.row))
+        .bind(signed(row.rejected.line))
+        .bind(&*row.reason)
+        .bind(&*row.message)
+        .bind(row.rejected.raw.as_bytes())
+}
+
+fn bind_failed<'q>(query: Bound<'q>, row: &'q Failure<'_>) -> Bound<'q> {
+    query
+        .bind(row.run_id.as_str())
+        .bind(signed(row.row))
+        .bind(row.transaction_id.to_string())
+        .bind(&*row.class)
+        .bind(&*row.reason)
+        .bind(i64::from(row.attempts))
+        .bind(row.payload.as_slice())
+}
+
+fn read_stored(row: &SqliteRow) -> Result<StoredTransaction, StoreError> {
+    let id: String = row.try_get("id")?;
+    let unreadable = |what: &str| StoreError::configuration(format!("transaction {id} has {what} that cannot be read"));
+    let amount: String = row.try_get("amount")?;
+    let timestamp: String = row.try_get("timestamp")?;
+    let attributes: Option<String> = row.try_get("attributes")?;
+    let attributes = attributes.map(|json| serde_json::from_str(&json)).transpose();
+    Ok(StoredTransaction {
+        external_id: row.try_get("external_id")?,
+        run_id: row.try_get("run_id")?,
+        row: unsigned(row.try_get("row_number")?),
+        transaction: Content {
+            id: id.parse().map_err(|_| unreadable("an id"))?,
+            description: row.try_get("description")?,
+            amount: amount.parse().map_err(|_| unreadable("an amount"))?,
+            timestamp: Timestamp::parse(timestamp.as_bytes(), TimeZone::UTC).map_err(|_| unreadable("a timestamp"))?,
+            merchant: row.try_get("merchant")?,
+            operation_type: row.try_get("operation_type")?,
+            side: row.try_get("side")?,
+            attributes: attributes.map_err(|_| unreadable("attributes"))?.unwrap_or_default(),
+        },
+    })
+}
+
+#[async_trait]
+impl Session for SqliteSession {
+    async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError> {
+        let mut claimed = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let done = sqlx::query(CLAIM)
+                .bind(chunk.id.run_id.as_str())
+                .bind(signed(chunk.id.chunk))
+                .bind(signed(chunk.range.first_row))
+                .bind(signed(chunk.range.rows))
+                .bind(signed(chunk.predicted.len() as u64))
+                .execute(&mut *self.transaction)
+                .await?;
+            claimed.push(done.rows_affected() == 1);
+        }
+        Ok(claimed)
+    }
+
+    async fn disclaim(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM chunks WHERE run_id = $1 AND chunk = $2")
+            .bind(chunk.id.run_id.as_str())
+            .bind(signed(chunk.id.chunk))
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    async fn neighbourhoods(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<Option<Neighbourhood>>, StoreError> {
+        let mut found = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let row: Option<(i64, i64, Option<i64>, Option<i64>)> = sqlx::query_as(NEIGHBOURHOOD)
+                .bind(chunk.id.run_id.as_str())
+                .bind(signed(chunk.id.chunk))
+                .fetch_optional(&mut *self.transaction)
+                .await?;
+            found.push(row.map(|(first_row, rows, below, above)| Neighbourhood {
+                range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) },
+                end_below: below.map(unsigned),
+                start_above: above.map(unsigned),
+            }));
+        }
+        Ok(found)
+    }
+
+    async fn insert(&mut self, rows: &[&StagedRow<'_>]) -> Result<Vec<Uuid>, StoreError> {
+        let mut won: Vec<Uuid> = Vec::with_capacity(rows.len());
+        for group in rows.chunks(GROUP) {
+            let query = group.iter().fold(INSERT.rows(group.len()), |query, row| bind_transaction(query, row));
+            for row in query.fetch_all(&mut *self.transaction).await? {
+                let id: String = row.try_get(0)?;
+                won.push(id.parse().map_err(|_| StoreError::configuration(format!("{id} is no id of a transaction")))?);
+            }
+        }
+        if won.len() == rows.len() {
+            self.insert_all(&INSERT_PREDICTIONS, rows, |query, row| bind_prediction(query, row)).await?;
+        } else if !won.is_empty() {
+            let ids: HashSet<&Uuid> = won.iter().collect();
+            let winners: Vec<_> = rows.iter().filter(|row| ids.contains(&row.transaction.id)).copied().collect();
+            self.insert_all(&INSERT_PREDICTIONS, &winners, |query, row| bind_prediction(query, row)).await?;
+        }
+        Ok(won)
+    }
+
+    async fn stored(&mut self, ids: &[Uuid], _lock: bool) -> Result<Vec<StoredTransaction>, StoreError> {
+        let ids = serde_json::to_string(ids).map_err(|error| StoreError::data(error.to_string()))?;
+        let rows = sqlx::query(STORED).bind(ids).fetch_all(&mut *self.transaction).await?;
+        rows.iter().map(read_stored).collect()
+    }
+
+    async fn replace(&mut self, rows: &[&StagedRow<'_>]) -> Result<(), StoreError> {
+        for row in rows {
+            sqlx::query(KEEP_HISTORY)
+                .bind(row.transaction.id.to_string())
+                .bind(row.chunk.id.run_id.as_str())
+                .bind(signed(row.entry.row))
+                .execute(&mut *self.transaction)
+                .await?;
+            bind_content(sqlx::query(REPLACE), row).execute(&mut *self.transaction).await?;
+            bind_prediction(sqlx::query(REPLACE_PREDICTION), row).execute(&mut *self.transaction).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_invalid(&mut self, rows: &[InvalidRow<'_>]) -> Result<(), StoreError> {
+        self.insert_all(&INSERT_INVALID, rows, bind_invalid).await
+    }
+
+    async fn insert_failed(&mut self, rows: &[Failure<'_>]) -> Result<(), StoreError> {
+        self.insert_all(&INSERT_FAILED, rows, bind_failed).await
+    }
+
+    async fn amend(&mut self, amendments: &[Amendment<'_>]) -> Result<(), StoreError> {
+        for amendment in amendments {
+            sqlx::query(AMEND)
+                .bind(amendment.chunk.id.run_id.as_str())
+                .bind(signed(amendment.chunk.id.chunk))
+                .bind(signed(amendment.predicted))
+                .bind(amendment.duplicate_rows.as_deref())
+                .execute(&mut *self.transaction)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.run("SAVEPOINT part").await
+    }
+
+    async fn release(&mut self) -> Result<(), StoreError> {
+        self.run("RELEASE SAVEPOINT part").await
+    }
+
+    async fn rollback_part(&mut self) -> Result<(), StoreError> {
+        self.run("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part").await
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! The seam: what a database of Assay can do. `postgres` and `sqlite` implement it under one contract suite.
+
+use assay_transaction::{
+    Checkpoint, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, Sealed, SourceIdentity, Tally,
+};
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::StoreError;
+
+/// What happens to a transaction whose id is stored already, with different content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum IdConflict {
+    /// It becomes a failed transaction, class `id_conflict`, whose reason shows both contents.
+    #[default]
+    Fail,
+    /// It replaces the stored one and its prediction, which are kept in `transaction_history`; its row counts as a duplicate.
+    Update,
+}
+
+/// What a loader asks for at the start of a run.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// The name that the run gets, if it is a new one.
+    pub run_id: RunId,
+    /// Whether a person chose that name (`BATCH_RUN_ID`).
+    pub explicit_id: bool,
+    /// What it reads: its natural key.
+    pub source: SourceIdentity,
+    /// What is frozen, if it is a new one.
+    pub settings: RunSettings,
+    /// Whether a new run begins although this source was loaded before.
+    pub force: bool,
+}
+
+/// Which run it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// A new one.
+    Started(Run),
+    /// One of this source that a loader before left unfinished; its settings hold.
+    Resumed(Run),
+    /// One of this source that was read to its end; its chunks may still be on their way.
+    AlreadyLoaded(Run),
+}
+
+/// What [`Store::write`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Of each chunk, in the order they were given in.
+    pub outcomes: Vec<ChunkOutcome>,
+    /// How many transactions are stored that were not before.
+    pub transactions: u64,
+}
+
+/// What became of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChunkOutcome {
+    /// It is recorded now, and each of its rows is accounted for.
+    Recorded,
+    /// It was recorded before; nothing changed.
+    Known,
+    /// It contradicts itself or what is recorded; nothing of it is stored.
+    Refused {
+        /// For a person.
+        reason: String,
+    },
+}
+
+/// How much of a run is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Chunks.
+    pub chunks_recorded: u64,
+    /// Their rows, whatever became of them.
+    pub rows_recorded: u64,
+}
+
+/// A chunk that is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordedChunk {
+    /// Counted from 0 within its run.
+    pub chunk: u64,
+    /// The rows it covers.
+    pub range: RowRange,
+}
+
+/// How often a label was predicted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PredictionCount {
+    /// The label.
+    pub prediction: String,
+    /// Of how many transactions.
+    pub count: u64,
+    /// The mean of their fraud scores, where the model gave some.
+    pub mean_score: Option<f64>,
+}
+
+/// A database of Assay. Every method is one transaction, or a read.
+///
+/// # The law
+///
+/// `rows_read = predicted + invalid + failed + duplicate` for each finished run, counted from data rows at any time
+/// ([`Store::tally`]). A transaction belongs for good to the run and row that stored it first: when
+/// [`IdConflict::Update`] replaces its content, the row that brought the new content is booked as a duplicate of its own run,
+/// and `transaction_history` names it. So neither run's count changes afterwards.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Begins a run, or finds the one of the same source. The id of another source's run is refused.
+    async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError>;
+
+    /// Says where a restarted loader goes on. Never moves backwards.
+    async fn checkpoint(&self, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError>;
+
+    /// Says that the source was read to its end, or how far it was read until the `error`; the run will then close as
+    /// failed. The first seal counts: sealing again changes nothing.
+    async fn seal(&self, run_id: &RunId, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError>;
+
+    /// Finishes a run that is sealed and whose chunks are all recorded; tells its state. Safe to repeat, and to call at the
+    /// same time. A run that is not known yet is loading.
+    async fn close_run(&self, run_id: &RunId) -> Result<RunState, StoreError>;
+
+    /// The runs that are sealed and not finished.
+    async fn open_runs(&self) -> Result<Vec<RunId>, StoreError>;
+
+    /// Records chunks with all of their rows in one transaction. Chunks that are recorded already change nothing, so after
+    /// any error, even one of the commit, the same call may be repeated.
+    ///
+    /// Of several rows with one id, the first stored one wins; within one call, the first in (run, chunk, row) order. A row
+    /// whose data the database refuses becomes a failed transaction, class `database`, and all others are stored.
+    async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError>;
+
+    /// A run.
+    async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError>;
+
+    /// How much of a run is recorded.
+    async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError>;
+
+    /// Recorded chunks of a run from `chunk` on, in order, at most `limit` of them.
+    async fn recorded_from(&self, run_id: &RunId, chunk: u64, limit: u32) -> Result<Vec<RecordedChunk>, StoreError>;
+
+    /// What became of a run's rows, counted from the data rows.
+    async fn tally(&self, run_id: &RunId) -> Result<Tally, StoreError>;
+
+    /// How often each label was predicted in a run, the most frequent first.
+    async fn prediction_counts(&self, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError>;
+
+    /// How many rows of a run are invalid, by reason code, the most frequent first.
+    async fn invalid_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError>;
+
+    /// How many transactions of a run failed, by class, the most frequent first.
+    async fn failed_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError>;
+
+    /// Whether the database answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Ends all connections, once their work is done.
+    async fn close(&self);
+}

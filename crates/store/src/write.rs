@@ -1,0 +1,246 @@
+//! How scored chunks become rows: one transaction, the same for every database.
+//!
+//! The chunks are claimed first. What is not claimed is known, and nothing of it is written again. Then come the rows of the
+//! claimed chunks: scored, invalid, failed. So whoever repeats a call, after whatever error, finds either everything done or
+//! nothing.
+//!
+//! Where the database refuses data, the transaction is taken back and run again with savepoints around halves, quarters, …
+//! of the rows, until the rows at fault stand alone.
+
+use std::collections::HashMap;
+
+use assay_transaction::{FailureClass, ScoredChunk};
+use uuid::Uuid;
+
+use crate::booking::{Booking, Fate};
+use crate::screening::{Screened, invalid_rows, other_range, storable, texts};
+use crate::session::{Amendment, Failure, Session, StagedRow};
+use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError};
+
+/// What to do when the database refuses the data of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Give up: the fast way, which nearly always ends well.
+    Abort,
+    /// Find the rows at fault.
+    Bisect,
+}
+
+/// Writes screened chunks through an open transaction, and commits it. Gives the outcome of each candidate, and the number
+/// of new transactions.
+pub(crate) async fn write<S: Session>(
+    mut session: S,
+    screened: &Screened<'_>,
+    on_conflict: IdConflict,
+    refusal: Refusal,
+) -> Result<(Vec<ChunkOutcome>, u64), StoreError> {
+    let outcomes = claim(&mut session, &screened.chunks).await?;
+    let is_claimed = |candidate: usize| outcomes[candidate] == ChunkOutcome::Recorded;
+    let claimed: Vec<usize> = (0..outcomes.len()).filter(|candidate| is_claimed(*candidate)).collect();
+    if claimed.is_empty() {
+        // Taken back, so that a redelivery writes nothing at all.
+        return Ok((outcomes, 0));
+    }
+    let rows: Vec<&StagedRow<'_>> = screened.rows.iter().filter(|row| is_claimed(row.candidate)).collect();
+    let fates = store(&mut session, &rows, on_conflict, refusal).await?;
+
+    let chunks = || claimed.iter().map(|candidate| screened.chunks[*candidate]);
+    let invalid: Vec<_> = chunks().flat_map(invalid_rows).collect();
+    if !invalid.is_empty() {
+        session.insert_invalid(&invalid).await?;
+    }
+    let mut failed = chunks().flat_map(failures).collect::<Result<Vec<_>, _>>()?;
+    for (row, fate) in rows.iter().zip(&fates) {
+        failed.extend(failure(row, fate)?);
+    }
+    if !failed.is_empty() {
+        session.insert_failed(&failed).await?;
+    }
+    let amendments = amendments(screened, &rows, &fates)?;
+    if !amendments.is_empty() {
+        session.amend(&amendments).await?;
+    }
+    session.commit().await?;
+    let transactions = fates.iter().filter(|fate| **fate == Fate::Stored).count() as u64;
+    Ok((outcomes, transactions))
+}
+
+/// Records the chunks, and tells which of them are this transaction's to write.
+async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<Vec<ChunkOutcome>, StoreError> {
+    let claimed = session.claim(chunks).await?;
+    let recorded = session.neighbourhoods(chunks).await?;
+    let mut outcomes = Vec::with_capacity(chunks.len());
+    for ((chunk, is_new), recorded) in chunks.iter().zip(claimed).zip(recorded) {
+        let Some(recorded) = recorded else {
+            return Err(StoreError::transient(format!("chunk {} was recorded and is gone", chunk.id)));
+        };
+        let range = chunk.range;
+        let overlaps = recorded.end_below.is_some_and(|end| end > range.first_row)
+            || recorded.start_above.is_some_and(|start| start < range.first_row + range.rows);
+        outcomes.push(if recorded.range != range {
+            ChunkOutcome::Refused { reason: other_range(chunk, recorded.range) }
+        } else if !is_new {
+            ChunkOutcome::Known
+        } else if overlaps {
+            session.disclaim(chunk).await?;
+            ChunkOutcome::Refused { reason: format!("chunk {} has rows of another chunk of its run", chunk.id) }
+        } else {
+            ChunkOutcome::Recorded
+        });
+    }
+    Ok(outcomes)
+}
+
+/// Stores scored rows, and tells what became of each.
+async fn store<S: Session>(
+    session: &mut S,
+    rows: &[&StagedRow<'_>],
+    on_conflict: IdConflict,
+    refusal: Refusal,
+) -> Result<Vec<Fate>, StoreError> {
+    let mut booking = Booking::new(rows);
+    while !booking.is_done() {
+        let inserting = booking.to_insert();
+        if !inserting.is_empty() {
+            let done = carry_out(session, Statement::Insert, rows, &inserting, refusal).await?;
+            let lost = booking.inserted(&done.ids, done.refused);
+            if !lost.is_empty() {
+                let stored = session.stored(&lost, on_conflict == IdConflict::Update).await?;
+                if stored.len() != lost.len() {
+                    return Err(StoreError::transient("a transaction was deleted while its id came again"));
+                }
+                booking.found(stored);
+            }
+        }
+        let replacing = booking.compare(on_conflict);
+        if !replacing.is_empty() {
+            let done = carry_out(session, Statement::Replace, rows, &replacing, refusal).await?;
+            booking.replaced(&replacing, done.refused);
+        }
+    }
+    Ok(booking.into_fates())
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Statement {
+    Insert,
+    Replace,
+}
+
+/// What a statement did, perhaps in several parts.
+#[derive(Default)]
+struct Done {
+    /// Ids that were new.
+    ids: Vec<Uuid>,
+    /// Rows that the database refused, and why.
+    refused: HashMap<usize, String>,
+}
+
+/// Carries out a statement for chosen rows; under [`Refusal::Bisect`] for ever smaller parts of them.
+async fn carry_out<S: Session>(
+    session: &mut S,
+    statement: Statement,
+    rows: &[&StagedRow<'_>],
+    chosen: &[usize],
+    refusal: Refusal,
+) -> Result<Done, StoreError> {
+    let mut done = Done::default();
+    let mut parts = vec![chosen];
+    while let Some(part) = parts.pop() {
+        let staged: Vec<&StagedRow<'_>> = part.iter().map(|row| rows[*row]).collect();
+        if refusal == Refusal::Bisect {
+            session.savepoint().await?;
+        }
+        let result = match statement {
+            Statement::Insert => session.insert(&staged).await,
+            Statement::Replace => session.replace(&staged).await.map(|()| Vec::new()),
+        };
+        match (result, refusal) {
+            (Ok(ids), Refusal::Abort) => done.ids.extend(ids),
+            (Ok(ids), Refusal::Bisect) => {
+                session.release().await?;
+                done.ids.extend(ids);
+            }
+            (Err(error), Refusal::Bisect) if error.class() == ErrorClass::Data => {
+                session.rollback_part().await?;
+                if let [row] = part {
+                    done.refused.insert(*row, error.to_string());
+                } else {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    // The first half comes first: ids are locked in their order.
+                    parts.extend([second, first]);
+                }
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// The rows of a chunk that could not be scored.
+fn failures(chunk: &ScoredChunk) -> impl Iterator<Item = Result<Failure<'_>, StoreError>> {
+    chunk.failed.iter().map(|failed| {
+        let (class, reason) = texts(failed);
+        Ok(Failure {
+            run_id: &chunk.id.run_id,
+            row: failed.entry.row,
+            transaction_id: failed.transaction_id,
+            class,
+            reason,
+            attempts: failed.attempts,
+            payload: payload(&failed.entry)?,
+        })
+    })
+}
+
+/// The record of a scored row that could not be stored; none where it could.
+fn failure<'a>(row: &'a StagedRow<'_>, fate: &'a Fate) -> Result<Option<Failure<'a>>, StoreError> {
+    let (class, reason) = match fate {
+        Fate::Open | Fate::Stored | Fate::Duplicate => return Ok(None),
+        Fate::Conflict(reason) => (FailureClass::IdConflict, reason),
+        Fate::Refused(reason) => (FailureClass::Database, reason),
+    };
+    Ok(Some(Failure {
+        run_id: &row.chunk.id.run_id,
+        row: row.entry.row,
+        transaction_id: row.transaction.id,
+        class: class.code().to_owned().into(),
+        reason: storable(reason.as_str().into()),
+        attempts: 1,
+        payload: payload(row.entry)?,
+    }))
+}
+
+fn payload(entry: &assay_transaction::Entry) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(entry).map_err(|error| StoreError::data(format!("a transaction cannot be encoded ({error})")))
+}
+
+/// What is to be said of the chunks whose scored rows were not all stored.
+fn amendments<'a>(
+    screened: &Screened<'a>,
+    rows: &[&StagedRow<'_>],
+    fates: &[Fate],
+) -> Result<Vec<Amendment<'a>>, StoreError> {
+    let mut amendments: Vec<Amendment<'a>> = Vec::new();
+    let mut at = 0;
+    while at < rows.len() {
+        let candidate = rows[at].candidate;
+        let count = rows[at..].iter().take_while(|row| row.candidate == candidate).count();
+        let (rows, fates) = (&rows[at..at + count], &fates[at..at + count]);
+        at += count;
+        let predicted = fates.iter().filter(|fate| **fate == Fate::Stored).count();
+        if predicted == count {
+            continue;
+        }
+        let duplicates: Vec<(u64, Uuid)> = rows
+            .iter()
+            .zip(fates)
+            .filter(|(_, fate)| **fate == Fate::Duplicate)
+            .map(|(row, _)| (row.entry.row, row.transaction.id))
+            .collect();
+        let json = || serde_json::to_string(&duplicates).map_err(|error| StoreError::data(error.to_string()));
+        let duplicate_rows = if duplicates.is_empty() { None } else { Some(json()?) };
+        amendments.push(Amendment { chunk: screened.chunks[candidate], predicted: predicted as u64, duplicate_rows });
+    }
+    Ok(amendments)
+}
