@@ -108,13 +108,13 @@ impl Topology {
     async fn declare_work(&self, channel: &Channel, route: Route) -> lapin::Result<()> {
         let queue = self.work_queue(route);
         let dead = (self.dead_exchange(), queue.clone());
-        declare_queue(channel, queue.clone(), self.bounded(Some(dead), self.max_length.into(), DELIVERY_LIMIT)).await?;
+        declare_queue(channel, queue.clone(), bounded(Some(dead), self.max_length.into(), DELIVERY_LIMIT)).await?;
         let exchange = self.exchange(route.work);
         bind(channel, queue, exchange.clone(), route.lane.as_str()).await?;
         for delay in Delay::ALL {
             let back = (exchange.clone(), Lane::as_str(route.lane).into());
             // A length of its own: a full work queue must not keep retries from being taken over.
-            let mut arguments = self.bounded(Some(back), self.max_length.into(), DELIVERY_LIMIT);
+            let mut arguments = bounded(Some(back), self.max_length.into(), DELIVERY_LIMIT);
             let millis = i64::try_from(delay.duration().as_millis()).unwrap_or(i64::MAX);
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
             declare_queue(channel, self.delay_queue(route, delay), arguments).await?;
@@ -124,26 +124,26 @@ impl Topology {
 
     async fn declare_dead_letters(&self, channel: &Channel) -> lapin::Result<()> {
         let queue = self.dead_letters();
-        let arguments = self.bounded(None, DEAD_LETTERS_MAX_LENGTH, DEAD_LETTERS_DELIVERY_LIMIT);
+        let arguments = bounded(None, DEAD_LETTERS_MAX_LENGTH, DEAD_LETTERS_DELIVERY_LIMIT);
         declare_queue(channel, queue.clone(), arguments).await?;
         bind(channel, queue, self.dead_exchange(), "").await
     }
+}
 
-    #[expect(clippy::unused_self, reason = "the arguments belong to the topology as the names do")]
-    fn bounded(&self, dead: Option<(ShortString, ShortString)>, length: i64, delivery_limit: i64) -> FieldTable {
-        let mut arguments = FieldTable::default();
-        let text = |text: &str| AMQPValue::LongString(LongString::from(text));
-        arguments.insert("x-queue-type".into(), text("quorum"));
-        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(length));
-        arguments.insert("x-overflow".into(), text("reject-publish"));
-        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(delivery_limit));
-        if let Some((exchange, key)) = dead {
-            arguments.insert("x-dead-letter-exchange".into(), text(exchange.as_str()));
-            arguments.insert("x-dead-letter-routing-key".into(), text(key.as_str()));
-            arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-        }
-        arguments
+/// The arguments of a quorum queue that refuses what it has no room for, and where it puts what it gives up.
+fn bounded(dead: Option<(ShortString, ShortString)>, length: i64, delivery_limit: i64) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    let text = |text: &str| AMQPValue::LongString(LongString::from(text));
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(length));
+    arguments.insert("x-overflow".into(), text("reject-publish"));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(delivery_limit));
+    if let Some((exchange, key)) = dead {
+        arguments.insert("x-dead-letter-exchange".into(), text(exchange.as_str()));
+        arguments.insert("x-dead-letter-routing-key".into(), text(key.as_str()));
+        arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
     }
+    arguments
 }
 
 async fn declare_queue(channel: &Channel, name: ShortString, arguments: FieldTable) -> lapin::Result<()> {
