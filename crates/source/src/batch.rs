@@ -78,8 +78,8 @@ impl Row<'_> {
         let message = match reason {
             RejectReason::RowTooLarge => format!("the row has {} bytes, more than {MAX_ROW_BYTES}", self.raw_bytes),
             _ => format!(
-                "a quote that opens on this line is not closed within {QUOTE_REACH} bytes and the source's end; the next \
-                 line was read as a new row"
+                "a quote that opens on this line is not closed within {QUOTE_REACH} bytes or before the source ends; \
+                 the next line was read as a new row"
             ),
         };
         Some(Rejection { reason, message })

@@ -1,4 +1,7 @@
 //! Rows out of bytes: `csv-async` splits them, the [window](crate::window) below it knows where they stand.
+//!
+//! What the window and the batches add costs about as much as the splitting: some 520 MB/s of rows of 100 bytes on one
+//! core where `csv-async` alone does 950 (`cargo bench -p assay-source`).
 
 use std::fmt;
 use std::sync::Arc;

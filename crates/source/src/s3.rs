@@ -31,7 +31,9 @@ use crate::{ByteStream, Found, SourceError, SourceUrl};
 /// The region of servers that know none.
 const DEFAULT_REGION: &str = "us-east-1";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one answer, or the next bytes of one, may take.
+/// How long the start of an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the next bytes of one may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a download is taken up again without one byte of progress.
 const MAX_TRIES: usize = 6;
@@ -145,7 +147,7 @@ async fn sdk_config(settings: &S3Settings) -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .build_https();
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .timeout_config(timeouts)

@@ -60,11 +60,75 @@ impl Asked<'_> {
     }
 }
 
-/// The innermost of an error's causes: the outer ones only say that a request failed.
+/// The innermost of an error's causes, as the outer ones only say that a request failed; the first line of it, as the
+/// AWS chain lists all that it tried.
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.downcast_ref::<std::io::Error>().map_or_else(|| innermost.to_string(), io_cause)
+    let cause = innermost.downcast_ref::<std::io::Error>().map_or_else(|| innermost.to_string(), io_cause);
+    let line = cause.lines().next().unwrap_or_default();
+    line.trim_end_matches(" Attempted:").trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_transaction::Exit;
+
+    #[test]
+    fn an_answer_says_what_to_fix() {
+        let asked = Asked { endpoint: "AWS, region us-east-1", is_aws: true, bucket: "b", location: "s3://b/k" };
+        let cases = [
+            (404, "NoSuchBucket", "no bucket `b`: check SOURCE_URL and ENDPOINT_URL", Exit::SourceUnreadable),
+            (404, "", "no object s3://b/k: check the key in SOURCE_URL", Exit::SourceUnreadable),
+            (
+                403,
+                "AccessDenied",
+                "access to s3://b/k is denied (403 AccessDenied): check KEY and SECRET, and what they may read",
+                Exit::SourceUnreadable,
+            ),
+            (
+                400,
+                "ExpiredToken",
+                "access to s3://b/k is denied (400 ExpiredToken): check KEY and SECRET, and what they may read",
+                Exit::SourceUnreadable,
+            ),
+            (
+                301,
+                "PermanentRedirect",
+                "the bucket of s3://b/k is in another region (301 PermanentRedirect): check AWS_REGION",
+                Exit::Usage,
+            ),
+            (
+                412,
+                "",
+                "s3://b/k was replaced while it was read: load it again for its new version",
+                Exit::SourceUnreadable,
+            ),
+            (
+                503,
+                "SlowDown",
+                "cannot reach S3 at AWS, region us-east-1 (503 SlowDown): check ENDPOINT_URL or AWS_REGION",
+                Exit::DependencyAway,
+            ),
+            (400, "Odd", "cannot read s3://b/k: the S3 server answered 400 Odd", Exit::SourceUnreadable),
+        ];
+        for (status, code, message, exit) in cases {
+            let error = asked.answer(status, code);
+            assert_eq!((error.to_string().as_str(), error.exit()), (message, exit));
+        }
+    }
+
+    #[test]
+    fn a_cause_is_one_line_of_the_innermost_error() {
+        let chain = "no credentials found in chain. Attempted:\n  Environment: not set\n  Profile: not set";
+        assert_eq!(root_cause(&std::io::Error::other(chain)), "no credentials found in chain");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            root_cause(&std::io::Error::other(SourceError::from(refused))),
+            "cannot read the source (connection refused)"
+        );
+    }
 }
