@@ -1,1 +1,16 @@
-//! The predictor: chunks become scored chunks through the ML API.
+//! The predictor: takes chunks of both lanes, has their transactions scored by the ML API, and publishes scored chunks.
+//!
+//! The way of a chunk: the queue crate hands it to `scoring`, which asks the ML API and publishes the answers for the
+//! writer; once that is confirmed, the queue crate acknowledges the chunk. So a predictor that dies holds up no row: its
+//! chunks are delivered again, and the writer books an identity once.
+
+mod arguments;
+mod error;
+mod progress;
+mod run;
+mod scoring;
+
+pub use arguments::Arguments;
+pub use error::PredictError;
+pub use progress::PredictProgress;
+pub use run::run;

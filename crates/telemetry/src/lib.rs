@@ -9,6 +9,6 @@ mod program;
 mod shutdown;
 
 pub use arguments::{StartupOptions, parse};
-pub use logs::{LogFormat, LogOptions, init_logs};
+pub use logs::{LogFormat, LogOptions, init_logs, init_logs_to};
 pub use program::{Failure, run};
 pub use shutdown::shutdown_signal;

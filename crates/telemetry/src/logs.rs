@@ -37,14 +37,23 @@ fn parse_level(text: &str) -> Result<String, String> {
     parsed.map(|_| text.to_owned()).map_err(|_| "allowed are error, warn, info, debug, trace".to_owned())
 }
 
-/// Starts logging, once in a process; a second call changes nothing.
+/// Starts logging to stderr, once in a process; a second call changes nothing.
 pub fn init_logs(options: &LogOptions) {
+    init_logs_to(options, std::io::stderr().is_terminal(), std::io::stderr);
+}
+
+/// Starts logging to `writer`, in colours or without, once in a process: for a program that draws on its terminal too.
+pub fn init_logs_to<W: std::io::Write + 'static>(
+    options: &LogOptions,
+    colours: bool,
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) {
     // Libraries are heard from `warn` on, unless the level names them.
     let filter = EnvFilter::new(format!("{QUIET},{}", options.log_level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // Only a second call can fail.
     let _ = match options.log_format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).event_format(Text).try_init(),
+        LogFormat::Text => builder.with_ansi(colours).event_format(Text).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
     };
 }

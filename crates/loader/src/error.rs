@@ -1,0 +1,84 @@
+//! Why a load ends early.
+
+use assay_queue::BrokerError;
+use assay_source::SourceError;
+use assay_store::StoreError;
+use assay_telemetry::Failure;
+use assay_transaction::{Exit, HeaderError, RunId, WireError};
+
+/// Why a load ends early. What was published stays valid in every case.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The source cannot be read, or not to its end.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The source is no file that can be loaded.
+    #[error("{location}: {cause}")]
+    Layout {
+        /// Which source.
+        location: String,
+        /// What is wrong with it.
+        cause: SourceError,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The broker cannot be used.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The header frozen in the ledger is not one that this version reads.
+    #[error("the header of the run cannot be used: {0}")]
+    Header(#[from] HeaderError),
+    /// A transaction cannot be written as JSON.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The broker takes no message of the size of a chunk.
+    #[error(
+        "chunk {chunk} has {bytes} bytes, more than the broker takes: raise its max_message_size, or lower API_BATCH_SIZE"
+    )]
+    ChunkTooLarge {
+        /// Which.
+        chunk: u64,
+        /// Its size.
+        bytes: usize,
+    },
+    /// The process was asked to stop.
+    #[error("stopped before run {run_id} was complete ({row} rows are published): start the loader again to go on")]
+    Stopped {
+        /// Which run.
+        run_id: RunId,
+        /// Rows that are published.
+        row: u64,
+    },
+    /// `WAIT_TIMEOUT` passed.
+    #[error(
+        "run {run_id} is not complete after WAIT_TIMEOUT ({timeout}): {recorded} of {total} chunks are stored{hint}"
+    )]
+    WaitTimeout {
+        /// Which run.
+        run_id: RunId,
+        /// As it was set.
+        timeout: String,
+        /// Chunks that are stored.
+        recorded: u64,
+        /// Chunks that there are.
+        total: u64,
+        /// What is in the way, where that is known.
+        hint: String,
+    },
+    /// The task that reads the source died.
+    #[error("the reading of the source ended unexpectedly: {0}")]
+    Reader(String),
+}
+
+impl Failure for LoadError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Source(error) | Self::Layout { cause: error, .. } => error.exit(),
+            Self::Store(error) => error.exit(),
+            Self::Broker(error) => error.exit(),
+            Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } => Exit::Usage,
+            Self::Stopped { .. } | Self::WaitTimeout { .. } | Self::Reader(_) => Exit::DependencyAway,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! How a source is loaded.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use assay_source::FormatOptions;
+use assay_transaction::{RunId, TimeZone, parse_duration};
+use clap::Args;
+
+/// How a source is read, cut and named.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Loading")]
+pub struct LoadOptions {
+    /// Rows that are read and validated together, and after which the checkpoint moves
+    #[arg(long, env = "ROW_BATCH_SIZE", default_value = "5000", value_name = "ROWS")]
+    pub row_batch_size: NonZeroUsize,
+    /// Rows of a chunk: the most transactions that one request to the ML API holds
+    #[arg(long, env = "API_BATCH_SIZE", default_value = "100", value_name = "ROWS")]
+    pub api_batch_size: NonZeroU32,
+    /// Name of the run: 1 to 64 letters, digits, `_` or `-` [default: batch_YYYYMMDD_HHMMSS_ and six characters]
+    #[arg(long, env = "BATCH_RUN_ID", value_name = "NAME")]
+    pub batch_run_id: Option<RunId>,
+    /// Zone of timestamps that name none, such as Europe/Paris
+    #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
+    pub time_zone: TimeZone,
+    /// Namespace in which ids are unique [default: the bucket and key, or the name of a local file]
+    #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
+    pub id_namespace: Option<String>,
+    /// Load a source again that was loaded before: a new run, whose known rows count as duplicates
+    #[arg(long)]
+    pub force: bool,
+    /// How the source writes its rows.
+    #[command(flatten)]
+    pub format: FormatOptions,
+}
+
+/// Whether, and how long, the loader stays until the run is complete.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Loading")]
+pub struct WaitOptions {
+    /// Stay until every row is in the database; exit code 1 where rows failed
+    #[arg(long)]
+    pub wait: bool,
+    /// How long --wait may take after the source is read, before exit code 3
+    #[arg(long, env = "WAIT_TIMEOUT", default_value = "24h", value_parser = parse_duration, value_name = "DURATION")]
+    pub wait_timeout: Duration,
+}

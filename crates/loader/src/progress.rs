@@ -1,0 +1,46 @@
+//! How far a load is, for whoever shows it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of one load. They only grow; the truth is in the ledger.
+#[derive(Debug, Default)]
+pub struct LoadProgress {
+    source_bytes: AtomicU64,
+    bytes_read: AtomicU64,
+    rows_read: AtomicU64,
+    rows_invalid: AtomicU64,
+    rows_published: AtomicU64,
+    rows_recorded: AtomicU64,
+}
+
+macro_rules! counters {
+    ($($(#[$docs:meta])* $name:ident <- $set:ident;)*) => {
+        impl LoadProgress {
+            $(
+                $(#[$docs])*
+                pub fn $name(&self) -> u64 {
+                    self.$name.load(Ordering::Relaxed)
+                }
+
+                pub(crate) fn $set(&self, value: u64) {
+                    self.$name.fetch_max(value, Ordering::Relaxed);
+                }
+            )*
+        }
+    };
+}
+
+counters! {
+    /// Bytes of the whole source.
+    source_bytes <- set_source_bytes;
+    /// Bytes that lie before the next row to read.
+    bytes_read <- set_bytes_read;
+    /// Data rows read, those before a resumed checkpoint included.
+    rows_read <- set_rows_read;
+    /// Rows that this process rejected.
+    rows_invalid <- set_rows_invalid;
+    /// Rows whose chunks are confirmed by the broker.
+    rows_published <- set_rows_published;
+    /// Rows whose chunks are recorded in the database; known while waiting only.
+    rows_recorded <- set_rows_recorded;
+}

@@ -1,0 +1,148 @@
+//! Reading: rows are judged and cut into chunks, `ROW_BATCH_SIZE` of them at a time.
+
+use assay_source::{Row, RowReader};
+use assay_transaction::{
+    Checkpoint, Chunker, Columns, Cut, Entry, RawText, RejectedRow, Rules, Run, Sealed, WireError,
+};
+use tokio::sync::mpsc;
+
+use crate::{LoadError, LoadProgress};
+
+/// What the reader tells the publisher, in the order of the source.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// A chunk is full.
+    Cut(Cut),
+    /// A batch of rows is read; its last chunk may still be open.
+    Batch(Batch),
+}
+
+/// A batch of rows: the unit of reading, validating and checkpointing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch {
+    /// Counted from 0 over the source.
+    pub(crate) number: u64,
+    /// Its last row.
+    pub(crate) last_row: u64,
+    /// How many of its rows are valid.
+    pub(crate) transactions: u64,
+}
+
+/// Reads a run's source from a checkpoint to its end, and counts what it holds. Where nobody listens any more, it ends at
+/// once, and its count means nothing.
+pub(crate) async fn read(
+    mut reader: RowReader,
+    run: &Run,
+    from: Checkpoint,
+    batch_rows: usize,
+    progress: &LoadProgress,
+    to: mpsc::Sender<Read>,
+) -> Result<Sealed, LoadError> {
+    let rules = Rules::new(Columns::from_names(run.settings.header.clone())?, &run.settings);
+    let mut chunker = Chunker::new(run.run_id.clone(), &run.settings, from);
+    let mut counted = Sealed { rows_read: from.rows_before(), chunks_total: from.chunk };
+    let mut batches = Batches::new(from, batch_rows);
+    let mut invalid = 0;
+    while let Some(rows) = reader.next_batch(batches.missing()).await? {
+        for row in rows.rows() {
+            let judged = judge(&rules, &row)?;
+            batches.count(judged.is_ok());
+            invalid += u64::from(judged.is_err());
+            counted.rows_read += 1;
+            if let Some(cut) = chunker.push(judged, row.raw_bytes as u64, row.end_line, row.end_offset) {
+                counted.chunks_total += 1;
+                if to.send(Read::Cut(cut)).await.is_err() {
+                    return Ok(counted);
+                }
+            }
+        }
+        progress.set_rows_read(counted.rows_read);
+        progress.set_rows_invalid(invalid);
+        progress.set_bytes_read(reader.position().offset);
+        // A batch of long rows comes in several parts.
+        if batches.missing() == batch_rows && to.send(Read::Batch(batches.finish(counted.rows_read))).await.is_err() {
+            return Ok(counted);
+        }
+    }
+    let end = reader.position();
+    if let Some(cut) = chunker.finish(end.line, end.offset) {
+        counted.chunks_total += 1;
+        // Where nobody listens, the count means nothing.
+        let _ = to.send(Read::Cut(cut)).await;
+    }
+    if batches.missing() < batch_rows {
+        let _ = to.send(Read::Batch(batches.finish(counted.rows_read))).await;
+    }
+    Ok(counted)
+}
+
+/// Counts rows into batches. A batch ends at the same row whoever reads the source, and from whichever checkpoint.
+struct Batches {
+    size: usize,
+    rows: usize,
+    transactions: u64,
+}
+
+impl Batches {
+    fn new(from: Checkpoint, size: usize) -> Self {
+        let rows = usize::try_from(from.rows_before() % size as u64).unwrap_or_default();
+        Self { size, rows, transactions: 0 }
+    }
+
+    /// How many rows the batch still takes; its whole size where it has none.
+    fn missing(&self) -> usize {
+        self.size - self.rows
+    }
+
+    fn count(&mut self, valid: bool) {
+        self.rows = (self.rows + 1) % self.size;
+        self.transactions += u64::from(valid);
+    }
+
+    fn finish(&mut self, last_row: u64) -> Batch {
+        let number = (last_row - 1) / self.size as u64;
+        Batch { number, last_row, transactions: std::mem::take(&mut self.transactions) }
+    }
+}
+
+/// Whether a row is a transaction; else which rule it broke, with its own bytes.
+fn judge(rules: &Rules, row: &Row<'_>) -> Result<Result<Entry, RejectedRow>, WireError> {
+    let checked = match row.rejection() {
+        Some(rejection) => Err(rejection),
+        None => rules.check(&row.fields, row.raw_bytes),
+    };
+    match checked {
+        Ok(valid) => Entry::new(row.number, &valid).map(Ok),
+        Err(rejection) => Ok(Err(RejectedRow {
+            row: row.number,
+            line: row.line,
+            reason: rejection.reason,
+            message: rejection.message,
+            raw: RawText::from(row.raw.to_vec()),
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_ends_at_the_same_row_from_every_checkpoint() {
+        for before in 0..12 {
+            let mut batches = Batches::new(Checkpoint { row: before + 1, ..Checkpoint::START }, 5);
+            let mut ends = Vec::new();
+            for row in before + 1..=20 {
+                batches.count(row % 2 == 0);
+                if batches.missing() == 5 {
+                    ends.push(batches.finish(row));
+                }
+            }
+            let numbers: Vec<_> = ends.iter().map(|batch| (batch.number, batch.last_row)).collect();
+            let all = [(0, 5), (1, 10), (2, 15), (3, 20)];
+            assert_eq!(numbers, &all[usize::try_from(before / 5).unwrap()..], "from row {}", before + 1);
+            let counted: u64 = ends.iter().map(|batch| batch.transactions).sum();
+            assert_eq!(counted, 10 - before / 2, "from row {}", before + 1);
+        }
+    }
+}

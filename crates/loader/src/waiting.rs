@@ -1,0 +1,168 @@
+//! Waiting: `--wait` stays until every chunk of the run is in the database, and says how far it is and what is in the way.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use assay_queue::{Broker, Route, Work};
+use assay_store::Store;
+use assay_transaction::{Checkpoint, Lane, Run, RunId, Tally};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::reading::Batch;
+use crate::{LoadError, LoadProgress};
+
+/// How often the ledger is asked.
+const POLL: Duration = Duration::from_millis(250);
+/// How many recorded chunks one query brings.
+const PAGE: u32 = 2_000;
+/// How long a queue may be without a consumer at the start, until that is said: the other programs are starting too.
+const CONSUMER_GRACE: Duration = Duration::from_secs(3);
+/// How often it is said again.
+const CONSUMER_REMINDER: Duration = Duration::from_mins(1);
+
+/// Follows a run in the ledger and says of each batch that it is processed, once all of its rows are stored.
+pub(crate) struct Following<'a> {
+    store: &'a dyn Store,
+    run_id: &'a RunId,
+    progress: &'a LoadProgress,
+    batches: mpsc::UnboundedReceiver<Batch>,
+    waiting: VecDeque<Batch>,
+    /// The first chunk, and the number of rows before it, that the ledger did not have when it was last asked.
+    next_chunk: u64,
+    rows: u64,
+}
+
+impl<'a> Following<'a> {
+    /// Follows a run from a checkpoint on.
+    pub(crate) fn new(
+        store: &'a dyn Store,
+        run_id: &'a RunId,
+        from: Checkpoint,
+        progress: &'a LoadProgress,
+        batches: mpsc::UnboundedReceiver<Batch>,
+    ) -> Self {
+        let (next_chunk, rows) = (from.chunk, from.rows_before());
+        Self { store, run_id, progress, batches, waiting: VecDeque::new(), next_chunk, rows }
+    }
+
+    /// Looks again and again, until it is dropped.
+    pub(crate) async fn follow(&mut self) -> Infallible {
+        loop {
+            if let Err(error) = self.look().await {
+                warn!("cannot tell how far the run is: {error}");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Looks once.
+    pub(crate) async fn look(&mut self) -> Result<(), LoadError> {
+        loop {
+            let recorded = self.store.recorded_from(self.run_id, self.next_chunk, PAGE).await?;
+            let before = self.next_chunk;
+            for chunk in &recorded {
+                if chunk.chunk != self.next_chunk {
+                    break;
+                }
+                self.next_chunk += 1;
+                self.rows = chunk.range.first_row + chunk.range.rows - 1;
+            }
+            if self.next_chunk - before < u64::from(PAGE) {
+                break;
+            }
+        }
+        self.progress.set_rows_recorded(self.rows);
+        while let Ok(batch) = self.batches.try_recv() {
+            self.waiting.push_back(batch);
+        }
+        while let Some(batch) = self.waiting.pop_front_if(|batch| batch.last_row <= self.rows) {
+            info!("Batch {}: processed {} transactions", batch.number, batch.transactions);
+        }
+        Ok(())
+    }
+}
+
+/// Stays until a sealed run is finished, and tells what became of its rows.
+pub(crate) async fn finished(
+    following: &mut Following<'_>,
+    broker: &dyn Broker,
+    timeout: Duration,
+    shutdown: &CancellationToken,
+) -> Result<(Run, Tally), LoadError> {
+    let (store, run_id) = (following.store, following.run_id);
+    let deadline = Instant::now() + timeout;
+    loop {
+        let run = store.run(run_id).await;
+        following.look().await.or_else(|error| if is_transient(&error) { Ok(()) } else { Err(error) })?;
+        match run {
+            Ok(Some(run)) if run.state.is_finished() => {
+                let tally = store.tally(run_id).await?;
+                return Ok((run, tally));
+            }
+            Ok(run) if Instant::now() >= deadline => return Err(timed_out(store, broker, run_id, run, timeout).await),
+            Ok(_) => {}
+            Err(error) if error.is_transient() && Instant::now() < deadline => {}
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = shutdown.cancelled() => {
+                return Err(LoadError::Stopped { run_id: run_id.clone(), row: following.progress.rows_published() });
+            }
+        }
+    }
+}
+
+fn is_transient(error: &LoadError) -> bool {
+    matches!(error, LoadError::Store(error) if error.is_transient())
+}
+
+async fn timed_out(
+    store: &dyn Store,
+    broker: &dyn Broker,
+    run_id: &RunId,
+    run: Option<Run>,
+    timeout: Duration,
+) -> LoadError {
+    let recorded = match store.progress(run_id).await {
+        Ok(progress) => progress.chunks_recorded,
+        Err(error) => return error.into(),
+    };
+    let total = run.and_then(|run| run.sealed).map_or(0, |sealed| sealed.chunks_total);
+    let mut hint = String::new();
+    for route in ROUTES {
+        if has_no_consumer(broker, route).await {
+            hint = format!("; no consumer on {route}");
+            break;
+        }
+    }
+    LoadError::WaitTimeout { run_id: run_id.clone(), timeout: format!("{timeout:?}"), recorded, total, hint }
+}
+
+/// The queues that a run passes through.
+const ROUTES: [Route; 2] =
+    [Route { work: Work::Transactions, lane: Lane::Batch }, Route { work: Work::Scored, lane: Lane::Batch }];
+
+async fn has_no_consumer(broker: &dyn Broker, route: Route) -> bool {
+    broker.depth(route).await.is_ok_and(|depth| depth.consumers == 0)
+}
+
+/// Says which queue nobody consumes, soon and then now and again, until it is dropped. `downstream` tells whether the writer
+/// matters too, as it does to one who waits.
+pub(crate) async fn watch_consumers(broker: &dyn Broker, downstream: bool) {
+    let routes = if downstream { &ROUTES[..] } else { &ROUTES[..1] };
+    tokio::time::sleep(CONSUMER_GRACE).await;
+    loop {
+        for route in routes {
+            if has_no_consumer(broker, *route).await {
+                let program = if route.work == Work::Transactions { "predictor" } else { "writer" };
+                warn!("no consumer on {route}: start a {program}");
+            }
+        }
+        tokio::time::sleep(CONSUMER_REMINDER).await;
+    }
+}

@@ -1,0 +1,25 @@
+//! `predictor`: chunks become scored chunks.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use assay_predictor::{Arguments, PredictError, PredictProgress};
+use assay_scoring::Scorer;
+use assay_transaction::Exit;
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    let arguments: Arguments = assay_telemetry::parse();
+    assay_telemetry::run(&arguments.log, async |shutdown| predict(&arguments, shutdown).await)
+}
+
+async fn predict(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exit, PredictError> {
+    let startup = arguments.startup.startup_timeout;
+    let scorer = Scorer::from_options(&arguments.api)?;
+    let broker = assay_queue::connect(&arguments.broker, "predictor", startup).await?;
+    scorer.wait_until_ready(startup).await?;
+    let progress = Arc::new(PredictProgress::default());
+    let ended = assay_predictor::run(Arc::clone(&broker), Arc::new(scorer), progress, shutdown).await;
+    broker.close().await;
+    ended.map(|()| Exit::Done)
+}

@@ -1,0 +1,24 @@
+//! `writer`: scored chunks become rows in the database.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use assay_transaction::Exit;
+use assay_writer::{Arguments, WriteError, WriteProgress};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    let arguments: Arguments = assay_telemetry::parse();
+    assay_telemetry::run(&arguments.log, async |shutdown| write(&arguments, shutdown).await)
+}
+
+async fn write(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exit, WriteError> {
+    let startup = arguments.startup.startup_timeout;
+    let store = assay_store::connect(&arguments.database, "writer", startup).await?;
+    let broker = assay_queue::connect(&arguments.broker, "writer", startup).await?;
+    let progress = Arc::new(WriteProgress::default());
+    let ended = assay_writer::run(Arc::clone(&broker), Arc::clone(&store), &arguments.writer, progress, shutdown).await;
+    broker.close().await;
+    store.close().await;
+    ended.map(|()| Exit::Done)
+}

@@ -1,0 +1,23 @@
+//! How the writer collects and settles.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use assay_store::IdConflict;
+use assay_transaction::parse_duration;
+use clap::Args;
+
+/// How many rows are written together, and what happens where two claim one id.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Writing")]
+pub struct WriterOptions {
+    /// Rows at which collected chunks are written, in one database transaction
+    #[arg(long, env = "DB_ROW_BATCH_SIZE", default_value = "1000", value_name = "ROWS")]
+    pub db_row_batch_size: NonZeroUsize,
+    /// How long fewer rows than that may wait for more
+    #[arg(long, env = "FLUSH_INTERVAL", default_value = "200ms", value_parser = parse_duration, value_name = "DURATION")]
+    pub flush_interval: Duration,
+    /// What becomes of a transaction whose id is stored with other content: it fails, or it replaces the stored one
+    #[arg(long, env = "ID_CONFLICT", default_value = "fail", value_enum, value_name = "POLICY")]
+    pub id_conflict: IdConflict,
+}
