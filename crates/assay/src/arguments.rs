@@ -1,0 +1,82 @@
+//! The command line of `assay`.
+
+use assay_generator::GenerateOptions;
+use assay_loader::LoadOptions;
+use assay_queue::BrokerOptions;
+use assay_scoring::ApiOptions;
+use assay_source::{S3Options, SourceUrl};
+use assay_store::DatabaseOptions;
+use assay_telemetry::{LogOptions, StartupOptions};
+use assay_writer::WriterOptions;
+use clap::{Args, Parser, Subcommand};
+
+/// Fraud scoring for transactions, in bulk: every row validated, scored by an ML API and stored, and none lost or doubled.
+#[derive(Debug, Parser)]
+#[command(name = "assay", version)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Box<RunArguments>),
+    Generate(GenerateArguments),
+    Migrate(MigrateArguments),
+}
+
+/// Load, score and store one source in this one process, with nothing installed
+///
+/// Without further settings the broker is in this process, the database is the SQLite file assay.db here, and the ML API
+/// is the reference model behind HTTP on loopback. AMQP_URL, DATABASE_URL, ML_API_URL and ENDPOINT_URL each put the real
+/// part in its place.
+///
+/// Exits 0 when every row is stored, or had been before; 1 where rows failed; 2 for wrong settings; 3 when something it
+/// depends on is away; 4 when the source cannot be read. What was stopped goes on when it is started again.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// What to load: the path of a file, or s3://bucket/key
+    #[arg(env = "SOURCE_URL", value_name = "FILE_OR_S3_URL")]
+    pub(crate) source_url: SourceUrl,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) api: ApiOptions,
+    #[command(flatten)]
+    pub(crate) writer: WriterOptions,
+    #[command(flatten)]
+    pub(crate) s3: S3Options,
+    #[command(flatten)]
+    pub(crate) database: DatabaseOptions,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+    #[command(flatten)]
+    pub(crate) startup: StartupOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// Write realistic transactions as CSV, with planted fraud, and with invalid rows and duplicates where asked for
+///
+/// The same seed gives the same bytes on every machine. Rows stream to stdout, or to --output.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArguments {
+    #[command(flatten)]
+    pub(crate) options: GenerateOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// Bring the tables of a database up to date; safe to repeat
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArguments {
+    #[command(flatten)]
+    pub(crate) database: DatabaseOptions,
+    #[command(flatten)]
+    pub(crate) startup: StartupOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}

@@ -1,0 +1,77 @@
+//! The table of settings in the README, made from the command lines of all programs; the test below keeps it true.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use clap::{Arg, Command, CommandFactory};
+
+/// A setting, and the programs that have it.
+struct Setting {
+    flag: String,
+    default: String,
+    help: String,
+    programs: Vec<&'static str>,
+}
+
+/// Every setting that has an environment variable, by the order in which the programs name them.
+fn table() -> String {
+    let programs: [(&str, Command); 5] = [
+        ("loader", assay_loader::Arguments::command()),
+        ("predictor", assay_predictor::Arguments::command()),
+        ("writer", assay_writer::Arguments::command()),
+        ("ml-api", assay_ml_api::Arguments::command()),
+        ("assay run", subcommand("run")),
+    ];
+    let (mut order, mut settings) = (Vec::new(), BTreeMap::<String, Setting>::new());
+    for (program, command) in &programs {
+        for argument in command.get_arguments() {
+            let Some(variable) = argument.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
+            let setting = settings.entry(variable.clone()).or_insert_with(|| {
+                order.push(variable);
+                describe(argument)
+            });
+            setting.programs.push(*program);
+        }
+    }
+    let mut table =
+        String::from("| variable | flag | default | what it is | read by |\n| --- | --- | --- | --- | --- |\n");
+    for variable in order {
+        let Setting { flag, default, help, programs } = &settings[&variable];
+        let programs = programs.join(", ");
+        writeln!(table, "| `{variable}` | {flag} | {default} | {help} | {programs} |").unwrap();
+    }
+    table
+}
+
+fn subcommand(name: &str) -> Command {
+    let command = crate::arguments::Arguments::command();
+    command.find_subcommand(name).expect("assay has it").clone()
+}
+
+fn describe(argument: &Arg) -> Setting {
+    let values: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let default = if values.is_empty() { String::new() } else { format!("`{}`", values.join(" ")) };
+    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    let flag = argument.get_long().map_or_else(|| "argument".to_owned(), |long| format!("`--{long}`"));
+    Setting { flag, default, help: help.replace('|', "\\|").replace('\n', " "), programs: Vec::new() }
+}
+
+#[test]
+fn the_readme_lists_every_setting() {
+    const BEGIN: &str = "<!-- settings: made by the code -->\n";
+    const END: &str = "<!-- end of settings -->\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let begin = readme.find(BEGIN).expect("the README has a place for settings") + BEGIN.len();
+    let end = readme.find(END).expect("the place for settings ends");
+    if std::env::var_os("UPDATE_README").is_some() {
+        let updated = format!("{}{}{}", &readme[..begin], table(), &readme[end..]);
+        std::fs::write(path, updated).unwrap();
+        return;
+    }
+    assert_eq!(
+        &readme[begin..end],
+        table(),
+        "run `UPDATE_README=1 cargo test --release -p assay` and look at what changed"
+    );
+}

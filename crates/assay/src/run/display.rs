@@ -1,0 +1,114 @@
+//! How far a run is: a bar per stage on a terminal; elsewhere the log lines of the stages say it.
+
+use std::convert::Infallible;
+use std::io::{IsTerminal as _, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_loader::LoadProgress;
+use assay_predictor::PredictProgress;
+use assay_telemetry::{LogFormat, LogOptions, init_logs_to};
+use assay_writer::WriteProgress;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::per_second;
+
+/// Between two looks at the counters.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The counters of the three stages.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    pub(crate) load: Arc<LoadProgress>,
+    pub(crate) predict: Arc<PredictProgress>,
+    pub(crate) write: Arc<WriteProgress>,
+}
+
+/// Three bars on a terminal, or nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Display(Option<Bars>);
+
+#[derive(Debug, Clone)]
+struct Bars {
+    all: MultiProgress,
+    read: ProgressBar,
+    scored: ProgressBar,
+    stored: ProgressBar,
+}
+
+impl Display {
+    /// Draws where stderr is a terminal and logs are text. The bars then take the place of the lines of level `info`, and
+    /// what is logged is written above them.
+    pub(crate) fn new(log: &LogOptions) -> Self {
+        if !std::io::stderr().is_terminal() || log.log_format != LogFormat::Text || log.log_level != "info" {
+            return Self(None);
+        }
+        let bars = Bars::new();
+        let all = bars.all.clone();
+        let log = LogOptions { log_level: "warn".to_owned(), ..log.clone() };
+        init_logs_to(&log, true, move || AboveBars(all.clone()));
+        Self(Some(bars))
+    }
+
+    /// Redraws until it is dropped.
+    pub(crate) async fn follow(self, progress: Progress) -> Infallible {
+        loop {
+            if let Some(bars) = &self.0 {
+                bars.show(&progress);
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    /// Takes the bars away.
+    pub(crate) fn clear(&self) {
+        if let Some(bars) = &self.0 {
+            // A terminal that is gone needs no clearing.
+            let _ = bars.all.clear();
+        }
+    }
+}
+
+impl Bars {
+    fn new() -> Self {
+        let style = ProgressStyle::with_template("{prefix:>9} {wide_bar:.cyan} {percent:>3} %  {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let all = MultiProgress::new();
+        let bar = |prefix| all.add(ProgressBar::new(1).with_style(style.clone()).with_prefix(prefix));
+        Self { read: bar("read"), scored: bar("scored"), stored: bar("stored"), all }
+    }
+
+    /// Reading is measured in bytes, as the number of rows is not known before the end; the others in the rows that the
+    /// whole source has if it goes on as it began.
+    fn show(&self, Progress { load, predict, write }: &Progress) {
+        let (bytes, bytes_read, rows_read) = (load.source_bytes(), load.bytes_read(), load.rows_read());
+        if bytes_read == 0 {
+            return;
+        }
+        let rows = u128::from(rows_read) * u128::from(bytes) / u128::from(bytes_read);
+        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+        let elapsed = self.read.elapsed();
+        let show = |bar: &ProgressBar, length: u64, position: u64, count: u64| {
+            bar.set_length(length);
+            bar.set_position(position);
+            bar.set_message(format!("{count} rows, {}/s", per_second(count, elapsed)));
+        };
+        let scored = predict.scored() + predict.failed();
+        show(&self.read, bytes, bytes_read, rows_read);
+        show(&self.scored, rows, scored + load.rows_invalid(), scored);
+        show(&self.stored, rows, write.rows(), write.rows());
+    }
+}
+
+/// Writes log lines without tearing the bars.
+struct AboveBars(MultiProgress);
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.suspend(|| std::io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}

@@ -1,0 +1,64 @@
+//! `assay run`: the three stages in one process, and what became of the rows.
+//!
+//! [`stages`] puts them together with the parts that the settings name; [`display`] shows how far they are; [`summary`]
+//! says how it ended.
+
+mod display;
+mod stages;
+mod summary;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use assay_loader::{Dependencies, WaitOptions};
+use assay_source::Sources;
+use assay_transaction::Exit;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::arguments::RunArguments;
+use crate::error::CommandError;
+pub(crate) use display::Display;
+use display::Progress;
+use stages::Stages;
+use summary::Summary;
+
+/// Loads one source and stays until all of it is stored.
+pub(crate) async fn run(
+    arguments: &RunArguments,
+    display: &Display,
+    shutdown: &CancellationToken,
+) -> Result<Exit, CommandError> {
+    let began = Instant::now();
+    let progress = Progress::default();
+    let sources = Sources::new(&arguments.s3)?;
+    let stages = Stages::start(arguments, &progress).await?;
+    let dependencies = Dependencies { sources, store: Arc::clone(stages.store()), broker: Arc::clone(stages.broker()) };
+    let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
+    let shown = AbortOnDropHandle::new(tokio::spawn(display.clone().follow(progress.clone())));
+    let ended = tokio::select! {
+        ended = assay_loader::run(
+            &dependencies, &arguments.source_url, &arguments.load, &wait, &progress.load, shutdown,
+        ) => ended.map_err(CommandError::from),
+        failed = stages.failed() => Err(failed),
+    };
+    drop(shown);
+    display.clear();
+    let summary = match &ended {
+        Ok(ended) => Some(Summary::collect(&**stages.store(), ended, began.elapsed()).await),
+        Err(_) => None,
+    };
+    stages.stop().await;
+    let (ended, summary) = (ended?, summary.transpose()?);
+    if let Some(summary) = summary {
+        summary.print(arguments.json).map_err(CommandError::Print)?;
+        summary.check()?;
+    }
+    Ok(ended.exit())
+}
+
+/// A rate, for a person.
+fn per_second(count: u64, elapsed: Duration) -> u64 {
+    let rate = u128::from(count) * 1_000_000 / elapsed.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}

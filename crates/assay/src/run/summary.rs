@@ -1,0 +1,190 @@
+//! What became of the rows of a run, counted from the database, for a person or for a machine.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Write as _};
+use std::io::Write as _;
+use std::time::Duration;
+
+use assay_loader::Ended;
+use assay_store::{PredictionCount, Store};
+use assay_transaction::{RunId, RunState, Tally};
+use serde::Serialize;
+
+use super::per_second;
+use crate::error::CommandError;
+
+/// What became of the rows of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    run_id: RunId,
+    source: String,
+    state: RunState,
+    already_loaded: bool,
+    rows_read: u64,
+    #[serde(flatten)]
+    tally: Tally,
+    invalid_by_reason: BTreeMap<String, u64>,
+    failed_by_class: BTreeMap<String, u64>,
+    predictions: Vec<PredictionCount>,
+    seconds: f64,
+    rows_per_second: u64,
+}
+
+impl Summary {
+    /// Counts the rows of a run that has ended.
+    pub(crate) async fn collect(store: &dyn Store, ended: &Ended, elapsed: Duration) -> Result<Self, CommandError> {
+        let run = &ended.run;
+        let tally = match ended.tally {
+            Some(tally) => tally,
+            None => store.tally(&run.run_id).await?,
+        };
+        let rows_read = run.sealed.map_or(0, |sealed| sealed.rows_read);
+        let rows_now = if ended.already_loaded { 0 } else { rows_read };
+        Ok(Self {
+            run_id: run.run_id.clone(),
+            source: run.source.location.clone(),
+            state: run.state,
+            already_loaded: ended.already_loaded,
+            rows_read,
+            tally,
+            invalid_by_reason: store.invalid_counts(&run.run_id).await?.into_iter().collect(),
+            failed_by_class: store.failed_counts(&run.run_id).await?.into_iter().collect(),
+            predictions: store.prediction_counts(&run.run_id).await?,
+            seconds: elapsed.as_secs_f64(),
+            rows_per_second: per_second(rows_now, elapsed),
+        })
+    }
+
+    /// Prints to stdout.
+    pub(crate) fn print(&self, json: bool) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if json {
+            serde_json::to_writer_pretty(&mut out, self)?;
+            writeln!(out)
+        } else {
+            write!(out, "{self}")
+        }
+    }
+
+    /// The law: every row that was read has exactly one outcome.
+    pub(crate) fn check(&self) -> Result<(), CommandError> {
+        if !self.state.is_finished() || self.tally.accounts_for(self.rows_read) {
+            return Ok(());
+        }
+        Err(CommandError::Law { run_id: self.run_id.clone(), rows_read: self.rows_read, tally: self.tally })
+    }
+}
+
+/// A table for a person.
+impl Display for Summary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { predicted, invalid, failed, duplicate } = self.tally;
+        writeln!(out, "\n{}\nrun {}: {}\n", self.source, self.run_id, self.state)?;
+        let rows = [
+            ("rows read", self.rows_read, String::new()),
+            ("  predicted", predicted, String::new()),
+            ("  invalid", invalid, listed(&self.invalid_by_reason)),
+            ("  failed", failed, listed(&self.failed_by_class)),
+            ("  duplicate", duplicate, String::new()),
+        ];
+        for (name, count, detail) in rows {
+            writeln!(out, "{}", format!("{name:<16}{:>12}  {detail}", grouped(count)).trim_end())?;
+        }
+        if !self.predictions.is_empty() {
+            writeln!(out, "\n{:<16}{:>12}  {:>10}", "prediction", "count", "mean score")?;
+        }
+        for PredictionCount { prediction, count, mean_score } in &self.predictions {
+            let score = mean_score.map_or_else(|| "-".to_owned(), |score| format!("{score:.4}"));
+            writeln!(out, "{prediction:<16}{:>12}  {score:>10}", grouped(*count))?;
+        }
+        if self.already_loaded {
+            writeln!(out, "\nloaded before: nothing was read, scored or stored")
+        } else {
+            let rate = grouped(self.rows_per_second);
+            writeln!(out, "\ntook {:.1} s, {rate} rows a second", self.seconds)
+        }
+    }
+}
+
+/// How many reasons or classes are listed by name.
+const LISTED: usize = 4;
+
+/// `amount_format 12, id_empty 3`, the most frequent first, and the rest in one.
+fn listed(counts: &BTreeMap<String, u64>) -> String {
+    let mut counts: Vec<_> = counts.iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let rest = counts.split_off(counts.len().min(LISTED));
+    let mut listed: Vec<String> =
+        counts.into_iter().map(|(name, count)| format!("{name} {}", grouped(*count))).collect();
+    if !rest.is_empty() {
+        let count = rest.iter().map(|(_, count)| **count).sum();
+        listed.push(format!("{} other reasons {}", rest.len(), grouped(count)));
+    }
+    listed.join(", ")
+}
+
+/// `1,000,000`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        // A string takes all that is written.
+        let _ = text.write_char(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Summary {
+        Summary {
+            run_id: "batch_20260111_100000_3f9a1c".parse().unwrap(),
+            source: "s3://transactions/2026.csv".into(),
+            state: RunState::Complete,
+            already_loaded: false,
+            rows_read: 1_000_000,
+            tally: Tally { predicted: 999_000, invalid: 900, failed: 0, duplicate: 100 },
+            invalid_by_reason: [("id_empty".to_owned(), 300), ("amount_scale".to_owned(), 600)].into(),
+            failed_by_class: BTreeMap::new(),
+            predictions: vec![
+                PredictionCount { prediction: "fraud".into(), count: 25_000, mean_score: Some(0.91234) },
+                PredictionCount { prediction: "Rent".into(), count: 974_000, mean_score: None },
+            ],
+            seconds: 20.04,
+            rows_per_second: 49_900,
+        }
+    }
+
+    #[test]
+    fn reads_as_a_table() {
+        let expected = "
+s3://transactions/2026.csv
+run batch_20260111_100000_3f9a1c: complete
+
+rows read          1,000,000
+  predicted          999,000
+  invalid                900  amount_scale 600, id_empty 300
+  failed                   0
+  duplicate              100
+
+prediction             count  mean score
+fraud                 25,000      0.9123
+Rent                 974,000           -
+
+took 20.0 s, 49,900 rows a second
+";
+        assert_eq!(example().to_string(), expected);
+    }
+
+    #[test]
+    fn the_law_is_checked() {
+        assert!(example().check().is_ok());
+        let broken = Summary { rows_read: 1_000_001, ..example() };
+        assert!(broken.check().unwrap_err().to_string().contains("1000001 rows were read, but 1000000"));
+    }
+}
