@@ -1,1 +1,29 @@
-//! The contract suite.
+//! The contract suite of the database seam, on PostgreSQL and on SQLite, and what only one of them can do.
+
+/// Runs each of the module's functions on a database of its own of each kind.
+macro_rules! on_both {
+    ($($test:ident,)*) => {
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(&crate::database::Database::postgres().await).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(&crate::database::Database::sqlite().await).await;
+            })*
+        }
+    };
+}
+
+mod chunks;
+mod conflicts;
+mod connecting;
+mod database;
+mod law;
+mod postgres_only;
+mod refused_data;
+mod runs;
+mod writing;

@@ -1,0 +1,121 @@
+//! Chunks and runs for the tests.
+
+use std::collections::BTreeMap;
+
+use assay_store::{Begun, NewRun, Store};
+use assay_transaction::{
+    ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, Lane, Predicted, Prediction, RawText, RejectReason,
+    RejectedRow, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, Sealed, SourceIdentity, TimeZone, Timestamp,
+    Transaction,
+};
+use uuid::Uuid;
+
+/// A row of a scored chunk.
+#[derive(Debug, Clone)]
+pub(crate) enum Row {
+    /// A transaction, its label and score.
+    Scored(Transaction, &'static str, f64),
+    Failed(Transaction),
+    Invalid(&'static [u8]),
+}
+
+pub(crate) fn run_id(name: &str) -> RunId {
+    name.parse().unwrap()
+}
+
+/// The transaction with a number for an id, and an amount.
+pub(crate) fn transaction(id: u128, amount: &str) -> Transaction {
+    Transaction {
+        id: Uuid::from_u128(id),
+        description: format!("Café {id}"),
+        amount: amount.parse().unwrap(),
+        timestamp: Timestamp::parse(b"2023-11-28T06:35:12.25Z", TimeZone::UTC).unwrap(),
+        merchant: (!id.is_multiple_of(2)).then(|| "SNCF".to_owned()),
+        operation_type: "card_payment".into(),
+        side: "debit".into(),
+        attributes: if id.is_multiple_of(3) { [("country".into(), "FR".into())].into() } else { BTreeMap::new() },
+    }
+}
+
+/// A row with that transaction, scored as legitimate.
+pub(crate) fn scored(id: u128, amount: &str) -> Row {
+    Row::Scored(transaction(id, amount), "legitimate", 0.25)
+}
+
+fn entry(row: u64, transaction: &Transaction) -> Entry {
+    Entry {
+        row,
+        external_id: Some(format!("id {}", transaction.id.as_u128())),
+        transaction: EncodedTransaction::new(transaction).unwrap(),
+    }
+}
+
+/// A chunk of a run whose rows begin at `first_row`.
+pub(crate) fn chunk(run: &str, chunk: u64, first_row: u64, rows: &[Row]) -> ScoredChunk {
+    let mut scored = ScoredChunk {
+        id: ChunkId { run_id: run_id(run), chunk },
+        range: RowRange { first_row, rows: rows.len() as u64 },
+        lane: Lane::Batch,
+        predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
+        predicted: Vec::new(),
+        failed: Vec::new(),
+        rejected: Vec::new(),
+    };
+    for (row, kind) in (first_row..).zip(rows) {
+        match kind {
+            Row::Scored(transaction, label, score) => scored.predicted.push(Predicted {
+                entry: entry(row, transaction),
+                prediction: Prediction {
+                    prediction: (*label).into(),
+                    fraud_score: Some(*score),
+                    model_version: Some("demo-1".into()),
+                },
+            }),
+            Row::Failed(transaction) => scored.failed.push(FailedRow {
+                entry: entry(row, transaction),
+                transaction_id: transaction.id,
+                class: FailureClass::Rejected,
+                reason: "422 Unprocessable Entity".into(),
+                attempts: 3,
+            }),
+            Row::Invalid(raw) => scored.rejected.push(RejectedRow {
+                row,
+                line: row + 1,
+                reason: RejectReason::AmountScale,
+                message: "`amount` has more than 4 decimals".into(),
+                raw: RawText::from(*raw),
+            }),
+        }
+    }
+    scored
+}
+
+/// A chunk of scored rows with these ids.
+pub(crate) fn chunk_of_ids(run: &str, number: u64, first_row: u64, ids: &[u128]) -> ScoredChunk {
+    chunk(run, number, first_row, &ids.iter().map(|id| scored(*id, "-12.50")).collect::<Vec<_>>())
+}
+
+/// What a loader asks for that loads the newest version of a location.
+pub(crate) fn new_run(name: &str, location: &str) -> NewRun {
+    NewRun {
+        run_id: run_id(name),
+        explicit_id: false,
+        source: SourceIdentity { location: location.into(), version: "etag-1".into() },
+        settings: RunSettings::example(),
+        force: false,
+    }
+}
+
+/// Begins a run of a source of that name.
+pub(crate) async fn begin(store: &dyn Store, name: &str) -> Run {
+    match store.begin_run(&new_run(name, &format!("s3://bank/{name}.csv"))).await.unwrap() {
+        Begun::Started(run) => run,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Seals a run and closes it.
+pub(crate) async fn finish(store: &dyn Store, name: &str, rows_read: u64, chunks_total: u64) -> RunState {
+    store.seal(&run_id(name), Sealed { rows_read, chunks_total }, None).await.unwrap();
+    store.close_run(&run_id(name)).await.unwrap()
+}

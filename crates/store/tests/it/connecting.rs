@@ -1,0 +1,127 @@
+//! The way to a database, and the one clear line where there is none.
+
+use std::time::Duration;
+
+use assay_store::{Migrated, connect, migrate};
+use assay_transaction::Exit;
+
+use crate::database::{Database, STARTUP, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name};
+
+const MIGRATED: Migrated = Migrated { applied: 1, version: 1 };
+
+/// The error of connecting, which is one line and has a code.
+async fn refusal(url: &str, startup: Duration) -> (Exit, String) {
+    let error = connect(&options(url), "test", startup).await.err().unwrap();
+    let text = error.to_string();
+    assert!(!text.contains('\n') && std::error::Error::source(&error).is_none(), "{text}");
+    assert!(!text.contains(server().password().unwrap()), "{text}");
+    (error.exit(), text)
+}
+
+#[tokio::test]
+async fn tables_are_made_once() {
+    for (options, _place) in [empty_postgres().await, empty_sqlite()] {
+        assert_eq!(migrate(&options, STARTUP).await.unwrap(), MIGRATED);
+        assert_eq!(migrate(&options, STARTUP).await.unwrap(), Migrated { applied: 0, ..MIGRATED });
+        connect(&options, "test", STARTUP).await.unwrap().ping().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn many_may_migrate_at_once() {
+    let (options, _place) = empty_postgres().await;
+    let all = futures_util::future::join_all((0..4).map(|_| migrate(&options, STARTUP))).await;
+    assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == 1));
+}
+
+#[tokio::test]
+async fn without_tables_it_says_migrate() {
+    let (postgres, _place) = empty_postgres().await;
+    let (exit, error) = refusal(postgres.database_url.as_ref().unwrap(), STARTUP).await;
+    assert_eq!(exit, Exit::Usage);
+    assert!(
+        error.starts_with("database `assay_store_") && error.ends_with("has no tables of Assay: run `assay migrate`"),
+        "{error}"
+    );
+
+    let (sqlite, _place) = empty_sqlite();
+    let (exit, error) = refusal(sqlite.database_url.as_ref().unwrap(), STARTUP).await;
+    assert_eq!(exit, Exit::Usage);
+    assert!(error.ends_with("assay.db of DATABASE_URL is not there: run `assay migrate`"), "{error}");
+}
+
+mod versions {
+    use super::*;
+
+    on_both! { a_newer_schema_says_who_may_use_it, }
+
+    async fn a_newer_schema_says_who_may_use_it(database: &Database) {
+        database
+            .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 2, 'newer', success, checksum, 0 FROM _sqlx_migrations")
+            .await;
+        connect(&database.options, "test", STARTUP).await.unwrap();
+        database.execute("UPDATE schema_compatibility SET oldest_version = 2").await;
+        let (exit, error) = refusal(database.options.database_url.as_ref().unwrap(), STARTUP).await;
+        assert_eq!(exit, Exit::Usage);
+        assert!(error.ends_with("are at version 2, and this program only knows 1: update it"), "{error}");
+        let error = migrate(&database.options, STARTUP).await.unwrap_err().to_string();
+        assert!(error.ends_with("has migration 2, which this program does not know: update it"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_not_tried_again() {
+    let mut url = server();
+    url.set_password(Some("not-the-password")).unwrap();
+    let (exit, error) = refusal(url.as_str(), STARTUP).await;
+    assert_eq!(exit, Exit::Usage);
+    let user = url.username();
+    assert!(error.contains(&format!("refuses user `{user}` (password authentication failed")), "{error}");
+    assert!(error.ends_with("check DATABASE_URL") && !error.contains("not-the-password"), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_database_is_named() {
+    let name = unique_name();
+    let (exit, error) = refusal(&postgres_url(&name), STARTUP).await;
+    assert_eq!(exit, Exit::Usage);
+    assert!(error.ends_with(&format!("has no database `{name}`: create it, or check DATABASE_URL")), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_waited_for() {
+    // A port that nobody listens on: it was free a moment ago, and is not of the range that is given out.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let url = format!("postgres://u:secret@127.0.0.1:{port}/a");
+    let (exit, error) = refusal(&url, Duration::from_secs(1)).await;
+    assert_eq!(exit, Exit::DependencyAway);
+    assert_eq!(
+        error,
+        format!("cannot reach PostgreSQL at 127.0.0.1:{port} within 1 s (connection refused): check DATABASE_URL")
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = directory.path().join("text");
+    std::fs::write(&text, "this is no database, but a text that is long enough to be looked at as one".repeat(10))
+        .unwrap();
+    let text = format!("sqlite://{}", text.display());
+    let cases = [
+        ("sqlite::memory:", "DATABASE_URL must name a file"),
+        ("mysql://u:p@host/a", "DATABASE_URL must begin with postgres://"),
+        ("postgres://u:p@host:port/a", "DATABASE_URL cannot be read"),
+        (text.as_str(), "check the file of DATABASE_URL"),
+    ];
+    for (url, expected) in cases {
+        let (exit, error) = refusal(url, Duration::ZERO).await;
+        assert_eq!(exit, Exit::Usage, "{url}: {error}");
+        assert!(error.contains(expected), "{url}: {error}");
+    }
+    let nowhere = options(&format!("sqlite://{}/no/folder/assay.db", directory.path().display()));
+    let error = migrate(&nowhere, STARTUP).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Usage, "{error}");
+}

@@ -1,0 +1,145 @@
+//! A database for one test, dropped with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use assay_store::{DatabaseOptions, Store};
+use sqlx::postgres::PgPool;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use url::Url;
+
+pub(crate) const STARTUP: Duration = Duration::from_secs(30);
+
+/// A database with the tables of Assay, and a store on it.
+pub(crate) struct Database {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) options: DatabaseOptions,
+    pub(crate) raw: Raw,
+    _place: Place,
+}
+
+/// The way around the store.
+pub(crate) enum Raw {
+    Postgres(PgPool),
+    Sqlite(SqlitePool),
+}
+
+/// What is removed at the end.
+pub(crate) enum Place {
+    Server { name: String },
+    Directory { _directory: tempfile::TempDir },
+}
+
+impl Database {
+    pub(crate) async fn postgres() -> Self {
+        let (options, place) = empty_postgres().await;
+        let raw = Raw::Postgres(PgPool::connect_lazy(options.database_url.as_ref().unwrap()).unwrap());
+        Self::migrated(options, raw, place).await
+    }
+
+    pub(crate) async fn sqlite() -> Self {
+        let (options, place) = empty_sqlite();
+        let raw = Raw::Sqlite(SqlitePool::connect_lazy(options.database_url.as_ref().unwrap()).unwrap());
+        Self::migrated(options, raw, place).await
+    }
+
+    async fn migrated(options: DatabaseOptions, raw: Raw, place: Place) -> Self {
+        assay_store::migrate(&options, STARTUP).await.unwrap();
+        let store = assay_store::connect(&options, "test", STARTUP).await.unwrap();
+        Self { store, options, raw, _place: place }
+    }
+
+    /// A second store on the same database.
+    pub(crate) async fn another(&self) -> Arc<dyn Store> {
+        assay_store::connect(&self.options, "other", STARTUP).await.unwrap()
+    }
+
+    /// The one number that a query answers with.
+    pub(crate) async fn count(&self, query: &str) -> i64 {
+        let query = AssertSqlSafe(query);
+        match &self.raw {
+            Raw::Postgres(pool) => sqlx::query_scalar(query).fetch_one(pool).await.unwrap(),
+            Raw::Sqlite(pool) => sqlx::query_scalar(query).fetch_one(pool).await.unwrap(),
+        }
+    }
+
+    /// The texts that a query answers with.
+    pub(crate) async fn texts(&self, query: &str) -> Vec<String> {
+        let query = AssertSqlSafe(query);
+        match &self.raw {
+            Raw::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+            Raw::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+        }
+    }
+
+    pub(crate) async fn bytes(&self, query: &str) -> Vec<Vec<u8>> {
+        let query = AssertSqlSafe(query);
+        match &self.raw {
+            Raw::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+            Raw::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+        }
+    }
+
+    pub(crate) async fn execute(&self, statement: &str) {
+        let statement = AssertSqlSafe(statement);
+        match &self.raw {
+            Raw::Postgres(pool) => drop(sqlx::raw_sql(statement).execute(pool).await.unwrap()),
+            Raw::Sqlite(pool) => drop(sqlx::raw_sql(statement).execute(pool).await.unwrap()),
+        }
+    }
+}
+
+/// A database of PostgreSQL without tables.
+pub(crate) async fn empty_postgres() -> (DatabaseOptions, Place) {
+    let name = unique_name();
+    let mut connection = PgConnection::connect(server().as_str()).await.expect("TEST_DATABASE_URL can be reached");
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+    (options(&postgres_url(&name)), Place::Server { name })
+}
+
+/// The address of a SQLite file that is not there yet.
+pub(crate) fn empty_sqlite() -> (DatabaseOptions, Place) {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", directory.path().join("assay.db").display());
+    (options(&url), Place::Directory { _directory: directory })
+}
+
+pub(crate) fn options(url: &str) -> DatabaseOptions {
+    DatabaseOptions { database_url: Some(url.to_owned()), ..DatabaseOptions::default() }
+}
+
+pub(crate) fn unique_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("assay_store_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The server that the tests use.
+pub(crate) fn server() -> Url {
+    let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run ./scripts/test");
+    Url::parse(&url).expect("TEST_DATABASE_URL is a URL")
+}
+
+pub(crate) fn postgres_url(name: &str) -> String {
+    let mut url = server();
+    url.set_path(name);
+    url.into()
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Self::Server { name } = self else { return };
+        let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+        // A drop cannot wait for a future, and the test's own runtime is busy with it.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                if let Ok(mut connection) = PgConnection::connect(server().as_str()).await {
+                    let _ = sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await;
+                }
+            });
+        });
+        let _ = dropping.join();
+    }
+}

@@ -1,0 +1,118 @@
+//! What only a server can do: refuse what JSON may hold, and go away.
+
+use assay_store::{ChunkOutcome, IdConflict};
+use assay_transaction::{FailureClass, Tally};
+use sqlx::postgres::PgPool;
+
+use crate::chunks::{Row, chunk, chunk_of_ids, run_id, scored, transaction};
+use crate::database::{Database, Raw};
+
+fn pool(database: &Database) -> &PgPool {
+    let Raw::Postgres(pool) = &database.raw else { panic!("it is PostgreSQL") };
+    pool
+}
+
+/// Waits until a connection of ours waits for a lock.
+async fn somebody_waits(pool: &PgPool) {
+    let question = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+        AND application_name = 'assay-test' AND wait_event_type = 'Lock')";
+    while !sqlx::query_scalar::<_, bool>(question).fetch_one(pool).await.unwrap() {
+        // Nobody tells when it is so.
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn text_that_postgres_refuses_fails_alone() {
+    let database = Database::postgres().await;
+    let mut description = transaction(2, "1");
+    description.description = "a\0b".into();
+    let mut attribute = transaction(3, "1");
+    attribute.attributes.insert("note".into(), "a\0b".into());
+    let rows = [
+        scored(1, "1"),
+        Row::Scored(description, "x", 0.5),
+        Row::Scored(attribute, "x", 0.5),
+        Row::Scored(transaction(4, "1"), "fra\0ud", 0.5),
+        Row::Failed(transaction(5, "1")),
+        Row::Invalid(b"a\0b\xff"),
+        scored(6, "1"),
+    ];
+    let mut chunk = chunk("a", 0, 1, &rows);
+    chunk.failed[0].reason = "the answer was \0".into();
+    chunk.failed[0].class = FailureClass::Other("\0".into());
+    chunk.rejected[0].message = "`id` is \0".into();
+    database.store.write(&[chunk], IdConflict::Fail).await.unwrap();
+    let tally = Tally { predicted: 2, invalid: 1, failed: 4, duplicate: 0 };
+    assert_eq!(database.store.tally(&run_id("a")).await.unwrap(), tally);
+    let failed =
+        "SELECT row_number || '|' || class || '|' || substring(reason FROM 'SQLSTATE .....') FROM failed_transactions
+        WHERE class = 'database' ORDER BY row_number";
+    assert_eq!(
+        database.texts(failed).await,
+        ["2|database|SQLSTATE 22021", "3|database|SQLSTATE 22P05", "4|database|SQLSTATE 22021"]
+    );
+    assert_eq!(database.texts("SELECT message FROM invalid_transactions").await, ["`id` is \u{fffd}"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_killed_is_transient() {
+    let database = Database::postgres().await;
+    let mut blocker = pool(&database).begin().await.unwrap();
+    sqlx::query("INSERT INTO transactions SELECT $1, NULL, 'x', 1, now(), NULL, 'x', 'x', NULL, 'other', 1, 'batch'")
+        .bind(uuid::Uuid::from_u128(2))
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let chunks = [chunk_of_ids("a", 0, 1, &[1, 2, 3])];
+    let kill = async {
+        somebody_waits(pool(&database)).await;
+        let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'assay-test' AND wait_event_type = 'Lock'";
+        assert_eq!(database.count(kill).await, 1);
+    };
+    let (result, ()) = tokio::join!(database.store.write(&chunks, IdConflict::Fail), kill);
+    let error = result.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    blocker.rollback().await.unwrap();
+    assert_eq!(database.count("SELECT count(*) FROM chunks").await, 0);
+    let written = database.store.write(&chunks, IdConflict::Fail).await.unwrap();
+    assert_eq!((written.outcomes, written.transactions), (vec![ChunkOutcome::Recorded], 3));
+}
+
+#[tokio::test]
+async fn a_claim_waits_for_the_one_before() {
+    let database = Database::postgres().await;
+    let mut blocker = pool(&database).begin().await.unwrap();
+    sqlx::query("INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ('a', 0, 1, 3, 3)")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let chunks = [chunk_of_ids("a", 0, 1, &[1, 2, 3])];
+    let commit = async {
+        somebody_waits(pool(&database)).await;
+        blocker.commit().await.unwrap();
+    };
+    let (written, ()) = tokio::join!(database.store.write(&chunks, IdConflict::Fail), commit);
+    assert_eq!(written.unwrap().outcomes, [ChunkOutcome::Known]);
+    assert_eq!(database.count("SELECT count(*) FROM transactions").await, 0);
+}
+
+#[tokio::test]
+async fn a_missing_table_is_a_matter_of_configuration() {
+    let database = Database::postgres().await;
+    database.execute("ALTER TABLE predictions RENAME TO elsewhere").await;
+    let error = database.store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap_err();
+    assert!(!error.is_transient() && error.to_string().ends_with("(SQLSTATE 42P01): run `assay migrate`"), "{error}");
+    database.execute("ALTER TABLE elsewhere RENAME TO predictions").await;
+    let written = database.store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
+    assert_eq!(written.transactions, 1, "nothing was left behind");
+}
+
+#[tokio::test]
+async fn connections_tell_their_stage() {
+    let database = Database::postgres().await;
+    database.store.ping().await.unwrap();
+    let stages = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'assay%'";
+    assert_eq!(database.texts(stages).await, ["assay-test"]);
+}

@@ -1,0 +1,207 @@
+//! The ledger of runs.
+
+use assay_store::{Begun, IdConflict, NewRun, Progress};
+use assay_transaction::{Checkpoint, RunState, Sealed};
+use futures_util::future::join_all;
+
+use crate::chunks::{begin, chunk_of_ids, finish, new_run, run_id};
+use crate::database::Database;
+
+on_both! {
+    a_run_begins_resumes_and_is_loaded,
+    another_version_is_another_run,
+    force_begins_a_new_run,
+    a_chosen_id_belongs_to_one_source,
+    of_many_who_begin_one_starts,
+    a_checkpoint_never_moves_back,
+    a_run_closes_when_its_chunks_are_all_there,
+    whoever_records_the_last_chunk_closes,
+    the_first_seal_counts,
+    a_failed_source_can_be_loaded_again,
+    a_long_location_is_no_trouble,
+    an_empty_source_is_complete_at_once,
+    recorded_chunks_come_in_order,
+}
+
+async fn a_run_begins_resumes_and_is_loaded(database: &Database) {
+    let store = &*database.store;
+    let new = new_run("first", "s3://bank/a.csv");
+    let Begun::Started(run) = store.begin_run(&new).await.unwrap() else { panic!("it is new") };
+    assert_eq!((&run.run_id, &run.source, run.state), (&new.run_id, &new.source, RunState::Loading));
+    assert_eq!((run.settings.clone(), run.checkpoint, run.sealed), (new.settings.clone(), Checkpoint::START, None));
+    assert_eq!(store.run(&new.run_id).await.unwrap(), Some(run.clone()));
+    assert_eq!(store.run(&run_id("nobody")).await.unwrap(), None);
+
+    let mut again = NewRun { run_id: run_id("second"), ..new.clone() };
+    again.settings.chunk_rows = 7.try_into().unwrap();
+    assert_eq!(store.begin_run(&again).await.unwrap(), Begun::Resumed(run), "the frozen settings hold");
+
+    let sealed = Sealed { rows_read: 0, chunks_total: 1 };
+    store.seal(&new.run_id, sealed, None).await.unwrap();
+    let Begun::AlreadyLoaded(run) = store.begin_run(&again).await.unwrap() else { panic!("it was read to its end") };
+    assert_eq!((run.run_id, run.state, run.sealed), (new.run_id, RunState::Sealed, Some(sealed)));
+}
+
+async fn another_version_is_another_run(database: &Database) {
+    begin(&*database.store, "a").await;
+    let mut newer = new_run("b", "s3://bank/a.csv");
+    newer.source.version = "etag-2".into();
+    assert!(matches!(database.store.begin_run(&newer).await.unwrap(), Begun::Started(_)));
+}
+
+async fn force_begins_a_new_run(database: &Database) {
+    let store = &*database.store;
+    let first = begin(store, "a").await;
+    let forced = NewRun { force: true, ..new_run("b", &first.source.location) };
+    assert!(matches!(store.begin_run(&forced).await.unwrap(), Begun::Started(_)));
+    let third = new_run("c", &first.source.location);
+    assert_eq!(store.begin_run(&third).await.unwrap(), Begun::Resumed(first), "the natural key stays with the first");
+    let resumed = NewRun { explicit_id: true, ..forced };
+    assert!(matches!(store.begin_run(&resumed).await.unwrap(), Begun::Resumed(_)), "by its name it can be resumed");
+    finish(store, "b", 0, 0).await;
+    let error = store.begin_run(&resumed).await.unwrap_err().to_string();
+    assert!(error.contains("run b is complete") && error.contains("BATCH_RUN_ID"), "{error}");
+}
+
+async fn a_chosen_id_belongs_to_one_source(database: &Database) {
+    let store = &*database.store;
+    let nightly = NewRun { explicit_id: true, ..new_run("nightly", "s3://bank/a.csv") };
+    store.begin_run(&nightly).await.unwrap();
+    let other = NewRun { explicit_id: true, ..new_run("nightly", "s3://bank/b.csv") };
+    let error = store.begin_run(&other).await.unwrap_err();
+    assert_eq!(error.exit(), assay_transaction::Exit::Usage);
+    for part in ["nightly", "s3://bank/a.csv", "BATCH_RUN_ID"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let generated = NewRun { explicit_id: false, ..other };
+    assert!(store.begin_run(&generated).await.unwrap_err().is_transient(), "another name will do");
+}
+
+async fn of_many_who_begin_one_starts(database: &Database) {
+    let other = database.another().await;
+    let try_one = |number: usize| {
+        let store = if number.is_multiple_of(2) { &database.store } else { &other };
+        async move { store.begin_run(&new_run(&format!("run-{number}"), "s3://bank/a.csv")).await.unwrap() }
+    };
+    let begun = join_all((0..8).map(try_one)).await;
+    let started = begun.iter().filter(|begun| matches!(begun, Begun::Started(_))).count();
+    let resumed = begun.iter().filter(|begun| matches!(begun, Begun::Resumed(_))).count();
+    assert_eq!((started, resumed), (1, 7));
+    assert_eq!(database.count("SELECT count(*) FROM runs").await, 1);
+}
+
+async fn a_checkpoint_never_moves_back(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    let at = |chunk| Checkpoint { chunk, row: chunk * 100 + 1, line: chunk * 101 + 2, offset: chunk * 5_000_000_000 };
+    for (given, expected) in [(3, 3), (2, 3), (3, 3), (7, 7)] {
+        store.checkpoint(&run_id("a"), at(given)).await.unwrap();
+        assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().checkpoint, at(expected));
+    }
+}
+
+async fn a_run_closes_when_its_chunks_are_all_there(database: &Database) {
+    let store = &*database.store;
+    let a = run_id("a");
+    // The writer may even be ahead of what it can see of the ledger.
+    store.write(&[chunk_of_ids("a", 2, 5, &[5])], IdConflict::Fail).await.unwrap();
+    assert_eq!(store.close_run(&a).await.unwrap(), RunState::Loading);
+    begin(store, "a").await;
+    assert_eq!(store.close_run(&a).await.unwrap(), RunState::Loading);
+    store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
+    store.seal(&a, Sealed { rows_read: 5, chunks_total: 3 }, None).await.unwrap();
+    assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed);
+    assert_eq!(store.open_runs().await.unwrap(), std::slice::from_ref(&a));
+    // As many chunks as there should be, but not those.
+    store.write(&[chunk_of_ids("a", 3, 6, &[6])], IdConflict::Fail).await.unwrap();
+    assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed);
+    store.write(&[chunk_of_ids("a", 1, 3, &[3, 4])], IdConflict::Fail).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.close_run(&a).await.unwrap(), RunState::Complete);
+    }
+    let run = store.run(&a).await.unwrap().unwrap();
+    assert!(run.state == RunState::Complete && run.finished_at.unwrap() >= run.started_at && run.error.is_none());
+    assert!(store.open_runs().await.unwrap().is_empty());
+}
+
+async fn whoever_records_the_last_chunk_closes(database: &Database) {
+    const CHUNKS: u64 = 12;
+    let other = database.another().await;
+    begin(&*database.store, "a").await;
+    let part = |number: u64| {
+        let store = if number.is_multiple_of(2) { &database.store } else { &other };
+        async move {
+            if number == CHUNKS {
+                let sealed = Sealed { rows_read: CHUNKS, chunks_total: CHUNKS };
+                store.seal(&run_id("a"), sealed, None).await.unwrap();
+            } else {
+                let chunk = chunk_of_ids("a", number, number + 1, &[u128::from(number)]);
+                store.write(&[chunk], IdConflict::Fail).await.unwrap();
+            }
+            store.close_run(&run_id("a")).await.unwrap()
+        }
+    };
+    let states = join_all((0..=CHUNKS).rev().map(part)).await;
+    assert!(states.contains(&RunState::Complete), "nobody closed it: {states:?}");
+}
+
+async fn the_first_seal_counts(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    let sealed = Sealed { rows_read: 10, chunks_total: 1 };
+    store.seal(&run_id("a"), sealed, None).await.unwrap();
+    store.seal(&run_id("a"), Sealed { rows_read: 3, chunks_total: 0 }, Some("lost")).await.unwrap();
+    let run = store.run(&run_id("a")).await.unwrap().unwrap();
+    assert_eq!((run.sealed, run.error, run.state), (Some(sealed), None, RunState::Sealed));
+    assert!(store.seal(&run_id("nobody"), sealed, None).await.is_err());
+}
+
+async fn a_failed_source_can_be_loaded_again(database: &Database) {
+    let store = &*database.store;
+    let first = begin(store, "a").await;
+    store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
+    let why = "row 3: the object changed\0 while it was read";
+    store.seal(&run_id("a"), Sealed { rows_read: 2, chunks_total: 1 }, Some(why)).await.unwrap();
+    let again = new_run("b", &first.source.location);
+    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::AlreadyLoaded(_)), "not finished yet");
+    assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Failed);
+    let run = store.run(&run_id("a")).await.unwrap().unwrap();
+    assert_eq!(run.error.unwrap().replace('\u{fffd}', "\0"), why);
+    assert!(store.tally(&run_id("a")).await.unwrap().accounts_for(2));
+
+    let by_the_same_name = NewRun { explicit_id: true, run_id: run_id("a"), ..again.clone() };
+    let error = store.begin_run(&by_the_same_name).await.unwrap_err().to_string();
+    assert!(error.contains("run a is failed") && error.contains("BATCH_RUN_ID"), "{error}");
+    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(_)));
+}
+
+async fn a_long_location_is_no_trouble(database: &Database) {
+    // Longer than PostgreSQL's indexes take, and not to be compressed.
+    let noise: String =
+        (0..200_u128).map(|number| uuid::Uuid::new_v5(&uuid::Uuid::from_u128(number), b"noise").to_string()).collect();
+    let new = new_run("a", &noise);
+    assert!(matches!(database.store.begin_run(&new).await.unwrap(), Begun::Started(_)));
+    assert!(matches!(database.store.begin_run(&new).await.unwrap(), Begun::Resumed(_)));
+}
+
+async fn an_empty_source_is_complete_at_once(database: &Database) {
+    begin(&*database.store, "a").await;
+    assert_eq!(finish(&*database.store, "a", 0, 0).await, RunState::Complete);
+    assert!(database.store.tally(&run_id("a")).await.unwrap().accounts_for(0));
+}
+
+async fn recorded_chunks_come_in_order(database: &Database) {
+    let store = &*database.store;
+    let chunks = [chunk_of_ids("a", 3, 31, &[1]), chunk_of_ids("a", 0, 1, &[2, 3]), chunk_of_ids("a", 2, 21, &[4])];
+    store.write(&chunks, IdConflict::Fail).await.unwrap();
+    let numbers = async |from, limit| {
+        let recorded = store.recorded_from(&run_id("a"), from, limit).await.unwrap();
+        recorded.iter().map(|chunk| (chunk.chunk, chunk.range.first_row, chunk.range.rows)).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(0, 10).await, [(0, 1, 2), (2, 21, 1), (3, 31, 1)]);
+    assert_eq!(numbers(1, 1).await, [(2, 21, 1)]);
+    assert!(numbers(4, 10).await.is_empty());
+    let progress = store.progress(&run_id("a")).await.unwrap();
+    assert_eq!((progress.chunks_recorded, progress.rows_recorded), (3, 4));
+    assert_eq!(store.progress(&run_id("b")).await.unwrap(), Progress::default());
+}
