@@ -98,6 +98,11 @@ impl Circuit {
         self.inner().outages
     }
 
+    #[cfg(test)]
+    pub(crate) fn waits(&self) -> Duration {
+        self.inner().not_before.saturating_duration_since(Instant::now())
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.inner().open.is_none()
     }

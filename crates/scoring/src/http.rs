@@ -233,8 +233,8 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)
 }
 
 fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    // An `io::Error` hides what it wraps from `source`.
-    let wrapped = || cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
+    // An `io::Error` hides what it wraps from `source`, and may wrap another one.
+    let wrapped = || tls_error(cause.downcast_ref::<io::Error>()?.get_ref()?);
     cause.downcast_ref().or_else(wrapped)
 }
 

@@ -1,6 +1,6 @@
 //! What becomes of the rows of one part: asks for them, waits out what is not their fault, and says what is next.
 //!
-//! The rule that keeps a broken model from failing rows is in [`Inquiry::proof`]; it is written down, with its reasons, in
+//! The rule that keeps a broken model from failing rows is in [`Inquiry::is_proven`]; it is written down, with its reasons, in
 //! `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
 
 use assay_transaction::FailureClass;
@@ -18,7 +18,7 @@ use crate::evidence::{Control, Evidence, Tick};
 use crate::http::{Http, Trouble, lives};
 use crate::policy::Policy;
 use crate::protocol::{self, RowAnswer};
-use crate::row::{Outcome, count_attempt};
+use crate::row::{Outcome, Row, count_attempt};
 use crate::stats::Counters;
 
 /// How often a request may be cut off, with the API well in between, before the request itself is suspected: a row can
@@ -61,17 +61,21 @@ struct Refusal {
     sign: Sign,
     /// When it was seen.
     at: Tick,
+    /// How often the circuit had been opened by then.
+    outages: u64,
 }
 
-/// Whether the model is known to have worked after a refusal.
+/// What follows from a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    /// It is: a later request scored a row.
-    Given,
-    /// Nothing was ever scored, so that only going on can show that.
-    Unknown,
-    /// It did not, or the API is away: what it refused has to be asked for anew.
-    Lacking,
+enum Verdict {
+    /// It says nothing about the rows: they are asked for as if for the first time.
+    Anew,
+    /// They are asked for again.
+    Repeat,
+    /// Both halves are asked for.
+    Halve,
+    /// The row is at fault.
+    Fail,
 }
 
 /// What a control showed.
@@ -113,39 +117,63 @@ impl Inquiry<'_> {
                         self.pause(0).await?;
                         continue;
                     }
-                    Refusal { sign, at }
+                    self.refusal(sign, at)
                 }
             };
-            if repeated < self.repetitions(&part, refusal.sign) {
-                if part.is_alone() && repeated == 0 && self.proof(refusal, true).await? != Proof::Given {
-                    continue;
+            match self.judge(&part, refusal, repeated).await? {
+                Verdict::Anew => repeated = 0,
+                Verdict::Repeat => {
+                    count_attempt(&mut part.rows);
+                    self.shared.counters.retries.add(1);
+                    if refusal.sign.class() == Class::Suspect {
+                        self.pause(repeated).await?;
+                    }
+                    repeated += 1;
                 }
-                count_attempt(&mut part.rows);
-                self.shared.counters.retries.add(1);
-                if refusal.sign.class() == Class::Suspect {
-                    self.pause(repeated).await?;
+                Verdict::Halve => {
+                    count_attempt(&mut part.rows);
+                    self.shared.counters.bisections.add(1);
+                    return Ok(Settled { outcomes, halves: Some(part.halve()) });
                 }
-                repeated += 1;
-            } else if part.is_alone() {
-                if !self.shared.circuit.is_closed() {
-                    repeated = 0;
-                    continue;
+                Verdict::Fail => {
+                    count_attempt(&mut part.rows);
+                    let failed = |row: Row| row.failed(failure(refusal.sign), reason(refusal.sign));
+                    outcomes.extend(part.rows.into_iter().map(failed));
+                    return Ok(Settled { outcomes, halves: None });
                 }
-                count_attempt(&mut part.rows);
-                outcomes
-                    .extend(part.rows.into_iter().map(|row| row.failed(failure(refusal.sign), reason(refusal.sign))));
-                return Ok(Settled { outcomes, halves: None });
-            } else {
-                // Smaller requests for what was too large are right whatever the model does.
-                if !refusal.sign.is_too_large() && self.proof(refusal, false).await? == Proof::Lacking {
-                    repeated = 0;
-                    continue;
-                }
-                count_attempt(&mut part.rows);
-                self.shared.counters.bisections.add(1);
-                return Ok(Settled { outcomes, halves: Some(part.halve()) });
             }
         }
+    }
+
+    /// What follows from a refusal, after the part was repeated so often.
+    async fn judge(self, part: &Part, refusal: Refusal, repeated: u32) -> Result<Verdict, ScoreError> {
+        let is_alone = part.is_alone();
+        let verdict = if repeated < self.repetitions(part, refusal.sign) {
+            Verdict::Repeat
+        } else if is_alone {
+            Verdict::Fail
+        } else {
+            Verdict::Halve
+        };
+        let needs_proof = match verdict {
+            // Once for each row is enough: what follows are refusals after the model was seen to work.
+            Verdict::Repeat => is_alone && repeated == 0,
+            // Once for each request as it came; and smaller requests for what was too large are right whatever the model does.
+            Verdict::Halve => !part.is_half && !refusal.sign.is_too_large(),
+            Verdict::Fail | Verdict::Anew => false,
+        };
+        let stands = if needs_proof { self.is_proven(refusal, is_alone).await? } else { !self.is_overtaken(refusal) };
+        Ok(if stands { verdict } else { Verdict::Anew })
+    }
+
+    /// Whether the API turned out to be away, or the model to be broken, since the refusal, which then means nothing.
+    fn is_overtaken(self, refusal: Refusal) -> bool {
+        let circuit = &self.shared.circuit;
+        !circuit.is_closed() || circuit.outages() != refusal.outages
+    }
+
+    fn refusal(self, sign: Sign, at: Tick) -> Refusal {
+        Refusal { sign, at, outages: self.shared.circuit.outages() }
     }
 
     /// How often a part is asked for again before more is concluded. A row that stands alone is asked for at least once
@@ -199,7 +227,7 @@ impl Inquiry<'_> {
             match Cause::of(trouble.sign) {
                 Some(cause) if admission.is_some() => circuit.keep_open(cause, &trouble),
                 // The circuit stays closed, so that a control can tell this request from an outage.
-                Some(_) if cuts >= MOST_CUTS => return Ok(Asked::Refused(Refusal { sign: trouble.sign, at })),
+                Some(_) if cuts >= MOST_CUTS => return Ok(Asked::Refused(self.refusal(trouble.sign, at))),
                 Some(cause) => circuit.open(cause, &trouble),
                 None => {
                     if let Some(Probe { cause, .. }) = admission {
@@ -208,7 +236,7 @@ impl Inquiry<'_> {
                     if trouble.sign.is_too_large() && !part.is_alone() {
                         self.shrink(body.len());
                     }
-                    return Ok(Asked::Refused(Refusal { sign: trouble.sign, at }));
+                    return Ok(Asked::Refused(self.refusal(trouble.sign, at)));
                 }
             }
         }
@@ -284,7 +312,7 @@ impl Inquiry<'_> {
     /// The proof is a row that a later request scored: any request of this process, or, where none comes, a control. While
     /// the model does not even score the control it is broken, and the circuit is opened. A process that has never seen a
     /// row scored may halve without proof, as that may find the first one; but it fails no row.
-    async fn proof(self, refusal: Refusal, is_alone: bool) -> Result<Proof, ScoreError> {
+    async fn is_proven(self, refusal: Refusal, is_alone: bool) -> Result<bool, ScoreError> {
         let Shared { circuit, evidence, policy, control, .. } = self.shared;
         if !evidence.proves_since(refusal.at) && circuit.is_closed() && evidence.is_something_under_way() {
             tokio::select! {
@@ -299,21 +327,18 @@ impl Inquiry<'_> {
             () = self.stop.cancelled() => return Err(ScoreError::Stopped),
             alone = control.lock() => alone,
         };
-        if evidence.proves_since(refusal.at) {
-            return Ok(Proof::Given);
+        if self.is_overtaken(refusal) {
+            return Ok(false);
         }
-        if !circuit.is_closed() {
-            return Ok(Proof::Lacking);
-        }
-        if !is_alone && evidence.known_good().is_none() {
-            return Ok(Proof::Unknown);
+        if evidence.proves_since(refusal.at) || !is_alone && evidence.known_good().is_none() {
+            return Ok(true);
         }
         match self.control().await? {
-            Controlled::Scored => return Ok(Proof::Given),
+            Controlled::Scored => return Ok(true),
             Controlled::Refused(sign) => circuit.open(Cause::BrokenModel, &sign.into()),
             Controlled::Away(cause, trouble) => circuit.open(cause, &trouble),
         }
-        Ok(Proof::Lacking)
+        Ok(false)
     }
 
     /// Asks for a transaction that was scored before and, where that is refused or there is none, for a made-up one.

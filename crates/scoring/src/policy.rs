@@ -30,7 +30,7 @@ impl Default for Policy {
             repair: Backoff { first: seconds(2), longest: seconds(30) },
             patience: millis(100),
             health_timeout: seconds(5),
-            longest_retry_after: seconds(3600),
+            longest_retry_after: Duration::from_hours(1),
         }
     }
 }

@@ -120,6 +120,12 @@ impl Scorer {
         Ok(scores)
     }
 
+    /// How long nobody asks the API from now on.
+    #[cfg(test)]
+    pub(crate) fn waits(&self) -> Duration {
+        self.shared.circuit.waits()
+    }
+
     /// How many requests may be under way at a time.
     pub fn max_workers(&self) -> usize {
         self.max_workers

@@ -1,1 +1,82 @@
 //! The scorer against a scripted API, over a real socket.
+
+mod answers;
+mod broken_model;
+mod outages;
+mod rows_at_fault;
+mod stub;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use assay_transaction::Entry;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::policy::{Backoff, Policy};
+use crate::{ApiOptions, Scorer, Scores};
+
+/// Waits that are short, but the same in kind.
+fn quick() -> Policy {
+    let backoff =
+        |first, longest| Backoff { first: Duration::from_millis(first), longest: Duration::from_millis(longest) };
+    Policy {
+        retry: backoff(1, 4),
+        outage: backoff(2, 10),
+        repair: backoff(2, 10),
+        patience: Duration::from_millis(5),
+        health_timeout: Duration::from_millis(300),
+        longest_retry_after: Duration::from_hours(1),
+    }
+}
+
+fn options() -> ApiOptions {
+    ApiOptions { api_timeout: Duration::from_secs(20), ..ApiOptions::default() }
+}
+
+fn scorer(url: &str) -> Scorer {
+    Scorer::with_policy(url, &options(), quick()).unwrap()
+}
+
+fn id(row: u64) -> Uuid {
+    Uuid::from_u128(u128::from(row))
+}
+
+/// A transaction that the stub sees as this `kind`, by its description.
+fn entry(row: u64, kind: &str) -> Entry {
+    let json = format!(
+        r#"{{"id":"{}","description":"{kind}","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}}"#,
+        id(row)
+    );
+    Entry { row, external_id: None, transaction: serde_json::from_str(&json).unwrap() }
+}
+
+/// Rows of a chunk, those in `bad` of this kind.
+fn entries(rows: std::ops::Range<u64>, kind: &str, bad: &[u64]) -> Vec<Entry> {
+    rows.map(|row| entry(row, if bad.contains(&row) { kind } else { "good" })).collect()
+}
+
+async fn score(scorer: &Scorer, entries: Vec<Entry>) -> Scores {
+    within(scorer.score(entries, &CancellationToken::new())).await.unwrap()
+}
+
+/// A test that hangs fails.
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_mins(1), work).await.expect("it hangs")
+}
+
+fn predicted(scores: &Scores) -> Vec<u64> {
+    scores.predicted.iter().map(|predicted| predicted.entry.row).collect()
+}
+
+fn failed(scores: &Scores) -> Vec<u64> {
+    scores.failed.iter().map(|failed| failed.entry.row).collect()
+}
+
+/// Whether each of the rows has exactly one outcome, these are the failed ones, and all is in order.
+#[track_caller]
+fn assert_outcomes(scores: &Scores, rows: std::ops::Range<u64>, expected_failed: &[u64]) {
+    assert_eq!(failed(scores), expected_failed);
+    let bad: BTreeSet<u64> = expected_failed.iter().copied().collect();
+    assert_eq!(predicted(scores), rows.filter(|row| !bad.contains(row)).collect::<Vec<_>>());
+}

@@ -1,0 +1,185 @@
+//! What is sent, and how answers of all kinds are taken.
+
+use std::collections::HashSet;
+
+use assay_transaction::{FailureClass, Prediction};
+
+use super::stub::{Reply, Stub, scores};
+use super::{assert_outcomes, entries, entry, id, options, quick, score, scorer};
+use crate::{ApiOptions, Scorer, ScoringError};
+
+#[tokio::test]
+async fn every_row_comes_back_with_its_prediction() {
+    let stub = Stub::serve(|_| Reply::Scores);
+    let scorer = scorer(&stub.url());
+    let found = score(&scorer, entries(1..101, "", &[])).await;
+    assert_outcomes(&found, 1..101, &[]);
+    let expected = Prediction {
+        prediction: "legitimate".to_owned(),
+        fraud_score: Some(0.25),
+        model_version: Some("stub-1".to_owned()),
+    };
+    assert!(found.predicted.iter().all(|predicted| predicted.prediction == expected));
+    let stats = scorer.stats();
+    assert_eq!((stats.requests, stats.retries, stats.scored, stats.failed), (1, 0, 100, 0));
+    assert!(scorer.state().borrow().is_ready());
+}
+
+#[tokio::test]
+async fn no_rows_are_no_request() {
+    let stub = Stub::serve(|_| Reply::Scores);
+    assert_outcomes(&score(&scorer(&stub.url()), Vec::new()).await, 1..1, &[]);
+    assert_eq!(stub.asked().len(), 0);
+}
+
+#[tokio::test]
+async fn the_request_is_the_rows_own_text() {
+    let stub = Stub::serve(|_| Reply::Scores);
+    let rows = entries(1..3, "", &[]);
+    let expected = format!("[{},{}]", rows[0].transaction.as_json(), rows[1].transaction.as_json());
+    score(&scorer(&format!("{}/models/fraud/", stub.url())), rows).await;
+    let asked = stub.asked();
+    assert_eq!(asked[0].body, expected);
+    assert!(asked[0].body.contains(r#""amount":-952.40,"#));
+    assert_eq!(asked[0].path, "/models/fraud/predict");
+}
+
+#[tokio::test]
+async fn credentials_of_the_address_are_sent_as_such() {
+    let stub = Stub::serve(|_| Reply::Scores);
+    score(&scorer(&stub.url().replace("http://", "http://user:secret@")), entries(1..2, "", &[])).await;
+    assert_eq!(stub.asked()[0].authorization.as_deref(), Some("Basic dXNlcjpzZWNyZXQ="));
+}
+
+#[tokio::test]
+async fn answers_in_any_order_find_their_rows() {
+    let stub = Stub::serve(|asked| {
+        let mut ids = asked.ids();
+        ids.reverse();
+        let items: Vec<String> =
+            ids.iter().map(|id| format!(r#"{{"category":"{id}","transaction_id":"{id}","extra":[]}}"#)).collect();
+        Reply::Body(format!("[{}]", items.join(",")))
+    });
+    let found = score(&scorer(&stub.url()), entries(1..51, "", &[])).await;
+    assert_outcomes(&found, 1..51, &[]);
+    for predicted in found.predicted {
+        assert_eq!(predicted.prediction.prediction, id(predicted.entry.row).to_string());
+        assert_eq!(predicted.prediction.fraud_score, None);
+    }
+}
+
+#[tokio::test]
+async fn an_id_is_asked_for_once_a_request() {
+    let stub = Stub::serve(|_| Reply::Scores);
+    let mut rows = entries(1..6, "", &[]);
+    rows.extend(entries(3..7, "", &[]));
+    rows.push(entry(3, "good"));
+    let found = score(&scorer(&stub.url()), rows).await;
+    assert_eq!(super::predicted(&found), [1, 2, 3, 4, 5, 3, 4, 5, 6, 3]);
+    let asked = stub.asked();
+    assert_eq!(asked.len(), 3);
+    for request in asked {
+        let ids = request.ids();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+    }
+}
+
+/// What is made of an entry for this id.
+type Spoil = fn(&str) -> String;
+
+/// An answer to the rows of the request that breaks the entry of the third row.
+fn spoiled(asked: &super::stub::Asked, spoil: Spoil) -> String {
+    let third = id(3).to_string();
+    let items: Vec<String> = asked
+        .ids()
+        .iter()
+        .map(|id| if *id == third { spoil(id) } else { format!(r#"{{"transaction_id":"{id}","label":"x"}}"#) })
+        .filter(|item| !item.is_empty())
+        .collect();
+    format!("[{}]", items.join(","))
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_used_costs_its_own_row_only() {
+    let spoils: [(Spoil, &str); 5] = [
+        (|_| String::new(), "the answer lacks it"),
+        (
+            |_| r#"{"transaction_id":"00000000-0000-0000-0000-0000000000ff","label":"x"}"#.to_owned(),
+            "the answer lacks it",
+        ),
+        (|id| format!(r#"{{"transaction_id":"{id}","label":"x","score":1.5}}"#), "no number from 0 to 1"),
+        (|id| format!(r#"{{"transaction_id":"{id}","label":"x","score":NaN}}"#), "no number from 0 to 1"),
+        (|id| format!(r#"{{"transaction_id":"{id}","label":"x"}},{{"transaction_id":"{id}","label":"x"}}"#), "twice"),
+    ];
+    for (spoil, problem) in spoils {
+        let stub = Stub::serve(move |asked| Reply::Body(spoiled(asked, spoil)));
+        let scorer = scorer(&stub.url());
+        let found = score(&scorer, entries(1..9, "", &[])).await;
+        assert_outcomes(&found, 1..9, &[3]);
+        let [row] = &found.failed[..] else { panic!("one row fails") };
+        assert_eq!(row.class, FailureClass::Suspect);
+        assert_eq!(row.transaction_id, id(3));
+        assert!(row.reason.contains(problem), "{}", row.reason);
+        // With the others, and then alone as often as is due.
+        assert_eq!(row.attempts, 2 + options().max_retries);
+        let whole = stub.asked().iter().filter(|asked| asked.ids().len() > 1).count();
+        assert_eq!(whole, 1, "what was scored is not asked for again");
+    }
+}
+
+#[tokio::test]
+async fn half_an_answer_is_completed() {
+    // Never more than three rows an answer.
+    let stub = Stub::serve(|asked| {
+        let answer: Vec<serde_json::Value> = serde_json::from_str(&scores(asked)).unwrap();
+        Reply::Body(serde_json::to_string(&answer[..answer.len().min(3)]).unwrap())
+    });
+    assert_outcomes(&score(&scorer(&stub.url()), entries(1..11, "", &[])).await, 1..11, &[]);
+    assert_eq!(stub.asked().len(), 4);
+}
+
+#[tokio::test]
+async fn garbage_is_asked_for_again() {
+    let garbage = ["", "<html>no</html>", "{}", "[", "[]"];
+    for text in garbage {
+        let stub =
+            Stub::serve(move |asked| if asked.number < 2 { Reply::Body(text.to_owned()) } else { Reply::Scores });
+        let scorer = scorer(&stub.url());
+        assert_outcomes(&score(&scorer, entries(1..9, "", &[])).await, 1..9, &[]);
+        let stats = scorer.stats();
+        assert_eq!((stats.requests, stats.retries, stats.bisections), (3, 2, 0), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut() {
+    let stub = Stub::serve(|asked| {
+        if asked.number == 0 { Reply::Body(format!("[\"{}\"]", "x".repeat(200_000))) } else { Reply::Scores }
+    });
+    let scorer = scorer(&stub.url());
+    assert_outcomes(&score(&scorer, entries(1..9, "", &[])).await, 1..9, &[]);
+    assert_eq!(scorer.stats().retries, 1);
+}
+
+#[tokio::test]
+async fn a_row_without_an_id_fails_alone() {
+    let stub = Stub::serve(|_| Reply::Scores);
+    let mut rows = entries(1..4, "", &[]);
+    rows[1].transaction = serde_json::from_str(r#"{"id":7}"#).unwrap();
+    let found = score(&scorer(&stub.url()), rows).await;
+    assert_outcomes(&found, 1..4, &[2]);
+    assert_eq!(found.failed[0].class, FailureClass::Rejected);
+}
+
+#[test]
+fn a_scorer_needs_an_address() {
+    let error = Scorer::from_options(&ApiOptions::default()).unwrap_err();
+    assert!(matches!(error, ScoringError::NotSet), "{error}");
+    let wrong = ApiOptions { ml_api_url: Some("ml-api:8000".to_owned()), ..ApiOptions::default() };
+    let error = Scorer::from_options(&wrong).unwrap_err();
+    assert_eq!(error.exit(), assay_transaction::Exit::Usage);
+    assert!(error.to_string().contains("`ml-api:8000`"), "{error}");
+    let right = ApiOptions { ml_api_url: Some(" http://ml-api:8000 ".to_owned()), ..ApiOptions::default() };
+    assert_eq!(Scorer::from_options(&right).unwrap().max_workers(), 5);
+    assert!(Scorer::with_policy("https://ml-api", &options(), quick()).is_ok());
+}

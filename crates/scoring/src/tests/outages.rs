@@ -1,0 +1,229 @@
+//! What is nobody's fault: it is waited out, no attempt is used up, no row fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use assay_transaction::Exit;
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use super::stub::{Reply, Stub};
+use super::{assert_outcomes, entries, options, quick, score, scorer, within};
+use crate::{ApiOptions, ApiState, ScoreError, Scorer, ScoringError};
+
+#[tokio::test]
+async fn an_outage_of_any_length_is_waited_out() {
+    for status in [429, 502, 503, 504] {
+        // Many more failures than there are retries; a fresh request each time, so that `/health` was asked in between.
+        let stub =
+            Stub::serve(
+                move |asked| if asked.number < 12 { Reply::RetryAfter(status, "0".to_owned()) } else { Reply::Scores },
+            );
+        let scorer = scorer(&stub.url());
+        let found =
+            within(join_all((0..4).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))))).await;
+        for (found, chunk) in found.iter().zip(0..) {
+            assert_outcomes(found, chunk * 9..chunk * 9 + 9, &[]);
+        }
+        assert!(stub.health_asked() > 0);
+        assert!(scorer.stats().outages > 0);
+        assert!(scorer.state().borrow().is_ready());
+    }
+}
+
+#[tokio::test]
+async fn while_it_is_away_one_asks_and_all_wait() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let (predict, health) = (Arc::clone(&is_well), Arc::clone(&is_well));
+    let reply = |is_well: &AtomicBool, well| if is_well.load(Ordering::SeqCst) { well } else { Reply::Status(503) };
+    let stub = Stub::with_health(move |_| reply(&predict, Reply::Scores), move |_| reply(&health, Reply::Status(200)));
+    let scorer = scorer(&stub.url());
+    let mut state = scorer.state();
+    let work = join_all((0..20).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
+    let repair = async {
+        state.wait_for(|state| matches!(state, ApiState::Unavailable { .. })).await.unwrap();
+        while stub.health_asked() < 10 {
+            tokio::task::yield_now().await;
+        }
+        // Those that were under way, and no others.
+        assert!(stub.asked().len() <= scorer.max_workers());
+        is_well.store(true, Ordering::SeqCst);
+    };
+    let (found, ()) = within(async { tokio::join!(work, repair) }).await;
+    assert!(found.iter().all(|found| found.predicted.len() == 9));
+    assert_eq!(scorer.stats().outages, 1);
+}
+
+#[tokio::test]
+async fn an_api_that_comes_up_late_is_found() {
+    let mut stub = Stub::away(|_| Reply::Scores, |_| Reply::Status(200));
+    let scorer = scorer(&stub.url());
+    let mut state = scorer.state();
+    let work = score(&scorer, entries(0..9, "", &[]));
+    let start = async {
+        let seen = state.wait_for(|state| !state.is_ready()).await.unwrap().clone();
+        let ApiState::Unavailable { reason, .. } = seen else { panic!("{seen:?}") };
+        assert_eq!(reason, "connection refused");
+        stub.start();
+    };
+    let (found, ()) = within(async { tokio::join!(work, start) }).await;
+    assert_outcomes(&found, 0..9, &[]);
+}
+
+#[tokio::test]
+async fn retry_after_is_kept() {
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_mins(10));
+    for after in ["600".to_owned(), date] {
+        for status in [429, 503] {
+            let after = after.clone();
+            let stub = Stub::serve(move |_| Reply::RetryAfter(status, after.clone()));
+            let scorer = scorer(&stub.url());
+            let (mut state, stop) = (scorer.state(), CancellationToken::new());
+            let wait = async {
+                state.wait_for(|state| !state.is_ready()).await.unwrap();
+                let left = scorer.waits();
+                assert!((Duration::from_secs(500)..=Duration::from_mins(10)).contains(&left), "{left:?}");
+                stop.cancel();
+            };
+            let (ended, ()) = within(async { tokio::join!(scorer.score(entries(0..9, "", &[]), &stop), wait) }).await;
+            assert_eq!(ended, Err(ScoreError::Stopped));
+            assert_eq!((stub.asked().len(), stub.health_asked()), (1, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn retry_after_ends() {
+    let stub =
+        Stub::serve(|asked| if asked.number == 0 { Reply::RetryAfter(429, "1".to_owned()) } else { Reply::Scores });
+    let began = Instant::now();
+    assert_outcomes(&score(&scorer(&stub.url()), entries(0..9, "", &[])).await, 0..9, &[]);
+    assert!(began.elapsed() >= Duration::from_secs(1), "never earlier than asked for");
+    assert_eq!(stub.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_stall_with_a_sick_health_is_an_outage() {
+    let stub = Stub::with_health(|asked| if asked.number < 2 { Reply::Stall } else { Reply::Scores }, {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        move |_| if asked.fetch_add(1, Ordering::SeqCst) < 3 { Reply::Status(500) } else { Reply::Status(200) }
+    });
+    let impatient = ApiOptions { api_timeout: Duration::from_millis(500), max_retries: 0, ..options() };
+    let scorer = Scorer::with_policy(&stub.url(), &impatient, quick()).unwrap();
+    assert_outcomes(&score(&scorer, entries(0..9, "", &[])).await, 0..9, &[]);
+    let stats = scorer.stats();
+    assert!(stats.outages > 0, "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_waited_out_and_named() {
+    for status in [301, 401, 403, 404, 405, 418] {
+        let is_right = Arc::new(AtomicBool::new(false));
+        let right = Arc::clone(&is_right);
+        let stub =
+            Stub::serve(move |_| if right.load(Ordering::SeqCst) { Reply::Scores } else { Reply::Status(status) });
+        let scorer = scorer(&stub.url());
+        let mut state = scorer.state();
+        let work = join_all((0..20).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
+        let repair = async {
+            let seen = state.wait_for(|state| !state.is_ready()).await.unwrap().clone();
+            let ApiState::Misconfigured { reason } = seen else { panic!("{status}: {seen:?}") };
+            assert!(reason.contains(&status.to_string()), "{reason}");
+            stub.until_asked(15).await;
+            is_right.store(true, Ordering::SeqCst);
+        };
+        let (found, ()) = within(async { tokio::join!(work, repair) }).await;
+        assert!(found.iter().all(|found| found.predicted.len() == 9), "{status}");
+        let seen = scorer.stats();
+        assert_eq!((seen.outages, seen.controls, seen.failed), (1, 0, 0), "only real transactions were sent");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_connection_is_tried_again() {
+    let stub = Stub::serve(|asked| if asked.number % 3 == 0 { Reply::Cut } else { Reply::Scores });
+    let scorer = scorer(&stub.url());
+    for chunk in 0..6 {
+        assert_outcomes(
+            &score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[])).await,
+            chunk * 9..chunk * 9 + 9,
+            &[],
+        );
+    }
+    assert_eq!(scorer.stats().outages, 0, "a single one is no outage");
+}
+
+#[tokio::test]
+async fn stop_ends_every_kind_of_wait() {
+    for reply in [|| Reply::Status(503), || Reply::Status(401), || Reply::Status(500), || Reply::Status(422)] {
+        let stub = Stub::with_health(move |_| reply(), |_| Reply::Status(503));
+        let scorer = scorer(&stub.url());
+        let (mut state, stop) = (scorer.state(), CancellationToken::new());
+        let work = join_all((0..10).map(|chunk| scorer.score(entries(chunk * 4..chunk * 4 + 4, "", &[]), &stop)));
+        let end = async {
+            state.wait_for(|state| !state.is_ready()).await.unwrap();
+            stop.cancel();
+        };
+        let (ended, ()) = within(async { tokio::join!(work, end) }).await;
+        assert!(ended.iter().all(|ended| *ended == Err(ScoreError::Stopped)));
+        let asked = stub.asked().len();
+        assert_eq!(scorer.score(entries(0..4, "", &[]), &stop).await, Err(ScoreError::Stopped));
+        assert_eq!(stub.asked().len(), asked, "nothing is sent after a stop");
+    }
+}
+
+#[tokio::test]
+async fn what_is_under_way_at_a_stop_may_end() {
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let stub = Stub::serve(move |_| {
+        stopping.cancel();
+        Reply::Scores
+    });
+    let found = within(scorer(&stub.url()).score(entries(0..9, "", &[]), &stop)).await.unwrap();
+    assert_outcomes(&found, 0..9, &[]);
+}
+
+#[tokio::test]
+async fn readiness_is_the_apis_own_word() {
+    let second = Duration::from_secs(1);
+    let well = Stub::serve(|_| Reply::Scores);
+    within(scorer(&well.url()).wait_until_ready(second)).await.unwrap();
+
+    let starting = std::sync::atomic::AtomicUsize::new(0);
+    let late = Stub::with_health(
+        |_| Reply::Scores,
+        move |_| Reply::Status(if starting.fetch_add(1, Ordering::SeqCst) < 5 { 503 } else { 200 }),
+    );
+    within(scorer(&late.url()).wait_until_ready(Duration::from_secs(50))).await.unwrap();
+
+    let away = Stub::away(|_| Reply::Scores, |_| Reply::Status(200));
+    let error = within(scorer(&away.url()).wait_until_ready(Duration::from_millis(50))).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::DependencyAway);
+    let message = error.to_string();
+    assert!(message.contains("(connection refused): check ML_API_URL") && message.contains(&away.url()), "{message}");
+
+    let stalled = Stub::with_health(|_| Reply::Scores, |_| Reply::Stall);
+    let error = within(scorer(&stalled.url()).wait_until_ready(Duration::from_millis(50))).await.unwrap_err();
+    assert!(error.to_string().contains("(no answer in time)"), "{error}");
+
+    let other = Stub::with_health(|_| Reply::Scores, |_| Reply::Status(404));
+    let error = within(scorer(&other.url()).wait_until_ready(Duration::from_secs(50))).await.unwrap_err();
+    assert!(matches!(error, ScoringError::Refused { .. }), "{error}");
+    assert_eq!(error.exit(), Exit::Usage);
+
+    let error =
+        within(scorer("http://no-such-host.invalid").wait_until_ready(Duration::from_millis(50))).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::DependencyAway);
+}
+
+#[tokio::test]
+async fn an_api_without_tls_behind_https_is_a_wrong_setting() {
+    let stub = Stub::serve(|_| Reply::Scores);
+    let error = within(scorer(&stub.url().replace("http:", "https:")).wait_until_ready(Duration::from_secs(50)))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("TLS"), "{error}");
+    assert_eq!(error.exit(), Exit::Usage);
+}

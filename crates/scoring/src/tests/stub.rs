@@ -1,0 +1,203 @@
+//! An ML API that answers by a script and remembers what it was asked for.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{Method, Uri, header};
+use axum::response::Response;
+use futures_util::stream;
+use serde_json::Value;
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What the stub was asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// How many requests to score came before.
+    pub(super) number: usize,
+    /// The body as it came.
+    pub(super) body: String,
+    /// The path.
+    pub(super) path: String,
+    /// What came as `Authorization`.
+    pub(super) authorization: Option<String>,
+}
+
+impl Asked {
+    pub(super) fn rows(&self) -> Vec<Value> {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.rows().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Whether a row of that kind is among them.
+    pub(super) fn has(&self, kind: &str) -> bool {
+        self.rows().iter().any(|row| row["description"] == kind)
+    }
+}
+
+/// What the stub answers.
+pub(super) enum Reply {
+    /// A score for each row.
+    Scores,
+    /// Success with this body.
+    Body(String),
+    /// This status, with a body that repeats the request, as some APIs do.
+    Status(u16),
+    /// This status, with this `Retry-After`.
+    RetryAfter(u16, String),
+    /// Nothing, ever.
+    Stall,
+    /// A connection that ends before the answer does.
+    Cut,
+}
+
+type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
+
+struct Shared {
+    predict: Box<Script>,
+    health: Box<Script>,
+    asked: Mutex<Vec<Asked>>,
+    health_asked: Mutex<usize>,
+    count: watch::Sender<usize>,
+}
+
+/// A stub on a port of its own.
+pub(super) struct Stub {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    /// Bound, so that nobody else has the port, but not listening yet.
+    socket: Option<TcpSocket>,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
+    }
+}
+
+impl Stub {
+    /// Answers requests to score by the script; is healthy.
+    pub(super) fn serve(predict: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::with_health(predict, |_| Reply::Status(200))
+    }
+
+    pub(super) fn with_health(
+        predict: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+        health: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let mut stub = Self::away(predict, health);
+        stub.start();
+        stub
+    }
+
+    /// One that does not listen before [`Stub::start`]; connections are refused.
+    pub(super) fn away(
+        predict: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+        health: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            predict: Box::new(predict),
+            health: Box::new(health),
+            asked: Mutex::default(),
+            health_asked: Mutex::default(),
+            count: watch::Sender::new(0),
+        });
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self { shared, address: socket.local_addr().unwrap(), socket: Some(socket), serving: None }
+    }
+
+    pub(super) fn start(&mut self) {
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&self.shared));
+        let listener = self.socket.take().unwrap().listen(1024).unwrap();
+        self.serving = Some(tokio::spawn(async move { axum::serve(listener, app).await.unwrap() }));
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every request to score so far.
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        self.shared.asked.lock().unwrap().clone()
+    }
+
+    pub(super) fn health_asked(&self) -> usize {
+        *self.shared.health_asked.lock().unwrap()
+    }
+
+    /// Waits until there were so many requests to score.
+    pub(super) async fn until_asked(&self, count: usize) {
+        self.shared.count.subscribe().wait_for(|asked| *asked >= count).await.unwrap();
+    }
+}
+
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: axum::http::HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mut asked = Asked {
+        number: 0,
+        body: String::from_utf8(body.to_vec()).unwrap(),
+        path: uri.path().to_owned(),
+        authorization: headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()),
+    };
+    let reply = if method == Method::GET {
+        *shared.health_asked.lock().unwrap() += 1;
+        (shared.health)(&asked)
+    } else {
+        asked.number = {
+            let mut all = shared.asked.lock().unwrap();
+            let number = all.len();
+            all.push(Asked { number, ..asked.clone() });
+            number
+        };
+        shared.count.send_modify(|count| *count += 1);
+        (shared.predict)(&asked)
+    };
+    respond(reply, &asked).await
+}
+
+async fn respond(reply: Reply, asked: &Asked) -> Response {
+    let response = |status: u16| Response::builder().status(status);
+    match reply {
+        Reply::Scores => response(200).body(scores(asked).into()).unwrap(),
+        Reply::Body(body) => response(200).body(body.into()).unwrap(),
+        Reply::Status(status) => response(status).body(format!("no: {}", asked.body).into()).unwrap(),
+        Reply::RetryAfter(status, after) => {
+            response(status).header(header::RETRY_AFTER, after).body(Body::empty()).unwrap()
+        }
+        Reply::Stall => std::future::pending().await,
+        Reply::Cut => {
+            let cut = stream::iter([Ok("[{"), Err(std::io::Error::other("cut"))]);
+            response(200).body(Body::from_stream(cut)).unwrap()
+        }
+    }
+}
+
+/// What a well API answers.
+pub(super) fn scores(asked: &Asked) -> String {
+    let items: Vec<String> = asked
+        .ids()
+        .iter()
+        .map(|id| {
+            format!(
+                r#"{{"transaction_id":"{id}","prediction":"legitimate","fraud_score":0.25,"model_version":"stub-1"}}"#
+            )
+        })
+        .collect();
+    format!("[{}]", items.join(","))
+}
