@@ -3,6 +3,7 @@
 //! Nothing is repeated or waited for here; that is for the callers to decide, by the class of the [`Trouble`].
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -37,14 +38,19 @@ impl From<Sign> for Trouble {
     }
 }
 
-/// The ML API behind its address.
-#[derive(Debug)]
+/// The ML API behind its address, which may hold a password: its `Debug` shows none.
 pub(crate) struct Http {
     client: reqwest::Client,
     predict: Url,
     health: Url,
     /// The address as it may be shown.
     shown: String,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Http").field("address", &self.shown).finish_non_exhaustive()
+    }
 }
 
 impl Http {
@@ -266,6 +272,7 @@ mod tests {
             let http = Http::new(address, 1, Duration::from_secs(1)).unwrap();
             assert_eq!(http.predict.as_str(), predict);
             assert_eq!(http.address(), shown);
+            assert!(!format!("{http:?}").contains("secret"));
         }
     }
 
