@@ -1,7 +1,7 @@
 //! How many transactions a core scores in a second: from the JSON of a request to the JSON of the answer, and its parts.
 //!
 //! ```text
-//! cargo bench -p assay-ml-api
+//! cargo bench -p assay-ml-api --bench predict
 //! ```
 
 #[path = "../tests/it/generated.rs"]

@@ -167,11 +167,11 @@ impl Amount {
     }
 }
 
-/// The words of a description. They end at ASCII spaces and punctuation.
+/// The words of a description. They end at ASCII spaces and punctuation; numbers are none.
 pub fn words(description: &str) -> impl Iterator<Item = &str> {
     description
         .split(|character: char| character.is_ascii() && !character.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
+        .filter(|word| word.bytes().any(|byte| !byte.is_ascii_digit()))
 }
 
 fn side(text: &str) -> f32 {
@@ -248,6 +248,12 @@ mod tests {
         for ((name, actual), expected) in FEATURES.iter().zip(features).zip(expected) {
             assert!((actual - expected).abs() < 1e-5, "{name}: {actual}, not {expected}");
         }
+    }
+
+    #[test]
+    fn words_are_between_punctuation_and_no_numbers() {
+        let found: Vec<_> = words("  Café de l'Est; ref. 2024/113 (A4), 50€").collect();
+        assert_eq!(found, ["Café", "de", "l", "Est", "ref", "A4", "50€"]);
     }
 
     #[test]
