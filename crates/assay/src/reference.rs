@@ -50,7 +50,10 @@ fn subcommand(name: &str) -> Command {
 
 fn describe(argument: &Arg) -> Setting {
     let values: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-    let default = if values.is_empty() { String::new() } else { format!("`{}`", values.join(" ")) };
+    let default = match values.join(" ").as_str() {
+        "" => String::new(),
+        value => format!("`{value}`"),
+    };
     let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
     let flag = argument.get_long().map_or_else(|| "argument".to_owned(), |long| format!("`--{long}`"));
     Setting { flag, default, help: help.replace('|', "\\|").replace('\n', " "), programs: Vec::new() }
