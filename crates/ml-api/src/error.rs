@@ -11,7 +11,7 @@ use crate::ModelError;
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The address is taken, or is not one of this machine.
-    #[error("cannot listen on {address} ({cause}): choose another ML_API_HOST or ML_API_PORT")]
+    #[error("cannot listen on {address} ({}): choose another ML_API_HOST or ML_API_PORT", cause.kind())]
     Listen {
         /// Host and port.
         address: String,
@@ -19,7 +19,7 @@ pub enum ApiError {
         cause: io::Error,
     },
     /// The model file cannot be read.
-    #[error("cannot read the model {} ({cause}): check ML_API_MODEL", path.display())]
+    #[error("cannot read the model {} ({}): check ML_API_MODEL", path.display(), cause.kind())]
     ModelUnreadable {
         /// The file.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum ApiError {
         cause: io::Error,
     },
     /// The model file is not a model.
-    #[error("{cause}: check ML_API_MODEL, {}", path.display())]
+    #[error("cannot use the model {} ({cause}): check ML_API_MODEL", path.display())]
     Model {
         /// The file.
         path: PathBuf,
@@ -52,5 +52,35 @@ impl ApiError {
 impl assay_telemetry::Failure for ApiError {
     fn exit(&self) -> Exit {
         self.exit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Model;
+
+    #[test]
+    fn each_error_is_a_line_that_names_the_setting() {
+        let path = || PathBuf::from("fraud.json");
+        let cases = [
+            (
+                ApiError::Listen { address: "127.0.0.1:8000".to_owned(), cause: io::ErrorKind::AddrInUse.into() },
+                "cannot listen on 127.0.0.1:8000 (address in use): choose another ML_API_HOST or ML_API_PORT",
+            ),
+            (
+                ApiError::ModelUnreadable { path: path(), cause: io::ErrorKind::NotFound.into() },
+                "cannot read the model fraud.json (entity not found): check ML_API_MODEL",
+            ),
+            (
+                ApiError::Model { path: path(), cause: Model::from_json("{}").unwrap_err() },
+                "cannot use the model fraud.json (not a model file of this version: missing field `format` at line 1 \
+                 column 2): check ML_API_MODEL",
+            ),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.exit(), Exit::Usage);
+        }
     }
 }

@@ -92,10 +92,10 @@ impl ModelFile {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// Not JSON, or not of the fields that a model has.
-    #[error("the model is not a model file of this version of assay: {0}")]
+    #[error("not a model file of this version: {0}")]
     Json(serde_json::Error),
     /// JSON that contradicts itself or this program.
-    #[error("the model is not usable: {0}")]
+    #[error("{0}")]
     Unusable(String),
 }
 
