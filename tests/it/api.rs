@@ -31,6 +31,20 @@ async fn rows_that_the_ml_api_refuses_fail_alone() {
 }
 
 #[tokio::test]
+async fn an_outage_of_the_api_fails_no_row() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(250));
+    let [mut predictor, _writer] = stack.start_stages();
+    predictor.says("scoring with up to").await;
+    stack.ml_api.set(Script::Away);
+    let loader = stack.loader(&object).arg("--wait").start();
+    stack.ml_api.asked(1).await;
+    stack.ml_api.set(Script::Score);
+    loader.end().await.expect_exit(0).expect_says("Pipeline complete: 250 processed, 0 failed, 0 invalid");
+    assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 250);
+}
+
+#[tokio::test]
 async fn an_api_that_knows_categories_only_will_do() {
     let stack = Stack::new(Script::Categorise).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(120));

@@ -2,20 +2,25 @@
 //!
 //! "Half-way" is never a matter of timing here: the ML API holds its answers back, a queue is full, or the database is locked.
 
-use assay_tests::{Program, Rows, STORED, Script, Stack, content, law};
+use assay_tests::{Program, Rows, STORED, Script, Stack, assert_same, content, law};
 use assay_transaction::Tally;
 use sqlx::{Postgres, Transaction};
 
 const ROWS: u64 = 300;
 
-/// Small queues, chunks and batches, so that a loader without predictors is stuck after a few chunks.
+/// Small queues, chunks and batches, and little on its way at a time, which a queue takes beyond its length: so that a loader
+/// without predictors is stuck after a few chunks.
 fn small(program: Program) -> Program {
-    program.env("QUEUE_MAX_LENGTH", "5").env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20")
+    program
+        .env("QUEUE_MAX_LENGTH", "5")
+        .env("PUBLISH_WINDOW", "2")
+        .env("API_BATCH_SIZE", "10")
+        .env("ROW_BATCH_SIZE", "20")
 }
 
 /// Demands that the file was stored as if nothing had happened.
 async fn nothing_is_lost_or_doubled(stack: &Stack, file: &Rows) {
-    assert_eq!(stack.database.texts(STORED).await, content(file.as_ref(), b',', '.'));
+    assert_same(&stack.database.texts(STORED).await, &content(file.as_ref(), b',', '.'));
     let tally = law::holds_for_one_run(&stack.database).await;
     assert_eq!(tally, Tally { predicted: ROWS, ..Tally::default() });
 }
@@ -73,6 +78,21 @@ async fn a_resumed_run_keeps_its_settings() {
 }
 
 #[tokio::test]
+async fn a_loader_that_was_cut_off_from_the_database_goes_on() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    let loader = stuck_loader(&stack, &object).await;
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'assay-loader'";
+    assert!(stack.database.count(cut).await > 0, "the loader has connections");
+    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
+    loader.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");
+    stack.database.until_finished().await;
+    nothing_is_lost_or_doubled(&stack, &file).await;
+}
+
+#[tokio::test]
 async fn what_a_killed_predictor_held_is_scored_by_the_next() {
     let stack = Stack::new(Script::Hold).await;
     let file = Rows::valid(ROWS);
@@ -110,9 +130,16 @@ async fn a_stopped_predictor_ends_what_it_began() {
 #[tokio::test]
 async fn predictors_and_writers_with_nothing_to_do_stop_at_once() {
     let stack = Stack::new(Script::Score).await;
-    for program in [stack.predictor(), stack.writer()] {
-        let mut idle = program.start();
-        idle.says(" - INFO - ").await;
+    let [mut predictor, writer] = stack.start_stages();
+    predictor.says("scoring with up to").await;
+    stack
+        .database
+        .until(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'assay-writer')",
+        )
+        .await;
+    for idle in [predictor, writer] {
         idle.terminate();
         idle.end().await.expect_exit(0);
     }
@@ -169,6 +196,26 @@ async fn what_a_killed_writer_had_committed_and_not_acknowledged_is_not_written_
     let _next = stack.writer().start();
     stack.database.until_finished().await;
     nothing_is_lost_or_doubled(&stack, &file).await;
+}
+
+#[tokio::test]
+async fn a_writer_that_was_cut_off_in_a_transaction_writes_it_again() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    let lock = "LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE";
+    let (_predictor, locked) = scored_and_locked(&stack, &object, lock).await;
+    let writer = stack.writer().start();
+    stack.database.until(BLOCKED).await;
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'assay-writer'";
+    assert!(stack.database.count(cut).await > 0, "the writer has connections");
+    locked.rollback().await.unwrap();
+
+    stack.database.until_finished().await;
+    nothing_is_lost_or_doubled(&stack, &file).await;
+    writer.terminate();
+    writer.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");
 }
 
 #[tokio::test]

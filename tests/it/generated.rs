@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use assay_tests::{Program, STORED, Script, Stack, content, law};
+use assay_tests::{Program, STORED, Script, Stack, assert_same, content, law};
 use assay_transaction::{RejectReason, Tally};
 
 fn generate(folder: &Path) -> Program {
@@ -22,10 +22,10 @@ async fn the_same_seed_gives_the_same_bytes_and_all_rows_load() {
 
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "transactions_fr.csv", &first.stdout);
-    let _stages = [stack.predictor().start(), stack.predictor().start(), stack.writer().start()];
+    let _stages = [stack.predictor(), stack.predictor(), stack.writer(), stack.writer()].map(Program::start);
     let loaded = stack.loader(&object).arg("--wait").run().await;
     loaded.expect_exit(0).expect_says("Pipeline complete: 2000 processed, 0 failed, 0 invalid");
-    assert_eq!(stack.database.texts(STORED).await, content(first.stdout.as_bytes(), b';', ','));
+    assert_same(&stack.database.texts(STORED).await, &content(first.stdout.as_bytes(), b';', ','));
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 2_000);
 }
 

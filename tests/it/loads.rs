@@ -1,6 +1,6 @@
 //! Loads that go well, and what they leave in the database and in the logs.
 
-use assay_tests::{MlApi, Rows, STORED, Script, Stack, content, law};
+use assay_tests::{MlApi, Rows, STORED, Script, Stack, assert_same, content, law};
 use sqlx::{AssertSqlSafe, Row};
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn every_row_of_a_file_is_stored_and_scored() {
         .expect_says("Pipeline complete: 1250 processed, 0 failed, 0 invalid");
 
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 1_250);
-    assert_eq!(stack.database.texts(STORED).await, content(file.as_ref(), b',', '.'));
+    assert_same(&stack.database.texts(STORED).await, &content(file.as_ref(), b',', '.'));
     let wrong = format!(
         "SELECT count(*) FROM transactions t JOIN predictions p ON p.transaction_id = t.id
          WHERE p.run_id <> t.run_id OR p.model_version <> 'scripted-1' OR t.processing_type <> 'batch'
@@ -83,7 +83,7 @@ async fn a_french_spreadsheet_needs_no_settings() {
     let loaded = stack.loader(&object).arg("--wait").run().await;
     loaded.expect_exit(0).expect_says("Pipeline complete: 120 processed, 0 failed, 0 invalid");
 
-    assert_eq!(stack.database.texts(STORED).await, content(file.as_ref(), b';', ','));
+    assert_same(&stack.database.texts(STORED).await, &content(file.as_ref(), b';', ','));
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 120);
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use assay_tests::{HEADER, Program, Rows, STORED, Script, Stack, content, law};
+use assay_tests::{HEADER, Program, Rows, STORED, Script, Stack, assert_same, content, law};
 use assay_transaction::Tally;
 use serde_json::Value;
 
@@ -86,7 +86,7 @@ async fn every_part_may_be_a_real_one() {
     let ended = run.run().await;
     ended.expect_exit(0);
     assert_eq!(json(&ended.stdout)["predicted"], 250);
-    assert_eq!(stack.database.texts(STORED).await, content(file.as_ref(), b',', '.'));
+    assert_same(&stack.database.texts(STORED).await, &content(file.as_ref(), b',', '.'));
     let scripted = "SELECT count(*) FROM predictions WHERE model_version = 'scripted-1'";
     assert_eq!(stack.database.count(scripted).await, 250, "scored by the ML API that was named");
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 250);

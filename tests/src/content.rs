@@ -20,6 +20,15 @@ pub fn content(file: &[u8], delimiter: u8, decimal_mark: char) -> Vec<String> {
     rows.enumerate().map(text).collect()
 }
 
+/// Demands that two lists of texts are the same, and shows the first that differ: whole lists would fill screens.
+#[track_caller]
+pub fn assert_same(found: &[String], expected: &[String]) {
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert_eq!(found, expected, "text {index} of {}", expected.len());
+    }
+    assert_eq!(found.len(), expected.len(), "number of texts, of which all that both have are the same");
+}
+
 /// As `NUMERIC(20,4)` is written.
 fn four_decimals(amount: &str, decimal_mark: char) -> String {
     let (units, decimals) = amount.split_once(decimal_mark).unwrap_or((amount, ""));

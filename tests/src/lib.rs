@@ -20,7 +20,7 @@ mod stack;
 
 pub use broker::Broker;
 pub use closed_port::ClosedPort;
-pub use content::{STORED, content};
+pub use content::{STORED, assert_same, content};
 pub use database::Database;
 pub use ml_api::{MlApi, Script};
 pub use process::{Ended, Program, Running};

@@ -24,6 +24,8 @@ pub enum Script {
     Categorise,
     /// Refuses every request with a transaction in it whose description holds `refuse me`, and scores the others.
     Refuse,
+    /// Answers 503, also when it is asked for its health.
+    Away,
     /// Takes requests and keeps them waiting until the script changes; then scores them.
     Hold,
 }
@@ -57,7 +59,7 @@ impl MlApi {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let router = axum::Router::new()
-            .route("/health", get(async || "ok"))
+            .route("/health", get(health))
             .route("/predict", post(predict))
             .with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("the ML API serves") });
@@ -93,6 +95,13 @@ impl Drop for MlApi {
     }
 }
 
+async fn health(State(shared): State<Arc<Shared>>) -> StatusCode {
+    match *shared.script.borrow() {
+        Script::Away => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::OK,
+    }
+}
+
 async fn predict(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     shared.bodies.lock().expect("nobody panics with it").push(String::from_utf8_lossy(&body).into_owned());
     shared.requests.send_modify(|count| *count += 1);
@@ -100,6 +109,9 @@ async fn predict(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let Ok(script) = script.wait_for(|script| *script != Script::Hold).await.map(|script| *script) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
+    if script == Script::Away {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let Ok(transactions) = serde_json::from_slice::<Vec<Value>>(&body) else {
         return (StatusCode::BAD_REQUEST, "not an array of transactions").into_response();
     };

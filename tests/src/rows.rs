@@ -8,7 +8,7 @@ pub const HEADER: &str = "id,description,amount,timestamp,merchant,operation_typ
 /// One valid row; the same number always gives the same row.
 pub fn row(number: u64) -> String {
     let (day, second) = (number % 28 + 1, number % 60);
-    let (units, cents) = (number % 900, number % 100);
+    let (units, cents) = (number % 10_000, number % 100);
     format!(
         "{number},Card payment {number},-{units}.{cents:02},2026-01-{day:02} 10:00:{second:02},Shop,card_payment,debit"
     )
@@ -41,7 +41,7 @@ impl Rows {
     pub fn french(count: u64) -> Self {
         let mut file = String::from("\u{feff}id;description;amount;timestamp;merchant;operation_type;side\r\n");
         for number in 1..=count {
-            let (day, units, cents) = (number % 28 + 1, number % 900, number % 100);
+            let (day, units, cents) = (number % 28 + 1, number % 10_000, number % 100);
             let line = format!(
                 "{number};\"Achat n° {number}; \"\"Café\"\"\";-{units},{cents:02};\"2026-01-{day:02} 10:00:00\";\"Café\";\"card_payment\";\"debit\"\r\n"
             );
