@@ -1,7 +1,7 @@
 //! The transaction that writes chunks. The file is locked for writing from its beginning, so nothing here waits for
 //! anybody.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use assay_transaction::{Lane, RowRange, ScoredChunk, TimeZone, Timestamp, Transaction as Content};
@@ -31,7 +31,7 @@ static INSERT: LazyLock<Insert> = LazyLock::new(|| {
         "INSERT INTO transactions (id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, \
          attributes, run_id, row_number, processing_type)",
         12,
-        "ON CONFLICT (id) DO NOTHING RETURNING id",
+        "ON CONFLICT (id) DO NOTHING",
     )
 });
 static INSERT_PREDICTIONS: LazyLock<Insert> = LazyLock::new(|| {
@@ -89,6 +89,20 @@ impl SqliteSession {
 
     async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
         sqlx::raw_sql(statement).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+
+    /// Finds out which rows of a group were inserted: those whose ids are stored with their own run and row. Asked only where
+    /// some were not, as each row that a statement gives back costs more than one that it inserts.
+    async fn winners(&mut self, group: &[&StagedRow<'_>], won: &mut Vec<Uuid>) -> Result<(), StoreError> {
+        let ids: Vec<Uuid> = group.iter().map(|row| row.transaction.id).collect();
+        let stored = self.stored(&ids, false).await?;
+        let places: HashMap<Uuid, (&str, u64)> =
+            stored.iter().map(|stored| (stored.transaction.id, (stored.run_id.as_str(), stored.row))).collect();
+        let is_there = |row: &&&StagedRow<'_>| {
+            places.get(&row.transaction.id) == Some(&(row.chunk.id.run_id.as_str(), row.entry.row))
+        };
+        won.extend(group.iter().filter(is_there).map(|row| row.transaction.id));
         Ok(())
     }
 
@@ -232,9 +246,11 @@ impl Session for SqliteSession {
         let mut won: Vec<Uuid> = Vec::with_capacity(rows.len());
         for group in rows.chunks(GROUP) {
             let query = group.iter().fold(INSERT.rows(group.len()), |query, row| bind_transaction(query, row));
-            for row in query.fetch_all(&mut *self.transaction).await? {
-                let id: String = row.try_get(0)?;
-                won.push(id.parse().map_err(|_| StoreError::configuration(format!("{id} is no id of a transaction")))?);
+            let inserted = query.execute(&mut *self.transaction).await?.rows_affected();
+            if inserted == group.len() as u64 {
+                won.extend(group.iter().map(|row| row.transaction.id));
+            } else {
+                self.winners(group, &mut won).await?;
             }
         }
         if won.len() == rows.len() {
