@@ -136,6 +136,7 @@ async fn what_was_killed_or_stopped_goes_on_when_it_is_started_again() {
     stack.ml_api.set(Script::Score);
     stopped.end().await.expect_exit(3).expect_says("again");
 
-    run().run().await.expect_exit(0).expect_says("Pipeline complete: 300 processed, 0 failed, 0 invalid");
+    // What the drain has left, perhaps nothing.
+    run().run().await.expect_exit(0);
     assert_eq!(folder.law_holds().await.predicted, 300);
 }
