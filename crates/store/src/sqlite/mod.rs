@@ -52,11 +52,10 @@ fn options(address: &str) -> Result<SqliteConnectOptions, StoreError> {
     if options.get_filename().as_os_str().is_empty() {
         return Err(usage());
     }
-    // In WAL mode, NORMAL keeps every commit when a process is killed. Only the machine itself may lose the latest ones, as a
-    // whole: a load that is begun again finds them missing and stores them. Closing the store puts everything on the disk.
+    // FULL: who gets a commit confirmed acknowledges a delivery, which a broker elsewhere then forgets for good.
     Ok(options
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
+        .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(64))
 }
