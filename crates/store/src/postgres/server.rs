@@ -37,6 +37,8 @@ impl Server {
                  characters of the password percent-encoded",
             )
         })?;
+        // The driver's own lines hold SQL over many lines, which a log of one line per event has no place for.
+        let options = options.disable_statement_logging();
         Ok(Self { options: options.application_name(&format!("assay-{stage}")) })
     }
 

@@ -57,7 +57,9 @@ fn options(address: &str) -> Result<SqliteConnectOptions, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
-        .statement_cache_capacity(64))
+        .statement_cache_capacity(64)
+        // Its lines hold SQL over many lines, which a log of one line per event has no place for.
+        .disable_statement_logging())
 }
 
 fn place(path: &Path) -> String {
