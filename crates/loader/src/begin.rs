@@ -1,14 +1,21 @@
 //! The beginning of a load: the source gets an identity, its dialect is settled, and the ledger says which run this is.
 
-use assay_source::{ByteStream, SourceUrl, Sources, inspect};
-use assay_store::{Begun, NewRun, Store};
-use assay_transaction::{Checkpoint, Namespace, Run, RunSettings};
+use std::time::Duration;
+
+use assay_source::{ByteStream, Found, SourceError, SourceUrl, Sources, inspect};
+use assay_store::{Begun, NewRun};
+use assay_transaction::{Checkpoint, Exit, Namespace, Run, RunSettings};
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chrono::Utc;
-use tracing::info;
+use tokio::time::Instant;
+use tracing::{debug, info};
 use uuid::Uuid;
 
 use crate::run_name::run_name;
-use crate::{LoadError, LoadOptions};
+use crate::{Dependencies, LoadError, LoadOptions};
+
+/// Between two attempts to find the source.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// What there is to do.
 pub(crate) enum Beginning {
@@ -18,18 +25,16 @@ pub(crate) enum Beginning {
     Nothing(Run),
 }
 
-/// Begins the run of a source, or finds the one that has begun. `durable` tells whether what was published to the broker
-/// before is still there.
+/// Begins the run of a source, or finds the one that has begun; tells the size of the source too.
 pub(crate) async fn begin(
-    sources: &Sources,
-    store: &dyn Store,
+    dependencies: &Dependencies,
     url: &SourceUrl,
     options: &LoadOptions,
-    durable: bool,
 ) -> Result<(Beginning, u64), LoadError> {
-    let found = sources.identify(url).await?;
+    let Dependencies { sources, store, broker, startup } = dependencies;
+    let found = identify(sources, url, *startup).await?;
     let head = sources.open(url, &found.identity, 0).await?;
-    let (settings, data_start) = settle(head, url, options).await?;
+    let (settings, data_start) = settle(head, url, options, broker.survives_restart()).await?;
     let new = NewRun {
         run_id: options.batch_run_id.clone().unwrap_or_else(|| run_name(Utc::now(), Uuid::new_v4())),
         explicit_id: options.batch_run_id.is_some(),
@@ -37,14 +42,16 @@ pub(crate) async fn begin(
         settings,
         force: options.force,
     };
+    // What was published before is still there only if the broker then, and the broker now, are of that kind.
+    let durable = |run: &Run| run.settings.durable_broker && broker.survives_restart();
     let beginning = match store.begin_run(&new).await? {
-        Begun::Resumed(run) if durable && run.checkpoint != Checkpoint::START => {
+        Begun::Resumed(run) if durable(&run) && run.checkpoint != Checkpoint::START => {
             let checkpoint = run.checkpoint;
             Beginning::Read(run, checkpoint)
         }
         Begun::Started(run) | Begun::Resumed(run) => Beginning::Read(run, data_start),
         // The chunks that were not recorded went with the process that held them.
-        Begun::AlreadyLoaded(run) if !durable && !run.state.is_finished() => Beginning::Read(run, data_start),
+        Begun::AlreadyLoaded(run) if !durable(&run) && !run.state.is_finished() => Beginning::Read(run, data_start),
         Begun::AlreadyLoaded(run) => Beginning::Nothing(run),
     };
     if let Beginning::Read(run, from) = &beginning {
@@ -57,11 +64,28 @@ pub(crate) async fn begin(
     Ok((beginning, found.size))
 }
 
+/// Which version of the source is there. An S3 server that is away, or still starting, is waited for.
+async fn identify(sources: &Sources, url: &SourceUrl, startup: Duration) -> Result<Found, SourceError> {
+    let deadline = Instant::now() + startup;
+    let mut pauses = ExponentialBuilder::new().with_jitter().without_max_times().with_max_delay(LONGEST_PAUSE).build();
+    loop {
+        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+        match sources.identify(url).await {
+            Err(error) if error.exit() == Exit::DependencyAway && Instant::now() + pause < deadline => {
+                debug!("waiting for the source: {error}");
+                tokio::time::sleep(pause).await;
+            }
+            found => return found,
+        }
+    }
+}
+
 /// The settings that a new run freezes, and where its first row is.
 async fn settle(
     mut head: ByteStream,
     url: &SourceUrl,
     options: &LoadOptions,
+    durable_broker: bool,
 ) -> Result<(RunSettings, Checkpoint), LoadError> {
     let layout = inspect(&mut head, &options.format)
         .await
@@ -75,6 +99,7 @@ async fn settle(
         header: layout.header,
         time_zone: options.time_zone,
         namespace: Namespace::new(&namespace),
+        durable_broker,
     };
     Ok((settings, data_start))
 }

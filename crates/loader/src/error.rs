@@ -34,7 +34,7 @@ pub enum LoadError {
     Wire(#[from] WireError),
     /// The broker takes no message of the size of a chunk.
     #[error(
-        "chunk {chunk} has {bytes} bytes, more than the broker takes: raise its max_message_size, or lower API_BATCH_SIZE"
+        "chunk {chunk} has {bytes} bytes, more than the broker takes: raise its max_message_size, or load the source anew with --force and a lower API_BATCH_SIZE"
     )]
     ChunkTooLarge {
         /// Which.
@@ -43,13 +43,20 @@ pub enum LoadError {
         bytes: usize,
     },
     /// The process was asked to stop.
-    #[error("stopped before run {run_id} was complete ({row} rows are published): start the loader again to go on")]
+    #[error(
+        "stopped before run {run_id} was complete ({rows} rows are published): start the loader again{again} to go on"
+    )]
     Stopped {
         /// Which run.
         run_id: RunId,
         /// Rows that are published.
-        row: u64,
+        rows: u64,
+        /// How, where the source alone would not find the run.
+        again: String,
     },
+    /// The process was asked to stop before there was a run.
+    #[error("stopped before anything was loaded")]
+    NotBegun,
     /// `WAIT_TIMEOUT` passed.
     #[error(
         "run {run_id} is not complete after WAIT_TIMEOUT ({timeout}): {recorded} of {total} chunks are stored{hint}"
@@ -78,7 +85,14 @@ impl Failure for LoadError {
             Self::Store(error) => error.exit(),
             Self::Broker(error) => error.exit(),
             Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } => Exit::Usage,
-            Self::Stopped { .. } | Self::WaitTimeout { .. } | Self::Reader(_) => Exit::DependencyAway,
+            Self::Stopped { .. } | Self::NotBegun | Self::WaitTimeout { .. } | Self::Reader(_) => Exit::DependencyAway,
         }
+    }
+}
+
+impl LoadError {
+    /// Whether reading this version of the source again cannot end otherwise, so that its run has failed.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Source(error) if error.is_final())
     }
 }

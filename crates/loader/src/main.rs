@@ -14,12 +14,10 @@ fn main() -> ExitCode {
 }
 
 async fn load(arguments: &Arguments, shutdown: &CancellationToken) -> Result<Exit, LoadError> {
-    let startup = arguments.startup.startup_timeout;
-    let dependencies = Dependencies {
-        sources: Sources::new(&arguments.s3)?,
-        store: assay_store::connect(&arguments.database, "loader", startup).await?,
-        broker: assay_queue::connect(&arguments.broker, "loader", startup).await?,
+    let Some(dependencies) = shutdown.run_until_cancelled(connect(arguments)).await else {
+        return Err(LoadError::NotBegun);
     };
+    let dependencies = dependencies?;
     let progress = Arc::new(LoadProgress::default());
     let ended =
         assay_loader::run(&dependencies, &arguments.source_url, &arguments.load, &arguments.wait, &progress, shutdown)
@@ -27,4 +25,14 @@ async fn load(arguments: &Arguments, shutdown: &CancellationToken) -> Result<Exi
     dependencies.broker.close().await;
     dependencies.store.close().await;
     ended.map(|ended| ended.exit())
+}
+
+async fn connect(arguments: &Arguments) -> Result<Dependencies, LoadError> {
+    let startup = arguments.startup.startup_timeout;
+    Ok(Dependencies {
+        sources: Sources::new(&arguments.s3)?,
+        store: assay_store::connect(&arguments.database, "loader", startup).await?,
+        broker: assay_queue::connect(&arguments.broker, "loader", startup).await?,
+        startup,
+    })
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use assay_queue::{Broker, Message, Route, Unpublished, Work, publish_until_confirmed};
 use assay_store::Store;
-use assay_transaction::{Checkpoint, Chunk, Cut, Lane, RunId};
+use assay_transaction::{Checkpoint, Chunk, ChunkId, Lane, RunId};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
@@ -25,6 +25,8 @@ const MAX_BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
 pub(crate) struct Publishing<'a> {
     pub(crate) broker: &'a dyn Broker,
     pub(crate) store: &'a dyn Store,
+    /// Whether what is confirmed is still on the broker when this process has ended.
+    pub(crate) durable: bool,
     pub(crate) run_id: &'a RunId,
     pub(crate) progress: &'a LoadProgress,
     /// Hears of each batch whose chunks are all confirmed.
@@ -35,22 +37,37 @@ pub(crate) struct Publishing<'a> {
     pub(crate) stop: &'a CancellationToken,
 }
 
+/// How far publishing came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Published {
+    /// Everything before it is confirmed.
+    pub(crate) until: Checkpoint,
+    /// Whether that is all that the reader sent. Where it is not, later chunks may be on the broker too.
+    pub(crate) all: bool,
+}
+
 /// A chunk that the broker has, and where the run goes on after it.
 struct Confirmed {
     next: Checkpoint,
     bytes: usize,
 }
 
+/// Why a chunk is not known to be on the broker.
+enum Unconfirmed {
+    Stopped,
+    TooLarge { chunk: u64, bytes: usize },
+}
+
 impl Publishing<'_> {
-    /// Publishes what the reader sends, in order, and tells up to where everything is confirmed; passes over what is
-    /// `recorded`. At a shutdown it takes nothing more and waits for what is in flight.
+    /// Publishes what the reader sends, in order, but for what is `recorded`. At a shutdown it takes nothing more and waits
+    /// for what is in flight.
     pub(crate) async fn publish(
         &self,
         from: Checkpoint,
         mut chunks: mpsc::Receiver<Read>,
         mut recorded: Recorded<'_>,
-    ) -> Result<Checkpoint, LoadError> {
-        let mut confirmed = from;
+    ) -> Result<Published, LoadError> {
+        let mut published = Published { until: from, all: true };
         let mut in_flight = FuturesOrdered::new();
         let mut bytes_in_flight = 0;
         let mut batches = VecDeque::new();
@@ -58,59 +75,65 @@ impl Publishing<'_> {
         while reading || !in_flight.is_empty() {
             let room = in_flight.len() < self.broker.max_in_flight() && bytes_in_flight < MAX_BYTES_IN_FLIGHT;
             tokio::select! {
-                Some(chunk) = in_flight.next() => {
-                    let Confirmed { next, bytes } = match chunk {
-                        Ok(chunk) => chunk,
-                        Err(LoadError::Stopped { .. }) => break,
-                        Err(error) => return Err(error),
-                    };
-                    bytes_in_flight -= bytes;
-                    confirmed = next;
-                    self.progress.set_rows_published(confirmed.rows_before());
-                    self.finish_batches(&mut batches, confirmed).await;
-                }
+                Some(chunk) = in_flight.next() => match chunk {
+                    Ok(Confirmed { next, bytes }) => {
+                        bytes_in_flight -= bytes;
+                        published.until = next;
+                        self.progress.set_rows_published(next.rows_before());
+                        self.finish_batches(&mut batches, next).await;
+                    }
+                    Err(Unconfirmed::Stopped) => {
+                        published.all = false;
+                        break;
+                    }
+                    Err(Unconfirmed::TooLarge { chunk, bytes }) => return Err(LoadError::ChunkTooLarge { chunk, bytes }),
+                },
                 read = chunks.recv(), if reading && room => match read {
                     Some(Read::Batch(batch)) => {
                         batches.push_back(batch);
-                        self.finish_batches(&mut batches, confirmed).await;
+                        self.finish_batches(&mut batches, published.until).await;
                     }
                     Some(Read::Cut(cut)) => {
-                        let body = if recorded.has(cut.chunk.id.chunk).await? { None } else { Some(cut.chunk.encode()?) };
-                        let bytes = body.as_ref().map_or(0, Vec::len);
-                        bytes_in_flight += bytes;
-                        in_flight.push_back(self.confirm(cut, body));
+                        let publish = !recorded.has(cut.chunk.id.chunk).await?;
+                        let body = if publish { Some(cut.chunk.encode()?) } else { None };
+                        bytes_in_flight += body.as_ref().map_or(0, Vec::len);
+                        in_flight.push_back(self.confirm(&cut.chunk.id, body, cut.next));
                     }
                     None => reading = false,
                 },
                 () = self.shutdown.cancelled(), if reading => {
+                    published.all = false;
                     reading = false;
                     chunks.close();
                 }
             }
         }
-        if confirmed != from {
-            self.checkpoint(confirmed).await;
+        if published.until != from {
+            self.checkpoint(published.until).await;
         }
         // The last batch ends with the last chunk, which is cut only at the end of the source.
-        for batch in batches.drain(..).filter(|batch| batch.last_row <= confirmed.rows_before()) {
+        for batch in batches.drain(..).filter(|batch| batch.last_row <= published.until.rows_before()) {
             let _ = self.batches.send(batch);
         }
-        Ok(confirmed)
+        Ok(published)
     }
 
-    /// Publishes a chunk, unless it is recorded already.
-    fn confirm(&self, cut: Cut, body: Option<Vec<u8>>) -> impl Future<Output = Result<Confirmed, LoadError>> + use<'_> {
-        let (broker, stop, run_id) = (self.broker, self.stop, self.run_id);
+    /// Publishes the body of a chunk, where it has to be published. Holds nothing else of the chunk.
+    fn confirm(
+        &self,
+        id: &ChunkId,
+        body: Option<Vec<u8>>,
+        next: Checkpoint,
+    ) -> impl Future<Output = Result<Confirmed, Unconfirmed>> + use<'_> {
+        let (broker, stop, chunk) = (self.broker, self.stop, id.chunk);
+        let message = body.map(|body| Message::new(id.to_string(), Chunk::MESSAGE_TYPE, &id.run_id, body));
         async move {
-            let Some(body) = body else { return Ok(Confirmed { next: cut.next, bytes: 0 }) };
-            let bytes = body.len();
-            let message = Message::new(cut.chunk.id.to_string(), Chunk::MESSAGE_TYPE, run_id, body);
+            let Some(message) = message else { return Ok(Confirmed { next, bytes: 0 }) };
+            let bytes = message.body.len();
             match publish_until_confirmed(broker, ROUTE, message, stop).await {
-                Ok(()) => Ok(Confirmed { next: cut.next, bytes }),
-                Err(Unpublished::Stopped) => Err(LoadError::Stopped { run_id: run_id.clone(), row: 0 }),
-                Err(Unpublished::TooLarge { bytes }) => {
-                    Err(LoadError::ChunkTooLarge { chunk: cut.chunk.id.chunk, bytes })
-                }
+                Ok(()) => Ok(Confirmed { next, bytes }),
+                Err(Unpublished::Stopped) => Err(Unconfirmed::Stopped),
+                Err(Unpublished::TooLarge { bytes }) => Err(Unconfirmed::TooLarge { chunk, bytes }),
             }
         }
     }
@@ -130,7 +153,7 @@ impl Publishing<'_> {
 
     /// Keeps the position. A checkpoint that is lost costs a later loader some work, but never a row.
     async fn checkpoint(&self, at: Checkpoint) {
-        if self.broker.survives_restart()
+        if self.durable
             && let Err(error) = self.store.checkpoint(self.run_id, at).await
         {
             warn!("the checkpoint at row {} is not kept: {error}", at.row);

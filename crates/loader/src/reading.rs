@@ -28,8 +28,8 @@ pub(crate) struct Batch {
     pub(crate) transactions: u64,
 }
 
-/// Reads a run's source from a checkpoint to its end, and counts what it holds. Where nobody listens any more, it ends at
-/// once, and its count means nothing.
+/// Reads a run's source from a checkpoint to its end, and counts what it holds. Nothing is counted where it did not come to
+/// the end, as nobody listened any more: only what was read to its end may be sealed.
 pub(crate) async fn read(
     mut reader: RowReader,
     run: &Run,
@@ -37,7 +37,7 @@ pub(crate) async fn read(
     batch_rows: usize,
     progress: &LoadProgress,
     to: mpsc::Sender<Read>,
-) -> Result<Sealed, LoadError> {
+) -> Result<Option<Sealed>, LoadError> {
     let rules = Rules::new(Columns::from_names(run.settings.header.clone())?, &run.settings);
     let mut chunker = Chunker::new(run.run_id.clone(), &run.settings, from);
     let mut counted = Sealed { rows_read: from.rows_before(), chunks_total: from.chunk };
@@ -52,7 +52,7 @@ pub(crate) async fn read(
             if let Some(cut) = chunker.push(judged, row.raw_bytes as u64, row.end_line, row.end_offset) {
                 counted.chunks_total += 1;
                 if to.send(Read::Cut(cut)).await.is_err() {
-                    return Ok(counted);
+                    return Ok(None);
                 }
             }
         }
@@ -61,19 +61,21 @@ pub(crate) async fn read(
         progress.set_bytes_read(reader.position().offset);
         // A batch of long rows comes in several parts.
         if batches.missing() == batch_rows && to.send(Read::Batch(batches.finish(counted.rows_read))).await.is_err() {
-            return Ok(counted);
+            return Ok(None);
         }
     }
     let end = reader.position();
     if let Some(cut) = chunker.finish(end.line, end.offset) {
         counted.chunks_total += 1;
-        // Where nobody listens, the count means nothing.
-        let _ = to.send(Read::Cut(cut)).await;
+        if to.send(Read::Cut(cut)).await.is_err() {
+            return Ok(None);
+        }
     }
     if batches.missing() < batch_rows {
+        // The last batch is only spoken of: its chunks are out.
         let _ = to.send(Read::Batch(batches.finish(counted.rows_read))).await;
     }
-    Ok(counted)
+    Ok(Some(counted))
 }
 
 /// Counts rows into batches. A batch ends at the same row whoever reads the source, and from whichever checkpoint.

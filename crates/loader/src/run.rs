@@ -7,7 +7,7 @@ use std::time::Duration;
 use assay_queue::Broker;
 use assay_source::{RowReader, SourceUrl, Sources};
 use assay_store::Store;
-use assay_transaction::{Checkpoint, Exit, Run, Sealed, Tally};
+use assay_transaction::{Checkpoint, Exit, Run, RunState, Sealed, Tally};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -36,6 +36,8 @@ pub struct Dependencies {
     pub store: Arc<dyn Store>,
     /// Where chunks go.
     pub broker: Arc<dyn Broker>,
+    /// How long S3 may take to answer at the start.
+    pub startup: Duration,
 }
 
 /// How a load ended.
@@ -54,6 +56,7 @@ impl Ended {
     pub fn exit(&self) -> Exit {
         match self.tally {
             Some(tally) if tally.failed > 0 => Exit::FailedRows,
+            Some(_) if self.run.state != RunState::Complete => Exit::FailedRows,
             _ => Exit::Done,
         }
     }
@@ -69,8 +72,10 @@ pub async fn run(
     shutdown: &CancellationToken,
 ) -> Result<Ended, LoadError> {
     info!("Starting batch pipeline");
-    let Dependencies { sources, store, broker } = dependencies;
-    let (beginning, size) = begin(sources, &**store, url, options, broker.survives_restart()).await?;
+    let Dependencies { store, broker, .. } = dependencies;
+    let beginning = Box::pin(begin(dependencies, url, options));
+    let Some(begun) = shutdown.run_until_cancelled(beginning).await else { return Err(LoadError::NotBegun) };
+    let (beginning, size) = begun?;
     progress.set_source_bytes(size);
     let watcher = {
         let (broker, downstream) = (Arc::clone(broker), wait.wait);
@@ -96,9 +101,16 @@ pub async fn run(
     }
     let mut following = Following::new(&**store, &run.run_id, from, progress, batches);
     if !already_loaded {
-        tokio::select! {
-            sealed = load.load(&run, from, sender) => { sealed?; }
+        let loaded = tokio::select! {
+            loaded = load.load(&run, from, sender) => loaded,
             never = following.follow() => match never {},
+        };
+        if let Err(error) = loaded {
+            if error.is_final() {
+                // What was published is stored all the same, and the run is closed.
+                finished(&mut following, &**broker, wait.wait_timeout, shutdown).await?;
+            }
+            return Err(error);
         }
     }
     let (finished, tally) = finished(&mut following, &**broker, wait.wait_timeout, shutdown).await?;
@@ -123,47 +135,59 @@ impl Load<'_> {
         from: Checkpoint,
         batches: mpsc::UnboundedSender<Batch>,
     ) -> Result<Sealed, LoadError> {
-        let Dependencies { sources, store, broker } = self.dependencies;
+        let Dependencies { sources, store, broker, .. } = self.dependencies;
         let stream = sources.open(self.url, &run.source, from.offset).await?;
         let reader = RowReader::new(stream, run.settings.dialect, from);
         let (sender, chunks) = mpsc::channel(READ_AHEAD);
         let reading = {
             let (run, progress, rows) = (run.clone(), Arc::clone(self.progress), self.options.row_batch_size.get());
-            tokio::spawn(async move { read(reader, &run, from, rows, &progress, sender).await })
+            let read = async move { read(reader, &run, from, rows, &progress, sender).await };
+            AbortOnDropHandle::new(tokio::spawn(read))
         };
-        let recorded = if broker.survives_restart() {
-            Recorded::nothing(&**store, &run.run_id)
-        } else {
-            Recorded::of(&**store, &run.run_id)
-        };
+        let durable = broker.survives_restart() && run.settings.durable_broker;
+        let recorded =
+            if durable { Recorded::nothing(&**store, &run.run_id) } else { Recorded::of(&**store, &run.run_id) };
         let stop = CancellationToken::new();
         let publishing = Publishing {
             broker: &**broker,
             store: &**store,
+            durable,
             run_id: &run.run_id,
             progress: self.progress,
             batches,
             shutdown: self.shutdown,
             stop: &stop,
         };
-        let confirmed = tokio::select! {
-            confirmed = publishing.publish(from, chunks, recorded) => confirmed?,
+        let published = tokio::select! {
+            published = publishing.publish(from, chunks, recorded) => published?,
             never = stop_after_drain(self.shutdown, &stop) => match never {},
         };
-        let counted = reading.await.map_err(|error| LoadError::Reader(error.to_string()))?;
-        match counted {
-            Ok(sealed) if confirmed.chunk == sealed.chunks_total => {
+        let confirmed = Sealed { rows_read: published.until.rows_before(), chunks_total: published.until.chunk };
+        let stopped = || self.stopped(run, confirmed.rows_read);
+        if !published.all {
+            // Not to be waited for: it may hang on a slow source.
+            reading.abort();
+            return Err(stopped());
+        }
+        match reading.await.map_err(|error| LoadError::Reader(error.to_string()))? {
+            Ok(Some(sealed)) => {
                 self.seal(run, sealed, None).await?;
                 Ok(sealed)
             }
-            Err(error) if is_final(&error) => {
-                let sealed = Sealed { rows_read: confirmed.rows_before(), chunks_total: confirmed.chunk };
-                self.seal(run, sealed, Some(&error.to_string())).await?;
+            Ok(None) => Err(stopped()),
+            Err(error) => {
+                if error.is_final() {
+                    self.seal(run, confirmed, Some(&error.to_string())).await?;
+                }
                 Err(error)
             }
-            Err(error) => Err(error),
-            Ok(_) => Err(LoadError::Stopped { run_id: run.run_id.clone(), row: confirmed.rows_before() }),
         }
+    }
+
+    fn stopped(&self, run: &Run, rows: u64) -> LoadError {
+        let again =
+            if self.options.force { format!(" with --force and BATCH_RUN_ID={}", run.run_id) } else { String::new() };
+        LoadError::Stopped { run_id: run.run_id.clone(), rows, again }
     }
 
     /// Seals the run, and closes it in case the last chunk was faster. Waits while the database is away.
@@ -181,17 +205,10 @@ impl Load<'_> {
             }
             tokio::select! {
                 () = tokio::time::sleep(SEAL_PAUSE) => {}
-                () = self.shutdown.cancelled() => {
-                    return Err(LoadError::Stopped { run_id: run.run_id.clone(), row: sealed.rows_read });
-                }
+                () = self.shutdown.cancelled() => return Err(self.stopped(run, sealed.rows_read)),
             }
         }
     }
-}
-
-/// Whether reading the source again cannot end otherwise.
-fn is_final(error: &LoadError) -> bool {
-    matches!(error, LoadError::Source(error) if error.exit() == Exit::SourceUnreadable)
 }
 
 /// Stops what is still in flight some time after the shutdown; runs beside it and never returns.

@@ -111,7 +111,8 @@ pub(crate) async fn finished(
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             () = shutdown.cancelled() => {
-                return Err(LoadError::Stopped { run_id: run_id.clone(), row: following.progress.rows_published() });
+                let rows = following.progress.rows_published();
+                return Err(LoadError::Stopped { run_id: run_id.clone(), rows, again: String::new() });
             }
         }
     }

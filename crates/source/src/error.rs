@@ -132,6 +132,11 @@ impl SourceError {
         }
     }
 
+    /// Whether this version of the source can never be read to its end: it is gone. Everything else may be repaired.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Replaced { .. } | Self::NoObject { .. })
+    }
+
     /// Whether the same request may well succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })

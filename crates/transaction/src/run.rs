@@ -81,6 +81,14 @@ pub struct RunSettings {
     pub time_zone: TimeZone,
     /// What ids are unique in.
     pub namespace: Namespace,
+    /// Whether the broker of the loader that began the run keeps what was published when that process ends.
+    #[serde(default = "durable")]
+    pub durable_broker: bool,
+}
+
+/// As it was before this was written down.
+fn durable() -> bool {
+    true
 }
 
 impl RunSettings {
@@ -100,6 +108,7 @@ impl RunSettings {
             header: crate::REQUIRED_COLUMNS.map(str::to_owned).to_vec(),
             time_zone: TimeZone::UTC,
             namespace: Namespace::new("example"),
+            durable_broker: true,
         }
     }
 }
@@ -254,7 +263,7 @@ mod tests {
         let json = serde_json::to_string(&RunSettings::example()).unwrap();
         assert_eq!(
             json,
-            r#"{"chunk_rows":100,"chunk_bytes":1048576,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"header":["id","description","amount","timestamp","operation_type","side"],"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2"}"#
+            r#"{"chunk_rows":100,"chunk_bytes":1048576,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"header":["id","description","amount","timestamp","operation_type","side"],"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","durable_broker":true}"#
         );
         assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap(), RunSettings::example());
     }
