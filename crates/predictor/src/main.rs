@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use assay_predictor::{Arguments, PredictError, PredictProgress};
+use assay_queue::Broker;
 use assay_scoring::Scorer;
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
@@ -14,12 +15,18 @@ fn main() -> ExitCode {
 }
 
 async fn predict(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exit, PredictError> {
-    let startup = arguments.startup.startup_timeout;
-    let scorer = Scorer::from_options(&arguments.api)?;
-    let broker = assay_queue::connect(&arguments.broker, "predictor", startup).await?;
-    scorer.wait_until_ready(startup).await?;
+    let Some(connected) = shutdown.run_until_cancelled(connect(arguments)).await else { return Ok(Exit::Done) };
+    let (broker, scorer) = connected?;
     let progress = Arc::new(PredictProgress::default());
     let ended = assay_predictor::run(Arc::clone(&broker), Arc::new(scorer), progress, shutdown).await;
     broker.close().await;
     ended.map(|()| Exit::Done)
+}
+
+async fn connect(arguments: &Arguments) -> Result<(Arc<dyn Broker>, Scorer), PredictError> {
+    let startup = arguments.startup.startup_timeout;
+    let scorer = Scorer::from_options(&arguments.api)?;
+    let broker = assay_queue::connect(&arguments.broker, "predictor", startup).await?;
+    scorer.wait_until_ready(startup).await?;
+    Ok((broker, scorer))
 }

@@ -30,7 +30,7 @@ pub struct BrokerOptions {
     #[arg(long, env = "PUBLISH_WINDOW", value_name = "MESSAGES", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub publish_window: u16,
     /// How long a publish may take until it is confirmed, before it is tried again.
-    #[arg(long, env = "PUBLISH_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, env = "PUBLISH_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
     pub publish_timeout: Duration,
 }
 
@@ -103,6 +103,13 @@ impl BrokerOptions {
 pub async fn connect(options: &BrokerOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Broker>, BrokerError> {
     let address = options.address()?;
     Ok(Arc::new(rabbitmq::RabbitMq::connect(&address, options, stage, startup).await?))
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("nothing is confirmed in no time; write a duration such as 30s".to_owned()),
+        timeout => Ok(timeout),
+    }
 }
 
 fn parse_prefix(text: &str) -> Result<String, String> {

@@ -1,10 +1,12 @@
 //! The command line: read by clap, with errors that name the environment variable too, as most settings come from there.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use assay_transaction::parse_duration;
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser};
+use clap::{Args, Command, Parser};
 
 /// How long a program waits for what it depends on.
 #[derive(Debug, Clone, Args)]
@@ -18,16 +20,30 @@ pub struct StartupOptions {
 /// Reads the command line and the environment. What cannot be read ends the program with exit code 2, and a message that
 /// names the option, its variable, the value and what is allowed.
 pub fn parse<P: Parser>() -> P {
-    P::try_parse().unwrap_or_else(|error| {
-        if let Some(message) = wrong_value(&error, &P::command()) {
-            P::command().error(error.kind(), message).exit()
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = without_empty_variables(P::command(), &is_empty);
+    let parsed = command.clone().try_get_matches().and_then(|matches| P::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| {
+        if let Some(message) = wrong_value(&error, &command) {
+            command.clone().error(error.kind(), message).exit()
         }
-        error.exit()
+        error.format(&mut command.clone()).exit()
     })
 }
 
+/// A variable that is set to nothing is not set: compose files and charts pass on variables that nobody gave a value.
+fn without_empty_variables(command: Command, is_empty: &dyn Fn(&OsStr) -> bool) -> Command {
+    command
+        .mut_args(
+            |argument| {
+                if argument.get_env().is_some_and(is_empty) { argument.env(Resettable::Reset) } else { argument }
+            },
+        )
+        .mut_subcommands(|subcommand| without_empty_variables(subcommand, is_empty))
+}
+
 /// The message for a value that cannot be read; none for every other kind of error, which clap words well.
-fn wrong_value(error: &clap::Error, command: &clap::Command) -> Option<String> {
+fn wrong_value(error: &clap::Error, command: &Command) -> Option<String> {
     if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
         return None;
     }
@@ -46,7 +62,7 @@ fn wrong_value(error: &clap::Error, command: &clap::Command) -> Option<String> {
 }
 
 /// The option that clap shows as `argument`, of the command itself or of one of its subcommands.
-fn find<'a>(command: &'a clap::Command, argument: &str) -> Option<&'a clap::Arg> {
+fn find<'a>(command: &'a Command, argument: &str) -> Option<&'a clap::Arg> {
     let name = argument.trim_start_matches('-').split([' ', '=']).next()?;
     let own = command.get_arguments().find(|option| option.get_long() == Some(name));
     own.or_else(|| command.get_subcommands().find_map(|subcommand| find(subcommand, argument)))
@@ -94,6 +110,17 @@ mod tests {
         let error = Options::try_parse_from(["program", "--startup-timeout=soon"]).unwrap_err();
         let message = wrong_value(&error, &Options::command()).unwrap();
         assert!(message.starts_with("`soon` is no value for --startup-timeout (STARTUP_TIMEOUT): "), "{message}");
+    }
+
+    #[test]
+    fn a_variable_that_is_empty_is_not_set() {
+        let command = without_empty_variables(Options::command(), &|name| name == "ROW_BATCH_SIZE");
+        let variable = |long| {
+            let argument = command.get_arguments().find(|argument| argument.get_long() == Some(long)).unwrap();
+            argument.get_env().map(OsStr::to_owned)
+        };
+        assert_eq!(variable("row-batch-size"), None);
+        assert_eq!(variable("startup-timeout"), Some("STARTUP_TIMEOUT".into()));
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub fn init_logs_to<W: std::io::Write + 'static>(
 }
 
 /// Libraries that log at `info` what concerns only themselves, or log errors that they also return.
-const QUIET: &str = "lapin=off,sqlx=warn,hyper=warn,aws_config=error,aws_smithy_runtime=error";
+const QUIET: &str = "lapin=off,sqlx=error,hyper=warn,aws_config=error,aws_smithy_runtime=error";
 
 /// The text form.
 struct Text;

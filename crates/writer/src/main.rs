@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use assay_queue::Broker;
+use assay_store::Store;
 use assay_transaction::Exit;
 use assay_writer::{Arguments, WriteError, WriteProgress};
 use tokio_util::sync::CancellationToken;
@@ -13,12 +15,18 @@ fn main() -> ExitCode {
 }
 
 async fn write(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exit, WriteError> {
-    let startup = arguments.startup.startup_timeout;
-    let store = assay_store::connect(&arguments.database, "writer", startup).await?;
-    let broker = assay_queue::connect(&arguments.broker, "writer", startup).await?;
+    let Some(connected) = shutdown.run_until_cancelled(connect(arguments)).await else { return Ok(Exit::Done) };
+    let (broker, store) = connected?;
     let progress = Arc::new(WriteProgress::default());
     let ended = assay_writer::run(Arc::clone(&broker), Arc::clone(&store), &arguments.writer, progress, shutdown).await;
     broker.close().await;
     store.close().await;
     ended.map(|()| Exit::Done)
+}
+
+async fn connect(arguments: &Arguments) -> Result<(Arc<dyn Broker>, Arc<dyn Store>), WriteError> {
+    let startup = arguments.startup.startup_timeout;
+    let store = assay_store::connect(&arguments.database, "writer", startup).await?;
+    let broker = assay_queue::connect(&arguments.broker, "writer", startup).await?;
+    Ok((broker, store))
 }

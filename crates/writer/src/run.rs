@@ -14,6 +14,8 @@ use crate::{WriteError, WriteProgress, WriterOptions};
 
 /// How long the batch in work may take after a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Bytes at which a row counts for more than one, so that long rows make small batches.
+const HEAVY_ROW: usize = 4096;
 /// Between two lines of the log that say how much was written.
 const SAY: Duration = Duration::from_secs(2);
 
@@ -59,9 +61,9 @@ async fn serve_lane(
     Ok(serve_batches(broker, route, batches, shutdown, decode, work).await?)
 }
 
-/// Chunks at hand: two batches of the usual chunks of 100 rows, and enough of smaller ones; bounded, as each may have 1 MiB.
+/// Chunks at hand: some batches of the usual chunks of 100 rows; bounded, as each may have 1 MiB.
 fn prefetch(rows: usize) -> u16 {
-    u16::try_from((rows / 10).clamp(20, 300)).unwrap_or(300)
+    u16::try_from((rows / 20).clamp(20, 100)).unwrap_or(100)
 }
 
 fn decode(message: &Message) -> Result<Weighed<ScoredChunk>, String> {
@@ -69,7 +71,8 @@ fn decode(message: &Message) -> Result<Weighed<ScoredChunk>, String> {
         return Err(format!("its type is `{}`, not `{}`", message.kind, ScoredChunk::MESSAGE_TYPE));
     }
     let chunk = ScoredChunk::decode(&message.body).map_err(|error| error.to_string())?;
-    let weight = usize::try_from(chunk.range.rows).unwrap_or(usize::MAX);
+    let rows = usize::try_from(chunk.range.rows).unwrap_or(usize::MAX);
+    let weight = rows.max(message.body.len() / HEAVY_ROW);
     Ok(Weighed { value: chunk, weight })
 }
 

@@ -51,21 +51,20 @@ impl Writing {
             .without_max_times()
             .with_jitter()
             .build();
-        let mut troubled = false;
+        let mut said = None;
         loop {
             match self.store.write(chunks, self.id_conflict).await {
                 Ok(written) => {
-                    if troubled {
+                    if said.is_some() {
                         info!("the database takes rows again");
                     }
                     return Some(written);
                 }
                 Err(trouble) => {
-                    // Once an outage, not once an attempt.
-                    if !troubled {
+                    // Once a kind of trouble, not once an attempt.
+                    if said.replace(trouble.class()) != Some(trouble.class()) {
                         self.say(&trouble);
                     }
-                    troubled = true;
                 }
             }
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);

@@ -10,8 +10,8 @@ mod summary;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_loader::{Dependencies, WaitOptions};
-use assay_source::Sources;
+use assay_loader::{Dependencies, LoadError, WaitOptions};
+use assay_source::{SourceUrl, Sources};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,9 +31,19 @@ pub(crate) async fn run(
 ) -> Result<Exit, CommandError> {
     let began = Instant::now();
     let progress = Progress::default();
+    let startup = arguments.startup.startup_timeout;
     let sources = Sources::new(&arguments.s3)?;
-    let stages = Stages::start(arguments, &progress).await?;
-    let dependencies = Dependencies { sources, store: Arc::clone(stages.store()), broker: Arc::clone(stages.broker()) };
+    let starting = Box::pin(async {
+        if let SourceUrl::File(_) = &arguments.source_url {
+            // Before anything is started for a file that is not there.
+            sources.identify(&arguments.source_url).await?;
+        }
+        Stages::start(arguments, &progress).await
+    });
+    let Some(stages) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
+    let stages = stages?;
+    let (store, broker) = (Arc::clone(stages.store()), Arc::clone(stages.broker()));
+    let dependencies = Dependencies { sources, store, broker, startup };
     let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
     let shown = AbortOnDropHandle::new(tokio::spawn(display.clone().follow(progress.clone())));
     let ended = tokio::select! {
