@@ -1,6 +1,6 @@
 //! The loader: one source becomes validated chunks on the broker, and a run in the ledger.
 //!
-//! The way of a row: [`run`] identifies the source and begins its run ([`begin`]); `reading` judges rows and cuts them
+//! The way of a row: [`run`] identifies the source and begins its run (`begin`); `reading` judges rows and cuts them
 //! into chunks; `publishing` sends the chunks and moves the checkpoint over what is confirmed; [`run`] seals the run, and
 //! `waiting` stays until it is complete, where asked to.
 //!
