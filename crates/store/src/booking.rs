@@ -25,6 +25,8 @@ pub(crate) enum Fate {
     Open,
     /// Stored; its id was not there before.
     Stored,
+    /// Stored before, by this very row: the record of its chunk was lost since. The first answer counts.
+    Kept,
     /// Stored before with the same content, or this row's content replaced the stored one.
     Duplicate,
     /// Stored before with other content.
@@ -126,10 +128,10 @@ impl<'a> Booking<'a> {
                 _ if line.next == line.end => continue,
                 Content::Row(row) => {
                     let row = self.rows[*row];
-                    (&row.transaction, row.external_id(), (row.chunk.id.run_id.as_str(), row.entry.row))
+                    (&row.transaction, row.external_id(), row.place())
                 }
                 Content::Stored(stored) => {
-                    (&stored.transaction, stored.external_id.as_deref(), (stored.run_id.as_str(), stored.row))
+                    (&stored.transaction, stored.external_id.as_deref(), stored.place())
                 }
             };
             while line.next < line.end {
@@ -137,6 +139,7 @@ impl<'a> Booking<'a> {
                 let here = self.rows[row];
                 let same = here.transaction == *stored && here.external_id() == external_id;
                 self.fates[row] = match on_conflict {
+                    _ if here.place() == place => Fate::Kept,
                     _ if same => Fate::Duplicate,
                     IdConflict::Fail => Fate::Conflict(reason(here, stored, external_id, place)),
                     IdConflict::Update => {
@@ -168,6 +171,11 @@ impl<'a> Booking<'a> {
     /// Whether nobody is left in line.
     pub(crate) fn is_done(&self) -> bool {
         self.lines.iter().all(|line| line.next == line.end)
+    }
+
+    /// Rows that had stored their transaction before, by id.
+    pub(crate) fn kept(&self) -> Vec<usize> {
+        self.order.iter().copied().filter(|row| self.fates[*row] == Fate::Kept).collect()
     }
 
     /// What became of each row.

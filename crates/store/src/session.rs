@@ -26,6 +26,11 @@ impl StagedRow<'_> {
     pub(crate) fn external_id(&self) -> Option<&str> {
         self.entry.external_id.as_deref()
     }
+
+    /// Run and row.
+    pub(crate) fn place(&self) -> (&str, u64) {
+        (self.chunk.id.run_id.as_str(), self.entry.row)
+    }
 }
 
 /// A transaction that is stored.
@@ -36,6 +41,13 @@ pub(crate) struct StoredTransaction {
     pub(crate) row: u64,
 }
 
+impl StoredTransaction {
+    /// Run and row.
+    pub(crate) fn place(&self) -> (&str, u64) {
+        (&self.run_id, self.row)
+    }
+}
+
 /// What is recorded of a chunk, and right around it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Neighbourhood {
@@ -44,6 +56,8 @@ pub(crate) struct Neighbourhood {
     pub(crate) end_below: Option<u64>,
     /// The first row of the nearest recorded chunk above.
     pub(crate) start_above: Option<u64>,
+    /// Whether some of its rows are booked as invalid or failed: left over from a record of it that was lost.
+    pub(crate) has_leftovers: bool,
 }
 
 /// A row for `invalid_transactions`.
@@ -86,8 +100,15 @@ pub(crate) trait Session: Send {
     /// What is recorded of chunks, claims of this transaction included.
     async fn neighbourhoods(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<Option<Neighbourhood>>, StoreError>;
 
-    /// Stores transactions whose ids are not stored yet, with their predictions; tells the ids that were not.
+    /// Deletes what is booked as invalid or failed of the rows of a claimed chunk.
+    async fn clear(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError>;
+
+    /// Stores transactions whose ids are not stored yet, with their predictions; tells the ids that were not. A prediction
+    /// without its transaction gives way.
     async fn insert(&mut self, rows: &[&StagedRow<'_>]) -> Result<Vec<Uuid>, StoreError>;
+
+    /// Stores those predictions of stored transactions that are missing.
+    async fn predict(&mut self, rows: &[&StagedRow<'_>]) -> Result<(), StoreError>;
 
     /// What is stored under ids; locked, where it is going to be replaced.
     async fn stored(&mut self, ids: &[Uuid], lock: bool) -> Result<Vec<StoredTransaction>, StoreError>;

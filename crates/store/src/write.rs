@@ -4,17 +4,20 @@
 //! claimed chunks: scored, invalid, failed. So whoever repeats a call, after whatever error, finds either everything done or
 //! nothing.
 //!
+//! Where a chunk was recorded before and a person deleted that record, its rows may be there still. Each counts once
+//! afterwards: a transaction that a row has stored stays its own, and what was invalid or failed is booked anew.
+//!
 //! Where the database refuses data, the transaction is taken back and run again with savepoints around halves, quarters, …
 //! of the rows, until the rows at fault stand alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use assay_transaction::{FailureClass, ScoredChunk};
+use assay_transaction::{FailedRow, FailureClass, RunId, ScoredChunk};
 use uuid::Uuid;
 
 use crate::booking::{Booking, Fate};
 use crate::screening::{Screened, invalid_rows, other_range, storable, texts};
-use crate::session::{Amendment, Failure, Session, StagedRow};
+use crate::session::{Amendment, Failure, Session, StagedRow, StoredTransaction};
 use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError};
 
 /// What to do when the database refuses the data of a statement.
@@ -50,13 +53,15 @@ pub(crate) async fn write<S: Session>(
         session.insert_invalid(&invalid).await?;
     }
     let mut failed = chunks().flat_map(failures).collect::<Result<Vec<_>, _>>()?;
+    let kept = kept(&mut session, &failed).await?;
+    failed.retain(|failure| !kept.contains(&(failure.run_id, failure.row)));
     for (row, fate) in rows.iter().zip(&fates) {
         failed.extend(failure(row, fate)?);
     }
     if !failed.is_empty() {
         session.insert_failed(&failed).await?;
     }
-    let amendments = amendments(screened, &rows, &fates)?;
+    let amendments = amendments(screened, &claimed, &rows, &fates, &kept)?;
     if !amendments.is_empty() {
         session.amend(&amendments).await?;
     }
@@ -85,6 +90,9 @@ async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<V
             session.disclaim(chunk).await?;
             ChunkOutcome::Refused { reason: format!("chunk {} has rows of another chunk of its run", chunk.id) }
         } else {
+            if recorded.has_leftovers {
+                session.clear(chunk).await?;
+            }
             ChunkOutcome::Recorded
         });
     }
@@ -118,6 +126,11 @@ async fn store<S: Session>(
             booking.replaced(&replacing, done.refused);
         }
     }
+    let kept = booking.kept();
+    if !kept.is_empty() {
+        // A prediction that the database refuses stays missing: its row is stored, so it cannot fail as well.
+        carry_out(session, Statement::Predict, rows, &kept, refusal).await?;
+    }
     Ok(booking.into_fates())
 }
 
@@ -125,6 +138,7 @@ async fn store<S: Session>(
 enum Statement {
     Insert,
     Replace,
+    Predict,
 }
 
 /// What a statement did, perhaps in several parts.
@@ -154,6 +168,7 @@ async fn carry_out<S: Session>(
         let result = match statement {
             Statement::Insert => session.insert(&staged).await,
             Statement::Replace => session.replace(&staged).await.map(|()| Vec::new()),
+            Statement::Predict => session.predict(&staged).await.map(|()| Vec::new()),
         };
         match (result, refusal) {
             (Ok(ids), Refusal::Abort) => done.ids.extend(ids),
@@ -193,10 +208,25 @@ fn failures(chunk: &ScoredChunk) -> impl Iterator<Item = Result<Failure<'_>, Sto
     })
 }
 
+/// Runs and rows of failures whose transaction the same row has stored before. The first answer counts.
+async fn kept<'a, S: Session>(
+    session: &mut S,
+    failed: &[Failure<'a>],
+) -> Result<HashSet<(&'a RunId, u64)>, StoreError> {
+    if failed.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<Uuid> = failed.iter().map(|failure| failure.transaction_id).collect();
+    let stored = session.stored(&ids, false).await?;
+    let places: HashSet<(&str, u64)> = stored.iter().map(StoredTransaction::place).collect();
+    let own = failed.iter().filter(|failure| places.contains(&(failure.run_id.as_str(), failure.row)));
+    Ok(own.map(|failure| (failure.run_id, failure.row)).collect())
+}
+
 /// The record of a scored row that could not be stored; none where it could.
 fn failure<'a>(row: &'a StagedRow<'_>, fate: &'a Fate) -> Result<Option<Failure<'a>>, StoreError> {
     let (class, reason) = match fate {
-        Fate::Open | Fate::Stored | Fate::Duplicate => return Ok(None),
+        Fate::Open | Fate::Stored | Fate::Kept | Fate::Duplicate => return Ok(None),
         Fate::Conflict(reason) => (FailureClass::IdConflict, reason),
         Fate::Refused(reason) => (FailureClass::Database, reason),
     };
@@ -215,32 +245,36 @@ fn payload(entry: &assay_transaction::Entry) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(entry).map_err(|error| StoreError::data(format!("a transaction cannot be encoded ({error})")))
 }
 
-/// What is to be said of the chunks whose scored rows were not all stored.
+/// What is to be said of the claimed chunks whose scored rows were not all stored, or more than those.
 fn amendments<'a>(
     screened: &Screened<'a>,
+    claimed: &[usize],
     rows: &[&StagedRow<'_>],
     fates: &[Fate],
+    kept: &HashSet<(&RunId, u64)>,
 ) -> Result<Vec<Amendment<'a>>, StoreError> {
     let mut amendments: Vec<Amendment<'a>> = Vec::new();
     let mut at = 0;
-    while at < rows.len() {
-        let candidate = rows[at].candidate;
-        let count = rows[at..].iter().take_while(|row| row.candidate == candidate).count();
+    for candidate in claimed {
+        let chunk = screened.chunks[*candidate];
+        let count = rows[at..].iter().take_while(|row| row.candidate == *candidate).count();
         let (rows, fates) = (&rows[at..at + count], &fates[at..at + count]);
         at += count;
-        let predicted = fates.iter().filter(|fate| **fate == Fate::Stored).count();
-        if predicted == count {
-            continue;
-        }
+        let is_kept = |failed: &&FailedRow| kept.contains(&(&chunk.id.run_id, failed.entry.row));
+        let predicted = fates.iter().filter(|fate| matches!(fate, Fate::Stored | Fate::Kept)).count()
+            + chunk.failed.iter().filter(is_kept).count();
         let duplicates: Vec<(u64, Uuid)> = rows
             .iter()
             .zip(fates)
             .filter(|(_, fate)| **fate == Fate::Duplicate)
             .map(|(row, _)| (row.entry.row, row.transaction.id))
             .collect();
+        if predicted == count && duplicates.is_empty() {
+            continue;
+        }
         let json = || serde_json::to_string(&duplicates).map_err(|error| StoreError::data(error.to_string()));
         let duplicate_rows = if duplicates.is_empty() { None } else { Some(json()?) };
-        amendments.push(Amendment { chunk: screened.chunks[candidate], predicted: predicted as u64, duplicate_rows });
+        amendments.push(Amendment { chunk, predicted: predicted as u64, duplicate_rows });
     }
     Ok(amendments)
 }

@@ -25,9 +25,19 @@ const NEIGHBOURHOODS: &str = "
         (SELECT below.first_row + below.rows FROM chunks below
             WHERE below.run_id = c.run_id AND below.chunk < c.chunk ORDER BY below.chunk DESC LIMIT 1),
         (SELECT above.first_row FROM chunks above
-            WHERE above.run_id = c.run_id AND above.chunk > c.chunk ORDER BY above.chunk LIMIT 1)
+            WHERE above.run_id = c.run_id AND above.chunk > c.chunk ORDER BY above.chunk LIMIT 1),
+        (SELECT left_over.row_number FROM failed_transactions left_over
+            WHERE left_over.run_id = c.run_id AND left_over.row_number >= c.first_row
+                AND left_over.row_number < c.first_row + c.rows ORDER BY left_over.row_number LIMIT 1),
+        (SELECT left_over.row_number FROM invalid_transactions left_over
+            WHERE left_over.run_id = c.run_id AND left_over.row_number >= c.first_row
+                AND left_over.row_number < c.first_row + c.rows ORDER BY left_over.row_number LIMIT 1)
     FROM UNNEST($1::text[], $2::bigint[]) WITH ORDINALITY AS wanted(run_id, chunk, place)
     JOIN chunks c ON c.run_id = wanted.run_id AND c.chunk = wanted.chunk";
+const CLEAR: [&str; 2] = [
+    "DELETE FROM invalid_transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+    "DELETE FROM failed_transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+];
 const INSERT: &str = concat!(
     "INSERT INTO transactions (",
     content_columns!(),
@@ -38,9 +48,10 @@ const INSERT: &str = concat!(
     content_columns!(),
     ", run_id, row_number, processing_type) ON CONFLICT (id) DO NOTHING RETURNING id"
 );
-const INSERT_PREDICTIONS: &str = "
+const PREDICT: &str = "
     INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
-    SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::float8[], $4::text[], $5::text[], $6::timestamptz[])";
+    SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::float8[], $4::text[], $5::text[], $6::timestamptz[])
+    ON CONFLICT (transaction_id) DO NOTHING";
 const STORED: &str = concat!(
     "SELECT id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, ",
     "attributes::text AS attributes, run_id, row_number FROM transactions WHERE id = ANY($1) ORDER BY id"
@@ -64,7 +75,7 @@ const REPLACE: &str = concat!(
     content_columns!(),
     ") WHERE t.id = staged.id"
 );
-const REPLACE_PREDICTIONS: &str = "
+const PUT_PREDICTIONS: &str = "
     INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
     SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::float8[], $4::text[], $5::text[], $6::timestamptz[])
     ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score,
@@ -95,6 +106,9 @@ impl PostgresSession {
         Ok(())
     }
 }
+
+/// A row of [`NEIGHBOURHOODS`].
+type FoundChunk = (i64, i64, i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 
 /// Run and chunk of each, as two arrays.
 fn identities<'a>(chunks: &[&'a ScoredChunk]) -> (Vec<&'a str>, Vec<i64>) {
@@ -128,18 +142,31 @@ impl Session for PostgresSession {
 
     async fn neighbourhoods(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<Option<Neighbourhood>>, StoreError> {
         let (run_ids, numbers) = identities(chunks);
-        let found: Vec<(i64, i64, i64, Option<i64>, Option<i64>)> =
+        let found: Vec<FoundChunk> =
             sqlx::query_as(NEIGHBOURHOODS).bind(run_ids).bind(numbers).fetch_all(&mut *self.transaction).await?;
         let by_place: HashMap<i64, Neighbourhood> = found
             .into_iter()
-            .map(|(place, first_row, rows, below, above)| {
+            .map(|(place, first_row, rows, below, above, failed, invalid)| {
                 let range = RowRange { first_row: unsigned(first_row), rows: unsigned(rows) };
                 let (end_below, start_above) = (below.map(unsigned), above.map(unsigned));
-                (place, Neighbourhood { range, end_below, start_above })
+                let has_leftovers = failed.or(invalid).is_some();
+                (place, Neighbourhood { range, end_below, start_above, has_leftovers })
             })
             .collect();
         // Ordinality counts from 1.
         Ok((1..).zip(chunks).map(|(place, _)| by_place.get(&place).copied()).collect())
+    }
+
+    async fn clear(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError> {
+        for delete in CLEAR {
+            sqlx::query(delete)
+                .bind(chunk.id.run_id.as_str())
+                .bind(signed(chunk.range.first_row))
+                .bind(signed(chunk.range.first_row + chunk.range.rows))
+                .execute(&mut *self.transaction)
+                .await?;
+        }
+        Ok(())
     }
 
     async fn insert(&mut self, rows: &[&StagedRow<'_>]) -> Result<Vec<Uuid>, StoreError> {
@@ -154,13 +181,18 @@ impl Session for PostgresSession {
                 .await?
         };
         if won.len() == rows.len() {
-            bind_predictions(sqlx::query(INSERT_PREDICTIONS), rows).execute(&mut *self.transaction).await?;
+            bind_predictions(sqlx::query(PUT_PREDICTIONS), rows).execute(&mut *self.transaction).await?;
         } else if !won.is_empty() {
             let ids: HashSet<&Uuid> = won.iter().collect();
             let winners: Vec<_> = rows.iter().filter(|row| ids.contains(&row.transaction.id)).copied().collect();
-            bind_predictions(sqlx::query(INSERT_PREDICTIONS), &winners).execute(&mut *self.transaction).await?;
+            bind_predictions(sqlx::query(PUT_PREDICTIONS), &winners).execute(&mut *self.transaction).await?;
         }
         Ok(won)
+    }
+
+    async fn predict(&mut self, rows: &[&StagedRow<'_>]) -> Result<(), StoreError> {
+        bind_predictions(sqlx::query(PREDICT), rows).execute(&mut *self.transaction).await?;
+        Ok(())
     }
 
     async fn stored(&mut self, ids: &[Uuid], lock: bool) -> Result<Vec<StoredTransaction>, StoreError> {
@@ -177,7 +209,7 @@ impl Session for PostgresSession {
             .execute(&mut *self.transaction)
             .await?;
         bind_content(sqlx::query(REPLACE), rows).execute(&mut *self.transaction).await?;
-        bind_predictions(sqlx::query(REPLACE_PREDICTIONS), rows).execute(&mut *self.transaction).await?;
+        bind_predictions(sqlx::query(PUT_PREDICTIONS), rows).execute(&mut *self.transaction).await?;
         Ok(())
     }
 

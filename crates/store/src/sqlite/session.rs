@@ -1,12 +1,12 @@
 //! The transaction that writes chunks. The file is locked for writing from its beginning, so nothing here waits for
 //! anybody.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use assay_transaction::{Lane, RowRange, ScoredChunk, TimeZone, Timestamp, Transaction as Content};
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteQueryResult, SqliteRow};
 use sqlx::{Row as _, Sqlite, Transaction};
 use uuid::Uuid;
 
@@ -24,8 +24,18 @@ const NEIGHBOURHOOD: &str = "
         (SELECT below.first_row + below.rows FROM chunks below
             WHERE below.run_id = c.run_id AND below.chunk < c.chunk ORDER BY below.chunk DESC LIMIT 1),
         (SELECT above.first_row FROM chunks above
-            WHERE above.run_id = c.run_id AND above.chunk > c.chunk ORDER BY above.chunk LIMIT 1)
+            WHERE above.run_id = c.run_id AND above.chunk > c.chunk ORDER BY above.chunk LIMIT 1),
+        (SELECT left_over.row_number FROM failed_transactions left_over
+            WHERE left_over.run_id = c.run_id AND left_over.row_number >= c.first_row
+                AND left_over.row_number < c.first_row + c.rows ORDER BY left_over.row_number LIMIT 1),
+        (SELECT left_over.row_number FROM invalid_transactions left_over
+            WHERE left_over.run_id = c.run_id AND left_over.row_number >= c.first_row
+                AND left_over.row_number < c.first_row + c.rows ORDER BY left_over.row_number LIMIT 1)
     FROM chunks c WHERE c.run_id = $1 AND c.chunk = $2";
+const CLEAR: [&str; 2] = [
+    "DELETE FROM invalid_transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+    "DELETE FROM failed_transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+];
 static INSERT: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new(
         "INSERT INTO transactions (id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, \
@@ -34,13 +44,19 @@ static INSERT: LazyLock<Insert> = LazyLock::new(|| {
         "ON CONFLICT (id) DO NOTHING",
     )
 });
-static INSERT_PREDICTIONS: LazyLock<Insert> = LazyLock::new(|| {
+/// The columns of `predictions`, in the order in which [`bind_prediction`] binds them.
+const INTO_PREDICTIONS: &str =
+    "INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)";
+static PUT_PREDICTIONS: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new(
-        "INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)",
+        INTO_PREDICTIONS,
         6,
-        "",
+        "ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score, \
+         model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at",
     )
 });
+static PREDICT: LazyLock<Insert> =
+    LazyLock::new(|| Insert::new(INTO_PREDICTIONS, 6, "ON CONFLICT (transaction_id) DO NOTHING"));
 static INSERT_INVALID: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new("INSERT INTO invalid_transactions (run_id, row_number, line, reason, message, raw)", 6, "")
 });
@@ -70,11 +86,7 @@ const REPLACE: &str = "
     UPDATE transactions SET external_id = $2, description = $3, amount = $4, \"timestamp\" = $5, merchant = $6,
         operation_type = $7, side = $8, attributes = $9
     WHERE id = $1";
-const REPLACE_PREDICTION: &str = "
-    INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
-    VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score,
-        model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at";
+const INSERTED: &str = "SELECT id FROM transactions WHERE rowid > $1 AND rowid <= $2";
 const AMEND: &str = "UPDATE chunks SET predicted = $3, duplicate_rows = $4 WHERE run_id = $1 AND chunk = $2";
 
 /// An open transaction that holds the file's lock.
@@ -92,18 +104,17 @@ impl SqliteSession {
         Ok(())
     }
 
-    /// Finds out which rows of a group were inserted: those whose ids are stored with their own run and row. Asked only where
-    /// some were not, as each row that a statement gives back costs more than one that it inserts.
-    async fn winners(&mut self, group: &[&StagedRow<'_>], won: &mut Vec<Uuid>) -> Result<(), StoreError> {
-        let ids: Vec<Uuid> = group.iter().map(|row| row.transaction.id).collect();
-        let stored = self.stored(&ids, false).await?;
-        let places: HashMap<Uuid, (&str, u64)> =
-            stored.iter().map(|stored| (stored.transaction.id, (stored.run_id.as_str(), stored.row))).collect();
-        let is_there = |row: &&&StagedRow<'_>| {
-            places.get(&row.transaction.id) == Some(&(row.chunk.id.run_id.as_str(), row.entry.row))
-        };
-        won.extend(group.iter().filter(is_there).map(|row| row.transaction.id));
-        Ok(())
+    /// The ids that a statement inserted: nobody else writes meanwhile, so their row ids follow each other up to the last.
+    /// Asked only where some were not, as each row that a statement gives back costs more than one that it inserts.
+    async fn inserted(&mut self, done: &SqliteQueryResult) -> Result<Vec<Uuid>, StoreError> {
+        let last = done.last_insert_rowid();
+        let ids: Vec<String> = sqlx::query_scalar(INSERTED)
+            .bind(last - signed(done.rows_affected()))
+            .bind(last)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        let unreadable = |_| StoreError::configuration("a transaction has an id that cannot be read");
+        ids.iter().map(|id| id.parse().map_err(unreadable)).collect()
     }
 
     /// Carries out a statement for rows that change nothing but their own.
@@ -119,6 +130,9 @@ impl SqliteSession {
         Ok(())
     }
 }
+
+/// A row of [`NEIGHBOURHOOD`].
+type FoundChunk = (i64, i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 
 /// The columns of `transactions` that content is made of.
 fn bind_content<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
@@ -228,39 +242,56 @@ impl Session for SqliteSession {
     async fn neighbourhoods(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<Option<Neighbourhood>>, StoreError> {
         let mut found = Vec::with_capacity(chunks.len());
         for chunk in chunks {
-            let row: Option<(i64, i64, Option<i64>, Option<i64>)> = sqlx::query_as(NEIGHBOURHOOD)
+            let row: Option<FoundChunk> = sqlx::query_as(NEIGHBOURHOOD)
                 .bind(chunk.id.run_id.as_str())
                 .bind(signed(chunk.id.chunk))
                 .fetch_optional(&mut *self.transaction)
                 .await?;
-            found.push(row.map(|(first_row, rows, below, above)| Neighbourhood {
+            found.push(row.map(|(first_row, rows, below, above, failed, invalid)| Neighbourhood {
                 range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) },
                 end_below: below.map(unsigned),
                 start_above: above.map(unsigned),
+                has_leftovers: failed.or(invalid).is_some(),
             }));
         }
         Ok(found)
+    }
+
+    async fn clear(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError> {
+        for delete in CLEAR {
+            sqlx::query(delete)
+                .bind(chunk.id.run_id.as_str())
+                .bind(signed(chunk.range.first_row))
+                .bind(signed(chunk.range.first_row + chunk.range.rows))
+                .execute(&mut *self.transaction)
+                .await?;
+        }
+        Ok(())
     }
 
     async fn insert(&mut self, rows: &[&StagedRow<'_>]) -> Result<Vec<Uuid>, StoreError> {
         let mut won: Vec<Uuid> = Vec::with_capacity(rows.len());
         for group in rows.chunks(GROUP) {
             let query = group.iter().fold(INSERT.rows(group.len()), |query, row| bind_transaction(query, row));
-            let inserted = query.execute(&mut *self.transaction).await?.rows_affected();
-            if inserted == group.len() as u64 {
+            let done = query.execute(&mut *self.transaction).await?;
+            if done.rows_affected() == group.len() as u64 {
                 won.extend(group.iter().map(|row| row.transaction.id));
-            } else {
-                self.winners(group, &mut won).await?;
+            } else if done.rows_affected() > 0 {
+                won.extend(self.inserted(&done).await?);
             }
         }
         if won.len() == rows.len() {
-            self.insert_all(&INSERT_PREDICTIONS, rows, |query, row| bind_prediction(query, row)).await?;
+            self.insert_all(&PUT_PREDICTIONS, rows, |query, row| bind_prediction(query, row)).await?;
         } else if !won.is_empty() {
             let ids: HashSet<&Uuid> = won.iter().collect();
             let winners: Vec<_> = rows.iter().filter(|row| ids.contains(&row.transaction.id)).copied().collect();
-            self.insert_all(&INSERT_PREDICTIONS, &winners, |query, row| bind_prediction(query, row)).await?;
+            self.insert_all(&PUT_PREDICTIONS, &winners, |query, row| bind_prediction(query, row)).await?;
         }
         Ok(won)
+    }
+
+    async fn predict(&mut self, rows: &[&StagedRow<'_>]) -> Result<(), StoreError> {
+        self.insert_all(&PREDICT, rows, |query, row| bind_prediction(query, row)).await
     }
 
     async fn stored(&mut self, ids: &[Uuid], _lock: bool) -> Result<Vec<StoredTransaction>, StoreError> {
@@ -278,9 +309,8 @@ impl Session for SqliteSession {
                 .execute(&mut *self.transaction)
                 .await?;
             bind_content(sqlx::query(REPLACE), row).execute(&mut *self.transaction).await?;
-            bind_prediction(sqlx::query(REPLACE_PREDICTION), row).execute(&mut *self.transaction).await?;
         }
-        Ok(())
+        self.insert_all(&PUT_PREDICTIONS, rows, |query, row| bind_prediction(query, row)).await
     }
 
     async fn insert_invalid(&mut self, rows: &[InvalidRow<'_>]) -> Result<(), StoreError> {

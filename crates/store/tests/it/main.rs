@@ -23,6 +23,7 @@ mod conflicts;
 mod connecting;
 mod database;
 mod law;
+mod leftovers;
 mod postgres_only;
 mod refused_data;
 mod runs;
