@@ -130,9 +130,7 @@ impl<'a> Booking<'a> {
                     let row = self.rows[*row];
                     (&row.transaction, row.external_id(), row.place())
                 }
-                Content::Stored(stored) => {
-                    (&stored.transaction, stored.external_id.as_deref(), stored.place())
-                }
+                Content::Stored(stored) => (&stored.transaction, stored.external_id.as_deref(), stored.place()),
             };
             while line.next < line.end {
                 let row = self.order[line.next];

@@ -1,11 +1,12 @@
-//! What both ledgers share: the natural key of a run, and what to make of a run that is there already.
+//! What both ledgers share: the natural key of a run, what to make of a run that is there already, and where a sealed run
+//! ends.
 
-use assay_transaction::{Checkpoint, Run, RunState, Sealed, SourceIdentity, Timestamp};
+use assay_transaction::{Checkpoint, ChunkId, RowRange, Run, RunId, RunState, Sealed, SourceIdentity, Timestamp};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::session::unsigned;
-use crate::{Begun, NewRun, StoreError};
+use crate::{Begun, NewRun, RecordedChunk, StoreError};
 
 /// How often a run is looked for that was in the way a moment ago.
 pub(crate) const BEGIN_ATTEMPTS: u32 = 3;
@@ -42,6 +43,42 @@ pub(crate) fn of_same_id(new: &NewRun, run: Run) -> Result<Begun, StoreError> {
     }
 }
 
+/// The numbers that a run was sealed with, where it was.
+pub(crate) fn sealed(rows_read: Option<i64>, chunks_total: Option<i64>) -> Option<Sealed> {
+    let (rows_read, chunks_total) = (unsigned(rows_read?), unsigned(chunks_total?));
+    Some(Sealed { rows_read, chunks_total })
+}
+
+/// Why a chunk cannot be one of a run that is sealed so; none where it can.
+pub(crate) fn beyond_end(run_id: &RunId, chunk: u64, range: RowRange, end: Sealed) -> Option<String> {
+    let Sealed { rows_read, chunks_total } = end;
+    // Rows count from 1.
+    let reaches_beyond = range.first_row.saturating_add(range.rows) > rows_read.saturating_add(1);
+    (chunk >= chunks_total || reaches_beyond).then(|| {
+        let id = ChunkId { run_id: run_id.clone(), chunk };
+        format!("chunk {id} lies beyond the end of its run: {rows_read} rows in {chunks_total} chunks")
+    })
+}
+
+/// Whether a run is still to be sealed. `last` is its last recorded chunk: as chunks do not overlap, none reaches further.
+pub(crate) fn is_to_seal(run: &Run, sealed: Sealed, last: Option<RecordedChunk>) -> Result<bool, StoreError> {
+    let run_id = &run.run_id;
+    if run.state == RunState::Loading {
+        let beyond = last.and_then(|last| beyond_end(run_id, last.chunk, last.range, sealed));
+        return match beyond {
+            Some(reason) => Err(StoreError::data(format!("run {run_id} cannot be sealed: {reason}"))),
+            None => Ok(true),
+        };
+    }
+    match run.sealed {
+        Some(before) if before == sealed => Ok(false),
+        Some(Sealed { rows_read, chunks_total }) => Err(StoreError::data(format!(
+            "run {run_id} was sealed at {rows_read} rows in {chunks_total} chunks by another loader"
+        ))),
+        None => Err(StoreError::data(format!("run {run_id} is {} and cannot be sealed", run.state))),
+    }
+}
+
 /// A row of `runs`, as both databases give it.
 pub(crate) struct RunRow {
     pub(crate) run_id: String,
@@ -63,16 +100,12 @@ impl RunRow {
             StoreError::configuration(format!("run {} has {what} that this version cannot read", self.run_id))
         };
         let [chunk, row, line, offset] = self.checkpoint.map(unsigned);
-        let sealed = self.rows_read.zip(self.chunks_total);
         Ok(Run {
             run_id: self.run_id.parse().map_err(|_| unreadable("a name"))?,
             state: self.state.parse().map_err(|_| unreadable("a state"))?,
             settings: serde_json::from_str(&self.settings).map_err(|_| unreadable("settings"))?,
             checkpoint: Checkpoint { chunk, row, line, offset },
-            sealed: sealed.map(|(rows_read, chunks_total)| Sealed {
-                rows_read: unsigned(rows_read),
-                chunks_total: unsigned(chunks_total),
-            }),
+            sealed: sealed(self.rows_read, self.chunks_total),
             source: self.source,
             error: self.error,
             started_at: Timestamp::from(self.started_at),

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use assay_transaction::{Entry, Prediction, RejectedRow, RowRange, RunId, ScoredChunk, Transaction};
+use assay_transaction::{Entry, Prediction, RejectedRow, RowRange, RunId, ScoredChunk, Sealed, Transaction};
 use async_trait::async_trait;
 use uuid::Uuid;
 
@@ -91,6 +91,10 @@ pub(crate) struct Amendment<'a> {
 /// transactions that overlap wait for each other instead of locking each other out.
 #[async_trait]
 pub(crate) trait Session: Send {
+    /// The ends of those runs that are sealed, some perhaps more than once. None of the others is sealed before this
+    /// transaction ends.
+    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Sealed)>, StoreError>;
+
     /// Records chunks with the number of their scored rows; tells for each whether it was new.
     async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError>;
 

@@ -113,7 +113,11 @@ pub trait Store: Send + Sync {
     async fn checkpoint(&self, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError>;
 
     /// Says that the source was read to its end, or how far it was read until the `error`; the run will then close as
-    /// failed. The first seal counts: sealing again changes nothing.
+    /// failed.
+    ///
+    /// The first seal counts: sealing again at the same rows and chunks changes nothing, at others it is an error, as another
+    /// loader has read the source differently. So is a seal below what is recorded. No chunk is recorded afterwards that lies
+    /// beyond it.
     async fn seal(&self, run_id: &RunId, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError>;
 
     /// Finishes a run that is sealed and whose chunks are all recorded; tells its state. Safe to repeat, and to call at the
@@ -124,7 +128,9 @@ pub trait Store: Send + Sync {
     async fn open_runs(&self) -> Result<Vec<RunId>, StoreError>;
 
     /// Records chunks with all of their rows in one transaction. Chunks that are recorded already change nothing, so after
-    /// any error, even one of the commit, the same call may be repeated.
+    /// any error, even one of the commit, the same call may be repeated. A new chunk beyond the end of a sealed run is
+    /// refused. Rows left over from a chunk whose record was deleted by hand count once: transactions stay as they are
+    /// stored, invalid and failed rows are booked anew.
     ///
     /// Of several rows with one id, the first stored one wins; within one call, the first in (run, chunk, row) order. A row
     /// whose data the database refuses becomes a failed transaction, class `database`, and all others are stored.

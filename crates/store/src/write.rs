@@ -12,10 +12,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use assay_transaction::{FailedRow, FailureClass, RunId, ScoredChunk};
+use assay_transaction::{FailedRow, FailureClass, RunId, ScoredChunk, Sealed};
 use uuid::Uuid;
 
 use crate::booking::{Booking, Fate};
+use crate::ledger::beyond_end;
 use crate::screening::{Screened, invalid_rows, other_range, storable, texts};
 use crate::session::{Amendment, Failure, Session, StagedRow, StoredTransaction};
 use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError};
@@ -72,6 +73,8 @@ pub(crate) async fn write<S: Session>(
 
 /// Records the chunks, and tells which of them are this transaction's to write.
 async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<Vec<ChunkOutcome>, StoreError> {
+    let ends = session.ends(chunks).await?;
+    let ends: HashMap<&str, Sealed> = ends.iter().map(|(run_id, end)| (run_id.as_str(), *end)).collect();
     let claimed = session.claim(chunks).await?;
     let recorded = session.neighbourhoods(chunks).await?;
     let mut outcomes = Vec::with_capacity(chunks.len());
@@ -82,10 +85,15 @@ async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<V
         let range = chunk.range;
         let overlaps = recorded.end_below.is_some_and(|end| end > range.first_row)
             || recorded.start_above.is_some_and(|start| start < range.first_row + range.rows);
+        let end = ends.get(chunk.id.run_id.as_str());
+        let beyond = end.and_then(|end| beyond_end(&chunk.id.run_id, chunk.id.chunk, range, *end));
         outcomes.push(if recorded.range != range {
             ChunkOutcome::Refused { reason: other_range(chunk, recorded.range) }
         } else if !is_new {
             ChunkOutcome::Known
+        } else if let Some(reason) = beyond {
+            session.disclaim(chunk).await?;
+            ChunkOutcome::Refused { reason }
         } else if overlaps {
             session.disclaim(chunk).await?;
             ChunkOutcome::Refused { reason: format!("chunk {} has rows of another chunk of its run", chunk.id) }

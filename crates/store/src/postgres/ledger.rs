@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{PgExecutor, Row as _};
 
-use crate::ledger::{BEGIN_ATTEMPTS, RunRow, end_state, of_same_id, of_same_source, source_key};
+use crate::ledger::{BEGIN_ATTEMPTS, RunRow, end_state, is_to_seal, of_same_id, of_same_source, source_key};
 use crate::session::{signed, unsigned};
 use crate::{Begun, NewRun, Progress, RecordedChunk, StoreError};
 
@@ -24,12 +24,14 @@ const BEGIN: &str = concat!(
 );
 const BY_SOURCE: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE source_key = $1");
 const BY_ID: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1");
+const BY_ID_LOCKED: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1 FOR UPDATE");
 const CHECKPOINT: &str = "
     UPDATE runs SET checkpoint_chunk = $2, checkpoint_row = $3, checkpoint_line = $4, checkpoint_offset = $5
     WHERE run_id = $1 AND checkpoint_chunk < $2";
 const SEAL: &str = "
     UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, error = $4
-    WHERE run_id = $1 AND state = 'loading'";
+    WHERE run_id = $1";
+const LAST_CHUNK: &str = "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 ORDER BY chunk DESC LIMIT 1";
 const FINISH: &str = "
     UPDATE runs SET state = $2, finished_at = now(), source_key = CASE WHEN $2 = 'complete' THEN source_key END
     WHERE run_id = $1";
@@ -75,15 +77,22 @@ pub(crate) async fn checkpoint(pool: &PgPool, run_id: &RunId, at: Checkpoint) ->
 }
 
 pub(crate) async fn seal(pool: &PgPool, run_id: &RunId, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
-    let done = sqlx::query(SEAL)
-        .bind(run_id.as_str())
-        .bind(signed(sealed.rows_read))
-        .bind(signed(sealed.chunks_total))
-        .bind(error.map(|error| crate::screening::storable(error.into())))
-        .execute(pool)
-        .await?;
-    if done.rows_affected() == 0 && run(pool, run_id).await?.is_none() {
+    let mut transaction = pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    let Some(run) = find(&mut *transaction, sqlx::query(BY_ID_LOCKED).bind(run_id.as_str())).await? else {
         return Err(StoreError::transient(format!("run {run_id} is not in the ledger")));
+    };
+    // A new statement, and so a new snapshot: it sees what writers recorded that had the run's row before.
+    let last: Option<(i64, i64, i64)> =
+        sqlx::query_as(LAST_CHUNK).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
+    if is_to_seal(&run, sealed, last.map(recorded))? {
+        sqlx::query(SEAL)
+            .bind(run_id.as_str())
+            .bind(signed(sealed.rows_read))
+            .bind(signed(sealed.chunks_total))
+            .bind(error.map(|error| crate::screening::storable(error.into())))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
     }
     Ok(())
 }
@@ -91,7 +100,13 @@ pub(crate) async fn seal(pool: &PgPool, run_id: &RunId, sealed: Sealed, error: O
 pub(crate) async fn close_run(pool: &PgPool, run_id: &RunId) -> Result<RunState, StoreError> {
     // First without a lock: while a run is loading, nobody has to wait for anybody.
     match run(pool, run_id).await? {
-        Some(run) if run.state == RunState::Sealed => {}
+        Some(run) if run.state == RunState::Sealed => {
+            // Nor while chunks are missing: whoever records the last one comes here afterwards, and sees them all.
+            let total = run.sealed.map(|sealed| signed(sealed.chunks_total));
+            if total != Some(chunks_below(pool, run_id, total).await?) {
+                return Ok(RunState::Sealed);
+            }
+        }
         Some(run) => return Ok(run.state),
         None => return Ok(RunState::Loading),
     }
@@ -106,11 +121,7 @@ pub(crate) async fn close_run(pool: &PgPool, run_id: &RunId) -> Result<RunState,
     }
     // A new statement, and so a new snapshot: it sees every chunk that was recorded before the lock was granted. Of two
     // writers that record the last two chunks, the later one to get here sees both.
-    let recorded: i64 = sqlx::query_scalar("SELECT count(*) FROM chunks WHERE run_id = $1 AND chunk < $2")
-        .bind(run_id.as_str())
-        .bind(total)
-        .fetch_one(&mut *transaction)
-        .await?;
+    let recorded = chunks_below(&mut *transaction, run_id, total).await?;
     if Some(recorded) != total {
         return Ok(RunState::Sealed);
     }
@@ -118,6 +129,14 @@ pub(crate) async fn close_run(pool: &PgPool, run_id: &RunId) -> Result<RunState,
     sqlx::query(FINISH).bind(run_id.as_str()).bind(end.as_str()).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(end)
+}
+
+async fn chunks_below(executor: impl PgExecutor<'_>, run_id: &RunId, total: Option<i64>) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM chunks WHERE run_id = $1 AND chunk < $2")
+        .bind(run_id.as_str())
+        .bind(total)
+        .fetch_one(executor)
+        .await?)
 }
 
 pub(crate) async fn open_runs(pool: &PgPool) -> Result<Vec<RunId>, StoreError> {
@@ -153,11 +172,11 @@ pub(crate) async fn recorded_from(
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;
-    let recorded = |(chunk, first_row, rows)| RecordedChunk {
-        chunk: unsigned(chunk),
-        range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) },
-    };
     Ok(chunks.into_iter().map(recorded).collect())
+}
+
+fn recorded((chunk, first_row, rows): (i64, i64, i64)) -> RecordedChunk {
+    RecordedChunk { chunk: unsigned(chunk), range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) } }
 }
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use assay_transaction::{RowRange, ScoredChunk};
+use assay_transaction::{RowRange, ScoredChunk, Sealed};
 use async_trait::async_trait;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
@@ -12,10 +12,14 @@ use super::rows::{
     read_stored, row_numbers, run_ids,
 };
 use crate::StoreError;
+use crate::ledger::sealed;
 use crate::session::{
     Amendment, Failure, InvalidRow, Neighbourhood, Session, StagedRow, StoredTransaction, signed, unsigned,
 };
 
+/// KEY SHARE holds up a seal, which locks FOR UPDATE, but no checkpoint.
+const ENDS: &str = "
+    SELECT run_id, rows_read, chunks_total FROM runs WHERE run_id = ANY($1) ORDER BY run_id FOR KEY SHARE";
 const CLAIM: &str = "
     INSERT INTO chunks (run_id, chunk, first_row, rows, predicted)
     SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
@@ -117,6 +121,15 @@ fn identities<'a>(chunks: &[&'a ScoredChunk]) -> (Vec<&'a str>, Vec<i64>) {
 
 #[async_trait]
 impl Session for PostgresSession {
+    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Sealed)>, StoreError> {
+        let (mut run_ids, _) = identities(chunks);
+        run_ids.dedup();
+        let runs: Vec<(String, Option<i64>, Option<i64>)> =
+            sqlx::query_as(ENDS).bind(run_ids).fetch_all(&mut *self.transaction).await?;
+        let end = |(run_id, rows_read, chunks_total)| Some((run_id, sealed(rows_read, chunks_total)?));
+        Ok(runs.into_iter().filter_map(end).collect())
+    }
+
     async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError> {
         let (run_ids, numbers) = identities(chunks);
         let claimed: Vec<(String, i64)> = sqlx::query_as(CLAIM)

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row as _, SqliteExecutor};
 
-use crate::ledger::{BEGIN_ATTEMPTS, RunRow, end_state, of_same_id, of_same_source, source_key};
+use crate::ledger::{BEGIN_ATTEMPTS, RunRow, end_state, is_to_seal, of_same_id, of_same_source, source_key};
 use crate::session::{signed, unsigned};
 use crate::{Begun, NewRun, PredictionCount, Progress, RecordedChunk, StoreError};
 
@@ -29,7 +29,8 @@ const CHECKPOINT: &str = "
     WHERE run_id = $1 AND checkpoint_chunk < $2";
 const SEAL: &str = "
     UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, error = $4
-    WHERE run_id = $1 AND state = 'loading'";
+    WHERE run_id = $1";
+const LAST_CHUNK: &str = "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 ORDER BY chunk DESC LIMIT 1";
 const FINISH: &str = "
     UPDATE runs SET state = $2, finished_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), source_key = CASE WHEN $2 = 'complete' THEN source_key END
     WHERE run_id = $1";
@@ -99,15 +100,22 @@ pub(crate) async fn seal(
     sealed: Sealed,
     error: Option<&str>,
 ) -> Result<(), StoreError> {
-    let done = sqlx::query(SEAL)
-        .bind(run_id.as_str())
-        .bind(signed(sealed.rows_read))
-        .bind(signed(sealed.chunks_total))
-        .bind(error.map(|error| crate::screening::storable(error.into())))
-        .execute(pool)
-        .await?;
-    if done.rows_affected() == 0 && run(pool, run_id).await?.is_none() {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let Some(run) = find(&mut *transaction, sqlx::query(BY_ID).bind(run_id.as_str())).await? else {
         return Err(StoreError::transient(format!("run {run_id} is not in the ledger")));
+    };
+    // The file has one writer at a time, and now that is us.
+    let last: Option<(i64, i64, i64)> =
+        sqlx::query_as(LAST_CHUNK).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
+    if is_to_seal(&run, sealed, last.map(recorded))? {
+        sqlx::query(SEAL)
+            .bind(run_id.as_str())
+            .bind(signed(sealed.rows_read))
+            .bind(signed(sealed.chunks_total))
+            .bind(error.map(|error| crate::screening::storable(error.into())))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
     }
     Ok(())
 }
@@ -176,11 +184,11 @@ pub(crate) async fn recorded_from(
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;
-    let recorded = |(chunk, first_row, rows)| RecordedChunk {
-        chunk: unsigned(chunk),
-        range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) },
-    };
     Ok(chunks.into_iter().map(recorded).collect())
+}
+
+fn recorded((chunk, first_row, rows): (i64, i64, i64)) -> RecordedChunk {
+    RecordedChunk { chunk: unsigned(chunk), range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) } }
 }
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;

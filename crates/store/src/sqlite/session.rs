@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use assay_transaction::{Lane, RowRange, ScoredChunk, TimeZone, Timestamp, Transaction as Content};
+use assay_transaction::{Lane, RowRange, ScoredChunk, Sealed, TimeZone, Timestamp, Transaction as Content};
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteQueryResult, SqliteRow};
 use sqlx::{Row as _, Sqlite, Transaction};
@@ -12,10 +12,13 @@ use uuid::Uuid;
 
 use super::insert::{Bound, GROUP, Insert};
 use crate::StoreError;
+use crate::ledger::sealed;
 use crate::session::{
     Amendment, Failure, InvalidRow, Neighbourhood, Session, StagedRow, StoredTransaction, signed, unsigned,
 };
 
+const ENDS: &str = "
+    SELECT run_id, rows_read, chunks_total FROM runs WHERE run_id IN (SELECT value FROM json_each($1))";
 const CLAIM: &str = "
     INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (run_id, chunk) DO NOTHING";
@@ -214,6 +217,16 @@ fn read_stored(row: &SqliteRow) -> Result<StoredTransaction, StoreError> {
 
 #[async_trait]
 impl Session for SqliteSession {
+    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Sealed)>, StoreError> {
+        let mut run_ids: Vec<&str> = chunks.iter().map(|chunk| chunk.id.run_id.as_str()).collect();
+        run_ids.dedup();
+        let run_ids = serde_json::to_string(&run_ids).map_err(|error| StoreError::data(error.to_string()))?;
+        let runs: Vec<(String, Option<i64>, Option<i64>)> =
+            sqlx::query_as(ENDS).bind(run_ids).fetch_all(&mut *self.transaction).await?;
+        let end = |(run_id, rows_read, chunks_total)| Some((run_id, sealed(rows_read, chunks_total)?));
+        Ok(runs.into_iter().filter_map(end).collect())
+    }
+
     async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError> {
         let mut claimed = Vec::with_capacity(chunks.len());
         for chunk in chunks {

@@ -1,6 +1,6 @@
 //! The ledger of runs.
 
-use assay_store::{Begun, IdConflict, NewRun, Progress};
+use assay_store::{Begun, ChunkOutcome, IdConflict, NewRun, Progress};
 use assay_transaction::{Checkpoint, RunState, Sealed};
 use futures_util::future::join_all;
 
@@ -17,6 +17,8 @@ on_both! {
     a_run_closes_when_its_chunks_are_all_there,
     whoever_records_the_last_chunk_closes,
     the_first_seal_counts,
+    a_run_is_not_sealed_below_its_chunks,
+    nothing_is_recorded_beyond_the_end,
     a_failed_source_can_be_loaded_again,
     a_long_location_is_no_trouble,
     an_empty_source_is_complete_at_once,
@@ -112,9 +114,6 @@ async fn a_run_closes_when_its_chunks_are_all_there(database: &Database) {
     store.seal(&a, Sealed { rows_read: 5, chunks_total: 3 }, None).await.unwrap();
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed);
     assert_eq!(store.open_runs().await.unwrap(), std::slice::from_ref(&a));
-    // As many chunks as there should be, but not those.
-    store.write(&[chunk_of_ids("a", 3, 6, &[6])], IdConflict::Fail).await.unwrap();
-    assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed);
     store.write(&[chunk_of_ids("a", 1, 3, &[3, 4])], IdConflict::Fail).await.unwrap();
     for _ in 0..2 {
         assert_eq!(store.close_run(&a).await.unwrap(), RunState::Complete);
@@ -148,12 +147,68 @@ async fn whoever_records_the_last_chunk_closes(database: &Database) {
 async fn the_first_seal_counts(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    let sealed = Sealed { rows_read: 10, chunks_total: 1 };
+    let sealed = Sealed { rows_read: 2, chunks_total: 1 };
     store.seal(&run_id("a"), sealed, None).await.unwrap();
-    store.seal(&run_id("a"), Sealed { rows_read: 3, chunks_total: 0 }, Some("lost")).await.unwrap();
-    let run = store.run(&run_id("a")).await.unwrap().unwrap();
-    assert_eq!((run.sealed, run.error, run.state), (Some(sealed), None, RunState::Sealed));
+    store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
+    for state in [RunState::Sealed, RunState::Complete] {
+        store.seal(&run_id("a"), sealed, None).await.unwrap();
+        for other in [Sealed { rows_read: 1, ..sealed }, Sealed { chunks_total: 2, ..sealed }] {
+            let error = store.seal(&run_id("a"), other, Some("lost")).await.unwrap_err();
+            assert!(!error.is_transient());
+            assert_eq!(error.to_string(), "run a was sealed at 2 rows in 1 chunks by another loader");
+        }
+        let run = store.run(&run_id("a")).await.unwrap().unwrap();
+        assert_eq!((run.sealed, run.error, run.state), (Some(sealed), None, state));
+        store.close_run(&run_id("a")).await.unwrap();
+    }
     assert!(store.seal(&run_id("nobody"), sealed, None).await.is_err());
+}
+
+async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    store.write(&[chunk_of_ids("a", 0, 1, &[1, 2]), chunk_of_ids("a", 2, 5, &[5, 6])], IdConflict::Fail).await.unwrap();
+    for (rows_read, chunks_total) in [(9, 2), (2, 1), (5, 3)] {
+        let error = store.seal(&run_id("a"), Sealed { rows_read, chunks_total }, None).await.unwrap_err();
+        assert!(!error.is_transient());
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "run a cannot be sealed: chunk a/2 lies beyond the end of its run: {rows_read} rows in {chunks_total} chunks"
+            )
+        );
+        assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().state, RunState::Loading);
+    }
+    store.seal(&run_id("a"), Sealed { rows_read: 6, chunks_total: 3 }, None).await.unwrap();
+}
+
+async fn nothing_is_recorded_beyond_the_end(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    let first = chunk_of_ids("a", 0, 1, &[1, 2]);
+    store.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
+    store.seal(&run_id("a"), Sealed { rows_read: 3, chunks_total: 2 }, None).await.unwrap();
+    let last = chunk_of_ids("a", 1, 3, &[3]);
+    for state in [RunState::Sealed, RunState::Complete] {
+        let beyond = [chunk_of_ids("a", 2, 4, &[14]), chunk_of_ids("a", 7, 9, &[15])];
+        let mut chunks = vec![first.clone(), chunk_of_ids("other", 7, 9, &[100])];
+        chunks.extend(beyond);
+        if state == RunState::Sealed {
+            chunks.push(chunk_of_ids("a", 1, 3, &[3, 16]));
+        }
+        let outcomes = store.write(&chunks, IdConflict::Fail).await.unwrap().outcomes;
+        assert_eq!(outcomes[0], ChunkOutcome::Known);
+        assert!(!matches!(outcomes[1], ChunkOutcome::Refused { .. }), "a run that is not known yet has no end");
+        for (chunk, outcome) in chunks.iter().zip(&outcomes).skip(2) {
+            let id = &chunk.id;
+            let expected = format!("chunk {id} lies beyond the end of its run: 3 rows in 2 chunks");
+            assert_eq!(*outcome, ChunkOutcome::Refused { reason: expected });
+        }
+        store.write(std::slice::from_ref(&last), IdConflict::Fail).await.unwrap();
+        assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Complete);
+        assert!(store.tally(&run_id("a")).await.unwrap().accounts_for(3));
+    }
+    assert_eq!(database.count("SELECT count(*) FROM transactions").await, 4);
 }
 
 async fn a_failed_source_can_be_loaded_again(database: &Database) {
