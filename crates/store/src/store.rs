@@ -40,7 +40,8 @@ pub enum Begun {
     Started(Run),
     /// One of this source that a loader before left unfinished; its settings hold.
     Resumed(Run),
-    /// One of this source that was read to its end; its chunks may still be on their way.
+    /// One of this source that was read to its end without an error; its chunks may still be on their way. A run that ended
+    /// with an error is not: it gives its source free when it is sealed.
     AlreadyLoaded(Run),
 }
 
@@ -113,7 +114,7 @@ pub trait Store: Send + Sync {
     async fn checkpoint(&self, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError>;
 
     /// Says that the source was read to its end, or how far it was read until the `error`; the run will then close as
-    /// failed.
+    /// failed, and its source is free for another run at once.
     ///
     /// The first seal counts: sealing again at the same rows and chunks changes nothing, at others it is an error, as another
     /// loader has read the source differently. So is a seal below what is recorded. No chunk is recorded afterwards that lies

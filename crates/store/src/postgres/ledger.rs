@@ -29,7 +29,8 @@ const CHECKPOINT: &str = "
     UPDATE runs SET checkpoint_chunk = $2, checkpoint_row = $3, checkpoint_line = $4, checkpoint_offset = $5
     WHERE run_id = $1 AND checkpoint_chunk < $2";
 const SEAL: &str = "
-    UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, error = $4
+    UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, error = $4,
+        source_key = CASE WHEN $4::text IS NULL THEN source_key END
     WHERE run_id = $1";
 const LAST_CHUNK: &str = "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 ORDER BY chunk DESC LIMIT 1";
 const FINISH: &str = "
