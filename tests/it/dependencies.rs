@@ -1,6 +1,6 @@
 //! What the programs depend on is away, wrong or not ready: one clear line that names the setting, and an exit code.
 
-use assay_tests::{Broker, ClosedPort, Database, Program, Rows, Script, Stack, law};
+use assay_tests::{Broker, ClosedPort, DEADLINE, Database, Program, Rows, Script, Stack, law};
 
 #[tokio::test]
 async fn a_broker_that_is_away_ends_every_stage() {
@@ -73,6 +73,30 @@ async fn an_ml_api_that_is_away_ends_the_predictor() {
     let url = format!("http://{}", nobody.address());
     let predictor = broker.known_to(Program::new("predictor")).env("ML_API_URL", &url).env("STARTUP_TIMEOUT", "1s");
     predictor.run().await.expect_one_clear_line(3, &["ML_API_URL", &nobody.address(), "refused"]);
+}
+
+#[tokio::test]
+async fn a_program_that_waits_for_a_dependency_can_be_stopped() {
+    let stack = Stack::new(Script::Score).await;
+    // It hangs up at once, as a service does that is still starting.
+    let starting = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = starting.local_addr().unwrap();
+    let waiting = [
+        stack.predictor().env("AMQP_URL", format!("amqp://{address}")),
+        stack.predictor().env("ML_API_URL", format!("http://{address}")),
+        stack.writer().env("DATABASE_URL", format!("postgres://{address}")),
+        stack.loader("a.csv").env("AMQP_URL", format!("amqp://{address}")),
+    ];
+    for program in waiting {
+        let program = program.env("STARTUP_TIMEOUT", "1h").start();
+        for _ in 0..2 {
+            let asked = tokio::time::timeout(DEADLINE, starting.accept()).await;
+            drop(asked.expect("it asks again and again"));
+        }
+        program.terminate();
+        let ended = program.end().await;
+        assert!(matches!(ended.code, Some(0 | 3)), "{} ended with {:?}:\n{}", ended.name, ended.code, ended.stderr);
+    }
 }
 
 #[tokio::test]
