@@ -21,6 +21,10 @@ use crate::row::{Outcome, Row};
 use crate::stats::Counters;
 use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
 
+/// What an attempt has at least, though the start-up may be over sooner: so that the error tells what is wrong, and not that
+/// there was no time left to ask.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+
 /// Has transactions scored by an ML API. One serves a whole process: it bounds the requests under way, and all its callers
 /// learn together that the API is away.
 #[derive(Debug)]
@@ -73,7 +77,7 @@ impl Scorer {
         let url = || http.address().to_owned();
         for step in 0.. {
             let left = deadline.saturating_duration_since(Instant::now());
-            let patience = policy.health_timeout.min(left).max(Duration::from_millis(1));
+            let patience = policy.health_timeout.min(left.max(LAST_MOMENT));
             let Err(trouble) = http.health(patience).await else { return Ok(()) };
             let problem = trouble.sign.to_string();
             if trouble.sign.class() == Class::Misconfigured {

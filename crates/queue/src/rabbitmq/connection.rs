@@ -26,6 +26,9 @@ use crate::{BrokerError, Depth};
 const HEARTBEAT: u16 = 10;
 /// One try to connect and declare.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What an attempt has at least, though the start-up may be over sooner: so that the error tells what is wrong, and not that
+/// there was no time left to ask.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// How often a connection is looked at that says nothing of its own accord.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -62,7 +65,7 @@ impl Settings {
     }
 
     async fn establish(&self, deadline: Instant) -> Result<Live, Refusal> {
-        let deadline = deadline.min(Instant::now() + CONNECT_TIMEOUT);
+        let deadline = deadline.max(Instant::now() + LAST_MOMENT).min(Instant::now() + CONNECT_TIMEOUT);
         let connect = async {
             let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
             let connection = Connection::connect_uri(self.uri.clone(), properties).await?;

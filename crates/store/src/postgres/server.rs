@@ -14,6 +14,9 @@ use crate::StoreError;
 
 /// How long one attempt to connect may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
+/// What an attempt has at least, though the start-up may be over sooner: so that the error tells what is wrong, and not that
+/// there was no time left to ask.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// A server, and which of its databases is ours.
 pub(crate) struct Server {
@@ -74,7 +77,7 @@ impl Server {
             .build();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let why = match tokio::time::timeout(ATTEMPT.min(left), self.options.connect()).await {
+            let why = match tokio::time::timeout(ATTEMPT.min(left.max(LAST_MOMENT)), self.options.connect()).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => match self.failure(error) {
                     Failure::Lasting(error) => return Err(error),
