@@ -108,6 +108,8 @@ impl RunRow {
             sealed: sealed(self.rows_read, self.chunks_total),
             source: self.source,
             error: self.error,
+            stop: None,
+            source_bytes: None,
             started_at: Timestamp::from(self.started_at),
             finished_at: self.finished_at.map(Timestamp::from),
         })

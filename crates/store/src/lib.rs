@@ -1,6 +1,7 @@
 //! The database seam: PostgreSQL and SQLite behind one trait; the ledger of runs and chunks.
 //!
-//! - `store`: the trait [`Store`] and what its methods take and give
+//! - `store`: the trait [`Store`], what the stages need, and what its methods take and give
+//! - `operations`: the trait [`Operations`], what operators ask and order; `audit`: what an audit finds, and what is wrong with it
 //! - `options`, `connect`, `schema`: from the settings to a database whose tables are there
 //! - `error`: what can go wrong, and who has to act; SQLSTATE classes are decided there and nowhere else
 //! - `write`: how scored chunks become rows, the same for both databases; it drives a `Session`, one open transaction.
@@ -9,10 +10,12 @@
 //!
 //! `sqlx` is used in this crate alone. Both databases pass the contract suite in `tests/it`.
 
+mod audit;
 mod booking;
 mod connect;
 mod error;
 mod ledger;
+mod operations;
 mod options;
 mod postgres;
 mod schema;
@@ -22,7 +25,12 @@ mod sqlite;
 mod store;
 mod write;
 
+pub use audit::{Audit, Breach};
 pub use connect::{Migrated, connect, migrate};
 pub use error::{ErrorClass, StoreError};
+pub use operations::{
+    Act, DeadLetter, DeadLetterOutcome, DeadLetterRecord, Exchanged, FailedRecord, InvalidRecord, OpenRun, Operation,
+    Operations, Pace, PredictionRecord, RowFate, Selection, Stopping, TransactionRecord,
+};
 pub use options::DatabaseOptions;
 pub use store::{Begun, ChunkOutcome, IdConflict, NewRun, PredictionCount, Progress, RecordedChunk, Store, Written};

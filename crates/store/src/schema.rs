@@ -8,8 +8,14 @@ use crate::StoreError;
 /// Version, name and SQL of each migration of one database.
 type Embedded = &'static [(i64, &'static str, &'static str)];
 
-const POSTGRES: Embedded = &[(1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql"))];
-const SQLITE: Embedded = &[(1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql"))];
+const POSTGRES: Embedded = &[
+    (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
+    (2, "operations", include_str!("../../../migrations/postgres/0002_operations.sql")),
+];
+const SQLITE: Embedded = &[
+    (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
+    (2, "operations", include_str!("../../../migrations/sqlite/0002_operations.sql")),
+];
 
 /// Which migrations were applied, in ascending order.
 pub(crate) const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";

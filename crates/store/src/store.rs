@@ -6,7 +6,7 @@ use assay_transaction::{
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::StoreError;
+use crate::{Operations, StoreError};
 
 /// What happens to a transaction whose id is stored already, with different content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -31,6 +31,8 @@ pub struct NewRun {
     pub settings: RunSettings,
     /// Whether a new run begins although this source was loaded before.
     pub force: bool,
+    /// The size of the source, where that is known.
+    pub source_bytes: Option<u64>,
 }
 
 /// Which run it is now.
@@ -61,6 +63,8 @@ pub enum ChunkOutcome {
     Recorded,
     /// It was recorded before; nothing changed.
     Known,
+    /// Its run was stopped before it: nothing of it counts, and nothing of it is stored.
+    Dropped,
     /// It contradicts itself or what is recorded; nothing of it is stored.
     Refused {
         /// For a person.
@@ -106,7 +110,7 @@ pub struct PredictionCount {
 /// [`IdConflict::Update`] replaces its content, the row that brought the new content is booked as a duplicate of its own run,
 /// and `transaction_history` names it. So neither run's count changes afterwards.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Operations {
     /// Begins a run, or finds the one of the same source. The id of another source's run is refused.
     async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError>;
 
@@ -124,9 +128,6 @@ pub trait Store: Send + Sync {
     /// Finishes a run that is sealed and whose chunks are all recorded; tells its state. Safe to repeat, and to call at the
     /// same time. A run that is not known yet is loading.
     async fn close_run(&self, run_id: &RunId) -> Result<RunState, StoreError>;
-
-    /// The runs that are sealed and not finished.
-    async fn open_runs(&self) -> Result<Vec<RunId>, StoreError>;
 
     /// Records chunks with all of their rows in one transaction. Chunks that are recorded already change nothing, so after
     /// any error, even one of the commit, the same call may be repeated. A new chunk beyond the end of a sealed run is

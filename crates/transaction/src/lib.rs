@@ -9,6 +9,7 @@
 //! `rows_read = predicted + invalid + failed + duplicate`.
 
 mod amount;
+mod card_number;
 mod chunk;
 mod chunker;
 mod columns;
@@ -18,13 +19,16 @@ mod exit;
 mod identity;
 mod raw_text;
 mod reason;
+mod replay;
 mod rules;
 mod run;
 mod scored;
+mod stop;
 mod timestamp;
 mod transaction;
 
 pub use amount::{Amount, AmountError, DecimalMark};
+pub use card_number::mask_card_numbers;
 pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, Lane, RowRange, WireError};
 pub use chunker::{Chunker, Cut};
 pub use columns::{Columns, Fields, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
@@ -34,8 +38,10 @@ pub use exit::Exit;
 pub use identity::Namespace;
 pub use raw_text::RawText;
 pub use reason::{FailureClass, RejectReason};
+pub use replay::{ReplayId, ReplayPart, ScoredReplay};
 pub use rules::{MAX_RAW_KEPT, MAX_ROW_BYTES, RejectedRow, Rejection, Rules, ValidRow};
 pub use run::{Checkpoint, ParseRunError, Run, RunId, RunSettings, RunState, Sealed, SourceIdentity, Tally};
 pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
+pub use stop::{Budgets, ParseShareError, Share, StopKind, StopNotice, StopOrder};
 pub use timestamp::{TimeZone, Timestamp, TimestampError};
 pub use transaction::Transaction;

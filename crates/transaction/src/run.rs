@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{DecimalMark, Delimiter, Dialect, Encoding, Namespace, TimeZone, Timestamp};
+use crate::{Budgets, DecimalMark, Delimiter, Dialect, Encoding, Namespace, StopOrder, TimeZone, Timestamp};
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -84,6 +84,9 @@ pub struct RunSettings {
     /// Whether the broker of the loader that began the run keeps what was published when that process ends.
     #[serde(default = "durable")]
     pub durable_broker: bool,
+    /// How much may go wrong before the run is aborted.
+    #[serde(default)]
+    pub budgets: Budgets,
 }
 
 /// As it was before this was written down.
@@ -109,6 +112,7 @@ impl RunSettings {
             time_zone: TimeZone::UTC,
             namespace: Namespace::new("example"),
             durable_broker: true,
+            budgets: Budgets::default(),
         }
     }
 }
@@ -213,6 +217,10 @@ pub struct Run {
     pub sealed: Option<Sealed>,
     /// Why it failed or was cancelled.
     pub error: Option<String>,
+    /// The order to end it early, where one was given.
+    pub stop: Option<StopOrder>,
+    /// The size of its source in bytes, where that is known.
+    pub source_bytes: Option<u64>,
     /// When it began.
     pub started_at: Timestamp,
     /// When it was finished.
@@ -263,7 +271,7 @@ mod tests {
         let json = serde_json::to_string(&RunSettings::example()).unwrap();
         assert_eq!(
             json,
-            r#"{"chunk_rows":100,"chunk_bytes":1048576,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"header":["id","description","amount","timestamp","operation_type","side"],"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","durable_broker":true}"#
+            r#"{"chunk_rows":100,"chunk_bytes":1048576,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"header":["id","description","amount","timestamp","operation_type","side"],"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","durable_broker":true,"budgets":{}}"#
         );
         assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap(), RunSettings::example());
     }

@@ -6,6 +6,7 @@
 
 mod counts;
 mod ledger;
+mod operations;
 mod rows;
 mod server;
 mod session;
@@ -132,10 +133,6 @@ impl Store for Postgres {
 
     async fn close_run(&self, run_id: &RunId) -> Result<RunState, StoreError> {
         bounded(ledger::close_run(&self.pool, run_id)).await
-    }
-
-    async fn open_runs(&self) -> Result<Vec<RunId>, StoreError> {
-        bounded(ledger::open_runs(&self.pool)).await
     }
 
     async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {

@@ -5,6 +5,7 @@
 
 mod insert;
 mod ledger;
+mod operations;
 mod session;
 
 use std::path::Path;
@@ -146,10 +147,6 @@ impl Store for Sqlite {
 
     async fn close_run(&self, run_id: &RunId) -> Result<RunState, StoreError> {
         ledger::close_run(&self.writer, run_id).await
-    }
-
-    async fn open_runs(&self) -> Result<Vec<RunId>, StoreError> {
-        ledger::open_runs(&self.reader).await
     }
 
     async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {

@@ -1,0 +1,137 @@
+//! What an audit finds, and whether that is lawful. The counting is in `postgres` and `sqlite`; here is no I/O.
+
+use assay_transaction::{Run, Tally};
+use serde::Serialize;
+
+/// Most ranges of missing chunks that are named.
+pub(crate) const MAX_RANGES: usize = 100;
+
+/// A run, recounted from its data rows and chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// The run as the ledger knows it.
+    pub run: Run,
+    /// Its rows by outcome.
+    pub tally: Tally,
+    /// Different row numbers that have an outcome: less than the tally where a row has two.
+    pub distinct_rows: u64,
+    /// Outcomes of rows that no recorded chunk covers.
+    pub uncovered_rows: u64,
+    /// Transactions of the run without a prediction.
+    pub unpredicted: u64,
+    /// Chunks that are recorded.
+    pub chunks_recorded: u64,
+    /// The rows that they cover.
+    pub rows_covered: u64,
+    /// Recorded chunks that lie beyond the end of the run.
+    pub chunks_beyond: u64,
+    /// Missing chunks below the total, or below the last recorded one while the run is loading: first and last of each range.
+    pub missing: Vec<(u64, u64)>,
+    /// How many chunks are missing, also in ranges that are not listed.
+    pub chunks_missing: u64,
+}
+
+/// What is wrong with a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "breach", rename_all = "snake_case")]
+pub enum Breach {
+    /// Rows that were read and have no outcome, or outcomes without a row that was read.
+    Sum {
+        /// What has to be accounted for: the rows that were read, or those of the recorded chunks while the run goes on.
+        expected: u64,
+        /// What is.
+        found: u64,
+    },
+    /// Rows that have more than one outcome.
+    Doubled {
+        /// How many outcomes there are too many.
+        outcomes: u64,
+    },
+    /// Outcomes of rows that no recorded chunk covers.
+    Uncovered {
+        /// How many.
+        outcomes: u64,
+    },
+    /// Transactions without a prediction.
+    Unpredicted {
+        /// How many.
+        transactions: u64,
+    },
+    /// Chunks of a finished run that are not recorded.
+    Missing {
+        /// How many.
+        chunks: u64,
+    },
+    /// Recorded chunks beyond the end of the run.
+    Beyond {
+        /// How many.
+        chunks: u64,
+    },
+}
+
+impl Audit {
+    /// Everything that is wrong. While a run goes on, what is recorded of it must be right; what is missing may come.
+    pub fn breaches(&self) -> Vec<Breach> {
+        let is_finished = self.run.state.is_finished();
+        let sealed = self.run.sealed.map_or(0, |sealed| sealed.rows_read);
+        let expected = if is_finished { sealed } else { self.rows_covered };
+        let found = self.tally.total();
+        let doubled = found.saturating_sub(self.distinct_rows);
+        let mut breaches = Vec::new();
+        if expected != found {
+            breaches.push(Breach::Sum { expected, found });
+        }
+        if doubled > 0 {
+            breaches.push(Breach::Doubled { outcomes: doubled });
+        }
+        if self.uncovered_rows > 0 {
+            breaches.push(Breach::Uncovered { outcomes: self.uncovered_rows });
+        }
+        if self.unpredicted > 0 {
+            breaches.push(Breach::Unpredicted { transactions: self.unpredicted });
+        }
+        if is_finished && self.chunks_missing > 0 {
+            breaches.push(Breach::Missing { chunks: self.chunks_missing });
+        }
+        if self.chunks_beyond > 0 {
+            breaches.push(Breach::Beyond { chunks: self.chunks_beyond });
+        }
+        breaches
+    }
+}
+
+/// The ranges of numbers below `end` that a rising list of numbers leaves out, at most [`MAX_RANGES`] of them, and how many
+/// numbers are missing in all. For whoever cannot have the database do it.
+pub(crate) fn missing(recorded: impl IntoIterator<Item = u64>, end: u64) -> (Vec<(u64, u64)>, u64) {
+    let (mut ranges, mut count, mut next) = (Vec::new(), 0, 0);
+    for number in recorded.into_iter().filter(|number| *number < end).chain([end]) {
+        if number > next {
+            count += number - next;
+            if ranges.len() < MAX_RANGES {
+                ranges.push((next, number - 1));
+            }
+        }
+        next = number + 1;
+    }
+    (ranges, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_what_is_missing() {
+        let cases: [(&[u64], u64, &[(u64, u64)], u64); 6] = [
+            (&[], 0, &[], 0),
+            (&[], 3, &[(0, 2)], 3),
+            (&[0, 1, 2], 3, &[], 0),
+            (&[1, 4], 7, &[(0, 0), (2, 3), (5, 6)], 5),
+            (&[0, 1, 2, 9], 3, &[], 0),
+            (&[9], 3, &[(0, 2)], 3),
+        ];
+        for (recorded, end, ranges, count) in cases {
+            assert_eq!(missing(recorded.iter().copied(), end), (ranges.to_vec(), count), "{recorded:?} below {end}");
+        }
+    }
+}
