@@ -3,7 +3,7 @@
 use assay_queue::BrokerOptions;
 use assay_source::{S3Options, SourceUrl};
 use assay_store::DatabaseOptions;
-use assay_telemetry::{LogOptions, StartupOptions};
+use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
 use clap::Parser;
 
 use crate::options::{LoadOptions, WaitOptions};
@@ -38,6 +38,12 @@ pub struct Arguments {
     /// How long to wait for both.
     #[command(flatten)]
     pub startup: StartupOptions,
+    /// Who is recorded as the operator where a load is forced
+    #[arg(long, env = "ASSAY_OPERATOR", value_name = "NAME", default_value = "loader")]
+    pub operator: String,
+    /// How long to take to end.
+    #[command(flatten)]
+    pub shutdown: ShutdownOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,

@@ -4,7 +4,7 @@ use assay_queue::BrokerError;
 use assay_source::SourceError;
 use assay_store::StoreError;
 use assay_telemetry::Failure;
-use assay_transaction::{Exit, HeaderError, RunId, WireError};
+use assay_transaction::{Exit, HeaderError, RunId, StopKind, WireError};
 
 /// Why a load ends early. What was published stays valid in every case.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,38 @@ pub enum LoadError {
         /// How, where the source alone would not find the run.
         again: String,
     },
+    /// The run was ended early, by a person or by a budget.
+    #[error("run {run_id} is {}: {reason}", kind.as_str())]
+    Ended {
+        /// Which run.
+        run_id: RunId,
+        /// By whom.
+        kind: StopKind,
+        /// Why.
+        reason: String,
+    },
+    /// Chunks of the run are among the dead letters, and cannot be read.
+    #[error(
+        "run {run_id} is stalled, as {letters} of its dead letters cannot be booked: see `assay failures {run_id}`, then `assay repair {run_id}`"
+    )]
+    Stalled {
+        /// Which run.
+        run_id: RunId,
+        /// How many.
+        letters: u64,
+    },
+    /// The source of a run that is to be repaired has been replaced.
+    #[error("run {run_id} cannot be repaired: it read version {read} of {location}, which now has version {found}")]
+    SourceReplaced {
+        /// Which run.
+        run_id: RunId,
+        /// What it reads.
+        location: String,
+        /// The version it read.
+        read: String,
+        /// The version that is there now.
+        found: String,
+    },
     /// The process was asked to stop before there was a run.
     #[error("stopped before anything was loaded")]
     NotBegun,
@@ -84,6 +116,8 @@ impl Failure for LoadError {
             Self::Source(error) | Self::Layout { cause: error, .. } => error.exit(),
             Self::Store(error) => error.exit(),
             Self::Broker(error) => error.exit(),
+            Self::Ended { .. } | Self::Stalled { .. } => Exit::FailedRows,
+            Self::SourceReplaced { .. } => Exit::SourceUnreadable,
             Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } => Exit::Usage,
             Self::Stopped { .. } | Self::NotBegun | Self::WaitTimeout { .. } | Self::Reader(_) => Exit::DependencyAway,
         }
@@ -91,8 +125,12 @@ impl Failure for LoadError {
 }
 
 impl LoadError {
-    /// Whether reading this version of the source again cannot end otherwise, so that its run has failed.
+    /// Whether the run has ended with this: reading this version of the source again cannot end otherwise, or nobody is to.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::Source(error) if error.is_final())
+        match self {
+            Self::Source(error) => error.is_final(),
+            Self::Ended { .. } => true,
+            _ => false,
+        }
     }
 }

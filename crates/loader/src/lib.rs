@@ -1,8 +1,9 @@
 //! The loader: one source becomes validated chunks on the broker, and a run in the ledger.
 //!
-//! The way of a row: [`run`] identifies the source and begins its run (`begin`); `reading` judges rows and cuts them
-//! into chunks; `publishing` sends the chunks and moves the checkpoint over what is confirmed; [`run`] seals the run, and
-//! `waiting` stays until it is complete, where asked to.
+//! The way of a row: [`run`] identifies the source and begins its run (`begin`); `load` makes one pass over the source, in
+//! which `reading` judges rows and cuts them into chunks, `publishing` sends the chunks and moves the checkpoint over what is
+//! confirmed, and `ordering` looks for an order to end the run early; it seals the run, and `waiting` stays until it is
+//! complete, where asked to. [`repair`] makes such a pass for what the ledger lacks.
 //!
 //! Guarantees: memory is bounded whatever the source's size; a checkpoint never passes a chunk that is not confirmed; a
 //! loader that starts again goes on at the checkpoint and makes the very same chunks.
@@ -10,11 +11,14 @@
 mod arguments;
 mod begin;
 mod error;
+mod load;
 mod options;
+mod ordering;
 mod progress;
 mod publishing;
 mod reading;
 mod recorded;
+mod repair;
 mod run;
 mod run_name;
 mod waiting;
@@ -23,4 +27,5 @@ pub use arguments::Arguments;
 pub use error::LoadError;
 pub use options::{LoadOptions, WaitOptions};
 pub use progress::LoadProgress;
+pub use repair::{RepairOptions, Repaired, repair};
 pub use run::{Dependencies, Ended, run};

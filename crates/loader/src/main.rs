@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use assay_loader::{Arguments, Dependencies, LoadError, LoadProgress};
 use assay_source::Sources;
+use assay_store::Act;
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 
@@ -34,5 +35,7 @@ async fn connect(arguments: &Arguments) -> Result<Dependencies, LoadError> {
         store: assay_store::connect(&arguments.database, "loader", startup).await?,
         broker: assay_queue::connect(&arguments.broker, "loader", startup).await?,
         startup,
+        drain: arguments.shutdown.drain_timeout,
+        act: Act { operator: arguments.operator.clone(), reason: None },
     })
 }

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use assay_source::FormatOptions;
-use assay_transaction::{RunId, TimeZone, parse_duration};
+use assay_transaction::{Budgets, RunId, Share, TimeZone, parse_duration};
 use clap::Args;
 
 /// How a source is read, cut and named.
@@ -29,9 +29,22 @@ pub struct LoadOptions {
     /// Load a source again that was loaded before: a new run, whose known rows count as duplicates
     #[arg(long)]
     pub force: bool,
+    /// Share of the rows that may be invalid, such as 0.01: beyond it the run is aborted [default: no limit]
+    #[arg(long, env = "MAX_INVALID_RATIO", value_name = "SHARE")]
+    pub max_invalid_ratio: Option<Share>,
+    /// Share of the rows that may fail to be scored or stored: beyond it the run is aborted [default: no limit]
+    #[arg(long, env = "MAX_FAILED_RATIO", value_name = "SHARE")]
+    pub max_failed_ratio: Option<Share>,
     /// How the source writes its rows.
     #[command(flatten)]
     pub format: FormatOptions,
+}
+
+impl LoadOptions {
+    /// What a new run freezes of the limits.
+    pub(crate) fn budgets(&self) -> Budgets {
+        Budgets { max_invalid: self.max_invalid_ratio, max_failed: self.max_failed_ratio }
+    }
 }
 
 /// Whether, and how long, the loader stays until the run is complete.

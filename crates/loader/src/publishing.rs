@@ -44,12 +44,18 @@ pub(crate) struct Published {
     pub(crate) until: Checkpoint,
     /// Whether that is all that the reader sent. Where it is not, later chunks may be on the broker too.
     pub(crate) all: bool,
+    /// Chunks that were published, those that were recorded not among them.
+    pub(crate) chunks: u64,
+    /// Their rows.
+    pub(crate) rows: u64,
 }
 
 /// A chunk that the broker has, and where the run goes on after it.
 struct Confirmed {
     next: Checkpoint,
     bytes: usize,
+    /// Rows that were published; none where the chunk was recorded.
+    rows: Option<u64>,
 }
 
 /// Why a chunk is not known to be on the broker.
@@ -67,7 +73,7 @@ impl Publishing<'_> {
         mut chunks: mpsc::Receiver<Read>,
         mut recorded: Recorded<'_>,
     ) -> Result<Published, LoadError> {
-        let mut published = Published { until: from, all: true };
+        let mut published = Published { until: from, all: true, chunks: 0, rows: 0 };
         let mut in_flight = FuturesOrdered::new();
         let mut bytes_in_flight = 0;
         let mut batches = VecDeque::new();
@@ -76,8 +82,10 @@ impl Publishing<'_> {
             let room = in_flight.len() < self.broker.max_in_flight() && bytes_in_flight < MAX_BYTES_IN_FLIGHT;
             tokio::select! {
                 Some(chunk) = in_flight.next() => match chunk {
-                    Ok(Confirmed { next, bytes }) => {
+                    Ok(Confirmed { next, bytes, rows }) => {
                         bytes_in_flight -= bytes;
+                        published.chunks += u64::from(rows.is_some());
+                        published.rows += rows.unwrap_or_default();
                         published.until = next;
                         self.progress.set_rows_published(next.rows_before());
                         self.finish_batches(&mut batches, next).await;
@@ -97,7 +105,8 @@ impl Publishing<'_> {
                         let publish = !recorded.has(cut.chunk.id.chunk).await?;
                         let body = if publish { Some(cut.chunk.encode()?) } else { None };
                         bytes_in_flight += body.as_ref().map_or(0, Vec::len);
-                        in_flight.push_back(self.confirm(&cut.chunk.id, body, cut.next));
+                        let rows = cut.chunk.range.rows;
+                        in_flight.push_back(self.confirm(&cut.chunk.id, rows, body, cut.next));
                     }
                     None => reading = false,
                 },
@@ -122,16 +131,17 @@ impl Publishing<'_> {
     fn confirm(
         &self,
         id: &ChunkId,
+        rows: u64,
         body: Option<Vec<u8>>,
         next: Checkpoint,
     ) -> impl Future<Output = Result<Confirmed, Unconfirmed>> + use<'_> {
         let (broker, stop, chunk) = (self.broker, self.stop, id.chunk);
         let message = body.map(|body| Message::new(id.to_string(), Chunk::MESSAGE_TYPE, &id.run_id, body));
         async move {
-            let Some(message) = message else { return Ok(Confirmed { next, bytes: 0 }) };
+            let Some(message) = message else { return Ok(Confirmed { next, bytes: 0, rows: None }) };
             let bytes = message.body.len();
             match publish_until_confirmed(broker, ROUTE, message, stop).await {
-                Ok(()) => Ok(Confirmed { next, bytes }),
+                Ok(()) => Ok(Confirmed { next, bytes, rows: Some(rows) }),
                 Err(Unpublished::Stopped) => Err(Unconfirmed::Stopped),
                 Err(Unpublished::TooLarge { bytes }) => Err(Unconfirmed::TooLarge { chunk, bytes }),
             }

@@ -2,9 +2,10 @@
 
 use assay_source::{Row, RowReader};
 use assay_transaction::{
-    Checkpoint, Chunker, Columns, Cut, Entry, RawText, RejectedRow, Rules, Run, Sealed, WireError,
+    Budgets, Checkpoint, Chunker, Columns, Cut, Entry, RawText, RejectedRow, Rules, Run, Sealed, WireError,
 };
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{LoadError, LoadProgress};
 
@@ -28,8 +29,21 @@ pub(crate) struct Batch {
     pub(crate) transactions: u64,
 }
 
-/// Reads a run's source from a checkpoint to its end, and counts what it holds. Nothing is counted where it did not come to
-/// the end, as nobody listened any more: only what was read to its end may be sealed.
+/// A task that reads.
+pub(crate) type Reading = AbortOnDropHandle<Result<End, LoadError>>;
+
+/// Where a reader stopped. Only what was read to its end may be sealed as it was counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// At the end of the source, or of the sealed run, which holds that much.
+    Source(Sealed),
+    /// Somewhere, as nobody listened any more.
+    Unheard,
+    /// Somewhere, as too many rows are invalid: why, for a person.
+    Spent(String),
+}
+
+/// Reads a run's source from a checkpoint to its end, and counts what it holds. A sealed run ends where it was sealed.
 pub(crate) async fn read(
     mut reader: RowReader,
     run: &Run,
@@ -37,12 +51,19 @@ pub(crate) async fn read(
     batch_rows: usize,
     progress: &LoadProgress,
     to: mpsc::Sender<Read>,
-) -> Result<Option<Sealed>, LoadError> {
+) -> Result<End, LoadError> {
     let rules = Rules::new(Columns::from_names(run.settings.header.clone())?, &run.settings);
     let mut chunker = Chunker::new(run.run_id.clone(), &run.settings, from);
     let mut counted = Sealed { rows_read: from.rows_before(), chunks_total: from.chunk };
     let mut batches = Batches::new(from, batch_rows);
     let mut invalid = 0;
+    let last_chunk = run.sealed.map(|sealed| sealed.chunks_total);
+    let is_over = |chunks: u64| last_chunk.is_some_and(|last| chunks >= last);
+    // What is sealed was judged before.
+    let budgets = if run.sealed.is_some() { Budgets::default() } else { run.settings.budgets };
+    if is_over(counted.chunks_total) {
+        return Ok(End::Source(counted));
+    }
     while let Some(rows) = reader.next_batch(batches.missing()).await? {
         for row in rows.rows() {
             let judged = judge(&rules, &row)?;
@@ -52,7 +73,10 @@ pub(crate) async fn read(
             if let Some(cut) = chunker.push(judged, row.raw_bytes as u64, row.end_line, row.end_offset) {
                 counted.chunks_total += 1;
                 if to.send(Read::Cut(cut)).await.is_err() {
-                    return Ok(None);
+                    return Ok(End::Unheard);
+                }
+                if is_over(counted.chunks_total) {
+                    return Ok(End::Source(counted));
                 }
             }
         }
@@ -61,21 +85,27 @@ pub(crate) async fn read(
         progress.set_bytes_read(reader.position().offset);
         // A batch of long rows comes in several parts.
         if batches.missing() == batch_rows && to.send(Read::Batch(batches.finish(counted.rows_read))).await.is_err() {
-            return Ok(None);
+            return Ok(End::Unheard);
+        }
+        if let Some(reason) = budgets.spent_on_invalid(invalid, counted.rows_read - from.rows_before(), false) {
+            return Ok(End::Spent(reason));
         }
     }
     let end = reader.position();
     if let Some(cut) = chunker.finish(end.line, end.offset) {
         counted.chunks_total += 1;
         if to.send(Read::Cut(cut)).await.is_err() {
-            return Ok(None);
+            return Ok(End::Unheard);
         }
     }
     if batches.missing() < batch_rows {
         // The last batch is only spoken of: its chunks are out.
         let _ = to.send(Read::Batch(batches.finish(counted.rows_read))).await;
     }
-    Ok(Some(counted))
+    match budgets.spent_on_invalid(invalid, counted.rows_read - from.rows_before(), true) {
+        Some(reason) => Ok(End::Spent(reason)),
+        None => Ok(End::Source(counted)),
+    }
 }
 
 /// Counts rows into batches. A batch ends at the same row whoever reads the source, and from whichever checkpoint.

@@ -17,6 +17,8 @@ use crate::{LoadError, LoadProgress};
 
 /// How often the ledger is asked.
 const POLL: Duration = Duration::from_millis(250);
+/// How often the dead letters are looked at.
+const LOOK_AT_LETTERS: Duration = Duration::from_secs(2);
 /// How many recorded chunks one query brings.
 const PAGE: u32 = 2_000;
 /// How long a queue may be without a consumer at the start, until that is said: the other programs are starting too.
@@ -95,6 +97,7 @@ pub(crate) async fn finished(
 ) -> Result<(Run, Tally), LoadError> {
     let (store, run_id) = (following.store, following.run_id);
     let deadline = Instant::now() + timeout;
+    let mut look_at_letters = Instant::now();
     loop {
         let run = store.run(run_id).await;
         following.look().await.or_else(|error| if is_transient(&error) { Ok(()) } else { Err(error) })?;
@@ -104,6 +107,15 @@ pub(crate) async fn finished(
                 return Ok((run, tally));
             }
             Ok(run) if Instant::now() >= deadline => return Err(timed_out(store, broker, run_id, run, timeout).await),
+            Ok(_) if Instant::now() >= look_at_letters => {
+                look_at_letters = Instant::now() + LOOK_AT_LETTERS;
+                match store.blocking_dead_letters(run_id).await {
+                    Ok(0) => {}
+                    Ok(letters) => return Err(LoadError::Stalled { run_id: run_id.clone(), letters }),
+                    Err(error) if error.is_transient() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             Ok(_) => {}
             Err(error) if error.is_transient() && Instant::now() < deadline => {}
             Err(error) => return Err(error.into()),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use assay_transaction::{DecimalMark, Delimiter, Encoding};
+use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding};
 use clap::Args;
 
 use crate::SourceError;
@@ -106,6 +106,14 @@ pub struct FormatOptions {
     /// Encoding of the text: utf-8 (if not set) or windows-1252
     #[arg(long, env = "ENCODING", value_name = "ENCODING", value_parser = parse_encoding)]
     pub encoding: Option<Encoding>,
+}
+
+impl FormatOptions {
+    /// Exactly this dialect: nothing is recognised.
+    pub fn of(dialect: Dialect) -> Self {
+        let Dialect { delimiter, decimal_mark, encoding } = dialect;
+        Self { delimiter: Some(delimiter), decimal_mark: Some(decimal_mark), encoding: Some(encoding) }
+    }
 }
 
 fn parse_delimiter(text: &str) -> Result<Delimiter, String> {

@@ -17,6 +17,15 @@ pub struct StartupOptions {
     pub startup_timeout: Duration,
 }
 
+/// How long a program takes to end.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Shutdown")]
+pub struct ShutdownOptions {
+    /// How long what has begun may take to end after SIGTERM or Ctrl-C; what is left by then is delivered again
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
+    pub drain_timeout: Duration,
+}
+
 /// Reads the command line and the environment. What cannot be read ends the program with exit code 2, and a message that
 /// names the option, its variable, the value and what is allowed.
 pub fn parse<P: Parser>() -> P {

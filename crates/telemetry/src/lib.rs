@@ -8,7 +8,7 @@ mod logs;
 mod program;
 mod shutdown;
 
-pub use arguments::{StartupOptions, parse};
+pub use arguments::{ShutdownOptions, StartupOptions, parse};
 pub use logs::{LogFormat, LogOptions, init_logs, init_logs_to};
 pub use program::{Failure, run};
 pub use shutdown::shutdown_signal;

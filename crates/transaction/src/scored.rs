@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::chunk::WireError;
-use crate::{ChunkId, Entry, FailureClass, Lane, RejectedRow, RowRange, Timestamp};
+use crate::{Chunk, ChunkId, Entry, FailureClass, Lane, RejectedRow, RowRange, Timestamp};
 
 /// What the ML API said of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,15 @@ pub struct FailedRow {
     pub attempts: u32,
 }
 
+impl FailedRow {
+    /// A transaction that is not going to be scored, for no fault of its own.
+    fn given_up(entry: Entry, class: FailureClass, reason: &str) -> Self {
+        // One without a readable id cannot be matched by it, but it still has its row.
+        let transaction_id = entry.transaction.id().unwrap_or_default();
+        Self { entry, transaction_id, class, reason: reason.to_owned(), attempts: 0 }
+    }
+}
+
 /// A chunk whose every transaction has an outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoredChunk {
@@ -80,6 +89,22 @@ impl ScoredChunk {
     /// Reads a message's body.
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
         serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, source))
+    }
+
+    /// A chunk that is not going to be scored: each of its transactions fails.
+    pub fn given_up(chunk: Chunk, lane: Lane, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
+        let Chunk { id, range, transactions, rejected } = chunk;
+        let failed = transactions.into_iter().map(|entry| FailedRow::given_up(entry, class.clone(), reason)).collect();
+        Self { id, range, lane, predicted_at: at, predicted: Vec::new(), failed, rejected }
+    }
+
+    /// The same chunk without its predictions: what was scored fails, what had failed before stays as it is.
+    #[must_use]
+    pub fn without_predictions(mut self, class: &FailureClass, reason: &str) -> Self {
+        let scored = std::mem::take(&mut self.predicted).into_iter();
+        self.failed.extend(scored.map(|scored| FailedRow::given_up(scored.entry, class.clone(), reason)));
+        self.failed.sort_by_key(|failed| failed.entry.row);
+        self
     }
 
     /// Whether each row of the range has exactly one outcome, as far as counting can tell.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use assay_loader::{Dependencies, Ended, LoadError, LoadOptions, LoadProgress, WaitOptions};
 use assay_queue::{Broker, InProcess, Message, Outcome, Route, ServeOptions, Work, serve};
 use assay_source::{S3Options, SourceUrl, Sources};
-use assay_store::{DatabaseOptions, IdConflict, Store};
+use assay_store::{Act, DatabaseOptions, IdConflict, Store};
 use assay_transaction::{
     Chunk, Exit, FailedRow, FailureClass, Lane, REQUIRED_COLUMNS, RunState, ScoredChunk, Timestamp,
 };
@@ -77,7 +77,8 @@ impl Place {
             tokio::spawn(record(Arc::clone(&broker), Arc::clone(&store), end.clone()));
         }
         let sources = Sources::new(&options.s3).unwrap();
-        let dependencies = Dependencies { sources, store, broker, startup: PATIENCE };
+        let act = Act { operator: "test".to_owned(), reason: None };
+        let dependencies = Dependencies { sources, store, broker, startup: PATIENCE, drain: PATIENCE, act };
         Process { dependencies, options, url: SourceUrl::File(self.file()), end }
     }
 }

@@ -1,0 +1,114 @@
+//! Repair: a source is read again, and only those of its run's chunks are published that the ledger does not have.
+//!
+//! For what a load cannot know of: a queue that was purged, a broker that lost its disk, a database that was restored. As
+//! chunks have the same boundaries whoever reads the source, and an identity is booked once, it does no harm where nothing
+//! is missing, or where what seemed lost arrives after all.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use assay_source::{FormatOptions, SourceUrl, inspect};
+use assay_transaction::{Checkpoint, Run, Sealed};
+use clap::Args;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::begin::identify;
+use crate::load::{Load, Part};
+use crate::reading::{End, Read};
+use crate::recorded::Recorded;
+use crate::{Dependencies, LoadError, LoadProgress};
+
+/// How a run is repaired.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Repairing")]
+pub struct RepairOptions {
+    /// Rows that are read and validated together
+    #[arg(long, env = "ROW_BATCH_SIZE", default_value = "5000", value_name = "ROWS")]
+    pub row_batch_size: NonZeroUsize,
+    /// Only count what is missing; publish nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What a repair found and did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repaired {
+    /// Chunks of the source that the ledger did not have.
+    pub chunks_missing: u64,
+    /// Their rows.
+    pub rows_missing: u64,
+    /// Whether they were published.
+    pub is_published: bool,
+    /// What the source holds, as far as it belongs to the run.
+    pub sealed: Sealed,
+}
+
+/// Reads a run's source again, with the settings that the run has frozen, and publishes what is missing. A run that was
+/// never sealed is sealed by it. Fails where the source has been replaced since.
+pub async fn repair(
+    dependencies: &Dependencies,
+    run: &Run,
+    options: &RepairOptions,
+    progress: &Arc<LoadProgress>,
+    shutdown: &CancellationToken,
+) -> Result<Repaired, LoadError> {
+    let repairing = Box::pin(begin_repair(dependencies, run));
+    let Some(begun) = shutdown.run_until_cancelled(repairing).await else { return Err(LoadError::NotBegun) };
+    let (url, from, size) = begun?;
+    progress.set_source_bytes(size);
+    info!("Reading {} again for run {}", run.source.location, run.run_id);
+    let (batch_rows, again) = (options.row_batch_size.get(), String::new());
+    let load = Load { dependencies, url: &url, batch_rows, again, progress, shutdown };
+    if options.dry_run {
+        return count(&load, run, from).await;
+    }
+    // Nobody has to hear of the batches.
+    let (batches, _) = mpsc::unbounded_channel();
+    let loaded = load.load(run, Part { from, only_missing: true }, batches).await?;
+    Ok(Repaired { chunks_missing: loaded.chunks, rows_missing: loaded.rows, is_published: true, sealed: loaded.sealed })
+}
+
+/// The source of a run, where it still is what the run reads, and where its first row is.
+async fn begin_repair(dependencies: &Dependencies, run: &Run) -> Result<(SourceUrl, Checkpoint, u64), LoadError> {
+    let Dependencies { sources, startup, .. } = dependencies;
+    let location = &run.source.location;
+    let url: SourceUrl = location.parse()?;
+    let found = identify(sources, &url, *startup).await?;
+    if found.identity.version != run.source.version {
+        return Err(LoadError::SourceReplaced {
+            run_id: run.run_id.clone(),
+            location: location.clone(),
+            read: run.source.version.clone(),
+            found: found.identity.version,
+        });
+    }
+    let mut head = sources.open(&url, &found.identity, 0).await?;
+    let layout = inspect(&mut head, &FormatOptions::of(run.settings.dialect))
+        .await
+        .map_err(|cause| LoadError::Layout { location: location.clone(), cause })?;
+    Ok((url, layout.start(), found.size))
+}
+
+/// Counts what is missing.
+async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired, LoadError> {
+    let (reading, mut chunks) = load.start_reading(run, from).await?;
+    let mut recorded = Recorded::of(&*load.dependencies.store, &run.run_id);
+    let (mut chunks_missing, mut rows_missing) = (0, 0);
+    while let Some(read) = load.shutdown.run_until_cancelled(chunks.recv()).await.flatten() {
+        if let Read::Cut(cut) = read
+            && !recorded.has(cut.chunk.id.chunk).await?
+        {
+            chunks_missing += 1;
+            rows_missing += cut.chunk.range.rows;
+        }
+    }
+    if load.shutdown.is_cancelled() {
+        return Err(LoadError::NotBegun);
+    }
+    match reading.await.map_err(|error| LoadError::Reader(error.to_string()))?? {
+        End::Source(sealed) => Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed }),
+        End::Unheard | End::Spent(_) => Err(LoadError::NotBegun),
+    }
+}
