@@ -17,6 +17,13 @@ DROP INDEX runs_sealed;
 CREATE INDEX transactions_rows ON transactions USING brin (run_id, row_number)
     WITH (pages_per_range = 32, autosummarize = on);
 
+-- Which chunk covers a row, so that a replayed one is credited to it.
+CREATE INDEX chunks_rows ON chunks (run_id, first_row);
+
+-- The rows that failed with a transaction id; and how often one was replaced.
+CREATE INDEX failed_transactions_id ON failed_transactions (transaction_id);
+CREATE INDEX transaction_history_id ON transaction_history (transaction_id);
+
 -- Dead letters are drained at least once: the same one twice is one.
 ALTER TABLE dead_letters
     ADD COLUMN key         uuid UNIQUE,

@@ -5,6 +5,14 @@ ALTER TABLE runs ADD COLUMN stop_reason TEXT;
 ALTER TABLE runs ADD COLUMN stop_at TEXT;
 ALTER TABLE runs ADD COLUMN source_bytes INTEGER;
 
+CREATE INDEX runs_open ON runs (run_id) WHERE finished_at IS NULL;
+CREATE INDEX chunks_rows ON chunks (run_id, first_row);
+-- With the row number as well, which PostgreSQL has an index of its own for.
+CREATE INDEX transactions_rows ON transactions (run_id, row_number);
+DROP INDEX transactions_run;
+CREATE INDEX failed_transactions_id ON failed_transactions (transaction_id);
+CREATE INDEX transaction_history_id ON transaction_history (transaction_id);
+
 ALTER TABLE dead_letters ADD COLUMN key TEXT;
 ALTER TABLE dead_letters ADD COLUMN outcome TEXT NOT NULL DEFAULT 'unreadable'
     CHECK (outcome IN ('booked', 'known', 'unreadable', 'refused'));

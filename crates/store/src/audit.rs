@@ -100,20 +100,44 @@ impl Audit {
     }
 }
 
-/// The ranges of numbers below `end` that a rising list of numbers leaves out, at most [`MAX_RANGES`] of them, and how many
-/// numbers are missing in all. For whoever cannot have the database do it.
-pub(crate) fn missing(recorded: impl IntoIterator<Item = u64>, end: u64) -> (Vec<(u64, u64)>, u64) {
-    let (mut ranges, mut count, mut next) = (Vec::new(), 0, 0);
-    for number in recorded.into_iter().filter(|number| *number < end).chain([end]) {
-        if number > next {
-            count += number - next;
-            if ranges.len() < MAX_RANGES {
-                ranges.push((next, number - 1));
+/// Which numbers a rising list leaves out, found while it is read.
+pub(crate) struct Gaps {
+    /// Where the list should end; none where it ends with its last number.
+    total: Option<u64>,
+    next: u64,
+    ranges: Vec<(u64, u64)>,
+    count: u64,
+}
+
+impl Gaps {
+    pub(crate) fn new(total: Option<u64>) -> Self {
+        Self { total, next: 0, ranges: Vec::new(), count: 0 }
+    }
+
+    /// Takes the next number of the list.
+    pub(crate) fn recorded(&mut self, number: u64) {
+        if self.total.is_none_or(|total| number < total) {
+            self.leave_out_up_to(number);
+            self.next = number + 1;
+        }
+    }
+
+    /// The ranges that are left out, at most [`MAX_RANGES`] of them, and how many numbers in all.
+    pub(crate) fn end(mut self) -> (Vec<(u64, u64)>, u64) {
+        if let Some(total) = self.total {
+            self.leave_out_up_to(total);
+        }
+        (self.ranges, self.count)
+    }
+
+    fn leave_out_up_to(&mut self, number: u64) {
+        if number > self.next {
+            self.count += number - self.next;
+            if self.ranges.len() < MAX_RANGES {
+                self.ranges.push((self.next, number - 1));
             }
         }
-        next = number + 1;
     }
-    (ranges, count)
 }
 
 #[cfg(test)]
@@ -122,16 +146,29 @@ mod tests {
 
     #[test]
     fn names_what_is_missing() {
-        let cases: [(&[u64], u64, &[(u64, u64)], u64); 6] = [
-            (&[], 0, &[], 0),
-            (&[], 3, &[(0, 2)], 3),
-            (&[0, 1, 2], 3, &[], 0),
-            (&[1, 4], 7, &[(0, 0), (2, 3), (5, 6)], 5),
-            (&[0, 1, 2, 9], 3, &[], 0),
-            (&[9], 3, &[(0, 2)], 3),
+        type Case<'a> = (&'a [u64], Option<u64>, &'a [(u64, u64)], u64);
+        let cases: [Case<'_>; 8] = [
+            (&[], None, &[], 0),
+            (&[], Some(0), &[], 0),
+            (&[], Some(3), &[(0, 2)], 3),
+            (&[0, 1, 2], Some(3), &[], 0),
+            (&[1, 4], Some(7), &[(0, 0), (2, 3), (5, 6)], 5),
+            (&[1, 4], None, &[(0, 0), (2, 3)], 3),
+            (&[0, 1, 2, 9], Some(3), &[], 0),
+            (&[9], Some(3), &[(0, 2)], 3),
         ];
-        for (recorded, end, ranges, count) in cases {
-            assert_eq!(missing(recorded.iter().copied(), end), (ranges.to_vec(), count), "{recorded:?} below {end}");
+        for (recorded, total, ranges, count) in cases {
+            let mut gaps = Gaps::new(total);
+            recorded.iter().for_each(|number| gaps.recorded(*number));
+            assert_eq!(gaps.end(), (ranges.to_vec(), count), "{recorded:?} below {total:?}");
         }
+    }
+
+    #[test]
+    fn names_so_many_ranges_and_counts_all() {
+        let mut gaps = Gaps::new(None);
+        (0..500).for_each(|number| gaps.recorded(2 * number + 1));
+        let (ranges, count) = gaps.end();
+        assert_eq!((ranges.len(), count), (MAX_RANGES, 500));
     }
 }

@@ -1,7 +1,9 @@
 //! What both ledgers share: the natural key of a run, what to make of a run that is there already, and where a sealed run
 //! ends.
 
-use assay_transaction::{Checkpoint, ChunkId, RowRange, Run, RunId, RunState, Sealed, SourceIdentity, Timestamp};
+use assay_transaction::{
+    Checkpoint, ChunkId, RowRange, Run, RunId, RunState, Sealed, SourceIdentity, StopKind, StopOrder, Timestamp,
+};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -41,6 +43,29 @@ pub(crate) fn of_same_id(new: &NewRun, run: Run) -> Result<Begun, StoreError> {
             run.run_id
         ))),
     }
+}
+
+/// The stored kind of an order to end a run.
+pub(crate) fn stop_kind(stored: &str) -> Result<StopKind, StoreError> {
+    StopKind::from_stored(stored).ok_or_else(|| {
+        StoreError::configuration(format!("a run has the stop order `{stored}`, which this version cannot read"))
+    })
+}
+
+/// Where a run ends that is stopped and has no loader any more: at its checkpoint, or behind its last recorded chunk,
+/// whichever is further. The loader may have come further than either, but of that nothing is known for certain.
+pub(crate) fn stopped_at(checkpoint: Checkpoint, last: Option<RecordedChunk>) -> Sealed {
+    let (rows, chunks) =
+        last.map_or((0, 0), |last| ((last.range.first_row + last.range.rows).saturating_sub(1), last.chunk + 1));
+    Sealed { rows_read: checkpoint.rows_before().max(rows), chunks_total: checkpoint.chunk.max(chunks) }
+}
+
+/// Where a run ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) sealed: Sealed,
+    /// Whether somebody ordered that.
+    pub(crate) is_stopped: bool,
 }
 
 /// The numbers that a run was sealed with, where it was.
@@ -90,6 +115,10 @@ pub(crate) struct RunRow {
     pub(crate) rows_read: Option<i64>,
     pub(crate) chunks_total: Option<i64>,
     pub(crate) error: Option<String>,
+    pub(crate) stop_kind: Option<String>,
+    pub(crate) stop_reason: Option<String>,
+    pub(crate) stop_at: Option<DateTime<Utc>>,
+    pub(crate) source_bytes: Option<i64>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) finished_at: Option<DateTime<Utc>>,
 }
@@ -100,6 +129,14 @@ impl RunRow {
             StoreError::configuration(format!("run {} has {what} that this version cannot read", self.run_id))
         };
         let [chunk, row, line, offset] = self.checkpoint.map(unsigned);
+        let stop = match (&self.stop_kind, self.stop_at) {
+            (Some(kind), Some(at)) => Some(StopOrder {
+                kind: stop_kind(kind)?,
+                reason: self.stop_reason.clone().unwrap_or_default(),
+                at: at.into(),
+            }),
+            _ => None,
+        };
         Ok(Run {
             run_id: self.run_id.parse().map_err(|_| unreadable("a name"))?,
             state: self.state.parse().map_err(|_| unreadable("a state"))?,
@@ -108,8 +145,8 @@ impl RunRow {
             sealed: sealed(self.rows_read, self.chunks_total),
             source: self.source,
             error: self.error,
-            stop: None,
-            source_bytes: None,
+            stop,
+            source_bytes: self.source_bytes.map(unsigned),
             started_at: Timestamp::from(self.started_at),
             finished_at: self.finished_at.map(Timestamp::from),
         })
@@ -117,6 +154,10 @@ impl RunRow {
 }
 
 /// What a sealed run becomes when its chunks are all recorded.
-pub(crate) fn end_state(error: Option<&str>) -> RunState {
-    if error.is_some() { RunState::Failed } else { RunState::Complete }
+pub(crate) fn end_state(error: Option<&str>, stop: Option<StopKind>) -> RunState {
+    match (stop, error) {
+        (Some(kind), _) => kind.end_state(),
+        (None, Some(_)) => RunState::Failed,
+        (None, None) => RunState::Complete,
+    }
 }

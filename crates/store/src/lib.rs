@@ -5,8 +5,10 @@
 //! - `options`, `connect`, `schema`: from the settings to a database whose tables are there
 //! - `error`: what can go wrong, and who has to act; SQLSTATE classes are decided there and nowhere else
 //! - `write`: how scored chunks become rows, the same for both databases; it drives a `Session`, one open transaction.
-//!   `screening` says which chunks get that far, `booking` which of two rows with one id is stored
-//! - `postgres`, `sqlite`: the SQL
+//!   `screening` says which chunks get that far, `booking` which of two rows with one id is stored. `exchange`: how failed
+//!   rows that were sent again give way to their new outcomes
+//! - `ledger`, `selection`: what the SQL asks for and answers with, without I/O
+//! - `postgres`, `sqlite`: the SQL; `sql`: what they say in the same words, compiled for each of them
 //!
 //! `sqlx` is used in this crate alone. Both databases pass the contract suite in `tests/it`.
 
@@ -14,12 +16,14 @@ mod audit;
 mod booking;
 mod connect;
 mod error;
+mod exchange;
 mod ledger;
 mod operations;
 mod options;
 mod postgres;
 mod schema;
 mod screening;
+mod selection;
 mod session;
 mod sqlite;
 mod store;

@@ -172,6 +172,24 @@ pub enum DeadLetterOutcome {
     Refused,
 }
 
+impl DeadLetterOutcome {
+    /// As it is stored.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Booked => "booked",
+            Self::Known => "known",
+            Self::Unreadable => "unreadable",
+            Self::Refused => "refused",
+        }
+    }
+
+    pub(crate) fn from_stored(word: &str) -> Option<Self> {
+        [Self::Booked, Self::Known, Self::Unreadable, Self::Refused]
+            .into_iter()
+            .find(|outcome| outcome.as_str() == word)
+    }
+}
+
 /// A message that the broker gave up, or that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use assay_transaction::{ChunkId, FailedRow, ScoredChunk};
+use assay_transaction::{ChunkId, FailedRow, Lane, Predicted, RunId, ScoredChunk, Timestamp};
 
 use crate::session::{InvalidRow, StagedRow};
 use crate::{ChunkOutcome, Written};
@@ -113,13 +113,7 @@ fn decode<'a>(chunk: &'a ScoredChunk, candidate: usize, rows: &mut Vec<StagedRow
     let before = rows.len();
     for predicted in &chunk.predicted {
         let row = predicted.entry.row;
-        let staged = predicted.entry.transaction.decode().map_err(|error| error.to_string()).and_then(|transaction| {
-            let json = || serde_json::to_string(&transaction.attributes).map_err(|error| error.to_string());
-            let attributes = if transaction.attributes.is_empty() { None } else { Some(json()?) };
-            let (entry, prediction) = (&predicted.entry, &predicted.prediction);
-            Ok(StagedRow { chunk, candidate, entry, prediction, transaction, attributes })
-        });
-        match staged {
+        match stage(&chunk.id.run_id, chunk.lane, chunk.predicted_at, candidate, predicted) {
             Ok(staged) => rows.push(staged),
             Err(error) => {
                 rows.truncate(before);
@@ -130,6 +124,21 @@ fn decode<'a>(chunk: &'a ScoredChunk, candidate: usize, rows: &mut Vec<StagedRow
     // Only the order of rows within the chunk; the chunks come in theirs.
     rows[before..].sort_by_key(|staged| staged.entry.row);
     Ok(())
+}
+
+/// Decodes a scored row.
+pub(crate) fn stage<'a>(
+    run_id: &'a RunId,
+    lane: Lane,
+    predicted_at: Timestamp,
+    candidate: usize,
+    predicted: &'a Predicted,
+) -> Result<StagedRow<'a>, String> {
+    let Predicted { entry, prediction } = predicted;
+    let transaction = entry.transaction.decode().map_err(|error| error.to_string())?;
+    let json = || serde_json::to_string(&transaction.attributes).map_err(|error| error.to_string());
+    let attributes = if transaction.attributes.is_empty() { None } else { Some(json()?) };
+    Ok(StagedRow { run_id, lane, predicted_at, candidate, entry, prediction, transaction, attributes })
 }
 
 /// The invalid rows of a chunk.

@@ -3,17 +3,21 @@
 
 use std::borrow::Cow;
 
-use assay_transaction::{Entry, Prediction, RejectedRow, RowRange, RunId, ScoredChunk, Sealed, Transaction};
+use assay_transaction::{
+    Entry, Lane, Prediction, RejectedRow, ReplayId, RowRange, RunId, ScoredChunk, Timestamp, Transaction,
+};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::StoreError;
+use crate::ledger::End;
+use crate::{Exchanged, StoreError};
 
 /// A scored row, decoded.
 pub(crate) struct StagedRow<'a> {
-    /// Where it comes from.
-    pub(crate) chunk: &'a ScoredChunk,
-    /// Which of the screened chunks that is.
+    pub(crate) run_id: &'a RunId,
+    pub(crate) lane: Lane,
+    pub(crate) predicted_at: Timestamp,
+    /// Which of the screened chunks it comes from.
     pub(crate) candidate: usize,
     pub(crate) entry: &'a Entry,
     pub(crate) prediction: &'a Prediction,
@@ -29,7 +33,15 @@ impl StagedRow<'_> {
 
     /// Run and row.
     pub(crate) fn place(&self) -> (&str, u64) {
-        (self.chunk.id.run_id.as_str(), self.entry.row)
+        (self.run_id.as_str(), self.entry.row)
+    }
+
+    /// As it is stored with the transaction.
+    pub(crate) fn processing_type(&self) -> &'static str {
+        match self.lane {
+            Lane::Batch => "batch",
+            Lane::Realtime => "streaming",
+        }
     }
 }
 
@@ -79,9 +91,19 @@ pub(crate) struct Failure<'a> {
     pub(crate) payload: Vec<u8>,
 }
 
+/// A recorded chunk, as far as replayed rows change it.
+#[derive(Debug, Clone)]
+pub(crate) struct BookedChunk {
+    pub(crate) chunk: u64,
+    pub(crate) range: RowRange,
+    pub(crate) predicted: u64,
+    pub(crate) duplicates: Vec<(u64, Uuid)>,
+}
+
 /// What is to be said in `chunks` of a chunk that did not go through as it was claimed.
 pub(crate) struct Amendment<'a> {
-    pub(crate) chunk: &'a ScoredChunk,
+    pub(crate) run_id: &'a RunId,
+    pub(crate) chunk: u64,
     pub(crate) predicted: u64,
     /// JSON: `[[row_number, transaction_id], …]`.
     pub(crate) duplicate_rows: Option<String>,
@@ -93,7 +115,7 @@ pub(crate) struct Amendment<'a> {
 pub(crate) trait Session: Send {
     /// The ends of those runs that are sealed, some perhaps more than once. None of the others is sealed before this
     /// transaction ends.
-    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Sealed)>, StoreError>;
+    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, End)>, StoreError>;
 
     /// Records chunks with the number of their scored rows; tells for each whether it was new.
     async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError>;
@@ -126,6 +148,18 @@ pub(crate) trait Session: Send {
 
     async fn amend(&mut self, amendments: &[Amendment<'_>]) -> Result<(), StoreError>;
 
+    /// Records a part of a replay; tells whether it was new.
+    async fn claim_part(&mut self, id: &ReplayId) -> Result<bool, StoreError>;
+
+    /// Deletes failed rows of a run where they failed with these transactions; gives the rows that did, and their attempts.
+    async fn take_failed(&mut self, run_id: &RunId, rows: &[(u64, Uuid)]) -> Result<Vec<(u64, u32)>, StoreError>;
+
+    /// The recorded chunks in which rows of a run may be, locked, in row order.
+    async fn covering(&mut self, run_id: &RunId, rows: &[u64]) -> Result<Vec<BookedChunk>, StoreError>;
+
+    /// Says what came of a part of a replay that this transaction has claimed.
+    async fn count_part(&mut self, id: &ReplayId, done: &Exchanged) -> Result<(), StoreError>;
+
     /// Starts a part that can be taken back by itself.
     async fn savepoint(&mut self) -> Result<(), StoreError>;
 
@@ -137,6 +171,44 @@ pub(crate) trait Session: Send {
 
     /// Ends the transaction. After an error, nobody knows whether it is committed.
     async fn commit(self) -> Result<(), StoreError>;
+}
+
+/// The last recorded chunk of a run that begins at or before a row: if any covers it, it does, as chunks do not overlap.
+macro_rules! covering {
+    ($run_id:literal, $row:literal) => {
+        concat!(
+            "(SELECT below.chunk FROM chunks below WHERE below.run_id = ",
+            $run_id,
+            " AND below.first_row <= ",
+            $row,
+            " AND below.rows > 0 ORDER BY below.first_row DESC LIMIT 1)"
+        )
+    };
+}
+pub(crate) use covering;
+
+/// Chunk, first row, rows, predicted, and duplicate rows as JSON.
+pub(crate) fn read_booked(
+    (chunk, first_row, rows, predicted, duplicates): (i64, i64, i64, i64, Option<String>),
+) -> Result<BookedChunk, StoreError> {
+    Ok(BookedChunk {
+        chunk: unsigned(chunk),
+        range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) },
+        predicted: unsigned(predicted),
+        duplicates: read_duplicates(duplicates.as_deref())?,
+    })
+}
+
+/// What `chunks.duplicate_rows` holds.
+pub(crate) fn read_duplicates(json: Option<&str>) -> Result<Vec<(u64, Uuid)>, StoreError> {
+    let unreadable = |_| StoreError::configuration("a chunk has duplicate rows that this version cannot read");
+    json.map_or_else(|| Ok(Vec::new()), |json| serde_json::from_str(json).map_err(unreadable))
+}
+
+/// The same, for writing.
+pub(crate) fn write_duplicates(duplicates: &[(u64, Uuid)]) -> Result<Option<String>, StoreError> {
+    let json = || serde_json::to_string(duplicates).map_err(|error| StoreError::data(error.to_string()));
+    if duplicates.is_empty() { Ok(None) } else { json().map(Some) }
 }
 
 /// A count for the database's signed integers. What is screened fits; nothing else comes near the limit.

@@ -12,13 +12,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use assay_transaction::{FailedRow, FailureClass, RunId, ScoredChunk, Sealed};
+use assay_transaction::{FailedRow, FailureClass, RunId, ScoredChunk};
 use uuid::Uuid;
 
 use crate::booking::{Booking, Fate};
-use crate::ledger::beyond_end;
+use crate::ledger::{End, beyond_end};
 use crate::screening::{Screened, invalid_rows, other_range, storable, texts};
-use crate::session::{Amendment, Failure, Session, StagedRow, StoredTransaction};
+use crate::session::{Amendment, Failure, Session, StagedRow, StoredTransaction, write_duplicates};
 use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError};
 
 /// What to do when the database refuses the data of a statement.
@@ -74,7 +74,7 @@ pub(crate) async fn write<S: Session>(
 /// Records the chunks, and tells which of them are this transaction's to write.
 async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<Vec<ChunkOutcome>, StoreError> {
     let ends = session.ends(chunks).await?;
-    let ends: HashMap<&str, Sealed> = ends.iter().map(|(run_id, end)| (run_id.as_str(), *end)).collect();
+    let ends: HashMap<&str, End> = ends.iter().map(|(run_id, end)| (run_id.as_str(), *end)).collect();
     let claimed = session.claim(chunks).await?;
     let recorded = session.neighbourhoods(chunks).await?;
     let mut outcomes = Vec::with_capacity(chunks.len());
@@ -86,14 +86,15 @@ async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<V
         let overlaps = recorded.end_below.is_some_and(|end| end > range.first_row)
             || recorded.start_above.is_some_and(|start| start < range.first_row + range.rows);
         let end = ends.get(chunk.id.run_id.as_str());
-        let beyond = end.and_then(|end| beyond_end(&chunk.id.run_id, chunk.id.chunk, range, *end));
+        let beyond = end.and_then(|end| beyond_end(&chunk.id.run_id, chunk.id.chunk, range, end.sealed));
+        let is_stopped = end.is_some_and(|end| end.is_stopped);
         outcomes.push(if recorded.range != range {
             ChunkOutcome::Refused { reason: other_range(chunk, recorded.range) }
         } else if !is_new {
             ChunkOutcome::Known
         } else if let Some(reason) = beyond {
             session.disclaim(chunk).await?;
-            ChunkOutcome::Refused { reason }
+            if is_stopped { ChunkOutcome::Dropped } else { ChunkOutcome::Refused { reason } }
         } else if overlaps {
             session.disclaim(chunk).await?;
             ChunkOutcome::Refused { reason: format!("chunk {} has rows of another chunk of its run", chunk.id) }
@@ -107,8 +108,8 @@ async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<V
     Ok(outcomes)
 }
 
-/// Stores scored rows, and tells what became of each.
-async fn store<S: Session>(
+/// Stores scored rows, which come in (run, chunk, row) order, and tells what became of each.
+pub(crate) async fn store<S: Session>(
     session: &mut S,
     rows: &[&StagedRow<'_>],
     on_conflict: IdConflict,
@@ -202,17 +203,24 @@ async fn carry_out<S: Session>(
 
 /// The rows of a chunk that could not be scored.
 fn failures(chunk: &ScoredChunk) -> impl Iterator<Item = Result<Failure<'_>, StoreError>> {
-    chunk.failed.iter().map(|failed| {
-        let (class, reason) = texts(failed);
-        Ok(Failure {
-            run_id: &chunk.id.run_id,
-            row: failed.entry.row,
-            transaction_id: failed.transaction_id,
-            class,
-            reason,
-            attempts: failed.attempts,
-            payload: payload(&failed.entry)?,
-        })
+    chunk.failed.iter().map(|failed| failed_again(&chunk.id.run_id, failed, 0))
+}
+
+/// The record of a row that could not be scored, after so many attempts before.
+pub(crate) fn failed_again<'a>(
+    run_id: &'a RunId,
+    failed: &'a FailedRow,
+    before: u32,
+) -> Result<Failure<'a>, StoreError> {
+    let (class, reason) = texts(failed);
+    Ok(Failure {
+        run_id,
+        row: failed.entry.row,
+        transaction_id: failed.transaction_id,
+        class,
+        reason,
+        attempts: failed.attempts.saturating_add(before),
+        payload: payload(&failed.entry)?,
     })
 }
 
@@ -232,14 +240,14 @@ async fn kept<'a, S: Session>(
 }
 
 /// The record of a scored row that could not be stored; none where it could.
-fn failure<'a>(row: &'a StagedRow<'_>, fate: &'a Fate) -> Result<Option<Failure<'a>>, StoreError> {
+pub(crate) fn failure<'a>(row: &'a StagedRow<'_>, fate: &'a Fate) -> Result<Option<Failure<'a>>, StoreError> {
     let (class, reason) = match fate {
         Fate::Open | Fate::Stored | Fate::Kept | Fate::Duplicate => return Ok(None),
         Fate::Conflict(reason) => (FailureClass::IdConflict, reason),
         Fate::Refused(reason) => (FailureClass::Database, reason),
     };
     Ok(Some(Failure {
-        run_id: &row.chunk.id.run_id,
+        run_id: row.run_id,
         row: row.entry.row,
         transaction_id: row.transaction.id,
         class: class.code().to_owned().into(),
@@ -280,9 +288,12 @@ fn amendments<'a>(
         if predicted == count && duplicates.is_empty() {
             continue;
         }
-        let json = || serde_json::to_string(&duplicates).map_err(|error| StoreError::data(error.to_string()));
-        let duplicate_rows = if duplicates.is_empty() { None } else { Some(json()?) };
-        amendments.push(Amendment { chunk, predicted: predicted as u64, duplicate_rows });
+        amendments.push(Amendment {
+            run_id: &chunk.id.run_id,
+            chunk: chunk.id.chunk,
+            predicted: predicted as u64,
+            duplicate_rows: write_duplicates(&duplicates)?,
+        });
     }
     Ok(amendments)
 }

@@ -1,33 +1,26 @@
 //! PostgreSQL.
 //!
 //! - `server`: the first connection, and what its failure means
-//! - `ledger`: runs and chunks; `counts`: what became of rows
 //! - `session`: the transaction that writes chunks; `rows`: the columns of their rows
+//! - `sql`: all other statements, which SQLite shares; `dialect`: what they are made of where the databases differ
 
-mod counts;
-mod ledger;
-mod operations;
+mod dialect;
 mod rows;
 mod server;
 mod session;
+#[expect(clippy::duplicate_mod, reason = "what both databases say in the same words is compiled for each")]
+#[path = "../sql/mod.rs"]
+mod sql;
 
 use std::pin::Pin;
 use std::time::Duration;
 
-use assay_transaction::{Checkpoint, Run, RunId, RunState, ScoredChunk, Sealed, Tally};
-use async_trait::async_trait;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
 
 use self::server::Server;
-use self::session::PostgresSession;
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
-use crate::screening::Screened;
-use crate::write::{Refusal, write};
-use crate::{
-    Begun, ErrorClass, IdConflict, Migrated, NewRun, PredictionCount, Progress, RecordedChunk, Store, StoreError,
-    Written,
-};
+use crate::{Migrated, StoreError};
 
 /// How long a method waits for one of the pool's connections.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,8 +29,6 @@ const SESSION: &str =
     "SET statement_timeout = '120s'; SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'";
 /// When a call is given up, the server having become silent: after the server itself would have given it up.
 const CALL_TIMEOUT: Duration = Duration::from_secs(150);
-/// Counting the rows of a large run may take longer than any other statement.
-const PATIENCE: &str = "SET LOCAL statement_timeout = '30min'";
 
 /// A PostgreSQL database with the tables of Assay.
 pub(crate) struct Postgres {
@@ -94,14 +85,16 @@ impl Postgres {
         Ok(Self { pool })
     }
 
-    async fn attempt(
-        &self,
-        screened: &Screened<'_>,
-        on_conflict: IdConflict,
-        refusal: Refusal,
-    ) -> Result<(Vec<crate::ChunkOutcome>, u64), StoreError> {
-        let transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-        write(PostgresSession::new(transaction), screened, on_conflict, refusal).await
+    fn reading(&self) -> &PgPool {
+        &self.pool
+    }
+
+    fn writing(&self) -> &PgPool {
+        &self.pool
+    }
+
+    async fn end(&self) {
+        self.pool.close().await;
     }
 }
 
@@ -115,73 +108,4 @@ fn bounded<'a, T: Send + 'a>(
             Err(_) => Err(StoreError::transient(format!("the database did not answer within {CALL_TIMEOUT:?}"))),
         }
     })
-}
-
-#[async_trait]
-impl Store for Postgres {
-    async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError> {
-        bounded(ledger::begin_run(&self.pool, run)).await
-    }
-
-    async fn checkpoint(&self, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError> {
-        bounded(ledger::checkpoint(&self.pool, run_id, at)).await
-    }
-
-    async fn seal(&self, run_id: &RunId, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
-        bounded(ledger::seal(&self.pool, run_id, sealed, error)).await
-    }
-
-    async fn close_run(&self, run_id: &RunId) -> Result<RunState, StoreError> {
-        bounded(ledger::close_run(&self.pool, run_id)).await
-    }
-
-    async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {
-        let screened = Screened::new(chunks);
-        if screened.chunks.is_empty() {
-            return Ok(screened.written(&[], 0));
-        }
-        let (outcomes, transactions) = match bounded(self.attempt(&screened, on_conflict, Refusal::Abort)).await {
-            Err(error) if error.class() == ErrorClass::Data => {
-                bounded(self.attempt(&screened, on_conflict, Refusal::Bisect)).await?
-            }
-            result => result?,
-        };
-        Ok(screened.written(&outcomes, transactions))
-    }
-
-    async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError> {
-        bounded(ledger::run(&self.pool, run_id)).await
-    }
-
-    async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError> {
-        bounded(ledger::progress(&self.pool, run_id)).await
-    }
-
-    async fn recorded_from(&self, run_id: &RunId, chunk: u64, limit: u32) -> Result<Vec<RecordedChunk>, StoreError> {
-        bounded(ledger::recorded_from(&self.pool, run_id, chunk, limit)).await
-    }
-
-    async fn tally(&self, run_id: &RunId) -> Result<Tally, StoreError> {
-        counts::tally(&self.pool, run_id).await
-    }
-
-    async fn prediction_counts(&self, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
-        counts::predictions(&self.pool, run_id).await
-    }
-
-    async fn invalid_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
-        counts::by_code(&self.pool, run_id, counts::INVALID).await
-    }
-
-    async fn failed_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
-        counts::by_code(&self.pool, run_id, counts::FAILED).await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        bounded(async { Ok(sqlx::query("SELECT 1").execute(&self.pool).await.map(drop)?) }).await
-    }
-
-    async fn close(&self) {
-        self.pool.close().await;
-    }
 }

@@ -1,6 +1,6 @@
 //! Rows as columns: what `UNNEST` takes, one array for each column.
 
-use assay_transaction::{Amount, Lane, Transaction};
+use assay_transaction::{Amount, Transaction};
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::Row as _;
@@ -32,7 +32,7 @@ pub(super) fn ids(rows: &[&StagedRow<'_>]) -> Vec<Uuid> {
 }
 
 pub(super) fn run_ids<'a>(rows: &[&StagedRow<'a>]) -> Vec<&'a str> {
-    rows.iter().map(|row| row.chunk.id.run_id.as_str()).collect()
+    rows.iter().map(|row| row.run_id.as_str()).collect()
 }
 
 pub(super) fn row_numbers(rows: &[&StagedRow<'_>]) -> Vec<i64> {
@@ -40,11 +40,7 @@ pub(super) fn row_numbers(rows: &[&StagedRow<'_>]) -> Vec<i64> {
 }
 
 pub(super) fn processing_types(rows: &[&StagedRow<'_>]) -> Vec<&'static str> {
-    let of = |row: &&StagedRow<'_>| match row.chunk.lane {
-        Lane::Batch => "batch",
-        Lane::Realtime => "streaming",
-    };
-    rows.iter().map(of).collect()
+    rows.iter().map(|row| row.processing_type()).collect()
 }
 
 /// Binds $1 to $9.
@@ -73,7 +69,7 @@ pub(super) fn bind_predictions<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>])
         .bind(rows.iter().map(|row| row.prediction.fraud_score).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.prediction.model_version.as_deref()).collect::<Vec<_>>())
         .bind(run_ids(rows))
-        .bind(rows.iter().map(|row| row.chunk.predicted_at.as_datetime()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.predicted_at.as_datetime()).collect::<Vec<_>>())
 }
 
 /// Binds $1 to $6: the columns of `invalid_transactions`.

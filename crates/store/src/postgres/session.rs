@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use assay_transaction::{RowRange, ScoredChunk, Sealed};
+use assay_transaction::{ReplayId, RowRange, RunId, ScoredChunk};
 use async_trait::async_trait;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
@@ -11,15 +11,17 @@ use super::rows::{
     bind_content, bind_failed, bind_invalid, bind_predictions, content_arrays, content_columns, processing_types,
     read_stored, row_numbers, run_ids,
 };
-use crate::StoreError;
-use crate::ledger::sealed;
+use crate::ledger::{End, sealed};
 use crate::session::{
-    Amendment, Failure, InvalidRow, Neighbourhood, Session, StagedRow, StoredTransaction, signed, unsigned,
+    Amendment, BookedChunk, Failure, InvalidRow, Neighbourhood, Session, StagedRow, StoredTransaction, covering,
+    read_booked, signed, unsigned,
 };
+use crate::{Exchanged, StoreError};
 
 /// KEY SHARE holds up a seal, which locks FOR UPDATE, but no checkpoint.
 const ENDS: &str = "
-    SELECT run_id, rows_read, chunks_total FROM runs WHERE run_id = ANY($1) ORDER BY run_id FOR KEY SHARE";
+    SELECT run_id, rows_read, chunks_total, stop_kind IS NOT NULL FROM runs WHERE run_id = ANY($1)
+    ORDER BY run_id FOR KEY SHARE";
 const CLAIM: &str = "
     INSERT INTO chunks (run_id, chunk, first_row, rows, predicted)
     SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
@@ -94,6 +96,26 @@ const AMEND: &str = "
     UPDATE chunks c SET predicted = amended.predicted, duplicate_rows = amended.duplicate_rows::jsonb
     FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::text[]) AS amended(run_id, chunk, predicted, duplicate_rows)
     WHERE c.run_id = amended.run_id AND c.chunk = amended.chunk";
+const CLAIM_PART: &str = "
+    INSERT INTO replay_parts (run_id, replay, part, stored, failed, gone) VALUES ($1, $2, $3, 0, 0, 0)
+    ON CONFLICT (run_id, replay, part) DO NOTHING";
+const LOCK_FAILED: &str = "
+    SELECT f.row_number FROM failed_transactions f
+    JOIN UNNEST($2::bigint[], $3::uuid[]) AS wanted(row_number, transaction_id)
+        ON f.row_number = wanted.row_number AND f.transaction_id = wanted.transaction_id
+    WHERE f.run_id = $1 ORDER BY f.row_number FOR UPDATE OF f";
+const TAKE_FAILED: &str = "
+    DELETE FROM failed_transactions f USING UNNEST($2::bigint[], $3::uuid[]) AS wanted(row_number, transaction_id)
+    WHERE f.run_id = $1 AND f.row_number = wanted.row_number AND f.transaction_id = wanted.transaction_id
+    RETURNING f.row_number, f.attempts";
+const COVERING: &str = concat!(
+    "SELECT c.chunk, c.first_row, c.rows, c.predicted, c.duplicate_rows::text FROM chunks c WHERE c.run_id = $1 ",
+    "AND c.chunk IN (SELECT ",
+    covering!("$1", "wanted.row_number"),
+    " FROM UNNEST($2::bigint[]) AS wanted(row_number)) ORDER BY c.chunk FOR NO KEY UPDATE"
+);
+const COUNT_PART: &str = "
+    UPDATE replay_parts SET stored = $4, failed = $5, gone = $6 WHERE run_id = $1 AND replay = $2 AND part = $3";
 
 /// An open transaction, READ COMMITTED.
 pub(crate) struct PostgresSession {
@@ -121,12 +143,14 @@ fn identities<'a>(chunks: &[&'a ScoredChunk]) -> (Vec<&'a str>, Vec<i64>) {
 
 #[async_trait]
 impl Session for PostgresSession {
-    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Sealed)>, StoreError> {
+    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, End)>, StoreError> {
         let (mut run_ids, _) = identities(chunks);
         run_ids.dedup();
-        let runs: Vec<(String, Option<i64>, Option<i64>)> =
+        let runs: Vec<(String, Option<i64>, Option<i64>, bool)> =
             sqlx::query_as(ENDS).bind(run_ids).fetch_all(&mut *self.transaction).await?;
-        let end = |(run_id, rows_read, chunks_total)| Some((run_id, sealed(rows_read, chunks_total)?));
+        let end = |(run_id, rows_read, chunks_total, is_stopped)| {
+            Some((run_id, End { sealed: sealed(rows_read, chunks_total)?, is_stopped }))
+        };
         Ok(runs.into_iter().filter_map(end).collect())
     }
 
@@ -237,13 +261,56 @@ impl Session for PostgresSession {
     }
 
     async fn amend(&mut self, amendments: &[Amendment<'_>]) -> Result<(), StoreError> {
-        let chunks: Vec<&ScoredChunk> = amendments.iter().map(|amendment| amendment.chunk).collect();
-        let (run_ids, numbers) = identities(&chunks);
         sqlx::query(AMEND)
-            .bind(run_ids)
-            .bind(numbers)
+            .bind(amendments.iter().map(|amendment| amendment.run_id.as_str()).collect::<Vec<_>>())
+            .bind(amendments.iter().map(|amendment| signed(amendment.chunk)).collect::<Vec<_>>())
             .bind(amendments.iter().map(|amendment| signed(amendment.predicted)).collect::<Vec<_>>())
             .bind(amendments.iter().map(|amendment| amendment.duplicate_rows.as_deref()).collect::<Vec<_>>())
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    async fn claim_part(&mut self, id: &ReplayId) -> Result<bool, StoreError> {
+        let done = sqlx::query(CLAIM_PART)
+            .bind(id.run_id.as_str())
+            .bind(signed(id.replay))
+            .bind(signed(id.part))
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn take_failed(&mut self, run_id: &RunId, rows: &[(u64, Uuid)]) -> Result<Vec<(u64, u32)>, StoreError> {
+        let (rows, ids): (Vec<i64>, Vec<Uuid>) = rows.iter().map(|(row, id)| (signed(*row), *id)).unzip();
+        // Locked by themselves first: a row that fails again elsewhere meanwhile is replaced by another, which only a new
+        // statement sees.
+        sqlx::query(LOCK_FAILED).bind(run_id.as_str()).bind(&rows).bind(&ids).execute(&mut *self.transaction).await?;
+        let taken: Vec<(i64, i64)> = sqlx::query_as(TAKE_FAILED)
+            .bind(run_id.as_str())
+            .bind(&rows)
+            .bind(&ids)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        let attempts = |attempts| u32::try_from(attempts).unwrap_or(u32::MAX);
+        Ok(taken.into_iter().map(|(row, tried)| (unsigned(row), attempts(tried))).collect())
+    }
+
+    async fn covering(&mut self, run_id: &RunId, rows: &[u64]) -> Result<Vec<BookedChunk>, StoreError> {
+        let rows: Vec<i64> = rows.iter().copied().map(signed).collect();
+        let found: Vec<(i64, i64, i64, i64, Option<String>)> =
+            sqlx::query_as(COVERING).bind(run_id.as_str()).bind(rows).fetch_all(&mut *self.transaction).await?;
+        found.into_iter().map(read_booked).collect()
+    }
+
+    async fn count_part(&mut self, id: &ReplayId, done: &Exchanged) -> Result<(), StoreError> {
+        sqlx::query(COUNT_PART)
+            .bind(id.run_id.as_str())
+            .bind(signed(id.replay))
+            .bind(signed(id.part))
+            .bind(signed(done.stored))
+            .bind(signed(done.failed))
+            .bind(signed(done.gone))
             .execute(&mut *self.transaction)
             .await?;
         Ok(())

@@ -1,30 +1,24 @@
 //! SQLite, for `assay run` alone: one file, one connection that writes, some that read beside it (WAL).
 //!
-//! `ledger`: runs and chunks, and what became of rows; `session`: the transaction that writes chunks; `insert`: many rows in
-//! one statement.
+//! - `session`: the transaction that writes chunks; `insert`: many rows in one statement
+//! - `sql`: all other statements, which PostgreSQL shares; `dialect`: what they are made of where the databases differ
 
+mod dialect;
 mod insert;
-mod ledger;
-mod operations;
 mod session;
+#[expect(clippy::duplicate_mod, reason = "what both databases say in the same words is compiled for each")]
+#[path = "../sql/mod.rs"]
+mod sql;
 
 use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use assay_transaction::{Checkpoint, Run, RunId, RunState, ScoredChunk, Sealed, Tally};
-use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use self::session::SqliteSession;
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
-use crate::screening::Screened;
-use crate::write::{Refusal, write};
-use crate::{
-    Begun, ChunkOutcome, ErrorClass, IdConflict, Migrated, NewRun, PredictionCount, Progress, RecordedChunk, Store,
-    StoreError, Written,
-};
+use crate::{Migrated, StoreError};
 
 /// How long a connection waits for another process that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -120,85 +114,22 @@ impl Sqlite {
         Ok(Self { writer: pool(1, writing), reader: pool(READERS, options) })
     }
 
-    async fn attempt(
-        &self,
-        screened: &Screened<'_>,
-        on_conflict: IdConflict,
-        refusal: Refusal,
-    ) -> Result<(Vec<ChunkOutcome>, u64), StoreError> {
-        let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        write(SqliteSession::new(transaction), screened, on_conflict, refusal).await
-    }
-}
-
-#[async_trait]
-impl Store for Sqlite {
-    async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError> {
-        ledger::begin_run(&self.writer, run).await
+    fn reading(&self) -> &SqlitePool {
+        &self.reader
     }
 
-    async fn checkpoint(&self, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError> {
-        ledger::checkpoint(&self.writer, run_id, at).await
+    fn writing(&self) -> &SqlitePool {
+        &self.writer
     }
 
-    async fn seal(&self, run_id: &RunId, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
-        ledger::seal(&self.writer, run_id, sealed, error).await
-    }
-
-    async fn close_run(&self, run_id: &RunId) -> Result<RunState, StoreError> {
-        ledger::close_run(&self.writer, run_id).await
-    }
-
-    async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {
-        let screened = Screened::new(chunks);
-        if screened.chunks.is_empty() {
-            return Ok(screened.written(&[], 0));
-        }
-        let (outcomes, transactions) = match self.attempt(&screened, on_conflict, Refusal::Abort).await {
-            Err(error) if error.class() == ErrorClass::Data => {
-                self.attempt(&screened, on_conflict, Refusal::Bisect).await?
-            }
-            result => result?,
-        };
-        Ok(screened.written(&outcomes, transactions))
-    }
-
-    async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError> {
-        ledger::run(&self.reader, run_id).await
-    }
-
-    async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError> {
-        ledger::progress(&self.reader, run_id).await
-    }
-
-    async fn recorded_from(&self, run_id: &RunId, chunk: u64, limit: u32) -> Result<Vec<RecordedChunk>, StoreError> {
-        ledger::recorded_from(&self.reader, run_id, chunk, limit).await
-    }
-
-    async fn tally(&self, run_id: &RunId) -> Result<Tally, StoreError> {
-        ledger::tally(&self.reader, run_id).await
-    }
-
-    async fn prediction_counts(&self, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
-        ledger::predictions(&self.reader, run_id).await
-    }
-
-    async fn invalid_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
-        ledger::by_code(&self.reader, run_id, ledger::INVALID).await
-    }
-
-    async fn failed_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
-        ledger::by_code(&self.reader, run_id, ledger::FAILED).await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.reader).await?;
-        Ok(())
-    }
-
-    async fn close(&self) {
+    async fn end(&self) {
         // The writer last: who closes the last connection moves the log into the file.
         self.reader.close().await;
         self.writer.close().await;
     }
+}
+
+/// A file answers, or the operating system says why not: nothing is to be bounded.
+fn bounded<F>(call: F) -> F {
+    call
 }

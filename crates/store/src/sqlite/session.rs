@@ -4,21 +4,23 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use assay_transaction::{Lane, RowRange, ScoredChunk, Sealed, TimeZone, Timestamp, Transaction as Content};
+use assay_transaction::{ReplayId, RowRange, RunId, ScoredChunk, TimeZone, Timestamp, Transaction as Content};
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteQueryResult, SqliteRow};
 use sqlx::{Row as _, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::insert::{Bound, GROUP, Insert};
-use crate::StoreError;
-use crate::ledger::sealed;
+use crate::ledger::{End, sealed};
 use crate::session::{
-    Amendment, Failure, InvalidRow, Neighbourhood, Session, StagedRow, StoredTransaction, signed, unsigned,
+    Amendment, BookedChunk, Failure, InvalidRow, Neighbourhood, Session, StagedRow, StoredTransaction, covering,
+    read_booked, signed, unsigned,
 };
+use crate::{Exchanged, StoreError};
 
 const ENDS: &str = "
-    SELECT run_id, rows_read, chunks_total FROM runs WHERE run_id IN (SELECT value FROM json_each($1))";
+    SELECT run_id, rows_read, chunks_total, stop_kind IS NOT NULL FROM runs
+    WHERE run_id IN (SELECT value FROM json_each($1))";
 const CLAIM: &str = "
     INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (run_id, chunk) DO NOTHING";
@@ -91,6 +93,17 @@ const REPLACE: &str = "
     WHERE id = $1";
 const INSERTED: &str = "SELECT id FROM transactions WHERE rowid > $1 AND rowid <= $2";
 const AMEND: &str = "UPDATE chunks SET predicted = $3, duplicate_rows = $4 WHERE run_id = $1 AND chunk = $2";
+const CLAIM_PART: &str = "
+    INSERT INTO replay_parts (run_id, replay, part, stored, failed, gone) VALUES ($1, $2, $3, 0, 0, 0)
+    ON CONFLICT (run_id, replay, part) DO NOTHING";
+const TAKE_FAILED: &str = "
+    DELETE FROM failed_transactions WHERE run_id = $1 AND row_number = $2 AND transaction_id = $3 RETURNING attempts";
+const COVERING: &str = concat!(
+    "SELECT chunk, first_row, rows, predicted, duplicate_rows FROM chunks WHERE run_id = $1 AND chunk = ",
+    covering!("$1", "$2")
+);
+const COUNT_PART: &str = "
+    UPDATE replay_parts SET stored = $4, failed = $5, gone = $6 WHERE run_id = $1 AND replay = $2 AND part = $3";
 
 /// An open transaction that holds the file's lock.
 pub(crate) struct SqliteSession {
@@ -153,11 +166,7 @@ fn bind_content<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
 }
 
 fn bind_transaction<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
-    let processing_type = match row.chunk.lane {
-        Lane::Batch => "batch",
-        Lane::Realtime => "streaming",
-    };
-    bind_content(query, row).bind(row.chunk.id.run_id.as_str()).bind(signed(row.entry.row)).bind(processing_type)
+    bind_content(query, row).bind(row.run_id.as_str()).bind(signed(row.entry.row)).bind(row.processing_type())
 }
 
 fn bind_prediction<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
@@ -166,8 +175,8 @@ fn bind_prediction<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
         .bind(row.prediction.prediction.as_str())
         .bind(row.prediction.fraud_score)
         .bind(row.prediction.model_version.as_deref())
-        .bind(row.chunk.id.run_id.as_str())
-        .bind(row.chunk.predicted_at.to_string())
+        .bind(row.run_id.as_str())
+        .bind(row.predicted_at.to_string())
 }
 
 fn bind_invalid<'q>(query: Bound<'q>, row: &'q InvalidRow<'_>) -> Bound<'q> {
@@ -217,13 +226,15 @@ fn read_stored(row: &SqliteRow) -> Result<StoredTransaction, StoreError> {
 
 #[async_trait]
 impl Session for SqliteSession {
-    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Sealed)>, StoreError> {
+    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, End)>, StoreError> {
         let mut run_ids: Vec<&str> = chunks.iter().map(|chunk| chunk.id.run_id.as_str()).collect();
         run_ids.dedup();
         let run_ids = serde_json::to_string(&run_ids).map_err(|error| StoreError::data(error.to_string()))?;
-        let runs: Vec<(String, Option<i64>, Option<i64>)> =
+        let runs: Vec<(String, Option<i64>, Option<i64>, bool)> =
             sqlx::query_as(ENDS).bind(run_ids).fetch_all(&mut *self.transaction).await?;
-        let end = |(run_id, rows_read, chunks_total)| Some((run_id, sealed(rows_read, chunks_total)?));
+        let end = |(run_id, rows_read, chunks_total, is_stopped)| {
+            Some((run_id, End { sealed: sealed(rows_read, chunks_total)?, is_stopped }))
+        };
         Ok(runs.into_iter().filter_map(end).collect())
     }
 
@@ -317,7 +328,7 @@ impl Session for SqliteSession {
         for row in rows {
             sqlx::query(KEEP_HISTORY)
                 .bind(row.transaction.id.to_string())
-                .bind(row.chunk.id.run_id.as_str())
+                .bind(row.run_id.as_str())
                 .bind(signed(row.entry.row))
                 .execute(&mut *self.transaction)
                 .await?;
@@ -337,13 +348,64 @@ impl Session for SqliteSession {
     async fn amend(&mut self, amendments: &[Amendment<'_>]) -> Result<(), StoreError> {
         for amendment in amendments {
             sqlx::query(AMEND)
-                .bind(amendment.chunk.id.run_id.as_str())
-                .bind(signed(amendment.chunk.id.chunk))
+                .bind(amendment.run_id.as_str())
+                .bind(signed(amendment.chunk))
                 .bind(signed(amendment.predicted))
                 .bind(amendment.duplicate_rows.as_deref())
                 .execute(&mut *self.transaction)
                 .await?;
         }
+        Ok(())
+    }
+
+    async fn claim_part(&mut self, id: &ReplayId) -> Result<bool, StoreError> {
+        let done = sqlx::query(CLAIM_PART)
+            .bind(id.run_id.as_str())
+            .bind(signed(id.replay))
+            .bind(signed(id.part))
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn take_failed(&mut self, run_id: &RunId, rows: &[(u64, Uuid)]) -> Result<Vec<(u64, u32)>, StoreError> {
+        let mut taken = Vec::with_capacity(rows.len());
+        for (row, id) in rows {
+            let attempts: Option<i64> = sqlx::query_scalar(TAKE_FAILED)
+                .bind(run_id.as_str())
+                .bind(signed(*row))
+                .bind(id.to_string())
+                .fetch_optional(&mut *self.transaction)
+                .await?;
+            taken.extend(attempts.map(|attempts| (*row, u32::try_from(attempts).unwrap_or(u32::MAX))));
+        }
+        Ok(taken)
+    }
+
+    async fn covering(&mut self, run_id: &RunId, rows: &[u64]) -> Result<Vec<BookedChunk>, StoreError> {
+        let mut chunks: Vec<BookedChunk> = Vec::new();
+        for row in rows {
+            let found: Option<(i64, i64, i64, i64, Option<String>)> = sqlx::query_as(COVERING)
+                .bind(run_id.as_str())
+                .bind(signed(*row))
+                .fetch_optional(&mut *self.transaction)
+                .await?;
+            let chunk = found.map(read_booked).transpose()?;
+            chunks.extend(chunk.filter(|chunk| chunks.last().is_none_or(|last| last.chunk != chunk.chunk)));
+        }
+        Ok(chunks)
+    }
+
+    async fn count_part(&mut self, id: &ReplayId, done: &Exchanged) -> Result<(), StoreError> {
+        sqlx::query(COUNT_PART)
+            .bind(id.run_id.as_str())
+            .bind(signed(id.replay))
+            .bind(signed(id.part))
+            .bind(signed(done.stored))
+            .bind(signed(done.failed))
+            .bind(signed(done.gone))
+            .execute(&mut *self.transaction)
+            .await?;
         Ok(())
     }
 

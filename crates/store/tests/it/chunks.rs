@@ -103,6 +103,7 @@ pub(crate) fn new_run(name: &str, location: &str) -> NewRun {
         source: SourceIdentity { location: location.into(), version: "etag-1".into() },
         settings: RunSettings::example(),
         force: false,
+        source_bytes: Some(1_234),
     }
 }
 

@@ -1,34 +1,37 @@
 //! What became of the rows of a run, counted from the data rows. Each count is one statement, and so one snapshot.
 
 use assay_transaction::{RunId, Tally};
-use sqlx::postgres::PgPool;
 
-use super::PATIENCE;
+use super::dialect::{COUNTING, Pool, json_length};
 use crate::session::unsigned;
 use crate::{PredictionCount, StoreError};
 
 /// A transaction without its prediction does not count: the law is to notice.
-const TALLY: &str = "
-    SELECT
+const TALLY: &str = concat!(
+    "SELECT
         (SELECT count(*) FROM transactions t JOIN predictions p ON p.transaction_id = t.id WHERE t.run_id = $1),
         (SELECT count(*) FROM invalid_transactions WHERE run_id = $1),
         (SELECT count(*) FROM failed_transactions WHERE run_id = $1),
-        (SELECT coalesce(sum(jsonb_array_length(duplicate_rows)), 0)::bigint FROM chunks
-            WHERE run_id = $1 AND duplicate_rows IS NOT NULL)";
+        (SELECT CAST(coalesce(sum(",
+    json_length!("duplicate_rows"),
+    "), 0) AS bigint) FROM chunks WHERE run_id = $1 AND duplicate_rows IS NOT NULL)"
+);
 const PREDICTIONS: &str = "
     SELECT p.prediction, count(*), avg(p.fraud_score)
     FROM transactions t JOIN predictions p ON p.transaction_id = t.id
     WHERE t.run_id = $1 GROUP BY p.prediction ORDER BY count(*) DESC, p.prediction";
 /// Invalid rows by reason.
-pub(crate) const INVALID: &str = "
+pub(super) const INVALID: &str = "
     SELECT reason, count(*) FROM invalid_transactions WHERE run_id = $1 GROUP BY reason ORDER BY count(*) DESC, reason";
 /// Failed transactions by class.
-pub(crate) const FAILED: &str = "
+pub(super) const FAILED: &str = "
     SELECT class, count(*) FROM failed_transactions WHERE run_id = $1 GROUP BY class ORDER BY count(*) DESC, class";
+const FAILED_SHARE: &str = "
+    SELECT (SELECT count(*) FROM failed_transactions WHERE run_id = $1),
+        (SELECT CAST(coalesce(sum(rows), 0) AS bigint) FROM chunks WHERE run_id = $1)";
 
-pub(crate) async fn tally(pool: &PgPool, run_id: &RunId) -> Result<Tally, StoreError> {
-    let mut transaction = pool.begin().await?;
-    sqlx::query(PATIENCE).execute(&mut *transaction).await?;
+pub(super) async fn tally(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
+    let mut transaction = pool.begin_with(COUNTING).await?;
     let (predicted, invalid, failed, duplicate): (i64, i64, i64, i64) =
         sqlx::query_as(TALLY).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
     transaction.commit().await?;
@@ -40,9 +43,8 @@ pub(crate) async fn tally(pool: &PgPool, run_id: &RunId) -> Result<Tally, StoreE
     })
 }
 
-pub(crate) async fn predictions(pool: &PgPool, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
-    let mut transaction = pool.begin().await?;
-    sqlx::query(PATIENCE).execute(&mut *transaction).await?;
+pub(super) async fn predictions(pool: &Pool, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
+    let mut transaction = pool.begin_with(COUNTING).await?;
     let counts: Vec<(String, i64, Option<f64>)> =
         sqlx::query_as(PREDICTIONS).bind(run_id.as_str()).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
@@ -50,11 +52,16 @@ pub(crate) async fn predictions(pool: &PgPool, run_id: &RunId) -> Result<Vec<Pre
     Ok(counts.into_iter().map(count).collect())
 }
 
-pub(crate) async fn by_code(
-    pool: &PgPool,
+pub(super) async fn by_code(
+    pool: &Pool,
     run_id: &RunId,
     query: &'static str,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let counts: Vec<(String, i64)> = sqlx::query_as(query).bind(run_id.as_str()).fetch_all(pool).await?;
     Ok(counts.into_iter().map(|(code, count)| (code, unsigned(count))).collect())
+}
+
+pub(super) async fn failed_share(pool: &Pool, run_id: &RunId) -> Result<(u64, u64), StoreError> {
+    let (failed, rows): (i64, i64) = sqlx::query_as(FAILED_SHARE).bind(run_id.as_str()).fetch_one(pool).await?;
+    Ok((unsigned(failed), unsigned(rows)))
 }

@@ -1,23 +1,26 @@
-//! STUB: to be replaced.
-#![allow(unused_variables, clippy::todo)]
+//! The trait of operators, each method one call.
+
 use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind, StopOrder};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::Postgres;
+use super::dialect::Database;
+use super::{audit, bounded, counts, dead_letters, journal, ledger, records, replays, stopping};
 use crate::{
     Act, Audit, DeadLetter, DeadLetterRecord, Exchanged, FailedRecord, IdConflict, InvalidRecord, OpenRun, Operation,
     Operations, Pace, RowFate, Selection, Stopping, StoreError, TransactionRecord,
 };
 
 #[async_trait]
-impl Operations for Postgres {
+impl Operations for Database {
     async fn runs(&self, location: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
-        todo!()
+        bounded(ledger::runs(self.reading(), location, limit)).await
     }
+
     async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
-        todo!()
+        bounded(ledger::open_runs(self.reading())).await
     }
+
     async fn order_stop(
         &self,
         run_id: &RunId,
@@ -25,35 +28,45 @@ impl Operations for Postgres {
         reason: &str,
         act: &Act,
     ) -> Result<Stopping, StoreError> {
-        todo!()
+        bounded(stopping::order_stop(self.writing(), run_id, kind, reason, act)).await
     }
+
     async fn stop_order(&self, run_id: &RunId) -> Result<Option<StopOrder>, StoreError> {
-        todo!()
+        bounded(stopping::stop_order(self.reading(), run_id)).await
     }
+
     async fn seal_stopped(&self, run_id: &RunId) -> Result<RunState, StoreError> {
-        todo!()
+        bounded(stopping::seal_stopped(self.writing(), run_id)).await
     }
+
     async fn pace(&self, run_id: &RunId, window_seconds: u32) -> Result<Pace, StoreError> {
-        todo!()
+        bounded(ledger::pace(self.reading(), run_id, window_seconds)).await
     }
+
     async fn audit(&self, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
-        todo!()
+        audit::audit(self.reading(), run_id).await
     }
+
     async fn row(&self, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
-        todo!()
+        bounded(records::row(self.reading(), run_id, row)).await
     }
+
     async fn transaction(&self, id: Uuid) -> Result<Option<TransactionRecord>, StoreError> {
-        todo!()
+        bounded(records::transaction(self.reading(), id)).await
     }
+
     async fn failed_with_id(&self, id: Uuid) -> Result<Vec<FailedRecord>, StoreError> {
-        todo!()
+        bounded(records::failed_with_id(self.reading(), id)).await
     }
+
     async fn namespaces(&self) -> Result<Vec<Uuid>, StoreError> {
-        todo!()
+        bounded(records::namespaces(self.reading())).await
     }
+
     async fn invalid_rows(&self, run_id: &RunId, from_row: u64, limit: u32) -> Result<Vec<InvalidRecord>, StoreError> {
-        todo!()
+        bounded(records::invalid_rows(self.reading(), run_id, from_row, limit)).await
     }
+
     async fn failed_rows(
         &self,
         run_id: &RunId,
@@ -61,32 +74,41 @@ impl Operations for Postgres {
         from_row: u64,
         limit: u32,
     ) -> Result<Vec<FailedRecord>, StoreError> {
-        todo!()
+        bounded(records::failed_rows(self.reading(), run_id, selection, from_row, limit)).await
     }
+
     async fn count_failed(&self, run_id: &RunId, selection: &Selection) -> Result<Vec<(String, u64)>, StoreError> {
-        todo!()
+        bounded(records::count_failed(self.reading(), run_id, selection)).await
     }
+
     async fn begin_replay(&self, run_id: &RunId, details: &serde_json::Value, act: &Act) -> Result<u64, StoreError> {
-        todo!()
+        bounded(replays::begin(self.writing(), run_id, details, act)).await
     }
+
     async fn exchange(&self, part: &ScoredReplay, on_conflict: IdConflict) -> Result<Exchanged, StoreError> {
-        todo!()
+        bounded(self.exchange_part(part, on_conflict)).await
     }
+
     async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError> {
-        todo!()
+        bounded(replays::replayed(self.reading(), run_id, replay)).await
     }
+
     async fn record_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
-        todo!()
+        bounded(dead_letters::record(self.writing(), letter)).await
     }
+
     async fn dead_letters(&self, run_id: Option<&RunId>, limit: u32) -> Result<Vec<DeadLetterRecord>, StoreError> {
-        todo!()
+        bounded(dead_letters::latest(self.reading(), run_id, limit)).await
     }
+
     async fn blocking_dead_letters(&self, run_id: &RunId) -> Result<u64, StoreError> {
-        todo!()
+        bounded(dead_letters::blocking(self.reading(), run_id)).await
     }
+
     async fn resolve_dead_letters(&self, run_id: &RunId) -> Result<u64, StoreError> {
-        todo!()
+        bounded(dead_letters::resolve(self.writing(), run_id)).await
     }
+
     async fn record_operation(
         &self,
         action: &str,
@@ -94,12 +116,18 @@ impl Operations for Postgres {
         details: Option<&serde_json::Value>,
         act: &Act,
     ) -> Result<(), StoreError> {
-        todo!()
+        bounded(async {
+            let mut connection = self.writing().acquire().await?;
+            journal::record(&mut connection, action, run_id, details, act).await
+        })
+        .await
     }
+
     async fn operations(&self, run_id: Option<&RunId>, limit: u32) -> Result<Vec<Operation>, StoreError> {
-        todo!()
+        bounded(journal::latest(self.reading(), run_id, limit)).await
     }
+
     async fn failed_share(&self, run_id: &RunId) -> Result<(u64, u64), StoreError> {
-        todo!()
+        bounded(counts::failed_share(self.reading(), run_id)).await
     }
 }

@@ -1,0 +1,68 @@
+//! What the modules of `sql` are made of where the two databases differ, as PostgreSQL has it. `sqlite::dialect` has the same
+//! names.
+
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
+use uuid::Uuid;
+
+pub(super) type Database = super::Postgres;
+pub(super) type Session = super::session::PostgresSession;
+pub(super) type Pool = PgPool;
+pub(super) type Connection = PgConnection;
+pub(super) type Row = PgRow;
+pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
+
+/// Begins a transaction that writes. Each of its statements sees what is committed when it begins.
+pub(super) const WRITING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+/// Begins one that reads, all of it at one point in time.
+pub(super) const READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// The same for counting the rows of a large run, which may take longer than any other statement.
+pub(super) const COUNTING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '30min'; SET LOCAL work_mem = '64MB'";
+
+/// An id as it is bound.
+pub(super) fn key(id: Uuid) -> Uuid {
+    id
+}
+
+/// This moment.
+macro_rules! now {
+    () => {
+        "now()"
+    };
+}
+/// So many seconds ago.
+macro_rules! seconds_ago {
+    ($($seconds:tt)+) => {
+        concat!("now() - make_interval(secs => ", $($seconds)+, ")")
+    };
+}
+/// Milliseconds since a time, not below zero.
+macro_rules! millis_since {
+    ($($time:tt)+) => {
+        concat!("CAST(greatest(extract(epoch FROM now() - ", $($time)+, ") * 1000, 0) AS bigint)")
+    };
+}
+/// JSON that is bound as text.
+macro_rules! json {
+    ($($text:tt)+) => {
+        concat!("CAST(", $($text)+, " AS jsonb)")
+    };
+}
+/// How many elements a JSON array has.
+macro_rules! json_length {
+    ($($array:tt)+) => {
+        concat!("jsonb_array_length(", $($array)+, ")")
+    };
+}
+/// The elements of a JSON array, as the column `value` of the table `element`.
+macro_rules! json_elements {
+    ($($array:tt)+) => {
+        concat!("jsonb_array_elements(", $($array)+, ") AS element(value)")
+    };
+}
+/// The end of a statement that locks the rows it finds against others that do the same.
+macro_rules! locked {
+    () => {
+        " FOR UPDATE"
+    };
+}
+pub(super) use {json, json_elements, json_length, locked, millis_since, now, seconds_ago};

@@ -1,0 +1,277 @@
+//! Runs and chunks.
+
+use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, Sealed, SourceIdentity};
+use chrono::{DateTime, Utc};
+use sqlx::Row as _;
+
+use super::dialect::{Connection, Pool, Query, Row, WRITING, json, key, locked, millis_since, now, seconds_ago};
+use crate::ledger::{BEGIN_ATTEMPTS, RunRow, end_state, is_to_seal, of_same_id, of_same_source, source_key, stop_kind};
+use crate::screening::storable;
+use crate::session::{signed, unsigned};
+use crate::{Begun, NewRun, OpenRun, Pace, Progress, RecordedChunk, StoreError};
+
+/// The columns of a run, as `read` takes them.
+macro_rules! run_columns {
+    () => {
+        "run_id, source_location, source_version, state, CAST(settings AS text) AS settings, checkpoint_chunk, \
+         checkpoint_row, checkpoint_line, checkpoint_offset, rows_read, chunks_total, error, stop_kind, stop_reason, \
+         stop_at, source_bytes, started_at, finished_at"
+    };
+}
+pub(super) use run_columns;
+
+const BEGIN: &str = concat!(
+    "INSERT INTO runs (run_id, source_location, source_version, source_key, settings, source_bytes) ",
+    "VALUES ($1, $2, $3, $4, ",
+    json!("$5"),
+    ", $6) ON CONFLICT DO NOTHING RETURNING ",
+    run_columns!()
+);
+const BY_SOURCE: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE source_key = $1");
+const BY_ID: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1");
+const BY_ID_LOCKED: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1", locked!());
+const LATEST: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs WHERE CAST($1 AS text) IS NULL OR source_location = $1 ORDER BY started_at DESC, run_id DESC LIMIT $2"
+);
+const OPEN: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    ", CASE WHEN stop_at IS NOT NULL THEN ",
+    millis_since!("stop_at"),
+    " END AS stopping_millis FROM runs WHERE finished_at IS NULL ORDER BY run_id"
+);
+const CHECKPOINT: &str = "
+    UPDATE runs SET checkpoint_chunk = $2, checkpoint_row = $3, checkpoint_line = $4, checkpoint_offset = $5
+    WHERE run_id = $1 AND checkpoint_chunk < $2";
+const SEAL: &str = "
+    UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, error = coalesce(CAST($4 AS text), stop_reason),
+        source_key = CASE WHEN CAST($4 AS text) IS NULL AND stop_kind IS NULL THEN source_key END
+    WHERE run_id = $1";
+const LAST_CHUNK: &str = "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 ORDER BY chunk DESC LIMIT 1";
+const TO_CLOSE: &str = concat!("SELECT state, chunks_total, error, stop_kind FROM runs WHERE run_id = $1", locked!());
+const FINISH: &str = concat!(
+    "UPDATE runs SET state = $2, finished_at = ",
+    now!(),
+    ", source_key = CASE WHEN $2 = 'complete' THEN source_key END WHERE run_id = $1"
+);
+const PROGRESS: &str = "SELECT count(*), CAST(coalesce(sum(rows), 0) AS bigint) FROM chunks WHERE run_id = $1";
+const PACE: &str = concat!(
+    "SELECT CAST(coalesce(sum(rows), 0) AS bigint), coalesce(",
+    millis_since!("min(recorded_at)"),
+    ", 0) FROM chunks WHERE run_id = $1 AND recorded_at >= ",
+    seconds_ago!("$2")
+);
+
+pub(super) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreError> {
+    let source = source_key(&new.source);
+    let settings = serde_json::to_string(&new.settings).map_err(|error| StoreError::data(error.to_string()))?;
+    for _ in 0..BEGIN_ATTEMPTS {
+        let started = sqlx::query(BEGIN)
+            .bind(new.run_id.as_str())
+            .bind(&new.source.location)
+            .bind(&new.source.version)
+            .bind((!new.force).then(|| key(source)))
+            .bind(&settings)
+            .bind(new.source_bytes.map(signed))
+            .fetch_optional(pool)
+            .await?;
+        if let Some(row) = started {
+            return Ok(Begun::Started(read(&row)?));
+        }
+        let mut connection = pool.acquire().await?;
+        if !new.force
+            && let Some(run) = find(&mut connection, sqlx::query(BY_SOURCE).bind(key(source))).await?
+        {
+            return Ok(of_same_source(run));
+        }
+        if let Some(run) = by_id(&mut connection, &new.run_id).await? {
+            return of_same_id(new, run);
+        }
+        // What was in the way a moment ago has failed meanwhile, and gave the source free.
+    }
+    Err(StoreError::transient(format!("run {} cannot begin: others are beginning it too", new.run_id)))
+}
+
+pub(super) async fn checkpoint(pool: &Pool, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError> {
+    sqlx::query(CHECKPOINT)
+        .bind(run_id.as_str())
+        .bind(signed(at.chunk))
+        .bind(signed(at.row))
+        .bind(signed(at.line))
+        .bind(signed(at.offset))
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn seal(pool: &Pool, run_id: &RunId, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
+    let Some(run) = locked_run(&mut transaction, run_id).await? else {
+        return Err(StoreError::transient(format!("run {run_id} is not in the ledger")));
+    };
+    let last = last_chunk(&mut transaction, run_id).await?;
+    if is_to_seal(&run, sealed, last)? {
+        put_seal(&mut transaction, run_id, sealed, error).await?;
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn by_id(connection: &mut Connection, run_id: &RunId) -> Result<Option<Run>, StoreError> {
+    find(connection, sqlx::query(BY_ID).bind(run_id.as_str())).await
+}
+
+/// A run, locked until the transaction ends.
+pub(super) async fn locked_run(connection: &mut Connection, run_id: &RunId) -> Result<Option<Run>, StoreError> {
+    find(connection, sqlx::query(BY_ID_LOCKED).bind(run_id.as_str())).await
+}
+
+/// The last recorded chunk of a run that is locked. A new statement, and so a new snapshot: it sees what writers recorded that
+/// had the run's row before.
+pub(super) async fn last_chunk(
+    connection: &mut Connection,
+    run_id: &RunId,
+) -> Result<Option<RecordedChunk>, StoreError> {
+    let last: Option<(i64, i64, i64)> =
+        sqlx::query_as(LAST_CHUNK).bind(run_id.as_str()).fetch_optional(connection).await?;
+    Ok(last.map(recorded))
+}
+
+/// Seals a run that is locked.
+pub(super) async fn put_seal(
+    connection: &mut Connection,
+    run_id: &RunId,
+    sealed: Sealed,
+    error: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query(SEAL)
+        .bind(run_id.as_str())
+        .bind(signed(sealed.rows_read))
+        .bind(signed(sealed.chunks_total))
+        .bind(error.map(|error| storable(error.into())))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {
+    // First without a lock: while a run is loading, nobody has to wait for anybody.
+    match run(pool, run_id).await? {
+        Some(run) if run.state == RunState::Sealed => {
+            // Nor while chunks are missing: whoever records the last one comes here afterwards, and sees them all.
+            let total = run.sealed.map(|sealed| signed(sealed.chunks_total));
+            let mut connection = pool.acquire().await?;
+            if total != Some(chunks_below(&mut connection, run_id, total).await?) {
+                return Ok(RunState::Sealed);
+            }
+        }
+        Some(run) => return Ok(run.state),
+        None => return Ok(RunState::Loading),
+    }
+    let mut transaction = pool.begin_with(WRITING).await?;
+    let (state, total, error, stop): (String, Option<i64>, Option<String>, Option<String>) =
+        sqlx::query_as(TO_CLOSE).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
+    if state != RunState::Sealed.as_str() {
+        return state.parse().map_err(|error| StoreError::configuration(format!("{error}")));
+    }
+    // A new statement, and so a new snapshot: it sees every chunk that was recorded before the lock was granted. Of two
+    // writers that record the last two chunks, the later one to get here sees both.
+    let recorded = chunks_below(&mut transaction, run_id, total).await?;
+    if Some(recorded) != total {
+        return Ok(RunState::Sealed);
+    }
+    let end = end_state(error.as_deref(), stop.as_deref().map(stop_kind).transpose()?);
+    sqlx::query(FINISH).bind(run_id.as_str()).bind(end.as_str()).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(end)
+}
+
+async fn chunks_below(connection: &mut Connection, run_id: &RunId, total: Option<i64>) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM chunks WHERE run_id = $1 AND chunk < $2")
+        .bind(run_id.as_str())
+        .bind(total)
+        .fetch_one(connection)
+        .await?)
+}
+
+pub(super) async fn run(pool: &Pool, run_id: &RunId) -> Result<Option<Run>, StoreError> {
+    by_id(&mut *pool.acquire().await?, run_id).await
+}
+
+pub(super) async fn runs(pool: &Pool, location: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
+    let rows = sqlx::query(LATEST).bind(location).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn open_runs(pool: &Pool) -> Result<Vec<OpenRun>, StoreError> {
+    let open = |row: &Row| {
+        let millis: Option<i64> = row.try_get("stopping_millis")?;
+        Ok(OpenRun { run: read(row)?, stopping_for: millis.map(|millis| unsigned(millis) / 1_000) })
+    };
+    sqlx::query(OPEN).fetch_all(pool).await?.iter().map(open).collect()
+}
+
+pub(super) async fn progress(pool: &Pool, run_id: &RunId) -> Result<Progress, StoreError> {
+    let (chunks, rows): (i64, i64) = sqlx::query_as(PROGRESS).bind(run_id.as_str()).fetch_one(pool).await?;
+    Ok(Progress { chunks_recorded: unsigned(chunks), rows_recorded: unsigned(rows) })
+}
+
+pub(super) async fn pace(pool: &Pool, run_id: &RunId, window_seconds: u32) -> Result<Pace, StoreError> {
+    let (rows, millis): (i64, i64) =
+        sqlx::query_as(PACE).bind(run_id.as_str()).bind(f64::from(window_seconds)).fetch_one(pool).await?;
+    Ok(Pace { rows: unsigned(rows), millis: unsigned(millis) })
+}
+
+pub(super) async fn recorded_from(
+    connection: &mut Connection,
+    run_id: &RunId,
+    chunk: u64,
+    limit: u32,
+) -> Result<Vec<RecordedChunk>, StoreError> {
+    let chunks: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 AND chunk >= $2 ORDER BY chunk LIMIT $3",
+    )
+    .bind(run_id.as_str())
+    .bind(signed(chunk))
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    Ok(chunks.into_iter().map(recorded).collect())
+}
+
+fn recorded((chunk, first_row, rows): (i64, i64, i64)) -> RecordedChunk {
+    RecordedChunk { chunk: unsigned(chunk), range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) } }
+}
+
+async fn find(connection: &mut Connection, query: Query<'_>) -> Result<Option<Run>, StoreError> {
+    query.fetch_optional(connection).await?.as_ref().map(read).transpose()
+}
+
+/// A row of the columns of a run.
+pub(super) fn read(row: &Row) -> Result<Run, StoreError> {
+    let source = SourceIdentity { location: row.try_get("source_location")?, version: row.try_get("source_version")? };
+    RunRow {
+        run_id: row.try_get("run_id")?,
+        source,
+        state: row.try_get("state")?,
+        settings: row.try_get("settings")?,
+        checkpoint: [
+            row.try_get("checkpoint_chunk")?,
+            row.try_get("checkpoint_row")?,
+            row.try_get("checkpoint_line")?,
+            row.try_get("checkpoint_offset")?,
+        ],
+        rows_read: row.try_get("rows_read")?,
+        chunks_total: row.try_get("chunks_total")?,
+        error: row.try_get("error")?,
+        stop_kind: row.try_get("stop_kind")?,
+        stop_reason: row.try_get("stop_reason")?,
+        stop_at: row.try_get::<Option<DateTime<Utc>>, _>("stop_at")?,
+        source_bytes: row.try_get("source_bytes")?,
+        started_at: row.try_get::<DateTime<Utc>, _>("started_at")?,
+        finished_at: row.try_get::<Option<DateTime<Utc>>, _>("finished_at")?,
+    }
+    .read()
+}

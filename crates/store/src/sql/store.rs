@@ -1,0 +1,123 @@
+//! The trait of the stages, each method one call; and how chunks and parts of replays go through a session.
+
+use assay_transaction::{Checkpoint, Run, RunId, RunState, ScoredChunk, ScoredReplay, Sealed, Tally};
+use async_trait::async_trait;
+
+use super::dialect::{Database, Session, WRITING};
+use super::{bounded, counts, ledger};
+use crate::exchange::{StagedPart, exchange};
+use crate::screening::Screened;
+use crate::write::{Refusal, write};
+use crate::{
+    Begun, ChunkOutcome, ErrorClass, Exchanged, IdConflict, NewRun, PredictionCount, Progress, RecordedChunk, Store,
+    StoreError, Written,
+};
+
+impl Database {
+    async fn attempt(
+        &self,
+        screened: &Screened<'_>,
+        on_conflict: IdConflict,
+        refusal: Refusal,
+    ) -> Result<(Vec<ChunkOutcome>, u64), StoreError> {
+        let transaction = self.writing().begin_with(WRITING).await?;
+        write(Session::new(transaction), screened, on_conflict, refusal).await
+    }
+
+    async fn attempt_exchange(
+        &self,
+        part: &StagedPart<'_>,
+        on_conflict: IdConflict,
+        refusal: Refusal,
+    ) -> Result<Exchanged, StoreError> {
+        let transaction = self.writing().begin_with(WRITING).await?;
+        exchange(Session::new(transaction), part, on_conflict, refusal).await
+    }
+
+    pub(super) async fn exchange_part(
+        &self,
+        part: &ScoredReplay,
+        on_conflict: IdConflict,
+    ) -> Result<Exchanged, StoreError> {
+        let part = StagedPart::new(part)?;
+        match self.attempt_exchange(&part, on_conflict, Refusal::Abort).await {
+            Err(error) if error.class() == ErrorClass::Data => {
+                self.attempt_exchange(&part, on_conflict, Refusal::Bisect).await
+            }
+            result => result,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Database {
+    async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError> {
+        bounded(ledger::begin_run(self.writing(), run)).await
+    }
+
+    async fn checkpoint(&self, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError> {
+        bounded(ledger::checkpoint(self.writing(), run_id, at)).await
+    }
+
+    async fn seal(&self, run_id: &RunId, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
+        bounded(ledger::seal(self.writing(), run_id, sealed, error)).await
+    }
+
+    async fn close_run(&self, run_id: &RunId) -> Result<RunState, StoreError> {
+        bounded(ledger::close_run(self.writing(), run_id)).await
+    }
+
+    async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {
+        let screened = Screened::new(chunks);
+        if screened.chunks.is_empty() {
+            return Ok(screened.written(&[], 0));
+        }
+        let (outcomes, transactions) = match bounded(self.attempt(&screened, on_conflict, Refusal::Abort)).await {
+            Err(error) if error.class() == ErrorClass::Data => {
+                bounded(self.attempt(&screened, on_conflict, Refusal::Bisect)).await?
+            }
+            result => result?,
+        };
+        Ok(screened.written(&outcomes, transactions))
+    }
+
+    async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError> {
+        bounded(ledger::run(self.reading(), run_id)).await
+    }
+
+    async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError> {
+        bounded(ledger::progress(self.reading(), run_id)).await
+    }
+
+    async fn recorded_from(&self, run_id: &RunId, chunk: u64, limit: u32) -> Result<Vec<RecordedChunk>, StoreError> {
+        bounded(async {
+            let mut connection = self.reading().acquire().await?;
+            ledger::recorded_from(&mut connection, run_id, chunk, limit).await
+        })
+        .await
+    }
+
+    async fn tally(&self, run_id: &RunId) -> Result<Tally, StoreError> {
+        counts::tally(self.reading(), run_id).await
+    }
+
+    async fn prediction_counts(&self, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
+        counts::predictions(self.reading(), run_id).await
+    }
+
+    async fn invalid_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
+        counts::by_code(self.reading(), run_id, counts::INVALID).await
+    }
+
+    async fn failed_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
+        counts::by_code(self.reading(), run_id, counts::FAILED).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        bounded(async { Ok(sqlx::query("SELECT 1").execute(self.reading()).await.map(drop)?) }).await
+    }
+
+    async fn close(&self) {
+        self.end().await;
+    }
+}

@@ -1,0 +1,68 @@
+//! What the modules of `sql` are made of where the two databases differ, as SQLite has it. `postgres::dialect` has the same
+//! names.
+
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
+use uuid::Uuid;
+
+pub(super) type Database = super::Sqlite;
+pub(super) type Session = super::session::SqliteSession;
+pub(super) type Pool = SqlitePool;
+pub(super) type Connection = SqliteConnection;
+pub(super) type Row = SqliteRow;
+pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
+
+/// Begins a transaction that writes. The file has one writer at a time, and from then on that is us.
+pub(super) const WRITING: &str = "BEGIN IMMEDIATE";
+/// Begins one that reads, all of it at one point in time.
+pub(super) const READING: &str = "BEGIN";
+/// The same for counting the rows of a large run.
+pub(super) const COUNTING: &str = READING;
+
+/// An id as it is bound.
+pub(super) fn key(id: Uuid) -> String {
+    id.to_string()
+}
+
+/// This moment.
+macro_rules! now {
+    () => {
+        "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+    };
+}
+/// So many seconds ago.
+macro_rules! seconds_ago {
+    ($($seconds:tt)+) => {
+        concat!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || CAST(", $($seconds)+, " AS integer) || ' seconds')")
+    };
+}
+/// Milliseconds since a time, not below zero.
+macro_rules! millis_since {
+    ($($time:tt)+) => {
+        concat!("CAST(max((julianday('now') - julianday(", $($time)+, ")) * 86400000, 0) AS integer)")
+    };
+}
+/// JSON that is bound as text.
+macro_rules! json {
+    ($($text:tt)+) => {
+        $($text)+
+    };
+}
+/// How many elements a JSON array has.
+macro_rules! json_length {
+    ($($array:tt)+) => {
+        concat!("json_array_length(", $($array)+, ")")
+    };
+}
+/// The elements of a JSON array, as the column `value` of the table `element`.
+macro_rules! json_elements {
+    ($($array:tt)+) => {
+        concat!("json_each(", $($array)+, ") AS element")
+    };
+}
+/// The end of a statement that locks the rows it finds against others that do the same. Here the file is.
+macro_rules! locked {
+    () => {
+        ""
+    };
+}
+pub(super) use {json, json_elements, json_length, locked, millis_since, now, seconds_ago};
