@@ -1,0 +1,122 @@
+//! Runs that are ended early: by a person, by a budget, or as their source is gone.
+
+use std::sync::Arc;
+
+use assay_loader::LoadError;
+use assay_store::{Act, Stopping};
+use assay_transaction::{Exit, RunState, StopKind};
+use tokio_util::sync::CancellationToken;
+
+use crate::place::{Place, Process};
+
+/// Orders to cancel the one run there is.
+async fn cancel(process: &Process) {
+    let (run, _) = process.only_run().await;
+    let act = Act { operator: "somebody".to_owned(), reason: None };
+    let store = &process.dependencies.store;
+    let ordered = store.order_stop(&run.run_id, StopKind::Cancelled, "by mistake", &act).await.unwrap();
+    assert!(matches!(ordered, Stopping::Ordered(_)), "{ordered:?}");
+}
+
+fn exit(error: &LoadError) -> Exit {
+    assay_telemetry::Failure::exit(error)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_run_is_sealed_behind_what_is_published_and_the_law_holds() {
+    let place = Place::new(60_000);
+    // A short queue: the loader cannot be done before it hears of the order.
+    let process = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let error = process.load_and(500, async || cancel(&process).await).await.unwrap_err();
+    assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
+    assert_eq!(exit(&error), Exit::FailedRows);
+    let (run, tally) = process.only_run().await;
+    let rows_read = run.sealed.unwrap().rows_read;
+    assert!((500..60_000).contains(&rows_read), "{rows_read} rows are read");
+    assert_eq!((run.state, run.error.as_deref()), (RunState::Cancelled, Some("by mistake")));
+    assert!(tally.accounts_for(rows_read), "{tally:?} of {rows_read}");
+
+    let again = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    assert_eq!((again.run.state, again.already_loaded), (RunState::Complete, false), "its source is free");
+    assert!(again.tally.unwrap().accounts_for(60_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_loader_seals_a_cancelled_run_whose_loader_died() {
+    let place = Place::new(60_000);
+    let dead = place.process(&["--row-batch-size", "100"], 2, true).await;
+    dead.stopped_after(500).await;
+    cancel(&dead).await;
+    drop(dead);
+    let next = place.process(&[], 100, true).await;
+    let error = next.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
+    let (run, tally) = next.only_run().await;
+    assert_eq!(run.state, RunState::Cancelled);
+    assert!(tally.accounts_for(run.sealed.unwrap().rows_read));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_of_a_replaced_source_is_aborted_by_the_load_of_the_next_version() {
+    let place = Place::new(60_000);
+    let dead = place.process(&["--row-batch-size", "100"], 2, true).await;
+    dead.stopped_after(500).await;
+    drop(dead);
+    place.write("second, and longer");
+    let next = place.process(&[], 100, true).await;
+    let ended = next.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(ended.run.state, RunState::Complete);
+    let runs = next.dependencies.store.runs(None, 10).await.unwrap();
+    let replaced = runs.iter().find(|run| run.run_id != ended.run.run_id).unwrap();
+    let order = replaced.stop.as_ref().unwrap();
+    assert_eq!(order.kind, StopKind::Aborted);
+    assert!(order.reason.starts_with("its source was replaced"), "{}", order.reason);
+    // What the writer's sweep does, some seconds later.
+    assert_eq!(next.dependencies.store.seal_stopped(&replaced.run_id).await.unwrap(), RunState::Failed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_invalid_rows_abort_a_run() {
+    for (rows, invalid, budget, is_aborted) in
+        [(20_000, 100, "0.004", true), (20_000, 100, "0.2", false), (20, 1, "0.04", true), (20, 1, "0.05", false)]
+    {
+        let place = Place::new(rows);
+        place.spoil(invalid);
+        let process = place.process(&["--max-invalid-ratio", budget, "--row-batch-size", "1000"], 100, true).await;
+        let ended = process.load(&Arc::default(), &CancellationToken::new()).await;
+        let (run, tally) = process.only_run().await;
+        let rows_read = run.sealed.unwrap().rows_read;
+        assert!(tally.accounts_for(rows_read), "{tally:?} of {rows_read}");
+        if is_aborted {
+            let error = ended.unwrap_err();
+            assert!(error.to_string().contains(&format!("MAX_INVALID_RATIO={budget}")), "{error}");
+            assert_eq!((exit(&error), run.state), (Exit::FailedRows, RunState::Failed));
+            assert!(rows < 1_000 || rows_read < 10_000, "it is aborted early, not after {rows_read} rows");
+        } else {
+            assert_eq!(ended.unwrap().run.state, RunState::Complete);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_stalled_run_is_told_at_once() {
+    let place = Place::new(300);
+    let process = place.process(&["--wait-timeout", "1h"], 100, false).await;
+    let stall = async || {
+        let (run, _) = process.only_run().await;
+        let letter = assay_store::DeadLetter {
+            queue: "transactions.batch".to_owned(),
+            message_id: None,
+            message_type: None,
+            run_id: Some(run.run_id.to_string()),
+            reason: "delivery_limit".to_owned(),
+            attempt: 0,
+            body: b"{".to_vec(),
+            outcome: assay_store::DeadLetterOutcome::Unreadable,
+        };
+        assert!(process.dependencies.store.record_dead_letter(&letter).await.unwrap());
+    };
+    let error = process.load_and(300, stall).await.unwrap_err();
+    assert!(matches!(error, LoadError::Stalled { letters: 1, .. }), "{error}");
+    assert_eq!(exit(&error), Exit::FailedRows);
+}

@@ -1,0 +1,164 @@
+//! A file and a database for one test, and processes that load it: on the in-process broker and SQLite, with a stand-in for
+//! predictor and writer that records every chunk's rows as failed.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_loader::{Dependencies, Ended, LoadError, LoadOptions, LoadProgress, WaitOptions};
+use assay_queue::{Broker, InProcess, Message, Outcome, Route, ServeOptions, Work, serve};
+use assay_source::{S3Options, SourceUrl, Sources};
+use assay_store::{Act, DatabaseOptions, IdConflict, Store};
+use assay_transaction::{Chunk, FailureClass, Lane, REQUIRED_COLUMNS, Run, ScoredChunk, Tally, Timestamp};
+use chrono::Utc;
+use clap::Parser;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Parser)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) wait: WaitOptions,
+    #[command(flatten)]
+    database: DatabaseOptions,
+    #[command(flatten)]
+    s3: S3Options,
+}
+
+/// A file and a database, for one process after the other.
+pub(crate) struct Place {
+    pub(crate) folder: TempDir,
+    pub(crate) rows: usize,
+}
+
+/// What one process has.
+pub(crate) struct Process {
+    pub(crate) dependencies: Dependencies,
+    pub(crate) options: Options,
+    pub(crate) url: SourceUrl,
+    end: CancellationToken,
+}
+
+impl Place {
+    pub(crate) fn new(rows: usize) -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap(), rows };
+        place.write("first");
+        place
+    }
+
+    pub(crate) fn write(&self, description: &str) {
+        let mut file = format!("{}\n", REQUIRED_COLUMNS.join(","));
+        for row in 1..=self.rows {
+            writeln!(file, "{row},{description},1.50,2026-01-11 10:00:00,payment,debit").unwrap();
+        }
+        std::fs::write(self.file(), file).unwrap();
+    }
+
+    /// Takes the description from so many rows, from the first one on.
+    pub(crate) fn spoil(&self, rows: usize) {
+        let file = std::fs::read_to_string(self.file()).unwrap();
+        std::fs::write(self.file(), file.replacen(",first,", ",,", rows)).unwrap();
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("transactions.csv")
+    }
+
+    /// A process with a broker of its own, which takes at most so many chunks, and perhaps with somebody who takes them.
+    pub(crate) async fn process(&self, arguments: &[&str], queue: usize, served: bool) -> Process {
+        let database = format!("sqlite://{}", self.folder.path().join("assay.db").display());
+        let options = Options::parse_from(["loader", "--wait", "--database-url", &database].iter().chain(arguments));
+        assay_store::migrate(&options.database, PATIENCE).await.unwrap();
+        let store = assay_store::connect(&options.database, "test", PATIENCE).await.unwrap();
+        let broker = InProcess::new(queue);
+        let end = CancellationToken::new();
+        if served {
+            tokio::spawn(record(Arc::clone(&broker), Arc::clone(&store), end.clone()));
+        }
+        let sources = Sources::new(&options.s3).unwrap();
+        let act = Act { operator: "test".to_owned(), reason: None };
+        let dependencies = Dependencies { sources, store, broker, startup: PATIENCE, drain: PATIENCE, act };
+        Process { dependencies, options, url: SourceUrl::File(self.file()), end }
+    }
+}
+
+impl Process {
+    pub(crate) async fn load(
+        &self,
+        progress: &Arc<LoadProgress>,
+        shutdown: &CancellationToken,
+    ) -> Result<Ended, LoadError> {
+        let Options { load, wait, .. } = &self.options;
+        assay_loader::run(&self.dependencies, &self.url, load, wait, progress, shutdown).await
+    }
+
+    /// Loads until so many rows are published, and is then asked to stop.
+    pub(crate) async fn stopped_after(&self, rows: u64) -> LoadError {
+        let (progress, shutdown) = (Arc::new(LoadProgress::default()), CancellationToken::new());
+        let stop = async {
+            while progress.rows_published() < rows {
+                tokio::task::yield_now().await;
+            }
+            shutdown.cancel();
+        };
+        let (ended, ()) = tokio::time::timeout(PATIENCE, async { tokio::join!(self.load(&progress, &shutdown), stop) })
+            .await
+            .expect("a load that is asked to stop stops");
+        ended.expect_err("there is more to load")
+    }
+}
+
+impl Process {
+    /// The one run that the ledger has, and what became of its rows.
+    pub(crate) async fn only_run(&self) -> (Run, Tally) {
+        let store = &self.dependencies.store;
+        let [run] = <[Run; 1]>::try_from(store.runs(None, 10).await.unwrap()).expect("one run");
+        let tally = store.tally(&run.run_id).await.unwrap();
+        (run, tally)
+    }
+
+    /// Loads, and does something as soon as so many rows are published.
+    pub(crate) async fn load_and(&self, rows: u64, then: impl AsyncFnOnce()) -> Result<Ended, LoadError> {
+        let (progress, never) = (Arc::new(LoadProgress::default()), CancellationToken::new());
+        let at_rows = async {
+            while progress.rows_published() < rows {
+                tokio::task::yield_now().await;
+            }
+            then().await;
+        };
+        let (ended, ()) = tokio::time::timeout(PATIENCE, async { tokio::join!(self.load(&progress, &never), at_rows) })
+            .await
+            .expect("the load ends");
+        ended
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+/// Records the rows of every chunk as failed, one after the other.
+async fn record(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: CancellationToken) {
+    let route = Route { work: Work::Transactions, lane: Lane::Batch };
+    let options = ServeOptions { concurrency: 1, prefetch: 1, drain: PATIENCE };
+    let decode = |message: &Message| Chunk::decode(&message.body).map_err(|error| error.to_string());
+    let work = move |chunk: Chunk| {
+        let store = Arc::clone(&store);
+        async move {
+            let at = Timestamp::from(Utc::now());
+            let scored = ScoredChunk::given_up(chunk, Lane::Batch, at, &FailureClass::Suspect, "nobody scores here");
+            let run_id = scored.id.run_id.clone();
+            store.write(&[scored], IdConflict::Fail).await.unwrap();
+            store.close_run(&run_id).await.unwrap();
+            Outcome::Done
+        }
+    };
+    serve(broker, route, options, end, decode, work).await.unwrap();
+}

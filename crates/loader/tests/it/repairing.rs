@@ -1,0 +1,86 @@
+//! Runs that lack chunks, and get them.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use assay_loader::{LoadError, RepairOptions, Repaired, repair};
+use assay_store::Store;
+use assay_transaction::{Exit, Run, RunState, Sealed};
+use tokio_util::sync::CancellationToken;
+
+use crate::place::{PATIENCE, Place, Process};
+
+async fn repaired(process: &Process, run: &Run, dry_run: bool) -> Result<Repaired, LoadError> {
+    let options = RepairOptions { row_batch_size: NonZeroUsize::new(70).unwrap(), dry_run };
+    repair(&process.dependencies, run, &options, &Arc::default(), &CancellationToken::new()).await
+}
+
+async fn until_finished(store: &dyn Store, run: &Run) -> Run {
+    let finished = async {
+        loop {
+            let run = store.run(&run.run_id).await.unwrap().unwrap();
+            if run.state.is_finished() {
+                return run;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, finished).await.expect("the run is finished")
+}
+
+/// A sealed run whose queue is lost with its process, and a process that has a broker and somebody who serves it.
+async fn lost_queue(place: &Place) -> (Process, Run) {
+    let first = place.process(&["--wait-timeout", "0s"], 100, false).await;
+    first.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
+    drop(first);
+    let next = place.process(&[], 100, true).await;
+    let (run, _) = next.only_run().await;
+    assert_eq!(run.state, RunState::Sealed);
+    (next, run)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missing_is_published_and_nothing_else() {
+    let place = Place::new(1_000);
+    let (process, run) = lost_queue(&place).await;
+    let store = &*process.dependencies.store;
+    let all = Repaired {
+        chunks_missing: 10,
+        rows_missing: 1_000,
+        is_published: true,
+        sealed: Sealed { rows_read: 1_000, chunks_total: 10 },
+    };
+    assert_eq!(repaired(&process, &run, true).await.unwrap(), Repaired { is_published: false, ..all });
+    assert_eq!(store.progress(&run.run_id).await.unwrap().chunks_recorded, 0, "a dry run publishes nothing");
+    assert_eq!(repaired(&process, &run, false).await.unwrap(), all);
+    let run = until_finished(store, &run).await;
+    assert_eq!(run.state, RunState::Complete);
+    assert!(store.tally(&run.run_id).await.unwrap().accounts_for(1_000));
+    let nothing = Repaired { chunks_missing: 0, rows_missing: 0, ..all };
+    assert_eq!(repaired(&process, &run, false).await.unwrap(), nothing);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_loader_died_is_sealed_by_its_repair() {
+    let place = Place::new(3_000);
+    let dead = place.process(&["--row-batch-size", "100"], 2, true).await;
+    dead.stopped_after(500).await;
+    let (run, _) = dead.only_run().await;
+    drop(dead);
+    let next = place.process(&[], 100, true).await;
+    let repaired = repaired(&next, &run, false).await.unwrap();
+    assert!(repaired.chunks_missing < 30, "{repaired:?}");
+    assert_eq!(repaired.sealed.rows_read, 3_000);
+    let run = until_finished(&*next.dependencies.store, &run).await;
+    assert_eq!(run.state, RunState::Complete);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_was_replaced_repairs_nothing() {
+    let place = Place::new(300);
+    let (process, run) = lost_queue(&place).await;
+    place.write("second, and longer");
+    let error = repaired(&process, &run, false).await.unwrap_err();
+    assert!(matches!(error, LoadError::SourceReplaced { .. }), "{error}");
+    assert_eq!(assay_telemetry::Failure::exit(&error), Exit::SourceUnreadable);
+}
