@@ -1,4 +1,4 @@
-//! How many rows a second the database takes, and how long their tally takes.
+//! How many rows a second the database takes, and how long it takes to ask what became of them.
 //!
 //! `DATABASE_URL=… cargo run --release -p assay-store --example write_rate -- --rows 200000 --batch 1000 --writers 1`
 //!
@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_store::{DatabaseOptions, IdConflict, Store};
+use assay_store::{DatabaseOptions, IdConflict, NewRun, Store};
 use assay_transaction::{
-    ChunkId, EncodedTransaction, Entry, Lane, Predicted, Prediction, RowRange, ScoredChunk, TimeZone, Timestamp,
-    Transaction,
+    ChunkId, EncodedTransaction, Entry, Lane, Predicted, Prediction, RowRange, RunId, RunSettings, ScoredChunk,
+    SourceIdentity, TimeZone, Timestamp, Transaction,
 };
 use clap::Parser as _;
 use uuid::Uuid;
@@ -72,6 +72,12 @@ fn chunks(run: Uuid, rows: u64) -> Result<Vec<ScoredChunk>, Box<dyn std::error::
     (0..rows / CHUNK).map(chunk).collect()
 }
 
+fn new_run(run_id: RunId) -> NewRun {
+    let source = SourceIdentity { location: run_id.to_string(), version: "1".to_owned() };
+    let settings = RunSettings::example();
+    NewRun { run_id, explicit_id: true, source, settings, force: false, source_bytes: None }
+}
+
 async fn write_all(store: &dyn Store, chunks: &[ScoredChunk], batch: u64) -> Result<(), assay_store::StoreError> {
     for batch in chunks.chunks(usize::try_from(batch / CHUNK).unwrap_or(1).max(1)) {
         store.write(batch, IdConflict::Fail).await?;
@@ -86,6 +92,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     assay_store::migrate(&database, STARTUP).await?;
     let store = assay_store::connect(&database, "write-rate", STARTUP).await?;
     let runs: Vec<_> = (0..writers).map(|_| chunks(Uuid::new_v4(), rows).map(Arc::new)).collect::<Result<_, _>>()?;
+    let run_id = runs[0][0].id.run_id.clone();
+    store.begin_run(&new_run(run_id.clone())).await?;
     for what in ["new", "again"] {
         let began = Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
@@ -100,8 +108,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         println!("{what}: {:.0} rows/s ({writers} writers, {batch} rows each time)", (rows * writers) as f64 / seconds);
     }
     let began = Instant::now();
-    let tally = store.tally(&runs[0][0].id.run_id).await?;
+    let tally = store.tally(&run_id).await?;
     println!("tally of {} rows: {:?}", tally.total(), began.elapsed());
+    let began = Instant::now();
+    let audit = store.audit(&run_id).await?.ok_or("the run is not in the ledger")?;
+    println!("audit of {} rows in {} chunks: {:?}", audit.tally.total(), audit.chunks_recorded, began.elapsed());
+    for row in [1, rows / 2, rows] {
+        let began = Instant::now();
+        let fate = store.row(&run_id, row).await?;
+        let is_there = !matches!(fate, assay_store::RowFate::Unrecorded);
+        println!("row {row}, there: {is_there}: {:?}", began.elapsed());
+    }
     store.close().await;
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use assay_store::{Begun, NewRun, Store};
+use assay_store::{Act, Begun, NewRun, Store};
 use assay_transaction::{
     ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, Lane, Predicted, Prediction, RawText, RejectReason,
-    RejectedRow, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, Sealed, SourceIdentity, TimeZone, Timestamp,
-    Transaction,
+    RejectedRow, ReplayId, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, ScoredReplay, Sealed,
+    SourceIdentity, TimeZone, Timestamp, Transaction,
 };
 use uuid::Uuid;
 
@@ -63,21 +63,8 @@ pub(crate) fn chunk(run: &str, chunk: u64, first_row: u64, rows: &[Row]) -> Scor
     };
     for (row, kind) in (first_row..).zip(rows) {
         match kind {
-            Row::Scored(transaction, label, score) => scored.predicted.push(Predicted {
-                entry: entry(row, transaction),
-                prediction: Prediction {
-                    prediction: (*label).into(),
-                    fraud_score: Some(*score),
-                    model_version: Some("demo-1".into()),
-                },
-            }),
-            Row::Failed(transaction) => scored.failed.push(FailedRow {
-                entry: entry(row, transaction),
-                transaction_id: transaction.id,
-                class: FailureClass::Rejected,
-                reason: "422 Unprocessable Entity".into(),
-                attempts: 3,
-            }),
+            Row::Scored(transaction, label, score) => scored.predicted.push(predicted(row, transaction, label, *score)),
+            Row::Failed(transaction) => scored.failed.push(failed(row, transaction)),
             Row::Invalid(raw) => scored.rejected.push(RejectedRow {
                 row,
                 line: row + 1,
@@ -85,6 +72,43 @@ pub(crate) fn chunk(run: &str, chunk: u64, first_row: u64, rows: &[Row]) -> Scor
                 message: "`amount` has more than 4 decimals".into(),
                 raw: RawText::from(*raw),
             }),
+        }
+    }
+    scored
+}
+
+pub(crate) fn predicted(row: u64, transaction: &Transaction, label: &str, score: f64) -> Predicted {
+    let prediction =
+        Prediction { prediction: label.into(), fraud_score: Some(score), model_version: Some("demo-1".into()) };
+    Predicted { entry: entry(row, transaction), prediction }
+}
+
+fn failed(row: u64, transaction: &Transaction) -> FailedRow {
+    FailedRow {
+        entry: entry(row, transaction),
+        transaction_id: transaction.id,
+        class: FailureClass::Rejected,
+        reason: "422 Unprocessable Entity".into(),
+        attempts: 3,
+    }
+}
+
+/// A part of a replay with these rows, scored or failed again.
+pub(crate) fn part(run: &str, replay: u64, part: u64, rows: &[(u64, Row)]) -> ScoredReplay {
+    let mut scored = ScoredReplay {
+        id: ReplayId { run_id: run_id(run), replay, part },
+        lane: Lane::Batch,
+        predicted_at: Timestamp::parse(b"2026-01-12T11:00:00.5Z", TimeZone::UTC).unwrap(),
+        predicted: Vec::new(),
+        failed: Vec::new(),
+    };
+    for (row, kind) in rows {
+        match kind {
+            Row::Scored(transaction, label, score) => {
+                scored.predicted.push(predicted(*row, transaction, label, *score))
+            }
+            Row::Failed(transaction) => scored.failed.push(failed(*row, transaction)),
+            Row::Invalid(_) => panic!("it cannot be replayed"),
         }
     }
     scored
@@ -119,4 +143,9 @@ pub(crate) async fn begin(store: &dyn Store, name: &str) -> Run {
 pub(crate) async fn finish(store: &dyn Store, name: &str, rows_read: u64, chunks_total: u64) -> RunState {
     store.seal(&run_id(name), Sealed { rows_read, chunks_total }, None).await.unwrap();
     store.close_run(&run_id(name)).await.unwrap()
+}
+
+/// Somebody, for the table of operations.
+pub(crate) fn act() -> Act {
+    Act { operator: "ada".into(), reason: Some("as agreed".into()) }
 }

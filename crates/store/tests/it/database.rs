@@ -56,6 +56,10 @@ impl Database {
         assay_store::connect(&self.options, "other", STARTUP).await.unwrap()
     }
 
+    pub(crate) fn is_sqlite(&self) -> bool {
+        matches!(self.raw, Raw::Sqlite(_))
+    }
+
     /// The one number that a query answers with.
     pub(crate) async fn count(&self, query: &str) -> i64 {
         let query = AssertSqlSafe(query);

@@ -1,13 +1,14 @@
-//! The law, over whatever may arrive: chunks in any order and batches, again and again, with ids that meet in every way.
+//! The law, over whatever may happen: chunks in any order and batches, again and again, with ids that meet in every way;
+//! failed rows that are replayed; runs that are stopped before all of their chunks have arrived.
 
 use std::collections::{BTreeSet, HashSet};
 
-use assay_store::{ChunkOutcome, IdConflict, Store};
-use assay_transaction::{RunState, ScoredChunk};
+use assay_store::{ChunkOutcome, Exchanged, IdConflict, RowFate, Selection, Store};
+use assay_transaction::{Entry, RunState, ScoredChunk, ScoredReplay, StopKind, Transaction};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
-use crate::chunks::{Row, begin, chunk, finish, run_id, scored, transaction};
+use crate::chunks::{Row, act, begin, chunk, finish, part, run_id, scored, transaction};
 use crate::database::Database;
 
 /// A row: what kind, and for scored ones which id and which content.
@@ -19,11 +20,31 @@ enum Kind {
     Invalid,
 }
 
-/// Rows of each chunk of two runs; then batches of chunks as they arrive.
+/// What becomes of a failed row that is sent again.
+#[derive(Debug, Clone, Copy)]
+enum Again {
+    Scored,
+    Refused,
+    Failed,
+}
+
 #[derive(Debug, Clone)]
-struct Arrivals {
+enum Step {
+    /// Chunks arrive.
+    Arrive(Vec<prop::sample::Index>),
+    /// Rows of a run are replayed, whether they failed or not.
+    Replay { run: usize, rows: Vec<(prop::sample::Index, Again)> },
+    /// A part that was sent before comes again.
+    Repeat(prop::sample::Index),
+    /// A run is stopped, and sealed at what is recorded.
+    Stop { run: usize, kind: StopKind },
+}
+
+/// Rows of each chunk of two runs; then what happens.
+#[derive(Debug, Clone)]
+struct History {
     runs: [Vec<Vec<Kind>>; 2],
-    batches: Vec<Vec<prop::sample::Index>>,
+    steps: Vec<Step>,
     update: bool,
 }
 
@@ -31,17 +52,30 @@ fn kinds() -> impl Strategy<Value = Kind> {
     prop_oneof![
         6 => (0..10_u128, 0..3_u8).prop_map(|(id, amount)| Kind::Scored { id, amount }),
         1 => (0..10_u128).prop_map(|id| Kind::Refused { id }),
-        1 => Just(Kind::Failed),
+        2 => Just(Kind::Failed),
         1 => Just(Kind::Invalid),
     ]
 }
 
-fn arrivals() -> impl Strategy<Value = Arrivals> {
+fn steps() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>;
+    let again = prop_oneof![4 => Just(Again::Scored), 1 => Just(Again::Refused), 1 => Just(Again::Failed)];
+    prop_oneof![
+        8 => prop::collection::vec(index(), 1..5).prop_map(Step::Arrive),
+        6 => (0..2_usize, prop::collection::vec((index(), again), 1..6))
+            .prop_map(|(run, rows)| Step::Replay { run, rows }),
+        2 => index().prop_map(Step::Repeat),
+        1 => (0..2_usize, prop_oneof![Just(StopKind::Cancelled), Just(StopKind::Aborted)])
+            .prop_map(|(run, kind)| Step::Stop { run, kind }),
+    ]
+}
+
+fn histories() -> impl Strategy<Value = History> {
     let run = || prop::collection::vec(prop::collection::vec(kinds(), 1..6), 1..6);
-    let batches = prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 1..5), 0..12);
-    (run(), run(), batches, any::<bool>()).prop_map(|(first, second, batches, update)| Arrivals {
+    let steps = prop::collection::vec(steps(), 0..16);
+    (run(), run(), steps, any::<bool>()).prop_map(|(first, second, steps, update)| History {
         runs: [first, second],
-        batches,
+        steps,
         update,
     })
 }
@@ -63,52 +97,187 @@ fn chunks_of(name: &str, case: u128, run: &[Vec<Kind>]) -> Vec<ScoredChunk> {
     (0..).zip(run).map(cut).collect()
 }
 
-async fn obeys(store: &dyn Store, case: u128, arrivals: &Arrivals) {
-    let names = [format!("a-{case}"), format!("b-{case}")];
-    let on_conflict = if arrivals.update { IdConflict::Update } else { IdConflict::Fail };
-    let all: Vec<ScoredChunk> =
-        names.iter().zip(&arrivals.runs).flat_map(|(name, run)| chunks_of(name, case * 100, run)).collect();
-    for name in &names {
-        begin(store, name).await;
+/// What is known of one run while its history unfolds.
+struct Known {
+    name: String,
+    chunks: Vec<ScoredChunk>,
+    recorded: HashSet<u64>,
+    /// How it was stopped, and the number of chunks it was sealed with then.
+    stopped: Option<(StopKind, u64)>,
+    parts: u64,
+}
+
+impl Known {
+    fn rows_recorded(&self) -> u64 {
+        let recorded = |chunk: &&ScoredChunk| self.recorded.contains(&chunk.id.chunk);
+        self.chunks.iter().filter(recorded).map(|chunk| chunk.range.rows).sum()
     }
-    let rows_of = |name: &String| {
-        all.iter().filter(|chunk| chunk.id.run_id.as_str() == name).map(|chunk| chunk.range.rows).sum::<u64>()
-    };
-    let mut recorded = HashSet::new();
-    let mut transactions = 0;
-    let random = arrivals.batches.iter().map(|batch| batch.iter().map(|at| at.get(&all).clone()).collect::<Vec<_>>());
-    // In the end everything has arrived at least once.
-    for batch in random.chain(all.chunks(3).map(<[_]>::to_vec)) {
-        let written = store.write(&batch, on_conflict).await.unwrap();
-        transactions += written.transactions;
+}
+
+/// One history, and what it has led to so far.
+struct World<'a> {
+    store: &'a dyn Store,
+    on_conflict: IdConflict,
+    runs: [Known; 2],
+    /// Ids that came with acceptable data.
+    ids: BTreeSet<u128>,
+    parts: Vec<ScoredReplay>,
+}
+
+impl World<'_> {
+    async fn arrive(&mut self, batch: &[ScoredChunk]) {
+        let written = self.store.write(batch, self.on_conflict).await.unwrap();
         for (chunk, outcome) in batch.iter().zip(written.outcomes) {
-            let is_new = recorded.insert(chunk.id.clone());
-            assert_eq!(outcome, if is_new { ChunkOutcome::Recorded } else { ChunkOutcome::Known });
-        }
-        for name in &names {
-            let arrived: u64 = all
-                .iter()
-                .filter(|chunk| chunk.id.run_id.as_str() == name && recorded.contains(&chunk.id))
-                .map(|chunk| chunk.range.rows)
-                .sum();
-            let tally = store.tally(&run_id(name)).await.unwrap();
-            assert!(tally.accounts_for(arrived), "{tally:?} of {arrived} rows of {name}");
+            let run = self.runs.iter_mut().find(|run| run.name == chunk.id.run_id.as_str()).unwrap();
+            let expected = if run.recorded.contains(&chunk.id.chunk) {
+                ChunkOutcome::Known
+            } else if run.stopped.is_some_and(|(_, end)| chunk.id.chunk >= end) {
+                ChunkOutcome::Dropped
+            } else {
+                run.recorded.insert(chunk.id.chunk);
+                let acceptable = chunk.predicted.iter().filter(|row| row.prediction.fraud_score >= Some(0.0));
+                self.ids.extend(acceptable.map(|row| row.entry.transaction.id().unwrap().as_u128()));
+                ChunkOutcome::Recorded
+            };
+            assert_eq!(outcome, expected, "{}", chunk.id);
         }
     }
-    let mut predicted = 0;
-    for (name, run) in names.iter().zip(&arrivals.runs) {
-        assert_eq!(finish(store, name, rows_of(name), run.len() as u64).await, RunState::Complete);
-        let tally = store.tally(&run_id(name)).await.unwrap();
-        assert!(tally.accounts_for(rows_of(name)));
-        let counted: u64 = store.prediction_counts(&run_id(name)).await.unwrap().iter().map(|count| count.count).sum();
-        assert_eq!(counted, tally.predicted);
-        predicted += tally.predicted;
+
+    async fn replay(&mut self, run: usize, rows: &[(prop::sample::Index, Again)]) {
+        let known = &mut self.runs[run];
+        let id = run_id(&known.name);
+        let failed = self.store.failed_rows(&id, &Selection::default(), 0, 1_000).await.unwrap();
+        let failed: Vec<(u64, Transaction)> = failed
+            .iter()
+            .map(|failed| (failed.row, serde_json::from_slice::<Entry>(&failed.payload).unwrap()))
+            .map(|(row, entry)| (row, entry.transaction.decode().unwrap()))
+            .collect();
+        // Failed rows, and one that is none.
+        let mut all = failed.clone();
+        all.push((9_999, transaction(1, "1")));
+        let rows: Vec<(u64, Row)> = rows
+            .iter()
+            .map(|(at, again)| (at.get(&all).clone(), again))
+            .map(|((row, transaction), again)| match again {
+                Again::Scored => (row, Row::Scored(transaction, "replayed", 0.5)),
+                Again::Refused => (row, Row::Scored(transaction, "replayed", -1.0)),
+                Again::Failed => (row, Row::Failed(transaction)),
+            })
+            .collect();
+        let part = part(&known.name, 1, known.parts, &rows);
+        known.parts += 1;
+        let done = self.store.exchange(&part, self.on_conflict).await.unwrap();
+        let mut seen = HashSet::new();
+        // The scored ones of a part come first.
+        for predicted in &part.predicted {
+            let row = predicted.entry.row;
+            if seen.insert(row) && row != 9_999 && predicted.prediction.fraud_score >= Some(0.0) {
+                self.ids.insert(predicted.entry.transaction.id().unwrap().as_u128());
+            }
+        }
+        seen.extend(part.failed.iter().map(|failed| failed.entry.row));
+        seen.remove(&9_999);
+        let taken = seen.len() as u64;
+        assert!(done.is_new && done.stored + done.failed == taken, "{done:?} of {taken}");
+        assert_eq!(done.gone, rows.len() as u64 - taken);
+        let left = self.store.failed_rows(&id, &Selection::default(), 0, 1_000).await.unwrap();
+        assert_eq!(left.len() as u64 + done.stored, failed.len() as u64);
+        self.parts.push(part);
     }
-    // Each id that came with acceptable data is stored, once.
-    let scored = arrivals.runs.iter().flatten().flatten();
-    let ids: BTreeSet<u128> =
-        scored.filter_map(|kind| if let Kind::Scored { id, .. } = kind { Some(*id) } else { None }).collect();
-    assert_eq!((predicted, transactions), (ids.len() as u64, ids.len() as u64));
+
+    async fn stop(&mut self, run: usize, kind: StopKind) {
+        let known = &mut self.runs[run];
+        let id = run_id(&known.name);
+        self.store.order_stop(&id, kind, "enough", &act()).await.unwrap();
+        let mut state = self.store.seal_stopped(&id).await.unwrap();
+        if known.stopped.is_some() {
+            // It was sealed before, and whoever records its last chunk closes it.
+            state = self.store.close_run(&id).await.unwrap();
+        }
+        let end = known.recorded.iter().max().map_or(0, |last| last + 1);
+        let (kind, end) = *known.stopped.get_or_insert((kind, end));
+        let is_whole = known.recorded.len() as u64 == end;
+        assert_eq!(state, if is_whole { kind.end_state() } else { RunState::Sealed });
+    }
+
+    async fn obeys(&self) {
+        for known in &self.runs {
+            let id = run_id(&known.name);
+            let tally = self.store.tally(&id).await.unwrap();
+            assert!(
+                tally.accounts_for(known.rows_recorded()),
+                "{tally:?} of {} in {}",
+                known.rows_recorded(),
+                known.name
+            );
+            let audit = self.store.audit(&id).await.unwrap().unwrap();
+            assert_eq!((audit.breaches(), audit.tally), (vec![], tally), "{audit:?}");
+        }
+    }
+
+    /// In the end everything has arrived at least once.
+    async fn ends(mut self) {
+        let all: Vec<ScoredChunk> = self.runs.iter().flat_map(|run| run.chunks.clone()).collect();
+        for batch in all.chunks(3) {
+            self.arrive(batch).await;
+        }
+        self.obeys().await;
+        let mut predicted = 0;
+        for known in &self.runs {
+            let (id, rows) = (run_id(&known.name), known.rows_recorded());
+            let state = match known.stopped {
+                None => finish(self.store, &known.name, rows, known.chunks.len() as u64).await,
+                Some(_) => self.store.close_run(&id).await.unwrap(),
+            };
+            assert_eq!(state, known.stopped.map_or(RunState::Complete, |(kind, _)| kind.end_state()));
+            let tally = self.store.tally(&id).await.unwrap();
+            assert!(
+                tally.accounts_for(rows)
+                    && tally.accounts_for(self.store.run(&id).await.unwrap().unwrap().sealed.unwrap().rows_read)
+            );
+            let counts = self.store.prediction_counts(&id).await.unwrap();
+            assert_eq!(counts.iter().map(|count| count.count).sum::<u64>(), tally.predicted);
+            for row in 1..=rows {
+                assert_ne!(self.store.row(&id, row).await.unwrap(), RowFate::Unrecorded, "{row}");
+            }
+            assert_eq!(self.store.row(&id, rows + 1).await.unwrap(), RowFate::Unrecorded);
+            predicted += tally.predicted;
+        }
+        // Each id that came with acceptable data is stored, once.
+        assert_eq!(predicted, self.ids.len() as u64);
+        self.obeys().await;
+    }
+}
+
+async fn unfolds(store: &dyn Store, case: u128, history: &History) {
+    let known = |run: usize, letter: &str| {
+        let name = format!("{letter}-{case}");
+        let chunks = chunks_of(&name, case * 100, &history.runs[run]);
+        Known { name, chunks, recorded: HashSet::new(), stopped: None, parts: 0 }
+    };
+    let runs = [known(0, "a"), known(1, "b")];
+    for run in &runs {
+        begin(store, &run.name).await;
+    }
+    let all: Vec<ScoredChunk> = runs.iter().flat_map(|run| run.chunks.clone()).collect();
+    let on_conflict = if history.update { IdConflict::Update } else { IdConflict::Fail };
+    let mut world = World { store, on_conflict, runs, ids: BTreeSet::new(), parts: Vec::new() };
+    for step in &history.steps {
+        match step {
+            Step::Arrive(batch) => {
+                world.arrive(&batch.iter().map(|at| at.get(&all).clone()).collect::<Vec<_>>()).await;
+            }
+            Step::Replay { run, rows } => world.replay(*run, rows).await,
+            Step::Repeat(at) if !world.parts.is_empty() => {
+                let again = store.exchange(at.get(&world.parts), on_conflict).await.unwrap();
+                assert_eq!(again, Exchanged::default());
+            }
+            Step::Repeat(_) => {}
+            Step::Stop { run, kind } => world.stop(*run, *kind).await,
+        }
+        world.obeys().await;
+    }
+    world.ends().await;
 }
 
 fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
@@ -116,13 +285,13 @@ fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
     let database = runtime.block_on(database());
     let case = std::cell::Cell::new(0);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&arrivals(), |arrivals| {
+    let result = TestRunner::new(config).run(&histories(), |history| {
         case.set(case.get() + 1);
-        runtime.block_on(obeys(&*database.store, case.get(), &arrivals));
+        runtime.block_on(unfolds(&*database.store, case.get(), &history));
         Ok(())
     });
-    if let Err(TestError::Fail(reason, arrivals)) = result {
-        panic!("{reason}\n{arrivals:#?}");
+    if let Err(TestError::Fail(reason, history)) = result {
+        panic!("{reason}\n{history:#?}");
     }
     result.unwrap();
     runtime.block_on(database.store.close());
@@ -136,33 +305,4 @@ fn holds_in_postgres() {
 #[test]
 fn holds_in_sqlite() {
     holds(Database::sqlite, 80);
-}
-
-/// What an audit relies on: a row that is missing from any table is missing from the sum.
-mod missing_rows {
-    use crate::chunks::{Row, chunk, run_id, scored, transaction};
-    use crate::database::Database;
-    use assay_store::IdConflict;
-
-    on_both! { every_one_is_noticed, }
-
-    async fn every_one_is_noticed(database: &Database) {
-        let store = &*database.store;
-        let deletions = [
-            "DELETE FROM transactions WHERE row_number = 1",
-            "DELETE FROM predictions",
-            "DELETE FROM invalid_transactions",
-            "DELETE FROM failed_transactions",
-            "UPDATE chunks SET duplicate_rows = NULL",
-        ];
-        for (number, deletion) in deletions.into_iter().enumerate() {
-            let run = format!("run-{number}");
-            let id = 10 * number as u128;
-            let rows = [scored(id, "1"), scored(id, "1"), Row::Invalid(b"x"), Row::Failed(transaction(id + 1, "1"))];
-            store.write(&[chunk(&run, 0, 1, &rows)], IdConflict::Fail).await.unwrap();
-            assert!(store.tally(&run_id(&run)).await.unwrap().accounts_for(4));
-            database.execute(deletion).await;
-            assert!(store.tally(&run_id(&run)).await.unwrap().accounts_for(3), "{deletion}");
-        }
-    }
 }

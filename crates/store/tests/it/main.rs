@@ -18,13 +18,19 @@ macro_rules! on_both {
     };
 }
 
+mod audits;
 mod chunks;
 mod conflicts;
 mod connecting;
 mod database;
+mod dead_letters;
 mod law;
 mod leftovers;
+mod migrating;
 mod postgres_only;
+mod records;
 mod refused_data;
+mod replays;
 mod runs;
+mod stops;
 mod writing;

@@ -1,10 +1,10 @@
 //! What only a server can do: refuse what JSON may hold, and go away.
 
-use assay_store::{ChunkOutcome, IdConflict};
+use assay_store::{ChunkOutcome, Exchanged, IdConflict};
 use assay_transaction::{FailureClass, Tally};
 use sqlx::postgres::PgPool;
 
-use crate::chunks::{Row, chunk, chunk_of_ids, run_id, scored, transaction};
+use crate::chunks::{Row, chunk, chunk_of_ids, part, run_id, scored, transaction};
 use crate::database::{Database, Raw};
 
 fn pool(database: &Database) -> &PgPool {
@@ -115,4 +115,47 @@ async fn connections_tell_their_stage() {
     database.store.ping().await.unwrap();
     let stages = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'assay%'";
     assert_eq!(database.texts(stages).await, ["assay-test"]);
+}
+
+/// A row that fails again elsewhere is another row afterwards, which an exchange must see.
+#[tokio::test]
+async fn an_exchange_sees_a_row_that_failed_again_meanwhile() {
+    let database = Database::postgres().await;
+    database.store.write(&[chunk("a", 0, 1, &[Row::Failed(transaction(1, "1"))])], IdConflict::Fail).await.unwrap();
+    let mut blocker = pool(&database).begin().await.unwrap();
+    sqlx::raw_sql(
+        "CREATE TEMPORARY TABLE taken AS SELECT * FROM failed_transactions;
+        DELETE FROM failed_transactions;
+        INSERT INTO failed_transactions SELECT run_id, row_number, transaction_id, class, reason, 7, payload FROM taken",
+    )
+    .execute(&mut *blocker)
+    .await
+    .unwrap();
+    let part = part("a", 1, 0, &[(1, Row::Failed(transaction(1, "1")))]);
+    let commit = async {
+        somebody_waits(pool(&database)).await;
+        blocker.commit().await.unwrap();
+    };
+    let (exchanged, ()) = tokio::join!(database.store.exchange(&part, IdConflict::Fail), commit);
+    assert_eq!(exchanged.unwrap(), Exchanged { is_new: true, stored: 0, failed: 1, gone: 0 });
+    assert_eq!(database.count("SELECT attempts FROM failed_transactions").await, 10);
+}
+
+#[tokio::test]
+async fn the_same_part_at_once_waits_for_the_one_before() {
+    let database = Database::postgres().await;
+    database.store.write(&[chunk("a", 0, 1, &[Row::Failed(transaction(1, "1"))])], IdConflict::Fail).await.unwrap();
+    let mut blocker = pool(&database).begin().await.unwrap();
+    sqlx::query("INSERT INTO replay_parts (run_id, replay, part, stored, failed, gone) VALUES ('a', 1, 0, 1, 0, 0)")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let part = part("a", 1, 0, &[(1, scored(1, "1"))]);
+    let commit = async {
+        somebody_waits(pool(&database)).await;
+        blocker.commit().await.unwrap();
+    };
+    let (exchanged, ()) = tokio::join!(database.store.exchange(&part, IdConflict::Fail), commit);
+    assert_eq!(exchanged.unwrap(), Exchanged::default());
+    assert_eq!(database.count("SELECT count(*) FROM failed_transactions").await, 1);
 }

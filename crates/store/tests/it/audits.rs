@@ -1,0 +1,190 @@
+//! An audit believes nothing but the data rows and the chunks, and sees whatever is missing or too much.
+
+use assay_store::{Audit, Breach, IdConflict, Store};
+use assay_transaction::{RunState, Sealed, Tally};
+
+use crate::chunks::{Row, begin, chunk, chunk_of_ids, finish, run_id, scored, transaction};
+use crate::database::Database;
+
+on_both! {
+    a_whole_run_is_lawful,
+    each_row_that_is_deleted_is_noticed,
+    each_outcome_that_is_doubled_is_noticed,
+    while_a_run_goes_on_what_is_recorded_must_be_right,
+    chunks_beyond_the_end_are_noticed,
+    an_unknown_run_has_no_audit,
+    many_chunks_are_read_in_pages,
+}
+
+async fn audit(store: &dyn Store, run: &str) -> Audit {
+    store.audit(&run_id(run)).await.unwrap().unwrap()
+}
+
+/// A finished run of two chunks and nine rows, with every outcome.
+async fn prepare(store: &dyn Store, run: &str, number: u128) {
+    let id = 100 * number;
+    begin(store, run).await;
+    let first = [scored(id, "1"), scored(id, "1"), Row::Invalid(b"x"), Row::Failed(transaction(id + 1, "1"))];
+    let second = [scored(id + 2, "1"), scored(id + 3, "1"), Row::Invalid(b"y"), scored(id + 3, "2"), scored(id, "1")];
+    store.write(&[chunk(run, 0, 1, &first), chunk(run, 1, 5, &second)], IdConflict::Fail).await.unwrap();
+    assert_eq!(finish(store, run, 9, 2).await, RunState::Complete);
+}
+
+async fn a_whole_run_is_lawful(database: &Database) {
+    let store = &*database.store;
+    prepare(store, "other", 7).await;
+    prepare(store, "a", 1).await;
+    let audit = audit(store, "a").await;
+    let tally = Tally { predicted: 3, invalid: 2, failed: 2, duplicate: 2 };
+    let expected = Audit {
+        run: store.run(&run_id("a")).await.unwrap().unwrap(),
+        tally,
+        distinct_rows: 9,
+        uncovered_rows: 0,
+        unpredicted: 0,
+        chunks_recorded: 2,
+        rows_covered: 9,
+        chunks_beyond: 0,
+        missing: vec![],
+        chunks_missing: 0,
+    };
+    assert_eq!(audit, expected);
+    assert_eq!(store.tally(&run_id("a")).await.unwrap(), tally);
+    assert!(audit.breaches().is_empty());
+}
+
+async fn each_row_that_is_deleted_is_noticed(database: &Database) {
+    let store = &*database.store;
+    let one_less = Breach::Sum { expected: 9, found: 8 };
+    let unpredicted = Breach::Unpredicted { transactions: 1 };
+    let cases: [(&str, Vec<Breach>); 7] = [
+        ("DELETE FROM transactions WHERE run_id = '{run}' AND row_number = 5", vec![one_less.clone()]),
+        (
+            "DELETE FROM predictions WHERE run_id = '{run}' AND transaction_id IN
+                (SELECT id FROM transactions WHERE row_number = 6)",
+            vec![one_less.clone(), unpredicted],
+        ),
+        ("DELETE FROM invalid_transactions WHERE run_id = '{run}' AND row_number = 7", vec![one_less.clone()]),
+        ("DELETE FROM failed_transactions WHERE run_id = '{run}' AND row_number = 4", vec![one_less.clone()]),
+        ("UPDATE chunks SET duplicate_rows = NULL WHERE run_id = '{run}' AND chunk = 1", vec![one_less]),
+        (
+            "DELETE FROM chunks WHERE run_id = '{run}' AND chunk = 0",
+            // The duplicate of the chunk goes with it; its other rows are there, but nobody accounts for them.
+            vec![
+                Breach::Sum { expected: 9, found: 8 },
+                Breach::Uncovered { outcomes: 3 },
+                Breach::Missing { chunks: 1 },
+            ],
+        ),
+        (
+            "DELETE FROM chunks WHERE run_id = '{run}' AND chunk = 1",
+            vec![
+                Breach::Sum { expected: 9, found: 8 },
+                Breach::Uncovered { outcomes: 4 },
+                Breach::Missing { chunks: 1 },
+            ],
+        ),
+    ];
+    for (number, (deletion, expected)) in (1..).zip(cases) {
+        let run = format!("run-{number}");
+        prepare(store, &run, number).await;
+        let deletion = deletion.replace("{run}", &run);
+        database.execute(&deletion).await;
+        let audit = audit(store, &run).await;
+        assert_eq!(audit.breaches(), expected, "{deletion}");
+        if expected.contains(&Breach::Missing { chunks: 1 }) {
+            let missing = if deletion.ends_with('0') { (0, 0) } else { (1, 1) };
+            assert_eq!((audit.missing, audit.chunks_missing), (vec![missing], 1));
+        }
+    }
+}
+
+async fn each_outcome_that_is_doubled_is_noticed(database: &Database) {
+    let store = &*database.store;
+    let insertions = [
+        "INSERT INTO failed_transactions SELECT run_id, 1, transaction_id, class, reason, attempts, payload
+            FROM failed_transactions WHERE run_id = '{run}' AND row_number = 4",
+        "INSERT INTO invalid_transactions SELECT run_id, 4, line, reason, message, raw
+            FROM invalid_transactions WHERE run_id = '{run}' AND row_number = 3",
+        "UPDATE chunks SET duplicate_rows = '[[2, \"00000000-0000-0000-0000-000000000001\"],
+            [2, \"00000000-0000-0000-0000-000000000001\"]]' WHERE run_id = '{run}' AND chunk = 0",
+        "UPDATE chunks SET duplicate_rows = '[[5, \"00000000-0000-0000-0000-000000000001\"],
+            [9, \"00000000-0000-0000-0000-000000000001\"]]' WHERE run_id = '{run}' AND chunk = 1",
+    ];
+    for (number, insertion) in (1..).zip(insertions) {
+        let run = format!("run-{number}");
+        prepare(store, &run, number).await;
+        database.execute(&insertion.replace("{run}", &run)).await;
+        let expected = [Breach::Sum { expected: 9, found: 10 }, Breach::Doubled { outcomes: 1 }];
+        assert_eq!(audit(store, &run).await.breaches(), expected, "{insertion}");
+    }
+    // One that makes up for another that is missing.
+    prepare(store, "a", 9).await;
+    database.execute("UPDATE invalid_transactions SET row_number = 4 WHERE run_id = 'a' AND row_number = 3").await;
+    assert_eq!(audit(store, "a").await.breaches(), [Breach::Doubled { outcomes: 1 }]);
+    // A transaction without its prediction is no outcome.
+    prepare(store, "b", 10).await;
+    database.execute("DELETE FROM predictions WHERE run_id = 'b'").await;
+    database
+        .execute(
+            "INSERT INTO failed_transactions SELECT run_id, 1, transaction_id, class, reason, attempts, payload
+            FROM failed_transactions WHERE run_id = 'b' AND row_number = 4",
+        )
+        .await;
+    let found = audit(store, "b").await;
+    assert_eq!(
+        found.breaches(),
+        [Breach::Sum { expected: 9, found: 7 }, Breach::Unpredicted { transactions: 3 }],
+        "{found:?}"
+    );
+}
+
+async fn while_a_run_goes_on_what_is_recorded_must_be_right(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    assert!(audit(store, "a").await.breaches().is_empty());
+    for number in [1, 4, 5] {
+        let id = u128::from(number);
+        store
+            .write(&[chunk_of_ids("a", number, 2 * number + 1, &[2 * id, 2 * id + 1])], IdConflict::Fail)
+            .await
+            .unwrap();
+    }
+    let found = audit(store, "a").await;
+    assert_eq!((found.breaches(), found.missing, found.chunks_missing), (vec![], vec![(0, 0), (2, 3)], 3));
+    store.seal(&run_id("a"), Sealed { rows_read: 16, chunks_total: 8 }, None).await.unwrap();
+    let found = audit(store, "a").await;
+    assert_eq!((found.breaches(), found.missing), (vec![], vec![(0, 0), (2, 3), (6, 7)]));
+    assert_eq!((found.chunks_recorded, found.rows_covered, found.chunks_missing), (3, 6, 5));
+    database.execute("DELETE FROM transactions WHERE row_number = 9").await;
+    assert_eq!(audit(store, "a").await.breaches(), [Breach::Sum { expected: 6, found: 5 }]);
+}
+
+async fn chunks_beyond_the_end_are_noticed(database: &Database) {
+    let store = &*database.store;
+    prepare(store, "a", 1).await;
+    database
+        .execute("INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ('a', 2, 10, 0, 0), ('a', 7, 99, 1, 0)")
+        .await;
+    assert_eq!(audit(store, "a").await.breaches(), [Breach::Beyond { chunks: 2 }]);
+}
+
+async fn an_unknown_run_has_no_audit(database: &Database) {
+    database.store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
+    assert_eq!(database.store.audit(&run_id("a")).await.unwrap(), None);
+}
+
+async fn many_chunks_are_read_in_pages(database: &Database) {
+    begin(&*database.store, "a").await;
+    database
+        .execute(
+            "INSERT INTO chunks (run_id, chunk, first_row, rows, predicted)
+            WITH RECURSIVE numbers(number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number < 25000)
+            SELECT 'a', number, number + 1, 1, 0 FROM numbers WHERE number % 10000 <> 9999",
+        )
+        .await;
+    let found = audit(&*database.store, "a").await;
+    assert_eq!((found.chunks_recorded, found.rows_covered, found.chunks_missing), (24_999, 24_999, 2));
+    assert_eq!(found.missing, [(9_999, 9_999), (19_999, 19_999)]);
+    assert_eq!(found.breaches(), [Breach::Sum { expected: 24_999, found: 0 }]);
+}

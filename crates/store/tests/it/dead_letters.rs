@@ -1,0 +1,95 @@
+//! Messages that the broker gave up.
+
+use assay_store::{DeadLetter, DeadLetterOutcome};
+
+use crate::chunks::run_id;
+use crate::database::Database;
+
+on_both! {
+    a_letter_is_recorded_once,
+    letters_come_latest_first,
+    what_cannot_be_read_blocks_its_run_until_it_is_resolved,
+}
+
+fn letter() -> DeadLetter {
+    DeadLetter {
+        queue: "transactions.batch".into(),
+        message_id: Some("a/7".into()),
+        message_type: Some("assay.chunk.v1".into()),
+        run_id: Some("a".into()),
+        reason: "delivery_limit".into(),
+        attempt: 3,
+        body: b"{\"run_id\":\0\xff".to_vec(),
+        outcome: DeadLetterOutcome::Unreadable,
+    }
+}
+
+async fn a_letter_is_recorded_once(database: &Database) {
+    let store = &*database.store;
+    assert!(store.record_dead_letter(&letter()).await.unwrap());
+    let again = DeadLetter { reason: "expired".into(), attempt: 4, outcome: DeadLetterOutcome::Booked, ..letter() };
+    for same in [letter(), again] {
+        assert!(!store.record_dead_letter(&same).await.unwrap());
+    }
+    let recorded = store.dead_letters(None, 10).await.unwrap();
+    assert_eq!(recorded.len(), 1);
+    assert_eq!((&recorded[0].letter, recorded[0].resolved_at), (&letter(), None));
+    let others = [
+        DeadLetter { queue: "predictions.batch".into(), ..letter() },
+        DeadLetter { message_id: None, ..letter() },
+        DeadLetter { body: b"other".to_vec(), ..letter() },
+        // Where one field ends and the next begins makes a difference.
+        DeadLetter { queue: "transactions.batcha".into(), message_id: Some("/7".into()), ..letter() },
+    ];
+    for other in others {
+        assert!(store.record_dead_letter(&other).await.unwrap(), "{other:?}");
+    }
+}
+
+async fn letters_come_latest_first(database: &Database) {
+    let store = &*database.store;
+    let bare = DeadLetter { message_id: None, message_type: None, run_id: None, body: Vec::new(), ..letter() };
+    let strange = DeadLetter {
+        queue: "q\0".into(),
+        message_id: Some("\0".into()),
+        run_id: Some("no run\0 'at all'".into()),
+        reason: "\0".into(),
+        attempt: u32::MAX,
+        outcome: DeadLetterOutcome::Known,
+        ..letter()
+    };
+    for letter in [letter(), bare.clone(), strange] {
+        assert!(store.record_dead_letter(&letter).await.unwrap());
+    }
+    let all = store.dead_letters(None, 10).await.unwrap();
+    assert!(all.windows(2).all(|pair| pair[0].id > pair[1].id && pair[0].received_at >= pair[1].received_at));
+    assert_eq!((&all[1].letter, &all[2].letter), (&bare, &letter()));
+    let strange = &all[0].letter;
+    assert_eq!(strange.run_id.as_deref().map(|text| text.replace('\u{fffd}', "\0")).unwrap(), "no run\0 'at all'");
+    assert_eq!((strange.attempt, strange.outcome), (u32::MAX, DeadLetterOutcome::Known));
+    assert_eq!(store.dead_letters(Some(&run_id("a")), 10).await.unwrap(), all[2..]);
+    assert_eq!(store.dead_letters(None, 1).await.unwrap(), all[..1]);
+}
+
+async fn what_cannot_be_read_blocks_its_run_until_it_is_resolved(database: &Database) {
+    let store = &*database.store;
+    use DeadLetterOutcome::{Booked, Known, Refused, Unreadable};
+    for (number, (run, outcome)) in
+        [("a", Booked), ("a", Known), ("a", Unreadable), ("a", Refused), ("b", Unreadable)].into_iter().enumerate()
+    {
+        let body = number.to_string().into_bytes();
+        store.record_dead_letter(&DeadLetter { run_id: Some(run.into()), outcome, body, ..letter() }).await.unwrap();
+    }
+    let (a, b) = (run_id("a"), run_id("b"));
+    assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 2);
+    assert_eq!(store.blocking_dead_letters(&run_id("c")).await.unwrap(), 0);
+    assert_eq!(store.resolve_dead_letters(&a).await.unwrap(), 2);
+    assert_eq!(store.resolve_dead_letters(&a).await.unwrap(), 0);
+    assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 0);
+    assert_eq!(store.blocking_dead_letters(&b).await.unwrap(), 1);
+    let resolved = store.dead_letters(Some(&a), 10).await.unwrap();
+    for record in resolved {
+        let is_resolved = record.resolved_at.is_some();
+        assert_eq!(is_resolved, matches!(record.letter.outcome, Unreadable | Refused), "{record:?}");
+    }
+}

@@ -1,0 +1,244 @@
+//! Orders to end a run early.
+
+use assay_store::{Begun, ChunkOutcome, IdConflict, Operation, Stopping};
+use assay_transaction::{Checkpoint, RunState, Sealed, StopKind};
+
+use crate::chunks::{act, begin, chunk_of_ids, new_run, run_id};
+use crate::database::Database;
+
+on_both! {
+    an_order_is_given_once,
+    a_sealed_run_ends_with_its_last_chunk,
+    an_error_of_the_source_stays,
+    a_finished_run_is_not_stopped,
+    the_loader_seals_a_stopped_run,
+    a_stopped_run_without_a_loader_is_sealed,
+    only_a_stopped_run_is_sealed_for_its_loader,
+    what_lies_beyond_a_stopped_run_is_dropped,
+    open_runs_tell_how_long_they_are_to_stop,
+    an_order_and_the_last_chunk_at_once,
+}
+
+async fn an_order_is_given_once(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    assert_eq!(store.stop_order(&run_id("a")).await.unwrap(), None);
+    let Stopping::Ordered(run) =
+        store.order_stop(&run_id("a"), StopKind::Cancelled, "wrong\0 file", &act()).await.unwrap()
+    else {
+        panic!("it was loading")
+    };
+    let order = run.stop.clone().unwrap();
+    let reason = order.reason.replace('\u{fffd}', "\0");
+    assert_eq!((order.kind, reason.as_str()), (StopKind::Cancelled, "wrong\0 file"));
+    assert!(order.at >= run.started_at);
+    assert_eq!((run.state, &run.error), (RunState::Loading, &None));
+    assert_eq!(store.stop_order(&run_id("a")).await.unwrap(), Some(order));
+    assert_eq!(store.run(&run_id("a")).await.unwrap().as_ref(), Some(&run));
+
+    let again = store.order_stop(&run_id("a"), StopKind::Aborted, "other", &act()).await.unwrap();
+    assert_eq!(again, Stopping::Before(run.clone()));
+    // Its source is its own until it is sealed: the next loader finds it, and the order.
+    let found = store.begin_run(&new_run("b", &run.source.location)).await.unwrap();
+    assert_eq!(found, Begun::Resumed(run));
+
+    let operations = store.operations(None, 10).await.unwrap();
+    let [Operation { operator, action, run_id: of, reason, details: None, .. }] = &operations[..] else {
+        panic!("{operations:?}")
+    };
+    assert_eq!((operator.as_str(), action.as_str(), of), ("ada", "cancel", &Some(run_id("a"))));
+    assert_eq!(reason.as_deref(), Some("as agreed"));
+
+    let error = store.order_stop(&run_id("nobody"), StopKind::Cancelled, "x", &act()).await.unwrap_err();
+    assert_eq!(error.exit(), assay_transaction::Exit::Usage);
+    assert!(error.to_string().starts_with("run nobody is not in the ledger"), "{error}");
+    assert_eq!(store.stop_order(&run_id("nobody")).await.unwrap(), None);
+}
+
+async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
+    let store = &*database.store;
+    let kinds = [(StopKind::Cancelled, "cancel", RunState::Cancelled), (StopKind::Aborted, "abort", RunState::Failed)];
+    for (number, (kind, action, end)) in (1..).zip(kinds) {
+        let name = format!("run-{number}");
+        let id = run_id(&name);
+        let run = begin(store, &name).await;
+        store.seal(&id, Sealed { rows_read: 2, chunks_total: 2 }, None).await.unwrap();
+        store.write(&[chunk_of_ids(&name, 0, 1, &[10 * number])], IdConflict::Fail).await.unwrap();
+        let Stopping::Ordered(stopped) = store.order_stop(&id, kind, "enough", &act()).await.unwrap() else {
+            panic!("it was sealed")
+        };
+        assert_eq!((stopped.state, stopped.error.as_deref()), (RunState::Sealed, Some("enough")));
+        assert_eq!(store.operations(Some(&id), 10).await.unwrap()[0].action, action);
+        let again = new_run(&format!("again-{number}"), &run.source.location);
+        assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(_)), "its source is free");
+        assert_eq!(store.close_run(&id).await.unwrap(), RunState::Sealed);
+        store.write(&[chunk_of_ids(&name, 1, 2, &[10 * number + 1])], IdConflict::Fail).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.close_run(&id).await.unwrap(), end);
+        }
+        let run = store.run(&id).await.unwrap().unwrap();
+        assert_eq!((run.error.as_deref(), run.finished_at.is_some()), (Some("enough"), true));
+        assert!(store.audit(&id).await.unwrap().unwrap().breaches().is_empty());
+    }
+}
+
+async fn an_error_of_the_source_stays(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    store.seal(&run_id("a"), Sealed { rows_read: 1, chunks_total: 1 }, Some("it changed")).await.unwrap();
+    store.order_stop(&run_id("a"), StopKind::Cancelled, "enough", &act()).await.unwrap();
+    store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
+    assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Cancelled);
+    assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().error.as_deref(), Some("it changed"));
+}
+
+async fn a_finished_run_is_not_stopped(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    assert_eq!(crate::chunks::finish(store, "a", 0, 0).await, RunState::Complete);
+    let run = store.run(&run_id("a")).await.unwrap().unwrap();
+    let stopping = store.order_stop(&run_id("a"), StopKind::Cancelled, "late", &act()).await.unwrap();
+    assert_eq!(stopping, Stopping::Finished(run.clone()));
+    assert_eq!(store.run(&run_id("a")).await.unwrap(), Some(run));
+    assert!(store.operations(None, 10).await.unwrap().is_empty());
+}
+
+async fn the_loader_seals_a_stopped_run(database: &Database) {
+    let store = &*database.store;
+    let cases = [("a", None, "enough"), ("b", Some("row 7: gone"), "row 7: gone")];
+    for (number, (name, error, expected)) in (1..).zip(cases) {
+        let id = run_id(name);
+        let run = begin(store, name).await;
+        store.order_stop(&id, StopKind::Cancelled, "enough", &act()).await.unwrap();
+        store.write(&[chunk_of_ids(name, 0, 1, &[number])], IdConflict::Fail).await.unwrap();
+        let sealed = Sealed { rows_read: 1, chunks_total: 1 };
+        for _ in 0..2 {
+            store.seal(&id, sealed, error).await.unwrap();
+        }
+        let begun = store.begin_run(&new_run(&format!("again-{name}"), &run.source.location)).await.unwrap();
+        assert!(matches!(begun, Begun::Started(_)), "{begun:?}");
+        assert_eq!(store.seal_stopped(&id).await.unwrap(), RunState::Sealed, "it is not loading any more");
+        assert_eq!(store.close_run(&id).await.unwrap(), RunState::Cancelled);
+        let run = store.run(&id).await.unwrap().unwrap();
+        assert_eq!((run.sealed, run.error.as_deref()), (Some(sealed), Some(expected)));
+    }
+}
+
+async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
+    let store = &*database.store;
+    let at = |chunk: u64, row| Checkpoint { chunk, row, line: row + 1, offset: 99 };
+    // What the checkpoint says, what is recorded, and where it ends.
+    let cases = [
+        (None, vec![], (0, 0), RunState::Cancelled),
+        (Some(at(2, 4)), vec![(0, 1, 2), (1, 3, 1)], (3, 2), RunState::Cancelled),
+        (Some(at(2, 4)), vec![], (3, 2), RunState::Sealed),
+        (Some(at(1, 3)), vec![(0, 1, 2), (1, 3, 3), (2, 6, 1)], (6, 3), RunState::Cancelled),
+        (Some(at(1, 3)), vec![(0, 1, 2), (2, 6, 1)], (6, 3), RunState::Sealed),
+    ];
+    for (number, (checkpoint, chunks, (rows_read, chunks_total), state)) in (1..).zip(cases) {
+        let name = format!("run-{number}");
+        let id = run_id(&name);
+        let run = begin(store, &name).await;
+        if let Some(checkpoint) = checkpoint {
+            store.checkpoint(&id, checkpoint).await.unwrap();
+        }
+        for (chunk, first_row, rows) in chunks {
+            let ids: Vec<u128> = (0..rows).map(|at| number * 100 + u128::from(first_row) + at).collect();
+            store.write(&[chunk_of_ids(&name, chunk, first_row, &ids)], IdConflict::Fail).await.unwrap();
+        }
+        store.order_stop(&id, StopKind::Cancelled, "enough", &act()).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.seal_stopped(&id).await.unwrap(), state, "{name}");
+        }
+        let sealed = store.run(&id).await.unwrap().unwrap();
+        assert_eq!(sealed.sealed, Some(Sealed { rows_read, chunks_total }), "{name}");
+        assert_eq!(sealed.error.as_deref(), Some("enough"));
+        let again = new_run(&format!("again-{number}"), &run.source.location);
+        assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(_)));
+        if state.is_finished() {
+            assert!(store.audit(&id).await.unwrap().unwrap().breaches().is_empty());
+        }
+    }
+}
+
+async fn only_a_stopped_run_is_sealed_for_its_loader(database: &Database) {
+    let store = &*database.store;
+    let run = begin(store, "a").await;
+    assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Loading);
+    assert_eq!(store.run(&run_id("a")).await.unwrap(), Some(run));
+    assert_eq!(store.seal_stopped(&run_id("nobody")).await.unwrap(), RunState::Loading);
+    crate::chunks::finish(store, "a", 0, 0).await;
+    assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Complete);
+}
+
+async fn what_lies_beyond_a_stopped_run_is_dropped(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    let first = chunk_of_ids("a", 0, 1, &[1, 2]);
+    store.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
+    store.order_stop(&run_id("a"), StopKind::Aborted, "enough", &act()).await.unwrap();
+    // Until it is sealed nobody knows where it ends.
+    let second = chunk_of_ids("a", 1, 3, &[3]);
+    let written = store.write(std::slice::from_ref(&second), IdConflict::Fail).await.unwrap();
+    assert_eq!(written.outcomes, [ChunkOutcome::Recorded]);
+    assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Failed);
+    let beyond = chunk_of_ids("a", 2, 4, &[4, 5]);
+    let chunks = [beyond.clone(), first, chunk_of_ids("other", 2, 4, &[6]), beyond, second];
+    let written = store.write(&chunks, IdConflict::Fail).await.unwrap();
+    let expected = [
+        ChunkOutcome::Dropped,
+        ChunkOutcome::Known,
+        ChunkOutcome::Recorded,
+        ChunkOutcome::Dropped,
+        ChunkOutcome::Known,
+    ];
+    assert_eq!((&written.outcomes[..], written.transactions), (&expected[..], 1));
+    assert_eq!(database.count("SELECT count(*) FROM transactions WHERE run_id = 'a'").await, 3);
+    assert!(store.audit(&run_id("a")).await.unwrap().unwrap().breaches().is_empty());
+}
+
+async fn open_runs_tell_how_long_they_are_to_stop(database: &Database) {
+    let store = &*database.store;
+    for name in ["a", "b", "c", "d"] {
+        begin(store, name).await;
+    }
+    store.seal(&run_id("b"), Sealed { rows_read: 1, chunks_total: 1 }, None).await.unwrap();
+    crate::chunks::finish(store, "c", 0, 0).await;
+    store.order_stop(&run_id("d"), StopKind::Cancelled, "enough", &act()).await.unwrap();
+    database
+        .execute(if database.is_sqlite() {
+            "UPDATE runs SET stop_at = strftime('%Y-%m-%dT%H:%M:%fZ', stop_at, '-90 seconds')"
+        } else {
+            "UPDATE runs SET stop_at = stop_at - interval '90 seconds'"
+        })
+        .await;
+    let open = store.open_runs().await.unwrap();
+    let states: Vec<_> = open.iter().map(|open| (open.run.run_id.as_str(), open.run.state)).collect();
+    assert_eq!(states, [("a", RunState::Loading), ("b", RunState::Sealed), ("d", RunState::Loading)]);
+    assert_eq!((open[0].stopping_for, open[1].stopping_for), (None, None));
+    assert!((90..150).contains(&open[2].stopping_for.unwrap()), "{:?}", open[2].stopping_for);
+    assert_eq!(open[2].run, store.run(&run_id("d")).await.unwrap().unwrap());
+}
+
+async fn an_order_and_the_last_chunk_at_once(database: &Database) {
+    let other = database.another().await;
+    for number in 0..10 {
+        let name = format!("run-{number}");
+        let id = run_id(&name);
+        begin(&*database.store, &name).await;
+        database.store.seal(&id, Sealed { rows_read: 1, chunks_total: 1 }, None).await.unwrap();
+        let last = async {
+            database.store.write(&[chunk_of_ids(&name, 0, 1, &[number])], IdConflict::Fail).await.unwrap();
+            database.store.close_run(&id).await.unwrap()
+        };
+        let act = act();
+        let (state, stopping) = tokio::join!(last, other.order_stop(&id, StopKind::Cancelled, "enough", &act));
+        let expected = match stopping.unwrap() {
+            Stopping::Ordered(_) => RunState::Cancelled,
+            Stopping::Finished(_) => RunState::Complete,
+            Stopping::Before(run) => panic!("{run:?}"),
+        };
+        assert_eq!(state, expected);
+        assert_eq!(database.store.run(&id).await.unwrap().unwrap().state, expected);
+    }
+}
