@@ -2,19 +2,20 @@
 //!
 //! Guarantees: one batch is in work at a time, while the next one is collected; it is worked on once it weighs enough, or
 //! once its first item has waited long enough, or once the prefetch is used up. Outcomes are per item. A batch whose work
-//! panics is worked on again item by item, so that one bad item takes no other down.
+//! panics is worked on again item by item, so that one bad item takes no other down. Work that does not end is given up, and
+//! all that is held by then is put off (`hold`).
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::hold::{Ended, Pace, put_off};
 use crate::outcome::{conclude, decode as run_decoder, guarded};
 use crate::{Broker, BrokerError, Delivery, Message, Outcome, Route};
 
@@ -41,7 +42,8 @@ pub struct BatchOptions {
 }
 
 /// Consumes until `shutdown`, then works on what it has collected, within `drain`. `work` returns one outcome per item, in
-/// order. What `decode` refuses becomes a dead letter with its words as the reason.
+/// order. What `decode` refuses becomes a dead letter with its words as the reason. Work that takes longer than
+/// [`Broker::hold_timeout`] is dropped, and so is what was collected meanwhile; all of it comes again, as the same attempt.
 pub async fn serve_batches<T, D, W, F>(
     broker: Arc<dyn Broker>,
     route: Route,
@@ -55,87 +57,199 @@ where
     W: Fn(Vec<T>) -> F,
     F: Future<Output = Vec<Outcome>> + Send,
 {
-    let mut consumer = broker.consume(route, options.prefetch).await?;
-    let mut settling = Settling { broker, route, shutdown: shutdown.clone(), tasks: JoinSet::new() };
-    let mut batch = Batch::new(options);
-    let mut in_work: Option<(usize, Pin<Box<_>>)> = None;
-    let process = |items: Vec<(Delivery, T)>| process(items, &decode, &work, route);
-    loop {
-        if in_work.is_none() && batch.is_due() {
-            let items = batch.take();
-            in_work = Some((items.len(), Box::pin(process(items))));
-        }
-        let held = batch.items.len() + in_work.as_ref().map_or(0, |(items, _)| *items);
-        // All that is held fills the prefetch: nothing more will come before some of it is settled.
-        let exhausted = held >= usize::from(options.prefetch.max(1));
-        if exhausted && in_work.is_none() && !batch.items.is_empty() {
-            batch.due_at = Some(Instant::now());
-            continue;
-        }
-        let idle = in_work.is_none();
-        let done: OptionFuture<_> = in_work.as_mut().map(|(_, work)| work).into();
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(outcomes) = done => {
-                in_work = None;
-                settling.settle(outcomes);
+    let serving = Serving { broker, route, options, shutdown, decode, work };
+    let mut pace = Some(Pace::Full);
+    while let Some(current) = pace {
+        pace = serving.at_pace(current).await?;
+    }
+    Ok(())
+}
+
+struct Serving<D, W> {
+    broker: Arc<dyn Broker>,
+    route: Route,
+    options: BatchOptions,
+    shutdown: CancellationToken,
+    decode: D,
+    work: W,
+}
+
+/// A batch in work: what is settled once `outcomes` are known, or put off where they are not in time.
+struct InWork<F> {
+    deliveries: Vec<Delivery>,
+    outcomes: F,
+    until: Instant,
+}
+
+impl<D, W> Serving<D, W> {
+    /// Consumes until another pace is called for, and returns that; `None` at the end. Each has a consumer of its own: what
+    /// the last one had in its buffer goes back to the queue.
+    async fn at_pace<T, F>(&self, pace: Pace) -> Result<Option<Pace>, BrokerError>
+    where
+        D: Fn(&Message) -> Result<Weighed<T>, String>,
+        W: Fn(Vec<T>) -> F,
+        F: Future<Output = Vec<Outcome>> + Send,
+    {
+        let hold = self.broker.hold_timeout();
+        let prefetch = match pace {
+            Pace::Full => self.options.prefetch.max(1),
+            Pace::Probe => 1,
+        };
+        let consume = self.broker.consume(self.route, prefetch);
+        let Some(consumer) = self.shutdown.run_until_cancelled(consume).await else { return Ok(None) };
+        let mut consumer = consumer?;
+        let mut settling =
+            Settling { broker: &self.broker, route: self.route, shutdown: &self.shutdown, tasks: JoinSet::new() };
+        let mut batch = Batch::new(self.options.max_weight, self.options.max_wait.min(hold));
+        let mut in_work: Option<InWork<Pin<Box<_>>>> = None;
+        let next = loop {
+            if in_work.is_none() && batch.is_due() {
+                let (deliveries, values) = batch.take();
+                let outcomes = Box::pin(self.process(messages(&deliveries), values));
+                in_work = Some(InWork { deliveries, outcomes, until: Instant::now() + hold });
             }
-            () = batch.wait_until_due(), if idle => {}
-            delivery = consumer.next(), if !batch.is_heavy() && !exhausted => {
-                let Some(delivery) = delivery else { break };
-                match run_decoder(&decode, &delivery.message) {
-                    Ok(item) => batch.push(delivery, item),
-                    Err(reason) => settling.settle([(delivery, Outcome::Dead { reason })]),
+            let unsettled = batch.deliveries.len() + in_work.as_ref().map_or(0, |batch| batch.deliveries.len());
+            // All that is held fills the prefetch: nothing more will come before some of it is settled.
+            let exhausted = unsettled >= usize::from(prefetch);
+            if exhausted && in_work.is_none() && !batch.deliveries.is_empty() {
+                batch.due_at = Some(Instant::now());
+                continue;
+            }
+            let idle = in_work.is_none();
+            let done: OptionFuture<_> =
+                in_work.as_mut().map(|batch| timeout_at(batch.until, &mut batch.outcomes)).into();
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => break None,
+                Some(outcomes) = done => {
+                    let deliveries = in_work.take().map(|batch| batch.deliveries).unwrap_or_default();
+                    let ended = if let Ok(outcomes) = outcomes {
+                        settling.settle(deliveries.into_iter().zip(outcomes));
+                        Ended::Settled
+                    } else {
+                        settling.put_off(deliveries.into_iter().chain(batch.take().0));
+                        Ended::PutOff
+                    };
+                    if let Some(next) = pace.after(ended, self.route) {
+                        break Some(next);
+                    }
+                }
+                () = batch.wait_until_due(), if idle => {}
+                delivery = consumer.next(), if !batch.is_heavy() && !exhausted => {
+                    let Some(delivery) = delivery else { break None };
+                    match run_decoder(&self.decode, &delivery.message) {
+                        Ok(item) => batch.push(delivery, item),
+                        Err(reason) => settling.settle([(delivery, Outcome::Dead { reason })]),
+                    }
                 }
             }
+            settling.reap();
+        };
+        let all = async {
+            if let Some(InWork { deliveries, outcomes, .. }) = in_work {
+                settling.settle(deliveries.into_iter().zip(outcomes.await));
+            }
+            let (deliveries, values) = batch.take();
+            if !deliveries.is_empty() {
+                let outcomes = self.process(messages(&deliveries), values).await;
+                settling.settle(deliveries.into_iter().zip(outcomes));
+            }
+            settling.finish().await;
+        };
+        let overdue = async {
+            if next.is_some() {
+                // Nothing is in work, and what is to be settled is within the hold timeout.
+                self.shutdown.cancelled().await;
+            }
+            sleep(self.options.drain).await;
+        };
+        let in_time = tokio::select! {
+            biased;
+            () = all => true,
+            () = overdue => false,
+        };
+        if !in_time {
+            info!(queue = %self.route, "work did not end in time; its messages will be redelivered");
+            settling.tasks.shutdown().await;
         }
-        settling.reap();
+        consumer.close().await;
+        Ok(next)
     }
-    let drained = tokio::time::timeout(options.drain, async {
-        if let Some((_, work)) = in_work {
-            settling.settle(work.await);
+
+    /// Works on a batch, and on its items one by one should that panic. There is an outcome for each of them.
+    async fn process<T, F>(&self, messages: Vec<Message>, values: Vec<T>) -> Vec<Outcome>
+    where
+        D: Fn(&Message) -> Result<Weighed<T>, String>,
+        W: Fn(Vec<T>) -> F,
+        F: Future<Output = Vec<Outcome>> + Send,
+    {
+        let queue = self.route;
+        if let Some(outcomes) = guarded(async { (self.work)(values).await }).await {
+            return one_each(outcomes, messages.len(), queue);
         }
-        if !batch.items.is_empty() {
-            settling.settle(process(batch.take()).await);
+        warn!(%queue, messages = messages.len(), "work on a batch panicked");
+        let alone = messages.len() == 1;
+        let mut settled = Vec::with_capacity(messages.len());
+        for message in messages {
+            let outcomes = match run_decoder(&self.decode, &message) {
+                Err(reason) => Some(vec![Outcome::Dead { reason }]),
+                Ok(_) if alone => None,
+                Ok(item) => guarded(async { (self.work)(vec![item.value]).await }).await,
+            };
+            let outcomes = outcomes.unwrap_or_else(|| {
+                warn!(%queue, message_id = message.id, "work panicked; it counts as a failed attempt");
+                vec![Outcome::of_panic(&message)]
+            });
+            settled.extend(one_each(outcomes, 1, queue));
         }
-        settling.finish().await;
-    });
-    if drained.await.is_err() {
-        info!(queue = %route, "work did not end in time; its messages will be redelivered");
-        settling.tasks.shutdown().await;
+        settled
     }
-    consumer.close().await;
-    Ok(())
+}
+
+fn messages(deliveries: &[Delivery]) -> Vec<Message> {
+    deliveries.iter().map(|delivery| delivery.message.clone()).collect()
+}
+
+/// What was given no outcome is tried again, as it may not have been worked on.
+fn one_each(mut outcomes: Vec<Outcome>, items: usize, route: Route) -> Vec<Outcome> {
+    if outcomes.len() != items {
+        error!(queue = %route, messages = items, outcomes = outcomes.len(), "work must return one outcome per item");
+        outcomes.resize(items, Outcome::Retry { after: Duration::from_secs(1) });
+    }
+    outcomes
 }
 
 /// The batch that is being collected.
 struct Batch<T> {
-    options: BatchOptions,
-    items: Vec<(Delivery, T)>,
+    deliveries: Vec<Delivery>,
+    /// One for each delivery.
+    values: Vec<T>,
     weight: usize,
+    max_weight: usize,
+    max_wait: Duration,
     due_at: Option<Instant>,
 }
 
 impl<T> Batch<T> {
-    fn new(options: BatchOptions) -> Self {
-        Self { options, items: Vec::new(), weight: 0, due_at: None }
+    fn new(max_weight: usize, max_wait: Duration) -> Self {
+        Self { deliveries: Vec::new(), values: Vec::new(), weight: 0, max_weight, max_wait, due_at: None }
     }
 
     fn push(&mut self, delivery: Delivery, item: Weighed<T>) {
-        self.due_at.get_or_insert_with(|| Instant::now() + self.options.max_wait);
+        self.due_at.get_or_insert_with(|| Instant::now() + self.max_wait);
         self.weight = self.weight.saturating_add(item.weight);
-        self.items.push((delivery, item.value));
+        self.deliveries.push(delivery);
+        self.values.push(item.value);
     }
 
-    fn take(&mut self) -> Vec<(Delivery, T)> {
+    fn take(&mut self) -> (Vec<Delivery>, Vec<T>) {
         self.weight = 0;
         self.due_at = None;
-        std::mem::take(&mut self.items)
+        (std::mem::take(&mut self.deliveries), std::mem::take(&mut self.values))
     }
 
     fn is_heavy(&self) -> bool {
-        !self.items.is_empty() && self.weight >= self.options.max_weight
+        !self.deliveries.is_empty() && self.weight >= self.max_weight
     }
 
     fn is_due(&self) -> bool {
@@ -152,14 +266,14 @@ impl<T> Batch<T> {
 }
 
 /// Deliveries whose outcome is known, on their way to be settled.
-struct Settling {
-    broker: Arc<dyn Broker>,
+struct Settling<'a> {
+    broker: &'a Arc<dyn Broker>,
     route: Route,
-    shutdown: CancellationToken,
+    shutdown: &'a CancellationToken,
     tasks: JoinSet<()>,
 }
 
-impl Settling {
+impl Settling<'_> {
     fn settle(&mut self, outcomes: impl IntoIterator<Item = (Delivery, Outcome)>) {
         for (delivery, outcome) in outcomes {
             if outcome == Outcome::Done {
@@ -167,8 +281,15 @@ impl Settling {
                 continue;
             }
             // The others may have to wait for the broker; what they hold counts towards the prefetch meanwhile.
-            let (broker, route, shutdown) = (Arc::clone(&self.broker), self.route, self.shutdown.clone());
+            let (broker, route, shutdown) = (Arc::clone(self.broker), self.route, self.shutdown.clone());
             self.tasks.spawn(async move { conclude(&*broker, route, delivery, outcome, &shutdown).await });
+        }
+    }
+
+    fn put_off(&mut self, deliveries: impl Iterator<Item = Delivery>) {
+        for delivery in deliveries {
+            let (broker, route) = (Arc::clone(self.broker), self.route);
+            self.tasks.spawn(async move { put_off(&*broker, route, delivery).await });
         }
     }
 
@@ -179,45 +300,4 @@ impl Settling {
     async fn finish(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
-}
-
-/// Works on a batch, and on its items one by one should that panic.
-async fn process<T, D, W, F>(items: Vec<(Delivery, T)>, decode: &D, work: &W, route: Route) -> Vec<(Delivery, Outcome)>
-where
-    D: Fn(&Message) -> Result<Weighed<T>, String>,
-    W: Fn(Vec<T>) -> F,
-    F: Future<Output = Vec<Outcome>> + Send,
-{
-    let (deliveries, values): (Vec<_>, Vec<_>) = items.into_iter().unzip();
-    if let Some(outcomes) = guarded(async { work(values).await }).await {
-        return paired(deliveries, outcomes, route);
-    }
-    let alone = deliveries.len() == 1;
-    warn!(queue = %route, messages = deliveries.len(), "work on a batch panicked");
-    let mut settled = Vec::with_capacity(deliveries.len());
-    for delivery in deliveries {
-        let outcomes = match run_decoder(decode, &delivery.message) {
-            Err(reason) => Some(vec![Outcome::Dead { reason }]),
-            Ok(_) if alone => None,
-            Ok(item) => guarded(async { work(vec![item.value]).await }).await,
-        };
-        let outcomes = outcomes.unwrap_or_else(|| {
-            warn!(queue = %route, message_id = delivery.message.id, "work panicked; it counts as a failed attempt");
-            vec![Outcome::of_panic(&delivery.message)]
-        });
-        settled.extend(paired(vec![delivery], outcomes, route));
-    }
-    settled
-}
-
-/// Each delivery with its outcome. One that was given none is tried again, as it may not have been worked on.
-fn paired(deliveries: Vec<Delivery>, outcomes: Vec<Outcome>, route: Route) -> Vec<(Delivery, Outcome)> {
-    if deliveries.len() != outcomes.len() {
-        error!(queue = %route, messages = deliveries.len(), outcomes = outcomes.len(), "work must return one outcome per item");
-    }
-    let mut outcomes = VecDeque::from(outcomes);
-    deliveries
-        .into_iter()
-        .map(|delivery| (delivery, outcomes.pop_front().unwrap_or(Outcome::Retry { after: Duration::from_secs(1) })))
-        .collect()
 }

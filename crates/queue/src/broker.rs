@@ -38,6 +38,9 @@ pub trait Broker: Send + Sync {
     /// How many publishes may be under way at a time (`PUBLISH_WINDOW`).
     fn max_in_flight(&self) -> usize;
 
+    /// How long work on a message may take, or wait for what it needs, before the message is put off (`HOLD_TIMEOUT`).
+    fn hold_timeout(&self) -> Duration;
+
     /// Whether what was published is still there after this process has ended.
     fn survives_restart(&self) -> bool;
 

@@ -13,10 +13,11 @@ pub(crate) enum Delay {
 
 impl Delay {
     pub(crate) const ALL: [Self; 3] = [Self::OneSecond, Self::TenSeconds, Self::OneMinute];
+    pub(crate) const LONGEST: Self = Self::OneMinute;
 
     /// The shortest step that is not shorter than `wanted`, else the longest.
     pub(crate) fn at_least(wanted: Duration) -> Self {
-        Self::ALL.into_iter().find(|step| step.duration() >= wanted).unwrap_or(Self::OneMinute)
+        Self::ALL.into_iter().find(|step| step.duration() >= wanted).unwrap_or(Self::LONGEST)
     }
 
     pub(crate) fn duration(self) -> Duration {

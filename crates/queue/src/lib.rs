@@ -8,11 +8,12 @@
 //! - `broker`: the [`Broker`] trait, its deliveries and its errors; `route` and `message`: what goes where
 //! - `rabbitmq`: the implementation on RabbitMQ, 3.10 to 4.x, with its own reconnect loop; the topology is in one file
 //! - `in_process`: the implementation of `assay run`, under the same contract suite (`tests/it`)
-//! - `publish`, `serve`, `batches`, `outcome`: what stages use
+//! - `publish`, `serve`, `batches`, `outcome`, `hold`: what stages use
 
 mod batches;
 mod broker;
 mod delay;
+mod hold;
 mod in_process;
 mod message;
 mod options;

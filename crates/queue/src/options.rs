@@ -32,7 +32,17 @@ pub struct BrokerOptions {
     /// How long a publish may take until it is confirmed, before it is tried again.
     #[arg(long, env = "PUBLISH_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
     pub publish_timeout: Duration,
+    /// How long a message is held while what it needs is away; then it is put off for a minute, and no attempt is counted.
+    /// Work on a message that takes longer does not come to an end. RabbitMQ itself takes back what is held for 30 minutes.
+    #[arg(long, env = "HOLD_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = parse_hold)]
+    pub hold_timeout: Duration,
 }
+
+/// The default of [`BrokerOptions::hold_timeout`].
+pub(crate) const HOLD_TIMEOUT: Duration = Duration::from_mins(5);
+/// A message can be held for up to three times the hold timeout: behind others, in work, and while RabbitMQ has no room for
+/// what takes its place. RabbitMQ allows 30 minutes.
+const LONGEST_HOLD: Duration = Duration::from_mins(9);
 
 impl Default for BrokerOptions {
     fn default() -> Self {
@@ -43,13 +53,22 @@ impl Default for BrokerOptions {
             queue_max_length: 2000,
             publish_window: 256,
             publish_timeout: Duration::from_secs(30),
+            hold_timeout: HOLD_TIMEOUT,
         }
     }
 }
 
 impl fmt::Debug for BrokerOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { amqp_url, amqp_url_file, queue_prefix, queue_max_length, publish_window, publish_timeout } = self;
+        let Self {
+            amqp_url,
+            amqp_url_file,
+            queue_prefix,
+            queue_max_length,
+            publish_window,
+            publish_timeout,
+            hold_timeout,
+        } = self;
         formatter
             .debug_struct("BrokerOptions")
             .field("amqp_url", &amqp_url.as_ref().map(|_| "…"))
@@ -58,6 +77,7 @@ impl fmt::Debug for BrokerOptions {
             .field("queue_max_length", queue_max_length)
             .field("publish_window", publish_window)
             .field("publish_timeout", publish_timeout)
+            .field("hold_timeout", hold_timeout)
             .finish()
     }
 }
@@ -112,6 +132,17 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn parse_hold(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("no work is done in no time; write a duration such as 5m".to_owned()),
+        hold if hold > LONGEST_HOLD => {
+            Err("at most 9m: RabbitMQ takes back what is held for 30 minutes, and a message may be held three times as long"
+                .to_owned())
+        }
+        hold => Ok(hold),
+    }
+}
+
 fn parse_prefix(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if text.len() <= 64 && text.bytes().all(allowed) {
@@ -144,6 +175,8 @@ mod tests {
             (["--queue-max-length", "0"], "0 is not in 1..=10000000"),
             (["--publish-window", "0"], "0 is not in 1..=65535"),
             (["--publish-timeout", "5"], "such as 30s"),
+            (["--hold-timeout", "0s"], "such as 5m"),
+            (["--hold-timeout", "10m"], "at most 9m"),
         ];
         for (arguments, expected) in cases {
             let error = parse(&arguments).unwrap_err().to_string();

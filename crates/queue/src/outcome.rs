@@ -1,6 +1,7 @@
 //! Outcomes: what a stage says about a message, and what becomes of the message then.
 //!
-//! Guarantee: a delivery is acknowledged only after what takes its place (a delayed retry, a dead letter) is confirmed.
+//! Guarantees: a delivery is acknowledged only after what takes its place (a delayed retry, a dead letter) is confirmed; it
+//! waits for that no longer than the hold timeout.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::publish::until_confirmed;
-use crate::{Broker, Delivery, Message, Route};
+use crate::{Broker, Delivery, Message, PublishError, Route};
 
 /// What became of the work on a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +60,8 @@ pub(crate) async fn guarded<O>(work: impl Future<Output = O>) -> Option<O> {
 /// How long a message that is given back while the stage is not stopping is held, so that it cannot go round in a loop.
 const HELD: Duration = Duration::from_secs(1);
 
-/// Does what the outcome asks for, and settles the delivery. It takes as long as the broker needs; a caller that cannot
-/// wait drops it, and the message is redelivered.
+/// Does what the outcome asks for, and settles the delivery. What finds no room within the hold timeout goes back to where it
+/// was. A caller that cannot wait drops it, and the message is redelivered.
 pub(crate) async fn conclude(
     broker: &dyn Broker,
     route: Route,
@@ -68,6 +69,7 @@ pub(crate) async fn conclude(
     outcome: Outcome,
     shutdown: &CancellationToken,
 ) {
+    let hold = broker.hold_timeout();
     let confirmed = match outcome {
         Outcome::Done => Ok(()),
         Outcome::Release => {
@@ -77,12 +79,12 @@ pub(crate) async fn conclude(
         Outcome::Retry { after } => {
             let message = Message { attempt: delivery.message.attempt.saturating_add(1), ..delivery.message.clone() };
             let attempt = || broker.publish_later(route, message.clone(), after);
-            replaced(attempt, &message.id, &format!("{route}, delayed")).await
+            replaced(hold, attempt, &message.id, &format!("{route}, delayed")).await
         }
         Outcome::Dead { reason } => {
             warn!(queue = %route, message_id = delivery.message.id, "message becomes a dead letter: {reason}");
             let attempt = || broker.bury(route, delivery.message.clone(), &reason);
-            replaced(attempt, &delivery.message.id, "dead_letters").await
+            replaced(hold, attempt, &delivery.message.id, "dead_letters").await
         }
     };
     match confirmed {
@@ -99,11 +101,15 @@ async fn give_back(delivery: Delivery, shutdown: &CancellationToken) {
     delivery.release();
 }
 
-async fn replaced<A>(attempt: impl Fn() -> A, id: &str, queue: &str) -> Result<(), crate::Unpublished>
+async fn replaced<A>(hold: Duration, attempt: impl Fn() -> A, id: &str, queue: &str) -> Result<(), String>
 where
-    A: Future<Output = Result<(), crate::PublishError>>,
+    A: Future<Output = Result<(), PublishError>>,
 {
     // Room in these queues comes with time, or when a person makes some.
     let room = || tokio::time::sleep(Duration::from_secs(1));
-    until_confirmed(attempt, room, id, queue, &CancellationToken::new()).await
+    let never = CancellationToken::new();
+    match tokio::time::timeout(hold, until_confirmed(attempt, room, id, queue, &never)).await {
+        Ok(confirmed) => confirmed.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no confirm from {queue} within HOLD_TIMEOUT")),
+    }
 }

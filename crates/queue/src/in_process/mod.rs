@@ -18,6 +18,7 @@ use self::consumer::InProcessConsumer;
 use self::queue::{Held, Queue};
 use crate::delay::Delay;
 use crate::message::MAX_MESSAGE_BYTES;
+use crate::options::HOLD_TIMEOUT;
 use crate::{Broker, BrokerError, Consumer, Death, Depth, Message, PublishError, Route};
 
 /// How many dead letters are kept: as many as in RabbitMQ.
@@ -31,6 +32,7 @@ pub struct InProcess {
     delayed: [Arc<AtomicUsize>; 4],
     dead: Arc<Queue>,
     max_length: usize,
+    hold_timeout: Duration,
     closed: CancellationToken,
 }
 
@@ -38,6 +40,11 @@ impl InProcess {
     /// Empty queues that take `max_length` messages each.
     #[expect(clippy::new_ret_no_self, reason = "stages take brokers of any kind")]
     pub fn new(max_length: usize) -> Arc<dyn Broker> {
+        Self::with_hold_timeout(max_length, HOLD_TIMEOUT)
+    }
+
+    /// As [`InProcess::new`], with another [`Broker::hold_timeout`] than the default.
+    pub fn with_hold_timeout(max_length: usize, hold_timeout: Duration) -> Arc<dyn Broker> {
         let dead = Arc::new(Queue::new("dead_letters".to_owned(), MAX_DEAD_LETTERS, None));
         let max_length = max_length.max(1);
         let queue = |route: Route| Arc::new(Queue::new(route.to_string(), max_length, Some(Arc::clone(&dead))));
@@ -46,6 +53,7 @@ impl InProcess {
             delayed: Default::default(),
             dead: Arc::clone(&dead),
             max_length,
+            hold_timeout,
             closed: CancellationToken::new(),
         })
     }
@@ -118,6 +126,10 @@ impl Broker for InProcess {
 
     fn max_in_flight(&self) -> usize {
         IN_FLIGHT
+    }
+
+    fn hold_timeout(&self) -> Duration {
+        self.hold_timeout
     }
 
     fn survives_restart(&self) -> bool {

@@ -38,6 +38,7 @@ use crate::{Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, Message,
 pub(crate) struct RabbitMq {
     settings: Arc<Settings>,
     startup: Duration,
+    hold_timeout: Duration,
     publishing: Arc<Link>,
     publisher: Publisher,
     /// Opened by the first who consumes.
@@ -61,6 +62,7 @@ impl RabbitMq {
         Ok(Self {
             settings,
             startup,
+            hold_timeout: options.hold_timeout,
             publishing,
             publisher,
             consuming: OnceCell::new(),
@@ -126,6 +128,10 @@ impl Broker for RabbitMq {
 
     fn max_in_flight(&self) -> usize {
         self.publisher.window()
+    }
+
+    fn hold_timeout(&self) -> Duration {
+        self.hold_timeout
     }
 
     fn survives_restart(&self) -> bool {

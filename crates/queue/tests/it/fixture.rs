@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use assay_queue::{Broker, BrokerOptions, Consumer, Delivery, Depth, Message, PublishError, Route, Work, connect};
 use assay_transaction::{Lane, RunId};
-use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ExchangeDeleteOptions, QueueDeleteOptions,
+};
+use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
@@ -54,10 +58,14 @@ pub(crate) const STARTUP: Duration = Duration::from_secs(20);
 
 impl Server {
     pub(crate) fn new(length: usize) -> Self {
+        Self::at(url(), length)
+    }
+
+    pub(crate) fn at(url: String, length: usize) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let options = BrokerOptions {
-            amqp_url: Some(url()),
+            amqp_url: Some(url),
             queue_prefix: format!("test.{}.{number}.", std::process::id()),
             queue_max_length: length.try_into().unwrap(),
             ..BrokerOptions::default()
@@ -70,12 +78,33 @@ impl Server {
     }
 
     /// A connection of the client itself, past the seam.
-    pub(crate) async fn client() -> Connection {
-        Connection::connect(&url(), ConnectionProperties::default()).await.unwrap()
+    pub(crate) async fn client(&self) -> Connection {
+        let url = self.options.amqp_url.as_deref().unwrap();
+        Connection::connect(url, ConnectionProperties::default()).await.unwrap()
     }
 
     pub(crate) fn name(&self, name: &str) -> String {
         format!("{}{name}", self.options.queue_prefix)
+    }
+
+    /// Lets messages leave the longest delay queue of a route at once, as RabbitMQ does after a minute. Ends with the client's
+    /// connection.
+    pub(crate) async fn let_minutes_pass(&self, client: &Connection, route: Route) {
+        let channel = client.create_channel().await.unwrap();
+        let queue = self.name(&format!("{route}.delay.60s"));
+        let mut waiting = channel
+            .basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
+            .await
+            .unwrap();
+        let work_queue = self.name(&route.to_string());
+        tokio::spawn(async move {
+            while let Some(Ok(delivery)) = waiting.next().await {
+                let options = BasicPublishOptions::default();
+                let key = work_queue.as_str().into();
+                channel.basic_publish("".into(), key, options, &delivery.data, delivery.properties).await.unwrap();
+                delivery.acker.ack(BasicAckOptions::default()).await.unwrap();
+            }
+        });
     }
 
     pub(crate) async fn delete_queue(&self, client: &Connection, queue: &str) {
@@ -84,7 +113,7 @@ impl Server {
     }
 
     pub(crate) async fn delete_all(&self) {
-        let client = Self::client().await;
+        let client = self.client().await;
         self.delete_queue(&client, "dead_letters").await;
         for queue in ["transactions.batch", "transactions.realtime", "predictions.batch", "predictions.realtime"] {
             for suffix in ["", ".delay.1s", ".delay.10s", ".delay.60s"] {

@@ -1,7 +1,10 @@
 //! The contract of the broker seam, on both implementations, and what RabbitMQ alone can go through.
 
 mod broker;
+mod consumer_timeout;
 mod fixture;
+mod holding;
+mod node;
 mod proxy;
 mod rabbitmq;
 mod serving;

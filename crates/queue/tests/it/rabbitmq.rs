@@ -141,7 +141,7 @@ async fn a_deleted_queue_is_told_and_declared_again() {
     let server = Server::new(100);
     let broker = server.connect().await;
     let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
-    let client = Server::client().await;
+    let client = server.client().await;
     server.delete_queue(&client, "predictions.realtime").await;
     let deleted = crate::fixture::OTHER;
     assert_eq!(broker.publish(deleted, message("lost")).await, Err(PublishError::Unroutable));

@@ -23,10 +23,10 @@ on_both! {
     what_is_given_back_while_stopping_is_redelivered(100);
 }
 
-const OPTIONS: ServeOptions = ServeOptions { concurrency: 4, prefetch: 8, drain: Duration::from_secs(20) };
+pub(crate) const OPTIONS: ServeOptions = ServeOptions { concurrency: 4, prefetch: 8, drain: Duration::from_secs(20) };
 
 /// Serves with `work`, which is given each message.
-fn start<W, F>(broker: &Arc<dyn Broker>, options: ServeOptions, work: W) -> Serving
+pub(crate) fn start<W, F>(broker: &Arc<dyn Broker>, options: ServeOptions, work: W) -> Serving
 where
     W: Fn(Message) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
@@ -41,13 +41,13 @@ where
     Serving { shutdown, task }
 }
 
-struct Serving {
+pub(crate) struct Serving {
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), BrokerError>>,
 }
 
 impl Serving {
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
     }

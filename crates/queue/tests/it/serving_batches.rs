@@ -24,27 +24,30 @@ on_both! {
 }
 
 const NEVER: Duration = Duration::from_hours(1);
-const OPTIONS: BatchOptions =
+pub(crate) const OPTIONS: BatchOptions =
     BatchOptions { max_weight: 5, max_wait: NEVER, prefetch: 20, drain: Duration::from_secs(20) };
 
-type Item = (String, u32);
+pub(crate) type Item = (String, u32);
 
 /// A service of which the test sees what it decodes and what it begins to work on, and whose work it may hold up.
-struct Serving {
+pub(crate) struct Serving {
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), BrokerError>>,
     decoded: mpsc::UnboundedReceiver<String>,
-    batches: mpsc::UnboundedReceiver<Vec<Item>>,
+    pub(crate) batches: mpsc::UnboundedReceiver<Vec<Item>>,
+    /// The items whose work has come to its end.
+    pub(crate) ended: mpsc::UnboundedReceiver<Item>,
     /// One permit for each batch that may end.
     may_end: Arc<Semaphore>,
 }
 
 impl Serving {
-    fn start(broker: &Arc<dyn Broker>, options: BatchOptions, outcome: fn(&Item) -> Outcome) -> Self {
+    pub(crate) fn start(broker: &Arc<dyn Broker>, options: BatchOptions, outcome: fn(&Item) -> Outcome) -> Self {
         let shutdown = CancellationToken::new();
         let may_end = Arc::new(Semaphore::new(0));
         let (decoding, decoded) = mpsc::unbounded_channel();
         let (working, batches) = mpsc::unbounded_channel();
+        let (ending, ended) = mpsc::unbounded_channel();
         let decode = move |message: &Message| {
             if &message.body[..] != b"{}" {
                 return Err("not a test message".to_owned());
@@ -55,33 +58,38 @@ impl Serving {
         let work = {
             let may_end = Arc::clone(&may_end);
             move |items: Vec<Item>| {
-                let (may_end, working) = (Arc::clone(&may_end), working.clone());
+                let (may_end, working, ending) = (Arc::clone(&may_end), working.clone(), ending.clone());
                 async move {
                     working.send(items.clone()).unwrap();
                     may_end.acquire().await.unwrap().forget();
-                    items.iter().map(outcome).collect()
+                    let outcomes = items.iter().map(outcome).collect();
+                    for item in items {
+                        // Most tests don't look.
+                        let _ = ending.send(item);
+                    }
+                    outcomes
                 }
             }
         };
         let task = tokio::spawn(serve_batches(Arc::clone(broker), ROUTE, options, shutdown.clone(), decode, work));
-        Self { shutdown, task, decoded, batches, may_end }
+        Self { shutdown, task, decoded, batches, ended, may_end }
     }
 
     async fn batch(&mut self) -> Vec<String> {
         self.batches.recv().await.unwrap().into_iter().map(|(id, _)| id).collect()
     }
 
-    fn let_end(&self, batches: usize) {
+    pub(crate) fn let_end(&self, batches: usize) {
         self.may_end.add_permits(batches);
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
     }
 }
 
-fn done(_: &Item) -> Outcome {
+pub(crate) fn done(_: &Item) -> Outcome {
     Outcome::Done
 }
 

@@ -1,0 +1,103 @@
+//! What RabbitMQ does to consumers that hold a message for too long, and that ours are no such consumers. Its timeout of 30
+//! minutes is seconds here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use assay_queue::{Broker, BrokerOptions, Outcome, ServeOptions, connect};
+use tokio::sync::mpsc;
+
+use crate::fixture::{ROUTE, STARTUP, Server, publish, until_depth, within_a_minute};
+use crate::node::Node;
+use crate::{serving, serving_batches};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+async fn rabbitmq_interrupts_nobody_who_puts_off_what_he_holds() {
+    let settings = format!("{{consumer_timeout,{}}},{{channel_tick_interval,200}}", TIMEOUT.as_millis());
+    let Some(node) = Node::start(&settings).await else {
+        eprintln!("skipped: no RabbitMQ is installed here, and another broker's timeout is not ours to set");
+        return;
+    };
+    within_a_minute(async {
+        held_too_long(&node).await;
+        let before = interruptions(&node);
+        put_off_in_time(&node).await;
+        assert_eq!(interruptions(&node), before, "{}", node.log());
+    })
+    .await;
+}
+
+/// How often the node closed a channel for the timeout.
+fn interruptions(node: &Node) -> usize {
+    node.log().matches("has timed out waiting").count()
+}
+
+async fn broker(node: &Node, prefix: &str, hold_timeout: Duration) -> (Server, Arc<dyn Broker>) {
+    let mut server = Server::at(node.url(), 100);
+    server.options = BrokerOptions { queue_prefix: prefix.to_owned(), hold_timeout, ..server.options };
+    let broker = connect(&server.options, "test", STARTUP).await.unwrap();
+    (server, broker)
+}
+
+/// The measure of the test: who holds a message past the timeout is interrupted, and the message comes again while it is
+/// still in work.
+async fn held_too_long(node: &Node) {
+    let (_server, broker) = broker(node, "held.", Duration::from_mins(1)).await;
+    let (begun, mut all_begun) = mpsc::unbounded_channel();
+    let serving = serving::start(&broker, ServeOptions { drain: Duration::ZERO, ..serving::OPTIONS }, {
+        move |message| {
+            begun.send(message.id).unwrap();
+            std::future::pending()
+        }
+    });
+    publish(&*broker, ROUTE, 1).await;
+    for _ in 0..2 {
+        assert_eq!(all_begun.recv().await.as_deref(), Some("0"));
+    }
+    assert!(interruptions(node) > 0, "{}", node.log());
+    serving.end().await;
+    broker.close().await;
+}
+
+async fn put_off_in_time(node: &Node) {
+    let hold = TIMEOUT / 4;
+    let (server, singly) = broker(node, "singly.", hold).await;
+    let (server_of_batches, in_batches) = broker(node, "in-batches.", hold).await;
+    let client = server.client().await;
+    server.let_minutes_pass(&client, ROUTE).await;
+    server_of_batches.let_minutes_pass(&client, ROUTE).await;
+    for broker in [&singly, &in_batches] {
+        publish(&**broker, ROUTE, 20).await;
+    }
+    let back_at = Instant::now() + 4 * TIMEOUT;
+    let (done, mut all_done) = mpsc::unbounded_channel();
+    let serving = serving::start(&singly, serving::OPTIONS, move |message| {
+        let done = done.clone();
+        async move {
+            tokio::time::sleep_until(back_at.into()).await;
+            done.send((message.id, message.attempt)).unwrap();
+            Outcome::Done
+        }
+    });
+    let batches = serving_batches::Serving::start(&in_batches, serving_batches::OPTIONS, serving_batches::done);
+    tokio::time::sleep_until(back_at.into()).await;
+    batches.let_end(100);
+    for _ in 0..20 {
+        let (id, attempt) = all_done.recv().await.unwrap();
+        assert_eq!(attempt, 0, "message {id}");
+    }
+    for broker in [&singly, &in_batches] {
+        until_depth(&**broker, ROUTE, 0, 1).await;
+    }
+    serving.end().await;
+    batches.end().await;
+    assert!(all_done.try_recv().is_err(), "some work was done twice");
+    for broker in [&singly, &in_batches] {
+        until_depth(&**broker, ROUTE, 0, 0).await;
+        broker.close().await;
+    }
+    client.close(200, "the test is over".into()).await.unwrap();
+}

@@ -1,0 +1,255 @@
+//! The contract of work that does not end: nothing is held for long, nothing is lost, and no attempt is counted.
+//!
+//! In the process, the minute in a delay queue passes on a paused clock; on RabbitMQ, the fixture lets it pass.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use assay_queue::{Broker, Message, Outcome, PublishError};
+use tokio::sync::{mpsc, watch};
+
+use crate::fixture::{ROUTE, message, next, publish, until_depth};
+use crate::{serving, serving_batches};
+
+const HOLD: Duration = Duration::from_millis(500);
+const A_MINUTE: Duration = Duration::from_mins(1);
+
+/// Each test on each of the implementations. `minutes_pass` says whether what is put off comes back.
+macro_rules! on_both {
+    ($($test:ident($length:expr, minutes_pass: $minutes_pass:expr);)*) => {
+        mod in_process {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $test() {
+                    let broker = assay_queue::InProcess::with_hold_timeout($length, super::HOLD);
+                    let test = super::$test(broker);
+                    tokio::time::timeout(std::time::Duration::from_hours(1), test).await.expect("the test hangs");
+                }
+            )*
+        }
+        mod on_rabbitmq {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let mut server = $crate::fixture::Server::new($length);
+                    server.options.hold_timeout = super::HOLD;
+                    let broker = server.connect().await;
+                    let client = server.client().await;
+                    if $minutes_pass {
+                        server.let_minutes_pass(&client, $crate::fixture::ROUTE).await;
+                    }
+                    $crate::fixture::within_a_minute(super::$test(std::sync::Arc::clone(&broker))).await;
+                    broker.close().await;
+                    client.close(200, "the test is over".into()).await.unwrap();
+                    server.delete_all().await;
+                }
+            )*
+        }
+    };
+}
+
+on_both! {
+    work_that_hangs_is_put_off_and_comes_again_as_the_same_attempt(100, minutes_pass: true);
+    what_waits_behind_work_that_hangs_goes_back_to_the_queue(100, minutes_pass: false);
+    a_batch_that_hangs_is_put_off_with_what_was_collected(100, minutes_pass: true);
+    what_cannot_be_put_off_goes_back_to_the_queue(5, minutes_pass: false);
+    a_retry_that_finds_no_room_goes_back_to_the_queue(5, minutes_pass: false);
+}
+
+/// What a test sees of the work on a message.
+#[derive(Debug, Clone)]
+struct Begun {
+    id: String,
+    attempt: u32,
+    /// How many were in work then, itself included.
+    in_work: usize,
+}
+
+/// Something that work needs and that may be away; the work hangs meanwhile.
+pub(crate) struct Dependency {
+    away: watch::Sender<bool>,
+    in_work: AtomicUsize,
+    begun: mpsc::UnboundedSender<Begun>,
+    done: mpsc::UnboundedSender<Message>,
+}
+
+struct Seen {
+    begun: mpsc::UnboundedReceiver<Begun>,
+    done: mpsc::UnboundedReceiver<Message>,
+}
+
+impl Dependency {
+    fn new() -> (Arc<Self>, Seen) {
+        let (begun, see_begun) = mpsc::unbounded_channel();
+        let (done, see_done) = mpsc::unbounded_channel();
+        let dependency = Self { away: watch::Sender::new(true), in_work: AtomicUsize::new(0), begun, done };
+        (Arc::new(dependency), Seen { begun: see_begun, done: see_done })
+    }
+
+    fn serve(self: &Arc<Self>, broker: &Arc<dyn Broker>) -> serving::Serving {
+        let dependency = Arc::clone(self);
+        serving::start(broker, serving::OPTIONS, move |message| {
+            let dependency = Arc::clone(&dependency);
+            async move { dependency.work(message).await }
+        })
+    }
+
+    async fn work(&self, message: Message) -> Outcome {
+        struct InWork<'a>(&'a AtomicUsize);
+        impl Drop for InWork<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        let in_work = self.in_work.fetch_add(1, Ordering::SeqCst) + 1;
+        let _in_work = InWork(&self.in_work);
+        self.begun.send(Begun { id: message.id.clone(), attempt: message.attempt, in_work }).unwrap();
+        self.away.subscribe().wait_for(|away| !away).await.unwrap();
+        self.done.send(message).unwrap();
+        Outcome::Done
+    }
+}
+
+impl Seen {
+    async fn begun(&mut self, count: usize) -> Vec<Begun> {
+        let mut begun = Vec::new();
+        while begun.len() < count {
+            begun.push(self.begun.recv().await.unwrap());
+        }
+        begun
+    }
+
+    /// The ids of all that was done, in order; each must be a first attempt.
+    async fn all_done(&mut self, count: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        while ids.len() < count {
+            let message = self.done.recv().await.unwrap();
+            assert_eq!(message.attempt, 0, "message {}", message.id);
+            ids.push(message.id);
+        }
+        ids.sort();
+        ids
+    }
+}
+
+fn ids(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|id| id.to_string()).collect()
+}
+
+async fn work_that_hangs_is_put_off_and_comes_again_as_the_same_attempt(broker: Arc<dyn Broker>) {
+    publish(&*broker, ROUTE, 10).await;
+    let (dependency, mut seen) = Dependency::new();
+    let serving = dependency.serve(&broker);
+    let begun = seen.begun(8).await;
+    assert!(begun.iter().all(|begun| begun.attempt == 0), "{begun:?}");
+    assert_eq!(begun.iter().map(|begun| begun.in_work).collect::<Vec<_>>(), [1, 2, 3, 4, 1, 1, 1, 1]);
+
+    dependency.away.send_replace(false);
+    assert_eq!(seen.all_done(10).await, ids(0..10));
+    until_depth(&*broker, ROUTE, 0, 1).await;
+
+    // It takes on as much as before: two are in work at a time when it is away again.
+    dependency.away.send_replace(true);
+    while seen.begun.try_recv().is_ok() {}
+    publish(&*broker, ROUTE, 3).await;
+    while seen.begun(1).await[0].in_work < 2 {}
+    dependency.away.send_replace(false);
+    assert_eq!(seen.all_done(3).await, ids(0..3));
+    serving.end().await;
+    assert!(seen.done.try_recv().is_err(), "some work was done twice");
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn what_waits_behind_work_that_hangs_goes_back_to_the_queue(broker: Arc<dyn Broker>) {
+    // As many as it holds: four in work, four in its buffer.
+    publish(&*broker, ROUTE, 8).await;
+    let (dependency, mut seen) = Dependency::new();
+    let serving = dependency.serve(&broker);
+    let begun: Vec<_> = seen.begun(4).await.into_iter().map(|begun| begun.id).collect();
+    // The fifth is only begun once the consumer was ended; whoever comes now gets what it had.
+    let fifth = seen.begun(1).await.remove(0).id;
+    let mut other = broker.consume(ROUTE, 10).await.unwrap();
+    let mut elsewhere = Vec::new();
+    for _ in 0..3 {
+        let delivery = next(&mut other).await;
+        elsewhere.push(delivery.message.id.clone());
+        delivery.ack();
+    }
+    let mut all = [begun, vec![fifth], elsewhere].concat();
+    all.sort();
+    assert_eq!(all, ids(0..8));
+    serving.end().await;
+}
+
+async fn a_batch_that_hangs_is_put_off_with_what_was_collected(broker: Arc<dyn Broker>) {
+    let mut serving = serving_batches::Serving::start(&broker, serving_batches::OPTIONS, serving_batches::done);
+    publish(&*broker, ROUTE, 8).await;
+    assert_eq!(serving.batches.recv().await.unwrap().len(), 5);
+    // Now it tries one at a time.
+    for _ in 0..3 {
+        let probe = serving.batches.recv().await.unwrap();
+        assert!(matches!(&probe[..], [(_, 0)]), "{probe:?}");
+    }
+    serving.let_end(100);
+    let mut done = Vec::new();
+    while done.len() < 8 {
+        let (id, attempt) = serving.ended.recv().await.unwrap();
+        assert_eq!(attempt, 0, "message {id}");
+        done.push(id);
+    }
+    done.sort();
+    assert_eq!(done, ids(0..8));
+    until_depth(&*broker, ROUTE, 0, 1).await;
+    assert!(serving.ended.try_recv().is_err(), "some work was done twice");
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+/// Leaves no room for what is put off for a minute.
+async fn fill_the_longest_delay(broker: &dyn Broker) {
+    while broker.publish_later(ROUTE, message("filler"), A_MINUTE).await != Err(PublishError::Full) {}
+}
+
+/// The attempts at a message, of which the first is worked on as `first` says.
+async fn attempts<F>(broker: &Arc<dyn Broker>, first: impl Fn() -> F + Clone + Send + Sync + 'static) -> Vec<u32>
+where
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (done, mut is_done) = mpsc::unbounded_channel();
+    let serving = serving::start(broker, serving::OPTIONS, {
+        let seen = Arc::clone(&seen);
+        move |message| {
+            let (seen, done, first) = (Arc::clone(&seen), done.clone(), first.clone());
+            async move {
+                let is_first = {
+                    let mut seen = seen.lock().unwrap();
+                    seen.push(message.attempt);
+                    seen.len() == 1
+                };
+                if is_first {
+                    return first().await;
+                }
+                done.send(()).unwrap();
+                Outcome::Done
+            }
+        }
+    });
+    publish(&**broker, ROUTE, 1).await;
+    is_done.recv().await.unwrap();
+    serving.end().await;
+    until_depth(&**broker, ROUTE, 0, 0).await;
+    let seen = seen.lock().unwrap();
+    seen.clone()
+}
+
+async fn what_cannot_be_put_off_goes_back_to_the_queue(broker: Arc<dyn Broker>) {
+    fill_the_longest_delay(&*broker).await;
+    assert_eq!(attempts(&broker, std::future::pending).await, [0, 0]);
+}
+
+async fn a_retry_that_finds_no_room_goes_back_to_the_queue(broker: Arc<dyn Broker>) {
+    fill_the_longest_delay(&*broker).await;
+    assert_eq!(attempts(&broker, || async { Outcome::Retry { after: A_MINUTE } }).await, [0, 0]);
+}
