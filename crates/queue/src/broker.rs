@@ -32,6 +32,13 @@ pub trait Broker: Send + Sync {
     /// Starts to consume the dead letters; their deliveries have a [`Death`].
     async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
 
+    /// Tells all who [`listen`](Broker::listen) at the moment, in all processes. Nobody may hear it, and nobody hears it twice:
+    /// who needs more repeats it.
+    async fn broadcast(&self, message: Message) -> Result<(), PublishError>;
+
+    /// Starts to listen to what is [broadcast](Broker::broadcast), from now on.
+    async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError>;
+
     /// What waits in a work queue, and who consumes it.
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError>;
 
@@ -58,6 +65,14 @@ pub trait Consumer: Send {
 
     /// Ends the subscription: what has been settled reaches the broker, what has not is given back.
     async fn close(self: Box<Self>);
+}
+
+/// Who hears what is broadcast. It outlives the connection to the broker, but what is said during an outage it misses; and
+/// of what it does not take it remembers the latest only.
+#[async_trait]
+pub trait Listener: Send {
+    /// The next message; `None` once the broker is closed. Safe to cancel.
+    async fn next(&mut self) -> Option<Message>;
 }
 
 /// A message that a consumer holds until it is settled. Dropped unsettled, it stays held until its consumer ends.

@@ -12,14 +12,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use self::consumer::InProcessConsumer;
 use self::queue::{Held, Queue};
+use crate::control::{BACKLOG, Ear};
 use crate::delay::Delay;
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::options::HOLD_TIMEOUT;
-use crate::{Broker, BrokerError, Consumer, Death, Depth, Message, PublishError, Route};
+use crate::{Broker, BrokerError, Consumer, Death, Depth, Listener, Message, PublishError, Route};
 
 /// How many dead letters are kept: as many as in RabbitMQ.
 const MAX_DEAD_LETTERS: usize = 100_000;
@@ -31,6 +33,7 @@ pub struct InProcess {
     work: [Arc<Queue>; 4],
     delayed: [Arc<AtomicUsize>; 4],
     dead: Arc<Queue>,
+    control: broadcast::Sender<Message>,
     max_length: usize,
     hold_timeout: Duration,
     closed: CancellationToken,
@@ -52,6 +55,7 @@ impl InProcess {
             work: Route::ALL.map(queue),
             delayed: Default::default(),
             dead: Arc::clone(&dead),
+            control: broadcast::Sender::new(BACKLOG),
             max_length,
             hold_timeout,
             closed: CancellationToken::new(),
@@ -118,6 +122,17 @@ impl Broker for InProcess {
 
     async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
         Ok(Box::new(InProcessConsumer::new(Arc::clone(&self.dead), prefetch, self.closed.clone())))
+    }
+
+    async fn broadcast(&self, message: Message) -> Result<(), PublishError> {
+        self.check(&message)?;
+        // It is no error that nobody listens.
+        let _ = self.control.send(message);
+        Ok(())
+    }
+
+    async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
+        Ok(Box::new(Ear { heard: self.control.subscribe(), closing: self.closed.child_token() }))
     }
 
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {

@@ -16,11 +16,11 @@ use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::failure::{Verdict, cause, verdict};
 use super::topology::Topology;
-use crate::{BrokerError, Depth};
+use crate::{BrokerError, Depth, publish};
 
 /// Seconds between signs of life, unless the URL says otherwise: a dead peer is noticed after two of them.
 const HEARTBEAT: u16 = 10;
@@ -274,6 +274,27 @@ impl Link {
                 }
             }
             current.changed().await.ok()?;
+        }
+    }
+
+    /// Tries to consume until that works, and declares what may be missing. `None` once the link is closed.
+    pub(super) async fn until_it_works<T, F>(&self, queue: &str, consume: impl Fn(Arc<Live>) -> F + Send) -> Option<T>
+    where
+        F: Future<Output = lapin::Result<T>> + Send,
+    {
+        let mut pauses = publish::pauses();
+        loop {
+            let live = self.live().await?;
+            let failure = match live.attempt(self.settings.patience, consume(Arc::clone(&live))).await {
+                Ok(consuming) => return Some(consuming),
+                Err(cause) => cause,
+            };
+            debug!(queue, "cannot consume yet ({failure})");
+            if live.is_up() {
+                // It is the queue that is missing, most likely; where it is not, this changes nothing.
+                let _ = live.declare(&self.settings).await;
+            }
+            tokio::time::sleep(pauses.next().unwrap_or(CHECK_EVERY)).await;
         }
     }
 

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -18,13 +17,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::connection::{Link, Live};
 use super::failure::cause;
 use super::wire;
 use crate::broker::{Receipt, Settlement};
-use crate::publish::pauses;
 use crate::{BrokerError, Consumer, Delivery};
 
 pub(super) struct RabbitConsumer {
@@ -177,38 +175,18 @@ impl Subscriber {
 
     /// `None` once the consumer or the link is closed.
     async fn subscribe_until_it_works(&mut self) -> Option<Subscription> {
-        let closing = self.closing.clone();
         self.epoch += 1;
-        let attempts = async {
-            let mut pauses = pauses();
-            loop {
-                let live = self.link.live().await?;
-                let failure = match live.attempt(self.link.settings.patience, self.subscribe(&live)).await {
-                    Ok(subscription) => return Some(subscription),
-                    Err(cause) => cause,
-                };
-                debug!(queue = %self.queue, "cannot consume yet ({failure})");
-                if live.is_up() {
-                    // It is the queue that is missing, most likely; where it is not, this changes nothing.
-                    let _ = live.declare(&self.link.settings).await;
-                }
-                tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(1))).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = closing.cancelled() => None,
-            subscription = attempts => subscription,
-        }
+        let subscribed = self.link.until_it_works(self.queue.as_str(), |live| self.subscribe(live));
+        self.closing.run_until_cancelled(subscribed).await.flatten()
     }
 
-    async fn subscribe(&self, live: &Arc<Live>) -> lapin::Result<Subscription> {
+    async fn subscribe(&self, live: Arc<Live>) -> lapin::Result<Subscription> {
         let channel = live.channel().await?;
         channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions::default();
         let tag = ShortString::from(""); // RabbitMQ chooses one
         let deliveries = channel.basic_consume(self.queue.clone(), tag, options, FieldTable::default()).await?;
-        Ok(Subscription { live: Arc::clone(live), channel, deliveries, unsettled: BTreeMap::new() })
+        Ok(Subscription { live, channel, deliveries, unsettled: BTreeMap::new() })
     }
 
     async fn serve(&mut self, subscription: &mut Subscription) -> Ended {

@@ -3,7 +3,7 @@
 //! - `topology`: all exchanges and queues, declared idempotently
 //! - `connection`: one connection each for publishing and consuming, kept up by a loop of its own
 //! - `publisher`: one task and one channel for all publishes, with a window of unconfirmed ones
-//! - `consumer`: one task and one channel for each subscription
+//! - `consumer`: one task and one channel for each subscription; `listener`: the same for what is broadcast
 //! - `gate`: who tries again when a queue was full; `wire`: properties and headers; `failure`: what errors mean
 //!
 //! Publishing and consuming have connections of their own, as RabbitMQ stops reading from connections that publish when it
@@ -13,6 +13,7 @@ mod connection;
 mod consumer;
 mod failure;
 mod gate;
+mod listener;
 mod publisher;
 mod topology;
 mod wire;
@@ -32,7 +33,7 @@ use self::gate::Gate;
 use self::publisher::{Address, Publisher};
 use self::topology::Topology;
 use crate::delay::Delay;
-use crate::{Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, Message, PublishError, Route};
+use crate::{Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, Listener, Message, PublishError, Route};
 
 /// A RabbitMQ that is connected to.
 pub(crate) struct RabbitMq {
@@ -89,7 +90,7 @@ impl Broker for RabbitMq {
     async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
         let address = self.settings.topology.work(route);
         let gate = &self.gates[route.index()];
-        let result = self.publisher.publish(address, wire::outgoing(message, route, None)?).await;
+        let result = self.publisher.publish(address, wire::outgoing(message, Some(route.lane), None)?).await;
         match result {
             Ok(()) => gate.open(),
             Err(PublishError::Full) => gate.shut(),
@@ -100,13 +101,13 @@ impl Broker for RabbitMq {
 
     async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError> {
         let address = self.settings.topology.delayed(route, Delay::at_least(after));
-        self.publisher.publish(address, wire::outgoing(message, route, None)?).await
+        self.publisher.publish(address, wire::outgoing(message, Some(route.lane), None)?).await
     }
 
     async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
         let death = Death { queue: route.to_string(), reason: reason.to_owned() };
         let address = self.settings.topology.dead(route);
-        self.publisher.publish(address, wire::outgoing(message, route, Some(&death))?).await
+        self.publisher.publish(address, wire::outgoing(message, Some(route.lane), Some(&death))?).await
     }
 
     async fn room(&self, route: Route) {
@@ -119,6 +120,15 @@ impl Broker for RabbitMq {
 
     async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
         self.subscribe(self.settings.topology.dead_letters(), prefetch, true).await
+    }
+
+    async fn broadcast(&self, message: Message) -> Result<(), PublishError> {
+        self.publisher.publish(self.settings.topology.control(), wire::outgoing(message, None, None)?).await
+    }
+
+    async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
+        let link = Arc::clone(self.consuming().await?);
+        Ok(Box::new(listener::listen(link, self.closing.child_token(), &self.consumers).await))
     }
 
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
@@ -159,5 +169,5 @@ impl Drop for RabbitMq {
 
 /// The address of a queue through the default exchange.
 fn direct(queue: ShortString) -> Address {
-    Address { exchange: "".into(), key: queue }
+    Address { exchange: "".into(), key: queue, mandatory: true }
 }

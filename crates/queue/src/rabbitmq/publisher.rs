@@ -28,6 +28,8 @@ use crate::PublishError;
 pub(super) struct Address {
     pub(super) exchange: ShortString,
     pub(super) key: ShortString,
+    /// Whether it is an error that no queue takes the message.
+    pub(super) mandatory: bool,
 }
 
 /// The way to the task. Cheap to use from many tasks at once.
@@ -217,8 +219,8 @@ struct Finished {
 /// without a pause: that keeps the order of publishes and confirms, as all of them are polled by one task.
 async fn send(channel: &Channel, job: Job) -> Finished {
     let confirmed = async {
-        let Address { exchange, key } = job.address.clone();
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let Address { exchange, key, mandatory } = job.address.clone();
+        let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
         let properties = job.message.properties.clone();
         channel.basic_publish(exchange, key, options, &job.message.body, properties).await?.await
     };

@@ -4,7 +4,7 @@
 //! assay.transactions (direct)  ─batch──────► transactions.batch       (and realtime)
 //! assay.scored       (direct)  ─batch──────► predictions.batch        (and realtime)
 //! assay.dead         (fanout)  ────────────► dead_letters
-//! assay.control      (fanout)  ────────────► to whom it may concern; nothing is bound for good
+//! assay.control      (fanout)  ────────────► one queue for each listener, which ends with it
 //! (default exchange) ─<queue>.delay.<step>─► <queue>.delay.1s, .10s, .60s ──expired──► back to <queue>
 //! ```
 //!
@@ -28,6 +28,9 @@ const DELIVERY_LIMIT: i64 = 100;
 const DEAD_LETTERS_DELIVERY_LIMIT: i64 = 1_000_000_000;
 /// Room for dead letters. Once it is used up, consumers wait until somebody looks at them.
 const DEAD_LETTERS_MAX_LENGTH: i64 = 100_000;
+
+/// How much waits for one listener.
+const LISTENER_MAX_LENGTH: i64 = 256;
 
 /// The names and bounds of one installation.
 #[derive(Debug, Clone)]
@@ -57,6 +60,10 @@ impl Topology {
         self.name("assay.dead")
     }
 
+    fn control_exchange(&self) -> ShortString {
+        self.name("assay.control")
+    }
+
     fn delay_queue(&self, route: Route, delay: Delay) -> ShortString {
         self.name(&format!("{route}.delay.{}", delay.name()))
     }
@@ -70,7 +77,7 @@ impl Topology {
     }
 
     pub(super) fn work(&self, route: Route) -> Address {
-        Address { exchange: self.exchange(route.work), key: route.lane.as_str().into() }
+        Address { exchange: self.exchange(route.work), key: route.lane.as_str().into(), mandatory: true }
     }
 
     pub(super) fn delayed(&self, route: Route, delay: Delay) -> Address {
@@ -78,7 +85,23 @@ impl Topology {
     }
 
     pub(super) fn dead(&self, route: Route) -> Address {
-        Address { exchange: self.dead_exchange(), key: route.to_string().into() }
+        Address { exchange: self.dead_exchange(), key: route.to_string().into(), mandatory: true }
+    }
+
+    /// Where all who listen are told; it is no error that nobody does.
+    pub(super) fn control(&self) -> Address {
+        Address { exchange: self.control_exchange(), key: "".into(), mandatory: false }
+    }
+
+    /// Declares a queue for one listener, which RabbitMQ deletes with its consumer. Returns its name.
+    pub(super) async fn declare_listener(&self, channel: &Channel) -> lapin::Result<ShortString> {
+        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let mut arguments = FieldTable::default();
+        // Should anything keep the listener from being told, the latest is what counts.
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(LISTENER_MAX_LENGTH));
+        let queue = channel.queue_declare("".into(), options, arguments).await?.name().clone();
+        bind(channel, queue.clone(), self.control_exchange(), "").await?;
+        Ok(queue)
     }
 
     /// A queue's name as people know it.
@@ -92,7 +115,7 @@ impl Topology {
         for (name, kind) in [
             (self.exchange(Work::Transactions), ExchangeKind::Direct),
             (self.exchange(Work::Scored), ExchangeKind::Direct),
-            (self.name("assay.control"), ExchangeKind::Fanout),
+            (self.control_exchange(), ExchangeKind::Fanout),
             (self.dead_exchange(), ExchangeKind::Fanout),
         ] {
             let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };

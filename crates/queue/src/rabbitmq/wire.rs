@@ -1,11 +1,12 @@
 //! Messages as AMQP properties and headers, and back.
 
+use assay_transaction::Lane;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
 use super::topology::Topology;
 use crate::message::MAX_MESSAGE_BYTES;
-use crate::{Death, Message, PublishError, Route};
+use crate::{Death, Message, PublishError};
 
 const PERSISTENT: u8 = 2;
 /// The longest id or type that AMQP carries.
@@ -19,7 +20,8 @@ pub(super) struct Outgoing {
     pub(super) body: bytes::Bytes,
 }
 
-pub(super) fn outgoing(message: Message, route: Route, death: Option<&Death>) -> Result<Outgoing, PublishError> {
+/// The lane is that of the work queue, if it goes to one.
+pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Death>) -> Result<Outgoing, PublishError> {
     let Message { id, kind, run_id, attempt, published_at_us, traceparent, body } = message;
     // The broker's bound is on the body; an id that does not fit would be a bug of ours, and no retry would mend it.
     if body.len() > MAX_MESSAGE_BYTES || id.len() > MAX_SHORT || kind.len() > MAX_SHORT {
@@ -30,7 +32,9 @@ pub(super) fn outgoing(message: Message, route: Route, death: Option<&Death>) ->
         headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
     };
     text("run_id", &run_id);
-    text("lane", route.lane.as_str());
+    if let Some(lane) = lane {
+        text("lane", lane.as_str());
+    }
     if let Some(traceparent) = &traceparent {
         text("traceparent", traceparent);
     }
@@ -116,12 +120,9 @@ fn number(properties: &BasicProperties, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use assay_transaction::Lane;
-
     use super::*;
-    use crate::Work;
 
-    const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
+    const LANE: Option<Lane> = Some(Lane::Batch);
 
     fn message() -> Message {
         Message {
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_message_survives_the_way_there_and_back() {
-        let sent = outgoing(message(), ROUTE, None).unwrap();
+        let sent = outgoing(message(), LANE, None).unwrap();
         assert_eq!(*sent.properties.delivery_mode(), Some(PERSISTENT));
         assert_eq!(text(&sent.properties, "lane").as_deref(), Some("batch"));
         assert_eq!(incoming(&sent.properties, sent.body.to_vec()), message());
@@ -165,8 +166,8 @@ mod tests {
     #[test]
     fn a_death_is_told_in_our_words_or_in_the_brokers() {
         let topology = Topology::new("test.", 5);
-        let ours = Death { queue: ROUTE.to_string(), reason: "no chunk".to_owned() };
-        let sent = outgoing(message(), ROUTE, Some(&ours)).unwrap();
+        let ours = Death { queue: "transactions.batch".to_owned(), reason: "no chunk".to_owned() };
+        let sent = outgoing(message(), LANE, Some(&ours)).unwrap();
         assert_eq!(death(&sent.properties, &topology), ours);
 
         let mut noted = FieldTable::default();
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn refuses_what_no_broker_takes() {
         let large = Message { body: vec![0; MAX_MESSAGE_BYTES + 1].into(), ..message() };
-        let error = outgoing(large, ROUTE, None).unwrap_err();
+        let error = outgoing(large, LANE, None).unwrap_err();
         assert_eq!(error, PublishError::TooLarge { bytes: MAX_MESSAGE_BYTES + 1 });
     }
 }

@@ -2,6 +2,7 @@
 
 mod broker;
 mod consumer_timeout;
+mod control;
 mod fixture;
 mod holding;
 mod node;

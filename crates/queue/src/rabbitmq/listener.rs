@@ -1,0 +1,59 @@
+//! Listeners: one task and one channel for each, with a queue that RabbitMQ deletes when they end.
+//!
+//! Guarantee: after a loss the task listens again by itself. What was said meanwhile is not heard; nothing is acknowledged.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use lapin::Channel;
+use lapin::options::BasicConsumeOptions;
+use lapin::types::FieldTable;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{Link, Live};
+use super::wire;
+use crate::Message;
+use crate::control::{BACKLOG, Ear};
+
+/// Listens from now on, until `closing`.
+pub(super) async fn listen(link: Arc<Link>, closing: CancellationToken, tasks: &TaskTracker) -> Ear {
+    let tell = broadcast::Sender::new(BACKLOG);
+    let ear = Ear { heard: tell.subscribe(), closing: closing.clone() };
+    // The first subscription is made here, so that what is said after this was heard of.
+    let first = closing.run_until_cancelled(subscribe(&link)).await.flatten();
+    tasks.spawn(async move { closing.run_until_cancelled(hear(&link, first, &tell)).await });
+    ear
+}
+
+/// One subscription on one channel, which ends with it.
+struct Subscription {
+    live: Arc<Live>,
+    _channel: Channel,
+    deliveries: lapin::Consumer,
+}
+
+async fn hear(link: &Link, first: Option<Subscription>, tell: &broadcast::Sender<Message>) {
+    let mut next = first;
+    while let Some(Subscription { live, mut deliveries, .. }) = next {
+        while let Some(Some(Ok(delivery))) = live.lost.run_until_cancelled(deliveries.next()).await {
+            // Nobody listens any longer, if it fails, and this is about to end.
+            let _ = tell.send(wire::incoming(&delivery.properties, delivery.data));
+        }
+        next = subscribe(link).await;
+    }
+}
+
+/// `None` once the link is closed.
+async fn subscribe(link: &Link) -> Option<Subscription> {
+    let topology = &link.settings.topology;
+    link.until_it_works("assay.control", |live| async move {
+        let channel = live.channel().await?;
+        let queue = topology.declare_listener(&channel).await?;
+        let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
+        let deliveries = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
+        Ok(Subscription { live, _channel: channel, deliveries })
+    })
+    .await
+}

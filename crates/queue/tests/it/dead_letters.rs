@@ -1,0 +1,203 @@
+//! The contract of `serve_dead_letters`, on both brokers.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_queue::{Broker, BrokerError, Death, Drained, Message, serve_dead_letters};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::{OTHER, ROUTE, message, next, on_both, publish, until_depth};
+
+on_both! {
+    what_is_buried_and_what_the_broker_gives_up_arrive_as_they_are(100);
+    what_cannot_be_recorded_now_comes_again(100);
+    one_is_in_work_at_a_time_and_many_are_drained(100);
+    nothing_is_lost_when_the_consumer_dies(100);
+    shutdown_lets_the_work_end(100);
+    shutdown_gives_back_what_does_not_end_in_time(100);
+}
+
+pub(crate) struct Draining {
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) task: JoinHandle<Result<(), BrokerError>>,
+}
+
+impl Draining {
+    pub(crate) fn start<W, F>(broker: &Arc<dyn Broker>, drain: Duration, work: W) -> Self
+    where
+        W: Fn(Message, Death) -> F + Send + Sync + 'static,
+        F: Future<Output = Drained> + Send + 'static,
+    {
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(serve_dead_letters(Arc::clone(broker), shutdown.clone(), drain, work));
+        Self { shutdown, task }
+    }
+
+    pub(crate) async fn end(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+pub(crate) const DRAIN: Duration = Duration::from_secs(20);
+
+async fn bury(broker: &dyn Broker, count: usize) {
+    for id in 0..count {
+        broker.bury(ROUTE, message(id.to_string()), "hopeless").await.unwrap();
+    }
+}
+
+/// That no dead letter is left over: the next one is the one that is put there now.
+pub(crate) async fn nothing_is_left(broker: &dyn Broker) {
+    broker.bury(OTHER, message("the last"), "a test").await.unwrap();
+    let mut dead = broker.consume_dead_letters(10).await.unwrap();
+    let delivery = next(&mut dead).await;
+    assert_eq!(delivery.message.id, "the last");
+    delivery.ack();
+    dead.close().await;
+}
+
+async fn what_is_buried_and_what_the_broker_gives_up_arrive_as_they_are(broker: Arc<dyn Broker>) {
+    let garbage = Message { attempt: 3, body: vec![0xff, 0, b'{'].into(), ..message("garbage") };
+    broker.bury(OTHER, garbage.clone(), "no chunk: expected value at line 1").await.unwrap();
+    publish(&*broker, ROUTE, 1).await;
+    let mut consumer = broker.consume(ROUTE, 1).await.unwrap();
+    // Until it came back once too often.
+    for _ in 0..101 {
+        next(&mut consumer).await.release();
+    }
+    let (seen, mut all_seen) = mpsc::unbounded_channel();
+    let draining = Draining::start(&broker, DRAIN, move |message, death| {
+        seen.send((message, death)).unwrap();
+        async { Drained::Recorded }
+    });
+    let mut letters = [all_seen.recv().await.unwrap(), all_seen.recv().await.unwrap()];
+    letters.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
+    let [(given_up, by_the_broker), (buried, by_a_stage)] = letters;
+    assert_eq!((given_up.id.as_str(), &given_up.body[..]), ("0", &b"{}"[..]));
+    let death = |queue: &str, reason: &str| Death { queue: queue.to_owned(), reason: reason.to_owned() };
+    assert_eq!(by_the_broker, death("transactions.batch", "delivery_limit"));
+    assert_eq!(buried, garbage);
+    assert_eq!(by_a_stage, death("predictions.realtime", "no chunk: expected value at line 1"));
+    draining.end().await;
+    consumer.close().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+    nothing_is_left(&*broker).await;
+}
+
+async fn what_cannot_be_recorded_now_comes_again(broker: Arc<dyn Broker>) {
+    bury(&*broker, 3).await;
+    let (seen, mut all_seen) = mpsc::unbounded_channel();
+    let draining = Draining::start(&broker, DRAIN, {
+        let before = std::sync::Mutex::new(HashSet::new());
+        move |message: Message, _| {
+            let is_first = before.lock().unwrap().insert(message.id.clone());
+            let seen = seen.clone();
+            async move {
+                match message.id.as_str() {
+                    "0" if is_first => Drained::NotNow,
+                    "1" if is_first => panic!("as it was told to"),
+                    _ => {
+                        seen.send(message.id).unwrap();
+                        Drained::Recorded
+                    }
+                }
+            }
+        }
+    });
+    let mut recorded = Vec::new();
+    while recorded.len() < 3 {
+        recorded.push(all_seen.recv().await.unwrap());
+    }
+    recorded.sort();
+    assert_eq!(recorded, ["0", "1", "2"]);
+    draining.end().await;
+    nothing_is_left(&*broker).await;
+}
+
+async fn one_is_in_work_at_a_time_and_many_are_drained(broker: Arc<dyn Broker>) {
+    bury(&*broker, 100).await;
+    let (seen, mut all_seen) = mpsc::unbounded_channel();
+    let draining = Draining::start(&broker, DRAIN, {
+        let in_work = Arc::new(tokio::sync::Mutex::new(()));
+        move |message, _| {
+            let (seen, in_work) = (seen.clone(), Arc::clone(&in_work));
+            async move {
+                let _alone = in_work.try_lock().unwrap();
+                tokio::task::yield_now().await;
+                seen.send(message.id).unwrap();
+                Drained::Recorded
+            }
+        }
+    });
+    for id in 0..100 {
+        assert_eq!(all_seen.recv().await, Some(id.to_string()));
+    }
+    draining.end().await;
+    nothing_is_left(&*broker).await;
+}
+
+/// Begins to work on the first of some dead letters, and never ends.
+async fn stuck(broker: &Arc<dyn Broker>, drain: Duration) -> Draining {
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let draining = Draining::start(broker, drain, move |_, _| {
+        begun.send(()).unwrap();
+        std::future::pending()
+    });
+    has_begun.recv().await.unwrap();
+    draining
+}
+
+async fn all_come_again(broker: &Arc<dyn Broker>, count: usize) {
+    let (seen, mut all_seen) = mpsc::unbounded_channel();
+    let draining = Draining::start(broker, DRAIN, move |message, _| {
+        seen.send(message.id).unwrap();
+        async { Drained::Recorded }
+    });
+    let mut ids = HashSet::new();
+    for _ in 0..count {
+        assert!(ids.insert(all_seen.recv().await.unwrap()));
+    }
+    assert_eq!(ids, (0..count).map(|id| id.to_string()).collect());
+    draining.end().await;
+    nothing_is_left(&**broker).await;
+}
+
+async fn nothing_is_lost_when_the_consumer_dies(broker: Arc<dyn Broker>) {
+    bury(&*broker, 30).await;
+    let draining = stuck(&broker, DRAIN).await;
+    draining.task.abort();
+    assert!(draining.task.await.unwrap_err().is_cancelled());
+    all_come_again(&broker, 30).await;
+}
+
+async fn shutdown_gives_back_what_does_not_end_in_time(broker: Arc<dyn Broker>) {
+    bury(&*broker, 3).await;
+    stuck(&broker, Duration::from_millis(50)).await.end().await;
+    all_come_again(&broker, 3).await;
+}
+
+async fn shutdown_lets_the_work_end(broker: Arc<dyn Broker>) {
+    bury(&*broker, 1).await;
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let may_end = CancellationToken::new();
+    let draining = Draining::start(&broker, DRAIN, {
+        let may_end = may_end.clone();
+        move |_, _| {
+            begun.send(()).unwrap();
+            let may_end = may_end.clone();
+            async move {
+                may_end.cancelled().await;
+                Drained::Recorded
+            }
+        }
+    });
+    has_begun.recv().await.unwrap();
+    draining.shutdown.cancel();
+    may_end.cancel();
+    draining.end().await;
+    nothing_is_left(&*broker).await;
+}
