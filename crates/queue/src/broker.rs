@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use assay_transaction::Exit;
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::{Message, Route};
 
@@ -83,12 +84,14 @@ pub struct Delivery {
     pub redelivered: bool,
     /// Why it is a dead letter, if it is one.
     pub death: Option<Death>,
+    /// Since when it is held.
+    pub(crate) since: Instant,
     receipt: Box<dyn Receipt>,
 }
 
 impl Delivery {
     pub(crate) fn new(message: Message, redelivered: bool, death: Option<Death>, receipt: Box<dyn Receipt>) -> Self {
-        Self { message, redelivered, death, receipt }
+        Self { message, redelivered, death, since: Instant::now(), receipt }
     }
 
     /// Takes the message out of its queue: its work is done. Stages don't call this: they return
@@ -106,7 +109,7 @@ impl Delivery {
 impl fmt::Debug for Delivery {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // No body: it ends up in logs.
-        let Self { message, redelivered, death, receipt: _ } = self;
+        let Self { message, redelivered, death, since: _, receipt: _ } = self;
         formatter
             .debug_struct("Delivery")
             .field("id", &message.id)
@@ -135,6 +138,13 @@ pub struct Death {
     pub queue: String,
     /// Why it was given up: a stage's words, or RabbitMQ's, such as `delivery_limit`.
     pub reason: String,
+}
+
+impl Death {
+    /// A death of which nothing is known.
+    pub(crate) fn unknown() -> Self {
+        Self { queue: String::new(), reason: "unknown".to_owned() }
+    }
 }
 
 /// How full a queue is.

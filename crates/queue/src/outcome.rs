@@ -96,7 +96,8 @@ pub(crate) async fn conclude(
     }
 }
 
-async fn give_back(delivery: Delivery, shutdown: &CancellationToken) {
+/// Gives a message back, after a pause.
+pub(crate) async fn give_back(delivery: Delivery, shutdown: &CancellationToken) {
     let _ = tokio::time::timeout(HELD, shutdown.cancelled()).await;
     delivery.release();
 }

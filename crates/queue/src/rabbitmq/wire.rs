@@ -81,9 +81,10 @@ pub(super) fn death(properties: &BasicProperties, topology: &Topology) -> Death 
         _ => None,
     };
     let noted = |name: &str| latest.and_then(|death| death.inner().get(name)).and_then(as_text);
+    let unknown = Death::unknown();
     Death {
-        queue: topology.without_prefix(&noted("queue").unwrap_or_default()).to_owned(),
-        reason: noted("reason").unwrap_or_else(|| "unknown".to_owned()),
+        queue: noted("queue").map_or(unknown.queue, |queue| topology.without_prefix(&queue).to_owned()),
+        reason: noted("reason").unwrap_or(unknown.reason),
     }
 }
 

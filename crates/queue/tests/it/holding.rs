@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use assay_queue::{Broker, Message, Outcome, PublishError};
+use assay_queue::{Broker, Drained, Message, Outcome, PublishError};
 use tokio::sync::{mpsc, watch};
 
 use crate::fixture::{ROUTE, message, next, publish, until_depth};
-use crate::{serving, serving_batches};
+use crate::{dead_letters, serving, serving_batches};
 
 const HOLD: Duration = Duration::from_millis(500);
 const A_MINUTE: Duration = Duration::from_mins(1);
@@ -55,6 +55,7 @@ on_both! {
     a_batch_that_hangs_is_put_off_with_what_was_collected(100, minutes_pass: true);
     what_cannot_be_put_off_goes_back_to_the_queue(5, minutes_pass: false);
     a_retry_that_finds_no_room_goes_back_to_the_queue(5, minutes_pass: false);
+    a_dead_letter_whose_work_hangs_comes_again(100, minutes_pass: false);
 }
 
 /// What a test sees of the work on a message.
@@ -252,4 +253,27 @@ async fn what_cannot_be_put_off_goes_back_to_the_queue(broker: Arc<dyn Broker>) 
 async fn a_retry_that_finds_no_room_goes_back_to_the_queue(broker: Arc<dyn Broker>) {
     fill_the_longest_delay(&*broker).await;
     assert_eq!(attempts(&broker, || async { Outcome::Retry { after: A_MINUTE } }).await, [0, 0]);
+}
+
+async fn a_dead_letter_whose_work_hangs_comes_again(broker: Arc<dyn Broker>) {
+    broker.bury(ROUTE, message("dead"), "hopeless").await.unwrap();
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let (recorded, mut is_recorded) = mpsc::unbounded_channel();
+    let (away, is_away) = watch::channel(true);
+    let draining = dead_letters::Draining::start(&broker, dead_letters::DRAIN, move |message, death| {
+        begun.send((message.id, death.reason)).unwrap();
+        let (mut is_away, recorded) = (is_away.clone(), recorded.clone());
+        async move {
+            is_away.wait_for(|away| !away).await.unwrap();
+            recorded.send(()).unwrap();
+            Drained::Recorded
+        }
+    });
+    for _ in 0..3 {
+        assert_eq!(has_begun.recv().await.unwrap(), ("dead".to_owned(), "hopeless".to_owned()));
+    }
+    away.send_replace(false);
+    is_recorded.recv().await.unwrap();
+    draining.end().await;
+    dead_letters::nothing_is_left(&*broker).await;
 }

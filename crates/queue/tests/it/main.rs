@@ -3,6 +3,7 @@
 mod broker;
 mod consumer_timeout;
 mod control;
+mod dead_letters;
 mod fixture;
 mod holding;
 mod node;
