@@ -2,7 +2,7 @@
 
 use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
-use assay_telemetry::{LogOptions, StartupOptions};
+use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
 use clap::Parser;
 
 /// Takes chunks of transactions from the broker, has them scored by the ML API and publishes the answers for the writer.
@@ -20,6 +20,9 @@ pub struct Arguments {
     /// How long to wait for both.
     #[command(flatten)]
     pub startup: StartupOptions,
+    /// How long to take to end.
+    #[command(flatten)]
+    pub shutdown: ShutdownOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,

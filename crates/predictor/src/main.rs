@@ -18,7 +18,8 @@ async fn predict(arguments: &Arguments, shutdown: CancellationToken) -> Result<E
     let Some(connected) = shutdown.run_until_cancelled(connect(arguments)).await else { return Ok(Exit::Done) };
     let (broker, scorer) = connected?;
     let progress = Arc::new(PredictProgress::default());
-    let ended = assay_predictor::run(Arc::clone(&broker), Arc::new(scorer), progress, shutdown).await;
+    let drain = arguments.shutdown.drain_timeout;
+    let ended = assay_predictor::run(Arc::clone(&broker), Arc::new(scorer), progress, drain, shutdown).await;
     broker.close().await;
     ended.map(|()| Exit::Done)
 }

@@ -1,14 +1,16 @@
-//! One chunk: scored, and published for the writer.
+//! One chunk, or one part of a replay: scored, and published for the writer.
 
 use std::sync::Arc;
 
 use assay_queue::{Broker, Message, Outcome, Route, Unpublished, Work, publish_until_confirmed};
 use assay_scoring::Scorer;
-use assay_transaction::{Chunk, Lane, ScoredChunk, Timestamp};
+use assay_transaction::{Chunk, Lane, ReplayPart, ScoredChunk, ScoredReplay, Timestamp, WireError};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use crate::PredictProgress;
+use crate::stopped::StoppedRuns;
+use crate::task::Task;
 
 /// What it takes to score a chunk.
 #[derive(Clone)]
@@ -16,31 +18,29 @@ pub(crate) struct Scoring {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) scorer: Arc<Scorer>,
     pub(crate) progress: Arc<PredictProgress>,
+    pub(crate) stopped: Arc<StoppedRuns>,
     pub(crate) shutdown: CancellationToken,
 }
 
+/// A message for the writer, and what is in it.
+struct Scored {
+    message: Result<Message, WireError>,
+    predicted: usize,
+    failed: usize,
+}
+
 impl Scoring {
-    /// Scores a chunk and publishes the result. Done means that the broker has confirmed it.
-    pub(crate) async fn score(&self, chunk: Chunk, lane: Lane) -> Outcome {
-        let Chunk { id, range, transactions, rejected } = chunk;
-        let Ok(answer) = self.scorer.score(transactions, &self.shutdown).await else {
-            return Outcome::Release;
+    /// Has what a message asks for scored, and publishes the result. Done means that the broker has confirmed it.
+    pub(crate) async fn score(&self, task: Task, lane: Lane) -> Outcome {
+        let scored = match task {
+            Task::Chunk(chunk) => self.chunk(chunk, lane).await,
+            Task::Replay(part) => self.replay(part, lane).await,
         };
-        let (predicted, failed) = (answer.predicted.len(), answer.failed.len());
-        let scored = ScoredChunk {
-            id,
-            range,
-            lane,
-            predicted_at: Timestamp::from(Utc::now()),
-            predicted: answer.predicted,
-            failed: answer.failed,
-            rejected,
-        };
-        let body = match scored.encode() {
-            Ok(body) => body,
+        let Some(Scored { message, predicted, failed }) = scored else { return Outcome::Release };
+        let message = match message {
+            Ok(message) => message,
             Err(error) => return Outcome::Dead { reason: error.to_string() },
         };
-        let message = Message::new(scored.id.to_string(), ScoredChunk::MESSAGE_TYPE, &scored.id.run_id, body);
         let route = Route { work: Work::Scored, lane };
         match publish_until_confirmed(&*self.broker, route, message, &self.shutdown).await {
             Ok(()) => {
@@ -53,4 +53,39 @@ impl Scoring {
             }
         }
     }
+
+    /// Nothing where the shutdown, or an order to stop the run, comes first: the chunk is given back, and whoever is given
+    /// it next finds the order.
+    async fn chunk(&self, chunk: Chunk, lane: Lane) -> Option<Scored> {
+        let scored = if let Some(notice) = self.stopped.notice(&chunk.id.run_id) {
+            ScoredChunk::given_up(chunk, lane, now(), &notice.kind.failure_class(), &notice.reason)
+        } else {
+            let Chunk { id, range, transactions, rejected } = chunk;
+            let answer = tokio::select! {
+                answer = self.scorer.score(transactions, &self.shutdown) => answer.ok()?,
+                () = self.stopped.stopped(&id.run_id) => return None,
+            };
+            let (predicted, failed) = (answer.predicted, answer.failed);
+            ScoredChunk { id, range, lane, predicted_at: now(), predicted, failed, rejected }
+        };
+        let id = &scored.id;
+        let message = |body| Message::new(id.to_string(), ScoredChunk::MESSAGE_TYPE, &id.run_id, body);
+        let (predicted, failed) = (scored.predicted.len(), scored.failed.len());
+        Some(Scored { message: scored.encode().map(message), predicted, failed })
+    }
+
+    /// A replay is asked for by a person, for a run that was stopped too.
+    async fn replay(&self, part: ReplayPart, lane: Lane) -> Option<Scored> {
+        let ReplayPart { id, transactions } = part;
+        let answer = self.scorer.score(transactions, &self.shutdown).await.ok()?;
+        let (predicted, failed) = (answer.predicted.len(), answer.failed.len());
+        let scored = ScoredReplay { id, lane, predicted_at: now(), predicted: answer.predicted, failed: answer.failed };
+        let id = &scored.id;
+        let message = |body| Message::new(id.to_string(), ScoredReplay::MESSAGE_TYPE, &id.run_id, body);
+        Some(Scored { message: scored.encode().map(message), predicted, failed })
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(Utc::now())
 }

@@ -2,7 +2,7 @@
 
 use assay_queue::BrokerOptions;
 use assay_store::DatabaseOptions;
-use assay_telemetry::{LogOptions, StartupOptions};
+use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
 use clap::Parser;
 
 use crate::options::WriterOptions;
@@ -26,6 +26,9 @@ pub struct Arguments {
     /// How long to wait for both.
     #[command(flatten)]
     pub startup: StartupOptions,
+    /// How long to take to end.
+    #[command(flatten)]
+    pub shutdown: ShutdownOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,

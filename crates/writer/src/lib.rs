@@ -2,12 +2,16 @@
 //!
 //! The way of a chunk: the queue crate collects a batch by `DB_ROW_BATCH_SIZE` and `FLUSH_INTERVAL`; `writing` has the
 //! store write it in one transaction, closes the runs it belongs to, and only then are the chunks acknowledged. While the
-//! database is away the batch is held and tried again: nothing is acknowledged that is not committed.
+//! database is away the batch is held and tried again (`patience`): nothing is acknowledged that is not committed. Beside
+//! the lanes, `dead_letters` books what the broker gave up, and `closing` looks after runs that are not finished.
 
 mod arguments;
+mod arrival;
 mod closing;
+mod dead_letters;
 mod error;
 mod options;
+mod patience;
 mod progress;
 mod run;
 mod writing;

@@ -18,7 +18,9 @@ async fn write(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exi
     let Some(connected) = shutdown.run_until_cancelled(connect(arguments)).await else { return Ok(Exit::Done) };
     let (broker, store) = connected?;
     let progress = Arc::new(WriteProgress::default());
-    let ended = assay_writer::run(Arc::clone(&broker), Arc::clone(&store), &arguments.writer, progress, shutdown).await;
+    let drain = arguments.shutdown.drain_timeout;
+    let (stages_broker, stages_store) = (Arc::clone(&broker), Arc::clone(&store));
+    let ended = assay_writer::run(stages_broker, stages_store, &arguments.writer, progress, drain, shutdown).await;
     broker.close().await;
     store.close().await;
     ended.map(|()| Exit::Done)

@@ -1,21 +1,18 @@
-//! One batch of scored chunks: written, however long the database is away, and its runs closed.
+//! One batch of what was scored: written, however long the database is away, and its runs closed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use assay_queue::Outcome;
-use assay_store::{ChunkOutcome, IdConflict, Store, StoreError, Written};
-use assay_transaction::{Lane, ScoredChunk};
-use backon::{BackoffBuilder as _, ExponentialBuilder};
+use assay_store::{ChunkOutcome, IdConflict, Store};
+use assay_transaction::{Lane, ScoredChunk, ScoredReplay};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info};
 
 use crate::WriteProgress;
+use crate::arrival::Arrival;
 use crate::closing::close;
-
-/// The longest pause between two attempts while the database is away or refuses.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+use crate::patience::{Ended, OnData, until_done};
 
 /// What it takes to write a batch.
 #[derive(Clone)]
@@ -28,9 +25,33 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// Writes a batch in one database transaction and tells what is to become of each chunk's message.
-    pub(crate) async fn write(&self, chunks: Vec<ScoredChunk>) -> Vec<Outcome> {
-        let Some(written) = self.until_committed(&chunks).await else {
+    /// Writes a batch, its chunks in one database transaction, and tells what is to become of each message.
+    pub(crate) async fn write(&self, arrivals: Vec<Arrival>) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> = arrivals.iter().map(|_| Outcome::Release).collect();
+        let (mut places, mut chunks, mut replays) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, arrival) in arrivals.into_iter().enumerate() {
+            match arrival {
+                Arrival::Chunk(chunk) => {
+                    places.push(place);
+                    chunks.push(chunk);
+                }
+                Arrival::Replay(part) => replays.push((place, part)),
+            }
+        }
+        if !chunks.is_empty() {
+            for (place, outcome) in places.into_iter().zip(self.chunks(&chunks).await) {
+                outcomes[place] = outcome;
+            }
+        }
+        for (place, part) in replays {
+            outcomes[place] = self.replay(&part).await;
+        }
+        outcomes
+    }
+
+    async fn chunks(&self, chunks: &[ScoredChunk]) -> Vec<Outcome> {
+        let write = || self.store.write(chunks, self.id_conflict);
+        let Ok(written) = until_done(&self.name(), OnData::Wait, &self.shutdown, write).await else {
             return chunks.iter().map(|_| Outcome::Release).collect();
         };
         let recorded =
@@ -40,54 +61,38 @@ impl Writing {
         for run_id in runs {
             close(&*self.store, run_id, &self.progress).await;
         }
-        written.outcomes.into_iter().zip(&chunks).map(|(outcome, chunk)| settle(outcome, chunk)).collect()
+        written.outcomes.into_iter().zip(chunks).map(|(outcome, chunk)| settle(outcome, chunk)).collect()
     }
 
-    /// Tries until the transaction is committed; nothing where the shutdown comes first.
-    async fn until_committed(&self, chunks: &[ScoredChunk]) -> Option<Written> {
-        let mut pauses = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(LONGEST_PAUSE)
-            .without_max_times()
-            .with_jitter()
-            .build();
-        let mut said = None;
-        loop {
-            match self.store.write(chunks, self.id_conflict).await {
-                Ok(written) => {
-                    if said.is_some() {
-                        info!("the database takes rows again");
-                    }
-                    return Some(written);
-                }
-                Err(trouble) => {
-                    // Once a kind of trouble, not once an attempt.
-                    if said.replace(trouble.class()) != Some(trouble.class()) {
-                        self.say(&trouble);
-                    }
-                }
+    async fn replay(&self, part: &ScoredReplay) -> Outcome {
+        let exchange = || self.store.exchange(part, self.id_conflict);
+        match until_done(&self.name(), OnData::GiveUp, &self.shutdown, exchange).await {
+            Ok(done) if done.is_new => {
+                let (stored, failed, gone) = (done.stored, done.failed, done.gone);
+                info!("replay {}: {stored} rows stored, {failed} failed again, {gone} were done before", part.id);
+                Outcome::Done
             }
-            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.shutdown.cancelled() => return None,
+            Ok(_) => Outcome::Done,
+            Err(Ended::Stopped) => Outcome::Release,
+            Err(Ended::Refused(error)) => {
+                error!("replay {} is refused: {error}", part.id);
+                Outcome::Dead { reason: error.to_string() }
             }
         }
     }
 
-    fn say(&self, trouble: &StoreError) {
-        let lane = self.lane.as_str();
-        if trouble.is_transient() {
-            warn!("the {lane} lane waits for the database: {trouble}");
-        } else {
-            error!("the {lane} lane has stopped until this is repaired; nothing is lost: {trouble}");
-        }
+    fn name(&self) -> String {
+        format!("the {} lane", self.lane.as_str())
     }
 }
 
 fn settle(outcome: ChunkOutcome, chunk: &ScoredChunk) -> Outcome {
     match outcome {
         ChunkOutcome::Recorded | ChunkOutcome::Known => Outcome::Done,
+        ChunkOutcome::Dropped => {
+            debug!("chunk {} is dropped: its run was stopped before it", chunk.id);
+            Outcome::Done
+        }
         ChunkOutcome::Refused { reason } => {
             error!("chunk {} is refused: {reason}", chunk.id);
             Outcome::Dead { reason }

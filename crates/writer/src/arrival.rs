@@ -1,0 +1,34 @@
+//! What a writer takes from the broker: a scored chunk, or a scored part of a replay; read by the message's type.
+
+use assay_queue::{Message, Weighed};
+use assay_transaction::{ScoredChunk, ScoredReplay};
+
+/// Bytes at which a row counts for more than one, so that long rows make small batches.
+const HEAVY_ROW: usize = 4096;
+
+/// One message's content.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// Rows of a source, for the first time.
+    Chunk(ScoredChunk),
+    /// Rows that failed before.
+    Replay(ScoredReplay),
+}
+
+/// Reads a message; the error is the reason for a dead letter.
+pub(crate) fn decode(message: &Message) -> Result<Weighed<Arrival>, String> {
+    let (arrival, rows) = match message.kind.as_str() {
+        ScoredChunk::MESSAGE_TYPE => {
+            let chunk = ScoredChunk::decode(&message.body).map_err(|error| error.to_string())?;
+            let rows = usize::try_from(chunk.range.rows).unwrap_or(usize::MAX);
+            (Arrival::Chunk(chunk), rows)
+        }
+        ScoredReplay::MESSAGE_TYPE => {
+            let part = ScoredReplay::decode(&message.body).map_err(|error| error.to_string())?;
+            let rows = part.predicted.len() + part.failed.len();
+            (Arrival::Replay(part), rows)
+        }
+        other => return Err(format!("its type is `{other}`, which no writer of this version reads")),
+    };
+    Ok(Weighed { value: arrival, weight: rows.max(message.body.len() / HEAVY_ROW) })
+}

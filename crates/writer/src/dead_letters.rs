@@ -1,0 +1,184 @@
+//! Draining the dead letters: what can be read is booked as failed, so that its run can be complete; everything is recorded,
+//! so that somebody can look at it.
+//!
+//! A dead letter is acknowledged once both are committed. Delivered twice it is booked once, as a chunk is, and recorded
+//! once.
+
+use std::sync::Arc;
+
+use assay_queue::{Death, Drained, Message};
+use assay_store::{ChunkOutcome, DeadLetter, DeadLetterOutcome, IdConflict, Store, StoreError};
+use assay_transaction::{Chunk, ChunkId, FailureClass, Lane, ReplayPart, RunId, ScoredChunk, ScoredReplay, Timestamp};
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::WriteProgress;
+use crate::closing::close;
+use crate::patience::{OnData, until_done};
+
+/// What it takes to drain dead letters.
+#[derive(Clone)]
+pub(crate) struct Draining {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) progress: Arc<WriteProgress>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// What a dead letter says.
+enum Content {
+    /// Rows that have no outcome yet, perhaps.
+    Chunk(Box<ScoredChunk>),
+    /// Rows that failed before, and are booked so.
+    Replay,
+    /// Nothing that can be read.
+    Unreadable,
+}
+
+impl Draining {
+    /// Books and records one dead letter.
+    pub(crate) async fn drain(&self, message: Message, death: Death) -> Drained {
+        let content = read(&message, &death);
+        let run_id = run_of(&message, &content);
+        let record = || async {
+            let outcome = self.book(&content).await?;
+            let letter = letter(&message, &death, run_id.clone(), outcome);
+            let is_new = self.store.record_dead_letter(&letter).await?;
+            Ok((outcome, is_new))
+        };
+        let Ok((outcome, is_new)) = until_done("a dead letter", OnData::Wait, &self.shutdown, record).await else {
+            return Drained::NotNow;
+        };
+        if is_new {
+            say(&message, &death, outcome);
+        }
+        if let Content::Chunk(chunk) = &content {
+            close(&*self.store, &chunk.id.run_id, &self.progress).await;
+        }
+        Drained::Recorded
+    }
+
+    /// Books what is in it.
+    async fn book(&self, content: &Content) -> Result<DeadLetterOutcome, StoreError> {
+        let chunk = match content {
+            Content::Unreadable => return Ok(DeadLetterOutcome::Unreadable),
+            Content::Replay => return Ok(DeadLetterOutcome::Known),
+            Content::Chunk(chunk) => std::slice::from_ref(&**chunk),
+        };
+        // No content competes for an id here: its rows all fail.
+        let written = self.store.write(chunk, IdConflict::Fail).await?;
+        match written.outcomes.first() {
+            Some(ChunkOutcome::Recorded) => {
+                self.progress.add(chunk[0].range.rows, written.transactions);
+                Ok(DeadLetterOutcome::Booked)
+            }
+            Some(ChunkOutcome::Refused { .. }) if !self.is_recorded(&chunk[0].id).await? => {
+                Ok(DeadLetterOutcome::Refused)
+            }
+            _ => Ok(DeadLetterOutcome::Known),
+        }
+    }
+
+    async fn is_recorded(&self, id: &ChunkId) -> Result<bool, StoreError> {
+        let found = self.store.recorded_from(&id.run_id, id.chunk, 1).await?;
+        Ok(found.first().is_some_and(|recorded| recorded.chunk == id.chunk))
+    }
+}
+
+/// Reads what was dead-lettered, whatever stage it was on its way to.
+fn read(message: &Message, death: &Death) -> Content {
+    let class = FailureClass::DeadLettered;
+    let lane = if death.queue.ends_with(Lane::Realtime.as_str()) { Lane::Realtime } else { Lane::Batch };
+    let reason = format!("dead letter of {}: {}", death.queue, death.reason);
+    let content = match message.kind.as_str() {
+        Chunk::MESSAGE_TYPE => Chunk::decode(&message.body)
+            .map(|chunk| ScoredChunk::given_up(chunk, lane, Timestamp::from(Utc::now()), &class, &reason))
+            .map(|chunk| Content::Chunk(Box::new(chunk))),
+        ScoredChunk::MESSAGE_TYPE => ScoredChunk::decode(&message.body)
+            .map(|chunk| Content::Chunk(Box::new(chunk.without_predictions(&class, &reason)))),
+        ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(|_| Content::Replay),
+        ScoredReplay::MESSAGE_TYPE => ScoredReplay::decode(&message.body).map(|_| Content::Replay),
+        _ => return Content::Unreadable,
+    };
+    content.unwrap_or(Content::Unreadable)
+}
+
+/// The run that a message belongs to: as its body says, else its header, else the start of its id.
+fn run_of(message: &Message, content: &Content) -> Option<String> {
+    if let Content::Chunk(chunk) = content {
+        return Some(chunk.id.run_id.to_string());
+    }
+    if !message.run_id.is_empty() {
+        return Some(message.run_id.clone());
+    }
+    let (start, _) = message.id.split_once('/')?;
+    start.parse::<RunId>().ok().map(|run_id| run_id.to_string())
+}
+
+fn letter(message: &Message, death: &Death, run_id: Option<String>, outcome: DeadLetterOutcome) -> DeadLetter {
+    let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    DeadLetter {
+        queue: death.queue.clone(),
+        message_id: named(&message.id),
+        message_type: named(&message.kind),
+        run_id,
+        reason: death.reason.clone(),
+        attempt: message.attempt,
+        body: message.body.to_vec(),
+        outcome,
+    }
+}
+
+fn say(message: &Message, death: &Death, outcome: DeadLetterOutcome) {
+    let Death { queue, reason } = death;
+    let consequence = match outcome {
+        DeadLetterOutcome::Booked => "its rows are booked as failed; `assay replay` sends them again",
+        DeadLetterOutcome::Known => "its rows were booked before",
+        DeadLetterOutcome::Unreadable | DeadLetterOutcome::Refused => {
+            "its run is stalled; `assay repair` reads the source again"
+        }
+    };
+    warn!(message_id = message.id, "dead letter of {queue} ({reason}): {consequence}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: &str, kind: &str, body: &str) -> Message {
+        Message { run_id: String::new(), ..Message::new(id, kind, &"x".parse().unwrap(), body.to_owned()) }
+    }
+
+    fn death() -> Death {
+        Death { queue: "transactions.realtime".to_owned(), reason: "delivery_limit".to_owned() }
+    }
+
+    #[test]
+    fn the_run_is_found_wherever_it_is_named() {
+        let in_header = Message { run_id: "header".to_owned(), ..message("id/3", "what", "") };
+        let cases =
+            [(in_header, Some("header")), (message("id/3", "what", ""), Some("id")), (message("", "what", ""), None)];
+        for (message, expected) in cases {
+            assert_eq!(run_of(&message, &read(&message, &death())).as_deref(), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn every_row_of_a_readable_chunk_has_an_outcome() {
+        let row = r#"{"row":1,"transaction":{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8"}}"#;
+        let chunk = format!(r#"{{"run_id":"run","chunk":0,"first_row":1,"rows":1,"transactions":[{row}]}}"#);
+        let scored = format!(
+            r#"{{"run_id":"run","chunk":0,"first_row":1,"rows":1,"lane":"batch","predicted_at":"2026-01-11T10:00:00Z","predicted":[{{"entry":{row},"prediction":{{"prediction":"fraud"}}}}]}}"#
+        );
+        for (kind, body) in [(Chunk::MESSAGE_TYPE, &chunk), (ScoredChunk::MESSAGE_TYPE, &scored)] {
+            let Content::Chunk(given_up) = read(&message("run/0", kind, body), &death()) else {
+                panic!("{kind} is read")
+            };
+            assert!(given_up.accounts_for_its_rows() && given_up.predicted.is_empty());
+            assert_eq!(given_up.failed[0].class, FailureClass::DeadLettered);
+            assert_eq!(given_up.failed[0].reason, "dead letter of transactions.realtime: delivery_limit");
+        }
+        assert!(matches!(read(&message("run/0", Chunk::MESSAGE_TYPE, "{"), &death()), Content::Unreadable));
+        assert!(matches!(read(&message("run/0", "assay.chunk.v9", &chunk), &death()), Content::Unreadable));
+    }
+}
