@@ -9,5 +9,6 @@ mod generated;
 mod loads;
 mod one_process;
 mod rejects;
+mod scenarios;
 mod settings;
 mod sources;

@@ -1,7 +1,8 @@
 //! A set of queues for one test, deleted with it.
 
-use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
-use lapin::{Connection, ConnectionProperties};
+use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties};
 
 use crate::{Program, on_drop, service_url, unique_name};
 
@@ -27,6 +28,31 @@ impl Broker {
     /// Tells a program where the broker is, and which queues are its own.
     pub fn known_to(&self, program: Program) -> Program {
         program.env("AMQP_URL", &self.url).env("QUEUE_PREFIX", &self.prefix)
+    }
+
+    /// Looks at a queue that the programs have declared, such as `transactions.batch`.
+    pub async fn look_at(&self, queue: &str) -> Queue {
+        let connection =
+            Connection::connect(&self.url, ConnectionProperties::default()).await.expect("RabbitMQ is there");
+        let channel = connection.create_channel().await.expect("RabbitMQ opens a channel");
+        Queue { name: format!("{}{queue}", self.prefix), channel, _connection: connection }
+    }
+}
+
+/// A queue that is looked at, on a connection of its own.
+#[derive(Debug)]
+pub struct Queue {
+    name: String,
+    channel: Channel,
+    _connection: Connection,
+}
+
+impl Queue {
+    /// How many messages wait in it; held ones are not counted.
+    pub async fn depth(&self) -> u32 {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = self.channel.queue_declare(self.name.as_str().into(), passive, FieldTable::default()).await;
+        declared.unwrap_or_else(|error| panic!("{}: {error}", self.name)).message_count()
     }
 }
 

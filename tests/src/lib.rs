@@ -2,7 +2,7 @@
 //!
 //! A [`Stack`] is a private database, a private set of queues, an S3 server and an ML API, both in this process, and knows
 //! how to start the real programs beside them. [`Program`] runs one with an environment of its own and keeps what it says.
-//! [`law`] counts the law from the tables. PostgreSQL and RabbitMQ come from `TEST_DATABASE_URL` and `TEST_AMQP_URL`, which
+//! [`law`] counts the law from the tables; [`scenarios`] play what must hold at any size. PostgreSQL and RabbitMQ come from `TEST_DATABASE_URL` and `TEST_AMQP_URL`, which
 //! `scripts/test` sets.
 //!
 //! Nothing here waits by sleeping: every wait is for something that is said, counted or recorded, and has a deadline.
@@ -16,9 +16,10 @@ mod ml_api;
 mod process;
 mod rows;
 mod s3;
+pub mod scenarios;
 mod stack;
 
-pub use broker::Broker;
+pub use broker::{Broker, Queue};
 pub use closed_port::ClosedPort;
 pub use content::{STORED, assert_same, content};
 pub use database::Database;

@@ -1,7 +1,7 @@
 //! A scripted ML API: answers that a test can foretell, and every way of not answering.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -9,11 +9,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::DEADLINE;
+
+/// Bodies are kept up to this size together: a hundred thousand transactions fit, a million do not.
+const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
 
 /// What the API does from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +26,27 @@ pub enum Script {
     Score,
     /// Knows categories only: `[{"transaction_id": …, "category": "Rent"}]`.
     Categorise,
-    /// Refuses every request with a transaction in it whose description holds `refuse me`, and scores the others.
+    /// Scores, but answers 422 to every request with a transaction in it whose description holds `refuse me`, and 500 where
+    /// one holds `fail on me`.
     Refuse,
     /// Answers 503, also when it is asked for its health.
     Away,
+    /// Answers every request to score with this status, though it says that it is well.
+    Broken(u16),
     /// Takes requests and keeps them waiting until the script changes; then scores them.
     Hold,
+    /// Scores that many requests, the first that it is ever asked, and keeps the others waiting as [`Script::Hold`] does.
+    ScoreFirst(usize),
+}
+
+impl Script {
+    fn keeps_waiting(self, number: usize) -> bool {
+        match self {
+            Self::Hold => true,
+            Self::ScoreFirst(requests) => number > requests,
+            _ => false,
+        }
+    }
 }
 
 /// A running API.
@@ -35,14 +54,36 @@ pub enum Script {
 pub struct MlApi {
     address: SocketAddr,
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    state: Mutex<Serving>,
+}
+
+#[derive(Debug)]
+enum Serving {
+    /// It ends when it is told to, or when the sender is dropped.
+    Up(oneshot::Sender<()>, JoinHandle<()>),
+    /// The port is kept, and refuses connections.
+    Down(TcpSocket),
+    Changing,
 }
 
 #[derive(Debug)]
 struct Shared {
     script: watch::Sender<Script>,
     requests: watch::Sender<usize>,
-    bodies: Mutex<Vec<String>>,
+    bodies: Mutex<Bodies>,
+}
+
+#[derive(Debug, Default)]
+struct Bodies {
+    kept: Vec<String>,
+    bytes: usize,
+    forgotten: usize,
+}
+
+impl Shared {
+    fn bodies(&self) -> MutexGuard<'_, Bodies> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl MlApi {
@@ -56,14 +97,10 @@ impl MlApi {
             requests: watch::Sender::new(0),
             bodies: Mutex::default(),
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
-        let router = axum::Router::new()
-            .route("/health", get(health))
-            .route("/predict", post(predict))
-            .with_state(Arc::clone(&shared));
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("the ML API serves") });
-        Self { address, shared, task }
+        let state = Mutex::new(serve(listener, Arc::clone(&shared)));
+        Self { address, shared, state }
     }
 
     /// For `ML_API_URL`.
@@ -76,6 +113,29 @@ impl MlApi {
         self.shared.script.send_replace(script);
     }
 
+    /// Closes all connections and refuses new ones, as a server does that is down.
+    pub async fn stop(&self) {
+        let Serving::Up(stop, serving) = self.change(Serving::Changing) else { panic!("the ML API is down already") };
+        let _ = stop.send(());
+        let ended = timeout(DEADLINE, serving).await;
+        ended.expect("requests end, unless they are on hold").expect("the ML API ends");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("a socket takes options");
+        socket.bind(self.address).expect("the port is still free");
+        self.change(Serving::Down(socket));
+    }
+
+    /// Takes connections again.
+    pub fn start_again(&self) {
+        let Serving::Down(socket) = self.change(Serving::Changing) else { panic!("the ML API is not down") };
+        let listener = socket.listen(1024).expect("the port is ours");
+        self.change(serve(listener, Arc::clone(&self.shared)));
+    }
+
+    fn change(&self, to: Serving) -> Serving {
+        std::mem::replace(&mut *self.state.lock().expect("nobody panics with it"), to)
+    }
+
     /// Waits until it has been asked so often.
     pub async fn asked(&self, requests: usize) {
         let mut count = self.shared.requests.subscribe();
@@ -83,16 +143,35 @@ impl MlApi {
         assert!(asked.is_ok(), "the ML API was asked {} times, not {requests}", *self.shared.requests.borrow());
     }
 
+    /// How often it has been asked to score.
+    pub fn requests(&self) -> usize {
+        *self.shared.requests.borrow()
+    }
+
     /// The bodies of the requests so far.
     pub fn bodies(&self) -> Vec<String> {
-        self.shared.bodies.lock().expect("nobody panics with it").clone()
+        let bodies = self.shared.bodies();
+        assert_eq!(bodies.forgotten, 0, "bodies of {MAX_KEPT_BYTES} bytes are kept, and these are more");
+        bodies.kept.clone()
     }
 }
 
 impl Drop for MlApi {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Serving::Up(_, serving) = self.change(Serving::Changing) {
+            serving.abort();
+        }
     }
+}
+
+fn serve(listener: TcpListener, shared: Arc<Shared>) -> Serving {
+    let router = axum::Router::new().route("/health", get(health)).route("/predict", post(predict)).with_state(shared);
+    let (stop, stopped) = oneshot::channel();
+    let serving = tokio::spawn(async move {
+        let stopped = async move { drop(stopped.await) };
+        axum::serve(listener, router).with_graceful_shutdown(stopped).await.expect("the ML API serves");
+    });
+    Serving::Up(stop, serving)
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> StatusCode {
@@ -103,24 +182,46 @@ async fn health(State(shared): State<Arc<Shared>>) -> StatusCode {
 }
 
 async fn predict(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    shared.bodies.lock().expect("nobody panics with it").push(String::from_utf8_lossy(&body).into_owned());
-    shared.requests.send_modify(|count| *count += 1);
+    let number = take_down(&shared, &body);
     let mut script = shared.script.subscribe();
-    let Ok(script) = script.wait_for(|script| *script != Script::Hold).await.map(|script| *script) else {
+    let Ok(script) = script.wait_for(|script| !script.keeps_waiting(number)).await.map(|script| *script) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    if script == Script::Away {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    match script {
+        Script::Away => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Script::Broken(status) => {
+            return StatusCode::from_u16(status).expect("a script's status is one").into_response();
+        }
+        _ => {}
     }
     let Ok(transactions) = serde_json::from_slice::<Vec<Value>>(&body) else {
         return (StatusCode::BAD_REQUEST, "not an array of transactions").into_response();
     };
-    let is_refused = |transaction: &Value| transaction["description"].to_string().contains("refuse me");
-    if script == Script::Refuse && transactions.iter().any(is_refused) {
-        return (StatusCode::UNPROCESSABLE_ENTITY, "there is one that I do not like").into_response();
+    if script == Script::Refuse {
+        let holds = |words: &str| transactions.iter().any(|row| row["description"].to_string().contains(words));
+        if holds("fail on me") {
+            return (StatusCode::INTERNAL_SERVER_ERROR, "there is one that I fail on").into_response();
+        }
+        if holds("refuse me") {
+            return (StatusCode::UNPROCESSABLE_ENTITY, "there is one that I do not like").into_response();
+        }
     }
     let answers: Vec<_> = transactions.iter().rev().map(|transaction| answer(script, transaction)).collect();
     axum::response::Response::new(json!(answers).to_string().into())
+}
+
+/// Keeps a request's body, where there is room, and tells the request's number, from 1.
+fn take_down(shared: &Shared, body: &[u8]) -> usize {
+    let mut bodies = shared.bodies();
+    if bodies.bytes + body.len() <= MAX_KEPT_BYTES {
+        bodies.bytes += body.len();
+        bodies.kept.push(String::from_utf8_lossy(body).into_owned());
+    } else {
+        bodies.forgotten += 1;
+    }
+    let number = bodies.kept.len() + bodies.forgotten;
+    shared.requests.send_replace(number);
+    number
 }
 
 fn answer(script: Script, transaction: &Value) -> Value {
@@ -129,9 +230,10 @@ fn answer(script: Script, transaction: &Value) -> Value {
         return json!({ "transaction_id": id, "category": "Rent" });
     }
     let amount = transaction["amount"].as_f64().expect("an amount is a number");
-    #[expect(clippy::cast_possible_truncation, reason = "the tests' amounts are small and have two decimals")]
-    let cents = (amount.abs() * 100.0).round() as i32;
-    let score = f64::from(cents % 1000) / 1000.0;
+    #[expect(clippy::cast_possible_truncation, reason = "the tests' amounts have two decimals and fit many times")]
+    let cents = (amount.abs() * 100.0).round() as i64;
+    #[expect(clippy::cast_precision_loss, reason = "it is below 1000")]
+    let score = (cents % 1000) as f64 / 1000.0;
     let prediction = if score > 0.9 { "fraud" } else { "legitimate" };
     json!({ "transaction_id": id, "prediction": prediction, "fraud_score": score, "model_version": "scripted-1" })
 }

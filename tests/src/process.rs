@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -115,9 +116,26 @@ impl Running {
         timeout(DEADLINE, self.status.wait_for(Option::is_some)).await.expect("a killed process ends").ok();
     }
 
+    /// Whether it has not ended.
+    pub fn is_running(&self) -> bool {
+        self.status.borrow().is_none()
+    }
+
+    /// How much memory it has at the moment, as Linux counts it: KiB in RAM. None once it has ended.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        resident.and_then(|kib| kib.parse().ok())
+    }
+
     /// Waits until it ends by itself, or because it was asked to.
-    pub async fn end(mut self) -> Ended {
-        let ended = timeout(DEADLINE, async {
+    pub async fn end(self) -> Ended {
+        self.end_within(DEADLINE).await
+    }
+
+    /// The same for what may take longer than the tests usually wait.
+    pub async fn end_within(mut self, deadline: Duration) -> Ended {
+        let ended = timeout(deadline, async {
             let status = *self.status.wait_for(Option::is_some).await.expect("the process is waited for");
             // Until both pipes are closed, something may still be on its way.
             while self.stdout.changed().await.is_ok() {}
@@ -126,7 +144,7 @@ impl Running {
         })
         .await;
         let Ok(status) = ended else {
-            panic!("{} did not end within {DEADLINE:?}; it said:\n{}", self.name, *self.stderr.borrow());
+            panic!("{} did not end within {deadline:?}; it said:\n{}", self.name, *self.stderr.borrow());
         };
         Ended {
             name: self.name,
@@ -210,11 +228,11 @@ fn is_error(line: &str) -> bool {
     line.contains(" - ERROR - ") || line.to_ascii_lowercase().starts_with("error:")
 }
 
-/// Where cargo puts the programs: beside the directory of the test binaries.
+/// Where cargo puts the programs: beside the directory of the test binaries, which is beside the other programs.
 fn executable(name: &str) -> PathBuf {
-    let this = std::env::current_exe().expect("the path of this test binary");
-    let directory =
-        this.parent().and_then(std::path::Path::parent).expect("test binaries lie in target/<profile>/deps");
+    let this = std::env::current_exe().expect("the path of this program");
+    let directory = this.parent().expect("a program lies in a directory");
+    let directory = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
     let path = directory.join(name);
     assert!(path.is_file(), "{} is not built: run ./scripts/test, which builds it", path.display());
     path
