@@ -59,17 +59,29 @@ pub struct RowRange {
     pub rows: u64,
 }
 
-/// What cannot be read as a message of Assay.
+/// What cannot be read as a message of Assay. It is short and quotes nothing, as it ends in logs and in the headers of dead
+/// letters.
 #[derive(Debug, thiserror::Error)]
-#[error("not a readable {kind}: {source}")]
+#[error("not a readable {kind}: {problem}")]
 pub struct WireError {
     kind: &'static str,
-    source: serde_json::Error,
+    problem: String,
 }
 
 impl WireError {
-    pub(crate) fn new(kind: &'static str, source: serde_json::Error) -> Self {
-        Self { kind, source }
+    /// Most characters of a problem.
+    const MAX_PROBLEM: usize = 200;
+
+    pub(crate) fn new(kind: &'static str, source: &serde_json::Error) -> Self {
+        let problem = source.to_string();
+        // Where a value is quoted, what was expected in its place comes last, in words of ours.
+        let problem = match problem.rsplit_once(", expected ") {
+            Some((_, expected)) => format!("expected {expected}"),
+            None => problem,
+        };
+        // A character at fault may be named, and is perhaps none that a line of a log can hold.
+        let shown = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+        Self { kind, problem: problem.chars().take(Self::MAX_PROBLEM).map(shown).collect() }
     }
 }
 
@@ -81,7 +93,7 @@ pub struct EncodedTransaction(Box<RawValue>);
 impl EncodedTransaction {
     /// Encodes a transaction.
     pub fn new(transaction: &Transaction) -> Result<Self, WireError> {
-        serde_json::value::to_raw_value(transaction).map(Self).map_err(|source| WireError::new("transaction", source))
+        serde_json::value::to_raw_value(transaction).map(Self).map_err(|source| WireError::new("transaction", &source))
     }
 
     /// The JSON text.
@@ -97,12 +109,12 @@ impl EncodedTransaction {
         }
         serde_json::from_str::<Id>(self.as_json())
             .map(|found| found.id)
-            .map_err(|source| WireError::new("transaction", source))
+            .map_err(|source| WireError::new("transaction", &source))
     }
 
     /// The whole transaction.
     pub fn decode(&self) -> Result<Transaction, WireError> {
-        serde_json::from_str(self.as_json()).map_err(|source| WireError::new("transaction", source))
+        serde_json::from_str(self.as_json()).map_err(|source| WireError::new("transaction", &source))
     }
 }
 
@@ -154,12 +166,12 @@ impl Chunk {
 
     /// The message's body.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
-        serde_json::to_vec(self).map_err(|source| WireError::new(Self::MESSAGE_TYPE, source))
+        serde_json::to_vec(self).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
     }
 
     /// Reads a message's body.
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
-        serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, source))
+        serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
     }
 }
 

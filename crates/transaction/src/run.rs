@@ -47,7 +47,9 @@ impl fmt::Display for RunId {
 
 impl<'de> Deserialize<'de> for RunId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        // Not the text itself: whatever a message holds in this place, it may be long, and nobody's to show.
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(|ParseRunError(_, rule)| serde::de::Error::custom(rule))
     }
 }
 
