@@ -1,8 +1,11 @@
 # shellcheck shell=bash
-# Private PostgreSQL and RabbitMQ for tests, benches and fault drills. Sourced by scripts/test and scripts/with-services.
+# Private PostgreSQL and RabbitMQ for tests, benches and fault drills. Sourced by scripts/test,
+# scripts/with-services and scripts/faults.
 #
 #   services_up      makes both available and exports TEST_DATABASE_URL and TEST_AMQP_URL; what it starts is stopped, and its
 #                    files are removed, when the script ends, however it ends
+#   services_find    only finds the installed binaries of both, installing them where they are missing, and exports
+#                    TEST_POSTGRES_BIN and TEST_RABBITMQ_SERVER: for those who start their own instances
 #   services_run     runs a command so that a signal to the script reaches all of it
 #
 # Each service comes from the first of: its TEST_…_URL in the environment, installed binaries, a container engine that
@@ -30,13 +33,31 @@ fail() { say "$*"; services_failed; return 1; }
 # --- both services ----------------------------------------------------------------------------------------------
 
 services_up() {
+  services_begin
+  service_up postgres PostgreSQL TEST_DATABASE_URL "$POSTGRES_PACKAGE" || return
+  service_up rabbitmq RabbitMQ TEST_AMQP_URL "$RABBITMQ_PACKAGE"
+}
+
+# No containers: their processes cannot be killed from out here.
+services_find() {
+  services_begin
+  service_find postgres PostgreSQL "$POSTGRES_PACKAGE" || return
+  service_find rabbitmq RabbitMQ "$RABBITMQ_PACKAGE"
+}
+
+services_begin() {
   trap services_down EXIT
   trap 'services_signal 130' INT
   trap 'services_signal 143' TERM HUP
   SERVICES_DIR=$(mktemp -d "${TMPDIR:-/tmp}/assay-services.XXXXXX")
   chmod 711 "$SERVICES_DIR" # its subdirectories belong to the users that the services run as
-  service_up postgres PostgreSQL TEST_DATABASE_URL "$POSTGRES_PACKAGE" || return
-  service_up rabbitmq RabbitMQ TEST_AMQP_URL "$RABBITMQ_PACKAGE"
+}
+
+service_find() {
+  local service=$1 name=$2 package=$3
+  "${service}_find" && return
+  install_package "$name" '' "$package" || return
+  "${service}_find" || fail "$name: installed, but its programs are not where they are expected"
 }
 
 # Takes the first way that leads to the service; a way that is there and fails is an error, except for containers, whose
@@ -371,16 +392,20 @@ start_container() {
 # --- packages ---------------------------------------------------------------------------------------------------
 
 # install_package NAME VARIABLE PACKAGE: says what it is going to install, and installs it where it may; else says what to
-# do, and returns 2.
+# do, and returns 2. VARIABLE is empty where only an installed one will do.
 install_package() {
-  local name=$1 variable=$2 package=$3 began=$SECONDS
+  local name=$1 variable=$2 package=$3 began=$SECONDS missing='not installed' remedy=''
+  if [ -n "$variable" ]; then
+    missing="neither installed, nor in a container engine that answers, nor in \$$variable"
+    remedy=", or set $variable,"
+  fi
   if ! command -v apt-get >/dev/null; then
-    say "$name is neither installed, nor in a container engine that answers, nor in \$$variable, and there is no apt-get."
-    say "Install it with this system's package manager, or set $variable, and run this again."
+    say "$name is $missing, and there is no apt-get."
+    say "Install it with this system's package manager$remedy and run this again."
     return 2
   fi
   if [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then
-    say "$name is neither installed, nor in a container engine that answers, nor in \$$variable. Install it with:"
+    say "$name is $missing. Install it with:"
     say "    sudo apt-get install --no-install-recommends $package"
     return 2
   fi

@@ -22,12 +22,28 @@ impl Default for Broker {
 impl Broker {
     /// A new prefix; the programs declare what they need under it.
     pub fn new() -> Self {
-        Self { url: service_url("TEST_AMQP_URL"), prefix: format!("{}.", unique_name()) }
+        Self::on(service_url("TEST_AMQP_URL"))
+    }
+
+    /// The same, on the RabbitMQ at this URL.
+    pub fn on(url: String) -> Self {
+        Self { url, prefix: format!("{}.", unique_name()) }
     }
 
     /// Tells a program where the broker is, and which queues are its own.
     pub fn known_to(&self, program: Program) -> Program {
         program.env("AMQP_URL", &self.url).env("QUEUE_PREFIX", &self.prefix)
+    }
+
+    /// How many messages a queue, which exists, holds that nobody has taken.
+    pub async fn depth(&self, queue: &str) -> lapin::Result<u32> {
+        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let name = format!("{}{queue}", self.prefix);
+        let queue = channel.queue_declare(name.into(), passive, FieldTable::default()).await?;
+        connection.close(200, "asked".into()).await?;
+        Ok(queue.message_count())
     }
 
     /// Looks at a queue that the programs have declared, such as `transactions.batch`.

@@ -30,7 +30,7 @@ pub fn assert_same(found: &[String], expected: &[String]) {
 }
 
 /// As `NUMERIC(20,4)` is written.
-fn four_decimals(amount: &str, decimal_mark: char) -> String {
+pub(crate) fn four_decimals(amount: &str, decimal_mark: char) -> String {
     let (units, decimals) = amount.split_once(decimal_mark).unwrap_or((amount, ""));
     format!("{units}.{decimals:0<4}")
 }

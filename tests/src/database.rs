@@ -21,13 +21,17 @@ pub struct Database {
 impl Database {
     /// A database without any table.
     pub async fn empty() -> Self {
-        let server = service_url("TEST_DATABASE_URL");
+        Self::empty_on(service_url("TEST_DATABASE_URL")).await
+    }
+
+    /// The same, on the server at this URL.
+    async fn empty_on(server: String) -> Self {
         let name = unique_name();
         let mut connection = PgConnection::connect(&server)
             .await
-            .unwrap_or_else(|error| panic!("TEST_DATABASE_URL cannot be reached: {error}; run ./scripts/test"));
+            .unwrap_or_else(|error| panic!("PostgreSQL cannot be reached: {error}; run ./scripts/test"));
         sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
-        let mut url = Url::parse(&server).expect("TEST_DATABASE_URL is a URL");
+        let mut url = Url::parse(&server).expect("the address of PostgreSQL is a URL");
         url.set_path(&name);
         let pool = PgPoolOptions::new().max_connections(2).connect_lazy(url.as_str()).unwrap();
         Self { server, name, url, pool }
@@ -42,7 +46,12 @@ impl Database {
 
     /// A database as `assay migrate` leaves it.
     pub async fn migrated() -> Self {
-        let database = Self::empty().await;
+        Self::migrated_on(service_url("TEST_DATABASE_URL")).await
+    }
+
+    /// The same, on the server at this URL.
+    pub async fn migrated_on(server: String) -> Self {
+        let database = Self::empty_on(server).await;
         Program::new("assay").arg("migrate").env("DATABASE_URL", database.url()).run().await.expect_exit(0);
         database
     }
@@ -50,6 +59,13 @@ impl Database {
     /// For `DATABASE_URL`.
     pub fn url(&self) -> &str {
         self.url.as_str()
+    }
+
+    /// For `DATABASE_URL` of a program that connects as this role, whose password is that of the tests' own.
+    pub(crate) fn url_as(&self, role: &str) -> String {
+        let mut url = self.url.clone();
+        url.set_username(role).expect("it is a URL with a host");
+        url.into()
     }
 
     /// For what the tests ask themselves.

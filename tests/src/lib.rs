@@ -5,12 +5,15 @@
 //! [`law`] counts the law from the tables; [`scenarios`] play what must hold at any size. PostgreSQL and RabbitMQ come from `TEST_DATABASE_URL` and `TEST_AMQP_URL`, which
 //! `scripts/test` sets.
 //!
+//! [`faults`] is another harness, for what goes wrong: its services are its own, as they are killed.
+//!
 //! Nothing here waits by sleeping: every wait is for something that is said, counted or recorded, and has a deadline.
 
 mod broker;
 mod closed_port;
 mod content;
 mod database;
+pub mod faults;
 pub mod law;
 mod ml_api;
 mod process;

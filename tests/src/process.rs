@@ -111,9 +111,30 @@ impl Running {
     }
 
     /// Ends it at once, as a crash of the machine would: SIGKILL.
-    pub async fn kill(mut self) {
+    pub async fn kill(self) -> Ended {
         self.signal("KILL");
-        timeout(DEADLINE, self.status.wait_for(Option::is_some)).await.expect("a killed process ends").ok();
+        self.end().await
+    }
+
+    /// Holds it still, whatever it is doing: SIGSTOP. Returns once none of its threads runs.
+    pub async fn freeze(&self) {
+        self.signal("STOP");
+        let still = async {
+            while !is_still(self.id) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, still).await.expect("a process that was told to stop stops");
+    }
+
+    /// Lets it go on: SIGCONT.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// What its log says so far.
+    pub fn log(&self) -> String {
+        self.stderr.borrow().clone()
     }
 
     /// Whether it has not ended.
@@ -236,6 +257,16 @@ fn executable(name: &str) -> PathBuf {
     let path = directory.join(name);
     assert!(path.is_file(), "{} is not built: run ./scripts/test, which builds it", path.display());
     path
+}
+
+/// Whether every thread of a process is stopped. Where the system does not tell, the signal is taken at its word.
+fn is_still(id: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        // The state follows the name, which stands in parentheses. A thread that has ended does not run either.
+        let Ok(stat) = std::fs::read_to_string(thread.path().join("stat")) else { return true };
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 't', 'Z', 'X']))
+    })
 }
 
 /// Collects what comes through a pipe, line by line; closed when the pipe is.

@@ -1,0 +1,125 @@
+//! A server process of ours, which is there to be killed: started as a user without privileges where this is root, and
+//! ended with its owner.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::DEADLINE;
+
+/// Between two looks at whether something has ended or begun.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Whom a server runs as, where this process may not be it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Account {
+    user: u32,
+    group: u32,
+}
+
+impl Account {
+    /// The first of these users that exists, else `nobody`; none where this is not root, and is user enough.
+    pub(super) fn without_privileges(name: &str) -> Option<Self> {
+        if id(&["-u"])? != 0 {
+            return None;
+        }
+        [name, "nobody"].into_iter().find_map(|name| Some(Self { user: id(&["-u", name])?, group: id(&["-g", name])? }))
+    }
+}
+
+fn id(arguments: &[&str]) -> Option<u32> {
+    let output = Command::new("id").args(arguments).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+/// Makes a directory that the account owns, and nobody else may enter.
+pub(super) fn private_directory(path: PathBuf, account: Option<Account>) -> PathBuf {
+    std::fs::create_dir(&path).expect("a directory is made");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+    give(&path, account);
+    path
+}
+
+/// Makes the account the owner of a file.
+pub(super) fn give(path: &Path, account: Option<Account>) {
+    if let Some(Account { user, group }) = account {
+        chown(path, Some(user), Some(group)).expect("root may give its files away");
+    }
+}
+
+/// A command that runs as the account, in its directory.
+pub(super) fn command(program: impl AsRef<std::ffi::OsStr>, directory: &Path, account: Option<Account>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(directory).stdin(Stdio::null());
+    if let Some(Account { user, group }) = account {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+/// A free port below the ephemeral range: there, a client that connects again could be given the very port of the server
+/// that it waits for.
+pub(super) fn free_port() -> u16 {
+    let any = || uuid::Uuid::new_v4().as_u64_pair().0 % 12_000;
+    (0..100)
+        .map(|_| 20_000 + u16::try_from(any()).expect("less than 12,000"))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("a free port between 20000 and 32000 on 127.0.0.1")
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    name: &'static str,
+    child: Child,
+    /// How it is ended when nobody needs it any more.
+    farewell: &'static str,
+}
+
+impl Daemon {
+    /// Starts it in a process group of its own, so that Ctrl-C does not take it from under the programs.
+    pub(super) fn start(name: &'static str, mut command: Command, log: &Path, farewell: &'static str) -> Self {
+        let log = File::options().create(true).append(true).open(log).expect("the log can be written");
+        let child = command
+            .process_group(0)
+            .stdout(log.try_clone().expect("a log can be shared"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        Self { name, child, farewell }
+    }
+
+    /// Sends a signal, and waits until it has ended for it.
+    pub(super) async fn end(mut self, signal: &str) {
+        self.signal(signal);
+        let deadline = Instant::now() + DEADLINE;
+        while self.is_running() {
+            assert!(Instant::now() < deadline, "{} does not end for {signal}", self.name);
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    pub(super) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    fn signal(&self, signal: &str) {
+        // Through the shell, whose `kill` is always there, as no safe function of the standard library sends a QUIT.
+        let _ = Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", self.child.id())).status();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.is_running() {
+            self.signal(self.farewell);
+            let _ = self.child.wait();
+        }
+    }
+}
