@@ -105,6 +105,13 @@ impl Running {
         self
     }
 
+    /// Waits until its results say something.
+    pub async fn prints(&mut self, text: &str) -> &mut Self {
+        let said = matches!(timeout(DEADLINE, self.stdout.wait_for(|out| out.contains(text))).await, Ok(Ok(_)));
+        assert!(said, "{} never printed `{text}`, but:\n{}", self.name, *self.stdout.borrow());
+        self
+    }
+
     /// Asks it to end: SIGTERM.
     pub fn terminate(&self) {
         self.signal("TERM");
@@ -209,6 +216,13 @@ impl Ended {
         let Self { name, code: found, stdout, stderr } = self;
         assert_eq!(*found, Some(code), "exit code of {name}, which said:\n{stdout}\n{stderr}");
         self
+    }
+
+    /// Its results as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        let Self { name, stdout, stderr, .. } = self;
+        serde_json::from_str(stdout).unwrap_or_else(|error| panic!("no JSON of {name} ({error}):\n{stdout}\n{stderr}"))
     }
 
     /// Demands that its log, or its results, say something.

@@ -47,6 +47,11 @@ impl Stack {
             .env("STARTUP_TIMEOUT", "10s")
     }
 
+    /// `assay`, about to execute a command.
+    pub fn assay<const N: usize>(&self, arguments: [&str; N]) -> Program {
+        self.known_to(Program::new("assay")).args(arguments)
+    }
+
     /// `predictor`.
     pub fn predictor(&self) -> Program {
         self.broker

@@ -77,12 +77,12 @@ impl StopNotice {
 
     /// The message's body.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
-        serde_json::to_vec(self).map_err(|source| WireError::new(Self::MESSAGE_TYPE, source))
+        serde_json::to_vec(self).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
     }
 
     /// Reads a message's body.
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
-        serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, source))
+        serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
     }
 }
 
