@@ -7,7 +7,6 @@ ALTER TABLE runs ADD COLUMN source_bytes INTEGER;
 
 CREATE INDEX runs_open ON runs (run_id) WHERE finished_at IS NULL;
 CREATE INDEX chunks_rows ON chunks (run_id, first_row);
--- With the row number as well, which PostgreSQL has an index of its own for.
 CREATE INDEX transactions_rows ON transactions (run_id, row_number);
 DROP INDEX transactions_run;
 CREATE INDEX failed_transactions_id ON failed_transactions (transaction_id);

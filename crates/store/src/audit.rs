@@ -159,7 +159,9 @@ mod tests {
         ];
         for (recorded, total, ranges, count) in cases {
             let mut gaps = Gaps::new(total);
-            recorded.iter().for_each(|number| gaps.recorded(*number));
+            for number in recorded {
+                gaps.recorded(*number);
+            }
             assert_eq!(gaps.end(), (ranges.to_vec(), count), "{recorded:?} below {total:?}");
         }
     }
@@ -167,7 +169,9 @@ mod tests {
     #[test]
     fn names_so_many_ranges_and_counts_all() {
         let mut gaps = Gaps::new(None);
-        (0..500).for_each(|number| gaps.recorded(2 * number + 1));
+        for number in 0..500 {
+            gaps.recorded(2 * number + 1);
+        }
         let (ranges, count) = gaps.end();
         assert_eq!((ranges.len(), count), (MAX_RANGES, 500));
     }

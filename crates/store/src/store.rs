@@ -108,7 +108,8 @@ pub struct PredictionCount {
 /// `rows_read = predicted + invalid + failed + duplicate` for each finished run, counted from data rows at any time
 /// ([`Store::tally`]). A transaction belongs for good to the run and row that stored it first: when
 /// [`IdConflict::Update`] replaces its content, the row that brought the new content is booked as a duplicate of its own run,
-/// and `transaction_history` names it. So neither run's count changes afterwards.
+/// and `transaction_history` names it. So neither run's count changes afterwards, but for rows that failed and are replayed
+/// ([`Operations::exchange`]), each of which leaves one outcome for another.
 #[async_trait]
 pub trait Store: Operations {
     /// Begins a run, or finds the one of the same source. The id of another source's run is refused.
@@ -118,7 +119,8 @@ pub trait Store: Operations {
     async fn checkpoint(&self, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError>;
 
     /// Says that the source was read to its end, or how far it was read until the `error`; the run will then close as
-    /// failed, and its source is free for another run at once.
+    /// failed, and its source is free for another run at once. So it does where it was ordered to stop: it ends as the order
+    /// says, and for its reason.
     ///
     /// The first seal counts: sealing again at the same rows and chunks changes nothing, at others it is an error, as another
     /// loader has read the source differently. So is a seal below what is recorded. No chunk is recorded afterwards that lies
@@ -131,7 +133,7 @@ pub trait Store: Operations {
 
     /// Records chunks with all of their rows in one transaction. Chunks that are recorded already change nothing, so after
     /// any error, even one of the commit, the same call may be repeated. A new chunk beyond the end of a sealed run is
-    /// refused. Rows left over from a chunk whose record was deleted by hand count once: transactions stay as they are
+    /// refused, or dropped where the run was ordered to stop. Rows left over from a chunk whose record was deleted by hand count once: transactions stay as they are
     /// stored, invalid and failed rows are booked anew.
     ///
     /// Of several rows with one id, the first stored one wins; within one call, the first in (run, chunk, row) order. A row

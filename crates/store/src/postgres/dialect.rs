@@ -1,8 +1,11 @@
 //! What the modules of `sql` are made of where the two databases differ, as PostgreSQL has it. `sqlite::dialect` has the same
 //! names.
 
+use assay_transaction::RunId;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
 use uuid::Uuid;
+
+use crate::StoreError;
 
 pub(super) type Database = super::Postgres;
 pub(super) type Session = super::session::PostgresSession;
@@ -21,6 +24,15 @@ pub(super) const COUNTING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ON
 /// An id as it is bound.
 pub(super) fn key(id: Uuid) -> Uuid {
     id
+}
+
+/// Queues up for the row of a run behind the writers that are at work on it, and before all others.
+pub(super) async fn queue_up(connection: &mut Connection, run_id: &RunId) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(run_id.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// This moment.

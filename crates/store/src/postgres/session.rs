@@ -18,10 +18,16 @@ use crate::session::{
 };
 use crate::{Exchanged, StoreError};
 
-/// KEY SHARE holds up a seal, which locks FOR UPDATE, but no checkpoint.
+/// KEY SHARE holds up a seal, which locks FOR UPDATE, but no checkpoint. Such locks are granted past one who waits for the
+/// other, and busy writers that overlap would keep a seal waiting for good: so everybody queues up before, in a line in
+/// which nobody is overtaken. See [`super::dialect::queue_up`].
 const ENDS: &str = "
-    SELECT run_id, rows_read, chunks_total, stop_kind IS NOT NULL FROM runs WHERE run_id = ANY($1)
-    ORDER BY run_id FOR KEY SHARE";
+    WITH line AS MATERIALIZED (
+        SELECT pg_advisory_xact_lock_shared(hashtextextended(run_id, 0)) FROM UNNEST($1::text[]) AS wanted(run_id)
+    )
+    SELECT r.run_id, r.rows_read, r.chunks_total, r.stop_kind IS NOT NULL
+    FROM runs r, (SELECT count(*) FROM line) AS queued_up WHERE r.run_id = ANY($1)
+    ORDER BY r.run_id FOR KEY SHARE OF r";
 const CLAIM: &str = "
     INSERT INTO chunks (run_id, chunk, first_row, rows, predicted)
     SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])

@@ -4,7 +4,9 @@ use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, Sealed, Sour
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 
-use super::dialect::{Connection, Pool, Query, Row, WRITING, json, key, locked, millis_since, now, seconds_ago};
+use super::dialect::{
+    Connection, Pool, Query, Row, WRITING, json, key, locked, millis_since, now, queue_up, seconds_ago,
+};
 use crate::ledger::{BEGIN_ATTEMPTS, RunRow, end_state, is_to_seal, of_same_id, of_same_source, source_key, stop_kind};
 use crate::screening::storable;
 use crate::session::{signed, unsigned};
@@ -125,6 +127,7 @@ pub(super) async fn by_id(connection: &mut Connection, run_id: &RunId) -> Result
 
 /// A run, locked until the transaction ends.
 pub(super) async fn locked_run(connection: &mut Connection, run_id: &RunId) -> Result<Option<Run>, StoreError> {
+    queue_up(connection, run_id).await?;
     find(connection, sqlx::query(BY_ID_LOCKED).bind(run_id.as_str())).await
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn part(run: &str, replay: u64, part: u64, rows: &[(u64, Row)]) -> Sc
     for (row, kind) in rows {
         match kind {
             Row::Scored(transaction, label, score) => {
-                scored.predicted.push(predicted(*row, transaction, label, *score))
+                scored.predicted.push(predicted(*row, transaction, label, *score));
             }
             Row::Failed(transaction) => scored.failed.push(failed(*row, transaction)),
             Row::Invalid(_) => panic!("it cannot be replayed"),

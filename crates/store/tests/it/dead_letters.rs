@@ -72,8 +72,8 @@ async fn letters_come_latest_first(database: &Database) {
 }
 
 async fn what_cannot_be_read_blocks_its_run_until_it_is_resolved(database: &Database) {
-    let store = &*database.store;
     use DeadLetterOutcome::{Booked, Known, Refused, Unreadable};
+    let store = &*database.store;
     for (number, (run, outcome)) in
         [("a", Booked), ("a", Known), ("a", Unreadable), ("a", Refused), ("b", Unreadable)].into_iter().enumerate()
     {

@@ -1,6 +1,6 @@
 //! From the first version of the tables to the newest, with data in them.
 
-use assay_store::{DeadLetterOutcome, IdConflict, Migrated, Operations, RowFate, Store, connect, migrate};
+use assay_store::{DeadLetterOutcome, IdConflict, Migrated, RowFate, Store, connect, migrate};
 use assay_transaction::{RunSettings, RunState};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnection;

@@ -1,10 +1,12 @@
 //! What only a server can do: refuse what JSON may hold, and go away.
 
+use std::time::{Duration, Instant};
+
 use assay_store::{ChunkOutcome, Exchanged, IdConflict};
-use assay_transaction::{FailureClass, Tally};
+use assay_transaction::{FailureClass, RunState, Sealed, Tally};
 use sqlx::postgres::PgPool;
 
-use crate::chunks::{Row, chunk, chunk_of_ids, part, run_id, scored, transaction};
+use crate::chunks::{Row, begin, chunk, chunk_of_ids, part, run_id, scored, transaction};
 use crate::database::{Database, Raw};
 
 fn pool(database: &Database) -> &PgPool {
@@ -14,11 +16,17 @@ fn pool(database: &Database) -> &PgPool {
 
 /// Waits until a connection of ours waits for a lock.
 async fn somebody_waits(pool: &PgPool) {
-    let question = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
-        AND application_name = 'assay-test' AND wait_event_type = 'Lock')";
-    while !sqlx::query_scalar::<_, bool>(question).fetch_one(pool).await.unwrap() {
+    so_many_wait(pool, 1).await;
+}
+
+async fn so_many_wait(pool: &PgPool, connections: i64) {
+    let question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND application_name = 'assay-test' AND wait_event_type = 'Lock'";
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while sqlx::query_scalar::<_, i64>(question).fetch_one(pool).await.unwrap() < connections {
+        assert!(Instant::now() < deadline, "{connections} connections should wait by now");
         // Nobody tells when it is so.
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -158,4 +166,39 @@ async fn the_same_part_at_once_waits_for_the_one_before() {
     let (exchanged, ()) = tokio::join!(database.store.exchange(&part, IdConflict::Fail), commit);
     assert_eq!(exchanged.unwrap(), Exchanged::default());
     assert_eq!(database.count("SELECT count(*) FROM failed_transactions").await, 1);
+}
+
+/// Writers that overlap hold the run's row in turn, so that a seal would never find it free.
+#[tokio::test]
+async fn a_seal_is_not_overtaken_by_writers() {
+    let database = Database::postgres().await;
+    let (store, pool) = (&database.store, pool(&database));
+    begin(&**store, "a").await;
+    let mut blocker = pool.begin().await.unwrap();
+    sqlx::query("INSERT INTO transactions SELECT $1, NULL, 'x', 1, now(), NULL, 'x', 'x', NULL, 'other', 1, 'batch'")
+        .bind(uuid::Uuid::from_u128(1))
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let (first, beyond) = ([chunk_of_ids("a", 0, 1, &[1])], [chunk_of_ids("a", 1, 2, &[2])]);
+    let sealed = Sealed { rows_read: 1, chunks_total: 1 };
+    let id = run_id("a");
+    let writing = store.write(&first, IdConflict::Fail);
+    let sealing = async {
+        so_many_wait(pool, 1).await;
+        store.seal(&id, sealed, None).await
+    };
+    let overtaking = async {
+        so_many_wait(pool, 2).await;
+        store.write(&beyond, IdConflict::Fail).await
+    };
+    let release = async {
+        so_many_wait(pool, 3).await;
+        blocker.rollback().await.unwrap();
+    };
+    let (written, sealed, late, ()) = tokio::join!(writing, sealing, overtaking, release);
+    sealed.unwrap();
+    assert_eq!(written.unwrap().outcomes, [ChunkOutcome::Recorded]);
+    assert!(matches!(late.unwrap().outcomes[..], [ChunkOutcome::Refused { .. }]));
+    assert_eq!(store.close_run(&id).await.unwrap(), RunState::Complete);
 }
