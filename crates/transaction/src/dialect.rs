@@ -68,6 +68,14 @@ impl Encoding {
             }
         }
     }
+
+    /// The bytes of a text, where the encoding has every character of it.
+    pub fn encode(self, text: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Utf8 => Some(text.as_bytes().to_vec()),
+            Self::Windows1252 => text.chars().map(windows_1252_byte).collect(),
+        }
+    }
 }
 
 /// The characters of 0x80 to 0x9F in Windows-1252; five of them are not assigned. All others are those of Latin-1.
@@ -82,9 +90,24 @@ fn windows_1252(byte: u8) -> Option<char> {
     }
 }
 
+/// The way back.
+fn windows_1252_byte(character: char) -> Option<u8> {
+    (0..=u8::MAX).find(|byte| windows_1252(*byte) == Some(character))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn encodes_what_it_decodes() {
+        for encoding in [Encoding::Utf8, Encoding::Windows1252] {
+            let text = "café à 3 € – “Œuvre”";
+            let bytes = encoding.encode(text).unwrap();
+            assert_eq!(encoding.decode(&bytes).as_deref(), Some(text));
+        }
+        assert_eq!(Encoding::Windows1252.encode("дом"), None);
+    }
 
     #[test]
     fn decodes_only_what_is_text() {
