@@ -1,4 +1,4 @@
-//! The command line of `assay`.
+//! The command line of `assay`. The commands of the desk have their arguments with them.
 
 use assay_generator::GenerateOptions;
 use assay_loader::LoadOptions;
@@ -6,9 +6,22 @@ use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
 use assay_source::{S3Options, SourceUrl};
 use assay_store::DatabaseOptions;
-use assay_telemetry::{LogOptions, StartupOptions};
+use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
 use assay_writer::WriterOptions;
 use clap::{Args, Parser, Subcommand};
+
+use crate::desk::ActOptions;
+use crate::desk::audit::AuditArguments;
+use crate::desk::cancel::CancelArguments;
+use crate::desk::failures::FailuresArguments;
+use crate::desk::invalid::InvalidArguments;
+use crate::desk::operations::OperationsArguments;
+use crate::desk::repair::RepairArguments;
+use crate::desk::replay::ReplayArguments;
+use crate::desk::row::RowArguments;
+use crate::desk::runs::RunsArguments;
+use crate::desk::status::StatusArguments;
+use crate::desk::transaction::TransactionArguments;
 
 /// Fraud scoring for transactions, in bulk: every row validated, scored by an ML API and stored, and none lost or doubled.
 #[derive(Debug, Parser)]
@@ -21,6 +34,17 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Box<RunArguments>),
+    Runs(RunsArguments),
+    Status(StatusArguments),
+    Row(RowArguments),
+    Transaction(TransactionArguments),
+    Audit(AuditArguments),
+    Failures(FailuresArguments),
+    Invalid(InvalidArguments),
+    Replay(Box<ReplayArguments>),
+    Repair(Box<RepairArguments>),
+    Cancel(CancelArguments),
+    Operations(OperationsArguments),
     Generate(GenerateArguments),
     Migrate(MigrateArguments),
 }
@@ -55,6 +79,10 @@ pub(crate) struct RunArguments {
     pub(crate) broker: BrokerOptions,
     #[command(flatten)]
     pub(crate) startup: StartupOptions,
+    #[command(flatten)]
+    pub(crate) shutdown: ShutdownOptions,
+    #[command(flatten)]
+    pub(crate) act: ActOptions,
     #[command(flatten)]
     pub(crate) log: LogOptions,
 }

@@ -8,7 +8,7 @@ use assay_scoring::ScoringError;
 use assay_source::SourceError;
 use assay_store::StoreError;
 use assay_telemetry::Failure;
-use assay_transaction::{Exit, RunId, Tally};
+use assay_transaction::{Exit, RunId, RunState, Tally, WireError};
 use assay_writer::WriteError;
 
 /// Why a command ends early: what one of the parts says, mostly.
@@ -38,6 +38,38 @@ pub(crate) enum CommandError {
     Law { run_id: RunId, rows_read: u64, tally: Tally },
     #[error("cannot print the result: {0}")]
     Print(std::io::Error),
+    #[error("cannot write {path} ({error}): check --output")]
+    Output { path: String, error: std::io::Error },
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("nothing was loaded here yet: there is no assay.db in this folder, and DATABASE_URL is not set")]
+    NothingHere,
+    #[error("there is no run {0}: `assay runs` lists those that there are")]
+    NoRun(String),
+    #[error("no transaction has the id {0}: none that is stored, and none that failed")]
+    NoTransaction(String),
+    #[error("run {run_id} is {state}: there is nothing left to cancel")]
+    Finished { run_id: RunId, state: RunState },
+    #[error(
+        "run {0} was loaded through a broker: set AMQP_URL, so that its predictors and writers take the rows, or ML_API_URL, to have them scored in this process"
+    )]
+    NoFleet(RunId),
+    #[error("stopped before anything was sent")]
+    NotBegun,
+    #[error("stopped after {rows} rows of run {run_id} were sent: what is still failed can be replayed again")]
+    ReplayStopped { run_id: RunId, rows: u64 },
+    #[error(
+        "replay {replay} of run {run_id} is not recorded after WAIT_TIMEOUT: {recorded} of {parts} parts are; do predictors and writers run?"
+    )]
+    ReplayTimeout { run_id: RunId, replay: u64, recorded: u64, parts: u64 },
+    #[error("a part of the replay has {bytes} bytes, more than the broker takes: raise its max_message_size")]
+    PartTooLarge { bytes: usize },
+    #[error("stopped before run {0} was whole: what is published goes on; `assay repair` again does no harm")]
+    RepairStopped(RunId),
+    #[error(
+        "run {run_id} is not whole after WAIT_TIMEOUT: {recorded} of {chunks} chunks are recorded; do predictors and writers run?"
+    )]
+    RepairTimeout { run_id: RunId, recorded: u64, chunks: u64 },
 }
 
 impl Failure for CommandError {
@@ -51,9 +83,23 @@ impl Failure for CommandError {
             Self::Scoring(error) => error.exit(),
             Self::Store(error) => error.exit(),
             Self::Generate(error) => error.exit(),
-            Self::MlApi(_) | Self::Stage(_) => Exit::DependencyAway,
+            Self::MlApi(_)
+            | Self::Stage(_)
+            | Self::NotBegun
+            | Self::ReplayStopped { .. }
+            | Self::ReplayTimeout { .. }
+            | Self::RepairStopped(_)
+            | Self::RepairTimeout { .. } => Exit::DependencyAway,
             Self::Law { .. } => Exit::FailedRows,
-            Self::Print(_) => Exit::Usage,
+            Self::Print(_)
+            | Self::Output { .. }
+            | Self::Wire(_)
+            | Self::NothingHere
+            | Self::NoRun(_)
+            | Self::NoTransaction(_)
+            | Self::Finished { .. }
+            | Self::NoFleet(_)
+            | Self::PartTooLarge { .. } => Exit::Usage,
         }
     }
 }

@@ -1,29 +1,62 @@
 //! `assay`, the operator's command. Each subcommand has a module of its own; this one tells them apart.
 
 mod arguments;
+mod desk;
 mod error;
 mod generate;
 mod migrate;
+mod print;
 #[cfg(test)]
 mod reference;
 mod run;
+mod stages;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
+use assay_telemetry::LogOptions;
+use assay_transaction::Exit;
+use desk::{audit, cancel, failures, invalid, operations, repair, replay, row, runs, status, transaction};
+use error::CommandError;
+use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let Arguments { command } = assay_telemetry::parse();
     match command {
         Command::Run(arguments) => {
             let display = run::Display::new(&arguments.log);
-            assay_telemetry::run(&arguments.log, async |shutdown| run::run(&arguments, &display, &shutdown).await)
+            execute(&arguments.log, async |shutdown| run::run(&arguments, &display, &shutdown).await)
         }
-        Command::Generate(arguments) => {
-            assay_telemetry::run(&arguments.log, async |_| generate::generate(&arguments.options))
+        Command::Runs(arguments) => execute(&arguments.desk.log, async |_| runs::runs(&arguments).await),
+        Command::Status(arguments) => {
+            execute(&arguments.desk.log, async |shutdown| status::status(&arguments, &shutdown).await)
         }
-        Command::Migrate(arguments) => {
-            assay_telemetry::run(&arguments.log, async |_| migrate::migrate(&arguments).await)
+        Command::Row(arguments) => execute(&arguments.desk.log, async |_| row::row(&arguments).await),
+        Command::Transaction(arguments) => {
+            execute(&arguments.desk.log, async |_| transaction::transaction(&arguments).await)
         }
+        Command::Audit(arguments) => execute(&arguments.desk.log, async |_| audit::audit(&arguments).await),
+        Command::Failures(arguments) => execute(&arguments.desk.log, async |_| failures::failures(&arguments).await),
+        Command::Invalid(arguments) => execute(&arguments.desk.log, async |_| invalid::invalid(&arguments).await),
+        Command::Replay(arguments) => {
+            execute(&arguments.desk.log, async |shutdown| replay::replay(&arguments, &shutdown).await)
+        }
+        Command::Repair(arguments) => {
+            execute(&arguments.desk.log, async |shutdown| repair::repair(&arguments, &shutdown).await)
+        }
+        Command::Cancel(arguments) => execute(&arguments.desk.log, async |_| cancel::cancel(&arguments).await),
+        Command::Operations(arguments) => {
+            execute(&arguments.desk.log, async |_| operations::operations(&arguments).await)
+        }
+        Command::Generate(arguments) => execute(&arguments.log, async |_| generate::generate(&arguments.options)),
+        Command::Migrate(arguments) => execute(&arguments.log, async |_| migrate::migrate(&arguments).await),
     }
+}
+
+/// Executes a command. Whoever reads its results may stop when it has enough.
+fn execute(log: &LogOptions, command: impl AsyncFnOnce(CancellationToken) -> Result<Exit, CommandError>) -> ExitCode {
+    assay_telemetry::run(log, async |shutdown| match command(shutdown).await {
+        Err(error) if print::is_unread(&error) => Ok(Exit::Done),
+        ended => ended,
+    })
 }

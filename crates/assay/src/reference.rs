@@ -5,6 +5,21 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command, CommandFactory};
 
+/// The commands of the desk, which the table calls `assay`.
+const DESK: [&str; 11] = [
+    "runs",
+    "status",
+    "row",
+    "transaction",
+    "audit",
+    "failures",
+    "invalid",
+    "replay",
+    "repair",
+    "cancel",
+    "operations",
+];
+
 /// A setting, and the programs that have it.
 struct Setting {
     flag: String,
@@ -15,22 +30,25 @@ struct Setting {
 
 /// Every setting that has an environment variable, by the order in which the programs name them.
 fn table() -> String {
-    let programs: [(&str, Command); 5] = [
+    let mut programs: Vec<(&str, Command)> = vec![
         ("loader", assay_loader::Arguments::command()),
         ("predictor", assay_predictor::Arguments::command()),
         ("writer", assay_writer::Arguments::command()),
         ("ml-api", assay_ml_api::Arguments::command()),
         ("assay run", subcommand("run")),
     ];
+    programs.extend(DESK.map(|name| ("assay", subcommand(name))));
     let (mut order, mut settings) = (Vec::new(), BTreeMap::<String, Setting>::new());
     for (program, command) in &programs {
-        for argument in command.get_arguments() {
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
             let Some(variable) = argument.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
             let setting = settings.entry(variable.clone()).or_insert_with(|| {
                 order.push(variable);
                 describe(argument)
             });
-            setting.programs.push(*program);
+            if !setting.programs.contains(program) {
+                setting.programs.push(*program);
+            }
         }
     }
     let mut table =

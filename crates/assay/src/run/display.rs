@@ -2,27 +2,16 @@
 
 use std::convert::Infallible;
 use std::io::{IsTerminal as _, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
-use assay_loader::LoadProgress;
-use assay_predictor::PredictProgress;
 use assay_telemetry::{LogFormat, LogOptions, init_logs_to};
-use assay_writer::WriteProgress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::per_second;
+use crate::stages::Progress;
 
 /// Between two looks at the counters.
 const TICK: Duration = Duration::from_millis(100);
-
-/// The counters of the three stages.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Progress {
-    pub(crate) load: Arc<LoadProgress>,
-    pub(crate) predict: Arc<PredictProgress>,
-    pub(crate) write: Arc<WriteProgress>,
-}
 
 /// Three bars on a terminal, or nothing.
 #[derive(Debug, Clone)]

@@ -1,10 +1,9 @@
 //! `assay run`: the three stages in one process, and what became of the rows.
 //!
-//! [`stages`] puts them together with the parts that the settings name; [`display`] shows how far they are; [`summary`]
-//! says how it ended.
+//! [`crate::stages`] puts them together with the parts that the settings name; [`display`] shows how far they are;
+//! [`summary`] says how it ended.
 
 mod display;
-mod stages;
 mod summary;
 
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use assay_loader::{Dependencies, LoadError, WaitOptions};
 use assay_source::{SourceUrl, Sources};
+use assay_store::Store;
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,9 +19,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::arguments::RunArguments;
 use crate::error::CommandError;
 pub(crate) use display::Display;
-use display::Progress;
-use stages::Stages;
 use summary::Summary;
+
+use crate::print::print;
+use crate::stages::{DEFAULT_DATABASE, Progress, StageSettings, Stages};
 
 /// Loads one source and stays until all of it is stored.
 pub(crate) async fn run(
@@ -33,17 +34,32 @@ pub(crate) async fn run(
     let progress = Progress::default();
     let startup = arguments.startup.startup_timeout;
     let sources = Sources::new(&arguments.s3)?;
+    let settings = StageSettings {
+        broker: &arguments.broker,
+        api: &arguments.api,
+        writer: &arguments.writer,
+        startup,
+        drain: arguments.shutdown.drain_timeout,
+    };
     let starting = Box::pin(async {
         if let SourceUrl::File(_) = &arguments.source_url {
             // Before anything is started for a file that is not there.
             sources.identify(&arguments.source_url).await?;
         }
-        Stages::start(arguments, &progress).await
+        let store = open(arguments).await?;
+        Stages::start(store, settings, "run", &progress).await
     });
     let Some(stages) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
     let stages = stages?;
     let (store, broker) = (Arc::clone(stages.store()), Arc::clone(stages.broker()));
-    let dependencies = Dependencies { sources, store, broker, startup };
+    let dependencies = Dependencies {
+        sources,
+        store,
+        broker,
+        startup,
+        drain: arguments.shutdown.drain_timeout,
+        act: arguments.act.act(),
+    };
     let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
     let shown = AbortOnDropHandle::new(tokio::spawn(display.clone().follow(progress.clone())));
     let ended = tokio::select! {
@@ -61,10 +77,20 @@ pub(crate) async fn run(
     stages.stop().await;
     let (ended, summary) = (ended?, summary.transpose()?);
     if let Some(summary) = summary {
-        summary.print(arguments.json).map_err(CommandError::Print)?;
+        print(&summary, arguments.json)?;
         summary.check()?;
     }
     Ok(ended.exit())
+}
+
+/// Opens the database that is named, or the file here, which is created where it is missing.
+async fn open(arguments: &RunArguments) -> Result<Arc<dyn Store>, CommandError> {
+    let startup = arguments.startup.startup_timeout;
+    let database = arguments.database.clone().or_default(DEFAULT_DATABASE);
+    if database.is_file() {
+        assay_store::migrate(&database, startup).await?;
+    }
+    Ok(assay_store::connect(&database, "run", startup).await?)
 }
 
 /// A rate, for a person.

@@ -1,8 +1,7 @@
 //! What became of the rows of a run, counted from the database, for a person or for a machine.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display, Write as _};
-use std::io::Write as _;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use assay_loader::Ended;
@@ -12,6 +11,7 @@ use serde::Serialize;
 
 use super::per_second;
 use crate::error::CommandError;
+use crate::print::grouped;
 
 /// What became of the rows of a run.
 #[derive(Debug, Serialize)]
@@ -53,17 +53,6 @@ impl Summary {
             seconds: elapsed.as_secs_f64(),
             rows_per_second: per_second(rows_now, elapsed),
         })
-    }
-
-    /// Prints to stdout.
-    pub(crate) fn print(&self, json: bool) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
-        if json {
-            serde_json::to_writer_pretty(&mut out, self)?;
-            writeln!(out)
-        } else {
-            write!(out, "{self}")
-        }
     }
 
     /// The law: every row that was read has exactly one outcome.
@@ -121,20 +110,6 @@ fn listed(counts: &BTreeMap<String, u64>) -> String {
         listed.push(format!("{} other reasons {}", rest.len(), grouped(count)));
     }
     listed.join(", ")
-}
-
-/// `1,000,000`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        // A string takes all that is written.
-        let _ = text.write_char(digit);
-    }
-    text
 }
 
 #[cfg(test)]

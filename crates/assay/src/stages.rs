@@ -1,31 +1,57 @@
 //! The predictor, the writer and, unless another is named, the reference ML API: in this process, around one broker and
-//! one database.
+//! one database. `assay run` starts them beside a loader; replays and repairs do where no broker is named, and else publish
+//! for the stages of a fleet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use assay_loader::LoadProgress;
 use assay_ml_api::{Model, ServeOptions};
-use assay_queue::{Broker, InProcess};
-use assay_scoring::Scorer;
+use assay_predictor::PredictProgress;
+use assay_queue::{Broker, BrokerOptions, InProcess};
+use assay_scoring::{ApiOptions, Scorer};
 use assay_store::Store;
+use assay_writer::{WriteProgress, WriterOptions};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::display::Progress;
-use crate::arguments::RunArguments;
 use crate::error::CommandError;
 
 /// Chunks that the broker in this process holds in each queue: enough that no stage waits, and little memory.
 const QUEUE_LENGTH: usize = 128;
 /// Where rows go, unless a database is named.
-const DEFAULT_DATABASE: &str = "sqlite://assay.db";
+pub(crate) const DEFAULT_DATABASE: &str = "sqlite://assay.db";
+/// The file that this is.
+pub(crate) const DEFAULT_DATABASE_FILE: &str = "assay.db";
 
-/// The stages that run beside the loader.
+/// The counters of the three stages.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    pub(crate) load: Arc<LoadProgress>,
+    pub(crate) predict: Arc<PredictProgress>,
+    pub(crate) write: Arc<WriteProgress>,
+}
+
+/// What the stages are made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StageSettings<'a> {
+    pub(crate) broker: &'a BrokerOptions,
+    pub(crate) api: &'a ApiOptions,
+    pub(crate) writer: &'a WriterOptions,
+    pub(crate) startup: Duration,
+    /// How long they may take to end.
+    pub(crate) drain: Duration,
+}
+
+/// Stages that run beside whoever publishes to them.
 pub(crate) struct Stages {
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
     tasks: Mutex<JoinSet<Result<(), CommandError>>>,
+    /// Whether the stages are in this process.
+    are_here: bool,
     /// Ends predictor and writer, which drain.
     shutdown: CancellationToken,
     /// Ends the ML API, which the predictor may need until its own end.
@@ -34,24 +60,24 @@ pub(crate) struct Stages {
 
 impl Stages {
     /// Connects to the parts that are named, starts the others here, and both stages.
-    pub(crate) async fn start(arguments: &RunArguments, progress: &Progress) -> Result<Self, CommandError> {
-        let startup = arguments.startup.startup_timeout;
+    pub(crate) async fn start(
+        store: Arc<dyn Store>,
+        settings: StageSettings<'_>,
+        command: &str,
+        progress: &Progress,
+    ) -> Result<Self, CommandError> {
+        let StageSettings { api, writer, startup, drain, .. } = settings;
         let mut tasks = JoinSet::new();
         let (shutdown, ml_api) = (CancellationToken::new(), CancellationToken::new());
-        let database = arguments.database.clone().or_default(DEFAULT_DATABASE);
-        if database.is_file() {
-            assay_store::migrate(&database, startup).await?;
-        }
-        let store = assay_store::connect(&database, "run", startup).await?;
-        let broker = if arguments.broker.is_set() {
-            assay_queue::connect(&arguments.broker, "run", startup).await?
+        let broker = if settings.broker.is_set() {
+            assay_queue::connect(settings.broker, command, startup).await?
         } else {
             InProcess::new(QUEUE_LENGTH)
         };
-        let scorer = if arguments.api.is_set() {
-            Scorer::from_options(&arguments.api)?
+        let scorer = if api.is_set() {
+            Scorer::from_options(api)?
         } else {
-            Scorer::new(&serve_reference_model(&mut tasks, ml_api.clone()).await?, &arguments.api)?
+            Scorer::new(&serve_reference_model(&mut tasks, ml_api.clone()).await?, api)?
         };
         scorer.wait_until_ready(startup).await?;
 
@@ -59,14 +85,35 @@ impl Stages {
             Arc::clone(&broker),
             Arc::new(scorer),
             Arc::clone(&progress.predict),
+            drain,
             shutdown.clone(),
         );
         tasks.spawn(async move { Ok(predictor.await?) });
-        let (writer_broker, writer_store, options) =
-            (Arc::clone(&broker), Arc::clone(&store), arguments.writer.clone());
+        let (writer_broker, writer_store, options) = (Arc::clone(&broker), Arc::clone(&store), writer.clone());
         let (write, stop) = (Arc::clone(&progress.write), shutdown.clone());
-        tasks.spawn(async move { Ok(assay_writer::run(writer_broker, writer_store, &options, write, stop).await?) });
-        Ok(Self { store, broker, tasks: Mutex::new(tasks), shutdown, ml_api })
+        let writer = async move { assay_writer::run(writer_broker, writer_store, &options, write, drain, stop).await };
+        tasks.spawn(async move { Ok(writer.await?) });
+        Ok(Self { store, broker, tasks: Mutex::new(tasks), are_here: true, shutdown, ml_api })
+    }
+
+    /// The stages of a fleet where a broker is named, else some in this process.
+    pub(crate) async fn reach(
+        store: Arc<dyn Store>,
+        settings: StageSettings<'_>,
+        command: &str,
+        progress: &Progress,
+    ) -> Result<Self, CommandError> {
+        if !settings.broker.is_set() {
+            return Self::start(store, settings, command, progress).await;
+        }
+        Ok(Self {
+            broker: assay_queue::connect(settings.broker, command, settings.startup).await?,
+            store,
+            tasks: Mutex::new(JoinSet::new()),
+            are_here: false,
+            shutdown: CancellationToken::new(),
+            ml_api: CancellationToken::new(),
+        })
     }
 
     /// The database.
@@ -79,8 +126,16 @@ impl Stages {
         &self.broker
     }
 
-    /// Waits for a stage to end although nobody asked it to.
+    /// Whether they are in this process, and so end with it.
+    pub(crate) fn are_here(&self) -> bool {
+        self.are_here
+    }
+
+    /// Waits for a stage of this process to end although nobody asked it to.
     pub(crate) async fn failed(&self) -> CommandError {
+        if !self.are_here {
+            return std::future::pending().await;
+        }
         match self.tasks.lock().await.join_next().await {
             Some(Ok(Err(error))) => error,
             Some(Err(error)) => CommandError::Stage(error.to_string()),

@@ -1,0 +1,309 @@
+//! `assay audit`: the law and the chunk set, proved from the tables alone.
+
+use std::fmt;
+
+use assay_store::{Audit, Breach, Store};
+use assay_transaction::{Exit, Run, RunId, RunState, Tally};
+use clap::Args;
+use serde::Serialize;
+
+use super::{DeskOptions, find};
+use crate::error::CommandError;
+use crate::print::{Fields, counted, grouped, one_line, print, print_json, print_text, ranges};
+
+/// Prove for a run that every row that was read has exactly one outcome
+///
+/// Counts the data rows, and no sums kept on the side: rows_read = predicted + invalid + failed + duplicate; each row has one
+/// outcome; each stored transaction has its prediction; every chunk from 0 to the total is recorded. What is missing is named.
+/// Of a run that is not finished, what is recorded so far is judged.
+///
+/// Exits 0 where the law holds, 1 where it does not, 2 where there is no such run.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay audit batch_20260111_100000_3f9a1c
+  assay audit --all
+  assay audit --all --json | jq '.[] | select(.breaches != [])'")]
+pub(crate) struct AuditArguments {
+    /// Which run
+    #[arg(value_name = "RUN", required_unless_present = "all", conflicts_with = "all")]
+    run_id: Option<RunId>,
+    /// Audit every run
+    #[arg(long)]
+    all: bool,
+    /// Print the result as JSON, on stdout: an object, with --all an array of them
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+}
+
+/// Audits a run, or all of them.
+pub(crate) async fn audit(arguments: &AuditArguments) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("audit").await?;
+    let exit = match &arguments.run_id {
+        Some(run_id) => {
+            find(&*store, run_id).await?;
+            let finding = recount(&*store, run_id).await?.ok_or_else(|| CommandError::NoRun(run_id.to_string()))?;
+            print(&finding, arguments.json)?;
+            finding.exit()
+        }
+        None => audit_all(&*store, arguments.json).await?,
+    };
+    store.close().await;
+    Ok(exit)
+}
+
+async fn audit_all(store: &dyn Store, json: bool) -> Result<Exit, CommandError> {
+    let mut findings = Vec::new();
+    let (mut audited, mut broken) = (0, 0);
+    for run in store.runs(None, u32::MAX).await? {
+        let Some(finding) = recount(store, &run.run_id).await? else { continue };
+        audited += 1;
+        broken += u64::from(!finding.breaches.is_empty());
+        if json {
+            findings.push(finding);
+        } else {
+            // At once, as the next may take its time.
+            print_text(&format_args!("{finding}\n"))?;
+        }
+    }
+    if json {
+        print_json(&findings)?;
+    } else {
+        let verdict = match broken {
+            0 => "the law holds".to_owned(),
+            broken => format!("{} the law", counted(broken, "breaks", "break")),
+        };
+        print_text(&format_args!("{}: {verdict}\n", counted(audited, "run", "runs")))?;
+    }
+    Ok(if broken == 0 { Exit::Done } else { Exit::FailedRows })
+}
+
+async fn recount(store: &dyn Store, run_id: &RunId) -> Result<Option<Finding>, CommandError> {
+    Ok(store.audit(run_id).await?.map(Finding::from))
+}
+
+/// What the audit of a run has found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    run_id: RunId,
+    source: String,
+    state: RunState,
+    /// Whether all of it is judged, as nothing more will come.
+    is_finished: bool,
+    /// What the reader counted, or, while the run goes on, the rows of the recorded chunks.
+    rows: u64,
+    #[serde(flatten)]
+    tally: Tally,
+    chunks_recorded: u64,
+    chunks_total: Option<u64>,
+    chunks_missing: u64,
+    /// First and last of each range.
+    missing: Vec<(u64, u64)>,
+    holds: bool,
+    breaches: Vec<Breach>,
+}
+
+impl From<Audit> for Finding {
+    fn from(audit: Audit) -> Self {
+        let breaches = audit.breaches();
+        let Audit { run, tally, chunks_recorded, rows_covered, missing, chunks_missing, .. } = audit;
+        let Run { run_id, source, state, sealed, .. } = run;
+        let is_finished = state.is_finished();
+        Self {
+            run_id,
+            source: source.location,
+            state,
+            is_finished,
+            rows: if is_finished { sealed.map_or(0, |sealed| sealed.rows_read) } else { rows_covered },
+            tally,
+            chunks_recorded,
+            chunks_total: sealed.map(|sealed| sealed.chunks_total),
+            chunks_missing,
+            missing,
+            holds: breaches.is_empty(),
+            breaches,
+        }
+    }
+}
+
+impl Finding {
+    fn exit(&self) -> Exit {
+        if self.breaches.is_empty() { Exit::Done } else { Exit::FailedRows }
+    }
+
+    fn chunks(&self) -> String {
+        let text = match self.chunks_total {
+            Some(total) => format!("{} of {} recorded", grouped(self.chunks_recorded), grouped(total)),
+            None => format!("{} recorded so far", grouped(self.chunks_recorded)),
+        };
+        if self.chunks_missing > 0 {
+            let listed: u64 = self.missing.iter().map(|(first, last)| last - first + 1).sum();
+            let more = if listed < self.chunks_missing { ", …" } else { "" };
+            let count =
+                if self.chunks_missing > 1 { format!(" ({})", grouped(self.chunks_missing)) } else { String::new() };
+            let noun = if self.chunks_missing == 1 { "chunk" } else { "chunks" };
+            let ranges = ranges(&self.missing);
+            return format!("{text}; missing{count}: {noun} {ranges}{more}");
+        }
+        text
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { predicted, invalid, failed, duplicate } = self.tally;
+        let verdict = match (self.holds, self.is_finished) {
+            (true, true) => "the law holds",
+            (true, false) => "not finished; the law holds for what is recorded",
+            (false, _) => "THE LAW IS BROKEN",
+        };
+        writeln!(out, "run {} ({}): {verdict}", self.run_id, self.state)?;
+        let mut fields = Fields::default();
+        fields.add("source", one_line(&self.source, 200));
+        let law = format!(
+            "{} = {} predicted + {} invalid + {} failed + {} duplicate",
+            grouped(self.tally.total()),
+            grouped(predicted),
+            grouped(invalid),
+            grouped(failed),
+            grouped(duplicate)
+        );
+        fields.add(if self.is_finished { "rows read" } else { "rows recorded" }, grouped(self.rows));
+        fields.add("outcomes", law);
+        fields.add("chunks", self.chunks());
+        for breach in &self.breaches {
+            fields.add("breach", describe(breach));
+        }
+        fields.fmt(out)
+    }
+}
+
+/// A breach, for a person.
+fn describe(breach: &Breach) -> String {
+    match breach {
+        Breach::Sum { expected, found } if found < expected => {
+            format!("{} no outcome", counted(expected - found, "row has", "rows have"))
+        }
+        Breach::Sum { expected, found } => {
+            format!(
+                "{} for rows that were not read",
+                counted(found - expected, "outcome is there", "outcomes are there")
+            )
+        }
+        Breach::Doubled { outcomes } => {
+            format!("{} too many: rows with more than one", counted(*outcomes, "outcome", "outcomes"))
+        }
+        Breach::Uncovered { outcomes } => {
+            format!(
+                "{} to rows that no recorded chunk covers",
+                counted(*outcomes, "outcome belongs", "outcomes belong")
+            )
+        }
+        Breach::Unpredicted { transactions } => {
+            format!("{} no prediction", counted(*transactions, "transaction has", "transactions have"))
+        }
+        Breach::Missing { chunks } => format!(
+            "{} not recorded: `assay repair` reads the source again and publishes what is missing",
+            counted(*chunks, "chunk is", "chunks are")
+        ),
+        Breach::Beyond { chunks } => {
+            format!("{} beyond the end of the run", counted(*chunks, "recorded chunk lies", "recorded chunks lie"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::state::tests::example;
+
+    fn whole() -> Audit {
+        Audit {
+            run: example(),
+            tally: Tally { predicted: 900, invalid: 60, failed: 30, duplicate: 10 },
+            distinct_rows: 1_000,
+            uncovered_rows: 0,
+            unpredicted: 0,
+            chunks_recorded: 10,
+            rows_covered: 1_000,
+            chunks_beyond: 0,
+            missing: Vec::new(),
+            chunks_missing: 0,
+        }
+    }
+
+    #[test]
+    fn shows_the_law_with_its_numbers() {
+        let finding = Finding::from(whole());
+        assert_eq!(finding.exit(), Exit::Done);
+        assert_eq!(
+            finding.to_string(),
+            "\
+run batch_20260111_100000_3f9a1c (complete): the law holds
+  source     s3://transactions/2026.csv
+  rows read  1,000
+  outcomes   1,000 = 900 predicted + 60 invalid + 30 failed + 10 duplicate
+  chunks     10 of 10 recorded
+"
+        );
+    }
+
+    #[test]
+    fn names_what_is_broken() {
+        let finding = Finding::from(Audit {
+            tally: Tally { predicted: 899, invalid: 60, failed: 30, duplicate: 0 },
+            distinct_rows: 988,
+            uncovered_rows: 2,
+            unpredicted: 1,
+            chunks_recorded: 7,
+            missing: vec![(6, 7), (9, 9)],
+            chunks_missing: 3,
+            chunks_beyond: 1,
+            ..whole()
+        });
+        assert_eq!(finding.exit(), Exit::FailedRows);
+        assert_eq!(
+            finding.to_string(),
+            "\
+run batch_20260111_100000_3f9a1c (complete): THE LAW IS BROKEN
+  source     s3://transactions/2026.csv
+  rows read  1,000
+  outcomes   989 = 899 predicted + 60 invalid + 30 failed + 0 duplicate
+  chunks     7 of 10 recorded; missing (3): chunks 6-7, 9
+  breach     11 rows have no outcome
+  breach     1 outcome too many: rows with more than one
+  breach     2 outcomes belong to rows that no recorded chunk covers
+  breach     1 transaction has no prediction
+  breach     3 chunks are not recorded: `assay repair` reads the source again and publishes what is missing
+  breach     1 recorded chunk lies beyond the end of the run
+"
+        );
+    }
+
+    #[test]
+    fn a_run_that_goes_on_is_judged_by_what_is_recorded() {
+        let run = Run { state: RunState::Loading, sealed: None, ..example() };
+        let tally = Tally { predicted: 300, ..Tally::default() };
+        let finding = Finding::from(Audit {
+            run,
+            tally,
+            distinct_rows: 300,
+            chunks_recorded: 3,
+            rows_covered: 300,
+            missing: vec![(2, 2)],
+            chunks_missing: 1,
+            ..whole()
+        });
+        assert_eq!(
+            finding.to_string(),
+            "\
+run batch_20260111_100000_3f9a1c (loading): not finished; the law holds for what is recorded
+  source         s3://transactions/2026.csv
+  rows recorded  300
+  outcomes       300 = 300 predicted + 0 invalid + 0 failed + 0 duplicate
+  chunks         3 recorded so far; missing: chunk 2
+"
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! Waiting until the outcomes of a replay are recorded, or its parts are among the dead letters.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use assay_store::{Exchanged, Store, StoreError};
+use assay_transaction::RunId;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::sending::Sent;
+use crate::desk::status::LETTERS;
+use crate::error::CommandError;
+
+/// How often the ledger is asked.
+const POLL: Duration = Duration::from_millis(250);
+
+/// What is waited for.
+pub(super) struct Waiting<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) run_id: &'a RunId,
+    pub(super) replay: u64,
+    pub(super) sent: Sent,
+    pub(super) timeout: Duration,
+    pub(super) shutdown: &'a CancellationToken,
+}
+
+/// Stays until each part is recorded or given up; tells what the recorded ones did, and how many were given up.
+pub(super) async fn wait(waiting: &Waiting<'_>) -> Result<(Exchanged, u64), CommandError> {
+    let Waiting { run_id, replay, sent, timeout, shutdown, .. } = *waiting;
+    let deadline = Instant::now() + timeout.min(Duration::MAX / 4);
+    loop {
+        match look(waiting).await {
+            Ok((recorded, exchanged, given_up)) if recorded + given_up >= sent.parts => {
+                return Ok((exchanged, given_up));
+            }
+            Ok((recorded, ..)) if Instant::now() >= deadline => {
+                return Err(CommandError::ReplayTimeout {
+                    run_id: run_id.clone(),
+                    replay,
+                    recorded,
+                    parts: sent.parts,
+                });
+            }
+            Ok(_) => {}
+            Err(error) if error.is_transient() && Instant::now() < deadline => debug!("waiting: {error}"),
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = shutdown.cancelled() => {
+                return Err(CommandError::ReplayStopped { run_id: run_id.clone(), rows: sent.rows });
+            }
+        }
+    }
+}
+
+async fn look(waiting: &Waiting<'_>) -> Result<(u64, Exchanged, u64), StoreError> {
+    let Waiting { store, run_id, replay, .. } = *waiting;
+    let (recorded, exchanged) = store.replayed(run_id, replay).await?;
+    let letters = store.dead_letters(Some(run_id), LETTERS).await?;
+    let given_up: BTreeSet<_> = letters
+        .into_iter()
+        .filter_map(|record| record.letter.message_id)
+        .filter(|message_id| is_part_of(message_id, run_id, replay))
+        .collect();
+    Ok((recorded, exchanged, given_up.len() as u64))
+}
+
+/// Whether a message is a part of this replay: `run/replay/part`.
+fn is_part_of(message_id: &str, run_id: &RunId, replay: u64) -> bool {
+    message_id.strip_prefix(&format!("{run_id}/{replay}/")).is_some_and(|part| part.parse::<u64>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_its_own_parts() {
+        let run_id = "run".parse().unwrap();
+        let cases =
+            [("run/1/0", true), ("run/10/0", false), ("run/1", false), ("run/1/x", false), ("running/1/0", false)];
+        for (message_id, expected) in cases {
+            assert_eq!(is_part_of(message_id, &run_id, 1), expected, "{message_id}");
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! `assay row`: what became of row 4,711?
+//!
+//! `place` finds out where a row is that nothing is recorded of.
+
+mod place;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use assay_queue::BrokerOptions;
+use assay_source::SourceUrl;
+use assay_store::{InvalidRecord, RowFate, Store};
+use assay_transaction::{Exit, Run, RunId, mask_card_numbers};
+use clap::Args;
+use serde::Serialize;
+use uuid::Uuid;
+
+use self::place::Place;
+use super::DeskOptions;
+use super::content::{FailedTransaction, StoredTransaction};
+use super::queues::{Glimpse, Queues};
+use crate::error::CommandError;
+use crate::print::{Fields, grouped, one_line, print};
+
+/// How much of a rejected row is shown to a person.
+const RAW: usize = 2_000;
+
+/// Tell what became of one row
+///
+/// Rows count from 1, the header not counted. Instead of a run, a source may be named: then its latest run is meant. Where
+/// AMQP_URL is set, a row that is on its way is told with what waits in the queues. Card numbers are masked.
+///
+/// Exits 0 when it is answered, 1 where the row is lost although its run is finished, 2 where there is no such run.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay row batch_20260111_100000_3f9a1c 4711
+  assay row s3://transactions/2026.csv 4711
+  assay row examples/transactions.csv 4711 --json")]
+pub(crate) struct RowArguments {
+    /// A run, or s3://bucket/key or the path of a file: the latest run of that source
+    #[arg(value_name = "RUN_OR_SOURCE")]
+    run_or_source: String,
+    /// Which row, from 1
+    #[arg(value_name = "N")]
+    row: u64,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+    #[command(flatten)]
+    broker: BrokerOptions,
+}
+
+/// Answers.
+pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("row").await?;
+    let (run, is_latest) = which(&*store, &arguments.run_or_source).await?;
+    let fate = fate(&*store, &run, arguments).await?;
+    store.close().await;
+    let answer = Answer {
+        run_id: run.run_id,
+        source: run.source.location,
+        is_latest_of_source: is_latest,
+        row: arguments.row,
+        fate,
+    };
+    print(&answer, arguments.json)?;
+    Ok(if matches!(answer.fate, Fate::Lost) { Exit::FailedRows } else { Exit::Done })
+}
+
+/// The run that is meant, and whether it is so as the latest of its source.
+async fn which(store: &dyn Store, text: &str) -> Result<(Run, bool), CommandError> {
+    if let Ok(run_id) = text.parse::<RunId>()
+        && let Some(run) = store.run(&run_id).await?
+    {
+        return Ok((run, false));
+    }
+    for location in locations(text) {
+        if let Some(run) = store.runs(Some(&location), 1).await?.pop() {
+            return Ok((run, true));
+        }
+    }
+    Err(CommandError::NoRun(text.to_owned()))
+}
+
+/// The names under which the ledger may know a source.
+fn locations(text: &str) -> Vec<String> {
+    match text.parse() {
+        Ok(SourceUrl::File(path)) => {
+            // As the loader does. A file that is gone since has no canonical path, but perhaps its folder has.
+            let candidates = [path.canonicalize().ok(), in_canonical_folder(&path), std::path::absolute(&path).ok()];
+            let mut locations: Vec<String> =
+                candidates.into_iter().flatten().filter_map(|path| path.to_str().map(str::to_owned)).collect();
+            locations.dedup();
+            locations
+        }
+        Ok(url) => vec![url.to_string()],
+        Err(_) => Vec::new(),
+    }
+}
+
+fn in_canonical_folder(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
+}
+
+async fn fate(store: &dyn Store, run: &Run, arguments: &RowArguments) -> Result<Fate, CommandError> {
+    let row = arguments.row;
+    Ok(match store.row(&run.run_id, row).await? {
+        RowFate::Predicted(record) => Fate::Predicted { transaction: Box::new((*record).into()) },
+        RowFate::Invalid(record) => Fate::invalid(&record, run),
+        RowFate::Failed(record) => Fate::Failed(Box::new(record.into())),
+        RowFate::Duplicate { of, transaction_id } => {
+            Fate::Duplicate { transaction_id, of: of.map(|record| Box::new((*record).into())) }
+        }
+        RowFate::Unrecorded => match place::find(store, run, row).await? {
+            Place::Lost => Fate::Lost,
+            Place::NeverRead { why } => Fate::NeverRead { why },
+            Place::OnItsWay(stage) => {
+                let startup = arguments.desk.startup.startup_timeout;
+                let glimpse = Glimpse::connect(&arguments.broker, "row", startup).await;
+                let queues = glimpse.look().await;
+                glimpse.close().await;
+                Fate::OnItsWay { stage, queues }
+            }
+        },
+    })
+}
+
+/// What became of a row.
+#[derive(Debug, Serialize)]
+struct Answer {
+    run_id: RunId,
+    source: String,
+    is_latest_of_source: bool,
+    row: u64,
+    #[serde(flatten)]
+    fate: Fate,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Fate {
+    Predicted {
+        transaction: Box<StoredTransaction>,
+    },
+    Invalid {
+        reason: String,
+        message: String,
+        line: u64,
+        /// Its own text, masked.
+        raw: String,
+    },
+    Failed(Box<FailedTransaction>),
+    Duplicate {
+        transaction_id: Uuid,
+        of: Option<Box<StoredTransaction>>,
+    },
+    OnItsWay {
+        #[serde(flatten)]
+        stage: place::Stage,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        queues: Option<Queues>,
+    },
+    NeverRead {
+        why: String,
+    },
+    Lost,
+}
+
+impl Fate {
+    fn invalid(record: &InvalidRecord, run: &Run) -> Self {
+        let text = raw_text(record, run);
+        Self::Invalid {
+            reason: record.reason.clone(),
+            message: mask_card_numbers(&record.message).into_owned(),
+            line: record.line,
+            raw: mask_card_numbers(&text).into_owned(),
+        }
+    }
+}
+
+/// The text of a rejected row, in its source's encoding where it is in it.
+pub(super) fn raw_text(record: &InvalidRecord, run: &Run) -> String {
+    let decoded = run.settings.dialect.encoding.decode(&record.raw);
+    decoded.unwrap_or_else(|| String::from_utf8_lossy(&record.raw)).into_owned()
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latest = if self.is_latest_of_source { ", the latest run of that source" } else { "" };
+        writeln!(out, "row {} of run {}{latest}", grouped(self.row), self.run_id)?;
+        writeln!(out, "{}\n", one_line(&self.source, RAW))?;
+        let mut fields = Fields::default();
+        match &self.fate {
+            Fate::Predicted { transaction } => {
+                writeln!(out, "predicted: {}", transaction.verdict())?;
+                transaction.show(&mut fields);
+            }
+            Fate::Invalid { reason, message, line, raw } => {
+                writeln!(out, "invalid: {reason}")?;
+                fields.add("rule", one_line(message, RAW));
+                fields.add("line", grouped(*line));
+                fields.add("raw text", one_line(raw, RAW));
+            }
+            Fate::Failed(unstored) => {
+                writeln!(out, "failed: {}", unstored.class)?;
+                unstored.show(&mut fields);
+            }
+            Fate::Duplicate { of: Some(of), .. } => {
+                writeln!(out, "duplicate: row {} of run {} stored this transaction", grouped(of.row), of.run_id)?;
+                fields.add("prediction", of.verdict());
+                of.show(&mut fields);
+            }
+            Fate::Duplicate { of: None, transaction_id } => {
+                writeln!(out, "duplicate: of transaction {transaction_id}, which somebody has deleted")?;
+            }
+            Fate::OnItsWay { stage, queues } => {
+                writeln!(out, "on its way: {stage}")?;
+                if let Some(queues) = queues {
+                    write!(out, "\n{queues}")?;
+                }
+            }
+            Fate::NeverRead { why } => writeln!(out, "never read: {why}")?,
+            Fate::Lost => writeln!(
+                out,
+                "lost: its run is finished, and nothing is recorded of it; run `assay audit {}`",
+                self.run_id
+            )?,
+        }
+        fields.fmt(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::content::tests::{failed, record};
+    use crate::desk::state::tests::example;
+
+    fn answer(fate: Fate) -> String {
+        let run_id = "second".parse().unwrap();
+        Answer { run_id, source: "/data/a.csv".into(), is_latest_of_source: true, row: 4_711, fate }.to_string()
+    }
+
+    #[test]
+    fn a_predicted_row() {
+        assert_eq!(
+            answer(Fate::Predicted { transaction: Box::new(record().into()) }),
+            "\
+row 4,711 of run second, the latest run of that source
+/data/a.csv
+
+predicted: fraud, score 0.9700, by model demo-1
+  transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
+  external id     4711
+  description     CB 411111******1111 EDF
+  amount          -952.40
+  timestamp       2023-11-28 06:35:12 UTC
+  merchant        EDF
+  operation type  refund
+  side            debit
+  card            411111******1111
+  scored at       2026-01-11 10:00:01 UTC
+  stored at       2026-01-11 10:00:02 UTC
+"
+        );
+    }
+
+    #[test]
+    fn an_invalid_row() {
+        let record = InvalidRecord {
+            run_id: "second".parse().unwrap(),
+            row: 4_711,
+            line: 4_713,
+            reason: "amount_scale".into(),
+            message: "`amount` has more than 4 decimals: `1.00001`".into(),
+            raw: b"7;4111111111111111;1.00001".to_vec(),
+        };
+        assert!(answer(Fate::invalid(&record, &example())).ends_with(
+            "
+invalid: amount_scale
+  rule      `amount` has more than 4 decimals: `1.00001`
+  line      4,713
+  raw text  7;411111******1111;1.00001
+"
+        ));
+    }
+
+    #[test]
+    fn a_failed_row() {
+        assert!(answer(Fate::Failed(Box::new(failed().into()))).ends_with(
+            "
+failed: rejected
+  reason          HTTP status 422
+  attempts        2
+  replayable      yes: assay replay first --rows 7
+  transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
+  external id     4711
+  description     CB 411111******1111 EDF
+  amount          -952.40
+  timestamp       2023-11-28 06:35:12 UTC
+  operation type  refund
+  side            debit
+"
+        ));
+    }
+
+    #[test]
+    fn a_duplicate_names_the_row_that_stored_it() {
+        let stored = StoredTransaction::from(record());
+        let transaction_id = record().transaction.id;
+        let text = answer(Fate::Duplicate { transaction_id, of: Some(Box::new(stored)) });
+        assert!(text.contains("\nduplicate: row 3 of run first stored this transaction\n  prediction "), "{text}");
+    }
+
+    #[test]
+    fn rows_that_nothing_is_recorded_of() {
+        let text = answer(Fate::NeverRead { why: "the source has 10 rows".into() });
+        assert!(text.ends_with("\n\nnever read: the source has 10 rows\n"), "{text}");
+        assert!(answer(Fate::Lost).contains("run `assay audit second`"));
+        let json = serde_json::to_value(Fate::NeverRead { why: String::new() }).unwrap();
+        assert_eq!(json["outcome"], "never_read");
+    }
+
+    #[test]
+    fn a_source_is_named_as_the_loader_names_it() {
+        assert_eq!(locations("s3://drops/a.csv"), ["s3://drops/a.csv"]);
+        assert_eq!(locations("gs://drops/a.csv"), [""; 0]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sub/../a.csv");
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        std::fs::write(folder.path().join("a.csv"), "").unwrap();
+        let expected = folder.path().canonicalize().unwrap().join("a.csv");
+        assert_eq!(locations(path.to_str().unwrap())[0], expected.to_str().unwrap());
+        std::fs::remove_file(&expected).unwrap();
+        assert!(locations(path.to_str().unwrap()).contains(&expected.to_str().unwrap().to_owned()));
+    }
+}

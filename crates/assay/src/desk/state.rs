@@ -1,0 +1,114 @@
+//! The state of a run as a person is told it: what the ledger says, and what is going on.
+
+use assay_store::{Operations, StoreError};
+use assay_transaction::{Run, RunState, StopKind};
+use serde::Serialize;
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ShownState {
+    Loading,
+    Sealed,
+    /// A dead letter that nobody has taken care of keeps it from being complete.
+    Stalled,
+    /// A person's order to end it is being carried out.
+    Cancelling,
+    /// The same for a budget's.
+    Aborting,
+    Complete,
+    Failed,
+    Cancelled,
+}
+
+impl ShownState {
+    /// The state of a run that so many dead letters are in the way of.
+    pub(crate) fn of(run: &Run, blocking: u64) -> Self {
+        match (run.state, run.stop.as_ref().map(|stop| stop.kind)) {
+            (RunState::Complete, _) => Self::Complete,
+            (RunState::Failed, _) => Self::Failed,
+            (RunState::Cancelled, _) => Self::Cancelled,
+            // First of all what a person has to do something about.
+            _ if blocking > 0 => Self::Stalled,
+            (_, Some(StopKind::Cancelled)) => Self::Cancelling,
+            (_, Some(StopKind::Aborted)) => Self::Aborting,
+            (RunState::Loading, None) => Self::Loading,
+            (RunState::Sealed, None) => Self::Sealed,
+        }
+    }
+
+    /// As it is shown.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Sealed => "sealed",
+            Self::Stalled => "stalled",
+            Self::Cancelling => "cancelling",
+            Self::Aborting => "aborting",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl std::fmt::Display for ShownState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// How many dead letters keep a run from being complete; none matters to one that is finished.
+pub(crate) async fn blocking(store: &(impl Operations + ?Sized), run: &Run) -> Result<u64, StoreError> {
+    if run.state.is_finished() { Ok(0) } else { store.blocking_dead_letters(&run.run_id).await }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use assay_transaction::{Checkpoint, RunSettings, Sealed, SourceIdentity, StopOrder, TimeZone, Timestamp};
+
+    /// A moment on the morning of the examples.
+    pub(crate) fn at(time: &str) -> Timestamp {
+        Timestamp::parse(format!("2026-01-11 {time}").as_bytes(), TimeZone::UTC).unwrap()
+    }
+
+    /// A run of 1,000 rows in 10 chunks that is complete.
+    pub(crate) fn example() -> Run {
+        Run {
+            run_id: "batch_20260111_100000_3f9a1c".parse().unwrap(),
+            source: SourceIdentity { location: "s3://transactions/2026.csv".into(), version: "\"etag\"".into() },
+            state: RunState::Complete,
+            settings: RunSettings::example(),
+            checkpoint: Checkpoint { chunk: 10, row: 1_001, line: 1_002, offset: 100_000 },
+            sealed: Some(Sealed { rows_read: 1_000, chunks_total: 10 }),
+            error: None,
+            stop: None,
+            source_bytes: Some(100_000),
+            started_at: at("10:00:00"),
+            finished_at: Some(at("10:00:50")),
+        }
+    }
+
+    #[test]
+    fn says_what_is_going_on() {
+        let open = |state| Run { state, ..example() };
+        let stopping = |state, kind| Run {
+            stop: Some(StopOrder { kind, reason: "mistake".into(), at: at("10:00:00") }),
+            ..open(state)
+        };
+        let cases = [
+            (open(RunState::Loading), 0, "loading"),
+            (open(RunState::Sealed), 0, "sealed"),
+            (open(RunState::Sealed), 1, "stalled"),
+            (stopping(RunState::Loading, StopKind::Cancelled), 0, "cancelling"),
+            (stopping(RunState::Sealed, StopKind::Aborted), 0, "aborting"),
+            (stopping(RunState::Sealed, StopKind::Aborted), 1, "stalled"),
+            (stopping(RunState::Cancelled, StopKind::Cancelled), 1, "cancelled"),
+            (open(RunState::Complete), 1, "complete"),
+        ];
+        for (run, blocking, expected) in cases {
+            assert_eq!(ShownState::of(&run, blocking).to_string(), expected, "{} {blocking}", run.state);
+        }
+    }
+}
