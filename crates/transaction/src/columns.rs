@@ -1,5 +1,7 @@
 //! Which column of a source is which field of a transaction: by header name, in any order.
 
+use std::collections::HashMap;
+
 use crate::Dialect;
 
 /// Columns that a source must have.
@@ -37,15 +39,40 @@ pub enum HeaderError {
         found: Vec<String>,
     },
     /// A column is there twice, so that its value would be ambiguous.
-    #[error("column `{0}` stands twice in the header")]
+    #[error("column {} stands twice in the header", quoted_name(.0))]
     Twice(String),
     /// A name that is not text.
     #[error("column {0} of the header is not valid text in the source's encoding")]
     NotText(usize),
 }
 
+/// Most names that an error shows, and most characters of one: what is taken for a header may be anything.
+const MAX_NAMES: usize = 20;
+const MAX_SHOWN: usize = 40;
+
 fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| quoted_name(name)).collect();
+    match names.len().checked_sub(MAX_NAMES) {
+        Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
+        _ => shown.join(", "),
+    }
+}
+
+/// The start of a name, in one line.
+fn quoted_name(name: &str) -> String {
+    let mut shown = String::new();
+    for character in name.chars() {
+        if shown.chars().count() >= MAX_SHOWN {
+            shown.push('…');
+            break;
+        }
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    format!("`{shown}`")
 }
 
 /// Where each field of a transaction stands in a row.
@@ -77,12 +104,13 @@ impl Columns {
 
     /// The same from names, such as those frozen with a run.
     pub fn from_names(names: Vec<String>) -> Result<Self, HeaderError> {
-        let find = |wanted: &str| names.iter().position(|name| name.eq_ignore_ascii_case(wanted));
-        for (index, name) in names.iter().enumerate() {
-            if find(name) != Some(index) && !name.is_empty() {
+        let mut places = HashMap::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            if places.insert(name.to_ascii_lowercase(), index).is_some() {
                 return Err(HeaderError::Twice(name.clone()));
             }
         }
+        let find = |wanted: &str| places.get(wanted).copied();
         let missing: Vec<_> =
             REQUIRED_COLUMNS.iter().filter(|name| find(name).is_none()).map(ToString::to_string).collect();
         let [Some(id), Some(description), Some(amount), Some(timestamp), Some(operation_type), Some(side)] =
@@ -141,6 +169,17 @@ mod tests {
             error.to_string(),
             "missing required columns `description`, `side`; the header has `id`, `amount`, `timestamp`, `operation_type`"
         );
+    }
+
+    #[test]
+    fn an_error_is_one_short_line_whatever_the_header_is() {
+        let many = (0..50_000).map(|name| format!("{name}\n{}", "\u{1b}x".repeat(1000))).collect();
+        let error = Columns::from_names(many).unwrap_err().to_string();
+        assert!(error.len() < 1_500 && error.ends_with(" and 49980 more"), "{error}");
+        let long = "\u{1b}[31m\r\n".repeat(1000);
+        let twice = Columns::from_names(vec![long.clone(), long]).unwrap_err().to_string();
+        assert!(twice.len() < 400, "{twice}");
+        assert!(!error.contains(char::is_control) && !twice.contains(char::is_control));
     }
 
     #[test]
