@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::ByteStream;
 
 /// How much is asked of the source at a time.
-const READ_BYTES: usize = 128 * 1024;
+pub(crate) const READ_BYTES: usize = 128 * 1024;
 
 /// See the module.
 pub(crate) struct Window {
@@ -170,6 +170,12 @@ impl Window {
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// How many bytes it holds.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.filled
     }
 
     /// Whether what follows a `\r` at `start` is known.

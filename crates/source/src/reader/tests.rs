@@ -9,6 +9,9 @@ use proptest::prelude::*;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::*;
+use crate::window::READ_BYTES;
+
+mod hostile;
 
 const SEMICOLON: Dialect =
     Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::Utf8 };
@@ -64,11 +67,15 @@ async fn rest(
     let at = usize::try_from(from.offset).unwrap();
     // A size that is never more than 0 would never end.
     let sizes = if sizes.iter().all(|size| *size == 0) { vec![] } else { sizes.to_vec() };
+    // The row in work and one read more; a line end may have to wait for what follows it, and one may be added at the end.
+    let most_held = reach + sizes.iter().max().copied().unwrap_or(READ_BYTES) + 2;
     let stream = Dribble { bytes: bytes[at..].to_vec(), at: 0, sizes, turn: 0 };
     let mut reader = RowReader::with_reach(Box::pin(stream), dialect, from, reach);
     let mut rows = Vec::new();
     while let Some(batch) = reader.next_batch(batch).await.unwrap() {
         assert_eq!(batch.len(), batch.rows().count());
+        let held = reader.csv.get_ref().held();
+        assert!(held <= most_held, "{held} bytes are held, of rows that may reach {reach}");
         rows.extend(batch.rows().map(|row| Owned {
             number: row.number,
             line: row.line,

@@ -1,0 +1,110 @@
+//! Any bytes at all, under every dialect and rows of any reach: each row once, in its place, however its bytes arrive and
+//! wherever a reader begins, and no more held than a row's reach and a read.
+
+use assay_transaction::{Columns, Rules, RunSettings};
+use proptest::test_runner::FileFailurePersistence;
+
+use super::*;
+
+/// What matters to a reader of CSV.
+const PIECES: &[&[u8]] = &[
+    b"a",
+    b"\"",
+    b"\"\"",
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b",",
+    b";",
+    b"\t",
+    b"|",
+    b"\0",
+    b"\\",
+    b"#",
+    b"\x1a",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"\xe9",
+    b"\xf0\x9f\x92\xb8",
+    b"\"a\nb\"",
+    b"id;amount\n",
+    b"=1+1",
+    b"'",
+];
+
+/// The same, and whatever else there is.
+fn any_pieces() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        8 => prop::sample::select(PIECES).prop_map(<[u8]>::to_vec),
+        1 => any::<u8>().prop_map(|byte| vec![byte]),
+        1 => (prop::sample::select(&b"a\";\n\r"[..]), 1..50_usize).prop_map(|(byte, times)| vec![byte; times]),
+    ];
+    prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 4096,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_bytes_are_rows(
+        bytes in any_pieces(),
+        delimiter in prop::sample::select(&Delimiter::ALL[..]),
+        reach in 1_usize..80,
+        sizes in prop::collection::vec(0_usize..9, 0..5),
+        batch in 1_usize..5,
+    ) {
+        let dialect = Dialect { delimiter, ..SEMICOLON };
+        let rows = block_on(rest(&bytes, dialect, Checkpoint::START, reach, &[], 1000));
+        let numbers: Vec<u64> = rows.iter().map(|row| row.number).collect();
+        prop_assert_eq!(numbers, (1..=rows.len() as u64).collect::<Vec<_>>());
+        prop_assert_eq!(&block_on(rest(&bytes, dialect, Checkpoint::START, reach, &sizes, batch)), &rows);
+        prop_assert_eq!(&block_on(rest(&bytes, dialect, Checkpoint::START, reach, &[1], 1)), &rows);
+
+        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let (mut at, mut line) = (0, 1);
+        for (index, row) in rows.iter().enumerate() {
+            let end = usize::try_from(row.end_offset).unwrap();
+            let span = &bytes[at..end];
+            let blank = span.iter().take_while(|byte| is_end(byte)).count();
+            prop_assert_eq!(&span[blank..blank + row.raw_bytes], &row.raw[..], "a row's own bytes");
+            prop_assert!(span[blank + row.raw_bytes..].iter().all(is_end));
+            prop_assert!(row.line >= line && row.end_line >= row.line);
+            prop_assert_eq!(row.malformed.is_none(), !row.fields.is_empty());
+            (at, line) = (end, row.end_line);
+            let resumed = block_on(rest(&bytes, dialect, after(row), reach, &sizes, batch));
+            prop_assert_eq!(&resumed[..], &rows[index + 1..], "from row {} on", row.number + 1);
+        }
+        prop_assert!(bytes[at..].iter().all(is_end), "no byte is lost at the end");
+    }
+
+    /// A row is a transaction, or is told which rule it broke, in a line that a person can read.
+    #[test]
+    fn any_row_is_judged(bytes in any_pieces(), delimiter in prop::sample::select(&Delimiter::ALL[..]), windows: bool) {
+        let encoding = if windows { Encoding::Windows1252 } else { Encoding::Utf8 };
+        let dialect = Dialect { delimiter, encoding, ..SEMICOLON };
+        let settings = RunSettings { dialect, ..RunSettings::example() };
+        let rules = Rules::new(Columns::from_names(settings.header.clone()).unwrap(), &settings);
+        let good = ["1", "Card", "1", "2026-01-01 10:00:00", "x", "debit"];
+        for row in block_on(rest(&bytes, dialect, Checkpoint::START, QUOTE_REACH, &[], 100)) {
+            // As it is, and with each of its fields among good ones, so that every rule sees it.
+            let fields: Vec<&[u8]> = row.fields.iter().map(Vec::as_slice).collect();
+            let among_good = fields.iter().flat_map(|field| {
+                (0..good.len()).map(move |at| (0..good.len()).map(|i| if i == at { *field } else { good[i].as_bytes() }).collect())
+            });
+            for fields in std::iter::once(fields.clone()).chain(among_good) {
+                let fields: Vec<&[u8]> = fields;
+                match rules.check(&fields[..], row.raw_bytes) {
+                    Ok(valid) => prop_assert!(!valid.transaction.description.contains('\0')),
+                    Err(rejection) => {
+                        prop_assert!(RejectReason::ALL.contains(&rejection.reason));
+                        prop_assert!((1..400).contains(&rejection.message.len()), "{}", rejection.message);
+                    }
+                }
+            }
+        }
+    }
+}
