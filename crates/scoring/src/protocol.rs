@@ -187,6 +187,9 @@ fn string_length(text: &str) -> usize {
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

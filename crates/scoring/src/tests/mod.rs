@@ -2,6 +2,7 @@
 
 mod answers;
 mod broken_model;
+mod hostile;
 mod outages;
 mod rows_at_fault;
 mod stub;

@@ -1,14 +1,16 @@
 //! An ML API that answers by a script and remembers what it was asked for.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, Uri, header};
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
@@ -48,6 +50,12 @@ pub(super) enum Reply {
     Scores,
     /// Success with this body.
     Body(String),
+    /// Success with these bytes.
+    Bytes(Vec<u8>),
+    /// This status, with a body that never ends.
+    Endless(u16, Flow),
+    /// Success, with a header of so many bytes.
+    Header(usize),
     /// This status, with a body that repeats the request, as some APIs do.
     Status(u16),
     /// This status, with this `Retry-After`.
@@ -56,6 +64,30 @@ pub(super) enum Reply {
     Stall,
     /// A connection that ends before the answer does.
     Cut,
+}
+
+/// How a body comes that never ends.
+#[derive(Clone)]
+pub(super) struct Flow {
+    pub(super) piece: &'static str,
+    /// Between two pieces.
+    pub(super) pause: Duration,
+    /// How many bytes were given so far.
+    pub(super) given: Arc<AtomicUsize>,
+}
+
+impl Flow {
+    fn body(self) -> Body {
+        let pieces = stream::repeat(()).then(move |()| {
+            let Self { piece, pause, given } = self.clone();
+            async move {
+                tokio::time::sleep(pause).await;
+                given.fetch_add(piece.len(), Ordering::SeqCst);
+                Ok::<_, std::convert::Infallible>(piece)
+            }
+        });
+        Body::from_stream(pieces)
+    }
 }
 
 type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
@@ -176,6 +208,9 @@ async fn respond(reply: Reply, asked: &Asked) -> Response {
     match reply {
         Reply::Scores => response(200).body(scores(asked).into()).unwrap(),
         Reply::Body(body) => response(200).body(body.into()).unwrap(),
+        Reply::Bytes(body) => response(200).body(body.into()).unwrap(),
+        Reply::Endless(status, flow) => response(status).body(flow.body()).unwrap(),
+        Reply::Header(bytes) => response(200).header("x-why", "x".repeat(bytes)).body(scores(asked).into()).unwrap(),
         Reply::Status(status) => response(status).body(format!("no: {}", asked.body).into()).unwrap(),
         Reply::RetryAfter(status, after) => {
             response(status).header(header::RETRY_AFTER, after).body(Body::empty()).unwrap()
