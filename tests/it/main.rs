@@ -13,6 +13,7 @@ mod desk_invalid;
 mod desk_on_the_way;
 mod desk_repair;
 mod desk_replay;
+mod faults;
 mod generated;
 mod loads;
 mod one_process;

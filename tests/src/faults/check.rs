@@ -6,7 +6,7 @@ use assay_transaction::MAX_RAW_KEPT;
 use sqlx::PgPool;
 
 use super::content::{Content, MODEL};
-use super::source::{Fate, Row, Source};
+use super::source::{Fate, Raw, Row, Source};
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Found {
 
     fn say(&mut self, wrong: String) {
         // Whole files would fill screens.
-        if self.wrong.len() < 20 {
+        if self.wrong.len() < 5 {
             self.wrong.push(wrong);
         }
     }
@@ -41,7 +41,7 @@ enum Outcome {
     Stored(Box<Stored>),
     Invalid {
         reason: String,
-        raw: Vec<u8>,
+        raw: Raw,
     },
     Failed {
         class: String,
@@ -102,7 +102,7 @@ async fn outcomes(pool: &PgPool) -> sqlx::Result<BTreeMap<i64, Vec<Outcome>>> {
     }
     let invalid: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(INVALID).fetch_all(pool).await?;
     for (row, reason, raw) in invalid {
-        add(row, Outcome::Invalid { reason, raw });
+        add(row, Outcome::Invalid { reason, raw: Raw(raw) });
     }
     let failed: Vec<(i64, String)> = sqlx::query_as(FAILED).fetch_all(pool).await?;
     for (row, class) in failed {
@@ -158,7 +158,7 @@ fn compare(
                 (Fate::Stored, Row::Valid { id, .. }, Outcome::Duplicate { of }) => repeated.push((number, id, of)),
                 (Fate::Failed(wanted), _, Outcome::Failed { class }) if class == wanted => {}
                 (Fate::Invalid(wanted), Row::Invalid { raw: own, .. }, Outcome::Invalid { reason, raw })
-                    if reason == wanted && raw == own[..own.len().min(MAX_RAW_KEPT)] => {}
+                    if reason == wanted && raw.0 == own.0[..own.0.len().min(MAX_RAW_KEPT)] => {}
                 (fate, row, outcome) => {
                     found.say(format!("row {number} was to be {fate:?}, but is {outcome:?}; it is {row:?}"));
                 }
@@ -231,7 +231,7 @@ mod tests {
 
     /// Rows 1 and 3 have the same id, row 2 is invalid, row 4 is one that the API refuses.
     fn source() -> Source {
-        let invalid = Row::Invalid { reason: "id_empty".to_owned(), raw: b";x".to_vec() };
+        let invalid = Row::Invalid { reason: "id_empty".to_owned(), raw: Raw(b";x".to_vec()) };
         Source {
             path: "a.csv".into(),
             rows: vec![valid("a"), invalid, valid("a"), valid("d")],
@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn invalid(reason: &str, raw: &[u8]) -> Outcome {
-        Outcome::Invalid { reason: reason.to_owned(), raw: raw.to_vec() }
+        Outcome::Invalid { reason: reason.to_owned(), raw: Raw(raw.to_vec()) }
     }
 
     fn found(outcomes: impl IntoIterator<Item = (i64, Outcome)>) -> Found {

@@ -13,8 +13,8 @@ use super::postgres::writer;
 use super::round::Round;
 use crate::Running;
 
-/// How long a fault may look for its moment.
-const MOMENT: Duration = Duration::from_secs(6);
+/// How long a fault may look for its moment: while RabbitMQ starts, nobody has any work.
+const MOMENT: Duration = Duration::from_secs(20);
 
 /// A writer's transaction that has written something, and is not being committed. Only backends of now count, not those of a
 /// writer that was killed.

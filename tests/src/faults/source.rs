@@ -2,6 +2,7 @@
 //! Assay's reads it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::content::{Content, Fingerprint};
@@ -25,9 +26,20 @@ pub(super) struct Source {
 #[derive(Debug)]
 pub(super) enum Row {
     /// Breaks a rule, with this reason; and its own bytes.
-    Invalid { reason: String, raw: Vec<u8> },
+    Invalid { reason: String, raw: Raw },
     /// A transaction, or one of several with the same id, of which one is stored.
     Valid { id: String, content: Content },
+}
+
+/// The bytes of a row, shown as text.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Raw(pub(super) Vec<u8>);
+
+impl fmt::Debug for Raw {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Some have 256 KiB.
+        write!(formatter, "{:?}", String::from_utf8_lossy(&self.0[..self.0.len().min(300)]))
+    }
 }
 
 /// What is to become of a row.
@@ -132,8 +144,10 @@ fn read(plan: &FilePlan, file: &[u8], manifest: &Path) -> Vec<Row> {
         assert_eq!(row[0], (rows.len() + 1).to_string(), "the rows of the manifest");
         if &row[1] == "invalid" {
             let line = &file[start..offset(&reader)];
+            // Where lines end with CR LF, the reader takes the LF for the beginning of the next one.
+            let line = line.strip_prefix(b"\n").unwrap_or(line);
             let line = line.strip_suffix(b"\n").unwrap_or(line);
-            let raw = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
+            let raw = Raw(line.strip_suffix(b"\r").unwrap_or(line).to_vec());
             rows.push(Row::Invalid { reason: row[2].to_owned(), raw });
             continue;
         }
