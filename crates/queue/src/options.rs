@@ -22,8 +22,9 @@ pub struct BrokerOptions {
     /// Put in front of the names of all queues and exchanges, so that installations can share a RabbitMQ.
     #[arg(long, env = "QUEUE_PREFIX", value_name = "TEXT", default_value = "", value_parser = parse_prefix)]
     pub queue_prefix: String,
-    /// How many messages a work queue takes; publishers wait when it is full. RabbitMQ keeps it with the queue: to change
-    /// it, delete the queues first.
+    /// How many messages a work queue takes; publishers wait when it is full. What they have under way when it fills up is
+    /// still taken: at most `PUBLISH_WINDOW` more for each process that publishes. RabbitMQ keeps it with the queue: to
+    /// change it, delete the queues first.
     #[arg(long, env = "QUEUE_MAX_LENGTH", value_name = "MESSAGES", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub queue_max_length: u32,
     /// How many messages may be published and not yet confirmed.

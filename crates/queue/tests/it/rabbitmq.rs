@@ -185,6 +185,62 @@ async fn no_more_is_under_way_than_the_window() {
     server.delete_all().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_goes_past_its_bound_by_what_is_under_way_at_most() {
+    const LENGTH: usize = 20;
+    const WINDOW: u16 = 64;
+    let server = Server::new(LENGTH);
+    let options = BrokerOptions { publish_window: WINDOW, ..server.options.clone() };
+    let publishers =
+        [connect(&options, "test", STARTUP).await.unwrap(), connect(&options, "test", STARTUP).await.unwrap()];
+    let bound = LENGTH + publishers.len() * usize::from(WINDOW);
+    let mut bursts = JoinSet::new();
+    for broker in &publishers {
+        for id in 0..5 * bound {
+            let broker = Arc::clone(broker);
+            bursts.spawn(async move { broker.publish(ROUTE, message(id.to_string())).await });
+        }
+    }
+    let published = within_a_minute(bursts.join_all()).await;
+    let taken = published.iter().filter(|published| published.is_ok()).count();
+    assert!(published.iter().all(|published| matches!(published, Ok(()) | Err(PublishError::Full))), "{published:?}");
+    assert!((LENGTH..=bound).contains(&taken), "{taken} messages, not within {LENGTH} and {bound}");
+
+    // And so it stays while room is made and publishers wait for it.
+    let stop = CancellationToken::new();
+    let mut waiting = JoinSet::new();
+    for broker in &publishers {
+        for _ in 0..2 * WINDOW {
+            let (broker, stop) = (Arc::clone(broker), stop.clone());
+            waiting.spawn(async move {
+                while publish_until_confirmed(&*broker, ROUTE, message("more"), &stop).await.is_ok() {}
+            });
+        }
+    }
+    let [broker, other] = publishers;
+    let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
+    within_a_minute(async {
+        for settled in 0..10 * bound {
+            next(&mut consumer).await.ack();
+            if settled % 20 == 0 {
+                let waiting = broker.depth(ROUTE).await.unwrap().messages;
+                assert!(waiting <= bound as u64, "{waiting} messages, more than {bound}");
+            }
+        }
+        stop.cancel();
+        // Of those who only wait for room, none is left; those who publish have one last try.
+        while let Some(ended) = waiting.join_next().await {
+            ended.unwrap();
+        }
+    })
+    .await;
+    consumer.close().await;
+    for broker in [broker, other] {
+        broker.close().await;
+    }
+    server.delete_all().await;
+}
+
 async fn refused(options: &BrokerOptions, startup: Duration) -> BrokerError {
     match connect(options, "test", startup).await {
         Ok(_) => panic!("it connects"),
