@@ -140,7 +140,15 @@ pub struct Death {
     pub reason: String,
 }
 
+/// The longest reason, in bytes. RabbitMQ closes the connection for headers that don't fit into a frame, 128 KiB.
+const MAX_REASON: usize = 1024;
+
 impl Death {
+    /// What a stage gives up. The reason is cut to what a header takes.
+    pub(crate) fn of(route: Route, reason: &str) -> Self {
+        Self { queue: route.to_string(), reason: reason[..reason.floor_char_boundary(MAX_REASON)].to_owned() }
+    }
+
     /// A death of which nothing is known.
     pub(crate) fn unknown() -> Self {
         Self { queue: String::new(), reason: "unknown".to_owned() }

@@ -108,7 +108,7 @@ impl Broker for InProcess {
 
     async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
         self.check(&message)?;
-        let death = Death { queue: route.to_string(), reason: reason.to_owned() };
+        let death = Death::of(route, reason);
         self.dead.push(Box::new(Held::dead(message, death))).map_err(|_| PublishError::Full)
     }
 

@@ -105,7 +105,7 @@ impl Broker for RabbitMq {
     }
 
     async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
-        let death = Death { queue: route.to_string(), reason: reason.to_owned() };
+        let death = Death::of(route, reason);
         let address = self.settings.topology.dead(route);
         self.publisher.publish(address, wire::outgoing(message, Some(route.lane), Some(&death))?).await
     }

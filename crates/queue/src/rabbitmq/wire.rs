@@ -11,6 +11,9 @@ use crate::{Death, Message, PublishError};
 const PERSISTENT: u8 = 2;
 /// The longest id or type that AMQP carries.
 const MAX_SHORT: usize = 255;
+/// The longest text in a header that we pass on. Ours are shorter; what others sent could fill a frame up to its end, and then
+/// RabbitMQ would close the connection for what is added to it.
+const MAX_HEADER: usize = 1024;
 
 /// A message ready to be sent.
 #[derive(Debug)]
@@ -31,11 +34,12 @@ pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Deat
     let mut text = |name: &str, value: &str| {
         headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
     };
-    text("run_id", &run_id);
+    text("run_id", &run_id[..run_id.floor_char_boundary(MAX_HEADER)]);
     if let Some(lane) = lane {
         text("lane", lane.as_str());
     }
-    if let Some(traceparent) = &traceparent {
+    // Half of it would be no trace context.
+    if let Some(traceparent) = traceparent.as_deref().filter(|traceparent| traceparent.len() <= MAX_HEADER) {
         text("traceparent", traceparent);
     }
     if let Some(Death { queue, reason }) = death {
@@ -121,6 +125,13 @@ fn number(properties: &BasicProperties, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use lapin::types::DecimalValue;
+    use proptest::collection::{btree_map, vec};
+    use proptest::option;
+    use proptest::prelude::*;
+
     use super::*;
 
     const LANE: Option<Lane> = Some(Lane::Batch);
@@ -185,5 +196,117 @@ mod tests {
         let large = Message { body: vec![0; MAX_MESSAGE_BYTES + 1].into(), ..message() };
         let error = outgoing(large, LANE, None).unwrap_err();
         assert_eq!(error, PublishError::TooLarge { bytes: MAX_MESSAGE_BYTES + 1 });
+    }
+
+    const NAMES: &[&str] = &[
+        "run_id",
+        "attempt",
+        "published_at_us",
+        "traceparent",
+        "dead_queue",
+        "dead_reason",
+        "x-death",
+        "queue",
+        "reason",
+    ];
+
+    /// The names of headers that are read, and others.
+    fn any_name() -> impl Strategy<Value = ShortString> {
+        prop_oneof![
+            4 => proptest::sample::select(NAMES).prop_map(ShortString::from),
+            1 => any_short(),
+        ]
+    }
+
+    fn any_short() -> impl Strategy<Value = ShortString> {
+        ".{0,63}".prop_map(ShortString::from)
+    }
+
+    fn any_value() -> impl Strategy<Value = AMQPValue> {
+        let long = vec(any::<u8>(), 0..3000);
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(AMQPValue::Boolean),
+            any::<i8>().prop_map(AMQPValue::ShortShortInt),
+            any::<u8>().prop_map(AMQPValue::ShortShortUInt),
+            any::<i16>().prop_map(AMQPValue::ShortInt),
+            any::<u16>().prop_map(AMQPValue::ShortUInt),
+            any::<i32>().prop_map(AMQPValue::LongInt),
+            any::<u32>().prop_map(AMQPValue::LongUInt),
+            any::<i64>().prop_map(AMQPValue::LongLongInt),
+            any::<f32>().prop_map(AMQPValue::Float),
+            any::<f64>().prop_map(AMQPValue::Double),
+            any::<(u8, u32)>().prop_map(|(scale, value)| AMQPValue::DecimalValue(DecimalValue { scale, value })),
+            any::<u64>().prop_map(AMQPValue::Timestamp),
+            any_short().prop_map(AMQPValue::ShortString),
+            long.clone().prop_map(|bytes| AMQPValue::LongString(bytes.into())),
+            ".{0,2000}".prop_map(|text| AMQPValue::LongString(text.into())),
+            long.prop_map(|bytes| AMQPValue::ByteArray(bytes.into())),
+            Just(AMQPValue::Void),
+        ];
+        leaf.prop_recursive(6, 64, 6, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..6).prop_map(|values| AMQPValue::FieldArray(values.into())),
+                btree_map(any_name(), inner, 0..6).prop_map(|table| AMQPValue::FieldTable(table.into())),
+            ]
+        })
+    }
+
+    fn any_properties() -> impl Strategy<Value = BasicProperties> {
+        let headers = option::weighted(0.9, btree_map(any_name(), any_value(), 0..8));
+        (headers, option::of(any_short()), option::of(any_short())).prop_map(|(headers, id, kind)| {
+            let mut properties = BasicProperties::default();
+            if let Some(headers) = headers {
+                properties = properties.with_headers(BTreeMap::into(headers));
+            }
+            if let Some(id) = id {
+                properties = properties.with_message_id(id);
+            }
+            if let Some(kind) = kind {
+                properties = properties.with_type(kind);
+            }
+            properties
+        })
+    }
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        let texts = (".{0,63}", ".{0,63}", ".{0,255}", option::of(".{0,255}"));
+        (texts, any::<u32>(), 0..=i64::MAX.unsigned_abs(), vec(any::<u8>(), 0..100)).prop_map(
+            |((id, kind, run_id, traceparent), attempt, published_at_us, body)| Message {
+                id,
+                kind,
+                run_id,
+                attempt,
+                published_at_us,
+                traceparent,
+                body: body.into(),
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn whatever_comes_in_can_be_passed_on(properties in any_properties(), body in vec(any::<u8>(), 0..100)) {
+            let message = incoming(&properties, body);
+            let known = death(&properties, &Topology::new("test.", 5));
+            let death = Death { queue: "transactions.batch".to_owned(), ..known };
+            let passed_on = outgoing(message.clone(), LANE, Some(&death)).unwrap();
+            let again = incoming(&passed_on.properties, passed_on.body.to_vec());
+            prop_assert_eq!(&again.id, &message.id);
+            prop_assert_eq!(again.attempt, message.attempt);
+            prop_assert_eq!(&again.body, &message.body);
+            prop_assert!(message.run_id.starts_with(&again.run_id));
+            prop_assert!(again.run_id.len() <= MAX_HEADER);
+            prop_assert!(again.traceparent.is_none_or(|traceparent| traceparent.len() <= MAX_HEADER));
+        }
+
+        #[test]
+        fn what_goes_out_survives_the_way(message in any_message(), queue in ".{0,63}", reason in ".{0,255}") {
+            let death_of = Death { queue, reason };
+            let sent = outgoing(message.clone(), LANE, Some(&death_of)).unwrap();
+            prop_assert_eq!(death(&sent.properties, &Topology::new("test.", 5)), death_of);
+            prop_assert_eq!(incoming(&sent.properties, sent.body.to_vec()), message);
+        }
     }
 }

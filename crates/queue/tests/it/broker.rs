@@ -20,6 +20,7 @@ on_both! {
     a_delayed_message_comes_later_and_blocks_nobody(100);
     a_delayed_message_waits_for_room_in_a_full_queue(5);
     a_buried_message_keeps_its_reason(100);
+    a_reason_is_cut_to_what_a_header_takes(100);
     what_comes_back_too_often_is_dead_lettered(100);
     refuses_what_is_too_large(100);
     holds_no_more_than_the_prefetch(100);
@@ -171,6 +172,12 @@ async fn a_buried_message_keeps_its_reason(broker: Arc<dyn Broker>) {
     let reason = "no chunk: expected value at line 1".to_owned();
     assert_eq!(delivery.death, Some(Death { queue: "predictions.realtime".to_owned(), reason }));
     delivery.ack();
+}
+
+async fn a_reason_is_cut_to_what_a_header_takes(broker: Arc<dyn Broker>) {
+    broker.bury(OTHER, message("hopeless"), &"é".repeat(1_000_000)).await.unwrap();
+    let mut dead = broker.consume_dead_letters(10).await.unwrap();
+    assert_eq!(next(&mut dead).await.death.unwrap().reason, "é".repeat(512));
 }
 
 async fn what_comes_back_too_often_is_dead_lettered(broker: Arc<dyn Broker>) {

@@ -6,6 +6,7 @@ mod control;
 mod dead_letters;
 mod fixture;
 mod holding;
+mod hostile;
 mod node;
 mod proxy;
 mod rabbitmq;
