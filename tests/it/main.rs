@@ -4,6 +4,7 @@
 mod again;
 mod api;
 mod crashes;
+mod dead_letters;
 mod dependencies;
 mod desk_answers;
 mod desk_audit;
@@ -13,6 +14,7 @@ mod desk_invalid;
 mod desk_on_the_way;
 mod desk_repair;
 mod desk_replay;
+mod ended_early;
 mod faults;
 mod generated;
 mod loads;

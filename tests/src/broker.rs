@@ -30,6 +30,16 @@ impl Broker {
         Self { url, prefix: format!("{}.", unique_name()) }
     }
 
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What the names of its queues begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Tells a program where the broker is, and which queues are its own.
     pub fn known_to(&self, program: Program) -> Program {
         program.env("AMQP_URL", &self.url).env("QUEUE_PREFIX", &self.prefix)

@@ -21,6 +21,7 @@ mod rows;
 mod s3;
 pub mod scenarios;
 mod stack;
+mod tampering;
 
 pub use broker::{Broker, Queue};
 pub use closed_port::ClosedPort;
@@ -31,6 +32,7 @@ pub use process::{Ended, Program, Running};
 pub use rows::{HEADER, Rows, row};
 pub use s3::S3Server;
 pub use stack::Stack;
+pub use tampering::Taken;
 
 use std::time::Duration;
 
