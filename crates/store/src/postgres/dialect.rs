@@ -18,6 +18,10 @@ pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
 pub(super) const WRITING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// Begins one that reads, all of it at one point in time.
 pub(super) const READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// The same for lists in row order, page by page: along the index, even where the planner does not know yet how many rows
+/// there are, and would sort them all for each page.
+pub(super) const LISTING: &str =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off";
 /// The same for counting the rows of a large run, which may take longer than any other statement.
 pub(super) const COUNTING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '30min'; SET LOCAL work_mem = '64MB'";
 

@@ -116,9 +116,9 @@ const TAKE_FAILED: &str = "
     RETURNING f.row_number, f.attempts";
 const COVERING: &str = concat!(
     "SELECT c.chunk, c.first_row, c.rows, c.predicted, c.duplicate_rows::text FROM chunks c WHERE c.run_id = $1 ",
-    "AND c.chunk IN (SELECT ",
+    "AND c.chunk = ANY(ARRAY(SELECT ",
     covering!("$1", "wanted.row_number"),
-    " FROM UNNEST($2::bigint[]) AS wanted(row_number)) ORDER BY c.chunk FOR NO KEY UPDATE"
+    " FROM UNNEST($2::bigint[]) AS wanted(row_number))) ORDER BY c.chunk FOR NO KEY UPDATE"
 );
 const COUNT_PART: &str = "
     UPDATE replay_parts SET stored = $4, failed = $5, gone = $6 WHERE run_id = $1 AND replay = $2 AND part = $3";

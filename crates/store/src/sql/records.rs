@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Connection, Pool, READING, Row, json, json_elements, key};
+use super::dialect::{Connection, LISTING, Pool, READING, Row, json, json_elements, key};
 use crate::selection::Filter;
 use crate::session::{covering, signed, unsigned};
 use crate::{FailedRecord, InvalidRecord, PredictionRecord, RowFate, Selection, StoreError, TransactionRecord};
@@ -125,12 +125,14 @@ pub(super) async fn invalid_rows(
     from_row: u64,
     limit: u32,
 ) -> Result<Vec<InvalidRecord>, StoreError> {
+    let mut listing = pool.begin_with(LISTING).await?;
     let rows = sqlx::query(INVALID_FROM)
         .bind(run_id.as_str())
         .bind(signed(from_row))
         .bind(i64::from(limit))
-        .fetch_all(pool)
+        .fetch_all(&mut *listing)
         .await?;
+    listing.commit().await?;
     rows.iter().map(read_invalid).collect()
 }
 
@@ -142,6 +144,7 @@ pub(super) async fn failed_rows(
     limit: u32,
 ) -> Result<Vec<FailedRecord>, StoreError> {
     let filter = Filter::new(selection, from_row)?;
+    let mut listing = pool.begin_with(LISTING).await?;
     let rows = sqlx::query(FAILED_FROM)
         .bind(run_id.as_str())
         .bind(filter.first)
@@ -149,8 +152,9 @@ pub(super) async fn failed_rows(
         .bind(filter.classes)
         .bind(filter.ranges)
         .bind(i64::from(limit))
-        .fetch_all(pool)
+        .fetch_all(&mut *listing)
         .await?;
+    listing.commit().await?;
     rows.iter().map(read_failed).collect()
 }
 

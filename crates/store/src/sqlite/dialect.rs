@@ -20,6 +20,8 @@ pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments
 pub(super) const WRITING: &str = "BEGIN IMMEDIATE";
 /// Begins one that reads, all of it at one point in time.
 pub(super) const READING: &str = "BEGIN";
+/// The same for lists in row order, page by page.
+pub(super) const LISTING: &str = READING;
 /// The same for counting the rows of a large run.
 pub(super) const COUNTING: &str = READING;
 
