@@ -1,4 +1,8 @@
 //! Messages as AMQP properties and headers, and back.
+//!
+//! Whatever headers come in are read as far as they go, and can be passed on. Two kinds of messages never get here, as the
+//! client library fails to parse them: a short text that is not UTF-8 costs the connection, and tables nested hundreds deep
+//! cost the process its stack. Only who has a user of RabbitMQ can send such.
 
 use assay_transaction::Lane;
 use lapin::BasicProperties;
