@@ -273,15 +273,15 @@ async fn predict(State(shared): State<Arc<Shared>>, Path(caller): Path<Caller>, 
     let Ok(asked) = serde_json::from_slice::<Vec<Asked<'_>>>(&body) else {
         return (StatusCode::NOT_FOUND, "not an array of transactions, which stops the predictor").into_response();
     };
+    let answer = shared.inner().decide(&asked, &shared);
+    if !matches!(answer, Answer::Failure(Passing::TooMany, _)) {
+        shared.take_time().await;
+    }
     let mut hangs = shared.hangs.subscribe();
     if *hangs.borrow_and_update() {
         shared.inner().hits += 1;
         // Its sender is here.
         let _ = hangs.wait_for(|hangs| !hangs).await;
-    }
-    let answer = shared.inner().decide(&asked, &shared);
-    if !matches!(answer, Answer::Failure(Passing::TooMany, _)) {
-        shared.take_time().await;
     }
     match answer {
         Answer::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "one of them is too much for me").into_response(),

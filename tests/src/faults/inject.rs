@@ -275,6 +275,12 @@ impl Round {
     }
 
     async fn hang(&mut self) -> Result<bool, String> {
+        // A predictor that starts would wait until the API is well, and hold nothing.
+        let holder = self.a_predictor();
+        if !self.catch(holder).await? {
+            return Ok(false);
+        }
+        self.thaw(holder);
         self.api.hang(true);
         let is_felt = self.until_felt().await?;
         if is_felt {

@@ -134,9 +134,14 @@ impl Round {
             self.report(|report| if is_injected { &mut report.injected } else { &mut report.skipped }.add(kind));
         }
         self.api.hurry();
-        self.until_finished().await?;
-        self.dismiss().await?;
+        let ended = self.until_finished().await;
         self.count_rows_at_fault();
+        if let Err(stuck) = ended {
+            // What is missing by now is lost, for whoever waits for it.
+            let found = self.compare().await?;
+            return Err(format!("{stuck}\n{}", found.wrong.join("\n")));
+        }
+        self.dismiss().await?;
         self.check().await
     }
 
@@ -299,11 +304,17 @@ impl Round {
         }
     }
 
-    async fn check(&mut self) -> Result<(), String> {
+    /// Compares the tables with the file.
+    async fn compare(&self) -> Result<Found, String> {
         let has_uuids = self.plan.file.has_uuids;
         let found = check(self.database.pool(), &self.source, has_uuids, &self.api.given()).await;
         let found = found.map_err(|error| format!("the tables cannot be read: {error}"))?;
         self.report(|report| report.found.clone_from(&found));
+        Ok(found)
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let found = self.compare().await?;
         if !found.is_good() {
             return Err(format!(
                 "{} rows are lost, {} doubled:\n{}",
