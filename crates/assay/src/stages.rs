@@ -72,7 +72,7 @@ impl Stages {
         let broker = if settings.broker.is_set() {
             assay_queue::connect(settings.broker, command, startup).await?
         } else {
-            InProcess::new(QUEUE_LENGTH)
+            InProcess::with_hold_timeout(QUEUE_LENGTH, settings.broker.hold_timeout)
         };
         let scorer = if api.is_set() {
             Scorer::from_options(api)?

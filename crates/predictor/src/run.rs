@@ -7,7 +7,7 @@ use assay_queue::{Broker, Route, ServeOptions, Work, serve};
 use assay_scoring::Scorer;
 use assay_transaction::Lane;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::scoring::Scoring;
 use crate::stopped::StoppedRuns;
@@ -24,6 +24,13 @@ pub async fn run(
 ) -> Result<(), PredictError> {
     let concurrency = scorer.max_workers();
     info!("scoring with up to {concurrency} requests at a time");
+    let (longest, hold) = (scorer.longest_inquiry(), broker.hold_timeout());
+    if longest > hold {
+        warn!(
+            "a row that makes the ML API time out may take {longest:?} to be found, and after HOLD_TIMEOUT ({hold:?}) its \
+             chunk is begun anew: lower API_TIMEOUT or MAX_RETRIES, or raise HOLD_TIMEOUT"
+        );
+    }
     let stopped = Arc::new(StoppedRuns::default());
     let scoring = Scoring { broker, scorer, progress, stopped: Arc::clone(&stopped), shutdown };
     let lane = |lane| serve_lane(&scoring, lane, concurrency, drain);

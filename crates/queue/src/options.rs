@@ -35,12 +35,12 @@ pub struct BrokerOptions {
     pub publish_timeout: Duration,
     /// How long a message is held while what it needs is away; then it is put off for a minute, and no attempt is counted.
     /// Work on a message that takes longer does not come to an end. RabbitMQ itself takes back what is held for 30 minutes.
-    #[arg(long, env = "HOLD_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = parse_hold)]
+    #[arg(long, env = "HOLD_TIMEOUT", value_name = "DURATION", default_value = "8m", value_parser = parse_hold)]
     pub hold_timeout: Duration,
 }
 
 /// The default of [`BrokerOptions::hold_timeout`].
-pub(crate) const HOLD_TIMEOUT: Duration = Duration::from_mins(5);
+pub(crate) const HOLD_TIMEOUT: Duration = Duration::from_mins(8);
 /// A message can be held for up to three times the hold timeout: behind others, in work, and while RabbitMQ has no room for
 /// what takes its place. RabbitMQ allows 30 minutes.
 const LONGEST_HOLD: Duration = Duration::from_mins(9);

@@ -31,6 +31,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(500);
 pub struct Scorer {
     shared: Shared,
     max_workers: usize,
+    api_timeout: Duration,
 }
 
 /// What became of the entries of a call: each of them is in exactly one of the lists.
@@ -67,7 +68,7 @@ impl Scorer {
             counters: Counters::default(),
             control: Mutex::default(),
         };
-        Ok(Self { shared, max_workers })
+        Ok(Self { shared, max_workers, api_timeout: options.api_timeout })
     }
 
     /// Waits until the API says that it is well, at most for `startup`. Fails at once where it refuses to answer that.
@@ -133,6 +134,14 @@ impl Scorer {
     /// How many requests may be under way at a time.
     pub fn max_workers(&self) -> usize {
         self.max_workers
+    }
+
+    /// How long a chunk of 100 rows may take, no outage counted, where one of them makes the API time out whenever it is
+    /// asked for: with all repetitions as it came, then by halves, then with all repetitions alone.
+    pub fn longest_inquiry(&self) -> Duration {
+        const HALVINGS: u32 = 6;
+        let repetitions = 2 * (self.shared.max_retries + 1);
+        self.api_timeout * (repetitions + HALVINGS)
     }
 
     /// What was done so far.
