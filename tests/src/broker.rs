@@ -1,8 +1,8 @@
 //! A set of queues for one test, deleted with it.
 
-use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{BasicPublishOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 use crate::{Program, on_drop, service_url, unique_name};
 
@@ -79,6 +79,14 @@ impl Queue {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = self.channel.queue_declare(self.name.as_str().into(), passive, FieldTable::default()).await;
         declared.unwrap_or_else(|error| panic!("{}: {error}", self.name)).message_count()
+    }
+
+    /// Puts a message of this type into it, whatever it holds.
+    pub async fn put(&self, kind: &str, body: &[u8]) {
+        let properties = BasicProperties::default().with_type(kind.into()).with_delivery_mode(2);
+        let (exchange, options) = ("".into(), BasicPublishOptions::default());
+        let put = self.channel.basic_publish(exchange, self.name.as_str().into(), options, body, properties).await;
+        put.unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 }
 

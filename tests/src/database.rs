@@ -73,6 +73,12 @@ impl Database {
         &self.pool
     }
 
+    /// Carries out a statement, or several.
+    pub async fn execute(&self, statement: &str) {
+        let done = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&self.pool).await;
+        done.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+
     /// The one number that a query answers with.
     pub async fn count(&self, query: &'static str) -> i64 {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap_or_else(|error| panic!("{query}: {error}"))

@@ -31,6 +31,16 @@ impl Program {
         Self { name, command, home }
     }
 
+    /// A line of a shell, which finds the workspace's programs on its `PATH`.
+    pub fn shell(line: &str) -> Self {
+        let assay = Self::new("assay");
+        let programs = executable("assay").parent().map(|folder| folder.display().to_string()).unwrap_or_default();
+        let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("sh");
+        command.env_clear().env("HOME", assay.home.path()).env("PATH", path).args(["-c", line]);
+        Self { name: "sh", command, ..assay }
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {

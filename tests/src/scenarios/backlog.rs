@@ -77,6 +77,8 @@ pub async fn backlog(played: Backlog) -> Figures {
     let full = watch.until(&loader, |depth| depth >= played.queue_max_length);
     timeout(DEADLINE, full).await.expect("the queue fills");
     let until_full = began.elapsed();
+    // For this it has opened another connection by then, once.
+    loader.says("no consumer on transactions.batch").await;
     let (mut before, mut same) = (None, 0);
     let settled = watch.until(&loader, |depth| {
         let now = Some((depth, loader.resident_kib()));

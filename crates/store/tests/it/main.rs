@@ -24,6 +24,7 @@ mod conflicts;
 mod connecting;
 mod database;
 mod dead_letters;
+mod hostile;
 mod law;
 mod leftovers;
 mod migrating;
