@@ -30,7 +30,6 @@ const FAILED: &str = "SELECT concat_ws('|', row_number, class, attempts) FROM fa
 async fn refused_rows_are_scored_once_the_model_takes_them() {
     let (stack, _stages) = loaded().await;
     let failed = stack.database.texts(FAILED).await;
-    let asked = stack.ml_api.bodies().len();
 
     let dry = stack.assay(["replay", "first", "--dry-run"]).run().await;
     dry.expect_exit(0).expect_says("rejected    25\n").expect_says("nothing was sent (--dry-run)");
@@ -47,6 +46,7 @@ async fn refused_rows_are_scored_once_the_model_takes_them() {
 
     // Now it does not; the others are not asked for again.
     stack.ml_api.set(Script::Score);
+    let asked = stack.ml_api.bodies().len();
     let replay = stack.assay(["replay", "first", "--wait", "--class", "rejected", "--json", "--reason", "repaired"]);
     let report = replay.env("ASSAY_OPERATOR", "ada").run().await.expect_exit(0).json();
     let counts = ["replay", "rows_sent", "parts_sent", "stored", "failed", "gone"].map(|name| report[name].as_u64());

@@ -3,6 +3,7 @@
 use assay_tests::faults::{Options, Tools, run};
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "who runs the tests is to know that this one did not")]
 async fn no_row_is_lost_or_doubled_whatever_fails() {
     let Some(tools) = Tools::from_environment() else {
         println!(

@@ -1,0 +1,34 @@
+//! The operator's guide: every command in it is run as it is written.
+
+use std::path::Path;
+
+use assay_tests::{Program, law};
+
+const GUIDE: &str = include_str!("../../docs/operations.md");
+
+/// The commands of the guide, in its order, each with the exit code that it is said to have.
+fn commands() -> Vec<(&'static str, i32)> {
+    let blocks = GUIDE.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
+    let exit = |line: &str| line.split_once("# exits ").map_or(0, |(_, rest)| rest[..1].parse().expect("an exit code"));
+    blocks.flat_map(str::lines).map(|line| (line, exit(line))).collect()
+}
+
+#[tokio::test]
+async fn every_command_works_as_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").canonicalize().unwrap();
+    std::os::unix::fs::symlink(examples, folder.path().join("examples")).unwrap();
+    let commands = commands();
+    let named = |name: &str| commands.iter().any(|(command, _)| command.contains(&format!("assay {name}")));
+    for name in
+        ["run", "runs", "status", "row", "transaction", "audit", "invalid", "failures", "replay", "repair", "cancel"]
+    {
+        assert!(named(name), "the guide shows `assay {name}`");
+    }
+    for (command, exit) in commands {
+        let ended = Program::shell(command).within(folder.path()).run().await;
+        assert_eq!(ended.code, Some(exit), "exit code of `{command}`, which said:\n{}{}", ended.stdout, ended.stderr);
+    }
+    let tallies = law::holds_in_file(&folder.path().join("assay.db")).await;
+    assert_eq!((tallies["january"].total(), tallies["changed"].failed), (10_000, 0));
+}
