@@ -18,7 +18,7 @@ pub(crate) struct Content {
     id: Uuid,
     external_id: Option<String>,
     description: String,
-    /// With the digits of its source.
+    /// As it is stored, or, of a failed transaction, with the digits of its source.
     amount: String,
     timestamp: Timestamp,
     merchant: Option<String>,
