@@ -26,7 +26,7 @@ use tracing::warn;
 use crate::error::io_cause;
 use crate::options::S3Settings;
 use crate::s3_error::{Asked, root_cause};
-use crate::{ByteStream, Found, SourceError, SourceUrl};
+use crate::{ByteStream, Found, Listed, SourceError, SourceUrl};
 
 /// The region of servers that know none.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -135,6 +135,27 @@ impl Objects {
             Ok::<_, io::Error>(chunk.map(|chunk| (chunk, download)))
         });
         Ok(Box::pin(StreamReader::new(Box::pin(chunks))))
+    }
+
+    /// One page of a listing, and the token of the next one, if there is one.
+    pub(crate) async fn list_page(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        token: Option<String>,
+    ) -> Result<(Vec<Listed>, Option<String>), SourceError> {
+        let location = format!("s3://{bucket}/{prefix}");
+        let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix).set_continuation_token(token);
+        let page = request.send().await.map_err(|error| self.asked(bucket, &location).error(&error))?;
+        let listed = page.contents().iter().filter_map(|object| {
+            let url = SourceUrl::S3 { bucket: bucket.to_owned(), key: object.key()?.to_owned() };
+            let version = object.e_tag().map(|tag| tag.trim_matches('"').to_owned());
+            let size = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+            Some(Listed { url, version, size })
+        });
+        let listed = listed.collect();
+        let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
+        Ok((listed, next.map(str::to_owned)))
     }
 
     fn asked<'a>(&'a self, bucket: &'a str, location: &'a str) -> Asked<'a> {

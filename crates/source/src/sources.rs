@@ -4,12 +4,14 @@ use std::fmt;
 use std::pin::Pin;
 
 use assay_transaction::SourceIdentity;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryFutureExt as _};
 use tokio::io::AsyncRead;
 use tokio::sync::OnceCell;
 
 use crate::options::S3Settings;
 use crate::s3::Objects;
-use crate::{S3Options, SourceError, SourceUrl, file};
+use crate::{Listed, S3Options, SourceError, SourceUrl, file};
 
 /// The bytes of a source. Its errors are [`SourceError`]s inside of [`std::io::Error`]s, which `From` finds again.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
@@ -57,6 +59,12 @@ impl Sources {
             SourceUrl::S3 { bucket, key } => self.objects().await?.open(bucket, key, identity, from).await,
             SourceUrl::File(_) => file::open(identity, from).await,
         }
+    }
+
+    /// Every object of a bucket under a prefix, in the order of their keys.
+    pub fn list<'a>(&'a self, bucket: &'a str, prefix: &'a str) -> BoxStream<'a, Result<Listed, SourceError>> {
+        let objects = async move { Ok(self.objects().await?.list(bucket, prefix)) };
+        objects.try_flatten_stream().boxed()
     }
 
     async fn objects(&self) -> Result<&Objects, SourceError> {
