@@ -1,5 +1,7 @@
 //! Why a source cannot be read. Each error is one line that names what to fix, and knows its exit code.
 
+use std::time::Duration;
+
 use assay_transaction::{Exit, HeaderError};
 
 /// Why a source cannot be read.
@@ -77,13 +79,17 @@ pub enum SourceError {
         /// Why.
         cause: String,
     },
-    /// A download that broke again and again at the same place.
-    #[error("reading {location} broke off at byte {offset} again and again ({cause}): try again once S3 is well")]
+    /// A download that did not go on.
+    #[error(
+        "reading {location} did not get past byte {offset} within SOURCE_TIMEOUT ({timeout:?}; {cause}): try again once S3 is well"
+    )]
     Broken {
         /// The URL.
         location: String,
         /// The byte that never came.
         offset: u64,
+        /// How long it was tried.
+        timeout: Duration,
         /// Why, the last time.
         cause: String,
     },

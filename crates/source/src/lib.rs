@@ -8,12 +8,15 @@
 //! Guarantees: memory does not grow with the source, nor with any one row of it; what is read is one version, or the
 //! read fails; reading from any row's end gives the very rows that a read from the start would have given after it.
 
+mod ahead;
 mod batch;
+mod download;
 mod error;
 mod file;
 mod inspect;
 mod listing;
 mod options;
+mod patience;
 mod reader;
 mod s3;
 mod s3_error;

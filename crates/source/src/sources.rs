@@ -1,9 +1,11 @@
 //! All sources behind one door: which version is there, and a stream of the bytes of that version.
 
 use std::fmt;
+use std::ops::Range;
 use std::pin::Pin;
 
 use assay_transaction::SourceIdentity;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryFutureExt as _};
 use tokio::io::AsyncRead;
@@ -38,6 +40,7 @@ impl fmt::Debug for Sources {
     }
 }
 
+// The futures of S3 are boxed, as the compiler gives up on what is made of so many layers.
 impl Sources {
     /// Checks the settings; asks nothing of anybody yet.
     pub fn new(options: &S3Options) -> Result<Self, SourceError> {
@@ -47,17 +50,34 @@ impl Sources {
     /// Which version of a source is there.
     pub async fn identify(&self, url: &SourceUrl) -> Result<Found, SourceError> {
         match url {
-            SourceUrl::S3 { bucket, key } => self.objects().await?.identify(bucket, key).await,
+            SourceUrl::S3 { bucket, key } => Box::pin(self.objects().await?.identify(bucket, key)).await,
             SourceUrl::File(path) => file::identify(path).await,
         }
     }
 
-    /// Streams the bytes of that version from an offset on. A source that is replaced in the meantime ends in
+    /// Streams the bytes of that version from an offset on. S3 is waited for as long as `SOURCE_TIMEOUT` where it is away, at
+    /// the start and later. A source that is replaced in the meantime ends in
     /// [`SourceError::Replaced`], here or in the stream, and never in a mixture of both.
     pub async fn open(&self, url: &SourceUrl, identity: &SourceIdentity, from: u64) -> Result<ByteStream, SourceError> {
         match url {
-            SourceUrl::S3 { bucket, key } => self.objects().await?.open(bucket, key, identity, from).await,
+            SourceUrl::S3 { bucket, key } => Box::pin(self.objects().await?.open(bucket, key, identity, from)).await,
             SourceUrl::File(_) => file::open(identity, from).await,
+        }
+    }
+
+    /// Reads exactly a range of that version, none of it where the source ends before. Fails as [`Sources::open`] does where
+    /// the source was replaced.
+    pub async fn read_at(
+        &self,
+        url: &SourceUrl,
+        identity: &SourceIdentity,
+        range: Range<u64>,
+    ) -> Result<Bytes, SourceError> {
+        match url {
+            SourceUrl::S3 { bucket, key } => {
+                Box::pin(self.objects().await?.read_at(bucket, key, identity, range)).await
+            }
+            SourceUrl::File(_) => file::read_at(identity, range).await,
         }
     }
 

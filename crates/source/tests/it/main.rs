@@ -1,5 +1,6 @@
 //! Sources as a loader uses them: recognised from their head, and read over real sockets.
 
+mod ahead;
 mod hostile;
 mod inspect;
 mod s3;
