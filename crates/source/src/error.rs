@@ -16,6 +16,20 @@ pub enum SourceError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// What is no pattern, and no name of a source that is there.
+    #[error("`{pattern}` is no pattern of sources ({cause}): check SOURCE_URL")]
+    Pattern {
+        /// As it was given.
+        pattern: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A pattern, a prefix or a directory without a source.
+    #[error("no source is found by {pattern}: check SOURCE_URL")]
+    NothingFound {
+        /// As it was given.
+        pattern: String,
+    },
     /// A setting that is wrong, or missing beside another one.
     #[error("{0}")]
     Setting(String),
@@ -132,7 +146,11 @@ impl SourceError {
     /// How a program ends that cannot go on without the source.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Url { .. } | Self::Setting(_) | Self::NoCredentials { .. } | Self::Region { .. } => Exit::Usage,
+            Self::Url { .. }
+            | Self::Pattern { .. }
+            | Self::Setting(_)
+            | Self::NoCredentials { .. }
+            | Self::Region { .. } => Exit::Usage,
             Self::Unreachable { .. } | Self::Broken { .. } => Exit::DependencyAway,
             _ => Exit::SourceUnreadable,
         }

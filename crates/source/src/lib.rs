@@ -1,6 +1,6 @@
 //! Where rows come from: S3 objects and local files, their dialects, and the reader that cuts them into rows.
 //!
-//! The way of a source: [`SourceUrl`] names it, [`Sources::identify`] finds which version of it is there,
+//! The way of a source: [`SourceUrl`] names it, or a [`SourcePattern`] names it with others, [`Sources::identify`] finds which version of it is there,
 //! [`Sources::open`] streams the bytes of that version and of no other, [`inspect`] reads its header and settles its
 //! [`Dialect`](assay_transaction::Dialect), and [`RowReader`] gives its rows in batches, each with its line, its byte
 //! offsets and its own bytes. The rules of `assay-transaction` judge them.
@@ -17,6 +17,7 @@ mod inspect;
 mod listing;
 mod options;
 mod patience;
+mod pattern;
 mod reader;
 mod s3;
 mod s3_error;
@@ -29,6 +30,7 @@ pub use error::SourceError;
 pub use inspect::{Layout, inspect};
 pub use listing::Listed;
 pub use options::{FormatOptions, S3Options};
+pub use pattern::{Named, SourcePattern};
 pub use reader::{QUOTE_REACH, RowReader};
 pub use sources::{ByteStream, Found, Sources};
 pub use url::SourceUrl;

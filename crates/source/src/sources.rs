@@ -88,6 +88,6 @@ impl Sources {
     }
 
     async fn objects(&self) -> Result<&Objects, SourceError> {
-        self.objects.get_or_try_init(|| Objects::connect(&self.settings)).await
+        self.objects.get_or_try_init(|| Box::pin(Objects::connect(&self.settings))).await
     }
 }

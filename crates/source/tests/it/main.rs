@@ -3,5 +3,6 @@
 mod ahead;
 mod hostile;
 mod inspect;
+mod patterns;
 mod s3;
 mod server;

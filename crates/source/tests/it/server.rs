@@ -12,7 +12,10 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use s3s::auth::SimpleAuth;
-use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
+use s3s::dto::{
+    EncodingType, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
+    ListObjectsV2Output, StreamingBlob,
+};
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
@@ -36,6 +39,8 @@ struct Behaviour {
     is_busy: AtomicBool,
     /// Whether objects have no ETags.
     without_tags: bool,
+    /// Whether listings are cut, and do not say where they go on.
+    cuts_listings: AtomicBool,
     /// Whether ranges and conditions are passed over.
     is_simple: bool,
     gets: AtomicUsize,
@@ -110,6 +115,11 @@ impl Server {
         self.behaviour.is_busy.store(is_busy, Ordering::SeqCst);
     }
 
+    /// Cuts every listing from now on.
+    pub(crate) fn cut_listings(&self) {
+        self.behaviour.cuts_listings.store(true, Ordering::SeqCst);
+    }
+
     /// How many downloads were asked for.
     pub(crate) fn gets(&self) -> usize {
         self.behaviour.gets.load(Ordering::SeqCst)
@@ -145,7 +155,8 @@ impl Drop for Server {
     }
 }
 
-/// The objects of a folder, with what `s3s-fs` leaves out and real servers do: conditions on GET, and a word on a missing bucket.
+/// The objects of a folder, with what `s3s-fs` leaves out and real servers do: conditions on GET, a word on a
+/// missing bucket, and keys of a listing that are encoded where that is asked for.
 struct Objects {
     files: FileSystem,
     buckets: PathBuf,
@@ -158,6 +169,26 @@ impl S3 for Objects {
         let mut response = self.files.head_object(request).await?;
         if self.behaviour.without_tags {
             response.output.e_tag = None;
+        }
+        Ok(response)
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let is_encoded = request.input.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
+        let mut response = self.files.list_objects_v2(request).await?;
+        if is_encoded {
+            response.output.encoding_type = Some(EncodingType::from_static(EncodingType::URL));
+            for object in response.output.contents.iter_mut().flatten() {
+                let key = object.key.take().unwrap_or_default();
+                object.key = Some(url::form_urlencoded::byte_serialize(key.as_bytes()).collect());
+            }
+        }
+        if self.behaviour.cuts_listings.load(Ordering::SeqCst) {
+            response.output.is_truncated = Some(true);
+            response.output.next_continuation_token = None;
         }
         Ok(response)
     }
