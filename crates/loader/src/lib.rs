@@ -3,7 +3,7 @@
 //! The way of a row: [`run`] identifies the source and begins its run (`begin`); `load` makes one pass over the source, in
 //! which `reading` judges rows and cuts them into chunks, `publishing` sends the chunks and moves the checkpoint over what is
 //! confirmed, and `ordering` looks for an order to end the run early; it seals the run, and `waiting` stays until it is
-//! complete, where asked to. [`repair`] makes such a pass for what the ledger lacks.
+//! complete, where asked to. [`repair`] makes such a pass for what the ledger lacks; `many` loads several sources.
 //!
 //! Guarantees: memory is bounded whatever the source's size; a checkpoint never passes a chunk that is not confirmed; a
 //! loader that starts again goes on at the checkpoint and makes the very same chunks.
@@ -12,6 +12,7 @@ mod arguments;
 mod begin;
 mod error;
 mod load;
+mod many;
 mod options;
 mod ordering;
 mod progress;
@@ -25,6 +26,7 @@ mod waiting;
 
 pub use arguments::Arguments;
 pub use error::LoadError;
+pub use many::{ManyOptions, SourceEnded, choose, find, gravest, log_summary, run_many};
 pub use options::{LoadOptions, WaitOptions};
 pub use progress::LoadProgress;
 pub use repair::{RepairOptions, Repaired, repair};

@@ -128,7 +128,12 @@ impl Load<'_> {
         run: &Run,
         from: Checkpoint,
     ) -> Result<(Reading, mpsc::Receiver<crate::reading::Read>), LoadError> {
-        let stream = self.dependencies.sources.open(self.url, &run.source, from.offset).await?;
+        // S3 may be away for as long as SOURCE_TIMEOUT.
+        let opening = Box::pin(self.dependencies.sources.open(self.url, &run.source, from.offset));
+        let Some(stream) = self.shutdown.run_until_cancelled(opening).await else {
+            return Err(self.stopped(run, from.rows_before()));
+        };
+        let stream = stream?;
         let reader = RowReader::new(stream, run.settings.dialect, from);
         let (sender, chunks) = mpsc::channel(READ_AHEAD);
         let (run, progress, rows) = (run.clone(), Arc::clone(self.progress), self.batch_rows);
