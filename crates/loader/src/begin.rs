@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, NewRun};
-use assay_transaction::{Checkpoint, Dialect, Exit, Namespace, Run, RunSettings, RunState, SourceIdentity};
+use assay_transaction::{Checkpoint, Dialect, Exit, Namespace, Run, RunSettings, RunState};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chrono::Utc;
 use tokio::time::Instant;
@@ -108,7 +108,8 @@ pub(crate) async fn first_row(sources: &Sources, url: &SourceUrl, run: &Run) -> 
         format: Some(run.settings.format),
         timestamp_format: Some(run.settings.timestamps.clone()),
     };
-    let inspected = inspect(sources, url, &run.source, &format).await?;
+    let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
+    let inspected = inspect(sources, url, &found, &format).await?;
     Ok(Checkpoint::first(inspected.layout.start))
 }
 
@@ -135,7 +136,7 @@ async fn settle(
     found: &Found,
     options: &LoadOptions,
 ) -> Result<RunSettings, LoadError> {
-    let layout = inspect(&dependencies.sources, url, &found.identity, &options.format).await?.layout;
+    let layout = inspect(&dependencies.sources, url, found, &options.format).await?.layout;
     let namespace = options.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
     Ok(RunSettings {
         chunk_rows: options.api_batch_size,
@@ -157,9 +158,9 @@ async fn settle(
 async fn inspect(
     sources: &Sources,
     url: &SourceUrl,
-    identity: &SourceIdentity,
+    found: &Found,
     format: &FormatOptions,
 ) -> Result<Inspected, LoadError> {
     let unusable = |cause| LoadError::Layout { location: url.to_string(), cause };
-    sources.inspect(url, identity, format).await.map_err(unusable)
+    sources.inspect(url, found, format).await.map_err(unusable)
 }

@@ -4,7 +4,7 @@
 //! which `reading` judges rows and cuts them into chunks, `publishing` sends the chunks and moves the checkpoint over what is
 //! confirmed, and `ordering` looks for an order to end the run early; `conclude` makes of the pass's end what becomes of the
 //! run, and seals it; and `waiting` stays until it is complete, where asked to. [`repair`] makes such a pass for what the
-//! ledger lacks.
+//! ledger lacks; `many` loads several sources.
 //!
 //! Guarantees: memory is bounded whatever the source's size; a checkpoint never passes a chunk that is not confirmed; a
 //! loader that starts again goes on at the checkpoint and makes the very same chunks.
@@ -14,6 +14,7 @@ mod begin;
 mod conclude;
 mod error;
 mod load;
+mod many;
 mod options;
 mod ordering;
 mod patience;
@@ -28,6 +29,7 @@ mod waiting;
 
 pub use arguments::Arguments;
 pub use error::LoadError;
+pub use many::{ManyOptions, SourceEnded, choose, find, gravest, log_summary, run_many};
 pub use options::{LoadOptions, WaitOptions};
 pub use progress::LoadProgress;
 pub use repair::{RepairOptions, Repaired, repair};

@@ -17,7 +17,7 @@ pub struct LoadOptions {
     /// Rows of a chunk: the most transactions that one request to the ML API holds
     #[arg(long, env = "API_BATCH_SIZE", default_value = "100", value_name = "ROWS")]
     pub api_batch_size: NonZeroU32,
-    /// Name of the run: 1 to 64 letters, digits, `_` or `-` [default: batch_YYYYMMDD_HHMMSS_ and six characters]
+    /// Name of the run: 1 to 64 letters, digits, `_` or `-` [default: batch_YYYYMMDD_HHMMSS_ and ten characters]
     #[arg(long, env = "BATCH_RUN_ID", value_name = "NAME")]
     pub batch_run_id: Option<RunId>,
     /// Zone of timestamps that name none, such as Europe/Paris

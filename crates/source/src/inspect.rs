@@ -46,11 +46,16 @@ pub struct Inspected {
 /// and no rows is fine.
 pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Inspected, SourceError> {
     let head = Head::read(stream).await?;
+    inspect_head(&head, options).await
+}
+
+/// The same with the head that was read.
+pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
     let format = options.format.map_or_else(|| head.format(), Ok)?;
     let encoding = options.encoding.unwrap_or_default();
     let (delimiter, columns, start) = match format {
         Format::Csv => {
-            let header = csv_header::read(&head, options.delimiter, encoding).await?;
+            let header = csv_header::read(head, options.delimiter, encoding).await?;
             (header.delimiter, header.columns, header.end)
         }
         Format::JsonLines => {
@@ -60,17 +65,33 @@ pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result
             }
             (Delimiter::Comma, Columns::from_names(names)?, head.start())
         }
-        Format::Parquet => return Err(SourceError::NotBuilt { what: format.name(), feature: "parquet" }),
+        // Its index lies at its end.
+        Format::Parquet => return Err(SourceError::Undecidable { first_line: "PAR1".to_owned() }),
     };
     let reader = match format {
-        Format::Csv => RowReader::from(csv_header::rows(&head, delimiter, start)),
-        _ => RowReader::from(json::reader(&head, columns.names(), start)),
+        Format::Csv => RowReader::from(csv_header::rows(head, delimiter, start)),
+        _ => RowReader::from(json::reader(head, columns.names(), start)),
     };
-    let sample = sample(reader, &head).await?;
+    let sample = sample(reader, head).await?;
     let (dialect, timestamps) = settle(&sample, &columns, format, delimiter, options)?;
     let header = columns.names().to_vec();
     let layout = Layout { format, compression: Compression::None, dialect, timestamps, header, start };
     Ok(Inspected { layout, sample, is_whole: head.is_whole })
+}
+
+/// The columns of a Parquet file, and its first rows.
+#[cfg(feature = "parquet")]
+pub(crate) async fn inspect_parquet(
+    mut reader: crate::parquet::ParquetReader,
+    options: &FormatOptions,
+) -> Result<Inspected, SourceError> {
+    let columns = Columns::from_names(reader.names())?;
+    let is_whole = reader.rows() <= SAMPLE_ROWS as u64;
+    let sample: Vec<RowBatch> = reader.next_batch(SAMPLE_ROWS).await?.into_iter().collect();
+    let (dialect, timestamps) = settle(&sample, &columns, Format::Parquet, Delimiter::Comma, options)?;
+    let header = columns.names().to_vec();
+    let (format, compression, start) = (Format::Parquet, Compression::None, Position { offset: 0, ..Position::START });
+    Ok(Inspected { layout: Layout { format, compression, dialect, timestamps, header, start }, sample, is_whole })
 }
 
 /// Those rows of a head that are whole.
