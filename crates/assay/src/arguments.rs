@@ -22,6 +22,7 @@ use crate::desk::row::RowArguments;
 use crate::desk::runs::RunsArguments;
 use crate::desk::status::StatusArguments;
 use crate::desk::transaction::TransactionArguments;
+use crate::inspect::InspectArguments;
 
 /// Fraud scoring for transactions, in bulk: every row validated, scored by an ML API and stored, and none lost or doubled.
 #[derive(Debug, Parser)]
@@ -34,6 +35,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Box<RunArguments>),
+    Inspect(InspectArguments),
     Runs(RunsArguments),
     Status(StatusArguments),
     Row(RowArguments),

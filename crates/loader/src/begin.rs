@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, NewRun};
-use assay_transaction::{Checkpoint, Dialect, Exit, Namespace, Run, RunSettings, RunState};
+use assay_transaction::{Checkpoint, Dialect, Exit, Run, RunSettings, RunState};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chrono::Utc;
 use tokio::time::Instant;
@@ -136,21 +136,11 @@ async fn settle(
     found: &Found,
     options: &LoadOptions,
 ) -> Result<RunSettings, LoadError> {
-    let layout = inspect(&dependencies.sources, url, found, &options.format).await?.layout;
-    let namespace = options.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
+    let layout = inspect(&dependencies.sources, url, found, &options.read.format).await?.layout;
     Ok(RunSettings {
-        chunk_rows: options.api_batch_size,
-        chunk_bytes: RunSettings::CHUNK_BYTES,
-        format: layout.format,
-        compression: layout.compression,
-        dialect: layout.dialect,
-        timestamps: layout.timestamps,
-        header: layout.header,
-        start: Some(layout.start),
-        time_zone: options.time_zone,
-        namespace: Namespace::new(&namespace),
         durable_broker: dependencies.broker.survives_restart(),
         budgets: options.budgets(),
+        ..options.read.settings(layout, url)
     })
 }
 

@@ -30,7 +30,7 @@ mod waiting;
 pub use arguments::Arguments;
 pub use error::LoadError;
 pub use many::{ManyOptions, SourceEnded, choose, find, gravest, log_summary, run_many};
-pub use options::{LoadOptions, WaitOptions};
+pub use options::{LoadOptions, ReadOptions, WaitOptions};
 pub use progress::LoadProgress;
 pub use repair::{RepairOptions, Repaired, repair};
 pub use run::{Dependencies, Ended, run};

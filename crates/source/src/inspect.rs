@@ -1,5 +1,8 @@
 //! The head of a source says how to read it: its format, its columns, and the dialect of its first rows.
 
+#[cfg(feature = "parquet")]
+use std::sync::atomic::Ordering;
+
 use assay_transaction::{
     Columns, Compression, DecimalMark, Delimiter, Dialect, Encoding, Fields as _, Format, HeaderError, Position,
     TimestampFormat,
@@ -35,8 +38,23 @@ pub struct Inspected {
     pub layout: Layout,
     /// The first rows, those that are whole.
     pub sample: Vec<RowBatch>,
-    /// Whether these are all that there are.
-    pub is_whole: bool,
+    /// How many rows there are, where that is certain: there are no others, or the source says so.
+    pub rows: Option<u64>,
+    /// How many bytes of the source, packed as it is, the sample takes.
+    pub sample_bytes: u64,
+}
+
+impl Inspected {
+    /// How many rows the sample has.
+    pub fn sample_rows(&self) -> u64 {
+        self.sample.iter().map(|batch| batch.len() as u64).sum()
+    }
+
+    /// How many rows a source of that size has, if it goes on as it begins.
+    pub fn estimated_rows(&self, size: u64) -> u64 {
+        let rows = u128::from(self.sample_rows()) * u128::from(size) / u128::from(self.sample_bytes.max(1));
+        self.rows.unwrap_or_else(|| u64::try_from(rows).unwrap_or(u64::MAX))
+    }
 }
 
 /// Reads the head of an unpacked text source from its first byte on, and settles what the options leave open.
@@ -76,7 +94,10 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
     let (dialect, timestamps) = settle(&sample, &columns, format, delimiter, options)?;
     let header = columns.names().to_vec();
     let layout = Layout { format, compression: Compression::None, dialect, timestamps, header, start };
-    Ok(Inspected { layout, sample, is_whole: head.is_whole })
+    let end = sample.last().and_then(|batch| batch.rows().last()).map_or(start.offset, |row| row.end.offset);
+    let mut inspected = Inspected { layout, sample, rows: None, sample_bytes: end };
+    inspected.rows = head.is_whole.then(|| inspected.sample_rows());
+    Ok(inspected)
 }
 
 /// The columns of a Parquet file, and its first rows.
@@ -86,12 +107,13 @@ pub(crate) async fn inspect_parquet(
     options: &FormatOptions,
 ) -> Result<Inspected, SourceError> {
     let columns = Columns::from_names(reader.names())?;
-    let is_whole = reader.rows() <= SAMPLE_ROWS as u64;
+    let rows = Some(reader.rows());
     let sample: Vec<RowBatch> = reader.next_batch(SAMPLE_ROWS).await?.into_iter().collect();
     let (dialect, timestamps) = settle(&sample, &columns, Format::Parquet, Delimiter::Comma, options)?;
     let header = columns.names().to_vec();
     let (format, compression, start) = (Format::Parquet, Compression::None, Position { offset: 0, ..Position::START });
-    Ok(Inspected { layout: Layout { format, compression, dialect, timestamps, header, start }, sample, is_whole })
+    let layout = Layout { format, compression, dialect, timestamps, header, start };
+    Ok(Inspected { layout, sample, rows, sample_bytes: reader.taken().load(Ordering::Relaxed) })
 }
 
 /// Those rows of a head that are whole.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use assay_transaction::{Format, Position, RunSettings, SourceIdentity};
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use futures_util::{StreamExt as _, TryFutureExt as _};
 use tokio::io::AsyncRead;
 use tokio::sync::OnceCell;
 
+use crate::compression::Metered;
 use crate::head::Head;
 use crate::inspect::inspect_head;
 use crate::options::S3Settings;
@@ -73,7 +75,9 @@ impl Sources {
         found: &Found,
         options: &FormatOptions,
     ) -> Result<Inspected, SourceError> {
-        let (compression, stream) = compression::recognise(self.open(url, &found.identity, 0).await?).await?;
+        let taken = Arc::default();
+        let stream = Metered::new(self.open(url, &found.identity, 0).await?, &taken);
+        let (compression, stream) = compression::recognise(Box::pin(stream)).await?;
         let mut stream = compression::unpack(stream, compression, 0);
         let head = Head::read(&mut stream).await?;
         match options.format.map_or_else(|| head.format(), Ok)? {
@@ -82,6 +86,11 @@ impl Sources {
             _ => {
                 let mut inspected = inspect_head(&head, options).await?;
                 inspected.layout.compression = compression;
+                if !compression.is_none() {
+                    let taken = u128::from(taken.load(Ordering::Relaxed));
+                    let share = u128::from(inspected.sample_bytes) * taken / u128::from(head.len().max(1));
+                    inspected.sample_bytes = u64::try_from(share).unwrap_or(u64::MAX);
+                }
                 Ok(inspected)
             }
         }
