@@ -3,6 +3,7 @@
 
 mod again;
 mod api;
+mod awkward;
 mod crashes;
 mod dead_letters;
 mod dependencies;
