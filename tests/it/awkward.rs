@@ -98,6 +98,12 @@ const AWKWARD: &[Case] = &[
     ("ids-twice-with-other-content.csv", &[], Loaded(3, &[], 0)),
     ("ids-of-every-kind.csv", &[], Loaded(6, &[("id_empty", 1)], 2)),
     ("blank-fields.csv", &[], Loaded(6, BLANKS, 0)),
+    ("semicolons-in-bom-and-crlf.csv", &[], Loaded(3, &[], 0)),
+    ("quoted-line-ends.csv", &[], Loaded(3, &[], 0)),
+    ("zstd-of-nothing.csv.zst", &[], Refused("the source is empty")),
+    ("gzip-in-gzip.csv.gz", &[], Refused("cannot tell the dialect")),
+    ("parquet-of-no-rows.parquet", &[], Loaded(0, &[], 0)),
+    ("json-lines-and-blank-lines.jsonl", &[], Loaded(2, &[], 0)),
     ("a-column-without-name.csv", &[], Loaded(2, &[], 0)),
 ];
 
