@@ -11,10 +11,12 @@ type Embedded = &'static [(i64, &'static str, &'static str)];
 const POSTGRES: Embedded = &[
     (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
     (2, "operations", include_str!("../../../migrations/postgres/0002_operations.sql")),
+    (3, "leases_and_totals", include_str!("../../../migrations/postgres/0003_leases_and_totals.sql")),
 ];
 const SQLITE: Embedded = &[
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
     (2, "operations", include_str!("../../../migrations/sqlite/0002_operations.sql")),
+    (3, "leases_and_totals", include_str!("../../../migrations/sqlite/0003_leases_and_totals.sql")),
 ];
 
 /// Which migrations were applied, in ascending order.
