@@ -6,7 +6,7 @@ use assay_store::DatabaseOptions;
 use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
 use clap::Parser;
 
-use crate::options::{LoadOptions, WaitOptions};
+use crate::options::{LeaseOptions, LoadOptions, WaitOptions};
 
 /// Loads one CSV object or file: every row is validated and published in chunks for the predictors.
 ///
@@ -26,6 +26,9 @@ pub struct Arguments {
     /// Whether to stay.
     #[command(flatten)]
     pub wait: WaitOptions,
+    /// How long the run is this loader's.
+    #[command(flatten)]
+    pub lease: LeaseOptions,
     /// Where objects lie.
     #[command(flatten)]
     pub s3: S3Options,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use assay_source::{ByteStream, FormatOptions, Found, SourceError, SourceUrl, Sources, inspect};
-use assay_store::{Begun, NewRun};
+use assay_store::{Begun, Lease, NewRun, Store, StoreError};
 use assay_transaction::{Checkpoint, Exit, Namespace, Run, RunSettings, RunState};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chrono::Utc;
@@ -14,18 +14,21 @@ use uuid::Uuid;
 use crate::load::Part;
 use crate::ordering::abort_replaced;
 use crate::run_name::run_name;
-use crate::{Dependencies, LoadError, LoadOptions};
+use crate::{Dependencies, Holder, LoadError, LoadOptions};
 
 /// Between two attempts to find the source.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// Between two looks at a run that another loader is at.
+const HELD_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many earlier runs of a location are looked at.
 const KNOWN: u32 = 100;
 
 /// What there is to do.
 pub(crate) enum Beginning {
-    /// Read, as the part says.
-    Read(Run, Part),
+    /// Read, as the part says. Only a run that is sealed already has no lease.
+    Read(Run, Option<Lease>, Part),
     /// Nothing: every chunk of the source was confirmed before.
     Nothing(Run),
 }
@@ -36,7 +39,7 @@ pub(crate) async fn begin(
     url: &SourceUrl,
     options: &LoadOptions,
 ) -> Result<(Beginning, u64), LoadError> {
-    let Dependencies { sources, store, broker, startup, act, .. } = dependencies;
+    let Dependencies { sources, store, broker, startup, act, holder, lease, .. } = dependencies;
     let found = identify(sources, url, *startup).await?;
     let head = sources.open(url, &found.identity, 0).await?;
     let known = store.runs(Some(&found.identity.location), KNOWN).await?;
@@ -52,30 +55,33 @@ pub(crate) async fn begin(
         settings,
         force: options.force,
         source_bytes: Some(found.size),
+        holder: holder.to_string(),
+        lease: *lease,
     };
     // What was published before is still there only if the broker then, and the broker now, are of that kind.
     let durable = |run: &Run| run.settings.durable_broker && broker.survives_restart();
     let all = Part { from: data_start, only_missing: false };
     let missing = Part { from: data_start, only_missing: true };
-    let beginning = match store.begin_run(&new).await? {
-        Begun::Started(run) => {
+    let beginning = match until_free(&**store, &new, holder).await? {
+        Begun::Started(run, lease) => {
             abort_replaced(&**store, &new.source, &known, act).await?;
             if options.force {
                 store.record_operation("force", Some(&run.run_id), None, act).await?;
             }
-            Beginning::Read(run, all)
+            Beginning::Read(run, Some(lease), all)
         }
-        Begun::Resumed(run) if !durable(&run) => Beginning::Read(run, missing),
-        Begun::Resumed(run) if run.checkpoint == Checkpoint::START => Beginning::Read(run, all),
-        Begun::Resumed(run) => {
+        Begun::Resumed(run, lease) if !durable(&run) => Beginning::Read(run, Some(lease), missing),
+        Begun::Resumed(run, lease) if run.checkpoint == Checkpoint::START => Beginning::Read(run, Some(lease), all),
+        Begun::Resumed(run, lease) => {
             let rest = Part { from: run.checkpoint, only_missing: false };
-            Beginning::Read(run, rest)
+            Beginning::Read(run, Some(lease), rest)
         }
+        Begun::Held { run, by, .. } => return Err(LoadError::Held { run_id: run.run_id, by }),
         // The chunks that were not recorded went with the process that held them.
-        Begun::AlreadyLoaded(run) if !durable(&run) && !run.state.is_finished() => Beginning::Read(run, missing),
+        Begun::AlreadyLoaded(run) if !durable(&run) && !run.state.is_finished() => Beginning::Read(run, None, missing),
         Begun::AlreadyLoaded(run) => Beginning::Nothing(run),
     };
-    if let Beginning::Read(run, part) = &beginning {
+    if let Beginning::Read(run, _, part) = &beginning {
         info!("Pipeline Run ID: {}", run.run_id);
         info!("Loading {}", run.source.location);
         if part.from.row > 1 {
@@ -83,6 +89,27 @@ pub(crate) async fn begin(
         }
     }
     Ok((beginning, found.size))
+}
+
+/// Begins the run, once no other loader is at it: then it is loaded, or that loader is gone.
+async fn until_free(store: &dyn Store, new: &NewRun, holder: &Holder) -> Result<Begun, StoreError> {
+    let mut is_said = false;
+    loop {
+        let begun = store.begin_run(new).await?;
+        let Begun::Held { run, by, remaining } = &begun else { return Ok(begun) };
+        if holder.outlives(by) {
+            store.evict(&run.run_id, by).await?;
+            continue;
+        }
+        if !is_said {
+            let (run_id, source) = (&run.run_id, &run.source.location);
+            info!(
+                "{source} is being loaded by {by}, as run {run_id}: waiting until it is loaded, or that loader is gone"
+            );
+            is_said = true;
+        }
+        tokio::time::sleep(HELD_PAUSE.min(*remaining)).await;
+    }
 }
 
 /// Which version of the source is there. An S3 server that is away, or still starting, is waited for.

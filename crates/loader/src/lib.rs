@@ -2,7 +2,7 @@
 //!
 //! The way of a row: [`run`] identifies the source and begins its run (`begin`); `load` makes one pass over the source, in
 //! which `reading` judges rows and cuts them into chunks, `publishing` sends the chunks and moves the checkpoint over what is
-//! confirmed, and `ordering` looks for an order to end the run early; it seals the run, and `waiting` stays until it is
+//! confirmed, and `ordering` keeps the run's lease and hears of an order to end it early; it seals the run, and `waiting` stays until it is
 //! complete, where asked to. [`repair`] makes such a pass for what the ledger lacks.
 //!
 //! Guarantees: memory is bounded whatever the source's size; a checkpoint never passes a chunk that is not confirmed; a
@@ -11,6 +11,7 @@
 mod arguments;
 mod begin;
 mod error;
+mod holder;
 mod load;
 mod options;
 mod ordering;
@@ -25,7 +26,8 @@ mod waiting;
 
 pub use arguments::Arguments;
 pub use error::LoadError;
-pub use options::{LoadOptions, WaitOptions};
+pub use holder::{Holder, evict_if_gone};
+pub use options::{LeaseOptions, LoadOptions, WaitOptions};
 pub use progress::LoadProgress;
 pub use repair::{RepairOptions, Repaired, repair};
 pub use run::{Dependencies, Ended, run};

@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use assay_source::{RowReader, SourceUrl};
+use assay_store::Lease;
 use assay_transaction::{Checkpoint, Run, Sealed, StopKind, StopOrder};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::warn;
+use tracing::{debug, warn};
 
-use crate::ordering::watch;
+use crate::ordering::hold;
 use crate::publishing::Publishing;
 use crate::reading::{Batch, End, Reading, read};
 use crate::recorded::Recorded;
@@ -30,6 +31,8 @@ pub(crate) struct Load<'a> {
     pub(crate) batch_rows: usize,
     /// How a person starts a loader that goes on with this run, beside naming its source.
     pub(crate) again: String,
+    /// The right to seal the run. Without one, it is sealed already.
+    pub(crate) lease: Option<Lease>,
     pub(crate) progress: &'a Arc<LoadProgress>,
     pub(crate) shutdown: &'a CancellationToken,
 }
@@ -55,8 +58,30 @@ pub(crate) struct Loaded {
 }
 
 impl Load<'_> {
-    /// Reads, publishes and seals.
+    /// Reads, publishes and seals. Whatever comes of it, the lease is over afterwards.
     pub(crate) async fn load(
+        &self,
+        run: &Run,
+        part: Part,
+        batches: mpsc::UnboundedSender<Batch>,
+    ) -> Result<Loaded, LoadError> {
+        let loaded = self.load_held(run, part, batches).await;
+        if loaded.is_err() {
+            self.release(run).await;
+        }
+        loaded
+    }
+
+    /// Lets others take the run, at once. A lease that is not released runs out.
+    async fn release(&self, run: &Run) {
+        if let Some(lease) = &self.lease
+            && let Err(error) = self.dependencies.store.release_lease(lease).await
+        {
+            debug!("the lease of run {} has to run out: {error}", run.run_id);
+        }
+    }
+
+    async fn load_held(
         &self,
         run: &Run,
         part: Part,
@@ -65,6 +90,7 @@ impl Load<'_> {
         let Dependencies { store, broker, drain, .. } = self.dependencies;
         if let Some(order) = run.stop.as_ref().filter(|_| run.sealed.is_none()) {
             // The loader before is gone, and left the seal to whoever comes next.
+            self.release(run).await;
             store.seal_stopped(&run.run_id).await?;
             return Err(ended(run, order));
         }
@@ -79,7 +105,7 @@ impl Load<'_> {
             broker: &**broker,
             store: &**store,
             durable: broker.survives_restart() && run.settings.durable_broker,
-            run_id: &run.run_id,
+            lease: self.lease.as_ref(),
             progress: self.progress,
             batches,
             shutdown: &intake,
@@ -88,7 +114,7 @@ impl Load<'_> {
         let published = tokio::select! {
             published = publishing.publish(part.from, chunks, recorded) => published?,
             never = stop_after_drain(&intake, *drain, &stop) => match never {},
-            never = watch(&**store, &run.run_id, &ordered, &intake), if run.sealed.is_none() => match never {},
+            by = self.hold(&ordered, &intake) => return Err(LoadError::TakenOver { run_id: run.run_id.clone(), by }),
         };
         let confirmed = Sealed { rows_read: published.until.rows_before(), chunks_total: published.until.chunk };
         let loaded = |sealed| Loaded { sealed, chunks: published.chunks, rows: published.rows };
@@ -119,6 +145,15 @@ impl Load<'_> {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Keeps the lease, where there is one; returns if it is lost.
+    async fn hold(&self, ordered: &OnceLock<StopOrder>, intake: &CancellationToken) -> Option<String> {
+        let Dependencies { store, lease: time, .. } = self.dependencies;
+        match &self.lease {
+            Some(lease) => hold(&**store, lease, *time, ordered, intake).await,
+            None => std::future::pending().await,
         }
     }
 
@@ -154,11 +189,16 @@ impl Load<'_> {
         let store = &self.dependencies.store;
         loop {
             let done = async {
-                store.seal(&run.run_id, sealed, error).await?;
+                if let Some(lease) = &self.lease {
+                    store.seal(lease, sealed, error).await?;
+                }
                 store.close_run(&run.run_id).await
             };
             match done.await {
                 Ok(_) => return Ok(()),
+                Err(error) if error.is_lease_lost() => {
+                    return Err(LoadError::TakenOver { run_id: run.run_id.clone(), by: None });
+                }
                 Err(error) if error.is_transient() => warn!("the run is not sealed yet: {error}"),
                 Err(error) => return Err(error.into()),
             }

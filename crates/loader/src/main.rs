@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use assay_loader::{Arguments, Dependencies, LoadError, LoadProgress};
+use assay_loader::{Arguments, Dependencies, Holder, LoadError, LoadProgress};
 use assay_source::Sources;
 use assay_store::Act;
 use assay_transaction::Exit;
@@ -36,6 +36,8 @@ async fn connect(arguments: &Arguments) -> Result<Dependencies, LoadError> {
         broker: assay_queue::connect(&arguments.broker, "loader", startup).await?,
         startup,
         drain: arguments.shutdown.drain_timeout,
+        holder: Holder::new(),
+        lease: arguments.lease.lease_timeout,
         act: Act { operator: arguments.operator.clone(), reason: None },
     })
 }

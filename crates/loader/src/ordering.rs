@@ -1,38 +1,41 @@
-//! Orders to end a run early: a loader looks for one while it loads, and gives one where a budget is spent.
+//! Whose a run is, and whether it is to end early: a loader keeps its lease and hears of such an order while it loads, and
+//! gives one where a source was replaced.
 
-use std::convert::Infallible;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use assay_store::{Act, Store, StoreError};
-use assay_transaction::{Run, RunId, RunState, SourceIdentity, StopKind, StopOrder};
+use assay_store::{Act, Lease, Renewed, Store, StoreError};
+use assay_transaction::{Run, RunState, SourceIdentity, StopKind, StopOrder};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// Between two looks at the ledger.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two renewals of a lease.
+const RENEW: Duration = Duration::from_secs(1);
 
-/// Looks for an order to end the run. Once there is one, it is kept in `ordered` and the intake ends. Runs beside the load
-/// and never returns.
-pub(crate) async fn watch(
+/// Keeps a lease, and hears of an order to end its run. Once there is one, it is kept in `ordered` and the intake ends; the
+/// lease is kept on, for the seal. Runs beside the load, and returns only if the lease is lost; then with who has it now.
+pub(crate) async fn hold(
     store: &dyn Store,
-    run_id: &RunId,
+    lease: &Lease,
+    time: Duration,
     ordered: &OnceLock<StopOrder>,
     intake: &CancellationToken,
-) -> Infallible {
+) -> Option<String> {
+    let run_id = &lease.run_id;
     loop {
-        match store.stop_order(run_id).await {
-            Ok(Some(order)) => {
+        match store.renew_lease(lease, time).await {
+            Ok(Renewed::Kept(Some(order))) if ordered.get().is_none() => {
                 info!("run {run_id} is {}: {}; no more of its source is read", order.kind.as_str(), order.reason);
                 // It is given once.
                 let _ = ordered.set(order);
                 intake.cancel();
-                return std::future::pending().await;
             }
-            Ok(None) => {}
-            Err(error) => debug!("cannot look for an order to end run {run_id}: {error}"),
+            Ok(Renewed::Kept(_)) => {}
+            Ok(Renewed::Lost { by }) => return by,
+            Err(error) => debug!("cannot renew the lease of run {run_id}: {error}"),
         }
-        tokio::time::sleep(LOOK).await;
+        // Often, however long it lasts: a person who cancels the run waits.
+        tokio::time::sleep(RENEW.min(time / 3)).await;
     }
 }
 

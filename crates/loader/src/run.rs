@@ -17,7 +17,7 @@ use crate::load::{Load, Part};
 use crate::options::{LoadOptions, WaitOptions};
 use crate::publishing::say_published;
 use crate::waiting::{Following, finished, watch_consumers};
-use crate::{LoadError, LoadProgress};
+use crate::{Holder, LoadError, LoadProgress};
 
 /// What a load needs.
 pub struct Dependencies {
@@ -31,6 +31,10 @@ pub struct Dependencies {
     pub startup: Duration,
     /// How long chunks in flight may take to be confirmed after a shutdown.
     pub drain: Duration,
+    /// Under which name this process holds the runs that it loads.
+    pub holder: Holder,
+    /// How long a run is its own without a sign of life.
+    pub lease: Duration,
     /// Who is recorded as the one that forces a load, or aborts a run.
     pub act: Act,
 }
@@ -78,17 +82,17 @@ pub async fn run(
     };
     let _watcher = AbortOnDropHandle::new(watcher);
     let (sender, batches) = mpsc::unbounded_channel();
-    let (run, part, already_loaded) = match beginning {
-        Beginning::Read(run, part) => (run, part, false),
+    let (run, lease, part, already_loaded) = match beginning {
+        Beginning::Read(run, lease, part) => (run, lease, part, false),
         Beginning::Nothing(run) => {
             say_already_loaded(&run);
             let part = Part { from: run.checkpoint, only_missing: false };
-            (run, part, true)
+            (run, None, part, true)
         }
     };
     let again = if options.force { format!(" with --force and BATCH_RUN_ID={}", run.run_id) } else { String::new() };
     let batch_rows = options.row_batch_size.get();
-    let load = Load { dependencies, url, batch_rows, again, progress, shutdown };
+    let load = Load { dependencies, url, batch_rows, again, lease, progress, shutdown };
     if !wait.wait || (already_loaded && run.state.is_finished()) {
         if !already_loaded {
             let (loaded, ()) = tokio::join!(load.load(&run, part, sender), say_published(batches));

@@ -9,7 +9,7 @@ mod summary;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_loader::{Dependencies, LoadError, WaitOptions};
+use assay_loader::{Dependencies, Holder, LoadError, WaitOptions};
 use assay_source::{SourceUrl, Sources};
 use assay_store::Store;
 use assay_transaction::Exit;
@@ -58,6 +58,8 @@ pub(crate) async fn run(
         broker,
         startup,
         drain: arguments.shutdown.drain_timeout,
+        holder: Holder::new(),
+        lease: arguments.lease.lease_timeout,
         act: arguments.act.act(),
     };
     let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
