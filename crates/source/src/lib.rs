@@ -5,11 +5,14 @@
 //! [`Dialect`](assay_transaction::Dialect), and [`RowReader`] gives its rows in batches, each with its line, its byte
 //! offsets and its own bytes. The rules of `assay-transaction` judge them.
 //!
+//! [`Sources::list`] finds what lies in a bucket; [`parse_events`] reads what the bucket says of it by itself.
+//!
 //! Guarantees: memory does not grow with the source, nor with any one row of it; what is read is one version, or the
 //! read fails; reading from any row's end gives the very rows that a read from the start would have given after it.
 
 mod batch;
 mod error;
+mod events;
 mod file;
 mod inspect;
 mod listing;
@@ -18,14 +21,19 @@ mod reader;
 mod s3;
 mod s3_error;
 mod sources;
+#[cfg(feature = "sqs")]
+mod sqs;
 mod url;
 mod window;
 
 pub use batch::{Row, RowBatch, RowFields, Rows};
 pub use error::SourceError;
+pub use events::{EventError, ObjectEvent, parse_events};
 pub use inspect::{Layout, inspect};
 pub use listing::Listed;
 pub use options::{FormatOptions, S3Options};
 pub use reader::{QUOTE_REACH, RowReader};
 pub use sources::{ByteStream, Found, Sources};
+#[cfg(feature = "sqs")]
+pub use sqs::{SqsError, SqsMessage, SqsQueue};
 pub use url::SourceUrl;
