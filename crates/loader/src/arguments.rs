@@ -4,9 +4,10 @@ use assay_queue::BrokerOptions;
 use assay_source::{S3Options, SourceUrl};
 use assay_store::DatabaseOptions;
 use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 use crate::options::{LeaseOptions, LoadOptions, WaitOptions};
+use crate::watch::{WatchOptions, Watched};
 
 /// Loads one CSV object or file: every row is validated and published in chunks for the predictors.
 ///
@@ -15,11 +16,14 @@ use crate::options::{LeaseOptions, LoadOptions, WaitOptions};
 /// or the S3 endpoint is away; 4 when the source cannot be read. A loader that is stopped goes on where it was when it is
 /// started again.
 #[derive(Debug, Parser)]
-#[command(name = "loader", version)]
+#[command(name = "loader", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
+    /// What to do instead of loading one source.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// What to load: s3://bucket/key, or the path of a file
-    #[arg(env = "SOURCE_URL", value_name = "SOURCE_URL")]
-    pub source_url: SourceUrl,
+    #[arg(env = "SOURCE_URL", value_name = "SOURCE_URL", required = true)]
+    pub source_url: Option<SourceUrl>,
     /// How to load it.
     #[command(flatten)]
     pub load: LoadOptions,
@@ -44,6 +48,55 @@ pub struct Arguments {
     /// Who is recorded as the operator where a load is forced
     #[arg(long, env = "ASSAY_OPERATOR", value_name = "NAME", default_value = "loader")]
     pub operator: String,
+    /// How long to take to end.
+    #[command(flatten)]
+    pub shutdown: ShutdownOptions,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// What a loader does beside loading one source.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Load what lies in a bucket, and what comes to lie there, until it is stopped
+    Watch(Box<WatchArguments>),
+}
+
+/// Load what lies in a bucket, and what comes to lie there, until it is stopped
+///
+/// It hears of new objects through RabbitMQ (EVENTS_EXCHANGE), SQS (SQS_QUEUE_URL) or a webhook (WEBHOOK_ADDR), and lists the
+/// bucket every WATCH_INTERVAL for what no event told of. Each version of an object is loaded once. Several watchers share the
+/// work, and take over what one that died has left.
+///
+/// Exits 0 when it is stopped; 2 for wrong settings; 3 when something it depends on is away at the start; 4 when the bucket
+/// cannot be read.
+#[derive(Debug, Args)]
+pub struct WatchArguments {
+    /// What to watch: s3://bucket, or s3://bucket/prefix
+    #[arg(env = "WATCH_URL", value_name = "WATCH_URL")]
+    pub watched: Watched,
+    /// What for.
+    #[command(flatten)]
+    pub watch: WatchOptions,
+    /// How to load it.
+    #[command(flatten)]
+    pub load: LoadOptions,
+    /// How long a run is this loader's.
+    #[command(flatten)]
+    pub lease: LeaseOptions,
+    /// Where objects lie.
+    #[command(flatten)]
+    pub s3: S3Options,
+    /// Where the ledger is.
+    #[command(flatten)]
+    pub database: DatabaseOptions,
+    /// Where chunks go.
+    #[command(flatten)]
+    pub broker: BrokerOptions,
+    /// How long to wait for both.
+    #[command(flatten)]
+    pub startup: StartupOptions,
     /// How long to take to end.
     #[command(flatten)]
     pub shutdown: ShutdownOptions,

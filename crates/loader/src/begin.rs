@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use assay_source::{ByteStream, FormatOptions, Found, SourceError, SourceUrl, Sources, inspect};
-use assay_store::{Begun, Lease, NewRun, Store, StoreError};
-use assay_transaction::{Checkpoint, Exit, Namespace, Run, RunSettings, RunState};
+use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
+use assay_store::{Begun, Lease, NewRun, Taken};
+use assay_transaction::{
+    Checkpoint, Dialect, Exit, Namespace, Run, RunId, RunSettings, RunState, SourceIdentity, StopKind,
+};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chrono::Utc;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use crate::holder::evict_if_gone;
 use crate::load::Part;
 use crate::ordering::abort_replaced;
 use crate::run_name::run_name;
-use crate::{Dependencies, Holder, LoadError, LoadOptions};
+use crate::{Dependencies, LoadError, LoadOptions};
 
 /// Between two attempts to find the source.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
@@ -31,85 +34,204 @@ pub(crate) enum Beginning {
     Read(Run, Option<Lease>, Part),
     /// Nothing: every chunk of the source was confirmed before.
     Nothing(Run),
+    /// Nothing for now: another loader is at it, which lives.
+    Held {
+        /// The run.
+        run: Run,
+        /// Which loader.
+        by: String,
+        /// How long its lease lasts unless it renews it.
+        remaining: Duration,
+    },
 }
 
-/// Begins the run of a source, or finds the one that has begun; tells the size of the source too.
+/// Begins the run of a source, or finds the one that has begun; tells the size of the source too. Where another loader is at
+/// it, waits until it is loaded, or that loader is gone.
 pub(crate) async fn begin(
     dependencies: &Dependencies,
     url: &SourceUrl,
     options: &LoadOptions,
 ) -> Result<(Beginning, u64), LoadError> {
-    let Dependencies { sources, store, broker, startup, act, holder, lease, .. } = dependencies;
-    let found = identify(sources, url, *startup).await?;
-    let head = sources.open(url, &found.identity, 0).await?;
+    let mut is_said = false;
+    loop {
+        let found = identify(&dependencies.sources, url, dependencies.startup).await?;
+        let size = found.size;
+        let beginning = begin_found(dependencies, url, found, options).await?;
+        let Beginning::Held { run, by, remaining } = beginning else { return Ok((beginning, size)) };
+        if !is_said {
+            let run_id = &run.run_id;
+            info!("{url} is being loaded by {by}, as run {run_id}: waiting until it is loaded, or that loader is gone");
+            is_said = true;
+        }
+        tokio::time::sleep(HELD_PAUSE.min(remaining)).await;
+    }
+}
+
+/// Begins the run of a version of a source, or finds the one that has begun.
+pub(crate) async fn begin_found(
+    dependencies: &Dependencies,
+    url: &SourceUrl,
+    found: Found,
+    options: &LoadOptions,
+) -> Result<Beginning, LoadError> {
+    let Dependencies { store, broker, act, holder, .. } = dependencies;
     let known = store.runs(Some(&found.identity.location), KNOWN).await?;
-    // A run that goes on has its dialect, whatever the environment says by now.
-    let unfinished = |run: &&Run| run.source == found.identity && run.state == RunState::Loading && !options.force;
-    let frozen = known.iter().find(unfinished).map(|run| FormatOptions::of(run.settings.dialect));
-    let format = frozen.as_ref().unwrap_or(&options.format);
-    let (settings, data_start) = settle(head, url, options, format, broker.survives_restart()).await?;
-    let new = NewRun {
+    // A run that goes on, or is there already, has its settings, whatever the environment says by now.
+    let settings = match known.iter().find(|run| run.source == found.identity && is_same(run, options)) {
+        Some(run) => run.settings.clone(),
+        None => settle(dependencies, url, &found, options).await?,
+    };
+    let new = new_run(dependencies, found, options, settings);
+    let mut begun = store.begin_run(&new).await?;
+    if let Begun::Held { run, by, .. } = &begun
+        && holder.outlives(by)
+    {
+        store.evict(&run.run_id, by).await?;
+        begun = store.begin_run(&new).await?;
+    }
+    match begun {
+        Begun::Started(run, lease) => {
+            let prepare = async {
+                // Also where the loader before died in between.
+                abort_replaced(&**store, &run.source, &known, act).await?;
+                if options.force {
+                    store.record_operation("force", Some(&run.run_id), None, act).await?;
+                }
+                first_row(&dependencies.sources, url, &run).await
+            };
+            let first = or_release(dependencies, &lease, prepare.await).await?;
+            Ok(read(run, Some(lease), Part { from: first, until: None, only_missing: false }))
+        }
+        Begun::Resumed(run, lease) => {
+            let prepare = async {
+                abort_replaced(&**store, &run.source, &known, act).await?;
+                rest(dependencies, url, &run).await
+            };
+            let part = or_release(dependencies, &lease, prepare.await).await?;
+            Ok(read(run, Some(lease), part))
+        }
+        Begun::Held { run, by, remaining } => Ok(Beginning::Held { run, by, remaining }),
+        // The chunks that were not recorded went with the process that held them.
+        Begun::AlreadyLoaded(run) if !is_durable(&run, broker.survives_restart()) && !run.state.is_finished() => {
+            let first = first_row(&dependencies.sources, url, &run).await?;
+            Ok(read(run, None, Part { from: first, until: None, only_missing: true }))
+        }
+        Begun::AlreadyLoaded(run) => Ok(Beginning::Nothing(run)),
+    }
+}
+
+/// Goes on with a run that has lost its loader, where its source still is what it reads; otherwise the run is ended. None
+/// where there is nothing to go on with.
+pub(crate) async fn take_over(
+    dependencies: &Dependencies,
+    run_id: &RunId,
+) -> Result<Option<(SourceUrl, Beginning)>, LoadError> {
+    let Dependencies { store, holder, lease, .. } = dependencies;
+    evict_if_gone(&**store, run_id).await?;
+    let Taken::Granted(run, lease) = store.take_lease(run_id, &holder.to_string(), *lease).await? else {
+        return Ok(None);
+    };
+    let prepare = async {
+        let url: SourceUrl = run.source.location.parse()?;
+        let reason = match dependencies.sources.identify(&url).await {
+            Ok(found) if found.identity == run.source => {
+                let part = rest(dependencies, &url, &run).await?;
+                return Ok(Some((url, part)));
+            }
+            Ok(_) => format!("its source was replaced: version {} is gone", run.source.version),
+            Err(SourceError::NoObject { .. }) => "its source is gone".to_owned(),
+            Err(error) => return Err(error.into()),
+        };
+        warn!("run {run_id} is aborted: {reason}");
+        store.order_stop(run_id, StopKind::Aborted, &reason, &dependencies.act).await?;
+        store.release_lease(&lease).await?;
+        store.seal_stopped(run_id).await?;
+        Ok(None)
+    };
+    let taken = or_release(dependencies, &lease, prepare.await).await?;
+    Ok(taken.map(|(url, part)| (url, read(run, Some(lease), part))))
+}
+
+/// Who has begun and cannot go on lets others try.
+async fn or_release<T>(
+    dependencies: &Dependencies,
+    lease: &Lease,
+    prepared: Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    if prepared.is_err()
+        && let Err(error) = dependencies.store.release_lease(lease).await
+    {
+        debug!("the lease of run {} has to run out: {error}", lease.run_id);
+    }
+    prepared
+}
+
+/// What the ledger is asked to begin.
+pub(crate) fn new_run(
+    dependencies: &Dependencies,
+    found: Found,
+    options: &LoadOptions,
+    settings: RunSettings,
+) -> NewRun {
+    NewRun {
         run_id: options.batch_run_id.clone().unwrap_or_else(|| run_name(Utc::now(), Uuid::new_v4())),
         explicit_id: options.batch_run_id.is_some(),
         source: found.identity,
         settings,
         force: options.force,
         source_bytes: Some(found.size),
-        holder: holder.to_string(),
-        lease: *lease,
-    };
-    // What was published before is still there only if the broker then, and the broker now, are of that kind.
-    let durable = |run: &Run| run.settings.durable_broker && broker.survives_restart();
-    let all = Part { from: data_start, only_missing: false };
-    let missing = Part { from: data_start, only_missing: true };
-    let beginning = match until_free(&**store, &new, holder).await? {
-        Begun::Started(run, lease) => {
-            abort_replaced(&**store, &new.source, &known, act).await?;
-            if options.force {
-                store.record_operation("force", Some(&run.run_id), None, act).await?;
-            }
-            Beginning::Read(run, Some(lease), all)
-        }
-        Begun::Resumed(run, lease) if !durable(&run) => Beginning::Read(run, Some(lease), missing),
-        Begun::Resumed(run, lease) if run.checkpoint == Checkpoint::START => Beginning::Read(run, Some(lease), all),
-        Begun::Resumed(run, lease) => {
-            let rest = Part { from: run.checkpoint, only_missing: false };
-            Beginning::Read(run, Some(lease), rest)
-        }
-        Begun::Held { run, by, .. } => return Err(LoadError::Held { run_id: run.run_id, by }),
-        // The chunks that were not recorded went with the process that held them.
-        Begun::AlreadyLoaded(run) if !durable(&run) && !run.state.is_finished() => Beginning::Read(run, None, missing),
-        Begun::AlreadyLoaded(run) => Beginning::Nothing(run),
-    };
-    if let Beginning::Read(run, _, part) = &beginning {
-        info!("Pipeline Run ID: {}", run.run_id);
-        info!("Loading {}", run.source.location);
-        if part.from.row > 1 {
-            info!("going on at row {}, where the loader before stopped", part.from.row);
-        }
+        holder: dependencies.holder.to_string(),
+        lease: dependencies.lease,
     }
-    Ok((beginning, found.size))
 }
 
-/// Begins the run, once no other loader is at it: then it is loaded, or that loader is gone.
-async fn until_free(store: &dyn Store, new: &NewRun, holder: &Holder) -> Result<Begun, StoreError> {
-    let mut is_said = false;
-    loop {
-        let begun = store.begin_run(new).await?;
-        let Begun::Held { run, by, remaining } = &begun else { return Ok(begun) };
-        if holder.outlives(by) {
-            store.evict(&run.run_id, by).await?;
-            continue;
-        }
-        if !is_said {
-            let (run_id, source) = (&run.run_id, &run.source.location);
-            info!(
-                "{source} is being loaded by {by}, as run {run_id}: waiting until it is loaded, or that loader is gone"
-            );
-            is_said = true;
-        }
-        tokio::time::sleep(HELD_PAUSE.min(*remaining)).await;
+/// What is left to be read of a run that was begun before.
+async fn rest(dependencies: &Dependencies, url: &SourceUrl, run: &Run) -> Result<Part, LoadError> {
+    let part = |from, only_missing| Part { from, until: None, only_missing };
+    if !is_durable(run, dependencies.broker.survives_restart()) {
+        return Ok(part(first_row(&dependencies.sources, url, run).await?, true));
     }
+    if run.checkpoint.chunk == 0 {
+        return Ok(part(first_row(&dependencies.sources, url, run).await?, false));
+    }
+    Ok(part(run.checkpoint, false))
+}
+
+/// What was published before is still there only if the broker then, and the broker now, are of that kind.
+fn is_durable(run: &Run, survives_restart: bool) -> bool {
+    run.settings.durable_broker && survives_restart
+}
+
+fn read(run: Run, lease: Option<Lease>, part: Part) -> Beginning {
+    info!("Pipeline Run ID: {}", run.run_id);
+    info!("Loading {}", run.source.location);
+    if part.from.at.row > 1 {
+        info!("going on at row {}, where the loader before stopped", part.from.at.row);
+    }
+    Beginning::Read(run, lease, part)
+}
+
+/// Whether a run of the same source is the one that these options mean, and was not given up.
+fn is_same(run: &Run, options: &LoadOptions) -> bool {
+    let is_meant = options.batch_run_id.as_ref() == Some(&run.run_id) || !options.force;
+    is_meant && run.error.is_none() && !matches!(run.state, RunState::Failed | RunState::Cancelled)
+}
+
+/// Where the first row of a run's source is. Runs of earlier versions do not say, but the head of their source does.
+pub(crate) async fn first_row(sources: &Sources, url: &SourceUrl, run: &Run) -> Result<Checkpoint, LoadError> {
+    if let Some(start) = run.settings.start {
+        return Ok(Checkpoint::first(start));
+    }
+    let Dialect { delimiter, decimal_mark, encoding } = run.settings.dialect;
+    let format = FormatOptions {
+        delimiter: Some(delimiter),
+        decimal_mark: Some(decimal_mark),
+        encoding: Some(encoding),
+        format: Some(run.settings.format),
+        timestamp_format: Some(run.settings.timestamps.clone()),
+    };
+    let inspected = inspect(sources, url, &run.source, &format).await?;
+    Ok(Checkpoint::first(inspected.layout.start))
 }
 
 /// Which version of the source is there. An S3 server that is away, or still starting, is waited for.
@@ -128,27 +250,38 @@ pub(crate) async fn identify(sources: &Sources, url: &SourceUrl, startup: Durati
     }
 }
 
-/// The settings that a new run freezes, and where its first row is.
+/// The settings that a new run freezes.
 async fn settle(
-    mut head: ByteStream,
+    dependencies: &Dependencies,
     url: &SourceUrl,
+    found: &Found,
     options: &LoadOptions,
-    format: &FormatOptions,
-    durable_broker: bool,
-) -> Result<(RunSettings, Checkpoint), LoadError> {
-    let layout =
-        inspect(&mut head, format).await.map_err(|cause| LoadError::Layout { location: url.to_string(), cause })?;
-    let data_start = layout.start();
+) -> Result<RunSettings, LoadError> {
+    let layout = inspect(&dependencies.sources, url, &found.identity, &options.format).await?.layout;
     let namespace = options.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
-    let settings = RunSettings {
+    Ok(RunSettings {
         chunk_rows: options.api_batch_size,
         chunk_bytes: RunSettings::CHUNK_BYTES,
+        format: layout.format,
+        compression: layout.compression,
         dialect: layout.dialect,
+        timestamps: layout.timestamps,
         header: layout.header,
+        start: Some(layout.start),
         time_zone: options.time_zone,
         namespace: Namespace::new(&namespace),
-        durable_broker,
+        durable_broker: dependencies.broker.survives_restart(),
         budgets: options.budgets(),
-    };
-    Ok((settings, data_start))
+    })
+}
+
+/// Looks at the head of a source.
+async fn inspect(
+    sources: &Sources,
+    url: &SourceUrl,
+    identity: &SourceIdentity,
+    format: &FormatOptions,
+) -> Result<Inspected, LoadError> {
+    let unusable = |cause| LoadError::Layout { location: url.to_string(), cause };
+    sources.inspect(url, identity, format).await.map_err(unusable)
 }

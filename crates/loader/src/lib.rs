@@ -2,19 +2,22 @@
 //!
 //! The way of a row: [`run`] identifies the source and begins its run (`begin`); `load` makes one pass over the source, in
 //! which `reading` judges rows and cuts them into chunks, `publishing` sends the chunks and moves the checkpoint over what is
-//! confirmed, and `ordering` keeps the run's lease and hears of an order to end it early; it seals the run, and `waiting` stays until it is
-//! complete, where asked to. [`repair`] makes such a pass for what the ledger lacks.
+//! confirmed, and `ordering` keeps the run's lease and hears of an order to end it early; `conclude` makes of the pass's end
+//! what becomes of the run, and seals it; and `waiting` stays until it is complete, where asked to. [`repair`] makes such a pass for what the
+//! ledger lacks; [`watch`] loads objects as they come.
 //!
 //! Guarantees: memory is bounded whatever the source's size; a checkpoint never passes a chunk that is not confirmed; a
 //! loader that starts again goes on at the checkpoint and makes the very same chunks.
 
 mod arguments;
 mod begin;
+mod conclude;
 mod error;
 mod holder;
 mod load;
 mod options;
 mod ordering;
+mod patience;
 mod progress;
 mod publishing;
 mod reading;
@@ -23,11 +26,13 @@ mod repair;
 mod run;
 mod run_name;
 mod waiting;
+mod watch;
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, Command, WatchArguments};
 pub use error::LoadError;
 pub use holder::{Holder, evict_if_gone};
 pub use options::{LeaseOptions, LoadOptions, WaitOptions};
 pub use progress::LoadProgress;
 pub use repair::{RepairOptions, Repaired, repair};
 pub use run::{Dependencies, Ended, run};
+pub use watch::{Switch, WatchOptions, Watched, watch};

@@ -33,7 +33,7 @@ pub(crate) struct Publishing<'a> {
     /// Hears of each batch whose chunks are all confirmed.
     pub(crate) batches: mpsc::UnboundedSender<Batch>,
     /// Where nothing more is to be published.
-    pub(crate) shutdown: &'a CancellationToken,
+    pub(crate) intake: &'a CancellationToken,
     /// Where nothing more is waited for either.
     pub(crate) stop: &'a CancellationToken,
 }
@@ -45,10 +45,19 @@ pub(crate) struct Published {
     pub(crate) until: Checkpoint,
     /// Whether that is all that the reader sent. Where it is not, later chunks may be on the broker too.
     pub(crate) all: bool,
+    /// The chunk that is larger than the broker takes, and its size.
+    pub(crate) too_large: Option<(u64, usize)>,
     /// Chunks that were published, those that were recorded not among them.
     pub(crate) chunks: u64,
     /// Their rows.
     pub(crate) rows: u64,
+}
+
+impl Published {
+    /// Nothing yet.
+    pub(crate) fn nothing(from: Checkpoint) -> Self {
+        Self { until: from, all: true, too_large: None, chunks: 0, rows: 0 }
+    }
 }
 
 /// A chunk that the broker has, and where the run goes on after it.
@@ -74,7 +83,7 @@ impl Publishing<'_> {
         mut chunks: mpsc::Receiver<Read>,
         mut recorded: Recorded<'_>,
     ) -> Result<Published, LoadError> {
-        let mut published = Published { until: from, all: true, chunks: 0, rows: 0 };
+        let mut published = Published::nothing(from);
         let mut in_flight = FuturesOrdered::new();
         let mut bytes_in_flight = 0;
         let mut batches = VecDeque::new();
@@ -95,7 +104,10 @@ impl Publishing<'_> {
                         published.all = false;
                         break;
                     }
-                    Err(Unconfirmed::TooLarge { chunk, bytes }) => return Err(LoadError::ChunkTooLarge { chunk, bytes }),
+                    Err(Unconfirmed::TooLarge { chunk, bytes }) => {
+                        (published.all, published.too_large) = (false, Some((chunk, bytes)));
+                        break;
+                    }
                 },
                 read = chunks.recv(), if reading && room => match read {
                     Some(Read::Batch(batch)) => {
@@ -111,7 +123,7 @@ impl Publishing<'_> {
                     }
                     None => reading = false,
                 },
-                () = self.shutdown.cancelled(), if reading => {
+                () = self.intake.cancelled(), if reading => {
                     published.all = false;
                     reading = false;
                     chunks.close();
@@ -168,7 +180,7 @@ impl Publishing<'_> {
         match self.store.checkpoint(lease, at).await {
             // Who keeps the lease is about to find out.
             Err(error) if error.is_lease_lost() => debug!("{error}"),
-            Err(error) => warn!("the checkpoint at row {} is not kept: {error}", at.row),
+            Err(error) => warn!("the checkpoint at row {} is not kept: {error}", at.at.row),
             Ok(()) => {}
         }
     }

@@ -93,6 +93,36 @@ pub enum SourceError {
         /// The URL or path.
         location: String,
     },
+    /// Packed data that end too early, or cannot be unpacked.
+    #[error("its {what} data are damaged: {cause}")]
+    Damaged {
+        /// In what they are written.
+        what: &'static str,
+        /// What is wrong with them.
+        cause: String,
+    },
+    /// Timestamps whose day may be their month.
+    #[error(
+        "timestamps such as `{example}` are ambiguous: {} by {}, or {} by {}; set TIMESTAMP_FORMAT to the one that is meant",
+        readings[0].0, readings[0].1, readings[1].0, readings[1].1
+    )]
+    AmbiguousTimestamps {
+        /// One of them.
+        example: String,
+        /// What it is, and by which pattern.
+        readings: [(String, String); 2],
+    },
+    /// A JSON document that is not one object on each line.
+    #[error("the source is JSON, but {0}: write one object on each line (JSON Lines), such as with `jq -c '.[]'`")]
+    NotJsonLines(&'static str),
+    /// What this build leaves out.
+    #[error("the source is {what}, which this build cannot read: build it with `--features {feature}`")]
+    NotBuilt {
+        /// The format.
+        what: &'static str,
+        /// What to build it with.
+        feature: &'static str,
+    },
     /// Not one byte, or blank lines alone.
     #[error("the source is empty: it has no header")]
     Empty,
@@ -132,9 +162,9 @@ impl SourceError {
         }
     }
 
-    /// Whether this version of the source can never be read to its end: it is gone. Everything else may be repaired.
+    /// Whether this version of the source can never be read to its end: it is gone, or damaged. Everything else may be repaired.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Replaced { .. } | Self::NoObject { .. })
+        matches!(self, Self::Replaced { .. } | Self::NoObject { .. } | Self::Damaged { .. })
     }
 
     /// Whether the same request may well succeed a little later.
@@ -147,12 +177,6 @@ impl SourceError {
 impl From<std::io::Error> for SourceError {
     fn from(error: std::io::Error) -> Self {
         error.downcast::<Self>().unwrap_or_else(|error| Self::Read { cause: io_cause(&error) })
-    }
-}
-
-impl From<HeaderError> for SourceError {
-    fn from(error: HeaderError) -> Self {
-        Self::Header(error)
     }
 }
 

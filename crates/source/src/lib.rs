@@ -1,20 +1,27 @@
 //! Where rows come from: S3 objects and local files, their dialects, and the reader that cuts them into rows.
 //!
 //! The way of a source: [`SourceUrl`] names it, [`Sources::identify`] finds which version of it is there,
-//! [`Sources::open`] streams the bytes of that version and of no other, [`inspect`] reads its header and settles its
-//! [`Dialect`](assay_transaction::Dialect), and [`RowReader`] gives its rows in batches, each with its line, its byte
-//! offsets and its own bytes. The rules of `assay-transaction` judge them.
+//! [`Sources::inspect`] unpacks and reads its head and settles its [`Layout`], which a run freezes, and [`Sources::rows`]
+//! streams the bytes of that version, and of no other, through the unpacking and the decoder of its format: a [`RowReader`]
+//! gives rows in batches, each with its line, its end and its own bytes. The rules of `assay-transaction` judge them.
 //!
 //! [`Sources::list`] finds what lies in a bucket; [`parse_events`] reads what the bucket says of it by itself.
 //!
 //! Guarantees: memory does not grow with the source, nor with any one row of it; what is read is one version, or the
-//! read fails; reading from any row's end gives the very rows that a read from the start would have given after it.
+//! read fails; reading from any row's end gives the very rows that a read from the start would have given after it; a read
+//! that fails has given every row before the place it fails at.
 
 mod batch;
+mod compression;
+mod csv;
+mod csv_header;
+mod dates;
 mod error;
 mod events;
 mod file;
+mod head;
 mod inspect;
+mod json;
 mod listing;
 mod options;
 mod reader;
@@ -27,12 +34,13 @@ mod url;
 mod window;
 
 pub use batch::{Row, RowBatch, RowFields, Rows};
+pub use csv::{CsvReader, QUOTE_REACH};
 pub use error::SourceError;
 pub use events::{EventError, ObjectEvent, parse_events};
-pub use inspect::{Layout, inspect};
+pub use inspect::{Inspected, Layout, inspect};
 pub use listing::Listed;
 pub use options::{FormatOptions, S3Options};
-pub use reader::{QUOTE_REACH, RowReader};
+pub use reader::RowReader;
 pub use sources::{ByteStream, Found, Sources};
 #[cfg(feature = "sqs")]
 pub use sqs::{SqsError, SqsMessage, SqsQueue};

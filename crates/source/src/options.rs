@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding};
+use assay_transaction::{DecimalMark, Delimiter, Encoding, Format, TimestampFormat};
 use clap::Args;
 
 use crate::SourceError;
@@ -94,7 +94,7 @@ fn endpoint(text: &str) -> Result<String, SourceError> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// What a CSV source does not say itself. What is not set is recognised from its header and its first rows.
+/// What a source does not say itself. What is not set is recognised from its header and its first rows.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FormatOptions {
     /// Character between fields: comma, semicolon, tab, pipe, or the character itself. Recognised if not set
@@ -106,13 +106,20 @@ pub struct FormatOptions {
     /// Encoding of the text: utf-8 (if not set) or windows-1252
     #[arg(long, env = "ENCODING", value_name = "ENCODING", value_parser = parse_encoding)]
     pub encoding: Option<Encoding>,
+    /// Format of the source: csv, json-lines or parquet. Recognised if not set, as gzip and zstd around it always are
+    #[arg(long, env = "FORMAT", value_name = "FORMAT", value_parser = parse_format)]
+    pub format: Option<Format>,
+    /// Pattern of timestamps, such as %d/%m/%Y %H:%M, or iso. Recognised if not set, and refused where two patterns fit
+    #[arg(long, env = "TIMESTAMP_FORMAT", value_name = "PATTERN")]
+    pub timestamp_format: Option<TimestampFormat>,
 }
 
-impl FormatOptions {
-    /// Exactly this dialect: nothing is recognised.
-    pub fn of(dialect: Dialect) -> Self {
-        let Dialect { delimiter, decimal_mark, encoding } = dialect;
-        Self { delimiter: Some(delimiter), decimal_mark: Some(decimal_mark), encoding: Some(encoding) }
+fn parse_format(text: &str) -> Result<Format, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "csv" | "tsv" => Ok(Format::Csv),
+        "json-lines" | "jsonl" | "ndjson" => Ok(Format::JsonLines),
+        "parquet" => Ok(Format::Parquet),
+        _ => Err("it is csv, json-lines or parquet".to_owned()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 
-use assay_transaction::SourceIdentity;
+use assay_transaction::{Position, RunSettings, SourceIdentity};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryFutureExt as _};
 use tokio::io::AsyncRead;
@@ -11,7 +11,9 @@ use tokio::sync::OnceCell;
 
 use crate::options::S3Settings;
 use crate::s3::Objects;
-use crate::{Listed, S3Options, SourceError, SourceUrl, file};
+use crate::{
+    FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl, compression, file, inspect,
+};
 
 /// The bytes of a source. Its errors are [`SourceError`]s inside of [`std::io::Error`]s, which `From` finds again.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
@@ -50,6 +52,32 @@ impl Sources {
             SourceUrl::S3 { bucket, key } => self.objects().await?.identify(bucket, key).await,
             SourceUrl::File(path) => file::identify(path).await,
         }
+    }
+
+    /// Reads the head of that version, and settles how the source is to be read.
+    pub async fn inspect(
+        &self,
+        url: &SourceUrl,
+        identity: &SourceIdentity,
+        options: &FormatOptions,
+    ) -> Result<Inspected, SourceError> {
+        let (compression, stream) = compression::recognise(self.open(url, identity, 0).await?).await?;
+        let mut stream = compression::unpack(stream, compression, 0);
+        let mut inspected = inspect(&mut stream, options).await?;
+        inspected.layout.compression = compression;
+        Ok(inspected)
+    }
+
+    /// Reads the rows of that version as a run has frozen it, from a place between two rows on.
+    pub async fn rows(
+        &self,
+        url: &SourceUrl,
+        identity: &SourceIdentity,
+        settings: &RunSettings,
+        from: Position,
+    ) -> Result<RowReader, SourceError> {
+        let offset = if settings.compression.is_none() { from.offset } else { 0 };
+        Ok(RowReader::text(self.open(url, identity, offset).await?, settings, from))
     }
 
     /// Streams the bytes of that version from an offset on. A source that is replaced in the meantime ends in

@@ -15,6 +15,10 @@ pub trait Fields {
     fn count(&self) -> usize;
     /// The bytes of one field, unquoted.
     fn get(&self, index: usize) -> Option<&[u8]>;
+    /// Fields that the header does not name, by their own names: what a row of JSON may have more than those before it.
+    fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        std::iter::empty()
+    }
 }
 
 impl Fields for [&[u8]] {
@@ -138,6 +142,11 @@ impl Columns {
     /// Where the amount stands, for the sniffing of its decimal mark.
     pub fn amount(&self) -> usize {
         self.amount
+    }
+
+    /// Where the timestamp stands, for the recognition of its pattern.
+    pub fn timestamp(&self) -> usize {
+        self.timestamp
     }
 
     /// How many fields every row must have.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::Fields;
 use crate::{
-    Amount, AmountError, Columns, Dialect, Namespace, RawText, RejectReason, RunSettings, TimeZone, Timestamp,
-    TimestampError, Transaction,
+    Amount, AmountError, Columns, Dialect, Encoding, Namespace, RawText, RejectReason, RunSettings, TimeZone,
+    TimestampError, TimestampFormat, Transaction,
 };
 
 /// A longer row is rejected: 256 KiB.
@@ -56,6 +56,7 @@ pub struct ValidRow {
 pub struct Rules {
     columns: Columns,
     dialect: Dialect,
+    timestamps: TimestampFormat,
     time_zone: TimeZone,
     namespace: Namespace,
 }
@@ -63,7 +64,13 @@ pub struct Rules {
 impl Rules {
     /// The rules of a run.
     pub fn new(columns: Columns, settings: &RunSettings) -> Self {
-        Self { columns, dialect: settings.dialect, time_zone: settings.time_zone, namespace: settings.namespace }
+        Self {
+            columns,
+            dialect: settings.dialect,
+            timestamps: settings.timestamps.clone(),
+            time_zone: settings.time_zone,
+            namespace: settings.namespace,
+        }
     }
 
     /// Judges one row by its unquoted fields and its length in the source.
@@ -88,7 +95,8 @@ impl Rules {
         let amount = Amount::parse(amount.trim().as_bytes(), self.dialect.decimal_mark)
             .map_err(|error| wrong_value("amount", &amount, error.into(), &error))?;
         let timestamp = row.required(columns.timestamp, "timestamp", RejectReason::TimestampEmpty)?;
-        let timestamp = Timestamp::parse(timestamp.trim().as_bytes(), self.time_zone)
+        let timestamp = (self.timestamps)
+            .parse(timestamp.trim(), self.time_zone)
             .map_err(|error| wrong_value("timestamp", &timestamp, error.into(), &error))?;
         let merchant = match columns.merchant {
             Some(index) => row.text(index, "merchant")?,
@@ -100,6 +108,11 @@ impl Rules {
         let mut attributes = BTreeMap::new();
         for (index, name) in &columns.attributes {
             attributes.insert(name.clone(), row.text(*index, name)?.into_owned());
+        }
+        for (name, value) in fields.extras() {
+            let name = text(self.dialect.encoding, name, "a name")?;
+            let value = text(self.dialect.encoding, value, &name)?.into_owned();
+            attributes.insert(name.into_owned(), value);
         }
         let (id, external_id) = self.namespace.identify(id.trim());
         let transaction = Transaction {
@@ -114,6 +127,15 @@ impl Rules {
         };
         Ok(ValidRow { transaction, external_id })
     }
+
+    /// The amount of a row, where it can be read: that of a row which breaks another rule counts in the total as well.
+    pub fn amount(&self, fields: &(impl Fields + ?Sized)) -> Option<Amount> {
+        if fields.count() != self.columns.count() {
+            return None;
+        }
+        let text = self.dialect.encoding.decode(fields.get(self.columns.amount)?)?;
+        Amount::parse(text.trim().as_bytes(), self.dialect.decimal_mark).ok()
+    }
 }
 
 /// One row while it is judged.
@@ -124,14 +146,7 @@ struct Row<'a, F: ?Sized> {
 
 impl<'a, F: Fields + ?Sized> Row<'a, F> {
     fn text(&self, index: usize, column: &str) -> Result<Cow<'a, str>, Rejection> {
-        let bytes = self.fields.get(index).unwrap_or_default();
-        let text = self.dialect.encoding.decode(bytes).ok_or_else(|| {
-            reject(RejectReason::Encoding, format!("`{column}` is not valid text in the source's encoding"))
-        })?;
-        if text.as_bytes().contains(&0) {
-            return Err(reject(RejectReason::NulByte, format!("`{column}` holds a NUL byte")));
-        }
-        Ok(text)
+        text(self.dialect.encoding, self.fields.get(index).unwrap_or_default(), column)
     }
 
     fn required(&self, index: usize, column: &str, empty: RejectReason) -> Result<Cow<'a, str>, Rejection> {
@@ -141,6 +156,17 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
         }
         Ok(text)
     }
+}
+
+/// The text of a field, where PostgreSQL can store it.
+fn text<'a>(encoding: Encoding, bytes: &'a [u8], column: &str) -> Result<Cow<'a, str>, Rejection> {
+    let text = encoding.decode(bytes).ok_or_else(|| {
+        reject(RejectReason::Encoding, format!("`{column}` is not valid text in the source's encoding"))
+    })?;
+    if text.as_bytes().contains(&0) {
+        return Err(reject(RejectReason::NulByte, format!("`{column}` holds a NUL byte")));
+    }
+    Ok(text)
 }
 
 fn is_blank(text: &str) -> bool {
@@ -171,7 +197,7 @@ impl From<AmountError> for RejectReason {
 impl From<TimestampError> for RejectReason {
     fn from(error: TimestampError) -> Self {
         match error {
-            TimestampError::Format => Self::TimestampFormat,
+            TimestampError::Format | TimestampError::Pattern => Self::TimestampFormat,
             TimestampError::Gap => Self::TimestampGap,
         }
     }
@@ -180,7 +206,7 @@ impl From<TimestampError> for RejectReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DecimalMark, Delimiter, Encoding};
+    use crate::{DecimalMark, Delimiter};
 
     const HEADER: &str = "id|description|amount|timestamp|merchant|operation_type|side|country";
     const GOOD: &str = "1|Card expense|-952,40|2023-11-28 06:35:12|EDF|refund|debit|FR";

@@ -99,6 +99,13 @@ macro_rules! locked {
         " FOR UPDATE"
     };
 }
+/// A sum of amounts that is bound as text.
+macro_rules! amount {
+    ($($text:tt)+) => {
+        concat!("CAST(CAST(", $($text)+, " AS text) AS numeric)")
+    };
+}
 pub(super) use {
-    clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago, seconds_ahead,
+    amount, clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
+    seconds_ahead,
 };

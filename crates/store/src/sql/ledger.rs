@@ -8,8 +8,8 @@ use sqlx::Row as _;
 use tracing::warn;
 
 use super::dialect::{
-    Connection, Pool, Query, Row, WRITING, clock, json, json_elements, key, locked, millis_since, now, queue_up,
-    seconds_ago, seconds_ahead,
+    Connection, Pool, Query, Row, WRITING, amount, clock, json, json_elements, key, locked, millis_since, now,
+    queue_up, seconds_ago, seconds_ahead,
 };
 use super::leases;
 use crate::ledger::{
@@ -23,8 +23,10 @@ use crate::{Begun, Lease, NewRun, OpenRun, Pace, Progress, RecordedChunk, StoreE
 macro_rules! run_columns {
     () => {
         "run_id, source_location, source_version, state, CAST(settings AS text) AS settings, checkpoint_chunk, \
-         checkpoint_row, checkpoint_line, checkpoint_offset, rows_read, chunks_total, error, stop_kind, stop_reason, \
-         stop_at, source_bytes, started_at, finished_at"
+         checkpoint_row, checkpoint_line, checkpoint_offset, checkpoint_invalid, \
+         CAST(checkpoint_amount AS text) AS checkpoint_amount, rows_read, chunks_total, \
+         CAST(amount_read AS text) AS amount_read, error, stop_kind, stop_reason, stop_at, source_bytes, started_at, \
+         finished_at"
     };
 }
 pub(super) use run_columns;
@@ -59,14 +61,19 @@ const READ: &str = concat!(
     json_elements!(json!("$1")),
     ") AS wanted ON r.source_location = wanted.location AND r.source_version = wanted.version"
 );
-const CHECKPOINT: &str = "
-    UPDATE runs SET checkpoint_chunk = $4, checkpoint_row = $5, checkpoint_line = $6, checkpoint_offset = $7
-    WHERE run_id = $1 AND lease_holder = $2 AND lease_epoch = $3 AND state = 'loading' AND checkpoint_chunk < $4";
-const SEAL: &str = "
-    UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, error = coalesce(CAST($4 AS text), stop_reason),
-        source_key = CASE WHEN CAST($4 AS text) IS NULL AND stop_kind IS NULL THEN source_key END,
-        lease_holder = NULL, lease_until = NULL
-    WHERE run_id = $1";
+const CHECKPOINT: &str = concat!(
+    "UPDATE runs SET checkpoint_chunk = $4, checkpoint_row = $5, checkpoint_line = $6, checkpoint_offset = $7, ",
+    "checkpoint_invalid = $8, checkpoint_amount = ",
+    amount!("$9"),
+    " WHERE run_id = $1 AND lease_holder = $2 AND lease_epoch = $3 AND state = 'loading' AND checkpoint_chunk < $4"
+);
+const SEAL: &str = concat!(
+    "UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, ",
+    "error = coalesce(CAST($4 AS text), stop_reason), ",
+    "source_key = CASE WHEN CAST($4 AS text) IS NULL AND stop_kind IS NULL THEN source_key END, amount_read = ",
+    amount!("$5"),
+    ", lease_holder = NULL, lease_until = NULL WHERE run_id = $1"
+);
 const LAST_CHUNK: &str = "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 ORDER BY chunk DESC LIMIT 1";
 const STATE: &str = "SELECT state, chunks_total FROM runs WHERE run_id = $1";
 const TO_CLOSE: &str = concat!("SELECT state, chunks_total, error, stop_kind FROM runs WHERE run_id = $1", locked!());
@@ -140,9 +147,11 @@ pub(super) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Re
         .bind(&lease.holder)
         .bind(signed(lease.epoch))
         .bind(signed(at.chunk))
-        .bind(signed(at.row))
-        .bind(signed(at.line))
-        .bind(signed(at.offset))
+        .bind(signed(at.at.row))
+        .bind(signed(at.at.line))
+        .bind(signed(at.at.offset))
+        .bind(signed(at.counted.invalid))
+        .bind(at.counted.amount.to_string())
         .execute(pool)
         .await?;
     if moved.rows_affected() == 0 {
@@ -158,7 +167,7 @@ pub(super) async fn seal(pool: &Pool, lease: &Lease, sealed: Sealed, error: Opti
     let Some(run) = locked_run(&mut transaction, run_id).await? else {
         return Err(StoreError::transient(format!("run {run_id} is not in the ledger")));
     };
-    if run.sealed != Some(sealed) {
+    if !run.sealed.is_some_and(|before| before.ends_as(sealed)) {
         // A seal that is repeated, as its commit was not heard of, has ended the lease itself.
         leases::check(&mut transaction, lease).await?;
     }
@@ -203,6 +212,7 @@ pub(super) async fn put_seal(
         .bind(signed(sealed.rows_read))
         .bind(signed(sealed.chunks_total))
         .bind(error.map(|error| storable(error.into())))
+        .bind(sealed.amount.map(|amount| amount.to_string()))
         .execute(connection)
         .await?;
     Ok(())
@@ -328,8 +338,11 @@ pub(super) fn read(row: &Row) -> Result<Run, StoreError> {
             row.try_get("checkpoint_line")?,
             row.try_get("checkpoint_offset")?,
         ],
+        checkpoint_invalid: row.try_get("checkpoint_invalid")?,
+        checkpoint_amount: row.try_get("checkpoint_amount")?,
         rows_read: row.try_get("rows_read")?,
         chunks_total: row.try_get("chunks_total")?,
+        amount_read: row.try_get("amount_read")?,
         error: row.try_get("error")?,
         stop_kind: row.try_get("stop_kind")?,
         stop_reason: row.try_get("stop_reason")?,

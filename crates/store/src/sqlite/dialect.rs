@@ -95,6 +95,13 @@ macro_rules! locked {
         ""
     };
 }
+/// A sum of amounts that is bound as text, as it is stored.
+macro_rules! amount {
+    ($($text:tt)+) => {
+        $($text)+
+    };
+}
 pub(super) use {
-    clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago, seconds_ahead,
+    amount, clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
+    seconds_ahead,
 };

@@ -157,7 +157,7 @@ pub(crate) async fn begin(store: &dyn Store, name: &str) -> Run {
 
 /// Seals a run and closes it.
 pub(crate) async fn finish(store: &dyn Store, name: &str, rows_read: u64, chunks_total: u64) -> RunState {
-    store.seal(&lease(name), Sealed { rows_read, chunks_total }, None).await.unwrap();
+    store.seal(&lease(name), Sealed { rows_read, chunks_total, amount: None }, None).await.unwrap();
     store.close_run(&run_id(name)).await.unwrap()
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use assay_store::{Begun, ErrorClass, Lease, NewRun, Renewed, StoreError, Taken};
-use assay_transaction::{Checkpoint, Exit, RunState, Sealed};
+use assay_transaction::{Checkpoint, Exit, Position, RunState, Sealed};
 use futures_util::future::join_all;
 
 use crate::chunks::{HOLDER, LEASE, begin, lease, new_run, run_id};
@@ -20,14 +20,14 @@ on_both! {
 }
 
 const OTHER: &str = "host/2/bob";
-const SEALED: Sealed = Sealed { rows_read: 2, chunks_total: 1 };
+const SEALED: Sealed = Sealed { rows_read: 2, chunks_total: 1, amount: None };
 
 fn by_other(name: &str) -> NewRun {
     NewRun { holder: OTHER.into(), ..new_run("other", &format!("s3://bank/{name}.csv")) }
 }
 
 fn at(chunk: u64) -> Checkpoint {
-    Checkpoint { chunk, row: chunk + 1, line: chunk + 2, offset: chunk * 10 }
+    Checkpoint { chunk, ..Checkpoint::first(Position { row: chunk + 1, line: chunk + 2, offset: chunk * 10 }) }
 }
 
 /// The whole row, as it is stored.

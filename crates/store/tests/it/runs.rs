@@ -1,7 +1,7 @@
 //! The ledger of runs.
 
 use assay_store::{Begun, ChunkOutcome, IdConflict, Lease, NewRun, Progress};
-use assay_transaction::{Checkpoint, RunState, Sealed, SourceIdentity};
+use assay_transaction::{Checkpoint, Counted, Position, RunState, Sealed, SourceIdentity};
 use futures_util::future::join_all;
 
 use crate::chunks::{begin, chunk_of_ids, finish, lease, new_run, run_id};
@@ -41,7 +41,7 @@ async fn a_run_begins_resumes_and_is_loaded(database: &Database) {
     let next = Lease { epoch: 2, ..lease };
     assert_eq!(store.begin_run(&again).await.unwrap(), Begun::Resumed(run, next.clone()), "the frozen settings hold");
 
-    let sealed = Sealed { rows_read: 0, chunks_total: 1 };
+    let sealed = Sealed { rows_read: 0, chunks_total: 1, amount: None };
     store.seal(&next, sealed, None).await.unwrap();
     let Begun::AlreadyLoaded(run) = store.begin_run(&again).await.unwrap() else { panic!("it was read to its end") };
     assert_eq!((run.run_id, run.state, run.sealed), (new.run_id, RunState::Sealed, Some(sealed)));
@@ -64,7 +64,10 @@ async fn force_begins_a_new_run(database: &Database) {
     assert!(matches!(found, Begun::Resumed(run, _) if run == first), "the natural key stays with the first");
     let resumed = NewRun { explicit_id: true, ..forced };
     assert!(matches!(store.begin_run(&resumed).await.unwrap(), Begun::Resumed(..)), "by its name it can be resumed");
-    store.seal(&Lease { epoch: 2, ..lease("b") }, Sealed { rows_read: 0, chunks_total: 0 }, None).await.unwrap();
+    store
+        .seal(&Lease { epoch: 2, ..lease("b") }, Sealed { rows_read: 0, chunks_total: 0, amount: None }, None)
+        .await
+        .unwrap();
     assert_eq!(store.close_run(&run_id("b")).await.unwrap(), RunState::Complete);
     let error = store.begin_run(&resumed).await.unwrap_err().to_string();
     assert!(error.contains("run b is complete") && error.contains("BATCH_RUN_ID"), "{error}");
@@ -100,7 +103,11 @@ async fn of_many_who_begin_one_starts(database: &Database) {
 async fn a_checkpoint_never_moves_back(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    let at = |chunk| Checkpoint { chunk, row: chunk * 100 + 1, line: chunk * 101 + 2, offset: chunk * 5_000_000_000 };
+    let at = |chunk| Checkpoint {
+        chunk,
+        at: Position { row: chunk * 100 + 1, line: chunk * 101 + 2, offset: chunk * 5_000_000_000 },
+        counted: Counted { invalid: chunk, amount: format!("-{chunk}000000000000000000000.0001").parse().unwrap() },
+    };
     for (given, expected) in [(3, 3), (2, 3), (3, 3), (7, 7)] {
         store.checkpoint(&lease("a"), at(given)).await.unwrap();
         assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().checkpoint, at(expected));
@@ -116,7 +123,7 @@ async fn a_run_closes_when_its_chunks_are_all_there(database: &Database) {
     begin(store, "a").await;
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Loading);
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
-    store.seal(&lease("a"), Sealed { rows_read: 5, chunks_total: 3 }, None).await.unwrap();
+    store.seal(&lease("a"), Sealed { rows_read: 5, chunks_total: 3, amount: None }, None).await.unwrap();
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed);
     let open = store.open_runs().await.unwrap();
     assert_eq!((open.len(), &open[0].run.run_id, &open[0].held_by), (1, &a, &None));
@@ -137,7 +144,7 @@ async fn whoever_records_the_last_chunk_closes(database: &Database) {
         let store = if number.is_multiple_of(2) { &database.store } else { &other };
         async move {
             if number == CHUNKS {
-                let sealed = Sealed { rows_read: CHUNKS, chunks_total: CHUNKS };
+                let sealed = Sealed { rows_read: CHUNKS, chunks_total: CHUNKS, amount: None };
                 store.seal(&lease("a"), sealed, None).await.unwrap();
             } else {
                 let chunk = chunk_of_ids("a", number, number + 1, &[u128::from(number)]);
@@ -153,7 +160,7 @@ async fn whoever_records_the_last_chunk_closes(database: &Database) {
 async fn the_first_seal_counts(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    let sealed = Sealed { rows_read: 2, chunks_total: 1 };
+    let sealed = Sealed { rows_read: 2, chunks_total: 1, amount: None };
     store.seal(&lease("a"), sealed, None).await.unwrap();
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     for state in [RunState::Sealed, RunState::Complete] {
@@ -175,7 +182,7 @@ async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
     begin(store, "a").await;
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2]), chunk_of_ids("a", 2, 5, &[5, 6])], IdConflict::Fail).await.unwrap();
     for (rows_read, chunks_total) in [(9, 2), (2, 1), (5, 3)] {
-        let error = store.seal(&lease("a"), Sealed { rows_read, chunks_total }, None).await.unwrap_err();
+        let error = store.seal(&lease("a"), Sealed { rows_read, chunks_total, amount: None }, None).await.unwrap_err();
         assert!(!error.is_transient());
         assert_eq!(
             error.to_string(),
@@ -185,7 +192,7 @@ async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
         );
         assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().state, RunState::Loading);
     }
-    store.seal(&lease("a"), Sealed { rows_read: 6, chunks_total: 3 }, None).await.unwrap();
+    store.seal(&lease("a"), Sealed { rows_read: 6, chunks_total: 3, amount: None }, None).await.unwrap();
 }
 
 async fn nothing_is_recorded_beyond_the_end(database: &Database) {
@@ -193,7 +200,7 @@ async fn nothing_is_recorded_beyond_the_end(database: &Database) {
     begin(store, "a").await;
     let first = chunk_of_ids("a", 0, 1, &[1, 2]);
     store.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
-    store.seal(&lease("a"), Sealed { rows_read: 3, chunks_total: 2 }, None).await.unwrap();
+    store.seal(&lease("a"), Sealed { rows_read: 3, chunks_total: 2, amount: None }, None).await.unwrap();
     let last = chunk_of_ids("a", 1, 3, &[3]);
     for state in [RunState::Sealed, RunState::Complete] {
         let beyond = [chunk_of_ids("a", 2, 4, &[14]), chunk_of_ids("a", 7, 9, &[15])];
@@ -221,7 +228,7 @@ async fn a_failed_source_can_be_loaded_again(database: &Database) {
     let store = &*database.store;
     let first = begin(store, "a").await;
     let why = "row 3: the object changed\0 while it was read";
-    store.seal(&lease("a"), Sealed { rows_read: 2, chunks_total: 1 }, Some(why)).await.unwrap();
+    store.seal(&lease("a"), Sealed { rows_read: 2, chunks_total: 1, amount: None }, Some(why)).await.unwrap();
     let again = new_run("b", &first.source.location);
     assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(..)), "its last chunk is still on its way");
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Sealed);
@@ -273,7 +280,7 @@ async fn a_run_of_a_newer_version_is_passed_over(database: &Database) {
     begin(store, "a").await;
     begin(store, "b").await;
     store.write(&[chunk_of_ids("b", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
-    store.seal(&lease("b"), Sealed { rows_read: 1, chunks_total: 1 }, None).await.unwrap();
+    store.seal(&lease("b"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
     database.execute("UPDATE runs SET settings = '{\"chunk_rows\":\"as many as fit\"}' WHERE run_id = 'b'").await;
     let names = |runs: Vec<assay_transaction::Run>| runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>();
     assert_eq!(names(store.runs(None, 10).await.unwrap()), [run_id("a")]);
@@ -294,7 +301,10 @@ async fn only_what_nobody_has_begun_is_without_a_run(database: &Database) {
     begin(store, "complete").await;
     finish(store, "complete", 0, 0).await;
     begin(store, "failed").await;
-    store.seal(&lease("failed"), Sealed { rows_read: 0, chunks_total: 0 }, Some("no header")).await.unwrap();
+    store
+        .seal(&lease("failed"), Sealed { rows_read: 0, chunks_total: 0, amount: None }, Some("no header"))
+        .await
+        .unwrap();
     store.begin_run(&NewRun { force: true, ..new_run("forced", "s3://bank/é \"quoted\" 100%'.csv") }).await.unwrap();
     let sources = [
         (source("loading", "etag-1"), false),
