@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, Lease, NewRun, Taken};
-use assay_transaction::{
-    Checkpoint, Dialect, Exit, Namespace, Run, RunId, RunSettings, RunState, SourceIdentity, StopKind,
-};
+use assay_transaction::{Checkpoint, Dialect, Exit, Run, RunId, RunSettings, RunState, StopKind};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chrono::Utc;
 use tokio::time::Instant;
@@ -230,7 +228,8 @@ pub(crate) async fn first_row(sources: &Sources, url: &SourceUrl, run: &Run) -> 
         format: Some(run.settings.format),
         timestamp_format: Some(run.settings.timestamps.clone()),
     };
-    let inspected = inspect(sources, url, &run.source, &format).await?;
+    let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
+    let inspected = inspect(sources, url, &found, &format).await?;
     Ok(Checkpoint::first(inspected.layout.start))
 }
 
@@ -257,21 +256,11 @@ async fn settle(
     found: &Found,
     options: &LoadOptions,
 ) -> Result<RunSettings, LoadError> {
-    let layout = inspect(&dependencies.sources, url, &found.identity, &options.format).await?.layout;
-    let namespace = options.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
+    let layout = inspect(&dependencies.sources, url, found, &options.read.format).await?.layout;
     Ok(RunSettings {
-        chunk_rows: options.api_batch_size,
-        chunk_bytes: RunSettings::CHUNK_BYTES,
-        format: layout.format,
-        compression: layout.compression,
-        dialect: layout.dialect,
-        timestamps: layout.timestamps,
-        header: layout.header,
-        start: Some(layout.start),
-        time_zone: options.time_zone,
-        namespace: Namespace::new(&namespace),
         durable_broker: dependencies.broker.survives_restart(),
         budgets: options.budgets(),
+        ..options.read.settings(layout, url)
     })
 }
 
@@ -279,9 +268,9 @@ async fn settle(
 async fn inspect(
     sources: &Sources,
     url: &SourceUrl,
-    identity: &SourceIdentity,
+    found: &Found,
     format: &FormatOptions,
 ) -> Result<Inspected, LoadError> {
     let unusable = |cause| LoadError::Layout { location: url.to_string(), cause };
-    sources.inspect(url, identity, format).await.map_err(unusable)
+    sources.inspect(url, found, format).await.map_err(unusable)
 }

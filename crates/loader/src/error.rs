@@ -136,6 +136,12 @@ pub enum LoadError {
         /// What is in the way, where that is known.
         hint: String,
     },
+    /// One name for several runs.
+    #[error("BATCH_RUN_ID names one run, but there are {sources} sources: leave it out, or load them one by one")]
+    OneName {
+        /// How many there are.
+        sources: usize,
+    },
     /// The task that reads the source died.
     #[error("the reading of the source ended unexpectedly: {0}")]
     Reader(String),
@@ -151,7 +157,9 @@ impl Failure for LoadError {
             Self::Broker(error) => error.exit(),
             Self::Ended { .. } | Self::Stalled { .. } => Exit::FailedRows,
             Self::SourceReplaced { .. } => Exit::SourceUnreadable,
-            Self::Setting(_) | Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } => Exit::Usage,
+            Self::Setting(_) | Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } | Self::OneName { .. } => {
+                Exit::Usage
+            }
             Self::Stopped { .. }
             | Self::TakenOver { .. }
             | Self::Held { .. }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use assay_source::{SourceError, SourceUrl};
+use assay_source::{Found, SourceError, SourceUrl};
 use assay_store::Lease;
 use assay_transaction::{Checkpoint, Position, Run, StopOrder};
 use tokio::sync::mpsc;
@@ -106,12 +106,14 @@ impl Load<'_> {
             let Published { until: confirmed, chunks, rows, .. } = published;
             Ok(Passed { end, confirmed, chunks, rows })
         };
-        let (reading, chunks) = match self.start_reading(run, part).await {
-            Ok(started) => started,
-            Err(error) if error.is_final() => {
-                return passed(PassEnd::Broken(error, part.from.at), Published::nothing(part.from));
-            }
-            Err(error) => return Err(error.into()),
+        let nothing = Published::nothing(part.from);
+        // S3 may be away for as long as SOURCE_TIMEOUT.
+        let starting = Box::pin(self.start_reading(run, part));
+        let (reading, chunks) = match self.shutdown.run_until_cancelled(starting).await {
+            Some(Ok(started)) => started,
+            Some(Err(error)) if error.is_final() => return passed(PassEnd::Broken(error, part.from.at), nothing),
+            Some(Err(error)) => return Err(error.into()),
+            None => return passed(PassEnd::Interrupted, nothing),
         };
         let recorded = if part.only_missing {
             Recorded::of(&**store, &run.run_id)
@@ -187,7 +189,8 @@ impl Load<'_> {
         run: &Run,
         part: Part,
     ) -> Result<(Reading, mpsc::Receiver<Read>), SourceError> {
-        let reader = self.dependencies.sources.rows(self.url, &run.source, &run.settings, part.from.at).await?;
+        let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
+        let reader = self.dependencies.sources.rows(self.url, &found, &run.settings, part.from.at).await?;
         let (sender, chunks) = mpsc::channel(READ_AHEAD);
         let (run, progress, rows) = (run.clone(), Arc::clone(self.progress), self.batch_rows);
         let read = async move { read(reader, &run, part.from, part.until, rows, &progress, sender).await };

@@ -1,10 +1,13 @@
-//! `loader`: one source becomes chunks on the broker, or all that comes to lie in a bucket.
+//! `loader`: sources become chunks on the broker, or all that comes to lie in a bucket.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_loader::{Arguments, Command, Dependencies, Holder, LoadError, LoadProgress, WatchArguments};
+use assay_loader::{
+    Arguments, Command, Dependencies, Holder, LoadError, LoadProgress, WatchArguments, choose, find, gravest,
+    log_summary, run, run_many,
+};
 use assay_queue::BrokerOptions;
 use assay_source::{S3Options, Sources};
 use assay_store::{Act, DatabaseOptions};
@@ -22,7 +25,6 @@ fn main() -> ExitCode {
 }
 
 async fn load(arguments: &Arguments, shutdown: &CancellationToken) -> Result<Exit, LoadError> {
-    let Some(source_url) = &arguments.source_url else { return Err(LoadError::NotBegun) };
     let connecting = connect(Connections {
         s3: &arguments.s3,
         database: &arguments.database,
@@ -34,12 +36,34 @@ async fn load(arguments: &Arguments, shutdown: &CancellationToken) -> Result<Exi
     });
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Err(LoadError::NotBegun) };
     let dependencies = dependencies?;
-    let progress = Arc::new(LoadProgress::default());
-    let ended =
-        assay_loader::run(&dependencies, source_url, &arguments.load, &arguments.wait, &progress, shutdown).await;
+    let ended = load_all(arguments, &dependencies, shutdown).await;
     dependencies.broker.close().await;
     dependencies.store.close().await;
-    ended.map(|ended| ended.exit())
+    ended
+}
+
+async fn load_all(
+    arguments: &Arguments,
+    dependencies: &Dependencies,
+    shutdown: &CancellationToken,
+) -> Result<Exit, LoadError> {
+    let Arguments { load, wait, many, .. } = arguments;
+    let finding = Box::pin(async {
+        let Dependencies { sources, store, startup, .. } = dependencies;
+        let (found, broken) = find(sources, &arguments.source_url, *startup).await?;
+        Ok::<_, LoadError>((choose(sources, &**store, found, load, many).await?, broken))
+    });
+    let Some(found) = shutdown.run_until_cancelled(finding).await else { return Err(LoadError::NotBegun) };
+    let (sources, mut ended) = found?;
+    let progress = Arc::new(LoadProgress::default());
+    if let ([source], []) = (&sources[..], &ended[..]) {
+        return Ok(run(dependencies, source, load, wait, &progress, shutdown).await?.exit());
+    }
+    ended.extend(run_many(dependencies, sources, load, wait, many.max_loads, &progress, shutdown).await);
+    if !ended.is_empty() {
+        log_summary(&ended);
+    }
+    Ok(gravest(&ended))
 }
 
 async fn watch_bucket(arguments: &WatchArguments, shutdown: CancellationToken) -> Result<Exit, LoadError> {

@@ -1,5 +1,7 @@
 //! Why a source cannot be read. Each error is one line that names what to fix, and knows its exit code.
 
+use std::time::Duration;
+
 use assay_transaction::{Exit, HeaderError};
 
 /// Why a source cannot be read.
@@ -13,6 +15,20 @@ pub enum SourceError {
         url: String,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// What is no pattern, and no name of a source that is there.
+    #[error("`{pattern}` is no pattern of sources ({cause}): check SOURCE_URL")]
+    Pattern {
+        /// As it was given.
+        pattern: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A pattern, a prefix or a directory without a source.
+    #[error("no source is found by {pattern}: check SOURCE_URL")]
+    NothingFound {
+        /// As it was given.
+        pattern: String,
     },
     /// A setting that is wrong, or missing beside another one.
     #[error("{0}")]
@@ -77,13 +93,17 @@ pub enum SourceError {
         /// Why.
         cause: String,
     },
-    /// A download that broke again and again at the same place.
-    #[error("reading {location} broke off at byte {offset} again and again ({cause}): try again once S3 is well")]
+    /// A download that did not go on.
+    #[error(
+        "reading {location} did not get past byte {offset} within SOURCE_TIMEOUT ({timeout:?}; {cause}): try again once S3 is well"
+    )]
     Broken {
         /// The URL.
         location: String,
         /// The byte that never came.
         offset: u64,
+        /// How long it was tried.
+        timeout: Duration,
         /// Why, the last time.
         cause: String,
     },
@@ -115,6 +135,9 @@ pub enum SourceError {
     /// A JSON document that is not one object on each line.
     #[error("the source is JSON, but {0}: write one object on each line (JSON Lines), such as with `jq -c '.[]'`")]
     NotJsonLines(&'static str),
+    /// A Parquet file inside of a compressed one: it can only be read from its end.
+    #[error("the source is a Parquet file inside of {0}: unpack it, as Parquet files pack their own pages")]
+    PackedParquet(&'static str),
     /// What this build leaves out.
     #[error("the source is {what}, which this build cannot read: build it with `--features {feature}`")]
     NotBuilt {
@@ -156,7 +179,11 @@ impl SourceError {
     /// How a program ends that cannot go on without the source.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Url { .. } | Self::Setting(_) | Self::NoCredentials { .. } | Self::Region { .. } => Exit::Usage,
+            Self::Url { .. }
+            | Self::Pattern { .. }
+            | Self::Setting(_)
+            | Self::NoCredentials { .. }
+            | Self::Region { .. } => Exit::Usage,
             Self::Unreachable { .. } | Self::Broken { .. } => Exit::DependencyAway,
             _ => Exit::SourceUnreadable,
         }

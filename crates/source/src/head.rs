@@ -53,6 +53,11 @@ impl Head {
         self.bytes.slice(from..)
     }
 
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// Whether a row of the head ends within it.
     pub(crate) fn has_whole(&self, row: &Row<'_>) -> bool {
         self.is_whole || row.end.offset < self.bytes.len() as u64

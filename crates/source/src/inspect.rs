@@ -1,5 +1,8 @@
 //! The head of a source says how to read it: its format, its columns, and the dialect of its first rows.
 
+#[cfg(feature = "parquet")]
+use std::sync::atomic::Ordering;
+
 use assay_transaction::{
     Columns, Compression, DecimalMark, Delimiter, Dialect, Encoding, Fields as _, Format, HeaderError, Position,
     TimestampFormat,
@@ -35,8 +38,23 @@ pub struct Inspected {
     pub layout: Layout,
     /// The first rows, those that are whole.
     pub sample: Vec<RowBatch>,
-    /// Whether these are all that there are.
-    pub is_whole: bool,
+    /// How many rows there are, where that is certain: there are no others, or the source says so.
+    pub rows: Option<u64>,
+    /// How many bytes of the source, packed as it is, the sample takes.
+    pub sample_bytes: u64,
+}
+
+impl Inspected {
+    /// How many rows the sample has.
+    pub fn sample_rows(&self) -> u64 {
+        self.sample.iter().map(|batch| batch.len() as u64).sum()
+    }
+
+    /// How many rows a source of that size has, if it goes on as it begins.
+    pub fn estimated_rows(&self, size: u64) -> u64 {
+        let rows = u128::from(self.sample_rows()) * u128::from(size) / u128::from(self.sample_bytes.max(1));
+        self.rows.unwrap_or_else(|| u64::try_from(rows).unwrap_or(u64::MAX))
+    }
 }
 
 /// Reads the head of an unpacked text source from its first byte on, and settles what the options leave open.
@@ -46,11 +64,16 @@ pub struct Inspected {
 /// and no rows is fine.
 pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Inspected, SourceError> {
     let head = Head::read(stream).await?;
+    inspect_head(&head, options).await
+}
+
+/// The same with the head that was read.
+pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
     let format = options.format.map_or_else(|| head.format(), Ok)?;
     let encoding = options.encoding.unwrap_or_default();
     let (delimiter, columns, start) = match format {
         Format::Csv => {
-            let header = csv_header::read(&head, options.delimiter, encoding).await?;
+            let header = csv_header::read(head, options.delimiter, encoding).await?;
             (header.delimiter, header.columns, header.end)
         }
         Format::JsonLines => {
@@ -60,17 +83,37 @@ pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result
             }
             (Delimiter::Comma, Columns::from_names(names)?, head.start())
         }
-        Format::Parquet => return Err(SourceError::NotBuilt { what: format.name(), feature: "parquet" }),
+        // Its index lies at its end.
+        Format::Parquet => return Err(SourceError::Undecidable { first_line: "PAR1".to_owned() }),
     };
     let reader = match format {
-        Format::Csv => RowReader::from(csv_header::rows(&head, delimiter, start)),
-        _ => RowReader::from(json::reader(&head, columns.names(), start)),
+        Format::Csv => RowReader::from(csv_header::rows(head, delimiter, start)),
+        _ => RowReader::from(json::reader(head, columns.names(), start)),
     };
-    let sample = sample(reader, &head).await?;
+    let sample = sample(reader, head).await?;
     let (dialect, timestamps) = settle(&sample, &columns, format, delimiter, options)?;
     let header = columns.names().to_vec();
     let layout = Layout { format, compression: Compression::None, dialect, timestamps, header, start };
-    Ok(Inspected { layout, sample, is_whole: head.is_whole })
+    let end = sample.last().and_then(|batch| batch.rows().last()).map_or(start.offset, |row| row.end.offset);
+    let mut inspected = Inspected { layout, sample, rows: None, sample_bytes: end };
+    inspected.rows = head.is_whole.then(|| inspected.sample_rows());
+    Ok(inspected)
+}
+
+/// The columns of a Parquet file, and its first rows.
+#[cfg(feature = "parquet")]
+pub(crate) async fn inspect_parquet(
+    mut reader: crate::parquet::ParquetReader,
+    options: &FormatOptions,
+) -> Result<Inspected, SourceError> {
+    let columns = Columns::from_names(reader.names())?;
+    let rows = Some(reader.rows());
+    let sample: Vec<RowBatch> = reader.next_batch(SAMPLE_ROWS).await?.into_iter().collect();
+    let (dialect, timestamps) = settle(&sample, &columns, Format::Parquet, Delimiter::Comma, options)?;
+    let header = columns.names().to_vec();
+    let (format, compression, start) = (Format::Parquet, Compression::None, Position { offset: 0, ..Position::START });
+    let layout = Layout { format, compression, dialect, timestamps, header, start };
+    Ok(Inspected { layout, sample, rows, sample_bytes: reader.taken().load(Ordering::Relaxed) })
 }
 
 /// Those rows of a head that are whole.

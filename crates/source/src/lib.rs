@@ -1,6 +1,6 @@
 //! Where rows come from: S3 objects and local files, their dialects, and the reader that cuts them into rows.
 //!
-//! The way of a source: [`SourceUrl`] names it, [`Sources::identify`] finds which version of it is there,
+//! The way of a source: [`SourceUrl`] names it, or a [`SourcePattern`] names it with others, [`Sources::identify`] finds which version of it is there,
 //! [`Sources::inspect`] unpacks and reads its head and settles its [`Layout`], which a run freezes, and [`Sources::rows`]
 //! streams the bytes of that version, and of no other, through the unpacking and the decoder of its format: a [`RowReader`]
 //! gives rows in batches, each with its line, its end and its own bytes. The rules of `assay-transaction` judge them.
@@ -11,11 +11,13 @@
 //! read fails; reading from any row's end gives the very rows that a read from the start would have given after it; a read
 //! that fails has given every row before the place it fails at.
 
+mod ahead;
 mod batch;
 mod compression;
 mod csv;
 mod csv_header;
 mod dates;
+mod download;
 mod error;
 mod events;
 mod file;
@@ -24,6 +26,10 @@ mod inspect;
 mod json;
 mod listing;
 mod options;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod patience;
+mod pattern;
 mod reader;
 mod s3;
 mod s3_error;
@@ -40,6 +46,7 @@ pub use events::{EventError, ObjectEvent, parse_events};
 pub use inspect::{Inspected, Layout, inspect};
 pub use listing::Listed;
 pub use options::{FormatOptions, S3Options};
+pub use pattern::{Named, SourcePattern};
 pub use reader::RowReader;
 pub use sources::{ByteStream, Found, Sources};
 #[cfg(feature = "sqs")]

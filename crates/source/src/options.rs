@@ -1,14 +1,18 @@
 //! The settings of sources: where S3 is, who reads it, and what a CSV source does not say itself.
 
 use std::fmt;
+use std::time::Duration;
 
-use assay_transaction::{DecimalMark, Delimiter, Encoding, Format, TimestampFormat};
+use assay_transaction::{DecimalMark, Delimiter, Encoding, Format, TimestampFormat, parse_duration};
 use clap::Args;
 
 use crate::SourceError;
 
+/// How long S3 may be away in the middle of a source.
+const SOURCE_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// Where S3 is, and who reads it.
-#[derive(Clone, Default, Args)]
+#[derive(Clone, Args)]
 pub struct S3Options {
     /// Access key of S3. Without it, credentials come from the AWS chain (AWS_ACCESS_KEY_ID, profiles, instance roles)
     #[arg(long, env = "KEY", value_name = "KEY", hide_env_values = true)]
@@ -25,6 +29,22 @@ pub struct S3Options {
     /// URL of an S3-compatible server such as MinIO, addressed path-style. Without it, AWS in AWS_REGION
     #[arg(long, env = "ENDPOINT_URL", value_name = "URL")]
     pub endpoint_url: Option<String>,
+    /// How long reading goes on trying where S3 is away or breaks off, from the last byte on
+    #[arg(long, env = "SOURCE_TIMEOUT", default_value = "5m", value_parser = parse_duration, value_name = "DURATION")]
+    pub source_timeout: Duration,
+}
+
+impl Default for S3Options {
+    fn default() -> Self {
+        Self {
+            key: None,
+            key_file: None,
+            secret: None,
+            secret_file: None,
+            endpoint_url: None,
+            source_timeout: SOURCE_TIMEOUT,
+        }
+    }
 }
 
 /// Shows which settings are there, never what they are.
@@ -38,17 +58,20 @@ impl fmt::Debug for S3Options {
             .field("secret", &hidden(&self.secret))
             .field("secret_file", &self.secret_file)
             .field("endpoint_url", &self.endpoint_url)
+            .field("source_timeout", &self.source_timeout)
             .finish()
     }
 }
 
 /// The settings of S3, checked and read.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct S3Settings {
     /// Access key and secret, where the user gave them.
     pub(crate) credentials: Option<(String, String)>,
     /// Where, if not AWS.
     pub(crate) endpoint: Option<String>,
+    /// How long a read goes on trying without one byte of progress.
+    pub(crate) timeout: Duration,
 }
 
 impl S3Options {
@@ -63,7 +86,7 @@ impl S3Options {
             (None, Some(_)) => return Err(SourceError::Setting("SECRET is set, but KEY is not".to_owned())),
         };
         let endpoint = self.endpoint_url.as_deref().filter(|url| !url.is_empty()).map(endpoint).transpose()?;
-        Ok(S3Settings { credentials, endpoint })
+        Ok(S3Settings { credentials, endpoint, timeout: self.source_timeout })
     }
 }
 
@@ -208,6 +231,12 @@ mod tests {
             assert_eq!(error.to_string(), expected);
             assert_eq!(error.exit(), assay_transaction::Exit::Usage);
         }
+    }
+
+    #[test]
+    fn the_patience_with_s3_is_the_same_whoever_makes_the_options() {
+        assert_eq!(parse(&[]).unwrap().s3.source_timeout, S3Options::default().source_timeout);
+        assert_eq!(parse(&["--source-timeout", "90s"]).unwrap().s3.source_timeout, Duration::from_secs(90));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct RowReader {
 enum Rows {
     Csv(CsvReader),
     Json(JsonReader),
+    #[cfg(feature = "parquet")]
+    Parquet(crate::parquet::ParquetReader),
 }
 
 impl fmt::Debug for RowReader {
@@ -48,6 +50,8 @@ impl RowReader {
         match &self.rows {
             Rows::Csv(rows) => rows.position(),
             Rows::Json(rows) => rows.position(),
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => rows.position(),
         }
     }
 
@@ -64,6 +68,8 @@ impl RowReader {
         match &mut self.rows {
             Rows::Csv(rows) => rows.next_batch(max_rows).await,
             Rows::Json(rows) => rows.next_batch(max_rows).await,
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => rows.next_batch(max_rows).await,
         }
     }
 }
@@ -77,5 +83,13 @@ impl From<CsvReader> for RowReader {
 impl From<JsonReader> for RowReader {
     fn from(rows: JsonReader) -> Self {
         Self { rows: Rows::Json(rows), taken: Arc::default() }
+    }
+}
+
+#[cfg(feature = "parquet")]
+impl From<crate::parquet::ParquetReader> for RowReader {
+    fn from(rows: crate::parquet::ParquetReader) -> Self {
+        let taken = rows.taken();
+        Self { rows: Rows::Parquet(rows), taken }
     }
 }

@@ -59,7 +59,7 @@ impl SqsQueue {
             return Err(wrong());
         }
         let settings = options.settle()?;
-        let config = sdk_config(&S3Settings { credentials: None, endpoint: settings.endpoint.clone() }).await;
+        let config = sdk_config(&S3Settings { credentials: None, ..settings.clone() }).await;
         let read_timeout = Duration::from_secs(WAIT_SECONDS.unsigned_abs().into()) + ANSWER_TIMEOUT;
         let timeouts = TimeoutConfig::builder().connect_timeout(ANSWER_TIMEOUT).read_timeout(read_timeout).build();
         let mut client = aws_sdk_sqs::config::Builder::from(&config)

@@ -129,12 +129,12 @@ impl Taking {
     /// with each listing.
     async fn record_unusable(&self, url: &SourceUrl, found: Found, cause: &SourceError) -> Result<(), LoadError> {
         let Dependencies { store, broker, .. } = &*self.dependencies;
-        let namespace = self.load.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
+        let namespace = self.load.read.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
         // No row is read by these, or ever will be.
         let settings = RunSettings {
-            chunk_rows: self.load.api_batch_size,
+            chunk_rows: self.load.read.api_batch_size,
             namespace: Namespace::new(&namespace),
-            time_zone: self.load.time_zone,
+            time_zone: self.load.read.time_zone,
             durable_broker: broker.survives_restart(),
             ..RunSettings::example()
         };

@@ -6,7 +6,7 @@ use assay_transaction::{Checkpoint, Run, RunId, RunState, ScoredChunk, ScoredRep
 use async_trait::async_trait;
 
 use super::dialect::{Database, Session, WRITING};
-use super::{bounded, counts, leases, ledger};
+use super::{bounded, counts, leases, ledger, unread};
 use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
 use crate::write::{Refusal, write};
@@ -105,6 +105,10 @@ impl Store for Database {
 
     async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError> {
         bounded(ledger::run(self.reading(), run_id)).await
+    }
+
+    async fn unread(&self, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError> {
+        bounded(unread::unread(self.reading(), sources)).await
     }
 
     async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError> {

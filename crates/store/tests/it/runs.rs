@@ -25,6 +25,7 @@ on_both! {
     recorded_chunks_come_in_order,
     a_run_of_a_newer_version_is_passed_over,
     only_what_nobody_has_begun_is_without_a_run,
+    unread_is_what_no_run_has_read,
 }
 
 async fn a_run_begins_resumes_and_is_loaded(database: &Database) {
@@ -317,4 +318,28 @@ async fn only_what_nobody_has_begun_is_without_a_run(database: &Database) {
     ];
     let (asked, expected): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
     assert_eq!(store.without_run(&asked).await.unwrap(), expected);
+}
+
+async fn unread_is_what_no_run_has_read(database: &Database) {
+    let store = &*database.store;
+    assert!(store.unread(&[]).await.unwrap().is_empty());
+    let loading = begin(store, "loading").await.source;
+    let [complete, failed, sealed, odd] = ["complete", "failed", "sealed", "s3://bank/é \"x\"\\.csv"].map(|location| {
+        let name = if location.starts_with("s3") { "odd" } else { location };
+        (name, new_run(name, location))
+    });
+    for (name, new) in [&complete, &failed, &sealed, &odd] {
+        store.begin_run(new).await.unwrap();
+        let error = (*name == "failed").then_some("it broke off");
+        let chunks_total = u64::from(*name == "sealed");
+        store.seal(&lease(name), Sealed { rows_read: 0, chunks_total, amount: None }, error).await.unwrap();
+        store.close_run(&run_id(name)).await.unwrap();
+    }
+    let mut newer = complete.1.source.clone();
+    newer.version = "etag-2".into();
+    let [complete, failed, sealed, odd] = [complete, failed, sealed, odd].map(|(_, new)| new.source);
+    let other = new_run("other", "other").source;
+    let asked = [complete.clone(), other.clone(), failed, loading, newer, sealed, odd, other, complete];
+    let expected = [false, true, false, true, true, false, false, true, false];
+    assert_eq!(store.unread(&asked).await.unwrap(), expected);
 }
