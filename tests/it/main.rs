@@ -28,3 +28,4 @@ mod rejects;
 mod scenarios;
 mod settings;
 mod sources;
+mod watching;

@@ -1,6 +1,8 @@
 //! A set of queues for one test, deleted with it.
 
-use lapin::options::{BasicPublishOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
@@ -56,6 +58,22 @@ impl Broker {
         Ok(queue.message_count())
     }
 
+    /// Publishes as an S3 server does: to an exchange that the programs have declared, and that has a queue.
+    pub async fn tell(&self, exchange: &str, body: &[u8]) {
+        let connection =
+            Connection::connect(&self.url, ConnectionProperties::default()).await.expect("RabbitMQ is there");
+        let channel = connection.create_channel().await.expect("RabbitMQ opens a channel");
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("RabbitMQ confirms");
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (exchange, key) = (format!("{}{exchange}", self.prefix), "drops".into());
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let told =
+            channel.basic_publish(exchange.into(), key, options, body, properties).await.expect("it is published");
+        let confirmed = told.await.expect("it is confirmed");
+        assert!(confirmed.is_ack() && confirmed.take_message().is_none(), "somebody has a queue for it");
+        connection.close(200, "told".into()).await.expect("RabbitMQ hears the goodbye");
+    }
+
     /// Looks at a queue that the programs have declared, such as `transactions.batch`.
     pub async fn look_at(&self, queue: &str) -> Queue {
         let connection =
@@ -91,7 +109,9 @@ impl Queue {
 }
 
 /// What the programs declare, without the prefix. A queue that was never declared is deleted without complaint.
-const EXCHANGES: [&str; 4] = ["assay.transactions", "assay.scored", "assay.control", "assay.dead"];
+const EXCHANGES: [&str; 5] = ["assay.transactions", "assay.scored", "assay.control", "assay.dead", "assay.events"];
+/// Of those who watch `s3://drops/in/`.
+const EVENTS_QUEUE: &str = "assay.events.s3---drops-in-.9d820514";
 const WORK_QUEUES: [&str; 4] =
     ["transactions.batch", "transactions.realtime", "predictions.batch", "predictions.realtime"];
 const DELAYS: [&str; 4] = ["", ".delay.1s", ".delay.10s", ".delay.60s"];
@@ -110,7 +130,7 @@ async fn delete(url: &str, prefix: &str) -> lapin::Result<()> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     let queues = WORK_QUEUES.iter().flat_map(|queue| DELAYS.map(|delay| format!("{prefix}{queue}{delay}")));
-    for queue in queues.chain([format!("{prefix}dead_letters")]) {
+    for queue in queues.chain([format!("{prefix}dead_letters"), format!("{prefix}{EVENTS_QUEUE}")]) {
         channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
     }
     for exchange in EXCHANGES {

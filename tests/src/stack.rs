@@ -36,6 +36,11 @@ impl Stack {
         self.known_to(Program::new("loader")).arg(object).env("WAIT_TIMEOUT", "60s")
     }
 
+    /// `loader watch`, about to watch `s3://drops/in/`, and nothing but events once it has looked through it.
+    pub fn watcher(&self) -> Program {
+        self.known_to(Program::new("loader")).args(["watch", "s3://drops/in/"]).env("WATCH_INTERVAL", "1h")
+    }
+
     /// Tells a program where the database, the broker and the objects are.
     pub fn known_to(&self, program: Program) -> Program {
         self.broker

@@ -1,7 +1,7 @@
 //! The command line of `assay`. The commands of the desk have their arguments with them.
 
 use assay_generator::GenerateOptions;
-use assay_loader::{LoadOptions, ManyOptions};
+use assay_loader::{LeaseOptions, LoadOptions, ManyOptions};
 use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
 use assay_source::{S3Options, SourcePattern};
@@ -72,6 +72,8 @@ pub(crate) struct RunArguments {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) lease: LeaseOptions,
     #[command(flatten)]
     pub(crate) many: ManyOptions,
     #[command(flatten)]

@@ -4,10 +4,11 @@ use assay_queue::BrokerOptions;
 use assay_source::{S3Options, SourcePattern};
 use assay_store::DatabaseOptions;
 use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 use crate::ManyOptions;
-use crate::options::{LoadOptions, WaitOptions};
+use crate::options::{LeaseOptions, LoadOptions, WaitOptions};
+use crate::watch::{WatchOptions, Watched};
 
 /// Loads objects or files: every row is validated and published in chunks for the predictors.
 ///
@@ -17,8 +18,11 @@ use crate::options::{LoadOptions, WaitOptions};
 /// started again. Several sources have a run each, one that is broken keeps no other from being loaded, and the exit code
 /// is the gravest: 3 before 2, 4 and 1.
 #[derive(Debug, Parser)]
-#[command(name = "loader", version)]
+#[command(name = "loader", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
+    /// What to do instead of loading what is named.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// What to load: s3://bucket/key, a prefix such as s3://bucket/2026/, a pattern such as s3://bucket/**/*.csv.gz, or the
     /// path of a file, a directory or a pattern of files
     #[arg(env = "SOURCE_URL", value_name = "SOURCE_URL", required = true, num_args = 1..)]
@@ -32,6 +36,9 @@ pub struct Arguments {
     /// Whether to stay.
     #[command(flatten)]
     pub wait: WaitOptions,
+    /// How long the run is this loader's.
+    #[command(flatten)]
+    pub lease: LeaseOptions,
     /// Where objects lie.
     #[command(flatten)]
     pub s3: S3Options,
@@ -47,6 +54,55 @@ pub struct Arguments {
     /// Who is recorded as the operator where a load is forced
     #[arg(long, env = "ASSAY_OPERATOR", value_name = "NAME", default_value = "loader")]
     pub operator: String,
+    /// How long to take to end.
+    #[command(flatten)]
+    pub shutdown: ShutdownOptions,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// What a loader does beside loading one source.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Load what lies in a bucket, and what comes to lie there, until it is stopped
+    Watch(Box<WatchArguments>),
+}
+
+/// Load what lies in a bucket, and what comes to lie there, until it is stopped
+///
+/// It hears of new objects through RabbitMQ (EVENTS_EXCHANGE), SQS (SQS_QUEUE_URL) or a webhook (WEBHOOK_ADDR), and lists the
+/// bucket every WATCH_INTERVAL for what no event told of. Each version of an object is loaded once. Several watchers share the
+/// work, and take over what one that died has left.
+///
+/// Exits 0 when it is stopped; 2 for wrong settings; 3 when something it depends on is away at the start; 4 when the bucket
+/// cannot be read.
+#[derive(Debug, Args)]
+pub struct WatchArguments {
+    /// What to watch: s3://bucket, or s3://bucket/prefix
+    #[arg(env = "WATCH_URL", value_name = "WATCH_URL")]
+    pub watched: Watched,
+    /// What for.
+    #[command(flatten)]
+    pub watch: WatchOptions,
+    /// How to load it.
+    #[command(flatten)]
+    pub load: LoadOptions,
+    /// How long a run is this loader's.
+    #[command(flatten)]
+    pub lease: LeaseOptions,
+    /// Where objects lie.
+    #[command(flatten)]
+    pub s3: S3Options,
+    /// Where the ledger is.
+    #[command(flatten)]
+    pub database: DatabaseOptions,
+    /// Where chunks go.
+    #[command(flatten)]
+    pub broker: BrokerOptions,
+    /// How long to wait for both.
+    #[command(flatten)]
+    pub startup: StartupOptions,
     /// How long to take to end.
     #[command(flatten)]
     pub shutdown: ShutdownOptions,

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
-use assay_store::{Begun, NewRun};
-use assay_transaction::{Checkpoint, Dialect, Exit, Run, RunSettings, RunState};
+use assay_store::{Begun, Lease, NewRun, Taken};
+use assay_transaction::{Checkpoint, Dialect, Exit, Run, RunId, RunSettings, RunState, StopKind};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chrono::Utc;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use crate::holder::evict_if_gone;
 use crate::load::Part;
 use crate::ordering::abort_replaced;
 use crate::run_name::run_name;
@@ -19,74 +20,193 @@ use crate::{Dependencies, LoadError, LoadOptions};
 /// Between two attempts to find the source.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
+/// Between two looks at a run that another loader is at.
+const HELD_PAUSE: Duration = Duration::from_secs(1);
+
 /// How many earlier runs of a location are looked at.
 const KNOWN: u32 = 100;
 
 /// What there is to do.
 pub(crate) enum Beginning {
-    /// Read, as the part says.
-    Read(Run, Part),
+    /// Read, as the part says. Only a run that is sealed already has no lease.
+    Read(Run, Option<Lease>, Part),
     /// Nothing: every chunk of the source was confirmed before.
     Nothing(Run),
+    /// Nothing for now: another loader is at it, which lives.
+    Held {
+        /// The run.
+        run: Run,
+        /// Which loader.
+        by: String,
+        /// How long its lease lasts unless it renews it.
+        remaining: Duration,
+    },
 }
 
-/// Begins the run of a source, or finds the one that has begun; tells the size of the source too.
+/// Begins the run of a source, or finds the one that has begun; tells the size of the source too. Where another loader is at
+/// it, waits until it is loaded, or that loader is gone.
 pub(crate) async fn begin(
     dependencies: &Dependencies,
     url: &SourceUrl,
     options: &LoadOptions,
 ) -> Result<(Beginning, u64), LoadError> {
-    let Dependencies { sources, store, broker, startup, act, .. } = dependencies;
-    let found = identify(sources, url, *startup).await?;
+    let mut is_said = false;
+    loop {
+        let found = identify(&dependencies.sources, url, dependencies.startup).await?;
+        let size = found.size;
+        let beginning = begin_found(dependencies, url, found, options).await?;
+        let Beginning::Held { run, by, remaining } = beginning else { return Ok((beginning, size)) };
+        if !is_said {
+            let run_id = &run.run_id;
+            info!("{url} is being loaded by {by}, as run {run_id}: waiting until it is loaded, or that loader is gone");
+            is_said = true;
+        }
+        tokio::time::sleep(HELD_PAUSE.min(remaining)).await;
+    }
+}
+
+/// Begins the run of a version of a source, or finds the one that has begun.
+pub(crate) async fn begin_found(
+    dependencies: &Dependencies,
+    url: &SourceUrl,
+    found: Found,
+    options: &LoadOptions,
+) -> Result<Beginning, LoadError> {
+    let Dependencies { store, broker, act, holder, .. } = dependencies;
     let known = store.runs(Some(&found.identity.location), KNOWN).await?;
     // A run that goes on, or is there already, has its settings, whatever the environment says by now.
     let settings = match known.iter().find(|run| run.source == found.identity && is_same(run, options)) {
         Some(run) => run.settings.clone(),
         None => settle(dependencies, url, &found, options).await?,
     };
-    let new = NewRun {
+    let new = new_run(dependencies, found, options, settings);
+    let mut begun = store.begin_run(&new).await?;
+    if let Begun::Held { run, by, .. } = &begun
+        && holder.outlives(by)
+    {
+        store.evict(&run.run_id, by).await?;
+        begun = store.begin_run(&new).await?;
+    }
+    match begun {
+        Begun::Started(run, lease) => {
+            let prepare = async {
+                // Also where the loader before died in between.
+                abort_replaced(&**store, &run.source, &known, act).await?;
+                if options.force {
+                    store.record_operation("force", Some(&run.run_id), None, act).await?;
+                }
+                first_row(&dependencies.sources, url, &run).await
+            };
+            let first = or_release(dependencies, &lease, prepare.await).await?;
+            Ok(read(run, Some(lease), Part { from: first, until: None, only_missing: false }))
+        }
+        Begun::Resumed(run, lease) => {
+            let prepare = async {
+                abort_replaced(&**store, &run.source, &known, act).await?;
+                rest(dependencies, url, &run).await
+            };
+            let part = or_release(dependencies, &lease, prepare.await).await?;
+            Ok(read(run, Some(lease), part))
+        }
+        Begun::Held { run, by, remaining } => Ok(Beginning::Held { run, by, remaining }),
+        // The chunks that were not recorded went with the process that held them.
+        Begun::AlreadyLoaded(run) if !is_durable(&run, broker.survives_restart()) && !run.state.is_finished() => {
+            let first = first_row(&dependencies.sources, url, &run).await?;
+            Ok(read(run, None, Part { from: first, until: None, only_missing: true }))
+        }
+        Begun::AlreadyLoaded(run) => Ok(Beginning::Nothing(run)),
+    }
+}
+
+/// Goes on with a run that has lost its loader, where its source still is what it reads; otherwise the run is ended. None
+/// where there is nothing to go on with.
+pub(crate) async fn take_over(
+    dependencies: &Dependencies,
+    run_id: &RunId,
+) -> Result<Option<(SourceUrl, Beginning)>, LoadError> {
+    let Dependencies { store, holder, lease, .. } = dependencies;
+    evict_if_gone(&**store, run_id).await?;
+    let Taken::Granted(run, lease) = store.take_lease(run_id, &holder.to_string(), *lease).await? else {
+        return Ok(None);
+    };
+    let prepare = async {
+        let url: SourceUrl = run.source.location.parse()?;
+        let reason = match dependencies.sources.identify(&url).await {
+            Ok(found) if found.identity == run.source => {
+                let part = rest(dependencies, &url, &run).await?;
+                return Ok(Some((url, part)));
+            }
+            Ok(_) => format!("its source was replaced: version {} is gone", run.source.version),
+            Err(SourceError::NoObject { .. }) => "its source is gone".to_owned(),
+            Err(error) => return Err(error.into()),
+        };
+        warn!("run {run_id} is aborted: {reason}");
+        store.order_stop(run_id, StopKind::Aborted, &reason, &dependencies.act).await?;
+        store.release_lease(&lease).await?;
+        store.seal_stopped(run_id).await?;
+        Ok(None)
+    };
+    let taken = or_release(dependencies, &lease, prepare.await).await?;
+    Ok(taken.map(|(url, part)| (url, read(run, Some(lease), part))))
+}
+
+/// Who has begun and cannot go on lets others try.
+async fn or_release<T>(
+    dependencies: &Dependencies,
+    lease: &Lease,
+    prepared: Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    if prepared.is_err()
+        && let Err(error) = dependencies.store.release_lease(lease).await
+    {
+        debug!("the lease of run {} has to run out: {error}", lease.run_id);
+    }
+    prepared
+}
+
+/// What the ledger is asked to begin.
+pub(crate) fn new_run(
+    dependencies: &Dependencies,
+    found: Found,
+    options: &LoadOptions,
+    settings: RunSettings,
+) -> NewRun {
+    NewRun {
         run_id: options.batch_run_id.clone().unwrap_or_else(|| run_name(Utc::now(), Uuid::new_v4())),
         explicit_id: options.batch_run_id.is_some(),
         source: found.identity,
         settings,
         force: options.force,
         source_bytes: Some(found.size),
-    };
-    let begun = store.begin_run(&new).await?;
-    if let Begun::Started(run) | Begun::Resumed(run) = &begun {
-        // Also where the loader before died in between.
-        abort_replaced(&**store, &run.source, &known, act).await?;
+        holder: dependencies.holder.to_string(),
+        lease: dependencies.lease,
     }
-    if let Begun::Started(run) = &begun
-        && options.force
-    {
-        store.record_operation("force", Some(&run.run_id), None, act).await?;
-    }
-    let (Begun::Started(run) | Begun::Resumed(run) | Begun::AlreadyLoaded(run)) = &begun;
-    let first = first_row(sources, url, run).await?;
-    // What was published before is still there only if the broker then, and the broker now, are of that kind.
-    let is_durable = run.settings.durable_broker && broker.survives_restart();
+}
+
+/// What is left to be read of a run that was begun before.
+async fn rest(dependencies: &Dependencies, url: &SourceUrl, run: &Run) -> Result<Part, LoadError> {
     let part = |from, only_missing| Part { from, until: None, only_missing };
-    let beginning = match begun {
-        Begun::Started(run) => Beginning::Read(run, part(first, false)),
-        Begun::Resumed(run) if !is_durable => Beginning::Read(run, part(first, true)),
-        Begun::Resumed(run) if run.checkpoint.chunk == 0 => Beginning::Read(run, part(first, false)),
-        Begun::Resumed(run) => {
-            let rest = part(run.checkpoint, false);
-            Beginning::Read(run, rest)
-        }
-        // The chunks that were not recorded went with the process that held them.
-        Begun::AlreadyLoaded(run) if !is_durable && !run.state.is_finished() => Beginning::Read(run, part(first, true)),
-        Begun::AlreadyLoaded(run) => Beginning::Nothing(run),
-    };
-    if let Beginning::Read(run, part) = &beginning {
-        info!("Pipeline Run ID: {}", run.run_id);
-        info!("Loading {}", run.source.location);
-        if part.from.at.row > 1 {
-            info!("going on at row {}, where the loader before stopped", part.from.at.row);
-        }
+    if !is_durable(run, dependencies.broker.survives_restart()) {
+        return Ok(part(first_row(&dependencies.sources, url, run).await?, true));
     }
-    Ok((beginning, found.size))
+    if run.checkpoint.chunk == 0 {
+        return Ok(part(first_row(&dependencies.sources, url, run).await?, false));
+    }
+    Ok(part(run.checkpoint, false))
+}
+
+/// What was published before is still there only if the broker then, and the broker now, are of that kind.
+fn is_durable(run: &Run, survives_restart: bool) -> bool {
+    run.settings.durable_broker && survives_restart
+}
+
+fn read(run: Run, lease: Option<Lease>, part: Part) -> Beginning {
+    info!("Pipeline Run ID: {}", run.run_id);
+    info!("Loading {}", run.source.location);
+    if part.from.at.row > 1 {
+        info!("going on at row {}, where the loader before stopped", part.from.at.row);
+    }
+    Beginning::Read(run, lease, part)
 }
 
 /// Whether a run of the same source is the one that these options mean, and was not given up.

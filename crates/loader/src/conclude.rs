@@ -35,8 +35,21 @@ impl From<LoadError> for Unfinished {
 }
 
 impl Load<'_> {
-    /// Reads, publishes and seals.
+    /// Reads, publishes and seals. Whatever comes of it, the lease is over afterwards.
     pub(crate) async fn load(
+        &self,
+        run: &Run,
+        part: Part,
+        batches: mpsc::UnboundedSender<Batch>,
+    ) -> Result<Loaded, Unfinished> {
+        let loaded = self.load_held(run, part, batches).await;
+        if let Err(Unfinished { is_sealed: false, .. }) = &loaded {
+            self.release().await;
+        }
+        loaded
+    }
+
+    async fn load_held(
         &self,
         run: &Run,
         part: Part,
@@ -116,14 +129,20 @@ impl Load<'_> {
         }
     }
 
-    /// Seals the run, and closes it in case the last chunk was faster. Waits while the database is away.
+    /// Seals the run, unless it was sealed before, and closes it in case the last chunk was faster. Waits while the database is
+    /// away. Another loader that has taken the run over seals it itself.
     async fn seal(&self, run: &Run, at: Checkpoint, error: Option<&str>) -> Result<(), LoadError> {
         let store = &self.dependencies.store;
         let sealing = until_answered("the seal of the run", || async {
-            store.seal(&run.run_id, Sealed::at(at), error).await?;
+            if let Some(lease) = &self.lease {
+                store.seal(lease, Sealed::at(at), error).await?;
+            }
             store.close_run(&run.run_id).await
         });
         match self.shutdown.run_until_cancelled(sealing).await {
+            Some(Err(error)) if error.is_lease_lost() => {
+                Err(LoadError::TakenOver { run_id: run.run_id.clone(), by: None })
+            }
             Some(sealed) => Ok(sealed.map(drop)?),
             None => Err(self.stopped(run, at.rows_before())),
         }

@@ -38,6 +38,9 @@ pub enum LoadError {
     /// The broker cannot be used.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// A setting is wrong, or missing beside another one.
+    #[error("{0}")]
+    Setting(String),
     /// The header frozen in the ledger is not one that this version reads.
     #[error("the header of the run cannot be used: {0}")]
     Header(#[from] HeaderError),
@@ -75,6 +78,22 @@ pub enum LoadError {
         kind: StopKind,
         /// Why.
         reason: String,
+    },
+    /// Another loader went on with the run, as this one gave no sign of life.
+    #[error("run {run_id} was taken over{}: nothing more is done about it here", by_whom(by.as_deref()))]
+    TakenOver {
+        /// Which run.
+        run_id: RunId,
+        /// By whom, where somebody has it now.
+        by: Option<String>,
+    },
+    /// Another loader is at the run.
+    #[error("run {run_id} is being loaded by {by}: wait until it is loaded, or end it with `assay cancel {run_id}`")]
+    Held {
+        /// Which run.
+        run_id: RunId,
+        /// Which loader.
+        by: String,
     },
     /// Chunks of the run are among the dead letters, and cannot be read.
     #[error(
@@ -138,8 +157,19 @@ impl Failure for LoadError {
             Self::Broker(error) => error.exit(),
             Self::Ended { .. } | Self::Stalled { .. } => Exit::FailedRows,
             Self::SourceReplaced { .. } => Exit::SourceUnreadable,
-            Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } | Self::OneName { .. } => Exit::Usage,
-            Self::Stopped { .. } | Self::NotBegun | Self::WaitTimeout { .. } | Self::Reader(_) => Exit::DependencyAway,
+            Self::Setting(_) | Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } | Self::OneName { .. } => {
+                Exit::Usage
+            }
+            Self::Stopped { .. }
+            | Self::TakenOver { .. }
+            | Self::Held { .. }
+            | Self::NotBegun
+            | Self::WaitTimeout { .. }
+            | Self::Reader(_) => Exit::DependencyAway,
         }
     }
+}
+
+fn by_whom(by: Option<&str>) -> String {
+    by.map(|by| format!(" by {by}")).unwrap_or_default()
 }

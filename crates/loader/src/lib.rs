@@ -2,9 +2,9 @@
 //!
 //! The way of a row: [`run`] identifies the source and begins its run (`begin`); `load` makes one pass over the source, in
 //! which `reading` judges rows and cuts them into chunks, `publishing` sends the chunks and moves the checkpoint over what is
-//! confirmed, and `ordering` looks for an order to end the run early; `conclude` makes of the pass's end what becomes of the
-//! run, and seals it; and `waiting` stays until it is complete, where asked to. [`repair`] makes such a pass for what the
-//! ledger lacks; `many` loads several sources.
+//! confirmed, and `ordering` keeps the run's lease and hears of an order to end it early; `conclude` makes of the pass's end
+//! what becomes of the run, and seals it; and `waiting` stays until it is complete, where asked to. [`repair`] makes such a pass for what the
+//! ledger lacks; `many` loads several sources; [`watch`] loads objects as they come.
 //!
 //! Guarantees: memory is bounded whatever the source's size; a checkpoint never passes a chunk that is not confirmed; a
 //! loader that starts again goes on at the checkpoint and makes the very same chunks.
@@ -13,6 +13,7 @@ mod arguments;
 mod begin;
 mod conclude;
 mod error;
+mod holder;
 mod load;
 mod many;
 mod options;
@@ -26,11 +27,14 @@ mod repair;
 mod run;
 mod run_name;
 mod waiting;
+mod watch;
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, Command, WatchArguments};
 pub use error::LoadError;
+pub use holder::{Holder, evict_if_gone};
 pub use many::{ManyOptions, SourceEnded, choose, find, gravest, log_summary, run_many};
-pub use options::{LoadOptions, ReadOptions, WaitOptions};
+pub use options::{LeaseOptions, LoadOptions, ReadOptions, WaitOptions};
 pub use progress::LoadProgress;
 pub use repair::{RepairOptions, Repaired, repair};
 pub use run::{Dependencies, Ended, run};
+pub use watch::{Switch, WatchOptions, Watched, watch};

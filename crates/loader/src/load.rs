@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use assay_source::{Found, SourceError, SourceUrl};
+use assay_store::Lease;
 use assay_transaction::{Checkpoint, Position, Run, StopOrder};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info};
 
-use crate::ordering::watch;
+use crate::ordering::hold;
 use crate::patience::until_answered;
 use crate::publishing::{Published, Publishing};
 use crate::reading::{Batch, End, Read, Reading, read};
@@ -29,6 +31,8 @@ pub(crate) struct Load<'a> {
     pub(crate) batch_rows: usize,
     /// How a person starts a loader that goes on with this run, beside naming its source.
     pub(crate) again: String,
+    /// The right to seal the run. Without one, it is sealed already.
+    pub(crate) lease: Option<Lease>,
     pub(crate) progress: &'a Arc<LoadProgress>,
     pub(crate) shutdown: &'a CancellationToken,
 }
@@ -121,18 +125,18 @@ impl Load<'_> {
             broker: &**broker,
             store: &**store,
             durable: broker.survives_restart() && run.settings.durable_broker,
-            run_id: &run.run_id,
+            lease: self.lease.as_ref(),
             progress: self.progress,
             batches,
             intake: &intake,
             stop: &stop,
         };
-        // An order that is known is what this pass is for.
-        let is_watched = run.sealed.is_none() && run.stop.is_none();
         let published = tokio::select! {
             published = publishing.publish(part.from, chunks, recorded) => published?,
             never = stop_after_drain(&intake, *drain, &stop) => match never {},
-            never = watch(&**store, &run.run_id, &ordered, &intake), if is_watched => match never {},
+            by = self.hold(run, &ordered, &intake) => {
+                return Err(LoadError::TakenOver { run_id: run.run_id.clone(), by });
+            }
         };
         if let Some(order) = ordered.into_inner() {
             // Not to be waited for: it may hang on a slow source.
@@ -152,6 +156,31 @@ impl Load<'_> {
             End::Unheard => PassEnd::Interrupted,
         };
         passed(end, published)
+    }
+
+    /// Keeps the lease, where there is one; returns if it is lost.
+    async fn hold(&self, run: &Run, ordered: &OnceLock<StopOrder>, intake: &CancellationToken) -> Option<String> {
+        let Dependencies { store, lease: time, .. } = self.dependencies;
+        let Some(lease) = &self.lease else { return std::future::pending().await };
+        hold(&**store, lease, *time, |order| {
+            // An order that was known is what this pass is for.
+            if run.stop.is_none() && ordered.get().is_none() {
+                let (run_id, kind, reason) = (&run.run_id, order.kind.as_str(), &order.reason);
+                info!("run {run_id} is {kind}: {reason}; no more of its source is read");
+                let _ = ordered.set(order);
+                intake.cancel();
+            }
+        })
+        .await
+    }
+
+    /// Lets others take the run, at once. A lease that is not released runs out.
+    pub(crate) async fn release(&self) {
+        if let Some(lease) = &self.lease
+            && let Err(error) = self.dependencies.store.release_lease(lease).await
+        {
+            debug!("the lease of run {} has to run out: {error}", lease.run_id);
+        }
     }
 
     /// Starts to read the source.

@@ -1,25 +1,40 @@
-//! `loader`: sources become chunks on the broker.
+//! `loader`: sources become chunks on the broker, or all that comes to lie in a bucket.
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use assay_loader::{
-    Arguments, Dependencies, LoadError, LoadProgress, choose, find, gravest, log_summary, run, run_many,
+    Arguments, Command, Dependencies, Holder, LoadError, LoadProgress, WatchArguments, choose, find, gravest,
+    log_summary, run, run_many,
 };
-use assay_source::Sources;
-use assay_store::Act;
+use assay_queue::BrokerOptions;
+use assay_source::{S3Options, Sources};
+use assay_store::{Act, DatabaseOptions};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
-    assay_telemetry::run(&arguments.log, async |shutdown| load(&arguments, &shutdown).await)
+    match &arguments.command {
+        Some(Command::Watch(watch)) => {
+            assay_telemetry::run(&watch.log, async |shutdown| watch_bucket(watch, shutdown).await)
+        }
+        None => assay_telemetry::run(&arguments.log, async |shutdown| load(&arguments, &shutdown).await),
+    }
 }
 
 async fn load(arguments: &Arguments, shutdown: &CancellationToken) -> Result<Exit, LoadError> {
-    let Some(dependencies) = shutdown.run_until_cancelled(connect(arguments)).await else {
-        return Err(LoadError::NotBegun);
-    };
+    let connecting = connect(Connections {
+        s3: &arguments.s3,
+        database: &arguments.database,
+        broker: &arguments.broker,
+        startup: arguments.startup.startup_timeout,
+        drain: arguments.shutdown.drain_timeout,
+        lease: arguments.lease.lease_timeout,
+        operator: &arguments.operator,
+    });
+    let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Err(LoadError::NotBegun) };
     let dependencies = dependencies?;
     let ended = load_all(arguments, &dependencies, shutdown).await;
     dependencies.broker.close().await;
@@ -51,14 +66,46 @@ async fn load_all(
     Ok(gravest(&ended))
 }
 
-async fn connect(arguments: &Arguments) -> Result<Dependencies, LoadError> {
-    let startup = arguments.startup.startup_timeout;
-    Ok(Dependencies {
-        sources: Sources::new(&arguments.s3)?,
-        store: assay_store::connect(&arguments.database, "loader", startup).await?,
-        broker: assay_queue::connect(&arguments.broker, "loader", startup).await?,
-        startup,
+async fn watch_bucket(arguments: &WatchArguments, shutdown: CancellationToken) -> Result<Exit, LoadError> {
+    let connecting = connect(Connections {
+        s3: &arguments.s3,
+        database: &arguments.database,
+        broker: &arguments.broker,
+        startup: arguments.startup.startup_timeout,
         drain: arguments.shutdown.drain_timeout,
-        act: Act { operator: arguments.operator.clone(), reason: None },
+        lease: arguments.lease.lease_timeout,
+        operator: "loader",
+    });
+    let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Ok(Exit::Done) };
+    let dependencies = Arc::new(dependencies?);
+    let (watched, load, options) = (arguments.watched.clone(), arguments.load.clone(), arguments.watch.clone());
+    let ended = assay_loader::watch(Arc::clone(&dependencies), watched, load, options, &arguments.s3, shutdown).await;
+    dependencies.broker.close().await;
+    dependencies.store.close().await;
+    ended.map(|()| Exit::Done)
+}
+
+/// Where everything is, and for how long it may be away.
+struct Connections<'a> {
+    s3: &'a S3Options,
+    database: &'a DatabaseOptions,
+    broker: &'a BrokerOptions,
+    startup: Duration,
+    drain: Duration,
+    lease: Duration,
+    operator: &'a str,
+}
+
+async fn connect(connections: Connections<'_>) -> Result<Dependencies, LoadError> {
+    let Connections { s3, database, broker, startup, drain, lease, operator } = connections;
+    Ok(Dependencies {
+        sources: Sources::new(s3)?,
+        store: assay_store::connect(database, "loader", startup).await?,
+        broker: assay_queue::connect(broker, "loader", startup).await?,
+        startup,
+        drain,
+        holder: Holder::new(),
+        lease,
+        act: Act { operator: operator.to_owned(), reason: None },
     })
 }

@@ -77,6 +77,28 @@ impl LoadOptions {
     }
 }
 
+/// How loaders share the work.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Loading")]
+pub struct LeaseOptions {
+    /// How long after its last sign of life a loader's run may be taken over by another
+    #[arg(long, env = "LEASE_TIMEOUT", default_value = "30s", value_parser = parse_lease, value_name = "DURATION")]
+    pub lease_timeout: Duration,
+}
+
+fn parse_lease(text: &str) -> Result<Duration, String> {
+    let lease = parse_duration(text)?;
+    if (SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
+        Ok(lease)
+    } else {
+        Err("it is from 1s to 1h, such as 30s".to_owned())
+    }
+}
+
+/// Long enough to be renewed over a slow connection.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+const LONGEST_LEASE: Duration = Duration::from_hours(1);
+
 /// Whether, and how long, the loader stays until the run is complete.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Loading")]

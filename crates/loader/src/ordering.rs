@@ -1,38 +1,36 @@
-//! Orders to end a run early: a loader looks for one while it loads, and gives one where a budget is spent.
+//! Whose a run is, and whether it is to end early: a loader keeps its lease and hears of such an order while it loads, and
+//! gives one where a source was replaced.
 
-use std::convert::Infallible;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use assay_store::{Act, Store, StoreError};
-use assay_transaction::{Run, RunId, RunState, SourceIdentity, StopKind, StopOrder};
-use tokio_util::sync::CancellationToken;
+use assay_store::{Act, Lease, Renewed, Store, StoreError};
+use assay_transaction::{Run, RunState, SourceIdentity, StopKind, StopOrder};
 use tracing::{debug, info, warn};
 
-/// Between two looks at the ledger.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two renewals of a lease.
+const RENEW: Duration = Duration::from_secs(1);
 
-/// Looks for an order to end the run. Once there is one, it is kept in `ordered` and the intake ends. Runs beside the load
-/// and never returns.
-pub(crate) async fn watch(
+/// Keeps a lease, and passes on the order to end its run, where there is one, with each renewal. Runs beside the load, and
+/// returns only if the lease is lost; then with who has it now.
+pub(crate) async fn hold(
     store: &dyn Store,
-    run_id: &RunId,
-    ordered: &OnceLock<StopOrder>,
-    intake: &CancellationToken,
-) -> Infallible {
+    lease: &Lease,
+    time: Duration,
+    mut hear: impl FnMut(StopOrder),
+) -> Option<String> {
+    let run_id = &lease.run_id;
     loop {
-        match store.stop_order(run_id).await {
-            Ok(Some(order)) => {
-                info!("run {run_id} is {}: {}; no more of its source is read", order.kind.as_str(), order.reason);
-                // It is given once.
-                let _ = ordered.set(order);
-                intake.cancel();
-                return std::future::pending().await;
+        match store.renew_lease(lease, time).await {
+            Ok(Renewed::Kept(order)) => {
+                if let Some(order) = order {
+                    hear(order);
+                }
             }
-            Ok(None) => {}
-            Err(error) => debug!("cannot look for an order to end run {run_id}: {error}"),
+            Ok(Renewed::Lost { by }) => return by,
+            Err(error) => debug!("cannot renew the lease of run {run_id}: {error}"),
         }
-        tokio::time::sleep(LOOK).await;
+        // Often, however long it lasts: a person who cancels the run waits.
+        tokio::time::sleep(RENEW.min(time / 3)).await;
     }
 }
 
@@ -43,11 +41,14 @@ pub(crate) async fn abort_replaced(
     known: &[Run],
     act: &Act,
 ) -> Result<(), StoreError> {
-    let mut earlier = known.iter().filter(|run| run.source.version != source.version).peekable();
-    if let Some(latest) = earlier.peek() {
+    let earlier: Vec<&Run> = known.iter().filter(|run| run.source.version != source.version).collect();
+    if let Some(latest) = earlier.first() {
         info!("{} has changed since run {}: this version is a new source", source.location, latest.run_id);
     }
-    for run in earlier.filter(|run| run.state == RunState::Loading && run.stop.is_none()) {
+    for run in earlier {
+        if run.state != RunState::Loading || run.stop.is_some() {
+            continue;
+        }
         let reason = format!("its source was replaced: version {} is gone", run.source.version);
         warn!("run {} is aborted: {reason}", run.run_id);
         store.order_stop(&run.run_id, StopKind::Aborted, &reason, act).await?;

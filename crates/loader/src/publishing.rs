@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use assay_queue::{Broker, Message, Route, Unpublished, Work, publish_until_confirmed};
-use assay_store::Store;
-use assay_transaction::{Checkpoint, Chunk, ChunkId, Lane, RunId};
+use assay_store::{Lease, Store};
+use assay_transaction::{Checkpoint, Chunk, ChunkId, Lane};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::reading::{Batch, Read};
 use crate::recorded::Recorded;
@@ -27,7 +27,8 @@ pub(crate) struct Publishing<'a> {
     pub(crate) store: &'a dyn Store,
     /// Whether what is confirmed is still on the broker when this process has ended.
     pub(crate) durable: bool,
-    pub(crate) run_id: &'a RunId,
+    /// Without one, no position is kept: the run is sealed.
+    pub(crate) lease: Option<&'a Lease>,
     pub(crate) progress: &'a LoadProgress,
     /// Hears of each batch whose chunks are all confirmed.
     pub(crate) batches: mpsc::UnboundedSender<Batch>,
@@ -175,10 +176,12 @@ impl Publishing<'_> {
 
     /// Keeps the position. A checkpoint that is lost costs a later loader some work, but never a row.
     async fn checkpoint(&self, at: Checkpoint) {
-        if self.durable
-            && let Err(error) = self.store.checkpoint(self.run_id, at).await
-        {
-            warn!("the checkpoint at row {} is not kept: {error}", at.at.row);
+        let Some(lease) = self.lease.filter(|_| self.durable) else { return };
+        match self.store.checkpoint(lease, at).await {
+            // Who keeps the lease is about to find out.
+            Err(error) if error.is_lease_lost() => debug!("{error}"),
+            Err(error) => warn!("the checkpoint at row {} is not kept: {error}", at.at.row),
+            Ok(()) => {}
         }
     }
 }

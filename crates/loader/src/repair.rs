@@ -8,13 +8,15 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use assay_source::SourceUrl;
-use assay_transaction::{Checkpoint, Run, Sealed};
+use assay_store::{Lease, Taken};
+use assay_transaction::{Checkpoint, Run, RunState, Sealed};
 use clap::Args;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::begin::{first_row, identify};
+use crate::holder::evict_if_gone;
 use crate::load::{Load, Part};
 use crate::reading::{End, Read};
 use crate::recorded::Recorded;
@@ -60,7 +62,8 @@ pub async fn repair(
     progress.set_source_bytes(size);
     info!("Reading {} again for run {}", run.source.location, run.run_id);
     let (batch_rows, again) = (options.row_batch_size.get(), String::new());
-    let load = Load { dependencies, url: &url, batch_rows, again, progress, shutdown };
+    let lease = if options.dry_run { None } else { take(dependencies, run).await? };
+    let load = Load { dependencies, url: &url, batch_rows, again, lease, progress, shutdown };
     if options.dry_run {
         return count(&load, run, from).await;
     }
@@ -69,6 +72,20 @@ pub async fn repair(
     let part = Part { from, until: None, only_missing: true };
     let loaded = load.load(run, part, batches).await.map_err(|unfinished| unfinished.error)?;
     Ok(Repaired { chunks_missing: loaded.chunks, rows_missing: loaded.rows, is_published: true, sealed: loaded.sealed })
+}
+
+/// Takes the lease of a run that was never sealed, as it is about to be; no other loader is to be at it.
+async fn take(dependencies: &Dependencies, run: &Run) -> Result<Option<Lease>, LoadError> {
+    let Dependencies { store, holder, lease, .. } = dependencies;
+    if run.state != RunState::Loading {
+        return Ok(None);
+    }
+    evict_if_gone(&**store, &run.run_id).await?;
+    match store.take_lease(&run.run_id, &holder.to_string(), *lease).await? {
+        Taken::Granted(_, lease) => Ok(Some(lease)),
+        Taken::Held { run, by, .. } => Err(LoadError::Held { run_id: run.run_id, by }),
+        Taken::NotLoading(_) => Ok(None),
+    }
 }
 
 /// The source of a run, where it still is what the run reads, and where its first row is.

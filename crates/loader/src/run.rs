@@ -18,7 +18,7 @@ use crate::load::Load;
 use crate::options::{LoadOptions, WaitOptions};
 use crate::publishing::say_published;
 use crate::waiting::{Following, finished, watch_consumers};
-use crate::{LoadError, LoadProgress};
+use crate::{Holder, LoadError, LoadProgress};
 
 /// What a load needs.
 pub struct Dependencies {
@@ -32,6 +32,10 @@ pub struct Dependencies {
     pub startup: Duration,
     /// How long chunks in flight may take to be confirmed after a shutdown.
     pub drain: Duration,
+    /// Under which name this process holds the runs that it loads.
+    pub holder: Holder,
+    /// How long a run is its own without a sign of life.
+    pub lease: Duration,
     /// Who is recorded as the one that forces a load, or aborts a run.
     pub act: Act,
 }
@@ -82,8 +86,9 @@ pub async fn run(
     let again = |run: &Run| {
         if options.force { format!(" with --force and BATCH_RUN_ID={}", run.run_id) } else { String::new() }
     };
-    let (run, part) = match beginning {
-        Beginning::Read(run, part) => (run, part),
+    let (run, lease, part) = match beginning {
+        Beginning::Read(run, lease, part) => (run, lease, part),
+        Beginning::Held { run, by, .. } => return Err(LoadError::Held { run_id: run.run_id, by }),
         Beginning::Nothing(run) => {
             say_already_loaded(&run);
             if !wait.wait || run.state.is_finished() {
@@ -96,8 +101,8 @@ pub async fn run(
             return Ok(Ended { run, already_loaded: true, tally: Some(tally) });
         }
     };
-    let load =
-        Load { dependencies, url, batch_rows: options.row_batch_size.get(), again: again(&run), progress, shutdown };
+    let (batch_rows, again) = (options.row_batch_size.get(), again(&run));
+    let load = Load { dependencies, url, batch_rows, again, lease, progress, shutdown };
     if !wait.wait {
         let (loaded, ()) = tokio::join!(Box::pin(load.load(&run, part, sender)), say_published(batches));
         let sealed = loaded.map_err(|unfinished| unfinished.error)?.sealed;
@@ -130,7 +135,7 @@ fn say_already_loaded(run: &Run) {
     info!("{} is already loaded by run {run_id} ({state}): nothing to do; --force loads it again", source.location);
 }
 
-fn say_sealed(run: &Run, sealed: Sealed) {
+pub(crate) fn say_sealed(run: &Run, sealed: Sealed) {
     let Sealed { rows_read, chunks_total, .. } = sealed;
     info!("Published {rows_read} rows in {chunks_total} chunks; predictors and writers go on with run {}", run.run_id);
 }

@@ -7,7 +7,7 @@ use assay_transaction::Exit;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::{Message, Route};
+use crate::{EventQueue, Message, Route};
 
 /// A broker of messages. Delivery is at least once; a queue that is full refuses and never drops.
 #[async_trait]
@@ -39,6 +39,10 @@ pub trait Broker: Send + Sync {
 
     /// Starts to listen to what is [broadcast](Broker::broadcast), from now on.
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError>;
+
+    /// Starts to collect what others publish to an exchange, for all who watch the same place, from now on. The broker in
+    /// this process has no others, and refuses.
+    async fn subscribe_events(&self, exchange: &str, watched: &str) -> Result<Box<dyn EventQueue>, BrokerError>;
 
     /// What waits in a work queue, and who consumes it.
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError>;

@@ -9,13 +9,15 @@
 //! - `rabbitmq`: the implementation on RabbitMQ, 3.10 to 4.x, with its own reconnect loop; the topology is in one file
 //! - `in_process`: the implementation of `assay run`, under the same contract suite (`tests/it`)
 //! - `publish`, `serve`, `batches`, `outcome`, `hold`: what stages use
-//! - `dead_letters`: what is done with messages that were given up; `control`: what is told to all processes
+//! - `dead_letters`: what is done with messages that were given up; `control`: what is told to all processes;
+//!   `events`: what others say of their objects
 
 mod batches;
 mod broker;
 mod control;
 mod dead_letters;
 mod delay;
+mod events;
 mod hold;
 mod in_process;
 mod message;
@@ -29,6 +31,7 @@ mod serve;
 pub use batches::{BatchOptions, Weighed, serve_batches};
 pub use broker::{Broker, BrokerError, Consumer, Death, Delivery, Depth, Listener, PublishError};
 pub use dead_letters::{Drained, serve_dead_letters};
+pub use events::{EventDelivery, EventQueue};
 pub use in_process::InProcess;
 pub use message::{MAX_MESSAGE_BYTES, Message};
 pub use options::{BrokerOptions, connect};

@@ -5,6 +5,8 @@
 //! streams the bytes of that version, and of no other, through the unpacking and the decoder of its format: a [`RowReader`]
 //! gives rows in batches, each with its line, its end and its own bytes. The rules of `assay-transaction` judge them.
 //!
+//! [`Sources::list`] finds what lies in a bucket; [`parse_events`] reads what the bucket says of it by itself.
+//!
 //! Guarantees: memory does not grow with the source, nor with any one row of it; what is read is one version, or the
 //! read fails; reading from any row's end gives the very rows that a read from the start would have given after it; a read
 //! that fails has given every row before the place it fails at.
@@ -17,6 +19,7 @@ mod csv_header;
 mod dates;
 mod download;
 mod error;
+mod events;
 mod file;
 mod head;
 mod inspect;
@@ -31,16 +34,21 @@ mod reader;
 mod s3;
 mod s3_error;
 mod sources;
+#[cfg(feature = "sqs")]
+mod sqs;
 mod url;
 mod window;
 
 pub use batch::{Row, RowBatch, RowFields, Rows};
 pub use csv::{CsvReader, QUOTE_REACH};
 pub use error::SourceError;
+pub use events::{EventError, ObjectEvent, parse_events};
 pub use inspect::{Inspected, Layout, inspect};
 pub use listing::Listed;
 pub use options::{FormatOptions, S3Options};
 pub use pattern::{Named, SourcePattern};
 pub use reader::RowReader;
 pub use sources::{ByteStream, Found, Sources};
+#[cfg(feature = "sqs")]
+pub use sqs::{SqsError, SqsMessage, SqsQueue};
 pub use url::SourceUrl;

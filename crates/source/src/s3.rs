@@ -200,7 +200,7 @@ impl Objects {
 }
 
 /// What the environment and the AWS profiles say, on the one HTTP and TLS stack of the workspace.
-async fn sdk_config(settings: &S3Settings) -> SdkConfig {
+pub(crate) async fn sdk_config(settings: &S3Settings) -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .build_https();

@@ -75,7 +75,8 @@ fn chunks(run: Uuid, rows: u64) -> Result<Vec<ScoredChunk>, Box<dyn std::error::
 fn new_run(run_id: RunId) -> NewRun {
     let source = SourceIdentity { location: run_id.to_string(), version: "1".to_owned() };
     let settings = RunSettings::example();
-    NewRun { run_id, explicit_id: true, source, settings, force: false, source_bytes: None }
+    let (holder, lease) = ("example".to_owned(), STARTUP);
+    NewRun { run_id, explicit_id: true, source, settings, force: false, source_bytes: None, holder, lease }
 }
 
 async fn write_all(store: &dyn Store, chunks: &[ScoredChunk], batch: u64) -> Result<(), assay_store::StoreError> {

@@ -15,6 +15,8 @@ pub enum ErrorClass {
     Data,
     /// Whoever configured the programs or the database; until then the same call fails again.
     Configuration,
+    /// Nobody: another loader goes on with the run.
+    LeaseLost,
 }
 
 /// Why the database did not do what it was asked to. One line, without any password or row content.
@@ -38,6 +40,10 @@ impl StoreError {
         Self { class: ErrorClass::Configuration, message: message.into() }
     }
 
+    pub(crate) fn lease_lost(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::LeaseLost, message: message.into() }
+    }
+
     /// The same, with words in front of the message.
     pub(crate) fn prefixed(self, prefix: &str) -> Self {
         Self { message: format!("{prefix}{}", self.message), ..self }
@@ -53,10 +59,15 @@ impl StoreError {
         self.class == ErrorClass::Transient
     }
 
+    /// Whether the loader that asked is not the one that holds the run any more, and so nothing was changed.
+    pub fn is_lease_lost(&self) -> bool {
+        self.class == ErrorClass::LeaseLost
+    }
+
     /// How a program ends that gives up because of this.
     pub fn exit(&self) -> Exit {
         match self.class {
-            ErrorClass::Transient => Exit::DependencyAway,
+            ErrorClass::Transient | ErrorClass::LeaseLost => Exit::DependencyAway,
             ErrorClass::Data => Exit::FailedRows,
             ErrorClass::Configuration => Exit::Usage,
         }
@@ -102,7 +113,7 @@ impl StoreError {
         };
         let mut message = match class {
             ErrorClass::Transient => format!("the database cannot do this now: {}", error.message()),
-            ErrorClass::Data => error.message().to_owned(),
+            ErrorClass::Data | ErrorClass::LeaseLost => error.message().to_owned(),
             ErrorClass::Configuration => format!("the database refuses: {}", error.message()),
         };
         if !code.is_empty() {

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::session::unsigned;
-use crate::{Begun, NewRun, RecordedChunk, StoreError};
+use crate::{NewRun, RecordedChunk, StoreError};
 
 /// How often a run is looked for that was in the way a moment ago.
 pub(crate) const BEGIN_ATTEMPTS: u32 = 3;
@@ -20,13 +20,21 @@ pub(crate) fn source_key(source: &SourceIdentity) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{}:{location}{version}", location.len()).as_bytes())
 }
 
+/// What a run is that was there before.
+pub(crate) enum Prior {
+    /// Unfinished: whoever gets its lease goes on.
+    Loading(Run),
+    /// Read to its end.
+    Loaded(Run),
+}
+
 /// What to make of the run that holds the natural key of a new one.
-pub(crate) fn of_same_source(run: Run) -> Begun {
-    if run.state == RunState::Loading { Begun::Resumed(run) } else { Begun::AlreadyLoaded(run) }
+pub(crate) fn of_same_source(run: Run) -> Prior {
+    if run.state == RunState::Loading { Prior::Loading(run) } else { Prior::Loaded(run) }
 }
 
 /// What to make of the run that has the id of a new one.
-pub(crate) fn of_same_id(new: &NewRun, run: Run) -> Result<Begun, StoreError> {
+pub(crate) fn of_same_id(new: &NewRun, run: Run) -> Result<Prior, StoreError> {
     if !new.explicit_id {
         return Err(StoreError::transient(format!("the run id {} was taken just now", run.run_id)));
     }
@@ -37,8 +45,8 @@ pub(crate) fn of_same_id(new: &NewRun, run: Run) -> Result<Begun, StoreError> {
         )));
     }
     match run.state {
-        RunState::Loading => Ok(Begun::Resumed(run)),
-        RunState::Sealed | RunState::Complete if !new.force && run.error.is_none() => Ok(Begun::AlreadyLoaded(run)),
+        RunState::Loading => Ok(Prior::Loading(run)),
+        RunState::Sealed | RunState::Complete if !new.force && run.error.is_none() => Ok(Prior::Loaded(run)),
         state => Err(StoreError::configuration(format!(
             "run {} is {state}: choose another BATCH_RUN_ID to load its source again",
             run.run_id

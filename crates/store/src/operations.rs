@@ -1,7 +1,7 @@
 //! What operators ask of a database, and order in it. `postgres` and `sqlite` implement it under the same contract suite
 //! as the rest of the seam.
 
-use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind, StopOrder, Timestamp, Transaction};
+use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind, Timestamp, Transaction};
 use async_trait::async_trait;
 use serde::Serialize;
 use uuid::Uuid;
@@ -51,8 +51,8 @@ pub enum Stopping {
 pub struct OpenRun {
     /// The run: loading or sealed.
     pub run: Run,
-    /// For how many seconds it is to be stopped, by the database's clock; none where it is not.
-    pub stopping_for: Option<u64>,
+    /// The loader that is at it, as far as its lease tells; none where it has ended, or is gone.
+    pub held_by: Option<String>,
 }
 
 /// Which failed transactions of a run are meant. What is not set leaves all.
@@ -260,10 +260,7 @@ pub trait Operations: Send + Sync {
     async fn order_stop(&self, run_id: &RunId, kind: StopKind, reason: &str, act: &Act)
     -> Result<Stopping, StoreError>;
 
-    /// The order to end a run, where one was given. Cheap: a loader asks every second.
-    async fn stop_order(&self, run_id: &RunId) -> Result<Option<StopOrder>, StoreError>;
-
-    /// Seals a run that is loading and has a stop order, for a loader that is gone: at its checkpoint, or behind its last
+    /// Seals a run that is loading and has a stop order, where no loader holds it: at its checkpoint, or behind its last
     /// recorded chunk, whichever is further. Does nothing to any other run. Tells the state afterwards.
     async fn seal_stopped(&self, run_id: &RunId) -> Result<RunState, StoreError>;
 

@@ -1,12 +1,14 @@
 //! The seam: what a database of Assay can do. `postgres` and `sqlite` implement it under one contract suite.
 
+use std::time::Duration;
+
 use assay_transaction::{
     Checkpoint, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, Sealed, SourceIdentity, Tally,
 };
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::{Operations, StoreError};
+use crate::{Lease, Operations, Renewed, StoreError, Taken};
 
 /// What happens to a transaction whose id is stored already, with different content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -33,15 +35,28 @@ pub struct NewRun {
     pub force: bool,
     /// The size of the source, where that is known.
     pub source_bytes: Option<u64>,
+    /// Who asks, in words that no other loader has.
+    pub holder: String,
+    /// How long the run is the holder's, unless it renews the lease.
+    pub lease: Duration,
 }
 
 /// Which run it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
     /// A new one.
-    Started(Run),
+    Started(Run, Lease),
     /// One of this source that a loader before left unfinished; its settings hold.
-    Resumed(Run),
+    Resumed(Run, Lease),
+    /// One of this source that another loader is at, which lives.
+    Held {
+        /// The run.
+        run: Run,
+        /// Which loader.
+        by: String,
+        /// How long its lease lasts unless it renews it.
+        remaining: Duration,
+    },
     /// One of this source that was read to its end without an error; its chunks may still be on their way. A run that ended
     /// with an error is not: it gives its source free when it is sealed.
     AlreadyLoaded(Run),
@@ -112,20 +127,38 @@ pub struct PredictionCount {
 /// ([`Operations::exchange`]), each of which leaves one outcome for another.
 #[async_trait]
 pub trait Store: Operations {
-    /// Begins a run, or finds the one of the same source. The id of another source's run is refused.
+    /// Begins a run, or finds the one of the same source, and takes the lease of it, all at once. A holder that asks again
+    /// is given a new lease, and its former one ends. The id of another source's run is refused.
     async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError>;
 
-    /// Says where a restarted loader goes on. Never moves backwards.
-    async fn checkpoint(&self, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError>;
+    /// Which of these versions of sources no run has read, or begun to read, whatever became of it.
+    async fn without_run(&self, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError>;
+
+    /// Takes the lease of a run that is loading, where it is free, has run out, or is the holder's own.
+    async fn take_lease(&self, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError>;
+
+    /// Keeps a lease for so long from now on, also one that has run out and that nobody has taken; brings the order to end
+    /// the run. Cheap: a loader asks every second.
+    async fn renew_lease(&self, lease: &Lease, time: Duration) -> Result<Renewed, StoreError>;
+
+    /// Gives a lease up, so that another may take it at once. Does nothing to one that is lost.
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Gives up the lease of a holder that is known to be gone. Should it live after all, it finds its lease lost.
+    async fn evict(&self, run_id: &RunId, holder: &str) -> Result<(), StoreError>;
+
+    /// Says where a restarted loader goes on. Never moves backwards: an earlier position changes nothing. So does that of a
+    /// loader that has lost its lease, which is told ([`StoreError::is_lease_lost`]).
+    async fn checkpoint(&self, lease: &Lease, at: Checkpoint) -> Result<(), StoreError>;
 
     /// Says that the source was read to its end, or how far it was read until the `error`; the run will then close as
     /// failed, and its source is free for another run at once. So it does where it was ordered to stop: it ends as the order
-    /// says, and for its reason.
+    /// says, and for its reason. The lease ends with it.
     ///
-    /// The first seal counts: sealing again at the same rows and chunks changes nothing, at others it is an error, as another
-    /// loader has read the source differently. So is a seal below what is recorded. No chunk is recorded afterwards that lies
-    /// beyond it.
-    async fn seal(&self, run_id: &RunId, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError>;
+    /// The first seal counts: sealing again at the same rows and chunks changes nothing, at others it is an error, as is a
+    /// seal below what is recorded, and one without the lease ([`StoreError::is_lease_lost`]). No chunk is recorded afterwards
+    /// that lies beyond it.
+    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError>;
 
     /// Finishes a run that is sealed and whose chunks are all recorded; tells its state. Safe to repeat, and to call at the
     /// same time. A run that is not known yet is loading.

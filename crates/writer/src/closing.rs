@@ -16,9 +16,6 @@ use crate::WriteProgress;
 
 /// Between two sweeps.
 const SWEEP: Duration = Duration::from_secs(5);
-/// How many seconds a loader has to seal a run that was stopped, before the sweep takes it to be gone: it asks every
-/// second, and then waits for what is in flight.
-const LOADER_GRACE_SECONDS: u64 = 20;
 
 /// Closes a run where it is sealed and whole. What fails here is left to the sweep.
 pub(crate) async fn close(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) {
@@ -56,15 +53,15 @@ pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &Wri
 async fn look_after(
     store: &dyn Store,
     broker: &dyn Broker,
-    OpenRun { run, stopping_for }: OpenRun,
+    OpenRun { run, held_by }: OpenRun,
     progress: &WriteProgress,
 ) -> Result<(), StoreError> {
     let run_id = &run.run_id;
     match &run.stop {
         Some(order) => {
             tell(broker, run_id, order).await;
-            let is_loader_gone = stopping_for.is_some_and(|seconds| seconds >= LOADER_GRACE_SECONDS);
-            if run.state == RunState::Loading && is_loader_gone {
+            // A loader that lives hears of the order itself.
+            if run.state == RunState::Loading && held_by.is_none() {
                 say_finished(run_id, store.seal_stopped(run_id).await?, progress);
             }
         }

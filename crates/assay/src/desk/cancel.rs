@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use assay_loader::evict_if_gone;
 use assay_store::{Stopping, Store};
 use assay_transaction::{Exit, Run, RunId, RunState, StopKind};
 use clap::Args;
@@ -13,8 +14,9 @@ use super::{ActOptions, DeskOptions, find, rows_read};
 use crate::error::CommandError;
 use crate::print::{counted, grouped, one_line, print};
 
-/// How long a loader that is alive may take to seal the run.
-const LOADER: Duration = Duration::from_secs(5);
+/// How long a loader that lives may take to seal the run, before the command ends without it: as a rule it waits for what
+/// is in flight no longer than this.
+const LOADER: Duration = Duration::from_secs(15);
 /// How long a run may take to be finished, once it is sealed, before the command ends without it.
 const CLOSING: Duration = Duration::from_secs(2);
 /// Between two looks.
@@ -58,9 +60,8 @@ pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandE
         Stopping::Finished(_) | Stopping::Before(_) => true,
         Stopping::Ordered(_) => false,
     };
-    until(&*store, run_id, LOADER, |run| run.state != RunState::Loading).await?;
-    // Does nothing to a run that its loader has sealed.
-    store.seal_stopped(run_id).await?;
+    evict_if_gone(&*store, run_id).await?;
+    until_sealed(&*store, run_id).await?;
     store.close_run(run_id).await?;
     let run = until(&*store, run_id, CLOSING, |run| run.state.is_finished()).await?;
     let recorded = store.progress(run_id).await?.chunks_recorded;
@@ -76,6 +77,15 @@ pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandE
     };
     print(&ended, arguments.json)?;
     Ok(Exit::Done)
+}
+
+/// Seals a run that no loader holds. One that does hears of the order within a second, and seals it itself.
+async fn until_sealed(store: &dyn Store, run_id: &RunId) -> Result<(), CommandError> {
+    let deadline = Instant::now() + LOADER;
+    while store.seal_stopped(run_id).await? == RunState::Loading && Instant::now() < deadline {
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
 }
 
 /// Looks at a run until something is so, or for so long.
@@ -116,6 +126,13 @@ impl fmt::Display for Cancelled {
             return writeln!(out, "run {run_id} is {state} {again}, after {rows}: {}", one_line(reason, 500));
         }
         writeln!(out, "run {run_id}: {before}: {}", one_line(reason, 500))?;
+        if *state == RunState::Loading {
+            return writeln!(
+                out,
+                "Its loader has not ended yet. The run is sealed when it has; where it is gone, by the writer, once its lease \
+                 has run out (LEASE_TIMEOUT), or by this command, repeated then. `assay status {run_id} --watch` shows it."
+            );
+        }
         writeln!(
             out,
             "It ends after {rows}. {} still on the way: the rows are booked as failed, class cancelled, or are stored where \
@@ -153,6 +170,11 @@ mod tests {
         );
         let again = Cancelled { was_ordered_before: true, ..ended(RunState::Cancelled) };
         assert_eq!(again.to_string(), "run first is cancelled already, after 1,200 rows: wrong file\n");
+        let text = ended(RunState::Loading).to_string();
+        assert!(
+            text.starts_with("run first: it is to be stopped: wrong file\nIts loader has not ended yet."),
+            "{text}"
+        );
         let text = ended(RunState::Sealed).to_string();
         assert!(text.starts_with(
             "run first: it is to be stopped: wrong file\nIt ends after 1,200 rows. 3 chunks are still on"

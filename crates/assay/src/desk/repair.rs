@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_loader::{Dependencies, LoadError, RepairOptions, Repaired};
+use assay_loader::{Dependencies, Holder, LeaseOptions, LoadError, RepairOptions, Repaired};
 use assay_queue::InProcess;
 use assay_source::{S3Options, Sources};
 use assay_store::Store;
@@ -56,6 +56,8 @@ pub(crate) struct RepairArguments {
     #[command(flatten)]
     act: ActOptions,
     #[command(flatten)]
+    lease: LeaseOptions,
+    #[command(flatten)]
     s3: S3Options,
     #[command(flatten)]
     stages: StageOptions,
@@ -97,7 +99,8 @@ fn dependencies(
     broker: Arc<dyn assay_queue::Broker>,
 ) -> Dependencies {
     let (startup, drain) = (arguments.desk.startup.startup_timeout, arguments.stages.shutdown.drain_timeout);
-    Dependencies { sources, store, broker, startup, drain, act: arguments.act.act() }
+    let lease = arguments.lease.lease_timeout;
+    Dependencies { sources, store, broker, startup, drain, holder: Holder::new(), lease, act: arguments.act.act() }
 }
 
 /// Publishes what is missing and, where asked to or in this process, waits until it is recorded.

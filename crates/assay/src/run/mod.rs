@@ -10,7 +10,7 @@ mod summary;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_loader::{Dependencies, Ended, LoadError, SourceEnded, WaitOptions, choose, find, gravest, run_many};
+use assay_loader::{Dependencies, Ended, Holder, LoadError, SourceEnded, WaitOptions, choose, find, gravest, run_many};
 use assay_source::{Named, SourceUrl, Sources};
 use assay_store::Store;
 use assay_transaction::Exit;
@@ -63,6 +63,8 @@ pub(crate) async fn run(
         broker,
         startup,
         drain: arguments.shutdown.drain_timeout,
+        holder: Holder::new(),
+        lease: arguments.lease.lease_timeout,
         act: arguments.act.act(),
     };
     let shown = AbortOnDropHandle::new(tokio::spawn(display.clone().follow(progress.clone())));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_loader::{Dependencies, Ended, LoadError, LoadOptions, LoadProgress, WaitOptions};
+use assay_loader::{Dependencies, Ended, Holder, LoadError, LoadOptions, LoadProgress, WaitOptions};
 use assay_queue::{Broker, InProcess, Message, Outcome, Route, ServeOptions, Work, serve};
 use assay_source::{S3Options, SourceUrl, Sources};
 use assay_store::{Act, DatabaseOptions, IdConflict, Store};
@@ -17,6 +17,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than anybody waits here.
+pub(crate) const LEASE: Duration = Duration::from_mins(10);
 
 #[derive(Parser)]
 pub(crate) struct Options {
@@ -82,7 +84,16 @@ impl Place {
         }
         let sources = Sources::new(&options.s3).unwrap();
         let act = Act { operator: "test".to_owned(), reason: None };
-        let dependencies = Dependencies { sources, store, broker, startup: PATIENCE, drain: PATIENCE, act };
+        let dependencies = Dependencies {
+            sources,
+            store,
+            broker,
+            startup: PATIENCE,
+            drain: PATIENCE,
+            holder: Holder::new(),
+            lease: LEASE,
+            act,
+        };
         Process { dependencies, options, url: SourceUrl::File(self.file()), end }
     }
 }

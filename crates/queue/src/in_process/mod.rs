@@ -21,7 +21,7 @@ use crate::control::{BACKLOG, Ear};
 use crate::delay::Delay;
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::options::HOLD_TIMEOUT;
-use crate::{Broker, BrokerError, Consumer, Death, Depth, Listener, Message, PublishError, Route};
+use crate::{Broker, BrokerError, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route};
 
 /// How many dead letters are kept: as many as in RabbitMQ.
 const MAX_DEAD_LETTERS: usize = 100_000;
@@ -133,6 +133,10 @@ impl Broker for InProcess {
 
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
         Ok(Box::new(Ear { heard: self.control.subscribe(), closing: self.closed.child_token() }))
+    }
+
+    async fn subscribe_events(&self, _: &str, _: &str) -> Result<Box<dyn EventQueue>, BrokerError> {
+        Err(BrokerError::Usage("the broker in this process hears of no bucket: set AMQP_URL".to_owned()))
     }
 
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {

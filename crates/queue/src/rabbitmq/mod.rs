@@ -4,6 +4,7 @@
 //! - `connection`: one connection each for publishing and consuming, kept up by a loop of its own
 //! - `publisher`: one task and one channel for all publishes, with a window of unconfirmed ones
 //! - `consumer`: one task and one channel for each subscription; `listener`: the same for what is broadcast
+//! - `events`: what others publish, pulled one by one
 //! - `gate`: who tries again when a queue was full; `wire`: properties and headers; `failure`: what errors mean
 //!
 //! Publishing and consuming have connections of their own, as RabbitMQ stops reading from connections that publish when it
@@ -11,6 +12,7 @@
 
 mod connection;
 mod consumer;
+mod events;
 mod failure;
 mod gate;
 mod listener;
@@ -29,11 +31,14 @@ use tokio_util::task::TaskTracker;
 
 use self::connection::{Link, Settings};
 use self::consumer::RabbitConsumer;
+use self::events::RabbitEvents;
 use self::gate::Gate;
 use self::publisher::{Address, Publisher};
 use self::topology::Topology;
 use crate::delay::Delay;
-use crate::{Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, Listener, Message, PublishError, Route};
+use crate::{
+    Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route,
+};
 
 /// A RabbitMQ that is connected to.
 pub(crate) struct RabbitMq {
@@ -129,6 +134,13 @@ impl Broker for RabbitMq {
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
         let link = Arc::clone(self.consuming().await?);
         Ok(Box::new(listener::listen(link, self.closing.child_token(), &self.consumers).await))
+    }
+
+    async fn subscribe_events(&self, exchange: &str, watched: &str) -> Result<Box<dyn EventQueue>, BrokerError> {
+        let link = Arc::clone(self.consuming().await?);
+        let topology = &self.settings.topology;
+        let (exchange, queue) = (topology.events_exchange(exchange), topology.events_queue(watched));
+        Ok(Box::new(RabbitEvents::subscribe(link, exchange, queue).await?))
     }
 
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {

@@ -4,6 +4,7 @@
 //! assay.transactions (direct)  ─batch──────► transactions.batch       (and realtime)
 //! assay.scored       (direct)  ─batch──────► predictions.batch        (and realtime)
 //! assay.dead         (fanout)  ────────────► dead_letters
+//! assay.events       (topic)   ─#──────────► assay.events.<place>, for those who watch that place: others publish here
 //! assay.control      (fanout)  ────────────► one queue for each listener, which ends with it
 //! (default exchange) ─<queue>.delay.<step>─► <queue>.delay.1s, .10s, .60s ──expired──► back to <queue>
 //! ```
@@ -26,6 +27,7 @@ use lapin::{Channel, Connection, ExchangeKind};
 use super::direct;
 use super::publisher::Address;
 use crate::delay::Delay;
+use crate::events::queue_name;
 use crate::{Route, Work};
 
 /// How often a message may come back to its queue (its consumer died, or gave it back) before it is dead-lettered.
@@ -34,6 +36,9 @@ const DELIVERY_LIMIT: i64 = 100;
 const DEAD_LETTERS_DELIVERY_LIMIT: i64 = 1_000_000_000;
 /// Room for dead letters. Once it is used up, consumers wait until somebody looks at them.
 const DEAD_LETTERS_MAX_LENGTH: i64 = 100_000;
+
+/// Room for events that nobody has pulled yet. Whoever publishes more is refused; a listing finds what was not heard of.
+const EVENTS_MAX_LENGTH: i64 = 100_000;
 
 /// How much waits for one listener.
 const LISTENER_MAX_LENGTH: i64 = 256;
@@ -92,6 +97,30 @@ impl Topology {
 
     pub(super) fn dead(&self, route: Route) -> Address {
         Address { exchange: self.dead_exchange(), key: route.to_string().into(), mandatory: true }
+    }
+
+    /// Where others publish what happens to their objects.
+    pub(super) fn events_exchange(&self, exchange: &str) -> ShortString {
+        self.name(exchange)
+    }
+
+    /// Where those find it who watch a place.
+    pub(super) fn events_queue(&self, watched: &str) -> ShortString {
+        self.name(&queue_name(watched))
+    }
+
+    /// Declares both. The exchange may be there already: whoever publishes may have declared it.
+    pub(super) async fn declare_events(
+        &self,
+        channel: &Channel,
+        exchange: ShortString,
+        queue: ShortString,
+    ) -> lapin::Result<()> {
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, options, FieldTable::default()).await?;
+        let dead = (self.dead_exchange(), queue.clone());
+        declare_queue(channel, queue.clone(), bounded(Some(dead), EVENTS_MAX_LENGTH, DELIVERY_LIMIT)).await?;
+        bind(channel, queue, exchange, "#").await
     }
 
     /// Where all who listen are told; it is no error that nobody does.

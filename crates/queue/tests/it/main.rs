@@ -4,6 +4,7 @@ mod broker;
 mod consumer_timeout;
 mod control;
 mod dead_letters;
+mod events;
 mod fixture;
 mod holding;
 mod hostile;

@@ -45,6 +45,24 @@ macro_rules! now {
         "now()"
     };
 }
+/// This moment, also in a transaction that has waited for a lock since it began.
+macro_rules! clock {
+    () => {
+        "clock_timestamp()"
+    };
+}
+/// In so many seconds.
+macro_rules! seconds_ahead {
+    ($($seconds:tt)+) => {
+        concat!("clock_timestamp() + make_interval(secs => ", $($seconds)+, ")")
+    };
+}
+/// Milliseconds until a time, not below zero.
+macro_rules! millis_until {
+    ($($time:tt)+) => {
+        concat!("CAST(greatest(extract(epoch FROM ", $($time)+, " - clock_timestamp()) * 1000, 0) AS bigint)")
+    };
+}
 /// So many seconds ago.
 macro_rules! seconds_ago {
     ($($seconds:tt)+) => {
@@ -87,4 +105,7 @@ macro_rules! amount {
         concat!("CAST(CAST(", $($text)+, " AS text) AS numeric)")
     };
 }
-pub(super) use {amount, json, json_elements, json_length, locked, millis_since, now, seconds_ago};
+pub(super) use {
+    amount, clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
+    seconds_ahead,
+};

@@ -1,16 +1,23 @@
 //! Runs and chunks.
 
+use std::collections::HashSet;
+
 use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, Sealed, SourceIdentity};
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
+use tracing::warn;
 
 use super::dialect::{
-    Connection, Pool, Query, Row, WRITING, amount, json, key, locked, millis_since, now, queue_up, seconds_ago,
+    Connection, Pool, Query, Row, WRITING, amount, clock, json, json_elements, key, locked, millis_since, now,
+    queue_up, seconds_ago, seconds_ahead,
 };
-use crate::ledger::{BEGIN_ATTEMPTS, RunRow, end_state, is_to_seal, of_same_id, of_same_source, source_key, stop_kind};
+use super::leases;
+use crate::ledger::{
+    BEGIN_ATTEMPTS, Prior, RunRow, end_state, is_to_seal, of_same_id, of_same_source, source_key, stop_kind,
+};
 use crate::screening::storable;
 use crate::session::{signed, unsigned};
-use crate::{Begun, NewRun, OpenRun, Pace, Progress, RecordedChunk, StoreError};
+use crate::{Begun, Lease, NewRun, OpenRun, Pace, Progress, RecordedChunk, StoreError, Taken};
 
 /// The columns of a run, as `read` takes them.
 macro_rules! run_columns {
@@ -25,10 +32,12 @@ macro_rules! run_columns {
 pub(super) use run_columns;
 
 const BEGIN: &str = concat!(
-    "INSERT INTO runs (run_id, source_location, source_version, source_key, settings, source_bytes) ",
-    "VALUES ($1, $2, $3, $4, ",
+    "INSERT INTO runs (run_id, source_location, source_version, source_key, settings, source_bytes, lease_holder, ",
+    "lease_epoch, lease_until) VALUES ($1, $2, $3, $4, ",
     json!("$5"),
-    ", $6) ON CONFLICT DO NOTHING RETURNING ",
+    ", $6, $7, 1, ",
+    seconds_ahead!("$8"),
+    ") ON CONFLICT DO NOTHING RETURNING lease_epoch, ",
     run_columns!()
 );
 const BY_SOURCE: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE source_key = $1");
@@ -42,24 +51,31 @@ const LATEST: &str = concat!(
 const OPEN: &str = concat!(
     "SELECT ",
     run_columns!(),
-    ", CASE WHEN stop_at IS NOT NULL THEN ",
-    millis_since!("stop_at"),
-    " END AS stopping_millis FROM runs WHERE finished_at IS NULL ORDER BY run_id"
+    ", CASE WHEN lease_until > ",
+    clock!(),
+    " THEN lease_holder END AS held_by FROM runs WHERE finished_at IS NULL ORDER BY run_id"
+);
+const READ: &str = concat!(
+    "SELECT DISTINCT r.source_location, r.source_version FROM runs r JOIN (SELECT element.value ->> 'location' AS location, ",
+    "element.value ->> 'version' AS version FROM ",
+    json_elements!(json!("$1")),
+    ") AS wanted ON r.source_location = wanted.location AND r.source_version = wanted.version"
 );
 const CHECKPOINT: &str = concat!(
-    "UPDATE runs SET checkpoint_chunk = $2, checkpoint_row = $3, checkpoint_line = $4, checkpoint_offset = $5, ",
-    "checkpoint_invalid = $6, checkpoint_amount = ",
-    amount!("$7"),
-    " WHERE run_id = $1 AND checkpoint_chunk < $2"
+    "UPDATE runs SET checkpoint_chunk = $4, checkpoint_row = $5, checkpoint_line = $6, checkpoint_offset = $7, ",
+    "checkpoint_invalid = $8, checkpoint_amount = ",
+    amount!("$9"),
+    " WHERE run_id = $1 AND lease_holder = $2 AND lease_epoch = $3 AND state = 'loading' AND checkpoint_chunk < $4"
 );
 const SEAL: &str = concat!(
     "UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, ",
     "error = coalesce(CAST($4 AS text), stop_reason), ",
     "source_key = CASE WHEN CAST($4 AS text) IS NULL AND stop_kind IS NULL THEN source_key END, amount_read = ",
     amount!("$5"),
-    " WHERE run_id = $1"
+    ", lease_holder = NULL, lease_until = NULL WHERE run_id = $1"
 );
 const LAST_CHUNK: &str = "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 ORDER BY chunk DESC LIMIT 1";
+const STATE: &str = "SELECT state, chunks_total FROM runs WHERE run_id = $1";
 const TO_CLOSE: &str = concat!("SELECT state, chunks_total, error, stop_kind FROM runs WHERE run_id = $1", locked!());
 const FINISH: &str = concat!(
     "UPDATE runs SET state = $2, finished_at = ",
@@ -85,28 +101,51 @@ pub(super) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreE
             .bind((!new.force).then(|| key(source)))
             .bind(&settings)
             .bind(new.source_bytes.map(signed))
+            .bind(&new.holder)
+            .bind(new.lease.as_secs_f64())
             .fetch_optional(pool)
             .await?;
         if let Some(row) = started {
-            return Ok(Begun::Started(read(&row)?));
+            let run = read(&row)?;
+            let lease = leases::granted(&row, &run.run_id, &new.holder)?;
+            return Ok(Begun::Started(run, lease));
         }
         let mut connection = pool.acquire().await?;
-        if !new.force
-            && let Some(run) = find(&mut connection, sqlx::query(BY_SOURCE).bind(key(source))).await?
-        {
-            return Ok(of_same_source(run));
-        }
-        if let Some(run) = by_id(&mut connection, &new.run_id).await? {
-            return of_same_id(new, run);
+        let same_source =
+            if new.force { None } else { find(&mut connection, sqlx::query(BY_SOURCE).bind(key(source))).await? };
+        let prior = match same_source {
+            Some(run) => Some(of_same_source(run)),
+            None => by_id(&mut connection, &new.run_id).await?.map(|run| of_same_id(new, run)).transpose()?,
+        };
+        drop(connection);
+        match prior {
+            Some(Prior::Loaded(run)) => return Ok(Begun::AlreadyLoaded(run)),
+            Some(Prior::Loading(run)) => match leases::take(pool, &run.run_id, &new.holder, new.lease).await? {
+                Taken::Granted(run, lease) => return Ok(Begun::Resumed(run, lease)),
+                Taken::Held { run, by, remaining } => return Ok(Begun::Held { run, by, remaining }),
+                // It has been sealed meanwhile, and may have given its source free.
+                Taken::NotLoading(_) => {}
+            },
+            None => {}
         }
         // What was in the way a moment ago has failed meanwhile, and gave the source free.
     }
     Err(StoreError::transient(format!("run {} cannot begin: others are beginning it too", new.run_id)))
 }
 
-pub(super) async fn checkpoint(pool: &Pool, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError> {
-    sqlx::query(CHECKPOINT)
-        .bind(run_id.as_str())
+pub(super) async fn without_run(pool: &Pool, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError> {
+    let wanted = serde_json::to_string(sources).map_err(|error| StoreError::data(error.to_string()))?;
+    let read: Vec<(String, String)> = sqlx::query_as(READ).bind(wanted).fetch_all(pool).await?;
+    let read: HashSet<_> = read.iter().map(|(location, version)| (location.as_str(), version.as_str())).collect();
+    let is_read = |source: &SourceIdentity| read.contains(&(source.location.as_str(), source.version.as_str()));
+    Ok(sources.iter().map(|source| !is_read(source)).collect())
+}
+
+pub(super) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Result<(), StoreError> {
+    let moved = sqlx::query(CHECKPOINT)
+        .bind(lease.run_id.as_str())
+        .bind(&lease.holder)
+        .bind(signed(lease.epoch))
         .bind(signed(at.chunk))
         .bind(signed(at.at.row))
         .bind(signed(at.at.line))
@@ -115,14 +154,23 @@ pub(super) async fn checkpoint(pool: &Pool, run_id: &RunId, at: Checkpoint) -> R
         .bind(at.counted.amount.to_string())
         .execute(pool)
         .await?;
+    if moved.rows_affected() == 0 {
+        // It was further already, or is not this loader's any more.
+        leases::check(&mut *pool.acquire().await?, lease).await?;
+    }
     Ok(())
 }
 
-pub(super) async fn seal(pool: &Pool, run_id: &RunId, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
+pub(super) async fn seal(pool: &Pool, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
+    let run_id = &lease.run_id;
     let mut transaction = pool.begin_with(WRITING).await?;
     let Some(run) = locked_run(&mut transaction, run_id).await? else {
         return Err(StoreError::transient(format!("run {run_id} is not in the ledger")));
     };
+    if !run.sealed.is_some_and(|before| before.ends_as(sealed)) {
+        // A seal that is repeated, as its commit was not heard of, has ended the lease itself.
+        leases::check(&mut transaction, lease).await?;
+    }
     let last = last_chunk(&mut transaction, run_id).await?;
     if is_to_seal(&run, sealed, last)? {
         put_seal(&mut transaction, run_id, sealed, error).await?;
@@ -172,23 +220,22 @@ pub(super) async fn put_seal(
 
 pub(super) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {
     // First without a lock: while a run is loading, nobody has to wait for anybody.
-    match run(pool, run_id).await? {
-        Some(run) if run.state == RunState::Sealed => {
-            // Nor while chunks are missing: whoever records the last one comes here afterwards, and sees them all.
-            let total = run.sealed.map(|sealed| signed(sealed.chunks_total));
-            let mut connection = pool.acquire().await?;
-            if total != Some(chunks_below(&mut connection, run_id, total).await?) {
-                return Ok(RunState::Sealed);
-            }
-        }
-        Some(run) => return Ok(run.state),
-        None => return Ok(RunState::Loading),
+    let mut connection = pool.acquire().await?;
+    // Nothing of its settings, which a newer version may have written: closing it takes none of them.
+    let found: Option<(String, Option<i64>)> =
+        sqlx::query_as(STATE).bind(run_id.as_str()).fetch_optional(&mut *connection).await?;
+    let Some((state, total)) = found else { return Ok(RunState::Loading) };
+    let state = read_state(&state)?;
+    // Nor while chunks are missing: whoever records the last one comes here afterwards, and sees them all.
+    if state != RunState::Sealed || total != Some(chunks_below(&mut connection, run_id, total).await?) {
+        return Ok(state);
     }
+    drop(connection);
     let mut transaction = pool.begin_with(WRITING).await?;
     let (state, total, error, stop): (String, Option<i64>, Option<String>, Option<String>) =
         sqlx::query_as(TO_CLOSE).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
     if state != RunState::Sealed.as_str() {
-        return state.parse().map_err(|error| StoreError::configuration(format!("{error}")));
+        return read_state(&state);
     }
     // A new statement, and so a new snapshot: it sees every chunk that was recorded before the lock was granted. Of two
     // writers that record the last two chunks, the later one to get here sees both.
@@ -200,6 +247,10 @@ pub(super) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, S
     sqlx::query(FINISH).bind(run_id.as_str()).bind(end.as_str()).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(end)
+}
+
+fn read_state(state: &str) -> Result<RunState, StoreError> {
+    state.parse().map_err(|error| StoreError::configuration(format!("{error}")))
 }
 
 async fn chunks_below(connection: &mut Connection, run_id: &RunId, total: Option<i64>) -> Result<i64, StoreError> {
@@ -216,15 +267,14 @@ pub(super) async fn run(pool: &Pool, run_id: &RunId) -> Result<Option<Run>, Stor
 
 pub(super) async fn runs(pool: &Pool, location: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
     let rows = sqlx::query(LATEST).bind(location).bind(i64::from(limit)).fetch_all(pool).await?;
-    rows.iter().map(read).collect()
+    Ok(rows.iter().filter_map(readable).collect())
 }
 
 pub(super) async fn open_runs(pool: &Pool) -> Result<Vec<OpenRun>, StoreError> {
-    let open = |row: &Row| {
-        let millis: Option<i64> = row.try_get("stopping_millis")?;
-        Ok(OpenRun { run: read(row)?, stopping_for: millis.map(|millis| unsigned(millis) / 1_000) })
-    };
-    sqlx::query(OPEN).fetch_all(pool).await?.iter().map(open).collect()
+    let rows = sqlx::query(OPEN).fetch_all(pool).await?;
+    rows.iter()
+        .filter_map(|row| readable(row).map(|run| Ok(OpenRun { run, held_by: row.try_get("held_by")? })))
+        .collect()
 }
 
 pub(super) async fn progress(pool: &Pool, run_id: &RunId) -> Result<Progress, StoreError> {
@@ -261,6 +311,17 @@ fn recorded((chunk, first_row, rows): (i64, i64, i64)) -> RecordedChunk {
 
 async fn find(connection: &mut Connection, query: Query<'_>) -> Result<Option<Run>, StoreError> {
     query.fetch_optional(connection).await?.as_ref().map(read).transpose()
+}
+
+/// The same for lists: a run that a newer version began, and that this one cannot read, does not keep it from the others.
+fn readable(row: &Row) -> Option<Run> {
+    match read(row) {
+        Ok(run) => Some(run),
+        Err(error) => {
+            warn!("{error}: it is passed over");
+            None
+        }
+    }
 }
 
 /// A row of the columns of a run.

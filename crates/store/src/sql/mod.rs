@@ -2,7 +2,7 @@
 //! `sqlite::sql`; where the databases differ, they take what they need from `dialect` beside them.
 //!
 //! - `store`, `operations`: the two traits, each method one call
-//! - `ledger`: runs and chunks; `stopping`: orders to end a run early
+//! - `ledger`: runs and chunks; `leases`: who loads a run; `stopping`: orders to end a run early
 //! - `counts`: what became of rows, by number; `audit`: the same for whoever does not believe it
 //! - `records`: single rows; `journal`: who did what; `unread`: sources without a run
 //! - `dead_letters`, `replays`
@@ -13,6 +13,7 @@ mod audit;
 mod counts;
 mod dead_letters;
 mod journal;
+mod leases;
 mod ledger;
 mod operations;
 mod records;

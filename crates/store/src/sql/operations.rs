@@ -1,6 +1,6 @@
 //! The trait of operators, each method one call.
 
-use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind, StopOrder};
+use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind};
 use async_trait::async_trait;
 use uuid::Uuid;
 
@@ -29,10 +29,6 @@ impl Operations for Database {
         act: &Act,
     ) -> Result<Stopping, StoreError> {
         bounded(stopping::order_stop(self.writing(), run_id, kind, reason, act)).await
-    }
-
-    async fn stop_order(&self, run_id: &RunId) -> Result<Option<StopOrder>, StoreError> {
-        bounded(stopping::stop_order(self.reading(), run_id)).await
     }
 
     async fn seal_stopped(&self, run_id: &RunId) -> Result<RunState, StoreError> {

@@ -1,16 +1,18 @@
 //! The trait of the stages, each method one call; and how chunks and parts of replays go through a session.
 
+use std::time::Duration;
+
 use assay_transaction::{Checkpoint, Run, RunId, RunState, ScoredChunk, ScoredReplay, Sealed, SourceIdentity, Tally};
 use async_trait::async_trait;
 
 use super::dialect::{Database, Session, WRITING};
-use super::{bounded, counts, ledger, unread};
+use super::{bounded, counts, leases, ledger, unread};
 use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
 use crate::write::{Refusal, write};
 use crate::{
-    Begun, ChunkOutcome, ErrorClass, Exchanged, IdConflict, NewRun, PredictionCount, Progress, RecordedChunk, Store,
-    StoreError, Written,
+    Begun, ChunkOutcome, ErrorClass, Exchanged, IdConflict, Lease, NewRun, PredictionCount, Progress, RecordedChunk,
+    Renewed, Store, StoreError, Taken, Written,
 };
 
 impl Database {
@@ -55,12 +57,32 @@ impl Store for Database {
         bounded(ledger::begin_run(self.writing(), run)).await
     }
 
-    async fn checkpoint(&self, run_id: &RunId, at: Checkpoint) -> Result<(), StoreError> {
-        bounded(ledger::checkpoint(self.writing(), run_id, at)).await
+    async fn without_run(&self, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError> {
+        bounded(ledger::without_run(self.reading(), sources)).await
     }
 
-    async fn seal(&self, run_id: &RunId, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
-        bounded(ledger::seal(self.writing(), run_id, sealed, error)).await
+    async fn take_lease(&self, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError> {
+        bounded(leases::take(self.writing(), run_id, holder, lease)).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, time: Duration) -> Result<Renewed, StoreError> {
+        bounded(leases::renew(self.writing(), lease, time)).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        bounded(leases::release(self.writing(), lease)).await
+    }
+
+    async fn evict(&self, run_id: &RunId, holder: &str) -> Result<(), StoreError> {
+        bounded(leases::evict(self.writing(), run_id, holder)).await
+    }
+
+    async fn checkpoint(&self, lease: &Lease, at: Checkpoint) -> Result<(), StoreError> {
+        bounded(ledger::checkpoint(self.writing(), lease, at)).await
+    }
+
+    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
+        bounded(ledger::seal(self.writing(), lease, sealed, error)).await
     }
 
     async fn close_run(&self, run_id: &RunId) -> Result<RunState, StoreError> {

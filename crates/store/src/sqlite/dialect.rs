@@ -41,6 +41,24 @@ macro_rules! now {
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
     };
 }
+/// This moment, also in a transaction that has waited for a lock since it began.
+macro_rules! clock {
+    () => {
+        "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+    };
+}
+/// In so many seconds.
+macro_rules! seconds_ahead {
+    ($($seconds:tt)+) => {
+        concat!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+' || ", $($seconds)+, " || ' seconds')")
+    };
+}
+/// Milliseconds until a time, not below zero.
+macro_rules! millis_until {
+    ($($time:tt)+) => {
+        concat!("CAST(max((julianday(", $($time)+, ") - julianday('now')) * 86400000, 0) AS integer)")
+    };
+}
 /// So many seconds ago.
 macro_rules! seconds_ago {
     ($($seconds:tt)+) => {
@@ -83,4 +101,7 @@ macro_rules! amount {
         $($text)+
     };
 }
-pub(super) use {amount, json, json_elements, json_length, locked, millis_since, now, seconds_ago};
+pub(super) use {
+    amount, clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
+    seconds_ahead,
+};

@@ -1,8 +1,9 @@
 //! Chunks and runs for the tests.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use assay_store::{Act, Begun, NewRun, Store};
+use assay_store::{Act, Begun, Lease, NewRun, Store};
 use assay_transaction::{
     ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, Lane, Predicted, Prediction, RawText, RejectReason,
     RejectedRow, ReplayId, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, ScoredReplay, Sealed,
@@ -128,20 +129,35 @@ pub(crate) fn new_run(name: &str, location: &str) -> NewRun {
         settings: RunSettings::example(),
         force: false,
         source_bytes: Some(1_234),
+        holder: HOLDER.into(),
+        lease: LEASE,
     }
+}
+
+/// Who begins runs here.
+pub(crate) const HOLDER: &str = "host/1/ada";
+/// Longer than any test takes.
+pub(crate) const LEASE: Duration = Duration::from_hours(1);
+
+/// What whoever begins a run is granted.
+pub(crate) fn lease(name: &str) -> Lease {
+    Lease { run_id: run_id(name), holder: HOLDER.into(), epoch: 1 }
 }
 
 /// Begins a run of a source of that name.
 pub(crate) async fn begin(store: &dyn Store, name: &str) -> Run {
     match store.begin_run(&new_run(name, &format!("s3://bank/{name}.csv"))).await.unwrap() {
-        Begun::Started(run) => run,
+        Begun::Started(run, granted) => {
+            assert_eq!(granted, lease(name));
+            run
+        }
         other => panic!("{other:?}"),
     }
 }
 
 /// Seals a run and closes it.
 pub(crate) async fn finish(store: &dyn Store, name: &str, rows_read: u64, chunks_total: u64) -> RunState {
-    store.seal(&run_id(name), Sealed { rows_read, chunks_total, amount: None }, None).await.unwrap();
+    store.seal(&lease(name), Sealed { rows_read, chunks_total, amount: None }, None).await.unwrap();
     store.close_run(&run_id(name)).await.unwrap()
 }
 

@@ -7,7 +7,7 @@ use assay_transaction::Exit;
 
 use crate::database::{Database, STARTUP, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name};
 
-const MIGRATED: Migrated = Migrated { applied: 2, version: 2 };
+const MIGRATED: Migrated = Migrated { applied: 3, version: 3 };
 
 /// The error of connecting, which is one line and has a code.
 async fn refusal(url: &str, startup: Duration) -> (Exit, String) {
@@ -31,7 +31,7 @@ async fn tables_are_made_once() {
 async fn many_may_migrate_at_once() {
     let (options, _place) = empty_postgres().await;
     let all = futures_util::future::join_all((0..4).map(|_| migrate(&options, STARTUP))).await;
-    assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == 2));
+    assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == 3));
 }
 
 #[tokio::test]
@@ -57,15 +57,15 @@ mod versions {
 
     async fn a_newer_schema_says_who_may_use_it(database: &Database) {
         database
-            .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 3, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 2")
+            .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 4, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 3")
             .await;
         connect(&database.options, "test", STARTUP).await.unwrap();
-        database.execute("UPDATE schema_compatibility SET oldest_version = 3").await;
+        database.execute("UPDATE schema_compatibility SET oldest_version = 4").await;
         let (exit, error) = refusal(database.options.database_url.as_ref().unwrap(), STARTUP).await;
         assert_eq!(exit, Exit::Usage);
-        assert!(error.ends_with("are at version 3, and this program only knows 2: update it"), "{error}");
+        assert!(error.ends_with("are at version 4, and this program only knows 3: update it"), "{error}");
         let error = migrate(&database.options, STARTUP).await.unwrap_err().to_string();
-        assert!(error.ends_with("has migration 3, which this program does not know: update it"), "{error}");
+        assert!(error.ends_with("has migration 4, which this program does not know: update it"), "{error}");
     }
 }
 

@@ -26,6 +26,7 @@ mod database;
 mod dead_letters;
 mod hostile;
 mod law;
+mod leases;
 mod leftovers;
 mod migrating;
 mod postgres_only;

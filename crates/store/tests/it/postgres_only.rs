@@ -6,7 +6,7 @@ use assay_store::{ChunkOutcome, Exchanged, IdConflict};
 use assay_transaction::{FailureClass, RunState, Sealed, Tally};
 use sqlx::postgres::PgPool;
 
-use crate::chunks::{Row, begin, chunk, chunk_of_ids, part, run_id, scored, transaction};
+use crate::chunks::{Row, begin, chunk, chunk_of_ids, lease, part, run_id, scored, transaction};
 use crate::database::{Database, Raw};
 
 fn pool(database: &Database) -> &PgPool {
@@ -186,7 +186,7 @@ async fn a_seal_is_not_overtaken_by_writers() {
     let writing = store.write(&first, IdConflict::Fail);
     let sealing = async {
         so_many_wait(pool, 1).await;
-        store.seal(&id, sealed, None).await
+        store.seal(&lease("a"), sealed, None).await
     };
     let overtaking = async {
         so_many_wait(pool, 2).await;

@@ -1,10 +1,10 @@
 //! The ledger of runs.
 
-use assay_store::{Begun, ChunkOutcome, IdConflict, NewRun, Progress};
-use assay_transaction::{Checkpoint, Counted, Position, RunState, Sealed};
+use assay_store::{Begun, ChunkOutcome, IdConflict, Lease, NewRun, Progress};
+use assay_transaction::{Checkpoint, Counted, Position, RunState, Sealed, SourceIdentity};
 use futures_util::future::join_all;
 
-use crate::chunks::{begin, chunk_of_ids, finish, new_run, run_id};
+use crate::chunks::{begin, chunk_of_ids, finish, lease, new_run, run_id};
 use crate::database::Database;
 
 on_both! {
@@ -23,13 +23,15 @@ on_both! {
     a_long_location_is_no_trouble,
     an_empty_source_is_complete_at_once,
     recorded_chunks_come_in_order,
+    a_run_of_a_newer_version_is_passed_over,
+    only_what_nobody_has_begun_is_without_a_run,
     unread_is_what_no_run_has_read,
 }
 
 async fn a_run_begins_resumes_and_is_loaded(database: &Database) {
     let store = &*database.store;
     let new = new_run("first", "s3://bank/a.csv");
-    let Begun::Started(run) = store.begin_run(&new).await.unwrap() else { panic!("it is new") };
+    let Begun::Started(run, lease) = store.begin_run(&new).await.unwrap() else { panic!("it is new") };
     assert_eq!((&run.run_id, &run.source, run.state), (&new.run_id, &new.source, RunState::Loading));
     assert_eq!((run.settings.clone(), run.checkpoint, run.sealed), (new.settings.clone(), Checkpoint::START, None));
     assert_eq!(store.run(&new.run_id).await.unwrap(), Some(run.clone()));
@@ -37,10 +39,11 @@ async fn a_run_begins_resumes_and_is_loaded(database: &Database) {
 
     let mut again = NewRun { run_id: run_id("second"), ..new.clone() };
     again.settings.chunk_rows = 7.try_into().unwrap();
-    assert_eq!(store.begin_run(&again).await.unwrap(), Begun::Resumed(run), "the frozen settings hold");
+    let next = Lease { epoch: 2, ..lease };
+    assert_eq!(store.begin_run(&again).await.unwrap(), Begun::Resumed(run, next.clone()), "the frozen settings hold");
 
     let sealed = Sealed { rows_read: 0, chunks_total: 1, amount: None };
-    store.seal(&new.run_id, sealed, None).await.unwrap();
+    store.seal(&next, sealed, None).await.unwrap();
     let Begun::AlreadyLoaded(run) = store.begin_run(&again).await.unwrap() else { panic!("it was read to its end") };
     assert_eq!((run.run_id, run.state, run.sealed), (new.run_id, RunState::Sealed, Some(sealed)));
 }
@@ -49,19 +52,24 @@ async fn another_version_is_another_run(database: &Database) {
     begin(&*database.store, "a").await;
     let mut newer = new_run("b", "s3://bank/a.csv");
     newer.source.version = "etag-2".into();
-    assert!(matches!(database.store.begin_run(&newer).await.unwrap(), Begun::Started(_)));
+    assert!(matches!(database.store.begin_run(&newer).await.unwrap(), Begun::Started(..)));
 }
 
 async fn force_begins_a_new_run(database: &Database) {
     let store = &*database.store;
     let first = begin(store, "a").await;
     let forced = NewRun { force: true, ..new_run("b", &first.source.location) };
-    assert!(matches!(store.begin_run(&forced).await.unwrap(), Begun::Started(_)));
+    assert!(matches!(store.begin_run(&forced).await.unwrap(), Begun::Started(..)));
     let third = new_run("c", &first.source.location);
-    assert_eq!(store.begin_run(&third).await.unwrap(), Begun::Resumed(first), "the natural key stays with the first");
+    let found = store.begin_run(&third).await.unwrap();
+    assert!(matches!(found, Begun::Resumed(run, _) if run == first), "the natural key stays with the first");
     let resumed = NewRun { explicit_id: true, ..forced };
-    assert!(matches!(store.begin_run(&resumed).await.unwrap(), Begun::Resumed(_)), "by its name it can be resumed");
-    finish(store, "b", 0, 0).await;
+    assert!(matches!(store.begin_run(&resumed).await.unwrap(), Begun::Resumed(..)), "by its name it can be resumed");
+    store
+        .seal(&Lease { epoch: 2, ..lease("b") }, Sealed { rows_read: 0, chunks_total: 0, amount: None }, None)
+        .await
+        .unwrap();
+    assert_eq!(store.close_run(&run_id("b")).await.unwrap(), RunState::Complete);
     let error = store.begin_run(&resumed).await.unwrap_err().to_string();
     assert!(error.contains("run b is complete") && error.contains("BATCH_RUN_ID"), "{error}");
 }
@@ -87,8 +95,8 @@ async fn of_many_who_begin_one_starts(database: &Database) {
         async move { store.begin_run(&new_run(&format!("run-{number}"), "s3://bank/a.csv")).await.unwrap() }
     };
     let begun = join_all((0..8).map(try_one)).await;
-    let started = begun.iter().filter(|begun| matches!(begun, Begun::Started(_))).count();
-    let resumed = begun.iter().filter(|begun| matches!(begun, Begun::Resumed(_))).count();
+    let started = begun.iter().filter(|begun| matches!(begun, Begun::Started(..))).count();
+    let resumed = begun.iter().filter(|begun| matches!(begun, Begun::Resumed(..))).count();
     assert_eq!((started, resumed), (1, 7));
     assert_eq!(database.count("SELECT count(*) FROM runs").await, 1);
 }
@@ -102,7 +110,7 @@ async fn a_checkpoint_never_moves_back(database: &Database) {
         counted: Counted { invalid: chunk, amount: format!("-{chunk}000000000000000000000.0001").parse().unwrap() },
     };
     for (given, expected) in [(3, 3), (2, 3), (3, 3), (7, 7)] {
-        store.checkpoint(&run_id("a"), at(given)).await.unwrap();
+        store.checkpoint(&lease("a"), at(given)).await.unwrap();
         assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().checkpoint, at(expected));
     }
 }
@@ -116,10 +124,10 @@ async fn a_run_closes_when_its_chunks_are_all_there(database: &Database) {
     begin(store, "a").await;
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Loading);
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
-    store.seal(&a, Sealed { rows_read: 5, chunks_total: 3, amount: None }, None).await.unwrap();
+    store.seal(&lease("a"), Sealed { rows_read: 5, chunks_total: 3, amount: None }, None).await.unwrap();
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed);
     let open = store.open_runs().await.unwrap();
-    assert_eq!((open.len(), &open[0].run.run_id, open[0].stopping_for), (1, &a, None));
+    assert_eq!((open.len(), &open[0].run.run_id, &open[0].held_by), (1, &a, &None));
     store.write(&[chunk_of_ids("a", 1, 3, &[3, 4])], IdConflict::Fail).await.unwrap();
     for _ in 0..2 {
         assert_eq!(store.close_run(&a).await.unwrap(), RunState::Complete);
@@ -138,7 +146,7 @@ async fn whoever_records_the_last_chunk_closes(database: &Database) {
         async move {
             if number == CHUNKS {
                 let sealed = Sealed { rows_read: CHUNKS, chunks_total: CHUNKS, amount: None };
-                store.seal(&run_id("a"), sealed, None).await.unwrap();
+                store.seal(&lease("a"), sealed, None).await.unwrap();
             } else {
                 let chunk = chunk_of_ids("a", number, number + 1, &[u128::from(number)]);
                 store.write(&[chunk], IdConflict::Fail).await.unwrap();
@@ -154,12 +162,12 @@ async fn the_first_seal_counts(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     let sealed = Sealed { rows_read: 2, chunks_total: 1, amount: None };
-    store.seal(&run_id("a"), sealed, None).await.unwrap();
+    store.seal(&lease("a"), sealed, None).await.unwrap();
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     for state in [RunState::Sealed, RunState::Complete] {
-        store.seal(&run_id("a"), sealed, None).await.unwrap();
+        store.seal(&lease("a"), sealed, None).await.unwrap();
         for other in [Sealed { rows_read: 1, ..sealed }, Sealed { chunks_total: 2, ..sealed }] {
-            let error = store.seal(&run_id("a"), other, Some("lost")).await.unwrap_err();
+            let error = store.seal(&lease("a"), other, Some("lost")).await.unwrap_err();
             assert!(!error.is_transient());
             assert_eq!(error.to_string(), "run a was sealed at 2 rows in 1 chunks by another loader");
         }
@@ -167,7 +175,7 @@ async fn the_first_seal_counts(database: &Database) {
         assert_eq!((run.sealed, run.error, run.state), (Some(sealed), None, state));
         store.close_run(&run_id("a")).await.unwrap();
     }
-    assert!(store.seal(&run_id("nobody"), sealed, None).await.is_err());
+    assert!(store.seal(&lease("nobody"), sealed, None).await.is_err());
 }
 
 async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
@@ -175,7 +183,7 @@ async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
     begin(store, "a").await;
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2]), chunk_of_ids("a", 2, 5, &[5, 6])], IdConflict::Fail).await.unwrap();
     for (rows_read, chunks_total) in [(9, 2), (2, 1), (5, 3)] {
-        let error = store.seal(&run_id("a"), Sealed { rows_read, chunks_total, amount: None }, None).await.unwrap_err();
+        let error = store.seal(&lease("a"), Sealed { rows_read, chunks_total, amount: None }, None).await.unwrap_err();
         assert!(!error.is_transient());
         assert_eq!(
             error.to_string(),
@@ -185,7 +193,7 @@ async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
         );
         assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().state, RunState::Loading);
     }
-    store.seal(&run_id("a"), Sealed { rows_read: 6, chunks_total: 3, amount: None }, None).await.unwrap();
+    store.seal(&lease("a"), Sealed { rows_read: 6, chunks_total: 3, amount: None }, None).await.unwrap();
 }
 
 async fn nothing_is_recorded_beyond_the_end(database: &Database) {
@@ -193,7 +201,7 @@ async fn nothing_is_recorded_beyond_the_end(database: &Database) {
     begin(store, "a").await;
     let first = chunk_of_ids("a", 0, 1, &[1, 2]);
     store.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
-    store.seal(&run_id("a"), Sealed { rows_read: 3, chunks_total: 2, amount: None }, None).await.unwrap();
+    store.seal(&lease("a"), Sealed { rows_read: 3, chunks_total: 2, amount: None }, None).await.unwrap();
     let last = chunk_of_ids("a", 1, 3, &[3]);
     for state in [RunState::Sealed, RunState::Complete] {
         let beyond = [chunk_of_ids("a", 2, 4, &[14]), chunk_of_ids("a", 7, 9, &[15])];
@@ -221,9 +229,9 @@ async fn a_failed_source_can_be_loaded_again(database: &Database) {
     let store = &*database.store;
     let first = begin(store, "a").await;
     let why = "row 3: the object changed\0 while it was read";
-    store.seal(&run_id("a"), Sealed { rows_read: 2, chunks_total: 1, amount: None }, Some(why)).await.unwrap();
+    store.seal(&lease("a"), Sealed { rows_read: 2, chunks_total: 1, amount: None }, Some(why)).await.unwrap();
     let again = new_run("b", &first.source.location);
-    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(_)), "its last chunk is still on its way");
+    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(..)), "its last chunk is still on its way");
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Sealed);
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Failed);
@@ -234,7 +242,7 @@ async fn a_failed_source_can_be_loaded_again(database: &Database) {
     let by_the_same_name = NewRun { explicit_id: true, force: true, run_id: run_id("a"), ..again.clone() };
     let error = store.begin_run(&by_the_same_name).await.unwrap_err().to_string();
     assert!(error.contains("run a is failed") && error.contains("BATCH_RUN_ID"), "{error}");
-    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Resumed(run) if run.run_id == again.run_id));
+    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Resumed(run, _) if run.run_id == again.run_id));
 }
 
 async fn a_long_location_is_no_trouble(database: &Database) {
@@ -242,8 +250,8 @@ async fn a_long_location_is_no_trouble(database: &Database) {
     let noise: String =
         (0..200_u128).map(|number| uuid::Uuid::new_v5(&uuid::Uuid::from_u128(number), b"noise").to_string()).collect();
     let new = new_run("a", &noise);
-    assert!(matches!(database.store.begin_run(&new).await.unwrap(), Begun::Started(_)));
-    assert!(matches!(database.store.begin_run(&new).await.unwrap(), Begun::Resumed(_)));
+    assert!(matches!(database.store.begin_run(&new).await.unwrap(), Begun::Started(..)));
+    assert!(matches!(database.store.begin_run(&new).await.unwrap(), Begun::Resumed(..)));
 }
 
 async fn an_empty_source_is_complete_at_once(database: &Database) {
@@ -268,6 +276,50 @@ async fn recorded_chunks_come_in_order(database: &Database) {
     assert_eq!(store.progress(&run_id("b")).await.unwrap(), Progress::default());
 }
 
+async fn a_run_of_a_newer_version_is_passed_over(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    begin(store, "b").await;
+    store.write(&[chunk_of_ids("b", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
+    store.seal(&lease("b"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
+    database.execute("UPDATE runs SET settings = '{\"chunk_rows\":\"as many as fit\"}' WHERE run_id = 'b'").await;
+    let names = |runs: Vec<assay_transaction::Run>| runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>();
+    assert_eq!(names(store.runs(None, 10).await.unwrap()), [run_id("a")]);
+    assert_eq!(names(store.open_runs().await.unwrap().into_iter().map(|open| open.run).collect()), [run_id("a")]);
+    let error = store.run(&run_id("b")).await.unwrap_err();
+    assert!(error.to_string().contains("run b has settings that this version cannot read"), "{error}");
+    assert_eq!(store.close_run(&run_id("b")).await.unwrap(), RunState::Complete, "it is closed all the same");
+}
+
+async fn only_what_nobody_has_begun_is_without_a_run(database: &Database) {
+    let store = &*database.store;
+    let source = |name: &str, version: &str| SourceIdentity {
+        location: format!("s3://bank/{name}.csv"),
+        version: version.to_owned(),
+    };
+    assert_eq!(store.without_run(&[]).await.unwrap(), [false; 0]);
+    begin(store, "loading").await;
+    begin(store, "complete").await;
+    finish(store, "complete", 0, 0).await;
+    begin(store, "failed").await;
+    store
+        .seal(&lease("failed"), Sealed { rows_read: 0, chunks_total: 0, amount: None }, Some("no header"))
+        .await
+        .unwrap();
+    store.begin_run(&NewRun { force: true, ..new_run("forced", "s3://bank/é \"quoted\" 100%'.csv") }).await.unwrap();
+    let sources = [
+        (source("loading", "etag-1"), false),
+        (source("loading", "etag-2"), true),
+        (source("new", "etag-1"), true),
+        (source("complete", "etag-1"), false),
+        (source("failed", "etag-1"), false),
+        (source("é \"quoted\" 100%'", "etag-1"), false),
+        (source("complete", "etag-1"), false),
+    ];
+    let (asked, expected): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
+    assert_eq!(store.without_run(&asked).await.unwrap(), expected);
+}
+
 async fn unread_is_what_no_run_has_read(database: &Database) {
     let store = &*database.store;
     assert!(store.unread(&[]).await.unwrap().is_empty());
@@ -280,7 +332,7 @@ async fn unread_is_what_no_run_has_read(database: &Database) {
         store.begin_run(new).await.unwrap();
         let error = (*name == "failed").then_some("it broke off");
         let chunks_total = u64::from(*name == "sealed");
-        store.seal(&run_id(name), Sealed { rows_read: 0, chunks_total, amount: None }, error).await.unwrap();
+        store.seal(&lease(name), Sealed { rows_read: 0, chunks_total, amount: None }, error).await.unwrap();
         store.close_run(&run_id(name)).await.unwrap();
     }
     let mut newer = complete.1.source.clone();

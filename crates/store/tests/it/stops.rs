@@ -1,9 +1,11 @@
 //! Orders to end a run early.
 
-use assay_store::{Begun, ChunkOutcome, IdConflict, Operation, Stopping};
+use std::time::Duration;
+
+use assay_store::{Begun, ChunkOutcome, IdConflict, Lease, Operation, Renewed, Stopping, Taken};
 use assay_transaction::{Checkpoint, Position, RunState, Sealed, StopKind};
 
-use crate::chunks::{act, begin, chunk_of_ids, new_run, run_id};
+use crate::chunks::{HOLDER, LEASE, act, begin, chunk_of_ids, lease, new_run, run_id};
 use crate::database::Database;
 
 on_both! {
@@ -15,14 +17,14 @@ on_both! {
     a_stopped_run_without_a_loader_is_sealed,
     only_a_stopped_run_is_sealed_for_its_loader,
     what_lies_beyond_a_stopped_run_is_dropped,
-    open_runs_tell_how_long_they_are_to_stop,
+    open_runs_tell_who_holds_them,
     an_order_and_the_last_chunk_at_once,
 }
 
 async fn an_order_is_given_once(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    assert_eq!(store.stop_order(&run_id("a")).await.unwrap(), None);
+    assert_eq!(store.renew_lease(&lease("a"), LEASE).await.unwrap(), Renewed::Kept(None));
     let Stopping::Ordered(run) =
         store.order_stop(&run_id("a"), StopKind::Cancelled, "wrong\0 file", &act()).await.unwrap()
     else {
@@ -33,14 +35,14 @@ async fn an_order_is_given_once(database: &Database) {
     assert_eq!((order.kind, reason.as_str()), (StopKind::Cancelled, "wrong\0 file"));
     assert!(order.at >= run.started_at);
     assert_eq!((run.state, &run.error), (RunState::Loading, &None));
-    assert_eq!(store.stop_order(&run_id("a")).await.unwrap(), Some(order));
+    assert_eq!(store.renew_lease(&lease("a"), LEASE).await.unwrap(), Renewed::Kept(Some(order)));
     assert_eq!(store.run(&run_id("a")).await.unwrap().as_ref(), Some(&run));
 
     let again = store.order_stop(&run_id("a"), StopKind::Aborted, "other", &act()).await.unwrap();
     assert_eq!(again, Stopping::Before(run.clone()));
     // Its source is its own until it is sealed: the next loader finds it, and the order.
     let found = store.begin_run(&new_run("b", &run.source.location)).await.unwrap();
-    assert_eq!(found, Begun::Resumed(run));
+    assert_eq!(found, Begun::Resumed(run, Lease { epoch: 2, ..lease("a") }));
 
     let operations = store.operations(None, 10).await.unwrap();
     let [Operation { operator, action, run_id: of, reason, details: None, .. }] = &operations[..] else {
@@ -52,7 +54,7 @@ async fn an_order_is_given_once(database: &Database) {
     let error = store.order_stop(&run_id("nobody"), StopKind::Cancelled, "x", &act()).await.unwrap_err();
     assert_eq!(error.exit(), assay_transaction::Exit::Usage);
     assert!(error.to_string().starts_with("run nobody is not in the ledger"), "{error}");
-    assert_eq!(store.stop_order(&run_id("nobody")).await.unwrap(), None);
+    assert_eq!(store.renew_lease(&lease("nobody"), LEASE).await.unwrap(), Renewed::Lost { by: None });
 }
 
 async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
@@ -62,7 +64,7 @@ async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
         let name = format!("run-{number}");
         let id = run_id(&name);
         let run = begin(store, &name).await;
-        store.seal(&id, Sealed { rows_read: 2, chunks_total: 2, amount: None }, None).await.unwrap();
+        store.seal(&lease(&name), Sealed { rows_read: 2, chunks_total: 2, amount: None }, None).await.unwrap();
         store.write(&[chunk_of_ids(&name, 0, 1, &[10 * number])], IdConflict::Fail).await.unwrap();
         let Stopping::Ordered(stopped) = store.order_stop(&id, kind, "enough", &act()).await.unwrap() else {
             panic!("it was sealed")
@@ -70,7 +72,7 @@ async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
         assert_eq!((stopped.state, stopped.error.as_deref()), (RunState::Sealed, Some("enough")));
         assert_eq!(store.operations(Some(&id), 10).await.unwrap()[0].action, action);
         let again = new_run(&format!("again-{number}"), &run.source.location);
-        assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(_)), "its source is free");
+        assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(..)), "its source is free");
         assert_eq!(store.close_run(&id).await.unwrap(), RunState::Sealed);
         store.write(&[chunk_of_ids(&name, 1, 2, &[10 * number + 1])], IdConflict::Fail).await.unwrap();
         for _ in 0..2 {
@@ -85,7 +87,7 @@ async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
 async fn an_error_of_the_source_stays(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    store.seal(&run_id("a"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, Some("it changed")).await.unwrap();
+    store.seal(&lease("a"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, Some("it changed")).await.unwrap();
     store.order_stop(&run_id("a"), StopKind::Cancelled, "enough", &act()).await.unwrap();
     store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Cancelled);
@@ -113,10 +115,10 @@ async fn the_loader_seals_a_stopped_run(database: &Database) {
         store.write(&[chunk_of_ids(name, 0, 1, &[number])], IdConflict::Fail).await.unwrap();
         let sealed = Sealed { rows_read: 1, chunks_total: 1, amount: None };
         for _ in 0..2 {
-            store.seal(&id, sealed, error).await.unwrap();
+            store.seal(&lease(name), sealed, error).await.unwrap();
         }
         let begun = store.begin_run(&new_run(&format!("again-{name}"), &run.source.location)).await.unwrap();
-        assert!(matches!(begun, Begun::Started(_)), "{begun:?}");
+        assert!(matches!(begun, Begun::Started(..)), "{begun:?}");
         assert_eq!(store.seal_stopped(&id).await.unwrap(), RunState::Sealed, "it is not loading any more");
         assert_eq!(store.close_run(&id).await.unwrap(), RunState::Cancelled);
         let run = store.run(&id).await.unwrap().unwrap();
@@ -140,13 +142,23 @@ async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
         let id = run_id(&name);
         let run = begin(store, &name).await;
         if let Some(checkpoint) = checkpoint {
-            store.checkpoint(&id, checkpoint).await.unwrap();
+            store.checkpoint(&lease(&name), checkpoint).await.unwrap();
         }
         for (chunk, first_row, rows) in chunks {
             let ids: Vec<u128> = (0..rows).map(|at| number * 100 + u128::from(first_row) + at).collect();
             store.write(&[chunk_of_ids(&name, chunk, first_row, &ids)], IdConflict::Fail).await.unwrap();
         }
         store.order_stop(&id, StopKind::Cancelled, "enough", &act()).await.unwrap();
+        assert_eq!(store.seal_stopped(&id).await.unwrap(), RunState::Loading, "its loader lives");
+        // It ends, is not heard of any more, or is known to be gone.
+        match number % 3 {
+            0 => store.release_lease(&lease(&name)).await.unwrap(),
+            1 => assert!(matches!(
+                store.renew_lease(&lease(&name), Duration::ZERO).await.unwrap(),
+                Renewed::Kept(Some(_))
+            )),
+            _ => store.evict(&id, HOLDER).await.unwrap(),
+        }
         for _ in 0..2 {
             assert_eq!(store.seal_stopped(&id).await.unwrap(), state, "{name}");
         }
@@ -154,7 +166,7 @@ async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
         assert_eq!(sealed.sealed, Some(Sealed { rows_read, chunks_total, amount: None }), "{name}");
         assert_eq!(sealed.error.as_deref(), Some("enough"));
         let again = new_run(&format!("again-{number}"), &run.source.location);
-        assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(_)));
+        assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(..)));
         if state.is_finished() {
             assert!(store.audit(&id).await.unwrap().unwrap().breaches().is_empty());
         }
@@ -164,10 +176,13 @@ async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
 async fn only_a_stopped_run_is_sealed_for_its_loader(database: &Database) {
     let store = &*database.store;
     let run = begin(store, "a").await;
+    store.release_lease(&lease("a")).await.unwrap();
     assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Loading);
     assert_eq!(store.run(&run_id("a")).await.unwrap(), Some(run));
     assert_eq!(store.seal_stopped(&run_id("nobody")).await.unwrap(), RunState::Loading);
-    crate::chunks::finish(store, "a", 0, 0).await;
+    let Taken::Granted(_, lease) = store.take_lease(&run_id("a"), HOLDER, LEASE).await.unwrap() else { panic!("free") };
+    store.seal(&lease, Sealed { rows_read: 0, chunks_total: 0, amount: None }, None).await.unwrap();
+    assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Complete);
     assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Complete);
 }
 
@@ -181,6 +196,7 @@ async fn what_lies_beyond_a_stopped_run_is_dropped(database: &Database) {
     let second = chunk_of_ids("a", 1, 3, &[3]);
     let written = store.write(std::slice::from_ref(&second), IdConflict::Fail).await.unwrap();
     assert_eq!(written.outcomes, [ChunkOutcome::Recorded]);
+    store.release_lease(&lease("a")).await.unwrap();
     assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Failed);
     let beyond = chunk_of_ids("a", 2, 4, &[4, 5]);
     let chunks = [beyond.clone(), first, chunk_of_ids("other", 2, 4, &[6]), beyond, second];
@@ -197,26 +213,25 @@ async fn what_lies_beyond_a_stopped_run_is_dropped(database: &Database) {
     assert!(store.audit(&run_id("a")).await.unwrap().unwrap().breaches().is_empty());
 }
 
-async fn open_runs_tell_how_long_they_are_to_stop(database: &Database) {
+async fn open_runs_tell_who_holds_them(database: &Database) {
     let store = &*database.store;
-    for name in ["a", "b", "c", "d"] {
+    for name in ["a", "b", "c", "d", "e"] {
         begin(store, name).await;
     }
-    store.seal(&run_id("b"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
+    store.seal(&lease("b"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
     crate::chunks::finish(store, "c", 0, 0).await;
-    store.order_stop(&run_id("d"), StopKind::Cancelled, "enough", &act()).await.unwrap();
-    database
-        .execute(if database.is_sqlite() {
-            "UPDATE runs SET stop_at = strftime('%Y-%m-%dT%H:%M:%fZ', stop_at, '-90 seconds')"
-        } else {
-            "UPDATE runs SET stop_at = stop_at - interval '90 seconds'"
-        })
-        .await;
+    store.release_lease(&lease("d")).await.unwrap();
+    store.renew_lease(&lease("e"), Duration::ZERO).await.unwrap();
     let open = store.open_runs().await.unwrap();
-    let states: Vec<_> = open.iter().map(|open| (open.run.run_id.as_str(), open.run.state)).collect();
-    assert_eq!(states, [("a", RunState::Loading), ("b", RunState::Sealed), ("d", RunState::Loading)]);
-    assert_eq!((open[0].stopping_for, open[1].stopping_for), (None, None));
-    assert!((90..150).contains(&open[2].stopping_for.unwrap()), "{:?}", open[2].stopping_for);
+    let found: Vec<_> =
+        open.iter().map(|open| (open.run.run_id.as_str(), open.run.state, open.held_by.as_deref())).collect();
+    let expected = [
+        ("a", RunState::Loading, Some(HOLDER)),
+        ("b", RunState::Sealed, None),
+        ("d", RunState::Loading, None),
+        ("e", RunState::Loading, None),
+    ];
+    assert_eq!(found, expected);
     assert_eq!(open[2].run, store.run(&run_id("d")).await.unwrap().unwrap());
 }
 
@@ -226,7 +241,7 @@ async fn an_order_and_the_last_chunk_at_once(database: &Database) {
         let name = format!("run-{number}");
         let id = run_id(&name);
         begin(&*database.store, &name).await;
-        database.store.seal(&id, Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
+        database.store.seal(&lease(&name), Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
         let last = async {
             database.store.write(&[chunk_of_ids(&name, 0, 1, &[number])], IdConflict::Fail).await.unwrap();
             database.store.close_run(&id).await.unwrap()

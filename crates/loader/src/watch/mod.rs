@@ -1,0 +1,161 @@
+//! `loader watch`: objects are loaded as they come.
+//!
+//! - `options`: what is watched, and what for
+//! - `intake`: where it is heard of work, one trait; `amqp`, `webhook`, `sqs` and `listing` are the sources
+//! - `taking`: what becomes of a piece of work: an object's run begins, or one that lost its loader is taken over
+//!
+//! Guarantees: one run for each version of an object, however many events tell of it; a bounded number of loads at a time,
+//! and nothing is taken from a source before there is room for it; what was told is acknowledged once the run and its lease
+//! are committed; trouble with one object ends neither the watch nor any other load.
+
+mod amqp;
+mod intake;
+mod listing;
+mod options;
+#[cfg(feature = "sqs")]
+mod sqs;
+mod taking;
+mod webhook;
+
+use std::sync::Arc;
+
+use assay_source::{S3Options, SourceError};
+use assay_transaction::Exit;
+use futures_util::TryStreamExt as _;
+use futures_util::future::select_all;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{error, info};
+
+use self::amqp::AmqpEvents;
+use self::intake::{Intake, Told};
+use self::listing::Listing;
+pub use self::options::{Switch, WatchOptions, Watched};
+use self::taking::Taking;
+use self::webhook::WebhookEvents;
+use crate::waiting::watch_consumers;
+use crate::{Dependencies, LoadError, LoadOptions};
+
+/// Loads what lies in the watched place, and what comes to lie there, until the shutdown; then it ends what has begun, as
+/// far as the drain allows, and leaves the rest to others.
+pub async fn watch(
+    dependencies: Arc<Dependencies>,
+    watched: Watched,
+    load: LoadOptions,
+    options: WatchOptions,
+    s3: &S3Options,
+    shutdown: CancellationToken,
+) -> Result<(), LoadError> {
+    if load.batch_run_id.is_some() || load.force {
+        let what = if load.force { "--force" } else { "BATCH_RUN_ID" };
+        return Err(LoadError::Setting(format!(
+            "{what} is for one load: a watch names its runs itself, and reads nothing twice"
+        )));
+    }
+    let starting = start(&dependencies, &watched, &options, s3, &shutdown);
+    let Some(intakes) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
+    let intakes = intakes?;
+    info!("Watching {watched}");
+    let broker = Arc::clone(&dependencies.broker);
+    let consumers = AbortOnDropHandle::new(tokio::spawn(async move { watch_consumers(&*broker, true).await }));
+    let taking = Arc::new(Taking { dependencies, watched, load, options, shutdown: shutdown.clone() });
+    take_on(intakes, &taking, &shutdown).await;
+    drop(consumers);
+    info!("the watch has ended");
+    Ok(())
+}
+
+/// Looks whether the place is there at all, and starts to listen.
+async fn start(
+    dependencies: &Arc<Dependencies>,
+    watched: &Watched,
+    options: &WatchOptions,
+    s3: &S3Options,
+    shutdown: &CancellationToken,
+) -> Result<Vec<Box<dyn Intake>>, LoadError> {
+    let webhook = options.webhook()?;
+    look(dependencies, watched).await?;
+    let mut intakes: Vec<Box<dyn Intake>> = Vec::new();
+    if options.amqp_events == Switch::On {
+        let broker = &*dependencies.broker;
+        intakes.push(Box::new(AmqpEvents::subscribe(broker, &options.events_exchange, watched).await?));
+    }
+    if let Some(url) = options.sqs_queue_url.as_deref().filter(|url| !url.is_empty()) {
+        intakes.push(sqs_events(url, s3).await?);
+    }
+    if let Some(webhook) = webhook {
+        intakes.push(Box::new(WebhookEvents::serve(webhook, shutdown.clone()).await?));
+    }
+    // The last one: what is found by it was there before anybody listened.
+    intakes.push(Box::new(Listing::start(Arc::clone(dependencies), watched.clone(), options.clone())));
+    Ok(intakes)
+}
+
+#[cfg(feature = "sqs")]
+async fn sqs_events(url: &str, s3: &S3Options) -> Result<Box<dyn Intake>, LoadError> {
+    Ok(Box::new(sqs::SqsEvents::new(assay_source::SqsQueue::connect(url, s3).await?)))
+}
+
+#[cfg(not(feature = "sqs"))]
+#[expect(clippy::unused_async, reason = "the other one connects")]
+async fn sqs_events(_: &str, _: &S3Options) -> Result<Box<dyn Intake>, LoadError> {
+    let reason = "SQS_QUEUE_URL is set, but this program cannot use SQS: build it with --features sqs";
+    Err(LoadError::Setting(reason.to_owned()))
+}
+
+/// Settings that are wrong are refused at the start; a server that is still starting is waited for.
+async fn look(dependencies: &Dependencies, Watched { bucket, prefix }: &Watched) -> Result<(), SourceError> {
+    let deadline = Instant::now() + dependencies.startup;
+    loop {
+        let first = dependencies.sources.list(bucket, prefix).try_next().await;
+        match first {
+            Ok(_) => return Ok(()),
+            Err(error) if error.exit() == Exit::DependencyAway && Instant::now() < deadline => {
+                tokio::time::sleep(taking::PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Takes on one piece of work after the other, as long as there is room.
+async fn take_on(mut intakes: Vec<Box<dyn Intake>>, taking: &Arc<Taking>, shutdown: &CancellationToken) {
+    let room = Arc::new(Semaphore::new(taking.options.max_loads.get()));
+    let mut loads = JoinSet::new();
+    while let Some(Ok(permit)) = shutdown.run_until_cancelled(Arc::clone(&room).acquire_owned()).await {
+        let Some(told) = shutdown.run_until_cancelled(next(&mut intakes)).await else { break };
+        let taking = Arc::clone(taking);
+        loads.spawn(async move {
+            let _permit = permit;
+            taking.take(told).await;
+        });
+        while let Some(ended) = loads.try_join_next() {
+            say_panic(ended);
+        }
+    }
+    // What is not taken on any more goes back to where it was told.
+    drop(intakes);
+    if !loads.is_empty() {
+        info!("ending {} loads; others go on with what is left", loads.len());
+    }
+    while let Some(ended) = loads.join_next().await {
+        say_panic(ended);
+    }
+}
+
+/// What any of the sources tells first.
+async fn next(intakes: &mut [Box<dyn Intake>]) -> Told {
+    let (told, at, _) = select_all(intakes.iter_mut().map(|intake| intake.next())).await;
+    // Whoever had its turn is asked last, so that one that always has something keeps nobody waiting.
+    intakes[at..].rotate_left(1);
+    told
+}
+
+fn say_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(died) = ended {
+        error!("a load has died, and is taken over once its lease has run out: {died}");
+    }
+}

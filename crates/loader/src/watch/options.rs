@@ -1,0 +1,228 @@
+//! The settings of a watch.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use assay_transaction::parse_duration;
+use clap::{Args, ValueEnum};
+
+use crate::LoadError;
+
+/// What is watched: a bucket, or what lies under a prefix of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// The bucket.
+    pub bucket: String,
+    /// What the keys begin with; empty for all of them.
+    pub prefix: String,
+}
+
+impl FromStr for Watched {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let place = text.strip_prefix("s3://").ok_or("it is s3://bucket or s3://bucket/prefix")?;
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        if bucket.is_empty() || bucket.chars().any(char::is_whitespace) {
+            return Err("it names no bucket: write s3://bucket or s3://bucket/prefix".to_owned());
+        }
+        Ok(Self { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    }
+}
+
+impl std::fmt::Display for Watched {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "s3://{}/{}", self.bucket, self.prefix)
+    }
+}
+
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
+/// What is watched for, and how much is loaded at a time.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Watching")]
+pub struct WatchOptions {
+    /// Objects that are loaded at a time
+    #[arg(long, env = "MAX_LOADS", default_value = "2", value_name = "LOADS")]
+    pub max_loads: NonZeroUsize,
+    /// How often the bucket is listed, for objects of which no event came, and for loads whose loader is gone
+    #[arg(long, env = "WATCH_INTERVAL", default_value = "60s", value_parser = parse_interval, value_name = "DURATION")]
+    pub watch_interval: Duration,
+    /// What the keys of objects end with that are loaded, such as .csv,.csv.gz [default: whatever they end with]
+    #[arg(long, env = "WATCH_SUFFIX", value_delimiter = ',', value_name = "SUFFIXES")]
+    pub watch_suffix: Vec<String>,
+    /// The fewest bytes that an object has that is loaded
+    #[arg(long, env = "MIN_SIZE", default_value = "1", value_name = "BYTES")]
+    pub min_size: u64,
+    /// The most bytes that an object has that is loaded [default: no limit]
+    #[arg(long, env = "MAX_SIZE", value_name = "BYTES")]
+    pub max_size: Option<u64>,
+    /// Whether events are taken from RabbitMQ: on or off
+    #[arg(long, env = "AMQP_EVENTS", default_value = "on", value_enum, value_name = "SWITCH")]
+    pub amqp_events: Switch,
+    /// Exchange (topic, durable) to which the S3 server publishes its events; QUEUE_PREFIX is put in front of it
+    #[arg(long, env = "EVENTS_EXCHANGE", default_value = "assay.events", value_parser = parse_exchange, value_name = "NAME")]
+    pub events_exchange: String,
+    /// URL of an SQS queue to take events from (a program that is built with the feature sqs)
+    #[arg(long, env = "SQS_QUEUE_URL", value_name = "URL")]
+    pub sqs_queue_url: Option<String>,
+    /// Address to take events at by HTTP, such as 0.0.0.0:9900: POST /events/s3
+    #[arg(long, env = "WEBHOOK_ADDR", value_name = "ADDRESS")]
+    pub webhook_addr: Option<SocketAddr>,
+    /// Secret that senders have to show at that address: Authorization: Bearer …
+    #[arg(long, env = "WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
+    pub webhook_secret: Option<String>,
+    /// File to read that secret from
+    #[arg(long, env = "WEBHOOK_SECRET_FILE", value_name = "PATH")]
+    pub webhook_secret_file: Option<PathBuf>,
+}
+
+/// Shows whether there is a secret, never what it is.
+impl std::fmt::Debug for WatchOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("WatchOptions")
+            .field("max_loads", &self.max_loads)
+            .field("watch_interval", &self.watch_interval)
+            .field("webhook_addr", &self.webhook_addr)
+            .field("webhook_secret", &self.webhook_secret.as_ref().map(|_| "…"))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A server for events, as it was asked for.
+pub(crate) struct Webhook {
+    pub(crate) address: SocketAddr,
+    pub(crate) secret: String,
+}
+
+impl WatchOptions {
+    /// Where events are taken by HTTP, if they are. Without a secret anybody could have objects loaded.
+    pub(crate) fn webhook(&self) -> Result<Option<Webhook>, LoadError> {
+        let Some(address) = self.webhook_addr else { return Ok(None) };
+        let secret = match (&self.webhook_secret, &self.webhook_secret_file) {
+            (Some(secret), _) => secret.clone(),
+            (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| {
+                LoadError::Setting(format!("cannot read {} ({error}): check WEBHOOK_SECRET_FILE", path.display()))
+            })?,
+            (None, None) => String::new(),
+        };
+        match secret.trim() {
+            "" => Err(LoadError::Setting(
+                "WEBHOOK_ADDR is set, but WEBHOOK_SECRET is not: anybody could have objects loaded".to_owned(),
+            )),
+            secret => Ok(Some(Webhook { address, secret: secret.to_owned() })),
+        }
+    }
+
+    /// Whether an object is one of those that are loaded, as far as its key and its size tell. A key that ends with `/` is a
+    /// folder.
+    pub(crate) fn wants(&self, key: &str, size: Option<u64>) -> bool {
+        let suffixes = &self.watch_suffix;
+        let ends_well = suffixes.is_empty() || suffixes.iter().any(|suffix| key.ends_with(suffix.trim()));
+        let fits = size.is_none_or(|size| size >= self.min_size && self.max_size.is_none_or(|most| size <= most));
+        ends_well && fits && !key.ends_with('/')
+    }
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        interval if interval < SHORTEST_INTERVAL => Err("at least 1s: each listing is paid for".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+fn parse_exchange(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has 1 to 128 letters, digits, `.`, `_` or `-`".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        watch: WatchOptions,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<WatchOptions, String> {
+        let program = Program::try_parse_from(["program"].iter().chain(arguments));
+        program.map(|program| program.watch).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bucket_or_a_prefix_of_it_is_watched() {
+        for (text, bucket, prefix) in
+            [("s3://drops", "drops", ""), ("s3://drops/", "drops", ""), ("s3://drops/in/a b+", "drops", "in/a b+")]
+        {
+            let watched = Watched { bucket: bucket.into(), prefix: prefix.into() };
+            assert_eq!(text.parse(), Ok(watched));
+        }
+        for text in ["", "drops", "s3://", "s3:///in", "s3://a b/in", "https://drops/in", "/tmp/drops"] {
+            assert!(text.parse::<Watched>().unwrap_err().contains("s3://bucket"), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_and_sizes_are_filtered() {
+        let cases: [(&[&str], &str, Option<u64>, bool); 12] = [
+            (&[], "in/a.csv", Some(1), true),
+            (&[], "in/a.csv", None, true),
+            (&[], "in/a.csv", Some(0), false),
+            (&[], "in/", Some(9), false),
+            (&["--min-size", "0"], "a", Some(0), true),
+            (&["--min-size", "10"], "a", Some(9), false),
+            (&["--max-size", "10"], "a", Some(10), true),
+            (&["--max-size", "10"], "a", Some(11), false),
+            (&["--watch-suffix", ".csv,.csv.gz"], "a.csv.gz", Some(1), true),
+            (&["--watch-suffix", ".csv, .gz"], "a.gz", Some(1), true),
+            (&["--watch-suffix", ".csv", "--watch-suffix", ".gz"], "a.gz", Some(1), true),
+            (&["--watch-suffix", ".csv,.csv.gz"], "a.csv.tmp", Some(1), false),
+        ];
+        for (arguments, key, size, expected) in cases {
+            assert_eq!(parse(arguments).unwrap().wants(key, size), expected, "{arguments:?} {key} {size:?}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_needs_a_secret() {
+        let address = ["--webhook-addr", "127.0.0.1:0"];
+        assert!(parse(&[]).unwrap().webhook().unwrap().is_none());
+        let error = parse(&address).unwrap().webhook().err().unwrap().to_string();
+        assert!(error.contains("WEBHOOK_SECRET is not"), "{error}");
+        let given = parse(&[&address[..], &["--webhook-secret", " s \n"]].concat()).unwrap();
+        assert_eq!(given.webhook().unwrap().unwrap().secret, "s");
+        assert!(!format!("{given:?}").contains("s \n"));
+        let missing = parse(&[&address[..], &["--webhook-secret-file", "/nowhere"]].concat()).unwrap();
+        assert!(missing.webhook().err().unwrap().to_string().ends_with("check WEBHOOK_SECRET_FILE"));
+        for (arguments, expected) in [
+            (["--watch-interval", "0s"], "at least 1s"),
+            (["--events-exchange", "a b"], "1 to 128 letters"),
+            (["--webhook-addr", "9900"], "invalid socket address"),
+            (["--max-loads", "0"], "--max-loads"),
+        ] {
+            let error = parse(&arguments).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

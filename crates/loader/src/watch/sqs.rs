@@ -1,0 +1,66 @@
+//! Events that come through SQS, in programs that are built with the feature `sqs`.
+
+use std::time::Duration;
+
+use assay_source::{SqsMessage, SqsQueue, parse_events};
+use async_trait::async_trait;
+use tracing::{debug, warn};
+
+use super::intake::{Intake, Piece, Receipt, Told};
+
+/// Between two attempts while SQS is away.
+const AWAY: Duration = Duration::from_secs(5);
+
+/// A queue of SQS.
+pub(super) struct SqsEvents {
+    queue: SqsQueue,
+    is_away: bool,
+}
+
+impl SqsEvents {
+    pub(super) fn new(queue: SqsQueue) -> Self {
+        Self { queue, is_away: false }
+    }
+}
+
+#[async_trait]
+impl Intake for SqsEvents {
+    async fn next(&mut self) -> Told {
+        loop {
+            let message = match self.queue.receive().await {
+                Ok(message) => message,
+                Err(error) => {
+                    if !self.is_away {
+                        warn!("{error}; objects are found by listing meanwhile");
+                    }
+                    self.is_away = true;
+                    tokio::time::sleep(AWAY).await;
+                    continue;
+                }
+            };
+            self.is_away = false;
+            let Some(message) = message else { continue };
+            match parse_events(message.body.as_bytes()) {
+                Ok(objects) if objects.is_empty() => Box::new(Message(message)).ack().await,
+                Ok(objects) => {
+                    let pieces = objects.into_iter().map(Piece::Object).collect();
+                    return Told { pieces, receipt: Box::new(Message(message)) };
+                }
+                // It is delivered again, and goes the way that the queue has for what nobody can read.
+                Err(error) => warn!("an event of {} bytes is left to the queue: {error}", message.body.len()),
+            }
+        }
+    }
+}
+
+struct Message(SqsMessage);
+
+#[async_trait]
+impl Receipt for Message {
+    async fn ack(self: Box<Self>) {
+        if let Err(error) = self.0.delete().await {
+            // When it comes again, there is nothing to do.
+            debug!("{error}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What becomes of a piece of work: it is looked at again, as what was told may be old news; the run begins; whoever told of
+//! it hears so; and the run is loaded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_source::{Found, ObjectEvent, SourceError, SourceUrl};
+use assay_store::Begun;
+use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed};
+use futures_util::FutureExt as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::intake::{Piece, Told};
+use super::options::{WatchOptions, Watched};
+use crate::begin::{Beginning, begin_found, new_run, take_over};
+use crate::load::Load;
+use crate::publishing::say_published;
+use crate::run::say_sealed;
+use crate::{Dependencies, LoadError, LoadOptions};
+
+/// Between two attempts while something is away.
+pub(super) const PAUSE: Duration = Duration::from_secs(2);
+/// How long one piece of work is tried, and what told of it is held; then it goes back. RabbitMQ allows 30 minutes.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// What it takes to take on work.
+pub(super) struct Taking {
+    pub(super) dependencies: Arc<Dependencies>,
+    pub(super) watched: Watched,
+    pub(super) load: LoadOptions,
+    pub(super) options: WatchOptions,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// Nothing can be said of a piece of work for now: it has to come again.
+struct NotNow;
+
+impl Taking {
+    /// Begins what was told, says so, and loads it.
+    pub(super) async fn take(&self, told: Told) {
+        let Told { pieces, receipt } = told;
+        let (mut receipt, mut left) = (Some(receipt), pieces.len());
+        for piece in pieces {
+            let Ok(begun) = self.begin(&piece).boxed().await else { return };
+            left -= 1;
+            if left == 0
+                && let Some(receipt) = receipt.take()
+            {
+                receipt.ack().await;
+            }
+            if let Some((url, beginning)) = begun {
+                self.load(&url, beginning).boxed().await;
+            }
+        }
+    }
+
+    /// Begins a piece of work; none where there is nothing to load. What is away is waited for.
+    async fn begin(&self, piece: &Piece) -> Result<Option<(SourceUrl, Beginning)>, NotNow> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut is_said = false;
+        loop {
+            let trying = async {
+                match piece {
+                    Piece::Object(object) => self.begin_object(object).await,
+                    Piece::Orphan(run_id) => self.begin_orphan(run_id).await,
+                }
+            };
+            let Some(begun) = self.shutdown.run_until_cancelled(trying.boxed()).await else { return Err(NotNow) };
+            let error = match begun {
+                Ok(begun) => return Ok(begun),
+                Err(error) => error,
+            };
+            if !is_away(&error) {
+                warn!("{} is not loaded: {error}", describe(piece));
+                return Ok(None);
+            }
+            if !is_said {
+                warn!("{} has to wait: {error}", describe(piece));
+                is_said = true;
+            }
+            if Instant::now() >= deadline
+                || self.shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none()
+            {
+                return Err(NotNow);
+            }
+        }
+    }
+
+    async fn begin_object(&self, object: &ObjectEvent) -> Result<Option<(SourceUrl, Beginning)>, LoadError> {
+        let ObjectEvent { bucket, key, .. } = object;
+        if *bucket != self.watched.bucket || !key.starts_with(&self.watched.prefix) || !self.options.wants(key, None) {
+            return Ok(None);
+        }
+        let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() };
+        let Dependencies { sources, store, .. } = &*self.dependencies;
+        let found = match sources.identify(&url).await {
+            Ok(found) => found,
+            Err(SourceError::NoObject { .. }) => {
+                info!("{url} is gone: there is nothing to load");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if !self.options.wants(key, Some(found.size))
+            || store.without_run(std::slice::from_ref(&found.identity)).await? == [false]
+        {
+            return Ok(None);
+        }
+        match begin_found(&self.dependencies, &url, found.clone(), &self.load).await {
+            Ok(beginning) => Ok(Some((url, beginning))),
+            Err(LoadError::Layout { cause, .. }) if is_hopeless(&cause) => {
+                self.record_unusable(&url, found, &cause).await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn begin_orphan(&self, run_id: &RunId) -> Result<Option<(SourceUrl, Beginning)>, LoadError> {
+        let Some((url, beginning)) = take_over(&self.dependencies, run_id).await? else { return Ok(None) };
+        info!("run {run_id} has lost its loader: it is taken over");
+        Ok(Some((url, beginning)))
+    }
+
+    /// A file that nobody can load has a run all the same, which has failed: so it is seen, and it is not looked at again
+    /// with each listing.
+    async fn record_unusable(&self, url: &SourceUrl, found: Found, cause: &SourceError) -> Result<(), LoadError> {
+        let Dependencies { store, broker, .. } = &*self.dependencies;
+        let namespace = self.load.read.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
+        // No row is read by these, or ever will be.
+        let settings = RunSettings {
+            chunk_rows: self.load.read.api_batch_size,
+            namespace: Namespace::new(&namespace),
+            time_zone: self.load.read.time_zone,
+            durable_broker: broker.survives_restart(),
+            ..RunSettings::example()
+        };
+        let new = new_run(&self.dependencies, found, &self.load, settings);
+        let Begun::Started(run, lease) = store.begin_run(&new).await? else { return Ok(()) };
+        warn!("{url} cannot be loaded, as run {} says: {cause}", run.run_id);
+        store.seal(&lease, Sealed::at(Checkpoint::START), Some(&cause.to_string())).await?;
+        store.close_run(&run.run_id).await?;
+        Ok(())
+    }
+
+    /// Loads what has begun. However that ends, it is said here and nowhere else.
+    async fn load(&self, url: &SourceUrl, beginning: Beginning) {
+        let (run, lease, part) = match beginning {
+            Beginning::Read(run, lease, part) => (run, lease, part),
+            Beginning::Nothing(_) | Beginning::Held { .. } => return,
+        };
+        let (progress, again) = (Arc::default(), String::new());
+        let batch_rows = self.load.row_batch_size.get();
+        let load = Load {
+            dependencies: &self.dependencies,
+            url,
+            batch_rows,
+            again,
+            lease,
+            progress: &progress,
+            shutdown: &self.shutdown,
+        };
+        let (tell, batches) = mpsc::unbounded_channel();
+        let (loaded, ()) = tokio::join!(load.load(&run, part, tell).boxed(), say_published(batches));
+        match loaded.map_err(|unfinished| unfinished.error) {
+            Ok(loaded) => say_sealed(&run, loaded.sealed),
+            Err(error @ (LoadError::Stopped { .. } | LoadError::TakenOver { .. })) => info!("{error}"),
+            Err(error) => warn!("{url} is not loaded to its end: {error}"),
+        }
+    }
+}
+
+/// Whether the same may well succeed later, as something is away, or somebody was quicker.
+fn is_away(error: &LoadError) -> bool {
+    match error {
+        LoadError::Store(_) => true,
+        // An object that was replaced, or is gone, since it was found is looked for again at once.
+        LoadError::Source(cause) | LoadError::Layout { cause, .. } => {
+            cause.exit() == Exit::DependencyAway || cause.is_final()
+        }
+        _ => false,
+    }
+}
+
+/// Whether this version of the object can never be loaded: what it holds is not what it should be. What a person may repair
+/// elsewhere, such as the rights to read it, is no reason to give it up.
+fn is_hopeless(cause: &SourceError) -> bool {
+    let is_elsewhere = matches!(
+        cause,
+        SourceError::Denied { .. }
+            | SourceError::NoBucket { .. }
+            | SourceError::Refused { .. }
+            | SourceError::Read { .. }
+            | SourceError::File { .. }
+    );
+    cause.exit() == Exit::SourceUnreadable && !cause.is_final() && !is_elsewhere
+}
+
+fn describe(piece: &Piece) -> String {
+    match piece {
+        Piece::Object(ObjectEvent { bucket, key, .. }) => format!("s3://{bucket}/{key}"),
+        Piece::Orphan(run_id) => format!("run {run_id}"),
+    }
+}

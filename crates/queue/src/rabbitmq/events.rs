@@ -1,0 +1,157 @@
+//! The queue of events that others publish: pulled on a channel of its own, which is opened again after any loss.
+//!
+//! Guarantee: an event is acknowledged only on the channel it came by; what is neither acknowledged nor buried goes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
+use lapin::types::ShortString;
+use lapin::{Acker, Channel};
+use tokio::time::timeout;
+
+use super::connection::{Link, Live};
+use super::failure::{Verdict, cause, verdict};
+use crate::BrokerError;
+use crate::events::{EventDelivery, EventQueue, EventReceipt};
+
+pub(super) struct RabbitEvents {
+    link: Arc<Link>,
+    exchange: ShortString,
+    queue: ShortString,
+    current: Option<(Arc<Live>, Channel)>,
+}
+
+impl RabbitEvents {
+    /// Declares exchange, queue and binding, so that what is published from now on arrives.
+    pub(super) async fn subscribe(
+        link: Arc<Link>,
+        exchange: ShortString,
+        queue: ShortString,
+    ) -> Result<Self, BrokerError> {
+        let mut events = Self { link, exchange, queue, current: None };
+        events.channel().await?;
+        Ok(events)
+    }
+
+    /// The channel, and the connection that it belongs to.
+    async fn channel(&mut self) -> Result<(Arc<Live>, Channel), BrokerError> {
+        if let Some((live, channel)) = &self.current
+            && live.is_up()
+            && channel.status().connected()
+        {
+            return Ok((Arc::clone(live), channel.clone()));
+        }
+        let patience = self.patience();
+        let live = match timeout(patience, self.link.live()).await {
+            Ok(Some(live)) => live,
+            Ok(None) => return Err(self.away("the connection is closed")),
+            Err(_) => return Err(self.away("no connection")),
+        };
+        let topology = &self.link.settings.topology;
+        let open = async {
+            let channel = live.channel().await?;
+            let declared = topology.declare_events(&channel, self.exchange.clone(), self.queue.clone()).await;
+            Ok(declared.map(|()| channel))
+        };
+        let channel = match live.attempt(patience, open).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) if verdict(&error) == Verdict::DeclaredOtherwise => {
+                return Err(BrokerError::Usage(format!(
+                    "RabbitMQ has exchange {} or queue {} with other settings ({}): make it a durable topic exchange, or \
+                     choose another one with EVENTS_EXCHANGE",
+                    self.exchange,
+                    self.queue,
+                    cause(&error)
+                )));
+            }
+            Ok(Err(error)) => return Err(self.away(&cause(&error))),
+            Err(cause) => return Err(self.away(&cause)),
+        };
+        self.current = Some((Arc::clone(&live), channel.clone()));
+        Ok((live, channel))
+    }
+
+    fn patience(&self) -> Duration {
+        self.link.settings.patience
+    }
+
+    fn away(&self, cause: &str) -> BrokerError {
+        BrokerError::Away(format!("cannot pull events from {} ({cause})", self.queue))
+    }
+}
+
+#[async_trait]
+impl EventQueue for RabbitEvents {
+    async fn pull(&mut self) -> Result<Option<EventDelivery>, BrokerError> {
+        let (live, channel) = self.channel().await?;
+        let (patience, queue) = (self.patience(), self.queue.clone());
+        // In a task of its own, so that an answer that nobody waits for any more is given back, and not held for good.
+        let pulling = tokio::spawn(async move {
+            let get = channel.basic_get(queue, BasicGetOptions::default());
+            let answer = live.attempt(patience, get).await?;
+            Ok::<_, String>(answer.map(|message| {
+                let lapin::message::Delivery { data, acker, .. } = message.delivery;
+                let receipt = Receipt { live, patience, acker: Some(acker) };
+                EventDelivery::new(data.into(), Box::new(receipt))
+            }))
+        });
+        match pulling.await {
+            Ok(Ok(event)) => Ok(event),
+            Ok(Err(cause)) => {
+                self.current = None;
+                Err(self.away(&cause))
+            }
+            Err(error) => Err(self.away(&error.to_string())),
+        }
+    }
+}
+
+struct Receipt {
+    live: Arc<Live>,
+    patience: Duration,
+    /// Until it is settled.
+    acker: Option<Acker>,
+}
+
+impl Receipt {
+    async fn settle<F: Future<Output = lapin::Result<bool>>>(
+        mut self: Box<Self>,
+        how: impl FnOnce(Acker) -> F,
+    ) -> Result<(), BrokerError> {
+        let Some(acker) = self.acker.take() else { return Ok(()) };
+        let away = |cause: &str| BrokerError::Away(format!("an event is not settled and comes again ({cause})"));
+        match self.live.attempt(self.patience, how(acker)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(away("its channel is closed")),
+            Err(cause) => Err(away(&cause)),
+        }
+    }
+}
+
+#[async_trait]
+impl EventReceipt for Receipt {
+    async fn ack(self: Box<Self>) -> Result<(), BrokerError> {
+        self.settle(|acker| async move { acker.ack(BasicAckOptions::default()).await }).await
+    }
+
+    async fn bury(self: Box<Self>) -> Result<(), BrokerError> {
+        let options = BasicNackOptions { requeue: false, multiple: false };
+        self.settle(|acker| async move { acker.nack(options).await }).await
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        let Some(acker) = self.acker.take() else { return };
+        // Without a runtime the connection ends as well, and everything goes back with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (live, patience) = (Arc::clone(&self.live), self.patience);
+            runtime.spawn(async move {
+                let options = BasicNackOptions { requeue: true, multiple: false };
+                let _ = live.attempt(patience, acker.nack(options)).await;
+            });
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Leases: which loader a run belongs to, and what the others are told.
+
+use std::time::Duration;
+
+use assay_store::{Begun, ErrorClass, Lease, NewRun, Renewed, StoreError, Taken};
+use assay_transaction::{Checkpoint, Exit, Position, RunState, Sealed};
+use futures_util::future::join_all;
+
+use crate::chunks::{HOLDER, LEASE, begin, lease, new_run, run_id};
+use crate::database::{Database, STARTUP};
+
+on_both! {
+    whoever_is_second_is_told_who_is_first,
+    a_lease_that_has_run_out_is_anybodys,
+    whoever_was_only_paused_changes_nothing,
+    a_lease_that_is_given_up_is_free_at_once,
+    who_asks_again_is_given_a_new_lease,
+    of_many_who_take_over_one_does,
+    a_run_that_is_sealed_is_nobodys,
+}
+
+const OTHER: &str = "host/2/bob";
+const SEALED: Sealed = Sealed { rows_read: 2, chunks_total: 1, amount: None };
+
+fn by_other(name: &str) -> NewRun {
+    NewRun { holder: OTHER.into(), ..new_run("other", &format!("s3://bank/{name}.csv")) }
+}
+
+fn at(chunk: u64) -> Checkpoint {
+    Checkpoint { chunk, ..Checkpoint::first(Position { row: chunk + 1, line: chunk + 2, offset: chunk * 10 }) }
+}
+
+/// The whole row, as it is stored.
+async fn stored(database: &Database) -> Vec<String> {
+    database
+        .texts(
+            "SELECT run_id || state || checkpoint_chunk || coalesce(lease_holder, '-') || lease_epoch || \
+             coalesce(CAST(lease_until AS text), '-') || coalesce(CAST(rows_read AS text), '-') || coalesce(error, '-') \
+             FROM runs ORDER BY run_id",
+        )
+        .await
+}
+
+/// Takes a run over as soon as its lease has run out.
+async fn take_over(database: &Database, name: &str) -> Lease {
+    let store = &*database.store;
+    let taken = async {
+        loop {
+            match store.take_lease(&run_id(name), OTHER, LEASE).await.unwrap() {
+                Taken::Granted(_, lease) => return lease,
+                Taken::Held { remaining, .. } => tokio::time::sleep(remaining).await,
+                Taken::NotLoading(run) => panic!("{run:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(STARTUP, taken).await.expect("a lease runs out")
+}
+
+async fn whoever_is_second_is_told_who_is_first(database: &Database) {
+    let store = &*database.store;
+    let run = begin(store, "a").await;
+    let before = stored(database).await;
+    for _ in 0..2 {
+        let Begun::Held { run: held, by, remaining } = store.begin_run(&by_other("a")).await.unwrap() else {
+            panic!("it is held")
+        };
+        assert_eq!((&held, by.as_str()), (&run, HOLDER));
+        assert!(remaining <= LEASE && remaining > LEASE / 2, "{remaining:?}");
+        let taken = store.take_lease(&run_id("a"), OTHER, LEASE).await.unwrap();
+        assert!(matches!(taken, Taken::Held { run: held, by, .. } if held == run && by == HOLDER));
+    }
+    assert_eq!(stored(database).await, before, "asking changes nothing");
+    let error = store.take_lease(&run_id("nobody"), OTHER, LEASE).await.unwrap_err();
+    assert!(error.to_string().starts_with("run nobody is not in the ledger"), "{error}");
+}
+
+async fn a_lease_that_has_run_out_is_anybodys(database: &Database) {
+    let store = &*database.store;
+    let run = begin(store, "a").await;
+    store.checkpoint(&lease("a"), at(3)).await.unwrap();
+    let short = Duration::from_millis(300);
+    assert_eq!(store.renew_lease(&lease("a"), short).await.unwrap(), Renewed::Kept(None));
+    let Taken::Held { remaining, .. } = store.take_lease(&run_id("a"), OTHER, LEASE).await.unwrap() else {
+        panic!("it is held for so long")
+    };
+    assert!(remaining <= short, "{remaining:?}");
+    assert_eq!(take_over(database, "a").await, Lease { run_id: run.run_id, holder: OTHER.into(), epoch: 2 });
+
+    // What nobody has taken is kept by whoever comes back, however late.
+    begin(store, "b").await;
+    assert_eq!(store.renew_lease(&lease("b"), Duration::ZERO).await.unwrap(), Renewed::Kept(None));
+    store.checkpoint(&lease("b"), at(3)).await.unwrap();
+    assert_eq!(store.renew_lease(&lease("b"), LEASE).await.unwrap(), Renewed::Kept(None));
+    assert!(matches!(store.begin_run(&by_other("b")).await.unwrap(), Begun::Held { .. }));
+    assert_eq!(store.renew_lease(&lease("b"), Duration::ZERO).await.unwrap(), Renewed::Kept(None));
+    let Begun::Resumed(run, granted) = store.begin_run(&by_other("b")).await.unwrap() else { panic!("it is free") };
+    assert_eq!((run.checkpoint, granted), (at(3), Lease { holder: OTHER.into(), epoch: 2, ..lease("b") }));
+}
+
+#[track_caller]
+fn is_lost(result: Result<(), StoreError>, by: &str) {
+    let error = result.unwrap_err();
+    assert!(error.is_lease_lost() && !error.is_transient() && error.class() == ErrorClass::LeaseLost);
+    assert_eq!((error.to_string(), error.exit()), (format!("run a has been taken over{by}"), Exit::DependencyAway));
+}
+
+async fn whoever_was_only_paused_changes_nothing(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    let paused = lease("a");
+    store.checkpoint(&paused, at(3)).await.unwrap();
+    store.renew_lease(&paused, Duration::ZERO).await.unwrap();
+    let next = take_over(database, "a").await;
+    store.checkpoint(&next, at(5)).await.unwrap();
+    let before = stored(database).await;
+    for checkpoint in [at(2), at(4), at(5), at(9)] {
+        is_lost(store.checkpoint(&paused, checkpoint).await, " by host/2/bob");
+    }
+    for error in [None, Some("it broke off")] {
+        is_lost(store.seal(&paused, SEALED, error).await, " by host/2/bob");
+    }
+    assert_eq!(store.renew_lease(&paused, LEASE).await.unwrap(), Renewed::Lost { by: Some(OTHER.into()) });
+    store.release_lease(&paused).await.unwrap();
+    store.evict(&run_id("a"), HOLDER).await.unwrap();
+    assert_eq!(stored(database).await, before);
+
+    store.seal(&next, SEALED, None).await.unwrap();
+    let before = stored(database).await;
+    is_lost(store.checkpoint(&paused, at(9)).await, "");
+    is_lost(store.seal(&paused, Sealed { rows_read: 9, ..SEALED }, None).await, "");
+    // It has read the same: there is nothing to complain of.
+    store.seal(&paused, SEALED, None).await.unwrap();
+    assert_eq!(store.renew_lease(&paused, LEASE).await.unwrap(), Renewed::Lost { by: None });
+    assert_eq!(stored(database).await, before);
+}
+
+async fn a_lease_that_is_given_up_is_free_at_once(database: &Database) {
+    let store = &*database.store;
+    for (number, by_force) in [(1, false), (2, true)] {
+        let name = format!("run-{number}");
+        begin(store, &name).await;
+        if by_force {
+            store.evict(&run_id(&name), "host/3/somebody else").await.unwrap();
+            assert!(matches!(store.begin_run(&by_other(&name)).await.unwrap(), Begun::Held { .. }));
+            store.evict(&run_id(&name), HOLDER).await.unwrap();
+        } else {
+            store.release_lease(&lease(&name)).await.unwrap();
+        }
+        // Without it nothing is written, though nobody else has it.
+        assert!(store.checkpoint(&lease(&name), at(1)).await.unwrap_err().is_lease_lost());
+        assert!(store.seal(&lease(&name), SEALED, None).await.unwrap_err().is_lease_lost());
+        let begun = store.begin_run(&by_other(&name)).await.unwrap();
+        assert!(matches!(begun, Begun::Resumed(run, lease) if run.checkpoint == Checkpoint::START && lease.epoch == 2));
+    }
+}
+
+async fn who_asks_again_is_given_a_new_lease(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    let Begun::Resumed(_, second) = store.begin_run(&new_run("b", "s3://bank/a.csv")).await.unwrap() else {
+        panic!("it is the holder's own")
+    };
+    assert_eq!(second, Lease { epoch: 2, ..lease("a") });
+    is_lost(store.checkpoint(&lease("a"), at(1)).await, &format!(" by {HOLDER}"));
+    store.checkpoint(&second, at(1)).await.unwrap();
+}
+
+async fn of_many_who_take_over_one_does(database: &Database) {
+    let other = database.another().await;
+    begin(&*database.store, "a").await;
+    database.store.release_lease(&lease("a")).await.unwrap();
+    let try_one = |number: usize| {
+        let store = if number.is_multiple_of(2) { &database.store } else { &other };
+        async move { store.take_lease(&run_id("a"), &format!("host/{number}/x"), LEASE).await.unwrap() }
+    };
+    let taken = join_all((0..8).map(try_one)).await;
+    let granted: Vec<_> = taken
+        .iter()
+        .filter_map(|taken| match taken {
+            Taken::Granted(_, lease) => Some(lease),
+            _ => None,
+        })
+        .collect();
+    let [winner] = granted[..] else { panic!("{granted:?}") };
+    assert_eq!(winner.epoch, 2);
+    for held in taken.iter().filter(|taken| !matches!(taken, Taken::Granted(..))) {
+        assert!(matches!(held, Taken::Held { by, .. } if *by == winner.holder), "{held:?}");
+    }
+}
+
+async fn a_run_that_is_sealed_is_nobodys(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    for _ in 0..2 {
+        store.seal(&lease("a"), SEALED, None).await.unwrap();
+    }
+    // A position that comes after the seal is no news.
+    store.checkpoint(&lease("a"), at(1)).await.unwrap();
+    let Taken::NotLoading(run) = store.take_lease(&run_id("a"), OTHER, LEASE).await.unwrap() else {
+        panic!("it is sealed")
+    };
+    assert_eq!((run.state, run.checkpoint), (RunState::Sealed, Checkpoint::START));
+    assert!(matches!(store.begin_run(&by_other("a")).await.unwrap(), Begun::AlreadyLoaded(_)));
+    assert_eq!(database.count("SELECT count(*) FROM runs WHERE lease_holder IS NOT NULL").await, 0);
+}

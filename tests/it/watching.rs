@@ -1,0 +1,260 @@
+//! `loader watch`: what comes to lie in a bucket is loaded once, whatever is told of it, and whoever dies or sleeps meanwhile.
+
+use assay_tests::{Program, Rows, Running, STORED, Script, Stack, assert_same, content, law};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const EXCHANGE: &str = "assay.events";
+/// Of those who watch `s3://drops/in/`.
+const QUEUE: &str = "assay.events.s3---drops-in-.9d820514";
+const ROWS: u64 = 300;
+
+fn record(name: &str, escaped: &str) -> Value {
+    json!({
+        "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": name,
+        "s3": {"bucket": {"name": "drops"}, "object": {"key": escaped, "size": 9, "eTag": "690505a0"}},
+    })
+}
+
+/// As MinIO and RustFS say it.
+fn minio(name: &str, key: &str, escaped: &str) -> Value {
+    json!({"EventName": name, "Key": format!("drops/{key}"), "Records": [record(name, escaped)]})
+}
+
+fn aws(escaped: &str) -> Value {
+    json!({"Records": [record("ObjectCreated:Put", escaped)]})
+}
+
+fn sns(event: &Value) -> Value {
+    json!({"Type": "Notification", "MessageId": "1", "Message": event.to_string()})
+}
+
+async fn tell(stack: &Stack, event: &Value) {
+    stack.broker.tell(EXCHANGE, event.to_string().as_bytes()).await;
+}
+
+/// Sends an event by HTTP; tells the status of the answer.
+async fn post(watcher: &Running, authorization: &str, body: &[u8]) -> u16 {
+    let log = watcher.log();
+    let (_, rest) = log.split_once("events are taken at http://").expect("it said where");
+    let (address, _) = rest.split_once('/').expect("a path follows");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /events/s3 HTTP/1.1\r\nHost: {address}\r\n{authorization}Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // A body that is too long is not read to its end.
+    let _ = stream.write_all(body).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+}
+
+const BEARER: &str = "Authorization: Bearer open sesame\r\n";
+
+#[tokio::test]
+async fn each_object_is_loaded_once_however_it_is_told() {
+    let stack = Stack::new(Script::Score).await;
+    let _stages = stack.start_stages();
+    // Nobody tells of this one: it was there before.
+    stack.s3.put("drops", "in/before.csv", Rows::valid(10));
+    stack.s3.put("drops", "out/elsewhere.csv", Rows::valid(10));
+    let mut watcher = stack
+        .watcher()
+        .env("WATCH_SUFFIX", ".csv,.gz")
+        .env("WEBHOOK_ADDR", "127.0.0.1:0")
+        .env("WEBHOOK_SECRET", "open sesame")
+        .start();
+    stack.database.until("SELECT count(*) = 1 FROM runs WHERE state = 'complete'").await;
+
+    let (put, copied, removed) = ("s3:ObjectCreated:Put", "s3:ObjectCreated:Copy", "s3:ObjectRemoved:Delete");
+    let keys = ["in/a.csv", "in/b c+é.csv", "in/d.csv", "in/e.csv", "in/f.csv", "in/skipped.tmp"];
+    for key in keys {
+        stack.s3.put("drops", key, Rows::valid(10));
+    }
+    let escaped = "in%2Fb+c%2B%C3%A9.csv";
+    let events = [
+        json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "drops"}),
+        // Doubled, in other words, and in the wrong order.
+        minio(removed, "in/a.csv", "in%2Fa.csv"),
+        minio(copied, "in/a.csv", "in%2Fa.csv"),
+        minio(put, "in/a.csv", "in%2Fa.csv"),
+        aws("in%2Fa.csv"),
+        minio(put, "in/b c+é.csv", escaped),
+        sns(&aws(escaped)),
+        sns(&aws("in%2Fd.csv")),
+        aws("in%2Fgone.csv"),
+        aws("in%2Fskipped.tmp"),
+        aws("out%2Felsewhere.csv"),
+        aws("in%2Fbefore.csv"),
+        json!({"Records": [record("ObjectCreated:Put", "in%2Fd.csv"), record("ObjectCreated:Put", "in%2Fe.csv")]}),
+    ];
+    for event in &events {
+        tell(&stack, event).await;
+    }
+    stack.broker.tell(EXCHANGE, b"hello").await;
+
+    let event = minio(put, "in/f.csv", "in%2Ff.csv").to_string();
+    for wrong in ["", "Authorization: Bearer open\r\n", "Authorization: open sesame?\r\n"] {
+        assert_eq!(post(&watcher, wrong, event.as_bytes()).await, 401);
+    }
+    assert_eq!(post(&watcher, BEARER, b"hello").await, 400);
+    assert_eq!(post(&watcher, BEARER, &vec![b' '; 1024 * 1024 + 1]).await, 413);
+    for authorization in [BEARER, "Authorization: open sesame\r\n"] {
+        assert_eq!(post(&watcher, authorization, event.as_bytes()).await, 200);
+        // It is answered once the run is committed.
+        let begun = "SELECT count(*) FROM runs WHERE source_location = 's3://drops/in/f.csv'";
+        assert_eq!(stack.database.count(begun).await, 1);
+    }
+
+    stack.database.until("SELECT count(*) = 6 FROM runs WHERE state = 'complete'").await;
+    stack.database.until("SELECT count(*) = 1 FROM dead_letters WHERE outcome = 'unreadable' AND run_id IS NULL").await;
+    watcher.says("s3://drops/in/gone.csv is gone").await;
+    while stack.broker.depth(QUEUE).await.unwrap() > 0 {
+        tokio::task::yield_now().await;
+    }
+    watcher.terminate();
+    watcher.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");
+    assert_eq!(stack.broker.depth(QUEUE).await.unwrap(), 0, "nothing is given back");
+    let loaded = stack.database.texts("SELECT source_location FROM runs ORDER BY source_location COLLATE \"C\"").await;
+    let names = ["a.csv", "b c+é.csv", "before.csv", "d.csv", "e.csv", "f.csv"];
+    assert_eq!(loaded, names.map(|name| format!("s3://drops/in/{name}")));
+    for (run, tally) in law::holds(&stack.database).await {
+        assert_eq!((tally.total(), tally.failed), (10, 0), "{run}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_nobody_can_load_fails_once_and_keeps_no_other() {
+    let stack = Stack::new(Script::Score).await;
+    let _stages = stack.start_stages();
+    stack.s3.put("drops", "in/letter.csv", "Dear bank,\nhere are no rows.\n");
+    stack.s3.put("drops", "in/folder/empty.csv", "");
+    let watcher = stack.watcher().env("WATCH_INTERVAL", "1s").env("AMQP_EVENTS", "off").start();
+    stack.database.until("SELECT count(*) = 1 FROM runs WHERE state = 'failed'").await;
+    // Each is found by another listing.
+    for (name, loaded) in [
+        ("in/first.csv", "SELECT count(*) = 1 FROM runs WHERE state = 'complete'"),
+        ("in/second.csv", "SELECT count(*) = 2 FROM runs WHERE state = 'complete'"),
+        ("in/third.csv", "SELECT count(*) = 3 FROM runs WHERE state = 'complete'"),
+    ] {
+        stack.s3.put("drops", name, Rows::valid(10));
+        stack.database.until(loaded).await;
+    }
+    watcher.terminate();
+    watcher.end().await.expect_exit(0).expect_says("s3://drops/in/letter.csv cannot be loaded");
+    let failed =
+        "SELECT concat_ws('|', source_location, rows_read, error IS NOT NULL) FROM runs WHERE state = 'failed'";
+    assert_eq!(stack.database.texts(failed).await, ["s3://drops/in/letter.csv|0|t"]);
+    law::holds(&stack.database).await;
+}
+
+/// Small queues, chunks and batches, so that a loader without predictors is stuck after a few chunks.
+fn small(program: Program) -> Program {
+    program
+        .env("QUEUE_MAX_LENGTH", "5")
+        .env("PUBLISH_WINDOW", "2")
+        .env("API_BATCH_SIZE", "10")
+        .env("ROW_BATCH_SIZE", "20")
+}
+
+fn sharing(stack: &Stack) -> Running {
+    small(stack.watcher()).env("WATCH_INTERVAL", "1s").env("LEASE_TIMEOUT", "3s").start()
+}
+
+/// All that the ledger says of runs.
+const LEDGER: &str = "SELECT runs::text FROM runs";
+
+async fn the_other_has_finished(stack: &Stack, file: &Rows) {
+    stack.database.until_finished().await;
+    let tally = law::holds_for_one_run(&stack.database).await;
+    assert_eq!((tally.predicted, tally.total()), (ROWS, ROWS));
+    assert_same(&stack.database.texts(STORED).await, &content(file.as_ref(), b',', '.'));
+}
+
+#[tokio::test]
+async fn what_a_killed_watcher_has_left_is_finished_by_the_other() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    stack.s3.put("drops", "in/a.csv", &file);
+    let first = sharing(&stack);
+    stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
+    let mut second = sharing(&stack);
+    second.says("Watching s3://drops/in/").await;
+    first.kill().await;
+    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
+    the_other_has_finished(&stack, &file).await;
+    second.terminate();
+    second
+        .end()
+        .await
+        .expect_exit(0)
+        .expect_says("has lost its loader: it is taken over")
+        .expect_says("going on at row ");
+}
+
+#[tokio::test]
+async fn a_watcher_that_slept_changes_nothing_when_it_wakes() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    stack.s3.put("drops", "in/a.csv", &file);
+    let mut first = sharing(&stack);
+    stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
+    let mut second = sharing(&stack);
+    second.says("Watching s3://drops/in/").await;
+    first.freeze().await;
+    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
+    the_other_has_finished(&stack, &file).await;
+    second.says("has lost its loader: it is taken over").await;
+    let before = stack.database.texts(LEDGER).await;
+    first.thaw();
+    first.says("was taken over").await;
+    // It goes on with what comes, as if nothing had happened.
+    stack.s3.put("drops", "in/b.csv", Rows::valid(10));
+    second.terminate();
+    second.end().await.expect_exit(0);
+    stack.database.until("SELECT count(*) = 2 AND bool_and(state = 'complete') FROM runs").await;
+    let after = stack.database.texts("SELECT runs::text FROM runs ORDER BY started_at LIMIT 1").await;
+    assert_eq!(after, before, "the woken one has changed nothing");
+    assert_eq!(law::holds(&stack.database).await.len(), 2);
+    first.terminate();
+    first.end().await.expect_exit(0);
+}
+
+#[tokio::test]
+async fn a_watch_that_is_stopped_leaves_its_run_to_the_next() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    stack.s3.put("drops", "in/a.csv", &file);
+    let first = sharing(&stack);
+    stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
+    first.terminate();
+    first.end().await.expect_exit(0);
+    assert_eq!(stack.database.count("SELECT count(*) FROM runs WHERE lease_holder IS NULL").await, 1, "it is released");
+    let second = sharing(&stack);
+    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
+    the_other_has_finished(&stack, &file).await;
+    second.terminate();
+    second.end().await.expect_exit(0);
+}
+
+#[tokio::test]
+async fn wrong_settings_of_a_watch_are_refused() {
+    let stack = Stack::new(Script::Score).await;
+    stack.s3.put("drops", "in/a.csv", Rows::valid(1));
+    let cases: [(&str, &str, &[&str]); 5] = [
+        ("WEBHOOK_ADDR", "127.0.0.1:0", &["WEBHOOK_SECRET is not"]),
+        ("BATCH_RUN_ID", "nightly", &["BATCH_RUN_ID"]),
+        ("WATCH_INTERVAL", "0s", &["WATCH_INTERVAL", "at least 1s"]),
+        ("EVENTS_EXCHANGE", "a b", &["EVENTS_EXCHANGE"]),
+        ("LEASE_TIMEOUT", "10ms", &["LEASE_TIMEOUT", "such as 30s"]),
+    ];
+    for (name, value, words) in cases {
+        stack.watcher().env(name, value).run().await.expect_one_clear_line(2, words);
+    }
+    let nowhere = stack.known_to(Program::new("loader")).args(["watch", "s3://nowhere/in/"]).run().await;
+    nowhere.expect_one_clear_line(4, &["no bucket `nowhere`"]);
+}
