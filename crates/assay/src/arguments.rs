@@ -22,6 +22,8 @@ use crate::desk::row::RowArguments;
 use crate::desk::runs::RunsArguments;
 use crate::desk::status::StatusArguments;
 use crate::desk::transaction::TransactionArguments;
+use crate::put::PutArguments;
+use crate::watch_setup::WatchSetupArguments;
 
 /// Fraud scoring for transactions, in bulk: every row validated, scored by an ML API and stored, and none lost or doubled.
 #[derive(Debug, Parser)]
@@ -47,6 +49,8 @@ pub(crate) enum Command {
     Operations(OperationsArguments),
     Generate(GenerateArguments),
     Migrate(MigrateArguments),
+    Put(PutArguments),
+    WatchSetup(Box<WatchSetupArguments>),
 }
 
 /// Load, score and store sources in this one process, with nothing installed

@@ -6,10 +6,12 @@ mod error;
 mod generate;
 mod migrate;
 mod print;
+mod put;
 #[cfg(test)]
 mod reference;
 mod run;
 mod stages;
+mod watch_setup;
 
 use std::process::ExitCode;
 
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
         }
         Command::Generate(arguments) => execute(&arguments.log, async |_| generate::generate(&arguments.options)),
         Command::Migrate(arguments) => execute(&arguments.log, async |_| migrate::migrate(&arguments).await),
+        Command::Put(arguments) => execute(&arguments.log, async |shutdown| put::put(&arguments, &shutdown).await),
+        Command::WatchSetup(arguments) => execute(&arguments.log, async |_| watch_setup::watch_setup(&arguments).await),
     }
 }
 

@@ -5,6 +5,8 @@
 //! [`Dialect`](assay_transaction::Dialect), and [`RowReader`] gives its rows in batches, each with its line, its byte
 //! offsets and its own bytes. The rules of `assay-transaction` judge them.
 //!
+//! The other way: [`Sources::put`] puts objects, and [`Sources::notify`] has a bucket tell of those that are put.
+//!
 //! Guarantees: memory does not grow with the source, nor with any one row of it; what is read is one version, or the
 //! read fails; reading from any row's end gives the very rows that a read from the start would have given after it.
 
@@ -15,9 +17,11 @@ mod error;
 mod file;
 mod inspect;
 mod listing;
+mod notification;
 mod options;
 mod patience;
 mod pattern;
+mod put;
 mod reader;
 mod s3;
 mod s3_error;
@@ -29,8 +33,10 @@ pub use batch::{Row, RowBatch, RowFields, Rows};
 pub use error::SourceError;
 pub use inspect::{Layout, inspect};
 pub use listing::Listed;
+pub use notification::Notified;
 pub use options::{FormatOptions, S3Options};
 pub use pattern::{Named, SourcePattern};
+pub use put::{Content, Put};
 pub use reader::{QUOTE_REACH, RowReader};
 pub use sources::{ByteStream, Found, Sources};
 pub use url::SourceUrl;

@@ -4,6 +4,7 @@
 //! - `connection`: one connection each for publishing and consuming, kept up by a loop of its own
 //! - `publisher`: one task and one channel for all publishes, with a window of unconfirmed ones
 //! - `consumer`: one task and one channel for each subscription; `listener`: the same for what is broadcast
+//! - `exchange`: what others publish their events to
 //! - `gate`: who tries again when a queue was full; `wire`: properties and headers; `failure`: what errors mean
 //!
 //! Publishing and consuming have connections of their own, as RabbitMQ stops reading from connections that publish when it
@@ -11,6 +12,7 @@
 
 mod connection;
 mod consumer;
+mod exchange;
 mod failure;
 mod gate;
 mod listener;
@@ -34,6 +36,8 @@ use self::publisher::{Address, Publisher};
 use self::topology::Topology;
 use crate::delay::Delay;
 use crate::{Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, Listener, Message, PublishError, Route};
+
+pub(crate) use self::exchange::declare as declare_exchange;
 
 /// A RabbitMQ that is connected to.
 pub(crate) struct RabbitMq {
