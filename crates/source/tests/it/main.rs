@@ -4,5 +4,6 @@ mod ahead;
 mod hostile;
 mod inspect;
 mod patterns;
+mod put;
 mod s3;
 mod server;
