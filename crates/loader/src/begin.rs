@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assay_source::{ByteStream, FormatOptions, Found, SourceError, SourceUrl, Sources, inspect};
 use assay_store::{Begun, NewRun};
-use assay_transaction::{Checkpoint, Exit, Namespace, Run, RunSettings, RunState};
+use assay_transaction::{Checkpoint, Exit, Namespace, Run, RunSettings};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chrono::Utc;
 use tokio::time::Instant;
@@ -40,9 +40,9 @@ pub(crate) async fn begin(
     let found = identify(sources, url, *startup).await?;
     let head = sources.open(url, &found.identity, 0).await?;
     let known = store.runs(Some(&found.identity.location), KNOWN).await?;
-    // A run that goes on has its dialect, whatever the environment says by now.
-    let unfinished = |run: &&Run| run.source == found.identity && run.state == RunState::Loading && !options.force;
-    let frozen = known.iter().find(unfinished).map(|run| FormatOptions::of(run.settings.dialect));
+    // A run that goes on has its dialect and its mapping, whatever the environment says by now.
+    let unfinished = |run: &&Run| run.source == found.identity && !run.state.is_finished() && !options.force;
+    let frozen = known.iter().find(unfinished).map(|run| FormatOptions::of(&run.settings));
     let format = frozen.as_ref().unwrap_or(&options.format);
     let (settings, data_start) = settle(head, url, options, format, broker.survives_restart()).await?;
     let new = NewRun {
@@ -122,6 +122,7 @@ async fn settle(
         namespace: Namespace::new(&namespace),
         durable_broker,
         budgets: options.budgets(),
+        mapping: format.mapping.clone(),
     };
     Ok((settings, data_start))
 }

@@ -2,7 +2,7 @@
 
 use assay_source::{Row, RowReader};
 use assay_transaction::{
-    Budgets, Checkpoint, Chunker, Columns, Cut, Entry, RawText, RejectedRow, Rules, Run, Sealed, WireError,
+    Budgets, Checkpoint, Chunker, Cut, Entry, RawText, RejectedRow, Rules, Run, Sealed, WireError,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -52,7 +52,7 @@ pub(crate) async fn read(
     progress: &LoadProgress,
     to: mpsc::Sender<Read>,
 ) -> Result<End, LoadError> {
-    let rules = Rules::new(Columns::from_names(run.settings.header.clone())?, &run.settings);
+    let rules = Rules::of_run(&run.settings)?;
     let mut chunker = Chunker::new(run.run_id.clone(), &run.settings, from);
     let mut counted = Sealed { rows_read: from.rows_before(), chunks_total: from.chunk };
     let mut batches = Batches::new(from, batch_rows);
@@ -141,7 +141,7 @@ impl Batches {
 fn judge(rules: &Rules, row: &Row<'_>) -> Result<Result<Entry, RejectedRow>, WireError> {
     let checked = match row.rejection() {
         Some(rejection) => Err(rejection),
-        None => rules.check(&row.fields, row.raw_bytes),
+        None => rules.check(row.number, &row.fields, row.raw_bytes),
     };
     match checked {
         Ok(valid) => Entry::new(row.number, &valid).map(Ok),

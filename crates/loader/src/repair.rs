@@ -85,7 +85,7 @@ async fn begin_repair(dependencies: &Dependencies, run: &Run) -> Result<(SourceU
         });
     }
     let mut head = sources.open(&url, &found.identity, 0).await?;
-    let layout = inspect(&mut head, &FormatOptions::of(run.settings.dialect))
+    let layout = inspect(&mut head, &FormatOptions::of(&run.settings))
         .await
         .map_err(|cause| LoadError::Layout { location: location.clone(), cause })?;
     Ok((url, layout.start(), found.size))

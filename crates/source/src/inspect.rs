@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use assay_transaction::{
-    Checkpoint, Columns, DecimalMark, Delimiter, Dialect, Encoding, Fields, HeaderError, REQUIRED_COLUMNS,
+    Checkpoint, Columns, DecimalMark, Delimiter, Dialect, Encoding, Fields, HeaderError, Mapping, REQUIRED_COLUMNS,
 };
 use tokio::io::AsyncReadExt as _;
 
@@ -40,7 +40,7 @@ impl Layout {
 
 /// Reads the head of a source from its first byte on, and settles what the options leave open.
 ///
-/// The delimiter is the one that finds all required columns in the header; the decimal mark is the one that amounts show.
+/// The delimiter is the one that finds all required columns in the header, or those that the mapping names; the decimal mark is the one that amounts show.
 /// A source with a header and no rows is fine.
 pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Layout, SourceError> {
     let mut head = Vec::new();
@@ -51,14 +51,14 @@ pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result
         return Err(SourceError::Utf16);
     }
     let head = Head { bom: if head.starts_with(UTF8_BOM) { UTF8_BOM.len() } else { 0 }, bytes: head.into(), is_whole };
-    let encoding = options.encoding.unwrap_or_default();
+    let (encoding, mapping) = (options.encoding.unwrap_or_default(), options.mapping.as_deref());
     let (delimiter, header, columns) = match options.delimiter {
         Some(delimiter) => {
             let header = head.header(delimiter).await?;
-            let columns = header.columns(encoding)?;
+            let columns = header.columns(encoding, mapping)?;
             (delimiter, header, columns)
         }
-        None => recognise_delimiter(&head, encoding).await?,
+        None => recognise_delimiter(&head, encoding, mapping).await?,
     };
     let decimal_mark = match options.decimal_mark {
         Some(mark) => mark,
@@ -87,16 +87,19 @@ struct Header {
 }
 
 impl Header {
-    fn columns(&self, encoding: Encoding) -> Result<Columns, HeaderError> {
+    fn columns(&self, encoding: Encoding, mapping: Option<&Mapping>) -> Result<Columns, HeaderError> {
         let fields: Vec<&[u8]> = self.fields.iter().map(Vec::as_slice).collect();
-        Columns::from_header(&fields[..], splitting(Delimiter::Comma, encoding))
+        Columns::from_header(&fields[..], splitting(Delimiter::Comma, encoding), mapping)
     }
 
-    /// How many of the required columns it has.
-    fn required(&self) -> usize {
+    /// How many of the required columns it has, or of those that the mapping names.
+    fn required(&self, mapping: Option<&Mapping>) -> usize {
         let has =
             |wanted: &str| self.fields.iter().any(|name| name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()));
-        REQUIRED_COLUMNS.iter().filter(|wanted| has(wanted)).count()
+        match mapping {
+            Some(mapping) => mapping.columns().into_iter().filter(|wanted| has(wanted)).count(),
+            None => REQUIRED_COLUMNS.iter().filter(|wanted| has(wanted)).count(),
+        }
     }
 }
 
@@ -135,7 +138,11 @@ impl Head {
 }
 
 /// The delimiter under which the header has every required column; else the error of the one that comes closest.
-async fn recognise_delimiter(head: &Head, encoding: Encoding) -> Result<(Delimiter, Header, Columns), SourceError> {
+async fn recognise_delimiter(
+    head: &Head,
+    encoding: Encoding,
+    mapping: Option<&Mapping>,
+) -> Result<(Delimiter, Header, Columns), SourceError> {
     let mut closest: (usize, SourceError) = (0, SourceError::Undecidable { first_line: head.first_line() });
     for delimiter in Delimiter::ALL {
         let header = match head.header(delimiter).await {
@@ -149,9 +156,9 @@ async fn recognise_delimiter(head: &Head, encoding: Encoding) -> Result<(Delimit
             }
             Err(error) => return Err(error),
         };
-        match header.columns(encoding) {
+        match header.columns(encoding, mapping) {
             Ok(columns) => return Ok((delimiter, header, columns)),
-            Err(error) if header.required() > closest.0 => closest = (header.required(), error.into()),
+            Err(error) if header.required(mapping) > closest.0 => closest = (header.required(mapping), error.into()),
             Err(_) => {}
         }
     }
@@ -172,7 +179,7 @@ async fn recognise_decimal_mark(
         // The last row of a head that is not the whole source is cut somewhere.
         let whole = batch.rows().filter(|row| head.is_whole || row.end_offset < head.bytes.len() as u64);
         for row in whole.filter(|row| row.fields.count() == columns.count()) {
-            let amount = row.fields.get(columns.amount()).unwrap_or_default();
+            let amount = columns.amount().and_then(|index| row.fields.get(index)).unwrap_or_default();
             match (amount.contains(&b'.'), amount.contains(&b',')) {
                 (true, false) => points += 1,
                 (false, true) => commas += 1,

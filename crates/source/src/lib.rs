@@ -13,6 +13,7 @@ mod error;
 mod file;
 mod inspect;
 mod listing;
+mod mapping;
 mod options;
 mod reader;
 mod s3;

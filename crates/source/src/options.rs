@@ -1,11 +1,13 @@
 //! The settings of sources: where S3 is, who reads it, and what a CSV source does not say itself.
 
 use std::fmt;
+use std::sync::Arc;
 
-use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding};
+use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Mapping, RunSettings};
 use clap::Args;
 
 use crate::SourceError;
+use crate::mapping::read_mapping;
 
 /// Where S3 is, and who reads it.
 #[derive(Clone, Default, Args)]
@@ -106,13 +108,21 @@ pub struct FormatOptions {
     /// Encoding of the text: utf-8 (if not set) or windows-1252
     #[arg(long, env = "ENCODING", value_name = "ENCODING", value_parser = parse_encoding)]
     pub encoding: Option<Encoding>,
+    /// TOML file that says which of the source's columns become which of ours, where they have other names or forms
+    #[arg(long, env = "MAPPING", value_name = "FILE", value_parser = read_mapping)]
+    pub mapping: Option<Arc<Mapping>>,
 }
 
 impl FormatOptions {
-    /// Exactly this dialect: nothing is recognised.
-    pub fn of(dialect: Dialect) -> Self {
-        let Dialect { delimiter, decimal_mark, encoding } = dialect;
-        Self { delimiter: Some(delimiter), decimal_mark: Some(decimal_mark), encoding: Some(encoding) }
+    /// Exactly what a run has frozen: nothing is recognised.
+    pub fn of(settings: &RunSettings) -> Self {
+        let Dialect { delimiter, decimal_mark, encoding } = settings.dialect;
+        Self {
+            delimiter: Some(delimiter),
+            decimal_mark: Some(decimal_mark),
+            encoding: Some(encoding),
+            mapping: settings.mapping.clone(),
+        }
     }
 }
 
@@ -174,6 +184,22 @@ mod tests {
         assert!(error.contains("'colon'") && error.contains("semicolon, tab, pipe"), "{error}");
         assert!(parse(&["--decimal-mark", "dot"]).unwrap_err().contains("point, comma"));
         assert!(parse(&["--encoding", "latin1"]).unwrap_err().contains("utf-8 or windows-1252"));
+    }
+
+    #[test]
+    fn a_mapping_is_read_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.toml");
+        let path = path.to_str().unwrap();
+        std::fs::write(path, "amount = \"amt\"\n").unwrap();
+        let mapping = parse(&["--mapping", path]).unwrap().format.mapping.unwrap();
+        assert!(mapping.columns().contains("amt"));
+        std::fs::write(path, "amount = \"amt\"\nmerchnt = \"m\"\n").unwrap();
+        let error = parse(&["--mapping", path]).unwrap_err();
+        assert!(
+            error.contains(&format!("{path}, line 2, column 1: unknown field `merchnt`, expected one of")),
+            "{error}"
+        );
     }
 
     #[test]

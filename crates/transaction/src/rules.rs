@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Fields;
+use crate::derivation::{AmountField, Derivation, Field, TimestampField, Underivable, text};
+use crate::mapping::Part;
 use crate::{
-    Amount, AmountError, Columns, Dialect, Namespace, RawText, RejectReason, RunSettings, TimeZone, Timestamp,
-    TimestampError, Transaction,
+    Amount, AmountError, Columns, Dialect, HeaderError, Namespace, RawText, RejectReason, RunSettings, TimeZone,
+    Timestamp, TimestampError, Transaction,
 };
 
 /// A longer row is rejected: 256 KiB.
@@ -61,13 +63,19 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules of a run.
+    /// The rules of a run, by its frozen header.
+    pub fn of_run(settings: &RunSettings) -> Result<Self, HeaderError> {
+        let columns = Columns::from_names(settings.header.clone(), settings.mapping.as_deref())?;
+        Ok(Self::new(columns, settings))
+    }
+
+    /// The rules of a run whose header is resolved.
     pub fn new(columns: Columns, settings: &RunSettings) -> Self {
         Self { columns, dialect: settings.dialect, time_zone: settings.time_zone, namespace: settings.namespace }
     }
 
-    /// Judges one row by its unquoted fields and its length in the source.
-    pub fn check(&self, fields: &(impl Fields + ?Sized), raw_bytes: usize) -> Result<ValidRow, Rejection> {
+    /// Judges one row by its number, its unquoted fields and its length in the source.
+    pub fn check(&self, number: u64, fields: &(impl Fields + ?Sized), raw_bytes: usize) -> Result<ValidRow, Rejection> {
         if raw_bytes > MAX_ROW_BYTES {
             return Err(reject(
                 RejectReason::RowTooLarge,
@@ -80,26 +88,22 @@ impl Rules {
                 format!("the row has {} fields, the header has {}", fields.count(), self.columns.count()),
             ));
         }
-        let row = Row { fields, dialect: self.dialect };
+        let row = Row { number, fields, dialect: self.dialect, time_zone: self.time_zone };
         let columns = &self.columns;
-        let id = row.required(columns.id, "id", RejectReason::IdEmpty)?;
-        let description = row.required(columns.description, "description", RejectReason::DescriptionEmpty)?;
-        let amount = row.required(columns.amount, "amount", RejectReason::AmountEmpty)?;
-        let amount = Amount::parse(amount.trim().as_bytes(), self.dialect.decimal_mark)
-            .map_err(|error| wrong_value("amount", &amount, error.into(), &error))?;
-        let timestamp = row.required(columns.timestamp, "timestamp", RejectReason::TimestampEmpty)?;
-        let timestamp = Timestamp::parse(timestamp.trim().as_bytes(), self.time_zone)
-            .map_err(|error| wrong_value("timestamp", &timestamp, error.into(), &error))?;
-        let merchant = match columns.merchant {
-            Some(index) => row.text(index, "merchant")?,
+        let id = row.required(&columns.id, RejectReason::IdEmpty)?;
+        let description = row.required(&columns.description, RejectReason::DescriptionEmpty)?;
+        let amount = row.amount(&columns.amount)?;
+        let timestamp = row.timestamp(&columns.timestamp)?;
+        let merchant = match &columns.merchant {
+            Some(field) => row.derive(field)?,
             None => Cow::Borrowed(""),
         };
-        let operation_type =
-            row.required(columns.operation_type, "operation_type", RejectReason::OperationTypeEmpty)?;
-        let side = row.required(columns.side, "side", RejectReason::SideEmpty)?;
+        let operation_type = row.required(&columns.operation_type, RejectReason::OperationTypeEmpty)?;
+        let side = row.required(&columns.side, RejectReason::SideEmpty)?;
         let mut attributes = BTreeMap::new();
         for (index, name) in &columns.attributes {
-            attributes.insert(name.clone(), row.text(*index, name)?.into_owned());
+            let value = row.text(*index).map_err(|error| underivable(&format!("`{name}`"), error))?;
+            attributes.insert(name.clone(), value.into_owned());
         }
         let (id, external_id) = self.namespace.identify(id.trim());
         let transaction = Transaction {
@@ -118,28 +122,81 @@ impl Rules {
 
 /// One row while it is judged.
 struct Row<'a, F: ?Sized> {
+    number: u64,
     fields: &'a F,
     dialect: Dialect,
+    time_zone: TimeZone,
 }
 
 impl<'a, F: Fields + ?Sized> Row<'a, F> {
-    fn text(&self, index: usize, column: &str) -> Result<Cow<'a, str>, Rejection> {
-        let bytes = self.fields.get(index).unwrap_or_default();
-        let text = self.dialect.encoding.decode(bytes).ok_or_else(|| {
-            reject(RejectReason::Encoding, format!("`{column}` is not valid text in the source's encoding"))
-        })?;
-        if text.as_bytes().contains(&0) {
-            return Err(reject(RejectReason::NulByte, format!("`{column}` holds a NUL byte")));
+    fn text(&self, index: usize) -> Result<Cow<'a, str>, Underivable> {
+        text(self.fields, index, self.dialect.encoding)
+    }
+
+    fn derive(&self, field: &'a Field) -> Result<Cow<'a, str>, Rejection> {
+        let derived = match &field.from {
+            Derivation::Column(index) => self.text(*index),
+            Derivation::Constant(constant) => Ok(Cow::Borrowed(constant.as_str())),
+            Derivation::Template(parts) => self.fill(parts).map(Cow::Owned),
+            Derivation::Lookup { column, values, otherwise } => {
+                let value = self.text(*column).map_err(|error| underivable(&field.shown, error))?;
+                let found = values.get(value.trim()).or(otherwise.as_ref()).ok_or_else(|| {
+                    let error = "is no value that the mapping knows";
+                    wrong_value(&field.shown, &value, RejectReason::ValueUnknown, &error)
+                })?;
+                Ok(Cow::Borrowed(found.as_str()))
+            }
+        };
+        derived.map_err(|error| underivable(&field.shown, error))
+    }
+
+    fn fill(&self, parts: &[Part<usize>]) -> Result<String, Underivable> {
+        let mut filled = String::new();
+        for part in parts {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Column(index) => filled.push_str(self.text(*index)?.trim()),
+                Part::Row => filled.push_str(&self.number.to_string()),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn required(&self, field: &'a Field, empty: RejectReason) -> Result<Cow<'a, str>, Rejection> {
+        let text = self.derive(field)?;
+        if is_blank(&text) {
+            return Err(reject(empty, format!("{} is empty", field.shown)));
         }
         Ok(text)
     }
 
-    fn required(&self, index: usize, column: &str, empty: RejectReason) -> Result<Cow<'a, str>, Rejection> {
-        let text = self.text(index, column)?;
-        if is_blank(&text) {
-            return Err(reject(empty, format!("`{column}` is empty")));
+    fn amount(&self, AmountField { field, conversion }: &'a AmountField) -> Result<Amount, Rejection> {
+        let text = self.required(field, RejectReason::AmountEmpty)?;
+        let (digits, mark) = (text.trim().as_bytes(), self.dialect.decimal_mark);
+        match conversion {
+            None => Amount::parse(digits, mark),
+            Some(conversion) => {
+                let is_negative = match &conversion.negative_when {
+                    None => false,
+                    Some((column, negative)) => {
+                        let value = self.text(*column).map_err(|error| underivable(&field.shown, error))?;
+                        value.trim() == negative
+                    }
+                };
+                conversion.scaling.convert(digits, mark, is_negative)
+            }
         }
-        Ok(text)
+        .map_err(|error| wrong_value(&field.shown, &text, error.into(), &error))
+    }
+
+    fn timestamp(&self, TimestampField { field, clock }: &'a TimestampField) -> Result<Timestamp, Rejection> {
+        let text = self.required(field, RejectReason::TimestampEmpty)?;
+        let digits = text.trim().as_bytes();
+        match clock {
+            None => Timestamp::parse(digits, self.time_zone),
+            Some(clock) => clock.read(digits),
+        }
+        .map_err(|error| wrong_value(&field.shown, &text, error.into(), &error))
     }
 }
 
@@ -151,10 +208,19 @@ fn reject(reason: RejectReason, message: String) -> Rejection {
     Rejection { reason, message }
 }
 
-fn wrong_value(column: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
+fn underivable(field: &str, error: Underivable) -> Rejection {
+    match error {
+        Underivable::NotText => {
+            reject(RejectReason::Encoding, format!("{field} is not valid text in the source's encoding"))
+        }
+        Underivable::NulByte => reject(RejectReason::NulByte, format!("{field} holds a NUL byte")),
+    }
+}
+
+fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
     let quoted: String = value.chars().take(MAX_QUOTED).collect();
     let ellipsis = if quoted.len() < value.len() { "…" } else { "" };
-    reject(reason, format!("`{column}` {error}: `{quoted}{ellipsis}`"))
+    reject(reason, format!("{field} {error}: `{quoted}{ellipsis}`"))
 }
 
 impl From<AmountError> for RejectReason {
@@ -171,7 +237,7 @@ impl From<AmountError> for RejectReason {
 impl From<TimestampError> for RejectReason {
     fn from(error: TimestampError) -> Self {
         match error {
-            TimestampError::Format => Self::TimestampFormat,
+            TimestampError::Format | TimestampError::Count(_) => Self::TimestampFormat,
             TimestampError::Gap => Self::TimestampGap,
         }
     }
@@ -190,13 +256,13 @@ mod tests {
             dialect: Dialect { delimiter: Delimiter::Pipe, decimal_mark: DecimalMark::Comma, encoding: Encoding::Utf8 },
             ..RunSettings::example()
         };
-        let columns = Columns::from_names(HEADER.split('|').map(str::to_owned).collect()).unwrap();
+        let columns = Columns::from_names(HEADER.split('|').map(str::to_owned).collect(), None).unwrap();
         Rules::new(columns, &settings)
     }
 
     fn check(row: &[u8]) -> Result<ValidRow, Rejection> {
         let fields: Vec<&[u8]> = row.split(|byte| *byte == b'|').collect();
-        rules().check(&fields[..], row.len())
+        rules().check(1, &fields[..], row.len())
     }
 
     #[test]
@@ -249,5 +315,49 @@ mod tests {
             check(row.as_bytes()).unwrap_err().message,
             format!("`amount` has more than 16 digits before the decimal mark: `{}…`", "9".repeat(40))
         );
+    }
+
+    /// Judges a row of another schema, as the source's row 7.
+    fn check_mapped(mapping: &str, row: &str) -> Result<Transaction, Rejection> {
+        let names = "ref|memo|amt|dc|when|kind".split('|').map(str::to_owned).collect();
+        let columns = Columns::from_names(names, Some(&serde_json::from_str(mapping).unwrap())).unwrap();
+        let fields: Vec<&[u8]> = row.split('|').map(str::as_bytes).collect();
+        let dialect = Dialect { delimiter: Delimiter::Pipe, ..RunSettings::example().dialect };
+        let settings = RunSettings { dialect, ..RunSettings::example() };
+        Rules::new(columns, &settings).check(7, &fields[..], row.len()).map(|valid| valid.transaction)
+    }
+
+    const MAPPING: &str = r#"{"id":{"template":"{ref}/{row}"},"description":"memo","amount":{"column":"amt","unit":"minor","negative_when":{"column":"dc","is":"D"}},"timestamp":{"column":"when","unit":"seconds"},"merchant":{"constant":"ACME"},"operation_type":{"column":"kind","values":{"PMT":"payment"},"otherwise":"other"},"side":{"column":"dc","values":{"D":"debit","C":"credit"}},"attributes":{"keep":["ref"]}}"#;
+
+    #[test]
+    fn a_row_of_another_schema_becomes_a_transaction() {
+        let debit = check_mapped(MAPPING, "A1| Rent |95000| D |1325376018|PMT").unwrap();
+        assert_eq!(debit.id, Namespace::new("example").identify("A1/7").0);
+        assert_eq!((debit.description.as_str(), debit.amount.to_string().as_str()), (" Rent ", "-950.00"));
+        assert_eq!(debit.timestamp.to_string(), "2012-01-01T00:00:18Z");
+        assert_eq!((debit.merchant.as_deref(), debit.operation_type.as_str()), (Some("ACME"), "payment"));
+        assert_eq!((debit.side.as_str(), debit.attributes["ref"].as_str()), ("debit", "A1"));
+        let credit = check_mapped(MAPPING, "A2|Wages|7|C|0|WAGE").unwrap();
+        assert_eq!((credit.amount.to_string(), credit.operation_type), ("0.07".to_owned(), "other".to_owned()));
+    }
+
+    #[test]
+    fn a_message_of_a_mapped_field_names_the_column_too() {
+        let cases = [
+            ("A|m|1|X|0|PMT", "value_unknown: `side` (column `dc`) is no value that the mapping knows: `X`"),
+            ("A|m|x|D|0|PMT", "amount_format: `amount` (column `amt`) is not a decimal number: `x`"),
+            ("A|m|1.234|D|0|PMT", "amount_scale: `amount` (column `amt`) has more than 4 decimals: `1.234`"),
+            ("A| |1|D|0|PMT", "description_empty: `description` (column `memo`) is empty"),
+            (
+                "A|m|1|D|1325376018000|PMT",
+                "timestamp_format: `timestamp` (column `when`) is not a number of seconds that gives a year from 0 to \
+                 9999: `1325376018000`",
+            ),
+            ("A\0|m|1|D|0|PMT", "nul_byte: `id` (template `{ref}/{row}`) holds a NUL byte"),
+        ];
+        for (row, expected) in cases {
+            let Rejection { reason, message } = check_mapped(MAPPING, row).unwrap_err();
+            assert_eq!(format!("{reason}: {message}"), expected);
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Budgets, DecimalMark, Delimiter, Dialect, Encoding, Namespace, StopOrder, TimeZone, Timestamp};
+use crate::{Budgets, DecimalMark, Delimiter, Dialect, Encoding, Mapping, Namespace, StopOrder, TimeZone, Timestamp};
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -89,6 +89,9 @@ pub struct RunSettings {
     /// How much may go wrong before the run is aborted.
     #[serde(default)]
     pub budgets: Budgets,
+    /// How the source's columns become ours, where they have other names or forms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<Arc<Mapping>>,
 }
 
 /// As it was before this was written down.
@@ -115,6 +118,7 @@ impl RunSettings {
             namespace: Namespace::new("example"),
             durable_broker: true,
             budgets: Budgets::default(),
+            mapping: None,
         }
     }
 }

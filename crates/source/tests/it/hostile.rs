@@ -172,7 +172,12 @@ fn any_options() -> impl Strategy<Value = FormatOptions> {
         prop::option::weighted(0.2, prop::sample::select(marks.to_vec())),
         prop::option::weighted(0.2, prop::sample::select(encodings.to_vec())),
     )
-        .prop_map(|(delimiter, decimal_mark, encoding)| FormatOptions { delimiter, decimal_mark, encoding })
+        .prop_map(|(delimiter, decimal_mark, encoding)| FormatOptions {
+            delimiter,
+            decimal_mark,
+            encoding,
+            ..FormatOptions::default()
+        })
 }
 
 /// Something like a header, and something like rows.
