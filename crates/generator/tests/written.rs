@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use assay_generator::{GenerateError, GenerateOptions, InvalidKinds, Quoting, Summary, Transactions, generate};
+use assay_generator::{GenerateError, GenerateOptions, InvalidKinds, Layout, Quoting, Summary, Transactions, generate};
 use assay_transaction::{
     Columns, DecimalMark, Delimiter, Dialect, Encoding, RejectReason, Rules, RunSettings, TimeZone,
 };
@@ -275,6 +275,23 @@ fn the_example_is_what_its_command_writes() {
     };
     let example = include_bytes!("../../../examples/transactions.csv");
     assert!(write(&options).file == example, "examples/transactions.csv is out of date; run its command again");
+}
+
+/// The other examples too; and their manifests say what a mapping makes of each row.
+#[test]
+fn the_examples_of_other_layouts_are_what_their_commands_write() {
+    let examples = [
+        (Layout::Paysim, &include_bytes!("../../../examples/paysim/transactions.csv")[..]),
+        (Layout::Sparkov, include_bytes!("../../../examples/sparkov/transactions.csv")),
+    ];
+    for (layout, example) in examples {
+        let options = GenerateOptions { rows: 300, layout: Some(layout), ..Default::default() };
+        let written = write(&options);
+        assert!(written.file == example, "the example of {layout:?} is out of date; run its command again");
+        let ids: HashSet<&str> = written.manifest.iter().map(|row| row.id.as_str()).collect();
+        assert_eq!((ids.len(), written.summary.rows), (300, 300));
+        assert!(written.summary.fraud > 0, "a label to be dropped");
+    }
 }
 
 #[test]

@@ -36,8 +36,8 @@ pub(crate) struct AmountField {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Conversion {
     pub(crate) scaling: Scaling,
-    /// The column, and its value, that say that it is negative.
-    pub(crate) negative_when: Option<(usize, String)>,
+    /// The column, and those of its values, that say that it is negative.
+    pub(crate) negative_when: Option<(usize, Vec<String>)>,
 }
 
 /// The timestamp.
@@ -144,8 +144,10 @@ impl<'a> Places<'a> {
             return AmountField { field: self.field(name, None), conversion: None };
         };
         let field = self.field(name, Some(&from.text));
-        let negative_when =
-            from.negative_when.as_ref().map(|when| (self.take(name, &when.column), when.is.trim().to_owned()));
+        let negative_when = from.negative_when.as_ref().map(|when| {
+            let values = when.is.values().iter().map(|value| value.trim().to_owned());
+            (self.take(name, &when.column), values.collect())
+        });
         let conversion = Conversion { scaling: from.scaling, negative_when };
         let is_plain = conversion == Conversion { scaling: Scaling::default(), negative_when: None };
         AmountField { field, conversion: (!is_plain).then_some(conversion) }

@@ -178,9 +178,9 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
             Some(conversion) => {
                 let is_negative = match &conversion.negative_when {
                     None => false,
-                    Some((column, negative)) => {
+                    Some((column, values)) => {
                         let value = self.text(*column).map_err(|error| underivable(&field.shown, error))?;
-                        value.trim() == negative
+                        values.iter().any(|negative| negative == value.trim())
                     }
                 };
                 conversion.scaling.convert(digits, mark, is_negative)

@@ -30,7 +30,24 @@ pub(crate) struct AmountFrom {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Negative {
     pub(crate) column: String,
-    pub(crate) is: String,
+    pub(crate) is: OneOrMore,
+}
+
+/// A value, or several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a value, or a list of values")]
+pub(crate) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    pub(crate) fn values(&self) -> &[String] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::More(values) => values,
+        }
+    }
 }
 
 /// How a number becomes an amount.

@@ -180,6 +180,10 @@ mod tests {
             (r#"{"amount":{"column":"a","values":{}}}"#, "unknown field `values`, expected one of `constant`"),
             (r#"{"amount":{"column":"a","unit":"cents"}}"#, "`cents` is no unit: write \"minor\" for hundredths"),
             (r#"{"amount":{"column":"a","unit":0}}"#, "`0` is no unit"),
+            (
+                r#"{"amount":{"column":"a","negative_when":{"column":"b","is":7}}}"#,
+                "expected a value, or a list of values",
+            ),
             (r#"{"amount":{"column":"a","sign":"+"}}"#, "unknown variant `+`, expected one of `keep`, `negate`"),
             (r#"{"timestamp":{"column":"a","since":"2023-01-01T00:00:00Z"}}"#, "`since` needs a `unit`"),
             (r#"{"timestamp":{"column":"a","unit":"hours","since":"noon"}}"#, "`since` is not a date and time like"),
@@ -196,7 +200,7 @@ mod tests {
     #[test]
     fn names_the_columns_that_tell_its_source() {
         let mapping = read(
-            r#"{"id":{"template":"{a}-{row}-{b}"},"amount":{"column":"c","negative_when":{"column":"d","is":"D"}},"timestamp":"e","side":{"constant":"debit"},"operation_type":{"column":"f","values":{}}}"#,
+            r#"{"id":{"template":"{a}-{row}-{b}"},"amount":{"column":"c","negative_when":{"column":"d","is":["D","R"]}},"timestamp":"e","side":{"constant":"debit"},"operation_type":{"column":"f","values":{}}}"#,
         )
         .unwrap();
         assert_eq!(mapping.columns().into_iter().collect::<Vec<_>>(), ["a", "b", "c", "d", "description", "e", "f"]);
