@@ -21,6 +21,7 @@ mod faults;
 mod generated;
 mod hostile;
 mod loads;
+mod many;
 mod mapping;
 mod one_process;
 mod rejects;

@@ -1,10 +1,10 @@
 //! The command line of `assay`. The commands of the desk have their arguments with them.
 
 use assay_generator::GenerateOptions;
-use assay_loader::LoadOptions;
+use assay_loader::{LoadOptions, ManyOptions};
 use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
-use assay_source::{S3Options, SourceUrl};
+use assay_source::{S3Options, SourcePattern};
 use assay_store::DatabaseOptions;
 use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
 use assay_writer::WriterOptions;
@@ -22,6 +22,7 @@ use crate::desk::row::RowArguments;
 use crate::desk::runs::RunsArguments;
 use crate::desk::status::StatusArguments;
 use crate::desk::transaction::TransactionArguments;
+use crate::inspect::InspectArguments;
 
 /// Fraud scoring for transactions, in bulk: every row validated, scored by an ML API and stored, and none lost or doubled.
 #[derive(Debug, Parser)]
@@ -34,6 +35,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Box<RunArguments>),
+    Inspect(InspectArguments),
     Runs(RunsArguments),
     Status(StatusArguments),
     Row(RowArguments),
@@ -49,7 +51,7 @@ pub(crate) enum Command {
     Migrate(MigrateArguments),
 }
 
-/// Load, score and store one source in this one process, with nothing installed
+/// Load, score and store sources in this one process, with nothing installed
 ///
 /// Without further settings the broker is in this process, the database is the SQLite file assay.db here, and the ML API
 /// is the reference model behind HTTP on loopback. AMQP_URL, DATABASE_URL, ML_API_URL and ENDPOINT_URL each put the real
@@ -57,16 +59,21 @@ pub(crate) enum Command {
 ///
 /// Exits 0 when every row is stored, or had been before; 1 where rows failed; 2 for wrong settings; 3 when something it
 /// depends on is away; 4 when the source cannot be read. What was stopped goes on when it is started again.
+/// Several sources have a run each, one that is broken keeps no other from being loaded, and the exit code is the gravest: 3
+/// before 2, 4 and 1.
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// What to load: the path of a file, or s3://bucket/key
-    #[arg(env = "SOURCE_URL", value_name = "FILE_OR_S3_URL")]
-    pub(crate) source_url: SourceUrl,
+    /// What to load: the path of a file, a directory or a pattern of files, or s3://bucket/key, a prefix such as
+    /// s3://bucket/2026/, or a pattern such as s3://bucket/**/*.csv.gz
+    #[arg(env = "SOURCE_URL", value_name = "FILE_OR_S3_URL", required = true, num_args = 1..)]
+    pub(crate) source_url: Vec<SourcePattern>,
     /// Print the result as JSON, on stdout
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) many: ManyOptions,
     #[command(flatten)]
     pub(crate) api: ApiOptions,
     #[command(flatten)]

@@ -4,6 +4,7 @@ mod arguments;
 mod desk;
 mod error;
 mod generate;
+mod inspect;
 mod migrate;
 mod print;
 #[cfg(test)]
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
             let display = run::Display::new(&arguments.log);
             execute(&arguments.log, async |shutdown| run::run(&arguments, &display, &shutdown).await)
         }
+        Command::Inspect(arguments) => execute(&arguments.log, async |_| inspect::inspect(&arguments).await),
         Command::Runs(arguments) => execute(&arguments.desk.log, async |_| runs::runs(&arguments).await),
         Command::Status(arguments) => {
             execute(&arguments.desk.log, async |shutdown| status::status(&arguments, &shutdown).await)

@@ -1,28 +1,34 @@
 //! The command line of `loader`.
 
 use assay_queue::BrokerOptions;
-use assay_source::{S3Options, SourceUrl};
+use assay_source::{S3Options, SourcePattern};
 use assay_store::DatabaseOptions;
 use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
 use clap::Parser;
 
+use crate::ManyOptions;
 use crate::options::{LoadOptions, WaitOptions};
 
-/// Loads one CSV object or file: every row is validated and published in chunks for the predictors.
+/// Loads objects or files: every row is validated and published in chunks for the predictors.
 ///
 /// Exits 0 when every chunk is confirmed by the broker (with --wait: when every row is in the database), or when the
 /// source had been loaded before; 1 where rows failed (with --wait); 2 for wrong settings; 3 when the broker, the database
 /// or the S3 endpoint is away; 4 when the source cannot be read. A loader that is stopped goes on where it was when it is
-/// started again.
+/// started again. Several sources have a run each, one that is broken keeps no other from being loaded, and the exit code
+/// is the gravest: 3 before 2, 4 and 1.
 #[derive(Debug, Parser)]
 #[command(name = "loader", version)]
 pub struct Arguments {
-    /// What to load: s3://bucket/key, or the path of a file
-    #[arg(env = "SOURCE_URL", value_name = "SOURCE_URL")]
-    pub source_url: SourceUrl,
+    /// What to load: s3://bucket/key, a prefix such as s3://bucket/2026/, a pattern such as s3://bucket/**/*.csv.gz, or the
+    /// path of a file, a directory or a pattern of files
+    #[arg(env = "SOURCE_URL", value_name = "SOURCE_URL", required = true, num_args = 1..)]
+    pub source_url: Vec<SourcePattern>,
     /// How to load it.
     #[command(flatten)]
     pub load: LoadOptions,
+    /// How to load several.
+    #[command(flatten)]
+    pub many: ManyOptions,
     /// Whether to stay.
     #[command(flatten)]
     pub wait: WaitOptions,

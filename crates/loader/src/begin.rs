@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use assay_source::{ByteStream, FormatOptions, Found, SourceError, SourceUrl, Sources, inspect};
+use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, NewRun};
-use assay_transaction::{Checkpoint, Exit, Namespace, Run, RunSettings};
+use assay_transaction::{Checkpoint, Exit, Run, RunSettings, RunState};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chrono::Utc;
 use tokio::time::Instant;
@@ -38,13 +38,12 @@ pub(crate) async fn begin(
 ) -> Result<(Beginning, u64), LoadError> {
     let Dependencies { sources, store, broker, startup, act, .. } = dependencies;
     let found = identify(sources, url, *startup).await?;
-    let head = sources.open(url, &found.identity, 0).await?;
     let known = store.runs(Some(&found.identity.location), KNOWN).await?;
-    // A run that goes on has its dialect and its mapping, whatever the environment says by now.
-    let unfinished = |run: &&Run| run.source == found.identity && !run.state.is_finished() && !options.force;
-    let frozen = known.iter().find(unfinished).map(|run| FormatOptions::of(&run.settings));
-    let format = frozen.as_ref().unwrap_or(&options.format);
-    let (settings, data_start) = settle(head, url, options, format, broker.survives_restart()).await?;
+    // A run that goes on, or is there already, has its settings, whatever the environment says by now.
+    let settings = match known.iter().find(|run| run.source == found.identity && is_same(run, options)) {
+        Some(run) => run.settings.clone(),
+        None => settle(dependencies, url, &found, options).await?,
+    };
     let new = NewRun {
         run_id: options.batch_run_id.clone().unwrap_or_else(|| run_name(Utc::now(), Uuid::new_v4())),
         explicit_id: options.batch_run_id.is_some(),
@@ -53,36 +52,57 @@ pub(crate) async fn begin(
         force: options.force,
         source_bytes: Some(found.size),
     };
+    let begun = store.begin_run(&new).await?;
+    if let Begun::Started(run) | Begun::Resumed(run) = &begun {
+        // Also where the loader before died in between.
+        abort_replaced(&**store, &run.source, &known, act).await?;
+    }
+    if let Begun::Started(run) = &begun
+        && options.force
+    {
+        store.record_operation("force", Some(&run.run_id), None, act).await?;
+    }
+    let (Begun::Started(run) | Begun::Resumed(run) | Begun::AlreadyLoaded(run)) = &begun;
+    let first = first_row(sources, url, run).await?;
     // What was published before is still there only if the broker then, and the broker now, are of that kind.
-    let durable = |run: &Run| run.settings.durable_broker && broker.survives_restart();
-    let all = Part { from: data_start, only_missing: false };
-    let missing = Part { from: data_start, only_missing: true };
-    let beginning = match store.begin_run(&new).await? {
-        Begun::Started(run) => {
-            abort_replaced(&**store, &new.source, &known, act).await?;
-            if options.force {
-                store.record_operation("force", Some(&run.run_id), None, act).await?;
-            }
-            Beginning::Read(run, all)
-        }
-        Begun::Resumed(run) if !durable(&run) => Beginning::Read(run, missing),
-        Begun::Resumed(run) if run.checkpoint == Checkpoint::START => Beginning::Read(run, all),
+    let is_durable = run.settings.durable_broker && broker.survives_restart();
+    let part = |from, only_missing| Part { from, until: None, only_missing };
+    let beginning = match begun {
+        Begun::Started(run) => Beginning::Read(run, part(first, false)),
+        Begun::Resumed(run) if !is_durable => Beginning::Read(run, part(first, true)),
+        Begun::Resumed(run) if run.checkpoint.chunk == 0 => Beginning::Read(run, part(first, false)),
         Begun::Resumed(run) => {
-            let rest = Part { from: run.checkpoint, only_missing: false };
+            let rest = part(run.checkpoint, false);
             Beginning::Read(run, rest)
         }
         // The chunks that were not recorded went with the process that held them.
-        Begun::AlreadyLoaded(run) if !durable(&run) && !run.state.is_finished() => Beginning::Read(run, missing),
+        Begun::AlreadyLoaded(run) if !is_durable && !run.state.is_finished() => Beginning::Read(run, part(first, true)),
         Begun::AlreadyLoaded(run) => Beginning::Nothing(run),
     };
     if let Beginning::Read(run, part) = &beginning {
         info!("Pipeline Run ID: {}", run.run_id);
         info!("Loading {}", run.source.location);
-        if part.from.row > 1 {
-            info!("going on at row {}, where the loader before stopped", part.from.row);
+        if part.from.at.row > 1 {
+            info!("going on at row {}, where the loader before stopped", part.from.at.row);
         }
     }
     Ok((beginning, found.size))
+}
+
+/// Whether a run of the same source is the one that these options mean, and was not given up.
+fn is_same(run: &Run, options: &LoadOptions) -> bool {
+    let is_meant = options.batch_run_id.as_ref() == Some(&run.run_id) || !options.force;
+    is_meant && run.error.is_none() && !matches!(run.state, RunState::Failed | RunState::Cancelled)
+}
+
+/// Where the first row of a run's source is. Runs of earlier versions do not say, but the head of their source does.
+pub(crate) async fn first_row(sources: &Sources, url: &SourceUrl, run: &Run) -> Result<Checkpoint, LoadError> {
+    if let Some(start) = run.settings.start {
+        return Ok(Checkpoint::first(start));
+    }
+    let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
+    let inspected = inspect(sources, url, &found, &FormatOptions::of(&run.settings)).await?;
+    Ok(Checkpoint::first(inspected.layout.start))
 }
 
 /// Which version of the source is there. An S3 server that is away, or still starting, is waited for.
@@ -101,28 +121,28 @@ pub(crate) async fn identify(sources: &Sources, url: &SourceUrl, startup: Durati
     }
 }
 
-/// The settings that a new run freezes, and where its first row is.
+/// The settings that a new run freezes.
 async fn settle(
-    mut head: ByteStream,
+    dependencies: &Dependencies,
     url: &SourceUrl,
+    found: &Found,
     options: &LoadOptions,
-    format: &FormatOptions,
-    durable_broker: bool,
-) -> Result<(RunSettings, Checkpoint), LoadError> {
-    let layout =
-        inspect(&mut head, format).await.map_err(|cause| LoadError::Layout { location: url.to_string(), cause })?;
-    let data_start = layout.start();
-    let namespace = options.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
-    let settings = RunSettings {
-        chunk_rows: options.api_batch_size,
-        chunk_bytes: RunSettings::CHUNK_BYTES,
-        dialect: layout.dialect,
-        header: layout.header,
-        time_zone: options.time_zone,
-        namespace: Namespace::new(&namespace),
-        durable_broker,
+) -> Result<RunSettings, LoadError> {
+    let layout = inspect(&dependencies.sources, url, found, &options.read.format).await?.layout;
+    Ok(RunSettings {
+        durable_broker: dependencies.broker.survives_restart(),
         budgets: options.budgets(),
-        mapping: format.mapping.clone(),
-    };
-    Ok((settings, data_start))
+        ..options.read.settings(layout, url)
+    })
+}
+
+/// Looks at the head of a source.
+async fn inspect(
+    sources: &Sources,
+    url: &SourceUrl,
+    found: &Found,
+    format: &FormatOptions,
+) -> Result<Inspected, LoadError> {
+    let unusable = |cause| LoadError::Layout { location: url.to_string(), cause };
+    sources.inspect(url, found, format).await.map_err(unusable)
 }

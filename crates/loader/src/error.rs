@@ -20,6 +20,18 @@ pub enum LoadError {
         /// What is wrong with it.
         cause: SourceError,
     },
+    /// The source cannot be read to its end; what was read before stays.
+    #[error("{location} cannot be read from row {row} (line {line}) on: {cause}; the rows before it are kept")]
+    BrokenOff {
+        /// Which source.
+        location: String,
+        /// The first row that is missing.
+        row: u64,
+        /// The line it would start at.
+        line: u64,
+        /// Why.
+        cause: SourceError,
+    },
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +117,12 @@ pub enum LoadError {
         /// What is in the way, where that is known.
         hint: String,
     },
+    /// One name for several runs.
+    #[error("BATCH_RUN_ID names one run, but there are {sources} sources: leave it out, or load them one by one")]
+    OneName {
+        /// How many there are.
+        sources: usize,
+    },
     /// The task that reads the source died.
     #[error("the reading of the source ended unexpectedly: {0}")]
     Reader(String),
@@ -113,24 +131,15 @@ pub enum LoadError {
 impl Failure for LoadError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Source(error) | Self::Layout { cause: error, .. } => error.exit(),
+            Self::Source(error) | Self::Layout { cause: error, .. } | Self::BrokenOff { cause: error, .. } => {
+                error.exit()
+            }
             Self::Store(error) => error.exit(),
             Self::Broker(error) => error.exit(),
             Self::Ended { .. } | Self::Stalled { .. } => Exit::FailedRows,
             Self::SourceReplaced { .. } => Exit::SourceUnreadable,
-            Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } => Exit::Usage,
+            Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } | Self::OneName { .. } => Exit::Usage,
             Self::Stopped { .. } | Self::NotBegun | Self::WaitTimeout { .. } | Self::Reader(_) => Exit::DependencyAway,
-        }
-    }
-}
-
-impl LoadError {
-    /// Whether the run has ended with this: reading this version of the source again cannot end otherwise, or nobody is to.
-    pub(crate) fn is_final(&self) -> bool {
-        match self {
-            Self::Source(error) => error.is_final(),
-            Self::Ended { .. } => true,
-            _ => false,
         }
     }
 }

@@ -2,18 +2,22 @@
 //!
 //! The way of a row: [`run`] identifies the source and begins its run (`begin`); `load` makes one pass over the source, in
 //! which `reading` judges rows and cuts them into chunks, `publishing` sends the chunks and moves the checkpoint over what is
-//! confirmed, and `ordering` looks for an order to end the run early; it seals the run, and `waiting` stays until it is
-//! complete, where asked to. [`repair`] makes such a pass for what the ledger lacks.
+//! confirmed, and `ordering` looks for an order to end the run early; `conclude` makes of the pass's end what becomes of the
+//! run, and seals it; and `waiting` stays until it is complete, where asked to. [`repair`] makes such a pass for what the
+//! ledger lacks; `many` loads several sources.
 //!
 //! Guarantees: memory is bounded whatever the source's size; a checkpoint never passes a chunk that is not confirmed; a
 //! loader that starts again goes on at the checkpoint and makes the very same chunks.
 
 mod arguments;
 mod begin;
+mod conclude;
 mod error;
 mod load;
+mod many;
 mod options;
 mod ordering;
+mod patience;
 mod progress;
 mod publishing;
 mod reading;
@@ -25,7 +29,8 @@ mod waiting;
 
 pub use arguments::Arguments;
 pub use error::LoadError;
-pub use options::{LoadOptions, WaitOptions};
+pub use many::{ManyOptions, SourceEnded, choose, find, gravest, log_summary, run_many};
+pub use options::{LoadOptions, ReadOptions, WaitOptions};
 pub use progress::LoadProgress;
 pub use repair::{RepairOptions, Repaired, repair};
 pub use run::{Dependencies, Ended, run};

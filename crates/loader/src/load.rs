@@ -1,26 +1,25 @@
-//! One pass over a source: read, published and sealed; the whole of it, the rest of it, or what is missing of it.
+//! One pass over a source: its rows are read and published; the whole of it, the rest of it, or what is missing of it. How
+//! the pass ended decides `conclude` what becomes of the run.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use assay_source::{RowReader, SourceUrl};
-use assay_transaction::{Checkpoint, Run, Sealed, StopKind, StopOrder};
+use assay_source::{Found, SourceError, SourceUrl};
+use assay_transaction::{Checkpoint, Position, Run, StopOrder};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::warn;
 
 use crate::ordering::watch;
-use crate::publishing::Publishing;
-use crate::reading::{Batch, End, Reading, read};
-use crate::recorded::Recorded;
+use crate::patience::until_answered;
+use crate::publishing::{Published, Publishing};
+use crate::reading::{Batch, End, Read, Reading, read};
+use crate::recorded::{Recorded, end_of_recorded};
 use crate::{Dependencies, LoadError, LoadProgress};
 
 /// Chunks that wait between the reader and the publisher.
 pub(crate) const READ_AHEAD: usize = 32;
-/// Between two attempts to seal a run while the database is away.
-const SEAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// One load, from a position to the seal.
 pub(crate) struct Load<'a> {
@@ -34,20 +33,45 @@ pub(crate) struct Load<'a> {
     pub(crate) shutdown: &'a CancellationToken,
 }
 
-/// What a load takes on.
+/// What a pass takes on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part {
     /// Where it begins.
     pub(crate) from: Checkpoint,
+    /// The chunk before which it ends; none for the end of the source.
+    pub(crate) until: Option<u64>,
     /// Whether chunks that are recorded are passed over.
     pub(crate) only_missing: bool,
 }
 
-/// What a load did.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Loaded {
-    /// What the run is sealed with.
-    pub(crate) sealed: Sealed,
+/// How a pass ended.
+#[derive(Debug)]
+pub(crate) enum PassEnd {
+    /// All of it is read, and every chunk is confirmed.
+    Whole(Checkpoint),
+    /// The source cannot be read any further, now or later.
+    Broken(SourceError, Position),
+    /// The broker takes no message of the size of the next chunk.
+    TooLarge {
+        /// Which chunk.
+        chunk: u64,
+        /// Its size.
+        bytes: usize,
+    },
+    /// Too many rows are invalid: why, for a person.
+    Spent(String),
+    /// Somebody ordered the run to end.
+    Ordered(StopOrder),
+    /// The process was asked to stop.
+    Interrupted,
+}
+
+/// What a pass did.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    pub(crate) end: PassEnd,
+    /// Everything before it is confirmed.
+    pub(crate) confirmed: Checkpoint,
     /// Chunks that were published.
     pub(crate) chunks: u64,
     /// Their rows.
@@ -55,20 +79,38 @@ pub(crate) struct Loaded {
 }
 
 impl Load<'_> {
-    /// Reads, publishes and seals.
-    pub(crate) async fn load(
+    /// What is still to be read of a run that was ordered to end, and has lost the loader that was to seal it: what may be
+    /// missing before the last chunk that is recorded, as the run cannot be sealed before that one.
+    pub(crate) async fn part_before_stop(&self, run: &Run, part: Part) -> Result<Part, LoadError> {
+        let store = &*self.dependencies.store;
+        let recorded = until_answered("the run", || end_of_recorded(store, &run.run_id, run.checkpoint.chunk));
+        let Some(recorded) = self.shutdown.run_until_cancelled(recorded).await else {
+            return Err(self.stopped(run, run.checkpoint.rows_before()));
+        };
+        Ok(Part { until: Some(recorded?), only_missing: true, ..part })
+    }
+
+    /// Reads and publishes.
+    pub(crate) async fn pass(
         &self,
         run: &Run,
         part: Part,
         batches: mpsc::UnboundedSender<Batch>,
-    ) -> Result<Loaded, LoadError> {
+    ) -> Result<Passed, LoadError> {
         let Dependencies { store, broker, drain, .. } = self.dependencies;
-        if let Some(order) = run.stop.as_ref().filter(|_| run.sealed.is_none()) {
-            // The loader before is gone, and left the seal to whoever comes next.
-            store.seal_stopped(&run.run_id).await?;
-            return Err(ended(run, order));
-        }
-        let (reading, chunks) = self.start_reading(run, part.from).await?;
+        let passed = |end, published: Published| {
+            let Published { until: confirmed, chunks, rows, .. } = published;
+            Ok(Passed { end, confirmed, chunks, rows })
+        };
+        let nothing = Published::nothing(part.from);
+        // S3 may be away for as long as SOURCE_TIMEOUT.
+        let starting = Box::pin(self.start_reading(run, part));
+        let (reading, chunks) = match self.shutdown.run_until_cancelled(starting).await {
+            Some(Ok(started)) => started,
+            Some(Err(error)) if error.is_final() => return passed(PassEnd::Broken(error, part.from.at), nothing),
+            Some(Err(error)) => return Err(error.into()),
+            None => return passed(PassEnd::Interrupted, nothing),
+        };
         let recorded = if part.only_missing {
             Recorded::of(&**store, &run.run_id)
         } else {
@@ -82,96 +124,53 @@ impl Load<'_> {
             run_id: &run.run_id,
             progress: self.progress,
             batches,
-            shutdown: &intake,
+            intake: &intake,
             stop: &stop,
         };
+        // An order that is known is what this pass is for.
+        let is_watched = run.sealed.is_none() && run.stop.is_none();
         let published = tokio::select! {
             published = publishing.publish(part.from, chunks, recorded) => published?,
             never = stop_after_drain(&intake, *drain, &stop) => match never {},
-            never = watch(&**store, &run.run_id, &ordered, &intake), if run.sealed.is_none() => match never {},
+            never = watch(&**store, &run.run_id, &ordered, &intake), if is_watched => match never {},
         };
-        let confirmed = Sealed { rows_read: published.until.rows_before(), chunks_total: published.until.chunk };
-        let loaded = |sealed| Loaded { sealed, chunks: published.chunks, rows: published.rows };
-        if let Some(order) = ordered.get() {
+        if let Some(order) = ordered.into_inner() {
             // Not to be waited for: it may hang on a slow source.
             reading.abort();
-            return Err(self.seal_stopped(run, confirmed, order).await);
+            return passed(PassEnd::Ordered(order), published);
+        }
+        if let Some((chunk, bytes)) = published.too_large {
+            return passed(PassEnd::TooLarge { chunk, bytes }, published);
         }
         if !published.all {
-            reading.abort();
-            return Err(self.stopped(run, confirmed.rows_read));
+            return passed(PassEnd::Interrupted, published);
         }
-        match reading.await.map_err(|error| LoadError::Reader(error.to_string()))? {
-            Ok(End::Source(sealed)) => {
-                self.seal(run, sealed, None).await?;
-                Ok(loaded(sealed))
-            }
-            Ok(End::Unheard) => Err(self.stopped(run, confirmed.rows_read)),
-            Ok(End::Spent(reason)) => {
-                let act = &self.dependencies.act;
-                store.order_stop(&run.run_id, StopKind::Aborted, &reason, act).await?;
-                let order = StopOrder { kind: StopKind::Aborted, reason, at: run.started_at };
-                Err(self.seal_stopped(run, confirmed, &order).await)
-            }
-            Err(error) => {
-                if error.is_final() {
-                    self.seal(run, confirmed, Some(&error.to_string())).await?;
-                }
-                Err(error)
-            }
-        }
+        let end = match reading.await.map_err(|error| LoadError::Reader(error.to_string()))?? {
+            End::Source(at) => PassEnd::Whole(at),
+            End::Broken(error, at) => PassEnd::Broken(error, at),
+            End::Spent(reason) => PassEnd::Spent(reason),
+            End::Unheard => PassEnd::Interrupted,
+        };
+        passed(end, published)
     }
 
-    /// Starts to read the source. A run that is sealed is read as far as that.
+    /// Starts to read the source.
     pub(crate) async fn start_reading(
         &self,
         run: &Run,
-        from: Checkpoint,
-    ) -> Result<(Reading, mpsc::Receiver<crate::reading::Read>), LoadError> {
-        let stream = self.dependencies.sources.open(self.url, &run.source, from.offset).await?;
-        let reader = RowReader::new(stream, run.settings.dialect, from);
+        part: Part,
+    ) -> Result<(Reading, mpsc::Receiver<Read>), SourceError> {
+        let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
+        let reader = self.dependencies.sources.rows(self.url, &found, &run.settings, part.from.at).await?;
         let (sender, chunks) = mpsc::channel(READ_AHEAD);
         let (run, progress, rows) = (run.clone(), Arc::clone(self.progress), self.batch_rows);
-        let read = async move { read(reader, &run, from, rows, &progress, sender).await };
+        let read = async move { read(reader, &run, part.from, part.until, rows, &progress, sender).await };
         Ok((AbortOnDropHandle::new(tokio::spawn(read)), chunks))
     }
 
     pub(crate) fn stopped(&self, run: &Run, rows: u64) -> LoadError {
         LoadError::Stopped { run_id: run.run_id.clone(), rows, again: self.again.clone() }
     }
-
-    /// Seals a run that was ended early; tells how the load ends.
-    async fn seal_stopped(&self, run: &Run, sealed: Sealed, order: &StopOrder) -> LoadError {
-        match self.seal(run, sealed, Some(&order.reason)).await {
-            // It was sealed elsewhere, as this loader was taken to be gone.
-            Ok(()) | Err(LoadError::Store(_)) => ended(run, order),
-            Err(error) => error,
-        }
-    }
-
-    /// Seals the run, and closes it in case the last chunk was faster. Waits while the database is away.
-    async fn seal(&self, run: &Run, sealed: Sealed, error: Option<&str>) -> Result<(), LoadError> {
-        let store = &self.dependencies.store;
-        loop {
-            let done = async {
-                store.seal(&run.run_id, sealed, error).await?;
-                store.close_run(&run.run_id).await
-            };
-            match done.await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_transient() => warn!("the run is not sealed yet: {error}"),
-                Err(error) => return Err(error.into()),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(SEAL_PAUSE) => {}
-                () = self.shutdown.cancelled() => return Err(self.stopped(run, sealed.rows_read)),
-            }
-        }
-    }
-}
-
-fn ended(run: &Run, order: &StopOrder) -> LoadError {
-    LoadError::Ended { run_id: run.run_id.clone(), kind: order.kind, reason: order.reason.clone() }
 }
 
 /// Stops what is still in flight some time after the intake ended; runs beside it and never returns.

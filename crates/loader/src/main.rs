@@ -1,9 +1,11 @@
-//! `loader`: one source becomes chunks on the broker.
+//! `loader`: sources become chunks on the broker.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use assay_loader::{Arguments, Dependencies, LoadError, LoadProgress};
+use assay_loader::{
+    Arguments, Dependencies, LoadError, LoadProgress, choose, find, gravest, log_summary, run, run_many,
+};
 use assay_source::Sources;
 use assay_store::Act;
 use assay_transaction::Exit;
@@ -19,13 +21,34 @@ async fn load(arguments: &Arguments, shutdown: &CancellationToken) -> Result<Exi
         return Err(LoadError::NotBegun);
     };
     let dependencies = dependencies?;
-    let progress = Arc::new(LoadProgress::default());
-    let ended =
-        assay_loader::run(&dependencies, &arguments.source_url, &arguments.load, &arguments.wait, &progress, shutdown)
-            .await;
+    let ended = load_all(arguments, &dependencies, shutdown).await;
     dependencies.broker.close().await;
     dependencies.store.close().await;
-    ended.map(|ended| ended.exit())
+    ended
+}
+
+async fn load_all(
+    arguments: &Arguments,
+    dependencies: &Dependencies,
+    shutdown: &CancellationToken,
+) -> Result<Exit, LoadError> {
+    let Arguments { load, wait, many, .. } = arguments;
+    let finding = Box::pin(async {
+        let Dependencies { sources, store, startup, .. } = dependencies;
+        let (found, broken) = find(sources, &arguments.source_url, *startup).await?;
+        Ok::<_, LoadError>((choose(sources, &**store, found, load, many).await?, broken))
+    });
+    let Some(found) = shutdown.run_until_cancelled(finding).await else { return Err(LoadError::NotBegun) };
+    let (sources, mut ended) = found?;
+    let progress = Arc::new(LoadProgress::default());
+    if let ([source], []) = (&sources[..], &ended[..]) {
+        return Ok(run(dependencies, source, load, wait, &progress, shutdown).await?.exit());
+    }
+    ended.extend(run_many(dependencies, sources, load, wait, many.max_loads, &progress, shutdown).await);
+    if !ended.is_empty() {
+        log_summary(&ended);
+    }
+    Ok(gravest(&ended))
 }
 
 async fn connect(arguments: &Arguments) -> Result<Dependencies, LoadError> {

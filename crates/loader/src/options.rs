@@ -3,8 +3,8 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use assay_source::FormatOptions;
-use assay_transaction::{Budgets, RunId, Share, TimeZone, parse_duration};
+use assay_source::{FormatOptions, Layout, SourceUrl};
+use assay_transaction::{Budgets, Namespace, RunId, RunSettings, Share, TimeZone, parse_duration};
 use clap::Args;
 
 /// How a source is read, cut and named.
@@ -14,18 +14,9 @@ pub struct LoadOptions {
     /// Rows that are read and validated together, and after which the checkpoint moves
     #[arg(long, env = "ROW_BATCH_SIZE", default_value = "5000", value_name = "ROWS")]
     pub row_batch_size: NonZeroUsize,
-    /// Rows of a chunk: the most transactions that one request to the ML API holds
-    #[arg(long, env = "API_BATCH_SIZE", default_value = "100", value_name = "ROWS")]
-    pub api_batch_size: NonZeroU32,
-    /// Name of the run: 1 to 64 letters, digits, `_` or `-` [default: batch_YYYYMMDD_HHMMSS_ and six characters]
+    /// Name of the run: 1 to 64 letters, digits, `_` or `-` [default: batch_YYYYMMDD_HHMMSS_ and ten characters]
     #[arg(long, env = "BATCH_RUN_ID", value_name = "NAME")]
     pub batch_run_id: Option<RunId>,
-    /// Zone of timestamps that name none, such as Europe/Paris
-    #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
-    pub time_zone: TimeZone,
-    /// Namespace in which ids are unique [default: the bucket and key, or the name of a local file]
-    #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
-    pub id_namespace: Option<String>,
     /// Load a source again that was loaded before: a new run, whose known rows count as duplicates
     #[arg(long)]
     pub force: bool,
@@ -35,9 +26,49 @@ pub struct LoadOptions {
     /// Share of the rows that may fail to be scored or stored: beyond it the run is aborted [default: no limit]
     #[arg(long, env = "MAX_FAILED_RATIO", value_name = "SHARE")]
     pub max_failed_ratio: Option<Share>,
+    /// How the source is read.
+    #[command(flatten)]
+    pub read: ReadOptions,
+}
+
+/// How rows are read and cut into chunks: what a run freezes, and what an inspection tries out.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Reading")]
+pub struct ReadOptions {
+    /// Rows of a chunk: the most transactions that one request to the ML API holds
+    #[arg(long, env = "API_BATCH_SIZE", default_value = "100", value_name = "ROWS")]
+    pub api_batch_size: NonZeroU32,
+    /// Zone of timestamps that name none, such as Europe/Paris
+    #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
+    pub time_zone: TimeZone,
+    /// Namespace in which ids are unique [default: the bucket and key, or the name of a local file]
+    #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
+    pub id_namespace: Option<String>,
     /// How the source writes its rows.
     #[command(flatten)]
     pub format: FormatOptions,
+}
+
+impl ReadOptions {
+    /// The settings of a run of a source that was looked at; without budgets, and with a broker that keeps what it has.
+    pub fn settings(&self, layout: Layout, url: &SourceUrl) -> RunSettings {
+        let namespace = self.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
+        RunSettings {
+            chunk_rows: self.api_batch_size,
+            chunk_bytes: RunSettings::CHUNK_BYTES,
+            format: layout.format,
+            compression: layout.compression,
+            dialect: layout.dialect,
+            timestamps: layout.timestamps,
+            header: layout.header,
+            start: Some(layout.start),
+            time_zone: self.time_zone,
+            namespace: Namespace::new(&namespace),
+            durable_broker: true,
+            budgets: Budgets::default(),
+            mapping: self.format.mapping.clone(),
+        }
+    }
 }
 
 impl LoadOptions {

@@ -1,5 +1,6 @@
-//! How far a load is, for whoever shows it.
+//! How far a load is, or several are, for whoever shows it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of one load. They only grow; the truth is in the ledger.
@@ -11,6 +12,15 @@ pub struct LoadProgress {
     rows_invalid: AtomicU64,
     rows_published: AtomicU64,
     rows_recorded: AtomicU64,
+    /// What adds up several loads, this one among them.
+    whole: Option<Arc<LoadProgress>>,
+}
+
+impl LoadProgress {
+    /// Counters of one load of several: what they count is added to the whole too.
+    pub fn part_of(whole: Arc<Self>) -> Self {
+        Self { whole: Some(whole), ..Self::default() }
+    }
 }
 
 macro_rules! counters {
@@ -23,7 +33,10 @@ macro_rules! counters {
                 }
 
                 pub(crate) fn $set(&self, value: u64) {
-                    self.$name.fetch_max(value, Ordering::Relaxed);
+                    let before = self.$name.fetch_max(value, Ordering::Relaxed);
+                    if let Some(whole) = &self.whole {
+                        whole.$name.fetch_add(value.saturating_sub(before), Ordering::Relaxed);
+                    }
                 }
             )*
         }
@@ -43,4 +56,20 @@ counters! {
     rows_published <- set_rows_published;
     /// Rows whose chunks are recorded in the database; known while waiting only.
     rows_recorded <- set_rows_recorded;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up() {
+        let whole = Arc::new(LoadProgress::default());
+        let [one, other] = [0, 1].map(|_| LoadProgress::part_of(Arc::clone(&whole)));
+        for value in [5, 3, 9] {
+            one.set_rows_read(value);
+        }
+        other.set_rows_read(7);
+        assert_eq!([one.rows_read(), other.rows_read(), whole.rows_read()], [9, 7, 16]);
+    }
 }

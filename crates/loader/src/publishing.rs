@@ -32,7 +32,7 @@ pub(crate) struct Publishing<'a> {
     /// Hears of each batch whose chunks are all confirmed.
     pub(crate) batches: mpsc::UnboundedSender<Batch>,
     /// Where nothing more is to be published.
-    pub(crate) shutdown: &'a CancellationToken,
+    pub(crate) intake: &'a CancellationToken,
     /// Where nothing more is waited for either.
     pub(crate) stop: &'a CancellationToken,
 }
@@ -44,10 +44,19 @@ pub(crate) struct Published {
     pub(crate) until: Checkpoint,
     /// Whether that is all that the reader sent. Where it is not, later chunks may be on the broker too.
     pub(crate) all: bool,
+    /// The chunk that is larger than the broker takes, and its size.
+    pub(crate) too_large: Option<(u64, usize)>,
     /// Chunks that were published, those that were recorded not among them.
     pub(crate) chunks: u64,
     /// Their rows.
     pub(crate) rows: u64,
+}
+
+impl Published {
+    /// Nothing yet.
+    pub(crate) fn nothing(from: Checkpoint) -> Self {
+        Self { until: from, all: true, too_large: None, chunks: 0, rows: 0 }
+    }
 }
 
 /// A chunk that the broker has, and where the run goes on after it.
@@ -73,7 +82,7 @@ impl Publishing<'_> {
         mut chunks: mpsc::Receiver<Read>,
         mut recorded: Recorded<'_>,
     ) -> Result<Published, LoadError> {
-        let mut published = Published { until: from, all: true, chunks: 0, rows: 0 };
+        let mut published = Published::nothing(from);
         let mut in_flight = FuturesOrdered::new();
         let mut bytes_in_flight = 0;
         let mut batches = VecDeque::new();
@@ -94,7 +103,10 @@ impl Publishing<'_> {
                         published.all = false;
                         break;
                     }
-                    Err(Unconfirmed::TooLarge { chunk, bytes }) => return Err(LoadError::ChunkTooLarge { chunk, bytes }),
+                    Err(Unconfirmed::TooLarge { chunk, bytes }) => {
+                        (published.all, published.too_large) = (false, Some((chunk, bytes)));
+                        break;
+                    }
                 },
                 read = chunks.recv(), if reading && room => match read {
                     Some(Read::Batch(batch)) => {
@@ -110,7 +122,7 @@ impl Publishing<'_> {
                     }
                     None => reading = false,
                 },
-                () = self.shutdown.cancelled(), if reading => {
+                () = self.intake.cancelled(), if reading => {
                     published.all = false;
                     reading = false;
                     chunks.close();
@@ -166,7 +178,7 @@ impl Publishing<'_> {
         if self.durable
             && let Err(error) = self.store.checkpoint(self.run_id, at).await
         {
-            warn!("the checkpoint at row {} is not kept: {error}", at.row);
+            warn!("the checkpoint at row {} is not kept: {error}", at.at.row);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Reading: rows are judged and cut into chunks, `ROW_BATCH_SIZE` of them at a time.
 
-use assay_source::{Row, RowReader};
+use assay_source::{Row, RowReader, SourceError};
 use assay_transaction::{
-    Budgets, Checkpoint, Chunker, Cut, Entry, RawText, RejectedRow, Rules, Run, Sealed, WireError,
+    Budgets, Checkpoint, Chunker, Cut, Entry, Judged, Position, RawText, RejectedRow, Rules, Run, WireError,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -33,78 +33,89 @@ pub(crate) struct Batch {
 pub(crate) type Reading = AbortOnDropHandle<Result<End, LoadError>>;
 
 /// Where a reader stopped. Only what was read to its end may be sealed as it was counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum End {
-    /// At the end of the source, or of the sealed run, which holds that much.
-    Source(Sealed),
+    /// At the end of the source, or of what was asked for.
+    Source(Checkpoint),
+    /// Where the source is damaged, or gone: every row before it is in a chunk.
+    Broken(SourceError, Position),
     /// Somewhere, as nobody listened any more.
     Unheard,
     /// Somewhere, as too many rows are invalid: why, for a person.
     Spent(String),
 }
 
-/// Reads a run's source from a checkpoint to its end, and counts what it holds. A sealed run ends where it was sealed.
+/// Reads a run's source from a checkpoint to its end, and counts what it holds; not beyond the chunk `until`, where there is
+/// one.
 pub(crate) async fn read(
     mut reader: RowReader,
     run: &Run,
     from: Checkpoint,
+    until: Option<u64>,
     batch_rows: usize,
     progress: &LoadProgress,
     to: mpsc::Sender<Read>,
 ) -> Result<End, LoadError> {
     let rules = Rules::of_run(&run.settings)?;
     let mut chunker = Chunker::new(run.run_id.clone(), &run.settings, from);
-    let mut counted = Sealed { rows_read: from.rows_before(), chunks_total: from.chunk };
     let mut batches = Batches::new(from, batch_rows);
-    let mut invalid = 0;
-    let last_chunk = run.sealed.map(|sealed| sealed.chunks_total);
-    let is_over = |chunks: u64| last_chunk.is_some_and(|last| chunks >= last);
-    // What is sealed was judged before.
-    let budgets = if run.sealed.is_some() { Budgets::default() } else { run.settings.budgets };
-    if is_over(counted.chunks_total) {
-        return Ok(End::Source(counted));
+    let mut last = from;
+    let is_over = |at: Checkpoint| until.is_some_and(|until| at.chunk >= until);
+    // What has an end already was judged before.
+    let budgets = if until.is_some() { Budgets::default() } else { run.settings.budgets };
+    if is_over(last) {
+        return Ok(End::Source(last));
     }
-    while let Some(rows) = reader.next_batch(batches.missing()).await? {
+    let end = loop {
+        let rows = match reader.next_batch(batches.missing()).await {
+            Ok(Some(rows)) => rows,
+            Ok(None) => break None,
+            // The open chunk ends here for good, so that its rows are kept.
+            Err(error @ SourceError::Damaged { .. }) => break Some(error),
+            Err(error) if error.is_final() => return Ok(End::Broken(error, reader.position())),
+            Err(error) => return Err(error.into()),
+        };
         for row in rows.rows() {
             let judged = judge(&rules, &row)?;
-            batches.count(judged.is_ok());
-            invalid += u64::from(judged.is_err());
-            counted.rows_read += 1;
-            if let Some(cut) = chunker.push(judged, row.raw_bytes as u64, row.end_line, row.end_offset) {
-                counted.chunks_total += 1;
+            batches.count(judged.row.is_ok());
+            if let Some(cut) = chunker.push(judged) {
+                last = cut.next;
                 if to.send(Read::Cut(cut)).await.is_err() {
                     return Ok(End::Unheard);
                 }
-                if is_over(counted.chunks_total) {
-                    return Ok(End::Source(counted));
+                if is_over(last) {
+                    return Ok(End::Source(last));
                 }
             }
         }
-        progress.set_rows_read(counted.rows_read);
+        let (rows_read, invalid) = (chunker.rows(), chunker.counted().invalid);
+        progress.set_rows_read(rows_read);
         progress.set_rows_invalid(invalid);
-        progress.set_bytes_read(reader.position().offset);
+        progress.set_bytes_read(reader.bytes_taken());
         // A batch of long rows comes in several parts.
-        if batches.missing() == batch_rows && to.send(Read::Batch(batches.finish(counted.rows_read))).await.is_err() {
+        if batches.missing() == batch_rows && to.send(Read::Batch(batches.finish(rows_read))).await.is_err() {
             return Ok(End::Unheard);
         }
-        if let Some(reason) = budgets.spent_on_invalid(invalid, counted.rows_read - from.rows_before(), false) {
+        if let Some(reason) = budgets.spent_on_invalid(invalid, rows_read, false) {
             return Ok(End::Spent(reason));
         }
-    }
-    let end = reader.position();
-    if let Some(cut) = chunker.finish(end.line, end.offset) {
-        counted.chunks_total += 1;
+    };
+    if let Some(cut) = chunker.finish(reader.position()) {
+        last = cut.next;
         if to.send(Read::Cut(cut)).await.is_err() {
             return Ok(End::Unheard);
         }
     }
     if batches.missing() < batch_rows {
         // The last batch is only spoken of: its chunks are out.
-        let _ = to.send(Read::Batch(batches.finish(counted.rows_read))).await;
+        let _ = to.send(Read::Batch(batches.finish(last.rows_before()))).await;
     }
-    match budgets.spent_on_invalid(invalid, counted.rows_read - from.rows_before(), true) {
+    if let Some(error) = end {
+        return Ok(End::Broken(error, reader.position()));
+    }
+    match budgets.spent_on_invalid(last.counted.invalid, last.rows_before(), true) {
         Some(reason) => Ok(End::Spent(reason)),
-        None => Ok(End::Source(counted)),
+        None => Ok(End::Source(last)),
     }
 }
 
@@ -138,21 +149,25 @@ impl Batches {
 }
 
 /// Whether a row is a transaction; else which rule it broke, with its own bytes.
-fn judge(rules: &Rules, row: &Row<'_>) -> Result<Result<Entry, RejectedRow>, WireError> {
+fn judge(rules: &Rules, row: &Row<'_>) -> Result<Judged, WireError> {
     let checked = match row.rejection() {
         Some(rejection) => Err(rejection),
         None => rules.check(row.number, &row.fields, row.raw_bytes),
     };
-    match checked {
-        Ok(valid) => Entry::new(row.number, &valid).map(Ok),
-        Err(rejection) => Ok(Err(RejectedRow {
-            row: row.number,
-            line: row.line,
-            reason: rejection.reason,
-            message: rejection.message,
-            raw: RawText::from(row.raw.to_vec()),
-        })),
-    }
+    let (judged, amount) = match checked {
+        Ok(valid) => (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount)),
+        Err(rejection) => {
+            let rejected = RejectedRow {
+                row: row.number,
+                line: row.line,
+                reason: rejection.reason,
+                message: rejection.message,
+                raw: RawText::from(row.raw.to_vec()),
+            };
+            (Err(rejected), rules.amount(row.number, &row.fields))
+        }
+    };
+    Ok(Judged { row: judged, amount, raw_bytes: row.raw_bytes as u64, end: row.end })
 }
 
 #[cfg(test)]
@@ -162,7 +177,8 @@ mod tests {
     #[test]
     fn a_batch_ends_at_the_same_row_from_every_checkpoint() {
         for before in 0..12 {
-            let mut batches = Batches::new(Checkpoint { row: before + 1, ..Checkpoint::START }, 5);
+            let from = Checkpoint::first(Position { row: before + 1, ..Position::START });
+            let mut batches = Batches::new(from, 5);
             let mut ends = Vec::new();
             for row in before + 1..=20 {
                 batches.count(row % 2 == 0);

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use assay_store::{RecordedChunk, Store};
+use assay_store::{RecordedChunk, Store, StoreError};
 use assay_transaction::RunId;
 
 use crate::LoadError;
+use crate::patience::until_answered;
 
 /// How many chunks one query brings.
 const PAGE: u32 = 2_000;
@@ -38,10 +39,21 @@ impl<'a> Recorded<'a> {
                 (Some(recorded), _) => return Ok(recorded.chunk == chunk),
                 (None, None) => return Ok(false),
                 (None, Some(beyond)) => {
-                    self.page = self.store.recorded_from(self.run_id, beyond.max(chunk), PAGE).await?.into();
+                    let (store, run_id) = (self.store, self.run_id);
+                    let page =
+                        until_answered("the next chunk", || store.recorded_from(run_id, beyond.max(chunk), PAGE));
+                    self.page = page.await?.into();
                     self.beyond = self.page.back().map(|last| last.chunk + 1);
                 }
             }
         }
     }
+}
+
+/// The chunk behind the last one that is recorded, or `chunk` where that lies further on.
+pub(crate) async fn end_of_recorded(store: &dyn Store, run_id: &RunId, mut chunk: u64) -> Result<u64, StoreError> {
+    while let Some(last) = store.recorded_from(run_id, chunk, PAGE).await?.last() {
+        chunk = last.chunk + 1;
+    }
+    Ok(chunk)
 }

@@ -7,14 +7,14 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use assay_source::{FormatOptions, SourceUrl, inspect};
+use assay_source::SourceUrl;
 use assay_transaction::{Checkpoint, Run, Sealed};
 use clap::Args;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::begin::identify;
+use crate::begin::{first_row, identify};
 use crate::load::{Load, Part};
 use crate::reading::{End, Read};
 use crate::recorded::Recorded;
@@ -66,7 +66,8 @@ pub async fn repair(
     }
     // Nobody has to hear of the batches.
     let (batches, _) = mpsc::unbounded_channel();
-    let loaded = load.load(run, Part { from, only_missing: true }, batches).await?;
+    let part = Part { from, until: None, only_missing: true };
+    let loaded = load.load(run, part, batches).await.map_err(|unfinished| unfinished.error)?;
     Ok(Repaired { chunks_missing: loaded.chunks, rows_missing: loaded.rows, is_published: true, sealed: loaded.sealed })
 }
 
@@ -84,16 +85,14 @@ async fn begin_repair(dependencies: &Dependencies, run: &Run) -> Result<(SourceU
             found: found.identity.version,
         });
     }
-    let mut head = sources.open(&url, &found.identity, 0).await?;
-    let layout = inspect(&mut head, &FormatOptions::of(&run.settings))
-        .await
-        .map_err(|cause| LoadError::Layout { location: location.clone(), cause })?;
-    Ok((url, layout.start(), found.size))
+    let first = first_row(sources, &url, run).await?;
+    Ok((url, first, found.size))
 }
 
 /// Counts what is missing.
 async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired, LoadError> {
-    let (reading, mut chunks) = load.start_reading(run, from).await?;
+    let part = Part { from, until: run.sealed.map(|sealed| sealed.chunks_total), only_missing: true };
+    let (reading, mut chunks) = load.start_reading(run, part).await?;
     let mut recorded = Recorded::of(&*load.dependencies.store, &run.run_id);
     let (mut chunks_missing, mut rows_missing) = (0, 0);
     while let Some(read) = load.shutdown.run_until_cancelled(chunks.recv()).await.flatten() {
@@ -108,7 +107,8 @@ async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired,
         return Err(LoadError::NotBegun);
     }
     match reading.await.map_err(|error| LoadError::Reader(error.to_string()))?? {
-        End::Source(sealed) => Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed }),
+        End::Source(at) => Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed: Sealed::at(at) }),
+        End::Broken(error, _) => Err(error.into()),
         End::Unheard | End::Spent(_) => Err(LoadError::NotBegun),
     }
 }

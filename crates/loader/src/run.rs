@@ -13,7 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::begin::{Beginning, begin};
-use crate::load::{Load, Part};
+use crate::conclude::Unfinished;
+use crate::load::Load;
 use crate::options::{LoadOptions, WaitOptions};
 use crate::publishing::say_published;
 use crate::waiting::{Following, finished, watch_consumers};
@@ -78,41 +79,50 @@ pub async fn run(
     };
     let _watcher = AbortOnDropHandle::new(watcher);
     let (sender, batches) = mpsc::unbounded_channel();
-    let (run, part, already_loaded) = match beginning {
-        Beginning::Read(run, part) => (run, part, false),
+    let again = |run: &Run| {
+        if options.force { format!(" with --force and BATCH_RUN_ID={}", run.run_id) } else { String::new() }
+    };
+    let (run, part) = match beginning {
+        Beginning::Read(run, part) => (run, part),
         Beginning::Nothing(run) => {
             say_already_loaded(&run);
-            let part = Part { from: run.checkpoint, only_missing: false };
-            (run, part, true)
+            if !wait.wait || run.state.is_finished() {
+                return Ok(Ended { run, already_loaded: true, tally: None });
+            }
+            let again = again(&run);
+            let mut following = Following::new(&**store, &run.run_id, run.checkpoint, progress, batches);
+            let (run, tally) = finished(&mut following, &**broker, wait.wait_timeout, &again, shutdown).await?;
+            say_complete(&run, tally);
+            return Ok(Ended { run, already_loaded: true, tally: Some(tally) });
         }
     };
-    let again = if options.force { format!(" with --force and BATCH_RUN_ID={}", run.run_id) } else { String::new() };
-    let batch_rows = options.row_batch_size.get();
-    let load = Load { dependencies, url, batch_rows, again, progress, shutdown };
-    if !wait.wait || (already_loaded && run.state.is_finished()) {
-        if !already_loaded {
-            let (loaded, ()) = tokio::join!(load.load(&run, part, sender), say_published(batches));
-            say_sealed(&run, loaded?.sealed);
-        }
-        return Ok(Ended { run, already_loaded, tally: None });
+    let load =
+        Load { dependencies, url, batch_rows: options.row_batch_size.get(), again: again(&run), progress, shutdown };
+    if !wait.wait {
+        let (loaded, ()) = tokio::join!(Box::pin(load.load(&run, part, sender)), say_published(batches));
+        let sealed = loaded.map_err(|unfinished| unfinished.error)?.sealed;
+        say_sealed(&run, sealed);
+        let run = Run { state: RunState::Sealed, sealed: Some(sealed), ..run };
+        return Ok(Ended { run, already_loaded: false, tally: None });
     }
     let mut following = Following::new(&**store, &run.run_id, part.from, progress, batches);
-    if !already_loaded {
-        let loaded = tokio::select! {
-            loaded = load.load(&run, part, sender) => loaded,
-            never = following.follow() => match never {},
-        };
-        if let Err(error) = loaded {
-            if error.is_final() {
-                // What was published is stored all the same, and the run is closed.
-                finished(&mut following, &**broker, wait.wait_timeout, shutdown).await?;
+    let loaded = tokio::select! {
+        loaded = Box::pin(load.load(&run, part, sender)) => loaded,
+        never = following.follow() => match never {},
+    };
+    if let Err(Unfinished { error, is_sealed }) = loaded {
+        if is_sealed {
+            // What was published is stored all the same, and the run is closed.
+            let closing = finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await;
+            if let Err(later) = closing {
+                warn!("{later}");
             }
-            return Err(error);
         }
+        return Err(error);
     }
-    let (finished, tally) = finished(&mut following, &**broker, wait.wait_timeout, shutdown).await?;
-    say_complete(&finished, tally);
-    Ok(Ended { run: finished, already_loaded, tally: Some(tally) })
+    let (run, tally) = finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await?;
+    say_complete(&run, tally);
+    Ok(Ended { run, already_loaded: false, tally: Some(tally) })
 }
 
 fn say_already_loaded(run: &Run) {
@@ -121,7 +131,7 @@ fn say_already_loaded(run: &Run) {
 }
 
 fn say_sealed(run: &Run, sealed: Sealed) {
-    let Sealed { rows_read, chunks_total } = sealed;
+    let Sealed { rows_read, chunks_total, .. } = sealed;
     info!("Published {rows_read} rows in {chunks_total} chunks; predictors and writers go on with run {}", run.run_id);
 }
 

@@ -93,6 +93,7 @@ pub(crate) async fn finished(
     following: &mut Following<'_>,
     broker: &dyn Broker,
     timeout: Duration,
+    again: &str,
     shutdown: &CancellationToken,
 ) -> Result<(Run, Tally), LoadError> {
     let (store, run_id) = (following.store, following.run_id);
@@ -124,7 +125,7 @@ pub(crate) async fn finished(
             () = tokio::time::sleep(POLL) => {}
             () = shutdown.cancelled() => {
                 let rows = following.progress.rows_published();
-                return Err(LoadError::Stopped { run_id: run_id.clone(), rows, again: String::new() });
+                return Err(LoadError::Stopped { run_id: run_id.clone(), rows, again: again.to_owned() });
             }
         }
     }

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::io::Cursor;
 
-use assay_source::RowReader;
-use assay_transaction::{Checkpoint, DecimalMark, Delimiter, Dialect, Encoding, Fields as _};
+use assay_source::CsvReader;
+use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Fields as _, Position};
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::BytesCount;
@@ -38,7 +38,7 @@ fn row_reader(bencher: Bencher<'_, '_>, batch_rows: usize) {
     let (text, runtime) = (rows(), runtime());
     bencher.counter(BytesCount::new(text.len())).bench_local(|| {
         runtime.block_on(async {
-            let mut reader = RowReader::new(Box::pin(Cursor::new(text.clone())), DIALECT, Checkpoint::START);
+            let mut reader = CsvReader::new(Box::pin(Cursor::new(text.clone())), DIALECT, Position::START);
             let mut fields = 0;
             while let Some(batch) = reader.next_batch(batch_rows).await.expect("rows") {
                 fields += batch.rows().map(|row| black_box(row.fields).count()).sum::<usize>();

@@ -1,12 +1,13 @@
-//! A batch of rows in flat storage: one buffer of raw bytes, one of unquoted fields, one of their ends.
+//! A batch of rows in flat storage, whatever decoder they come from: one buffer of raw bytes, one of unquoted fields, one of
+//! their ends.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use assay_transaction::{Fields, MAX_RAW_KEPT, MAX_ROW_BYTES, RejectReason, Rejection};
+use assay_transaction::{Fields, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason, Rejection};
 use csv_async::ByteRecord;
 
-use crate::reader::QUOTE_REACH;
+use crate::csv::QUOTE_REACH;
 
 /// Some rows of a source, in its order. Its storage goes back to the reader once it is dropped.
 #[derive(Debug)]
@@ -21,6 +22,14 @@ impl RowBatch {
     /// Whether there is none; it never is so in a batch that a reader gave.
     pub fn is_empty(&self) -> bool {
         self.0.rows.is_empty()
+    }
+
+    /// Drops the rows at its end that are not to be kept.
+    pub(crate) fn keep(&mut self, is_kept: impl Fn(&Row<'_>) -> bool) {
+        let kept = self.rows().take_while(|row| is_kept(row)).count();
+        if let Some(storage) = Arc::get_mut(&mut self.0) {
+            storage.rows.truncate(kept);
+        }
     }
 
     /// The rows.
@@ -65,10 +74,8 @@ pub struct Row<'a> {
     pub malformed: Option<RejectReason>,
     /// Its fields, unquoted.
     pub fields: RowFields<'a>,
-    /// The line that the next row, or a blank line before it, starts at.
-    pub end_line: u64,
-    /// The offset behind its line end.
-    pub end_offset: u64,
+    /// The place behind it and its line end.
+    pub end: Position,
 }
 
 impl Row<'_> {
@@ -77,6 +84,7 @@ impl Row<'_> {
         let reason = self.malformed.clone()?;
         let message = match reason {
             RejectReason::RowTooLarge => format!("the row has {} bytes, more than {MAX_ROW_BYTES}", self.raw_bytes),
+            RejectReason::JsonFormat => "the line is no JSON object whose names are all different".to_owned(),
             _ => format!(
                 "a quote that opens on this line is not closed within {QUOTE_REACH} bytes or before the source ends; \
                  the next line was read as a new row"
@@ -91,6 +99,15 @@ impl Row<'_> {
 pub struct RowFields<'a> {
     bytes: &'a [u8],
     ends: &'a [usize],
+    extras: &'a [Extra],
+}
+
+/// A field that the header does not name: ends in the bytes of its row's fields, each text beginning where the one before
+/// ends.
+#[derive(Debug, Clone, Copy)]
+struct Extra {
+    name_end: usize,
+    value_end: usize,
 }
 
 impl Fields for RowFields<'_> {
@@ -102,6 +119,45 @@ impl Fields for RowFields<'_> {
         let end = *self.ends.get(index)?;
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         self.bytes.get(start..end)
+    }
+
+    fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut start = self.ends.last().copied().unwrap_or_default();
+        self.extras.iter().map(move |extra| {
+            let name = &self.bytes[start..extra.name_end];
+            start = extra.value_end;
+            (name, &self.bytes[extra.name_end..extra.value_end])
+        })
+    }
+}
+
+/// The fields of a row on their way into a batch.
+#[derive(Debug, Default)]
+pub(crate) struct FieldsBuffer {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    extras: Vec<Extra>,
+}
+
+impl FieldsBuffer {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.extras.clear();
+    }
+
+    /// Adds the next field of the header's. All of them come before the first extra one.
+    pub(crate) fn push(&mut self, field: &[u8]) {
+        self.bytes.extend_from_slice(field);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Adds a field that the header does not name.
+    pub(crate) fn push_extra(&mut self, name: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        let name_end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.extras.push(Extra { name_end, value_end: self.bytes.len() });
     }
 }
 
@@ -115,6 +171,7 @@ struct StoredRow {
     malformed: Option<RejectReason>,
     fields: Range<usize>,
     ends: Range<usize>,
+    extras: Range<usize>,
     end_line: u64,
     end_offset: u64,
 }
@@ -125,6 +182,7 @@ pub(crate) struct Storage {
     raw: Vec<u8>,
     fields: Vec<u8>,
     ends: Vec<usize>,
+    extras: Vec<Extra>,
     rows: Vec<StoredRow>,
 }
 
@@ -142,6 +200,7 @@ impl Storage {
         self.raw.clear();
         self.fields.clear();
         self.ends.clear();
+        self.extras.clear();
         self.rows.clear();
     }
 
@@ -153,17 +212,15 @@ impl Storage {
         self.raw.len() + self.fields.len()
     }
 
-    /// Adds a row with its fields, or without them where it is malformed.
-    pub(crate) fn push(
+    /// Adds a row of CSV with its fields, or without them where it is malformed.
+    pub(crate) fn push_record(
         &mut self,
         place: Place,
         raw: &[u8],
         raw_bytes: usize,
         fields: Result<&ByteRecord, RejectReason>,
     ) {
-        let kept = &raw[..raw.len().min(MAX_RAW_KEPT)];
-        let (raw_from, fields_from, ends_from) = (self.raw.len(), self.fields.len(), self.ends.len());
-        self.raw.extend_from_slice(kept);
+        let from = self.stored();
         let malformed = match fields {
             Ok(record) => {
                 self.fields.extend_from_slice(record.as_slice());
@@ -172,14 +229,55 @@ impl Storage {
             }
             Err(reason) => Some(reason),
         };
+        self.finish(from, place, raw, raw_bytes, malformed);
+    }
+
+    /// The same with fields of another kind.
+    pub(crate) fn push_fields(
+        &mut self,
+        place: Place,
+        raw: &[u8],
+        raw_bytes: usize,
+        fields: Result<&FieldsBuffer, RejectReason>,
+    ) {
+        let from = self.stored();
+        let malformed = match fields {
+            Ok(fields) => {
+                self.fields.extend_from_slice(&fields.bytes);
+                self.ends.extend_from_slice(&fields.ends);
+                self.extras.extend_from_slice(&fields.extras);
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        self.finish(from, place, raw, raw_bytes, malformed);
+    }
+
+    /// How much of fields, ends and extras there is.
+    fn stored(&self) -> (usize, usize, usize) {
+        (self.fields.len(), self.ends.len(), self.extras.len())
+    }
+
+    /// Adds the row whose fields are those stored since.
+    fn finish(
+        &mut self,
+        (fields, ends, extras): (usize, usize, usize),
+        place: Place,
+        raw: &[u8],
+        raw_bytes: usize,
+        malformed: Option<RejectReason>,
+    ) {
+        let raw_from = self.raw.len();
+        self.raw.extend_from_slice(&raw[..raw.len().min(MAX_RAW_KEPT)]);
         self.rows.push(StoredRow {
             number: place.number,
             line: place.line,
             raw: raw_from..self.raw.len(),
             raw_bytes,
             malformed,
-            fields: fields_from..self.fields.len(),
-            ends: ends_from..self.ends.len(),
+            fields: fields..self.fields.len(),
+            ends: ends..self.ends.len(),
+            extras: extras..self.extras.len(),
             end_line: place.end_line,
             end_offset: place.end_offset,
         });
@@ -192,9 +290,12 @@ impl Storage {
             raw: &self.raw[row.raw.clone()],
             raw_bytes: row.raw_bytes,
             malformed: row.malformed.clone(),
-            fields: RowFields { bytes: &self.fields[row.fields.clone()], ends: &self.ends[row.ends.clone()] },
-            end_line: row.end_line,
-            end_offset: row.end_offset,
+            fields: RowFields {
+                bytes: &self.fields[row.fields.clone()],
+                ends: &self.ends[row.ends.clone()],
+                extras: &self.extras[row.extras.clone()],
+            },
+            end: Position { row: row.number + 1, line: row.end_line, offset: row.end_offset },
         }
     }
 }

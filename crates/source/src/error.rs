@@ -1,5 +1,7 @@
 //! Why a source cannot be read. Each error is one line that names what to fix, and knows its exit code.
 
+use std::time::Duration;
+
 use assay_transaction::{Exit, HeaderError};
 
 /// Why a source cannot be read.
@@ -13,6 +15,20 @@ pub enum SourceError {
         url: String,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// What is no pattern, and no name of a source that is there.
+    #[error("`{pattern}` is no pattern of sources ({cause}): check SOURCE_URL")]
+    Pattern {
+        /// As it was given.
+        pattern: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A pattern, a prefix or a directory without a source.
+    #[error("no source is found by {pattern}: check SOURCE_URL")]
+    NothingFound {
+        /// As it was given.
+        pattern: String,
     },
     /// A setting that is wrong, or missing beside another one.
     #[error("{0}")]
@@ -77,13 +93,17 @@ pub enum SourceError {
         /// Why.
         cause: String,
     },
-    /// A download that broke again and again at the same place.
-    #[error("reading {location} broke off at byte {offset} again and again ({cause}): try again once S3 is well")]
+    /// A download that did not go on.
+    #[error(
+        "reading {location} did not get past byte {offset} within SOURCE_TIMEOUT ({timeout:?}; {cause}): try again once S3 is well"
+    )]
     Broken {
         /// The URL.
         location: String,
         /// The byte that never came.
         offset: u64,
+        /// How long it was tried.
+        timeout: Duration,
         /// Why, the last time.
         cause: String,
     },
@@ -92,6 +112,39 @@ pub enum SourceError {
     Replaced {
         /// The URL or path.
         location: String,
+    },
+    /// Packed data that end too early, or cannot be unpacked.
+    #[error("its {what} data are damaged: {cause}")]
+    Damaged {
+        /// In what they are written.
+        what: &'static str,
+        /// What is wrong with them.
+        cause: String,
+    },
+    /// Timestamps whose day may be their month.
+    #[error(
+        "timestamps such as `{example}` are ambiguous: {} by {}, or {} by {}; set TIMESTAMP_FORMAT to the one that is meant",
+        readings[0].0, readings[0].1, readings[1].0, readings[1].1
+    )]
+    AmbiguousTimestamps {
+        /// One of them.
+        example: String,
+        /// What it is, and by which pattern.
+        readings: [(String, String); 2],
+    },
+    /// A JSON document that is not one object on each line.
+    #[error("the source is JSON, but {0}: write one object on each line (JSON Lines), such as with `jq -c '.[]'`")]
+    NotJsonLines(&'static str),
+    /// A Parquet file inside of a compressed one: it can only be read from its end.
+    #[error("the source is a Parquet file inside of {0}: unpack it, as Parquet files pack their own pages")]
+    PackedParquet(&'static str),
+    /// What this build leaves out.
+    #[error("the source is {what}, which this build cannot read: build it with `--features {feature}`")]
+    NotBuilt {
+        /// The format.
+        what: &'static str,
+        /// What to build it with.
+        feature: &'static str,
     },
     /// Not one byte, or blank lines alone.
     #[error("the source is empty: it has no header")]
@@ -126,15 +179,19 @@ impl SourceError {
     /// How a program ends that cannot go on without the source.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Url { .. } | Self::Setting(_) | Self::NoCredentials { .. } | Self::Region { .. } => Exit::Usage,
+            Self::Url { .. }
+            | Self::Pattern { .. }
+            | Self::Setting(_)
+            | Self::NoCredentials { .. }
+            | Self::Region { .. } => Exit::Usage,
             Self::Unreachable { .. } | Self::Broken { .. } => Exit::DependencyAway,
             _ => Exit::SourceUnreadable,
         }
     }
 
-    /// Whether this version of the source can never be read to its end: it is gone. Everything else may be repaired.
+    /// Whether this version of the source can never be read to its end: it is gone, or damaged. Everything else may be repaired.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Replaced { .. } | Self::NoObject { .. })
+        matches!(self, Self::Replaced { .. } | Self::NoObject { .. } | Self::Damaged { .. })
     }
 
     /// Whether the same request may well succeed a little later.
@@ -147,12 +204,6 @@ impl SourceError {
 impl From<std::io::Error> for SourceError {
     fn from(error: std::io::Error) -> Self {
         error.downcast::<Self>().unwrap_or_else(|error| Self::Read { cause: io_cause(&error) })
-    }
-}
-
-impl From<HeaderError> for SourceError {
-    fn from(error: HeaderError) -> Self {
-        Self::Header(error)
     }
 }
 

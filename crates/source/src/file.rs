@@ -2,13 +2,15 @@
 
 use std::fs::Metadata;
 use std::io::{self, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::UNIX_EPOCH;
 
 use assay_transaction::SourceIdentity;
-use tokio::io::{AsyncRead, AsyncSeekExt as _, ReadBuf};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, ReadBuf};
 
 use crate::error::io_cause;
 use crate::{ByteStream, Found, SourceError};
@@ -31,6 +33,10 @@ pub(crate) async fn identify(path: &Path) -> Result<Found, SourceError> {
 
 /// Opens the version of a file that was identified.
 pub(crate) async fn open(identity: &SourceIdentity, from: u64) -> Result<ByteStream, SourceError> {
+    Ok(Box::pin(watch(identity, from).await?))
+}
+
+async fn watch(identity: &SourceIdentity, from: u64) -> Result<WatchedFile, SourceError> {
     let unreadable = |error: io::Error| SourceError::File { path: identity.location.clone(), cause: io_cause(&error) };
     let opened = tokio::fs::File::open(&identity.location).await.map_err(unreadable)?.into_std().await;
     let watched = opened.try_clone().map_err(unreadable)?;
@@ -38,7 +44,23 @@ pub(crate) async fn open(identity: &SourceIdentity, from: u64) -> Result<ByteStr
     file.seek(SeekFrom::Start(from)).await.map_err(unreadable)?;
     let watched = WatchedFile { file, watched, identity: identity.clone() };
     watched.check()?;
-    Ok(Box::pin(watched))
+    Ok(watched)
+}
+
+/// Reads exactly a range of the version of a file that was identified.
+pub(crate) async fn read_at(identity: &SourceIdentity, range: Range<u64>) -> Result<Bytes, SourceError> {
+    let mut file = watch(identity, range.start).await?;
+    let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+    let mut read = BytesMut::with_capacity(wanted);
+    while read.len() < wanted {
+        let missing = (wanted - read.len()) as u64;
+        if (&mut file).take(missing).read_buf(&mut read).await? == 0 {
+            let cause = format!("{} ends before the range that was asked for", identity.location);
+            return Err(SourceError::Read { cause });
+        }
+    }
+    file.check()?;
+    Ok(read.freeze())
 }
 
 /// A file that must be at its end what it was at its start.
@@ -82,7 +104,6 @@ mod tests {
     use super::*;
     use assay_transaction::Exit;
     use std::io::Write as _;
-    use tokio::io::AsyncReadExt as _;
 
     async fn read(identity: &SourceIdentity, from: u64) -> Result<String, SourceError> {
         let mut text = String::new();
@@ -101,6 +122,10 @@ mod tests {
         assert_eq!(read(&found.identity, 0).await.unwrap(), "0123456789");
         assert_eq!(read(&found.identity, 7).await.unwrap(), "789");
         assert_eq!(read(&found.identity, 10).await.unwrap(), "");
+        assert_eq!(read_at(&found.identity, 2..5).await.unwrap(), "234");
+        assert_eq!(read_at(&found.identity, 7..10).await.unwrap(), "789");
+        let error = read_at(&found.identity, 7..11).await.unwrap_err().to_string();
+        assert!(error.ends_with("a.csv ends before the range that was asked for)"), "{error}");
     }
 
     #[tokio::test]
@@ -115,7 +140,8 @@ mod tests {
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
         let during = SourceError::from(stream.read_to_end(&mut Vec::new()).await.unwrap_err());
         let before = read(&identity, 0).await.unwrap_err();
-        for error in [before, during] {
+        let at = read_at(&identity, 0..3).await.unwrap_err();
+        for error in [before, during, at] {
             assert!(error.to_string().contains("was replaced while it was read"), "{error}");
             assert_eq!(error.exit(), Exit::SourceUnreadable);
         }

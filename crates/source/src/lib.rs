@@ -1,20 +1,33 @@
 //! Where rows come from: S3 objects and local files, their dialects, and the reader that cuts them into rows.
 //!
-//! The way of a source: [`SourceUrl`] names it, [`Sources::identify`] finds which version of it is there,
-//! [`Sources::open`] streams the bytes of that version and of no other, [`inspect`] reads its header and settles its
-//! [`Dialect`](assay_transaction::Dialect), and [`RowReader`] gives its rows in batches, each with its line, its byte
-//! offsets and its own bytes. The rules of `assay-transaction` judge them.
+//! The way of a source: [`SourceUrl`] names it, or a [`SourcePattern`] names it with others, [`Sources::identify`] finds which version of it is there,
+//! [`Sources::inspect`] unpacks and reads its head and settles its [`Layout`], which a run freezes, and [`Sources::rows`]
+//! streams the bytes of that version, and of no other, through the unpacking and the decoder of its format: a [`RowReader`]
+//! gives rows in batches, each with its line, its end and its own bytes. The rules of `assay-transaction` judge them.
 //!
 //! Guarantees: memory does not grow with the source, nor with any one row of it; what is read is one version, or the
-//! read fails; reading from any row's end gives the very rows that a read from the start would have given after it.
+//! read fails; reading from any row's end gives the very rows that a read from the start would have given after it; a read
+//! that fails has given every row before the place it fails at.
 
+mod ahead;
 mod batch;
+mod compression;
+mod csv;
+mod csv_header;
+mod dates;
+mod download;
 mod error;
 mod file;
+mod head;
 mod inspect;
+mod json;
 mod listing;
 mod mapping;
 mod options;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod patience;
+mod pattern;
 mod reader;
 mod s3;
 mod s3_error;
@@ -23,10 +36,12 @@ mod url;
 mod window;
 
 pub use batch::{Row, RowBatch, RowFields, Rows};
+pub use csv::{CsvReader, QUOTE_REACH};
 pub use error::SourceError;
-pub use inspect::{Layout, inspect};
+pub use inspect::{Inspected, Layout, inspect};
 pub use listing::Listed;
 pub use options::{FormatOptions, S3Options};
-pub use reader::{QUOTE_REACH, RowReader};
+pub use pattern::{Named, SourcePattern};
+pub use reader::RowReader;
 pub use sources::{ByteStream, Found, Sources};
 pub use url::SourceUrl;

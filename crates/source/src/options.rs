@@ -2,15 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Mapping, RunSettings};
+use assay_transaction::{
+    DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, RunSettings, TimestampFormat, parse_duration,
+};
 use clap::Args;
 
 use crate::SourceError;
 use crate::mapping::read_mapping;
 
+/// How long S3 may be away in the middle of a source.
+const SOURCE_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// Where S3 is, and who reads it.
-#[derive(Clone, Default, Args)]
+#[derive(Clone, Args)]
 pub struct S3Options {
     /// Access key of S3. Without it, credentials come from the AWS chain (AWS_ACCESS_KEY_ID, profiles, instance roles)
     #[arg(long, env = "KEY", value_name = "KEY", hide_env_values = true)]
@@ -27,6 +33,22 @@ pub struct S3Options {
     /// URL of an S3-compatible server such as MinIO, addressed path-style. Without it, AWS in AWS_REGION
     #[arg(long, env = "ENDPOINT_URL", value_name = "URL")]
     pub endpoint_url: Option<String>,
+    /// How long reading goes on trying where S3 is away or breaks off, from the last byte on
+    #[arg(long, env = "SOURCE_TIMEOUT", default_value = "5m", value_parser = parse_duration, value_name = "DURATION")]
+    pub source_timeout: Duration,
+}
+
+impl Default for S3Options {
+    fn default() -> Self {
+        Self {
+            key: None,
+            key_file: None,
+            secret: None,
+            secret_file: None,
+            endpoint_url: None,
+            source_timeout: SOURCE_TIMEOUT,
+        }
+    }
 }
 
 /// Shows which settings are there, never what they are.
@@ -40,17 +62,20 @@ impl fmt::Debug for S3Options {
             .field("secret", &hidden(&self.secret))
             .field("secret_file", &self.secret_file)
             .field("endpoint_url", &self.endpoint_url)
+            .field("source_timeout", &self.source_timeout)
             .finish()
     }
 }
 
 /// The settings of S3, checked and read.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct S3Settings {
     /// Access key and secret, where the user gave them.
     pub(crate) credentials: Option<(String, String)>,
     /// Where, if not AWS.
     pub(crate) endpoint: Option<String>,
+    /// How long a read goes on trying without one byte of progress.
+    pub(crate) timeout: Duration,
 }
 
 impl S3Options {
@@ -65,7 +90,7 @@ impl S3Options {
             (None, Some(_)) => return Err(SourceError::Setting("SECRET is set, but KEY is not".to_owned())),
         };
         let endpoint = self.endpoint_url.as_deref().filter(|url| !url.is_empty()).map(endpoint).transpose()?;
-        Ok(S3Settings { credentials, endpoint })
+        Ok(S3Settings { credentials, endpoint, timeout: self.source_timeout })
     }
 }
 
@@ -96,7 +121,7 @@ fn endpoint(text: &str) -> Result<String, SourceError> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// What a CSV source does not say itself. What is not set is recognised from its header and its first rows.
+/// What a source does not say itself. What is not set is recognised from its header and its first rows.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FormatOptions {
     /// Character between fields: comma, semicolon, tab, pipe, or the character itself. Recognised if not set
@@ -108,6 +133,12 @@ pub struct FormatOptions {
     /// Encoding of the text: utf-8 (if not set) or windows-1252
     #[arg(long, env = "ENCODING", value_name = "ENCODING", value_parser = parse_encoding)]
     pub encoding: Option<Encoding>,
+    /// Format of the source: csv, json-lines or parquet. Recognised if not set, as gzip and zstd around it always are
+    #[arg(long, env = "FORMAT", value_name = "FORMAT", value_parser = parse_format)]
+    pub format: Option<Format>,
+    /// Pattern of timestamps, such as %d/%m/%Y %H:%M, or iso. Recognised if not set, and refused where two patterns fit
+    #[arg(long, env = "TIMESTAMP_FORMAT", value_name = "PATTERN")]
+    pub timestamp_format: Option<TimestampFormat>,
     /// TOML file that says which of the source's columns become which of ours, where they have other names or forms
     #[arg(long, env = "MAPPING", value_name = "FILE", value_parser = read_mapping)]
     pub mapping: Option<Arc<Mapping>>,
@@ -121,8 +152,19 @@ impl FormatOptions {
             delimiter: Some(delimiter),
             decimal_mark: Some(decimal_mark),
             encoding: Some(encoding),
+            format: Some(settings.format),
+            timestamp_format: Some(settings.timestamps.clone()),
             mapping: settings.mapping.clone(),
         }
+    }
+}
+
+fn parse_format(text: &str) -> Result<Format, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "csv" | "tsv" => Ok(Format::Csv),
+        "json-lines" | "jsonl" | "ndjson" => Ok(Format::JsonLines),
+        "parquet" => Ok(Format::Parquet),
+        _ => Err("it is csv, json-lines or parquet".to_owned()),
     }
 }
 
@@ -227,6 +269,12 @@ mod tests {
             assert_eq!(error.to_string(), expected);
             assert_eq!(error.exit(), assay_transaction::Exit::Usage);
         }
+    }
+
+    #[test]
+    fn the_patience_with_s3_is_the_same_whoever_makes_the_options() {
+        assert_eq!(parse(&[]).unwrap().s3.source_timeout, S3Options::default().source_timeout);
+        assert_eq!(parse(&["--source-timeout", "90s"]).unwrap().s3.source_timeout, Duration::from_secs(90));
     }
 
     #[test]

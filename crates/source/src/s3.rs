@@ -1,6 +1,11 @@
-//! Objects in S3 and in servers that speak like it: path-style addresses, ranged reads of one version.
+//! Objects in S3 and in servers that speak like it: path-style addresses, and which version of an object is there.
+//!
+//! [`crate::download`] reads a range of a version, [`crate::ahead`] the whole of it.
 
+use std::borrow::Cow;
 use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use assay_transaction::SourceIdentity;
@@ -14,18 +19,18 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
     Credentials, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::primitives::{ByteStream as Body, DateTime};
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::EncodingType;
 use aws_smithy_http_client::tls;
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
+use percent_encoding::percent_decode_str;
 use tokio_util::io::StreamReader;
-use tracing::warn;
 
-use crate::error::io_cause;
+use crate::ahead::ReadAhead;
+use crate::download::{Download, ObjectVersion};
 use crate::options::S3Settings;
-use crate::s3_error::{Asked, root_cause};
+use crate::s3_error::Asked;
 use crate::{ByteStream, Found, Listed, SourceError, SourceUrl};
 
 /// The region of servers that know none.
@@ -33,15 +38,16 @@ const DEFAULT_REGION: &str = "us-east-1";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the start of an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the next bytes of one may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a download is taken up again without one byte of progress.
-const MAX_TRIES: usize = 6;
 
 /// A client of one S3.
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
+    /// Tries a request again some times by itself.
     client: Client,
+    /// Tries it once, for those who have a patience of their own.
+    pub(crate) once: Client,
+    /// How long a read goes on trying without one byte of progress.
+    pub(crate) timeout: Duration,
     endpoint: String,
     is_aws: bool,
 }
@@ -68,8 +74,11 @@ impl Objects {
         if let Some(endpoint) = endpoint {
             client = client.endpoint_url(endpoint);
         }
+        let client = client.build();
         Ok(Self {
-            client: Client::from_conf(client.build()),
+            once: Client::from_conf(client.to_builder().retry_config(RetryConfig::disabled()).build()),
+            client: Client::from_conf(client),
+            timeout: settings.timeout,
             is_aws: endpoint.is_none(),
             endpoint: endpoint.map_or_else(|| format!("AWS, region {region}"), str::to_owned),
         })
@@ -119,22 +128,39 @@ impl Objects {
         identity: &SourceIdentity,
         from: u64,
     ) -> Result<ByteStream, SourceError> {
-        let mut download = Download {
-            objects: self.clone(),
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            identity: identity.clone(),
-            offset: from,
-            end: None,
-            body: None,
-            backoff: backoff(),
-        };
-        download.ask().await?;
-        let chunks = stream::try_unfold(download, |mut download| async {
-            let chunk = download.next().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>(chunk.map(|chunk| (chunk, download)))
+        let ahead = ReadAhead::open(self.version(bucket, key, identity), from).await?;
+        let pieces = stream::try_unfold(ahead, |mut ahead| async {
+            let piece = ahead.next().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>(piece.map(|piece| (piece, ahead)))
         });
-        Ok(Box::pin(StreamReader::new(Box::pin(chunks))))
+        Ok(Box::pin(StreamReader::new(Box::pin(pieces))))
+    }
+
+    /// Reads exactly a range of one version.
+    pub(crate) async fn read_at(
+        &self,
+        bucket: &str,
+        key: &str,
+        identity: &SourceIdentity,
+        range: Range<u64>,
+    ) -> Result<Bytes, SourceError> {
+        let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let mut download = Download::new(self.version(bucket, key, identity), range);
+        let mut read = BytesMut::with_capacity(wanted);
+        while let Some(piece) = download.next().await? {
+            read.extend_from_slice(&piece);
+        }
+        if read.len() < wanted {
+            return Err(SourceError::Read {
+                cause: format!("{} ends before the range that was asked for", identity.location),
+            });
+        }
+        Ok(read.freeze())
+    }
+
+    fn version(&self, bucket: &str, key: &str, identity: &SourceIdentity) -> Arc<ObjectVersion> {
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        Arc::new(ObjectVersion { objects: self.clone(), bucket, key, identity: identity.clone() })
     }
 
     /// One page of a listing, and the token of the next one, if there is one.
@@ -145,20 +171,30 @@ impl Objects {
         token: Option<String>,
     ) -> Result<(Vec<Listed>, Option<String>), SourceError> {
         let location = format!("s3://{bucket}/{prefix}");
-        let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix).set_continuation_token(token);
-        let page = request.send().await.map_err(|error| self.asked(bucket, &location).error(&error))?;
-        let listed = page.contents().iter().filter_map(|object| {
-            let url = SourceUrl::S3 { bucket: bucket.to_owned(), key: object.key()?.to_owned() };
+        let asked = self.asked(bucket, &location);
+        // Keys may hold characters that XML cannot.
+        let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix).encoding_type(EncodingType::Url);
+        let page = request.set_continuation_token(token).send().await.map_err(|error| asked.error(&error))?;
+        let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let listed = page.contents().iter().map(|object| {
+            let key = object.key().ok_or_else(|| asked.refused("with a listing that lacks a key"))?;
+            let key = if is_encoded { decoded(key) } else { Some(key.to_owned()) };
+            let key = key.ok_or_else(|| asked.refused("with a key that is not UTF-8"))?;
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            let size = size.ok_or_else(|| asked.refused("with a listing that lacks a size"))?;
             let version = object.e_tag().map(|tag| tag.trim_matches('"').to_owned());
-            let size = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
-            Some(Listed { url, version, size })
+            Ok(Listed { url: SourceUrl::S3 { bucket: bucket.to_owned(), key }, version, size })
         });
-        let listed = listed.collect();
-        let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
-        Ok((listed, next.map(str::to_owned)))
+        let listed = listed.collect::<Result<_, SourceError>>()?;
+        let next = match (page.is_truncated() == Some(true), page.next_continuation_token()) {
+            (true, Some(token)) => Some(token.to_owned()),
+            (true, None) => return Err(asked.refused("with a listing that is cut and does not say where to go on")),
+            (false, _) => None,
+        };
+        Ok((listed, next))
     }
 
-    fn asked<'a>(&'a self, bucket: &'a str, location: &'a str) -> Asked<'a> {
+    pub(crate) fn asked<'a>(&'a self, bucket: &'a str, location: &'a str) -> Asked<'a> {
         Asked { endpoint: &self.endpoint, is_aws: self.is_aws, bucket, location }
     }
 }
@@ -184,132 +220,19 @@ async fn sdk_config(settings: &S3Settings) -> SdkConfig {
     loader.region(region).load().await
 }
 
+/// A key as a listing writes it where it was asked to encode keys: like a form.
+fn decoded(key: &str) -> Option<String> {
+    let key = key.replace('+', " ");
+    percent_decode_str(&key).decode_utf8().ok().map(Cow::into_owned)
+}
+
 /// The version of an object without an ETag.
 fn unnamed_version(size: u64, modified: &DateTime) -> String {
     format!("size={size} modified={}", modified.secs())
 }
 
 /// The modification time in a version, where it is of an object without an ETag.
-fn modified_in(version: &str) -> Option<DateTime> {
+pub(crate) fn modified_in(version: &str) -> Option<DateTime> {
     let (_, modified) = version.strip_prefix("size=")?.split_once(" modified=")?;
     modified.parse().ok().map(DateTime::from_secs)
-}
-
-fn backoff() -> ExponentialBackoff {
-    let delays = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200));
-    delays.with_max_delay(Duration::from_secs(10)).with_max_times(MAX_TRIES - 1).with_jitter().build()
-}
-
-/// One object on its way, taken up again from the byte it stopped at whenever it breaks.
-struct Download {
-    objects: Objects,
-    bucket: String,
-    key: String,
-    identity: SourceIdentity,
-    /// The next byte.
-    offset: u64,
-    /// How many bytes the object has, once an answer has said so.
-    end: Option<u64>,
-    body: Option<Body>,
-    /// The pauses that are left before it is given up.
-    backoff: ExponentialBackoff,
-}
-
-impl Download {
-    /// The next bytes, none at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
-        loop {
-            let cause = match self.read().await {
-                Ok(Some(bytes)) => {
-                    self.offset += bytes.len() as u64;
-                    self.backoff = backoff();
-                    return Ok(Some(bytes));
-                }
-                Ok(None) if self.end.is_none_or(|end| self.offset >= end) => return Ok(None),
-                Ok(None) => "the connection was closed".to_owned(),
-                Err(Interruption::Transient(cause)) => cause,
-                Err(Interruption::Final(error)) => return Err(error),
-            };
-            self.body = None;
-            let location = &self.identity.location;
-            let Some(pause) = self.backoff.next() else {
-                return Err(SourceError::Broken { location: location.clone(), offset: self.offset, cause });
-            };
-            warn!("reading {location} broke off at byte {} ({cause}), going on in {pause:.1?}", self.offset);
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    async fn read(&mut self) -> Result<Option<Bytes>, Interruption> {
-        if self.end.is_some_and(|end| self.offset >= end) {
-            return Ok(None);
-        }
-        if self.body.is_none() {
-            self.ask().await?;
-        }
-        let Some(body) = &mut self.body else { return Ok(None) };
-        match tokio::time::timeout(READ_TIMEOUT, body.try_next()).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(error)) => Err(Interruption::Transient(root_cause(&error))),
-            Err(_) => Err(Interruption::Transient(io_cause(&io::ErrorKind::TimedOut.into()))),
-        }
-    }
-
-    /// Asks for the rest of the object, if it is still the same.
-    async fn ask(&mut self) -> Result<(), SourceError> {
-        let asked = self.objects.asked(&self.bucket, &self.identity.location);
-        let mut request = self.objects.client.get_object().bucket(&self.bucket).key(&self.key);
-        request = match modified_in(&self.identity.version) {
-            Some(modified) => request.if_unmodified_since(modified),
-            None => request.if_match(format!("\"{}\"", self.identity.version)),
-        };
-        if self.offset > 0 {
-            request = request.range(format!("bytes={}-", self.offset));
-        }
-        match request.send().await {
-            Ok(answer) => {
-                let end = self.check(asked, &answer)?;
-                self.end = Some(end);
-                self.body = Some(answer.body);
-                Ok(())
-            }
-            // There is nothing behind the last byte.
-            Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 416) => {
-                self.end = Some(self.offset);
-                Ok(())
-            }
-            Err(error) => Err(asked.error(&error)),
-        }
-    }
-
-    /// Whether an answer has what was asked for, whatever the server makes of conditions and ranges; tells the object's
-    /// size.
-    fn check(&self, asked: Asked<'_>, answer: &GetObjectOutput) -> Result<u64, SourceError> {
-        let is_other = |tag: &str| tag.trim_matches('"') != self.identity.version;
-        if modified_in(&self.identity.version).is_none() && answer.e_tag().is_some_and(is_other) {
-            return Err(SourceError::Replaced { location: self.identity.location.clone() });
-        }
-        if self.offset > 0 {
-            let from = answer.content_range().and_then(|range| range.strip_prefix("bytes ")?.split_once('-'));
-            if from.and_then(|(from, _)| from.parse().ok()) != Some(self.offset) {
-                return Err(asked.refused("without the range that was asked for"));
-            }
-        }
-        let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
-        length.map(|length| self.offset + length).ok_or_else(|| asked.refused("without a Content-Length"))
-    }
-}
-
-/// Why a download stopped.
-enum Interruption {
-    /// It may well go on a little later.
-    Transient(String),
-    /// It will not.
-    Final(SourceError),
-}
-
-impl From<SourceError> for Interruption {
-    fn from(error: SourceError) -> Self {
-        if error.is_transient() { Self::Transient(error.to_string()) } else { Self::Final(error) }
-    }
 }

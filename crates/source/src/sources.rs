@@ -1,17 +1,26 @@
 //! All sources behind one door: which version is there, and a stream of the bytes of that version.
 
 use std::fmt;
+use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use assay_transaction::SourceIdentity;
+use assay_transaction::{Format, Position, RunSettings, SourceIdentity};
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryFutureExt as _};
 use tokio::io::AsyncRead;
 use tokio::sync::OnceCell;
 
+use crate::compression::Metered;
+use crate::head::Head;
+use crate::inspect::inspect_head;
 use crate::options::S3Settings;
+#[cfg(feature = "parquet")]
+use crate::parquet::ParquetReader;
 use crate::s3::Objects;
-use crate::{Listed, S3Options, SourceError, SourceUrl, file};
+use crate::{FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl, compression, file};
 
 /// The bytes of a source. Its errors are [`SourceError`]s inside of [`std::io::Error`]s, which `From` finds again.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
@@ -25,10 +34,16 @@ pub struct Found {
     pub size: u64,
 }
 
-/// Opens sources. S3 is connected to when the first object is asked for, so that local files need none of its settings.
+/// What a build without it says of Parquet.
+#[cfg(not(feature = "parquet"))]
+const NO_PARQUET: SourceError = SourceError::NotBuilt { what: "Parquet", feature: "parquet" };
+
+/// Opens sources; cheap to clone. S3 is connected to when the first object is asked for, so that local files need none of its
+/// settings.
+#[derive(Clone)]
 pub struct Sources {
     settings: S3Settings,
-    objects: OnceCell<Objects>,
+    objects: Arc<OnceCell<Objects>>,
 }
 
 /// Only whether S3 is in use: its settings hold a secret.
@@ -38,26 +53,113 @@ impl fmt::Debug for Sources {
     }
 }
 
+// The futures of S3 are boxed, as the compiler gives up on what is made of so many layers.
 impl Sources {
     /// Checks the settings; asks nothing of anybody yet.
     pub fn new(options: &S3Options) -> Result<Self, SourceError> {
-        Ok(Self { settings: options.settle()?, objects: OnceCell::new() })
+        Ok(Self { settings: options.settle()?, objects: Arc::default() })
     }
 
     /// Which version of a source is there.
     pub async fn identify(&self, url: &SourceUrl) -> Result<Found, SourceError> {
         match url {
-            SourceUrl::S3 { bucket, key } => self.objects().await?.identify(bucket, key).await,
+            SourceUrl::S3 { bucket, key } => Box::pin(self.objects().await?.identify(bucket, key)).await,
             SourceUrl::File(path) => file::identify(path).await,
         }
     }
 
-    /// Streams the bytes of that version from an offset on. A source that is replaced in the meantime ends in
+    /// Reads the head of that version, and settles how the source is to be read.
+    pub async fn inspect(
+        &self,
+        url: &SourceUrl,
+        found: &Found,
+        options: &FormatOptions,
+    ) -> Result<Inspected, SourceError> {
+        let taken = Arc::default();
+        let stream = Metered::new(self.open(url, &found.identity, 0).await?, &taken);
+        let (compression, stream) = compression::recognise(Box::pin(stream)).await?;
+        let mut stream = compression::unpack(stream, compression, 0);
+        let head = Head::read(&mut stream).await?;
+        match options.format.map_or_else(|| head.format(), Ok)? {
+            Format::Parquet if compression.is_none() => self.inspect_parquet(url, found, options).await,
+            Format::Parquet => Err(SourceError::PackedParquet(compression.name())),
+            _ => {
+                let mut inspected = inspect_head(&head, options).await?;
+                inspected.layout.compression = compression;
+                if !compression.is_none() {
+                    let taken = u128::from(taken.load(Ordering::Relaxed));
+                    let share = u128::from(inspected.sample_bytes) * taken / u128::from(head.len().max(1));
+                    inspected.sample_bytes = u64::try_from(share).unwrap_or(u64::MAX);
+                }
+                Ok(inspected)
+            }
+        }
+    }
+
+    /// Reads the rows of that version as a run has frozen it, from a place between two rows on.
+    pub async fn rows(
+        &self,
+        url: &SourceUrl,
+        found: &Found,
+        settings: &RunSettings,
+        from: Position,
+    ) -> Result<RowReader, SourceError> {
+        if settings.format == Format::Parquet {
+            return self.parquet(url, found, from).await;
+        }
+        let offset = if settings.compression.is_none() { from.offset } else { 0 };
+        Ok(RowReader::text(self.open(url, &found.identity, offset).await?, settings, from))
+    }
+
+    #[cfg(feature = "parquet")]
+    async fn inspect_parquet(
+        &self,
+        url: &SourceUrl,
+        found: &Found,
+        options: &FormatOptions,
+    ) -> Result<Inspected, SourceError> {
+        let reader = ParquetReader::open(self, url, found, Position::START).await?;
+        crate::inspect::inspect_parquet(reader, options).await
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    async fn inspect_parquet(&self, _: &SourceUrl, _: &Found, _: &FormatOptions) -> Result<Inspected, SourceError> {
+        Err(NO_PARQUET)
+    }
+
+    #[cfg(feature = "parquet")]
+    async fn parquet(&self, url: &SourceUrl, found: &Found, from: Position) -> Result<RowReader, SourceError> {
+        Ok(ParquetReader::open(self, url, found, from).await?.into())
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    async fn parquet(&self, _: &SourceUrl, _: &Found, _: Position) -> Result<RowReader, SourceError> {
+        Err(NO_PARQUET)
+    }
+
+    /// Streams the bytes of that version from an offset on. S3 is waited for as long as `SOURCE_TIMEOUT` where it is away, at
+    /// the start and later. A source that is replaced in the meantime ends in
     /// [`SourceError::Replaced`], here or in the stream, and never in a mixture of both.
     pub async fn open(&self, url: &SourceUrl, identity: &SourceIdentity, from: u64) -> Result<ByteStream, SourceError> {
         match url {
-            SourceUrl::S3 { bucket, key } => self.objects().await?.open(bucket, key, identity, from).await,
+            SourceUrl::S3 { bucket, key } => Box::pin(self.objects().await?.open(bucket, key, identity, from)).await,
             SourceUrl::File(_) => file::open(identity, from).await,
+        }
+    }
+
+    /// Reads exactly a range of that version, none of it where the source ends before. Fails as [`Sources::open`] does where
+    /// the source was replaced.
+    pub async fn read_at(
+        &self,
+        url: &SourceUrl,
+        identity: &SourceIdentity,
+        range: Range<u64>,
+    ) -> Result<Bytes, SourceError> {
+        match url {
+            SourceUrl::S3 { bucket, key } => {
+                Box::pin(self.objects().await?.read_at(bucket, key, identity, range)).await
+            }
+            SourceUrl::File(_) => file::read_at(identity, range).await,
         }
     }
 
@@ -68,6 +170,6 @@ impl Sources {
     }
 
     async fn objects(&self) -> Result<&Objects, SourceError> {
-        self.objects.get_or_try_init(|| Objects::connect(&self.settings)).await
+        self.objects.get_or_try_init(|| Box::pin(Objects::connect(&self.settings))).await
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::SourceError;
 
 /// `s3://bucket/key`, `file:///path`, or a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceUrl {
     /// An object.
     S3 {

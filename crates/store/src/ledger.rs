@@ -2,7 +2,8 @@
 //! ends.
 
 use assay_transaction::{
-    Checkpoint, ChunkId, RowRange, Run, RunId, RunState, Sealed, SourceIdentity, StopKind, StopOrder, Timestamp,
+    AmountSum, Checkpoint, ChunkId, Counted, Position, RowRange, Run, RunId, RunState, Sealed, SourceIdentity,
+    StopKind, StopOrder, Timestamp,
 };
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -57,7 +58,8 @@ pub(crate) fn stop_kind(stored: &str) -> Result<StopKind, StoreError> {
 pub(crate) fn stopped_at(checkpoint: Checkpoint, last: Option<RecordedChunk>) -> Sealed {
     let (rows, chunks) =
         last.map_or((0, 0), |last| ((last.range.first_row + last.range.rows).saturating_sub(1), last.chunk + 1));
-    Sealed { rows_read: checkpoint.rows_before().max(rows), chunks_total: checkpoint.chunk.max(chunks) }
+    let amount = Some(checkpoint.counted.amount).filter(|_| checkpoint.rows_before() >= rows);
+    Sealed { rows_read: checkpoint.rows_before().max(rows), chunks_total: checkpoint.chunk.max(chunks), amount }
 }
 
 /// Where a run ends.
@@ -68,15 +70,15 @@ pub(crate) struct End {
     pub(crate) is_stopped: bool,
 }
 
-/// The numbers that a run was sealed with, where it was.
+/// Where a run was sealed, where it was.
 pub(crate) fn sealed(rows_read: Option<i64>, chunks_total: Option<i64>) -> Option<Sealed> {
     let (rows_read, chunks_total) = (unsigned(rows_read?), unsigned(chunks_total?));
-    Some(Sealed { rows_read, chunks_total })
+    Some(Sealed { rows_read, chunks_total, amount: None })
 }
 
 /// Why a chunk cannot be one of a run that is sealed so; none where it can.
 pub(crate) fn beyond_end(run_id: &RunId, chunk: u64, range: RowRange, end: Sealed) -> Option<String> {
-    let Sealed { rows_read, chunks_total } = end;
+    let Sealed { rows_read, chunks_total, .. } = end;
     // Rows count from 1.
     let reaches_beyond = range.first_row.saturating_add(range.rows) > rows_read.saturating_add(1);
     (chunk >= chunks_total || reaches_beyond).then(|| {
@@ -96,8 +98,8 @@ pub(crate) fn is_to_seal(run: &Run, sealed: Sealed, last: Option<RecordedChunk>)
         };
     }
     match run.sealed {
-        Some(before) if before == sealed => Ok(false),
-        Some(Sealed { rows_read, chunks_total }) => Err(StoreError::data(format!(
+        Some(before) if before.ends_as(sealed) => Ok(false),
+        Some(Sealed { rows_read, chunks_total, .. }) => Err(StoreError::data(format!(
             "run {run_id} was sealed at {rows_read} rows in {chunks_total} chunks by another loader"
         ))),
         None => Err(StoreError::data(format!("run {run_id} is {} and cannot be sealed", run.state))),
@@ -112,8 +114,11 @@ pub(crate) struct RunRow {
     pub(crate) settings: String,
     /// Chunk, row, line, offset.
     pub(crate) checkpoint: [i64; 4],
+    pub(crate) checkpoint_invalid: i64,
+    pub(crate) checkpoint_amount: String,
     pub(crate) rows_read: Option<i64>,
     pub(crate) chunks_total: Option<i64>,
+    pub(crate) amount_read: Option<String>,
     pub(crate) error: Option<String>,
     pub(crate) stop_kind: Option<String>,
     pub(crate) stop_reason: Option<String>,
@@ -129,6 +134,10 @@ impl RunRow {
             StoreError::configuration(format!("run {} has {what} that this version cannot read", self.run_id))
         };
         let [chunk, row, line, offset] = self.checkpoint.map(unsigned);
+        let amount = |text: &str| text.parse::<AmountSum>().map_err(|_| unreadable("a sum"));
+        let counted = Counted { invalid: unsigned(self.checkpoint_invalid), amount: amount(&self.checkpoint_amount)? };
+        let sealed = sealed(self.rows_read, self.chunks_total);
+        let amount = self.amount_read.as_deref().map(amount).transpose()?;
         let stop = match (&self.stop_kind, self.stop_at) {
             (Some(kind), Some(at)) => Some(StopOrder {
                 kind: stop_kind(kind)?,
@@ -141,8 +150,8 @@ impl RunRow {
             run_id: self.run_id.parse().map_err(|_| unreadable("a name"))?,
             state: self.state.parse().map_err(|_| unreadable("a state"))?,
             settings: serde_json::from_str(&self.settings).map_err(|_| unreadable("settings"))?,
-            checkpoint: Checkpoint { chunk, row, line, offset },
-            sealed: sealed(self.rows_read, self.chunks_total),
+            checkpoint: Checkpoint { chunk, at: Position { row, line, offset }, counted },
+            sealed: sealed.map(|sealed| Sealed { amount, ..sealed }),
             source: self.source,
             error: self.error,
             stop,

@@ -143,6 +143,9 @@ pub trait Store: Operations {
     /// A run.
     async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError>;
 
+    /// Which of the sources no run has read. One whose run is still loading, or was left so, is among them: it is to go on.
+    async fn unread(&self, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError>;
+
     /// How much of a run is recorded.
     async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError>;
 

@@ -3,7 +3,7 @@
 //! The cuts depend on nothing but the source's rows and the run's frozen sizes: never on validity, never on how the
 //! rows arrived. So a resumed or repaired run makes the same chunks again, and an identity always means the same rows.
 
-use crate::{Checkpoint, Chunk, ChunkId, Entry, RejectedRow, RowRange, RunId, RunSettings};
+use crate::{Amount, Checkpoint, Chunk, ChunkId, Counted, Entry, Position, RejectedRow, RowRange, RunId, RunSettings};
 
 /// A finished chunk, and where its run would go on after it.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,21 @@ pub struct Chunker {
     max_rows: u64,
     max_bytes: u64,
     next_chunk: u64,
+    counted: Counted,
     open: Open,
+}
+
+/// A row as it was judged, for a [`Chunker`].
+#[derive(Debug)]
+pub struct Judged {
+    /// What it is: a transaction, or a row that broke a rule.
+    pub row: Result<Entry, RejectedRow>,
+    /// Its amount, where that could be read.
+    pub amount: Option<Amount>,
+    /// How many bytes it has in the source.
+    pub raw_bytes: u64,
+    /// The place behind it.
+    pub end: Position,
 }
 
 /// The chunk that is being filled.
@@ -48,29 +62,46 @@ impl Chunker {
             max_rows: u64::from(settings.chunk_rows.get()),
             max_bytes: u64::from(settings.chunk_bytes.get()),
             next_chunk: from.chunk,
-            open: Open::at(from.row),
+            counted: from.counted,
+            open: Open::at(from.at.row),
         }
     }
 
-    /// Takes the next row, of `raw_bytes` bytes in the source, and the position after it; gives a chunk if that filled
-    /// one. A chunk is full when it has `chunk_rows` rows, or at least `chunk_bytes` raw bytes.
-    pub fn push(&mut self, row: Result<Entry, RejectedRow>, raw_bytes: u64, line: u64, offset: u64) -> Option<Cut> {
-        match row {
+    /// Takes the next row; gives a chunk if that filled one. A chunk is full when it has `chunk_rows` rows, or at least
+    /// `chunk_bytes` raw bytes.
+    pub fn push(&mut self, judged: Judged) -> Option<Cut> {
+        match judged.row {
             Ok(entry) => self.open.transactions.push(entry),
-            Err(rejected) => self.open.rejected.push(rejected),
+            Err(rejected) => {
+                self.counted.invalid += 1;
+                self.open.rejected.push(rejected);
+            }
+        }
+        if let Some(amount) = judged.amount {
+            self.counted.amount.add(amount);
         }
         self.open.rows += 1;
-        self.open.bytes += raw_bytes;
+        self.open.bytes += judged.raw_bytes;
         let full = self.open.rows >= self.max_rows || self.open.bytes >= self.max_bytes;
-        if full { self.cut(line, offset) } else { None }
+        if full { self.cut(judged.end) } else { None }
     }
 
-    /// Cuts what is left at the end of the source, at the position `line`, `offset`.
-    pub fn finish(mut self, line: u64, offset: u64) -> Option<Cut> {
-        self.cut(line, offset)
+    /// Cuts what is left at the end of the source, which is there.
+    pub fn finish(&mut self, end: Position) -> Option<Cut> {
+        self.cut(end)
     }
 
-    fn cut(&mut self, line: u64, offset: u64) -> Option<Cut> {
+    /// How many rows there were up to now, those before the first one it was given among them.
+    pub fn rows(&self) -> u64 {
+        self.open.first_row + self.open.rows - 1
+    }
+
+    /// What was counted of them.
+    pub fn counted(&self) -> Counted {
+        self.counted
+    }
+
+    fn cut(&mut self, end: Position) -> Option<Cut> {
         if self.open.rows == 0 {
             return None;
         }
@@ -84,7 +115,8 @@ impl Chunker {
             transactions: full.transactions,
             rejected: full.rejected,
         };
-        let next = Checkpoint { chunk: self.next_chunk, row: next_row, line, offset };
+        let at = Position { row: next_row, ..end };
+        let next = Checkpoint { chunk: self.next_chunk, at, counted: self.counted };
         Some(Cut { chunk, next })
     }
 }
@@ -107,13 +139,14 @@ mod tests {
 
     fn cuts(lengths: &[u64], settings: &RunSettings, from: Checkpoint) -> Vec<Cut> {
         let mut chunker = Chunker::new("run".parse().unwrap(), settings, from);
-        let (mut cuts, mut offset) = (Vec::new(), from.offset);
-        for (row, length) in (from.row..).zip(lengths) {
-            offset += length;
-            cuts.extend(chunker.push(Err(rejected(row)), *length, row + 2, offset));
+        let (mut cuts, mut end) = (Vec::new(), from.at);
+        for (row, length) in (from.at.row..).zip(lengths) {
+            end = Position { row: row + 1, line: row + 2, offset: end.offset + length };
+            let amount = format!("{length}.{row:04}").parse().ok();
+            cuts.extend(chunker.push(Judged { row: Err(rejected(row)), amount, raw_bytes: *length, end }));
         }
-        let last_row = from.row + lengths.len() as u64;
-        cuts.extend(chunker.finish(last_row + 1, offset));
+        assert_eq!(chunker.rows(), end.row - 1);
+        cuts.extend(chunker.finish(end));
         cuts
     }
 
@@ -127,7 +160,8 @@ mod tests {
         let found = cuts(&[10, 10, 10, 10, 95, 10, 200, 1], &settings, Checkpoint::START);
         let ranges: Vec<_> = found.iter().map(|cut| (cut.chunk.range.first_row, cut.chunk.range.rows)).collect();
         assert_eq!(ranges, [(1, 3), (4, 2), (6, 2), (8, 1)]);
-        assert_eq!(found[3].next, Checkpoint { chunk: 4, row: 9, line: 10, offset: 346 });
+        let counted = Counted { invalid: 8, amount: "346.0036".parse().unwrap() };
+        assert_eq!(found[3].next, Checkpoint { chunk: 4, at: Position { row: 9, line: 10, offset: 346 }, counted });
     }
 
     proptest! {
@@ -142,7 +176,7 @@ mod tests {
             let whole = cuts(&lengths, &settings, Checkpoint::START);
             prop_assert_eq!(whole.iter().map(|cut| cut.chunk.range.rows).sum::<u64>(), lengths.len() as u64);
             for (index, cut) in whole.iter().enumerate() {
-                let resumed = cuts(&lengths[usize::try_from(cut.next.row - 1).unwrap()..], &settings, cut.next);
+                let resumed = cuts(&lengths[usize::try_from(cut.next.at.row - 1).unwrap()..], &settings, cut.next);
                 prop_assert_eq!(&resumed[..], &whole[index + 1..]);
             }
         }

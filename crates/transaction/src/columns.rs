@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::derivation::{AmountField, Derivation, Field, Places, TimestampField, key};
+use crate::derivation::{AmountField, Derivation, Field, Places, Row, TimestampField, key};
 use crate::mapping::EVERY_OTHER;
-use crate::{Dialect, Mapping};
+use crate::{Dialect, Encoding, Mapping};
 
 /// Columns that a source must have.
 pub const REQUIRED_COLUMNS: [&str; 6] = ["id", "description", "amount", "timestamp", "operation_type", "side"];
@@ -17,6 +17,10 @@ pub trait Fields {
     fn count(&self) -> usize;
     /// The bytes of one field, unquoted.
     fn get(&self, index: usize) -> Option<&[u8]>;
+    /// Fields that the header does not name, by their own names: what a row of JSON may have more than those before it.
+    fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        std::iter::empty()
+    }
 }
 
 impl Fields for [&[u8]] {
@@ -107,6 +111,8 @@ pub struct Columns {
     pub(crate) operation_type: Field,
     pub(crate) side: Field,
     pub(crate) attributes: Vec<(usize, String)>,
+    /// What is not kept of the values whose names the header lacks; nothing is where this is none.
+    dropped: Option<BTreeSet<String>>,
     names: Vec<String>,
 }
 
@@ -149,7 +155,9 @@ impl Columns {
         if let Some((_, name)) = attributes.iter().find(|(_, name)| !known.insert(name)) {
             return Err(HeaderError::AttributeTwice(name.clone()));
         }
-        Ok(Self { id, description, amount, timestamp, merchant, operation_type, side, attributes, names })
+        let keeps_others = mapping.attributes.keep.iter().any(|column| column == EVERY_OTHER);
+        let dropped = keeps_others.then(|| mapping.attributes.drop.iter().map(|column| key(column)).collect());
+        Ok(Self { id, description, amount, timestamp, merchant, operation_type, side, attributes, dropped, names })
     }
 
     /// The header's names, to freeze with a run.
@@ -163,6 +171,37 @@ impl Columns {
             Derivation::Column(index) => Some(index),
             _ => None,
         }
+    }
+
+    /// What a row has for the date and time, for the recognition of its pattern; none where it is a count.
+    pub fn date(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Option<String> {
+        let TimestampField { field, clock: None } = &self.timestamp else { return None };
+        Some(Row { number, fields, encoding }.derive(field).ok()?.into_owned())
+    }
+
+    /// The fields of a transaction that are made of a column.
+    pub fn fields_of(&self, index: usize) -> Vec<&'static str> {
+        let merchant = self.merchant.as_ref().is_some_and(|field| field.uses(index));
+        let uses = [
+            ("id", self.id.uses(index)),
+            ("description", self.description.uses(index)),
+            ("amount", self.amount.uses(index)),
+            ("timestamp", self.timestamp.field.uses(index)),
+            ("merchant", merchant),
+            ("operation_type", self.operation_type.uses(index)),
+            ("side", self.side.uses(index)),
+        ];
+        uses.into_iter().filter_map(|(name, uses)| uses.then_some(name)).collect()
+    }
+
+    /// The attribute that a column is kept as.
+    pub fn attribute_of(&self, index: usize) -> Option<&str> {
+        self.attributes.iter().find(|(column, _)| *column == index).map(|(_, name)| name.as_str())
+    }
+
+    /// Whether a value is kept whose name the header lacks.
+    pub(crate) fn keeps(&self, name: &str) -> bool {
+        self.dropped.as_ref().is_some_and(|dropped| !dropped.contains(&key(name)))
     }
 
     /// How many fields every row must have.

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::Encoding;
 use crate::columns::{Fields, quoted_name};
 use crate::mapping::{Clock, Mapping, Part, Scaling, TextFrom};
+use crate::rules::{is_blank, reject, wrong_value};
+use crate::{Encoding, RejectReason, Rejection};
 
 /// A field of a transaction, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,24 +49,117 @@ pub(crate) struct TimestampField {
     pub(crate) clock: Option<Clock>,
 }
 
+impl Derivation {
+    /// Whether it is made of a column.
+    fn uses(&self, index: usize) -> bool {
+        match self {
+            Self::Column(column) | Self::Lookup { column, .. } => *column == index,
+            Self::Constant(_) => false,
+            Self::Template(parts) => parts.contains(&Part::Column(index)),
+        }
+    }
+}
+
+impl Field {
+    /// Whether it is made of a column.
+    pub(crate) fn uses(&self, index: usize) -> bool {
+        self.from.uses(index)
+    }
+}
+
+impl AmountField {
+    /// The same for the amount.
+    pub(crate) fn uses(&self, index: usize) -> bool {
+        let negative_when = self.conversion.as_ref().and_then(|conversion| conversion.negative_when.as_ref());
+        self.field.uses(index) || negative_when.is_some_and(|(column, _)| *column == index)
+    }
+}
+
 /// Why a column has no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Underivable {
+pub(crate) enum Unreadable {
     NotText,
     NulByte,
 }
 
-/// The text of one column.
-pub(crate) fn text<F: Fields + ?Sized>(
-    fields: &F,
-    index: usize,
-    encoding: Encoding,
-) -> Result<Cow<'_, str>, Underivable> {
-    let text = encoding.decode(fields.get(index).unwrap_or_default()).ok_or(Underivable::NotText)?;
+impl Unreadable {
+    /// As the reason to reject a row.
+    pub(crate) fn of(self, field: &str) -> Rejection {
+        match self {
+            Self::NotText => {
+                reject(RejectReason::Encoding, format!("{field} is not valid text in the source's encoding"))
+            }
+            Self::NulByte => reject(RejectReason::NulByte, format!("{field} holds a NUL byte")),
+        }
+    }
+}
+
+/// The text of bytes, where PostgreSQL can store it.
+pub(crate) fn text(bytes: &[u8], encoding: Encoding) -> Result<Cow<'_, str>, Unreadable> {
+    let text = encoding.decode(bytes).ok_or(Unreadable::NotText)?;
     if text.as_bytes().contains(&0) {
-        return Err(Underivable::NulByte);
+        return Err(Unreadable::NulByte);
     }
     Ok(text)
+}
+
+/// One row while its fields are made.
+pub(crate) struct Row<'a, F: ?Sized> {
+    pub(crate) number: u64,
+    pub(crate) fields: &'a F,
+    pub(crate) encoding: Encoding,
+}
+
+impl<'a, F: Fields + ?Sized> Row<'a, F> {
+    /// The text of a column.
+    pub(crate) fn text(&self, index: usize) -> Result<Cow<'a, str>, Unreadable> {
+        text(self.fields.get(index).unwrap_or_default(), self.encoding)
+    }
+
+    /// The text of a field.
+    pub(crate) fn derive<'b>(&self, field: &'b Field) -> Result<Cow<'b, str>, Rejection>
+    where
+        'a: 'b,
+    {
+        let derived = match &field.from {
+            Derivation::Column(index) => self.text(*index),
+            Derivation::Constant(constant) => Ok(Cow::Borrowed(constant.as_str())),
+            Derivation::Template(parts) => self.fill(parts).map(Cow::Owned),
+            Derivation::Lookup { column, values, otherwise } => {
+                let value = self.text(*column).map_err(|error| error.of(&field.shown))?;
+                let found = values.get(value.trim()).or(otherwise.as_ref()).ok_or_else(|| {
+                    let error = "is no value that the mapping knows";
+                    wrong_value(&field.shown, &value, RejectReason::ValueUnknown, &error)
+                })?;
+                Ok(Cow::Borrowed(found.as_str()))
+            }
+        };
+        derived.map_err(|error| error.of(&field.shown))
+    }
+
+    /// The same for a field that must not be empty.
+    pub(crate) fn required<'b>(&self, field: &'b Field, empty: RejectReason) -> Result<Cow<'b, str>, Rejection>
+    where
+        'a: 'b,
+    {
+        let text = self.derive(field)?;
+        if is_blank(&text) {
+            return Err(reject(empty, format!("{} is empty", field.shown)));
+        }
+        Ok(text)
+    }
+
+    fn fill(&self, parts: &[Part<usize>]) -> Result<String, Unreadable> {
+        let mut filled = String::new();
+        for part in parts {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Column(index) => filled.push_str(self.text(*index)?.trim()),
+                Part::Row => filled.push_str(&self.number.to_string()),
+            }
+        }
+        Ok(filled)
+    }
 }
 
 /// The places of a header's names, and what was asked for in vain.

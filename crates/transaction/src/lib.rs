@@ -9,6 +9,7 @@
 //! `rows_read = predicted + invalid + failed + duplicate`.
 
 mod amount;
+mod amount_sum;
 mod card_number;
 mod chunk;
 mod chunker;
@@ -17,6 +18,7 @@ mod derivation;
 mod dialect;
 mod duration;
 mod exit;
+mod format;
 mod identity;
 mod mapping;
 mod raw_text;
@@ -27,24 +29,30 @@ mod run;
 mod scored;
 mod stop;
 mod timestamp;
+mod timestamp_format;
 mod transaction;
 
 pub use amount::{Amount, AmountError, DecimalMark};
+pub use amount_sum::AmountSum;
 pub use card_number::mask_card_numbers;
 pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, Lane, RowRange, WireError};
-pub use chunker::{Chunker, Cut};
+pub use chunker::{Chunker, Cut, Judged};
 pub use columns::{Columns, Fields, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
 pub use dialect::{Delimiter, Dialect, Encoding};
 pub use duration::parse_duration;
 pub use exit::Exit;
+pub use format::{Compression, Format};
 pub use identity::Namespace;
 pub use mapping::Mapping;
 pub use raw_text::RawText;
 pub use reason::{FailureClass, RejectReason};
 pub use replay::{ReplayId, ReplayPart, ScoredReplay};
 pub use rules::{MAX_RAW_KEPT, MAX_ROW_BYTES, RejectedRow, Rejection, Rules, ValidRow};
-pub use run::{Checkpoint, ParseRunError, Run, RunId, RunSettings, RunState, Sealed, SourceIdentity, Tally};
+pub use run::{
+    Checkpoint, Counted, ParseRunError, Position, Run, RunId, RunSettings, RunState, Sealed, SourceIdentity, Tally,
+};
 pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
 pub use stop::{Budgets, ParseShareError, Share, StopKind, StopNotice, StopOrder};
 pub use timestamp::{TimeZone, Timestamp, TimestampError};
+pub use timestamp_format::{Pattern, TimestampFormat};
 pub use transaction::Transaction;

@@ -68,6 +68,8 @@ codes! {
         FieldCount = "field_count",
         /// A quoted field is still open at the end of the source.
         UnterminatedQuote = "unterminated_quote",
+        /// A line is no JSON object, or names a key twice.
+        JsonFormat = "json_format",
         /// A field is not valid text in the source's encoding.
         Encoding = "encoding",
         /// A field holds a NUL byte, which PostgreSQL's text cannot.

@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Fields;
-use crate::derivation::{AmountField, Derivation, Field, TimestampField, Underivable, text};
-use crate::mapping::Part;
+use crate::derivation::{AmountField, Row, TimestampField, text};
 use crate::{
     Amount, AmountError, Columns, Dialect, HeaderError, Namespace, RawText, RejectReason, RunSettings, TimeZone,
-    Timestamp, TimestampError, Transaction,
+    Timestamp, TimestampError, TimestampFormat, Transaction,
 };
 
 /// A longer row is rejected: 256 KiB.
@@ -58,6 +57,7 @@ pub struct ValidRow {
 pub struct Rules {
     columns: Columns,
     dialect: Dialect,
+    timestamps: TimestampFormat,
     time_zone: TimeZone,
     namespace: Namespace,
 }
@@ -71,7 +71,13 @@ impl Rules {
 
     /// The rules of a run whose header is resolved.
     pub fn new(columns: Columns, settings: &RunSettings) -> Self {
-        Self { columns, dialect: settings.dialect, time_zone: settings.time_zone, namespace: settings.namespace }
+        Self {
+            columns,
+            dialect: settings.dialect,
+            timestamps: settings.timestamps.clone(),
+            time_zone: settings.time_zone,
+            namespace: settings.namespace,
+        }
     }
 
     /// Judges one row by its number, its unquoted fields and its length in the source.
@@ -88,12 +94,12 @@ impl Rules {
                 format!("the row has {} fields, the header has {}", fields.count(), self.columns.count()),
             ));
         }
-        let row = Row { number, fields, dialect: self.dialect, time_zone: self.time_zone };
+        let row = Row { number, fields, encoding: self.dialect.encoding };
         let columns = &self.columns;
         let id = row.required(&columns.id, RejectReason::IdEmpty)?;
         let description = row.required(&columns.description, RejectReason::DescriptionEmpty)?;
-        let amount = row.amount(&columns.amount)?;
-        let timestamp = row.timestamp(&columns.timestamp)?;
+        let amount = self.read_amount(&row, &columns.amount)?;
+        let timestamp = self.read_timestamp(&row, &columns.timestamp)?;
         let merchant = match &columns.merchant {
             Some(field) => row.derive(field)?,
             None => Cow::Borrowed(""),
@@ -102,8 +108,15 @@ impl Rules {
         let side = row.required(&columns.side, RejectReason::SideEmpty)?;
         let mut attributes = BTreeMap::new();
         for (index, name) in &columns.attributes {
-            let value = row.text(*index).map_err(|error| underivable(&format!("`{name}`"), error))?;
+            let value = row.text(*index).map_err(|error| error.of(&format!("`{name}`")))?;
             attributes.insert(name.clone(), value.into_owned());
+        }
+        for (name, value) in fields.extras() {
+            let name = text(name, self.dialect.encoding).map_err(|error| error.of("a name"))?;
+            if columns.keeps(&name) {
+                let value = text(value, self.dialect.encoding).map_err(|error| error.of(&format!("`{name}`")))?;
+                attributes.insert(name.clone().into_owned(), value.into_owned());
+            }
         }
         let (id, external_id) = self.namespace.identify(id.trim());
         let transaction = Transaction {
@@ -118,60 +131,19 @@ impl Rules {
         };
         Ok(ValidRow { transaction, external_id })
     }
-}
 
-/// One row while it is judged.
-struct Row<'a, F: ?Sized> {
-    number: u64,
-    fields: &'a F,
-    dialect: Dialect,
-    time_zone: TimeZone,
-}
-
-impl<'a, F: Fields + ?Sized> Row<'a, F> {
-    fn text(&self, index: usize) -> Result<Cow<'a, str>, Underivable> {
-        text(self.fields, index, self.dialect.encoding)
-    }
-
-    fn derive(&self, field: &'a Field) -> Result<Cow<'a, str>, Rejection> {
-        let derived = match &field.from {
-            Derivation::Column(index) => self.text(*index),
-            Derivation::Constant(constant) => Ok(Cow::Borrowed(constant.as_str())),
-            Derivation::Template(parts) => self.fill(parts).map(Cow::Owned),
-            Derivation::Lookup { column, values, otherwise } => {
-                let value = self.text(*column).map_err(|error| underivable(&field.shown, error))?;
-                let found = values.get(value.trim()).or(otherwise.as_ref()).ok_or_else(|| {
-                    let error = "is no value that the mapping knows";
-                    wrong_value(&field.shown, &value, RejectReason::ValueUnknown, &error)
-                })?;
-                Ok(Cow::Borrowed(found.as_str()))
-            }
-        };
-        derived.map_err(|error| underivable(&field.shown, error))
-    }
-
-    fn fill(&self, parts: &[Part<usize>]) -> Result<String, Underivable> {
-        let mut filled = String::new();
-        for part in parts {
-            match part {
-                Part::Text(text) => filled.push_str(text),
-                Part::Column(index) => filled.push_str(self.text(*index)?.trim()),
-                Part::Row => filled.push_str(&self.number.to_string()),
-            }
+    /// The amount of a row, where it can be read: that of a row which breaks another rule counts in the total as well.
+    pub fn amount(&self, number: u64, fields: &(impl Fields + ?Sized)) -> Option<Amount> {
+        if fields.count() != self.columns.count() {
+            return None;
         }
-        Ok(filled)
+        let row = Row { number, fields, encoding: self.dialect.encoding };
+        self.read_amount(&row, &self.columns.amount).ok()
     }
 
-    fn required(&self, field: &'a Field, empty: RejectReason) -> Result<Cow<'a, str>, Rejection> {
-        let text = self.derive(field)?;
-        if is_blank(&text) {
-            return Err(reject(empty, format!("{} is empty", field.shown)));
-        }
-        Ok(text)
-    }
-
-    fn amount(&self, AmountField { field, conversion }: &'a AmountField) -> Result<Amount, Rejection> {
-        let text = self.required(field, RejectReason::AmountEmpty)?;
+    fn read_amount<F: Fields + ?Sized>(&self, row: &Row<'_, F>, from: &AmountField) -> Result<Amount, Rejection> {
+        let AmountField { field, conversion } = from;
+        let text = row.required(field, RejectReason::AmountEmpty)?;
         let (digits, mark) = (text.trim().as_bytes(), self.dialect.decimal_mark);
         match conversion {
             None => Amount::parse(digits, mark),
@@ -179,7 +151,7 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
                 let is_negative = match &conversion.negative_when {
                     None => false,
                     Some((column, values)) => {
-                        let value = self.text(*column).map_err(|error| underivable(&field.shown, error))?;
+                        let value = row.text(*column).map_err(|error| error.of(&field.shown))?;
                         values.iter().any(|negative| negative == value.trim())
                     }
                 };
@@ -189,35 +161,30 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
         .map_err(|error| wrong_value(&field.shown, &text, error.into(), &error))
     }
 
-    fn timestamp(&self, TimestampField { field, clock }: &'a TimestampField) -> Result<Timestamp, Rejection> {
-        let text = self.required(field, RejectReason::TimestampEmpty)?;
-        let digits = text.trim().as_bytes();
+    fn read_timestamp<F: Fields + ?Sized>(
+        &self,
+        row: &Row<'_, F>,
+        from: &TimestampField,
+    ) -> Result<Timestamp, Rejection> {
+        let TimestampField { field, clock } = from;
+        let text = row.required(field, RejectReason::TimestampEmpty)?;
         match clock {
-            None => Timestamp::parse(digits, self.time_zone),
-            Some(clock) => clock.read(digits),
+            None => self.timestamps.parse(text.trim(), self.time_zone),
+            Some(clock) => clock.read(text.trim().as_bytes()),
         }
         .map_err(|error| wrong_value(&field.shown, &text, error.into(), &error))
     }
 }
 
-fn is_blank(text: &str) -> bool {
+pub(crate) fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
-fn reject(reason: RejectReason, message: String) -> Rejection {
+pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {
     Rejection { reason, message }
 }
 
-fn underivable(field: &str, error: Underivable) -> Rejection {
-    match error {
-        Underivable::NotText => {
-            reject(RejectReason::Encoding, format!("{field} is not valid text in the source's encoding"))
-        }
-        Underivable::NulByte => reject(RejectReason::NulByte, format!("{field} holds a NUL byte")),
-    }
-}
-
-fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
+pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
     let quoted: String = value.chars().take(MAX_QUOTED).collect();
     let ellipsis = if quoted.len() < value.len() { "…" } else { "" };
     reject(reason, format!("{field} {error}: `{quoted}{ellipsis}`"))
@@ -237,7 +204,7 @@ impl From<AmountError> for RejectReason {
 impl From<TimestampError> for RejectReason {
     fn from(error: TimestampError) -> Self {
         match error {
-            TimestampError::Format | TimestampError::Count(_) => Self::TimestampFormat,
+            TimestampError::Format | TimestampError::Pattern | TimestampError::Count(_) => Self::TimestampFormat,
             TimestampError::Gap => Self::TimestampGap,
         }
     }

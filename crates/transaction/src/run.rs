@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Budgets, DecimalMark, Delimiter, Dialect, Encoding, Mapping, Namespace, StopOrder, TimeZone, Timestamp};
+use crate::{
+    AmountSum, Budgets, Compression, DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, Namespace, StopOrder,
+    TimeZone, Timestamp, TimestampFormat,
+};
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -77,8 +80,20 @@ pub struct RunSettings {
     pub chunk_bytes: NonZeroU32,
     /// How the source writes its rows.
     pub dialect: Dialect,
-    /// The header's names: a resumed read starts behind the header.
+    /// In what the source holds its rows.
+    #[serde(default, skip_serializing_if = "Format::is_csv")]
+    pub format: Format,
+    /// What the source is packed with.
+    #[serde(default, skip_serializing_if = "Compression::is_none")]
+    pub compression: Compression,
+    /// How the source writes its timestamps.
+    #[serde(default, skip_serializing_if = "TimestampFormat::is_iso")]
+    pub timestamps: TimestampFormat,
+    /// The names of the source's columns.
     pub header: Vec<String>,
+    /// Where the first row is: right behind the header. Runs of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Position>,
     /// Of timestamps that name none.
     pub time_zone: TimeZone,
     /// What ids are unique in.
@@ -113,7 +128,11 @@ impl RunSettings {
                 decimal_mark: DecimalMark::Point,
                 encoding: Encoding::Utf8,
             },
+            format: Format::Csv,
+            compression: Compression::None,
+            timestamps: TimestampFormat::Iso,
             header: crate::REQUIRED_COLUMNS.map(str::to_owned).to_vec(),
+            start: None,
             time_zone: TimeZone::UTC,
             namespace: Namespace::new("example"),
             durable_broker: true,
@@ -123,26 +142,54 @@ impl RunSettings {
     }
 }
 
-/// Where a run goes on: the next chunk, and the next row with its line and byte offset in the source.
+/// A place in a source, between two rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The next row, from 1.
+    pub row: u64,
+    /// The physical line that row starts at, or a blank line before it, from 1.
+    pub line: u64,
+    /// The byte of the unpacked source that row starts at, from 0.
+    pub offset: u64,
+}
+
+impl Position {
+    /// The first byte.
+    pub const START: Self = Self { row: 1, line: 1, offset: 0 };
+}
+
+/// What was counted of a source on the way to a place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counted {
+    /// Rows that broke a rule.
+    pub invalid: u64,
+    /// The sum of all amounts that could be read, those of rejected rows among them.
+    pub amount: AmountSum,
+}
+
+/// Where a run goes on: the next chunk, where it starts, and what was counted before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The next chunk, from 0.
     pub chunk: u64,
-    /// The next row, from 1.
-    pub row: u64,
-    /// The physical line that row starts at, from 1. At [`Checkpoint::START`] it is not known yet.
-    pub line: u64,
-    /// The byte that row starts at, from 0. At [`Checkpoint::START`] it is not known yet.
-    pub offset: u64,
+    /// Where it starts.
+    pub at: Position,
+    /// What was counted before it.
+    pub counted: Counted,
 }
 
 impl Checkpoint {
-    /// Before the first row.
-    pub const START: Self = Self { chunk: 0, row: 1, line: 1, offset: 0 };
+    /// Before everything.
+    pub const START: Self = Self::first(Position::START);
+
+    /// Before the first row, which is there.
+    pub const fn first(at: Position) -> Self {
+        Self { chunk: 0, at, counted: Counted { invalid: 0, amount: AmountSum::ZERO } }
+    }
 
     /// How many rows lie before it.
     pub fn rows_before(self) -> u64 {
-        self.row - 1
+        self.at.row - 1
     }
 }
 
@@ -204,6 +251,21 @@ pub struct Sealed {
     pub rows_read: u64,
     /// Chunks: the identities are 0 to this, exclusive.
     pub chunks_total: u64,
+    /// The sum of all amounts that could be read. Not known where somebody else sealed the run than its reader.
+    pub amount: Option<AmountSum>,
+}
+
+impl Sealed {
+    /// What is read up to a checkpoint.
+    pub fn at(checkpoint: Checkpoint) -> Self {
+        let amount = Some(checkpoint.counted.amount);
+        Self { rows_read: checkpoint.rows_before(), chunks_total: checkpoint.chunk, amount }
+    }
+
+    /// Whether both end at the same row and chunk.
+    pub fn ends_as(self, other: Self) -> bool {
+        (self.rows_read, self.chunks_total) == (other.rows_read, other.chunks_total)
+    }
 }
 
 /// A run as the ledger knows it.

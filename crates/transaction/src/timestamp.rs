@@ -52,6 +52,9 @@ pub enum TimestampError {
     /// Not `YYYY-MM-DD HH:MM:SS` or ISO 8601, or no such day or time.
     #[error("is not a date and time like 2023-11-28 06:35:12 or 2023-11-28T06:35:12Z")]
     Format,
+    /// Not what the declared or recognised pattern covers, or no such day or time.
+    #[error("is not a date and time as the source's TIMESTAMP_FORMAT writes them")]
+    Pattern,
     /// A local time that the clock change of its zone leaves out.
     #[error("does not exist in its time zone: the clocks are set forward over it")]
     Gap,
@@ -65,25 +68,34 @@ impl Timestamp {
     /// `±HHMM` or `±HH`. Without an offset the time is in `zone`; a local time that occurs twice is the earlier one.
     pub fn parse(text: &[u8], zone: TimeZone) -> Result<Self, TimestampError> {
         let (local, rest) = parse_local(text).ok_or(TimestampError::Format)?;
-        let utc = match parse_offset(rest).ok_or(TimestampError::Format)? {
-            Some(seconds_east) => local
-                .checked_sub_signed(chrono::TimeDelta::seconds(i64::from(seconds_east)))
-                .ok_or(TimestampError::Format)?,
-            None if zone == TimeZone::UTC => local,
+        let offset = parse_offset(rest).ok_or(TimestampError::Format)?;
+        Self::from_local(local, offset, zone)
+    }
+
+    /// A local time at an offset in seconds east of UTC, else in a zone.
+    pub(crate) fn from_local(
+        local: NaiveDateTime,
+        seconds_east: Option<i32>,
+        zone: TimeZone,
+    ) -> Result<Self, TimestampError> {
+        let seconds_east = match seconds_east {
+            Some(seconds) => seconds,
+            None if zone == TimeZone::UTC => 0,
             None => {
                 let there = zone.0.from_local_datetime(&local).earliest().ok_or(TimestampError::Gap)?;
-                local
-                    .checked_sub_signed(chrono::TimeDelta::seconds(i64::from(there.offset().fix().local_minus_utc())))
-                    .ok_or(TimestampError::Format)?
+                there.offset().fix().local_minus_utc()
             }
         };
+        let utc = local
+            .checked_sub_signed(chrono::TimeDelta::seconds(i64::from(seconds_east)))
+            .ok_or(TimestampError::Format)?;
         // An offset can carry the last hours of 9999 into a year that ISO 8601 writes with five digits.
         Self::within_years(utc.and_utc()).ok_or(TimestampError::Format)
     }
 
     /// An instant of the years that ISO 8601 writes with four digits.
     pub(crate) fn within_years(utc: DateTime<Utc>) -> Option<Self> {
-        (0..=9999).contains(&utc.year()).then_some(Self(utc))
+        (0..=9999).contains(&utc.year()).then_some(Self::from(utc))
     }
 
     /// The instant, for a database driver.

@@ -230,7 +230,7 @@ mod tests {
     use assay_transaction::Sealed;
 
     fn report(chunks_missing: u64, is_published: bool, is_recorded: bool) -> String {
-        let sealed = Sealed { rows_read: 1_000, chunks_total: 10 };
+        let sealed = Sealed { rows_read: 1_000, chunks_total: 10, amount: None };
         let repaired = Repaired { chunks_missing, rows_missing: chunks_missing * 100, is_published, sealed };
         Report::new(&example(), repaired, chunks_missing / 2, is_recorded).to_string()
     }

@@ -111,14 +111,14 @@ impl fmt::Display for List {
 mod tests {
     use super::*;
     use crate::desk::state::tests::example;
-    use assay_transaction::{Checkpoint, RunState};
+    use assay_transaction::{Checkpoint, Position, RunState};
 
     #[test]
     fn reads_as_a_table() {
         let loading = Run {
             run_id: "nightly".parse().unwrap(),
             state: RunState::Loading,
-            checkpoint: Checkpoint { row: 12_501, ..Checkpoint::START },
+            checkpoint: Checkpoint::first(Position { row: 12_501, ..Position::START }),
             sealed: None,
             finished_at: None,
             ..example()

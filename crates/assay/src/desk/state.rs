@@ -66,7 +66,9 @@ pub(crate) async fn blocking(store: &(impl Operations + ?Sized), run: &Run) -> R
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use assay_transaction::{Checkpoint, RunSettings, Sealed, SourceIdentity, StopOrder, TimeZone, Timestamp};
+    use assay_transaction::{
+        Checkpoint, Position, RunSettings, Sealed, SourceIdentity, StopOrder, TimeZone, Timestamp,
+    };
 
     /// A moment on the morning of the examples.
     pub(crate) fn at(time: &str) -> Timestamp {
@@ -80,8 +82,11 @@ pub(crate) mod tests {
             source: SourceIdentity { location: "s3://transactions/2026.csv".into(), version: "\"etag\"".into() },
             state: RunState::Complete,
             settings: RunSettings::example(),
-            checkpoint: Checkpoint { chunk: 10, row: 1_001, line: 1_002, offset: 100_000 },
-            sealed: Some(Sealed { rows_read: 1_000, chunks_total: 10 }),
+            checkpoint: Checkpoint {
+                chunk: 10,
+                ..Checkpoint::first(Position { row: 1_001, line: 1_002, offset: 100_000 })
+            },
+            sealed: Some(Sealed { rows_read: 1_000, chunks_total: 10, amount: None }),
             error: None,
             stop: None,
             source_bytes: Some(100_000),

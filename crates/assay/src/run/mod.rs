@@ -1,16 +1,17 @@
 //! `assay run`: the three stages in one process, and what became of the rows.
 //!
 //! [`crate::stages`] puts them together with the parts that the settings name; [`display`] shows how far they are;
-//! [`summary`] says how it ended.
+//! [`summary`] says how it ended, and [`several`] how several sources did.
 
 mod display;
+mod several;
 mod summary;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_loader::{Dependencies, LoadError, WaitOptions};
-use assay_source::{SourceUrl, Sources};
+use assay_loader::{Dependencies, Ended, LoadError, SourceEnded, WaitOptions, choose, find, gravest, run_many};
+use assay_source::{Named, SourceUrl, Sources};
 use assay_store::Store;
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
@@ -19,12 +20,13 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::arguments::RunArguments;
 use crate::error::CommandError;
 pub(crate) use display::Display;
+use several::Several;
 use summary::Summary;
 
 use crate::print::print;
 use crate::stages::{DEFAULT_DATABASE, Progress, StageSettings, Stages};
 
-/// Loads one source and stays until all of it is stored.
+/// Loads sources and stays until all of them are stored.
 pub(crate) async fn run(
     arguments: &RunArguments,
     display: &Display,
@@ -42,15 +44,18 @@ pub(crate) async fn run(
         drain: arguments.shutdown.drain_timeout,
     };
     let starting = Box::pin(async {
-        if let SourceUrl::File(_) = &arguments.source_url {
-            // Before anything is started for a file that is not there.
-            sources.identify(&arguments.source_url).await?;
+        // Before anything is started for files that are not there.
+        let (found, broken) = find(&sources, &arguments.source_url, startup).await?;
+        if let ([Named { url: file @ SourceUrl::File(_), .. }], []) = (&found[..], &broken[..]) {
+            sources.identify(file).await?;
         }
         let store = open(arguments).await?;
-        Stages::start(store, settings, "run", &progress).await
+        let found = choose(&sources, &*store, found, &arguments.load, &arguments.many).await?;
+        let stages = Stages::start(store, settings, "run", &progress).await?;
+        Ok::<_, CommandError>((stages, found, broken))
     });
-    let Some(stages) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
-    let stages = stages?;
+    let Some(started) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
+    let (stages, found, missing) = started?;
     let (store, broker) = (Arc::clone(stages.store()), Arc::clone(stages.broker()));
     let dependencies = Dependencies {
         sources,
@@ -60,27 +65,79 @@ pub(crate) async fn run(
         drain: arguments.shutdown.drain_timeout,
         act: arguments.act.act(),
     };
-    let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
     let shown = AbortOnDropHandle::new(tokio::spawn(display.clone().follow(progress.clone())));
     let ended = tokio::select! {
-        ended = assay_loader::run(
-            &dependencies, &arguments.source_url, &arguments.load, &wait, &progress.load, shutdown,
-        ) => ended.map_err(CommandError::from),
+        ended = load(arguments, &dependencies, found, missing, &progress, shutdown) => ended,
         failed = stages.failed() => Err(failed),
     };
     drop(shown);
     display.clear();
-    let summary = match &ended {
-        Ok(ended) => Some(Summary::collect(&**stages.store(), ended, began.elapsed()).await),
-        Err(_) => None,
+    let printed = match &ended {
+        Ok(ended) => summarise(ended, &**stages.store(), began.elapsed()).await.map(Some),
+        Err(_) => Ok(None),
     };
     stages.stop().await;
-    let (ended, summary) = (ended?, summary.transpose()?);
-    if let Some(summary) = summary {
-        print(&summary, arguments.json)?;
-        summary.check()?;
+    let ended = ended?;
+    match printed? {
+        Some(Printed::One(summary)) => {
+            print(&summary, arguments.json)?;
+            summary.check()?;
+        }
+        Some(Printed::Several(several)) => {
+            print(&several, arguments.json)?;
+            several.check()?;
+        }
+        None => {}
     }
     Ok(ended.exit())
+}
+
+/// What became of the sources.
+enum Loaded {
+    /// Of the only one.
+    One(Box<Ended>),
+    /// Of several, or of none.
+    Several(Vec<SourceEnded>),
+}
+
+impl Loaded {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::One(ended) => ended.exit(),
+            Self::Several(ended) => gravest(ended),
+        }
+    }
+}
+
+enum Printed {
+    One(Box<Summary>),
+    Several(Several),
+}
+
+async fn load(
+    arguments: &RunArguments,
+    dependencies: &Dependencies,
+    found: Vec<SourceUrl>,
+    missing: Vec<SourceEnded>,
+    progress: &Progress,
+    shutdown: &CancellationToken,
+) -> Result<Loaded, CommandError> {
+    let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
+    let RunArguments { load, many, .. } = arguments;
+    if let ([source], []) = (&found[..], &missing[..]) {
+        let ended = assay_loader::run(dependencies, source, load, &wait, &progress.load, shutdown).await?;
+        return Ok(Loaded::One(Box::new(ended)));
+    }
+    let mut ended = missing;
+    ended.extend(run_many(dependencies, found, load, &wait, many.max_loads, &progress.load, shutdown).await);
+    Ok(Loaded::Several(ended))
+}
+
+async fn summarise(loaded: &Loaded, store: &dyn Store, elapsed: Duration) -> Result<Printed, CommandError> {
+    Ok(match loaded {
+        Loaded::One(ended) => Printed::One(Box::new(Summary::collect(store, ended, elapsed).await?)),
+        Loaded::Several(ended) => Printed::Several(Several::collect(store, ended, elapsed).await?),
+    })
 }
 
 /// Opens the database that is named, or the file here, which is created where it is missing.

@@ -16,13 +16,13 @@ use crate::print::grouped;
 /// What became of the rows of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
-    run_id: RunId,
-    source: String,
-    state: RunState,
-    already_loaded: bool,
-    rows_read: u64,
+    pub(super) run_id: RunId,
+    pub(super) source: String,
+    pub(super) state: RunState,
+    pub(super) already_loaded: bool,
+    pub(super) rows_read: u64,
     #[serde(flatten)]
-    tally: Tally,
+    pub(super) tally: Tally,
     invalid_by_reason: BTreeMap<String, u64>,
     failed_by_class: BTreeMap<String, u64>,
     predictions: Vec<PredictionCount>,
@@ -39,8 +39,7 @@ impl Summary {
             None => store.tally(&run.run_id).await?,
         };
         let rows_read = run.sealed.map_or(0, |sealed| sealed.rows_read);
-        let rows_now = if ended.already_loaded { 0 } else { rows_read };
-        Ok(Self {
+        let mut summary = Self {
             run_id: run.run_id.clone(),
             source: run.source.location.clone(),
             state: run.state,
@@ -51,8 +50,15 @@ impl Summary {
             failed_by_class: store.failed_counts(&run.run_id).await?.into_iter().collect(),
             predictions: store.prediction_counts(&run.run_id).await?,
             seconds: elapsed.as_secs_f64(),
-            rows_per_second: per_second(rows_now, elapsed),
-        })
+            rows_per_second: 0,
+        };
+        summary.rows_per_second = per_second(summary.rows_now(), elapsed);
+        Ok(summary)
+    }
+
+    /// Rows that were read just now.
+    pub(super) fn rows_now(&self) -> u64 {
+        if self.already_loaded { 0 } else { self.rows_read }
     }
 
     /// The law: every row that was read has exactly one outcome.
@@ -113,10 +119,13 @@ fn listed(counts: &BTreeMap<String, u64>) -> String {
 }
 
 #[cfg(test)]
+pub(super) use tests::example;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    fn example() -> Summary {
+    pub(in crate::run) fn example() -> Summary {
         Summary {
             run_id: "batch_20260111_100000_3f9a1c".parse().unwrap(),
             source: "s3://transactions/2026.csv".into(),

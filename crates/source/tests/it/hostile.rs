@@ -5,8 +5,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use assay_source::{ByteStream, FormatOptions, Layout, RowReader, SourceError, inspect};
-use assay_transaction::{Checkpoint, DecimalMark, Delimiter, Encoding, Exit};
+use assay_source::{ByteStream, CsvReader, FormatOptions, Layout, SourceError, inspect};
+use assay_transaction::{DecimalMark, Delimiter, Encoding, Exit, Position};
 use bytes::Bytes;
 use futures_util::stream;
 use proptest::prelude::*;
@@ -25,14 +25,14 @@ fn in_parts(bytes: &[u8], size: usize) -> ByteStream {
 /// A row: its number, line, own bytes, fields or reason, and end.
 type Seen = (u64, u64, Vec<u8>, String, u64);
 
-async fn rows(bytes: &[u8], layout: &Layout, from: Checkpoint, size: usize) -> Vec<Seen> {
+async fn rows(bytes: &[u8], layout: &Layout, from: Position, size: usize) -> Vec<Seen> {
     let start = usize::try_from(from.offset).unwrap();
-    let mut reader = RowReader::new(in_parts(&bytes[start..], size), layout.dialect, from);
+    let mut reader = CsvReader::new(in_parts(&bytes[start..], size), layout.dialect, from);
     let mut seen = Vec::new();
     while let Some(batch) = reader.next_batch(7).await.unwrap() {
         seen.extend(batch.rows().map(|row| {
             let fields = row.malformed.as_ref().map_or_else(|| joined(&row), |reason| format!("malformed: {reason}"));
-            (row.number, row.line, row.raw.to_vec(), fields, row.end_offset)
+            (row.number, row.line, row.raw.to_vec(), fields, row.end.offset)
         }));
     }
     seen
@@ -46,9 +46,9 @@ fn joined(row: &assay_source::Row<'_>) -> String {
 
 /// Reads a source as a loader does, whole and in parts, from its start and from each of its rows. What it said and held.
 async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<Seen>), SourceError> {
-    let whole = inspect(&mut in_parts(bytes, usize::MAX), options).await;
+    let whole = inspect(&mut in_parts(bytes, usize::MAX), options).await.map(|inspected| inspected.layout);
     for size in [1, 7] {
-        let in_parts = inspect(&mut in_parts(bytes, size), options).await;
+        let in_parts = inspect(&mut in_parts(bytes, size), options).await.map(|inspected| inspected.layout);
         match (&whole, in_parts) {
             (Ok(whole), Ok(in_parts)) => assert_eq!(*whole, in_parts),
             (Err(whole), Err(in_parts)) => assert_eq!(whole.to_string(), in_parts.to_string()),
@@ -68,13 +68,13 @@ async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<Seen
             return Err(error);
         }
     };
-    assert!(usize::try_from(layout.data_start).unwrap() <= bytes.len());
-    let all = rows(bytes, &layout, layout.start(), usize::MAX).await;
+    assert!(usize::try_from(layout.start.offset).unwrap() <= bytes.len());
+    let all = rows(bytes, &layout, layout.start, usize::MAX).await;
     assert!(all.iter().map(|row| row.0).eq(1..=all.len() as u64), "each row is counted once");
-    assert_eq!(rows(bytes, &layout, layout.start(), 1).await, all);
+    assert_eq!(rows(bytes, &layout, layout.start, 1).await, all);
     for (at, row) in all.iter().enumerate().step_by(1 + all.len() / 20) {
         // The line behind a row is only known to the reader; it goes on counting from what it is told.
-        let from = Checkpoint { chunk: 0, row: row.0 + 1, line: 1, offset: row.4 };
+        let from = Position { row: row.0 + 1, line: 1, offset: row.4 };
         let rest = rows(bytes, &layout, from, 5).await;
         let without_line =
             |rows: &[Seen]| rows.iter().cloned().map(|row| (row.0, row.2, row.3, row.4)).collect::<Vec<_>>();

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use assay_source::{ByteStream, FormatOptions, Layout, RowBatch, RowReader, SourceError, inspect};
+use assay_source::{ByteStream, CsvReader, FormatOptions, Layout, RowBatch, SourceError, inspect};
 use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Exit, Fields as _};
 
 const HEADER: [&str; 8] = ["side", "id", "amount", "timestamp", "merchant", "operation_type", "description", "country"];
@@ -12,7 +12,7 @@ fn stream(content: impl AsRef<[u8]>) -> ByteStream {
 }
 
 async fn look(content: impl AsRef<[u8]>, options: &FormatOptions) -> Result<Layout, SourceError> {
-    inspect(&mut stream(content), options).await
+    Ok(inspect(&mut stream(content), options).await?.layout)
 }
 
 async fn fails(content: impl AsRef<[u8]>) -> String {
@@ -54,11 +54,11 @@ async fn every_dialect_is_recognised() {
                 let expected = Dialect { delimiter, decimal_mark, encoding: Encoding::Utf8 };
                 assert_eq!(layout.dialect, expected, "{text:?}");
                 assert_eq!(layout.header, HEADER);
-                assert_eq!(layout.first_line, 2);
+                assert_eq!(layout.start.line, 2);
                 let header_end = text.find(line_end).unwrap() + line_end.len();
-                assert_eq!(usize::try_from(layout.data_start).unwrap(), header_end);
+                assert_eq!(usize::try_from(layout.start.offset).unwrap(), header_end);
 
-                let mut reader = RowReader::new(stream(&text[header_end..]), layout.dialect, layout.start());
+                let mut reader = CsvReader::new(stream(&text[header_end..]), layout.dialect, layout.start);
                 let rows = reader.next_batch(10).await.unwrap();
                 assert_eq!(rows.as_ref().map_or(0, RowBatch::len), amounts.len());
                 for (row, amount) in rows.iter().flat_map(|rows| rows.rows()).zip(amounts) {
@@ -81,7 +81,7 @@ async fn a_header_may_be_quoted_and_span_lines() {
     let layout = look(&text, &FormatOptions::default()).await.unwrap();
     let names = ["ID", "Amount", "Timestamp", "operation_type", "SIDE", "description", "notes;\r\n\"more\""];
     assert_eq!(layout.header, names);
-    assert_eq!((layout.first_line, layout.data_start), (5, text.find("1;2;3").unwrap() as u64));
+    assert_eq!((layout.start.line, layout.start.offset), (5, text.find("1;2;3").unwrap() as u64));
 }
 
 #[tokio::test]

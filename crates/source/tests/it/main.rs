@@ -1,6 +1,8 @@
 //! Sources as a loader uses them: recognised from their head, and read over real sockets.
 
+mod ahead;
 mod hostile;
 mod inspect;
+mod patterns;
 mod s3;
 mod server;

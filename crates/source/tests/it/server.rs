@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use assay_source::{S3Options, Sources};
@@ -12,7 +12,10 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use s3s::auth::SimpleAuth;
-use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
+use s3s::dto::{
+    EncodingType, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
+    ListObjectsV2Output, StreamingBlob,
+};
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
@@ -30,8 +33,14 @@ pub(crate) struct Server {
 struct Behaviour {
     /// Downloads that are still to be cut in their middle.
     cuts: AtomicUsize,
+    /// Downloads that are still to stop in their middle, with the connection open.
+    stalls: AtomicUsize,
+    /// Whether every download is refused, as if the server were too busy.
+    is_busy: AtomicBool,
     /// Whether objects have no ETags.
     without_tags: bool,
+    /// Whether listings are cut, and do not say where they go on.
+    cuts_listings: AtomicBool,
     /// Whether ranges and conditions are passed over.
     is_simple: bool,
     gets: AtomicUsize,
@@ -96,6 +105,21 @@ impl Server {
         self.behaviour.cuts.store(downloads, Ordering::SeqCst);
     }
 
+    /// Stops as many downloads to come, each in its middle, without closing their connections.
+    pub(crate) fn stall(&self, downloads: usize) {
+        self.behaviour.stalls.store(downloads, Ordering::SeqCst);
+    }
+
+    /// Refuses every download from now on, or no longer.
+    pub(crate) fn set_busy(&self, is_busy: bool) {
+        self.behaviour.is_busy.store(is_busy, Ordering::SeqCst);
+    }
+
+    /// Cuts every listing from now on.
+    pub(crate) fn cut_listings(&self) {
+        self.behaviour.cuts_listings.store(true, Ordering::SeqCst);
+    }
+
     /// How many downloads were asked for.
     pub(crate) fn gets(&self) -> usize {
         self.behaviour.gets.load(Ordering::SeqCst)
@@ -105,16 +129,24 @@ impl Server {
     pub(crate) fn sources(&self, secret: &str) -> Sources {
         sources(&self.endpoint(), "reader", secret)
     }
+
+    /// Sources that read from here, and give up after some time without a byte.
+    pub(crate) fn sources_within(&self, source_timeout: Duration) -> Sources {
+        Sources::new(&S3Options { source_timeout, ..options(&self.endpoint(), "reader", "not-a-secret") }).unwrap()
+    }
 }
 
 pub(crate) fn sources(endpoint: &str, key: &str, secret: &str) -> Sources {
-    let options = S3Options {
+    Sources::new(&options(endpoint, key, secret)).unwrap()
+}
+
+fn options(endpoint: &str, key: &str, secret: &str) -> S3Options {
+    S3Options {
         key: Some(key.to_owned()),
         secret: Some(secret.to_owned()),
         endpoint_url: Some(endpoint.to_owned()),
         ..S3Options::default()
-    };
-    Sources::new(&options).unwrap()
+    }
 }
 
 impl Drop for Server {
@@ -123,7 +155,8 @@ impl Drop for Server {
     }
 }
 
-/// The objects of a folder, with what `s3s-fs` leaves out and real servers do: conditions on GET, and a word on a missing bucket.
+/// The objects of a folder, with what `s3s-fs` leaves out and real servers do: conditions on GET, a word on a
+/// missing bucket, and keys of a listing that are encoded where that is asked for.
 struct Objects {
     files: FileSystem,
     buckets: PathBuf,
@@ -140,8 +173,31 @@ impl S3 for Objects {
         Ok(response)
     }
 
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let is_encoded = request.input.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
+        let mut response = self.files.list_objects_v2(request).await?;
+        if is_encoded {
+            response.output.encoding_type = Some(EncodingType::from_static(EncodingType::URL));
+            for object in response.output.contents.iter_mut().flatten() {
+                let key = object.key.take().unwrap_or_default();
+                object.key = Some(url::form_urlencoded::byte_serialize(key.as_bytes()).collect());
+            }
+        }
+        if self.behaviour.cuts_listings.load(Ordering::SeqCst) {
+            response.output.is_truncated = Some(true);
+            response.output.next_continuation_token = None;
+        }
+        Ok(response)
+    }
+
     async fn get_object(&self, mut request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         self.behaviour.gets.fetch_add(1, Ordering::SeqCst);
+        if self.behaviour.is_busy.load(Ordering::SeqCst) {
+            return Err(s3_error!(SlowDown));
+        }
         if self.behaviour.is_simple {
             request.input.range = None;
             request.input.if_match = None;
@@ -163,22 +219,37 @@ impl S3 for Objects {
         if self.behaviour.without_tags {
             output.e_tag = None;
         }
-        let counted = |left: usize| left.checked_sub(1);
-        if self.behaviour.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted).is_ok() {
-            let half = usize::try_from(output.content_length.unwrap_or_default()).unwrap() / 2;
+        let half = usize::try_from(output.content_length.unwrap_or_default()).unwrap() / 2;
+        let is_counted = |counter: &AtomicUsize| {
+            counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        };
+        if is_counted(&self.behaviour.cuts) {
             output.body = output.body.take().map(|body| cut_at(body, half));
+        } else if is_counted(&self.behaviour.stalls) {
+            output.body = output.body.take().map(|body| stalled_at(body, half));
         }
         Ok(response)
     }
 }
 
 /// A body that gives some bytes and then breaks, which makes the server close the connection.
-fn cut_at(body: StreamingBlob, mut left: usize) -> StreamingBlob {
-    let some = body.map_err(std::io::Error::other).scan((), move |(), piece: Result<Bytes, std::io::Error>| {
+fn cut_at(body: StreamingBlob, left: usize) -> StreamingBlob {
+    let broken = stream::once(std::future::ready(Err(std::io::Error::other("cut"))));
+    StreamingBlob::wrap(first_bytes(body, left).chain(broken))
+}
+
+/// A body that gives some bytes and then none, for ever.
+fn stalled_at(body: StreamingBlob, left: usize) -> StreamingBlob {
+    StreamingBlob::wrap(first_bytes(body, left).chain(stream::pending()))
+}
+
+fn first_bytes(
+    body: StreamingBlob,
+    mut left: usize,
+) -> impl stream::Stream<Item = Result<Bytes, std::io::Error>> + Send + Sync {
+    body.map_err(std::io::Error::other).scan((), move |(), piece: Result<Bytes, std::io::Error>| {
         let piece = piece.map(|bytes| bytes.slice(..bytes.len().min(left)));
         left -= piece.as_ref().map_or(0, Bytes::len);
         std::future::ready(Some(piece).filter(|piece| piece.as_ref().map_or(true, |bytes| !bytes.is_empty())))
-    });
-    let broken = stream::once(std::future::ready(Err(std::io::Error::other("cut"))));
-    StreamingBlob::wrap(some.chain(broken))
+    })
 }

@@ -81,4 +81,10 @@ macro_rules! locked {
         " FOR UPDATE"
     };
 }
-pub(super) use {json, json_elements, json_length, locked, millis_since, now, seconds_ago};
+/// A sum of amounts that is bound as text.
+macro_rules! amount {
+    ($($text:tt)+) => {
+        concat!("CAST(CAST(", $($text)+, " AS text) AS numeric)")
+    };
+}
+pub(super) use {amount, json, json_elements, json_length, locked, millis_since, now, seconds_ago};

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 
 use super::dialect::{
-    Connection, Pool, Query, Row, WRITING, json, key, locked, millis_since, now, queue_up, seconds_ago,
+    Connection, Pool, Query, Row, WRITING, amount, json, key, locked, millis_since, now, queue_up, seconds_ago,
 };
 use crate::ledger::{BEGIN_ATTEMPTS, RunRow, end_state, is_to_seal, of_same_id, of_same_source, source_key, stop_kind};
 use crate::screening::storable;
@@ -16,8 +16,10 @@ use crate::{Begun, NewRun, OpenRun, Pace, Progress, RecordedChunk, StoreError};
 macro_rules! run_columns {
     () => {
         "run_id, source_location, source_version, state, CAST(settings AS text) AS settings, checkpoint_chunk, \
-         checkpoint_row, checkpoint_line, checkpoint_offset, rows_read, chunks_total, error, stop_kind, stop_reason, \
-         stop_at, source_bytes, started_at, finished_at"
+         checkpoint_row, checkpoint_line, checkpoint_offset, checkpoint_invalid, \
+         CAST(checkpoint_amount AS text) AS checkpoint_amount, rows_read, chunks_total, \
+         CAST(amount_read AS text) AS amount_read, error, stop_kind, stop_reason, stop_at, source_bytes, started_at, \
+         finished_at"
     };
 }
 pub(super) use run_columns;
@@ -44,13 +46,19 @@ const OPEN: &str = concat!(
     millis_since!("stop_at"),
     " END AS stopping_millis FROM runs WHERE finished_at IS NULL ORDER BY run_id"
 );
-const CHECKPOINT: &str = "
-    UPDATE runs SET checkpoint_chunk = $2, checkpoint_row = $3, checkpoint_line = $4, checkpoint_offset = $5
-    WHERE run_id = $1 AND checkpoint_chunk < $2";
-const SEAL: &str = "
-    UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, error = coalesce(CAST($4 AS text), stop_reason),
-        source_key = CASE WHEN CAST($4 AS text) IS NULL AND stop_kind IS NULL THEN source_key END
-    WHERE run_id = $1";
+const CHECKPOINT: &str = concat!(
+    "UPDATE runs SET checkpoint_chunk = $2, checkpoint_row = $3, checkpoint_line = $4, checkpoint_offset = $5, ",
+    "checkpoint_invalid = $6, checkpoint_amount = ",
+    amount!("$7"),
+    " WHERE run_id = $1 AND checkpoint_chunk < $2"
+);
+const SEAL: &str = concat!(
+    "UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, ",
+    "error = coalesce(CAST($4 AS text), stop_reason), ",
+    "source_key = CASE WHEN CAST($4 AS text) IS NULL AND stop_kind IS NULL THEN source_key END, amount_read = ",
+    amount!("$5"),
+    " WHERE run_id = $1"
+);
 const LAST_CHUNK: &str = "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 ORDER BY chunk DESC LIMIT 1";
 const TO_CLOSE: &str = concat!("SELECT state, chunks_total, error, stop_kind FROM runs WHERE run_id = $1", locked!());
 const FINISH: &str = concat!(
@@ -100,9 +108,11 @@ pub(super) async fn checkpoint(pool: &Pool, run_id: &RunId, at: Checkpoint) -> R
     sqlx::query(CHECKPOINT)
         .bind(run_id.as_str())
         .bind(signed(at.chunk))
-        .bind(signed(at.row))
-        .bind(signed(at.line))
-        .bind(signed(at.offset))
+        .bind(signed(at.at.row))
+        .bind(signed(at.at.line))
+        .bind(signed(at.at.offset))
+        .bind(signed(at.counted.invalid))
+        .bind(at.counted.amount.to_string())
         .execute(pool)
         .await?;
     Ok(())
@@ -154,6 +164,7 @@ pub(super) async fn put_seal(
         .bind(signed(sealed.rows_read))
         .bind(signed(sealed.chunks_total))
         .bind(error.map(|error| storable(error.into())))
+        .bind(sealed.amount.map(|amount| amount.to_string()))
         .execute(connection)
         .await?;
     Ok(())
@@ -266,8 +277,11 @@ pub(super) fn read(row: &Row) -> Result<Run, StoreError> {
             row.try_get("checkpoint_line")?,
             row.try_get("checkpoint_offset")?,
         ],
+        checkpoint_invalid: row.try_get("checkpoint_invalid")?,
+        checkpoint_amount: row.try_get("checkpoint_amount")?,
         rows_read: row.try_get("rows_read")?,
         chunks_total: row.try_get("chunks_total")?,
+        amount_read: row.try_get("amount_read")?,
         error: row.try_get("error")?,
         stop_kind: row.try_get("stop_kind")?,
         stop_reason: row.try_get("stop_reason")?,

@@ -4,7 +4,7 @@
 //! - `store`, `operations`: the two traits, each method one call
 //! - `ledger`: runs and chunks; `stopping`: orders to end a run early
 //! - `counts`: what became of rows, by number; `audit`: the same for whoever does not believe it
-//! - `records`: single rows; `journal`: who did what
+//! - `records`: single rows; `journal`: who did what; `unread`: sources without a run
 //! - `dead_letters`, `replays`
 //!
 //! Statements name each column, cast ids and JSON to text, and bind everything.
@@ -19,5 +19,6 @@ mod records;
 mod replays;
 mod stopping;
 mod store;
+mod unread;
 
 use super::{bounded, dialect};

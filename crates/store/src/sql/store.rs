@@ -1,10 +1,10 @@
 //! The trait of the stages, each method one call; and how chunks and parts of replays go through a session.
 
-use assay_transaction::{Checkpoint, Run, RunId, RunState, ScoredChunk, ScoredReplay, Sealed, Tally};
+use assay_transaction::{Checkpoint, Run, RunId, RunState, ScoredChunk, ScoredReplay, Sealed, SourceIdentity, Tally};
 use async_trait::async_trait;
 
 use super::dialect::{Database, Session, WRITING};
-use super::{bounded, counts, ledger};
+use super::{bounded, counts, ledger, unread};
 use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
 use crate::write::{Refusal, write};
@@ -83,6 +83,10 @@ impl Store for Database {
 
     async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError> {
         bounded(ledger::run(self.reading(), run_id)).await
+    }
+
+    async fn unread(&self, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError> {
+        bounded(unread::unread(self.reading(), sources)).await
     }
 
     async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError> {

@@ -77,4 +77,10 @@ macro_rules! locked {
         ""
     };
 }
-pub(super) use {json, json_elements, json_length, locked, millis_since, now, seconds_ago};
+/// A sum of amounts that is bound as text, as it is stored.
+macro_rules! amount {
+    ($($text:tt)+) => {
+        $($text)+
+    };
+}
+pub(super) use {amount, json, json_elements, json_length, locked, millis_since, now, seconds_ago};

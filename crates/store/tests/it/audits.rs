@@ -152,7 +152,7 @@ async fn while_a_run_goes_on_what_is_recorded_must_be_right(database: &Database)
     }
     let found = audit(store, "a").await;
     assert_eq!((found.breaches(), found.missing, found.chunks_missing), (vec![], vec![(0, 0), (2, 3)], 3));
-    store.seal(&run_id("a"), Sealed { rows_read: 16, chunks_total: 8 }, None).await.unwrap();
+    store.seal(&run_id("a"), Sealed { rows_read: 16, chunks_total: 8, amount: None }, None).await.unwrap();
     let found = audit(store, "a").await;
     assert_eq!((found.breaches(), found.missing), (vec![], vec![(0, 0), (2, 3), (6, 7)]));
     assert_eq!((found.chunks_recorded, found.rows_covered, found.chunks_missing), (3, 6, 5));

@@ -141,7 +141,7 @@ pub(crate) async fn begin(store: &dyn Store, name: &str) -> Run {
 
 /// Seals a run and closes it.
 pub(crate) async fn finish(store: &dyn Store, name: &str, rows_read: u64, chunks_total: u64) -> RunState {
-    store.seal(&run_id(name), Sealed { rows_read, chunks_total }, None).await.unwrap();
+    store.seal(&run_id(name), Sealed { rows_read, chunks_total, amount: None }, None).await.unwrap();
     store.close_run(&run_id(name)).await.unwrap()
 }
 

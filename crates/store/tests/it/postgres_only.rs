@@ -181,7 +181,7 @@ async fn a_seal_is_not_overtaken_by_writers() {
         .await
         .unwrap();
     let (first, beyond) = ([chunk_of_ids("a", 0, 1, &[1])], [chunk_of_ids("a", 1, 2, &[2])]);
-    let sealed = Sealed { rows_read: 1, chunks_total: 1 };
+    let sealed = Sealed { rows_read: 1, chunks_total: 1, amount: None };
     let id = run_id("a");
     let writing = store.write(&first, IdConflict::Fail);
     let sealing = async {

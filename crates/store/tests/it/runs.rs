@@ -1,7 +1,7 @@
 //! The ledger of runs.
 
 use assay_store::{Begun, ChunkOutcome, IdConflict, NewRun, Progress};
-use assay_transaction::{Checkpoint, RunState, Sealed};
+use assay_transaction::{Checkpoint, Counted, Position, RunState, Sealed};
 use futures_util::future::join_all;
 
 use crate::chunks::{begin, chunk_of_ids, finish, new_run, run_id};
@@ -23,6 +23,7 @@ on_both! {
     a_long_location_is_no_trouble,
     an_empty_source_is_complete_at_once,
     recorded_chunks_come_in_order,
+    unread_is_what_no_run_has_read,
 }
 
 async fn a_run_begins_resumes_and_is_loaded(database: &Database) {
@@ -38,7 +39,7 @@ async fn a_run_begins_resumes_and_is_loaded(database: &Database) {
     again.settings.chunk_rows = 7.try_into().unwrap();
     assert_eq!(store.begin_run(&again).await.unwrap(), Begun::Resumed(run), "the frozen settings hold");
 
-    let sealed = Sealed { rows_read: 0, chunks_total: 1 };
+    let sealed = Sealed { rows_read: 0, chunks_total: 1, amount: None };
     store.seal(&new.run_id, sealed, None).await.unwrap();
     let Begun::AlreadyLoaded(run) = store.begin_run(&again).await.unwrap() else { panic!("it was read to its end") };
     assert_eq!((run.run_id, run.state, run.sealed), (new.run_id, RunState::Sealed, Some(sealed)));
@@ -95,7 +96,11 @@ async fn of_many_who_begin_one_starts(database: &Database) {
 async fn a_checkpoint_never_moves_back(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    let at = |chunk| Checkpoint { chunk, row: chunk * 100 + 1, line: chunk * 101 + 2, offset: chunk * 5_000_000_000 };
+    let at = |chunk| Checkpoint {
+        chunk,
+        at: Position { row: chunk * 100 + 1, line: chunk * 101 + 2, offset: chunk * 5_000_000_000 },
+        counted: Counted { invalid: chunk, amount: format!("-{chunk}000000000000000000000.0001").parse().unwrap() },
+    };
     for (given, expected) in [(3, 3), (2, 3), (3, 3), (7, 7)] {
         store.checkpoint(&run_id("a"), at(given)).await.unwrap();
         assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().checkpoint, at(expected));
@@ -111,7 +116,7 @@ async fn a_run_closes_when_its_chunks_are_all_there(database: &Database) {
     begin(store, "a").await;
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Loading);
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
-    store.seal(&a, Sealed { rows_read: 5, chunks_total: 3 }, None).await.unwrap();
+    store.seal(&a, Sealed { rows_read: 5, chunks_total: 3, amount: None }, None).await.unwrap();
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed);
     let open = store.open_runs().await.unwrap();
     assert_eq!((open.len(), &open[0].run.run_id, open[0].stopping_for), (1, &a, None));
@@ -132,7 +137,7 @@ async fn whoever_records_the_last_chunk_closes(database: &Database) {
         let store = if number.is_multiple_of(2) { &database.store } else { &other };
         async move {
             if number == CHUNKS {
-                let sealed = Sealed { rows_read: CHUNKS, chunks_total: CHUNKS };
+                let sealed = Sealed { rows_read: CHUNKS, chunks_total: CHUNKS, amount: None };
                 store.seal(&run_id("a"), sealed, None).await.unwrap();
             } else {
                 let chunk = chunk_of_ids("a", number, number + 1, &[u128::from(number)]);
@@ -148,7 +153,7 @@ async fn whoever_records_the_last_chunk_closes(database: &Database) {
 async fn the_first_seal_counts(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    let sealed = Sealed { rows_read: 2, chunks_total: 1 };
+    let sealed = Sealed { rows_read: 2, chunks_total: 1, amount: None };
     store.seal(&run_id("a"), sealed, None).await.unwrap();
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     for state in [RunState::Sealed, RunState::Complete] {
@@ -170,7 +175,7 @@ async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
     begin(store, "a").await;
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2]), chunk_of_ids("a", 2, 5, &[5, 6])], IdConflict::Fail).await.unwrap();
     for (rows_read, chunks_total) in [(9, 2), (2, 1), (5, 3)] {
-        let error = store.seal(&run_id("a"), Sealed { rows_read, chunks_total }, None).await.unwrap_err();
+        let error = store.seal(&run_id("a"), Sealed { rows_read, chunks_total, amount: None }, None).await.unwrap_err();
         assert!(!error.is_transient());
         assert_eq!(
             error.to_string(),
@@ -180,7 +185,7 @@ async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
         );
         assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().state, RunState::Loading);
     }
-    store.seal(&run_id("a"), Sealed { rows_read: 6, chunks_total: 3 }, None).await.unwrap();
+    store.seal(&run_id("a"), Sealed { rows_read: 6, chunks_total: 3, amount: None }, None).await.unwrap();
 }
 
 async fn nothing_is_recorded_beyond_the_end(database: &Database) {
@@ -188,7 +193,7 @@ async fn nothing_is_recorded_beyond_the_end(database: &Database) {
     begin(store, "a").await;
     let first = chunk_of_ids("a", 0, 1, &[1, 2]);
     store.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
-    store.seal(&run_id("a"), Sealed { rows_read: 3, chunks_total: 2 }, None).await.unwrap();
+    store.seal(&run_id("a"), Sealed { rows_read: 3, chunks_total: 2, amount: None }, None).await.unwrap();
     let last = chunk_of_ids("a", 1, 3, &[3]);
     for state in [RunState::Sealed, RunState::Complete] {
         let beyond = [chunk_of_ids("a", 2, 4, &[14]), chunk_of_ids("a", 7, 9, &[15])];
@@ -216,7 +221,7 @@ async fn a_failed_source_can_be_loaded_again(database: &Database) {
     let store = &*database.store;
     let first = begin(store, "a").await;
     let why = "row 3: the object changed\0 while it was read";
-    store.seal(&run_id("a"), Sealed { rows_read: 2, chunks_total: 1 }, Some(why)).await.unwrap();
+    store.seal(&run_id("a"), Sealed { rows_read: 2, chunks_total: 1, amount: None }, Some(why)).await.unwrap();
     let again = new_run("b", &first.source.location);
     assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(_)), "its last chunk is still on its way");
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Sealed);
@@ -261,4 +266,28 @@ async fn recorded_chunks_come_in_order(database: &Database) {
     let progress = store.progress(&run_id("a")).await.unwrap();
     assert_eq!((progress.chunks_recorded, progress.rows_recorded), (3, 4));
     assert_eq!(store.progress(&run_id("b")).await.unwrap(), Progress::default());
+}
+
+async fn unread_is_what_no_run_has_read(database: &Database) {
+    let store = &*database.store;
+    assert!(store.unread(&[]).await.unwrap().is_empty());
+    let loading = begin(store, "loading").await.source;
+    let [complete, failed, sealed, odd] = ["complete", "failed", "sealed", "s3://bank/é \"x\"\\.csv"].map(|location| {
+        let name = if location.starts_with("s3") { "odd" } else { location };
+        (name, new_run(name, location))
+    });
+    for (name, new) in [&complete, &failed, &sealed, &odd] {
+        store.begin_run(new).await.unwrap();
+        let error = (*name == "failed").then_some("it broke off");
+        let chunks_total = u64::from(*name == "sealed");
+        store.seal(&run_id(name), Sealed { rows_read: 0, chunks_total, amount: None }, error).await.unwrap();
+        store.close_run(&run_id(name)).await.unwrap();
+    }
+    let mut newer = complete.1.source.clone();
+    newer.version = "etag-2".into();
+    let [complete, failed, sealed, odd] = [complete, failed, sealed, odd].map(|(_, new)| new.source);
+    let other = new_run("other", "other").source;
+    let asked = [complete.clone(), other.clone(), failed, loading, newer, sealed, odd, other, complete];
+    let expected = [false, true, false, true, true, false, false, true, false];
+    assert_eq!(store.unread(&asked).await.unwrap(), expected);
 }

@@ -1,7 +1,7 @@
 //! Orders to end a run early.
 
 use assay_store::{Begun, ChunkOutcome, IdConflict, Operation, Stopping};
-use assay_transaction::{Checkpoint, RunState, Sealed, StopKind};
+use assay_transaction::{Checkpoint, Position, RunState, Sealed, StopKind};
 
 use crate::chunks::{act, begin, chunk_of_ids, new_run, run_id};
 use crate::database::Database;
@@ -62,7 +62,7 @@ async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
         let name = format!("run-{number}");
         let id = run_id(&name);
         let run = begin(store, &name).await;
-        store.seal(&id, Sealed { rows_read: 2, chunks_total: 2 }, None).await.unwrap();
+        store.seal(&id, Sealed { rows_read: 2, chunks_total: 2, amount: None }, None).await.unwrap();
         store.write(&[chunk_of_ids(&name, 0, 1, &[10 * number])], IdConflict::Fail).await.unwrap();
         let Stopping::Ordered(stopped) = store.order_stop(&id, kind, "enough", &act()).await.unwrap() else {
             panic!("it was sealed")
@@ -85,7 +85,7 @@ async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
 async fn an_error_of_the_source_stays(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    store.seal(&run_id("a"), Sealed { rows_read: 1, chunks_total: 1 }, Some("it changed")).await.unwrap();
+    store.seal(&run_id("a"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, Some("it changed")).await.unwrap();
     store.order_stop(&run_id("a"), StopKind::Cancelled, "enough", &act()).await.unwrap();
     store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Cancelled);
@@ -111,7 +111,7 @@ async fn the_loader_seals_a_stopped_run(database: &Database) {
         let run = begin(store, name).await;
         store.order_stop(&id, StopKind::Cancelled, "enough", &act()).await.unwrap();
         store.write(&[chunk_of_ids(name, 0, 1, &[number])], IdConflict::Fail).await.unwrap();
-        let sealed = Sealed { rows_read: 1, chunks_total: 1 };
+        let sealed = Sealed { rows_read: 1, chunks_total: 1, amount: None };
         for _ in 0..2 {
             store.seal(&id, sealed, error).await.unwrap();
         }
@@ -126,7 +126,7 @@ async fn the_loader_seals_a_stopped_run(database: &Database) {
 
 async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
     let store = &*database.store;
-    let at = |chunk: u64, row| Checkpoint { chunk, row, line: row + 1, offset: 99 };
+    let at = |chunk: u64, row| Checkpoint { chunk, ..Checkpoint::first(Position { row, line: row + 1, offset: 99 }) };
     // What the checkpoint says, what is recorded, and where it ends.
     let cases = [
         (None, vec![], (0, 0), RunState::Cancelled),
@@ -151,7 +151,7 @@ async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
             assert_eq!(store.seal_stopped(&id).await.unwrap(), state, "{name}");
         }
         let sealed = store.run(&id).await.unwrap().unwrap();
-        assert_eq!(sealed.sealed, Some(Sealed { rows_read, chunks_total }), "{name}");
+        assert_eq!(sealed.sealed, Some(Sealed { rows_read, chunks_total, amount: None }), "{name}");
         assert_eq!(sealed.error.as_deref(), Some("enough"));
         let again = new_run(&format!("again-{number}"), &run.source.location);
         assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(_)));
@@ -202,7 +202,7 @@ async fn open_runs_tell_how_long_they_are_to_stop(database: &Database) {
     for name in ["a", "b", "c", "d"] {
         begin(store, name).await;
     }
-    store.seal(&run_id("b"), Sealed { rows_read: 1, chunks_total: 1 }, None).await.unwrap();
+    store.seal(&run_id("b"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
     crate::chunks::finish(store, "c", 0, 0).await;
     store.order_stop(&run_id("d"), StopKind::Cancelled, "enough", &act()).await.unwrap();
     database
@@ -226,7 +226,7 @@ async fn an_order_and_the_last_chunk_at_once(database: &Database) {
         let name = format!("run-{number}");
         let id = run_id(&name);
         begin(&*database.store, &name).await;
-        database.store.seal(&id, Sealed { rows_read: 1, chunks_total: 1 }, None).await.unwrap();
+        database.store.seal(&id, Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
         let last = async {
             database.store.write(&[chunk_of_ids(&name, 0, 1, &[number])], IdConflict::Fail).await.unwrap();
             database.store.close_run(&id).await.unwrap()

@@ -72,8 +72,8 @@ pub(super) async fn find(store: &dyn Store, run: &Run, row: u64) -> Result<Place
         return Ok(Place::NeverRead { why: "rows count from 1".to_owned() });
     }
     let Some(sealed) = run.sealed else {
-        if run.checkpoint.row <= row {
-            let stage = Stage::Unconfirmed { checkpoint_row: run.checkpoint.row, is_stopping: run.stop.is_some() };
+        if run.checkpoint.at.row <= row {
+            let stage = Stage::Unconfirmed { checkpoint_row: run.checkpoint.at.row, is_stopping: run.stop.is_some() };
             return Ok(Place::OnItsWay(stage));
         }
         return on_its_way(store, run, row).await;
@@ -139,7 +139,7 @@ async fn chunks_of(store: &dyn Store, run: &Run, row: u64) -> Result<Chunks, Sto
     let known = Known {
         below,
         above,
-        confirmed: Some(run.checkpoint).filter(|at| at.row > row),
+        confirmed: Some(run.checkpoint).filter(|checkpoint| checkpoint.at.row > row),
         total: run.sealed.map(|sealed| sealed.chunks_total),
     };
     Ok(known.narrow(row, low, per_chunk))
@@ -178,7 +178,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use assay_transaction::RowRange;
+    use assay_transaction::{Position, RowRange};
 
     fn recorded(chunk: u64, first_row: u64, rows: u64) -> RecordedChunk {
         RecordedChunk { chunk, range: RowRange { first_row, rows } }
@@ -204,7 +204,8 @@ mod tests {
             ("up to the checkpoint", None, None, Some(6), None, 450, 4, Chunks(4, 5)),
         ];
         for (what, below, above, confirmed, total, row, low, expected) in cases {
-            let confirmed = confirmed.map(|chunk| Checkpoint { chunk, row: 601, ..Checkpoint::START });
+            let confirmed = confirmed
+                .map(|chunk| Checkpoint { chunk, ..Checkpoint::first(Position { row: 601, ..Position::START }) });
             let known = Known { below, above, confirmed, total };
             assert_eq!(known.narrow(row, low, 100), expected, "{what}");
         }

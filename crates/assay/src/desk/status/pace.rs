@@ -2,7 +2,7 @@
 //! while its source is being read. No I/O.
 
 use assay_store::{Pace, Progress};
-use assay_transaction::Run;
+use assay_transaction::{Format, Run};
 use serde::Serialize;
 
 /// How much of the source is read.
@@ -38,7 +38,7 @@ pub(super) fn reading(run: &Run, progress: Progress) -> Reading {
         return Reading { rows: sealed.rows_read, percent: run.error.is_none().then_some(100) };
     }
     let at = run.checkpoint;
-    let percent = run.source_bytes.filter(|bytes| *bytes > 0).map(|bytes| share(at.offset, bytes));
+    let percent = bytes_read(run).map(|(read, all)| share(read, all));
     // The checkpoint of a process that holds its broker itself stays at the start.
     let is_kept = at.rows_before() >= progress.rows_recorded;
     Reading { rows: at.rows_before().max(progress.rows_recorded), percent: percent.filter(|_| is_kept) }
@@ -73,9 +73,17 @@ pub(super) fn left(run: &Run, progress: Progress, pace: Pace) -> Option<Left> {
 
 /// The rows of the whole source, if it goes on as it began.
 fn estimated_rows(run: &Run) -> Option<u64> {
-    let (at, bytes) = (run.checkpoint, u128::from(run.source_bytes?));
-    let rows = u128::from(at.rows_before()) * bytes / u128::from(Some(at.offset).filter(|offset| *offset > 0)?);
+    let (read, all) = bytes_read(run).filter(|(read, _)| *read > 0)?;
+    let rows = u128::from(run.checkpoint.rows_before()) * u128::from(all) / u128::from(read);
     u64::try_from(rows).ok().filter(|rows| *rows > 0)
+}
+
+/// How many bytes of its source lie before the checkpoint, and how many there are; none where the checkpoint's offset is not
+/// one in the bytes of the source itself, as that is packed, or where the size is not known.
+fn bytes_read(run: &Run) -> Option<(u64, u64)> {
+    let is_plain = run.settings.compression.is_none() && run.settings.format != Format::Parquet;
+    let all = run.source_bytes.filter(|bytes| *bytes > 0 && is_plain)?;
+    Some((run.checkpoint.at.offset, all))
 }
 
 fn share(part: u64, all: u64) -> u64 {
@@ -86,15 +94,24 @@ fn share(part: u64, all: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::desk::state::tests::example;
-    use assay_transaction::{Checkpoint, RunState, StopKind, StopOrder};
+    use assay_transaction::{Checkpoint, Compression, Position, RunState, StopKind, StopOrder};
 
     fn loading(row: u64, offset: u64) -> Run {
-        let checkpoint = Checkpoint { chunk: row / 100, row, line: row + 1, offset };
+        let at = Position { row, line: row + 1, offset };
+        let checkpoint = Checkpoint { chunk: row / 100, ..Checkpoint::first(at) };
         Run { state: RunState::Loading, sealed: None, finished_at: None, checkpoint, ..example() }
     }
 
     fn recorded(rows: u64) -> Progress {
         Progress { chunks_recorded: rows / 100, rows_recorded: rows }
+    }
+
+    #[test]
+    fn of_a_packed_source_no_share_is_told() {
+        let mut run = loading(501, 5_000);
+        assert!(reading(&run, recorded(500)).percent.is_some());
+        run.settings.compression = Compression::Gzip;
+        assert_eq!(reading(&run, recorded(500)).percent, None);
     }
 
     const PACE: Pace = Pace { rows: 600, millis: 60_000 };

@@ -52,14 +52,13 @@ struct Owned {
     raw_bytes: usize,
     malformed: Option<RejectReason>,
     fields: Vec<Vec<u8>>,
-    end_line: u64,
-    end_offset: u64,
+    end: Position,
 }
 
 async fn rest(
     bytes: &[u8],
     dialect: Dialect,
-    from: Checkpoint,
+    from: Position,
     reach: usize,
     sizes: &[usize],
     batch: usize,
@@ -70,7 +69,7 @@ async fn rest(
     // The row in work and one read more; a line end may have to wait for what follows it, and one may be added at the end.
     let most_held = reach + sizes.iter().max().copied().unwrap_or(READ_BYTES) + 2;
     let stream = Dribble { bytes: bytes[at..].to_vec(), at: 0, sizes, turn: 0 };
-    let mut reader = RowReader::with_reach(Box::pin(stream), dialect, from, reach);
+    let mut reader = CsvReader::with_reach(Box::pin(stream), dialect, from, reach);
     let mut rows = Vec::new();
     while let Some(batch) = reader.next_batch(batch).await.unwrap() {
         assert_eq!(batch.len(), batch.rows().count());
@@ -83,11 +82,10 @@ async fn rest(
             raw_bytes: row.raw_bytes,
             malformed: row.malformed.clone(),
             fields: (0..row.fields.count()).map(|index| row.fields.get(index).unwrap().to_vec()).collect(),
-            end_line: row.end_line,
-            end_offset: row.end_offset,
+            end: row.end,
         }));
         let last = rows.last().unwrap();
-        let next = Checkpoint { chunk: 0, row: last.number + 1, line: last.end_line, offset: last.end_offset };
+        let next = last.end;
         assert_eq!(reader.position(), next);
     }
     assert_eq!(reader.next_batch(1).await.unwrap().map(|batch| batch.len()), None, "it stays at the end");
@@ -99,11 +97,11 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn all(bytes: &[u8]) -> Vec<Owned> {
-    block_on(rest(bytes, SEMICOLON, Checkpoint::START, QUOTE_REACH, &[], 100))
+    block_on(rest(bytes, SEMICOLON, Position::START, QUOTE_REACH, &[], 100))
 }
 
-fn after(row: &Owned) -> Checkpoint {
-    Checkpoint { chunk: 0, row: row.number + 1, line: row.end_line, offset: row.end_offset }
+fn after(row: &Owned) -> Position {
+    row.end
 }
 
 #[test]
@@ -113,7 +111,7 @@ fn rows_know_their_lines_and_offsets() {
         .into_iter()
         .map(|row| {
             let fields = row.fields.iter().map(|field| String::from_utf8(field.clone()).unwrap()).collect::<Vec<_>>();
-            (row.line, fields.join("|"), String::from_utf8(row.raw).unwrap(), row.end_line, row.end_offset)
+            (row.line, fields.join("|"), String::from_utf8(row.raw).unwrap(), row.end.line, row.end.offset)
         })
         .collect();
     let row = |line, fields: &str, raw: &str, end_line, end| (line, fields.to_owned(), raw.to_owned(), end_line, end);
@@ -189,7 +187,7 @@ fn a_quote_open_at_the_end_costs_its_line() {
 #[test]
 fn a_malformed_row_says_why() {
     let text = format!("1;\"oops\n{}\n", "y".repeat(MAX_ROW_BYTES + 5));
-    let mut reader = RowReader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Checkpoint::START);
+    let mut reader = CsvReader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Position::START);
     let batch = block_on(reader.next_batch(10)).unwrap().unwrap();
     let messages: Vec<_> = batch.rows().map(|row| row.rejection().unwrap().message).collect();
     assert!(messages[0].starts_with("a quote that opens on this line is not closed"), "{}", messages[0]);
@@ -201,7 +199,7 @@ fn memory_is_bounded_whatever_a_row_holds() {
     let open = format!("1;\"{}", "z".repeat(64 * 1024 * 1024));
     let rows = format!("1;\"{}", "2;two\n".repeat(4_000_000));
     for text in [open, rows] {
-        let mut reader = RowReader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Checkpoint::START);
+        let mut reader = CsvReader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Position::START);
         while let Some(batch) = block_on(reader.next_batch(1_000_000)).unwrap() {
             assert!(batch.0.bytes() <= MAX_BATCH_BYTES + 2 * QUOTE_REACH);
             assert!(reader.csv.get_ref().kept() <= 2 * QUOTE_REACH);
@@ -212,7 +210,7 @@ fn memory_is_bounded_whatever_a_row_holds() {
 
 #[test]
 fn a_batch_that_is_kept_is_not_written_over() {
-    let mut reader = RowReader::new(Box::pin(io::Cursor::new("1;a\n2;b\n3;c\n")), SEMICOLON, Checkpoint::START);
+    let mut reader = CsvReader::new(Box::pin(io::Cursor::new("1;a\n2;b\n3;c\n")), SEMICOLON, Position::START);
     let first = block_on(reader.next_batch(1)).unwrap().unwrap();
     let second = block_on(reader.next_batch(1)).unwrap().unwrap();
     let raw = |batch: &RowBatch| batch.rows().next().unwrap().raw.to_vec();
@@ -227,7 +225,7 @@ fn the_error_of_a_stream_is_found_again() {
             Poll::Ready(Err(io::Error::other(SourceError::Replaced { location: "s3://b/k".to_owned() })))
         }
     }
-    let mut reader = RowReader::new(Box::pin(Failing), SEMICOLON, Checkpoint::START);
+    let mut reader = CsvReader::new(Box::pin(Failing), SEMICOLON, Position::START);
     let error = block_on(reader.next_batch(1)).unwrap_err();
     assert!(matches!(error, SourceError::Replaced { .. }), "{error}");
 }
@@ -271,8 +269,7 @@ fn write(
             raw,
             malformed: None,
             fields: row.iter().map(|field| field.clone().into_bytes()).collect(),
-            end_line: lines(&text),
-            end_offset: text.len() as u64,
+            end: Position { row: index as u64 + 2, line: lines(&text), offset: text.len() as u64 },
         });
     }
     (text, expected)
@@ -292,7 +289,7 @@ proptest! {
     ) {
         let (text, expected) = write(&rows, delimiter, line_end, quote_all, &blanks);
         let dialect = Dialect { delimiter, ..SEMICOLON };
-        let found = block_on(rest(text.as_bytes(), dialect, Checkpoint::START, QUOTE_REACH, &sizes, batch));
+        let found = block_on(rest(text.as_bytes(), dialect, Position::START, QUOTE_REACH, &sizes, batch));
         prop_assert_eq!(&found, &expected);
         for (index, row) in expected.iter().enumerate() {
             let resumed = block_on(rest(text.as_bytes(), dialect, after(row), QUOTE_REACH, &sizes, batch));
@@ -309,13 +306,13 @@ proptest! {
         sizes in proptest::collection::vec(0_usize..9, 0..5),
     ) {
         let text = text.as_bytes();
-        let rows = block_on(rest(text, SEMICOLON, Checkpoint::START, reach, &[], 3));
-        prop_assert_eq!(&block_on(rest(text, SEMICOLON, Checkpoint::START, reach, &sizes, 1)), &rows);
+        let rows = block_on(rest(text, SEMICOLON, Position::START, reach, &[], 3));
+        prop_assert_eq!(&block_on(rest(text, SEMICOLON, Position::START, reach, &sizes, 1)), &rows);
         let mut end = 0;
         for (index, row) in rows.iter().enumerate() {
             let resumed = block_on(rest(text, SEMICOLON, after(row), reach, &sizes, 2));
             prop_assert_eq!(&resumed[..], &rows[index + 1..]);
-            let to = usize::try_from(row.end_offset).unwrap();
+            let to = usize::try_from(row.end.offset).unwrap();
             let span = &text[end..to];
             let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
             let blank = span.iter().take_while(|byte| is_end(byte)).count();

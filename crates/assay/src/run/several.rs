@@ -1,0 +1,154 @@
+//! What became of several sources, for a person or for a machine.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use assay_loader::SourceEnded;
+use assay_store::Store;
+use assay_transaction::Tally;
+use serde::Serialize;
+
+use super::per_second;
+use super::summary::Summary;
+use crate::error::CommandError;
+use crate::print::{Side, Table, counted, grouped, one_line};
+
+/// How much of an error is shown.
+const SHOWN_CHARACTERS: usize = 500;
+
+/// What became of several sources.
+#[derive(Debug, Serialize)]
+pub(crate) struct Several {
+    sources: Vec<Line>,
+    broken: u64,
+    rows_read: u64,
+    #[serde(flatten)]
+    tally: Tally,
+    seconds: f64,
+    rows_per_second: u64,
+}
+
+/// What became of one of them.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Line {
+    Loaded(Box<Summary>),
+    Broken { source: String, error: String },
+}
+
+impl Several {
+    /// Counts the rows of all runs.
+    pub(crate) async fn collect(
+        store: &dyn Store,
+        ended: &[SourceEnded],
+        elapsed: Duration,
+    ) -> Result<Self, CommandError> {
+        let mut sources = Vec::with_capacity(ended.len());
+        for SourceEnded { name, ended } in ended {
+            sources.push(match ended {
+                Ok(ended) => Line::Loaded(Box::new(Summary::collect(store, ended, elapsed).await?)),
+                Err(error) => Line::Broken { source: name.clone(), error: error.to_string() },
+            });
+        }
+        Ok(Self::new(sources, elapsed))
+    }
+
+    fn new(sources: Vec<Line>, elapsed: Duration) -> Self {
+        let (mut broken, mut rows_read, mut rows_now, mut tally) = (0, 0, 0, Tally::default());
+        for source in &sources {
+            match source {
+                Line::Loaded(summary) => {
+                    rows_read += summary.rows_read;
+                    rows_now += summary.rows_now();
+                    tally.predicted += summary.tally.predicted;
+                    tally.invalid += summary.tally.invalid;
+                    tally.failed += summary.tally.failed;
+                    tally.duplicate += summary.tally.duplicate;
+                }
+                Line::Broken { .. } => broken += 1,
+            }
+        }
+        let (seconds, rows_per_second) = (elapsed.as_secs_f64(), per_second(rows_now, elapsed));
+        Self { sources, broken, rows_read, tally, seconds, rows_per_second }
+    }
+
+    /// The law, for each run.
+    pub(crate) fn check(&self) -> Result<(), CommandError> {
+        self.sources.iter().try_for_each(|source| match source {
+            Line::Loaded(summary) => summary.check(),
+            Line::Broken { .. } => Ok(()),
+        })
+    }
+}
+
+/// A table for a person.
+impl Display for Several {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new([
+            ("run", Side::Left),
+            ("state", Side::Left),
+            ("rows read", Side::Right),
+            ("predicted", Side::Right),
+            ("invalid", Side::Right),
+            ("failed", Side::Right),
+            ("duplicate", Side::Right),
+            ("source", Side::Left),
+        ]);
+        let counts = |rows_read: u64, tally: Tally| {
+            [rows_read, tally.predicted, tally.invalid, tally.failed, tally.duplicate].map(grouped)
+        };
+        for line in &self.sources {
+            let (run, state, counts, source) = match line {
+                Line::Loaded(summary) => {
+                    let before = if summary.already_loaded { ", before" } else { "" };
+                    let state = format!("{}{before}", summary.state);
+                    (summary.run_id.to_string(), state, counts(summary.rows_read, summary.tally), &summary.source)
+                }
+                Line::Broken { source, .. } => {
+                    ("-".to_owned(), "broken".to_owned(), [""; 5].map(str::to_owned), source)
+                }
+            };
+            let [rows_read, predicted, invalid, failed, duplicate] = counts;
+            let source = one_line(source, SHOWN_CHARACTERS);
+            table.add([run, state, rows_read, predicted, invalid, failed, duplicate, source]);
+        }
+        let [rows_read, predicted, invalid, failed, duplicate] = counts(self.rows_read, self.tally);
+        let all = counted(self.sources.len() as u64, "source", "sources");
+        table.add(["all".to_owned(), String::new(), rows_read, predicted, invalid, failed, duplicate, all]);
+        write!(out, "\n{table}\n")?;
+        for line in &self.sources {
+            if let Line::Broken { source, error } = line {
+                writeln!(out, "{}: {}", one_line(source, SHOWN_CHARACTERS), one_line(error, SHOWN_CHARACTERS))?;
+            }
+        }
+        writeln!(out, "took {:.1} s, {} rows a second", self.seconds, grouped(self.rows_per_second))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::summary::example;
+
+    #[test]
+    fn reads_as_a_table_with_what_is_broken_below() {
+        let loaded = Line::Loaded(Box::new(example()));
+        let mut before = example();
+        before.already_loaded = true;
+        let before = Line::Loaded(Box::new(before));
+        let broken = Line::Broken { source: "s3://transactions/none.csv".into(), error: "no such object".into() };
+        let several = Several::new(vec![loaded, before, broken], Duration::from_secs(20));
+        let expected = "
+run                           state             rows read  predicted  invalid  failed  duplicate  source
+batch_20260111_100000_3f9a1c  complete          1,000,000    999,000      900       0        100  s3://transactions/2026.csv
+batch_20260111_100000_3f9a1c  complete, before  1,000,000    999,000      900       0        100  s3://transactions/2026.csv
+-                             broken                                                              s3://transactions/none.csv
+all                                             2,000,000  1,998,000    1,800       0        200  3 sources
+
+s3://transactions/none.csv: no such object
+took 20.0 s, 50,000 rows a second
+";
+        assert_eq!(several.to_string(), expected);
+        assert!(several.check().is_ok());
+    }
+}

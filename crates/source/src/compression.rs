@@ -1,0 +1,216 @@
+//! Packed sources: what a stream is packed with is told by its first bytes, never by a name; and the unpacking of it.
+//!
+//! A stream that was cut off, or is damaged, gives every byte that can be unpacked and then a
+//! [`SourceError::Damaged`]. What follows the end of a gzip member or a Zstandard frame is the next one: files that were
+//! packed apart and put together are one source.
+
+use std::io::{self, Cursor};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use assay_transaction::Compression;
+use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
+use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader, ReadBuf};
+
+use crate::{ByteStream, SourceError};
+
+/// The first bytes of what gzip and zstd write.
+const MAGIC: [(&[u8], Compression); 2] = [(b"\x1f\x8b", Compression::Gzip), (b"\x28\xb5\x2f\xfd", Compression::Zstd)];
+/// How many bytes tell.
+const MAGIC_BYTES: u64 = 4;
+/// How much packed data is held.
+const PACKED_BUFFER: usize = 64 * 1024;
+/// The largest window of a Zstandard frame: 32 MiB. `zstd` itself makes such from level 20 on, and only if asked to.
+const ZSTD_WINDOW_LOG: u32 = 25;
+
+/// What a stream is packed with; and the stream, from its first byte on.
+pub(crate) async fn recognise(mut stream: ByteStream) -> Result<(Compression, ByteStream), SourceError> {
+    let mut first = Vec::new();
+    (&mut stream).take(MAGIC_BYTES).read_to_end(&mut first).await?;
+    let packed = MAGIC.iter().find(|(magic, _)| first.starts_with(magic));
+    let compression = packed.map_or(Compression::None, |(_, compression)| *compression);
+    Ok((compression, Box::pin(Cursor::new(first).chain(stream))))
+}
+
+/// Unpacks a stream, and passes over the first `skip` bytes of what it unpacks to.
+pub(crate) fn unpack(stream: ByteStream, compression: Compression, skip: u64) -> ByteStream {
+    let packed = BufReader::with_capacity(PACKED_BUFFER, stream);
+    let stream: ByteStream = match compression {
+        Compression::None => return packed.into_inner(),
+        Compression::Gzip => {
+            let mut decoder = GzipDecoder::new(packed);
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
+        Compression::Zstd => {
+            let mut decoder = ZstdDecoder::with_params(packed, &[DParameter::window_log_max(ZSTD_WINDOW_LOG)]);
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
+    };
+    Box::pin(Unpacked { stream, compression, skip })
+}
+
+/// A stream as it is unpacked.
+struct Unpacked {
+    stream: ByteStream,
+    compression: Compression,
+    /// Bytes that are still to be passed over.
+    skip: u64,
+}
+
+impl Unpacked {
+    /// An error of the decoder's own says that the data are damaged; one of the stream below stays what it is.
+    fn error(&self, error: io::Error) -> io::Error {
+        if error.get_ref().is_some_and(|inner| inner.is::<SourceError>()) {
+            return error;
+        }
+        let cause = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "they end too early".to_owned(),
+            _ => error.to_string(),
+        };
+        io::Error::other(SourceError::Damaged { what: self.compression.name(), cause })
+    }
+}
+
+impl AsyncRead for Unpacked {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let unpacked = &mut *self;
+        loop {
+            let before = buffer.filled().len();
+            if let Err(error) = ready!(unpacked.stream.as_mut().poll_read(context, buffer)) {
+                return Poll::Ready(Err(unpacked.error(error)));
+            }
+            let read = buffer.filled().len() - before;
+            let skipped = usize::try_from(unpacked.skip).map_or(read, |skip| skip.min(read));
+            unpacked.skip -= skipped as u64;
+            if skipped == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            buffer.filled_mut().copy_within(before + skipped.., before);
+            buffer.set_filled(before + read - skipped);
+            if skipped < read {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+/// Counts the bytes that pass through it.
+pub(crate) struct Metered {
+    stream: ByteStream,
+    passed: Arc<AtomicU64>,
+}
+
+impl Metered {
+    pub(crate) fn new(stream: ByteStream, passed: &Arc<AtomicU64>) -> Self {
+        Self { stream, passed: Arc::clone(passed) }
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.stream.as_mut().poll_read(context, buffer))?;
+        self.passed.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_compression::tokio::write::{GzipEncoder, ZstdEncoder};
+    use tokio::io::AsyncWriteExt as _;
+
+    async fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzipEncoder::new(Vec::new());
+        encoder.write_all(text).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        encoder.into_inner()
+    }
+
+    async fn zstd(text: &[u8]) -> Vec<u8> {
+        let mut encoder = ZstdEncoder::new(Vec::new());
+        encoder.write_all(text).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        encoder.into_inner()
+    }
+
+    /// What comes out, and why it ends.
+    async fn unpacked(bytes: &[u8], skip: u64) -> (Compression, Vec<u8>, Option<SourceError>) {
+        let (compression, stream) = recognise(Box::pin(Cursor::new(bytes.to_vec()))).await.unwrap();
+        let mut stream = unpack(stream, compression, skip);
+        let mut all = Vec::new();
+        let error = stream.read_to_end(&mut all).await.err().map(SourceError::from);
+        (compression, all, error)
+    }
+
+    fn text() -> Vec<u8> {
+        (0..200_000_u32).flat_map(|line| format!("row {line}\n").into_bytes()).collect()
+    }
+
+    #[tokio::test]
+    async fn unpacks_by_content_and_from_any_byte() {
+        let text = text();
+        let (first, second) = text.split_at(text.len() / 3);
+        let cases = [
+            (Compression::None, text.clone()),
+            (Compression::Gzip, gzip(&text).await),
+            (Compression::Gzip, [gzip(first).await, gzip(b"").await, gzip(second).await].concat()),
+            (Compression::Zstd, zstd(&text).await),
+            (Compression::Zstd, [zstd(first).await, zstd(second).await].concat()),
+        ];
+        for (compression, packed) in cases {
+            for skip in [0, 1, 99_999, text.len()] {
+                // What is not packed is read from the byte itself.
+                let from = if compression.is_none() { skip } else { 0 };
+                let skipped = skip - from;
+                let (found, all, error) = unpacked(&packed[from..], skipped as u64).await;
+                assert!(found == compression && all == text[skip..], "{compression} from {skip}: {error:?}");
+                assert!(error.is_none(), "{error:?}");
+            }
+        }
+        assert!(unpacked(b"", 0).await.1.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_off_gives_what_there_is_and_says_so() {
+        let text = text();
+        for packed in [gzip(&text).await, zstd(&text).await] {
+            for end in [packed.len() - 1, packed.len() / 2, 12] {
+                let (compression, all, error) = unpacked(&packed[..end], 0).await;
+                assert!(text.starts_with(&all) && (all.len() > text.len() / 3 || end < 100), "{} bytes", all.len());
+                let error = error.expect("an error").to_string();
+                assert_eq!(error, format!("its {compression} data are damaged: they end too early"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_damaged_says_so() {
+        let text = text();
+        for mut packed in [gzip(&text).await, zstd(&text).await] {
+            let middle = packed.len() / 2;
+            packed[middle..middle + 64].fill(0xff);
+            let (_, all, error) = unpacked(&packed, 0).await;
+            assert!(all.len() < text.len());
+            assert!(matches!(error, Some(SourceError::Damaged { .. })), "{error:?}");
+        }
+        let mut wrong_sum = gzip(&text).await;
+        let end = wrong_sum.len();
+        wrong_sum[end - 8] ^= 1;
+        assert!(matches!(unpacked(&wrong_sum, 0).await.2, Some(SourceError::Damaged { .. })));
+    }
+}

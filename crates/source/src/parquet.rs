@@ -1,0 +1,385 @@
+//! Parquet: rows of a file whose index lies at its end, read in ranges, a row group after the other.
+//!
+//! Every value becomes the text that a CSV source would hold: a decimal its digits, a floating-point number the shortest
+//! digits that make it, a date and time its ISO 8601 form, in UTC where the column says so. What is null is empty. A row's own
+//! bytes are these texts as a JSON object, its line is its number, and its offset is how many rows lie before it.
+//!
+//! The library reads in step with its caller, so that each batch is decoded on a thread for such work. Memory is bounded by a
+//! batch, a page of each column, and the blocks that are kept of the file.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use assay_transaction::{MAX_ROW_BYTES, Position, RejectReason};
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, TimeDelta};
+use parquet::basic::{LogicalType, TimeUnit};
+use parquet::data_type::Decimal;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, FileReader as _, Length, SerializedFileReader};
+use parquet::record::reader::{ReaderIter, TreeBuilder};
+use parquet::record::{Field, Row};
+use tokio::runtime::Handle;
+
+use crate::batch::{FieldsBuffer, Place, RowBatch, Storage};
+use crate::{Found, SourceError, SourceUrl, Sources};
+
+/// What is read of a file at a time.
+const BLOCK_BYTES: u64 = 256 * 1024;
+/// Most blocks that are kept: several for each column of a wide file.
+const MAX_BLOCKS: usize = 64;
+/// A batch that holds this much is full, however few rows those are.
+const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Reads rows in batches.
+pub(crate) struct ParquetReader {
+    /// None while a batch is being decoded.
+    decoder: Option<Box<Decoder>>,
+    position: Position,
+    spare: Option<Arc<Storage>>,
+}
+
+impl ParquetReader {
+    /// Reads the index of a file. To be read from a place between two rows on.
+    pub(crate) async fn open(
+        sources: &Sources,
+        url: &SourceUrl,
+        found: &Found,
+        from: Position,
+    ) -> Result<Self, SourceError> {
+        let ranges = Ranges::new(sources, url, found);
+        let decoder = blocking(move || Decoder::open(ranges, from.offset)).await??;
+        Ok(Self { decoder: Some(Box::new(decoder)), position: from, spare: None })
+    }
+
+    /// The names of its columns.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let columns = self.decoder.iter().flat_map(|decoder| &decoder.columns);
+        columns.map(|column| column.name.trim().to_owned()).collect()
+    }
+
+    /// A count of the bytes that are taken of the file.
+    pub(crate) fn taken(&self) -> Arc<AtomicU64> {
+        self.decoder.as_ref().map(|decoder| Arc::clone(&decoder.ranges.0.taken)).unwrap_or_default()
+    }
+
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> u64 {
+        self.decoder.as_ref().map_or(0, |decoder| decoder.rows)
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
+    pub(crate) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
+        let Some(mut decoder) = self.decoder.take() else { return Ok(None) };
+        let mut storage = self.spare.take().and_then(Arc::into_inner).unwrap_or_default();
+        storage.clear();
+        let from = self.position;
+        let (decoder, storage, end) = blocking(move || {
+            let end = decoder.fill(&mut storage, from, max_rows.max(1));
+            (decoder, storage, end)
+        })
+        .await?;
+        self.decoder = Some(decoder);
+        self.position = end?;
+        if storage.rows() == 0 {
+            return Ok(None);
+        }
+        let rows = Arc::new(storage);
+        self.spare = Some(Arc::clone(&rows));
+        Ok(Some(RowBatch(rows)))
+    }
+}
+
+/// Runs what may wait for the network on a thread that may. A panic of the library's is one about the file.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SourceError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| damaged("the decoder gave up on them"))
+}
+
+fn damaged(cause: impl Into<String>) -> SourceError {
+    SourceError::Damaged { what: "Parquet", cause: cause.into() }
+}
+
+/// A column, as its values are to be read.
+struct Column {
+    name: String,
+    /// Of integers that are points in time: their unit, and whether they are in UTC.
+    time: Option<(TimeUnit, bool)>,
+}
+
+/// The library's reader, and where it is.
+struct Decoder {
+    file: SerializedFileReader<Ranges>,
+    ranges: Ranges,
+    columns: Vec<Column>,
+    rows: u64,
+    /// The next row group.
+    group: usize,
+    /// Rows to pass over before the first one that is wanted.
+    skip: u64,
+    current: Option<ReaderIter>,
+    failed: Option<SourceError>,
+    fields: FieldsBuffer,
+    raw: Vec<u8>,
+}
+
+impl Decoder {
+    fn open(ranges: Ranges, skip: u64) -> Result<Self, SourceError> {
+        let file = SerializedFileReader::new(ranges.clone()).map_err(|error| ranges.error(&error))?;
+        let metadata = file.metadata().file_metadata();
+        let rows = u64::try_from(metadata.num_rows()).unwrap_or_default();
+        let columns = metadata.schema().get_fields().iter().map(|field| {
+            let time = match field.get_basic_info().logical_type_ref() {
+                Some(LogicalType::Timestamp { is_adjusted_to_u_t_c, unit }) => Some((*unit, *is_adjusted_to_u_t_c)),
+                _ => None,
+            };
+            Column { name: field.name().to_owned(), time }
+        });
+        let columns = columns.collect();
+        Ok(Self {
+            file,
+            ranges,
+            columns,
+            rows,
+            group: 0,
+            skip,
+            current: None,
+            failed: None,
+            fields: FieldsBuffer::default(),
+            raw: Vec::new(),
+        })
+    }
+
+    /// Decodes up to so many rows; tells the place behind them. What is read before an error comes first.
+    fn fill(&mut self, storage: &mut Storage, from: Position, max_rows: usize) -> Result<Position, SourceError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let mut at = from;
+        while storage.rows() < max_rows && storage.bytes() < MAX_BATCH_BYTES {
+            match self.next() {
+                Ok(Some(row)) => at = self.store(&row, at, storage),
+                Ok(None) => break,
+                Err(error) => {
+                    let error = self.ranges.error(&error);
+                    if storage.rows() == 0 {
+                        return Err(error);
+                    }
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    fn next(&mut self) -> Result<Option<Row>, ParquetError> {
+        loop {
+            if let Some(rows) = &mut self.current {
+                match rows.next() {
+                    Some(row) if self.skip == 0 => return row.map(Some),
+                    Some(row) => {
+                        row?;
+                        self.skip -= 1;
+                        continue;
+                    }
+                    None => self.current = None,
+                }
+            }
+            if self.group >= self.file.num_row_groups() {
+                return Ok(None);
+            }
+            let rows = u64::try_from(self.file.metadata().row_group(self.group).num_rows()).unwrap_or_default();
+            if rows <= self.skip {
+                self.skip -= rows;
+            } else {
+                let group = self.file.get_row_group(self.group)?;
+                let schema = self.file.metadata().file_metadata().schema_descr_ptr();
+                self.current = Some(TreeBuilder::new().as_iter(schema, &*group)?);
+            }
+            self.group += 1;
+        }
+    }
+
+    /// Puts a row into a batch; tells the place behind it.
+    fn store(&mut self, row: &Row, at: Position, storage: &mut Storage) -> Position {
+        self.fields.clear();
+        self.raw.clear();
+        for ((name, field), column) in row.get_column_iter().zip(&self.columns) {
+            let text = text(field, column.time);
+            self.raw.push(if self.raw.is_empty() { b'{' } else { b',' });
+            // Writing strings into memory does not fail.
+            let _ = serde_json::to_writer(&mut self.raw, name);
+            self.raw.push(b':');
+            let _ = serde_json::to_writer(&mut self.raw, &String::from_utf8_lossy(&text));
+            self.fields.push(&text);
+        }
+        self.raw.push(b'}');
+        let end = Position { row: at.row + 1, line: at.row + 1, offset: at.offset + 1 };
+        let place = Place { number: at.row, line: at.row, end_line: end.line, end_offset: end.offset };
+        let bytes = self.raw.len();
+        let fields = if bytes > MAX_ROW_BYTES { Err(RejectReason::RowTooLarge) } else { Ok(&self.fields) };
+        storage.push_fields(place, &self.raw, bytes, fields);
+        end
+    }
+}
+
+/// A value as the text of a field.
+fn text(field: &Field, time: Option<(TimeUnit, bool)>) -> Vec<u8> {
+    let text = match (field, time) {
+        (Field::Null, _) => String::new(),
+        (Field::Long(value), Some((unit, is_utc))) => moment(*value, unit, is_utc),
+        (Field::TimestampMillis(value), time) => {
+            moment(*value, TimeUnit::MILLIS, time.is_none_or(|(_, is_utc)| is_utc))
+        }
+        (Field::TimestampMicros(value), time) => {
+            moment(*value, TimeUnit::MICROS, time.is_none_or(|(_, is_utc)| is_utc))
+        }
+        (Field::Date(days), _) => NaiveDate::from_ymd_opt(1970, 1, 1)
+            .and_then(|epoch| epoch.checked_add_signed(TimeDelta::days(i64::from(*days))))
+            .map_or_else(|| days.to_string(), |date| date.to_string()),
+        (Field::Float(value), _) => value.to_string(),
+        (Field::Double(value), _) => value.to_string(),
+        (Field::Decimal(value), _) => digits(value),
+        (Field::Str(text), _) => text.clone(),
+        (Field::Bytes(bytes), _) => return bytes.data().to_vec(),
+        (other, _) => other.to_string(),
+    };
+    text.into_bytes()
+}
+
+/// A point in time, or the time that a clock shows.
+fn moment(value: i64, unit: TimeUnit, is_utc: bool) -> String {
+    let at = match unit {
+        TimeUnit::MILLIS => DateTime::from_timestamp_millis(value),
+        TimeUnit::MICROS => DateTime::from_timestamp_micros(value),
+        TimeUnit::NANOS => Some(DateTime::from_timestamp_nanos(value)),
+    };
+    let zone = if is_utc { "Z" } else { "" };
+    at.map_or_else(|| value.to_string(), |at| format!("{}{zone}", at.format("%Y-%m-%dT%H:%M:%S%.f")))
+}
+
+/// A decimal's digits: the bytes are its units, the highest first, in two's complement.
+fn digits(decimal: &Decimal) -> String {
+    let bytes = decimal.data();
+    let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
+    let mut units = if negative { -1_i128 } else { 0 };
+    for byte in bytes {
+        // What is wider than 38 digits cannot be an amount, and need not keep its first ones.
+        units = units.wrapping_shl(8) | i128::from(*byte);
+    }
+    let scale = usize::try_from(decimal.scale()).unwrap_or_default();
+    let sign = if units < 0 { "-" } else { "" };
+    let all = format!("{:0width$}", units.unsigned_abs(), width = scale + 1);
+    let (integer, fraction) = all.split_at(all.len() - scale);
+    if scale == 0 { format!("{sign}{integer}") } else { format!("{sign}{integer}.{fraction}") }
+}
+
+/// The file as the library reads it: in ranges of one version, through blocks that are kept.
+#[derive(Clone)]
+struct Ranges(Arc<File>);
+
+struct File {
+    sources: Sources,
+    url: SourceUrl,
+    found: Found,
+    runtime: Handle,
+    /// The latest last.
+    blocks: Mutex<VecDeque<(u64, Bytes)>>,
+    /// Why a range could not be read, in our own words.
+    failed: Mutex<Option<SourceError>>,
+    /// Bytes that were read of it, each block once for as often as it was read.
+    taken: Arc<AtomicU64>,
+}
+
+impl Ranges {
+    fn new(sources: &Sources, url: &SourceUrl, found: &Found) -> Self {
+        let (sources, url, found, runtime) = (sources.clone(), url.clone(), found.clone(), Handle::current());
+        let (blocks, failed, taken) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self(Arc::new(File { sources, url, found, runtime, blocks, failed, taken }))
+    }
+
+    /// What the library's error means: that a range could not be read, or that the file is damaged.
+    fn error(&self, error: &ParquetError) -> SourceError {
+        let failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failed.unwrap_or_else(|| damaged(error.to_string()))
+    }
+
+    /// The block that an offset lies in, from that offset on; nothing at the end.
+    fn from(&self, offset: u64) -> io::Result<Bytes> {
+        let File { sources, url, found, runtime, blocks, failed, taken } = &*self.0;
+        let start = offset / BLOCK_BYTES * BLOCK_BYTES;
+        let end = found.size.min(start + BLOCK_BYTES);
+        if offset >= end {
+            return Ok(Bytes::new());
+        }
+        let from = usize::try_from(offset - start).unwrap_or_default();
+        let mut blocks = blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = blocks.iter().position(|(block, _)| *block == start)
+            && let Some(block) = blocks.remove(at)
+        {
+            let rest = block.1.slice(from..);
+            blocks.push_back(block);
+            return Ok(rest);
+        }
+        // One at a time: each column waits for its own block anyway.
+        match runtime.block_on(sources.read_at(url, &found.identity, start..end)) {
+            Ok(block) => {
+                taken.fetch_add(block.len() as u64, Ordering::Relaxed);
+                if blocks.len() >= MAX_BLOCKS {
+                    blocks.pop_front();
+                }
+                blocks.push_back((start, block.clone()));
+                Ok(block.slice(from.min(block.len())..))
+            }
+            Err(error) => {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Err(io::Error::other("the range cannot be read"))
+            }
+        }
+    }
+}
+
+impl Length for Ranges {
+    fn len(&self) -> u64 {
+        self.0.found.size
+    }
+}
+
+impl ChunkReader for Ranges {
+    type T = RangeReader;
+
+    fn get_read(&self, start: u64) -> Result<RangeReader, ParquetError> {
+        Ok(RangeReader { ranges: self.clone(), at: start, block: Bytes::new() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let mut bytes = Vec::new();
+        let read = self.get_read(start)?.take(length as u64).read_to_end(&mut bytes)?;
+        if read == length { Ok(bytes.into()) } else { Err(ParquetError::EOF("the file ends too early".to_owned())) }
+    }
+}
+
+/// Reads on from an offset.
+struct RangeReader {
+    ranges: Ranges,
+    at: u64,
+    block: Bytes,
+}
+
+impl Read for RangeReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.block.is_empty() {
+            self.block = self.ranges.from(self.at)?;
+        }
+        let read = self.block.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&self.block.split_to(read));
+        self.at += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,74 @@
+//! Objects by prefix and by pattern.
+
+use assay_source::{Named, SourceError, Sources};
+use assay_transaction::Exit;
+use futures_util::TryStreamExt as _;
+
+use crate::server::Server;
+
+const SECRET: &str = "not-a-secret";
+
+async fn expand(sources: &Sources, pattern: &str) -> Result<Vec<String>, SourceError> {
+    let found = sources.expand(&pattern.parse().unwrap()).await?;
+    Ok(found.into_iter().map(|Named { url, .. }| url.to_string()).collect())
+}
+
+#[tokio::test]
+async fn objects_are_found_by_prefix_and_pattern() {
+    let server = Server::start().await;
+    for key in ["2026/01/a.csv.gz", "2026/01/b.csv", "2026/02/c.csv.gz", "2026/d.csv.gz", "2027/e.csv.gz", "x[1].csv"] {
+        server.put("drops", key, "id\n");
+    }
+    let sources = server.sources(SECRET);
+    let cases: [(&str, &[&str]); 9] = [
+        ("2026/01/b.csv", &["2026/01/b.csv"]),
+        ("none.csv", &["none.csv"]),
+        ("2026/", &["2026/01/a.csv.gz", "2026/01/b.csv", "2026/02/c.csv.gz", "2026/d.csv.gz"]),
+        ("2026/**/*.csv.gz", &["2026/01/a.csv.gz", "2026/02/c.csv.gz", "2026/d.csv.gz"]),
+        ("2026/*/*.csv.gz", &["2026/01/a.csv.gz", "2026/02/c.csv.gz"]),
+        ("202?/*.gz", &["2026/d.csv.gz", "2027/e.csv.gz"]),
+        ("*/{01,02}/", &["2026/01/a.csv.gz", "2026/01/b.csv", "2026/02/c.csv.gz"]),
+        // It is there by this very name.
+        ("x[1].csv", &["x[1].csv"]),
+        ("x[[]*", &["x[1].csv"]),
+    ];
+    for (pattern, expected) in cases {
+        let expected: Vec<_> = expected.iter().map(|key| format!("s3://drops/{key}")).collect();
+        assert_eq!(expand(&sources, &format!("s3://drops/{pattern}")).await.unwrap(), expected, "{pattern}");
+    }
+    assert_eq!(expand(&sources, "s3://drops/").await.unwrap().len(), 6);
+    for pattern in ["s3://drops/2025/", "s3://drops/*.parquet"] {
+        let error = expand(&sources, pattern).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("no source is found by {pattern}: check SOURCE_URL"));
+        assert_eq!(error.exit(), Exit::SourceUnreadable);
+    }
+    let error = expand(&sources, "s3://elsewhere/*").await.unwrap_err();
+    assert_eq!(error.to_string(), "no bucket `elsewhere`: check SOURCE_URL and ENDPOINT_URL");
+    let error = expand(&sources, "s3://drops/{a").await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Usage, "{error}");
+}
+
+#[tokio::test]
+async fn odd_keys_are_listed_as_they_are() {
+    let server = Server::start().await;
+    let odd = ["a b+c%20.csv", "é&=?.csv", "new\nline.csv", "\u{1}.csv"];
+    let mut put: Vec<_> = odd.iter().map(|key| server.put("drops", &format!("odd/{key}"), "id\n")).collect();
+    put.sort();
+    let sources = server.sources(SECRET);
+    let mut found = expand(&sources, "s3://drops/odd/").await.unwrap();
+    found.sort();
+    assert_eq!(found, put);
+    for url in found {
+        sources.identify(&url.parse().unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_listing_that_is_cut_is_no_shorter_listing() {
+    let server = Server::start().await;
+    server.put("drops", "a.csv", "id\n");
+    server.cut_listings();
+    let sources = server.sources(SECRET);
+    let error = sources.list("drops", "").try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(error.to_string().ends_with("a listing that is cut and does not say where to go on"), "{error}");
+}

@@ -1,0 +1,128 @@
+//! The exact sum of the amounts of a run: what a bank's control total is compared with.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Amount, AmountError};
+
+/// Decimals of a sum: those of `NUMERIC(20,4)`, of which every amount has at most so many.
+const SCALE: u32 = 4;
+/// Ten to the power of that.
+const UNIT: i128 = 10_000;
+/// Most digits before the point: those of `NUMERIC(38,4)`.
+const MAX_INTEGER_DIGITS: usize = 34;
+
+/// A sum of amounts, never rounded. It is written with four decimals.
+///
+/// It holds 10^17 amounts of the largest size before it would stand still at its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct AmountSum(i128);
+
+impl AmountSum {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// Adds an amount.
+    pub fn add(&mut self, amount: Amount) {
+        let decimal = amount.as_decimal();
+        // No amount has more decimals, nor 10^32 units.
+        let factor = 10_i128.pow(SCALE.saturating_sub(decimal.scale()));
+        self.0 = self.0.saturating_add(decimal.mantissa().saturating_mul(factor));
+    }
+}
+
+impl fmt::Display for AmountSum {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let units = self.0.unsigned_abs();
+        write!(formatter, "{sign}{}.{:04}", units / UNIT.unsigned_abs(), units % UNIT.unsigned_abs())
+    }
+}
+
+/// Reads `[+-]digits[.digits]`, with at most four decimals.
+impl FromStr for AmountSum {
+    type Err = AmountError;
+
+    fn from_str(text: &str) -> Result<Self, AmountError> {
+        let (sign, digits) = match text.as_bytes().first() {
+            Some(b'-') => (-1, &text[1..]),
+            Some(b'+') => (1, &text[1..]),
+            _ => (1, text),
+        };
+        let (integer, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if integer.is_empty() && fraction.is_empty() || !all_digits(integer) || !all_digits(fraction) {
+            return Err(AmountError::Format);
+        }
+        if fraction.len() > SCALE as usize {
+            return Err(AmountError::Scale);
+        }
+        let integer = integer.trim_start_matches('0');
+        if integer.len() > MAX_INTEGER_DIGITS {
+            return Err(AmountError::Range);
+        }
+        let digits = integer.bytes().chain(fraction.bytes().chain(std::iter::repeat(b'0')).take(SCALE as usize));
+        Ok(Self(sign * digits.fold(0, |sum, digit| sum * 10 + i128::from(digit - b'0'))))
+    }
+}
+
+impl Serialize for AmountSum {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AmountSum {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(|error| serde::de::Error::custom(format_args!("sum {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sum(amounts: &[&str]) -> AmountSum {
+        let mut sum = AmountSum::default();
+        for amount in amounts {
+            sum.add(amount.parse().unwrap());
+        }
+        sum
+    }
+
+    #[test]
+    fn adds_to_the_last_digit() {
+        assert_eq!(sum(&[]).to_string(), "0.0000");
+        assert_eq!(sum(&["0.1", "0.2", "-0.0001"]).to_string(), "0.2999");
+        assert_eq!(sum(&["-952.40", "2.4"]).to_string(), "-950.0000");
+        assert_eq!(sum(&["9999999999999999.9999"; 3]).to_string(), "29999999999999999.9997");
+        assert_eq!(sum(&["-0.5"]), "-.5".parse().unwrap());
+    }
+
+    #[test]
+    fn refuses_what_is_no_sum() {
+        let long = "1".repeat(35);
+        for (text, expected) in [
+            ("", AmountError::Format),
+            ("-", AmountError::Format),
+            ("1,5", AmountError::Format),
+            ("1e3", AmountError::Format),
+            ("0.00001", AmountError::Scale),
+            (long.as_str(), AmountError::Range),
+        ] {
+            assert_eq!(text.parse::<AmountSum>(), Err(expected), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn its_own_text_reads_back(units in -10_i128.pow(37)..10_i128.pow(37)) {
+            let sum = AmountSum(units);
+            prop_assert_eq!(sum.to_string().parse::<AmountSum>().unwrap(), sum);
+        }
+    }
+}
