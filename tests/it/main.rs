@@ -23,6 +23,7 @@ mod generated;
 mod hostile;
 mod loads;
 mod many;
+mod mapping;
 mod one_process;
 mod rejects;
 mod scenarios;

@@ -28,6 +28,7 @@ mod head;
 mod inspect;
 mod json;
 mod listing;
+mod mapping;
 mod notification;
 mod options;
 #[cfg(feature = "parquet")]
