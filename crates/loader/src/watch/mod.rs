@@ -125,7 +125,12 @@ async fn look(dependencies: &Dependencies, Watched { bucket, prefix }: &Watched)
 async fn take_on(mut intakes: Vec<Box<dyn Intake>>, taking: &Arc<Taking>, shutdown: &CancellationToken) {
     let room = Arc::new(Semaphore::new(taking.options.max_loads.get()));
     let mut loads = JoinSet::new();
-    while let Some(Ok(permit)) = shutdown.run_until_cancelled(Arc::clone(&room).acquire_owned()).await {
+    loop {
+        if room.available_permits() == 0 {
+            intakes.iter_mut().for_each(|intake| intake.put_back());
+        }
+        let permit = shutdown.run_until_cancelled(Arc::clone(&room).acquire_owned()).await;
+        let Some(Ok(permit)) = permit else { break };
         let Some(told) = shutdown.run_until_cancelled(next(&mut intakes)).await else { break };
         let taking = Arc::clone(taking);
         loads.spawn(async move {
