@@ -61,7 +61,14 @@ pub async fn watch(
     info!("Watching {watched}");
     let broker = Arc::clone(&dependencies.broker);
     let consumers = AbortOnDropHandle::new(tokio::spawn(async move { watch_consumers(&*broker, true).await }));
-    let taking = Arc::new(Taking { dependencies, watched, load, options, shutdown: shutdown.clone() });
+    let taking = Arc::new(Taking {
+        dependencies,
+        watched,
+        load,
+        options,
+        shutdown: shutdown.clone(),
+        beginning: taking::Underway::default(),
+    });
     take_on(intakes, &taking, &shutdown).await;
     drop(consumers);
     info!("the watch has ended");

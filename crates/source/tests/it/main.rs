@@ -6,3 +6,5 @@ mod inspect;
 mod patterns;
 mod s3;
 mod server;
+#[cfg(feature = "sqs")]
+mod sqs;
