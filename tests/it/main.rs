@@ -3,6 +3,7 @@
 
 mod again;
 mod api;
+mod awkward;
 mod crashes;
 mod dead_letters;
 mod dependencies;
@@ -22,6 +23,7 @@ mod generated;
 mod hostile;
 mod loads;
 mod many;
+mod mapping;
 mod one_process;
 mod rejects;
 mod scenarios;

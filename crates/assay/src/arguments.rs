@@ -23,6 +23,8 @@ use crate::desk::runs::RunsArguments;
 use crate::desk::status::StatusArguments;
 use crate::desk::transaction::TransactionArguments;
 use crate::inspect::InspectArguments;
+use crate::put::PutArguments;
+use crate::watch_setup::WatchSetupArguments;
 
 /// Fraud scoring for transactions, in bulk: every row validated, scored by an ML API and stored, and none lost or doubled.
 #[derive(Debug, Parser)]
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Operations(OperationsArguments),
     Generate(GenerateArguments),
     Migrate(MigrateArguments),
+    Put(PutArguments),
+    WatchSetup(Box<WatchSetupArguments>),
 }
 
 /// Load, score and store sources in this one process, with nothing installed

@@ -8,8 +8,7 @@ use assay_loader::ReadOptions;
 use assay_source::{Inspected, Row, S3Options, SourceUrl, Sources};
 use assay_telemetry::LogOptions;
 use assay_transaction::{
-    Columns, DecimalMark, Encoding, Exit, Fields as _, Format, OPTIONAL_COLUMNS, REQUIRED_COLUMNS, Rejection, Rules,
-    RunSettings,
+    Columns, DecimalMark, Encoding, Exit, Fields as _, Format, Rejection, Rules, RunSettings, mask_card_numbers,
 };
 use clap::Args;
 use serde::Serialize;
@@ -94,8 +93,10 @@ struct Estimate {
 #[derive(Debug, Serialize)]
 struct ColumnReport {
     name: String,
-    /// Which field of a transaction it is; else it is kept as an attribute.
+    /// Which fields of a transaction are made of it.
     field: Option<String>,
+    /// The attribute that it is kept as.
+    attribute: Option<String>,
     kind: Kind,
     empty: u64,
     examples: Vec<String>,
@@ -123,9 +124,11 @@ enum Kind {
 
 impl Report {
     fn new(source: String, bytes: u64, inspected: &Inspected, settings: &RunSettings) -> Result<Self, CommandError> {
-        let columns = Columns::from_names(settings.header.clone()).map_err(assay_loader::LoadError::from)?;
+        let columns = Columns::from_names(settings.header.clone(), settings.mapping.as_deref())
+            .map_err(assay_loader::LoadError::from)?;
+        let mut seen: Vec<ColumnReport> =
+            settings.header.iter().enumerate().map(|(index, name)| ColumnReport::new(name, index, &columns)).collect();
         let rules = Rules::new(columns, settings);
-        let mut seen: Vec<ColumnReport> = settings.header.iter().map(|name| ColumnReport::new(name)).collect();
         let (mut rejected, mut first_rejects) = (BTreeMap::new(), Vec::new());
         for row in inspected.sample.iter().flat_map(|batch| batch.rows()) {
             for (index, column) in seen.iter_mut().enumerate() {
@@ -138,7 +141,7 @@ impl Report {
                         row: row.number,
                         line: row.line,
                         reason: reason.code().to_owned(),
-                        message: one_line(&message, SHOWN_MESSAGE),
+                        message: one_line(&mask_card_numbers(&message), SHOWN_MESSAGE),
                     });
                 }
             }
@@ -166,14 +169,31 @@ impl Report {
 }
 
 fn rejection(rules: &Rules, row: &Row<'_>) -> Option<Rejection> {
-    row.rejection().or_else(|| rules.check(&row.fields, row.raw_bytes).err())
+    row.rejection().or_else(|| rules.check(row.number, &row.fields, row.raw_bytes).err())
 }
 
 impl ColumnReport {
-    fn new(name: &str) -> Self {
-        let fields = REQUIRED_COLUMNS.iter().chain(&OPTIONAL_COLUMNS);
-        let field = fields.copied().find(|field| field.eq_ignore_ascii_case(name)).map(str::to_owned);
-        Self { name: one_line(name, SHOWN_MESSAGE), field, kind: Kind::Empty, empty: 0, examples: Vec::new() }
+    fn new(name: &str, index: usize, columns: &Columns) -> Self {
+        let fields = columns.fields_of(index);
+        Self {
+            name: one_line(name, SHOWN_MESSAGE),
+            field: (!fields.is_empty()).then(|| fields.join(", ")),
+            attribute: columns.attribute_of(index).map(|name| one_line(name, SHOWN_MESSAGE)),
+            kind: Kind::Empty,
+            empty: 0,
+            examples: Vec::new(),
+        }
+    }
+
+    /// What becomes of it, for a person.
+    fn becomes(&self) -> String {
+        match (&self.field, &self.attribute) {
+            (Some(field), Some(attribute)) => format!("{field}, attribute {attribute}"),
+            (Some(field), None) => field.clone(),
+            (None, Some(attribute)) if *attribute == self.name => "an attribute".to_owned(),
+            (None, Some(attribute)) => format!("attribute {attribute}"),
+            (None, None) => "left out".to_owned(),
+        }
     }
 
     fn look(&mut self, bytes: &[u8], settings: &RunSettings) {
@@ -184,7 +204,7 @@ impl ColumnReport {
             return;
         }
         self.kind = self.kind.with(Kind::of(text, settings));
-        let shown = one_line(text, SHOWN_CHARACTERS);
+        let shown = one_line(&mask_card_numbers(text), SHOWN_CHARACTERS);
         if self.examples.len() < SHOWN_VALUES && !self.examples.contains(&shown) {
             self.examples.push(shown);
         }
@@ -256,7 +276,7 @@ impl fmt::Display for Report {
         for column in &self.columns {
             table.add([
                 column.name.clone(),
-                column.field.clone().unwrap_or_else(|| "an attribute".to_owned()),
+                column.becomes(),
                 column.kind.to_string(),
                 grouped(column.empty),
                 column.examples.join(" | "),
@@ -289,6 +309,7 @@ mod tests {
     #[test]
     fn a_column_holds_what_all_its_values_are() {
         let settings = RunSettings::example();
+        let columns = Columns::from_names(settings.header.clone(), None).unwrap();
         let cases: [(&[&str], Kind); 8] = [
             (&[], Kind::Empty),
             (&["", " "], Kind::Empty),
@@ -300,7 +321,7 @@ mod tests {
             (&["1,5"], Kind::Text),
         ];
         for (values, expected) in cases {
-            let mut column = ColumnReport::new("Amount");
+            let mut column = ColumnReport::new("Amount", 2, &columns);
             for value in values {
                 column.look(value.as_bytes(), &settings);
             }

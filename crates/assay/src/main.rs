@@ -7,10 +7,12 @@ mod generate;
 mod inspect;
 mod migrate;
 mod print;
+mod put;
 #[cfg(test)]
 mod reference;
 mod run;
 mod stages;
+mod watch_setup;
 
 use std::process::ExitCode;
 
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
         }
         Command::Generate(arguments) => execute(&arguments.log, async |_| generate::generate(&arguments.options)),
         Command::Migrate(arguments) => execute(&arguments.log, async |_| migrate::migrate(&arguments).await),
+        Command::Put(arguments) => execute(&arguments.log, async |shutdown| put::put(&arguments, &shutdown).await),
+        Command::WatchSetup(arguments) => execute(&arguments.log, async |_| watch_setup::watch_setup(&arguments).await),
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command, CommandFactory};
 
-/// The commands of the desk. The table calls them `assay`, and `assay run` with them where it has a setting too.
-const DESK: [&str; 11] = [
+/// The commands of the desk, and those beside it. The table calls them `assay`, and `assay run` with them where it has a setting too.
+const DESK: [&str; 13] = [
     "runs",
     "status",
     "row",
@@ -18,6 +18,8 @@ const DESK: [&str; 11] = [
     "repair",
     "cancel",
     "operations",
+    "put",
+    "watch-setup",
 ];
 
 /// A setting, and the programs that have it.

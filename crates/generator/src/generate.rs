@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use assay_transaction::{Encoding, Exit};
 
 use crate::fault::Faults;
+use crate::layout::{Layout, Rows};
 use crate::options::GenerateOptions;
 use crate::random::{Random, Stream};
 use crate::row::{Format, Row};
@@ -72,6 +73,9 @@ pub fn generate(
         manifest: manifest.map(|manifest| io::BufWriter::with_capacity(WRITE_BUFFER, manifest)),
         summary: Summary::default(),
     };
+    if let Some(layout) = options.layout {
+        return write_layout(layout, options, file);
+    }
     let format = Format::new(options);
     file.begin(options.bom, &format.header())?;
 
@@ -101,6 +105,24 @@ pub fn generate(
             file.write(&written, Outcome::Valid, "")?;
             earlier.remember(written);
         }
+    }
+    file.end()
+}
+
+/// Writes the rows of another layout; each is valid, by a mapping that knows it.
+fn write_layout<W: Write>(
+    layout: Layout,
+    options: &GenerateOptions,
+    mut file: File<'_, W>,
+) -> Result<Summary, GenerateError> {
+    let format = Format::new(&Layout::dialect(options));
+    file.begin(options.bom, &format.header_of(layout.header()))?;
+    let (mut rows, mut row, mut line) = (Rows::new(layout, options), Row::new(options.encoding), Vec::new());
+    for index in 0..options.rows {
+        let (id, is_fraud) = rows.fill(&mut row, index);
+        line.clear();
+        format.write(&row, &mut line);
+        file.write(&Written { line: &line[..], id, is_fraud }, Outcome::Valid, "")?;
     }
     file.end()
 }

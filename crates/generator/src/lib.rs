@@ -24,6 +24,15 @@
 //!
 //! which leaves out NUL bytes and broken text only so that every editor shows the file.
 //!
+//! # Other layouts
+//!
+//! `--layout` writes the same transactions in the layout of a public data set, to try column mappings on. The examples are
+//!
+//! ```text
+//! assay generate --layout paysim --rows 300 --output examples/paysim/transactions.csv
+//! assay generate --layout sparkov --rows 300 --output examples/sparkov/transactions.csv
+//! ```
+//!
 //! # What is fraud here
 //!
 //! **All of it is invented, for a demonstration. It says nothing about real fraud, and a model trained on it is good for
@@ -49,6 +58,7 @@ mod clock;
 mod fault;
 mod fraud;
 mod generate;
+mod layout;
 mod merchant;
 mod options;
 mod ordinary;
@@ -58,5 +68,6 @@ mod transactions;
 
 pub use fault::InvalidKinds;
 pub use generate::{GenerateError, Summary, generate};
+pub use layout::Layout;
 pub use options::{GenerateOptions, Quoting};
 pub use transactions::{Generated, Transactions};

@@ -6,6 +6,7 @@ use assay_transaction::{DecimalMark, Delimiter, Encoding};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::fault::InvalidKinds;
+use crate::layout::Layout;
 
 /// What to generate, and how to write it.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -18,6 +19,15 @@ pub struct GenerateOptions {
     /// The same seed gives the same bytes on every machine.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+
+    /// Write the layout of a public data set, in its own dialect, with its labels.
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "delimiter", "decimal_mark", "quoting", "invalid", "invalid_kinds", "duplicates", "labels", "uuid_ids", "attributes",
+        ]
+    )]
+    pub layout: Option<Layout>,
 
     /// The character between two fields.
     #[arg(long, default_value = "semicolon", value_parser = delimiter())]
@@ -93,6 +103,7 @@ impl Default for GenerateOptions {
         Self {
             rows: 10_000,
             seed: 1,
+            layout: None,
             delimiter: Delimiter::Semicolon,
             decimal_mark: DecimalMark::Comma,
             encoding: Encoding::Utf8,
@@ -174,6 +185,8 @@ mod tests {
             ("--invalid 1.5", "from 0 to 1"),
             ("--duplicates nan", "from 0 to 1"),
             ("--delimiter dot", "semicolon"),
+            ("--layout paysim --labels", "cannot be used with"),
+            ("--layout ulb", "sparkov"),
             ("--invalid-kinds id_empty,unterminated_quote", "amount_scale"),
         ];
         for (line, allowed) in cases {

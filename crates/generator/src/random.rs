@@ -17,6 +17,8 @@ pub(crate) enum Stream {
     Ids = 2,
     /// Which rows are invalid or repeated, and how, so that the others stay as they are.
     Faults = 3,
+    /// What other layouts have beside a transaction.
+    Layout = 4,
 }
 
 /// A stream of random bits with the distributions over it.

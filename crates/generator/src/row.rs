@@ -57,6 +57,11 @@ impl Format {
         if self.label.is_some() {
             names.push(LABEL);
         }
+        self.header_of(&names)
+    }
+
+    /// The first line, with these names.
+    pub(crate) fn header_of(&self, names: &[&str]) -> Vec<u8> {
         let mut row = Row::new(self.encoding);
         for name in names {
             row.push(name);
@@ -124,7 +129,7 @@ fn write_quoted(line: &mut Vec<u8>, field: &[u8]) {
     line.push(b'"');
 }
 
-fn write_amount(field: &mut Vec<u8>, cents: i64, mark: u8) {
+pub(crate) fn write_amount(field: &mut Vec<u8>, cents: i64, mark: u8) {
     if cents < 0 {
         field.push(b'-');
     }
@@ -144,7 +149,7 @@ fn write_amount(field: &mut Vec<u8>, cents: i64, mark: u8) {
     field[start..].reverse();
 }
 
-fn write_timestamp(field: &mut Vec<u8>, at: NaiveDateTime) {
+pub(crate) fn write_timestamp(field: &mut Vec<u8>, at: NaiveDateTime) {
     let two = |number: u32| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
     let year = at.year().unsigned_abs();
     field.extend_from_slice(&two(year / 100));
@@ -200,12 +205,12 @@ impl Row {
         self.count = self.count.min(count);
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.count = 0;
     }
 
     /// A new field, still empty.
-    fn add(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn add(&mut self) -> &mut Vec<u8> {
         if self.count == self.buffers.len() {
             self.buffers.push(Vec::with_capacity(64));
         }

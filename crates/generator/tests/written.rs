@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use assay_generator::{GenerateError, GenerateOptions, InvalidKinds, Quoting, Summary, Transactions, generate};
+use assay_generator::{GenerateError, GenerateOptions, InvalidKinds, Layout, Quoting, Summary, Transactions, generate};
 use assay_transaction::{
     Columns, DecimalMark, Delimiter, Dialect, Encoding, RejectReason, Rules, RunSettings, TimeZone,
 };
@@ -47,7 +47,7 @@ fn for_each_row(options: &GenerateOptions, file: &[u8], mut each: impl FnMut(usi
     let mut reader = csv::ReaderBuilder::new().delimiter(options.delimiter.byte()).flexible(true).from_reader(file);
     let header: Vec<Vec<u8>> = reader.byte_headers().unwrap().iter().map(<[u8]>::to_vec).collect();
     let header: Vec<&[u8]> = header.iter().map(Vec::as_slice).collect();
-    let columns = Columns::from_header(&header[..], dialect(options)).unwrap();
+    let columns = Columns::from_header(&header[..], dialect(options), None).unwrap();
     let mut record = csv::ByteRecord::new();
     let mut index = 0;
     loop {
@@ -69,7 +69,7 @@ fn check(options: &GenerateOptions, written: &Written, time_zone: TimeZone) {
     for_each_row(options, &written.file, |index, columns, fields, raw| {
         let expected = &written.manifest[index];
         assert_eq!(expected.row, index as u64 + 1);
-        match Rules::new(columns.clone(), &settings).check(fields, raw.len()) {
+        match Rules::new(columns.clone(), &settings).check(index as u64 + 1, fields, raw.len()) {
             Ok(valid) => {
                 assert_ne!(expected.outcome, "invalid", "{options:?}: row {} is valid", expected.row);
                 let id = valid.external_id.unwrap_or_else(|| valid.transaction.id.to_string());
@@ -127,7 +127,8 @@ fn the_fields_are_those_of_the_transactions() {
         let transactions: Vec<_> = Transactions::new(options.seed, options.uuid_ids).take(300).collect();
         let settings = RunSettings { dialect: self::dialect(&options), ..RunSettings::example() };
         for_each_row(&options, &write(&options).file, |index, columns, fields, raw| {
-            let read = Rules::new(columns.clone(), &settings).check(fields, raw.len()).unwrap().transaction;
+            let read =
+                Rules::new(columns.clone(), &settings).check(index as u64 + 1, fields, raw.len()).unwrap().transaction;
             let made = &transactions[index];
             assert_eq!((&read.description, &*read.operation_type), (&made.description, made.operation_type));
             assert_eq!((read.merchant.as_deref(), &*read.side), (made.merchant, made.side));
@@ -157,8 +158,8 @@ fn every_reason_that_a_row_can_have_is_generated() {
     check(&gap, &written, "Europe/Paris".parse().unwrap());
     found.extend(written.manifest.iter().map(|row| row.reason.as_str()).filter(|reason| !reason.is_empty()));
 
-    // A quote that never ends takes all rows after it with it; and only CSV is written.
-    found.extend(["unterminated_quote", "json_format"]);
+    // A quote that never ends takes all rows after it with it; and only CSV is written, by no mapping.
+    found.extend(["unterminated_quote", "json_format", "value_unknown"]);
     let known: HashSet<&str> = RejectReason::ALL.iter().map(RejectReason::code).collect();
     assert_eq!(found, known);
 }
@@ -274,6 +275,23 @@ fn the_example_is_what_its_command_writes() {
     };
     let example = include_bytes!("../../../examples/transactions.csv");
     assert!(write(&options).file == example, "examples/transactions.csv is out of date; run its command again");
+}
+
+/// The other examples too; and their manifests say what a mapping makes of each row.
+#[test]
+fn the_examples_of_other_layouts_are_what_their_commands_write() {
+    let examples = [
+        (Layout::Paysim, &include_bytes!("../../../examples/paysim/transactions.csv")[..]),
+        (Layout::Sparkov, include_bytes!("../../../examples/sparkov/transactions.csv")),
+    ];
+    for (layout, example) in examples {
+        let options = GenerateOptions { rows: 300, layout: Some(layout), ..Default::default() };
+        let written = write(&options);
+        assert!(written.file == example, "the example of {layout:?} is out of date; run its command again");
+        let ids: HashSet<&str> = written.manifest.iter().map(|row| row.id.as_str()).collect();
+        assert_eq!((ids.len(), written.summary.rows), (300, 300));
+        assert!(written.summary.fraud > 0, "a label to be dropped");
+    }
 }
 
 #[test]

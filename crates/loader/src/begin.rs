@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, Lease, NewRun, Taken};
-use assay_transaction::{Checkpoint, Dialect, Exit, Run, RunId, RunSettings, RunState, StopKind};
+use assay_transaction::{Checkpoint, Exit, Run, RunId, RunSettings, RunState, StopKind};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use chrono::Utc;
 use tokio::time::Instant;
@@ -225,16 +225,8 @@ pub(crate) async fn first_row(sources: &Sources, url: &SourceUrl, run: &Run) -> 
     if let Some(start) = run.settings.start {
         return Ok(Checkpoint::first(start));
     }
-    let Dialect { delimiter, decimal_mark, encoding } = run.settings.dialect;
-    let format = FormatOptions {
-        delimiter: Some(delimiter),
-        decimal_mark: Some(decimal_mark),
-        encoding: Some(encoding),
-        format: Some(run.settings.format),
-        timestamp_format: Some(run.settings.timestamps.clone()),
-    };
     let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
-    let inspected = inspect(sources, url, &found, &format).await?;
+    let inspected = inspect(sources, url, &found, &FormatOptions::of(&run.settings)).await?;
     Ok(Checkpoint::first(inspected.layout.start))
 }
 

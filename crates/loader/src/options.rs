@@ -66,6 +66,7 @@ impl ReadOptions {
             namespace: Namespace::new(&namespace),
             durable_broker: true,
             budgets: Budgets::default(),
+            mapping: self.format.mapping.clone(),
         }
     }
 }

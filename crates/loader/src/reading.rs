@@ -2,7 +2,7 @@
 
 use assay_source::{Row, RowReader, SourceError};
 use assay_transaction::{
-    Budgets, Checkpoint, Chunker, Columns, Cut, Entry, Judged, Position, RawText, RejectedRow, Rules, Run, WireError,
+    Budgets, Checkpoint, Chunker, Cut, Entry, Judged, Position, RawText, RejectedRow, Rules, Run, WireError,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -56,7 +56,7 @@ pub(crate) async fn read(
     progress: &LoadProgress,
     to: mpsc::Sender<Read>,
 ) -> Result<End, LoadError> {
-    let rules = Rules::new(Columns::from_names(run.settings.header.clone())?, &run.settings);
+    let rules = Rules::of_run(&run.settings)?;
     let mut chunker = Chunker::new(run.run_id.clone(), &run.settings, from);
     let mut batches = Batches::new(from, batch_rows);
     let mut last = from;
@@ -152,7 +152,7 @@ impl Batches {
 fn judge(rules: &Rules, row: &Row<'_>) -> Result<Judged, WireError> {
     let checked = match row.rejection() {
         Some(rejection) => Err(rejection),
-        None => rules.check(&row.fields, row.raw_bytes),
+        None => rules.check(row.number, &row.fields, row.raw_bytes),
     };
     let (judged, amount) = match checked {
         Ok(valid) => (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount)),
@@ -164,7 +164,7 @@ fn judge(rules: &Rules, row: &Row<'_>) -> Result<Judged, WireError> {
                 message: rejection.message,
                 raw: RawText::from(row.raw.to_vec()),
             };
-            (Err(rejected), rules.amount(&row.fields))
+            (Err(rejected), rules.amount(row.number, &row.fields))
         }
     };
     Ok(Judged { row: judged, amount, raw_bytes: row.raw_bytes as u64, end: row.end })

@@ -34,7 +34,7 @@ pub use dead_letters::{Drained, serve_dead_letters};
 pub use events::{EventDelivery, EventQueue};
 pub use in_process::InProcess;
 pub use message::{MAX_MESSAGE_BYTES, Message};
-pub use options::{BrokerOptions, connect};
+pub use options::{BrokerOptions, connect, declare_events_exchange};
 pub use outcome::Outcome;
 pub use publish::{Unpublished, publish_until_confirmed};
 pub use route::{Route, Work};

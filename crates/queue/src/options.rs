@@ -126,6 +126,16 @@ pub async fn connect(options: &BrokerOptions, stage: &str, startup: Duration) ->
     Ok(Arc::new(rabbitmq::RabbitMq::connect(&address, options, stage, startup).await?))
 }
 
+/// Declares the exchange that an S3 server publishes its events to, a durable topic exchange, and the topology with it; tells
+/// the whole name of it, as `QUEUE_PREFIX` is put in front.
+pub async fn declare_events_exchange(
+    options: &BrokerOptions,
+    exchange: &str,
+    startup: Duration,
+) -> Result<String, BrokerError> {
+    rabbitmq::declare_exchange(&options.address()?, options, exchange, startup).await
+}
+
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("nothing is confirmed in no time; write a duration such as 30s".to_owned()),

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use assay_transaction::{
-    Columns, DecimalMark, Delimiter, Dialect, Encoding, Fields, HeaderError, Position, REQUIRED_COLUMNS,
+    Columns, DecimalMark, Delimiter, Dialect, Encoding, Fields, HeaderError, Mapping, Position, REQUIRED_COLUMNS,
 };
 
 use crate::head::{HEAD_BYTES, Head};
@@ -20,11 +20,17 @@ pub(crate) struct Header {
     pub(crate) end: Position,
 }
 
-/// Reads the header as a delimiter splits it; else as the one does under which it has every required column.
-pub(crate) async fn read(head: &Head, delimiter: Option<Delimiter>, encoding: Encoding) -> Result<Header, SourceError> {
+/// Reads the header as a delimiter splits it; else as the one does under which it has every required column, or every one
+/// that the mapping names.
+pub(crate) async fn read(
+    head: &Head,
+    delimiter: Option<Delimiter>,
+    encoding: Encoding,
+    mapping: Option<&Mapping>,
+) -> Result<Header, SourceError> {
     match delimiter {
-        Some(delimiter) => Ok(split(head, delimiter).await?.header(encoding)?),
-        None => recognise(head, encoding).await,
+        Some(delimiter) => Ok(split(head, delimiter).await?.header(encoding, mapping)?),
+        None => recognise(head, encoding, mapping).await,
     }
 }
 
@@ -41,17 +47,20 @@ struct First {
 }
 
 impl First {
-    fn header(&self, encoding: Encoding) -> Result<Header, HeaderError> {
+    fn header(&self, encoding: Encoding, mapping: Option<&Mapping>) -> Result<Header, HeaderError> {
         let fields: Vec<&[u8]> = self.fields.iter().map(Vec::as_slice).collect();
-        let columns = Columns::from_header(&fields[..], splitting(Delimiter::Comma, encoding))?;
+        let columns = Columns::from_header(&fields[..], splitting(Delimiter::Comma, encoding), mapping)?;
         Ok(Header { delimiter: self.delimiter, columns, end: self.end })
     }
 
-    /// How many of the required columns it has.
-    fn required(&self) -> usize {
+    /// How many of the required columns it has, or of those that the mapping names.
+    fn required(&self, mapping: Option<&Mapping>) -> usize {
         let has =
             |wanted: &str| self.fields.iter().any(|name| name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()));
-        REQUIRED_COLUMNS.iter().filter(|wanted| has(wanted)).count()
+        match mapping {
+            Some(mapping) => mapping.columns().into_iter().filter(|wanted| has(wanted)).count(),
+            None => REQUIRED_COLUMNS.iter().filter(|wanted| has(wanted)).count(),
+        }
     }
 }
 
@@ -71,7 +80,7 @@ async fn split(head: &Head, delimiter: Delimiter) -> Result<First, SourceError> 
 }
 
 /// The header under the delimiter that finds every required column; else the error of the one that comes closest.
-async fn recognise(head: &Head, encoding: Encoding) -> Result<Header, SourceError> {
+async fn recognise(head: &Head, encoding: Encoding, mapping: Option<&Mapping>) -> Result<Header, SourceError> {
     let mut closest: (usize, SourceError) = (0, SourceError::Undecidable { first_line: first_line(head) });
     for delimiter in Delimiter::ALL {
         let first = match split(head, delimiter).await {
@@ -85,9 +94,9 @@ async fn recognise(head: &Head, encoding: Encoding) -> Result<Header, SourceErro
             }
             Err(error) => return Err(error),
         };
-        match first.header(encoding) {
+        match first.header(encoding, mapping) {
             Ok(header) => return Ok(header),
-            Err(error) if first.required() > closest.0 => closest = (first.required(), error.into()),
+            Err(error) if first.required(mapping) > closest.0 => closest = (first.required(mapping), error.into()),
             Err(_) => {}
         }
     }

@@ -83,6 +83,32 @@ pub enum SourceError {
         /// Status and code.
         cause: String,
     },
+    /// An object, or a bucket, that may not be written.
+    #[error("cannot write {location} ({cause}): check KEY and SECRET, and what they may write")]
+    NotWritten {
+        /// The URL.
+        location: String,
+        /// Status and code.
+        cause: String,
+    },
+    /// Nobody whom a bucket could tell of its objects.
+    #[error(
+        "bucket `{bucket}` cannot send events to {arns} ({cause}): set up its server's AMQP target, or name another with --arn"
+    )]
+    NoTarget {
+        /// The bucket.
+        bucket: String,
+        /// What was tried.
+        arns: String,
+        /// What the server says.
+        cause: String,
+    },
+    /// An upload that was stopped.
+    #[error("stopped before {location} was put: nothing of it is there")]
+    Stopped {
+        /// The URL.
+        location: String,
+    },
     /// No answer, or one that says to come back later.
     #[error("cannot reach S3 at {endpoint} ({cause}): check ENDPOINT_URL{}", if *is_aws { " or AWS_REGION" } else { "" })]
     Unreachable {
@@ -184,7 +210,7 @@ impl SourceError {
             | Self::Setting(_)
             | Self::NoCredentials { .. }
             | Self::Region { .. } => Exit::Usage,
-            Self::Unreachable { .. } | Self::Broken { .. } => Exit::DependencyAway,
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Stopped { .. } => Exit::DependencyAway,
             _ => Exit::SourceUnreadable,
         }
     }

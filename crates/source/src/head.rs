@@ -78,7 +78,7 @@ impl Head {
                 }
                 _ => Ok(Format::Csv),
             },
-            Some(b'[') => Err(SourceError::NotJsonLines("an array")),
+            Some(b'[') => Err(SourceError::NotJsonLines("it is an array")),
             _ => Ok(Format::Csv),
         }
     }

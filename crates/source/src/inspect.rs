@@ -9,7 +9,7 @@ use assay_transaction::{
 };
 
 use crate::head::Head;
-use crate::{ByteStream, FormatOptions, RowBatch, RowReader, SourceError, csv_header, dates, json};
+use crate::{ByteStream, FormatOptions, Row, RowBatch, RowReader, SourceError, csv_header, dates, json};
 
 /// Rows of the head that are put into one batch.
 const SAMPLE_ROWS: usize = 1_000;
@@ -59,8 +59,8 @@ impl Inspected {
 
 /// Reads the head of an unpacked text source from its first byte on, and settles what the options leave open.
 ///
-/// The format is told by the content. The delimiter is the one that finds all required columns in the header; the decimal
-/// mark is the one that amounts show; timestamps are ISO 8601, or of the one pattern that reads them. A source with a header
+/// The format is told by the content. The delimiter is the one that finds all required columns in the header, or those that
+/// the mapping names; the decimal mark is the one that amounts show; timestamps are ISO 8601, or of the one pattern that reads them. A source with a header
 /// and no rows is fine.
 pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Inspected, SourceError> {
     let head = Head::read(stream).await?;
@@ -70,10 +70,10 @@ pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result
 /// The same with the head that was read.
 pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
     let format = options.format.map_or_else(|| head.format(), Ok)?;
-    let encoding = options.encoding.unwrap_or_default();
+    let (encoding, mapping) = (options.encoding.unwrap_or_default(), options.mapping.as_deref());
     let (delimiter, columns, start) = match format {
         Format::Csv => {
-            let header = csv_header::read(head, options.delimiter, encoding).await?;
+            let header = csv_header::read(head, options.delimiter, encoding, mapping).await?;
             (header.delimiter, header.columns, header.end)
         }
         Format::JsonLines => {
@@ -81,7 +81,7 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
             if names.is_empty() {
                 return Err(SourceError::Empty);
             }
-            (Delimiter::Comma, Columns::from_names(names)?, head.start())
+            (Delimiter::Comma, Columns::from_names(names, mapping)?, head.start())
         }
         // Its index lies at its end.
         Format::Parquet => return Err(SourceError::Undecidable { first_line: "PAR1".to_owned() }),
@@ -106,7 +106,7 @@ pub(crate) async fn inspect_parquet(
     mut reader: crate::parquet::ParquetReader,
     options: &FormatOptions,
 ) -> Result<Inspected, SourceError> {
-    let columns = Columns::from_names(reader.names())?;
+    let columns = Columns::from_names(reader.names(), options.mapping.as_deref())?;
     let rows = Some(reader.rows());
     let sample: Vec<RowBatch> = reader.next_batch(SAMPLE_ROWS).await?.into_iter().collect();
     let (dialect, timestamps) = settle(&sample, &columns, Format::Parquet, Delimiter::Comma, options)?;
@@ -143,23 +143,29 @@ pub(crate) fn settle(
     });
     let timestamps = match &options.timestamp_format {
         Some(format) => format.clone(),
-        None => dates::recognise(&texts(sample, columns.timestamp(), columns.count(), encoding))?,
+        None => dates::recognise(&dates_of(sample, columns, encoding))?,
     };
     Ok((Dialect { delimiter, decimal_mark, encoding }, timestamps))
 }
 
-/// The texts of a column, of rows that have as many fields as the header.
-fn texts(sample: &[RowBatch], column: usize, count: usize, encoding: Encoding) -> Vec<String> {
-    let rows = sample.iter().flat_map(RowBatch::rows).filter(|row| row.fields.count() == count);
-    rows.filter_map(|row| Some(encoding.decode(row.fields.get(column)?)?.into_owned())).collect()
+/// Rows that have as many fields as the header.
+fn whole_rows<'a>(sample: &'a [RowBatch], columns: &Columns) -> impl Iterator<Item = Row<'a>> {
+    let count = columns.count();
+    sample.iter().flat_map(RowBatch::rows).filter(move |row| row.fields.count() == count)
+}
+
+/// What is to be read as a date and time.
+fn dates_of(sample: &[RowBatch], columns: &Columns, encoding: Encoding) -> Vec<String> {
+    whole_rows(sample, columns).filter_map(|row| columns.date(row.number, &row.fields, encoding)).collect()
 }
 
 /// The decimal mark that more of the amounts show. Where they show none, or both as often, it is the comma under a
 /// semicolon, which is there to leave it free, and else the point.
 fn decimal_mark(sample: &[RowBatch], delimiter: Delimiter, columns: &Columns) -> DecimalMark {
     let (mut points, mut commas) = (0_u64, 0_u64);
-    for amount in texts(sample, columns.amount(), columns.count(), Encoding::Windows1252) {
-        match (amount.contains('.'), amount.contains(',')) {
+    for row in whole_rows(sample, columns) {
+        let amount = columns.amount().and_then(|index| row.fields.get(index)).unwrap_or_default();
+        match (amount.contains(&b'.'), amount.contains(&b',')) {
             (true, false) => points += 1,
             (false, true) => commas += 1,
             _ => {}

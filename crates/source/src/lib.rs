@@ -1,11 +1,14 @@
 //! Where rows come from: S3 objects and local files, their dialects, and the reader that cuts them into rows.
 //!
-//! The way of a source: [`SourceUrl`] names it, or a [`SourcePattern`] names it with others, [`Sources::identify`] finds which version of it is there,
+//! The way of a source: [`SourceUrl`] names it, or a [`SourcePattern`] names it with others, [`Sources::identify`] finds
+//! which version of it is there,
 //! [`Sources::inspect`] unpacks and reads its head and settles its [`Layout`], which a run freezes, and [`Sources::rows`]
 //! streams the bytes of that version, and of no other, through the unpacking and the decoder of its format: a [`RowReader`]
 //! gives rows in batches, each with its line, its end and its own bytes. The rules of `assay-transaction` judge them.
 //!
 //! [`Sources::list`] finds what lies in a bucket; [`parse_events`] reads what the bucket says of it by itself.
+//!
+//! The other way: [`Sources::put`] puts objects, and [`Sources::notify`] has a bucket tell of those that are put.
 //!
 //! Guarantees: memory does not grow with the source, nor with any one row of it; what is read is one version, or the
 //! read fails; reading from any row's end gives the very rows that a read from the start would have given after it; a read
@@ -25,11 +28,14 @@ mod head;
 mod inspect;
 mod json;
 mod listing;
+mod mapping;
+mod notification;
 mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod patience;
 mod pattern;
+mod put;
 mod reader;
 mod s3;
 mod s3_error;
@@ -45,8 +51,10 @@ pub use error::SourceError;
 pub use events::{EventError, ObjectEvent, parse_events};
 pub use inspect::{Inspected, Layout, inspect};
 pub use listing::Listed;
+pub use notification::Notified;
 pub use options::{FormatOptions, S3Options};
 pub use pattern::{Named, SourcePattern};
+pub use put::{Content, Put};
 pub use reader::RowReader;
 pub use sources::{ByteStream, Found, Sources};
 #[cfg(feature = "sqs")]

@@ -1,12 +1,16 @@
 //! The settings of sources: where S3 is, who reads it, and what a CSV source does not say itself.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use assay_transaction::{DecimalMark, Delimiter, Encoding, Format, TimestampFormat, parse_duration};
+use assay_transaction::{
+    DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, RunSettings, TimestampFormat, parse_duration,
+};
 use clap::Args;
 
 use crate::SourceError;
+use crate::mapping::read_mapping;
 
 /// How long S3 may be away in the middle of a source.
 const SOURCE_TIMEOUT: Duration = Duration::from_mins(5);
@@ -135,6 +139,24 @@ pub struct FormatOptions {
     /// Pattern of timestamps, such as %d/%m/%Y %H:%M, or iso. Recognised if not set, and refused where two patterns fit
     #[arg(long, env = "TIMESTAMP_FORMAT", value_name = "PATTERN")]
     pub timestamp_format: Option<TimestampFormat>,
+    /// TOML file that says which of the source's columns become which of ours, where they have other names or forms
+    #[arg(long, env = "MAPPING", value_name = "FILE", value_parser = read_mapping)]
+    pub mapping: Option<Arc<Mapping>>,
+}
+
+impl FormatOptions {
+    /// Exactly what a run has frozen: nothing is recognised.
+    pub fn of(settings: &RunSettings) -> Self {
+        let Dialect { delimiter, decimal_mark, encoding } = settings.dialect;
+        Self {
+            delimiter: Some(delimiter),
+            decimal_mark: Some(decimal_mark),
+            encoding: Some(encoding),
+            format: Some(settings.format),
+            timestamp_format: Some(settings.timestamps.clone()),
+            mapping: settings.mapping.clone(),
+        }
+    }
 }
 
 fn parse_format(text: &str) -> Result<Format, String> {
@@ -204,6 +226,22 @@ mod tests {
         assert!(error.contains("'colon'") && error.contains("semicolon, tab, pipe"), "{error}");
         assert!(parse(&["--decimal-mark", "dot"]).unwrap_err().contains("point, comma"));
         assert!(parse(&["--encoding", "latin1"]).unwrap_err().contains("utf-8 or windows-1252"));
+    }
+
+    #[test]
+    fn a_mapping_is_read_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.toml");
+        let path = path.to_str().unwrap();
+        std::fs::write(path, "amount = \"amt\"\n").unwrap();
+        let mapping = parse(&["--mapping", path]).unwrap().format.mapping.unwrap();
+        assert!(mapping.columns().contains("amt"));
+        std::fs::write(path, "amount = \"amt\"\nmerchnt = \"m\"\n").unwrap();
+        let error = parse(&["--mapping", path]).unwrap_err();
+        assert!(
+            error.contains(&format!("{path}, line 2, column 1: unknown field `merchnt`, expected one of")),
+            "{error}"
+        );
     }
 
     #[test]

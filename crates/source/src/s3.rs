@@ -43,13 +43,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
     /// Tries a request again some times by itself.
-    client: Client,
+    pub(crate) client: Client,
     /// Tries it once, for those who have a patience of their own.
     pub(crate) once: Client,
     /// How long a read goes on trying without one byte of progress.
     pub(crate) timeout: Duration,
     endpoint: String,
-    is_aws: bool,
+    /// The region, where this is AWS itself.
+    aws_region: Option<String>,
 }
 
 impl Objects {
@@ -79,7 +80,7 @@ impl Objects {
             once: Client::from_conf(client.to_builder().retry_config(RetryConfig::disabled()).build()),
             client: Client::from_conf(client),
             timeout: settings.timeout,
-            is_aws: endpoint.is_none(),
+            aws_region: endpoint.is_none().then(|| region.clone()),
             endpoint: endpoint.map_or_else(|| format!("AWS, region {region}"), str::to_owned),
         })
     }
@@ -194,8 +195,13 @@ impl Objects {
         Ok((listed, next))
     }
 
+    /// The region, where this is AWS itself.
+    pub(crate) fn aws_region(&self) -> Option<&str> {
+        self.aws_region.as_deref()
+    }
+
     pub(crate) fn asked<'a>(&'a self, bucket: &'a str, location: &'a str) -> Asked<'a> {
-        Asked { endpoint: &self.endpoint, is_aws: self.is_aws, bucket, location }
+        Asked { endpoint: &self.endpoint, is_aws: self.aws_region.is_some(), bucket, location }
     }
 }
 

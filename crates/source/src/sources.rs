@@ -169,7 +169,7 @@ impl Sources {
         objects.try_flatten_stream().boxed()
     }
 
-    async fn objects(&self) -> Result<&Objects, SourceError> {
+    pub(crate) async fn objects(&self) -> Result<&Objects, SourceError> {
         self.objects.get_or_try_init(|| Box::pin(Objects::connect(&self.settings))).await
     }
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// Most digits after the decimal mark: the scale of `NUMERIC(20,4)`.
-const MAX_SCALE: usize = 4;
+pub(crate) const MAX_SCALE: usize = 4;
 /// Most digits before the decimal mark: what `NUMERIC(20,4)` leaves beside its scale.
-const MAX_INTEGER_DIGITS: usize = 16;
+pub(crate) const MAX_INTEGER_DIGITS: u32 = 16;
 
 /// The character between the units and their fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,46 @@ pub enum AmountError {
 impl Amount {
     /// Reads `[+-]digits[mark digits]`; no exponent, no thousands separators, no currency.
     pub fn parse(text: &[u8], mark: DecimalMark) -> Result<Self, AmountError> {
+        let digits = Digits::split(text, mark)?;
+        let Digits { negative, fraction, .. } = digits;
+        if fraction.len() > MAX_SCALE {
+            return Err(AmountError::Scale);
+        }
+        let significant = digits.significant();
+        if significant.len() > MAX_INTEGER_DIGITS as usize {
+            return Err(AmountError::Range);
+        }
+        let units = significant.iter().chain(fraction).fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
+        Self::from_digits(negative, units, fraction.len())
+    }
+
+    /// From a number of which `10^scale` make one unit; it fits `NUMERIC(20,4)`.
+    pub(crate) fn from_digits(negative: bool, units: i128, scale: usize) -> Result<Self, AmountError> {
+        let scale = u32::try_from(scale).map_err(|_| AmountError::Scale)?;
+        let mut value = Decimal::try_from_i128_with_scale(units, scale).map_err(|_| AmountError::Range)?;
+        value.set_sign_negative(negative && units != 0);
+        Ok(Self(value))
+    }
+
+    /// The amount as a decimal, for a database driver.
+    pub fn as_decimal(self) -> Decimal {
+        self.0
+    }
+}
+
+/// The digits of a plain decimal number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Digits<'a> {
+    pub(crate) negative: bool,
+    /// Before the mark.
+    pub(crate) integer: &'a [u8],
+    /// Behind it; one of both may be empty.
+    pub(crate) fraction: &'a [u8],
+}
+
+impl<'a> Digits<'a> {
+    /// Splits `[+-]digits[mark digits]`, of any length.
+    pub(crate) fn split(text: &'a [u8], mark: DecimalMark) -> Result<Self, AmountError> {
         let (negative, digits) = match text {
             [b'-', rest @ ..] => (true, rest),
             [b'+', rest @ ..] => (false, rest),
@@ -73,24 +113,13 @@ impl Amount {
         if integer.is_empty() && fraction.is_empty() || !all_digits(integer) || !all_digits(fraction) {
             return Err(AmountError::Format);
         }
-        if fraction.len() > MAX_SCALE {
-            return Err(AmountError::Scale);
-        }
-        let leading_zeros = integer.iter().take_while(|digit| **digit == b'0').count();
-        let significant = &integer[leading_zeros..];
-        if significant.len() > MAX_INTEGER_DIGITS {
-            return Err(AmountError::Range);
-        }
-        let units = significant.iter().chain(fraction).fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
-        let scale = u32::try_from(fraction.len()).map_err(|_| AmountError::Scale)?;
-        let mut value = Decimal::try_from_i128_with_scale(units, scale).map_err(|_| AmountError::Range)?;
-        value.set_sign_negative(negative && units != 0);
-        Ok(Self(value))
+        Ok(Self { negative, integer, fraction })
     }
 
-    /// The amount as a decimal, for a database driver.
-    pub fn as_decimal(self) -> Decimal {
-        self.0
+    /// The digits before the mark without leading zeros.
+    pub(crate) fn significant(&self) -> &'a [u8] {
+        let leading_zeros = self.integer.iter().take_while(|digit| **digit == b'0').count();
+        &self.integer[leading_zeros..]
     }
 }
 

@@ -98,6 +98,8 @@ codes! {
         OperationTypeEmpty = "operation_type_empty",
         /// `side` is empty.
         SideEmpty = "side_empty",
+        /// The mapping's table for a field has no entry for the row's value; at the place of that field.
+        ValueUnknown = "value_unknown",
     }
 }
 

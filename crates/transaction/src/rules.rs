@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Fields;
+use crate::derivation::{AmountField, Row, TimestampField, text};
 use crate::{
-    Amount, AmountError, Columns, Dialect, Encoding, Namespace, RawText, RejectReason, RunSettings, TimeZone,
-    TimestampError, TimestampFormat, Transaction,
+    Amount, AmountError, Columns, Dialect, HeaderError, Namespace, RawText, RejectReason, RunSettings, TimeZone,
+    Timestamp, TimestampError, TimestampFormat, Transaction,
 };
 
 /// A longer row is rejected: 256 KiB.
@@ -62,7 +63,13 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules of a run.
+    /// The rules of a run, by its frozen header.
+    pub fn of_run(settings: &RunSettings) -> Result<Self, HeaderError> {
+        let columns = Columns::from_names(settings.header.clone(), settings.mapping.as_deref())?;
+        Ok(Self::new(columns, settings))
+    }
+
+    /// The rules of a run whose header is resolved.
     pub fn new(columns: Columns, settings: &RunSettings) -> Self {
         Self {
             columns,
@@ -73,8 +80,8 @@ impl Rules {
         }
     }
 
-    /// Judges one row by its unquoted fields and its length in the source.
-    pub fn check(&self, fields: &(impl Fields + ?Sized), raw_bytes: usize) -> Result<ValidRow, Rejection> {
+    /// Judges one row by its number, its unquoted fields and its length in the source.
+    pub fn check(&self, number: u64, fields: &(impl Fields + ?Sized), raw_bytes: usize) -> Result<ValidRow, Rejection> {
         if raw_bytes > MAX_ROW_BYTES {
             return Err(reject(
                 RejectReason::RowTooLarge,
@@ -87,32 +94,29 @@ impl Rules {
                 format!("the row has {} fields, the header has {}", fields.count(), self.columns.count()),
             ));
         }
-        let row = Row { fields, dialect: self.dialect };
+        let row = Row { number, fields, encoding: self.dialect.encoding };
         let columns = &self.columns;
-        let id = row.required(columns.id, "id", RejectReason::IdEmpty)?;
-        let description = row.required(columns.description, "description", RejectReason::DescriptionEmpty)?;
-        let amount = row.required(columns.amount, "amount", RejectReason::AmountEmpty)?;
-        let amount = Amount::parse(amount.trim().as_bytes(), self.dialect.decimal_mark)
-            .map_err(|error| wrong_value("amount", &amount, error.into(), &error))?;
-        let timestamp = row.required(columns.timestamp, "timestamp", RejectReason::TimestampEmpty)?;
-        let timestamp = (self.timestamps)
-            .parse(timestamp.trim(), self.time_zone)
-            .map_err(|error| wrong_value("timestamp", &timestamp, error.into(), &error))?;
-        let merchant = match columns.merchant {
-            Some(index) => row.text(index, "merchant")?,
+        let id = row.required(&columns.id, RejectReason::IdEmpty)?;
+        let description = row.required(&columns.description, RejectReason::DescriptionEmpty)?;
+        let amount = self.read_amount(&row, &columns.amount)?;
+        let timestamp = self.read_timestamp(&row, &columns.timestamp)?;
+        let merchant = match &columns.merchant {
+            Some(field) => row.derive(field)?,
             None => Cow::Borrowed(""),
         };
-        let operation_type =
-            row.required(columns.operation_type, "operation_type", RejectReason::OperationTypeEmpty)?;
-        let side = row.required(columns.side, "side", RejectReason::SideEmpty)?;
+        let operation_type = row.required(&columns.operation_type, RejectReason::OperationTypeEmpty)?;
+        let side = row.required(&columns.side, RejectReason::SideEmpty)?;
         let mut attributes = BTreeMap::new();
         for (index, name) in &columns.attributes {
-            attributes.insert(name.clone(), row.text(*index, name)?.into_owned());
+            let value = row.text(*index).map_err(|error| error.of(&format!("`{name}`")))?;
+            attributes.insert(name.clone(), value.into_owned());
         }
         for (name, value) in fields.extras() {
-            let name = text(self.dialect.encoding, name, "a name")?;
-            let value = text(self.dialect.encoding, value, &name)?.into_owned();
-            attributes.insert(name.into_owned(), value);
+            let name = text(name, self.dialect.encoding).map_err(|error| error.of("a name"))?;
+            if columns.keeps(&name) {
+                let value = text(value, self.dialect.encoding).map_err(|error| error.of(&format!("`{name}`")))?;
+                attributes.insert(name.clone().into_owned(), value.into_owned());
+            }
         }
         let (id, external_id) = self.namespace.identify(id.trim());
         let transaction = Transaction {
@@ -129,58 +133,61 @@ impl Rules {
     }
 
     /// The amount of a row, where it can be read: that of a row which breaks another rule counts in the total as well.
-    pub fn amount(&self, fields: &(impl Fields + ?Sized)) -> Option<Amount> {
+    pub fn amount(&self, number: u64, fields: &(impl Fields + ?Sized)) -> Option<Amount> {
         if fields.count() != self.columns.count() {
             return None;
         }
-        let text = self.dialect.encoding.decode(fields.get(self.columns.amount)?)?;
-        Amount::parse(text.trim().as_bytes(), self.dialect.decimal_mark).ok()
-    }
-}
-
-/// One row while it is judged.
-struct Row<'a, F: ?Sized> {
-    fields: &'a F,
-    dialect: Dialect,
-}
-
-impl<'a, F: Fields + ?Sized> Row<'a, F> {
-    fn text(&self, index: usize, column: &str) -> Result<Cow<'a, str>, Rejection> {
-        text(self.dialect.encoding, self.fields.get(index).unwrap_or_default(), column)
+        let row = Row { number, fields, encoding: self.dialect.encoding };
+        self.read_amount(&row, &self.columns.amount).ok()
     }
 
-    fn required(&self, index: usize, column: &str, empty: RejectReason) -> Result<Cow<'a, str>, Rejection> {
-        let text = self.text(index, column)?;
-        if is_blank(&text) {
-            return Err(reject(empty, format!("`{column}` is empty")));
+    fn read_amount<F: Fields + ?Sized>(&self, row: &Row<'_, F>, from: &AmountField) -> Result<Amount, Rejection> {
+        let AmountField { field, conversion } = from;
+        let text = row.required(field, RejectReason::AmountEmpty)?;
+        let (digits, mark) = (text.trim().as_bytes(), self.dialect.decimal_mark);
+        match conversion {
+            None => Amount::parse(digits, mark),
+            Some(conversion) => {
+                let is_negative = match &conversion.negative_when {
+                    None => false,
+                    Some((column, values)) => {
+                        let value = row.text(*column).map_err(|error| error.of(&field.shown))?;
+                        values.iter().any(|negative| negative == value.trim())
+                    }
+                };
+                conversion.scaling.convert(digits, mark, is_negative)
+            }
         }
-        Ok(text)
+        .map_err(|error| wrong_value(&field.shown, &text, error.into(), &error))
+    }
+
+    fn read_timestamp<F: Fields + ?Sized>(
+        &self,
+        row: &Row<'_, F>,
+        from: &TimestampField,
+    ) -> Result<Timestamp, Rejection> {
+        let TimestampField { field, clock } = from;
+        let text = row.required(field, RejectReason::TimestampEmpty)?;
+        match clock {
+            None => self.timestamps.parse(text.trim(), self.time_zone),
+            Some(clock) => clock.read(text.trim().as_bytes()),
+        }
+        .map_err(|error| wrong_value(&field.shown, &text, error.into(), &error))
     }
 }
 
-/// The text of a field, where PostgreSQL can store it.
-fn text<'a>(encoding: Encoding, bytes: &'a [u8], column: &str) -> Result<Cow<'a, str>, Rejection> {
-    let text = encoding.decode(bytes).ok_or_else(|| {
-        reject(RejectReason::Encoding, format!("`{column}` is not valid text in the source's encoding"))
-    })?;
-    if text.as_bytes().contains(&0) {
-        return Err(reject(RejectReason::NulByte, format!("`{column}` holds a NUL byte")));
-    }
-    Ok(text)
-}
-
-fn is_blank(text: &str) -> bool {
+pub(crate) fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
-fn reject(reason: RejectReason, message: String) -> Rejection {
+pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {
     Rejection { reason, message }
 }
 
-fn wrong_value(column: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
+pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
     let quoted: String = value.chars().take(MAX_QUOTED).collect();
     let ellipsis = if quoted.len() < value.len() { "…" } else { "" };
-    reject(reason, format!("`{column}` {error}: `{quoted}{ellipsis}`"))
+    reject(reason, format!("{field} {error}: `{quoted}{ellipsis}`"))
 }
 
 impl From<AmountError> for RejectReason {
@@ -197,7 +204,7 @@ impl From<AmountError> for RejectReason {
 impl From<TimestampError> for RejectReason {
     fn from(error: TimestampError) -> Self {
         match error {
-            TimestampError::Format | TimestampError::Pattern => Self::TimestampFormat,
+            TimestampError::Format | TimestampError::Pattern | TimestampError::Count(_) => Self::TimestampFormat,
             TimestampError::Gap => Self::TimestampGap,
         }
     }
@@ -206,7 +213,7 @@ impl From<TimestampError> for RejectReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DecimalMark, Delimiter};
+    use crate::{DecimalMark, Delimiter, Encoding};
 
     const HEADER: &str = "id|description|amount|timestamp|merchant|operation_type|side|country";
     const GOOD: &str = "1|Card expense|-952,40|2023-11-28 06:35:12|EDF|refund|debit|FR";
@@ -216,13 +223,13 @@ mod tests {
             dialect: Dialect { delimiter: Delimiter::Pipe, decimal_mark: DecimalMark::Comma, encoding: Encoding::Utf8 },
             ..RunSettings::example()
         };
-        let columns = Columns::from_names(HEADER.split('|').map(str::to_owned).collect()).unwrap();
+        let columns = Columns::from_names(HEADER.split('|').map(str::to_owned).collect(), None).unwrap();
         Rules::new(columns, &settings)
     }
 
     fn check(row: &[u8]) -> Result<ValidRow, Rejection> {
         let fields: Vec<&[u8]> = row.split(|byte| *byte == b'|').collect();
-        rules().check(&fields[..], row.len())
+        rules().check(1, &fields[..], row.len())
     }
 
     #[test]
@@ -275,5 +282,49 @@ mod tests {
             check(row.as_bytes()).unwrap_err().message,
             format!("`amount` has more than 16 digits before the decimal mark: `{}…`", "9".repeat(40))
         );
+    }
+
+    /// Judges a row of another schema, as the source's row 7.
+    fn check_mapped(mapping: &str, row: &str) -> Result<Transaction, Rejection> {
+        let names = "ref|memo|amt|dc|when|kind".split('|').map(str::to_owned).collect();
+        let columns = Columns::from_names(names, Some(&serde_json::from_str(mapping).unwrap())).unwrap();
+        let fields: Vec<&[u8]> = row.split('|').map(str::as_bytes).collect();
+        let dialect = Dialect { delimiter: Delimiter::Pipe, ..RunSettings::example().dialect };
+        let settings = RunSettings { dialect, ..RunSettings::example() };
+        Rules::new(columns, &settings).check(7, &fields[..], row.len()).map(|valid| valid.transaction)
+    }
+
+    const MAPPING: &str = r#"{"id":{"template":"{ref}/{row}"},"description":"memo","amount":{"column":"amt","unit":"minor","negative_when":{"column":"dc","is":"D"}},"timestamp":{"column":"when","unit":"seconds"},"merchant":{"constant":"ACME"},"operation_type":{"column":"kind","values":{"PMT":"payment"},"otherwise":"other"},"side":{"column":"dc","values":{"D":"debit","C":"credit"}},"attributes":{"keep":["ref"]}}"#;
+
+    #[test]
+    fn a_row_of_another_schema_becomes_a_transaction() {
+        let debit = check_mapped(MAPPING, "A1| Rent |95000| D |1325376018|PMT").unwrap();
+        assert_eq!(debit.id, Namespace::new("example").identify("A1/7").0);
+        assert_eq!((debit.description.as_str(), debit.amount.to_string().as_str()), (" Rent ", "-950.00"));
+        assert_eq!(debit.timestamp.to_string(), "2012-01-01T00:00:18Z");
+        assert_eq!((debit.merchant.as_deref(), debit.operation_type.as_str()), (Some("ACME"), "payment"));
+        assert_eq!((debit.side.as_str(), debit.attributes["ref"].as_str()), ("debit", "A1"));
+        let credit = check_mapped(MAPPING, "A2|Wages|7|C|0|WAGE").unwrap();
+        assert_eq!((credit.amount.to_string(), credit.operation_type), ("0.07".to_owned(), "other".to_owned()));
+    }
+
+    #[test]
+    fn a_message_of_a_mapped_field_names_the_column_too() {
+        let cases = [
+            ("A|m|1|X|0|PMT", "value_unknown: `side` (column `dc`) is no value that the mapping knows: `X`"),
+            ("A|m|x|D|0|PMT", "amount_format: `amount` (column `amt`) is not a decimal number: `x`"),
+            ("A|m|1.234|D|0|PMT", "amount_scale: `amount` (column `amt`) has more than 4 decimals: `1.234`"),
+            ("A| |1|D|0|PMT", "description_empty: `description` (column `memo`) is empty"),
+            (
+                "A|m|1|D|1325376018000|PMT",
+                "timestamp_format: `timestamp` (column `when`) is not a number of seconds that gives a year from 0 to \
+                 9999: `1325376018000`",
+            ),
+            ("A\0|m|1|D|0|PMT", "nul_byte: `id` (template `{ref}/{row}`) holds a NUL byte"),
+        ];
+        for (row, expected) in cases {
+            let Rejection { reason, message } = check_mapped(MAPPING, row).unwrap_err();
+            assert_eq!(format!("{reason}: {message}"), expected);
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    AmountSum, Budgets, Compression, DecimalMark, Delimiter, Dialect, Encoding, Format, Namespace, StopOrder, TimeZone,
-    Timestamp, TimestampFormat,
+    AmountSum, Budgets, Compression, DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, Namespace, StopOrder,
+    TimeZone, Timestamp, TimestampFormat,
 };
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
@@ -104,6 +104,9 @@ pub struct RunSettings {
     /// How much may go wrong before the run is aborted.
     #[serde(default)]
     pub budgets: Budgets,
+    /// How the source's columns become ours, where they have other names or forms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<Arc<Mapping>>,
 }
 
 /// As it was before this was written down.
@@ -134,6 +137,7 @@ impl RunSettings {
             namespace: Namespace::new("example"),
             durable_broker: true,
             budgets: Budgets::default(),
+            mapping: None,
         }
     }
 }

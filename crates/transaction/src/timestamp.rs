@@ -58,6 +58,9 @@ pub enum TimestampError {
     /// A local time that the clock change of its zone leaves out.
     #[error("does not exist in its time zone: the clocks are set forward over it")]
     Gap,
+    /// Not a count of units since some instant, or of one beyond the years that are written with four digits.
+    #[error("is not a number of {0} that gives a year from 0 to 9999")]
+    Count(&'static str),
 }
 
 impl Timestamp {
@@ -87,10 +90,12 @@ impl Timestamp {
             .checked_sub_signed(chrono::TimeDelta::seconds(i64::from(seconds_east)))
             .ok_or(TimestampError::Format)?;
         // An offset can carry the last hours of 9999 into a year that ISO 8601 writes with five digits.
-        if !(0..=9999).contains(&utc.year()) {
-            return Err(TimestampError::Format);
-        }
-        Ok(Self::from(utc.and_utc()))
+        Self::within_years(utc.and_utc()).ok_or(TimestampError::Format)
+    }
+
+    /// An instant of the years that ISO 8601 writes with four digits.
+    pub(crate) fn within_years(utc: DateTime<Utc>) -> Option<Self> {
+        (0..=9999).contains(&utc.year()).then_some(Self::from(utc))
     }
 
     /// The instant, for a database driver.

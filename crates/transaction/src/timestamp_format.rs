@@ -4,10 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
-use chrono::{NaiveDateTime, NaiveTime};
+use chrono::{Datelike as _, NaiveDateTime, NaiveTime};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{TimeZone, Timestamp, TimestampError};
+
+/// The first year with four digits.
+const FIRST_YEAR: i32 = 1000;
 
 /// How a source writes its timestamps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,6 +49,10 @@ impl Pattern {
         let mut parsed = Parsed::new();
         chrono::format::parse(&mut parsed, text, self.items.iter()).map_err(|_| TimestampError::Pattern)?;
         let date = parsed.to_naive_date().map_err(|_| TimestampError::Pattern)?;
+        // `%Y` reads two digits as well, which would be a year of the Romans.
+        if date.year() < FIRST_YEAR {
+            return Err(TimestampError::Pattern);
+        }
         // Without a time it is midnight; one that is there and impossible is none.
         let time = match parsed.to_naive_time() {
             Ok(time) => time,
@@ -145,9 +152,15 @@ mod tests {
 
     #[test]
     fn refuses_what_the_pattern_does_not_cover() {
-        for text in
-            ["", "13/13/2024 10:30", "31/02/2024 10:30", "03/04/2024", "03/04/2024 10:30:00", "03/04/2024 25:00"]
-        {
+        for text in [
+            "",
+            "13/13/2024 10:30",
+            "31/02/2024 10:30",
+            "03/04/2024",
+            "03/04/2024 10:30:00",
+            "03/04/2024 25:00",
+            "03/04/24 10:30",
+        ] {
             assert_eq!(parse("%d/%m/%Y %H:%M", text), Err(TimestampError::Pattern), "{text}");
         }
         assert_eq!(parse("%d/%m/%Y %H:%M", "31/03/2024 02:30"), Err(TimestampError::Gap));

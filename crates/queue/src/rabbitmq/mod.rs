@@ -5,6 +5,7 @@
 //! - `publisher`: one task and one channel for all publishes, with a window of unconfirmed ones
 //! - `consumer`: one task and one channel for each subscription; `listener`: the same for what is broadcast
 //! - `events`: what others publish, pulled one by one
+//! - `exchange`: what others publish their events to
 //! - `gate`: who tries again when a queue was full; `wire`: properties and headers; `failure`: what errors mean
 //!
 //! Publishing and consuming have connections of their own, as RabbitMQ stops reading from connections that publish when it
@@ -13,6 +14,7 @@
 mod connection;
 mod consumer;
 mod events;
+mod exchange;
 mod failure;
 mod gate;
 mod listener;
@@ -39,6 +41,8 @@ use crate::delay::Delay;
 use crate::{
     Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route,
 };
+
+pub(crate) use self::exchange::declare as declare_exchange;
 
 /// A RabbitMQ that is connected to.
 pub(crate) struct RabbitMq {

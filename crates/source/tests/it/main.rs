@@ -4,6 +4,7 @@ mod ahead;
 mod hostile;
 mod inspect;
 mod patterns;
+mod put;
 mod s3;
 mod server;
 #[cfg(feature = "sqs")]

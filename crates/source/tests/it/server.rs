@@ -13,8 +13,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
-    EncodingType, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
-    ListObjectsV2Output, StreamingBlob,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
+    CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, EncodingType,
+    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
+    PutObjectInput, PutObjectOutput, StreamingBlob, UploadPartInput, UploadPartOutput,
 };
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
@@ -35,7 +37,7 @@ struct Behaviour {
     cuts: AtomicUsize,
     /// Downloads that are still to stop in their middle, with the connection open.
     stalls: AtomicUsize,
-    /// Whether every download is refused, as if the server were too busy.
+    /// Whether every download is refused, as if the server were too busy, and every part of an upload.
     is_busy: AtomicBool,
     /// Whether objects have no ETags.
     without_tags: bool,
@@ -44,6 +46,7 @@ struct Behaviour {
     /// Whether ranges and conditions are passed over.
     is_simple: bool,
     gets: AtomicUsize,
+    aborts: AtomicUsize,
 }
 
 impl Server {
@@ -125,6 +128,11 @@ impl Server {
         self.behaviour.gets.load(Ordering::SeqCst)
     }
 
+    /// How many uploads were given up.
+    pub(crate) fn aborts(&self) -> usize {
+        self.behaviour.aborts.load(Ordering::SeqCst)
+    }
+
     /// Sources that read from here, with this secret.
     pub(crate) fn sources(&self, secret: &str) -> Sources {
         sources(&self.endpoint(), "reader", secret)
@@ -163,6 +171,12 @@ struct Objects {
     behaviour: Arc<Behaviour>,
 }
 
+impl Objects {
+    fn expect_bucket(&self, bucket: &str) -> S3Result<()> {
+        if self.buckets.join(bucket).is_dir() { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
+    }
+}
+
 #[async_trait::async_trait]
 impl S3 for Objects {
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
@@ -171,6 +185,45 @@ impl S3 for Objects {
             response.output.e_tag = None;
         }
         Ok(response)
+    }
+
+    async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
+        self.files.create_bucket(request).await
+    }
+
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        self.expect_bucket(&request.input.bucket)?;
+        self.files.put_object(request).await
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        self.expect_bucket(&request.input.bucket)?;
+        self.files.create_multipart_upload(request).await
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        if self.behaviour.is_busy.load(Ordering::SeqCst) {
+            return Err(s3_error!(AccessDenied));
+        }
+        self.files.upload_part(request).await
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        self.files.complete_multipart_upload(request).await
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        self.behaviour.aborts.fetch_add(1, Ordering::SeqCst);
+        self.files.abort_multipart_upload(request).await
     }
 
     async fn list_objects_v2(
@@ -204,9 +257,7 @@ impl S3 for Objects {
         }
         let wanted = request.input.if_match.as_ref().and_then(|condition| condition.as_etag()).cloned();
         let unmodified_since = request.input.if_unmodified_since.clone();
-        if !self.buckets.join(&request.input.bucket).is_dir() {
-            return Err(s3_error!(NoSuchBucket));
-        }
+        self.expect_bucket(&request.input.bucket)?;
         let mut response = self.files.get_object(request).await?;
         let output = &mut response.output;
         let is_other =

@@ -87,7 +87,7 @@ proptest! {
         let encoding = if windows { Encoding::Windows1252 } else { Encoding::Utf8 };
         let dialect = Dialect { delimiter, encoding, ..SEMICOLON };
         let settings = RunSettings { dialect, ..RunSettings::example() };
-        let rules = Rules::new(Columns::from_names(settings.header.clone()).unwrap(), &settings);
+        let rules = Rules::new(Columns::from_names(settings.header.clone(), None).unwrap(), &settings);
         let good = ["1", "Card", "1", "2026-01-01 10:00:00", "x", "debit"];
         for row in block_on(rest(&bytes, dialect, Position::START, QUOTE_REACH, &[], 100)) {
             // As it is, and with each of its fields among good ones, so that every rule sees it.
@@ -97,7 +97,7 @@ proptest! {
             });
             for fields in std::iter::once(fields.clone()).chain(among_good) {
                 let fields: Vec<&[u8]> = fields;
-                match rules.check(&fields[..], row.raw_bytes) {
+                match rules.check(row.number, &fields[..], row.raw_bytes) {
                     Ok(valid) => prop_assert!(!valid.transaction.description.contains('\0')),
                     Err(rejection) => {
                         prop_assert!(RejectReason::ALL.contains(&rejection.reason));

@@ -1,0 +1,78 @@
+//! The file of a column mapping: TOML, read once, when the settings are.
+
+use std::sync::Arc;
+
+use assay_transaction::Mapping;
+
+use crate::error::io_cause;
+
+/// Reads a mapping; what is wrong with it is one line that says where.
+pub(crate) fn read_mapping(path: &str) -> Result<Arc<Mapping>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path} ({})", io_cause(&error)))?;
+    toml::from_str(&text).map(Arc::new).map_err(|error| {
+        let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
+        let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("{path}, line {line}, column {column}: {what}")
+    })
+}
+
+/// The line and the column of a byte, from 1.
+fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(toml: &str) -> Result<Arc<Mapping>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.toml");
+        std::fs::write(&path, toml).unwrap();
+        let path = path.to_str().unwrap();
+        read_mapping(path).map_err(|error| error.strip_prefix(path).expect("the file's name").to_owned())
+    }
+
+    #[test]
+    fn a_mapping_in_toml_is_the_one_that_is_frozen_as_json() {
+        let toml = r#"
+            id = { template = "{nameOrig}-{row}" }
+            amount = { column = "amt", unit = 0.01, negative_when = { column = "dc", is = "D" } }
+            timestamp = { column = "step", unit = "hours", since = 2023-01-01T00:00:00Z }
+            side = { constant = "debit" }
+            [operation_type]
+            column = "type"
+            otherwise = "other"
+            values = { CASH_IN = "deposit" }
+            [attributes]
+            drop = ["isFraud"]
+            [attributes.rename]
+            postcode = "zip"
+        "#;
+        let json = r#"{"id":{"template":"{nameOrig}-{row}"},"amount":{"column":"amt","unit":"minor","negative_when":{"column":"dc","is":"D"}},"timestamp":{"column":"step","unit":"hours","since":"2023-01-01T00:00:00Z"},"side":{"constant":"debit"},"operation_type":{"column":"type","values":{"CASH_IN":"deposit"},"otherwise":"other"},"attributes":{"drop":["isFraud"],"rename":{"postcode":"zip"}}}"#;
+        let mapping = read(toml).unwrap();
+        assert_eq!(*mapping, serde_json::from_str(json).unwrap());
+        let frozen = serde_json::to_string(&mapping).unwrap();
+        assert_eq!(serde_json::from_str::<Mapping>(&frozen).unwrap(), *mapping);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let cases = [
+            ("id = \"a\"\namount = {", ", line 2, column "),
+            ("id = \"a\"\nid = \"b\"", ", line 2, column 1: duplicate key"),
+            ("id = { colum = \"a\" }", ", line 1, column 8: unknown field `colum`, expected one of `constant`"),
+            ("id = \"a\"\n\nside = { constant = \"\" }", ", line 3, column 8: a constant must not be blank here"),
+            ("timestamp = { column = \"t\", unit = \"weeks\" }", "unknown variant `weeks`, expected one of `days`"),
+            ("[attributes]\ndrop = \"a\"", ", line 2, column 8: invalid type: string \"a\", expected a sequence"),
+        ];
+        for (toml, expected) in cases {
+            let error = read(toml).expect_err(toml);
+            assert!(error.contains(expected) && !error.contains('\n'), "{toml}: {error}");
+        }
+        let error = read_mapping("/nowhere.toml").unwrap_err();
+        assert_eq!(error, "cannot read /nowhere.toml (it does not exist)");
+    }
+}

@@ -1,0 +1,167 @@
+//! Whom a bucket tells of new objects: one rule of ours among those of others, which stay as they are.
+
+use aws_sdk_s3::operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput;
+use aws_sdk_s3::types::{
+    Event, FilterRule, FilterRuleName, NotificationConfiguration, NotificationConfigurationFilter, QueueConfiguration,
+    S3KeyFilter,
+};
+
+use crate::{SourceError, Sources};
+
+/// What our rules are called, with their prefix behind it.
+const RULE_ID: &str = "assay-watch";
+/// The AMQP targets that servers have where nobody gave them another name: of RustFS, and of MinIO.
+const USUAL_TARGETS: [&str; 2] = ["arn:rustfs:sqs:us-east-1:primary:amqp", "arn:minio:sqs::primary:amqp"];
+
+/// Whom a bucket tells of new objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notified {
+    /// The target.
+    pub arn: String,
+    /// Whether it was told before already.
+    pub was_there: bool,
+    /// How many rules of others there are.
+    pub others: usize,
+}
+
+impl Sources {
+    /// Has a bucket tell a target of the objects that are created under a prefix. Without an ARN, the AMQP targets are tried
+    /// that RustFS and MinIO usually have. Rules of others are kept.
+    pub async fn notify(&self, bucket: &str, prefix: &str, arn: Option<&str>) -> Result<Notified, SourceError> {
+        let objects = self.objects().await?;
+        if objects.aws_region().is_some() && arn.is_none() {
+            let text = "AWS has no usual target for events: give the ARN of an SQS queue with --arn";
+            return Err(SourceError::Setting(text.to_owned()));
+        }
+        let found = self.notifications(bucket).await?;
+        let arns: Vec<&str> = arn.map_or(USUAL_TARGETS.to_vec(), |arn| vec![arn]);
+        let others = |ours: usize| rules(&found) - ours;
+        if let Some(rule) = found.queue_configurations().iter().find(|rule| {
+            arns.contains(&rule.queue_arn()) && is_of(rule, prefix) && rule.events().contains(&Event::S3ObjectCreated)
+        }) {
+            return Ok(Notified { arn: rule.queue_arn().to_owned(), was_there: true, others: others(1) });
+        }
+        let is_ours = |rule: &&QueueConfiguration| is_named_by_us(rule) && is_of(rule, prefix);
+        let ours = found.queue_configurations().iter().filter(is_ours).count();
+        let mut last = None;
+        for arn in &arns {
+            let mut configuration = without(found.clone(), is_ours);
+            let rules = configuration.queue_configurations.get_or_insert_default();
+            rules.push(rule(arn, prefix)?);
+            match self.set_notifications(bucket, configuration).await {
+                Ok(()) => return Ok(Notified { arn: (*arn).to_owned(), was_there: false, others: others(ours) }),
+                // As servers do where there is no such target.
+                Err(error @ (SourceError::Refused { .. } | SourceError::NoObject { .. })) => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let cause = last.map_or_else(String::new, |error| match error {
+            SourceError::Refused { cause, .. } => cause,
+            error => error.to_string(),
+        });
+        Err(SourceError::NoTarget { bucket: bucket.to_owned(), arns: arns.join(" and "), cause })
+    }
+
+    /// Takes our rules for a prefix away again; tells how many there were, and how many of others stay.
+    pub async fn stop_notifying(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        arn: Option<&str>,
+    ) -> Result<(usize, usize), SourceError> {
+        let found = self.notifications(bucket).await?;
+        let all = rules(&found);
+        let is_ours = |rule: &&QueueConfiguration| {
+            is_of(rule, prefix)
+                && (is_named_by_us(rule)
+                    || arn.map_or(USUAL_TARGETS.contains(&rule.queue_arn()), |arn| rule.queue_arn() == arn))
+        };
+        let ours = found.queue_configurations().iter().filter(is_ours).count();
+        if ours > 0 {
+            self.set_notifications(bucket, without(found.clone(), is_ours)).await?;
+        }
+        Ok((ours, all - ours))
+    }
+
+    async fn notifications(&self, bucket: &str) -> Result<GetBucketNotificationConfigurationOutput, SourceError> {
+        let (objects, location) = (self.objects().await?, format!("s3://{bucket}"));
+        let found = Box::pin(objects.client.get_bucket_notification_configuration().bucket(bucket).send()).await;
+        found.map_err(|error| objects.asked(bucket, &location).error(&error))
+    }
+
+    async fn set_notifications(&self, bucket: &str, rules: NotificationConfiguration) -> Result<(), SourceError> {
+        let (objects, location) = (self.objects().await?, format!("s3://{bucket}"));
+        let request = objects.client.put_bucket_notification_configuration().bucket(bucket);
+        let set = Box::pin(request.notification_configuration(rules).send()).await;
+        set.map(drop).map_err(|error| objects.asked(bucket, &location).error(&error))
+    }
+}
+
+fn rules(found: &GetBucketNotificationConfigurationOutput) -> usize {
+    found.queue_configurations().len()
+        + found.topic_configurations().len()
+        + found.lambda_function_configurations().len()
+}
+
+/// What was found, without some of its rules for queues.
+fn without(
+    found: GetBucketNotificationConfigurationOutput,
+    is_left_out: impl Fn(&&QueueConfiguration) -> bool,
+) -> NotificationConfiguration {
+    let queues = found.queue_configurations.unwrap_or_default();
+    let queues = queues.into_iter().filter(|rule| !is_left_out(&rule)).collect();
+    NotificationConfiguration::builder()
+        .set_queue_configurations(Some(queues))
+        .set_topic_configurations(found.topic_configurations)
+        .set_lambda_function_configurations(found.lambda_function_configurations)
+        .set_event_bridge_configuration(found.event_bridge_configuration)
+        .build()
+}
+
+fn rule(arn: &str, prefix: &str) -> Result<QueueConfiguration, SourceError> {
+    let id = if prefix.is_empty() { RULE_ID.to_owned() } else { format!("{RULE_ID}-{prefix}") };
+    let only = (!prefix.is_empty()).then(|| {
+        let rule = FilterRule::builder().name(FilterRuleName::Prefix).value(prefix).build();
+        NotificationConfigurationFilter::builder().key(S3KeyFilter::builder().filter_rules(rule).build()).build()
+    });
+    let rule = QueueConfiguration::builder().id(id).queue_arn(arn).events(Event::S3ObjectCreated).set_filter(only);
+    rule.build().map_err(|error| SourceError::Setting(format!("no rule can be made for {arn} ({error}): check --arn")))
+}
+
+fn is_named_by_us(rule: &QueueConfiguration) -> bool {
+    rule.id().is_some_and(|id| id == RULE_ID || id.starts_with(&format!("{RULE_ID}-")))
+}
+
+/// Whether a rule is for this prefix, and for all that is under it.
+fn is_of(rule: &QueueConfiguration, prefix: &str) -> bool {
+    let filter = rule.filter().and_then(|filter| filter.key()).map(S3KeyFilter::filter_rules).unwrap_or_default();
+    let is_prefix = |name: Option<&FilterRuleName>| {
+        name.is_some_and(|name| name.as_str().eq_ignore_ascii_case(FilterRuleName::Prefix.as_str()))
+    };
+    let mut rest = filter.iter().filter(|rule| !rule.value().unwrap_or_default().is_empty());
+    match (rest.next(), rest.next()) {
+        (None, _) => prefix.is_empty(),
+        (Some(rule), None) => is_prefix(rule.name()) && rule.value() == Some(prefix),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_known_again_and_others_stay() {
+        let ours = rule("arn:a", "2026/").unwrap();
+        assert!(is_named_by_us(&ours) && is_of(&ours, "2026/") && !is_of(&ours, "") && !is_of(&ours, "2026/0"));
+        let all = rule("arn:a", "").unwrap();
+        assert!(is_named_by_us(&all) && is_of(&all, "") && !is_of(&all, "2026/"));
+        let other = QueueConfiguration::builder().id("x").queue_arn("arn:b").events(Event::S3ObjectRemoved);
+        let other = other.build().unwrap();
+        let found = GetBucketNotificationConfigurationOutput::builder()
+            .set_queue_configurations(Some(vec![ours, all.clone(), other.clone()]))
+            .build();
+        let left = without(found, |rule| is_named_by_us(rule) && is_of(rule, "2026/"));
+        assert_eq!(left.queue_configurations(), [all, other]);
+    }
+}

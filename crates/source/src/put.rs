@@ -1,0 +1,217 @@
+//! Putting objects: small ones in one request, large ones in parts, some of which are on their way at a time.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::create_bucket::CreateBucketError;
+use aws_sdk_s3::primitives::ByteStream as Body;
+use aws_sdk_s3::types::{BucketLocationConstraint, CompletedMultipartUpload, CompletedPart, CreateBucketConfiguration};
+use bytes::{Bytes, BytesMut};
+use futures_util::{TryStreamExt as _, stream};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio_util::sync::CancellationToken;
+
+use crate::s3::Objects;
+use crate::{SourceError, SourceUrl, Sources};
+
+/// What is larger goes in parts.
+const ONE_REQUEST_BYTES: usize = 16 * 1024 * 1024;
+/// How large a part is, unless there would be more of them than S3 takes.
+const PART_BYTES: u64 = 8 * 1024 * 1024;
+/// The same where it is not known how many bytes there are: 160 GB are as much as fits.
+const UNKNOWN_PART_BYTES: u64 = 16 * 1024 * 1024;
+/// How many parts S3 takes.
+const MAX_PARTS: u64 = 10_000;
+/// Parts that are on their way at a time: with one that is read beside them, 32 MiB of memory.
+const PARTS_TOGETHER: usize = 3;
+/// How long the answer to a request may take, what it sends included.
+const PUT_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// An object that was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// How many bytes it has.
+    pub size: u64,
+    /// Its version.
+    pub version: Option<String>,
+    /// Whether its bucket was made for it.
+    pub made_bucket: bool,
+}
+
+/// The bytes of an object that is to be put, and how many they are where that is known.
+pub struct Content {
+    /// The bytes.
+    pub bytes: Pin<Box<dyn AsyncRead + Send>>,
+    /// How many, as far as is known.
+    pub size: Option<u64>,
+}
+
+impl Sources {
+    /// Puts an object, and makes its bucket where there is none. `sent` hears of the bytes that have arrived. Ends with
+    /// [`SourceError::Stopped`] once `shutdown` is cancelled; nothing of the object is there then.
+    pub async fn put(
+        &self,
+        content: Content,
+        to: &SourceUrl,
+        sent: &(dyn Fn(u64) + Sync),
+        shutdown: &CancellationToken,
+    ) -> Result<Put, SourceError> {
+        let SourceUrl::S3 { bucket, key } = to else {
+            return Err(SourceError::Url { url: to.to_string(), reason: "an object can be put into a bucket alone" });
+        };
+        let upload = Upload { objects: self.objects().await?, bucket, key, location: to.to_string(), sent, shutdown };
+        Box::pin(upload.put(content)).await.map_err(writing)
+    }
+}
+
+/// An error of reading, in the words of writing.
+fn writing(error: SourceError) -> SourceError {
+    match error {
+        SourceError::Denied { location, cause } | SourceError::Refused { location, cause } => {
+            SourceError::NotWritten { location, cause }
+        }
+        error => error,
+    }
+}
+
+struct Upload<'a> {
+    objects: &'a Objects,
+    bucket: &'a str,
+    key: &'a str,
+    location: String,
+    sent: &'a (dyn Fn(u64) + Sync),
+    shutdown: &'a CancellationToken,
+}
+
+impl Upload<'_> {
+    async fn put(&self, mut content: Content) -> Result<Put, SourceError> {
+        let timeouts = TimeoutConfig::builder().read_timeout(PUT_TIMEOUT).connect_timeout(PUT_TIMEOUT).build();
+        let client = Client::from_conf(self.objects.client.config().to_builder().timeout_config(timeouts).build());
+        let first = self.stoppable(read_up_to(&mut content.bytes, ONE_REQUEST_BYTES)).await??;
+        if first.len() < ONE_REQUEST_BYTES {
+            return self.stoppable(self.put_whole(&client, first)).await?;
+        }
+        let (upload_id, made_bucket) = self.stoppable(self.begin(&client)).await??;
+        let done = self.stoppable(self.put_parts(&client, &upload_id, first, content)).await;
+        let (size, version) = match done.and_then(std::convert::identity) {
+            Ok(done) => done,
+            Err(error) => {
+                // Else its parts lie there, unseen, and cost.
+                let abort = client.abort_multipart_upload().bucket(self.bucket).key(self.key).upload_id(upload_id);
+                let _ = abort.send().await;
+                return Err(error);
+            }
+        };
+        Ok(Put { size, version, made_bucket })
+    }
+
+    async fn stoppable<T>(&self, work: impl Future<Output = T>) -> Result<T, SourceError> {
+        let done = Box::pin(self.shutdown.run_until_cancelled(work)).await;
+        done.ok_or_else(|| SourceError::Stopped { location: self.location.clone() })
+    }
+
+    async fn put_whole(&self, client: &Client, bytes: Bytes) -> Result<Put, SourceError> {
+        let put = async || {
+            let request = client.put_object().bucket(self.bucket).key(self.key).body(Body::from(bytes.clone()));
+            request.send().await.map_err(|error| self.objects.asked(self.bucket, &self.location).error(&error))
+        };
+        let (answer, made_bucket) = self.in_bucket(client, put).await?;
+        (self.sent)(bytes.len() as u64);
+        Ok(Put { size: bytes.len() as u64, version: answer.e_tag().map(untagged), made_bucket })
+    }
+
+    async fn begin(&self, client: &Client) -> Result<(String, bool), SourceError> {
+        let asked = self.objects.asked(self.bucket, &self.location);
+        let create = async || {
+            let request = client.create_multipart_upload().bucket(self.bucket).key(self.key);
+            request.send().await.map_err(|error| asked.error(&error))
+        };
+        let (answer, made_bucket) = self.in_bucket(client, create).await?;
+        let id = answer.upload_id().ok_or_else(|| asked.refused("without the id of the upload"))?;
+        Ok((id.to_owned(), made_bucket))
+    }
+
+    /// Asks once more, in a new bucket, where there is none; tells whether that was so.
+    async fn in_bucket<T>(
+        &self,
+        client: &Client,
+        ask: impl AsyncFn() -> Result<T, SourceError>,
+    ) -> Result<(T, bool), SourceError> {
+        match ask().await {
+            Err(SourceError::NoBucket { .. }) => {}
+            answer => return answer.map(|answer| (answer, false)),
+        }
+        let request = client.create_bucket().bucket(self.bucket);
+        // Servers other than AWS may refuse a place, and the first region of AWS has no name here.
+        let region = self.objects.aws_region().filter(|region| *region != "us-east-1");
+        let place = region.map(|region| {
+            let place = BucketLocationConstraint::from(region);
+            CreateBucketConfiguration::builder().location_constraint(place).build()
+        });
+        match request.set_create_bucket_configuration(place).send().await {
+            Ok(_) => {}
+            // Somebody was faster.
+            Err(error) if error.as_service_error().is_some_and(CreateBucketError::is_bucket_already_owned_by_you) => {}
+            Err(error) => return Err(self.objects.asked(self.bucket, &format!("s3://{}", self.bucket)).error(&error)),
+        }
+        Ok((ask().await?, true))
+    }
+
+    async fn put_parts(
+        &self,
+        client: &Client,
+        upload_id: &str,
+        first: Bytes,
+        content: Content,
+    ) -> Result<(u64, Option<String>), SourceError> {
+        // What is not known to be small may be large.
+        let part_bytes = content.size.map_or(UNKNOWN_PART_BYTES, |size| PART_BYTES.max(size.div_ceil(MAX_PARTS)));
+        let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
+        // What was read already, and then the rest.
+        let rest = std::io::Cursor::new(first).chain(content.bytes);
+        let parts = stream::try_unfold((rest, 1), |(mut rest, number)| async move {
+            let bytes = read_up_to(&mut rest, part_bytes).await?;
+            Ok::<_, SourceError>((!bytes.is_empty()).then(|| ((number, bytes), (rest, number + 1))))
+        });
+        let sending = parts.map_ok(|(number, bytes)| self.put_part(client, upload_id, number, bytes));
+        let mut done: Vec<_> = Box::pin(sending.try_buffer_unordered(PARTS_TOGETHER)).try_collect().await?;
+        done.sort_by_key(|(part, _)| part.part_number());
+        let size = done.iter().map(|(_, size)| size).sum();
+        let parts = done.into_iter().map(|(part, _)| part).collect();
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let request = client.complete_multipart_upload().bucket(self.bucket).key(self.key).upload_id(upload_id);
+        let answer = request.multipart_upload(parts).send().await;
+        let answer = answer.map_err(|error| self.objects.asked(self.bucket, &self.location).error(&error))?;
+        Ok((size, answer.e_tag().map(untagged)))
+    }
+
+    async fn put_part(
+        &self,
+        client: &Client,
+        upload_id: &str,
+        number: i32,
+        bytes: Bytes,
+    ) -> Result<(CompletedPart, u64), SourceError> {
+        let size = bytes.len() as u64;
+        let request = client.upload_part().bucket(self.bucket).key(self.key).upload_id(upload_id).part_number(number);
+        let answer = request.body(Body::from(bytes)).send().await;
+        let answer = answer.map_err(|error| self.objects.asked(self.bucket, &self.location).error(&error))?;
+        (self.sent)(size);
+        let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag().map(str::to_owned)).build();
+        Ok((part, size))
+    }
+}
+
+fn untagged(tag: &str) -> String {
+    tag.trim_matches('"').to_owned()
+}
+
+/// As many bytes as are wanted; fewer at the end.
+async fn read_up_to(from: &mut (impl AsyncRead + Unpin), wanted: usize) -> Result<Bytes, SourceError> {
+    let mut bytes = BytesMut::new();
+    let mut from = from.take(wanted as u64);
+    while bytes.len() < wanted && from.read_buf(&mut bytes).await? > 0 {}
+    Ok(bytes.freeze())
+}

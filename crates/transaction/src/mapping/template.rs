@@ -1,0 +1,121 @@
+//! Templates: one text out of several columns of a row.
+
+use serde::{Deserialize, Serialize};
+
+/// What stands for the number of the row.
+const ROW: &str = "row";
+
+/// Text with columns in it: `{nameOrig}-{step}-{row}`; `{{` and `}}` stand for the braces themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Template {
+    written: String,
+    pub(crate) parts: Vec<Part<String>>,
+}
+
+/// A part of a template; a column is its name, or its place once the header is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Part<C> {
+    /// The text itself.
+    Text(String),
+    /// A column's value.
+    Column(C),
+    /// The row's number.
+    Row,
+}
+
+impl Template {
+    /// The columns in it.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Column(name) => Some(name.as_str()),
+            Part::Text(_) | Part::Row => None,
+        })
+    }
+
+    /// As it was written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.written
+    }
+}
+
+impl TryFrom<String> for Template {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        let (mut parts, mut text) = (Vec::new(), String::new());
+        let mut rest = written.as_str();
+        while let Some(at) = rest.find(['{', '}']) {
+            text.push_str(&rest[..at]);
+            let brace = &rest[at..=at];
+            rest = &rest[at + 1..];
+            if let Some(behind) = rest.strip_prefix(brace) {
+                text.push_str(brace);
+                rest = behind;
+                continue;
+            }
+            if brace == "}" {
+                return Err(format!(
+                    "in template `{written}` a `}}` closes nothing; write `}}}}` for the brace itself"
+                ));
+            }
+            let (name, behind) = rest.split_once('}').ok_or_else(|| {
+                format!("in template `{written}` a `{{` is not closed; write `{{{{` for the brace itself")
+            })?;
+            let name = name.trim();
+            if name.is_empty() {
+                return Err(format!("in template `{written}` no column is named between `{{` and `}}`"));
+            }
+            if !text.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+            }
+            parts.push(if name == ROW { Part::Row } else { Part::Column(name.to_owned()) });
+            rest = behind;
+        }
+        text.push_str(rest);
+        if !text.is_empty() {
+            parts.push(Part::Text(text));
+        }
+        if parts.iter().all(|part| matches!(part, Part::Text(_))) {
+            return Err(format!("template `{written}` names no column; write it as `constant`"));
+        }
+        Ok(Self { written, parts })
+    }
+}
+
+impl From<Template> for String {
+    fn from(template: Template) -> Self {
+        template.written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(written: &str) -> Vec<Part<String>> {
+        Template::try_from(written.to_owned()).unwrap().parts
+    }
+
+    #[test]
+    fn braces_hold_columns_and_doubled_ones_are_themselves() {
+        let (text, column) = (|text: &str| Part::Text(text.to_owned()), |name: &str| Part::Column(name.to_owned()));
+        assert_eq!(parts("{nameOrig}-{row}"), [column("nameOrig"), text("-"), Part::Row]);
+        assert_eq!(parts("{{{ a b }}} é {c}"), [text("{"), column("a b"), text("} é "), column("c")]);
+        assert_eq!(parts("{a}{b}"), [column("a"), column("b")]);
+    }
+
+    #[test]
+    fn what_is_no_template_says_why() {
+        for (written, expected) in [
+            ("{a", "`{` is not closed"),
+            ("a}", "`}` closes nothing"),
+            ("{}", "no column is named"),
+            ("a {{b}}", "names no column"),
+            ("", "names no column"),
+        ] {
+            let error = Template::try_from(written.to_owned()).unwrap_err();
+            assert!(error.contains(expected), "{written}: {error}");
+        }
+    }
+}
