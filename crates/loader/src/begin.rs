@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use crate::holder::evict_if_gone;
+use crate::holder::held_by;
 use crate::load::Part;
 use crate::ordering::abort_replaced;
 use crate::run_name::run_name;
@@ -125,7 +125,12 @@ pub(crate) async fn take_over(
     run_id: &RunId,
 ) -> Result<Option<(SourceUrl, Beginning)>, LoadError> {
     let Dependencies { store, holder, lease, .. } = dependencies;
-    evict_if_gone(&**store, run_id).await?;
+    match held_by(&**store, run_id).await? {
+        // This process is at it already.
+        Some(by) if by == holder.to_string() => return Ok(None),
+        Some(by) if holder.outlives(&by) => store.evict(run_id, &by).await?,
+        _ => {}
+    }
     let Taken::Granted(run, lease) = store.take_lease(run_id, &holder.to_string(), *lease).await? else {
         return Ok(None);
     };

@@ -76,12 +76,16 @@ fn is_gone(pid: u32) -> bool {
 /// Frees a run that is held by a loader of this machine which is gone, so that nobody has to wait until its lease has run
 /// out.
 pub async fn evict_if_gone(store: &dyn Store, run_id: &RunId) -> Result<(), StoreError> {
-    let open = store.open_runs().await?;
-    let held_by = open.into_iter().find(|open| open.run.run_id == *run_id).and_then(|open| open.held_by);
-    match held_by {
+    match held_by(store, run_id).await? {
         Some(by) if Holder::new().outlives(&by) => store.evict(run_id, &by).await,
         _ => Ok(()),
     }
+}
+
+/// Who holds a run.
+pub(crate) async fn held_by(store: &dyn Store, run_id: &RunId) -> Result<Option<String>, StoreError> {
+    let open = store.open_runs().await?;
+    Ok(open.into_iter().find(|open| open.run.run_id == *run_id).and_then(|open| open.held_by))
 }
 
 #[cfg(test)]

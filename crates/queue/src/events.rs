@@ -12,8 +12,11 @@ use crate::BrokerError;
 #[async_trait]
 pub trait EventQueue: Send {
     /// The next event; none where none waits at the moment. After an error it is worth another try a little later. Safe to
-    /// cancel: what was on its way by then goes back.
+    /// cancel: what was on its way by then is what the next pull gives.
     async fn pull(&mut self) -> Result<Option<EventDelivery>, BrokerError>;
+
+    /// Gives back what was on its way when a pull was cancelled: nobody is about to pull again.
+    fn put_back(&mut self);
 }
 
 /// An event that somebody holds until it is settled. Dropped unsettled, it goes back to its queue.

@@ -50,7 +50,7 @@ impl Draining {
             return Drained::NotNow;
         };
         if is_new {
-            say(&message, &death, outcome);
+            say(&message, &death, outcome, run_id.is_some());
         }
         if let Content::Chunk(chunk) = &content {
             close(&*self.store, &chunk.id.run_id, &self.progress).await;
@@ -129,11 +129,13 @@ fn letter(message: &Message, death: &Death, run_id: Option<String>, outcome: Dea
     }
 }
 
-fn say(message: &Message, death: &Death, outcome: DeadLetterOutcome) {
+fn say(message: &Message, death: &Death, outcome: DeadLetterOutcome, has_run: bool) {
     let Death { queue, reason } = death;
     let consequence = match outcome {
         DeadLetterOutcome::Booked => "its rows are booked as failed; `assay replay` sends them again",
         DeadLetterOutcome::Known => "its rows were booked before",
+        // Such as what somebody told a watcher that it could not read.
+        DeadLetterOutcome::Unreadable | DeadLetterOutcome::Refused if !has_run => "it belongs to no run",
         DeadLetterOutcome::Unreadable | DeadLetterOutcome::Refused => {
             "its run is stalled; `assay repair` reads the source again"
         }

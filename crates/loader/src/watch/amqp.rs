@@ -74,6 +74,10 @@ impl Intake for AmqpEvents {
             }
         }
     }
+
+    fn put_back(&mut self) {
+        self.queue.put_back();
+    }
 }
 
 struct Event(EventDelivery);

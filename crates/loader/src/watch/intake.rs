@@ -10,6 +10,9 @@ pub(crate) trait Intake: Send {
     /// What comes next; waits until something does. Safe to cancel: what was not given out comes again. Trouble is its own:
     /// it says so, and tries again.
     async fn next(&mut self) -> Told;
+
+    /// There is no room for now: what is on its way, others may have.
+    fn put_back(&mut self) {}
 }
 
 /// A piece of work, as it was heard of. Whether there is anything to do about it is seen when it is taken up.

@@ -61,7 +61,14 @@ pub async fn watch(
     info!("Watching {watched}");
     let broker = Arc::clone(&dependencies.broker);
     let consumers = AbortOnDropHandle::new(tokio::spawn(async move { watch_consumers(&*broker, true).await }));
-    let taking = Arc::new(Taking { dependencies, watched, load, options, shutdown: shutdown.clone() });
+    let taking = Arc::new(Taking {
+        dependencies,
+        watched,
+        load,
+        options,
+        shutdown: shutdown.clone(),
+        beginning: taking::Underway::default(),
+    });
     take_on(intakes, &taking, &shutdown).await;
     drop(consumers);
     info!("the watch has ended");
@@ -125,7 +132,12 @@ async fn look(dependencies: &Dependencies, Watched { bucket, prefix }: &Watched)
 async fn take_on(mut intakes: Vec<Box<dyn Intake>>, taking: &Arc<Taking>, shutdown: &CancellationToken) {
     let room = Arc::new(Semaphore::new(taking.options.max_loads.get()));
     let mut loads = JoinSet::new();
-    while let Some(Ok(permit)) = shutdown.run_until_cancelled(Arc::clone(&room).acquire_owned()).await {
+    loop {
+        if room.available_permits() == 0 {
+            intakes.iter_mut().for_each(|intake| intake.put_back());
+        }
+        let permit = shutdown.run_until_cancelled(Arc::clone(&room).acquire_owned()).await;
+        let Some(Ok(permit)) = permit else { break };
         let Some(told) = shutdown.run_until_cancelled(next(&mut intakes)).await else { break };
         let taking = Arc::clone(taking);
         loads.spawn(async move {

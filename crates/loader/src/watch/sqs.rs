@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use assay_source::{SqsMessage, SqsQueue, parse_events};
+use assay_source::{SqsError, SqsMessage, SqsQueue, parse_events};
 use async_trait::async_trait;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
 use super::intake::{Intake, Piece, Receipt, Told};
@@ -15,11 +16,13 @@ const AWAY: Duration = Duration::from_secs(5);
 pub(super) struct SqsEvents {
     queue: SqsQueue,
     is_away: bool,
+    /// A request, in a task of its own: whoever waited for it may have been cancelled.
+    receiving: Option<AbortOnDropHandle<Result<Option<SqsMessage>, SqsError>>>,
 }
 
 impl SqsEvents {
     pub(super) fn new(queue: SqsQueue) -> Self {
-        Self { queue, is_away: false }
+        Self { queue, is_away: false, receiving: None }
     }
 }
 
@@ -27,9 +30,17 @@ impl SqsEvents {
 impl Intake for SqsEvents {
     async fn next(&mut self) -> Told {
         loop {
-            let message = match self.queue.receive().await {
-                Ok(message) => message,
-                Err(error) => {
+            let queue = self.queue.clone();
+            let receive = || AbortOnDropHandle::new(tokio::spawn(async move { queue.receive().await }));
+            let received = self.receiving.get_or_insert_with(receive).await;
+            self.receiving = None;
+            let message = match received {
+                Ok(Ok(message)) => message,
+                Err(died) => {
+                    warn!("events of SQS are asked for again: {died}");
+                    continue;
+                }
+                Ok(Err(error)) => {
                     if !self.is_away {
                         warn!("{error}; objects are found by listing meanwhile");
                     }
@@ -50,6 +61,11 @@ impl Intake for SqsEvents {
                 Err(error) => warn!("an event of {} bytes is left to the queue: {error}", message.body.len()),
             }
         }
+    }
+
+    fn put_back(&mut self) {
+        // What it has received comes again after the visibility timeout.
+        self.receiving = None;
     }
 }
 

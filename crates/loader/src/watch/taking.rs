@@ -1,7 +1,8 @@
 //! What becomes of a piece of work: it is looked at again, as what was told may be old news; the run begins; whoever told of
 //! it hears so; and the run is loaded.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use assay_source::{Found, ObjectEvent, SourceError, SourceUrl};
@@ -23,6 +24,8 @@ use crate::{Dependencies, LoadError, LoadOptions};
 
 /// Between two attempts while something is away.
 pub(super) const PAUSE: Duration = Duration::from_secs(2);
+/// Between two looks whether somebody else has begun the same.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long one piece of work is tried, and what told of it is held; then it goes back. RabbitMQ allows 30 minutes.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -33,6 +36,36 @@ pub(super) struct Taking {
     pub(super) load: LoadOptions,
     pub(super) options: WatchOptions,
     pub(super) shutdown: CancellationToken,
+    pub(super) beginning: Underway,
+}
+
+/// What is being begun at the moment: of two that hear of the same, one begins it, and the other finds it begun.
+#[derive(Default)]
+pub(super) struct Underway(Mutex<HashSet<String>>);
+
+impl Underway {
+    /// Waits until nobody else is at it.
+    async fn alone(&self, name: String) -> Alone<'_> {
+        while !self.names().insert(name.clone()) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Alone { underway: self, name }
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Alone<'a> {
+    underway: &'a Underway,
+    name: String,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.underway.names().remove(&self.name);
+    }
 }
 
 /// Nothing can be said of a piece of work for now: it has to come again.
@@ -63,6 +96,7 @@ impl Taking {
         let mut is_said = false;
         loop {
             let trying = async {
+                let _alone = self.beginning.alone(describe(piece)).await;
                 match piece {
                     Piece::Object(object) => self.begin_object(object).await,
                     Piece::Orphan(run_id) => self.begin_orphan(run_id).await,

@@ -48,7 +48,7 @@ async fn what_is_missing_is_published_and_nothing_else() {
         chunks_missing: 10,
         rows_missing: 1_000,
         is_published: true,
-        sealed: Sealed { rows_read: 1_000, chunks_total: 10, amount: None },
+        sealed: Sealed { rows_read: 1_000, chunks_total: 10, amount: Some("1500".parse().unwrap()) },
     };
     assert_eq!(repaired(&process, &run, true).await.unwrap(), Repaired { is_published: false, ..all });
     assert_eq!(store.progress(&run.run_id).await.unwrap().chunks_recorded, 0, "a dry run publishes nothing");

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
 use lapin::types::ShortString;
 use lapin::{Acker, Channel};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::connection::{Link, Live};
@@ -21,6 +22,8 @@ pub(super) struct RabbitEvents {
     exchange: ShortString,
     queue: ShortString,
     current: Option<(Arc<Live>, Channel)>,
+    /// A pull, in a task of its own: whoever waited for it may have been cancelled.
+    pulling: Option<JoinHandle<Result<Option<EventDelivery>, String>>>,
 }
 
 impl RabbitEvents {
@@ -30,7 +33,7 @@ impl RabbitEvents {
         exchange: ShortString,
         queue: ShortString,
     ) -> Result<Self, BrokerError> {
-        let mut events = Self { link, exchange, queue, current: None };
+        let mut events = Self { link, exchange, queue, current: None, pulling: None };
         events.channel().await?;
         Ok(events)
     }
@@ -85,19 +88,14 @@ impl RabbitEvents {
 #[async_trait]
 impl EventQueue for RabbitEvents {
     async fn pull(&mut self) -> Result<Option<EventDelivery>, BrokerError> {
-        let (live, channel) = self.channel().await?;
-        let (patience, queue) = (self.patience(), self.queue.clone());
-        // In a task of its own, so that an answer that nobody waits for any more is given back, and not held for good.
-        let pulling = tokio::spawn(async move {
-            let get = channel.basic_get(queue, BasicGetOptions::default());
-            let answer = live.attempt(patience, get).await?;
-            Ok::<_, String>(answer.map(|message| {
-                let lapin::message::Delivery { data, acker, .. } = message.delivery;
-                let receipt = Receipt { live, patience, acker: Some(acker) };
-                EventDelivery::new(data.into(), Box::new(receipt))
-            }))
-        });
-        match pulling.await {
+        if self.pulling.is_none() {
+            let (live, channel) = self.channel().await?;
+            self.pulling = Some(tokio::spawn(get(live, channel, self.queue.clone(), self.patience())));
+        }
+        let Some(pulling) = &mut self.pulling else { return Ok(None) };
+        let pulled = pulling.await;
+        self.pulling = None;
+        match pulled {
             Ok(Ok(event)) => Ok(event),
             Ok(Err(cause)) => {
                 self.current = None;
@@ -106,6 +104,26 @@ impl EventQueue for RabbitEvents {
             Err(error) => Err(self.away(&error.to_string())),
         }
     }
+
+    fn put_back(&mut self) {
+        // Dropped with the answer of the task, which goes on, what it has pulled goes back.
+        self.pulling = None;
+    }
+}
+
+/// Asks for one event.
+async fn get(
+    live: Arc<Live>,
+    channel: Channel,
+    queue: ShortString,
+    patience: Duration,
+) -> Result<Option<EventDelivery>, String> {
+    let answer = live.attempt(patience, channel.basic_get(queue, BasicGetOptions::default())).await?;
+    Ok(answer.map(|message| {
+        let lapin::message::Delivery { data, acker, .. } = message.delivery;
+        let receipt = Receipt { live, patience, acker: Some(acker) };
+        EventDelivery::new(data.into(), Box::new(receipt))
+    }))
 }
 
 struct Receipt {
@@ -116,16 +134,20 @@ struct Receipt {
 }
 
 impl Receipt {
-    async fn settle<F: Future<Output = lapin::Result<bool>>>(
+    async fn settle<F: Future<Output = lapin::Result<bool>> + Send + 'static>(
         mut self: Box<Self>,
         how: impl FnOnce(Acker) -> F,
     ) -> Result<(), BrokerError> {
         let Some(acker) = self.acker.take() else { return Ok(()) };
+        let (live, patience, settling) = (Arc::clone(&self.live), self.patience, how(acker));
+        // In a task of its own: what is half settled when it is cancelled would be held for good.
+        let settled = tokio::spawn(async move { live.attempt(patience, settling).await }).await;
         let away = |cause: &str| BrokerError::Away(format!("an event is not settled and comes again ({cause})"));
-        match self.live.attempt(self.patience, how(acker)).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(away("its channel is closed")),
-            Err(cause) => Err(away(&cause)),
+        match settled {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(away("its channel is closed")),
+            Ok(Err(cause)) => Err(away(&cause)),
+            Err(error) => Err(away(&error.to_string())),
         }
     }
 }

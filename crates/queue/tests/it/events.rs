@@ -1,5 +1,6 @@
 //! Events that others publish: pulled, settled, given back, and nothing of them lost.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use assay_queue::{BrokerError, BrokerOptions, EventDelivery, EventQueue, InProcess, connect};
@@ -129,15 +130,16 @@ async fn events_outlive_connections_and_their_queue() {
     within_a_minute(async {
         let mut events = broker.subscribe_events(EXCHANGE, PLACE).await.unwrap();
         let bucket = Bucket::of(&server).await;
-        for round in 0..3 {
-            let body = round.to_string();
-            bucket.says(&body).await;
-            let held = pull(&mut events).await;
+        for body in ["0", "1", "2"] {
+            bucket.says(body).await;
+        }
+        let mut seen = HashSet::new();
+        while seen.len() < 3 {
+            let event = pull(&mut events).await;
+            seen.insert(event.body.clone());
             proxy.cut();
-            // Acknowledged too late, or just in time: then there is one more for whoever comes next.
-            if held.ack().await.is_err() {
-                assert_eq!(read(&mut events).await, body);
-            }
+            // It may come again: whether RabbitMQ has heard of it, nobody knows.
+            let _ = event.ack().await;
         }
         server.delete_queue(&server.client().await, QUEUE).await;
         // The pull that finds it missing makes sure that the next one does not.

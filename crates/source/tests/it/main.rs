@@ -7,3 +7,5 @@ mod patterns;
 mod put;
 mod s3;
 mod server;
+#[cfg(feature = "sqs")]
+mod sqs;
