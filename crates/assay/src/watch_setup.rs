@@ -113,7 +113,7 @@ impl Display for Report {
                 writeln!(out, "exchange {exchange} is declared: the server's AMQP target has to publish to it")?;
             }
             None => {
-                writeln!(out, "the exchange is not declared, as AMQP_URL is not set; `loader watch` declares it too")?
+                writeln!(out, "the exchange is not declared, as AMQP_URL is not set; `loader watch` declares it too")?;
             }
         }
         writeln!(out, "next: loader watch {place}")

@@ -48,6 +48,12 @@ pub struct SourceEnded {
 }
 
 impl SourceEnded {
+    /// Its name with what is wrong, which may begin with it.
+    pub fn broken(&self) -> Option<String> {
+        let error = self.ended.as_ref().err()?.to_string();
+        Some(if error.contains(&self.name) { error } else { format!("{}: {error}", self.name) })
+    }
+
     /// What a scheduler is told of it.
     pub fn exit(&self) -> Exit {
         match &self.ended {
@@ -162,7 +168,7 @@ pub async fn run_many(
             Ok(ended) => refresh(&*dependencies.store, ended).await,
             Err(LoadError::NotBegun) => {}
             // The summary may be hours away.
-            Err(error) => warn!("{name} is not loaded: {error}"),
+            Err(error) => warn!("not loaded: {error}"),
         }
         (at, SourceEnded { name, ended })
     });
@@ -182,22 +188,19 @@ async fn refresh(store: &dyn Store, ended: &mut Ended) {
 pub fn log_summary(ended: &[SourceEnded]) {
     let (mut loaded, mut before, mut failed, mut rows) = (0_u64, 0_u64, 0_u64, 0_u64);
     for source in ended.iter().filter(|source| source.is_begun()) {
-        match &source.ended {
-            Ok(Ended { run, already_loaded, .. }) => {
-                let read = run.sealed.map_or(0, |sealed| sealed.rows_read);
-                let when = if *already_loaded { ", loaded before" } else { "" };
-                info!("{}: run {} is {}, {read} rows{when}", source.name, run.run_id, run.state);
-                if *already_loaded {
-                    before += 1;
-                } else {
-                    loaded += 1;
-                    rows += read;
-                }
-            }
-            Err(error) => {
-                failed += 1;
-                error!("{}: {error}", source.name);
-            }
+        let Ok(Ended { run, already_loaded, .. }) = &source.ended else {
+            failed += 1;
+            error!("{}", source.broken().unwrap_or_default());
+            continue;
+        };
+        let read = run.sealed.map_or(0, |sealed| sealed.rows_read);
+        let when = if *already_loaded { ", loaded before" } else { "" };
+        info!("{}: run {} is {}, {read} rows{when}", source.name, run.run_id, run.state);
+        if *already_loaded {
+            before += 1;
+        } else {
+            loaded += 1;
+            rows += read;
         }
     }
     let not_begun = ended.iter().filter(|source| !source.is_begun()).count();

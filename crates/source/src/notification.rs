@@ -52,11 +52,15 @@ impl Sources {
                 Ok(()) => return Ok(Notified { arn: (*arn).to_owned(), was_there: false, others: others(ours) }),
                 // As servers do where there is no such target.
                 Err(error @ (SourceError::Refused { .. } | SourceError::NoObject { .. })) => last = Some(error),
+                // RustFS, where it is told of no target at all.
+                Err(error @ SourceError::Unreachable { .. }) if error.to_string().contains("(500 ") => {
+                    last = Some(error);
+                }
                 Err(error) => return Err(error),
             }
         }
         let cause = last.map_or_else(String::new, |error| match error {
-            SourceError::Refused { cause, .. } => cause,
+            SourceError::Refused { cause, .. } | SourceError::Unreachable { cause, .. } => cause,
             error => error.to_string(),
         });
         Err(SourceError::NoTarget { bucket: bucket.to_owned(), arns: arns.join(" and "), cause })

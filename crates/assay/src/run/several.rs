@@ -118,7 +118,9 @@ impl Display for Several {
         write!(out, "\n{table}\n")?;
         for line in &self.sources {
             if let Line::Broken { source, error } = line {
-                writeln!(out, "{}: {}", one_line(source, SHOWN_CHARACTERS), one_line(error, SHOWN_CHARACTERS))?;
+                // The error may begin with the name of its source.
+                let named = if error.contains(source.as_str()) { error.clone() } else { format!("{source}: {error}") };
+                writeln!(out, "{}", one_line(&named, SHOWN_CHARACTERS))?;
             }
         }
         writeln!(out, "took {:.1} s, {} rows a second", self.seconds, grouped(self.rows_per_second))
