@@ -25,6 +25,7 @@ mod recorded;
 mod repair;
 mod run;
 mod run_name;
+mod totals;
 mod waiting;
 
 pub use arguments::Arguments;

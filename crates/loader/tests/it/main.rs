@@ -4,3 +4,4 @@ mod ending;
 mod place;
 mod repairing;
 mod resuming;
+mod totals;
