@@ -254,11 +254,12 @@ async fn settle(
     options: &LoadOptions,
 ) -> Result<RunSettings, LoadError> {
     let layout = inspect(&dependencies.sources, url, found, &options.read.format).await?.layout;
-    Ok(RunSettings {
+    let settings = RunSettings {
         durable_broker: dependencies.broker.survives_restart(),
         budgets: options.budgets(),
         ..options.read.settings(layout, url)
-    })
+    };
+    options.totals.freeze(&dependencies.sources, url, settings).await
 }
 
 /// Looks at the head of a source.

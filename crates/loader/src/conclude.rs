@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use crate::load::{Load, Part, PassEnd, Passed};
 use crate::patience::until_answered;
 use crate::reading::Batch;
+use crate::totals::differences;
 use crate::{Dependencies, LoadError};
 
 /// What a load did that came to its end.
@@ -64,8 +65,13 @@ impl Load<'_> {
         let Passed { end, confirmed, chunks, rows } = Box::pin(self.pass(run, part, batches)).await?;
         match (end, order) {
             // The loader before is gone, and left the seal to whoever comes next.
-            (PassEnd::Whole(at), Some(order)) => Err(self.seal_stopped(run, at, order).await),
-            (PassEnd::Whole(at), None) => {
+            (PassEnd::Whole(at, _), Some(order)) => Err(self.seal_stopped(run, at, order).await),
+            (PassEnd::Whole(at, trailer), None) => {
+                // A run that is sealed already was judged then.
+                let judged = if run.sealed.is_none() { differences(&run.settings, at, &trailer) } else { None };
+                if let Some(why) = judged {
+                    return Err(self.seal_failed(run, at, LoadError::ControlTotals(why)).await);
+                }
                 self.seal(run, at, None).await?;
                 Ok(Loaded { sealed: Sealed::at(at), chunks, rows })
             }

@@ -57,6 +57,17 @@ pub enum LoadError {
         /// Its size.
         bytes: usize,
     },
+    /// The source is read to its end, and is not what it should be; its rows are kept.
+    #[error("{0}")]
+    ControlTotals(String),
+    /// The file that says what the source should hold.
+    #[error("the manifest {location} cannot be used ({cause}): check MANIFEST_SUFFIX")]
+    Manifest {
+        /// Where it should be.
+        location: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The process was asked to stop.
     #[error(
         "stopped before run {run_id} was complete ({rows} rows are published): start the loader again{again} to go on"
@@ -155,8 +166,8 @@ impl Failure for LoadError {
             }
             Self::Store(error) => error.exit(),
             Self::Broker(error) => error.exit(),
-            Self::Ended { .. } | Self::Stalled { .. } => Exit::FailedRows,
-            Self::SourceReplaced { .. } => Exit::SourceUnreadable,
+            Self::Ended { .. } | Self::Stalled { .. } | Self::ControlTotals(_) => Exit::FailedRows,
+            Self::SourceReplaced { .. } | Self::Manifest { .. } => Exit::SourceUnreadable,
             Self::Setting(_) | Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } | Self::OneName { .. } => {
                 Exit::Usage
             }

@@ -26,6 +26,7 @@ mod recorded;
 mod repair;
 mod run;
 mod run_name;
+mod totals;
 mod waiting;
 mod watch;
 

@@ -18,6 +18,7 @@ use crate::patience::until_answered;
 use crate::publishing::{Published, Publishing};
 use crate::reading::{Batch, End, Read, Reading, read};
 use crate::recorded::{Recorded, end_of_recorded};
+use crate::totals::TrailerFound;
 use crate::{Dependencies, LoadError, LoadProgress};
 
 /// Chunks that wait between the reader and the publisher.
@@ -52,7 +53,7 @@ pub(crate) struct Part {
 #[derive(Debug)]
 pub(crate) enum PassEnd {
     /// All of it is read, and every chunk is confirmed.
-    Whole(Checkpoint),
+    Whole(Checkpoint, TrailerFound),
     /// The source cannot be read any further, now or later.
     Broken(SourceError, Position),
     /// The broker takes no message of the size of the next chunk.
@@ -150,7 +151,7 @@ impl Load<'_> {
             return passed(PassEnd::Interrupted, published);
         }
         let end = match reading.await.map_err(|error| LoadError::Reader(error.to_string()))?? {
-            End::Source(at) => PassEnd::Whole(at),
+            End::Source(at, trailer) => PassEnd::Whole(at, trailer),
             End::Broken(error, at) => PassEnd::Broken(error, at),
             End::Spent(reason) => PassEnd::Spent(reason),
             End::Unheard => PassEnd::Interrupted,

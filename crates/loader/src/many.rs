@@ -117,10 +117,11 @@ async fn expand(sources: &Sources, pattern: &SourcePattern, startup: Duration) -
 pub async fn choose(
     sources: &Sources,
     store: &dyn Store,
-    found: Vec<Named>,
+    mut found: Vec<Named>,
     load: &LoadOptions,
     many: &ManyOptions,
 ) -> Result<Vec<SourceUrl>, LoadError> {
+    found.retain(|named| !load.totals.is_manifest(&named.url));
     if found.len() > 1 && load.batch_run_id.is_some() {
         return Err(LoadError::OneName { sources: found.len() });
     }

@@ -4,8 +4,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use assay_source::{FormatOptions, Layout, SourceUrl};
-use assay_transaction::{Budgets, Namespace, RunId, RunSettings, Share, TimeZone, parse_duration};
+use assay_transaction::{Budgets, Expected, Namespace, RunId, RunSettings, Share, TimeZone, parse_duration};
 use clap::Args;
+
+use crate::totals::TotalsOptions;
 
 /// How a source is read, cut and named.
 #[derive(Debug, Clone, Args)]
@@ -29,6 +31,9 @@ pub struct LoadOptions {
     /// How the source is read.
     #[command(flatten)]
     pub read: ReadOptions,
+    /// What it should hold.
+    #[command(flatten)]
+    pub totals: TotalsOptions,
 }
 
 /// How rows are read and cut into chunks: what a run freezes, and what an inspection tries out.
@@ -67,6 +72,8 @@ impl ReadOptions {
             durable_broker: true,
             budgets: Budgets::default(),
             mapping: self.format.mapping.clone(),
+            expected: Expected::default(),
+            trailer: None,
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use assay_source::{Row, RowReader, SourceError};
 use assay_transaction::{
-    Budgets, Checkpoint, Chunker, Cut, Entry, Judged, Position, RawText, RejectedRow, Rules, Run, WireError,
+    Budgets, Checkpoint, Chunker, Cut, Entry, Judged, Position, RawText, RejectedRow, Rules, Run, RunSettings,
+    WireError,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::totals::TrailerFound;
 use crate::{LoadError, LoadProgress};
 
 /// What the reader tells the publisher, in the order of the source.
@@ -35,8 +37,8 @@ pub(crate) type Reading = AbortOnDropHandle<Result<End, LoadError>>;
 /// Where a reader stopped. Only what was read to its end may be sealed as it was counted.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// At the end of the source, or of what was asked for.
-    Source(Checkpoint),
+    /// At the end of the source, or of what was asked for, and what the trailer row said.
+    Source(Checkpoint, TrailerFound),
     /// Where the source is damaged, or gone: every row before it is in a chunk.
     Broken(SourceError, Position),
     /// Somewhere, as nobody listened any more.
@@ -64,9 +66,12 @@ pub(crate) async fn read(
     // What has an end already was judged before.
     let budgets = if until.is_some() { Budgets::default() } else { run.settings.budgets };
     if is_over(last) {
-        return Ok(End::Source(last));
+        return Ok(End::Source(last, TrailerFound::NotAsked));
     }
-    let end = loop {
+    let mut trailer = if run.settings.trailer.is_some() { TrailerFound::Missing } else { TrailerFound::NotAsked };
+    // The place behind the last row that is data: a reader that goes on from there finds the trailer again.
+    let mut behind = from.at;
+    let end = 'reading: loop {
         let rows = match reader.next_batch(batches.missing()).await {
             Ok(Some(rows)) => rows,
             Ok(None) => break None,
@@ -76,6 +81,15 @@ pub(crate) async fn read(
             Err(error) => return Err(error.into()),
         };
         for row in rows.rows() {
+            if !matches!(trailer, TrailerFound::NotAsked | TrailerFound::Missing) {
+                trailer = TrailerFound::Wrong(format!("row {} follows the trailer row", row.number));
+                break 'reading None;
+            }
+            if let Some(found) = trailer_in(&run.settings, &row) {
+                trailer = found;
+                continue;
+            }
+            behind = row.end;
             let judged = judge(&rules, &row)?;
             batches.count(judged.row.is_ok());
             if let Some(cut) = chunker.push(judged) {
@@ -84,7 +98,7 @@ pub(crate) async fn read(
                     return Ok(End::Unheard);
                 }
                 if is_over(last) {
-                    return Ok(End::Source(last));
+                    return Ok(End::Source(last, TrailerFound::NotAsked));
                 }
             }
         }
@@ -100,7 +114,8 @@ pub(crate) async fn read(
             return Ok(End::Spent(reason));
         }
     };
-    if let Some(cut) = chunker.finish(reader.position()) {
+    let has_trailer = !matches!(trailer, TrailerFound::NotAsked | TrailerFound::Missing);
+    if let Some(cut) = chunker.finish(if has_trailer { behind } else { reader.position() }) {
         last = cut.next;
         if to.send(Read::Cut(cut)).await.is_err() {
             return Ok(End::Unheard);
@@ -115,8 +130,14 @@ pub(crate) async fn read(
     }
     match budgets.spent_on_invalid(last.counted.invalid, last.rows_before(), true) {
         Some(reason) => Ok(End::Spent(reason)),
-        None => Ok(End::Source(last)),
+        None => Ok(End::Source(last, trailer)),
     }
+}
+
+/// What a row says, if it is the trailer that the run's source should have.
+fn trailer_in(settings: &RunSettings, row: &Row<'_>) -> Option<TrailerFound> {
+    let found = settings.trailer.as_ref().filter(|_| row.malformed.is_none())?.read(&row.fields, settings.dialect)?;
+    Some(found.map_or_else(TrailerFound::Wrong, TrailerFound::Totals))
 }
 
 /// Counts rows into batches. A batch ends at the same row whoever reads the source, and from whichever checkpoint.

@@ -124,7 +124,9 @@ async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired,
         return Err(LoadError::NotBegun);
     }
     match reading.await.map_err(|error| LoadError::Reader(error.to_string()))?? {
-        End::Source(at) => Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed: Sealed::at(at) }),
+        End::Source(at, _) => {
+            Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed: Sealed::at(at) })
+        }
         End::Broken(error, _) => Err(error.into()),
         End::Unheard | End::Spent(_) => Err(LoadError::NotBegun),
     }

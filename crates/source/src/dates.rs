@@ -12,8 +12,7 @@ const DATES: [&str; 18] = [
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d-%b-%Y", "%d %b %Y",
 ];
 /// What may follow a date.
-const TIMES: [&str; 9] =
-    ["", " %H:%M", " %H:%M:%S", " %H:%M:%S%.f", "T%H:%M", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "%H%M%S"];
+const TIMES: [&str; 8] = ["", " %H:%M", " %H:%M:%S", "T%H:%M", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "%H%M%S"];
 /// Timestamps that are looked at.
 const SAMPLE: usize = 2_000;
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    AmountSum, Budgets, Compression, DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, Namespace, StopOrder,
-    TimeZone, Timestamp, TimestampFormat,
+    AmountSum, Budgets, Compression, DecimalMark, Delimiter, Dialect, Encoding, Expected, Format, Mapping, Namespace,
+    StopOrder, TimeZone, Timestamp, TimestampFormat, Trailer,
 };
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
@@ -107,6 +107,12 @@ pub struct RunSettings {
     /// How the source's columns become ours, where they have other names or forms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<Arc<Mapping>>,
+    /// What the source should hold.
+    #[serde(default, skip_serializing_if = "Expected::is_nothing")]
+    pub expected: Expected,
+    /// The source's last row, which says what it should hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trailer: Option<Trailer>,
 }
 
 /// As it was before this was written down.
@@ -138,6 +144,8 @@ impl RunSettings {
             durable_broker: true,
             budgets: Budgets::default(),
             mapping: None,
+            expected: Expected::default(),
+            trailer: None,
         }
     }
 }

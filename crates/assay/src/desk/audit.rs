@@ -7,6 +7,7 @@ use assay_transaction::{Exit, Run, RunId, RunState, Tally};
 use clap::Args;
 use serde::Serialize;
 
+use super::totals::ControlTotals;
 use super::{DeskOptions, find};
 use crate::error::CommandError;
 use crate::print::{Fields, counted, grouped, one_line, print, print_json, print_text, ranges};
@@ -17,7 +18,9 @@ use crate::print::{Fields, counted, grouped, one_line, print, print_json, print_
 /// outcome; each stored transaction has its prediction; every chunk from 0 to the total is recorded. What is missing is named.
 /// Of a run that is not finished, what is recorded so far is judged.
 ///
-/// Exits 0 where the law holds, 1 where it does not, 2 where there is no such run.
+/// Where control totals were given, both sides are shown.
+///
+/// Exits 0 where the law holds, 1 where it does not or where control totals differ, 2 where there is no such run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay audit batch_20260111_100000_3f9a1c
@@ -55,11 +58,12 @@ pub(crate) async fn audit(arguments: &AuditArguments) -> Result<Exit, CommandErr
 
 async fn audit_all(store: &dyn Store, json: bool) -> Result<Exit, CommandError> {
     let mut findings = Vec::new();
-    let (mut audited, mut broken) = (0, 0);
+    let (mut audited, mut broken, mut differing) = (0, 0, 0);
     for run in store.runs(None, u32::MAX).await? {
         let Some(finding) = recount(store, &run.run_id).await? else { continue };
         audited += 1;
         broken += u64::from(!finding.breaches.is_empty());
+        differing += u64::from(finding.totals_differ());
         if json {
             findings.push(finding);
         } else {
@@ -74,9 +78,13 @@ async fn audit_all(store: &dyn Store, json: bool) -> Result<Exit, CommandError> 
             0 => "the law holds".to_owned(),
             broken => format!("{} the law", counted(broken, "breaks", "break")),
         };
-        print_text(&format_args!("{}: {verdict}\n", counted(audited, "run", "runs")))?;
+        let totals = match differing {
+            0 => String::new(),
+            differing => format!("; control totals of {} differ", counted(differing, "run", "runs")),
+        };
+        print_text(&format_args!("{}: {verdict}{totals}\n", counted(audited, "run", "runs")))?;
     }
-    Ok(if broken == 0 { Exit::Done } else { Exit::FailedRows })
+    Ok(if broken + differing == 0 { Exit::Done } else { Exit::FailedRows })
 }
 
 async fn recount(store: &dyn Store, run_id: &RunId) -> Result<Option<Finding>, CommandError> {
@@ -102,11 +110,13 @@ struct Finding {
     missing: Vec<(u64, u64)>,
     holds: bool,
     breaches: Vec<Breach>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_totals: Option<ControlTotals>,
 }
 
 impl From<Audit> for Finding {
     fn from(audit: Audit) -> Self {
-        let breaches = audit.breaches();
+        let (breaches, control_totals) = (audit.breaches(), ControlTotals::of(&audit.run));
         let Audit { run, tally, chunks_recorded, rows_covered, missing, chunks_missing, .. } = audit;
         let Run { run_id, source, state, sealed, .. } = run;
         let is_finished = state.is_finished();
@@ -123,13 +133,18 @@ impl From<Audit> for Finding {
             missing,
             holds: breaches.is_empty(),
             breaches,
+            control_totals,
         }
     }
 }
 
 impl Finding {
     fn exit(&self) -> Exit {
-        if self.breaches.is_empty() { Exit::Done } else { Exit::FailedRows }
+        if self.holds && !self.totals_differ() { Exit::Done } else { Exit::FailedRows }
+    }
+
+    fn totals_differ(&self) -> bool {
+        self.control_totals.as_ref().is_some_and(ControlTotals::differ)
     }
 
     fn chunks(&self) -> String {
@@ -172,6 +187,7 @@ impl fmt::Display for Finding {
         fields.add(if self.is_finished { "rows read" } else { "rows recorded" }, grouped(self.rows));
         fields.add("outcomes", law);
         fields.add("chunks", self.chunks());
+        fields.add_some("control totals", self.control_totals.as_ref().map(ToString::to_string));
         for breach in &self.breaches {
             fields.add("breach", describe(breach));
         }

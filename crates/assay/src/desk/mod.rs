@@ -18,6 +18,7 @@ pub(crate) mod row;
 pub(crate) mod runs;
 mod state;
 pub(crate) mod status;
+mod totals;
 pub(crate) mod transaction;
 
 use std::path::Path;

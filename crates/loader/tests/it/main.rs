@@ -5,3 +5,4 @@ mod place;
 mod repairing;
 mod resuming;
 mod sharing;
+mod totals;

@@ -110,7 +110,7 @@ const EXPECTED: &[(&str, Expected)] = {
         ("excel-sep-line.csv", Refused("cannot tell the dialect")),
         ("utf16-le.csv", Refused("UTF-16")),
         ("utf16-be.csv", Refused("UTF-16")),
-        ("json.csv", Refused("cannot tell the dialect")),
+        ("json.csv", Refused("write one object on each line")),
         ("html.csv", Refused("cannot tell the dialect")),
         ("parquet.csv", Refused("cannot tell the dialect")),
         ("gzip.csv", Refused("cannot tell the dialect")),

@@ -19,6 +19,7 @@ pub(in crate::desk) use self::view::outcome_word;
 use self::view::{DeadLetters, Outcome, ReplayProgress, Status};
 use super::queues::Glimpse;
 use super::state::{ShownState, blocking};
+use super::totals::ControlTotals;
 use super::{DeskOptions, find};
 use crate::error::CommandError;
 use crate::print::{print, print_text};
@@ -165,6 +166,7 @@ async fn collect(
         stop: run.stop.clone(),
         read: pace::reading(&run, progress),
         stored: pace::storing(&run, progress),
+        control_totals: ControlTotals::of(&run),
         rows_per_second: pace.map(pace::rate),
         left: pace.and_then(|pace| pace::left(&run, progress, pace)),
         outcome,

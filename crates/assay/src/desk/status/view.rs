@@ -11,6 +11,7 @@ use super::pace::{Left, Reading, Storing};
 use super::rows_selected;
 use crate::desk::queues::Queues;
 use crate::desk::state::ShownState;
+use crate::desk::totals::ControlTotals;
 use crate::print::{Fields, Side, Table, counted, grouped, moment, one_line, seconds_between, span};
 
 /// How much of a text from outside is shown.
@@ -33,6 +34,8 @@ pub(super) struct Status {
     pub(super) stop: Option<StopOrder>,
     pub(super) read: Reading,
     pub(super) stored: Storing,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) control_totals: Option<ControlTotals>,
     /// Of the last minute; none of a finished run.
     pub(super) rows_per_second: Option<u64>,
     pub(super) left: Option<Left>,
@@ -161,6 +164,7 @@ impl Status {
             None => counted(self.stored.chunks, "chunk", "chunks"),
         };
         fields.add("stored", format!("{}, {chunks}", counted(self.stored.rows, "row", "rows")));
+        fields.add_some("control totals", self.control_totals.as_ref().map(ToString::to_string));
         if let Some(rate) = self.rows_per_second {
             fields.add("rate", format!("{} a second, over the last minute", counted(rate, "row", "rows")));
             let left = match self.left {
@@ -265,6 +269,7 @@ mod tests {
             stop: None,
             read: Reading { rows: 500_000, percent: Some(52) },
             stored: Storing { rows: 480_000, chunks: 4_800, chunks_total: None },
+            control_totals: None,
             rows_per_second: Some(12_345),
             left: Some(Left { seconds: 38, is_estimated: true }),
             outcome: Outcome {

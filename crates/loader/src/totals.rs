@@ -1,0 +1,169 @@
+//! Control totals of a source: from the command line, from a manifest beside the source, and from its trailer row. They are
+//! frozen when a run begins, and compared where it is concluded.
+
+use assay_source::{SourceError, SourceUrl, Sources};
+use assay_transaction::{AmountSum, Checkpoint, Expected, Format, RunSettings, Sealed, Trailer};
+use clap::Args;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::io::AsyncReadExt as _;
+
+use crate::LoadError;
+
+/// The longest manifest that is read.
+const MAX_MANIFEST_BYTES: u64 = 64 * 1024;
+
+/// What a source should hold. Where it does not, its run fails and keeps its rows.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Control totals")]
+pub struct TotalsOptions {
+    /// Data rows that the source should have, whatever becomes of them
+    #[arg(long, env = "EXPECT_ROWS", value_name = "ROWS")]
+    pub expect_rows: Option<u64>,
+    /// What all amounts that can be read should sum up to, such as -1234.50; those of rejected rows count
+    #[arg(long, env = "EXPECT_AMOUNT", value_name = "SUM", allow_negative_numbers = true)]
+    pub expect_amount: Option<AmountSum>,
+    /// Take both from the JSON file beside the source that has its name and this suffix, such as .manifest.json:
+    /// {"rows": 5000, "amount": "123.45"}
+    #[arg(long = "manifest", env = "MANIFEST_SUFFIX", value_name = "SUFFIX")]
+    pub manifest_suffix: Option<String>,
+    /// Take both from the last row of a CSV source, which is no data: a pattern such as 'TRAILER;{rows};{amount}'
+    #[arg(long, env = "TRAILER", value_name = "PATTERN")]
+    pub trailer: Option<Trailer>,
+}
+
+/// A manifest. Whatever else it says is passed over.
+#[derive(Deserialize)]
+struct Manifest<'a> {
+    rows: Option<u64>,
+    /// A text or a number, which must not become a float.
+    #[serde(borrow)]
+    amount: Option<&'a RawValue>,
+}
+
+/// What was found of a trailer row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TrailerFound {
+    /// None is asked for.
+    NotAsked,
+    /// None of the rows is it.
+    Missing,
+    /// What it says.
+    Totals(Expected),
+    /// It is not as it should be: why, for a person.
+    Wrong(String),
+}
+
+impl TotalsOptions {
+    /// Freezes what a new run is to be compared with. What the command line says goes before what a manifest says.
+    pub(crate) async fn freeze(
+        &self,
+        sources: &Sources,
+        url: &SourceUrl,
+        settings: RunSettings,
+    ) -> Result<RunSettings, LoadError> {
+        if self.trailer.is_some() && settings.format != Format::Csv {
+            let format = settings.format.name();
+            let reason = format!("TRAILER is for CSV, but {url} is {format}: leave it out, or give it a manifest");
+            return Err(SourceError::Setting(reason).into());
+        }
+        let told = Expected { rows: self.expect_rows, amount: self.expect_amount };
+        let expected = match self.suffix() {
+            Some(suffix) => told.or(manifest(sources, &beside(url, suffix)).await?),
+            None => told,
+        };
+        Ok(RunSettings { expected, trailer: self.trailer.clone(), ..settings })
+    }
+
+    /// Whether a source is rather the manifest of another.
+    pub(crate) fn is_manifest(&self, url: &SourceUrl) -> bool {
+        self.suffix().is_some_and(|suffix| url.to_string().ends_with(suffix))
+    }
+
+    fn suffix(&self) -> Option<&str> {
+        self.manifest_suffix.as_deref().filter(|suffix| !suffix.is_empty())
+    }
+}
+
+fn beside(url: &SourceUrl, suffix: &str) -> SourceUrl {
+    match url {
+        SourceUrl::S3 { bucket, key } => SourceUrl::S3 { bucket: bucket.clone(), key: format!("{key}{suffix}") },
+        SourceUrl::File(path) => {
+            let mut path = path.clone().into_os_string();
+            path.push(suffix);
+            SourceUrl::File(path.into())
+        }
+    }
+}
+
+async fn manifest(sources: &Sources, url: &SourceUrl) -> Result<Expected, LoadError> {
+    let unusable = |cause: String| LoadError::Manifest { location: url.to_string(), cause };
+    let read = async {
+        let found = sources.identify(url).await?;
+        let mut text = String::new();
+        sources.open(url, &found.identity, 0).await?.take(MAX_MANIFEST_BYTES).read_to_string(&mut text).await?;
+        Ok::<_, SourceError>(text)
+    };
+    let text = match read.await {
+        Ok(text) => text,
+        Err(error) if error.exit() == assay_transaction::Exit::DependencyAway => return Err(error.into()),
+        Err(SourceError::File { cause, .. }) => return Err(unusable(cause)),
+        Err(SourceError::NoObject { .. }) => return Err(unusable("there is no such object".to_owned())),
+        Err(error) => return Err(unusable(error.to_string())),
+    };
+    read_manifest(&text).map_err(unusable)
+}
+
+fn read_manifest(text: &str) -> Result<Expected, String> {
+    let Manifest { rows, amount } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let amount = amount.map(|amount| amount.get().trim_matches('"').parse::<AmountSum>()).transpose();
+    let amount = amount.map_err(|error| format!("its `amount` {error}"))?;
+    let expected = Expected { rows, amount };
+    if expected.is_nothing() { Err("it has neither `rows` nor `amount`".to_owned()) } else { Ok(expected) }
+}
+
+/// Why a source that was read to its end is not what it should be; none where it is.
+pub(crate) fn differences(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound) -> Option<String> {
+    let read = Sealed::at(at);
+    let expected = match trailer {
+        TrailerFound::NotAsked => settings.expected,
+        TrailerFound::Totals(totals) => match totals.differences(read) {
+            Some(differences) => return Some(format!("control totals differ: {differences}")),
+            None => settings.expected,
+        },
+        TrailerFound::Missing => {
+            let pattern = settings.trailer.as_ref().map_or("", Trailer::as_str);
+            return Some(format!("control totals are missing: no row is the trailer `{pattern}`"));
+        }
+        TrailerFound::Wrong(why) => return Some(format!("control totals are missing: {why}")),
+    };
+    expected.differences(read).map(|differences| format!("control totals differ: {differences}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_says_rows_or_an_amount() {
+        let amount = |text: &str| text.parse::<AmountSum>().ok();
+        let cases = [
+            (r#"{"rows": 5000, "amount": "123.45"}"#, Ok(Expected { rows: Some(5_000), amount: amount("123.45") })),
+            (r#"{"amount": 0.1, "file": "a.csv"}"#, Ok(Expected { rows: None, amount: amount("0.1") })),
+            (r#"{"rows": 0}"#, Ok(Expected { rows: Some(0), amount: None })),
+            (r#"{}"#, Err("it has neither `rows` nor `amount`")),
+            (r#"{"amount": "1,5"}"#, Err("its `amount` is not a decimal number")),
+            (r#"{"rows": "7"}"#, Err("invalid type: string \"7\", expected u64 at line 1 column 12")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read_manifest(text), expected.map_err(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_lies_beside_its_source() {
+        for (url, expected) in [("s3://b/a/x.csv", "s3://b/a/x.csv.manifest"), ("/a/x.csv", "/a/x.csv.manifest")] {
+            assert_eq!(beside(&url.parse().unwrap(), ".manifest").to_string(), expected);
+        }
+    }
+}

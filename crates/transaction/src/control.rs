@@ -1,0 +1,198 @@
+//! Control totals: what a bank says that a source holds, on the command line, in a manifest or in a trailer row.
+
+use serde::{Deserialize, Serialize};
+
+use crate::columns::Fields;
+use crate::{AmountSum, Dialect, Sealed};
+
+/// How many rows a source should have, and what its amounts should sum up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Expected {
+    /// Data rows, whatever becomes of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// The sum of every amount that can be read, those of rejected rows among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<AmountSum>,
+}
+
+impl Expected {
+    /// Whether nothing is expected.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// This, and where it does not say, the other.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { rows: self.rows.or(other.rows), amount: self.amount.or(other.amount) }
+    }
+
+    /// What of it is not what was read, with both numbers; none where all of it is. A sum that is not known is not judged.
+    pub fn differences(&self, read: Sealed) -> Option<String> {
+        let rows = self.rows.filter(|rows| *rows != read.rows_read);
+        let rows = rows.map(|rows| format!("{rows} rows expected, {} read", read.rows_read));
+        let amount = self.amount.zip(read.amount).filter(|(expected, read)| expected != read);
+        let amount = amount.map(|(expected, read)| format!("an amount of {expected} expected, {read} read"));
+        let differences: Vec<String> = rows.into_iter().chain(amount).collect();
+        (!differences.is_empty()).then(|| differences.join("; "))
+    }
+}
+
+/// The last row of a source that is no data: `TRAILER;{rows};{amount}`. Its literal fields tell it from every other row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Trailer {
+    written: String,
+    fields: Vec<TrailerField>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum TrailerField {
+    Literal(String),
+    Rows,
+    Amount,
+}
+
+impl Trailer {
+    /// What a row says, if it is the trailer: its literal fields are there, and nothing is behind what the pattern has. An
+    /// error is a trailer that cannot be read.
+    pub fn read(&self, row: &(impl Fields + ?Sized), dialect: Dialect) -> Option<Result<Expected, String>> {
+        let text = |index: usize| dialect.encoding.decode(row.get(index).unwrap_or_default());
+        let is_literal = |(index, field): (usize, &TrailerField)| match field {
+            TrailerField::Literal(literal) => text(index).is_some_and(|text| text.trim() == literal),
+            TrailerField::Rows | TrailerField::Amount => true,
+        };
+        let is_empty = |index: usize| row.get(index).unwrap_or_default().trim_ascii().is_empty();
+        let is_it = row.count() >= self.fields.len()
+            && self.fields.iter().enumerate().all(is_literal)
+            && (self.fields.len()..row.count()).all(is_empty);
+        is_it.then(|| self.totals(|index| text(index).unwrap_or_default().trim().to_owned(), dialect))
+    }
+
+    fn totals(&self, text: impl Fn(usize) -> String, dialect: Dialect) -> Result<Expected, String> {
+        let mut expected = Expected::default();
+        for (index, field) in self.fields.iter().enumerate() {
+            let value = text(index);
+            let wrong = |what: &str| format!("the trailer row has `{value:.40}` where {what} should be");
+            match field {
+                TrailerField::Literal(_) => {}
+                TrailerField::Rows => expected.rows = Some(value.parse().map_err(|_| wrong("the number of rows"))?),
+                TrailerField::Amount => {
+                    let point = value.replace(char::from(dialect.decimal_mark.byte()), ".");
+                    expected.amount = Some(point.parse().map_err(|_| wrong("the sum of the amounts"))?);
+                }
+            }
+        }
+        Ok(expected)
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.written
+    }
+}
+
+impl std::str::FromStr for Trailer {
+    type Err = String;
+
+    fn from_str(written: &str) -> Result<Self, String> {
+        // Whatever stands between the fields of the source: here it stands between those of the pattern.
+        let delimiter = [';', '\t', '|', ','].into_iter().find(|delimiter| written.contains(*delimiter));
+        let field = |text: &str| match text.trim() {
+            "{rows}" => TrailerField::Rows,
+            "{amount}" => TrailerField::Amount,
+            literal => TrailerField::Literal(literal.to_owned()),
+        };
+        let fields: Vec<TrailerField> = match delimiter {
+            Some(delimiter) => written.split(delimiter).map(field).collect(),
+            None => vec![field(written)],
+        };
+        let has = |wanted: &dyn Fn(&TrailerField) -> bool| fields.iter().any(wanted);
+        let has_total = has(&|field| !matches!(field, TrailerField::Literal(_)));
+        let is_told = has(&|field| matches!(field, TrailerField::Literal(literal) if !literal.is_empty()));
+        if !has_total || !is_told {
+            return Err(format!(
+                "`{written}` is no trailer such as TRAILER;{{rows}};{{amount}}: it needs a literal field to be told by, and \
+                 {{rows}} or {{amount}}"
+            ));
+        }
+        Ok(Self { written: written.to_owned(), fields })
+    }
+}
+
+impl TryFrom<String> for Trailer {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        written.parse()
+    }
+}
+
+impl From<Trailer> for String {
+    fn from(trailer: Trailer) -> Self {
+        trailer.written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DecimalMark, RunSettings};
+
+    fn read(rows_read: u64, amount: &str) -> Sealed {
+        Sealed { rows_read, chunks_total: 1, amount: amount.parse().ok() }
+    }
+
+    #[test]
+    fn differences_name_both_numbers() {
+        let expected = Expected { rows: Some(5_000), amount: "123.45".parse().ok() };
+        assert_eq!(expected.differences(read(5_000, "123.45")), None);
+        assert_eq!(expected.differences(read(5_000, "unknown")), None);
+        assert_eq!(expected.differences(read(4_999, "123.45")).unwrap(), "5000 rows expected, 4999 read");
+        assert_eq!(
+            expected.differences(read(4_999, "-1")).unwrap(),
+            "5000 rows expected, 4999 read; an amount of 123.4500 expected, -1.0000 read"
+        );
+        assert_eq!(Expected::default().differences(read(7, "7")), None);
+    }
+
+    fn trailer(pattern: &str, row: &str, decimal_mark: DecimalMark) -> Option<Result<Expected, String>> {
+        let fields: Vec<&[u8]> = row.split(';').map(str::as_bytes).collect();
+        let dialect = Dialect { decimal_mark, ..RunSettings::example().dialect };
+        pattern.parse::<Trailer>().unwrap().read(&fields[..], dialect)
+    }
+
+    #[test]
+    fn a_trailer_is_told_by_its_literal_fields() {
+        use DecimalMark::{Comma, Point};
+        let both = Expected { rows: Some(12), amount: "-3.5".parse().ok() };
+        let rows = Expected { rows: Some(12), amount: None };
+        let cases = [
+            ("T;{rows};{amount}", "T;12;-3,50", Comma, Some(Ok(both))),
+            ("T,{rows},{amount}", " T ; 12 ; -3.5 ;; ", Point, Some(Ok(both))),
+            (";EOF;{rows}", ";EOF;12;;;;", Point, Some(Ok(rows))),
+            ("T;{rows};{amount}", "T;12", Point, None),
+            ("T;{rows};{amount}", "U;12;-3.5", Point, None),
+            ("T;{rows};{amount}", "T;12;-3.5;x", Point, None),
+            (
+                "T;{rows}",
+                "T;twelve",
+                Point,
+                Some(Err("the trailer row has `twelve` where the number of rows should be".to_owned())),
+            ),
+            (
+                "T;{amount}",
+                "T;1,5",
+                Point,
+                Some(Err("the trailer row has `1,5` where the sum of the amounts should be".to_owned())),
+            ),
+        ];
+        for (pattern, row, mark, expected) in cases {
+            assert_eq!(trailer(pattern, row, mark), expected, "{pattern} {row}");
+        }
+        for wrong in ["", "T", "T;x", "{rows};{amount}", ";{rows}"] {
+            assert!(wrong.parse::<Trailer>().unwrap_err().contains("is no trailer such as"), "{wrong}");
+        }
+    }
+}
