@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
     match &arguments.command {
         Some(Command::Watch(watch)) => {
-            assay_telemetry::run(&watch.log, async |shutdown| watch_bucket(watch, shutdown).await)
+            assay_telemetry::run(&watch.log, async |shutdown| Box::pin(watch_bucket(watch, shutdown)).await)
         }
         None => assay_telemetry::run(&arguments.log, async |shutdown| load(&arguments, &shutdown).await),
     }
@@ -79,7 +79,8 @@ async fn watch_bucket(arguments: &WatchArguments, shutdown: CancellationToken) -
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Ok(Exit::Done) };
     let dependencies = Arc::new(dependencies?);
     let (watched, load, options) = (arguments.watched.clone(), arguments.load.clone(), arguments.watch.clone());
-    let ended = assay_loader::watch(Arc::clone(&dependencies), watched, load, options, &arguments.s3, shutdown).await;
+    let watching = assay_loader::watch(Arc::clone(&dependencies), watched, load, options, &arguments.s3, shutdown);
+    let ended = Box::pin(watching).await;
     dependencies.broker.close().await;
     dependencies.store.close().await;
     ended.map(|()| Exit::Done)

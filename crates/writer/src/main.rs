@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
-    assay_telemetry::run(&arguments.log, async |shutdown| write(&arguments, shutdown).await)
+    assay_telemetry::run(&arguments.log, async |shutdown| Box::pin(write(&arguments, shutdown)).await)
 }
 
 async fn write(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exit, WriteError> {
@@ -20,7 +20,8 @@ async fn write(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exi
     let progress = Arc::new(WriteProgress::default());
     let drain = arguments.shutdown.drain_timeout;
     let (stages_broker, stages_store) = (Arc::clone(&broker), Arc::clone(&store));
-    let ended = assay_writer::run(stages_broker, stages_store, &arguments.writer, progress, drain, shutdown).await;
+    let running = assay_writer::run(stages_broker, stages_store, &arguments.writer, progress, drain, shutdown);
+    let ended = Box::pin(running).await;
     broker.close().await;
     store.close().await;
     ended.map(|()| Exit::Done)

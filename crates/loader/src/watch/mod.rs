@@ -55,7 +55,7 @@ pub async fn watch(
             "{what} is for one load: a watch names its runs itself, and reads nothing twice"
         )));
     }
-    let starting = start(&dependencies, &watched, &options, s3, &shutdown);
+    let starting = Box::pin(start(&dependencies, &watched, &options, s3, &shutdown));
     let Some(intakes) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
     let intakes = intakes?;
     info!("Watching {watched}");

@@ -120,16 +120,16 @@ pub(super) async fn check(connection: &mut Connection, lease: &Lease) -> Result<
     }
 }
 
-struct Holder {
+struct Current {
     is_loading: bool,
     holder: Option<String>,
     epoch: u64,
 }
 
-async fn holder(connection: &mut Connection, lease: &Lease) -> Result<Option<Holder>, StoreError> {
+async fn holder(connection: &mut Connection, lease: &Lease) -> Result<Option<Current>, StoreError> {
     let found: Option<(String, Option<String>, i64)> =
         sqlx::query_as(HOLDER).bind(lease.run_id.as_str()).fetch_optional(connection).await?;
-    Ok(found.map(|(state, holder, epoch)| Holder {
+    Ok(found.map(|(state, holder, epoch)| Current {
         is_loading: state == RunState::Loading.as_str(),
         holder,
         epoch: unsigned(epoch),
