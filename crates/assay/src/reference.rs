@@ -34,12 +34,16 @@ struct Setting {
 fn table() -> String {
     let mut programs: Vec<(&str, Command)> = vec![
         ("loader", assay_loader::Arguments::command()),
+        ("loader watch", subcommand(assay_loader::Arguments::command(), "watch")),
         ("predictor", assay_predictor::Arguments::command()),
         ("writer", assay_writer::Arguments::command()),
         ("ml-api", assay_ml_api::Arguments::command()),
-        ("assay run", subcommand("run")),
+        ("assay run", subcommand(crate::arguments::Arguments::command(), "run")),
+        ("assay inspect", subcommand(crate::arguments::Arguments::command(), "inspect")),
+        ("assay put", subcommand(crate::arguments::Arguments::command(), "put")),
+        ("assay watch-setup", subcommand(crate::arguments::Arguments::command(), "watch-setup")),
     ];
-    programs.extend(DESK.map(|name| ("assay", subcommand(name))));
+    programs.extend(DESK.map(|name| ("assay", subcommand(crate::arguments::Arguments::command(), name))));
     let (mut order, mut settings) = (Vec::new(), BTreeMap::<String, Setting>::new());
     for (program, command) in &programs {
         for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
@@ -57,17 +61,19 @@ fn table() -> String {
         String::from("| variable | flag | default | what it is | read by |\n| --- | --- | --- | --- | --- |\n");
     for variable in order {
         let Setting { flag, default, help, programs } = &settings[&variable];
-        let all = programs.contains(&"assay");
-        let programs: Vec<_> = programs.iter().copied().filter(|name| !(all && *name == "assay run")).collect();
+        // Where a whole program has it, its commands need not be named.
+        let is_told = |name: &str| {
+            programs.iter().any(|other| name.strip_prefix(other).is_some_and(|rest| rest.starts_with(' ')))
+        };
+        let programs: Vec<_> = programs.iter().copied().filter(|name| !is_told(name)).collect();
         let programs = programs.join(", ");
         writeln!(table, "| `{variable}` | {flag} | {default} | {help} | {programs} |").unwrap();
     }
     table
 }
 
-fn subcommand(name: &str) -> Command {
-    let command = crate::arguments::Arguments::command();
-    command.find_subcommand(name).expect("assay has it").clone()
+fn subcommand(program: Command, name: &str) -> Command {
+    program.find_subcommand(name).expect("the program has it").clone()
 }
 
 fn describe(argument: &Arg) -> Setting {

@@ -12,6 +12,7 @@ use assay_transaction::{RunState, SourceIdentity};
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
@@ -63,13 +64,22 @@ struct Sweeper {
 }
 
 impl Sweeper {
+    /// Lists at intervals, and looks in between for loads whose loader is gone: those need not wait as long as that.
     async fn sweep_on(self) {
+        let look = self.dependencies.lease.min(self.options.watch_interval);
         loop {
             if let Err(error) = self.sweep().await {
                 let pause = seconds(self.options.watch_interval);
                 warn!("{} was not looked through, and will be in {pause}: {error}", self.watched);
             }
-            tokio::time::sleep(self.options.watch_interval).await;
+            let listed = Instant::now();
+            tokio::time::sleep(look).await;
+            while listed.elapsed() < self.options.watch_interval {
+                if let Err(error) = self.find_orphans().await {
+                    debug!("cannot look for runs without a loader: {error}");
+                }
+                tokio::time::sleep(look).await;
+            }
         }
     }
 
