@@ -62,6 +62,13 @@ impl First {
             None => REQUIRED_COLUMNS.iter().filter(|wanted| has(wanted)).count(),
         }
     }
+
+    /// How close it comes to the header that is meant. Who declares a mapping knows that there is a header: where it has none of
+    /// the mapping's columns, it is the one with the most columns.
+    fn closeness(&self, mapping: Option<&Mapping>) -> (usize, usize) {
+        let columns = if mapping.is_some() { self.fields.len().saturating_sub(1) } else { 0 };
+        (self.required(mapping), columns)
+    }
 }
 
 /// A dialect as far as it is known before the amounts are looked at.
@@ -81,13 +88,13 @@ async fn split(head: &Head, delimiter: Delimiter) -> Result<First, SourceError> 
 
 /// The header under the delimiter that finds every required column; else the error of the one that comes closest.
 async fn recognise(head: &Head, encoding: Encoding, mapping: Option<&Mapping>) -> Result<Header, SourceError> {
-    let mut closest: (usize, SourceError) = (0, SourceError::Undecidable { first_line: first_line(head) });
+    let mut closest = ((0, 0), SourceError::Undecidable { first_line: first_line(head) });
     for delimiter in Delimiter::ALL {
         let first = match split(head, delimiter).await {
             Ok(first) => first,
             // A quote that another delimiter would not open.
             Err(error @ SourceError::HeaderTooLong { .. }) => {
-                if closest.0 == 0 {
+                if closest.0 == (0, 0) {
                     closest.1 = error;
                 }
                 continue;
@@ -96,7 +103,7 @@ async fn recognise(head: &Head, encoding: Encoding, mapping: Option<&Mapping>) -
         };
         match first.header(encoding, mapping) {
             Ok(header) => return Ok(header),
-            Err(error) if first.required(mapping) > closest.0 => closest = (first.required(mapping), error.into()),
+            Err(error) if first.closeness(mapping) > closest.0 => closest = (first.closeness(mapping), error.into()),
             Err(_) => {}
         }
     }
