@@ -11,7 +11,7 @@ use crate::desk_guide::play;
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
 
 fn assay(folder: &Path, arguments: &[&str]) -> Program {
-    arguments.iter().fold(Program::new("assay").within(folder), |program, argument| program.arg(argument))
+    arguments.iter().fold(Program::new("assay").within(folder), Program::arg)
 }
 
 async fn json(folder: &Path, arguments: &[&str]) -> Value {

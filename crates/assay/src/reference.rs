@@ -34,16 +34,16 @@ struct Setting {
 fn table() -> String {
     let mut programs: Vec<(&str, Command)> = vec![
         ("loader", assay_loader::Arguments::command()),
-        ("loader watch", subcommand(assay_loader::Arguments::command(), "watch")),
+        ("loader watch", subcommand(&assay_loader::Arguments::command(), "watch")),
         ("predictor", assay_predictor::Arguments::command()),
         ("writer", assay_writer::Arguments::command()),
         ("ml-api", assay_ml_api::Arguments::command()),
-        ("assay run", subcommand(crate::arguments::Arguments::command(), "run")),
-        ("assay inspect", subcommand(crate::arguments::Arguments::command(), "inspect")),
-        ("assay put", subcommand(crate::arguments::Arguments::command(), "put")),
-        ("assay watch-setup", subcommand(crate::arguments::Arguments::command(), "watch-setup")),
+        ("assay run", subcommand(&crate::arguments::Arguments::command(), "run")),
+        ("assay inspect", subcommand(&crate::arguments::Arguments::command(), "inspect")),
+        ("assay put", subcommand(&crate::arguments::Arguments::command(), "put")),
+        ("assay watch-setup", subcommand(&crate::arguments::Arguments::command(), "watch-setup")),
     ];
-    programs.extend(DESK.map(|name| ("assay", subcommand(crate::arguments::Arguments::command(), name))));
+    programs.extend(DESK.map(|name| ("assay", subcommand(&crate::arguments::Arguments::command(), name))));
     let (mut order, mut settings) = (Vec::new(), BTreeMap::<String, Setting>::new());
     for (program, command) in &programs {
         for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
@@ -72,7 +72,7 @@ fn table() -> String {
     table
 }
 
-fn subcommand(program: Command, name: &str) -> Command {
+fn subcommand(program: &Command, name: &str) -> Command {
     program.find_subcommand(name).expect("the program has it").clone()
 }
 

@@ -91,7 +91,8 @@ impl Stages {
         tasks.spawn(async move { Ok(predictor.await?) });
         let (writer_broker, writer_store, options) = (Arc::clone(&broker), Arc::clone(&store), writer.clone());
         let (write, stop) = (Arc::clone(&progress.write), shutdown.clone());
-        let writer = async move { assay_writer::run(writer_broker, writer_store, &options, write, drain, stop).await };
+        let writer =
+            async move { Box::pin(assay_writer::run(writer_broker, writer_store, &options, write, drain, stop)).await };
         tasks.spawn(async move { Ok(writer.await?) });
         Ok(Self { store, broker, tasks: Mutex::new(tasks), are_here: true, shutdown, ml_api })
     }

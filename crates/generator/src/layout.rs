@@ -2,6 +2,8 @@
 //! as Sparkov. The rows are ours: transactions of the seed, with what those layouts have beside. No row of either data set
 //! is in them.
 
+use std::fmt::Write as _;
+
 use assay_transaction::{DecimalMark, Delimiter};
 use chrono::{Days, NaiveDate, NaiveDateTime};
 
@@ -209,7 +211,11 @@ impl Rows {
             "online" | "mobile" => self.random.pick(&["shopping_net", "misc_net", "grocery_net"]),
             _ => self.random.pick(&["grocery_pos", "gas_transport", "shopping_pos", "food_dining", "travel"]),
         };
-        let number: String = self.random.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut number = String::new();
+        for byte in self.random.bytes() {
+            // Writing into memory does not fail.
+            let _ = write!(number, "{byte:02x}");
+        }
         row.push(&index.to_string());
         write_timestamp(row.add(), at);
         row.push(holder.card);

@@ -151,7 +151,7 @@ mod tests {
             (r#"{"rows": 5000, "amount": "123.45"}"#, Ok(Expected { rows: Some(5_000), amount: amount("123.45") })),
             (r#"{"amount": 0.1, "file": "a.csv"}"#, Ok(Expected { rows: None, amount: amount("0.1") })),
             (r#"{"rows": 0}"#, Ok(Expected { rows: Some(0), amount: None })),
-            (r#"{}"#, Err("it has neither `rows` nor `amount`")),
+            ("{}", Err("it has neither `rows` nor `amount`")),
             (r#"{"amount": "1,5"}"#, Err("its `amount` is not a decimal number")),
             (r#"{"rows": "7"}"#, Err("invalid type: string \"7\", expected u64 at line 1 column 12")),
         ];

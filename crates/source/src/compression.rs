@@ -65,7 +65,7 @@ struct Unpacked {
 impl Unpacked {
     /// An error of the decoder's own says that the data are damaged; one of the stream below stays what it is.
     fn error(&self, error: io::Error) -> io::Error {
-        if error.get_ref().is_some_and(|inner| inner.is::<SourceError>()) {
+        if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<SourceError>) {
             return error;
         }
         let cause = match error.kind() {

@@ -48,7 +48,7 @@ pub(crate) fn recognise(timestamps: &[String]) -> Result<TimestampFormat, Source
     let shown = |format: &TimestampFormat| reading(format, example).map(|at| at.to_string()).unwrap_or_default();
     Err(SourceError::AmbiguousTimestamps {
         example: example.to_owned(),
-        readings: [(shown(&format), format.to_string()), (shown(&other), other.to_string())],
+        readings: Box::new([(shown(&format), format.to_string()), (shown(&other), other.to_string())]),
     })
 }
 

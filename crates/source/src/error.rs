@@ -156,7 +156,7 @@ pub enum SourceError {
         /// One of them.
         example: String,
         /// What it is, and by which pattern.
-        readings: [(String, String); 2],
+        readings: Box<[(String, String); 2]>,
     },
     /// A JSON document that is not one object on each line.
     #[error("the source is JSON, but {0}: write one object on each line (JSON Lines), such as with `jq -c '.[]'`")]

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
@@ -37,7 +38,7 @@ impl Asked<'_> {
             }
             SdkError::ResponseError(_) => self.unreachable(format!("its answer is not S3's: {}", root_cause(error))),
             SdkError::TimeoutError(_) => self.unreachable("timed out".to_owned()),
-            SdkError::DispatchFailure(failure) if !failure.is_io() && !failure.is_timeout() => {
+            SdkError::DispatchFailure(_) if is_about_credentials(error) => {
                 SourceError::NoCredentials { cause: root_cause(error) }
             }
             _ => self.unreachable(root_cause(error)),
@@ -58,6 +59,18 @@ impl Asked<'_> {
             _ => self.refused(cause),
         }
     }
+}
+
+/// Whether a request was not even sent, as there was nothing to sign it with. A connection that breaks looks much the same.
+fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<CredentialsError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The innermost of an error's causes, as the outer ones only say that a request failed; the first line of it, as the

@@ -137,7 +137,7 @@ impl Columns {
     pub fn from_names(names: Vec<String>, mapping: Option<&Mapping>) -> Result<Self, HeaderError> {
         let unmapped = Mapping::default();
         let mapping = mapping.unwrap_or(&unmapped);
-        let (named, by_name) = name_all(&names)?;
+        let (titles, by_name) = name_all(&names)?;
         let mut places = Places::new(&by_name, names.len());
         let [id, description] = [("id", &mapping.id), ("description", &mapping.description)]
             .map(|(name, from)| places.field(name, from.as_ref()));
@@ -147,7 +147,7 @@ impl Columns {
         let merchant = OPTIONAL_COLUMNS[0];
         let merchant = (mapping.merchant.is_some() || places.has(merchant))
             .then(|| places.field(merchant, mapping.merchant.as_ref()));
-        let attributes = attributes(&mut places, mapping, &named);
+        let attributes = attributes(&mut places, mapping, &titles);
         if !places.unknown.is_empty() {
             return Err(lacking(places.unknown, names));
         }
@@ -219,15 +219,15 @@ fn name_all(names: &[String]) -> Result<(Vec<String>, HashMap<String, usize>), H
             return Err(HeaderError::Twice(name.clone()));
         }
     }
-    let mut named = names.to_vec();
-    for (index, name) in named.iter_mut().enumerate().filter(|(_, name)| name.is_empty()) {
+    let mut titles = names.to_vec();
+    for (index, name) in titles.iter_mut().enumerate().filter(|(_, name)| name.is_empty()) {
         *name = format!("column_{}", index + 1);
         while by_name.contains_key(name.as_str()) {
             name.push('_');
         }
         by_name.insert(name.clone(), index);
     }
-    Ok((named, by_name))
+    Ok((titles, by_name))
 }
 
 /// The columns that are kept beside the fields, in the order of the header, each with its name.

@@ -41,6 +41,7 @@ impl Format {
         }
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     pub(crate) fn is_csv(&self) -> bool {
         *self == Self::Csv
     }

@@ -134,7 +134,9 @@ async fn take_on(mut intakes: Vec<Box<dyn Intake>>, taking: &Arc<Taking>, shutdo
     let mut loads = JoinSet::new();
     loop {
         if room.available_permits() == 0 {
-            intakes.iter_mut().for_each(|intake| intake.put_back());
+            for intake in &mut intakes {
+                intake.put_back();
+            }
         }
         let permit = shutdown.run_until_cancelled(Arc::clone(&room).acquire_owned()).await;
         let Some(Ok(permit)) = permit else { break };

@@ -129,6 +129,9 @@ impl Taking {
             return Ok(None);
         }
         let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() };
+        if self.load.totals.is_manifest(&url) {
+            return Ok(None);
+        }
         let Dependencies { sources, store, .. } = &*self.dependencies;
         let found = match sources.identify(&url).await {
             Ok(found) => found,

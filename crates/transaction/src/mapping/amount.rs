@@ -257,7 +257,7 @@ impl TryFrom<NameOr<AmountTable>> for AmountFrom {
 impl From<AmountFrom> for NameOr<AmountTable> {
     fn from(AmountFrom { text, scaling, negative_when }: AmountFrom) -> Self {
         let Scaling { unit, sign, decimals } = scaling;
-        let table = AmountTable { unit, sign, decimals, negative_when, ..AmountTable::default() };
+        let table = AmountTable { unit, sign, negative_when, decimals, ..AmountTable::default() };
         match text {
             TextFrom::Column(column) if is_default(&scaling) && table.negative_when.is_none() => Self::Name(column),
             TextFrom::Column(column) | TextFrom::Lookup { column, .. } => {

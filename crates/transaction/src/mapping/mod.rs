@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn is_frozen_as_it_was_written() {
         let forms = [
-            r#"{}"#,
+            "{}",
             r#"{"id":"trans_num","side":{"constant":"debit"}}"#,
             r#"{"id":{"template":"{nameOrig}-{row}"},"merchant":{"constant":""}}"#,
             r#"{"side":{"column":"type","values":{"CASH_IN":"credit"},"otherwise":"debit"}}"#,
