@@ -56,7 +56,7 @@ macro_rules! seconds_ahead {
 /// Milliseconds until a time, not below zero.
 macro_rules! millis_until {
     ($($time:tt)+) => {
-        concat!("CAST(max((julianday(", $($time)+, ") - julianday('now')) * 86400000, 0) AS integer)")
+        concat!("CAST(round(max((julianday(", $($time)+, ") - julianday('now')) * 86400000, 0)) AS integer)")
     };
 }
 /// So many seconds ago.
@@ -68,7 +68,7 @@ macro_rules! seconds_ago {
 /// Milliseconds since a time, not below zero.
 macro_rules! millis_since {
     ($($time:tt)+) => {
-        concat!("CAST(max((julianday('now') - julianday(", $($time)+, ")) * 86400000, 0) AS integer)")
+        concat!("CAST(round(max((julianday('now') - julianday(", $($time)+, ")) * 86400000, 0)) AS integer)")
     };
 }
 /// JSON that is bound as text.
