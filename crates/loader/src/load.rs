@@ -22,7 +22,7 @@ use crate::totals::TrailerFound;
 use crate::{Dependencies, LoadError, LoadProgress};
 
 /// Chunks that wait between the reader and the publisher.
-pub(crate) const READ_AHEAD: usize = 32;
+pub(crate) const READ_AHEAD: usize = 8;
 
 /// One load, from a position to the seal.
 pub(crate) struct Load<'a> {

@@ -28,7 +28,7 @@ pub struct BrokerOptions {
     #[arg(long, env = "QUEUE_MAX_LENGTH", value_name = "MESSAGES", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub queue_max_length: u32,
     /// How many messages may be published and not yet confirmed.
-    #[arg(long, env = "PUBLISH_WINDOW", value_name = "MESSAGES", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "PUBLISH_WINDOW", value_name = "MESSAGES", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub publish_window: u16,
     /// How long a publish may take until it is confirmed, before it is tried again.
     #[arg(long, env = "PUBLISH_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
@@ -52,7 +52,7 @@ impl Default for BrokerOptions {
             amqp_url_file: None,
             queue_prefix: String::new(),
             queue_max_length: 2000,
-            publish_window: 128,
+            publish_window: 64,
             publish_timeout: Duration::from_secs(30),
             hold_timeout: HOLD_TIMEOUT,
         }

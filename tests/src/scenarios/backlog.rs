@@ -34,7 +34,7 @@ pub struct Backlog {
 impl Default for Backlog {
     fn default() -> Self {
         // The lengths are those that the programs have by default.
-        Self { rows: 1_000_000, waits: Duration::from_mins(1), queue_max_length: 2_000, publish_window: 128 }
+        Self { rows: 1_000_000, waits: Duration::from_mins(1), queue_max_length: 2_000, publish_window: 64 }
     }
 }
 
