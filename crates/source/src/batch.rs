@@ -7,6 +7,7 @@ use std::sync::Arc;
 use assay_transaction::{Fields, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason, Rejection};
 use csv_async::ByteRecord;
 
+use crate::SourceError;
 use crate::csv::QUOTE_REACH;
 
 /// Some rows of a source, in its order. Its storage goes back to the reader once it is dropped.
@@ -176,6 +177,46 @@ struct StoredRow {
     end_offset: u64,
 }
 
+/// A batch that holds this much is full, however few rows those are.
+pub(crate) const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// The batches of one decoder, one after the other: an error waits for the rows before it, and storage is used again.
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    /// Why there is nothing behind the last batch: it could not be read.
+    failed: Option<SourceError>,
+    /// What the last batch was stored in.
+    spare: Option<Arc<Storage>>,
+}
+
+impl Batches {
+    /// Room for the next batch; else the error that came behind the last one.
+    pub(crate) fn begin(&mut self) -> Result<Storage, SourceError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        // The last batch's storage, unless somebody still looks at it.
+        let mut rows = self.spare.take().and_then(Arc::into_inner).unwrap_or_default();
+        rows.clear();
+        Ok(rows)
+    }
+
+    /// The batch that was filled, none where there is no row; and an error that ended it, before or behind its rows.
+    pub(crate) fn finish(
+        &mut self,
+        rows: Storage,
+        error: Option<SourceError>,
+    ) -> Result<Option<RowBatch>, SourceError> {
+        if rows.rows() == 0 {
+            return error.map_or(Ok(None), Err);
+        }
+        self.failed = error;
+        let rows = Arc::new(rows);
+        self.spare = Some(Arc::clone(&rows));
+        Ok(Some(RowBatch(rows)))
+    }
+}
+
 /// What the rows of a batch are stored in: no allocation per row or field once it has grown.
 #[derive(Debug, Default)]
 pub(crate) struct Storage {
@@ -204,12 +245,18 @@ impl Storage {
         self.rows.clear();
     }
 
-    pub(crate) fn rows(&self) -> usize {
+    fn rows(&self) -> usize {
         self.rows.len()
     }
 
+    /// How many bytes it holds.
     pub(crate) fn bytes(&self) -> usize {
         self.raw.len() + self.fields.len()
+    }
+
+    /// Whether a batch of at most `max_rows`, and of one at least, takes another row.
+    pub(crate) fn has_room(&self, max_rows: usize) -> bool {
+        self.rows() < max_rows.max(1) && self.bytes() < MAX_BATCH_BYTES
     }
 
     /// Adds a row of CSV with its fields, or without them where it is malformed.

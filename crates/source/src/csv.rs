@@ -4,12 +4,11 @@
 //! core where `csv-async` alone does 950 (`cargo bench -p assay-source`).
 
 use std::fmt;
-use std::sync::Arc;
 
 use assay_transaction::{Dialect, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord, ErrorKind};
 
-use crate::batch::{Place, RowBatch, Storage};
+use crate::batch::{Batches, Place, RowBatch, Storage};
 use crate::window::Window;
 use crate::{ByteStream, SourceError};
 
@@ -17,9 +16,6 @@ use crate::{ByteStream, SourceError};
 /// at the end of the source, is its first physical line alone, and the next line starts a new row: so one quote that is
 /// never closed costs one row, and neither memory nor the rest of the source.
 pub const QUOTE_REACH: usize = 1024 * 1024;
-
-/// A batch that holds this much is full, however few rows those are.
-const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the CSV reader holds of the window's bytes.
 const CSV_BUFFER_BYTES: usize = 64 * 1024;
@@ -33,10 +29,7 @@ pub struct CsvReader {
     /// What makes the CSV reader's count of bytes an offset of the source; it wraps.
     shift: u64,
     next: Position,
-    /// Why there is nothing behind the last batch: it could not be read.
-    failed: Option<SourceError>,
-    /// What the last batch was stored in.
-    spare: Option<Arc<Storage>>,
+    batches: Batches,
 }
 
 impl fmt::Debug for CsvReader {
@@ -64,8 +57,7 @@ impl CsvReader {
             record: ByteRecord::new(),
             shift: from.offset.wrapping_sub(Window::PRIMER),
             next: from,
-            failed: None,
-            spare: None,
+            batches: Batches::default(),
         }
     }
 
@@ -79,29 +71,12 @@ impl CsvReader {
     ///
     /// Not to be cancelled: the rows of a batch that is dropped half read are lost to this reader.
     pub async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
+        let mut rows = self.batches.begin()?;
+        let mut read = Ok(true);
+        while matches!(read, Ok(true)) && rows.has_room(max_rows) {
+            read = self.read_row(&mut rows).await;
         }
-        // The last batch's storage, unless somebody still looks at it.
-        let mut rows = self.spare.take().and_then(Arc::into_inner).unwrap_or_default();
-        rows.clear();
-        while rows.rows() < max_rows.max(1) && rows.bytes() < MAX_BATCH_BYTES {
-            match self.read_row(&mut rows).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) if rows.rows() == 0 => return Err(error),
-                Err(error) => {
-                    self.failed = Some(error);
-                    break;
-                }
-            }
-        }
-        if rows.rows() == 0 {
-            return Ok(None);
-        }
-        let rows = Arc::new(rows);
-        self.spare = Some(Arc::clone(&rows));
-        Ok(Some(RowBatch(rows)))
+        self.batches.finish(rows, read.err())
     }
 
     /// Reads one row into a batch; tells whether there was one.

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 
 use assay_transaction::{MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 use serde::Deserializer as _;
@@ -15,23 +14,19 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio::io::AsyncReadExt as _;
 
-use crate::batch::{FieldsBuffer, Place, RowBatch, Storage};
+use crate::batch::{Batches, FieldsBuffer, Place, RowBatch, Storage};
 use crate::head::Head;
 use crate::{ByteStream, SourceError};
 
 /// How much is asked of the source at a time.
 const READ_BYTES: usize = 128 * 1024;
-/// A batch that holds this much is full, however few rows those are.
-const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
-
 /// Reads rows in batches. Memory is bounded by a batch and the longest row that is allowed, whatever the source holds.
 pub(crate) struct JsonReader {
     lines: Lines,
     names: Names,
     fields: FieldsBuffer,
     next: Position,
-    failed: Option<SourceError>,
-    spare: Option<Arc<Storage>>,
+    batches: Batches,
 }
 
 impl JsonReader {
@@ -42,8 +37,7 @@ impl JsonReader {
             names: Names::new(header),
             fields: FieldsBuffer::default(),
             next: from,
-            failed: None,
-            spare: None,
+            batches: Batches::default(),
         }
     }
 
@@ -53,28 +47,12 @@ impl JsonReader {
 
     /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
     pub(crate) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
+        let mut rows = self.batches.begin()?;
+        let mut read = Ok(true);
+        while matches!(read, Ok(true)) && rows.has_room(max_rows) {
+            read = self.read_row(&mut rows).await;
         }
-        let mut rows = self.spare.take().and_then(Arc::into_inner).unwrap_or_default();
-        rows.clear();
-        while rows.rows() < max_rows.max(1) && rows.bytes() < MAX_BATCH_BYTES {
-            match self.read_row(&mut rows).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) if rows.rows() == 0 => return Err(error),
-                Err(error) => {
-                    self.failed = Some(error);
-                    break;
-                }
-            }
-        }
-        if rows.rows() == 0 {
-            return Ok(None);
-        }
-        let rows = Arc::new(rows);
-        self.spare = Some(Arc::clone(&rows));
-        Ok(Some(RowBatch(rows)))
+        self.batches.finish(rows, read.err())
     }
 
     /// Reads one row into a batch; tells whether there was one.

@@ -23,22 +23,20 @@ use parquet::record::reader::{ReaderIter, TreeBuilder};
 use parquet::record::{Field, Row};
 use tokio::runtime::Handle;
 
-use crate::batch::{FieldsBuffer, Place, RowBatch, Storage};
+use crate::batch::{Batches, FieldsBuffer, Place, RowBatch, Storage};
 use crate::{Found, SourceError, SourceUrl, Sources};
 
 /// What is read of a file at a time.
 const BLOCK_BYTES: u64 = 256 * 1024;
 /// Most blocks that are kept: several for each column of a wide file.
 const MAX_BLOCKS: usize = 64;
-/// A batch that holds this much is full, however few rows those are.
-const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Reads rows in batches.
 pub(crate) struct ParquetReader {
     /// None while a batch is being decoded.
     decoder: Option<Box<Decoder>>,
     position: Position,
-    spare: Option<Arc<Storage>>,
+    batches: Batches,
 }
 
 impl ParquetReader {
@@ -51,7 +49,7 @@ impl ParquetReader {
     ) -> Result<Self, SourceError> {
         let ranges = Ranges::new(sources, url, found);
         let decoder = blocking(move || Decoder::open(ranges, from.offset)).await??;
-        Ok(Self { decoder: Some(Box::new(decoder)), position: from, spare: None })
+        Ok(Self { decoder: Some(Box::new(decoder)), position: from, batches: Batches::default() })
     }
 
     /// The names of its columns.
@@ -76,23 +74,17 @@ impl ParquetReader {
 
     /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
     pub(crate) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
+        let mut rows = self.batches.begin()?;
         let Some(mut decoder) = self.decoder.take() else { return Ok(None) };
-        let mut storage = self.spare.take().and_then(Arc::into_inner).unwrap_or_default();
-        storage.clear();
         let from = self.position;
-        let (decoder, storage, end) = blocking(move || {
-            let end = decoder.fill(&mut storage, from, max_rows.max(1));
-            (decoder, storage, end)
+        let (decoder, rows, (end, error)) = blocking(move || {
+            let filled = decoder.fill(&mut rows, from, max_rows);
+            (decoder, rows, filled)
         })
         .await?;
         self.decoder = Some(decoder);
-        self.position = end?;
-        if storage.rows() == 0 {
-            return Ok(None);
-        }
-        let rows = Arc::new(storage);
-        self.spare = Some(Arc::clone(&rows));
-        Ok(Some(RowBatch(rows)))
+        self.position = end;
+        self.batches.finish(rows, error)
     }
 }
 
@@ -123,7 +115,6 @@ struct Decoder {
     /// Rows to pass over before the first one that is wanted.
     skip: u64,
     current: Option<ReaderIter>,
-    failed: Option<SourceError>,
     fields: FieldsBuffer,
     raw: Vec<u8>,
 }
@@ -149,33 +140,22 @@ impl Decoder {
             group: 0,
             skip,
             current: None,
-            failed: None,
             fields: FieldsBuffer::default(),
             raw: Vec::new(),
         })
     }
 
-    /// Decodes up to so many rows; tells the place behind them. What is read before an error comes first.
-    fn fill(&mut self, storage: &mut Storage, from: Position, max_rows: usize) -> Result<Position, SourceError> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
+    /// Decodes up to so many rows; tells the place behind them, and the error that ended them.
+    fn fill(&mut self, rows: &mut Storage, from: Position, max_rows: usize) -> (Position, Option<SourceError>) {
         let mut at = from;
-        while storage.rows() < max_rows && storage.bytes() < MAX_BATCH_BYTES {
+        while rows.has_room(max_rows) {
             match self.next() {
-                Ok(Some(row)) => at = self.store(&row, at, storage),
+                Ok(Some(row)) => at = self.store(&row, at, rows),
                 Ok(None) => break,
-                Err(error) => {
-                    let error = self.ranges.error(&error);
-                    if storage.rows() == 0 {
-                        return Err(error);
-                    }
-                    self.failed = Some(error);
-                    break;
-                }
+                Err(error) => return (at, Some(self.ranges.error(&error))),
             }
         }
-        Ok(at)
+        (at, None)
     }
 
     fn next(&mut self) -> Result<Option<Row>, ParquetError> {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::*;
+use crate::batch::MAX_BATCH_BYTES;
 use crate::window::READ_BYTES;
 
 mod hostile;
