@@ -256,15 +256,14 @@ impl TryFrom<NameOr<AmountTable>> for AmountFrom {
 
 impl From<AmountFrom> for NameOr<AmountTable> {
     fn from(AmountFrom { text, scaling, negative_when }: AmountFrom) -> Self {
+        let is_plain = is_default(&scaling) && negative_when.is_none();
         let Scaling { unit, sign, decimals } = scaling;
-        let table = AmountTable { unit, sign, negative_when, decimals, ..AmountTable::default() };
         match text {
-            TextFrom::Column(column) if is_default(&scaling) && table.negative_when.is_none() => Self::Name(column),
-            TextFrom::Column(column) | TextFrom::Lookup { column, .. } => {
-                Self::Table(AmountTable { column: Some(column), ..table })
+            TextFrom::Column(column) if is_plain => Self::Name(column),
+            text => {
+                let (constant, template, column) = text.parts();
+                Self::Table(AmountTable { constant, template, column, unit, sign, negative_when, decimals })
             }
-            TextFrom::Constant(constant) => Self::Table(AmountTable { constant: Some(constant), ..table }),
-            TextFrom::Template(template) => Self::Table(AmountTable { template: Some(template), ..table }),
         }
     }
 }

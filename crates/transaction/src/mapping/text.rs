@@ -52,6 +52,15 @@ impl TextFrom {
             _ => Err("write one of `constant`, `template` and `column`".to_owned()),
         }
     }
+
+    /// The same back: the constant, the template and the column, one of which is there.
+    pub(super) fn parts(self) -> (Option<String>, Option<Template>, Option<String>) {
+        match self {
+            Self::Constant(constant) => (Some(constant), None, None),
+            Self::Template(template) => (None, Some(template), None),
+            Self::Column(column) | Self::Lookup { column, .. } => (None, None, Some(column)),
+        }
+    }
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]

@@ -152,14 +152,12 @@ impl TryFrom<NameOr<TimestampTable>> for TimestampFrom {
 impl From<TimestampFrom> for NameOr<TimestampTable> {
     fn from(TimestampFrom { text, clock }: TimestampFrom) -> Self {
         let (unit, since) = (clock.map(|clock| clock.unit), clock.and_then(|clock| clock.since));
-        let table = TimestampTable { unit, since, ..TimestampTable::default() };
         match text {
             TextFrom::Column(column) if clock.is_none() => Self::Name(column),
-            TextFrom::Column(column) | TextFrom::Lookup { column, .. } => {
-                Self::Table(TimestampTable { column: Some(column), ..table })
+            text => {
+                let (constant, template, column) = text.parts();
+                Self::Table(TimestampTable { constant, template, column, unit, since })
             }
-            TextFrom::Constant(constant) => Self::Table(TimestampTable { constant: Some(constant), ..table }),
-            TextFrom::Template(template) => Self::Table(TimestampTable { template: Some(template), ..table }),
         }
     }
 }
