@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_source::{Named, SourceError, SourcePattern, SourceUrl, Sources};
-use assay_store::Store;
+use assay_store::{Known, Store};
 use assay_telemetry::Failure as _;
 use assay_transaction::{Exit, SourceIdentity};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -132,7 +132,8 @@ pub async fn choose(
     let identified = stream::iter(found).map(|named| identified(sources, named));
     let identified: Vec<_> = identified.buffered(IDENTIFIED_TOGETHER).collect().await;
     let known: Vec<_> = identified.iter().filter_map(|(_, identity)| identity.clone()).collect();
-    let mut unread = store.unread(&known).await?.into_iter();
+    // One whose run is still loading, or was left so, is to go on.
+    let mut unread = store.known(&known).await?.into_iter().map(|known| known != Known::Read);
     // What cannot be identified is tried, and then says why.
     let mut is_new = |identity: &Option<SourceIdentity>| identity.is_none() || unread.next().unwrap_or(true);
     let new: Vec<_> = identified.into_iter().filter(|(_, identity)| is_new(identity)).map(|(url, _)| url).collect();

@@ -40,4 +40,6 @@ pub use operations::{
     Operations, Pace, PredictionRecord, RowFate, Selection, Stopping, TransactionRecord,
 };
 pub use options::DatabaseOptions;
-pub use store::{Begun, ChunkOutcome, IdConflict, NewRun, PredictionCount, Progress, RecordedChunk, Store, Written};
+pub use store::{
+    Begun, ChunkOutcome, IdConflict, Known, NewRun, PredictionCount, Progress, RecordedChunk, Store, Written,
+};

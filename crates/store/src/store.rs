@@ -105,6 +105,17 @@ pub struct RecordedChunk {
     pub range: RowRange,
 }
 
+/// How far runs have come with a version of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// No run has begun to read it.
+    Not,
+    /// The only runs of it are loading, or were left so.
+    Loading,
+    /// One has read it, or has failed to.
+    Read,
+}
+
 /// How often a label was predicted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PredictionCount {
@@ -130,9 +141,6 @@ pub trait Store: Operations {
     /// Begins a run, or finds the one of the same source, and takes the lease of it, all at once. A holder that asks again
     /// is given a new lease, and its former one ends. The id of another source's run is refused.
     async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError>;
-
-    /// Which of these versions of sources no run has read, or begun to read, whatever became of it.
-    async fn without_run(&self, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError>;
 
     /// Takes the lease of a run that is loading, where it is free, has run out, or is the holder's own.
     async fn take_lease(&self, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError>;
@@ -176,8 +184,8 @@ pub trait Store: Operations {
     /// A run.
     async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError>;
 
-    /// Which of the sources no run has read. One whose run is still loading, or was left so, is among them: it is to go on.
-    async fn unread(&self, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError>;
+    /// How far any run has come with each of these versions of sources, whatever became of it.
+    async fn known(&self, sources: &[SourceIdentity]) -> Result<Vec<Known>, StoreError>;
 
     /// How much of a run is recorded.
     async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError>;

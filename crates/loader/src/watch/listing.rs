@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_source::{Listed, ObjectEvent, SourceUrl, Sources};
-use assay_store::Store;
+use assay_store::Known;
 use assay_transaction::{RunState, SourceIdentity};
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -123,8 +123,11 @@ impl Sweeper {
             objects.push(ObjectEvent { bucket: bucket.clone(), key: key.clone(), size: Some(size), version });
             identities.push(identity);
         }
-        for (object, is_unread) in objects.into_iter().zip(unread(&**store, &identities).await?) {
-            if is_unread {
+        if identities.is_empty() {
+            return Ok(());
+        }
+        for (object, known) in objects.into_iter().zip(store.known(&identities).await?) {
+            if known == Known::Not {
                 debug!("s3://{}/{} was not read yet", object.bucket, object.key);
                 self.tell(Piece::Object(object)).await;
             }
@@ -151,10 +154,6 @@ async fn identity(sources: &Sources, url: &SourceUrl, version: Option<String>) -
             }
         },
     }
-}
-
-async fn unread(store: &dyn Store, identities: &[SourceIdentity]) -> Result<Vec<bool>, LoadError> {
-    if identities.is_empty() { Ok(Vec::new()) } else { Ok(store.without_run(identities).await?) }
 }
 
 fn seconds(duration: Duration) -> String {

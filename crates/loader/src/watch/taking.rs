@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use assay_source::{Found, ObjectEvent, SourceError, SourceUrl};
-use assay_store::Begun;
+use assay_store::{Begun, Known};
 use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed};
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
@@ -142,7 +142,7 @@ impl Taking {
             Err(error) => return Err(error.into()),
         };
         if !self.options.wants(key, Some(found.size))
-            || store.without_run(std::slice::from_ref(&found.identity)).await? == [false]
+            || store.known(std::slice::from_ref(&found.identity)).await? != [Known::Not]
         {
             return Ok(None);
         }

@@ -1,15 +1,13 @@
 //! Runs and chunks.
 
-use std::collections::HashSet;
-
 use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, Sealed, SourceIdentity};
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use tracing::warn;
 
 use super::dialect::{
-    Connection, Pool, Query, Row, WRITING, amount, clock, json, json_elements, key, locked, millis_since, now,
-    queue_up, seconds_ago, seconds_ahead,
+    Connection, Pool, Query, Row, WRITING, amount, clock, json, key, locked, millis_since, now, queue_up, seconds_ago,
+    seconds_ahead,
 };
 use super::leases;
 use crate::ledger::{
@@ -54,12 +52,6 @@ const OPEN: &str = concat!(
     ", CASE WHEN lease_until > ",
     clock!(),
     " THEN lease_holder END AS held_by FROM runs WHERE finished_at IS NULL ORDER BY run_id"
-);
-const READ: &str = concat!(
-    "SELECT DISTINCT r.source_location, r.source_version FROM runs r JOIN (SELECT element.value ->> 'location' AS location, ",
-    "element.value ->> 'version' AS version FROM ",
-    json_elements!(json!("$1")),
-    ") AS wanted ON r.source_location = wanted.location AND r.source_version = wanted.version"
 );
 const CHECKPOINT: &str = concat!(
     "UPDATE runs SET checkpoint_chunk = $4, checkpoint_row = $5, checkpoint_line = $6, checkpoint_offset = $7, ",
@@ -131,14 +123,6 @@ pub(super) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreE
         // What was in the way a moment ago has failed meanwhile, and gave the source free.
     }
     Err(StoreError::transient(format!("run {} cannot begin: others are beginning it too", new.run_id)))
-}
-
-pub(super) async fn without_run(pool: &Pool, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError> {
-    let wanted = serde_json::to_string(sources).map_err(|error| StoreError::data(error.to_string()))?;
-    let read: Vec<(String, String)> = sqlx::query_as(READ).bind(wanted).fetch_all(pool).await?;
-    let read: HashSet<_> = read.iter().map(|(location, version)| (location.as_str(), version.as_str())).collect();
-    let is_read = |source: &SourceIdentity| read.contains(&(source.location.as_str(), source.version.as_str()));
-    Ok(sources.iter().map(|source| !is_read(source)).collect())
 }
 
 pub(super) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Result<(), StoreError> {

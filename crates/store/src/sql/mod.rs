@@ -4,7 +4,7 @@
 //! - `store`, `operations`: the two traits, each method one call
 //! - `ledger`: runs and chunks; `leases`: who loads a run; `stopping`: orders to end a run early
 //! - `counts`: what became of rows, by number; `audit`: the same for whoever does not believe it
-//! - `records`: single rows; `journal`: who did what; `unread`: sources without a run
+//! - `records`: single rows; `journal`: who did what; `known`: sources that runs have read
 //! - `dead_letters`, `replays`
 //!
 //! Statements name each column, cast ids and JSON to text, and bind everything.
@@ -13,6 +13,7 @@ mod audit;
 mod counts;
 mod dead_letters;
 mod journal;
+mod known;
 mod leases;
 mod ledger;
 mod operations;
@@ -20,6 +21,5 @@ mod records;
 mod replays;
 mod stopping;
 mod store;
-mod unread;
 
 use super::{bounded, dialect};

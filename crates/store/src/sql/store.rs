@@ -6,13 +6,13 @@ use assay_transaction::{Checkpoint, Run, RunId, RunState, ScoredChunk, ScoredRep
 use async_trait::async_trait;
 
 use super::dialect::{Database, Session, WRITING};
-use super::{bounded, counts, leases, ledger, unread};
+use super::{bounded, counts, known, leases, ledger};
 use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
 use crate::write::{Refusal, write};
 use crate::{
-    Begun, ChunkOutcome, ErrorClass, Exchanged, IdConflict, Lease, NewRun, PredictionCount, Progress, RecordedChunk,
-    Renewed, Store, StoreError, Taken, Written,
+    Begun, ChunkOutcome, ErrorClass, Exchanged, IdConflict, Known, Lease, NewRun, PredictionCount, Progress,
+    RecordedChunk, Renewed, Store, StoreError, Taken, Written,
 };
 
 impl Database {
@@ -55,10 +55,6 @@ impl Database {
 impl Store for Database {
     async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError> {
         bounded(ledger::begin_run(self.writing(), run)).await
-    }
-
-    async fn without_run(&self, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError> {
-        bounded(ledger::without_run(self.reading(), sources)).await
     }
 
     async fn take_lease(&self, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError> {
@@ -107,8 +103,8 @@ impl Store for Database {
         bounded(ledger::run(self.reading(), run_id)).await
     }
 
-    async fn unread(&self, sources: &[SourceIdentity]) -> Result<Vec<bool>, StoreError> {
-        bounded(unread::unread(self.reading(), sources)).await
+    async fn known(&self, sources: &[SourceIdentity]) -> Result<Vec<Known>, StoreError> {
+        bounded(known::known(self.reading(), sources)).await
     }
 
     async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError> {
