@@ -36,7 +36,21 @@ pub struct Arguments {
     /// Whether to stay.
     #[command(flatten)]
     pub wait: WaitOptions,
-    /// How long the run is this loader's.
+    /// Where everything is.
+    #[command(flatten)]
+    pub connect: ConnectOptions,
+    /// Who is recorded as the operator where a load is forced
+    #[arg(long, env = "ASSAY_OPERATOR", value_name = "NAME", default_value = "loader")]
+    pub operator: String,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// Where everything is, how long it may take to answer, and how long a loader has for what is its own.
+#[derive(Debug, Args)]
+pub struct ConnectOptions {
+    /// How long a run is this loader's.
     #[command(flatten)]
     pub lease: LeaseOptions,
     /// Where objects lie.
@@ -51,15 +65,9 @@ pub struct Arguments {
     /// How long to wait for both.
     #[command(flatten)]
     pub startup: StartupOptions,
-    /// Who is recorded as the operator where a load is forced
-    #[arg(long, env = "ASSAY_OPERATOR", value_name = "NAME", default_value = "loader")]
-    pub operator: String,
     /// How long to take to end.
     #[command(flatten)]
     pub shutdown: ShutdownOptions,
-    /// What is logged.
-    #[command(flatten)]
-    pub log: LogOptions,
 }
 
 /// What a loader does beside loading one source.
@@ -88,24 +96,9 @@ pub struct WatchArguments {
     /// How to load it.
     #[command(flatten)]
     pub load: LoadOptions,
-    /// How long a run is this loader's.
+    /// Where everything is.
     #[command(flatten)]
-    pub lease: LeaseOptions,
-    /// Where objects lie.
-    #[command(flatten)]
-    pub s3: S3Options,
-    /// Where the ledger is.
-    #[command(flatten)]
-    pub database: DatabaseOptions,
-    /// Where chunks go.
-    #[command(flatten)]
-    pub broker: BrokerOptions,
-    /// How long to wait for both.
-    #[command(flatten)]
-    pub startup: StartupOptions,
-    /// How long to take to end.
-    #[command(flatten)]
-    pub shutdown: ShutdownOptions,
+    pub connect: ConnectOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,

@@ -30,7 +30,7 @@ mod totals;
 mod waiting;
 mod watch;
 
-pub use arguments::{Arguments, Command, WatchArguments};
+pub use arguments::{Arguments, Command, ConnectOptions, WatchArguments};
 pub use error::LoadError;
 pub use holder::{Holder, evict_if_gone};
 pub use many::{ManyOptions, SourceEnded, choose, find, gravest, log_summary, run_many};

@@ -2,15 +2,13 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use assay_loader::{
-    Arguments, Command, Dependencies, Holder, LoadError, LoadProgress, WatchArguments, choose, find, gravest,
-    log_summary, run, run_many,
+    Arguments, Command, ConnectOptions, Dependencies, Holder, LoadError, LoadProgress, WatchArguments, choose, find,
+    gravest, log_summary, run, run_many,
 };
-use assay_queue::BrokerOptions;
-use assay_source::{S3Options, Sources};
-use assay_store::{Act, DatabaseOptions};
+use assay_source::Sources;
+use assay_store::Act;
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 
@@ -25,15 +23,7 @@ fn main() -> ExitCode {
 }
 
 async fn load(arguments: &Arguments, shutdown: &CancellationToken) -> Result<Exit, LoadError> {
-    let connecting = connect(Connections {
-        s3: &arguments.s3,
-        database: &arguments.database,
-        broker: &arguments.broker,
-        startup: arguments.startup.startup_timeout,
-        drain: arguments.shutdown.drain_timeout,
-        lease: arguments.lease.lease_timeout,
-        operator: &arguments.operator,
-    });
+    let connecting = connect(&arguments.connect, &arguments.operator);
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Err(LoadError::NotBegun) };
     let dependencies = dependencies?;
     let ended = load_all(arguments, &dependencies, shutdown).await;
@@ -67,46 +57,28 @@ async fn load_all(
 }
 
 async fn watch_bucket(arguments: &WatchArguments, shutdown: CancellationToken) -> Result<Exit, LoadError> {
-    let connecting = connect(Connections {
-        s3: &arguments.s3,
-        database: &arguments.database,
-        broker: &arguments.broker,
-        startup: arguments.startup.startup_timeout,
-        drain: arguments.shutdown.drain_timeout,
-        lease: arguments.lease.lease_timeout,
-        operator: "loader",
-    });
+    let connecting = connect(&arguments.connect, "loader");
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Ok(Exit::Done) };
     let dependencies = Arc::new(dependencies?);
     let (watched, load, options) = (arguments.watched.clone(), arguments.load.clone(), arguments.watch.clone());
-    let watching = assay_loader::watch(Arc::clone(&dependencies), watched, load, options, &arguments.s3, shutdown);
+    let watching =
+        assay_loader::watch(Arc::clone(&dependencies), watched, load, options, &arguments.connect.s3, shutdown);
     let ended = Box::pin(watching).await;
     dependencies.broker.close().await;
     dependencies.store.close().await;
     ended.map(|()| Exit::Done)
 }
 
-/// Where everything is, and for how long it may be away.
-struct Connections<'a> {
-    s3: &'a S3Options,
-    database: &'a DatabaseOptions,
-    broker: &'a BrokerOptions,
-    startup: Duration,
-    drain: Duration,
-    lease: Duration,
-    operator: &'a str,
-}
-
-async fn connect(connections: Connections<'_>) -> Result<Dependencies, LoadError> {
-    let Connections { s3, database, broker, startup, drain, lease, operator } = connections;
+async fn connect(options: &ConnectOptions, operator: &str) -> Result<Dependencies, LoadError> {
+    let startup = options.startup.startup_timeout;
     Ok(Dependencies {
-        sources: Sources::new(s3)?,
-        store: assay_store::connect(database, "loader", startup).await?,
-        broker: assay_queue::connect(broker, "loader", startup).await?,
+        sources: Sources::new(&options.s3)?,
+        store: assay_store::connect(&options.database, "loader", startup).await?,
+        broker: assay_queue::connect(&options.broker, "loader", startup).await?,
         startup,
-        drain,
+        drain: options.shutdown.drain_timeout,
         holder: Holder::new(),
-        lease,
+        lease: options.lease.lease_timeout,
         act: Act { operator: operator.to_owned(), reason: None },
     })
 }
