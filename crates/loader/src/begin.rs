@@ -111,8 +111,8 @@ pub(crate) async fn begin_found(
         Begun::Held { run, by, remaining } => Ok(Beginning::Held { run, by, remaining }),
         // The chunks that were not recorded went with the process that held them.
         Begun::AlreadyLoaded(run) if !is_durable(&run, broker.survives_restart()) && !run.state.is_finished() => {
-            let first = first_row(&dependencies.sources, url, &run).await?;
-            Ok(read(run, None, Part { from: first, until: None, only_missing: true }))
+            let part = rest(dependencies, url, &run).await?;
+            Ok(read(run, None, part))
         }
         Begun::AlreadyLoaded(run) => Ok(Beginning::Nothing(run)),
     }
@@ -190,14 +190,13 @@ pub(crate) fn new_run(
 
 /// What is left to be read of a run that was begun before.
 async fn rest(dependencies: &Dependencies, url: &SourceUrl, run: &Run) -> Result<Part, LoadError> {
-    let part = |from, only_missing| Part { from, until: None, only_missing };
-    if !is_durable(run, dependencies.broker.survives_restart()) {
-        return Ok(part(first_row(&dependencies.sources, url, run).await?, true));
-    }
-    if run.checkpoint.chunk == 0 {
-        return Ok(part(first_row(&dependencies.sources, url, run).await?, false));
-    }
-    Ok(part(run.checkpoint, false))
+    let is_durable = is_durable(run, dependencies.broker.survives_restart());
+    let from = if is_durable && run.checkpoint.chunk > 0 {
+        run.checkpoint
+    } else {
+        first_row(&dependencies.sources, url, run).await?
+    };
+    Ok(Part { from, until: None, only_missing: !is_durable })
 }
 
 /// What was published before is still there only if the broker then, and the broker now, are of that kind.

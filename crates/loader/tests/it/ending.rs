@@ -44,7 +44,8 @@ async fn a_cancelled_run_is_sealed_behind_what_is_published_and_the_law_holds() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_loader_seals_a_cancelled_run_whose_loader_died() {
     let place = Place::new(60_000);
-    let dead = place.process(&["--row-batch-size", "100"], 2, true).await;
+    // One chunk at a time, and so in order: nothing is missing before the last that is recorded.
+    let dead = place.process(&["--row-batch-size", "100"], 1, true).await;
     dead.stopped_after(500).await;
     cancel(&dead).await;
     drop(dead);
@@ -59,7 +60,8 @@ async fn the_next_loader_seals_a_cancelled_run_whose_loader_died() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_of_a_replaced_source_is_aborted_by_the_load_of_the_next_version() {
     let place = Place::new(60_000);
-    let dead = place.process(&["--row-batch-size", "100"], 2, true).await;
+    // One chunk at a time, and so in order: nothing is missing before the last that is recorded.
+    let dead = place.process(&["--row-batch-size", "100"], 1, true).await;
     dead.stopped_after(500).await;
     drop(dead);
     place.write("second, and longer");

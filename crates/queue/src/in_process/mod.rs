@@ -144,7 +144,8 @@ impl Broker for InProcess {
     }
 
     fn max_in_flight(&self) -> usize {
-        IN_FLIGHT
+        // More than a queue takes would only be refused, and come there in another order.
+        IN_FLIGHT.min(self.max_length)
     }
 
     fn hold_timeout(&self) -> Duration {
