@@ -2,7 +2,7 @@
 //!
 //! On RabbitMQ, `id` is the property `message_id`, `kind` the property `type`, the body is JSON (`content_type`), and the
 //! headers are `run_id`, `lane`, `attempt`, `published_at_us` and, where there is one, `traceparent`. They are read
-//! tolerantly: a missing or unknown header is no error, as versions N and N−1 share a broker during an upgrade.
+//! tolerantly, as are the properties `app_id` and `timestamp`, which other people's producers may set: a missing or unknown header is no error, as versions N and N−1 share a broker during an upgrade.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,10 @@ pub struct Message {
     pub attempt: u32,
     /// When it was first published, in microseconds since 1970.
     pub published_at_us: u64,
+    /// The program that sent it, as it names itself (`app_id`); empty where it does not. Ours do not.
+    pub app_id: String,
+    /// When its sender says it was sent, in seconds since 1970 (`timestamp`).
+    pub sent_at: Option<u64>,
     /// The W3C trace context it belongs to.
     pub traceparent: Option<String>,
     /// What is said.
@@ -41,6 +45,8 @@ impl Message {
             run_id: run_id.to_string(),
             attempt: 0,
             published_at_us: u64::try_from(now.as_micros()).unwrap_or(u64::MAX),
+            app_id: String::new(),
+            sent_at: None,
             traceparent: None,
             body: body.into(),
         }

@@ -1,17 +1,8 @@
-//! JSON Lines: one object on each line, its values as the texts they are written as.
+//! JSON Lines: one object on each line, its values as the texts they are written as (`JsonNames`).
 //!
-//! A string is its characters, a number its digits as they stand there (nothing passes through a float), `true` and `false`
-//! are words, `null` is an empty field, and an array or an object is its own JSON. What the header lacks is kept beside it.
 //! A row is a line: its end never depends on what is in it, so that a broken one costs itself alone.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
-
-use assay_transaction::{MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
-use serde::Deserializer as _;
-use serde::de::{Error as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use assay_transaction::{Fields as _, JsonNames, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason, json_members};
 use tokio::io::AsyncReadExt as _;
 
 use crate::batch::{Batches, FieldsBuffer, Place, RowBatch, Storage};
@@ -23,7 +14,7 @@ const READ_BYTES: usize = 128 * 1024;
 /// Reads rows in batches. Memory is bounded by a batch and the longest row that is allowed, whatever the source holds.
 pub(crate) struct JsonReader {
     lines: Lines,
-    names: Names,
+    names: JsonNames,
     fields: FieldsBuffer,
     next: Position,
     batches: Batches,
@@ -34,7 +25,7 @@ impl JsonReader {
     pub(crate) fn new(stream: ByteStream, header: &[String], from: Position) -> Self {
         Self {
             lines: Lines { stream, bytes: Vec::new(), start: 0, filled: 0, ended: false },
-            names: Names::new(header),
+            names: JsonNames::new(header),
             fields: FieldsBuffer::default(),
             next: from,
             batches: Batches::default(),
@@ -71,7 +62,7 @@ impl JsonReader {
             let fields = if line.bytes > MAX_ROW_BYTES {
                 Err(RejectReason::RowTooLarge)
             } else {
-                self.names.fields(text, &mut self.fields).map(|()| &self.fields)
+                fields(&self.names, text, &mut self.fields).map(|()| &self.fields)
             };
             rows.push_fields(place, line.kept, line.bytes, fields);
             return Ok(true);
@@ -161,54 +152,24 @@ impl Lines {
     }
 }
 
-/// Where each name of the header stands. Names match without regard to case, as in the header of a CSV source.
-struct Names {
-    places: HashMap<String, usize>,
-    count: usize,
-}
-
-impl Names {
-    fn new(header: &[String]) -> Self {
-        let places = header.iter().enumerate().map(|(place, name)| (name.to_lowercase(), place)).collect();
-        Self { places, count: header.len() }
+/// Puts the values of a line into the order of the header.
+fn fields(names: &JsonNames, line: &[u8], into: &mut FieldsBuffer) -> Result<(), RejectReason> {
+    into.clear();
+    let fields = names.fields(line)?;
+    for place in 0..fields.count() {
+        into.push(fields.get(place).unwrap_or_default());
     }
-
-    fn place(&self, name: &str) -> Option<usize> {
-        self.places.get(name).or_else(|| self.places.get(&name.trim().to_lowercase())).copied()
+    for (name, value) in fields.extras() {
+        into.push_extra(name, value);
     }
-
-    /// Puts the values of a line into the order of the header.
-    fn fields(&self, line: &[u8], into: &mut FieldsBuffer) -> Result<(), RejectReason> {
-        into.clear();
-        let members = members(line).map_err(|_| match std::str::from_utf8(line) {
-            Ok(_) => RejectReason::JsonFormat,
-            Err(_) => RejectReason::Encoding,
-        })?;
-        let mut values = vec![None; self.count];
-        let mut extras: Vec<(&str, Cow<'_, str>)> = Vec::new();
-        for (name, value) in &members {
-            let value = text(value).ok_or(RejectReason::JsonFormat)?;
-            match self.place(name) {
-                Some(place) if values[place].is_none() => values[place] = Some(value),
-                None if !extras.iter().any(|(other, _)| other == name) => extras.push((name, value)),
-                _ => return Err(RejectReason::JsonFormat),
-            }
-        }
-        for value in &values {
-            into.push(value.as_deref().unwrap_or_default().as_bytes());
-        }
-        for (name, value) in extras {
-            into.push_extra(name.as_bytes(), value.as_bytes());
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// The names that the lines of a head have, in the order in which they come up. Lines that are no objects have none.
 pub(crate) fn names<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for line in lines {
-        for (name, _) in members(line).unwrap_or_default() {
+        for (name, _) in json_members(line).unwrap_or_default() {
             if !names.iter().any(|known| known.eq_ignore_ascii_case(name.trim())) {
                 names.push(name.trim().to_owned());
             }
@@ -224,53 +185,13 @@ pub(crate) fn reader(head: &Head, header: &[String], from: Position) -> JsonRead
 
 /// Whether a line is an object.
 pub(crate) fn is_object(line: &[u8]) -> bool {
-    members(line).is_ok()
-}
-
-/// The members of an object, in its order.
-fn members(line: &[u8]) -> serde_json::Result<Vec<(Cow<'_, str>, &RawValue)>> {
-    struct Members;
-    impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut members = Vec::with_capacity(16);
-            while let Some(Name(name)) = map.next_key()? {
-                members.push((name, map.next_value()?));
-            }
-            Ok(members)
-        }
-    }
-    let text = std::str::from_utf8(line).map_err(serde_json::Error::custom)?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let members = deserializer.deserialize_map(Members)?;
-    deserializer.end()?;
-    Ok(members)
-}
-
-/// A name, borrowed where nothing in it is escaped.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// A value as the text of a field.
-fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    let json = value.get();
-    match json.as_bytes().first()? {
-        b'"' => serde_json::from_str::<Name<'_>>(json).ok().map(|Name(text)| text),
-        b'n' => Some(Cow::Borrowed("")),
-        _ => Some(Cow::Borrowed(json)),
-    }
+    json_members(line).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
 
-    use assay_transaction::Fields as _;
     use proptest::prelude::*;
 
     use super::*;

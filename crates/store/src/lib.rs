@@ -7,7 +7,7 @@
 //! - `write`: how scored chunks become rows, the same for both databases; it drives a `Session`, one open transaction.
 //!   `screening` says which chunks get that far, `booking` which of two rows with one id is stored. `exchange`: how failed
 //!   rows that were sent again give way to their new outcomes
-//! - `lease`: which loader reads the source of a run
+//! - `lease`: which loader reads the source of a run; `live`: the trait [`LiveLedger`], runs of live transactions
 //! - `ledger`, `selection`: what the SQL asks for and answers with, without I/O
 //! - `postgres`, `sqlite`: the SQL; `sql`: what they say in the same words, compiled for each of them
 //!
@@ -20,6 +20,7 @@ mod error;
 mod exchange;
 mod lease;
 mod ledger;
+mod live;
 mod operations;
 mod options;
 mod postgres;
@@ -35,6 +36,7 @@ pub use audit::{Audit, Breach};
 pub use connect::{Migrated, connect, migrate};
 pub use error::{ErrorClass, StoreError};
 pub use lease::{Lease, Renewed, Taken};
+pub use live::{LiveArrival, LiveCount, LiveLedger, Numbering};
 pub use operations::{
     Act, DeadLetter, DeadLetterOutcome, DeadLetterRecord, Exchanged, FailedRecord, InvalidRecord, OpenRun, Operation,
     Operations, Pace, PredictionRecord, RowFate, Selection, Stopping, TransactionRecord,

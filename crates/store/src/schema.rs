@@ -12,11 +12,13 @@ const POSTGRES: Embedded = &[
     (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
     (2, "operations", include_str!("../../../migrations/postgres/0002_operations.sql")),
     (3, "leases_and_totals", include_str!("../../../migrations/postgres/0003_leases_and_totals.sql")),
+    (4, "live", include_str!("../../../migrations/postgres/0004_live.sql")),
 ];
 const SQLITE: Embedded = &[
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
     (2, "operations", include_str!("../../../migrations/sqlite/0002_operations.sql")),
     (3, "leases_and_totals", include_str!("../../../migrations/sqlite/0003_leases_and_totals.sql")),
+    (4, "live", include_str!("../../../migrations/sqlite/0004_live.sql")),
 ];
 
 /// Which migrations were applied, in ascending order.

@@ -8,7 +8,7 @@ use assay_transaction::{
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::{Lease, Operations, Renewed, StoreError, Taken};
+use crate::{Lease, LiveLedger, Operations, Renewed, StoreError, Taken};
 
 /// What happens to a transaction whose id is stored already, with different content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -137,7 +137,7 @@ pub struct PredictionCount {
 /// and `transaction_history` names it. So neither run's count changes afterwards, but for rows that failed and are replayed
 /// ([`Operations::exchange`]), each of which leaves one outcome for another.
 #[async_trait]
-pub trait Store: Operations {
+pub trait Store: Operations + LiveLedger {
     /// Begins a run, or finds the one of the same source, and takes the lease of it, all at once. A holder that asks again
     /// is given a new lease, and its former one ends. The id of another source's run is refused.
     async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError>;

@@ -160,20 +160,29 @@ pub struct Chunk {
     pub rejected: Vec<RejectedRow>,
 }
 
-impl Chunk {
-    /// The `type` of the message.
-    pub const MESSAGE_TYPE: &str = "assay.chunk.v1";
+/// Both directions of a message's body.
+macro_rules! message {
+    ($name:ident, $kind:literal) => {
+        impl $name {
+            /// The `type` of the message.
+            pub const MESSAGE_TYPE: &str = $kind;
 
-    /// The message's body.
-    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
-        serde_json::to_vec(self).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
-    }
+            /// The message's body.
+            pub fn encode(&self) -> Result<Vec<u8>, $crate::WireError> {
+                serde_json::to_vec(self).map_err(|source| $crate::chunk::WireError::new(Self::MESSAGE_TYPE, &source))
+            }
 
-    /// Reads a message's body.
-    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
-        serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
-    }
+            /// Reads a message's body.
+            pub fn decode(body: &[u8]) -> Result<Self, $crate::WireError> {
+                serde_json::from_slice(body)
+                    .map_err(|source| $crate::chunk::WireError::new(Self::MESSAGE_TYPE, &source))
+            }
+        }
+    };
 }
+pub(crate) use message;
+
+message!(Chunk, "assay.chunk.v1");
 
 #[cfg(test)]
 mod tests {

@@ -21,6 +21,8 @@ mod duration;
 mod exit;
 mod format;
 mod identity;
+mod json_fields;
+mod live;
 mod mapping;
 mod raw_text;
 mod reason;
@@ -45,6 +47,11 @@ pub use duration::parse_duration;
 pub use exit::Exit;
 pub use format::{Compression, Format};
 pub use identity::Namespace;
+pub use json_fields::{JsonFields, JsonNames, json_members};
+pub use live::{
+    Day, LiveId, LiveMessage, LiveRules, LiveRun, MAX_LIVE_ROWS, Numbered, ParseProducerError, PlainError, Producer,
+    ScoredLive, split_transactions,
+};
 pub use mapping::Mapping;
 pub use raw_text::RawText;
 pub use reason::{FailureClass, RejectReason};

@@ -7,7 +7,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chunk::WireError;
 use crate::{Entry, FailedRow, Lane, Predicted, RunId, Timestamp};
 
 /// The identity of one message of a replay. What arrives under one that is recorded already changes nothing.
@@ -55,28 +54,8 @@ pub struct ScoredReplay {
     pub failed: Vec<FailedRow>,
 }
 
-/// Both directions of a message's body.
-macro_rules! message {
-    ($name:ident, $kind:literal) => {
-        impl $name {
-            /// The `type` of the message.
-            pub const MESSAGE_TYPE: &str = $kind;
-
-            /// The message's body.
-            pub fn encode(&self) -> Result<Vec<u8>, WireError> {
-                serde_json::to_vec(self).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
-            }
-
-            /// Reads a message's body.
-            pub fn decode(body: &[u8]) -> Result<Self, WireError> {
-                serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
-            }
-        }
-    };
-}
-
-message!(ReplayPart, "assay.replay.v1");
-message!(ScoredReplay, "assay.replayed.v1");
+crate::chunk::message!(ReplayPart, "assay.replay.v1");
+crate::chunk::message!(ScoredReplay, "assay.replayed.v1");
 
 #[cfg(test)]
 mod tests {

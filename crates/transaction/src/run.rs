@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     AmountSum, Budgets, Compression, DecimalMark, Delimiter, Dialect, Encoding, Expected, Format, Mapping, Namespace,
-    StopOrder, TimeZone, Timestamp, TimestampFormat, Trailer,
+    Producer, StopOrder, TimeZone, Timestamp, TimestampFormat, Trailer,
 };
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
@@ -63,6 +63,13 @@ pub struct SourceIdentity {
     pub location: String,
     /// The ETag of an object, or the size and the modification time of a file.
     pub version: String,
+}
+
+impl SourceIdentity {
+    /// Whether it is no file, but what a producer sends in a day.
+    pub fn is_live(&self) -> bool {
+        self.location.starts_with("live:") || self.location.starts_with("amqp:")
+    }
 }
 
 impl fmt::Display for SourceIdentity {
@@ -123,6 +130,12 @@ fn durable() -> bool {
 impl RunSettings {
     /// Raw bytes at which a chunk is full: 1 MiB.
     pub const CHUNK_BYTES: NonZeroU32 = NonZeroU32::new(1024 * 1024).unwrap();
+
+    /// The settings of a live run: its rows are JSON, in UTC, and their ids are unique among those of the producer. What its
+    /// producer and the predictors were set to otherwise, they know themselves.
+    pub fn live(producer: &Producer) -> Self {
+        Self { format: Format::JsonLines, namespace: Namespace::new(&format!("live:{producer}")), ..Self::example() }
+    }
 
     /// Settings for examples and tests: comma, decimal point, UTF-8, UTC, 100 rows, the columns that are required.
     pub fn example() -> Self {

@@ -5,7 +5,6 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::chunk::WireError;
 use crate::{Chunk, ChunkId, Entry, FailureClass, Lane, RejectedRow, RowRange, Timestamp};
 
 /// What the ML API said of a transaction.
@@ -47,7 +46,7 @@ pub struct FailedRow {
 
 impl FailedRow {
     /// A transaction that is not going to be scored, for no fault of its own.
-    fn given_up(entry: Entry, class: FailureClass, reason: &str) -> Self {
+    pub(crate) fn given_up(entry: Entry, class: FailureClass, reason: &str) -> Self {
         // One without a readable id cannot be matched by it, but it still has its row.
         let transaction_id = entry.transaction.id().unwrap_or_default();
         Self { entry, transaction_id, class, reason: reason.to_owned(), attempts: 0 }
@@ -77,20 +76,9 @@ pub struct ScoredChunk {
     pub rejected: Vec<RejectedRow>,
 }
 
+crate::chunk::message!(ScoredChunk, "assay.scored.v1");
+
 impl ScoredChunk {
-    /// The `type` of the message.
-    pub const MESSAGE_TYPE: &str = "assay.scored.v1";
-
-    /// The message's body.
-    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
-        serde_json::to_vec(self).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
-    }
-
-    /// Reads a message's body.
-    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
-        serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
-    }
-
     /// A chunk that is not going to be scored: each of its transactions fails.
     pub fn given_up(chunk: Chunk, lane: Lane, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
         let Chunk { id, range, transactions, rejected } = chunk;

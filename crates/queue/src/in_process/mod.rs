@@ -131,6 +131,10 @@ impl Broker for InProcess {
         Ok(())
     }
 
+    async fn announce(&self, _: &str, message: Message) -> Result<(), PublishError> {
+        self.check(&message)
+    }
+
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
         Ok(Box::new(Ear { heard: self.control.subscribe(), closing: self.closed.child_token() }))
     }

@@ -135,6 +135,10 @@ impl Broker for RabbitMq {
         self.publisher.publish(self.settings.topology.control(), wire::outgoing(message, None, None)?).await
     }
 
+    async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError> {
+        self.publisher.publish(self.settings.topology.feed(key), wire::outgoing(message, None, None)?).await
+    }
+
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
         let link = Arc::clone(self.consuming().await?);
         Ok(Box::new(listener::listen(link, self.closing.child_token(), &self.consumers).await))

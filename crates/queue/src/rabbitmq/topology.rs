@@ -6,6 +6,7 @@
 //! assay.dead         (fanout)  ────────────► dead_letters
 //! assay.events       (topic)   ─#──────────► assay.events.<place>, for those who watch that place: others publish here
 //! assay.control      (fanout)  ────────────► one queue for each listener, which ends with it
+//! assay.predictions  (topic)   ─<key>──────► whatever anybody binds to it: the feed of what was stored
 //! (default exchange) ─<queue>.delay.<step>─► <queue>.delay.1s, .10s, .60s ──expired──► back to <queue>
 //! ```
 //!
@@ -75,6 +76,10 @@ impl Topology {
         self.name("assay.control")
     }
 
+    fn feed_exchange(&self) -> ShortString {
+        self.name("assay.predictions")
+    }
+
     fn delay_queue(&self, route: Route, delay: Delay) -> ShortString {
         self.name(&format!("{route}.delay.{}", delay.name()))
     }
@@ -128,6 +133,11 @@ impl Topology {
         Address { exchange: self.control_exchange(), key: "".into(), mandatory: false }
     }
 
+    /// Where whoever wants to hears of predictions; it is no error that nobody does.
+    pub(super) fn feed(&self, key: &str) -> Address {
+        Address { exchange: self.feed_exchange(), key: key.into(), mandatory: false }
+    }
+
     /// Declares a queue for one listener, which RabbitMQ deletes with its consumer. Returns its name.
     pub(super) async fn declare_listener(&self, channel: &Channel) -> lapin::Result<ShortString> {
         let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
@@ -151,6 +161,7 @@ impl Topology {
             (self.exchange(Work::Transactions), ExchangeKind::Direct),
             (self.exchange(Work::Scored), ExchangeKind::Direct),
             (self.control_exchange(), ExchangeKind::Fanout),
+            (self.feed_exchange(), ExchangeKind::Topic),
             (self.dead_exchange(), ExchangeKind::Fanout),
         ] {
             let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };

@@ -29,9 +29,9 @@ pub(super) struct Outgoing {
 
 /// The lane is that of the work queue, if it goes to one.
 pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Death>) -> Result<Outgoing, PublishError> {
-    let Message { id, kind, run_id, attempt, published_at_us, traceparent, body } = message;
+    let Message { id, kind, run_id, attempt, published_at_us, app_id, sent_at, traceparent, body } = message;
     // The broker's bound is on the body; an id that does not fit would be a bug of ours, and no retry would mend it.
-    if body.len() > MAX_MESSAGE_BYTES || id.len() > MAX_SHORT || kind.len() > MAX_SHORT {
+    if body.len() > MAX_MESSAGE_BYTES || id.len() > MAX_SHORT || kind.len() > MAX_SHORT || app_id.len() > MAX_SHORT {
         return Err(PublishError::TooLarge { bytes: body.len() });
     }
     let mut headers = FieldTable::default();
@@ -53,12 +53,18 @@ pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Deat
     headers.insert("attempt".into(), AMQPValue::LongLongInt(attempt.into()));
     let published_at = i64::try_from(published_at_us).unwrap_or(i64::MAX);
     headers.insert("published_at_us".into(), AMQPValue::LongLongInt(published_at));
-    let properties = BasicProperties::default()
+    let mut properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
         .with_content_type("application/json".into())
         .with_message_id(id.as_str().into())
         .with_type(kind.into())
         .with_headers(headers);
+    if !app_id.is_empty() {
+        properties = properties.with_app_id(app_id.into());
+    }
+    if let Some(sent_at) = sent_at {
+        properties = properties.with_timestamp(sent_at);
+    }
     Ok(Outgoing { id, properties, body })
 }
 
@@ -70,6 +76,8 @@ pub(super) fn incoming(properties: &BasicProperties, body: Vec<u8>) -> Message {
         run_id: text(properties, "run_id").unwrap_or_default(),
         attempt: number(properties, "attempt").and_then(|number| number.try_into().ok()).unwrap_or(0),
         published_at_us: number(properties, "published_at_us").unwrap_or(0),
+        app_id: short(properties.app_id()),
+        sent_at: *properties.timestamp(),
         traceparent: text(properties, "traceparent"),
         body: body.into(),
     }
@@ -147,6 +155,8 @@ mod tests {
             run_id: "batch_20260101".to_owned(),
             attempt: 3,
             published_at_us: 1_700_000_000_000_000,
+            app_id: "till".to_owned(),
+            sent_at: Some(1_700_000_000),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             body: bytes::Bytes::from_static(b"{}"),
         }
@@ -273,14 +283,17 @@ mod tests {
     }
 
     fn any_message() -> impl Strategy<Value = Message> {
-        let texts = (".{0,63}", ".{0,63}", ".{0,255}", option::of(".{0,255}"));
-        (texts, any::<u32>(), 0..=i64::MAX.unsigned_abs(), vec(any::<u8>(), 0..100)).prop_map(
-            |((id, kind, run_id, traceparent), attempt, published_at_us, body)| Message {
+        let texts = (".{0,63}", ".{0,63}", ".{0,255}", ".{0,63}", option::of(".{0,255}"));
+        let times = (0..=i64::MAX.unsigned_abs(), option::of(any::<u64>()));
+        (texts, any::<u32>(), times, vec(any::<u8>(), 0..100)).prop_map(
+            |((id, kind, run_id, app_id, traceparent), attempt, (published_at_us, sent_at), body)| Message {
                 id,
                 kind,
                 run_id,
                 attempt,
                 published_at_us,
+                app_id,
+                sent_at,
                 traceparent,
                 body: body.into(),
             },

@@ -1,11 +1,11 @@
 //! What PostgreSQL and SQLite are asked in the same words. These modules are compiled twice, as `postgres::sql` and as
 //! `sqlite::sql`; where the databases differ, they take what they need from `dialect` beside them.
 //!
-//! - `store`, `operations`: the two traits, each method one call
+//! - `store`, `operations`: the traits, each method one call
 //! - `ledger`: runs and chunks; `leases`: who loads a run; `stopping`: orders to end a run early
 //! - `counts`: what became of rows, by number; `audit`: the same for whoever does not believe it
 //! - `records`: single rows; `journal`: who did what; `known`: sources that runs have read
-//! - `dead_letters`, `replays`
+//! - `live`: runs of live transactions; `dead_letters`, `replays`
 //!
 //! Statements name each column, cast ids and JSON to text, and bind everything.
 
@@ -16,6 +16,7 @@ mod journal;
 mod known;
 mod leases;
 mod ledger;
+mod live;
 mod operations;
 mod records;
 mod replays;

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use assay_transaction::{Checkpoint, Run, RunId, RunState, ScoredChunk, ScoredReplay, Sealed, SourceIdentity, Tally};
+use assay_transaction::{
+    Checkpoint, LiveRun, Run, RunId, RunState, ScoredChunk, ScoredReplay, Sealed, SourceIdentity, Tally,
+};
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::dialect::{Database, Session, WRITING};
-use super::{bounded, counts, known, leases, ledger};
+use super::{bounded, counts, known, leases, ledger, live};
 use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
 use crate::write::{Refusal, write};
 use crate::{
-    Begun, ChunkOutcome, ErrorClass, Exchanged, IdConflict, Known, Lease, NewRun, PredictionCount, Progress,
-    RecordedChunk, Renewed, Store, StoreError, Taken, Written,
+    Begun, ChunkOutcome, ErrorClass, Exchanged, IdConflict, Known, Lease, LiveArrival, LiveCount, LiveLedger, NewRun,
+    Numbering, PredictionCount, Progress, RecordedChunk, Renewed, Store, StoreError, Taken, Written,
 };
 
 impl Database {
@@ -141,5 +144,24 @@ impl Store for Database {
 
     async fn close(&self) {
         self.end().await;
+    }
+}
+
+#[async_trait]
+impl LiveLedger for Database {
+    async fn number(&self, messages: &[LiveArrival<'_>], now: DateTime<Utc>) -> Result<Vec<Numbering>, StoreError> {
+        bounded(live::number(self.writing(), messages, now)).await
+    }
+
+    async fn keep_count(&self, count: &LiveCount) -> Result<(), StoreError> {
+        bounded(live::keep_count(self.writing(), count)).await
+    }
+
+    async fn live_run(&self, run_id: &RunId) -> Result<Option<LiveRun>, StoreError> {
+        bounded(async { live::live_run(&mut *self.reading().acquire().await?, run_id).await }).await
+    }
+
+    async fn seal_live(&self, run_id: &RunId) -> Result<RunState, StoreError> {
+        bounded(live::seal_live(self.writing(), run_id)).await
     }
 }

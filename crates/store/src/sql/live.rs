@@ -1,0 +1,242 @@
+//! Live runs: the places of their messages, and what their producers have counted.
+
+use std::collections::{BTreeMap, HashMap};
+
+use assay_transaction::{ChunkId, Day, LiveId, LiveRun, Numbered, RunId, RunSettings, RunState, Sealed};
+use chrono::{DateTime, Utc};
+use sqlx::Row as _;
+
+use super::dialect::{Connection, Pool, WRITING, json, json_elements, key, locked};
+use super::ledger;
+use crate::ledger::source_key;
+use crate::session::{signed, unsigned};
+use crate::{LiveArrival, LiveCount, Numbering, StoreError};
+
+const BEGIN: &str = concat!(
+    "INSERT INTO runs (run_id, source_location, source_version, source_key, settings) VALUES ($1, $2, $3, $4, ",
+    json!("$5"),
+    ") ON CONFLICT DO NOTHING"
+);
+const BEGIN_LIVE: &str =
+    "INSERT INTO live_runs (run_id, producer, day, counted) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+const NEXT: &str = concat!("SELECT next_chunk, next_row FROM live_runs WHERE run_id = $1", locked!());
+const STATE: &str = "SELECT state FROM runs WHERE run_id = $1";
+const PLACES: &str = concat!(
+    "SELECT message, digest, chunk, first_row, rows FROM live_messages WHERE run_id = $1 AND message IN (SELECT ",
+    "element.value->>0 FROM ",
+    json_elements!(json!("$2")),
+    ")"
+);
+const PLACE: &str = concat!(
+    "INSERT INTO live_messages (run_id, message, digest, chunk, first_row, rows) SELECT $1, element.value->>0, ",
+    "element.value->>1, CAST(element.value->>2 AS bigint), CAST(element.value->>3 AS bigint), ",
+    "CAST(element.value->>4 AS bigint) FROM ",
+    json_elements!(json!("$2"))
+);
+const ADVANCE: &str = "UPDATE live_runs SET next_chunk = $2, next_row = $3 WHERE run_id = $1";
+const COUNT: &str = "INSERT INTO live_counts (run_id, process, messages, rows, doubtful, ended) \
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (run_id, process) DO UPDATE SET messages = excluded.messages, \
+     rows = excluded.rows, doubtful = excluded.doubtful, ended = excluded.ended";
+const RUN: &str = "SELECT producer, day, counted, next_row, next_chunk FROM live_runs WHERE run_id = $1";
+const COUNTED: &str = "SELECT CAST(coalesce(sum(rows), 0) AS bigint), CAST(coalesce(sum(doubtful), 0) AS bigint), \
+     count(CASE WHEN NOT ended THEN 1 END) FROM live_counts WHERE run_id = $1";
+
+/// A place that a message has.
+struct Place {
+    digest: String,
+    chunk: u64,
+    first_row: u64,
+    rows: u64,
+}
+
+/// What is next in a run.
+struct Next {
+    chunk: u64,
+    row: u64,
+}
+
+pub(super) async fn number(
+    pool: &Pool,
+    messages: &[LiveArrival<'_>],
+    now: DateTime<Utc>,
+) -> Result<Vec<Numbering>, StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
+    let mut answers: Vec<Option<Numbering>> = messages.iter().map(|_| None).collect();
+    // In the order of their runs, which are locked: two writers never wait for each other crosswise.
+    let mut by_run: BTreeMap<RunId, Vec<usize>> = BTreeMap::new();
+    for (at, message) in messages.iter().enumerate() {
+        by_run.entry(message.id.run_id()).or_default().push(at);
+    }
+    let mut late: BTreeMap<RunId, Vec<usize>> = BTreeMap::new();
+    for (run_id, places) in by_run {
+        let beyond = number_in(&mut transaction, &run_id, messages, &places, None, &mut answers).await?;
+        for at in beyond {
+            let today = LiveId { day: Day::of(now), ..messages[at].id.clone() };
+            late.entry(today.run_id()).or_default().push(at);
+        }
+    }
+    for (run_id, places) in late {
+        for at in number_in(&mut transaction, &run_id, messages, &places, Some(Day::of(now)), &mut answers).await? {
+            let reason = format!("message {} is not booked: run {run_id} is finished", messages[at].id);
+            answers[at] = Some(Numbering::Refused { reason });
+        }
+    }
+    transaction.commit().await?;
+    let unanswered = || StoreError::transient("a live message was given no place");
+    answers.into_iter().map(|answer| answer.ok_or_else(unanswered)).collect()
+}
+
+/// Numbers messages in one run, which begins with them where it is not there; gives those that it takes no more.
+async fn number_in(
+    connection: &mut Connection,
+    run_id: &RunId,
+    messages: &[LiveArrival<'_>],
+    chosen: &[usize],
+    day: Option<Day>,
+    answers: &mut [Option<Numbering>],
+) -> Result<Vec<usize>, StoreError> {
+    let Some(first) = chosen.first() else { return Ok(Vec::new()) };
+    let id = LiveId { day: day.unwrap_or(messages[*first].id.day), ..messages[*first].id.clone() };
+    begin(connection, &id).await?;
+    let mut next = next(connection, run_id).await?;
+    let state: String = sqlx::query_scalar(STATE).bind(run_id.as_str()).fetch_one(&mut *connection).await?;
+    let is_open = state == RunState::Loading.as_str();
+    let names: Vec<[&str; 1]> = chosen.iter().map(|at| [messages[*at].id.message.as_str()]).collect();
+    let mut known = places(connection, run_id, &names).await?;
+    let mut new = Vec::new();
+    let mut beyond = Vec::new();
+    for at in chosen {
+        let LiveArrival { id, rows } = messages[*at];
+        let digest = id.digest.to_string();
+        let place = match known.get(&id.message) {
+            Some(place) if place.digest == digest && place.rows == rows => Place { digest, ..*place },
+            Some(_) => {
+                let reason = format!("message {id} was sent before with other content: each needs a name of its own");
+                answers[*at] = Some(Numbering::Refused { reason });
+                continue;
+            }
+            None if !is_open => {
+                beyond.push(*at);
+                continue;
+            }
+            None => {
+                let place = Place { digest, chunk: next.chunk, first_row: next.row, rows };
+                next = Next { chunk: next.chunk + 1, row: next.row + rows };
+                new.push((&id.message, place.digest.clone(), place.chunk, place.first_row, rows));
+                place
+            }
+        };
+        let chunk = ChunkId { run_id: run_id.clone(), chunk: place.chunk };
+        answers[*at] = Some(Numbering::Place(Numbered { id: chunk, first_row: place.first_row }));
+        known.insert(id.message.clone(), place);
+    }
+    if !new.is_empty() {
+        sqlx::query(PLACE).bind(run_id.as_str()).bind(text(&new)?).execute(&mut *connection).await?;
+        sqlx::query(ADVANCE)
+            .bind(run_id.as_str())
+            .bind(signed(next.chunk))
+            .bind(signed(next.row))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(beyond)
+}
+
+async fn begin(connection: &mut Connection, id: &LiveId) -> Result<(), StoreError> {
+    let (run_id, source) = (id.run_id(), id.source());
+    let known = sqlx::query(RUN).bind(run_id.as_str()).fetch_optional(&mut *connection).await?;
+    if known.is_some() {
+        return Ok(());
+    }
+    sqlx::query(BEGIN)
+        .bind(run_id.as_str())
+        .bind(&source.location)
+        .bind(&source.version)
+        .bind(key(source_key(&source)))
+        .bind(text(&RunSettings::live(&id.producer))?)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(BEGIN_LIVE)
+        .bind(run_id.as_str())
+        .bind(id.producer.as_str())
+        .bind(id.day.to_string())
+        .bind(id.counted)
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
+}
+
+async fn next(connection: &mut Connection, run_id: &RunId) -> Result<Next, StoreError> {
+    let (chunk, row): (i64, i64) = sqlx::query_as(NEXT).bind(run_id.as_str()).fetch_one(connection).await?;
+    Ok(Next { chunk: unsigned(chunk), row: unsigned(row) })
+}
+
+async fn places(
+    connection: &mut Connection,
+    run_id: &RunId,
+    names: &[[&str; 1]],
+) -> Result<HashMap<String, Place>, StoreError> {
+    let rows: Vec<(String, String, i64, i64, i64)> =
+        sqlx::query_as(PLACES).bind(run_id.as_str()).bind(text(&names)?).fetch_all(connection).await?;
+    let place = |(message, digest, chunk, first_row, rows)| {
+        (message, Place { digest, chunk: unsigned(chunk), first_row: unsigned(first_row), rows: unsigned(rows) })
+    };
+    Ok(rows.into_iter().map(place).collect())
+}
+
+pub(super) async fn keep_count(pool: &Pool, count: &LiveCount) -> Result<(), StoreError> {
+    let LiveCount { producer, day, process, messages, rows, doubtful, ended } = count;
+    let id = LiveId::new(producer.clone(), *day, String::new(), &[], true);
+    let mut transaction = pool.begin_with(WRITING).await?;
+    begin(&mut transaction, &id).await?;
+    sqlx::query(COUNT)
+        .bind(id.run_id().as_str())
+        .bind(process)
+        .bind(signed(*messages))
+        .bind(signed(*rows))
+        .bind(signed(*doubtful))
+        .bind(*ended)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn live_run(connection: &mut Connection, run_id: &RunId) -> Result<Option<LiveRun>, StoreError> {
+    let Some(row) = sqlx::query(RUN).bind(run_id.as_str()).fetch_optional(&mut *connection).await? else {
+        return Ok(None);
+    };
+    let (producer, day): (String, String) = (row.try_get("producer")?, row.try_get("day")?);
+    let unreadable = |what: &str| StoreError::configuration(format!("live run {run_id} has a {what} that is none"));
+    let counted: bool = row.try_get("counted")?;
+    let (rows, doubtful, open): (i64, i64, i64) =
+        sqlx::query_as(COUNTED).bind(run_id.as_str()).fetch_one(connection).await?;
+    Ok(Some(LiveRun {
+        run_id: run_id.clone(),
+        producer: producer.parse().map_err(|_| unreadable("producer"))?,
+        day: day.parse().map_err(|_| unreadable("day"))?,
+        counted,
+        accepted: counted.then(|| unsigned(rows)),
+        doubtful: unsigned(doubtful),
+        numbered: unsigned(row.try_get::<i64, _>("next_row")?).saturating_sub(1),
+        messages: unsigned(row.try_get("next_chunk")?),
+        open_counts: unsigned(open),
+    }))
+}
+
+pub(super) async fn seal_live(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
+    // First the places, as whoever numbers does: nothing is numbered in between.
+    next(&mut transaction, run_id).await?;
+    let Some(run) = ledger::locked_run(&mut transaction, run_id).await? else { return Ok(RunState::Loading) };
+    let Some(live) = live_run(&mut transaction, run_id).await? else { return Ok(run.state) };
+    let Some(rows_read) = live.rows_read().filter(|_| run.state == RunState::Loading) else { return Ok(run.state) };
+    let sealed = Sealed { rows_read, chunks_total: live.messages, amount: None };
+    ledger::put_seal(&mut transaction, run_id, sealed, None).await?;
+    transaction.commit().await?;
+    ledger::close_run(pool, run_id).await
+}
+
+fn text(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::data(error.to_string()))
+}
