@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_queue::{Broker, Message, PublishError, Route, Work};
-use assay_transaction::{Entry, Lane, LiveId, LiveMessage, RunId, WireError};
+use assay_transaction::{Day, Entry, Lane, LiveId, LiveMessage, Producer, RunId, WireError};
 use tokio::time::timeout;
 
 use crate::counting::{Counter, Uncounted};
@@ -69,8 +69,7 @@ impl Acceptance {
     /// A name may be used again for the same transactions, unless the broker has confirmed them.
     pub(crate) async fn accept(&self, name: &str, transactions: Vec<Entry>) -> Result<Accepted, Refused> {
         let under_way = self.counter.begin().await.map_err(Refused::NotBegun)?;
-        let content = serde_json::to_vec(&transactions).unwrap_or_default();
-        let id = LiveId::new(self.counter.producer().clone(), under_way.day(), name.to_owned(), &content, true);
+        let id = identify(self.counter.producer(), under_way.day(), name, &transactions);
         let accepted = Accepted { message: id.message.clone(), run_id: id.run_id() };
         let message = LiveMessage { id, transactions, rejected: Vec::new() };
         let rows = message.rows();
@@ -102,4 +101,14 @@ impl Acceptance {
     pub(crate) fn max_in_flight(&self) -> usize {
         self.broker.max_in_flight()
     }
+}
+
+/// The identity of a message, with a hash of its transactions as they are sent.
+fn identify(producer: &Producer, day: Day, name: &str, transactions: &[Entry]) -> LiveId {
+    let mut content = Vec::new();
+    for entry in transactions {
+        content.extend_from_slice(entry.external_id.as_deref().unwrap_or_default().as_bytes());
+        content.extend_from_slice(entry.transaction.as_json().as_bytes());
+    }
+    LiveId::new(producer.clone(), day, name.to_owned(), &content, true)
 }

@@ -20,7 +20,6 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -99,21 +98,24 @@ pub async fn serve(
         }
     });
     let answering = axum::serve(listener, router(&served)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let answered = async {
+        let ended = answering.into_future().await;
+        // What was begun for senders that have gone away.
+        served.tasks.close();
+        served.tasks.wait().await;
+        ended
+    };
     let overdue = async {
         shutdown.cancelled().await;
-        let deadline = tokio::time::Instant::now() + drain;
-        sleep_until(deadline).await;
+        tokio::time::sleep(drain).await;
     };
     let ended = tokio::select! {
-        ended = answering.into_future() => ended,
+        ended = answered => ended,
         () = overdue => {
             warn!("ending with requests that are still open after DRAIN_TIMEOUT ({drain:?})");
             Ok(())
         }
     };
-    served.tasks.close();
-    // Each of them ends by its own time-outs; those whose senders went away may be left.
-    let _ = timeout_at(tokio::time::Instant::now() + drain, served.tasks.wait()).await;
     counter.finish(counting).await;
     let totals = counter.totals();
     info!("Accepted {} transactions in {} messages", totals.rows, totals.messages);
