@@ -21,6 +21,7 @@ mod failures;
 mod faults;
 mod generated;
 mod hostile;
+mod live;
 mod loads;
 mod many;
 mod mapping;
