@@ -158,3 +158,24 @@ async fn a_client_sees_what_became_of_its_transaction() {
     stack.assay(["cancel", &run, "--reason", "mistake"]).run().await.expect_one_clear_line(2, &["stop its producer"]);
     assert_eq!(stack.database.texts(STORED).await.len(), 1);
 }
+
+#[tokio::test]
+async fn live_messages_share_requests_and_nothing_else() {
+    let stack = Stack::new(Script::Refuse).await;
+    let (_streamer, address) = streamer(&stack).await;
+    let accepted = accept(&address, (0..120).map(|number| format!("{number:03}"))).await;
+    let refused = transaction("refused").replace("Café", "refuse me");
+    assert_eq!(post(&address, "/transactions", &refused).await.unwrap().status, 202);
+    // All of them wait in the queue: none is alone.
+    let predictor =
+        stack.predictor().env("API_BATCH_SIZE", "50").env("BUFFER_TIMEOUT", "2s").env("API_MAX_WORKERS", "2");
+    let _predictor = predictor.start();
+    let _writer = stack.writer().start();
+    stack.database.until("SELECT count(*) = 1 FROM failed_transactions WHERE class = 'rejected'").await;
+    stack.database.until("SELECT count(*) = 121 FROM chunks").await;
+    assert_eq!(stack.database.texts(IDS).await, accepted, "one at fault costs nobody else");
+    // Three at first, then the halves of the one that was refused, and controls.
+    assert!(stack.ml_api.requests() < 30, "{} requests", stack.ml_api.requests());
+    let tally = law::holds_for_one_run(&stack.database).await;
+    assert_eq!(tally, Tally { predicted: 120, failed: 1, ..Tally::default() });
+}
