@@ -29,6 +29,9 @@ pub struct WriterOptions {
     /// How long fewer rows than that may wait for more
     #[arg(long, env = "FLUSH_INTERVAL", default_value = "200ms", value_parser = parse_duration, value_name = "DURATION")]
     pub flush_interval: Duration,
+    /// The same for live transactions
+    #[arg(long, env = "REALTIME_FLUSH_INTERVAL", default_value = "5ms", value_parser = parse_duration, value_name = "DURATION")]
+    pub realtime_flush_interval: Duration,
     /// What becomes of a transaction whose id is stored with other content: it fails, or it replaces the stored one
     #[arg(long, env = "ID_CONFLICT", default_value = "fail", value_enum, value_name = "POLICY")]
     pub id_conflict: IdConflict,

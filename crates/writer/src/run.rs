@@ -63,7 +63,12 @@ async fn serve_lane(
     shutdown: CancellationToken,
 ) -> Result<(), WriteError> {
     let rows = options.db_row_batch_size.get();
-    let batches = BatchOptions { max_weight: rows, max_wait: options.flush_interval, prefetch: prefetch(rows), drain };
+    // A live message is a row or few, so that a batch takes more of them.
+    let (max_wait, prefetch) = match writing.lane {
+        Lane::Batch => (options.flush_interval, prefetch(rows)),
+        Lane::Realtime => (options.realtime_flush_interval, u16::try_from(2 * rows).unwrap_or(u16::MAX)),
+    };
+    let batches = BatchOptions { max_weight: rows, max_wait, prefetch, drain };
     let route = Route { work: Work::Scored, lane: writing.lane };
     let work = move |arrivals| {
         let writing = writing.clone();
