@@ -43,7 +43,7 @@ use std::time::Duration;
 /// How long anything may take that the tests wait for: far beyond what it takes on a busy machine with two cores.
 pub const DEADLINE: Duration = Duration::from_secs(90);
 
-/// The URL of a service that `scripts/test` provisions.
+/// Where something is that `scripts/test` provisions.
 fn service_url(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run ./scripts/test, which provisions it"))
 }
