@@ -19,6 +19,8 @@ mod desk_replay;
 mod ended_early;
 mod failures;
 mod faults;
+mod feed;
+mod foreign;
 mod generated;
 mod hostile;
 mod live;

@@ -5,7 +5,19 @@ use std::time::Duration;
 
 use assay_store::IdConflict;
 use assay_transaction::parse_duration;
-use clap::Args;
+use clap::{Args, ValueEnum};
+
+/// Which predictions are told to whoever listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum PredictionFeed {
+    /// None.
+    #[default]
+    Off,
+    /// Those that say `fraud`, or score 0.5 or more.
+    Flagged,
+    /// All.
+    All,
+}
 
 /// How many rows are written together, and what happens where two claim one id.
 #[derive(Debug, Clone, Args)]
@@ -23,4 +35,8 @@ pub struct WriterOptions {
     /// What becomes of a transaction whose id is stored with other content: it fails, or it replaces the stored one
     #[arg(long, env = "ID_CONFLICT", default_value = "fail", value_enum, value_name = "POLICY")]
     pub id_conflict: IdConflict,
+    /// Which stored predictions are announced on the exchange `assay.predictions`, for others to hear: those that say fraud,
+    /// all, or none
+    #[arg(long, env = "PREDICTION_FEED", default_value = "off", value_enum, value_name = "WHICH")]
+    pub prediction_feed: PredictionFeed,
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arrival::decode;
 use crate::closing::sweep;
 use crate::dead_letters::Draining;
+use crate::feed::Feed;
 use crate::writing::Writing;
 use crate::{WriteError, WriteProgress, WriterOptions};
 
@@ -26,11 +27,13 @@ pub async fn run(
     drain: Duration,
     shutdown: CancellationToken,
 ) -> Result<(), WriteError> {
+    let (feed, announcing) = Feed::start(options.prediction_feed, &broker);
     let writing = |lane| Writing {
         store: Arc::clone(&store),
         id_conflict: options.id_conflict,
         lane,
         progress: Arc::clone(&progress),
+        feed: feed.clone(),
         shutdown: shutdown.clone(),
     };
     let serve = |lane| serve_lane(Arc::clone(&broker), writing(lane), options, drain, shutdown.clone());
@@ -48,6 +51,7 @@ pub async fn run(
         never = say_now_and_again(&progress) => match never {},
     };
     progress.say();
+    announcing.close().await;
     ended.map(|((), (), ())| ())
 }
 

@@ -13,6 +13,7 @@ use tracing::{debug, error, info};
 use crate::WriteProgress;
 use crate::arrival::Arrival;
 use crate::closing::close;
+use crate::feed::Feed;
 use crate::patience::{Ended, OnData, until_done};
 
 /// What it takes to write a batch.
@@ -22,6 +23,7 @@ pub(crate) struct Writing {
     pub(crate) id_conflict: IdConflict,
     pub(crate) lane: Lane,
     pub(crate) progress: Arc<WriteProgress>,
+    pub(crate) feed: Feed,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -90,6 +92,7 @@ impl Writing {
         };
         let recorded =
             chunks.iter().zip(&written.outcomes).filter(|(_, outcome)| matches!(outcome, ChunkOutcome::Recorded));
+        self.feed.announce(chunks, &written);
         self.progress.add(recorded.map(|(chunk, _)| chunk.range.rows).sum(), written.transactions);
         let runs: BTreeSet<_> = chunks.iter().map(|chunk| &chunk.id.run_id).collect();
         for run_id in runs {
