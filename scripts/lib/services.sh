@@ -6,6 +6,7 @@
 #                    files are removed, when the script ends, however it ends
 #   services_find    only finds the installed binaries of both, installing them where they are missing, and exports
 #                    TEST_POSTGRES_BIN and TEST_RABBITMQ_SERVER: for those who start their own instances
+#   python_up        exports TEST_PYTHON, a Python 3 with pika: what other people's producers are written in
 #   services_run     runs a command so that a signal to the script reaches all of it
 #
 # Each service comes from the first of: its TEST_…_URL in the environment, installed binaries, a container engine that
@@ -23,7 +24,9 @@ POSTGRES_IMAGE=postgres:17
 RABBITMQ_IMAGE=rabbitmq:4-management
 POSTGRES_PACKAGE=postgresql
 RABBITMQ_PACKAGE=rabbitmq-server
+PIKA_PACKAGE=python3-pika
 START_SECONDS=60           # how long an instance may take until it answers
+PYTHON_DIR=${CARGO_TARGET_DIR:-$PWD/target}/python   # where pika goes that no package brings
 PULL_SECONDS=300           # and a container, whose image may have to be fetched first
 
 say() { printf '%s\n' "services: $*" >&2; }
@@ -363,6 +366,34 @@ speaks_amqp() (
 
 random_word() { LC_ALL=C tr -dc 'a-z0-9' </dev/urandom 2>/dev/null | head -c 24 || true; }
 
+# --- Python and pika ---------------------------------------------------------------------------------------------
+
+# From the first of: TEST_PYTHON, a Python that has pika, Debian's package, the package index (into target/).
+python_up() {
+  [ -z "${TEST_PYTHON:-}" ] || return 0
+  python_find && return
+  if [ -x /usr/bin/python3 ] && command -v apt-get >/dev/null && may_install; then
+    install_package pika '' "$PIKA_PACKAGE" && python_find && return
+    SERVICES_FAILED=''
+  fi
+  say "pika: installing it from the package index into $PYTHON_DIR"
+  python3 -m venv "$PYTHON_DIR" >"$SERVICES_DIR/python.log" 2>&1 &&
+    "$PYTHON_DIR/bin/pip" install --quiet pika >>"$SERVICES_DIR/python.log" 2>&1 && python_find && return
+  fail "pika: not installed for any Python 3: install $PIKA_PACKAGE, or set TEST_PYTHON to a Python that has it"
+}
+
+# `python3` may be another than the system's, which is the one that gets Debian's packages.
+python_find() {
+  local candidate
+  for candidate in /usr/bin/python3 "$(command -v python3)" "$PYTHON_DIR/bin/python3"; do
+    if [ -x "$candidate" ] && "$candidate" -c 'import pika' 2>/dev/null; then
+      export TEST_PYTHON=$candidate
+      return
+    fi
+  done
+  return 1
+}
+
 # --- containers -------------------------------------------------------------------------------------------------
 
 # Prints the container engine that answers.
@@ -404,7 +435,7 @@ install_package() {
     say "Install it with this system's package manager$remedy and run this again."
     return 2
   fi
-  if [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then
+  if ! may_install; then
     say "$name is $missing. Install it with:"
     say "    sudo apt-get install --no-install-recommends $package"
     return 2
@@ -425,6 +456,7 @@ install_package() {
   say "$name: installed in $((SECONDS - began)) s"
 }
 
+may_install() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
 # Debian's maintainer scripts ask policy-rc.d whether they may start a service; 101 says no.

@@ -14,6 +14,8 @@ mod closed_port;
 mod content;
 mod database;
 pub mod faults;
+mod feed;
+mod http;
 pub mod law;
 mod ml_api;
 mod process;
@@ -28,6 +30,8 @@ pub use broker::{Broker, Queue};
 pub use closed_port::ClosedPort;
 pub use content::{STORED, assert_same, content};
 pub use database::Database;
+pub use feed::{Heard, Listener};
+pub use http::{Answer, get, post};
 pub use ml_api::{MlApi, Script};
 pub use process::{Ended, Program, Running};
 pub use role::Role;
@@ -41,7 +45,7 @@ use std::time::Duration;
 /// How long anything may take that the tests wait for: far beyond what it takes on a busy machine with two cores.
 pub const DEADLINE: Duration = Duration::from_secs(90);
 
-/// The URL of a service that `scripts/test` provisions.
+/// Where something is that `scripts/test` provisions.
 fn service_url(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run ./scripts/test, which provisions it"))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::DEADLINE;
+use crate::{DEADLINE, service_url};
 
 /// A program that is about to start.
 #[derive(Debug)]
@@ -39,6 +39,16 @@ impl Program {
         let mut command = Command::new("sh");
         command.env_clear().env("HOME", assay.home.path()).env("PATH", path).args(["-c", line]);
         Self { name: "sh", command, ..assay }
+    }
+
+    /// A script of this repository, by the Python that `scripts/test` has found or provisioned pika for.
+    pub fn python(script: &str) -> Self {
+        let assay = Self::new("assay");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut command = Command::new(service_url("TEST_PYTHON"));
+        command.env_clear().env("HOME", assay.home.path()).env("PATH", path).current_dir(assay.home.path());
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../").to_owned() + script);
+        Self { name: "python", command, ..assay }
     }
 
     /// Adds an argument.

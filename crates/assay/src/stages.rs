@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use assay_loader::LoadProgress;
 use assay_ml_api::{Model, ServeOptions};
-use assay_predictor::PredictProgress;
+use assay_predictor::{LiveOptions, PredictProgress};
 use assay_queue::{Broker, BrokerOptions, InProcess};
 use assay_scoring::{ApiOptions, Scorer};
 use assay_store::Store;
@@ -84,6 +84,7 @@ impl Stages {
         let predictor = assay_predictor::run(
             Arc::clone(&broker),
             Arc::new(scorer),
+            LiveOptions::default(),
             Arc::clone(&progress.predict),
             drain,
             shutdown.clone(),

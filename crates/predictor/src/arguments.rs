@@ -5,6 +5,8 @@ use assay_scoring::ApiOptions;
 use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
 use clap::Parser;
 
+use crate::LiveOptions;
+
 /// Takes chunks of transactions from the broker, has them scored by the ML API and publishes the answers for the writer.
 ///
 /// Runs until SIGTERM or Ctrl-C, then finishes what it has begun and exits 0. Start as many as the ML API can serve.
@@ -17,6 +19,9 @@ pub struct Arguments {
     /// Where chunks come from and go to.
     #[command(flatten)]
     pub broker: BrokerOptions,
+    /// How live transactions are collected.
+    #[command(flatten)]
+    pub live: LiveOptions,
     /// How long to wait for both.
     #[command(flatten)]
     pub startup: StartupOptions,

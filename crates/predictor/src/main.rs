@@ -19,7 +19,9 @@ async fn predict(arguments: &Arguments, shutdown: CancellationToken) -> Result<E
     let (broker, scorer) = connected?;
     let progress = Arc::new(PredictProgress::default());
     let drain = arguments.shutdown.drain_timeout;
-    let ended = assay_predictor::run(Arc::clone(&broker), Arc::new(scorer), progress, drain, shutdown).await;
+    let ended =
+        assay_predictor::run(Arc::clone(&broker), Arc::new(scorer), arguments.live.clone(), progress, drain, shutdown)
+            .await;
     broker.close().await;
     ended.map(|()| Exit::Done)
 }

@@ -3,21 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, Route, ServeOptions, Work, serve};
+use assay_queue::{Broker, Message, Route, ServeOptions, Work, serve};
 use assay_scoring::Scorer;
 use assay_transaction::Lane;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::micro_batch::MicroBatches;
 use crate::scoring::Scoring;
 use crate::stopped::StoppedRuns;
 use crate::task::decode;
-use crate::{PredictError, PredictProgress};
+use crate::{LiveOptions, PredictError, PredictProgress};
+
+/// Most live messages that one predictor has in work.
+const MAX_LIVE_MESSAGES: usize = 1_000;
 
 /// Scores chunks until the shutdown, then ends what has begun, within `drain`.
 pub async fn run(
     broker: Arc<dyn Broker>,
     scorer: Arc<Scorer>,
+    live: LiveOptions,
     progress: Arc<PredictProgress>,
     drain: Duration,
     shutdown: CancellationToken,
@@ -32,27 +37,44 @@ pub async fn run(
         );
     }
     let stopped = Arc::new(StoppedRuns::default());
-    let scoring = Scoring { broker, scorer, progress, stopped: Arc::clone(&stopped), shutdown };
-    let lane = |lane| serve_lane(&scoring, lane, concurrency, drain);
-    let lanes = async { tokio::try_join!(lane(Lane::Batch), lane(Lane::Realtime)).map(|((), ())| ()) };
-    let mut lanes = std::pin::pin!(lanes);
+    let (micro_batches, collector) = MicroBatches::new(Arc::clone(&scorer), live.clone(), shutdown.clone());
+    let scoring = Scoring { broker, scorer, micro_batches, progress, stopped: Arc::clone(&stopped), shutdown };
+    let broker = Arc::clone(&scoring.broker);
+    let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).clamp(concurrency, MAX_LIVE_MESSAGES);
+    let lanes = async {
+        let batch = serve_lane(scoring.clone(), Lane::Batch, &live, concurrency, drain);
+        tokio::try_join!(batch, serve_lane(scoring, Lane::Realtime, &live, live_messages, drain)).map(|((), ())| ())
+    };
+    // The collector ends with the lanes, which hold the way to it.
+    let served = async { tokio::join!(lanes, collector.run()).0 };
+    let mut served = std::pin::pin!(served);
     tokio::select! {
-        served = &mut lanes => return served,
+        served = &mut served => return served,
         // What it has heard stays known; should the broker be closed, the lanes end too.
-        heard = stopped.listen(&*scoring.broker) => heard?,
+        heard = stopped.listen(&*broker) => heard?,
     }
-    lanes.await
+    served.await
 }
 
-/// Scores the chunks of one lane. Each lane has as many tasks as there may be requests, and the scorer bounds the requests
-/// of both: so neither lane waits for the other's chunks.
-async fn serve_lane(scoring: &Scoring, lane: Lane, concurrency: usize, drain: Duration) -> Result<(), PredictError> {
-    // Twice the concurrency: one chunk in work and one at hand, so that others find the rest in the queue.
-    let prefetch = u16::try_from(2 * concurrency).unwrap_or(u16::MAX);
-    let options = ServeOptions { concurrency, prefetch, drain };
+/// Scores the chunks of one lane, so many at a time. The scorer bounds the requests of both, and says whose turn it is: so
+/// neither lane waits for the other's messages.
+async fn serve_lane(
+    scoring: Scoring,
+    lane: Lane,
+    live: &LiveOptions,
+    concurrency: usize,
+    drain: Duration,
+) -> Result<(), PredictError> {
+    // Of the batch twice as many: one chunk in work and one at hand, so that others find the rest in the queue. Live messages
+    // are at hand as long as they wait for others to share a request with.
+    let prefetch = match lane {
+        Lane::Batch => 2 * concurrency,
+        Lane::Realtime => concurrency,
+    };
+    let options = ServeOptions { concurrency, prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX), drain };
     let route = Route { work: Work::Transactions, lane };
-    let (broker, shutdown) = (Arc::clone(&scoring.broker), scoring.shutdown.clone());
-    let scoring = scoring.clone();
+    let (broker, shutdown, live) = (Arc::clone(&scoring.broker), scoring.shutdown.clone(), live.clone());
+    let decode = move |message: &Message| decode(message, lane, &live);
     let work = move |task| {
         let scoring = scoring.clone();
         async move { scoring.score(task, lane).await }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use assay_queue::{Broker, Message, Outcome, Route, Unpublished, Work, publish_until_confirmed};
-use assay_scoring::Scorer;
-use assay_transaction::{Chunk, Lane, ReplayPart, ScoredChunk, ScoredReplay, Timestamp, WireError};
+use assay_scoring::{Scorer, Scores};
+use assay_transaction::{
+    Chunk, Lane, LiveMessage, ReplayPart, ScoredChunk, ScoredLive, ScoredReplay, Timestamp, WireError,
+};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use crate::PredictProgress;
+use crate::micro_batch::MicroBatches;
 use crate::stopped::StoppedRuns;
 use crate::task::Task;
 
@@ -17,6 +20,7 @@ use crate::task::Task;
 pub(crate) struct Scoring {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) scorer: Arc<Scorer>,
+    pub(crate) micro_batches: MicroBatches,
     pub(crate) progress: Arc<PredictProgress>,
     pub(crate) stopped: Arc<StoppedRuns>,
     pub(crate) shutdown: CancellationToken,
@@ -35,6 +39,7 @@ impl Scoring {
         let scored = match task {
             Task::Chunk(chunk) => self.chunk(chunk, lane).await,
             Task::Replay(part) => self.replay(part, lane).await,
+            Task::Live(message) => self.live(message).await,
         };
         let Some(Scored { message, predicted, failed }) = scored else { return Outcome::Release };
         let message = match message {
@@ -70,6 +75,21 @@ impl Scoring {
         };
         let id = &scored.id;
         let message = |body| Message::new(id.to_string(), ScoredChunk::MESSAGE_TYPE, &id.run_id, body);
+        let (predicted, failed) = (scored.predicted.len(), scored.failed.len());
+        Some(Scored { message: scored.encode().map(message), predicted, failed })
+    }
+
+    /// A message shares requests with others, and has a result of its own.
+    async fn live(&self, message: LiveMessage) -> Option<Scored> {
+        let run_id = message.id.run_id();
+        let scored = if let Some(notice) = self.stopped.notice(&run_id) {
+            ScoredLive::given_up(message, now(), &notice.kind.failure_class(), &notice.reason)
+        } else {
+            let LiveMessage { id, transactions, rejected } = message;
+            let Scores { predicted, failed } = self.micro_batches.score(transactions).await?;
+            ScoredLive { id, predicted_at: now(), predicted, failed, rejected }
+        };
+        let message = |body| Message::new(scored.id.message.clone(), ScoredLive::MESSAGE_TYPE, &run_id, body);
         let (predicted, failed) = (scored.predicted.len(), scored.failed.len());
         Some(Scored { message: scored.encode().map(message), predicted, failed })
     }

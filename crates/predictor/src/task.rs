@@ -1,7 +1,12 @@
-//! What a predictor takes from the broker: a chunk, or a part of a replay; read by the message's type.
+//! What a predictor takes from the broker: a chunk, a part of a replay, or live transactions; read by the message's type.
 
 use assay_queue::Message;
-use assay_transaction::{Chunk, ReplayPart};
+use assay_transaction::{Chunk, Lane, LiveMessage, ReplayPart};
+
+use crate::{LiveOptions, foreign};
+
+/// What the types of our messages begin with.
+const OURS: &str = "assay.";
 
 /// One message's work.
 #[derive(Debug)]
@@ -10,13 +15,19 @@ pub(crate) enum Task {
     Chunk(Chunk),
     /// Rows that failed before.
     Replay(ReplayPart),
+    /// Live transactions.
+    Live(LiveMessage),
 }
 
-/// Reads a message; the error is the reason for a dead letter.
-pub(crate) fn decode(message: &Message) -> Result<Task, String> {
+/// Reads a message; the error is the reason for a dead letter. On the realtime lane, what has no type of ours is plain JSON.
+pub(crate) fn decode(message: &Message, lane: Lane, options: &LiveOptions) -> Result<Task, String> {
     match message.kind.as_str() {
         Chunk::MESSAGE_TYPE => Chunk::decode(&message.body).map(Task::Chunk),
         ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(Task::Replay),
+        LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body).map(Task::Live),
+        other if lane == Lane::Realtime && !other.starts_with(OURS) => {
+            return foreign::read(message, options).map(Task::Live);
+        }
         other => return Err(format!("its type is `{other}`, which no predictor of this version reads")),
     }
     .map_err(|error| error.to_string())

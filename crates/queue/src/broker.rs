@@ -38,7 +38,8 @@ pub trait Broker: Send + Sync {
     async fn broadcast(&self, message: Message) -> Result<(), PublishError>;
 
     /// Tells all who have bound a queue to the feed of predictions (`assay.predictions`, a topic exchange) under this routing
-    /// key. Nobody may: it is told all the same, and kept for nobody. The broker in this process has no others to tell.
+    /// key. Nobody may: it is told all the same, and kept for nobody. While the broker is away it fails at once. The broker in
+    /// this process has no others to tell.
     async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError>;
 
     /// Starts to listen to what is [broadcast](Broker::broadcast), from now on.

@@ -3,9 +3,11 @@
 //! The rule that keeps a broken model from failing rows is in [`Inquiry::is_proven`]; it is written down, with its reasons, in
 //! `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
 
-use assay_transaction::FailureClass;
+use std::sync::PoisonError;
+
+use assay_transaction::{FailureClass, Lane};
 use bytes::Bytes;
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
@@ -16,6 +18,7 @@ use crate::circuit::{Cause, Circuit, Probe, Turn};
 use crate::class::{Class, Sign};
 use crate::evidence::{Control, Evidence, Tick};
 use crate::http::{Http, Trouble, lives};
+use crate::permits::{Permit, Permits};
 use crate::policy::Policy;
 use crate::protocol::{self, RowAnswer};
 use crate::row::{Outcome, Row, count_attempt};
@@ -31,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) http: Http,
     pub(crate) max_retries: u32,
     pub(crate) policy: Policy,
-    pub(crate) permits: Semaphore,
+    pub(crate) permits: Permits,
     pub(crate) circuit: Circuit,
     pub(crate) evidence: Evidence,
     pub(crate) size_limit: SizeLimit,
@@ -93,6 +96,10 @@ type Admission<'a> = Option<Probe<'a>>;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inquiry<'a> {
     pub(crate) shared: &'a Shared,
+    /// Whose permits are used.
+    pub(crate) lane: Lane,
+    /// A permit that was waited for before the call: the first request uses it.
+    pub(crate) at_hand: &'a std::sync::Mutex<Option<Permit>>,
     pub(crate) stop: &'a CancellationToken,
 }
 
@@ -194,8 +201,12 @@ impl Inquiry<'_> {
         let body = protocol::write_request(part.rows.iter().map(|row| &row.entry.transaction));
         let (mut may_be_stale, mut cuts) = (true, 0);
         loop {
-            let admission = self.admission().await?;
-            let permit = self.permit().await?;
+            // Whoever waits at the circuit must not keep a permit from those who find out whether it can be closed.
+            let at_hand = self.take_at_hand().filter(|_| circuit.is_closed());
+            let (admission, permit) = match at_hand {
+                Some(permit) => (None, permit),
+                None => (self.admission().await?, self.permit().await?),
+            };
             if admission.is_none() && !circuit.is_closed() {
                 continue;
             }
@@ -259,7 +270,7 @@ impl Inquiry<'_> {
     }
 
     /// One exchange; `permit` is held while it is under way.
-    async fn send(self, body: Bytes, ids: &[Uuid], permit: SemaphorePermit<'_>) -> Result<Vec<RowAnswer>, Trouble> {
+    async fn send(self, body: Bytes, ids: &[Uuid], permit: Permit) -> Result<Vec<RowAnswer>, Trouble> {
         let Shared { http, evidence, counters, policy, .. } = self.shared;
         counters.requests.add(1);
         let answered = {
@@ -366,14 +377,16 @@ impl Inquiry<'_> {
         Ok(Controlled::Refused(seen))
     }
 
-    async fn permit(&self) -> Result<SemaphorePermit<'_>, ScoreError> {
-        let permit = tokio::select! {
+    async fn permit(&self) -> Result<Permit, ScoreError> {
+        tokio::select! {
             biased;
-            () = self.stop.cancelled() => return Err(ScoreError::Stopped),
-            permit = self.shared.permits.acquire() => permit,
-        };
-        // It is never closed; were it, there would be nothing left to do.
-        permit.map_err(|_| ScoreError::Stopped)
+            () = self.stop.cancelled() => Err(ScoreError::Stopped),
+            permit = self.shared.permits.acquire(self.lane, true) => Ok(permit),
+        }
+    }
+
+    fn take_at_hand(&self) -> Option<Permit> {
+        self.at_hand.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     async fn pause(self, step: u32) -> Result<(), ScoreError> {

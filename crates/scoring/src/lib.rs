@@ -1,7 +1,7 @@
 //! The client of the ML API: it turns the valid transactions of a chunk into predictions, whatever the API answers.
 //!
 //! The way of a chunk: [`Scorer::score`] hands its entries to the plan (`bisect`), which says what to ask for next; each
-//! request waits at the `circuit` while the API is away, takes a permit, and goes out through `http` with a body that
+//! request waits at the `circuit` while the API is away, takes a permit (`permits`, where the lanes share them), and goes out through `http` with a body that
 //! `protocol` wrote; `class` says what the answer means; `evidence` knows whether the model is well, so that no row pays
 //! for a broken one. Nobody but this crate knows HTTP, and nobody but `protocol` knows what a request looks like.
 //!
@@ -16,6 +16,7 @@ mod evidence;
 mod http;
 mod inquiry;
 mod options;
+mod permits;
 mod policy;
 mod protocol;
 mod row;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use error::{ScoreError, ScoringError};
 pub use options::ApiOptions;
+pub use permits::Permit;
 pub use scorer::{Scorer, Scores};
 pub use state::ApiState;
 pub use stats::ScorerStats;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use assay_transaction::parse_duration;
+use assay_transaction::{Share, parse_duration};
 
 /// Which ML API to ask, and how. Its `Debug` shows no credentials.
 #[derive(Clone, clap::Args)]
@@ -15,6 +15,9 @@ pub struct ApiOptions {
     /// How many requests one process has under way at a time.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
+    /// Share of these requests that live transactions are given first; at least one, where there are two.
+    #[arg(long, env = "REALTIME_RESERVE", value_name = "SHARE", default_value_t = Share::QUARTER)]
+    pub realtime_reserve: Share,
     /// How often a request that the ML API failed on is repeated before its rows are asked for apart.
     #[arg(long, env = "MAX_RETRIES", value_name = "TIMES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub max_retries: u32,
@@ -25,17 +28,24 @@ pub struct ApiOptions {
 
 impl Default for ApiOptions {
     fn default() -> Self {
-        Self { ml_api_url: None, api_max_workers: 5, max_retries: 3, api_timeout: Duration::from_secs(30) }
+        Self {
+            ml_api_url: None,
+            api_max_workers: 5,
+            realtime_reserve: Share::QUARTER,
+            max_retries: 3,
+            api_timeout: Duration::from_secs(30),
+        }
     }
 }
 
 impl fmt::Debug for ApiOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ml_api_url, api_max_workers, max_retries, api_timeout } = self;
+        let Self { ml_api_url, api_max_workers, realtime_reserve, max_retries, api_timeout } = self;
         formatter
             .debug_struct("ApiOptions")
             .field("ml_api_url", &ml_api_url.as_ref().map(|_| "…"))
             .field("api_max_workers", api_max_workers)
+            .field("realtime_reserve", realtime_reserve)
             .field("max_retries", max_retries)
             .field("api_timeout", api_timeout)
             .finish()

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use assay_transaction::{Entry, FailedRow, FailureClass, Predicted};
+use assay_transaction::{Entry, FailedRow, FailureClass, Lane, Predicted};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use crate::class::Class;
 use crate::evidence::Evidence;
 use crate::http::Http;
 use crate::inquiry::{Inquiry, Shared};
+use crate::permits::{Permit, Permits};
 use crate::policy::Policy;
 use crate::row::{Outcome, Row};
 use crate::stats::Counters;
@@ -62,7 +63,7 @@ impl Scorer {
             http,
             max_retries: options.max_retries,
             policy,
-            permits: Semaphore::new(max_workers),
+            permits: Permits::new(max_workers, options.realtime_reserve),
             evidence: Evidence::new(),
             size_limit: SizeLimit::none(),
             counters: Counters::default(),
@@ -98,6 +99,32 @@ impl Scorer {
     /// Once `stop` fires no further request is sent; those under way may still complete the call. Dropping the future is
     /// safe: the entries can be scored again.
     pub async fn score(&self, entries: Vec<Entry>, stop: &CancellationToken) -> Result<Scores, ScoreError> {
+        self.score_in(Lane::Batch, entries, None, stop).await
+    }
+
+    /// As [`Scorer::score`], for live transactions; the first request uses a permit that was waited for before.
+    pub async fn score_live(
+        &self,
+        entries: Vec<Entry>,
+        permit: Option<Permit>,
+        stop: &CancellationToken,
+    ) -> Result<Scores, ScoreError> {
+        self.score_in(Lane::Realtime, entries, permit, stop).await
+    }
+
+    /// Waits for a permit of the realtime lane, so that more can be collected until there is one. `is_whole` says that what is
+    /// to be asked for fills a request. Safe to cancel.
+    pub async fn admit_live(&self, is_whole: bool) -> Permit {
+        self.shared.permits.acquire(Lane::Realtime, is_whole).await
+    }
+
+    async fn score_in(
+        &self,
+        lane: Lane,
+        entries: Vec<Entry>,
+        permit: Option<Permit>,
+        stop: &CancellationToken,
+    ) -> Result<Scores, ScoreError> {
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut rows = Vec::with_capacity(entries.len());
         for (place, entry) in entries.into_iter().enumerate() {
@@ -110,7 +137,8 @@ impl Scorer {
                 ),
             }
         }
-        let inquiry = Inquiry { shared: &self.shared, stop };
+        let at_hand = std::sync::Mutex::new(permit);
+        let inquiry = Inquiry { shared: &self.shared, lane, at_hand: &at_hand, stop };
         let mut asking: FuturesUnordered<_> =
             part(rows, &self.shared.size_limit).into_iter().map(|part| inquiry.settle(part)).collect();
         while let Some(settled) = asking.next().await {

@@ -27,8 +27,10 @@ pub(crate) enum Fate {
     Stored,
     /// Stored before, by this very row: the record of its chunk was lost since. The first answer counts.
     Kept,
-    /// Stored before with the same content, or this row's content replaced the stored one.
+    /// Stored before with the same content.
     Duplicate,
+    /// Stored before with other content, which gave way to this row's. The row counts as a duplicate.
+    Replacing,
     /// Stored before with other content.
     Conflict(String),
     /// The database refuses its data.
@@ -161,7 +163,7 @@ impl<'a> Booking<'a> {
                 Fate::Refused(reason)
             } else {
                 self.lines[at].content = Content::Row(*row);
-                Fate::Duplicate
+                Fate::Replacing
             };
         }
     }

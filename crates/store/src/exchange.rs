@@ -140,7 +140,7 @@ impl Credits {
         let (chunk, is_changed) = &mut self.chunks[at];
         match fate {
             Fate::Stored | Fate::Kept => chunk.predicted += 1,
-            Fate::Duplicate => chunk.duplicates.push((row.entry.row, row.transaction.id)),
+            Fate::Duplicate | Fate::Replacing => chunk.duplicates.push((row.entry.row, row.transaction.id)),
             Fate::Open | Fate::Conflict(_) | Fate::Refused(_) => return,
         }
         *is_changed = true;

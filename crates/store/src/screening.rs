@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use assay_transaction::{ChunkId, FailedRow, Lane, Predicted, RunId, ScoredChunk, Timestamp};
 
 use crate::session::{InvalidRow, StagedRow};
+use crate::write::Booked;
 use crate::{ChunkOutcome, Written};
 
 /// What is known of each chunk before the database is asked.
@@ -62,7 +63,15 @@ impl<'a> Screened<'a> {
     }
 
     /// The answer to the whole call, from the database's answers for the candidates.
-    pub(crate) fn written(self, outcomes: &[ChunkOutcome], transactions: u64) -> Written {
+    pub(crate) fn written(self, booked: &Booked) -> Written {
+        let Booked { outcomes, transactions, passed_over } = booked;
+        let mut places = vec![0; self.chunks.len()];
+        for (place, verdict) in self.verdicts.iter().enumerate() {
+            if let Verdict::Candidate(candidate) = verdict {
+                places[*candidate] = place;
+            }
+        }
+        let passed_over = passed_over.iter().map(|(candidate, row)| (places[*candidate], *row)).collect();
         let outcome = |verdict| match verdict {
             Verdict::Refused(reason) => ChunkOutcome::Refused { reason },
             Verdict::Candidate(candidate) => outcomes[candidate].clone(),
@@ -71,7 +80,8 @@ impl<'a> Screened<'a> {
                 other => other.clone(),
             },
         };
-        Written { outcomes: self.verdicts.into_iter().map(outcome).collect(), transactions }
+        let outcomes = self.verdicts.into_iter().map(outcome).collect();
+        Written { outcomes, transactions: *transactions, passed_over }
     }
 }
 

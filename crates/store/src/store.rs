@@ -1,5 +1,6 @@
 //! The seam: what a database of Assay can do. `postgres` and `sqlite` implement it under one contract suite.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use assay_transaction::{
@@ -69,6 +70,9 @@ pub struct Written {
     pub outcomes: Vec<ChunkOutcome>,
     /// How many transactions are stored that were not before.
     pub transactions: u64,
+    /// Scored rows of recorded chunks whose prediction was not stored now, as their transaction is stored already or cannot
+    /// be: where their chunk stands among those given, and the row.
+    pub passed_over: BTreeSet<(usize, u64)>,
 }
 
 /// What became of a chunk.

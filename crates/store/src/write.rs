@@ -30,20 +30,31 @@ pub(crate) enum Refusal {
     Bisect,
 }
 
-/// Writes screened chunks through an open transaction, and commits it. Gives the outcome of each candidate, and the number
-/// of new transactions.
+/// What a call has booked, as far as the database decided it.
+#[derive(Debug, Default)]
+pub(crate) struct Booked {
+    /// Of each candidate.
+    pub(crate) outcomes: Vec<ChunkOutcome>,
+    /// How many transactions are new.
+    pub(crate) transactions: u64,
+    /// Scored rows that left no prediction: candidate and row.
+    pub(crate) passed_over: Vec<(usize, u64)>,
+}
+
+/// Writes screened chunks through an open transaction, and commits it. What it gives
+/// holds from then on.
 pub(crate) async fn write<S: Session>(
     mut session: S,
     screened: &Screened<'_>,
     on_conflict: IdConflict,
     refusal: Refusal,
-) -> Result<(Vec<ChunkOutcome>, u64), StoreError> {
+) -> Result<Booked, StoreError> {
     let outcomes = claim(&mut session, &screened.chunks).await?;
     let is_claimed = |candidate: usize| outcomes[candidate] == ChunkOutcome::Recorded;
     let claimed: Vec<usize> = (0..outcomes.len()).filter(|candidate| is_claimed(*candidate)).collect();
     if claimed.is_empty() {
         // Taken back, so that a redelivery writes nothing at all.
-        return Ok((outcomes, 0));
+        return Ok(Booked { outcomes, ..Booked::default() });
     }
     let rows: Vec<&StagedRow<'_>> = screened.rows.iter().filter(|row| is_claimed(row.candidate)).collect();
     let fates = store(&mut session, &rows, on_conflict, refusal).await?;
@@ -68,7 +79,9 @@ pub(crate) async fn write<S: Session>(
     }
     session.commit().await?;
     let transactions = fates.iter().filter(|fate| **fate == Fate::Stored).count() as u64;
-    Ok((outcomes, transactions))
+    let without = rows.iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Stored | Fate::Replacing));
+    let passed_over = without.map(|(row, _)| (row.candidate, row.entry.row)).collect();
+    Ok(Booked { outcomes, transactions, passed_over })
 }
 
 /// Records the chunks, and tells which of them are this transaction's to write.
@@ -242,7 +255,7 @@ async fn kept<'a, S: Session>(
 /// The record of a scored row that could not be stored; none where it could.
 pub(crate) fn failure<'a>(row: &'a StagedRow<'_>, fate: &'a Fate) -> Result<Option<Failure<'a>>, StoreError> {
     let (class, reason) = match fate {
-        Fate::Open | Fate::Stored | Fate::Kept | Fate::Duplicate => return Ok(None),
+        Fate::Open | Fate::Stored | Fate::Kept | Fate::Duplicate | Fate::Replacing => return Ok(None),
         Fate::Conflict(reason) => (FailureClass::IdConflict, reason),
         Fate::Refused(reason) => (FailureClass::Database, reason),
     };
@@ -282,7 +295,7 @@ fn amendments<'a>(
         let duplicates: Vec<(u64, Uuid)> = rows
             .iter()
             .zip(fates)
-            .filter(|(_, fate)| **fate == Fate::Duplicate)
+            .filter(|(_, fate)| matches!(fate, Fate::Duplicate | Fate::Replacing))
             .map(|(row, _)| (row.entry.row, row.transaction.id))
             .collect();
         if predicted == count && duplicates.is_empty() {

@@ -51,6 +51,12 @@ impl FailedRow {
         let transaction_id = entry.transaction.id().unwrap_or_default();
         Self { entry, transaction_id, class, reason: reason.to_owned(), attempts: 0 }
     }
+
+    /// Moves what was scored to what failed, in row order.
+    pub(crate) fn fail_all(scored: &mut Vec<Predicted>, failed: &mut Vec<Self>, class: &FailureClass, reason: &str) {
+        failed.extend(scored.drain(..).map(|scored| Self::given_up(scored.entry, class.clone(), reason)));
+        failed.sort_by_key(|failed| failed.entry.row);
+    }
 }
 
 /// A chunk whose every transaction has an outcome.
@@ -89,9 +95,7 @@ impl ScoredChunk {
     /// The same chunk without its predictions: what was scored fails, what had failed before stays as it is.
     #[must_use]
     pub fn without_predictions(mut self, class: &FailureClass, reason: &str) -> Self {
-        let scored = std::mem::take(&mut self.predicted).into_iter();
-        self.failed.extend(scored.map(|scored| FailedRow::given_up(scored.entry, class.clone(), reason)));
-        self.failed.sort_by_key(|failed| failed.entry.row);
+        FailedRow::fail_all(&mut self.predicted, &mut self.failed, class, reason);
         self
     }
 

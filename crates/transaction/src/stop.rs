@@ -99,6 +99,14 @@ pub struct Share(u32);
 impl Share {
     const WHOLE: u32 = 1_000_000;
 
+    /// 0.25.
+    pub const QUARTER: Self = Self(Self::WHOLE / 4);
+
+    /// This share of `all`, rounded down.
+    pub fn of(self, all: usize) -> usize {
+        usize::try_from(all as u128 * u128::from(self.0) / u128::from(Self::WHOLE)).unwrap_or(all)
+    }
+
     /// Whether `part` of `all` is more than this share.
     pub fn is_exceeded_by(self, part: u64, all: u64) -> bool {
         u128::from(part) * u128::from(Self::WHOLE) > u128::from(all) * u128::from(self.0)

@@ -1,7 +1,7 @@
-//! What a writer takes from the broker: a scored chunk, or a scored part of a replay; read by the message's type.
+//! What a writer takes from the broker: a scored chunk, a scored part of a replay, or scored live transactions; read by the message's type.
 
 use assay_queue::{Message, Weighed};
-use assay_transaction::{ScoredChunk, ScoredReplay};
+use assay_transaction::{ScoredChunk, ScoredLive, ScoredReplay};
 
 /// Bytes at which a row counts for more than one, so that long rows make small batches.
 const HEAVY_ROW: usize = 4096;
@@ -13,6 +13,8 @@ pub(crate) enum Arrival {
     Chunk(ScoredChunk),
     /// Rows that failed before.
     Replay(ScoredReplay),
+    /// Live transactions, which have no place in their run yet.
+    Live(ScoredLive),
 }
 
 /// Reads a message; the error is the reason for a dead letter.
@@ -27,6 +29,11 @@ pub(crate) fn decode(message: &Message) -> Result<Weighed<Arrival>, String> {
             let part = ScoredReplay::decode(&message.body).map_err(|error| error.to_string())?;
             let rows = part.predicted.len() + part.failed.len();
             (Arrival::Replay(part), rows)
+        }
+        ScoredLive::MESSAGE_TYPE => {
+            let live = ScoredLive::decode(&message.body).map_err(|error| error.to_string())?;
+            let rows = usize::try_from(live.rows()).unwrap_or(usize::MAX);
+            (Arrival::Live(live), rows)
         }
         other => return Err(format!("its type is `{other}`, which no writer of this version reads")),
     };

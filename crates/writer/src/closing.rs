@@ -10,10 +10,13 @@ use std::time::Duration;
 use assay_queue::{Broker, Message};
 use assay_store::{Act, OpenRun, Store, StoreError};
 use assay_transaction::{Run, RunId, RunState, StopKind, StopNotice, StopOrder};
+use chrono::{TimeDelta, Utc};
 use tracing::{debug, info, warn};
 
 use crate::WriteProgress;
 
+/// How long after its day a live run takes messages of that day.
+const LATE: TimeDelta = TimeDelta::hours(1);
 /// Between two sweeps.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -67,8 +70,20 @@ async fn look_after(
         }
         None => check_budget(store, &run).await?,
     }
+    if run.state == RunState::Loading && run.stop.is_none() && run.source.is_live() {
+        seal_past_day(store, run_id, progress).await?;
+    }
     if run.state == RunState::Sealed {
         close(store, run_id, progress).await;
+    }
+    Ok(())
+}
+
+/// Seals a live run an hour after its day.
+async fn seal_past_day(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) -> Result<(), StoreError> {
+    let Some(live) = store.live_run(run_id).await? else { return Ok(()) };
+    if Utc::now() >= live.day.end() + LATE {
+        say_finished(run_id, store.seal_live(run_id).await?, progress);
     }
     Ok(())
 }

@@ -7,8 +7,11 @@
 use std::sync::Arc;
 
 use assay_queue::{Death, Drained, Message};
-use assay_store::{ChunkOutcome, DeadLetter, DeadLetterOutcome, IdConflict, Store, StoreError};
-use assay_transaction::{Chunk, ChunkId, FailureClass, Lane, ReplayPart, RunId, ScoredChunk, ScoredReplay, Timestamp};
+use assay_store::{ChunkOutcome, DeadLetter, DeadLetterOutcome, IdConflict, LiveArrival, Numbering, Store, StoreError};
+use assay_transaction::{
+    Chunk, ChunkId, FailureClass, Lane, LiveMessage, ReplayPart, RunId, ScoredChunk, ScoredLive, ScoredReplay,
+    Timestamp,
+};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -29,6 +32,8 @@ pub(crate) struct Draining {
 enum Content {
     /// Rows that have no outcome yet, perhaps.
     Chunk(Box<ScoredChunk>),
+    /// Live rows that have no outcome yet, perhaps.
+    Live(Box<ScoredLive>),
     /// Rows that failed before, and are booked so.
     Replay,
     /// Nothing that can be read.
@@ -41,7 +46,12 @@ impl Draining {
         let content = read(&message, &death);
         let run_id = run_of(&message, &content);
         let record = || async {
-            let outcome = self.book(&content).await?;
+            let outcome = match &content {
+                Content::Unreadable => DeadLetterOutcome::Unreadable,
+                Content::Replay => DeadLetterOutcome::Known,
+                Content::Chunk(chunk) => self.book(chunk).await?,
+                Content::Live(live) => self.book_live(live).await?,
+            };
             let letter = letter(&message, &death, run_id.clone(), outcome);
             let is_new = self.store.record_dead_letter(&letter).await?;
             Ok((outcome, is_new))
@@ -53,29 +63,32 @@ impl Draining {
             say(&message, &death, outcome, run_id.is_some());
         }
         if let Content::Chunk(chunk) = &content {
+            // A live run is not over before its day, and the sweep closes it.
             close(&*self.store, &chunk.id.run_id, &self.progress).await;
         }
         Drained::Recorded
     }
 
     /// Books what is in it.
-    async fn book(&self, content: &Content) -> Result<DeadLetterOutcome, StoreError> {
-        let chunk = match content {
-            Content::Unreadable => return Ok(DeadLetterOutcome::Unreadable),
-            Content::Replay => return Ok(DeadLetterOutcome::Known),
-            Content::Chunk(chunk) => std::slice::from_ref(&**chunk),
-        };
+    async fn book(&self, chunk: &ScoredChunk) -> Result<DeadLetterOutcome, StoreError> {
         // No content competes for an id here: its rows all fail.
-        let written = self.store.write(chunk, IdConflict::Fail).await?;
+        let written = self.store.write(std::slice::from_ref(chunk), IdConflict::Fail).await?;
         match written.outcomes.first() {
             Some(ChunkOutcome::Recorded) => {
-                self.progress.add(chunk[0].range.rows, written.transactions);
+                self.progress.add(chunk.range.rows, written.transactions);
                 Ok(DeadLetterOutcome::Booked)
             }
-            Some(ChunkOutcome::Refused { .. }) if !self.is_recorded(&chunk[0].id).await? => {
-                Ok(DeadLetterOutcome::Refused)
-            }
+            Some(ChunkOutcome::Refused { .. }) if !self.is_recorded(&chunk.id).await? => Ok(DeadLetterOutcome::Refused),
             _ => Ok(DeadLetterOutcome::Known),
+        }
+    }
+
+    /// Gives a live message its place, and books it there. What had been refused one has none.
+    async fn book_live(&self, live: &ScoredLive) -> Result<DeadLetterOutcome, StoreError> {
+        let arrival = LiveArrival { id: &live.id, rows: live.rows() };
+        match self.store.number(&[arrival], Utc::now()).await?.pop() {
+            Some(Numbering::Place(place)) => self.book(&live.clone().numbered(place)).await,
+            _ => Ok(DeadLetterOutcome::Refused),
         }
     }
 
@@ -96,6 +109,11 @@ fn read(message: &Message, death: &Death) -> Content {
             .map(|chunk| Content::Chunk(Box::new(chunk))),
         ScoredChunk::MESSAGE_TYPE => ScoredChunk::decode(&message.body)
             .map(|chunk| Content::Chunk(Box::new(chunk.without_predictions(&class, &reason)))),
+        LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body)
+            .map(|live| ScoredLive::given_up(live, Timestamp::from(Utc::now()), &class, &reason))
+            .map(|live| Content::Live(Box::new(live))),
+        ScoredLive::MESSAGE_TYPE => ScoredLive::decode(&message.body)
+            .map(|live| Content::Live(Box::new(live.without_predictions(&class, &reason)))),
         ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(|_| Content::Replay),
         ScoredReplay::MESSAGE_TYPE => ScoredReplay::decode(&message.body).map(|_| Content::Replay),
         _ => return Content::Unreadable,
@@ -105,8 +123,10 @@ fn read(message: &Message, death: &Death) -> Content {
 
 /// The run that a message belongs to: as its body says, else its header, else the start of its id.
 fn run_of(message: &Message, content: &Content) -> Option<String> {
-    if let Content::Chunk(chunk) = content {
-        return Some(chunk.id.run_id.to_string());
+    match content {
+        Content::Chunk(chunk) => return Some(chunk.id.run_id.to_string()),
+        Content::Live(live) => return Some(live.id.run_id().to_string()),
+        Content::Replay | Content::Unreadable => {}
     }
     if !message.run_id.is_empty() {
         return Some(message.run_id.clone());

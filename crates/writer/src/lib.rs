@@ -3,13 +3,15 @@
 //! The way of a chunk: the queue crate collects a batch by `DB_ROW_BATCH_SIZE` and `FLUSH_INTERVAL`; `writing` has the
 //! store write it in one transaction, closes the runs it belongs to, and only then are the chunks acknowledged. While the
 //! database is away the batch is held and tried again (`patience`): nothing is acknowledged that is not committed. Beside
-//! the lanes, `dead_letters` books what the broker gave up, and `closing` looks after runs that are not finished.
+//! the lanes, `dead_letters` books what the broker gave up, `closing` looks after runs that are not finished, and `feed`
+//! tells others of what was stored.
 
 mod arguments;
 mod arrival;
 mod closing;
 mod dead_letters;
 mod error;
+mod feed;
 mod options;
 mod patience;
 mod progress;
@@ -18,6 +20,6 @@ mod writing;
 
 pub use arguments::Arguments;
 pub use error::WriteError;
-pub use options::WriterOptions;
+pub use options::{PredictionFeed, WriterOptions};
 pub use progress::WriteProgress;
 pub use run::run;

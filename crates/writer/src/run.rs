@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arrival::decode;
 use crate::closing::sweep;
 use crate::dead_letters::Draining;
+use crate::feed::Feed;
 use crate::writing::Writing;
 use crate::{WriteError, WriteProgress, WriterOptions};
 
@@ -26,11 +27,13 @@ pub async fn run(
     drain: Duration,
     shutdown: CancellationToken,
 ) -> Result<(), WriteError> {
+    let (feed, announcing) = Feed::start(options.prediction_feed, &broker);
     let writing = |lane| Writing {
         store: Arc::clone(&store),
         id_conflict: options.id_conflict,
         lane,
         progress: Arc::clone(&progress),
+        feed: feed.clone(),
         shutdown: shutdown.clone(),
     };
     let serve = |lane| serve_lane(Arc::clone(&broker), writing(lane), options, drain, shutdown.clone());
@@ -48,6 +51,7 @@ pub async fn run(
         never = say_now_and_again(&progress) => match never {},
     };
     progress.say();
+    announcing.close().await;
     ended.map(|((), (), ())| ())
 }
 
@@ -59,7 +63,12 @@ async fn serve_lane(
     shutdown: CancellationToken,
 ) -> Result<(), WriteError> {
     let rows = options.db_row_batch_size.get();
-    let batches = BatchOptions { max_weight: rows, max_wait: options.flush_interval, prefetch: prefetch(rows), drain };
+    // A live message is a row or few, so that a batch takes more of them.
+    let (max_wait, prefetch) = match writing.lane {
+        Lane::Batch => (options.flush_interval, prefetch(rows)),
+        Lane::Realtime => (options.realtime_flush_interval, u16::try_from(2 * rows).unwrap_or(u16::MAX)),
+    };
+    let batches = BatchOptions { max_weight: rows, max_wait, prefetch, drain };
     let route = Route { work: Work::Scored, lane: writing.lane };
     let work = move |arrivals| {
         let writing = writing.clone();

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use assay_queue::Outcome;
-use assay_store::{ChunkOutcome, IdConflict, Store};
-use assay_transaction::{Lane, ScoredChunk, ScoredReplay};
+use assay_store::{ChunkOutcome, IdConflict, LiveArrival, Numbering, Store};
+use assay_transaction::{Lane, ScoredChunk, ScoredLive, ScoredReplay};
+use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use crate::WriteProgress;
 use crate::arrival::Arrival;
 use crate::closing::close;
+use crate::feed::Feed;
 use crate::patience::{Ended, OnData, until_done};
 
 /// What it takes to write a batch.
@@ -21,6 +23,7 @@ pub(crate) struct Writing {
     pub(crate) id_conflict: IdConflict,
     pub(crate) lane: Lane,
     pub(crate) progress: Arc<WriteProgress>,
+    pub(crate) feed: Feed,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -28,7 +31,7 @@ impl Writing {
     /// Writes a batch, its chunks in one database transaction, and tells what is to become of each message.
     pub(crate) async fn write(&self, arrivals: Vec<Arrival>) -> Vec<Outcome> {
         let mut outcomes: Vec<Outcome> = arrivals.iter().map(|_| Outcome::Release).collect();
-        let (mut places, mut chunks, mut replays) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut places, mut chunks, mut replays, mut live) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (place, arrival) in arrivals.into_iter().enumerate() {
             match arrival {
                 Arrival::Chunk(chunk) => {
@@ -36,6 +39,16 @@ impl Writing {
                     chunks.push(chunk);
                 }
                 Arrival::Replay(part) => replays.push((place, part)),
+                Arrival::Live(message) => live.push((place, message)),
+            }
+        }
+        for (place, numbered) in self.numbered(live).await {
+            match numbered {
+                Ok(chunk) => {
+                    places.push(place);
+                    chunks.push(chunk);
+                }
+                Err(outcome) => outcomes[place] = outcome,
             }
         }
         if !chunks.is_empty() {
@@ -49,6 +62,29 @@ impl Writing {
         outcomes
     }
 
+    /// Gives live messages their places, committed before anything is written: from there on they are chunks, and one that
+    /// comes again has the same place.
+    async fn numbered(&self, live: Vec<(usize, ScoredLive)>) -> Vec<(usize, Result<ScoredChunk, Outcome>)> {
+        if live.is_empty() {
+            return Vec::new();
+        }
+        let arrivals: Vec<_> =
+            live.iter().map(|(_, message)| LiveArrival { id: &message.id, rows: message.rows() }).collect();
+        let number = || self.store.number(&arrivals, Utc::now());
+        let numbered = until_done(&self.name(), OnData::Wait, &self.shutdown, number).await;
+        let Ok(numbered) = numbered else {
+            return live.into_iter().map(|(place, _)| (place, Err(Outcome::Release))).collect();
+        };
+        let chunk = |((place, message), numbering): ((usize, ScoredLive), Numbering)| match numbering {
+            Numbering::Place(numbered) => (place, Ok(message.numbered(numbered))),
+            Numbering::Refused { reason } => {
+                error!("{reason}");
+                (place, Err(Outcome::Dead { reason }))
+            }
+        };
+        live.into_iter().zip(numbered).map(chunk).collect()
+    }
+
     async fn chunks(&self, chunks: &[ScoredChunk]) -> Vec<Outcome> {
         let write = || self.store.write(chunks, self.id_conflict);
         let Ok(written) = until_done(&self.name(), OnData::Wait, &self.shutdown, write).await else {
@@ -56,6 +92,7 @@ impl Writing {
         };
         let recorded =
             chunks.iter().zip(&written.outcomes).filter(|(_, outcome)| matches!(outcome, ChunkOutcome::Recorded));
+        self.feed.announce(chunks, &written);
         self.progress.add(recorded.map(|(chunk, _)| chunk.range.rows).sum(), written.transactions);
         let runs: BTreeSet<_> = chunks.iter().map(|chunk| &chunk.id.run_id).collect();
         for run_id in runs {

@@ -277,6 +277,11 @@ impl Link {
         }
     }
 
+    /// Whether RabbitMQ takes at this moment what is published.
+    pub(super) fn takes_messages(&self) -> bool {
+        self.current.borrow().as_ref().is_some_and(|live| live.is_up() && !*live.blocked.borrow())
+    }
+
     /// Tries to consume until that works, and declares what may be missing. `None` once the link is closed.
     pub(super) async fn until_it_works<T, F>(&self, queue: &str, consume: impl Fn(Arc<Live>) -> F + Send) -> Option<T>
     where

@@ -136,6 +136,10 @@ impl Broker for RabbitMq {
     }
 
     async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError> {
+        // Nobody waits for it, and it is not to fill the window, or hold up a shutdown, until RabbitMQ is back.
+        if !self.publishing.takes_messages() {
+            return Err(PublishError::Unavailable("RabbitMQ is away, or takes no messages for now".to_owned()));
+        }
         self.publisher.publish(self.settings.topology.feed(key), wire::outgoing(message, None, None)?).await
     }
 

@@ -32,6 +32,12 @@ pub(super) async fn order_stop(
     if run.state.is_finished() {
         return Ok(Stopping::Finished(run));
     }
+    if run.source.is_live() {
+        // What its producer was told is accepted has to be booked.
+        return Err(StoreError::configuration(format!(
+            "run {run_id} is live, and ends with its day: stop its producer"
+        )));
+    }
     if run.stop.is_some() {
         return Ok(Stopping::Before(run));
     }

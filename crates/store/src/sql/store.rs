@@ -12,10 +12,10 @@ use super::dialect::{Database, Session, WRITING};
 use super::{bounded, counts, known, leases, ledger, live};
 use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
-use crate::write::{Refusal, write};
+use crate::write::{Booked, Refusal, write};
 use crate::{
-    Begun, ChunkOutcome, ErrorClass, Exchanged, IdConflict, Known, Lease, LiveArrival, LiveCount, LiveLedger, NewRun,
-    Numbering, PredictionCount, Progress, RecordedChunk, Renewed, Store, StoreError, Taken, Written,
+    Begun, ErrorClass, Exchanged, IdConflict, Known, Lease, LiveArrival, LiveCount, LiveLedger, NewRun, Numbering,
+    PredictionCount, Progress, RecordedChunk, Renewed, Store, StoreError, Taken, Written,
 };
 
 impl Database {
@@ -24,7 +24,7 @@ impl Database {
         screened: &Screened<'_>,
         on_conflict: IdConflict,
         refusal: Refusal,
-    ) -> Result<(Vec<ChunkOutcome>, u64), StoreError> {
+    ) -> Result<Booked, StoreError> {
         let transaction = self.writing().begin_with(WRITING).await?;
         write(Session::new(transaction), screened, on_conflict, refusal).await
     }
@@ -91,15 +91,15 @@ impl Store for Database {
     async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {
         let screened = Screened::new(chunks);
         if screened.chunks.is_empty() {
-            return Ok(screened.written(&[], 0));
+            return Ok(screened.written(&Booked::default()));
         }
-        let (outcomes, transactions) = match bounded(self.attempt(&screened, on_conflict, Refusal::Abort)).await {
+        let booked = match bounded(self.attempt(&screened, on_conflict, Refusal::Abort)).await {
             Err(error) if error.class() == ErrorClass::Data => {
                 bounded(self.attempt(&screened, on_conflict, Refusal::Bisect)).await?
             }
             result => result?,
         };
-        Ok(screened.written(&outcomes, transactions))
+        Ok(screened.written(&booked))
     }
 
     async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError> {

@@ -31,7 +31,10 @@ async fn the_same_content_is_a_duplicate(database: &Database) {
         // 12.5 is 12.50.
         let rows = [scored(1, "-12.5"), scored(2, "-12.50"), scored(3, "-12.5000")];
         let expected = u64::from(on_conflict == IdConflict::Fail);
-        assert_eq!(store.write(&[chunk(run, 0, 1, &rows)], on_conflict).await.unwrap().transactions, expected);
+        let written = store.write(&[chunk(run, 0, 1, &rows)], on_conflict).await.unwrap();
+        assert_eq!(written.transactions, expected);
+        let known = if expected == 1 { vec![(0, 1), (0, 2)] } else { vec![(0, 1), (0, 2), (0, 3)] };
+        assert_eq!(written.passed_over.into_iter().collect::<Vec<_>>(), known);
     }
     let id = |id: u128| uuid::Uuid::from_u128(id);
     assert_eq!(
@@ -113,7 +116,8 @@ async fn under_update_other_content_replaces(database: &Database) {
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2, 3])], IdConflict::Update).await.unwrap();
     let rows = [Row::Scored(transaction(2, "-99.99"), "fraud", 0.75), scored(3, "-12.50")];
     let written = store.write(&[chunk("b", 0, 1, &rows)], IdConflict::Update).await.unwrap();
-    assert_eq!(written.transactions, 0);
+    // One is a duplicate, and the other left its prediction.
+    assert_eq!((written.transactions, written.passed_over), (0, [(0, 2)].into()));
     // The row belongs to the run that stored it first, so that the law holds for both, now and later.
     assert_eq!(store.tally(&run_id("a")).await.unwrap(), Tally { predicted: 3, ..Tally::default() });
     assert_eq!(store.tally(&run_id("b")).await.unwrap(), Tally { duplicate: 2, ..Tally::default() });
@@ -150,7 +154,8 @@ async fn the_first_of_a_call_wins(database: &Database) {
     // Given in another order than (run, chunk, row).
     let chunks =
         [chunk("b", 0, 1, &[scored(1, "4")]), chunk("a", 1, 2, &[scored(1, "3")]), chunk("a", 0, 1, &[scored(1, "1")])];
-    store.write(&chunks, IdConflict::Fail).await.unwrap();
+    let written = store.write(&chunks, IdConflict::Fail).await.unwrap();
+    assert_eq!(written.passed_over, [(0, 1), (1, 2)].into(), "as they were given");
     assert_eq!(database.texts(FAILED).await, ["a|2|id_conflict|1", "b|1|id_conflict|1"]);
     assert_eq!(database.texts("SELECT run_id || row_number FROM transactions").await, ["a1"]);
 }

@@ -81,6 +81,13 @@ impl ScoredLive {
         Self { id, predicted_at: at, predicted: Vec::new(), failed, rejected }
     }
 
+    /// The same message without its predictions: what was scored fails, what had failed before stays as it is.
+    #[must_use]
+    pub fn without_predictions(mut self, class: &FailureClass, reason: &str) -> Self {
+        FailedRow::fail_all(&mut self.predicted, &mut self.failed, class, reason);
+        self
+    }
+
     /// The chunk that it is, in the place it was given.
     #[must_use]
     pub fn numbered(self, place: Numbered) -> ScoredChunk {

@@ -1,0 +1,249 @@
+//! The permits of a process: how many requests are under way, and whose turn it is where both lanes want one.
+//!
+//! While only one lane asks, it may use all of them. Where both wait, a permit that is given back goes to
+//!
+//! - the realtime lane, while it has less than its reserve;
+//! - else the realtime lane, if what it has to ask for fills a whole request, or there is no reserve as there is only one
+//!   permit; but every tenth time the batch;
+//! - else the batch: a request that others could still join waits for one of its own lane's to end.
+//!
+//! So a live transaction waits for the end of one request at the most, and a stream of small live requests, each of which
+//! takes as long as a large one, does not take the batch's permits away. See `docs/decisions/0013-two-lanes-one-fleet.md`.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use assay_transaction::{Lane, Share};
+use tokio::sync::oneshot;
+
+/// Where both lanes want a permit, every so many go to the batch.
+const BATCH_TURN: u32 = 10;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Permits(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// Permits that the realtime lane is given first.
+    reserve: usize,
+    realtime_used: usize,
+    realtime: VecDeque<Waiter>,
+    batch: VecDeque<Waiter>,
+    /// How often the realtime lane had the choice since the batch last had it.
+    turns: u32,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    is_whole: bool,
+    granted: oneshot::Sender<Permit>,
+}
+
+/// The right to have one request under way, for as long as it is held.
+#[derive(Debug)]
+pub struct Permit {
+    permits: Permits,
+    lane: Lane,
+}
+
+impl Permits {
+    pub(crate) fn new(permits: usize, reserve: Share) -> Self {
+        let reserve = match permits {
+            0 | 1 => 0,
+            _ => reserve.of(permits).clamp(1, permits - 1),
+        };
+        let (realtime, batch) = (VecDeque::new(), VecDeque::new());
+        Self(Arc::new(Mutex::new(State { free: permits, reserve, realtime_used: 0, realtime, batch, turns: 0 })))
+    }
+
+    /// Waits for a permit. `is_whole` says that what is to be asked for fills a request. Safe to cancel.
+    pub(crate) async fn acquire(&self, lane: Lane, is_whole: bool) -> Permit {
+        let (granted, grant) = oneshot::channel();
+        self.change(|state| {
+            state.waiting(lane).push_back(Waiter { is_whole, granted });
+        });
+        match grant.await {
+            Ok(permit) => permit,
+            // A waiter leaves its line with a permit, or as nobody waits any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Changes the state, and gives the permits that are free then to those who wait.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        change(&mut state);
+        let mut grants = Vec::new();
+        while let Some((lane, waiter)) = state.next() {
+            grants.push((waiter, Permit { permits: self.clone(), lane }));
+        }
+        // A permit that nobody takes comes back here.
+        drop(state);
+        for (waiter, permit) in grants {
+            let _ = waiter.granted.send(permit);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that is done under the lock can leave the state half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn waiting(&mut self, lane: Lane) -> &mut VecDeque<Waiter> {
+        match lane {
+            Lane::Batch => &mut self.batch,
+            Lane::Realtime => &mut self.realtime,
+        }
+    }
+
+    /// Who is given the next permit, if one is free.
+    fn next(&mut self) -> Option<(Lane, Waiter)> {
+        if self.free == 0 {
+            return None;
+        }
+        for lane in Lane::ALL {
+            self.waiting(lane).retain(|waiter| !waiter.granted.is_closed());
+        }
+        let lane = self.turn()?;
+        let waiter = self.waiting(lane).pop_front()?;
+        self.free -= 1;
+        self.realtime_used += usize::from(lane == Lane::Realtime);
+        Some((lane, waiter))
+    }
+
+    fn turn(&mut self) -> Option<Lane> {
+        let (realtime, batch) = (self.realtime.front(), self.batch.front());
+        let Some(realtime) = realtime else { return batch.map(|_| Lane::Batch) };
+        if batch.is_none() || self.realtime_used < self.reserve {
+            return Some(Lane::Realtime);
+        }
+        if self.reserve > 0 && !realtime.is_whole {
+            return Some(Lane::Batch);
+        }
+        self.turns = (self.turns + 1) % BATCH_TURN;
+        Some(if self.turns == 0 { Lane::Batch } else { Lane::Realtime })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let lane = self.lane;
+        self.permits.change(|state| {
+            state.free += 1;
+            state.realtime_used -= usize::from(lane == Lane::Realtime);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    const PART: bool = false;
+    const WHOLE: bool = true;
+
+    fn permits(permits: usize) -> Permits {
+        Permits::new(permits, "0.25".parse().unwrap())
+    }
+
+    fn waiting(permits: &Permits, lane: Lane, is_whole: bool) -> Pin<Box<dyn Future<Output = Permit> + '_>> {
+        let mut waiting: Pin<Box<dyn Future<Output = Permit> + '_>> = Box::pin(permits.acquire(lane, is_whole));
+        assert!(waiting.as_mut().now_or_never().is_none(), "there is one for {lane:?}");
+        waiting
+    }
+
+    fn take(permits: &Permits, lane: Lane) -> Permit {
+        permits.acquire(lane, WHOLE).now_or_never().expect("a permit is free")
+    }
+
+    #[test]
+    fn the_reserve_is_a_share_and_one_where_there_are_two() {
+        for (all, reserve) in [(1, 0), (2, 1), (5, 1), (8, 2), (100, 25)] {
+            assert_eq!(permits(all).state().reserve, reserve, "of {all}");
+        }
+        assert_eq!(Permits::new(4, "1".parse().unwrap()).state().reserve, 3, "the batch is left one");
+        assert_eq!(Permits::new(4, "0".parse().unwrap()).state().reserve, 1);
+    }
+
+    #[test]
+    fn either_lane_may_use_what_is_idle() {
+        for lane in Lane::ALL {
+            let permits = permits(5);
+            let held: Vec<_> = (0..5).map(|_| take(&permits, lane)).collect();
+            drop(waiting(&permits, lane, PART));
+            drop(held);
+            assert_eq!(permits.state().free, 5);
+        }
+    }
+
+    #[test]
+    fn a_permit_that_is_given_back_goes_to_the_reserve_first_and_then_to_the_batch() {
+        let permits = permits(5);
+        let mut held: Vec<_> = (0..5).map(|_| take(&permits, Lane::Batch)).collect();
+        let mut batch = waiting(&permits, Lane::Batch, WHOLE);
+        let mut live = waiting(&permits, Lane::Realtime, PART);
+        held.pop();
+        let reserved = live.as_mut().now_or_never().expect("the live request goes first");
+        let mut next = waiting(&permits, Lane::Realtime, PART);
+        held.pop();
+        assert!(next.as_mut().now_or_never().is_none(), "its reserve is used up, and others could join it");
+        held.push(batch.as_mut().now_or_never().expect("the batch has its turn"));
+        let _batch = waiting(&permits, Lane::Batch, WHOLE);
+        drop(reserved);
+        assert!(next.as_mut().now_or_never().is_some(), "the reserve is free again");
+    }
+
+    /// Which lanes are served of two long lines, one permit at a time.
+    fn served(all: usize, is_whole: bool) -> Vec<Lane> {
+        let permits = permits(all);
+        let reserve = permits.state().reserve;
+        let mut reserved: Vec<_> = (0..reserve).map(|_| take(&permits, Lane::Realtime)).collect();
+        let mut held: Vec<_> = (reserve..all).map(|_| take(&permits, Lane::Batch)).collect();
+        let mut lines: Vec<_> = (0..40).map(|_| waiting(&permits, Lane::Batch, WHOLE)).collect();
+        lines.extend((0..40).map(|_| waiting(&permits, Lane::Realtime, is_whole)));
+        let mut served = Vec::new();
+        for _ in 0..20 {
+            held.pop();
+            let granted = lines.iter_mut().enumerate().find_map(|(at, line)| Some((at, line.as_mut().now_or_never()?)));
+            let (at, permit) = granted.expect("one is served");
+            drop(lines.remove(at));
+            served.push(permit.lane);
+            held.push(permit);
+        }
+        reserved.clear();
+        served
+    }
+
+    #[test]
+    fn every_tenth_is_the_batchs_where_live_requests_are_whole_or_there_is_one_permit() {
+        for (all, is_whole, batches) in [(1, PART, 2), (1, WHOLE, 2), (5, WHOLE, 2), (5, PART, 20)] {
+            let found = served(all, is_whole).iter().filter(|lane| **lane == Lane::Batch).count();
+            assert_eq!(found, batches, "of {all}, whole: {is_whole}");
+        }
+    }
+
+    #[test]
+    fn who_waits_no_more_takes_no_permit() {
+        let permits = permits(1);
+        let held = take(&permits, Lane::Batch);
+        let gone = waiting(&permits, Lane::Realtime, WHOLE);
+        let mut next = waiting(&permits, Lane::Batch, WHOLE);
+        drop(gone);
+        drop(held);
+        drop(next.as_mut().now_or_never().expect("the next is served"));
+        drop(next);
+        // Granted, but never taken.
+        let held = take(&permits, Lane::Batch);
+        let granted = waiting(&permits, Lane::Realtime, WHOLE);
+        drop(held);
+        drop(granted);
+        assert_eq!(permits.state().free, 1);
+    }
+}

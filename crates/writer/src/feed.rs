@@ -1,0 +1,335 @@
+//! The feed of predictions: who listens is told of what was stored, and never gets in the way of storing it.
+//!
+//! Between the writer and the task that publishes stands a queue with a bound. What finds it full is left out, and counted;
+//! what RabbitMQ does not take is not tried again. So everything is told at most once, after its commit, and however slow,
+//! blocked or absent RabbitMQ and the listeners are, a write takes as long as without a feed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use assay_queue::{Broker, Message, PublishError};
+use assay_store::{ChunkOutcome, Written};
+use assay_transaction::{Predicted, PredictionNotice, ScoredChunk, WireError};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::PredictionFeed;
+
+/// Predictions that may wait to be announced; some megabytes.
+const MAX_WAITING: usize = 10_000;
+/// Most announcements on their way at a time.
+const MAX_IN_FLIGHT: usize = 128;
+/// How long a writer that ends waits for what is still to be announced.
+const FLUSH: Duration = Duration::from_secs(2);
+/// Between two lines of the log about what was left out.
+const SAY: Duration = Duration::from_secs(10);
+
+/// The writer's end of the feed. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Feed {
+    which: PredictionFeed,
+    queue: mpsc::Sender<PredictionNotice>,
+    tally: Arc<Tally>,
+}
+
+/// The task that publishes. It ends once it is closed, or nobody has a [`Feed`] any more.
+pub(crate) struct Announcing {
+    closing: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// What became of the predictions that were to be announced.
+#[derive(Debug, Default)]
+struct Tally {
+    announced: AtomicU64,
+    /// There was no room for them.
+    left_out: AtomicU64,
+    /// RabbitMQ did not take them, or did not say so.
+    refused: AtomicU64,
+}
+
+/// Why a prediction was not announced.
+#[derive(Debug, thiserror::Error)]
+enum FeedError {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+impl Feed {
+    /// Starts to announce.
+    pub(crate) fn start(which: PredictionFeed, broker: &Arc<dyn Broker>) -> (Self, Announcing) {
+        // What else a writer publishes must not wait behind the feed.
+        let in_flight = (broker.max_in_flight() / 2).clamp(1, MAX_IN_FLIGHT);
+        let broker = Arc::clone(broker);
+        Self::through(which, in_flight, move |notice| {
+            let broker = Arc::clone(&broker);
+            async move { announce(&*broker, &notice).await }
+        })
+    }
+
+    fn through<F>(
+        which: PredictionFeed,
+        in_flight: usize,
+        announce: impl Fn(PredictionNotice) -> F + Send + 'static,
+    ) -> (Self, Announcing)
+    where
+        F: Future<Output = Result<(), FeedError>> + Send + 'static,
+    {
+        let (queue, waiting) = mpsc::channel(MAX_WAITING);
+        let (tally, closing) = (Arc::<Tally>::default(), CancellationToken::new());
+        let task = tokio::spawn(publish(waiting, in_flight, announce, Arc::clone(&tally), closing.clone()));
+        (Self { which, queue, tally }, Announcing { closing, task })
+    }
+
+    /// Has the predictions announced that were stored now, where there is room for them. Does not wait.
+    pub(crate) fn announce(&self, chunks: &[ScoredChunk], written: &Written) {
+        if self.which == PredictionFeed::Off {
+            return;
+        }
+        let places = chunks.iter().enumerate().zip(&written.outcomes);
+        for ((place, chunk), _) in places.filter(|(_, outcome)| matches!(outcome, ChunkOutcome::Recorded)) {
+            self.announce_chunk(chunk, |row| !written.passed_over.contains(&(place, row)));
+        }
+    }
+
+    fn announce_chunk(&self, chunk: &ScoredChunk, is_stored: impl Fn(u64) -> bool) {
+        let is_wanted = |predicted: &&Predicted| {
+            (self.which == PredictionFeed::All || predicted.prediction.is_flagged()) && is_stored(predicted.entry.row)
+        };
+        let mut left_out = 0;
+        for predicted in chunk.predicted.iter().filter(is_wanted) {
+            // Room comes first, so that what is left out costs next to nothing.
+            let Ok(room) = self.queue.try_reserve() else {
+                left_out += 1;
+                continue;
+            };
+            match PredictionNotice::of(chunk, predicted) {
+                Ok(notice) => room.send(notice),
+                Err(_) => left_out += 1,
+            }
+        }
+        if left_out > 0 {
+            self.tally.left_out.fetch_add(left_out, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Announcing {
+    /// Ends the feed: what waits is announced, if that takes no longer than a moment.
+    pub(crate) async fn close(mut self) {
+        self.closing.cancel();
+        if timeout(FLUSH, &mut self.task).await.is_err() {
+            self.task.abort();
+            warn!("the feed of predictions ends with some that are not announced: RabbitMQ takes them too slowly");
+        }
+    }
+}
+
+async fn announce(broker: &dyn Broker, notice: &PredictionNotice) -> Result<(), FeedError> {
+    let id = notice.transaction_id.to_string();
+    let message = Message::new(id, PredictionNotice::MESSAGE_TYPE, &notice.run_id, notice.encode()?);
+    Ok(broker.announce(&notice.routing_key(), message).await?)
+}
+
+/// The task: many announcements on their way at a time, each of them tried once.
+async fn publish<F: Future<Output = Result<(), FeedError>>>(
+    mut waiting: mpsc::Receiver<PredictionNotice>,
+    in_flight: usize,
+    announce: impl Fn(PredictionNotice) -> F,
+    tally: Arc<Tally>,
+    closing: CancellationToken,
+) {
+    let mut under_way = FuturesUnordered::new();
+    let mut report = Report::default();
+    let mut ticks = interval(SAY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_open = true;
+    while is_open || !under_way.is_empty() {
+        tokio::select! {
+            Some(result) = under_way.next() => match result {
+                Ok(()) => drop(tally.announced.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => {
+                    tally.refused.fetch_add(1, Ordering::Relaxed);
+                    report.last_error = Some(error);
+                }
+            },
+            next = waiting.recv(), if is_open && under_way.len() < in_flight => match next {
+                Some(notice) => under_way.push(announce(notice)),
+                None => is_open = false,
+            },
+            // What waits already still comes out.
+            () = closing.cancelled(), if !waiting.is_closed() => waiting.close(),
+            _ = ticks.tick() => report.say(&tally),
+        }
+    }
+    report.say(&tally);
+    debug!("the feed ends after {} predictions", tally.announced.load(Ordering::Relaxed));
+}
+
+/// What the log has heard of the tally.
+#[derive(Debug, Default)]
+struct Report {
+    left_out: u64,
+    refused: u64,
+    last_error: Option<FeedError>,
+}
+
+impl Report {
+    fn say(&mut self, tally: &Tally) {
+        let since = |counter: &AtomicU64, said: &mut u64| {
+            let all = counter.load(Ordering::Relaxed);
+            all - std::mem::replace(said, all)
+        };
+        let left_out = since(&tally.left_out, &mut self.left_out);
+        if left_out > 0 {
+            warn!(
+                "{left_out} stored predictions were not announced, as more are written than the feed takes: \
+                 PREDICTION_FEED=flagged announces fewer"
+            );
+        }
+        let refused = since(&tally.refused, &mut self.refused);
+        if let Some(error) = self.last_error.take() {
+            warn!("{refused} stored predictions were not announced, or nobody knows: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_transaction::{ChunkId, Entry, Lane, Prediction, RowRange, Timestamp};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Rows by turns `fraud` and `legitimate`, the first with a score.
+    fn chunk(rows: u64) -> ScoredChunk {
+        let predicted = |row| {
+            let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"x","amount":1.5,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
+            let label = if row % 2 == 0 { "legitimate" } else { "fraud" };
+            let prediction = Prediction { prediction: label.to_owned(), fraud_score: None, model_version: None };
+            let transaction = serde_json::from_str(transaction).unwrap();
+            Predicted { entry: Entry { row, external_id: None, transaction }, prediction }
+        };
+        ScoredChunk {
+            id: ChunkId { run_id: "run".parse().unwrap(), chunk: 0 },
+            range: RowRange { first_row: 1, rows },
+            lane: Lane::Batch,
+            predicted_at: Timestamp::from(chrono::Utc::now()),
+            predicted: (1..=rows).map(predicted).collect(),
+            failed: Vec::new(),
+            rejected: Vec::new(),
+        }
+    }
+
+    /// A feed into a list, each announcement of which needs a permit.
+    struct Listening {
+        feed: Feed,
+        announcing: Announcing,
+        heard: mpsc::UnboundedReceiver<u64>,
+        pace: Arc<Semaphore>,
+    }
+
+    fn listen(which: PredictionFeed, permits: usize) -> Listening {
+        let (say, heard) = mpsc::unbounded_channel();
+        let pace = Arc::new(Semaphore::new(permits));
+        let gate = Arc::clone(&pace);
+        let (feed, announcing) = Feed::through(which, 10, move |notice| {
+            let (say, gate) = (say.clone(), Arc::clone(&gate));
+            async move {
+                gate.acquire().await.unwrap().forget();
+                say.send(notice.row_number).unwrap();
+                Ok(())
+            }
+        });
+        Listening { feed, announcing, heard, pace }
+    }
+
+    fn say(feed: &Feed, chunk: &ScoredChunk) {
+        let written = Written { outcomes: vec![ChunkOutcome::Recorded], ..Written::default() };
+        feed.announce(std::slice::from_ref(chunk), &written);
+    }
+
+    async fn rows_heard(mut heard: mpsc::UnboundedReceiver<u64>) -> Vec<u64> {
+        let mut rows = Vec::new();
+        while let Some(row) = heard.recv().await {
+            rows.push(row);
+        }
+        rows.sort_unstable();
+        rows
+    }
+
+    #[tokio::test]
+    async fn what_is_wanted_is_announced_once() {
+        for (which, expected) in [
+            (PredictionFeed::Off, vec![]),
+            (PredictionFeed::Flagged, vec![1, 3, 5]),
+            (PredictionFeed::All, vec![1, 2, 3, 4, 5]),
+        ] {
+            let Listening { feed, announcing, heard, .. } = listen(which, 1_000);
+            say(&feed, &chunk(5));
+            announcing.close().await;
+            assert_eq!(rows_heard(heard).await, expected, "{which:?}");
+            assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_stored_now_is_not_announced() {
+        let Listening { feed, announcing, heard, .. } = listen(PredictionFeed::All, 1_000);
+        let chunks = [chunk(2), chunk(1), chunk(3)];
+        let outcomes = vec![ChunkOutcome::Known, ChunkOutcome::Dropped, ChunkOutcome::Recorded];
+        feed.announce(&chunks, &Written { outcomes, transactions: 2, passed_over: [(0, 3), (2, 1)].into() });
+        announcing.close().await;
+        assert_eq!(rows_heard(heard).await, [2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_feed_that_nothing_leaves_is_left_out_and_ended_soon() {
+        let Listening { feed, announcing, heard, pace } = listen(PredictionFeed::All, 0);
+        let many = chunk(1_000);
+        for _ in 0..30 {
+            say(&feed, &many);
+        }
+        // No await in between: the task has taken none.
+        assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 20_000);
+        let began = tokio::time::Instant::now();
+        announcing.close().await;
+        assert_eq!(began.elapsed().as_secs(), FLUSH.as_secs());
+        say(&feed, &many);
+        assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 21_000);
+        drop(pace);
+        assert!(rows_heard(heard).await.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_comes_back() {
+        let Listening { feed, announcing, heard, pace } = listen(PredictionFeed::All, 0);
+        let many = chunk(10_000);
+        say(&feed, &many);
+        say(&feed, &chunk(1));
+        assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 1);
+        pace.add_permits(100_000);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        say(&feed, &many);
+        announcing.close().await;
+        assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 1);
+        assert_eq!(rows_heard(heard).await.len(), 20_000);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_not_tried_again() {
+        let (feed, announcing) =
+            Feed::through(PredictionFeed::All, 10, |_| async { Err(PublishError::Unroutable.into()) });
+        say(&feed, &chunk(7));
+        announcing.close().await;
+        assert_eq!(feed.tally.refused.load(Ordering::Relaxed), 7);
+        assert_eq!(feed.tally.announced.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Publishes transactions to Assay as plain JSON, and waits until the broker has taken each message over.
+
+Without a FILE it sends two messages: one transaction, and an array of three. Each FILE is one message, sent as it is; `-`
+is the standard input.
+
+    AMQP_URL=amqp://guest:guest@localhost:5672 ./producer.py --producer shop
+    ./producer.py --producer shop transactions.json
+
+It exits 0 once all is confirmed, 1 where the broker has refused a message, 2 where it was called wrongly, and 3 where the
+broker is away; whoever gets no 0 sends the same again, under the same message ids.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import sys
+import time
+import uuid
+
+try:
+    import pika
+    import pika.exceptions
+except ModuleNotFoundError:
+    sys.exit("producer: pika is missing: apt-get install python3-pika, or pip install pika")
+
+
+def transaction(description, amount):
+    """One transaction. Its id is its identity within its producer: what comes again under it is stored once."""
+    return {
+        "id": f"order-{uuid.uuid4()}",
+        "description": description,
+        # A text keeps each digit, where a float might not. A JSON number will do too.
+        "amount": amount,
+        "timestamp": datetime.datetime.now(datetime.timezone.utc).isoformat(),
+        "merchant": "Corner shop",
+        "operation_type": "card_payment",
+        "side": "debit",
+        # Whatever else is known goes to the model as well.
+        "country": "FR",
+    }
+
+
+def demonstration():
+    """The bodies of two messages: a transaction alone, and several at once."""
+    one = transaction("Coffee", "-3.20")
+    several = [transaction(f"Groceries {number}", f"-{number * 17}.95") for number in (1, 2, 3)]
+    return [json.dumps(content, ensure_ascii=False).encode() for content in (one, several)]
+
+
+def read(path):
+    if path == "-":
+        return sys.stdin.buffer.read()
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def publish(channel, options, body):
+    """Returns once the broker has the message on disk, in a queue; raises where it has not."""
+    # The message's identity: what is sent again under it changes nothing. A hash of the body is one that survives a crash.
+    message_id = options.message_id or hashlib.sha256(body).hexdigest()
+    properties = pika.BasicProperties(
+        content_type="application/json",
+        delivery_mode=2,  # persistent
+        message_id=message_id,
+        app_id=options.producer,
+        timestamp=int(time.time()),
+    )
+    channel.basic_publish(options.exchange, "realtime", body, properties, mandatory=True)
+    print(f"confirmed {message_id}")
+
+
+def send(options, bodies):
+    connection = pika.BlockingConnection(pika.URLParameters(options.amqp_url))
+    channel = connection.channel()
+    # Without it, a message that a full queue refuses would be lost without a word.
+    channel.confirm_delivery()
+    for body in bodies:
+        publish(channel, options, body)
+    connection.close()
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", metavar="FILE", help="a message: an object, an array, or one object a line")
+    parser.add_argument("--producer", default="example", help="who sends: its transactions of a day are one run (default: %(default)s)")
+    parser.add_argument("--message-id", metavar="ID", help="the identity of the one message (default: a hash of its body)")
+    parser.add_argument(
+        "--exchange",
+        default=os.environ.get("QUEUE_PREFIX", "") + "assay.transactions",
+        help="where to (default: $QUEUE_PREFIX and assay.transactions)",
+    )
+    options = parser.parse_args()
+    options.amqp_url = os.environ.get("AMQP_URL")
+    if not options.amqp_url:
+        parser.error("AMQP_URL is not set, such as amqp://guest:guest@localhost:5672")
+    if options.message_id and len(options.files) != 1:
+        parser.error("--message-id is the identity of one message: name one FILE")
+    return options
+
+
+def fail(code, why):
+    print(f"producer: {why}", file=sys.stderr)
+    return code
+
+
+def main():
+    options = arguments()
+    try:
+        bodies = [read(path) for path in options.files] or demonstration()
+    except OSError as error:
+        return fail(2, f"cannot read {error.filename}: {error.strerror}")
+    try:
+        send(options, bodies)
+    except ValueError as error:
+        return fail(2, f"AMQP_URL is no address of a broker: {error}")
+    except pika.exceptions.UnroutableError:
+        return fail(1, f"no queue takes what {options.exchange} gets: start a predictor first")
+    except pika.exceptions.NackError:
+        return fail(1, "the queue is full: send the same again later")
+    except pika.exceptions.ChannelClosedByBroker as error:
+        return fail(1, f"the broker refuses it ({error.reply_text}): start a predictor first, or check --exchange")
+    except pika.exceptions.ProbableAuthenticationError:
+        return fail(3, "the broker refuses the user or the password in AMQP_URL")
+    except (pika.exceptions.AMQPError, OSError) as error:
+        return fail(3, f"cannot reach the broker at AMQP_URL, or lost it: {error or type(error).__name__}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
