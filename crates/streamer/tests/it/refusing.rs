@@ -95,7 +95,7 @@ async fn what_cannot_be_counted_is_not_published() {
 
 #[tokio::test]
 async fn what_the_broker_may_have_taken_is_in_doubt() {
-    let place = Place::with(Unsure::new()).await;
+    let place = Place::with(Unsure::start()).await;
     let streamer = place.streamer(&[]).await;
     let answer = streamer.post(format!("[{},{}]", transaction("1", "1"), transaction("2", "1"))).await;
     assert_eq!(answer.status, 503, "{}", answer.body);

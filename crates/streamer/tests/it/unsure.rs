@@ -11,7 +11,7 @@ use async_trait::async_trait;
 pub(crate) struct Unsure(Arc<dyn Broker>);
 
 impl Unsure {
-    pub(crate) fn new() -> Arc<dyn Broker> {
+    pub(crate) fn start() -> Arc<dyn Broker> {
         Arc::new(Self(InProcess::new(100)))
     }
 }
