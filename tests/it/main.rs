@@ -23,6 +23,7 @@ mod feed;
 mod foreign;
 mod generated;
 mod hostile;
+mod live;
 mod loads;
 mod many;
 mod mapping;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use assay_tests::scenarios::{Backlog, BrokenModel, RowsAtFault, backlog, broken_model, rows_at_fault};
+use assay_tests::scenarios::{
+    Backlog, BrokenModel, LiveLatency, RowsAtFault, backlog, broken_model, live_latency, rows_at_fault,
+};
 
 #[tokio::test]
 async fn rows_at_fault_fail_alone_and_cost_few_requests() {
@@ -18,4 +20,9 @@ async fn a_broken_model_fails_no_row() {
 async fn a_backlog_grows_neither_the_queue_nor_the_loader() {
     let waits = Duration::from_secs(2);
     backlog(Backlog { rows: 20_000, waits, queue_max_length: 50, publish_window: 20 }).await;
+}
+
+#[tokio::test]
+async fn live_transactions_beside_a_batch_are_stored_once() {
+    live_latency(LiveLatency { rows: 20_000, rate: 50, idle: Duration::from_secs(4), ..LiveLatency::default() }).await;
 }

@@ -18,7 +18,11 @@ type Outcome = (String, i64, String);
 /// Its recorded chunks: run, chunk.
 type Chunk = (String, i64);
 
-const RUNS: &str = "SELECT run_id, state, rows_read, chunks_total FROM runs";
+/// A live run is judged by what has a place in it, as it is open until its day is over.
+const RUNS: &str = "
+    SELECT run_id, CASE WHEN state = 'loading' AND next_row IS NOT NULL THEN 'complete' ELSE state END,
+        coalesce(rows_read, next_row - 1), coalesce(chunks_total, next_chunk)
+    FROM runs LEFT JOIN live_runs USING (run_id)";
 const CHUNKS: &str = "SELECT run_id, chunk FROM chunks ORDER BY 1, 2";
 /// Transactions without a prediction, and predictions without a transaction.
 const HALVES: &str = "

@@ -37,6 +37,8 @@ fn table() -> String {
         ("loader watch", subcommand(&assay_loader::Arguments::command(), "watch")),
         ("predictor", assay_predictor::Arguments::command()),
         ("writer", assay_writer::Arguments::command()),
+        ("streamer serve", subcommand(&assay_streamer::Arguments::command(), "serve")),
+        ("streamer simulate", subcommand(&assay_streamer::Arguments::command(), "simulate")),
         ("ml-api", assay_ml_api::Arguments::command()),
         ("assay run", subcommand(&crate::arguments::Arguments::command(), "run")),
         ("assay inspect", subcommand(&crate::arguments::Arguments::command(), "inspect")),

@@ -203,9 +203,9 @@ mod tests {
     /// Which lanes are served of two long lines, one permit at a time.
     fn served(all: usize, is_whole: bool) -> Vec<Lane> {
         let permits = permits(all);
-        let mut reserved: Vec<_> = (0..permits.state().reserve).map(|_| take(&permits, Lane::Realtime)).collect();
-        let mut held = vec![take(&permits, Lane::Batch)];
-        held.extend((permits.state().reserve + 1..all).map(|_| take(&permits, Lane::Batch)));
+        let reserve = permits.state().reserve;
+        let mut reserved: Vec<_> = (0..reserve).map(|_| take(&permits, Lane::Realtime)).collect();
+        let mut held: Vec<_> = (reserve..all).map(|_| take(&permits, Lane::Batch)).collect();
         let mut lines: Vec<_> = (0..40).map(|_| waiting(&permits, Lane::Batch, WHOLE)).collect();
         lines.extend((0..40).map(|_| waiting(&permits, Lane::Realtime, is_whole)));
         let mut served = Vec::new();

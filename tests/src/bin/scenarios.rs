@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use assay_tests::scenarios::{Backlog, BrokenModel, RowsAtFault, backlog, broken_model, rows_at_fault};
+use assay_tests::scenarios::{
+    Backlog, BrokenModel, LiveLatency, RowsAtFault, backlog, broken_model, live_latency, rows_at_fault,
+};
 use clap::{Parser, ValueEnum};
 
 /// Plays what must hold at any size, and prints its figures. Exits with 101 where it does not hold.
@@ -14,7 +16,10 @@ struct Arguments {
     /// Rows of the file.
     #[arg(long)]
     rows: Option<u64>,
-    /// How long each trouble lasts.
+    /// Requests that a predictor has under way at a time, where live transactions are measured.
+    #[arg(long)]
+    workers: Option<u16>,
+    /// How long each trouble, or the time without one, lasts.
     #[arg(long)]
     seconds: Option<u64>,
     /// Chooses the rows at fault, and makes the file.
@@ -30,11 +35,13 @@ enum Scenario {
     BrokenModel,
     /// 1,000,000 rows and no predictors for 60 s: the queue keeps its bound and the loader its memory.
     Backlog,
+    /// 200 live transactions a second, alone and beside 1,000,000 rows: how long they take, and what they cost the batch.
+    LiveLatency,
 }
 
 #[tokio::main]
 async fn main() {
-    let Arguments { scenario, rows, seconds, seed } = Arguments::parse();
+    let Arguments { scenario, rows, workers, seconds, seed } = Arguments::parse();
     let seconds = seconds.map(Duration::from_secs);
     match scenario {
         Scenario::RowsAtFault => {
@@ -46,6 +53,12 @@ async fn main() {
             let full = BrokenModel::default();
             let (rows, each) = (rows.unwrap_or(full.rows), seconds.unwrap_or(full.each));
             print(&broken_model(BrokenModel { rows, each }).await);
+        }
+        Scenario::LiveLatency => {
+            let full = LiveLatency::default();
+            let (rows, workers, idle) =
+                (rows.unwrap_or(full.rows), workers.unwrap_or(full.workers), seconds.unwrap_or(full.idle));
+            print(&live_latency(LiveLatency { rows, workers, idle, ..full }).await);
         }
         Scenario::Backlog => {
             let full = Backlog::default();

@@ -7,8 +7,10 @@
 mod backlog;
 mod broken_model;
 mod generated;
+mod live_latency;
 mod rows_at_fault;
 
 pub use backlog::{Backlog, backlog};
 pub use broken_model::{BrokenModel, broken_model};
+pub use live_latency::{LiveLatency, live_latency};
 pub use rows_at_fault::{RowsAtFault, rows_at_fault};

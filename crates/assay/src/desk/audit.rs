@@ -7,6 +7,7 @@ use assay_transaction::{Exit, Run, RunId, RunState, Tally};
 use clap::Args;
 use serde::Serialize;
 
+use super::live::LiveCounts;
 use super::totals::ControlTotals;
 use super::{DeskOptions, find};
 use crate::error::CommandError;
@@ -18,9 +19,10 @@ use crate::print::{Fields, counted, grouped, one_line, print, print_json, print_
 /// outcome; each stored transaction has its prediction; every chunk from 0 to the total is recorded. What is missing is named.
 /// Of a run that is not finished, what is recorded so far is judged.
 ///
-/// Where control totals were given, both sides are shown.
+/// Where control totals were given, both sides are shown. So are the counts of a live run: what its producer has accepted, and
+/// what arrived.
 ///
-/// Exits 0 where the law holds, 1 where it does not or where control totals differ, 2 where there is no such run.
+/// Exits 0 where the law holds, 1 where it does not, where control totals differ, or where live rows are missing, 2 where there is no such run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay audit batch_20260111_100000_3f9a1c
@@ -62,7 +64,7 @@ async fn audit_all(store: &dyn Store, json: bool) -> Result<Exit, CommandError> 
     for run in store.runs(None, u32::MAX).await? {
         let Some(finding) = recount(store, &run.run_id).await? else { continue };
         audited += 1;
-        broken += u64::from(!finding.breaches.is_empty());
+        broken += u64::from(!finding.breaches.is_empty() || finding.is_short());
         differing += u64::from(finding.totals_differ());
         if json {
             findings.push(finding);
@@ -88,7 +90,9 @@ async fn audit_all(store: &dyn Store, json: bool) -> Result<Exit, CommandError> 
 }
 
 async fn recount(store: &dyn Store, run_id: &RunId) -> Result<Option<Finding>, CommandError> {
-    Ok(store.audit(run_id).await?.map(Finding::from))
+    let Some(audit) = store.audit(run_id).await? else { return Ok(None) };
+    let live = LiveCounts::of(store, &audit.run).await?;
+    Ok(Some(Finding { live, ..Finding::from(audit) }))
 }
 
 /// What the audit of a run has found.
@@ -112,6 +116,8 @@ struct Finding {
     breaches: Vec<Breach>,
     #[serde(skip_serializing_if = "Option::is_none")]
     control_totals: Option<ControlTotals>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<LiveCounts>,
 }
 
 impl From<Audit> for Finding {
@@ -134,13 +140,18 @@ impl From<Audit> for Finding {
             holds: breaches.is_empty(),
             breaches,
             control_totals,
+            live: None,
         }
     }
 }
 
 impl Finding {
     fn exit(&self) -> Exit {
-        if self.holds && !self.totals_differ() { Exit::Done } else { Exit::FailedRows }
+        if self.holds && !self.totals_differ() && !self.is_short() { Exit::Done } else { Exit::FailedRows }
+    }
+
+    fn is_short(&self) -> bool {
+        self.live.as_ref().is_some_and(LiveCounts::is_breach)
     }
 
     fn totals_differ(&self) -> bool {
@@ -188,6 +199,7 @@ impl fmt::Display for Finding {
         fields.add("outcomes", law);
         fields.add("chunks", self.chunks());
         fields.add_some("control totals", self.control_totals.as_ref().map(ToString::to_string));
+        fields.add_some("live rows", self.live.as_ref().map(ToString::to_string));
         for breach in &self.breaches {
             fields.add("breach", describe(breach));
         }

@@ -10,6 +10,7 @@ pub(crate) mod cancel;
 mod content;
 pub(crate) mod failures;
 pub(crate) mod invalid;
+mod live;
 pub(crate) mod operations;
 mod queues;
 pub(crate) mod repair;

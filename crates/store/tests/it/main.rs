@@ -28,6 +28,7 @@ mod hostile;
 mod law;
 mod leases;
 mod leftovers;
+mod live;
 mod migrating;
 mod postgres_only;
 mod records;

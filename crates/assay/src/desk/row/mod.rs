@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use assay_queue::BrokerOptions;
 use assay_source::SourceUrl;
 use assay_store::{InvalidRecord, RowFate, Store};
-use assay_transaction::{Exit, Run, RunId, mask_card_numbers};
+use assay_transaction::{Exit, Run, RunId, SourceIdentity, mask_card_numbers};
 use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ const RAW: usize = 2_000;
 
 /// Tell what became of one row
 ///
-/// Rows count from 1, the header not counted. Instead of a run, a source may be named: then its latest run is meant. Where
+/// Rows count from 1, the header not counted; those of a live run as they arrive. Instead of a run, a source may be named: then its latest run is meant. Where
 /// AMQP_URL is set, a row that is on its way is told with what waits in the queues. Card numbers are masked.
 ///
 /// Exits 0 when it is answered, 1 where the row is lost although its run is finished, 2 where there is no such run.
@@ -35,7 +35,8 @@ const RAW: usize = 2_000;
 #[command(after_help = "Examples:
   assay row batch_20260111_100000_3f9a1c 4711
   assay row s3://transactions/2026.csv 4711
-  assay row examples/transactions.csv 4711 --json")]
+  assay row examples/transactions.csv 4711 --json
+  assay row live:streamer 4711")]
 pub(crate) struct RowArguments {
     /// A run, or s3://bucket/key or the path of a file: the latest run of that source
     #[arg(value_name = "RUN_OR_SOURCE")]
@@ -86,6 +87,9 @@ async fn which(store: &dyn Store, text: &str) -> Result<(Run, bool), CommandErro
 
 /// The names under which the ledger may know a source.
 fn locations(text: &str) -> Vec<String> {
+    if (SourceIdentity { location: text.to_owned(), version: String::new() }).is_live() {
+        return vec![text.to_owned()];
+    }
     match text.parse() {
         Ok(SourceUrl::File(path)) => {
             // As the loader does. A file that is gone since has no canonical path, but perhaps its folder has.

@@ -71,6 +71,15 @@ pub(super) async fn find(store: &dyn Store, run: &Run, row: u64) -> Result<Place
     if row == 0 {
         return Ok(Place::NeverRead { why: "rows count from 1".to_owned() });
     }
+    if run.sealed.is_none()
+        && let Some(live) = store.live_run(&run.run_id).await?
+    {
+        if row > live.numbered {
+            let why = format!("the run has {} rows so far: they are numbered as they arrive", grouped(live.numbered));
+            return Ok(Place::NeverRead { why });
+        }
+        return on_its_way(store, run, row).await;
+    }
     let Some(sealed) = run.sealed else {
         if run.checkpoint.at.row <= row {
             let stage = Stage::Unconfirmed { checkpoint_row: run.checkpoint.at.row, is_stopping: run.stop.is_some() };

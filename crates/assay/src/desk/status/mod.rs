@@ -17,6 +17,7 @@ use tracing::warn;
 
 pub(in crate::desk) use self::view::outcome_word;
 use self::view::{DeadLetters, Outcome, ReplayProgress, Status};
+use super::live::LiveCounts;
 use super::queues::Glimpse;
 use super::state::{ShownState, blocking};
 use super::totals::ControlTotals;
@@ -167,6 +168,7 @@ async fn collect(
         read: pace::reading(&run, progress),
         stored: pace::storing(&run, progress),
         control_totals: ControlTotals::of(&run),
+        live: LiveCounts::of(store, &run).await?,
         rows_per_second: pace.map(pace::rate),
         left: pace.and_then(|pace| pace::left(&run, progress, pace)),
         outcome,

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::pace::{Left, Reading, Storing};
 use super::rows_selected;
+use crate::desk::live::LiveCounts;
 use crate::desk::queues::Queues;
 use crate::desk::state::ShownState;
 use crate::desk::totals::ControlTotals;
@@ -36,6 +37,8 @@ pub(super) struct Status {
     pub(super) stored: Storing,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) control_totals: Option<ControlTotals>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) live: Option<LiveCounts>,
     /// Of the last minute; none of a finished run.
     pub(super) rows_per_second: Option<u64>,
     pub(super) left: Option<Left>,
@@ -165,6 +168,7 @@ impl Status {
         };
         fields.add("stored", format!("{}, {chunks}", counted(self.stored.rows, "row", "rows")));
         fields.add_some("control totals", self.control_totals.as_ref().map(ToString::to_string));
+        fields.add_some("live rows", self.live.as_ref().map(ToString::to_string));
         if let Some(rate) = self.rows_per_second {
             fields.add("rate", format!("{} a second, over the last minute", counted(rate, "row", "rows")));
             let left = match self.left {
@@ -269,6 +273,7 @@ mod tests {
             stop: None,
             read: Reading { rows: 500_000, percent: Some(52) },
             stored: Storing { rows: 480_000, chunks: 4_800, chunks_total: None },
+            live: None,
             control_totals: None,
             rows_per_second: Some(12_345),
             left: Some(Left { seconds: 38, is_estimated: true }),

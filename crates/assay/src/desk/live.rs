@@ -1,0 +1,121 @@
+//! What is known of a live run beside its ledger: who counts its rows.
+
+use std::fmt;
+
+use assay_store::{LiveLedger, StoreError};
+use assay_transaction::{LiveRun, Run};
+use chrono::{TimeDelta, Utc};
+use serde::Serialize;
+
+use crate::print::{counted, grouped};
+
+/// How long after its day a run may wait for rows that were accepted: as long as the writer does, and some minutes.
+const OVERDUE: TimeDelta = TimeDelta::minutes(70);
+
+/// What producers say of a live run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct LiveCounts {
+    producer: String,
+    day: String,
+    /// Rows that the producer has answered for; none where it does not count.
+    rows_accepted: Option<u64>,
+    /// Rows that have a place in the run.
+    rows_numbered: u64,
+    rows_in_doubt: u64,
+    processes_counting: u64,
+    /// Rows that were accepted and have no place, long after the day.
+    rows_missing: u64,
+}
+
+impl LiveCounts {
+    /// Those of a run; none where it reads a source.
+    pub(crate) async fn of(store: &(impl LiveLedger + ?Sized), run: &Run) -> Result<Option<Self>, StoreError> {
+        if !run.source.is_live() {
+            return Ok(None);
+        }
+        Ok(store.live_run(&run.run_id).await?.map(|live| Self::at(&live, Utc::now())))
+    }
+
+    fn at(live: &LiveRun, now: chrono::DateTime<Utc>) -> Self {
+        let missing = live.accepted.map_or(0, |accepted| accepted.saturating_sub(live.numbered));
+        Self {
+            producer: live.producer.to_string(),
+            day: live.day.to_string(),
+            rows_accepted: live.accepted,
+            rows_numbered: live.numbered,
+            rows_in_doubt: live.doubtful,
+            processes_counting: live.open_counts,
+            rows_missing: if now > live.day.end() + OVERDUE { missing } else { 0 },
+        }
+    }
+
+    /// Whether rows that were accepted are lost, as far as can be told.
+    pub(crate) fn is_breach(&self) -> bool {
+        self.rows_missing > 0
+    }
+}
+
+impl fmt::Display for LiveCounts {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbered = grouped(self.rows_numbered);
+        let Some(accepted) = self.rows_accepted else {
+            return write!(
+                out,
+                "{numbered} arrived; no independent count exists, as the producer keeps none: what it lost on its way here \
+                 does not show"
+            );
+        };
+        if self.rows_missing > 0 {
+            write!(out, "{} MISSING: ", counted(self.rows_missing, "ROW IS", "ROWS ARE"))?;
+        }
+        write!(out, "{} accepted by {}, {numbered} arrived", grouped(accepted), self.producer)?;
+        if self.rows_in_doubt > 0 {
+            write!(out, "; {} more may have", grouped(self.rows_in_doubt))?;
+        }
+        match self.processes_counting {
+            0 => Ok(()),
+            processes => write!(out, "; {} counting", counted(processes, "process is", "processes are")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(accepted: Option<u64>, numbered: u64) -> LiveRun {
+        LiveRun {
+            run_id: "live_shop_20260111".parse().unwrap(),
+            producer: "shop".parse().unwrap(),
+            day: "2026-01-11".parse().unwrap(),
+            counted: accepted.is_some(),
+            accepted,
+            doubtful: 0,
+            numbered,
+            messages: numbered,
+            open_counts: 0,
+        }
+    }
+
+    #[test]
+    fn says_who_counts_and_what_is_missing() {
+        let at = |live, now: &str| LiveCounts::at(&live, now.parse().unwrap());
+        let (noon, next_day) = ("2026-01-11T12:00:00Z", "2026-01-12T02:00:00Z");
+        for (live, now, expected, is_breach) in [
+            (live(Some(1_000), 1_000), noon, "1,000 accepted by shop, 1,000 arrived", false),
+            (live(Some(1_000), 999), noon, "1,000 accepted by shop, 999 arrived", false),
+            (live(Some(1_000), 999), next_day, "1 ROW IS MISSING: 1,000 accepted by shop, 999 arrived", true),
+            (
+                LiveRun { doubtful: 2, open_counts: 1, ..live(Some(5), 6) },
+                next_day,
+                "5 accepted by shop, 6 arrived; 2 more may have; 1 process is counting",
+                false,
+            ),
+        ] {
+            let counts = at(live, now);
+            assert_eq!((counts.to_string().as_str(), counts.is_breach()), (expected, is_breach));
+        }
+        let foreign = at(live(None, 7), next_day);
+        assert!(foreign.to_string().starts_with("7 arrived; no independent count exists") && !foreign.is_breach());
+    }
+}

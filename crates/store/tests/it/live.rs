@@ -1,0 +1,169 @@
+//! The ledger of live runs.
+
+use assay_store::{ChunkOutcome, IdConflict, LiveArrival, LiveCount, Numbering, Store};
+use assay_transaction::{Day, LiveId, Numbered, RunState, ScoredChunk};
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+
+use crate::chunks::{chunk_of_ids, run_id};
+use crate::database::Database;
+
+on_both! {
+    a_message_keeps_its_place,
+    places_follow_each_other_whoever_asks,
+    a_name_belongs_to_one_message,
+    what_comes_after_the_seal_is_booked_today,
+    a_counted_run_is_sealed_once_all_that_was_accepted_has_a_place,
+    what_nobody_counted_is_not_explained_away,
+    a_run_that_nobody_counts_is_what_was_booked,
+    a_live_run_is_not_stopped,
+}
+
+const DAY: &str = "2026-01-11";
+const RUN: &str = "live_shop_20260111";
+
+fn now() -> DateTime<Utc> {
+    "2026-01-12T00:30:00Z".parse().unwrap()
+}
+
+fn id(message: &str, body: &[u8], counted: bool) -> LiveId {
+    LiveId::new("shop".parse().unwrap(), DAY.parse().unwrap(), message.to_owned(), body, counted)
+}
+
+fn counted(message: &str) -> LiveId {
+    id(message, message.as_bytes(), true)
+}
+
+async fn number(store: &dyn Store, messages: &[(&LiveId, u64)]) -> Vec<Numbering> {
+    let arrivals: Vec<_> = messages.iter().map(|(id, rows)| LiveArrival { id, rows: *rows }).collect();
+    store.number(&arrivals, now()).await.unwrap()
+}
+
+/// The place of each message: its chunk and its first row.
+fn places(numbered: &[Numbering]) -> Vec<(u64, u64)> {
+    let place = |numbering: &Numbering| match numbering {
+        Numbering::Place(Numbered { id, first_row }) => (id.chunk, *first_row),
+        Numbering::Refused { reason } => panic!("{reason}"),
+    };
+    numbered.iter().map(place).collect()
+}
+
+async fn write(store: &dyn Store, chunk: ScoredChunk) {
+    let written = store.write(&[chunk], IdConflict::Fail).await.unwrap();
+    assert_eq!(written.outcomes, [ChunkOutcome::Recorded]);
+}
+
+async fn keep(store: &dyn Store, process: &str, rows: u64, doubtful: u64, ended: bool) {
+    let (producer, day) = ("shop".parse().unwrap(), DAY.parse().unwrap());
+    let count = LiveCount { producer, day, process: process.to_owned(), messages: rows, rows, doubtful, ended };
+    store.keep_count(&count).await.unwrap();
+}
+
+async fn a_message_keeps_its_place(database: &Database) {
+    let store = &*database.store;
+    let (first, second, third) = (counted("a"), counted("b"), counted("c"));
+    assert_eq!(places(&number(store, &[(&first, 3), (&second, 1), (&first, 3)]).await), [(0, 1), (1, 4), (0, 1)]);
+    assert_eq!(places(&number(store, &[(&third, 2), (&second, 1)]).await), [(2, 5), (1, 4)]);
+    let run = store.run(&run_id(RUN)).await.unwrap().unwrap();
+    assert_eq!(
+        (run.state, run.source.location.as_str(), run.source.version.as_str()),
+        (RunState::Loading, "live:shop", DAY)
+    );
+    let live = store.live_run(&run.run_id).await.unwrap().unwrap();
+    assert_eq!((live.numbered, live.messages, live.accepted), (6, 3, Some(0)));
+    assert_eq!(store.live_run(&run_id("nobody")).await.unwrap(), None);
+}
+
+async fn places_follow_each_other_whoever_asks(database: &Database) {
+    let store = &*database.store;
+    let ids: Vec<LiveId> = (0..24).map(|message| counted(&message.to_string())).collect();
+    // Each of them twice, as after a redelivery.
+    let all = join_all(ids.iter().chain(&ids).map(async |id| places(&number(store, &[(id, 2)]).await)[0])).await;
+    assert_eq!(all[..24], all[24..]);
+    let mut found = all[..24].to_vec();
+    found.sort_unstable();
+    assert_eq!(found, (0..24).map(|chunk| (chunk, 2 * chunk + 1)).collect::<Vec<_>>());
+}
+
+async fn a_name_belongs_to_one_message(database: &Database) {
+    let store = &*database.store;
+    let (first, other) = (id("7", b"one", false), id("7", b"two", false));
+    let numbered = number(store, &[(&first, 1), (&other, 1)]).await;
+    let [Numbering::Place(_), Numbering::Refused { reason }] = &numbered[..] else { panic!("{numbered:?}") };
+    assert!(reason.contains("amqp_shop_20260111/7") && reason.contains("other content"), "{reason}");
+    // On another day it may be used again.
+    let tomorrow = LiveId { day: Day::of(now()), ..other };
+    assert_eq!(places(&number(store, &[(&tomorrow, 1)]).await), [(0, 1)]);
+}
+
+async fn what_comes_after_the_seal_is_booked_today(database: &Database) {
+    let store = &*database.store;
+    let (first, late) = (id("a", b"a", false), id("b", b"b", false));
+    number(store, &[(&first, 1)]).await;
+    write(store, chunk_of_ids("amqp_shop_20260111", 0, 1, &[1])).await;
+    assert_eq!(store.seal_live(&first.run_id()).await.unwrap(), RunState::Complete);
+    let numbered = number(store, &[(&first, 1), (&late, 1)]).await;
+    let run_of = |at: usize| match &numbered[at] {
+        Numbering::Place(place) => place.id.run_id.to_string(),
+        Numbering::Refused { reason } => panic!("{reason}"),
+    };
+    assert_eq!([run_of(0), run_of(1)], ["amqp_shop_20260111", "amqp_shop_20260112"]);
+    assert_eq!(numbered, number(store, &[(&first, 1), (&late, 1)]).await, "there it stays");
+}
+
+async fn a_counted_run_is_sealed_once_all_that_was_accepted_has_a_place(database: &Database) {
+    let store = &*database.store;
+    keep(store, "one", 1, 0, false).await;
+    keep(store, "two", 1, 0, true).await;
+    keep(store, "one", 2, 0, true).await;
+    number(store, &[(&counted("a"), 2)]).await;
+    write(store, chunk_of_ids(RUN, 0, 1, &[1, 2])).await;
+    assert_eq!(store.seal_live(&run_id(RUN)).await.unwrap(), RunState::Loading, "one row is on its way, or lost");
+    number(store, &[(&counted("b"), 1)]).await;
+    assert_eq!(store.seal_live(&run_id(RUN)).await.unwrap(), RunState::Sealed, "it is not recorded yet");
+    write(store, chunk_of_ids(RUN, 1, 3, &[3])).await;
+    assert_eq!(store.close_run(&run_id(RUN)).await.unwrap(), RunState::Complete);
+    let audit = store.audit(&run_id(RUN)).await.unwrap().unwrap();
+    assert_eq!((audit.run.sealed.unwrap().rows_read, audit.breaches()), (3, Vec::new()));
+}
+
+async fn what_nobody_counted_is_not_explained_away(database: &Database) {
+    let store = &*database.store;
+    for (day, doubtful, ended, rows_read) in
+        [("2026-01-10", 0, true, 1), ("2026-01-11", 1, true, 2), ("2026-01-12", 0, false, 2)]
+    {
+        let day: Day = day.parse().unwrap();
+        let id = LiveId { day, ..counted("a") };
+        let count = LiveCount {
+            producer: id.producer.clone(),
+            day,
+            process: "one".into(),
+            messages: 1,
+            rows: 1,
+            doubtful,
+            ended,
+        };
+        store.keep_count(&count).await.unwrap();
+        number(store, &[(&id, 2)]).await;
+        store.seal_live(&id.run_id()).await.unwrap();
+        let sealed = store.run(&id.run_id()).await.unwrap().unwrap().sealed.unwrap();
+        assert_eq!((sealed.rows_read, sealed.chunks_total), (rows_read, 1), "{doubtful} in doubt, ended: {ended}");
+    }
+}
+
+async fn a_run_that_nobody_counts_is_what_was_booked(database: &Database) {
+    let store = &*database.store;
+    let id = id("a", b"a", false);
+    number(store, &[(&id, 2)]).await;
+    let live = store.live_run(&id.run_id()).await.unwrap().unwrap();
+    assert_eq!((live.counted, live.accepted, live.rows_read()), (false, None, Some(2)));
+}
+
+async fn a_live_run_is_not_stopped(database: &Database) {
+    let store = &*database.store;
+    number(store, &[(&counted("a"), 1)]).await;
+    let act = assay_store::Act { operator: "me".into(), reason: None };
+    let kind = assay_transaction::StopKind::Cancelled;
+    let error = store.order_stop(&run_id(RUN), kind, "mistake", &act).await.unwrap_err().to_string();
+    assert!(error.contains("stop its producer"), "{error}");
+}

@@ -1,0 +1,105 @@
+//! Acceptance: valid transactions become a message, which is confirmed by the broker and counted in the ledger.
+//!
+//! What was begun is to be ended, whoever waits for it: callers run it in a task of its own where they may go away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_queue::{Broker, Message, PublishError, Route, Work};
+use assay_transaction::{Entry, Lane, LiveId, LiveMessage, RunId, WireError};
+use tokio::time::timeout;
+
+use crate::counting::{Counter, Uncounted};
+
+/// Where live transactions go.
+pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Realtime };
+/// How long the broker may take to confirm.
+const CONFIRM: Duration = Duration::from_secs(5);
+
+/// Why a message is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The queue is at its bound.
+    #[error("the queue is full: the predictors are behind; send it again later")]
+    Full,
+    /// The broker takes no message of this size.
+    #[error("the message of {bytes} bytes is larger than the broker takes: send fewer transactions in one")]
+    TooLarge {
+        /// The size of the body.
+        bytes: usize,
+    },
+    /// The broker did not confirm it.
+    #[error("the broker is away: {0}")]
+    Broker(String),
+    /// It was not begun, as it could not be counted.
+    #[error(transparent)]
+    NotBegun(Uncounted),
+    /// The broker has it, and it will be counted, but cannot be yet.
+    #[error("the ledger is away: the transactions are under way, but not yet counted")]
+    Uncounted,
+    /// It cannot be written as JSON.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// A message that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// Its name.
+    pub(crate) message: String,
+    /// The run it will be booked in.
+    pub(crate) run_id: RunId,
+}
+
+/// Accepts messages for a producer; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Acceptance {
+    broker: Arc<dyn Broker>,
+    counter: Arc<Counter>,
+}
+
+impl Acceptance {
+    /// Publishes to this broker, and counts here.
+    pub(crate) fn new(broker: Arc<dyn Broker>, counter: Arc<Counter>) -> Self {
+        Self { broker, counter }
+    }
+
+    /// Publishes transactions as a message of this name, waits for the confirm, and for the count.
+    ///
+    /// A name may be used again for the same transactions, unless the broker has confirmed them.
+    pub(crate) async fn accept(&self, name: &str, transactions: Vec<Entry>) -> Result<Accepted, Refused> {
+        let under_way = self.counter.begin().await.map_err(Refused::NotBegun)?;
+        let content = serde_json::to_vec(&transactions).unwrap_or_default();
+        let id = LiveId::new(self.counter.producer().clone(), under_way.day(), name.to_owned(), &content, true);
+        let accepted = Accepted { message: id.message.clone(), run_id: id.run_id() };
+        let message = LiveMessage { id, transactions, rejected: Vec::new() };
+        let rows = message.rows();
+        let body = message.encode()?;
+        let message = Message::new(message.id.to_string(), LiveMessage::MESSAGE_TYPE, &accepted.run_id, body);
+        match timeout(CONFIRM, self.broker.publish(ROUTE, message)).await {
+            Ok(Ok(())) => under_way.accepted(rows).await.map(|()| accepted).map_err(|_| Refused::Uncounted),
+            Ok(Err(PublishError::Full)) => Err(Refused::Full),
+            Ok(Err(PublishError::TooLarge { bytes })) => Err(Refused::TooLarge { bytes }),
+            // It came back: it is in no queue.
+            Ok(Err(error @ PublishError::Unroutable)) => Err(Refused::Broker(error.to_string())),
+            Ok(Err(PublishError::Unavailable(problem))) => {
+                under_way.doubtful(rows);
+                Err(Refused::Broker(problem))
+            }
+            Err(_) => {
+                under_way.doubtful(rows);
+                Err(Refused::Broker(format!("it did not confirm within {CONFIRM:?}")))
+            }
+        }
+    }
+
+    /// Waits, after one that found the queue full, until it is worth another try.
+    pub(crate) async fn room(&self) {
+        self.broker.room(ROUTE).await;
+    }
+
+    /// How many messages may be under way at a time.
+    pub(crate) fn max_in_flight(&self) -> usize {
+        self.broker.max_in_flight()
+    }
+}

@@ -1,0 +1,314 @@
+//! Counting: what this process has answered for, told to the ledger before anybody is answered.
+//!
+//! Guarantees: an answer is given only after a count that includes its message is kept; nothing is published on a day of which
+//! the ledger does not know that this process counts, so that a process that dies in between leaves a count that is open; and
+//! while the ledger takes no counts, nothing is begun. One count is under way at a time: all who wait are covered by the next.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use assay_store::{LiveCount, LiveLedger};
+use assay_transaction::{Day, Producer};
+use chrono::{DateTime, Utc};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+/// How long an answer waits for its count, and how long the ledger may take for one.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether a day is over.
+const LOOK: Duration = Duration::from_secs(30);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why nothing may be begun, or answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Uncounted {
+    /// The ledger takes no counts.
+    #[error("the ledger is away: what is sent could not be counted")]
+    Away,
+    /// This process is about to end.
+    #[error("the streamer is shutting down")]
+    Ending,
+}
+
+/// What a process has counted in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Messages that the broker has confirmed.
+    pub messages: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Rows that the broker may have taken, although it did not say so.
+    pub doubtful: u64,
+}
+
+/// Tells the time; a test has its own.
+type Clock = fn() -> DateTime<Utc>;
+
+/// Counts for one producer, in this process.
+pub(crate) struct Counter {
+    ledger: Arc<dyn LiveLedger>,
+    producer: Producer,
+    process: String,
+    clock: Clock,
+    state: Mutex<State>,
+    changed: Notify,
+    kept: watch::Sender<Kept>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The latest day that was ever seen: should the clock go back, nothing is counted on a day that was ended.
+    today: Option<Day>,
+    days: BTreeMap<Day, DayCount>,
+    /// The number of the latest change.
+    change: u64,
+    totals: Totals,
+    ending: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct DayCount {
+    totals: Totals,
+    under_way: usize,
+    /// The change that began it.
+    opened: u64,
+    /// Its latest change.
+    changed: u64,
+    /// The change up to which it is kept.
+    kept: u64,
+}
+
+/// How far the ledger is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kept {
+    /// All changes up to this one are kept.
+    up_to: u64,
+    /// Whether the last count could not be kept.
+    failing: bool,
+}
+
+/// The task that tells the ledger; dropped, it ends.
+pub(crate) type Counting = AbortOnDropHandle<()>;
+
+impl Counter {
+    /// Starts to count.
+    pub(crate) fn start(ledger: Arc<dyn LiveLedger>, producer: Producer) -> (Arc<Self>, Counting) {
+        Self::with_clock(ledger, producer, Utc::now)
+    }
+
+    fn with_clock(ledger: Arc<dyn LiveLedger>, producer: Producer, clock: Clock) -> (Arc<Self>, Counting) {
+        let (kept, _) = watch::channel(Kept::default());
+        let (state, changed) = (Mutex::default(), Notify::new());
+        let counter = Arc::new(Self { ledger, producer, process: process_name(), clock, state, changed, kept });
+        let counting = tokio::spawn({
+            let counter = Arc::clone(&counter);
+            async move { counter.run().await }
+        });
+        (counter, AbortOnDropHandle::new(counting))
+    }
+
+    /// For whom.
+    pub(crate) fn producer(&self) -> &Producer {
+        &self.producer
+    }
+
+    /// What was counted so far, whether or not it is kept.
+    pub(crate) fn totals(&self) -> Totals {
+        self.state().totals
+    }
+
+    /// Begins a message, which belongs to today. The day stays open until what is given is dropped.
+    pub(crate) async fn begin(self: &Arc<Self>) -> Result<UnderWay, Uncounted> {
+        if self.kept.borrow().failing {
+            return Err(Uncounted::Away);
+        }
+        let (under_way, opened) = {
+            let mut state = self.state();
+            if state.ending {
+                return Err(Uncounted::Ending);
+            }
+            let day = state.today((self.clock)());
+            let change = state.change + 1;
+            let count =
+                state.days.entry(day).or_insert(DayCount { opened: change, changed: change, ..DayCount::default() });
+            count.under_way += 1;
+            let opened = count.opened;
+            state.change = state.change.max(opened);
+            (UnderWay { counter: Arc::clone(self), day }, opened)
+        };
+        self.kept(opened, true).await?;
+        Ok(under_way)
+    }
+
+    /// Counts no more, and tells the ledger so: within some seconds, else it never hears of it. Days on which something is still
+    /// under way stay open.
+    pub(crate) async fn finish(&self, counting: Counting) {
+        self.state().ending = true;
+        self.changed.notify_one();
+        if timeout(COUNT_TIMEOUT, counting).await.is_err() {
+            warn!("the ledger is away: it is not told that this process has counted to its end");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that is done under the lock can leave the state half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a change is kept; through failures, unless one `is_final`.
+    async fn kept(&self, change: u64, is_final: bool) -> Result<(), Uncounted> {
+        let mut kept = self.kept.subscribe();
+        if kept.borrow().up_to >= change {
+            return Ok(());
+        }
+        self.changed.notify_one();
+        let is_decided = |kept: &Kept| kept.up_to >= change || is_final && kept.failing;
+        match timeout(COUNT_TIMEOUT, kept.wait_for(is_decided)).await {
+            Ok(Ok(kept)) if kept.up_to >= change => Ok(()),
+            _ => Err(Uncounted::Away),
+        }
+    }
+
+    fn change(&self, day: Day, change: impl Fn(&mut Totals)) -> u64 {
+        let mut state = self.state();
+        state.change += 1;
+        let number = state.change;
+        change(&mut state.totals);
+        if let Some(count) = state.days.get_mut(&day) {
+            change(&mut count.totals);
+            count.changed = number;
+        }
+        number
+    }
+
+    async fn run(&self) {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let (due, up_to, ending) = self.due();
+            if due.is_empty() {
+                if ending {
+                    return;
+                }
+                let _ = timeout(LOOK, self.changed.notified()).await;
+                continue;
+            }
+            match self.keep(&due, up_to).await {
+                Ok(()) => {
+                    pause = SHORTEST_PAUSE;
+                    if self.kept.send_replace(Kept { up_to, failing: false }).failing {
+                        info!("the ledger takes counts again");
+                    }
+                }
+                Err(problem) => {
+                    let was_failing = self.kept.borrow().failing;
+                    self.kept.send_modify(|kept| kept.failing = true);
+                    if !was_failing {
+                        warn!("nothing is accepted until what was sent can be counted: {problem}");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// What the ledger is to be told, and the change up to which that goes.
+    fn due(&self) -> (Vec<LiveCount>, u64, bool) {
+        let mut state = self.state();
+        let today = state.today((self.clock)());
+        let ending = state.ending;
+        let count = |(day, count): (&Day, &DayCount)| {
+            let ended = count.under_way == 0 && (ending || *day < today);
+            let Totals { messages, rows, doubtful } = count.totals;
+            (ended || count.changed > count.kept).then(|| LiveCount {
+                producer: self.producer.clone(),
+                day: *day,
+                process: self.process.clone(),
+                messages,
+                rows,
+                doubtful,
+                ended,
+            })
+        };
+        (state.days.iter().filter_map(count).collect(), state.change, ending)
+    }
+
+    async fn keep(&self, due: &[LiveCount], up_to: u64) -> Result<(), String> {
+        for count in due {
+            match timeout(COUNT_TIMEOUT, self.ledger.keep_count(count)).await {
+                Ok(kept) => kept.map_err(|error| error.to_string())?,
+                Err(_) => return Err(format!("the ledger has kept no count within {COUNT_TIMEOUT:?}")),
+            }
+            let mut state = self.state();
+            if count.ended {
+                state.days.remove(&count.day);
+            } else if let Some(day) = state.days.get_mut(&count.day) {
+                day.kept = up_to;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn today(&mut self, now: DateTime<Utc>) -> Day {
+        let today = self.today.map_or(Day::of(now), |latest| latest.max(Day::of(now)));
+        self.today = Some(today);
+        today
+    }
+}
+
+/// A message that was begun.
+pub(crate) struct UnderWay {
+    counter: Arc<Counter>,
+    day: Day,
+}
+
+impl UnderWay {
+    /// The day it belongs to.
+    pub(crate) fn day(&self) -> Day {
+        self.day
+    }
+
+    /// The broker has confirmed it: it is counted, whatever becomes of this call, and the count is kept once it returns.
+    pub(crate) async fn accepted(self, rows: u64) -> Result<(), Uncounted> {
+        let change = self.counter.change(self.day, |totals| {
+            totals.messages += 1;
+            totals.rows += rows;
+        });
+        self.counter.kept(change, false).await
+    }
+
+    /// The broker may have taken it.
+    pub(crate) fn doubtful(self, rows: u64) {
+        self.counter.change(self.day, |totals| totals.doubtful += rows);
+        self.counter.changed.notify_one();
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut state = self.counter.state();
+        if let Some(count) = state.days.get_mut(&self.day) {
+            count.under_way -= 1;
+            if count.under_way == 0 && state.today.is_some_and(|today| self.day < today) {
+                self.counter.changed.notify_one();
+            }
+        }
+    }
+}
+
+/// `host/pid/unique`: words that no other process has.
+fn process_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let unique = Uuid::new_v4().simple().to_string();
+    format!("{}/{}/{}", host.trim(), std::process::id(), &unique[..8])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Counts, against a ledger that can be slow or away.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use assay_store::{DatabaseOptions, LiveArrival, Numbering, Store, StoreError};
+use assay_transaction::{LiveRun, RunId, RunState};
+use async_trait::async_trait;
+use futures_util::future::join_all;
+
+use super::*;
+
+struct Ledger {
+    told: Mutex<Vec<LiveCount>>,
+    millis: AtomicU64,
+    is_away: AtomicBool,
+    /// A database that is closed: where errors come from.
+    closed: Arc<dyn Store>,
+}
+
+impl Ledger {
+    async fn new() -> Arc<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let database = DatabaseOptions::default().or_default(&format!("sqlite://{}/a.db", folder.path().display()));
+        assay_store::migrate(&database, COUNT_TIMEOUT).await.unwrap();
+        let closed = assay_store::connect(&database, "test", COUNT_TIMEOUT).await.unwrap();
+        closed.close().await;
+        Arc::new(Self { told: Mutex::default(), millis: AtomicU64::new(0), is_away: AtomicBool::new(false), closed })
+    }
+
+    fn told(&self) -> Vec<LiveCount> {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// What was told last of a day.
+    fn last(&self, day: Day) -> LiveCount {
+        self.told().into_iter().rfind(|count| count.day == day).expect("the day is counted")
+    }
+
+    fn set_away(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl LiveLedger for Ledger {
+    async fn number(&self, _: &[LiveArrival<'_>], _: DateTime<Utc>) -> Result<Vec<Numbering>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn keep_count(&self, count: &LiveCount) -> Result<(), StoreError> {
+        tokio::time::sleep(Duration::from_millis(self.millis.load(Ordering::SeqCst))).await;
+        if self.is_away.load(Ordering::SeqCst) {
+            return self.closed.keep_count(count).await;
+        }
+        self.told.lock().unwrap().push(count.clone());
+        Ok(())
+    }
+
+    async fn live_run(&self, _: &RunId) -> Result<Option<LiveRun>, StoreError> {
+        Ok(None)
+    }
+
+    async fn seal_live(&self, _: &RunId) -> Result<RunState, StoreError> {
+        Ok(RunState::Loading)
+    }
+}
+
+fn producer() -> Producer {
+    "shop".parse().unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_comes_after_its_count_and_all_who_wait_share_one() {
+    let ledger = Ledger::new().await;
+    let (counter, counting) = Counter::start(Arc::clone(&ledger) as _, producer());
+    let first = counter.begin().await.unwrap();
+    let day = first.day();
+    assert_eq!(ledger.last(day).rows, 0, "the day is open before anything is published");
+    first.accepted(2).await.unwrap();
+    ledger.millis.store(20, Ordering::SeqCst);
+    let answered = AtomicU64::new(2);
+    join_all((0..50).map(async |_| {
+        counter.begin().await.unwrap().accepted(3).await.unwrap();
+        let answered = answered.fetch_add(3, Ordering::SeqCst) + 3;
+        assert!(ledger.last(day).rows >= answered);
+    }))
+    .await;
+    assert!(ledger.told().len() < 10, "{} counts for 51 messages", ledger.told().len());
+    counter.begin().await.unwrap().doubtful(7);
+    counter.finish(counting).await;
+    let last = ledger.last(day);
+    assert_eq!((last.messages, last.rows, last.doubtful, last.ended), (51, 152, 7, true));
+    assert_eq!(counter.totals(), Totals { messages: 51, rows: 152, doubtful: 7 });
+    assert_eq!(counter.begin().await.err(), Some(Uncounted::Ending));
+}
+
+#[tokio::test]
+async fn nothing_is_begun_while_the_ledger_is_away() {
+    let ledger = Ledger::new().await;
+    let (counter, counting) = Counter::start(Arc::clone(&ledger) as _, producer());
+    ledger.set_away(true);
+    assert_eq!(counter.begin().await.err(), Some(Uncounted::Away), "not even the first one");
+    ledger.set_away(false);
+    let under_way = loop {
+        match counter.begin().await {
+            Ok(under_way) => break under_way,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let day = under_way.day();
+    ledger.set_away(true);
+    // It was confirmed: it waits for the ledger for some time.
+    let waiting = tokio::spawn(under_way.accepted(4));
+    while counter.begin().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    ledger.set_away(false);
+    assert_eq!(waiting.await.unwrap(), Ok(()));
+    assert_eq!(ledger.last(day).rows, 4);
+    assert!(counter.begin().await.is_ok());
+    counter.finish(counting).await;
+    assert!(ledger.last(day).ended);
+}
+
+/// The time of [`a_day_ends_once_nothing_of_it_is_under_way`], in seconds since 1970.
+static NOW: AtomicU64 = AtomicU64::new(86_400 * 20_000);
+
+#[tokio::test]
+async fn a_day_ends_once_nothing_of_it_is_under_way() {
+    fn clock() -> DateTime<Utc> {
+        let seconds = NOW.load(Ordering::SeqCst);
+        DateTime::from_timestamp(i64::try_from(seconds).unwrap(), 0).unwrap()
+    }
+    let ledger = Ledger::new().await;
+    let (counter, counting) = Counter::with_clock(Arc::clone(&ledger) as _, producer(), clock);
+    let late = counter.begin().await.unwrap();
+    let yesterday = late.day();
+    NOW.fetch_add(86_400, Ordering::SeqCst);
+    let today = counter.begin().await.unwrap();
+    assert!(today.day() > yesterday);
+    today.accepted(1).await.unwrap();
+    assert!(!ledger.last(yesterday).ended, "a message of it is under way");
+    late.accepted(1).await.unwrap();
+    while !ledger.last(yesterday).ended {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        (ledger.last(yesterday).rows, ledger.told().iter().any(|count| count.day > yesterday && count.ended)),
+        (1, false)
+    );
+    // A clock that goes back opens no day again that was ended.
+    NOW.fetch_sub(86_400, Ordering::SeqCst);
+    assert!(counter.begin().await.unwrap().day() > yesterday);
+    counter.finish(counting).await;
+    assert!(ledger.told().iter().any(|count| count.day > yesterday && count.ended));
+}
+
+#[tokio::test]
+async fn a_process_that_ends_leaves_open_what_is_under_way() {
+    let ledger = Ledger::new().await;
+    let (counter, counting) = Counter::start(Arc::clone(&ledger) as _, producer());
+    let under_way = counter.begin().await.unwrap();
+    counter.finish(counting).await;
+    assert!(!ledger.last(under_way.day()).ended);
+}

@@ -1,0 +1,141 @@
+//! The settings of the streamer.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use assay_source::FormatOptions;
+use assay_transaction::{MAX_LIVE_ROWS, Namespace, Producer, RunSettings, TimeZone, parse_duration};
+use clap::Args;
+
+use crate::StreamError;
+use crate::tokens::Tokens;
+
+/// How transactions are read and identified.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Reading")]
+pub struct ReadOptions {
+    /// Zone of timestamps that name none, such as Europe/Paris
+    #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
+    pub time_zone: TimeZone,
+    /// Namespace in which ids are unique [default: the producer's]
+    #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
+    pub id_namespace: Option<String>,
+}
+
+impl ReadOptions {
+    /// What transactions of a producer are read by.
+    pub(crate) fn settings(&self, producer: &Producer) -> RunSettings {
+        let mut settings = RunSettings { time_zone: self.time_zone, ..RunSettings::live(producer) };
+        if let Some(namespace) = self.id_namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
+            settings.namespace = Namespace::new(namespace);
+        }
+        settings
+    }
+}
+
+/// Where requests are taken, from whom, and how many.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Serving")]
+pub struct ServeOptions {
+    /// Address to take requests at; one that others can reach needs tokens
+    #[arg(long, env = "STREAMER_ADDR", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
+    pub streamer_addr: SocketAddr,
+    /// Name of the producer: each day of it has a run, such as live_streamer_20260111
+    #[arg(long, env = "PRODUCER_RUN_ID", default_value = "streamer", value_name = "NAME")]
+    pub producer_run_id: Producer,
+    /// Tokens between commas, one of which requests have to show: Authorization: Bearer …
+    #[arg(long, env = "STREAMER_TOKENS", hide_env_values = true, value_name = "TOKENS")]
+    pub streamer_tokens: Option<String>,
+    /// File to read those tokens from
+    #[arg(long, env = "STREAMER_TOKENS_FILE", value_name = "PATH")]
+    pub streamer_tokens_file: Option<PathBuf>,
+    /// The longest body of a request, in bytes
+    #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 1024 * 1024, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=8 * 1024 * 1024))]
+    pub max_body_bytes: u32,
+    /// Requests that are answered at a time, those that wait for predictions among them
+    #[arg(long, env = "MAX_REQUESTS", default_value_t = 256, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_requests: u32,
+    /// How transactions are read.
+    #[command(flatten)]
+    pub read: ReadOptions,
+}
+
+/// Shows whether there are tokens, never what they are.
+impl fmt::Debug for ServeOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ServeOptions")
+            .field("streamer_addr", &self.streamer_addr)
+            .field("producer_run_id", &self.producer_run_id)
+            .field("streamer_tokens", &self.streamer_tokens.as_ref().map(|_| "…"))
+            .field("streamer_tokens_file", &self.streamer_tokens_file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServeOptions {
+    /// Who is let in.
+    pub fn tokens(&self) -> Result<Tokens, StreamError> {
+        Tokens::read(self.streamer_tokens.as_deref(), self.streamer_tokens_file.as_ref(), self.streamer_addr)
+    }
+}
+
+/// What is sent, and how fast.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Simulating")]
+pub struct SimulateOptions {
+    /// File to send, CSV or JSON Lines [default: made-up transactions]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How many transactions to send [default: the whole file; made-up ones until Ctrl-C]
+    #[arg(long, value_name = "COUNT")]
+    pub transactions: Option<u64>,
+    /// Name of the producer: each day of it has a run, such as live_simulator_20260111
+    #[arg(long, env = "PRODUCER_RUN_ID", default_value = "simulator", value_name = "NAME")]
+    pub producer_run_id: Producer,
+    /// Time between two messages
+    #[arg(long, env = "PRODUCE_INTERVAL", default_value = "1s", value_parser = parse_interval, value_name = "DURATION")]
+    pub produce_interval: Duration,
+    /// The fewest transactions of a message
+    #[arg(long, env = "MIN_RECORDS_PER_BATCH", default_value_t = 1, value_name = "COUNT", value_parser = records())]
+    pub min_records_per_batch: u16,
+    /// The most transactions of a message
+    #[arg(long, env = "MAX_RECORDS_PER_BATCH", default_value_t = 10, value_name = "COUNT", value_parser = records())]
+    pub max_records_per_batch: u16,
+    /// Transactions per second, each a message of its own, instead of messages at an interval
+    #[arg(long, value_name = "TX_PER_SECOND")]
+    pub rate: Option<NonZeroU32>,
+    /// How transactions are read.
+    #[command(flatten)]
+    pub read: ReadOptions,
+    /// How the file writes its rows.
+    #[command(flatten)]
+    pub format: FormatOptions,
+}
+
+fn records() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=i64::try_from(MAX_LIVE_ROWS).unwrap_or(i64::MAX))
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("at least 1ms; --rate is for more".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
+impl SimulateOptions {
+    /// Whether the settings contradict each other.
+    pub fn check(&self) -> Result<(), StreamError> {
+        let (fewest, most) = (self.min_records_per_batch, self.max_records_per_batch);
+        if fewest > most {
+            return Err(StreamError::Setting(format!(
+                "MIN_RECORDS_PER_BATCH is {fewest}, more than MAX_RECORDS_PER_BATCH, {most}"
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! Why a request is refused, and how that is said.
+
+use assay_store::StoreError;
+use assay_transaction::{PlainError, RejectedRow, mask_card_numbers};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tracing::debug;
+
+use crate::acceptance::Refused;
+
+/// When a sender may come back, in seconds: once there may be room, and once something may be back.
+const ROOM: &str = "1";
+const BACK: &str = "5";
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("a token is needed that lets in: send Authorization: Bearer …")]
+    Unauthorized,
+    #[error("too many requests are being answered (MAX_REQUESTS): send it again later")]
+    Busy,
+    #[error("the body is longer than {0} bytes (MAX_BODY_BYTES): send several")]
+    BodyTooLong(u32),
+    #[error("the body could not be read to its end")]
+    Unread,
+    #[error("the body did not come within {0} seconds")]
+    Slow(u64),
+    #[error("the body cannot be used: {0}")]
+    Plain(#[from] PlainError),
+    /// Some rows are not valid; nothing was published.
+    #[error("{} rows are not valid: nothing was accepted", .0.len())]
+    Invalid(Vec<RejectedRow>),
+    #[error("`wait` is no duration: {0}")]
+    Wait(String),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the ledger is away: {0}")]
+    Ledger(StoreError),
+    #[error("no transaction {0} is stored: it is not known, or still under way")]
+    NotStored(String),
+    #[error("nothing is here: see POST /transactions and GET /transactions/ID")]
+    NoSuchPath,
+    #[error("this method is not for this path: see POST /transactions and GET /transactions/ID")]
+    NoSuchMethod,
+    #[error("the request could not be answered")]
+    Broken,
+}
+
+/// What is wrong with a row.
+#[derive(Serialize)]
+struct RowError<'a> {
+    row: u64,
+    reason: &'a str,
+    message: std::borrow::Cow<'a, str>,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Busy | Self::Refused(Refused::Full) => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTooLong(_) | Self::Plain(PlainError::TooMany(_)) | Self::Refused(Refused::TooLarge { .. }) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Unread | Self::Plain(_) | Self::Wait(_) => StatusCode::BAD_REQUEST,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Refused(Refused::Broker(_) | Refused::NotBegun(_) | Refused::Uncounted) | Self::Ledger(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::NotStored(_) | Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Refused(Refused::Wire(_)) | Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        debug!(status = status.as_u16(), "refused: {self}");
+        let mut response = match &self {
+            Self::Invalid(rows) => {
+                let errors: Vec<_> = rows.iter().map(RowError::from).collect();
+                json(status, &serde_json::json!({ "errors": errors }))
+            }
+            _ => json(status, &serde_json::json!({ "error": self.to_string() })),
+        };
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"assay\""));
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(ROOM));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(BACK));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl<'a> From<&'a RejectedRow> for RowError<'a> {
+    fn from(row: &'a RejectedRow) -> Self {
+        // It quotes the value, and may be logged by whoever sent it.
+        Self { row: row.row, reason: row.reason.code(), message: mask_card_numbers(&row.message) }
+    }
+}
+
+/// An answer in JSON.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,176 @@
+//! A simulation: transactions at a pace, straight to the broker, until there are no more or it is told to stop.
+
+mod pace;
+mod records;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use assay_queue::Broker;
+use assay_store::Store;
+use assay_transaction::{Entry, RunId};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info, warn};
+use uuid::Uuid;
+
+use self::pace::Pace;
+use self::records::Records;
+use crate::acceptance::{Acceptance, Refused};
+use crate::counting::{Counter, Totals};
+use crate::{SimulateOptions, StreamError};
+
+/// Before another try, while something is away.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What a simulation has sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Simulated {
+    /// What was accepted.
+    pub totals: Totals,
+    /// Rows of the file that are not valid, and were not sent.
+    pub invalid: u64,
+    /// Transactions that were not accepted before the end.
+    pub unsent: u64,
+    /// The runs that they are booked in.
+    pub runs: Vec<RunId>,
+}
+
+/// For a person, in one line.
+impl fmt::Display for Simulated {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { totals: Totals { messages, rows, doubtful }, invalid, unsent, runs } = self;
+        write!(out, "{rows} transactions accepted in {messages} messages")?;
+        if !runs.is_empty() {
+            let runs: Vec<_> = runs.iter().map(RunId::as_str).collect();
+            write!(out, " ({})", runs.join(", "))?;
+        }
+        for (count, what) in [(invalid, "invalid"), (unsent, "not sent"), (doubtful, "in doubt")] {
+            if *count > 0 {
+                write!(out, ", {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sends transactions until there are no more, or until `shutdown`; what is under way then may take `drain` to end.
+pub async fn simulate(
+    broker: Arc<dyn Broker>,
+    store: Arc<dyn Store>,
+    options: &SimulateOptions,
+    drain: Duration,
+    shutdown: CancellationToken,
+) -> Result<Simulated, StreamError> {
+    let settings = options.read.settings(&options.producer_run_id);
+    let mut records = Records::open(options, &settings).await?;
+    let (counter, counting) = Counter::start(store as _, options.producer_run_id.clone());
+    let sending = Sending {
+        acceptance: Acceptance::new(broker, Arc::clone(&counter)),
+        is_slow: options.rate.is_none(),
+        sent: Arc::default(),
+        shutdown,
+    };
+    let ended = send_all(&sending, &mut records, Pace::new(options), drain).await;
+    counter.finish(counting).await;
+    // Only now, so that what was accepted is counted.
+    let unsent = ended?;
+    let runs = sending.sent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+    Ok(Simulated { totals: counter.totals(), invalid: records.invalid(), unsent, runs })
+}
+
+/// Sends, and tells how many transactions were not.
+async fn send_all(
+    sending: &Sending,
+    records: &mut Records,
+    mut pace: Pace,
+    drain: Duration,
+) -> Result<u64, StreamError> {
+    let shutdown = &sending.shutdown;
+    let permits = Arc::new(Semaphore::new(sending.acceptance.max_in_flight()));
+    let (tasks, unsent) = (TaskTracker::new(), Arc::new(Mutex::new(0)));
+    let ended = loop {
+        let entries = match records.next(pace.size()).await {
+            Ok(entries) if entries.is_empty() => break Ok(()),
+            Ok(entries) => entries,
+            Err(error) => break Err(error),
+        };
+        let turn = async {
+            pace.turn().await;
+            Arc::clone(&permits).acquire_owned().await
+        };
+        // Closed by nobody.
+        let Some(Ok(permit)) = shutdown.run_until_cancelled(turn).await else { break Ok(()) };
+        let (sending, unsent) = (sending.clone(), Arc::clone(&unsent));
+        tasks.spawn(async move {
+            let rows = entries.len() as u64;
+            if !sending.send(entries).await {
+                *unsent.lock().unwrap_or_else(PoisonError::into_inner) += rows;
+            }
+            drop(permit);
+        });
+    };
+    tasks.close();
+    // After the last transaction there is time; after a signal there is not.
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        () = tasks.wait() => {}
+        () = overdue => warn!("ending with messages that are still under way after DRAIN_TIMEOUT ({drain:?})"),
+    }
+    let unsent = *unsent.lock().unwrap_or_else(PoisonError::into_inner);
+    ended.map(|()| unsent)
+}
+
+/// How a message is sent; cheap to clone.
+#[derive(Clone)]
+struct Sending {
+    acceptance: Acceptance,
+    /// Whether each message is worth a line of the log.
+    is_slow: bool,
+    /// Which runs messages were sent in.
+    sent: Arc<Mutex<BTreeSet<RunId>>>,
+    shutdown: CancellationToken,
+}
+
+impl Sending {
+    /// Sends one message, until it is accepted or nobody wants it any more; tells whether the broker has it.
+    async fn send(&self, entries: Vec<Entry>) -> bool {
+        let name = Uuid::new_v4().to_string();
+        loop {
+            match self.acceptance.accept(&name, entries.clone()).await {
+                Ok(accepted) => {
+                    let (rows, run_id) = (entries.len(), &accepted.run_id);
+                    if self.is_slow {
+                        info!("Sent {rows} transactions of run {run_id}");
+                    }
+                    self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(accepted.run_id);
+                    return true;
+                }
+                // The broker has it: sent again, it would be counted twice.
+                Err(Refused::Uncounted) => return true,
+                Err(refused @ (Refused::TooLarge { .. } | Refused::Wire(_))) => {
+                    error!("{} transactions are not sent: {refused}", entries.len());
+                    return false;
+                }
+                Err(Refused::Full) => {
+                    if self.shutdown.run_until_cancelled(self.acceptance.room()).await.is_none() {
+                        return false;
+                    }
+                }
+                Err(refused @ (Refused::Broker(_) | Refused::NotBegun(_))) => {
+                    debug!("cannot send yet: {refused}");
+                    if timeout(PAUSE, self.shutdown.cancelled()).await.is_ok() {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+}

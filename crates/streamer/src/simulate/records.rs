@@ -1,0 +1,225 @@
+//! Where simulated transactions come from: made up, with ids of their own in each run, or the rows of a file.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use assay_generator::{Generated, Transactions};
+use assay_source::{RowReader, S3Options, SourceUrl, Sources};
+use assay_transaction::{Entry, LiveRules, Rules, RunSettings};
+use chrono::{NaiveDateTime, TimeDelta, Utc};
+use serde::Serialize;
+use tracing::warn;
+
+use crate::{SimulateOptions, StreamError};
+
+/// Rows of a file that are read together.
+const ROWS: usize = 1_000;
+/// Invalid rows that are named in the log.
+const SHOWN: u64 = 10;
+
+/// Transactions to send.
+pub(super) struct Records {
+    from: From,
+    left: Option<u64>,
+}
+
+enum From {
+    Generator(Box<(Transactions, LiveRules)>),
+    File(Box<Rows>),
+}
+
+struct Rows {
+    reader: RowReader,
+    rules: Rules,
+    read: VecDeque<Entry>,
+    invalid: u64,
+}
+
+impl Records {
+    pub(super) async fn open(options: &SimulateOptions, settings: &RunSettings) -> Result<Self, StreamError> {
+        let from = match &options.file {
+            Some(path) => From::File(Box::new(Rows::open(path, options, settings).await?)),
+            // By chance, as are the ids that come of it: those of a seed would be duplicates the second time.
+            None => From::Generator(Box::new((Transactions::new(rand::random(), true), LiveRules::new(settings)?))),
+        };
+        Ok(Self { from, left: options.transactions })
+    }
+
+    /// The transactions of the next message; none once there are no more. Not to be cancelled.
+    pub(super) async fn next(&mut self, size: usize) -> Result<Vec<Entry>, StreamError> {
+        let size = self.left.map_or(size, |left| size.min(usize::try_from(left).unwrap_or(size)));
+        let mut entries = match &mut self.from {
+            From::Generator(generator) => {
+                let (transactions, rules) = &mut **generator;
+                let made = (1..).zip(transactions.take(size)).map(|(row, made)| entry(rules, row, &made));
+                made.collect::<Result<Vec<_>, _>>()?
+            }
+            From::File(rows) => rows.next(size).await?,
+        };
+        for (row, entry) in (1..).zip(&mut entries) {
+            entry.row = row;
+        }
+        self.left = self.left.map(|left| left - entries.len() as u64);
+        Ok(entries)
+    }
+
+    /// Rows that were passed over, as a rule rejects them.
+    pub(super) fn invalid(&self) -> u64 {
+        match &self.from {
+            From::Generator(_) => 0,
+            From::File(rows) => rows.invalid,
+        }
+    }
+}
+
+impl Rows {
+    async fn open(path: &Path, options: &SimulateOptions, settings: &RunSettings) -> Result<Self, StreamError> {
+        let sources = Sources::new(&S3Options::default())?;
+        let url = SourceUrl::File(path.to_owned());
+        let found = sources.identify(&url).await?;
+        let layout = sources.inspect(&url, &found, &options.format).await?.layout;
+        let start = layout.start;
+        let settings = RunSettings {
+            format: layout.format,
+            compression: layout.compression,
+            dialect: layout.dialect,
+            timestamps: layout.timestamps,
+            header: layout.header,
+            start: Some(start),
+            mapping: options.format.mapping.clone(),
+            ..settings.clone()
+        };
+        let rules = Rules::of_run(&settings)?;
+        let reader = sources.rows(&url, &found, &settings, start).await?;
+        Ok(Self { reader, rules, read: VecDeque::new(), invalid: 0 })
+    }
+
+    async fn next(&mut self, size: usize) -> Result<Vec<Entry>, StreamError> {
+        while self.read.len() < size {
+            let Some(rows) = self.reader.next_batch(ROWS).await? else { break };
+            for row in rows.rows() {
+                let judged = match row.rejection() {
+                    Some(rejection) => Err(rejection),
+                    None => self.rules.check(row.number, &row.fields, row.raw_bytes),
+                };
+                match judged {
+                    Ok(valid) => self.read.push_back(Entry::new(row.number, &valid)?),
+                    Err(rejection) => {
+                        self.invalid += 1;
+                        if self.invalid <= SHOWN {
+                            // Not the message, which quotes the row.
+                            warn!("row {} is not sent, as it is invalid: {}", row.number, rejection.reason);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(self.read.drain(..size.min(self.read.len())).collect())
+    }
+}
+
+/// A made-up transaction as somebody would send it.
+#[derive(Serialize)]
+struct Plain<'a> {
+    id: &'a str,
+    description: &'a str,
+    amount: String,
+    timestamp: String,
+    merchant: Option<&'a str>,
+    operation_type: &'a str,
+    side: &'a str,
+    country: &'a str,
+    currency: &'a str,
+    channel: &'a str,
+}
+
+fn entry(rules: &LiveRules, row: u64, made: &Generated) -> Result<Entry, StreamError> {
+    let (sign, cents) = (if made.amount_cents < 0 { "-" } else { "" }, made.amount_cents.unsigned_abs());
+    let plain = Plain {
+        id: &made.id,
+        description: &made.description,
+        amount: format!("{sign}{}.{:02}", cents / 100, cents % 100),
+        timestamp: recent(made.timestamp, Utc::now().naive_utc()).format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        merchant: made.merchant,
+        operation_type: made.operation_type,
+        side: made.side,
+        country: made.country,
+        currency: made.currency,
+        channel: made.channel,
+    };
+    let json = serde_json::to_vec(&plain).map_err(|error| unsound(&error))?;
+    rules.judge(row, &json)?.map_err(|rejected| unsound(&rejected.message))
+}
+
+/// The same time of the day, within the last 24 hours: what is fraud shows by the hour too.
+fn recent(at: NaiveDateTime, now: NaiveDateTime) -> NaiveDateTime {
+    let today = now.date().and_time(at.time());
+    if today <= now { today } else { today - TimeDelta::days(1) }
+}
+
+fn unsound(problem: &dyn std::fmt::Display) -> StreamError {
+    StreamError::Setting(format!("a made-up transaction cannot be sent: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use assay_transaction::Producer;
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        options: SimulateOptions,
+    }
+
+    async fn open(arguments: &[&str]) -> Result<Records, StreamError> {
+        let options = Program::parse_from(["program"].iter().chain(arguments)).options;
+        let producer: Producer = "simulator".parse().unwrap();
+        Records::open(&options, &options.read.settings(&producer)).await
+    }
+
+    #[tokio::test]
+    async fn made_up_transactions_are_valid_recent_and_new_each_time() {
+        let (mut ids, now) = (HashSet::new(), Utc::now());
+        for _ in 0..2 {
+            let mut records = open(&["--transactions", "250"]).await.unwrap();
+            for expected in [100, 100, 50, 0] {
+                let entries = records.next(100).await.unwrap();
+                assert_eq!(entries.len(), expected);
+                assert!(entries.iter().map(|entry| entry.row).eq(1..=expected as u64));
+                for entry in entries {
+                    let made = entry.transaction.decode().unwrap();
+                    let age = now - made.timestamp.as_datetime();
+                    assert!(age > -TimeDelta::minutes(1) && age <= TimeDelta::days(1), "{age}");
+                    assert!(ids.insert(made.id) && made.attributes.len() == 3);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_rows_of_a_file_are_sent_but_for_those_that_are_invalid() {
+        let folder = tempfile::tempdir().unwrap();
+        let head = "id;description;amount;timestamp;operation_type;side\n";
+        let good = |id: u32| format!("{id};Coffee;-2,50;2026-01-11 10:00:00;payment;debit\n");
+        let csv = format!("{head}{}{};;;;;\n{}", good(1), good(2), good(3));
+        let json = r#"{"id":"1","description":"a","amount":1,"timestamp":"2026-01-11T10:00:00Z","operation_type":"x","side":"y"}"#;
+        for (name, content, sizes, invalid) in
+            [("a.csv", csv, [2, 1, 0], 1), ("a.jsonl", format!("{json}\n"), [1, 0, 0], 0)]
+        {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            let mut records = open(&[path.to_str().unwrap()]).await.unwrap();
+            for size in sizes {
+                assert_eq!(records.next(2).await.unwrap().len(), size, "{name}");
+            }
+            assert_eq!(records.invalid(), invalid, "{name}");
+        }
+        let error = open(&["/nowhere/a.csv"]).await.err().unwrap();
+        assert_eq!(assay_telemetry::Failure::exit(&error), assay_transaction::Exit::SourceUnreadable);
+    }
+}

@@ -1,0 +1,144 @@
+//! Bearer tokens: who may send and ask.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use axum::http::{HeaderMap, header};
+use uuid::Uuid;
+
+use crate::StreamError;
+
+/// The tokens that let in; without any, everybody is. They are kept as hashes: nothing can show them.
+pub struct Tokens(Vec<Uuid>);
+
+impl Tokens {
+    /// The tokens of the settings, which another address than loopback must have.
+    pub(crate) fn read(list: Option<&str>, file: Option<&PathBuf>, address: SocketAddr) -> Result<Self, StreamError> {
+        let list = list.filter(|list| !list.trim().is_empty());
+        let file = file.filter(|path| !path.as_os_str().is_empty());
+        let tokens = match (list, file) {
+            (Some(_), Some(_)) => {
+                return Err(setting("STREAMER_TOKENS and STREAMER_TOKENS_FILE are both set: keep one".to_owned()));
+            }
+            (Some(list), None) => Self::parse(list, "STREAMER_TOKENS")?,
+            (None, Some(path)) => Self::parse(&read(path)?, "STREAMER_TOKENS_FILE")?,
+            (None, None) => Self(Vec::new()),
+        };
+        if tokens.0.is_empty() && !address.ip().to_canonical().is_loopback() {
+            return Err(setting(format!(
+                "STREAMER_ADDR is {address}, where others can reach it, and there are no tokens: set STREAMER_TOKENS or \
+                 STREAMER_TOKENS_FILE, or listen at 127.0.0.1"
+            )));
+        }
+        Ok(tokens)
+    }
+
+    /// Tokens between commas, or on lines of their own.
+    fn parse(text: &str, name: &str) -> Result<Self, StreamError> {
+        let tokens: Vec<&str> = text.split([',', '\n']).map(str::trim).filter(|token| !token.is_empty()).collect();
+        if tokens.is_empty() {
+            return Err(setting(format!("{name} holds no token: write one, or several between commas")));
+        }
+        if !tokens.iter().all(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(setting(format!("{name} holds a token that no header can: use letters, digits and `-._~+/=`")));
+        }
+        Ok(Self(tokens.into_iter().map(|token| hash(token.as_bytes())).collect()))
+    }
+
+    /// Whether a request shows one of them.
+    pub(crate) fn let_in(&self, headers: &HeaderMap) -> bool {
+        if self.0.is_empty() {
+            return true;
+        }
+        let Some(given) = headers.get(header::AUTHORIZATION).map(axum::http::HeaderValue::as_bytes) else {
+            return false;
+        };
+        match given.split_at_checked(b"Bearer ".len()) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => {
+                let given = hash(token.trim_ascii());
+                // Each of them is compared, and all of their bytes: the time that it takes tells nothing of them.
+                self.0.iter().fold(false, |found, token| found | is_same(given, *token))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn hash(token: &[u8]) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, token)
+}
+
+fn is_same(one: Uuid, other: Uuid) -> bool {
+    std::hint::black_box(one.as_u128() ^ other.as_u128()) == 0
+}
+
+fn read(path: &Path) -> Result<String, StreamError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| setting(format!("cannot read {} ({error}): check STREAMER_TOKENS_FILE", path.display())))
+}
+
+fn setting(problem: String) -> StreamError {
+    StreamError::Setting(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: &str = "127.0.0.1:8081";
+
+    fn read(list: Option<&str>, file: Option<&str>, address: &str) -> Result<Tokens, String> {
+        let file = file.map(PathBuf::from);
+        Tokens::read(list, file.as_ref(), address.parse().unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn whoever_can_be_reached_needs_tokens() {
+        for address in [LOOPBACK, "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(read(None, None, address).is_ok(), "{address}");
+        }
+        for address in ["0.0.0.0:8081", "[::]:1", "10.0.0.1:1"] {
+            let error = read(Some(" "), Some(""), address).err().unwrap();
+            assert!(error.contains("set STREAMER_TOKENS or"), "{error}");
+            assert!(read(Some("a"), None, address).is_ok(), "{address}");
+        }
+    }
+
+    #[test]
+    fn tokens_come_from_one_place() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "one\ntwo,three\n").unwrap();
+        let path = file.path().to_str();
+        assert_eq!(read(None, path, LOOPBACK).unwrap().0.len(), 3);
+        for (list, file, expected) in [
+            (Some("a"), path, "both set"),
+            (None, Some("/nowhere"), "check STREAMER_TOKENS_FILE"),
+            (Some(" , "), None, "holds no token"),
+            (Some("a b"), None, "no header can"),
+        ] {
+            let error = read(list, file, LOOPBACK).err().unwrap();
+            assert!(error.contains(expected) && !error.contains("a b"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_of_the_tokens_lets_in() {
+        let tokens = read(Some("first, second"), None, "0.0.0.0:1").unwrap();
+        for (given, expected) in [
+            (Some("Bearer first"), true),
+            (Some("bearer second"), true),
+            (Some("Bearer third"), false),
+            (Some("Bearer "), false),
+            (Some("second"), false),
+            (Some("Basic first"), false),
+            (None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(given) = given {
+                headers.insert(header::AUTHORIZATION, given.parse().unwrap());
+            }
+            assert_eq!(tokens.let_in(&headers), expected, "{given:?}");
+        }
+        assert!(read(None, None, LOOPBACK).unwrap().let_in(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,180 @@
+//! A streamer on a free port, with the in-process broker and SQLite, a client of a few lines, and a stand-in for predictor and
+//! writer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_queue::{Broker, InProcess, Message, Outcome, Route, ServeOptions as Serving, Work, serve};
+use assay_store::{DatabaseOptions, IdConflict, LiveArrival, Numbering, Store};
+use assay_streamer::{ServeOptions, StreamError};
+use assay_transaction::{
+    Day, Entry, FailedRow, FailureClass, Lane, LiveId, LiveMessage, LiveRun, Predicted, Prediction, Producer, RunId,
+    ScoredLive, Timestamp,
+};
+use chrono::Utc;
+use clap::Parser;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Realtime };
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+/// A database and a broker.
+pub(crate) struct Place {
+    pub(crate) folder: TempDir,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) broker: Arc<dyn Broker>,
+    end: CancellationToken,
+}
+
+impl Place {
+    /// With a queue that takes so many messages.
+    pub(crate) async fn new(queue: usize) -> Self {
+        Self::with(InProcess::new(queue)).await
+    }
+
+    pub(crate) async fn with(broker: Arc<dyn Broker>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("assay.db").display());
+        let database = DatabaseOptions::default().or_default(&url);
+        assay_store::migrate(&database, PATIENCE).await.unwrap();
+        let store = assay_store::connect(&database, "test", PATIENCE).await.unwrap();
+        Self { folder, store, broker, end: CancellationToken::new() }
+    }
+
+    /// Starts to score and to store whatever comes.
+    pub(crate) fn score(&self) {
+        tokio::spawn(score(Arc::clone(&self.broker), Arc::clone(&self.store), self.end.clone()));
+    }
+
+    pub(crate) async fn waiting(&self) -> u64 {
+        self.broker.depth(ROUTE).await.unwrap().messages
+    }
+
+    /// What the ledger knows of a producer's run of today.
+    pub(crate) async fn live_run(&self, producer: &str) -> Option<LiveRun> {
+        self.store.live_run(&run_of_today(producer)).await.unwrap()
+    }
+
+    pub(crate) async fn streamer(&self, arguments: &[&str]) -> Streamer {
+        let options = Options::parse_from(["streamer"].iter().chain(arguments)).serve;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let (broker, store, stop) = (Arc::clone(&self.broker), Arc::clone(&self.store), shutdown.clone());
+        let task = tokio::spawn(async move {
+            let tokens = options.tokens().unwrap();
+            assay_streamer::serve(listener, broker, store, &options, tokens, PATIENCE, stop).await
+        });
+        Streamer { address, shutdown, task }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+pub(crate) fn run_of_today(producer: &str) -> RunId {
+    let producer: Producer = producer.parse().unwrap();
+    LiveId::new(producer, Day::of(Utc::now()), String::new(), &[], true).run_id()
+}
+
+pub(crate) fn transaction(id: &str, amount: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","description":"Café","amount":{amount},"timestamp":"2026-01-11T10:00:00.123456Z","operation_type":"payment","side":"debit","country":"FR"}}"#
+    )
+}
+
+pub(crate) struct Streamer {
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    task: JoinHandle<Result<(), StreamError>>,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Value,
+}
+
+impl Streamer {
+    pub(crate) async fn send(&self, method: &str, path: &str, header: &str, body: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n{header}\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Where it is refused before it is read.
+        let _ = stream.write_all(body).await;
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer comes");
+        let text = String::from_utf8(answer).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
+        assert!(head.contains("content-type: application/json"), "{text}");
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap() }
+    }
+
+    pub(crate) async fn post(&self, body: impl AsRef<[u8]>) -> Answer {
+        self.send("POST", "/transactions", "", body.as_ref()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, "", b"").await
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("it stops").unwrap().unwrap();
+    }
+}
+
+/// Scores what comes, and books it: `refused` in a description fails, everything else is `ok`.
+async fn score(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: CancellationToken) {
+    let options = Serving { concurrency: 1, prefetch: 1, drain: PATIENCE };
+    let decode = |message: &Message| LiveMessage::decode(&message.body).map_err(|error| error.to_string());
+    let work = move |message: LiveMessage| {
+        let store = Arc::clone(&store);
+        async move {
+            let arrival = LiveArrival { id: &message.id, rows: message.rows() };
+            let numbering = store.number(&[arrival], Utc::now()).await.unwrap().remove(0);
+            let Numbering::Place(place) = numbering else { panic!("{numbering:?}") };
+            let is_refused = |entry: &Entry| entry.transaction.as_json().contains("refused");
+            let (refused, fine): (Vec<_>, Vec<_>) = message.transactions.into_iter().partition(is_refused);
+            let prediction =
+                Prediction { prediction: "ok".into(), fraud_score: Some(0.25), model_version: Some("test-1".into()) };
+            let scored = ScoredLive {
+                id: message.id,
+                predicted_at: Timestamp::from(Utc::now()),
+                predicted: fine.into_iter().map(|entry| Predicted { entry, prediction: prediction.clone() }).collect(),
+                failed: refused
+                    .into_iter()
+                    .map(|entry| FailedRow {
+                        transaction_id: entry.transaction.id().unwrap(),
+                        entry,
+                        class: FailureClass::Rejected,
+                        reason: "422 for 4111 1111 1111 1111".to_owned(),
+                        attempts: 1,
+                    })
+                    .collect(),
+                rejected: Vec::new(),
+            };
+            store.write(&[scored.numbered(place)], IdConflict::Fail).await.unwrap();
+            Outcome::Done
+        }
+    };
+    serve(broker, ROUTE, options, end, decode, work).await.unwrap();
+}

@@ -1,0 +1,119 @@
+//! Requests that are refused: nothing of them is published, and the sender hears what to do.
+
+use std::time::Duration;
+
+use assay_transaction::MAX_LIVE_ROWS;
+
+use crate::place::{Answer, Place, transaction};
+use crate::unsure::Unsure;
+
+fn error(answer: &Answer) -> &str {
+    answer.body["error"].as_str().expect("an error says what it is")
+}
+
+#[tokio::test]
+async fn what_is_not_valid_is_not_published() {
+    let place = Place::new(100).await;
+    let streamer = place.streamer(&["--max-body-bytes", "200000"]).await;
+    let body = format!("[{},{},7]", transaction("1", "1"), transaction("2", "1.00001"));
+    let answer = streamer.post(body).await;
+    assert_eq!(answer.status, 422);
+    let errors = answer.body["errors"].as_array().unwrap();
+    assert_eq!((errors.len(), &errors[0]["row"], &errors[0]["reason"]), (2, &2.into(), &"amount_scale".into()));
+    assert_eq!((&errors[1]["row"], &errors[1]["reason"]), (&3.into(), &"json_format".into()));
+    assert!(errors[0]["message"].as_str().unwrap().contains("1.00001"));
+
+    let many = format!("{}\n", transaction("1", "1").replace("Café", "C")).repeat(MAX_LIVE_ROWS + 1);
+    for (body, status, expected) in [
+        ("not json".to_owned(), 400, "no JSON object"),
+        ("{\"id\":".to_owned(), 400, "no JSON object"),
+        ("[{".to_owned(), 400, "no JSON object"),
+        (" ".to_owned(), 400, "no transaction"),
+        (many, 413, "1001 transactions"),
+        (" ".repeat(200_001), 413, "MAX_BODY_BYTES"),
+    ] {
+        let answer = streamer.post(&body).await;
+        assert_eq!(answer.status, status, "{expected}: {}", answer.body);
+        assert!(error(&answer).contains(expected), "{}", answer.body);
+    }
+    for (method, path, status) in
+        [("POST", "/transactions?wait=5", 400), ("GET", "/", 404), ("GET", "/transactions", 405)]
+    {
+        assert_eq!(streamer.send(method, path, "", b"").await.status, status, "{method} {path}");
+    }
+    assert_eq!((place.waiting().await, place.live_run("streamer").await), (0, None));
+}
+
+#[tokio::test]
+async fn a_full_queue_and_a_full_streamer_ask_to_come_back() {
+    let place = Place::new(1).await;
+    let streamer = place.streamer(&["--max-requests", "1"]).await;
+    assert_eq!(streamer.post(transaction("1", "1")).await.status, 202);
+    let full = streamer.post(transaction("2", "1")).await;
+    assert_eq!(full.status, 429, "{}", full.body);
+    assert!(full.head.contains("retry-after: 1") && error(&full).contains("queue is full"));
+    let run = place.live_run("streamer").await.unwrap();
+    assert_eq!((run.accepted, run.doubtful), (Some(1), 0));
+
+    let waiting = streamer.get("/transactions/9?wait=30s");
+    let asking = async {
+        loop {
+            let busy = streamer.get("/transactions/9").await;
+            if busy.status == 429 {
+                assert!(error(&busy).contains("MAX_REQUESTS"));
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        streamer.shutdown.cancel();
+    };
+    let (waited, ()) = tokio::join!(waiting, asking);
+    assert!(matches!(waited.status, 404 | 429));
+}
+
+#[tokio::test]
+async fn what_cannot_be_counted_is_not_published() {
+    let place = Place::new(100).await;
+    let streamer = place.streamer(&[]).await;
+    assert_eq!(streamer.post(transaction("1", "1")).await.status, 202);
+    place.store.close().await;
+    let uncounted = streamer.post(transaction("2", "1")).await;
+    assert_eq!(uncounted.status, 503, "{}", uncounted.body);
+    assert!(uncounted.head.contains("retry-after: 5") && error(&uncounted).contains("not yet counted"));
+    assert_eq!(place.waiting().await, 2, "it was published before anybody knew");
+    let refused = streamer.post(transaction("3", "1")).await;
+    assert_eq!((refused.status, place.waiting().await), (503, 2));
+    assert_eq!(streamer.get("/transactions/1").await.status, 503);
+}
+
+#[tokio::test]
+async fn what_the_broker_may_have_taken_is_in_doubt() {
+    let place = Place::with(Unsure::new()).await;
+    let streamer = place.streamer(&[]).await;
+    let answer = streamer.post(format!("[{},{}]", transaction("1", "1"), transaction("2", "1"))).await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert!(error(&answer).contains("broker is away"));
+    while place.live_run("streamer").await.unwrap().doubtful != 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    streamer.stop().await;
+    let run = place.live_run("streamer").await.unwrap();
+    assert_eq!((run.accepted, run.doubtful, run.open_counts), (Some(0), 2, 0));
+}
+
+#[tokio::test]
+async fn who_has_no_token_is_not_read() {
+    let place = Place::new(100).await;
+    let streamer = place.streamer(&["--streamer-tokens", "first,second"]).await;
+    for header in ["", "authorization: Bearer third\r\n", "authorization: Basic first\r\n"] {
+        for (method, path) in [("POST", "/transactions"), ("GET", "/transactions/1")] {
+            let answer = streamer.send(method, path, header, b"").await;
+            assert_eq!(answer.status, 401, "{header}");
+            assert!(answer.head.contains("www-authenticate: Bearer"), "{}", answer.head);
+        }
+    }
+    let body = transaction("1", "1");
+    for header in ["authorization: Bearer first\r\n", "Authorization: bearer second\r\n"] {
+        assert_eq!(streamer.send("POST", "/transactions", header, body.as_bytes()).await.status, 202);
+    }
+}

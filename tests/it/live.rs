@@ -1,0 +1,181 @@
+//! Live transactions through the streamer, the predictors and the writer: what was answered with 202 is stored, once, whoever is
+//! killed meanwhile.
+
+use assay_tests::{Answer, Program, Running, STORED, Script, Stack, get, law, post};
+use assay_transaction::Tally;
+use serde_json::json;
+
+/// Transactions that were accepted, of which none is missing and none doubled.
+const IDS: &str = "SELECT external_id FROM transactions ORDER BY external_id COLLATE \"C\"";
+
+/// A streamer, and where it takes transactions.
+async fn streamer(stack: &Stack) -> (Running, String) {
+    let program = stack.known_to(Program::new("streamer")).arg("serve").env("STREAMER_ADDR", "127.0.0.1:0");
+    let mut streamer = program.start();
+    streamer.says("are taken at http://").await;
+    let log = streamer.log();
+    let address = log.split("are taken at http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let address = address.to_owned();
+    (streamer, address)
+}
+
+fn transaction(id: &str) -> String {
+    json!({
+        "id": id, "description": "Café", "amount": "-9.50", "timestamp": "2026-01-11T10:00:00Z",
+        "operation_type": "card_payment", "side": "debit",
+    })
+    .to_string()
+}
+
+async fn accept(address: &str, ids: impl Iterator<Item = String>) -> Vec<String> {
+    let mut accepted = Vec::new();
+    for id in ids {
+        let Answer { status, body } = post(address, "/transactions", &transaction(&id)).await.unwrap();
+        assert_eq!((status, &body["transactions"][0]["external_id"]), (202, &json!(id)), "{body}");
+        accepted.push(id);
+    }
+    accepted
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_stored_once_whoever_is_killed() {
+    let stack = Stack::new(Script::Hold).await;
+    let (killed, address) = streamer(&stack).await;
+    let predictor = stack.predictor().start();
+    let mut accepted = accept(&address, (0..20).map(|number| format!("a{number:02}"))).await;
+    // They are in the hands of the predictor, which waits for the ML API.
+    stack.ml_api.asked(1).await;
+    killed.kill().await;
+    predictor.kill().await;
+
+    stack.ml_api.set(Script::Score);
+    let (second, address) = streamer(&stack).await;
+    let _predictor = stack.predictor().start();
+    // The writer has them, and waits for the lock, when it is killed.
+    let mut lock = stack.database.pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let writer = stack.writer().start();
+    accepted.extend(accept(&address, (0..20).map(|number| format!("b{number:02}"))).await);
+    stack.database.until("SELECT count(*) > 0 FROM live_messages").await;
+    stack
+        .database
+        .until("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'predictions'::regclass)")
+        .await;
+    writer.kill().await;
+    lock.rollback().await.unwrap();
+    let _writer = stack.writer().start();
+    stack.database.until("SELECT count(*) >= 40 FROM transactions").await;
+    assert_eq!(stack.database.texts(IDS).await, accepted);
+
+    // What was accepted is what arrived; the first streamer could not say that it counted to its end.
+    second.terminate();
+    second.end().await.expect_exit(0);
+    let counts =
+        "SELECT concat_ws('|', sum(rows), sum(messages), count(*) FILTER (WHERE ended), count(*)) FROM live_counts";
+    assert_eq!(stack.database.texts(counts).await, ["40|40|1|2"]);
+    assert_eq!(stack.database.count("SELECT count(*) FROM transactions WHERE processing_type = 'streaming'").await, 40);
+    stack.database.until("SELECT count(*) = 40 FROM chunks").await;
+    assert_eq!(law::holds_for_one_run(&stack.database).await, Tally { predicted: 40, ..Tally::default() });
+}
+
+#[tokio::test]
+async fn a_client_hears_202_only_of_what_is_stored_though_the_streamer_is_killed_at_any_moment() {
+    let stack = Stack::new(Script::Score).await;
+    let _stages = stack.start_stages();
+    let mut accepted = Vec::new();
+    for round in 0..3 {
+        let (streamer, address) = streamer(&stack).await;
+        let clients: Vec<_> = (0..8)
+            .map(|client| {
+                let address = address.clone();
+                tokio::spawn(async move {
+                    let mut accepted = Vec::new();
+                    for number in 0.. {
+                        let id = format!("{round}-{client}-{number:04}");
+                        match post(&address, "/transactions", &transaction(&id)).await {
+                            Ok(Answer { status: 202, .. }) => accepted.push(id),
+                            Ok(Answer { status, body }) => panic!("{status} {body}"),
+                            Err(_) => break,
+                        }
+                    }
+                    accepted
+                })
+            })
+            .collect();
+        stack
+            .database
+            .until("SELECT coalesce(sum(rows), 0) > 30 * (SELECT count(*) FROM live_counts) FROM live_counts")
+            .await;
+        streamer.kill().await;
+        for client in clients {
+            accepted.extend(client.await.unwrap());
+        }
+    }
+    assert!(accepted.len() > 90, "{} were accepted", accepted.len());
+    stack.database.until("SELECT count(*) > 90 FROM transactions").await;
+    stack
+        .database
+        .until("SELECT count(*) = 0 FROM live_runs WHERE next_row - 1 < (SELECT sum(rows) FROM live_counts)")
+        .await;
+    stack.database.until("SELECT next_chunk = (SELECT count(*) FROM chunks) FROM live_runs").await;
+    let stored = stack.database.texts(IDS).await;
+    for id in &accepted {
+        assert!(
+            stored.binary_search(id).is_ok(),
+            "{id} is lost, of {} accepted and {} stored",
+            accepted.len(),
+            stored.len()
+        );
+    }
+    // What was sent and not answered may be there too; the count says no more than what was answered, and no less.
+    let counted = stack.database.count("SELECT sum(rows)::bigint FROM live_counts").await;
+    assert!(counted >= i64::try_from(accepted.len()).unwrap(), "{counted} counted, {} accepted", accepted.len());
+    law::holds_for_one_run(&stack.database).await;
+}
+
+#[tokio::test]
+async fn a_client_sees_what_became_of_its_transaction() {
+    let stack = Stack::new(Script::Score).await;
+    let _stages = stack.start_stages();
+    let (streamer, address) = streamer(&stack).await;
+    let Answer { status, body } = post(&address, "/transactions?wait=30s", &transaction("a")).await.unwrap();
+    assert_eq!(status, 202);
+    assert!(body.to_string().contains("\"prediction\":\"fraud\""), "{body}");
+    let Answer { status, body } = get(&address, "/transactions/a?wait=10s").await.unwrap();
+    assert_eq!((status, body["prediction"].as_str()), (200, Some("fraud")), "{body}");
+    assert_eq!(get(&address, "/transactions/b").await.unwrap().status, 404);
+    let Answer { status, body } = post(&address, "/transactions", &transaction("")).await.unwrap();
+    assert_eq!((status, body["errors"][0]["reason"].as_str()), (422, Some("id_empty")), "{body}");
+    streamer.terminate();
+    streamer.end().await.expect_exit(0);
+
+    let run = stack.database.texts("SELECT run_id FROM runs").await.remove(0);
+    assert!(run.starts_with("live_streamer_"), "{run}");
+    let audit = stack.assay(["audit", &run]).run().await;
+    audit.expect_exit(0).expect_says("1 accepted by streamer, 1 arrived");
+    stack.assay(["status", &run]).run().await.expect_exit(0).expect_says("1 accepted by streamer, 1 arrived");
+    stack.assay(["row", "live:streamer", "1"]).run().await.expect_exit(0).expect_says("predicted");
+    stack.assay(["cancel", &run, "--reason", "mistake"]).run().await.expect_one_clear_line(2, &["stop its producer"]);
+    assert_eq!(stack.database.texts(STORED).await.len(), 1);
+}
+
+#[tokio::test]
+async fn live_messages_share_requests_and_nothing_else() {
+    let stack = Stack::new(Script::Refuse).await;
+    let (_streamer, address) = streamer(&stack).await;
+    let accepted = accept(&address, (0..120).map(|number| format!("{number:03}"))).await;
+    let refused = transaction("refused").replace("Café", "refuse me");
+    assert_eq!(post(&address, "/transactions", &refused).await.unwrap().status, 202);
+    // All of them wait in the queue: none is alone.
+    let predictor =
+        stack.predictor().env("API_BATCH_SIZE", "50").env("BUFFER_TIMEOUT", "2s").env("API_MAX_WORKERS", "2");
+    let _predictor = predictor.start();
+    let _writer = stack.writer().start();
+    stack.database.until("SELECT count(*) = 1 FROM failed_transactions WHERE class = 'rejected'").await;
+    stack.database.until("SELECT count(*) = 121 FROM chunks").await;
+    assert_eq!(stack.database.texts(IDS).await, accepted, "one at fault costs nobody else");
+    // Three at first, then the halves of the one that was refused, and controls.
+    assert!(stack.ml_api.requests() < 30, "{} requests", stack.ml_api.requests());
+    let tally = law::holds_for_one_run(&stack.database).await;
+    assert_eq!(tally, Tally { predicted: 120, failed: 1, ..Tally::default() });
+}

@@ -1,0 +1,43 @@
+//! One HTTP request over a connection of its own: what a client sees of a server that may be killed while it answers.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// What was answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body, where it is JSON.
+    pub body: serde_json::Value,
+}
+
+/// Posts a body to `address`, such as `127.0.0.1:8081`. An error means that it is not known what became of it.
+pub async fn post(address: &str, path: &str, body: &str) -> io::Result<Answer> {
+    let length = body.len();
+    request(
+        address,
+        &format!("POST {path} HTTP/1.1\r\ncontent-length: {length}\r\ncontent-type: application/json"),
+        body,
+    )
+    .await
+}
+
+/// Asks for a path.
+pub async fn get(address: &str, path: &str) -> io::Result<Answer> {
+    request(address, &format!("GET {path} HTTP/1.1"), "").await
+}
+
+async fn request(address: &str, head: &str, body: &str) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("{head}\r\nhost: {address}\r\nconnection: close\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let cut_off = || io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off");
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(cut_off)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(cut_off)?;
+    Ok(Answer { status, body: serde_json::from_str(body).unwrap_or_default() })
+}
