@@ -94,8 +94,8 @@ def arguments():
     )
     options = parser.parse_args()
     options.amqp_url = os.environ.get("AMQP_URL")
-    if not options.amqp_url:
-        parser.error("AMQP_URL is not set, such as amqp://guest:guest@localhost:5672")
+    if not (options.amqp_url or "").startswith(("amqp://", "amqps://")):
+        parser.error("AMQP_URL is not set to an address such as amqp://guest:guest@localhost:5672")
     if options.message_id and len(options.files) != 1:
         parser.error("--message-id is the identity of one message: name one FILE")
     return options
@@ -104,6 +104,15 @@ def arguments():
 def fail(code, why):
     print(f"producer: {why}", file=sys.stderr)
     return code
+
+
+def cause(error):
+    """What the innermost of pika's errors says, which wrap each other."""
+    while True:
+        inner = getattr(error, "exception", None) or next(iter(error.args), None)
+        if not isinstance(inner, Exception):
+            return str(error) or type(error).__name__
+        error = inner
 
 
 def main():
@@ -125,7 +134,7 @@ def main():
     except pika.exceptions.ProbableAuthenticationError:
         return fail(3, "the broker refuses the user or the password in AMQP_URL")
     except (pika.exceptions.AMQPError, OSError) as error:
-        return fail(3, f"cannot reach the broker at AMQP_URL, or lost it: {error or type(error).__name__}")
+        return fail(3, f"cannot reach the broker at AMQP_URL, or lost it: {cause(error)}")
     return 0
 
 

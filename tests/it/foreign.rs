@@ -114,7 +114,11 @@ async fn the_examples_say_what_is_in_the_way() {
     let nobody = "amqp://guest:a-password@127.0.0.1:1/";
     for program in [producer(&stack), feed()] {
         let ended = program.env("AMQP_URL", nobody).run().await;
-        ended.expect_exit(3).expect_says("cannot reach the broker").expect_silent_about("a-password");
+        ended
+            .expect_exit(3)
+            .expect_says("cannot reach the broker")
+            .expect_says("Connection refused")
+            .expect_silent_about("a-password");
         ended.expect_silent_about("Traceback");
     }
 }
