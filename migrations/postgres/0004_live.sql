@@ -9,7 +9,9 @@ CREATE TABLE live_runs (
     counted    boolean NOT NULL,
     -- The place of the next message.
     next_chunk bigint NOT NULL DEFAULT 0,
-    next_row   bigint NOT NULL DEFAULT 1
+    next_row   bigint NOT NULL DEFAULT 1,
+    -- Rows of earlier days that came after their own run was sealed.
+    late_rows  bigint NOT NULL DEFAULT 0
 );
 
 -- The place of each message in its run. A message keeps it for good, so that one that comes again is booked once.

@@ -6,7 +6,8 @@ CREATE TABLE live_runs (
     day        TEXT   NOT NULL,
     counted    INTEGER NOT NULL,
     next_chunk INTEGER NOT NULL DEFAULT 0,
-    next_row   INTEGER NOT NULL DEFAULT 1
+    next_row   INTEGER NOT NULL DEFAULT 1,
+    late_rows  INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE TABLE live_messages (

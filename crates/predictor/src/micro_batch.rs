@@ -22,6 +22,10 @@ const WAITING: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct MicroBatches(mpsc::Sender<Part>);
 
+/// Nobody answers any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unanswered;
+
 /// The transactions of one message.
 #[derive(Debug)]
 struct Part {
@@ -49,14 +53,14 @@ impl MicroBatches {
         (Self(sender), Collector { parts, scorer, options, stop })
     }
 
-    /// Has the transactions of one message scored. Nothing where the shutdown comes first.
-    pub(crate) async fn score(&self, entries: Vec<Entry>) -> Option<Scores> {
+    /// Has the transactions of one message scored. Fails where the shutdown comes first, or where its batch has panicked.
+    pub(crate) async fn score(&self, entries: Vec<Entry>) -> Result<Scores, Unanswered> {
         if entries.is_empty() {
-            return Some(Scores::default());
+            return Ok(Scores::default());
         }
         let (answer, answered) = oneshot::channel();
-        self.0.send(Part { entries, answer }).await.ok()?;
-        answered.await.ok()
+        self.0.send(Part { entries, answer }).await.map_err(|_| Unanswered)?;
+        answered.await.map_err(|_| Unanswered)
     }
 }
 
@@ -113,7 +117,9 @@ impl Batch {
     }
 
     /// Asks for all of it, at most so many rows a request, and answers each message. At a shutdown nobody is answered.
-    async fn score(self, scorer: &Scorer, permit: Option<Permit>, most: usize, stop: &CancellationToken) {
+    async fn score(mut self, scorer: &Scorer, permit: Option<Permit>, most: usize, stop: &CancellationToken) {
+        // Whoever was put off meanwhile has gone, and asks again.
+        self.parts.retain(|part| !part.answer.is_closed());
         let mut rows = Vec::with_capacity(self.rows);
         let mut entries = Vec::with_capacity(self.rows);
         let mut answers = Vec::with_capacity(self.parts.len());
@@ -126,14 +132,14 @@ impl Batch {
             }
             answers.push((Scores::default(), answer));
         }
-        let Ok(scores) = ask(entries, scorer, permit, most, stop).await else { return };
+        let Ok(answered) = ask(entries, scorer, permit, most, stop).await else { return };
         let place = |row: &mut u64| {
             let at = usize::try_from(*row - 1).unwrap_or(usize::MAX);
             let (message, own) = rows[at];
             *row = own;
             message
         };
-        for Scores { predicted, failed } in scores {
+        for Scores { predicted, failed } in answered {
             for mut scored in predicted {
                 let message = place(&mut scored.entry.row);
                 answers[message].0.predicted.push(scored);

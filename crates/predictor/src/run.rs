@@ -15,8 +15,8 @@ use crate::stopped::StoppedRuns;
 use crate::task::decode;
 use crate::{LiveOptions, PredictError, PredictProgress};
 
-/// Most live messages that one predictor has in work.
-const MAX_LIVE_MESSAGES: usize = 1_000;
+/// Most live messages that one predictor has in work, of at most 1 MiB each.
+const MAX_LIVE_MESSAGES: usize = 256;
 
 /// Scores chunks until the shutdown, then ends what has begun, within `drain`.
 pub async fn run(
@@ -40,7 +40,7 @@ pub async fn run(
     let (micro_batches, collector) = MicroBatches::new(Arc::clone(&scorer), live.clone(), shutdown.clone());
     let scoring = Scoring { broker, scorer, micro_batches, progress, stopped: Arc::clone(&stopped), shutdown };
     let broker = Arc::clone(&scoring.broker);
-    let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).clamp(concurrency, MAX_LIVE_MESSAGES);
+    let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).min(MAX_LIVE_MESSAGES).max(concurrency);
     let lanes = async {
         let batch = serve_lane(scoring.clone(), Lane::Batch, &live, concurrency, drain);
         tokio::try_join!(batch, serve_lane(scoring, Lane::Realtime, &live, live_messages, drain)).map(|((), ())| ())

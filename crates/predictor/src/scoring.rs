@@ -1,6 +1,7 @@
 //! One chunk, or one part of a replay: scored, and published for the writer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use assay_queue::{Broker, Message, Outcome, Route, Unpublished, Work, publish_until_confirmed};
 use assay_scoring::{Scorer, Scores};
@@ -11,9 +12,12 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use crate::PredictProgress;
-use crate::micro_batch::MicroBatches;
+use crate::micro_batch::{MicroBatches, Unanswered};
 use crate::stopped::StoppedRuns;
 use crate::task::Task;
+
+/// When a live message whose batch has panicked is tried again.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What it takes to score a chunk.
 #[derive(Clone)]
@@ -39,7 +43,12 @@ impl Scoring {
         let scored = match task {
             Task::Chunk(chunk) => self.chunk(chunk, lane).await,
             Task::Replay(part) => self.replay(part, lane).await,
-            Task::Live(message) => self.live(message).await,
+            Task::Live(message) => match self.live(message).await {
+                Ok(scored) => Some(scored),
+                Err(Unanswered) if self.shutdown.is_cancelled() => None,
+                // Its batch has panicked: a failed attempt, as the panic of a task is.
+                Err(Unanswered) => return Outcome::Retry { after: AFTER_PANIC },
+            },
         };
         let Some(Scored { message, predicted, failed }) = scored else { return Outcome::Release };
         let message = match message {
@@ -80,7 +89,7 @@ impl Scoring {
     }
 
     /// A message shares requests with others, and has a result of its own.
-    async fn live(&self, message: LiveMessage) -> Option<Scored> {
+    async fn live(&self, message: LiveMessage) -> Result<Scored, Unanswered> {
         let run_id = message.id.run_id();
         let scored = if let Some(notice) = self.stopped.notice(&run_id) {
             ScoredLive::given_up(message, now(), &notice.kind.failure_class(), &notice.reason)
@@ -91,7 +100,7 @@ impl Scoring {
         };
         let message = |body| Message::new(scored.id.message.clone(), ScoredLive::MESSAGE_TYPE, &run_id, body);
         let (predicted, failed) = (scored.predicted.len(), scored.failed.len());
-        Some(Scored { message: scored.encode().map(message), predicted, failed })
+        Ok(Scored { message: scored.encode().map(message), predicted, failed })
     }
 
     /// A replay is asked for by a person, for a run that was stopped too.

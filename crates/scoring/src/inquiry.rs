@@ -381,7 +381,7 @@ impl Inquiry<'_> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(ScoreError::Stopped),
-            permit = self.shared.permits.acquire(self.lane, true) => Ok(permit),
+            permit = self.shared.permits.acquire(self.lane, false) => Ok(permit),
         }
     }
 

@@ -50,8 +50,8 @@ pub struct LiveCount {
 #[async_trait]
 pub trait LiveLedger: Send + Sync {
     /// Gives each message its place in the run of its producer and day, which begins with its first one. A message that has a
-    /// place keeps it. One that comes after its run was sealed is booked in the run of `now`; one whose name was another
-    /// message's is refused.
+    /// place keeps it. One that comes after its run was sealed is booked in the run of `now`, under a name that says which day it
+    /// is of; one whose name was another message's is refused.
     async fn number(&self, messages: &[LiveArrival<'_>], now: DateTime<Utc>) -> Result<Vec<Numbering>, StoreError>;
 
     /// Keeps what a process has counted. Whoever answers that a message is accepted has counted it here before.

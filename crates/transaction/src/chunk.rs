@@ -72,6 +72,11 @@ impl WireError {
     /// Most characters of a problem.
     const MAX_PROBLEM: usize = 200;
 
+    /// What can be read, and is not what it should be.
+    pub(crate) fn refused(kind: &'static str, problem: &str) -> Self {
+        Self { kind, problem: problem.to_owned() }
+    }
+
     pub(crate) fn new(kind: &'static str, source: &serde_json::Error) -> Self {
         let problem = source.to_string();
         // Where a value is quoted, what was expected in its place comes last, in words of ours.
@@ -163,6 +168,10 @@ pub struct Chunk {
 /// Both directions of a message's body.
 macro_rules! message {
     ($name:ident, $kind:literal) => {
+        $crate::chunk::message!($name, $kind, |_: &$name| Ok(()));
+    };
+    // The same for what has to pass a check as well.
+    ($name:ident, $kind:literal, $check:expr) => {
         impl $name {
             /// The `type` of the message.
             pub const MESSAGE_TYPE: &str = $kind;
@@ -174,8 +183,11 @@ macro_rules! message {
 
             /// Reads a message's body.
             pub fn decode(body: &[u8]) -> Result<Self, $crate::WireError> {
-                serde_json::from_slice(body)
-                    .map_err(|source| $crate::chunk::WireError::new(Self::MESSAGE_TYPE, &source))
+                let read: Self = serde_json::from_slice(body)
+                    .map_err(|source| $crate::chunk::WireError::new(Self::MESSAGE_TYPE, &source))?;
+                let check: fn(&Self) -> Result<(), &'static str> = $check;
+                check(&read).map_err(|problem| $crate::chunk::WireError::refused(Self::MESSAGE_TYPE, problem))?;
+                Ok(read)
             }
         }
     };

@@ -15,6 +15,8 @@ use crate::feed::Feed;
 use crate::writing::Writing;
 use crate::{WriteError, WriteProgress, WriterOptions};
 
+/// Live messages at hand.
+const MAX_LIVE_MESSAGES: u16 = 200;
 /// Between two lines of the log that say how much was written.
 const SAY: Duration = Duration::from_secs(2);
 
@@ -63,10 +65,10 @@ async fn serve_lane(
     shutdown: CancellationToken,
 ) -> Result<(), WriteError> {
     let rows = options.db_row_batch_size.get();
-    // A live message is a row or few, so that a batch takes more of them.
+    // A live message is a row or few, so that a batch takes more of them; but it may have 1 MiB as well.
     let (max_wait, prefetch) = match writing.lane {
         Lane::Batch => (options.flush_interval, prefetch(rows)),
-        Lane::Realtime => (options.realtime_flush_interval, u16::try_from(2 * rows).unwrap_or(u16::MAX)),
+        Lane::Realtime => (options.realtime_flush_interval, MAX_LIVE_MESSAGES),
     };
     let batches = BatchOptions { max_weight: rows, max_wait, prefetch, drain };
     let route = Route { work: Work::Scored, lane: writing.lane };

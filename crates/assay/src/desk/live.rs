@@ -1,4 +1,4 @@
-//! What is known of a live run beside its ledger: who counts its rows.
+//! What is known of a live run beside its rows: who counts them, and whether that agrees.
 
 use std::fmt;
 
@@ -22,9 +22,13 @@ pub(crate) struct LiveCounts {
     /// Rows that have a place in the run.
     rows_numbered: u64,
     rows_in_doubt: u64,
+    /// Rows of earlier days that came too late for their own run.
+    rows_late: u64,
     processes_counting: u64,
     /// Rows that were accepted and have no place, long after the day.
     rows_missing: u64,
+    /// Rows that have a place and that nobody can have sent.
+    rows_unexplained: u64,
 }
 
 impl LiveCounts {
@@ -37,21 +41,22 @@ impl LiveCounts {
     }
 
     fn at(live: &LiveRun, now: chrono::DateTime<Utc>) -> Self {
-        let missing = live.accepted.map_or(0, |accepted| accepted.saturating_sub(live.numbered));
         Self {
             producer: live.producer.to_string(),
             day: live.day.to_string(),
             rows_accepted: live.accepted,
             rows_numbered: live.numbered,
             rows_in_doubt: live.doubtful,
+            rows_late: live.late,
             processes_counting: live.open_counts,
-            rows_missing: if now > live.day.end() + OVERDUE { missing } else { 0 },
+            rows_missing: if now > live.day.end() + OVERDUE { live.missing() } else { 0 },
+            rows_unexplained: live.unexplained(),
         }
     }
 
-    /// Whether rows that were accepted are lost, as far as can be told.
+    /// Whether rows that were accepted have not arrived although it is time, or rows have arrived that nobody sent.
     pub(crate) fn is_breach(&self) -> bool {
-        self.rows_missing > 0
+        self.rows_missing > 0 || self.rows_unexplained > 0
     }
 }
 
@@ -66,11 +71,17 @@ impl fmt::Display for LiveCounts {
             );
         };
         if self.rows_missing > 0 {
-            write!(out, "{} MISSING: ", counted(self.rows_missing, "ROW IS", "ROWS ARE"))?;
+            write!(out, "{} NOT ARRIVED: ", counted(self.rows_missing, "ROW HAS", "ROWS HAVE"))?;
+        }
+        if self.rows_unexplained > 0 {
+            write!(out, "{} SENT BY NOBODY: ", counted(self.rows_unexplained, "ROW WAS", "ROWS WERE"))?;
         }
         write!(out, "{} accepted by {}, {numbered} arrived", grouped(accepted), self.producer)?;
         if self.rows_in_doubt > 0 {
             write!(out, "; {} more may have", grouped(self.rows_in_doubt))?;
+        }
+        if self.rows_late > 0 {
+            write!(out, "; {} of earlier days came late", grouped(self.rows_late))?;
         }
         match self.processes_counting {
             0 => Ok(()),
@@ -91,6 +102,7 @@ mod tests {
             counted: accepted.is_some(),
             accepted,
             doubtful: 0,
+            late: 0,
             numbered,
             messages: numbered,
             open_counts: 0,
@@ -104,7 +116,8 @@ mod tests {
         for (live, now, expected, is_breach) in [
             (live(Some(1_000), 1_000), noon, "1,000 accepted by shop, 1,000 arrived", false),
             (live(Some(1_000), 999), noon, "1,000 accepted by shop, 999 arrived", false),
-            (live(Some(1_000), 999), next_day, "1 ROW IS MISSING: 1,000 accepted by shop, 999 arrived", true),
+            (live(Some(1_000), 999), next_day, "1 ROW HAS NOT ARRIVED: 1,000 accepted by shop, 999 arrived", true),
+            (live(Some(5), 6), noon, "1 ROW WAS SENT BY NOBODY: 5 accepted by shop, 6 arrived", true),
             (
                 LiveRun { doubtful: 2, open_counts: 1, ..live(Some(5), 6) },
                 next_day,

@@ -60,7 +60,8 @@ impl std::fmt::Display for ShownState {
 
 /// How many dead letters keep a run from being complete; none matters to one that is finished.
 pub(crate) async fn blocking(store: &(impl Operations + ?Sized), run: &Run) -> Result<u64, StoreError> {
-    if run.state.is_finished() { Ok(0) } else { store.blocking_dead_letters(&run.run_id).await }
+    // A live run goes on without a message that was refused.
+    if run.state.is_finished() || run.source.is_live() { Ok(0) } else { store.blocking_dead_letters(&run.run_id).await }
 }
 
 #[cfg(test)]

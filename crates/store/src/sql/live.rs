@@ -1,5 +1,6 @@
 //! Live runs: the places of their messages, and what their producers have counted.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use assay_transaction::{ChunkId, Day, LiveId, LiveRun, Numbered, RunId, RunSettings, RunState, Sealed};
@@ -20,7 +21,7 @@ const BEGIN: &str = concat!(
 const BEGIN_LIVE: &str =
     "INSERT INTO live_runs (run_id, producer, day, counted) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 const NEXT: &str = concat!("SELECT next_chunk, next_row FROM live_runs WHERE run_id = $1", locked!());
-const STATE: &str = "SELECT state FROM runs WHERE run_id = $1";
+const STATE: &str = "SELECT state, source_location FROM runs WHERE run_id = $1";
 const PLACES: &str = concat!(
     "SELECT message, digest, chunk, first_row, rows FROM live_messages WHERE run_id = $1 AND message IN (SELECT ",
     "element.value->>0 FROM ",
@@ -33,11 +34,12 @@ const PLACE: &str = concat!(
     "CAST(element.value->>4 AS bigint) FROM ",
     json_elements!(json!("$2"))
 );
-const ADVANCE: &str = "UPDATE live_runs SET next_chunk = $2, next_row = $3 WHERE run_id = $1";
+const ADVANCE: &str =
+    "UPDATE live_runs SET next_chunk = $2, next_row = $3, late_rows = late_rows + $4 WHERE run_id = $1";
 const COUNT: &str = "INSERT INTO live_counts (run_id, process, messages, rows, doubtful, ended) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (run_id, process) DO UPDATE SET messages = excluded.messages, \
      rows = excluded.rows, doubtful = excluded.doubtful, ended = excluded.ended";
-const RUN: &str = "SELECT producer, day, counted, next_row, next_chunk FROM live_runs WHERE run_id = $1";
+const RUN: &str = "SELECT producer, day, counted, next_row, next_chunk, late_rows FROM live_runs WHERE run_id = $1";
 const COUNTED: &str = "SELECT CAST(coalesce(sum(rows), 0) AS bigint), CAST(coalesce(sum(doubtful), 0) AS bigint), \
      count(CASE WHEN NOT ended THEN 1 END) FROM live_counts WHERE run_id = $1";
 
@@ -55,74 +57,108 @@ struct Next {
     row: u64,
 }
 
+/// Days after its own on which a late message is looked for.
+const LATE_DAYS: usize = 31;
+
+/// A message of the call, under the identity that it is to be booked by.
+struct Arriving<'a> {
+    at: usize,
+    id: Cow<'a, LiveId>,
+    rows: u64,
+}
+
 pub(super) async fn number(
     pool: &Pool,
     messages: &[LiveArrival<'_>],
     now: DateTime<Utc>,
 ) -> Result<Vec<Numbering>, StoreError> {
-    let mut transaction = pool.begin_with(WRITING).await?;
     let mut answers: Vec<Option<Numbering>> = messages.iter().map(|_| None).collect();
-    // In the order of their runs, which are locked: two writers never wait for each other crosswise.
-    let mut by_run: BTreeMap<RunId, Vec<usize>> = BTreeMap::new();
-    for (at, message) in messages.iter().enumerate() {
-        by_run.entry(message.id.run_id()).or_default().push(at);
-    }
-    let mut late: BTreeMap<RunId, Vec<usize>> = BTreeMap::new();
-    for (run_id, places) in by_run {
-        let beyond = number_in(&mut transaction, &run_id, messages, &places, None, &mut answers).await?;
-        for at in beyond {
-            let today = LiveId { day: Day::of(now), ..messages[at].id.clone() };
-            late.entry(today.run_id()).or_default().push(at);
+    let arriving = |(at, message): (usize, &LiveArrival<'_>)| Arriving {
+        at,
+        id: Cow::Owned(message.id.clone()),
+        rows: message.rows,
+    };
+    let mut left: Vec<Arriving<'_>> = messages.iter().enumerate().map(arriving).collect();
+    // First each in its own run. What comes too late for that is looked for in those of the days since, and booked today.
+    for step in 0..=LATE_DAYS {
+        let is_late = step > 0;
+        let mut by_run: BTreeMap<RunId, Vec<Arriving<'_>>> = BTreeMap::new();
+        for arriving in std::mem::take(&mut left) {
+            by_run.entry(arriving.id.run_id()).or_default().push(arriving);
         }
-    }
-    for (run_id, places) in late {
-        for at in number_in(&mut transaction, &run_id, messages, &places, Some(Day::of(now)), &mut answers).await? {
-            let reason = format!("message {} is not booked: run {run_id} is finished", messages[at].id);
-            answers[at] = Some(Numbering::Refused { reason });
+        if by_run.is_empty() {
+            break;
         }
+        // In the order of their runs, which are locked until the commit: two writers never wait for each other crosswise.
+        let mut transaction = pool.begin_with(WRITING).await?;
+        for (run_id, arriving) in by_run {
+            let is_today = arriving.first().is_some_and(|first| first.id.day >= Day::of(now));
+            let refused =
+                number_in(&mut transaction, &run_id, arriving, !is_late || is_today, is_late, &mut answers).await?;
+            for arriving in refused {
+                if arriving.id.day >= Day::of(now) || step == LATE_DAYS {
+                    let reason = format!("message {} is not booked: run {run_id} is over", messages[arriving.at].id);
+                    answers[arriving.at] = Some(Numbering::Refused { reason });
+                } else {
+                    let id = messages[arriving.at].id.late(arriving.id.day.next());
+                    left.push(Arriving { id: Cow::Owned(id), ..arriving });
+                }
+            }
+        }
+        transaction.commit().await?;
     }
-    transaction.commit().await?;
     let unanswered = || StoreError::transient("a live message was given no place");
     answers.into_iter().map(|answer| answer.ok_or_else(unanswered)).collect()
 }
 
-/// Numbers messages in one run, which begins with them where it is not there; gives those that it takes no more.
-async fn number_in(
+/// Numbers messages in one run. Where `may_begin`, the run begins with them, and those that are new get a place while it is
+/// open; the others are given back.
+async fn number_in<'a>(
     connection: &mut Connection,
     run_id: &RunId,
-    messages: &[LiveArrival<'_>],
-    chosen: &[usize],
-    day: Option<Day>,
+    arriving: Vec<Arriving<'a>>,
+    may_begin: bool,
+    is_late: bool,
     answers: &mut [Option<Numbering>],
-) -> Result<Vec<usize>, StoreError> {
-    let Some(first) = chosen.first() else { return Ok(Vec::new()) };
-    let id = LiveId { day: day.unwrap_or(messages[*first].id.day), ..messages[*first].id.clone() };
-    begin(connection, &id).await?;
-    let mut next = next(connection, run_id).await?;
-    let state: String = sqlx::query_scalar(STATE).bind(run_id.as_str()).fetch_one(&mut *connection).await?;
-    let is_open = state == RunState::Loading.as_str();
-    let names: Vec<[&str; 1]> = chosen.iter().map(|at| [messages[*at].id.message.as_str()]).collect();
+) -> Result<Vec<Arriving<'a>>, StoreError> {
+    let Some(first) = arriving.first() else { return Ok(Vec::new()) };
+    let source = first.id.source();
+    if may_begin {
+        begin(connection, &first.id).await?;
+    }
+    let Some(mut next) = next(connection, run_id).await? else { return Ok(arriving) };
+    let (state, location): (String, String) =
+        sqlx::query_as(STATE).bind(run_id.as_str()).fetch_one(&mut *connection).await?;
+    if location != source.location {
+        for Arriving { at, id, .. } in arriving {
+            let reason = format!("message {id} is not booked: run {run_id} is one of {location}");
+            answers[at] = Some(Numbering::Refused { reason });
+        }
+        return Ok(Vec::new());
+    }
+    let is_open = may_begin && state == RunState::Loading.as_str();
+    let names: Vec<[&str; 1]> = arriving.iter().map(|arriving| [arriving.id.message.as_str()]).collect();
     let mut known = places(connection, run_id, &names).await?;
-    let mut new = Vec::new();
-    let mut beyond = Vec::new();
-    for at in chosen {
-        let LiveArrival { id, rows } = messages[*at];
+    let (mut new, mut beyond, mut late_rows) = (Vec::new(), Vec::new(), 0);
+    for arriving in arriving {
+        let Arriving { at, id, rows } = &arriving;
         let digest = id.digest.to_string();
         let place = match known.get(&id.message) {
-            Some(place) if place.digest == digest && place.rows == rows => Place { digest, ..*place },
+            Some(place) if place.digest == digest && place.rows == *rows => Place { digest, ..*place },
             Some(_) => {
                 let reason = format!("message {id} was sent before with other content: each needs a name of its own");
                 answers[*at] = Some(Numbering::Refused { reason });
                 continue;
             }
             None if !is_open => {
-                beyond.push(*at);
+                beyond.push(arriving);
                 continue;
             }
             None => {
-                let place = Place { digest, chunk: next.chunk, first_row: next.row, rows };
+                let place = Place { digest, chunk: next.chunk, first_row: next.row, rows: *rows };
                 next = Next { chunk: next.chunk + 1, row: next.row + rows };
-                new.push((&id.message, place.digest.clone(), place.chunk, place.first_row, rows));
+                late_rows += if is_late { *rows } else { 0 };
+                new.push((id.message.clone(), place.digest.clone(), place.chunk, place.first_row, *rows));
                 place
             }
         };
@@ -136,6 +172,7 @@ async fn number_in(
             .bind(run_id.as_str())
             .bind(signed(next.chunk))
             .bind(signed(next.row))
+            .bind(signed(late_rows))
             .execute(&mut *connection)
             .await?;
     }
@@ -166,9 +203,10 @@ async fn begin(connection: &mut Connection, id: &LiveId) -> Result<(), StoreErro
     Ok(())
 }
 
-async fn next(connection: &mut Connection, run_id: &RunId) -> Result<Next, StoreError> {
-    let (chunk, row): (i64, i64) = sqlx::query_as(NEXT).bind(run_id.as_str()).fetch_one(connection).await?;
-    Ok(Next { chunk: unsigned(chunk), row: unsigned(row) })
+/// What is next in a run, which is locked until the transaction ends. None where it has not begun.
+async fn next(connection: &mut Connection, run_id: &RunId) -> Result<Option<Next>, StoreError> {
+    let next: Option<(i64, i64)> = sqlx::query_as(NEXT).bind(run_id.as_str()).fetch_optional(connection).await?;
+    Ok(next.map(|(chunk, row)| Next { chunk: unsigned(chunk), row: unsigned(row) }))
 }
 
 async fn places(
@@ -218,6 +256,7 @@ pub(super) async fn live_run(connection: &mut Connection, run_id: &RunId) -> Res
         counted,
         accepted: counted.then(|| unsigned(rows)),
         doubtful: unsigned(doubtful),
+        late: unsigned(row.try_get("late_rows")?),
         numbered: unsigned(row.try_get::<i64, _>("next_row")?).saturating_sub(1),
         messages: unsigned(row.try_get("next_chunk")?),
         open_counts: unsigned(open),
@@ -230,8 +269,10 @@ pub(super) async fn seal_live(pool: &Pool, run_id: &RunId) -> Result<RunState, S
     next(&mut transaction, run_id).await?;
     let Some(run) = ledger::locked_run(&mut transaction, run_id).await? else { return Ok(RunState::Loading) };
     let Some(live) = live_run(&mut transaction, run_id).await? else { return Ok(run.state) };
-    let Some(rows_read) = live.rows_read().filter(|_| run.state == RunState::Loading) else { return Ok(run.state) };
-    let sealed = Sealed { rows_read, chunks_total: live.messages, amount: None };
+    if run.state != RunState::Loading || live.missing() > 0 {
+        return Ok(run.state);
+    }
+    let sealed = Sealed { rows_read: live.numbered, chunks_total: live.messages, amount: None };
     ledger::put_seal(&mut transaction, run_id, sealed, None).await?;
     transaction.commit().await?;
     ledger::close_run(pool, run_id).await

@@ -7,7 +7,7 @@ use assay_transaction::Exit;
 
 use crate::database::{Database, STARTUP, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name};
 
-const MIGRATED: Migrated = Migrated { applied: 3, version: 3 };
+const MIGRATED: Migrated = Migrated { applied: 4, version: 4 };
 
 /// The error of connecting, which is one line and has a code.
 async fn refusal(url: &str, startup: Duration) -> (Exit, String) {
@@ -31,7 +31,7 @@ async fn tables_are_made_once() {
 async fn many_may_migrate_at_once() {
     let (options, _place) = empty_postgres().await;
     let all = futures_util::future::join_all((0..4).map(|_| migrate(&options, STARTUP))).await;
-    assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == 3));
+    assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == 4));
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ mod versions {
 
     async fn a_newer_schema_says_who_may_use_it(database: &Database) {
         database
-            .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 4, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 3")
+            .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 5, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 4")
             .await;
         connect(&database.options, "test", STARTUP).await.unwrap();
         database.execute("UPDATE schema_compatibility SET oldest_version = 4").await;

@@ -5,7 +5,7 @@ use assay_transaction::{Day, LiveId, Numbered, RunState, ScoredChunk};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 
-use crate::chunks::{chunk_of_ids, run_id};
+use crate::chunks::{begin, chunk_of_ids, run_id};
 use crate::database::Database;
 
 on_both! {
@@ -14,7 +14,7 @@ on_both! {
     a_name_belongs_to_one_message,
     what_comes_after_the_seal_is_booked_today,
     a_counted_run_is_sealed_once_all_that_was_accepted_has_a_place,
-    what_nobody_counted_is_not_explained_away,
+    a_run_of_a_file_is_no_live_run,
     a_run_that_nobody_counts_is_what_was_booked,
     a_live_run_is_not_stopped,
 }
@@ -109,6 +109,14 @@ async fn what_comes_after_the_seal_is_booked_today(database: &Database) {
     };
     assert_eq!([run_of(0), run_of(1)], ["amqp_shop_20260111", "amqp_shop_20260112"]);
     assert_eq!(numbered, number(store, &[(&first, 1), (&late, 1)]).await, "there it stays");
+    // Also on a later day, and when that run is over as well.
+    let arrival = [LiveArrival { id: &late, rows: 1 }];
+    let later = now() + chrono::TimeDelta::days(2);
+    assert_eq!(store.number(&arrival, later).await.unwrap(), numbered[1..]);
+    let today = LiveId { day: Day::of(now()), ..id("b", b"another", false) };
+    assert_eq!(places(&number(store, &[(&today, 1)]).await), [(1, 2)], "its name is not taken");
+    let live = store.live_run(&today.run_id()).await.unwrap().unwrap();
+    assert_eq!((live.numbered, live.late), (2, 1));
 }
 
 async fn a_counted_run_is_sealed_once_all_that_was_accepted_has_a_place(database: &Database) {
@@ -127,28 +135,12 @@ async fn a_counted_run_is_sealed_once_all_that_was_accepted_has_a_place(database
     assert_eq!((audit.run.sealed.unwrap().rows_read, audit.breaches()), (3, Vec::new()));
 }
 
-async fn what_nobody_counted_is_not_explained_away(database: &Database) {
+async fn a_run_of_a_file_is_no_live_run(database: &Database) {
     let store = &*database.store;
-    for (day, doubtful, ended, rows_read) in
-        [("2026-01-10", 0, true, 1), ("2026-01-11", 1, true, 2), ("2026-01-12", 0, false, 2)]
-    {
-        let day: Day = day.parse().unwrap();
-        let id = LiveId { day, ..counted("a") };
-        let count = LiveCount {
-            producer: id.producer.clone(),
-            day,
-            process: "one".into(),
-            messages: 1,
-            rows: 1,
-            doubtful,
-            ended,
-        };
-        store.keep_count(&count).await.unwrap();
-        number(store, &[(&id, 2)]).await;
-        store.seal_live(&id.run_id()).await.unwrap();
-        let sealed = store.run(&id.run_id()).await.unwrap().unwrap().sealed.unwrap();
-        assert_eq!((sealed.rows_read, sealed.chunks_total), (rows_read, 1), "{doubtful} in doubt, ended: {ended}");
-    }
+    begin(store, RUN).await;
+    let numbered = number(store, &[(&counted("a"), 1)]).await;
+    let [Numbering::Refused { reason }] = &numbered[..] else { panic!("{numbered:?}") };
+    assert!(reason.contains(RUN) && reason.contains("s3://"), "{reason}");
 }
 
 async fn a_run_that_nobody_counts_is_what_was_booked(database: &Database) {
@@ -156,7 +148,7 @@ async fn a_run_that_nobody_counts_is_what_was_booked(database: &Database) {
     let id = id("a", b"a", false);
     number(store, &[(&id, 2)]).await;
     let live = store.live_run(&id.run_id()).await.unwrap().unwrap();
-    assert_eq!((live.counted, live.accepted, live.rows_read()), (false, None, Some(2)));
+    assert_eq!((live.counted, live.accepted, live.missing(), live.numbered), (false, None, 0, 2));
 }
 
 async fn a_live_run_is_not_stopped(database: &Database) {

@@ -73,9 +73,15 @@ impl Day {
         Self(at.date_naive())
     }
 
+    /// The day after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.succ_opt().unwrap_or(NaiveDate::MAX))
+    }
+
     /// The first instant after it.
     pub fn end(self) -> DateTime<Utc> {
-        self.0.succ_opt().unwrap_or(NaiveDate::MAX).and_time(chrono::NaiveTime::MIN).and_utc()
+        self.next().0.and_time(chrono::NaiveTime::MIN).and_utc()
     }
 }
 
@@ -90,6 +96,8 @@ impl FromStr for Day {
     type Err = chrono::ParseError;
 
     fn from_str(text: &str) -> Result<Self, chrono::ParseError> {
+        // Only with four digits does it make the name of a run.
+        let text = if text.len() == 10 { text } else { "" };
         NaiveDate::parse_from_str(text, "%Y-%m-%d").map(Self)
     }
 }
@@ -130,6 +138,20 @@ impl LiveId {
         // A database takes no NUL, and then it is as good as nameless.
         let message = if message.is_empty() || message.contains('\0') { digest.to_string() } else { message };
         Self { producer, day, message, digest, counted }
+    }
+
+    /// Whether it is one under which a message can be booked.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        match self.message.len() {
+            1..=255 if !self.message.contains('\0') => Ok(()),
+            _ => Err("its name has not 1 to 255 bytes, or a NUL among them"),
+        }
+    }
+
+    /// The identity under which it is booked on a later day, as its own is over: a name that no message of that day has.
+    #[must_use]
+    pub fn late(&self, day: Day) -> Self {
+        Self { day, message: format!("{}/{}", self.day, self.message), ..self.clone() }
     }
 
     /// The run that it is booked in: `live_shop_20260111`, or `amqp_shop_20260111` for a producer that does not count.

@@ -58,10 +58,28 @@ pub struct Numbered {
     pub first_row: u64,
 }
 
-crate::chunk::message!(LiveMessage, "assay.live.v1");
-crate::chunk::message!(ScoredLive, "assay.scored_live.v1");
+crate::chunk::message!(LiveMessage, "assay.live.v1", LiveMessage::check);
+crate::chunk::message!(ScoredLive, "assay.scored_live.v1", ScoredLive::check);
+
+/// Why a message cannot be booked, if it cannot: its rows are not numbered from 1 to their end, or its name is none.
+fn check(id: &LiveId, rows: impl Iterator<Item = u64>) -> Result<(), &'static str> {
+    let mut rows: Vec<u64> = rows.collect();
+    rows.sort_unstable();
+    if rows.is_empty() || rows.len() > MAX_LIVE_ROWS {
+        return Err("a message has 1 to 1000 rows");
+    }
+    if (1..).zip(&rows).any(|(expected, row)| expected != *row) {
+        return Err("its rows are not numbered from 1 to their end");
+    }
+    id.check()
+}
 
 impl LiveMessage {
+    fn check(&self) -> Result<(), &'static str> {
+        let rows = self.transactions.iter().map(|entry| entry.row);
+        check(&self.id, rows.chain(self.rejected.iter().map(|rejected| rejected.row)))
+    }
+
     /// How many rows it has, whatever becomes of them.
     pub fn rows(&self) -> u64 {
         (self.transactions.len() + self.rejected.len()) as u64
@@ -69,6 +87,12 @@ impl LiveMessage {
 }
 
 impl ScoredLive {
+    fn check(&self) -> Result<(), &'static str> {
+        let rows = self.predicted.iter().map(|predicted| predicted.entry.row);
+        let rows = rows.chain(self.failed.iter().map(|failed| failed.entry.row));
+        check(&self.id, rows.chain(self.rejected.iter().map(|rejected| rejected.row)))
+    }
+
     /// How many rows it has, whatever became of them.
     pub fn rows(&self) -> u64 {
         (self.predicted.len() + self.failed.len() + self.rejected.len()) as u64
@@ -94,9 +118,13 @@ impl ScoredLive {
         let rows = self.rows();
         let Self { id: _, predicted_at, mut predicted, mut failed, mut rejected } = self;
         let before = place.first_row.saturating_sub(1);
-        predicted.iter_mut().for_each(|predicted| predicted.entry.row += before);
-        failed.iter_mut().for_each(|failed| failed.entry.row += before);
-        rejected.iter_mut().for_each(|rejected| rejected.row += before);
+        let entries = predicted.iter_mut().map(|predicted| &mut predicted.entry);
+        for entry in entries.chain(failed.iter_mut().map(|failed| &mut failed.entry)) {
+            entry.row += before;
+        }
+        for rejected in &mut rejected {
+            rejected.row += before;
+        }
         let range = RowRange { first_row: place.first_row, rows };
         ScoredChunk { id: place.id, range, lane: Lane::Realtime, predicted_at, predicted, failed, rejected }
     }
@@ -117,6 +145,8 @@ pub struct LiveRun {
     pub accepted: Option<u64>,
     /// Rows that the broker may have taken as well, although nobody was told so.
     pub doubtful: u64,
+    /// Rows of earlier days that came after their own run was sealed.
+    pub late: u64,
     /// Rows that have a place in the run: they are booked, or are about to be.
     pub numbered: u64,
     /// The messages that they came in.
@@ -126,18 +156,16 @@ pub struct LiveRun {
 }
 
 impl LiveRun {
-    /// How many rows were sent, once that can be said: none while rows that were answered for have no place yet. Where more
-    /// have one than were counted, those are taken that somebody may have sent without hearing of it: in doubt, or by a
-    /// process that died before it could count them.
-    pub fn rows_read(&self) -> Option<u64> {
-        let Some(accepted) = self.accepted else { return Some(self.numbered) };
-        let explained = self.open_counts > 0 || self.numbered <= accepted + self.doubtful;
-        match self.numbered {
-            numbered if numbered < accepted => None,
-            numbered if explained => Some(numbered),
-            // The law will show it.
-            _ => Some(accepted),
-        }
+    /// Rows that were answered for and have no place yet: they are on their way, or lost.
+    pub fn missing(&self) -> u64 {
+        self.accepted.map_or(0, |accepted| accepted.saturating_sub(self.numbered.saturating_sub(self.late)))
+    }
+
+    /// Rows that have a place and that nothing explains: neither a count, nor a doubt, nor a process that died before it could
+    /// count them.
+    pub fn unexplained(&self) -> u64 {
+        let Some(accepted) = self.accepted.filter(|_| self.open_counts == 0) else { return 0 };
+        self.numbered.saturating_sub(accepted + self.doubtful + self.late)
     }
 }
 
@@ -186,6 +214,52 @@ mod tests {
         let body = String::from_utf8(scored().encode().unwrap()).unwrap();
         insta::assert_snapshot!(body);
         assert_eq!(ScoredLive::decode(body.as_bytes()).unwrap(), scored());
+    }
+
+    #[test]
+    fn what_cannot_be_booked_cannot_be_read() {
+        let good = LiveMessage { id: id(), transactions: vec![entry(1)], rejected: vec![rejected(2)] };
+        let named = |message: &str| LiveMessage { id: LiveId { message: message.to_owned(), ..id() }, ..good.clone() };
+        for (bad, why) in [
+            (LiveMessage { transactions: vec![entry(2)], ..good.clone() }, "numbered"),
+            (LiveMessage { transactions: vec![entry(1), entry(1)], ..good.clone() }, "numbered"),
+            (LiveMessage { transactions: vec![], rejected: vec![], ..good.clone() }, "1 to 1000"),
+            (named(""), "name"),
+            (named("a\0b"), "name"),
+            (named(&"x".repeat(256)), "name"),
+        ] {
+            let error = LiveMessage::decode(&bad.encode().unwrap()).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        let day = String::from_utf8(good.encode().unwrap()).unwrap().replace("2026-01-11\"", "+58026-01-11\"");
+        assert!(LiveMessage::decode(day.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn says_what_is_missing_and_what_nothing_explains() {
+        let run = |accepted, doubtful, late, numbered, open_counts| LiveRun {
+            run_id: id().run_id(),
+            producer: id().producer,
+            day: id().day,
+            counted: true,
+            accepted,
+            doubtful,
+            late,
+            numbered,
+            messages: 1,
+            open_counts,
+        };
+        for (run, expected) in [
+            (run(Some(10), 0, 0, 10, 0), (0, 0)),
+            (run(Some(10), 0, 0, 9, 0), (1, 0)),
+            (run(Some(10), 0, 2, 11, 0), (1, 0)),
+            (run(Some(10), 2, 3, 15, 0), (0, 0)),
+            (run(Some(10), 2, 3, 16, 0), (0, 1)),
+            (run(Some(10), 0, 0, 16, 1), (0, 0)),
+            (run(None, 0, 0, 16, 0), (0, 0)),
+        ] {
+            assert_eq!((run.missing(), run.unexplained()), expected, "{run:?}");
+        }
     }
 
     #[test]
