@@ -60,12 +60,12 @@ mod versions {
             .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 5, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 4")
             .await;
         connect(&database.options, "test", STARTUP).await.unwrap();
-        database.execute("UPDATE schema_compatibility SET oldest_version = 4").await;
+        database.execute("UPDATE schema_compatibility SET oldest_version = 5").await;
         let (exit, error) = refusal(database.options.database_url.as_ref().unwrap(), STARTUP).await;
         assert_eq!(exit, Exit::Usage);
-        assert!(error.ends_with("are at version 4, and this program only knows 3: update it"), "{error}");
+        assert!(error.ends_with("are at version 5, and this program only knows 4: update it"), "{error}");
         let error = migrate(&database.options, STARTUP).await.unwrap_err().to_string();
-        assert!(error.ends_with("has migration 4, which this program does not know: update it"), "{error}");
+        assert!(error.ends_with("has migration 5, which this program does not know: update it"), "{error}");
     }
 }
 
