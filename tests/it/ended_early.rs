@@ -92,6 +92,8 @@ async fn a_second_signal_ends_every_program_at_once() {
     let connected = "SELECT EXISTS (SELECT FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'assay-writer')";
     stack.database.until(connected).await;
+    // No loader comes after this one.
+    stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE state = 'sealed')").await;
     // Only the predictor holds work that lasts; the others may be done before the second signal.
     predictor.terminate();
     predictor.says("a second signal ends at once").await.terminate();
