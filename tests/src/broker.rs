@@ -79,6 +79,7 @@ impl Broker {
         let connection =
             Connection::connect(&self.url, ConnectionProperties::default()).await.expect("RabbitMQ is there");
         let channel = connection.create_channel().await.expect("RabbitMQ opens a channel");
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("RabbitMQ confirms");
         Queue { name: format!("{}{queue}", self.prefix), channel, _connection: connection }
     }
 }
@@ -104,7 +105,9 @@ impl Queue {
         let properties = BasicProperties::default().with_type(kind.into()).with_delivery_mode(2);
         let (exchange, options) = ("".into(), BasicPublishOptions::default());
         let put = self.channel.basic_publish(exchange, self.name.as_str().into(), options, body, properties).await;
-        put.unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let told = put.unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        // Else the connection could end before the message is sent.
+        assert!(told.await.is_ok_and(|confirmed| confirmed.is_ack()), "{} takes it", self.name);
     }
 }
 
