@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::options::SQLITE;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, Server};
 use crate::sqlite::Sqlite;
 use crate::{DatabaseOptions, Store, StoreError, postgres, sqlite};
 
@@ -42,7 +42,8 @@ impl Address {
 pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match Address::of(options)? {
         Address::Postgres(address) => {
-            Arc::new(Postgres::connect(&address, options.db_connections, stage, startup).await?)
+            let server = Server::new(&address, options.schema()?, stage)?;
+            Arc::new(Postgres::connect(server, options.db_connections, startup).await?)
         }
         Address::Sqlite(address) => Arc::new(Sqlite::connect(&address).await?),
     })
@@ -52,7 +53,9 @@ pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) 
 /// database. A server that is away is waited for during `startup`.
 pub async fn migrate(options: &DatabaseOptions, startup: Duration) -> Result<Migrated, StoreError> {
     match Address::of(options)? {
-        Address::Postgres(address) => postgres::migrate(&address, startup).await,
+        Address::Postgres(address) => {
+            postgres::migrate(&Server::new(&address, options.schema()?, "migrate")?, startup).await
+        }
         Address::Sqlite(address) => sqlite::migrate(&address).await,
     }
 }

@@ -15,6 +15,10 @@ pub struct DatabaseOptions {
     /// File that holds the address of the database, such as a mounted secret; instead of `DATABASE_URL`.
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "PATH")]
     pub database_url_file: Option<PathBuf>,
+    /// Schema of PostgreSQL for the tables of Assay, where others have tables by the same names; `assay migrate` creates it
+    /// [default: the first of the user's search_path, mostly public]
+    #[arg(long, env = "DATABASE_SCHEMA", value_name = "NAME")]
+    pub database_schema: Option<String>,
     /// Most connections to PostgreSQL that one process opens.
     #[arg(long, env = "DB_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_connections: u32,
@@ -22,17 +26,18 @@ pub struct DatabaseOptions {
 
 impl Default for DatabaseOptions {
     fn default() -> Self {
-        Self { database_url: None, database_url_file: None, db_connections: 5 }
+        Self { database_url: None, database_url_file: None, database_schema: None, db_connections: 5 }
     }
 }
 
 impl fmt::Debug for DatabaseOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { database_url, database_url_file, db_connections } = self;
+        let Self { database_url, database_url_file, database_schema, db_connections } = self;
         formatter
             .debug_struct("DatabaseOptions")
             .field("database_url", &database_url.as_ref().map(|_| "…"))
             .field("database_url_file", database_url_file)
+            .field("database_schema", database_schema)
             .field("db_connections", db_connections)
             .finish()
     }
@@ -61,6 +66,23 @@ impl DatabaseOptions {
 
     fn file(&self) -> Option<&PathBuf> {
         self.database_url_file.as_ref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// The schema, if one was named: by a name that means the same with and without quotes.
+    pub(crate) fn schema(&self) -> Result<Option<&str>, StoreError> {
+        let Some(name) = self.database_schema.as_deref().map(str::trim).filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let is_plain = name.len() <= 63
+            && name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if is_plain && !name.starts_with("pg_") {
+            return Ok(Some(name));
+        }
+        Err(StoreError::configuration(format!(
+            "DATABASE_SCHEMA is {name:?}: it may have 1 to 63 lower-case letters, digits and `_`, may not begin with a digit, \
+             and not with `pg_`"
+        )))
     }
 
     /// The address, from wherever it was given.
@@ -128,6 +150,18 @@ mod tests {
         assert_eq!(options.address().unwrap(), "postgres://u:p@host/a");
         std::fs::write(file.path(), "\n").unwrap();
         assert!(options.address().unwrap_err().to_string().contains("is empty"));
+    }
+
+    #[test]
+    fn a_schema_has_a_plain_name() {
+        let named = |name: &str| DatabaseOptions { database_schema: Some(name.into()), ..DatabaseOptions::default() };
+        assert_eq!(DatabaseOptions::default().schema().unwrap(), None);
+        assert_eq!(named(" ").schema().unwrap(), None);
+        assert_eq!(named("assay_2").schema().unwrap(), Some("assay_2"));
+        for name in ["Assay", "a,b", "a b", "\"a\"", "pg_temp", "2a", "é", &"a".repeat(64)] {
+            let error = named(name).schema().unwrap_err().to_string();
+            assert!(error.starts_with("DATABASE_SCHEMA is "), "{error}");
+        }
     }
 
     #[test]
