@@ -97,7 +97,7 @@ async fn what_it_never_scored_is_scored_by_a_replay() {
     stack.assay(["replay", "old_job", "--wait"]).run().await.expect_exit(0).expect_says("stored            1");
     let scored = Tally { predicted: 2497, failed: 0, ..COPIED };
     assert_eq!(law::holds_for_one_run(&stack.database).await, scored);
-    assert!(stack.ml_api.bodies()[0].contains("\"country\" : \"FR\""), "with its attributes");
+    assert!(stack.ml_api.bodies()[0].contains("\"country\":\"FR\""), "with its attributes");
 }
 
 #[tokio::test]
