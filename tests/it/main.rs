@@ -28,6 +28,7 @@ mod live;
 mod loads;
 mod many;
 mod mapping;
+mod observed;
 mod one_process;
 mod rejects;
 mod scenarios;

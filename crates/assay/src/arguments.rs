@@ -6,7 +6,7 @@ use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
 use assay_source::{S3Options, SourcePattern};
 use assay_store::DatabaseOptions;
-use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
+use assay_telemetry::{LogOptions, MetricsOptions, ShutdownOptions, StartupOptions};
 use assay_writer::WriterOptions;
 use clap::{Args, Parser, Subcommand};
 
@@ -22,6 +22,7 @@ use crate::desk::row::RowArguments;
 use crate::desk::runs::RunsArguments;
 use crate::desk::status::StatusArguments;
 use crate::desk::transaction::TransactionArguments;
+use crate::health::HealthArguments;
 use crate::inspect::InspectArguments;
 use crate::put::PutArguments;
 use crate::watch_setup::WatchSetupArguments;
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Generate(GenerateArguments),
     Migrate(MigrateArguments),
     Put(PutArguments),
+    Health(HealthArguments),
     WatchSetup(Box<WatchSetupArguments>),
 }
 
@@ -96,6 +98,8 @@ pub(crate) struct RunArguments {
     pub(crate) shutdown: ShutdownOptions,
     #[command(flatten)]
     pub(crate) act: ActOptions,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsOptions,
     #[command(flatten)]
     pub(crate) log: LogOptions,
 }

@@ -36,6 +36,8 @@ pub(crate) enum CommandError {
     Stage(String),
     #[error("run {run_id} breaks the law: {rows_read} rows were read, but {} are accounted for ({tally:?})", tally.total())]
     Law { run_id: RunId, rows_read: u64, tally: Tally },
+    #[error("nobody to ask: {0}")]
+    Health(String),
     #[error("cannot print the result: {0}")]
     Print(std::io::Error),
     #[error("cannot write {path} ({error}): check --output")]
@@ -91,7 +93,8 @@ impl Failure for CommandError {
             | Self::RepairStopped(_)
             | Self::RepairTimeout { .. } => Exit::DependencyAway,
             Self::Law { .. } => Exit::FailedRows,
-            Self::Print(_)
+            Self::Health(_)
+            | Self::Print(_)
             | Self::Output { .. }
             | Self::Wire(_)
             | Self::NothingHere

@@ -4,6 +4,7 @@ mod arguments;
 mod desk;
 mod error;
 mod generate;
+mod health;
 mod inspect;
 mod migrate;
 mod print;
@@ -28,7 +29,9 @@ fn main() -> ExitCode {
     match command {
         Command::Run(arguments) => {
             let display = run::Display::new(&arguments.log);
-            execute(&arguments.log, async |shutdown| run::run(&arguments, &display, &shutdown).await)
+            assay_telemetry::run_observed("assay", &arguments.log, &arguments.metrics, async |shutdown, health| {
+                unless_unread(run::run(&arguments, &display, &shutdown, &health).await)
+            })
         }
         Command::Inspect(arguments) => execute(&arguments.log, async |_| inspect::inspect(&arguments).await),
         Command::Runs(arguments) => execute(&arguments.desk.log, async |_| runs::runs(&arguments).await),
@@ -54,15 +57,20 @@ fn main() -> ExitCode {
         }
         Command::Generate(arguments) => execute(&arguments.log, async |_| generate::generate(&arguments.options)),
         Command::Migrate(arguments) => execute(&arguments.log, async |_| migrate::migrate(&arguments).await),
+        Command::Health(arguments) => execute(&arguments.log, async |_| health::health(&arguments).await),
         Command::Put(arguments) => execute(&arguments.log, async |shutdown| put::put(&arguments, &shutdown).await),
         Command::WatchSetup(arguments) => execute(&arguments.log, async |_| watch_setup::watch_setup(&arguments).await),
     }
 }
 
-/// Executes a command. Whoever reads its results may stop when it has enough.
 fn execute(log: &LogOptions, command: impl AsyncFnOnce(CancellationToken) -> Result<Exit, CommandError>) -> ExitCode {
-    assay_telemetry::run(log, async |shutdown| match command(shutdown).await {
+    assay_telemetry::run(log, async |shutdown| unless_unread(command(shutdown).await))
+}
+
+/// Whoever reads the results of a command may stop when it has enough.
+fn unless_unread(ended: Result<Exit, CommandError>) -> Result<Exit, CommandError> {
+    match ended {
         Err(error) if print::is_unread(&error) => Ok(Exit::Done),
         ended => ended,
-    })
+    }
 }

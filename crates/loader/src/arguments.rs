@@ -3,7 +3,7 @@
 use assay_queue::BrokerOptions;
 use assay_source::{S3Options, SourcePattern};
 use assay_store::DatabaseOptions;
-use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
+use assay_telemetry::{LogOptions, MetricsOptions, ShutdownOptions, StartupOptions};
 use clap::{Args, Parser, Subcommand};
 
 use crate::ManyOptions;
@@ -42,6 +42,9 @@ pub struct Arguments {
     /// Who is recorded as the operator where a load is forced
     #[arg(long, env = "ASSAY_OPERATOR", value_name = "NAME", default_value = "loader")]
     pub operator: String,
+    /// Where to show health and metrics.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,
@@ -99,6 +102,9 @@ pub struct WatchArguments {
     /// Where everything is.
     #[command(flatten)]
     pub connect: ConnectOptions,
+    /// Where to show health and metrics.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,

@@ -5,6 +5,7 @@ use assay_transaction::{Checkpoint, Run, Sealed, StopKind, StopOrder};
 use tokio::sync::mpsc;
 
 use crate::load::{Load, Part, PassEnd, Passed};
+use crate::metrics::{self, InProgress, Outcome};
 use crate::patience::until_answered;
 use crate::reading::Batch;
 use crate::totals::differences;
@@ -43,7 +44,14 @@ impl Load<'_> {
         part: Part,
         batches: mpsc::UnboundedSender<Batch>,
     ) -> Result<Loaded, Unfinished> {
+        let in_progress = InProgress::begin();
         let loaded = self.load_held(run, part, batches).await;
+        drop(in_progress);
+        metrics::ended(match &loaded {
+            Ok(_) => Outcome::Loaded,
+            Err(Unfinished { is_sealed: true, .. }) => Outcome::EndedEarly,
+            Err(Unfinished { is_sealed: false, .. }) => Outcome::Unfinished,
+        });
         if let Err(Unfinished { is_sealed: false, .. }) = &loaded {
             self.release().await;
         }

@@ -2,30 +2,38 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use assay_loader::{
-    Arguments, Command, ConnectOptions, Dependencies, Holder, LoadError, LoadProgress, WatchArguments, choose, find,
-    gravest, log_summary, run, run_many,
+    Arguments, Command, ConnectOptions, Dependencies, Holder, LoadError, LoadProgress, WatchArguments, choose,
+    describe_metrics, find, gravest, is_there, log_summary, run, run_many,
 };
 use assay_source::Sources;
 use assay_store::Act;
+use assay_telemetry::{Health, run_observed};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
+
+/// Between two listings of the watched place for the health of this process: a listing costs money.
+const ASK_S3: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
     match &arguments.command {
-        Some(Command::Watch(watch)) => {
-            assay_telemetry::run(&watch.log, async |shutdown| Box::pin(watch_bucket(watch, shutdown)).await)
-        }
-        None => assay_telemetry::run(&arguments.log, async |shutdown| load(&arguments, &shutdown).await),
+        Some(Command::Watch(watch)) => run_observed("loader", &watch.log, &watch.metrics, async |shutdown, health| {
+            Box::pin(watch_bucket(watch, shutdown, health)).await
+        }),
+        None => run_observed("loader", &arguments.log, &arguments.metrics, async |shutdown, health| {
+            load(&arguments, &shutdown, &health).await
+        }),
     }
 }
 
-async fn load(arguments: &Arguments, shutdown: &CancellationToken) -> Result<Exit, LoadError> {
+async fn load(arguments: &Arguments, shutdown: &CancellationToken, health: &Health) -> Result<Exit, LoadError> {
     let connecting = connect(&arguments.connect, &arguments.operator);
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Err(LoadError::NotBegun) };
     let dependencies = dependencies?;
+    show(health, &dependencies);
     let ended = load_all(arguments, &dependencies, shutdown).await;
     dependencies.broker.close().await;
     dependencies.store.close().await;
@@ -56,10 +64,22 @@ async fn load_all(
     Ok(gravest(&ended))
 }
 
-async fn watch_bucket(arguments: &WatchArguments, shutdown: CancellationToken) -> Result<Exit, LoadError> {
+async fn watch_bucket(
+    arguments: &WatchArguments,
+    shutdown: CancellationToken,
+    health: Health,
+) -> Result<Exit, LoadError> {
     let connecting = connect(&arguments.connect, "loader");
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Ok(Exit::Done) };
     let dependencies = Arc::new(dependencies?);
+    show(&health, &dependencies);
+    health.depend_on_every(ASK_S3, "s3", {
+        let (dependencies, watched) = (Arc::clone(&dependencies), arguments.watched.clone());
+        move || {
+            let (dependencies, watched) = (Arc::clone(&dependencies), watched.clone());
+            async move { is_there(&dependencies.sources, &watched).await.map_err(|error| error.to_string()) }
+        }
+    });
     let (watched, load, options) = (arguments.watched.clone(), arguments.load.clone(), arguments.watch.clone());
     let watching =
         assay_loader::watch(Arc::clone(&dependencies), watched, load, options, &arguments.connect.s3, shutdown);
@@ -67,6 +87,14 @@ async fn watch_bucket(arguments: &WatchArguments, shutdown: CancellationToken) -
     dependencies.broker.close().await;
     dependencies.store.close().await;
     ended.map(|()| Exit::Done)
+}
+
+/// What this process shows of itself from now on.
+fn show(health: &Health, dependencies: &Dependencies) {
+    describe_metrics();
+    health.depend_on("rabbitmq", assay_queue::health_check(&dependencies.broker));
+    health.depend_on("postgresql", assay_store::health_check(&dependencies.store));
+    health.begin();
 }
 
 async fn connect(options: &ConnectOptions, operator: &str) -> Result<Dependencies, LoadError> {

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::reading::{Batch, Read};
 use crate::recorded::Recorded;
-use crate::{LoadError, LoadProgress};
+use crate::{LoadError, LoadProgress, metrics};
 
 /// Where a loader's chunks go.
 pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
@@ -94,6 +94,7 @@ impl Publishing<'_> {
                 Some(chunk) = in_flight.next() => match chunk {
                     Ok(Confirmed { next, bytes, rows }) => {
                         bytes_in_flight -= bytes;
+                        rows.inspect(|rows| metrics::published(*rows));
                         published.chunks += u64::from(rows.is_some());
                         published.rows += rows.unwrap_or_default();
                         published.until = next;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::totals::TrailerFound;
-use crate::{LoadError, LoadProgress};
+use crate::{LoadError, LoadProgress, metrics};
 
 /// What the reader tells the publisher, in the order of the source.
 #[derive(Debug)]
@@ -80,6 +80,7 @@ pub(crate) async fn read(
             Err(error) if error.is_final() => return Ok(End::Broken(error, reader.position())),
             Err(error) => return Err(error.into()),
         };
+        let before = (chunker.rows(), chunker.counted().invalid);
         for row in rows.rows() {
             if !matches!(trailer, TrailerFound::NotAsked | TrailerFound::Missing) {
                 trailer = TrailerFound::Wrong(format!("row {} follows the trailer row", row.number));
@@ -103,6 +104,7 @@ pub(crate) async fn read(
             }
         }
         let (rows_read, invalid) = (chunker.rows(), chunker.counted().invalid);
+        metrics::judged(rows_read - before.0, invalid - before.1);
         progress.set_rows_read(rows_read);
         progress.set_rows_invalid(invalid);
         progress.set_bytes_read(reader.bytes_taken());
@@ -178,6 +180,7 @@ fn judge(rules: &Rules, row: &Row<'_>) -> Result<Judged, WireError> {
     let (judged, amount) = match checked {
         Ok(valid) => (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount)),
         Err(rejection) => {
+            metrics::rejected(&rejection.reason);
             let rejected = RejectedRow {
                 row: row.number,
                 line: row.line,

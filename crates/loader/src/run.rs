@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::begin::{Beginning, begin};
 use crate::conclude::Unfinished;
 use crate::load::Load;
+use crate::metrics::{self, Outcome};
 use crate::options::{LoadOptions, WaitOptions};
 use crate::publishing::say_published;
 use crate::waiting::{Following, finished, watch_consumers};
@@ -90,6 +91,7 @@ pub async fn run(
         Beginning::Read(run, lease, part) => (run, lease, part),
         Beginning::Held { run, by, .. } => return Err(LoadError::Held { run_id: run.run_id, by }),
         Beginning::Nothing(run) => {
+            metrics::ended(Outcome::AlreadyLoaded);
             say_already_loaded(&run);
             if !wait.wait || run.state.is_finished() {
                 return Ok(Ended { run, already_loaded: true, tally: None });

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_telemetry::LogOptions;
+use assay_telemetry::{LogOptions, MetricsOptions};
 use assay_transaction::parse_duration;
 use clap::Parser;
 
@@ -33,6 +33,9 @@ pub struct Arguments {
     /// Model file to score with instead of the demonstration model, as the training writes it
     #[arg(long, env = "ML_API_MODEL", value_name = "FILE")]
     pub model: Option<PathBuf>,
+    /// Where to show the health and the metrics of the process.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,

@@ -5,16 +5,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use assay_ml_api::{ApiError, Arguments, Model, serve};
+use assay_telemetry::Health;
 use assay_transaction::Exit;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
-    assay_telemetry::run(&arguments.log, async |shutdown| listen(&arguments, shutdown).await)
+    assay_telemetry::run_observed("ml-api", &arguments.log, &arguments.metrics, async |shutdown, health| {
+        listen(&arguments, shutdown, health).await
+    })
 }
 
-async fn listen(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exit, ApiError> {
+async fn listen(arguments: &Arguments, shutdown: CancellationToken, health: Health) -> Result<Exit, ApiError> {
     let model = read_model(arguments)?;
     let address = SocketAddr::new(arguments.host, arguments.port);
     let listen_error = |cause| ApiError::Listen { address: address.to_string(), cause };
@@ -22,6 +25,7 @@ async fn listen(arguments: &Arguments, shutdown: CancellationToken) -> Result<Ex
     // Port 0 is any free one: tell which.
     let address = listener.local_addr().map_err(listen_error)?;
     tracing::info!("model {} listens on http://{address}", model.version());
+    health.begin();
     serve(listener, Arc::new(model), arguments.serve_options(), shutdown).await.map_err(ApiError::Serve)?;
     Ok(Exit::Done)
 }

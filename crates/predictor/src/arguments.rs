@@ -2,7 +2,7 @@
 
 use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
-use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
+use assay_telemetry::{LogOptions, MetricsOptions, ShutdownOptions, StartupOptions};
 use clap::Parser;
 
 use crate::LiveOptions;
@@ -28,6 +28,9 @@ pub struct Arguments {
     /// How long to take to end.
     #[command(flatten)]
     pub shutdown: ShutdownOptions,
+    /// Where to show health and metrics.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,

@@ -10,6 +10,7 @@
 mod arguments;
 mod error;
 mod foreign;
+mod metrics;
 mod micro_batch;
 mod options;
 mod progress;

@@ -6,22 +6,31 @@ use std::sync::Arc;
 use assay_predictor::{Arguments, PredictError, PredictProgress};
 use assay_queue::Broker;
 use assay_scoring::Scorer;
+use assay_telemetry::Health;
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
-    assay_telemetry::run(&arguments.log, async |shutdown| predict(&arguments, shutdown).await)
+    assay_telemetry::run_observed("predictor", &arguments.log, &arguments.metrics, async |shutdown, health| {
+        predict(&arguments, shutdown, health).await
+    })
 }
 
-async fn predict(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exit, PredictError> {
+async fn predict(arguments: &Arguments, shutdown: CancellationToken, health: Health) -> Result<Exit, PredictError> {
     let Some(connected) = shutdown.run_until_cancelled(connect(arguments)).await else { return Ok(Exit::Done) };
     let (broker, scorer) = connected?;
+    let scorer = Arc::new(scorer);
+    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
+    health.depend_on("ml_api", {
+        let scorer = Arc::clone(&scorer);
+        move || std::future::ready(scorer.health())
+    });
+    health.begin();
     let progress = Arc::new(PredictProgress::default());
     let drain = arguments.shutdown.drain_timeout;
     let ended =
-        assay_predictor::run(Arc::clone(&broker), Arc::new(scorer), arguments.live.clone(), progress, drain, shutdown)
-            .await;
+        assay_predictor::run(Arc::clone(&broker), scorer, arguments.live.clone(), progress, drain, shutdown).await;
     broker.close().await;
     ended.map(|()| Exit::Done)
 }

@@ -13,7 +13,7 @@ use crate::micro_batch::MicroBatches;
 use crate::scoring::Scoring;
 use crate::stopped::StoppedRuns;
 use crate::task::decode;
-use crate::{LiveOptions, PredictError, PredictProgress};
+use crate::{LiveOptions, PredictError, PredictProgress, metrics};
 
 /// Most live messages that one predictor has in work, of at most 1 MiB each.
 const MAX_LIVE_MESSAGES: usize = 256;
@@ -27,6 +27,7 @@ pub async fn run(
     drain: Duration,
     shutdown: CancellationToken,
 ) -> Result<(), PredictError> {
+    metrics::describe();
     let concurrency = scorer.max_workers();
     info!("scoring with up to {concurrency} requests at a time");
     let (longest, hold) = (scorer.longest_inquiry(), broker.hold_timeout());

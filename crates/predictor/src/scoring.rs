@@ -6,12 +6,14 @@ use std::time::Duration;
 use assay_queue::{Broker, Message, Outcome, Route, Unpublished, Work, publish_until_confirmed};
 use assay_scoring::{Scorer, Scores};
 use assay_transaction::{
-    Chunk, Lane, LiveMessage, ReplayPart, ScoredChunk, ScoredLive, ScoredReplay, Timestamp, WireError,
+    Chunk, FailedRow, Lane, LiveMessage, Predicted, RejectedRow, ReplayPart, ScoredChunk, ScoredLive, ScoredReplay,
+    Timestamp, WireError,
 };
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use crate::PredictProgress;
+use crate::metrics::{self, Rows};
 use crate::micro_batch::{MicroBatches, Unanswered};
 use crate::stopped::StoppedRuns;
 use crate::task::Task;
@@ -33,8 +35,7 @@ pub(crate) struct Scoring {
 /// A message for the writer, and what is in it.
 struct Scored {
     message: Result<Message, WireError>,
-    predicted: usize,
-    failed: usize,
+    rows: Rows,
 }
 
 impl Scoring {
@@ -50,7 +51,7 @@ impl Scoring {
                 Err(Unanswered) => return Outcome::Retry { after: AFTER_PANIC },
             },
         };
-        let Some(Scored { message, predicted, failed }) = scored else { return Outcome::Release };
+        let Some(Scored { message, rows }) = scored else { return Outcome::Release };
         let message = match message {
             Ok(message) => message,
             Err(error) => return Outcome::Dead { reason: error.to_string() },
@@ -58,7 +59,8 @@ impl Scoring {
         let route = Route { work: Work::Scored, lane };
         match publish_until_confirmed(&*self.broker, route, message, &self.shutdown).await {
             Ok(()) => {
-                self.progress.add(predicted, failed);
+                self.progress.add(rows.predicted, rows.failed.len());
+                metrics::handed_on(lane, &rows);
                 Outcome::Done
             }
             Err(Unpublished::Stopped) => Outcome::Release,
@@ -84,8 +86,8 @@ impl Scoring {
         };
         let id = &scored.id;
         let message = |body| Message::new(id.to_string(), ScoredChunk::MESSAGE_TYPE, &id.run_id, body);
-        let (predicted, failed) = (scored.predicted.len(), scored.failed.len());
-        Some(Scored { message: scored.encode().map(message), predicted, failed })
+        let rows = rows(&scored.predicted, &scored.failed, &scored.rejected);
+        Some(Scored { message: scored.encode().map(message), rows })
     }
 
     /// A message shares requests with others, and has a result of its own.
@@ -99,20 +101,25 @@ impl Scoring {
             ScoredLive { id, predicted_at: now(), predicted, failed, rejected }
         };
         let message = |body| Message::new(scored.id.message.clone(), ScoredLive::MESSAGE_TYPE, &run_id, body);
-        let (predicted, failed) = (scored.predicted.len(), scored.failed.len());
-        Ok(Scored { message: scored.encode().map(message), predicted, failed })
+        let rows = rows(&scored.predicted, &scored.failed, &scored.rejected);
+        Ok(Scored { message: scored.encode().map(message), rows })
     }
 
     /// A replay is asked for by a person, for a run that was stopped too.
     async fn replay(&self, part: ReplayPart, lane: Lane) -> Option<Scored> {
         let ReplayPart { id, transactions } = part;
         let answer = self.scorer.score(transactions, &self.shutdown).await.ok()?;
-        let (predicted, failed) = (answer.predicted.len(), answer.failed.len());
+        let rows = rows(&answer.predicted, &answer.failed, &[]);
         let scored = ScoredReplay { id, lane, predicted_at: now(), predicted: answer.predicted, failed: answer.failed };
         let id = &scored.id;
         let message = |body| Message::new(id.to_string(), ScoredReplay::MESSAGE_TYPE, &id.run_id, body);
-        Some(Scored { message: scored.encode().map(message), predicted, failed })
+        Some(Scored { message: scored.encode().map(message), rows })
     }
+}
+
+fn rows(predicted: &[Predicted], failed: &[FailedRow], rejected: &[RejectedRow]) -> Rows {
+    let failed = failed.iter().map(|row| row.class.clone()).collect();
+    Rows { predicted: predicted.len(), failed, invalid: rejected.len() }
 }
 
 fn now() -> Timestamp {

@@ -1,6 +1,8 @@
 //! The seam: what a broker can do, and how it can fail. `rabbitmq` and `in_process` implement it under one contract suite.
 
 use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::time::Duration;
 
 use assay_transaction::Exit;
@@ -51,6 +53,9 @@ pub trait Broker: Send + Sync {
 
     /// What waits in a work queue, and who consumes it.
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError>;
+
+    /// Whether it takes and delivers messages at the moment; else why not.
+    fn health(&self) -> Result<(), String>;
 
     /// How many publishes may be under way at a time (`PUBLISH_WINDOW`).
     fn max_in_flight(&self) -> usize;
@@ -212,4 +217,10 @@ impl BrokerError {
             Self::Away(_) => Exit::DependencyAway,
         }
     }
+}
+
+/// Asks a broker for its health, in the form that a process's health is told in.
+pub fn health_check(broker: &Arc<dyn Broker>) -> impl Fn() -> Ready<Result<(), String>> + Send + 'static {
+    let broker = Arc::clone(broker);
+    move || ready(broker.health())
 }

@@ -8,7 +8,7 @@
 use tracing::{debug, info, warn};
 
 use crate::delay::Delay;
-use crate::{Broker, Delivery, Route};
+use crate::{Broker, Delivery, Route, metrics};
 
 /// How much is taken on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,10 @@ impl Pace {
 /// always has its place.
 pub(crate) async fn put_off(broker: &dyn Broker, route: Route, delivery: Delivery) {
     match broker.publish_later(route, delivery.message.clone(), Delay::LONGEST.duration()).await {
-        Ok(()) => delivery.ack(),
+        Ok(()) => {
+            metrics::put_off(route);
+            delivery.ack();
+        }
         Err(error) => {
             debug!(queue = %route, message_id = delivery.message.id, "cannot put the message off: {error}");
             delivery.release();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use assay_transaction::parse_duration;
 
-use crate::{Broker, BrokerError, rabbitmq};
+use crate::{Broker, BrokerError, metrics, rabbitmq};
 
 /// Which RabbitMQ to use, and how. Its `Debug` shows no password.
 #[derive(Clone, clap::Args)]
@@ -122,6 +122,7 @@ impl BrokerOptions {
 
 /// Connects to RabbitMQ as `assay-<stage>` and declares the topology. A broker that is away is waited for during `startup`.
 pub async fn connect(options: &BrokerOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Broker>, BrokerError> {
+    metrics::describe();
     let address = options.address()?;
     Ok(Arc::new(rabbitmq::RabbitMq::connect(&address, options, stage, startup).await?))
 }

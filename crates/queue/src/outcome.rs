@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::publish::until_confirmed;
-use crate::{Broker, Delivery, Message, PublishError, Route};
+use crate::{Broker, Delivery, Message, PublishError, Route, metrics};
 
 /// What became of the work on a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,11 +77,13 @@ pub(crate) async fn conclude(
             return;
         }
         Outcome::Retry { after } => {
+            metrics::retried(route);
             let message = Message { attempt: delivery.message.attempt.saturating_add(1), ..delivery.message.clone() };
             let attempt = || broker.publish_later(route, message.clone(), after);
             replaced(hold, attempt, &message.id, &format!("{route}, delayed")).await
         }
         Outcome::Dead { reason } => {
+            metrics::buried(route);
             warn!(queue = %route, message_id = delivery.message.id, "message becomes a dead letter: {reason}");
             let attempt = || broker.bury(route, delivery.message.clone(), &reason);
             replaced(hold, attempt, &delivery.message.id, "dead_letters").await

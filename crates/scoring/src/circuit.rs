@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use crate::class::{Class, Sign};
 use crate::http::Trouble;
 use crate::policy::Policy;
-use crate::{ApiState, ScoreError};
+use crate::{ApiState, ScoreError, metrics};
 
 /// Why the circuit is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +172,7 @@ impl Circuit {
         if inner.open.take().is_some() {
             info!("ML API is well again after {:.1} s", inner.opened.elapsed().as_secs_f64());
             self.state.send_replace(ApiState::Ready);
+            metrics::circuit(false);
         }
     }
 
@@ -189,6 +190,7 @@ impl Circuit {
             Cause::Setting | Cause::BrokenModel => self.policy.repair,
         };
         let delay = backoff.delay(inner.step).max(self.believed(trouble.retry_after));
+        metrics::circuit(true);
         inner.open = Some(cause);
         inner.step = inner.step.saturating_add(1);
         inner.not_before = Instant::now() + delay;

@@ -16,6 +16,18 @@ pub(crate) enum Class {
     Misconfigured,
 }
 
+impl Class {
+    /// Its name in metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Suspect => "suspect",
+            Self::Rejected => "rejected",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+}
+
 /// What was seen of a request that did not score all of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {

@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use assay_transaction::{FailureClass, Lane};
 use bytes::Bytes;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use crate::circuit::{Cause, Circuit, Probe, Turn};
 use crate::class::{Class, Sign};
 use crate::evidence::{Control, Evidence, Tick};
 use crate::http::{Http, Trouble, lives};
+use crate::metrics;
 use crate::permits::{Permit, Permits};
 use crate::policy::Policy;
 use crate::protocol::{self, RowAnswer};
@@ -119,7 +121,7 @@ impl Inquiry<'_> {
                     if outcomes.len() > before {
                         // What is left is another request, with all its repetitions.
                         count_attempt(&mut part.rows);
-                        self.shared.counters.retries.add(1);
+                        self.shared.counters.retry(sign.class());
                         repeated = 0;
                         self.pause(0).await?;
                         continue;
@@ -131,7 +133,7 @@ impl Inquiry<'_> {
                 Verdict::Anew => repeated = 0,
                 Verdict::Repeat => {
                     count_attempt(&mut part.rows);
-                    self.shared.counters.retries.add(1);
+                    self.shared.counters.retry(refusal.sign.class());
                     if refusal.sign.class() == Class::Suspect {
                         self.pause(repeated).await?;
                     }
@@ -139,7 +141,7 @@ impl Inquiry<'_> {
                 }
                 Verdict::Halve => {
                     count_attempt(&mut part.rows);
-                    self.shared.counters.bisections.add(1);
+                    self.shared.counters.bisection();
                     return Ok(Settled { outcomes, halves: Some(part.halve()) });
                 }
                 Verdict::Fail => {
@@ -229,7 +231,7 @@ impl Inquiry<'_> {
                 // Perhaps a connection that the server had closed while nothing was sent on it.
                 Err(Trouble { sign: Sign::BrokenOff, .. }) if may_be_stale => {
                     may_be_stale = false;
-                    counters.retries.add(1);
+                    counters.retry(Sign::BrokenOff.class());
                     continue;
                 }
                 Err(trouble) => trouble,
@@ -271,14 +273,28 @@ impl Inquiry<'_> {
 
     /// One exchange; `permit` is held while it is under way.
     async fn send(self, body: Bytes, ids: &[Uuid], permit: Permit) -> Result<Vec<RowAnswer>, Trouble> {
-        let Shared { http, evidence, counters, policy, .. } = self.shared;
+        let Shared { http, evidence, counters, .. } = self.shared;
         counters.requests.add(1);
+        let sent = Instant::now();
         let answered = {
-            let _under_way = evidence.begin();
+            let (_under_way, _in_flight) = (evidence.begin(), metrics::InFlight::begin(self.lane));
             let answered = http.predict(body, protocol::longest_answer(ids.len())).await;
             drop(permit);
             answered
         };
+        let took = sent.elapsed();
+        let read = self.read(answered, ids).await;
+        let class = match &read {
+            Ok(rows) => rows.iter().any(Result::is_err).then(|| rows_sign(rows).class()),
+            Err(trouble) => Some(trouble.sign.class()),
+        };
+        metrics::answered(self.lane, took, class);
+        read
+    }
+
+    /// What an answer says of the rows. Whether one that did not come in time speaks against them, `/health` tells.
+    async fn read(self, answered: Result<Bytes, Trouble>, ids: &[Uuid]) -> Result<Vec<RowAnswer>, Trouble> {
+        let Shared { http, policy, .. } = self.shared;
         match answered {
             Ok(answer) => protocol::read_answer(&answer, ids).map_err(|why| Sign::Unreadable(why).into()),
             Err(Trouble { sign: Sign::TimedOutHealthy, .. }) => {
@@ -358,7 +374,7 @@ impl Inquiry<'_> {
         let mut seen = Sign::Incomplete("no transaction to ask for");
         for control in evidence.known_good().into_iter().chain(Control::made_up()) {
             let permit = self.permit().await?;
-            self.shared.counters.controls.add(1);
+            self.shared.counters.control();
             let sent = evidence.tick();
             let body = protocol::write_request(std::iter::once(&control.transaction));
             seen = match self.send(body, &[control.id], permit).await {

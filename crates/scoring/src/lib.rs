@@ -15,6 +15,7 @@ mod error;
 mod evidence;
 mod http;
 mod inquiry;
+mod metrics;
 mod options;
 mod permits;
 mod policy;

@@ -20,7 +20,7 @@ use crate::permits::{Permit, Permits};
 use crate::policy::Policy;
 use crate::row::{Outcome, Row};
 use crate::stats::Counters;
-use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
+use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError, metrics};
 
 /// What an attempt has at least, though the start-up may be over sooner: so that the error tells what is wrong, and not that
 /// there was no time left to ask.
@@ -56,6 +56,7 @@ impl Scorer {
     }
 
     pub(crate) fn with_policy(url: &str, options: &ApiOptions, policy: Policy) -> Result<Self, ScoringError> {
+        metrics::describe(options.api_max_workers);
         let max_workers = usize::from(options.api_max_workers);
         let http = Http::new(url.trim(), max_workers, options.api_timeout)?;
         let shared = Shared {
@@ -183,6 +184,17 @@ impl Scorer {
             outages: self.shared.circuit.outages(),
             scored: scored.get(),
             failed: failed.get(),
+        }
+    }
+
+    /// Whether the API can be asked at the moment; else why not.
+    pub fn health(&self) -> Result<(), String> {
+        match &*self.shared.circuit.state().borrow() {
+            ApiState::Ready => Ok(()),
+            ApiState::Unavailable { reason, .. } => Err(format!("the ML API is unavailable ({reason})")),
+            ApiState::Misconfigured { reason } => {
+                Err(format!("the ML API refuses to work ({reason}): check ML_API_URL"))
+            }
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::class::Class;
+use crate::metrics;
+
 /// Counts since the scorer was made. A chunk that is delivered twice counts twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,6 +34,26 @@ pub(crate) struct Counters {
     pub(crate) controls: Counter,
     pub(crate) scored: Counter,
     pub(crate) failed: Counter,
+}
+
+impl Counters {
+    /// Counts a request that repeats one whose rows the API failed on in this way.
+    pub(crate) fn retry(&self, after: Class) {
+        self.retries.add(1);
+        metrics::retried(after);
+    }
+
+    /// Counts a request whose rows are halved.
+    pub(crate) fn bisection(&self) {
+        self.bisections.add(1);
+        metrics::bisected();
+    }
+
+    /// Counts a request that checks on the model.
+    pub(crate) fn control(&self) {
+        self.controls.add(1);
+        metrics::controlled();
+    }
 }
 
 /// One count.

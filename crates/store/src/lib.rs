@@ -44,4 +44,5 @@ pub use operations::{
 pub use options::DatabaseOptions;
 pub use store::{
     Begun, ChunkOutcome, IdConflict, Known, NewRun, PredictionCount, Progress, RecordedChunk, Store, Written,
+    health_check,
 };

@@ -173,8 +173,8 @@ pub enum DeadLetterOutcome {
 }
 
 impl DeadLetterOutcome {
-    /// As it is stored.
-    pub(crate) fn as_str(self) -> &'static str {
+    /// As it is stored and counted.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Booked => "booked",
             Self::Known => "known",

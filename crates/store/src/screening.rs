@@ -63,8 +63,8 @@ impl<'a> Screened<'a> {
     }
 
     /// The answer to the whole call, from the database's answers for the candidates.
-    pub(crate) fn written(self, booked: &Booked) -> Written {
-        let Booked { outcomes, transactions, passed_over } = booked;
+    pub(crate) fn written(self, booked: Booked, is_bisected: bool) -> Written {
+        let Booked { outcomes, transactions, passed_over, tally, failed } = booked;
         let mut places = vec![0; self.chunks.len()];
         for (place, verdict) in self.verdicts.iter().enumerate() {
             if let Verdict::Candidate(candidate) = verdict {
@@ -81,7 +81,7 @@ impl<'a> Screened<'a> {
             },
         };
         let outcomes = self.verdicts.into_iter().map(outcome).collect();
-        Written { outcomes, transactions: *transactions, passed_over }
+        Written { outcomes, transactions, passed_over, tally, failed, is_bisected }
     }
 }
 

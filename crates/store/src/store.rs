@@ -1,6 +1,8 @@
 //! The seam: what a database of Assay can do. `postgres` and `sqlite` implement it under one contract suite.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use assay_transaction::{
@@ -73,6 +75,12 @@ pub struct Written {
     /// Scored rows of recorded chunks whose prediction was not stored now, as their transaction is stored already or cannot
     /// be: where their chunk stands among those given, and the row.
     pub passed_over: BTreeSet<(usize, u64)>,
+    /// What became of the rows of the chunks that are recorded now.
+    pub tally: Tally,
+    /// How many of them failed, by class.
+    pub failed: BTreeMap<String, u64>,
+    /// Whether rows that the database refuses had to be looked for.
+    pub is_bisected: bool,
 }
 
 /// What became of a chunk.
@@ -214,4 +222,15 @@ pub trait Store: Operations + LiveLedger {
 
     /// Ends all connections, once their work is done.
     async fn close(&self);
+}
+
+/// Asks a database whether it answers, in the form that a process's health is told in.
+pub fn health_check(
+    store: &Arc<dyn Store>,
+) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + 'static {
+    let store = Arc::clone(store);
+    move || {
+        let store = Arc::clone(&store);
+        Box::pin(async move { store.ping().await.map_err(|error| error.to_string()) })
+    }
 }

@@ -10,9 +10,9 @@
 //! Where the database refuses data, the transaction is taken back and run again with savepoints around halves, quarters, …
 //! of the rows, until the rows at fault stand alone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use assay_transaction::{FailedRow, FailureClass, RunId, ScoredChunk};
+use assay_transaction::{FailedRow, FailureClass, RunId, ScoredChunk, Tally};
 use uuid::Uuid;
 
 use crate::booking::{Booking, Fate};
@@ -39,6 +39,10 @@ pub(crate) struct Booked {
     pub(crate) transactions: u64,
     /// Scored rows that left no prediction: candidate and row.
     pub(crate) passed_over: Vec<(usize, u64)>,
+    /// What became of all rows that were booked.
+    pub(crate) tally: Tally,
+    /// How many of them failed, by class.
+    pub(crate) failed: BTreeMap<String, u64>,
 }
 
 /// Writes screened chunks through an open transaction, and commits it. What it gives
@@ -78,10 +82,21 @@ pub(crate) async fn write<S: Session>(
         session.amend(&amendments).await?;
     }
     session.commit().await?;
-    let transactions = fates.iter().filter(|fate| **fate == Fate::Stored).count() as u64;
+    let count = |is_one: fn(&Fate) -> bool| fates.iter().filter(|fate| is_one(fate)).count() as u64;
+    let transactions = count(|fate| *fate == Fate::Stored);
+    let tally = Tally {
+        predicted: count(|fate| matches!(fate, Fate::Stored | Fate::Kept)) + kept.len() as u64,
+        invalid: invalid.len() as u64,
+        failed: failed.len() as u64,
+        duplicate: count(|fate| matches!(fate, Fate::Duplicate | Fate::Replacing)),
+    };
+    let mut classes = BTreeMap::new();
+    for failure in &failed {
+        *classes.entry(failure.class.to_string()).or_default() += 1;
+    }
     let without = rows.iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Stored | Fate::Replacing));
     let passed_over = without.map(|(row, _)| (row.candidate, row.entry.row)).collect();
-    Ok(Booked { outcomes, transactions, passed_over })
+    Ok(Booked { outcomes, transactions, passed_over, tally, failed: classes })
 }
 
 /// Records the chunks, and tells which of them are this transaction's to write.

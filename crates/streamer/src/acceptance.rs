@@ -10,6 +10,7 @@ use assay_transaction::{Day, Entry, Lane, LiveId, LiveMessage, Producer, RunId, 
 use tokio::time::timeout;
 
 use crate::counting::{Counter, Uncounted};
+use crate::metrics;
 
 /// Where live transactions go.
 pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Realtime };
@@ -68,6 +69,14 @@ impl Acceptance {
     ///
     /// A name may be used again for the same transactions, unless the broker has confirmed them.
     pub(crate) async fn accept(&self, name: &str, transactions: Vec<Entry>) -> Result<Accepted, Refused> {
+        let rows = transactions.len() as u64;
+        let accepted = self.publish(name, transactions).await;
+        let acceptance = if accepted.is_ok() { metrics::Acceptance::Accepted } else { metrics::Acceptance::Refused };
+        metrics::transactions(acceptance, rows);
+        accepted
+    }
+
+    async fn publish(&self, name: &str, transactions: Vec<Entry>) -> Result<Accepted, Refused> {
         let under_way = self.counter.begin().await.map_err(Refused::NotBegun)?;
         let id = identify(self.counter.producer(), under_way.day(), name, &transactions);
         let accepted = Accepted { message: id.message.clone(), run_id: id.run_id() };

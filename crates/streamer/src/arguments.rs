@@ -2,7 +2,7 @@
 
 use assay_queue::BrokerOptions;
 use assay_store::DatabaseOptions;
-use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
+use assay_telemetry::{LogOptions, MetricsOptions, ShutdownOptions, StartupOptions};
 use clap::{Args, Parser, Subcommand};
 
 use crate::options::{ServeOptions, SimulateOptions};
@@ -40,6 +40,9 @@ pub struct ServeArguments {
     /// Where everything is.
     #[command(flatten)]
     pub connect: ConnectOptions,
+    /// Where to show health and metrics.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,
@@ -60,6 +63,9 @@ pub struct SimulateArguments {
     /// Where everything is.
     #[command(flatten)]
     pub connect: ConnectOptions,
+    /// Where to show health and metrics.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,

@@ -12,6 +12,7 @@ mod arguments;
 mod counting;
 mod error;
 mod lookup;
+mod metrics;
 mod options;
 mod server;
 mod simulate;

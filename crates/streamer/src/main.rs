@@ -7,6 +7,7 @@ use std::sync::Arc;
 use assay_queue::Broker;
 use assay_store::Store;
 use assay_streamer::{Arguments, Command, ConnectOptions, ServeArguments, SimulateArguments, StreamError};
+use assay_telemetry::{Health, run_observed};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 
@@ -14,20 +15,27 @@ fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
     match &arguments.command {
         Command::Serve(serving) => {
-            assay_telemetry::run(&serving.log, async |shutdown| Box::pin(serve(serving, shutdown)).await)
+            run_observed("streamer", &serving.log, &serving.metrics, async |shutdown, health| {
+                Box::pin(serve(serving, shutdown, health)).await
+            })
         }
         Command::Simulate(simulating) => {
-            assay_telemetry::run(&simulating.log, async |shutdown| Box::pin(simulate(simulating, shutdown)).await)
+            run_observed("streamer", &simulating.log, &simulating.metrics, async |shutdown, health| {
+                Box::pin(simulate(simulating, shutdown, health)).await
+            })
         }
     }
 }
 
-async fn serve(arguments: &ServeArguments, shutdown: CancellationToken) -> Result<Exit, StreamError> {
+async fn serve(arguments: &ServeArguments, shutdown: CancellationToken, health: Health) -> Result<Exit, StreamError> {
     let ServeArguments { serve: options, connect: connecting, .. } = arguments;
     let tokens = options.tokens()?;
     let listener = assay_streamer::listen(options).await?;
     let Some(connected) = shutdown.run_until_cancelled(connect(connecting)).await else { return Ok(Exit::Done) };
     let (broker, store) = connected?;
+    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
+    health.depend_on("postgresql", assay_store::health_check(&store));
+    health.begin();
     let drain = connecting.shutdown.drain_timeout;
     let serving =
         assay_streamer::serve(listener, Arc::clone(&broker), Arc::clone(&store), options, tokens, drain, shutdown);
@@ -37,11 +45,18 @@ async fn serve(arguments: &ServeArguments, shutdown: CancellationToken) -> Resul
     ended.map(|()| Exit::Done)
 }
 
-async fn simulate(arguments: &SimulateArguments, shutdown: CancellationToken) -> Result<Exit, StreamError> {
+async fn simulate(
+    arguments: &SimulateArguments,
+    shutdown: CancellationToken,
+    health: Health,
+) -> Result<Exit, StreamError> {
     let SimulateArguments { simulate: options, connect: connecting, .. } = arguments;
     options.check()?;
     let Some(connected) = shutdown.run_until_cancelled(connect(connecting)).await else { return Ok(Exit::Done) };
     let (broker, store) = connected?;
+    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
+    health.depend_on("postgresql", assay_store::health_check(&store));
+    health.begin();
     let drain = connecting.shutdown.drain_timeout;
     let simulating = assay_streamer::simulate(Arc::clone(&broker), Arc::clone(&store), options, drain, shutdown);
     let ended = Box::pin(simulating).await;

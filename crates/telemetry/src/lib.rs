@@ -1,14 +1,19 @@
 //! What every program of Assay shares: how it reads its command line, logs, hears signals and ends.
 //!
 //! A program's `main` is three steps: [`parse`] its options, name its work as an async function of a shutdown token, and
-//! give both to [`run`]. Results go to stdout, logs to stderr. Metrics and traces will join here.
+//! give both to [`run`], or to [`run_observed`] where others watch over it. Results go to stdout, logs to stderr. Traces will
+//! join here.
 
 mod arguments;
+mod health;
 mod logs;
+mod observe;
 mod program;
 mod shutdown;
 
 pub use arguments::{ShutdownOptions, StartupOptions, parse};
+pub use health::Health;
 pub use logs::{LogFormat, LogOptions, init_logs, init_logs_to};
-pub use program::{Failure, run};
+pub use observe::MetricsOptions;
+pub use program::{Failure, run, run_observed};
 pub use shutdown::shutdown_signal;

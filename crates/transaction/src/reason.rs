@@ -28,6 +28,14 @@ macro_rules! codes {
                     Self::Other(code) => code,
                 }
             }
+
+            /// The code as a label of a metric: of a newer version's codes, whose number nobody knows, only `other`.
+            pub fn label(&self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)*
+                    Self::Other(_) => "other",
+                }
+            }
         }
 
         impl From<&str> for $name {
@@ -144,5 +152,6 @@ mod tests {
         let class: FailureClass = serde_json::from_str(r#""quota""#).unwrap();
         assert_eq!(class, FailureClass::Other("quota".into()));
         assert_eq!(serde_json::to_string(&class).unwrap(), r#""quota""#);
+        assert_eq!((class.label(), FailureClass::Suspect.label()), ("other", "suspect"));
     }
 }

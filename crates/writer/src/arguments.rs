@@ -2,7 +2,7 @@
 
 use assay_queue::BrokerOptions;
 use assay_store::DatabaseOptions;
-use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
+use assay_telemetry::{LogOptions, MetricsOptions, ShutdownOptions, StartupOptions};
 use clap::Parser;
 
 use crate::options::WriterOptions;
@@ -29,6 +29,9 @@ pub struct Arguments {
     /// How long to take to end.
     #[command(flatten)]
     pub shutdown: ShutdownOptions,
+    /// Where to show health and metrics.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,

@@ -13,7 +13,7 @@ use assay_transaction::{Run, RunId, RunState, StopKind, StopNotice, StopOrder};
 use chrono::{TimeDelta, Utc};
 use tracing::{debug, info, warn};
 
-use crate::WriteProgress;
+use crate::{WriteProgress, metrics};
 
 /// How long after its day a live run takes messages of that day.
 const LATE: TimeDelta = TimeDelta::hours(1);
@@ -40,6 +40,7 @@ pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &Wri
     loop {
         match store.open_runs().await {
             Ok(runs) => {
+                metrics::open(&runs);
                 for open in runs {
                     let run_id = open.run.run_id.clone();
                     if let Err(error) = look_after(store, broker, open, progress).await {

@@ -16,9 +16,9 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::WriteProgress;
 use crate::closing::close;
 use crate::patience::{OnData, until_done};
+use crate::{WriteProgress, metrics};
 
 /// What it takes to drain dead letters.
 #[derive(Clone)]
@@ -60,6 +60,7 @@ impl Draining {
             return Drained::NotNow;
         };
         if is_new {
+            metrics::dead_letter(outcome);
             say(&message, &death, outcome, run_id.is_some());
         }
         if let Content::Chunk(chunk) = &content {
@@ -72,7 +73,9 @@ impl Draining {
     /// Books what is in it.
     async fn book(&self, chunk: &ScoredChunk) -> Result<DeadLetterOutcome, StoreError> {
         // No content competes for an id here: its rows all fail.
-        let written = self.store.write(std::slice::from_ref(chunk), IdConflict::Fail).await?;
+        let chunks = std::slice::from_ref(chunk);
+        let written = self.store.write(chunks, IdConflict::Fail).await?;
+        metrics::wrote(chunks, &written);
         match written.outcomes.first() {
             Some(ChunkOutcome::Recorded) => {
                 self.progress.add(chunk.range.rows, written.transactions);

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::PredictionFeed;
+use crate::metrics::{self, Announcement};
 
 /// Predictions that may wait to be announced; some megabytes.
 const MAX_WAITING: usize = 10_000;
@@ -117,6 +118,7 @@ impl Feed {
         }
         if left_out > 0 {
             self.tally.left_out.fetch_add(left_out, Ordering::Relaxed);
+            metrics::announcement(Announcement::LeftOut, left_out);
         }
     }
 }
@@ -154,9 +156,13 @@ async fn publish<F: Future<Output = Result<(), FeedError>>>(
     while is_open || !under_way.is_empty() {
         tokio::select! {
             Some(result) = under_way.next() => match result {
-                Ok(()) => drop(tally.announced.fetch_add(1, Ordering::Relaxed)),
+                Ok(()) => {
+                    tally.announced.fetch_add(1, Ordering::Relaxed);
+                    metrics::announcement(Announcement::Sent, 1);
+                }
                 Err(error) => {
                     tally.refused.fetch_add(1, Ordering::Relaxed);
+                    metrics::announcement(Announcement::Refused, 1);
                     report.last_error = Some(error);
                 }
             },
@@ -285,7 +291,7 @@ mod tests {
         let Listening { feed, announcing, heard, .. } = listen(PredictionFeed::All, 1_000);
         let chunks = [chunk(2), chunk(1), chunk(3)];
         let outcomes = vec![ChunkOutcome::Known, ChunkOutcome::Dropped, ChunkOutcome::Recorded];
-        feed.announce(&chunks, &Written { outcomes, transactions: 2, passed_over: [(0, 3), (2, 1)].into() });
+        feed.announce(&chunks, &Written { outcomes, passed_over: [(0, 3), (2, 1)].into(), ..Written::default() });
         announcing.close().await;
         assert_eq!(rows_heard(heard).await, [2, 3]);
     }

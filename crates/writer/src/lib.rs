@@ -12,6 +12,7 @@ mod closing;
 mod dead_letters;
 mod error;
 mod feed;
+mod metrics;
 mod options;
 mod patience;
 mod progress;

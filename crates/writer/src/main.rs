@@ -5,18 +5,28 @@ use std::sync::Arc;
 
 use assay_queue::Broker;
 use assay_store::Store;
+use assay_telemetry::Health;
 use assay_transaction::Exit;
 use assay_writer::{Arguments, WriteError, WriteProgress};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
-    assay_telemetry::run(&arguments.log, async |shutdown| Box::pin(write(&arguments, shutdown)).await)
+    assay_telemetry::run_observed("writer", &arguments.log, &arguments.metrics, async |shutdown, health| {
+        Box::pin(write(&arguments, shutdown, health)).await
+    })
 }
 
-async fn write(arguments: &Arguments, shutdown: CancellationToken) -> Result<Exit, WriteError> {
+async fn write(arguments: &Arguments, shutdown: CancellationToken, health: Health) -> Result<Exit, WriteError> {
     let Some(connected) = shutdown.run_until_cancelled(connect(arguments)).await else { return Ok(Exit::Done) };
     let (broker, store) = connected?;
+    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
+    health.depend_on("postgresql", assay_store::health_check(&store));
+    if arguments.metrics.metrics_addr.is_some() {
+        let broker = Arc::clone(&broker);
+        tokio::spawn(async move { assay_queue::observe_depths(&*broker).await });
+    }
+    health.begin();
     let progress = Arc::new(WriteProgress::default());
     let drain = arguments.shutdown.drain_timeout;
     let (stages_broker, stages_store) = (Arc::clone(&broker), Arc::clone(&store));

@@ -7,6 +7,8 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::metrics;
+
 /// The longest pause between two attempts while the database is away or refuses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -54,6 +56,7 @@ pub(crate) async fn until_done<T, F: Future<Output = Result<T, StoreError>>>(
                 return Err(Ended::Refused(trouble));
             }
             Err(trouble) => {
+                metrics::retried(trouble.class());
                 if said.replace(trouble.class()) != Some(trouble.class()) {
                     say(who, &trouble);
                 }

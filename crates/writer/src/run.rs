@@ -13,7 +13,7 @@ use crate::closing::sweep;
 use crate::dead_letters::Draining;
 use crate::feed::Feed;
 use crate::writing::Writing;
-use crate::{WriteError, WriteProgress, WriterOptions};
+use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
 /// Live messages at hand.
 const MAX_LIVE_MESSAGES: u16 = 200;
@@ -29,6 +29,7 @@ pub async fn run(
     drain: Duration,
     shutdown: CancellationToken,
 ) -> Result<(), WriteError> {
+    metrics::describe();
     let (feed, announcing) = Feed::start(options.prediction_feed, &broker);
     let writing = |lane| Writing {
         store: Arc::clone(&store),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use assay_queue::Outcome;
 use assay_store::{ChunkOutcome, IdConflict, LiveArrival, Numbering, Store};
@@ -14,6 +15,7 @@ use crate::WriteProgress;
 use crate::arrival::Arrival;
 use crate::closing::close;
 use crate::feed::Feed;
+use crate::metrics;
 use crate::patience::{Ended, OnData, until_done};
 
 /// What it takes to write a batch.
@@ -86,12 +88,18 @@ impl Writing {
     }
 
     async fn chunks(&self, chunks: &[ScoredChunk]) -> Vec<Outcome> {
-        let write = || self.store.write(chunks, self.id_conflict);
+        let write = || async {
+            let began = Instant::now();
+            let written = self.store.write(chunks, self.id_conflict).await;
+            metrics::write_took(began.elapsed());
+            written
+        };
         let Ok(written) = until_done(&self.name(), OnData::Wait, &self.shutdown, write).await else {
             return chunks.iter().map(|_| Outcome::Release).collect();
         };
         let recorded =
             chunks.iter().zip(&written.outcomes).filter(|(_, outcome)| matches!(outcome, ChunkOutcome::Recorded));
+        metrics::wrote(chunks, &written);
         self.feed.announce(chunks, &written);
         self.progress.add(recorded.map(|(chunk, _)| chunk.range.rows).sum(), written.transactions);
         let runs: BTreeSet<_> = chunks.iter().map(|chunk| &chunk.id.run_id).collect();

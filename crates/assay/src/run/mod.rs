@@ -10,9 +10,12 @@ mod summary;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_loader::{Dependencies, Ended, Holder, LoadError, SourceEnded, WaitOptions, choose, find, gravest, run_many};
+use assay_loader::{
+    Dependencies, Ended, Holder, LoadError, SourceEnded, WaitOptions, choose, describe_metrics, find, gravest, run_many,
+};
 use assay_source::{Named, SourceUrl, Sources};
 use assay_store::Store;
+use assay_telemetry::Health;
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,6 +34,7 @@ pub(crate) async fn run(
     arguments: &RunArguments,
     display: &Display,
     shutdown: &CancellationToken,
+    health: &Health,
 ) -> Result<Exit, CommandError> {
     let began = Instant::now();
     let progress = Progress::default();
@@ -57,6 +61,10 @@ pub(crate) async fn run(
     let Some(started) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
     let (stages, found, missing) = started?;
     let (store, broker) = (Arc::clone(stages.store()), Arc::clone(stages.broker()));
+    describe_metrics();
+    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
+    health.depend_on("postgresql", assay_store::health_check(&store));
+    health.begin();
     let dependencies = Dependencies {
         sources,
         store,

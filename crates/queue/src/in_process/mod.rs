@@ -147,6 +147,10 @@ impl Broker for InProcess {
         Ok(self.queue(route).depth())
     }
 
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     fn max_in_flight(&self) -> usize {
         // More than a queue takes would only be refused, and come there in another order.
         IN_FLIGHT.min(self.max_length)

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::failure::{Verdict, cause, verdict};
 use super::topology::Topology;
-use crate::{BrokerError, Depth, publish};
+use crate::{BrokerError, Depth, metrics, publish};
 
 /// Seconds between signs of life, unless the URL says otherwise: a dead peer is noticed after two of them.
 const HEARTBEAT: u16 = 10;
@@ -277,9 +277,16 @@ impl Link {
         }
     }
 
-    /// Whether RabbitMQ takes at this moment what is published.
-    pub(super) fn takes_messages(&self) -> bool {
-        self.current.borrow().as_ref().is_some_and(|live| live.is_up() && !*live.blocked.borrow())
+    /// Whether RabbitMQ is there at this moment, and takes what is published; else why not.
+    pub(super) fn health(&self) -> Result<(), String> {
+        let server = self.settings.server();
+        match &*self.current.borrow() {
+            Some(live) if live.is_up() && *live.blocked.borrow() => {
+                Err(format!("RabbitMQ at {server} takes no messages for now, as it is short of memory or disk"))
+            }
+            Some(live) if live.is_up() => Ok(()),
+            _ => Err(format!("no connection to RabbitMQ at {server}; connecting again")),
+        }
     }
 
     /// Tries to consume until that works, and declares what may be missing. `None` once the link is closed.
@@ -357,6 +364,7 @@ async fn keep_up(
         live.lost.cancel();
         current.send_replace(None);
         settings.outage.began(&server, &cause);
+        metrics::connection_lost();
         let again = tokio::select! {
             () = closing.cancelled() => return,
             again = reconnect(&settings) => again,

@@ -137,9 +137,7 @@ impl Broker for RabbitMq {
 
     async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError> {
         // Nobody waits for it, and it is not to fill the window, or hold up a shutdown, until RabbitMQ is back.
-        if !self.publishing.takes_messages() {
-            return Err(PublishError::Unavailable("RabbitMQ is away, or takes no messages for now".to_owned()));
-        }
+        self.publishing.health().map_err(PublishError::Unavailable)?;
         self.publisher.publish(self.settings.topology.feed(key), wire::outgoing(message, None, None)?).await
     }
 
@@ -158,6 +156,11 @@ impl Broker for RabbitMq {
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
         // Not on the connection that publishes, where RabbitMQ may not be listening just now.
         self.consuming().await?.depth(self.settings.topology.work_queue(route)).await
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.publishing.health()?;
+        self.consuming.get().map_or(Ok(()), |link| link.health())
     }
 
     fn max_in_flight(&self) -> usize {

@@ -91,15 +91,15 @@ impl Store for Database {
     async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {
         let screened = Screened::new(chunks);
         if screened.chunks.is_empty() {
-            return Ok(screened.written(&Booked::default()));
+            return Ok(screened.written(Booked::default(), false));
         }
-        let booked = match bounded(self.attempt(&screened, on_conflict, Refusal::Abort)).await {
+        match bounded(self.attempt(&screened, on_conflict, Refusal::Abort)).await {
             Err(error) if error.class() == ErrorClass::Data => {
-                bounded(self.attempt(&screened, on_conflict, Refusal::Bisect)).await?
+                let booked = bounded(self.attempt(&screened, on_conflict, Refusal::Bisect)).await?;
+                Ok(screened.written(booked, true))
             }
-            result => result?,
-        };
-        Ok(screened.written(&booked))
+            result => Ok(screened.written(result?, false)),
+        }
     }
 
     async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError> {

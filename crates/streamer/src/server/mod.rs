@@ -16,6 +16,7 @@ use assay_transaction::{LiveRules, Namespace};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
+use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
@@ -28,6 +29,7 @@ use self::refusal::Refusal;
 use crate::acceptance::Acceptance;
 use crate::counting::Counter;
 use crate::lookup::Lookup;
+use crate::metrics::{self, count_request};
 use crate::tokens::Tokens;
 use crate::{ServeOptions, StreamError};
 
@@ -75,6 +77,7 @@ pub async fn serve(
     drain: Duration,
     shutdown: CancellationToken,
 ) -> Result<(), StreamError> {
+    metrics::describe();
     let settings = options.read.settings(&options.producer_run_id);
     let rules = LiveRules::new(&settings)?;
     let address = listener.local_addr()?;
@@ -128,6 +131,7 @@ fn router(served: &Arc<Served>) -> Router {
         .route("/transactions/{id}", get(requests::ask))
         .fallback(async || Refusal::NoSuchPath)
         .method_not_allowed_fallback(async || Refusal::NoSuchMethod)
+        .layer(from_fn(count_request))
         .layer(DefaultBodyLimit::max(served.max_body_bytes as usize))
         .with_state(Arc::clone(served))
 }

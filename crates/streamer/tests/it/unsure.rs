@@ -63,6 +63,10 @@ impl Broker for Unsure {
         self.0.depth(route).await
     }
 
+    fn health(&self) -> Result<(), String> {
+        self.0.health()
+    }
+
     fn max_in_flight(&self) -> usize {
         self.0.max_in_flight()
     }

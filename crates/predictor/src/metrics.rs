@@ -1,0 +1,51 @@
+//! What is counted of the predictor's own work; what concerns the ML API is in `scoring`, what concerns the broker in `queue`.
+
+use assay_transaction::{FailureClass, Lane};
+use metrics::{counter, describe_counter};
+
+const CHUNKS: &str = "assay_predictor_chunks_total";
+const ROWS: &str = "assay_predictor_rows_total";
+const FAILED: &str = "assay_predictor_failed_rows_total";
+
+/// Outcomes of rows.
+const PREDICTED: &str = "predicted";
+const FAILED_ROW: &str = "failed";
+const INVALID: &str = "invalid";
+
+/// Says what the metrics are, and begins them at 0.
+pub(crate) fn describe() {
+    describe_counter!(CHUNKS, "Chunks, live messages and parts of replays that were handed on to the writer.");
+    describe_counter!(ROWS, "Rows of those, by outcome; those that the loader rejected pass through as invalid.");
+    describe_counter!(FAILED, "Rows of those that could not be scored, by class.");
+    for lane in Lane::ALL {
+        counter!(CHUNKS, "lane" => lane.as_str()).absolute(0);
+        for outcome in [PREDICTED, FAILED_ROW, INVALID] {
+            counter!(ROWS, "lane" => lane.as_str(), "outcome" => outcome).absolute(0);
+        }
+    }
+    for class in FailureClass::ALL {
+        counter!(FAILED, "class" => class.label()).absolute(0);
+    }
+}
+
+/// The rows of a message that is handed on.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) predicted: usize,
+    /// The class of each.
+    pub(crate) failed: Vec<FailureClass>,
+    pub(crate) invalid: usize,
+}
+
+/// A message that the broker has confirmed.
+pub(crate) fn handed_on(lane: Lane, rows: &Rows) {
+    let lane = lane.as_str();
+    counter!(CHUNKS, "lane" => lane).increment(1);
+    let outcomes = [(PREDICTED, rows.predicted), (FAILED_ROW, rows.failed.len()), (INVALID, rows.invalid)];
+    for (outcome, count) in outcomes {
+        counter!(ROWS, "lane" => lane, "outcome" => outcome).increment(count as u64);
+    }
+    for class in &rows.failed {
+        counter!(FAILED, "class" => class.label()).increment(1);
+    }
+}

@@ -1,0 +1,52 @@
+//! What is counted of the streamer's own work; what concerns the broker is in `queue`.
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use metrics::{counter, describe_counter, describe_histogram, histogram};
+use tokio::time::Instant;
+
+const REQUESTS: &str = "assay_streamer_requests_total";
+const DURATION: &str = "assay_streamer_request_duration_seconds";
+const TRANSACTIONS: &str = "assay_streamer_transactions_total";
+
+/// Whether transactions are with the broker, and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acceptance {
+    Accepted,
+    Refused,
+}
+
+impl Acceptance {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Says what the metrics are, and begins them at 0.
+pub(crate) fn describe() {
+    describe_counter!(REQUESTS, "Requests that were answered, by path and status.");
+    describe_histogram!(DURATION, "From the head of a request to its answer, waits for predictions included, by path.");
+    describe_counter!(TRANSACTIONS, "Valid transactions, by whether the broker has them and they are counted.");
+    for acceptance in [Acceptance::Accepted, Acceptance::Refused] {
+        counter!(TRANSACTIONS, "outcome" => acceptance.label()).absolute(0);
+    }
+}
+
+/// Counts a request once it is answered. A path that is none of ours is not named, as anybody may make up any number of them.
+pub(crate) async fn count_request(request: Request, next: Next) -> Response {
+    let path =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    let began = Instant::now();
+    let response = next.run(request).await;
+    histogram!(DURATION, "path" => path.clone()).record(began.elapsed());
+    counter!(REQUESTS, "path" => path, "code" => response.status().as_str().to_owned()).increment(1);
+    response
+}
+
+pub(crate) fn transactions(acceptance: Acceptance, count: u64) {
+    counter!(TRANSACTIONS, "outcome" => acceptance.label()).increment(count);
+}

@@ -1,0 +1,150 @@
+//! What is counted of the writer's own work; what concerns the broker is in `queue`.
+
+use std::time::Duration;
+
+use assay_store::{ChunkOutcome, DeadLetterOutcome, ErrorClass, OpenRun, Written};
+use assay_transaction::{FailureClass, Lane, RejectReason, RunState, ScoredChunk};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+const CHUNKS: &str = "assay_writer_chunks_total";
+const ROWS: &str = "assay_writer_rows_total";
+const INVALID: &str = "assay_writer_invalid_rows_total";
+const FAILED: &str = "assay_writer_failed_rows_total";
+const DURATION: &str = "assay_writer_write_duration_seconds";
+const RETRIES: &str = "assay_writer_write_retries_total";
+const BISECTIONS: &str = "assay_writer_bisections_total";
+const DEAD_LETTERS: &str = "assay_writer_dead_letters_total";
+const ANNOUNCEMENTS: &str = "assay_writer_announcements_total";
+const OPEN: &str = "assay_writer_open_runs";
+
+/// What became of a prediction that was to be announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announcement {
+    Sent,
+    /// There was no room for it.
+    LeftOut,
+    /// RabbitMQ did not take it, or did not say so.
+    Refused,
+}
+
+impl Announcement {
+    const ALL: [Self; 3] = [Self::Sent, Self::LeftOut, Self::Refused];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::LeftOut => "left_out",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Says what the metrics are, and begins them at 0.
+pub(crate) fn describe() {
+    describe_counter!(CHUNKS, "Scored chunks and live messages, by what became of them in the database.");
+    describe_counter!(ROWS, "Rows of the chunks that were recorded, by outcome.");
+    describe_counter!(INVALID, "Rows of those that a rule rejected, by reason.");
+    describe_counter!(FAILED, "Rows of those that were not scored or not stored, by class.");
+    describe_histogram!(DURATION, "From beginning a database transaction of many chunks to its end, of whatever kind.");
+    describe_counter!(RETRIES, "Calls to the database that are tried again, by the kind of error.");
+    describe_counter!(
+        BISECTIONS,
+        "Database transactions that were run again to find the rows that the database refuses."
+    );
+    describe_counter!(DEAD_LETTERS, "Dead letters that were recorded, by what became of their rows.");
+    describe_counter!(ANNOUNCEMENTS, "Predictions that were to be announced to the feed, by what became of them.");
+    describe_gauge!(OPEN, "Runs that are not finished, by state.");
+    for lane in Lane::ALL {
+        for outcome in ["recorded", "known", "dropped", "refused"] {
+            counter!(CHUNKS, "lane" => lane.as_str(), "outcome" => outcome).absolute(0);
+        }
+    }
+    for outcome in ["predicted", "invalid", "failed", "duplicate"] {
+        counter!(ROWS, "outcome" => outcome).absolute(0);
+    }
+    for reason in RejectReason::ALL {
+        counter!(INVALID, "reason" => reason.label()).absolute(0);
+    }
+    for class in FailureClass::ALL {
+        counter!(FAILED, "class" => class.label()).absolute(0);
+    }
+    for class in [ErrorClass::Transient, ErrorClass::Data, ErrorClass::Configuration] {
+        counter!(RETRIES, "class" => error(class)).absolute(0);
+    }
+    for outcome in Announcement::ALL {
+        counter!(ANNOUNCEMENTS, "outcome" => outcome.label()).absolute(0);
+    }
+    counter!(BISECTIONS).absolute(0);
+}
+
+/// One call that writes chunks, however it ended.
+pub(crate) fn write_took(took: Duration) {
+    histogram!(DURATION).record(took);
+}
+
+/// What a call has written.
+pub(crate) fn wrote(chunks: &[ScoredChunk], written: &Written) {
+    for (chunk, outcome) in chunks.iter().zip(&written.outcomes) {
+        counter!(CHUNKS, "lane" => chunk.lane.as_str(), "outcome" => chunk_outcome(outcome)).increment(1);
+        if *outcome == ChunkOutcome::Recorded {
+            for row in &chunk.rejected {
+                counter!(INVALID, "reason" => row.reason.label()).increment(1);
+            }
+        }
+    }
+    let tally = written.tally;
+    let outcomes = [
+        ("predicted", tally.predicted),
+        ("invalid", tally.invalid),
+        ("failed", tally.failed),
+        ("duplicate", tally.duplicate),
+    ];
+    for (outcome, rows) in outcomes {
+        counter!(ROWS, "outcome" => outcome).increment(rows);
+    }
+    for (class, rows) in &written.failed {
+        counter!(FAILED, "class" => FailureClass::from(class.as_str()).label()).increment(*rows);
+    }
+    if written.is_bisected {
+        counter!(BISECTIONS).increment(1);
+    }
+}
+
+fn chunk_outcome(outcome: &ChunkOutcome) -> &'static str {
+    match outcome {
+        ChunkOutcome::Recorded => "recorded",
+        ChunkOutcome::Known => "known",
+        ChunkOutcome::Dropped => "dropped",
+        ChunkOutcome::Refused { .. } => "refused",
+    }
+}
+
+pub(crate) fn retried(class: ErrorClass) {
+    counter!(RETRIES, "class" => error(class)).increment(1);
+}
+
+fn error(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::Transient => "transient",
+        ErrorClass::Data => "data",
+        ErrorClass::Configuration => "configuration",
+        ErrorClass::LeaseLost => "lease_lost",
+    }
+}
+
+pub(crate) fn dead_letter(outcome: DeadLetterOutcome) {
+    counter!(DEAD_LETTERS, "outcome" => outcome.as_str()).increment(1);
+}
+
+pub(crate) fn announcement(outcome: Announcement, count: u64) {
+    counter!(ANNOUNCEMENTS, "outcome" => outcome.label()).increment(count);
+}
+
+/// All runs that are not finished.
+pub(crate) fn open(runs: &[OpenRun]) {
+    for state in [RunState::Loading, RunState::Sealed] {
+        let count = runs.iter().filter(|open| open.run.state == state).count();
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 runs")]
+        gauge!(OPEN, "state" => state.as_str()).set(count as f64);
+    }
+}
