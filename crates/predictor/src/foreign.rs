@@ -4,7 +4,7 @@
 //! `message_id`, or else the hash of its body.
 
 use assay_queue::Message;
-use assay_transaction::{Day, LiveId, LiveMessage, LiveRules, Producer, split_transactions};
+use assay_transaction::{Day, LiveId, LiveMessage, LiveRules, Producer, RunSettings, split_transactions};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::LiveOptions;
@@ -17,7 +17,8 @@ const CREDIBLE: TimeDelta = TimeDelta::days(2);
 /// Reads and judges one; the error is the reason for a dead letter.
 pub(crate) fn read(message: &Message, options: &LiveOptions) -> Result<LiveMessage, String> {
     let producer = Producer::of_application(&message.app_id);
-    let rules = LiveRules::new(&options.settings(&producer)).map_err(|error| error.to_string())?;
+    let settings = RunSettings::live_read_in(&producer, options.time_zone, options.id_namespace.as_deref());
+    let rules = LiveRules::new(&settings).map_err(|error| error.to_string())?;
     if message.body.len() > MAX_BODY_BYTES {
         return Err(format!("its body has {} bytes, more than {MAX_BODY_BYTES}: send several", message.body.len()));
     }

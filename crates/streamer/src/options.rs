@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use assay_source::FormatOptions;
-use assay_transaction::{MAX_LIVE_ROWS, Namespace, Producer, RunSettings, TimeZone, parse_duration};
+use assay_transaction::{MAX_LIVE_ROWS, Producer, RunSettings, TimeZone, parse_duration};
 use clap::Args;
 
 use crate::StreamError;
@@ -28,11 +28,7 @@ pub struct ReadOptions {
 impl ReadOptions {
     /// What transactions of a producer are read by.
     pub(crate) fn settings(&self, producer: &Producer) -> RunSettings {
-        let mut settings = RunSettings { time_zone: self.time_zone, ..RunSettings::live(producer) };
-        if let Some(namespace) = self.id_namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
-            settings.namespace = Namespace::new(namespace);
-        }
-        settings
+        RunSettings::live_read_in(producer, self.time_zone, self.id_namespace.as_deref())
     }
 }
 
