@@ -1,7 +1,8 @@
 //! Micro-batches: live messages share requests to the ML API, and nothing else.
 //!
-//! A batch is sent once it has `API_BATCH_SIZE` transactions, or `BUFFER_TIMEOUT` after its first one came; and while it waits
-//! for a permit, others join it. So under load requests grow instead of their number. Each message has its own answer.
+//! A batch is sent once it has `API_BATCH_SIZE` transactions, or all messages that a predictor has in work at a time, or
+//! `BUFFER_TIMEOUT` after its first one came; and while it waits for a permit, others join it. So under load requests grow
+//! instead of their number. Each message has its own answer.
 
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub(crate) struct Collector {
     parts: mpsc::Receiver<Part>,
     scorer: Arc<Scorer>,
     options: LiveOptions,
+    /// Messages that there can be at a time.
+    messages: usize,
     stop: CancellationToken,
 }
 
@@ -48,9 +51,15 @@ struct Batch {
 }
 
 impl MicroBatches {
-    pub(crate) fn new(scorer: Arc<Scorer>, options: LiveOptions, stop: CancellationToken) -> (Self, Collector) {
+    /// `messages` are the most that are asked for at a time.
+    pub(crate) fn new(
+        scorer: Arc<Scorer>,
+        options: LiveOptions,
+        messages: usize,
+        stop: CancellationToken,
+    ) -> (Self, Collector) {
         let (sender, parts) = mpsc::channel(WAITING);
-        (Self(sender), Collector { parts, scorer, options, stop })
+        (Self(sender), Collector { parts, scorer, options, messages, stop })
     }
 
     /// Has the transactions of one message scored. Fails where the shutdown comes first, or where its batch has panicked.
@@ -106,7 +115,7 @@ impl Collector {
     }
 
     fn is_whole(&self, batch: &Batch) -> bool {
-        batch.rows >= self.options.api_batch_size.get()
+        batch.rows >= self.options.api_batch_size.get() || batch.parts.len() >= self.messages
     }
 }
 

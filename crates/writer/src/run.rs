@@ -15,8 +15,8 @@ use crate::feed::Feed;
 use crate::writing::Writing;
 use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
-/// Live messages at hand.
-const MAX_LIVE_MESSAGES: u16 = 200;
+/// Live messages at hand, of about 1 MiB each at the most: 64 MiB of them.
+const MAX_LIVE_MESSAGES: u16 = 64;
 /// Between two lines of the log that say how much was written.
 const SAY: Duration = Duration::from_secs(2);
 
