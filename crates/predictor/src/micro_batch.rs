@@ -21,7 +21,11 @@ const WAITING: usize = 64;
 
 /// The way to the batches.
 #[derive(Debug, Clone)]
-pub(crate) struct MicroBatches(mpsc::Sender<Part>);
+pub(crate) struct MicroBatches {
+    parts: mpsc::Sender<Part>,
+    /// Rows of a request.
+    most: usize,
+}
 
 /// Nobody answers any more.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +63,8 @@ impl MicroBatches {
         stop: CancellationToken,
     ) -> (Self, Collector) {
         let (sender, parts) = mpsc::channel(WAITING);
-        (Self(sender), Collector { parts, scorer, options, messages, stop })
+        let most = options.api_batch_size.get();
+        (Self { parts: sender, most }, Collector { parts, scorer, options, messages, stop })
     }
 
     /// Has the transactions of one message scored. Fails where the shutdown comes first, or where its batch has panicked.
@@ -68,8 +73,33 @@ impl MicroBatches {
             return Ok(Scores::default());
         }
         let (answer, answered) = oneshot::channel();
-        self.0.send(Part { entries, answer }).await.map_err(|_| Unanswered)?;
+        self.parts.send(Part { entries, answer }).await.map_err(|_| Unanswered)?;
         answered.await.map_err(|_| Unanswered)
+    }
+
+    /// Batches that are never answered, as each of them panics; and who collects them.
+    #[cfg(test)]
+    pub(crate) fn unanswered() -> (Self, tokio::task::JoinHandle<()>) {
+        let (sender, mut parts) = mpsc::channel(WAITING);
+        let collecting = tokio::spawn(async move { while parts.recv().await.is_some() {} });
+        (Self { parts: sender, most: 100 }, collecting)
+    }
+
+    /// Has them scored in requests of their own. It panics where scoring them does. Fails where the shutdown comes first.
+    pub(crate) async fn score_alone(
+        &self,
+        entries: Vec<Entry>,
+        scorer: &Scorer,
+        stop: &CancellationToken,
+    ) -> Result<Scores, Unanswered> {
+        let mut all = Scores::default();
+        for Scores { predicted, failed } in
+            ask(entries, scorer, None, self.most, stop).await.map_err(|_stopped| Unanswered)?
+        {
+            all.predicted.extend(predicted);
+            all.failed.extend(failed);
+        }
+        Ok(all)
     }
 }
 
