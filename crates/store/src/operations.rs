@@ -276,7 +276,7 @@ pub trait Operations: Send + Sync {
     /// A transaction by its stored id.
     async fn transaction(&self, id: Uuid) -> Result<Option<TransactionRecord>, StoreError>;
 
-    /// The rows that failed with a transaction id, at most 100.
+    /// The rows that failed with a transaction id, the latest last, as their chunks were recorded: at most the last 100.
     async fn failed_with_id(&self, id: Uuid) -> Result<Vec<FailedRecord>, StoreError>;
 
     /// The namespaces of all runs' ids: what an external id may be looked up in.
