@@ -91,20 +91,17 @@ impl Scoring {
         Some(Scored { message: scored.encode().map(message), rows })
     }
 
-    /// A message shares requests with others, unless it is to be alone, and has a result of its own.
+    /// A message shares requests with others, unless it is to be alone, and has a result of its own. An order to stop its run drops
+    /// nothing: it was accepted.
     async fn live(&self, message: LiveMessage, alone: bool) -> Result<Scored, Unanswered> {
-        let run_id = message.id.run_id();
-        let scored = if let Some(notice) = self.stopped.notice(&run_id) {
-            ScoredLive::given_up(message, now(), &notice.kind.failure_class(), &notice.reason)
+        let LiveMessage { id, transactions, rejected } = message;
+        let Scores { predicted, failed } = if alone {
+            self.micro_batches.score_alone(transactions, &self.scorer, &self.shutdown).await?
         } else {
-            let LiveMessage { id, transactions, rejected } = message;
-            let Scores { predicted, failed } = if alone {
-                self.micro_batches.score_alone(transactions, &self.scorer, &self.shutdown).await?
-            } else {
-                self.micro_batches.score(transactions).await?
-            };
-            ScoredLive { id, predicted_at: now(), predicted, failed, rejected }
+            self.micro_batches.score(transactions).await?
         };
+        let run_id = id.run_id();
+        let scored = ScoredLive { id, predicted_at: now(), predicted, failed, rejected };
         let message = |body| Message::new(scored.id.message.clone(), ScoredLive::MESSAGE_TYPE, &run_id, body);
         let rows = rows(&scored.predicted, &scored.failed, &scored.rejected);
         Ok(Scored { message: scored.encode().map(message), rows })

@@ -10,13 +10,11 @@ use std::time::Duration;
 use assay_queue::{Broker, Message};
 use assay_store::{Act, OpenRun, Store, StoreError};
 use assay_transaction::{Run, RunId, RunState, StopKind, StopNotice, StopOrder};
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use tracing::{debug, info, warn};
 
 use crate::{WriteProgress, metrics};
 
-/// How long after its day a live run takes messages of that day.
-const LATE: TimeDelta = TimeDelta::hours(1);
 /// Between two sweeps.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -63,7 +61,10 @@ async fn look_after(
     let run_id = &run.run_id;
     match &run.stop {
         Some(order) => {
-            tell(broker, run_id, order).await;
+            // What is under way of a live run was accepted: it is scored, and booked in the run of the day.
+            if !run.source.is_live() {
+                tell(broker, run_id, order).await;
+            }
             // A loader that lives hears of the order itself.
             if run.state == RunState::Loading && held_by.is_none() {
                 say_finished(run_id, store.seal_stopped(run_id).await?, progress);
@@ -83,7 +84,7 @@ async fn look_after(
 /// Seals a live run an hour after its day.
 async fn seal_past_day(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) -> Result<(), StoreError> {
     let Some(live) = store.live_run(run_id).await? else { return Ok(()) };
-    if Utc::now() >= live.day.end() + LATE {
+    if live.is_over(Utc::now()) {
         say_finished(run_id, store.seal_live(run_id).await?, progress);
     }
     Ok(())

@@ -9,6 +9,7 @@
 mod identity;
 mod plain;
 
+use chrono::{DateTime, TimeDelta, Utc};
 pub use identity::{Day, LiveId, ParseProducerError, Producer};
 pub use plain::{LiveRules, MAX_LIVE_ROWS, PlainError, split_transactions};
 use serde::{Deserialize, Serialize};
@@ -155,10 +156,25 @@ pub struct LiveRun {
     pub open_counts: u64,
 }
 
+/// How long after its day a live run takes messages of that day.
+const LATE: TimeDelta = TimeDelta::hours(1);
+
 impl LiveRun {
+    /// Whether nothing more is to come than what its producer has answered for.
+    pub fn is_over(&self, now: DateTime<Utc>) -> bool {
+        now >= self.day.end() + LATE
+    }
+
     /// Rows that were answered for and have no place yet: they are on their way, or lost.
     pub fn missing(&self) -> u64 {
         self.accepted.map_or(0, |accepted| accepted.saturating_sub(self.numbered.saturating_sub(self.late)))
+    }
+
+    /// How many of the rows that were answered for may have no place: those that are missing, and as many more as have arrived of
+    /// those in doubt, which cannot be told from them.
+    pub fn possibly_missing(&self) -> u64 {
+        let arrived = self.numbered.saturating_sub(self.late);
+        self.accepted.map_or(0, |accepted| accepted.saturating_sub(arrived.saturating_sub(self.doubtful)))
     }
 
     /// Rows that have a place and that nothing explains: neither a count, nor a doubt, nor a process that died before it could
@@ -170,13 +186,6 @@ impl LiveRun {
 }
 
 #[cfg(test)]
-    /// How many of the rows that were answered for may have no place: those that are missing, and as many more as have arrived of
-    /// those in doubt, which cannot be told from them.
-    pub fn possibly_missing(&self) -> u64 {
-        let arrived = self.numbered.saturating_sub(self.late);
-        self.accepted.map_or(0, |accepted| accepted.saturating_sub(arrived.saturating_sub(self.doubtful)))
-    }
-
 mod tests {
     use super::*;
     use crate::{Prediction, RejectReason, TimeZone};
