@@ -9,9 +9,9 @@ use assay_transaction::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrival::decode;
-use crate::closing::sweep;
 use crate::dead_letters::Draining;
 use crate::feed::Feed;
+use crate::sweep::sweep;
 use crate::writing::Writing;
 use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
