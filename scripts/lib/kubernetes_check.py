@@ -148,7 +148,7 @@ def references(documents, guide, findings):
         volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
         for volume in volumes.values():
             secret = volume["secret"]["secretName"]
-            findings.need(secret.removeprefix("fraud-") in guide, document, f"the guide does not name the secret {secret}")
+            findings.need(f"`{secret.removeprefix('fraud-')}`" in guide, document, f"the guide does not name the secret {secret}")
         for container in spec["containers"]:
             ports = {port["name"] for port in container.get("ports", [])}
             for mount in container.get("volumeMounts", []):
@@ -188,7 +188,7 @@ def references(documents, guide, findings):
                 findings.need(re.fullmatch(r"(transactions|predictions)\.(batch|realtime)", metadata["queueName"]), document, "no such queue")
         if document["kind"] == "TriggerAuthentication":
             for reference in spec["secretTargetRef"]:
-                findings.need(reference["name"] in guide and f"`{reference['key']}`" in guide, document, "the guide does not name its secret")
+                findings.need(f"`{reference['name']}`" in guide and f"`{reference['key']}`" in guide, document, "the guide does not name its secret")
 
 
 def restrictions(documents, findings):

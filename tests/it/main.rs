@@ -21,6 +21,7 @@ mod failures;
 mod faults;
 mod feed;
 mod foreign;
+mod from_the_old_job;
 mod generated;
 mod hostile;
 mod live;
