@@ -41,9 +41,7 @@ impl Address {
 /// during `startup`.
 pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match Address::of(options)? {
-        Address::Postgres(address) => {
-            Arc::new(Postgres::connect(&address, options.db_connections, stage, startup).await?)
-        }
+        Address::Postgres(address) => Arc::new(Postgres::connect(&address, options, stage, startup).await?),
         Address::Sqlite(address) => Arc::new(Sqlite::connect(&address).await?),
     })
 }
@@ -52,7 +50,7 @@ pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) 
 /// database. A server that is away is waited for during `startup`.
 pub async fn migrate(options: &DatabaseOptions, startup: Duration) -> Result<Migrated, StoreError> {
     match Address::of(options)? {
-        Address::Postgres(address) => postgres::migrate(&address, startup).await,
+        Address::Postgres(address) => postgres::migrate(&address, options, startup).await,
         Address::Sqlite(address) => sqlite::migrate(&address).await,
     }
 }

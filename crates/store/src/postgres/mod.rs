@@ -20,7 +20,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use self::server::Server;
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
-use crate::{Migrated, StoreError};
+use crate::{DatabaseOptions, Migrated, StoreError};
 
 /// How long a method waits for one of the pool's connections.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,8 +36,12 @@ pub(crate) struct Postgres {
 }
 
 /// Applies the migrations that the database lacks.
-pub(crate) async fn migrate(address: &str, startup: Duration) -> Result<Migrated, StoreError> {
-    let server = Server::new(address, "migrate")?;
+pub(crate) async fn migrate(
+    address: &str,
+    options: &DatabaseOptions,
+    startup: Duration,
+) -> Result<Migrated, StoreError> {
+    let server = Server::new(address, options.tls(), "migrate")?;
     let mut connection = server.connect(startup).await?;
     let before = applied(&mut connection).await?.len();
     let migrator = schema::postgres();
@@ -61,11 +65,11 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> 
 impl Postgres {
     pub(crate) async fn connect(
         address: &str,
-        connections: u32,
+        options: &DatabaseOptions,
         stage: &str,
         startup: Duration,
     ) -> Result<Self, StoreError> {
-        let server = Server::new(address, stage)?;
+        let server = Server::new(address, options.tls(), stage)?;
         let mut connection = server.connect(startup).await?;
         let applied = applied(&mut connection).await?.last().copied();
         let oldest = match applied {
@@ -76,7 +80,7 @@ impl Postgres {
         let _ = connection.close().await;
         schema::check(&server.database(), schema::newest(&schema::postgres()), applied, oldest)?;
         let pool = PgPoolOptions::new()
-            .max_connections(connections)
+            .max_connections(options.db_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| {
                 Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(drop) })

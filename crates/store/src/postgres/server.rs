@@ -4,13 +4,15 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use assay_credentials::{TlsFiles, TlsTrouble};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::StoreError;
+use crate::options::TLS_PREFIX;
 
 /// How long one attempt to connect may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -21,6 +23,8 @@ const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// A server, and which of its databases is ours.
 pub(crate) struct Server {
     options: PgConnectOptions,
+    /// Whether it is shown a certificate.
+    shows_certificate: bool,
 }
 
 /// Why there is no connection.
@@ -32,7 +36,7 @@ enum Failure {
 }
 
 impl Server {
-    pub(crate) fn new(address: &str, stage: &str) -> Result<Self, StoreError> {
+    pub(crate) fn new(address: &str, files: TlsFiles<'_>, stage: &str) -> Result<Self, StoreError> {
         // The parser's own message may quote the address, and with it the password.
         let options = PgConnectOptions::from_str(address).map_err(|_| {
             StoreError::configuration(
@@ -42,7 +46,9 @@ impl Server {
         })?;
         // The driver's own lines hold SQL over many lines, which a log of one line per event has no place for.
         let options = options.disable_statement_logging();
-        Ok(Self { options: options.application_name(&format!("assay-{stage}")) })
+        let options = options.application_name(&format!("assay-{stage}"));
+        let shows_certificate = files.read()?.identity.is_some();
+        Ok(Self { options: with_tls(options, files)?, shows_certificate })
     }
 
     pub(crate) fn into_options(self) -> PgConnectOptions {
@@ -98,12 +104,29 @@ impl Server {
         }
     }
 
+    /// The settings that a refused user may have wrong.
+    fn what_to_check(&self, refusal: &str) -> &'static str {
+        if !self.shows_certificate && refusal.contains("client certificate") {
+            "DATABASE_CERT_FILE and DATABASE_KEY_FILE"
+        } else {
+            "DATABASE_URL"
+        }
+    }
+
     fn failure(&self, error: sqlx::Error) -> Failure {
         let lasting = |message| Failure::Lasting(StoreError::configuration(message));
         match error {
-            sqlx::Error::Io(error) => Failure::Away(plain(&error)),
+            sqlx::Error::Io(error) => match TlsTrouble::of(&error) {
+                Some(trouble) => lasting(format!(
+                    "cannot connect to {} by TLS ({}): {}",
+                    self.place(),
+                    trouble.cause(),
+                    trouble.remedy(TLS_PREFIX)
+                )),
+                None => Failure::Away(plain(&error)),
+            },
             sqlx::Error::Tls(error) => lasting(format!(
-                "{} and this program agree on no TLS ({error}): check sslmode in DATABASE_URL",
+                "{} and this program agree on no TLS ({error}): check DATABASE_CA_FILE, and sslmode in DATABASE_URL",
                 self.place()
             )),
             sqlx::Error::Configuration(error) => lasting(format!("DATABASE_URL cannot be used ({error})")),
@@ -111,10 +134,11 @@ impl Server {
                 let code = error.code().unwrap_or_default().into_owned();
                 match code.get(..2).unwrap_or_default() {
                     "28" => lasting(format!(
-                        "{} refuses user `{}` ({}): check DATABASE_URL",
+                        "{} refuses user `{}` ({}): check {}",
                         self.place(),
                         self.options.get_username(),
-                        error.message()
+                        error.message(),
+                        self.what_to_check(error.message())
                     )),
                     "3D" => lasting(format!(
                         "{} has no database `{}`: create it, or check DATABASE_URL",
@@ -128,6 +152,34 @@ impl Server {
             error => Failure::Away(error.to_string()),
         }
     }
+}
+
+/// The options with the certificates and keys of these files. PostgreSQL's client reads them anew for each connection.
+fn with_tls(mut options: PgConnectOptions, files: TlsFiles<'_>) -> Result<PgConnectOptions, StoreError> {
+    let named = |path: &&std::path::Path| !path.as_os_str().is_empty();
+    if let Some(path) = files.ca.filter(named) {
+        let mode = match options.get_ssl_mode() {
+            // What it is unless somebody says otherwise.
+            PgSslMode::Prefer => PgSslMode::VerifyFull,
+            mode @ (PgSslMode::VerifyCa | PgSslMode::VerifyFull) => mode,
+            PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Require => {
+                return Err(StoreError::configuration(
+                    "DATABASE_CA_FILE is set, but sslmode in DATABASE_URL has no certificate checked: write \
+                     sslmode=verify-full, or leave it out",
+                ));
+            }
+        };
+        options = options.ssl_mode(mode).ssl_root_cert(path);
+    }
+    if let (Some(cert), Some(key)) = (files.cert.filter(named), files.key.filter(named)) {
+        if matches!(options.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Allow) {
+            return Err(StoreError::configuration(
+                "DATABASE_CERT_FILE is set, but sslmode in DATABASE_URL rules TLS out: write sslmode=verify-full",
+            ));
+        }
+        options = options.ssl_client_cert(cert).ssl_client_key(key);
+    }
+    Ok(options)
 }
 
 /// Without the number that the operating system adds.
@@ -144,9 +196,26 @@ fn plain(error: &std::io::Error) -> String {
 mod tests {
     use super::*;
 
+    const NO_FILES: TlsFiles<'_> = TlsFiles { prefix: TLS_PREFIX, ca: None, cert: None, key: None };
+
+    #[test]
+    fn an_authority_has_the_certificate_checked() {
+        let files = TlsFiles { ca: Some(std::path::Path::new("ca.pem")), ..NO_FILES };
+        let mode = |address: &str| {
+            let options = PgConnectOptions::from_str(address).unwrap();
+            with_tls(options, files).map(|options| options.get_ssl_mode().to_owned()).map_err(|error| error.to_string())
+        };
+        assert!(matches!(mode("postgres://u@host/a"), Ok(PgSslMode::VerifyFull)));
+        assert!(matches!(mode("postgres://u@host/a?sslmode=verify-ca"), Ok(PgSslMode::VerifyCa)));
+        for weak in ["disable", "require"] {
+            let error = mode(&format!("postgres://u@host/a?sslmode={weak}")).unwrap_err();
+            assert!(error.contains("DATABASE_CA_FILE") && error.contains("verify-full"), "{error}");
+        }
+    }
+
     #[test]
     fn an_unreadable_address_is_not_quoted() {
-        let error = Server::new("postgres://u:sec/ret@host:port/a", "writer").err().unwrap().to_string();
+        let error = Server::new("postgres://u:sec/ret@host:port/a", NO_FILES, "writer").err().unwrap().to_string();
         assert!(error.contains("DATABASE_URL") && !error.contains("sec"), "{error}");
     }
 }
