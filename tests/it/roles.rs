@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use url::Url;
 
 const ROLES: &str = include_str!("../../deploy/postgres/roles.sql");
-const PERMISSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rabbitmq/permissions");
+const PERMISSIONS: &str = include_str!("../../deploy/rabbitmq/permissions");
 /// Not `public`, and one that has to be quoted.
 const SCHEMA: &str = "Fraud-1";
 const PASSWORD: &str = "least-privilege";
@@ -118,12 +118,16 @@ impl Restricted {
     }
 
     async fn lets_publish(&self, user: &str, exchange: &str, key: &str) -> bool {
+        self.lets_send(user, exchange, key, "").await
+    }
+
+    async fn lets_send(&self, user: &str, exchange: &str, key: &str, body: &str) -> bool {
         let connection = self.connection(user).await;
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.unwrap();
         let exchange = if exchange.is_empty() { String::new() } else { format!("{PREFIX}{exchange}") };
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        match channel.basic_publish(exchange.into(), key.into(), options, b"", properties).await {
+        match channel.basic_publish(exchange.into(), key.into(), options, body.as_bytes(), properties).await {
             Ok(confirm) => confirm.await.is_ok(),
             Err(_) => false,
         }
@@ -160,6 +164,7 @@ async fn each_stage_has_the_rights_that_it_needs_and_no_others() {
         restricted.program("writer", "assay_writer", Some("assay_writer")).start(),
     ];
     a_load_and_what_is_done_about_it(&restricted).await;
+    an_event_starts_a_load(&restricted).await;
     live_transactions(&restricted).await;
     for stage in stages {
         stage.terminate();
@@ -205,6 +210,20 @@ async fn a_load_and_what_is_done_about_it(restricted: &Restricted) {
     for command in ["status", "audit", "failures", "invalid", "operations"] {
         reader([command, &run]).await.expect_exit(0);
     }
+}
+
+async fn an_event_starts_a_load(restricted: &Restricted) {
+    restricted.s3.put("drops", "in/first.csv", Rows::valid(1));
+    let mut watcher = restricted.loader().args(["watch", "s3://drops/in/"]).env("WATCH_INTERVAL", "1h").start();
+    watcher.says("in/first.csv").await;
+    restricted.s3.put("drops", "in/second.csv", Rows::valid(2));
+    let event = r#"{"EventName":"s3:ObjectCreated:Put","Key":"drops/in/second.csv","Records":[{"eventVersion":"2.1",
+        "eventSource":"aws:s3","eventName":"s3:ObjectCreated:Put","s3":{"bucket":{"name":"drops"},
+        "object":{"key":"in/second.csv","size":9,"eTag":"690505a0"}}}]}"#;
+    assert!(restricted.lets_send("assay_events", "assay.events", "drops", event).await);
+    watcher.says("in/second.csv").await;
+    watcher.terminate();
+    watcher.end().await.expect_exit(0).expect_silent_about("ACCESS_REFUSED").expect_silent_about("permission denied");
 }
 
 async fn live_transactions(restricted: &Restricted) {

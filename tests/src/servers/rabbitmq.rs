@@ -119,12 +119,20 @@ impl RabbitMq {
         command
     }
 
-    /// Runs a script that calls `$RABBITMQCTL`, and demands that it succeeds.
+    /// Runs a shell script, given by its text, that calls `$RABBITMQCTL`, and demands that it succeeds.
     pub fn run(&self, script: &str, arguments: &[&str]) {
         let ctl = self.server.with_file_name("rabbitmqctl");
-        let done = self.command(script).args(arguments).env("RABBITMQCTL", ctl).output().expect("the script starts");
+        // The node's user may not be one who can read it where it is.
+        let script = self.put_file("script", script);
+        let done = self
+            .command("bash")
+            .arg(&script)
+            .args(arguments)
+            .env("RABBITMQCTL", ctl)
+            .output()
+            .expect("the script starts");
         let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{script}: {}\n{said}", String::from_utf8_lossy(&done.stdout));
+        assert!(done.status.success(), "{}\n{said}", String::from_utf8_lossy(&done.stdout));
     }
 
     /// Makes a file that the node's user may read, and tells its path.
