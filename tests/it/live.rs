@@ -163,6 +163,19 @@ async fn a_client_sees_what_became_of_its_transaction() {
 }
 
 #[tokio::test]
+async fn what_is_replayed_stays_a_live_transaction() {
+    let stack = Stack::new(Script::Refuse).await;
+    let _stages = stack.start_stages();
+    let (_streamer, address) = streamer(&stack).await;
+    let refused = transaction("a").replace("Café", "refuse me");
+    let Answer { status, body } = post(&address, "/transactions?wait=30s", &refused).await.unwrap();
+    assert_eq!((status, &body["transactions"][0]["failed"]["class"]), (202, &json!("rejected")), "{body}");
+    stack.ml_api.set(Script::Score);
+    stack.assay(["replay", body["run_id"].as_str().unwrap(), "--wait"]).run().await.expect_exit(0);
+    assert_eq!(stack.database.texts("SELECT processing_type FROM transactions").await, ["streaming"]);
+}
+
+#[tokio::test]
 async fn live_messages_share_requests_and_nothing_else() {
     let stack = Stack::new(Script::Refuse).await;
     let (_streamer, address) = streamer(&stack).await;

@@ -108,6 +108,34 @@ async fn each_part_may_be_a_real_one_alone() {
 }
 
 #[tokio::test]
+async fn what_others_have_in_their_queues_is_left_alone() {
+    let stack = Stack::new(Script::Hold).await;
+    let object = stack.s3.put("transactions", "fleet.csv", Rows::valid(20));
+    let predictor = stack.predictor().start();
+    stack.loader(&object).run().await.expect_exit(0);
+    stack.ml_api.asked(1).await;
+    let folder = Folder::with("a.csv", Rows::valid(30));
+    let run = || stack.broker.known_to(folder.run("a.csv"));
+    run().run().await.expect_one_clear_line(2, &["transactions.batch has 1 consumers", "`loader`", "QUEUE_PREFIX"]);
+
+    let queue = stack.broker.look_at("transactions.batch").await;
+    predictor.kill().await;
+    while queue.depth().await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let held = ["transactions.batch holds 1 messages", "`loader`", "QUEUE_PREFIX", "--take-queued"];
+    run().run().await.expect_one_clear_line(2, &held);
+    assert_eq!(queue.depth().await, 1);
+
+    // As after an `assay run` that was stopped.
+    stack.ml_api.set(Script::Score);
+    let run = stack.known_to(folder.run("a.csv")).env("ML_API_URL", stack.ml_api.url());
+    run.arg("--take-queued").run().await.expect_exit(0);
+    stack.database.until("SELECT count(*) = 50 FROM predictions").await;
+    assert_eq!(law::holds(&stack.database).await.len(), 2);
+}
+
+#[tokio::test]
 async fn refused_rows_fail_and_the_exit_code_says_so() {
     let stack = Stack::new(Script::Refuse).await;
     let folder = Folder::with("a.csv", Rows::valid(50).replace("Card payment 7,", "refuse me,"));

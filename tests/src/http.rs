@@ -30,7 +30,17 @@ pub async fn get(address: &str, path: &str) -> io::Result<Answer> {
     request(address, &format!("GET {path} HTTP/1.1"), "").await
 }
 
+/// Asks for a path: the status and the text.
+pub async fn get_text(address: &str, path: &str) -> io::Result<(u16, String)> {
+    exchange(address, &format!("GET {path} HTTP/1.1"), "").await
+}
+
 async fn request(address: &str, head: &str, body: &str) -> io::Result<Answer> {
+    let (status, body) = exchange(address, head, body).await?;
+    Ok(Answer { status, body: serde_json::from_str(&body).unwrap_or_default() })
+}
+
+async fn exchange(address: &str, head: &str, body: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("{head}\r\nhost: {address}\r\nconnection: close\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).await?;
@@ -39,5 +49,5 @@ async fn request(address: &str, head: &str, body: &str) -> io::Result<Answer> {
     let cut_off = || io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off");
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(cut_off)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(cut_off)?;
-    Ok(Answer { status, body: serde_json::from_str(body).unwrap_or_default() })
+    Ok((status, body.to_owned()))
 }

@@ -33,7 +33,7 @@ pub use closed_port::ClosedPort;
 pub use content::{STORED, assert_same, content};
 pub use database::Database;
 pub use feed::{Heard, Listener};
-pub use http::{Answer, get, post};
+pub use http::{Answer, get, get_text, post};
 pub use ml_api::{MlApi, Script};
 pub use process::{Ended, Program, Running};
 pub use role::Role;

@@ -63,7 +63,7 @@ pub(crate) enum Command {
 ///
 /// Without further settings the broker is in this process, the database is the SQLite file assay.db here, and the ML API
 /// is the reference model behind HTTP on loopback. AMQP_URL, DATABASE_URL, ML_API_URL and ENDPOINT_URL each put the real
-/// part in its place.
+/// part in its place. Queues of AMQP_URL that somebody else uses are refused: `loader` loads into a fleet.
 ///
 /// Exits 0 when every row is stored, or had been before; 1 where rows failed; 2 for wrong settings; 3 when something it
 /// depends on is away; 4 when the source cannot be read. What was stopped goes on when it is started again.
@@ -78,6 +78,9 @@ pub(crate) struct RunArguments {
     /// Print the result as JSON, on stdout
     #[arg(long)]
     pub(crate) json: bool,
+    /// Score and store what waits in the queues of AMQP_URL as well, such as chunks of an `assay run` that was stopped
+    #[arg(long)]
+    pub(crate) take_queued: bool,
     #[command(flatten)]
     pub(crate) load: LoadOptions,
     #[command(flatten)]

@@ -56,6 +56,14 @@ pub(crate) enum CommandError {
         "run {0} was loaded through a broker: set AMQP_URL, so that its predictors and writers take the rows, or ML_API_URL, to have them scored in this process"
     )]
     NoFleet(RunId),
+    #[error(
+        "{queue} has {consumers} consumers: the queues of AMQP_URL are a fleet's, and this process would take its work; load with `loader`, or set another QUEUE_PREFIX"
+    )]
+    FleetRuns { queue: String, consumers: u32 },
+    #[error(
+        "{queue} holds {messages} messages, which this process would score and store: load with `loader`, or set another QUEUE_PREFIX; --take-queued takes them, such as those of an `assay run` that was stopped"
+    )]
+    QueueNotEmpty { queue: String, messages: u64 },
     #[error("stopped before anything was sent")]
     NotBegun,
     #[error("stopped after {rows} rows of run {run_id} were sent: what is still failed can be replayed again")]
@@ -102,6 +110,8 @@ impl Failure for CommandError {
             | Self::NoTransaction(_)
             | Self::Finished { .. }
             | Self::NoFleet(_)
+            | Self::FleetRuns { .. }
+            | Self::QueueNotEmpty { .. }
             | Self::PartTooLarge { .. } => Exit::Usage,
         }
     }

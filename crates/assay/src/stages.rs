@@ -8,7 +8,7 @@ use std::time::Duration;
 use assay_loader::LoadProgress;
 use assay_ml_api::{Model, ServeOptions};
 use assay_predictor::{LiveOptions, PredictProgress};
-use assay_queue::{Broker, BrokerOptions, InProcess};
+use assay_queue::{Broker, BrokerOptions, InProcess, Route};
 use assay_scoring::{ApiOptions, Scorer};
 use assay_store::Store;
 use assay_writer::{WriteProgress, WriterOptions};
@@ -35,11 +35,15 @@ pub(crate) struct Progress {
 }
 
 /// What the stages are made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct StageSettings<'a> {
     pub(crate) broker: &'a BrokerOptions,
     pub(crate) api: &'a ApiOptions,
     pub(crate) writer: &'a WriterOptions,
+    /// How live transactions are read, of which a broker that is named may have some.
+    pub(crate) live: LiveOptions,
+    /// Whether what waits on a broker that is named is taken as well.
+    pub(crate) take_queued: bool,
     pub(crate) startup: Duration,
     /// How long they may take to end.
     pub(crate) drain: Duration,
@@ -66,11 +70,13 @@ impl Stages {
         command: &str,
         progress: &Progress,
     ) -> Result<Self, CommandError> {
-        let StageSettings { api, writer, startup, drain, .. } = settings;
+        let StageSettings { api, writer, live, take_queued, startup, drain, .. } = settings;
         let mut tasks = JoinSet::new();
         let (shutdown, ml_api) = (CancellationToken::new(), CancellationToken::new());
         let broker = if settings.broker.is_set() {
-            assay_queue::connect(settings.broker, command, startup).await?
+            let broker = assay_queue::connect(settings.broker, command, startup).await?;
+            leave_to_others(&*broker, take_queued).await?;
+            broker
         } else {
             InProcess::with_hold_timeout(QUEUE_LENGTH, settings.broker.hold_timeout)
         };
@@ -84,7 +90,7 @@ impl Stages {
         let predictor = assay_predictor::run(
             Arc::clone(&broker),
             Arc::new(scorer),
-            LiveOptions::default(),
+            live,
             Arc::clone(&progress.predict),
             drain,
             shutdown.clone(),
@@ -155,6 +161,21 @@ impl Stages {
         self.broker.close().await;
         self.store.close().await;
     }
+}
+
+/// Refuses queues that are somebody else's: stages of this process would take a fleet's work, score it with their model and
+/// store it in their database.
+async fn leave_to_others(broker: &dyn Broker, take_queued: bool) -> Result<(), CommandError> {
+    for route in Route::ALL {
+        let depth = broker.depth(route).await?;
+        if depth.consumers > 0 {
+            return Err(CommandError::FleetRuns { queue: route.to_string(), consumers: depth.consumers });
+        }
+        if depth.messages > 0 && !take_queued {
+            return Err(CommandError::QueueNotEmpty { queue: route.to_string(), messages: depth.messages });
+        }
+    }
+    Ok(())
 }
 
 /// Starts the reference ML API behind real HTTP on loopback, and tells its URL.

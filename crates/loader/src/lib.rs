@@ -40,4 +40,4 @@ pub use options::{LeaseOptions, LoadOptions, ReadOptions, WaitOptions};
 pub use progress::LoadProgress;
 pub use repair::{RepairOptions, Repaired, repair};
 pub use run::{Dependencies, Ended, run};
-pub use watch::{Switch, WatchOptions, Watched, watch};
+pub use watch::{Switch, WatchOptions, Watched, is_there, watch};

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
 use crate::ordering::hold;
-use crate::patience::until_answered;
+use crate::patience::{until_answered, while_there_is_time};
 use crate::publishing::{Published, Publishing};
 use crate::reading::{Batch, End, Read, Reading, read};
 use crate::recorded::{Recorded, end_of_recorded};
@@ -177,10 +177,11 @@ impl Load<'_> {
 
     /// Lets others take the run, at once. A lease that is not released runs out.
     pub(crate) async fn release(&self) {
-        if let Some(lease) = &self.lease
-            && let Err(error) = self.dependencies.store.release_lease(lease).await
-        {
-            debug!("the lease of run {} has to run out: {error}", lease.run_id);
+        let Some(lease) = &self.lease else { return };
+        match while_there_is_time(self.dependencies.store.release_lease(lease), self.shutdown).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => debug!("the lease of run {} has to run out: {error}", lease.run_id),
+            None => debug!("the lease of run {} has to run out: the database does not answer", lease.run_id),
         }
     }
 

@@ -2,16 +2,20 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use assay_loader::{
     Arguments, Command, ConnectOptions, Dependencies, Holder, LoadError, LoadProgress, WatchArguments, choose,
-    describe_metrics, find, gravest, log_summary, run, run_many,
+    describe_metrics, find, gravest, is_there, log_summary, run, run_many,
 };
 use assay_source::Sources;
 use assay_store::Act;
 use assay_telemetry::{Health, run_observed};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
+
+/// Between two listings of the watched place for the health of this process: a listing costs money.
+const ASK_S3: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
@@ -69,6 +73,13 @@ async fn watch_bucket(
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Ok(Exit::Done) };
     let dependencies = Arc::new(dependencies?);
     show(&health, &dependencies);
+    health.depend_on_every(ASK_S3, "s3", {
+        let (dependencies, watched) = (Arc::clone(&dependencies), arguments.watched.clone());
+        move || {
+            let (dependencies, watched) = (Arc::clone(&dependencies), watched.clone());
+            async move { is_there(&dependencies.sources, &watched).await.map_err(|error| error.to_string()) }
+        }
+    });
     let (watched, load, options) = (arguments.watched.clone(), arguments.load.clone(), arguments.watch.clone());
     let watching =
         assay_loader::watch(Arc::clone(&dependencies), watched, load, options, &arguments.connect.s3, shutdown);

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::patience::while_there_is_time;
 use crate::reading::{Batch, Read};
 use crate::recorded::Recorded;
 use crate::{LoadError, LoadProgress, metrics};
@@ -116,7 +117,10 @@ impl Publishing<'_> {
                         self.finish_batches(&mut batches, published.until).await;
                     }
                     Some(Read::Cut(cut)) => {
-                        let publish = !recorded.has(cut.chunk.id.chunk).await?;
+                        // Asked until there is an answer, and there may be none before the shutdown.
+                        let asking = recorded.has(cut.chunk.id.chunk);
+                        let Some(is_recorded) = self.intake.run_until_cancelled(asking).await else { continue };
+                        let publish = !is_recorded?;
                         let body = if publish { Some(cut.chunk.encode()?) } else { None };
                         bytes_in_flight += body.as_ref().map_or(0, Vec::len);
                         let rows = cut.chunk.range.rows;
@@ -178,7 +182,11 @@ impl Publishing<'_> {
     /// Keeps the position. A checkpoint that is lost costs a later loader some work, but never a row.
     async fn checkpoint(&self, at: Checkpoint) {
         let Some(lease) = self.lease.filter(|_| self.durable) else { return };
-        match self.store.checkpoint(lease, at).await {
+        let Some(kept) = while_there_is_time(self.store.checkpoint(lease, at), self.stop).await else {
+            warn!("the checkpoint at row {} is not kept in time", at.at.row);
+            return;
+        };
+        match kept {
             // Who keeps the lease is about to find out.
             Err(error) if error.is_lease_lost() => debug!("{error}"),
             Err(error) => warn!("the checkpoint at row {} is not kept: {error}", at.at.row),

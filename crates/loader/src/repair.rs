@@ -113,9 +113,10 @@ async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired,
     let mut recorded = Recorded::of(&*load.dependencies.store, &run.run_id);
     let (mut chunks_missing, mut rows_missing) = (0, 0);
     while let Some(read) = load.shutdown.run_until_cancelled(chunks.recv()).await.flatten() {
-        if let Read::Cut(cut) = read
-            && !recorded.has(cut.chunk.id.chunk).await?
-        {
+        let Read::Cut(cut) = read else { continue };
+        let asking = recorded.has(cut.chunk.id.chunk);
+        let Some(is_recorded) = load.shutdown.run_until_cancelled(asking).await else { break };
+        if !is_recorded? {
             chunks_missing += 1;
             rows_missing += cut.chunk.range.rows;
         }

@@ -3,8 +3,11 @@
 //! The producer is the message's `app_id`, its day that of its `timestamp`, or else of its arrival here; its name is its
 //! `message_id`, or else the hash of its body.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use assay_queue::Message;
-use assay_transaction::{Day, LiveId, LiveMessage, LiveRules, Producer, split_transactions};
+use assay_transaction::{Day, LiveId, LiveMessage, LiveRules, Producer, RunSettings, split_transactions};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::LiveOptions;
@@ -13,25 +16,57 @@ use crate::LiveOptions;
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How far from now a message may say that it was sent.
 const CREDIBLE: TimeDelta = TimeDelta::days(2);
+/// Producers whose rules are kept: more than send at a time.
+const PRODUCERS: usize = 256;
 
-/// Reads and judges one; the error is the reason for a dead letter.
-pub(crate) fn read(message: &Message, options: &LiveOptions) -> Result<LiveMessage, String> {
-    let producer = Producer::of_application(&message.app_id);
-    let rules = LiveRules::new(&options.settings(&producer)).map_err(|error| error.to_string())?;
-    if message.body.len() > MAX_BODY_BYTES {
-        return Err(format!("its body has {} bytes, more than {MAX_BODY_BYTES}: send several", message.body.len()));
+/// The reader of what is foreign.
+pub(crate) struct Foreign {
+    options: LiveOptions,
+    /// What each producer's transactions are judged by: it takes longer to make than to use.
+    rules: Mutex<HashMap<Producer, Arc<LiveRules>>>,
+}
+
+impl Foreign {
+    pub(crate) fn new(options: LiveOptions) -> Self {
+        Self { options, rules: Mutex::default() }
     }
-    let day = Day::of(sent_at(message, Utc::now()));
-    let id = LiveId::new(producer, day, message.id.clone(), &message.body, false);
-    let (mut transactions, mut rejected) = (Vec::new(), Vec::new());
-    let rows = split_transactions(&message.body).map_err(|error| error.to_string())?;
-    for (row, json) in (1..).zip(rows) {
-        match rules.judge(row, json).map_err(|error| error.to_string())? {
-            Ok(entry) => transactions.push(entry),
-            Err(row) => rejected.push(row),
+
+    /// Reads and judges one; the error is the reason for a dead letter.
+    pub(crate) fn read(&self, message: &Message) -> Result<LiveMessage, String> {
+        if message.body.len() > MAX_BODY_BYTES {
+            return Err(format!("its body has {} bytes, more than {MAX_BODY_BYTES}: send several", message.body.len()));
         }
+        let producer = Producer::of_application(&message.app_id);
+        let rules = self.rules(&producer)?;
+        let day = Day::of(sent_at(message, Utc::now()));
+        let id = LiveId::new(producer, day, message.id.clone(), &message.body, false);
+        let (mut transactions, mut rejected) = (Vec::new(), Vec::new());
+        let rows = split_transactions(&message.body).map_err(|error| error.to_string())?;
+        for (row, json) in (1..).zip(rows) {
+            match rules.judge(row, json).map_err(|error| error.to_string())? {
+                Ok(entry) => transactions.push(entry),
+                Err(row) => rejected.push(row),
+            }
+        }
+        Ok(LiveMessage { id, transactions, rejected })
     }
-    Ok(LiveMessage { id, transactions, rejected })
+
+    /// The rules of a producer. Anybody may make up names of producers: what is kept is bounded.
+    fn rules(&self, producer: &Producer) -> Result<Arc<LiveRules>, String> {
+        let mut kept = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rules) = kept.get(producer) {
+            return Ok(Arc::clone(rules));
+        }
+        let LiveOptions { time_zone, id_namespace, .. } = &self.options;
+        let settings = RunSettings::live_read_in(producer, *time_zone, id_namespace.as_deref());
+        let rules = LiveRules::new(&settings).map_err(|error| error.to_string())?;
+        if kept.len() >= PRODUCERS {
+            kept.clear();
+        }
+        let rules = Arc::new(rules);
+        kept.insert(producer.clone(), Arc::clone(&rules));
+        Ok(rules)
+    }
 }
 
 /// When a message was sent: what it says, where that may be, else now.
@@ -77,7 +112,8 @@ mod tests {
     fn plain_json_is_judged_and_named_after_its_producer_and_day() {
         let good = r#"{"id":1,"description":"Café","amount":12.50,"timestamp":"2026-01-11 10:00:00","operation_type":"payment","side":"debit"}"#;
         let body = format!("[{good}, {}]", good.replace("12.50", "12.50001"));
-        let read = |message: Message| read(&message, &LiveOptions::default());
+        let foreign = Foreign::new(LiveOptions::default());
+        let read = |message: Message| foreign.read(&message);
         let live = read(message(&body)).unwrap();
         let run = format!("amqp_till-7_{}", Day::of(yesterday()).to_string().replace('-', ""));
         assert_eq!((live.id.run_id().as_str(), live.id.message.as_str()), (run.as_str(), "m-1"));
@@ -89,5 +125,22 @@ mod tests {
             let error = read(message(body)).unwrap_err();
             assert!(error.contains(reason), "{body}: {error}");
         }
+    }
+
+    #[test]
+    fn the_rules_that_are_kept_are_bounded() {
+        let foreign = Foreign::new(LiveOptions::default());
+        for name in 0..=PRODUCERS {
+            let message = Message { app_id: format!("till {name}"), ..message("{}") };
+            assert_eq!(foreign.read(&message).unwrap().id.producer.as_str(), format!("till-{name}"));
+            let kept = foreign.rules.lock().unwrap().len();
+            assert!((1..=PRODUCERS).contains(&kept), "{kept}");
+        }
+        let large = Message { app_id: "new".to_owned(), ..message(&" ".repeat(MAX_BODY_BYTES + 1)) };
+        assert!(foreign.read(&large).unwrap_err().contains("send several"));
+        assert!(
+            !foreign.rules.lock().unwrap().contains_key(&Producer::of_application("new")),
+            "it is not even looked at"
+        );
     }
 }

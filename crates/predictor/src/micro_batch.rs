@@ -1,7 +1,8 @@
 //! Micro-batches: live messages share requests to the ML API, and nothing else.
 //!
-//! A batch is sent once it has `API_BATCH_SIZE` transactions, or `BUFFER_TIMEOUT` after its first one came; and while it waits
-//! for a permit, others join it. So under load requests grow instead of their number. Each message has its own answer.
+//! A batch is sent once it has `API_BATCH_SIZE` transactions, or all messages that a predictor has in work at a time, or
+//! `BUFFER_TIMEOUT` after its first one came; and while it waits for a permit, others join it. So under load requests grow
+//! instead of their number. Each message has its own answer.
 
 use std::sync::Arc;
 
@@ -20,7 +21,11 @@ const WAITING: usize = 64;
 
 /// The way to the batches.
 #[derive(Debug, Clone)]
-pub(crate) struct MicroBatches(mpsc::Sender<Part>);
+pub(crate) struct MicroBatches {
+    parts: mpsc::Sender<Part>,
+    /// Rows of a request.
+    most: usize,
+}
 
 /// Nobody answers any more.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub(crate) struct Collector {
     parts: mpsc::Receiver<Part>,
     scorer: Arc<Scorer>,
     options: LiveOptions,
+    /// Messages that there can be at a time.
+    messages: usize,
     stop: CancellationToken,
 }
 
@@ -48,9 +55,16 @@ struct Batch {
 }
 
 impl MicroBatches {
-    pub(crate) fn new(scorer: Arc<Scorer>, options: LiveOptions, stop: CancellationToken) -> (Self, Collector) {
+    /// `messages` are the most that are asked for at a time.
+    pub(crate) fn new(
+        scorer: Arc<Scorer>,
+        options: LiveOptions,
+        messages: usize,
+        stop: CancellationToken,
+    ) -> (Self, Collector) {
         let (sender, parts) = mpsc::channel(WAITING);
-        (Self(sender), Collector { parts, scorer, options, stop })
+        let most = options.api_batch_size.get();
+        (Self { parts: sender, most }, Collector { parts, scorer, options, messages, stop })
     }
 
     /// Has the transactions of one message scored. Fails where the shutdown comes first, or where its batch has panicked.
@@ -59,8 +73,33 @@ impl MicroBatches {
             return Ok(Scores::default());
         }
         let (answer, answered) = oneshot::channel();
-        self.0.send(Part { entries, answer }).await.map_err(|_| Unanswered)?;
+        self.parts.send(Part { entries, answer }).await.map_err(|_| Unanswered)?;
         answered.await.map_err(|_| Unanswered)
+    }
+
+    /// Batches that are never answered, as each of them panics; and who collects them.
+    #[cfg(test)]
+    pub(crate) fn unanswered() -> (Self, tokio::task::JoinHandle<()>) {
+        let (sender, mut parts) = mpsc::channel(WAITING);
+        let collecting = tokio::spawn(async move { while parts.recv().await.is_some() {} });
+        (Self { parts: sender, most: 100 }, collecting)
+    }
+
+    /// Has them scored in requests of their own. It panics where scoring them does. Fails where the shutdown comes first.
+    pub(crate) async fn score_alone(
+        &self,
+        entries: Vec<Entry>,
+        scorer: &Scorer,
+        stop: &CancellationToken,
+    ) -> Result<Scores, Unanswered> {
+        let mut all = Scores::default();
+        for Scores { predicted, failed } in
+            ask(entries, scorer, None, self.most, stop).await.map_err(|_stopped| Unanswered)?
+        {
+            all.predicted.extend(predicted);
+            all.failed.extend(failed);
+        }
+        Ok(all)
     }
 }
 
@@ -106,7 +145,7 @@ impl Collector {
     }
 
     fn is_whole(&self, batch: &Batch) -> bool {
-        batch.rows >= self.options.api_batch_size.get()
+        batch.rows >= self.options.api_batch_size.get() || batch.parts.len() >= self.messages
     }
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use assay_transaction::{Namespace, Producer, RunSettings, TimeZone, parse_duration};
+use assay_transaction::{TimeZone, parse_duration};
 use clap::Args;
 
 /// How live transactions share requests, and how those of other people's producers are read.
@@ -31,17 +31,6 @@ impl Default for LiveOptions {
             buffer_timeout: Duration::from_millis(20),
             time_zone: TimeZone::UTC,
             id_namespace: None,
-        }
-    }
-}
-
-impl LiveOptions {
-    /// What the transactions of a producer are judged by.
-    pub(crate) fn settings(&self, producer: &Producer) -> RunSettings {
-        let settings = RunSettings { time_zone: self.time_zone, ..RunSettings::live(producer) };
-        match &self.id_namespace {
-            Some(name) => RunSettings { namespace: Namespace::new(name), ..settings },
-            None => settings,
         }
     }
 }

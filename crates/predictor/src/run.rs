@@ -9,14 +9,15 @@ use assay_transaction::Lane;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::foreign::Foreign;
 use crate::micro_batch::MicroBatches;
 use crate::scoring::Scoring;
 use crate::stopped::StoppedRuns;
 use crate::task::decode;
 use crate::{LiveOptions, PredictError, PredictProgress, metrics};
 
-/// Most live messages that one predictor has in work, of at most 1 MiB each.
-const MAX_LIVE_MESSAGES: usize = 256;
+/// Most live messages that one predictor has in work, of about 1 MiB each at the most: 64 MiB of them.
+const MAX_LIVE_MESSAGES: usize = 64;
 
 /// Scores chunks until the shutdown, then ends what has begun, within `drain`.
 pub async fn run(
@@ -38,10 +39,11 @@ pub async fn run(
         );
     }
     let stopped = Arc::new(StoppedRuns::default());
-    let (micro_batches, collector) = MicroBatches::new(Arc::clone(&scorer), live.clone(), shutdown.clone());
+    let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).min(MAX_LIVE_MESSAGES).max(concurrency);
+    let (micro_batches, collector) =
+        MicroBatches::new(Arc::clone(&scorer), live.clone(), live_messages, shutdown.clone());
     let scoring = Scoring { broker, scorer, micro_batches, progress, stopped: Arc::clone(&stopped), shutdown };
     let broker = Arc::clone(&scoring.broker);
-    let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).min(MAX_LIVE_MESSAGES).max(concurrency);
     let lanes = async {
         let batch = serve_lane(scoring.clone(), Lane::Batch, &live, concurrency, drain);
         tokio::try_join!(batch, serve_lane(scoring, Lane::Realtime, &live, live_messages, drain)).map(|((), ())| ())
@@ -74,8 +76,9 @@ async fn serve_lane(
     };
     let options = ServeOptions { concurrency, prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX), drain };
     let route = Route { work: Work::Transactions, lane };
-    let (broker, shutdown, live) = (Arc::clone(&scoring.broker), scoring.shutdown.clone(), live.clone());
-    let decode = move |message: &Message| decode(message, lane, &live);
+    let (broker, shutdown, foreign) =
+        (Arc::clone(&scoring.broker), scoring.shutdown.clone(), Foreign::new(live.clone()));
+    let decode = move |message: &Message| decode(message, lane, &foreign);
     let work = move |task| {
         let scoring = scoring.clone();
         async move { scoring.score(task, lane).await }

@@ -44,10 +44,11 @@ impl Scoring {
         let scored = match task {
             Task::Chunk(chunk) => self.chunk(chunk, lane).await,
             Task::Replay(part) => self.replay(part, lane).await,
-            Task::Live(message) => match self.live(message).await {
+            Task::Live { message, alone } => match self.live(message, alone).await {
                 Ok(scored) => Some(scored),
                 Err(Unanswered) if self.shutdown.is_cancelled() => None,
-                // Its batch has panicked: a failed attempt, as the panic of a task is.
+                // Its batch has panicked, and nothing says by whose fault: a failed attempt, after which each is alone. The panic
+                // of one that is counts towards its end, and takes no other down.
                 Err(Unanswered) => return Outcome::Retry { after: AFTER_PANIC },
             },
         };
@@ -90,16 +91,17 @@ impl Scoring {
         Some(Scored { message: scored.encode().map(message), rows })
     }
 
-    /// A message shares requests with others, and has a result of its own.
-    async fn live(&self, message: LiveMessage) -> Result<Scored, Unanswered> {
-        let run_id = message.id.run_id();
-        let scored = if let Some(notice) = self.stopped.notice(&run_id) {
-            ScoredLive::given_up(message, now(), &notice.kind.failure_class(), &notice.reason)
+    /// A message shares requests with others, unless it is to be alone, and has a result of its own. An order to stop its run drops
+    /// nothing: it was accepted.
+    async fn live(&self, message: LiveMessage, alone: bool) -> Result<Scored, Unanswered> {
+        let LiveMessage { id, transactions, rejected } = message;
+        let Scores { predicted, failed } = if alone {
+            self.micro_batches.score_alone(transactions, &self.scorer, &self.shutdown).await?
         } else {
-            let LiveMessage { id, transactions, rejected } = message;
-            let Scores { predicted, failed } = self.micro_batches.score(transactions).await?;
-            ScoredLive { id, predicted_at: now(), predicted, failed, rejected }
+            self.micro_batches.score(transactions).await?
         };
+        let run_id = id.run_id();
+        let scored = ScoredLive { id, predicted_at: now(), predicted, failed, rejected };
         let message = |body| Message::new(scored.id.message.clone(), ScoredLive::MESSAGE_TYPE, &run_id, body);
         let rows = rows(&scored.predicted, &scored.failed, &scored.rejected);
         Ok(Scored { message: scored.encode().map(message), rows })
@@ -124,4 +126,54 @@ fn rows(predicted: &[Predicted], failed: &[FailedRow], rejected: &[RejectedRow])
 
 fn now() -> Timestamp {
     Timestamp::from(Utc::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_ml_api::{Model, ServeOptions};
+    use assay_queue::InProcess;
+    use assay_scoring::ApiOptions;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::LiveOptions;
+    use crate::foreign::Foreign;
+    use crate::task::decode;
+
+    /// A transaction as its own producer sends it, after so many failed attempts.
+    fn task(attempt: u32) -> Task {
+        let body = r#"{"id":1,"description":"Café","amount":1,"timestamp":"2026-01-11 10:00:00","operation_type":"x","side":"debit"}"#;
+        let message = Message { attempt, ..Message::new("m-1", "", &"x".parse().unwrap(), body) };
+        decode(&message, Lane::Realtime, &Foreign::new(LiveOptions::default())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_batch_panicked_is_scored_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        tokio::spawn(assay_ml_api::serve(
+            listener,
+            Arc::new(Model::bundled()),
+            ServeOptions::default(),
+            shutdown.clone(),
+        ));
+        let scorer = Arc::new(Scorer::new(&url, &ApiOptions::default()).unwrap());
+        // Each batch ends without an answer, as after a panic.
+        let (micro_batches, panicking) = MicroBatches::unanswered();
+        let scoring = Scoring {
+            broker: InProcess::new(10),
+            scorer,
+            micro_batches,
+            progress: Arc::default(),
+            stopped: Arc::default(),
+            shutdown: shutdown.clone(),
+        };
+        assert_eq!(scoring.score(task(0), Lane::Realtime).await, Outcome::Retry { after: AFTER_PANIC });
+        assert_eq!(scoring.score(task(1), Lane::Realtime).await, Outcome::Done);
+        let scored = Route { work: Work::Scored, lane: Lane::Realtime };
+        assert_eq!(scoring.broker.depth(scored).await.unwrap().messages, 1);
+        panicking.abort();
+        shutdown.cancel();
+    }
 }

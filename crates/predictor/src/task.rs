@@ -3,7 +3,7 @@
 use assay_queue::Message;
 use assay_transaction::{Chunk, Lane, LiveMessage, ReplayPart};
 
-use crate::{LiveOptions, foreign};
+use crate::foreign::Foreign;
 
 /// What the types of our messages begin with.
 const OURS: &str = "assay.";
@@ -16,17 +16,22 @@ pub(crate) enum Task {
     /// Rows that failed before.
     Replay(ReplayPart),
     /// Live transactions.
-    Live(LiveMessage),
+    Live {
+        message: LiveMessage,
+        /// Whether they share no request with others: they did before, and nothing came of it.
+        alone: bool,
+    },
 }
 
 /// Reads a message; the error is the reason for a dead letter. On the realtime lane, what has no type of ours is plain JSON.
-pub(crate) fn decode(message: &Message, lane: Lane, options: &LiveOptions) -> Result<Task, String> {
+pub(crate) fn decode(message: &Message, lane: Lane, foreign: &Foreign) -> Result<Task, String> {
+    let live = |live| Task::Live { message: live, alone: message.attempt > 0 };
     match message.kind.as_str() {
         Chunk::MESSAGE_TYPE => Chunk::decode(&message.body).map(Task::Chunk),
         ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(Task::Replay),
-        LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body).map(Task::Live),
+        LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body).map(live),
         other if lane == Lane::Realtime && !other.starts_with(OURS) => {
-            return foreign::read(message, options).map(Task::Live);
+            return foreign.read(message).map(live);
         }
         other => return Err(format!("its type is `{other}`, which no predictor of this version reads")),
     }

@@ -24,7 +24,7 @@ pub struct Route {
 
 impl Route {
     /// All work queues.
-    pub(crate) const ALL: [Self; 4] = [
+    pub const ALL: [Self; 4] = [
         Self { work: Work::Transactions, lane: Lane::Batch },
         Self { work: Work::Transactions, lane: Lane::Realtime },
         Self { work: Work::Scored, lane: Lane::Batch },

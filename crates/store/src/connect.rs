@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::options::SQLITE;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, Server};
 use crate::sqlite::Sqlite;
 use crate::{DatabaseOptions, Store, StoreError, postgres, sqlite};
 
@@ -41,7 +41,10 @@ impl Address {
 /// during `startup`.
 pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match Address::of(options)? {
-        Address::Postgres(address) => Arc::new(Postgres::connect(&address, options, stage, startup).await?),
+        Address::Postgres(address) => {
+            let server = Server::new(&address, options, stage)?;
+            Arc::new(Postgres::connect(server, options.db_connections, startup).await?)
+        }
         Address::Sqlite(address) => Arc::new(Sqlite::connect(&address).await?),
     })
 }
@@ -50,7 +53,7 @@ pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) 
 /// database. A server that is away is waited for during `startup`.
 pub async fn migrate(options: &DatabaseOptions, startup: Duration) -> Result<Migrated, StoreError> {
     match Address::of(options)? {
-        Address::Postgres(address) => postgres::migrate(&address, options, startup).await,
+        Address::Postgres(address) => postgres::migrate(&Server::new(&address, options, "migrate")?, startup).await,
         Address::Sqlite(address) => sqlite::migrate(&address).await,
     }
 }

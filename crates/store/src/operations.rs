@@ -256,7 +256,8 @@ pub trait Operations: Send + Sync {
     async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError>;
 
     /// Orders to end a run early, and records who did so. The run of a sealed source ends as the order says once its chunks
-    /// are recorded, and its source is free for another run at once; one that is loading has to be sealed.
+    /// are recorded, and its source is free for another run at once; one that is loading has to be sealed. A live run is sealed
+    /// at once, whatever is missing of it, but no earlier than an hour after its day.
     async fn order_stop(&self, run_id: &RunId, kind: StopKind, reason: &str, act: &Act)
     -> Result<Stopping, StoreError>;
 
@@ -276,7 +277,7 @@ pub trait Operations: Send + Sync {
     /// A transaction by its stored id.
     async fn transaction(&self, id: Uuid) -> Result<Option<TransactionRecord>, StoreError>;
 
-    /// The rows that failed with a transaction id, at most 100.
+    /// The rows that failed with a transaction id, the latest last, as their chunks were recorded: at most the last 100.
     async fn failed_with_id(&self, id: Uuid) -> Result<Vec<FailedRecord>, StoreError>;
 
     /// The namespaces of all runs' ids: what an external id may be looked up in.

@@ -17,6 +17,10 @@ pub struct DatabaseOptions {
     /// File that holds the address of the database, such as a mounted secret; instead of `DATABASE_URL`.
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "PATH")]
     pub database_url_file: Option<PathBuf>,
+    /// Schema of PostgreSQL for the tables of Assay, where others have tables by the same names; `assay migrate` creates it
+    /// [default: the first of the user's search_path, mostly public]
+    #[arg(long, env = "DATABASE_SCHEMA", value_name = "NAME")]
+    pub database_schema: Option<String>,
     /// File with the certificates (PEM) of authorities to trust beside the system's. With it, PostgreSQL has to use TLS and
     /// show a certificate of such an authority and for its host name, unless DATABASE_URL says sslmode=verify-ca.
     #[arg(long, env = "DATABASE_CA_FILE", value_name = "PATH")]
@@ -37,6 +41,7 @@ impl Default for DatabaseOptions {
         Self {
             database_url: None,
             database_url_file: None,
+            database_schema: None,
             database_ca_file: None,
             database_cert_file: None,
             database_key_file: None,
@@ -50,6 +55,7 @@ impl fmt::Debug for DatabaseOptions {
         let Self {
             database_url,
             database_url_file,
+            database_schema,
             database_ca_file,
             database_cert_file,
             database_key_file,
@@ -59,6 +65,7 @@ impl fmt::Debug for DatabaseOptions {
             .debug_struct("DatabaseOptions")
             .field("database_url", &database_url.as_ref().map(|_| "…"))
             .field("database_url_file", database_url_file)
+            .field("database_schema", database_schema)
             .field("database_ca_file", database_ca_file)
             .field("database_cert_file", database_cert_file)
             .field("database_key_file", database_key_file)
@@ -86,6 +93,23 @@ impl DatabaseOptions {
 
     fn url(&self) -> Secret<'_> {
         Secret { name: "DATABASE_URL", value: self.database_url.as_deref(), file: self.database_url_file.as_deref() }
+    }
+
+    /// The schema, if one was named: by a name that means the same with and without quotes.
+    pub(crate) fn schema(&self) -> Result<Option<&str>, StoreError> {
+        let Some(name) = self.database_schema.as_deref().map(str::trim).filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let is_plain = name.len() <= 63
+            && name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if is_plain && !name.starts_with("pg_") {
+            return Ok(Some(name));
+        }
+        Err(StoreError::configuration(format!(
+            "DATABASE_SCHEMA is {name:?}: it may have 1 to 63 lower-case letters, digits and `_`, may not begin with a digit, \
+             and not with `pg_`"
+        )))
     }
 
     /// The address, from wherever it was given.
@@ -142,6 +166,18 @@ mod tests {
 
         let given = DatabaseOptions { database_url: Some("postgres://host/a".to_owned()), ..unset };
         assert_eq!(given.or_default("sqlite://assay.db").address().unwrap(), "postgres://host/a");
+    }
+
+    #[test]
+    fn a_schema_has_a_plain_name() {
+        let named = |name: &str| DatabaseOptions { database_schema: Some(name.into()), ..DatabaseOptions::default() };
+        assert_eq!(DatabaseOptions::default().schema().unwrap(), None);
+        assert_eq!(named(" ").schema().unwrap(), None);
+        assert_eq!(named("assay_2").schema().unwrap(), Some("assay_2"));
+        for name in ["Assay", "a,b", "a b", "\"a\"", "pg_temp", "2a", "é", &"a".repeat(64)] {
+            let error = named(name).schema().unwrap_err().to_string();
+            assert!(error.starts_with("DATABASE_SCHEMA is "), "{error}");
+        }
     }
 
     #[test]

@@ -43,6 +43,23 @@ fn migrator(embedded: Embedded) -> Migrator {
     Migrator::with_migrations(embedded.iter().map(migration).collect())
 }
 
+/// The tables that PostgreSQL's migrations create.
+pub(crate) fn tables() -> Vec<&'static str> {
+    let created =
+        |sql: &'static str| sql.lines().filter_map(|line| line.strip_prefix("CREATE TABLE ")?.split(' ').next());
+    POSTGRES.iter().flat_map(|(_, _, sql)| created(sql)).collect()
+}
+
+/// Why nothing is migrated where others have tables by these names.
+pub(crate) fn foreign(place: &str, names: &[String]) -> StoreError {
+    StoreError::configuration(format!(
+        "{place} has tables that are not Assay's under names that it needs ({}): nothing was changed; set DATABASE_SCHEMA to \
+         the name of a schema for Assay's own, such as assay, for every program and for `assay migrate`, which creates it; \
+         docs/from-the-old-job.md says how to copy what is stored",
+        names.join(", ")
+    ))
+}
+
 /// The newest version that this program knows.
 pub(crate) fn newest(migrator: &Migrator) -> i64 {
     migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
@@ -100,6 +117,16 @@ mod tests {
             let names: Vec<_> = embedded.iter().map(|(version, name, _)| format!("{version:04}_{name}.sql")).collect();
             assert_eq!(files, names);
         }
+    }
+
+    #[test]
+    fn the_tables_are_known_by_name() {
+        let tables = tables();
+        assert!(["runs", "transactions", "predictions", "live_runs"].iter().all(|name| tables.contains(name)));
+        assert!(
+            tables.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')),
+            "{tables:?}"
+        );
     }
 
     #[test]

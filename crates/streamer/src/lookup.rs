@@ -19,6 +19,8 @@ pub(crate) struct Sought {
     pub(crate) id: Uuid,
     /// What it says, where that is known: one that is stored with other content is another one.
     pub(crate) content: Option<Transaction>,
+    /// Where it failed before it was sent this time: run and row.
+    pub(crate) failed_before: Vec<(RunId, u64)>,
 }
 
 /// What became of a transaction.
@@ -75,6 +77,15 @@ impl Lookup {
         Self { store }
     }
 
+    /// Notes where transactions that are about to be sent have failed before.
+    pub(crate) async fn note_failures(&self, sought: &mut [Sought]) -> Result<(), StoreError> {
+        for sought in sought {
+            let failed = self.store.failed_with_id(sought.id).await?;
+            sought.failed_before = failed.into_iter().map(|record| (record.run_id, record.row)).collect();
+        }
+        Ok(())
+    }
+
     /// What became of transactions, in their order, as far as it is known by then, or when `stop` says so. It is known of one
     /// message all at once: behind one of which nothing is known, none is asked for.
     pub(crate) async fn settle(
@@ -113,6 +124,9 @@ impl Lookup {
             return Ok(Some(fate));
         }
         let failed = self.store.failed_with_id(sought.id).await?;
-        Ok(failed.into_iter().next_back().map(Fate::failed))
+        let is_new = |record: &FailedRecord| {
+            sought.failed_before.iter().all(|(run, row)| (run, *row) != (&record.run_id, record.row))
+        };
+        Ok(failed.into_iter().rfind(is_new).map(Fate::failed))
     }
 }

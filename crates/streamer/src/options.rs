@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use assay_source::FormatOptions;
-use assay_transaction::{MAX_LIVE_ROWS, Namespace, Producer, RunSettings, TimeZone, parse_duration};
+use assay_transaction::{MAX_LIVE_ROWS, Producer, RunSettings, TimeZone, parse_duration};
 use clap::Args;
 
 use crate::StreamError;
 use crate::tokens::Tokens;
+
+/// The most that it may be set to: what predictors and writers hold of live messages is bounded in number, and so in bytes.
+const MAX_BODY_BYTES: u32 = 1024 * 1024;
 
 /// How transactions are read and identified.
 #[derive(Debug, Clone, Args)]
@@ -28,11 +31,7 @@ pub struct ReadOptions {
 impl ReadOptions {
     /// What transactions of a producer are read by.
     pub(crate) fn settings(&self, producer: &Producer) -> RunSettings {
-        let mut settings = RunSettings { time_zone: self.time_zone, ..RunSettings::live(producer) };
-        if let Some(namespace) = self.id_namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
-            settings.namespace = Namespace::new(namespace);
-        }
-        settings
+        RunSettings::live_read_in(producer, self.time_zone, self.id_namespace.as_deref())
     }
 }
 
@@ -53,7 +52,7 @@ pub struct ServeOptions {
     #[arg(long, env = "STREAMER_TOKENS_FILE", value_name = "PATH")]
     pub streamer_tokens_file: Option<PathBuf>,
     /// The longest body of a request, in bytes
-    #[arg(long, env = "MAX_BODY_BYTES", default_value_t = 1024 * 1024, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=8 * 1024 * 1024))]
+    #[arg(long, env = "MAX_BODY_BYTES", default_value_t = MAX_BODY_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=MAX_BODY_BYTES.into()))]
     pub max_body_bytes: u32,
     /// Requests that are answered at a time, those that wait for predictions among them
     #[arg(long, env = "MAX_REQUESTS", default_value_t = 256, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=100_000))]

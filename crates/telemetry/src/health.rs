@@ -40,6 +40,14 @@ impl Health {
     where
         F: Future<Output = Result<(), String>> + Send,
     {
+        self.depend_on_every(EVERY, dependency, ask);
+    }
+
+    /// As [`Health::depend_on`], for one that is not to be asked as often.
+    pub fn depend_on_every<F>(&self, every: Duration, dependency: &'static str, ask: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), String>> + Send,
+    {
         self.state().dependencies.insert(dependency, Some("not asked yet".to_owned()));
         let health = self.clone();
         tokio::spawn(async move {
@@ -52,7 +60,7 @@ impl Health {
                     0.0
                 });
                 health.state().dependencies.insert(dependency, trouble);
-                tokio::time::sleep(EVERY).await;
+                tokio::time::sleep(every).await;
             }
         });
     }

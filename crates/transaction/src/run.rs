@@ -134,11 +134,27 @@ impl RunSettings {
     /// The settings of a live run: its rows are JSON, in UTC, and their ids are unique among those of the producer. What its
     /// producer and the predictors were set to otherwise, they know themselves.
     pub fn live(producer: &Producer) -> Self {
-        Self { format: Format::JsonLines, namespace: Namespace::new(&format!("live:{producer}")), ..Self::example() }
+        let namespace = Namespace::new(&format!("live:{producer}"));
+        Self { format: Format::JsonLines, ..Self::standard(namespace) }
     }
 
-    /// Settings for examples and tests: comma, decimal point, UTF-8, UTC, 100 rows, the columns that are required.
+    /// What live transactions of a producer are read by: `TIME_ZONE` and, where it is set, `ID_NAMESPACE`.
+    pub fn live_read_in(producer: &Producer, time_zone: TimeZone, id_namespace: Option<&str>) -> Self {
+        let live = Self { time_zone, ..Self::live(producer) };
+        match id_namespace.filter(|name| !name.is_empty()) {
+            Some(name) => Self { namespace: Namespace::new(name), ..live },
+            None => live,
+        }
+    }
+
+    /// Settings for examples and tests.
     pub fn example() -> Self {
+        Self::standard(Namespace::new("example"))
+    }
+
+    /// What a source is read by of which nothing else is said: as CSV with comma and decimal point, UTF-8, in UTC, in chunks of 100
+    /// rows, with the columns that are required.
+    pub fn standard(namespace: Namespace) -> Self {
         Self {
             chunk_rows: const { NonZeroU32::new(100).unwrap() },
             chunk_bytes: Self::CHUNK_BYTES,
@@ -153,7 +169,7 @@ impl RunSettings {
             header: crate::REQUIRED_COLUMNS.map(str::to_owned).to_vec(),
             start: None,
             time_zone: TimeZone::UTC,
-            namespace: Namespace::new("example"),
+            namespace,
             durable_broker: true,
             budgets: Budgets::default(),
             mapping: None,

@@ -3,8 +3,8 @@
 //! The way of a chunk: the queue crate collects a batch by `DB_ROW_BATCH_SIZE` and `FLUSH_INTERVAL`; `writing` has the
 //! store write it in one transaction, closes the runs it belongs to, and only then are the chunks acknowledged. While the
 //! database is away the batch is held and tried again (`patience`): nothing is acknowledged that is not committed. Beside
-//! the lanes, `dead_letters` books what the broker gave up, `closing` looks after runs that are not finished, and `feed`
-//! tells others of what was stored.
+//! the lanes, `dead_letters` books what the broker gave up, `closing` and `sweep` end runs, and `feed` tells others of what
+//! was stored.
 
 mod arguments;
 mod arrival;
@@ -17,6 +17,7 @@ mod options;
 mod patience;
 mod progress;
 mod run;
+mod sweep;
 mod writing;
 
 pub use arguments::Arguments;

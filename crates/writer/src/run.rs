@@ -9,14 +9,14 @@ use assay_transaction::Lane;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrival::decode;
-use crate::closing::sweep;
 use crate::dead_letters::Draining;
 use crate::feed::Feed;
+use crate::sweep::sweep;
 use crate::writing::Writing;
 use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
-/// Live messages at hand.
-const MAX_LIVE_MESSAGES: u16 = 200;
+/// Live messages at hand, of about 1 MiB each at the most: 64 MiB of them.
+const MAX_LIVE_MESSAGES: u16 = 64;
 /// Between two lines of the log that say how much was written.
 const SAY: Duration = Duration::from_secs(2);
 

@@ -29,6 +29,10 @@ const POLL: Duration = Duration::from_millis(200);
 /// and the law holds for it; `assay replay RUN --class cancelled` has the dropped rows scored after all. Its source can be
 /// loaded again.
 ///
+/// A live run ends by itself an hour after its day, unless rows that its producer was answered for are missing. Where they are
+/// lost, this ends it all the same: what has arrived stays, `assay audit` goes on to say how many are missing, and what arrives
+/// later is booked in the run of the day on which it does.
+///
 /// Exits 0 when the order is given, or had been before; 2 where the run is finished otherwise.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

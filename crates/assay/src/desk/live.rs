@@ -27,6 +27,9 @@ pub(crate) struct LiveCounts {
     processes_counting: u64,
     /// Rows that were accepted and have no place, long after the day.
     rows_missing: u64,
+    /// Rows that were accepted and may have no place, as those in doubt that have arrived may stand for them: as soon as nothing
+    /// more is to be expected.
+    rows_possibly_missing: u64,
     /// Rows that have a place and that nobody can have sent.
     rows_unexplained: u64,
 }
@@ -41,6 +44,7 @@ impl LiveCounts {
     }
 
     fn at(live: &LiveRun, now: chrono::DateTime<Utc>) -> Self {
+        let is_overdue = now > live.day.end() + OVERDUE;
         Self {
             producer: live.producer.to_string(),
             day: live.day.to_string(),
@@ -49,7 +53,8 @@ impl LiveCounts {
             rows_in_doubt: live.doubtful,
             rows_late: live.late,
             processes_counting: live.open_counts,
-            rows_missing: if now > live.day.end() + OVERDUE { live.missing() } else { 0 },
+            rows_missing: if is_overdue { live.missing() } else { 0 },
+            rows_possibly_missing: if is_overdue || live.missing() == 0 { live.possibly_missing() } else { 0 },
             rows_unexplained: live.unexplained(),
         }
     }
@@ -79,6 +84,9 @@ impl fmt::Display for LiveCounts {
         write!(out, "{} accepted by {}, {numbered} arrived", grouped(accepted), self.producer)?;
         if self.rows_in_doubt > 0 {
             write!(out, "; {} more may have", grouped(self.rows_in_doubt))?;
+        }
+        if self.rows_possibly_missing > self.rows_missing {
+            write!(out, "; up to {} of the accepted may be missing", grouped(self.rows_possibly_missing))?;
         }
         if self.rows_late > 0 {
             write!(out, "; {} of earlier days came late", grouped(self.rows_late))?;
@@ -121,8 +129,26 @@ mod tests {
             (
                 LiveRun { doubtful: 2, open_counts: 1, ..live(Some(5), 6) },
                 next_day,
-                "5 accepted by shop, 6 arrived; 2 more may have; 1 process is counting",
+                "5 accepted by shop, 6 arrived; 2 more may have; up to 1 of the accepted may be missing; 1 process is counting",
                 false,
+            ),
+            (
+                LiveRun { doubtful: 2, ..live(Some(5), 7) },
+                noon,
+                "5 accepted by shop, 7 arrived; 2 more may have",
+                false,
+            ),
+            (
+                LiveRun { doubtful: 2, ..live(Some(5), 4) },
+                noon,
+                "5 accepted by shop, 4 arrived; 2 more may have",
+                false,
+            ),
+            (
+                LiveRun { doubtful: 2, ..live(Some(5), 4) },
+                next_day,
+                "1 ROW HAS NOT ARRIVED: 5 accepted by shop, 4 arrived; 2 more may have; up to 3 of the accepted may be missing",
+                true,
             ),
         ] {
             let counts = at(live, now);

@@ -25,6 +25,7 @@ pub(crate) mod transaction;
 use std::path::Path;
 use std::sync::Arc;
 
+use assay_predictor::LiveOptions;
 use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
 use assay_store::{Act, DatabaseOptions, Store};
@@ -104,7 +105,16 @@ impl StageOptions {
     /// The same, for those who start them.
     pub(crate) fn settings<'a>(&'a self, desk: &DeskOptions) -> StageSettings<'a> {
         let (startup, drain) = (desk.startup.startup_timeout, self.shutdown.drain_timeout);
-        StageSettings { broker: &self.broker, api: &self.api, writer: &self.writer, startup, drain }
+        StageSettings {
+            broker: &self.broker,
+            api: &self.api,
+            writer: &self.writer,
+            // Where a broker is named, they are a fleet's; the one in this process has no live transactions.
+            live: LiveOptions::default(),
+            take_queued: false,
+            startup,
+            drain,
+        }
     }
 
     /// Demands that rows of a run whose chunks went through a fleet are not scored by the demonstration model, because

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay_loader::{
-    Dependencies, Ended, Holder, LoadError, SourceEnded, WaitOptions, choose, describe_metrics, find, gravest, run_many,
+    Dependencies, Ended, Holder, LoadError, ReadOptions, SourceEnded, WaitOptions, choose, describe_metrics, find,
+    gravest, run_many,
 };
+use assay_predictor::LiveOptions;
 use assay_source::{Named, SourceUrl, Sources};
 use assay_store::Store;
 use assay_telemetry::Health;
@@ -44,6 +46,8 @@ pub(crate) async fn run(
         broker: &arguments.broker,
         api: &arguments.api,
         writer: &arguments.writer,
+        live: live_options(&arguments.load.read),
+        take_queued: arguments.take_queued,
         startup,
         drain: arguments.shutdown.drain_timeout,
     };
@@ -158,6 +162,17 @@ async fn open(arguments: &RunArguments) -> Result<Arc<dyn Store>, CommandError> 
         assay_store::migrate(&database, startup).await?;
     }
     Ok(assay_store::connect(&database, "run", startup).await?)
+}
+
+/// Live transactions that wait on a broker that is named are read as the predictors' settings of the same names say.
+fn live_options(read: &ReadOptions) -> LiveOptions {
+    let default = LiveOptions::default();
+    LiveOptions {
+        api_batch_size: read.api_batch_size.try_into().unwrap_or(default.api_batch_size),
+        time_zone: read.time_zone,
+        id_namespace: read.id_namespace.clone(),
+        ..default
+    }
 }
 
 /// A rate, for a person.

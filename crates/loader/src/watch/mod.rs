@@ -19,7 +19,7 @@ mod webhook;
 
 use std::sync::Arc;
 
-use assay_source::{S3Options, SourceError};
+use assay_source::{S3Options, SourceError, Sources};
 use assay_transaction::Exit;
 use futures_util::TryStreamExt as _;
 use futures_util::future::select_all;
@@ -113,13 +113,17 @@ async fn sqs_events(_: &str, _: &S3Options) -> Result<Box<dyn Intake>, LoadError
     Err(LoadError::Setting(reason.to_owned()))
 }
 
+/// Whether the place can be listed.
+pub async fn is_there(sources: &Sources, Watched { bucket, prefix }: &Watched) -> Result<(), SourceError> {
+    sources.list(bucket, prefix).try_next().await.map(drop)
+}
+
 /// Settings that are wrong are refused at the start; a server that is still starting is waited for.
-async fn look(dependencies: &Dependencies, Watched { bucket, prefix }: &Watched) -> Result<(), SourceError> {
+async fn look(dependencies: &Dependencies, watched: &Watched) -> Result<(), SourceError> {
     let deadline = Instant::now() + dependencies.startup;
     loop {
-        let first = dependencies.sources.list(bucket, prefix).try_next().await;
-        match first {
-            Ok(_) => return Ok(()),
+        match is_there(&dependencies.sources, watched).await {
+            Ok(()) => return Ok(()),
             Err(error) if error.exit() == Exit::DependencyAway && Instant::now() < deadline => {
                 tokio::time::sleep(taking::PAUSE).await;
             }

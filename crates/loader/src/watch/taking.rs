@@ -170,10 +170,9 @@ impl Taking {
         // No row is read by these, or ever will be.
         let settings = RunSettings {
             chunk_rows: self.load.read.api_batch_size,
-            namespace: Namespace::new(&namespace),
             time_zone: self.load.read.time_zone,
             durable_broker: broker.survives_restart(),
-            ..RunSettings::example()
+            ..RunSettings::standard(Namespace::new(&namespace))
         };
         let new = new_run(&self.dependencies, found, &self.load, settings);
         let Begun::Started(run, lease) = store.begin_run(&new).await? else { return Ok(()) };

@@ -84,3 +84,24 @@ async fn a_source_that_was_replaced_repairs_nothing() {
     assert!(matches!(error, LoadError::SourceReplaced { .. }), "{error}");
     assert_eq!(assay_telemetry::Failure::exit(&error), Exit::SourceUnreadable);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_holds_up_no_shutdown() {
+    let place = Place::new(1_000);
+    let (process, run) = lost_queue(&place).await;
+    // Whatever it is asked for now has to wait, and is asked for again.
+    process.dependencies.store.close().await;
+    for dry_run in [true, false] {
+        let (options, shutdown) =
+            (RepairOptions { row_batch_size: NonZeroUsize::new(70).unwrap(), dry_run }, CancellationToken::new());
+        let progress = Arc::default();
+        let repairing = repair(&process.dependencies, &run, &options, &progress, &shutdown);
+        let stop = async {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            shutdown.cancel();
+        };
+        let both = async { tokio::join!(repairing, stop).0 };
+        let ended = tokio::time::timeout(PATIENCE / 3, both).await.expect("it ends");
+        assert!(ended.is_err(), "{ended:?}");
+    }
+}

@@ -18,9 +18,9 @@ use std::time::Duration;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
 
-use self::server::Server;
+pub(crate) use self::server::Server;
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
-use crate::{DatabaseOptions, Migrated, StoreError};
+use crate::{Migrated, StoreError};
 
 /// How long a method waits for one of the pool's connections.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,15 +35,22 @@ pub(crate) struct Postgres {
     pool: PgPool,
 }
 
-/// Applies the migrations that the database lacks.
-pub(crate) async fn migrate(
-    address: &str,
-    options: &DatabaseOptions,
-    startup: Duration,
-) -> Result<Migrated, StoreError> {
-    let server = Server::new(address, options.tls(), "migrate")?;
+/// Which of these names tables and views of the schema have in which a new table would come to lie.
+const TAKEN: &str = "
+    SELECT relname::text FROM pg_catalog.pg_class
+    WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relkind IN ('r', 'p', 'v', 'm', 'f')
+        AND relname = ANY($1) ORDER BY relname";
+
+/// Applies the migrations that the database lacks. Where others have tables by the names of ours, it changes nothing.
+pub(crate) async fn migrate(server: &Server, startup: Duration) -> Result<Migrated, StoreError> {
     let mut connection = server.connect(startup).await?;
+    server.create_schema(&mut connection).await?;
+    // Names before migrations: those of a migration that runs meanwhile are then seen with it, and are not taken for others'.
+    let taken: Vec<String> = sqlx::query_scalar(TAKEN).bind(schema::tables()).fetch_all(&mut connection).await?;
     let before = applied(&mut connection).await?.len();
+    if before == 0 && !taken.is_empty() {
+        return Err(schema::foreign(&server.database(), &taken));
+    }
     let migrator = schema::postgres();
     migrator.run(&mut connection).await.map_err(|error| schema::migrate_error(&server.database(), error))?;
     let after = applied(&mut connection).await?;
@@ -63,13 +70,7 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> 
 }
 
 impl Postgres {
-    pub(crate) async fn connect(
-        address: &str,
-        options: &DatabaseOptions,
-        stage: &str,
-        startup: Duration,
-    ) -> Result<Self, StoreError> {
-        let server = Server::new(address, options.tls(), stage)?;
+    pub(crate) async fn connect(server: Server, connections: u32, startup: Duration) -> Result<Self, StoreError> {
         let mut connection = server.connect(startup).await?;
         let applied = applied(&mut connection).await?.last().copied();
         let oldest = match applied {
@@ -80,7 +81,7 @@ impl Postgres {
         let _ = connection.close().await;
         schema::check(&server.database(), schema::newest(&schema::postgres()), applied, oldest)?;
         let pool = PgPoolOptions::new()
-            .max_connections(options.db_connections)
+            .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| {
                 Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(drop) })

@@ -7,10 +7,11 @@ use std::time::Duration;
 use assay_credentials::{TlsFiles, TlsTrouble};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection};
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::DatabaseOptions;
 use crate::StoreError;
 use crate::options::TLS_PREFIX;
 
@@ -20,9 +21,10 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 /// there was no time left to ask.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
-/// A server, and which of its databases is ours.
+/// A server, which of its databases is ours, and which schema of that, where that is not left to the server.
 pub(crate) struct Server {
     options: PgConnectOptions,
+    schema: Option<String>,
     /// Whether it is shown a certificate.
     shows_certificate: bool,
 }
@@ -36,7 +38,8 @@ enum Failure {
 }
 
 impl Server {
-    pub(crate) fn new(address: &str, files: TlsFiles<'_>, stage: &str) -> Result<Self, StoreError> {
+    /// The server at this address, for a stage. Statements name no schema: what they find is a matter of the search path.
+    pub(crate) fn new(address: &str, database: &DatabaseOptions, stage: &str) -> Result<Self, StoreError> {
         // The parser's own message may quote the address, and with it the password.
         let options = PgConnectOptions::from_str(address).map_err(|_| {
             StoreError::configuration(
@@ -47,8 +50,15 @@ impl Server {
         // The driver's own lines hold SQL over many lines, which a log of one line per event has no place for.
         let options = options.disable_statement_logging();
         let options = options.application_name(&format!("assay-{stage}"));
+        let schema = database.schema()?;
+        let options = match schema {
+            // Nothing behind it: a table that is missing must not be found among those of others.
+            Some(schema) => options.options([("search_path", schema)]),
+            None => options,
+        };
+        let files = database.tls();
         let shows_certificate = files.read()?.identity.is_some();
-        Ok(Self { options: with_tls(options, files)?, shows_certificate })
+        Ok(Self { options: with_tls(options, files)?, schema: schema.map(str::to_owned), shows_certificate })
     }
 
     pub(crate) fn into_options(self) -> PgConnectOptions {
@@ -69,7 +79,34 @@ impl Server {
 
     /// Which database it is, as a person would say.
     pub(crate) fn database(&self) -> String {
-        format!("database `{}` of {}", self.database_name(), self.place())
+        let schema = self.schema.as_ref().map(|schema| format!("schema `{schema}` of ")).unwrap_or_default();
+        format!("{schema}database `{}` of {}", self.database_name(), self.place())
+    }
+
+    /// Creates the schema that was named, where it is not there. That takes a permission, so it is asked for first.
+    pub(crate) async fn create_schema(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        let Some(schema) = &self.schema else { return Ok(()) };
+        let there: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
+            .bind(schema)
+            .fetch_one(&mut *connection)
+            .await?;
+        if !there {
+            // A name that `DatabaseOptions::schema` let pass needs no escape.
+            let create = AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\""));
+            let created = sqlx::raw_sql(create).execute(connection).await;
+            // Two that create it at a time: one of them may be told that the name is taken, which is what it wanted.
+            let is_there = |error: &sqlx::Error| {
+                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                code.is_some_and(|code| code == "42P06" || code == "23505")
+            };
+            match created {
+                Err(error) if !is_there(&error) => {
+                    return Err(StoreError::from(error).prefixed(&format!("cannot create schema `{schema}`: ")));
+                }
+                _ => (),
+            }
+        }
+        Ok(())
     }
 
     /// Connects, again and again until `startup` is over.
@@ -215,7 +252,8 @@ mod tests {
 
     #[test]
     fn an_unreadable_address_is_not_quoted() {
-        let error = Server::new("postgres://u:sec/ret@host:port/a", NO_FILES, "writer").err().unwrap().to_string();
+        let server = Server::new("postgres://u:sec/ret@host:port/a", &DatabaseOptions::default(), "writer");
+        let error = server.err().unwrap().to_string();
         assert!(error.contains("DATABASE_URL") && !error.contains("sec"), "{error}");
     }
 }

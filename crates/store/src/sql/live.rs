@@ -263,17 +263,38 @@ pub(super) async fn live_run(connection: &mut Connection, run_id: &RunId) -> Res
     }))
 }
 
+/// Lets nothing be numbered in a run, where it is live, until the transaction ends. To be done before the run itself is locked, as
+/// whoever numbers does.
+pub(super) async fn lock_places(connection: &mut Connection, run_id: &RunId) -> Result<(), StoreError> {
+    next(connection, run_id).await.map(drop)
+}
+
+/// Seals a locked live run where it is, although rows that were accepted may be missing: once nothing but that keeps it open.
+pub(super) async fn seal_short(connection: &mut Connection, run_id: &RunId) -> Result<(), StoreError> {
+    let Some(live) = live_run(connection, run_id).await? else { return Ok(()) };
+    if !live.is_over(Utc::now()) {
+        // What its producer was told is accepted has to be booked.
+        return Err(StoreError::configuration(format!(
+            "run {run_id} is live, and ends an hour after its day: stop its producer"
+        )));
+    }
+    ledger::put_seal(connection, run_id, end(&live), None).await
+}
+
+/// Behind all that has a place.
+fn end(live: &LiveRun) -> Sealed {
+    Sealed { rows_read: live.numbered, chunks_total: live.messages, amount: None }
+}
+
 pub(super) async fn seal_live(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
-    // First the places, as whoever numbers does: nothing is numbered in between.
-    next(&mut transaction, run_id).await?;
+    lock_places(&mut transaction, run_id).await?;
     let Some(run) = ledger::locked_run(&mut transaction, run_id).await? else { return Ok(RunState::Loading) };
     let Some(live) = live_run(&mut transaction, run_id).await? else { return Ok(run.state) };
     if run.state != RunState::Loading || live.missing() > 0 {
         return Ok(run.state);
     }
-    let sealed = Sealed { rows_read: live.numbered, chunks_total: live.messages, amount: None };
-    ledger::put_seal(&mut transaction, run_id, sealed, None).await?;
+    ledger::put_seal(&mut transaction, run_id, end(&live), None).await?;
     transaction.commit().await?;
     ledger::close_run(pool, run_id).await
 }

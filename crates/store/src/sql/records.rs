@@ -60,7 +60,14 @@ const DUPLICATES_AROUND: &str = concat!(
     covering!("$1", "$2"),
     " AND duplicate_rows IS NOT NULL"
 );
-const FAILED_WITH_ID: &str = concat!(failed!(), " WHERE transaction_id = $1 ORDER BY run_id, row_number LIMIT $2");
+/// The latest first. A row failed when its chunk was recorded.
+const FAILED_WITH_ID: &str = concat!(
+    failed!(),
+    " WHERE transaction_id = $1 ORDER BY (SELECT c.recorded_at FROM chunks c WHERE c.run_id = failed_transactions.run_id ",
+    "AND c.chunk = ",
+    covering!("failed_transactions.run_id", "failed_transactions.row_number"),
+    ") DESC, run_id DESC, row_number DESC LIMIT $2"
+);
 const NAMESPACES: &str = "SELECT DISTINCT settings->>'namespace' FROM runs ORDER BY 1";
 const INVALID_FROM: &str = concat!(invalid!(), " WHERE run_id = $1 AND row_number >= $2 ORDER BY row_number LIMIT $3");
 const FAILED_FROM: &str = concat!(failed!(), selected!(), " ORDER BY row_number LIMIT $6");
@@ -110,7 +117,7 @@ pub(super) async fn transaction(pool: &Pool, id: Uuid) -> Result<Option<Transact
 
 pub(super) async fn failed_with_id(pool: &Pool, id: Uuid) -> Result<Vec<FailedRecord>, StoreError> {
     let rows = sqlx::query(FAILED_WITH_ID).bind(key(id)).bind(MAX_FAILED_WITH_ID).fetch_all(pool).await?;
-    rows.iter().map(read_failed).collect()
+    rows.iter().rev().map(read_failed).collect()
 }
 
 pub(super) async fn namespaces(pool: &Pool) -> Result<Vec<Uuid>, StoreError> {

@@ -2,13 +2,13 @@
 //!
 //! An order is given once. The run of a sealed source needs nothing else: it ends as the order says when its chunks are
 //! recorded. One that is loading keeps its source until it is sealed. The loader that holds it hears of the order with its
-//! next renewal, and seals it; where nobody holds it, `seal_stopped` does.
+//! next renewal, and seals it; where nobody holds it, `seal_stopped` does. A live run is sealed by the order itself.
 
 use assay_transaction::{Run, RunId, RunState, StopKind};
 
 use super::dialect::{Pool, WRITING, now};
 use super::ledger::{self, run_columns};
-use super::{journal, leases};
+use super::{journal, leases, live};
 use crate::ledger::stopped_at;
 use crate::screening::storable;
 use crate::{Act, Stopping, StoreError};
@@ -28,18 +28,16 @@ pub(super) async fn order_stop(
     act: &Act,
 ) -> Result<Stopping, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
+    live::lock_places(&mut transaction, run_id).await?;
     let run = ledger::locked_run(&mut transaction, run_id).await?.ok_or_else(|| unknown(run_id))?;
     if run.state.is_finished() {
         return Ok(Stopping::Finished(run));
     }
-    if run.source.is_live() {
-        // What its producer was told is accepted has to be booked.
-        return Err(StoreError::configuration(format!(
-            "run {run_id} is live, and ends with its day: stop its producer"
-        )));
-    }
     if run.stop.is_some() {
         return Ok(Stopping::Before(run));
+    }
+    if run.state == RunState::Loading && run.source.is_live() {
+        live::seal_short(&mut transaction, run_id).await?;
     }
     let reason = storable(reason.into());
     let ordered =

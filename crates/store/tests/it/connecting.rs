@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_store::{Migrated, connect, migrate};
+use assay_store::{DatabaseOptions, Migrated, connect, migrate};
 use assay_transaction::Exit;
 
 use crate::database::{Database, STARTUP, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name};
@@ -48,6 +48,38 @@ async fn without_tables_it_says_migrate() {
     let (exit, error) = refusal(sqlite.database_url.as_ref().unwrap(), STARTUP).await;
     assert_eq!(exit, Exit::Usage);
     assert!(error.ends_with("assay.db of DATABASE_URL is not there: run `assay migrate`"), "{error}");
+}
+
+#[tokio::test]
+async fn tables_of_others_are_left_alone() {
+    let (options, place) = empty_postgres().await;
+    let pool = sqlx::PgPool::connect_lazy(options.database_url.as_ref().unwrap()).unwrap();
+    let theirs = "CREATE TABLE transactions (id text PRIMARY KEY); INSERT INTO transactions VALUES ('A-1');
+        CREATE TABLE predictions (id bigserial PRIMARY KEY); CREATE TABLE flyway_schema_history (version text)";
+    sqlx::raw_sql(theirs).execute(&pool).await.unwrap();
+    let tables = "SELECT string_agg(schemaname || '.' || tablename, ' ' ORDER BY 1) FROM pg_tables
+        WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
+    let tables = || async { sqlx::query_scalar::<_, String>(tables).fetch_one(&pool).await.unwrap() };
+    let before = tables().await;
+
+    let error = migrate(&options, STARTUP).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Usage);
+    let text = error.to_string();
+    assert!(text.contains("(predictions, transactions): nothing was changed; set DATABASE_SCHEMA"), "{text}");
+    assert_eq!(tables().await, before, "not even the table of migrations");
+
+    let beside = DatabaseOptions { database_schema: Some("assay".to_owned()), ..options };
+    let error = connect(&beside, "test", STARTUP).await.err().unwrap().to_string();
+    assert!(error.starts_with("schema `assay` of database `") && error.ends_with("run `assay migrate`"), "{error}");
+    let all = futures_util::future::join_all((0..4).map(|_| migrate(&beside, STARTUP))).await;
+    assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == 4), "{all:?}");
+    assert_eq!(migrate(&beside, STARTUP).await.unwrap(), Migrated { applied: 0, ..MIGRATED });
+    let store = connect(&beside, "test", STARTUP).await.unwrap();
+    store.ping().await.unwrap();
+    let count = |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(&pool);
+    assert_eq!(count("SELECT count(*) FROM public.transactions").await.unwrap(), 1);
+    assert_eq!(count("SELECT count(*) FROM assay.transactions").await.unwrap(), 0);
+    drop((store, place));
 }
 
 mod versions {

@@ -1,6 +1,6 @@
 //! The ledger of live runs.
 
-use assay_store::{ChunkOutcome, IdConflict, LiveArrival, LiveCount, Numbering, Store};
+use assay_store::{ChunkOutcome, IdConflict, LiveArrival, LiveCount, Numbering, Stopping, Store};
 use assay_transaction::{Day, LiveId, Numbered, RunState, ScoredChunk};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -16,7 +16,8 @@ on_both! {
     a_counted_run_is_sealed_once_all_that_was_accepted_has_a_place,
     a_run_of_a_file_is_no_live_run,
     a_run_that_nobody_counts_is_what_was_booked,
-    a_live_run_is_not_stopped,
+    a_live_run_is_not_stopped_before_its_day_is_over,
+    a_past_day_of_which_rows_are_lost_ends_by_order,
 }
 
 const DAY: &str = "2026-01-11";
@@ -151,11 +152,41 @@ async fn a_run_that_nobody_counts_is_what_was_booked(database: &Database) {
     assert_eq!((live.counted, live.accepted, live.missing(), live.numbered), (false, None, 0, 2));
 }
 
-async fn a_live_run_is_not_stopped(database: &Database) {
+async fn a_live_run_is_not_stopped_before_its_day_is_over(database: &Database) {
     let store = &*database.store;
-    number(store, &[(&counted("a"), 1)]).await;
     let act = assay_store::Act { operator: "me".into(), reason: None };
     let kind = assay_transaction::StopKind::Cancelled;
-    let error = store.order_stop(&run_id(RUN), kind, "mistake", &act).await.unwrap_err().to_string();
+    let today = LiveId { day: Day::of(Utc::now()), ..counted("today") };
+    number(store, &[(&today, 1)]).await;
+    let error = store.order_stop(&today.run_id(), kind, "mistake", &act).await.unwrap_err().to_string();
     assert!(error.contains("stop its producer"), "{error}");
+}
+
+async fn a_past_day_of_which_rows_are_lost_ends_by_order(database: &Database) {
+    let store = &*database.store;
+    keep(store, "one", 3, 0, true).await;
+    let (first, second) = (counted("a"), counted("b"));
+    number(store, &[(&first, 1), (&second, 1)]).await;
+    write(store, chunk_of_ids(RUN, 0, 1, &[1])).await;
+    assert_eq!(store.seal_live(&run_id(RUN)).await.unwrap(), RunState::Loading, "one row is lost");
+    let act = assay_store::Act { operator: "ada".into(), reason: Some("the disk is gone".into()) };
+    let kind = assay_transaction::StopKind::Cancelled;
+    let ordered = store.order_stop(&run_id(RUN), kind, "the disk is gone", &act).await.unwrap();
+    let Stopping::Ordered(run) = ordered else { panic!("{ordered:?}") };
+    let sealed = run.sealed.unwrap();
+    assert_eq!((run.state, sealed.rows_read, sealed.chunks_total), (RunState::Sealed, 2, 2));
+    assert!(matches!(store.order_stop(&run_id(RUN), kind, "again", &act).await.unwrap(), Stopping::Before(_)));
+    // What has a place keeps it, and what comes later is booked in the run of its day.
+    assert_eq!(places(&number(store, &[(&second, 1)]).await), [(1, 2)]);
+    let late = counted("c");
+    let numbered = number(store, &[(&late, 1)]).await;
+    let [Numbering::Place(place)] = &numbered[..] else { panic!("{numbered:?}") };
+    assert_ne!(place.id.run_id, run_id(RUN));
+    write(store, chunk_of_ids(RUN, 1, 2, &[2])).await;
+    assert_eq!(store.close_run(&run_id(RUN)).await.unwrap(), RunState::Cancelled);
+    let live = store.live_run(&run_id(RUN)).await.unwrap().unwrap();
+    assert_eq!((live.accepted, live.missing()), (Some(3), 1), "that it is missing still shows");
+    let operations = store.operations(Some(&run_id(RUN)), 10).await.unwrap();
+    let told: Vec<_> = operations.iter().map(|it| (it.action.as_str(), it.reason.as_deref())).collect();
+    assert_eq!(told, [("cancel", Some("the disk is gone"))]);
 }

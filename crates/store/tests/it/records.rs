@@ -97,6 +97,12 @@ async fn a_transaction_is_found_by_its_id(database: &Database) {
     let found = store.failed_with_id(id).await.unwrap();
     let places: Vec<_> = found.iter().map(|failed| (failed.run_id.as_str(), failed.row)).collect();
     assert_eq!(places, [("c", 7), ("c", 8), ("d", 1)]);
+    // By time, whatever the runs are called. Times are told apart by the millisecond.
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    store.write(&[chunk("b", 3, 4, &[failed("5")])], IdConflict::Fail).await.unwrap();
+    let found = store.failed_with_id(id).await.unwrap();
+    let last = found.last().map(|failed| (failed.run_id.as_str(), failed.row));
+    assert_eq!((found.len(), last), (4, Some(("b", 4))));
     assert!(store.failed_with_id(Uuid::from_u128(2)).await.unwrap().is_empty());
 }
 

@@ -65,9 +65,12 @@ pub(super) async fn send(State(served): State<Arc<Served>>, request: Request) ->
         let id = entry.transaction.id().map_err(Refused::from)?;
         transactions.push(SentTransaction { id, external_id: entry.external_id.clone(), fate: None });
         if wait.is_some() {
-            sought.push(Sought { id, content: Some(entry.transaction.decode().map_err(Refused::from)?) });
+            let content = Some(entry.transaction.decode().map_err(Refused::from)?);
+            sought.push(Sought { id, content, failed_before: Vec::new() });
         }
     }
+    // Else one that failed before, and is sent again, would be told that at once.
+    served.lookup.note_failures(&mut sought).await.map_err(Refusal::Ledger)?;
     let began = Instant::now();
     // A task of its own: it ends what it began although the sender may go away, and that counts as a request until then.
     let accepting = served.tasks.spawn({
@@ -99,7 +102,7 @@ pub(super) async fn ask(
 ) -> Result<Response, Refusal> {
     let _permit = served.admit(request.headers())?;
     let until = Instant::now() + wait_of(request.uri())?.unwrap_or_default();
-    let sought = [Sought { id: served.namespace.identify(&id).0, content: None }];
+    let sought = [Sought { id: served.namespace.identify(&id).0, content: None, failed_before: Vec::new() }];
     let found = served.lookup.settle(&sought, until, &served.shutdown).await.map_err(Refusal::Ledger)?;
     let fate = found.into_iter().next().flatten().ok_or(Refusal::NotStored(id))?;
     let [Sought { id, .. }] = sought;

@@ -58,6 +58,11 @@ impl Place {
         tokio::spawn(score(Arc::clone(&self.broker), Arc::clone(&self.store), self.end.clone()));
     }
 
+    /// Ends that again: what comes stays where it is.
+    pub(crate) fn stop_scoring(&self) {
+        self.end.cancel();
+    }
+
     pub(crate) async fn waiting(&self) -> u64 {
         self.broker.depth(ROUTE).await.unwrap().messages
     }

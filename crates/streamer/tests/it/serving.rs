@@ -70,6 +70,25 @@ async fn predictions_are_waited_for() {
 }
 
 #[tokio::test]
+async fn who_sends_again_is_not_told_an_earlier_failure() {
+    let place = Place::new(100).await;
+    place.score();
+    let streamer = place.streamer(&[]).await;
+    let refused = transaction("1", "3").replace("Café", "refused");
+    let send = async |wait: &str| {
+        let answer = streamer.send("POST", &format!("/transactions?wait={wait}"), "", refused.as_bytes()).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.body["transactions"][0].get("failed").cloned()
+    };
+    assert!(send("20s").await.is_some());
+    assert!(send("20s").await.is_some(), "it has failed again");
+    place.stop_scoring();
+    assert_eq!(send("200ms").await, None, "of this one nothing is known");
+    let known = streamer.get("/transactions/1").await;
+    assert_eq!((known.status, &known.body["failed"]["class"]), (200, &"rejected".into()));
+}
+
+#[tokio::test]
 async fn a_wait_ends() {
     let place = Place::new(100).await;
     let streamer = place.streamer(&[]).await;

@@ -9,6 +9,7 @@
 mod identity;
 mod plain;
 
+use chrono::{DateTime, TimeDelta, Utc};
 pub use identity::{Day, LiveId, ParseProducerError, Producer};
 pub use plain::{LiveRules, MAX_LIVE_ROWS, PlainError, split_transactions};
 use serde::{Deserialize, Serialize};
@@ -155,10 +156,25 @@ pub struct LiveRun {
     pub open_counts: u64,
 }
 
+/// How long after its day a live run takes messages of that day.
+const LATE: TimeDelta = TimeDelta::hours(1);
+
 impl LiveRun {
+    /// Whether nothing more is to come than what its producer has answered for.
+    pub fn is_over(&self, now: DateTime<Utc>) -> bool {
+        now >= self.day.end() + LATE
+    }
+
     /// Rows that were answered for and have no place yet: they are on their way, or lost.
     pub fn missing(&self) -> u64 {
         self.accepted.map_or(0, |accepted| accepted.saturating_sub(self.numbered.saturating_sub(self.late)))
+    }
+
+    /// How many of the rows that were answered for may have no place: those that are missing, and as many more as have arrived of
+    /// those in doubt, which cannot be told from them.
+    pub fn possibly_missing(&self) -> u64 {
+        let arrived = self.numbered.saturating_sub(self.late);
+        self.accepted.map_or(0, |accepted| accepted.saturating_sub(arrived.saturating_sub(self.doubtful)))
     }
 
     /// Rows that have a place and that nothing explains: neither a count, nor a doubt, nor a process that died before it could
@@ -250,15 +266,18 @@ mod tests {
             open_counts,
         };
         for (run, expected) in [
-            (run(Some(10), 0, 0, 10, 0), (0, 0)),
-            (run(Some(10), 0, 0, 9, 0), (1, 0)),
-            (run(Some(10), 0, 2, 11, 0), (1, 0)),
-            (run(Some(10), 2, 3, 15, 0), (0, 0)),
-            (run(Some(10), 2, 3, 16, 0), (0, 1)),
-            (run(Some(10), 0, 0, 16, 1), (0, 0)),
-            (run(None, 0, 0, 16, 0), (0, 0)),
+            (run(Some(10), 0, 0, 10, 0), (0, 0, 0)),
+            (run(Some(10), 0, 0, 9, 0), (1, 1, 0)),
+            (run(Some(10), 0, 2, 11, 0), (1, 1, 0)),
+            (run(Some(10), 2, 3, 15, 0), (0, 0, 0)),
+            (run(Some(10), 2, 3, 14, 0), (0, 1, 0)),
+            (run(Some(10), 2, 3, 12, 0), (1, 3, 0)),
+            (run(Some(1), 2, 0, 1, 0), (0, 1, 0)),
+            (run(Some(10), 2, 3, 16, 0), (0, 0, 1)),
+            (run(Some(10), 0, 0, 16, 1), (0, 0, 0)),
+            (run(None, 0, 0, 16, 0), (0, 0, 0)),
         ] {
-            assert_eq!((run.missing(), run.unexplained()), expected, "{run:?}");
+            assert_eq!((run.missing(), run.possibly_missing(), run.unexplained()), expected, "{run:?}");
         }
     }
 

@@ -13,8 +13,6 @@ use tracing::{info, warn};
 use crate::desk::content::entry;
 use crate::error::CommandError;
 
-/// Where replays go: the way that historical chunks go.
-const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
 /// Bytes of unconfirmed parts, at which no more are published.
 const MAX_BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
 /// How many failed rows one query brings at the most: each comes with its payload.
@@ -95,9 +93,9 @@ impl Sending<'_> {
     ) -> impl Future<Output = Result<(u64, usize), Unpublished>> + use<'_> {
         let bytes = body.len();
         let message = Message::new(id.to_string(), ReplayPart::MESSAGE_TYPE, &id.run_id, body);
-        let (broker, shutdown) = (self.broker, self.shutdown);
+        let (broker, route, shutdown) = (self.broker, route(self.run), self.shutdown);
         async move {
-            publish_until_confirmed(broker, ROUTE, message, shutdown).await?;
+            publish_until_confirmed(broker, route, message, shutdown).await?;
             Ok((rows, bytes))
         }
     }
@@ -116,6 +114,12 @@ impl Sending<'_> {
     fn stopped(&self, sent: Sent) -> CommandError {
         CommandError::ReplayStopped { run_id: self.run.run_id.clone(), rows: sent.rows }
     }
+}
+
+/// Where a run's replays go: the way that its rows went, as the lane tells what they are stored as.
+fn route(run: &Run) -> Route {
+    let lane = if run.source.is_live() { Lane::Realtime } else { Lane::Batch };
+    Route { work: Work::Transactions, lane }
 }
 
 /// Cuts rows into parts, as a chunk is cut: by rows and by bytes.
