@@ -112,8 +112,16 @@ impl Queue {
 }
 
 /// What the programs declare, without the prefix. A queue that was never declared is deleted without complaint.
-const EXCHANGES: [&str; 6] =
-    ["assay.transactions", "assay.scored", "assay.control", "assay.dead", "assay.events", "assay.predictions"];
+const EXCHANGES: [&str; 8] = [
+    "assay.transactions",
+    "assay.scored",
+    "assay.transactions.delay",
+    "assay.scored.delay",
+    "assay.control",
+    "assay.dead",
+    "assay.events",
+    "assay.predictions",
+];
 /// Of those who watch `s3://drops/in/`.
 const EVENTS_QUEUE: &str = "assay.events.s3---drops-in-.9d820514";
 const WORK_QUEUES: [&str; 4] =

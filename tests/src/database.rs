@@ -25,7 +25,7 @@ impl Database {
     }
 
     /// The same, on the server at this URL.
-    async fn empty_on(server: String) -> Self {
+    pub async fn empty_on(server: String) -> Self {
         let name = unique_name();
         let mut connection = PgConnection::connect(&server)
             .await

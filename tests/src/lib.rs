@@ -23,8 +23,10 @@ mod role;
 mod rows;
 mod s3;
 pub mod scenarios;
+mod servers;
 mod stack;
 mod tampering;
+mod tls;
 
 pub use broker::{Broker, Queue};
 pub use closed_port::ClosedPort;
@@ -37,8 +39,10 @@ pub use process::{Ended, Program, Running};
 pub use role::Role;
 pub use rows::{HEADER, Rows, row};
 pub use s3::S3Server;
+pub use servers::{Extras, Postgres, RabbitMq, Tools, free_port};
 pub use stack::Stack;
 pub use tampering::Taken;
+pub use tls::{Authority, Certificate, TlsProxy};
 
 use std::time::Duration;
 

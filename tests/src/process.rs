@@ -176,6 +176,18 @@ impl Running {
         resident.and_then(|kib| kib.parse().ok())
     }
 
+    /// Its line in the list of processes, as everybody on the machine can read it, where the system shows it as Linux does.
+    pub fn command_line(&self) -> String {
+        let line = std::fs::read(format!("/proc/{}/cmdline", self.id)).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ")
+    }
+
+    /// Waits until it has ended.
+    pub async fn until_ended(&self) {
+        // The sender is gone once it has.
+        let _ = self.status.clone().wait_for(Option::is_some).await;
+    }
+
     /// Waits until it ends by itself, or because it was asked to.
     pub async fn end(self) -> Ended {
         self.end_within(DEADLINE).await

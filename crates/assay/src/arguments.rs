@@ -10,6 +10,7 @@ use assay_telemetry::{LogOptions, MetricsOptions, ShutdownOptions, StartupOption
 use assay_writer::WriterOptions;
 use clap::{Args, Parser, Subcommand};
 
+use crate::declare::DeclareArguments;
 use crate::desk::ActOptions;
 use crate::desk::audit::AuditArguments;
 use crate::desk::cancel::CancelArguments;
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Operations(OperationsArguments),
     Generate(GenerateArguments),
     Migrate(MigrateArguments),
+    Declare(DeclareArguments),
     Put(PutArguments),
     Health(HealthArguments),
     WatchSetup(Box<WatchSetupArguments>),

@@ -1,6 +1,7 @@
 //! `assay`, the operator's command. Each subcommand has a module of its own; this one tells them apart.
 
 mod arguments;
+mod declare;
 mod desk;
 mod error;
 mod generate;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         }
         Command::Generate(arguments) => execute(&arguments.log, async |_| generate::generate(&arguments.options)),
         Command::Migrate(arguments) => execute(&arguments.log, async |_| migrate::migrate(&arguments).await),
+        Command::Declare(arguments) => execute(&arguments.log, async |_| declare::declare(&arguments).await),
         Command::Health(arguments) => execute(&arguments.log, async |_| health::health(&arguments).await),
         Command::Put(arguments) => execute(&arguments.log, async |shutdown| put::put(&arguments, &shutdown).await),
         Command::WatchSetup(arguments) => execute(&arguments.log, async |_| watch_setup::watch_setup(&arguments).await),

@@ -1,5 +1,6 @@
 //! Why a load ends early.
 
+use assay_credentials::CredentialsError;
 use assay_queue::BrokerError;
 use assay_source::SourceError;
 use assay_store::StoreError;
@@ -38,6 +39,9 @@ pub enum LoadError {
     /// The broker cannot be used.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// A secret or a certificate cannot be read.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// A setting is wrong, or missing beside another one.
     #[error("{0}")]
     Setting(String),
@@ -168,9 +172,12 @@ impl Failure for LoadError {
             Self::Broker(error) => error.exit(),
             Self::Ended { .. } | Self::Stalled { .. } | Self::ControlTotals(_) => Exit::FailedRows,
             Self::SourceReplaced { .. } | Self::Manifest { .. } => Exit::SourceUnreadable,
-            Self::Setting(_) | Self::Header(_) | Self::Wire(_) | Self::ChunkTooLarge { .. } | Self::OneName { .. } => {
-                Exit::Usage
-            }
+            Self::Credentials(_)
+            | Self::Setting(_)
+            | Self::Header(_)
+            | Self::Wire(_)
+            | Self::ChunkTooLarge { .. }
+            | Self::OneName { .. } => Exit::Usage,
             Self::Stopped { .. }
             | Self::TakenOver { .. }
             | Self::Held { .. }

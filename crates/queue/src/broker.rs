@@ -5,6 +5,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_credentials::CredentialsError;
 use assay_transaction::Exit;
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -207,6 +208,12 @@ pub enum BrokerError {
     /// The broker is away.
     #[error("{0}")]
     Away(String),
+}
+
+impl From<CredentialsError> for BrokerError {
+    fn from(error: CredentialsError) -> Self {
+        Self::Usage(error.to_string())
+    }
 }
 
 impl BrokerError {

@@ -36,7 +36,7 @@ pub use events::{EventDelivery, EventQueue};
 pub use in_process::InProcess;
 pub use message::{MAX_MESSAGE_BYTES, Message};
 pub use metrics::observe_depths;
-pub use options::{BrokerOptions, connect, declare_events_exchange};
+pub use options::{BrokerOptions, connect, declare, declare_events_exchange};
 pub use outcome::Outcome;
 pub use publish::{Unpublished, publish_until_confirmed};
 pub use route::{Route, Work};

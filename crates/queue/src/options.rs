@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_credentials::{Secret, TlsFiles};
 use assay_transaction::parse_duration;
 
 use crate::{Broker, BrokerError, metrics, rabbitmq};
@@ -19,6 +20,15 @@ pub struct BrokerOptions {
     /// File that holds the address of RabbitMQ, such as a mounted secret; instead of `AMQP_URL`.
     #[arg(long, env = "AMQP_URL_FILE", value_name = "PATH")]
     pub amqp_url_file: Option<PathBuf>,
+    /// File with the certificates (PEM) of authorities to trust beside the system's, for `amqps://…`.
+    #[arg(long, env = "AMQP_CA_FILE", value_name = "PATH")]
+    pub amqp_ca_file: Option<PathBuf>,
+    /// File with the certificate (PEM) to show to a RabbitMQ that asks for one, and those between it and its authority.
+    #[arg(long, env = "AMQP_CERT_FILE", value_name = "PATH")]
+    pub amqp_cert_file: Option<PathBuf>,
+    /// File with the key (PEM, without a passphrase) of that certificate.
+    #[arg(long, env = "AMQP_KEY_FILE", value_name = "PATH")]
+    pub amqp_key_file: Option<PathBuf>,
     /// Put in front of the names of all queues and exchanges, so that installations can share a RabbitMQ.
     #[arg(long, env = "QUEUE_PREFIX", value_name = "TEXT", default_value = "", value_parser = parse_prefix)]
     pub queue_prefix: String,
@@ -50,6 +60,9 @@ impl Default for BrokerOptions {
         Self {
             amqp_url: None,
             amqp_url_file: None,
+            amqp_ca_file: None,
+            amqp_cert_file: None,
+            amqp_key_file: None,
             queue_prefix: String::new(),
             queue_max_length: 2000,
             publish_window: 64,
@@ -64,6 +77,9 @@ impl fmt::Debug for BrokerOptions {
         let Self {
             amqp_url,
             amqp_url_file,
+            amqp_ca_file,
+            amqp_cert_file,
+            amqp_key_file,
             queue_prefix,
             queue_max_length,
             publish_window,
@@ -74,6 +90,9 @@ impl fmt::Debug for BrokerOptions {
             .debug_struct("BrokerOptions")
             .field("amqp_url", &amqp_url.as_ref().map(|_| "…"))
             .field("amqp_url_file", amqp_url_file)
+            .field("amqp_ca_file", amqp_ca_file)
+            .field("amqp_cert_file", amqp_cert_file)
+            .field("amqp_key_file", amqp_key_file)
             .field("queue_prefix", queue_prefix)
             .field("queue_max_length", queue_max_length)
             .field("publish_window", publish_window)
@@ -86,45 +105,46 @@ impl fmt::Debug for BrokerOptions {
 impl BrokerOptions {
     /// Whether an address of RabbitMQ was given. An empty one counts as none, as compose files pass on unset variables.
     pub fn is_set(&self) -> bool {
-        self.url().is_some() || self.file().is_some()
+        self.url().is_set()
     }
 
-    fn url(&self) -> Option<&str> {
-        self.amqp_url.as_deref().map(str::trim).filter(|url| !url.is_empty())
-    }
-
-    fn file(&self) -> Option<&PathBuf> {
-        self.amqp_url_file.as_ref().filter(|path| !path.as_os_str().is_empty())
+    fn url(&self) -> Secret<'_> {
+        Secret { name: "AMQP_URL", value: self.amqp_url.as_deref(), file: self.amqp_url_file.as_deref() }
     }
 
     /// The address, from wherever it was given.
-    fn address(&self) -> Result<String, BrokerError> {
-        match (self.url(), self.file()) {
-            (Some(url), None) => Ok(url.to_owned()),
-            (Some(_), Some(_)) => {
-                Err(BrokerError::Usage("AMQP_URL and AMQP_URL_FILE are both set: keep one".to_owned()))
-            }
-            (None, None) => Err(BrokerError::Usage(
+    pub(crate) fn address(&self) -> Result<String, BrokerError> {
+        self.url().read()?.ok_or_else(|| {
+            BrokerError::Usage(
                 "AMQP_URL is not set: give the address of RabbitMQ, such as amqp://user:password@host:5672".to_owned(),
-            )),
-            (None, Some(path)) => {
-                let text = std::fs::read_to_string(path).map_err(|error| {
-                    BrokerError::Usage(format!("cannot read {} ({error}): check AMQP_URL_FILE", path.display()))
-                })?;
-                match text.trim() {
-                    "" => Err(BrokerError::Usage(format!("{} is empty: check AMQP_URL_FILE", path.display()))),
-                    url => Ok(url.to_owned()),
-                }
-            }
+            )
+        })
+    }
+
+    /// The files of certificates and keys.
+    pub(crate) fn tls(&self) -> TlsFiles<'_> {
+        TlsFiles {
+            prefix: TLS_PREFIX,
+            ca: self.amqp_ca_file.as_deref(),
+            cert: self.amqp_cert_file.as_deref(),
+            key: self.amqp_key_file.as_deref(),
         }
     }
 }
 
-/// Connects to RabbitMQ as `assay-<stage>` and declares the topology. A broker that is away is waited for during `startup`.
+/// What the names of the settings of TLS begin with.
+pub(crate) const TLS_PREFIX: &str = "AMQP";
+
+/// Connects to RabbitMQ as `assay-<stage>` and declares the topology; where the user may not declare, it must be there already
+/// ([`declare`]). A broker that is away is waited for during `startup`.
 pub async fn connect(options: &BrokerOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Broker>, BrokerError> {
     metrics::describe();
-    let address = options.address()?;
-    Ok(Arc::new(rabbitmq::RabbitMq::connect(&address, options, stage, startup).await?))
+    Ok(Arc::new(rabbitmq::RabbitMq::connect(options, stage, startup).await?))
+}
+
+/// Declares the topology, for stages whose users may not. Safe to repeat.
+pub async fn declare(options: &BrokerOptions, startup: Duration) -> Result<(), BrokerError> {
+    rabbitmq::declare_topology(options, startup).await
 }
 
 /// Declares the exchange that an S3 server publishes its events to, a durable topic exchange, and the topology with it; tells
@@ -134,7 +154,7 @@ pub async fn declare_events_exchange(
     exchange: &str,
     startup: Duration,
 ) -> Result<String, BrokerError> {
-    rabbitmq::declare_exchange(&options.address()?, options, exchange, startup).await
+    rabbitmq::declare_exchange(options, exchange, startup).await
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
@@ -202,15 +222,9 @@ mod tests {
         assert!(!unset.is_set());
         assert!(unset.address().unwrap_err().to_string().starts_with("AMQP_URL is not set"));
 
-        let empty = BrokerOptions { amqp_url: Some(String::new()), ..unset.clone() };
-        assert!(!empty.is_set());
-
         let missing = BrokerOptions { amqp_url_file: Some("/nowhere/at/all".into()), ..unset.clone() };
         assert!(missing.is_set());
         assert!(missing.address().unwrap_err().to_string().ends_with("check AMQP_URL_FILE"));
-
-        let both = BrokerOptions { amqp_url: Some("amqp://host".to_owned()), ..missing };
-        assert!(both.address().unwrap_err().to_string().contains("both set"));
 
         let plain = BrokerOptions { amqp_url: Some("amqp://host".to_owned()), ..unset };
         assert_eq!(plain.address().unwrap(), "amqp://host");

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use assay_credentials::TlsTrouble;
+
+use crate::options::TLS_PREFIX;
+
 /// What happens after a request that did not score all of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -35,8 +39,8 @@ pub(crate) enum Sign {
     Unreachable(&'static str),
     /// A connection that ended before the answer did.
     BrokenOff,
-    /// The API's certificate is not trusted, or it does not speak TLS.
-    Tls,
+    /// There is no TLS with the API.
+    Tls(TlsTrouble),
     /// No answer in time, and none from `/health` either.
     TimedOutUnhealthy,
     /// No answer in time, though `/health` answers.
@@ -72,7 +76,7 @@ impl Sign {
         match self {
             Self::Unreachable(_) | Self::BrokenOff | Self::TimedOutUnhealthy => Class::Unavailable,
             Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => Class::Suspect,
-            Self::Tls => Class::Misconfigured,
+            Self::Tls(_) => Class::Misconfigured,
             Self::Status(status) => STATUSES
                 .iter()
                 .find(|(statuses, _)| statuses.contains(&status))
@@ -105,7 +109,7 @@ impl fmt::Display for Sign {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BrokenOff => formatter.write_str("connection broken off"),
-            Self::Tls => formatter.write_str("its TLS certificate is not trusted, or it does not speak TLS"),
+            Self::Tls(trouble) => write!(formatter, "{}; {}", trouble.cause(), trouble.remedy(TLS_PREFIX)),
             Self::TimedOutUnhealthy => formatter.write_str("no answer in time, and none from /health"),
             Self::TimedOutHealthy => formatter.write_str("no answer in time, though /health answers"),
             Self::Unreachable(why) | Self::Unreadable(why) | Self::Incomplete(why) => formatter.write_str(why),
@@ -141,7 +145,7 @@ mod tests {
         assert_eq!(Sign::TimedOutHealthy.class(), Class::Suspect);
         assert_eq!(Sign::Unreadable("no JSON").class(), Class::Suspect);
         assert_eq!(Sign::Incomplete("no entry").class(), Class::Suspect);
-        assert_eq!(Sign::Tls.class(), Class::Misconfigured);
+        assert_eq!(Sign::Tls(TlsTrouble::NoTls).class(), Class::Misconfigured);
     }
 
     #[test]

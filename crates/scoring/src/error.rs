@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use assay_credentials::CredentialsError;
 use assay_transaction::Exit;
 
 /// Why a scorer cannot be made, or is not ready.
@@ -12,10 +13,9 @@ pub enum ScoringError {
     #[error("ML_API_URL is not set: give the address of the ML API, such as http://localhost:8000")]
     NotSet,
     /// The address is none.
-    #[error("`{value}` is no address of an ML API ({problem}): check ML_API_URL, such as http://localhost:8000")]
+    // Not the address itself: what is malformed may hold a password anywhere.
+    #[error("ML_API_URL is no address of an ML API ({problem}): write it like http://localhost:8000")]
     Address {
-        /// As it was given, without credentials.
-        value: String,
         /// What is wrong with it.
         problem: String,
     },
@@ -37,6 +37,19 @@ pub enum ScoringError {
         /// The last thing seen.
         problem: String,
     },
+    /// There is no TLS with it.
+    #[error("cannot connect to the ML API at {url} by TLS ({cause}): {remedy}")]
+    Tls {
+        /// Its address, without credentials.
+        url: String,
+        /// What is wrong.
+        cause: &'static str,
+        /// What to do.
+        remedy: String,
+    },
+    /// The address or a certificate cannot be read from its file.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// The HTTP client cannot be made.
     #[error("cannot set up the client for ML_API_URL ({0})")]
     Client(String),
@@ -46,7 +59,12 @@ impl ScoringError {
     /// How a program ends for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotSet | Self::Address { .. } | Self::Refused { .. } | Self::Client(_) => Exit::Usage,
+            Self::NotSet
+            | Self::Address { .. }
+            | Self::Refused { .. }
+            | Self::Tls { .. }
+            | Self::Credentials(_)
+            | Self::Client(_) => Exit::Usage,
             Self::Away { .. } => Exit::DependencyAway,
         }
     }

@@ -7,14 +7,15 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use assay_credentials::{TlsMaterial, TlsTrouble};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect};
 use url::Url;
 
-use crate::ScoringError;
 use crate::class::Sign;
 use crate::protocol::{HEALTH_PATH, PREDICT_PATH};
+use crate::{ApiOptions, ScoringError};
 
 /// How long an idle connection is kept: less than the 5 s after which many servers close theirs.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
@@ -54,9 +55,10 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
-    /// A client that keeps up to `connections` alive. Connects to nothing yet.
-    pub(crate) fn new(address: &str, connections: usize, timeout: Duration) -> Result<Self, ScoringError> {
+    /// A client that keeps a connection alive for each worker. Connects to nothing yet.
+    pub(crate) fn new(address: &str, options: &ApiOptions) -> Result<Self, ScoringError> {
         let base = parse_address(address)?;
+        let timeout = options.api_timeout;
         // The process may have chosen one before, which then is the one that is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
@@ -65,7 +67,7 @@ impl Http {
             // A machine without root certificates can do without them.
             reqwest::Client::builder().tls_certs_only([])
         } else {
-            reqwest::Client::builder()
+            trusting(options.tls().read()?)?
         };
         let client = client
             .user_agent(concat!("assay/", env!("CARGO_PKG_VERSION")))
@@ -73,7 +75,7 @@ impl Http {
             .timeout(timeout)
             .connect_timeout(timeout.min(CONNECT_TIMEOUT))
             .tcp_nodelay(true)
-            .pool_max_idle_per_host(connections)
+            .pool_max_idle_per_host(usize::from(options.api_max_workers))
             .pool_idle_timeout(KEEP_ALIVE)
             // A redirection would turn the POST into a GET, and a proxy is not among the settings.
             .redirect(redirect::Policy::none())
@@ -118,9 +120,24 @@ impl Http {
     }
 }
 
+/// A client that trusts these authorities beside the system's, and has this to show.
+fn trusting(TlsMaterial { authorities, identity }: TlsMaterial) -> Result<reqwest::ClientBuilder, ScoringError> {
+    let unusable = |error: reqwest::Error| ScoringError::Client(innermost(&error));
+    let mut client = reqwest::Client::builder();
+    if let Some(authorities) = authorities {
+        client =
+            client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(authorities.as_bytes()).map_err(unusable)?);
+    }
+    if let Some(identity) = identity {
+        let both = [identity.key, identity.certificates].join(&b'\n');
+        client = client.identity(reqwest::Identity::from_pem(&both).map_err(unusable)?);
+    }
+    Ok(client)
+}
+
 /// Reads an address: `http` or `https`, a host, and perhaps a path that the API's own are below.
 fn parse_address(text: &str) -> Result<Url, ScoringError> {
-    let refuse = |problem: String| ScoringError::Address { value: masked(text), problem };
+    let refuse = |problem: String| ScoringError::Address { problem };
     let url = Url::parse(text).map_err(|error| refuse(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(refuse("neither http:// nor https://".to_owned()));
@@ -129,15 +146,6 @@ fn parse_address(text: &str) -> Result<Url, ScoringError> {
         return Err(refuse("it ends in a query, which it must not have".to_owned()));
     }
     Ok(url)
-}
-
-/// The text without what stands before an `@`, which may be a password.
-fn masked(text: &str) -> String {
-    let Some((credentials, rest)) = text.rsplit_once('@') else { return text.to_owned() };
-    match credentials.split_once("://") {
-        Some((scheme, _)) => format!("{scheme}://{rest}"),
-        None => rest.to_owned(),
-    }
 }
 
 fn below(base: &Url, path: &str) -> Url {
@@ -198,11 +206,8 @@ fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
 
 /// What an exchange without an answer means.
 fn sign_of(error: &reqwest::Error) -> Sign {
-    let untrusted = |error: &rustls::Error| {
-        matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::InvalidMessage(_))
-    };
-    if causes(error).filter_map(tls_error).any(untrusted) {
-        return Sign::Tls;
+    if let Some(trouble) = TlsTrouble::of(error) {
+        return Sign::Tls(trouble);
     }
     if error.is_connect() {
         return Sign::Unreachable(why_unreachable(error));
@@ -238,12 +243,6 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)
     std::iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
 }
 
-fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    // An `io::Error` hides what it wraps from `source`, and may wrap another one.
-    let wrapped = || tls_error(cause.downcast_ref::<io::Error>()?.get_ref()?);
-    cause.downcast_ref().or_else(wrapped)
-}
-
 /// Whether an API that answers so lives, whatever it thinks of the question.
 pub(crate) fn lives(health: Result<(), Trouble>) -> bool {
     match health {
@@ -269,7 +268,7 @@ mod tests {
             ("http://user:secret@host/x", "http://user:secret@host/x/predict", "http://host/x"),
         ];
         for (address, predict, shown) in cases {
-            let http = Http::new(address, 1, Duration::from_secs(1)).unwrap();
+            let http = Http::new(address, &ApiOptions::default()).unwrap();
             assert_eq!(http.predict.as_str(), predict);
             assert_eq!(http.address(), shown);
             assert!(!format!("{http:?}").contains("secret"));
@@ -288,7 +287,7 @@ mod tests {
             ("http://host/?key=1", "query"),
         ];
         for (address, problem) in cases {
-            let error = Http::new(address, 1, Duration::from_secs(1)).unwrap_err();
+            let error = Http::new(address, &ApiOptions::default()).unwrap_err();
             assert_eq!(error.exit(), assay_transaction::Exit::Usage);
             let message = error.to_string();
             assert!(message.contains(problem) && message.contains("ML_API_URL"), "{address}: {message}");

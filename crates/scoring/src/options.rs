@@ -1,9 +1,13 @@
 //! The settings of the ML API's client.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use assay_credentials::{Secret, TlsFiles};
 use assay_transaction::{Share, parse_duration};
+
+use crate::ScoringError;
 
 /// Which ML API to ask, and how. Its `Debug` shows no credentials.
 #[derive(Clone, clap::Args)]
@@ -12,6 +16,18 @@ pub struct ApiOptions {
     /// Address of the ML API, such as `http://ml-api:8000`; transactions go to `POST …/predict`.
     #[arg(long, env = "ML_API_URL", hide_env_values = true, value_name = "URL")]
     pub ml_api_url: Option<String>,
+    /// File that holds the address of the ML API, such as a mounted secret; instead of `ML_API_URL`.
+    #[arg(long, env = "ML_API_URL_FILE", value_name = "PATH")]
+    pub ml_api_url_file: Option<PathBuf>,
+    /// File with the certificates (PEM) of authorities to trust beside the system's, for `https://…`.
+    #[arg(long, env = "ML_API_CA_FILE", value_name = "PATH")]
+    pub ml_api_ca_file: Option<PathBuf>,
+    /// File with the certificate (PEM) to show to an ML API that asks for one, and those between it and its authority.
+    #[arg(long, env = "ML_API_CERT_FILE", value_name = "PATH")]
+    pub ml_api_cert_file: Option<PathBuf>,
+    /// File with the key (PEM, without a passphrase) of that certificate.
+    #[arg(long, env = "ML_API_KEY_FILE", value_name = "PATH")]
+    pub ml_api_key_file: Option<PathBuf>,
     /// How many requests one process has under way at a time.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
@@ -30,6 +46,10 @@ impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             ml_api_url: None,
+            ml_api_url_file: None,
+            ml_api_ca_file: None,
+            ml_api_cert_file: None,
+            ml_api_key_file: None,
             api_max_workers: 5,
             realtime_reserve: Share::QUARTER,
             max_retries: 3,
@@ -40,10 +60,24 @@ impl Default for ApiOptions {
 
 impl fmt::Debug for ApiOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ml_api_url, api_max_workers, realtime_reserve, max_retries, api_timeout } = self;
+        let Self {
+            ml_api_url,
+            ml_api_url_file,
+            ml_api_ca_file,
+            ml_api_cert_file,
+            ml_api_key_file,
+            api_max_workers,
+            realtime_reserve,
+            max_retries,
+            api_timeout,
+        } = self;
         formatter
             .debug_struct("ApiOptions")
             .field("ml_api_url", &ml_api_url.as_ref().map(|_| "…"))
+            .field("ml_api_url_file", ml_api_url_file)
+            .field("ml_api_ca_file", ml_api_ca_file)
+            .field("ml_api_cert_file", ml_api_cert_file)
+            .field("ml_api_key_file", ml_api_key_file)
             .field("api_max_workers", api_max_workers)
             .field("realtime_reserve", realtime_reserve)
             .field("max_retries", max_retries)
@@ -55,13 +89,31 @@ impl fmt::Debug for ApiOptions {
 impl ApiOptions {
     /// Whether an address of the ML API was given. An empty one counts as none, as compose files pass on unset variables.
     pub fn is_set(&self) -> bool {
-        self.url().is_some()
+        self.url().is_set()
     }
 
-    pub(crate) fn url(&self) -> Option<&str> {
-        self.ml_api_url.as_deref().map(str::trim).filter(|url| !url.is_empty())
+    fn url(&self) -> Secret<'_> {
+        Secret { name: "ML_API_URL", value: self.ml_api_url.as_deref(), file: self.ml_api_url_file.as_deref() }
+    }
+
+    /// The address, from wherever it was given.
+    pub(crate) fn address(&self) -> Result<String, ScoringError> {
+        self.url().read()?.ok_or(ScoringError::NotSet)
+    }
+
+    /// The files of certificates and keys.
+    pub(crate) fn tls(&self) -> TlsFiles<'_> {
+        TlsFiles {
+            prefix: TLS_PREFIX,
+            ca: self.ml_api_ca_file.as_deref(),
+            cert: self.ml_api_cert_file.as_deref(),
+            key: self.ml_api_key_file.as_deref(),
+        }
     }
 }
+
+/// What the names of the settings of TLS begin with.
+pub(crate) const TLS_PREFIX: &str = "ML_API";
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {

@@ -12,10 +12,11 @@ use uuid::Uuid;
 
 use crate::bisect::{SizeLimit, part};
 use crate::circuit::Circuit;
-use crate::class::Class;
+use crate::class::{Class, Sign};
 use crate::evidence::Evidence;
 use crate::http::Http;
 use crate::inquiry::{Inquiry, Shared};
+use crate::options::TLS_PREFIX;
 use crate::permits::{Permit, Permits};
 use crate::policy::Policy;
 use crate::row::{Outcome, Row};
@@ -52,13 +53,15 @@ impl Scorer {
 
     /// A scorer for the API that the settings name.
     pub fn from_options(options: &ApiOptions) -> Result<Self, ScoringError> {
-        Self::new(options.url().ok_or(ScoringError::NotSet)?, options)
+        let url = options.address()?;
+        options.tls().expect_tls(url.starts_with("https:"), "https://")?;
+        Self::new(&url, options)
     }
 
     pub(crate) fn with_policy(url: &str, options: &ApiOptions, policy: Policy) -> Result<Self, ScoringError> {
         metrics::describe(options.api_max_workers);
         let max_workers = usize::from(options.api_max_workers);
-        let http = Http::new(url.trim(), max_workers, options.api_timeout)?;
+        let http = Http::new(url.trim(), options)?;
         let shared = Shared {
             circuit: Circuit::new(http.address(), &policy),
             http,
@@ -82,6 +85,10 @@ impl Scorer {
             let left = deadline.saturating_duration_since(Instant::now());
             let patience = policy.health_timeout.min(left.max(LAST_MOMENT));
             let Err(trouble) = http.health(patience).await else { return Ok(()) };
+            if let Sign::Tls(trouble) = trouble.sign {
+                let (cause, remedy) = (trouble.cause(), trouble.remedy(TLS_PREFIX));
+                return Err(ScoringError::Tls { url: url(), cause, remedy });
+            }
             let problem = trouble.sign.to_string();
             if trouble.sign.class() == Class::Misconfigured {
                 return Err(ScoringError::Refused { url: url(), problem });

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use assay_credentials::CredentialsError;
 use assay_transaction::{Exit, HeaderError};
 
 /// Why a source cannot be read.
@@ -30,6 +31,9 @@ pub enum SourceError {
         /// As it was given.
         pattern: String,
     },
+    /// A secret or a certificate that cannot be read.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// A setting that is wrong, or missing beside another one.
     #[error("{0}")]
     Setting(String),
@@ -118,6 +122,16 @@ pub enum SourceError {
         is_aws: bool,
         /// Why.
         cause: String,
+    },
+    /// There is no TLS with S3.
+    #[error("cannot connect to S3 at {endpoint} by TLS ({cause}): {remedy}")]
+    Tls {
+        /// Where.
+        endpoint: String,
+        /// What is wrong.
+        cause: &'static str,
+        /// What to do.
+        remedy: String,
     },
     /// A download that did not go on.
     #[error(
@@ -208,6 +222,8 @@ impl SourceError {
             Self::Url { .. }
             | Self::Pattern { .. }
             | Self::Setting(_)
+            | Self::Credentials(_)
+            | Self::Tls { .. }
             | Self::NoCredentials { .. }
             | Self::Region { .. } => Exit::Usage,
             Self::Unreachable { .. } | Self::Broken { .. } | Self::Stopped { .. } => Exit::DependencyAway,

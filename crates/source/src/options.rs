@@ -1,9 +1,11 @@
 //! The settings of sources: where S3 is, who reads it, and what a CSV source does not say itself.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_credentials::{Secret, TlsFiles, given};
 use assay_transaction::{
     DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, RunSettings, TimestampFormat, parse_duration,
 };
@@ -23,16 +25,20 @@ pub struct S3Options {
     pub key: Option<String>,
     /// File to read the access key from
     #[arg(long, env = "KEY_FILE", value_name = "PATH")]
-    pub key_file: Option<String>,
+    pub key_file: Option<PathBuf>,
     /// Secret of the access key
     #[arg(long, env = "SECRET", value_name = "SECRET", hide_env_values = true)]
     pub secret: Option<String>,
     /// File to read the secret from
     #[arg(long, env = "SECRET_FILE", value_name = "PATH")]
-    pub secret_file: Option<String>,
+    pub secret_file: Option<PathBuf>,
     /// URL of an S3-compatible server such as MinIO, addressed path-style. Without it, AWS in AWS_REGION
     #[arg(long, env = "ENDPOINT_URL", value_name = "URL")]
     pub endpoint_url: Option<String>,
+    /// File with the certificates (PEM) of authorities to trust beside the system's, for S3 at https:// addresses. There is
+    /// none for a client certificate: the SDK of AWS cannot show one
+    #[arg(long, env = "ENDPOINT_CA_FILE", value_name = "PATH")]
+    pub endpoint_ca_file: Option<PathBuf>,
     /// How long reading goes on trying where S3 is away or breaks off, from the last byte on
     #[arg(long, env = "SOURCE_TIMEOUT", default_value = "5m", value_parser = parse_duration, value_name = "DURATION")]
     pub source_timeout: Duration,
@@ -46,6 +52,7 @@ impl Default for S3Options {
             secret: None,
             secret_file: None,
             endpoint_url: None,
+            endpoint_ca_file: None,
             source_timeout: SOURCE_TIMEOUT,
         }
     }
@@ -61,7 +68,8 @@ impl fmt::Debug for S3Options {
             .field("key_file", &self.key_file)
             .field("secret", &hidden(&self.secret))
             .field("secret_file", &self.secret_file)
-            .field("endpoint_url", &self.endpoint_url)
+            .field("endpoint_url", &self.endpoint_url.as_deref().map(without_credentials))
+            .field("endpoint_ca_file", &self.endpoint_ca_file)
             .field("source_timeout", &self.source_timeout)
             .finish()
     }
@@ -74,6 +82,8 @@ pub(crate) struct S3Settings {
     pub(crate) credentials: Option<(String, String)>,
     /// Where, if not AWS.
     pub(crate) endpoint: Option<String>,
+    /// Certificates of authorities that are trusted beside the system's, PEM.
+    pub(crate) authorities: Option<String>,
     /// How long a read goes on trying without one byte of progress.
     pub(crate) timeout: Duration,
 }
@@ -81,30 +91,35 @@ pub(crate) struct S3Settings {
 impl S3Options {
     /// Checks the settings and reads the files among them. An empty value is the same as none.
     pub(crate) fn settle(&self) -> Result<S3Settings, SourceError> {
-        let key = secret("KEY", self.key.as_deref(), self.key_file.as_deref())?;
-        let secret = secret("SECRET", self.secret.as_deref(), self.secret_file.as_deref())?;
+        let read = |name, value: &Option<String>, file: &Option<PathBuf>| {
+            Secret { name, value: value.as_deref(), file: file.as_deref() }.read()
+        };
+        let key = read("KEY", &self.key, &self.key_file)?;
+        let secret = read("SECRET", &self.secret, &self.secret_file)?;
         let credentials = match (key, secret) {
             (Some(key), Some(secret)) => Some((key, secret)),
             (None, None) => None,
             (Some(_), None) => return Err(SourceError::Setting("KEY is set, but SECRET is not".to_owned())),
             (None, Some(_)) => return Err(SourceError::Setting("SECRET is set, but KEY is not".to_owned())),
         };
-        let endpoint = self.endpoint_url.as_deref().filter(|url| !url.is_empty()).map(endpoint).transpose()?;
-        Ok(S3Settings { credentials, endpoint, timeout: self.source_timeout })
+        let endpoint = given(self.endpoint_url.as_deref()).map(endpoint).transpose()?;
+        let files = TlsFiles { prefix: TLS_PREFIX, ca: self.endpoint_ca_file.as_deref(), cert: None, key: None };
+        // AWS itself is asked by TLS.
+        files.expect_tls(endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https:")), "https://")?;
+        let authorities = files.read()?.authorities;
+        Ok(S3Settings { credentials, endpoint, authorities, timeout: self.source_timeout })
     }
 }
 
-fn secret(name: &str, value: Option<&str>, file: Option<&str>) -> Result<Option<String>, SourceError> {
-    if let Some(value) = value.filter(|value| !value.is_empty()) {
-        return Ok(Some(value.to_owned()));
-    }
-    let Some(path) = file.filter(|path| !path.is_empty()) else { return Ok(None) };
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        SourceError::Setting(format!("cannot read {path} ({}): check {name}_FILE", crate::error::io_cause(&error)))
-    })?;
-    match text.trim() {
-        "" => Err(SourceError::Setting(format!("{path} is empty: check {name}_FILE"))),
-        text => Ok(Some(text.to_owned())),
+/// What the names of the settings of TLS begin with.
+pub(crate) const TLS_PREFIX: &str = "ENDPOINT";
+
+/// An address without what stands before an `@`, which may be a password.
+fn without_credentials(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
+        (None, Some((_, rest))) => rest.to_owned(),
+        _ => url.to_owned(),
     }
 }
 

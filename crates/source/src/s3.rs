@@ -207,9 +207,16 @@ impl Objects {
 
 /// What the environment and the AWS profiles say, on the one HTTP and TLS stack of the workspace.
 pub(crate) async fn sdk_config(settings: &S3Settings) -> SdkConfig {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-        .build_https();
+    let mut http = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring));
+    if let Some(authorities) = &settings.authorities {
+        let trusted = tls::TrustStore::default().with_pem_certificate(authorities.as_bytes());
+        // Only its own certificates could make it fail, which are checked.
+        if let Ok(context) = tls::TlsContext::builder().with_trust_store(trusted).build() {
+            http = http.tls_context(context);
+        }
+    }
+    let http = http.build_https();
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)

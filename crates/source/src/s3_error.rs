@@ -2,12 +2,14 @@
 
 use std::error::Error;
 
+use assay_credentials::TlsTrouble;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::SourceError;
 use crate::error::io_cause;
+use crate::options::TLS_PREFIX;
 
 /// Whom a request went to, and what for.
 #[derive(Clone, Copy)]
@@ -36,13 +38,29 @@ impl Asked<'_> {
             SdkError::ServiceError(answer) => {
                 self.answer(answer.raw().status().as_u16(), answer.err().code().unwrap_or_default())
             }
-            SdkError::ResponseError(_) => self.unreachable(format!("its answer is not S3's: {}", root_cause(error))),
+            SdkError::ResponseError(_) if TlsTrouble::of(error).is_none() => {
+                self.unreachable(format!("its answer is not S3's: {}", root_cause(error)))
+            }
             SdkError::TimeoutError(_) => self.unreachable("timed out".to_owned()),
             SdkError::DispatchFailure(_) if is_about_credentials(error) => {
                 SourceError::NoCredentials { cause: root_cause(error) }
             }
-            _ => self.unreachable(root_cause(error)),
+            _ => match TlsTrouble::of(error) {
+                Some(trouble) => self.without_tls(trouble),
+                None => self.unreachable(root_cause(error)),
+            },
         }
+    }
+
+    fn without_tls(self, trouble: TlsTrouble) -> SourceError {
+        let remedy = match trouble {
+            TlsTrouble::CertificateWanted | TlsTrouble::CertificateRefused | TlsTrouble::Refused => {
+                "the SDK of AWS cannot show one: let Assay in by KEY and SECRET alone, or put a proxy before S3 that shows it"
+                    .to_owned()
+            }
+            trouble => trouble.remedy(TLS_PREFIX),
+        };
+        SourceError::Tls { endpoint: self.endpoint.to_owned(), cause: trouble.cause(), remedy }
     }
 
     fn answer(self, status: u16, code: &str) -> SourceError {

@@ -42,7 +42,7 @@ impl Address {
 pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match Address::of(options)? {
         Address::Postgres(address) => {
-            let server = Server::new(&address, options.schema()?, stage)?;
+            let server = Server::new(&address, options, stage)?;
             Arc::new(Postgres::connect(server, options.db_connections, startup).await?)
         }
         Address::Sqlite(address) => Arc::new(Sqlite::connect(&address).await?),
@@ -53,9 +53,7 @@ pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) 
 /// database. A server that is away is waited for during `startup`.
 pub async fn migrate(options: &DatabaseOptions, startup: Duration) -> Result<Migrated, StoreError> {
     match Address::of(options)? {
-        Address::Postgres(address) => {
-            postgres::migrate(&Server::new(&address, options.schema()?, "migrate")?, startup).await
-        }
+        Address::Postgres(address) => postgres::migrate(&Server::new(&address, options, "migrate")?, startup).await,
         Address::Sqlite(address) => sqlite::migrate(&address).await,
     }
 }

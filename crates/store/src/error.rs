@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use assay_credentials::CredentialsError;
 use assay_transaction::Exit;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
@@ -71,6 +72,12 @@ impl StoreError {
             ErrorClass::Data => Exit::FailedRows,
             ErrorClass::Configuration => Exit::Usage,
         }
+    }
+}
+
+impl From<CredentialsError> for StoreError {
+    fn from(error: CredentialsError) -> Self {
+        Self::configuration(error.to_string())
     }
 }
 

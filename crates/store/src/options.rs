@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use assay_credentials::{Secret, TlsFiles};
+
 use crate::StoreError;
 
 /// Which database to use, and how. Its `Debug` shows no password.
@@ -19,6 +21,16 @@ pub struct DatabaseOptions {
     /// [default: the first of the user's search_path, mostly public]
     #[arg(long, env = "DATABASE_SCHEMA", value_name = "NAME")]
     pub database_schema: Option<String>,
+    /// File with the certificates (PEM) of authorities to trust beside the system's. With it, PostgreSQL has to use TLS and
+    /// show a certificate of such an authority and for its host name, unless DATABASE_URL says sslmode=verify-ca.
+    #[arg(long, env = "DATABASE_CA_FILE", value_name = "PATH")]
+    pub database_ca_file: Option<PathBuf>,
+    /// File with the certificate (PEM) to show to a PostgreSQL that asks for one, and those between it and its authority.
+    #[arg(long, env = "DATABASE_CERT_FILE", value_name = "PATH")]
+    pub database_cert_file: Option<PathBuf>,
+    /// File with the key (PEM, without a passphrase) of that certificate.
+    #[arg(long, env = "DATABASE_KEY_FILE", value_name = "PATH")]
+    pub database_key_file: Option<PathBuf>,
     /// Most connections to PostgreSQL that one process opens.
     #[arg(long, env = "DB_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_connections: u32,
@@ -26,18 +38,37 @@ pub struct DatabaseOptions {
 
 impl Default for DatabaseOptions {
     fn default() -> Self {
-        Self { database_url: None, database_url_file: None, database_schema: None, db_connections: 5 }
+        Self {
+            database_url: None,
+            database_url_file: None,
+            database_schema: None,
+            database_ca_file: None,
+            database_cert_file: None,
+            database_key_file: None,
+            db_connections: 5,
+        }
     }
 }
 
 impl fmt::Debug for DatabaseOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { database_url, database_url_file, database_schema, db_connections } = self;
+        let Self {
+            database_url,
+            database_url_file,
+            database_schema,
+            database_ca_file,
+            database_cert_file,
+            database_key_file,
+            db_connections,
+        } = self;
         formatter
             .debug_struct("DatabaseOptions")
             .field("database_url", &database_url.as_ref().map(|_| "…"))
             .field("database_url_file", database_url_file)
             .field("database_schema", database_schema)
+            .field("database_ca_file", database_ca_file)
+            .field("database_cert_file", database_cert_file)
+            .field("database_key_file", database_key_file)
             .field("db_connections", db_connections)
             .finish()
     }
@@ -46,7 +77,7 @@ impl fmt::Debug for DatabaseOptions {
 impl DatabaseOptions {
     /// Whether an address of a database was given. An empty one counts as none, as compose files pass on unset variables.
     pub fn is_set(&self) -> bool {
-        self.url().is_some() || self.file().is_some()
+        self.url().is_set()
     }
 
     /// Whether the database is a file of SQLite, which `assay run` creates when it is missing.
@@ -60,12 +91,8 @@ impl DatabaseOptions {
         if self.is_set() { self } else { Self { database_url: Some(url.to_owned()), ..self } }
     }
 
-    fn url(&self) -> Option<&str> {
-        self.database_url.as_deref().map(str::trim).filter(|url| !url.is_empty())
-    }
-
-    fn file(&self) -> Option<&PathBuf> {
-        self.database_url_file.as_ref().filter(|path| !path.as_os_str().is_empty())
+    fn url(&self) -> Secret<'_> {
+        Secret { name: "DATABASE_URL", value: self.database_url.as_deref(), file: self.database_url_file.as_deref() }
     }
 
     /// The schema, if one was named: by a name that means the same with and without quotes.
@@ -87,24 +114,26 @@ impl DatabaseOptions {
 
     /// The address, from wherever it was given.
     pub(crate) fn address(&self) -> Result<String, StoreError> {
-        let usage = |message: String| Err(StoreError::configuration(message));
-        match (self.url(), self.file()) {
-            (Some(url), None) => Ok(url.to_owned()),
-            (Some(_), Some(_)) => usage("DATABASE_URL and DATABASE_URL_FILE are both set: keep one".to_owned()),
-            (None, None) => usage(
-                "DATABASE_URL is not set: give the address of PostgreSQL, such as postgres://user:password@host:5432/name"
-                    .to_owned(),
-            ),
-            (None, Some(path)) => match std::fs::read_to_string(path) {
-                Ok(text) if text.trim().is_empty() => {
-                    usage(format!("{} is empty: check DATABASE_URL_FILE", path.display()))
-                }
-                Ok(text) => Ok(text.trim().to_owned()),
-                Err(error) => usage(format!("cannot read {} ({error}): check DATABASE_URL_FILE", path.display())),
-            },
+        self.url().read()?.ok_or_else(|| {
+            StoreError::configuration(
+                "DATABASE_URL is not set: give the address of PostgreSQL, such as postgres://user:password@host:5432/name",
+            )
+        })
+    }
+
+    /// The files of certificates and keys, which a file of SQLite has no use for.
+    pub(crate) fn tls(&self) -> TlsFiles<'_> {
+        TlsFiles {
+            prefix: TLS_PREFIX,
+            ca: self.database_ca_file.as_deref(),
+            cert: self.database_cert_file.as_deref(),
+            key: self.database_key_file.as_deref(),
         }
     }
 }
+
+/// What the names of the settings of TLS begin with.
+pub(crate) const TLS_PREFIX: &str = "DATABASE";
 
 /// How the address of a SQLite file begins.
 pub(crate) const SQLITE: &str = "sqlite:";
@@ -135,21 +164,8 @@ mod tests {
         assert!(missing.is_set());
         assert!(missing.address().unwrap_err().to_string().ends_with("check DATABASE_URL_FILE"));
 
-        let both = DatabaseOptions { database_url: Some("postgres://host".to_owned()), ..missing };
-        assert!(both.address().unwrap_err().to_string().contains("both set"));
-
         let given = DatabaseOptions { database_url: Some("postgres://host/a".to_owned()), ..unset };
         assert_eq!(given.or_default("sqlite://assay.db").address().unwrap(), "postgres://host/a");
-    }
-
-    #[test]
-    fn a_mounted_file_may_end_with_a_line_break() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "postgres://u:p@host/a\n").unwrap();
-        let options = DatabaseOptions { database_url_file: Some(file.path().into()), ..DatabaseOptions::default() };
-        assert_eq!(options.address().unwrap(), "postgres://u:p@host/a");
-        std::fs::write(file.path(), "\n").unwrap();
-        assert!(options.address().unwrap_err().to_string().contains("is empty"));
     }
 
     #[test]

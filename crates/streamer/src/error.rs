@@ -1,5 +1,6 @@
 //! Why a streamer ends early.
 
+use assay_credentials::CredentialsError;
 use assay_queue::BrokerError;
 use assay_source::SourceError;
 use assay_store::StoreError;
@@ -24,6 +25,9 @@ pub enum StreamError {
     /// A transaction cannot be written as JSON.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// A setting is wrong, or missing beside another one.
     #[error("{0}")]
     Setting(String),
@@ -39,7 +43,7 @@ impl Failure for StreamError {
             Self::Store(error) => error.exit(),
             Self::Source(error) => error.exit(),
             Self::Header(_) => Exit::SourceUnreadable,
-            Self::Wire(_) | Self::Setting(_) => Exit::Usage,
+            Self::Wire(_) | Self::Credentials(_) | Self::Setting(_) => Exit::Usage,
             Self::Listener(_) => Exit::DependencyAway,
         }
     }

@@ -1,8 +1,9 @@
 //! Bearer tokens: who may send and ask.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use assay_credentials::Secret;
 use axum::http::{HeaderMap, header};
 use uuid::Uuid;
 
@@ -14,16 +15,8 @@ pub struct Tokens(Vec<Uuid>);
 impl Tokens {
     /// The tokens of the settings, which another address than loopback must have.
     pub(crate) fn read(list: Option<&str>, file: Option<&PathBuf>, address: SocketAddr) -> Result<Self, StreamError> {
-        let list = list.filter(|list| !list.trim().is_empty());
-        let file = file.filter(|path| !path.as_os_str().is_empty());
-        let tokens = match (list, file) {
-            (Some(_), Some(_)) => {
-                return Err(setting("STREAMER_TOKENS and STREAMER_TOKENS_FILE are both set: keep one".to_owned()));
-            }
-            (Some(list), None) => Self::parse(list, "STREAMER_TOKENS")?,
-            (None, Some(path)) => Self::parse(&read(path)?, "STREAMER_TOKENS_FILE")?,
-            (None, None) => Self(Vec::new()),
-        };
+        let tokens = Secret { name: "STREAMER_TOKENS", value: list, file: file.map(PathBuf::as_path) };
+        let tokens = tokens.read()?.map_or_else(|| Ok(Self(Vec::new())), |list| Self::parse(&list))?;
         if tokens.0.is_empty() && !address.ip().to_canonical().is_loopback() {
             return Err(setting(format!(
                 "STREAMER_ADDR is {address}, where others can reach it, and there are no tokens: set STREAMER_TOKENS or \
@@ -34,13 +27,15 @@ impl Tokens {
     }
 
     /// Tokens between commas, or on lines of their own.
-    fn parse(text: &str, name: &str) -> Result<Self, StreamError> {
+    fn parse(text: &str) -> Result<Self, StreamError> {
         let tokens: Vec<&str> = text.split([',', '\n']).map(str::trim).filter(|token| !token.is_empty()).collect();
         if tokens.is_empty() {
-            return Err(setting(format!("{name} holds no token: write one, or several between commas")));
+            return Err(setting("STREAMER_TOKENS holds no token: write one, or several between commas".to_owned()));
         }
         if !tokens.iter().all(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(setting(format!("{name} holds a token that no header can: use letters, digits and `-._~+/=`")));
+            return Err(setting(
+                "STREAMER_TOKENS holds a token that no header can: use letters, digits and `-._~+/=`".to_owned(),
+            ));
         }
         Ok(Self(tokens.into_iter().map(|token| hash(token.as_bytes())).collect()))
     }
@@ -70,11 +65,6 @@ fn hash(token: &[u8]) -> Uuid {
 
 fn is_same(one: Uuid, other: Uuid) -> bool {
     std::hint::black_box(one.as_u128() ^ other.as_u128()) == 0
-}
-
-fn read(path: &Path) -> Result<String, StreamError> {
-    std::fs::read_to_string(path)
-        .map_err(|error| setting(format!("cannot read {} ({error}): check STREAMER_TOKENS_FILE", path.display())))
 }
 
 fn setting(problem: String) -> StreamError {

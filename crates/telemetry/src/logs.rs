@@ -6,6 +6,7 @@ use std::io::IsTerminal as _;
 use clap::{Args, ValueEnum};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -27,7 +28,8 @@ pub struct LogOptions {
     /// How log lines look, on stderr
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug or trace; also by module, such as `warn,assay_queue=debug`
+    /// What is logged: error, warn, info, debug or trace; also by module, such as `warn,assay_queue=debug`. Libraries are heard
+    /// from warn on, unless they are named
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", value_parser = parse_level)]
     pub log_level: String,
 }
@@ -48,8 +50,7 @@ pub fn init_logs_to<W: std::io::Write + 'static>(
     colours: bool,
     writer: impl Fn() -> W + Send + Sync + 'static,
 ) {
-    // Libraries are heard from `warn` on, unless the level names them.
-    let filter = EnvFilter::new(format!("{QUIET},{}", options.log_level));
+    let filter = EnvFilter::new(directives(&options.log_level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // Only a second call can fail.
     let _ = match options.log_format {
@@ -58,8 +59,39 @@ pub fn init_logs_to<W: std::io::Write + 'static>(
     };
 }
 
-/// Libraries that log at `info` what concerns only themselves, or log errors that they also return.
-const QUIET: &str = "lapin=off,sqlx=error,hyper=warn,aws_config=error,aws_smithy_runtime=error";
+/// Libraries that log errors that they also return.
+const QUIET: &str = "lapin=off,sqlx=error,aws_config=error,aws_smithy_runtime=error";
+/// Libraries that write what they send, passwords and transactions with it, where they are asked for more than `info`.
+const TALKATIVE: [&str; 2] = ["lapin", "amq_protocol"];
+/// What the modules of our own begin with.
+const OWN: [&str; 7] = ["assay", "loader", "predictor", "writer", "streamer", "ml_api", "train"];
+
+/// The level that people ask for, as directives: a level without a module is one for Assay itself. Libraries are heard from
+/// `warn` on, unless they are named: at `debug` and `trace` they write what nobody means who asks for Assay's own.
+fn directives(level: &str) -> String {
+    let mut directives = vec!["warn".to_owned(), QUIET.to_owned()];
+    for asked in level.split(',').map(str::trim).filter(|asked| !asked.is_empty()) {
+        match asked.parse::<LevelFilter>() {
+            // So are libraries where less is asked for than they are heard from.
+            Ok(all) if all <= LevelFilter::WARN => directives.push(asked.to_owned()),
+            Ok(_) => directives.extend(OWN.map(|module| format!("{module}={asked}"))),
+            Err(_) if TALKATIVE.iter().any(|module| asked.starts_with(module)) => directives.push(tamed(asked)),
+            Err(_) => directives.push(asked.to_owned()),
+        }
+    }
+    directives.join(",")
+}
+
+/// A directive for a module, with no more than `info`.
+fn tamed(directive: &str) -> String {
+    match directive.rsplit_once('=') {
+        Some((module, level)) if level.parse::<LevelFilter>().is_ok_and(|level| level <= LevelFilter::INFO) => {
+            format!("{module}={level}")
+        }
+        Some((module, _)) => format!("{module}=info"),
+        None => format!("{directive}=info"),
+    }
+}
 
 /// The text form.
 struct Text;
@@ -110,6 +142,19 @@ mod tests {
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let tails: Vec<&str> = text.lines().map(|line| &line["2026-01-11 10:00:00".len()..]).collect();
         assert_eq!(tails, [" - INFO - Starting batch pipeline", " - WARN - the broker is away retry=3"]);
+    }
+
+    #[test]
+    fn a_level_is_one_for_assay_itself() {
+        let says = |level: &str, words: &str| directives(level).split(',').any(|directive| directive == words);
+        assert!(says("trace", "assay=trace") && says("trace", "writer=trace") && says("trace", "warn"));
+        assert!(!says("trace", "trace") && says("trace", "lapin=off"));
+        assert!(says("error", "error"));
+        assert!(says("info,hyper=trace", "hyper=trace"));
+        assert!(says("debug,lapin=trace", "lapin=info") && says("lapin=warn", "lapin=warn"));
+        assert!(
+            says("amq_protocol_tcp", "amq_protocol_tcp=info") && says("lapin::channel=debug", "lapin::channel=info")
+        );
     }
 
     #[test]

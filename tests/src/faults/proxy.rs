@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::daemon::free_port;
+use crate::servers::free_port;
 
 /// Before a port of loopback, on another one that stays its own.
 pub(super) struct Proxy {

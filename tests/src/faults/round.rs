@@ -11,13 +11,12 @@ use tokio::time::{Instant, sleep};
 use super::api::FaultyApi;
 use super::check::{Found, check};
 use super::crew::{Crew, Who};
-use super::daemon::LOOK_AGAIN;
 use super::kind::{Counts, Kind};
 use super::plan::{PREDICTORS, Plan};
 use super::postgres::{LOADER, Postgres, writer};
 use super::proxy::Proxy;
-use super::rabbitmq::RabbitMq;
 use super::source::Source;
+use crate::servers::{LOOK_AGAIN, RabbitMq};
 use crate::{Broker, DEADLINE, Database, Program, Running, S3Server, law};
 
 /// How often programs may give up (exit code 3) and be started again, as whoever supervises them would.

@@ -11,25 +11,8 @@ use tokio::time::Instant;
 use super::kind::{Counts, Kind};
 use super::plan::Plan;
 use super::postgres::Postgres;
-use super::rabbitmq::RabbitMq;
 use super::round::{self, Report, Services};
-
-/// Where the services' own programs are.
-#[derive(Debug, Clone)]
-pub struct Tools {
-    /// The directory of `initdb` and `postgres`.
-    pub postgres: PathBuf,
-    /// The script `rabbitmq-server`.
-    pub rabbitmq: PathBuf,
-}
-
-impl Tools {
-    /// As `scripts/lib/services.sh` names them; none where it found no installed ones.
-    pub fn from_environment() -> Option<Self> {
-        let path = |variable| std::env::var_os(variable).map(PathBuf::from);
-        Some(Self { postgres: path("TEST_POSTGRES_BIN")?, rabbitmq: path("TEST_RABBITMQ_SERVER")? })
-    }
-}
+use crate::servers::{Extras, RabbitMq, Tools};
 
 /// Which rounds.
 #[derive(Debug, Clone)]
@@ -133,9 +116,10 @@ impl Services {
         let folder = tempfile::Builder::new().prefix("assay-faults.").tempdir().expect("a temporary directory");
         // Its subdirectories belong to the users that the services run as.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).expect("it is ours");
+        let extras = Extras::default();
         let (postgres, rabbitmq) = tokio::join!(
             Postgres::start(&folder, tools.postgres.clone()),
-            RabbitMq::start(&folder, tools.rabbitmq.clone())
+            RabbitMq::start(&folder, tools.rabbitmq.clone(), &extras)
         );
         Self { postgres, rabbitmq, _folder: folder }
     }

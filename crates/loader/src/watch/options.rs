@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use assay_credentials::Secret;
 use assay_transaction::parse_duration;
 use clap::{Args, ValueEnum};
 
@@ -110,18 +111,16 @@ impl WatchOptions {
     /// Where events are taken by HTTP, if they are. Without a secret anybody could have objects loaded.
     pub(crate) fn webhook(&self) -> Result<Option<Webhook>, LoadError> {
         let Some(address) = self.webhook_addr else { return Ok(None) };
-        let secret = match (&self.webhook_secret, &self.webhook_secret_file) {
-            (Some(secret), _) => secret.clone(),
-            (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| {
-                LoadError::Setting(format!("cannot read {} ({error}): check WEBHOOK_SECRET_FILE", path.display()))
-            })?,
-            (None, None) => String::new(),
+        let secret = Secret {
+            name: "WEBHOOK_SECRET",
+            value: self.webhook_secret.as_deref(),
+            file: self.webhook_secret_file.as_deref(),
         };
-        match secret.trim() {
-            "" => Err(LoadError::Setting(
+        match secret.read()? {
+            None => Err(LoadError::Setting(
                 "WEBHOOK_ADDR is set, but WEBHOOK_SECRET is not: anybody could have objects loaded".to_owned(),
             )),
-            secret => Ok(Some(Webhook { address, secret: secret.to_owned() })),
+            Some(secret) => Ok(Some(Webhook { address, secret })),
         }
     }
 

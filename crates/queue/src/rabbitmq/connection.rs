@@ -6,12 +6,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use assay_credentials::TlsMaterial;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::StreamExt;
 use lapin::options::QueueDeclareOptions;
 use lapin::protocol::constants::REPLY_SUCCESS;
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -19,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::failure::{Verdict, cause, verdict};
-use super::topology::Topology;
-use crate::{BrokerError, Depth, metrics, publish};
+use super::topology::{Declaring, Topology};
+use crate::options::TLS_PREFIX;
+use crate::{BrokerError, BrokerOptions, Depth, metrics, publish};
 
 /// Seconds between signs of life, unless the URL says otherwise: a dead peer is noticed after two of them.
 const HEARTBEAT: u16 = 10;
@@ -31,11 +34,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// How often a connection is looked at that says nothing of its own accord.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How RabbitMQ's answer begins where a user lacks a right.
+const NOT_ALLOWED: &str = "ACCESS_REFUSED";
 
 /// What all connections of a broker have in common.
 pub(super) struct Settings {
     uri: AMQPUri,
     name: String,
+    /// Where certificates and keys are read anew for each connection, as they are renewed while a program runs.
+    options: BrokerOptions,
+    declaring: Declaring,
     pub(super) topology: Topology,
     /// How long anything but a publish may take.
     pub(super) patience: Duration,
@@ -43,7 +51,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(address: &str, stage: &str, topology: Topology, patience: Duration) -> Result<Self, BrokerError> {
+    pub(super) fn new(options: &BrokerOptions, stage: &str, declaring: Declaring) -> Result<Self, BrokerError> {
+        let address = options.address()?;
         // The parser's own words may repeat the address, password and all.
         let mut uri: AMQPUri = address.parse().map_err(|_| {
             BrokerError::Usage(
@@ -56,7 +65,17 @@ impl Settings {
             "/".clone_into(&mut uri.vhost);
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        Ok(Self { uri, name: format!("assay-{stage}"), topology, patience, outage: Outage::default() })
+        options.tls().expect_tls(uri.scheme == AMQPScheme::AMQPS, "amqps://")?;
+        Ok(Self {
+            uri,
+            name: format!("assay-{stage}"),
+            topology: Topology::new(&options.queue_prefix, options.queue_max_length),
+            patience: options.publish_timeout,
+            // Not its address, which may hold a password and is not needed any more.
+            options: BrokerOptions { amqp_url: None, ..options.clone() },
+            declaring,
+            outage: Outage::default(),
+        })
     }
 
     /// Where RabbitMQ is, fit for logs.
@@ -66,27 +85,44 @@ impl Settings {
 
     async fn establish(&self, deadline: Instant) -> Result<Live, Refusal> {
         let deadline = deadline.max(Instant::now() + LAST_MOMENT).min(Instant::now() + CONNECT_TIMEOUT);
+        let tls = self.options.tls().read().map_err(|error| Refusal::Setting(error.to_string()))?;
         let connect = async {
             let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-            let connection = Connection::connect_uri(self.uri.clone(), properties).await?;
-            self.topology.declare(&connection).await?;
-            Ok::<_, lapin::Error>(connection)
+            let (uri, runtime) = (self.uri.clone(), lapin::runtime::default_runtime()?);
+            let connection = Connection::connect_uri_with_config(uri, properties, tls_config(tls), runtime).await?;
+            // An error of the channel, which only tells what is wrong with the topology.
+            let declared = self.topology.ensure(&connection, self.declaring).await;
+            Ok::<_, lapin::Error>((connection, declared))
         };
         match timeout_at(deadline, connect).await {
-            Ok(Ok(connection)) => Ok(Live::new(connection)),
-            Ok(Err(error)) => Err(Refusal { cause: cause(&error), verdict: verdict(&error) }),
-            Err(_) => Err(Refusal { cause: "no answer".to_owned(), verdict: Verdict::Passing }),
+            Ok(Ok((connection, Ok(())))) => Ok(Live::new(connection)),
+            Ok(Ok((_, Err(error)))) => Err(Refusal::Server(cause(&error), of_topology(verdict(&error)))),
+            Ok(Err(error)) => Err(Refusal::Server(cause(&error), verdict(&error))),
+            Err(_) => Err(Refusal::Server("no answer".to_owned(), Verdict::Passing)),
         }
     }
 
     /// The line for a refusal that will not pass.
     fn usage(&self, refusal: &Refusal) -> Option<BrokerError> {
-        let (server, cause) = (self.server(), &refusal.cause);
-        Some(BrokerError::Usage(match refusal.verdict {
+        let (server, user) = (self.server(), &self.uri.authority.userinfo.username);
+        let (cause, verdict) = match refusal {
+            Refusal::Setting(problem) => return Some(BrokerError::Usage(problem.clone())),
+            Refusal::Server(cause, verdict) => (cause, verdict),
+        };
+        Some(BrokerError::Usage(match verdict {
             Verdict::Passing => return None,
-            Verdict::Refused => format!(
-                "RabbitMQ at {server} refuses user `{}` ({cause}): check user and password in AMQP_URL",
-                self.uri.authority.userinfo.username
+            Verdict::Refused => {
+                format!("RabbitMQ at {server} refuses user `{user}` ({cause}): check user and password in AMQP_URL")
+            }
+            Verdict::Tls(trouble) => {
+                format!("cannot connect to RabbitMQ at {server} by TLS ({cause}): {}", trouble.remedy(TLS_PREFIX))
+            }
+            Verdict::NotAllowed => format!(
+                "RabbitMQ at {server} does not let user `{user}` declare the queues ({cause}): use one who may configure them"
+            ),
+            Verdict::Missing => format!(
+                "RabbitMQ at {server} lacks a queue or exchange that user `{user}` may not declare ({cause}): run \
+                 `assay declare` as one who may"
             ),
             Verdict::NoVirtualHost => {
                 format!("RabbitMQ at {server} refuses the virtual host ({cause}): check AMQP_URL")
@@ -100,9 +136,34 @@ impl Settings {
 }
 
 /// Why there is no connection yet.
-struct Refusal {
-    cause: String,
-    verdict: Verdict,
+enum Refusal {
+    /// A setting, by which nothing can be asked of RabbitMQ.
+    Setting(String),
+    /// What RabbitMQ said, or what became of asking it.
+    Server(String, Verdict),
+}
+
+impl Refusal {
+    fn cause(self) -> String {
+        match self {
+            Self::Setting(cause) | Self::Server(cause, _) => cause,
+        }
+    }
+}
+
+/// What an error means while queues are declared, when the user is known already.
+fn of_topology(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Refused => Verdict::NotAllowed,
+        verdict => verdict,
+    }
+}
+
+fn tls_config(TlsMaterial { authorities, identity }: TlsMaterial) -> OwnedTLSConfig {
+    OwnedTLSConfig {
+        cert_chain: authorities,
+        identity: identity.map(|identity| OwnedIdentity::PKCS8 { pem: identity.certificates, key: identity.key }),
+    }
 }
 
 /// An outage is logged once, however many connections it takes down.
@@ -160,7 +221,7 @@ impl Live {
 
     /// Declares what is missing, when something turned out to be.
     pub(super) async fn declare(&self, settings: &Settings) -> Result<(), String> {
-        self.attempt(settings.patience, settings.topology.declare(&self.connection)).await
+        self.attempt(settings.patience, settings.topology.ensure(&self.connection, settings.declaring)).await
     }
 
     /// Asks something of RabbitMQ. It ends when the connection is lost, which the client itself does not promise.
@@ -250,7 +311,7 @@ impl Link {
             let again = Instant::now() + pauses.next().unwrap_or(CHECK_EVERY);
             if again >= deadline {
                 let (server, startup) = (settings.server(), seconds(startup));
-                let cause = refusal.cause;
+                let cause = refusal.cause();
                 return Err(BrokerError::Away(format!(
                     "cannot reach RabbitMQ at {server} within {startup} ({cause}): check AMQP_URL"
                 )));
@@ -295,12 +356,19 @@ impl Link {
         F: Future<Output = lapin::Result<T>> + Send,
     {
         let mut pauses = publish::pauses();
+        let mut told = false;
         loop {
             let live = self.live().await?;
             let failure = match live.attempt(self.settings.patience, consume(Arc::clone(&live))).await {
                 Ok(consuming) => return Some(consuming),
                 Err(cause) => cause,
             };
+            if failure.starts_with(NOT_ALLOWED) && !told {
+                warn!(
+                    "RabbitMQ does not let us consume from {queue} ({failure}): grant the user of AMQP_URL what it needs"
+                );
+                told = true;
+            }
             debug!(queue, "cannot consume yet ({failure})");
             if live.is_up() {
                 // It is the queue that is missing, most likely; where it is not, this changes nothing.

@@ -69,6 +69,13 @@ impl RabbitEvents {
                     cause(&error)
                 )));
             }
+            Ok(Err(error)) if verdict(&error) == Verdict::Refused => {
+                return Err(BrokerError::Usage(format!(
+                    "RabbitMQ does not let the user of AMQP_URL take events from {} ({}): grant it, or set AMQP_EVENTS=off",
+                    self.queue,
+                    cause(&error)
+                )));
+            }
             Ok(Err(error)) => return Err(self.away(&cause(&error))),
             Err(cause) => return Err(self.away(&cause)),
         };

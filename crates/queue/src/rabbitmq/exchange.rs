@@ -1,4 +1,5 @@
-//! The exchange that others publish their events to, declared for those who cannot do that themselves.
+//! What is declared for those who cannot do that themselves: the exchange that others publish their events to, and the
+//! whole topology, for stages whose users may not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +10,20 @@ use lapin::types::FieldTable;
 
 use super::connection::{Link, Settings};
 use super::failure::{Verdict, cause, verdict};
-use super::topology::Topology;
+use super::topology::Declaring;
 use crate::{BrokerError, BrokerOptions};
 
+/// Declares all exchanges and queues.
+pub(crate) async fn declare_topology(options: &BrokerOptions, startup: Duration) -> Result<(), BrokerError> {
+    let settings = Arc::new(Settings::new(options, "declare", Declaring::Always)?);
+    Link::open(&settings, startup).await?.close().await;
+    Ok(())
+}
+
 /// Declares a durable topic exchange; tells its whole name.
-pub(crate) async fn declare(
-    address: &str,
-    options: &BrokerOptions,
-    exchange: &str,
-    startup: Duration,
-) -> Result<String, BrokerError> {
+pub(crate) async fn declare(options: &BrokerOptions, exchange: &str, startup: Duration) -> Result<String, BrokerError> {
     let name = format!("{}{exchange}", options.queue_prefix);
-    let topology = Topology::new(&options.queue_prefix, options.queue_max_length);
-    let settings = Arc::new(Settings::new(address, "watch-setup", topology, options.publish_timeout)?);
+    let settings = Arc::new(Settings::new(options, "watch-setup", Declaring::WhereAllowed)?);
     let link = Link::open(&settings, startup).await?;
     let declared = declare_on(&link, &name, options.publish_timeout).await;
     link.close().await;
@@ -41,6 +43,10 @@ async fn declare_on(link: &Link, name: &str, patience: Duration) -> Result<(), B
         Ok(Err(error)) if verdict(&error) == Verdict::DeclaredOtherwise => Err(BrokerError::Usage(format!(
             "RabbitMQ has exchange {name} with other settings ({}): make it a durable topic exchange, or choose another one \
              with EVENTS_EXCHANGE",
+            cause(&error)
+        ))),
+        Ok(Err(error)) if verdict(&error) == Verdict::Refused => Err(BrokerError::Usage(format!(
+            "RabbitMQ does not let the user of AMQP_URL declare exchange {name} ({}): grant it, or use another user",
             cause(&error)
         ))),
         Ok(Err(error)) => Err(away(cause(&error))),

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use assay_credentials::TlsTrouble;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
 
@@ -14,6 +15,12 @@ pub(super) enum Verdict {
     NoVirtualHost,
     /// A queue or exchange is there already, with other arguments.
     DeclaredOtherwise,
+    /// A right is missing to declare what is not there.
+    NotAllowed,
+    /// A queue or exchange is not there, and whoever asks may not declare it.
+    Missing,
+    /// There is no TLS with it.
+    Tls(TlsTrouble),
     /// Anything else, in the end: a broker that starts up, restarts or is out of reach.
     Passing,
 }
@@ -22,6 +29,7 @@ pub(super) fn verdict(error: &Error) -> Verdict {
     let ErrorKind::ProtocolError(error) = error.kind() else {
         return match error.kind() {
             ErrorKind::AuthProviderError(_) => Verdict::Refused,
+            ErrorKind::IOError(error) => TlsTrouble::of(&**error).map_or(Verdict::Passing, Verdict::Tls),
             _ => Verdict::Passing,
         };
     };
@@ -29,6 +37,7 @@ pub(super) fn verdict(error: &Error) -> Verdict {
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Verdict::Refused,
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Verdict::NoVirtualHost,
         AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => Verdict::DeclaredOtherwise,
+        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Verdict::Missing,
         _ => Verdict::Passing,
     }
 }
@@ -37,6 +46,7 @@ pub(super) fn verdict(error: &Error) -> Verdict {
 pub(super) fn cause(error: &Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(error) => error.get_message().as_str().trim().to_owned(),
+        ErrorKind::IOError(error) if let Some(trouble) = TlsTrouble::of(&**error) => trouble.cause().to_owned(),
         ErrorKind::IOError(error) => match error.kind() {
             kind @ (io::ErrorKind::ConnectionRefused
             | io::ErrorKind::ConnectionReset

@@ -35,14 +35,14 @@ use self::connection::{Link, Settings};
 use self::consumer::RabbitConsumer;
 use self::events::RabbitEvents;
 use self::gate::Gate;
-use self::publisher::{Address, Publisher};
-use self::topology::Topology;
+use self::publisher::Publisher;
+use self::topology::Declaring;
 use crate::delay::Delay;
 use crate::{
     Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route,
 };
 
-pub(crate) use self::exchange::declare as declare_exchange;
+pub(crate) use self::exchange::{declare as declare_exchange, declare_topology};
 
 /// A RabbitMQ that is connected to.
 pub(crate) struct RabbitMq {
@@ -59,14 +59,8 @@ pub(crate) struct RabbitMq {
 }
 
 impl RabbitMq {
-    pub(crate) async fn connect(
-        address: &str,
-        options: &BrokerOptions,
-        stage: &str,
-        startup: Duration,
-    ) -> Result<Self, BrokerError> {
-        let topology = Topology::new(&options.queue_prefix, options.queue_max_length);
-        let settings = Arc::new(Settings::new(address, stage, topology, options.publish_timeout)?);
+    pub(crate) async fn connect(options: &BrokerOptions, stage: &str, startup: Duration) -> Result<Self, BrokerError> {
+        let settings = Arc::new(Settings::new(options, stage, Declaring::WhereAllowed)?);
         let publishing = Arc::new(Link::open(&settings, startup).await?);
         let publisher = Publisher::start(&publishing, options.publish_window, options.publish_timeout);
         Ok(Self {
@@ -192,9 +186,4 @@ impl Drop for RabbitMq {
     fn drop(&mut self) {
         self.closing.cancel();
     }
-}
-
-/// The address of a queue through the default exchange.
-fn direct(queue: ShortString) -> Address {
-    Address { exchange: "".into(), key: queue, mandatory: true }
 }

@@ -3,12 +3,17 @@
 //! ```text
 //! assay.transactions (direct)  ─batch──────► transactions.batch       (and realtime)
 //! assay.scored       (direct)  ─batch──────► predictions.batch        (and realtime)
+//! assay.transactions.delay (direct) ─batch.1s─► transactions.batch.delay.1s, .10s, .60s ──expired──► back to transactions.batch
+//! assay.scored.delay (direct)  ─batch.1s───► predictions.batch.delay.1s, .10s, .60s ──expired──► back to predictions.batch
 //! assay.dead         (fanout)  ────────────► dead_letters
 //! assay.events       (topic)   ─#──────────► assay.events.<place>, for those who watch that place: others publish here
 //! assay.control      (fanout)  ────────────► one queue for each listener, which ends with it
 //! assay.predictions  (topic)   ─<key>──────► whatever anybody binds to it: the feed of what was stored
-//! (default exchange) ─<queue>.delay.<step>─► <queue>.delay.1s, .10s, .60s ──expired──► back to <queue>
 //! ```
+//!
+//! Nothing is published to the default exchange, through which everybody who may use it reaches every queue: what a stage may
+//! write to is what its user is granted (`deploy/rabbitmq`). Whoever may not declare finds everything declared
+//! ([`Declaring::WhereAllowed`]); bindings cannot be looked at, and come with what was declared.
 //!
 //! Work queues dead-letter to `assay.dead` what came back more than [`DELIVERY_LIMIT`] times. All queues are quorum queues
 //! with a bound that refuses publishers (`reject-publish`): nothing is ever dropped, and a dead letter that finds no room
@@ -25,7 +30,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
 
-use super::direct;
+use super::failure::{Verdict, verdict};
 use super::publisher::Address;
 use crate::delay::Delay;
 use crate::events::queue_name;
@@ -43,6 +48,15 @@ const EVENTS_MAX_LENGTH: i64 = 100_000;
 
 /// How much waits for one listener.
 const LISTENER_MAX_LENGTH: i64 = 256;
+
+/// What is done about exchanges and queues at the start of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Declaring {
+    /// They are declared; it is an error not to be allowed to.
+    Always,
+    /// They are declared, or looked for where the user may not declare them.
+    WhereAllowed,
+}
 
 /// The names and bounds of one installation.
 #[derive(Debug, Clone)]
@@ -65,6 +79,14 @@ impl Topology {
         match work {
             Work::Transactions => self.name("assay.transactions"),
             Work::Scored => self.name("assay.scored"),
+        }
+    }
+
+    /// Where messages go that are to come back to a queue of this kind of work.
+    fn delay_exchange(&self, work: Work) -> ShortString {
+        match work {
+            Work::Transactions => self.name("assay.transactions.delay"),
+            Work::Scored => self.name("assay.scored.delay"),
         }
     }
 
@@ -97,7 +119,7 @@ impl Topology {
     }
 
     pub(super) fn delayed(&self, route: Route, delay: Delay) -> Address {
-        direct(self.delay_queue(route, delay))
+        Address { exchange: self.delay_exchange(route.work), key: delay_key(route, delay), mandatory: true }
     }
 
     pub(super) fn dead(&self, route: Route) -> Address {
@@ -154,16 +176,50 @@ impl Topology {
         queue.strip_prefix(&self.prefix).unwrap_or(queue)
     }
 
-    /// Declares what is missing. What is there already must be as declared here.
-    pub(super) async fn declare(&self, connection: &Connection) -> lapin::Result<()> {
-        let channel = connection.create_channel().await?;
-        for (name, kind) in [
+    /// Sees to it that everything is there. What is there already must be as declared here.
+    pub(super) async fn ensure(&self, connection: &Connection, declaring: Declaring) -> lapin::Result<()> {
+        match self.declare(connection).await {
+            // Refused is what would have been declared, though it may be there.
+            Err(error) if declaring == Declaring::WhereAllowed && verdict(&error) == Verdict::Refused => {
+                self.find(connection).await
+            }
+            declared => declared,
+        }
+    }
+
+    fn exchanges(&self) -> [(ShortString, ExchangeKind); 7] {
+        [
             (self.exchange(Work::Transactions), ExchangeKind::Direct),
             (self.exchange(Work::Scored), ExchangeKind::Direct),
+            (self.delay_exchange(Work::Transactions), ExchangeKind::Direct),
+            (self.delay_exchange(Work::Scored), ExchangeKind::Direct),
             (self.control_exchange(), ExchangeKind::Fanout),
             (self.feed_exchange(), ExchangeKind::Topic),
             (self.dead_exchange(), ExchangeKind::Fanout),
-        ] {
+        ]
+    }
+
+    /// Looks for everything, which needs no rights. What is missing first is the error.
+    async fn find(&self, connection: &Connection) -> lapin::Result<()> {
+        let channel = connection.create_channel().await?;
+        for (name, kind) in self.exchanges() {
+            let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+            channel.exchange_declare(name, kind, options, FieldTable::default()).await?;
+        }
+        let work = Route::ALL.into_iter().flat_map(|route| {
+            let delayed = Delay::ALL.map(|delay| self.delay_queue(route, delay));
+            std::iter::once(self.work_queue(route)).chain(delayed)
+        });
+        for queue in work.chain([self.dead_letters()]) {
+            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            channel.queue_declare(queue, options, FieldTable::default()).await?;
+        }
+        channel.close(lapin::protocol::constants::REPLY_SUCCESS, "OK".into()).await
+    }
+
+    async fn declare(&self, connection: &Connection) -> lapin::Result<()> {
+        let channel = connection.create_channel().await?;
+        for (name, kind) in self.exchanges() {
             let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
             channel.exchange_declare(name, kind, options, FieldTable::default()).await?;
         }
@@ -187,6 +243,8 @@ impl Topology {
             let millis = i64::try_from(delay.duration().as_millis()).unwrap_or(i64::MAX);
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
             declare_queue(channel, self.delay_queue(route, delay), arguments).await?;
+            let (from, key) = (self.delay_exchange(route.work), delay_key(route, delay));
+            bind(channel, self.delay_queue(route, delay), from, key.as_str()).await?;
         }
         Ok(())
     }
@@ -197,6 +255,10 @@ impl Topology {
         declare_queue(channel, queue.clone(), arguments).await?;
         bind(channel, queue, self.dead_exchange(), "").await
     }
+}
+
+fn delay_key(route: Route, delay: Delay) -> ShortString {
+    format!("{}.{}", route.lane.as_str(), delay.name()).into()
 }
 
 /// The arguments of a quorum queue that refuses what it has no room for, and where it puts what it gives up.

@@ -121,7 +121,14 @@ impl Server {
             }
         }
         let channel = client.create_channel().await.unwrap();
-        for exchange in ["assay.transactions", "assay.scored", "assay.control", "assay.dead"] {
+        for exchange in [
+            "assay.transactions",
+            "assay.scored",
+            "assay.transactions.delay",
+            "assay.scored.delay",
+            "assay.control",
+            "assay.dead",
+        ] {
             let options = ExchangeDeleteOptions::default();
             channel.exchange_delete(self.name(exchange).into(), options).await.unwrap();
         }

@@ -178,7 +178,7 @@ fn a_scorer_needs_an_address() {
     let wrong = ApiOptions { ml_api_url: Some("ml-api:8000".to_owned()), ..ApiOptions::default() };
     let error = Scorer::from_options(&wrong).unwrap_err();
     assert_eq!(error.exit(), assay_transaction::Exit::Usage);
-    assert!(error.to_string().contains("`ml-api:8000`"), "{error}");
+    assert!(error.to_string().starts_with("ML_API_URL is no address"), "{error}");
     let right = ApiOptions { ml_api_url: Some(" http://ml-api:8000 ".to_owned()), ..ApiOptions::default() };
     assert_eq!(Scorer::from_options(&right).unwrap().max_workers(), 5);
     assert!(Scorer::with_policy("https://ml-api", &options(), quick()).is_ok());

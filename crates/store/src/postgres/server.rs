@@ -4,13 +4,16 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use assay_credentials::{TlsFiles, TlsTrouble};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection};
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::DatabaseOptions;
 use crate::StoreError;
+use crate::options::TLS_PREFIX;
 
 /// How long one attempt to connect may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -22,6 +25,8 @@ const LAST_MOMENT: Duration = Duration::from_millis(500);
 pub(crate) struct Server {
     options: PgConnectOptions,
     schema: Option<String>,
+    /// Whether it is shown a certificate.
+    shows_certificate: bool,
 }
 
 /// Why there is no connection.
@@ -34,7 +39,7 @@ enum Failure {
 
 impl Server {
     /// The server at this address, for a stage. Statements name no schema: what they find is a matter of the search path.
-    pub(crate) fn new(address: &str, schema: Option<&str>, stage: &str) -> Result<Self, StoreError> {
+    pub(crate) fn new(address: &str, database: &DatabaseOptions, stage: &str) -> Result<Self, StoreError> {
         // The parser's own message may quote the address, and with it the password.
         let options = PgConnectOptions::from_str(address).map_err(|_| {
             StoreError::configuration(
@@ -45,12 +50,15 @@ impl Server {
         // The driver's own lines hold SQL over many lines, which a log of one line per event has no place for.
         let options = options.disable_statement_logging();
         let options = options.application_name(&format!("assay-{stage}"));
+        let schema = database.schema()?;
         let options = match schema {
             // Nothing behind it: a table that is missing must not be found among those of others.
             Some(schema) => options.options([("search_path", schema)]),
             None => options,
         };
-        Ok(Self { options, schema: schema.map(str::to_owned) })
+        let files = database.tls();
+        let shows_certificate = files.read()?.identity.is_some();
+        Ok(Self { options: with_tls(options, files)?, schema: schema.map(str::to_owned), shows_certificate })
     }
 
     pub(crate) fn into_options(self) -> PgConnectOptions {
@@ -133,12 +141,29 @@ impl Server {
         }
     }
 
+    /// The settings that a refused user may have wrong.
+    fn what_to_check(&self, refusal: &str) -> &'static str {
+        if !self.shows_certificate && refusal.contains("client certificate") {
+            "DATABASE_CERT_FILE and DATABASE_KEY_FILE"
+        } else {
+            "DATABASE_URL"
+        }
+    }
+
     fn failure(&self, error: sqlx::Error) -> Failure {
         let lasting = |message| Failure::Lasting(StoreError::configuration(message));
         match error {
-            sqlx::Error::Io(error) => Failure::Away(plain(&error)),
+            sqlx::Error::Io(error) => match TlsTrouble::of(&error) {
+                Some(trouble) => lasting(format!(
+                    "cannot connect to {} by TLS ({}): {}",
+                    self.place(),
+                    trouble.cause(),
+                    trouble.remedy(TLS_PREFIX)
+                )),
+                None => Failure::Away(plain(&error)),
+            },
             sqlx::Error::Tls(error) => lasting(format!(
-                "{} and this program agree on no TLS ({error}): check sslmode in DATABASE_URL",
+                "{} and this program agree on no TLS ({error}): check DATABASE_CA_FILE, and sslmode in DATABASE_URL",
                 self.place()
             )),
             sqlx::Error::Configuration(error) => lasting(format!("DATABASE_URL cannot be used ({error})")),
@@ -146,10 +171,11 @@ impl Server {
                 let code = error.code().unwrap_or_default().into_owned();
                 match code.get(..2).unwrap_or_default() {
                     "28" => lasting(format!(
-                        "{} refuses user `{}` ({}): check DATABASE_URL",
+                        "{} refuses user `{}` ({}): check {}",
                         self.place(),
                         self.options.get_username(),
-                        error.message()
+                        error.message(),
+                        self.what_to_check(error.message())
                     )),
                     "3D" => lasting(format!(
                         "{} has no database `{}`: create it, or check DATABASE_URL",
@@ -163,6 +189,34 @@ impl Server {
             error => Failure::Away(error.to_string()),
         }
     }
+}
+
+/// The options with the certificates and keys of these files. PostgreSQL's client reads them anew for each connection.
+fn with_tls(mut options: PgConnectOptions, files: TlsFiles<'_>) -> Result<PgConnectOptions, StoreError> {
+    let named = |path: &&std::path::Path| !path.as_os_str().is_empty();
+    if let Some(path) = files.ca.filter(named) {
+        let mode = match options.get_ssl_mode() {
+            // What it is unless somebody says otherwise.
+            PgSslMode::Prefer => PgSslMode::VerifyFull,
+            mode @ (PgSslMode::VerifyCa | PgSslMode::VerifyFull) => mode,
+            PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Require => {
+                return Err(StoreError::configuration(
+                    "DATABASE_CA_FILE is set, but sslmode in DATABASE_URL has no certificate checked: write \
+                     sslmode=verify-full, or leave it out",
+                ));
+            }
+        };
+        options = options.ssl_mode(mode).ssl_root_cert(path);
+    }
+    if let (Some(cert), Some(key)) = (files.cert.filter(named), files.key.filter(named)) {
+        if matches!(options.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Allow) {
+            return Err(StoreError::configuration(
+                "DATABASE_CERT_FILE is set, but sslmode in DATABASE_URL rules TLS out: write sslmode=verify-full",
+            ));
+        }
+        options = options.ssl_client_cert(cert).ssl_client_key(key);
+    }
+    Ok(options)
 }
 
 /// Without the number that the operating system adds.
@@ -179,9 +233,27 @@ fn plain(error: &std::io::Error) -> String {
 mod tests {
     use super::*;
 
+    const NO_FILES: TlsFiles<'_> = TlsFiles { prefix: TLS_PREFIX, ca: None, cert: None, key: None };
+
+    #[test]
+    fn an_authority_has_the_certificate_checked() {
+        let files = TlsFiles { ca: Some(std::path::Path::new("ca.pem")), ..NO_FILES };
+        let mode = |address: &str| {
+            let options = PgConnectOptions::from_str(address).unwrap();
+            with_tls(options, files).map(|options| options.get_ssl_mode().to_owned()).map_err(|error| error.to_string())
+        };
+        assert!(matches!(mode("postgres://u@host/a"), Ok(PgSslMode::VerifyFull)));
+        assert!(matches!(mode("postgres://u@host/a?sslmode=verify-ca"), Ok(PgSslMode::VerifyCa)));
+        for weak in ["disable", "require"] {
+            let error = mode(&format!("postgres://u@host/a?sslmode={weak}")).unwrap_err();
+            assert!(error.contains("DATABASE_CA_FILE") && error.contains("verify-full"), "{error}");
+        }
+    }
+
     #[test]
     fn an_unreadable_address_is_not_quoted() {
-        let error = Server::new("postgres://u:sec/ret@host:port/a", None, "writer").err().unwrap().to_string();
+        let server = Server::new("postgres://u:sec/ret@host:port/a", &DatabaseOptions::default(), "writer");
+        let error = server.err().unwrap().to_string();
         assert!(error.contains("DATABASE_URL") && !error.contains("sec"), "{error}");
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! As in `scripts/lib/services.sh`, which says why each setting is as it is.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -11,10 +10,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::daemon::{Account, Daemon, LOOK_AGAIN, command, free_port, give, private_directory};
+use super::daemon::{Account, Daemon, LOOK_AGAIN, command, free_port, private_directory};
+use super::{Extras, put_file};
 use crate::DEADLINE;
 
-pub(super) struct RabbitMq {
+/// A node.
+#[derive(Debug)]
+pub struct RabbitMq {
     server: PathBuf,
     directory: PathBuf,
     account: Option<Account>,
@@ -29,7 +31,7 @@ pub(super) struct RabbitMq {
 
 impl RabbitMq {
     /// Makes one in this directory, with the script of `TEST_RABBITMQ_SERVER`, and waits until it is there.
-    pub(super) async fn start(within: &TempDir, server: PathBuf) -> Self {
+    pub async fn start(within: &TempDir, server: PathBuf, extras: &Extras) -> Self {
         let account = Account::without_privileges("rabbitmq");
         let directory = private_directory(within.path().join("rabbitmq"), account);
         let [port, epmd_port, dist_port] = [free_port(), free_port(), free_port()];
@@ -43,8 +45,10 @@ impl RabbitMq {
              raft.wal_max_size_bytes = 16777216\n\
              log.console = true\n\
              log.console.level = info\n\
-             log.file = false\n"
+             log.file = false\n{}\n",
+            extras.settings_in(&directory).join("\n")
         );
+        extras.put_files(&directory, account);
         let cookie = uuid::Uuid::new_v4().simple().to_string();
         let files = [
             ("rabbitmq.conf", configuration.as_str()),
@@ -53,10 +57,7 @@ impl RabbitMq {
             (".erlang.cookie", &cookie),
         ];
         for (name, content) in files {
-            let path = directory.join(name);
-            std::fs::write(&path, content).expect("a file of RabbitMQ is written");
-            give(&path, account);
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+            put_file(&directory.join(name), content, account);
         }
         let mut epmd = command("epmd", &directory, account);
         epmd.args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"]).env("HOME", &directory);
@@ -80,11 +81,19 @@ impl RabbitMq {
     }
 
     /// Starts it again, where it does not run.
-    pub(super) fn revive(&mut self) {
+    pub(crate) fn revive(&mut self) {
         if self.process.as_mut().is_some_and(Daemon::is_running) {
             return;
         }
-        let mut command = command(&self.server, &self.directory, self.account);
+        let mut command = self.command(&self.server);
+        let inet = "-noinput -kernel inet_dist_use_interface {127,0,0,1}";
+        command.env("RABBITMQ_ALLOW_INPUT", "1").env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", inet);
+        self.process = Some(Daemon::start("RabbitMQ", command, &self.log(), "KILL"));
+    }
+
+    /// A program that finds the node, and nothing else: its server, its `rabbitmqctl`, or a script that calls it.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = command(program, &self.directory, self.account);
         for (variable, file) in [
             ("HOME", ""),
             ("RABBITMQ_CONF_ENV_FILE", "rabbitmq-env.conf"),
@@ -101,20 +110,43 @@ impl RabbitMq {
         ] {
             command.env(variable, if file.is_empty() { self.directory.clone() } else { self.directory.join(file) });
         }
-        let inet = "-noinput -kernel inet_dist_use_interface {127,0,0,1}";
         command
             .env("ERL_EPMD_PORT", self.epmd_port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_NODENAME", format!("assay-faults-{}@localhost", self.epmd_port))
             .env("RABBITMQ_USE_LONGNAME", "false")
-            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
-            .env("RABBITMQ_ALLOW_INPUT", "1")
-            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", inet);
-        self.process = Some(Daemon::start("RabbitMQ", command, &self.log(), "KILL"));
+            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string());
+        command
+    }
+
+    /// Runs a shell script, given by its text, that calls `$RABBITMQCTL`, and demands that it succeeds.
+    pub fn run(&self, script: &str, arguments: &[&str]) {
+        let ctl = self.server.with_file_name("rabbitmqctl");
+        // The node's user may not be one who can read it where it is.
+        let script = self.put_file("script", script);
+        let done = self
+            .command("bash")
+            .arg(&script)
+            .args(arguments)
+            .env("RABBITMQCTL", ctl)
+            .output()
+            .expect("the script starts");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{}\n{said}", String::from_utf8_lossy(&done.stdout));
+    }
+
+    /// Makes a file that the node's user may read, and tells its path.
+    pub fn put_file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            private_directory(folder.to_owned(), self.account);
+        }
+        put_file(&path, content, self.account);
+        path
     }
 
     /// Waits until it speaks AMQP.
-    pub(super) async fn until_ready(&mut self) {
+    pub(crate) async fn until_ready(&mut self) {
         let deadline = Instant::now() + DEADLINE;
         while !self.speaks_amqp().await {
             let is_running = self.process.as_mut().is_some_and(Daemon::is_running);
@@ -134,20 +166,21 @@ impl RabbitMq {
     }
 
     /// Ends it, by a signal: `KILL` at once, `TERM` in order.
-    pub(super) async fn end(&mut self, signal: &str) {
+    pub(crate) async fn end(&mut self, signal: &str) {
         self.process.take().expect("it runs").end(signal).await;
     }
 
-    pub(super) fn port(&self) -> u16 {
+    /// Where it takes connections without TLS.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Where it is, or where a proxy before it is.
-    pub(super) fn url_at(&self, port: u16) -> String {
+    pub fn url_at(&self, port: u16) -> String {
         format!("amqp://assay:{}@127.0.0.1:{port}", self.password)
     }
 
-    pub(super) fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.directory.join("rabbitmq.log")
     }
 

@@ -14,18 +14,18 @@ use tokio::time::{Instant, sleep};
 use crate::DEADLINE;
 
 /// Between two looks at whether something has ended or begun.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Whom a server runs as, where this process may not be it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Account {
+pub(crate) struct Account {
     user: u32,
     group: u32,
 }
 
 impl Account {
     /// The first of these users that exists, else `nobody`; none where this is not root, and is user enough.
-    pub(super) fn without_privileges(name: &str) -> Option<Self> {
+    pub(crate) fn without_privileges(name: &str) -> Option<Self> {
         if id(&["-u"])? != 0 {
             return None;
         }
@@ -39,7 +39,7 @@ fn id(arguments: &[&str]) -> Option<u32> {
 }
 
 /// Makes a directory that the account owns, and nobody else may enter.
-pub(super) fn private_directory(path: PathBuf, account: Option<Account>) -> PathBuf {
+pub(crate) fn private_directory(path: PathBuf, account: Option<Account>) -> PathBuf {
     std::fs::create_dir(&path).expect("a directory is made");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
     give(&path, account);
@@ -47,14 +47,14 @@ pub(super) fn private_directory(path: PathBuf, account: Option<Account>) -> Path
 }
 
 /// Makes the account the owner of a file.
-pub(super) fn give(path: &Path, account: Option<Account>) {
+pub(crate) fn give(path: &Path, account: Option<Account>) {
     if let Some(Account { user, group }) = account {
         chown(path, Some(user), Some(group)).expect("root may give its files away");
     }
 }
 
 /// A command that runs as the account, in its directory.
-pub(super) fn command(program: impl AsRef<std::ffi::OsStr>, directory: &Path, account: Option<Account>) -> Command {
+pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, directory: &Path, account: Option<Account>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(directory).stdin(Stdio::null());
     if let Some(Account { user, group }) = account {
@@ -65,7 +65,7 @@ pub(super) fn command(program: impl AsRef<std::ffi::OsStr>, directory: &Path, ac
 
 /// A free port below the ephemeral range: there, a client that connects again could be given the very port of the server
 /// that it waits for.
-pub(super) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let any = || uuid::Uuid::new_v4().as_u64_pair().0 % 12_000;
     (0..100)
         .map(|_| 20_000 + u16::try_from(any()).expect("less than 12,000"))
@@ -75,7 +75,7 @@ pub(super) fn free_port() -> u16 {
 
 /// A running server.
 #[derive(Debug)]
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     name: &'static str,
     child: Child,
     /// How it is ended when nobody needs it any more.
@@ -84,7 +84,7 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Starts it in a process group of its own, so that Ctrl-C does not take it from under the programs.
-    pub(super) fn start(name: &'static str, mut command: Command, log: &Path, farewell: &'static str) -> Self {
+    pub(crate) fn start(name: &'static str, mut command: Command, log: &Path, farewell: &'static str) -> Self {
         let log = File::options().create(true).append(true).open(log).expect("the log can be written");
         let child = command
             .process_group(0)
@@ -96,7 +96,7 @@ impl Daemon {
     }
 
     /// Sends a signal, and waits until it has ended for it.
-    pub(super) async fn end(mut self, signal: &str) {
+    pub(crate) async fn end(mut self, signal: &str) {
         self.signal(signal);
         let deadline = Instant::now() + DEADLINE;
         while self.is_running() {
@@ -105,7 +105,7 @@ impl Daemon {
         }
     }
 
-    pub(super) fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 

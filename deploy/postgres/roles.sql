@@ -1,0 +1,115 @@
+-- Roles of PostgreSQL, one for each program, with exactly what its statements need.
+--
+-- Run it as a superuser (or as one who may create roles) on Assay's database, before the first `assay migrate` and again
+-- after each one: it creates what is missing, and grants what a table that is new is used for. It is safe to repeat.
+--
+--     psql -v ON_ERROR_STOP=1 -f deploy/postgres/roles.sql "$ADMIN_URL"
+--     PGOPTIONS='-c assay.schema=fraud' psql -v ON_ERROR_STOP=1 -f deploy/postgres/roles.sql "$ADMIN_URL"
+--
+-- The second form is for tables in another schema than `public` (DATABASE_SCHEMA). The schema is created where it is missing.
+--
+--     assay_owner      owns the tables: `assay migrate` alone
+--     assay_loader     loader: begins, leases, checkpoints and seals runs, and counts; reads no transaction
+--     assay_writer     writer: books what was scored
+--     assay_streamer   streamer: counts what it accepts, and answers for it
+--     assay_desk       assay cancel, replay, repair, and all that only reads
+--     assay_reader     all that only reads: reports, and `assay runs`, `status`, `row`, `audit`, `failures`, …
+--
+-- The predictor has none: it never connects to a database. None of them has a password yet, and so none can log in by one;
+-- set it with `\password assay_loader` in psql, which sends no password in the clear, or let them in by certificates. To have
+-- users of your own, such as those a vault makes for a day, grant them the role: CREATE ROLE … LOGIN IN ROLE assay_loader.
+
+BEGIN;
+
+DO $$
+DECLARE
+    role text;
+    target text := coalesce(nullif(current_setting('assay.schema', true), ''), 'public');
+BEGIN
+    FOREACH role IN ARRAY ARRAY['assay_owner', 'assay_loader', 'assay_writer', 'assay_streamer', 'assay_desk', 'assay_reader']
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE', role);
+        END IF;
+        EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), role);
+    END LOOP;
+
+    IF to_regnamespace(quote_ident(target)) IS NULL THEN
+        EXECUTE format('CREATE SCHEMA %I', target);
+    END IF;
+    EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO assay_owner', target);
+    EXECUTE format(
+        'GRANT USAGE ON SCHEMA %I TO assay_loader, assay_writer, assay_streamer, assay_desk, assay_reader', target);
+    -- Before PostgreSQL 15 everybody may create tables in `public`; here nobody may but the owner.
+    EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', target);
+
+    -- What later migrations add can be read at once by those who read everything. What the stages do with it is granted when
+    -- this script runs again.
+    EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE assay_owner IN SCHEMA %I GRANT SELECT ON TABLES TO assay_desk, assay_reader',
+        target);
+END
+$$;
+
+-- Tables, what is granted on them, and to whom. Locks of rows (FOR UPDATE, FOR KEY SHARE) take the right to update, and ON
+-- CONFLICT the right to select.
+CREATE TEMPORARY TABLE assay_grants (role text, rights text, tables text) ON COMMIT DROP;
+INSERT INTO assay_grants VALUES
+    -- Every program looks at its start whether the tables are those that it knows.
+    ('assay_loader, assay_writer, assay_streamer, assay_desk, assay_reader', 'SELECT', '_sqlx_migrations schema_compatibility'),
+
+    ('assay_loader', 'SELECT, INSERT, UPDATE', 'runs'),
+    ('assay_loader', 'SELECT', 'chunks live_runs predictions'),
+    ('assay_loader', 'INSERT', 'operations'),
+    -- To count what became of a run, without what is in its rows.
+    ('assay_loader', 'SELECT (id, run_id, row_number)', 'transactions'),
+    ('assay_loader', 'SELECT (run_id, row_number, reason)', 'invalid_transactions'),
+    ('assay_loader', 'SELECT (run_id, row_number, class)', 'failed_transactions'),
+    ('assay_loader', 'SELECT (run_id, outcome, resolved_at)', 'dead_letters'),
+
+    ('assay_writer', 'SELECT, INSERT, UPDATE', 'runs transactions predictions replay_parts live_runs'),
+    ('assay_writer', 'SELECT, INSERT, UPDATE, DELETE', 'chunks failed_transactions'),
+    ('assay_writer', 'SELECT, INSERT, DELETE', 'invalid_transactions'),
+    ('assay_writer', 'SELECT, INSERT', 'dead_letters live_messages'),
+    ('assay_writer', 'INSERT', 'operations transaction_history'),
+    ('assay_writer', 'SELECT', 'replays live_counts'),
+
+    ('assay_streamer', 'SELECT, INSERT', 'runs live_runs'),
+    ('assay_streamer', 'SELECT, INSERT, UPDATE', 'live_counts'),
+    ('assay_streamer', 'SELECT', 'transactions predictions failed_transactions'),
+    ('assay_streamer', 'SELECT (transaction_id)', 'transaction_history'),
+
+    ('assay_desk', 'SELECT, UPDATE', 'runs dead_letters'),
+    ('assay_desk', 'SELECT, INSERT', 'operations replays'),
+    ('assay_desk, assay_reader', 'SELECT',
+        'runs chunks transactions predictions transaction_history invalid_transactions failed_transactions dead_letters
+         operations replays replay_parts live_runs live_messages live_counts');
+
+DO $$
+DECLARE
+    target text := coalesce(nullif(current_setting('assay.schema', true), ''), 'public');
+    entry record;
+    stage text;
+BEGIN
+    IF to_regclass(format('%I._sqlx_migrations', target)) IS NULL THEN
+        RAISE NOTICE 'there are no tables of Assay in schema % yet: run `assay migrate` as assay_owner, then this script again', target;
+        RETURN;
+    END IF;
+    -- What an earlier version of this script granted, and this one does not.
+    FOREACH stage IN ARRAY ARRAY['assay_loader', 'assay_writer', 'assay_streamer', 'assay_desk', 'assay_reader'] LOOP
+        FOR entry IN SELECT DISTINCT regexp_split_to_table(tables, '\s+') AS name FROM assay_grants LOOP
+            IF to_regclass(format('%I.%I', target, entry.name)) IS NOT NULL THEN
+                EXECUTE format('REVOKE ALL ON %I.%I FROM %I', target, entry.name, stage);
+            END IF;
+        END LOOP;
+    END LOOP;
+    FOR entry IN SELECT role, rights, regexp_split_to_table(tables, '\s+') AS name FROM assay_grants LOOP
+        IF to_regclass(format('%I.%I', target, entry.name)) IS NULL THEN
+            RAISE NOTICE 'there is no table %.% yet: run `assay migrate`, then this script again', target, entry.name;
+        ELSE
+            EXECUTE format('GRANT %s ON %I.%I TO %s', entry.rights, target, entry.name, entry.role);
+        END IF;
+    END LOOP;
+END
+$$;
+
+COMMIT;

@@ -1,0 +1,65 @@
+//! Servers of a test's own: processes of installed programs, with settings and files that the tests' common ones do not have,
+//! and there to be killed. They end with their owner.
+
+mod daemon;
+mod postgres;
+mod rabbitmq;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use daemon::LOOK_AGAIN;
+pub use daemon::free_port;
+pub use postgres::Postgres;
+pub use rabbitmq::RabbitMq;
+
+use self::daemon::{Account, give};
+
+/// Where the servers' own programs are.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// The directory of `initdb` and `postgres`.
+    pub postgres: PathBuf,
+    /// The script `rabbitmq-server`.
+    pub rabbitmq: PathBuf,
+}
+
+impl Tools {
+    /// As `scripts/lib/services.sh` names them; none where it found no installed ones.
+    pub fn from_environment() -> Option<Self> {
+        let path = |variable| std::env::var_os(variable).map(PathBuf::from);
+        Some(Self { postgres: path("TEST_POSTGRES_BIN")?, rabbitmq: path("TEST_RABBITMQ_SERVER")? })
+    }
+}
+
+/// What a server has beyond what it needs.
+#[derive(Debug, Clone, Default)]
+pub struct Extras {
+    /// Lines of its configuration. `{directory}` stands for where its files are.
+    pub settings: Vec<String>,
+    /// Files in that directory, by name and content, which nobody else may read.
+    pub files: Vec<(&'static str, String)>,
+    /// Lines of PostgreSQL's `pg_hba.conf`, instead of those that it would have.
+    pub access: Option<String>,
+}
+
+impl Extras {
+    fn settings_in(&self, directory: &Path) -> Vec<String> {
+        let directory = directory.display().to_string();
+        self.settings.iter().map(|setting| setting.replace("{directory}", &directory)).collect()
+    }
+
+    fn put_files(&self, directory: &Path, account: Option<Account>) {
+        for (name, content) in &self.files {
+            put_file(&directory.join(name), content, account);
+        }
+    }
+}
+
+/// Writes a file that the account owns, and nobody else may read.
+fn put_file(path: &Path, content: &str, account: Option<Account>) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    std::fs::write(path, content).expect("a file of a server is written");
+    give(path, account);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+}
