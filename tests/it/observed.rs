@@ -17,10 +17,8 @@ async fn until(address: &str, path: &str, what: &str, is_so: impl Fn(u16, &str) 
             sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    match timeout(DEADLINE, looking).await {
-        Ok(text) => text,
-        Err(_) => panic!("{path} of {address} never told {what}; at last:\n{last}"),
-    }
+    let seen = timeout(DEADLINE, looking).await.ok();
+    seen.unwrap_or_else(|| panic!("{path} of {address} never told {what}; at last:\n{last}"))
 }
 
 async fn until_ready(address: &str) {
@@ -28,7 +26,7 @@ async fn until_ready(address: &str) {
 }
 
 /// The value of a metric with exactly these labels, as they are written.
-fn value(metrics: &str, name: &str) -> f64 {
+fn value(metrics: &str, name: &str) -> u64 {
     let found = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
     found.unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
 }
@@ -58,19 +56,19 @@ async fn every_stage_counts_what_it_has_done() {
     })
     .await;
     for (name, expected) in [
-        ("assay_writer_rows_total{outcome=\"invalid\"}", 50.0),
-        ("assay_writer_rows_total{outcome=\"failed\"}", 0.0),
-        ("assay_writer_rows_total{outcome=\"duplicate\"}", 0.0),
-        ("assay_writer_invalid_rows_total{reason=\"amount_format\"}", 50.0),
-        ("assay_writer_failed_rows_total{class=\"rejected\"}", 0.0),
-        ("assay_writer_chunks_total{lane=\"batch\",outcome=\"recorded\"}", 10.0),
-        ("assay_dependency_up{dependency=\"postgresql\"}", 1.0),
-        ("assay_dependency_up{dependency=\"rabbitmq\"}", 1.0),
+        ("assay_writer_rows_total{outcome=\"invalid\"}", 50),
+        ("assay_writer_rows_total{outcome=\"failed\"}", 0),
+        ("assay_writer_rows_total{outcome=\"duplicate\"}", 0),
+        ("assay_writer_invalid_rows_total{reason=\"amount_format\"}", 50),
+        ("assay_writer_failed_rows_total{class=\"rejected\"}", 0),
+        ("assay_writer_chunks_total{lane=\"batch\",outcome=\"recorded\"}", 10),
+        ("assay_dependency_up{dependency=\"postgresql\"}", 1),
+        ("assay_dependency_up{dependency=\"rabbitmq\"}", 1),
     ] {
         assert_eq!(value(&counted, name), expected, "{name}");
     }
-    assert!(value(&counted, "assay_writer_write_duration_seconds_count") >= 1.0);
-    assert!(value(&counted, "process_resident_memory_bytes") > 1e6);
+    assert!(value(&counted, "assay_writer_write_duration_seconds_count") >= 1);
+    assert!(value(&counted, "process_resident_memory_bytes") > 1_000_000);
     assert!(counted.contains("assay_build_info{version=\""), "{counted}");
     until(&writer, "/metrics", "the depth of the queues", |_, text| {
         text.contains("assay_queue_messages{queue=\"transactions.batch\"} 0")
@@ -82,28 +80,28 @@ async fn every_stage_counts_what_it_has_done() {
     })
     .await;
     for (name, expected) in [
-        ("assay_predictor_rows_total{lane=\"batch\",outcome=\"invalid\"}", 50.0),
-        ("assay_predictor_chunks_total{lane=\"batch\"}", 10.0),
-        ("assay_predictor_api_requests_total{outcome=\"success\"}", 10.0),
-        ("assay_predictor_api_requests_total{outcome=\"suspect\"}", 0.0),
-        ("assay_predictor_api_request_duration_seconds_count{lane=\"batch\"}", 10.0),
-        ("assay_predictor_api_requests_in_flight{lane=\"batch\"}", 0.0),
-        ("assay_predictor_api_requests_limit", 5.0),
-        ("assay_predictor_circuit_open", 0.0),
-        ("assay_queue_retries_total{queue=\"transactions.batch\"}", 0.0),
+        ("assay_predictor_rows_total{lane=\"batch\",outcome=\"invalid\"}", 50),
+        ("assay_predictor_chunks_total{lane=\"batch\"}", 10),
+        ("assay_predictor_api_requests_total{outcome=\"success\"}", 10),
+        ("assay_predictor_api_requests_total{outcome=\"suspect\"}", 0),
+        ("assay_predictor_api_request_duration_seconds_count{lane=\"batch\"}", 10),
+        ("assay_predictor_api_requests_in_flight{lane=\"batch\"}", 0),
+        ("assay_predictor_api_requests_limit", 5),
+        ("assay_predictor_circuit_open", 0),
+        ("assay_queue_retries_total{queue=\"transactions.batch\"}", 0),
     ] {
         assert_eq!(value(&counted, name), expected, "{name}");
     }
 
     let (_, counted) = get_text(&loader, "/metrics").await.unwrap();
     for (name, expected) in [
-        ("assay_loader_rows_total{outcome=\"valid\"}", 950.0),
-        ("assay_loader_rows_total{outcome=\"invalid\"}", 50.0),
-        ("assay_loader_invalid_rows_total{reason=\"amount_format\"}", 50.0),
-        ("assay_loader_published_rows_total", 1_000.0),
-        ("assay_loader_chunks_total", 10.0),
-        ("assay_loader_loads_total{outcome=\"loaded\"}", 1.0),
-        ("assay_loader_loads_in_progress", 0.0),
+        ("assay_loader_rows_total{outcome=\"valid\"}", 950),
+        ("assay_loader_rows_total{outcome=\"invalid\"}", 50),
+        ("assay_loader_invalid_rows_total{reason=\"amount_format\"}", 50),
+        ("assay_loader_published_rows_total", 1_000),
+        ("assay_loader_chunks_total", 10),
+        ("assay_loader_loads_total{outcome=\"loaded\"}", 1),
+        ("assay_loader_loads_in_progress", 0),
     ] {
         assert_eq!(value(&counted, name), expected, "{name}");
     }
@@ -125,8 +123,8 @@ async fn a_predictor_whose_ml_api_is_away_says_so_and_is_ready_again_with_it() {
     // It lives: nobody is to start it again.
     assert_eq!(get_text(&predictor, "/health/live").await.unwrap(), (200, "alive\n".to_owned()));
     let (_, counted) = get_text(&predictor, "/metrics").await.unwrap();
-    assert_eq!(value(&counted, "assay_predictor_circuit_open"), 1.0);
-    assert!(value(&counted, "assay_predictor_api_requests_total{outcome=\"unavailable\"}") >= 1.0);
+    assert_eq!(value(&counted, "assay_predictor_circuit_open"), 1);
+    assert!(value(&counted, "assay_predictor_api_requests_total{outcome=\"unavailable\"}") >= 1);
 
     let asking = stack.assay(["health"]).env("METRICS_ADDR", &predictor).run().await;
     assert!(asking.expect_exit(3).stdout.starts_with("ml_api: the ML API is unavailable"), "{}", asking.stdout);

@@ -106,7 +106,11 @@ impl Restricted {
         match sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await {
             Ok(_) => true,
             Err(error) => {
-                let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+                let code = error
+                    .as_database_error()
+                    .and_then(sqlx::error::DatabaseError::code)
+                    .unwrap_or_default()
+                    .into_owned();
                 assert_eq!(code, "42501", "{role}: {statement}: {error}");
                 false
             }

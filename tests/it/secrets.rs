@@ -20,7 +20,7 @@ const LEVELS: [&str; 3] = [
 ];
 
 fn programs() -> Vec<Program> {
-    let assay = |arguments: &[&str]| arguments.iter().fold(Program::new("assay"), |program, word| program.arg(word));
+    let assay = |arguments: &[&str]| arguments.iter().fold(Program::new("assay"), Program::arg);
     vec![
         Program::new("loader").arg("s3://transactions/a.csv"),
         Program::new("loader").args(["watch", "s3://transactions/in/"]).env("WEBHOOK_ADDR", "127.0.0.1:0"),

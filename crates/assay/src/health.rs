@@ -33,6 +33,9 @@ pub(crate) struct HealthArguments {
     /// What to ask, over plain HTTP [default: /health/ready at the port of METRICS_ADDR, here]
     #[arg(value_name = "URL")]
     url: Option<Url>,
+    /// Exit 0 where METRICS_ADDR is not set, as there is nothing to ask: for an image whose programs may go without
+    #[arg(long, conflicts_with = "url")]
+    if_shown: bool,
     /// Where the program shows its health.
     #[command(flatten)]
     metrics: MetricsOptions,
@@ -46,6 +49,7 @@ pub(crate) async fn health(arguments: &HealthArguments) -> Result<Exit, CommandE
     let (address, path) = match (&arguments.url, arguments.metrics.metrics_addr) {
         (Some(url), _) => parts(url)?,
         (None, Some(address)) => (here(address).to_string(), READY.to_owned()),
+        (None, None) if arguments.if_shown => return Ok(Exit::Done),
         (None, None) => {
             return Err(CommandError::Health("give a URL, or set METRICS_ADDR as the program has it".to_owned()));
         }

@@ -171,8 +171,8 @@ mod tests {
         };
         assert_eq!(scoring.score(task(0), Lane::Realtime).await, Outcome::Retry { after: AFTER_PANIC });
         assert_eq!(scoring.score(task(1), Lane::Realtime).await, Outcome::Done);
-        let scored = Route { work: Work::Scored, lane: Lane::Realtime };
-        assert_eq!(scoring.broker.depth(scored).await.unwrap().messages, 1);
+        let downstream = Route { work: Work::Scored, lane: Lane::Realtime };
+        assert_eq!(scoring.broker.depth(downstream).await.unwrap().messages, 1);
         panicking.abort();
         shutdown.cancel();
     }

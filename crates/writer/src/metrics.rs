@@ -71,6 +71,11 @@ pub(crate) fn describe() {
     for class in [ErrorClass::Transient, ErrorClass::Data, ErrorClass::Configuration] {
         counter!(RETRIES, "class" => error(class)).absolute(0);
     }
+    for outcome in
+        [DeadLetterOutcome::Booked, DeadLetterOutcome::Known, DeadLetterOutcome::Unreadable, DeadLetterOutcome::Refused]
+    {
+        counter!(DEAD_LETTERS, "outcome" => outcome.as_str()).absolute(0);
+    }
     for outcome in Announcement::ALL {
         counter!(ANNOUNCEMENTS, "outcome" => outcome.label()).absolute(0);
     }

@@ -40,8 +40,11 @@ impl TlsTrouble {
         match error {
             InvalidCertificate(error) => Some(Self::of_certificate(error)),
             NoCertificatesPresented => Some(Self::UnusableCertificate),
-            InvalidMessage(_) | PeerIncompatible(_) | PeerMisbehaved(_) => Some(Self::NoTls),
-            InappropriateMessage { .. } | InappropriateHandshakeMessage { .. } => Some(Self::NoTls),
+            InvalidMessage(_)
+            | PeerIncompatible(_)
+            | PeerMisbehaved(_)
+            | InappropriateMessage { .. }
+            | InappropriateHandshakeMessage { .. } => Some(Self::NoTls),
             AlertReceived(alert) => Self::of_alert(*alert),
             _ => None,
         }

@@ -240,7 +240,7 @@ mod tests {
         let files = TlsFiles { ca: Some(std::path::Path::new("ca.pem")), ..NO_FILES };
         let mode = |address: &str| {
             let options = PgConnectOptions::from_str(address).unwrap();
-            with_tls(options, files).map(|options| options.get_ssl_mode().to_owned()).map_err(|error| error.to_string())
+            with_tls(options, files).map(|options| options.get_ssl_mode()).map_err(|error| error.to_string())
         };
         assert!(matches!(mode("postgres://u@host/a"), Ok(PgSslMode::VerifyFull)));
         assert!(matches!(mode("postgres://u@host/a?sslmode=verify-ca"), Ok(PgSslMode::VerifyCa)));
