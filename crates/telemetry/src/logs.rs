@@ -61,8 +61,9 @@ pub fn init_logs_to<W: std::io::Write + 'static>(
 
 /// Libraries that log errors that they also return.
 const QUIET: &str = "lapin=off,sqlx=error,aws_config=error,aws_smithy_runtime=error";
-/// Libraries that write what they send, passwords and transactions with it, where they are asked for more than `info`.
-const TALKATIVE: [&str; 2] = ["lapin", "amq_protocol"];
+/// Libraries that write what they send, passwords, access keys and transactions with it, where they are asked for more than
+/// `info`.
+const TALKATIVE: [&str; 3] = ["lapin", "amq_protocol", "aws_"];
 /// What the modules of our own begin with.
 const OWN: [&str; 7] = ["assay", "loader", "predictor", "writer", "streamer", "ml_api", "train"];
 

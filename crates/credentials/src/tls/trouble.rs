@@ -52,7 +52,8 @@ impl TlsTrouble {
 
     fn of_certificate(error: &CertificateError) -> Self {
         match error {
-            CertificateError::UnknownIssuer => Self::UntrustedAuthority,
+            // Of an authority with the same name as one that is trusted, such as the same one before its key was changed.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UntrustedAuthority,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
@@ -127,6 +128,7 @@ mod tests {
     fn an_error_is_told_by_what_it_wraps() {
         let cases = [
             (rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer), Some(TlsTrouble::UntrustedAuthority)),
+            (rustls::Error::InvalidCertificate(CertificateError::BadSignature), Some(TlsTrouble::UntrustedAuthority)),
             (rustls::Error::InvalidCertificate(CertificateError::NotValidForName), Some(TlsTrouble::WrongName)),
             (rustls::Error::InvalidCertificate(CertificateError::Expired), Some(TlsTrouble::OutOfDate)),
             (rustls::Error::InvalidCertificate(CertificateError::Revoked), Some(TlsTrouble::UnusableCertificate)),
