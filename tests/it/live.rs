@@ -116,21 +116,12 @@ async fn a_client_hears_202_only_of_what_is_stored_though_the_streamer_is_killed
         }
     }
     assert!(accepted.len() > 60, "{} were accepted", accepted.len());
-    stack
-        .database
-        .until("SELECT count(*) = 0 FROM live_runs WHERE next_row - 1 < (SELECT sum(rows) FROM live_counts)")
-        .await;
+    // As many may arrive before all of these have: what was sent and not answered arrives too.
+    let ids: Vec<_> = accepted.iter().map(|id| format!("'{id}'")).collect();
+    let all = format!("SELECT count(*) = {} FROM transactions WHERE external_id IN ({})", ids.len(), ids.join(", "));
+    stack.database.until(&all).await;
     stack.database.until("SELECT next_chunk = (SELECT count(*) FROM chunks) FROM live_runs").await;
-    let stored = stack.database.texts(IDS).await;
-    for id in &accepted {
-        assert!(
-            stored.binary_search(id).is_ok(),
-            "{id} is lost, of {} accepted and {} stored",
-            accepted.len(),
-            stored.len()
-        );
-    }
-    // What was sent and not answered may be there too; the count says no more than what was answered, and no less.
+    // The count says no less than what was answered.
     let counted = stack.database.count("SELECT sum(rows)::bigint FROM live_counts").await;
     assert!(counted >= i64::try_from(accepted.len()).unwrap(), "{counted} counted, {} accepted", accepted.len());
     law::holds_for_one_run(&stack.database).await;

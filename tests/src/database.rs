@@ -90,10 +90,10 @@ impl Database {
     }
 
     /// Waits until a query that answers yes or no answers yes.
-    pub async fn until(&self, question: &'static str) {
+    pub async fn until(&self, question: &str) {
         let yes = async {
             loop {
-                let answer: bool = sqlx::query_scalar(question)
+                let answer: bool = sqlx::query_scalar(AssertSqlSafe(question))
                     .fetch_one(&self.pool)
                     .await
                     .unwrap_or_else(|error| panic!("{question}: {error}"));
