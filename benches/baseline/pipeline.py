@@ -1,15 +1,15 @@
 """The kind of job that Assay replaces: one Python process that has a file of transactions scored, and stores that.
 
 It goes batch by batch: ROW_BATCH_SIZE rows are read and validated; API_MAX_WORKERS threads have them scored,
-API_BATCH_SIZE in a request; both tables are written, DB_ROW_BATCH_SIZE rows in a statement, and committed. What Assay was
-written for, it does not do: it cannot go on where it was killed, it counts the rows that could not be scored but does not
-keep them, and a row that comes twice counts as predicted twice, though it is stored once.
+API_BATCH_SIZE in a request; both tables are written, DB_ROW_BATCH_SIZE rows in a statement, and committed. What Assay
+was written for, it does not do: it cannot go on where it was killed, it counts the rows that could not be scored but
+does not keep them, and a row that comes twice counts as predicted twice, though it is stored once.
 
     SOURCE=transactions.csv DATABASE_URL=postgresql://… ML_API_URL=http://localhost:8000 python pipeline.py
 
-SOURCE is a path, or s3://bucket/key, for which ENDPOINT_URL, KEY and SECRET are read. Prints one line of JSON on stdout:
-the counts, the seconds from opening the source to the last commit, so without the start of Python and the imports, and the
-peak of resident memory in MB (10^6 bytes). The log goes to stderr.
+SOURCE is a path, or s3://bucket/key, for which ENDPOINT_URL, KEY and SECRET are read. The log goes to stderr. Prints
+one line of JSON on stdout: the counts, the seconds from opening the source to the last commit, thus without the start
+of Python and its imports, and the peak of resident memory in MB (10^6 bytes).
 """
 
 import csv
