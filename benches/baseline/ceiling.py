@@ -105,12 +105,22 @@ def client(
     results: multiprocessing.SimpleQueue,
 ) -> None:
     """Asks on one connection, and reports how many answers came in the time, and what processor time that took."""
-    requests = ready_requests(url, transactions, seed)
-    connection = Connection(url)
-    predictions = json.loads(connection.ask(requests[0]))
-    if len(predictions) != transactions:
-        sys.exit(f"the ML API answers {transactions} transactions with {len(predictions)} predictions")
-    ready.wait()
+    try:
+        requests = ready_requests(url, transactions, seed)
+        connection = Connection(url)
+        predictions = json.loads(connection.ask(requests[0]))
+        if len(predictions) != transactions:
+            sys.exit(f"the ML API answers {transactions} transactions with {len(predictions)} predictions")
+    except OSError as error:
+        ready.abort()
+        sys.exit(f"cannot ask the ML API at {url.netloc}: {error}")
+    except BaseException:
+        ready.abort()
+        raise
+    try:
+        ready.wait()
+    except BrokenBarrierError:
+        sys.exit(1)  # Another client has said why.
 
     def ask_until(end: float) -> int:
         answered = 0
