@@ -91,7 +91,7 @@ impl Load<'_> {
             }
             (PassEnd::Broken(cause, at), _) => Err(self.seal_failed(run, confirmed, broken_off(run, at, cause)).await),
             (PassEnd::TooLarge { chunk, bytes }, _) => {
-                Err(self.seal_failed(run, confirmed, LoadError::ChunkTooLarge { chunk, bytes }).await)
+                Err(self.abort_too_large(run, confirmed, LoadError::ChunkTooLarge { chunk, bytes }, &batches).await)
             }
             (PassEnd::Spent(reason), _) => Err(self.abort(run, confirmed, reason, &batches).await),
             (PassEnd::Ordered(order), _) => Err(self.seal_stopped(run, confirmed, &order, &batches).await),
@@ -112,6 +112,24 @@ impl Load<'_> {
                 error.into()
             }
             Err(error) => error.into(),
+        }
+    }
+
+    /// Ends a run before the chunk that the broker does not take. By an order, as later chunks may be on the broker already: what
+    /// lies beyond an ordered end is dropped, and refused beyond any other.
+    async fn abort_too_large(
+        &self,
+        run: &Run,
+        at: Checkpoint,
+        error: LoadError,
+        batches: &mpsc::UnboundedSender<Batch>,
+    ) -> Unfinished {
+        if run.sealed.is_some() {
+            return error.into();
+        }
+        match self.abort(run, at, error.to_string(), batches).await {
+            Unfinished { error: LoadError::Ended { .. }, is_sealed } => Unfinished { error, is_sealed },
+            unfinished => unfinished,
         }
     }
 

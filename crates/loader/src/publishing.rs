@@ -22,6 +22,10 @@ pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Ba
 /// Bytes of unconfirmed chunks, at which no more are published: what bounds memory where rows are long.
 const MAX_BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
 
+/// Messages of this size go into any broker that is of use. One that is larger, and larger than all that were confirmed, is
+/// followed by no other until it is confirmed: should it be too large, the run can end before it, as nothing is out behind it.
+const SURE_BYTES: usize = 128 * 1024;
+
 /// Publishes the chunks of one run.
 pub(crate) struct Publishing<'a> {
     pub(crate) broker: &'a dyn Broker,
@@ -87,14 +91,18 @@ impl Publishing<'_> {
         let mut published = Published::nothing(from);
         let mut in_flight = FuturesOrdered::new();
         let mut bytes_in_flight = 0;
+        // The last chunk in flight may prove to be too large.
+        let (mut sure, mut is_unsure) = (SURE_BYTES, false);
         let mut batches = VecDeque::new();
         let mut reading = true;
         while reading || !in_flight.is_empty() {
-            let room = in_flight.len() < self.broker.max_in_flight() && bytes_in_flight < MAX_BYTES_IN_FLIGHT;
+            let is_full = in_flight.len() >= self.broker.max_in_flight() || bytes_in_flight >= MAX_BYTES_IN_FLIGHT;
+            let room = in_flight.is_empty() || !is_full && !is_unsure;
             tokio::select! {
                 Some(chunk) = in_flight.next() => match chunk {
                     Ok(Confirmed { next, bytes, rows }) => {
                         bytes_in_flight -= bytes;
+                        sure = sure.max(bytes);
                         rows.inspect(|rows| metrics::published(*rows));
                         published.chunks += u64::from(rows.is_some());
                         published.rows += rows.unwrap_or_default();
@@ -122,7 +130,9 @@ impl Publishing<'_> {
                         let Some(is_recorded) = self.intake.run_until_cancelled(asking).await else { continue };
                         let publish = !is_recorded?;
                         let body = if publish { Some(cut.chunk.encode()?) } else { None };
-                        bytes_in_flight += body.as_ref().map_or(0, Vec::len);
+                        let bytes = body.as_ref().map_or(0, Vec::len);
+                        bytes_in_flight += bytes;
+                        is_unsure = bytes > sure;
                         let rows = cut.chunk.range.rows;
                         in_flight.push_back(self.confirm(&cut.chunk.id, rows, body, cut.next));
                     }

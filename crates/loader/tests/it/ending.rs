@@ -81,7 +81,7 @@ async fn a_cancelled_run_has_no_hole_before_what_a_loader_before_had_published()
 }
 
 /// A chunk of 100 rows, as it comes from a predictor.
-fn rejected_chunk(run: &Run, chunk: u64) -> ScoredChunk {
+pub(crate) fn rejected_chunk(run: &Run, chunk: u64) -> ScoredChunk {
     let first_row = 100 * chunk + 1;
     let rejected = (first_row..first_row + 100).map(|row| RejectedRow {
         row,
