@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::checkpoints::Checkpoints;
 use crate::patience::while_there_is_time;
 use crate::reading::{Batch, Read};
 use crate::recorded::Recorded;
@@ -94,6 +95,7 @@ impl Publishing<'_> {
         // The last chunk in flight may prove to be too large.
         let (mut sure, mut is_unsure) = (SURE_BYTES, false);
         let mut batches = VecDeque::new();
+        let mut checkpoints = Checkpoints::new(|at| self.checkpoint(at));
         let mut reading = true;
         while reading || !in_flight.is_empty() {
             let is_full = in_flight.len() >= self.broker.max_in_flight() || bytes_in_flight >= MAX_BYTES_IN_FLIGHT;
@@ -108,7 +110,9 @@ impl Publishing<'_> {
                         published.rows += rows.unwrap_or_default();
                         published.until = next;
                         self.progress.set_rows_published(next.rows_before());
-                        self.finish_batches(&mut batches, next).await;
+                        if self.finish_batches(&mut batches, next) {
+                            checkpoints.note(next);
+                        }
                     }
                     Err(Unconfirmed::Stopped) => {
                         published.all = false;
@@ -122,7 +126,9 @@ impl Publishing<'_> {
                 read = chunks.recv(), if reading && room => match read {
                     Some(Read::Batch(batch)) => {
                         batches.push_back(batch);
-                        self.finish_batches(&mut batches, published.until).await;
+                        if self.finish_batches(&mut batches, published.until) {
+                            checkpoints.note(published.until);
+                        }
                     }
                     Some(Read::Cut(cut)) => {
                         // Asked until there is an answer, and there may be none before the shutdown.
@@ -138,6 +144,7 @@ impl Publishing<'_> {
                     }
                     None => reading = false,
                 },
+                () = checkpoints.follow() => {}
                 () = self.intake.cancelled(), if reading => {
                     published.all = false;
                     reading = false;
@@ -146,8 +153,9 @@ impl Publishing<'_> {
             }
         }
         if published.until != from {
-            self.checkpoint(published.until).await;
+            checkpoints.note(published.until);
         }
+        checkpoints.finish().await;
         // The last batch ends with the last chunk, which is cut only at the end of the source.
         for batch in batches.drain(..).filter(|batch| batch.last_row <= published.until.rows_before()) {
             let _ = self.batches.send(batch);
@@ -176,17 +184,15 @@ impl Publishing<'_> {
         }
     }
 
-    /// Moves the checkpoint over the batches whose every row is confirmed.
-    async fn finish_batches(&self, batches: &mut VecDeque<Batch>, confirmed: Checkpoint) {
+    /// Tells of the batches whose every row is confirmed; whether there are any.
+    fn finish_batches(&self, batches: &mut VecDeque<Batch>, confirmed: Checkpoint) -> bool {
         let mut finished = false;
         while let Some(batch) = batches.pop_front_if(|batch| batch.last_row <= confirmed.rows_before()) {
             finished = true;
             // Nobody may listen.
             let _ = self.batches.send(batch);
         }
-        if finished {
-            self.checkpoint(confirmed).await;
-        }
+        finished
     }
 
     /// Keeps the position. A checkpoint that is lost costs a later loader some work, but never a row.
