@@ -258,6 +258,10 @@ async fn settle(
         budgets: options.budgets(),
         ..options.read.settings(layout, url)
     };
+    let (rows, asked) = (settings.chunk_rows, options.read.api_batch_size);
+    if rows < asked {
+        info!("{url} has long rows of many columns: its chunks have {rows} rows, not the {asked} of API_BATCH_SIZE");
+    }
     options.totals.freeze(&dependencies.sources, url, settings).await
 }
 
