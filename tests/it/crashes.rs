@@ -145,6 +145,32 @@ async fn predictors_and_writers_with_nothing_to_do_stop_at_once() {
     }
 }
 
+/// Each checkpoint waits while somebody has the lock.
+const HANGING_CHECKPOINTS: &str = "
+    CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;
+    CREATE TRIGGER hang BEFORE UPDATE OF checkpoint_chunk ON runs FOR EACH ROW EXECUTE FUNCTION hang()";
+
+#[tokio::test]
+async fn a_checkpoint_that_hangs_holds_up_no_chunk() {
+    let stack = Stack::new(Script::Score).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    stack.database.execute(HANGING_CHECKPOINTS).await;
+    let mut locked = stack.database.pool().begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock(1)").execute(&mut *locked).await.unwrap();
+    let loader = stack.loader(&object).env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20");
+    let mut loader = loader.env("PUBLISH_WINDOW", "2").start();
+    loader.says("Batch 14: published 20 transactions").await;
+    assert_eq!(stack.database.count("SELECT checkpoint_chunk FROM runs").await, 0);
+    locked.rollback().await.unwrap();
+    loader.end().await.expect_exit(0);
+    assert_eq!(stack.database.count("SELECT checkpoint_chunk FROM runs").await, 30, "the last one is waited for");
+    let _stages = stack.start_stages();
+    stack.database.until_finished().await;
+    nothing_is_lost_or_doubled(&stack, &file).await;
+}
+
 /// Publishes all rows and lets them be scored; then a lock is held that a writer runs into.
 async fn scored_and_locked<'a>(
     stack: &'a Stack,

@@ -4,21 +4,17 @@ use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, Lease, NewRun, Taken};
-use assay_transaction::{Checkpoint, Exit, Run, RunId, RunSettings, RunState, StopKind};
-use backon::{BackoffBuilder as _, ExponentialBuilder};
+use assay_transaction::{Checkpoint, Run, RunId, RunSettings, RunState, StopKind};
 use chrono::Utc;
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::holder::held_by;
 use crate::load::Part;
 use crate::ordering::abort_replaced;
+use crate::patience::until_reached;
 use crate::run_name::run_name;
 use crate::{Dependencies, LoadError, LoadOptions};
-
-/// Between two attempts to find the source.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// Between two looks at a run that another loader is at.
 const HELD_PAUSE: Duration = Duration::from_secs(1);
@@ -231,18 +227,7 @@ pub(crate) async fn first_row(sources: &Sources, url: &SourceUrl, run: &Run) -> 
 
 /// Which version of the source is there. An S3 server that is away, or still starting, is waited for.
 pub(crate) async fn identify(sources: &Sources, url: &SourceUrl, startup: Duration) -> Result<Found, SourceError> {
-    let deadline = Instant::now() + startup;
-    let mut pauses = ExponentialBuilder::new().with_jitter().without_max_times().with_max_delay(LONGEST_PAUSE).build();
-    loop {
-        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-        match sources.identify(url).await {
-            Err(error) if error.exit() == Exit::DependencyAway && Instant::now() + pause < deadline => {
-                debug!("waiting for the source: {error}");
-                tokio::time::sleep(pause).await;
-            }
-            found => return found,
-        }
-    }
+    until_reached("the source", startup, || sources.identify(url)).await
 }
 
 /// The settings that a new run freezes.
@@ -258,6 +243,10 @@ async fn settle(
         budgets: options.budgets(),
         ..options.read.settings(layout, url)
     };
+    let (rows, asked) = (settings.chunk_rows, options.read.api_batch_size);
+    if rows < asked {
+        info!("{url} has long rows of many columns: its chunks have {rows} rows, not the {asked} of API_BATCH_SIZE");
+    }
     options.totals.freeze(&dependencies.sources, url, settings).await
 }
 

@@ -1,8 +1,10 @@
 //! What becomes of a run when a pass over its source ends: the one place that seals runs and says how a load ended.
 
-use assay_store::{ErrorClass, Stopping};
-use assay_transaction::{Checkpoint, Run, Sealed, StopKind, StopOrder};
+use assay_source::SourceError;
+use assay_store::{Sealing, Stopping};
+use assay_transaction::{Checkpoint, Position, Run, Sealed, StopKind, StopOrder};
 use tokio::sync::mpsc;
+use tracing::{debug, warn};
 
 use crate::load::{Load, Part, PassEnd, Passed};
 use crate::metrics::{self, InProgress, Outcome};
@@ -70,29 +72,29 @@ impl Load<'_> {
             (None, Some(sealed)) => Part { until: Some(sealed.chunks_total), ..part },
             (None, None) => part,
         };
-        let Passed { end, confirmed, chunks, rows } = Box::pin(self.pass(run, part, batches)).await?;
+        let Passed { end, confirmed, chunks, rows } = Box::pin(self.pass(run, part, batches.clone())).await?;
         match (end, order) {
             // The loader before is gone, and left the seal to whoever comes next.
-            (PassEnd::Whole(at, _), Some(order)) => Err(self.seal_stopped(run, at, order).await),
+            (PassEnd::Whole(at, _), Some(order)) => Err(self.seal_stopped(run, at, order, &batches).await),
             (PassEnd::Whole(at, trailer), None) => {
                 // A run that is sealed already was judged then.
                 let judged = if run.sealed.is_none() { differences(&run.settings, at, &trailer) } else { None };
                 if let Some(why) = judged {
                     return Err(self.seal_failed(run, at, LoadError::ControlTotals(why)).await);
                 }
-                self.seal(run, at, None).await?;
-                Ok(Loaded { sealed: Sealed::at(at), chunks, rows })
+                match self.seal(run, at, None).await? {
+                    Sealing::Done => Ok(Loaded { sealed: Sealed::at(at), chunks, rows }),
+                    Sealing::Elsewhere { reason } | Sealing::RecordedBeyond { reason } => {
+                        Err(LoadError::NotSealed(reason).into())
+                    }
+                }
             }
-            (PassEnd::Broken(cause, at), _) => {
-                let (row, line) = (at.row, at.line);
-                let error = LoadError::BrokenOff { location: run.source.location.clone(), row, line, cause };
-                Err(self.seal_failed(run, confirmed, error).await)
-            }
+            (PassEnd::Broken(cause, at), _) => Err(self.seal_failed(run, confirmed, broken_off(run, at, cause)).await),
             (PassEnd::TooLarge { chunk, bytes }, _) => {
-                Err(self.seal_failed(run, confirmed, LoadError::ChunkTooLarge { chunk, bytes }).await)
+                Err(self.abort_too_large(run, confirmed, LoadError::ChunkTooLarge { chunk, bytes }, &batches).await)
             }
-            (PassEnd::Spent(reason), _) => Err(self.abort(run, confirmed, reason).await),
-            (PassEnd::Ordered(order), _) => Err(self.seal_stopped(run, confirmed, &order).await),
+            (PassEnd::Spent(reason), _) => Err(self.abort(run, confirmed, reason, &batches).await),
+            (PassEnd::Ordered(order), _) => Err(self.seal_stopped(run, confirmed, &order, &batches).await),
             (PassEnd::Interrupted, _) => Err(self.stopped(run, confirmed.rows_before()).into()),
         }
     }
@@ -104,13 +106,41 @@ impl Load<'_> {
             return error.into();
         }
         match self.seal(run, at, Some(&error.to_string())).await {
-            Ok(()) => Unfinished { error, is_sealed: true },
+            Ok(Sealing::Done | Sealing::Elsewhere { .. }) => Unfinished { error, is_sealed: true },
+            Ok(Sealing::RecordedBeyond { reason }) => {
+                warn!("{reason}");
+                error.into()
+            }
             Err(error) => error.into(),
         }
     }
 
+    /// Ends a run before the chunk that the broker does not take. By an order, as later chunks may be on the broker already: what
+    /// lies beyond an ordered end is dropped, and refused beyond any other.
+    async fn abort_too_large(
+        &self,
+        run: &Run,
+        at: Checkpoint,
+        error: LoadError,
+        batches: &mpsc::UnboundedSender<Batch>,
+    ) -> Unfinished {
+        if run.sealed.is_some() {
+            return error.into();
+        }
+        match self.abort(run, at, error.to_string(), batches).await {
+            Unfinished { error: LoadError::Ended { .. }, is_sealed } => Unfinished { error, is_sealed },
+            unfinished => unfinished,
+        }
+    }
+
     /// Ends a run whose budget is spent, or as somebody ordered a moment before.
-    async fn abort(&self, run: &Run, at: Checkpoint, reason: String) -> Unfinished {
+    async fn abort(
+        &self,
+        run: &Run,
+        at: Checkpoint,
+        reason: String,
+        batches: &mpsc::UnboundedSender<Batch>,
+    ) -> Unfinished {
         let Dependencies { store, act, .. } = self.dependencies;
         let ordering = until_answered("the order to end the run", || {
             store.order_stop(&run.run_id, StopKind::Aborted, &reason, act)
@@ -121,7 +151,7 @@ impl Load<'_> {
         match ordered {
             Ok(Stopping::Ordered(ordered) | Stopping::Before(ordered) | Stopping::Finished(ordered)) => {
                 match &ordered.stop {
-                    Some(order) => self.seal_stopped(run, at, order).await,
+                    Some(order) => self.seal_stopped(run, at, order, batches).await,
                     // It was closed elsewhere.
                     None => self.stopped(run, at.rows_before()).into(),
                 }
@@ -130,35 +160,77 @@ impl Load<'_> {
         }
     }
 
-    /// Seals a run that was ended early.
-    async fn seal_stopped(&self, run: &Run, at: Checkpoint, order: &StopOrder) -> Unfinished {
+    /// Seals a run that was ended early. Where a loader before had come further than this one, the run cannot end here: then
+    /// what may be missing up to there is published first.
+    async fn seal_stopped(
+        &self,
+        run: &Run,
+        mut at: Checkpoint,
+        order: &StopOrder,
+        batches: &mpsc::UnboundedSender<Batch>,
+    ) -> Unfinished {
         let ended = LoadError::Ended { run_id: run.run_id.clone(), kind: order.kind, reason: order.reason.clone() };
-        match self.seal(run, at, Some(&order.reason)).await {
-            Ok(()) => Unfinished { error: ended, is_sealed: true },
-            // It was sealed elsewhere, as this loader was taken to be gone.
-            Err(LoadError::Store(error)) if error.class() == ErrorClass::Data => {
-                Unfinished { error: ended, is_sealed: true }
+        loop {
+            let reason = match self.seal(run, at, Some(&order.reason)).await {
+                // Elsewhere, as this loader was taken to be gone.
+                Ok(Sealing::Done | Sealing::Elsewhere { .. }) => return Unfinished { error: ended, is_sealed: true },
+                Ok(Sealing::RecordedBeyond { reason }) => reason,
+                Err(error) => return error.into(),
+            };
+            debug!("{reason}: what is missing before it is published first");
+            at = match self.fill(run, at, order, batches).await {
+                Ok(next) if next.chunk > at.chunk => next,
+                Ok(_) => return LoadError::NotSealed(reason).into(),
+                Err(error) => return error.into(),
+            };
+        }
+    }
+
+    /// Publishes what is missing between a place and the last chunk that is recorded; tells the place behind that.
+    async fn fill(
+        &self,
+        run: &Run,
+        from: Checkpoint,
+        order: &StopOrder,
+        batches: &mpsc::UnboundedSender<Batch>,
+    ) -> Result<Checkpoint, LoadError> {
+        let run = Run { checkpoint: from, stop: Some(order.clone()), ..run.clone() };
+        let part = self.part_before_stop(&run, Part { from, until: None, only_missing: true }).await?;
+        let Passed { end, confirmed, .. } = Box::pin(self.pass(&run, part, batches.clone())).await?;
+        match end {
+            PassEnd::Whole(at, _) => Ok(at),
+            PassEnd::Broken(cause, at) => Err(broken_off(&run, at, cause)),
+            PassEnd::TooLarge { chunk, bytes } => Err(LoadError::ChunkTooLarge { chunk, bytes }),
+            PassEnd::Spent(_) | PassEnd::Ordered(_) | PassEnd::Interrupted => {
+                Err(self.stopped(&run, confirmed.rows_before()))
             }
-            Err(error) => error.into(),
         }
     }
 
     /// Seals the run, unless it was sealed before, and closes it in case the last chunk was faster. Waits while the database is
     /// away. Another loader that has taken the run over seals it itself.
-    async fn seal(&self, run: &Run, at: Checkpoint, error: Option<&str>) -> Result<(), LoadError> {
+    async fn seal(&self, run: &Run, at: Checkpoint, error: Option<&str>) -> Result<Sealing, LoadError> {
         let store = &self.dependencies.store;
         let sealing = until_answered("the seal of the run", || async {
-            if let Some(lease) = &self.lease {
-                store.seal(lease, Sealed::at(at), error).await?;
+            let sealing = match &self.lease {
+                Some(lease) => store.seal(lease, Sealed::at(at), error).await?,
+                None => Sealing::Done,
+            };
+            if sealing == Sealing::Done {
+                store.close_run(&run.run_id).await?;
             }
-            store.close_run(&run.run_id).await
+            Ok(sealing)
         });
         match self.shutdown.run_until_cancelled(sealing).await {
             Some(Err(error)) if error.is_lease_lost() => {
                 Err(LoadError::TakenOver { run_id: run.run_id.clone(), by: None })
             }
-            Some(sealed) => Ok(sealed.map(drop)?),
+            Some(sealing) => Ok(sealing?),
             None => Err(self.stopped(run, at.rows_before())),
         }
     }
+}
+
+fn broken_off(run: &Run, at: Position, cause: SourceError) -> LoadError {
+    LoadError::BrokenOff { location: run.source.location.clone(), row: at.row, line: at.line, cause }
 }

@@ -61,6 +61,9 @@ pub enum LoadError {
         /// Its size.
         bytes: usize,
     },
+    /// The run does not end where this loader read to.
+    #[error("{0}")]
+    NotSealed(String),
     /// The source is read to its end, and is not what it should be; its rows are kept.
     #[error("{0}")]
     ControlTotals(String),
@@ -170,7 +173,7 @@ impl Failure for LoadError {
             }
             Self::Store(error) => error.exit(),
             Self::Broker(error) => error.exit(),
-            Self::Ended { .. } | Self::Stalled { .. } | Self::ControlTotals(_) => Exit::FailedRows,
+            Self::Ended { .. } | Self::Stalled { .. } | Self::NotSealed(_) | Self::ControlTotals(_) => Exit::FailedRows,
             Self::SourceReplaced { .. } | Self::Manifest { .. } => Exit::SourceUnreadable,
             Self::Credentials(_)
             | Self::Setting(_)

@@ -11,6 +11,7 @@
 
 mod arguments;
 mod begin;
+mod checkpoints;
 mod conclude;
 mod error;
 mod holder;

@@ -7,21 +7,17 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_source::{Named, SourceError, SourcePattern, SourceUrl, Sources};
+use assay_source::{Named, SourcePattern, SourceUrl, Sources};
 use assay_store::{Known, Store};
 use assay_telemetry::Failure as _;
 use assay_transaction::{Exit, SourceIdentity};
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
+use crate::patience::until_reached;
 use crate::{Dependencies, Ended, LoadError, LoadOptions, LoadProgress, WaitOptions, run};
-
-/// Between two attempts to list while S3 is away.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// Sources that are asked for their versions at a time.
 const IDENTIFIED_TOGETHER: usize = 16;
@@ -89,28 +85,13 @@ pub async fn find(
 ) -> Result<(Vec<Named>, Vec<SourceEnded>), LoadError> {
     let (mut found, mut seen, mut broken) = (Vec::new(), HashSet::new(), Vec::new());
     for pattern in patterns {
-        match expand(sources, pattern, startup).await {
+        match until_reached(&pattern.to_string(), startup, || Box::pin(sources.expand(pattern))).await {
             Ok(named) => found.extend(named.into_iter().filter(|named| seen.insert(named.url.clone()))),
             Err(error) if patterns.len() == 1 => return Err(error.into()),
             Err(error) => broken.push(SourceEnded { name: pattern.to_string(), ended: Err(error.into()) }),
         }
     }
     Ok((found, broken))
-}
-
-async fn expand(sources: &Sources, pattern: &SourcePattern, startup: Duration) -> Result<Vec<Named>, SourceError> {
-    let deadline = Instant::now() + startup;
-    let mut pauses = ExponentialBuilder::new().with_jitter().without_max_times().with_max_delay(LONGEST_PAUSE).build();
-    loop {
-        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-        match Box::pin(sources.expand(pattern)).await {
-            Err(error) if error.exit() == Exit::DependencyAway && Instant::now() + pause < deadline => {
-                debug!("waiting for {pattern}: {error}");
-                tokio::time::sleep(pause).await;
-            }
-            expanded => return expanded,
-        }
-    }
 }
 
 /// Leaves out what a run has read, where only new sources are asked for; checks that there are not several for one name.

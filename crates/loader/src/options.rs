@@ -4,10 +4,14 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use assay_source::{FormatOptions, Layout, SourceUrl};
-use assay_transaction::{Budgets, Expected, Namespace, RunId, RunSettings, Share, TimeZone, parse_duration};
+use assay_transaction::{Budgets, Columns, Expected, Namespace, RunId, RunSettings, Share, TimeZone, parse_duration};
 use clap::Args;
 
 use crate::totals::TotalsOptions;
+
+/// Bytes that the names of empty attributes may take in a chunk. A CSV source has each name once, and a chunk in every row:
+/// without a bound of its own, a chunk of wide and mostly empty rows would be many times what it is in the source.
+const MAX_ATTRIBUTE_BYTES: usize = 1024 * 1024;
 
 /// How a source is read, cut and named.
 #[derive(Debug, Clone, Args)]
@@ -59,7 +63,7 @@ impl ReadOptions {
     pub fn settings(&self, layout: Layout, url: &SourceUrl) -> RunSettings {
         let namespace = self.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
         RunSettings {
-            chunk_rows: self.api_batch_size,
+            chunk_rows: self.chunk_rows(&layout.header),
             chunk_bytes: RunSettings::CHUNK_BYTES,
             format: layout.format,
             compression: layout.compression,
@@ -75,6 +79,16 @@ impl ReadOptions {
             expected: Expected::default(),
             trailer: None,
         }
+    }
+
+    /// Rows of a chunk: as many as are asked for, or as few as the names of many columns leave room for.
+    fn chunk_rows(&self, header: &[String]) -> NonZeroU32 {
+        let columns = Columns::from_names(header.to_vec(), self.format.mapping.as_deref());
+        // Who reads rows by a header that cannot be used is told so.
+        let row_bytes = columns.map_or(0, |columns| columns.attribute_bytes());
+        let most = MAX_ATTRIBUTE_BYTES.checked_div(row_bytes).unwrap_or(usize::MAX);
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        self.api_batch_size.min(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN))
     }
 }
 
@@ -117,4 +131,43 @@ pub struct WaitOptions {
     /// How long --wait may take after the source is read, before exit code 3
     #[arg(long, env = "WAIT_TIMEOUT", default_value = "24h", value_parser = parse_duration, value_name = "DURATION")]
     pub wait_timeout: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_transaction::REQUIRED_COLUMNS;
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        read: ReadOptions,
+    }
+
+    #[test]
+    fn chunks_of_many_long_names_have_fewer_rows() {
+        let cases = [
+            // Attributes, characters of each name, rows asked for, rows.
+            (0, 0, u32::MAX, u32::MAX),
+            (0, 0, 100, 100),
+            (24, 20, 1_000, 1_000),
+            (294, 20, 100, 100),
+            (294, 20, 1_000, 137),
+            (10_000, 40, 100, 2),
+            (10_000, 200, 100, 1),
+        ];
+        for (attributes, length, asked, rows) in cases {
+            let required = REQUIRED_COLUMNS.map(str::to_owned);
+            let header: Vec<String> =
+                required.into_iter().chain((0..attributes).map(|number| format!("{number:0length$}"))).collect();
+            let options = Options::parse_from(["test", "--api-batch-size", &asked.to_string()]);
+            assert_eq!(
+                options.read.chunk_rows(&header).get(),
+                rows,
+                "{attributes} names of {length}, {asked} asked for"
+            );
+        }
+    }
 }

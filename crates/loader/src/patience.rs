@@ -1,13 +1,20 @@
-//! A database that is away for a while must not end a load: what a load asks of it is asked again until it answers.
+//! What is away for a while must not end a load. What a load asks of the database is asked again until it answers; S3 may take a
+//! while at the start.
 
 use std::time::Duration;
 
+use assay_source::SourceError;
 use assay_store::StoreError;
+use assay_transaction::Exit;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Longest between two attempts to reach S3.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// How long what a later loader can do without may still take when time is up.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
@@ -36,5 +43,28 @@ where
             answer => return answer,
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Asks until an S3 server answers that is away, or still starting; for so long at the most.
+pub(crate) async fn until_reached<T, F>(
+    what: &str,
+    startup: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, SourceError>
+where
+    F: Future<Output = Result<T, SourceError>>,
+{
+    let deadline = Instant::now() + startup;
+    let mut pauses = ExponentialBuilder::new().with_jitter().without_max_times().with_max_delay(LONGEST_PAUSE).build();
+    loop {
+        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+        match ask().await {
+            Err(error) if error.exit() == Exit::DependencyAway && Instant::now() + pause < deadline => {
+                debug!("waiting for {what}: {error}");
+                tokio::time::sleep(pause).await;
+            }
+            answer => return answer,
+        }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::checkpoints::Checkpoints;
 use crate::patience::while_there_is_time;
 use crate::reading::{Batch, Read};
 use crate::recorded::Recorded;
@@ -21,6 +22,10 @@ pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Ba
 
 /// Bytes of unconfirmed chunks, at which no more are published: what bounds memory where rows are long.
 const MAX_BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
+
+/// Messages of this size go into any broker that is of use. One that is larger, and larger than all that were confirmed, is
+/// followed by no other until it is confirmed: should it be too large, the run can end before it, as nothing is out behind it.
+const SURE_BYTES: usize = 128 * 1024;
 
 /// Publishes the chunks of one run.
 pub(crate) struct Publishing<'a> {
@@ -87,20 +92,27 @@ impl Publishing<'_> {
         let mut published = Published::nothing(from);
         let mut in_flight = FuturesOrdered::new();
         let mut bytes_in_flight = 0;
+        // The last chunk in flight may prove to be too large.
+        let (mut sure, mut is_unsure) = (SURE_BYTES, false);
         let mut batches = VecDeque::new();
+        let mut checkpoints = Checkpoints::new(|at| self.checkpoint(at));
         let mut reading = true;
         while reading || !in_flight.is_empty() {
-            let room = in_flight.len() < self.broker.max_in_flight() && bytes_in_flight < MAX_BYTES_IN_FLIGHT;
+            let is_full = in_flight.len() >= self.broker.max_in_flight() || bytes_in_flight >= MAX_BYTES_IN_FLIGHT;
+            let room = in_flight.is_empty() || !is_full && !is_unsure;
             tokio::select! {
                 Some(chunk) = in_flight.next() => match chunk {
                     Ok(Confirmed { next, bytes, rows }) => {
                         bytes_in_flight -= bytes;
+                        sure = sure.max(bytes);
                         rows.inspect(|rows| metrics::published(*rows));
                         published.chunks += u64::from(rows.is_some());
                         published.rows += rows.unwrap_or_default();
                         published.until = next;
                         self.progress.set_rows_published(next.rows_before());
-                        self.finish_batches(&mut batches, next).await;
+                        if self.finish_batches(&mut batches, next) {
+                            checkpoints.note(next);
+                        }
                     }
                     Err(Unconfirmed::Stopped) => {
                         published.all = false;
@@ -114,7 +126,9 @@ impl Publishing<'_> {
                 read = chunks.recv(), if reading && room => match read {
                     Some(Read::Batch(batch)) => {
                         batches.push_back(batch);
-                        self.finish_batches(&mut batches, published.until).await;
+                        if self.finish_batches(&mut batches, published.until) {
+                            checkpoints.note(published.until);
+                        }
                     }
                     Some(Read::Cut(cut)) => {
                         // Asked until there is an answer, and there may be none before the shutdown.
@@ -122,12 +136,15 @@ impl Publishing<'_> {
                         let Some(is_recorded) = self.intake.run_until_cancelled(asking).await else { continue };
                         let publish = !is_recorded?;
                         let body = if publish { Some(cut.chunk.encode()?) } else { None };
-                        bytes_in_flight += body.as_ref().map_or(0, Vec::len);
+                        let bytes = body.as_ref().map_or(0, Vec::len);
+                        bytes_in_flight += bytes;
+                        is_unsure = bytes > sure;
                         let rows = cut.chunk.range.rows;
                         in_flight.push_back(self.confirm(&cut.chunk.id, rows, body, cut.next));
                     }
                     None => reading = false,
                 },
+                () = checkpoints.follow() => {}
                 () = self.intake.cancelled(), if reading => {
                     published.all = false;
                     reading = false;
@@ -136,8 +153,9 @@ impl Publishing<'_> {
             }
         }
         if published.until != from {
-            self.checkpoint(published.until).await;
+            checkpoints.note(published.until);
         }
+        checkpoints.finish().await;
         // The last batch ends with the last chunk, which is cut only at the end of the source.
         for batch in batches.drain(..).filter(|batch| batch.last_row <= published.until.rows_before()) {
             let _ = self.batches.send(batch);
@@ -166,17 +184,15 @@ impl Publishing<'_> {
         }
     }
 
-    /// Moves the checkpoint over the batches whose every row is confirmed.
-    async fn finish_batches(&self, batches: &mut VecDeque<Batch>, confirmed: Checkpoint) {
+    /// Tells of the batches whose every row is confirmed; whether there are any.
+    fn finish_batches(&self, batches: &mut VecDeque<Batch>, confirmed: Checkpoint) -> bool {
         let mut finished = false;
         while let Some(batch) = batches.pop_front_if(|batch| batch.last_row <= confirmed.rows_before()) {
             finished = true;
             // Nobody may listen.
             let _ = self.batches.send(batch);
         }
-        if finished {
-            self.checkpoint(confirmed).await;
-        }
+        finished
     }
 
     /// Keeps the position. A checkpoint that is lost costs a later loader some work, but never a row.

@@ -81,6 +81,7 @@ pub(crate) async fn read(
             Err(error) => return Err(error.into()),
         };
         let before = (chunker.rows(), chunker.counted().invalid);
+        let mut full = None;
         for row in rows.rows() {
             if !matches!(trailer, TrailerFound::NotAsked | TrailerFound::Missing) {
                 trailer = TrailerFound::Wrong(format!("row {} follows the trailer row", row.number));
@@ -92,7 +93,7 @@ pub(crate) async fn read(
             }
             behind = row.end;
             let judged = judge(&rules, &row)?;
-            batches.count(judged.row.is_ok());
+            full = batches.count(row.number, judged.row.is_ok());
             if let Some(cut) = chunker.push(judged) {
                 last = cut.next;
                 if to.send(Read::Cut(cut)).await.is_err() {
@@ -109,7 +110,9 @@ pub(crate) async fn read(
         progress.set_rows_invalid(invalid);
         progress.set_bytes_read(reader.bytes_taken());
         // A batch of long rows comes in several parts.
-        if batches.missing() == batch_rows && to.send(Read::Batch(batches.finish(rows_read))).await.is_err() {
+        if let Some(batch) = full
+            && to.send(Read::Batch(batch)).await.is_err()
+        {
             return Ok(End::Unheard);
         }
         if let Some(reason) = budgets.spent_on_invalid(invalid, rows_read, false) {
@@ -123,9 +126,9 @@ pub(crate) async fn read(
             return Ok(End::Unheard);
         }
     }
-    if batches.missing() < batch_rows {
+    if let Some(batch) = batches.finish(last.rows_before()) {
         // The last batch is only spoken of: its chunks are out.
-        let _ = to.send(Read::Batch(batches.finish(last.rows_before()))).await;
+        let _ = to.send(Read::Batch(batch)).await;
     }
     if let Some(error) = end {
         return Ok(End::Broken(error, reader.position()));
@@ -160,14 +163,21 @@ impl Batches {
         self.size - self.rows
     }
 
-    fn count(&mut self, valid: bool) {
-        self.rows = (self.rows + 1) % self.size;
+    /// Counts a row; gives the batch, if that filled one.
+    fn count(&mut self, row: u64, valid: bool) -> Option<Batch> {
+        self.rows += 1;
         self.transactions += u64::from(valid);
+        if self.rows == self.size { self.finish(row) } else { None }
     }
 
-    fn finish(&mut self, last_row: u64) -> Batch {
+    /// Ends the batch that has begun, where one has: a trailer row, or none at all, begins none.
+    fn finish(&mut self, last_row: u64) -> Option<Batch> {
+        if self.rows == 0 {
+            return None;
+        }
+        self.rows = 0;
         let number = (last_row - 1) / self.size as u64;
-        Batch { number, last_row, transactions: std::mem::take(&mut self.transactions) }
+        Some(Batch { number, last_row, transactions: std::mem::take(&mut self.transactions) })
     }
 }
 
@@ -196,25 +206,94 @@ fn judge(rules: &Rules, row: &Row<'_>) -> Result<Judged, WireError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    use assay_source::{FormatOptions, S3Options, SourceUrl, Sources};
+    use assay_transaction::{Namespace, REQUIRED_COLUMNS};
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        s3: S3Options,
+        #[command(flatten)]
+        format: FormatOptions,
+    }
+
+    /// The batches of a file that is read by fours from its first row on.
+    async fn batches_of(path: &Path) -> (Vec<(u64, u64, u64)>, End) {
+        let options = Options::parse_from(["test"]);
+        let sources = Sources::new(&options.s3).unwrap();
+        let url = SourceUrl::File(path.to_owned());
+        let found = sources.identify(&url).await.unwrap();
+        let layout = sources.inspect(&url, &found, &options.format).await.unwrap().layout;
+        let settings = RunSettings {
+            dialect: layout.dialect,
+            header: layout.header,
+            start: Some(layout.start),
+            trailer: Some("END,{rows},{amount}".parse().unwrap()),
+            ..RunSettings::standard(Namespace::new("test"))
+        };
+        let reader = sources.rows(&url, &found, &settings, layout.start).await.unwrap();
+        let run = Run {
+            run_id: "run".parse().unwrap(),
+            source: found.identity,
+            state: assay_transaction::RunState::Loading,
+            settings,
+            checkpoint: Checkpoint::START,
+            sealed: None,
+            error: None,
+            stop: None,
+            source_bytes: None,
+            started_at: chrono::Utc::now().into(),
+            finished_at: None,
+        };
+        let (sender, mut heard) = mpsc::channel(100);
+        let (from, progress) = (Checkpoint::first(layout.start), LoadProgress::default());
+        let end = read(reader, &run, from, None, 4, &progress, sender).await.unwrap();
+        let mut batches = Vec::new();
+        while let Some(read) = heard.recv().await {
+            if let Read::Batch(Batch { number, last_row, transactions }) = read {
+                batches.push((number, last_row, transactions));
+            }
+        }
+        (batches, end)
+    }
+
+    #[tokio::test]
+    async fn a_trailer_row_is_in_no_batch() {
+        let full = [(0, 4, 4), (1, 8, 4)];
+        let cases: [(usize, &[(u64, u64, u64)]); 5] =
+            [(0, &[]), (1, &[(0, 1, 1)]), (4, &full[..1]), (8, &full), (9, &[full[0], full[1], (2, 9, 1)])];
+        let folder = tempfile::tempdir().unwrap();
+        for (rows, expected) in cases {
+            let path = folder.path().join(format!("{rows}.csv"));
+            let mut text = format!("{}\n", REQUIRED_COLUMNS.join(","));
+            for row in 1..=rows {
+                writeln!(text, "{row},x,1.50,2026-01-11 10:00:00,payment,debit").unwrap();
+            }
+            std::fs::write(&path, format!("{text}END,{rows},0\n")).unwrap();
+            let (batches, end) = batches_of(&path).await;
+            assert_eq!(batches, expected, "{rows} rows");
+            assert!(matches!(end, End::Source(_, TrailerFound::Totals(_))), "{end:?}");
+        }
+    }
 
     #[test]
     fn a_batch_ends_at_the_same_row_from_every_checkpoint() {
         for before in 0..12 {
             let from = Checkpoint::first(Position { row: before + 1, ..Position::START });
             let mut batches = Batches::new(from, 5);
-            let mut ends = Vec::new();
-            for row in before + 1..=20 {
-                batches.count(row % 2 == 0);
-                if batches.missing() == 5 {
-                    ends.push(batches.finish(row));
-                }
-            }
+            let ends: Vec<Batch> = (before + 1..=20).filter_map(|row| batches.count(row, row % 2 == 0)).collect();
             let numbers: Vec<_> = ends.iter().map(|batch| (batch.number, batch.last_row)).collect();
             let all = [(0, 5), (1, 10), (2, 15), (3, 20)];
             assert_eq!(numbers, &all[usize::try_from(before / 5).unwrap()..], "from row {}", before + 1);
             let counted: u64 = ends.iter().map(|batch| batch.transactions).sum();
             assert_eq!(counted, 10 - before / 2, "from row {}", before + 1);
+            assert!(batches.finish(20).is_none(), "none has begun");
         }
     }
 }

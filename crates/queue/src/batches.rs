@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::hold::{Ended, Pace, put_off};
+use crate::hold::{Ended, Pace, drained, put_off};
 use crate::outcome::{conclude, decode as run_decoder, guarded};
 use crate::{Broker, BrokerError, Delivery, Message, Outcome, Route};
 
@@ -156,18 +156,7 @@ impl<D, W> Serving<D, W> {
             }
             settling.finish().await;
         };
-        let overdue = async {
-            if next.is_some() {
-                // Nothing is in work, and what is to be settled is within the hold timeout.
-                self.shutdown.cancelled().await;
-            }
-            sleep(self.options.drain).await;
-        };
-        let in_time = tokio::select! {
-            biased;
-            () = all => true,
-            () = overdue => false,
-        };
+        let in_time = drained(all, next, &self.shutdown, self.options.drain).await;
         if !in_time {
             info!(queue = %self.route, "work did not end in time; its messages will be redelivered");
             settling.tasks.shutdown().await;

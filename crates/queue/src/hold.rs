@@ -5,6 +5,10 @@
 //! queue; that is no failed attempt. From then on one message at a time is tried, and all else is left to the queue, until
 //! work ends again.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::delay::Delay;
@@ -44,6 +48,28 @@ impl Pace {
             }
             (Self::Full, Ended::Settled) | (Self::Probe, Ended::PutOff) => None,
         }
+    }
+}
+
+/// Waits until what is under way has ended, as nothing more is taken: for another pace, or for good. Tells whether it ended in
+/// time, which is `drain` after the shutdown.
+pub(crate) async fn drained(
+    all: impl Future<Output = ()>,
+    next: Option<Pace>,
+    shutdown: &CancellationToken,
+    drain: Duration,
+) -> bool {
+    let overdue = async {
+        if next.is_some() {
+            // No shutdown: what is under way ends by itself, within the hold timeout.
+            shutdown.cancelled().await;
+        }
+        sleep(drain).await;
+    };
+    tokio::select! {
+        biased;
+        () = all => true,
+        () = overdue => false,
     }
 }
 

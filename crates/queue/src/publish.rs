@@ -50,7 +50,7 @@ where
     A: Future<Output = Result<(), PublishError>>,
     R: Future<Output = ()>,
 {
-    let mut pauses = pauses();
+    let mut pauses = pauses(LONGEST_PAUSE);
     loop {
         let wait_for_room = match attempt().await {
             Ok(()) => return Ok(()),
@@ -84,13 +84,13 @@ where
     }
 }
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Pauses that grow, and that differ between those who wait for the same thing.
-pub(crate) fn pauses() -> impl Iterator<Item = Duration> + Send {
+/// Pauses that grow up to the longest, and that differ between those who wait for the same thing.
+pub(crate) fn pauses(longest: Duration) -> impl Iterator<Item = Duration> + Send {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(LONGEST_PAUSE)
+        .with_max_delay(longest)
         .with_jitter()
         .without_max_times()
         .build()

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::hold::{Ended, Pace, put_off};
+use crate::hold::{Ended, Pace, drained, put_off};
 use crate::outcome::{conclude, decode as run_decoder, guarded};
 use crate::{Broker, BrokerError, Delivery, Message, Outcome, Route};
 
@@ -101,18 +101,7 @@ impl<D, W> Serving<D, W> {
             running.spawn(async move { (settled.await, permit) });
         };
         let all = async { while running.join_next().await.is_some() {} };
-        let overdue = async {
-            if next.is_some() {
-                // Each of them ends by itself, within the hold timeout.
-                self.shutdown.cancelled().await;
-            }
-            sleep(self.options.drain).await;
-        };
-        let in_time = tokio::select! {
-            biased;
-            () = all => true,
-            () = overdue => false,
-        };
+        let in_time = drained(all, next, &self.shutdown, self.options.drain).await;
         if !in_time {
             let messages = running.len();
             info!(queue = %self.route, messages, "work did not end in time; its messages will be redelivered");

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::session::unsigned;
-use crate::{NewRun, RecordedChunk, StoreError};
+use crate::{NewRun, RecordedChunk, Sealing, StoreError};
 
 /// How often a run is looked for that was in the way a moment ago.
 pub(crate) const BEGIN_ATTEMPTS: u32 = 3;
@@ -95,21 +95,24 @@ pub(crate) fn beyond_end(run_id: &RunId, chunk: u64, range: RowRange, end: Seale
     })
 }
 
-/// Whether a run is still to be sealed. `last` is its last recorded chunk: as chunks do not overlap, none reaches further.
-pub(crate) fn is_to_seal(run: &Run, sealed: Sealed, last: Option<RecordedChunk>) -> Result<bool, StoreError> {
+/// Whether a run is still to be sealed; else what came of that already, or is in the way. `last` is its last recorded chunk: as
+/// chunks do not overlap, none reaches further.
+pub(crate) fn to_seal(run: &Run, sealed: Sealed, last: Option<RecordedChunk>) -> Result<Option<Sealing>, StoreError> {
     let run_id = &run.run_id;
     if run.state == RunState::Loading {
         let beyond = last.and_then(|last| beyond_end(run_id, last.chunk, last.range, sealed));
-        return match beyond {
-            Some(reason) => Err(StoreError::data(format!("run {run_id} cannot be sealed: {reason}"))),
-            None => Ok(true),
-        };
+        return Ok(beyond.map(|reason| {
+            let reason = format!("run {run_id} cannot be sealed: {reason}");
+            Sealing::RecordedBeyond { reason }
+        }));
     }
     match run.sealed {
-        Some(before) if before.ends_as(sealed) => Ok(false),
-        Some(Sealed { rows_read, chunks_total, .. }) => Err(StoreError::data(format!(
-            "run {run_id} was sealed at {rows_read} rows in {chunks_total} chunks by another loader"
-        ))),
+        Some(before) if before.ends_as(sealed) => Ok(Some(Sealing::Done)),
+        Some(Sealed { rows_read, chunks_total, .. }) => {
+            let reason =
+                format!("run {run_id} was sealed at {rows_read} rows in {chunks_total} chunks by another loader");
+            Ok(Some(Sealing::Elsewhere { reason }))
+        }
         None => Err(StoreError::data(format!("run {run_id} is {} and cannot be sealed", run.state))),
     }
 }

@@ -43,6 +43,6 @@ pub use operations::{
 };
 pub use options::DatabaseOptions;
 pub use store::{
-    Begun, ChunkOutcome, IdConflict, Known, NewRun, PredictionCount, Progress, RecordedChunk, Store, Written,
+    Begun, ChunkOutcome, IdConflict, Known, NewRun, PredictionCount, Progress, RecordedChunk, Sealing, Store, Written,
     health_check,
 };

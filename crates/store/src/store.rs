@@ -99,6 +99,23 @@ pub enum ChunkOutcome {
     },
 }
 
+/// What came of sealing a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sealing {
+    /// It is sealed there, by this call or by the same one before.
+    Done,
+    /// It was sealed elsewhere, in place of a loader that was taken to be gone; nothing changed.
+    Elsewhere {
+        /// For a person.
+        reason: String,
+    },
+    /// A chunk is recorded that lies beyond, so that the run cannot end there; nothing changed.
+    RecordedBeyond {
+        /// For a person.
+        reason: String,
+    },
+}
+
 /// How much of a run is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
@@ -175,10 +192,10 @@ pub trait Store: Operations + LiveLedger {
     /// failed, and its source is free for another run at once. So it does where it was ordered to stop: it ends as the order
     /// says, and for its reason. The lease ends with it.
     ///
-    /// The first seal counts: sealing again at the same rows and chunks changes nothing, at others it is an error, as is a
-    /// seal below what is recorded, and one without the lease ([`StoreError::is_lease_lost`]). No chunk is recorded afterwards
-    /// that lies beyond it.
-    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError>;
+    /// The first seal counts: sealing again at the same rows and chunks changes nothing, and neither does a seal at others,
+    /// or below what is recorded. A seal without the lease is an error ([`StoreError::is_lease_lost`]). No chunk is recorded
+    /// afterwards that lies beyond it.
+    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<Sealing, StoreError>;
 
     /// Finishes a run that is sealed and whose chunks are all recorded; tells its state. Safe to repeat, and to call at the
     /// same time. A run that is not known yet is loading.

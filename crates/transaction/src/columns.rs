@@ -194,6 +194,13 @@ impl Columns {
         uses.into_iter().filter_map(|(name, uses)| uses.then_some(name)).collect()
     }
 
+    /// How many bytes each transaction's JSON has for its attributes, where all of them are empty.
+    pub fn attribute_bytes(&self) -> usize {
+        let quoted = |name: &str| serde_json::to_string(name).map_or(name.len() + 2, |text| text.len());
+        // With a colon, an empty text and a comma.
+        self.attributes.iter().map(|(_, name)| quoted(name) + 4).sum()
+    }
+
     /// The attribute that a column is kept as.
     pub fn attribute_of(&self, index: usize) -> Option<&str> {
         self.attributes.iter().find(|(column, _)| *column == index).map(|(_, name)| name.as_str())
@@ -286,6 +293,15 @@ mod tests {
         assert_eq!(places, [0, 3].map(Derivation::Column));
         assert_eq!((columns.amount(), &columns.merchant), (Some(1), &None));
         assert_eq!(columns.attributes, [(2, "country".to_owned()), (7, "column_8".to_owned())]);
+    }
+
+    #[test]
+    fn empty_attributes_have_so_many_bytes() {
+        let header = "id;description;amount;timestamp;operation_type;side;merchant";
+        for (more, json) in [("", ""), (r#";zip;a"b;"#, r#""zip":"","a\"b":"","column_10":"","#)] {
+            let columns = Columns::from_names(names(&format!("{header}{more}")), None).unwrap();
+            assert_eq!(columns.attribute_bytes(), json.len(), "{more}");
+        }
     }
 
     #[test]

@@ -177,7 +177,8 @@ impl Taking {
         let new = new_run(&self.dependencies, found, &self.load, settings);
         let Begun::Started(run, lease) = store.begin_run(&new).await? else { return Ok(()) };
         warn!("{url} cannot be loaded, as run {} says: {cause}", run.run_id);
-        store.seal(&lease, Sealed::at(Checkpoint::START), Some(&cause.to_string())).await?;
+        // Nothing is recorded of what has just begun: it can only be sealed here.
+        let _ = store.seal(&lease, Sealed::at(Checkpoint::START), Some(&cause.to_string())).await?;
         store.close_run(&run.run_id).await?;
         Ok(())
     }

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use assay_loader::LoadError;
-use assay_store::{Act, Stopping};
-use assay_transaction::{Exit, RunState, StopKind};
+use assay_store::{Act, IdConflict, Stopping};
+use assay_transaction::{
+    ChunkId, Exit, Lane, RawText, RejectReason, RejectedRow, RowRange, Run, RunState, ScoredChunk, StopKind,
+};
+use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use crate::place::{Place, Process};
@@ -55,6 +58,47 @@ async fn the_next_loader_seals_a_cancelled_run_whose_loader_died() {
     let (run, tally) = next.only_run().await;
     assert_eq!(run.state, RunState::Cancelled);
     assert!(tally.accounts_for(run.sealed.unwrap().rows_read));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_run_has_no_hole_before_what_a_loader_before_had_published() {
+    const BEYOND: u64 = 550;
+    let place = Place::new(60_000);
+    let dead = place.process(&["--row-batch-size", "100"], 2, true).await;
+    dead.stopped_after(500).await;
+    // As if it had been killed, and later chunks had been quicker than earlier ones, which are gone.
+    let (run, _) = dead.only_run().await;
+    dead.dependencies.store.write(&[rejected_chunk(&run, BEYOND)], IdConflict::Fail).await.unwrap();
+    drop(dead);
+    let next = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let error = next.load_and(700, async || cancel(&next).await).await.unwrap_err();
+    assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
+    let (run, tally) = next.only_run().await;
+    let sealed = run.sealed.unwrap();
+    assert_eq!((sealed.chunks_total, sealed.rows_read), (BEYOND + 1, 100 * (BEYOND + 1)));
+    assert_eq!(run.state, RunState::Cancelled, "every chunk of it is recorded");
+    assert!(tally.accounts_for(sealed.rows_read), "{tally:?}");
+}
+
+/// A chunk of 100 rows, as it comes from a predictor.
+pub(crate) fn rejected_chunk(run: &Run, chunk: u64) -> ScoredChunk {
+    let first_row = 100 * chunk + 1;
+    let rejected = (first_row..first_row + 100).map(|row| RejectedRow {
+        row,
+        line: row + 1,
+        reason: RejectReason::FieldCount,
+        message: String::new(),
+        raw: RawText::default(),
+    });
+    ScoredChunk {
+        id: ChunkId { run_id: run.run_id.clone(), chunk },
+        range: RowRange { first_row, rows: 100 },
+        lane: Lane::Batch,
+        predicted_at: Utc::now().into(),
+        predicted: Vec::new(),
+        failed: Vec::new(),
+        rejected: rejected.collect(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

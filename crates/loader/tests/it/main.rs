@@ -5,4 +5,5 @@ mod place;
 mod repairing;
 mod resuming;
 mod sharing;
+mod small;
 mod totals;

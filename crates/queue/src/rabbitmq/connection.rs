@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use assay_credentials::TlsMaterial;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::StreamExt;
 use lapin::options::QueueDeclareOptions;
 use lapin::protocol::constants::REPLY_SUCCESS;
@@ -23,7 +22,8 @@ use tracing::{debug, info, warn};
 use super::failure::{Verdict, cause, verdict};
 use super::topology::{Declaring, Topology};
 use crate::options::TLS_PREFIX;
-use crate::{BrokerError, BrokerOptions, Depth, metrics, publish};
+use crate::publish::{LONGEST_PAUSE, pauses};
+use crate::{BrokerError, BrokerOptions, Depth, metrics};
 
 /// Seconds between signs of life, unless the URL says otherwise: a dead peer is noticed after two of them.
 const HEARTBEAT: u16 = 10;
@@ -355,7 +355,7 @@ impl Link {
     where
         F: Future<Output = lapin::Result<T>> + Send,
     {
-        let mut pauses = publish::pauses();
+        let mut pauses = pauses(LONGEST_PAUSE);
         let mut told = false;
         loop {
             let live = self.live().await?;
@@ -464,15 +464,6 @@ async fn reconnect(settings: &Settings) -> Live {
         }
         tokio::time::sleep(pauses.next().unwrap_or(CHECK_EVERY)).await;
     }
-}
-
-fn pauses(longest: Duration) -> impl Iterator<Item = Duration> + Send {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(longest)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }
 
 fn seconds(duration: Duration) -> String {

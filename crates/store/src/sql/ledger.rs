@@ -11,11 +11,11 @@ use super::dialect::{
 };
 use super::leases;
 use crate::ledger::{
-    BEGIN_ATTEMPTS, Prior, RunRow, end_state, is_to_seal, of_same_id, of_same_source, source_key, stop_kind,
+    BEGIN_ATTEMPTS, Prior, RunRow, end_state, of_same_id, of_same_source, source_key, stop_kind, to_seal,
 };
 use crate::screening::storable;
 use crate::session::{signed, unsigned};
-use crate::{Begun, Lease, NewRun, OpenRun, Pace, Progress, RecordedChunk, StoreError, Taken};
+use crate::{Begun, Lease, NewRun, OpenRun, Pace, Progress, RecordedChunk, Sealing, StoreError, Taken};
 
 /// The columns of a run, as `read` takes them.
 macro_rules! run_columns {
@@ -145,7 +145,12 @@ pub(super) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Re
     Ok(())
 }
 
-pub(super) async fn seal(pool: &Pool, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
+pub(super) async fn seal(
+    pool: &Pool,
+    lease: &Lease,
+    sealed: Sealed,
+    error: Option<&str>,
+) -> Result<Sealing, StoreError> {
     let run_id = &lease.run_id;
     let mut transaction = pool.begin_with(WRITING).await?;
     let Some(run) = locked_run(&mut transaction, run_id).await? else {
@@ -156,11 +161,12 @@ pub(super) async fn seal(pool: &Pool, lease: &Lease, sealed: Sealed, error: Opti
         leases::check(&mut transaction, lease).await?;
     }
     let last = last_chunk(&mut transaction, run_id).await?;
-    if is_to_seal(&run, sealed, last)? {
-        put_seal(&mut transaction, run_id, sealed, error).await?;
-        transaction.commit().await?;
+    if let Some(already) = to_seal(&run, sealed, last)? {
+        return Ok(already);
     }
-    Ok(())
+    put_seal(&mut transaction, run_id, sealed, error).await?;
+    transaction.commit().await?;
+    Ok(Sealing::Done)
 }
 
 pub(super) async fn by_id(connection: &mut Connection, run_id: &RunId) -> Result<Option<Run>, StoreError> {

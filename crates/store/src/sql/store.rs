@@ -78,7 +78,7 @@ impl Store for Database {
         bounded(ledger::checkpoint(self.writing(), lease, at)).await
     }
 
-    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<(), StoreError> {
+    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<crate::Sealing, StoreError> {
         bounded(ledger::seal(self.writing(), lease, sealed, error)).await
     }
 

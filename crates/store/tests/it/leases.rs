@@ -98,7 +98,7 @@ async fn a_lease_that_has_run_out_is_anybodys(database: &Database) {
 }
 
 #[track_caller]
-fn is_lost(result: Result<(), StoreError>, by: &str) {
+fn is_lost<T: std::fmt::Debug>(result: Result<T, StoreError>, by: &str) {
     let error = result.unwrap_err();
     assert!(error.is_lease_lost() && !error.is_transient() && error.class() == ErrorClass::LeaseLost);
     assert_eq!((error.to_string(), error.exit()), (format!("run a has been taken over{by}"), Exit::DependencyAway));

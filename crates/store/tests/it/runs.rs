@@ -1,6 +1,6 @@
 //! The ledger of runs.
 
-use assay_store::{Begun, ChunkOutcome, IdConflict, Known, Lease, NewRun, Progress, Store};
+use assay_store::{Begun, ChunkOutcome, IdConflict, Known, Lease, NewRun, Progress, Sealing, Store};
 use assay_transaction::{Checkpoint, Counted, Position, RunState, Sealed, SourceIdentity};
 use futures_util::future::join_all;
 
@@ -165,11 +165,11 @@ async fn the_first_seal_counts(database: &Database) {
     store.seal(&lease("a"), sealed, None).await.unwrap();
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     for state in [RunState::Sealed, RunState::Complete] {
-        store.seal(&lease("a"), sealed, None).await.unwrap();
+        assert_eq!(store.seal(&lease("a"), sealed, None).await.unwrap(), Sealing::Done);
         for other in [Sealed { rows_read: 1, ..sealed }, Sealed { chunks_total: 2, ..sealed }] {
-            let error = store.seal(&lease("a"), other, Some("lost")).await.unwrap_err();
-            assert!(!error.is_transient());
-            assert_eq!(error.to_string(), "run a was sealed at 2 rows in 1 chunks by another loader");
+            let reason = "run a was sealed at 2 rows in 1 chunks by another loader".to_owned();
+            let sealing = store.seal(&lease("a"), other, Some("lost")).await.unwrap();
+            assert_eq!(sealing, Sealing::Elsewhere { reason });
         }
         let run = store.run(&run_id("a")).await.unwrap().unwrap();
         assert_eq!((run.sealed, run.error, run.state), (Some(sealed), None, state));
@@ -183,14 +183,11 @@ async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
     begin(store, "a").await;
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2]), chunk_of_ids("a", 2, 5, &[5, 6])], IdConflict::Fail).await.unwrap();
     for (rows_read, chunks_total) in [(9, 2), (2, 1), (5, 3)] {
-        let error = store.seal(&lease("a"), Sealed { rows_read, chunks_total, amount: None }, None).await.unwrap_err();
-        assert!(!error.is_transient());
-        assert_eq!(
-            error.to_string(),
-            format!(
-                "run a cannot be sealed: chunk a/2 lies beyond the end of its run: {rows_read} rows in {chunks_total} chunks"
-            )
+        let sealed = Sealed { rows_read, chunks_total, amount: None };
+        let reason = format!(
+            "run a cannot be sealed: chunk a/2 lies beyond the end of its run: {rows_read} rows in {chunks_total} chunks"
         );
+        assert_eq!(store.seal(&lease("a"), sealed, None).await.unwrap(), Sealing::RecordedBeyond { reason });
         assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().state, RunState::Loading);
     }
     store.seal(&lease("a"), Sealed { rows_read: 6, chunks_total: 3, amount: None }, None).await.unwrap();
