@@ -150,7 +150,8 @@ impl PostgresSession {
     async fn copy(&mut self, rows: &[&StagedRow<'_>], novelty: &Novelty) -> Result<Vec<Uuid>, StoreError> {
         let mut known: HashSet<Uuid> = HashSet::new();
         if novelty.is_doubtful() {
-            let found = sqlx::query_scalar::<_, Uuid>(KNOWN).bind(super::rows::ids(rows)).fetch_all(&mut *self.transaction);
+            let found =
+                sqlx::query_scalar::<_, Uuid>(KNOWN).bind(super::rows::ids(rows)).fetch_all(&mut *self.transaction);
             known.extend(found.await?);
             novelty.found(known.len());
         }

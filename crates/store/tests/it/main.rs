@@ -25,6 +25,7 @@ mod connecting;
 mod database;
 mod dead_letters;
 mod hostile;
+mod in_bulk;
 mod law;
 mod leases;
 mod leftovers;
