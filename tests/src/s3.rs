@@ -1,10 +1,12 @@
 //! An S3 server in this process: buckets are folders, requests are signed, over a loopback socket.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use axum::error_handling::HandleError;
 use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
     GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
@@ -56,6 +58,18 @@ impl S3Server {
         std::fs::create_dir_all(path.parent().expect("an object lies in a bucket")).expect("the bucket is made");
         std::fs::write(path, content).expect("the object is written");
         format!("s3://{bucket}/{key}")
+    }
+
+    /// Puts a file, its bucket included, and tells its URL. It has a version of its own each time it is put.
+    pub fn put_file(&self, bucket: &str, key: &str, file: impl AsRef<Path>) -> String {
+        let url = self.put(bucket, key, "");
+        std::fs::copy(file, self.folder.path().join(bucket).join(key)).expect("the object is written");
+        // The server would hash all of a file for each part that is asked for, unless it had noted this on an upload.
+        let noted = [bucket, key].map(|name| URL_SAFE_NO_PAD.encode(name));
+        let note = format!(".bucket-{}.object-{}.internal.json", noted[0], noted[1]);
+        let version = serde_json::json!({ "e_tag": uuid::Uuid::new_v4().simple().to_string() });
+        std::fs::write(self.folder.path().join(note), version.to_string()).expect("the note is written");
+        url
     }
 }
 

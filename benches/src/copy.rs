@@ -1,0 +1,89 @@
+//! What PostgreSQL takes at most: the final rows of a run by COPY on one connection, into the same tables with the same indexes.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use assay_tests::Database;
+use futures_util::TryStreamExt as _;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::usage::cpu_of_service;
+
+const TABLES: [&str; 2] = ["transactions", "predictions"];
+/// Read from a file and sent at a time.
+const PIECE: usize = 256 * 1024;
+
+/// How long COPY took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Copied {
+    pub(crate) format: &'static str,
+    pub(crate) took: Duration,
+    /// Of PostgreSQL, where it can be asked.
+    pub(crate) cpu: Option<Duration>,
+}
+
+/// Copies the rows of a database into a new one, in both formats that COPY knows for programs.
+pub(crate) async fn copy(from: &Database) -> [Copied; 2] {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    [copy_as("text", from, folder.path()).await, copy_as("binary", from, folder.path()).await]
+}
+
+async fn copy_as(format: &'static str, from: &Database, folder: &Path) -> Copied {
+    let mut source = connect(from).await;
+    // From the first page of a table, wherever others may be reading it: in the order in which the rows were put in.
+    sqlx::query("SET synchronize_seqscans = off").execute(&mut source).await.expect("a setting of the session");
+    for table in TABLES {
+        dump(&mut source, table, format, &folder.join(table)).await;
+    }
+    let to = Database::migrated().await;
+    to.execute("CHECKPOINT").await;
+    let mut connection = connect(&to).await;
+    let (cpu, began) = (cpu_of_service("TEST_POSTGRES_PID"), Instant::now());
+    for table in TABLES {
+        fill(&mut connection, table, format, &folder.join(table)).await;
+    }
+    let took = began.elapsed();
+    let cpu = cpu_of_service("TEST_POSTGRES_PID").zip(cpu).map(|(after, before)| after.saturating_sub(before));
+    for count in ["SELECT count(*) FROM transactions", "SELECT count(*) FROM predictions"] {
+        assert_eq!(to.count(count).await, from.count(count).await, "{count}");
+    }
+    Copied { format, took, cpu }
+}
+
+async fn connect(database: &Database) -> PgConnection {
+    PgConnection::connect(database.url()).await.expect("PostgreSQL is there")
+}
+
+async fn dump(source: &mut PgConnection, table: &str, format: &str, path: &Path) {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file in a folder of ours"));
+    let statement = format!("COPY {table} TO STDOUT (FORMAT {format})");
+    let mut pieces = source.copy_out_raw(&statement).await.expect("it copies");
+    while let Some(piece) = pieces.try_next().await.expect("it copies on") {
+        file.write_all(&piece).expect("there is room for the rows");
+    }
+    file.flush().expect("there is room for the rows");
+}
+
+async fn fill(connection: &mut PgConnection, table: &str, format: &str, path: &Path) {
+    let mut file = std::fs::File::open(path).expect("it was dumped");
+    let statement = format!("COPY {table} FROM STDIN (FORMAT {format})");
+    let mut copy = connection.copy_in_raw(&statement).await.expect("it copies");
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = file.read(&mut piece).expect("it can be read");
+        if length == 0 {
+            break;
+        }
+        copy.send(&piece[..length]).await.expect("it takes the rows");
+    }
+    copy.finish().await.expect("it has the rows");
+}
+
+/// The indexes of the tables, which each row goes into as well.
+pub(crate) async fn indexes(database: &Database) -> String {
+    let indexes = database
+        .texts("SELECT indexdef FROM pg_indexes WHERE tablename IN ('transactions', 'predictions') ORDER BY 1")
+        .await;
+    indexes.iter().map(|index| format!("- `{}`\n", index.replace("public.", ""))).collect()
+}
