@@ -107,7 +107,8 @@ async fn fastapi() -> ModelServer {
 
 /// The Python that has what the scripts import.
 fn python() -> String {
-    std::env::var("BENCH_BASELINE_PYTHON").expect("BENCH_BASELINE_PYTHON is not set: run scripts/bench, which provisions it")
+    std::env::var("BENCH_BASELINE_PYTHON")
+        .expect("BENCH_BASELINE_PYTHON is not set: run scripts/bench, which provisions it")
 }
 
 fn script(name: &str) -> PathBuf {
@@ -126,7 +127,7 @@ fn figure(with: &str, job: &Job, load: &Load) -> (Figure, bool) {
     let ratio = format!("{:.1}", ours / job.rows_per_second);
     let figure = Figure {
         measurement: format!("Python baseline, {with}, {} rows", count(load.rows)),
-        figure: format!("{} rows/s", thousands(ours)),
+        value: format!("{} rows/s", thousands(ours)),
         baseline: format!("{} rows/s", thousands(job.rows_per_second)),
         ratio: if void { format!("{ratio} (void: the baseline is below {})", thousands(LEAST)) } else { ratio },
         ..Figure::default()

@@ -85,5 +85,6 @@ pub(crate) async fn indexes(database: &Database) -> String {
     let indexes = database
         .texts("SELECT indexdef FROM pg_indexes WHERE tablename IN ('transactions', 'predictions') ORDER BY 1")
         .await;
-    indexes.iter().map(|index| format!("- `{}`\n", index.replace("public.", ""))).collect()
+    let lines: Vec<_> = indexes.iter().map(|index| format!("- `{}`", index.replace("public.", ""))).collect();
+    lines.join("\n")
 }

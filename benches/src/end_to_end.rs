@@ -80,7 +80,7 @@ fn against_copy(report: &mut Report, load: &Load, copied: Copied) {
     let measurement = format!("end to end, {} rows", count(load.rows));
     report.figure(Figure {
         measurement: format!("{measurement}, time"),
-        figure: format!("{:.2} s", load.took.as_secs_f64()),
+        value: format!("{:.2} s", load.took.as_secs_f64()),
         baseline: format!("{:.2} s (COPY, {})", copied.took.as_secs_f64(), copied.format),
         ratio: format!("{ratio:.2}"),
         goal: goal(format!("≤ {GOAL_RATIO:.1}")),
@@ -88,7 +88,7 @@ fn against_copy(report: &mut Report, load: &Load, copied: Copied) {
     });
     report.figure(Figure {
         measurement: format!("{measurement}, rate"),
-        figure: format!("{} rows/s", thousands(rate)),
+        value: format!("{} rows/s", thousands(rate)),
         goal: goal(format!("{} rows/s", thousands(GOAL_RATE))),
         met: is_goal.then_some(rate >= GOAL_RATE),
         ..Figure::default()
@@ -97,10 +97,10 @@ fn against_copy(report: &mut Report, load: &Load, copied: Copied) {
 
 fn memory(report: &mut Report, load: &Load) {
     let peaks: Vec<_> = load.costs.iter().filter_map(|cost| Some((cost.of, megabytes(cost.peak_kib?)))).collect();
-    let figure = peaks.iter().map(|(of, peak)| format!("{of} {peak:.1}")).collect::<Vec<_>>().join(", ");
+    let value = peaks.iter().map(|(of, peak)| format!("{of} {peak:.1}")).collect::<Vec<_>>().join(", ");
     report.figure(Figure {
         measurement: format!("peak memory of a process, {} rows (MB)", count(load.rows)),
-        figure,
+        value,
         goal: format!("< {GOAL_MEMORY:.0} each"),
         met: Some(peaks.iter().all(|(_, peak)| *peak < GOAL_MEMORY)),
         ..Figure::default()

@@ -10,6 +10,9 @@ use crate::fleet::{Fleet, Stages};
 use crate::report::{count, megabytes, of_a_million, table};
 use crate::usage::{Usage, cpu, cpu_of_service};
 
+/// Between two looks at the loader, which does nothing but wait at its end: more often would cost more than is missed.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What was seen.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
@@ -41,7 +44,7 @@ pub(crate) async fn load(fleet: &Fleet<'_>, stages: &Stages, object: &str, rows:
     let before = costs(fleet, stages);
     let began = Instant::now();
     let loader = fleet.loader(object).arg("--wait").start();
-    let usage = tokio::time::timeout(patience(rows), Usage::until_ended(&loader)).await;
+    let usage = tokio::time::timeout(patience(rows), Usage::until_ended(&loader, LOOK)).await;
     let took = began.elapsed();
     let after = costs(fleet, stages);
     let usage = usage.unwrap_or_else(|_| panic!("the loader is not done in time; it said:\n{}", loader.log()));
@@ -61,7 +64,11 @@ pub(crate) async fn load(fleet: &Fleet<'_>, stages: &Stages, object: &str, rows:
 fn costs(fleet: &Fleet<'_>, stages: &Stages) -> Vec<Cost> {
     let ours = |of, ids: &[u32]| {
         let usages = || ids.iter().filter_map(|id| Usage::of(*id));
-        Cost { of, cpu: Some(usages().map(|usage| usage.cpu).sum()), peak_kib: usages().map(|usage| usage.peak_kib).max() }
+        Cost {
+            of,
+            cpu: Some(usages().map(|usage| usage.cpu).sum()),
+            peak_kib: usages().map(|usage| usage.peak_kib).max(),
+        }
     };
     let predictors: Vec<u32> = stages.predictors.iter().map(assay_tests::Running::id).collect();
     let service = |of, variable| Cost { of, cpu: cpu_of_service(variable), peak_kib: None };

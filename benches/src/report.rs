@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figure {
     pub(crate) measurement: String,
-    pub(crate) figure: String,
+    pub(crate) value: String,
     /// What it is compared with, measured in this run.
     pub(crate) baseline: String,
     pub(crate) ratio: String,
@@ -41,7 +41,7 @@ impl Report {
     pub(crate) fn conclude(self, output: Option<&Path>) -> std::io::Result<()> {
         let cells = |figure: Figure| {
             let met = figure.met.map_or("", |met| if met { "yes" } else { "no" });
-            vec![figure.measurement, figure.figure, figure.baseline, figure.ratio, figure.goal, met.to_owned()]
+            vec![figure.measurement, figure.value, figure.baseline, figure.ratio, figure.goal, met.to_owned()]
         };
         let header = ["measurement", "figure", "baseline of this run", "ratio", "goal", "met"];
         let figures = table(&header, self.figures.into_iter().map(cells).collect());

@@ -43,7 +43,7 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
     let has_goal = (least, most) == (1, GOAL_FLEET);
     report.figure(Figure {
         measurement: format!("scale-out, {most} predictors, {} ms", options.latency),
-        figure: format!("{} rows/s", thousands(together)),
+        value: format!("{} rows/s", thousands(together)),
         baseline: format!("{} rows/s ({least})", thousands(alone)),
         ratio: format!("{:.2}", together / alone),
         goal: if has_goal { format!("≥ {GOAL:.0}") } else { String::new() },

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use crate::fleet::{Fleet, ModelServer, end};
 use crate::load::patience;
 use crate::options::Options;
-use crate::report::{Figure, Report, count, megabytes, median, rate, table, thousands};
+use crate::report::{Figure, Report, count, median, megabytes, rate, table, thousands};
 use crate::source::Sources;
 use crate::usage::{Usage, cpu, cpu_of_service};
 
@@ -48,7 +48,8 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
         for _ in 0..if *rows < MANY { TIMES_OF_FEW } else { 1 } {
             seen.push(one(options, &file, *rows).await);
         }
-        let stages = [0, 1, 2].map(|stage| Stage::median_of(seen.iter().map(|stages| stages[stage]).collect()));
+        let stages =
+            [0, 1, 2].map(|stage| Stage::median_of(&seen.iter().map(|stages| stages[stage]).collect::<Vec<_>>()));
         lines.extend(STAGES.iter().zip(stages).map(|(name, stage)| stage.line(name, *rows)));
         of_sizes.push((*rows, stages));
     }
@@ -69,7 +70,7 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
         let has_goal = *name == "loader";
         report.figure(Figure {
             measurement: format!("{name} alone, {} rows", count(*rows)),
-            figure: format!("{} rows/s, {} of a core", thousands(stage.rate), thousands(of_core)),
+            value: format!("{} rows/s, {} of a core", thousands(stage.rate), thousands(of_core)),
             goal: if has_goal { format!("{} of a core", thousands(GOAL_LOADER)) } else { String::new() },
             met: has_goal.then_some(of_core >= GOAL_LOADER),
             ..Figure::default()
@@ -84,11 +85,12 @@ fn spread(report: &mut Report, of_sizes: &[(u64, [Stage; 3])]) {
     let [(least, _), .., (most, _)] = compared.as_slice() else { return };
     for (place, name) in STAGES.into_iter().enumerate().take(2) {
         let micros: Vec<f64> = compared.iter().map(|(rows, stages)| micros(stages[place].cpu, *rows)).collect();
-        let (low, high) = micros.iter().fold((f64::MAX, 0.0_f64), |(low, high), time| (low.min(*time), high.max(*time)));
+        let (low, high) =
+            micros.iter().fold((f64::MAX, 0.0_f64), |(low, high), time| (low.min(*time), high.max(*time)));
         let spread = high / low - 1.0;
         report.figure(Figure {
             measurement: format!("{name}, CPU of a row from {} to {} rows", count(*least), count(*most)),
-            figure: format!("{low:.2} to {high:.2} µs"),
+            value: format!("{low:.2} to {high:.2} µs"),
             ratio: format!("+{:.0} %", 100.0 * spread),
             goal: format!("< {:.0} %", 100.0 * GOAL_SPREAD),
             met: Some(spread < GOAL_SPREAD),
@@ -116,7 +118,7 @@ async fn loader(fleet: &Fleet<'_>, object: &str, rows: u64) -> Stage {
     let mut process = fleet.loader(object).start();
     process.says("Loading s3://").await;
     let (meter, began) = (Meter::start(&process), Instant::now());
-    let usage = timeout(patience(rows), Usage::until_ended(&process)).await.expect("the loader ends in time");
+    let usage = timeout(patience(rows), Usage::until_ended(&process, LOOK)).await.expect("the loader ends in time");
     let took = began.elapsed();
     let stage = meter.stop(usage, rate(rows, took));
     process.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");
@@ -192,18 +194,14 @@ impl Meter {
     fn stop(&self, usage: Usage, rate: f64) -> Stage {
         let now = Self::services();
         let used = |service: usize| Some(now[service]?.saturating_sub(self.services[service]?));
-        Stage {
-            rate,
-            cpu: usage.cpu.saturating_sub(self.cpu),
-            peak_kib: usage.peak_kib,
-            services: [used(0), used(1)],
-        }
+        Stage { rate, cpu: usage.cpu.saturating_sub(self.cpu), peak_kib: usage.peak_kib, services: [used(0), used(1)] }
     }
 }
 
 impl Stage {
-    fn median_of(seen: Vec<Self>) -> Self {
-        let service = |place: usize| seen.iter().map(|stage| stage.services[place]).collect::<Option<Vec<_>>>().map(median);
+    fn median_of(seen: &[Self]) -> Self {
+        let service =
+            |place: usize| seen.iter().map(|stage| stage.services[place]).collect::<Option<Vec<_>>>().map(median);
         Self {
             rate: median(seen.iter().map(|stage| stage.rate).collect()),
             cpu: median(seen.iter().map(|stage| stage.cpu).collect()),

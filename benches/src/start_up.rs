@@ -30,7 +30,7 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
     for (what, times) in [("first row stored", first), ("end", all)] {
         report.figure(Figure {
             measurement: format!("`assay run`, {} rows: from its start to the {what}", count(rows)),
-            figure: seconds(median(times)),
+            value: seconds(median(times)),
             ..Figure::default()
         });
     }

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use assay_tests::Running;
 
-/// Between two looks at a process that ends by itself: nobody can ask it afterwards.
-const LOOK: Duration = Duration::from_millis(10);
 /// A tick of the times in `/proc/*/stat`, on every architecture that we run on.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -25,9 +23,9 @@ impl Usage {
         Some(Self { cpu: cpu(id)?, peak_kib: peak_kib(id)? })
     }
 
-    /// Of a process to its end, which this waits for.
-    pub(crate) async fn until_ended(process: &Running) -> Self {
-        let mut looks = tokio::time::interval(LOOK);
+    /// Of a process to its end, which this waits for. It is looked at this often, as nobody can ask it afterwards.
+    pub(crate) async fn until_ended(process: &Running, every: Duration) -> Self {
+        let mut looks = tokio::time::interval(every);
         let mut last = Self::default();
         loop {
             tokio::select! {
