@@ -1,7 +1,7 @@
 //! What PostgreSQL takes at most: the final rows of a run by COPY on one connection, into the same tables with the same indexes.
 
 use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use assay_tests::Database;
@@ -11,6 +11,7 @@ use sqlx::{Connection as _, PgConnection};
 use crate::usage::cpu_of_service;
 
 const TABLES: [&str; 2] = ["transactions", "predictions"];
+const FORMATS: [&str; 2] = ["text", "binary"];
 /// Read from a file and sent at a time.
 const PIECE: usize = 256 * 1024;
 
@@ -23,32 +24,47 @@ pub(crate) struct Copied {
     pub(crate) cpu: Option<Duration>,
 }
 
-/// Copies the rows of a database into a new one, in both formats that COPY knows for programs.
+/// Moves the rows of a database into a new one, in both formats that COPY knows for programs.
 pub(crate) async fn copy(from: &Database) -> [Copied; 2] {
     let folder = tempfile::tempdir().expect("a temporary directory");
-    [copy_as("text", from, folder.path()).await, copy_as("binary", from, folder.path()).await]
-}
-
-async fn copy_as(format: &'static str, from: &Database, folder: &Path) -> Copied {
     let mut source = connect(from).await;
     // From the first page of a table, wherever others may be reading it: in the order in which the rows were put in.
     sqlx::query("SET synchronize_seqscans = off").execute(&mut source).await.expect("a setting of the session");
-    for table in TABLES {
-        dump(&mut source, table, format, &folder.join(table)).await;
+    for format in FORMATS {
+        for table in TABLES {
+            dump(&mut source, table, format, &dumped(folder.path(), table, format)).await;
+        }
     }
+    let rows = rows(from).await;
+    // Or else it would be vacuumed meanwhile.
+    from.execute("TRUNCATE transactions, predictions").await;
+    let [text, binary] = FORMATS;
+    [copy_as(text, folder.path(), rows).await, copy_as(binary, folder.path(), rows).await]
+}
+
+async fn copy_as(format: &'static str, folder: &Path, expected: [i64; 2]) -> Copied {
     let to = Database::migrated().await;
     to.execute("CHECKPOINT").await;
     let mut connection = connect(&to).await;
     let (cpu, began) = (cpu_of_service("TEST_POSTGRES_PID"), Instant::now());
     for table in TABLES {
-        fill(&mut connection, table, format, &folder.join(table)).await;
+        fill(&mut connection, table, format, &dumped(folder, table, format)).await;
     }
     let took = began.elapsed();
     let cpu = cpu_of_service("TEST_POSTGRES_PID").zip(cpu).map(|(after, before)| after.saturating_sub(before));
-    for count in ["SELECT count(*) FROM transactions", "SELECT count(*) FROM predictions"] {
-        assert_eq!(to.count(count).await, from.count(count).await, "{count}");
-    }
+    assert_eq!(rows(&to).await, expected, "rows that were copied");
     Copied { format, took, cpu }
+}
+
+fn dumped(folder: &Path, table: &str, format: &str) -> PathBuf {
+    folder.join(format!("{table}.{format}"))
+}
+
+async fn rows(database: &Database) -> [i64; 2] {
+    [
+        database.count("SELECT count(*) FROM transactions").await,
+        database.count("SELECT count(*) FROM predictions").await,
+    ]
 }
 
 async fn connect(database: &Database) -> PgConnection {

@@ -53,6 +53,7 @@ async fn one(
     if !with_copy {
         return (load, None);
     }
+    let indexes = indexes(&fleet.stack.database).await;
     let copied = copy(&fleet.stack.database).await;
     let Tally { predicted, .. } = load.tally;
     let line = |copied: &Copied| {
@@ -62,10 +63,9 @@ async fn one(
         format!("- as {}: {:.2} s{cpu}\n", copied.format, copied.took.as_secs_f64())
     };
     let text = format!(
-        "{} rows of each table, on one connection:\n\n{}\nInto these indexes, as above:\n\n{}",
+        "{} rows of each table, on one connection:\n\n{}\nInto these indexes, as above:\n\n{indexes}",
         count(predicted),
         copied.iter().map(line).collect::<String>(),
-        indexes(&fleet.stack.database).await
     );
     report.section(&format!("COPY of the same rows: {title}"), &text);
     let [one, other] = copied;

@@ -10,6 +10,7 @@ mod durability;
 mod end_to_end;
 mod fleet;
 mod load;
+mod machine;
 mod options;
 mod report;
 mod scale_out;
@@ -28,6 +29,7 @@ use crate::source::Sources;
 async fn main() -> std::io::Result<()> {
     let options = Options::parse().sized();
     let mut report = Report::default();
+    report.section("Machine", &machine::described());
     report.section("PostgreSQL", &durability::demanded().await);
     let mut sources = Sources::new();
     for measurement in options.measurements() {
