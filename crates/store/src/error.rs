@@ -26,23 +26,28 @@ pub enum ErrorClass {
 pub struct StoreError {
     class: ErrorClass,
     message: String,
+    is_duplicate_key: bool,
 }
 
 impl StoreError {
+    fn new(class: ErrorClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), is_duplicate_key: false }
+    }
+
     pub(crate) fn transient(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::Transient, message: message.into() }
+        Self::new(ErrorClass::Transient, message)
     }
 
     pub(crate) fn data(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::Data, message: message.into() }
+        Self::new(ErrorClass::Data, message)
     }
 
     pub(crate) fn configuration(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::Configuration, message: message.into() }
+        Self::new(ErrorClass::Configuration, message)
     }
 
     pub(crate) fn lease_lost(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::LeaseLost, message: message.into() }
+        Self::new(ErrorClass::LeaseLost, message)
     }
 
     /// The same, with words in front of the message.
@@ -58,6 +63,11 @@ impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         self.class == ErrorClass::Transient
+    }
+
+    /// Whether a key that was to be new is there: another transaction was quicker, or nobody looked.
+    pub(crate) fn is_duplicate_key(&self) -> bool {
+        self.is_duplicate_key
     }
 
     /// Whether the loader that asked is not the one that holds the run any more, and so nothing was changed.
@@ -128,7 +138,7 @@ impl StoreError {
             let _ = write!(message, " ({kind} {code})");
         }
         message.push_str(hint);
-        Self { class, message }
+        Self { class, message, is_duplicate_key: error.is_unique_violation() }
     }
 }
 

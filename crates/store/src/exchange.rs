@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::booking::Fate;
 use crate::screening::stage;
 use crate::session::{Amendment, BookedChunk, Session, StagedRow, write_duplicates};
-use crate::write::{Refusal, failed_again, failure, store};
+use crate::write::{Attempt, failed_again, failure, store};
 use crate::{Exchanged, IdConflict, StoreError};
 
 /// A part of a replay, decoded. A row that it holds twice counts as it came first, scored before failed.
@@ -62,7 +62,7 @@ pub(crate) async fn exchange<S: Session>(
     mut session: S,
     part: &StagedPart<'_>,
     on_conflict: IdConflict,
-    refusal: Refusal,
+    attempt: Attempt,
 ) -> Result<Exchanged, StoreError> {
     let run_id = &part.id.run_id;
     if !session.claim_part(part.id).await? {
@@ -73,7 +73,7 @@ pub(crate) async fn exchange<S: Session>(
     let mut credits = credits(&mut session, part, &taken).await?;
 
     let rows: Vec<&StagedRow<'_>> = part.scored.iter().filter(|row| attempts.contains_key(&row.entry.row)).collect();
-    let fates = store(&mut session, &rows, on_conflict, refusal).await?;
+    let fates = store(&mut session, &rows, on_conflict, attempt).await?;
     let mut failures = Vec::new();
     for failed in &part.failed {
         if let Some(before) = attempts.get(&failed.entry.row) {

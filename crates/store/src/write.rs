@@ -21,13 +21,15 @@ use crate::screening::{Screened, invalid_rows, other_range, storable, texts};
 use crate::session::{Amendment, Failure, Session, StagedRow, StoredTransaction, write_duplicates};
 use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError};
 
-/// What to do when the database refuses the data of a statement.
+/// How a transaction goes about rows that may be in the way. One that fails is taken back as a whole, and the next is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Give up: the fast way, which nearly always ends well.
-    Abort,
-    /// Find the rows at fault.
-    Bisect,
+pub(crate) enum Attempt {
+    /// The fast way, which nearly always ends well: it may fail over an id that is stored already.
+    Quick,
+    /// Copes with ids that are stored; fails over data that the database refuses.
+    Careful,
+    /// Copes with both: finds the rows at fault.
+    Bisecting,
 }
 
 /// What a call has booked, as far as the database decided it.
@@ -51,7 +53,7 @@ pub(crate) async fn write<S: Session>(
     mut session: S,
     screened: &Screened<'_>,
     on_conflict: IdConflict,
-    refusal: Refusal,
+    attempt: Attempt,
 ) -> Result<Booked, StoreError> {
     let outcomes = claim(&mut session, &screened.chunks).await?;
     let is_claimed = |candidate: usize| outcomes[candidate] == ChunkOutcome::Recorded;
@@ -61,7 +63,7 @@ pub(crate) async fn write<S: Session>(
         return Ok(Booked { outcomes, ..Booked::default() });
     }
     let rows: Vec<&StagedRow<'_>> = screened.rows.iter().filter(|row| is_claimed(row.candidate)).collect();
-    let fates = store(&mut session, &rows, on_conflict, refusal).await?;
+    let fates = store(&mut session, &rows, on_conflict, attempt).await?;
 
     let chunks = || claimed.iter().map(|candidate| screened.chunks[*candidate]);
     let invalid: Vec<_> = chunks().flat_map(invalid_rows).collect();
@@ -141,13 +143,13 @@ pub(crate) async fn store<S: Session>(
     session: &mut S,
     rows: &[&StagedRow<'_>],
     on_conflict: IdConflict,
-    refusal: Refusal,
+    attempt: Attempt,
 ) -> Result<Vec<Fate>, StoreError> {
     let mut booking = Booking::new(rows);
     while !booking.is_done() {
         let inserting = booking.to_insert();
         if !inserting.is_empty() {
-            let done = carry_out(session, Statement::Insert, rows, &inserting, refusal).await?;
+            let done = carry_out(session, Statement::Insert, rows, &inserting, attempt).await?;
             let lost = booking.inserted(&done.ids, done.refused);
             if !lost.is_empty() {
                 let stored = session.stored(&lost, on_conflict == IdConflict::Update).await?;
@@ -159,14 +161,14 @@ pub(crate) async fn store<S: Session>(
         }
         let replacing = booking.compare(on_conflict);
         if !replacing.is_empty() {
-            let done = carry_out(session, Statement::Replace, rows, &replacing, refusal).await?;
+            let done = carry_out(session, Statement::Replace, rows, &replacing, attempt).await?;
             booking.replaced(&replacing, done.refused);
         }
     }
     let kept = booking.kept();
     if !kept.is_empty() {
         // A prediction that the database refuses stays missing: its row is stored, so it cannot fail as well.
-        carry_out(session, Statement::Predict, rows, &kept, refusal).await?;
+        carry_out(session, Statement::Predict, rows, &kept, attempt).await?;
     }
     Ok(booking.into_fates())
 }
@@ -187,19 +189,19 @@ struct Done {
     refused: HashMap<usize, String>,
 }
 
-/// Carries out a statement for chosen rows; under [`Refusal::Bisect`] for ever smaller parts of them.
+/// Carries out a statement for chosen rows; under [`Attempt::Bisecting`] for ever smaller parts of them.
 async fn carry_out<S: Session>(
     session: &mut S,
     statement: Statement,
     rows: &[&StagedRow<'_>],
     chosen: &[usize],
-    refusal: Refusal,
+    attempt: Attempt,
 ) -> Result<Done, StoreError> {
     let mut done = Done::default();
     let mut parts = vec![chosen];
     while let Some(part) = parts.pop() {
         let staged: Vec<&StagedRow<'_>> = part.iter().map(|row| rows[*row]).collect();
-        if refusal == Refusal::Bisect {
+        if attempt == Attempt::Bisecting {
             session.savepoint().await?;
         }
         let result = match statement {
@@ -207,13 +209,13 @@ async fn carry_out<S: Session>(
             Statement::Replace => session.replace(&staged).await.map(|()| Vec::new()),
             Statement::Predict => session.predict(&staged).await.map(|()| Vec::new()),
         };
-        match (result, refusal) {
-            (Ok(ids), Refusal::Abort) => done.ids.extend(ids),
-            (Ok(ids), Refusal::Bisect) => {
+        match (result, attempt) {
+            (Ok(ids), Attempt::Quick | Attempt::Careful) => done.ids.extend(ids),
+            (Ok(ids), Attempt::Bisecting) => {
                 session.release().await?;
                 done.ids.extend(ids);
             }
-            (Err(error), Refusal::Bisect) if error.class() == ErrorClass::Data => {
+            (Err(error), Attempt::Bisecting) if error.class() == ErrorClass::Data => {
                 session.rollback_part().await?;
                 if let [row] = part {
                     done.refused.insert(*row, error.to_string());

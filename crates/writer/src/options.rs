@@ -24,7 +24,7 @@ pub enum PredictionFeed {
 #[command(next_help_heading = "Writing")]
 pub struct WriterOptions {
     /// Rows at which collected chunks are written, in one database transaction
-    #[arg(long, env = "DB_ROW_BATCH_SIZE", default_value = "1000", value_name = "ROWS")]
+    #[arg(long, env = "DB_ROW_BATCH_SIZE", default_value = "5000", value_name = "ROWS")]
     pub db_row_batch_size: NonZeroUsize,
     /// How long fewer rows than that may wait for more
     #[arg(long, env = "FLUSH_INTERVAL", default_value = "200ms", value_parser = parse_duration, value_name = "DURATION")]

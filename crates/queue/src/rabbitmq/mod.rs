@@ -6,11 +6,13 @@
 //! - `consumer`: one task and one channel for each subscription; `listener`: the same for what is broadcast
 //! - `events`: what others publish, pulled one by one
 //! - `exchange`: what others publish their events to
-//! - `gate`: who tries again when a queue was full; `wire`: properties and headers; `failure`: what errors mean
+//! - `gate`: who tries again when a queue was full; `wire`: properties and headers; `compression`: of
+//!   long bodies; `failure`: what errors mean
 //!
 //! Publishing and consuming have connections of their own, as RabbitMQ stops reading from connections that publish when it
 //! is short of memory or disk, and acknowledgements must still reach it then.
 
+mod compression;
 mod connection;
 mod consumer;
 mod events;

@@ -1,4 +1,4 @@
-//! Messages as AMQP properties and headers, and back.
+//! Messages as AMQP properties and headers, and back. Long bodies are compressed on the way ([`super::compression`]).
 //!
 //! Whatever headers come in are read as far as they go, and can be passed on. Two kinds of messages never get here, as the
 //! client library fails to parse them: a short text that is not UTF-8 costs the connection, and tables nested hundreds deep
@@ -8,6 +8,7 @@ use assay_transaction::Lane;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
+use super::compression::{self, ENCODING};
 use super::topology::Topology;
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::{Death, Message, PublishError};
@@ -65,10 +66,18 @@ pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Deat
     if let Some(sent_at) = sent_at {
         properties = properties.with_timestamp(sent_at);
     }
-    Ok(Outgoing { id, properties, body })
+    // Others than our own programs read what is broadcast and announced.
+    let compressed = lane.and_then(|_| compression::compressed(&body));
+    if compressed.is_some() {
+        properties = properties.with_content_encoding(ENCODING.into());
+    }
+    Ok(Outgoing { id, properties, body: compressed.unwrap_or(body) })
 }
 
+/// What cannot be decompressed is left as it came: whoever reads it will say that it is unreadable.
 pub(super) fn incoming(properties: &BasicProperties, body: Vec<u8>) -> Message {
+    let is_compressed = properties.content_encoding().as_ref().is_some_and(|encoding| encoding.as_str() == ENCODING);
+    let body = if is_compressed { compression::decompressed(&body).unwrap_or(body) } else { body };
     let short = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     Message {
         id: short(properties.message_id()),
@@ -168,6 +177,21 @@ mod tests {
         assert_eq!(*sent.properties.delivery_mode(), Some(PERSISTENT));
         assert_eq!(text(&sent.properties, "lane").as_deref(), Some("batch"));
         assert_eq!(incoming(&sent.properties, sent.body.to_vec()), message());
+    }
+
+    #[test]
+    fn a_long_body_is_compressed_on_the_way_between_our_own_programs() {
+        let long = Message { body: "transaction ".repeat(1_000).into(), ..message() };
+        let sent = outgoing(long.clone(), LANE, None).unwrap();
+        assert_eq!(sent.properties.content_encoding().as_ref().map(ShortString::as_str), Some(ENCODING));
+        assert!(sent.body.len() * 10 < long.body.len(), "{}", sent.body.len());
+        assert_eq!(incoming(&sent.properties, sent.body.to_vec()), long);
+
+        let announced = outgoing(long.clone(), None, None).unwrap();
+        assert_eq!((announced.properties.content_encoding(), announced.body), (&None, long.body.clone()));
+
+        let damaged = incoming(&sent.properties, sent.body[1..].to_vec());
+        assert_eq!(damaged.body, sent.body[1..]);
     }
 
     #[test]

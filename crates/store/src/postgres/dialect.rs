@@ -8,7 +8,6 @@ use uuid::Uuid;
 use crate::StoreError;
 
 pub(super) type Database = super::Postgres;
-pub(super) type Session = super::session::PostgresSession;
 pub(super) type Pool = PgPool;
 pub(super) type Connection = PgConnection;
 pub(super) type Row = PgRow;

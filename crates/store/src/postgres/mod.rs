@@ -1,10 +1,13 @@
 //! PostgreSQL.
 //!
 //! - `server`: the first connection, and what its failure means
-//! - `session`: the transaction that writes chunks; `rows`: the columns of their rows
+//! - `session`: the transaction that writes chunks; `rows`: the columns of their rows; `copy`: the fast way in for rows whose ids are
+//!   new, and `novelty`: whether they are taken to be
 //! - `sql`: all other statements, which SQLite shares; `dialect`: what they are made of where the databases differ
 
+mod copy;
 mod dialect;
+mod novelty;
 mod rows;
 mod server;
 mod session;
@@ -13,13 +16,18 @@ mod session;
 mod sql;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
 
+use self::dialect::WRITING;
+use self::novelty::Novelty;
 pub(crate) use self::server::Server;
+use self::session::PostgresSession;
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
+use crate::write::Attempt;
 use crate::{Migrated, StoreError};
 
 /// How long a method waits for one of the pool's connections.
@@ -33,6 +41,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(150);
 /// A PostgreSQL database with the tables of Assay.
 pub(crate) struct Postgres {
     pool: PgPool,
+    novelty: Arc<Novelty>,
 }
 
 /// Which of these names tables and views of the schema have in which a new table would come to lie.
@@ -87,7 +96,7 @@ impl Postgres {
                 Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(drop) })
             })
             .connect_lazy_with(server.into_options());
-        Ok(Self { pool })
+        Ok(Self { pool, novelty: Arc::default() })
     }
 
     fn reading(&self) -> &PgPool {
@@ -96,6 +105,13 @@ impl Postgres {
 
     fn writing(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Begins a transaction for such an attempt.
+    async fn session(&self, attempt: Attempt) -> Result<PostgresSession, StoreError> {
+        let transaction = self.pool.begin_with(WRITING).await?;
+        let novelty = (attempt == Attempt::Quick).then(|| Arc::clone(&self.novelty));
+        Ok(PostgresSession::new(transaction, novelty))
     }
 
     async fn end(&self) {

@@ -1,12 +1,15 @@
-//! The transaction that writes chunks. Each statement takes all of its rows at once, as arrays.
+//! The transaction that writes chunks. Each statement takes all of its rows at once: by COPY, or as arrays.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use assay_transaction::{ReplayId, RowRange, RunId, ScoredChunk};
 use async_trait::async_trait;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
+use super::copy::copy;
+use super::novelty::Novelty;
 use super::rows::{
     bind_content, bind_failed, bind_invalid, bind_predictions, content_arrays, content_columns, processing_types,
     read_stored, row_numbers, run_ids,
@@ -123,14 +126,44 @@ const COVERING: &str = concat!(
 const COUNT_PART: &str = "
     UPDATE replay_parts SET stored = $4, failed = $5, gone = $6 WHERE run_id = $1 AND replay = $2 AND part = $3";
 
+/// Which of these ids are stored. The inner query goes by the index, whatever the planner believes of the size of the table.
+const KNOWN: &str = "
+    SELECT wanted.id FROM UNNEST($1::uuid[]) AS wanted(id)
+    WHERE (SELECT true FROM transactions stored WHERE stored.id = wanted.id)";
+
+/// From how many rows on COPY is faster, which takes two answers of the server more.
+const COPY_FROM: usize = 100;
+
 /// An open transaction, READ COMMITTED.
 pub(crate) struct PostgresSession {
     transaction: Transaction<'static, Postgres>,
+    /// Whether ids may be taken as new, where one that is not may end the transaction.
+    novelty: Option<Arc<Novelty>>,
 }
 
 impl PostgresSession {
-    pub(crate) fn new(transaction: Transaction<'static, Postgres>) -> Self {
-        Self { transaction }
+    pub(super) fn new(transaction: Transaction<'static, Postgres>, novelty: Option<Arc<Novelty>>) -> Self {
+        Self { transaction, novelty }
+    }
+
+    /// Copies rows in whose ids are new, and gives those ids.
+    async fn copy(&mut self, rows: &[&StagedRow<'_>], novelty: &Novelty) -> Result<Vec<Uuid>, StoreError> {
+        let mut known: HashSet<Uuid> = HashSet::new();
+        if novelty.is_doubtful() {
+            let found = sqlx::query_scalar::<_, Uuid>(KNOWN).bind(super::rows::ids(rows)).fetch_all(&mut *self.transaction);
+            known.extend(found.await?);
+            novelty.found(known.len());
+        }
+        let new: Vec<_> = rows.iter().filter(|row| !known.contains(&row.transaction.id)).copied().collect();
+        if !new.is_empty() {
+            let copied = copy(&mut self.transaction, &new).await;
+            copied.inspect_err(|error| {
+                if error.is_duplicate_key() {
+                    novelty.doubt();
+                }
+            })?;
+        }
+        Ok(super::rows::ids(&new))
     }
 
     async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
@@ -213,6 +246,9 @@ impl Session for PostgresSession {
     }
 
     async fn insert(&mut self, rows: &[&StagedRow<'_>]) -> Result<Vec<Uuid>, StoreError> {
+        if let Some(novelty) = self.novelty.clone().filter(|_| rows.len() >= COPY_FROM) {
+            return self.copy(rows, &novelty).await;
+        }
         let won: Vec<Uuid> = {
             let query = bind_content(sqlx::query(INSERT), rows)
                 .bind(run_ids(rows))

@@ -8,11 +8,11 @@ use assay_transaction::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::dialect::{Database, Session, WRITING};
+use super::dialect::Database;
 use super::{bounded, counts, known, leases, ledger, live};
 use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
-use crate::write::{Booked, Refusal, write};
+use crate::write::{Attempt, Booked, write};
 use crate::{
     Begun, ErrorClass, Exchanged, IdConflict, Known, Lease, LiveArrival, LiveCount, LiveLedger, NewRun, Numbering,
     PredictionCount, Progress, RecordedChunk, Renewed, Store, StoreError, Taken, Written,
@@ -23,20 +23,18 @@ impl Database {
         &self,
         screened: &Screened<'_>,
         on_conflict: IdConflict,
-        refusal: Refusal,
+        attempt: Attempt,
     ) -> Result<Booked, StoreError> {
-        let transaction = self.writing().begin_with(WRITING).await?;
-        write(Session::new(transaction), screened, on_conflict, refusal).await
+        write(self.session(attempt).await?, screened, on_conflict, attempt).await
     }
 
     async fn attempt_exchange(
         &self,
         part: &StagedPart<'_>,
         on_conflict: IdConflict,
-        refusal: Refusal,
+        attempt: Attempt,
     ) -> Result<Exchanged, StoreError> {
-        let transaction = self.writing().begin_with(WRITING).await?;
-        exchange(Session::new(transaction), part, on_conflict, refusal).await
+        exchange(self.session(attempt).await?, part, on_conflict, attempt).await
     }
 
     pub(super) async fn exchange_part(
@@ -45,9 +43,9 @@ impl Database {
         on_conflict: IdConflict,
     ) -> Result<Exchanged, StoreError> {
         let part = StagedPart::new(part)?;
-        match self.attempt_exchange(&part, on_conflict, Refusal::Abort).await {
+        match self.attempt_exchange(&part, on_conflict, Attempt::Careful).await {
             Err(error) if error.class() == ErrorClass::Data => {
-                self.attempt_exchange(&part, on_conflict, Refusal::Bisect).await
+                self.attempt_exchange(&part, on_conflict, Attempt::Bisecting).await
             }
             result => result,
         }
@@ -93,9 +91,13 @@ impl Store for Database {
         if screened.chunks.is_empty() {
             return Ok(screened.written(Booked::default(), false));
         }
-        match bounded(self.attempt(&screened, on_conflict, Refusal::Abort)).await {
+        let mut result = bounded(self.attempt(&screened, on_conflict, Attempt::Quick)).await;
+        if result.as_ref().is_err_and(StoreError::is_duplicate_key) {
+            result = bounded(self.attempt(&screened, on_conflict, Attempt::Careful)).await;
+        }
+        match result {
             Err(error) if error.class() == ErrorClass::Data => {
-                let booked = bounded(self.attempt(&screened, on_conflict, Refusal::Bisect)).await?;
+                let booked = bounded(self.attempt(&screened, on_conflict, Attempt::Bisecting)).await?;
                 Ok(screened.written(booked, true))
             }
             result => Ok(screened.written(result?, false)),

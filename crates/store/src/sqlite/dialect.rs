@@ -10,7 +10,6 @@ use uuid::Uuid;
 use crate::StoreError;
 
 pub(super) type Database = super::Sqlite;
-pub(super) type Session = super::session::SqliteSession;
 pub(super) type Pool = SqlitePool;
 pub(super) type Connection = SqliteConnection;
 pub(super) type Row = SqliteRow;

@@ -17,7 +17,10 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
+use self::dialect::WRITING;
+use self::session::SqliteSession;
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
+use crate::write::Attempt;
 use crate::{Migrated, StoreError};
 
 /// How long a connection waits for another process that writes to the same file.
@@ -120,6 +123,11 @@ impl Sqlite {
 
     fn writing(&self) -> &SqlitePool {
         &self.writer
+    }
+
+    /// Begins a transaction; SQLite has one way for every attempt.
+    async fn session(&self, _attempt: Attempt) -> Result<SqliteSession, StoreError> {
+        Ok(SqliteSession::new(self.writer.begin_with(WRITING).await?))
     }
 
     async fn end(&self) {
