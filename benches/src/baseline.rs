@@ -20,6 +20,9 @@ const GOAL: f64 = 25.0;
 /// How many times as fast with the other one, or what share of that one's ceiling, whichever is less.
 const GOAL_FASTAPI: f64 = 10.0;
 const GOAL_CEILING: f64 = 0.9;
+/// How the replaced job wrote, and the fastest way without COPY.
+const WRITER: &str = "sqlalchemy";
+const FASTEST_WRITER: &str = "execute_values";
 
 /// The last line of `pipeline.py`.
 #[derive(Debug, Deserialize)]
@@ -44,17 +47,22 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
     let rows = options.baseline_rows;
     let file = sources.of(rows).await;
     let reference = ModelServer::reference(Duration::ZERO).await;
-    let (job, load) = compare(options, &reference, &file, rows).await;
+    let job = run_job(&reference, &file, rows, WRITER).await;
+    let load = run_assay(options, &reference, &file, rows).await;
     report.section("Against the baseline: the reference ML API", &told(&job, &load));
     let (figure, void) = figure("reference ML API", &job, &load);
     let ratio = rate(load.rows, load.took) / job.rows_per_second;
     report.figure(Figure { goal: format!("≥ {GOAL:.0}"), met: Some(ratio >= GOAL && !void), ..figure });
+    let job = run_job(&reference, &file, rows, FASTEST_WRITER).await;
+    report.section(&format!("The same baseline by {FASTEST_WRITER}"), &told_of(&job));
+    report.figure(self::figure(&format!("reference ML API, {FASTEST_WRITER}"), &job, &load).0);
     drop(reference);
 
     let fastapi = fastapi().await;
     let ceiling = Program::external("ceiling.py", python()).arg(script("ceiling.py")).arg(fastapi.url()).start();
     let ceiling = last_line::<Ceiling>(ceiling, Duration::from_mins(5)).await.rows_per_second;
-    let (job, load) = compare(options, &fastapi, &file, rows).await;
+    let job = run_job(&fastapi, &file, rows, WRITER).await;
+    let load = run_assay(options, &fastapi, &file, rows).await;
     let ours = rate(load.rows, load.took);
     let (ratio, share) = (ours / job.rows_per_second, ours / ceiling);
     let text = format!(
@@ -73,8 +81,8 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
     });
 }
 
-/// One after the other.
-async fn compare(options: &Options, model_server: &ModelServer, file: &Path, rows: u64) -> (Job, Load) {
+/// The baseline, from its first row to its last commit.
+async fn run_job(model_server: &ModelServer, file: &Path, rows: u64, writer: &str) -> Job {
     let s3 = S3Server::start().await;
     let object = s3.put_file("transactions", "rows.csv", file);
     let database = Database::migrated().await;
@@ -85,18 +93,22 @@ async fn compare(options: &Options, model_server: &ModelServer, file: &Path, row
         .env("KEY", S3Server::KEY)
         .env("SECRET", S3Server::SECRET)
         .env("DATABASE_URL", database.url())
-        .env("ML_API_URL", model_server.url());
+        .env("ML_API_URL", model_server.url())
+        .env("WRITER", writer);
     database.execute("CHECKPOINT").await;
     let job: Job = last_line(job.start(), patience(rows)).await;
     assert_eq!((job.rows, job.failed), (rows, 0), "rows that the baseline read, and those that failed");
-    drop(database);
+    job
+}
 
+/// Assay, from the start of its loader to the end of it.
+async fn run_assay(options: &Options, model_server: &ModelServer, file: &Path, rows: u64) -> Load {
     let fleet = Fleet::new(options, model_server, &[]).await;
     let object = fleet.stack.s3.put_file("transactions", "rows.csv", file);
     let stages = fleet.start_stages(options.predictors).await;
     let load = load(&fleet, &stages, &object, rows).await;
     stages.end().await;
-    (job, load)
+    load
 }
 
 async fn fastapi() -> ModelServer {
@@ -136,15 +148,17 @@ fn figure(with: &str, job: &Job, load: &Load) -> (Figure, bool) {
 }
 
 fn told(job: &Job, load: &Load) -> String {
+    format!("{}\n\nAssay: {}", told_of(job), load.profile())
+}
+
+fn told_of(job: &Job) -> String {
     let Job { rows, predicted, invalid, failed, seconds, rows_per_second, peak_mb } = job;
     format!(
-        "The baseline: {} rows in {seconds:.2} s, {} a second, with {peak_mb:.0} MB: {} predicted, {} invalid, {} failed.\n\n\
-         Assay: {}",
+        "The baseline: {} rows in {seconds:.2} s, {} a second, with {peak_mb:.0} MB: {} predicted, {} invalid, {} failed.",
         count(*rows),
         thousands(*rows_per_second),
         count(*predicted),
         count(*invalid),
         count(*failed),
-        load.profile()
     )
 }
