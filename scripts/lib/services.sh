@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Private PostgreSQL and RabbitMQ for tests, benches and fault drills. Sourced by scripts/test,
-# scripts/with-services and scripts/faults.
+# scripts/with-services, scripts/bench and scripts/faults.
 #
 #   services_up      makes both available and exports TEST_DATABASE_URL and TEST_AMQP_URL; what it starts is stopped, and its
 #                    files are removed, when the script ends, however it ends
@@ -12,6 +12,9 @@
 # Each service comes from the first of: its TEST_…_URL in the environment, installed binaries, a container engine that
 # answers, the package manager. Private instances listen on loopback alone, keep everything in one temporary directory,
 # share nothing with installed services (data, ports, node name, cookie, epmd), and are stopped by process id.
+#
+# With SERVICES_DURABLE=1 PostgreSQL keeps what it has committed through a crash of the machine, as in production: for
+# whoever measures. The process ids of private instances are in TEST_POSTGRES_PID and TEST_RABBITMQ_PID, except in containers.
 
 SERVICES_DIR=''            # everything that private instances write
 SERVICES_PIDS=()           # "signal pid name" of what was started, in order
@@ -241,6 +244,13 @@ postgres_find() {
   return 1
 }
 
+# Sets POSTGRES_SETTINGS. No fsync for tests, as the instance lives as long as they do: its processes may still be killed
+# without losing a commit; only the machine may not.
+postgres_settings() {
+  POSTGRES_SETTINGS=(-c max_connections=200)
+  [ -n "${SERVICES_DURABLE:-}" ] || POSTGRES_SETTINGS+=(-c fsync=off -c full_page_writes=off)
+}
+
 postgres_start() {
   local port data began=$SECONDS bin=$TEST_POSTGRES_BIN password
   unprivileged postgres || return
@@ -254,12 +264,12 @@ postgres_start() {
   (cd "$data" && ${AS[@]+"${AS[@]}"} "$bin/initdb" --pgdata="$data/data" --username=assay --pwfile="$data/password" \
     --auth-local=trust --auth-host=scram-sha-256 --encoding=UTF8 --locale=C --no-sync >"$data/initdb.log" 2>&1) ||
     { fail 'PostgreSQL: initdb failed; its log is below'; return; }
-  # No fsync: the instance lives as long as the tests. Its processes may still be killed without losing a commit; only
-  # the machine may not.
+  postgres_settings
   start_process INT PostgreSQL "$data/postgres.log" ${AS[@]+"${AS[@]}"} "$bin/postgres" -D "$data/data" -p "$port" \
-    -k "$data" -c listen_addresses=127.0.0.1 -c max_connections=200 -c fsync=off -c full_page_writes=off
+    -k "$data" -c listen_addresses=127.0.0.1 "${POSTGRES_SETTINGS[@]}"
   # The eighth line of its pid file is its state: no need for a client, which may not be installed.
   wait_until "$START_SECONDS" PostgreSQL "$LAST_PID" grep -q '^ready' "$data/data/postmaster.pid" || return
+  export TEST_POSTGRES_PID=$LAST_PID
   export TEST_DATABASE_URL="postgres://assay:$password@127.0.0.1:$port/postgres"
   say "PostgreSQL: ready after $((SECONDS - began)) s"
 }
@@ -268,9 +278,10 @@ postgres_start_container() {
   local engine=$1 port began=$SECONDS name=assay-postgres-$$ password
   port=$(free_port) || return
   password=$(random_word)
+  postgres_settings
   say "PostgreSQL: starting $POSTGRES_IMAGE with $engine on 127.0.0.1:$port"
   start_container "$engine" "$name" -p "127.0.0.1:$port:5432" -e POSTGRES_USER=assay -e "POSTGRES_PASSWORD=$password" \
-    -e POSTGRES_DB=postgres "$POSTGRES_IMAGE" -c max_connections=200 -c fsync=off -c full_page_writes=off || return
+    -e POSTGRES_DB=postgres "$POSTGRES_IMAGE" "${POSTGRES_SETTINGS[@]}" || return
   # Over TCP: while the image initialises itself, its server answers on the socket alone.
   wait_until "$START_SECONDS" PostgreSQL '' "$engine" exec "$name" pg_isready -q -h 127.0.0.1 -U assay -d postgres || return
   export TEST_DATABASE_URL="postgres://assay:$password@127.0.0.1:$port/postgres"
@@ -340,6 +351,7 @@ CONF
     RABBITMQ_MNESIA_BASE="$home/data" RABBITMQ_LOG_BASE="$home/log" RABBITMQ_PID_FILE="$home/pid" \
     "$TEST_RABBITMQ_SERVER"
   wait_until "$START_SECONDS" RabbitMQ "$LAST_PID" speaks_amqp "$port" || return
+  export TEST_RABBITMQ_PID=$LAST_PID
   export TEST_AMQP_URL="amqp://assay:$password@127.0.0.1:$port"
   say "RabbitMQ: ready after $((SECONDS - began)) s"
 }

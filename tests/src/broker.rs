@@ -95,9 +95,18 @@ pub struct Queue {
 impl Queue {
     /// How many messages wait in it; held ones are not counted.
     pub async fn depth(&self) -> u32 {
+        self.declared().await.message_count()
+    }
+
+    async fn declared(&self) -> lapin::Queue {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = self.channel.queue_declare(self.name.as_str().into(), passive, FieldTable::default()).await;
-        declared.unwrap_or_else(|error| panic!("{}: {error}", self.name)).message_count()
+        declared.unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    /// How many consume from it.
+    pub async fn consumers(&self) -> u32 {
+        self.declared().await.consumer_count()
     }
 
     /// Puts a message of this type into it, whatever it holds.

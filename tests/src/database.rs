@@ -1,5 +1,7 @@
 //! A database for one test, dropped with it.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use url::Url;
@@ -7,7 +9,7 @@ use url::Url;
 use crate::{DEADLINE, Program, on_drop, service_url, unique_name};
 
 /// Between two times that the database is asked whether something is so.
-const ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(25);
+const ASK_AGAIN: Duration = Duration::from_millis(25);
 
 /// A PostgreSQL database of its own.
 #[derive(Debug)]
@@ -91,6 +93,11 @@ impl Database {
 
     /// Waits until a query that answers yes or no answers yes.
     pub async fn until(&self, question: &str) {
+        self.until_within(question, DEADLINE).await;
+    }
+
+    /// The same for what may take longer than the tests usually wait.
+    pub async fn until_within(&self, question: &str, deadline: Duration) {
         let yes = async {
             loop {
                 let answer: bool = sqlx::query_scalar(AssertSqlSafe(question))
@@ -104,8 +111,8 @@ impl Database {
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         };
-        let answered = tokio::time::timeout(DEADLINE, yes).await;
-        assert!(answered.is_ok(), "after {DEADLINE:?}, still not: {question}");
+        let answered = tokio::time::timeout(deadline, yes).await;
+        assert!(answered.is_ok(), "after {deadline:?}, still not: {question}");
     }
 
     /// Waits until every run that began is finished.

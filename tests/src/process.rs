@@ -31,6 +31,15 @@ impl Program {
         Self { name, command, home }
     }
 
+    /// A program that is not the workspace's, by its path.
+    pub fn external(name: &'static str, executable: impl AsRef<std::ffi::OsStr>) -> Self {
+        let assay = Self::new("assay");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut command = Command::new(executable);
+        command.env_clear().env("HOME", assay.home.path()).env("PATH", path).current_dir(assay.home.path());
+        Self { name, command, ..assay }
+    }
+
     /// A line of a shell, which finds the workspace's programs on its `PATH`.
     pub fn shell(line: &str) -> Self {
         let assay = Self::new("assay");
@@ -43,12 +52,8 @@ impl Program {
 
     /// A script of this repository, by the Python that `scripts/test` has found or provisioned pika for.
     pub fn python(script: &str) -> Self {
-        let assay = Self::new("assay");
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut command = Command::new(service_url("TEST_PYTHON"));
-        command.env_clear().env("HOME", assay.home.path()).env("PATH", path).current_dir(assay.home.path());
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../").to_owned() + script);
-        Self { name: "python", command, ..assay }
+        Self::external("python", service_url("TEST_PYTHON"))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../").to_owned() + script)
     }
 
     /// Adds an argument.
@@ -157,6 +162,11 @@ impl Running {
     /// Lets it go on: SIGCONT.
     pub fn thaw(&self) {
         self.signal("CONT");
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// What its log says so far.

@@ -30,6 +30,9 @@ mod tests;
 pub use error::{ScoreError, ScoringError};
 pub use options::ApiOptions;
 pub use permits::Permit;
+// For `benches/answer.rs` alone.
+#[doc(hidden)]
+pub use protocol::read_answer;
 pub use scorer::{Scorer, Scores};
 pub use state::ApiState;
 pub use stats::ScorerStats;

@@ -52,7 +52,7 @@ pub(crate) type RowAnswer = Result<Prediction, &'static str>;
 /// Reads an answer: for each id that was asked for, in that order, what it says. `Err` where it says nothing of any.
 ///
 /// The ids asked for must differ.
-pub(crate) fn read_answer(body: &[u8], asked: &[Uuid]) -> Result<Vec<RowAnswer>, &'static str> {
+pub fn read_answer(body: &[u8], asked: &[Uuid]) -> Result<Vec<RowAnswer>, &'static str> {
     let repaired;
     let text = std::str::from_utf8(body).map_err(|_| "the answer is not UTF-8")?;
     let items: Vec<&RawValue> = if let Ok(items) = serde_json::from_str(text) {

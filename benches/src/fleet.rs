@@ -1,0 +1,136 @@
+//! The programs of Assay on the services, with the settings that they have by themselves.
+
+use std::time::Duration;
+
+use assay_tests::{DEADLINE, Program, Running, Script, Stack};
+use tokio::time::{sleep, timeout};
+
+use crate::options::Options;
+
+/// Between two looks at whether something has begun.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What scores the transactions: a process of its own.
+#[derive(Debug)]
+pub(crate) struct ModelServer {
+    url: String,
+    process: Running,
+}
+
+impl ModelServer {
+    /// The reference ML API, which takes so much longer for each request than it has to.
+    pub(crate) async fn reference(latency: Duration) -> Self {
+        let latency = format!("{}ms", latency.as_millis());
+        let mut process = Program::new("ml-api").args(["--port", "0"]).env("ML_API_DELAY", latency).start();
+        process.says("listens on http://").await;
+        let log = process.log();
+        let url = log.split("listens on ").nth(1).and_then(|rest| rest.split_whitespace().next());
+        Self { url: url.expect("it tells its address").to_owned(), process }
+    }
+
+    /// Another one, which answers at this address once it is ready.
+    pub(crate) async fn other(process: Running, address: &str) -> Self {
+        let ready = async {
+            while !assay_tests::get(address, "/health").await.is_ok_and(|answer| answer.status == 200) {
+                assert!(process.is_running(), "the model server ended:\n{}", process.log());
+                sleep(LOOK).await;
+            }
+        };
+        timeout(DEADLINE, ready).await.expect("the model server answers");
+        Self { url: format!("http://{address}"), process }
+    }
+
+    /// For `ML_API_URL`.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+/// Programs that use a database and queues of their own.
+#[derive(Debug)]
+pub(crate) struct Fleet<'a> {
+    pub(crate) stack: Stack,
+    pub(crate) model_server: &'a ModelServer,
+    settings: Vec<(String, String)>,
+}
+
+impl<'a> Fleet<'a> {
+    /// A new one, whose programs have these settings beside those of the command line.
+    pub(crate) async fn new(options: &Options, model_server: &'a ModelServer, settings: &[(&str, String)]) -> Self {
+        // The stack's own ML API is for tests, and is asked for nothing.
+        let stack = Stack::new(Script::Score).await;
+        let own = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        Self { stack, model_server, settings: own.chain(options.settings.iter().cloned()).collect() }
+    }
+
+    /// `loader`, about to load an object.
+    pub(crate) fn loader(&self, object: &str) -> Program {
+        self.set(self.stack.loader(object).without("WAIT_TIMEOUT"))
+    }
+
+    /// `predictor`.
+    pub(crate) fn predictor(&self) -> Program {
+        self.set(self.stack.predictor().env("ML_API_URL", self.model_server.url()))
+    }
+
+    /// `writer`, without what tests are in a hurry for.
+    pub(crate) fn writer(&self) -> Program {
+        self.set(self.stack.writer().without("FLUSH_INTERVAL"))
+    }
+
+    fn set(&self, program: Program) -> Program {
+        self.settings.iter().fold(program, |program, (name, value)| program.env(name, value))
+    }
+
+    /// So many predictors and a writer, all of them ready to work.
+    pub(crate) async fn start_stages(&self, predictors: usize) -> Stages {
+        let mut stages = Stages {
+            predictors: (0..predictors).map(|_| self.predictor().start()).collect(),
+            writer: self.writer().start(),
+        };
+        for predictor in &mut stages.predictors {
+            predictor.says("scoring with up to").await;
+        }
+        self.until_consumed("transactions.batch", predictors).await;
+        self.until_consumed("predictions.batch", 1).await;
+        stages
+    }
+
+    /// Waits until a queue, which is declared, has so many consumers.
+    pub(crate) async fn until_consumed(&self, queue: &str, consumers: usize) {
+        let looked_at = self.stack.broker.look_at(queue).await;
+        let ready = async {
+            while usize::try_from(looked_at.consumers().await) != Ok(consumers) {
+                sleep(LOOK).await;
+            }
+        };
+        timeout(DEADLINE, ready).await.unwrap_or_else(|_| panic!("{consumers} consume from {queue}"));
+    }
+}
+
+/// Predictors and a writer that run.
+#[derive(Debug)]
+pub(crate) struct Stages {
+    pub(crate) predictors: Vec<Running>,
+    pub(crate) writer: Running,
+}
+
+impl Stages {
+    /// Asks them to end, and demands that nothing went wrong.
+    pub(crate) async fn end(self) {
+        for stage in self.predictors.into_iter().chain([self.writer]) {
+            end(stage).await;
+        }
+    }
+}
+
+/// Asks a stage to end, and demands that nothing went wrong in it.
+pub(crate) async fn end(stage: Running) {
+    stage.terminate();
+    stage.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");
+}

@@ -1,0 +1,97 @@
+//! What processes have used, as Linux counts it: CPU time and the most memory they ever had resident.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use assay_tests::Running;
+
+/// A tick of the times in `/proc/*/stat`, on every architecture that we run on.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Of one process.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    /// User and system.
+    pub(crate) cpu: Duration,
+    /// VmHWM.
+    pub(crate) peak_kib: u64,
+}
+
+impl Usage {
+    /// Of a process that runs.
+    pub(crate) fn of(id: u32) -> Option<Self> {
+        Some(Self { cpu: cpu(id)?, peak_kib: peak_kib(id)? })
+    }
+
+    /// Of a process to its end, which this waits for. It is looked at this often, as nobody can ask it afterwards.
+    pub(crate) async fn until_ended(process: &Running, every: Duration) -> Self {
+        let mut looks = tokio::time::interval(every);
+        let mut last = Self::default();
+        loop {
+            tokio::select! {
+                () = process.until_ended() => return last,
+                _ = looks.tick() => last = Self::of(process.id()).unwrap_or(last),
+            }
+        }
+    }
+}
+
+/// CPU time of a process so far. The threads' own clocks are fine, but those of threads that ended are missing; the
+/// process's has them, in whole ticks. Neither tells too much.
+pub(crate) fn cpu(id: u32) -> Option<Duration> {
+    let stat = Stat::of(id)?;
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).ok()?;
+    let of_threads = threads.flatten().filter_map(|thread| {
+        let clocks = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        clocks.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    });
+    Some(of_threads.sum::<Duration>().max(stat.own))
+}
+
+/// CPU time so far of a service: of a process, its descendants, and those of them that have ended.
+pub(crate) fn cpu_of_tree(root: u32) -> Duration {
+    let all: Vec<Stat> = std::fs::read_dir("/proc")
+        .expect("/proc tells of processes")
+        .flatten()
+        .filter_map(|entry| Stat::of(entry.file_name().to_str()?.parse().ok()?))
+        .collect();
+    let mut tree = BTreeSet::from([root]);
+    loop {
+        let children = all.iter().filter(|stat| tree.contains(&stat.parent)).map(|stat| stat.id);
+        let next: BTreeSet<u32> = tree.iter().copied().chain(children).collect();
+        if next.len() == tree.len() {
+            break;
+        }
+        tree = next;
+    }
+    all.iter().filter(|stat| tree.contains(&stat.id)).map(|stat| stat.own + stat.ended_children).sum()
+}
+
+/// CPU time so far of a service whose process id is in this variable; none where `scripts/bench` did not start it.
+pub(crate) fn cpu_of_service(variable: &str) -> Option<Duration> {
+    let id: u32 = std::env::var(variable).ok()?.parse().ok()?;
+    Some(cpu_of_tree(id))
+}
+
+fn peak_kib(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))?.parse().ok()
+}
+
+struct Stat {
+    id: u32,
+    parent: u32,
+    own: Duration,
+    ended_children: Duration,
+}
+
+impl Stat {
+    fn of(id: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name, in parentheses, may hold anything.
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let ticks = |field: usize| fields.get(field)?.parse().ok().map(|ticks: u32| TICK * ticks);
+        let parent = fields.get(1)?.parse().ok()?;
+        Some(Self { id, parent, own: ticks(11)? + ticks(12)?, ended_children: ticks(13)? + ticks(14)? })
+    }
+}

@@ -1,0 +1,72 @@
+//! How fast rows that passed the rules become a message, and a message becomes a chunk: `cargo bench -p assay-transaction`.
+
+use std::hint::black_box;
+
+use assay_transaction::{
+    Chunk, ChunkId, Columns, DecimalMark, Delimiter, Dialect, EncodedTransaction, Encoding, Entry, RowRange, Rules,
+    RunSettings, ValidRow,
+};
+use divan::Bencher;
+use divan::counter::ItemsCount;
+
+const DIALECT: Dialect =
+    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::Utf8 };
+const HEADER: &str = "id;description;amount;timestamp;merchant;operation_type;side;country;channel";
+/// As `API_BATCH_SIZE` has it.
+const ROWS: u64 = 100;
+
+fn main() {
+    divan::main();
+}
+
+/// The rows of a chunk, as the rules pass them.
+fn valid() -> Vec<ValidRow> {
+    let settings = RunSettings { dialect: DIALECT, ..RunSettings::example() };
+    let columns = Columns::from_names(HEADER.split(';').map(str::to_owned).collect(), None).expect("a header");
+    let rules = Rules::new(columns, &settings);
+    let row = |number: u64| {
+        let text = format!(
+            "{number};Card expense at Boulangerie du Marché;-{},{:02};2023-11-28 06:35:12;EDF;refund;debit;FR;web",
+            number % 1000,
+            number % 100
+        );
+        let fields: Vec<&[u8]> = text.split(';').map(str::as_bytes).collect();
+        rules.check(number, &fields[..], text.len()).expect("a valid row")
+    };
+    (1..=ROWS).map(row).collect()
+}
+
+fn chunk() -> Chunk {
+    let entries = (1..).zip(valid()).map(|(row, valid)| Entry::new(row, &valid).expect("it is encoded"));
+    Chunk {
+        id: ChunkId { run_id: "batch_20260111_100000_ab12".parse().expect("a name"), chunk: 0 },
+        range: RowRange { first_row: 1, rows: ROWS },
+        transactions: entries.collect(),
+        rejected: Vec::new(),
+    }
+}
+
+/// Each transaction as the ML API receives it.
+#[divan::bench]
+fn transactions(bencher: Bencher<'_, '_>) {
+    let rows = valid();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        for row in &rows {
+            black_box(EncodedTransaction::new(&black_box(row).transaction).expect("it is encoded"));
+        }
+    });
+}
+
+/// The message of a chunk, of transactions that are encoded.
+#[divan::bench]
+fn message(bencher: Bencher<'_, '_>) {
+    let chunk = chunk();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| black_box(&chunk).encode().expect("it is encoded"));
+}
+
+/// The way back, in the predictor.
+#[divan::bench]
+fn read_message(bencher: Bencher<'_, '_>) {
+    let message = chunk().encode().expect("it is encoded");
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| Chunk::decode(black_box(&message)).expect("it is readable"));
+}
