@@ -44,7 +44,7 @@ where
     /// Keeps what is noted, and returns when one of them is kept. Runs beside the publishing. Safe to cancel.
     pub(crate) async fn follow(&mut self) {
         if !self.keep_one().await {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

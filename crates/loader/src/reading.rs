@@ -265,9 +265,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_trailer_row_is_in_no_batch() {
-        let full = [(0, 4, 4), (1, 8, 4)];
-        let cases: [(usize, &[(u64, u64, u64)]); 5] =
-            [(0, &[]), (1, &[(0, 1, 1)]), (4, &full[..1]), (8, &full), (9, &[full[0], full[1], (2, 9, 1)])];
+        let (full, rest) = ([(0, 4, 4), (1, 8, 4)], (2, 9, 1));
+        let cases = [
+            (0, vec![]),
+            (1, vec![(0, 1, 1)]),
+            (4, vec![full[0]]),
+            (8, full.to_vec()),
+            (9, vec![full[0], full[1], rest]),
+        ];
         let folder = tempfile::tempdir().unwrap();
         for (rows, expected) in cases {
             let path = folder.path().join(format!("{rows}.csv"));
