@@ -108,14 +108,14 @@ impl EncodedTransaction {
 
     /// The transaction's id alone, without reading the rest into memory.
     pub fn id(&self) -> Result<Uuid, WireError> {
+        #[derive(Deserialize)]
+        struct Id {
+            id: Uuid,
+        }
         // As we encode it, it comes first; whatever else there is, is read like any JSON.
         let written = self.as_json().strip_prefix(r#"{"id":""#).and_then(|rest| rest.split_once('"'));
         if let Some(id) = written.and_then(|(id, _)| Uuid::try_parse(id).ok()) {
             return Ok(id);
-        }
-        #[derive(Deserialize)]
-        struct Id {
-            id: Uuid,
         }
         serde_json::from_str::<Id>(self.as_json())
             .map(|found| found.id)
