@@ -101,11 +101,11 @@ impl<'a> Fleet<'a> {
         stages
     }
 
-    /// Waits until a queue, which is declared, has so many consumers.
+    /// Waits until a queue, which is declared, has so many consumers at least.
     pub(crate) async fn until_consumed(&self, queue: &str, consumers: usize) {
         let looked_at = self.stack.broker.look_at(queue).await;
         let ready = async {
-            while usize::try_from(looked_at.consumers().await) != Ok(consumers) {
+            while usize::try_from(looked_at.consumers().await).unwrap_or_default() < consumers {
                 sleep(LOOK).await;
             }
         };

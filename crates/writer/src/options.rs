@@ -26,6 +26,9 @@ pub struct WriterOptions {
     /// Rows at which collected chunks are written, in one database transaction
     #[arg(long, env = "DB_ROW_BATCH_SIZE", default_value = "5000", value_name = "ROWS")]
     pub db_row_batch_size: NonZeroUsize,
+    /// How many batches are written at the same time, each on a connection of its own
+    #[arg(long, env = "DB_MAX_WORKERS", default_value = "2", value_parser = clap::value_parser!(u8).range(1..=16), value_name = "COUNT")]
+    pub db_max_workers: u8,
     /// How long fewer rows than that may wait for more
     #[arg(long, env = "FLUSH_INTERVAL", default_value = "200ms", value_parser = parse_duration, value_name = "DURATION")]
     pub flush_interval: Duration,

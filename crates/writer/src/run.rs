@@ -6,6 +6,7 @@ use std::time::Duration;
 use assay_queue::{BatchOptions, Broker, Route, Work, serve_batches, serve_dead_letters};
 use assay_store::Store;
 use assay_transaction::Lane;
+use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrival::decode;
@@ -17,6 +18,8 @@ use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
 /// Live messages at hand, of about 1 MiB each at the most: 64 MiB of them.
 const MAX_LIVE_MESSAGES: u16 = 64;
+/// Chunks at hand, of 1 MiB each at the most.
+const MAX_CHUNKS: usize = 100;
 /// Between two lines of the log that say how much was written.
 const SAY: Duration = Duration::from_secs(2);
 
@@ -48,14 +51,17 @@ pub async fn run(
         };
         Ok(serve_dead_letters(Arc::clone(&broker), shutdown.clone(), drain, work).await?)
     };
+    // Each with a consumer of its own, as if it were another writer: while one has its batch in the database, the other reads and
+    // encodes the next.
+    let batches = try_join_all((0..options.db_max_workers).map(|_| serve(Lane::Batch)));
     let ended = tokio::select! {
-        ended = async { tokio::try_join!(serve(Lane::Batch), serve(Lane::Realtime), dead_letters) } => ended,
+        ended = async { tokio::try_join!(batches, serve(Lane::Realtime), dead_letters) } => ended,
         never = sweep(&*store, &*broker, &progress) => match never {},
         never = say_now_and_again(&progress) => match never {},
     };
     progress.say();
     announcing.close().await;
-    ended.map(|((), (), ())| ())
+    ended.map(drop)
 }
 
 async fn serve_lane(
@@ -68,7 +74,7 @@ async fn serve_lane(
     let rows = options.db_row_batch_size.get();
     // A live message is a row or few, so that a batch takes more of them; but it may have 1 MiB as well.
     let (max_wait, prefetch) = match writing.lane {
-        Lane::Batch => (options.flush_interval, prefetch(rows)),
+        Lane::Batch => (options.flush_interval, prefetch(rows, options.db_max_workers)),
         Lane::Realtime => (options.realtime_flush_interval, MAX_LIVE_MESSAGES),
     };
     let batches = BatchOptions { max_weight: rows, max_wait, prefetch, drain };
@@ -80,9 +86,11 @@ async fn serve_lane(
     Ok(serve_batches(broker, route, batches, shutdown, decode, work).await?)
 }
 
-/// Chunks at hand: some batches of the usual chunks of 100 rows; bounded, as each may have 1 MiB.
-fn prefetch(rows: usize) -> u16 {
-    u16::try_from((rows / 20).clamp(20, 100)).unwrap_or(100)
+/// Chunks at hand of each worker: a batch of the usual chunks of 100 rows, and some of the next; bounded for all of them together, as
+/// each may have 1 MiB.
+fn prefetch(rows: usize, workers: u8) -> u16 {
+    let all = (rows * usize::from(workers) / 20).clamp(20, MAX_CHUNKS);
+    u16::try_from(all / usize::from(workers)).unwrap_or(u16::MAX).max(1)
 }
 
 async fn say_now_and_again(progress: &WriteProgress) -> std::convert::Infallible {
