@@ -144,22 +144,12 @@ async fn writer(fleet: &Fleet<'_>, rows: u64) -> Stage {
     fleet.stack.database.execute("CHECKPOINT").await;
     let process = fleet.writer().start();
     fleet.until_consumed("predictions.batch", 1).await;
-    let meter = Meter::start(&process);
-    let stored = fleet.stack.database.until_within("SELECT state = 'complete' FROM runs", patience(rows));
-    stored.await;
+    let (meter, began) = (Meter::start(&process), Instant::now());
+    fleet.stack.database.until_within("SELECT state = 'complete' FROM runs", patience(rows)).await;
+    let took = began.elapsed();
     let usage = Usage::of(process.id()).expect("it runs");
     end(process).await;
-    // A chunk bears the time at which its database transaction began: those of the last one are not stored by then.
-    let (rows, micros): (i64, i64) = sqlx::query_as(
-        "SELECT coalesce(sum(rows) FILTER (WHERE recorded_at < last), 0)::bigint,
-            coalesce(extract(epoch FROM max(recorded_at) - min(recorded_at)) * 1e6, 0)::bigint
-         FROM chunks, (SELECT max(recorded_at) AS last FROM chunks) AS of_all",
-    )
-    .fetch_one(fleet.stack.database.pool())
-    .await
-    .expect("it is stored");
-    let took = Duration::from_micros(u64::try_from(micros).expect("time goes on"));
-    meter.stop(usage, rate(u64::try_from(rows).expect("rows are counted"), took))
+    meter.stop(usage, rate(rows, took))
 }
 
 /// Waits until a queue holds that many messages; tells how many it does.
