@@ -40,7 +40,7 @@ import sqlalchemy as sa
 from psycopg2.extras import execute_values
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, TypeAdapter, ValidationError
 from requests.adapters import HTTPAdapter
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from urllib3.util import Retry
 
@@ -259,35 +259,6 @@ def connect(url: str) -> psycopg2.extensions.connection:
     return connection
 
 
-METADATA = sa.MetaData(schema="baseline")
-TRANSACTIONS_TABLE = sa.Table(
-    "transactions",
-    METADATA,
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("external_id", sa.Text),
-    sa.Column("description", sa.Text),
-    sa.Column("amount", sa.Numeric(20, 4)),
-    sa.Column("timestamp", sa.DateTime(timezone=True)),
-    sa.Column("merchant", sa.Text),
-    sa.Column("operation_type", sa.Text),
-    sa.Column("side", sa.Text),
-    sa.Column("attributes", JSONB),
-    sa.Column("run_id", sa.Text),
-    sa.Column("row_number", sa.BigInteger),
-    sa.Column("processing_type", sa.Text),
-)
-PREDICTIONS_TABLE = sa.Table(
-    "predictions",
-    METADATA,
-    sa.Column("transaction_id", sa.Uuid, primary_key=True),
-    sa.Column("prediction", sa.Text),
-    sa.Column("fraud_score", sa.Double),
-    sa.Column("model_version", sa.Text),
-    sa.Column("run_id", sa.Text),
-    sa.Column("predicted_at", sa.DateTime(timezone=True)),
-)
-
-
 def rows_of(run_id: str, scored: list[tuple[Transaction, Prediction]]) -> tuple[list[dict], list[dict]]:
     """Both tables' rows."""
     now = datetime.now(UTC)
@@ -333,12 +304,17 @@ class SqlAlchemy:
             executemany_mode="values_plus_batch",
             connect_args={"application_name": "baseline", "options": "-c timezone=UTC"},
         )
+        # As the database has them.
+        self._tables = [
+            sa.Table(name, sa.MetaData(), schema="baseline", autoload_with=self._engine)
+            for name in ("transactions", "predictions")
+        ]
 
     def write(self, run_id: str, scored: list[tuple[Transaction, Prediction]]) -> None:
         """Stores a batch in one database transaction."""
         transactions, predictions = rows_of(run_id, scored)
         with Session(self._engine) as session:
-            for table, rows in ((TRANSACTIONS_TABLE, transactions), (PREDICTIONS_TABLE, predictions)):
+            for table, rows in zip(self._tables, (transactions, predictions), strict=True):
                 for at in range(0, len(rows), DB_ROW_BATCH_SIZE):
                     session.execute(insert(table).on_conflict_do_nothing(), rows[at : at + DB_ROW_BATCH_SIZE])
             session.commit()
