@@ -86,11 +86,11 @@ async fn serve_lane(
     Ok(serve_batches(broker, route, batches, shutdown, decode, work).await?)
 }
 
-/// Chunks at hand of each worker: a batch of the usual chunks of 100 rows, and some of the next; bounded for all of them together, as
-/// each may have 1 MiB.
+/// Chunks at hand of each worker: up to some batches of the usual chunks of 100 rows, and no more for all of them together than
+/// memory has room for.
 fn prefetch(rows: usize, workers: u8) -> u16 {
-    let all = (rows * usize::from(workers) / 20).clamp(20, MAX_CHUNKS);
-    u16::try_from(all / usize::from(workers)).unwrap_or(u16::MAX).max(1)
+    let all = (rows.saturating_mul(usize::from(workers)) / 20).clamp(20, MAX_CHUNKS);
+    u16::try_from(all / usize::from(workers)).unwrap_or(u16::MAX)
 }
 
 async fn say_now_and_again(progress: &WriteProgress) -> std::convert::Infallible {

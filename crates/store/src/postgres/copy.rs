@@ -8,7 +8,7 @@ use sqlx::encode::{Encode, IsNull};
 use sqlx::postgres::{PgArgumentBuffer, PgConnection};
 use sqlx::{Error, Postgres};
 
-use super::rows::content_columns;
+use super::rows::{content_columns, prediction_columns};
 use crate::StoreError;
 use crate::session::{StagedRow, signed};
 
@@ -17,8 +17,7 @@ const TRANSACTIONS: &str = concat!(
     content_columns!(),
     ", run_id, row_number, processing_type) FROM STDIN (FORMAT binary)"
 );
-const PREDICTIONS: &str = "COPY predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at) \
-                           FROM STDIN (FORMAT binary)";
+const PREDICTIONS: &str = concat!("COPY predictions (", prediction_columns!(), ") FROM STDIN (FORMAT binary)");
 
 /// Signature, flags, and the length of an extension that is not there.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

@@ -25,7 +25,13 @@ macro_rules! content_arrays {
         "$1::uuid[], $2::text[], $3::text[], $4::numeric[], $5::timestamptz[], $6::text[], $7::text[], $8::text[], $9::text[]"
     };
 }
-pub(super) use {content_arrays, content_columns};
+/// The columns of `predictions`, in the order in which [`bind_predictions`] binds them.
+macro_rules! prediction_columns {
+    () => {
+        "transaction_id, prediction, fraud_score, model_version, run_id, predicted_at"
+    };
+}
+pub(super) use {content_arrays, content_columns, prediction_columns};
 
 pub(super) fn ids(rows: &[&StagedRow<'_>]) -> Vec<Uuid> {
     rows.iter().map(|row| row.transaction.id).collect()
@@ -61,7 +67,7 @@ pub(super) fn bind_content<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>]) -> 
         .bind(rows.iter().map(|row| row.attributes.as_deref()).collect::<Vec<_>>())
 }
 
-/// Binds $1 to $6: the columns of `predictions`.
+/// Binds $1 to $6.
 pub(super) fn bind_predictions<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>]) -> Bound<'q> {
     query
         .bind(ids(rows))

@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::copy::copy;
 use super::novelty::Novelty;
 use super::rows::{
-    bind_content, bind_failed, bind_invalid, bind_predictions, content_arrays, content_columns, processing_types,
-    read_stored, row_numbers, run_ids,
+    bind_content, bind_failed, bind_invalid, bind_predictions, content_arrays, content_columns, prediction_columns,
+    processing_types, read_stored, row_numbers, run_ids,
 };
 use crate::ledger::{End, sealed};
 use crate::session::{
@@ -63,10 +63,18 @@ const INSERT: &str = concat!(
     content_columns!(),
     ", run_id, row_number, processing_type) ON CONFLICT (id) DO NOTHING RETURNING id"
 );
-const PREDICT: &str = "
-    INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
-    SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::float8[], $4::text[], $5::text[], $6::timestamptz[])
-    ON CONFLICT (transaction_id) DO NOTHING";
+/// Predictions, as [`bind_predictions`] binds them; what is to be done where one is there follows.
+macro_rules! insert_predictions {
+    () => {
+        concat!(
+            "INSERT INTO predictions (",
+            prediction_columns!(),
+            ") SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::float8[], $4::text[], $5::text[], $6::timestamptz[]) ",
+            "ON CONFLICT (transaction_id) "
+        )
+    };
+}
+const PREDICT: &str = concat!(insert_predictions!(), "DO NOTHING");
 const STORED: &str = concat!(
     "SELECT id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, ",
     "attributes::text AS attributes, run_id, row_number FROM transactions WHERE id = ANY($1) ORDER BY id"
@@ -90,11 +98,11 @@ const REPLACE: &str = concat!(
     content_columns!(),
     ") WHERE t.id = staged.id"
 );
-const PUT_PREDICTIONS: &str = "
-    INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
-    SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::float8[], $4::text[], $5::text[], $6::timestamptz[])
-    ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score,
-        model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at";
+const PUT_PREDICTIONS: &str = concat!(
+    insert_predictions!(),
+    "DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score,
+        model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at"
+);
 const INSERT_INVALID: &str = "
     INSERT INTO invalid_transactions (run_id, row_number, line, reason, message, raw)
     SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[])";

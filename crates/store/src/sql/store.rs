@@ -15,7 +15,7 @@ use crate::screening::Screened;
 use crate::write::{Attempt, Booked, write};
 use crate::{
     Begun, ErrorClass, Exchanged, IdConflict, Known, Lease, LiveArrival, LiveCount, LiveLedger, NewRun, Numbering,
-    PredictionCount, Progress, RecordedChunk, Renewed, Store, StoreError, Taken, Written,
+    PredictionCount, Progress, RecordedChunk, Renewed, Sealing, Store, StoreError, Taken, Written,
 };
 
 impl Database {
@@ -78,7 +78,7 @@ impl Store for Database {
         bounded(ledger::checkpoint(self.writing(), lease, at)).await
     }
 
-    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<crate::Sealing, StoreError> {
+    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<Sealing, StoreError> {
         bounded(ledger::seal(self.writing(), lease, sealed, error)).await
     }
 
