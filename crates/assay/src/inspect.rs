@@ -258,8 +258,7 @@ impl fmt::Display for Report {
         fields.add("format", format!("{}{packed}", self.format));
         fields.add_some("delimiter", self.delimiter.map(|delimiter| format!("{delimiter:?}")));
         fields.add("decimal mark", format!("{:?}", self.decimal_mark));
-        let encoding = if self.encoding == Encoding::Utf8 { "UTF-8" } else { "Windows-1252" };
-        fields.add("encoding", encoding);
+        fields.add("encoding", self.encoding.name());
         fields.add("timestamps", format!("{}; {} where they name no zone", self.timestamps, self.time_zone));
         fields.add("size", counted(self.bytes, "byte", "bytes"));
         let about = if self.rows.is_exact { "" } else { "about " };

@@ -65,7 +65,7 @@ pub fn generate(
     manifest: Option<&mut dyn Write>,
 ) -> Result<Summary, GenerateError> {
     let shares = Shares::new(options)?;
-    if options.bom && options.encoding != Encoding::Utf8 {
+    if options.bom && options.encoding != Encoding::UTF_8 {
         return Err(GenerateError::Bom);
     }
     let mut file = File {

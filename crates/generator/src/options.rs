@@ -106,7 +106,7 @@ impl Default for GenerateOptions {
             layout: None,
             delimiter: Delimiter::Semicolon,
             decimal_mark: DecimalMark::Comma,
-            encoding: Encoding::Utf8,
+            encoding: Encoding::UTF_8,
             quoting: Quoting::Text,
             crlf: false,
             bom: false,
@@ -138,7 +138,7 @@ fn decimal_mark() -> impl TypedValueParser<Value = DecimalMark> {
 
 fn encoding() -> impl TypedValueParser<Value = Encoding> {
     PossibleValuesParser::new(["utf-8", "windows-1252"])
-        .map(|name| if name == "utf-8" { Encoding::Utf8 } else { Encoding::Windows1252 })
+        .map(|name| if name == "utf-8" { Encoding::UTF_8 } else { Encoding::WINDOWS_1252 })
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -173,7 +173,7 @@ mod tests {
         let options =
             parse("--delimiter tab --decimal-mark point --encoding windows-1252 --quoting all --crlf").unwrap();
         assert_eq!((options.delimiter, options.decimal_mark), (Delimiter::Tab, DecimalMark::Point));
-        assert_eq!((options.encoding, options.quoting, options.crlf), (Encoding::Windows1252, Quoting::All, true));
+        assert_eq!((options.encoding, options.quoting, options.crlf), (Encoding::WINDOWS_1252, Quoting::All, true));
         for (name, delimiter) in ["comma", "semicolon", "tab", "pipe"].iter().zip(Delimiter::ALL) {
             assert_eq!(parse(&format!("--delimiter {name}")).unwrap().delimiter, delimiter);
         }

@@ -222,12 +222,10 @@ impl Row {
 }
 
 fn encode(field: &mut Vec<u8>, text: &str, encoding: Encoding) {
-    match encoding {
-        Encoding::Windows1252 if !text.is_ascii() => {
-            // All that is generated is in Latin-1, whose printable characters Windows-1252 keeps where they are.
-            field.extend(text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')));
-        }
-        Encoding::Utf8 | Encoding::Windows1252 => field.extend_from_slice(text.as_bytes()),
+    match encoding.encode(text) {
+        Some(bytes) => field.extend(bytes),
+        // All that is generated is in Latin-1, which both encodings have.
+        None => field.extend_from_slice(text.as_bytes()),
     }
 }
 
@@ -254,7 +252,7 @@ mod tests {
         ];
         for (quoting, expected) in cases {
             let format = Format::new(&GenerateOptions { quoting, crlf: true, ..GenerateOptions::default() });
-            let mut row = Row::new(Encoding::Utf8);
+            let mut row = Row::new(Encoding::UTF_8);
             for text in ["7", "He said \"no\"", "1;2", ""] {
                 row.push(text);
             }

@@ -92,7 +92,7 @@ fn check(options: &GenerateOptions, written: &Written, time_zone: TimeZone) {
 }
 
 fn every_dialect() -> impl Iterator<Item = GenerateOptions> {
-    let encodings = [Encoding::Utf8, Encoding::Windows1252];
+    let encodings = [Encoding::UTF_8, Encoding::WINDOWS_1252];
     let quotings = [Quoting::Text, Quoting::Needed, Quoting::All];
     let mut dialects = Vec::new();
     for delimiter in Delimiter::ALL {
@@ -100,7 +100,7 @@ fn every_dialect() -> impl Iterator<Item = GenerateOptions> {
             for encoding in encodings {
                 for quoting in quotings {
                     for flag in [false, true] {
-                        let bom = flag && encoding == Encoding::Utf8;
+                        let bom = flag && encoding == Encoding::UTF_8;
                         let base = GenerateOptions { crlf: flag, bom, uuid_ids: flag, ..GenerateOptions::default() };
                         let base = GenerateOptions { attributes: flag, labels: !flag, ..base };
                         dialects.push(GenerateOptions { delimiter, decimal_mark, encoding, quoting, ..base });
@@ -306,7 +306,7 @@ fn what_contradicts_itself_is_refused_with_what_to_change() {
     let cases = [
         (GenerateOptions { invalid: 0.7, duplicates: 0.6, ..Default::default() }, "--duplicates 0.6"),
         (GenerateOptions { invalid: f64::NAN, ..Default::default() }, "at most 1"),
-        (GenerateOptions { bom: true, encoding: Encoding::Windows1252, ..Default::default() }, "--bom"),
+        (GenerateOptions { bom: true, encoding: Encoding::WINDOWS_1252, ..Default::default() }, "--bom"),
     ];
     for (options, expected) in cases {
         let mut file = Vec::new();

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use assay_source::{FormatOptions, Layout, SourceUrl};
-use assay_transaction::{Budgets, Columns, Expected, Namespace, RunId, RunSettings, Share, TimeZone, parse_duration};
+use assay_transaction::{Budgets, Columns, Expected, Namespace, ReadingRules, RunId, RunSettings, Share, TimeZone, parse_duration};
 use clap::Args;
 
 use crate::totals::TotalsOptions;
@@ -78,6 +78,10 @@ impl ReadOptions {
             mapping: self.format.mapping.clone(),
             expected: Expected::default(),
             trailer: None,
+            reading: ReadingRules::Second,
+            csv: layout.csv,
+            amounts: layout.amounts,
+            decisions: layout.decisions,
         }
     }
 

@@ -10,7 +10,7 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 
 const DIALECT: Dialect =
-    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::Utf8 };
+    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 };
 
 fn main() {
     divan::main();

@@ -100,6 +100,8 @@ impl Row<'_> {
 pub struct RowFields<'a> {
     bytes: &'a [u8],
     ends: &'a [usize],
+    /// Which fields are numbers by the grammar of the source; none where it has no such thing.
+    numbers: &'a [bool],
     extras: &'a [Extra],
 }
 
@@ -122,6 +124,10 @@ impl Fields for RowFields<'_> {
         self.bytes.get(start..end)
     }
 
+    fn is_number(&self, index: usize) -> bool {
+        self.numbers.get(index).copied().unwrap_or_default()
+    }
+
     fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut start = self.ends.last().copied().unwrap_or_default();
         self.extras.iter().map(move |extra| {
@@ -137,6 +143,7 @@ impl Fields for RowFields<'_> {
 pub(crate) struct FieldsBuffer {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    numbers: Vec<bool>,
     extras: Vec<Extra>,
 }
 
@@ -144,13 +151,16 @@ impl FieldsBuffer {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.numbers.clear();
         self.extras.clear();
     }
 
-    /// Adds the next field of the header's. All of them come before the first extra one.
-    pub(crate) fn push(&mut self, field: &[u8]) {
+    /// Adds the next field of the header's, and whether it is a number by the grammar of its source. All of them come before the
+    /// first extra one.
+    pub(crate) fn push(&mut self, field: &[u8], is_number: bool) {
         self.bytes.extend_from_slice(field);
         self.ends.push(self.bytes.len());
+        self.numbers.push(is_number);
     }
 
     /// Adds a field that the header does not name.
@@ -172,6 +182,7 @@ struct StoredRow {
     malformed: Option<RejectReason>,
     fields: Range<usize>,
     ends: Range<usize>,
+    numbers: Range<usize>,
     extras: Range<usize>,
     end_line: u64,
     end_offset: u64,
@@ -223,6 +234,7 @@ pub(crate) struct Storage {
     raw: Vec<u8>,
     fields: Vec<u8>,
     ends: Vec<usize>,
+    numbers: Vec<bool>,
     extras: Vec<Extra>,
     rows: Vec<StoredRow>,
 }
@@ -241,6 +253,7 @@ impl Storage {
         self.raw.clear();
         self.fields.clear();
         self.ends.clear();
+        self.numbers.clear();
         self.extras.clear();
         self.rows.clear();
     }
@@ -292,6 +305,7 @@ impl Storage {
             Ok(fields) => {
                 self.fields.extend_from_slice(&fields.bytes);
                 self.ends.extend_from_slice(&fields.ends);
+                self.numbers.extend_from_slice(&fields.numbers);
                 self.extras.extend_from_slice(&fields.extras);
                 None
             }
@@ -300,15 +314,15 @@ impl Storage {
         self.finish(from, place, raw, raw_bytes, malformed);
     }
 
-    /// How much of fields, ends and extras there is.
-    fn stored(&self) -> (usize, usize, usize) {
-        (self.fields.len(), self.ends.len(), self.extras.len())
+    /// How much of fields, ends, numbers and extras there is.
+    fn stored(&self) -> (usize, usize, usize, usize) {
+        (self.fields.len(), self.ends.len(), self.numbers.len(), self.extras.len())
     }
 
     /// Adds the row whose fields are those stored since.
     fn finish(
         &mut self,
-        (fields, ends, extras): (usize, usize, usize),
+        (fields, ends, numbers, extras): (usize, usize, usize, usize),
         place: Place,
         raw: &[u8],
         raw_bytes: usize,
@@ -324,6 +338,7 @@ impl Storage {
             malformed,
             fields: fields..self.fields.len(),
             ends: ends..self.ends.len(),
+            numbers: numbers..self.numbers.len(),
             extras: extras..self.extras.len(),
             end_line: place.end_line,
             end_offset: place.end_offset,
@@ -340,6 +355,7 @@ impl Storage {
             fields: RowFields {
                 bytes: &self.fields[row.fields.clone()],
                 ends: &self.ends[row.ends.clone()],
+                numbers: &self.numbers[row.numbers.clone()],
                 extras: &self.extras[row.extras.clone()],
             },
             end: Position { row: row.number + 1, line: row.end_line, offset: row.end_offset },

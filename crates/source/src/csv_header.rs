@@ -36,7 +36,7 @@ pub(crate) async fn read(
 
 /// Rows of a head from a place on, as a delimiter splits them.
 pub(crate) fn rows(head: &Head, delimiter: Delimiter, from: Position) -> CsvReader {
-    CsvReader::new(Box::pin(Cursor::new(head.from(from.offset))), splitting(delimiter, Encoding::Utf8), from)
+    CsvReader::new(Box::pin(Cursor::new(head.from(from.offset))), splitting(delimiter, Encoding::UTF_8), from)
 }
 
 /// The first row.

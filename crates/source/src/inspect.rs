@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering;
 
 use assay_transaction::{
-    Columns, Compression, DecimalMark, Delimiter, Dialect, Encoding, Fields as _, Format, HeaderError, Position,
-    TimestampFormat,
+    AmountText, Columns, Compression, CsvText, DecimalMark, Decision, Delimiter, Dialect, Encoding, Fields as _, Format,
+    HeaderError, Position, TimestampFormat,
 };
 
 use crate::head::Head;
@@ -29,6 +29,12 @@ pub struct Layout {
     pub header: Vec<String>,
     /// Where its first row is.
     pub start: Position,
+    /// What a CSV source writes in a way of its own.
+    pub csv: CsvText,
+    /// How its amounts are written, beside their decimal mark.
+    pub amounts: AmountText,
+    /// What was settled of it, and by what.
+    pub decisions: Vec<Decision>,
 }
 
 /// What was seen of a source.
@@ -93,7 +99,9 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
     let sample = sample(reader, head).await?;
     let (dialect, timestamps) = settle(&sample, &columns, format, delimiter, options)?;
     let header = columns.names().to_vec();
-    let layout = Layout { format, compression: Compression::None, dialect, timestamps, header, start };
+    let (csv, amounts, decisions) = (CsvText::default(), AmountText::default(), Vec::new());
+    let layout =
+        Layout { format, compression: Compression::None, dialect, timestamps, header, start, csv, amounts, decisions };
     let end = sample.last().and_then(|batch| batch.rows().last()).map_or(start.offset, |row| row.end.offset);
     let mut inspected = Inspected { layout, sample, rows: None, sample_bytes: end };
     inspected.rows = head.is_whole.then(|| inspected.sample_rows());
@@ -112,7 +120,8 @@ pub(crate) async fn inspect_parquet(
     let (dialect, timestamps) = settle(&sample, &columns, Format::Parquet, Delimiter::Comma, options)?;
     let header = columns.names().to_vec();
     let (format, compression, start) = (Format::Parquet, Compression::None, Position { offset: 0, ..Position::START });
-    let layout = Layout { format, compression, dialect, timestamps, header, start };
+    let (csv, amounts, decisions) = (CsvText::default(), AmountText::default(), Vec::new());
+    let layout = Layout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions };
     Ok(Inspected { layout, sample, rows, sample_bytes: reader.taken().load(Ordering::Relaxed) })
 }
 

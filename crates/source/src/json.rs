@@ -157,7 +157,7 @@ fn fields(names: &JsonNames, line: &[u8], into: &mut FieldsBuffer) -> Result<(),
     into.clear();
     let fields = names.fields(line)?;
     for place in 0..fields.count() {
-        into.push(fields.get(place).unwrap_or_default());
+        into.push(fields.get(place).unwrap_or_default(), fields.is_number(place));
     }
     for (name, value) in fields.extras() {
         into.push_extra(name, value);

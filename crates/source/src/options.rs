@@ -140,12 +140,13 @@ fn endpoint(text: &str) -> Result<String, SourceError> {
 #[derive(Debug, Clone, Default, Args)]
 pub struct FormatOptions {
     /// Character between fields: comma, semicolon, tab, pipe, or the character itself. Recognised if not set
-    #[arg(long, env = "DELIMITER", value_name = "DELIMITER", value_parser = parse_delimiter)]
+    #[arg(long, env = "DELIMITER", value_name = "DELIMITER")]
     pub delimiter: Option<Delimiter>,
     /// Decimal mark of amounts: point, comma, or the character itself. Recognised if not set
     #[arg(long, env = "DECIMAL_MARK", value_name = "MARK", value_parser = parse_decimal_mark)]
     pub decimal_mark: Option<DecimalMark>,
-    /// Encoding of the text: utf-8 (if not set) or windows-1252
+    /// Encoding of the text, such as windows-1252, iso-8859-15, utf-16le or gbk: any label of the WHATWG standard. UTF-8, or
+    /// UTF-16 where a byte order mark says so, if not set
     #[arg(long, env = "ENCODING", value_name = "ENCODING", value_parser = parse_encoding)]
     pub encoding: Option<Encoding>,
     /// Format of the source: csv, json-lines or parquet. Recognised if not set, as gzip and zstd around it always are
@@ -183,16 +184,6 @@ fn parse_format(text: &str) -> Result<Format, String> {
     }
 }
 
-fn parse_delimiter(text: &str) -> Result<Delimiter, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "comma" | "," => Ok(Delimiter::Comma),
-        "semicolon" | ";" => Ok(Delimiter::Semicolon),
-        "tab" | "\t" | "\\t" => Ok(Delimiter::Tab),
-        "pipe" | "|" => Ok(Delimiter::Pipe),
-        _ => Err("it is comma, semicolon, tab, pipe, or the character itself".to_owned()),
-    }
-}
-
 fn parse_decimal_mark(text: &str) -> Result<DecimalMark, String> {
     match text.to_ascii_lowercase().as_str() {
         "point" | "." => Ok(DecimalMark::Point),
@@ -202,11 +193,11 @@ fn parse_decimal_mark(text: &str) -> Result<DecimalMark, String> {
 }
 
 fn parse_encoding(text: &str) -> Result<Encoding, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "utf-8" | "utf8" => Ok(Encoding::Utf8),
-        "windows-1252" | "cp1252" => Ok(Encoding::Windows1252),
-        _ => Err("it is utf-8 or windows-1252".to_owned()),
-    }
+    Encoding::of(text).ok_or_else(|| {
+        "it is a label of the WHATWG encoding standard, such as utf-8, windows-1252, windows-1250, iso-8859-15, utf-16le, gbk \
+         or shift_jis"
+            .to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -237,10 +228,11 @@ mod tests {
         ] {
             assert_eq!(parse(&["--delimiter", text]).unwrap().format.delimiter, Some(expected), "{text}");
         }
+        assert_eq!(parse(&["--delimiter", "^"]).unwrap().format.delimiter, Some(Delimiter::Other(b'^')));
         let error = parse(&["--delimiter", "colon"]).unwrap_err();
         assert!(error.contains("'colon'") && error.contains("semicolon, tab, pipe"), "{error}");
         assert!(parse(&["--decimal-mark", "dot"]).unwrap_err().contains("point, comma"));
-        assert!(parse(&["--encoding", "latin1"]).unwrap_err().contains("utf-8 or windows-1252"));
+        assert!(parse(&["--encoding", "klingon-8"]).unwrap_err().contains("WHATWG"));
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl Decoder {
             let _ = serde_json::to_writer(&mut self.raw, name);
             self.raw.push(b':');
             let _ = serde_json::to_writer(&mut self.raw, &String::from_utf8_lossy(&text));
-            self.fields.push(&text);
+            self.fields.push(&text, is_number(field));
         }
         self.raw.push(b'}');
         let end = Position { row: at.row + 1, line: at.row + 1, offset: at.offset + 1 };
@@ -207,6 +207,11 @@ impl Decoder {
         storage.push_fields(place, &self.raw, bytes, fields);
         end
     }
+}
+
+/// Whether a value is a number, and no text that may be one.
+fn is_number(field: &Field) -> bool {
+    !matches!(field, Field::Null | Field::Str(_) | Field::Bytes(_))
 }
 
 /// A value as the text of a field.

@@ -146,7 +146,11 @@ impl RunRow {
         };
         let [chunk, row, line, offset] = self.checkpoint.map(unsigned);
         let amount = |text: &str| text.parse::<AmountSum>().map_err(|_| unreadable("a sum"));
-        let counted = Counted { invalid: unsigned(self.checkpoint_invalid), amount: amount(&self.checkpoint_amount)? };
+        let counted = Counted {
+            invalid: unsigned(self.checkpoint_invalid),
+            amount: amount(&self.checkpoint_amount)?,
+            other_reading: 0,
+        };
         let sealed = sealed(self.rows_read, self.chunks_total);
         let amount = self.amount_read.as_deref().map(amount).transpose()?;
         let stop = match (&self.stop_kind, self.stop_at) {

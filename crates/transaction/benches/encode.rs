@@ -10,7 +10,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 
 const DIALECT: Dialect =
-    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::Utf8 };
+    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 };
 const HEADER: &str = "id;description;amount;timestamp;merchant;operation_type;side;country;channel";
 /// As `API_BATCH_SIZE` has it.
 const ROWS: u64 = 100;

@@ -7,7 +7,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 
 const DIALECT: Dialect =
-    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::Utf8 };
+    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 };
 const HEADER: &str = "id;description;amount;timestamp;merchant;operation_type;side;country;channel";
 
 fn main() {

@@ -160,7 +160,7 @@ mod tests {
         let found = cuts(&[10, 10, 10, 10, 95, 10, 200, 1], &settings, Checkpoint::START);
         let ranges: Vec<_> = found.iter().map(|cut| (cut.chunk.range.first_row, cut.chunk.range.rows)).collect();
         assert_eq!(ranges, [(1, 3), (4, 2), (6, 2), (8, 1)]);
-        let counted = Counted { invalid: 8, amount: "346.0036".parse().unwrap() };
+        let counted = Counted { invalid: 8, amount: "346.0036".parse().unwrap(), other_reading: 0 };
         assert_eq!(found[3].next, Checkpoint { chunk: 4, at: Position { row: 9, line: 10, offset: 346 }, counted });
     }
 

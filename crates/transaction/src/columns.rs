@@ -17,6 +17,11 @@ pub trait Fields {
     fn count(&self) -> usize;
     /// The bytes of one field, unquoted.
     fn get(&self, index: usize) -> Option<&[u8]>;
+    /// Whether a field is a number by the grammar of its source, as in JSON or Parquet, and no text that may be one: its decimal mark
+    /// is a point, whatever that of texts is.
+    fn is_number(&self, _index: usize) -> bool {
+        false
+    }
     /// Fields that the header does not name, by their own names: what a row of JSON may have more than those before it.
     fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         std::iter::empty()

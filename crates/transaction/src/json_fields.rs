@@ -23,8 +23,15 @@ pub struct JsonNames {
 /// The values of one object, in the order of a header.
 #[derive(Debug)]
 pub struct JsonFields<'a> {
-    values: Vec<Option<Cow<'a, str>>>,
+    values: Vec<Option<Value<'a>>>,
     extras: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+/// A value as the text of a field, and whether it is a number of JSON.
+#[derive(Debug, Clone)]
+struct Value<'a> {
+    text: Cow<'a, str>,
+    is_number: bool,
 }
 
 impl JsonNames {
@@ -47,10 +54,11 @@ impl JsonNames {
         let mut values = vec![None; self.count];
         let mut extras: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         for (name, value) in members {
-            let value = text(value).ok_or(RejectReason::JsonFormat)?;
+            let is_number = value.get().starts_with(|first: char| first == '-' || first.is_ascii_digit());
+            let text = text(value).ok_or(RejectReason::JsonFormat)?;
             match self.place(&name) {
-                Some(place) if values[place].is_none() => values[place] = Some(value),
-                None if !extras.iter().any(|(other, _)| *other == name) => extras.push((name, value)),
+                Some(place) if values[place].is_none() => values[place] = Some(Value { text, is_number }),
+                None if !extras.iter().any(|(other, _)| *other == name) => extras.push((name, text)),
                 _ => return Err(RejectReason::JsonFormat),
             }
         }
@@ -64,7 +72,11 @@ impl Fields for JsonFields<'_> {
     }
 
     fn get(&self, index: usize) -> Option<&[u8]> {
-        self.values.get(index).map(|value| value.as_deref().unwrap_or_default().as_bytes())
+        self.values.get(index).map(|value| value.as_ref().map_or(&[][..], |value| value.text.as_bytes()))
+    }
+
+    fn is_number(&self, index: usize) -> bool {
+        self.values.get(index).and_then(Option::as_ref).is_some_and(|value| value.is_number)
     }
 
     fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -26,6 +26,7 @@ mod json_fields;
 mod live;
 mod mapping;
 mod raw_text;
+mod reading;
 mod reason;
 mod replay;
 mod rules;
@@ -56,6 +57,7 @@ pub use live::{
 };
 pub use mapping::Mapping;
 pub use raw_text::RawText;
+pub use reading::{AmountText, CsvText, Decided, DecidedBy, Decision, ReadingRules};
 pub use reason::{FailureClass, RejectReason};
 pub use replay::{ReplayId, ReplayPart, ScoredReplay};
 pub use rules::{MAX_RAW_KEPT, MAX_ROW_BYTES, RejectedRow, Rejection, Rules, ValidRow};

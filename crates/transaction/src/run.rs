@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    AmountSum, Budgets, Compression, DecimalMark, Delimiter, Dialect, Encoding, Expected, Format, Mapping, Namespace,
-    Producer, StopOrder, TimeZone, Timestamp, TimestampFormat, Trailer,
+    AmountSum, AmountText, Budgets, Compression, CsvText, Decided, DecidedBy, Decision, DecimalMark, Delimiter, Dialect,
+    Encoding, Expected, Format, Mapping, Namespace, Producer, ReadingRules, StopOrder, TimeZone, Timestamp, TimestampFormat,
+    Trailer,
 };
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
@@ -120,6 +121,25 @@ pub struct RunSettings {
     /// The source's last row, which says what it should hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trailer: Option<Trailer>,
+    /// By which version of the rules the source is read. Runs of earlier versions do not say: theirs is the first.
+    #[serde(default)]
+    pub reading: ReadingRules,
+    /// What a CSV source writes in a way of its own.
+    #[serde(default, skip_serializing_if = "CsvText::is_default")]
+    pub csv: CsvText,
+    /// How amounts are written, beside their decimal mark.
+    #[serde(default, skip_serializing_if = "AmountText::is_default")]
+    pub amounts: AmountText,
+    /// What was settled of the source at the start of the run, and by what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
+}
+
+impl RunSettings {
+    /// Where a decision came from; by default, where there is none.
+    pub fn decided_by(&self, what: Decided) -> DecidedBy {
+        self.decisions.iter().find(|decision| decision.what == what).map_or(DecidedBy::Default, |decision| decision.by)
+    }
 }
 
 /// As it was before this was written down.
@@ -161,7 +181,7 @@ impl RunSettings {
             dialect: Dialect {
                 delimiter: Delimiter::Comma,
                 decimal_mark: DecimalMark::Point,
-                encoding: Encoding::Utf8,
+                encoding: Encoding::UTF_8,
             },
             format: Format::Csv,
             compression: Compression::None,
@@ -175,6 +195,10 @@ impl RunSettings {
             mapping: None,
             expected: Expected::default(),
             trailer: None,
+            reading: ReadingRules::Second,
+            csv: CsvText::default(),
+            amounts: AmountText::default(),
+            decisions: Vec::new(),
         }
     }
 }
@@ -202,6 +226,10 @@ pub struct Counted {
     pub invalid: u64,
     /// The sum of all amounts that could be read, those of rejected rows among them.
     pub amount: AmountSum,
+    /// Rows among the invalid ones that only another reading than the recognised one fits: the other decimal mark, or another order of
+    /// day, month and year.
+    #[serde(default)]
+    pub other_reading: u64,
 }
 
 /// Where a run goes on: the next chunk, where it starts, and what was counted before it.
@@ -221,7 +249,7 @@ impl Checkpoint {
 
     /// Before the first row, which is there.
     pub const fn first(at: Position) -> Self {
-        Self { chunk: 0, at, counted: Counted { invalid: 0, amount: AmountSum::ZERO } }
+        Self { chunk: 0, at, counted: Counted { invalid: 0, amount: AmountSum::ZERO, other_reading: 0 } }
     }
 
     /// How many rows lie before it.
@@ -376,7 +404,7 @@ mod tests {
         let json = serde_json::to_string(&RunSettings::example()).unwrap();
         assert_eq!(
             json,
-            r#"{"chunk_rows":100,"chunk_bytes":1048576,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"header":["id","description","amount","timestamp","operation_type","side"],"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","durable_broker":true,"budgets":{}}"#
+            r#"{"chunk_rows":100,"chunk_bytes":1048576,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"header":["id","description","amount","timestamp","operation_type","side"],"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","durable_broker":true,"budgets":{},"reading":2}"#
         );
         assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap(), RunSettings::example());
     }

@@ -15,7 +15,7 @@ use crate::window::READ_BYTES;
 mod hostile;
 
 const SEMICOLON: Dialect =
-    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::Utf8 };
+    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 };
 
 /// Gives its bytes in pieces of the sizes it is told, and sometimes only later.
 struct Dribble {

@@ -166,7 +166,7 @@ async fn the_corpus_is_read_as_expected() {
 
 fn any_options() -> impl Strategy<Value = FormatOptions> {
     let marks = [DecimalMark::Point, DecimalMark::Comma];
-    let encodings = [Encoding::Utf8, Encoding::Windows1252];
+    let encodings = [Encoding::UTF_8, Encoding::WINDOWS_1252];
     (
         prop::option::weighted(0.2, prop::sample::select(&Delimiter::ALL[..])),
         prop::option::weighted(0.2, prop::sample::select(marks.to_vec())),

@@ -51,7 +51,7 @@ async fn every_dialect_is_recognised() {
             for (line_end, bom) in [("\n", ""), ("\r\n", ""), ("\r", ""), ("\n", "\u{feff}"), ("\r\n", "\u{feff}")] {
                 let text = format!("{bom}{}", source(delimiter, line_end, amounts));
                 let layout = look(&text, &FormatOptions::default()).await.unwrap();
-                let expected = Dialect { delimiter, decimal_mark, encoding: Encoding::Utf8 };
+                let expected = Dialect { delimiter, decimal_mark, encoding: Encoding::UTF_8 };
                 assert_eq!(layout.dialect, expected, "{text:?}");
                 assert_eq!(layout.header, HEADER);
                 assert_eq!(layout.start.line, 2);
@@ -89,11 +89,11 @@ async fn options_override_what_is_recognised() {
     let text = source(Delimiter::Semicolon, "\n", &["1,50"]);
     let options = FormatOptions {
         decimal_mark: Some(DecimalMark::Point),
-        encoding: Some(Encoding::Windows1252),
+        encoding: Some(Encoding::WINDOWS_1252),
         ..FormatOptions::default()
     };
     let layout = look(&text, &options).await.unwrap();
-    assert_eq!((layout.dialect.decimal_mark, layout.dialect.encoding), (DecimalMark::Point, Encoding::Windows1252));
+    assert_eq!((layout.dialect.decimal_mark, layout.dialect.encoding), (DecimalMark::Point, Encoding::WINDOWS_1252));
     let options = FormatOptions { delimiter: Some(Delimiter::Pipe), ..FormatOptions::default() };
     let error = look(&text, &options).await.unwrap_err().to_string();
     assert!(error.contains("missing required columns `id`, `description`"), "{error}");
@@ -103,7 +103,7 @@ async fn options_override_what_is_recognised() {
         fails(header).await,
         "the header is not usable: column 7 of the header is not valid text in the source's encoding"
     );
-    let options = FormatOptions { encoding: Some(Encoding::Windows1252), ..FormatOptions::default() };
+    let options = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..FormatOptions::default() };
     assert_eq!(look(header, &options).await.unwrap().header[6], "société");
 }
 

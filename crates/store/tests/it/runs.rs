@@ -107,7 +107,11 @@ async fn a_checkpoint_never_moves_back(database: &Database) {
     let at = |chunk| Checkpoint {
         chunk,
         at: Position { row: chunk * 100 + 1, line: chunk * 101 + 2, offset: chunk * 5_000_000_000 },
-        counted: Counted { invalid: chunk, amount: format!("-{chunk}000000000000000000000.0001").parse().unwrap() },
+        counted: Counted {
+            invalid: chunk,
+            amount: format!("-{chunk}000000000000000000000.0001").parse().unwrap(),
+            other_reading: 0,
+        },
     };
     for (given, expected) in [(3, 3), (2, 3), (3, 3), (7, 7)] {
         store.checkpoint(&lease("a"), at(given)).await.unwrap();

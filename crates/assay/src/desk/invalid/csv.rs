@@ -133,8 +133,8 @@ mod tests {
             let dialect = Dialect { delimiter, decimal_mark: DecimalMark::Comma, encoding };
             super::header(&RunSettings { header, dialect, ..RunSettings::example() }).unwrap()
         };
-        assert_eq!(header_of(Delimiter::Semicolon, Encoding::Utf8), "id;libellé;\"a;b\";\"say \"\"x\"\"\"".as_bytes());
-        let windows = header_of(Delimiter::Tab, Encoding::Windows1252);
+        assert_eq!(header_of(Delimiter::Semicolon, Encoding::UTF_8), "id;libellé;\"a;b\";\"say \"\"x\"\"\"".as_bytes());
+        let windows = header_of(Delimiter::Tab, Encoding::WINDOWS_1252);
         assert_eq!(windows, b"id\tlibell\xe9\ta;b\t\"say \"\"x\"\"\"");
     }
 }

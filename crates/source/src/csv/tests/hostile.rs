@@ -84,7 +84,7 @@ proptest! {
     /// A row is a transaction, or is told which rule it broke, in a line that a person can read.
     #[test]
     fn any_row_is_judged(bytes in any_pieces(), delimiter in prop::sample::select(&Delimiter::ALL[..]), windows: bool) {
-        let encoding = if windows { Encoding::Windows1252 } else { Encoding::Utf8 };
+        let encoding = if windows { Encoding::WINDOWS_1252 } else { Encoding::UTF_8 };
         let dialect = Dialect { delimiter, encoding, ..SEMICOLON };
         let settings = RunSettings { dialect, ..RunSettings::example() };
         let rules = Rules::new(Columns::from_names(settings.header.clone(), None).unwrap(), &settings);

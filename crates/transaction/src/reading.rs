@@ -1,0 +1,157 @@
+//! By what rules a source is read, and what was settled of it: frozen with a run, so that whoever goes on with it, or repairs
+//! it, reads every row as it was read at first.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A version of the rules of reading. A change of what a row or a value means is a new version, and the code of each earlier one
+/// stays for the runs that began under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum ReadingRules {
+    /// Until version 0.1: quotes as `csv-async` has them, values with their outer blanks, plain amounts alone.
+    #[default]
+    First,
+    /// Quotes that open and close at delimiters, trimmed values, amounts as people write them.
+    Second,
+}
+
+impl Serialize for ReadingRules {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(match self {
+            Self::First => 1,
+            Self::Second => 2,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for ReadingRules {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            1 => Ok(Self::First),
+            2 => Ok(Self::Second),
+            other => Err(serde::de::Error::custom(format_args!(
+                "the source is read by version {other} of the rules of reading, which this program does not know: update it"
+            ))),
+        }
+    }
+}
+
+/// What a CSV source writes in a way of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CsvText {
+    /// What stands for nothing in a field without quotes.
+    pub null_values: Vec<String>,
+    /// The character that takes its meaning from the one behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escape: Option<char>,
+    /// Whether a row that lacks its last fields has them empty.
+    pub fill_short_rows: bool,
+    /// Whether each row ends with a delimiter that the header does not have.
+    pub trailing_delimiter: bool,
+}
+
+impl CsvText {
+    /// What stands for nothing unless something else is said: as databases export it.
+    pub const NULL_VALUES: [&str; 2] = ["\\N", "NULL"];
+
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for CsvText {
+    fn default() -> Self {
+        let null_values = Self::NULL_VALUES.map(str::to_owned).to_vec();
+        Self { null_values, escape: None, fill_short_rows: false, trailing_delimiter: false }
+    }
+}
+
+/// How amounts are written, beside their decimal mark.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AmountText {
+    /// Signs and codes of currencies that may stand before or behind an amount, such as `€` and `EUR`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub currencies: Vec<String>,
+    /// Whether nothing tells the decimal mark: an amount that both marks read, and read differently, is rejected then.
+    pub is_mark_unknown: bool,
+}
+
+impl AmountText {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What is settled of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decided {
+    /// In what it holds its rows.
+    Format,
+    /// How its bytes become text.
+    Encoding,
+    /// Which line is the header.
+    Header,
+    /// What stands between fields.
+    Delimiter,
+    /// What stands inside an amount.
+    DecimalMark,
+    /// How its timestamps are written.
+    Timestamps,
+    /// Whether its rows end with a delimiter.
+    TrailingDelimiter,
+}
+
+impl fmt::Display for Decided {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Format => "format",
+            Self::Encoding => "encoding",
+            Self::Header => "header",
+            Self::Delimiter => "delimiter",
+            Self::DecimalMark => "decimal mark",
+            Self::Timestamps => "timestamps",
+            Self::TrailingDelimiter => "trailing delimiter",
+        })
+    }
+}
+
+/// By what something is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecidedBy {
+    /// A setting.
+    Set,
+    /// The source itself, of which no other reading fits.
+    Recognised,
+    /// Nothing: it is as it is unless something is said.
+    #[default]
+    Default,
+}
+
+impl fmt::Display for DecidedBy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Set => "set",
+            Self::Recognised => "recognised",
+            Self::Default => "default",
+        })
+    }
+}
+
+/// Something that was settled of a source at the start of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// What it is about.
+    pub what: Decided,
+    /// As it is settled.
+    pub value: String,
+    /// By what.
+    pub by: DecidedBy,
+    /// What of the source proves it, for a person.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub evidence: String,
+}
