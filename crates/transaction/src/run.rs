@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    AmountSum, AmountText, Budgets, Compression, CsvText, Decided, DecidedBy, Decision, DecimalMark, Delimiter, Dialect,
-    Encoding, Expected, Format, Mapping, Namespace, Producer, ReadingRules, StopOrder, TimeZone, Timestamp, TimestampFormat,
-    Trailer,
+    AmountSum, AmountText, Budgets, Compression, CsvText, Decided, DecidedBy, DecimalMark, Decision, Delimiter,
+    Dialect, Encoding, Expected, Format, Mapping, Namespace, Producer, ReadingRules, StopOrder, TimeZone, Timestamp,
+    TimestampFormat, Trailer,
 };
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
