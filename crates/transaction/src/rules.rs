@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::columns::Fields;
-use crate::derivation::{AmountField, Row, TimestampField, text};
+use crate::derivation::{AmountField, AmountPlaces, Row, TimestampField, text};
 use crate::{
     Amount, AmountError, Columns, Dialect, HeaderError, Namespace, RawText, RejectReason, RunSettings, TimeZone,
     Timestamp, TimestampError, TimestampFormat, Transaction,
@@ -80,8 +81,20 @@ impl Rules {
         }
     }
 
-    /// Judges one row by its number, its unquoted fields and its length in the source.
+    /// Judges one row by its number, its unquoted fields and its length in the source. For one of several rows of the source with
+    /// the same id: see [`Self::check_nth`].
     pub fn check(&self, number: u64, fields: &(impl Fields + ?Sized), raw_bytes: usize) -> Result<ValidRow, Rejection> {
+        self.check_nth(number, 1, fields, raw_bytes)
+    }
+
+    /// The same, where it is the `nth` row whose id is made of these texts, as [`Occurrences`](crate::Occurrences) count.
+    pub fn check_nth(
+        &self,
+        number: u64,
+        nth: u64,
+        fields: &(impl Fields + ?Sized),
+        raw_bytes: usize,
+    ) -> Result<ValidRow, Rejection> {
         if raw_bytes > MAX_ROW_BYTES {
             return Err(reject(
                 RejectReason::RowTooLarge,
@@ -98,14 +111,14 @@ impl Rules {
         let columns = &self.columns;
         let id = row.required(&columns.id, RejectReason::IdEmpty)?;
         let description = row.required(&columns.description, RejectReason::DescriptionEmpty)?;
-        let amount = self.read_amount(&row, &columns.amount)?;
+        let amount = self.read_amounts(&row)?;
         let timestamp = self.read_timestamp(&row, &columns.timestamp)?;
         let merchant = match &columns.merchant {
             Some(field) => row.derive(field)?,
             None => Cow::Borrowed(""),
         };
-        let operation_type = row.required(&columns.operation_type, RejectReason::OperationTypeEmpty)?;
-        let side = row.required(&columns.side, RejectReason::SideEmpty)?;
+        let operation_type = row.by_amount(&columns.operation_type, amount, RejectReason::OperationTypeEmpty)?;
+        let side = row.by_amount(&columns.side, amount, RejectReason::SideEmpty)?;
         let mut attributes = BTreeMap::new();
         for (index, name) in &columns.attributes {
             let value = row.text(*index).map_err(|error| error.of(&format!("`{name}`")))?;
@@ -118,7 +131,7 @@ impl Rules {
                 attributes.insert(name.clone().into_owned(), value.into_owned());
             }
         }
-        let (id, external_id) = self.namespace.identify(id.trim());
+        let (id, external_id) = self.namespace.identify(&columns.id.counted(id.trim(), nth));
         let transaction = Transaction {
             id,
             description: description.into_owned(),
@@ -138,7 +151,26 @@ impl Rules {
             return None;
         }
         let row = Row { number, fields, encoding: self.dialect.encoding };
-        self.read_amount(&row, &self.columns.amount).ok()
+        self.read_amounts(&row).ok()
+    }
+
+    /// What the id of a row is made of, where ids count the rows that have the same.
+    pub(crate) fn counted_id(&self, number: u64, fields: &(impl Fields + ?Sized)) -> Option<Uuid> {
+        if !self.columns.id.is_counted() || fields.count() != self.columns.count() {
+            return None;
+        }
+        let row = Row { number, fields, encoding: self.dialect.encoding };
+        let text = row.derive(&self.columns.id).ok().filter(|text| !is_blank(text))?;
+        Some(self.namespace.identify(text.trim()).0)
+    }
+
+    fn read_amounts<F: Fields + ?Sized>(&self, row: &Row<'_, F>) -> Result<Amount, Rejection> {
+        match &self.columns.amount {
+            AmountPlaces::One(from) => self.read_amount(row, from),
+            AmountPlaces::DebitOrCredit { debit, credit } => {
+                row.debit_or_credit([debit, credit], |from| self.read_amount(row, from))
+            }
+        }
     }
 
     fn read_amount<F: Fields + ?Sized>(&self, row: &Row<'_, F>, from: &AmountField) -> Result<Amount, Rejection> {
@@ -310,6 +342,70 @@ mod tests {
         assert_eq!((debit.side.as_str(), debit.attributes["ref"].as_str()), ("debit", "A1"));
         let credit = check_mapped(MAPPING, "A2|Wages|7|C|0|WAGE").unwrap();
         assert_eq!((credit.amount.to_string(), credit.operation_type), ("0.07".to_owned(), "other".to_owned()));
+    }
+
+    #[test]
+    fn an_amount_of_two_columns_has_the_sign_of_its_column() {
+        let with = |more: &str, row: &str| {
+            let amount = format!(r#"{{"debit":"amt","credit":"dc"{more}}}"#);
+            let side = r#"{"from_sign":{"negative":"debit","positive":"credit"}}"#;
+            let mapping = format!(
+                r#"{{"id":"ref","description":"memo","amount":{amount},"timestamp":{{"column":"when","unit":"seconds"}},"operation_type":"kind","side":{side}}}"#
+            );
+            let row = format!("1|m|{row}|0|x");
+            match check_mapped(&mapping, &row) {
+                Ok(transaction) => format!("{} {}", transaction.amount, transaction.side),
+                Err(Rejection { reason, message, .. }) => format!("{reason}: {message}"),
+            }
+        };
+        for (more, row, expected) in [
+            ("", "800.00|", "-800.00 debit"),
+            ("", " |2500", "2500 credit"),
+            ("", "5|0", "-5 debit"),
+            ("", "5.00|0.00", "-5.00 debit"),
+            ("", "0|2500", "2500 credit"),
+            ("", "+0.0|7", "7 credit"),
+            ("", "-0.00|7", "7 credit"),
+            ("", "|", "amount_empty: `amount` (column `amt`) and `amount` (column `dc`) are empty"),
+            (
+                "",
+                "5|7",
+                "amount_twice: `amount` (column `amt`) and `amount` (column `dc`) are both there, and neither is zero: `5 and 7`",
+            ),
+            (
+                "",
+                "-5|",
+                "amount_sign: `amount` (column `amt`) has a sign, where its column says it already: the mapping may set `sign = \
+                 \"absolute\"`: `-5`",
+            ),
+            ("", "5|x", "amount_format: `amount` (column `dc`) is not a decimal number: `x`"),
+            (r#","sign":"absolute""#, "-5|", "-5 debit"),
+            (r#","sign":"absolute""#, "|-5", "5 credit"),
+            (r#","unit":"minor""#, "12345|0", "-123.45 debit"),
+            (r#","decimals":"round""#, "|1.00005", "1.0001 credit"),
+        ] {
+            let found = with(more, row);
+            assert_eq!(found, expected, "{more} {row}");
+        }
+        for zeros in ["0|", "|0.00", "0|0", "-0|"] {
+            let found = with("", zeros);
+            assert!(
+                found.starts_with("value_unknown: `side` (the sign of `amount`) has nothing for"),
+                "{zeros}: {found}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_side_may_follow_the_sign() {
+        let base = MAPPING.replace(
+            r#""side":{"column":"dc","values":{"D":"debit","C":"credit"}}"#,
+            r#""side":{"from_sign":{"negative":"debit","positive":"credit","zero":"none"}}"#,
+        );
+        for (row, expected) in [("5|D", "debit"), ("5|C", "credit"), ("0|D", "none"), ("-5|C", "debit")] {
+            let row = format!("A|m|{row}|0|PMT");
+            assert_eq!(check_mapped(&base, &row).unwrap().side, expected, "{row}");
+        }
     }
 
     #[test]
