@@ -165,13 +165,13 @@ impl Mapping {
     }
 
     /// The columns that it names with a point in them: where a source of JSON has no such name, they lead through objects.
-    pub(crate) fn paths(&self) -> BTreeSet<&str> {
+    pub fn paths(&self) -> BTreeSet<&str> {
         let attributes = self.attributes.named();
         self.columns().into_iter().chain(attributes).filter(|column| column.contains('.')).collect()
     }
 
     /// Whether it names a column itself, and not as one of all others.
-    pub(crate) fn names(&self, column: &str) -> bool {
+    pub fn names(&self, column: &str) -> bool {
         let key = name_key(column);
         self.columns().into_iter().chain(self.attributes.named()).any(|named| name_key(named) == key)
     }
