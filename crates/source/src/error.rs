@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use assay_credentials::CredentialsError;
-use assay_transaction::{Exit, HeaderError};
+use assay_transaction::{Exit, HeaderError, PathError};
 
 /// Why a source cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -207,6 +207,9 @@ pub enum SourceError {
     /// A header that is none of transactions.
     #[error("the header is not usable: {0}")]
     Header(HeaderError),
+    /// A path that has not what the mapping takes from it.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// Bytes that could be opened but not read.
     #[error("cannot read the source ({cause})")]
     Read {

@@ -1,15 +1,18 @@
 //! The head of a source says how to read it: its format, its columns, and the dialect of its first rows.
 
+use std::sync::Arc;
 #[cfg(feature = "parquet")]
 use std::sync::atomic::Ordering;
 
 use assay_transaction::{
-    AmountText, Columns, Compression, CsvText, DecimalMark, Decision, Delimiter, Dialect, Encoding, Fields as _, Format,
-    HeaderError, Position, TimestampFormat,
+    AmountText, Columns, Compression, CsvText, DecimalMark, Decision, Delimiter, Dialect, Encoding, Fields as _,
+    Format, HeaderError, JsonNames, Mapping, Position, ReadingRules, RunSettings, TimestampFormat,
 };
 
 use crate::head::Head;
-use crate::{ByteStream, FormatOptions, Row, RowBatch, RowReader, SourceError, csv_header, dates, json};
+use crate::{
+    ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError, csv_header, dates, json, json_header,
+};
 
 /// Rows of the head that are put into one batch.
 const SAMPLE_ROWS: usize = 1_000;
@@ -35,6 +38,30 @@ pub struct Layout {
     pub amounts: AmountText,
     /// What was settled of it, and by what.
     pub decisions: Vec<Decision>,
+    /// How its columns become ours, with what comes from its path as it is there.
+    pub mapping: Option<Arc<Mapping>>,
+}
+
+impl Layout {
+    /// Settings with all that was settled of a source.
+    #[must_use]
+    pub fn freeze(self, settings: RunSettings) -> RunSettings {
+        let Self { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping } = self;
+        let start = Some(start);
+        RunSettings {
+            format,
+            compression,
+            dialect,
+            timestamps,
+            header,
+            start,
+            csv,
+            amounts,
+            decisions,
+            mapping,
+            ..settings
+        }
+    }
 }
 
 /// What was seen of a source.
@@ -82,26 +109,24 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
             let header = csv_header::read(head, options.delimiter, encoding, mapping).await?;
             (header.delimiter, header.columns, header.end)
         }
-        Format::JsonLines => {
-            let names = json::names(head.lines());
-            if names.is_empty() {
-                return Err(SourceError::Empty);
-            }
-            (Delimiter::Comma, Columns::from_names(names, mapping)?, head.start())
-        }
+        Format::JsonLines => (Delimiter::Comma, json_header::columns(head.lines(), mapping)?, head.start()),
         // Its index lies at its end.
         Format::Parquet => return Err(SourceError::Undecidable { first_line: "PAR1".to_owned() }),
     };
     let reader = match format {
-        Format::Csv => RowReader::from(csv_header::rows(head, delimiter, start)),
-        _ => RowReader::from(json::reader(head, columns.names(), start)),
+        Format::Csv => {
+            let (columns, csv) = (Some(columns.names().len()), &CsvText::default());
+            let layout = CsvLayout { delimiter, columns, csv, rules: ReadingRules::Second };
+            RowReader::from(csv_header::rows(head, &layout, start))
+        }
+        _ => RowReader::from(json::reader(head, JsonNames::mapped(columns.names(), mapping), start)),
     };
     let sample = sample(reader, head).await?;
     let (dialect, timestamps) = settle(&sample, &columns, format, delimiter, options)?;
     let header = columns.names().to_vec();
     let (csv, amounts, decisions) = (CsvText::default(), AmountText::default(), Vec::new());
-    let layout =
-        Layout { format, compression: Compression::None, dialect, timestamps, header, start, csv, amounts, decisions };
+    let (compression, mapping) = (Compression::None, options.mapping.clone());
+    let layout = Layout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping };
     let end = sample.last().and_then(|batch| batch.rows().last()).map_or(start.offset, |row| row.end.offset);
     let mut inspected = Inspected { layout, sample, rows: None, sample_bytes: end };
     inspected.rows = head.is_whole.then(|| inspected.sample_rows());
@@ -121,7 +146,8 @@ pub(crate) async fn inspect_parquet(
     let header = columns.names().to_vec();
     let (format, compression, start) = (Format::Parquet, Compression::None, Position { offset: 0, ..Position::START });
     let (csv, amounts, decisions) = (CsvText::default(), AmountText::default(), Vec::new());
-    let layout = Layout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions };
+    let mapping = options.mapping.clone();
+    let layout = Layout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping };
     Ok(Inspected { layout, sample, rows, sample_bytes: reader.taken().load(Ordering::Relaxed) })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use assay_credentials::{Secret, TlsFiles, given};
 use assay_transaction::{
-    DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, RunSettings, TimestampFormat, parse_duration,
+    DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, PathError, RunSettings, TimestampFormat, parse_duration,
 };
 use clap::Args;
 
@@ -172,6 +172,12 @@ impl FormatOptions {
             timestamp_format: Some(settings.timestamps.clone()),
             mapping: settings.mapping.clone(),
         }
+    }
+
+    /// The same for a source at a location, from which a mapping may take values.
+    pub(crate) fn located(&self, location: &str) -> Result<Self, PathError> {
+        let mapping = self.mapping.as_ref().map(|mapping| mapping.resolve(location)).transpose()?;
+        Ok(Self { mapping: mapping.map(Arc::new), ..self.clone() })
     }
 }
 

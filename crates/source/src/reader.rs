@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use assay_transaction::{Compression, Format, Position, RunSettings};
+use assay_transaction::{Compression, Format, JsonNames, Position, RunSettings};
 
 use crate::compression::{Metered, unpack};
 use crate::json::JsonReader;
-use crate::{ByteStream, CsvReader, RowBatch, SourceError};
+use crate::{ByteStream, CsvLayout, CsvReader, RowBatch, SourceError};
 
 /// Reads rows in batches, in the order of the source. Memory is bounded whatever the source holds.
 pub struct RowReader {
@@ -39,8 +39,8 @@ impl RowReader {
         let stream = Box::pin(Metered::new(stream, &taken));
         let stream = unpack(stream, settings.compression, if packed { from.offset } else { 0 });
         let rows = match settings.format {
-            Format::JsonLines => Rows::Json(JsonReader::new(stream, &settings.header, from)),
-            _ => Rows::Csv(CsvReader::new(stream, settings.dialect, from)),
+            Format::JsonLines => Rows::Json(JsonReader::new(stream, JsonNames::of_run(settings), from)),
+            _ => Rows::Csv(CsvReader::new(stream, &CsvLayout::of_run(settings), from)),
         };
         Self { rows, taken }
     }
