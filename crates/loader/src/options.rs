@@ -4,7 +4,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use assay_source::{FormatOptions, Layout, SourceUrl};
-use assay_transaction::{Budgets, Columns, Expected, Namespace, ReadingRules, RunId, RunSettings, Share, TimeZone, parse_duration};
+use assay_transaction::{
+    Budgets, Columns, Expected, Namespace, ReadingRules, RunId, RunSettings, Share, TimeZone, parse_duration,
+};
 use clap::Args;
 
 use crate::totals::TotalsOptions;
@@ -50,7 +52,7 @@ pub struct ReadOptions {
     /// Zone of timestamps that name none, such as Europe/Paris
     #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
     pub time_zone: TimeZone,
-    /// Namespace in which ids are unique [default: the bucket and key, or the name of a local file]
+    /// Namespace in which ids are unique [default: the bucket and key, the absolute path of a local file, or stdin]
     #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
     pub id_namespace: Option<String>,
     /// How the source writes its rows.

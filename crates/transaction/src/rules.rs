@@ -220,7 +220,11 @@ mod tests {
 
     fn rules() -> Rules {
         let settings = RunSettings {
-            dialect: Dialect { delimiter: Delimiter::Pipe, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 },
+            dialect: Dialect {
+                delimiter: Delimiter::Pipe,
+                decimal_mark: DecimalMark::Comma,
+                encoding: Encoding::UTF_8,
+            },
             ..RunSettings::example()
         };
         let columns = Columns::from_names(HEADER.split('|').map(str::to_owned).collect(), None).unwrap();
