@@ -206,7 +206,7 @@ pub enum SourceError {
     },
     /// What came through a pipe is to be read once more.
     #[error(
-        "what came through {location} cannot be read again, as a pipe gives it once: pipe the same into a load, which goes on with its run"
+        "what came through {location} cannot be read again, as a pipe gives it once: a load that was stopped goes on where the same is piped into it again"
     )]
     PipeGone {
         /// Of the pipe.
