@@ -5,6 +5,7 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 
 use crate::batch::Row;
+use crate::foreign::Foreign;
 use crate::{ByteStream, SourceError, json};
 
 /// How much of a source is looked at: the header must end within it, and what a source does not say itself is recognised
@@ -61,6 +62,11 @@ impl Head {
     /// Whether a row of the head ends within it.
     pub(crate) fn has_whole(&self, row: &Row<'_>) -> bool {
         self.is_whole || row.end.offset < self.bytes.len() as u64
+    }
+
+    /// What it is the start of, where that is a file of another kind.
+    pub(crate) fn foreign(&self, is_format_given: bool) -> Option<Foreign> {
+        Foreign::tell(&self.bytes[self.bom..], is_format_given)
     }
 
     /// The format that the content is of.
