@@ -179,6 +179,7 @@ pub(crate) fn new_run(
         settings,
         force: options.force,
         source_bytes: Some(found.size),
+        fingerprint: None,
         holder: dependencies.holder.to_string(),
         lease: dependencies.lease,
     }
