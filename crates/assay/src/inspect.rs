@@ -134,7 +134,7 @@ impl Report {
             for (index, column) in seen.iter_mut().enumerate() {
                 column.look(row.fields.get(index).unwrap_or_default(), settings);
             }
-            if let Some(Rejection { reason, message }) = rejection(&rules, &row) {
+            if let Some(Rejection { reason, message, .. }) = rejection(&rules, &row) {
                 *rejected.entry(reason.code().to_owned()).or_default() += 1;
                 if first_rejects.len() < SHOWN_REJECTS {
                     first_rejects.push(Reject {

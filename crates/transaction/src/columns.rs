@@ -72,7 +72,7 @@ pub enum HeaderError {
 const MAX_NAMES: usize = 20;
 const MAX_SHOWN: usize = 40;
 
-fn quoted(names: &[String]) -> String {
+pub(crate) fn quoted(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| quoted_name(name)).collect();
     match names.len().checked_sub(MAX_NAMES) {
         Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),

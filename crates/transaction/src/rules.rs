@@ -26,6 +26,9 @@ pub struct Rejection {
     pub reason: RejectReason,
     /// For a person: names the column and quotes the start of the value.
     pub message: String,
+    /// Whether another reading of the value than the recognised one fits: the other decimal mark, or another order of day, month and
+    /// year.
+    pub other_reading: bool,
 }
 
 /// A row that broke a rule, as it is booked in `invalid_transactions`.
@@ -50,6 +53,8 @@ pub struct ValidRow {
     pub transaction: Transaction,
     /// Its original id, where that is no UUID.
     pub external_id: Option<String>,
+    /// Whether its local time comes twice, as clocks go back in that hour: the earlier one was taken.
+    pub is_ambiguous_hour: bool,
 }
 
 /// All that a row is judged by; a function of a run's frozen settings.
@@ -129,7 +134,7 @@ impl Rules {
             side: side.into_owned(),
             attributes,
         };
-        Ok(ValidRow { transaction, external_id })
+        Ok(ValidRow { transaction, external_id, is_ambiguous_hour: false })
     }
 
     /// The amount of a row, where it can be read: that of a row which breaks another rule counts in the total as well.
@@ -181,7 +186,7 @@ pub(crate) fn is_blank(text: &str) -> bool {
 }
 
 pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {
-    Rejection { reason, message }
+    Rejection { reason, message, other_reading: false }
 }
 
 pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
@@ -220,7 +225,11 @@ mod tests {
 
     fn rules() -> Rules {
         let settings = RunSettings {
-            dialect: Dialect { delimiter: Delimiter::Pipe, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 },
+            dialect: Dialect {
+                delimiter: Delimiter::Pipe,
+                decimal_mark: DecimalMark::Comma,
+                encoding: Encoding::UTF_8,
+            },
             ..RunSettings::example()
         };
         let columns = Columns::from_names(HEADER.split('|').map(str::to_owned).collect(), None).unwrap();
@@ -234,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_good_row_becomes_a_transaction() {
-        let ValidRow { transaction, external_id } = check(GOOD.as_bytes()).unwrap();
+        let ValidRow { transaction, external_id, .. } = check(GOOD.as_bytes()).unwrap();
         assert_eq!(external_id.as_deref(), Some("1"));
         assert_eq!(transaction.amount.to_string(), "-952.40");
         assert_eq!(transaction.timestamp.to_string(), "2023-11-28T06:35:12Z");
@@ -323,7 +332,7 @@ mod tests {
             ("A\0|m|1|D|0|PMT", "nul_byte: `id` (template `{ref}/{row}`) holds a NUL byte"),
         ];
         for (row, expected) in cases {
-            let Rejection { reason, message } = check_mapped(MAPPING, row).unwrap_err();
+            let Rejection { reason, message, .. } = check_mapped(MAPPING, row).unwrap_err();
             assert_eq!(format!("{reason}: {message}"), expected);
         }
     }

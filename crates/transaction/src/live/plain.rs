@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 
 use crate::chunk::WireError;
 use crate::json_fields::JsonNames;
+use crate::rules::reject;
 use crate::{
     Entry, HeaderError, MAX_RAW_KEPT, MAX_ROW_BYTES, OPTIONAL_COLUMNS, REQUIRED_COLUMNS, RawText, RejectReason,
     RejectedRow, Rejection, Rules, RunSettings,
@@ -68,7 +69,7 @@ impl LiveRules {
     pub fn judge(&self, row: u64, json: &[u8]) -> Result<Result<Entry, RejectedRow>, WireError> {
         match self.check(row, json) {
             Ok(valid) => Entry::new(row, &valid).map(Ok),
-            Err(Rejection { reason, message }) => {
+            Err(Rejection { reason, message, .. }) => {
                 let raw = RawText::from(json[..json.len().min(MAX_RAW_KEPT)].to_vec());
                 Ok(Err(RejectedRow { row, line: row, reason, message, raw }))
             }
@@ -78,14 +79,14 @@ impl LiveRules {
     fn check(&self, row: u64, json: &[u8]) -> Result<crate::ValidRow, Rejection> {
         if json.len() > MAX_ROW_BYTES {
             let message = format!("the transaction has {} bytes, more than {MAX_ROW_BYTES}", json.len());
-            return Err(Rejection { reason: RejectReason::RowTooLarge, message });
+            return Err(reject(RejectReason::RowTooLarge, message));
         }
         let fields = self.names.fields(json).map_err(|reason| {
             let message = match reason {
                 RejectReason::Encoding => "the transaction is not UTF-8",
                 _ => "the transaction is no JSON object whose names are all different",
             };
-            Rejection { reason, message: message.to_owned() }
+            reject(reason, message.to_owned())
         })?;
         self.rules.check(row, &fields, json.len())
     }
