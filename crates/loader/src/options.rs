@@ -4,7 +4,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use assay_source::{FormatOptions, Layout, SourceUrl};
-use assay_transaction::{Budgets, Columns, Expected, Namespace, ReadingRules, RunId, RunSettings, Share, TimeZone, parse_duration};
+use assay_transaction::{
+    Budgets, Columns, Expected, Namespace, ReadingRules, RunId, RunSettings, Share, TimeZone, parse_duration,
+};
 use clap::Args;
 
 use crate::totals::TotalsOptions;
@@ -83,6 +85,11 @@ impl ReadOptions {
             amounts: layout.amounts,
             decisions: layout.decisions,
         }
+    }
+
+    /// Whether a namespace is named, so that it is this one whatever the ledger knows of the source.
+    pub(crate) fn names_namespace(&self) -> bool {
+        self.id_namespace.is_some()
     }
 
     /// Rows of a chunk: as many as are asked for, or as few as the names of many columns leave room for.

@@ -85,6 +85,11 @@ impl Rules {
         }
     }
 
+    /// Which column is which field.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
     /// Judges one row by its number, its unquoted fields and its length in the source.
     pub fn check(&self, number: u64, fields: &(impl Fields + ?Sized), raw_bytes: usize) -> Result<ValidRow, Rejection> {
         if raw_bytes > MAX_ROW_BYTES {

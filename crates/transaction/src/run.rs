@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    AmountSum, AmountText, Budgets, Compression, CsvText, Decided, DecidedBy, Decision, DecimalMark, Delimiter, Dialect,
-    Encoding, Expected, Format, Mapping, Namespace, Producer, ReadingRules, StopOrder, TimeZone, Timestamp, TimestampFormat,
-    Trailer,
+    AmountSum, AmountText, Budgets, Compression, CsvText, Decided, DecidedBy, DecimalMark, Decision, Delimiter,
+    Dialect, Encoding, Expected, Format, Mapping, Namespace, Producer, ReadingRules, StopOrder, TimeZone, Timestamp,
+    TimestampFormat, Trailer,
 };
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for RunId {
 }
 
 /// One version of one object: what a run reads, and its natural key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourceIdentity {
     /// `s3://bucket/key`, or the absolute path of a local file.
     pub location: String,
