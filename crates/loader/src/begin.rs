@@ -78,19 +78,19 @@ pub(crate) async fn begin_found(
 ) -> Result<Beginning, LoadError> {
     let Dependencies { sources, store, act, .. } = dependencies;
     let known = store.runs(Some(&found.identity.location), KNOWN).await?;
-    // A run that goes on, or is there already, has its settings, whatever the environment says by now.
-    let (settings, fingerprint) = match known.iter().find(|run| run.source == found.identity && is_same(run, options)) {
-        Some(run) => (run.settings.clone(), None),
-        None => {
-            let fingerprint = fingerprints.of(sources, url, &found).await?;
-            // Before its head is looked at, which settings of today may not even read.
-            if let Some(fingerprint) = fingerprint.as_deref().filter(|_| !options.force)
-                && let Some(copy) = copy_of(dependencies, fingerprint).await?
-            {
-                return begun_before(dependencies, url, copy).await;
-            }
-            (settle(dependencies, url, &found, options, known.first()).await?, fingerprint)
+    let going_on = known.iter().find(|run| run.source == found.identity && is_same(run, options));
+    let (settings, fingerprint) = if let Some(run) = going_on {
+        // Whatever the environment says by now.
+        (run.settings.clone(), None)
+    } else {
+        let fingerprint = fingerprints.of(sources, url, &found).await?;
+        // Before its head is looked at, which settings of today may not even read.
+        if let Some(fingerprint) = fingerprint.as_deref().filter(|_| !options.force)
+            && let Some(copy) = copy_of(dependencies, fingerprint).await?
+        {
+            return begun_before(dependencies, url, copy).await;
         }
+        (settle(dependencies, url, &found, options, known.first()).await?, fingerprint)
     };
     let new = NewRun { fingerprint, ..new_run(dependencies, found, options, settings) };
     let mut begun = store.begin_run(&new).await?;

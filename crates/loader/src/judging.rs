@@ -70,16 +70,16 @@ impl<'a> Judge<'a> {
                 self.seen.ambiguous_hours += u64::from(valid.is_ambiguous_hour);
                 (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount), false)
             }
-            Err(mut rejection) => {
-                match self.header_in(row) {
-                    Some(HeaderRow::Same) => {
-                        rejection.reason = RejectReason::HeaderRepeated;
-                        rejection.message = "the row is the header once more".to_owned();
-                        rejection.other_reading = false;
-                    }
+            Err(rejection) => {
+                let rejection = match self.header_in(row) {
+                    Some(HeaderRow::Same) => Rejection {
+                        reason: RejectReason::HeaderRepeated,
+                        message: "the row is the header once more".to_owned(),
+                        other_reading: false,
+                    },
                     Some(HeaderRow::Other(difference)) => return Ok(Verdict::OtherHeader(difference)),
-                    None => {}
-                }
+                    None => rejection,
+                };
                 self.note(row, &rejection);
                 let Rejection { reason, message, other_reading } = rejection;
                 let raw = RawText::from(row.raw.to_vec());

@@ -80,8 +80,8 @@ impl<'a> HeaderRows<'a> {
 
 /// Names as they are compared, but for those at the end that are empty.
 fn keys(names: &[String]) -> Vec<String> {
-    let named = names.iter().rposition(|name| !name.trim().is_empty()).map_or(0, |last| last + 1);
-    names[..named].iter().map(|name| key(name)).collect()
+    let count = names.iter().rposition(|name| !name.trim().is_empty()).map_or(0, |last| last + 1);
+    names[..count].iter().map(|name| key(name)).collect()
 }
 
 #[cfg(test)]

@@ -89,10 +89,13 @@ mod tests {
         rejections
     }
 
+    /// Rows by reason, all rows, and the reason that prevails.
+    type Case<'a> = (&'a [(RejectReason, u64)], u64, Option<RejectReason>);
+
     #[test]
     fn a_reason_prevails_where_all_but_a_few_have_it() {
         use RejectReason::{AmountFormat, SideEmpty, TimestampFormat};
-        let cases: &[(&[(RejectReason, u64)], u64, Option<RejectReason>)] = &[
+        let cases: &[Case<'_>] = &[
             (&[], 0, None),
             (&[], 5, None),
             (&[(AmountFormat, 1)], 1, Some(AmountFormat)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_store::{Begun, NewRun, Store, connect, migrate};
+use assay_store::{Begun, NewRun, connect, migrate};
 use assay_transaction::{RunState, Sealed, StopKind};
 use futures_util::future::join_all;
 
