@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, Lease, NewRun, Taken};
-use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, StopKind};
+use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, StopKind, quoted};
 use chrono::Utc;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
@@ -237,9 +237,9 @@ fn read(run: Run, lease: Option<Lease>, part: Part) -> Beginning {
     Beginning::Read(run, lease, part)
 }
 
-/// Such as `decimal mark comma (recognised)`.
+/// Such as "decimal mark `comma` (recognised)".
 fn described(Decision { what, value, by, .. }: &Decision) -> String {
-    format!("{what} {value} ({by})")
+    format!("{what} {} ({by})", quoted(value))
 }
 
 /// Whether a run of the same source is the one that these options mean, and was not given up.

@@ -49,7 +49,7 @@ impl<'a> Judge<'a> {
     /// What a row says, if it is the trailer that the run's source should have.
     pub(crate) fn trailer_in(&self, row: &Row<'_>) -> Option<TrailerFound> {
         let trailer = self.settings.trailer.as_ref().filter(|_| row.malformed.is_none())?;
-        let found = trailer.read(&row.fields, self.settings.dialect)?;
+        let found = trailer.read(&row.fields, self.settings)?;
         Some(found.map_or_else(TrailerFound::Wrong, TrailerFound::Totals))
     }
 
@@ -72,11 +72,10 @@ impl<'a> Judge<'a> {
             }
             Err(rejection) => {
                 let rejection = match self.header_in(row) {
-                    Some(HeaderRow::Same) => Rejection {
-                        reason: RejectReason::HeaderRepeated,
-                        message: "the row is the header once more".to_owned(),
-                        other_reading: false,
-                    },
+                    Some(HeaderRow::Same) => {
+                        let message = "the row is the header once more".to_owned();
+                        Rejection::new(RejectReason::HeaderRepeated, message)
+                    }
                     Some(HeaderRow::Other(difference)) => return Ok(Verdict::OtherHeader(difference)),
                     None => rejection,
                 };

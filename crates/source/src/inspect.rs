@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering;
 
 use assay_transaction::{
-    AmountText, Columns, Compression, CsvText, DecimalMark, Decision, Delimiter, Dialect, Encoding, Fields as _, Format,
-    HeaderError, Position, TimestampFormat,
+    AmountText, Columns, Compression, CsvText, DecimalMark, Decision, Delimiter, Dialect, Encoding, Fields as _,
+    Format, HeaderError, Position, TimestampFormat,
 };
 
 use crate::head::Head;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_transaction::{CsvText, Transaction};
+use assay_transaction::{CsvText, Transaction, trimmed};
 
 /// Whether two transactions with one id say the same, and had the same original ids. Amounts and timestamps have to be the same as
 /// they are.
@@ -34,17 +34,9 @@ fn covers(attributes: &BTreeMap<String, String>, others: &BTreeMap<String, Strin
 /// What a text says: without outer blanks and marks that nobody sees, without the form that keeps a spreadsheet from touching it,
 /// and nothing where it stands for nothing.
 fn text(written: &str) -> &str {
-    let trimmed = trim(written);
-    let said = trimmed.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"')).map_or(trimmed, trim);
+    let inner = trimmed(written);
+    let said = inner.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"')).map_or(inner, trimmed);
     if CsvText::NULL_VALUES.contains(&said) { "" } else { said }
-}
-
-/// Without white space, and without the marks of direction and the joiners that have no width, at both ends.
-fn trim(text: &str) -> &str {
-    text.trim_matches(|character: char| {
-        character.is_whitespace()
-            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Fields;
-use crate::{AmountSum, Dialect, Sealed};
+use crate::text::quoted;
+use crate::{AmountSum, Notation, RunSettings, Sealed};
 
 /// How many rows a source should have, and what its amounts should sum up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -92,8 +93,8 @@ impl TrailerField {
 impl Trailer {
     /// What a row says, if it is the trailer, or the first row of the footer: its literal fields are there, and nothing is behind what
     /// the pattern has. An error is a trailer that cannot be read.
-    pub fn read(&self, row: &(impl Fields + ?Sized), dialect: Dialect) -> Option<Result<Expected, String>> {
-        let text = |index: usize| dialect.encoding.of_rows().decode(row.get(index).unwrap_or_default());
+    pub fn read(&self, row: &(impl Fields + ?Sized), settings: &RunSettings) -> Option<Result<Expected, String>> {
+        let text = |index: usize| settings.dialect.encoding.of_rows().decode(row.get(index).unwrap_or_default());
         let is_empty = |index: usize| row.get(index).unwrap_or_default().trim_ascii().is_empty();
         let is_it = |fields: &[TrailerField]| {
             // Any rest of the last field takes those behind it too: a text may hold what stands between fields.
@@ -106,7 +107,7 @@ impl Trailer {
                 && (has_rest || (fields.len()..row.count()).all(is_empty))
         };
         let found = is_it(&self.fields) || self.whole.as_ref().is_some_and(|whole| is_it(std::slice::from_ref(whole)));
-        found.then(|| self.totals(|index| text(index).unwrap_or_default().trim().to_owned(), dialect))
+        found.then(|| self.totals(|index| text(index).unwrap_or_default().trim().to_owned(), settings))
     }
 
     /// Whether it is a footer: it says no totals, and more rows that are no data may follow its first one.
@@ -114,17 +115,17 @@ impl Trailer {
         !self.fields.iter().any(TrailerField::is_total)
     }
 
-    fn totals(&self, text: impl Fn(usize) -> String, dialect: Dialect) -> Result<Expected, String> {
+    fn totals(&self, text: impl Fn(usize) -> String, settings: &RunSettings) -> Result<Expected, String> {
         let mut expected = Expected::default();
         for (index, field) in self.fields.iter().enumerate() {
             let value = text(index);
-            let wrong = |what: &str| format!("the trailer row has `{value:.40}` where {what} should be");
+            let wrong = |what: &str| format!("the trailer row has {} where {what} should be", quoted(&value));
             match field {
                 TrailerField::Literal(_) | TrailerField::Prefix(_) => {}
                 TrailerField::Rows => expected.rows = Some(value.parse().map_err(|_| wrong("the number of rows"))?),
                 TrailerField::Amount => {
-                    let point = value.replace(char::from(dialect.decimal_mark.byte()), ".");
-                    expected.amount = Some(point.parse().map_err(|_| wrong("the sum of the amounts"))?);
+                    let sum = AmountSum::read(&value, &Notation::of_run(settings));
+                    expected.amount = Some(sum.map_err(|_| wrong("the sum of the amounts"))?);
                 }
             }
         }
@@ -176,7 +177,7 @@ impl From<Trailer> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DecimalMark, RunSettings};
+    use crate::{DecimalMark, Dialect};
 
     fn read(rows_read: u64, amount: &str) -> Sealed {
         Sealed { rows_read, chunks_total: 1, amount: amount.parse().ok() }
@@ -198,7 +199,8 @@ mod tests {
     fn trailer(pattern: &str, row: &str, decimal_mark: DecimalMark) -> Option<Result<Expected, String>> {
         let fields: Vec<&[u8]> = row.split(';').map(str::as_bytes).collect();
         let dialect = Dialect { decimal_mark, ..RunSettings::example().dialect };
-        pattern.parse::<Trailer>().unwrap().read(&fields[..], dialect)
+        let settings = RunSettings { dialect, ..RunSettings::example() };
+        pattern.parse::<Trailer>().unwrap().read(&fields[..], &settings)
     }
 
     #[test]
@@ -209,6 +211,7 @@ mod tests {
         let cases = [
             ("T;{rows};{amount}", "T;12;-3,50", Comma, Some(Ok(both))),
             ("T,{rows},{amount}", " T ; 12 ; -3.5 ;; ", Point, Some(Ok(both))),
+            ("T,{rows},{amount}", "T;12;3.5000000-", Point, Some(Ok(both))),
             (";EOF;{rows}", ";EOF;12;;;;", Point, Some(Ok(rows))),
             ("T;{rows};{amount}", "T;12", Point, None),
             ("T;{rows};{amount}", "U;12;-3.5", Point, None),

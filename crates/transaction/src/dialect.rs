@@ -81,8 +81,9 @@ impl FromStr for Delimiter {
             ("semicolon", ..) => Ok(Self::Semicolon),
             ("tab" | "\\t", ..) => Ok(Self::Tab),
             ("pipe", ..) => Ok(Self::Pipe),
-            (_, Some(character), None) => Self::of(character)
-                .ok_or("it is comma, semicolon, tab, pipe, or the character itself: one of ASCII that no value begins with"),
+            (_, Some(character), None) => Self::of(character).ok_or(
+                "it is comma, semicolon, tab, pipe, or the character itself: one of ASCII that no value begins with",
+            ),
             _ => Err("it is comma, semicolon, tab, pipe, or the character itself, and one alone"),
         }
     }
@@ -124,6 +125,7 @@ impl Encoding {
     }
 
     /// The encoding of the bytes that rows have once a source is [transcoded](Self::is_transcoded).
+    #[must_use]
     pub fn of_rows(self) -> Self {
         if self.is_transcoded() { Self::UTF_8 } else { self }
     }
@@ -227,14 +229,18 @@ mod tests {
 
     #[test]
     fn only_encodings_whose_bytes_may_be_marks_are_transcoded() {
-        for (label, expected) in [("utf-8", false), ("cp1252", false), ("koi8-u", false), ("gbk", true), ("utf-16le", true)] {
+        for (label, expected) in
+            [("utf-8", false), ("cp1252", false), ("koi8-u", false), ("gbk", true), ("utf-16le", true)]
+        {
             assert_eq!(Encoding::of(label).unwrap().is_transcoded(), expected, "{label}");
         }
     }
 
     #[test]
     fn a_delimiter_is_its_name_or_itself() {
-        for (text, byte) in [("comma", b','), (";", b';'), ("Tab", b'\t'), ("\\t", b'\t'), ("^", b'^'), ("\u{1}", 1), ("~", b'~')] {
+        for (text, byte) in
+            [("comma", b','), (";", b';'), ("Tab", b'\t'), ("\\t", b'\t'), ("^", b'^'), ("\u{1}", 1), ("~", b'~')]
+        {
             let delimiter: Delimiter = text.parse().unwrap();
             assert_eq!(delimiter.byte(), byte, "{text}");
             let json = serde_json::to_string(&delimiter).unwrap();

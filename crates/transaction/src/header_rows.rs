@@ -4,7 +4,7 @@
 //! them by the first would put values under wrong names. Only rows that broke a rule are looked at, so that good ones cost nothing:
 //! no row of names passes as a transaction.
 
-use crate::columns::{Fields, quoted};
+use crate::columns::{Fields, listed};
 use crate::derivation::key;
 use crate::{Columns, Encoding, Format, ReadingRules, RunSettings};
 
@@ -63,13 +63,13 @@ impl<'a> HeaderRows<'a> {
         let missing: Vec<String> = self.names.iter().filter(|name| !found.contains(name)).cloned().collect();
         let more: Vec<String> = found.iter().filter(|name| !self.names.contains(name)).cloned().collect();
         let said = [("lacks", missing), ("has", more)]
-            .map(|(verb, names)| if names.is_empty() { String::new() } else { format!("{verb} {}", quoted(&names)) });
+            .map(|(verb, names)| if names.is_empty() { String::new() } else { format!("{verb} {}", listed(&names)) });
         match said {
             [lacks, has] if !lacks.is_empty() && !has.is_empty() => format!("it {lacks}, and {has} instead"),
             [lacks, has] if !(lacks.is_empty() && has.is_empty()) => format!("it {lacks}{has}"),
             _ => match self.names.iter().zip(found).position(|(name, found)| name != found) {
                 Some(at) => {
-                    let [was, is] = [&self.names[at], &found[at]].map(|name| quoted(std::slice::from_ref(name)));
+                    let [was, is] = [&self.names[at], &found[at]].map(|name| listed(std::slice::from_ref(name)));
                     format!("its order is another one: {is} stands where {was} was, as field {}", at + 1)
                 }
                 None => "it has a name twice".to_owned(),

@@ -77,13 +77,12 @@ impl fmt::Display for Prevailing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::reject;
 
     fn rejections(counts: &[(RejectReason, u64)]) -> Rejections {
         let mut rejections = Rejections::default();
         for (reason, count) in counts {
             for number in 0..*count {
-                rejections.add(&reject(reason.clone(), format!("message {number}")));
+                rejections.add(&Rejection::new(reason.clone(), format!("message {number}")));
             }
         }
         rejections
