@@ -124,7 +124,8 @@ async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired,
     if load.shutdown.is_cancelled() {
         return Err(LoadError::NotBegun);
     }
-    match reading.await.map_err(|error| LoadError::Reader(error.to_string()))?? {
+    let (end, _) = reading.await.map_err(|error| LoadError::Reader(error.to_string()))??;
+    match end {
         End::Source(at, _) => {
             Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed: Sealed::at(at) })
         }

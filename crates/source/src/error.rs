@@ -167,6 +167,9 @@ pub enum SourceError {
         /// What is wrong with them.
         cause: String,
     },
+    /// A header between the rows that is another one than the first: what follows has other columns.
+    #[error("the line is another header than the first one ({0}): make a source of what follows it")]
+    OtherHeader(String),
     /// Timestamps whose day may be their month.
     #[error(
         "timestamps such as `{example}` are ambiguous: {} by {}, or {} by {}; set TIMESTAMP_FORMAT to the one that is meant",

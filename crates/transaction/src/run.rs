@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for RunId {
 }
 
 /// One version of one object: what a run reads, and its natural key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourceIdentity {
     /// `s3://bucket/key`, the absolute path of a local file or a named pipe, or `stdin`.
     pub location: String,
