@@ -16,6 +16,7 @@ mod desk_invalid;
 mod desk_on_the_way;
 mod desk_repair;
 mod desk_replay;
+mod desk_source;
 mod ended_early;
 mod failures;
 mod faults;
