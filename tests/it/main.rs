@@ -21,6 +21,7 @@ mod ended_early;
 mod failures;
 mod faults;
 mod feed;
+mod field;
 mod foreign;
 mod from_the_old_job;
 mod generated;
