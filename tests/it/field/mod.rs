@@ -4,12 +4,13 @@
 //! `book` reads the cases of `tests/field/cases.toml`; `outcome` says whether what came of one is right.
 
 mod book;
+mod columns;
 mod outcome;
 mod settings;
 
 use std::path::Path;
 
-use assay_tests::{Program, Script, Stack, law};
+use assay_tests::{HEADER, Program, Script, Stack, law};
 use futures_util::{StreamExt as _, stream};
 use sqlx::SqlitePool;
 
@@ -168,6 +169,25 @@ async fn every_case_from_the_field_ends_as_it_must_in_a_fleet() {
     let wrong: Vec<String> = played.filter_map(async |wrong| wrong).collect().await;
     report(&wrong, cases.len());
     law::holds(&stack.database).await;
+}
+
+/// Kind 53: two processes that find no database make one of it between them.
+#[tokio::test]
+async fn two_processes_begin_with_one_database() {
+    for round in 0..3 {
+        let folder = tempfile::tempdir().unwrap();
+        let running = ["one", "two"].map(|name| {
+            let file = format!("{name}.csv");
+            let rows = (1..=3).map(|number| format!("{number},{name},-{number}.00,2024-03-15 10:00:00,M,card,debit\n"));
+            std::fs::write(folder.path().join(&file), format!("{HEADER}\n{}", rows.collect::<String>())).unwrap();
+            Program::new("assay").args(["run", &file]).within(folder.path()).start()
+        });
+        for running in running {
+            running.end().await.expect_exit(0);
+        }
+        let runs = law::holds_in_file(&folder.path().join("assay.db")).await;
+        assert_eq!(runs.values().map(|tally| tally.predicted).collect::<Vec<_>>(), [3, 3], "round {round}");
+    }
 }
 
 #[test]
