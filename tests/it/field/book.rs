@@ -92,8 +92,7 @@ impl Case {
         let encoding = self.encoding.as_deref().unwrap_or("utf-8");
         for (name, text) in &self.files {
             let text = expand(text, number);
-            let is_mapping = Path::new(name).extension().is_some_and(|extension| extension == "toml");
-            write(folder, name, &if is_mapping { text.into_bytes() } else { encode(&text, encoding) });
+            write(folder, name, &if is_mapping(name) { text.into_bytes() } else { encode(&text, encoding) });
         }
         for (name, hex) in &self.hex {
             let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -106,8 +105,8 @@ impl Case {
     pub(super) fn steps(&self, number: usize) -> Vec<Step> {
         let mut steps = self.steps.clone();
         if steps.is_empty() {
-            let is_loaded = |name: &&String| !name.ends_with(".toml");
-            let load = self.files.keys().chain(self.hex.keys()).filter(is_loaded).cloned().collect();
+            let names = self.files.keys().chain(self.hex.keys());
+            let load = names.filter(|name| !is_mapping(name)).cloned().collect();
             steps.push(Step { load, ..Step::default() });
         }
         for step in &mut steps {
@@ -118,6 +117,10 @@ impl Case {
         }
         steps
     }
+}
+
+fn is_mapping(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "toml")
 }
 
 fn expand(text: &str, number: usize) -> String {

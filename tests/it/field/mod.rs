@@ -81,15 +81,13 @@ async fn play(
     let (mut wrong, mut outcome) = (Vec::new(), Outcome::default());
     for (at, step) in case.steps(number).into_iter().enumerate() {
         let Step { load: files, shell, env, exit, says } = step;
-        let mut program = match &shell {
+        let mut program = if let Some(line) = &shell {
             // A pipe has no place by which its run could be found.
-            Some(line) => Program::shell(line).env("LOAD", load).env("BATCH_RUN_ID", format!("case-{number}-{at}")),
-            None => {
-                let (name, arguments) = load.split_once(' ').unwrap_or((load, ""));
-                let name = if name == "assay" { "assay" } else { "loader" };
-                let program = Program::new(name).arg(arguments);
-                files.iter().fold(program, Program::arg)
-            }
+            Program::shell(line).env("LOAD", load).env("BATCH_RUN_ID", format!("case-{number}-{at}"))
+        } else {
+            let (name, argument) = load.split_once(' ').unwrap_or((load, ""));
+            let program = Program::new(if name == "assay" { "assay" } else { "loader" }).arg(argument);
+            files.iter().fold(program, Program::arg)
         };
         program = known(program).within(folder);
         program = env.iter().fold(program, |program, (name, value)| program.env(name, value));

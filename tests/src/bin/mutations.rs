@@ -1,5 +1,6 @@
 //! `scripts/mutations`: files with one mutation each, as many as were asked for.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use assay_tests::mutations::{self, Options};
@@ -35,16 +36,17 @@ fn default_threads() -> u64 {
 }
 
 fn main() -> std::io::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
     let Arguments { files, seed, threads, show, to } = Arguments::parse();
     if let (Some(number), Some(folder)) = (show, to) {
         let (original, mutated, flags) = mutations::show(number);
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("original.txt"), original)?;
         std::fs::write(folder.join("mutated.txt"), mutated)?;
-        println!("{}", flags.join(" "));
+        writeln!(out, "{}", flags.join(" "))?;
         return Ok(ExitCode::SUCCESS);
     }
     let summary = mutations::run(&Options { files, seed, threads: threads.max(1) });
-    print!("{summary}");
+    write!(out, "{summary}")?;
     Ok(if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

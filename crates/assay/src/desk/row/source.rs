@@ -112,32 +112,33 @@ fn compare(reread: Option<Reread>, columns: &Columns, run: &Run, recorded: &Reco
     let values = match (&row.judged, recorded) {
         (Ok(read), Recorded::Transaction(stored, external_id)) => match read.transaction.decode() {
             Ok(transaction) => transactions(&texts, read, &transaction, Some((stored, external_id.as_deref()))),
-            Err(error) => vec![Value::outcome(error.to_string(), "a transaction".to_owned(), false)],
+            Err(error) => vec![Value::outcome(error.to_string(), "a transaction".to_owned())],
         },
         (Ok(read), Recorded::Nothing) => {
             read.transaction.decode().map(|it| transactions(&texts, read, &it, None)).unwrap_or_default()
         }
         (Ok(read), Recorded::Id(id)) => {
             let read = read.transaction.id().map(|id| id.to_string()).unwrap_or_default();
-            vec![Value::of("id", texts.of_field("id"), Some(read), Some(Some(id.to_string())))]
+            vec![Value::of("id", texts.of_field("id"), Some(read), Some(id.to_string()))]
         }
         (Ok(_), Recorded::Invalid(stored)) => {
             let stored = format!("invalid: {}: {}", stored.reason, stored.message);
-            vec![Value::outcome("a transaction".to_owned(), stored, false)]
+            vec![Value::outcome("a transaction".to_owned(), stored)]
         }
         (Err(read), Recorded::Invalid(stored)) => {
             let raw = Some(raw_text(stored, run));
-            let line = Some(Some(stored.line.to_string()));
             vec![
-                Value::of("reason", None, Some(read.reason.code().to_owned()), Some(Some(stored.reason.clone()))),
-                Value::of("line", None, Some(read.line.to_string()), line),
-                Value::of("raw text", Some(row.raw.clone()), Some(row.raw.clone()), Some(raw)),
+                Value::of("reason", None, Some(read.reason.code().to_owned()), Some(stored.reason.clone())),
+                Value::of("line", None, Some(read.line.to_string()), Some(stored.line.to_string())),
+                Value::of("raw text", Some(row.raw.clone()), Some(row.raw.clone()), raw),
             ]
         }
         (Err(read), recorded) => {
             let read = format!("invalid: {}: {}", read.reason.code(), read.message);
-            let stored = if matches!(recorded, Recorded::Nothing) { "" } else { "a transaction" };
-            vec![Value::outcome(read, stored.to_owned(), stored.is_empty())]
+            vec![match recorded {
+                Recorded::Nothing => Value::alone("outcome", None, Some(read)),
+                _ => Value::outcome(read, "a transaction".to_owned()),
+            }]
         }
     };
     let raw = Some(mask_card_numbers(&row.raw).into_owned());
@@ -154,7 +155,10 @@ fn transactions(
     let text = |value: &str| Some(value.to_owned());
     let mut values = Vec::new();
     let mut add = |name: &str, source: Option<String>, get: &dyn Fn(&Transaction) -> Option<String>| {
-        values.push(Value::of(name, source, get(read), stored.map(|(stored, _)| get(stored))));
+        values.push(match stored {
+            Some((stored, _)) => Value::of(name, source, get(read), get(stored)),
+            None => Value::alone(name, source, get(read)),
+        });
     };
     // An id that is kept as it is, is a UUID; any other is made of the source's, which stands in the next line.
     let id = texts.of_field("id");
@@ -172,8 +176,11 @@ fn transactions(
     for name in names {
         add(name, texts.of_attribute(name), &|it| it.attributes.get(name).cloned());
     }
-    let external =
-        Value::of("external id", of_external, entry.external_id.clone(), stored.map(|(_, id)| id.map(str::to_owned)));
+    let (name, read) = ("external id", entry.external_id.clone());
+    let external = match stored {
+        Some((_, stored)) => Value::of(name, of_external, read, stored.map(str::to_owned)),
+        None => Value::alone(name, of_external, read),
+    };
     values.insert(1, external);
     values
 }
@@ -213,19 +220,22 @@ impl Texts<'_> {
 }
 
 impl Value {
-    /// Compares a value; `stored` is none where there is nothing to compare it with.
-    fn of(name: &str, source: Option<String>, read: Option<String>, stored: Option<Option<String>>) -> Self {
-        let is_same = stored.as_ref().map(|stored| *stored == read);
+    /// A value of which nothing is recorded.
+    fn alone(name: &str, source: Option<String>, read: Option<String>) -> Self {
         let masked = |text: Option<String>| text.map(|text| mask_card_numbers(&text).into_owned());
-        let (source, read_as, stored) = (masked(source), masked(read), masked(stored.flatten()));
-        Self { name: name.to_owned(), source, read_as, stored, is_same }
+        Self { name: name.to_owned(), source: masked(source), read_as: masked(read), stored: None, is_same: None }
+    }
+
+    /// A value beside the one that is recorded.
+    fn of(name: &str, source: Option<String>, read: Option<String>, stored: Option<String>) -> Self {
+        let is_same = Some(stored == read);
+        let stored = stored.map(|text| mask_card_numbers(&text).into_owned());
+        Self { stored, is_same, ..Self::alone(name, source, read) }
     }
 
     /// What the row is, where that differs.
-    fn outcome(read: String, stored: String, is_same: bool) -> Self {
-        let stored = Some(stored).filter(|text| !text.is_empty());
-        let is_compared = stored.is_some().then_some(is_same);
-        Self { is_same: is_compared, ..Self::of("outcome", None, Some(read), Some(stored)) }
+    fn outcome(read: String, stored: String) -> Self {
+        Self::of("outcome", None, Some(read), Some(stored))
     }
 }
 
