@@ -142,8 +142,10 @@ pub enum LoadError {
         /// How many.
         letters: u64,
     },
-    /// The source of a run that is to be repaired has been replaced.
-    #[error("run {run_id} cannot be repaired: it read version {read} of {location}, which now has version {found}")]
+    /// The source of a run that is to be read again has been replaced.
+    #[error(
+        "the source of run {run_id} cannot be read again: it read version {read} of {location}, which now has version {found}"
+    )]
     SourceReplaced {
         /// Which run.
         run_id: RunId,
@@ -153,6 +155,12 @@ pub enum LoadError {
         read: String,
         /// The version that is there now.
         found: String,
+    },
+    /// What a producer sends is no source that could be read again.
+    #[error("run {run_id} has no source that could be read again: its rows came from a producer")]
+    NoSource {
+        /// Which run.
+        run_id: RunId,
     },
     /// The process was asked to stop before there was a run.
     #[error("stopped before anything was loaded")]
@@ -197,7 +205,7 @@ impl Failure for LoadError {
             | Self::NotSealed(_)
             | Self::ControlTotals(_)
             | Self::NothingValid { .. } => Exit::FailedRows,
-            Self::SourceReplaced { .. } | Self::Manifest { .. } => Exit::SourceUnreadable,
+            Self::SourceReplaced { .. } | Self::NoSource { .. } | Self::Manifest { .. } => Exit::SourceUnreadable,
             Self::Credentials(_)
             | Self::Setting(_)
             | Self::Header(_)

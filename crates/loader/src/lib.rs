@@ -5,7 +5,7 @@
 //! which `reading` cuts rows into chunks as `judging` judges them, `publishing` sends the chunks and moves the checkpoint over what is
 //! confirmed, and `ordering` keeps the run's lease and hears of an order to end it early; `conclude` makes of the pass's end
 //! what becomes of the run, and seals it; and `waiting` stays until it is complete, where asked to. [`repair`] makes such a pass for what the
-//! ledger lacks; `many` loads several sources; [`watch`] loads objects as they come.
+//! ledger lacks; [`reread`] reads one row again; `many` loads several sources; [`watch`] loads objects as they come.
 //!
 //! Guarantees: memory is bounded whatever the source's size; a checkpoint never passes a chunk that is not confirmed; a
 //! loader that starts again goes on at the checkpoint and makes the very same chunks.
@@ -31,6 +31,7 @@ mod reading;
 mod recorded;
 mod remarks;
 mod repair;
+mod reread;
 mod run;
 mod run_name;
 mod totals;
@@ -46,5 +47,6 @@ pub use options::{LeaseOptions, LoadOptions, ReadOptions, WaitOptions};
 pub use progress::LoadProgress;
 pub use remarks::Remarks;
 pub use repair::{RepairOptions, Repaired, repair};
+pub use reread::{Reread, reread};
 pub use run::{Dependencies, Ended, run};
 pub use watch::{Switch, WatchOptions, Watched, is_there, watch};
