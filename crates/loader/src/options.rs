@@ -4,7 +4,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use assay_source::{FormatOptions, Layout, SourceUrl};
-use assay_transaction::{Budgets, Columns, Expected, Namespace, ReadingRules, RunId, RunSettings, Share, TimeZone, parse_duration};
+use assay_transaction::{
+    Budgets, Columns, Expected, Namespace, ReadingRules, RunId, RunSettings, Share, TimeZone, parse_duration,
+};
 use clap::Args;
 
 use crate::totals::TotalsOptions;

@@ -3,14 +3,11 @@
 use std::hint::black_box;
 use std::io::Cursor;
 
-use assay_source::CsvReader;
-use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Fields as _, Position};
+use assay_source::{CsvLayout, CsvReader};
+use assay_transaction::{CsvText, Delimiter, Fields as _, Position, ReadingRules};
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::BytesCount;
-
-const DIALECT: Dialect =
-    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 };
 
 fn main() {
     divan::main();
@@ -33,12 +30,13 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// The reader of the crate: raw bytes, lines, offsets and fields, a batch at a time.
-#[divan::bench(args = [100, 5000])]
-fn row_reader(bencher: Bencher<'_, '_>, batch_rows: usize) {
+fn read(bencher: Bencher<'_, '_>, batch_rows: usize, rules: ReadingRules) {
     let (text, runtime) = (rows(), runtime());
+    let csv = CsvText::default();
+    let layout = CsvLayout { delimiter: Delimiter::Semicolon, columns: Some(7), csv: &csv, rules };
     bencher.counter(BytesCount::new(text.len())).bench_local(|| {
         runtime.block_on(async {
-            let mut reader = CsvReader::new(Box::pin(Cursor::new(text.clone())), DIALECT, Position::START);
+            let mut reader = CsvReader::new(Box::pin(Cursor::new(text.clone())), &layout, Position::START);
             let mut fields = 0;
             while let Some(batch) = reader.next_batch(batch_rows).await.expect("rows") {
                 fields += batch.rows().map(|row| black_box(row.fields).count()).sum::<usize>();
@@ -46,6 +44,18 @@ fn row_reader(bencher: Bencher<'_, '_>, batch_rows: usize) {
             fields
         })
     });
+}
+
+/// By the rules of today.
+#[divan::bench(args = [100, 5000])]
+fn row_reader(bencher: Bencher<'_, '_>, batch_rows: usize) {
+    read(bencher, batch_rows, ReadingRules::Second);
+}
+
+/// By those of runs that began before.
+#[divan::bench(args = [100, 5000])]
+fn row_reader_first(bencher: Bencher<'_, '_>, batch_rows: usize) {
+    read(bencher, batch_rows, ReadingRules::First);
 }
 
 /// `csv-async` alone: fields, and nothing else.

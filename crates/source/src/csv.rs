@@ -1,69 +1,79 @@
-//! CSV: `csv-async` splits rows, the [window](crate::window) below it knows where they stand.
+//! CSV: what splits rows, by the version of the rules that a run began under.
 //!
-//! What the window and the batches add costs about as much as the splitting: some 520 MB/s of rows of 100 bytes on one
-//! core where `csv-async` alone does 950 (`cargo bench -p assay-source`).
+//! [`CsvLayout`] says what a reader must know of a source. [`first`] reads as `csv-async` does, [`second`] by quotes of our own.
+//! Guarantee of both: memory is bounded by a batch and by [`QUOTE_REACH`], and a read from any row's end gives the rows that
+//! a read from the start would have given behind it.
+
+mod first;
 
 use std::fmt;
 
-use assay_transaction::{Dialect, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
-use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord, ErrorKind};
+use assay_transaction::{CsvText, Delimiter, Position, ReadingRules, RunSettings};
 
-use crate::batch::{Batches, Place, RowBatch, Storage};
-use crate::window::Window;
-use crate::{ByteStream, SourceError};
+use crate::{ByteStream, Layout, RowBatch, SourceError};
 
 /// How far a row may reach before its end is given up: 1 MiB. A row that does not end within it, or that has a quote open
 /// at the end of the source, is its first physical line alone, and the next line starts a new row: so one quote that is
 /// never closed costs one row, and neither memory nor the rest of the source.
 pub const QUOTE_REACH: usize = 1024 * 1024;
 
-/// What the CSV reader holds of the window's bytes.
-const CSV_BUFFER_BYTES: usize = 64 * 1024;
+/// What splits a CSV source into rows and fields.
+#[derive(Debug, Clone, Copy)]
+pub struct CsvLayout<'a> {
+    /// What stands between fields.
+    pub delimiter: Delimiter,
+    /// How many names the header has; none while it is not known. A row over several lines must have as many fields.
+    pub columns: Option<usize>,
+    /// What the source writes in a way of its own.
+    pub csv: &'a CsvText,
+    /// By which rules it is read.
+    pub rules: ReadingRules,
+}
+
+impl<'a> CsvLayout<'a> {
+    /// What a run has frozen.
+    pub fn of_run(settings: &'a RunSettings) -> Self {
+        let (delimiter, columns) = (settings.dialect.delimiter, Some(settings.header.len()));
+        Self { delimiter, columns, csv: &settings.csv, rules: settings.reading }
+    }
+}
+
+/// A run that begins now reads by the newest rules.
+impl<'a> From<&'a Layout> for CsvLayout<'a> {
+    fn from(layout: &'a Layout) -> Self {
+        let (delimiter, columns) = (layout.dialect.delimiter, Some(layout.header.len()));
+        Self { delimiter, columns, csv: &layout.csv, rules: ReadingRules::Second }
+    }
+}
 
 /// Reads rows in batches. Memory is bounded by a batch and by [`QUOTE_REACH`], whatever the source holds.
 ///
 /// Lines end with `\n`, `\r\n` or `\r`. Blank lines are lines but no rows.
 pub struct CsvReader {
-    csv: AsyncReader<Window>,
-    record: ByteRecord,
-    /// What makes the CSV reader's count of bytes an offset of the source; it wraps.
-    shift: u64,
-    next: Position,
-    batches: Batches,
+    rows: Rows,
+}
+
+enum Rows {
+    First(Box<first::Reader>),
 }
 
 impl fmt::Debug for CsvReader {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("CsvReader").field("next", &self.next).finish_non_exhaustive()
+        formatter.debug_struct("CsvReader").field("next", &self.position()).finish_non_exhaustive()
     }
 }
 
 impl CsvReader {
     /// Reads a stream whose first byte is the first of the row at `from`: right behind the header, or behind any row.
-    pub fn new(stream: ByteStream, dialect: Dialect, from: Position) -> Self {
-        Self::with_reach(stream, dialect, from, QUOTE_REACH)
-    }
-
-    fn with_reach(stream: ByteStream, dialect: Dialect, from: Position, reach: usize) -> Self {
-        let window = Window::new(stream, from.offset, from.line, reach);
-        let csv = AsyncReaderBuilder::new()
-            .delimiter(dialect.delimiter.byte())
-            .has_headers(false)
-            .flexible(true)
-            .buffer_capacity(CSV_BUFFER_BYTES)
-            .create_reader(window);
-        Self {
-            csv,
-            record: ByteRecord::new(),
-            shift: from.offset.wrapping_sub(Window::PRIMER),
-            next: from,
-            batches: Batches::default(),
-        }
+    pub fn new(stream: ByteStream, layout: &CsvLayout<'_>, from: Position) -> Self {
+        Self { rows: Rows::First(Box::new(first::Reader::new(stream, layout.delimiter, from, QUOTE_REACH))) }
     }
 
     /// Where the next row is looked for: behind the last row of the last batch.
     pub fn position(&self) -> Position {
-        self.next
+        match &self.rows {
+            Rows::First(rows) => rows.position(),
+        }
     }
 
     /// The next rows: at most `max_rows`, fewer at the end or where they are long, none behind the end. What was read before an
@@ -71,54 +81,8 @@ impl CsvReader {
     ///
     /// Not to be cancelled: the rows of a batch that is dropped half read are lost to this reader.
     pub async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
-        let mut rows = self.batches.begin()?;
-        let mut read = Ok(true);
-        while matches!(read, Ok(true)) && rows.has_room(max_rows) {
-            read = self.read_row(&mut rows).await;
+        match &mut self.rows {
+            Rows::First(rows) => rows.next_batch(max_rows).await,
         }
-        self.batches.finish(rows, read.err())
-    }
-
-    /// Reads one row into a batch; tells whether there was one.
-    async fn read_row(&mut self, rows: &mut Storage) -> Result<bool, SourceError> {
-        let found = self.csv.read_byte_record(&mut self.record).await.map_err(stream_error)?;
-        let consumed = self.csv.position().byte();
-        let window = self.csv.get_mut();
-        window.skip_blank_lines();
-        let (number, line) = (self.next.row, window.line());
-        if found {
-            self.next.row += 1;
-            if window.was_cut() {
-                let first = window.take_line(MAX_RAW_KEPT).await?;
-                self.shift = window.offset().wrapping_sub(consumed);
-                let place = Place { number, line, end_line: window.line(), end_offset: window.offset() };
-                rows.push_record(place, &first.kept, first.bytes, Err(why_cut(first.bytes)));
-            } else {
-                let row = window.finish_row(self.shift.wrapping_add(consumed));
-                let place = Place { number, line, end_line: window.line(), end_offset: window.offset() };
-                let raw = window.bytes(row);
-                let fields = if raw.len() > MAX_ROW_BYTES { Err(RejectReason::RowTooLarge) } else { Ok(&self.record) };
-                rows.push_record(place, raw, raw.len(), fields);
-            }
-            self.next.line = window.line();
-            self.next.offset = window.offset();
-        }
-        Ok(found)
     }
 }
-
-/// Why a row whose end was given up is rejected, by the length of its first line.
-fn why_cut(bytes: usize) -> RejectReason {
-    if bytes > MAX_ROW_BYTES { RejectReason::RowTooLarge } else { RejectReason::UnterminatedQuote }
-}
-
-fn stream_error(error: csv_async::Error) -> SourceError {
-    let cause = error.to_string();
-    match error.into_kind() {
-        ErrorKind::Io(error) => error.into(),
-        _ => SourceError::Read { cause },
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -3,11 +3,12 @@
 use std::io::Cursor;
 
 use assay_transaction::{
-    Columns, DecimalMark, Delimiter, Dialect, Encoding, Fields, HeaderError, Mapping, Position, REQUIRED_COLUMNS,
+    Columns, CsvText, DecimalMark, Delimiter, Dialect, Encoding, Fields, HeaderError, Mapping, Position,
+    REQUIRED_COLUMNS, ReadingRules,
 };
 
 use crate::head::{HEAD_BYTES, Head};
-use crate::{CsvReader, SourceError};
+use crate::{CsvLayout, CsvReader, SourceError};
 
 /// How much of a first line that is no header an error shows.
 const SHOWN_CHARACTERS: usize = 80;
@@ -34,9 +35,9 @@ pub(crate) async fn read(
     }
 }
 
-/// Rows of a head from a place on, as a delimiter splits them.
-pub(crate) fn rows(head: &Head, delimiter: Delimiter, from: Position) -> CsvReader {
-    CsvReader::new(Box::pin(Cursor::new(head.from(from.offset))), splitting(delimiter, Encoding::UTF_8), from)
+/// Rows of a head from a place on.
+pub(crate) fn rows(head: &Head, layout: &CsvLayout<'_>, from: Position) -> CsvReader {
+    CsvReader::new(Box::pin(Cursor::new(head.from(from.offset))), layout, from)
 }
 
 /// The first row.
@@ -77,7 +78,8 @@ fn splitting(delimiter: Delimiter, encoding: Encoding) -> Dialect {
 }
 
 async fn split(head: &Head, delimiter: Delimiter) -> Result<First, SourceError> {
-    let first = rows(head, delimiter, head.start()).next_batch(1).await?.ok_or(SourceError::Empty)?;
+    let layout = CsvLayout { delimiter, columns: None, csv: &CsvText::default(), rules: ReadingRules::Second };
+    let first = rows(head, &layout, head.start()).next_batch(1).await?.ok_or(SourceError::Empty)?;
     let row = first.rows().next().ok_or(SourceError::Empty)?;
     if row.malformed.is_some() || !head.has_whole(&row) {
         return Err(SourceError::HeaderTooLong { limit: HEAD_BYTES });

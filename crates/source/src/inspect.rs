@@ -4,12 +4,12 @@
 use std::sync::atomic::Ordering;
 
 use assay_transaction::{
-    AmountText, Columns, Compression, CsvText, DecimalMark, Decision, Delimiter, Dialect, Encoding, Fields as _, Format,
-    HeaderError, Position, TimestampFormat,
+    AmountText, Columns, Compression, CsvText, DecimalMark, Decision, Delimiter, Dialect, Encoding, Fields as _,
+    Format, HeaderError, Position, ReadingRules, TimestampFormat,
 };
 
 use crate::head::Head;
-use crate::{ByteStream, FormatOptions, Row, RowBatch, RowReader, SourceError, csv_header, dates, json};
+use crate::{ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError, csv_header, dates, json};
 
 /// Rows of the head that are put into one batch.
 const SAMPLE_ROWS: usize = 1_000;
@@ -93,7 +93,11 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
         Format::Parquet => return Err(SourceError::Undecidable { first_line: "PAR1".to_owned() }),
     };
     let reader = match format {
-        Format::Csv => RowReader::from(csv_header::rows(head, delimiter, start)),
+        Format::Csv => {
+            let (columns, csv) = (Some(columns.names().len()), &CsvText::default());
+            let layout = CsvLayout { delimiter, columns, csv, rules: ReadingRules::Second };
+            RowReader::from(csv_header::rows(head, &layout, start))
+        }
         _ => RowReader::from(json::reader(head, columns.names(), start)),
     };
     let sample = sample(reader, head).await?;

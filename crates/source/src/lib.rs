@@ -43,10 +43,9 @@ mod sources;
 #[cfg(feature = "sqs")]
 mod sqs;
 mod url;
-mod window;
 
 pub use batch::{Row, RowBatch, RowFields, Rows};
-pub use csv::{CsvReader, QUOTE_REACH};
+pub use csv::{CsvLayout, CsvReader, QUOTE_REACH};
 pub use error::SourceError;
 pub use events::{EventError, ObjectEvent, parse_events};
 pub use inspect::{Inspected, Layout, inspect};

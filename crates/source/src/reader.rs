@@ -8,7 +8,7 @@ use assay_transaction::{Compression, Format, Position, RunSettings};
 
 use crate::compression::{Metered, unpack};
 use crate::json::JsonReader;
-use crate::{ByteStream, CsvReader, RowBatch, SourceError};
+use crate::{ByteStream, CsvLayout, CsvReader, RowBatch, SourceError};
 
 /// Reads rows in batches, in the order of the source. Memory is bounded whatever the source holds.
 pub struct RowReader {
@@ -40,7 +40,7 @@ impl RowReader {
         let stream = unpack(stream, settings.compression, if packed { from.offset } else { 0 });
         let rows = match settings.format {
             Format::JsonLines => Rows::Json(JsonReader::new(stream, &settings.header, from)),
-            _ => Rows::Csv(CsvReader::new(stream, settings.dialect, from)),
+            _ => Rows::Csv(CsvReader::new(stream, &CsvLayout::of_run(settings), from)),
         };
         Self { rows, taken }
     }

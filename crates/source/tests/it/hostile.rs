@@ -27,7 +27,7 @@ type Seen = (u64, u64, Vec<u8>, String, u64);
 
 async fn rows(bytes: &[u8], layout: &Layout, from: Position, size: usize) -> Vec<Seen> {
     let start = usize::try_from(from.offset).unwrap();
-    let mut reader = CsvReader::new(in_parts(&bytes[start..], size), layout.dialect, from);
+    let mut reader = CsvReader::new(in_parts(&bytes[start..], size), &layout.into(), from);
     let mut seen = Vec::new();
     while let Some(batch) = reader.next_batch(7).await.unwrap() {
         seen.extend(batch.rows().map(|row| {

@@ -58,7 +58,7 @@ async fn every_dialect_is_recognised() {
                 let header_end = text.find(line_end).unwrap() + line_end.len();
                 assert_eq!(usize::try_from(layout.start.offset).unwrap(), header_end);
 
-                let mut reader = CsvReader::new(stream(&text[header_end..]), layout.dialect, layout.start);
+                let mut reader = CsvReader::new(stream(&text[header_end..]), &(&layout).into(), layout.start);
                 let rows = reader.next_batch(10).await.unwrap();
                 assert_eq!(rows.as_ref().map_or(0, RowBatch::len), amounts.len());
                 for (row, amount) in rows.iter().flat_map(|rows| rows.rows()).zip(amounts) {

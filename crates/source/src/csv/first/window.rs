@@ -20,10 +20,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::ByteStream;
 
 /// How much is asked of the source at a time.
-pub(crate) const READ_BYTES: usize = 128 * 1024;
+pub(super) const READ_BYTES: usize = 128 * 1024;
 
 /// See the module.
-pub(crate) struct Window {
+pub(super) struct Window {
     stream: ByteStream,
     /// What is kept; only `..filled` is of the source.
     bytes: Vec<u8>,
@@ -57,19 +57,19 @@ enum End {
 }
 
 /// A physical line, kept up to a bound.
-pub(crate) struct Line {
+pub(super) struct Line {
     /// How many bytes it has, its end not counted.
-    pub(crate) bytes: usize,
+    pub(super) bytes: usize,
     /// The start of it.
-    pub(crate) kept: Vec<u8>,
+    pub(super) kept: Vec<u8>,
 }
 
 impl Window {
     /// How many bytes the CSV reader is given that are not of the source: the blank line at the start.
-    pub(crate) const PRIMER: u64 = 1;
+    pub(super) const PRIMER: u64 = 1;
 
     /// Starts at an offset and a line of the source.
-    pub(crate) fn new(stream: ByteStream, offset: u64, line: u64, reach: usize) -> Self {
+    pub(super) fn new(stream: ByteStream, offset: u64, line: u64, reach: usize) -> Self {
         Self {
             stream,
             bytes: Vec::new(),
@@ -86,22 +86,22 @@ impl Window {
     }
 
     /// Where the row in work starts, in the source.
-    pub(crate) fn offset(&self) -> u64 {
+    pub(super) fn offset(&self) -> u64 {
         self.base + self.start.min(self.real_end()) as u64
     }
 
     /// The physical line it starts at.
-    pub(crate) fn line(&self) -> u64 {
+    pub(super) fn line(&self) -> u64 {
         self.line
     }
 
     /// Whether the row that the CSV reader just gave was cut short: it reached too far, or to the end of the source.
-    pub(crate) fn was_cut(&self) -> bool {
+    pub(super) fn was_cut(&self) -> bool {
         self.cut
     }
 
     /// Passes over the blank lines before a row.
-    pub(crate) fn skip_blank_lines(&mut self) {
+    pub(super) fn skip_blank_lines(&mut self) {
         let rest = &self.bytes[self.start..self.filled];
         let mut blank = rest.iter().take_while(|byte| is_line_end(**byte)).count();
         // What follows a last `\r` may still belong to it.
@@ -115,7 +115,7 @@ impl Window {
 
     /// Where the bytes of a row are that ends at an offset of the source, without its line end; the window goes on
     /// behind that.
-    pub(crate) fn finish_row(&mut self, end_offset: u64) -> Range<usize> {
+    pub(super) fn finish_row(&mut self, end_offset: u64) -> Range<usize> {
         let start = self.start;
         let mut end = usize::try_from(end_offset - self.base).map_or(self.filled, |end| end.min(self.filled));
         if end > start && self.bytes[end - 1] == b'\r' && end < self.filled && self.bytes[end] == b'\n' {
@@ -131,13 +131,13 @@ impl Window {
     }
 
     /// The bytes of a finished row, until the CSV reader reads on.
-    pub(crate) fn bytes(&self, row: Range<usize>) -> &[u8] {
+    pub(super) fn bytes(&self, row: Range<usize>) -> &[u8] {
         &self.bytes[row]
     }
 
     /// Gives up the row in work but for its first physical line, and goes on behind that: what the CSV reader is given
     /// next is the line after it.
-    pub(crate) async fn take_line(&mut self, keep: usize) -> io::Result<Line> {
+    pub(super) async fn take_line(&mut self, keep: usize) -> io::Result<Line> {
         let mut line = Line { bytes: 0, kept: Vec::new() };
         loop {
             let rest = &self.bytes[self.start..self.filled];
@@ -168,13 +168,13 @@ impl Window {
 
     /// How many bytes it holds room for.
     #[cfg(test)]
-    pub(crate) fn kept(&self) -> usize {
+    pub(super) fn kept(&self) -> usize {
         self.bytes.capacity()
     }
 
     /// How many bytes it holds.
     #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.filled
     }
 

@@ -4,18 +4,18 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use assay_transaction::{DecimalMark, Delimiter, Encoding, Fields as _};
+use assay_transaction::Fields as _;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::window::READ_BYTES;
 use super::*;
+use crate::QUOTE_REACH;
 use crate::batch::MAX_BATCH_BYTES;
-use crate::window::READ_BYTES;
 
 mod hostile;
 
-const SEMICOLON: Dialect =
-    Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 };
+const SEMICOLON: Delimiter = Delimiter::Semicolon;
 
 /// Gives its bytes in pieces of the sizes it is told, and sometimes only later.
 struct Dribble {
@@ -58,7 +58,7 @@ struct Owned {
 
 async fn rest(
     bytes: &[u8],
-    dialect: Dialect,
+    delimiter: Delimiter,
     from: Position,
     reach: usize,
     sizes: &[usize],
@@ -70,7 +70,7 @@ async fn rest(
     // The row in work and one read more; a line end may have to wait for what follows it, and one may be added at the end.
     let most_held = reach + sizes.iter().max().copied().unwrap_or(READ_BYTES) + 2;
     let stream = Dribble { bytes: bytes[at..].to_vec(), at: 0, sizes, turn: 0 };
-    let mut reader = CsvReader::with_reach(Box::pin(stream), dialect, from, reach);
+    let mut reader = Reader::new(Box::pin(stream), delimiter, from, reach);
     let mut rows = Vec::new();
     while let Some(batch) = reader.next_batch(batch).await.unwrap() {
         assert_eq!(batch.len(), batch.rows().count());
@@ -188,7 +188,7 @@ fn a_quote_open_at_the_end_costs_its_line() {
 #[test]
 fn a_malformed_row_says_why() {
     let text = format!("1;\"oops\n{}\n", "y".repeat(MAX_ROW_BYTES + 5));
-    let mut reader = CsvReader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Position::START);
+    let mut reader = Reader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Position::START, QUOTE_REACH);
     let batch = block_on(reader.next_batch(10)).unwrap().unwrap();
     let messages: Vec<_> = batch.rows().map(|row| row.rejection().unwrap().message).collect();
     assert!(messages[0].starts_with("a quote that opens on this line is not closed"), "{}", messages[0]);
@@ -200,7 +200,7 @@ fn memory_is_bounded_whatever_a_row_holds() {
     let open = format!("1;\"{}", "z".repeat(64 * 1024 * 1024));
     let rows = format!("1;\"{}", "2;two\n".repeat(4_000_000));
     for text in [open, rows] {
-        let mut reader = CsvReader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Position::START);
+        let mut reader = Reader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Position::START, QUOTE_REACH);
         while let Some(batch) = block_on(reader.next_batch(1_000_000)).unwrap() {
             assert!(batch.0.bytes() <= MAX_BATCH_BYTES + 2 * QUOTE_REACH);
             assert!(reader.csv.get_ref().kept() <= 2 * QUOTE_REACH);
@@ -211,7 +211,7 @@ fn memory_is_bounded_whatever_a_row_holds() {
 
 #[test]
 fn a_batch_that_is_kept_is_not_written_over() {
-    let mut reader = CsvReader::new(Box::pin(io::Cursor::new("1;a\n2;b\n3;c\n")), SEMICOLON, Position::START);
+    let mut reader = Reader::new(Box::pin(io::Cursor::new("1;a\n2;b\n3;c\n")), SEMICOLON, Position::START, QUOTE_REACH);
     let first = block_on(reader.next_batch(1)).unwrap().unwrap();
     let second = block_on(reader.next_batch(1)).unwrap().unwrap();
     let raw = |batch: &RowBatch| batch.rows().next().unwrap().raw.to_vec();
@@ -226,7 +226,7 @@ fn the_error_of_a_stream_is_found_again() {
             Poll::Ready(Err(io::Error::other(SourceError::Replaced { location: "s3://b/k".to_owned() })))
         }
     }
-    let mut reader = CsvReader::new(Box::pin(Failing), SEMICOLON, Position::START);
+    let mut reader = Reader::new(Box::pin(Failing), SEMICOLON, Position::START, QUOTE_REACH);
     let error = block_on(reader.next_batch(1)).unwrap_err();
     assert!(matches!(error, SourceError::Replaced { .. }), "{error}");
 }
@@ -289,11 +289,10 @@ proptest! {
         batch in 1_usize..5,
     ) {
         let (text, expected) = write(&rows, delimiter, line_end, quote_all, &blanks);
-        let dialect = Dialect { delimiter, ..SEMICOLON };
-        let found = block_on(rest(text.as_bytes(), dialect, Position::START, QUOTE_REACH, &sizes, batch));
+        let found = block_on(rest(text.as_bytes(), delimiter, Position::START, QUOTE_REACH, &sizes, batch));
         prop_assert_eq!(&found, &expected);
         for (index, row) in expected.iter().enumerate() {
-            let resumed = block_on(rest(text.as_bytes(), dialect, after(row), QUOTE_REACH, &sizes, batch));
+            let resumed = block_on(rest(text.as_bytes(), delimiter, after(row), QUOTE_REACH, &sizes, batch));
             prop_assert_eq!(&resumed[..], &expected[index + 1..]);
         }
     }

@@ -1,7 +1,7 @@
 //! Any bytes at all, under every dialect and rows of any reach: each row once, in its place, however its bytes arrive and
 //! wherever a reader begins, and no more held than a row's reach and a read.
 
-use assay_transaction::{Columns, Rules, RunSettings};
+use assay_transaction::{Columns, DecimalMark, Dialect, Encoding, Rules, RunSettings};
 use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
@@ -57,12 +57,11 @@ proptest! {
         sizes in prop::collection::vec(0_usize..9, 0..5),
         batch in 1_usize..5,
     ) {
-        let dialect = Dialect { delimiter, ..SEMICOLON };
-        let rows = block_on(rest(&bytes, dialect, Position::START, reach, &[], 1000));
+        let rows = block_on(rest(&bytes, delimiter, Position::START, reach, &[], 1000));
         let numbers: Vec<u64> = rows.iter().map(|row| row.number).collect();
         prop_assert_eq!(numbers, (1..=rows.len() as u64).collect::<Vec<_>>());
-        prop_assert_eq!(&block_on(rest(&bytes, dialect, Position::START, reach, &sizes, batch)), &rows);
-        prop_assert_eq!(&block_on(rest(&bytes, dialect, Position::START, reach, &[1], 1)), &rows);
+        prop_assert_eq!(&block_on(rest(&bytes, delimiter, Position::START, reach, &sizes, batch)), &rows);
+        prop_assert_eq!(&block_on(rest(&bytes, delimiter, Position::START, reach, &[1], 1)), &rows);
 
         let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
         let (mut at, mut line) = (0, 1);
@@ -75,7 +74,7 @@ proptest! {
             prop_assert!(row.line >= line && row.end.line >= row.line);
             prop_assert_eq!(row.malformed.is_none(), !row.fields.is_empty());
             (at, line) = (end, row.end.line);
-            let resumed = block_on(rest(&bytes, dialect, after(row), reach, &sizes, batch));
+            let resumed = block_on(rest(&bytes, delimiter, after(row), reach, &sizes, batch));
             prop_assert_eq!(&resumed[..], &rows[index + 1..], "from row {} on", row.number + 1);
         }
         prop_assert!(bytes[at..].iter().all(is_end), "no byte is lost at the end");
@@ -85,11 +84,11 @@ proptest! {
     #[test]
     fn any_row_is_judged(bytes in any_pieces(), delimiter in prop::sample::select(&Delimiter::ALL[..]), windows: bool) {
         let encoding = if windows { Encoding::WINDOWS_1252 } else { Encoding::UTF_8 };
-        let dialect = Dialect { delimiter, encoding, ..SEMICOLON };
+        let dialect = Dialect { delimiter, decimal_mark: DecimalMark::Comma, encoding };
         let settings = RunSettings { dialect, ..RunSettings::example() };
         let rules = Rules::new(Columns::from_names(settings.header.clone(), None).unwrap(), &settings);
         let good = ["1", "Card", "1", "2026-01-01 10:00:00", "x", "debit"];
-        for row in block_on(rest(&bytes, dialect, Position::START, QUOTE_REACH, &[], 100)) {
+        for row in block_on(rest(&bytes, delimiter, Position::START, QUOTE_REACH, &[], 100)) {
             // As it is, and with each of its fields among good ones, so that every rule sees it.
             let fields: Vec<&[u8]> = row.fields.iter().map(Vec::as_slice).collect();
             let among_good = fields.iter().flat_map(|field| {
