@@ -35,8 +35,8 @@ pub(crate) async fn recognise(mut stream: ByteStream) -> Result<(Compression, By
     Ok((compression, Box::pin(Cursor::new(first).chain(stream))))
 }
 
-/// Unpacks a stream, and passes over the first `skip` bytes of what it unpacks to.
-pub(crate) fn unpack(stream: ByteStream, compression: Compression, skip: u64) -> ByteStream {
+/// Unpacks a stream.
+pub(crate) fn unpack(stream: ByteStream, compression: Compression) -> ByteStream {
     let packed = BufReader::with_capacity(PACKED_BUFFER, stream);
     let stream: ByteStream = match compression {
         Compression::None => return packed.into_inner(),
@@ -51,15 +51,18 @@ pub(crate) fn unpack(stream: ByteStream, compression: Compression, skip: u64) ->
             Box::pin(decoder)
         }
     };
-    Box::pin(Unpacked { stream, compression, skip })
+    Box::pin(Unpacked { stream, compression })
+}
+
+/// Passes over the first bytes of a stream.
+pub(crate) fn pass_over(stream: ByteStream, bytes: u64) -> ByteStream {
+    Box::pin(Behind { stream, skip: bytes })
 }
 
 /// A stream as it is unpacked.
 struct Unpacked {
     stream: ByteStream,
     compression: Compression,
-    /// Bytes that are still to be passed over.
-    skip: u64,
 }
 
 impl Unpacked {
@@ -82,15 +85,30 @@ impl AsyncRead for Unpacked {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let unpacked = &mut *self;
+        let read = ready!(self.stream.as_mut().poll_read(context, buffer));
+        Poll::Ready(read.map_err(|error| self.error(error)))
+    }
+}
+
+/// A stream from a byte on that cannot be sought.
+struct Behind {
+    stream: ByteStream,
+    /// Bytes that are still to be passed over.
+    skip: u64,
+}
+
+impl AsyncRead for Behind {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let before = buffer.filled().len();
-            if let Err(error) = ready!(unpacked.stream.as_mut().poll_read(context, buffer)) {
-                return Poll::Ready(Err(unpacked.error(error)));
-            }
+            ready!(self.stream.as_mut().poll_read(context, buffer))?;
             let read = buffer.filled().len() - before;
-            let skipped = usize::try_from(unpacked.skip).map_or(read, |skip| skip.min(read));
-            unpacked.skip -= skipped as u64;
+            let skipped = usize::try_from(self.skip).map_or(read, |skip| skip.min(read));
+            self.skip -= skipped as u64;
             if skipped == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -151,7 +169,7 @@ mod tests {
     /// What comes out, and why it ends.
     async fn unpacked(bytes: &[u8], skip: u64) -> (Compression, Vec<u8>, Option<SourceError>) {
         let (compression, stream) = recognise(Box::pin(Cursor::new(bytes.to_vec()))).await.unwrap();
-        let mut stream = unpack(stream, compression, skip);
+        let mut stream = pass_over(unpack(stream, compression), skip);
         let mut all = Vec::new();
         let error = stream.read_to_end(&mut all).await.err().map(SourceError::from);
         (compression, all, error)

@@ -43,6 +43,7 @@ mod s3_error;
 mod sources;
 #[cfg(feature = "sqs")]
 mod sqs;
+mod transcode;
 mod url;
 
 pub use batch::{Row, RowBatch, RowFields, Rows};

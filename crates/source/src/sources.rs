@@ -19,6 +19,7 @@ use crate::inspect::inspect_head;
 use crate::options::S3Settings;
 #[cfg(feature = "parquet")]
 use crate::parquet::ParquetReader;
+use crate::reader::begins_at;
 use crate::s3::Objects;
 use crate::{FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl, compression, file};
 
@@ -78,15 +79,15 @@ impl Sources {
         let taken = Arc::default();
         let stream = Metered::new(self.open(url, &found.identity, 0).await?, &taken);
         let (compression, stream) = compression::recognise(Box::pin(stream)).await?;
-        let mut stream = compression::unpack(stream, compression, 0);
-        let head = Head::read(&mut stream).await?;
+        let mut stream = compression::unpack(stream, compression);
+        let head = Head::read(&mut stream, options.encoding).await?;
         match options.format.map_or_else(|| head.format(), Ok)? {
             Format::Parquet if compression.is_none() => self.inspect_parquet(url, found, options).await,
             Format::Parquet => Err(SourceError::PackedParquet(compression.name())),
             _ => {
                 let mut inspected = inspect_head(&head, options).await?;
                 inspected.layout.compression = compression;
-                if !compression.is_none() {
+                if !compression.is_none() || inspected.layout.dialect.encoding.is_transcoded() {
                     let taken = u128::from(taken.load(Ordering::Relaxed));
                     let share = u128::from(inspected.sample_bytes) * taken / u128::from(head.len().max(1));
                     inspected.sample_bytes = u64::try_from(share).unwrap_or(u64::MAX);
@@ -107,7 +108,7 @@ impl Sources {
         if settings.format == Format::Parquet {
             return self.parquet(url, found, from).await;
         }
-        let offset = if settings.compression.is_none() { from.offset } else { 0 };
+        let offset = begins_at(settings, from);
         Ok(RowReader::text(self.open(url, &found.identity, offset).await?, settings, from))
     }
 

@@ -135,7 +135,6 @@ async fn a_source_that_is_none_says_why() {
         "cannot tell the dialect: none of `,` `;` tab `|` finds a required column in the first row `PK\\u{3}\\u{4} no, csv`"
     );
     assert!(fails("é".repeat(500)).await.ends_with(&format!("`{}…`", "é".repeat(80))));
-    assert!(fails(b"\xff\xfei\0d\0;\0").await.starts_with("the source is UTF-16: write it as UTF-8"));
     let endless = format!("id,\"{}", "amount,".repeat(60_000));
     assert_eq!(fails(endless).await, "the header does not end within 262144 bytes: is this a CSV source?");
 }
