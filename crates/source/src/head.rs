@@ -54,6 +54,16 @@ impl Head {
         Ok(Self { bytes: bytes.into(), bom, encoding, is_whole })
     }
 
+    /// It in UTF-8, if it is in an encoding of single bytes. JSON is read so.
+    pub(crate) fn in_utf8(&self) -> Self {
+        let single_byte = self.encoding.filter(|encoding| *encoding != Encoding::UTF_8 && !encoding.is_transcoded());
+        let bytes = match single_byte {
+            Some(encoding) => transcode_head(&self.bytes, encoding, self.is_whole).into(),
+            None => self.bytes.clone(),
+        };
+        Self { bytes, ..*self }
+    }
+
     /// Behind a byte order mark.
     pub(crate) fn start(&self) -> Position {
         Position { offset: self.bom as u64, ..Position::START }

@@ -76,6 +76,13 @@ pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result
 /// The same with the head that was read.
 pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
     let format = options.format.map_or_else(|| head.format(), Ok)?;
+    let in_utf8;
+    let head = if format == Format::JsonLines {
+        in_utf8 = head.in_utf8();
+        &in_utf8
+    } else {
+        head
+    };
     let (encoding, mapping) = (head.encoding.unwrap_or_default(), options.mapping.as_deref());
     let (delimiter, columns, start) = match format {
         Format::Csv => {

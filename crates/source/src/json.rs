@@ -14,7 +14,11 @@ use crate::head::Head;
 use crate::{ByteStream, SourceError};
 
 /// Reads rows in batches. Memory is bounded by a batch and the longest row that is allowed, whatever the source holds.
-pub(crate) enum JsonReader {
+pub(crate) struct JsonReader {
+    rows: Rows,
+}
+
+enum Rows {
     First(Box<first::Reader>),
     Second(Box<second::Reader>),
 }
@@ -23,24 +27,25 @@ impl JsonReader {
     /// Reads a stream whose first byte is the first of the row at `from`.
     pub(crate) fn new(stream: ByteStream, header: &[String], rules: ReadingRules, from: Position) -> Self {
         let names = JsonNames::new(header);
-        match rules {
-            ReadingRules::First => Self::First(Box::new(first::Reader::new(stream, names, from))),
-            ReadingRules::Second => Self::Second(Box::new(second::Reader::new(stream, names, from))),
-        }
+        let rows = match rules {
+            ReadingRules::First => Rows::First(Box::new(first::Reader::new(stream, names, from))),
+            ReadingRules::Second => Rows::Second(Box::new(second::Reader::new(stream, names, from))),
+        };
+        Self { rows }
     }
 
     pub(crate) fn position(&self) -> Position {
-        match self {
-            Self::First(rows) => rows.position(),
-            Self::Second(rows) => rows.position(),
+        match &self.rows {
+            Rows::First(rows) => rows.position(),
+            Rows::Second(rows) => rows.position(),
         }
     }
 
     /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
     pub(crate) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
-        match self {
-            Self::First(rows) => rows.next_batch(max_rows).await,
-            Self::Second(rows) => rows.next_batch(max_rows).await,
+        match &mut self.rows {
+            Rows::First(rows) => rows.next_batch(max_rows).await,
+            Rows::Second(rows) => rows.next_batch(max_rows).await,
         }
     }
 }

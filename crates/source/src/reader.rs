@@ -33,7 +33,7 @@ impl fmt::Debug for RowReader {
 
 /// Which byte of the source its reader begins at: that of a place, or the first where offsets are those of what it is made into.
 pub(crate) fn begins_at(settings: &RunSettings, from: Position) -> u64 {
-    if settings.compression.is_none() && !settings.dialect.encoding.is_transcoded() { from.offset } else { 0 }
+    if settings.compression.is_none() && !settings.is_transcoded() { from.offset } else { 0 }
 }
 
 impl RowReader {
@@ -43,7 +43,7 @@ impl RowReader {
         let begins_at = begins_at(settings, from);
         let taken = Arc::new(AtomicU64::new(begins_at));
         let mut stream = unpack(Box::pin(Metered::new(stream, &taken)), settings.compression);
-        if settings.dialect.encoding.is_transcoded() {
+        if settings.is_transcoded() {
             stream = transcode(stream, settings.dialect.encoding);
         }
         if from.offset > begins_at {

@@ -59,7 +59,7 @@ impl Trailer {
     /// What a row says, if it is the trailer: its literal fields are there, and nothing is behind what the pattern has. An
     /// error is a trailer that cannot be read.
     pub fn read(&self, row: &(impl Fields + ?Sized), settings: &RunSettings) -> Option<Result<Expected, String>> {
-        let text = |index: usize| settings.dialect.encoding.of_rows().decode(row.get(index).unwrap_or_default());
+        let text = |index: usize| settings.encoding_of_rows().decode(row.get(index).unwrap_or_default());
         let is_literal = |(index, field): (usize, &TrailerField)| match field {
             TrailerField::Literal(literal) => text(index).is_some_and(|text| text.trim() == literal),
             TrailerField::Rows | TrailerField::Amount => true,

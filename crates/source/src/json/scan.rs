@@ -98,7 +98,7 @@ mod tests {
             ("{} \r\n", found(2, 5, true)),
             ("{}{}", found(2, 2, false)),
             ("{}\x1e {}", found(2, 2, false)),
-            (r#"{"a":"}\"{","b":{"c":[{}]}} {"#, found(28, 28, false)),
+            (r#"{"a":"}\"{","b":{"c":[{}]}} {"#, found(27, 27, false)),
             (r#"{"a":"x}\\"}"#, found(12, 12, false)),
             ("{},{}", Err(Stop::Broken)),
             ("{} x", Err(Stop::Broken)),

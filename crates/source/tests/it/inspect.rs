@@ -74,11 +74,7 @@ async fn every_dialect_is_recognised() {
 async fn a_header_may_be_quoted_and_span_lines() {
     let text =
         "\n\r\n \"ID\" ; Amount;\"Timestamp\";operation_type;SIDE;description;\"notes;\r\n\"\"more\"\"\"\r\n1;2;3";
-    let layout = look(text, &FormatOptions::default()).await;
-    // A quote behind a blank is a part of the name, as it is of a field.
-    assert!(layout.unwrap_err().to_string().contains("missing required column `id`"));
-    let text = text.replace(" \"ID\" ", "\" ID \"");
-    let layout = look(&text, &FormatOptions::default()).await.unwrap();
+    let layout = look(text, &FormatOptions::default()).await.unwrap();
     let names = ["ID", "Amount", "Timestamp", "operation_type", "SIDE", "description", "notes;\r\n\"more\""];
     assert_eq!(layout.header, names);
     assert_eq!((layout.start.line, layout.start.offset), (5, text.find("1;2;3").unwrap() as u64));
