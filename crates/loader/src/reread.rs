@@ -63,7 +63,7 @@ pub async fn reread(
         None
     };
     let (end, judged) = tokio::join!(read(reader, run, from, Some(NO_CHUNK), BATCH_ROWS, progress, sender), find);
-    match (end?, judged) {
+    match (end?.0, judged) {
         (_, Some((before, judged))) => text_of(sources, (&url, &found), run, row, before, judged).await,
         (End::Broken(error, _), None) => Err(error.into()),
         _ => Ok(None),
@@ -102,7 +102,7 @@ async fn text_of(
     before: Checkpoint,
     judged: Result<Entry, RejectedRow>,
 ) -> Result<Option<Reread>, LoadError> {
-    let encoding = run.settings.dialect.encoding.of_rows();
+    let encoding = run.settings.encoding_of_rows();
     let text = |bytes: &[u8]| encoding.decode(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes)).into_owned();
     let mut reader = sources.rows(url, found, &run.settings, before.at).await?;
     while let Some(batch) = reader.next_batch(BATCH_ROWS).await? {

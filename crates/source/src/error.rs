@@ -226,9 +226,6 @@ pub enum SourceError {
     /// Not one byte, or blank lines alone.
     #[error("the source is empty: it has no header")]
     Empty,
-    /// A text of two bytes a character.
-    #[error("the source is UTF-16: write it as UTF-8, or as Windows-1252 with ENCODING=windows-1252")]
-    Utf16,
     /// A first row that does not end.
     #[error("the header does not end within {limit} bytes: is this a CSV source?")]
     HeaderTooLong {

@@ -19,6 +19,7 @@
 
 mod ahead;
 mod batch;
+mod buffer;
 mod compression;
 mod csv;
 mod csv_header;
@@ -50,6 +51,7 @@ mod s3_error;
 mod sources;
 #[cfg(feature = "sqs")]
 mod sqs;
+mod transcode;
 mod url;
 mod zip;
 

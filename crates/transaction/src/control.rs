@@ -94,7 +94,7 @@ impl Trailer {
     /// What a row says, if it is the trailer, or the first row of the footer: its literal fields are there, and nothing is behind what
     /// the pattern has. An error is a trailer that cannot be read.
     pub fn read(&self, row: &(impl Fields + ?Sized), settings: &RunSettings) -> Option<Result<Expected, String>> {
-        let text = |index: usize| settings.dialect.encoding.of_rows().decode(row.get(index).unwrap_or_default());
+        let text = |index: usize| settings.encoding_of_rows().decode(row.get(index).unwrap_or_default());
         let is_empty = |index: usize| row.get(index).unwrap_or_default().trim_ascii().is_empty();
         let is_it = |fields: &[TrailerField]| {
             // Any rest of the last field takes those behind it too: a text may hold what stands between fields.

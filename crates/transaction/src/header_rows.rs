@@ -38,7 +38,7 @@ impl<'a> HeaderRows<'a> {
         let is_needed = |index: &usize| columns.fields_of(*index).iter().any(|field| *field != "merchant");
         let needed = name_key(columns.names().get((0..columns.count()).find(is_needed)?)?);
         let names = keys(columns.names());
-        Some(Self { settings, encoding: settings.dialect.encoding.of_rows(), names, needed })
+        Some(Self { settings, encoding: settings.encoding_of_rows(), names, needed })
     }
 
     /// Whether a row that broke a rule is a header.

@@ -153,6 +153,20 @@ impl RunSettings {
     pub fn decided_by(&self, what: Decided) -> DecidedBy {
         self.decisions.iter().find(|decision| decision.what == what).map_or(DecidedBy::Default, |decision| decision.by)
     }
+
+    /// Whether the source's bytes are made UTF-8 before anything else looks at them: where a character may take several of them, and
+    /// in JSON, whose grammar knows no other encoding.
+    pub fn is_transcoded(&self) -> bool {
+        let Dialect { encoding, .. } = self.dialect;
+        let is_json = self.reading >= ReadingRules::Second && self.format == Format::JsonLines;
+        encoding.is_transcoded() || is_json && encoding != Encoding::UTF_8
+    }
+
+    /// The encoding of the bytes that rows have, whatever the source's is.
+    pub fn encoding_of_rows(&self) -> Encoding {
+        let has_text = self.reading >= ReadingRules::Second && self.format == Format::Parquet;
+        if has_text || self.is_transcoded() { Encoding::UTF_8 } else { self.dialect.encoding }
+    }
 }
 
 /// As it was before this was written down.

@@ -211,7 +211,7 @@ impl Fate {
 
 /// The text of a rejected row, in its source's encoding where it is in it.
 pub(super) fn raw_text(record: &InvalidRecord, run: &Run) -> String {
-    let decoded = run.settings.dialect.encoding.of_rows().decode(&record.raw);
+    let decoded = run.settings.encoding_of_rows().decode(&record.raw);
     decoded.unwrap_or_else(|| String::from_utf8_lossy(&record.raw)).into_owned()
 }
 
