@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::derivation::{AmountField, AmountPlaces, Derivation, Field, Places, Row, TimestampField};
 use crate::mapping::EVERY_OTHER;
 use crate::names::{Names, name_key};
+use crate::text::{Decoding, quoted, trimmed};
 use crate::{Dialect, Encoding, Mapping};
 
 /// Columns that a source must have.
@@ -43,7 +44,7 @@ impl Fields for [&[u8]] {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// A required column is not there.
-    #[error("missing required column{} {}; the header has {}{}", if missing.len() == 1 { "" } else { "s" }, quoted(missing), quoted(found), inside(within))]
+    #[error("missing required column{} {}; the header has {}{}", if missing.len() == 1 { "" } else { "s" }, listed(missing), listed(found), inside(within))]
     Missing {
         /// What is not there.
         missing: Vec<String>,
@@ -53,7 +54,7 @@ pub enum HeaderError {
         within: Vec<String>,
     },
     /// A column that a field is made of is there twice, so that its value would be ambiguous.
-    #[error("column {} of `{field}` stands twice in the header, as {}: a mapping names the one that is meant by its place, such as `{field} = \"{}\"`", quoted_name(name), by_place(places, " and "), by_place(&places[..1], ""))]
+    #[error("column {} of `{field}` stands twice in the header, as {}: a mapping names the one that is meant by its place, such as `{field} = \"{}\"`", quoted(name), by_place(places, " and "), by_place(&places[..1], ""))]
     Twice {
         /// What is made of it.
         field: String,
@@ -63,7 +64,7 @@ pub enum HeaderError {
         places: Vec<usize>,
     },
     /// A column that the mapping names is not there.
-    #[error("{}; the header has {}", unmapped(wanted), quoted(found))]
+    #[error("{}; the header has {}", unmapped(wanted), listed(found))]
     Unmapped {
         /// What the mapping makes, each with the column that is not there.
         wanted: Vec<(String, String)>,
@@ -71,19 +72,18 @@ pub enum HeaderError {
         found: Vec<String>,
     },
     /// Two columns would become one attribute.
-    #[error("two columns become the attribute {}: rename or drop one of them in the mapping's [attributes]", quoted_name(.0))]
+    #[error("two columns become the attribute {}: rename or drop one of them in the mapping's [attributes]", quoted(.0))]
     AttributeTwice(String),
     /// A name that is not text.
     #[error("column {0} of the header is not valid text in the source's encoding")]
     NotText(usize),
 }
 
-/// Most names that an error shows, and most characters of one: what is taken for a header may be anything.
+/// Most names that an error shows: what is taken for a header may be anything.
 const MAX_NAMES: usize = 20;
-const MAX_SHOWN: usize = 40;
 
-fn quoted(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| quoted_name(name)).collect();
+fn listed(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| quoted(name)).collect();
     match names.len().checked_sub(MAX_NAMES) {
         Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
         _ => shown.join(", "),
@@ -100,33 +100,16 @@ fn by_place(places: &[usize], between: &str) -> String {
 fn inside(within: &[String]) -> String {
     match within {
         [] => String::new(),
-        paths => format!("; objects hold {}: name them in a mapping", quoted(paths)),
+        paths => format!("; objects hold {}: name them in a mapping", listed(paths)),
     }
 }
 
 /// Which columns a mapping names in vain.
 fn unmapped(wanted: &[(String, String)]) -> String {
-    let one = |(field, column): &(String, String)| format!("{} for `{field}`", quoted_name(column));
+    let one = |(field, column): &(String, String)| format!("{} for `{field}`", quoted(column));
     let shown: Vec<String> = wanted.iter().take(MAX_NAMES).map(one).collect();
     let column = if wanted.len() == 1 { "a column" } else { "columns" };
     format!("the mapping names {column} that the header lacks: {}", shown.join(", "))
-}
-
-/// The start of a name, in one line.
-pub(crate) fn quoted_name(name: &str) -> String {
-    let mut shown = String::new();
-    for character in name.chars() {
-        if shown.chars().count() >= MAX_SHOWN {
-            shown.push('…');
-            break;
-        }
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    format!("`{shown}`")
 }
 
 /// Where each field of a transaction stands in a row.
@@ -156,7 +139,7 @@ impl Columns {
             .map(|index| {
                 let bytes = header.get(index).unwrap_or_default();
                 let text = dialect.encoding.decode(bytes).ok_or(HeaderError::NotText(index + 1))?;
-                Ok(text.trim().to_owned())
+                Ok(trimmed(&text).to_owned())
             })
             .collect::<Result<Vec<_>, _>>()?;
         Self::from_names(names, mapping)
@@ -209,7 +192,7 @@ impl Columns {
     /// The texts of a row that its amount is read from, for the recognition of the decimal mark. What is a number by the grammar of
     /// its source is none of them, nor what is empty or cannot be read.
     pub fn amount_texts(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Vec<String> {
-        let row = Row { number, fields, encoding };
+        let row = Row { number, fields, decoding: Decoding::of(encoding) };
         let text = |from: &AmountField| match from.field.from {
             Derivation::Column(index) if fields.is_number(index) => None,
             _ => row.derive(&from.field).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -220,7 +203,8 @@ impl Columns {
     /// What a row has for the date and time, for the recognition of its pattern; none where it is a count.
     pub fn date(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Option<String> {
         let TimestampField { field, clock: None } = &self.timestamp else { return None };
-        Some(Row { number, fields, encoding }.derive(field).ok()?.into_owned())
+        let decoding = Decoding::of(encoding);
+        Some(Row { number, fields, decoding }.derive(field).ok()?.into_owned())
     }
 
     /// The fields of a transaction that are made of a column.

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::columns::{Fields, HeaderError, quoted_name};
+use crate::columns::{Fields, HeaderError};
 use crate::mapping::{AmountFrom, AmountTexts, BySign, Clock, Mapping, Part, Scaling, TextFrom};
 use crate::names::{Names, Place};
 use crate::rules::{is_blank, reject, wrong_value};
-use crate::{Amount, Encoding, RejectReason, Rejection};
+use crate::text::{Decoding, Unreadable, quoted, trimmed};
+use crate::{Amount, RejectReason, Rejection};
 
 /// A field of a transaction, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,34 +121,6 @@ impl AmountPlaces {
     }
 }
 
-/// Why a column has no text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unreadable {
-    NotText,
-    NulByte,
-}
-
-impl Unreadable {
-    /// As the reason to reject a row.
-    pub(crate) fn of(self, field: &str) -> Rejection {
-        match self {
-            Self::NotText => {
-                reject(RejectReason::Encoding, format!("{field} is not valid text in the source's encoding"))
-            }
-            Self::NulByte => reject(RejectReason::NulByte, format!("{field} holds a NUL byte")),
-        }
-    }
-}
-
-/// The text of bytes, where PostgreSQL can store it.
-pub(crate) fn text(bytes: &[u8], encoding: Encoding) -> Result<Cow<'_, str>, Unreadable> {
-    let text = encoding.decode(bytes).ok_or(Unreadable::NotText)?;
-    if text.as_bytes().contains(&0) {
-        return Err(Unreadable::NulByte);
-    }
-    Ok(text)
-}
-
 /// Stands between the parts of an id that is made of columns.
 const ID_SEPARATOR: char = '|';
 /// Stands before one that is part of a text, and before itself.
@@ -162,13 +135,13 @@ fn negated(amount: Amount) -> Result<Amount, Rejection> {
 pub(crate) struct Row<'a, F: ?Sized> {
     pub(crate) number: u64,
     pub(crate) fields: &'a F,
-    pub(crate) encoding: Encoding,
+    pub(crate) decoding: Decoding,
 }
 
 impl<'a, F: Fields + ?Sized> Row<'a, F> {
     /// The text of a column.
     pub(crate) fn text(&self, index: usize) -> Result<Cow<'a, str>, Unreadable> {
-        text(self.fields.get(index).unwrap_or_default(), self.encoding)
+        self.decoding.text(self.fields.get(index).unwrap_or_default())
     }
 
     /// The text of a field.
@@ -291,7 +264,8 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
                 Part::Path(_) => {}
             }
         }
-        Ok(filled)
+        // A column at either end may be empty.
+        Ok(if self.decoding.trims() { trimmed(&filled).to_owned() } else { filled })
     }
 }
 
@@ -358,13 +332,13 @@ impl<'a> Places<'a> {
                     Part::Row => Part::Row,
                 });
                 let from = Derivation::Template(parts.collect());
-                Field { shown: shown(format!("template {}", quoted_name(template.as_str()))), from }
+                Field { shown: shown(format!("template {}", quoted(template.as_str()))), from }
             }
             Some(TextFrom::Path(folder)) => {
                 Field { shown: shown("the path".to_owned()), from: Derivation::Constant(self.unresolved(folder)) }
             }
             Some(TextFrom::Columns(columns)) => {
-                let named: Vec<String> = columns.iter().map(|column| quoted_name(column)).collect();
+                let named: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
                 let from = Derivation::Joined(columns.iter().map(|column| self.take(name, column)).collect());
                 Field { shown: shown(format!("columns {}", named.join(", "))), from }
             }
@@ -422,5 +396,5 @@ impl<'a> Places<'a> {
 }
 
 fn of_column(name: &str) -> String {
-    format!("column {}", quoted_name(name))
+    format!("column {}", quoted(name))
 }

@@ -1,8 +1,8 @@
 //! Values from the path of a source: tables that are kept in folders have some of their columns in the names of these,
 //! `date=2024-03-14/part-0.csv`, and not in the file.
 
-use crate::columns::quoted_name;
 use crate::names::name_key;
+use crate::text::quoted;
 
 /// What stands for nothing in the name of a folder, as Hive writes it.
 const NOTHING: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -15,7 +15,7 @@ pub enum PathError {
     /// No folder has the name.
     #[error(
         "the mapping takes {} from the path, and no folder is called `{name}=…`; the folders with a value are {}",
-        quoted_name(name),
+        quoted(name),
         shown(found)
     )]
     Missing {
@@ -25,7 +25,7 @@ pub enum PathError {
         found: Vec<String>,
     },
     /// Several have it, with different values.
-    #[error("the mapping takes {} from the path, where it stands twice: {}", quoted_name(name), shown(found))]
+    #[error("the mapping takes {} from the path, where it stands twice: {}", quoted(name), shown(found))]
     Several {
         /// What the mapping names.
         name: String,
@@ -33,7 +33,7 @@ pub enum PathError {
         found: Vec<String>,
     },
     /// Its bytes are no text.
-    #[error("the folder {} of the path is no text once its percent signs are resolved", quoted_name(.0))]
+    #[error("the folder {} of the path is no text once its percent signs are resolved", quoted(.0))]
     NotText(String),
 }
 
@@ -41,7 +41,7 @@ fn shown(folders: &[String]) -> String {
     if folders.is_empty() {
         return "none".to_owned();
     }
-    let shown: Vec<String> = folders.iter().take(SHOWN).map(|folder| quoted_name(folder)).collect();
+    let shown: Vec<String> = folders.iter().take(SHOWN).map(|folder| quoted(folder)).collect();
     shown.join(", ")
 }
 
