@@ -34,7 +34,7 @@ const SHOWN_SOURCE: usize = 1024;
 /// cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// What to look at: the path of a file, or s3://bucket/key
+    /// What to look at: the path of a file, s3://bucket/key, or - for stdin
     #[arg(env = "SOURCE_URL", value_name = "FILE_OR_S3_URL")]
     pub(crate) source_url: SourceUrl,
     /// Print the result as JSON
@@ -197,7 +197,7 @@ impl ColumnReport {
     }
 
     fn look(&mut self, bytes: &[u8], settings: &RunSettings) {
-        let text = settings.dialect.encoding.decode(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes));
+        let text = settings.encoding_of_rows().decode(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes));
         let text = text.trim();
         if text.is_empty() {
             self.empty += 1;

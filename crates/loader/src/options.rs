@@ -50,7 +50,8 @@ pub struct ReadOptions {
     /// Zone of timestamps that name none, such as Europe/Paris
     #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
     pub time_zone: TimeZone,
-    /// Namespace in which ids are unique [default: the bucket and key, or the name of a local file]
+    /// Namespace in which ids are unique [default: that of the mapping, else the bucket and key, the absolute path of a local file, or
+    /// stdin]
     #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
     pub id_namespace: Option<String>,
     /// How the source writes its rows.
@@ -71,6 +72,11 @@ impl ReadOptions {
     pub(crate) fn namespace(&self) -> Option<&str> {
         let mapped = || self.format.mapping.as_deref().and_then(Mapping::namespace);
         self.id_namespace.as_deref().or_else(mapped)
+    }
+
+    /// Whether a namespace is named, so that it is this one whatever the ledger knows of the source.
+    pub(crate) fn names_namespace(&self) -> bool {
+        self.namespace().is_some()
     }
 
     /// Rows of a chunk: as many as are asked for, or as few as the names of many columns leave room for.

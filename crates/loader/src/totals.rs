@@ -27,7 +27,8 @@ pub struct TotalsOptions {
     /// {"rows": 5000, "amount": "123.45"}
     #[arg(long = "manifest", env = "MANIFEST_SUFFIX", value_name = "SUFFIX")]
     pub manifest_suffix: Option<String>,
-    /// Take both from the last row of a CSV source, which is no data: a pattern such as 'TRAILER;{rows};{amount}'
+    /// Take both from the last row of a CSV source, which is no data: a pattern such as 'TRAILER;{rows};{amount}'. Without the two, it
+    /// is the first row of a footer, such as '***END OF FILE***' or 'Balance as of *', where a * at the end stands for any rest
     #[arg(long, env = "TRAILER", value_name = "PATTERN")]
     pub trailer: Option<Trailer>,
 }
@@ -54,6 +55,13 @@ pub(crate) enum TrailerFound {
     Wrong(String),
 }
 
+impl TrailerFound {
+    /// Whether one of the rows was it, however well it can be read.
+    pub(crate) fn is_found(&self) -> bool {
+        !matches!(self, Self::NotAsked | Self::Missing)
+    }
+}
+
 impl TotalsOptions {
     /// Freezes what a new run is to be compared with. What the command line says goes before what a manifest says.
     pub(crate) async fn freeze(
@@ -69,7 +77,7 @@ impl TotalsOptions {
         }
         let told = Expected { rows: self.expect_rows, amount: self.expect_amount };
         let expected = match self.suffix() {
-            Some(suffix) => told.or(manifest(sources, &beside(url, suffix)).await?),
+            Some(suffix) => told.or(manifest(sources, &beside(url, suffix)?).await?),
             None => told,
         };
         Ok(RunSettings { expected, trailer: self.trailer.clone(), ..settings })
@@ -85,15 +93,22 @@ impl TotalsOptions {
     }
 }
 
-fn beside(url: &SourceUrl, suffix: &str) -> SourceUrl {
-    match url {
+fn beside(url: &SourceUrl, suffix: &str) -> Result<SourceUrl, SourceError> {
+    Ok(match url {
         SourceUrl::S3 { bucket, key } => SourceUrl::S3 { bucket: bucket.clone(), key: format!("{key}{suffix}") },
         SourceUrl::File(path) => {
             let mut path = path.clone().into_os_string();
             path.push(suffix);
             SourceUrl::File(path.into())
         }
-    }
+        SourceUrl::Descriptor(_) => {
+            let reason = format!(
+                "MANIFEST_SUFFIX names a file beside the source, and {url} has none: leave it out, or set EXPECT_ROWS and \
+                 EXPECT_AMOUNT"
+            );
+            return Err(SourceError::Setting(reason));
+        }
+    })
 }
 
 async fn manifest(sources: &Sources, url: &SourceUrl) -> Result<Expected, LoadError> {
@@ -133,7 +148,15 @@ pub(crate) fn differences(settings: &RunSettings, at: Checkpoint, trailer: &Trai
         },
         TrailerFound::Missing => {
             let pattern = settings.trailer.as_ref().map_or("", Trailer::as_str);
-            return Some(format!("control totals are missing: no row is the trailer `{pattern}`"));
+            let what = if settings.trailer.as_ref().is_some_and(Trailer::is_footer) {
+                "the footer is"
+            } else {
+                "control totals are"
+            };
+            return Some(format!("{what} missing: no row is the trailer `{pattern}`"));
+        }
+        TrailerFound::Wrong(why) if settings.trailer.as_ref().is_some_and(Trailer::is_footer) => {
+            return Some(format!("the footer is not the end: {why}"));
         }
         TrailerFound::Wrong(why) => return Some(format!("control totals are missing: {why}")),
     };
@@ -163,7 +186,9 @@ mod tests {
     #[test]
     fn a_manifest_lies_beside_its_source() {
         for (url, expected) in [("s3://b/a/x.csv", "s3://b/a/x.csv.manifest"), ("/a/x.csv", "/a/x.csv.manifest")] {
-            assert_eq!(beside(&url.parse().unwrap(), ".manifest").to_string(), expected);
+            assert_eq!(beside(&url.parse().unwrap(), ".manifest").unwrap().to_string(), expected);
         }
+        let error = beside(&"-".parse().unwrap(), ".manifest").unwrap_err().to_string();
+        assert!(error.contains("stdin has none: leave it out, or set EXPECT_ROWS"), "{error}");
     }
 }

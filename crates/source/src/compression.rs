@@ -2,7 +2,7 @@
 //!
 //! A stream that was cut off, or is damaged, gives every byte that can be unpacked and then a
 //! [`SourceError::Damaged`]. What follows the end of a gzip member or a Zstandard frame is the next one: files that were
-//! packed apart and put together are one source.
+//! packed apart and put together are one source. A zip archive is one of one file, which [`crate::zip`] finds.
 
 use std::io::{self, Cursor};
 use std::pin::Pin;
@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use assay_transaction::Compression;
-use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::tokio::bufread::{DeflateDecoder, GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader, ReadBuf};
 
+use crate::zip::{Checked, Member};
 use crate::{ByteStream, SourceError};
 
-/// The first bytes of what gzip and zstd write.
-const MAGIC: [(&[u8], Compression); 2] = [(b"\x1f\x8b", Compression::Gzip), (b"\x28\xb5\x2f\xfd", Compression::Zstd)];
+/// The first bytes of what gzip, zstd and zip write.
+const MAGIC: [(&[u8], Compression); 3] =
+    [(b"\x1f\x8b", Compression::Gzip), (b"\x28\xb5\x2f\xfd", Compression::Zstd), (b"PK\x03\x04", Compression::Zip)];
 /// How many bytes tell.
 const MAGIC_BYTES: u64 = 4;
 /// How much packed data is held.
@@ -35,31 +37,67 @@ pub(crate) async fn recognise(mut stream: ByteStream) -> Result<(Compression, By
     Ok((compression, Box::pin(Cursor::new(first).chain(stream))))
 }
 
-/// Unpacks a stream, and passes over the first `skip` bytes of what it unpacks to.
-pub(crate) fn unpack(stream: ByteStream, compression: Compression, skip: u64) -> ByteStream {
+/// What it takes to unpack a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Packing {
+    None,
+    Gzip,
+    Zstd,
+    /// The one file of an archive.
+    Zip(Member),
+}
+
+impl Packing {
+    pub(crate) fn compression(&self) -> Compression {
+        match self {
+            Self::None => Compression::None,
+            Self::Gzip => Compression::Gzip,
+            Self::Zstd => Compression::Zstd,
+            Self::Zip(_) => Compression::Zip,
+        }
+    }
+
+    /// Where a stream of the source has to begin that is to be unpacked.
+    pub(crate) fn start(&self) -> u64 {
+        if let Self::Zip(member) = self { member.start } else { 0 }
+    }
+}
+
+/// Unpacks a stream.
+pub(crate) fn unpack(stream: ByteStream, packing: Packing) -> ByteStream {
+    let compression = packing.compression();
     let packed = BufReader::with_capacity(PACKED_BUFFER, stream);
-    let stream: ByteStream = match compression {
-        Compression::None => return packed.into_inner(),
-        Compression::Gzip => {
+    let stream: ByteStream = match packing {
+        Packing::None => return packed.into_inner(),
+        Packing::Zip(member) => {
+            let packed = packed.take(member.packed);
+            let unpacked: ByteStream =
+                if member.is_deflated { Box::pin(DeflateDecoder::new(packed)) } else { Box::pin(packed) };
+            Box::pin(Checked::new(unpacked, member))
+        }
+        Packing::Gzip => {
             let mut decoder = GzipDecoder::new(packed);
             decoder.multiple_members(true);
             Box::pin(decoder)
         }
-        Compression::Zstd => {
+        Packing::Zstd => {
             let mut decoder = ZstdDecoder::with_params(packed, &[DParameter::window_log_max(ZSTD_WINDOW_LOG)]);
             decoder.multiple_members(true);
             Box::pin(decoder)
         }
     };
-    Box::pin(Unpacked { stream, compression, skip })
+    Box::pin(Unpacked { stream, compression })
+}
+
+/// Passes over the first bytes of a stream.
+pub(crate) fn pass_over(stream: ByteStream, bytes: u64) -> ByteStream {
+    Box::pin(Behind { stream, skip: bytes })
 }
 
 /// A stream as it is unpacked.
 struct Unpacked {
     stream: ByteStream,
     compression: Compression,
-    /// Bytes that are still to be passed over.
-    skip: u64,
 }
 
 impl Unpacked {
@@ -82,15 +120,30 @@ impl AsyncRead for Unpacked {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let unpacked = &mut *self;
+        let read = ready!(self.stream.as_mut().poll_read(context, buffer));
+        Poll::Ready(read.map_err(|error| self.error(error)))
+    }
+}
+
+/// A stream from a byte on that cannot be sought.
+struct Behind {
+    stream: ByteStream,
+    /// Bytes that are still to be passed over.
+    skip: u64,
+}
+
+impl AsyncRead for Behind {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let before = buffer.filled().len();
-            if let Err(error) = ready!(unpacked.stream.as_mut().poll_read(context, buffer)) {
-                return Poll::Ready(Err(unpacked.error(error)));
-            }
+            ready!(self.stream.as_mut().poll_read(context, buffer))?;
             let read = buffer.filled().len() - before;
-            let skipped = usize::try_from(unpacked.skip).map_or(read, |skip| skip.min(read));
-            unpacked.skip -= skipped as u64;
+            let skipped = usize::try_from(self.skip).map_or(read, |skip| skip.min(read));
+            self.skip -= skipped as u64;
             if skipped == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -151,7 +204,12 @@ mod tests {
     /// What comes out, and why it ends.
     async fn unpacked(bytes: &[u8], skip: u64) -> (Compression, Vec<u8>, Option<SourceError>) {
         let (compression, stream) = recognise(Box::pin(Cursor::new(bytes.to_vec()))).await.unwrap();
-        let mut stream = unpack(stream, compression, skip);
+        let packing = match compression {
+            Compression::Gzip => Packing::Gzip,
+            Compression::Zstd => Packing::Zstd,
+            _ => Packing::None,
+        };
+        let mut stream = pass_over(unpack(stream, packing), skip);
         let mut all = Vec::new();
         let error = stream.read_to_end(&mut all).await.err().map(SourceError::from);
         (compression, all, error)

@@ -96,20 +96,27 @@ impl Inspected {
 /// the mapping names; the decimal mark is the one that amounts show; timestamps are ISO 8601, or of the one pattern that reads them. A source with a header
 /// and no rows is fine.
 pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Inspected, SourceError> {
-    let head = Head::read(stream).await?;
+    let head = Head::read(stream, options.encoding).await?;
     inspect_head(&head, options).await
 }
 
 /// The same with the head that was read.
 pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
     let format = options.format.map_or_else(|| head.format(), Ok)?;
-    let (encoding, mapping) = (options.encoding.unwrap_or_default(), options.mapping.as_deref());
+    let in_utf8;
+    let head = if format == Format::JsonLines {
+        in_utf8 = head.in_utf8();
+        &in_utf8
+    } else {
+        head
+    };
+    let (encoding, mapping) = (head.encoding.unwrap_or_default(), options.mapping.as_deref());
     let (delimiter, columns, start) = match format {
         Format::Csv => {
-            let header = csv_header::read(head, options.delimiter, encoding, mapping).await?;
+            let header = csv_header::read(head, options.delimiter, encoding.of_rows(), mapping).await?;
             (header.delimiter, header.columns, header.end)
         }
-        Format::JsonLines => (Delimiter::Comma, json_header::columns(head.lines(), mapping)?, head.start()),
+        Format::JsonLines => (Delimiter::Comma, json_header::columns(head.objects(), mapping)?, head.start()),
         // Its index lies at its end.
         Format::Parquet => return Err(SourceError::Undecidable { first_line: "PAR1".to_owned() }),
     };
@@ -122,7 +129,7 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
         _ => RowReader::from(json::reader(head, JsonNames::mapped(columns.names(), mapping), start)),
     };
     let sample = sample(reader, head).await?;
-    let (dialect, timestamps) = settle(&sample, &columns, format, delimiter, options)?;
+    let (dialect, timestamps) = settle(&sample, &columns, format, (delimiter, encoding), options)?;
     let header = columns.names().to_vec();
     let (csv, amounts, decisions) = (CsvText::default(), AmountText::default(), Vec::new());
     let (compression, mapping) = (Compression::None, options.mapping.clone());
@@ -142,7 +149,8 @@ pub(crate) async fn inspect_parquet(
     let columns = Columns::from_names(reader.names(), options.mapping.as_deref())?;
     let rows = Some(reader.rows());
     let sample: Vec<RowBatch> = reader.next_batch(SAMPLE_ROWS).await?.into_iter().collect();
-    let (dialect, timestamps) = settle(&sample, &columns, Format::Parquet, Delimiter::Comma, options)?;
+    let (dialect, timestamps) =
+        settle(&sample, &columns, Format::Parquet, (Delimiter::Comma, Encoding::UTF_8), options)?;
     let header = columns.names().to_vec();
     let (format, compression, start) = (Format::Parquet, Compression::None, Position { offset: 0, ..Position::START });
     let (csv, amounts, decisions) = (CsvText::default(), AmountText::default(), Vec::new());
@@ -168,17 +176,16 @@ pub(crate) fn settle(
     sample: &[RowBatch],
     columns: &Columns,
     format: Format,
-    delimiter: Delimiter,
+    (delimiter, encoding): (Delimiter, Encoding),
     options: &FormatOptions,
 ) -> Result<(Dialect, TimestampFormat), SourceError> {
-    let encoding = options.encoding.unwrap_or_default();
     let decimal_mark = options.decimal_mark.unwrap_or_else(|| {
         // Numbers have a point in every other format.
         if format == Format::Csv { decimal_mark(sample, delimiter, columns) } else { DecimalMark::Point }
     });
     let timestamps = match &options.timestamp_format {
         Some(format) => format.clone(),
-        None => dates::recognise(&dates_of(sample, columns, encoding))?,
+        None => dates::recognise(&dates_of(sample, columns, encoding.of_rows()))?,
     };
     Ok((Dialect { delimiter, decimal_mark, encoding }, timestamps))
 }

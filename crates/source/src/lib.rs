@@ -8,6 +8,9 @@
 //!
 //! [`Sources::list`] finds what lies in a bucket; [`parse_events`] reads what the bucket says of it by itself.
 //!
+//! What comes through a pipe is kept until the process ends, as a file is: [`SourceUrl::Descriptor`]. Archives and files of other
+//! kinds are refused by their names; a zip of one file is unpacked. [`Sources::fingerprint`] tells copies.
+//!
 //! The other way: [`Sources::put`] puts objects, and [`Sources::notify`] has a bucket tell of those that are put.
 //!
 //! Guarantees: memory does not grow with the source, nor with any one row of it; what is read is one version, or the
@@ -16,6 +19,7 @@
 
 mod ahead;
 mod batch;
+mod buffer;
 mod compression;
 mod csv;
 mod csv_header;
@@ -24,18 +28,22 @@ mod download;
 mod error;
 mod events;
 mod file;
+mod fingerprint;
+mod foreign;
 mod head;
 mod inspect;
 mod json;
 mod json_header;
 mod listing;
 mod mapping;
+mod marker;
 mod notification;
 mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod patience;
 mod pattern;
+mod pipe;
 mod put;
 mod reader;
 mod s3;
@@ -43,7 +51,9 @@ mod s3_error;
 mod sources;
 #[cfg(feature = "sqs")]
 mod sqs;
+mod transcode;
 mod url;
+mod zip;
 
 pub use batch::{Row, RowBatch, RowFields, Rows};
 pub use csv::{CsvLayout, CsvReader, QUOTE_REACH};
@@ -51,6 +61,7 @@ pub use error::SourceError;
 pub use events::{EventError, ObjectEvent, parse_events};
 pub use inspect::{Inspected, Layout, inspect};
 pub use listing::Listed;
+pub use marker::is_marker;
 pub use notification::Notified;
 pub use options::{FormatOptions, S3Options};
 pub use pattern::{Named, SourcePattern};

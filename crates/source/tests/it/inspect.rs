@@ -74,11 +74,7 @@ async fn every_dialect_is_recognised() {
 async fn a_header_may_be_quoted_and_span_lines() {
     let text =
         "\n\r\n \"ID\" ; Amount;\"Timestamp\";operation_type;SIDE;description;\"notes;\r\n\"\"more\"\"\"\r\n1;2;3";
-    let layout = look(text, &FormatOptions::default()).await;
-    // A quote behind a blank is a part of the name, as it is of a field.
-    assert!(layout.unwrap_err().to_string().contains("missing required column `id`"));
-    let text = text.replace(" \"ID\" ", "\" ID \"");
-    let layout = look(&text, &FormatOptions::default()).await.unwrap();
+    let layout = look(text, &FormatOptions::default()).await.unwrap();
     let names = ["ID", "Amount", "Timestamp", "operation_type", "SIDE", "description", "notes;\r\n\"more\""];
     assert_eq!(layout.header, names);
     assert_eq!((layout.start.line, layout.start.offset), (5, text.find("1;2;3").unwrap() as u64));
@@ -135,7 +131,6 @@ async fn a_source_that_is_none_says_why() {
         "cannot tell the dialect: none of `,` `;` tab `|` finds a required column in the first row `PK\\u{3}\\u{4} no, csv`"
     );
     assert!(fails("é".repeat(500)).await.ends_with(&format!("`{}…`", "é".repeat(80))));
-    assert!(fails(b"\xff\xfei\0d\0;\0").await.starts_with("the source is UTF-16: write it as UTF-8"));
     let endless = format!("id,\"{}", "amount,".repeat(60_000));
     assert_eq!(fails(endless).await, "the header does not end within 262144 bytes: is this a CSV source?");
 }
