@@ -122,4 +122,40 @@ async fn every_command_of_the_page_works_as_it_is_written() {
     let folder = play(include_str!("../../docs/mapping.md")).await;
     let tallies = law::holds_in_file(&folder.path().join("assay.db")).await;
     assert_eq!([tallies["paysim"], tallies["sparkov"]].map(|tally| tally.predicted), [300, 300]);
+    let predicted = |predicted| Tally { predicted, ..Tally::default() };
+    assert_eq!(["german", "french", "british"].map(|run| tallies[run]), [7, 6, 6].map(predicted));
+    assert_eq!(tallies["german-april"], Tally { duplicate: 7, ..predicted(3) });
+    are_stored(folder.path()).await;
+}
+
+/// The rows of the banks' exports as they are stored: run, row, amount, timestamp, side, kind, merchant, description.
+async fn are_stored(folder: &Path) {
+    for expected in [
+        "german 1 -1150.00 2024-03-28 debit direct_debit Hausverwaltung Größenfeld: Lastschrift Miete April",
+        "german 2 -3.40 2024-03-28 debit card_payment Café Lübke: Kartenzahlung",
+        "german 3 -3.40 2024-03-28 debit card_payment Café Lübke: Kartenzahlung",
+        "german 4 2845.67 2024-03-27 credit salary Arbeit & Söhne GmbH: Gehalt Lohn März",
+        "german 6 -24.90 2024-03-15 debit card_payment Bücher; Tee & mehr: Kartenzahlung Rechnung 4711",
+        "german 7 0.00 2024-03-01 credit other Musterbank: Abschluss Zinsen",
+        "german-april 2 1120.50 2024-04-02 credit transfer Finanzamt Größenfeld: Überweisung Erstattung 2023",
+        "french 1 -1050.00 2024-03-28 debit direct_debit LOYER AVRIL: Prélèvement LOYER AVRIL",
+        "french 2 2310.45 2024-03-27 credit transfer SALAIRE SOCIÉTÉ DUPRÉ: Virement SALAIRE SOCIÉTÉ DUPRÉ",
+        "french 4 -60.00 2024-03-25 debit withdrawal DISTRIBUTEUR LYON PART-DIEU: Retrait DISTRIBUTEUR LYON PART-DIEU",
+        "french 5 32.80 2024-03-23 credit transfer REMBOURSEMENT MUTUELLE: Virement REMBOURSEMENT MUTUELLE",
+        "british 1 -1050.00 2024-03-28 debit account RENT FLAT 4: RENT FLAT 4",
+        "british 2 2310.45 2024-03-27 credit account ACME LTD, SALARY: ACME LTD, SALARY",
+        "british 4 -3.40 2024-03-26 debit account CORNER CAFE: CORNER CAFE",
+        "british 5 -60.00 2024-03-25 debit account CASH MACHINE: CASH MACHINE",
+    ] {
+        let [run, row] = [0, 1].map(|at| expected.split(' ').nth(at).unwrap());
+        let stored = json(folder, &["row", run, row]).await["transaction"].clone();
+        let text = |key: &str| stored[key].as_str().unwrap_or_default().to_owned();
+        let day = text("timestamp").replace("T00:00:00Z", "");
+        let [amount, side, kind, merchant, description] =
+            ["amount", "side", "operation_type", "merchant", "description"].map(text);
+        assert_eq!(format!("{run} {row} {amount} {day} {side} {kind} {merchant}: {description}"), expected);
+    }
+    let third = json(folder, &["row", "german-april", "6"]).await["transaction"].clone();
+    assert_eq!(third["external_id"], "28.03.2024|Café Lübke||-3,40|3", "the third coffee is the new one");
+    assert_eq!(third["attributes"], serde_json::json!({ "currency": "EUR", "Valuta": "28.03.2024" }));
 }

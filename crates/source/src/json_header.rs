@@ -1,6 +1,6 @@
 //! The header of a source of JSON: the names that the objects of its head have, and the paths that a mapping names.
 
-use assay_transaction::{Columns, HeaderError, Mapping, REQUIRED_COLUMNS, json_members, name_key};
+use assay_transaction::{Columns, HeaderError, Mapping, REQUIRED_COLUMNS, json_members, name_key, trimmed};
 
 use crate::SourceError;
 
@@ -36,7 +36,7 @@ fn names(objects: &[&[u8]], mapping: Option<&Mapping>) -> Vec<String> {
         for (name, _) in json_members(object).unwrap_or_default() {
             let key = name_key(&name);
             if !names.iter().any(|(known, _)| *known == key) {
-                names.push((key, name.trim().to_owned()));
+                names.push((key, trimmed(&name).to_owned()));
             }
         }
     }

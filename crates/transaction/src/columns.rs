@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::derivation::{AmountField, AmountPlaces, Derivation, Field, Places, Row, TimestampField};
 use crate::mapping::EVERY_OTHER;
 use crate::names::{Names, name_key};
-use crate::text::{Decoding, quoted};
+use crate::text::{Decoding, quoted, trimmed};
 use crate::{Dialect, Encoding, Mapping};
 
 /// Columns that a source must have.
@@ -139,7 +139,7 @@ impl Columns {
             .map(|index| {
                 let bytes = header.get(index).unwrap_or_default();
                 let text = dialect.encoding.decode(bytes).ok_or(HeaderError::NotText(index + 1))?;
-                Ok(text.trim().to_owned())
+                Ok(trimmed(&text).to_owned())
             })
             .collect::<Result<Vec<_>, _>>()?;
         Self::from_names(names, mapping)

@@ -7,7 +7,7 @@ use crate::columns::{Fields, HeaderError};
 use crate::mapping::{AmountFrom, AmountTexts, BySign, Clock, Mapping, Part, Scaling, TextFrom};
 use crate::names::{Names, Place};
 use crate::rules::{is_blank, reject, wrong_value};
-use crate::text::{Decoding, Unreadable, quoted};
+use crate::text::{Decoding, Unreadable, quoted, trimmed};
 use crate::{Amount, RejectReason, Rejection};
 
 /// A field of a transaction, and where it comes from.
@@ -264,7 +264,8 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
                 Part::Path(_) => {}
             }
         }
-        Ok(filled)
+        // A column at either end may be empty.
+        Ok(if self.decoding.trims() { trimmed(&filled).to_owned() } else { filled })
     }
 }
 

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::text::trimmed;
+
 /// What two names have in common that name the same column: neither case nor white space tells them apart, where it stands around
-/// them or how much of it between words.
+/// them or how much of it between words, nor what nobody sees around them.
 pub fn name_key(name: &str) -> String {
     let mut key = String::with_capacity(name.len());
-    for word in name.split_whitespace() {
+    for word in trimmed(name).split_whitespace() {
         if !key.is_empty() {
             key.push(' ');
         }
@@ -109,6 +111,7 @@ mod tests {
             ("Montant (EUR)", "montant\u{a0}(eur)"),
             ("Paid out", "Paid\r\nout"),
             ("\u{202f}a \t b", "A B"),
+            ("\u{feff}Date", "date"),
         ] {
             assert_eq!(name_key(one), name_key(other), "{one:?} {other:?}");
         }

@@ -100,6 +100,11 @@ impl Decoding {
         Self { decided_by: None, ..self }
     }
 
+    /// Whether what stands around a text is none of it.
+    pub(crate) fn trims(self) -> bool {
+        self.trims
+    }
+
     /// The text of bytes, where PostgreSQL can store it, without what stands around it.
     pub(crate) fn text(self, bytes: &[u8]) -> Result<Cow<'_, str>, Unreadable> {
         let text = self.encoding.decode(bytes).ok_or_else(|| Unreadable::NotText(self.complaint(bytes)))?;
