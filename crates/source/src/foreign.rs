@@ -107,7 +107,7 @@ const fn kind_if_binary(magic: &'static [u8], what: &'static str, remedy: &'stat
 }
 
 /// The first bytes of kinds. What is unpacked while it is read is among them, as it is here only inside of another packing.
-const MAGIC: [Kind; 41] = [
+const MAGIC: [Kind; 44] = [
     kind(b"\x1f\x8b", "gzip data", UNPACK_ONCE),
     kind(b"\x28\xb5\x2f\xfd", "zstd data", UNPACK_ONCE),
     kind(b"PK\x03\x04", "a zip archive", UNPACK_ONCE),
@@ -129,6 +129,9 @@ const MAGIC: [Kind; 41] = [
     kind(b"\x09\x04\x06\0", "an Excel workbook of old (.xls)", EXPORT),
     kind(b"\x09\x02\x06\0", "an Excel workbook of old (.xls)", EXPORT),
     kind(b"Obj\x01", "an Avro file", EXPORT),
+    kind_if_binary(b"PARE", "an encrypted Parquet file", DECRYPT),
+    kind(b"\0\x01\0\0Standard Jet DB", "an Access database", EXPORT),
+    kind(b"\0\x01\0\0Standard ACE DB", "an Access database", EXPORT),
     kind_if_binary(b"ORC", "an ORC file", EXPORT),
     kind(b"ARROW1\0\0", "an Arrow file (Feather)", EXPORT),
     kind(b"\xff\xff\xff\xff", "an Arrow stream", EXPORT),

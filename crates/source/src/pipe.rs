@@ -140,7 +140,7 @@ fn start(url: SourceUrl) -> Spooling {
         Unspooled { location: location.clone(), cause: "the thread that reads it has ended".to_owned(), folder: None };
     let reading = std::thread::Builder::new().name("pipe".to_owned()).spawn(move || {
         // Nobody waits any more: the process ends.
-        let _ = tell.send(keep(&url, location).map(Arc::new));
+        let _ = tell.send(keep(&url, &location).map(Arc::new));
     });
     let failed = reading.err().map(|error| Unspooled { cause: error.to_string(), ..lost.clone() });
     async move {
@@ -169,11 +169,12 @@ fn absolute(path: &Path) -> String {
 }
 
 /// Reads a pipe to its end into a file that has no name.
-fn keep(url: &SourceUrl, location: String) -> Result<Spool, Unspooled> {
-    let unreadable = |error: io::Error| Unspooled { location: location.clone(), cause: io_cause(&error), folder: None };
+fn keep(url: &SourceUrl, location: &str) -> Result<Spool, Unspooled> {
+    let unreadable =
+        |error: io::Error| Unspooled { location: location.to_owned(), cause: io_cause(&error), folder: None };
     let folder = std::env::temp_dir();
     let not_kept = |error: io::Error| Unspooled {
-        location: location.clone(),
+        location: location.to_owned(),
         cause: io_cause(&error),
         folder: Some(folder.display().to_string()),
     };
@@ -192,7 +193,7 @@ fn keep(url: &SourceUrl, location: String) -> Result<Spool, Unspooled> {
         hashing.update(read);
     }
     let size = hashing.bytes();
-    let identity = SourceIdentity::piped(location.clone(), &hashing.finish());
+    let identity = SourceIdentity::piped(location.to_owned(), &hashing.finish());
     Ok(Spool { file, found: Found { identity, size } })
 }
 
@@ -249,7 +250,7 @@ mod tests {
         assert!(sources.read_at(&url, &found.identity, 999_999..1_000_001).await.is_err());
         // The same content is the same source, and what a file of it would be a copy of.
         let (again, _open) = piped(&text);
-        assert_eq!(super::super::Sources::new(&S3Options::default()).unwrap().identify(&again).await.unwrap(), found);
+        assert_eq!(sources.identify(&again).await.unwrap(), found);
         let print = sources.fingerprint(&url, &found).await.unwrap().unwrap();
         assert_eq!(Some(print.as_str()), found.identity.version.replace('=', ":").get(..));
         let (other, _open) = piped("x");

@@ -1,4 +1,6 @@
 use assay_transaction::{Compression, Exit, Position, RunSettings};
+use std::fmt::Write as _;
+
 use async_compression::tokio::write::DeflateEncoder;
 use tokio::io::AsyncWriteExt as _;
 
@@ -127,7 +129,7 @@ async fn refused(bytes: &[u8]) -> String {
 fn rows(count: usize) -> Vec<u8> {
     let mut text = "id,description,amount,timestamp,operation_type,side\n".to_owned();
     for row in 0..count {
-        text += &format!("{row},Shop,-{row}.5,2024-03-15 10:00:00,card,debit\n");
+        writeln!(text, "{row},Shop,-{row}.5,2024-03-15 10:00:00,card,debit").unwrap();
     }
     text.into_bytes()
 }
