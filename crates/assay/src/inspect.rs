@@ -134,7 +134,7 @@ impl Report {
             for (index, column) in seen.iter_mut().enumerate() {
                 column.look(row.fields.get(index).unwrap_or_default(), settings);
             }
-            if let Some(Rejection { reason, message }) = rejection(&rules, &row) {
+            if let Some(Rejection { reason, message, .. }) = rejection(&rules, &row) {
                 *rejected.entry(reason.code().to_owned()).or_default() += 1;
                 if first_rejects.len() < SHOWN_REJECTS {
                     first_rejects.push(Reject {
@@ -219,7 +219,7 @@ impl Kind {
         match digits.split_once(mark) {
             None if is_number(digits) => Self::Integer,
             Some((integer, fraction)) if is_number(integer) && is_number(fraction) => Self::Decimal,
-            _ if settings.timestamps.parse(text, settings.time_zone).is_ok() => Self::Timestamp,
+            _ if settings.timestamps.parse(text, settings.time_zone, settings.reading).is_ok() => Self::Timestamp,
             _ if text.len() == 36 && text.parse::<uuid::Uuid>().is_ok() => Self::Uuid,
             _ => Self::Text,
         }

@@ -141,7 +141,7 @@ pub(crate) async fn read(
 
 /// What a row says, if it is the trailer that the run's source should have.
 fn trailer_in(settings: &RunSettings, row: &Row<'_>) -> Option<TrailerFound> {
-    let found = settings.trailer.as_ref().filter(|_| row.malformed.is_none())?.read(&row.fields, settings.dialect)?;
+    let found = settings.trailer.as_ref().filter(|_| row.malformed.is_none())?.read(&row.fields, settings)?;
     Some(found.map_or_else(TrailerFound::Wrong, TrailerFound::Totals))
 }
 

@@ -91,7 +91,7 @@ impl Row<'_> {
                  the next line was read as a new row"
             ),
         };
-        Some(Rejection { reason, message })
+        Some(Rejection::new(reason, message))
     }
 }
 

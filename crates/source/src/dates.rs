@@ -1,7 +1,7 @@
 //! Which pattern the timestamps of a head are written in. What reads in two ways is refused, with both readings: a month
 //! that is taken for a day is an error that nobody sees.
 
-use assay_transaction::{TimeZone, Timestamp, TimestampFormat};
+use assay_transaction::{ReadingRules, TimeZone, Timestamp, TimestampFormat};
 
 use crate::SourceError;
 
@@ -53,7 +53,7 @@ pub(crate) fn recognise(timestamps: &[String]) -> Result<TimestampFormat, Source
 }
 
 fn reading(format: &TimestampFormat, text: &str) -> Option<Timestamp> {
-    format.parse(text, TimeZone::UTC).ok()
+    format.parse(text, TimeZone::UTC, ReadingRules::Second).ok()
 }
 
 #[cfg(test)]

@@ -5,14 +5,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Amount, AmountError};
+use crate::amount::{Limits, Number};
+use crate::{Amount, AmountError, DecimalMark, Notation, ReadingRules};
 
 /// Decimals of a sum: those of `NUMERIC(20,4)`, of which every amount has at most so many.
 const SCALE: u32 = 4;
 /// Ten to the power of that.
 const UNIT: i128 = 10_000;
-/// Most digits before the point: those of `NUMERIC(38,4)`.
-const MAX_INTEGER_DIGITS: usize = 34;
+/// Most digits: those of `NUMERIC(38,4)`.
+const LIMITS: Limits = Limits { integer: 34, scale: SCALE as usize };
 
 /// A sum of amounts, never rounded. It is written with four decimals.
 ///
@@ -23,6 +24,13 @@ pub struct AmountSum(i128);
 impl AmountSum {
     /// Nothing.
     pub const ZERO: Self = Self(0);
+
+    /// Reads a sum as the amounts of its source are read.
+    pub fn read(text: &str, notation: &Notation) -> Result<Self, AmountError> {
+        let Number { negative, units, scale } = notation.number(text, LIMITS)?;
+        let factor = 10_i128.pow(SCALE.saturating_sub(u32::try_from(scale).unwrap_or(SCALE)));
+        Ok(Self(if negative { -units } else { units } * factor))
+    }
 
     /// Adds an amount.
     pub fn add(&mut self, amount: Amount) {
@@ -41,30 +49,12 @@ impl fmt::Display for AmountSum {
     }
 }
 
-/// Reads `[+-]digits[.digits]`, with at most four decimals.
+/// Reads what an amount with a decimal point may look like: `-1234.50`, `1,234.50`.
 impl FromStr for AmountSum {
     type Err = AmountError;
 
     fn from_str(text: &str) -> Result<Self, AmountError> {
-        let (sign, digits) = match text.as_bytes().first() {
-            Some(b'-') => (-1, &text[1..]),
-            Some(b'+') => (1, &text[1..]),
-            _ => (1, text),
-        };
-        let (integer, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if integer.is_empty() && fraction.is_empty() || !all_digits(integer) || !all_digits(fraction) {
-            return Err(AmountError::Format);
-        }
-        if fraction.len() > SCALE as usize {
-            return Err(AmountError::Scale);
-        }
-        let integer = integer.trim_start_matches('0');
-        if integer.len() > MAX_INTEGER_DIGITS {
-            return Err(AmountError::Range);
-        }
-        let digits = integer.bytes().chain(fraction.bytes().chain(std::iter::repeat(b'0')).take(SCALE as usize));
-        Ok(Self(sign * digits.fold(0, |sum, digit| sum * 10 + i128::from(digit - b'0'))))
+        Self::read(text, &Notation::new(ReadingRules::Second, Some(DecimalMark::Point), &[]))
     }
 }
 
@@ -101,6 +91,9 @@ mod tests {
         assert_eq!(sum(&["-952.40", "2.4"]).to_string(), "-950.0000");
         assert_eq!(sum(&["9999999999999999.9999"; 3]).to_string(), "29999999999999999.9997");
         assert_eq!(sum(&["-0.5"]), "-.5".parse().unwrap());
+        assert_eq!(sum(&["-1234.5"]), "(1,234.500000)".parse().unwrap());
+        let comma = Notation::new(ReadingRules::Second, Some(DecimalMark::Comma), &["€".to_owned()]);
+        assert_eq!(sum(&["-1234.5"]), AmountSum::read("-1.234,50 €", &comma).unwrap());
     }
 
     #[test]
@@ -110,7 +103,7 @@ mod tests {
             ("", AmountError::Format),
             ("-", AmountError::Format),
             ("1,5", AmountError::Format),
-            ("1e3", AmountError::Format),
+            ("1e", AmountError::Format),
             ("0.00001", AmountError::Scale),
             (long.as_str(), AmountError::Range),
         ] {

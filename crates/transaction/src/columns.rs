@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::derivation::{AmountField, Derivation, Field, Places, Row, TimestampField, key};
 use crate::mapping::EVERY_OTHER;
+use crate::text::{Decoding, quoted};
 use crate::{Dialect, Encoding, Mapping};
 
 /// Columns that a source must have.
@@ -42,7 +43,7 @@ impl Fields for [&[u8]] {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// A required column is not there.
-    #[error("missing required column{} {}; the header has {}", if missing.len() == 1 { "" } else { "s" }, quoted(missing), quoted(found))]
+    #[error("missing required column{} {}; the header has {}", if missing.len() == 1 { "" } else { "s" }, listed(missing), listed(found))]
     Missing {
         /// What is not there.
         missing: Vec<String>,
@@ -50,10 +51,10 @@ pub enum HeaderError {
         found: Vec<String>,
     },
     /// A column is there twice, so that its value would be ambiguous.
-    #[error("column {} stands twice in the header", quoted_name(.0))]
+    #[error("column {} stands twice in the header", quoted(.0))]
     Twice(String),
     /// A column that the mapping names is not there.
-    #[error("{}; the header has {}", unmapped(wanted), quoted(found))]
+    #[error("{}; the header has {}", unmapped(wanted), listed(found))]
     Unmapped {
         /// What the mapping makes, each with the column that is not there.
         wanted: Vec<(String, String)>,
@@ -61,19 +62,18 @@ pub enum HeaderError {
         found: Vec<String>,
     },
     /// Two columns would become one attribute.
-    #[error("two columns become the attribute {}: rename or drop one of them in the mapping's [attributes]", quoted_name(.0))]
+    #[error("two columns become the attribute {}: rename or drop one of them in the mapping's [attributes]", quoted(.0))]
     AttributeTwice(String),
     /// A name that is not text.
     #[error("column {0} of the header is not valid text in the source's encoding")]
     NotText(usize),
 }
 
-/// Most names that an error shows, and most characters of one: what is taken for a header may be anything.
+/// Most names that an error shows: what is taken for a header may be anything.
 const MAX_NAMES: usize = 20;
-const MAX_SHOWN: usize = 40;
 
-fn quoted(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| quoted_name(name)).collect();
+fn listed(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| quoted(name)).collect();
     match names.len().checked_sub(MAX_NAMES) {
         Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
         _ => shown.join(", "),
@@ -82,27 +82,10 @@ fn quoted(names: &[String]) -> String {
 
 /// Which columns a mapping names in vain.
 fn unmapped(wanted: &[(String, String)]) -> String {
-    let one = |(field, column): &(String, String)| format!("{} for `{field}`", quoted_name(column));
+    let one = |(field, column): &(String, String)| format!("{} for `{field}`", quoted(column));
     let shown: Vec<String> = wanted.iter().take(MAX_NAMES).map(one).collect();
     let column = if wanted.len() == 1 { "a column" } else { "columns" };
     format!("the mapping names {column} that the header lacks: {}", shown.join(", "))
-}
-
-/// The start of a name, in one line.
-pub(crate) fn quoted_name(name: &str) -> String {
-    let mut shown = String::new();
-    for character in name.chars() {
-        if shown.chars().count() >= MAX_SHOWN {
-            shown.push('…');
-            break;
-        }
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    format!("`{shown}`")
 }
 
 /// Where each field of a transaction stands in a row.
@@ -181,7 +164,8 @@ impl Columns {
     /// What a row has for the date and time, for the recognition of its pattern; none where it is a count.
     pub fn date(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Option<String> {
         let TimestampField { field, clock: None } = &self.timestamp else { return None };
-        Some(Row { number, fields, encoding }.derive(field).ok()?.into_owned())
+        let decoding = Decoding::of(encoding);
+        Some(Row { number, fields, decoding }.derive(field).ok()?.into_owned())
     }
 
     /// The fields of a transaction that are made of a column.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Fields;
-use crate::{AmountSum, Dialect, Sealed};
+use crate::{AmountSum, Notation, RunSettings, Sealed};
 
 /// How many rows a source should have, and what its amounts should sum up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -57,8 +57,8 @@ enum TrailerField {
 impl Trailer {
     /// What a row says, if it is the trailer: its literal fields are there, and nothing is behind what the pattern has. An
     /// error is a trailer that cannot be read.
-    pub fn read(&self, row: &(impl Fields + ?Sized), dialect: Dialect) -> Option<Result<Expected, String>> {
-        let text = |index: usize| dialect.encoding.decode(row.get(index).unwrap_or_default());
+    pub fn read(&self, row: &(impl Fields + ?Sized), settings: &RunSettings) -> Option<Result<Expected, String>> {
+        let text = |index: usize| settings.dialect.encoding.of_rows().decode(row.get(index).unwrap_or_default());
         let is_literal = |(index, field): (usize, &TrailerField)| match field {
             TrailerField::Literal(literal) => text(index).is_some_and(|text| text.trim() == literal),
             TrailerField::Rows | TrailerField::Amount => true,
@@ -67,10 +67,10 @@ impl Trailer {
         let is_it = row.count() >= self.fields.len()
             && self.fields.iter().enumerate().all(is_literal)
             && (self.fields.len()..row.count()).all(is_empty);
-        is_it.then(|| self.totals(|index| text(index).unwrap_or_default().trim().to_owned(), dialect))
+        is_it.then(|| self.totals(|index| text(index).unwrap_or_default().trim().to_owned(), settings))
     }
 
-    fn totals(&self, text: impl Fn(usize) -> String, dialect: Dialect) -> Result<Expected, String> {
+    fn totals(&self, text: impl Fn(usize) -> String, settings: &RunSettings) -> Result<Expected, String> {
         let mut expected = Expected::default();
         for (index, field) in self.fields.iter().enumerate() {
             let value = text(index);
@@ -79,8 +79,8 @@ impl Trailer {
                 TrailerField::Literal(_) => {}
                 TrailerField::Rows => expected.rows = Some(value.parse().map_err(|_| wrong("the number of rows"))?),
                 TrailerField::Amount => {
-                    let point = value.replace(char::from(dialect.decimal_mark.byte()), ".");
-                    expected.amount = Some(point.parse().map_err(|_| wrong("the sum of the amounts"))?);
+                    let sum = AmountSum::read(&value, &Notation::of_run(settings));
+                    expected.amount = Some(sum.map_err(|_| wrong("the sum of the amounts"))?);
                 }
             }
         }
@@ -138,7 +138,7 @@ impl From<Trailer> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DecimalMark, RunSettings};
+    use crate::{DecimalMark, Dialect};
 
     fn read(rows_read: u64, amount: &str) -> Sealed {
         Sealed { rows_read, chunks_total: 1, amount: amount.parse().ok() }
@@ -160,7 +160,8 @@ mod tests {
     fn trailer(pattern: &str, row: &str, decimal_mark: DecimalMark) -> Option<Result<Expected, String>> {
         let fields: Vec<&[u8]> = row.split(';').map(str::as_bytes).collect();
         let dialect = Dialect { decimal_mark, ..RunSettings::example().dialect };
-        pattern.parse::<Trailer>().unwrap().read(&fields[..], dialect)
+        let settings = RunSettings { dialect, ..RunSettings::example() };
+        pattern.parse::<Trailer>().unwrap().read(&fields[..], &settings)
     }
 
     #[test]
@@ -171,6 +172,7 @@ mod tests {
         let cases = [
             ("T;{rows};{amount}", "T;12;-3,50", Comma, Some(Ok(both))),
             ("T,{rows},{amount}", " T ; 12 ; -3.5 ;; ", Point, Some(Ok(both))),
+            ("T,{rows},{amount}", "T;12;3.5000000-", Point, Some(Ok(both))),
             (";EOF;{rows}", ";EOF;12;;;;", Point, Some(Ok(rows))),
             ("T;{rows};{amount}", "T;12", Point, None),
             ("T;{rows};{amount}", "U;12;-3.5", Point, None),

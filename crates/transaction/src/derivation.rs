@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::columns::{Fields, quoted_name};
+use crate::columns::Fields;
 use crate::mapping::{Clock, Mapping, Part, Scaling, TextFrom};
 use crate::rules::{is_blank, reject, wrong_value};
-use crate::{Encoding, RejectReason, Rejection};
+use crate::text::{Decoding, Unreadable, quoted};
+use crate::{RejectReason, Rejection};
 
 /// A field of a transaction, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,45 +76,17 @@ impl AmountField {
     }
 }
 
-/// Why a column has no text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unreadable {
-    NotText,
-    NulByte,
-}
-
-impl Unreadable {
-    /// As the reason to reject a row.
-    pub(crate) fn of(self, field: &str) -> Rejection {
-        match self {
-            Self::NotText => {
-                reject(RejectReason::Encoding, format!("{field} is not valid text in the source's encoding"))
-            }
-            Self::NulByte => reject(RejectReason::NulByte, format!("{field} holds a NUL byte")),
-        }
-    }
-}
-
-/// The text of bytes, where PostgreSQL can store it.
-pub(crate) fn text(bytes: &[u8], encoding: Encoding) -> Result<Cow<'_, str>, Unreadable> {
-    let text = encoding.decode(bytes).ok_or(Unreadable::NotText)?;
-    if text.as_bytes().contains(&0) {
-        return Err(Unreadable::NulByte);
-    }
-    Ok(text)
-}
-
 /// One row while its fields are made.
 pub(crate) struct Row<'a, F: ?Sized> {
     pub(crate) number: u64,
     pub(crate) fields: &'a F,
-    pub(crate) encoding: Encoding,
+    pub(crate) decoding: Decoding,
 }
 
 impl<'a, F: Fields + ?Sized> Row<'a, F> {
     /// The text of a column.
     pub(crate) fn text(&self, index: usize) -> Result<Cow<'a, str>, Unreadable> {
-        text(self.fields.get(index).unwrap_or_default(), self.encoding)
+        self.decoding.text(self.fields.get(index).unwrap_or_default())
     }
 
     /// The text of a field.
@@ -219,7 +192,7 @@ impl<'a> Places<'a> {
                     Part::Row => Part::Row,
                 });
                 let from = Derivation::Template(parts.collect());
-                Field { shown: shown(format!("template {}", quoted_name(template.as_str()))), from }
+                Field { shown: shown(format!("template {}", quoted(template.as_str()))), from }
             }
             Some(TextFrom::Lookup { column, values, otherwise }) => Field {
                 shown: shown(of_column(column)),
@@ -260,5 +233,5 @@ pub(crate) fn key(name: &str) -> String {
 }
 
 fn of_column(name: &str) -> String {
-    format!("column {}", quoted_name(name))
+    format!("column {}", quoted(name))
 }

@@ -33,11 +33,11 @@ mod rules;
 mod run;
 mod scored;
 mod stop;
+mod text;
 mod timestamp;
-mod timestamp_format;
 mod transaction;
 
-pub use amount::{Amount, AmountError, DecimalMark};
+pub use amount::{Amount, AmountError, DecimalMark, Notation, Readings, readings};
 pub use amount_sum::AmountSum;
 pub use card_number::mask_card_numbers;
 pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, Lane, RowRange, WireError};
@@ -66,6 +66,6 @@ pub use run::{
 };
 pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
 pub use stop::{Budgets, ParseShareError, Share, StopKind, StopNotice, StopOrder};
-pub use timestamp::{TimeZone, Timestamp, TimestampError};
-pub use timestamp_format::{Pattern, TimestampFormat};
+pub use text::{quoted, trimmed};
+pub use timestamp::{Pattern, TimeZone, Timestamp, TimestampError, TimestampFormat};
 pub use transaction::Transaction;

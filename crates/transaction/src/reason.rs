@@ -90,6 +90,8 @@ codes! {
         AmountEmpty = "amount_empty",
         /// `amount` is no decimal number.
         AmountFormat = "amount_format",
+        /// `amount` is one number with a decimal point and another with a decimal comma, and nothing tells which is meant.
+        AmountMark = "amount_mark",
         /// `amount` is infinite or not a number.
         AmountNotFinite = "amount_not_finite",
         /// `amount` has more than four decimals.
@@ -100,6 +102,8 @@ codes! {
         TimestampEmpty = "timestamp_empty",
         /// `timestamp` is no date and time.
         TimestampFormat = "timestamp_format",
+        /// `timestamp` names a time zone that has several meanings, or none that is known.
+        TimestampZone = "timestamp_zone",
         /// `timestamp` is a local time that the clock change leaves out.
         TimestampGap = "timestamp_gap",
         /// `operation_type` is empty.

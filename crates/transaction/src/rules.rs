@@ -1,23 +1,26 @@
 //! The rules a row must pass, in one order, the first broken one being its reason.
 
+mod explain;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::explain::Explainer;
 use crate::columns::Fields;
-use crate::derivation::{AmountField, Row, TimestampField, text};
+use crate::derivation::{AmountField, Derivation, Field, Row, TimestampField};
+use crate::text::{Decoding, quoted};
+use crate::timestamp::Moment;
 use crate::{
-    Amount, AmountError, Columns, Dialect, HeaderError, Namespace, RawText, RejectReason, RunSettings, TimeZone,
-    Timestamp, TimestampError, TimestampFormat, Transaction,
+    Amount, AmountError, Columns, HeaderError, Namespace, Notation, RawText, ReadingRules, RejectReason, RunSettings,
+    TimeZone, TimestampError, TimestampFormat, Transaction,
 };
 
 /// A longer row is rejected: 256 KiB.
 pub const MAX_ROW_BYTES: usize = 256 * 1024;
 /// How much of a rejected row's raw text is kept: 64 KiB of it.
 pub const MAX_RAW_KEPT: usize = 64 * 1024;
-/// How much of a wrong value a message quotes, in characters.
-const MAX_QUOTED: usize = 40;
 
 /// Which rule a row broke, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,16 @@ pub struct Rejection {
     pub reason: RejectReason,
     /// For a person: names the column and quotes the start of the value.
     pub message: String,
+    /// Whether only another reading than the recognised one fits the value: the other decimal mark, or another order of day, month
+    /// and year.
+    pub other_reading: bool,
+}
+
+impl Rejection {
+    /// One that no other reading would have spared.
+    pub fn new(reason: RejectReason, message: String) -> Self {
+        Self { reason, message, other_reading: false }
+    }
 }
 
 /// A row that broke a rule, as it is booked in `invalid_transactions`.
@@ -50,16 +63,24 @@ pub struct ValidRow {
     pub transaction: Transaction,
     /// Its original id, where that is no UUID.
     pub external_id: Option<String>,
+    /// Whether its timestamp is a local time that comes twice, as the clocks were set back; it is the earlier one then.
+    pub is_ambiguous_hour: bool,
 }
 
 /// All that a row is judged by; a function of a run's frozen settings.
 #[derive(Debug, Clone)]
 pub struct Rules {
     columns: Columns,
-    dialect: Dialect,
+    reading: ReadingRules,
+    decoding: Decoding,
+    /// Of texts that are amounts.
+    notation: Notation,
+    /// Of amounts that are numbers by the grammar of their source.
+    numbers: Notation,
     timestamps: TimestampFormat,
     time_zone: TimeZone,
     namespace: Namespace,
+    explainer: Explainer,
 }
 
 impl Rules {
@@ -73,11 +94,21 @@ impl Rules {
     pub fn new(columns: Columns, settings: &RunSettings) -> Self {
         Self {
             columns,
-            dialect: settings.dialect,
+            reading: settings.reading,
+            decoding: Decoding::of_run(settings),
+            notation: Notation::of_run(settings),
+            numbers: Notation::of_numbers(),
             timestamps: settings.timestamps.clone(),
             time_zone: settings.time_zone,
             namespace: settings.namespace,
+            explainer: Explainer::of_run(settings),
         }
+    }
+
+    /// The same where nobody could set anything: messages name no settings.
+    #[must_use]
+    pub(crate) fn unsettable(self) -> Self {
+        Self { decoding: self.decoding.unsettable(), explainer: self.explainer.unsettable(), ..self }
     }
 
     /// Judges one row by its number, its unquoted fields and its length in the source.
@@ -94,12 +125,12 @@ impl Rules {
                 format!("the row has {} fields, the header has {}", fields.count(), self.columns.count()),
             ));
         }
-        let row = Row { number, fields, encoding: self.dialect.encoding };
+        let row = Row { number, fields, decoding: self.decoding };
         let columns = &self.columns;
         let id = row.required(&columns.id, RejectReason::IdEmpty)?;
         let description = row.required(&columns.description, RejectReason::DescriptionEmpty)?;
         let amount = self.read_amount(&row, &columns.amount)?;
-        let timestamp = self.read_timestamp(&row, &columns.timestamp)?;
+        let Moment { timestamp, is_ambiguous_hour } = self.read_timestamp(&row, &columns.timestamp)?;
         let merchant = match &columns.merchant {
             Some(field) => row.derive(field)?,
             None => Cow::Borrowed(""),
@@ -112,9 +143,9 @@ impl Rules {
             attributes.insert(name.clone(), value.into_owned());
         }
         for (name, value) in fields.extras() {
-            let name = text(name, self.dialect.encoding).map_err(|error| error.of("a name"))?;
+            let name = self.decoding.text(name).map_err(|error| error.of("a name"))?;
             if columns.keeps(&name) {
-                let value = text(value, self.dialect.encoding).map_err(|error| error.of(&format!("`{name}`")))?;
+                let value = self.decoding.text(value).map_err(|error| error.of(&format!("`{name}`")))?;
                 attributes.insert(name.clone().into_owned(), value.into_owned());
             }
         }
@@ -129,7 +160,7 @@ impl Rules {
             side: side.into_owned(),
             attributes,
         };
-        Ok(ValidRow { transaction, external_id })
+        Ok(ValidRow { transaction, external_id, is_ambiguous_hour })
     }
 
     /// The amount of a row, where it can be read: that of a row which breaks another rule counts in the total as well.
@@ -137,16 +168,16 @@ impl Rules {
         if fields.count() != self.columns.count() {
             return None;
         }
-        let row = Row { number, fields, encoding: self.dialect.encoding };
+        let row = Row { number, fields, decoding: self.decoding };
         self.read_amount(&row, &self.columns.amount).ok()
     }
 
     fn read_amount<F: Fields + ?Sized>(&self, row: &Row<'_, F>, from: &AmountField) -> Result<Amount, Rejection> {
         let AmountField { field, conversion } = from;
         let text = row.required(field, RejectReason::AmountEmpty)?;
-        let (digits, mark) = (text.trim().as_bytes(), self.dialect.decimal_mark);
+        let (digits, notation) = (text.trim(), self.notation(row, field));
         match conversion {
-            None => Amount::parse(digits, mark),
+            None => Amount::read(digits, notation),
             Some(conversion) => {
                 let is_negative = match &conversion.negative_when {
                     None => false,
@@ -155,24 +186,31 @@ impl Rules {
                         values.iter().any(|negative| negative == value.trim())
                     }
                 };
-                conversion.scaling.convert(digits, mark, is_negative)
+                conversion.scaling.convert(digits, notation, is_negative)
             }
         }
-        .map_err(|error| wrong_value(&field.shown, &text, error.into(), &error))
+        .map_err(|error| self.explainer.amount(&field.shown, digits, error, notation))
     }
 
-    fn read_timestamp<F: Fields + ?Sized>(
-        &self,
-        row: &Row<'_, F>,
-        from: &TimestampField,
-    ) -> Result<Timestamp, Rejection> {
+    /// How the amount of a field is written. A number by the grammar of its source means the same whatever texts are like.
+    fn notation<F: Fields + ?Sized>(&self, row: &Row<'_, F>, field: &Field) -> &Notation {
+        match field.from {
+            Derivation::Column(index) if self.reading != ReadingRules::First && row.fields.is_number(index) => {
+                &self.numbers
+            }
+            _ => &self.notation,
+        }
+    }
+
+    fn read_timestamp<F: Fields + ?Sized>(&self, row: &Row<'_, F>, from: &TimestampField) -> Result<Moment, Rejection> {
         let TimestampField { field, clock } = from;
         let text = row.required(field, RejectReason::TimestampEmpty)?;
+        let text = text.trim();
         match clock {
-            None => self.timestamps.parse(text.trim(), self.time_zone),
-            Some(clock) => clock.read(text.trim().as_bytes()),
+            None => self.timestamps.read(text, self.time_zone, self.reading),
+            Some(clock) => clock.read(text, self.reading).map(Moment::at),
         }
-        .map_err(|error| wrong_value(&field.shown, &text, error.into(), &error))
+        .map_err(|error| self.explainer.timestamp(&field.shown, text, error, clock.is_some()))
     }
 }
 
@@ -181,19 +219,18 @@ pub(crate) fn is_blank(text: &str) -> bool {
 }
 
 pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {
-    Rejection { reason, message }
+    Rejection::new(reason, message)
 }
 
 pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
-    let quoted: String = value.chars().take(MAX_QUOTED).collect();
-    let ellipsis = if quoted.len() < value.len() { "…" } else { "" };
-    reject(reason, format!("{field} {error}: `{quoted}{ellipsis}`"))
+    reject(reason, format!("{field} {error}: {}", quoted(value)))
 }
 
 impl From<AmountError> for RejectReason {
     fn from(error: AmountError) -> Self {
         match error {
             AmountError::Format => Self::AmountFormat,
+            AmountError::Mark => Self::AmountMark,
             AmountError::NotFinite => Self::AmountNotFinite,
             AmountError::Scale => Self::AmountScale,
             AmountError::Range => Self::AmountRange,
@@ -204,131 +241,12 @@ impl From<AmountError> for RejectReason {
 impl From<TimestampError> for RejectReason {
     fn from(error: TimestampError) -> Self {
         match error {
-            TimestampError::Format | TimestampError::Pattern | TimestampError::Count(_) => Self::TimestampFormat,
+            TimestampError::Format | TimestampError::Pattern | TimestampError::Count { .. } => Self::TimestampFormat,
+            TimestampError::Zone => Self::TimestampZone,
             TimestampError::Gap => Self::TimestampGap,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{DecimalMark, Delimiter, Encoding};
-
-    const HEADER: &str = "id|description|amount|timestamp|merchant|operation_type|side|country";
-    const GOOD: &str = "1|Card expense|-952,40|2023-11-28 06:35:12|EDF|refund|debit|FR";
-
-    fn rules() -> Rules {
-        let settings = RunSettings {
-            dialect: Dialect {
-                delimiter: Delimiter::Pipe,
-                decimal_mark: DecimalMark::Comma,
-                encoding: Encoding::UTF_8,
-            },
-            ..RunSettings::example()
-        };
-        let columns = Columns::from_names(HEADER.split('|').map(str::to_owned).collect(), None).unwrap();
-        Rules::new(columns, &settings)
-    }
-
-    fn check(row: &[u8]) -> Result<ValidRow, Rejection> {
-        let fields: Vec<&[u8]> = row.split(|byte| *byte == b'|').collect();
-        rules().check(1, &fields[..], row.len())
-    }
-
-    #[test]
-    fn a_good_row_becomes_a_transaction() {
-        let ValidRow { transaction, external_id } = check(GOOD.as_bytes()).unwrap();
-        assert_eq!(external_id.as_deref(), Some("1"));
-        assert_eq!(transaction.amount.to_string(), "-952.40");
-        assert_eq!(transaction.timestamp.to_string(), "2023-11-28T06:35:12Z");
-        assert_eq!(transaction.merchant.as_deref(), Some("EDF"));
-        assert_eq!(transaction.attributes["country"], "FR");
-    }
-
-    #[test]
-    fn a_merchant_may_be_absent() {
-        let row = GOOD.replace("EDF", " ");
-        assert_eq!(check(row.as_bytes()).unwrap().transaction.merchant, None);
-    }
-
-    #[test]
-    fn every_rule_has_its_reason() {
-        let cases: &[(&str, &str, RejectReason)] = &[
-            ("1|Card", " |Card", RejectReason::IdEmpty),
-            ("Card expense", "", RejectReason::DescriptionEmpty),
-            ("-952,40", "", RejectReason::AmountEmpty),
-            ("-952,40", "952.40", RejectReason::AmountFormat),
-            ("-952,40", "NaN", RejectReason::AmountNotFinite),
-            ("-952,40", "1,00001", RejectReason::AmountScale),
-            ("-952,40", "12345678901234567", RejectReason::AmountRange),
-            ("2023-11-28 06:35:12", "\t", RejectReason::TimestampEmpty),
-            ("2023-11-28 06:35:12", "28/11/2023", RejectReason::TimestampFormat),
-            ("refund", "", RejectReason::OperationTypeEmpty),
-            ("debit", "", RejectReason::SideEmpty),
-            ("EDF", "E\0F", RejectReason::NulByte),
-            ("|FR", "", RejectReason::FieldCount),
-            ("|FR", "|FR|more", RejectReason::FieldCount),
-        ];
-        for (good, bad, reason) in cases {
-            let row = GOOD.replace(good, bad);
-            assert_eq!(check(row.as_bytes()).unwrap_err().reason, *reason, "{row:?}");
-        }
-        assert_eq!(check(b"1|\xe9|1|2023-11-28 06:35:12|||x|FR").unwrap_err().reason, RejectReason::Encoding);
-        let long = GOOD.replace("Card", &"x".repeat(MAX_ROW_BYTES));
-        assert_eq!(check(long.as_bytes()).unwrap_err().reason, RejectReason::RowTooLarge);
-    }
-
-    #[test]
-    fn a_message_names_the_column_and_quotes_a_bounded_value() {
-        let row = GOOD.replace("-952,40", &"9".repeat(50));
-        assert_eq!(
-            check(row.as_bytes()).unwrap_err().message,
-            format!("`amount` has more than 16 digits before the decimal mark: `{}…`", "9".repeat(40))
-        );
-    }
-
-    /// Judges a row of another schema, as the source's row 7.
-    fn check_mapped(mapping: &str, row: &str) -> Result<Transaction, Rejection> {
-        let names = "ref|memo|amt|dc|when|kind".split('|').map(str::to_owned).collect();
-        let columns = Columns::from_names(names, Some(&serde_json::from_str(mapping).unwrap())).unwrap();
-        let fields: Vec<&[u8]> = row.split('|').map(str::as_bytes).collect();
-        let dialect = Dialect { delimiter: Delimiter::Pipe, ..RunSettings::example().dialect };
-        let settings = RunSettings { dialect, ..RunSettings::example() };
-        Rules::new(columns, &settings).check(7, &fields[..], row.len()).map(|valid| valid.transaction)
-    }
-
-    const MAPPING: &str = r#"{"id":{"template":"{ref}/{row}"},"description":"memo","amount":{"column":"amt","unit":"minor","negative_when":{"column":"dc","is":"D"}},"timestamp":{"column":"when","unit":"seconds"},"merchant":{"constant":"ACME"},"operation_type":{"column":"kind","values":{"PMT":"payment"},"otherwise":"other"},"side":{"column":"dc","values":{"D":"debit","C":"credit"}},"attributes":{"keep":["ref"]}}"#;
-
-    #[test]
-    fn a_row_of_another_schema_becomes_a_transaction() {
-        let debit = check_mapped(MAPPING, "A1| Rent |95000| D |1325376018|PMT").unwrap();
-        assert_eq!(debit.id, Namespace::new("example").identify("A1/7").0);
-        assert_eq!((debit.description.as_str(), debit.amount.to_string().as_str()), (" Rent ", "-950.00"));
-        assert_eq!(debit.timestamp.to_string(), "2012-01-01T00:00:18Z");
-        assert_eq!((debit.merchant.as_deref(), debit.operation_type.as_str()), (Some("ACME"), "payment"));
-        assert_eq!((debit.side.as_str(), debit.attributes["ref"].as_str()), ("debit", "A1"));
-        let credit = check_mapped(MAPPING, "A2|Wages|7|C|0|WAGE").unwrap();
-        assert_eq!((credit.amount.to_string(), credit.operation_type), ("0.07".to_owned(), "other".to_owned()));
-    }
-
-    #[test]
-    fn a_message_of_a_mapped_field_names_the_column_too() {
-        let cases = [
-            ("A|m|1|X|0|PMT", "value_unknown: `side` (column `dc`) is no value that the mapping knows: `X`"),
-            ("A|m|x|D|0|PMT", "amount_format: `amount` (column `amt`) is not a decimal number: `x`"),
-            ("A|m|1.234|D|0|PMT", "amount_scale: `amount` (column `amt`) has more than 4 decimals: `1.234`"),
-            ("A| |1|D|0|PMT", "description_empty: `description` (column `memo`) is empty"),
-            (
-                "A|m|1|D|1325376018000|PMT",
-                "timestamp_format: `timestamp` (column `when`) is not a number of seconds that gives a year from 0 to \
-                 9999: `1325376018000`",
-            ),
-            ("A\0|m|1|D|0|PMT", "nul_byte: `id` (template `{ref}/{row}`) holds a NUL byte"),
-        ];
-        for (row, expected) in cases {
-            let Rejection { reason, message } = check_mapped(MAPPING, row).unwrap_err();
-            assert_eq!(format!("{reason}: {message}"), expected);
-        }
-    }
-}
+mod tests;

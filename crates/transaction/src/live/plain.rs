@@ -61,14 +61,14 @@ impl LiveRules {
         let header: Vec<String> =
             REQUIRED_COLUMNS.iter().chain(&OPTIONAL_COLUMNS).map(|name| (*name).to_owned()).collect();
         let settings = RunSettings { header: header.clone(), mapping: None, ..settings.clone() };
-        Ok(Self { rules: Rules::of_run(&settings)?, names: JsonNames::new(&header) })
+        Ok(Self { rules: Rules::of_run(&settings)?.unsettable(), names: JsonNames::new(&header) })
     }
 
     /// Whether a row is a transaction; else which rule it broke, with its own bytes.
     pub fn judge(&self, row: u64, json: &[u8]) -> Result<Result<Entry, RejectedRow>, WireError> {
         match self.check(row, json) {
             Ok(valid) => Entry::new(row, &valid).map(Ok),
-            Err(Rejection { reason, message }) => {
+            Err(Rejection { reason, message, .. }) => {
                 let raw = RawText::from(json[..json.len().min(MAX_RAW_KEPT)].to_vec());
                 Ok(Err(RejectedRow { row, line: row, reason, message, raw }))
             }
@@ -78,14 +78,14 @@ impl LiveRules {
     fn check(&self, row: u64, json: &[u8]) -> Result<crate::ValidRow, Rejection> {
         if json.len() > MAX_ROW_BYTES {
             let message = format!("the transaction has {} bytes, more than {MAX_ROW_BYTES}", json.len());
-            return Err(Rejection { reason: RejectReason::RowTooLarge, message });
+            return Err(Rejection::new(RejectReason::RowTooLarge, message));
         }
         let fields = self.names.fields(json).map_err(|reason| {
             let message = match reason {
                 RejectReason::Encoding => "the transaction is not UTF-8",
                 _ => "the transaction is no JSON object whose names are all different",
             };
-            Rejection { reason, message: message.to_owned() }
+            Rejection::new(reason, message.to_owned())
         })?;
         self.rules.check(row, &fields, json.len())
     }
@@ -133,6 +133,7 @@ mod tests {
         );
         for (json, reason) in [
             (GOOD.replace("12.50", "1.00001"), RejectReason::AmountScale),
+            (GOOD.replace("12.50", "\"1.234,50\""), RejectReason::AmountFormat),
             (GOOD.replace("\"4711\"", "null"), RejectReason::IdEmpty),
             (GOOD.replace("country", "id"), RejectReason::JsonFormat),
             ("7".to_owned(), RejectReason::JsonFormat),
@@ -140,6 +141,29 @@ mod tests {
         ] {
             let rejected = judge(&json).unwrap_err();
             assert_eq!((rejected.row, rejected.reason), (3, reason));
+            // Nobody set anything, and nobody can.
+            assert!(
+                !rejected.message.contains("set ") && !rejected.message.contains("default"),
+                "{}",
+                rejected.message
+            );
+        }
+    }
+
+    #[test]
+    fn live_rows_are_read_by_the_second_rules() {
+        let rules = LiveRules::new(&RunSettings::example()).unwrap();
+        for (amount, expected) in
+            [("12.500000", "12.5000"), ("1.25E1", "12.5"), ("\"1,234.50\"", "1234.50"), ("\" 3.000 \"", "3.000")]
+        {
+            let row =
+                GOOD.replace("12.50", amount).replace("payment", " payment ").replace("10:00:00Z", "10:00:00 UTC");
+            let transaction = rules.judge(1, row.as_bytes()).unwrap().unwrap().transaction.decode().unwrap();
+            assert_eq!(
+                (transaction.amount.to_string().as_str(), transaction.operation_type.as_str()),
+                (expected, "payment")
+            );
+            assert_eq!(transaction.timestamp.to_string(), "2026-01-11T10:00:00Z");
         }
     }
 }

@@ -7,14 +7,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Template;
 use super::text::{NameOr, TextFrom};
-use crate::amount::{Digits, MAX_INTEGER_DIGITS, MAX_SCALE};
+use crate::amount::{Digits, Limits, MAX_INTEGER_DIGITS, MAX_SCALE, Notation, Number};
 use crate::{Amount, AmountError, DecimalMark};
 
 /// Most digits of a unit, and most decimals of it.
 const MAX_UNIT_DIGITS: usize = 9;
 /// Most digits before, and decimals of, an amount that is converted: the product still fits 128 bits.
-const MAX_CONVERTED_DIGITS: usize = 20;
-const MAX_CONVERTED_DECIMALS: usize = 17;
+const CONVERTED: Limits = Limits { integer: 20, scale: 17 };
 
 /// Where an amount comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,19 +84,10 @@ impl AmountFrom {
 
 impl Scaling {
     /// Converts a number. `is_negative` is what another column says; it overrides the sign.
-    pub(crate) fn convert(self, text: &[u8], mark: DecimalMark, is_negative: bool) -> Result<Amount, AmountError> {
-        let digits = Digits::split(text, mark)?;
-        let Digits { negative, fraction, .. } = digits;
-        let integer = digits.significant();
-        if integer.len() > MAX_CONVERTED_DIGITS {
-            return Err(AmountError::Range);
-        }
-        if fraction.len() > MAX_CONVERTED_DECIMALS {
-            return Err(AmountError::Scale);
-        }
-        let number = integer.iter().chain(fraction).fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
-        let mut scaled = number.checked_mul(self.unit.digits.into()).ok_or(AmountError::Range)?;
-        let mut scale = fraction.len() + self.unit.scale;
+    pub(crate) fn convert(self, text: &str, notation: &Notation, is_negative: bool) -> Result<Amount, AmountError> {
+        let Number { negative, units, scale } = notation.number(text, CONVERTED)?;
+        let mut scaled = units.checked_mul(self.unit.digits.into()).ok_or(AmountError::Range)?;
+        let mut scale = scale + self.unit.scale;
         while scale > MAX_SCALE {
             match (scaled % 10, self.decimals) {
                 (0, _) => scaled /= 10,
@@ -137,7 +127,8 @@ impl Unit {
     const MINOR: Self = Self { digits: 1, scale: 2 };
 
     fn parse(text: &str) -> Option<Self> {
-        let Digits { negative: false, integer, fraction } = Digits::split(text.as_bytes(), DecimalMark::Point).ok()?
+        let Digits { negative: false, integer, fraction, .. } =
+            Digits::split(text.as_bytes(), DecimalMark::Point).ok()?
         else {
             return None;
         };
@@ -271,10 +262,32 @@ impl From<AmountFrom> for NameOr<AmountTable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ReadingRules;
     use proptest::prelude::*;
 
     fn scaling(json: &str) -> Scaling {
         serde_json::from_str::<AmountFrom>(json).unwrap().scaling
+    }
+
+    fn notation(rules: ReadingRules) -> Notation {
+        Notation::new(rules, Some(DecimalMark::Point), &[])
+    }
+
+    #[test]
+    fn the_second_rules_convert_every_form() {
+        for (from, text, expected) in [
+            (r#"{"column":"a","unit":"minor"}"#, "1e5", Ok("1000.00")),
+            (r#"{"column":"a","unit":"minor"}"#, "(12,345)", Ok("-123.45")),
+            (r#"{"column":"a","unit":"minor"}"#, "12345.0000000000000000000", Ok("123.4500")),
+            (r#"{"column":"a","sign":"negate"}"#, "1,234.50-", Ok("1234.50")),
+            (r#"{"column":"a","sign":"absolute"}"#, "−7", Ok("7")),
+            (r#"{"column":"a","decimals":"round"}"#, "1.00005E3", Ok("1000.05")),
+            (r#"{"column":"a","unit":"minor"}"#, "1.005", Err(AmountError::Scale)),
+            (r#"{"column":"a","unit":"minor"}"#, "1e30", Err(AmountError::Range)),
+        ] {
+            let converted = scaling(from).convert(text, &notation(ReadingRules::Second), false);
+            assert_eq!(converted.map(|amount| amount.to_string()), expected.map(str::to_owned), "{from} {text}");
+        }
     }
 
     #[test]
@@ -304,7 +317,7 @@ mod tests {
             (r#"{"column":"a","unit":"minor"}"#, "NaN", false, Err(AmountError::NotFinite)),
         ];
         for (from, text, is_negative, expected) in cases {
-            let converted = scaling(from).convert(text.as_bytes(), DecimalMark::Point, is_negative);
+            let converted = scaling(from).convert(text, &notation(ReadingRules::First), is_negative);
             assert_eq!(converted.map(|amount| amount.to_string()), expected.map(str::to_owned), "{from} {text}");
         }
     }
@@ -329,15 +342,17 @@ mod tests {
             let mark = if fraction.is_empty() { "" } else { "." };
             let text = format!("{}{integer}{mark}{fraction}", if negative { "-" } else { "" });
             let plain = Amount::parse(text.as_bytes(), DecimalMark::Point).unwrap();
-            let converted = Scaling::default().convert(text.as_bytes(), DecimalMark::Point, false).unwrap();
+            let converted = Scaling::default().convert(&text, &notation(ReadingRules::Second), false).unwrap();
             prop_assert_eq!(converted.to_string(), plain.to_string());
         }
 
         #[test]
-        fn never_panics(text in proptest::collection::vec(any::<u8>(), 0..40), unit in 1_u64..1_000_000_000, scale in 0_usize..10) {
+        fn never_panics(text in "[-0-9.,E+]{0,50}", unit in 1_u64..1_000_000_000, scale in 0_usize..10) {
             for decimals in [Decimals::Reject, Decimals::Round] {
                 let scaling = Scaling { unit: Unit { digits: unit, scale }, sign: Sign::Negate, decimals };
-                let _ = scaling.convert(&text, DecimalMark::Comma, false);
+                for rules in [ReadingRules::First, ReadingRules::Second] {
+                    let _ = scaling.convert(&text, &notation(rules), false);
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Where the timestamp comes from: a text that is a date and time, or a count of units since some instant.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use chrono::DateTime;
 use serde::de::{MapAccess, Visitor};
@@ -8,8 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Template;
 use super::text::{NameOr, TextFrom};
-use crate::amount::Digits;
-use crate::{DecimalMark, TimeZone, Timestamp, TimestampError};
+use crate::amount::{Digits, Limits, Notation, Number};
+use crate::timestamp::{ALL_YEARS, LIKELY_YEARS};
+use crate::{DecimalMark, ReadingRules, TimeZone, Timestamp, TimestampError};
 
 /// Most digits before the decimal mark of a count, and decimals that are looked at.
 const MAX_DIGITS: usize = 18;
@@ -27,8 +29,27 @@ pub(crate) struct TimestampFrom {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Clock {
     unit: TimeUnit,
-    /// Else since 1970.
-    since: Option<Timestamp>,
+    since: Since,
+}
+
+/// Since when something is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// The start of 1970, in UTC.
+    Epoch,
+    /// The day 0 of spreadsheets, whatever the zone.
+    Spreadsheets,
+    At(Timestamp),
+}
+
+impl Since {
+    fn micros(self) -> i64 {
+        match self {
+            Self::Epoch => 0,
+            Self::Spreadsheets => -25_569 * 86_400_000_000,
+            Self::At(since) => since.as_datetime().timestamp_micros(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,27 +88,57 @@ impl TimeUnit {
 }
 
 impl Clock {
+    /// Since 1970.
+    pub(crate) const SECONDS: Self = Self { unit: TimeUnit::Seconds, since: Since::Epoch };
+    pub(crate) const MILLISECONDS: Self = Self { unit: TimeUnit::Milliseconds, since: Since::Epoch };
+    pub(crate) const MICROSECONDS: Self = Self { unit: TimeUnit::Microseconds, since: Since::Epoch };
+    /// Since 30 December 1899, which makes 1 March 1900 the day 61, as every spreadsheet has it.
+    pub(crate) const SERIAL_DAYS: Self = Self { unit: TimeUnit::Days, since: Since::Spreadsheets };
+
     /// The instant of a count, which may have decimals after a point or a comma; what is finer than a microsecond is cut off.
-    pub(crate) fn read(self, text: &[u8]) -> Result<Timestamp, TimestampError> {
-        self.instant(text).ok_or(TimestampError::Count(self.unit.name()))
+    pub(crate) fn read(self, text: &str, rules: ReadingRules) -> Result<Timestamp, TimestampError> {
+        let micros = Self::count(text, rules).and_then(|count| self.micros(count, false));
+        let instant = micros.and_then(DateTime::from_timestamp_micros);
+        instant.and_then(|instant| Timestamp::within(&years(rules), instant)).ok_or_else(|| self.error(rules))
     }
 
-    fn instant(self, text: &[u8]) -> Option<Timestamp> {
-        let mark = if text.contains(&b',') { DecimalMark::Comma } else { DecimalMark::Point };
-        let digits = Digits::split(text, mark).ok()?;
-        let Digits { negative, fraction, .. } = digits;
-        let integer = digits.significant();
-        if integer.len() > MAX_DIGITS {
-            return None;
+    /// The microseconds since 1970 of a count, halves rounded up: counts of days are fractions that no decimal ends.
+    pub(crate) fn nearest_micros(self, text: &str) -> Option<i64> {
+        self.micros(Self::count(text, ReadingRules::Second)?, true)
+    }
+
+    /// That a text is no count which leads to a year of the rules.
+    pub(crate) fn error(self, rules: ReadingRules) -> TimestampError {
+        let (first, last) = years(rules).into_inner();
+        TimestampError::Count { unit: self.unit.name(), first, last }
+    }
+
+    fn count(text: &str, rules: ReadingRules) -> Option<Number> {
+        let mark = if text.contains(',') { DecimalMark::Comma } else { DecimalMark::Point };
+        let digits = match rules {
+            ReadingRules::First => Digits::split(text.as_bytes(), mark),
+            ReadingRules::Second => Notation::new(rules, Some(mark), &[]).ungrouped(text),
+        };
+        let mut digits = digits.ok()?;
+        if digits.exponent == 0 {
+            digits.fraction = &digits.fraction[..digits.fraction.len().min(MAX_DIGITS)];
         }
-        let fraction = &fraction[..fraction.len().min(MAX_DIGITS)];
-        let count = integer.iter().chain(fraction).fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
-        let count = if negative { -count } else { count };
-        let elapsed =
-            count.checked_mul(self.unit.micros())?.div_euclid(10_i128.pow(u32::try_from(fraction.len()).ok()?));
-        let since = self.since.map_or(0, |since| since.as_datetime().timestamp_micros());
-        let micros = i64::try_from(elapsed.checked_add(since.into())?).ok()?;
-        Timestamp::within_years(DateTime::from_timestamp_micros(micros)?)
+        digits.number(Limits { integer: MAX_DIGITS, scale: MAX_DIGITS }).ok()
+    }
+
+    fn micros(self, Number { negative, units, scale }: Number, rounds: bool) -> Option<i64> {
+        let count = if negative { -units } else { units };
+        let (elapsed, one) = (count.checked_mul(self.unit.micros())?, 10_i128.checked_pow(u32::try_from(scale).ok()?)?);
+        let elapsed = if rounds { elapsed.checked_add(one / 2)? } else { elapsed };
+        i64::try_from(elapsed.div_euclid(one).checked_add(self.since.micros().into())?).ok()
+    }
+}
+
+/// The years that a count may lead to.
+fn years(rules: ReadingRules) -> RangeInclusive<i32> {
+    match rules {
+        ReadingRules::First => ALL_YEARS,
+        ReadingRules::Second => LIKELY_YEARS,
     }
 }
 
@@ -142,7 +193,10 @@ impl TryFrom<NameOr<TimestampTable>> for TimestampFrom {
         };
         let text = TextFrom::one_of(constant, template, column)?;
         match (unit, since) {
-            (Some(unit), since) => Ok(Self { text, clock: Some(Clock { unit, since }) }),
+            (Some(unit), since) => {
+                let since = since.map_or(Since::Epoch, Since::At);
+                Ok(Self { text, clock: Some(Clock { unit, since }) })
+            }
             (None, None) => Ok(Self { text, clock: None }),
             (None, Some(_)) => Err("`since` needs a `unit`".to_owned()),
         }
@@ -151,7 +205,8 @@ impl TryFrom<NameOr<TimestampTable>> for TimestampFrom {
 
 impl From<TimestampFrom> for NameOr<TimestampTable> {
     fn from(TimestampFrom { text, clock }: TimestampFrom) -> Self {
-        let (unit, since) = (clock.map(|clock| clock.unit), clock.and_then(|clock| clock.since));
+        let unit = clock.map(|clock| clock.unit);
+        let since = clock.and_then(|clock| if let Since::At(since) = clock.since { Some(since) } else { None });
         match text {
             TextFrom::Column(column) if clock.is_none() => Self::Name(column),
             text => {
@@ -186,17 +241,27 @@ mod tests {
             (r#"{"column":"t","unit":"minutes","since":"2023-01-01 00:00:00"}"#, "-1", "2022-12-31T23:59:00Z"),
         ];
         for (from, text, expected) in cases {
-            assert_eq!(clock(from).read(text.as_bytes()).unwrap().to_string(), expected, "{from} {text}");
+            assert_eq!(clock(from).read(text, ReadingRules::Second).unwrap().to_string(), expected, "{from} {text}");
         }
     }
 
     #[test]
     fn a_count_that_is_none_is_refused() {
         let seconds = clock(r#"{"column":"t","unit":"seconds"}"#);
-        for text in ["", "x", "1e9", "2012-01-01", "1,325,376,018", "99999999999999999999", "1325376018000001", "inf"] {
-            assert_eq!(seconds.read(text.as_bytes()), Err(TimestampError::Count("seconds")), "{text}");
+        let error = |first, last| TimestampError::Count { unit: "seconds", first, last };
+        for text in ["", "x", "2012-01-01", "1,325,376,018", "99999999999999999999", "1325376018000001", "inf", "1e99"]
+        {
+            assert_eq!(seconds.read(text, ReadingRules::First), Err(error(0, 9999)), "{text}");
+            assert_eq!(seconds.read(text, ReadingRules::Second), Err(error(1900, 2100)), "{text}");
         }
-        let error = seconds.read(b"1325376018000").unwrap_err().to_string();
+        // Milliseconds that are taken for seconds: the year 43969. Seconds for hours.
+        for text in ["1325376018000", "132537601800", "-2208988801", "4133980800"] {
+            assert_eq!(seconds.read(text, ReadingRules::Second), Err(error(1900, 2100)), "{text}");
+        }
+        assert_eq!(seconds.read("132537601800", ReadingRules::First).unwrap().to_string(), "6169-12-13T00:30:00Z");
+        assert_eq!(seconds.read("1.325376018E9", ReadingRules::First), Err(error(0, 9999)));
+        assert_eq!(seconds.read("1.325376018E9", ReadingRules::Second).unwrap().to_string(), "2012-01-01T00:00:18Z");
+        let error = seconds.read("1325376018000", ReadingRules::First).unwrap_err().to_string();
         assert_eq!(error, "is not a number of seconds that gives a year from 0 to 9999");
     }
 }

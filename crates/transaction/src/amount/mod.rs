@@ -1,10 +1,19 @@
 //! Exact decimal amounts. An amount is never a float between the source and the database.
+//!
+//! `digits` has the digits of a number and makes a [`Number`] of them, exactly; `notation` has the forms in which people and
+//! programs write one. Whatever reads a decimal number of a source (amounts, sums, units, counts) reads it by these.
+
+mod digits;
+mod notation;
 
 use std::fmt;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+
+pub(crate) use digits::{Digits, Limits, Number};
+pub use notation::{Notation, Readings, readings};
 
 /// Most digits after the decimal mark: the scale of `NUMERIC(20,4)`.
 pub(crate) const MAX_SCALE: usize = 4;
@@ -29,6 +38,25 @@ impl DecimalMark {
             Self::Comma => b',',
         }
     }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Point => Self::Comma,
+            Self::Comma => Self::Point,
+        }
+    }
+}
+
+/// `point` or `comma`.
+impl fmt::Display for DecimalMark {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Point => "point",
+            Self::Comma => "comma",
+        })
+    }
 }
 
 /// An amount of money that fits `NUMERIC(20,4)`, with the digits of its source: `-952,40` stays `-952.40`.
@@ -52,10 +80,24 @@ pub enum AmountError {
     /// More than sixteen digits before the decimal mark.
     #[error("has more than {MAX_INTEGER_DIGITS} digits before the decimal mark")]
     Range,
+    /// It is one amount with a decimal point and another with a decimal comma, and nothing tells which mark it has.
+    #[error("is one number with a decimal point and another with a decimal comma")]
+    Mark,
 }
 
 impl Amount {
-    /// Reads `[+-]digits[mark digits]`; no exponent, no thousands separators, no currency.
+    /// Reads an amount as a source writes it. The plain form is tried first: nearly every row has it.
+    pub fn read(text: &str, notation: &Notation) -> Result<Self, AmountError> {
+        if let Some(plain) = notation.plain_mark() {
+            match Self::parse(text.as_bytes(), plain) {
+                Err(_) if notation.is_lenient() => {}
+                read => return read,
+            }
+        }
+        Self::try_from(notation.number(text, Limits::AMOUNT)?)
+    }
+
+    /// Reads `[+-]digits[mark digits]`; no exponent, no thousands separators, no currency. What is stored and sent has this form.
     pub fn parse(text: &[u8], mark: DecimalMark) -> Result<Self, AmountError> {
         let digits = Digits::split(text, mark)?;
         let Digits { negative, fraction, .. } = digits;
@@ -84,48 +126,12 @@ impl Amount {
     }
 }
 
-/// The digits of a plain decimal number.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Digits<'a> {
-    pub(crate) negative: bool,
-    /// Before the mark.
-    pub(crate) integer: &'a [u8],
-    /// Behind it; one of both may be empty.
-    pub(crate) fraction: &'a [u8],
-}
+impl TryFrom<Number> for Amount {
+    type Error = AmountError;
 
-impl<'a> Digits<'a> {
-    /// Splits `[+-]digits[mark digits]`, of any length.
-    pub(crate) fn split(text: &'a [u8], mark: DecimalMark) -> Result<Self, AmountError> {
-        let (negative, digits) = match text {
-            [b'-', rest @ ..] => (true, rest),
-            [b'+', rest @ ..] => (false, rest),
-            _ => (false, text),
-        };
-        if is_not_finite(digits) {
-            return Err(AmountError::NotFinite);
-        }
-        let (integer, fraction) = match digits.iter().position(|byte| *byte == mark.byte()) {
-            Some(at) => (&digits[..at], &digits[at + 1..]),
-            None => (digits, &[][..]),
-        };
-        let all_digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
-        if integer.is_empty() && fraction.is_empty() || !all_digits(integer) || !all_digits(fraction) {
-            return Err(AmountError::Format);
-        }
-        Ok(Self { negative, integer, fraction })
+    fn try_from(Number { negative, units, scale }: Number) -> Result<Self, AmountError> {
+        Self::from_digits(negative, units, scale)
     }
-
-    /// The digits before the mark without leading zeros.
-    pub(crate) fn significant(&self) -> &'a [u8] {
-        let leading_zeros = self.integer.iter().take_while(|digit| **digit == b'0').count();
-        &self.integer[leading_zeros..]
-    }
-}
-
-/// Whether the text is one of the spellings of infinity or "not a number" that spreadsheets and languages write.
-fn is_not_finite(unsigned: &[u8]) -> bool {
-    [&b"nan"[..], b"inf", b"infinity"].iter().any(|word| unsigned.eq_ignore_ascii_case(word))
 }
 
 /// Reads an amount that a database gives back. Fails only for what never fitted `NUMERIC(20,4)`.

@@ -1,46 +1,26 @@
 //! Points in time: what a row may write, and the one form that is stored and sent.
+//!
+//! `format` has the forms that a source may be declared or recognised to have, `pattern` the one that is made of `%d`, `%m` and the
+//! like, and `zone` what the names of time zones mean.
+
+mod format;
+mod pattern;
+mod zone;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
-use chrono::{
-    DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, Offset as _, TimeZone as _, Timelike as _, Utc,
-};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, Timelike as _, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The zone of timestamps that name none: `UTC`, or any name of the IANA time zone database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimeZone(chrono_tz::Tz);
+pub use format::TimestampFormat;
+pub use pattern::Pattern;
+pub use zone::TimeZone;
 
-impl TimeZone {
-    /// Coordinated universal time, the default.
-    pub const UTC: Self = Self(chrono_tz::UTC);
-}
-
-impl std::str::FromStr for TimeZone {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        name.parse().map(Self).map_err(|_| format!("`{name}` is no IANA time zone, such as `UTC` or `Europe/Paris`"))
-    }
-}
-
-impl fmt::Display for TimeZone {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.0.name())
-    }
-}
-
-impl Serialize for TimeZone {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for TimeZone {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+/// The years that ISO 8601 writes with four digits.
+pub(crate) const ALL_YEARS: RangeInclusive<i32> = 0..=9999;
+/// The years of transactions: a count of units that leads to another one has another unit, and no other reading of a text is one.
+pub(crate) const LIKELY_YEARS: RangeInclusive<i32> = 1900..=2100;
 
 /// An instant in UTC with microseconds, PostgreSQL's resolution; finer fractions are cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,12 +35,37 @@ pub enum TimestampError {
     /// Not what the declared or recognised pattern covers, or no such day or time.
     #[error("is not a date and time as the source's TIMESTAMP_FORMAT writes them")]
     Pattern,
+    /// A name of a time zone that has more than one meaning, or none that is known.
+    #[error("names a time zone that has several meanings, or none that is known")]
+    Zone,
     /// A local time that the clock change of its zone leaves out.
     #[error("does not exist in its time zone: the clocks are set forward over it")]
     Gap,
-    /// Not a count of units since some instant, or of one beyond the years that are written with four digits.
-    #[error("is not a number of {0} that gives a year from 0 to 9999")]
-    Count(&'static str),
+    /// Not a count of units since some instant, or one that leads to a year which is none.
+    #[error("is not a number of {unit} that gives a year from {first} to {last}")]
+    Count {
+        /// What is counted.
+        unit: &'static str,
+        /// The first year that it may give.
+        first: i32,
+        /// The last one.
+        last: i32,
+    },
+}
+
+/// What a text of a row is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) timestamp: Timestamp,
+    /// Whether it is a local time that comes twice when the clocks are set back; it is the earlier one then.
+    pub(crate) is_ambiguous_hour: bool,
+}
+
+impl Moment {
+    /// One that nothing is doubtful of.
+    pub(crate) fn at(timestamp: Timestamp) -> Self {
+        Self { timestamp, is_ambiguous_hour: false }
+    }
 }
 
 impl Timestamp {
@@ -69,6 +74,21 @@ impl Timestamp {
     pub fn parse(text: &[u8], zone: TimeZone) -> Result<Self, TimestampError> {
         let (local, rest) = parse_local(text).ok_or(TimestampError::Format)?;
         let offset = parse_offset(rest).ok_or(TimestampError::Format)?;
+        Self::from_local(local, offset, zone).map(|moment| moment.timestamp)
+    }
+
+    /// Reads what [`Self::parse`] reads, and behind it, with a blank or without, an offset or the name of a zone.
+    pub(crate) fn read(text: &str, zone: TimeZone) -> Result<Moment, TimestampError> {
+        let (local, rest) = parse_local(text.as_bytes()).ok_or(TimestampError::Format)?;
+        if let Some(offset) = parse_offset(rest) {
+            return Self::from_local(local, offset, zone);
+        }
+        let behind = text.get(text.len() - rest.len()..).unwrap_or_default().trim_start();
+        let offset = match parse_offset(behind.as_bytes()) {
+            Some(offset) => offset,
+            None if zone::is_like_a_name(behind) => Some(zone.named(behind, local).ok_or(TimestampError::Zone)?),
+            None => return Err(TimestampError::Format),
+        };
         Self::from_local(local, offset, zone)
     }
 
@@ -77,25 +97,22 @@ impl Timestamp {
         local: NaiveDateTime,
         seconds_east: Option<i32>,
         zone: TimeZone,
-    ) -> Result<Self, TimestampError> {
-        let seconds_east = match seconds_east {
-            Some(seconds) => seconds,
-            None if zone == TimeZone::UTC => 0,
-            None => {
-                let there = zone.0.from_local_datetime(&local).earliest().ok_or(TimestampError::Gap)?;
-                there.offset().fix().local_minus_utc()
-            }
+    ) -> Result<Moment, TimestampError> {
+        let (seconds_east, is_ambiguous_hour) = match seconds_east {
+            Some(seconds) => (seconds, false),
+            None => zone.offset(local).ok_or(TimestampError::Gap)?,
         };
         let utc = local
             .checked_sub_signed(chrono::TimeDelta::seconds(i64::from(seconds_east)))
             .ok_or(TimestampError::Format)?;
         // An offset can carry the last hours of 9999 into a year that ISO 8601 writes with five digits.
-        Self::within_years(utc.and_utc()).ok_or(TimestampError::Format)
+        let timestamp = Self::within(&ALL_YEARS, utc.and_utc()).ok_or(TimestampError::Format)?;
+        Ok(Moment { timestamp, is_ambiguous_hour })
     }
 
-    /// An instant of the years that ISO 8601 writes with four digits.
-    pub(crate) fn within_years(utc: DateTime<Utc>) -> Option<Self> {
-        (0..=9999).contains(&utc.year()).then_some(Self::from(utc))
+    /// An instant of these years.
+    pub(crate) fn within(years: &RangeInclusive<i32>, utc: DateTime<Utc>) -> Option<Self> {
+        years.contains(&utc.year()).then_some(Self::from(utc))
     }
 
     /// The instant, for a database driver.
@@ -272,12 +289,6 @@ mod tests {
         }
         let paris = "Europe/Paris".parse().unwrap();
         assert_eq!(Timestamp::parse(b"2023-03-26 02:30:00", paris), Err(TimestampError::Gap));
-    }
-
-    #[test]
-    fn an_unknown_zone_says_what_is_allowed() {
-        let error = "Paris".parse::<TimeZone>().unwrap_err();
-        assert!(error.contains("Europe/Paris"), "{error}");
     }
 
     proptest! {

@@ -1,0 +1,113 @@
+//! The digits of one decimal number, and the exact number that they make.
+
+use super::{AmountError, DecimalMark, MAX_INTEGER_DIGITS, MAX_SCALE};
+
+/// The digits of a decimal number, where they stand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Digits<'a> {
+    pub(crate) negative: bool,
+    /// Before the mark; characters that group them may stand between.
+    pub(crate) integer: &'a [u8],
+    /// Behind it; one of both may be empty.
+    pub(crate) fraction: &'a [u8],
+    /// The power of ten that it is to be multiplied with.
+    pub(crate) exponent: i32,
+}
+
+/// A decimal number: so many units, of which `10^scale` make one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number {
+    pub(crate) negative: bool,
+    pub(crate) units: i128,
+    pub(crate) scale: usize,
+}
+
+/// Most digits of a number: before the mark, and behind it. Together they are 38 at most, so that the number fits 128 bits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) integer: usize,
+    pub(crate) scale: usize,
+}
+
+impl Limits {
+    /// Those of an amount.
+    pub(crate) const AMOUNT: Self = Self { integer: MAX_INTEGER_DIGITS as usize, scale: MAX_SCALE };
+}
+
+impl<'a> Digits<'a> {
+    /// Splits `[+-]digits[mark digits]`, of any length.
+    pub(crate) fn split(text: &'a [u8], mark: DecimalMark) -> Result<Self, AmountError> {
+        let (negative, digits) = match text {
+            [b'-', rest @ ..] => (true, rest),
+            [b'+', rest @ ..] => (false, rest),
+            _ => (false, text),
+        };
+        if is_not_finite(digits) {
+            return Err(AmountError::NotFinite);
+        }
+        let (integer, fraction) = match digits.iter().position(|byte| *byte == mark.byte()) {
+            Some(at) => (&digits[..at], &digits[at + 1..]),
+            None => (digits, &[][..]),
+        };
+        if integer.is_empty() && fraction.is_empty() || !all_digits(integer) || !all_digits(fraction) {
+            return Err(AmountError::Format);
+        }
+        Ok(Self { negative, integer, fraction, exponent: 0 })
+    }
+
+    /// The digits before the mark without leading zeros.
+    pub(crate) fn significant(&self) -> &'a [u8] {
+        let leading_zeros = self.integer.iter().take_while(|digit| **digit == b'0').count();
+        &self.integer[leading_zeros..]
+    }
+
+    /// The number, exactly. Zeros at its end that are beyond the scale's limit lose nothing, and are dropped.
+    pub(crate) fn number(&self, limits: Limits) -> Result<Number, AmountError> {
+        let digits = || self.integer.iter().filter(|byte| byte.is_ascii_digit()).chain(self.fraction);
+        let length = |digits: usize| i64::try_from(digits).map_err(|_| AmountError::Range);
+        let (most_integers, most_decimals) = (length(limits.integer)?, length(limits.scale)?);
+        let mut scale = length(self.fraction.len())? - i64::from(self.exponent);
+        let mut significant = length(digits().skip_while(|digit| **digit == b'0').count())?;
+        if significant == 0 {
+            let scale = usize::try_from(scale.clamp(0, most_decimals)).unwrap_or_default();
+            return Ok(Number { negative: false, units: 0, scale });
+        }
+        let zeros_at_end = length(digits().rev().take_while(|digit| **digit == b'0').count())?;
+        let dropped = (scale - most_decimals).clamp(0, zeros_at_end);
+        scale -= dropped;
+        significant -= dropped;
+        if scale > most_decimals {
+            return Err(AmountError::Scale);
+        }
+        if significant - scale > most_integers {
+            return Err(AmountError::Range);
+        }
+        let taken = usize::try_from(significant).map_err(|_| AmountError::Range)?;
+        let appended = u32::try_from((-scale).max(0)).map_err(|_| AmountError::Range)?;
+        let units = digits().skip_while(|digit| **digit == b'0').take(taken);
+        let units = units.fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0')) * 10_i128.pow(appended);
+        Ok(Number { negative: self.negative, units, scale: usize::try_from(scale).unwrap_or_default() })
+    }
+}
+
+impl Number {
+    /// Whether both are the same, however many zeros they end with.
+    pub(crate) fn equals(self, other: Self) -> bool {
+        let shortest = |Self { negative, mut units, mut scale }| {
+            while scale > 0 && units % 10 == 0 {
+                (units, scale) = (units / 10, scale - 1);
+            }
+            (negative, units, scale)
+        };
+        shortest(self) == shortest(other)
+    }
+}
+
+pub(super) fn all_digits(part: &[u8]) -> bool {
+    part.iter().all(u8::is_ascii_digit)
+}
+
+/// Whether the text is one of the spellings of infinity or "not a number" that spreadsheets and languages write.
+pub(super) fn is_not_finite(unsigned: &[u8]) -> bool {
+    [&b"nan"[..], b"inf", b"infinity"].iter().any(|word| unsigned.eq_ignore_ascii_case(word))
+}

@@ -1,0 +1,136 @@
+//! What a message says of an amount or a timestamp that cannot be read: by which rule it was read, where that came from, and which
+//! setting would change it.
+
+use super::{Rejection, wrong_value};
+use crate::text::{quoted, trimmed};
+use crate::{
+    AmountError, Decided, DecidedBy, DecimalMark, Notation, ReadingRules, Readings, RejectReason, RunSettings,
+    TimestampError, TimestampFormat, readings,
+};
+
+/// Most characters of what may be a currency.
+const MAX_CURRENCY: usize = 4;
+
+/// Where the rules of amounts and timestamps came from.
+#[derive(Debug, Clone)]
+pub(super) struct Explainer {
+    reading: ReadingRules,
+    mark_by: DecidedBy,
+    timestamps: TimestampFormat,
+    timestamps_by: DecidedBy,
+    /// Other forms of timestamps, where one was recognised.
+    rivals: Vec<TimestampFormat>,
+    can_be_set: bool,
+}
+
+impl Explainer {
+    pub(super) fn of_run(settings: &RunSettings) -> Self {
+        let timestamps_by = settings.decided_by(Decided::Timestamps);
+        let is_recognised = timestamps_by == DecidedBy::Recognised && settings.reading != ReadingRules::First;
+        Self {
+            reading: settings.reading,
+            mark_by: settings.decided_by(Decided::DecimalMark),
+            timestamps: settings.timestamps.clone(),
+            timestamps_by,
+            rivals: if is_recognised { settings.timestamps.rivals() } else { Vec::new() },
+            can_be_set: true,
+        }
+    }
+
+    pub(super) fn unsettable(self) -> Self {
+        Self { can_be_set: false, ..self }
+    }
+
+    /// What was settled by what, in words.
+    fn origin(&self, by: DecidedBy) -> String {
+        if self.can_be_set { format!(" ({by})") } else { String::new() }
+    }
+
+    /// What to do about it.
+    fn hint(&self, hint: &str) -> String {
+        if self.can_be_set && !hint.is_empty() { format!("; {hint}") } else { String::new() }
+    }
+
+    pub(super) fn amount(&self, field: &str, text: &str, error: AmountError, notation: &Notation) -> Rejection {
+        let reason = RejectReason::from(error);
+        if self.reading == ReadingRules::First || notation.is_of_numbers() {
+            return wrong_value(field, text, reason, &error);
+        }
+        let either = readings(text, notation.currencies());
+        let other = notation.mark().map(DecimalMark::other).filter(|other| either.by(*other).is_some());
+        let rule = match (error, notation.mark()) {
+            (AmountError::Format, Some(mark)) => {
+                format!("is not a number with a decimal {mark}{}", self.origin(self.mark_by))
+            }
+            (AmountError::Mark, _) => of_both(either),
+            _ => error.to_string(),
+        };
+        let hint = match (error, other) {
+            (AmountError::Mark, _) => "set DECIMAL_MARK to the one that is meant".to_owned(),
+            (AmountError::Format, Some(other)) => format!("set DECIMAL_MARK if it is a {other}"),
+            (AmountError::Format, None) => currency(text, notation)
+                .map(|currency| format!("set CURRENCY if {} is its currency", quoted(currency)))
+                .unwrap_or_default(),
+            _ => String::new(),
+        };
+        let mut rejection = wrong_value(field, text, reason, &rule);
+        rejection.message.push_str(&self.hint(&hint));
+        rejection.other_reading = self.mark_by == DecidedBy::Recognised && other.is_some();
+        rejection
+    }
+
+    pub(super) fn timestamp(&self, field: &str, text: &str, error: TimestampError, is_mapped: bool) -> Rejection {
+        let reason = RejectReason::from(error);
+        if self.reading == ReadingRules::First {
+            return wrong_value(field, text, reason, &error);
+        }
+        let rule = match error {
+            TimestampError::Pattern => {
+                format!("is not a date and time by {}{}", self.timestamps, self.origin(self.timestamps_by))
+            }
+            TimestampError::Format => format!("{error}{}", self.origin(self.timestamps_by)),
+            TimestampError::Count { .. } if is_mapped => format!("{error} (set by the mapping)"),
+            TimestampError::Count { .. } => format!("{error}{}", self.origin(self.timestamps_by)),
+            TimestampError::Zone | TimestampError::Gap => error.to_string(),
+        };
+        let hint = match error {
+            TimestampError::Format if is_count(text) => {
+                "set TIMESTAMP_FORMAT to what it counts, such as epoch-milliseconds, or `unit` in a mapping"
+            }
+            TimestampError::Count { .. } if is_mapped => "look at `unit` and `since` of the mapping",
+            TimestampError::Format | TimestampError::Pattern | TimestampError::Count { .. } => "set TIMESTAMP_FORMAT",
+            TimestampError::Zone => "set TIME_ZONE to the zone that calls itself so, or write an offset such as +01:00",
+            TimestampError::Gap => "set TIME_ZONE if it is of another zone",
+        };
+        let mut rejection = wrong_value(field, text, reason, &rule);
+        rejection.message.push_str(&self.hint(hint));
+        rejection.other_reading = !is_mapped && self.rivals.iter().any(|rival| rival.reads_as_evidence(text).is_some());
+        rejection
+    }
+}
+
+/// Both readings of an amount whose mark nothing tells.
+fn of_both(either: Readings) -> String {
+    match (either.point, either.comma) {
+        (Some(point), Some(comma)) => format!("is {point} with a decimal point and {comma} with a decimal comma"),
+        _ => AmountError::Mark.to_string(),
+    }
+}
+
+/// Whether a text is digits with at most one point.
+fn is_count(text: &str) -> bool {
+    let (integer, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    [integer, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What would have to be a currency for a text to be an amount.
+fn currency<'a>(text: &'a str, notation: &Notation) -> Option<&'a str> {
+    let is_symbol = |character: char| {
+        character.is_alphabetic() || matches!(character, '$' | '¢' | '£' | '¤' | '¥' | '\u{20a0}'..='\u{20cf}')
+    };
+    let found = trimmed(text.trim_matches(|character| !is_symbol(character)));
+    let is_short = (1..=MAX_CURRENCY).contains(&found.chars().count());
+    let read = |mark| readings(text, &[found.to_owned()]).by(mark).is_some();
+    (is_short && notation.mark().map_or_else(|| read(DecimalMark::Point) || read(DecimalMark::Comma), read))
+        .then_some(found)
+}

@@ -1,0 +1,171 @@
+//! Texts as people and programs leave them: how bytes become one, the white space and the marks that nobody sees around it, and how
+//! a message shows it.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use crate::rules::reject;
+use crate::{Decided, DecidedBy, Encoding, ReadingRules, RejectReason, Rejection, RunSettings};
+
+/// Most characters of a text that a message shows.
+const MAX_SHOWN: usize = 40;
+
+/// Marks of direction, joiners and the byte order mark: they have no width, and no meaning at the edge of a value.
+pub(crate) fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A text without the white space and the invisible marks around it.
+pub fn trimmed(text: &str) -> &str {
+    let is_visible = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    if is_visible(text.as_bytes().first()) && is_visible(text.as_bytes().last()) {
+        return text;
+    }
+    text.trim_matches(|character: char| character.is_whitespace() || is_invisible(character))
+}
+
+/// The same of a text that may be owned.
+pub(crate) fn trimmed_cow(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(trimmed(text)),
+        Cow::Owned(owned) => {
+            let inner = trimmed(&owned);
+            if inner.len() == owned.len() { Cow::Owned(owned) } else { Cow::Owned(inner.to_owned()) }
+        }
+    }
+}
+
+/// The start of a text between backticks, in one line, as messages show it: what nobody could see in it is escaped by its number,
+/// such as `\u{200e}`.
+pub fn quoted(text: &str) -> String {
+    let (mut shown, mut length) = (String::from("`"), 0);
+    for character in text.chars() {
+        if length >= MAX_SHOWN {
+            shown.push('…');
+            break;
+        }
+        if is_shown_by_number(character) {
+            let escaped = character.escape_default();
+            length += escaped.len();
+            shown.extend(escaped);
+        } else {
+            length += 1;
+            shown.push(character);
+        }
+    }
+    shown.push('`');
+    shown
+}
+
+/// Whether a character has no sign of its own, or one that looks like a blank.
+fn is_shown_by_number(character: char) -> bool {
+    let is_soft =
+        matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{2028}'..='\u{2029}' | '\u{2061}'..='\u{2064}');
+    let is_blank = character != ' ' && character.is_whitespace();
+    is_soft || is_blank || character.is_control() || is_invisible(character)
+}
+
+/// How the bytes of a row become texts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decoding {
+    encoding: Encoding,
+    /// By what the encoding is settled; none where nobody could set another one.
+    decided_by: Option<DecidedBy>,
+    trims: bool,
+}
+
+/// Why bytes are no text that can be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// What is wrong, for a person.
+    NotText(String),
+    NulByte,
+}
+
+impl Decoding {
+    /// That of a source of which only the encoding is known yet.
+    pub(crate) fn of(encoding: Encoding) -> Self {
+        Self { encoding: encoding.of_rows(), decided_by: Some(DecidedBy::Default), trims: true }
+    }
+
+    /// That of a run.
+    pub(crate) fn of_run(settings: &RunSettings) -> Self {
+        let decided_by = Some(settings.decided_by(Decided::Encoding));
+        let trims = settings.reading != ReadingRules::First;
+        Self { encoding: settings.dialect.encoding.of_rows(), decided_by, trims }
+    }
+
+    /// The same where nobody can set the encoding.
+    pub(crate) fn unsettable(self) -> Self {
+        Self { decided_by: None, ..self }
+    }
+
+    /// The text of bytes, where PostgreSQL can store it, without what stands around it.
+    pub(crate) fn text(self, bytes: &[u8]) -> Result<Cow<'_, str>, Unreadable> {
+        let text = self.encoding.decode(bytes).ok_or_else(|| Unreadable::NotText(self.complaint(bytes)))?;
+        if text.as_bytes().contains(&0) {
+            return Err(Unreadable::NulByte);
+        }
+        Ok(if self.trims { trimmed_cow(text) } else { text })
+    }
+
+    fn complaint(self, bytes: &[u8]) -> String {
+        let Some(decided_by) = self.decided_by else { return format!("is not valid {} text", self.encoding) };
+        let mut complaint = format!("is not valid {} text ({decided_by})", self.encoding);
+        let others = [Encoding::UTF_8, Encoding::WINDOWS_1252].into_iter().filter(|other| *other != self.encoding);
+        let likely = others.filter_map(|other| Some((other, other.decode(bytes)?))).next();
+        if let Some((other, text)) = likely {
+            // Writing to a string does not fail.
+            let _ = write!(complaint, "; it would be {} in {other}", quoted(trimmed(&text)));
+        }
+        complaint.push_str("; set ENCODING to that of the source");
+        complaint
+    }
+}
+
+impl Unreadable {
+    /// As the reason to reject a row.
+    pub(crate) fn of(self, field: &str) -> Rejection {
+        match self {
+            Self::NotText(complaint) => reject(RejectReason::Encoding, format!("{field} {complaint}")),
+            Self::NulByte => reject(RejectReason::NulByte, format!("{field} holds a NUL byte")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_sees_what_is_trimmed() {
+        for (text, expected) in [
+            ("card", "card"),
+            ("  card \t", "card"),
+            ("\u{a0}card\u{202f}", "card"),
+            ("\u{200e}-1.50\u{202c}", "-1.50"),
+            ("\u{feff}\u{2060} a b \u{2069}", "a b"),
+            (" \u{200b} ", ""),
+            ("", ""),
+            ("a\u{200d}b", "a\u{200d}b"),
+        ] {
+            assert_eq!(trimmed(text), expected, "{text:?}");
+            assert_eq!(trimmed_cow(Cow::Owned(text.to_owned())), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_shows_what_nobody_sees() {
+        for (text, expected) in [
+            ("Café 3 €", "`Café 3 €`"),
+            ("\u{200e}-1.50", "`\\u{200e}-1.50`"),
+            ("a\tb\nc\0", "`a\\tb\\nc\\u{0}`"),
+            ("1\u{a0}234\u{202f}567", "`1\\u{a0}234\\u{202f}567`"),
+            ("", "``"),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+        assert_eq!(quoted(&"x".repeat(41)), format!("`{}…`", "x".repeat(40)));
+        assert_eq!(quoted(&"x".repeat(40)), format!("`{}`", "x".repeat(40)));
+    }
+}

@@ -1,0 +1,189 @@
+//! Time zones: that of a run, and what the names mean which stand behind a time.
+
+use std::fmt;
+
+use chrono::{MappedLocalTime, NaiveDateTime, Offset as _, TimeZone as _};
+use chrono_tz::OffsetName as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Names of no offset.
+const ZERO: [&str; 4] = ["UTC", "GMT", "UT", "Z"];
+/// Abbreviations that have one meaning, and those that RFC 5322 gives one, in minutes east of UTC.
+const ABBREVIATIONS: [(&str, i32); 26] = [
+    ("EST", -5 * 60),
+    ("EDT", -4 * 60),
+    ("MST", -7 * 60),
+    ("MDT", -6 * 60),
+    ("PST", -8 * 60),
+    ("PDT", -7 * 60), //
+    ("AKST", -9 * 60),
+    ("AKDT", -8 * 60),
+    ("HST", -10 * 60), //
+    ("WET", 0),
+    ("WEST", 60),
+    ("CET", 60),
+    ("CEST", 2 * 60),
+    ("EET", 2 * 60),
+    ("EEST", 3 * 60), //
+    ("JST", 9 * 60),
+    ("KST", 9 * 60),
+    ("HKT", 8 * 60),
+    ("SGT", 8 * 60), //
+    ("AEST", 10 * 60),
+    ("AEDT", 11 * 60),
+    ("ACST", 9 * 60 + 30),
+    ("ACDT", 10 * 60 + 30),
+    ("AWST", 8 * 60), //
+    ("NZST", 12 * 60),
+    ("NZDT", 13 * 60),
+];
+/// The one whose offset was another one for some years.
+const MOSCOW: (&str, TimeZone) = ("MSK", TimeZone(chrono_tz::Europe::Moscow));
+
+/// The zone of timestamps that name none: `UTC`, or any name of the IANA time zone database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeZone(chrono_tz::Tz);
+
+impl TimeZone {
+    /// Coordinated universal time, the default.
+    pub const UTC: Self = Self(chrono_tz::UTC);
+
+    /// Seconds east of UTC at a local time, and whether that comes twice: then of the earlier one. None where the clocks pass over
+    /// it.
+    pub(super) fn offset(self, local: NaiveDateTime) -> Option<(i32, bool)> {
+        if self == Self::UTC {
+            return Some((0, false));
+        }
+        match self.0.from_local_datetime(&local) {
+            MappedLocalTime::Single(there) => Some((there.offset().fix().local_minus_utc(), false)),
+            MappedLocalTime::Ambiguous(there, _) => Some((there.offset().fix().local_minus_utc(), true)),
+            MappedLocalTime::None => None,
+        }
+    }
+
+    /// Seconds east of UTC that a name stands for at a local time: what this zone itself calls so then, else what has one meaning
+    /// everywhere. The hour that comes twice has a name for each time.
+    pub(super) fn named(self, name: &str, local: NaiveDateTime) -> Option<i32> {
+        let is = |other: &str| other.eq_ignore_ascii_case(name);
+        if ZERO.into_iter().any(is) {
+            return Some(0);
+        }
+        if let Some(offset) = self.called(name, local) {
+            return Some(offset);
+        }
+        if let Some((_, minutes)) = ABBREVIATIONS.into_iter().find(|(other, _)| is(other)) {
+            return Some(minutes * 60);
+        }
+        if is(MOSCOW.0) {
+            return MOSCOW.1.called(name, local);
+        }
+        // A name of the database has a slash, and nothing else has.
+        let zone = name.contains('/').then(|| name.parse::<Self>().ok()).flatten()?;
+        zone.offset(local).map(|(offset, _)| offset)
+    }
+
+    /// The offset that this zone has at a local time, where it has that abbreviation then.
+    fn called(self, name: &str, local: NaiveDateTime) -> Option<i32> {
+        let there = self.0.from_local_datetime(&local);
+        let candidates = [there.earliest(), there.latest()].into_iter().flatten();
+        let offsets = candidates.map(|candidate| *candidate.offset());
+        let mut called =
+            offsets.filter(|offset| offset.abbreviation().is_some_and(|own| own.eq_ignore_ascii_case(name)));
+        called.next().map(|offset| offset.fix().local_minus_utc())
+    }
+}
+
+/// Whether a text could be the name of a zone: an abbreviation, or a name of the database.
+pub(super) fn is_like_a_name(text: &str) -> bool {
+    let is_abbreviation = (3..=6).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_known = ZERO.into_iter().any(|name| name.eq_ignore_ascii_case(text));
+    is_known || is_abbreviation || text.contains('/') && text.bytes().all(is_part_of_a_name)
+}
+
+/// Whether a byte can stand in the name of a zone.
+pub(super) fn is_part_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'+' | b'-' | b':')
+}
+
+impl std::str::FromStr for TimeZone {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        name.parse().map(Self).map_err(|_| format!("`{name}` is no IANA time zone, such as `UTC` or `Europe/Paris`"))
+    }
+}
+
+impl fmt::Display for TimeZone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0.name())
+    }
+}
+
+impl Serialize for TimeZone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for TimeZone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(zone: &str, name: &str, local: &str) -> Option<i32> {
+        let zone: TimeZone = zone.parse().unwrap();
+        let local = NaiveDateTime::parse_from_str(local, "%Y-%m-%d %H:%M").unwrap();
+        zone.named(name, local).map(|seconds| seconds / 60)
+    }
+
+    #[test]
+    fn a_name_is_resolved_or_unknown() {
+        for (zone, name, local, expected) in [
+            ("UTC", "UTC", "2024-03-15 10:00", Some(0)),
+            ("Asia/Tokyo", "gmt", "2024-03-15 10:00", Some(0)),
+            ("UTC", "EST", "2024-03-15 10:00", Some(-300)),
+            ("UTC", "PDT", "2024-07-15 10:00", Some(-420)),
+            ("UTC", "CEST", "2024-07-15 10:00", Some(120)),
+            ("UTC", "MSK", "2024-07-15 10:00", Some(180)),
+            // Moscow had summer time all year then.
+            ("UTC", "MSK", "2012-07-15 10:00", Some(240)),
+            ("UTC", "CST", "2024-03-15 10:00", None),
+            ("UTC", "IST", "2024-03-15 10:00", None),
+            ("UTC", "BST", "2024-07-15 10:00", None),
+            ("UTC", "XYZ", "2024-07-15 10:00", None),
+            // The run's own zone says which one is meant, where it calls itself so.
+            ("America/Chicago", "CST", "2024-01-15 10:00", Some(-360)),
+            ("America/Chicago", "CST", "2024-07-15 10:00", None),
+            ("Asia/Shanghai", "CST", "2024-07-15 10:00", Some(480)),
+            ("Asia/Kolkata", "IST", "2024-07-15 10:00", Some(330)),
+            ("Europe/Dublin", "IST", "2024-07-15 10:00", Some(60)),
+            ("Europe/London", "BST", "2024-07-15 10:00", Some(60)),
+            // The hour that comes twice has two names.
+            ("Europe/Paris", "CEST", "2024-10-27 02:30", Some(120)),
+            ("Europe/Paris", "CET", "2024-10-27 02:30", Some(60)),
+            ("UTC", "Europe/Paris", "2024-07-15 10:00", Some(120)),
+            ("UTC", "Mars/Olympus", "2024-07-15 10:00", None),
+        ] {
+            assert_eq!(named(zone, name, local), expected, "{name} in {zone} at {local}");
+        }
+    }
+
+    #[test]
+    fn no_abbreviation_stands_twice() {
+        let mut names: Vec<&str> = ABBREVIATIONS.iter().map(|(name, _)| *name).chain(ZERO).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ABBREVIATIONS.len() + ZERO.len());
+    }
+
+    #[test]
+    fn an_unknown_zone_says_what_is_allowed() {
+        let error = "Paris".parse::<TimeZone>().unwrap_err();
+        assert!(error.contains("Europe/Paris"), "{error}");
+    }
+}
