@@ -5,6 +5,8 @@ use std::time::Duration;
 use assay_credentials::CredentialsError;
 use assay_transaction::{Exit, HeaderError};
 
+use crate::Undecided;
+
 /// Why a source cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -161,17 +163,9 @@ pub enum SourceError {
         /// What is wrong with them.
         cause: String,
     },
-    /// Timestamps whose day may be their month.
-    #[error(
-        "timestamps such as `{example}` are ambiguous: {} by {}, or {} by {}; set TIMESTAMP_FORMAT to the one that is meant",
-        readings[0].0, readings[0].1, readings[1].0, readings[1].1
-    )]
-    AmbiguousTimestamps {
-        /// One of them.
-        example: String,
-        /// What it is, and by which pattern.
-        readings: Box<[(String, String); 2]>,
-    },
+    /// What its head leaves open.
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
     /// A JSON document that is not one object on each line.
     #[error("the source is JSON, but {0}: write one object on each line (JSON Lines), such as with `jq -c '.[]'`")]
     NotJsonLines(&'static str),
@@ -189,9 +183,6 @@ pub enum SourceError {
     /// Not one byte, or blank lines alone.
     #[error("the source is empty: it has no header")]
     Empty,
-    /// A text of two bytes a character.
-    #[error("the source is UTF-16: write it as UTF-8, or as Windows-1252 with ENCODING=windows-1252")]
-    Utf16,
     /// A first row that does not end.
     #[error("the header does not end within {limit} bytes: is this a CSV source?")]
     HeaderTooLong {
@@ -206,7 +197,17 @@ pub enum SourceError {
     },
     /// A header that is none of transactions.
     #[error("the header is not usable: {0}")]
-    Header(HeaderError),
+    Header(#[from] HeaderError),
+    /// No line that is a header of transactions.
+    #[error("the header is not usable: {error} (line {line}, which comes closest of the {looked_at} that were looked at)")]
+    NoHeader {
+        /// What is wrong with the line that comes closest.
+        error: HeaderError,
+        /// Which it is.
+        line: u64,
+        /// How many were looked at.
+        looked_at: usize,
+    },
     /// Bytes that could be opened but not read.
     #[error("cannot read the source ({cause})")]
     Read {

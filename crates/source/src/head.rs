@@ -1,10 +1,11 @@
 //! The first bytes of a text source, and what can be told of it from them alone.
 
-use assay_transaction::{Format, Position};
+use assay_transaction::{Encoding, Format, Position};
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 
 use crate::batch::Row;
+use crate::transcode::transcode;
 use crate::{ByteStream, SourceError, json};
 
 /// How much of a source is looked at: the header must end within it, and what a source does not say itself is recognised
@@ -12,7 +13,6 @@ use crate::{ByteStream, SourceError, json};
 pub(crate) const HEAD_BYTES: usize = 256 * 1024;
 
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
-const UTF16_BOMS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// The first bytes of a Parquet file.
 const PARQUET: &[u8] = b"PAR1";
 
@@ -35,14 +35,36 @@ impl Head {
             Err(SourceError::Damaged { .. }) if !bytes.is_empty() => false,
             Err(error) => return Err(error),
         };
-        if UTF16_BOMS.iter().any(|bom| bytes.starts_with(bom)) {
-            return Err(SourceError::Utf16);
-        }
-        let bom = if bytes.starts_with(UTF8_BOM) { UTF8_BOM.len() } else { 0 };
-        Ok(Self { bytes: bytes.into(), bom, is_whole })
+        Ok(Self::new(bytes, is_whole))
     }
 
-    /// Behind a byte order mark.
+    /// The same head of a source whose bytes are made UTF-8 before anything else looks at them.
+    pub(crate) async fn transcoded(&self, encoding: Encoding) -> Result<Self, SourceError> {
+        let raw: ByteStream = Box::pin(std::io::Cursor::new(self.bytes.clone()));
+        let mut bytes = Vec::new();
+        transcode(raw, encoding).read_to_end(&mut bytes).await.map_err(SourceError::from)?;
+        Ok(Self::new(bytes, self.is_whole))
+    }
+
+    fn new(bytes: Vec<u8>, is_whole: bool) -> Self {
+        let mut bom = 0;
+        while bytes[bom..].starts_with(UTF8_BOM) {
+            bom += UTF8_BOM.len();
+        }
+        Self { bytes: bytes.into(), bom, is_whole }
+    }
+
+    /// All of its bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether it is that of a Parquet file.
+    pub(crate) fn is_parquet(&self) -> bool {
+        self.bytes.starts_with(PARQUET)
+    }
+
+    /// Behind a byte order mark, or several that programs have put before each other.
     pub(crate) fn start(&self) -> Position {
         Position { offset: self.bom as u64, ..Position::START }
     }
@@ -66,7 +88,7 @@ impl Head {
     /// The format that the content is of.
     pub(crate) fn format(&self) -> Result<Format, SourceError> {
         let text = &self.bytes[self.bom..];
-        if text.starts_with(PARQUET) {
+        if self.is_parquet() {
             return Ok(Format::Parquet);
         }
         match text.trim_ascii_start().first() {
@@ -83,9 +105,57 @@ impl Head {
         }
     }
 
+    /// The lines from a place on that are whole, each with its number.
+    pub(crate) fn whole_lines_from(&self, from: Position) -> impl Iterator<Item = (u64, &[u8])> + Clone {
+        let end = self.bytes.len() as u64;
+        let lines = self.lines_from(from).filter(move |(start, line)| self.is_whole || start.offset + (line.len() as u64) < end);
+        lines.map(|(start, line)| (start.line, line))
+    }
+
+    /// The physical lines from a place on, blank ones too, each with where it begins; the last one may be cut.
+    pub(crate) fn lines_from(&self, from: Position) -> PhysicalLines<'_> {
+        let offset = usize::try_from(from.offset).map_or(self.bytes.len(), |offset| offset.min(self.bytes.len()));
+        PhysicalLines { bytes: &self.bytes, next: from, offset }
+    }
+
     /// The lines that are not blank; the last one may be cut.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &[u8]> {
         let lines = self.bytes[self.bom..].split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         lines.filter(|line| !line.is_empty())
+    }
+}
+
+/// The lines of a head.
+#[derive(Debug, Clone)]
+pub(crate) struct PhysicalLines<'a> {
+    bytes: &'a [u8],
+    next: Position,
+    offset: usize,
+}
+
+impl<'a> Iterator for PhysicalLines<'a> {
+    type Item = (Position, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.bytes.get(self.offset..).filter(|rest| !rest.is_empty())?;
+        let length = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let line_end = if rest[length..].starts_with(b"\r\n") { 2 } else { usize::from(length < rest.len()) };
+        let start = self.next;
+        self.offset += length + line_end;
+        self.next = Position { row: start.row, line: start.line + 1, offset: start.offset + (length + line_end) as u64 };
+        Some((start, &rest[..length]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_end_in_three_ways() {
+        let mut stream: ByteStream = Box::pin(std::io::Cursor::new(b"\xef\xbb\xbfa\nb\r\n\rc\r".to_vec()));
+        let head = Head::read(&mut stream).await.unwrap();
+        let lines: Vec<_> = head.lines_from(head.start()).map(|(at, line)| (at.line, at.offset, line)).collect();
+        assert_eq!(lines, [(1, 3, &b"a"[..]), (2, 5, b"b"), (3, 8, b""), (4, 9, b"c")]);
     }
 }

@@ -9,6 +9,7 @@
 pub(crate) mod amounts;
 pub(crate) mod encoding;
 pub(crate) mod header;
+mod rows;
 pub(crate) mod timestamps;
 mod undecided;
 
@@ -48,12 +49,9 @@ pub(crate) fn counted(count: usize) -> String {
     grouped
 }
 
-/// The start of a text in backquotes, in one line, with what cannot be seen escaped.
-pub(crate) fn quoted(text: &str, most: usize) -> String {
-    let shown: String = text.chars().take(most).flat_map(char::escape_debug).collect();
-    let shown = shown.replace("\\'", "'").replace("\\\"", "\"");
-    let more = if text.chars().nth(most).is_some() { "…" } else { "" };
-    format!("`{shown}{more}`")
+/// So many of something.
+pub(crate) fn counted_of(count: usize, one: &str, several: &str) -> String {
+    format!("{} {}", counted(count), if count == 1 { one } else { several })
 }
 
 #[cfg(test)]
@@ -71,10 +69,8 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_shown_in_one_line() {
-        assert_eq!(quoted("3.000", 40), "`3.000`");
-        assert_eq!(quoted("a\u{200e}'\n", 40), "`a\\u{200e}'\\n`");
-        assert_eq!(quoted("abc", 2), "`ab…`");
+    fn numbers_have_their_thousands_apart() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(counted), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(counted_of(1, "line", "lines"), "1 line");
     }
 }

@@ -1,9 +1,9 @@
 //! In which form the timestamps of a sample are written. A month that is taken for a day is an error that nobody sees: what
 //! reads in two ways, and is not proven to be the one, is refused with both readings.
 
-use assay_transaction::{DecidedBy, Timestamp, TimestampFormat};
+use assay_transaction::{DecidedBy, Timestamp, TimestampFormat, quoted, trimmed};
 
-use super::{Recognised, Undecided, counted, matters, nearly_all, quoted};
+use super::{Recognised, Undecided, counted, matters, nearly_all};
 
 /// Dates, as countries, spreadsheets, databases and older systems write them.
 const DATES: [&str; 40] = [
@@ -34,8 +34,6 @@ const SERIAL_DAYS: (&str, usize) = ("serial-days", 5);
 const SAMPLE: usize = 5_000;
 /// And those of them, from all over the sample, of which a form must read one to be tried on the others.
 const PROBES: usize = 60;
-/// An example is no longer.
-const SHOWN: usize = 40;
 
 /// A form that timestamps may be in.
 struct Candidate {
@@ -135,7 +133,7 @@ impl Reader {
 /// The form of the timestamps: ISO 8601 where that reads nearly all of them, else the one pattern or count that does, else ISO
 /// 8601 where it reads any.
 pub(crate) fn recognise(timestamps: &[String]) -> Result<Recognised<TimestampFormat>, Undecided> {
-    let texts = timestamps.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+    let texts = timestamps.iter().map(|text| trimmed(text)).filter(|text| !text.is_empty());
     let sample: Vec<&str> = texts.take(SAMPLE).collect();
     let count = sample.len();
     let is_iso = |text: &&str| TimestampFormat::Iso.reads_as_evidence(text).is_some();
@@ -166,11 +164,11 @@ pub(crate) fn recognise(timestamps: &[String]) -> Result<Recognised<TimestampFor
                 read: best.count,
                 of: count,
                 form: best.form.name.clone(),
-                other: quoted(other, SHOWN),
+                other: quoted(other),
             })
         }
         _ if iso > 0 => Ok(default(format!("{}; no other form reads nearly all", share(iso, count, "")))),
-        _ => Ok(default(format!("no form that is known reads {}", quoted(sample[0], SHOWN)))),
+        _ => Ok(default(format!("no form that is known reads {}", quoted(sample[0])))),
     }
 }
 
@@ -189,7 +187,7 @@ fn compare(best: &Reader, other: &Reader, sample: &[&str]) -> Result<(), Undecid
     if matters(one, count) && matters(two, count) && best.conflict(other).is_some() {
         let [one, two] = [(best, other), (other, best)].map(|(reader, other)| {
             let example = reader.alone(other).next().map_or("", |place| sample[place]);
-            (quoted(example, SHOWN), reader.form.name.clone())
+            (quoted(example), reader.form.name.clone())
         });
         return Err(Undecided::MixedTimestamps { readings: Box::new([one, two]) });
     }
@@ -198,7 +196,7 @@ fn compare(best: &Reader, other: &Reader, sample: &[&str]) -> Result<(), Undecid
     }
     let place = best.conflict(other).or_else(|| best.read.iter().position(Option::is_some)).unwrap_or_default();
     Err(Undecided::AmbiguousTimestamps {
-        example: quoted(sample[place], SHOWN),
+        example: quoted(sample[place]),
         readings: Box::new([best.shown(place), other.shown(place)]),
     })
 }
@@ -224,11 +222,11 @@ fn serial_days(sample: &[&str]) -> Result<(), Undecided> {
     if !nearly_all(reader.count, sample.len()) {
         return Ok(());
     }
-    Err(Undecided::SerialDays { example: quoted(sample[place], SHOWN), date: reader.shown(place).0 })
+    Err(Undecided::SerialDays { example: quoted(sample[place]), date: reader.shown(place).0 })
 }
 
 fn share(read: usize, of: usize, example: &str) -> String {
-    let such_as = if example.is_empty() { String::new() } else { format!(", such as {}", quoted(example, SHOWN)) };
+    let such_as = if example.is_empty() { String::new() } else { format!(", such as {}", quoted(example)) };
     format!("{} of {} reads{such_as}", counted(read), counted(of))
 }
 
