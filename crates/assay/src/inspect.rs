@@ -8,7 +8,8 @@ use assay_loader::ReadOptions;
 use assay_source::{Inspected, Row, S3Options, SourceUrl, Sources};
 use assay_telemetry::LogOptions;
 use assay_transaction::{
-    Columns, DecimalMark, Decision, Encoding, Exit, Fields as _, Format, Rejection, Rules, RunSettings, mask_card_numbers,
+    Columns, DecimalMark, Decision, Encoding, Exit, Fields as _, Format, Rejection, Rules, RunSettings,
+    mask_card_numbers,
 };
 use clap::Args;
 use serde::Serialize;

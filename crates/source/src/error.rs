@@ -199,7 +199,9 @@ pub enum SourceError {
     #[error("the header is not usable: {0}")]
     Header(#[from] HeaderError),
     /// No line that is a header of transactions.
-    #[error("the header is not usable: {error} (line {line}, which comes closest of the {looked_at} that were looked at)")]
+    #[error(
+        "the header is not usable: {error} (line {line}, which comes closest of the {looked_at} that were looked at)"
+    )]
     NoHeader {
         /// What is wrong with the line that comes closest.
         error: HeaderError,

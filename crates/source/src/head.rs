@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 
 use crate::batch::Row;
-use crate::transcode::transcode;
+use crate::shim::transcode;
 use crate::{ByteStream, SourceError, json};
 
 /// How much of a source is looked at: the header must end within it, and what a source does not say itself is recognised
@@ -108,7 +108,9 @@ impl Head {
     /// The lines from a place on that are whole, each with its number.
     pub(crate) fn whole_lines_from(&self, from: Position) -> impl Iterator<Item = (u64, &[u8])> + Clone {
         let end = self.bytes.len() as u64;
-        let lines = self.lines_from(from).filter(move |(start, line)| self.is_whole || start.offset + (line.len() as u64) < end);
+        let lines = self
+            .lines_from(from)
+            .filter(move |(start, line)| self.is_whole || start.offset + (line.len() as u64) < end);
         lines.map(|(start, line)| (start.line, line))
     }
 
@@ -142,7 +144,8 @@ impl<'a> Iterator for PhysicalLines<'a> {
         let line_end = if rest[length..].starts_with(b"\r\n") { 2 } else { usize::from(length < rest.len()) };
         let start = self.next;
         self.offset += length + line_end;
-        self.next = Position { row: start.row, line: start.line + 1, offset: start.offset + (length + line_end) as u64 };
+        self.next =
+            Position { row: start.row, line: start.line + 1, offset: start.offset + (length + line_end) as u64 };
         Some((start, &rest[..length]))
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use assay_transaction::{
-    AmountText, Columns, Compression, CsvText, Decided, DecidedBy, Decision, DecimalMark, Delimiter, Dialect, Encoding,
+    AmountText, Columns, Compression, CsvText, Decided, DecidedBy, DecimalMark, Decision, Delimiter, Dialect, Encoding,
     Fields as _, Format, Notation, Position, ReadingRules, TimestampFormat,
 };
 
@@ -222,12 +222,11 @@ impl Settled {
         let mark = match options.decimal_mark {
             Some(mark) => set(Some(mark)),
             None => {
-                let texts = rows().flat_map(|row| columns.amount_texts(row.number, &row.fields, encoding));
+                let texts = rows().flat_map(|row| crate::shim::amount_texts(columns, &row.fields, encoding));
                 amounts::recognise(&texts.collect::<Vec<_>>(), &currencies)?
             }
         };
-        let dates: Vec<String> =
-            rows().filter_map(|row| columns.date(row.number, &row.fields, encoding)).collect();
+        let dates: Vec<String> = rows().filter_map(|row| columns.date(row.number, &row.fields, encoding)).collect();
         let has_timestamps = !dates.is_empty() || rows().next().is_none();
         let timestamps = match &options.timestamp_format {
             Some(format) => set(format.clone()),
@@ -237,13 +236,14 @@ impl Settled {
     }
 
     fn mark(&self) -> DecimalMark {
-        self.mark.value.unwrap_or_default()
+        self.mark.value.unwrap_or(DecimalMark::Point)
     }
 
     /// Everything in the order in which it was settled.
     fn layout(self, format: Format, found: Found, encoding: Encoding) -> Layout {
         let dialect = Dialect { delimiter: found.delimiter, decimal_mark: self.mark(), encoding };
-        let (header, start, csv, mut decisions) = (found.columns.names().to_vec(), found.start, found.csv, found.decisions);
+        let (header, start, csv, mut decisions) =
+            (found.columns.names().to_vec(), found.start, found.csv, found.decisions);
         let mark = match self.mark.value {
             Some(DecimalMark::Point) => "point",
             Some(DecimalMark::Comma) => "comma",
@@ -279,13 +279,17 @@ async fn refuse_rows_before(
     options: &FormatOptions,
 ) -> Result<(), SourceError> {
     let (columns, encoding) = (&found.columns, options.encoding.unwrap_or_default().of_rows());
-    let layout =
-        CsvLayout { delimiter: found.delimiter, columns: Some(columns.count()), csv: &found.csv, rules: options.rules() };
+    let layout = CsvLayout {
+        delimiter: found.delimiter,
+        columns: Some(columns.count()),
+        csv: &found.csv,
+        rules: options.rules(),
+    };
     let notation = Notation::new(ReadingRules::Second, settled.mark.value, &settled.currencies);
     for (start, _) in head.lines_from(head.start()).take_while(|(start, _)| start.offset < header.offset) {
         let Some(first) = header::rows(head, &layout, start).next_batch(1).await? else { continue };
         let is_row = |row: &Row<'_>| {
-            let texts = columns.amount_texts(row.number, &row.fields, encoding);
+            let texts = crate::shim::amount_texts(columns, &row.fields, encoding);
             let date = columns.date(row.number, &row.fields, encoding).unwrap_or_default();
             row.fields.count() == columns.count()
                 && !texts.is_empty()

@@ -39,6 +39,7 @@ mod reader;
 mod recognise;
 mod s3;
 mod s3_error;
+mod shim;
 mod sources;
 #[cfg(feature = "sqs")]
 mod sqs;

@@ -1,7 +1,7 @@
 //! The decimal mark of the amounts. A mark is proven by amounts that only it reads: `12,50` and `1.234,56` have a comma, and
 //! `1,234,567` has a point, as a comma that stands twice parts thousands. `3.000` proves nothing. Nor does the delimiter.
 
-use assay_transaction::{DecidedBy, DecimalMark, quoted, readings};
+use assay_transaction::{Amount, DecidedBy, DecimalMark, quoted, readings};
 
 use super::{Recognised, Undecided, counted, matters};
 
@@ -23,17 +23,24 @@ pub(crate) fn recognise(texts: &[String], currencies: &[String]) -> Result<Recog
             comma: (comma.share(texts.len()), comma.example()),
         });
     }
-    let (mark, seen) = if comma.count > point.count { (DecimalMark::Comma, comma) } else { (DecimalMark::Point, point) };
+    let (mark, seen) =
+        if comma.count > point.count { (DecimalMark::Comma, comma) } else { (DecimalMark::Point, point) };
     if seen.count > 0 {
         let evidence = format!("{} amounts have it, such as {}", seen.share(texts.len()), seen.example());
         return Ok(Recognised { value: Some(mark), by: DecidedBy::Recognised, evidence });
     }
     if let Some((text, point, comma)) = ambiguous {
-        let [point, comma] = [point, comma].map(|amount| amount.to_string());
+        let [point, comma] = [point, comma].map(without_zeros);
         return Err(Undecided::AmbiguousAmounts { example: quoted(text), point, comma });
     }
     let evidence = "no amount of the sample has a mark; one that reads in two ways is rejected".to_owned();
     Ok(Recognised { value: None, by: DecidedBy::Default, evidence })
+}
+
+/// An amount without the zeros at its end, as they would only look like thousands again.
+fn without_zeros(amount: Amount) -> String {
+    let text = amount.to_string();
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// The amounts that only one mark reads.
@@ -103,8 +110,12 @@ mod tests {
     #[test]
     fn what_may_be_a_thousand_or_a_unit_is_refused_with_both() {
         let shown = recognised(&["450", "-3.000", "-1.250"], &[]).unwrap_err();
-        let expected = "amounts such as `-3.000` are ambiguous: -3 if the decimal mark is a point, or -3000 if it is a comma";
-        assert!(shown.starts_with(expected) && shown.ends_with("set DECIMAL_MARK=point or DECIMAL_MARK=comma"), "{shown}");
+        let expected =
+            "amounts such as `-3.000` are ambiguous: -3 if the decimal mark is a point, or -3000 if it is a comma";
+        assert!(
+            shown.starts_with(expected) && shown.ends_with("set DECIMAL_MARK=point or DECIMAL_MARK=comma"),
+            "{shown}"
+        );
         for texts in [&["1,500"][..], &["12,000", "75"], &["$3.000"]] {
             let shown = recognised(texts, &["$"]).unwrap_err();
             assert!(shown.contains("are ambiguous"), "{shown}");

@@ -98,7 +98,10 @@ impl Utf8Lines {
             0 => (DecidedBy::Default, "the sample is ASCII".to_owned()),
             _ => {
                 let of = counted(self.beyond_ascii);
-                (DecidedBy::Recognised, format!("{} of {of} lines with other characters than ASCII are it", counted(good)))
+                (
+                    DecidedBy::Recognised,
+                    format!("{} of {of} lines with other characters than ASCII are it", counted(good)),
+                )
             }
         };
         Decision { what: Decided::Encoding, value: Encoding::UTF_8.name().to_owned(), by, evidence }

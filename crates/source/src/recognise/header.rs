@@ -7,12 +7,13 @@ use std::io::Cursor;
 
 use assay_transaction::{
     Columns, CsvText, Decided, DecidedBy, Decision, Delimiter, Encoding, Fields as _, HeaderError, Mapping, Position,
-    REQUIRED_COLUMNS, ReadingRules, name_key, quoted, trimmed,
+    REQUIRED_COLUMNS, ReadingRules, quoted, trimmed,
 };
 
-use super::rows::{self, Shape};
-use super::{Undecided, counted, encoding};
+use super::rows::Shape;
+use super::{Undecided, encoding};
 use crate::head::{HEAD_BYTES, Head};
+use crate::shim::name_key;
 use crate::{CsvLayout, CsvReader, FormatOptions, SourceError};
 
 /// Physical lines that are looked at, blank ones among them.
@@ -117,7 +118,9 @@ impl Search<'_> {
                     Err(_) => {}
                 }
             }
-            if found.is_empty() && let Some((line, error)) = unusable {
+            if found.is_empty()
+                && let Some((line, error)) = unusable
+            {
                 return Err(self.refuse(&line, error));
             }
             if let Some(found) = self.choose(found).await? {
@@ -194,11 +197,9 @@ impl Search<'_> {
     async fn choose(&self, mut found: Vec<(Line, Columns)>) -> Result<Option<(Line, Columns)>, SourceError> {
         if self.options.delimiter.is_none()
             && let [(line, _)] = &found[..]
-            && has_every_second_name_empty(&line.names)
+            && let Some(between) = of_every_second_name(&line.names, line.delimiter)
         {
-            let character = char::from(line.delimiter.byte());
-            let between = quoted(&character.to_string().repeat(2));
-            return Err(Undecided::LongDelimiter { line: line.start.line, between }.into());
+            return Err(Undecided::LongDelimiter { line: line.start.line, between: quoted(&between) }.into());
         }
         if found.len() < 2 {
             return Ok(found.pop());
@@ -287,7 +288,9 @@ impl Search<'_> {
     fn nothing_found(&self, closest: Option<Closest>, is_cut: bool, looked_at: usize) -> SourceError {
         if self.options.encoding.is_none() {
             let mut lines = self.head.lines_from(self.head.start()).take(LINES);
-            if let Some((start, _)) = lines.find(|(_, line)| std::str::from_utf8(line).is_err_and(|error| error.error_len().is_some())) {
+            if let Some((start, _)) =
+                lines.find(|(_, line)| std::str::from_utf8(line).is_err_and(|error| error.error_len().is_some()))
+            {
                 return self.not_utf8(start).into();
             }
         }
@@ -296,7 +299,9 @@ impl Search<'_> {
         {
             return undecided.into();
         }
-        let is_close = |closest: &Closest| closest.rank.0 > 0 || self.options.mapping.is_some() || self.options.delimiter.is_some();
+        let is_close = |closest: &Closest| {
+            closest.rank.0 > 0 || self.options.mapping.is_some() || self.options.delimiter.is_some()
+        };
         match closest.filter(is_close) {
             Some(Closest { line, error, .. }) => SourceError::NoHeader { error, line, looked_at },
             None if is_cut => SourceError::HeaderTooLong { limit: HEAD_BYTES },
@@ -308,13 +313,17 @@ impl Search<'_> {
     fn other_delimiter(&self) -> Option<Undecided> {
         for (start, line) in self.head.lines_from(self.head.start()).take(LINES) {
             let Some(text) = self.encoding.decode(line) else { continue };
-            let is_between = |character: char| character.is_ascii() && !character.is_alphanumeric() && !matches!(character, '_' | ' ');
-            let mut runs: Vec<&str> = text.split(|character| !is_between(character)).filter(|run| !run.is_empty()).collect();
+            let is_between = |character: char| {
+                character.is_ascii() && !character.is_alphanumeric() && !matches!(character, '_' | ' ')
+            };
+            let mut runs: Vec<&str> =
+                text.split(|character| !is_between(character)).filter(|run| !run.is_empty()).collect();
             runs.sort_unstable();
             runs.dedup();
             for run in runs {
                 let is_quote = |character| matches!(character, '"' | '\'');
-                let names: Vec<String> = text.split(run).map(|name| trimmed(name).trim_matches(is_quote).to_owned()).collect();
+                let names: Vec<String> =
+                    text.split(run).map(|name| trimmed(name).trim_matches(is_quote).to_owned()).collect();
                 if Columns::from_names(names, self.options.mapping.as_deref()).is_err() {
                     continue;
                 }
@@ -358,9 +367,12 @@ fn declared_separator(line: &[u8]) -> Option<Delimiter> {
     }
 }
 
-/// Whether two delimiters stand between each two names.
-fn has_every_second_name_empty(names: &[String]) -> bool {
-    names.len() > 2 && names.iter().enumerate().all(|(place, name)| name.is_empty() == (place % 2 == 1))
+/// What stands between two names, where that are several characters: it is in every second name then, or that is empty.
+fn of_every_second_name(names: &[String], delimiter: Delimiter) -> Option<String> {
+    let inner = names.get(1).filter(|inner| names.len() > 2 && !inner.contains(char::is_alphanumeric))?;
+    let is_between = |(place, name): (usize, &String)| (name == inner) == (place % 2 == 1);
+    let delimiter = char::from(delimiter.byte());
+    names.iter().enumerate().all(is_between).then(|| format!("{delimiter}{inner}{delimiter}"))
 }
 
 fn shown(delimiter: Delimiter) -> String {

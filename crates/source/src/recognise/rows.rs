@@ -30,7 +30,8 @@ impl Shape {
         while let Some(batch) = reader.next_batch(BATCH).await? {
             for row in batch.rows().filter(|row| row.malformed.is_none() && head.has_whole(row)) {
                 let count = row.fields.count();
-                let ends_empty = count.checked_sub(1).and_then(|last| row.fields.get(last)).is_some_and(<[u8]>::is_empty);
+                let ends_empty =
+                    count.checked_sub(1).and_then(|last| row.fields.get(last)).is_some_and(<[u8]>::is_empty);
                 shape.add(count, ends_empty, columns);
             }
         }
@@ -74,7 +75,9 @@ impl Shape {
         let rows = format!("{} of {} rows end with a delimiter", counted(ends), counted(self.all));
         let (value, evidence) = match (is_of_header, is_of_rows) {
             (true, true) => ("passed over", format!("the header and {rows} and nothing behind it")),
-            (true, false) => ("passed over in the header", "no row has a value below its last name, which is empty".to_owned()),
+            (true, false) => {
+                ("passed over in the header", "no row has a value below its last name, which is empty".to_owned())
+            }
             (false, _) => ("passed over in rows", format!("{rows} and nothing behind it, and the header does not")),
         };
         Decision { what: Decided::TrailingDelimiter, value: value.to_owned(), by: DecidedBy::Recognised, evidence }

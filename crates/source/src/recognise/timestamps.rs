@@ -6,25 +6,32 @@ use assay_transaction::{DecidedBy, Timestamp, TimestampFormat, quoted, trimmed};
 use super::{Recognised, Undecided, counted, matters, nearly_all};
 
 /// Dates, as countries, spreadsheets, databases and older systems write them.
-const DATES: [&str; 40] = [
-    "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%m.%d.%Y", "%d %m %Y", "%m %d %Y", //
-    "%d/%m/%y", "%m/%d/%y", "%y/%m/%d", "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%d.%m.%y", "%m.%d.%y", "%y.%m.%d", //
-    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y %m %d", "%Y%m%d", "%d%m%Y", "%m%d%Y", "%y%m%d", "%d%m%y", "%m%d%y", //
-    "%d-%b-%Y", "%d %b %Y", "%d/%b/%Y", "%d%b%Y", "%d-%b-%y", "%d %b %y", "%d %B %Y", "%d-%B-%Y", "%d. %B %Y", //
-    "%b %d, %Y", "%b %d %Y", "%B %d, %Y", "%Y-%b-%d",
+#[rustfmt::skip]
+const DATES: [&str; 37] = [
+    "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%m.%d.%Y", "%d %m %Y", "%m %d %Y", "%d/%m/%y",
+    "%m/%d/%y", "%y/%m/%d", "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%d.%m.%y", "%m.%d.%y", "%y.%m.%d", "%Y-%m-%d",
+    "%Y/%m/%d", "%Y.%m.%d", "%Y %m %d", "%Y%m%d", "%d%m%Y", "%m%d%Y", "%y%m%d", "%d%m%y", "%m%d%y", "%d-%b-%Y",
+    "%d %b %Y", "%d/%b/%Y", "%d%b%Y", "%d-%b-%y", "%d %b %y", "%d. %b %Y", "%b %d, %Y", "%b %d %Y", "%Y-%b-%d",
 ];
 /// What may follow a date.
-const TIMES: [&str; 33] = [
-    "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H:%M:%S,%f", "T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f", "T%H:%M:%S,%f", //
-    " %I:%M %p", " %I:%M:%S %p", " %I:%M:%S.%f %p", " %I.%M.%S %p", " %I.%M.%S.%f %p", " %H.%M", " %H.%M.%S", //
-    " %H.%M.%S.%f", "-%H.%M.%S.%f", ", %H:%M", ", %H:%M:%S", ", %I:%M %p", ", %I:%M:%S %p", "%H%M", "%H%M%S", "%H%M%S%f", //
-    " %H%M%S", " %H:%M %Z", " %H:%M:%S %Z", " %H:%M:%S.%f %Z", " %H:%M:%S %z", " %H:%M:%S.%f %z", "T%H:%M:%S%z", //
-    ":%H:%M:%S %z",
+#[rustfmt::skip]
+const TIMES: [&str; 35] = [
+    "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H:%M:%S,%f", "T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f",
+    "T%H:%M:%S,%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I:%M:%S%p", " %I:%M:%S.%f %p", " %I.%M.%S %p",
+    " %I.%M.%S.%f %p", " %H.%M", " %H.%M.%S", " %H.%M.%S.%f", "-%H.%M.%S.%f", ", %H:%M", ", %H:%M:%S", ", %I:%M %p",
+    ", %I:%M:%S %p", "%H%M", "%H%M%S", "%H%M%S%f", " %H%M%S", " %H:%M %Z", " %H:%M:%S %Z", " %H:%M:%S.%f %Z",
+    " %H:%M:%S %z", " %H:%M:%S.%f %z", "T%H:%M:%S%z", ":%H:%M:%S %z",
 ];
 /// Forms of another build.
 const OTHERS: [&str; 8] = [
-    "%a %b %d %H:%M:%S %Z %Y", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S %Z", "%a, %d %b %Y %H:%M:%S %z", //
-    "%a %d %b %Y %H:%M:%S", "%H:%M:%S %d/%m/%Y", "%H:%M:%S %m/%d/%Y", "%H:%M:%S %d.%m.%Y",
+    "%a %b %d %H:%M:%S %Z %Y",
+    "%a %b %d %H:%M:%S %Y",
+    "%a, %d %b %Y %H:%M:%S %Z",
+    "%a, %d %b %Y %H:%M:%S %z", //
+    "%a %d %b %Y %H:%M:%S",
+    "%H:%M:%S %d/%m/%Y",
+    "%H:%M:%S %m/%d/%Y",
+    "%H:%M:%S %d.%m.%Y",
 ];
 /// Counts since 1970, each with the digits that they have from 2001 to 2286.
 const EPOCHS: [(&str, usize); 3] = [("epoch-seconds", 10), ("epoch-milliseconds", 13), ("epoch-microseconds", 16)];
@@ -41,17 +48,25 @@ struct Candidate {
     name: String,
     /// How many digits a text begins with, where that is no matter of taste: `chrono` reads fewer of each.
     lead: Option<usize>,
+    /// How many words a text has at least: a blank of a pattern may be none at all.
+    words: usize,
 }
 
 impl Candidate {
     fn new(name: &str, lead: Option<usize>) -> Option<Self> {
-        Some(Self { format: name.parse().ok()?, name: name.to_owned(), lead })
+        let words = name.split(' ').count();
+        Some(Self { format: name.parse().ok()?, name: name.to_owned(), lead, words })
     }
 
     /// What a text is by it.
     fn reading(&self, text: &str) -> Option<Timestamp> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        if self.lead.is_some_and(|lead| lead != digits) {
+        if self.lead.is_some_and(|lead| lead != digits) || text.split_whitespace().count() < self.words {
+            return None;
+        }
+        // Which no zone is called.
+        let is_half_day = |word: &str| ["am", "pm"].iter().any(|half| word.eq_ignore_ascii_case(half));
+        if self.name.contains("%Z") && text.split_whitespace().any(is_half_day) {
             return None;
         }
         self.format.reads_as_evidence(text)
@@ -60,7 +75,10 @@ impl Candidate {
     /// The order of day, month and year: two forms that differ in it are different even where they read the same.
     fn order(&self) -> Vec<char> {
         let places = self.name.split('%').skip(1).filter_map(|item| item.chars().next());
-        places.map(|item| if matches!(item, 'b' | 'B') { 'm' } else { item.to_ascii_lowercase() }).filter(|item| "dmy".contains(*item)).collect()
+        places
+            .map(|item| if matches!(item, 'b' | 'B') { 'm' } else { item.to_ascii_lowercase() })
+            .filter(|item| "dmy".contains(*item))
+            .collect()
     }
 }
 
@@ -184,6 +202,9 @@ fn readers(sample: &[&str]) -> Vec<Reader> {
 fn compare(best: &Reader, other: &Reader, sample: &[&str]) -> Result<(), Undecided> {
     let count = sample.len();
     let (one, two) = (best.alone(other).count(), other.alone(best).count());
+    if !nearly_all(best.count + two, count) {
+        return Ok(());
+    }
     if matters(one, count) && matters(two, count) && best.conflict(other).is_some() {
         let [one, two] = [(best, other), (other, best)].map(|(reader, other)| {
             let example = reader.alone(other).next().map_or("", |place| sample[place]);

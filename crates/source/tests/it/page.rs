@@ -37,7 +37,10 @@ async fn every_pattern_of_the_page_reads_its_value() {
             "recognised" => assert_eq!(found.unwrap().layout.timestamps.to_string(), pattern, "{value}"),
             "refused" => {
                 let error = found.unwrap_err().to_string();
-                assert!(error.contains("set TIMESTAMP_FORMAT") || error.contains("TIMESTAMP_FORMAT="), "{value}: {error}");
+                assert!(
+                    error.contains("set TIMESTAMP_FORMAT") || error.contains("TIMESTAMP_FORMAT="),
+                    "{value}: {error}"
+                );
                 assert!(error.contains(pattern), "{value}: {error}");
             }
             other => panic!("`{other}` is neither recognised nor refused"),

@@ -49,9 +49,14 @@ async fn what_stands_before_the_header_is_passed_over() {
     for (preamble, line) in preambles {
         for rows in ["", "\n", &format!("\n{ROW}\n{ROW}\n")] {
             let text = format!("{preamble}{NAMES}{rows}");
-            let header = found(&text, &FormatOptions::default()).await.unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            let header =
+                found(&text, &FormatOptions::default()).await.unwrap_or_else(|error| panic!("{text:?}: {error}"));
             assert_eq!((header.delimiter, header.columns.names().join(";").as_str()), (Delimiter::Semicolon, NAMES));
-            assert_eq!((header.start.line, header.start.offset), (line, (text.find("id;").unwrap()) as u64), "{text:?}");
+            assert_eq!(
+                (header.start.line, header.start.offset),
+                (line, (text.find("id;").unwrap()) as u64),
+                "{text:?}"
+            );
             assert_eq!(header.end.offset as usize, text.find("side").unwrap() + 4 + usize::from(!rows.is_empty()));
             assert_eq!(header.decisions.iter().any(|decision| decision.what == Decided::Header), line > 1);
         }
@@ -111,7 +116,9 @@ async fn a_delimiter_that_is_not_recognised_is_named() {
 
 #[tokio::test]
 async fn a_header_under_two_delimiters_is_the_one_that_rows_fit() {
-    let mapping = mapped("id = \"a\"\ndescription = \"a\"\namount = \"a\"\ntimestamp = \"a\"\noperation_type = \"a\"\nside = \"a\"\n");
+    let mapping = mapped(
+        "id = \"a\"\ndescription = \"a\"\namount = \"a\"\ntimestamp = \"a\"\noperation_type = \"a\"\nside = \"a\"\n",
+    );
     for (rows, expected) in [("1;2\n", Ok(';')), ("1,2\n", Ok(',')), ("1;2,3\n", Err(())), ("", Err(()))] {
         let found = found(format!("a;x,a\n{rows}"), &mapping).await;
         if let Err(error) = &found {
@@ -156,7 +163,13 @@ async fn names_that_are_no_utf8_name_the_encoding() {
     assert_eq!(found(text, &options).await.unwrap().columns.names()[6], "société");
     let bank = "Ums\u{e4}tze\n\nDatum;Empf\u{e4}nger;Betrag\n";
     let bank = Encoding::WINDOWS_1252.encode(bank).unwrap();
-    let mapping = mapped(&BANK.replace("Payee", "Empf\u{e4}nger").replace("Value", "Betrag").replace("Kind", "Datum").replace("Date", "Datum"));
+    let mapping = mapped(
+        &BANK
+            .replace("Payee", "Empf\u{e4}nger")
+            .replace("Value", "Betrag")
+            .replace("Kind", "Datum")
+            .replace("Date", "Datum"),
+    );
     let error = found(&bank, &mapping).await.unwrap_err();
     assert!(error.starts_with("the source is not UTF-8") && error.contains("ENCODING"), "{error}");
     let options = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..mapping };
