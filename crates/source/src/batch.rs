@@ -85,6 +85,13 @@ impl Row<'_> {
         let reason = self.malformed.clone()?;
         let message = match reason {
             RejectReason::RowTooLarge => format!("the row has {} bytes, more than {MAX_ROW_BYTES}", self.raw_bytes),
+            RejectReason::QuoteMalformed => "a quote that opens a field on this line does not close before a delimiter or a line end, or \
+                 closes lines further on in a row that has not the header's fields; the next line was read as a new row. \
+                 A quote inside of quotes is written twice"
+                .to_owned(),
+            RejectReason::FieldCount => "the row ends as if its last field were empty, while the others end with one delimiter more; it lacks \
+                 a field or that delimiter"
+                .to_owned(),
             RejectReason::JsonFormat => "the line is no JSON object whose names are all different".to_owned(),
             _ => format!(
                 "a quote that opens on this line is not closed within {QUOTE_REACH} bytes or before the source ends; \
@@ -292,7 +299,13 @@ impl Storage {
         self.finish(from, place, raw, raw_bytes, malformed);
     }
 
-    /// The same with fields of another kind.
+    /// Begins a row whose fields are put in one by one.
+    pub(crate) fn open(&mut self) -> OpenRow<'_> {
+        let (bytes, ends, ..) = self.stored();
+        OpenRow { field: bytes, bytes, ends, storage: self }
+    }
+
+    /// The same as [`Storage::push_record`] with fields of another kind.
     pub(crate) fn push_fields(
         &mut self,
         place: Place,
@@ -360,5 +373,75 @@ impl Storage {
             },
             end: Position { row: row.number + 1, line: row.end_line, offset: row.end_offset },
         }
+    }
+}
+
+/// A row on its way into a batch, field by field, with no copy between. Unless it is finished, it is to be cleared.
+pub(crate) struct OpenRow<'a> {
+    storage: &'a mut Storage,
+    /// Where its fields begin.
+    bytes: usize,
+    ends: usize,
+    /// Where the field in work begins.
+    field: usize,
+}
+
+impl OpenRow<'_> {
+    /// Adds to the field in work.
+    #[inline]
+    pub(crate) fn put(&mut self, text: &[u8]) {
+        self.storage.fields.extend_from_slice(text);
+    }
+
+    /// What the field in work has so far.
+    pub(crate) fn open_field(&self) -> &[u8] {
+        &self.storage.fields[self.field..]
+    }
+
+    /// Empties the field in work.
+    pub(crate) fn clear_field(&mut self) {
+        self.storage.fields.truncate(self.field);
+    }
+
+    /// Ends the field in work; the next one begins.
+    #[inline]
+    pub(crate) fn end_field(&mut self) {
+        self.field = self.storage.fields.len();
+        self.storage.ends.push(self.field - self.bytes);
+    }
+
+    /// How many fields have ended.
+    pub(crate) fn count(&self) -> usize {
+        self.storage.ends.len() - self.ends
+    }
+
+    /// The last field that has ended.
+    pub(crate) fn last_field(&self) -> &[u8] {
+        let ends = &self.storage.ends[self.ends..];
+        let start = ends.len().checked_sub(2).map_or(0, |before| ends[before]);
+        &self.storage.fields[self.bytes + start..self.field]
+    }
+
+    /// Takes it away again.
+    pub(crate) fn drop_field(&mut self) {
+        self.field -= self.last_field().len();
+        self.storage.fields.truncate(self.field);
+        self.storage.ends.pop();
+    }
+
+    /// Takes all of its fields away.
+    pub(crate) fn clear(&mut self) {
+        self.storage.fields.truncate(self.bytes);
+        self.storage.ends.truncate(self.ends);
+        self.field = self.bytes;
+    }
+
+    /// Puts the row into the batch, without its fields where they are not to be judged.
+    pub(crate) fn finish(mut self, place: Place, raw: &[u8], raw_bytes: usize, malformed: Option<RejectReason>) {
+        if malformed.is_some() {
+            self.clear();
+        }
+        let (_, _, numbers, extras) = self.storage.stored();
+        self.storage.finish((self.bytes, self.ends, numbers, extras), place, raw, raw_bytes, malformed);
     }
 }

@@ -5,6 +5,7 @@
 //! a read from the start would have given behind it.
 
 mod first;
+mod second;
 
 use std::fmt;
 
@@ -55,6 +56,7 @@ pub struct CsvReader {
 
 enum Rows {
     First(Box<first::Reader>),
+    Second(Box<second::Reader>),
 }
 
 impl fmt::Debug for CsvReader {
@@ -66,13 +68,20 @@ impl fmt::Debug for CsvReader {
 impl CsvReader {
     /// Reads a stream whose first byte is the first of the row at `from`: right behind the header, or behind any row.
     pub fn new(stream: ByteStream, layout: &CsvLayout<'_>, from: Position) -> Self {
-        Self { rows: Rows::First(Box::new(first::Reader::new(stream, layout.delimiter, from, QUOTE_REACH))) }
+        let rows = match layout.rules {
+            ReadingRules::First => {
+                Rows::First(Box::new(first::Reader::new(stream, layout.delimiter, from, QUOTE_REACH)))
+            }
+            ReadingRules::Second => Rows::Second(Box::new(second::Reader::new(stream, layout, from, QUOTE_REACH))),
+        };
+        Self { rows }
     }
 
     /// Where the next row is looked for: behind the last row of the last batch.
     pub fn position(&self) -> Position {
         match &self.rows {
             Rows::First(rows) => rows.position(),
+            Rows::Second(rows) => rows.position(),
         }
     }
 
@@ -83,6 +92,10 @@ impl CsvReader {
     pub async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
         match &mut self.rows {
             Rows::First(rows) => rows.next_batch(max_rows).await,
+            Rows::Second(rows) => rows.next_batch(max_rows).await,
         }
     }
 }
+
+#[cfg(test)]
+mod testing;

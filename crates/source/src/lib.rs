@@ -16,6 +16,7 @@
 
 mod ahead;
 mod batch;
+mod buffer;
 mod compression;
 mod csv;
 mod download;

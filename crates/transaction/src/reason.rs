@@ -76,6 +76,8 @@ codes! {
         FieldCount = "field_count",
         /// A quoted field is still open at the end of the source.
         UnterminatedQuote = "unterminated_quote",
+        /// A quote opens a field and does not close before a delimiter; the row is one physical line.
+        QuoteMalformed = "quote_malformed",
         /// A line is no JSON object, or names a key twice.
         JsonFormat = "json_format",
         /// A field is not valid text in the source's encoding.

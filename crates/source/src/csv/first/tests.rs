@@ -8,53 +8,14 @@ use assay_transaction::Fields as _;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::window::READ_BYTES;
 use super::*;
 use crate::QUOTE_REACH;
 use crate::batch::MAX_BATCH_BYTES;
+use crate::csv::testing::{Dribble, Owned, any_field, block_on, write};
 
 mod hostile;
 
 const SEMICOLON: Delimiter = Delimiter::Semicolon;
-
-/// Gives its bytes in pieces of the sizes it is told, and sometimes only later.
-struct Dribble {
-    bytes: Vec<u8>,
-    at: usize,
-    sizes: Vec<usize>,
-    turn: usize,
-}
-
-impl AsyncRead for Dribble {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let size = self.sizes.get(self.turn % self.sizes.len().max(1)).copied().unwrap_or(usize::MAX);
-        self.turn += 1;
-        if size == 0 {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let end = self.bytes.len().min(self.at.saturating_add(size.min(buffer.remaining())));
-        buffer.put_slice(&self.bytes[self.at..end]);
-        self.at = end;
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// A row with nothing borrowed.
-#[derive(Debug, Clone, PartialEq)]
-struct Owned {
-    number: u64,
-    line: u64,
-    raw: Vec<u8>,
-    raw_bytes: usize,
-    malformed: Option<RejectReason>,
-    fields: Vec<Vec<u8>>,
-    end: Position,
-}
 
 async fn rest(
     bytes: &[u8],
@@ -65,36 +26,22 @@ async fn rest(
     batch: usize,
 ) -> Vec<Owned> {
     let at = usize::try_from(from.offset).unwrap();
-    // A size that is never more than 0 would never end.
-    let sizes = if sizes.iter().all(|size| *size == 0) { vec![] } else { sizes.to_vec() };
+    let stream = Dribble::new(&bytes[at..], sizes);
     // The row in work and one read more; a line end may have to wait for what follows it, and one may be added at the end.
-    let most_held = reach + sizes.iter().max().copied().unwrap_or(READ_BYTES) + 2;
-    let stream = Dribble { bytes: bytes[at..].to_vec(), at: 0, sizes, turn: 0 };
+    let most_held = reach + stream.most() + 2;
     let mut reader = Reader::new(Box::pin(stream), delimiter, from, reach);
     let mut rows = Vec::new();
     while let Some(batch) = reader.next_batch(batch).await.unwrap() {
         assert_eq!(batch.len(), batch.rows().count());
         let held = reader.csv.get_ref().held();
         assert!(held <= most_held, "{held} bytes are held, of rows that may reach {reach}");
-        rows.extend(batch.rows().map(|row| Owned {
-            number: row.number,
-            line: row.line,
-            raw: row.raw.to_vec(),
-            raw_bytes: row.raw_bytes,
-            malformed: row.malformed.clone(),
-            fields: (0..row.fields.count()).map(|index| row.fields.get(index).unwrap().to_vec()).collect(),
-            end: row.end,
-        }));
+        rows.extend(batch.rows().map(|row| Owned::of(&row)));
         let last = rows.last().unwrap();
         let next = last.end;
         assert_eq!(reader.position(), next);
     }
     assert_eq!(reader.next_batch(1).await.unwrap().map(|batch| batch.len()), None, "it stays at the end");
     rows
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 fn all(bytes: &[u8]) -> Vec<Owned> {
@@ -229,51 +176,6 @@ fn the_error_of_a_stream_is_found_again() {
     let mut reader = Reader::new(Box::pin(Failing), SEMICOLON, Position::START, QUOTE_REACH);
     let error = block_on(reader.next_batch(1)).unwrap_err();
     assert!(matches!(error, SourceError::Replaced { .. }), "{error}");
-}
-
-/// A field of characters that matter to CSV, and of others.
-fn any_field() -> impl Strategy<Value = String> {
-    "[a-c0-9é€ ,;|\t\"\r\n]{0,12}"
-}
-
-/// Writes rows as a dialect does, and tells what a reader must find.
-fn write(
-    rows: &[Vec<String>],
-    delimiter: Delimiter,
-    line_end: &str,
-    quote_all: bool,
-    blanks: &[bool],
-) -> (String, Vec<Owned>) {
-    let mut text = String::new();
-    let mut expected = Vec::new();
-    let separator = char::from(delimiter.byte());
-    let lines = |text: &str| 1 + text.replace("\r\n", "\n").matches(['\r', '\n']).count() as u64;
-    for (index, row) in rows.iter().enumerate() {
-        if !blanks.is_empty() && blanks[index % blanks.len()] {
-            text += line_end;
-        }
-        let (line, start) = (lines(&text), text.len());
-        let fields: Vec<String> = row
-            .iter()
-            .map(|field| {
-                let plain = !quote_all && row.len() > 1 && !field.contains(['"', '\r', '\n', separator]);
-                if plain { field.clone() } else { format!("\"{}\"", field.replace('"', "\"\"")) }
-            })
-            .collect();
-        text += &fields.join(&separator.to_string());
-        let raw = text.as_bytes()[start..].to_vec();
-        text += line_end;
-        expected.push(Owned {
-            number: index as u64 + 1,
-            line,
-            raw_bytes: raw.len(),
-            raw,
-            malformed: None,
-            fields: row.iter().map(|field| field.clone().into_bytes()).collect(),
-            end: Position { row: index as u64 + 2, line: lines(&text), offset: text.len() as u64 },
-        });
-    }
-    (text, expected)
 }
 
 proptest! {

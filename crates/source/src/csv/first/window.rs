@@ -18,9 +18,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::ByteStream;
-
-/// How much is asked of the source at a time.
-pub(super) const READ_BYTES: usize = 128 * 1024;
+use crate::buffer::{READ_BYTES, count_lines, is_line_end};
 
 /// See the module.
 pub(super) struct Window {
@@ -265,15 +263,4 @@ impl AsyncRead for Window {
             ready!(window.poll_fill(context))?;
         }
     }
-}
-
-fn is_line_end(byte: u8) -> bool {
-    matches!(byte, b'\r' | b'\n')
-}
-
-/// How many line ends there are: `\n`, `\r\n`, and `\r` alone.
-fn count_lines(bytes: &[u8]) -> u64 {
-    memchr::memchr2_iter(b'\r', b'\n', bytes)
-        .map(|at| u64::from(bytes[at] == b'\n' || bytes.get(at + 1) != Some(&b'\n')))
-        .sum()
 }

@@ -5,42 +5,7 @@ use assay_transaction::{Columns, DecimalMark, Dialect, Encoding, Rules, RunSetti
 use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
-
-/// What matters to a reader of CSV.
-const PIECES: &[&[u8]] = &[
-    b"a",
-    b"\"",
-    b"\"\"",
-    b"\n",
-    b"\r",
-    b"\r\n",
-    b",",
-    b";",
-    b"\t",
-    b"|",
-    b"\0",
-    b"\\",
-    b"#",
-    b"\x1a",
-    b"\xef\xbb\xbf",
-    b"\xff\xfe",
-    b"\xe9",
-    b"\xf0\x9f\x92\xb8",
-    b"\"a\nb\"",
-    b"id;amount\n",
-    b"=1+1",
-    b"'",
-];
-
-/// The same, and whatever else there is.
-fn any_pieces() -> impl Strategy<Value = Vec<u8>> {
-    let piece = prop_oneof![
-        8 => prop::sample::select(PIECES).prop_map(<[u8]>::to_vec),
-        1 => any::<u8>().prop_map(|byte| vec![byte]),
-        1 => (prop::sample::select(&b"a\";\n\r"[..]), 1..50_usize).prop_map(|(byte, times)| vec![byte; times]),
-    ];
-    prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
-}
+use crate::csv::testing::any_pieces;
 
 proptest! {
     #![proptest_config(ProptestConfig {

@@ -1,0 +1,134 @@
+//! What is a quote, and what one costs that is none.
+
+use super::*;
+
+#[test]
+fn a_field_is_quoted_from_delimiter_to_delimiter() {
+    for (text, expected) in [
+        // Quoted.
+        ("1;\"a;b\";c", vec!["1|a;b|c"]),
+        ("1; \"a;b\"\t;c", vec!["1|a;b|c"]),
+        ("\"a\nb\";\"\";\"\"\"\"\n", vec!["a\nb||\""]),
+        ("1;\"two\r\nlines; one \"\"value\"\"\";x\r\n2;y;z", vec!["1|two\r\nlines; one \"value\"|x", "2|y|z"]),
+        // Text.
+        ("1;5\" pipe;c", vec!["1|5\" pipe|c"]),
+        ("1;a \"b\" c;\u{a0}\"d\"", vec!["1|a \"b\" c|\u{a0}\"d\""]),
+        ("1;a\"\";b\"", vec!["1|a\"\"|b\""]),
+        // Neither.
+        ("1;\"Payment to \"ACME\" Ltd\";x\n2;y;z", vec!["quote_malformed: 1;\"Payment to \"ACME\" Ltd\";x", "2|y|z"]),
+        (
+            "1;\"CAFE;x\n2;y;z\n3;\"BAR;x\n4;y;z",
+            vec!["quote_malformed: 1;\"CAFE;x", "2|y|z", "quote_malformed: 3;\"BAR;x", "4|y|z"],
+        ),
+        (
+            "1;\"CAFE;x\n2;y;z\n15;\"Müller; Söhne\";x\n",
+            vec!["quote_malformed: 1;\"CAFE;x", "2|y|z", "15|Müller; Söhne|x"],
+        ),
+        ("1;\"CAFE;x\n2;\"\";z\n3;y;\"z\"\n", vec!["quote_malformed: 1;\"CAFE;x", "2||z", "3|y|z"]),
+        ("1;y;\"", vec!["quote_malformed: 1;y;\""]),
+        ("1;y;\"z\n", vec!["quote_malformed: 1;y;\"z"]),
+        ("1;\"a\"x;\"b\nc\"\n2;y;z", vec!["quote_malformed: 1;\"a\"x;\"b", "c\"", "2|y|z"]),
+    ] {
+        assert_eq!(Given::columns(3).shown(text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn quotes_that_meet_on_other_lines_make_no_field() {
+    for (text, expected) in [
+        // They do not have the header's number of fields.
+        ("1;x;\"CAFE\n2;y;z\n3;TV 42\";w\n", vec!["quote_malformed: 1;x;\"CAFE", "2|y|z", "3|TV 42\"|w"]),
+        ("1;\"CAFE\n2;y\";z\n", vec!["1|CAFE\n2;y|z"]),
+        // They do, but so has each of their lines.
+        ("1;\"CAFE;x\n2;y;z\n3;TV 42\";w\n", vec!["quote_malformed: 1;\"CAFE;x", "2|y|z", "3|TV 42\"|w"]),
+        ("1;\"CAFE;x\n3;TV 42\";w\n", vec!["quote_malformed: 1;\"CAFE;x", "3|TV 42\"|w"]),
+        // A text of several lines with delimiters.
+        ("1;\"Dear all;\nyours truly\";w\n", vec!["1|Dear all;\nyours truly|w"]),
+    ] {
+        assert_eq!(Given::columns(3).shown(text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn a_malformed_row_says_why() {
+    let text = format!("1;\"oops\n{}\n", "y".repeat(MAX_ROW_BYTES + 5));
+    let mut reader = Given::default().reader(Box::pin(std::io::Cursor::new(text)), Position::START);
+    let batch = block_on(reader.next_batch(10)).unwrap().unwrap();
+    let messages: Vec<_> = batch.rows().map(|row| row.rejection().unwrap().message).collect();
+    assert!(messages[0].starts_with("a quote that opens a field on this line does not close"), "{}", messages[0]);
+    assert_eq!(messages[1], "the row has 262149 bytes, more than 262144");
+}
+
+/// Whoever wants a reader to look for the end of each row through all the rest of a source does not get it to.
+#[test]
+fn stray_quotes_in_every_line_are_read_in_good_time() {
+    let escaping = CsvText { escape: Some('\\'), ..CsvText::default() };
+    for (line, csv) in [
+        ("x;\"y;z\n", CsvText::default()),
+        ("x\";\";\n", CsvText::default()),
+        ("x;\"\"\"\n", CsvText::default()),
+        ("\";\n", CsvText::default()),
+        ("x;\"\"\"\"\n", CsvText::default()),
+        ("x\\\n", escaping),
+    ] {
+        let lines = 50_000;
+        let text = line.repeat(lines);
+        let given = Given { csv, ..Given::columns(7) };
+        let began = std::time::Instant::now();
+        let rows = given.rest(text.as_bytes(), Position::START, &[], 1000);
+        assert_eq!(rows.len(), lines, "{line:?}");
+        assert!(began.elapsed().as_secs() < 20, "{line:?}: {:?}", began.elapsed());
+    }
+}
+
+/// Rows as programs write them, each of three fields or more.
+fn any_rows() -> impl Strategy<Value = (Vec<Vec<String>>, bool)> {
+    (3_usize..6).prop_flat_map(|columns| {
+        let field = prop_oneof![3 => "[a-c ]{0,4}", 1 => any_field()];
+        (proptest::collection::vec(proptest::collection::vec(field, columns), 1..10), any::<bool>())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
+
+    /// One stray quote, at any place, costs no other row but where it makes a field that is written as fields are.
+    #[test]
+    fn a_stray_quote_costs_no_other_row(
+        (rows, quote_all) in any_rows(),
+        place in any::<prop::sample::Index>(),
+        line_end in proptest::sample::select(&["\n", "\r\n"][..]),
+    ) {
+        let given = Given::columns(rows[0].len());
+        let (text, _) = write(&rows, Delimiter::Semicolon, line_end, quote_all, &[]);
+        let before = given.all(text.as_bytes());
+        let at = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect::<Vec<_>>();
+        let at = at[place.index(at.len())];
+        let broken = [&text[..at], "\"", &text[at..]].concat();
+        let after = given.all(broken.as_bytes());
+        let (mut behind, mut untouched, mut touched) = (0, Vec::new(), 0..0);
+        for row in &before {
+            let end = usize::try_from(row.end.offset).unwrap();
+            if (behind..end).contains(&at) {
+                touched = behind..end + 1;
+            } else {
+                untouched.push((&row.raw, &row.fields, &row.malformed));
+            }
+            behind = end;
+        }
+        // A row of several lines that takes some of the touched row and some of another.
+        let mut start = 0;
+        let is_reread = after.iter().any(|row| {
+            let end = usize::try_from(row.end.offset).unwrap();
+            let own = std::mem::replace(&mut start, end)..end;
+            let is_across = own.start < touched.end && touched.start < own.end && (own.end > touched.end || own.start < touched.start);
+            is_across && row.malformed.is_none() && row.raw.contains(&b'\n')
+        });
+        if !is_reread {
+            let mut found = after.iter().map(|row| (&row.raw, &row.fields, &row.malformed));
+            for row in untouched {
+                prop_assert!(found.any(|other| other == row), "{:?} of {:?} is lost in {:?}", row, text, broken);
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What fields are, but for their quotes: null values, escapes, formulas, fields too many and too few.
+
+use super::*;
+
+#[test]
+fn null_values_are_nothing_without_quotes() {
+    let text = "\\N;NULL; NULL\t;\"NULL\";null;NULLS;\\N x;=\"NULL\"\n";
+    let default = Given::default();
+    assert_eq!(default.shown(text), ["||||null|NULLS|\\N x|NULL"].map(|row| row.replacen("||||", "|||NULL|", 1)));
+    let none = Given { csv: CsvText { null_values: vec![], ..CsvText::default() }, ..Given::default() };
+    assert_eq!(none.shown("NULL;\\N\n"), ["NULL|\\N"]);
+    let values = ["NaN", "N/A", "-", ""].map(str::to_owned).to_vec();
+    let others = Given { csv: CsvText { null_values: values, ..CsvText::default() }, ..Given::default() };
+    assert_eq!(others.shown("NaN; N/A ;-;-1;NULL; ;\"-\"\n"), ["|||-1|NULL| |-"]);
+}
+
+#[test]
+fn an_escaped_character_is_itself() {
+    let escaping =
+        |columns| Given { columns, csv: CsvText { escape: Some('\\'), ..CsvText::default() }, ..Given::default() };
+    for (text, expected) in [
+        (r#"1;"Joe\'s \"Diner\"";"\\""#, vec![r#"1|Joe's "Diner"|\"#]),
+        (r"a\;b;c\\;\N;NULL", vec![r"a;b|c\||"]),
+        (r#"\"a;"a""b";x\"y"#, vec![r#""a|a"b|x"y"#]),
+        (r#"\t\n\r\0\b\Z\x;"\t\é""#, vec!["\t\n\r\0\u{8}\u{1a}x|\té"]),
+        (r#""\N";\N;\Nx"#, vec!["N||Nx"]),
+        ("a\\\nb;c\nd;e", vec!["a\nb|c", "d|e"]),
+        ("a\\\r\nb;c\r\nd;e", vec!["a\r\nb|c", "d|e"]),
+        ("\"a\\\nb\";c\n", vec!["a\nb|c"]),
+        ("a;b\\", vec!["a|b\\"]),
+        ("a;\"b\\", vec!["quote_malformed: a;\"b\\"]),
+        ("a;\"b\\\"\nc;d", vec!["quote_malformed: a;\"b\\\"", "c|d"]),
+        ("\"=\\\"01\\\"\";=\"02\"", vec!["01|02"]),
+    ] {
+        assert_eq!(escaping(None).shown(text), expected, "{text}");
+    }
+    // A row over several lines has the header's fields, however it comes to them.
+    assert_eq!(escaping(Some(3)).shown("a;b\\\nc;d;e;f\n"), ["quote_malformed: a;b\\", "c|d|e|f"]);
+    assert_eq!(escaping(Some(3)).shown("a;b\\\nc;d\n"), ["a|b\nc|d"]);
+}
+
+#[test]
+fn formulas_that_are_texts_are_those_texts() {
+    let text = "=\"0001\";\"=\"\"0002\"\"\"; =\"-1.50\" ;=\"a\"\"b\";=1+1;\"=A1&\"\"x\"\"\";=\"a\"&\"b\"\n";
+    assert_eq!(Given::default().shown(text), ["0001|0002|-1.50|a\"b|=1+1|=A1&\"x\"|=\"a\"&\"b\""]);
+}
+
+#[test]
+fn a_delimiter_behind_each_row_is_no_field() {
+    let csv = CsvText { trailing_delimiter: true, ..CsvText::default() };
+    let given = Given { columns: Some(3), csv: csv.clone(), ..Given::default() };
+    for (row, expected) in [
+        ("1;2;3;", "1|2|3"),
+        ("1;2;3; ", "1|2|3"),
+        ("1;2;3;\"\"", "1|2|3"),
+        ("1;2;;", "1|2|"),
+        ("1;2;3", "1|2|3"),
+        ("1;2;", "field_count: 1;2;"),
+        ("1;2;\"\"", "field_count: 1;2;\"\""),
+        ("1;2;3;x", "1|2|3|x"),
+        ("1;2;3;;", "1|2|3||"),
+        ("1;2", "1|2"),
+        ("1;\"two\nlines\";3;", "1|two\nlines|3"),
+    ] {
+        assert_eq!(given.shown(row), [expected], "{row}");
+    }
+    let filling = Given { csv: CsvText { fill_short_rows: true, ..csv }, ..given };
+    assert_eq!(filling.shown("1;2;\n1;;\n1\n1;2;3;\n"), ["1|2|", "1||", "1||", "1|2|3"]);
+}
+
+#[test]
+fn short_rows_are_filled_where_that_is_declared() {
+    let csv = CsvText { fill_short_rows: true, ..CsvText::default() };
+    let given = Given { columns: Some(4), csv, ..Given::default() };
+    let text = "1;2;3;4\n1;2\n1;2;3;4;5\n1;\"a\nb\"\n\"x\";\n";
+    assert_eq!(given.shown(text), ["1|2|3|4", "1|2||", "1|2|3|4|5", "1|a\nb||", "x|||"]);
+    assert_eq!(Given::columns(4).shown("1;2\n"), ["1|2"]);
+}
+
+#[test]
+fn any_byte_may_stand_between_fields() {
+    for byte in [1, b'^', b'~', 0x1f, b'\\', b'=', b'#'] {
+        let delimiter = Delimiter::Other(byte);
+        let text = "1;\"a;\"\"b\"\"\" ;NULL;;x\n".replace(';', &char::from(byte).to_string());
+        let expected = "1|a;\"b\"|||x".replace(';', &char::from(byte).to_string());
+        assert_eq!(Given { delimiter, ..Given::default() }.shown(&text), [expected]);
+    }
+    let tab = Given { delimiter: Delimiter::Tab, ..Given::default() };
+    assert_eq!(tab.shown("1\t \"a\tb\" \t\t\"\"\t c\n"), ["1|a\tb||| c"]);
+}
