@@ -29,7 +29,7 @@ static FAULTS: [Fault; 16] = [
     },
     Fault {
         reason: RejectReason::AmountScale,
-        apply: |row, random| row.field(AMOUNT).extend_from_slice(random.pick(&["125", "0000", "3333333"]).as_bytes()),
+        apply: |row, random| row.field(AMOUNT).extend_from_slice(random.pick(&["125", "0001", "3333333"]).as_bytes()),
     },
     Fault { reason: RejectReason::AmountRange, apply: enlarge_amount },
     Fault { reason: RejectReason::TimestampEmpty, apply: |row, random| blank(row, TIMESTAMP, random) },
@@ -173,8 +173,8 @@ fn break_amount(row: &mut Row, random: &mut Random) {
         2 => {
             amount.splice(0..0, *b"--");
         }
-        3 => row.set(AMOUNT, "1e3"),
-        _ => row.set(AMOUNT, random.pick(&["n/a", "twelve", "1 234", "(12)", "#REF!"])),
+        3 => row.set(AMOUNT, "1e"),
+        _ => row.set(AMOUNT, random.pick(&["n/a", "twelve", "1 23", "(12", "#REF!"])),
     }
 }
 

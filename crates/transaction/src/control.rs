@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Fields;
+use crate::text::quoted;
 use crate::{AmountSum, Notation, RunSettings, Sealed};
 
 /// How many rows a source should have, and what its amounts should sum up to.
@@ -74,7 +75,7 @@ impl Trailer {
         let mut expected = Expected::default();
         for (index, field) in self.fields.iter().enumerate() {
             let value = text(index);
-            let wrong = |what: &str| format!("the trailer row has `{value:.40}` where {what} should be");
+            let wrong = |what: &str| format!("the trailer row has {} where {what} should be", quoted(&value));
             match field {
                 TrailerField::Literal(_) => {}
                 TrailerField::Rows => expected.rows = Some(value.parse().map_err(|_| wrong("the number of rows"))?),

@@ -130,6 +130,7 @@ impl Encoding {
     }
 
     /// The encoding of the bytes that rows have once a source is [transcoded](Self::is_transcoded).
+    #[must_use]
     pub fn of_rows(self) -> Self {
         if self.is_transcoded() { Self::UTF_8 } else { self }
     }

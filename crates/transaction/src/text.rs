@@ -112,8 +112,8 @@ impl Decoding {
     fn complaint(self, bytes: &[u8]) -> String {
         let Some(decided_by) = self.decided_by else { return format!("is not valid {} text", self.encoding) };
         let mut complaint = format!("is not valid {} text ({decided_by})", self.encoding);
-        let others = [Encoding::UTF_8, Encoding::WINDOWS_1252].into_iter().filter(|other| *other != self.encoding);
-        let likely = others.filter_map(|other| Some((other, other.decode(bytes)?))).next();
+        let mut others = [Encoding::UTF_8, Encoding::WINDOWS_1252].into_iter().filter(|other| *other != self.encoding);
+        let likely = others.find_map(|other| Some((other, other.decode(bytes)?)));
         if let Some((other, text)) = likely {
             // Writing to a string does not fail.
             let _ = write!(complaint, "; it would be {} in {other}", quoted(trimmed(&text)));

@@ -103,11 +103,6 @@ impl Notation {
         self.rules != ReadingRules::First
     }
 
-    /// The digits of a text that is a number without grouping.
-    pub(crate) fn ungrouped<'a>(&self, text: &'a str) -> Result<Digits<'a>, AmountError> {
-        Peeled::of(text, &self.currencies)?.digits(self.mark.unwrap_or(DecimalMark::Point), false)
-    }
-
     /// The number that a text is, exactly.
     pub(crate) fn number(&self, text: &str, limits: Limits) -> Result<Number, AmountError> {
         if let (ReadingRules::First, Some(mark)) = (self.rules, self.mark) {

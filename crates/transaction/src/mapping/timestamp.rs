@@ -113,17 +113,18 @@ impl Clock {
         TimestampError::Count { unit: self.unit.name(), first, last }
     }
 
+    /// A count is what a program wrote: a point is its decimal mark. A comma may group or be one, and decides nothing where it could
+    /// be either.
     fn count(text: &str, rules: ReadingRules) -> Option<Number> {
-        let mark = if text.contains(',') { DecimalMark::Comma } else { DecimalMark::Point };
-        let digits = match rules {
-            ReadingRules::First => Digits::split(text.as_bytes(), mark),
-            ReadingRules::Second => Notation::new(rules, Some(mark), &[]).ungrouped(text),
-        };
-        let mut digits = digits.ok()?;
-        if digits.exponent == 0 {
-            digits.fraction = &digits.fraction[..digits.fraction.len().min(MAX_DIGITS)];
+        let limits = Limits { integer: MAX_DIGITS, scale: MAX_DIGITS };
+        if rules == ReadingRules::First {
+            let mark = if text.contains(',') { DecimalMark::Comma } else { DecimalMark::Point };
+            let digits = Digits::split(text.as_bytes(), mark).ok()?;
+            let fraction = &digits.fraction[..digits.fraction.len().min(MAX_DIGITS)];
+            return Digits { fraction, ..digits }.number(limits).ok();
         }
-        digits.number(Limits { integer: MAX_DIGITS, scale: MAX_DIGITS }).ok()
+        let notation = if text.contains(',') { Notation::new(rules, None, &[]) } else { Notation::of_numbers() };
+        notation.number(text, limits).ok()
     }
 
     fn micros(self, Number { negative, units, scale }: Number, rounds: bool) -> Option<i64> {
@@ -249,8 +250,7 @@ mod tests {
     fn a_count_that_is_none_is_refused() {
         let seconds = clock(r#"{"column":"t","unit":"seconds"}"#);
         let error = |first, last| TimestampError::Count { unit: "seconds", first, last };
-        for text in ["", "x", "2012-01-01", "1,325,376,018", "99999999999999999999", "1325376018000001", "inf", "1e99"]
-        {
+        for text in ["", "x", "2012-01-01", "99999999999999999999", "1325376018000001", "inf", "1e99"] {
             assert_eq!(seconds.read(text, ReadingRules::First), Err(error(0, 9999)), "{text}");
             assert_eq!(seconds.read(text, ReadingRules::Second), Err(error(1900, 2100)), "{text}");
         }
@@ -259,6 +259,10 @@ mod tests {
             assert_eq!(seconds.read(text, ReadingRules::Second), Err(error(1900, 2100)), "{text}");
         }
         assert_eq!(seconds.read("132537601800", ReadingRules::First).unwrap().to_string(), "6169-12-13T00:30:00Z");
+        // The first rules take the comma for a decimal mark, whatever follows it.
+        assert_eq!(seconds.read("1,325", ReadingRules::First).unwrap().to_string(), "1970-01-01T00:00:01.325000Z");
+        assert_eq!(seconds.read("1,325", ReadingRules::Second), Err(error(1900, 2100)));
+        assert_eq!(seconds.read("1,325,376,018", ReadingRules::First), Err(error(0, 9999)));
         assert_eq!(seconds.read("1.325376018E9", ReadingRules::First), Err(error(0, 9999)));
         assert_eq!(seconds.read("1.325376018E9", ReadingRules::Second).unwrap().to_string(), "2012-01-01T00:00:18Z");
         let error = seconds.read("1325376018000", ReadingRules::First).unwrap_err().to_string();

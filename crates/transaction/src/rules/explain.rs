@@ -88,9 +88,10 @@ impl Explainer {
             TimestampError::Pattern => {
                 format!("is not a date and time by {}{}", self.timestamps, self.origin(self.timestamps_by))
             }
-            TimestampError::Format => format!("{error}{}", self.origin(self.timestamps_by)),
             TimestampError::Count { .. } if is_mapped => format!("{error} (set by the mapping)"),
-            TimestampError::Count { .. } => format!("{error}{}", self.origin(self.timestamps_by)),
+            TimestampError::Format | TimestampError::Count { .. } => {
+                format!("{error}{}", self.origin(self.timestamps_by))
+            }
             TimestampError::Zone | TimestampError::Gap => error.to_string(),
         };
         let hint = match error {

@@ -231,7 +231,7 @@ fn of_pattern(error: TimestampError) -> TimestampError {
 fn fraction<'a>(parsed: &mut Parsed, text: &'a str) -> Option<&'a str> {
     let length = text.bytes().take_while(u8::is_ascii_digit).take(MAX_FRACTION).count();
     let (digits, rest) = text.split_at(length);
-    let nanoseconds: i64 = format!("{digits:0<width$}", width = MAX_FRACTION).parse().ok().filter(|_| length > 0)?;
+    let nanoseconds: i64 = format!("{digits:0<MAX_FRACTION$}").parse().ok().filter(|_| length > 0)?;
     parsed.set_nanosecond(nanoseconds).ok()?;
     Some(rest)
 }

@@ -78,6 +78,8 @@ fn reads_what_other_systems_write() {
         ("serial-days", "45367.4375", "2024-03-16T09:30:00Z"),
         ("serial-days", "45367.416666666664", "2024-03-16T09:00:00Z"),
         ("serial-days", "45367,5", "2024-03-16T11:00:00Z"),
+        ("serial-days", "45,367.5", "2024-03-16T11:00:00Z"),
+        ("epoch-seconds", "1,710,496,800", "2024-03-15T10:00:00Z"),
     ] {
         assert_eq!(in_paris(pattern, text).as_deref(), Ok(expected), "{pattern} {text}");
     }
@@ -122,6 +124,8 @@ fn refuses_what_the_form_does_not_cover() {
         ("epoch-milliseconds", "171049680012345", count("milliseconds")),
         ("serial-days", "1710496800", count("days")),
         ("serial-days", "", count("days")),
+        // A day of 2024 if the comma groups, and one of 1900 if it does not.
+        ("serial-days", "45,367", count("days")),
         ("serial-days", "99999999999999999999999999999999999999999", count("days")),
     ] {
         assert_eq!(in_paris(format, text), Err(expected), "{format} {text}");
