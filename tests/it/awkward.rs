@@ -50,11 +50,7 @@ const AWKWARD: &[Case] = &[
     ("zstd-of-two-frames.csv", &[], Loaded(3, &[], 0)),
     ("zstd-cut-off.csv.zst", &[], Broken(1_014, "from row 1015 (line 1016) on: its zstd data are damaged")),
     ("json-lines.jsonl", &[], Loaded(3, &[], 0)),
-    (
-        "json-lines-of-numbers.jsonl",
-        &[],
-        Loaded(7, &[("amount_empty", 1), ("amount_scale", 1)], 0),
-    ),
+    ("json-lines-of-numbers.jsonl", &[], Loaded(7, &[("amount_empty", 1), ("amount_scale", 1)], 0)),
     ("json-lines-with-a-broken-line.jsonl", &[], Loaded(3, &[("json_format", 1)], 0)),
     ("json-lines-with-a-name-twice.jsonl", &[], Loaded(2, &[("json_format", 1)], 0)),
     ("json-lines-with-names-missing.jsonl", &[], Loaded(3, &[("side_empty", 1)], 0)),

@@ -82,7 +82,12 @@ impl Head {
 
     /// Whether a row of the head ends within it.
     pub(crate) fn has_whole(&self, row: &Row<'_>) -> bool {
-        self.is_whole || row.end.offset < self.bytes.len() as u64
+        self.is_before_end(row.end)
+    }
+
+    /// Whether what ends at a place ends within the head.
+    pub(crate) fn is_before_end(&self, end: Position) -> bool {
+        self.is_whole || end.offset < self.bytes.len() as u64
     }
 
     /// The format that the content is of.
@@ -133,6 +138,14 @@ pub(crate) struct PhysicalLines<'a> {
     bytes: &'a [u8],
     next: Position,
     offset: usize,
+}
+
+impl PhysicalLines<'_> {
+    /// The place behind the next line.
+    pub(crate) fn behind_next(mut self) -> Position {
+        self.next();
+        self.next
+    }
 }
 
 impl<'a> Iterator for PhysicalLines<'a> {

@@ -18,6 +18,12 @@ use crate::{CsvLayout, CsvReader, FormatOptions, SourceError};
 
 /// Physical lines that are looked at, blank ones among them.
 const LINES: usize = 50;
+/// Bytes that tell whether a head is text.
+const TEXT_IN: usize = 4_096;
+/// The longest line of which it is tried what stands between its names.
+const LONGEST_HEADER: usize = 16 * 1024;
+/// The longest name that may be one of those that are needed, in bytes.
+const LONGEST_NAME: usize = 1_024;
 /// How much of a first line that is no header an error shows.
 const SHOWN: usize = 80;
 
@@ -64,12 +70,11 @@ struct Line {
     names: Vec<String>,
 }
 
-/// Why no line is the header, as far as is known.
+/// The line that comes closest to a header.
 struct Closest {
     /// How many of the needed names it has, and how many names.
     rank: (usize, usize),
-    line: u64,
-    error: HeaderError,
+    line: Line,
 }
 
 struct Search<'a> {
@@ -83,10 +88,18 @@ impl Search<'_> {
     /// Runs of the first rules have their header in the first row.
     async fn of_old_run(&self) -> Result<Header, SourceError> {
         let delimiter = self.options.delimiter.unwrap_or(Delimiter::Comma);
-        let line = self.split(delimiter, self.head.start()).await?;
-        let line = line.ok_or(SourceError::HeaderTooLong { limit: HEAD_BYTES })?;
+        let csv = self.options.csv();
+        let layout = CsvLayout { delimiter, columns: None, csv: &csv, rules: ReadingRules::First };
+        let start = self.head.start();
+        let first = rows(self.head, &layout, start).next_batch(1).await?.ok_or(SourceError::Empty)?;
+        let row = first.rows().next().ok_or(SourceError::Empty)?;
+        if row.malformed.is_some() || !self.head.has_whole(&row) {
+            return Err(SourceError::HeaderTooLong { limit: HEAD_BYTES });
+        }
+        let fields = (0..row.fields.count()).filter_map(|index| row.fields.get(index));
+        let line = self.line(delimiter, start, row.end, fields);
         let columns = self.columns(&line)?;
-        let (start, end, csv) = (line.start, line.end, self.options.csv());
+        let end = line.end;
         Ok(Header { delimiter, columns, csv, start, end, decisions: Vec::new() })
     }
 
@@ -102,26 +115,21 @@ impl Search<'_> {
                 separator = Some((start.line, delimiter));
                 continue;
             }
-            let (mut found, mut unusable) = (Vec::new(), None);
+            let mut found = Vec::new();
             for delimiter in self.delimiters(separator.map(|(_, delimiter)| delimiter)) {
-                let Some(line) = self.split(delimiter, start).await? else {
+                let Some(line) = self.split(delimiter, start, text).await? else {
                     is_cut = true;
                     continue;
                 };
                 let rank = (self.count_needed(&line.names), line.names.len());
-                match self.columns(&line) {
-                    Ok(columns) => found.push((line, columns)),
-                    Err(error) if self.is_complete(rank.0) => unusable = Some((line, error)),
-                    Err(error) if closest.as_ref().is_none_or(|closest| rank > closest.rank) => {
-                        closest = Some(Closest { rank, line: start.line, error });
+                match self.may_be_header(rank.0).then(|| self.columns(&line)) {
+                    Some(Ok(columns)) => found.push((line, columns)),
+                    Some(Err(error)) if self.is_complete(rank.0) => return Err(self.refuse(&line, error)),
+                    _ if closest.as_ref().is_none_or(|closest| rank > closest.rank) => {
+                        closest = Some(Closest { rank, line });
                     }
-                    Err(_) => {}
+                    _ => {}
                 }
-            }
-            if found.is_empty()
-                && let Some((line, error)) = unusable
-            {
-                return Err(self.refuse(&line, error));
             }
             if let Some(found) = self.choose(found).await? {
                 self.refuse_two_headers(closest.as_ref(), &found.0)?;
@@ -131,7 +139,8 @@ impl Search<'_> {
         if looked_at == 0 {
             return Err(SourceError::Empty);
         }
-        Err(self.nothing_found(closest, is_cut, looked_at))
+        let tried = self.delimiters(separator.map(|(_, delimiter)| delimiter));
+        Err(self.nothing_found(closest, &tried, is_cut, looked_at))
     }
 
     /// The delimiters that are tried.
@@ -142,25 +151,42 @@ impl Search<'_> {
         }
     }
 
-    /// The row that begins at a place; none where it does not end within the head, or has a quote that is none.
-    async fn split(&self, delimiter: Delimiter, start: Position) -> Result<Option<Line>, SourceError> {
+    /// The row that begins with a physical line at a place; none where it does not end within the head, or has a quote that is none.
+    async fn split(&self, delimiter: Delimiter, start: Position, text: &[u8]) -> Result<Option<Line>, SourceError> {
         let csv = self.options.csv();
+        // Most lines have no quote, and need no reader.
+        if !text.contains(&b'"') && csv.escape.is_none() {
+            let end = self.head.lines_from(start).behind_next();
+            let fields = text.split(|byte| *byte == delimiter.byte());
+            return Ok(self.head.is_before_end(end).then(|| self.line(delimiter, start, end, fields)));
+        }
         let layout = CsvLayout { delimiter, columns: None, csv: &csv, rules: self.options.rules() };
         let first = rows(self.head, &layout, start).next_batch(1).await?.ok_or(SourceError::Empty)?;
         let row = first.rows().next().ok_or(SourceError::Empty)?;
         if row.malformed.is_some() || !self.head.has_whole(&row) {
             return Ok(None);
         }
-        let (mut broken, mut names) = (None, Vec::new());
-        for index in 0..row.fields.count() {
-            let bytes = row.fields.get(index).unwrap_or_default();
+        let fields = (0..row.fields.count()).filter_map(|index| row.fields.get(index));
+        Ok(Some(self.line(delimiter, start, row.end, fields)))
+    }
+
+    fn line<'b>(
+        &self,
+        delimiter: Delimiter,
+        start: Position,
+        end: Position,
+        fields: impl Iterator<Item = &'b [u8]>,
+    ) -> Line {
+        let mut broken = None;
+        let decode = |(index, bytes): (usize, &'b [u8])| {
             let name = self.encoding.decode(bytes).unwrap_or_else(|| {
                 broken = broken.or(Some(index));
                 String::from_utf8_lossy(bytes)
             });
-            names.push(trimmed(&name).to_owned());
-        }
-        Ok(Some(Line { delimiter, start, end: Position { row: 1, ..row.end }, broken, names }))
+            trimmed(&name).to_owned()
+        };
+        let names = fields.enumerate().map(decode).collect();
+        Line { delimiter, start, end: Position { row: 1, ..end }, broken, names }
     }
 
     fn columns(&self, line: &Line) -> Result<Columns, HeaderError> {
@@ -169,8 +195,19 @@ impl Search<'_> {
     }
 
     fn count_needed(&self, names: &[String]) -> usize {
-        let names: Vec<String> = names.iter().map(|name| name_key(name)).collect();
-        self.needed.iter().filter(|needed| names.contains(needed)).count()
+        let mut found = vec![false; self.needed.len()];
+        for name in names.iter().filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME) {
+            let name = name_key(name);
+            if let Some(place) = self.needed.iter().position(|needed| *needed == name) {
+                found[place] = true;
+            }
+        }
+        found.into_iter().filter(|is_there| *is_there).count()
+    }
+
+    /// Whether it is worth to look for every column: a mapping may name one by its place, or need none.
+    fn may_be_header(&self, count: usize) -> bool {
+        self.options.mapping.is_some() || self.is_complete(count)
     }
 
     /// Whether a line with so many of the needed names is the header, whatever else is wrong with it.
@@ -181,7 +218,9 @@ impl Search<'_> {
     /// A header that is found, and cannot be used.
     fn refuse(&self, line: &Line, error: HeaderError) -> SourceError {
         match error {
-            HeaderError::NotText(_) if self.options.encoding.is_none() => self.not_utf8(line.start).into(),
+            HeaderError::NotText(_) if self.options.encoding.is_none() && self.is_text() => {
+                self.not_utf8(line.start).into()
+            }
             error => SourceError::Header(error),
         }
     }
@@ -228,11 +267,11 @@ impl Search<'_> {
     /// A line that has half of the names which are needed is no preamble, but the header of another table.
     fn refuse_two_headers(&self, closest: Option<&Closest>, header: &Line) -> Result<(), Undecided> {
         match closest {
-            Some(Closest { rank: (names, _), line, .. })
-                if *line < header.start.line && *names >= 2 && names * 2 >= self.needed.len() =>
+            Some(Closest { rank: (names, _), line })
+                if line.start.line < header.start.line && *names >= 2 && names * 2 >= self.needed.len() =>
             {
                 let what = format!("has {names} of {}", self.needed.len());
-                Err(Undecided::NotAPreamble { line: header.start.line, before: *line, what })
+                Err(Undecided::NotAPreamble { line: header.start.line, before: line.start.line, what })
             }
             _ => Ok(()),
         }
@@ -285,33 +324,38 @@ impl Search<'_> {
     }
 
     /// Why there is no header: what comes closest to one.
-    fn nothing_found(&self, closest: Option<Closest>, is_cut: bool, looked_at: usize) -> SourceError {
-        if self.options.encoding.is_none() {
+    fn nothing_found(&self, closest: Option<Closest>, tried: &[Delimiter], is_cut: bool, looked_at: usize) -> SourceError {
+        if self.options.encoding.is_none() && self.is_text() {
             let mut lines = self.head.lines_from(self.head.start()).take(LINES);
-            if let Some((start, _)) =
-                lines.find(|(_, line)| std::str::from_utf8(line).is_err_and(|error| error.error_len().is_some()))
-            {
+            let is_broken = |line| std::str::from_utf8(line).is_err_and(|error| error.error_len().is_some());
+            if let Some((start, _)) = lines.find(|(_, line)| is_broken(line)) {
                 return self.not_utf8(start).into();
             }
         }
-        if self.options.delimiter.is_none()
-            && let Some(undecided) = self.other_delimiter()
-        {
+        if let Some(undecided) = self.other_splitting(tried) {
             return undecided.into();
         }
-        let is_close = |closest: &Closest| {
-            closest.rank.0 > 0 || self.options.mapping.is_some() || self.options.delimiter.is_some()
-        };
-        match closest.filter(is_close) {
-            Some(Closest { line, error, .. }) => SourceError::NoHeader { error, line, looked_at },
-            None if is_cut => SourceError::HeaderTooLong { limit: HEAD_BYTES },
-            None => SourceError::Undecidable { first_line: self.first_line() },
+        let is_told = self.options.mapping.is_some() || self.options.delimiter.is_some();
+        let closest = closest.filter(|closest| closest.rank.0 > 0 || is_told);
+        match closest.map(|Closest { line, .. }| (line.start.line, self.columns(&line))) {
+            Some((line, Err(error))) => SourceError::NoHeader { error, line, looked_at },
+            _ if is_cut => SourceError::HeaderTooLong { limit: HEAD_BYTES },
+            _ => SourceError::Undecidable { first_line: self.first_line() },
         }
     }
 
-    /// What stands between the names of a line that has all of them, where that is no common delimiter.
-    fn other_delimiter(&self) -> Option<Undecided> {
-        for (start, line) in self.head.lines_from(self.head.start()).take(LINES) {
+    /// Whether the head is a text in some encoding, and not the bytes of a program.
+    fn is_text(&self) -> bool {
+        let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x1a);
+        !self.head.bytes().iter().take(TEXT_IN).any(is_control)
+    }
+
+    /// What stands between the names of a line that has all of them, where that is no common delimiter, or stands between names whose
+    /// quotes are none.
+    fn other_splitting(&self, tried: &[Delimiter]) -> Option<Undecided> {
+        for (start, line) in
+            self.head.lines_from(self.head.start()).take(LINES).filter(|(_, line)| line.len() <= LONGEST_HEADER)
+        {
             let Some(text) = self.encoding.decode(line) else { continue };
             let is_between = |character: char| {
                 character.is_ascii() && !character.is_alphanumeric() && !matches!(character, '_' | ' ')
@@ -320,25 +364,13 @@ impl Search<'_> {
                 text.split(|character| !is_between(character)).filter(|run| !run.is_empty()).collect();
             runs.sort_unstable();
             runs.dedup();
-            for run in runs {
+            let found = runs.into_iter().find(|run| {
                 let is_quote = |character| matches!(character, '"' | '\'');
-                let names: Vec<String> =
-                    text.split(run).map(|name| trimmed(name).trim_matches(is_quote).to_owned()).collect();
-                if Columns::from_names(names, self.options.mapping.as_deref()).is_err() {
-                    continue;
-                }
-                let line = start.line;
-                let mut characters = run.chars();
-                return match (characters.next().and_then(Delimiter::of), characters.next()) {
-                    (Some(delimiter), None) => {
-                        let between_raw = match char::from(delimiter.byte()) {
-                            control if control.is_control() => format!("\\x{:02x}", delimiter.byte()),
-                            visible => visible.to_string(),
-                        };
-                        Some(Undecided::OtherDelimiter { line, between: quoted(run), between_raw })
-                    }
-                    _ => Some(Undecided::LongDelimiter { line, between: quoted(run) }),
-                };
+                let names = text.split(run).map(|name| trimmed(name).trim_matches(is_quote).to_owned());
+                Columns::from_names(names.collect(), self.options.mapping.as_deref()).is_ok()
+            });
+            if let Some(run) = found {
+                return Some(between(start.line, run, tried));
             }
         }
         None
@@ -352,6 +384,21 @@ impl Search<'_> {
         let shown: String = line.chars().take(SHOWN).flat_map(char::escape_debug).collect();
         if line.chars().nth(SHOWN).is_some() { shown + "…" } else { shown }
     }
+}
+
+/// What is wrong with what stands between the names of a line, where some delimiters were tried in vain.
+fn between(line: u64, run: &str, tried: &[Delimiter]) -> Undecided {
+    let mut characters = run.chars();
+    let delimiter = characters.next().and_then(Delimiter::of).filter(|_| characters.next().is_none());
+    let Some(delimiter) = delimiter else { return Undecided::LongDelimiter { line, between: quoted(run) } };
+    if tried.contains(&delimiter) {
+        return Undecided::HeaderQuotes { line };
+    }
+    let between_raw = match char::from(delimiter.byte()) {
+        control if control.is_control() => format!("\\x{:02x}", delimiter.byte()),
+        visible => visible.to_string(),
+    };
+    Undecided::OtherDelimiter { line, between: quoted(run), between_raw }
 }
 
 /// The delimiter that a line such as `sep=;` names, as spreadsheets write and read it.

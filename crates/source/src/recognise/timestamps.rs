@@ -64,9 +64,11 @@ impl Candidate {
         if self.lead.is_some_and(|lead| lead != digits) || text.split_whitespace().count() < self.words {
             return None;
         }
-        // Which no zone is called.
-        let is_half_day = |word: &str| ["am", "pm"].iter().any(|half| word.eq_ignore_ascii_case(half));
-        if self.name.contains("%Z") && text.split_whitespace().any(is_half_day) {
+        // No zone is called so: halves of days, and offsets.
+        let is_no_zone = |word: &str| {
+            word.eq_ignore_ascii_case("am") || word.eq_ignore_ascii_case("pm") || word.starts_with(['+', '-'])
+        };
+        if self.name.contains("%Z") && text.split_whitespace().any(is_no_zone) {
             return None;
         }
         self.format.reads_as_evidence(text)

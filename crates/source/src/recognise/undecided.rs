@@ -80,8 +80,8 @@ pub enum Undecided {
     },
     /// A text that is no UTF-8.
     #[error(
-        "the source is not UTF-8: {example} on line {line} is no text in it; {}; set ENCODING to what it is in, or ENCODING=utf-8 \
-         to reject rows such as this one", readings.join(", ")
+        "the source is not UTF-8: {example} on line {line} is no text in it{}; set ENCODING to what it is in, or ENCODING=utf-8 \
+         to reject rows such as this one", readings.iter().map(|reading| format!(", {reading}")).collect::<String>()
     )]
     NotUtf8 {
         /// The line of the example.
@@ -124,6 +124,15 @@ pub enum Undecided {
         between: String,
         /// The same as it is set.
         between_raw: String,
+    },
+    /// Names with a quote among them that is none.
+    #[error(
+        "line {line} has every column that is needed, but a quote in it opens behind a delimiter and does not close before one: take \
+         it away, or write a quote inside of quotes twice"
+    )]
+    HeaderQuotes {
+        /// The header's line.
+        line: u64,
     },
     /// Names with several characters between them.
     #[error(

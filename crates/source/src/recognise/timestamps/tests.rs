@@ -7,7 +7,7 @@ fn recognised(timestamps: &[&str]) -> Result<String, String> {
 
 #[test]
 fn what_can_only_be_read_in_one_way_is_recognised() {
-    let cases: [(&[&str], &str); 50] = [
+    let cases: [(&[&str], &str); 51] = [
         (&[], "iso"),
         (&["", " ", "\u{200e}"], "iso"),
         (&["2023-11-28 06:35:12"], "iso"),
@@ -50,7 +50,8 @@ fn what_can_only_be_read_in_one_way_is_recognised() {
         (&["Fri Mar 15 10:30:00 2024"], "%a %b %d %H:%M:%S %Y"),
         (&["Fri, 15 Mar 2024 10:30:00 GMT"], "%a, %d %b %Y %H:%M:%S %Z"),
         (&["Fri, 15 Mar 2024 10:30:00 +0100"], "%a, %d %b %Y %H:%M:%S %z"),
-        (&["2024-03-15 10:00:00 EST", "2024-03-15 10:00:00 CEST"], "%Y-%m-%d %H:%M:%S %Z"),
+        (&["2024-03-15 10:00:00 EST", "2024-03-15 10:00:00 CEST"], "iso"),
+        (&["25/03/2024 10:00:00 EST", "26/03/2024 10:00:00 CEST"], "%d/%m/%Y %H:%M:%S %Z"),
         (&["25/03/2024 10:00:00 +01:00"], "%d/%m/%Y %H:%M:%S %z"),
         (&["1710583200", "1710669600"], "epoch-seconds"),
         (&["1710496800123", "1735522822200"], "epoch-milliseconds"),
