@@ -13,6 +13,7 @@ mod arguments;
 mod begin;
 mod checkpoints;
 mod conclude;
+mod counting;
 mod error;
 mod holder;
 mod load;

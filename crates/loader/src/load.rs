@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
+use crate::counting::is_counted;
 use crate::ordering::hold;
 use crate::patience::{until_answered, while_there_is_time};
 use crate::publishing::{Published, Publishing};
@@ -192,7 +193,9 @@ impl Load<'_> {
         part: Part,
     ) -> Result<(Reading, mpsc::Receiver<Read>), SourceError> {
         let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
-        let reader = self.dependencies.sources.rows(self.url, &found, &run.settings, part.from.at).await?;
+        // Where rows are counted, those before the part are read as well.
+        let first = run.settings.start.filter(|_| is_counted(run)).unwrap_or(part.from.at);
+        let reader = self.dependencies.sources.rows(self.url, &found, &run.settings, first).await?;
         let (sender, chunks) = mpsc::channel(READ_AHEAD);
         let (run, progress, rows) = (run.clone(), Arc::clone(self.progress), self.batch_rows);
         let read = async move { read(reader, &run, part.from, part.until, rows, &progress, sender).await };

@@ -4,9 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use assay_source::{FormatOptions, Layout, SourceUrl};
-use assay_transaction::{
-    Budgets, Columns, Expected, Namespace, ReadingRules, RunId, RunSettings, Share, TimeZone, parse_duration,
-};
+use assay_transaction::{Budgets, Columns, Mapping, Namespace, RunId, RunSettings, Share, TimeZone, parse_duration};
 use clap::Args;
 
 use crate::totals::TotalsOptions;
@@ -52,7 +50,7 @@ pub struct ReadOptions {
     /// Zone of timestamps that name none, such as Europe/Paris
     #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
     pub time_zone: TimeZone,
-    /// Namespace in which ids are unique [default: the bucket and key, or the name of a local file]
+    /// Namespace in which ids are unique [default: that of the mapping, else the bucket and key, or the name of a local file]
     #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
     pub id_namespace: Option<String>,
     /// How the source writes its rows.
@@ -63,33 +61,21 @@ pub struct ReadOptions {
 impl ReadOptions {
     /// The settings of a run of a source that was looked at; without budgets, and with a broker that keeps what it has.
     pub fn settings(&self, layout: Layout, url: &SourceUrl) -> RunSettings {
-        let namespace = self.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
-        RunSettings {
-            chunk_rows: self.chunk_rows(&layout.header),
-            chunk_bytes: RunSettings::CHUNK_BYTES,
-            format: layout.format,
-            compression: layout.compression,
-            dialect: layout.dialect,
-            timestamps: layout.timestamps,
-            header: layout.header,
-            start: Some(layout.start),
-            time_zone: self.time_zone,
-            namespace: Namespace::new(&namespace),
-            durable_broker: true,
-            budgets: Budgets::default(),
-            mapping: self.format.mapping.clone(),
-            expected: Expected::default(),
-            trailer: None,
-            reading: ReadingRules::Second,
-            csv: layout.csv,
-            amounts: layout.amounts,
-            decisions: layout.decisions,
-        }
+        let namespace = self.namespace().map_or_else(|| url.default_namespace(), str::to_owned);
+        let chunk_rows = self.chunk_rows(&layout.header, layout.mapping.as_deref());
+        let standard = RunSettings::standard(Namespace::new(&namespace));
+        layout.freeze(RunSettings { chunk_rows, time_zone: self.time_zone, ..standard })
+    }
+
+    /// The namespace that is named: by the setting, or else by the mapping.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        let mapped = || self.format.mapping.as_deref().and_then(Mapping::namespace);
+        self.id_namespace.as_deref().or_else(mapped)
     }
 
     /// Rows of a chunk: as many as are asked for, or as few as the names of many columns leave room for.
-    fn chunk_rows(&self, header: &[String]) -> NonZeroU32 {
-        let columns = Columns::from_names(header.to_vec(), self.format.mapping.as_deref());
+    fn chunk_rows(&self, header: &[String], mapping: Option<&Mapping>) -> NonZeroU32 {
+        let columns = Columns::from_names(header.to_vec(), mapping);
         // Who reads rows by a header that cannot be used is told so.
         let row_bytes = columns.map_or(0, |columns| columns.attribute_bytes());
         let most = MAX_ATTRIBUTE_BYTES.checked_div(row_bytes).unwrap_or(usize::MAX);
@@ -170,7 +156,7 @@ mod tests {
                 required.into_iter().chain((0..attributes).map(|number| format!("{number:0length$}"))).collect();
             let options = Options::parse_from(["test", "--api-batch-size", &asked.to_string()]);
             assert_eq!(
-                options.read.chunk_rows(&header).get(),
+                options.read.chunk_rows(&header, None).get(),
                 rows,
                 "{attributes} names of {length}, {asked} asked for"
             );

@@ -2,12 +2,13 @@
 
 use assay_source::{Row, RowReader, SourceError};
 use assay_transaction::{
-    Budgets, Checkpoint, Chunker, Cut, Entry, Judged, Position, RawText, RejectedRow, Rules, Run, RunSettings,
-    WireError,
+    Budgets, Checkpoint, Chunker, Cut, Entry, Judged, Occurrences, Position, RawText, RejectedRow, Rules, Run,
+    RunSettings, WireError,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::counting::{is_counted, nth, pass_over};
 use crate::totals::TrailerFound;
 use crate::{LoadError, LoadProgress, metrics};
 
@@ -43,7 +44,7 @@ pub(crate) enum End {
     Broken(SourceError, Position),
     /// Somewhere, as nobody listened any more.
     Unheard,
-    /// Somewhere, as too many rows are invalid: why, for a person.
+    /// Somewhere, as too many rows are invalid, or more than can be counted: why, for a person.
     Spent(String),
 }
 
@@ -59,6 +60,13 @@ pub(crate) async fn read(
     to: mpsc::Sender<Read>,
 ) -> Result<End, LoadError> {
     let rules = Rules::of_run(&run.settings)?;
+    let mut occurrences = Occurrences::default();
+    if is_counted(run) {
+        let passed = pass_over(&mut reader, &rules, from.at.row, || to.is_closed(), &mut occurrences);
+        if let Some(end) = passed.await? {
+            return Ok(end);
+        }
+    }
     let mut chunker = Chunker::new(run.run_id.clone(), &run.settings, from);
     let mut batches = Batches::new(from, batch_rows);
     let mut last = from;
@@ -92,7 +100,11 @@ pub(crate) async fn read(
                 continue;
             }
             behind = row.end;
-            let judged = judge(&rules, &row)?;
+            let nth = match nth(&mut occurrences, &rules, &row) {
+                Ok(nth) => nth,
+                Err(error) => return Ok(End::Spent(error.to_string())),
+            };
+            let judged = judge(&rules, &row, nth)?;
             full = batches.count(row.number, judged.row.is_ok());
             if let Some(cut) = chunker.push(judged) {
                 last = cut.next;
@@ -181,11 +193,11 @@ impl Batches {
     }
 }
 
-/// Whether a row is a transaction; else which rule it broke, with its own bytes.
-fn judge(rules: &Rules, row: &Row<'_>) -> Result<Judged, WireError> {
+/// Whether a row is a transaction, the `nth` of those with its id; else which rule it broke, with its own bytes.
+fn judge(rules: &Rules, row: &Row<'_>, nth: u64) -> Result<Judged, WireError> {
     let checked = match row.rejection() {
         Some(rejection) => Err(rejection),
-        None => rules.check(row.number, &row.fields, row.raw_bytes),
+        None => rules.check_nth(row.number, nth, &row.fields, row.raw_bytes),
     };
     let (judged, amount) = match checked {
         Ok(valid) => (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount)),
@@ -205,12 +217,12 @@ fn judge(rules: &Rules, row: &Row<'_>) -> Result<Judged, WireError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fmt::Write as _;
     use std::path::Path;
 
     use assay_source::{FormatOptions, S3Options, SourceUrl, Sources};
-    use assay_transaction::{Namespace, REQUIRED_COLUMNS};
+    use assay_transaction::{Namespace, REQUIRED_COLUMNS, SourceIdentity};
     use clap::Parser;
 
     use super::*;
@@ -221,6 +233,23 @@ mod tests {
         s3: S3Options,
         #[command(flatten)]
         format: FormatOptions,
+    }
+
+    /// A run that has just begun.
+    pub(crate) fn run_of(source: SourceIdentity, settings: RunSettings) -> Run {
+        Run {
+            run_id: "run".parse().unwrap(),
+            source,
+            state: assay_transaction::RunState::Loading,
+            settings,
+            checkpoint: Checkpoint::START,
+            sealed: None,
+            error: None,
+            stop: None,
+            source_bytes: None,
+            started_at: chrono::Utc::now().into(),
+            finished_at: None,
+        }
     }
 
     /// The batches of a file that is read by fours from its first row on.
@@ -238,19 +267,7 @@ mod tests {
             ..RunSettings::standard(Namespace::new("test"))
         };
         let reader = sources.rows(&url, &found, &settings, layout.start).await.unwrap();
-        let run = Run {
-            run_id: "run".parse().unwrap(),
-            source: found.identity,
-            state: assay_transaction::RunState::Loading,
-            settings,
-            checkpoint: Checkpoint::START,
-            sealed: None,
-            error: None,
-            stop: None,
-            source_bytes: None,
-            started_at: chrono::Utc::now().into(),
-            finished_at: None,
-        };
+        let run = run_of(found.identity, settings);
         let (sender, mut heard) = mpsc::channel(100);
         let (from, progress) = (Checkpoint::first(layout.start), LoadProgress::default());
         let end = read(reader, &run, from, None, 4, &progress, sender).await.unwrap();

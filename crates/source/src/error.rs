@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use assay_credentials::CredentialsError;
-use assay_transaction::{Exit, HeaderError};
+use assay_transaction::{Exit, HeaderError, PathError};
 
 use crate::Undecided;
 
@@ -210,6 +210,9 @@ pub enum SourceError {
         /// How many were looked at.
         looked_at: usize,
     },
+    /// A path that has not what the mapping takes from it.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// Bytes that could be opened but not read.
     #[error("cannot read the source ({cause})")]
     Read {

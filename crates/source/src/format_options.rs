@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use assay_transaction::{
-    AmountText, CsvText, DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, ReadingRules, RunSettings,
-    TimestampFormat,
+    AmountText, CsvText, DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, PathError, ReadingRules,
+    RunSettings, TimestampFormat,
 };
 use clap::{Args, ValueEnum};
 
@@ -96,6 +96,12 @@ impl FormatOptions {
             mapping: settings.mapping.clone(),
             frozen: Some(settings.reading),
         }
+    }
+
+    /// The same for a source at a location, from which a mapping may take values.
+    pub(crate) fn located(&self, location: &str) -> Result<Self, PathError> {
+        let mapping = self.mapping.as_ref().map(|mapping| mapping.resolve(location)).transpose()?;
+        Ok(Self { mapping: mapping.map(Arc::new), ..self.clone() })
     }
 
     /// By what rules the source is read.

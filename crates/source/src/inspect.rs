@@ -1,16 +1,17 @@
 //! The head of a source says how to read it: its format, its columns, and the dialect of its first rows.
 
+use std::sync::Arc;
 #[cfg(feature = "parquet")]
 use std::sync::atomic::Ordering;
 
 use assay_transaction::{
     AmountText, Columns, Compression, CsvText, Decided, DecidedBy, DecimalMark, Decision, Delimiter, Dialect, Encoding,
-    Fields as _, Format, Notation, Position, ReadingRules, TimestampFormat,
+    Fields as _, Format, JsonNames, Mapping, Notation, Position, ReadingRules, RunSettings, TimestampFormat,
 };
 
 use crate::head::Head;
 use crate::recognise::{Recognised, Undecided, amounts, encoding, header, timestamps};
-use crate::{ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError, json};
+use crate::{ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError, json, json_header};
 
 /// Rows of the head that are put into one batch.
 const SAMPLE_ROWS: usize = 1_000;
@@ -36,6 +37,30 @@ pub struct Layout {
     pub amounts: AmountText,
     /// What was settled of it, and by what.
     pub decisions: Vec<Decision>,
+    /// How its columns become ours, with what comes from its path as it is there.
+    pub mapping: Option<Arc<Mapping>>,
+}
+
+impl Layout {
+    /// Settings with all that was settled of a source.
+    #[must_use]
+    pub fn freeze(self, settings: RunSettings) -> RunSettings {
+        let Self { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping } = self;
+        let start = Some(start);
+        RunSettings {
+            format,
+            compression,
+            dialect,
+            timestamps,
+            header,
+            start,
+            csv,
+            amounts,
+            decisions,
+            mapping,
+            ..settings
+        }
+    }
 }
 
 /// What was seen of a source.
@@ -73,7 +98,7 @@ pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result
 /// The same with the head that was read.
 pub(crate) async fn inspect_head(raw: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
     let said = encoding::of_start(raw.bytes(), options)?;
-    let encoding = said.unwrap_or_default();
+    let (encoding, mapping) = (said.unwrap_or_default(), options.mapping.as_deref());
     let decoded = if encoding.is_transcoded() { Some(raw.transcoded(encoding).await?) } else { None };
     let head = decoded.as_ref().unwrap_or(raw);
     if options.frozen.is_none() {
@@ -94,7 +119,7 @@ pub(crate) async fn inspect_head(raw: &Head, options: &FormatOptions) -> Result<
             let layout = CsvLayout { delimiter: found.delimiter, columns, csv: &found.csv, rules: options.rules() };
             RowReader::from(header::rows(head, &layout, found.start))
         }
-        _ => RowReader::from(json::reader(head, found.columns.names(), found.start)),
+        _ => RowReader::from(json::reader(head, JsonNames::mapped(found.columns.names(), mapping), found.start)),
     };
     let sample = sample(reader, head).await?;
     let start = found.start;
@@ -153,11 +178,8 @@ impl Found {
     }
 
     fn json(head: &Head, options: &FormatOptions) -> Result<Self, SourceError> {
-        let names = json::names(head.lines());
-        if names.is_empty() {
-            return Err(SourceError::Empty);
-        }
-        Ok(Self::of(Columns::from_names(names, options.mapping.as_deref())?, head.start()))
+        let columns = json_header::columns(head.lines(), options.mapping.as_deref())?;
+        Ok(Self::of(columns, head.start()))
     }
 }
 
@@ -208,6 +230,7 @@ struct Settled {
     /// Whether timestamps are texts that a form reads.
     has_timestamps: bool,
     currencies: Vec<String>,
+    mapping: Option<Arc<Mapping>>,
 }
 
 impl Settled {
@@ -222,7 +245,7 @@ impl Settled {
         let mark = match options.decimal_mark {
             Some(mark) => set(Some(mark)),
             None => {
-                let texts = rows().flat_map(|row| crate::shim::amount_texts(columns, &row.fields, encoding));
+                let texts = rows().flat_map(|row| columns.amount_texts(row.number, &row.fields, encoding));
                 amounts::recognise(&texts.collect::<Vec<_>>(), &currencies)?
             }
         };
@@ -232,7 +255,7 @@ impl Settled {
             Some(format) => set(format.clone()),
             None => timestamps::recognise(&dates)?,
         };
-        Ok(Self { mark, timestamps, has_timestamps, currencies })
+        Ok(Self { mark, timestamps, has_timestamps, currencies, mapping: options.mapping.clone() })
     }
 
     fn mark(&self) -> DecimalMark {
@@ -256,7 +279,8 @@ impl Settled {
         if self.has_timestamps {
             decisions.push(Decision { what: Decided::Timestamps, value: timestamps.to_string(), by, evidence });
         }
-        Layout { format, compression: Compression::None, dialect, timestamps, header, start, csv, amounts, decisions }
+        let (compression, mapping) = (Compression::None, self.mapping);
+        Layout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping }
     }
 }
 
@@ -289,7 +313,7 @@ async fn refuse_rows_before(
     for (start, _) in head.lines_from(head.start()).take_while(|(start, _)| start.offset < header.offset) {
         let Some(first) = header::rows(head, &layout, start).next_batch(1).await? else { continue };
         let is_row = |row: &Row<'_>| {
-            let texts = crate::shim::amount_texts(columns, &row.fields, encoding);
+            let texts = columns.amount_texts(row.number, &row.fields, encoding);
             let date = columns.date(row.number, &row.fields, encoding).unwrap_or_default();
             row.fields.count() == columns.count()
                 && !texts.is_empty()

@@ -22,10 +22,10 @@ pub(crate) struct JsonReader {
 
 impl JsonReader {
     /// Reads a stream whose first byte is the first of the row at `from`.
-    pub(crate) fn new(stream: ByteStream, header: &[String], from: Position) -> Self {
+    pub(crate) fn new(stream: ByteStream, names: JsonNames, from: Position) -> Self {
         Self {
             lines: Lines { stream, bytes: Vec::new(), start: 0, filled: 0, ended: false },
-            names: JsonNames::new(header),
+            names,
             fields: FieldsBuffer::default(),
             next: from,
             batches: Batches::default(),
@@ -165,22 +165,9 @@ fn fields(names: &JsonNames, line: &[u8], into: &mut FieldsBuffer) -> Result<(),
     Ok(())
 }
 
-/// The names that the lines of a head have, in the order in which they come up. Lines that are no objects have none.
-pub(crate) fn names<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for line in lines {
-        for (name, _) in json_members(line).unwrap_or_default() {
-            if !names.iter().any(|known| known.eq_ignore_ascii_case(name.trim())) {
-                names.push(name.trim().to_owned());
-            }
-        }
-    }
-    names
-}
-
 /// Reads the rows of a head.
-pub(crate) fn reader(head: &Head, header: &[String], from: Position) -> JsonReader {
-    JsonReader::new(Box::pin(std::io::Cursor::new(head.from(from.offset))), header, from)
+pub(crate) fn reader(head: &Head, names: JsonNames, from: Position) -> JsonReader {
+    JsonReader::new(Box::pin(std::io::Cursor::new(head.from(from.offset))), names, from)
 }
 
 /// Whether a line is an object.
@@ -199,9 +186,9 @@ mod tests {
     type Seen = (Position, Vec<u8>, Result<Vec<String>, RejectReason>, Vec<(String, String)>);
 
     async fn read(bytes: &[u8], from: Position, max_rows: usize) -> Vec<Seen> {
-        let header = ["id", "amount"].map(str::to_owned);
+        let header = JsonNames::new(&["id", "amount"].map(str::to_owned));
         let start = usize::try_from(from.offset).unwrap();
-        let mut reader = JsonReader::new(Box::pin(Cursor::new(bytes[start..].to_vec())), &header, from);
+        let mut reader = JsonReader::new(Box::pin(Cursor::new(bytes[start..].to_vec())), header, from);
         let mut seen = Vec::new();
         while let Some(batch) = reader.next_batch(max_rows).await.unwrap() {
             for row in batch.rows() {
@@ -258,9 +245,9 @@ mod tests {
     async fn a_line_without_end_costs_itself_alone_and_no_memory() {
         let long = format!("{{\"id\":\"{}\"}}", "x".repeat(20 * 1024 * 1024));
         let text = format!("{{\"id\":1}}\n{long}\n{{\"id\":3}}\n{long}");
-        let header = ["id".to_owned()];
+        let header = JsonNames::new(&["id".to_owned()]);
         let stream = Box::pin(Cursor::new(text.clone().into_bytes()));
-        let mut reader = JsonReader::new(stream, &header, Position::START);
+        let mut reader = JsonReader::new(stream, header, Position::START);
         let mut found = Vec::new();
         while let Some(batch) = reader.next_batch(1).await.unwrap() {
             for row in batch.rows() {

@@ -27,6 +27,7 @@ mod format_options;
 mod head;
 mod inspect;
 mod json;
+mod json_header;
 mod listing;
 mod mapping;
 mod notification;

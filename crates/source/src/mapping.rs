@@ -9,11 +9,13 @@ use crate::error::io_cause;
 /// Reads a mapping; what is wrong with it is one line that says where.
 pub(crate) fn read_mapping(path: &str) -> Result<Arc<Mapping>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path} ({})", io_cause(&error)))?;
-    toml::from_str(&text).map(Arc::new).map_err(|error| {
+    let mapping: Mapping = toml::from_str(&text).map_err(|error| {
         let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
         let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
         format!("{path}, line {line}, column {column}: {what}")
-    })
+    })?;
+    mapping.check().map_err(|what| format!("{path}: {what}"))?;
+    Ok(Arc::new(mapping))
 }
 
 /// The line and the column of a byte, from 1.
@@ -41,7 +43,8 @@ mod tests {
             id = { template = "{nameOrig}-{row}" }
             amount = { column = "amt", unit = 0.01, negative_when = { column = "dc", is = "D" } }
             timestamp = { column = "step", unit = "hours", since = 2023-01-01T00:00:00Z }
-            side = { constant = "debit" }
+            side = { from_sign = { negative = "debit", positive = "credit" } }
+            merchant = { path = "shop" }
             [operation_type]
             column = "type"
             otherwise = "other"
@@ -51,7 +54,7 @@ mod tests {
             [attributes.rename]
             postcode = "zip"
         "#;
-        let json = r#"{"id":{"template":"{nameOrig}-{row}"},"amount":{"column":"amt","unit":"minor","negative_when":{"column":"dc","is":"D"}},"timestamp":{"column":"step","unit":"hours","since":"2023-01-01T00:00:00Z"},"side":{"constant":"debit"},"operation_type":{"column":"type","values":{"CASH_IN":"deposit"},"otherwise":"other"},"attributes":{"drop":["isFraud"],"rename":{"postcode":"zip"}}}"#;
+        let json = r#"{"id":{"template":"{nameOrig}-{row}"},"amount":{"column":"amt","unit":"minor","negative_when":{"column":"dc","is":"D"}},"timestamp":{"column":"step","unit":"hours","since":"2023-01-01T00:00:00Z"},"side":{"from_sign":{"negative":"debit","positive":"credit"}},"merchant":{"path":"shop"},"operation_type":{"column":"type","values":{"CASH_IN":"deposit"},"otherwise":"other"},"attributes":{"drop":["isFraud"],"rename":{"postcode":"zip"}}}"#;
         let mapping = read(toml).unwrap();
         assert_eq!(*mapping, serde_json::from_str(json).unwrap());
         let frozen = serde_json::to_string(&mapping).unwrap();
@@ -72,6 +75,9 @@ mod tests {
             let error = read(toml).expect_err(toml);
             assert!(error.contains(expected) && !error.contains('\n'), "{toml}: {error}");
         }
+        let error = read("id = { columns = [\"Date\", \"Payee\"] }").unwrap_err();
+        assert!(error.starts_with(": an id that is made of `columns` needs a `namespace` beside it"), "{error}");
+        assert!(read("namespace = \"account-1\"\nid = { columns = [\"Date\", \"Payee\"] }").is_ok());
         let error = read_mapping("/nowhere.toml").unwrap_err();
         assert_eq!(error, "cannot read /nowhere.toml (it does not exist)");
     }

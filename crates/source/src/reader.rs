@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use assay_transaction::{Compression, Format, Position, RunSettings};
+use assay_transaction::{Compression, Format, JsonNames, Position, RunSettings};
 
 use crate::compression::{Metered, unpack};
 use crate::json::JsonReader;
@@ -39,7 +39,7 @@ impl RowReader {
         let stream = Box::pin(Metered::new(stream, &taken));
         let stream = unpack(stream, settings.compression, if packed { from.offset } else { 0 });
         let rows = match settings.format {
-            Format::JsonLines => Rows::Json(JsonReader::new(stream, &settings.header, from)),
+            Format::JsonLines => Rows::Json(JsonReader::new(stream, JsonNames::of_run(settings), from)),
             _ => Rows::Csv(CsvReader::new(stream, &CsvLayout::of_run(settings), from)),
         };
         Self { rows, taken }

@@ -75,6 +75,7 @@ impl Sources {
         found: &Found,
         options: &FormatOptions,
     ) -> Result<Inspected, SourceError> {
+        let options = &options.located(&found.identity.location)?;
         let taken = Arc::default();
         let stream = Metered::new(self.open(url, &found.identity, 0).await?, &taken);
         let (compression, stream) = compression::recognise(Box::pin(stream)).await?;

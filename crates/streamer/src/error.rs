@@ -5,7 +5,7 @@ use assay_queue::BrokerError;
 use assay_source::SourceError;
 use assay_store::StoreError;
 use assay_telemetry::Failure;
-use assay_transaction::{Exit, HeaderError, WireError};
+use assay_transaction::{Exit, HeaderError, TooManyRows, WireError};
 
 /// Why a streamer ends early. What it had accepted is with the broker.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum StreamError {
     /// The columns of that file cannot be used.
     #[error("the columns of the file cannot be used: {0}")]
     Header(#[from] HeaderError),
+    /// That file has more rows than can be counted, as its mapping asks for.
+    #[error(transparent)]
+    TooManyRows(#[from] TooManyRows),
     /// A transaction cannot be written as JSON.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -42,7 +45,7 @@ impl Failure for StreamError {
             Self::Broker(error) => error.exit(),
             Self::Store(error) => error.exit(),
             Self::Source(error) => error.exit(),
-            Self::Header(_) => Exit::SourceUnreadable,
+            Self::Header(_) | Self::TooManyRows(_) => Exit::SourceUnreadable,
             Self::Wire(_) | Self::Credentials(_) | Self::Setting(_) => Exit::Usage,
             Self::Listener(_) => Exit::DependencyAway,
         }

@@ -25,6 +25,8 @@ mod identity;
 mod json_fields;
 mod live;
 mod mapping;
+mod names;
+mod occurrences;
 mod raw_text;
 mod reading;
 mod reason;
@@ -55,7 +57,9 @@ pub use live::{
     Day, LiveId, LiveMessage, LiveRules, LiveRun, MAX_LIVE_ROWS, Numbered, ParseProducerError, PlainError, Producer,
     ScoredLive, split_transactions,
 };
-pub use mapping::Mapping;
+pub use mapping::{Mapping, PathError};
+pub use names::name_key;
+pub use occurrences::{Occurrences, TooManyRows};
 pub use raw_text::RawText;
 pub use reading::{AmountText, CsvText, Decided, DecidedBy, Decision, ReadingRules};
 pub use reason::{FailureClass, RejectReason};

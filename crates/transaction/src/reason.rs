@@ -100,6 +100,10 @@ codes! {
         AmountScale = "amount_scale",
         /// `amount` does not fit `NUMERIC(20,4)`.
         AmountRange = "amount_range",
+        /// Both the debit and the credit of a row say an amount.
+        AmountTwice = "amount_twice",
+        /// A debit or a credit has a minus of its own, and its mapping does not say that it repeats what the column says.
+        AmountSign = "amount_sign",
         /// `timestamp` is empty.
         TimestampEmpty = "timestamp_empty",
         /// `timestamp` is no date and time.

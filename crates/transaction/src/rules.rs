@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use self::explain::Explainer;
 use crate::columns::Fields;
-use crate::derivation::{AmountField, Derivation, Field, Row, TimestampField};
+use crate::derivation::{AmountField, AmountPlaces, Derivation, Field, Row, TimestampField};
 use crate::text::{Decoding, quoted};
 use crate::timestamp::Moment;
 use crate::{
@@ -111,8 +112,20 @@ impl Rules {
         Self { decoding: self.decoding.unsettable(), explainer: self.explainer.unsettable(), ..self }
     }
 
-    /// Judges one row by its number, its unquoted fields and its length in the source.
+    /// Judges one row by its number, its unquoted fields and its length in the source. For one of several rows of the source with
+    /// the same id: see [`Self::check_nth`].
     pub fn check(&self, number: u64, fields: &(impl Fields + ?Sized), raw_bytes: usize) -> Result<ValidRow, Rejection> {
+        self.check_nth(number, 1, fields, raw_bytes)
+    }
+
+    /// The same, where it is the `nth` row whose id is made of these texts, as [`Occurrences`](crate::Occurrences) count.
+    pub fn check_nth(
+        &self,
+        number: u64,
+        nth: u64,
+        fields: &(impl Fields + ?Sized),
+        raw_bytes: usize,
+    ) -> Result<ValidRow, Rejection> {
         if raw_bytes > MAX_ROW_BYTES {
             return Err(reject(
                 RejectReason::RowTooLarge,
@@ -129,14 +142,14 @@ impl Rules {
         let columns = &self.columns;
         let id = row.required(&columns.id, RejectReason::IdEmpty)?;
         let description = row.required(&columns.description, RejectReason::DescriptionEmpty)?;
-        let amount = self.read_amount(&row, &columns.amount)?;
+        let amount = self.read_amounts(&row)?;
         let Moment { timestamp, is_ambiguous_hour } = self.read_timestamp(&row, &columns.timestamp)?;
         let merchant = match &columns.merchant {
             Some(field) => row.derive(field)?,
             None => Cow::Borrowed(""),
         };
-        let operation_type = row.required(&columns.operation_type, RejectReason::OperationTypeEmpty)?;
-        let side = row.required(&columns.side, RejectReason::SideEmpty)?;
+        let operation_type = row.by_amount(&columns.operation_type, amount, RejectReason::OperationTypeEmpty)?;
+        let side = row.by_amount(&columns.side, amount, RejectReason::SideEmpty)?;
         let mut attributes = BTreeMap::new();
         for (index, name) in &columns.attributes {
             let value = row.text(*index).map_err(|error| error.of(&format!("`{name}`")))?;
@@ -149,7 +162,7 @@ impl Rules {
                 attributes.insert(name.clone().into_owned(), value.into_owned());
             }
         }
-        let (id, external_id) = self.namespace.identify(id.trim());
+        let (id, external_id) = self.namespace.identify(&columns.id.counted(id.trim(), nth));
         let transaction = Transaction {
             id,
             description: description.into_owned(),
@@ -169,7 +182,26 @@ impl Rules {
             return None;
         }
         let row = Row { number, fields, decoding: self.decoding };
-        self.read_amount(&row, &self.columns.amount).ok()
+        self.read_amounts(&row).ok()
+    }
+
+    /// What the id of a row is made of, where ids count the rows that have the same.
+    pub(crate) fn counted_id(&self, number: u64, fields: &(impl Fields + ?Sized)) -> Option<Uuid> {
+        if !self.columns.id.is_counted() || fields.count() != self.columns.count() {
+            return None;
+        }
+        let row = Row { number, fields, decoding: self.decoding };
+        let text = row.derive(&self.columns.id).ok().filter(|text| !is_blank(text))?;
+        Some(self.namespace.identify(text.trim()).0)
+    }
+
+    fn read_amounts<F: Fields + ?Sized>(&self, row: &Row<'_, F>) -> Result<Amount, Rejection> {
+        match &self.columns.amount {
+            AmountPlaces::One(from) => self.read_amount(row, from),
+            AmountPlaces::DebitOrCredit { debit, credit } => {
+                row.debit_or_credit([debit, credit], |from| self.read_amount(row, from))
+            }
+        }
     }
 
     fn read_amount<F: Fields + ?Sized>(&self, row: &Row<'_, F>, from: &AmountField) -> Result<Amount, Rejection> {

@@ -7,13 +7,12 @@ use std::io::Cursor;
 
 use assay_transaction::{
     Columns, CsvText, Decided, DecidedBy, Decision, Delimiter, Encoding, Fields as _, HeaderError, Mapping, Position,
-    REQUIRED_COLUMNS, ReadingRules, quoted, trimmed,
+    REQUIRED_COLUMNS, ReadingRules, name_key, quoted, trimmed,
 };
 
 use super::rows::Shape;
 use super::{Undecided, encoding};
 use crate::head::{HEAD_BYTES, Head};
-use crate::shim::name_key;
 use crate::{CsvLayout, CsvReader, FormatOptions, SourceError};
 
 /// Physical lines that are looked at, blank ones among them.
@@ -324,7 +323,13 @@ impl Search<'_> {
     }
 
     /// Why there is no header: what comes closest to one.
-    fn nothing_found(&self, closest: Option<Closest>, tried: &[Delimiter], is_cut: bool, looked_at: usize) -> SourceError {
+    fn nothing_found(
+        &self,
+        closest: Option<Closest>,
+        tried: &[Delimiter],
+        is_cut: bool,
+        looked_at: usize,
+    ) -> SourceError {
         if self.options.encoding.is_none() && self.is_text() {
             let mut lines = self.head.lines_from(self.head.start()).take(LINES);
             let is_broken = |line| std::str::from_utf8(line).is_err_and(|error| error.error_len().is_some());

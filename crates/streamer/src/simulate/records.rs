@@ -5,7 +5,7 @@ use std::path::Path;
 
 use assay_generator::{Generated, Transactions};
 use assay_source::{RowReader, S3Options, SourceUrl, Sources};
-use assay_transaction::{Entry, LiveRules, Rules, RunSettings};
+use assay_transaction::{Entry, LiveRules, Namespace, Occurrences, Rules, RunSettings};
 use chrono::{NaiveDateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tracing::warn;
@@ -31,6 +31,7 @@ enum From {
 struct Rows {
     reader: RowReader,
     rules: Rules,
+    occurrences: Occurrences,
     read: VecDeque<Entry>,
     invalid: u64,
 }
@@ -79,19 +80,14 @@ impl Rows {
         let found = sources.identify(&url).await?;
         let layout = sources.inspect(&url, &found, &options.format).await?.layout;
         let start = layout.start;
-        let settings = RunSettings {
-            format: layout.format,
-            compression: layout.compression,
-            dialect: layout.dialect,
-            timestamps: layout.timestamps,
-            header: layout.header,
-            start: Some(start),
-            mapping: options.format.mapping.clone(),
-            ..settings.clone()
-        };
+        let mut settings = layout.freeze(settings.clone());
+        let is_named = options.read.id_namespace.as_deref().is_some_and(|name| !name.is_empty());
+        if let Some(mapped) = settings.mapping.as_ref().and_then(|mapping| mapping.namespace()).filter(|_| !is_named) {
+            settings.namespace = Namespace::new(mapped);
+        }
         let rules = Rules::of_run(&settings)?;
         let reader = sources.rows(&url, &found, &settings, start).await?;
-        Ok(Self { reader, rules, read: VecDeque::new(), invalid: 0 })
+        Ok(Self { reader, rules, occurrences: Occurrences::default(), read: VecDeque::new(), invalid: 0 })
     }
 
     async fn next(&mut self, size: usize) -> Result<Vec<Entry>, StreamError> {
@@ -100,7 +96,10 @@ impl Rows {
             for row in rows.rows() {
                 let judged = match row.rejection() {
                     Some(rejection) => Err(rejection),
-                    None => self.rules.check(row.number, &row.fields, row.raw_bytes),
+                    None => {
+                        let nth = self.occurrences.nth(&self.rules, row.number, &row.fields)?;
+                        self.rules.check_nth(row.number, nth, &row.fields, row.raw_bytes)
+                    }
                 };
                 match judged {
                     Ok(valid) => self.read.push_back(Entry::new(row.number, &valid)?),

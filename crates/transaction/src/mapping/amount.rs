@@ -6,7 +6,7 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Template;
-use super::text::{NameOr, TextFrom};
+use super::text::{NameOr, TextFrom, Written};
 use crate::amount::{Digits, Limits, MAX_INTEGER_DIGITS, MAX_SCALE, Notation, Number};
 use crate::{Amount, AmountError, DecimalMark};
 
@@ -19,9 +19,18 @@ const CONVERTED: Limits = Limits { integer: 20, scale: 17 };
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "NameOr<AmountTable>", into = "NameOr<AmountTable>")]
 pub(crate) struct AmountFrom {
-    pub(crate) text: TextFrom,
+    pub(crate) texts: AmountTexts,
     pub(crate) scaling: Scaling,
     pub(crate) negative_when: Option<Negative>,
+}
+
+/// What its number is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AmountTexts {
+    /// One text.
+    One(TextFrom),
+    /// One of two columns: what is debited is negative, what is credited positive, and the other one is empty or zero.
+    DebitOrCredit { debit: String, credit: String },
 }
 
 /// What says that an amount is negative where its own sign does not.
@@ -78,7 +87,20 @@ enum Decimals {
 
 impl AmountFrom {
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
-        self.text.columns().into_iter().chain(self.negative_when.as_ref().map(|when| when.column.as_str()))
+        let texts = match &self.texts {
+            AmountTexts::One(text) => text.columns(),
+            AmountTexts::DebitOrCredit { debit, credit } => vec![debit.as_str(), credit.as_str()],
+        };
+        texts.into_iter().chain(self.negative_when.as_ref().map(|when| when.column.as_str()))
+    }
+
+    /// The same with what comes from the path as it is there.
+    pub(super) fn resolve<E>(&self, folder: impl Fn(&str) -> Result<String, E>) -> Result<Self, E> {
+        let texts = match &self.texts {
+            AmountTexts::One(text) => AmountTexts::One(text.resolve(folder)?),
+            both @ AmountTexts::DebitOrCredit { .. } => both.clone(),
+        };
+        Ok(Self { texts, ..self.clone() })
     }
 }
 
@@ -217,6 +239,12 @@ pub(super) struct AmountTable {
     template: Option<Template>,
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    debit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credit: Option<String>,
     #[serde(default, skip_serializing_if = "is_default")]
     unit: Unit,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -239,23 +267,38 @@ impl TryFrom<NameOr<AmountTable>> for AmountFrom {
             NameOr::Name(column) => AmountTable { column: Some(column), ..AmountTable::default() },
             NameOr::Table(table) => table,
         };
-        let AmountTable { constant, template, column, unit, sign, negative_when, decimals } = table;
-        let text = TextFrom::one_of(constant, template, column)?;
-        Ok(Self { text, scaling: Scaling { unit, sign, decimals }, negative_when })
+        let AmountTable { constant, template, column, path, debit, credit, unit, sign, negative_when, decimals } =
+            table;
+        let written = Written { constant, template, column, path };
+        let texts = match (debit, credit) {
+            (None, None) => AmountTexts::One(written.try_into()?),
+            (Some(debit), Some(credit)) if written.is_nothing() => AmountTexts::DebitOrCredit { debit, credit },
+            _ => return Err("`debit` and `credit` are both written, and no other column".to_owned()),
+        };
+        if matches!(texts, AmountTexts::DebitOrCredit { .. }) && (negative_when.is_some() || sign == Sign::Negate) {
+            return Err("the columns `debit` and `credit` say the sign; only `sign = \"absolute\"` goes with them, for numbers that \
+                        repeat it"
+                .to_owned());
+        }
+        Ok(Self { texts, scaling: Scaling { unit, sign, decimals }, negative_when })
     }
 }
 
 impl From<AmountFrom> for NameOr<AmountTable> {
-    fn from(AmountFrom { text, scaling, negative_when }: AmountFrom) -> Self {
+    fn from(AmountFrom { texts, scaling, negative_when }: AmountFrom) -> Self {
         let is_plain = is_default(&scaling) && negative_when.is_none();
         let Scaling { unit, sign, decimals } = scaling;
-        match text {
-            TextFrom::Column(column) if is_plain => Self::Name(column),
-            text => {
-                let (constant, template, column) = text.parts();
-                Self::Table(AmountTable { constant, template, column, unit, sign, negative_when, decimals })
+        let table = AmountTable { unit, sign, negative_when, decimals, ..AmountTable::default() };
+        Self::Table(match texts {
+            AmountTexts::One(TextFrom::Column(column)) if is_plain => return Self::Name(column),
+            AmountTexts::One(text) => {
+                let Written { constant, template, column, path } = text.into();
+                AmountTable { constant, template, column, path, ..table }
             }
-        }
+            AmountTexts::DebitOrCredit { debit, credit } => {
+                AmountTable { debit: Some(debit), credit: Some(credit), ..table }
+            }
+        })
     }
 }
 

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// What stands for the number of the row.
 const ROW: &str = "row";
+/// What stands before the name of a folder of the path.
+const PATH: &str = "path:";
 
 /// Text with columns in it: `{nameOrig}-{step}-{row}`; `{{` and `}}` stand for the braces themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +22,8 @@ pub(crate) enum Part<C> {
     Text(String),
     /// A column's value.
     Column(C),
+    /// What a folder of the source's path has for a name.
+    Path(String),
     /// The row's number.
     Row,
 }
@@ -29,8 +33,33 @@ impl Template {
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Column(name) => Some(name.as_str()),
-            Part::Text(_) | Part::Row => None,
+            Part::Text(_) | Part::Row | Part::Path(_) => None,
         })
+    }
+
+    /// The same with the folders of its path resolved; a text where nothing else is in it.
+    pub(crate) fn resolve<E>(&self, folder: impl Fn(&str) -> Result<String, E>) -> Result<Result<Self, String>, E> {
+        let mut parts: Vec<Part<String>> = Vec::new();
+        for part in &self.parts {
+            let part = match part {
+                Part::Path(name) => Part::Text(folder(name)?),
+                part => part.clone(),
+            };
+            match (parts.last_mut(), part) {
+                (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
+                (_, part) => parts.push(part),
+            }
+        }
+        if let [Part::Text(text)] = &parts[..] {
+            return Ok(Err(text.clone()));
+        }
+        let written = |part: &Part<String>| match part {
+            Part::Text(text) => text.replace('{', "{{").replace('}', "}}"),
+            Part::Column(name) => format!("{{{name}}}"),
+            Part::Path(name) => format!("{{{PATH}{name}}}"),
+            Part::Row => format!("{{{ROW}}}"),
+        };
+        Ok(Ok(Self { written: parts.iter().map(written).collect(), parts }))
     }
 
     /// As it was written.
@@ -69,7 +98,11 @@ impl TryFrom<String> for Template {
             if !text.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut text)));
             }
-            parts.push(if name == ROW { Part::Row } else { Part::Column(name.to_owned()) });
+            parts.push(match name.strip_prefix(PATH) {
+                _ if name == ROW => Part::Row,
+                Some(folder) => Part::Path(folder.trim().to_owned()),
+                None => Part::Column(name.to_owned()),
+            });
             rest = behind;
         }
         text.push_str(rest);

@@ -9,6 +9,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Template;
+use crate::Amount;
 
 /// Where a text comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,37 @@ pub(crate) enum TextFrom {
         /// For every other value; without it such a row is rejected.
         otherwise: Option<String>,
     },
+    /// What a folder of the source's path has for a name: of `date=2024-03-14`, that of `date`.
+    Path(String),
+    /// The texts of columns, and which of the rows that have the same it is: for an id alone.
+    Columns(Vec<String>),
+    /// What the sign of the amount says: not for an id or a text.
+    Sign(BySign),
+}
+
+/// A text for each sign of the amount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BySign {
+    negative: String,
+    positive: String,
+    /// Without it, a row without an amount that is more or less than nothing is rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zero: Option<String>,
+}
+
+impl BySign {
+    pub(crate) fn of(&self, amount: Amount) -> Option<&str> {
+        match amount.as_decimal() {
+            amount if amount.is_zero() => self.zero.as_deref(),
+            amount if amount.is_sign_negative() => Some(&self.negative),
+            _ => Some(&self.positive),
+        }
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        [&self.negative, &self.positive].into_iter().chain(&self.zero).map(String::as_str)
+    }
 }
 
 impl TextFrom {
@@ -34,31 +66,77 @@ impl TextFrom {
     pub(crate) fn columns(&self) -> Vec<&str> {
         match self {
             Self::Column(column) | Self::Lookup { column, .. } => vec![column],
-            Self::Constant(_) => Vec::new(),
+            Self::Constant(_) | Self::Path(_) | Self::Sign(_) => Vec::new(),
             Self::Template(template) => template.columns().collect(),
+            Self::Columns(columns) => columns.iter().map(String::as_str).collect(),
         }
     }
 
-    /// The one that is written: exactly one may be.
-    pub(super) fn one_of(
-        constant: Option<String>,
-        template: Option<Template>,
-        column: Option<String>,
-    ) -> Result<Self, String> {
-        match (constant, template, column) {
-            (Some(constant), None, None) => Ok(Self::Constant(constant)),
-            (None, Some(template), None) => Ok(Self::Template(template)),
-            (None, None, Some(column)) => Ok(Self::Column(column)),
-            _ => Err("write one of `constant`, `template` and `column`".to_owned()),
-        }
-    }
-
-    /// The same back: the constant, the template and the column, one of which is there.
-    pub(super) fn parts(self) -> (Option<String>, Option<Template>, Option<String>) {
+    /// Whether it is the same blank text in every row.
+    pub(super) fn is_blank(&self) -> bool {
+        let is_blank = |text: &str| text.trim().is_empty();
         match self {
-            Self::Constant(constant) => (Some(constant), None, None),
-            Self::Template(template) => (None, Some(template), None),
-            Self::Column(column) | Self::Lookup { column, .. } => (None, None, Some(column)),
+            Self::Constant(text) => is_blank(text),
+            Self::Sign(signs) => signs.texts().any(is_blank),
+            _ => false,
+        }
+    }
+
+    /// The same with what comes from the path as it is there.
+    pub(super) fn resolve<E>(&self, folder: impl Fn(&str) -> Result<String, E>) -> Result<Self, E> {
+        Ok(match self {
+            Self::Path(name) => Self::Constant(folder(name)?),
+            Self::Template(template) => match template.resolve(folder)? {
+                Ok(template) => Self::Template(template),
+                Err(text) => Self::Constant(text),
+            },
+            other => other.clone(),
+        })
+    }
+}
+
+/// The forms that a text, a number and a date have in common: exactly one of them is written.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) constant: Option<String>,
+    pub(super) template: Option<Template>,
+    pub(super) column: Option<String>,
+    pub(super) path: Option<String>,
+}
+
+impl Written {
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self { constant: None, template: None, column: None, path: None })
+    }
+}
+
+impl TryFrom<Written> for TextFrom {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        match written {
+            Written { constant: Some(constant), template: None, column: None, path: None } => {
+                Ok(Self::Constant(constant))
+            }
+            Written { constant: None, template: Some(template), column: None, path: None } => {
+                Ok(Self::Template(template))
+            }
+            Written { constant: None, template: None, column: Some(column), path: None } => Ok(Self::Column(column)),
+            Written { constant: None, template: None, column: None, path: Some(path) } => Ok(Self::Path(path)),
+            _ => Err("write one of `constant`, `template`, `column` and `path`".to_owned()),
+        }
+    }
+}
+
+impl From<TextFrom> for Written {
+    fn from(from: TextFrom) -> Self {
+        let nothing = Self::default();
+        match from {
+            TextFrom::Constant(constant) => Self { constant: Some(constant), ..nothing },
+            TextFrom::Template(template) => Self { template: Some(template), ..nothing },
+            TextFrom::Column(column) | TextFrom::Lookup { column, .. } => Self { column: Some(column), ..nothing },
+            TextFrom::Path(path) => Self { path: Some(path), ..nothing },
+            TextFrom::Columns(_) | TextFrom::Sign(_) => nothing,
         }
     }
 }
@@ -76,17 +154,33 @@ pub(super) struct TextTable {
     values: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     otherwise: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    columns: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_sign: Option<BySign>,
 }
 
 impl TryFrom<NameOr<TextTable>> for TextFrom {
     type Error = String;
 
     fn try_from(written: NameOr<TextTable>) -> Result<Self, String> {
-        let TextTable { constant, template, column, values, otherwise } = match written {
+        let table = match written {
             NameOr::Name(column) => return Ok(Self::Column(column)),
             NameOr::Table(table) => table,
         };
-        match (Self::one_of(constant, template, column)?, values, otherwise) {
+        let TextTable { constant, template, column, values, otherwise, path, columns, from_sign } = table;
+        let written = Written { constant, template, column, path };
+        let is_alone = written.is_nothing() && values.is_none() && otherwise.is_none();
+        match (columns, from_sign) {
+            (None, None) => {}
+            (Some(columns), None) if is_alone && !columns.is_empty() => return Ok(Self::Columns(columns)),
+            (None, Some(signs)) if is_alone => return Ok(Self::Sign(signs)),
+            (Some(_), None) if is_alone => return Err("`columns` names no column".to_owned()),
+            _ => return Err("`columns` and `from_sign` each stand alone".to_owned()),
+        }
+        match (Self::try_from(written)?, values, otherwise) {
             (Self::Column(column), Some(values), otherwise) => Ok(Self::Lookup { column, values, otherwise }),
             (_, Some(_), _) => Err("`values` needs a `column`".to_owned()),
             (_, None, Some(_)) => Err("`otherwise` needs `values`".to_owned()),
@@ -100,10 +194,14 @@ impl From<TextFrom> for NameOr<TextTable> {
         let table = TextTable::default();
         match from {
             TextFrom::Column(column) => Self::Name(column),
-            TextFrom::Constant(constant) => Self::Table(TextTable { constant: Some(constant), ..table }),
-            TextFrom::Template(template) => Self::Table(TextTable { template: Some(template), ..table }),
             TextFrom::Lookup { column, values, otherwise } => {
                 Self::Table(TextTable { column: Some(column), values: Some(values), otherwise, ..table })
+            }
+            TextFrom::Columns(columns) => Self::Table(TextTable { columns: Some(columns), ..table }),
+            TextFrom::Sign(signs) => Self::Table(TextTable { from_sign: Some(signs), ..table }),
+            from => {
+                let Written { constant, template, column, path } = from.into();
+                Self::Table(TextTable { constant, template, column, path, ..table })
             }
         }
     }

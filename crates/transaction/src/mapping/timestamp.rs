@@ -8,7 +8,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Template;
-use super::text::{NameOr, TextFrom};
+use super::text::{NameOr, TextFrom, Written};
 use crate::amount::{Digits, Limits, Notation, Number};
 use crate::timestamp::{ALL_YEARS, LIKELY_YEARS};
 use crate::{DecimalMark, ReadingRules, TimeZone, Timestamp, TimestampError};
@@ -153,6 +153,8 @@ pub(super) struct TimestampTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<TimeUnit>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "instant")]
     since: Option<Timestamp>,
@@ -188,11 +190,11 @@ impl TryFrom<NameOr<TimestampTable>> for TimestampFrom {
     type Error = String;
 
     fn try_from(written: NameOr<TimestampTable>) -> Result<Self, String> {
-        let TimestampTable { constant, template, column, unit, since } = match written {
+        let TimestampTable { constant, template, column, path, unit, since } = match written {
             NameOr::Name(column) => TimestampTable { column: Some(column), ..TimestampTable::default() },
             NameOr::Table(table) => table,
         };
-        let text = TextFrom::one_of(constant, template, column)?;
+        let text = TextFrom::try_from(Written { constant, template, column, path })?;
         match (unit, since) {
             (Some(unit), since) => {
                 let since = since.map_or(Since::Epoch, Since::At);
@@ -211,8 +213,8 @@ impl From<TimestampFrom> for NameOr<TimestampTable> {
         match text {
             TextFrom::Column(column) if clock.is_none() => Self::Name(column),
             text => {
-                let (constant, template, column) = text.parts();
-                Self::Table(TimestampTable { constant, template, column, unit, since })
+                let Written { constant, template, column, path } = text.into();
+                Self::Table(TimestampTable { constant, template, column, path, unit, since })
             }
         }
     }

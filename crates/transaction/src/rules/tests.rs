@@ -294,3 +294,64 @@ fn the_hour_that_comes_twice_is_told() {
         assert_eq!(check_by(&paris, row.as_bytes()).unwrap().is_ambiguous_hour, expected, "{at}");
     }
 }
+
+#[test]
+fn an_amount_of_two_columns_has_the_sign_of_its_column() {
+    let with = |more: &str, row: &str| {
+        let amount = format!(r#"{{"debit":"amt","credit":"dc"{more}}}"#);
+        let side = r#"{"from_sign":{"negative":"debit","positive":"credit"}}"#;
+        let mapping = format!(
+            r#"{{"id":"ref","description":"memo","amount":{amount},"timestamp":{{"column":"when","unit":"seconds"}},"operation_type":"kind","side":{side}}}"#
+        );
+        let row = format!("1|m|{row}|0|x");
+        match check_mapped(&mapping, &row) {
+            Ok(transaction) => format!("{} {}", transaction.amount, transaction.side),
+            Err(Rejection { reason, message, .. }) => format!("{reason}: {message}"),
+        }
+    };
+    for (more, row, expected) in [
+        ("", "800.00|", "-800.00 debit"),
+        ("", " |2500", "2500 credit"),
+        ("", "5|0", "-5 debit"),
+        ("", "5.00|0.00", "-5.00 debit"),
+        ("", "0|2500", "2500 credit"),
+        ("", "+0.0|7", "7 credit"),
+        ("", "-0.00|7", "7 credit"),
+        ("", "|", "amount_empty: `amount` (column `amt`) and `amount` (column `dc`) are empty"),
+        (
+            "",
+            "5|7",
+            "amount_twice: `amount` (column `amt`) and `amount` (column `dc`) are both there, and neither is zero: `5 and 7`",
+        ),
+        (
+            "",
+            "-5|",
+            "amount_sign: `amount` (column `amt`) has a sign, where its column says it already: the mapping may set `sign = \
+             \"absolute\"`: `-5`",
+        ),
+        ("", "5|x", "amount_format: `amount` (column `dc`) is not a number with a decimal point (default): `x`"),
+        (r#","sign":"absolute""#, "-5|", "-5 debit"),
+        (r#","sign":"absolute""#, "|-5", "5 credit"),
+        (r#","unit":"minor""#, "12345|0", "-123.45 debit"),
+        (r#","decimals":"round""#, "|1.00005", "1.0001 credit"),
+    ] {
+        let found = with(more, row);
+        assert_eq!(found, expected, "{more} {row}");
+    }
+    for zeros in ["0|", "|0.00", "0|0", "-0|"] {
+        let found = with("", zeros);
+        assert!(found.starts_with("value_unknown: `side` (the sign of `amount`) has nothing for"), "{zeros}: {found}");
+    }
+}
+
+#[test]
+fn a_side_may_follow_the_sign() {
+    let base = MAPPING.replace(
+        r#""side":{"column":"dc","values":{"D":"debit","C":"credit"}}"#,
+        r#""side":{"from_sign":{"negative":"debit","positive":"credit","zero":"none"}}"#,
+    );
+    for (row, expected) in [("5|D", "debit"), ("5|C", "credit"), ("0|D", "none"), ("-5|C", "debit")] {
+        let row = format!("A|m|{row}|0|PMT");
+        assert_eq!(check_mapped(&base, &row).unwrap().side, expected, "{row}");
+    }
+}

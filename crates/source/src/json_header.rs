@@ -1,0 +1,144 @@
+//! The header of a source of JSON: the names that the objects of its head have, and the paths that a mapping names.
+
+use assay_transaction::{Columns, HeaderError, Mapping, REQUIRED_COLUMNS, json_members, name_key};
+
+use crate::SourceError;
+
+/// How many objects deep a name is looked for that is missing outside.
+const DEPTH: usize = 8;
+/// And how many objects of the head are looked at for it.
+const LOOKED_AT: usize = 20;
+
+/// The columns that the objects of a head have, as a mapping uses them.
+pub(crate) fn columns<'a>(
+    objects: impl Iterator<Item = &'a [u8]>,
+    mapping: Option<&Mapping>,
+) -> Result<Columns, SourceError> {
+    let objects: Vec<&[u8]> = objects.collect();
+    let names = names(&objects, mapping);
+    if names.is_empty() {
+        return Err(SourceError::Empty);
+    }
+    Columns::from_names(names, mapping).map_err(|error| match error {
+        HeaderError::Missing { missing, found, within: _ } => {
+            let within = within(&objects, &missing);
+            HeaderError::Missing { missing, found, within }.into()
+        }
+        error => error.into(),
+    })
+}
+
+/// The names, in the order in which they come up, and behind them the paths. What is no object has none. An object that a path goes
+/// into is itself none of them, unless the mapping names it.
+fn names(objects: &[&[u8]], mapping: Option<&Mapping>) -> Vec<String> {
+    let mut names: Vec<(String, String)> = Vec::new();
+    for object in objects {
+        for (name, _) in json_members(object).unwrap_or_default() {
+            let key = name_key(&name);
+            if !names.iter().any(|(known, _)| *known == key) {
+                names.push((key, name.trim().to_owned()));
+            }
+        }
+    }
+    let Some(mapping) = mapping else { return names.into_iter().map(|(_, name)| name).collect() };
+    let is_name = |path: &&str| names.iter().any(|(key, _)| *key == name_key(path));
+    let mut paths: Vec<&str> = mapping.paths().into_iter().filter(|path| !is_name(path)).collect();
+    paths.retain(|path| objects.iter().any(|object| leads_somewhere(object, path)));
+    let opened: Vec<String> = paths.iter().filter_map(|path| Some(name_key(path.split_once('.')?.0))).collect();
+    let is_kept = |(key, name): &&(String, String)| !opened.contains(key) || mapping.names(name);
+    let names = names.iter().filter(is_kept).map(|(_, name)| name.clone());
+    names.chain(paths.into_iter().map(str::to_owned)).collect()
+}
+
+/// Whether an object has something at the end of a path.
+fn leads_somewhere(object: &[u8], path: &str) -> bool {
+    json_members(object).unwrap_or_default().into_iter().any(|(name, value)| {
+        let key = name_key(&name);
+        let inside = path.split_once('.').filter(|(first, _)| name_key(first) == key);
+        key == name_key(path) || inside.is_some_and(|(_, inner)| leads_somewhere(value.get().as_bytes(), inner))
+    })
+}
+
+/// Paths that lead to names which are missing, from one object that has all of them where there is one.
+fn within(objects: &[&[u8]], missing: &[String]) -> Vec<String> {
+    let mut most = Vec::new();
+    for object in objects.iter().take(LOOKED_AT) {
+        let mut found = Vec::new();
+        look_inside(object, "", DEPTH, &mut found);
+        if found.len() > most.len() {
+            most = found;
+        }
+    }
+    let is_missing = |(_, name): &&(String, String)| missing.iter().any(|missing| name_key(missing) == *name);
+    most.iter().filter(is_missing).map(|(path, _)| path.clone()).collect()
+}
+
+/// Every required name that objects inside of an object have, with the path to it. Of one name only the first.
+fn look_inside(object: &[u8], before: &str, depth: usize, found: &mut Vec<(String, String)>) {
+    for (name, value) in json_members(object).unwrap_or_default() {
+        let (path, key) = (format!("{before}{name}"), name_key(&name));
+        let is_wanted = REQUIRED_COLUMNS.contains(&key.as_str()) && !found.iter().any(|(_, known)| *known == key);
+        if is_wanted && !before.is_empty() {
+            found.push((path.clone(), key));
+        }
+        if depth > 0 {
+            look_inside(value.get().as_bytes(), &format!("{path}."), depth - 1, found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHANGE: &str = r#"{"schema":{"type":"struct"},"payload":{"op":"c","before":null,"after":{"id":1,"description":"x","amount":"-1.50","timestamp":"2024-03-15T10:00:00Z","operation_type":"card","side":"debit"}}}"#;
+
+    fn read(objects: &[&str], mapping: &str) -> Result<String, String> {
+        let mapping = serde_json::from_str(mapping).unwrap();
+        let objects = objects.iter().map(|object| object.as_bytes());
+        let columns = columns(objects, Some(&mapping)).map_err(|error| error.to_string())?;
+        Ok(columns.names().join(","))
+    }
+
+    #[test]
+    fn a_path_of_the_mapping_is_a_name_and_what_it_goes_into_is_none() {
+        let objects = [
+            r#"{"_id":{"$oid":"1"},"Id":"t1","amount":null,"when":{"$date":"x"},"op":"card","side":"d","description":"x"}"#,
+            r#"{"id":"t2","amount":{"$numberDecimal":"-1.50"},"memo":"m"}"#,
+        ];
+        let base = r#""amount":"amount.$numberDecimal","timestamp":"when.$date","operation_type":"op""#;
+        let all = "_id,Id,op,side,description,memo,amount.$numberDecimal,when.$date";
+        assert_eq!(read(&objects, &format!("{{{base}}}")).as_deref(), Ok(all));
+        let kept = read(&objects, &format!(r#"{{{base},"attributes":{{"keep":["*","WHEN"]}}}}"#)).unwrap();
+        assert_eq!(kept, "_id,Id,when,op,side,description,memo,amount.$numberDecimal,when.$date");
+        let renamed = read(&objects, &format!(r#"{{{base},"attributes":{{"rename":{{"oid":"_id.$oid"}}}}}}"#)).unwrap();
+        assert_eq!(renamed, "Id,op,side,description,memo,_id.$oid,amount.$numberDecimal,when.$date");
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_refused() {
+        let error = read(&[CHANGE], r#"{"id":"payload.after.key"}"#).unwrap_err();
+        assert!(error.contains("`payload.after.key` for `id`") && error.contains("`schema`, `payload`"), "{error}");
+        let error = read(&[r#"{"id":[{"x":1}]}"#], r#"{"id":"id.x"}"#).unwrap_err();
+        assert!(error.contains("`id.x` for `id`"), "elements of arrays have no paths: {error}");
+    }
+
+    #[test]
+    fn a_name_that_is_written_with_points_is_no_path() {
+        let flat =
+            r#"{"a.id":1,"description":"x","amount":1,"timestamp":"t","operation_type":"o","side":"s","a":{"id":2}}"#;
+        let names = read(&[flat], r#"{"id":"a.id"}"#).unwrap();
+        assert_eq!(names, "a.id,description,amount,timestamp,operation_type,side,a");
+    }
+
+    #[test]
+    fn what_objects_hold_is_said_where_it_is_missing() {
+        let error = read(&[r#"{"payload":{"after":null}}"#, CHANGE], "{}").unwrap_err();
+        assert_eq!(
+            error,
+            "the header is not usable: missing required columns `id`, `description`, `amount`, `timestamp`, `operation_type`, `side`; the header has `payload`, \
+             `schema`; objects hold `payload.after.id`, `payload.after.description`, `payload.after.amount`, \
+             `payload.after.timestamp`, `payload.after.operation_type`, `payload.after.side`: name them in a mapping"
+        );
+    }
+}
