@@ -30,6 +30,14 @@ fn sns(event: &Value) -> Value {
     json!({"Type": "Notification", "MessageId": "1", "Message": event.to_string()})
 }
 
+/// By way of EventBridge, which escapes nothing.
+fn bridged(key: &str) -> Value {
+    json!({
+        "version": "0", "detail-type": "Object Created", "source": "aws.s3", "resources": ["arn:aws:s3:::drops"],
+        "detail": {"bucket": {"name": "drops"}, "object": {"key": key, "size": 9, "etag": "690505a0"}, "reason": "PutObject"},
+    })
+}
+
 async fn tell(stack: &Stack, event: &Value) {
     stack.broker.tell(EXCHANGE, event.to_string().as_bytes()).await;
 }
@@ -71,7 +79,16 @@ async fn each_object_is_loaded_once_however_it_is_told() {
     stack.database.until("SELECT count(*) = 1 FROM runs WHERE state = 'complete'").await;
 
     let (put, copied, removed) = ("s3:ObjectCreated:Put", "s3:ObjectCreated:Copy", "s3:ObjectRemoved:Delete");
-    let keys = ["in/a.csv", "in/b c+é.csv", "in/d.csv", "in/e.csv", "in/f.csv", "in/skipped.tmp"];
+    let keys = [
+        "in/a.csv",
+        "in/b c+é.csv",
+        "in/d.csv",
+        "in/e.csv",
+        "in/f.csv",
+        "in/g h%20.csv",
+        "in/skipped.tmp",
+        "in/_marker.csv",
+    ];
     for key in keys {
         stack.s3.put("drops", key, Rows::valid(10));
     }
@@ -88,6 +105,9 @@ async fn each_object_is_loaded_once_however_it_is_told() {
         sns(&aws("in%2Fd.csv")),
         aws("in%2Fgone.csv"),
         aws("in%2Fskipped.tmp"),
+        aws("in%2F_marker.csv"),
+        bridged("in/g h%20.csv"),
+        sns(&bridged("in/g h%20.csv")),
         aws("out%2Felsewhere.csv"),
         aws("in%2Fbefore.csv"),
         json!({"Records": [record("ObjectCreated:Put", "in%2Fd.csv"), record("ObjectCreated:Put", "in%2Fe.csv")]}),
@@ -110,7 +130,7 @@ async fn each_object_is_loaded_once_however_it_is_told() {
         assert_eq!(stack.database.count(begun).await, 1);
     }
 
-    stack.database.until("SELECT count(*) = 6 FROM runs WHERE state = 'complete'").await;
+    stack.database.until("SELECT count(*) = 7 FROM runs WHERE state = 'complete'").await;
     stack.database.until("SELECT count(*) = 1 FROM dead_letters WHERE outcome = 'unreadable' AND run_id IS NULL").await;
     watcher.says("s3://drops/in/gone.csv is gone").await;
     while stack.broker.depth(QUEUE).await.unwrap() > 0 {
@@ -120,7 +140,7 @@ async fn each_object_is_loaded_once_however_it_is_told() {
     watcher.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");
     assert_eq!(stack.broker.depth(QUEUE).await.unwrap(), 0, "nothing is given back");
     let loaded = stack.database.texts("SELECT source_location FROM runs ORDER BY source_location COLLATE \"C\"").await;
-    let names = ["a.csv", "b c+é.csv", "before.csv", "d.csv", "e.csv", "f.csv"];
+    let names = ["a.csv", "b c+é.csv", "before.csv", "d.csv", "e.csv", "f.csv", "g h%20.csv"];
     assert_eq!(loaded, names.map(|name| format!("s3://drops/in/{name}")));
     for (run, tally) in law::holds(&stack.database).await {
         assert_eq!((tally.total(), tally.failed), (10, 0), "{run}");

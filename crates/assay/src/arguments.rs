@@ -71,7 +71,7 @@ pub(crate) enum Command {
 /// before 2, 4 and 1.
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// What to load: the path of a file, a directory or a pattern of files, or s3://bucket/key, a prefix such as
+    /// What to load: the path of a file, a directory or a pattern of files, - for stdin, or s3://bucket/key, a prefix such as
     /// s3://bucket/2026/, or a pattern such as s3://bucket/**/*.csv.gz
     #[arg(env = "SOURCE_URL", value_name = "FILE_OR_S3_URL", required = true, num_args = 1..)]
     pub(crate) source_url: Vec<SourcePattern>,

@@ -35,7 +35,7 @@ const SHOWN_SOURCE: usize = 1024;
 /// cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// What to look at: the path of a file, or s3://bucket/key
+    /// What to look at: the path of a file, s3://bucket/key, or - for stdin
     #[arg(env = "SOURCE_URL", value_name = "FILE_OR_S3_URL")]
     pub(crate) source_url: SourceUrl,
     /// Print the result as JSON

@@ -23,8 +23,8 @@ pub struct Arguments {
     /// What to do instead of loading what is named.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// What to load: s3://bucket/key, a prefix such as s3://bucket/2026/, a pattern such as s3://bucket/**/*.csv.gz, or the
-    /// path of a file, a directory or a pattern of files
+    /// What to load: s3://bucket/key, a prefix such as s3://bucket/2026/, a pattern such as s3://bucket/**/*.csv.gz, the path
+    /// of a file, a directory or a pattern of files, or - for stdin
     #[arg(env = "SOURCE_URL", value_name = "SOURCE_URL", required = true, num_args = 1..)]
     pub source_url: Vec<SourcePattern>,
     /// How to load it.

@@ -50,7 +50,8 @@ pub struct ReadOptions {
     /// Zone of timestamps that name none, such as Europe/Paris
     #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
     pub time_zone: TimeZone,
-    /// Namespace in which ids are unique [default: that of the mapping, else the bucket and key, or the name of a local file]
+    /// Namespace in which ids are unique [default: that of the mapping, else the bucket and key, the absolute path of a local file, or
+    /// stdin]
     #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
     pub id_namespace: Option<String>,
     /// How the source writes its rows.

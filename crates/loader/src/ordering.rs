@@ -41,6 +41,10 @@ pub(crate) async fn abort_replaced(
     known: &[Run],
     act: &Act,
 ) -> Result<(), StoreError> {
+    // What comes through a pipe takes the place of nothing.
+    if source.piped_sha256().is_some() {
+        return Ok(());
+    }
     let earlier: Vec<&Run> = known.iter().filter(|run| run.source.version != source.version).collect();
     if let Some(latest) = earlier.first() {
         info!("{} has changed since run {}: this version is a new source", source.location, latest.run_id);

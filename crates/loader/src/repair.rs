@@ -92,7 +92,7 @@ async fn take(dependencies: &Dependencies, run: &Run) -> Result<Option<Lease>, L
 async fn begin_repair(dependencies: &Dependencies, run: &Run) -> Result<(SourceUrl, Checkpoint, u64), LoadError> {
     let Dependencies { sources, startup, .. } = dependencies;
     let location = &run.source.location;
-    let url: SourceUrl = location.parse()?;
+    let url = SourceUrl::of(&run.source)?;
     let found = identify(sources, &url, *startup).await?;
     if found.identity.version != run.source.version {
         return Err(LoadError::SourceReplaced {

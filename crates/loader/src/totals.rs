@@ -69,7 +69,7 @@ impl TotalsOptions {
         }
         let told = Expected { rows: self.expect_rows, amount: self.expect_amount };
         let expected = match self.suffix() {
-            Some(suffix) => told.or(manifest(sources, &beside(url, suffix)).await?),
+            Some(suffix) => told.or(manifest(sources, &beside(url, suffix)?).await?),
             None => told,
         };
         Ok(RunSettings { expected, trailer: self.trailer.clone(), ..settings })
@@ -85,15 +85,22 @@ impl TotalsOptions {
     }
 }
 
-fn beside(url: &SourceUrl, suffix: &str) -> SourceUrl {
-    match url {
+fn beside(url: &SourceUrl, suffix: &str) -> Result<SourceUrl, SourceError> {
+    Ok(match url {
         SourceUrl::S3 { bucket, key } => SourceUrl::S3 { bucket: bucket.clone(), key: format!("{key}{suffix}") },
         SourceUrl::File(path) => {
             let mut path = path.clone().into_os_string();
             path.push(suffix);
             SourceUrl::File(path.into())
         }
-    }
+        SourceUrl::Descriptor(_) => {
+            let reason = format!(
+                "MANIFEST_SUFFIX names a file beside the source, and {url} has none: leave it out, or set EXPECT_ROWS and \
+                 EXPECT_AMOUNT"
+            );
+            return Err(SourceError::Setting(reason));
+        }
+    })
 }
 
 async fn manifest(sources: &Sources, url: &SourceUrl) -> Result<Expected, LoadError> {
@@ -163,7 +170,9 @@ mod tests {
     #[test]
     fn a_manifest_lies_beside_its_source() {
         for (url, expected) in [("s3://b/a/x.csv", "s3://b/a/x.csv.manifest"), ("/a/x.csv", "/a/x.csv.manifest")] {
-            assert_eq!(beside(&url.parse().unwrap(), ".manifest").to_string(), expected);
+            assert_eq!(beside(&url.parse().unwrap(), ".manifest").unwrap().to_string(), expected);
         }
+        let error = beside(&"-".parse().unwrap(), ".manifest").unwrap_err().to_string();
+        assert!(error.contains("stdin has none: leave it out, or set EXPECT_ROWS"), "{error}");
     }
 }

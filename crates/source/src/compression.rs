@@ -2,7 +2,7 @@
 //!
 //! A stream that was cut off, or is damaged, gives every byte that can be unpacked and then a
 //! [`SourceError::Damaged`]. What follows the end of a gzip member or a Zstandard frame is the next one: files that were
-//! packed apart and put together are one source.
+//! packed apart and put together are one source. A zip archive is one of one file, which [`crate::zip`] finds.
 
 use std::io::{self, Cursor};
 use std::pin::Pin;
@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use assay_transaction::Compression;
-use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::tokio::bufread::{DeflateDecoder, GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader, ReadBuf};
 
+use crate::zip::{Checked, Member};
 use crate::{ByteStream, SourceError};
 
-/// The first bytes of what gzip and zstd write.
-const MAGIC: [(&[u8], Compression); 2] = [(b"\x1f\x8b", Compression::Gzip), (b"\x28\xb5\x2f\xfd", Compression::Zstd)];
+/// The first bytes of what gzip, zstd and zip write.
+const MAGIC: [(&[u8], Compression); 3] =
+    [(b"\x1f\x8b", Compression::Gzip), (b"\x28\xb5\x2f\xfd", Compression::Zstd), (b"PK\x03\x04", Compression::Zip)];
 /// How many bytes tell.
 const MAGIC_BYTES: u64 = 4;
 /// How much packed data is held.
@@ -35,17 +37,50 @@ pub(crate) async fn recognise(mut stream: ByteStream) -> Result<(Compression, By
     Ok((compression, Box::pin(Cursor::new(first).chain(stream))))
 }
 
+/// What it takes to unpack a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Packing {
+    None,
+    Gzip,
+    Zstd,
+    /// The one file of an archive.
+    Zip(Member),
+}
+
+impl Packing {
+    pub(crate) fn compression(&self) -> Compression {
+        match self {
+            Self::None => Compression::None,
+            Self::Gzip => Compression::Gzip,
+            Self::Zstd => Compression::Zstd,
+            Self::Zip(_) => Compression::Zip,
+        }
+    }
+
+    /// Where a stream of the source has to begin that is to be unpacked.
+    pub(crate) fn start(&self) -> u64 {
+        if let Self::Zip(member) = self { member.start } else { 0 }
+    }
+}
+
 /// Unpacks a stream, and passes over the first `skip` bytes of what it unpacks to.
-pub(crate) fn unpack(stream: ByteStream, compression: Compression, skip: u64) -> ByteStream {
+pub(crate) fn unpack(stream: ByteStream, packing: Packing, skip: u64) -> ByteStream {
+    let compression = packing.compression();
     let packed = BufReader::with_capacity(PACKED_BUFFER, stream);
-    let stream: ByteStream = match compression {
-        Compression::None => return packed.into_inner(),
-        Compression::Gzip => {
+    let stream: ByteStream = match packing {
+        Packing::None => return packed.into_inner(),
+        Packing::Zip(member) => {
+            let packed = packed.take(member.packed);
+            let unpacked: ByteStream =
+                if member.is_deflated { Box::pin(DeflateDecoder::new(packed)) } else { Box::pin(packed) };
+            Box::pin(Checked::new(unpacked, member))
+        }
+        Packing::Gzip => {
             let mut decoder = GzipDecoder::new(packed);
             decoder.multiple_members(true);
             Box::pin(decoder)
         }
-        Compression::Zstd => {
+        Packing::Zstd => {
             let mut decoder = ZstdDecoder::with_params(packed, &[DParameter::window_log_max(ZSTD_WINDOW_LOG)]);
             decoder.multiple_members(true);
             Box::pin(decoder)
@@ -151,7 +186,12 @@ mod tests {
     /// What comes out, and why it ends.
     async fn unpacked(bytes: &[u8], skip: u64) -> (Compression, Vec<u8>, Option<SourceError>) {
         let (compression, stream) = recognise(Box::pin(Cursor::new(bytes.to_vec()))).await.unwrap();
-        let mut stream = unpack(stream, compression, skip);
+        let packing = match compression {
+            Compression::Gzip => Packing::Gzip,
+            Compression::Zstd => Packing::Zstd,
+            _ => Packing::None,
+        };
+        let mut stream = unpack(stream, packing, skip);
         let mut all = Vec::new();
         let error = stream.read_to_end(&mut all).await.err().map(SourceError::from);
         (compression, all, error)

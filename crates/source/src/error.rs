@@ -28,10 +28,16 @@ pub enum SourceError {
         cause: String,
     },
     /// A pattern, a prefix or a directory without a source.
-    #[error("no source is found by {pattern}: check SOURCE_URL")]
+    #[error(
+        "no source is found by {pattern}{}: check SOURCE_URL",
+        if *markers > 0 { format!(" ({markers} passed over, as their names begin with `_` or `.`; one that is named itself is read)") }
+        else { String::new() }
+    )]
     NothingFound {
         /// As it was given.
         pattern: String,
+        /// How many names were found that are of markers.
+        markers: u64,
     },
     /// A secret or a certificate that cannot be read.
     #[error(transparent)]
@@ -172,6 +178,34 @@ pub enum SourceError {
     /// A Parquet file inside of a compressed one: it can only be read from its end.
     #[error("the source is a Parquet file inside of {0}: unpack it, as Parquet files pack their own pages")]
     PackedParquet(&'static str),
+    /// A file of another kind, told by its content.
+    #[error("the source is {what}: {remedy}")]
+    Foreign {
+        /// What it is, with its article.
+        what: String,
+        /// What to do with it.
+        remedy: &'static str,
+    },
+    /// What comes through a pipe, and cannot be kept.
+    #[error(
+        "cannot keep what {location} gives in a file in {folder} ({cause}): make room there, or set TMPDIR to a folder that has it"
+    )]
+    NotKept {
+        /// Of the pipe.
+        location: String,
+        /// Where it was to be kept.
+        folder: String,
+        /// What the operating system says.
+        cause: String,
+    },
+    /// What came through a pipe is to be read once more.
+    #[error(
+        "what came through {location} cannot be read again, as a pipe gives it once: a load that was stopped goes on where the same is piped into it again"
+    )]
+    PipeGone {
+        /// Of the pipe.
+        location: String,
+    },
     /// What this build leaves out.
     #[error("the source is {what}, which this build cannot read: build it with `--features {feature}`")]
     NotBuilt {

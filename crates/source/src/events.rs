@@ -1,9 +1,11 @@
-//! What a bucket says of its objects: the events of MinIO, RustFS and AWS, as they come through a queue or a webhook.
+//! What a bucket says of its objects: the events of MinIO, RustFS and AWS, as they come through a queue or a webhook. Those of
+//! AWS come from the bucket itself, or by way of EventBridge, which has a shape of its own.
 //!
 //! An event is a hint, not the truth: it may come twice, late, in another order, or not at all, and its object may have been
 //! replaced or be gone by the time. Whoever hears of one asks S3 what is there.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// An object that was created: put, copied, or completed from its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,30 @@ struct Envelope {
     kind: Option<String>,
     #[serde(rename = "Message")]
     message: Option<String>,
+    /// Of EventBridge: who says it, what it says, and of what. What these are of others is not looked at.
+    source: Option<Box<RawValue>>,
+    #[serde(rename = "detail-type")]
+    detail_type: Option<Box<RawValue>>,
+    detail: Option<Box<RawValue>>,
+}
+
+/// Who speaks of S3 through EventBridge, and what it calls an object that was put, copied, or completed from its parts: as JSON.
+const BRIDGED_BY: &str = r#""aws.s3""#;
+const BRIDGED_CREATION: &str = r#""Object Created""#;
+
+/// The detail of an event that EventBridge passes on.
+#[derive(Deserialize)]
+struct Detail {
+    bucket: Bucket,
+    object: BridgedObject,
+}
+
+#[derive(Deserialize)]
+struct BridgedObject {
+    /// With nothing escaped.
+    key: String,
+    size: Option<u64>,
+    etag: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +119,9 @@ impl Envelope {
     fn objects(self) -> Result<Vec<ObjectEvent>, EventError> {
         match self {
             Self { event: Some(event), .. } if event == "s3:TestEvent" => Ok(Vec::new()),
+            Self { source: Some(source), detail_type: Some(kind), detail, .. } => {
+                bridged(source.get(), kind.get(), detail)
+            }
             Self { records: Some(records), key, .. } if !records.is_empty() || key.is_none() => {
                 records.into_iter().filter(|record| is_created(&record.event_name)).map(Record::object).collect()
             }
@@ -106,6 +135,21 @@ impl Envelope {
             _ => Err(EventError("it has no Records".into())),
         }
     }
+}
+
+/// What an event says that EventBridge passes on.
+fn bridged(source: &str, kind: &str, detail: Option<Box<RawValue>>) -> Result<Vec<ObjectEvent>, EventError> {
+    if source != BRIDGED_BY {
+        return Err(EventError("it comes through EventBridge, but its source is not aws.s3".into()));
+    }
+    // Deleted, restored, tagged, moved to another class: there is nothing new to load.
+    if kind != BRIDGED_CREATION {
+        return Ok(Vec::new());
+    }
+    let detail = detail.ok_or_else(|| EventError("it has no detail".into()))?;
+    let read = serde_json::from_str(detail.get()).map_err(|error| EventError(error.to_string()))?;
+    let Detail { bucket, object: BridgedObject { key, size, etag } } = read;
+    Ok(vec![object(&bucket.name, key, size, etag)?])
 }
 
 impl Record {
@@ -206,6 +250,56 @@ mod tests {
         ];
         for (message, expected) in cases {
             assert_eq!(read(&message), Ok(expected), "{message}");
+        }
+    }
+
+    fn bridged(kind: &str, key: &str) -> Value {
+        let object = json!({"key": key, "size": 9, "etag": "690505a0", "sequencer": "0062"});
+        let detail = json!({"version": "0", "bucket": {"name": "drops"}, "object": object, "reason": "PutObject"});
+        json!({"version": "0", "id": "1", "detail-type": kind, "source": "aws.s3", "resources": ["arn:aws:s3:::drops"], "detail": detail})
+    }
+
+    #[test]
+    fn events_by_way_of_eventbridge_are_read() {
+        let created = "Object Created";
+        let sns = json!({"Type": "Notification", "Message": bridged(created, "in/a b.csv").to_string()});
+        let mut sparse = bridged(created, "a.csv");
+        sparse["detail"]["object"] = json!({"key": "a.csv"});
+        let cases = [
+            (bridged(created, "in/a.csv"), vec![event("in/a.csv")]),
+            // Nothing in a key is escaped.
+            (bridged(created, "in/a b.csv"), vec![event("in/a b.csv")]),
+            (bridged(created, "a+b%20c%é.csv"), vec![event("a+b%20c%é.csv")]),
+            (sns, vec![event("in/a b.csv")]),
+            (sparse, vec![ObjectEvent { size: None, version: None, ..event("a.csv") }]),
+            (bridged("Object Deleted", "a.csv"), vec![]),
+            (bridged("Object Restore Completed", "a.csv"), vec![]),
+            (bridged("Object Tags Added", "a.csv"), vec![]),
+            // Of other kinds the detail is not looked at.
+            (
+                json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.s3", "detail": {"eventName": "x"}}),
+                vec![],
+            ),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(read(&message), Ok(expected), "{message}");
+        }
+        let mut other = bridged(created, "a.csv");
+        other["source"] = json!("aws.ec2");
+        let cases = [
+            (other, "its source is not aws.s3"),
+            (json!({"detail-type": created, "source": {"of": "mine"}, "detail": {}}), "its source is not aws.s3"),
+            (json!({"detail-type": created, "source": "aws.s3"}), "it has no detail"),
+            (
+                json!({"detail-type": created, "source": "aws.s3", "detail": {"bucket": {"name": "b"}}}),
+                "missing field `object`",
+            ),
+            (bridged(created, ""), "it names no bucket, or no key"),
+            (json!({"source": "aws.s3", "detail": {}}), "it has no Records"),
+        ];
+        for (message, expected) in cases {
+            let error = read(&message).expect_err(expected);
+            assert!(error.contains(expected) && !error.contains('\n'), "{message}: {error}");
         }
     }
 

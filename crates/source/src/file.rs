@@ -3,6 +3,7 @@
 use std::fs::Metadata;
 use std::io::{self, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -29,6 +30,11 @@ pub(crate) async fn identify(path: &Path) -> Result<Found, SourceError> {
     let location = canonical.to_str().ok_or_else(|| unreadable("its path is not UTF-8".to_owned()))?.to_owned();
     let version = version(&metadata).map_err(|error| unreadable(io_cause(&error)))?;
     Ok(Found { identity: SourceIdentity { location, version }, size: metadata.len() })
+}
+
+/// Whether a path is that of a pipe.
+pub(crate) async fn is_pipe(path: &Path) -> bool {
+    tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 /// Opens the version of a file that was identified.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 
 use crate::batch::Row;
+use crate::foreign::Foreign;
 use crate::shim::transcode;
 use crate::{ByteStream, SourceError, json};
 
@@ -88,6 +89,11 @@ impl Head {
     /// Whether what ends at a place ends within the head.
     pub(crate) fn is_before_end(&self, end: Position) -> bool {
         self.is_whole || end.offset < self.bytes.len() as u64
+    }
+
+    /// What it is the start of, where that is a file of another kind.
+    pub(crate) fn foreign(&self, is_format_given: bool) -> Option<Foreign> {
+        Foreign::tell(&self.bytes[self.bom..], is_format_given)
     }
 
     /// The format that the content is of.

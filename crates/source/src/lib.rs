@@ -8,6 +8,9 @@
 //!
 //! [`Sources::list`] finds what lies in a bucket; [`parse_events`] reads what the bucket says of it by itself.
 //!
+//! What comes through a pipe is kept until the process ends, as a file is: [`SourceUrl::Descriptor`]. Archives and files of other
+//! kinds are refused by their names; a zip of one file is unpacked. [`Sources::fingerprint`] tells copies.
+//!
 //! The other way: [`Sources::put`] puts objects, and [`Sources::notify`] has a bucket tell of those that are put.
 //!
 //! Guarantees: memory does not grow with the source, nor with any one row of it; what is read is one version, or the
@@ -23,6 +26,8 @@ mod download;
 mod error;
 mod events;
 mod file;
+mod fingerprint;
+mod foreign;
 mod format_options;
 mod head;
 mod inspect;
@@ -30,12 +35,14 @@ mod json;
 mod json_header;
 mod listing;
 mod mapping;
+mod marker;
 mod notification;
 mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod patience;
 mod pattern;
+mod pipe;
 mod put;
 mod reader;
 mod recognise;
@@ -46,6 +53,7 @@ mod sources;
 #[cfg(feature = "sqs")]
 mod sqs;
 mod url;
+mod zip;
 
 pub use batch::{Row, RowBatch, RowFields, Rows};
 pub use csv::{CsvLayout, CsvReader, QUOTE_REACH};
@@ -54,6 +62,7 @@ pub use events::{EventError, ObjectEvent, parse_events};
 pub use format_options::{Currencies, FormatOptions, NullValues, ShortRows};
 pub use inspect::{Inspected, Layout, inspect};
 pub use listing::Listed;
+pub use marker::is_marker;
 pub use notification::Notified;
 pub use options::S3Options;
 pub use pattern::{Named, SourcePattern};

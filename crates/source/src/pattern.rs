@@ -1,9 +1,9 @@
 //! What a user names as sources: one of them, all under a prefix or in a directory, or all that match a pattern.
 //!
 //! In a pattern `*` and `?` stand for what has no `/` in it, `**` for any directories, `[ab]` for a character and `{a,b}`
-//! for a choice. What literally bears the name of a pattern is meant by it, and nothing else.
+//! for a choice. What literally bears the name of a pattern is meant by it, and nothing else. Markers are passed over, as
+//! [`crate::marker`] tells them, unless a part of the pattern names them.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,6 +12,7 @@ use futures_util::TryStreamExt as _;
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::error::io_cause;
+use crate::marker::{is_marked, is_marker};
 use crate::{Listed, SourceError, SourceUrl, Sources};
 
 /// Names one source, or several.
@@ -98,16 +99,18 @@ impl Sources {
     /// pattern: it is given as it is, whether there is such a source or not.
     pub async fn expand(&self, pattern: &SourcePattern) -> Result<Vec<Named>, SourceError> {
         let found = match &pattern.kind {
-            Kind::One(url) => vec![url.clone().into()],
-            Kind::Prefix { bucket, prefix } => self.matching(bucket, prefix, |_| true).await?,
+            Kind::One(url) => vec![url.clone().into()].into(),
+            Kind::Prefix { bucket, prefix } => {
+                self.matching(bucket, prefix, |key| Some(!is_marker(prefix, key))).await?
+            }
             Kind::Keys { bucket, key } => {
                 let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() };
                 match self.identify(&url).await {
-                    Ok(found) => vec![Named { url, version: Some(found.identity.version) }],
+                    Ok(found) => vec![Named { url, version: Some(found.identity.version) }].into(),
                     // Some servers refuse to look for such a key, and who may not list is told so of a missing one.
                     Err(SourceError::NoObject { .. } | SourceError::Denied { .. } | SourceError::Refused { .. }) => {
-                        let matcher = matcher(&pattern.text, key)?;
-                        self.matching(bucket, literal_start(key), |key| matcher.is_match(key)).await?
+                        let glob = Glob::new(&pattern.text, folder(literal_start(key)), key)?;
+                        self.matching(bucket, literal_start(key), |key| glob.wants(key)).await?
                     }
                     Err(error) => return Err(error),
                 }
@@ -118,28 +121,45 @@ impl Sources {
                 finding.map_err(|error| SourceError::Read { cause: error.to_string() })??
             }
         };
-        if found.is_empty() {
-            return Err(SourceError::NothingFound { pattern: pattern.text.clone() });
+        if found.named.is_empty() {
+            return Err(SourceError::NothingFound { pattern: pattern.text.clone(), markers: found.markers });
         }
-        Ok(found)
+        Ok(found.named)
     }
 
+    /// Objects under a prefix that are wanted: none says that a key is not meant, and false that it is a marker's.
     async fn matching(
         &self,
         bucket: &str,
         prefix: &str,
-        is_wanted: impl Fn(&str) -> bool,
-    ) -> Result<Vec<Named>, SourceError> {
-        let (mut found, mut listing) = (Vec::new(), self.list(bucket, prefix));
+        is_wanted: impl Fn(&str) -> Option<bool>,
+    ) -> Result<Matches, SourceError> {
+        let (mut found, mut listing) = (Matches::default(), self.list(bucket, prefix));
         while let Some(Listed { url, version, size }) = listing.try_next().await? {
             let SourceUrl::S3 { key, .. } = &url else { continue };
             // Some clients put empty objects where a file system has directories.
             let is_directory = size == 0 && key.ends_with('/');
-            if !is_directory && is_wanted(key) {
-                found.push(Named { url, version });
+            match is_wanted(key) {
+                Some(true) if !is_directory => found.named.push(Named { url, version }),
+                Some(false) => found.markers += 1,
+                _ => {}
             }
         }
         Ok(found)
+    }
+}
+
+/// What a pattern found.
+#[derive(Default)]
+struct Matches {
+    named: Vec<Named>,
+    /// Names that are of markers, and so were passed over.
+    markers: u64,
+}
+
+impl From<Vec<Named>> for Matches {
+    fn from(named: Vec<Named>) -> Self {
+        Self { named, markers: 0 }
     }
 }
 
@@ -153,139 +173,111 @@ fn literal_start(pattern: &str) -> &str {
     &pattern[..end]
 }
 
-fn matcher(text: &str, pattern: &str) -> Result<GlobMatcher, SourceError> {
-    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-    let wrong =
-        |error: globset::Error| SourceError::Pattern { pattern: text.to_owned(), cause: error.kind().to_string() };
-    Ok(glob.map_err(wrong)?.compile_matcher())
+/// The folder that a path is in, with its `/`.
+fn folder(path: &str) -> &str {
+    &path[..path.rfind('/').map_or(0, |slash| slash + 1)]
+}
+
+/// A pattern of paths, all in one folder.
+struct Glob {
+    whole: GlobMatcher,
+    /// How much of a path is the folder.
+    base: usize,
+    /// The parts of the pattern that name markers.
+    meant: Vec<GlobMatcher>,
+}
+
+impl Glob {
+    /// A pattern that begins with a folder, which stands for itself.
+    fn new(text: &str, base: &str, pattern: &str) -> Result<Self, SourceError> {
+        let rest = &pattern[base.len()..];
+        let wrong =
+            |error: globset::Error| SourceError::Pattern { pattern: text.to_owned(), cause: error.kind().to_string() };
+        let whole = compile(&format!("{}{rest}", globset::escape(base))).map_err(wrong)?;
+        // Also among several, as in `{_a,b}`.
+        let names_markers = |part: &&str| is_marked(part.trim_start_matches(['{', '[']));
+        let meant = rest.split('/').filter(names_markers).filter_map(|part| compile(part).ok()).collect();
+        Ok(Self { whole, base: base.len(), meant })
+    }
+
+    /// Whether a path is meant, and wanted: not where it is a marker that the pattern does not name.
+    fn wants(&self, path: &str) -> Option<bool> {
+        self.whole.is_match(path).then(|| !path[self.base..].split('/').any(|name| self.passes_over(name)))
+    }
+
+    fn passes_over(&self, name: &str) -> bool {
+        is_marked(name) && !self.meant.iter().any(|part| part.is_match(name))
+    }
+}
+
+fn compile(pattern: &str) -> Result<GlobMatcher, globset::Error> {
+    Ok(GlobBuilder::new(pattern).literal_separator(true).build()?.compile_matcher())
 }
 
 /// The local files that a path names.
-fn files(text: &str, path: &Path) -> Result<Vec<Named>, SourceError> {
-    let mut found = Vec::new();
+fn files(text: &str, path: &Path) -> Result<Matches, SourceError> {
+    let mut walk = Walk::default();
     match (std::fs::metadata(path), path.to_str()) {
-        (Ok(metadata), _) if metadata.is_dir() => walk(path, usize::MAX, &|_| true, &mut found)?,
+        (Ok(metadata), _) if metadata.is_dir() => walk.folder(path, usize::MAX, None)?,
         (Err(_), Some(pattern)) if has_wildcards(pattern) => {
-            let matcher = matcher(text, pattern)?;
-            let start = literal_start(pattern);
-            let (base, rest) = pattern.split_at(start.rfind('/').map_or(0, |slash| slash + 1));
+            let base = existing_folder(pattern);
+            let glob = Glob::new(text, base, pattern)?;
+            let rest = &pattern[base.len()..];
             let depth = if rest.contains("**") { usize::MAX } else { rest.matches('/').count() };
             if base.is_empty() || Path::new(base).is_dir() {
-                walk(Path::new(base), depth, &|path| matcher.is_match(path), &mut found)?;
+                walk.folder(Path::new(base), depth, Some(&glob))?;
             }
         }
-        _ => found.push(path.to_owned()),
+        _ => walk.found.push(path.to_owned()),
     }
-    found.sort();
-    Ok(found.into_iter().map(|path| SourceUrl::File(path).into()).collect())
+    walk.found.sort();
+    let named = walk.found.into_iter().map(|path| SourceUrl::File(path).into()).collect();
+    Ok(Matches { named, markers: walk.markers })
 }
 
-/// Adds the files of a directory, and of those in it down to a depth. Hidden ones are passed over, and links to directories,
-/// as they may lead in a circle.
-fn walk(
-    directory: &Path,
-    depth: usize,
-    is_wanted: &dyn Fn(&Path) -> bool,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), SourceError> {
-    let is_here = directory.as_os_str().is_empty();
-    let listed = if is_here { Path::new(".") } else { directory };
-    let unreadable =
-        |error: std::io::Error| SourceError::File { path: listed.display().to_string(), cause: io_cause(&error) };
-    for entry in std::fs::read_dir(listed).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name();
-        if is_hidden(&name) {
-            continue;
-        }
-        let path = directory.join(name);
-        if entry.file_type().map_err(unreadable)?.is_dir() {
-            if depth > 0 {
-                walk(&path, depth - 1, is_wanted, found)?;
+/// The folder that a pattern begins with: one without wildcards, or one that has this very name.
+fn existing_folder(pattern: &str) -> &str {
+    let ends = pattern.rmatch_indices('/').map(|(slash, _)| &pattern[..=slash]);
+    let certain = folder(literal_start(pattern));
+    ends.take_while(|start| start.len() > certain.len()).find(|start| Path::new(start).is_dir()).unwrap_or(certain)
+}
+
+/// What is found of a directory, and of those in it.
+#[derive(Default)]
+struct Walk {
+    found: Vec<PathBuf>,
+    markers: u64,
+}
+
+impl Walk {
+    /// Adds the files of a directory, and of those in it down to a depth, all of them or those of a pattern. Markers are
+    /// passed over, and links to directories, as they may lead in a circle.
+    fn folder(&mut self, directory: &Path, depth: usize, glob: Option<&Glob>) -> Result<(), SourceError> {
+        let is_here = directory.as_os_str().is_empty();
+        let listed = if is_here { Path::new(".") } else { directory };
+        let unreadable =
+            |error: std::io::Error| SourceError::File { path: listed.display().to_string(), cause: io_cause(&error) };
+        for entry in std::fs::read_dir(listed).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let name = entry.file_name();
+            let path = directory.join(&name);
+            // A name that is not UTF-8 is found, and then refused by what it is.
+            let name = name.to_string_lossy();
+            if glob.map_or_else(|| is_marked(&name), |glob| glob.passes_over(&name)) {
+                self.markers += u64::from(glob.is_none_or(|glob| glob.whole.is_match(&path)));
+                continue;
             }
-        } else if is_wanted(&path) && path.is_file() {
-            found.push(path);
+            if entry.file_type().map_err(unreadable)?.is_dir() {
+                if depth > 0 {
+                    self.folder(&path, depth - 1, glob)?;
+                }
+            } else if glob.is_none_or(|glob| glob.whole.is_match(&path)) && path.is_file() {
+                self.found.push(path);
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
-
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::S3Options;
-    use assay_transaction::Exit;
-
-    #[test]
-    fn tells_patterns_from_names() {
-        let prefix = |bucket: &str, prefix: &str| Kind::Prefix { bucket: bucket.into(), prefix: prefix.into() };
-        let keys = |bucket: &str, key: &str| Kind::Keys { bucket: bucket.into(), key: key.into() };
-        let cases = [
-            ("s3://drops/2026/a.csv", Kind::One("s3://drops/2026/a.csv".parse().unwrap())),
-            ("s3://drops/2026/", prefix("drops", "2026/")),
-            ("s3://drops/", prefix("drops", "")),
-            ("s3://drops/**/*.csv.gz", keys("drops", "**/*.csv.gz")),
-            ("s3://drops/20??/", keys("drops", "20??/**")),
-            ("file:///tmp/*.csv", Kind::One(SourceUrl::File("/tmp/*.csv".into()))),
-            ("data/*.csv", Kind::Path("data/*.csv".into())),
-            ("data", Kind::Path("data".into())),
-        ];
-        for (text, kind) in cases {
-            let pattern: SourcePattern = text.parse().unwrap();
-            assert_eq!(pattern.kind, kind, "{text}");
-            assert_eq!(pattern.to_string(), text);
-        }
-        for (text, reason) in [("", "it is empty"), ("s3://drops", "it names no key"), ("s3:///", "it names no bucket")]
-        {
-            let error = text.parse::<SourcePattern>().unwrap_err();
-            assert!(error.to_string().contains(reason), "{error}");
-        }
-        assert_eq!(literal_start("2026/a*b/c"), "2026/a");
-    }
-
-    async fn expand(folder: &Path, pattern: &str) -> Result<Vec<String>, SourceError> {
-        let sources = Sources::new(&S3Options::default()).unwrap();
-        let pattern = format!("{}/{pattern}", folder.display()).parse().unwrap();
-        let found = sources.expand(&pattern).await?;
-        let name = |found: Named| found.url.to_string()[folder.display().to_string().len() + 1..].to_owned();
-        Ok(found.into_iter().map(name).collect())
-    }
-
-    #[tokio::test]
-    async fn files_are_found_by_name_directory_and_pattern() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in
-            ["b.csv", "a.csv", "a.txt", "2026/01/c.csv", "2026/d.csv", "2026/.hidden.csv", ".git/e.csv", "x[1].csv"]
-        {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "id\n").unwrap();
-        }
-        let cases: [(&str, &[&str]); 9] = [
-            ("a.csv", &["a.csv"]),
-            ("none.csv", &["none.csv"]),
-            ("*.csv", &["a.csv", "b.csv", "x[1].csv"]),
-            ("2026", &["2026/01/c.csv", "2026/d.csv"]),
-            ("**/*.csv", &["2026/01/c.csv", "2026/d.csv", "a.csv", "b.csv", "x[1].csv"]),
-            ("20*/*/?.csv", &["2026/01/c.csv"]),
-            ("{a,b}.{csv,txt}", &["a.csv", "a.txt", "b.csv"]),
-            ("x[1].csv", &["x[1].csv"]),
-            ("x[[]1].csv", &["x[1].csv"]),
-        ];
-        for (pattern, expected) in cases {
-            assert_eq!(expand(folder.path(), pattern).await.unwrap(), expected, "{pattern}");
-        }
-        for pattern in ["*.parquet", "none/*.csv"] {
-            let error = expand(folder.path(), pattern).await.unwrap_err();
-            assert!(error.to_string().contains(&format!("{pattern}: check SOURCE_URL")), "{error}");
-            assert_eq!(error.exit(), Exit::SourceUnreadable);
-        }
-        let error = expand(folder.path(), "a[.csv").await.unwrap_err();
-        assert!(error.to_string().contains("unclosed character class"), "{error}");
-        assert_eq!(error.exit(), Exit::Usage);
-    }
-}
+mod tests;

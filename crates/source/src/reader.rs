@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use assay_transaction::{Compression, Format, JsonNames, Position, RunSettings};
+use assay_transaction::{Format, JsonNames, Position, RunSettings};
 
-use crate::compression::{Metered, unpack};
+use crate::compression::{Metered, Packing, unpack};
 use crate::json::JsonReader;
 use crate::{ByteStream, CsvLayout, CsvReader, RowBatch, SourceError};
 
@@ -32,12 +32,12 @@ impl fmt::Debug for RowReader {
 
 impl RowReader {
     /// Reads a text source as its run has frozen it, from a place between two rows on. The stream begins at that place;
-    /// where the source is packed, it begins at its first byte.
-    pub(crate) fn text(stream: ByteStream, settings: &RunSettings, from: Position) -> Self {
-        let packed = settings.compression != Compression::None;
+    /// where the source is packed, it begins where the packing does.
+    pub(crate) fn text(stream: ByteStream, packing: Packing, settings: &RunSettings, from: Position) -> Self {
+        let packed = packing != Packing::None;
         let taken = Arc::new(AtomicU64::new(if packed { 0 } else { from.offset }));
         let stream = Box::pin(Metered::new(stream, &taken));
-        let stream = unpack(stream, settings.compression, if packed { from.offset } else { 0 });
+        let stream = unpack(stream, packing, if packed { from.offset } else { 0 });
         let rows = match settings.format {
             Format::JsonLines => Rows::Json(JsonReader::new(stream, JsonNames::of_run(settings), from)),
             _ => Rows::Csv(CsvReader::new(stream, &CsvLayout::of_run(settings), from)),

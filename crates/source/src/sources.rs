@@ -6,21 +6,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use assay_transaction::{Format, Position, RunSettings, SourceIdentity};
+use assay_transaction::{Compression, Format, Position, RunSettings, SourceIdentity};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryFutureExt as _};
 use tokio::io::AsyncRead;
 use tokio::sync::OnceCell;
 
-use crate::compression::Metered;
+use crate::compression::{Metered, Packing};
+use crate::fingerprint::fingerprint;
 use crate::head::Head;
 use crate::inspect::inspect_head;
 use crate::options::S3Settings;
 #[cfg(feature = "parquet")]
 use crate::parquet::ParquetReader;
+use crate::pipe::Pipes;
 use crate::s3::Objects;
-use crate::{FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl, compression, file};
+use crate::{FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl, compression, file, zip};
 
 /// The bytes of a source. Its errors are [`SourceError`]s inside of [`std::io::Error`]s, which `From` finds again.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
@@ -44,6 +46,7 @@ const NO_PARQUET: SourceError = SourceError::NotBuilt { what: "Parquet", feature
 pub struct Sources {
     settings: S3Settings,
     objects: Arc<OnceCell<Objects>>,
+    pipes: Arc<Pipes>,
 }
 
 /// Only whether S3 is in use: its settings hold a secret.
@@ -57,15 +60,22 @@ impl fmt::Debug for Sources {
 impl Sources {
     /// Checks the settings; asks nothing of anybody yet.
     pub fn new(options: &S3Options) -> Result<Self, SourceError> {
-        Ok(Self { settings: options.settle()?, objects: Arc::default() })
+        Ok(Self { settings: options.settle()?, objects: Arc::default(), pipes: Arc::default() })
     }
 
-    /// Which version of a source is there.
+    /// Which version of a source is there. What comes through a pipe is read to its end, and kept until the last clone is gone.
     pub async fn identify(&self, url: &SourceUrl) -> Result<Found, SourceError> {
         match url {
             SourceUrl::S3 { bucket, key } => Box::pin(self.objects().await?.identify(bucket, key)).await,
-            SourceUrl::File(path) => file::identify(path).await,
+            SourceUrl::File(path) if !file::is_pipe(path).await => file::identify(path).await,
+            SourceUrl::File(_) | SourceUrl::Descriptor(_) => self.pipes.identify(url).await,
         }
+    }
+
+    /// What tells that another source holds the very same bytes: a hash of all of them, or what S3 says instead. None where an
+    /// object has no ETag that does. A large file takes its time, as all of it is read.
+    pub async fn fingerprint(&self, url: &SourceUrl, found: &Found) -> Result<Option<String>, SourceError> {
+        fingerprint(url, found).await
     }
 
     /// Reads the head of that version, and settles how the source is to be read.
@@ -78,9 +88,16 @@ impl Sources {
         let options = &options.located(&found.identity.location)?;
         let taken = Arc::default();
         let stream = Metered::new(self.open(url, &found.identity, 0).await?, &taken);
-        let (compression, stream) = compression::recognise(Box::pin(stream)).await?;
-        let mut stream = compression::unpack(stream, compression, 0);
+        let (compression, mut stream) = compression::recognise(Box::pin(stream)).await?;
+        let packing = self.packing(url, found, compression).await?;
+        if packing.start() > 0 {
+            stream = Box::pin(Metered::new(self.open(url, &found.identity, packing.start()).await?, &taken));
+        }
+        let mut stream = compression::unpack(stream, packing, 0);
         let head = Head::read(&mut stream).await?;
+        if let Some(foreign) = head.foreign(options.format.is_some()) {
+            return Err(foreign.error(compression));
+        }
         let is_parquet = options.format.map_or_else(|| head.is_parquet(), |format| format == Format::Parquet);
         if is_parquet && compression.is_none() {
             return self.inspect_parquet(url, found, options).await;
@@ -109,8 +126,19 @@ impl Sources {
         if settings.format == Format::Parquet {
             return self.parquet(url, found, from).await;
         }
-        let offset = if settings.compression.is_none() { from.offset } else { 0 };
-        Ok(RowReader::text(self.open(url, &found.identity, offset).await?, settings, from))
+        let packing = self.packing(url, found, settings.compression).await?;
+        let offset = if packing == Packing::None { from.offset } else { packing.start() };
+        Ok(RowReader::text(self.open(url, &found.identity, offset).await?, packing, settings, from))
+    }
+
+    /// What it takes to unpack that version.
+    async fn packing(&self, url: &SourceUrl, found: &Found, compression: Compression) -> Result<Packing, SourceError> {
+        Ok(match compression {
+            Compression::None => Packing::None,
+            Compression::Gzip => Packing::Gzip,
+            Compression::Zstd => Packing::Zstd,
+            Compression::Zip => Packing::Zip(zip::find(self, url, found).await?),
+        })
     }
 
     #[cfg(feature = "parquet")]
@@ -145,7 +173,8 @@ impl Sources {
     pub async fn open(&self, url: &SourceUrl, identity: &SourceIdentity, from: u64) -> Result<ByteStream, SourceError> {
         match url {
             SourceUrl::S3 { bucket, key } => Box::pin(self.objects().await?.open(bucket, key, identity, from)).await,
-            SourceUrl::File(_) => file::open(identity, from).await,
+            _ if identity.piped_sha256().is_some() => self.pipes.open(url, identity, from).await,
+            SourceUrl::File(_) | SourceUrl::Descriptor(_) => file::open(identity, from).await,
         }
     }
 
@@ -161,7 +190,8 @@ impl Sources {
             SourceUrl::S3 { bucket, key } => {
                 Box::pin(self.objects().await?.read_at(bucket, key, identity, range)).await
             }
-            SourceUrl::File(_) => file::read_at(identity, range).await,
+            _ if identity.piped_sha256().is_some() => self.pipes.read_at(url, identity, range).await,
+            SourceUrl::File(_) | SourceUrl::Descriptor(_) => file::read_at(identity, range).await,
         }
     }
 

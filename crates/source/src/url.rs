@@ -4,9 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use assay_transaction::SourceIdentity;
+
 use crate::SourceError;
 
-/// `s3://bucket/key`, `file:///path`, or a path.
+/// `s3://bucket/key`, `file:///path`, a path, or `-` for stdin.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceUrl {
     /// An object.
@@ -16,19 +18,42 @@ pub enum SourceUrl {
         /// Its key, exactly as S3 knows it: nothing in it is escaped.
         key: String,
     },
-    /// A local file.
+    /// A local file, or a pipe that has a path.
     File(PathBuf),
+    /// What the process was given open: stdin is 0, and a shell's `<(…)` another one.
+    Descriptor(u32),
 }
 
+/// Where descriptors have paths.
+const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/self/fd/"];
+
 impl SourceUrl {
-    /// What ids are unique in unless `ID_NAMESPACE` says otherwise: `bucket/key`, or the name of the file.
+    /// What ids are unique in unless `ID_NAMESPACE` says otherwise: `bucket/key`, the absolute path of the file, or `stdin`
+    /// whatever descriptor it is, as another number says nothing.
     pub fn default_namespace(&self) -> String {
         match self {
             Self::S3 { bucket, key } => format!("{bucket}/{key}"),
-            Self::File(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            Self::File(path) => {
+                // As a run names it: every way to write a path is the same namespace.
+                let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
+                absolute.unwrap_or_else(|_| path.clone()).to_string_lossy().into_owned()
+            }
+            Self::Descriptor(_) => STDIN.to_owned(),
         }
     }
+
+    /// Where the source of a run lies, to be read again. What came through a pipe is gone.
+    pub fn of(source: &SourceIdentity) -> Result<Self, SourceError> {
+        let SourceIdentity { location, .. } = source;
+        if source.piped_sha256().is_some() {
+            return Err(SourceError::PipeGone { location: location.clone() });
+        }
+        location.parse()
+    }
 }
+
+/// What stdin is called.
+pub(crate) const STDIN: &str = "stdin";
 
 impl FromStr for SourceUrl {
     type Err = SourceError;
@@ -54,9 +79,17 @@ impl FromStr for SourceUrl {
                 url.to_file_path().map(Self::File).map_err(|()| wrong("it names no local path"))
             }
             Some((scheme, _)) if is_scheme(scheme) => Err(wrong("its scheme is not supported")),
-            _ => Ok(Self::File(text.into())),
+            _ => Ok(descriptor(text).map_or_else(|| Self::File(text.into()), Self::Descriptor)),
         }
     }
+}
+
+/// The descriptor that a path means. A file of the name `-` is `./-`.
+fn descriptor(text: &str) -> Option<u32> {
+    if matches!(text, "-" | "/dev/stdin") {
+        return Some(0);
+    }
+    DESCRIPTORS.iter().find_map(|folder| text.strip_prefix(folder)?.parse().ok())
 }
 
 /// Whether what stands before `://` is a scheme, and not the start of an odd path.
@@ -70,6 +103,8 @@ impl fmt::Display for SourceUrl {
         match self {
             Self::S3 { bucket, key } => write!(formatter, "s3://{bucket}/{key}"),
             Self::File(path) => path.display().fmt(formatter),
+            Self::Descriptor(0) => formatter.write_str(STDIN),
+            Self::Descriptor(number) => write!(formatter, "/dev/fd/{number}"),
         }
     }
 }
@@ -85,9 +120,10 @@ mod tests {
         let cases = [
             ("s3://drops/2026/a b+c%20.csv", s3("drops", "2026/a b+c%20.csv"), "drops/2026/a b+c%20.csv"),
             ("s3://drops//a?b#c", s3("drops", "/a?b#c"), "drops//a?b#c"),
-            ("examples/a.csv", SourceUrl::File("examples/a.csv".into()), "a.csv"),
-            ("/tmp/é.csv", SourceUrl::File("/tmp/é.csv".into()), "é.csv"),
-            ("odd name://x.csv", SourceUrl::File("odd name://x.csv".into()), "x.csv"),
+            ("/nowhere/a.csv", SourceUrl::File("/nowhere/a.csv".into()), "/nowhere/a.csv"),
+            ("/nowhere/é.csv", SourceUrl::File("/nowhere/é.csv".into()), "/nowhere/é.csv"),
+            ("/dev/fd/63", SourceUrl::Descriptor(63), "stdin"),
+            ("/dev/fd/x", SourceUrl::File("/dev/fd/x".into()), "/dev/fd/x"),
         ];
         for (text, expected, namespace) in cases {
             let url: SourceUrl = text.parse().unwrap();
@@ -95,7 +131,44 @@ mod tests {
             assert_eq!(url.to_string(), text);
             assert_eq!(url.default_namespace(), namespace);
         }
+        for text in ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"] {
+            let url: SourceUrl = text.parse().unwrap();
+            assert_eq!((url.to_string().as_str(), url), ("stdin", SourceUrl::Descriptor(0)), "{text}");
+        }
+        for name in ["odd name://x.csv", "./-", "stdin", "50%25 report #2.csv", "{final}.csv", "export[1].csv"] {
+            assert_eq!(name.parse::<SourceUrl>().unwrap(), SourceUrl::File(name.into()));
+        }
         assert_eq!("file:///tmp/a%20b.csv".parse::<SourceUrl>().unwrap(), SourceUrl::File("/tmp/a b.csv".into()));
+    }
+
+    #[test]
+    fn a_file_has_one_namespace_however_its_path_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "id\n").unwrap();
+        std::fs::create_dir(folder.path().join("b")).unwrap();
+        std::fs::write(folder.path().join("b/a.csv"), "id\n").unwrap();
+        let namespace = |name: &str| SourceUrl::File(folder.path().join(name)).default_namespace();
+        let expected = path.canonicalize().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(
+            [namespace("a.csv"), namespace("./a.csv"), namespace("b/../a.csv")],
+            [(); 3].map(|()| expected.clone())
+        );
+        assert_ne!(namespace("b/a.csv"), expected);
+    }
+
+    #[test]
+    fn what_came_through_a_pipe_is_not_looked_for() {
+        let of = |location: &str, version: &str| {
+            SourceUrl::of(&SourceIdentity { location: location.to_owned(), version: version.to_owned() })
+        };
+        assert_eq!(of("/tmp/a.csv", "size=1 modified=2").unwrap(), SourceUrl::File("/tmp/a.csv".into()));
+        assert!(matches!(of("s3://drops/a.csv", "sha256=00"), Ok(SourceUrl::S3 { .. })));
+        for location in ["stdin", "/tmp/fifo"] {
+            let error = of(location, "sha256=00").unwrap_err();
+            assert!(error.to_string().contains(&format!("{location} cannot be read again")), "{error}");
+            assert_eq!(error.exit(), Exit::SourceUnreadable);
+        }
     }
 
     #[test]

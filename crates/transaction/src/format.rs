@@ -29,6 +29,8 @@ pub enum Compression {
     Gzip,
     /// Zstandard, of one frame or of several.
     Zstd,
+    /// A zip archive of one file.
+    Zip,
 }
 
 impl Format {
@@ -54,6 +56,7 @@ impl Compression {
             Self::None => "none",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Zip => "zip",
         }
     }
 

@@ -60,13 +60,26 @@ impl<'de> Deserialize<'de> for RunId {
 /// One version of one object: what a run reads, and its natural key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
-    /// `s3://bucket/key`, or the absolute path of a local file.
+    /// `s3://bucket/key`, the absolute path of a local file or a named pipe, or `stdin`.
     pub location: String,
-    /// The ETag of an object, or the size and the modification time of a file.
+    /// The ETag of an object, the size and the modification time of a file, or the SHA-256 of what came through a pipe.
     pub version: String,
 }
 
 impl SourceIdentity {
+    /// What the version of what came through a pipe begins with: a hash of it, as a pipe has nothing else to be known by.
+    const PIPED: &str = "sha256=";
+
+    /// What came through a pipe, by its SHA-256 in hexadecimal digits.
+    pub fn piped(location: String, sha256: &str) -> Self {
+        Self { location, version: format!("{}{sha256}", Self::PIPED) }
+    }
+
+    /// The SHA-256 of what came through a pipe; none where the source can be asked for its bytes again.
+    pub fn piped_sha256(&self) -> Option<&str> {
+        if self.location.contains("://") { None } else { self.version.strip_prefix(Self::PIPED) }
+    }
+
     /// Whether it is no file, but what a producer sends in a day.
     pub fn is_live(&self) -> bool {
         self.location.starts_with("live:") || self.location.starts_with("amqp:")

@@ -115,7 +115,7 @@ impl Sweeper {
         let (mut objects, mut identities) = (Vec::new(), Vec::new());
         for Listed { url, version, size } in listed {
             let SourceUrl::S3 { bucket, key } = &url else { continue };
-            if !self.options.wants(key, Some(size)) {
+            if !self.options.wants(&self.watched, key, Some(size)) {
                 continue;
             }
             let Some(identity) = identity(sources, &url, version).await else { continue };

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use assay_credentials::Secret;
+use assay_source::is_marker;
 use assay_transaction::parse_duration;
 use clap::{Args, ValueEnum};
 
@@ -124,13 +125,14 @@ impl WatchOptions {
         }
     }
 
-    /// Whether an object is one of those that are loaded, as far as its key and its size tell. A key that ends with `/` is a
-    /// folder.
-    pub(crate) fn wants(&self, key: &str, size: Option<u64>) -> bool {
+    /// Whether an object of the bucket is one of those that are loaded, as far as its key and its size tell. A key that ends with
+    /// `/` is a folder; names that begin with `_` or `.` are of markers.
+    pub(crate) fn wants(&self, watched: &Watched, key: &str, size: Option<u64>) -> bool {
+        let lies_there = key.starts_with(&watched.prefix) && !is_marker(&watched.prefix, key);
         let suffixes = &self.watch_suffix;
         let ends_well = suffixes.is_empty() || suffixes.iter().any(|suffix| key.ends_with(suffix.trim()));
         let fits = size.is_none_or(|size| size >= self.min_size && self.max_size.is_none_or(|most| size <= most));
-        ends_well && fits && !key.ends_with('/')
+        lies_there && ends_well && fits && !key.ends_with('/')
     }
 }
 
@@ -184,7 +186,12 @@ mod tests {
 
     #[test]
     fn keys_and_sizes_are_filtered() {
-        let cases: [(&[&str], &str, Option<u64>, bool); 12] = [
+        let watched = Watched { bucket: "drops".to_owned(), prefix: String::new() };
+        let cases: [(&[&str], &str, Option<u64>, bool); 16] = [
+            (&[], "in/_SUCCESS", None, false),
+            (&[], "_temporary/0/part-0.csv", Some(1), false),
+            (&[], "in/.part-0.csv.crc", Some(12), false),
+            (&[], "in/part_0.csv", Some(1), true),
             (&[], "in/a.csv", Some(1), true),
             (&[], "in/a.csv", None, true),
             (&[], "in/a.csv", Some(0), false),
@@ -199,7 +206,23 @@ mod tests {
             (&["--watch-suffix", ".csv,.csv.gz"], "a.csv.tmp", Some(1), false),
         ];
         for (arguments, key, size, expected) in cases {
-            assert_eq!(parse(arguments).unwrap().wants(key, size), expected, "{arguments:?} {key} {size:?}");
+            let options = parse(arguments).unwrap();
+            assert_eq!(options.wants(&watched, key, size), expected, "{arguments:?} {key} {size:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_watched_is_meant_by_its_name() {
+        let options = parse(&[]).unwrap();
+        let cases = [
+            ("s3://drops/_raw/", "_raw/a.csv", true),
+            ("s3://drops/_raw", "_raw/a.csv", true),
+            ("s3://drops/_raw/", "_raw/_SUCCESS", false),
+            ("s3://drops/in/_", "in/_a.csv", true),
+            ("s3://drops/in/", "elsewhere/a.csv", false),
+        ];
+        for (watched, key, expected) in cases {
+            assert_eq!(options.wants(&watched.parse().unwrap(), key, None), expected, "{watched} {key}");
         }
     }
 

@@ -125,7 +125,7 @@ impl Taking {
 
     async fn begin_object(&self, object: &ObjectEvent) -> Result<Option<(SourceUrl, Beginning)>, LoadError> {
         let ObjectEvent { bucket, key, .. } = object;
-        if *bucket != self.watched.bucket || !key.starts_with(&self.watched.prefix) || !self.options.wants(key, None) {
+        if *bucket != self.watched.bucket || !self.options.wants(&self.watched, key, None) {
             return Ok(None);
         }
         let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() };
@@ -141,7 +141,7 @@ impl Taking {
             }
             Err(error) => return Err(error.into()),
         };
-        if !self.options.wants(key, Some(found.size))
+        if !self.options.wants(&self.watched, key, Some(found.size))
             || store.known(std::slice::from_ref(&found.identity)).await? != [Known::Not]
         {
             return Ok(None);

@@ -49,6 +49,43 @@ async fn objects_are_found_by_prefix_and_pattern() {
 }
 
 #[tokio::test]
+async fn markers_are_passed_over_unless_they_are_named() {
+    let server = Server::start().await;
+    let keys = [
+        "out/_SUCCESS",
+        "out/date=1/part-0.csv",
+        "out/date=1/.part-0.csv.crc",
+        "out/date=1/_committed_1",
+        "out/_temporary/0/part-0.csv",
+        "_raw/a.csv",
+        "_raw/_b.csv",
+        "marked/_SUCCESS",
+    ];
+    for key in keys {
+        server.put("drops", key, "id\n");
+    }
+    let sources = server.sources(SECRET);
+    let cases: [(&str, &[&str]); 10] = [
+        ("out/", &["out/date=1/part-0.csv"]),
+        ("", &["out/date=1/part-0.csv"]),
+        ("**", &["out/date=1/part-0.csv"]),
+        ("out/**/*.csv", &["out/date=1/part-0.csv"]),
+        ("out/_SUCCESS", &["out/_SUCCESS"]),
+        ("out/_*", &["out/_SUCCESS"]),
+        ("out/_temporary/", &["out/_temporary/0/part-0.csv"]),
+        ("out/*/.*", &["out/date=1/.part-0.csv.crc"]),
+        ("_raw/", &["_raw/a.csv"]),
+        ("_raw/*.csv", &["_raw/a.csv"]),
+    ];
+    for (pattern, expected) in cases {
+        let expected: Vec<_> = expected.iter().map(|key| format!("s3://drops/{key}")).collect();
+        assert_eq!(expand(&sources, &format!("s3://drops/{pattern}")).await.unwrap(), expected, "{pattern}");
+    }
+    let error = expand(&sources, "s3://drops/marked/").await.unwrap_err().to_string();
+    assert!(error.starts_with("no source is found by s3://drops/marked/ (1 passed over"), "{error}");
+}
+
+#[tokio::test]
 async fn odd_keys_are_listed_as_they_are() {
     let server = Server::start().await;
     let odd = ["a b+c%20.csv", "é&=?.csv", "new\nline.csv", "\u{1}.csv"];

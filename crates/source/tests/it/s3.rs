@@ -1,7 +1,7 @@
 //! Objects over real sockets, with signed requests.
 
-use assay_source::{Found, SourceError, SourceUrl, Sources};
-use assay_transaction::{Exit, SourceIdentity};
+use assay_source::{FormatOptions, Found, SourceError, SourceUrl, Sources};
+use assay_transaction::{Compression, Exit, RunSettings, SourceIdentity};
 use tokio::io::AsyncReadExt as _;
 
 use crate::server::{Server, sources};
@@ -155,4 +155,47 @@ async fn an_endpoint_that_is_away_is_a_dependency_that_is_away() {
     let (message, exit) = refusal(&sources("http://assay.invalid:9000", "reader", SECRET), "s3://drops/a.csv").await;
     assert!(message.starts_with("cannot reach S3 at http://assay.invalid:9000 ("), "{message}");
     assert_eq!(exit, Exit::DependencyAway);
+}
+
+/// Written by Python, with its folder.
+const ARCHIVE: &[u8] = include_bytes!("transactions.zip");
+
+#[tokio::test]
+async fn an_archive_of_one_file_is_unpacked_while_it_is_read() {
+    let server = Server::start().await;
+    let url: SourceUrl = server.put("drops", "transactions.zip", ARCHIVE).parse().unwrap();
+    let sources = server.sources(SECRET);
+    let found = sources.identify(&url).await.unwrap();
+    let layout = sources.inspect(&url, &found, &FormatOptions::default()).await.unwrap().layout;
+    assert_eq!((layout.compression, layout.header.len()), (Compression::Zip, 6));
+    let settings = RunSettings { compression: layout.compression, ..RunSettings::example() };
+    let mut rows = sources.rows(&url, &found, &settings, layout.start).await.unwrap();
+    let mut count = 0;
+    while let Some(batch) = rows.next_batch(100).await.unwrap() {
+        count += batch.len();
+    }
+    assert_eq!(count, 2_000);
+}
+
+#[tokio::test]
+async fn an_object_of_the_same_content_has_the_same_fingerprint() {
+    let server = Server::start().await;
+    let urls = [("a.csv", "id\n1\n"), ("b/a.csv", "id\n1\n"), ("c.csv", "id\n2\n")];
+    let urls = urls.map(|(key, content)| server.put("drops", key, content).parse::<SourceUrl>().unwrap());
+    let sources = server.sources(SECRET);
+    let mut prints = Vec::new();
+    for url in &urls {
+        let found = sources.identify(url).await.unwrap();
+        prints.push(sources.fingerprint(url, &found).await.unwrap());
+        if let Some(print) = &prints[prints.len() - 1] {
+            assert_eq!(*print, format!("etag:{}:5", found.identity.version));
+        }
+    }
+    assert_eq!(prints[0], prints[1]);
+    assert!(prints[0].is_none() || prints[0] != prints[2]);
+    let server = Server::without_tags().await;
+    let url: SourceUrl = server.put("drops", "a.csv", "id\n1\n").parse().unwrap();
+    let sources = server.sources(SECRET);
+    let found = sources.identify(&url).await.unwrap();
+    assert_eq!(sources.fingerprint(&url, &found).await.unwrap(), None);
 }

@@ -1,0 +1,365 @@
+//! Files of other kinds, told by their content: archives, packings and formats that cannot be read are refused by their
+//! names, with what to do about them.
+//!
+//! A kind is told by bytes that no text begins with, or where text does, by more of it: a header such as `<DATE>,<TIME>` is
+//! no page, and `BZh` alone no packing.
+
+use assay_transaction::Compression;
+
+use crate::SourceError;
+
+/// What to do with a file of another format.
+const EXPORT: &str = "export it as CSV, JSON Lines or Parquet";
+/// What to do with what is packed.
+const UNPACK: &str = "unpack it first; only gzip, zstd and a zip of one file are unpacked while they are read";
+/// What to do with what is packed twice.
+const UNPACK_ONCE: &str = "unpack it once; one packing is taken off while it is read";
+/// What to do with several files in one.
+const TAKE_OUT: &str = "unpack it, and load the files in it";
+const DECRYPT: &str = "decrypt it first";
+
+/// How much of a text is looked at for the names of elements.
+const LOOKED_AT: usize = 16 * 1024;
+
+/// What a file of another kind is, with its article, and what to do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Foreign {
+    what: &'static str,
+    remedy: &'static str,
+}
+
+impl Foreign {
+    /// Tells what begins with these bytes; none where that may be rows. What is text is told only where nobody says its format.
+    pub(crate) fn tell(head: &[u8], is_format_given: bool) -> Option<Self> {
+        let is_magic = |(magic, certainty, _): &&Kind| {
+            head.starts_with(magic) && (*certainty == Certainty::Sure || is_binary(head))
+        };
+        if let Some((_, _, foreign)) = MAGIC.iter().find(is_magic) {
+            return Some(*foreign);
+        }
+        if is_bzip2(head) {
+            return Some(Self { what: "bzip2 data", remedy: UNPACK });
+        }
+        if is_tar(head) {
+            return Some(Self { what: "a tar archive", remedy: TAKE_OUT });
+        }
+        if is_format_given { None } else { Self::tell_text(head) }
+    }
+
+    fn tell_text(head: &[u8]) -> Option<Self> {
+        let export = |what| Some(Self { what, remedy: EXPORT });
+        let text = head[..head.len().min(LOOKED_AT)].trim_ascii_start();
+        if let Some((_, foreign)) = TEXTS.iter().find(|(start, _)| starts_with(text, start)) {
+            return Some(*foreign);
+        }
+        if starts_with(text, b"MIME-Version:") && contains(text, b"multipart/related") {
+            return export("a web archive, as Excel saves a page (MHTML)");
+        }
+        let element = first_element(text)?;
+        let is_excel = contains(text, b"urn:schemas-microsoft-com:office:excel");
+        if HTML.iter().any(|name| element.eq_ignore_ascii_case(name)) {
+            return export(if is_excel { "an HTML page, as Excel saves it under .xls" } else { "an HTML page" });
+        }
+        // A header of names in angle brackets has no closing element below it, and what comes behind them is a delimiter.
+        if !contains(text, b"</") && !starts_with(text, b"<?xml") {
+            return None;
+        }
+        match element {
+            b"OFX" => export("an OFX statement (XML)"),
+            b"stata_dta" => export("a Stata file"),
+            _ if contains(text, b"camt.05") => export("a camt statement of ISO 20022 (XML)"),
+            _ if contains(text, b"pain.00") => export("a pain message of ISO 20022 (XML)"),
+            _ if contains(text, b"urn:schemas-microsoft-com:office:spreadsheet") => {
+                export("an XML spreadsheet of Excel")
+            }
+            _ => export("an XML document"),
+        }
+    }
+
+    /// Why it is refused; with what it was packed with.
+    pub(crate) fn error(self, packed_with: Compression) -> SourceError {
+        let what = match packed_with {
+            Compression::None => self.what.to_owned(),
+            packed => format!("{} inside of {}", self.what, packed.name()),
+        };
+        SourceError::Foreign { what, remedy: self.remedy }
+    }
+}
+
+/// What it takes to be sure of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    /// No text begins so.
+    Sure,
+    /// A text may begin so: what follows must be none.
+    IfBinary,
+}
+
+/// How a kind begins, how sure that is, and what it is.
+type Kind = (&'static [u8], Certainty, Foreign);
+
+const fn kind(magic: &'static [u8], what: &'static str, remedy: &'static str) -> Kind {
+    (magic, Certainty::Sure, Foreign { what, remedy })
+}
+
+const fn kind_if_binary(magic: &'static [u8], what: &'static str, remedy: &'static str) -> Kind {
+    (magic, Certainty::IfBinary, Foreign { what, remedy })
+}
+
+/// The first bytes of kinds. What is unpacked while it is read is among them, as it is here only inside of another packing.
+const MAGIC: [Kind; 41] = [
+    kind(b"\x1f\x8b", "gzip data", UNPACK_ONCE),
+    kind(b"\x28\xb5\x2f\xfd", "zstd data", UNPACK_ONCE),
+    kind(b"PK\x03\x04", "a zip archive", UNPACK_ONCE),
+    kind(b"PK\x05\x06", "an empty zip archive", "send it with a file in it"),
+    kind(b"PK\x07\x08", "a zip archive in several parts", UNPACK),
+    kind(b"\xfd7zXZ\0", "xz data", UNPACK),
+    kind(b"7z\xbc\xaf\x27\x1c", "a 7z archive", TAKE_OUT),
+    kind(b"Rar!\x1a\x07", "a RAR archive", TAKE_OUT),
+    kind(b"\x04\x22\x4d\x18", "lz4 data", UNPACK),
+    kind(b"\x02\x21\x4c\x18", "lz4 data", UNPACK),
+    kind(b"\x5d\0\0", "lzma data", UNPACK),
+    kind(b"LZIP\x01", "lzip data", UNPACK),
+    kind(b"\xff\x06\0\0sNaPpY", "snappy data", UNPACK),
+    kind(b"\x1f\x9d", "data of compress (.Z)", UNPACK),
+    kind(b"MSCF\0\0\0\0", "a cabinet archive", TAKE_OUT),
+    kind(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (.xls, or another file of old Office)", EXPORT),
+    kind(b"\x09\x08\x08\0", "an Excel workbook of old (.xls)", EXPORT),
+    kind(b"\x09\x08\x10\0", "an Excel workbook of old (.xls)", EXPORT),
+    kind(b"\x09\x04\x06\0", "an Excel workbook of old (.xls)", EXPORT),
+    kind(b"\x09\x02\x06\0", "an Excel workbook of old (.xls)", EXPORT),
+    kind(b"Obj\x01", "an Avro file", EXPORT),
+    kind_if_binary(b"ORC", "an ORC file", EXPORT),
+    kind(b"ARROW1\0\0", "an Arrow file (Feather)", EXPORT),
+    kind(b"\xff\xff\xff\xff", "an Arrow stream", EXPORT),
+    kind_if_binary(b"FEA1", "a Feather file", EXPORT),
+    kind(b"SQLite format 3\0", "an SQLite database", EXPORT),
+    kind(b"%PDF-", "a PDF document", EXPORT),
+    kind(b"{\\rtf", "an RTF document", EXPORT),
+    kind(b"\x89HDF\r\n\x1a\n", "an HDF5 file", EXPORT),
+    kind(b"\x93NUMPY", "a NumPy file", EXPORT),
+    kind(b"\x80\x04\x95", "a Python pickle", EXPORT),
+    kind(b"\x80\x05\x95", "a Python pickle", EXPORT),
+    kind(b"$FL2@(#)", "an SPSS file", EXPORT),
+    kind(b"\0\0\0\0\0\0\0\0\0\0\0\0\xc2\xea\x81\x60", "a SAS file", EXPORT),
+    kind(b"\x89PNG\r\n\x1a\n", "a PNG picture", EXPORT),
+    kind(b"\xff\xd8\xff", "a JPEG picture", EXPORT),
+    kind(b"-----BEGIN PGP MESSAGE-----", "an encrypted PGP message", DECRYPT),
+    kind(b"\x85\x01", "an encrypted PGP message", DECRYPT),
+    kind(b"\x85\x02", "an encrypted PGP message", DECRYPT),
+    kind(b"\x85\x04", "an encrypted PGP message", DECRYPT),
+    kind(b"age-encryption.org/v1\n", "an encrypted file of age", DECRYPT),
+];
+
+/// How texts of banks begin that are no tables, whatever the case of letters.
+const TEXTS: [(&[u8], Foreign); 7] = [
+    (b"OFXHEADER:", Foreign { what: "an OFX statement", remedy: EXPORT }),
+    (b"!Type:", Foreign { what: "a QIF file", remedy: EXPORT }),
+    (b"!Account", Foreign { what: "a QIF file", remedy: EXPORT }),
+    (b"{1:F01", Foreign { what: "a SWIFT message (MT940)", remedy: EXPORT }),
+    (b":20:", Foreign { what: "an MT940 statement", remedy: EXPORT }),
+    (b"UNA:+", Foreign { what: "an EDIFACT message", remedy: EXPORT }),
+    (b"UNB+", Foreign { what: "an EDIFACT message", remedy: EXPORT }),
+];
+
+/// Elements that pages begin with.
+const HTML: [&[u8]; 15] = [
+    b"!doctype",
+    b"html",
+    b"head",
+    b"body",
+    b"table",
+    b"meta",
+    b"title",
+    b"style",
+    b"script",
+    b"div",
+    b"center",
+    b"font",
+    b"p",
+    b"span",
+    b"link",
+];
+
+/// Of the header of a member of a tar archive.
+const TAR_BLOCK: usize = 512;
+
+/// The header of the first member says so, or is summed up by itself, as those of old archives are.
+fn is_tar(head: &[u8]) -> bool {
+    let Some(block) = head.get(..TAR_BLOCK) else { return false };
+    let sum: u64 =
+        block.iter().enumerate().map(|(at, byte)| u64::from(if (148..156).contains(&at) { b' ' } else { *byte })).sum();
+    let told = std::str::from_utf8(&block[148..156]).ok();
+    let told = told.and_then(|told| u64::from_str_radix(told.trim_matches(['\0', ' ']), 8).ok());
+    &block[257..262] == b"ustar" || (told == Some(sum) && block.contains(&0))
+}
+
+/// Its level, and the start of a block or the end of the whole.
+fn is_bzip2(head: &[u8]) -> bool {
+    let Some((start, rest)) = head.split_at_checked(4) else { return false };
+    start.starts_with(b"BZh")
+        && matches!(start[3], b'1'..=b'9')
+        && (rest.starts_with(b"1AY&SY") || rest.starts_with(b"\x17\x72\x45\x38\x50\x90"))
+}
+
+/// Whether there are bytes at its start that no text has.
+fn is_binary(head: &[u8]) -> bool {
+    let is_of_no_text =
+        |byte: &u8| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | b'\x0b' | b'\x0c' | b'\x1b');
+    head[..head.len().min(1024)].iter().any(is_of_no_text)
+}
+
+/// The name of the first element of what may be a page or a document; a declaration of the type of a document counts as one.
+fn first_element(mut text: &[u8]) -> Option<&[u8]> {
+    loop {
+        text = text.trim_ascii_start();
+        let end: &[u8] = match text {
+            [b'<', b'?', ..] => b"?>",
+            [b'<', b'!', b'-', b'-', ..] => b"-->",
+            _ => break,
+        };
+        text = &text[memchr::memmem::find(text, end)? + end.len()..];
+    }
+    let rest = text.strip_prefix(b"<")?;
+    let length = rest.iter().position(|byte| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/'))?;
+    let (name, rest) = rest.split_at(length);
+    let is_name = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!_-.:".contains(byte) || !byte.is_ascii());
+    // In a header of names in angle brackets, a delimiter follows the first.
+    let is_field = matches!(rest, [b'>', b',' | b';' | b'\t' | b'|', ..]);
+    (is_name && !name.is_empty() && !is_field).then(|| name.rsplit(|byte| *byte == b':').next().unwrap_or(name))
+}
+
+fn starts_with(text: &[u8], start: &[u8]) -> bool {
+    text.get(..start.len()).is_some_and(|text| text.eq_ignore_ascii_case(start))
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(text, part).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_transaction::Exit;
+
+    fn told(head: &[u8]) -> Option<&'static str> {
+        Foreign::tell(head, false).map(|foreign| foreign.what)
+    }
+
+    /// The first block of an archive with one member.
+    fn tar(is_old: bool) -> Vec<u8> {
+        let mut block = vec![0; TAR_BLOCK];
+        block[..5].copy_from_slice(b"a.csv");
+        block[100..107].copy_from_slice(b"0000644");
+        block[124..135].copy_from_slice(b"00000000012");
+        block[148..156].fill(b' ');
+        if !is_old {
+            block[257..262].copy_from_slice(b"ustar");
+        }
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block
+    }
+
+    #[test]
+    fn files_of_other_kinds_are_told_by_their_content() {
+        let cases: [(&[u8], &str); 38] = [
+            (&tar(false), "a tar archive"),
+            (&tar(true), "a tar archive"),
+            (b"PK\x05\x06\0\0\0\0", "an empty zip archive"),
+            (b"\x1f\x8b\x08\0", "gzip data"),
+            (b"BZh91AY&SY\x12", "bzip2 data"),
+            (b"BZh9\x17\x72\x45\x38\x50\x90", "bzip2 data"),
+            (b"\xfd7zXZ\0\0\x04", "xz data"),
+            (b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive"),
+            (b"Rar!\x1a\x07\x01\0", "a RAR archive"),
+            (b"\x04\x22\x4d\x18\x64", "lz4 data"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "an Excel workbook (.xls, or another file of old Office)"),
+            (b"Obj\x01\x04\x14avro.codec", "an Avro file"),
+            (b"ORC\x0a\x03\0\0\x12", "an ORC file"),
+            (b"ARROW1\0\0\xff\xff\xff\xff", "an Arrow file (Feather)"),
+            (b"\xff\xff\xff\xff\x10\0\0\0", "an Arrow stream"),
+            (b"%PDF-1.7\n%\xe2\xe3", "a PDF document"),
+            (b"SQLite format 3\0\x10\0", "an SQLite database"),
+            (b"<html><body><table><tr><td>id</td>", "an HTML page"),
+            (b"\r\n \t<!DOCTYPE html>\n<html>", "an HTML page"),
+            (b"<!-- saved from url=(0014)about:internet -->\n<HTML>", "an HTML page"),
+            (b"<table border=\"1\"><tr><th>id</th>", "an HTML page"),
+            (b"<TABLE>\n<TR><TD>id;amount</TD></TR>", "an HTML page"),
+            (b"<meta http-equiv=\"Content-Type\">", "an HTML page"),
+            (b"<?xml version=\"1.0\"?>\n<html xmlns=\"http://www.w3.org/1999/xhtml\">", "an HTML page"),
+            (
+                b"<html xmlns:o=\"urn:schemas-microsoft-com:office:office\" xmlns:x=\"urn:schemas-microsoft-com:office:excel\">",
+                "an HTML page, as Excel saves it under .xls",
+            ),
+            (b"MIME-Version: 1.0\nContent-Type: multipart/related;", "a web archive, as Excel saves a page (MHTML)"),
+            (b"<?xml version=\"1.0\"?><rows><row/></rows>", "an XML document"),
+            (b"<rows>\n<row id=\"1\"></row></rows>", "an XML document"),
+            (
+                b"<?xml version=\"1.0\"?>\n<Document xmlns=\"urn:iso:std:iso:20022:tech:xsd:camt.053.001.02\">",
+                "a camt statement of ISO 20022 (XML)",
+            ),
+            (b"<?xml version=\"1.0\"?><?OFX OFXHEADER=\"200\"?>\n<OFX><X>", "an OFX statement (XML)"),
+            (b"<OFX>\n<SIGNONMSGSRSV1></SIGNONMSGSRSV1>", "an OFX statement (XML)"),
+            (b"OFXHEADER:100\r\nDATA:OFXSGML\r\n", "an OFX statement"),
+            (
+                b"<?xml version=\"1.0\"?>\n<?mso-application progid=\"Excel.Sheet\"?>\n<Workbook xmlns=\"urn:schemas-microsoft-com:office:spreadsheet\">",
+                "an XML spreadsheet of Excel",
+            ),
+            (b"!Type:Bank\nD03/15/2024\n", "a QIF file"),
+            (b":20:STARTUMSE\r\n:25:10010010/1", "an MT940 statement"),
+            (b"{1:F01BANKDEFFXXXX0000000000}{2:", "a SWIFT message (MT940)"),
+            (b"-----BEGIN PGP MESSAGE-----\n", "an encrypted PGP message"),
+            (b"\x85\x02\x0c\x03", "an encrypted PGP message"),
+        ];
+        for (head, what) in cases {
+            assert_eq!(told(head), Some(what), "{}", head.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_may_be_rows_is_none_of_them() {
+        let long = format!("ORC_id;amount\n{}", "1;2\n".repeat(500));
+        let cases: [&[u8]; 19] = [
+            b"",
+            b"<",
+            b"<>",
+            b"id,amount\n",
+            b"<DATE>\t<TIME>\t<OPEN>\n2024.03.15\t10:00:00\t1\n",
+            b"<DATE>,<TIME>,<AMOUNT>\n1,2,</b>\n",
+            b"<title>;<amount>\n",
+            b"<id>,<amount>\n1,</a>\n",
+            b"<amount>\n",
+            b"< 5,amount\n",
+            b"BZh,id,amount\n",
+            b"BZh9 id,amount\n",
+            b"Object,id\n",
+            b"ORCID,amount\n",
+            b"FEA1,amount\n",
+            b"PK,id,amount\n",
+            b"Rar!,id\n",
+            b"SQLite format 3,id\n",
+            b"{\"id\": \"<html>\"}\n",
+        ];
+        for head in cases.into_iter().chain([long.as_bytes()]) {
+            assert_eq!(told(head), None, "{}", head.escape_ascii());
+        }
+        // Who says that it is CSV is believed, but not against bytes that no text has.
+        assert_eq!(Foreign::tell(b"<html><body></body></html>", true), None);
+        assert!(Foreign::tell(b"Obj\x01", true).is_some());
+    }
+
+    #[test]
+    fn what_it_is_and_what_to_do_stand_in_one_line() {
+        let error = Foreign::tell(&tar(false), false).unwrap().error(Compression::Gzip);
+        assert_eq!(
+            error.to_string(),
+            "the source is a tar archive inside of gzip: unpack it, and load the files in it"
+        );
+        assert_eq!(error.exit(), Exit::SourceUnreadable);
+        assert!(!error.is_final());
+        for (_, _, foreign) in MAGIC {
+            assert!(!foreign.error(Compression::None).to_string().contains('\n'));
+        }
+    }
+}

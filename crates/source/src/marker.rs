@@ -1,0 +1,49 @@
+//! Names that begin with `_` or `.`: tools put them beside their data, such as `_SUCCESS`, `_committed_123`,
+//! `.part-0.csv.crc`, `_temporary/` and `_delta_log/`. They are no sources unless they are named.
+
+/// What such names begin with.
+const MARKS: [char; 2] = ['_', '.'];
+
+/// Whether the name of a file or of a folder is a marker's.
+pub(crate) fn is_marked(name: &str) -> bool {
+    name.starts_with(MARKS)
+}
+
+/// Whether what lies under a prefix is passed over, as its name, or that of a folder in between, is a marker's. What the
+/// prefix itself spells out is meant, also where it ends in the middle of a name.
+pub fn is_marker(prefix: &str, key: &str) -> bool {
+    let base = prefix.rfind('/').map_or(0, |slash| slash + 1);
+    let mut names = key.get(base..).unwrap_or_default().split('/');
+    let first = names.next().unwrap_or_default();
+    (prefix.len() == base && is_marked(first)) || names.any(is_marked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_are_told_by_their_names_and_their_folders() {
+        let cases = [
+            ("", "a.csv", false),
+            ("", "_SUCCESS", true),
+            ("out/", "out/_SUCCESS", true),
+            ("out/", "out/date=2024-03-14/_committed_123", true),
+            ("out/", "out/date=2024-03-14/.part-00000.csv.crc", true),
+            ("out/", "out/_temporary/0/part-0.csv", true),
+            ("out/", "out/_delta_log/0.json", true),
+            ("out/", "out/a_b.csv", false),
+            ("out/", "out/a.b/_", true),
+            ("out/", "out//a.csv", false),
+            ("_out/", "_out/a.csv", false),
+            ("_out/", "_out/_a.csv", true),
+            ("_out/_", "_out/_a.csv", false),
+            ("_out/_a", "_out/_a/_b", true),
+            ("in", "in/.a.csv", true),
+            ("é/", "é/_a.csv", true),
+        ];
+        for (prefix, key, expected) in cases {
+            assert_eq!(is_marker(prefix, key), expected, "{prefix} {key}");
+        }
+    }
+}
