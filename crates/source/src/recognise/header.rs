@@ -17,6 +17,8 @@ use crate::{CsvLayout, CsvReader, FormatOptions, SourceError};
 
 /// Physical lines that are looked at, blank ones among them.
 const LINES: usize = 50;
+/// Most names of which an error tells what is wrong with them.
+const MOST_NAMES: usize = 5_000;
 /// Bytes that tell whether a head is text.
 const TEXT_IN: usize = 4_096;
 /// The longest line of which it is tried what stands between its names.
@@ -342,7 +344,11 @@ impl Search<'_> {
         }
         let is_told = self.options.mapping.is_some() || self.options.delimiter.is_some();
         let closest = closest.filter(|closest| closest.rank.0 > 0 || is_told);
-        match closest.map(|Closest { line, .. }| (line.start.line, self.columns(&line))) {
+        let error = |Closest { mut line, .. }: Closest| {
+            line.names.truncate(MOST_NAMES);
+            (line.start.line, self.columns(&line))
+        };
+        match closest.map(error) {
             Some((line, Err(error))) => SourceError::NoHeader { error, line, looked_at },
             _ if is_cut => SourceError::HeaderTooLong { limit: HEAD_BYTES },
             _ => SourceError::Undecidable { first_line: self.first_line() },

@@ -102,7 +102,7 @@ const EXPECTED: &[(&str, Expected)] = {
         ("header-in-capitals-and-blanks.csv", Rows(Tab, 1, 0)),
         ("header-with-empty-names.csv", Rows(Comma, 1, 0)),
         ("header-with-a-name-twice.csv", Refused("stands twice")),
-        ("header-with-a-name-of-control-characters-twice.csv", Refused("stands twice")),
+        ("header-with-a-name-of-control-characters-twice.csv", Rows(Comma, 0, 0)),
         ("header-with-an-open-quote.csv", Refused("a quote in it opens behind a delimiter")),
         ("header-not-utf8.csv", Refused("in windows-1252 it is `société`")),
         ("header-with-nul.csv", Rows(Comma, 1, 0)),
