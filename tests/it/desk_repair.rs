@@ -66,5 +66,5 @@ async fn a_run_that_is_stalled_is_complete_after_its_repair() {
 
     stack.s3.put("transactions", "a.csv", Rows::valid(29));
     let replaced = stack.assay(["repair", "first"]).run().await;
-    replaced.expect_one_clear_line(4, &["first cannot be repaired", "s3://transactions/a.csv"]);
+    replaced.expect_one_clear_line(4, &["run first cannot be read again", "s3://transactions/a.csv"]);
 }

@@ -127,6 +127,43 @@ async fn a_client_hears_202_only_of_what_is_stored_though_the_streamer_is_killed
     law::holds_for_one_run(&stack.database).await;
 }
 
+/// The kinds of files from the field that can occur here too.
+#[tokio::test]
+async fn values_are_read_as_those_of_a_file_with_a_decimal_point() {
+    let stack = Stack::new(Script::Categorise).await;
+    let _stages = stack.start_stages();
+    let (_streamer, address) = streamer(&stack).await;
+    let cases = [
+        ("zeros", json!("-9.500000000"), "-9.5000"),
+        ("exponent", json!("-1.5E3"), "-1500.0000"),
+        ("padded", json!("  7.25 "), "7.2500"),
+        ("three decimals", json!("-3.000"), "-3.0000"),
+        ("number", json!(2.5e2), "250.0000"),
+    ];
+    for (id, amount, _) in &cases {
+        let transaction = json!({
+            "id": id, "description": "  Café ", "amount": amount, "timestamp": "2026-01-11 10:00:00 UTC", "merchant": "NULL",
+            "operation_type": "card_payment   ", "side": "debit",
+        });
+        let Answer { status, body } = post(&address, "/transactions", &transaction.to_string()).await.unwrap();
+        assert_eq!(status, 202, "{id}: {body}");
+    }
+    // A number of JSON with zeros and an exponent, as no library would write it.
+    let raw = transaction("raw").replace("\"-9.50\"", "-1.20000E2");
+    assert_eq!(post(&address, "/transactions", &raw).await.unwrap().status, 202);
+    stack.database.until("SELECT count(*) = 6 FROM transactions").await;
+    let stored =
+        "SELECT concat_ws('|', external_id, description, amount, to_char(\"timestamp\" AT TIME ZONE 'UTC', 'HH24:MI'),
+        merchant, operation_type) FROM transactions WHERE external_id <> 'raw'";
+    let mut stored = stack.database.texts(stored).await;
+    let mut expected = cases.map(|(id, _, amount)| format!("{id}|Café|{amount}|10:00|NULL|card_payment")).to_vec();
+    stored.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(stored, expected);
+    let of_raw = "SELECT amount::text FROM transactions WHERE external_id = 'raw'";
+    assert_eq!(stack.database.texts(of_raw).await, ["-120.0000"]);
+}
+
 #[tokio::test]
 async fn a_client_sees_what_became_of_its_transaction() {
     let stack = Stack::new(Script::Score).await;

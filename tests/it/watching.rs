@@ -147,6 +147,54 @@ async fn each_object_is_loaded_once_however_it_is_told() {
     }
 }
 
+/// As AWS says it by way of EventBridge: another shape, and a key that is not escaped.
+fn event_bridge(what: &str, key: &str) -> Value {
+    json!({
+        "version": "0", "id": "17793124-05d4-b198-2fde-7ededc63b103", "detail-type": what, "source": "aws.s3",
+        "account": "111122223333", "time": "2026-01-11T10:00:00Z", "region": "eu-west-1",
+        "resources": ["arn:aws:s3:::drops"],
+        "detail": {
+            "version": "0", "bucket": {"name": "drops"}, "request-id": "N4N7GDK58NMKJ12R",
+            "object": {"key": key, "size": 9, "etag": "690505a0", "sequencer": "617f08299329d189"},
+            "requester": "111122223333", "reason": "PutObject",
+        },
+    })
+}
+
+#[tokio::test]
+async fn events_by_way_of_event_bridge_load_what_they_name() {
+    let stack = Stack::new(Script::Score).await;
+    let _stages = stack.start_stages();
+    let mut watcher = stack
+        .watcher()
+        .env("EVENTS_EXCHANGE", EXCHANGE)
+        .env("WEBHOOK_ADDR", "127.0.0.1:0")
+        .env("WEBHOOK_SECRET", "open sesame")
+        .start();
+    watcher.says("events are taken at http://").await;
+    let keys = ["in/a b.csv", "in/50%25 c+d.csv", "in/é.csv"];
+    for (more, key) in keys.iter().enumerate() {
+        stack.s3.put("drops", key, Rows::valid(10 + more as u64));
+    }
+    let [first, second, third] = keys.map(|key| event_bridge("Object Created", key));
+    // By the webhook as it is, by the queue as it is, and within what SNS makes of it.
+    assert_eq!(post(&watcher, BEARER, first.to_string().as_bytes()).await, 200);
+    let begun = "SELECT count(*) FROM runs WHERE source_location = 's3://drops/in/a b.csv'";
+    assert_eq!(stack.database.count(begun).await, 1, "it is answered once its run has begun");
+    tell(&stack, &second).await;
+    tell(&stack, &sns(&third)).await;
+    // What else happens to objects is nothing to load.
+    for what in ["Object Deleted", "Object Tags Added", "Object Restore Completed"] {
+        assert_eq!(post(&watcher, BEARER, event_bridge(what, "in/other.csv").to_string().as_bytes()).await, 200);
+    }
+    stack.database.until("SELECT count(*) = 3 FROM runs WHERE state = 'complete'").await;
+    watcher.terminate();
+    watcher.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");
+    assert_eq!(stack.database.count("SELECT count(*) FROM dead_letters").await, 0);
+    assert_eq!(stack.database.count("SELECT count(*) FROM transactions").await, 10 + 11 + 12);
+    law::holds(&stack.database).await;
+}
+
 #[tokio::test]
 async fn a_file_that_nobody_can_load_fails_once_and_keeps_no_other() {
     let stack = Stack::new(Script::Score).await;

@@ -5,7 +5,8 @@
 //! [`law`] counts the law from the tables; [`scenarios`] play what must hold at any size. PostgreSQL and RabbitMQ come from `TEST_DATABASE_URL` and `TEST_AMQP_URL`, which
 //! `scripts/test` sets.
 //!
-//! [`faults`] is another harness, for what goes wrong: its services are its own, as they are killed.
+//! [`faults`] is another harness, for what goes wrong: its services are its own, as they are killed. [`mutations`] needs none: it
+//! reads files in this process.
 //!
 //! Nothing here waits by sleeping: every wait is for something that is said, counted or recorded, and has a deadline.
 
@@ -13,11 +14,13 @@ mod broker;
 mod closed_port;
 mod content;
 mod database;
+mod dice;
 pub mod faults;
 mod feed;
 mod http;
 pub mod law;
 mod ml_api;
+pub mod mutations;
 mod process;
 mod role;
 mod rows;

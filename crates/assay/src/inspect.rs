@@ -200,7 +200,7 @@ impl ColumnReport {
     }
 
     fn look(&mut self, bytes: &[u8], settings: &RunSettings) {
-        let text = settings.dialect.encoding.decode(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes));
+        let text = settings.encoding_of_rows().decode(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes));
         let text = text.trim();
         if text.is_empty() {
             self.empty += 1;

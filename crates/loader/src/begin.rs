@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, Lease, NewRun, Taken};
-use assay_transaction::{Checkpoint, Run, RunId, RunSettings, RunState, StopKind};
+use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, StopKind, quoted};
 use chrono::Utc;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use crate::copies::{Fingerprints, copy_of, evict_gone};
 use crate::holder::held_by;
 use crate::load::Part;
 use crate::ordering::abort_replaced;
@@ -28,6 +29,8 @@ pub(crate) enum Beginning {
     Read(Run, Option<Lease>, Part),
     /// Nothing: every chunk of the source was confirmed before.
     Nothing(Run),
+    /// Nothing: a run of another source, or of another version, has loaded the same content.
+    Copied(Run),
     /// Nothing for now: another loader is at it, which lives.
     Held {
         /// The run.
@@ -46,15 +49,19 @@ pub(crate) async fn begin(
     url: &SourceUrl,
     options: &LoadOptions,
 ) -> Result<(Beginning, u64), LoadError> {
-    let mut is_said = false;
+    let (mut is_said, mut fingerprints) = (false, Fingerprints::default());
     loop {
         let found = identify(&dependencies.sources, url, dependencies.startup).await?;
         let size = found.size;
-        let beginning = begin_found(dependencies, url, found, options).await?;
+        let beginning = begin_found(dependencies, url, found, options, &mut fingerprints).await?;
         let Beginning::Held { run, by, remaining } = beginning else { return Ok((beginning, size)) };
         if !is_said {
-            let run_id = &run.run_id;
-            info!("{url} is being loaded by {by}, as run {run_id}: waiting until it is loaded, or that loader is gone");
+            let Run { run_id, source, .. } = &run;
+            let copy = format!("{url} has the same content as {}, which", source.location);
+            let what = if source.location == url.to_string() { url.to_string() } else { copy };
+            info!(
+                "{what} is being loaded by {by}, as run {run_id}: waiting until it is loaded, or that loader is gone"
+            );
             is_said = true;
         }
         tokio::time::sleep(HELD_PAUSE.min(remaining)).await;
@@ -67,20 +74,27 @@ pub(crate) async fn begin_found(
     url: &SourceUrl,
     found: Found,
     options: &LoadOptions,
+    fingerprints: &mut Fingerprints,
 ) -> Result<Beginning, LoadError> {
-    let Dependencies { store, broker, act, holder, .. } = dependencies;
+    let Dependencies { sources, store, act, .. } = dependencies;
     let known = store.runs(Some(&found.identity.location), KNOWN).await?;
-    // A run that goes on, or is there already, has its settings, whatever the environment says by now.
-    let settings = match known.iter().find(|run| run.source == found.identity && is_same(run, options)) {
-        Some(run) => run.settings.clone(),
-        None => settle(dependencies, url, &found, options).await?,
+    let going_on = known.iter().find(|run| run.source == found.identity && is_same(run, options));
+    let (settings, fingerprint) = if let Some(run) = going_on {
+        // Whatever the environment says by now.
+        (run.settings.clone(), None)
+    } else {
+        let fingerprint = fingerprints.of(sources, url, &found).await?;
+        // Before its head is looked at, which settings of today may not even read.
+        if let Some(fingerprint) = fingerprint.as_deref().filter(|_| !options.force)
+            && let Some(copy) = copy_of(dependencies, fingerprint).await?
+        {
+            return begun_before(dependencies, url, copy).await;
+        }
+        (settle(dependencies, url, &found, options, known.first()).await?, fingerprint)
     };
-    let new = new_run(dependencies, found, options, settings);
+    let new = NewRun { fingerprint, ..new_run(dependencies, found, options, settings) };
     let mut begun = store.begin_run(&new).await?;
-    if let Begun::Held { run, by, .. } = &begun
-        && holder.outlives(by)
-    {
-        store.evict(&run.run_id, by).await?;
+    if evict_gone(dependencies, &begun).await? {
         begun = store.begin_run(&new).await?;
     }
     match begun {
@@ -104,13 +118,22 @@ pub(crate) async fn begin_found(
             let part = or_release(dependencies, &lease, prepare.await).await?;
             Ok(read(run, Some(lease), part))
         }
+        begun => begun_before(dependencies, url, begun).await,
+    }
+}
+
+/// What there is to do where no run begins, and none goes on.
+async fn begun_before(dependencies: &Dependencies, url: &SourceUrl, begun: Begun) -> Result<Beginning, LoadError> {
+    let survives_restart = dependencies.broker.survives_restart();
+    match begun {
         Begun::Held { run, by, remaining } => Ok(Beginning::Held { run, by, remaining }),
+        Begun::Copied(run) => Ok(Beginning::Copied(run)),
         // The chunks that were not recorded went with the process that held them.
-        Begun::AlreadyLoaded(run) if !is_durable(&run, broker.survives_restart()) && !run.state.is_finished() => {
+        Begun::AlreadyLoaded(run) if !is_durable(&run, survives_restart) && !run.state.is_finished() => {
             let part = rest(dependencies, url, &run).await?;
             Ok(read(run, None, part))
         }
-        Begun::AlreadyLoaded(run) => Ok(Beginning::Nothing(run)),
+        Begun::Started(run, _) | Begun::Resumed(run, _) | Begun::AlreadyLoaded(run) => Ok(Beginning::Nothing(run)),
     }
 }
 
@@ -165,7 +188,7 @@ async fn or_release<T>(
     prepared
 }
 
-/// What the ledger is asked to begin.
+/// What the ledger is asked to begin, of a content that nothing is known of.
 pub(crate) fn new_run(
     dependencies: &Dependencies,
     found: Found,
@@ -179,6 +202,7 @@ pub(crate) fn new_run(
         settings,
         force: options.force,
         source_bytes: Some(found.size),
+        fingerprint: None,
         holder: dependencies.holder.to_string(),
         lease: dependencies.lease,
     }
@@ -196,17 +220,26 @@ async fn rest(dependencies: &Dependencies, url: &SourceUrl, run: &Run) -> Result
 }
 
 /// What was published before is still there only if the broker then, and the broker now, are of that kind.
-fn is_durable(run: &Run, survives_restart: bool) -> bool {
+pub(crate) fn is_durable(run: &Run, survives_restart: bool) -> bool {
     run.settings.durable_broker && survives_restart
 }
 
 fn read(run: Run, lease: Option<Lease>, part: Part) -> Beginning {
     info!("Pipeline Run ID: {}", run.run_id);
     info!("Loading {}", run.source.location);
+    let decided: Vec<String> = run.settings.decisions.iter().map(described).collect();
+    if !decided.is_empty() {
+        info!("read with {}", decided.join(", "));
+    }
     if part.from.at.row > 1 {
         info!("going on at row {}, where the loader before stopped", part.from.at.row);
     }
     Beginning::Read(run, lease, part)
+}
+
+/// Such as "decimal mark `comma` (recognised)".
+fn described(Decision { what, value, by, .. }: &Decision) -> String {
+    format!("{what} {} ({by})", quoted(value))
 }
 
 /// Whether a run of the same source is the one that these options mean, and was not given up.
@@ -230,12 +263,14 @@ pub(crate) async fn identify(sources: &Sources, url: &SourceUrl, startup: Durati
     until_reached("the source", startup, || sources.identify(url)).await
 }
 
-/// The settings that a new run freezes.
+/// The settings that a new run freezes. A location keeps the namespace that its latest run had, unless another one is named: what is
+/// the default may change, and its transactions must be the same ones all the same.
 async fn settle(
     dependencies: &Dependencies,
     url: &SourceUrl,
     found: &Found,
     options: &LoadOptions,
+    latest: Option<&Run>,
 ) -> Result<RunSettings, LoadError> {
     let layout = inspect(&dependencies.sources, url, found, &options.read.format).await?.layout;
     let settings = RunSettings {
@@ -243,6 +278,8 @@ async fn settle(
         budgets: options.budgets(),
         ..options.read.settings(layout, url)
     };
+    let namespace = latest.filter(|_| !options.read.names_namespace()).map(|run| run.settings.namespace);
+    let settings = RunSettings { namespace: namespace.unwrap_or(settings.namespace), ..settings };
     let (rows, asked) = (settings.chunk_rows, options.read.api_batch_size);
     if rows < asked {
         info!("{url} has long rows of many columns: its chunks have {rows} rows, not the {asked} of API_BATCH_SIZE");

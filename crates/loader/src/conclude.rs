@@ -2,19 +2,21 @@
 
 use assay_source::SourceError;
 use assay_store::{Sealing, Stopping};
-use assay_transaction::{Checkpoint, Position, Run, Sealed, StopKind, StopOrder};
+use assay_transaction::{Checkpoint, Position, Run, RunSettings, Sealed, StopKind, StopOrder};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use crate::judging::Seen;
 use crate::load::{Load, Part, PassEnd, Passed};
 use crate::metrics::{self, InProgress, Outcome};
 use crate::patience::until_answered;
 use crate::reading::Batch;
-use crate::totals::differences;
+use crate::remarks::Remarks;
+use crate::totals::{TrailerFound, differences};
 use crate::{Dependencies, LoadError};
 
 /// What a load did that came to its end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Loaded {
     /// Where the run ends.
     pub(crate) sealed: Sealed,
@@ -22,6 +24,8 @@ pub(crate) struct Loaded {
     pub(crate) chunks: u64,
     /// Their rows.
     pub(crate) rows: u64,
+    /// What a person should be told of them.
+    pub(crate) remarks: Remarks,
 }
 
 /// Why a load did not.
@@ -72,18 +76,22 @@ impl Load<'_> {
             (None, Some(sealed)) => Part { until: Some(sealed.chunks_total), ..part },
             (None, None) => part,
         };
-        let Passed { end, confirmed, chunks, rows } = Box::pin(self.pass(run, part, batches.clone())).await?;
+        let Passed { end, confirmed, chunks, rows, seen } = Box::pin(self.pass(run, part, batches.clone())).await?;
         match (end, order) {
             // The loader before is gone, and left the seal to whoever comes next.
             (PassEnd::Whole(at, _), Some(order)) => Err(self.seal_stopped(run, at, order, &batches).await),
             (PassEnd::Whole(at, trailer), None) => {
                 // A run that is sealed already was judged then.
-                let judged = if run.sealed.is_none() { differences(&run.settings, at, &trailer) } else { None };
-                if let Some(why) = judged {
-                    return Err(self.seal_failed(run, at, LoadError::ControlTotals(why)).await);
+                if run.sealed.is_none()
+                    && let Some(error) = wrong(&run.settings, at, &trailer, &seen)
+                {
+                    return Err(self.seal_failed(run, at, error).await);
                 }
                 match self.seal(run, at, None).await? {
-                    Sealing::Done => Ok(Loaded { sealed: Sealed::at(at), chunks, rows }),
+                    Sealing::Done => {
+                        let remarks = Remarks::of(&seen, run.settings.time_zone);
+                        Ok(Loaded { sealed: Sealed::at(at), chunks, rows, remarks })
+                    }
                     Sealing::Elsewhere { reason } | Sealing::RecordedBeyond { reason } => {
                         Err(LoadError::NotSealed(reason).into())
                     }
@@ -229,6 +237,15 @@ impl Load<'_> {
             None => Err(self.stopped(run, at.rows_before())),
         }
     }
+}
+
+/// Why the run of a source that was read to its end has failed all the same; none where it has not. One without rows has not.
+fn wrong(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound, seen: &Seen) -> Option<LoadError> {
+    let rows = at.rows_before();
+    if rows > 0 && at.counted.invalid == rows {
+        return Some(LoadError::NothingValid { rows, most: seen.rejections.most_frequent(seen.rows) });
+    }
+    differences(settings, at, trailer).map(LoadError::ControlTotals)
 }
 
 fn broken_off(run: &Run, at: Position, cause: SourceError) -> LoadError {

@@ -1,9 +1,10 @@
 //! Rows before the place where a reader goes on, where ids count equal rows: they are counted, and nothing else.
 
-use assay_source::{Row, RowReader};
-use assay_transaction::{Occurrences, Rules, Run, TooManyRows};
+use assay_source::RowReader;
+use assay_transaction::Run;
 
 use crate::LoadError;
+use crate::judging::Judge;
 use crate::reading::End;
 
 /// Rows that are read together.
@@ -14,22 +15,12 @@ pub(crate) fn is_counted(run: &Run) -> bool {
     run.settings.mapping.as_deref().is_some_and(|mapping| mapping.counts_rows())
 }
 
-/// Which of the rows with the same id a row is, where ids are of that kind.
-pub(crate) fn nth(occurrences: &mut Occurrences, rules: &Rules, row: &Row<'_>) -> Result<u64, TooManyRows> {
-    if row.malformed.is_some() {
-        // It has no fields that could be told apart, and no id.
-        return Ok(1);
-    }
-    occurrences.nth(rules, row.number, &row.fields)
-}
-
 /// Counts the rows before a row. Ends early where the reading ends for good, or where nobody is to hear of what comes.
 pub(crate) async fn pass_over(
     reader: &mut RowReader,
-    rules: &Rules,
+    judge: &mut Judge<'_>,
     before: u64,
     is_unheard: impl Fn() -> bool,
-    occurrences: &mut Occurrences,
 ) -> Result<Option<End>, LoadError> {
     loop {
         let left = before.saturating_sub(reader.position().row);
@@ -46,7 +37,7 @@ pub(crate) async fn pass_over(
             Err(error) => return Err(error.into()),
         };
         for row in rows.rows() {
-            if let Err(error) = nth(occurrences, rules, &row) {
+            if let Err(error) = judge.count(&row) {
                 return Ok(Some(End::Spent(error.to_string())));
             }
         }

@@ -5,7 +5,7 @@ use assay_queue::BrokerError;
 use assay_source::SourceError;
 use assay_store::StoreError;
 use assay_telemetry::Failure;
-use assay_transaction::{Exit, HeaderError, RunId, StopKind, WireError};
+use assay_transaction::{Exit, HeaderError, Prevailing, RunId, StopKind, WireError};
 
 /// Why a load ends early. What was published stays valid in every case.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,25 @@ pub enum LoadError {
     /// The source is read to its end, and is not what it should be; its rows are kept.
     #[error("{0}")]
     ControlTotals(String),
+    /// The source has rows, and each of them is rejected.
+    #[error("not one of {rows} rows is valid{}; nothing of it counts as loaded: load it again once it can be read", explained(most.as_ref()))]
+    NothingValid {
+        /// How many rows it has.
+        rows: u64,
+        /// Why most of those are rejected that this loader has read.
+        most: Option<Prevailing>,
+    },
+    /// Another run has the same content, and lost what was to be stored of it with its process.
+    #[error(
+        "run {run_id} has loaded the same content, as {location}, and lost chunks that were not stored with the process that held \
+         them: load {location} again, which completes it, or this source with --force"
+    )]
+    CopyUnfinished {
+        /// Which run.
+        run_id: RunId,
+        /// What it read.
+        location: String,
+    },
     /// The file that says what the source should hold.
     #[error("the manifest {location} cannot be used ({cause}): check MANIFEST_SUFFIX")]
     Manifest {
@@ -123,8 +142,10 @@ pub enum LoadError {
         /// How many.
         letters: u64,
     },
-    /// The source of a run that is to be repaired has been replaced.
-    #[error("run {run_id} cannot be repaired: it read version {read} of {location}, which now has version {found}")]
+    /// The source of a run that is to be read again has been replaced.
+    #[error(
+        "the source of run {run_id} cannot be read again: it read version {read} of {location}, which now has version {found}"
+    )]
     SourceReplaced {
         /// Which run.
         run_id: RunId,
@@ -134,6 +155,12 @@ pub enum LoadError {
         read: String,
         /// The version that is there now.
         found: String,
+    },
+    /// What a producer sends is no source that could be read again.
+    #[error("run {run_id} has no source that could be read again: its rows came from a producer")]
+    NoSource {
+        /// Which run.
+        run_id: RunId,
     },
     /// The process was asked to stop before there was a run.
     #[error("stopped before anything was loaded")]
@@ -173,8 +200,12 @@ impl Failure for LoadError {
             }
             Self::Store(error) => error.exit(),
             Self::Broker(error) => error.exit(),
-            Self::Ended { .. } | Self::Stalled { .. } | Self::NotSealed(_) | Self::ControlTotals(_) => Exit::FailedRows,
-            Self::SourceReplaced { .. } | Self::Manifest { .. } => Exit::SourceUnreadable,
+            Self::Ended { .. }
+            | Self::Stalled { .. }
+            | Self::NotSealed(_)
+            | Self::ControlTotals(_)
+            | Self::NothingValid { .. } => Exit::FailedRows,
+            Self::SourceReplaced { .. } | Self::NoSource { .. } | Self::Manifest { .. } => Exit::SourceUnreadable,
             Self::Credentials(_)
             | Self::Setting(_)
             | Self::Header(_)
@@ -184,6 +215,7 @@ impl Failure for LoadError {
             Self::Stopped { .. }
             | Self::TakenOver { .. }
             | Self::Held { .. }
+            | Self::CopyUnfinished { .. }
             | Self::NotBegun
             | Self::WaitTimeout { .. }
             | Self::Reader(_) => Exit::DependencyAway,
@@ -193,4 +225,8 @@ impl Failure for LoadError {
 
 fn by_whom(by: Option<&str>) -> String {
     by.map(|by| format!(" by {by}")).unwrap_or_default()
+}
+
+fn explained(most: Option<&Prevailing>) -> String {
+    most.map(|most| format!(": {most}")).unwrap_or_default()
 }

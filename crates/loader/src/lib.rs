@@ -1,10 +1,11 @@
 //! The loader: one source becomes validated chunks on the broker, and a run in the ledger.
 //!
-//! The way of a row: [`run`] identifies the source and begins its run (`begin`); `load` makes one pass over the source, in
-//! which `reading` judges rows and cuts them into chunks, `publishing` sends the chunks and moves the checkpoint over what is
+//! The way of a row: [`run`] identifies the source and begins its run (`begin`), unless
+//! another run has its content (`copies`); `load` makes one pass over the source, in
+//! which `reading` cuts rows into chunks as `judging` judges them, `publishing` sends the chunks and moves the checkpoint over what is
 //! confirmed, and `ordering` keeps the run's lease and hears of an order to end it early; `conclude` makes of the pass's end
 //! what becomes of the run, and seals it; and `waiting` stays until it is complete, where asked to. [`repair`] makes such a pass for what the
-//! ledger lacks; `many` loads several sources; [`watch`] loads objects as they come.
+//! ledger lacks; [`reread`] reads one row again; `many` loads several sources; [`watch`] loads objects as they come.
 //!
 //! Guarantees: memory is bounded whatever the source's size; a checkpoint never passes a chunk that is not confirmed; a
 //! loader that starts again goes on at the checkpoint and makes the very same chunks.
@@ -13,9 +14,11 @@ mod arguments;
 mod begin;
 mod checkpoints;
 mod conclude;
+mod copies;
 mod counting;
 mod error;
 mod holder;
+mod judging;
 mod load;
 mod many;
 mod metrics;
@@ -26,7 +29,9 @@ mod progress;
 mod publishing;
 mod reading;
 mod recorded;
+mod remarks;
 mod repair;
+mod reread;
 mod run;
 mod run_name;
 mod totals;
@@ -40,6 +45,8 @@ pub use many::{ManyOptions, SourceEnded, choose, find, gravest, log_summary, run
 pub use metrics::describe as describe_metrics;
 pub use options::{LeaseOptions, LoadOptions, ReadOptions, WaitOptions};
 pub use progress::LoadProgress;
+pub use remarks::Remarks;
 pub use repair::{RepairOptions, Repaired, repair};
+pub use reread::{Reread, reread};
 pub use run::{Dependencies, Ended, run};
 pub use watch::{Switch, WatchOptions, Watched, is_there, watch};

@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
 use crate::counting::is_counted;
+use crate::judging::Seen;
 use crate::ordering::hold;
 use crate::patience::{until_answered, while_there_is_time};
 use crate::publishing::{Published, Publishing};
@@ -82,6 +83,8 @@ pub(crate) struct Passed {
     pub(crate) chunks: u64,
     /// Their rows.
     pub(crate) rows: u64,
+    /// What was seen of the rows that it read, where it came to an end of its own.
+    pub(crate) seen: Seen,
 }
 
 impl Load<'_> {
@@ -106,7 +109,7 @@ impl Load<'_> {
         let Dependencies { store, broker, drain, .. } = self.dependencies;
         let passed = |end, published: Published| {
             let Published { until: confirmed, chunks, rows, .. } = published;
-            Ok(Passed { end, confirmed, chunks, rows })
+            Ok(Passed { end, confirmed, chunks, rows, seen: Seen::default() })
         };
         let nothing = Published::nothing(part.from);
         // S3 may be away for as long as SOURCE_TIMEOUT.
@@ -151,13 +154,14 @@ impl Load<'_> {
         if !published.all {
             return passed(PassEnd::Interrupted, published);
         }
-        let end = match reading.await.map_err(|error| LoadError::Reader(error.to_string()))?? {
+        let (end, seen) = reading.await.map_err(|error| LoadError::Reader(error.to_string()))??;
+        let end = match end {
             End::Source(at, trailer) => PassEnd::Whole(at, trailer),
             End::Broken(error, at) => PassEnd::Broken(error, at),
             End::Spent(reason) => PassEnd::Spent(reason),
             End::Unheard => PassEnd::Interrupted,
         };
-        passed(end, published)
+        Ok(Passed { seen, ..passed(end, published)? })
     }
 
     /// Keeps the lease, where there is one; returns if it is lost.

@@ -171,14 +171,21 @@ async fn refresh(store: &dyn Store, ended: &mut Ended) {
 pub fn log_summary(ended: &[SourceEnded]) {
     let (mut loaded, mut before, mut failed, mut rows) = (0_u64, 0_u64, 0_u64, 0_u64);
     for source in ended.iter().filter(|source| source.is_begun()) {
-        let Ok(Ended { run, already_loaded, .. }) = &source.ended else {
+        let Ok(Ended { run, already_loaded, copy, remarks, .. }) = &source.ended else {
             failed += 1;
             error!("{}", source.broken().unwrap_or_default());
             continue;
         };
         let read = run.sealed.map_or(0, |sealed| sealed.rows_read);
-        let when = if *already_loaded { ", loaded before" } else { "" };
+        let when = match (already_loaded, copy) {
+            (true, Some(_)) => format!(", loaded before as {} (same content)", run.source.location),
+            (true, None) => ", loaded before".to_owned(),
+            (false, _) => String::new(),
+        };
         info!("{}: run {} is {}, {read} rows{when}", source.name, run.run_id, run.state);
+        for remark in remarks.lines() {
+            warn!("{}: {remark}", source.name);
+        }
         if *already_loaded {
             before += 1;
         } else {

@@ -74,6 +74,11 @@ impl ReadOptions {
         self.id_namespace.as_deref().or_else(mapped)
     }
 
+    /// Whether a namespace is named, so that it is this one whatever the ledger knows of the source.
+    pub(crate) fn names_namespace(&self) -> bool {
+        self.namespace().is_some()
+    }
+
     /// Rows of a chunk: as many as are asked for, or as few as the names of many columns leave room for.
     fn chunk_rows(&self, header: &[String], mapping: Option<&Mapping>) -> NonZeroU32 {
         let columns = Columns::from_names(header.to_vec(), mapping);

@@ -1,14 +1,12 @@
-//! Reading: rows are judged and cut into chunks, `ROW_BATCH_SIZE` of them at a time.
+//! Reading: rows are judged (`judging`) and cut into chunks, `ROW_BATCH_SIZE` of them at a time.
 
-use assay_source::{Row, RowReader, SourceError};
-use assay_transaction::{
-    Budgets, Checkpoint, Chunker, Cut, Entry, Judged, Occurrences, Position, RawText, RejectedRow, Rules, Run,
-    RunSettings, WireError,
-};
+use assay_source::{RowReader, SourceError};
+use assay_transaction::{Checkpoint, Chunker, Cut, Position, Run};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::counting::{is_counted, nth, pass_over};
+use crate::counting::{is_counted, pass_over};
+use crate::judging::{Judge, Seen, Verdict};
 use crate::totals::TrailerFound;
 use crate::{LoadError, LoadProgress, metrics};
 
@@ -33,18 +31,18 @@ pub(crate) struct Batch {
 }
 
 /// A task that reads.
-pub(crate) type Reading = AbortOnDropHandle<Result<End, LoadError>>;
+pub(crate) type Reading = AbortOnDropHandle<Result<(End, Seen), LoadError>>;
 
 /// Where a reader stopped. Only what was read to its end may be sealed as it was counted.
 #[derive(Debug)]
 pub(crate) enum End {
     /// At the end of the source, or of what was asked for, and what the trailer row said.
     Source(Checkpoint, TrailerFound),
-    /// Where the source is damaged, or gone: every row before it is in a chunk.
+    /// Where the source is damaged, or gone, or becomes another one: every row before it is in a chunk.
     Broken(SourceError, Position),
     /// Somewhere, as nobody listened any more.
     Unheard,
-    /// Somewhere, as too many rows are invalid, or more than can be counted: why, for a person.
+    /// Somewhere, as too many rows are invalid, fit another reading alone, or cannot be counted: why, for a person.
     Spent(String),
 }
 
@@ -58,21 +56,32 @@ pub(crate) async fn read(
     batch_rows: usize,
     progress: &LoadProgress,
     to: mpsc::Sender<Read>,
+) -> Result<(End, Seen), LoadError> {
+    let mut judge = Judge::of_run(&run.settings)?;
+    let end = read_all(&mut reader, &mut judge, run, from, until, batch_rows, progress, to).await?;
+    Ok((end, judge.seen))
+}
+
+#[expect(clippy::too_many_arguments, reason = "those of `read`, and what it makes of them")]
+async fn read_all(
+    reader: &mut RowReader,
+    judge: &mut Judge<'_>,
+    run: &Run,
+    from: Checkpoint,
+    until: Option<u64>,
+    batch_rows: usize,
+    progress: &LoadProgress,
+    to: mpsc::Sender<Read>,
 ) -> Result<End, LoadError> {
-    let rules = Rules::of_run(&run.settings)?;
-    let mut occurrences = Occurrences::default();
-    if is_counted(run) {
-        let passed = pass_over(&mut reader, &rules, from.at.row, || to.is_closed(), &mut occurrences);
-        if let Some(end) = passed.await? {
-            return Ok(end);
-        }
+    if is_counted(run)
+        && let Some(end) = pass_over(reader, judge, from.at.row, || to.is_closed()).await?
+    {
+        return Ok(end);
     }
     let mut chunker = Chunker::new(run.run_id.clone(), &run.settings, from);
     let mut batches = Batches::new(from, batch_rows);
     let mut last = from;
     let is_over = |at: Checkpoint| until.is_some_and(|until| at.chunk >= until);
-    // What has an end already was judged before.
-    let budgets = if until.is_some() { Budgets::default() } else { run.settings.budgets };
     if is_over(last) {
         return Ok(End::Source(last, TrailerFound::NotAsked));
     }
@@ -84,27 +93,33 @@ pub(crate) async fn read(
             Ok(Some(rows)) => rows,
             Ok(None) => break None,
             // The open chunk ends here for good, so that its rows are kept.
-            Err(error @ SourceError::Damaged { .. }) => break Some(error),
+            Err(error @ SourceError::Damaged { .. }) => break Some((error, reader.position())),
             Err(error) if error.is_final() => return Ok(End::Broken(error, reader.position())),
             Err(error) => return Err(error.into()),
         };
         let before = (chunker.rows(), chunker.counted().invalid);
         let mut full = None;
         for row in rows.rows() {
-            if !matches!(trailer, TrailerFound::NotAsked | TrailerFound::Missing) {
+            if trailer.is_found() {
+                if judge.is_of_footer(&row) {
+                    continue;
+                }
                 trailer = TrailerFound::Wrong(format!("row {} follows the trailer row", row.number));
                 break 'reading None;
             }
-            if let Some(found) = trailer_in(&run.settings, &row) {
+            if let Some(found) = judge.trailer_in(&row) {
                 trailer = found;
                 continue;
             }
-            behind = row.end;
-            let nth = match nth(&mut occurrences, &rules, &row) {
-                Ok(nth) => nth,
-                Err(error) => return Ok(End::Spent(error.to_string())),
+            let judged = match judge.judge(&row)? {
+                Verdict::Row(judged) => judged,
+                Verdict::Uncountable(reason) => return Ok(End::Spent(reason)),
+                Verdict::OtherHeader(difference) => {
+                    let at = Position { line: row.line, ..behind };
+                    break 'reading Some((SourceError::OtherHeader(difference), at));
+                }
             };
-            let judged = judge(&rules, &row, nth)?;
+            behind = row.end;
             full = batches.count(row.number, judged.row.is_ok());
             if let Some(cut) = chunker.push(judged) {
                 last = cut.next;
@@ -127,12 +142,13 @@ pub(crate) async fn read(
         {
             return Ok(End::Unheard);
         }
-        if let Some(reason) = budgets.spent_on_invalid(invalid, rows_read, false) {
+        // What has an end already was judged before.
+        if let Some(reason) = judge.spent(chunker.counted(), rows_read, false).filter(|_| until.is_none()) {
             return Ok(End::Spent(reason));
         }
     };
-    let has_trailer = !matches!(trailer, TrailerFound::NotAsked | TrailerFound::Missing);
-    if let Some(cut) = chunker.finish(if has_trailer { behind } else { reader.position() }) {
+    let is_behind = trailer.is_found() || matches!(end, Some((SourceError::OtherHeader(_), _)));
+    if let Some(cut) = chunker.finish(if is_behind { behind } else { reader.position() }) {
         last = cut.next;
         if to.send(Read::Cut(cut)).await.is_err() {
             return Ok(End::Unheard);
@@ -142,19 +158,13 @@ pub(crate) async fn read(
         // The last batch is only spoken of: its chunks are out.
         let _ = to.send(Read::Batch(batch)).await;
     }
-    if let Some(error) = end {
-        return Ok(End::Broken(error, reader.position()));
+    if let Some((error, at)) = end {
+        return Ok(End::Broken(error, at));
     }
-    match budgets.spent_on_invalid(last.counted.invalid, last.rows_before(), true) {
+    match judge.spent(last.counted, last.rows_before(), true).filter(|_| until.is_none()) {
         Some(reason) => Ok(End::Spent(reason)),
         None => Ok(End::Source(last, trailer)),
     }
-}
-
-/// What a row says, if it is the trailer that the run's source should have.
-fn trailer_in(settings: &RunSettings, row: &Row<'_>) -> Option<TrailerFound> {
-    let found = settings.trailer.as_ref().filter(|_| row.malformed.is_none())?.read(&row.fields, settings)?;
-    Some(found.map_or_else(TrailerFound::Wrong, TrailerFound::Totals))
 }
 
 /// Counts rows into batches. A batch ends at the same row whoever reads the source, and from whichever checkpoint.
@@ -193,36 +203,13 @@ impl Batches {
     }
 }
 
-/// Whether a row is a transaction, the `nth` of those with its id; else which rule it broke, with its own bytes.
-fn judge(rules: &Rules, row: &Row<'_>, nth: u64) -> Result<Judged, WireError> {
-    let checked = match row.rejection() {
-        Some(rejection) => Err(rejection),
-        None => rules.check_nth(row.number, nth, &row.fields, row.raw_bytes),
-    };
-    let (judged, amount) = match checked {
-        Ok(valid) => (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount)),
-        Err(rejection) => {
-            metrics::rejected(&rejection.reason);
-            let rejected = RejectedRow {
-                row: row.number,
-                line: row.line,
-                reason: rejection.reason,
-                message: rejection.message,
-                raw: RawText::from(row.raw.to_vec()),
-            };
-            (Err(rejected), rules.amount(row.number, &row.fields))
-        }
-    };
-    Ok(Judged { row: judged, amount, raw_bytes: row.raw_bytes as u64, end: row.end })
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::fmt::Write as _;
     use std::path::Path;
 
     use assay_source::{FormatOptions, S3Options, SourceUrl, Sources};
-    use assay_transaction::{Namespace, REQUIRED_COLUMNS, SourceIdentity};
+    use assay_transaction::{Namespace, REQUIRED_COLUMNS, RunSettings, SourceIdentity};
     use clap::Parser;
 
     use super::*;
@@ -270,7 +257,7 @@ pub(crate) mod tests {
         let run = run_of(found.identity, settings);
         let (sender, mut heard) = mpsc::channel(100);
         let (from, progress) = (Checkpoint::first(layout.start), LoadProgress::default());
-        let end = read(reader, &run, from, None, 4, &progress, sender).await.unwrap();
+        let (end, _) = read(reader, &run, from, None, 4, &progress, sender).await.unwrap();
         let mut batches = Vec::new();
         while let Some(read) = heard.recv().await {
             if let Read::Batch(Batch { number, last_row, transactions }) = read {

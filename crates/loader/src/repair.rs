@@ -15,11 +15,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::begin::{first_row, identify};
+use crate::begin::first_row;
 use crate::holder::evict_if_gone;
 use crate::load::{Load, Part};
 use crate::reading::{End, Read};
 use crate::recorded::Recorded;
+use crate::reread::same_source;
 use crate::{Dependencies, LoadError, LoadProgress};
 
 /// How a run is repaired.
@@ -91,17 +92,7 @@ async fn take(dependencies: &Dependencies, run: &Run) -> Result<Option<Lease>, L
 /// The source of a run, where it still is what the run reads, and where its first row is.
 async fn begin_repair(dependencies: &Dependencies, run: &Run) -> Result<(SourceUrl, Checkpoint, u64), LoadError> {
     let Dependencies { sources, startup, .. } = dependencies;
-    let location = &run.source.location;
-    let url = SourceUrl::of(&run.source)?;
-    let found = identify(sources, &url, *startup).await?;
-    if found.identity.version != run.source.version {
-        return Err(LoadError::SourceReplaced {
-            run_id: run.run_id.clone(),
-            location: location.clone(),
-            read: run.source.version.clone(),
-            found: found.identity.version,
-        });
-    }
+    let (url, found) = same_source(sources, run, *startup).await?;
     let first = first_row(sources, &url, run).await?;
     Ok((url, first, found.size))
 }
@@ -124,7 +115,8 @@ async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired,
     if load.shutdown.is_cancelled() {
         return Err(LoadError::NotBegun);
     }
-    match reading.await.map_err(|error| LoadError::Reader(error.to_string()))?? {
+    let (end, _) = reading.await.map_err(|error| LoadError::Reader(error.to_string()))??;
+    match end {
         End::Source(at, _) => {
             Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed: Sealed::at(at) })
         }

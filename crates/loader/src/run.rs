@@ -12,14 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use crate::begin::{Beginning, begin};
-use crate::conclude::Unfinished;
+use crate::begin::{Beginning, begin, is_durable};
+use crate::conclude::{Loaded, Unfinished};
+use crate::copies::{say_copy, stands_still};
 use crate::load::Load;
 use crate::metrics::{self, Outcome};
 use crate::options::{LoadOptions, WaitOptions};
 use crate::publishing::say_published;
 use crate::waiting::{Following, finished, watch_consumers};
-use crate::{Holder, LoadError, LoadProgress};
+use crate::{Holder, LoadError, LoadProgress, Remarks};
 
 /// What a load needs.
 pub struct Dependencies {
@@ -50,6 +51,10 @@ pub struct Ended {
     pub already_loaded: bool,
     /// What became of its rows, where the load waited for that.
     pub tally: Option<Tally>,
+    /// The source that was asked for, where the run has loaded another one with the same content, or an earlier version of it.
+    pub copy: Option<String>,
+    /// What is to be said of the rows that were read just now.
+    pub remarks: Remarks,
 }
 
 impl Ended {
@@ -91,45 +96,76 @@ pub async fn run(
         Beginning::Read(run, lease, part) => (run, lease, part),
         Beginning::Held { run, by, .. } => return Err(LoadError::Held { run_id: run.run_id, by }),
         Beginning::Nothing(run) => {
-            metrics::ended(Outcome::AlreadyLoaded);
             say_already_loaded(&run);
-            if !wait.wait || run.state.is_finished() {
-                return Ok(Ended { run, already_loaded: true, tally: None });
-            }
             let again = again(&run);
-            let mut following = Following::new(&**store, &run.run_id, run.checkpoint, progress, batches);
-            let (run, tally) = finished(&mut following, &**broker, wait.wait_timeout, &again, shutdown).await?;
-            say_complete(&run, tally);
-            return Ok(Ended { run, already_loaded: true, tally: Some(tally) });
+            let following = Following::new(&**store, &run.run_id, run.checkpoint, progress, batches);
+            return loaded_before(following, dependencies, &run, None, wait, &again, shutdown).await;
+        }
+        Beginning::Copied(run) => {
+            say_copy(url, &run);
+            let following = Following::new(&**store, &run.run_id, run.checkpoint, progress, batches);
+            return loaded_before(following, dependencies, &run, Some(url), wait, "", shutdown).await;
         }
     };
     let (batch_rows, again) = (options.row_batch_size.get(), again(&run));
     let load = Load { dependencies, url, batch_rows, again, lease, progress, shutdown };
     if !wait.wait {
         let (loaded, ()) = tokio::join!(Box::pin(load.load(&run, part, sender)), say_published(batches));
-        let sealed = loaded.map_err(|unfinished| unfinished.error)?.sealed;
+        let Loaded { sealed, remarks, .. } = loaded.map_err(|unfinished| unfinished.error)?;
         say_sealed(&run, sealed);
+        remarks.log();
         let run = Run { state: RunState::Sealed, sealed: Some(sealed), ..run };
-        return Ok(Ended { run, already_loaded: false, tally: None });
+        return Ok(Ended { run, already_loaded: false, tally: None, copy: None, remarks });
     }
     let mut following = Following::new(&**store, &run.run_id, part.from, progress, batches);
     let loaded = tokio::select! {
         loaded = Box::pin(load.load(&run, part, sender)) => loaded,
         never = following.follow() => match never {},
     };
-    if let Err(Unfinished { error, is_sealed }) = loaded {
-        if is_sealed {
-            // What was published is stored all the same, and the run is closed.
-            let closing = finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await;
-            if let Err(later) = closing {
-                warn!("{later}");
+    let remarks = match loaded {
+        Ok(loaded) => loaded.remarks,
+        Err(Unfinished { error, is_sealed }) => {
+            if is_sealed {
+                // What was published is stored all the same, and the run is closed.
+                let closing = finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await;
+                if let Err(later) = closing {
+                    warn!("{later}");
+                }
             }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     let (run, tally) = finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await?;
     say_complete(&run, tally);
-    Ok(Ended { run, already_loaded: false, tally: Some(tally) })
+    remarks.log();
+    Ok(Ended { run, already_loaded: false, tally: Some(tally), copy: None, remarks })
+}
+
+/// What there is to tell of a run that has loaded the source before, or a copy of it; where the load is to wait, once that run is
+/// complete.
+async fn loaded_before(
+    mut following: Following<'_>,
+    dependencies: &Dependencies,
+    run: &Run,
+    copy: Option<&SourceUrl>,
+    wait: &WaitOptions,
+    again: &str,
+    shutdown: &CancellationToken,
+) -> Result<Ended, LoadError> {
+    let Dependencies { store, broker, lease, .. } = dependencies;
+    metrics::ended(Outcome::AlreadyLoaded);
+    let (copy, remarks) = (copy.map(SourceUrl::to_string), Remarks::default());
+    if !wait.wait || run.state.is_finished() {
+        return Ok(Ended { run: run.clone(), already_loaded: true, tally: None, copy, remarks });
+    }
+    // Whoever loads the run again brings what was lost with its process, but a copy of its source cannot.
+    let is_lost = copy.is_some() && !is_durable(run, broker.survives_restart());
+    let (run, tally) = tokio::select! {
+        finished = finished(&mut following, &**broker, wait.wait_timeout, again, shutdown) => finished?,
+        error = stands_still(&**store, &run.run_id, *lease), if is_lost => return Err(error),
+    };
+    say_complete(&run, tally);
+    Ok(Ended { run, already_loaded: true, tally: Some(tally), copy, remarks })
 }
 
 fn say_already_loaded(run: &Run) {

@@ -27,7 +27,8 @@ pub struct TotalsOptions {
     /// {"rows": 5000, "amount": "123.45"}
     #[arg(long = "manifest", env = "MANIFEST_SUFFIX", value_name = "SUFFIX")]
     pub manifest_suffix: Option<String>,
-    /// Take both from the last row of a CSV source, which is no data: a pattern such as 'TRAILER;{rows};{amount}'
+    /// Take both from the last row of a CSV source, which is no data: a pattern such as 'TRAILER;{rows};{amount}'. Without the two, it
+    /// is the first row of a footer, such as '***END OF FILE***' or 'Balance as of *', where a * at the end stands for any rest
     #[arg(long, env = "TRAILER", value_name = "PATTERN")]
     pub trailer: Option<Trailer>,
 }
@@ -52,6 +53,13 @@ pub(crate) enum TrailerFound {
     Totals(Expected),
     /// It is not as it should be: why, for a person.
     Wrong(String),
+}
+
+impl TrailerFound {
+    /// Whether one of the rows was it, however well it can be read.
+    pub(crate) fn is_found(&self) -> bool {
+        !matches!(self, Self::NotAsked | Self::Missing)
+    }
 }
 
 impl TotalsOptions {
@@ -140,7 +148,15 @@ pub(crate) fn differences(settings: &RunSettings, at: Checkpoint, trailer: &Trai
         },
         TrailerFound::Missing => {
             let pattern = settings.trailer.as_ref().map_or("", Trailer::as_str);
-            return Some(format!("control totals are missing: no row is the trailer `{pattern}`"));
+            let what = if settings.trailer.as_ref().is_some_and(Trailer::is_footer) {
+                "the footer is"
+            } else {
+                "control totals are"
+            };
+            return Some(format!("{what} missing: no row is the trailer `{pattern}`"));
+        }
+        TrailerFound::Wrong(why) if settings.trailer.as_ref().is_some_and(Trailer::is_footer) => {
+            return Some(format!("the footer is not the end: {why}"));
         }
         TrailerFound::Wrong(why) => return Some(format!("control totals are missing: {why}")),
     };

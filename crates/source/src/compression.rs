@@ -63,8 +63,8 @@ impl Packing {
     }
 }
 
-/// Unpacks a stream, and passes over the first `skip` bytes of what it unpacks to.
-pub(crate) fn unpack(stream: ByteStream, packing: Packing, skip: u64) -> ByteStream {
+/// Unpacks a stream.
+pub(crate) fn unpack(stream: ByteStream, packing: Packing) -> ByteStream {
     let compression = packing.compression();
     let packed = BufReader::with_capacity(PACKED_BUFFER, stream);
     let stream: ByteStream = match packing {
@@ -86,15 +86,18 @@ pub(crate) fn unpack(stream: ByteStream, packing: Packing, skip: u64) -> ByteStr
             Box::pin(decoder)
         }
     };
-    Box::pin(Unpacked { stream, compression, skip })
+    Box::pin(Unpacked { stream, compression })
+}
+
+/// Passes over the first bytes of a stream.
+pub(crate) fn pass_over(stream: ByteStream, bytes: u64) -> ByteStream {
+    Box::pin(Behind { stream, skip: bytes })
 }
 
 /// A stream as it is unpacked.
 struct Unpacked {
     stream: ByteStream,
     compression: Compression,
-    /// Bytes that are still to be passed over.
-    skip: u64,
 }
 
 impl Unpacked {
@@ -117,15 +120,30 @@ impl AsyncRead for Unpacked {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let unpacked = &mut *self;
+        let read = ready!(self.stream.as_mut().poll_read(context, buffer));
+        Poll::Ready(read.map_err(|error| self.error(error)))
+    }
+}
+
+/// A stream from a byte on that cannot be sought.
+struct Behind {
+    stream: ByteStream,
+    /// Bytes that are still to be passed over.
+    skip: u64,
+}
+
+impl AsyncRead for Behind {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let before = buffer.filled().len();
-            if let Err(error) = ready!(unpacked.stream.as_mut().poll_read(context, buffer)) {
-                return Poll::Ready(Err(unpacked.error(error)));
-            }
+            ready!(self.stream.as_mut().poll_read(context, buffer))?;
             let read = buffer.filled().len() - before;
-            let skipped = usize::try_from(unpacked.skip).map_or(read, |skip| skip.min(read));
-            unpacked.skip -= skipped as u64;
+            let skipped = usize::try_from(self.skip).map_or(read, |skip| skip.min(read));
+            self.skip -= skipped as u64;
             if skipped == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -191,7 +209,7 @@ mod tests {
             Compression::Zstd => Packing::Zstd,
             _ => Packing::None,
         };
-        let mut stream = unpack(stream, packing, skip);
+        let mut stream = pass_over(unpack(stream, packing), skip);
         let mut all = Vec::new();
         let error = stream.read_to_end(&mut all).await.err().map(SourceError::from);
         (compression, all, error)

@@ -98,4 +98,4 @@ impl CsvReader {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

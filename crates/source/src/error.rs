@@ -169,6 +169,9 @@ pub enum SourceError {
         /// What is wrong with them.
         cause: String,
     },
+    /// A header between the rows that is another one than the first: what follows has other columns.
+    #[error("the line is another header than the first one ({0}): make a source of what follows it")]
+    OtherHeader(String),
     /// What its head leaves open.
     #[error(transparent)]
     Undecided(#[from] Undecided),

@@ -1,13 +1,14 @@
 //! The first bytes of a text source, and what can be told of it from them alone.
 
-use assay_transaction::{Encoding, Format, Position};
+use assay_transaction::{Encoding, Format, Position, json_members};
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 
 use crate::batch::Row;
 use crate::foreign::Foreign;
-use crate::shim::transcode;
-use crate::{ByteStream, SourceError, json};
+use crate::recognise::encoding;
+use crate::transcode::transcode_head;
+use crate::{ByteStream, FormatOptions, SourceError, json};
 
 /// How much of a source is looked at: the header must end within it, and what a source does not say itself is recognised
 /// from the rows in it.
@@ -21,13 +22,16 @@ const PARQUET: &[u8] = b"PAR1";
 pub(crate) struct Head {
     bytes: Bytes,
     bom: usize,
+    /// What it was encoded in, where that is said: by somebody, or by a byte order mark. The bytes are UTF-8 where it
+    /// [is transcoded](Encoding::is_transcoded).
+    pub(crate) encoding: Option<Encoding>,
     /// There is nothing behind them.
     pub(crate) is_whole: bool,
 }
 
 impl Head {
-    /// Reads them from a stream. A source that is damaged further on has a head all the same.
-    pub(crate) async fn read(stream: &mut ByteStream) -> Result<Self, SourceError> {
+    /// Reads them from a stream of which the options may know the encoding. A source that is damaged further on has a head all the same.
+    pub(crate) async fn read(stream: &mut ByteStream, options: &FormatOptions) -> Result<Self, SourceError> {
         let mut bytes = Vec::new();
         // One byte more tells whether this is all.
         let read = stream.take(HEAD_BYTES as u64 + 1).read_to_end(&mut bytes).await.map_err(SourceError::from);
@@ -36,23 +40,27 @@ impl Head {
             Err(SourceError::Damaged { .. }) if !bytes.is_empty() => false,
             Err(error) => return Err(error),
         };
-        Ok(Self::new(bytes, is_whole))
-    }
-
-    /// The same head of a source whose bytes are made UTF-8 before anything else looks at them.
-    pub(crate) async fn transcoded(&self, encoding: Encoding) -> Result<Self, SourceError> {
-        let raw: ByteStream = Box::pin(std::io::Cursor::new(self.bytes.clone()));
-        let mut bytes = Vec::new();
-        transcode(raw, encoding).read_to_end(&mut bytes).await.map_err(SourceError::from)?;
-        Ok(Self::new(bytes, self.is_whole))
-    }
-
-    fn new(bytes: Vec<u8>, is_whole: bool) -> Self {
+        let is_parquet = bytes.starts_with(PARQUET);
+        let encoding = if is_parquet { None } else { encoding::of_start(&bytes, options)? };
+        if let Some(encoding) = encoding.filter(|encoding| encoding.is_transcoded()) {
+            bytes = transcode_head(&bytes, encoding, is_whole);
+        }
+        // Programs that put one before what has one already make it two.
         let mut bom = 0;
         while bytes[bom..].starts_with(UTF8_BOM) {
             bom += UTF8_BOM.len();
         }
-        Self { bytes: bytes.into(), bom, is_whole }
+        Ok(Self { bytes: bytes.into(), bom, encoding, is_whole })
+    }
+
+    /// It in UTF-8, if it is in an encoding of single bytes. JSON is read so.
+    pub(crate) fn in_utf8(&self) -> Self {
+        let single_byte = self.encoding.filter(|encoding| *encoding != Encoding::UTF_8 && !encoding.is_transcoded());
+        let bytes = match single_byte {
+            Some(encoding) => transcode_head(&self.bytes, encoding, self.is_whole).into(),
+            None => self.bytes.clone(),
+        };
+        Self { bytes, ..*self }
     }
 
     /// All of its bytes.
@@ -65,7 +73,7 @@ impl Head {
         self.bytes.starts_with(PARQUET)
     }
 
-    /// Behind a byte order mark, or several that programs have put before each other.
+    /// Behind a byte order mark, or several.
     pub(crate) fn start(&self) -> Position {
         Position { offset: self.bom as u64, ..Position::START }
     }
@@ -102,9 +110,11 @@ impl Head {
         if self.is_parquet() {
             return Ok(Format::Parquet);
         }
-        match text.trim_ascii_start().first() {
-            Some(b'{') => match self.lines().next() {
-                Some(line) if json::is_object(line) => Ok(Format::JsonLines),
+        // A sequence of JSON texts has a separator before each.
+        let text = text.trim_ascii_start();
+        match text.strip_prefix(b"\x1e").unwrap_or(text).first() {
+            Some(b'{') => match self.objects().next() {
+                Some(object) if json_members(object).is_ok() => Ok(Format::JsonLines),
                 // A header may begin so.
                 _ if self.lines().next().is_some_and(|line| line.contains(&b'"') || line == b"{") => {
                     Err(SourceError::NotJsonLines("its first line is no whole object"))
@@ -114,6 +124,11 @@ impl Head {
             Some(b'[') => Err(SourceError::NotJsonLines("it is an array")),
             _ => Ok(Format::Csv),
         }
+    }
+
+    /// The objects of a source of JSON that are whole.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &[u8]> {
+        json::objects(&self.bytes[self.bom..])
     }
 
     /// The lines from a place on that are whole, each with its number.
@@ -176,7 +191,7 @@ mod tests {
     #[tokio::test]
     async fn lines_end_in_three_ways() {
         let mut stream: ByteStream = Box::pin(std::io::Cursor::new(b"\xef\xbb\xbfa\nb\r\n\rc\r".to_vec()));
-        let head = Head::read(&mut stream).await.unwrap();
+        let head = Head::read(&mut stream, &FormatOptions::default()).await.unwrap();
         let lines: Vec<_> = head.lines_from(head.start()).map(|(at, line)| (at.line, at.offset, line)).collect();
         assert_eq!(lines, [(1, 3, &b"a"[..]), (2, 5, b"b"), (3, 8, b""), (4, 9, b"c")]);
     }

@@ -92,48 +92,46 @@ impl Inspected {
 /// Reads the head of an unpacked text source from its first byte on, and settles what the options leave open, as
 /// `recognise` tells. A source with a header and no rows is fine.
 pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Inspected, SourceError> {
-    inspect_head(&Head::read(stream).await?, options).await
+    inspect_head(&Head::read(stream, options).await?, options).await
 }
 
 /// The same with the head that was read.
-pub(crate) async fn inspect_head(raw: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
-    let said = encoding::of_start(raw.bytes(), options)?;
-    let (encoding, mapping) = (said.unwrap_or_default(), options.mapping.as_deref());
-    let decoded = if encoding.is_transcoded() { Some(raw.transcoded(encoding).await?) } else { None };
-    let head = decoded.as_ref().unwrap_or(raw);
+pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
     if options.frozen.is_none() {
         encoding::refuse_utf16(head.bytes())?;
     }
     let format = options.format.map_or_else(|| head.format(), Ok)?;
+    let in_utf8 = (format == Format::JsonLines).then(|| head.in_utf8());
+    let head = in_utf8.as_ref().unwrap_or(head);
+    let (encoding, mapping) = (head.encoding.unwrap_or_default(), options.mapping.as_deref());
     let mut found = match format {
         Format::Csv => Found::csv(header::read(head, options, encoding.of_rows()).await?),
-        Format::JsonLines => Found::json(head, options)?,
+        Format::JsonLines => Found::of(json_header::columns(head.objects(), mapping)?, head.start()),
         // Its index lies at its end.
         Format::Parquet => return Err(SourceError::Undecidable { first_line: "PAR1".to_owned() }),
     };
     found.decisions.insert(0, format_decision(format, options));
-    found.decisions.push(encoding_decision(head, found.start, said, options)?);
-    let reader = match format {
+    found.decisions.insert(1, encoding_decision(head, found.start, options)?);
+    let (reader, of_rows) = match format {
         Format::Csv => {
             let columns = Some(found.columns.count());
             let layout = CsvLayout { delimiter: found.delimiter, columns, csv: &found.csv, rules: options.rules() };
-            RowReader::from(header::rows(head, &layout, found.start))
+            (RowReader::from(header::rows(head, &layout, found.start)), encoding.of_rows())
         }
-        _ => RowReader::from(json::reader(head, JsonNames::mapped(found.columns.names(), mapping), found.start)),
+        _ => {
+            let names = JsonNames::mapped(found.columns.names(), mapping);
+            (RowReader::from(json::reader(head, names, found.start)), Encoding::UTF_8)
+        }
     };
     let sample = sample(reader, head).await?;
-    let start = found.start;
-    let header = found.header;
-    let settled = Settled::of(&sample, &found.columns, encoding.of_rows(), options)?;
-    if let Some(header) = header {
+    let settled = Settled::of(&sample, &found.columns, of_rows, options)?;
+    if let Some(header) = found.header {
         refuse_rows_before(head, header, &found, &settled, options).await?;
     }
+    let start = found.start;
     let layout = settled.layout(format, found, encoding);
     let end = sample.last().and_then(|batch| batch.rows().last()).map_or(start.offset, |row| row.end.offset);
-    // As many bytes as the text takes in the source's own encoding.
-    let share = u128::from(end) * u128::from(raw.len()) / u128::from(head.len().max(1));
-    let sample_bytes = u64::try_from(share).unwrap_or(end);
-    let mut inspected = Inspected { layout, sample, rows: None, sample_bytes };
+    let mut inspected = Inspected { layout, sample, rows: None, sample_bytes: end };
     inspected.rows = head.is_whole.then(|| inspected.sample_rows());
     Ok(inspected)
 }
@@ -176,11 +174,6 @@ impl Found {
         let header::Header { delimiter, columns, csv, start, end, decisions } = found;
         Self { delimiter, columns, csv, header: Some(start), start: end, decisions }
     }
-
-    fn json(head: &Head, options: &FormatOptions) -> Result<Self, SourceError> {
-        let columns = json_header::columns(head.lines(), options.mapping.as_deref())?;
-        Ok(Self::of(columns, head.start()))
-    }
 }
 
 /// Those rows of a head that are whole.
@@ -206,13 +199,8 @@ fn format_decision(format: Format, options: &FormatOptions) -> Decision {
 }
 
 /// What was settled of the encoding; an error where nothing says it, and the text is not UTF-8.
-fn encoding_decision(
-    head: &Head,
-    start: Position,
-    said: Option<Encoding>,
-    options: &FormatOptions,
-) -> Result<Decision, Undecided> {
-    let Some(encoding) = said else {
+fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> Result<Decision, Undecided> {
+    let Some(encoding) = head.encoding else {
         return encoding::refuse_other(head.whole_lines_from(start)).map(encoding::Utf8Lines::decision);
     };
     let (by, evidence) = match options.encoding {
@@ -302,7 +290,7 @@ async fn refuse_rows_before(
     settled: &Settled,
     options: &FormatOptions,
 ) -> Result<(), SourceError> {
-    let (columns, encoding) = (&found.columns, options.encoding.unwrap_or_default().of_rows());
+    let (columns, encoding) = (&found.columns, head.encoding.unwrap_or_default().of_rows());
     let layout = CsvLayout {
         delimiter: found.delimiter,
         columns: Some(columns.count()),

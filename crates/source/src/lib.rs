@@ -48,10 +48,10 @@ mod reader;
 mod recognise;
 mod s3;
 mod s3_error;
-mod shim;
 mod sources;
 #[cfg(feature = "sqs")]
 mod sqs;
+mod transcode;
 mod url;
 mod zip;
 

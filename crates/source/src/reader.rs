@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use assay_transaction::{Format, JsonNames, Position, RunSettings};
 
-use crate::compression::{Metered, Packing, unpack};
+use crate::compression::{Metered, Packing, pass_over, unpack};
 use crate::json::JsonReader;
+use crate::transcode::transcode;
 use crate::{ByteStream, CsvLayout, CsvReader, RowBatch, SourceError};
 
 /// Reads rows in batches, in the order of the source. Memory is bounded whatever the source holds.
@@ -30,16 +31,28 @@ impl fmt::Debug for RowReader {
     }
 }
 
+/// Which byte of the source its reader begins at: that of a place, or the first where offsets are those of what it is made into.
+pub(crate) fn begins_at(settings: &RunSettings, from: Position) -> u64 {
+    if settings.compression.is_none() && !settings.is_transcoded() { from.offset } else { 0 }
+}
+
 impl RowReader {
     /// Reads a text source as its run has frozen it, from a place between two rows on. The stream begins at that place;
-    /// where the source is packed, it begins where the packing does.
+    /// where offsets are those of what it is made into, where its packing begins.
     pub(crate) fn text(stream: ByteStream, packing: Packing, settings: &RunSettings, from: Position) -> Self {
-        let packed = packing != Packing::None;
-        let taken = Arc::new(AtomicU64::new(if packed { 0 } else { from.offset }));
-        let stream = Box::pin(Metered::new(stream, &taken));
-        let stream = unpack(stream, packing, if packed { from.offset } else { 0 });
+        let begins_at = begins_at(settings, from);
+        let taken = Arc::new(AtomicU64::new(begins_at));
+        let mut stream = unpack(Box::pin(Metered::new(stream, &taken)), packing);
+        if settings.is_transcoded() {
+            stream = transcode(stream, settings.dialect.encoding);
+        }
+        if from.offset > begins_at {
+            stream = pass_over(stream, from.offset);
+        }
         let rows = match settings.format {
-            Format::JsonLines => Rows::Json(JsonReader::new(stream, JsonNames::of_run(settings), from)),
+            Format::JsonLines => {
+                Rows::Json(JsonReader::new(stream, JsonNames::of_run(settings), settings.reading, from))
+            }
             _ => Rows::Csv(CsvReader::new(stream, &CsvLayout::of_run(settings), from)),
         };
         Self { rows, taken }

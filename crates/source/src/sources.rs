@@ -21,6 +21,7 @@ use crate::options::S3Settings;
 #[cfg(feature = "parquet")]
 use crate::parquet::ParquetReader;
 use crate::pipe::Pipes;
+use crate::reader::begins_at;
 use crate::s3::Objects;
 use crate::{FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl, compression, file, zip};
 
@@ -93,8 +94,8 @@ impl Sources {
         if packing.start() > 0 {
             stream = Box::pin(Metered::new(self.open(url, &found.identity, packing.start()).await?, &taken));
         }
-        let mut stream = compression::unpack(stream, packing, 0);
-        let head = Head::read(&mut stream).await?;
+        let mut stream = compression::unpack(stream, packing);
+        let head = Head::read(&mut stream, options).await?;
         if let Some(foreign) = head.foreign(options.format.is_some()) {
             return Err(foreign.error(compression));
         }
@@ -107,7 +108,7 @@ impl Sources {
         }
         let mut inspected = inspect_head(&head, options).await?;
         inspected.layout.compression = compression;
-        if !compression.is_none() {
+        if !compression.is_none() || inspected.layout.dialect.encoding.is_transcoded() {
             let taken = u128::from(taken.load(Ordering::Relaxed));
             let share = u128::from(inspected.sample_bytes) * taken / u128::from(head.len().max(1));
             inspected.sample_bytes = u64::try_from(share).unwrap_or(u64::MAX);
@@ -127,7 +128,7 @@ impl Sources {
             return self.parquet(url, found, from).await;
         }
         let packing = self.packing(url, found, settings.compression).await?;
-        let offset = if packing == Packing::None { from.offset } else { packing.start() };
+        let offset = begins_at(settings, from).max(packing.start());
         Ok(RowReader::text(self.open(url, &found.identity, offset).await?, packing, settings, from))
     }
 

@@ -76,7 +76,17 @@ fn new_run(run_id: RunId) -> NewRun {
     let source = SourceIdentity { location: run_id.to_string(), version: "1".to_owned() };
     let settings = RunSettings::example();
     let (holder, lease) = ("example".to_owned(), STARTUP);
-    NewRun { run_id, explicit_id: true, source, settings, force: false, source_bytes: None, holder, lease }
+    NewRun {
+        run_id,
+        explicit_id: true,
+        source,
+        settings,
+        force: false,
+        source_bytes: None,
+        fingerprint: None,
+        holder,
+        lease,
+    }
 }
 
 async fn write_all(store: &dyn Store, chunks: &[ScoredChunk], batch: u64) -> Result<(), assay_store::StoreError> {

@@ -11,6 +11,7 @@ use assay_transaction::Transaction;
 use uuid::Uuid;
 
 use crate::IdConflict;
+use crate::alike::is_alike;
 use crate::session::{StagedRow, StoredTransaction};
 
 /// Most characters of one value that a reason quotes.
@@ -27,7 +28,7 @@ pub(crate) enum Fate {
     Stored,
     /// Stored before, by this very row: the record of its chunk was lost since. The first answer counts.
     Kept,
-    /// Stored before with the same content.
+    /// Stored before with the same content, or with one that the rules of reading alone make another.
     Duplicate,
     /// Stored before with other content, which gave way to this row's. The row counts as a duplicate.
     Replacing,
@@ -137,7 +138,8 @@ impl<'a> Booking<'a> {
             while line.next < line.end {
                 let row = self.order[line.next];
                 let here = self.rows[row];
-                let same = here.transaction == *stored && here.external_id() == external_id;
+                let same = here.transaction == *stored && here.external_id() == external_id
+                    || is_alike(&here.transaction, here.external_id(), stored, external_id);
                 self.fates[row] = match on_conflict {
                     _ if here.place() == place => Fate::Kept,
                     _ if same => Fate::Duplicate,

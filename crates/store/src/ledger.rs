@@ -126,6 +126,7 @@ pub(crate) struct RunRow {
     /// Chunk, row, line, offset.
     pub(crate) checkpoint: [i64; 4],
     pub(crate) checkpoint_invalid: i64,
+    pub(crate) checkpoint_other: i64,
     pub(crate) checkpoint_amount: String,
     pub(crate) rows_read: Option<i64>,
     pub(crate) chunks_total: Option<i64>,
@@ -149,7 +150,7 @@ impl RunRow {
         let counted = Counted {
             invalid: unsigned(self.checkpoint_invalid),
             amount: amount(&self.checkpoint_amount)?,
-            other_reading: 0,
+            other_reading: unsigned(self.checkpoint_other),
         };
         let sealed = sealed(self.rows_read, self.chunks_total);
         let amount = self.amount_read.as_deref().map(amount).transpose()?;

@@ -5,7 +5,8 @@
 //! - `options`, `connect`, `schema`: from the settings to a database whose tables are there
 //! - `error`: what can go wrong, and who has to act; SQLSTATE classes are decided there and nowhere else
 //! - `write`: how scored chunks become rows, the same for both databases; it drives a `Session`, one open transaction.
-//!   `screening` says which chunks get that far, `booking` which of two rows with one id is stored. `exchange`: how failed
+//!   `screening` says which chunks get that far, `booking` which of two rows with one id is stored, `alike` whether
+//!   they say the same. `exchange`: how failed
 //!   rows that were sent again give way to their new outcomes
 //! - `lease`: which loader reads the source of a run; `live`: the trait [`LiveLedger`], runs of live transactions
 //! - `ledger`, `selection`: what the SQL asks for and answers with, without I/O
@@ -13,6 +14,7 @@
 //!
 //! `sqlx` is used in this crate alone. Both databases pass the contract suite in `tests/it`.
 
+mod alike;
 mod audit;
 mod booking;
 mod connect;

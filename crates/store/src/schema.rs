@@ -13,12 +13,14 @@ const POSTGRES: Embedded = &[
     (2, "operations", include_str!("../../../migrations/postgres/0002_operations.sql")),
     (3, "leases_and_totals", include_str!("../../../migrations/postgres/0003_leases_and_totals.sql")),
     (4, "live", include_str!("../../../migrations/postgres/0004_live.sql")),
+    (5, "reading", include_str!("../../../migrations/postgres/0005_reading.sql")),
 ];
 const SQLITE: Embedded = &[
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
     (2, "operations", include_str!("../../../migrations/sqlite/0002_operations.sql")),
     (3, "leases_and_totals", include_str!("../../../migrations/sqlite/0003_leases_and_totals.sql")),
     (4, "live", include_str!("../../../migrations/sqlite/0004_live.sql")),
+    (5, "reading", include_str!("../../../migrations/sqlite/0005_reading.sql")),
 ];
 
 /// Which migrations were applied, in ascending order.

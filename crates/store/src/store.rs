@@ -38,6 +38,8 @@ pub struct NewRun {
     pub force: bool,
     /// The size of the source, where that is known.
     pub source_bytes: Option<u64>,
+    /// What its bytes are, where that is known: unless it is forced, no run begins beside one of the same content.
+    pub fingerprint: Option<String>,
     /// Who asks, in words that no other loader has.
     pub holder: String,
     /// How long the run is the holder's, unless it renews the lease.
@@ -51,7 +53,7 @@ pub enum Begun {
     Started(Run, Lease),
     /// One of this source that a loader before left unfinished; its settings hold.
     Resumed(Run, Lease),
-    /// One of this source that another loader is at, which lives.
+    /// One of this source, or of another with the same content, that another loader is at, which lives.
     Held {
         /// The run.
         run: Run,
@@ -63,6 +65,9 @@ pub enum Begun {
     /// One of this source that was read to its end without an error; its chunks may still be on their way. A run that ended
     /// with an error is not: it gives its source free when it is sealed.
     AlreadyLoaded(Run),
+    /// One of another source, or of another version, that has the same content and was read to its end without an error; its
+    /// chunks may still be on their way.
+    Copied(Run),
 }
 
 /// What [`Store::write`] did.
@@ -170,6 +175,10 @@ pub trait Store: Operations + LiveLedger {
     /// Begins a run, or finds the one of the same source, and takes the lease of it, all at once. A holder that asks again
     /// is given a new lease, and its former one ends. The id of another source's run is refused.
     async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError>;
+
+    /// What [`Store::begin_run`] would find in the way of a new run of this content: a run that has it, [`Begun::Copied`] or
+    /// [`Begun::Held`]. One that has failed, was cancelled, or has lost its loader is not in the way.
+    async fn copy_of(&self, fingerprint: &str) -> Result<Option<Begun>, StoreError>;
 
     /// Takes the lease of a run that is loading, where it is free, has run out, or is the holder's own.
     async fn take_lease(&self, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError>;

@@ -32,6 +32,8 @@ pub struct Judged {
     pub row: Result<Entry, RejectedRow>,
     /// Its amount, where that could be read.
     pub amount: Option<Amount>,
+    /// Whether it is rejected, and only another reading than the recognised one fits it.
+    pub other_reading: bool,
     /// How many bytes it has in the source.
     pub raw_bytes: u64,
     /// The place behind it.
@@ -80,6 +82,7 @@ impl Chunker {
         if let Some(amount) = judged.amount {
             self.counted.amount.add(amount);
         }
+        self.counted.other_reading += u64::from(judged.other_reading);
         self.open.rows += 1;
         self.open.bytes += judged.raw_bytes;
         let full = self.open.rows >= self.max_rows || self.open.bytes >= self.max_bytes;
@@ -143,7 +146,14 @@ mod tests {
         for (row, length) in (from.at.row..).zip(lengths) {
             end = Position { row: row + 1, line: row + 2, offset: end.offset + length };
             let amount = format!("{length}.{row:04}").parse().ok();
-            cuts.extend(chunker.push(Judged { row: Err(rejected(row)), amount, raw_bytes: *length, end }));
+            let other_reading = length % 2 == 0;
+            cuts.extend(chunker.push(Judged {
+                row: Err(rejected(row)),
+                amount,
+                other_reading,
+                raw_bytes: *length,
+                end,
+            }));
         }
         assert_eq!(chunker.rows(), end.row - 1);
         cuts.extend(chunker.finish(end));
@@ -160,7 +170,7 @@ mod tests {
         let found = cuts(&[10, 10, 10, 10, 95, 10, 200, 1], &settings, Checkpoint::START);
         let ranges: Vec<_> = found.iter().map(|cut| (cut.chunk.range.first_row, cut.chunk.range.rows)).collect();
         assert_eq!(ranges, [(1, 3), (4, 2), (6, 2), (8, 1)]);
-        let counted = Counted { invalid: 8, amount: "346.0036".parse().unwrap(), other_reading: 0 };
+        let counted = Counted { invalid: 8, amount: "346.0036".parse().unwrap(), other_reading: 6 };
         assert_eq!(found[3].next, Checkpoint { chunk: 4, at: Position { row: 9, line: 10, offset: 346 }, counted });
     }
 

@@ -82,7 +82,7 @@ pub enum HeaderError {
 /// Most names that an error shows: what is taken for a header may be anything.
 const MAX_NAMES: usize = 20;
 
-fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| quoted(name)).collect();
     match names.len().checked_sub(MAX_NAMES) {
         Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),

@@ -40,35 +40,79 @@ impl Expected {
     }
 }
 
-/// The last row of a source that is no data: `TRAILER;{rows};{amount}`. Its literal fields tell it from every other row.
+/// What ends a source and is no data: its last row, `TRAILER;{rows};{amount}`, or a footer of any number of rows that says no totals,
+/// `***END OF FILE***` or `Balance as of *`. Its literal fields tell its first row from every other one; a `*` at the end of one
+/// stands for any rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Trailer {
     written: String,
     fields: Vec<TrailerField>,
+    /// A footer as one field, as its text may hold what stands between fields elsewhere.
+    whole: Option<TrailerField>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum TrailerField {
     Literal(String),
+    Prefix(String),
     Rows,
     Amount,
 }
 
+impl TrailerField {
+    fn read(text: &str) -> Self {
+        match text.trim() {
+            "{rows}" => Self::Rows,
+            "{amount}" => Self::Amount,
+            literal => match literal.strip_suffix('*') {
+                Some(prefix) => Self::Prefix(prefix.to_owned()),
+                None => Self::Literal(literal.to_owned()),
+            },
+        }
+    }
+
+    fn is_total(&self) -> bool {
+        matches!(self, Self::Rows | Self::Amount)
+    }
+
+    /// Whether a row can be told by it.
+    fn tells(&self) -> bool {
+        matches!(self, Self::Literal(text) | Self::Prefix(text) if !text.is_empty())
+    }
+
+    fn fits(&self, text: &str) -> bool {
+        match self {
+            Self::Literal(literal) => text == literal,
+            Self::Prefix(prefix) => text.starts_with(prefix.as_str()),
+            Self::Rows | Self::Amount => true,
+        }
+    }
+}
+
 impl Trailer {
-    /// What a row says, if it is the trailer: its literal fields are there, and nothing is behind what the pattern has. An
-    /// error is a trailer that cannot be read.
+    /// What a row says, if it is the trailer, or the first row of the footer: its literal fields are there, and nothing is behind what
+    /// the pattern has. An error is a trailer that cannot be read.
     pub fn read(&self, row: &(impl Fields + ?Sized), settings: &RunSettings) -> Option<Result<Expected, String>> {
-        let text = |index: usize| settings.dialect.encoding.of_rows().decode(row.get(index).unwrap_or_default());
-        let is_literal = |(index, field): (usize, &TrailerField)| match field {
-            TrailerField::Literal(literal) => text(index).is_some_and(|text| text.trim() == literal),
-            TrailerField::Rows | TrailerField::Amount => true,
-        };
+        let text = |index: usize| settings.encoding_of_rows().decode(row.get(index).unwrap_or_default());
         let is_empty = |index: usize| row.get(index).unwrap_or_default().trim_ascii().is_empty();
-        let is_it = row.count() >= self.fields.len()
-            && self.fields.iter().enumerate().all(is_literal)
-            && (self.fields.len()..row.count()).all(is_empty);
-        is_it.then(|| self.totals(|index| text(index).unwrap_or_default().trim().to_owned(), settings))
+        let is_it = |fields: &[TrailerField]| {
+            // Any rest of the last field takes those behind it too: a text may hold what stands between fields.
+            let has_rest = matches!(fields.last(), Some(TrailerField::Prefix(_)));
+            row.count() >= fields.len()
+                && fields
+                    .iter()
+                    .enumerate()
+                    .all(|(index, field)| text(index).is_some_and(|text| field.fits(text.trim())))
+                && (has_rest || (fields.len()..row.count()).all(is_empty))
+        };
+        let found = is_it(&self.fields) || self.whole.as_ref().is_some_and(|whole| is_it(std::slice::from_ref(whole)));
+        found.then(|| self.totals(|index| text(index).unwrap_or_default().trim().to_owned(), settings))
+    }
+
+    /// Whether it is a footer: it says no totals, and more rows that are no data may follow its first one.
+    pub fn is_footer(&self) -> bool {
+        !self.fields.iter().any(TrailerField::is_total)
     }
 
     fn totals(&self, text: impl Fn(usize) -> String, settings: &RunSettings) -> Result<Expected, String> {
@@ -77,7 +121,7 @@ impl Trailer {
             let value = text(index);
             let wrong = |what: &str| format!("the trailer row has {} where {what} should be", quoted(&value));
             match field {
-                TrailerField::Literal(_) => {}
+                TrailerField::Literal(_) | TrailerField::Prefix(_) => {}
                 TrailerField::Rows => expected.rows = Some(value.parse().map_err(|_| wrong("the number of rows"))?),
                 TrailerField::Amount => {
                     let sum = AmountSum::read(&value, &Notation::of_run(settings));
@@ -100,25 +144,19 @@ impl std::str::FromStr for Trailer {
     fn from_str(written: &str) -> Result<Self, String> {
         // Whatever stands between the fields of the source: here it stands between those of the pattern.
         let delimiter = [';', '\t', '|', ','].into_iter().find(|delimiter| written.contains(*delimiter));
-        let field = |text: &str| match text.trim() {
-            "{rows}" => TrailerField::Rows,
-            "{amount}" => TrailerField::Amount,
-            literal => TrailerField::Literal(literal.to_owned()),
-        };
         let fields: Vec<TrailerField> = match delimiter {
-            Some(delimiter) => written.split(delimiter).map(field).collect(),
-            None => vec![field(written)],
+            Some(delimiter) => written.split(delimiter).map(TrailerField::read).collect(),
+            None => vec![TrailerField::read(written)],
         };
-        let has = |wanted: &dyn Fn(&TrailerField) -> bool| fields.iter().any(wanted);
-        let has_total = has(&|field| !matches!(field, TrailerField::Literal(_)));
-        let is_told = has(&|field| matches!(field, TrailerField::Literal(literal) if !literal.is_empty()));
-        if !has_total || !is_told {
+        if !fields.iter().any(TrailerField::tells) {
             return Err(format!(
-                "`{written}` is no trailer such as TRAILER;{{rows}};{{amount}}: it needs a literal field to be told by, and \
-                 {{rows}} or {{amount}}"
+                "`{written}` is no trailer such as TRAILER;{{rows}};{{amount}}, and no footer such as END OF FILE or Balance as of *: \
+                 it needs a literal field to be told by"
             ));
         }
-        Ok(Self { written: written.to_owned(), fields })
+        let is_footer = !fields.iter().any(TrailerField::is_total);
+        let whole = (is_footer && fields.len() > 1).then(|| TrailerField::read(written));
+        Ok(Self { written: written.to_owned(), fields, whole })
     }
 }
 
@@ -194,8 +232,34 @@ mod tests {
         for (pattern, row, mark, expected) in cases {
             assert_eq!(trailer(pattern, row, mark), expected, "{pattern} {row}");
         }
-        for wrong in ["", "T", "T;x", "{rows};{amount}", ";{rows}"] {
+        for wrong in ["", "*", " ;*", ";", "{rows};{amount}", ";{rows}", "*;{rows}"] {
             assert!(wrong.parse::<Trailer>().unwrap_err().contains("is no trailer such as"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_footer_is_told_by_its_first_row() {
+        let cases = [
+            ("***END OF FILE***", "***END OF FILE***", true),
+            ("***END OF FILE***", " ***END OF FILE*** ;;;", true),
+            ("***END OF FILE***", "***END OF", false),
+            ("END", "END;more", false),
+            ("END", "THE END", false),
+            ("Balance as of *", "Balance as of 15/03/2024;1,234.56", true),
+            ("Balance as of *", "Balance as of ;;", false),
+            ("Balance as of*", "Balance as of ;;", true),
+            ("Balance as of *", "The Balance as of today", false),
+            // The comma stands between fields elsewhere, and in the text here.
+            ("Totals, all accounts", "Totals, all accounts;;", true),
+            ("Totals, all *", "Totals, all accounts;12", true),
+            ("Total;*", "Total;12;13", true),
+            (",Total,", ";Total;;", true),
+        ];
+        for (pattern, row, expected) in cases {
+            let found = trailer(pattern, row, DecimalMark::Point);
+            assert_eq!(found, expected.then(|| Ok(Expected::default())), "{pattern} {row}");
+            assert!(pattern.parse::<Trailer>().unwrap().is_footer());
+        }
+        assert!(!"END;{rows}".parse::<Trailer>().unwrap().is_footer());
     }
 }

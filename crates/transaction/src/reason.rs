@@ -118,6 +118,8 @@ codes! {
         SideEmpty = "side_empty",
         /// The mapping's table for a field has no entry for the row's value; at the place of that field.
         ValueUnknown = "value_unknown",
+        /// The row is the header once more.
+        HeaderRepeated = "header_repeated",
     }
 }
 
@@ -141,6 +143,27 @@ codes! {
     }
 }
 
+impl RejectReason {
+    /// The setting that reads rows which are rejected for this reason where it is not theirs but the reading's: names of variables, for
+    /// a person. None where the rows have to be repaired.
+    pub fn setting(&self) -> Option<&'static str> {
+        Some(match self.code() {
+            "amount_format" | "amount_mark" => {
+                "DECIMAL_MARK, or CURRENCY where amounts carry signs or codes of currencies"
+            }
+            "timestamp_format" => "TIMESTAMP_FORMAT",
+            "timestamp_zone" | "timestamp_gap" => "TIME_ZONE",
+            "encoding" => "ENCODING",
+            "field_count" => "DELIMITER, or SHORT_ROWS=fill where rows lack their last fields",
+            "quote_malformed" | "unterminated_quote" => "ESCAPE where a character such as \\ stands before quotes",
+            "json_format" => "FORMAT",
+            "value_unknown" | "amount_scale" | "amount_range" => "MAPPING",
+            code if code.ends_with("_empty") => "MAPPING to name the column, or NULL_VALUES",
+            _ => return None,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +178,24 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), RejectReason::ALL.len());
+    }
+
+    #[test]
+    fn what_a_setting_can_read_names_it() {
+        let cases = [
+            (RejectReason::AmountFormat, Some("DECIMAL_MARK")),
+            (RejectReason::TimestampFormat, Some("TIMESTAMP_FORMAT")),
+            (RejectReason::Encoding, Some("ENCODING")),
+            (RejectReason::FieldCount, Some("DELIMITER")),
+            (RejectReason::SideEmpty, Some("MAPPING")),
+            (RejectReason::NulByte, None),
+            (RejectReason::from("amount_mark"), Some("DECIMAL_MARK")),
+        ];
+        for (reason, expected) in cases {
+            let setting = reason.setting();
+            assert_eq!(setting.is_some(), expected.is_some(), "{reason}");
+            assert!(setting.unwrap_or_default().starts_with(expected.unwrap_or_default()), "{reason}: {setting:?}");
+        }
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl Rules {
         }
     }
 
+    /// Which column is which field.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
     /// The same where nobody could set anything: messages name no settings.
     #[must_use]
     pub(crate) fn unsettable(self) -> Self {

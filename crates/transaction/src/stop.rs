@@ -99,6 +99,8 @@ pub struct Share(u32);
 impl Share {
     const WHOLE: u32 = 1_000_000;
 
+    /// 0.001.
+    pub const THOUSANDTH: Self = Self(Self::WHOLE / 1_000);
     /// 0.25.
     pub const QUARTER: Self = Self(Self::WHOLE / 4);
 
@@ -157,7 +159,13 @@ impl Budgets {
             .then(|| format!("{invalid} of {rows_read} rows are invalid, more than MAX_INVALID_RATIO={limit} allows"))
     }
 
-    /// The same for failed ones, after so many were recorded.
+    /// Whether so many rows that only another reading fits say that the recognised one is wrong, or that the source is written in two
+    /// ways: more than a thousandth. One of the first rows alone says nothing, so that this waits as budgets do.
+    pub fn is_read_wrongly(other_reading: u64, rows_read: u64, is_end: bool) -> bool {
+        (is_end || rows_read >= Self::MIN_ROWS) && Share::THOUSANDTH.is_exceeded_by(other_reading, rows_read)
+    }
+
+    /// Why a run is to be aborted after so many of its recorded rows failed; none while it is within its budget.
     pub fn spent_on_failed(self, failed: u64, rows_recorded: u64) -> Option<String> {
         let limit = self.max_failed.filter(|limit| limit.is_exceeded_by(failed, rows_recorded))?;
         (rows_recorded >= Self::MIN_ROWS)
@@ -190,6 +198,25 @@ mod tests {
         assert_eq!(budgets.spent_on_failed(500, 999), None);
         assert!(budgets.spent_on_failed(101, 1_000).unwrap().contains("101 of 1000 rows failed"));
         assert_eq!(Budgets::default().spent_on_invalid(1_000, 1_000, true), None);
+    }
+
+    #[test]
+    fn a_thousandth_of_another_reading_is_too_much() {
+        let cases = [
+            (0, 0, true, false),
+            (0, 5_000, true, false),
+            (1, 1, false, false),
+            (1, 1, true, true),
+            (1, 999, false, false),
+            (1, 999, true, true),
+            (1, 1_000, true, false),
+            (2, 1_000, false, true),
+            (5, 5_000, false, false),
+            (6, 5_000, false, true),
+        ];
+        for (other, rows, is_end, expected) in cases {
+            assert_eq!(Budgets::is_read_wrongly(other, rows, is_end), expected, "{other} of {rows}");
+        }
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Decoding {
     pub(crate) fn of_run(settings: &RunSettings) -> Self {
         let decided_by = Some(settings.decided_by(Decided::Encoding));
         let trims = settings.reading != ReadingRules::First;
-        Self { encoding: settings.dialect.encoding.of_rows(), decided_by, trims }
+        Self { encoding: settings.encoding_of_rows(), decided_by, trims }
     }
 
     /// The same where nobody can set the encoding.

@@ -14,7 +14,6 @@ mod api;
 mod check;
 mod content;
 mod crew;
-mod dice;
 mod inject;
 mod kind;
 mod plan;

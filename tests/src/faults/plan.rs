@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::dice::Dice;
 use super::kind::Kind;
+use crate::dice::Dice;
 
 /// How many predictors there are in every round.
 pub(super) const PREDICTORS: usize = 2;

@@ -6,9 +6,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::content::{Content, Fingerprint};
-use super::dice::Dice;
 use super::plan::FilePlan;
 use crate::Program;
+use crate::dice::Dice;
 
 /// A file.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! What became of several sources, for a person or for a machine.
 
+use std::collections::HashSet;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
@@ -9,12 +10,9 @@ use assay_transaction::Tally;
 use serde::Serialize;
 
 use super::per_second;
-use super::summary::Summary;
+use super::summary::{SHOWN_CHARACTERS, Summary};
 use crate::error::CommandError;
 use crate::print::{Side, Table, counted, grouped, one_line};
-
-/// How much of an error is shown.
-const SHOWN_CHARACTERS: usize = 500;
 
 /// What became of several sources.
 #[derive(Debug, Serialize)]
@@ -55,8 +53,11 @@ impl Several {
 
     fn new(sources: Vec<Line>, elapsed: Duration) -> Self {
         let (mut broken, mut rows_read, mut rows_now, mut tally) = (0, 0, 0, Tally::default());
+        let mut counted = HashSet::new();
         for source in &sources {
             match source {
+                // Copies of what was loaded have one run, whose rows count once.
+                Line::Loaded(summary) if !counted.insert(&summary.run_id) => {}
                 Line::Loaded(summary) => {
                     rows_read += summary.rows_read;
                     rows_now += summary.rows_now();
@@ -100,7 +101,11 @@ impl Display for Several {
         for line in &self.sources {
             let (run, state, counts, source) = match line {
                 Line::Loaded(summary) => {
-                    let before = if summary.already_loaded { ", before" } else { "" };
+                    let before = match (summary.already_loaded, &summary.same_content_as) {
+                        (true, Some(_)) => ", copy",
+                        (true, None) => ", before",
+                        (false, _) => "",
+                    };
                     let state = format!("{}{before}", summary.state);
                     (summary.run_id.to_string(), state, counts(summary.rows_read, summary.tally), &summary.source)
                 }
@@ -123,7 +128,14 @@ impl Display for Several {
                 writeln!(out, "{}", one_line(&named, SHOWN_CHARACTERS))?;
             }
         }
-        writeln!(out, "took {:.1} s, {} rows a second", self.seconds, grouped(self.rows_per_second))
+        writeln!(out, "took {:.1} s, {} rows a second", self.seconds, grouped(self.rows_per_second))?;
+        for line in &self.sources {
+            let Line::Loaded(summary) = line else { continue };
+            for remark in summary.remarks.lines() {
+                writeln!(out, "{}", one_line(&format!("{}: {remark}", summary.source), SHOWN_CHARACTERS))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -137,15 +149,21 @@ mod tests {
         let loaded = Line::Loaded(Box::new(example()));
         let mut before = example();
         before.already_loaded = true;
+        before.run_id = "batch_20260110_100000_3f9a1c".parse().unwrap();
+        let mut copy = example();
+        (copy.already_loaded, copy.same_content_as) = (true, Some(copy.source));
+        copy.source = "s3://transactions/copy.csv".into();
+        let copy = Line::Loaded(Box::new(copy));
         let before = Line::Loaded(Box::new(before));
         let broken = Line::Broken { source: "s3://transactions/none.csv".into(), error: "no such object".into() };
-        let several = Several::new(vec![loaded, before, broken], Duration::from_secs(20));
+        let several = Several::new(vec![loaded, before, copy, broken], Duration::from_secs(20));
         let expected = "
 run                           state             rows read  predicted  invalid  failed  duplicate  source
 batch_20260111_100000_3f9a1c  complete          1,000,000    999,000      900       0        100  s3://transactions/2026.csv
-batch_20260111_100000_3f9a1c  complete, before  1,000,000    999,000      900       0        100  s3://transactions/2026.csv
+batch_20260110_100000_3f9a1c  complete, before  1,000,000    999,000      900       0        100  s3://transactions/2026.csv
+batch_20260111_100000_3f9a1c  complete, copy    1,000,000    999,000      900       0        100  s3://transactions/copy.csv
 -                             broken                                                              s3://transactions/none.csv
-all                                             2,000,000  1,998,000    1,800       0        200  3 sources
+all                                             2,000,000  1,998,000    1,800       0        200  4 sources
 
 s3://transactions/none.csv: no such object
 took 20.0 s, 50,000 rows a second

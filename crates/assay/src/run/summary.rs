@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use assay_loader::Ended;
+use assay_loader::{Ended, Remarks};
 use assay_store::{PredictionCount, Store};
 use assay_transaction::{RunId, RunState, Tally};
 use serde::Serialize;
 
 use super::per_second;
 use crate::error::CommandError;
-use crate::print::grouped;
+use crate::print::{grouped, one_line};
+
+/// How much of a location, or of a remark, is shown.
+pub(super) const SHOWN_CHARACTERS: usize = 500;
 
 /// What became of the rows of a run.
 #[derive(Debug, Serialize)]
@@ -20,6 +23,9 @@ pub(crate) struct Summary {
     pub(super) source: String,
     pub(super) state: RunState,
     pub(super) already_loaded: bool,
+    /// What the run has loaded, where the source is a copy of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) same_content_as: Option<String>,
     pub(super) rows_read: u64,
     #[serde(flatten)]
     pub(super) tally: Tally,
@@ -28,6 +34,8 @@ pub(crate) struct Summary {
     predictions: Vec<PredictionCount>,
     seconds: f64,
     rows_per_second: u64,
+    #[serde(flatten)]
+    pub(super) remarks: Remarks,
 }
 
 impl Summary {
@@ -41,9 +49,10 @@ impl Summary {
         let rows_read = run.sealed.map_or(0, |sealed| sealed.rows_read);
         let mut summary = Self {
             run_id: run.run_id.clone(),
-            source: run.source.location.clone(),
+            source: ended.copy.clone().unwrap_or_else(|| run.source.location.clone()),
             state: run.state,
             already_loaded: ended.already_loaded,
+            same_content_as: ended.copy.as_ref().map(|_| run.source.location.clone()),
             rows_read,
             tally,
             invalid_by_reason: store.invalid_counts(&run.run_id).await?.into_iter().collect(),
@@ -51,6 +60,7 @@ impl Summary {
             predictions: store.prediction_counts(&run.run_id).await?,
             seconds: elapsed.as_secs_f64(),
             rows_per_second: 0,
+            remarks: ended.remarks.clone(),
         };
         summary.rows_per_second = per_second(summary.rows_now(), elapsed);
         Ok(summary)
@@ -93,11 +103,21 @@ impl Display for Summary {
             writeln!(out, "{prediction:<16}{:>12}  {score:>10}", grouped(*count))?;
         }
         if self.already_loaded {
-            writeln!(out, "\nloaded before: nothing was read, scored or stored")
+            let copy = self.same_content_as.as_ref().map(|location| {
+                let location = one_line(location, SHOWN_CHARACTERS);
+                if *location == self.source {
+                    " (same content)".to_owned()
+                } else {
+                    format!(", as {location} (same content)")
+                }
+            });
+            let copy = copy.unwrap_or_default();
+            writeln!(out, "\nloaded before{copy}: nothing was read, scored or stored; --force loads it again")?;
         } else {
             let rate = grouped(self.rows_per_second);
-            writeln!(out, "\ntook {:.1} s, {rate} rows a second", self.seconds)
+            writeln!(out, "\ntook {:.1} s, {rate} rows a second", self.seconds)?;
         }
+        self.remarks.lines().iter().try_for_each(|line| writeln!(out, "\n{}", one_line(line, SHOWN_CHARACTERS)))
     }
 }
 
@@ -131,6 +151,7 @@ mod tests {
             source: "s3://transactions/2026.csv".into(),
             state: RunState::Complete,
             already_loaded: false,
+            same_content_as: None,
             rows_read: 1_000_000,
             tally: Tally { predicted: 999_000, invalid: 900, failed: 0, duplicate: 100 },
             invalid_by_reason: [("id_empty".to_owned(), 300), ("amount_scale".to_owned(), 600)].into(),
@@ -141,6 +162,7 @@ mod tests {
             ],
             seconds: 20.04,
             rows_per_second: 49_900,
+            remarks: Remarks::default(),
         }
     }
 
@@ -163,6 +185,20 @@ Rent                 974,000           -
 took 20.0 s, 49,900 rows a second
 ";
         assert_eq!(example().to_string(), expected);
+    }
+
+    #[test]
+    fn ends_with_what_is_to_be_said() {
+        let copy = Some("s3://transactions/2026.csv".to_owned());
+        let copy = Summary { source: "copy.csv".into(), already_loaded: true, same_content_as: copy, ..example() };
+        let end = "\nloaded before, as s3://transactions/2026.csv (same content): nothing was read, scored or stored; --force loads \
+                   it again\n";
+        assert!(copy.to_string().ends_with(end), "{copy}");
+        let remarks = Remarks { ambiguous_hours: 2, zone: "Europe/Paris".into(), ..Remarks::default() };
+        let remarked = Summary { remarks, ..example() };
+        let text = remarked.to_string();
+        assert!(text.contains("rows a second\n\n2 rows have a local time that comes twice in Europe/Paris"), "{text}");
+        assert!(serde_json::to_string(&remarked).unwrap().ends_with(r#""ambiguous_hours":2}"#));
     }
 
     #[test]

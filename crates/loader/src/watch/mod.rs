@@ -68,6 +68,7 @@ pub async fn watch(
         options,
         shutdown: shutdown.clone(),
         beginning: taking::Underway::default(),
+        copies: taking::Copies::default(),
     });
     take_on(intakes, &taking, &shutdown).await;
     drop(consumers);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use assay_source::{Found, ObjectEvent, SourceError, SourceUrl};
 use assay_store::{Begun, Known};
-use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed};
+use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed, SourceIdentity};
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::intake::{Piece, Told};
 use super::options::{WatchOptions, Watched};
 use crate::begin::{Beginning, begin_found, new_run, take_over};
+use crate::copies::{Fingerprints, say_copy};
 use crate::load::Load;
 use crate::publishing::say_published;
 use crate::run::say_sealed;
@@ -37,6 +38,33 @@ pub(super) struct Taking {
     pub(super) options: WatchOptions,
     pub(super) shutdown: CancellationToken,
     pub(super) beginning: Underway,
+    pub(super) copies: Copies,
+}
+
+/// Objects that are copies of what was loaded under other names: no run has read them, so that each listing finds them again. What
+/// is forgotten is recognised once more.
+#[derive(Default)]
+pub(super) struct Copies(Mutex<HashSet<SourceIdentity>>);
+
+impl Copies {
+    /// Most that are remembered.
+    const MOST: usize = 10_000;
+
+    fn has(&self, object: &SourceIdentity) -> bool {
+        self.objects().contains(object)
+    }
+
+    fn remember(&self, object: SourceIdentity) {
+        let mut objects = self.objects();
+        if objects.len() >= Self::MOST {
+            objects.clear();
+        }
+        objects.insert(object);
+    }
+
+    fn objects(&self) -> MutexGuard<'_, HashSet<SourceIdentity>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What is being begun at the moment: of two that hear of the same, one begins it, and the other finds it begun.
@@ -146,7 +174,15 @@ impl Taking {
         {
             return Ok(None);
         }
-        match begin_found(&self.dependencies, &url, found.clone(), &self.load).await {
+        if self.copies.has(&found.identity) {
+            return Ok(None);
+        }
+        match begin_found(&self.dependencies, &url, found.clone(), &self.load, &mut Fingerprints::default()).await {
+            Ok(Beginning::Copied(run)) => {
+                say_copy(&url, &run);
+                self.copies.remember(found.identity);
+                Ok(None)
+            }
             Ok(beginning) => Ok(Some((url, beginning))),
             Err(LoadError::Layout { cause, .. }) if is_hopeless(&cause) => {
                 self.record_unusable(&url, found, &cause).await?;
@@ -187,7 +223,7 @@ impl Taking {
     async fn load(&self, url: &SourceUrl, beginning: Beginning) {
         let (run, lease, part) = match beginning {
             Beginning::Read(run, lease, part) => (run, lease, part),
-            Beginning::Nothing(_) | Beginning::Held { .. } => return,
+            Beginning::Nothing(_) | Beginning::Copied(_) | Beginning::Held { .. } => return,
         };
         let (progress, again) = (Arc::default(), String::new());
         let batch_rows = self.load.row_batch_size.get();
@@ -203,7 +239,10 @@ impl Taking {
         let (tell, batches) = mpsc::unbounded_channel();
         let (loaded, ()) = tokio::join!(load.load(&run, part, tell).boxed(), say_published(batches));
         match loaded.map_err(|unfinished| unfinished.error) {
-            Ok(loaded) => say_sealed(&run, loaded.sealed),
+            Ok(loaded) => {
+                say_sealed(&run, loaded.sealed);
+                loaded.remarks.log();
+            }
             Err(error @ (LoadError::Stopped { .. } | LoadError::TakenOver { .. })) => info!("{error}"),
             Err(error) => warn!("{url} is not loaded to its end: {error}"),
         }

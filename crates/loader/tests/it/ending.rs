@@ -108,7 +108,7 @@ async fn a_run_of_a_replaced_source_is_aborted_by_the_load_of_the_next_version()
     let dead = place.process(&["--row-batch-size", "100"], 1, true).await;
     dead.stopped_after(500).await;
     drop(dead);
-    place.write("second, and longer");
+    place.write("second and longer");
     let next = place.process(&[], 100, true).await;
     let ended = next.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
     assert_eq!(ended.run.state, RunState::Complete);

@@ -79,7 +79,7 @@ async fn a_run_whose_loader_died_is_sealed_by_its_repair() {
 async fn a_source_that_was_replaced_repairs_nothing() {
     let place = Place::new(300);
     let (process, run) = lost_queue(&place).await;
-    place.write("second, and longer");
+    place.write("second and longer");
     let error = repaired(&process, &run, false).await.unwrap_err();
     assert!(matches!(error, LoadError::SourceReplaced { .. }), "{error}");
     assert_eq!(assay_telemetry::Failure::exit(&error), Exit::SourceUnreadable);

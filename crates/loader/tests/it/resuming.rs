@@ -45,7 +45,7 @@ async fn what_a_broker_lost_with_its_process_is_published_again() {
 async fn a_source_that_is_replaced_fails_its_run_and_what_was_read_is_kept() {
     let place = Place::new(60_000);
     let process = place.process(&["--row-batch-size", "100"], 1, true).await;
-    let error = process.load_and(500, async || place.write("second, and longer")).await.unwrap_err();
+    let error = process.load_and(500, async || place.write("second and longer")).await.unwrap_err();
     assert!(error.to_string().contains("was replaced while it was read"), "{error}");
     assert_eq!(assay_telemetry::Failure::exit(&error), Exit::SourceUnreadable);
     assert_eq!(process.dependencies.store.open_runs().await.unwrap(), [], "the run is closed");

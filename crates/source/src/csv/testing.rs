@@ -13,7 +13,7 @@ use crate::Row;
 use crate::buffer::READ_BYTES;
 
 /// Gives its bytes in pieces of the sizes it is told, and sometimes only later.
-pub(super) struct Dribble {
+pub(crate) struct Dribble {
     bytes: Vec<u8>,
     at: usize,
     sizes: Vec<usize>,
@@ -21,14 +21,14 @@ pub(super) struct Dribble {
 }
 
 impl Dribble {
-    pub(super) fn new(bytes: &[u8], sizes: &[usize]) -> Self {
+    pub(crate) fn new(bytes: &[u8], sizes: &[usize]) -> Self {
         // A size that is never more than 0 would never end.
         let sizes = if sizes.iter().all(|size| *size == 0) { vec![] } else { sizes.to_vec() };
         Self { bytes: bytes.to_vec(), at: 0, sizes, turn: 0 }
     }
 
     /// How many bytes it gives at most.
-    pub(super) fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.sizes.iter().max().copied().unwrap_or(READ_BYTES)
     }
 }
@@ -78,7 +78,7 @@ impl Owned {
     }
 }
 
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 

@@ -6,6 +6,7 @@ use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 
 use super::{Undecided, counted, matters, nearly_all};
 use crate::FormatOptions;
+use crate::transcode::bom;
 
 /// Bytes that are looked at for a zero in every second place.
 const ZEROS_IN: usize = 4_096;
@@ -25,10 +26,8 @@ pub(crate) fn of_start(first: &[u8], options: &FormatOptions) -> Result<Option<E
 fn marked(first: &[u8]) -> Result<Option<Encoding>, Undecided> {
     match first {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(Undecided::Utf32),
-        [0xff, 0xfe, ..] => Ok(Some(Encoding::UTF_16LE)),
-        [0xfe, 0xff, ..] => Ok(Some(Encoding::UTF_16BE)),
         [0xef, 0xbb, 0xbf, ..] => Ok(Some(Encoding::UTF_8)),
-        _ => Ok(None),
+        _ => Ok(bom(first)),
     }
 }
 

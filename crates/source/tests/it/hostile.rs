@@ -68,6 +68,10 @@ async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<Seen
             return Err(error);
         }
     };
+    // The offsets of a source that is made UTF-8 are those of the UTF-8.
+    let encoding = layout.dialect.encoding;
+    let in_utf8 = encoding.is_transcoded().then(|| encoding.decode(&bytes[2..]).unwrap().into_owned());
+    let bytes = in_utf8.as_ref().map_or(bytes, String::as_bytes);
     assert!(usize::try_from(layout.start.offset).unwrap() <= bytes.len());
     let all = rows(bytes, &layout, layout.start, usize::MAX).await;
     assert!(all.iter().map(|row| row.0).eq(1..=all.len() as u64), "each row is counted once");
@@ -108,8 +112,8 @@ const EXPECTED: &[(&str, Expected)] = {
         ("header-with-nul.csv", Rows(Comma, 1, 0)),
         ("header-missing-columns-with-control-characters.csv", Refused("missing required column")),
         ("excel-sep-line.csv", Rows(Semicolon, 1, 0)),
-        ("utf16-le.csv", Refused("UTF-16")),
-        ("utf16-be.csv", Refused("UTF-16")),
+        ("utf16-le.csv", Rows(Comma, 1, 0)),
+        ("utf16-be.csv", Rows(Comma, 1, 0)),
         ("json.csv", Refused("write one object on each line")),
         ("html.csv", Refused("cannot tell the dialect")),
         ("parquet.csv", Refused("cannot tell the dialect")),

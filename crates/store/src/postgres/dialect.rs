@@ -1,7 +1,6 @@
 //! What the modules of `sql` are made of where the two databases differ, as PostgreSQL has it. `sqlite::dialect` has the same
 //! names.
 
-use assay_transaction::RunId;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
 use uuid::Uuid;
 
@@ -29,12 +28,10 @@ pub(super) fn key(id: Uuid) -> Uuid {
     id
 }
 
-/// Queues up for the row of a run behind the writers that are at work on it, and before all others.
-pub(super) async fn queue_up(connection: &mut Connection, run_id: &RunId) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(run_id.as_str())
-        .execute(connection)
-        .await?;
+/// Queues up for what has a name: for the row of a run behind the writers that are at work on it, and before all others; for a
+/// content, of which one run begins at a time. Until the transaction ends.
+pub(super) async fn queue_up(connection: &mut Connection, name: &str) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(name).execute(connection).await?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Runs and chunks.
+//! Runs and chunks; how a run begins is in `beginning`.
 
 use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, Sealed, SourceIdentity};
 use chrono::{DateTime, Utc};
@@ -6,22 +6,19 @@ use sqlx::Row as _;
 use tracing::warn;
 
 use super::dialect::{
-    Connection, Pool, Query, Row, WRITING, amount, clock, json, key, locked, millis_since, now, queue_up, seconds_ago,
-    seconds_ahead,
+    Connection, Pool, Query, Row, WRITING, amount, clock, locked, millis_since, now, queue_up, seconds_ago,
 };
 use super::leases;
-use crate::ledger::{
-    BEGIN_ATTEMPTS, Prior, RunRow, end_state, of_same_id, of_same_source, source_key, stop_kind, to_seal,
-};
+use crate::ledger::{RunRow, end_state, stop_kind, to_seal};
 use crate::screening::storable;
 use crate::session::{signed, unsigned};
-use crate::{Begun, Lease, NewRun, OpenRun, Pace, Progress, RecordedChunk, Sealing, StoreError, Taken};
+use crate::{Lease, OpenRun, Pace, Progress, RecordedChunk, Sealing, StoreError};
 
 /// The columns of a run, as `read` takes them.
 macro_rules! run_columns {
     () => {
         "run_id, source_location, source_version, state, CAST(settings AS text) AS settings, checkpoint_chunk, \
-         checkpoint_row, checkpoint_line, checkpoint_offset, checkpoint_invalid, \
+         checkpoint_row, checkpoint_line, checkpoint_offset, checkpoint_invalid, checkpoint_other, \
          CAST(checkpoint_amount AS text) AS checkpoint_amount, rows_read, chunks_total, \
          CAST(amount_read AS text) AS amount_read, error, stop_kind, stop_reason, stop_at, source_bytes, started_at, \
          finished_at"
@@ -29,22 +26,13 @@ macro_rules! run_columns {
 }
 pub(super) use run_columns;
 
-const BEGIN: &str = concat!(
-    "INSERT INTO runs (run_id, source_location, source_version, source_key, settings, source_bytes, lease_holder, ",
-    "lease_epoch, lease_until) VALUES ($1, $2, $3, $4, ",
-    json!("$5"),
-    ", $6, $7, 1, ",
-    seconds_ahead!("$8"),
-    ") ON CONFLICT DO NOTHING RETURNING lease_epoch, ",
-    run_columns!()
-);
-const BY_SOURCE: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE source_key = $1");
 const BY_ID: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1");
 const BY_ID_LOCKED: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1", locked!());
-const LATEST: &str = concat!(
+const LATEST: &str = concat!("SELECT ", run_columns!(), " FROM runs ORDER BY started_at DESC, run_id DESC LIMIT $1");
+const LATEST_OF: &str = concat!(
     "SELECT ",
     run_columns!(),
-    " FROM runs WHERE CAST($1 AS text) IS NULL OR source_location = $1 ORDER BY started_at DESC, run_id DESC LIMIT $2"
+    " FROM runs WHERE source_location = $2 ORDER BY started_at DESC, run_id DESC LIMIT $1"
 );
 const OPEN: &str = concat!(
     "SELECT ",
@@ -57,7 +45,7 @@ const CHECKPOINT: &str = concat!(
     "UPDATE runs SET checkpoint_chunk = $4, checkpoint_row = $5, checkpoint_line = $6, checkpoint_offset = $7, ",
     "checkpoint_invalid = $8, checkpoint_amount = ",
     amount!("$9"),
-    " WHERE run_id = $1 AND lease_holder = $2 AND lease_epoch = $3 AND state = 'loading' AND checkpoint_chunk < $4"
+    ", checkpoint_other = $10 WHERE run_id = $1 AND lease_holder = $2 AND lease_epoch = $3 AND state = 'loading' AND checkpoint_chunk < $4"
 );
 const SEAL: &str = concat!(
     "UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, ",
@@ -82,49 +70,6 @@ const PACE: &str = concat!(
     seconds_ago!("$2")
 );
 
-pub(super) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreError> {
-    let source = source_key(&new.source);
-    let settings = serde_json::to_string(&new.settings).map_err(|error| StoreError::data(error.to_string()))?;
-    for _ in 0..BEGIN_ATTEMPTS {
-        let started = sqlx::query(BEGIN)
-            .bind(new.run_id.as_str())
-            .bind(&new.source.location)
-            .bind(&new.source.version)
-            .bind((!new.force).then(|| key(source)))
-            .bind(&settings)
-            .bind(new.source_bytes.map(signed))
-            .bind(&new.holder)
-            .bind(new.lease.as_secs_f64())
-            .fetch_optional(pool)
-            .await?;
-        if let Some(row) = started {
-            let run = read(&row)?;
-            let lease = leases::granted(&row, &run.run_id, &new.holder)?;
-            return Ok(Begun::Started(run, lease));
-        }
-        let mut connection = pool.acquire().await?;
-        let same_source =
-            if new.force { None } else { find(&mut connection, sqlx::query(BY_SOURCE).bind(key(source))).await? };
-        let prior = match same_source {
-            Some(run) => Some(of_same_source(run)),
-            None => by_id(&mut connection, &new.run_id).await?.map(|run| of_same_id(new, run)).transpose()?,
-        };
-        drop(connection);
-        match prior {
-            Some(Prior::Loaded(run)) => return Ok(Begun::AlreadyLoaded(run)),
-            Some(Prior::Loading(run)) => match leases::take(pool, &run.run_id, &new.holder, new.lease).await? {
-                Taken::Granted(run, lease) => return Ok(Begun::Resumed(run, lease)),
-                Taken::Held { run, by, remaining } => return Ok(Begun::Held { run, by, remaining }),
-                // It has been sealed meanwhile, and may have given its source free.
-                Taken::NotLoading(_) => {}
-            },
-            None => {}
-        }
-        // What was in the way a moment ago has failed meanwhile, and gave the source free.
-    }
-    Err(StoreError::transient(format!("run {} cannot begin: others are beginning it too", new.run_id)))
-}
-
 pub(super) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Result<(), StoreError> {
     let moved = sqlx::query(CHECKPOINT)
         .bind(lease.run_id.as_str())
@@ -136,6 +81,7 @@ pub(super) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Re
         .bind(signed(at.at.offset))
         .bind(signed(at.counted.invalid))
         .bind(at.counted.amount.to_string())
+        .bind(signed(at.counted.other_reading))
         .execute(pool)
         .await?;
     if moved.rows_affected() == 0 {
@@ -175,7 +121,7 @@ pub(super) async fn by_id(connection: &mut Connection, run_id: &RunId) -> Result
 
 /// A run, locked until the transaction ends.
 pub(super) async fn locked_run(connection: &mut Connection, run_id: &RunId) -> Result<Option<Run>, StoreError> {
-    queue_up(connection, run_id).await?;
+    queue_up(connection, run_id.as_str()).await?;
     find(connection, sqlx::query(BY_ID_LOCKED).bind(run_id.as_str())).await
 }
 
@@ -256,7 +202,8 @@ pub(super) async fn run(pool: &Pool, run_id: &RunId) -> Result<Option<Run>, Stor
 }
 
 pub(super) async fn runs(pool: &Pool, location: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
-    let rows = sqlx::query(LATEST).bind(location).bind(i64::from(limit)).fetch_all(pool).await?;
+    let query = sqlx::query(if location.is_some() { LATEST_OF } else { LATEST }).bind(i64::from(limit));
+    let rows = location.into_iter().fold(query, Query::bind).fetch_all(pool).await?;
     Ok(rows.iter().filter_map(readable).collect())
 }
 
@@ -299,7 +246,7 @@ fn recorded((chunk, first_row, rows): (i64, i64, i64)) -> RecordedChunk {
     RecordedChunk { chunk: unsigned(chunk), range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) } }
 }
 
-async fn find(connection: &mut Connection, query: Query<'_>) -> Result<Option<Run>, StoreError> {
+pub(super) async fn find(connection: &mut Connection, query: Query<'_>) -> Result<Option<Run>, StoreError> {
     query.fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
@@ -329,6 +276,7 @@ pub(super) fn read(row: &Row) -> Result<Run, StoreError> {
             row.try_get("checkpoint_offset")?,
         ],
         checkpoint_invalid: row.try_get("checkpoint_invalid")?,
+        checkpoint_other: row.try_get("checkpoint_other")?,
         checkpoint_amount: row.try_get("checkpoint_amount")?,
         rows_read: row.try_get("rows_read")?,
         chunks_total: row.try_get("chunks_total")?,

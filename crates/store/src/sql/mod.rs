@@ -2,7 +2,7 @@
 //! `sqlite::sql`; where the databases differ, they take what they need from `dialect` beside them.
 //!
 //! - `store`, `operations`: the traits, each method one call
-//! - `ledger`: runs and chunks; `leases`: who loads a run; `stopping`: orders to end a run early
+//! - `beginning`: how a run begins; `ledger`: runs and chunks; `leases`: who loads a run; `stopping`: orders to end a run early
 //! - `counts`: what became of rows, by number; `audit`: the same for whoever does not believe it
 //! - `records`: single rows; `journal`: who did what; `known`: sources that runs have read
 //! - `live`: runs of live transactions; `dead_letters`, `replays`
@@ -10,6 +10,7 @@
 //! Statements name each column, cast ids and JSON to text, and bind everything.
 
 mod audit;
+mod beginning;
 mod counts;
 mod dead_letters;
 mod journal;

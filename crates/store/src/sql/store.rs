@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::dialect::Database;
-use super::{bounded, counts, known, leases, ledger, live};
+use super::{beginning, bounded, counts, known, leases, ledger, live};
 use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
 use crate::write::{Attempt, Booked, write};
@@ -55,7 +55,11 @@ impl Database {
 #[async_trait]
 impl Store for Database {
     async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError> {
-        bounded(ledger::begin_run(self.writing(), run)).await
+        bounded(beginning::begin_run(self.writing(), run)).await
+    }
+
+    async fn copy_of(&self, fingerprint: &str) -> Result<Option<Begun>, StoreError> {
+        bounded(async { beginning::copy_of(&mut *self.reading().acquire().await?, fingerprint).await }).await
     }
 
     async fn take_lease(&self, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError> {

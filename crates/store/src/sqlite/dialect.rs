@@ -3,7 +3,6 @@
 
 use std::future::{Ready, ready};
 
-use assay_transaction::RunId;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 use uuid::Uuid;
 
@@ -29,8 +28,8 @@ pub(super) fn key(id: Uuid) -> String {
     id.to_string()
 }
 
-/// Queues up for the row of a run. Whoever writes has queued up for the file.
-pub(super) fn queue_up(_: &mut Connection, _: &RunId) -> Ready<Result<(), StoreError>> {
+/// Queues up for what has a name, such as the row of a run. Whoever writes has queued up for the file.
+pub(super) fn queue_up(_: &mut Connection, _: &str) -> Ready<Result<(), StoreError>> {
     ready(Ok(()))
 }
 

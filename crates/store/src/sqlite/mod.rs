@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use tokio::time::Instant;
 
 use self::dialect::WRITING;
 use self::session::SqliteSession;
@@ -25,6 +26,8 @@ use crate::{Migrated, StoreError};
 
 /// How long a connection waits for another process that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two attempts to open the file while another process has it.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// Connections that read.
 const READERS: u32 = 2;
 /// How much of the file the writer keeps in memory, in KiB: ids come in no order, so each write touches pages all over.
@@ -52,7 +55,6 @@ fn options(address: &str) -> Result<SqliteConnectOptions, StoreError> {
     }
     // FULL: who gets a commit confirmed acknowledges a delivery, which a broker elsewhere then forgets for good.
     Ok(options
-        .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(64)
@@ -64,21 +66,45 @@ fn place(path: &Path) -> String {
     format!("file {}", path.display())
 }
 
+/// Opens the file, and turns it to the log that lets others read while one writes. It stays so: connections of a pool need not
+/// ask for it again.
+///
+/// SQLite does not wait with the turn, nor with what a process that is opening or closing the file at this moment has locked: it
+/// says at once that the file is busy. So it is asked again.
 async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
-    options.connect().await.map_err(|error| {
-        let error = StoreError::from(error);
-        error.prefixed(&format!("cannot open {}: ", place(options.get_filename())))
-    })
+    let options = options.clone().journal_mode(SqliteJournalMode::Wal);
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match options.connect().await {
+            Ok(connection) => return Ok(connection),
+            Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(error) => {
+                let error = StoreError::from(error);
+                return Err(error.prefixed(&format!("cannot open {}: ", place(options.get_filename()))));
+            }
+        }
+    }
 }
 
-/// Applies the migrations that the database lacks; creates its file.
+/// Whether another process has the file for a moment. The lowest eight bits of an extended code are the code.
+fn is_busy(error: &sqlx::Error) -> bool {
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, BUSY | LOCKED))
+}
+
+/// Applies the migrations that the database lacks; creates its file. Of several processes that find none, one makes the tables
+/// and the others wait for it: all of it is one transaction of the file's one writer.
 pub(crate) async fn migrate(address: &str) -> Result<Migrated, StoreError> {
     let options = options(address)?.create_if_missing(true);
     let mut connection = open(&options).await?;
-    let before = applied(&mut connection).await?.len();
     let place = place(options.get_filename());
-    schema::sqlite().run(&mut connection).await.map_err(|error| schema::migrate_error(&place, error))?;
-    let after = applied(&mut connection).await?;
+    let mut transaction = connection.begin_with(WRITING).await?;
+    let before = applied(&mut transaction).await?.len();
+    schema::sqlite().run(&mut *transaction).await.map_err(|error| schema::migrate_error(&place, error))?;
+    let after = applied(&mut transaction).await?;
+    transaction.commit().await?;
     connection.close().await?;
     Ok(Migrated { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
 }

@@ -129,6 +129,7 @@ pub(crate) fn new_run(name: &str, location: &str) -> NewRun {
         settings: RunSettings::example(),
         force: false,
         source_bytes: Some(1_234),
+        fingerprint: None,
         holder: HOLDER.into(),
         lease: LEASE,
     }

@@ -11,6 +11,7 @@ on_both! {
     the_same_content_is_a_duplicate,
     other_content_fails_and_shows_both,
     every_field_is_content,
+    what_the_rules_of_reading_alone_make_another_is_a_duplicate,
     under_update_other_content_replaces,
     under_update_each_version_is_kept,
     the_first_of_a_call_wins,
@@ -109,6 +110,25 @@ async fn every_field_is_content(database: &Database) {
     store.write(&[other], IdConflict::Fail).await.unwrap();
     assert!(database.texts(REASONS).await.pop().unwrap().contains("external_id is `id 1` there and `` here"));
     assert_eq!(store.failed_counts(&run_id("a")).await.unwrap(), [("id_conflict".to_owned(), 8)]);
+}
+
+async fn what_the_rules_of_reading_alone_make_another_is_a_duplicate(database: &Database) {
+    let store = &*database.store;
+    let mut padded = transaction(1, "1");
+    padded.description = format!(" {}\t", padded.description);
+    padded.merchant = Some("\\N".into());
+    padded.attributes =
+        [("account".to_owned(), "=\"0001\"".to_owned()), ("branch".to_owned(), "NULL".to_owned())].into();
+    let mut plain = transaction(1, "1.00");
+    plain.merchant = None;
+    plain.attributes = [("account".to_owned(), "0001".to_owned())].into();
+    store.write(&[chunk("a", 0, 1, &[Row::Scored(padded, "x", 0.5)])], IdConflict::Fail).await.unwrap();
+    for (run, on_conflict) in [("b", IdConflict::Fail), ("c", IdConflict::Update)] {
+        let rows = [Row::Scored(plain.clone(), "x", 0.5)];
+        assert_eq!(store.write(&[chunk(run, 0, 1, &rows)], on_conflict).await.unwrap().transactions, 0);
+        assert_eq!(store.tally(&run_id(run)).await.unwrap(), Tally { duplicate: 1, ..Tally::default() });
+    }
+    assert_eq!(database.count("SELECT count(*) FROM transaction_history").await, 0, "what is stored stays");
 }
 
 async fn under_update_other_content_replaces(database: &Database) {

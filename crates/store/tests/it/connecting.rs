@@ -7,7 +7,7 @@ use assay_transaction::Exit;
 
 use crate::database::{Database, STARTUP, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name};
 
-const MIGRATED: Migrated = Migrated { applied: 4, version: 4 };
+const MIGRATED: Migrated = Migrated { applied: 5, version: 5 };
 
 /// The error of connecting, which is one line and has a code.
 async fn refusal(url: &str, startup: Duration) -> (Exit, String) {
@@ -31,7 +31,7 @@ async fn tables_are_made_once() {
 async fn many_may_migrate_at_once() {
     let (options, _place) = empty_postgres().await;
     let all = futures_util::future::join_all((0..4).map(|_| migrate(&options, STARTUP))).await;
-    assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == 4));
+    assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == MIGRATED.version));
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn tables_of_others_are_left_alone() {
     let error = connect(&beside, "test", STARTUP).await.err().unwrap().to_string();
     assert!(error.starts_with("schema `assay` of database `") && error.ends_with("run `assay migrate`"), "{error}");
     let all = futures_util::future::join_all((0..4).map(|_| migrate(&beside, STARTUP))).await;
-    assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == 4), "{all:?}");
+    assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == MIGRATED.version), "{all:?}");
     assert_eq!(migrate(&beside, STARTUP).await.unwrap(), Migrated { applied: 0, ..MIGRATED });
     let store = connect(&beside, "test", STARTUP).await.unwrap();
     store.ping().await.unwrap();
@@ -89,15 +89,15 @@ mod versions {
 
     async fn a_newer_schema_says_who_may_use_it(database: &Database) {
         database
-            .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 5, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 4")
+            .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 6, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 5")
             .await;
         connect(&database.options, "test", STARTUP).await.unwrap();
-        database.execute("UPDATE schema_compatibility SET oldest_version = 5").await;
+        database.execute("UPDATE schema_compatibility SET oldest_version = 6").await;
         let (exit, error) = refusal(database.options.database_url.as_ref().unwrap(), STARTUP).await;
         assert_eq!(exit, Exit::Usage);
-        assert!(error.ends_with("are at version 5, and this program only knows 4: update it"), "{error}");
+        assert!(error.ends_with("are at version 6, and this program only knows 5: update it"), "{error}");
         let error = migrate(&database.options, STARTUP).await.unwrap_err().to_string();
-        assert!(error.ends_with("has migration 5, which this program does not know: update it"), "{error}");
+        assert!(error.ends_with("has migration 6, which this program does not know: update it"), "{error}");
     }
 }
 

@@ -22,6 +22,7 @@ mod audits;
 mod chunks;
 mod conflicts;
 mod connecting;
+mod copies;
 mod database;
 mod dead_letters;
 mod hostile;

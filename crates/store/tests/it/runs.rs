@@ -110,7 +110,7 @@ async fn a_checkpoint_never_moves_back(database: &Database) {
         counted: Counted {
             invalid: chunk,
             amount: format!("-{chunk}000000000000000000000.0001").parse().unwrap(),
-            other_reading: 0,
+            other_reading: chunk + 1,
         },
     };
     for (given, expected) in [(3, 3), (2, 3), (3, 3), (7, 7)] {

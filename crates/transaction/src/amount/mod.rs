@@ -88,7 +88,7 @@ pub enum AmountError {
 impl Amount {
     /// Reads an amount as a source writes it. The plain form is tried first: nearly every row has it.
     pub fn read(text: &str, notation: &Notation) -> Result<Self, AmountError> {
-        if let Some(plain) = notation.plain_mark() {
+        if let Some(plain) = notation.mark() {
             match Self::parse(text.as_bytes(), plain) {
                 Err(_) if notation.is_lenient() => {}
                 read => return read,

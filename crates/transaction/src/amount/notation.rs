@@ -84,18 +84,13 @@ impl Notation {
     }
 
     /// Whether it is one of numbers by the grammar of their source.
-    pub fn is_of_numbers(&self) -> bool {
+    pub(crate) fn is_of_numbers(&self) -> bool {
         self.is_number
     }
 
     /// The declared currencies.
-    pub fn currencies(&self) -> &[String] {
+    pub(crate) fn currencies(&self) -> &[String] {
         &self.currencies
-    }
-
-    /// The mark by which the plain form means what every other one does.
-    pub(super) fn plain_mark(&self) -> Option<DecimalMark> {
-        self.mark
     }
 
     /// Whether there are other forms than the plain one.
@@ -178,14 +173,19 @@ impl<'a> Peeled<'a> {
     }
 }
 
-/// Whether it is negative, and what is left; none where there is no sign.
+/// Whether it is negative, and what is left; none where there is no sign. What stands behind a mark is none: `12,-` is a price without
+/// cents.
 fn without_sign(text: &str) -> Option<(bool, &str)> {
     if let Some(rest) = text.strip_prefix('(') {
         return rest.strip_suffix(')').map(|rest| (true, rest));
     }
-    let minus = ['-', MINUS];
-    let negative = text.strip_prefix(minus).or_else(|| text.strip_suffix(minus)).map(|rest| (true, rest));
-    negative.or_else(|| text.strip_prefix('+').or_else(|| text.strip_suffix('+')).map(|rest| (false, rest)))
+    let (minus, plus) = (['-', MINUS], '+');
+    let before = text.strip_prefix(minus).map(|rest| (true, rest)).or_else(|| Some((false, text.strip_prefix(plus)?)));
+    before.or_else(|| {
+        let behind =
+            text.strip_suffix(minus).map(|rest| (true, rest)).or_else(|| Some((false, text.strip_suffix(plus)?)));
+        behind.filter(|(_, rest)| !trimmed(rest).ends_with(['.', ',']))
+    })
 }
 
 /// What is left without the longest currency that it begins or ends with.

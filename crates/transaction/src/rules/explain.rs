@@ -131,7 +131,9 @@ fn currency<'a>(text: &'a str, notation: &Notation) -> Option<&'a str> {
     };
     let found = trimmed(text.trim_matches(|character| !is_symbol(character)));
     let is_short = (1..=MAX_CURRENCY).contains(&found.chars().count());
+    // These say who owes whom.
+    let is_side = ["C", "D", "H", "S", "CR", "DR", "DB"].iter().any(|side| found.eq_ignore_ascii_case(side));
     let read = |mark| readings(text, &[found.to_owned()]).by(mark).is_some();
-    (is_short && notation.mark().map_or_else(|| read(DecimalMark::Point) || read(DecimalMark::Comma), read))
+    (is_short && !is_side && notation.mark().map_or_else(|| read(DecimalMark::Point) || read(DecimalMark::Comma), read))
         .then_some(found)
 }

@@ -169,6 +169,12 @@ fn a_message_names_the_rule_its_origin_and_the_setting() {
             false,
         ),
         (
+            iso(Point, Default),
+            amount("12.50 CR"),
+            "amount_format: `amount` is not a number with a decimal point (default): `12.50 CR`",
+            false,
+        ),
+        (
             iso(Point, Recognised),
             amount("none"),
             "amount_format: `amount` is not a number with a decimal point (recognised): `none`",

@@ -77,19 +77,25 @@ impl Timestamp {
         Self::from_local(local, offset, zone).map(|moment| moment.timestamp)
     }
 
-    /// Reads what [`Self::parse`] reads, and behind it, with a blank or without, an offset or the name of a zone.
+    /// Reads what [`Self::parse`] reads, and behind it, with a blank or without, an offset, the name of a zone, or both, as in
+    /// `+01:00[Europe/Paris]`.
     pub(crate) fn read(text: &str, zone: TimeZone) -> Result<Moment, TimestampError> {
         let (local, rest) = parse_local(text.as_bytes()).ok_or(TimestampError::Format)?;
         if let Some(offset) = parse_offset(rest) {
             return Self::from_local(local, offset, zone);
         }
         let behind = text.get(text.len() - rest.len()..).unwrap_or_default().trim_start();
-        let offset = match parse_offset(behind.as_bytes()) {
-            Some(offset) => offset,
-            None if zone::is_like_a_name(behind) => Some(zone.named(behind, local).ok_or(TimestampError::Zone)?),
-            None => return Err(TimestampError::Format),
+        let (written, name) = match behind.strip_suffix(']').and_then(|behind| behind.split_once('[')) {
+            Some((written, name)) => (parse_offset(written.as_bytes()).ok_or(TimestampError::Format)?, Some(name)),
+            None => match parse_offset(behind.as_bytes()) {
+                Some(offset) => (offset, None),
+                None => (None, Some(behind)),
+            },
         };
-        Self::from_local(local, offset, zone)
+        if name.is_some_and(|name| !zone::is_like_a_name(name)) {
+            return Err(TimestampError::Format);
+        }
+        Self::from_local(local, zone.settle(local, written, name)?, zone)
     }
 
     /// A local time at an offset in seconds east of UTC, else in a zone.

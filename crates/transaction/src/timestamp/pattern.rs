@@ -89,15 +89,7 @@ impl Pattern {
     /// Reads a timestamp by the second rules.
     pub(super) fn read(&self, text: &str, zone: TimeZone) -> Result<Moment, TimestampError> {
         let Said { local, offset, zone: name } = self.say(text)?;
-        let named = name.map(|name| zone.named(name, local));
-        let offset = match (offset, named) {
-            // The offset is what counts, unless the name says another one.
-            (Some(offset), None | Some(None)) => Some(offset),
-            (Some(offset), Some(Some(named))) if offset == named => Some(offset),
-            (Some(_), Some(Some(_))) => return Err(TimestampError::Pattern),
-            (None, Some(named)) => Some(named.ok_or(TimestampError::Zone)?),
-            (None, None) => None,
-        };
+        let offset = zone.settle(local, offset, name)?;
         Timestamp::from_local(local, offset, zone).map_err(of_pattern)
     }
 

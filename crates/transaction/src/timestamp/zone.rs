@@ -6,6 +6,8 @@ use chrono::{MappedLocalTime, NaiveDateTime, Offset as _, TimeZone as _};
 use chrono_tz::OffsetName as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::TimestampError;
+
 /// Names of no offset.
 const ZERO: [&str; 4] = ["UTC", "GMT", "UT", "Z"];
 /// Abbreviations that have one meaning, and those that RFC 5322 gives one, in minutes east of UTC.
@@ -58,6 +60,23 @@ impl TimeZone {
             MappedLocalTime::Single(there) => Some((there.offset().fix().local_minus_utc(), false)),
             MappedLocalTime::Ambiguous(there, _) => Some((there.offset().fix().local_minus_utc(), true)),
             MappedLocalTime::None => None,
+        }
+    }
+
+    /// The offset at a local time of which an offset, a name, or both may be written. The offset counts, unless the name is known to
+    /// have another one.
+    pub(super) fn settle(
+        self,
+        local: NaiveDateTime,
+        written: Option<i32>,
+        name: Option<&str>,
+    ) -> Result<Option<i32>, TimestampError> {
+        let named = name.map(|name| self.named(name, local));
+        match (written, named) {
+            (Some(written), Some(Some(named))) if written != named => Err(TimestampError::Zone),
+            (None, Some(None)) => Err(TimestampError::Zone),
+            (Some(offset), _) | (None, Some(Some(offset))) => Ok(Some(offset)),
+            (None, None) => Ok(None),
         }
     }
 

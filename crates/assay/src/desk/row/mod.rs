@@ -1,14 +1,15 @@
 //! `assay row`: what became of row 4,711?
 //!
-//! `place` finds out where a row is that nothing is recorded of.
+//! `place` finds out where a row is that nothing is recorded of; `source` compares what is recorded with what the source says.
 
 mod place;
+mod source;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use assay_queue::BrokerOptions;
-use assay_source::SourceUrl;
+use assay_source::{S3Options, SourceUrl, Sources};
 use assay_store::{InvalidRecord, RowFate, Store};
 use assay_transaction::{Exit, Run, RunId, SourceIdentity, mask_card_numbers};
 use clap::Args;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use self::place::Place;
+use self::source::Proof;
 use super::DeskOptions;
 use super::content::{FailedTransaction, StoredTransaction};
 use super::queues::{Glimpse, Queues};
@@ -30,12 +32,17 @@ const RAW: usize = 2_000;
 /// Rows count from 1, the header not counted; those of a live run as they arrive. Instead of a run, a source may be named: then its latest run is meant. Where
 /// AMQP_URL is set, a row that is on its way is told with what waits in the queues. Card numbers are masked.
 ///
-/// Exits 0 when it is answered, 1 where the row is lost although its run is finished, 2 where there is no such run.
+/// With --source, the very version of the source that the run has read is read again, from its first row to this one, and every
+/// value that is recorded is compared with what the source says.
+///
+/// Exits 0 when it is answered, 1 where the row is lost although its run is finished, or differs from its source, 2 where there is
+/// no such run, and 4 where the source has been replaced, is gone, or cannot be read twice.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay row batch_20260111_100000_3f9a1c 4711
   assay row s3://transactions/2026.csv 4711
   assay row examples/transactions.csv 4711 --json
+  assay row examples/transactions.csv 4711 --source
   assay row live:streamer 4711")]
 pub(crate) struct RowArguments {
     /// A run, or s3://bucket/key or the path of a file: the latest run of that source
@@ -44,9 +51,14 @@ pub(crate) struct RowArguments {
     /// Which row, from 1
     #[arg(value_name = "N")]
     row: u64,
+    /// Read the row in its source again, and compare it with what is recorded
+    #[arg(long)]
+    source: bool,
     /// Print the result as JSON, on stdout
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    s3: S3Options,
     #[command(flatten)]
     pub(crate) desk: DeskOptions,
     #[command(flatten)]
@@ -57,7 +69,14 @@ pub(crate) struct RowArguments {
 pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("row").await?;
     let (run, is_latest) = which(&*store, &arguments.run_or_source).await?;
-    let fate = fate(&*store, &run, arguments).await?;
+    let recorded = store.row(&run.run_id, arguments.row).await?;
+    let proof = if arguments.source {
+        let (sources, startup) = (Sources::new(&arguments.s3)?, arguments.desk.startup.startup_timeout);
+        Some(source::prove(&sources, &run, arguments.row, &recorded, startup).await?)
+    } else {
+        None
+    };
+    let fate = fate(&*store, &run, recorded, arguments).await?;
     store.close().await;
     let answer = Answer {
         run_id: run.run_id,
@@ -65,9 +84,11 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
         is_latest_of_source: is_latest,
         row: arguments.row,
         fate,
+        proof,
     };
     print(&answer, arguments.json)?;
-    Ok(if matches!(answer.fate, Fate::Lost) { Exit::FailedRows } else { Exit::Done })
+    let differs = answer.proof.as_ref().is_some_and(|proof| !proof.is_same);
+    Ok(if differs || matches!(answer.fate, Fate::Lost) { Exit::FailedRows } else { Exit::Done })
 }
 
 /// The run that is meant, and whether it is so as the latest of its source.
@@ -109,9 +130,9 @@ fn in_canonical_folder(path: &Path) -> Option<PathBuf> {
     Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
 }
 
-async fn fate(store: &dyn Store, run: &Run, arguments: &RowArguments) -> Result<Fate, CommandError> {
+async fn fate(store: &dyn Store, run: &Run, recorded: RowFate, arguments: &RowArguments) -> Result<Fate, CommandError> {
     let row = arguments.row;
-    Ok(match store.row(&run.run_id, row).await? {
+    Ok(match recorded {
         RowFate::Predicted(record) => Fate::Predicted { transaction: Box::new((*record).into()) },
         RowFate::Invalid(record) => Fate::invalid(&record, run),
         RowFate::Failed(record) => Fate::Failed(Box::new(record.into())),
@@ -141,6 +162,9 @@ struct Answer {
     row: u64,
     #[serde(flatten)]
     fate: Fate,
+    /// Whether it is what the source says, where that was asked.
+    #[serde(rename = "source_says", skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
 }
 
 #[derive(Debug, Serialize)]
@@ -187,7 +211,7 @@ impl Fate {
 
 /// The text of a rejected row, in its source's encoding where it is in it.
 pub(super) fn raw_text(record: &InvalidRecord, run: &Run) -> String {
-    let decoded = run.settings.dialect.encoding.decode(&record.raw);
+    let decoded = run.settings.encoding_of_rows().decode(&record.raw);
     decoded.unwrap_or_else(|| String::from_utf8_lossy(&record.raw)).into_owned()
 }
 
@@ -233,7 +257,8 @@ impl fmt::Display for Answer {
                 self.run_id
             )?,
         }
-        fields.fmt(out)
+        fields.fmt(out)?;
+        self.proof.as_ref().map_or(Ok(()), |proof| proof.fmt(out))
     }
 }
 
@@ -245,7 +270,8 @@ mod tests {
 
     fn answer(fate: Fate) -> String {
         let run_id = "second".parse().unwrap();
-        Answer { run_id, source: "/data/a.csv".into(), is_latest_of_source: true, row: 4_711, fate }.to_string()
+        Answer { run_id, source: "/data/a.csv".into(), is_latest_of_source: true, row: 4_711, fate, proof: None }
+            .to_string()
     }
 
     #[test]

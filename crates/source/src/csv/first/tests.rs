@@ -4,7 +4,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use assay_transaction::Fields as _;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, ReadBuf};
 

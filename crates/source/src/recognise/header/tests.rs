@@ -8,8 +8,8 @@ const ROW: &str = "1;Shop;-1,50;2024-03-15 10:00:00;M;card;debit";
 
 async fn found(text: impl AsRef<[u8]>, options: &FormatOptions) -> Result<Header, String> {
     let mut stream: ByteStream = Box::pin(Cursor::new(text.as_ref().to_vec()));
-    let head = Head::read(&mut stream).await.unwrap();
-    let encoding = options.encoding.unwrap_or_default();
+    let head = Head::read(&mut stream, options).await.unwrap();
+    let encoding = head.encoding.unwrap_or_default();
     read(&head, options, encoding).await.map_err(|error| error.to_string())
 }
 

@@ -119,6 +119,12 @@ fn what_is_no_number_is_none() {
         (Point, "(5", Format),
         (Point, "5)", Format),
         (Point, "−−5", Format),
+        // Prices without cents: the dash is no sign, and the price is not negative.
+        (Comma, "12,-", Format),
+        (Point, "5.-", Format),
+        (Comma, "12,- €", Format),
+        (Comma, "12,--", Format),
+        (Point, "5.−", Format),
         // Exponents that are none.
         (Point, "1,234E2", Format),
         (Point, "1E", Format),

@@ -1,0 +1,93 @@
+//! Copies: a source whose very content another run has is not loaded again, whatever its name and its time, and whatever mapping,
+//! namespace or other settings there are by now. Only `--force` does.
+//!
+//! That is known before the head of the source is looked at; and the ledger makes sure of it as the run begins, so that of two
+//! copies which come at once one is loaded.
+
+use std::time::Duration;
+
+use assay_source::{Found, SourceError, SourceUrl, Sources};
+use assay_store::{Begun, Store, StoreError};
+use assay_transaction::{Run, RunId, SourceIdentity};
+use tracing::info;
+
+use crate::{Dependencies, LoadError};
+
+/// What the source is that is being begun: a large file is hashed once, however often its run is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Fingerprints(Option<(SourceIdentity, Option<String>)>);
+
+impl Fingerprints {
+    /// The fingerprint of a version; none where nothing tells what it holds.
+    pub(crate) async fn of(
+        &mut self,
+        sources: &Sources,
+        url: &SourceUrl,
+        found: &Found,
+    ) -> Result<Option<String>, SourceError> {
+        if let Some((identity, fingerprint)) = &self.0
+            && *identity == found.identity
+        {
+            return Ok(fingerprint.clone());
+        }
+        let fingerprint = sources.fingerprint(url, found).await?;
+        self.0 = Some((found.identity.clone(), fingerprint.clone()));
+        Ok(fingerprint)
+    }
+}
+
+/// The run that has a content, or is about to.
+pub(crate) async fn copy_of(dependencies: &Dependencies, fingerprint: &str) -> Result<Option<Begun>, StoreError> {
+    let found = dependencies.store.copy_of(fingerprint).await?;
+    match found {
+        Some(begun) if evict_gone(dependencies, &begun).await? => dependencies.store.copy_of(fingerprint).await,
+        found => Ok(found),
+    }
+}
+
+/// Gives up the lease of a loader of this machine that is gone; whether there was one in the way.
+pub(crate) async fn evict_gone(dependencies: &Dependencies, begun: &Begun) -> Result<bool, StoreError> {
+    let Dependencies { store, holder, .. } = dependencies;
+    match begun {
+        Begun::Held { run, by, .. } if holder.outlives(by) => {
+            store.evict(&run.run_id, by).await?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Says that a source is a copy of what a run has loaded.
+pub(crate) fn say_copy(url: &SourceUrl, run: &Run) {
+    let Run { source, run_id, state, .. } = run;
+    if source.location == url.to_string() {
+        info!(
+            "{url} is already loaded by run {run_id} ({state}), with the same content: nothing to do; --force loads it again"
+        );
+    } else {
+        let location = &source.location;
+        info!(
+            "{url} is already loaded by run {run_id} ({state}), as {location} (same content): nothing to do; --force loads it \
+             again"
+        );
+    }
+}
+
+/// Returns once nothing more becomes of a sealed run for a while: the process that held its chunks is gone.
+pub(crate) async fn stands_still(store: &dyn Store, run_id: &RunId, a_while: Duration) -> LoadError {
+    let mut before = None;
+    loop {
+        match store.progress(run_id).await {
+            Ok(progress) if before == Some(progress) => break,
+            Ok(progress) => before = Some(progress),
+            Err(error) if error.is_transient() => {}
+            Err(error) => return error.into(),
+        }
+        tokio::time::sleep(a_while).await;
+    }
+    match store.run(run_id).await {
+        Ok(Some(run)) => LoadError::CopyUnfinished { run_id: run.run_id, location: run.source.location },
+        Ok(None) => LoadError::NotBegun,
+        Err(error) => error.into(),
+    }
+}

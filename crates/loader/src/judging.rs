@@ -1,0 +1,182 @@
+//! Judging: what each row of a source is. By the rules of its run a transaction or a rejected row; and what is no row of it at all: its
+//! trailer, its footer, another header. What was seen is told at the end.
+
+use assay_source::Row;
+use assay_transaction::{
+    Budgets, Counted, Decided, DecidedBy, Entry, HeaderRow, HeaderRows, Judged, Occurrences, RawText, RejectReason,
+    RejectedRow, Rejection, Rejections, Rules, RunSettings, TooManyRows,
+};
+
+use crate::totals::TrailerFound;
+use crate::{LoadError, metrics};
+
+/// What one process has seen of the rows of a source.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// How many there were.
+    pub(crate) rows: u64,
+    /// Why those were rejected that were.
+    pub(crate) rejections: Rejections,
+    /// Those whose local time comes twice.
+    pub(crate) ambiguous_hours: u64,
+    /// The first one that only another reading fits, for a person.
+    other_reading: Option<String>,
+}
+
+/// What a row is.
+pub(crate) enum Verdict {
+    /// A row.
+    Row(Judged),
+    /// Another header than that of the source: how it differs.
+    OtherHeader(String),
+    /// One more than can be counted, where ids count equal rows: why, for a person.
+    Uncountable(String),
+}
+
+/// Judges the rows of a run.
+pub(crate) struct Judge<'a> {
+    settings: &'a RunSettings,
+    rules: Rules,
+    headers: Option<HeaderRows<'a>>,
+    /// The rows up to now, where ids count those that are equal.
+    occurrences: Occurrences,
+    pub(crate) seen: Seen,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn of_run(settings: &'a RunSettings) -> Result<Self, LoadError> {
+        let rules = Rules::of_run(settings)?;
+        let headers = HeaderRows::of_run(settings, rules.columns());
+        Ok(Self { settings, rules, headers, occurrences: Occurrences::default(), seen: Seen::default() })
+    }
+
+    /// Which of the rows with the same id a row is, where ids count them; the first one in every other source. Each row is to be
+    /// counted once, in the order of the source.
+    pub(crate) fn count(&mut self, row: &Row<'_>) -> Result<u64, TooManyRows> {
+        if row.malformed.is_some() {
+            // It has no fields that could be told apart, and no id.
+            return Ok(1);
+        }
+        self.occurrences.nth(&self.rules, row.number, &row.fields)
+    }
+
+    /// What a row says, if it is the trailer that the run's source should have.
+    pub(crate) fn trailer_in(&self, row: &Row<'_>) -> Option<TrailerFound> {
+        let trailer = self.settings.trailer.as_ref().filter(|_| row.malformed.is_none())?;
+        let found = trailer.read(&row.fields, self.settings)?;
+        Some(found.map_or_else(TrailerFound::Wrong, TrailerFound::Totals))
+    }
+
+    /// Whether a row that follows the trailer is no data either: a footer may have several lines, but no transaction among them.
+    pub(crate) fn is_of_footer(&self, row: &Row<'_>) -> bool {
+        let is_footer = self.settings.trailer.as_ref().is_some_and(assay_transaction::Trailer::is_footer);
+        is_footer && (row.malformed.is_some() || self.rules.check(row.number, &row.fields, row.raw_bytes).is_err())
+    }
+
+    /// Whether a row is a transaction; else which rule it broke, with its own bytes.
+    pub(crate) fn judge(&mut self, row: &Row<'_>) -> Result<Verdict, LoadError> {
+        let nth = match self.count(row) {
+            Ok(nth) => nth,
+            Err(error) => return Ok(Verdict::Uncountable(error.to_string())),
+        };
+        let checked = match row.rejection() {
+            Some(rejection) => Err(rejection),
+            None => self.rules.check_nth(row.number, nth, &row.fields, row.raw_bytes),
+        };
+        let (judged, amount, other_reading) = match checked {
+            Ok(valid) => {
+                self.seen.ambiguous_hours += u64::from(valid.is_ambiguous_hour);
+                (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount), false)
+            }
+            Err(rejection) => {
+                let rejection = match self.header_in(row) {
+                    Some(HeaderRow::Same) => {
+                        let message = "the row is the header once more".to_owned();
+                        Rejection::new(RejectReason::HeaderRepeated, message)
+                    }
+                    Some(HeaderRow::Other(difference)) => return Ok(Verdict::OtherHeader(difference)),
+                    None => rejection,
+                };
+                self.note(row, &rejection);
+                let Rejection { reason, message, other_reading } = rejection;
+                let raw = RawText::from(row.raw.to_vec());
+                let rejected = RejectedRow { row: row.number, line: row.line, reason, message, raw };
+                (Err(rejected), self.rules.amount(row.number, &row.fields), other_reading)
+            }
+        };
+        self.seen.rows += 1;
+        let raw_bytes = row.raw_bytes as u64;
+        Ok(Verdict::Row(Judged { row: judged, amount, other_reading, raw_bytes, end: row.end }))
+    }
+
+    fn header_in(&self, row: &Row<'_>) -> Option<HeaderRow> {
+        self.headers.as_ref().filter(|_| row.malformed.is_none())?.find(&row.fields)
+    }
+
+    fn note(&mut self, row: &Row<'_>, rejection: &Rejection) {
+        metrics::rejected(&rejection.reason);
+        self.seen.rejections.add(rejection);
+        if rejection.other_reading && self.seen.other_reading.is_none() {
+            self.seen.other_reading = Some(format!("row {} (line {}): {}", row.number, row.line, rejection.message));
+        }
+    }
+
+    /// Why a run is to end after so many rows: more of them are invalid than it allows, or too many fit another reading alone. None
+    /// while it is to go on.
+    pub(crate) fn spent(&self, counted: Counted, rows: u64, is_end: bool) -> Option<String> {
+        let read_wrongly = || {
+            let other = counted.other_reading;
+            Budgets::is_read_wrongly(other, rows, is_end).then(|| {
+                let readings = recognised(self.settings);
+                let example = self.seen.other_reading.as_deref().map(|row| format!(", such as {row}")).unwrap_or_default();
+                format!(
+                    "{other} of {rows} rows fit another reading than {} alone, more than one in a thousand{example}; set {} to the \
+                     one that is meant",
+                    readings.0, readings.1
+                )
+            })
+        };
+        self.settings.budgets.spent_on_invalid(counted.invalid, rows, is_end).or_else(read_wrongly)
+    }
+}
+
+/// What was recognised of a source that could be read in another way, in words, and the settings that say which is meant.
+fn recognised(settings: &RunSettings) -> (String, String) {
+    let names = [(Decided::DecimalMark, "DECIMAL_MARK"), (Decided::Timestamps, "TIMESTAMP_FORMAT")];
+    let is_recognised = |what: Decided| settings.decided_by(what) == DecidedBy::Recognised;
+    let recognised = names.iter().filter(|(what, _)| is_recognised(*what));
+    let values = recognised.clone().flat_map(|(what, _)| settings.decisions.iter().filter(move |it| it.what == *what));
+    let values: Vec<String> = values.map(|it| format!("{} {} ({})", it.what, it.value, it.by)).collect();
+    let settings: Vec<&str> = recognised.map(|(_, name)| *name).collect();
+    if settings.is_empty() {
+        return ("the recognised one".to_owned(), names.map(|(_, name)| name).join(" or "));
+    }
+    (values.join(", "), settings.join(" or "))
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_transaction::Decision;
+
+    use super::*;
+
+    #[test]
+    fn what_fits_another_reading_names_the_recognised_one_and_its_setting() {
+        let decision = |what, value: &str, by| Decision { what, value: value.into(), by, evidence: String::new() };
+        let decisions = vec![
+            decision(Decided::DecimalMark, "point", DecidedBy::Set),
+            decision(Decided::Timestamps, "%d/%m/%Y", DecidedBy::Recognised),
+        ];
+        let settings = RunSettings { decisions, ..RunSettings::example() };
+        let mut judge = Judge::of_run(&settings).unwrap();
+        judge.seen.other_reading = Some("row 7 (line 8): `timestamp` is none".to_owned());
+        let counted = |other_reading| Counted { invalid: other_reading, other_reading, ..Counted::default() };
+        assert_eq!(judge.spent(counted(1), 1_000, false), None);
+        assert_eq!(judge.spent(counted(2), 999, false), None, "too few rows to say so");
+        assert_eq!(
+            judge.spent(counted(2), 1_000, false).unwrap(),
+            "2 of 1000 rows fit another reading than timestamps %d/%m/%Y (recognised) alone, more than one in a thousand, such as \
+             row 7 (line 8): `timestamp` is none; set TIMESTAMP_FORMAT to the one that is meant"
+        );
+    }
+}

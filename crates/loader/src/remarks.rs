@@ -1,0 +1,85 @@
+//! What a person should be told of a source that was loaded, though its run is complete: that nearly all of its rows are invalid for
+//! one reason, and that times of it come twice.
+
+use assay_transaction::{Prevailing, TimeZone};
+use serde::Serialize;
+use tracing::warn;
+
+use crate::judging::Seen;
+
+/// What is to be said of the rows that one process has read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Remarks {
+    /// The reason that all of the rows, or all but a few, are invalid for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prevailing: Option<Prevailing>,
+    /// Rows whose local time comes twice.
+    #[serde(skip_serializing_if = "is_none")]
+    pub ambiguous_hours: u64,
+    /// In which zone it does.
+    #[serde(skip)]
+    pub zone: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Remarks {
+    pub(crate) fn of(seen: &Seen, time_zone: TimeZone) -> Self {
+        let Seen { rejections, rows, ambiguous_hours, .. } = seen;
+        Self {
+            prevailing: rejections.prevailing(*rows),
+            ambiguous_hours: *ambiguous_hours,
+            zone: time_zone.to_string(),
+        }
+    }
+
+    /// Each in one line, the gravest last.
+    pub fn lines(&self) -> Vec<String> {
+        let twice = (self.ambiguous_hours > 0).then(|| {
+            let (rows, zone) = (self.ambiguous_hours, &self.zone);
+            format!(
+                "{rows} rows have a local time that comes twice in {zone}, as clocks go back: the earlier one was taken; times with an \
+                 offset, or another TIME_ZONE, leave no doubt"
+            )
+        });
+        twice.into_iter().chain(self.prevailing.as_ref().map(Prevailing::to_string)).collect()
+    }
+
+    pub(crate) fn log(&self) {
+        for line in self.lines() {
+            warn!("{line}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_transaction::RejectReason;
+
+    use super::*;
+
+    #[test]
+    fn there_is_nothing_to_say_of_most_sources() {
+        assert_eq!(Remarks::default().lines(), Vec::<String>::new());
+        assert_eq!(serde_json::to_string(&Remarks::default()).unwrap(), "{}");
+    }
+
+    #[test]
+    fn what_there_is_names_the_setting() {
+        let prevailing = Prevailing {
+            reason: RejectReason::AmountFormat,
+            rejected: 99,
+            rows: 100,
+            example: "`amount` is not a decimal number: `1,5`".into(),
+            setting: RejectReason::AmountFormat.setting(),
+        };
+        let remarks = Remarks { prevailing: Some(prevailing), ambiguous_hours: 3, zone: "Europe/Paris".into() };
+        let [twice, reason] = <[String; 2]>::try_from(remarks.lines()).unwrap();
+        assert!(twice.starts_with("3 rows have a local time that comes twice in Europe/Paris"), "{twice}");
+        assert!(reason.starts_with("99 of 100 rows are invalid for one reason, amount_format"), "{reason}");
+        assert!(reason.contains("DECIMAL_MARK"), "{reason}");
+    }
+}

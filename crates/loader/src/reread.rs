@@ -1,0 +1,120 @@
+//! One row of a run's source, read again: the answer to "is that what the file said?".
+//!
+//! The source is read from its first row on, by the very reader and rules of a load, with what the run has frozen, so that what
+//! the rules make of the row is what they made of it then. Nothing is published, and nothing is recorded.
+
+use std::time::Duration;
+
+use assay_source::{Found, SourceUrl, Sources};
+use assay_transaction::{Checkpoint, Cut, Entry, Fields as _, RejectedRow, Run};
+use tokio::sync::mpsc;
+
+use crate::begin::{first_row, identify};
+use crate::load::READ_AHEAD;
+use crate::reading::{End, Read, read};
+use crate::{LoadError, LoadProgress};
+
+/// Rows that are read together.
+const BATCH_ROWS: usize = 5_000;
+/// No chunk has this number: the end of a source is its end, and nobody's budget is spent on reading it again.
+const NO_CHUNK: u64 = u64::MAX;
+
+/// A row as its source has it now, and what the rules make of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reread {
+    /// The physical line it starts at, 1-based.
+    pub line: u64,
+    /// Its own text, in the encoding of the source; only the start of it where it is very long.
+    pub raw: String,
+    /// Its fields, in the order of the run's header; none where it cannot be told apart into fields.
+    pub fields: Vec<String>,
+    /// What it has beside them: the name and the text of each.
+    pub extras: Vec<(String, String)>,
+    /// What the rules make of it.
+    pub judged: Result<Entry, RejectedRow>,
+}
+
+/// Reads one row of a run's source again; none where the source has fewer rows. Fails where the source has been replaced since.
+pub async fn reread(
+    sources: &Sources,
+    run: &Run,
+    row: u64,
+    startup: Duration,
+    progress: &LoadProgress,
+) -> Result<Option<Reread>, LoadError> {
+    let (url, found) = same_source(sources, run, startup).await?;
+    progress.set_source_bytes(found.size);
+    let from = first_row(sources, &url, run).await?;
+    let reader = sources.rows(&url, &found, &run.settings, from.at).await?;
+    let (sender, mut heard) = mpsc::channel(READ_AHEAD);
+    // The receiver is dropped once the row is found: the reader then stops, as nobody listens.
+    let find = async move {
+        let mut before = from;
+        while let Some(read) = heard.recv().await {
+            let Read::Cut(Cut { chunk, next }) = read else { continue };
+            if next.rows_before() >= row {
+                let valid = chunk.transactions.into_iter().find(|entry| entry.row == row).map(Ok);
+                return valid
+                    .or_else(|| chunk.rejected.into_iter().find(|rejected| rejected.row == row).map(Err))
+                    .map(|judged| (before, judged));
+            }
+            before = next;
+        }
+        None
+    };
+    let (end, judged) = tokio::join!(read(reader, run, from, Some(NO_CHUNK), BATCH_ROWS, progress, sender), find);
+    match (end?.0, judged) {
+        (_, Some((before, judged))) => text_of(sources, (&url, &found), run, row, before, judged).await,
+        (End::Broken(error, _), None) => Err(error.into()),
+        _ => Ok(None),
+    }
+}
+
+/// The source of a run, where it still is the version that the run has read.
+pub(crate) async fn same_source(
+    sources: &Sources,
+    run: &Run,
+    startup: Duration,
+) -> Result<(SourceUrl, Found), LoadError> {
+    let location = &run.source.location;
+    if run.source.is_live() {
+        return Err(LoadError::NoSource { run_id: run.run_id.clone() });
+    }
+    let url = SourceUrl::of(&run.source)?;
+    let found = identify(sources, &url, startup).await?;
+    if found.identity.version != run.source.version {
+        return Err(LoadError::SourceReplaced {
+            run_id: run.run_id.clone(),
+            location: location.clone(),
+            read: run.source.version.clone(),
+            found: found.identity.version,
+        });
+    }
+    Ok((url, found))
+}
+
+/// The row as it stands in its source: looked for from the start of its chunk on.
+async fn text_of(
+    sources: &Sources,
+    (url, found): (&SourceUrl, &Found),
+    run: &Run,
+    row: u64,
+    before: Checkpoint,
+    judged: Result<Entry, RejectedRow>,
+) -> Result<Option<Reread>, LoadError> {
+    let encoding = run.settings.encoding_of_rows();
+    let text = |bytes: &[u8]| encoding.decode(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes)).into_owned();
+    let mut reader = sources.rows(url, found, &run.settings, before.at).await?;
+    while let Some(batch) = reader.next_batch(BATCH_ROWS).await? {
+        if let Some(row) = batch.rows().find(|found| found.number == row) {
+            return Ok(Some(Reread {
+                line: row.line,
+                raw: text(row.raw),
+                fields: (0..row.fields.count()).map(|index| text(row.fields.get(index).unwrap_or_default())).collect(),
+                extras: row.fields.extras().map(|(name, value)| (text(name), text(value))).collect(),
+                judged,
+            }));
+        }
+    }
+    Ok(None)
+}

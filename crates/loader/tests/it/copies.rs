@@ -1,0 +1,136 @@
+//! Sources whose content a run has loaded already, under another name or at another time.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use assay_loader::{Ended, LoadError, run_many};
+use assay_source::SourceUrl;
+use assay_store::Begun;
+use assay_transaction::RunState;
+use tokio_util::sync::CancellationToken;
+
+use crate::place::{LEASE, Place, Process};
+
+async fn load(process: &Process) -> Result<Ended, LoadError> {
+    process.load(&Arc::default(), &CancellationToken::new()).await
+}
+
+/// A process that is to load a copy of the place's file.
+async fn copying(place: &Place, name: &str, arguments: &[&str]) -> Process {
+    let path = place.folder.path().join(name);
+    std::fs::copy(place.file(), &path).unwrap();
+    let mut process = place.process(arguments, 100, true).await;
+    process.url = SourceUrl::File(path);
+    process
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_is_loaded_before_whatever_the_settings_are() {
+    let place = Place::new(300);
+    let first = load(&place.process(&[], 100, true).await).await.unwrap();
+    for arguments in [
+        &[][..],
+        &["--id-namespace=other", "--time-zone=Europe/Paris"],
+        // By which not one of its rows could be read.
+        &["--delimiter=pipe"],
+        &["--trailer=END;{rows}"],
+    ] {
+        let process = copying(&place, "copy.csv", arguments).await;
+        let ended = load(&process).await.unwrap();
+        assert_eq!((ended.run.run_id, ended.already_loaded), (first.run.run_id.clone(), true), "{arguments:?}");
+        assert_eq!(ended.copy, Some(process.url.to_string()));
+    }
+    // The same name, at another time.
+    let file = std::fs::File::options().write(true).open(place.file()).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
+    let process = place.process(&[], 100, true).await;
+    assert!(load(&process).await.unwrap().already_loaded);
+    assert_eq!(process.only_run().await.0.run_id, first.run.run_id);
+
+    let forced = load(&copying(&place, "copy.csv", &["--force"]).await).await.unwrap();
+    assert_eq!((forced.already_loaded, forced.copy), (false, None));
+    place.write("second");
+    assert!(!load(&place.process(&[], 100, true).await).await.unwrap().already_loaded, "it is no copy of any");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_copies_that_are_loaded_together_one_is() {
+    let place = Place::new(20_000);
+    let process = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let names = ["a.csv", "b.csv", "c.csv", "d.csv"];
+    let urls = names.map(|name| {
+        let path = place.folder.path().join(name);
+        std::fs::copy(place.file(), &path).unwrap();
+        SourceUrl::File(path)
+    });
+    let (options, at_a_time) = (&process.options, NonZeroUsize::new(3).unwrap());
+    let (progress, never) = (Arc::default(), CancellationToken::new());
+    let loading =
+        run_many(&process.dependencies, urls.into(), &options.load, &options.wait, at_a_time, &progress, &never);
+    let ended: Vec<Ended> = loading.await.into_iter().map(|source| source.ended.unwrap()).collect();
+    let loaded: Vec<bool> = ended.iter().map(|ended| !ended.already_loaded).collect();
+    assert_eq!(loaded.iter().filter(|is_loaded| **is_loaded).count(), 1, "{loaded:?}");
+    assert!(ended.iter().all(|ended| ended.run.state == RunState::Complete));
+    let (run, tally) = process.only_run().await;
+    assert!(tally.accounts_for(20_000) && run.error.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_failed_is_no_reason_not_to_load_a_copy() {
+    let place = Place::new(300);
+    let error = load(&place.process(&["--expect-rows=301"], 100, true).await).await.unwrap_err();
+    assert!(matches!(error, LoadError::ControlTotals(_)), "{error}");
+    let ended = load(&copying(&place, "copy.csv", &[]).await).await.unwrap();
+    assert_eq!((ended.already_loaded, ended.run.state), (false, RunState::Complete));
+}
+
+/// A run that is sealed, and whose chunks ended with the process that held them, can be completed from its own source alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_does_not_wait_for_what_is_lost() {
+    let place = Place::new(300);
+    let lost = place.process(&["--wait-timeout", "0s"], 100, false).await;
+    load(&lost).await.unwrap_err();
+    drop(lost);
+    let mut process = copying(&place, "copy.csv", &[]).await;
+    process.dependencies.lease = Duration::from_millis(300);
+    let error = load(&process).await.unwrap_err();
+    let LoadError::CopyUnfinished { location, .. } = &error else { panic!("{error}") };
+    assert_eq!(location, &place.file().display().to_string());
+    assert!(error.to_string().contains("--force"), "{error}");
+    process.url = SourceUrl::File(place.file());
+    process.dependencies.lease = LEASE;
+    assert_eq!(load(&process).await.unwrap().run.state, RunState::Complete);
+    let again = load(&copying(&place, "copy.csv", &[]).await).await.unwrap();
+    assert!(again.already_loaded && again.tally.is_none());
+}
+
+/// A loader of another machine is at the copy, and then gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_being_loaded_is_waited_for() {
+    const TIME: Duration = Duration::from_millis(1_500);
+    let place = Place::new(3_000);
+    let process = place.process(&["--row-batch-size", "100"], 2, true).await;
+    process.stopped_after(500).await;
+    let (run, _) = process.only_run().await;
+    process.dependencies.store.take_lease(&run.run_id, "elsewhere/1/2/other", TIME).await.unwrap();
+    let taken = std::time::Instant::now();
+    let ended = load(&copying(&place, "copy.csv", &[]).await).await.unwrap();
+    assert!(taken.elapsed() >= TIME, "it began after {:?}", taken.elapsed());
+    assert!(!ended.already_loaded && ended.run.run_id != run.run_id, "it may never have come to its end");
+    let found = process.dependencies.store.copy_of("sha256:none").await.unwrap();
+    assert!(!matches!(found, Some(Begun::Copied(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_location_keeps_its_namespace_unless_another_is_named() {
+    let place = Place::new(10);
+    let mut namespaces = Vec::new();
+    for arguments in [&["--id-namespace=bank"][..], &[], &["--id-namespace=other"], &[]] {
+        place.write(&format!("version {}", namespaces.len()));
+        let ended = load(&place.process(arguments, 100, true).await).await.unwrap();
+        namespaces.push(ended.run.settings.namespace);
+    }
+    assert_eq!((namespaces[0], namespaces[2]), (namespaces[1], namespaces[3]));
+    assert_ne!(namespaces[0], namespaces[2]);
+}

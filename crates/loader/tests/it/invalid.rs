@@ -1,0 +1,138 @@
+//! Sources whose rows are invalid, all of them or nearly all; and what stands between and behind the rows.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use assay_loader::{Ended, LoadError};
+use assay_source::SourceError;
+use assay_telemetry::Failure as _;
+use assay_transaction::{Exit, REQUIRED_COLUMNS, RejectReason, RunState};
+use tokio_util::sync::CancellationToken;
+
+use crate::place::{Place, Process};
+
+async fn load(process: &Process) -> Result<Ended, LoadError> {
+    process.load(&Arc::default(), &CancellationToken::new()).await
+}
+
+/// A file of that text behind its header.
+fn place_of(text: &str) -> Place {
+    let place = Place::new(0);
+    std::fs::write(place.file(), format!("{}\n{text}", REQUIRED_COLUMNS.join(","))).unwrap();
+    place
+}
+
+/// Some good rows.
+fn rows(numbers: std::ops::RangeInclusive<u32>) -> String {
+    numbers.fold(String::new(), |mut text, row| {
+        writeln!(text, "{row},first,1.50,2026-01-11 10:00:00,payment,debit").unwrap();
+        text
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_without_a_valid_row_has_failed_and_can_be_loaded_again() {
+    let place = Place::new(1_000);
+    place.spoil(1_000);
+    let process = place.process(&["--row-batch-size", "300"], 100, true).await;
+    for attempt in 1..=2 {
+        let error = load(&process).await.unwrap_err();
+        assert!(matches!(error, LoadError::NothingValid { rows: 1_000, .. }), "{error}");
+        assert_eq!(error.exit(), Exit::FailedRows);
+        let text = error.to_string();
+        for part in ["not one of 1000 rows is valid", "description_empty", "`description` is empty", "MAPPING"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let runs = process.dependencies.store.runs(None, 10).await.unwrap();
+        assert_eq!(runs.len(), attempt, "nothing of it counts as loaded");
+        for run in runs {
+            assert_eq!((run.state, run.error.as_deref()), (RunState::Failed, Some(text.as_str())));
+            assert!(process.dependencies.store.tally(&run.run_id).await.unwrap().accounts_for(1_000));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_alone_is_complete() {
+    let ended = load(&place_of("").process(&[], 100, true).await).await.unwrap();
+    assert_eq!((ended.run.state, ended.run.sealed.unwrap().rows_read), (RunState::Complete, 0));
+    assert_eq!(ended.exit(), Exit::Done);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_reason_for_nearly_all_rows_is_told_with_its_setting() {
+    for (rows, spoiled, is_told) in
+        [(1_000, 999, true), (1_000, 900, true), (1_000, 899, false), (3, 2, true), (3, 1, false)]
+    {
+        let place = Place::new(rows);
+        place.spoil(spoiled);
+        let ended = load(&place.process(&["--row-batch-size", "300"], 100, true).await).await.unwrap();
+        assert_eq!(ended.run.state, RunState::Complete);
+        let prevailing = ended.remarks.prevailing;
+        assert_eq!(prevailing.is_some(), is_told, "{spoiled} of {rows}");
+        if let Some(prevailing) = prevailing {
+            assert_eq!((prevailing.reason, prevailing.rejected), (RejectReason::DescriptionEmpty, spoiled as u64));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_header_again_costs_itself() {
+    let header = REQUIRED_COLUMNS.join(",");
+    let place = place_of(&format!("{}{header}\n{}{}\n", rows(1..=2), rows(3..=4), header.to_uppercase()));
+    let process = place.process(&[], 100, true).await;
+    let ended = load(&process).await.unwrap();
+    let tally = ended.tally.unwrap();
+    assert_eq!((tally.invalid, tally.failed, ended.run.state), (2, 4, RunState::Complete));
+    let invalid = process.dependencies.store.invalid_rows(&ended.run.run_id, 1, 10).await.unwrap();
+    let found: Vec<_> = invalid.iter().map(|row| (row.row, row.line, row.reason.as_str())).collect();
+    assert_eq!(found, [(3, 4, "header_repeated"), (6, 7, "header_repeated")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_header_ends_the_run_before_it() {
+    let headers = [
+        ("id,amount,description,timestamp,side,operation_type", "`amount` stands where `description` was, as field 2"),
+        ("description,id,amount,timestamp,operation_type,side,country", "it has `country`"),
+    ];
+    for (header, difference) in headers {
+        for before in [0, 2, 450] {
+            let place = place_of(&format!("{}{header}\n{}", rows(1..=before), rows(before + 1..=before + 300)));
+            let process = place.process(&["--row-batch-size", "70"], 100, true).await;
+            let error = load(&process).await.unwrap_err();
+            let LoadError::BrokenOff { row, line, cause: SourceError::OtherHeader(_), .. } = &error else {
+                panic!("{error}")
+            };
+            assert_eq!((*row, *line), (u64::from(before) + 1, u64::from(before) + 2));
+            assert!(error.to_string().contains(difference), "{error}");
+            assert_eq!(error.exit(), Exit::SourceUnreadable);
+            let (run, tally) = process.only_run().await;
+            assert_eq!((run.state, run.sealed.unwrap().rows_read), (RunState::Failed, u64::from(before)));
+            assert_eq!((tally.failed, tally.invalid), (u64::from(before), 0), "nothing behind it is stored");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_footer_is_no_data() {
+    let cases = [
+        ("***END OF FILE***", "***END OF FILE***\n", None),
+        ("***END OF FILE***", "***END OF FILE***,,,,,\n\n", None),
+        ("Balance as of *", "\n\"Balance as of 15/03/2024\",\"1,234.56\"\n\"This is for information only.\"\n", None),
+        ("Balance as of *", "Balance as of today\n7,\"never closed\n8\n", None),
+        ("END", "", Some("the footer is missing: no row is the trailer `END`")),
+        (
+            "END",
+            "END\n5,first,1.50,2026-01-11 10:00:00,payment,debit\n",
+            Some("the footer is not the end: row 6 follows the trailer row"),
+        ),
+    ];
+    for (pattern, footer, expected) in cases {
+        let place = place_of(&format!("{}{footer}", rows(1..=4)));
+        let process = place.process(&["--trailer", pattern], 100, true).await;
+        let ended = load(&process).await;
+        let (run, tally) = process.only_run().await;
+        assert_eq!((run.sealed.unwrap().rows_read, tally.failed, tally.invalid), (4, 4, 0), "{footer}");
+        assert_eq!(ended.err().map(|error| error.to_string()).as_deref(), expected, "{footer}");
+    }
+}
