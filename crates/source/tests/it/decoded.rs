@@ -43,7 +43,10 @@ async fn descriptions(bytes: &[u8], declared: Option<Encoding>) -> (RunSettings,
         while let Some(batch) = reader.next_batch(1).await.unwrap() {
             for row in batch.rows() {
                 let bytes = row.fields.get(column).unwrap_or_default();
-                let text = settings.encoding_of_rows().decode(bytes).map_or("no text".to_owned(), |text| text.into());
+                let text = settings
+                    .encoding_of_rows()
+                    .decode(bytes)
+                    .map_or_else(|| "no text".to_owned(), std::borrow::Cow::into_owned);
                 seen.push((row.line, row.end, text));
             }
         }
