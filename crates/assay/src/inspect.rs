@@ -8,7 +8,8 @@ use assay_loader::ReadOptions;
 use assay_source::{Inspected, Row, S3Options, SourceUrl, Sources};
 use assay_telemetry::LogOptions;
 use assay_transaction::{
-    Columns, DecimalMark, Encoding, Exit, Fields as _, Format, Rejection, Rules, RunSettings, mask_card_numbers,
+    Columns, DecimalMark, Decision, Encoding, Exit, Fields as _, Format, Rejection, Rules, RunSettings,
+    mask_card_numbers,
 };
 use clap::Args;
 use serde::Serialize;
@@ -75,6 +76,7 @@ struct Report {
     encoding: Encoding,
     timestamps: String,
     time_zone: String,
+    decided: Vec<Decision>,
     columns: Vec<ColumnReport>,
     rows: Estimate,
     sampled_rows: u64,
@@ -157,6 +159,7 @@ impl Report {
             encoding: settings.dialect.encoding,
             timestamps: settings.timestamps.to_string(),
             time_zone: settings.time_zone.to_string(),
+            decided: settings.decisions.clone(),
             columns: seen,
             rows: Estimate { count, is_exact: inspected.rows.is_some() },
             sampled_rows: inspected.sample_rows(),
@@ -265,6 +268,13 @@ impl fmt::Display for Report {
         fields.add("rows", format!("{about}{}", grouped(self.rows.count)));
         fields.add("API calls", format!("{about}{}, {} rows each", grouped(self.api_calls), self.api_batch_size));
         writeln!(out, "{fields}")?;
+        let mut table =
+            Table::new([("decided", Side::Left), ("is", Side::Left), ("by", Side::Left), ("evidence", Side::Left)]);
+        for Decision { what, value, by, evidence } in &self.decided {
+            let [value, evidence] = [value, evidence].map(|text| one_line(&mask_card_numbers(text), SHOWN_MESSAGE));
+            table.add([what.to_string(), value, by.to_string(), evidence]);
+        }
+        writeln!(out, "{table}")?;
         let mut table = Table::new([
             ("column", Side::Left),
             ("is", Side::Left),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use assay_credentials::CredentialsError;
 use assay_transaction::{Exit, HeaderError, PathError};
 
+use crate::Undecided;
+
 /// Why a source cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -170,17 +172,9 @@ pub enum SourceError {
     /// A header between the rows that is another one than the first: what follows has other columns.
     #[error("the line is another header than the first one ({0}): make a source of what follows it")]
     OtherHeader(String),
-    /// Timestamps whose day may be their month.
-    #[error(
-        "timestamps such as `{example}` are ambiguous: {} by {}, or {} by {}; set TIMESTAMP_FORMAT to the one that is meant",
-        readings[0].0, readings[0].1, readings[1].0, readings[1].1
-    )]
-    AmbiguousTimestamps {
-        /// One of them.
-        example: String,
-        /// What it is, and by which pattern.
-        readings: Box<[(String, String); 2]>,
-    },
+    /// What its head leaves open.
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
     /// A JSON document that is not one object on each line.
     #[error("the source is JSON, but {0}: write one object on each line (JSON Lines), such as with `jq -c '.[]'`")]
     NotJsonLines(&'static str),
@@ -240,7 +234,19 @@ pub enum SourceError {
     },
     /// A header that is none of transactions.
     #[error("the header is not usable: {0}")]
-    Header(HeaderError),
+    Header(#[from] HeaderError),
+    /// No line that is a header of transactions.
+    #[error(
+        "the header is not usable: {error} (line {line}, which comes closest of the {looked_at} that were looked at)"
+    )]
+    NoHeader {
+        /// What is wrong with the line that comes closest.
+        error: HeaderError,
+        /// Which it is.
+        line: u64,
+        /// How many were looked at.
+        looked_at: usize,
+    },
     /// A path that has not what the mapping takes from it.
     #[error(transparent)]
     Path(#[from] PathError),

@@ -6,16 +6,15 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::batch::Row;
 use crate::foreign::Foreign;
-use crate::transcode::{bom, transcode_head};
-use crate::{ByteStream, SourceError, json};
+use crate::recognise::encoding;
+use crate::transcode::transcode_head;
+use crate::{ByteStream, FormatOptions, SourceError, json};
 
 /// How much of a source is looked at: the header must end within it, and what a source does not say itself is recognised
 /// from the rows in it.
 pub(crate) const HEAD_BYTES: usize = 256 * 1024;
 
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
-/// The encodings of which a byte order mark says which it is.
-const UTF16: [Encoding; 2] = [Encoding::UTF_16LE, Encoding::UTF_16BE];
 /// The first bytes of a Parquet file.
 const PARQUET: &[u8] = b"PAR1";
 
@@ -23,7 +22,7 @@ const PARQUET: &[u8] = b"PAR1";
 pub(crate) struct Head {
     bytes: Bytes,
     bom: usize,
-    /// What it was encoded in, where that is said: by somebody, or by a byte order mark of UTF-16. The bytes are UTF-8 where it
+    /// What it was encoded in, where that is said: by somebody, or by a byte order mark. The bytes are UTF-8 where it
     /// [is transcoded](Encoding::is_transcoded).
     pub(crate) encoding: Option<Encoding>,
     /// There is nothing behind them.
@@ -31,8 +30,8 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads them from a stream of which somebody may know the encoding. A source that is damaged further on has a head all the same.
-    pub(crate) async fn read(stream: &mut ByteStream, declared: Option<Encoding>) -> Result<Self, SourceError> {
+    /// Reads them from a stream of which the options may know the encoding. A source that is damaged further on has a head all the same.
+    pub(crate) async fn read(stream: &mut ByteStream, options: &FormatOptions) -> Result<Self, SourceError> {
         let mut bytes = Vec::new();
         // One byte more tells whether this is all.
         let read = stream.take(HEAD_BYTES as u64 + 1).read_to_end(&mut bytes).await.map_err(SourceError::from);
@@ -41,9 +40,8 @@ impl Head {
             Err(SourceError::Damaged { .. }) if !bytes.is_empty() => false,
             Err(error) => return Err(error),
         };
-        // Which UTF-16 it is, a mark says better than a declaration.
-        let marked = bom(&bytes).filter(|_| declared.is_none_or(|declared| UTF16.contains(&declared)));
-        let encoding = marked.or(declared).filter(|_| !bytes.starts_with(PARQUET));
+        let is_parquet = bytes.starts_with(PARQUET);
+        let encoding = if is_parquet { None } else { encoding::of_start(&bytes, options)? };
         if let Some(encoding) = encoding.filter(|encoding| encoding.is_transcoded()) {
             bytes = transcode_head(&bytes, encoding, is_whole);
         }
@@ -65,7 +63,17 @@ impl Head {
         Self { bytes, ..*self }
     }
 
-    /// Behind a byte order mark.
+    /// All of its bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether it is that of a Parquet file.
+    pub(crate) fn is_parquet(&self) -> bool {
+        self.bytes.starts_with(PARQUET)
+    }
+
+    /// Behind a byte order mark, or several.
     pub(crate) fn start(&self) -> Position {
         Position { offset: self.bom as u64, ..Position::START }
     }
@@ -83,7 +91,12 @@ impl Head {
 
     /// Whether a row of the head ends within it.
     pub(crate) fn has_whole(&self, row: &Row<'_>) -> bool {
-        self.is_whole || row.end.offset < self.bytes.len() as u64
+        self.is_before_end(row.end)
+    }
+
+    /// Whether what ends at a place ends within the head.
+    pub(crate) fn is_before_end(&self, end: Position) -> bool {
+        self.is_whole || end.offset < self.bytes.len() as u64
     }
 
     /// What it is the start of, where that is a file of another kind.
@@ -94,7 +107,7 @@ impl Head {
     /// The format that the content is of.
     pub(crate) fn format(&self) -> Result<Format, SourceError> {
         let text = &self.bytes[self.bom..];
-        if text.starts_with(PARQUET) {
+        if self.is_parquet() {
             return Ok(Format::Parquet);
         }
         // A sequence of JSON texts has a separator before each.
@@ -118,9 +131,68 @@ impl Head {
         json::objects(&self.bytes[self.bom..])
     }
 
+    /// The lines from a place on that are whole, each with its number.
+    pub(crate) fn whole_lines_from(&self, from: Position) -> impl Iterator<Item = (u64, &[u8])> + Clone {
+        let end = self.bytes.len() as u64;
+        let lines = self
+            .lines_from(from)
+            .filter(move |(start, line)| self.is_whole || start.offset + (line.len() as u64) < end);
+        lines.map(|(start, line)| (start.line, line))
+    }
+
+    /// The physical lines from a place on, blank ones too, each with where it begins; the last one may be cut.
+    pub(crate) fn lines_from(&self, from: Position) -> PhysicalLines<'_> {
+        let offset = usize::try_from(from.offset).map_or(self.bytes.len(), |offset| offset.min(self.bytes.len()));
+        PhysicalLines { bytes: &self.bytes, next: from, offset }
+    }
+
     /// The lines that are not blank; the last one may be cut.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &[u8]> {
         let lines = self.bytes[self.bom..].split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         lines.filter(|line| !line.is_empty())
+    }
+}
+
+/// The lines of a head.
+#[derive(Debug, Clone)]
+pub(crate) struct PhysicalLines<'a> {
+    bytes: &'a [u8],
+    next: Position,
+    offset: usize,
+}
+
+impl PhysicalLines<'_> {
+    /// The place behind the next line.
+    pub(crate) fn behind_next(mut self) -> Position {
+        self.next();
+        self.next
+    }
+}
+
+impl<'a> Iterator for PhysicalLines<'a> {
+    type Item = (Position, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.bytes.get(self.offset..).filter(|rest| !rest.is_empty())?;
+        let length = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let line_end = if rest[length..].starts_with(b"\r\n") { 2 } else { usize::from(length < rest.len()) };
+        let start = self.next;
+        self.offset += length + line_end;
+        self.next =
+            Position { row: start.row, line: start.line + 1, offset: start.offset + (length + line_end) as u64 };
+        Some((start, &rest[..length]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_end_in_three_ways() {
+        let mut stream: ByteStream = Box::pin(std::io::Cursor::new(b"\xef\xbb\xbfa\nb\r\n\rc\r".to_vec()));
+        let head = Head::read(&mut stream, &FormatOptions::default()).await.unwrap();
+        let lines: Vec<_> = head.lines_from(head.start()).map(|(at, line)| (at.line, at.offset, line)).collect();
+        assert_eq!(lines, [(1, 3, &b"a"[..]), (2, 5, b"b"), (3, 8, b""), (4, 9, b"c")]);
     }
 }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use assay_transaction::{
-    AmountText, Columns, Compression, CsvText, DecimalMark, Decision, Delimiter, Dialect, Encoding, Fields as _,
-    Format, HeaderError, JsonNames, Mapping, Position, ReadingRules, RunSettings, TimestampFormat,
+    AmountText, Columns, Compression, CsvText, Decided, DecidedBy, DecimalMark, Decision, Delimiter, Dialect, Encoding,
+    Fields as _, Format, JsonNames, Mapping, Notation, Position, ReadingRules, RunSettings, TimestampFormat,
 };
 
 use crate::head::Head;
-use crate::{
-    ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError, csv_header, dates, json, json_header,
-};
+use crate::recognise::{Recognised, Undecided, amounts, encoding, header, timestamps};
+use crate::{ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError, json, json_header};
 
 /// Rows of the head that are put into one batch.
 const SAMPLE_ROWS: usize = 1_000;
@@ -90,50 +89,47 @@ impl Inspected {
     }
 }
 
-/// Reads the head of an unpacked text source from its first byte on, and settles what the options leave open.
-///
-/// The format is told by the content. The delimiter is the one that finds all required columns in the header, or those that
-/// the mapping names; the decimal mark is the one that amounts show; timestamps are ISO 8601, or of the one pattern that reads them. A source with a header
-/// and no rows is fine.
+/// Reads the head of an unpacked text source from its first byte on, and settles what the options leave open, as
+/// `recognise` tells. A source with a header and no rows is fine.
 pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Inspected, SourceError> {
-    let head = Head::read(stream, options.encoding).await?;
-    inspect_head(&head, options).await
+    inspect_head(&Head::read(stream, options).await?, options).await
 }
 
 /// The same with the head that was read.
 pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
+    if options.frozen.is_none() {
+        encoding::refuse_utf16(head.bytes())?;
+    }
     let format = options.format.map_or_else(|| head.format(), Ok)?;
-    let in_utf8;
-    let head = if format == Format::JsonLines {
-        in_utf8 = head.in_utf8();
-        &in_utf8
-    } else {
-        head
-    };
+    let in_utf8 = (format == Format::JsonLines).then(|| head.in_utf8());
+    let head = in_utf8.as_ref().unwrap_or(head);
     let (encoding, mapping) = (head.encoding.unwrap_or_default(), options.mapping.as_deref());
-    let (delimiter, columns, start) = match format {
-        Format::Csv => {
-            let header = csv_header::read(head, options.delimiter, encoding.of_rows(), mapping).await?;
-            (header.delimiter, header.columns, header.end)
-        }
-        Format::JsonLines => (Delimiter::Comma, json_header::columns(head.objects(), mapping)?, head.start()),
+    let mut found = match format {
+        Format::Csv => Found::csv(header::read(head, options, encoding.of_rows()).await?),
+        Format::JsonLines => Found::of(json_header::columns(head.objects(), mapping)?, head.start()),
         // Its index lies at its end.
         Format::Parquet => return Err(SourceError::Undecidable { first_line: "PAR1".to_owned() }),
     };
-    let reader = match format {
+    found.decisions.insert(0, format_decision(format, options));
+    found.decisions.insert(1, encoding_decision(head, found.start, options)?);
+    let (reader, of_rows) = match format {
         Format::Csv => {
-            let (columns, csv) = (Some(columns.names().len()), &CsvText::default());
-            let layout = CsvLayout { delimiter, columns, csv, rules: ReadingRules::Second };
-            RowReader::from(csv_header::rows(head, &layout, start))
+            let columns = Some(found.columns.count());
+            let layout = CsvLayout { delimiter: found.delimiter, columns, csv: &found.csv, rules: options.rules() };
+            (RowReader::from(header::rows(head, &layout, found.start)), encoding.of_rows())
         }
-        _ => RowReader::from(json::reader(head, JsonNames::mapped(columns.names(), mapping), start)),
+        _ => {
+            let names = JsonNames::mapped(found.columns.names(), mapping);
+            (RowReader::from(json::reader(head, names, found.start)), Encoding::UTF_8)
+        }
     };
     let sample = sample(reader, head).await?;
-    let (dialect, timestamps) = settle(&sample, &columns, format, (delimiter, encoding), options)?;
-    let header = columns.names().to_vec();
-    let (csv, amounts, decisions) = (CsvText::default(), AmountText::default(), Vec::new());
-    let (compression, mapping) = (Compression::None, options.mapping.clone());
-    let layout = Layout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping };
+    let settled = Settled::of(&sample, &found.columns, of_rows, options)?;
+    if let Some(header) = found.header {
+        refuse_rows_before(head, header, &found, &settled, options).await?;
+    }
+    let start = found.start;
+    let layout = settled.layout(format, found, encoding);
     let end = sample.last().and_then(|batch| batch.rows().last()).map_or(start.offset, |row| row.end.offset);
     let mut inspected = Inspected { layout, sample, rows: None, sample_bytes: end };
     inspected.rows = head.is_whole.then(|| inspected.sample_rows());
@@ -149,14 +145,35 @@ pub(crate) async fn inspect_parquet(
     let columns = Columns::from_names(reader.names(), options.mapping.as_deref())?;
     let rows = Some(reader.rows());
     let sample: Vec<RowBatch> = reader.next_batch(SAMPLE_ROWS).await?.into_iter().collect();
-    let (dialect, timestamps) =
-        settle(&sample, &columns, Format::Parquet, (Delimiter::Comma, Encoding::UTF_8), options)?;
-    let header = columns.names().to_vec();
-    let (format, compression, start) = (Format::Parquet, Compression::None, Position { offset: 0, ..Position::START });
-    let (csv, amounts, decisions) = (CsvText::default(), AmountText::default(), Vec::new());
-    let mapping = options.mapping.clone();
-    let layout = Layout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping };
+    let settled = Settled::of(&sample, &columns, Encoding::UTF_8, options)?;
+    let decisions = vec![format_decision(Format::Parquet, options)];
+    let found = Found { decisions, ..Found::of(columns, Position { offset: 0, ..Position::START }) };
+    let layout = settled.layout(Format::Parquet, found, options.encoding.unwrap_or_default());
     Ok(Inspected { layout, sample, rows, sample_bytes: reader.taken().load(Ordering::Relaxed) })
+}
+
+/// What is known of a source once its columns are.
+struct Found {
+    delimiter: Delimiter,
+    columns: Columns,
+    csv: CsvText,
+    /// Where the header of a CSV source begins.
+    header: Option<Position>,
+    /// Where the first row is.
+    start: Position,
+    decisions: Vec<Decision>,
+}
+
+impl Found {
+    fn of(columns: Columns, start: Position) -> Self {
+        let (delimiter, csv, decisions) = (Delimiter::Comma, CsvText::default(), Vec::new());
+        Self { delimiter, columns, csv, header: None, start, decisions }
+    }
+
+    fn csv(found: header::Header) -> Self {
+        let header::Header { delimiter, columns, csv, start, end, decisions } = found;
+        Self { delimiter, columns, csv, header: Some(start), start: end, decisions }
+    }
 }
 
 /// Those rows of a head that are whole.
@@ -171,23 +188,92 @@ async fn sample(mut reader: RowReader, head: &Head) -> Result<Vec<RowBatch>, Sou
     Ok(sample)
 }
 
-/// The dialect that options and sample leave no doubt of.
-pub(crate) fn settle(
-    sample: &[RowBatch],
-    columns: &Columns,
-    format: Format,
-    (delimiter, encoding): (Delimiter, Encoding),
-    options: &FormatOptions,
-) -> Result<(Dialect, TimestampFormat), SourceError> {
-    let decimal_mark = options.decimal_mark.unwrap_or_else(|| {
-        // Numbers have a point in every other format.
-        if format == Format::Csv { decimal_mark(sample, delimiter, columns) } else { DecimalMark::Point }
-    });
-    let timestamps = match &options.timestamp_format {
-        Some(format) => format.clone(),
-        None => dates::recognise(&dates_of(sample, columns, encoding.of_rows()))?,
+fn format_decision(format: Format, options: &FormatOptions) -> Decision {
+    let (by, evidence) = match (options.format, format) {
+        (Some(_), _) => (DecidedBy::Set, ""),
+        (None, Format::Csv) => (DecidedBy::Recognised, "it begins as no other format does"),
+        (None, Format::JsonLines) => (DecidedBy::Recognised, "its first line is an object"),
+        (None, Format::Parquet) => (DecidedBy::Recognised, "its first bytes say so"),
     };
-    Ok((Dialect { delimiter, decimal_mark, encoding }, timestamps))
+    Decision { what: Decided::Format, value: format.name().to_owned(), by, evidence: evidence.to_owned() }
+}
+
+/// What was settled of the encoding; an error where nothing says it, and the text is not UTF-8.
+fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> Result<Decision, Undecided> {
+    let Some(encoding) = head.encoding else {
+        return encoding::refuse_other(head.whole_lines_from(start)).map(encoding::Utf8Lines::decision);
+    };
+    let (by, evidence) = match options.encoding {
+        Some(set) if set == encoding => (DecidedBy::Set, String::new()),
+        Some(set) => (DecidedBy::Recognised, format!("its byte order mark says so, whatever is set: {set}")),
+        None => (DecidedBy::Recognised, "its byte order mark says so".to_owned()),
+    };
+    Ok(Decision { what: Decided::Encoding, value: encoding.name().to_owned(), by, evidence })
+}
+
+/// What options and sample leave no doubt of.
+struct Settled {
+    mark: Recognised<Option<DecimalMark>>,
+    timestamps: Recognised<TimestampFormat>,
+    /// Whether timestamps are texts that a form reads.
+    has_timestamps: bool,
+    currencies: Vec<String>,
+    mapping: Option<Arc<Mapping>>,
+}
+
+impl Settled {
+    fn of(
+        sample: &[RowBatch],
+        columns: &Columns,
+        encoding: Encoding,
+        options: &FormatOptions,
+    ) -> Result<Self, Undecided> {
+        let rows = || whole_rows(sample, columns);
+        let currencies = options.currencies().to_vec();
+        let mark = match options.decimal_mark {
+            Some(mark) => set(Some(mark)),
+            None => {
+                let texts = rows().flat_map(|row| columns.amount_texts(row.number, &row.fields, encoding));
+                amounts::recognise(&texts.collect::<Vec<_>>(), &currencies)?
+            }
+        };
+        let dates: Vec<String> = rows().filter_map(|row| columns.date(row.number, &row.fields, encoding)).collect();
+        let has_timestamps = !dates.is_empty() || rows().next().is_none();
+        let timestamps = match &options.timestamp_format {
+            Some(format) => set(format.clone()),
+            None => timestamps::recognise(&dates)?,
+        };
+        Ok(Self { mark, timestamps, has_timestamps, currencies, mapping: options.mapping.clone() })
+    }
+
+    fn mark(&self) -> DecimalMark {
+        self.mark.value.unwrap_or(DecimalMark::Point)
+    }
+
+    /// Everything in the order in which it was settled.
+    fn layout(self, format: Format, found: Found, encoding: Encoding) -> Layout {
+        let dialect = Dialect { delimiter: found.delimiter, decimal_mark: self.mark(), encoding };
+        let (header, start, csv, mut decisions) =
+            (found.columns.names().to_vec(), found.start, found.csv, found.decisions);
+        let mark = match self.mark.value {
+            Some(DecimalMark::Point) => "point",
+            Some(DecimalMark::Comma) => "comma",
+            None => "not known",
+        };
+        let Recognised { by, evidence, value } = self.mark;
+        decisions.push(Decision { what: Decided::DecimalMark, value: mark.to_owned(), by, evidence });
+        let amounts = AmountText { currencies: self.currencies, is_mark_unknown: value.is_none() };
+        let Recognised { by, evidence, value: timestamps } = self.timestamps;
+        if self.has_timestamps {
+            decisions.push(Decision { what: Decided::Timestamps, value: timestamps.to_string(), by, evidence });
+        }
+        let (compression, mapping) = (Compression::None, self.mapping);
+        Layout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping }
+    }
+}
+
+fn set<T>(value: T) -> Recognised<T> {
+    Recognised { value, by: DecidedBy::Set, evidence: String::new() }
 }
 
 /// Rows that have as many fields as the header.
@@ -196,32 +282,36 @@ fn whole_rows<'a>(sample: &'a [RowBatch], columns: &Columns) -> impl Iterator<It
     sample.iter().flat_map(RowBatch::rows).filter(move |row| row.fields.count() == count)
 }
 
-/// What is to be read as a date and time.
-fn dates_of(sample: &[RowBatch], columns: &Columns, encoding: Encoding) -> Vec<String> {
-    whole_rows(sample, columns).filter_map(|row| columns.date(row.number, &row.fields, encoding)).collect()
-}
-
-/// The decimal mark that more of the amounts show. Where they show none, or both as often, it is the comma under a
-/// semicolon, which is there to leave it free, and else the point.
-fn decimal_mark(sample: &[RowBatch], delimiter: Delimiter, columns: &Columns) -> DecimalMark {
-    let (mut points, mut commas) = (0_u64, 0_u64);
-    for row in whole_rows(sample, columns) {
-        let amount = columns.amount().and_then(|index| row.fields.get(index)).unwrap_or_default();
-        match (amount.contains(&b'.'), amount.contains(&b',')) {
-            (true, false) => points += 1,
-            (false, true) => commas += 1,
-            _ => {}
+/// Lines before a header that are rows by it are no preamble: nothing may be passed over that could be a transaction.
+async fn refuse_rows_before(
+    head: &Head,
+    header: Position,
+    found: &Found,
+    settled: &Settled,
+    options: &FormatOptions,
+) -> Result<(), SourceError> {
+    let (columns, encoding) = (&found.columns, head.encoding.unwrap_or_default().of_rows());
+    let layout = CsvLayout {
+        delimiter: found.delimiter,
+        columns: Some(columns.count()),
+        csv: &found.csv,
+        rules: options.rules(),
+    };
+    let notation = Notation::new(ReadingRules::Second, settled.mark.value, &settled.currencies);
+    for (start, _) in head.lines_from(head.start()).take_while(|(start, _)| start.offset < header.offset) {
+        let Some(first) = header::rows(head, &layout, start).next_batch(1).await? else { continue };
+        let is_row = |row: &Row<'_>| {
+            let texts = columns.amount_texts(row.number, &row.fields, encoding);
+            let date = columns.date(row.number, &row.fields, encoding).unwrap_or_default();
+            row.fields.count() == columns.count()
+                && !texts.is_empty()
+                && texts.iter().all(|text| assay_transaction::Amount::read(text, &notation).is_ok())
+                && settled.timestamps.value.reads_as_evidence(&date).is_some()
+        };
+        if first.rows().take(1).any(|row| row.end.offset <= header.offset && is_row(&row)) {
+            let what = "is a row by it".to_owned();
+            return Err(Undecided::NotAPreamble { line: header.line, before: start.line, what }.into());
         }
     }
-    match points.cmp(&commas) {
-        std::cmp::Ordering::Less => DecimalMark::Comma,
-        std::cmp::Ordering::Equal if delimiter == Delimiter::Semicolon => DecimalMark::Comma,
-        _ => DecimalMark::Point,
-    }
-}
-
-impl From<HeaderError> for SourceError {
-    fn from(error: HeaderError) -> Self {
-        Self::Header(error)
-    }
+    Ok(())
 }

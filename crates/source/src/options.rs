@@ -1,18 +1,15 @@
-//! The settings of sources: where S3 is, who reads it, and what a CSV source does not say itself.
+//! The settings of S3: where it is, who reads it, and how long it is waited for. How a source is read is
+//! [`FormatOptions`](crate::FormatOptions).
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use assay_credentials::{Secret, TlsFiles, given};
-use assay_transaction::{
-    DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, PathError, RunSettings, TimestampFormat, parse_duration,
-};
+use assay_transaction::parse_duration;
 use clap::Args;
 
 use crate::SourceError;
-use crate::mapping::read_mapping;
 
 /// How long S3 may be away in the middle of a source.
 const SOURCE_TIMEOUT: Duration = Duration::from_mins(5);
@@ -136,76 +133,6 @@ fn endpoint(text: &str) -> Result<String, SourceError> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// What a source does not say itself. What is not set is recognised from its header and its first rows.
-#[derive(Debug, Clone, Default, Args)]
-pub struct FormatOptions {
-    /// Character between fields: comma, semicolon, tab, pipe, or the character itself. Recognised if not set
-    #[arg(long, env = "DELIMITER", value_name = "DELIMITER")]
-    pub delimiter: Option<Delimiter>,
-    /// Decimal mark of amounts: point, comma, or the character itself. Recognised if not set
-    #[arg(long, env = "DECIMAL_MARK", value_name = "MARK", value_parser = parse_decimal_mark)]
-    pub decimal_mark: Option<DecimalMark>,
-    /// Encoding of the text, such as windows-1252, iso-8859-15, utf-16le or gbk: any label of the WHATWG standard. UTF-8, or
-    /// UTF-16 where a byte order mark says so, if not set
-    #[arg(long, env = "ENCODING", value_name = "ENCODING", value_parser = parse_encoding)]
-    pub encoding: Option<Encoding>,
-    /// Format of the source: csv, json-lines or parquet. Recognised if not set, as gzip and zstd around it always are
-    #[arg(long, env = "FORMAT", value_name = "FORMAT", value_parser = parse_format)]
-    pub format: Option<Format>,
-    /// Pattern of timestamps, such as %d/%m/%Y %H:%M, or iso. Recognised if not set, and refused where two patterns fit
-    #[arg(long, env = "TIMESTAMP_FORMAT", value_name = "PATTERN")]
-    pub timestamp_format: Option<TimestampFormat>,
-    /// TOML file that says which of the source's columns become which of ours, where they have other names or forms
-    #[arg(long, env = "MAPPING", value_name = "FILE", value_parser = read_mapping)]
-    pub mapping: Option<Arc<Mapping>>,
-}
-
-impl FormatOptions {
-    /// Exactly what a run has frozen: nothing is recognised.
-    pub fn of(settings: &RunSettings) -> Self {
-        let Dialect { delimiter, decimal_mark, encoding } = settings.dialect;
-        Self {
-            delimiter: Some(delimiter),
-            decimal_mark: Some(decimal_mark),
-            encoding: Some(encoding),
-            format: Some(settings.format),
-            timestamp_format: Some(settings.timestamps.clone()),
-            mapping: settings.mapping.clone(),
-        }
-    }
-
-    /// The same for a source at a location, from which a mapping may take values.
-    pub(crate) fn located(&self, location: &str) -> Result<Self, PathError> {
-        let mapping = self.mapping.as_ref().map(|mapping| mapping.resolve(location)).transpose()?;
-        Ok(Self { mapping: mapping.map(Arc::new), ..self.clone() })
-    }
-}
-
-fn parse_format(text: &str) -> Result<Format, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "csv" | "tsv" => Ok(Format::Csv),
-        "json-lines" | "jsonl" | "ndjson" => Ok(Format::JsonLines),
-        "parquet" => Ok(Format::Parquet),
-        _ => Err("it is csv, json-lines or parquet".to_owned()),
-    }
-}
-
-fn parse_decimal_mark(text: &str) -> Result<DecimalMark, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "point" | "." => Ok(DecimalMark::Point),
-        "comma" | "," => Ok(DecimalMark::Comma),
-        _ => Err("it is point, comma, or the character itself".to_owned()),
-    }
-}
-
-fn parse_encoding(text: &str) -> Result<Encoding, String> {
-    Encoding::of(text).ok_or_else(|| {
-        "it is a label of the WHATWG encoding standard, such as utf-8, windows-1252, windows-1250, iso-8859-15, utf-16le, gbk \
-         or shift_jis"
-            .to_owned()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,47 +141,11 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Program {
         #[command(flatten)]
-        format: FormatOptions,
-        #[command(flatten)]
         s3: S3Options,
     }
 
     fn parse(arguments: &[&str]) -> Result<Program, String> {
         Program::try_parse_from(["program"].iter().chain(arguments)).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_delimiter_is_its_name_or_itself() {
-        for (text, expected) in [
-            ("comma", Delimiter::Comma),
-            (";", Delimiter::Semicolon),
-            ("Tab", Delimiter::Tab),
-            ("\\t", Delimiter::Tab),
-            ("|", Delimiter::Pipe),
-        ] {
-            assert_eq!(parse(&["--delimiter", text]).unwrap().format.delimiter, Some(expected), "{text}");
-        }
-        assert_eq!(parse(&["--delimiter", "^"]).unwrap().format.delimiter, Some(Delimiter::Other(b'^')));
-        let error = parse(&["--delimiter", "colon"]).unwrap_err();
-        assert!(error.contains("'colon'") && error.contains("semicolon, tab, pipe"), "{error}");
-        assert!(parse(&["--decimal-mark", "dot"]).unwrap_err().contains("point, comma"));
-        assert!(parse(&["--encoding", "klingon-8"]).unwrap_err().contains("WHATWG"));
-    }
-
-    #[test]
-    fn a_mapping_is_read_from_its_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.toml");
-        let path = path.to_str().unwrap();
-        std::fs::write(path, "amount = \"amt\"\n").unwrap();
-        let mapping = parse(&["--mapping", path]).unwrap().format.mapping.unwrap();
-        assert!(mapping.columns().contains("amt"));
-        std::fs::write(path, "amount = \"amt\"\nmerchnt = \"m\"\n").unwrap();
-        let error = parse(&["--mapping", path]).unwrap_err();
-        assert!(
-            error.contains(&format!("{path}, line 2, column 1: unknown field `merchnt`, expected one of")),
-            "{error}"
-        );
     }
 
     #[test]

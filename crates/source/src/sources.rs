@@ -95,24 +95,25 @@ impl Sources {
             stream = Box::pin(Metered::new(self.open(url, &found.identity, packing.start()).await?, &taken));
         }
         let mut stream = compression::unpack(stream, packing);
-        let head = Head::read(&mut stream, options.encoding).await?;
+        let head = Head::read(&mut stream, options).await?;
         if let Some(foreign) = head.foreign(options.format.is_some()) {
             return Err(foreign.error(compression));
         }
-        match options.format.map_or_else(|| head.format(), Ok)? {
-            Format::Parquet if compression.is_none() => self.inspect_parquet(url, found, options).await,
-            Format::Parquet => Err(SourceError::PackedParquet(compression.name())),
-            _ => {
-                let mut inspected = inspect_head(&head, options).await?;
-                inspected.layout.compression = compression;
-                if !compression.is_none() || inspected.layout.dialect.encoding.is_transcoded() {
-                    let taken = u128::from(taken.load(Ordering::Relaxed));
-                    let share = u128::from(inspected.sample_bytes) * taken / u128::from(head.len().max(1));
-                    inspected.sample_bytes = u64::try_from(share).unwrap_or(u64::MAX);
-                }
-                Ok(inspected)
-            }
+        let is_parquet = options.format.map_or_else(|| head.is_parquet(), |format| format == Format::Parquet);
+        if is_parquet && compression.is_none() {
+            return self.inspect_parquet(url, found, options).await;
         }
+        if is_parquet {
+            return Err(SourceError::PackedParquet(compression.name()));
+        }
+        let mut inspected = inspect_head(&head, options).await?;
+        inspected.layout.compression = compression;
+        if !compression.is_none() || inspected.layout.dialect.encoding.is_transcoded() {
+            let taken = u128::from(taken.load(Ordering::Relaxed));
+            let share = u128::from(inspected.sample_bytes) * taken / u128::from(head.len().max(1));
+            inspected.sample_bytes = u64::try_from(share).unwrap_or(u64::MAX);
+        }
+        Ok(inspected)
     }
 
     /// Reads the rows of that version as a run has frozen it, from a place between two rows on.

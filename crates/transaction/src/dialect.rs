@@ -70,7 +70,7 @@ impl<'de> Deserialize<'de> for Delimiter {
     }
 }
 
-/// Reads a name, or the character itself.
+/// Reads a name, the character itself, or its number such as `\x01`.
 impl FromStr for Delimiter {
     type Err = &'static str;
 
@@ -81,6 +81,11 @@ impl FromStr for Delimiter {
             ("semicolon", ..) => Ok(Self::Semicolon),
             ("tab" | "\\t", ..) => Ok(Self::Tab),
             ("pipe", ..) => Ok(Self::Pipe),
+            (escaped, Some('\\'), Some('x')) => {
+                let digits = escaped[2..].chars().map(|digit| digit.to_digit(16)).collect::<Option<Vec<_>>>();
+                let number = digits.filter(|digits| digits.len() == 2).map(|digits| digits[0] * 16 + digits[1]);
+                number.and_then(char::from_u32).and_then(Self::of).ok_or("no delimiter has this number in ASCII")
+            }
             (_, Some(character), None) => Self::of(character).ok_or(
                 "it is comma, semicolon, tab, pipe, or the character itself: one of ASCII that no value begins with",
             ),
@@ -238,15 +243,23 @@ mod tests {
 
     #[test]
     fn a_delimiter_is_its_name_or_itself() {
-        for (text, byte) in
-            [("comma", b','), (";", b';'), ("Tab", b'\t'), ("\\t", b'\t'), ("^", b'^'), ("\u{1}", 1), ("~", b'~')]
-        {
+        for (text, byte) in [
+            ("comma", b','),
+            (";", b';'),
+            ("Tab", b'\t'),
+            ("\\t", b'\t'),
+            ("^", b'^'),
+            ("\u{1}", 1),
+            ("\\x01", 1),
+            ("\\x1F", 31),
+            ("~", b'~'),
+        ] {
             let delimiter: Delimiter = text.parse().unwrap();
             assert_eq!(delimiter.byte(), byte, "{text}");
             let json = serde_json::to_string(&delimiter).unwrap();
             assert_eq!(serde_json::from_str::<Delimiter>(&json).unwrap(), delimiter);
         }
-        for text in ["", "||", "a", "5", "\"", "-", " ", "\n", "é", "colon"] {
+        for text in ["", "||", "\\x41", "\\xé", "\\x+1", "a", "5", "\"", "-", " ", "\n", "é", "colon"] {
             assert!(text.parse::<Delimiter>().is_err(), "{text}");
         }
     }

@@ -252,7 +252,8 @@ impl Rules {
 }
 
 pub(crate) fn is_blank(text: &str) -> bool {
-    text.trim().is_empty()
+    let is_visible = text.as_bytes().first().is_some_and(u8::is_ascii_graphic);
+    !is_visible && text.trim().is_empty()
 }
 
 pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {

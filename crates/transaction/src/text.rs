@@ -17,11 +17,12 @@ pub(crate) fn is_invisible(character: char) -> bool {
 
 /// A text without the white space and the invisible marks around it.
 pub fn trimmed(text: &str) -> &str {
-    let is_visible = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
-    if is_visible(text.as_bytes().first()) && is_visible(text.as_bytes().last()) {
-        return text;
-    }
-    text.trim_matches(|character: char| character.is_whitespace() || is_invisible(character))
+    let is_nothing =
+        |character: char| !character.is_ascii_graphic() && (character.is_whitespace() || is_invisible(character));
+    // Nearly every text has nothing around it.
+    let mut characters = text.chars();
+    let edges = [characters.next(), characters.next_back()];
+    if edges.into_iter().flatten().any(is_nothing) { text.trim_matches(is_nothing) } else { text }
 }
 
 /// The same of a text that may be owned.

@@ -3,6 +3,7 @@
 mod ahead;
 mod hostile;
 mod inspect;
+mod page;
 mod patterns;
 mod put;
 mod s3;

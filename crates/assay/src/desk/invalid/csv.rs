@@ -1,21 +1,23 @@
-//! Rejected rows as a file in their source's own dialect and encoding: the header, and the rows byte for byte.
+//! Rejected rows as a file in their source's own dialect and encoding: the header, and the rows byte for byte. Those of JSON are
+//! lines of JSON without a header, and so are those of Parquet, whose own rows are no text.
 //!
-//! Guarantee: memory is constant, and what is written parses into the same rows again, but for the very last of them where
-//! a quote is never closed.
+//! Guarantee: memory is constant, and what is written parses by the same settings into the same rows again, but where the stray quotes of two
+//! of the last rows happen to make a field together.
 
 use std::io::Write;
 
 use assay_store::{InvalidRecord, Store};
-use assay_transaction::{Encoding, MAX_RAW_KEPT, RejectReason, Run, RunSettings};
+use assay_transaction::{Format, MAX_RAW_KEPT, RejectReason, Run, RunSettings};
 
 use super::Pages;
+use super::encoded::Encoder;
 use crate::error::CommandError;
 
 /// How much was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Written {
     pub(super) rows: u64,
-    /// Rows of which only the start was kept.
+    /// Rows of which only the start was kept, or whose encoding reads characters that it cannot write.
     pub(super) left_out: u64,
 }
 
@@ -27,7 +29,13 @@ pub(super) async fn write(
     out: &mut impl Write,
 ) -> Result<Written, CommandError> {
     let mut written = Written::default();
-    line(out, &header(&run.settings)?)?;
+    let encoder = Encoder::of_run(&run.settings);
+    out.write_all(&encoder.mark()).map_err(CommandError::Print)?;
+    if run.settings.format == Format::Csv {
+        let header = encoder.text(&header(&run.settings));
+        let header = header.ok_or_else(|| CommandError::Stage("the header does not fit its encoding".to_owned()))?;
+        out.write_all(&header).map_err(CommandError::Print)?;
+    }
     let mut has_open_quotes = false;
     let mut pages = Pages::new(store, run, limit);
     while let Some(page) = pages.next().await? {
@@ -35,10 +43,7 @@ pub(super) async fn write(
             match kind(&record) {
                 Kind::Cut => written.left_out += 1,
                 Kind::OpenQuote => has_open_quotes = true,
-                Kind::Whole => {
-                    line(out, &record.raw)?;
-                    written.rows += 1;
-                }
+                Kind::Whole => written.count(line(out, encoder.row(&record.raw))?),
             }
         }
     }
@@ -46,12 +51,18 @@ pub(super) async fn write(
     let mut pages = Pages::new(store, run, if has_open_quotes { limit } else { 0 });
     while let Some(page) = pages.next().await? {
         for record in page.iter().filter(|record| kind(record) == Kind::OpenQuote) {
-            line(out, &record.raw)?;
-            written.rows += 1;
+            written.count(line(out, encoder.row(&record.raw))?);
         }
     }
     out.flush().map_err(CommandError::Print)?;
     Ok(written)
+}
+
+impl Written {
+    fn count(&mut self, is_written: bool) {
+        self.rows += u64::from(is_written);
+        self.left_out += u64::from(!is_written);
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +70,7 @@ enum Kind {
     Whole,
     /// Only its start was kept.
     Cut,
-    /// It swallows what is written behind it.
+    /// It may swallow what is written behind it.
     OpenQuote,
 }
 
@@ -67,39 +78,42 @@ fn kind(record: &InvalidRecord) -> Kind {
     let reason = RejectReason::from(record.reason.as_str());
     if reason == RejectReason::RowTooLarge || record.raw.len() >= MAX_RAW_KEPT {
         Kind::Cut
-    } else if reason == RejectReason::UnterminatedQuote {
+    } else if matches!(reason, RejectReason::UnterminatedQuote | RejectReason::QuoteMalformed) {
         Kind::OpenQuote
     } else {
         Kind::Whole
     }
 }
 
-fn line(out: &mut impl Write, bytes: &[u8]) -> Result<(), CommandError> {
-    out.write_all(bytes).and_then(|()| out.write_all(b"\n")).map_err(CommandError::Print)
+/// Writes a line, if there is one; tells whether there was.
+fn line(out: &mut impl Write, line: Option<Vec<u8>>) -> Result<bool, CommandError> {
+    let Some(line) = line else { return Ok(false) };
+    out.write_all(&line).map_err(CommandError::Print)?;
+    Ok(true)
 }
 
 /// The header's names, quoted where they have to be.
-fn header(settings: &RunSettings) -> Result<Vec<u8>, CommandError> {
+fn header(settings: &RunSettings) -> String {
     let delimiter = char::from(settings.dialect.delimiter.byte());
     let name = |name: &String| {
-        if name.contains([delimiter, '"', '\n', '\r']) {
+        let name = match settings.csv.escape {
+            Some(escape) => name.replace(escape, &format!("{escape}{escape}")),
+            None => name.clone(),
+        };
+        if name.contains([delimiter, '"', '\n', '\r']) || settings.csv.null_values.contains(&name) {
             format!("\"{}\"", name.replace('"', "\"\""))
         } else {
-            name.clone()
+            name
         }
     };
     let names: Vec<String> = settings.header.iter().map(name).collect();
-    encode(settings.dialect.encoding, &names.join(&delimiter.to_string()))
-}
-
-fn encode(encoding: Encoding, text: &str) -> Result<Vec<u8>, CommandError> {
-    encoding.encode(text).ok_or_else(|| CommandError::Stage("the header does not fit its encoding".to_owned()))
+    names.join(&delimiter.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use assay_transaction::{DecimalMark, Delimiter, Dialect};
+    use assay_transaction::{CsvText, DecimalMark, Delimiter, Dialect, Encoding};
 
     fn record(reason: &str, bytes: usize) -> InvalidRecord {
         InvalidRecord {
@@ -119,6 +133,7 @@ mod tests {
             ("amount_scale", MAX_RAW_KEPT, Kind::Cut),
             ("row_too_large", 100, Kind::Cut),
             ("unterminated_quote", 100, Kind::OpenQuote),
+            ("quote_malformed", 100, Kind::OpenQuote),
             ("a_newer_reason", 100, Kind::Whole),
         ];
         for (reason, bytes, expected) in cases {
@@ -128,13 +143,19 @@ mod tests {
 
     #[test]
     fn the_header_is_in_the_dialect_and_the_encoding_of_the_source() {
-        let header_of = |delimiter, encoding| {
-            let header = ["id", "libellé", "a;b", "say \"x\""].map(str::to_owned).to_vec();
+        let header_of = |delimiter, encoding, csv: CsvText| {
+            let header = ["id", "libellé", "a;b", "say \"x\"", "NULL"].map(str::to_owned).to_vec();
             let dialect = Dialect { delimiter, decimal_mark: DecimalMark::Comma, encoding };
-            super::header(&RunSettings { header, dialect, ..RunSettings::example() }).unwrap()
+            let settings = RunSettings { header, dialect, csv, ..RunSettings::example() };
+            Encoder::of_run(&settings).text(&super::header(&settings)).unwrap()
         };
-        assert_eq!(header_of(Delimiter::Semicolon, Encoding::UTF_8), "id;libellé;\"a;b\";\"say \"\"x\"\"\"".as_bytes());
-        let windows = header_of(Delimiter::Tab, Encoding::WINDOWS_1252);
-        assert_eq!(windows, b"id\tlibell\xe9\ta;b\t\"say \"\"x\"\"\"");
+        let plain = header_of(Delimiter::Semicolon, Encoding::UTF_8, CsvText::default());
+        assert_eq!(plain, "id;libellé;\"a;b\";\"say \"\"x\"\"\";\"NULL\"\n".as_bytes());
+        let windows =
+            header_of(Delimiter::Tab, Encoding::WINDOWS_1252, CsvText { null_values: vec![], ..CsvText::default() });
+        assert_eq!(windows, b"id\tlibell\xe9\ta;b\t\"say \"\"x\"\"\"\tNULL\n");
+        let escaping =
+            header_of(Delimiter::Other(b'b'), Encoding::UTF_8, CsvText { escape: Some('l'), ..CsvText::default() });
+        assert!(escaping.starts_with("idb\"lliblleell".as_bytes()), "{}", String::from_utf8_lossy(&escaping));
     }
 }

@@ -1,6 +1,7 @@
 //! `assay invalid`: the rows that broke a rule, to be read by a person, or as a file to correct and load again.
 
 mod csv;
+mod encoded;
 
 use std::fs::File;
 use std::io::Write;
@@ -28,8 +29,8 @@ const TEXT: usize = 200;
 ///
 /// With their row number, line, rule and text; card numbers are masked. With --csv they are written as a file of the
 /// source's own dialect and encoding: its header, and the rows' own bytes, NOT MASKED, ready to be corrected and loaded
-/// again. Rows of which only the start was kept (those over 64 KiB) are left out of that, and counted on stderr. Rows with a
-/// quote that is never closed come last, as they would swallow those behind them.
+/// again. Those of JSON and Parquet are lines of JSON. Rows of which only the start was kept (those over 64 KiB) are left out of that, and
+/// counted on stderr. Rows with a stray quote come last, as they might swallow those behind them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay invalid batch_20260111_100000_3f9a1c
@@ -83,7 +84,9 @@ fn say(written: &csv::Written, to: Option<&str>) {
     }
     if written.left_out > 0 {
         let rows = counted(written.left_out, "row is", "rows are");
-        warn!("{rows} left out, as only the start was kept: correct them in the source");
+        warn!(
+            "{rows} left out, as only the start was kept, or the encoding cannot write what it reads: correct them in the source"
+        );
     }
 }
 

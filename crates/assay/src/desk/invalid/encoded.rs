@@ -1,0 +1,91 @@
+//! Lines of text in the encoding of their source. The text of a source that was made UTF-8 when it was read is made what it was.
+
+use assay_transaction::{Encoding, RunSettings};
+
+/// Writes lines in the encoding of a run's source.
+pub(super) struct Encoder {
+    encoding: Encoding,
+    /// Whether the rows were kept as UTF-8, and the source is something else.
+    is_transcoded: bool,
+    /// Bytes that are no character of the encoding: in the place of others that were none.
+    malformed: Vec<u8>,
+}
+
+impl Encoder {
+    pub(super) fn of_run(settings: &RunSettings) -> Self {
+        let encoding = settings.dialect.encoding;
+        let malformed = if encoding == Encoding::UTF_16LE {
+            // Half of a pair.
+            vec![0x00, 0xd8]
+        } else if encoding == Encoding::UTF_16BE {
+            vec![0xd8, 0x00]
+        } else {
+            (0x80..=0xff).rev().find(|byte| encoding.decode(&[*byte]).is_none()).into_iter().collect()
+        };
+        Self { encoding, is_transcoded: settings.is_transcoded(), malformed }
+    }
+
+    /// The byte order mark that a file of such an encoding must have.
+    pub(super) fn mark(&self) -> Vec<u8> {
+        let needs_one = [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&self.encoding);
+        if needs_one { self.encoding.encode("\u{feff}").unwrap_or_default() } else { Vec::new() }
+    }
+
+    /// A line of text. None where the encoding lacks one of its characters.
+    pub(super) fn text(&self, text: &str) -> Option<Vec<u8>> {
+        self.encoding.encode(&format!("{text}\n"))
+    }
+
+    /// A line of a row's own bytes; the same of it.
+    pub(super) fn row(&self, raw: &[u8]) -> Option<Vec<u8>> {
+        if !self.is_transcoded {
+            return Some([raw, b"\n"].concat());
+        }
+        let mut line = Vec::with_capacity(raw.len() + 2);
+        for chunk in raw.utf8_chunks() {
+            line.extend(self.encoding.encode(chunk.valid())?);
+            for _ in chunk.invalid() {
+                line.extend_from_slice(&self.malformed);
+            }
+        }
+        line.extend(self.encoding.encode("\n")?);
+        Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_transaction::{Dialect, Format};
+
+    use super::*;
+
+    fn encoder(label: &str, format: Format) -> Encoder {
+        let example = RunSettings::example();
+        let dialect = Dialect { encoding: Encoding::of(label).unwrap(), ..example.dialect };
+        Encoder::of_run(&RunSettings { dialect, format, ..example })
+    }
+
+    #[test]
+    fn rows_are_written_as_they_were_read() {
+        for (label, format, row, expected) in [
+            ("utf-8", Format::Csv, &b"caf\xe9"[..], &b"caf\xe9\n"[..]),
+            ("windows-1252", Format::Csv, b"caf\xc3\xa9", b"caf\xc3\xa9\n"),
+            ("windows-1252", Format::JsonLines, b"caf\xc3\xa9", b"caf\xe9\n"),
+            ("gbk", Format::Csv, "1;商".as_bytes(), b"1;\xc9\xcc\n"),
+            ("gbk", Format::Csv, b"1;\xff;x", b"1;\xff;x\n"),
+            ("utf-16le", Format::Csv, b"a\xff", b"a\0\0\xd8\n\0"),
+            ("utf-16be", Format::Csv, b"a\xff", b"\0a\xd8\0\0\n"),
+        ] {
+            assert_eq!(encoder(label, format).row(row).unwrap(), expected, "{label}");
+        }
+        assert_eq!(encoder("gbk", Format::Csv).row("\u{e5e5}".as_bytes()), None);
+    }
+
+    #[test]
+    fn utf16_begins_with_its_mark() {
+        assert_eq!(encoder("utf-16le", Format::Csv).mark(), b"\xff\xfe");
+        assert_eq!(encoder("utf-16be", Format::Csv).mark(), b"\xfe\xff");
+        assert!(encoder("gbk", Format::Csv).mark().is_empty() && encoder("utf-8", Format::Csv).mark().is_empty());
+        assert_eq!(encoder("utf-16be", Format::Csv).text("a").unwrap(), b"\0a\0\n");
+    }
+}

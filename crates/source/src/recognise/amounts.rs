@@ -1,0 +1,139 @@
+//! The decimal mark of the amounts. A mark is proven by amounts that only it reads: `12,50` and `1.234,56` have a comma, and
+//! `1,234,567` has a point, as a comma that stands twice parts thousands. `3.000` proves nothing. Nor does the delimiter.
+
+use assay_transaction::{Amount, DecidedBy, DecimalMark, quoted, readings};
+
+use super::{Recognised, Undecided, counted, matters};
+
+/// What the amounts show: the mark, or none where no amount has any mark that could be it.
+pub(crate) fn recognise(texts: &[String], currencies: &[String]) -> Result<Recognised<Option<DecimalMark>>, Undecided> {
+    let (mut point, mut comma, mut ambiguous) = (Seen::default(), Seen::default(), None);
+    for text in texts {
+        let read = readings(text, currencies);
+        match (read.point, read.comma) {
+            (Some(_), None) => point.add(text),
+            (None, Some(_)) => comma.add(text),
+            (Some(one), Some(two)) if one != two => ambiguous = ambiguous.or(Some((text, one, two))),
+            _ => {}
+        }
+    }
+    if matters(point.count, texts.len()) && matters(comma.count, texts.len()) {
+        return Err(Undecided::MixedAmounts {
+            point: (point.share(texts.len()), point.example()),
+            comma: (comma.share(texts.len()), comma.example()),
+        });
+    }
+    let (mark, seen) =
+        if comma.count > point.count { (DecimalMark::Comma, comma) } else { (DecimalMark::Point, point) };
+    if seen.count > 0 {
+        let evidence = format!("{} amounts have it, such as {}", seen.share(texts.len()), seen.example());
+        return Ok(Recognised { value: Some(mark), by: DecidedBy::Recognised, evidence });
+    }
+    if let Some((text, point, comma)) = ambiguous {
+        let [point, comma] = [point, comma].map(without_zeros);
+        return Err(Undecided::AmbiguousAmounts { example: quoted(text), point, comma });
+    }
+    let evidence = "no amount of the sample has a mark; one that reads in two ways is rejected".to_owned();
+    Ok(Recognised { value: None, by: DecidedBy::Default, evidence })
+}
+
+/// An amount without the zeros at its end, as they would only look like thousands again.
+fn without_zeros(amount: Amount) -> String {
+    let text = amount.to_string();
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// The amounts that only one mark reads.
+#[derive(Default)]
+struct Seen<'a> {
+    count: usize,
+    first: Option<&'a str>,
+}
+
+impl<'a> Seen<'a> {
+    fn add(&mut self, text: &'a str) {
+        self.count += 1;
+        self.first = self.first.or(Some(text));
+    }
+
+    fn share(&self, of: usize) -> String {
+        format!("{} of {}", counted(self.count), counted(of))
+    }
+
+    fn example(&self) -> String {
+        quoted(self.first.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recognised(texts: &[&str], currencies: &[&str]) -> Result<&'static str, String> {
+        let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        match recognise(&owned(texts), &owned(currencies)) {
+            Ok(Recognised { value: Some(DecimalMark::Point), by: DecidedBy::Recognised, .. }) => Ok("point"),
+            Ok(Recognised { value: Some(DecimalMark::Comma), by: DecidedBy::Recognised, .. }) => Ok("comma"),
+            Ok(Recognised { value: None, by: DecidedBy::Default, .. }) => Ok("unknown"),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_mark_is_what_only_it_reads() {
+        let cases: [(&[&str], &str); 17] = [
+            (&[], "unknown"),
+            (&["1", "-20", "x", ""], "unknown"),
+            (&["1 234", "5'000", "7"], "unknown"),
+            (&["12.50"], "point"),
+            (&["12,50", "7"], "comma"),
+            (&["12.5", "1.500", "3.000"], "point"),
+            (&["3.000", "-19,99"], "comma"),
+            (&["1.234,56", "5.000"], "comma"),
+            (&["1,234.56", "5,000"], "point"),
+            (&["1,234,567", "12,000"], "point"),
+            (&["-1.500", "450", "-2.000.000"], "comma"),
+            (&["0.500", "1.000"], "point"),
+            (&["1234.567"], "point"),
+            (&["1 234,50"], "comma"),
+            (&["(12,50)", "12,50-", "\u{2212}3,1"], "comma"),
+            (&["1.23E7", "3.000"], "point"),
+            (&["rubbish", "n/a", "12.50"], "point"),
+        ];
+        for (texts, expected) in cases {
+            assert_eq!(recognised(texts, &[]).as_deref(), Ok(expected), "{texts:?}");
+        }
+        assert_eq!(recognised(&["3.000 €", "€ 1,5"], &["€"]).as_deref(), Ok("comma"));
+    }
+
+    #[test]
+    fn what_may_be_a_thousand_or_a_unit_is_refused_with_both() {
+        let shown = recognised(&["450", "-3.000", "-1.250"], &[]).unwrap_err();
+        let expected =
+            "amounts such as `-3.000` are ambiguous: -3 if the decimal mark is a point, or -3000 if it is a comma";
+        assert!(
+            shown.starts_with(expected) && shown.ends_with("set DECIMAL_MARK=point or DECIMAL_MARK=comma"),
+            "{shown}"
+        );
+        for texts in [&["1,500"][..], &["12,000", "75"], &["$3.000"]] {
+            let shown = recognised(texts, &["$"]).unwrap_err();
+            assert!(shown.contains("are ambiguous"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn both_marks_are_refused_unless_one_is_a_slip() {
+        let shown = recognised(&["1,50", "2,50", "9.50"], &[]).unwrap_err();
+        assert_eq!(
+            shown,
+            "amounts have two decimal marks: 1 of 3 as `9.50`, and 2 of 3 as `1,50`; set DECIMAL_MARK to the one that is meant, \
+             and amounts with the other are rejected"
+        );
+        for (slips, expected) in [(1, Ok("comma")), (2, Err(()))] {
+            let mut texts = vec!["1,50"; 1_000];
+            texts[10..10 + slips].fill("2.25");
+            assert_eq!(recognised(&texts, &[]).map_err(|_| ()), expected, "{slips}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! In which form the timestamps of a sample are written. A month that is taken for a day is an error that nobody sees: what
+//! reads in two ways, and is not proven to be the one, is refused with both readings.
+
+use assay_transaction::{DecidedBy, Timestamp, TimestampFormat, quoted, trimmed};
+
+use super::{Recognised, Undecided, counted, matters, nearly_all};
+
+/// Dates, as countries, spreadsheets, databases and older systems write them.
+#[rustfmt::skip]
+const DATES: [&str; 37] = [
+    "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%m.%d.%Y", "%d %m %Y", "%m %d %Y", "%d/%m/%y",
+    "%m/%d/%y", "%y/%m/%d", "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%d.%m.%y", "%m.%d.%y", "%y.%m.%d", "%Y-%m-%d",
+    "%Y/%m/%d", "%Y.%m.%d", "%Y %m %d", "%Y%m%d", "%d%m%Y", "%m%d%Y", "%y%m%d", "%d%m%y", "%m%d%y", "%d-%b-%Y",
+    "%d %b %Y", "%d/%b/%Y", "%d%b%Y", "%d-%b-%y", "%d %b %y", "%d. %b %Y", "%b %d, %Y", "%b %d %Y", "%Y-%b-%d",
+];
+/// What may follow a date.
+#[rustfmt::skip]
+const TIMES: [&str; 35] = [
+    "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H:%M:%S,%f", "T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f",
+    "T%H:%M:%S,%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I:%M:%S%p", " %I:%M:%S.%f %p", " %I.%M.%S %p",
+    " %I.%M.%S.%f %p", " %H.%M", " %H.%M.%S", " %H.%M.%S.%f", "-%H.%M.%S.%f", ", %H:%M", ", %H:%M:%S", ", %I:%M %p",
+    ", %I:%M:%S %p", "%H%M", "%H%M%S", "%H%M%S%f", " %H%M%S", " %H:%M %Z", " %H:%M:%S %Z", " %H:%M:%S.%f %Z",
+    " %H:%M:%S %z", " %H:%M:%S.%f %z", "T%H:%M:%S%z", ":%H:%M:%S %z",
+];
+/// Forms of another build.
+const OTHERS: [&str; 8] = [
+    "%a %b %d %H:%M:%S %Z %Y",
+    "%a %b %d %H:%M:%S %Y",
+    "%a, %d %b %Y %H:%M:%S %Z",
+    "%a, %d %b %Y %H:%M:%S %z", //
+    "%a %d %b %Y %H:%M:%S",
+    "%H:%M:%S %d/%m/%Y",
+    "%H:%M:%S %m/%d/%Y",
+    "%H:%M:%S %d.%m.%Y",
+];
+/// Counts since 1970, each with the digits that they have from 2001 to 2286.
+const EPOCHS: [(&str, usize); 3] = [("epoch-seconds", 10), ("epoch-milliseconds", 13), ("epoch-microseconds", 16)];
+/// Days since 1899-12-30, as spreadsheets count them, with as many digits from 1927 to 2173.
+const SERIAL_DAYS: (&str, usize) = ("serial-days", 5);
+/// Timestamps that are looked at.
+const SAMPLE: usize = 5_000;
+/// And those of them, from all over the sample, of which a form must read one to be tried on the others.
+const PROBES: usize = 60;
+
+/// A form that timestamps may be in.
+struct Candidate {
+    format: TimestampFormat,
+    name: String,
+    /// How many digits a text begins with, where that is no matter of taste: `chrono` reads fewer of each.
+    lead: Option<usize>,
+    /// How many words a text has at least: a blank of a pattern may be none at all.
+    words: usize,
+}
+
+impl Candidate {
+    fn new(name: &str, lead: Option<usize>) -> Option<Self> {
+        let words = name.split(' ').count();
+        Some(Self { format: name.parse().ok()?, name: name.to_owned(), lead, words })
+    }
+
+    /// What a text is by it.
+    fn reading(&self, text: &str) -> Option<Timestamp> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        if self.lead.is_some_and(|lead| lead != digits) || text.split_whitespace().count() < self.words {
+            return None;
+        }
+        // No zone is called so: halves of days, and offsets.
+        let is_no_zone = |word: &str| {
+            word.eq_ignore_ascii_case("am") || word.eq_ignore_ascii_case("pm") || word.starts_with(['+', '-'])
+        };
+        if self.name.contains("%Z") && text.split_whitespace().any(is_no_zone) {
+            return None;
+        }
+        self.format.reads_as_evidence(text)
+    }
+
+    /// The order of day, month and year: two forms that differ in it are different even where they read the same.
+    fn order(&self) -> Vec<char> {
+        let places = self.name.split('%').skip(1).filter_map(|item| item.chars().next());
+        places
+            .map(|item| if matches!(item, 'b' | 'B') { 'm' } else { item.to_ascii_lowercase() })
+            .filter(|item| "dmy".contains(*item))
+            .collect()
+    }
+}
+
+/// How many digits a text of a pattern begins with; none where that varies.
+fn lead(pattern: &str) -> Option<usize> {
+    let mut rest = pattern;
+    let (mut digits, mut items) = (0, 0);
+    while let Some(item) = rest.strip_prefix('%').and_then(|rest| rest.chars().next()) {
+        digits += match item {
+            'Y' => 4,
+            'f' => 3,
+            'y' | 'm' | 'd' | 'H' | 'M' | 'S' => 2,
+            _ => break,
+        };
+        items += 1;
+        rest = &rest[2..];
+    }
+    let is_fixed = items > 1 || pattern.starts_with("%y") || pattern.starts_with("%Y");
+    is_fixed.then_some(digits)
+}
+
+/// Every form but ISO 8601 that may be recognised.
+fn candidates() -> impl Iterator<Item = Candidate> {
+    let dated = DATES.iter().flat_map(|date| TIMES.iter().map(move |time| format!("{date}{time}")));
+    let patterns = dated.chain(OTHERS.iter().map(ToString::to_string));
+    let patterns = patterns.filter_map(|pattern| Candidate::new(&pattern, lead(&pattern)));
+    patterns.chain(EPOCHS.iter().filter_map(|(name, digits)| Candidate::new(name, Some(*digits))))
+}
+
+/// A form with what it reads of the sample.
+struct Reader {
+    form: Candidate,
+    read: Vec<Option<Timestamp>>,
+    count: usize,
+}
+
+impl Reader {
+    fn new(form: Candidate, sample: &[&str]) -> Self {
+        let read: Vec<_> = sample.iter().map(|text| form.reading(text)).collect();
+        let count = read.iter().flatten().count();
+        Self { form, read, count }
+    }
+
+    /// The places of what only this one of both reads.
+    fn alone<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> {
+        let both = self.read.iter().zip(&other.read).enumerate();
+        both.filter(|(_, (one, other))| one.is_some() && other.is_none()).map(|(place, _)| place)
+    }
+
+    /// A place that the two read differently.
+    fn conflict(&self, other: &Self) -> Option<usize> {
+        let both = self.read.iter().zip(&other.read);
+        both.into_iter().position(|(one, other)| matches!((one, other), (Some(one), Some(other)) if one != other))
+    }
+
+    /// Whether a later value may be another by the other form, though it may not be so of any that is there.
+    fn differs(&self, other: &Self) -> bool {
+        self.conflict(other).is_some() || self.form.order() != other.form.order() && self.shares(other)
+    }
+
+    fn shares(&self, other: &Self) -> bool {
+        self.read.iter().zip(&other.read).any(|(one, other)| one.is_some() && other.is_some())
+    }
+
+    fn shown(&self, place: usize) -> (String, String) {
+        (self.read[place].map(|at| at.to_string()).unwrap_or_default(), self.form.name.clone())
+    }
+}
+
+/// The form of the timestamps: ISO 8601 where that reads nearly all of them, else the one pattern or count that does, else ISO
+/// 8601 where it reads any.
+pub(crate) fn recognise(timestamps: &[String]) -> Result<Recognised<TimestampFormat>, Undecided> {
+    let texts = timestamps.iter().map(|text| trimmed(text)).filter(|text| !text.is_empty());
+    let sample: Vec<&str> = texts.take(SAMPLE).collect();
+    let count = sample.len();
+    let is_iso = |text: &&str| TimestampFormat::Iso.reads_as_evidence(text).is_some();
+    let iso = sample.iter().filter(|text| is_iso(text)).count();
+    if count == 0 {
+        return Ok(default("the sample has no timestamp".to_owned()));
+    }
+    if nearly_all(iso, count) {
+        let example = sample.iter().copied().find(|text| is_iso(&text)).unwrap_or_default();
+        return Ok(recognised(TimestampFormat::Iso, share(iso, count, example)));
+    }
+    let readers = readers(&sample);
+    // Of several that read as much the first, which is the one that more people write.
+    let best = readers.iter().rev().max_by_key(|reader| reader.count);
+    if let Some(best) = best.filter(|best| best.count > 0) {
+        for other in readers.iter().filter(|other| best.differs(other)) {
+            compare(best, other, &sample)?;
+        }
+        if nearly_all(best.count, count) {
+            return Ok(recognised(best.form.format.clone(), proof(best, &readers, &sample)));
+        }
+    }
+    serial_days(&sample)?;
+    match best {
+        Some(best) if best.count > 0 && (iso == 0 || best.count > iso && best.count * 2 > count) => {
+            let other = sample.iter().zip(&best.read).find(|(_, read)| read.is_none()).map_or("", |(text, _)| text);
+            Err(Undecided::FewTimestamps {
+                read: best.count,
+                of: count,
+                form: best.form.name.clone(),
+                other: quoted(other),
+            })
+        }
+        _ if iso > 0 => Ok(default(format!("{}; no other form reads nearly all", share(iso, count, "")))),
+        _ => Ok(default(format!("no form that is known reads {}", quoted(sample[0])))),
+    }
+}
+
+/// The forms that read anything, with what they read.
+fn readers(sample: &[&str]) -> Vec<Reader> {
+    let step = sample.len().div_ceil(PROBES).max(1);
+    let probes: Vec<&str> = sample.iter().copied().step_by(step).collect();
+    let likely = candidates().filter(|form| probes.iter().any(|text| form.reading(text).is_some()));
+    likely.map(|form| Reader::new(form, sample)).collect()
+}
+
+/// Whether the sample proves the one form against the other.
+fn compare(best: &Reader, other: &Reader, sample: &[&str]) -> Result<(), Undecided> {
+    let count = sample.len();
+    let (one, two) = (best.alone(other).count(), other.alone(best).count());
+    if !nearly_all(best.count + two, count) {
+        return Ok(());
+    }
+    if matters(one, count) && matters(two, count) && best.conflict(other).is_some() {
+        let [one, two] = [(best, other), (other, best)].map(|(reader, other)| {
+            let example = reader.alone(other).next().map_or("", |place| sample[place]);
+            (quoted(example), reader.form.name.clone())
+        });
+        return Err(Undecided::MixedTimestamps { readings: Box::new([one, two]) });
+    }
+    if matters(one, count) || !nearly_all(other.count, best.count) {
+        return Ok(());
+    }
+    let place = best.conflict(other).or_else(|| best.read.iter().position(Option::is_some)).unwrap_or_default();
+    Err(Undecided::AmbiguousTimestamps {
+        example: quoted(sample[place]),
+        readings: Box::new([best.shown(place), other.shown(place)]),
+    })
+}
+
+/// What proves the form.
+fn proof(best: &Reader, readers: &[Reader], sample: &[&str]) -> String {
+    let rival = readers.iter().filter(|other| best.differs(other)).max_by_key(|other| other.count);
+    let place = rival.and_then(|rival| best.alone(rival).next());
+    let place = place.or_else(|| best.read.iter().position(Option::is_some)).unwrap_or_default();
+    let shown = share(best.count, sample.len(), sample[place]);
+    match rival {
+        Some(rival) => format!("{shown}, which {} does not read", rival.form.name),
+        None => shown,
+    }
+}
+
+/// Serial days look like many other numbers: they are never taken for a date by themselves.
+fn serial_days(sample: &[&str]) -> Result<(), Undecided> {
+    let (name, digits) = SERIAL_DAYS;
+    let Some(form) = Candidate::new(name, Some(digits)) else { return Ok(()) };
+    let reader = Reader::new(form, sample);
+    let Some(place) = reader.read.iter().position(Option::is_some) else { return Ok(()) };
+    if !nearly_all(reader.count, sample.len()) {
+        return Ok(());
+    }
+    Err(Undecided::SerialDays { example: quoted(sample[place]), date: reader.shown(place).0 })
+}
+
+fn share(read: usize, of: usize, example: &str) -> String {
+    let such_as = if example.is_empty() { String::new() } else { format!(", such as {}", quoted(example)) };
+    format!("{} of {} reads{such_as}", counted(read), counted(of))
+}
+
+fn recognised(value: TimestampFormat, evidence: String) -> Recognised<TimestampFormat> {
+    Recognised { value, by: DecidedBy::Recognised, evidence }
+}
+
+fn default(evidence: String) -> Recognised<TimestampFormat> {
+    Recognised { value: TimestampFormat::Iso, by: DecidedBy::Default, evidence }
+}
+
+#[cfg(test)]
+mod tests;
