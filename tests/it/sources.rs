@@ -26,7 +26,7 @@ async fn what_is_no_file_of_transactions_is_refused_and_may_be_corrected() {
         (b"\n\n", &["empty"]),
         (no_amount.as_bytes(), &["missing required columns `amount`, `side`"]),
         (twice.as_bytes(), &["`amount`", "twice"]),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", &["dialect"]),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", &["PNG picture", "export it as CSV"]),
     ];
     for (content, words) in cases {
         let object = stack.s3.put("transactions", "a.csv", content);

@@ -136,3 +136,62 @@ async fn a_footer_is_no_data() {
         assert_eq!(ended.err().map(|error| error.to_string()).as_deref(), expected, "{footer}");
     }
 }
+
+/// Rows of which the first ones, as many as are looked at, prove a reading, and some of the others fit another one alone.
+fn two_readings(rows: usize, others: usize, row: impl Fn(usize, bool) -> String) -> Place {
+    let place = Place::new(0);
+    let mut text = format!("{}\n", REQUIRED_COLUMNS.join(";"));
+    for number in 1..=rows {
+        writeln!(text, "{}", row(number, number + others > rows)).unwrap();
+    }
+    std::fs::write(place.file(), text).unwrap();
+    place
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_fit_another_reading_alone_end_the_run_above_a_thousandth() {
+    let amounts = |number: usize, is_other: bool| {
+        format!("{number};x;{};2026-01-11 10:00:00;payment;debit", if is_other { "1.5" } else { "1,25" })
+    };
+    let dates = |number: usize, is_other: bool| {
+        format!("{number};x;1,25;{};payment;debit", if is_other { "01/25/2026" } else { "25/01/2026" })
+    };
+    type Write = fn(usize, bool) -> String;
+    let cases: [(Write, usize, Option<&str>); 4] = [
+        (amounts, 20, None),
+        (amounts, 21, Some("DECIMAL_MARK")),
+        (dates, 20, None),
+        (dates, 21, Some("TIMESTAMP_FORMAT")),
+    ];
+    for (row, others, setting) in cases {
+        let place = two_readings(20_000, others, row);
+        let process = place.process(&["--row-batch-size", "500"], 100, true).await;
+        let ended = load(&process).await;
+        let (run, tally) = process.only_run().await;
+        assert!(tally.accounts_for(run.sealed.unwrap().rows_read), "{tally:?}");
+        match (ended, setting) {
+            (Ok(ended), None) => assert_eq!((ended.run.state, ended.tally.unwrap().invalid), (RunState::Complete, 20)),
+            (Err(error), Some(setting)) => {
+                assert_eq!((error.exit(), run.state), (Exit::FailedRows, RunState::Failed));
+                let text = error.to_string();
+                for part in
+                    ["21 of 20000 rows fit another reading than", "(recognised)", "row 19980 (line 19981)", setting]
+                {
+                    assert!(text.contains(part), "{part}: {text}");
+                }
+            }
+            (ended, _) => panic!("{others} others: {ended:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn local_times_that_come_twice_are_counted() {
+    let times = ["2024-10-27 01:30:00", "2024-10-27 02:15:00", "2024-10-27 02:45:00", "2024-10-27 03:30:00"];
+    let rows = times.map(|time| format!("{},first,1.50,{time},payment,debit\n", &time[11..]));
+    let place = place_of(&rows.concat());
+    let process = place.process(&["--time-zone", "Europe/Paris"], 100, true).await;
+    let remarks = load(&process).await.unwrap().remarks;
+    assert_eq!(remarks.ambiguous_hours, 2);
+    assert!(remarks.lines()[0].contains("comes twice in Europe/Paris"), "{:?}", remarks.lines());
+}
