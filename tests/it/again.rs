@@ -132,8 +132,10 @@ async fn an_id_twice_in_one_file_is_a_duplicate_or_a_conflict() {
 async fn the_same_rows_in_another_object_are_others_unless_they_share_a_namespace() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stack.start_stages();
-    for (key, namespace) in [("a.csv", "bank"), ("b.csv", "bank"), ("c.csv", "another bank")] {
-        let object = stack.s3.put("transactions", key, Rows::valid(10));
+    for (number, (key, namespace)) in
+        [("a.csv", "bank"), ("b.csv", "bank"), ("c.csv", "another bank")].into_iter().enumerate()
+    {
+        let object = stack.s3.put("transactions", key, Rows::valid(10).unlike(number));
         let run_id = key.replace('.', "-");
         let loader = stack.loader(&object).arg("--wait").env("ID_NAMESPACE", namespace).env("BATCH_RUN_ID", run_id);
         loader.run().await.expect_exit(0);
@@ -147,11 +149,46 @@ async fn the_same_rows_in_another_object_are_others_unless_they_share_a_namespac
 #[tokio::test]
 async fn the_name_of_a_run_cannot_be_taken_by_another_source() {
     let stack = Stack::new(Script::Score).await;
-    let [first, second] = ["a.csv", "b.csv"].map(|key| stack.s3.put("transactions", key, Rows::valid(10)));
+    let first = stack.s3.put("transactions", "a.csv", Rows::valid(10));
+    let second = stack.s3.put("transactions", "b.csv", Rows::valid(10).unlike(1));
     let _stages = stack.start_stages();
     let named = |object: &str| stack.loader(object).arg("--wait").env("BATCH_RUN_ID", "nightly");
     named(&first).run().await.expect_exit(0);
     named(&first).run().await.expect_exit(0).expect_says("already loaded");
     named(&second).run().await.expect_one_clear_line(2, &["BATCH_RUN_ID", "nightly", "a.csv"]);
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 10);
+}
+
+#[tokio::test]
+async fn a_copy_of_an_object_is_loaded_before_and_only_force_loads_it() {
+    let stack = Stack::new(Script::Score).await;
+    let _stages = stack.start_stages();
+    let [first, copy] = ["a.csv", "copy.csv"].map(|key| stack.s3.put("transactions", key, Rows::valid(10)));
+    stack.loader(&first).arg("--wait").env("BATCH_RUN_ID", "the-first").run().await.expect_exit(0);
+    let load = || stack.loader(&copy).env("ID_NAMESPACE", "another bank").env("DELIMITER", "pipe");
+    for ended in [load().run().await, load().arg("--wait").run().await] {
+        ended.expect_exit(0).expect_says(
+            "copy.csv is already loaded by run the-first (complete), as s3://transactions/a.csv (same content)",
+        );
+    }
+    assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 10);
+    let forced = stack.loader(&copy).args(["--wait", "--force"]).env("BATCH_RUN_ID", "forced").run().await;
+    forced.expect_exit(0);
+    assert_eq!(law::holds(&stack.database).await["forced"].predicted, 10);
+}
+
+#[tokio::test]
+async fn an_object_without_a_valid_row_has_failed_and_can_be_loaded_again() {
+    let stack = Stack::new(Script::Score).await;
+    let _stages = stack.start_stages();
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(3).replace(" 10:00:", " 10h"));
+    for wait in [false, true] {
+        let loader = stack.loader(&object);
+        let ended = if wait { loader.arg("--wait") } else { loader }.run().await;
+        ended.expect_exit(1).expect_says("not one of 3 rows is valid").expect_says("TIMESTAMP_FORMAT");
+    }
+    stack.database.until("SELECT count(*) = 2 FROM runs WHERE state = 'failed'").await;
+    let read = stack.loader(&object).arg("--wait").env("TIMESTAMP_FORMAT", "%Y-%m-%d %Hh%M").run().await;
+    read.expect_exit(0).expect_says("Pipeline complete: 3 processed, 0 failed, 0 invalid");
+    law::holds(&stack.database).await;
 }

@@ -69,7 +69,7 @@ async fn each_object_is_loaded_once_however_it_is_told() {
     let _stages = stack.start_stages();
     // Nobody tells of this one: it was there before.
     stack.s3.put("drops", "in/before.csv", Rows::valid(10));
-    stack.s3.put("drops", "out/elsewhere.csv", Rows::valid(10));
+    stack.s3.put("drops", "out/elsewhere.csv", Rows::valid(10).unlike(20));
     let mut watcher = stack
         .watcher()
         .env("WATCH_SUFFIX", ".csv,.gz")
@@ -89,8 +89,8 @@ async fn each_object_is_loaded_once_however_it_is_told() {
         "in/skipped.tmp",
         "in/_marker.csv",
     ];
-    for key in keys {
-        stack.s3.put("drops", key, Rows::valid(10));
+    for (number, key) in keys.into_iter().enumerate() {
+        stack.s3.put("drops", key, Rows::valid(10).unlike(number + 1));
     }
     let escaped = "in%2Fb+c%2B%C3%A9.csv";
     let events = [
@@ -201,22 +201,28 @@ async fn a_file_that_nobody_can_load_fails_once_and_keeps_no_other() {
     let _stages = stack.start_stages();
     stack.s3.put("drops", "in/letter.csv", "Dear bank,\nhere are no rows.\n");
     stack.s3.put("drops", "in/folder/empty.csv", "");
+    // Rows, and not one that is valid.
+    stack.s3.put("drops", "in/odd.csv", Rows::valid(3).replace(" 10:00:", " 10h"));
     let watcher = stack.watcher().env("WATCH_INTERVAL", "1s").env("AMQP_EVENTS", "off").start();
-    stack.database.until("SELECT count(*) = 1 FROM runs WHERE state = 'failed'").await;
+    stack.database.until("SELECT count(*) = 2 FROM runs WHERE state = 'failed'").await;
     // Each is found by another listing.
-    for (name, loaded) in [
-        ("in/first.csv", "SELECT count(*) = 1 FROM runs WHERE state = 'complete'"),
-        ("in/second.csv", "SELECT count(*) = 2 FROM runs WHERE state = 'complete'"),
-        ("in/third.csv", "SELECT count(*) = 3 FROM runs WHERE state = 'complete'"),
-    ] {
-        stack.s3.put("drops", name, Rows::valid(10));
-        stack.database.until(loaded).await;
+    for (number, name) in ["in/first.csv", "in/second.csv", "in/third.csv"].into_iter().enumerate() {
+        stack.s3.put("drops", name, Rows::valid(10).unlike(number));
+        // A copy of the first, which every listing finds, as no run has read it.
+        stack.s3.put("drops", "in/copy.csv", Rows::valid(10));
+        let loaded = format!("SELECT count(*) = {} FROM runs WHERE state = 'complete'", number + 1);
+        stack.database.until(&loaded).await;
     }
     watcher.terminate();
-    watcher.end().await.expect_exit(0).expect_says("s3://drops/in/letter.csv cannot be loaded");
-    let failed =
-        "SELECT concat_ws('|', source_location, rows_read, error IS NOT NULL) FROM runs WHERE state = 'failed'";
-    assert_eq!(stack.database.texts(failed).await, ["s3://drops/in/letter.csv|0|t"]);
+    let ended = watcher.end().await;
+    ended.expect_exit(0).expect_says("s3://drops/in/letter.csv cannot be loaded");
+    ended.expect_says("s3://drops/in/odd.csv is not loaded to its end: not one of 3 rows is valid");
+    let failed = "SELECT concat_ws('|', source_location, rows_read, error IS NOT NULL) FROM runs WHERE state = 'failed' ORDER BY 1";
+    let expected = ["s3://drops/in/letter.csv|0|t", "s3://drops/in/odd.csv|3|t"];
+    assert_eq!(stack.database.texts(failed).await, expected, "no listing brings them again");
+    let of_one_content =
+        "SELECT count(*) FROM runs WHERE source_location IN ('s3://drops/in/first.csv', 's3://drops/in/copy.csv')";
+    assert_eq!(stack.database.count(of_one_content).await, 1);
     law::holds(&stack.database).await;
 }
 

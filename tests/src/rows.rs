@@ -37,6 +37,13 @@ impl Rows {
         self
     }
 
+    /// The same rows in bytes of their own: so many blank lines follow, which say nothing. A file with the very bytes of another is a copy.
+    #[must_use]
+    pub fn unlike(mut self, number: usize) -> Self {
+        self.0.extend(std::iter::repeat_n('\n', number));
+        self
+    }
+
     /// As a French spreadsheet writes them: semicolons, decimal commas, quotes, CRLF and a byte order mark.
     pub fn french(count: u64) -> Self {
         let mut file = String::from("\u{feff}id;description;amount;timestamp;merchant;operation_type;side\r\n");

@@ -74,7 +74,8 @@ impl Reader {
                         (outcome, Err(RejectedRow { row: number, line, reason, message: rejection.message, raw }))
                     }
                 };
-                let judged = Judged { row: judged, amount: None, raw_bytes: row.raw_bytes as u64, end: row.end };
+                let raw_bytes = row.raw_bytes as u64;
+                let judged = Judged { row: judged, amount: None, other_reading: false, raw_bytes, end: row.end };
                 in_chunks += chunker.push(judged).map_or(0, |cut| cut.chunk.range.rows);
                 let last = row.line.max(row.end.line.saturating_sub(1));
                 rows.push(Row { first: row.line, last, outcome });

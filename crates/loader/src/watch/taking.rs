@@ -202,7 +202,7 @@ impl Taking {
     /// with each listing.
     async fn record_unusable(&self, url: &SourceUrl, found: Found, cause: &SourceError) -> Result<(), LoadError> {
         let Dependencies { store, broker, .. } = &*self.dependencies;
-        let namespace = self.load.read.id_namespace.clone().unwrap_or_else(|| url.default_namespace());
+        let namespace = self.load.read.namespace().map_or_else(|| url.default_namespace(), str::to_owned);
         // No row is read by these, or ever will be.
         let settings = RunSettings {
             chunk_rows: self.load.read.api_batch_size,
