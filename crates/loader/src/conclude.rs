@@ -243,7 +243,7 @@ impl Load<'_> {
 fn wrong(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound, seen: &Seen) -> Option<LoadError> {
     let rows = at.rows_before();
     if rows > 0 && at.counted.invalid == rows {
-        return Some(LoadError::NothingValid { rows, most: seen.rejections.most_frequent(seen.rows) });
+        return Some(LoadError::NothingValid { rows, most: seen.rejections.most_frequent(seen.rows).map(Box::new) });
     }
     differences(settings, at, trailer).map(LoadError::ControlTotals)
 }

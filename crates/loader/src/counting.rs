@@ -12,7 +12,7 @@ const ROWS: usize = 5_000;
 
 /// Whether who goes on with a run must read its source from the first row on.
 pub(crate) fn is_counted(run: &Run) -> bool {
-    run.settings.mapping.as_deref().is_some_and(|mapping| mapping.counts_rows())
+    run.settings.mapping.as_deref().is_some_and(assay_transaction::Mapping::counts_rows)
 }
 
 /// Counts the rows before a row. Ends early where the reading ends for good, or where nobody is to hear of what comes.

@@ -68,12 +68,12 @@ pub enum LoadError {
     #[error("{0}")]
     ControlTotals(String),
     /// The source has rows, and each of them is rejected.
-    #[error("not one of {rows} rows is valid{}; nothing of it counts as loaded: load it again once it can be read", explained(most.as_ref()))]
+    #[error("not one of {rows} rows is valid{}; nothing of it counts as loaded: load it again once it can be read", explained(most.as_deref()))]
     NothingValid {
         /// How many rows it has.
         rows: u64,
         /// Why most of those are rejected that this loader has read.
-        most: Option<Prevailing>,
+        most: Option<Box<Prevailing>>,
     },
     /// Another run has the same content, and lost what was to be stored of it with its process.
     #[error(
