@@ -249,5 +249,5 @@ fn wrong(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound, seen: &
 }
 
 fn broken_off(run: &Run, at: Position, cause: SourceError) -> LoadError {
-    LoadError::BrokenOff { location: run.source.location.clone(), row: at.row, line: at.line, cause }
+    LoadError::BrokenOff { location: run.source.location.clone(), row: at.row, line: at.line, cause: Box::new(cause) }
 }

@@ -1,7 +1,7 @@
 //! Rows before the place where a reader goes on, where ids count equal rows: they are counted, and nothing else.
 
 use assay_source::RowReader;
-use assay_transaction::Run;
+use assay_transaction::{Mapping, Run};
 
 use crate::LoadError;
 use crate::judging::Judge;
@@ -12,7 +12,7 @@ const ROWS: usize = 5_000;
 
 /// Whether who goes on with a run must read its source from the first row on.
 pub(crate) fn is_counted(run: &Run) -> bool {
-    run.settings.mapping.as_deref().is_some_and(assay_transaction::Mapping::counts_rows)
+    run.settings.mapping.as_deref().is_some_and(Mapping::counts_rows)
 }
 
 /// Counts the rows before a row. Ends early where the reading ends for good, or where nobody is to hear of what comes.

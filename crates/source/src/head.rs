@@ -113,7 +113,7 @@ impl Head {
         // A sequence of JSON texts has a separator before each.
         let text = text.trim_ascii_start();
         match text.strip_prefix(b"\x1e").unwrap_or(text).first() {
-            Some(b'{') => match self.objects().next() {
+            Some(b'{') => match self.in_utf8().objects().next() {
                 Some(object) if json_members(object).is_ok() => Ok(Format::JsonLines),
                 // A header may begin so.
                 _ if self.lines().next().is_some_and(|line| line.contains(&b'"') || line == b"{") => {

@@ -156,6 +156,6 @@ mod tests {
         assert_eq!(windows, b"id\tlibell\xe9\ta;b\t\"say \"\"x\"\"\"\tNULL\n");
         let escaping =
             header_of(Delimiter::Other(b'b'), Encoding::UTF_8, CsvText { escape: Some('l'), ..CsvText::default() });
-        assert!(escaping.starts_with("idb\"lliblleell".as_bytes()), "{}", String::from_utf8_lossy(&escaping));
+        assert!(escaping.starts_with("idb\"llibellll".as_bytes()), "{}", String::from_utf8_lossy(&escaping));
     }
 }
