@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use assay_loader::ReadOptions;
+use assay_loader::{LoadError, ReadOptions};
 use assay_source::{Inspected, Row, S3Options, SourceUrl, Sources};
 use assay_telemetry::LogOptions;
 use assay_transaction::{
@@ -57,7 +57,7 @@ pub(crate) async fn inspect(arguments: &InspectArguments) -> Result<Exit, Comman
     let inspected = sources
         .inspect(url, &found, &read.format)
         .await
-        .map_err(|cause| CommandError::Load(assay_loader::LoadError::Layout { location: url.to_string(), cause }))?;
+        .map_err(|cause| LoadError::Layout { location: url.to_string(), cause: Box::new(cause) })?;
     let settings = read.settings(inspected.layout.clone(), url);
     let report = Report::new(found.identity.location, found.size, &inspected, &settings)?;
     print(&report, arguments.json)?;
@@ -126,8 +126,8 @@ enum Kind {
 
 impl Report {
     fn new(source: String, bytes: u64, inspected: &Inspected, settings: &RunSettings) -> Result<Self, CommandError> {
-        let columns = Columns::from_names(settings.header.clone(), settings.mapping.as_deref())
-            .map_err(assay_loader::LoadError::from)?;
+        let columns =
+            Columns::from_names(settings.header.clone(), settings.mapping.as_deref()).map_err(LoadError::from)?;
         let mut seen: Vec<ColumnReport> =
             settings.header.iter().enumerate().map(|(index, name)| ColumnReport::new(name, index, &columns)).collect();
         let rules = Rules::new(columns, settings);

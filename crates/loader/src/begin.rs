@@ -294,6 +294,6 @@ async fn inspect(
     found: &Found,
     format: &FormatOptions,
 ) -> Result<Inspected, LoadError> {
-    let unusable = |cause| LoadError::Layout { location: url.to_string(), cause };
+    let unusable = |cause| LoadError::Layout { location: url.to_string(), cause: Box::new(cause) };
     sources.inspect(url, found, format).await.map_err(unusable)
 }

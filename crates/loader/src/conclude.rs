@@ -243,11 +243,11 @@ impl Load<'_> {
 fn wrong(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound, seen: &Seen) -> Option<LoadError> {
     let rows = at.rows_before();
     if rows > 0 && at.counted.invalid == rows {
-        return Some(LoadError::NothingValid { rows, most: seen.rejections.most_frequent(seen.rows) });
+        return Some(LoadError::NothingValid { rows, most: seen.rejections.most_frequent(seen.rows).map(Box::new) });
     }
     differences(settings, at, trailer).map(LoadError::ControlTotals)
 }
 
 fn broken_off(run: &Run, at: Position, cause: SourceError) -> LoadError {
-    LoadError::BrokenOff { location: run.source.location.clone(), row: at.row, line: at.line, cause }
+    LoadError::BrokenOff { location: run.source.location.clone(), row: at.row, line: at.line, cause: Box::new(cause) }
 }

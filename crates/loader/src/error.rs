@@ -19,7 +19,7 @@ pub enum LoadError {
         /// Which source.
         location: String,
         /// What is wrong with it.
-        cause: SourceError,
+        cause: Box<SourceError>,
     },
     /// The source cannot be read to its end; what was read before stays.
     #[error("{location} cannot be read from row {row} (line {line}) on: {cause}; the rows before it are kept")]
@@ -31,7 +31,7 @@ pub enum LoadError {
         /// The line it would start at.
         line: u64,
         /// Why.
-        cause: SourceError,
+        cause: Box<SourceError>,
     },
     /// The database cannot be used.
     #[error(transparent)]
@@ -68,12 +68,12 @@ pub enum LoadError {
     #[error("{0}")]
     ControlTotals(String),
     /// The source has rows, and each of them is rejected.
-    #[error("not one of {rows} rows is valid{}; nothing of it counts as loaded: load it again once it can be read", explained(most.as_ref()))]
+    #[error("not one of {rows} rows is valid{}; nothing of it counts as loaded: load it again once it can be read", explained(most.as_deref()))]
     NothingValid {
         /// How many rows it has.
         rows: u64,
         /// Why most of those are rejected that this loader has read.
-        most: Option<Prevailing>,
+        most: Option<Box<Prevailing>>,
     },
     /// Another run has the same content, and lost what was to be stored of it with its process.
     #[error(
@@ -195,9 +195,8 @@ pub enum LoadError {
 impl Failure for LoadError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Source(error) | Self::Layout { cause: error, .. } | Self::BrokenOff { cause: error, .. } => {
-                error.exit()
-            }
+            Self::Source(error) => error.exit(),
+            Self::Layout { cause, .. } | Self::BrokenOff { cause, .. } => cause.exit(),
             Self::Store(error) => error.exit(),
             Self::Broker(error) => error.exit(),
             Self::Ended { .. }

@@ -3,12 +3,12 @@
 
 use assay_source::Row;
 use assay_transaction::{
-    Budgets, Counted, Decided, DecidedBy, Entry, HeaderRow, HeaderRows, Judged, Occurrences, RawText, RejectReason,
-    RejectedRow, Rejection, Rejections, Rules, RunSettings, TooManyRows,
+    Budgets, Counted, Decided, DecidedBy, Entry, HeaderError, HeaderRow, HeaderRows, Judged, Occurrences, RawText,
+    RejectReason, RejectedRow, Rejection, Rejections, Rules, RunSettings, TooManyRows, WireError,
 };
 
+use crate::metrics;
 use crate::totals::TrailerFound;
-use crate::{LoadError, metrics};
 
 /// What one process has seen of the rows of a source.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ pub(crate) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(crate) fn of_run(settings: &'a RunSettings) -> Result<Self, LoadError> {
+    pub(crate) fn of_run(settings: &'a RunSettings) -> Result<Self, HeaderError> {
         let rules = Rules::of_run(settings)?;
         let headers = HeaderRows::of_run(settings, rules.columns());
         Ok(Self { settings, rules, headers, occurrences: Occurrences::default(), seen: Seen::default() })
@@ -74,7 +74,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether a row is a transaction; else which rule it broke, with its own bytes.
-    pub(crate) fn judge(&mut self, row: &Row<'_>) -> Result<Verdict, LoadError> {
+    pub(crate) fn judge(&mut self, row: &Row<'_>) -> Result<Verdict, WireError> {
         let nth = match self.count(row) {
             Ok(nth) => nth,
             Err(error) => return Ok(Verdict::Uncountable(error.to_string())),

@@ -126,7 +126,7 @@ impl Taking {
             let trying = async {
                 let _alone = self.beginning.alone(describe(piece)).await;
                 match piece {
-                    Piece::Object(object) => self.begin_object(object).await,
+                    Piece::Object(object) => Box::pin(self.begin_object(object)).await,
                     Piece::Orphan(run_id) => self.begin_orphan(run_id).await,
                 }
             };
@@ -254,9 +254,8 @@ fn is_away(error: &LoadError) -> bool {
     match error {
         LoadError::Store(_) => true,
         // An object that was replaced, or is gone, since it was found is looked for again at once.
-        LoadError::Source(cause) | LoadError::Layout { cause, .. } => {
-            cause.exit() == Exit::DependencyAway || cause.is_final()
-        }
+        LoadError::Source(cause) => cause.exit() == Exit::DependencyAway || cause.is_final(),
+        LoadError::Layout { cause, .. } => cause.exit() == Exit::DependencyAway || cause.is_final(),
         _ => false,
     }
 }

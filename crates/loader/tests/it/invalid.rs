@@ -100,9 +100,8 @@ async fn another_header_ends_the_run_before_it() {
             let place = place_of(&format!("{}{header}\n{}", rows(1..=before), rows(before + 1..=before + 300)));
             let process = place.process(&["--row-batch-size", "70"], 100, true).await;
             let error = load(&process).await.unwrap_err();
-            let LoadError::BrokenOff { row, line, cause: SourceError::OtherHeader(_), .. } = &error else {
-                panic!("{error}")
-            };
+            let LoadError::BrokenOff { row, line, cause, .. } = &error else { panic!("{error}") };
+            assert!(matches!(**cause, SourceError::OtherHeader(_)), "{error}");
             assert_eq!((*row, *line), (u64::from(before) + 1, u64::from(before) + 2));
             assert!(error.to_string().contains(difference), "{error}");
             assert_eq!(error.exit(), Exit::SourceUnreadable);
@@ -137,8 +136,11 @@ async fn a_footer_is_no_data() {
     }
 }
 
+/// Writes the row of a number, in the one way or in the other.
+type Write = fn(usize, bool) -> String;
+
 /// Rows of which the first ones, as many as are looked at, prove a reading, and some of the others fit another one alone.
-fn two_readings(rows: usize, others: usize, row: impl Fn(usize, bool) -> String) -> Place {
+fn two_readings(rows: usize, others: usize, row: Write) -> Place {
     let place = Place::new(0);
     let mut text = format!("{}\n", REQUIRED_COLUMNS.join(";"));
     for number in 1..=rows {
@@ -156,7 +158,6 @@ async fn rows_that_fit_another_reading_alone_end_the_run_above_a_thousandth() {
     let dates = |number: usize, is_other: bool| {
         format!("{number};x;1,25;{};payment;debit", if is_other { "01/25/2026" } else { "25/01/2026" })
     };
-    type Write = fn(usize, bool) -> String;
     let cases: [(Write, usize, Option<&str>); 4] = [
         (amounts, 20, None),
         (amounts, 21, Some("DECIMAL_MARK")),

@@ -19,8 +19,8 @@ pub(crate) fn recognise(texts: &[String], currencies: &[String]) -> Result<Recog
     }
     if matters(point.count, texts.len()) && matters(comma.count, texts.len()) {
         return Err(Undecided::MixedAmounts {
-            point: (point.share(texts.len()), point.example()),
-            comma: (comma.share(texts.len()), comma.example()),
+            point: Box::new((point.share(texts.len()), point.example())),
+            comma: Box::new((comma.share(texts.len()), comma.example())),
         });
     }
     let (mark, seen) =

@@ -26,9 +26,9 @@ pub enum Undecided {
     )]
     MixedAmounts {
         /// How many have a point, and one of them.
-        point: (String, String),
+        point: Box<(String, String)>,
         /// The same of the comma.
-        comma: (String, String),
+        comma: Box<(String, String)>,
     },
     /// Timestamps whose day may be their month, or their year.
     #[error(
