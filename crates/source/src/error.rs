@@ -174,7 +174,7 @@ pub enum SourceError {
     OtherHeader(String),
     /// What its head leaves open.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    Undecided(Box<Undecided>),
     /// A JSON document that is not one object on each line.
     #[error("the source is JSON, but {0}: write one object on each line (JSON Lines), such as with `jq -c '.[]'`")]
     NotJsonLines(&'static str),
@@ -234,14 +234,14 @@ pub enum SourceError {
     },
     /// A header that is none of transactions.
     #[error("the header is not usable: {0}")]
-    Header(#[from] HeaderError),
+    Header(Box<HeaderError>),
     /// No line that is a header of transactions.
     #[error(
         "the header is not usable: {error} (line {line}, which comes closest of the {looked_at} that were looked at)"
     )]
     NoHeader {
         /// What is wrong with the line that comes closest.
-        error: HeaderError,
+        error: Box<HeaderError>,
         /// Which it is.
         line: u64,
         /// How many were looked at.
@@ -282,6 +282,18 @@ impl SourceError {
     /// Whether the same request may well succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+}
+
+impl From<Undecided> for SourceError {
+    fn from(undecided: Undecided) -> Self {
+        Self::Undecided(undecided.into())
+    }
+}
+
+impl From<HeaderError> for SourceError {
+    fn from(error: HeaderError) -> Self {
+        Self::Header(error.into())
     }
 }
 

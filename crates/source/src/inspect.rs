@@ -112,16 +112,13 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
     };
     found.decisions.insert(0, format_decision(format, options));
     found.decisions.insert(1, encoding_decision(head, found.start, options)?);
-    let (reader, of_rows) = match format {
-        Format::Csv => {
-            let columns = Some(found.columns.count());
-            let layout = CsvLayout { delimiter: found.delimiter, columns, csv: &found.csv, rules: options.rules() };
-            (RowReader::from(header::rows(head, &layout, found.start)), encoding.of_rows())
-        }
-        _ => {
-            let names = JsonNames::mapped(found.columns.names(), mapping);
-            (RowReader::from(json::reader(head, names, found.start)), Encoding::UTF_8)
-        }
+    let (reader, of_rows) = if format == Format::Csv {
+        let columns = Some(found.columns.count());
+        let layout = CsvLayout { delimiter: found.delimiter, columns, csv: &found.csv, rules: options.rules() };
+        (RowReader::from(header::rows(head, &layout, found.start)), encoding.of_rows())
+    } else {
+        let names = JsonNames::mapped(found.columns.names(), mapping);
+        (RowReader::from(json::reader(head, names, found.start)), Encoding::UTF_8)
     };
     let sample = sample(reader, head).await?;
     let settled = Settled::of(&sample, &found.columns, of_rows, options)?;
@@ -179,12 +176,15 @@ impl Found {
 /// Those rows of a head that are whole.
 async fn sample(mut reader: RowReader, head: &Head) -> Result<Vec<RowBatch>, SourceError> {
     let mut sample = Vec::new();
-    while let Some(mut batch) = reader.next_batch(SAMPLE_ROWS).await? {
-        batch.keep(|row| head.has_whole(row));
-        if !batch.is_empty() {
-            sample.push(batch);
-        }
+    while let Some(batch) = reader.next_batch(SAMPLE_ROWS).await? {
+        sample.push(batch);
     }
+    // It would use the storage of the last batch again.
+    drop(reader);
+    for batch in &mut sample {
+        batch.keep(|row| head.has_whole(row));
+    }
+    sample.retain(|batch| !batch.is_empty());
     Ok(sample)
 }
 
@@ -230,12 +230,11 @@ impl Settled {
     ) -> Result<Self, Undecided> {
         let rows = || whole_rows(sample, columns);
         let currencies = options.currencies().to_vec();
-        let mark = match options.decimal_mark {
-            Some(mark) => set(Some(mark)),
-            None => {
-                let texts = rows().flat_map(|row| columns.amount_texts(row.number, &row.fields, encoding));
-                amounts::recognise(&texts.collect::<Vec<_>>(), &currencies)?
-            }
+        let mark = if let Some(mark) = options.decimal_mark {
+            set(Some(mark))
+        } else {
+            let texts = rows().flat_map(|row| columns.amount_texts(row.number, &row.fields, encoding));
+            amounts::recognise(&texts.collect::<Vec<_>>(), &currencies)?
         };
         let dates: Vec<String> = rows().filter_map(|row| columns.date(row.number, &row.fields, encoding)).collect();
         let has_timestamps = !dates.is_empty() || rows().next().is_none();

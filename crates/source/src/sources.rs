@@ -106,7 +106,7 @@ impl Sources {
         if is_parquet {
             return Err(SourceError::PackedParquet(compression.name()));
         }
-        let mut inspected = inspect_head(&head, options).await?;
+        let mut inspected = Box::pin(inspect_head(&head, options)).await?;
         inspected.layout.compression = compression;
         if !compression.is_none() || inspected.layout.dialect.encoding.is_transcoded() {
             let taken = u128::from(taken.load(Ordering::Relaxed));

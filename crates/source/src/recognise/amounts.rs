@@ -18,10 +18,8 @@ pub(crate) fn recognise(texts: &[String], currencies: &[String]) -> Result<Recog
         }
     }
     if matters(point.count, texts.len()) && matters(comma.count, texts.len()) {
-        return Err(Undecided::MixedAmounts {
-            point: Box::new((point.share(texts.len()), point.example())),
-            comma: Box::new((comma.share(texts.len()), comma.example())),
-        });
+        let seen = Box::new([point, comma].map(|seen| (seen.share(texts.len()), seen.example())));
+        return Err(Undecided::MixedAmounts { seen });
     }
     let (mark, seen) =
         if comma.count > point.count { (DecimalMark::Comma, comma) } else { (DecimalMark::Point, point) };

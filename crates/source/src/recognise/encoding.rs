@@ -93,15 +93,12 @@ impl Utf8Lines {
     /// What was settled by them, where nothing else says it.
     pub(crate) fn decision(self) -> Decision {
         let good = self.beyond_ascii - self.broken;
-        let (by, evidence) = match good {
-            0 => (DecidedBy::Default, "the sample is ASCII".to_owned()),
-            _ => {
-                let of = counted(self.beyond_ascii);
-                (
-                    DecidedBy::Recognised,
-                    format!("{} of {of} lines with other characters than ASCII are it", counted(good)),
-                )
-            }
+        let of = counted(self.beyond_ascii);
+        let (by, evidence) = if good == 0 {
+            (DecidedBy::Default, "the sample is ASCII".to_owned())
+        } else {
+            let evidence = format!("{} of {of} lines with other characters than ASCII are it", counted(good));
+            (DecidedBy::Recognised, evidence)
         };
         Decision { what: Decided::Encoding, value: Encoding::UTF_8.name().to_owned(), by, evidence }
     }

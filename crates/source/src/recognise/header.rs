@@ -222,7 +222,7 @@ impl Search<'_> {
             HeaderError::NotText(_) if self.options.encoding.is_none() && self.is_text() => {
                 self.not_utf8(line.start).into()
             }
-            error => SourceError::Header(error),
+            error => error.into(),
         }
     }
 
@@ -349,7 +349,7 @@ impl Search<'_> {
             (line.start.line, self.columns(&line))
         };
         match closest.map(error) {
-            Some((line, Err(error))) => SourceError::NoHeader { error, line, looked_at },
+            Some((line, Err(error))) => SourceError::NoHeader { error: error.into(), line, looked_at },
             _ if is_cut => SourceError::HeaderTooLong { limit: HEAD_BYTES },
             _ => SourceError::Undecidable { first_line: self.first_line() },
         }

@@ -90,7 +90,9 @@ mod tests {
 
     fn shape(rows: &[(usize, bool)]) -> Shape {
         let mut shape = Shape::default();
-        rows.iter().for_each(|(count, ends_empty)| shape.add(*count, *ends_empty, 7));
+        for (count, ends_empty) in rows {
+            shape.add(*count, *ends_empty, 7);
+        }
         shape
     }
 

@@ -162,7 +162,7 @@ pub(crate) fn recognise(timestamps: &[String]) -> Result<Recognised<TimestampFor
         return Ok(default("the sample has no timestamp".to_owned()));
     }
     if nearly_all(iso, count) {
-        let example = sample.iter().copied().find(|text| is_iso(&text)).unwrap_or_default();
+        let example = sample.iter().copied().find(|text| is_iso(text)).unwrap_or_default();
         return Ok(recognised(TimestampFormat::Iso, share(iso, count, example)));
     }
     let readers = readers(&sample);
@@ -187,7 +187,7 @@ pub(crate) fn recognise(timestamps: &[String]) -> Result<Recognised<TimestampFor
                 other: quoted(other),
             })
         }
-        _ if iso > 0 => Ok(default(format!("{}; no other form reads nearly all", share(iso, count, "")))),
+        _ if iso > 0 => Ok(default(format!("it reads {}; no other form reads nearly all", share(iso, count, "")))),
         _ => Ok(default(format!("no form that is known reads {}", quoted(sample[0])))),
     }
 }
@@ -250,7 +250,7 @@ fn serial_days(sample: &[&str]) -> Result<(), Undecided> {
 
 fn share(read: usize, of: usize, example: &str) -> String {
     let such_as = if example.is_empty() { String::new() } else { format!(", such as {}", quoted(example)) };
-    format!("{} of {} reads{such_as}", counted(read), counted(of))
+    format!("{} of {} values{such_as}", counted(read), counted(of))
 }
 
 fn recognised(value: TimestampFormat, evidence: String) -> Recognised<TimestampFormat> {

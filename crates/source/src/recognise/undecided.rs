@@ -22,13 +22,11 @@ pub enum Undecided {
     #[error(
         "amounts have two decimal marks: {} as {}, and {} as {}; set DECIMAL_MARK to the one that is meant, and amounts with the \
          other are rejected",
-        point.0, point.1, comma.0, comma.1
+        seen[0].0, seen[0].1, seen[1].0, seen[1].1
     )]
     MixedAmounts {
-        /// How many have a point, and one of them.
-        point: Box<(String, String)>,
-        /// The same of the comma.
-        comma: Box<(String, String)>,
+        /// How many have a point, and one of them; and the same of the comma.
+        seen: Box<[(String, String); 2]>,
     },
     /// Timestamps whose day may be their month, or their year.
     #[error(
@@ -81,7 +79,8 @@ pub enum Undecided {
     /// A text that is no UTF-8.
     #[error(
         "the source is not UTF-8: {example} on line {line} is no text in it{}; set ENCODING to what it is in, or ENCODING=utf-8 \
-         to reject rows such as this one", readings.iter().map(|reading| format!(", {reading}")).collect::<String>()
+         to reject rows such as this one",
+        listed(readings)
     )]
     NotUtf8 {
         /// The line of the example.
@@ -158,4 +157,9 @@ pub enum Undecided {
         /// What it is.
         what: String,
     },
+}
+
+/// What comes behind a sentence, if there is anything.
+fn listed(readings: &[String]) -> String {
+    if readings.is_empty() { String::new() } else { format!("; {}", readings.join(", ")) }
 }

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use assay_source::{ByteStream, CsvReader, FormatOptions, Layout, RowBatch, SourceError, inspect};
-use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Exit, Fields as _};
+use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Exit, Fields as _, Format};
 
 const HEADER: [&str; 8] = ["side", "id", "amount", "timestamp", "merchant", "operation_type", "description", "country"];
 
@@ -130,4 +130,65 @@ async fn a_source_that_is_none_says_why() {
     assert!(fails("é".repeat(500)).await.ends_with(&format!("`{}…`", "é".repeat(80))));
     let endless = format!("id,\"{}", "amount,".repeat(60_000));
     assert_eq!(fails(endless).await, "the header does not end within 262144 bytes: is this a CSV source?");
+}
+
+#[tokio::test]
+async fn a_row_that_the_head_cuts_is_no_evidence() {
+    let row = "debit;9;1.5;2023-11-28 06:35:12;EDF;refund;text;FR";
+    let text = source(Delimiter::Semicolon, "\n", &[]) + &format!("{row}\n").repeat(10_000);
+    let inspected = inspect(&mut stream(&text), &FormatOptions::default()).await.unwrap();
+    let sample: Vec<_> = inspected.sample.iter().flat_map(RowBatch::rows).map(|row| row.raw.to_vec()).collect();
+    assert!(sample.len() > 1_000 && sample.iter().all(|raw| raw == row.as_bytes()));
+    assert_eq!((inspected.rows, inspected.sample_rows()), (None, sample.len() as u64));
+}
+
+#[tokio::test]
+async fn what_was_decided_is_told_with_its_evidence() {
+    let text = format!("# a report\n{}", source(Delimiter::Semicolon, "\n", &["1.234,50", "3.000"]));
+    let layout = look(text, &FormatOptions { format: Some(Format::Csv), ..FormatOptions::default() }).await.unwrap();
+    let decided: Vec<String> =
+        layout.decisions.iter().map(|d| format!("{}: {} ({}) {}", d.what, d.value, d.by, d.evidence)).collect();
+    assert_eq!(
+        decided,
+        [
+            "format: CSV (set) ",
+            "encoding: UTF-8 (default) the sample is ASCII",
+            "delimiter: `;` (recognised) the header has every column that is needed under no other",
+            "header: line 2 (recognised) the first line with every column that is needed; 1 line before it is passed over",
+            "decimal mark: comma (recognised) 1 of 2 amounts have it, such as `1.234,50`",
+            "timestamps: iso (recognised) 2 of 2 values, such as `2023-11-28 06:35:12`",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn rows_before_a_header_are_no_preamble() {
+    let row = "debit;9;1.5;2023-11-28 06:35:12;EDF;refund;text;FR\n";
+    let error = fails(format!("{row}{}{row}", source(Delimiter::Semicolon, "\n", &["1.5"]))).await;
+    assert!(
+        error.starts_with("line 2 has every column that is needed, but line 1 before it is a row by it"),
+        "{error}"
+    );
+    let other = "debit;account;balance;date;EDF;refund;text;FR\n";
+    let layout =
+        look(format!("{other}{}", source(Delimiter::Semicolon, "\n", &["1.5"])), &FormatOptions::default()).await;
+    assert_eq!(layout.unwrap().start.line, 3);
+}
+
+#[tokio::test]
+async fn texts_of_json_are_recognised_and_its_numbers_have_a_point() {
+    let lines = |amounts: &[&str]| {
+        let line = |amount: &&str| {
+            format!(
+                "{{\"id\":\"1\",\"description\":\"d\",\"amount\":{amount},\"timestamp\":\"25/04/2024\",\"operation_type\":\"c\",\"side\":\"debit\"}}\n"
+            )
+        };
+        amounts.iter().map(line).collect::<String>()
+    };
+    let layout = look(lines(&["-3.000", "\"1.250,00\"", "\"-12,5\""]), &FormatOptions::default()).await.unwrap();
+    assert_eq!((layout.dialect.decimal_mark, layout.timestamps.to_string().as_str()), (DecimalMark::Comma, "%d/%m/%Y"));
+    let layout = look(lines(&["-3.000", "1.250"]), &FormatOptions::default()).await.unwrap();
+    assert!(layout.amounts.is_mark_unknown, "a text that comes later is not read by it");
+    let error = fails(lines(&["\"3.000\"", "1.250"])).await;
+    assert!(error.contains("DECIMAL_MARK=point or DECIMAL_MARK=comma"), "{error}");
 }

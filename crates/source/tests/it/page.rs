@@ -63,8 +63,7 @@ fn every_item_of_the_page_is_one_of_patterns() {
         let date = others.collect::<Vec<_>>().join("/");
         let pattern = match item {
             "%I" | "%p" => format!("{date} %I:%M %p"),
-            "%M" => format!("{date} %H:%M"),
-            "%H" => format!("{date} %H:%M"),
+            "%H" | "%M" => format!("{date} %H:%M"),
             "%S" | "%f" => format!("{date} %H:%M:%S.%f"),
             item => format!("{date} {item}"),
         };

@@ -57,7 +57,8 @@ async fn what_stands_before_the_header_is_passed_over() {
                 (line, (text.find("id;").unwrap()) as u64),
                 "{text:?}"
             );
-            assert_eq!(header.end.offset as usize, text.find("side").unwrap() + 4 + usize::from(!rows.is_empty()));
+            let end = text.find("side").unwrap() + 4 + usize::from(!rows.is_empty());
+            assert_eq!(header.end.offset, end as u64);
             assert_eq!(header.decisions.iter().any(|decision| decision.what == Decided::Header), line > 1);
         }
     }

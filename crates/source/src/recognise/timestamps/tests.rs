@@ -123,7 +123,7 @@ fn a_few_broken_ones_do_not_decide_and_a_few_good_ones_neither() {
     many.push("n/a".to_owned());
     let found = recognise(&many).unwrap();
     assert_eq!(found.value.to_string(), "%d/%m/%Y");
-    assert_eq!(found.evidence, "28 of 30 reads, such as `13/01/2024`, which %m/%d/%Y does not read");
+    assert_eq!(found.evidence, "28 of 30 values, such as `13/01/2024`, which %m/%d/%Y does not read");
     let few = recognised(&["pending", "pending", "pending", "03/25/2024"]).unwrap_err();
     assert!(few.starts_with("1 of 4 timestamps read by %m/%d/%Y, too few") && few.contains("`pending`"), "{few}");
     assert!(few.ends_with("TIMESTAMP_FORMAT='%m/%d/%Y'"), "{few}");
