@@ -165,6 +165,7 @@ fn event_bridge(what: &str, key: &str) -> Value {
 async fn events_by_way_of_event_bridge_load_what_they_name() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stack.start_stages();
+    stack.s3.put("drops", "out/elsewhere.csv", Rows::valid(9));
     // So that there is a bucket.
     stack.s3.put("drops", "out/elsewhere.csv", Rows::valid(1));
     let mut watcher = stack

@@ -59,6 +59,10 @@ enum Quoting {
 
 /// How a file of CSV is written.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says of one trait whether the file has it, and every mixture is there"
+)]
 struct Style {
     delimiter: char,
     quoting: Quoting,
@@ -249,7 +253,7 @@ fn spoil(dice: &mut Dice, fields: &mut Vec<String>, style: &Style) {
         0 => drop(fields.pop()),
         1 => fields[6] = String::new(),
         2 => fields.push("one too many".to_owned()),
-        3 => fields[1] = "\"ACME Ltd".to_owned(),
+        3 => fields[1] = String::from("\"ACME Ltd"),
         _ => fields[1] = format!("\"ACME\" Ltd{}", if style.is_padded { " " } else { "" }),
     }
 }
