@@ -10,9 +10,10 @@ use crate::{Decided, DecidedBy, Encoding, ReadingRules, RejectReason, Rejection,
 /// Most characters of a text that a message shows.
 const MAX_SHOWN: usize = 40;
 
-/// Marks of direction, joiners and the byte order mark: they have no width, and no meaning at the edge of a value.
+/// Marks of direction, joiners, soft hyphens and the byte order mark: they have no width, and no meaning at the edge of a value.
 pub(crate) fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(character, '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A text without the white space and the invisible marks around it.
@@ -60,10 +61,8 @@ pub fn quoted(text: &str) -> String {
 
 /// Whether a character has no sign of its own, or one that looks like a blank.
 fn is_shown_by_number(character: char) -> bool {
-    let is_soft =
-        matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{2028}'..='\u{2029}' | '\u{2061}'..='\u{2064}');
     let is_blank = character != ' ' && character.is_whitespace();
-    is_soft || is_blank || character.is_control() || is_invisible(character)
+    is_blank || character.is_control() || is_invisible(character)
 }
 
 /// How the bytes of a row become texts.
@@ -151,6 +150,7 @@ mod tests {
             ("\u{a0}card\u{202f}", "card"),
             ("\u{200e}-1.50\u{202c}", "-1.50"),
             ("\u{feff}\u{2060} a b \u{2069}", "a b"),
+            ("\u{61c}-4.50\u{ad}", "-4.50"),
             (" \u{200b} ", ""),
             ("", ""),
             ("a\u{200d}b", "a\u{200d}b"),
