@@ -111,10 +111,11 @@ impl Rules {
         &self.columns
     }
 
-    /// The same where nobody could set anything: messages name no settings.
+    /// The same where nobody could set anything, and nothing was recognised: messages name no settings.
     #[must_use]
     pub(crate) fn unsettable(self) -> Self {
-        Self { decoding: self.decoding.unsettable(), explainer: self.explainer.unsettable(), ..self }
+        let (decoding, explainer) = (self.decoding.unsettable(), self.explainer.unsettable());
+        Self { decoding, explainer, notation: self.notation.presumed(), ..self }
     }
 
     /// Judges one row by its number, its unquoted fields and its length in the source. For one of several rows of the source with

@@ -1,8 +1,8 @@
 //! How people and programs write an amount: grouped in threes, with its sign before, behind or around it, with an exponent, and with
 //! a currency where one is declared.
 //!
-//! A text is peeled from outside: white space and invisible marks, one sign (`-`, `+`, U+2212, or parentheses), one currency. What
-//! is left has to be digits, grouped or not, with at most one decimal mark, or with an exponent.
+//! A text is peeled from outside: white space and invisible marks, one sign (`-`, `+`, U+2212, or parentheses), one currency on
+//! either side. What is left has to be digits, grouped or not, with at most one decimal mark, or with an exponent.
 
 use super::digits::{Digits, Limits, Number, all_digits, is_not_finite};
 use super::{Amount, AmountError, DecimalMark};
@@ -13,8 +13,9 @@ use crate::{ReadingRules, RunSettings};
 const GROUPING: [char; 8] = ['.', ',', '\'', '’', ' ', '\u{a0}', '\u{202f}', '\u{2009}'];
 /// Most digits of an exponent, leading zeros among them.
 const MAX_EXPONENT_DIGITS: usize = 4;
-/// U+2212, which typography has for `-`.
-const MINUS: char = '−';
+/// What typography, word processors and keyboards of other scripts have for `-`: a hyphen, one that does not break, a dash, the minus
+/// U+2212, a small and a wide one.
+const MINUS: [char; 7] = ['-', '\u{2010}', '\u{2011}', '\u{2013}', '\u{2212}', '\u{fe63}', '\u{ff0d}'];
 
 /// How the amounts of a source are written; made once for a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Notation {
     mark: Option<DecimalMark>,
     /// Whether it is a number by the grammar of its source, which never groups.
     is_number: bool,
+    /// Whether nothing proves the mark: then a text with another one, which reads in two ways, is none.
+    is_presumed: bool,
     currencies: Vec<String>,
 }
 
@@ -63,7 +66,7 @@ pub fn readings(text: &str, currencies: &[String]) -> Readings {
 impl Notation {
     /// Amounts with this mark, where it is known, and these currencies.
     pub fn new(rules: ReadingRules, mark: Option<DecimalMark>, currencies: &[String]) -> Self {
-        Self { rules, mark, is_number: false, currencies: currencies.to_vec() }
+        Self { rules, mark, is_number: false, is_presumed: false, currencies: currencies.to_vec() }
     }
 
     /// Those of a run.
@@ -75,7 +78,14 @@ impl Notation {
 
     /// Those that are numbers by the grammar of their source, as in JSON and Parquet: their mark is a point.
     pub fn of_numbers() -> Self {
-        Self { rules: ReadingRules::Second, mark: Some(DecimalMark::Point), is_number: true, currencies: Vec::new() }
+        let point = Self::new(ReadingRules::Second, Some(DecimalMark::Point), &[]);
+        Self { is_number: true, ..point }
+    }
+
+    /// The same where nobody set the mark, and no sample proves it.
+    #[must_use]
+    pub(crate) fn presumed(self) -> Self {
+        Self { is_presumed: true, ..self }
     }
 
     /// The mark, where it is known.
@@ -114,7 +124,12 @@ impl Notation {
                 (Err(AmountError::Format), Err(error)) | (Err(error), Err(_)) => Err(error),
             };
         };
-        read(mark)
+        let number = read(mark)?;
+        let other = mark.other();
+        let is_doubtful = self.is_presumed
+            && peeled.inner.contains(char::from(other.byte()))
+            && read(other).is_ok_and(|other| !other.equals(number));
+        if is_doubtful { Err(AmountError::Mark) } else { Ok(number) }
     }
 }
 
@@ -139,13 +154,16 @@ struct Peeled<'a> {
 
 impl<'a> Peeled<'a> {
     fn of(text: &'a str, currencies: &[String]) -> Result<Self, AmountError> {
-        let (mut sign, mut has_currency) = (None, false);
+        let mut sign = None;
+        // A sign before and a code behind, as in `$5.00 USD`.
+        let mut has_currency = [false; 2];
         let mut inner = trimmed(text);
         loop {
             if let (None, Some((negative, rest))) = (sign, without_sign(inner)) {
                 (sign, inner) = (Some(negative), trimmed(rest));
-            } else if let (false, Some(rest)) = (has_currency, without_currency(inner, currencies)) {
-                (has_currency, inner) = (true, trimmed(rest));
+            } else if let Some((side, rest)) = without_currency(inner, currencies, has_currency) {
+                has_currency[side] = true;
+                inner = trimmed(rest);
             } else {
                 break;
             }
@@ -179,7 +197,7 @@ fn without_sign(text: &str) -> Option<(bool, &str)> {
     if let Some(rest) = text.strip_prefix('(') {
         return rest.strip_suffix(')').map(|rest| (true, rest));
     }
-    let (minus, plus) = (['-', MINUS], '+');
+    let (minus, plus) = (MINUS, '+');
     let before = text.strip_prefix(minus).map(|rest| (true, rest)).or_else(|| Some((false, text.strip_prefix(plus)?)));
     before.or_else(|| {
         let behind =
@@ -188,13 +206,15 @@ fn without_sign(text: &str) -> Option<(bool, &str)> {
     })
 }
 
-/// What is left without the longest currency that it begins or ends with.
-fn without_currency<'a>(text: &'a str, currencies: &[String]) -> Option<&'a str> {
-    let rests = currencies.iter().filter(|currency| !currency.is_empty()).filter_map(|currency| {
-        let currency = currency.as_str();
-        text.strip_prefix(currency).or_else(|| text.strip_suffix(currency))
-    });
-    rests.min_by_key(|rest| rest.len())
+/// What is left without the longest currency that it begins or ends with, where there was none yet, and on which side it stood.
+fn without_currency<'a>(text: &'a str, currencies: &[String], seen: [bool; 2]) -> Option<(usize, &'a str)> {
+    let rests = currencies
+        .iter()
+        .map(String::as_str)
+        .filter(|currency| !currency.is_empty())
+        .flat_map(|currency| [text.strip_prefix(currency), text.strip_suffix(currency)].into_iter().enumerate());
+    let rests = rests.filter_map(|(side, rest)| (!seen[side]).then_some((side, rest?)));
+    rests.min_by_key(|(_, rest)| rest.len())
 }
 
 /// The exponent behind its `e`.

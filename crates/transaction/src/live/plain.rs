@@ -134,6 +134,7 @@ mod tests {
         for (json, reason) in [
             (GOOD.replace("12.50", "1.00001"), RejectReason::AmountScale),
             (GOOD.replace("12.50", "\"1.234,50\""), RejectReason::AmountFormat),
+            (GOOD.replace("12.50", "\"3,000\""), RejectReason::AmountMark),
             (GOOD.replace("\"4711\"", "null"), RejectReason::IdEmpty),
             (GOOD.replace("country", "id"), RejectReason::JsonFormat),
             ("7".to_owned(), RejectReason::JsonFormat),

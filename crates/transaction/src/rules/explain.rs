@@ -68,9 +68,13 @@ impl Explainer {
         let hint = match (error, other) {
             (AmountError::Mark, _) => "set DECIMAL_MARK to the one that is meant".to_owned(),
             (AmountError::Format, Some(other)) => format!("set DECIMAL_MARK if it is a {other}"),
-            (AmountError::Format, None) => currency(text, notation)
-                .map(|currency| format!("set CURRENCY if {} is its currency", quoted(currency)))
-                .unwrap_or_default(),
+            (AmountError::Format, None) => {
+                match &*currencies(text, notation).into_iter().map(quoted).collect::<Vec<_>>() {
+                    [] => String::new(),
+                    [one] => format!("set CURRENCY if {one} is its currency"),
+                    several => format!("set CURRENCY if {} are its currency", several.join(" and ")),
+                }
+            }
             _ => String::new(),
         };
         let mut rejection = wrong_value(field, text, reason, &rule);
@@ -124,16 +128,22 @@ fn is_count(text: &str) -> bool {
     [integer, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// What would have to be a currency for a text to be an amount.
-fn currency<'a>(text: &'a str, notation: &Notation) -> Option<&'a str> {
+/// What would have to be the currency for a text to be an amount: a sign or code before the digits, one behind them, or both.
+fn currencies<'a>(text: &'a str, notation: &Notation) -> Vec<&'a str> {
     let is_symbol = |character: char| {
         character.is_alphabetic() || matches!(character, '$' | '¢' | '£' | '¤' | '¥' | '\u{20a0}'..='\u{20cf}')
     };
-    let found = trimmed(text.trim_matches(|character| !is_symbol(character)));
-    let is_short = (1..=MAX_CURRENCY).contains(&found.chars().count());
+    let is_digit = |character: char| character.is_ascii_digit();
+    let before = text.split(is_digit).next().unwrap_or_default();
+    let behind = text.rsplit(is_digit).next().filter(|behind| behind.len() + before.len() < text.len());
+    let found = [before, behind.unwrap_or_default()].map(|part| trimmed(part.trim_matches(|sign| !is_symbol(sign))));
+    let found: Vec<&str> = found.into_iter().filter(|found| !found.is_empty()).collect();
+    let is_short = |found: &str| found.chars().count() <= MAX_CURRENCY;
     // These say who owes whom.
-    let is_side = ["C", "D", "H", "S", "CR", "DR", "DB"].iter().any(|side| found.eq_ignore_ascii_case(side));
-    let read = |mark| readings(text, &[found.to_owned()]).by(mark).is_some();
-    (is_short && !is_side && notation.mark().map_or_else(|| read(DecimalMark::Point) || read(DecimalMark::Comma), read))
-        .then_some(found)
+    let is_side =
+        |found: &str| ["C", "D", "H", "S", "CR", "DR", "DB"].iter().any(|side| found.eq_ignore_ascii_case(side));
+    let owned: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let read = |mark| readings(text, &owned).by(mark).is_some();
+    let is_read = notation.mark().map_or_else(|| read(DecimalMark::Point) || read(DecimalMark::Comma), read);
+    if is_read && found.iter().all(|found| is_short(found) && !is_side(found)) { found } else { Vec::new() }
 }

@@ -38,6 +38,9 @@ fn every_form_is_read_exactly() {
         (Point, "( 1,234.56 )", "-1234.56"),
         (Comma, "−100,00", "-100.00"),
         (Comma, "100,00−", "-100.00"),
+        (Comma, "–100,00", "-100.00"),
+        (Comma, "\u{2011}100,00", "-100.00"),
+        (Comma, "\u{ff0d}100,00", "-100.00"),
         (Point, "- 5", "-5"),
         (Point, "(0.00)", "0.00"),
         // Exponents.
@@ -70,6 +73,7 @@ fn every_form_is_read_exactly() {
         (Comma, "-12,00€", "-12.00"),
         (Comma, "12,00- EUR", "-12.00"),
         (Comma, "5€-", "-5"),
+        (Point, "-$1,234.56 EUR", "-1234.56"),
         // Marks that nobody sees.
         (Point, "\u{200e}-1.50", "-1.50"),
         (Point, "\u{202d}-2.50\u{202c}", "-2.50"),
@@ -125,6 +129,7 @@ fn what_is_no_number_is_none() {
         (Comma, "12,- €", Format),
         (Comma, "12,--", Format),
         (Point, "5.−", Format),
+        (Comma, "12,–", Format),
         // Exponents that are none.
         (Point, "1,234E2", Format),
         (Point, "1E", Format),
@@ -134,9 +139,11 @@ fn what_is_no_number_is_none() {
         (Point, "1E5.0", Format),
         (Point, "1E99999", Format),
         (Point, "0x1F", Format),
-        // Other currencies, two of them, a word.
+        // Other currencies, two of them on one side, a word.
         (Point, "£5", Format),
-        (Point, "$5 EUR", Format),
+        (Point, "$$5", Format),
+        (Point, "$ EUR 5", Format),
+        (Point, "5 EUR €", Format),
         (Point, "5 apples", Format),
         (Point, "5%", Format),
         // A mark that nobody sees inside of it.
@@ -180,6 +187,22 @@ fn an_unknown_mark_is_what_the_value_proves() {
         ("inf", Err(AmountError::NotFinite)),
     ] {
         assert_eq!(by(None, text).as_deref().map_err(|error| *error), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_mark_that_nothing_proves_reads_no_text_in_two_ways() {
+    let presumed = Notation::new(ReadingRules::Second, Some(DecimalMark::Point), &[]).presumed();
+    for (text, expected) in [
+        ("3.000", Ok("3.000")),
+        ("1,234.50", Ok("1234.50")),
+        ("1,234,567", Ok("1234567")),
+        ("3,000", Err(AmountError::Mark)),
+        ("(12,345)", Err(AmountError::Mark)),
+        ("12,50", Err(AmountError::Format)),
+    ] {
+        let read = Amount::read(text, &presumed).map(|amount| amount.to_string());
+        assert_eq!(read.as_deref().map_err(|error| *error), expected, "{text}");
     }
 }
 
