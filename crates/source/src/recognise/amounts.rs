@@ -7,23 +7,28 @@ use super::{Recognised, Undecided, counted, matters};
 
 /// What the amounts show: the mark, or none where no amount has any mark that could be it.
 pub(crate) fn recognise(texts: &[String], currencies: &[String]) -> Result<Recognised<Option<DecimalMark>>, Undecided> {
-    let (mut point, mut comma, mut ambiguous) = (Seen::default(), Seen::default(), None);
+    let (mut point, mut comma, mut ambiguous, mut undecided) = (Seen::default(), Seen::default(), None, 0);
     for text in texts {
         let read = readings(text, currencies);
         match (read.point, read.comma) {
             (Some(_), None) => point.add(text),
             (None, Some(_)) => comma.add(text),
-            (Some(one), Some(two)) if one != two => ambiguous = ambiguous.or(Some((text, one, two))),
+            (Some(one), Some(two)) if one != two => {
+                undecided += 1;
+                ambiguous = ambiguous.or(Some((text, one, two)));
+            }
             _ => {}
         }
     }
-    if matters(point.count, texts.len()) && matters(comma.count, texts.len()) {
+    // Amounts without a mark, and texts that are none, prove nothing and weigh nothing.
+    let marked = point.count + comma.count + undecided;
+    if matters(point.count, marked) && matters(comma.count, marked) {
         let seen = Box::new([point, comma].map(|seen| (seen.share(texts.len()), seen.example())));
         return Err(Undecided::MixedAmounts { seen });
     }
     let (mark, seen) =
         if comma.count > point.count { (DecimalMark::Comma, comma) } else { (DecimalMark::Point, point) };
-    if seen.count > 0 {
+    if matters(seen.count, marked) {
         let evidence = format!("{} amounts have it, such as {}", seen.share(texts.len()), seen.example());
         return Ok(Recognised { value: Some(mark), by: DecidedBy::Recognised, evidence });
     }
@@ -118,6 +123,20 @@ mod tests {
             let shown = recognised(texts, &["$"]).unwrap_err();
             assert!(shown.contains("are ambiguous"), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_slip_decides_nothing() {
+        for (proofs, expected) in [(1, Err(())), (2, Err(())), (3, Ok("comma"))] {
+            let mut texts = vec!["3.000"; 2_000];
+            texts.extend(vec!["12,50"; proofs]);
+            assert_eq!(recognised(&texts, &[]).map_err(|_| ()), expected, "{proofs}");
+        }
+        let mut texts = vec!["300"; 2_000];
+        texts.push("12,50");
+        assert_eq!(recognised(&texts, &[]).as_deref(), Ok("comma"), "amounts without a mark weigh nothing");
+        texts.push("9.25");
+        assert!(recognised(&texts, &[]).unwrap_err().contains("two decimal marks"));
     }
 
     #[test]
