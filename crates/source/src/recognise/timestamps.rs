@@ -7,20 +7,22 @@ use super::{Recognised, Undecided, counted, matters, nearly_all};
 
 /// Dates, as countries, spreadsheets, databases and older systems write them.
 #[rustfmt::skip]
-const DATES: [&str; 37] = [
+const DATES: [&str; 42] = [
     "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%m.%d.%Y", "%d %m %Y", "%m %d %Y", "%d/%m/%y",
     "%m/%d/%y", "%y/%m/%d", "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%d.%m.%y", "%m.%d.%y", "%y.%m.%d", "%Y-%m-%d",
     "%Y/%m/%d", "%Y.%m.%d", "%Y %m %d", "%Y%m%d", "%d%m%Y", "%m%d%Y", "%y%m%d", "%d%m%y", "%m%d%y", "%d-%b-%Y",
-    "%d %b %Y", "%d/%b/%Y", "%d%b%Y", "%d-%b-%y", "%d %b %y", "%d. %b %Y", "%b %d, %Y", "%b %d %Y", "%Y-%b-%d",
+    "%d %b %Y", "%d/%b/%Y", "%d%b%Y", "%d-%b-%y", "%y-%b-%d", "%d %b %y", "%y %b %d", "%d/%b/%y", "%y/%b/%d",
+    "%d%b%y", "%d. %b %Y", "%b %d, %Y", "%b %d %Y", "%Y-%b-%d",
 ];
 /// What may follow a date.
 #[rustfmt::skip]
-const TIMES: [&str; 35] = [
+const TIMES: [&str; 44] = [
     "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H:%M:%S,%f", "T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f",
     "T%H:%M:%S,%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I:%M:%S%p", " %I:%M:%S.%f %p", " %I.%M.%S %p",
     " %I.%M.%S.%f %p", " %H.%M", " %H.%M.%S", " %H.%M.%S.%f", "-%H.%M.%S.%f", ", %H:%M", ", %H:%M:%S", ", %I:%M %p",
     ", %I:%M:%S %p", "%H%M", "%H%M%S", "%H%M%S%f", " %H%M%S", " %H:%M %Z", " %H:%M:%S %Z", " %H:%M:%S.%f %Z",
-    " %H:%M:%S %z", " %H:%M:%S.%f %z", "T%H:%M:%S%z", ":%H:%M:%S %z",
+    " %H:%M %z", " %H:%M:%S %z", " %H:%M:%S.%f %z", " %H:%M:%S%z", " %I:%M %p %Z", " %I:%M:%S %p %Z",
+    " %I.%M.%S.%f %p %z", "T%H:%M:%S%z", "T%H%M%S%z", "T%H%M%S", ":%H:%M:%S", ":%H:%M:%S.%f", ":%H:%M:%S %z",
 ];
 /// Forms of another build.
 const OTHERS: [&str; 8] = [
@@ -34,7 +36,8 @@ const OTHERS: [&str; 8] = [
     "%H:%M:%S %d.%m.%Y",
 ];
 /// Counts since 1970, each with the digits that they have from 2001 to 2286.
-const EPOCHS: [(&str, usize); 3] = [("epoch-seconds", 10), ("epoch-milliseconds", 13), ("epoch-microseconds", 16)];
+const EPOCHS: [(&str, usize); 4] =
+    [("epoch-seconds", 10), ("epoch-milliseconds", 13), ("epoch-microseconds", 16), ("epoch-nanoseconds", 19)];
 /// Days since 1899-12-30, as spreadsheets count them, with as many digits from 1927 to 2173.
 const SERIAL_DAYS: (&str, usize) = ("serial-days", 5);
 /// Timestamps that are looked at.
@@ -65,9 +68,9 @@ impl Candidate {
             return None;
         }
         // No zone is called so: halves of days, and offsets.
-        let is_no_zone = |word: &str| {
-            word.eq_ignore_ascii_case("am") || word.eq_ignore_ascii_case("pm") || word.starts_with(['+', '-'])
-        };
+        let is_half = |word: &str| word.eq_ignore_ascii_case("am") || word.eq_ignore_ascii_case("pm");
+        let has_half = self.name.contains("%p");
+        let is_no_zone = |word: &str| !has_half && is_half(word) || word.starts_with(['+', '-']);
         if self.name.contains("%Z") && text.split_whitespace().any(is_no_zone) {
             return None;
         }
@@ -138,7 +141,14 @@ impl Reader {
 
     /// Whether a later value may be another by the other form, though it may not be so of any that is there.
     fn differs(&self, other: &Self) -> bool {
-        self.conflict(other).is_some() || self.form.order() != other.form.order() && self.shares(other)
+        self.conflict(other).is_some()
+            || self.form.order() != other.form.order() && self.shares(other)
+            || self.is_rival(other)
+    }
+
+    /// Whether only the order of day, month and year, or the length of the year, tells the two apart.
+    fn is_rival(&self, other: &Self) -> bool {
+        self.form.format.rivals().contains(&other.form.format)
     }
 
     fn shares(&self, other: &Self) -> bool {
@@ -207,7 +217,7 @@ fn compare(best: &Reader, other: &Reader, sample: &[&str]) -> Result<(), Undecid
     if !nearly_all(best.count + two, count) {
         return Ok(());
     }
-    if matters(one, count) && matters(two, count) && best.conflict(other).is_some() {
+    if matters(one, count) && matters(two, count) && (best.conflict(other).is_some() || best.is_rival(other)) {
         let [one, two] = [(best, other), (other, best)].map(|(reader, other)| {
             let example = reader.alone(other).next().map_or("", |place| sample[place]);
             (quoted(example), reader.form.name.clone())
