@@ -29,7 +29,7 @@ pub struct FormatOptions {
     /// Format of the source: csv, json-lines or parquet. Recognised if not set, as gzip and zstd around it always are
     #[arg(long, env = "FORMAT", value_name = "FORMAT", value_parser = parse_format)]
     pub format: Option<Format>,
-    /// Form of timestamps: a pattern such as %d/%m/%Y %H:%M, iso, epoch-seconds, epoch-milliseconds, epoch-microseconds, or
+    /// Form of timestamps: a pattern such as %d/%m/%Y %H:%M, iso, epoch-seconds, epoch-milliseconds, epoch-microseconds, epoch-nanoseconds, or
     /// serial-days as spreadsheets count them. Recognised if not set, and refused where two patterns fit
     #[arg(long, env = "TIMESTAMP_FORMAT", value_name = "PATTERN")]
     pub timestamp_format: Option<TimestampFormat>,

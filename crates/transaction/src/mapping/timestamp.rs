@@ -15,6 +15,8 @@ use crate::{DecimalMark, ReadingRules, TimeZone, Timestamp, TimestampError};
 
 /// Most digits before the decimal mark of a count, and decimals that are looked at.
 const MAX_DIGITS: usize = 18;
+/// The same before the mark by the second rules, as nanoseconds have nineteen.
+const MAX_INTEGER_DIGITS: usize = 20;
 
 /// Where a timestamp comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,17 +63,20 @@ enum TimeUnit {
     Seconds,
     Milliseconds,
     Microseconds,
+    Nanoseconds,
 }
 
 impl TimeUnit {
-    fn micros(self) -> i128 {
+    /// How many microseconds how many of it are.
+    fn micros(self) -> (i128, i128) {
         match self {
-            Self::Days => 86_400_000_000,
-            Self::Hours => 3_600_000_000,
-            Self::Minutes => 60_000_000,
-            Self::Seconds => 1_000_000,
-            Self::Milliseconds => 1_000,
-            Self::Microseconds => 1,
+            Self::Days => (86_400_000_000, 1),
+            Self::Hours => (3_600_000_000, 1),
+            Self::Minutes => (60_000_000, 1),
+            Self::Seconds => (1_000_000, 1),
+            Self::Milliseconds => (1_000, 1),
+            Self::Microseconds => (1, 1),
+            Self::Nanoseconds => (1, 1_000),
         }
     }
 
@@ -83,6 +88,7 @@ impl TimeUnit {
             Self::Seconds => "seconds",
             Self::Milliseconds => "milliseconds",
             Self::Microseconds => "microseconds",
+            Self::Nanoseconds => "nanoseconds",
         }
     }
 }
@@ -92,6 +98,7 @@ impl Clock {
     pub(crate) const SECONDS: Self = Self { unit: TimeUnit::Seconds, since: Since::Epoch };
     pub(crate) const MILLISECONDS: Self = Self { unit: TimeUnit::Milliseconds, since: Since::Epoch };
     pub(crate) const MICROSECONDS: Self = Self { unit: TimeUnit::Microseconds, since: Since::Epoch };
+    pub(crate) const NANOSECONDS: Self = Self { unit: TimeUnit::Nanoseconds, since: Since::Epoch };
     /// Since 30 December 1899, which makes 1 March 1900 the day 61, as every spreadsheet has it.
     pub(crate) const SERIAL_DAYS: Self = Self { unit: TimeUnit::Days, since: Since::Spreadsheets };
 
@@ -123,13 +130,15 @@ impl Clock {
             let fraction = &digits.fraction[..digits.fraction.len().min(MAX_DIGITS)];
             return Digits { fraction, ..digits }.number(limits).ok();
         }
+        let limits = Limits { integer: MAX_INTEGER_DIGITS, ..limits };
         let notation = if text.contains(',') { Notation::new(rules, None, &[]) } else { Notation::of_numbers() };
         notation.number(text, limits).ok()
     }
 
     fn micros(self, Number { negative, units, scale }: Number, rounds: bool) -> Option<i64> {
         let count = if negative { -units } else { units };
-        let (elapsed, one) = (count.checked_mul(self.unit.micros())?, 10_i128.checked_pow(u32::try_from(scale).ok()?)?);
+        let (micros, units) = self.unit.micros();
+        let (elapsed, one) = (count.checked_mul(micros)?, 10_i128.checked_pow(u32::try_from(scale).ok()?)? * units);
         let elapsed = if rounds { elapsed.checked_add(one / 2)? } else { elapsed };
         i64::try_from(elapsed.div_euclid(one).checked_add(self.since.micros().into())?).ok()
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Datelike as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{LIKELY_YEARS, Moment, Pattern};
+use super::{LIKELY_YEARS, Moment, Pattern, zone};
 use crate::mapping::Clock;
 use crate::text::trimmed;
 use crate::{ReadingRules, TimeZone, Timestamp, TimestampError};
@@ -25,17 +25,28 @@ pub enum TimestampFormat {
     EpochMilliseconds,
     /// Microseconds since 1970.
     EpochMicroseconds,
+    /// Nanoseconds since 1970.
+    EpochNanoseconds,
     /// Days since 30 December 1899 with a fraction, as spreadsheets count them: a local time, to the nearest microsecond.
     SerialDays,
 }
 
 /// The forms that have a name.
-const NAMED: [(&str, TimestampFormat); 5] = [
+const NAMED: [(&str, TimestampFormat); 6] = [
     ("iso", TimestampFormat::Iso),
     ("epoch-seconds", TimestampFormat::EpochSeconds),
     ("epoch-milliseconds", TimestampFormat::EpochMilliseconds),
     ("epoch-microseconds", TimestampFormat::EpochMicroseconds),
+    ("epoch-nanoseconds", TimestampFormat::EpochNanoseconds),
     ("serial-days", TimestampFormat::SerialDays),
+];
+
+/// Those that count since 1970.
+const EPOCHS: [TimestampFormat; 4] = [
+    TimestampFormat::EpochSeconds,
+    TimestampFormat::EpochMilliseconds,
+    TimestampFormat::EpochMicroseconds,
+    TimestampFormat::EpochNanoseconds,
 ];
 
 impl TimestampFormat {
@@ -55,6 +66,7 @@ impl TimestampFormat {
             (Self::EpochSeconds, _) => Clock::SECONDS.read(text, ReadingRules::Second).map(Moment::at),
             (Self::EpochMilliseconds, _) => Clock::MILLISECONDS.read(text, ReadingRules::Second).map(Moment::at),
             (Self::EpochMicroseconds, _) => Clock::MICROSECONDS.read(text, ReadingRules::Second).map(Moment::at),
+            (Self::EpochNanoseconds, _) => Clock::NANOSECONDS.read(text, ReadingRules::Second).map(Moment::at),
         }
     }
 
@@ -64,7 +76,8 @@ impl TimestampFormat {
         let text = trimmed(text);
         let read = match (self, self.parse(text, TimeZone::UTC, ReadingRules::Second)) {
             (Self::Iso, Err(TimestampError::Zone)) => {
-                let (local, _) = text.rsplit_once(char::is_whitespace)?;
+                let (local, _) =
+                    text.rsplit_once(char::is_whitespace).filter(|(_, name)| zone::could_be_a_name(name))?;
                 self.parse(local, TimeZone::UTC, ReadingRules::Second)
             }
             (Self::Pattern(pattern), Err(TimestampError::Zone)) => pattern.read_without_zone(text),
@@ -74,11 +87,12 @@ impl TimestampFormat {
     }
 
     /// Other forms that the same texts might have: day, month and year in another order, with the same marks between and the same
-    /// time, and with a year of two digits or of four.
+    /// time, and with a year of two digits or of four; or a count of another unit.
     pub fn rivals(&self) -> Vec<Self> {
         match self {
             Self::Pattern(pattern) => pattern.rivals().into_iter().map(Self::Pattern).collect(),
-            _ => Vec::new(),
+            Self::Iso | Self::SerialDays => Vec::new(),
+            count => EPOCHS.into_iter().filter(|other| other != count).collect(),
         }
     }
 

@@ -77,25 +77,30 @@ impl Timestamp {
         Self::from_local(local, offset, zone).map(|moment| moment.timestamp)
     }
 
-    /// Reads what [`Self::parse`] reads, and behind it, with a blank or without, an offset, the name of a zone, or both, as in
-    /// `+01:00[Europe/Paris]`.
+    /// Reads what [`Self::parse`] reads, without seconds too, and behind it, with a blank or without, an offset, the name of a zone,
+    /// or both, as in `+01:00[Europe/Paris]` or `+0100 CET`.
     pub(crate) fn read(text: &str, zone: TimeZone) -> Result<Moment, TimestampError> {
-        let (local, rest) = parse_local(text.as_bytes()).ok_or(TimestampError::Format)?;
+        let found = parse_local(text.as_bytes()).or_else(|| parse_minutes(text.as_bytes()));
+        let (local, rest) = found.ok_or(TimestampError::Format)?;
         if let Some(offset) = parse_offset(rest) {
             return Self::from_local(local, offset, zone);
         }
         let behind = text.get(text.len() - rest.len()..).unwrap_or_default().trim_start();
         let (written, name) = match behind.strip_suffix(']').and_then(|behind| behind.split_once('[')) {
             Some((written, name)) => (parse_offset(written.as_bytes()).ok_or(TimestampError::Format)?, Some(name)),
-            None => match parse_offset(behind.as_bytes()) {
-                Some(offset) => (offset, None),
-                None => (None, Some(behind)),
-            },
+            None => {
+                let (first, second) = behind.split_once(char::is_whitespace).unwrap_or((behind, ""));
+                match parse_offset(first.as_bytes()) {
+                    Some(offset) => (offset, Some(second.trim_start()).filter(|name| !name.is_empty())),
+                    None => (None, Some(behind)),
+                }
+            }
         };
         if name.is_some_and(|name| !zone::is_like_a_name(name)) {
             return Err(TimestampError::Format);
         }
-        Self::from_local(local, zone.settle(local, written, name)?, zone)
+        let (offset, zone) = zone.settle(local, written, name)?;
+        Self::from_local(local, offset, zone)
     }
 
     /// A local time at an offset in seconds east of UTC, else in a zone.
@@ -160,6 +165,20 @@ fn parse_local(text: &[u8]) -> Option<(NaiveDateTime, &[u8])> {
     let time =
         NaiveTime::from_hms_nano_opt(number(&head[11..13])?, number(&head[14..16])?, number(&head[17..19])?, nanos)?;
     Some((date.and_time(time), rest))
+}
+
+/// The same of a time without seconds, as Java leaves them out where they are zero. What is behind a blank and an hour such as
+/// `10:30-11:30` may be its end, and is no offset.
+fn parse_minutes(text: &[u8]) -> Option<(NaiveDateTime, &[u8])> {
+    let (head, rest) = text.split_at_checked(16)?;
+    let is_more_of_a_time = rest.first().is_some_and(|byte| matches!(byte, b':' | b'.' | b',' | b'0'..=b'9'));
+    if is_more_of_a_time || head[10] == b' ' && rest.first() == Some(&b'-') {
+        return None;
+    }
+    let mut whole = *b"0000-00-00T00:00:00";
+    whole[..16].copy_from_slice(head);
+    let (local, _) = parse_local(&whole)?;
+    Some((local, rest))
 }
 
 /// Seconds east of UTC; `Some(None)` where the text names no zone, `None` where it is no offset.
