@@ -86,16 +86,7 @@ impl Timestamp {
             return Self::from_local(local, offset, zone);
         }
         let behind = text.get(text.len() - rest.len()..).unwrap_or_default().trim_start();
-        let (written, name) = match behind.strip_suffix(']').and_then(|behind| behind.split_once('[')) {
-            Some((written, name)) => (parse_offset(written.as_bytes()).ok_or(TimestampError::Format)?, Some(name)),
-            None => {
-                let (first, second) = behind.split_once(char::is_whitespace).unwrap_or((behind, ""));
-                match parse_offset(first.as_bytes()) {
-                    Some(offset) => (offset, Some(second.trim_start()).filter(|name| !name.is_empty())),
-                    None => (None, Some(behind)),
-                }
-            }
-        };
+        let (written, name) = offset_and_name(behind).ok_or(TimestampError::Format)?;
         if name.is_some_and(|name| !zone::is_like_a_name(name)) {
             return Err(TimestampError::Format);
         }
@@ -201,6 +192,16 @@ fn parse_offset(text: &[u8]) -> Option<Option<i32>> {
         return None;
     }
     i32::try_from(hours * 3600 + minutes * 60).ok().map(|seconds| Some(sign * seconds))
+}
+
+/// The offset and the name of a zone that stand behind a time: one of both, or both as in `+01:00[Europe/Paris]` and `+0100 CET`.
+fn offset_and_name(text: &str) -> Option<(Option<i32>, Option<&str>)> {
+    if let Some((written, name)) = text.strip_suffix(']').and_then(|text| text.split_once('[')) {
+        return Some((parse_offset(written.as_bytes())?, Some(name)));
+    }
+    let (first, second) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let name = Some(second.trim_start()).filter(|name| !name.is_empty());
+    Some(parse_offset(first.as_bytes()).map_or((None, Some(text)), |offset| (offset, name)))
 }
 
 fn number(digits: &[u8]) -> Option<u32> {

@@ -23,7 +23,7 @@ const MONTHS: [&str; 12] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
     Items(Vec<Item<'static>>),
-    /// Numbers with nothing between, which only their digits part: each has all of them. So has a year of two.
+    /// Numbers with nothing between, which only their digits part: each has all of them.
     Numbers(Vec<Item<'static>>),
     /// White space between two numbers, which would run into each other without it.
     Blank,
@@ -208,14 +208,11 @@ fn flush(pieces: &mut Vec<Piece>, plain: &mut String) -> Result<(), Option<Strin
     let is_number = |item: &Item<'_>| matches!(item, Item::Numeric(number, _) if *number != Numeric::Timestamp);
     for (at, item) in items.iter().enumerate() {
         let is_behind_number = at > 0 && is_number(&items[at - 1]);
-        let is_year_of_two = matches!(item, Item::Numeric(Numeric::YearMod100, _));
         let is_before_number = items.get(at + 1).is_some_and(is_number);
         let is_blank = matches!(item, Item::Space(_) | Item::OwnedSpace(_));
         match pieces.last_mut() {
             Some(Piece::Numbers(numbers)) if is_behind_number && is_number(item) => numbers.push(item.clone()),
-            _ if is_number(item) && (is_before_number || is_year_of_two) => {
-                pieces.push(Piece::Numbers(vec![item.clone()]))
-            }
+            _ if is_number(item) && is_before_number => pieces.push(Piece::Numbers(vec![item.clone()])),
             _ if is_blank && is_behind_number && is_before_number => pieces.push(Piece::Blank),
             Some(Piece::Items(others)) => others.push(item.clone()),
             _ => pieces.push(Piece::Items(vec![item.clone()])),
