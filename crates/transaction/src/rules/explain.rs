@@ -10,6 +10,8 @@ use crate::{
 
 /// Most characters of what may be a currency.
 const MAX_CURRENCY: usize = 4;
+/// What reads an amount that is too fine.
+const ROUNDING: &str = "set `decimals = \"round\"` in a mapping to have it rounded";
 
 /// Where the rules of amounts and timestamps came from.
 #[derive(Debug, Clone)]
@@ -53,8 +55,13 @@ impl Explainer {
 
     pub(super) fn amount(&self, field: &str, text: &str, error: AmountError, notation: &Notation) -> Rejection {
         let reason = RejectReason::from(error);
-        if self.reading == ReadingRules::First || notation.is_of_numbers() {
+        if self.reading == ReadingRules::First {
             return wrong_value(field, text, reason, &error);
+        }
+        if notation.is_of_numbers() {
+            let mut rejection = wrong_value(field, text, reason, &error);
+            rejection.message.push_str(&self.hint(if error == AmountError::Scale { ROUNDING } else { "" }));
+            return rejection;
         }
         let either = readings(text, notation.currencies());
         let other = notation.mark().map(DecimalMark::other).filter(|other| either.by(*other).is_some());
@@ -75,6 +82,7 @@ impl Explainer {
                     several => format!("set CURRENCY if {} are its currency", several.join(" and ")),
                 }
             }
+            (AmountError::Scale, _) => ROUNDING.to_owned(),
             _ => String::new(),
         };
         let mut rejection = wrong_value(field, text, reason, &rule);

@@ -171,7 +171,10 @@ fn a_message_of_a_mapped_field_names_the_column_too() {
     let cases = [
         ("A|m|1|X|0|PMT", "value_unknown: `side` (column `dc`) is no value that the mapping knows: `X`"),
         ("A|m|x|D|0|PMT", "amount_format: `amount` (column `amt`) is not a number with a decimal point (default): `x`"),
-        ("A|m|1.234|D|0|PMT", "amount_scale: `amount` (column `amt`) has more than 4 decimals: `1.234`"),
+        (
+            "A|m|1.234|D|0|PMT",
+            "amount_scale: `amount` (column `amt`) has more than 4 decimals: `1.234`; set `decimals = \"round\"` in a mapping to have it rounded",
+        ),
         ("A| |1|D|0|PMT", "description_empty: `description` (column `memo`) is empty"),
         (
             "A|m|1|D|1325376018000|PMT",
@@ -240,6 +243,13 @@ fn a_message_names_the_rule_its_origin_and_the_setting() {
         ),
         (
             iso(Point, Default),
+            amount("-$1,234.56 USD"),
+            "amount_format: `amount` is not a number with a decimal point (default): `-$1,234.56 USD`; set CURRENCY if `$` and `USD` \
+             are its currency",
+            false,
+        ),
+        (
+            iso(Point, Default),
             amount("12.50 CR"),
             "amount_format: `amount` is not a number with a decimal point (default): `12.50 CR`",
             false,
@@ -266,13 +276,20 @@ fn a_message_names_the_rule_its_origin_and_the_setting() {
         (
             iso(Point, Recognised),
             amount("1.00001"),
-            "amount_scale: `amount` has more than 4 decimals: `1.00001`",
+            "amount_scale: `amount` has more than 4 decimals: `1.00001`; set `decimals = \"round\"` in a mapping to have it rounded",
             false,
         ),
         (
             by_pattern.clone(),
             at("04/25/2024"),
             "timestamp_format: `timestamp` is not a date and time by %d/%m/%Y (recognised): `04/25/2024`; set TIMESTAMP_FORMAT",
+            true,
+        ),
+        (
+            settled(Point, "epoch-seconds", Recognised),
+            at("1710496800123"),
+            "timestamp_format: `timestamp` is not a number of seconds that gives a year from 1900 to 2100 (recognised): \
+             `1710496800123`; set TIMESTAMP_FORMAT",
             true,
         ),
         (
