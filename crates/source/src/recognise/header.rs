@@ -342,6 +342,9 @@ impl Search<'_> {
         if let Some(undecided) = self.other_splitting(tried) {
             return undecided.into();
         }
+        if let Some(encoding) = self.set_in_vain(closest.as_ref()) {
+            return Undecided::NoHeaderIn { encoding, first_line: self.first_line() }.into();
+        }
         let is_told = self.options.mapping.is_some() || self.options.delimiter.is_some();
         let closest = closest.filter(|closest| closest.rank.0 > 0 || is_told);
         let error = |Closest { mut line, .. }: Closest| {
@@ -353,6 +356,14 @@ impl Search<'_> {
             _ if is_cut => SourceError::HeaderTooLong { limit: HEAD_BYTES },
             _ => SourceError::Undecidable { first_line: self.first_line() },
         }
+    }
+
+    /// The encoding of two bytes a character that is set for a source of which no name can be read in it: any bytes are some text in it.
+    fn set_in_vain(&self, closest: Option<&Closest>) -> Option<&'static str> {
+        let is_set = |encoding: &Encoding| Some(*encoding) == self.options.encoding;
+        let set = self.head.encoding.filter(is_set)?;
+        let is_read = closest.is_some_and(|closest| closest.rank.0 > 0);
+        (!is_read && [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&set)).then(|| set.name())
     }
 
     /// Whether the head is a text in some encoding, and not the bytes of a program.
