@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::rules::reject;
-use crate::{Decided, DecidedBy, Encoding, ReadingRules, RejectReason, Rejection, RunSettings};
+use crate::{Decided, DecidedBy, Encoding, Format, ReadingRules, RejectReason, Rejection, RunSettings};
 
 /// Most characters of a text that a message shows.
 const MAX_SHOWN: usize = 40;
@@ -94,8 +94,10 @@ impl Decoding {
 
     /// That of a run.
     pub(crate) fn of_run(settings: &RunSettings) -> Self {
-        let decided_by = Some(settings.decided_by(Decided::Encoding));
         let trims = settings.reading != ReadingRules::First;
+        // A text in Parquet is UTF-8, whatever is set.
+        let is_settable = !(trims && settings.format == Format::Parquet);
+        let decided_by = is_settable.then(|| settings.decided_by(Decided::Encoding));
         let encoding = settings.encoding_of_rows();
         let of_source = if settings.is_transcoded() { settings.dialect.encoding } else { encoding };
         Self { encoding, of_source, decided_by, trims }
