@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use assay_source::{ByteStream, CsvReader, FormatOptions, Layout, RowBatch, SourceError, inspect};
-use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Exit, Fields as _};
+use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Exit, Fields as _, Format};
 
 const HEADER: [&str; 8] = ["side", "id", "amount", "timestamp", "merchant", "operation_type", "description", "country"];
 
