@@ -109,6 +109,9 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
         Format::JsonLines => {
             // Objects that are no text have no names, which would be missed first.
             encoding_decision(head, head.start(), options)?;
+            if head.objects().next().is_none() && head.lines().next().is_some() {
+                return Err(SourceError::NotJsonLines("its first lines hold no whole object"));
+            }
             Found::of(json_header::columns(head.objects(), mapping)?, head.start())
         }
         // Its index lies at its end.

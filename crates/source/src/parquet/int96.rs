@@ -94,7 +94,8 @@ mod tests {
     fn a_value_keeps_its_nanoseconds() {
         let of = |nanoseconds: u64, day: u32| {
             let mut value = Int96::new();
-            value.set_data(nanoseconds as u32, (nanoseconds >> 32) as u32, day);
+            let half = |bits: u64| u32::try_from(bits & 0xffff_ffff).unwrap();
+            value.set_data(half(nanoseconds), half(nanoseconds >> 32), day);
             text(&value)
         };
         assert_eq!(of(0, 2_440_588), "1970-01-01T00:00:00Z");

@@ -7,7 +7,7 @@ use std::io::Cursor;
 
 use assay_transaction::{
     Columns, CsvText, Decided, DecidedBy, Decision, Delimiter, Encoding, Fields as _, HeaderError, Mapping, Position,
-    REQUIRED_COLUMNS, ReadingRules, name_key, quoted, trimmed,
+    REQUIRED_COLUMNS, ReadingRules, json_members, name_key, quoted, trimmed,
 };
 
 use super::rows::Shape;
@@ -309,6 +309,9 @@ impl Search<'_> {
         if csv.trailing_delimiter || columns.count() < line.names.len() {
             decisions.push(shape.decision(ends_empty, csv.trailing_delimiter));
         }
+        if let Some(index) = columns.names().iter().position(|name| name.contains('\0')) {
+            return Err(HeaderError::NulByte { name: columns.names()[index].clone(), place: index + 1 }.into());
+        }
         let Line { delimiter, start, end, .. } = line;
         Ok(Header { delimiter, columns, csv, start, end, decisions })
     }
@@ -379,6 +382,10 @@ impl Search<'_> {
             self.head.lines_from(self.head.start()).take(LINES).filter(|(_, line)| line.len() <= LONGEST_HEADER)
         {
             let Some(text) = self.encoding.decode(line) else { continue };
+            let object = text.find('{').and_then(|start| json_members(text[start..].trim_end().as_bytes()).ok());
+            if object.is_some_and(|members| !members.is_empty()) {
+                return Some(Undecided::JsonBehind { line: start.line });
+            }
             let is_between = |character: char| {
                 character.is_ascii() && !character.is_alphanumeric() && !matches!(character, '_' | ' ')
             };

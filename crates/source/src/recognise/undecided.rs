@@ -151,6 +151,15 @@ pub enum Undecided {
         /// The header's line.
         line: u64,
     },
+    /// Objects behind what is none.
+    #[error(
+        "line {line} seems to hold JSON, and the source does not begin with an object: take away what is none, or set \
+         FORMAT=json-lines, by which lines that are no objects are rejected"
+    )]
+    JsonBehind {
+        /// The line.
+        line: u64,
+    },
     /// Names with several characters between them.
     #[error(
         "line {line} has every column that is needed, with {between} between them: a delimiter is one character, which DELIMITER \

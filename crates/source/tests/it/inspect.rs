@@ -116,6 +116,12 @@ async fn json_in_another_encoding_is_no_broken_json() {
     assert!(error.contains("in windows-1252 it is `café`; set ENCODING"), "{error}");
     let options = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..FormatOptions::default() };
     assert_eq!(look(&latin, &options).await.unwrap().format, Format::JsonLines);
+    // By a format that is set in vain, a source is no empty one.
+    let options = FormatOptions { format: Some(Format::JsonLines), ..FormatOptions::default() };
+    for text in ["id;amount\n1;2\n", "[{\"id\":1},{\"id\":2}]", "{\n\"id\": 1\n}\n"] {
+        let error = look(text, &options).await.unwrap_err().to_string();
+        assert!(error.contains("no whole object") && error.contains("jq"), "{error}");
+    }
     // One line among good ones is a slip, also where it is the first.
     let slip =
         [&Encoding::WINDOWS_1252.encode(object).unwrap()[..], format!("\n{object}\n{object}").as_bytes()].concat();

@@ -177,6 +177,22 @@ async fn names_that_are_no_utf8_name_the_encoding() {
 }
 
 #[tokio::test]
+async fn a_name_that_cannot_be_stored_is_refused() {
+    let names = format!("{NAMES};no\0te\n");
+    let error = found(&names, &FormatOptions::default()).await.unwrap_err();
+    assert!(error.contains("`no\\u{0}te` of column 8 holds a NUL byte"), "{error}");
+}
+
+#[tokio::test]
+async fn json_behind_something_else_names_its_format() {
+    let names = NAMES.split(';').map(|name| format!("\"{name}\":1")).collect::<Vec<_>>().join(",");
+    for text in [format!(")]}}',\n{{{names}}}\n"), format!("2024-03-15 {{{names}}}\n")] {
+        let error = found(&text, &FormatOptions::default()).await.unwrap_err();
+        assert!(error.contains("FORMAT=json-lines"), "{text}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn an_encoding_that_is_set_in_vain_is_named() {
     // Any bytes are some text in one of two bytes a character.
     let big_endian = Encoding::UTF_16BE.encode(NAMES).unwrap();
