@@ -9,7 +9,7 @@ use chrono::Utc;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use crate::copies::{Fingerprints, copy_of, evict_gone};
+use crate::copies::{Fingerprints, as_mapped, copy_of, evict_gone};
 use crate::holder::held_by;
 use crate::load::Part;
 use crate::ordering::abort_replaced;
@@ -83,7 +83,10 @@ pub(crate) async fn begin_found(
         // Whatever the environment says by now.
         (run.settings.clone(), None)
     } else {
-        let fingerprint = fingerprints.of(sources, url, &found).await?;
+        let mapping = options.read.format.mapping.as_deref();
+        let as_mapped = |fingerprint| as_mapped(fingerprint, mapping, &found.identity.location);
+        let fingerprint = fingerprints.of(sources, url, &found).await?.map(as_mapped).transpose();
+        let fingerprint = fingerprint.map_err(|error| unusable(url, error.into()))?;
         // Before its head is looked at, which settings of today may not even read.
         if let Some(fingerprint) = fingerprint.as_deref().filter(|_| !options.force)
             && let Some(copy) = copy_of(dependencies, fingerprint).await?
@@ -294,6 +297,9 @@ async fn inspect(
     found: &Found,
     format: &FormatOptions,
 ) -> Result<Inspected, LoadError> {
-    let unusable = |cause| LoadError::Layout { location: url.to_string(), cause: Box::new(cause) };
-    sources.inspect(url, found, format).await.map_err(unusable)
+    sources.inspect(url, found, format).await.map_err(|cause| unusable(url, cause))
+}
+
+fn unusable(url: &SourceUrl, cause: SourceError) -> LoadError {
+    LoadError::Layout { location: url.to_string(), cause: Box::new(cause) }
 }

@@ -1,5 +1,6 @@
 //! Copies: a source whose very content another run has is not loaded again, whatever its name and its time, and whatever mapping,
-//! namespace or other settings there are by now. Only `--force` does.
+//! namespace or other settings there are by now. Only `--force` does. Where the mapping takes values from the path, these are content
+//! too: the same bytes in the folder of another day are the rows of another day.
 //!
 //! That is known before the head of the source is looked at; and the ledger makes sure of it as the run begins, so that of two
 //! copies which come at once one is loaded.
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use assay_source::{Found, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, Store, StoreError};
-use assay_transaction::{Run, RunId, SourceIdentity};
+use assay_transaction::{Mapping, PathError, Run, RunId, SourceIdentity};
 use tracing::info;
 
 use crate::{Dependencies, LoadError};
@@ -34,6 +35,13 @@ impl Fingerprints {
         self.0 = Some((found.identity.clone(), fingerprint.clone()));
         Ok(fingerprint)
     }
+}
+
+/// The fingerprint of a content that is read by a mapping, at a location from which that may take values.
+pub(crate) fn as_mapped(fingerprint: String, mapping: Option<&Mapping>, location: &str) -> Result<String, PathError> {
+    let values = mapping.map(|mapping| mapping.path_values(location)).transpose()?.unwrap_or_default();
+    let named = values.iter().fold(fingerprint, |named, (name, value)| format!("{named} {name:?}={value:?}"));
+    Ok(named)
 }
 
 /// The run that has a content, or is about to.

@@ -1,10 +1,10 @@
 //! Judging: what each row of a source is. By the rules of its run a transaction or a rejected row; and what is no row of it at all: its
 //! trailer, its footer, another header. What was seen is told at the end.
 
-use assay_source::Row;
+use assay_source::{HEAD_BYTES, Row};
 use assay_transaction::{
-    Budgets, Counted, Decided, DecidedBy, Entry, HeaderError, HeaderRow, HeaderRows, Judged, Occurrences, RawText,
-    RejectReason, RejectedRow, Rejection, Rejections, Rules, RunSettings, TooManyRows, WireError,
+    Budgets, Counted, Decided, DecidedBy, Entry, HeaderError, HeaderRow, HeaderRows, Judged, Occurrences, Position,
+    RawText, RejectReason, RejectedRow, Rejection, Rejections, Rules, RunSettings, TooManyRows, WireError,
 };
 
 use crate::metrics;
@@ -89,7 +89,7 @@ impl<'a> Judge<'a> {
                 (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount), false)
             }
             Err(rejection) => {
-                let rejection = match self.header_in(row) {
+                let mut rejection = match self.header_in(row) {
                     Some(HeaderRow::Same) => {
                         let message = "the row is the header once more".to_owned();
                         Rejection::new(RejectReason::HeaderRepeated, message)
@@ -97,6 +97,7 @@ impl<'a> Judge<'a> {
                     Some(HeaderRow::Other(difference)) => return Ok(Verdict::OtherHeader(difference)),
                     None => rejection,
                 };
+                rejection.other_reading |= is_in_another_encoding(self.settings, row.end, &rejection.reason);
                 self.note(row, &rejection);
                 let Rejection { reason, message, other_reading } = rejection;
                 let raw = RawText::from(row.raw.to_vec());
@@ -140,10 +141,28 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// Whether a row that ends at a place, and is no text in UTF-8, is one that only another encoding fits: where the sample is ASCII,
+/// nothing says that the source is UTF-8. What of the sample itself is none was known to be a slip.
+fn is_in_another_encoding(settings: &RunSettings, end: Position, reason: &RejectReason) -> bool {
+    *reason == RejectReason::Encoding && end.offset > HEAD_BYTES as u64 && is_encoding_default(settings)
+}
+
+/// Whether nothing of the source speaks for its encoding, and nobody has set it.
+fn is_encoding_default(settings: &RunSettings) -> bool {
+    settings.decisions.iter().any(|it| it.what == Decided::Encoding && it.by == DecidedBy::Default)
+}
+
 /// What was recognised of a source that could be read in another way, in words, and the settings that say which is meant.
 fn recognised(settings: &RunSettings) -> (String, String) {
-    let names = [(Decided::DecimalMark, "DECIMAL_MARK"), (Decided::Timestamps, "TIMESTAMP_FORMAT")];
-    let is_recognised = |what: Decided| settings.decided_by(what) == DecidedBy::Recognised;
+    let names = [
+        (Decided::DecimalMark, "DECIMAL_MARK"),
+        (Decided::Timestamps, "TIMESTAMP_FORMAT"),
+        (Decided::Encoding, "ENCODING"),
+    ];
+    let is_recognised = |what: Decided| match what {
+        Decided::Encoding => is_encoding_default(settings),
+        what => settings.decided_by(what) == DecidedBy::Recognised,
+    };
     let recognised = names.iter().filter(|(what, _)| is_recognised(*what));
     let values = recognised.clone().flat_map(|(what, _)| settings.decisions.iter().filter(move |it| it.what == *what));
     let values: Vec<String> = values.map(|it| format!("{} {} ({})", it.what, it.value, it.by)).collect();
@@ -178,5 +197,25 @@ mod tests {
             "2 of 1000 rows fit another reading than timestamps %d/%m/%Y (recognised) alone, more than one in a thousand, such as \
              row 7 (line 8): `timestamp` is none; set TIMESTAMP_FORMAT to the one that is meant"
         );
+    }
+
+    #[test]
+    fn behind_a_sample_of_ascii_text_that_is_no_utf8_is_in_another_encoding() {
+        let decision = |by| Decision { what: Decided::Encoding, value: "UTF-8".into(), by, evidence: String::new() };
+        for (by, offset, expected) in [
+            (DecidedBy::Default, HEAD_BYTES + 1, true),
+            (DecidedBy::Default, HEAD_BYTES, false),
+            (DecidedBy::Recognised, HEAD_BYTES + 1, false),
+            (DecidedBy::Set, HEAD_BYTES + 1, false),
+        ] {
+            let settings = RunSettings { decisions: vec![decision(by)], ..RunSettings::example() };
+            let end = Position { offset: offset as u64, ..Position::START };
+            assert_eq!(is_in_another_encoding(&settings, end, &RejectReason::Encoding), expected, "{by} {offset}");
+            assert!(!is_in_another_encoding(&settings, end, &RejectReason::AmountFormat));
+            let judge = Judge::of_run(&settings).unwrap();
+            let told =
+                judge.spent(Counted { invalid: 9, other_reading: 9, ..Counted::default() }, 1_000, true).unwrap();
+            assert_eq!(told.ends_with("set ENCODING to the one that is meant"), by == DecidedBy::Default, "{told}");
+        }
     }
 }

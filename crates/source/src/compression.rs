@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use assay_transaction::Compression;
 use async_compression::tokio::bufread::{DeflateDecoder, GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
-use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader, ReadBuf};
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncReadExt as _, BufReader, ReadBuf};
 
 use crate::zip::{Checked, Member};
 use crate::{ByteStream, SourceError};
@@ -75,11 +75,7 @@ pub(crate) fn unpack(stream: ByteStream, packing: Packing) -> ByteStream {
                 if member.is_deflated { Box::pin(DeflateDecoder::new(packed)) } else { Box::pin(packed) };
             Box::pin(Checked::new(unpacked, member))
         }
-        Packing::Gzip => {
-            let mut decoder = GzipDecoder::new(packed);
-            decoder.multiple_members(true);
-            Box::pin(decoder)
-        }
+        Packing::Gzip => Box::pin(Members::Within(Box::new(GzipDecoder::new(packed)))),
         Packing::Zstd => {
             let mut decoder = ZstdDecoder::with_params(packed, &[DParameter::window_log_max(ZSTD_WINDOW_LOG)]);
             decoder.multiple_members(true);
@@ -87,6 +83,51 @@ pub(crate) fn unpack(stream: ByteStream, packing: Packing) -> ByteStream {
         }
     };
     Box::pin(Unpacked { stream, compression })
+}
+
+/// The members of gzip data, behind each other. Zeros behind one are none: hosts and tapes fill up the last of their records with them.
+enum Members {
+    Within(Box<GzipDecoder<BufReader<ByteStream>>>),
+    Behind(BufReader<ByteStream>),
+    Ended,
+}
+
+impl AsyncRead for Members {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match std::mem::replace(&mut *self, Self::Ended) {
+                Self::Within(mut decoder) => {
+                    let before = buffer.filled().len();
+                    let read = Pin::new(&mut *decoder).poll_read(context, buffer);
+                    let has_ended = matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before;
+                    if !has_ended || buffer.remaining() == 0 {
+                        *self = Self::Within(decoder);
+                        return read;
+                    }
+                    *self = Self::Behind(decoder.into_inner());
+                }
+                Self::Behind(mut stream) => {
+                    let zeros = |held: &[u8]| held.iter().take_while(|byte| **byte == 0).count();
+                    let looked = Pin::new(&mut stream).poll_fill_buf(context).map_ok(|held| (zeros(held), held.len()));
+                    let Poll::Ready(Ok((zeros, held))) = looked else {
+                        *self = Self::Behind(stream);
+                        return looked.map_ok(drop);
+                    };
+                    Pin::new(&mut stream).consume(zeros);
+                    *self = match held {
+                        0 => return Poll::Ready(Ok(())),
+                        held if held == zeros => Self::Behind(stream),
+                        _ => Self::Within(Box::new(GzipDecoder::new(stream))),
+                    };
+                }
+                Self::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
 }
 
 /// Passes over the first bytes of a stream.
@@ -227,6 +268,8 @@ mod tests {
             (Compression::None, text.clone()),
             (Compression::Gzip, gzip(&text).await),
             (Compression::Gzip, [gzip(first).await, gzip(b"").await, gzip(second).await].concat()),
+            (Compression::Gzip, [gzip(&text).await, vec![0; 3]].concat()),
+            (Compression::Gzip, [gzip(first).await, vec![0; 200_000], gzip(second).await, vec![0; 512]].concat()),
             (Compression::Zstd, zstd(&text).await),
             (Compression::Zstd, [zstd(first).await, zstd(second).await].concat()),
         ];
@@ -267,6 +310,8 @@ mod tests {
         let mut no_frame = zstd(&text).await;
         no_frame[4..12].fill(0xff);
         assert!(matches!(unpacked(&no_frame, 0).await.2, Some(SourceError::Damaged { .. })));
+        let behind = [gzip(b"x").await, b"\0\0no member".to_vec()].concat();
+        assert!(matches!(unpacked(&behind, 0).await, (_, all, Some(SourceError::Damaged { .. })) if all == b"x"));
         let mut wrong_sum = gzip(&text).await;
         let end = wrong_sum.len();
         wrong_sum[end - 8] ^= 1;

@@ -12,7 +12,7 @@ use crate::{ByteStream, FormatOptions, SourceError, json};
 
 /// How much of a source is looked at: the header must end within it, and what a source does not say itself is recognised
 /// from the rows in it.
-pub(crate) const HEAD_BYTES: usize = 256 * 1024;
+pub const HEAD_BYTES: usize = 256 * 1024;
 
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 /// The first bytes of a Parquet file.
@@ -115,6 +115,8 @@ impl Head {
         match text.strip_prefix(b"\x1e").unwrap_or(text).first() {
             Some(b'{') => match self.in_utf8().objects().next() {
                 Some(object) if json_members(object).is_ok() => Ok(Format::JsonLines),
+                // Whether it is one in another encoding is told later, of all lines.
+                Some(object) if std::str::from_utf8(object).is_err() => Ok(Format::JsonLines),
                 // A header may begin so.
                 _ if self.lines().next().is_some_and(|line| line.contains(&b'"') || line == b"{") => {
                     Err(SourceError::NotJsonLines("its first line is no whole object"))

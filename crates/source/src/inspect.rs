@@ -98,7 +98,7 @@ pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result
 /// The same with the head that was read.
 pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
     if options.frozen.is_none() {
-        encoding::refuse_utf16(head.bytes())?;
+        encoding::refuse_unmarked(head.bytes(), head.encoding)?;
     }
     let format = options.format.map_or_else(|| head.format(), Ok)?;
     let in_utf8 = (format == Format::JsonLines).then(|| head.in_utf8());
@@ -106,7 +106,14 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
     let (encoding, mapping) = (head.encoding.unwrap_or_default(), options.mapping.as_deref());
     let mut found = match format {
         Format::Csv => Found::csv(header::read(head, options, encoding.of_rows()).await?),
-        Format::JsonLines => Found::of(json_header::columns(head.objects(), mapping)?, head.start()),
+        Format::JsonLines => {
+            // Objects that are no text have no names, which would be missed first.
+            encoding_decision(head, head.start(), options)?;
+            if head.objects().next().is_none() && head.lines().next().is_some() {
+                return Err(SourceError::NotJsonLines("its first lines hold no whole object"));
+            }
+            Found::of(json_header::columns(head.objects(), mapping)?, head.start())
+        }
         // Its index lies at its end.
         Format::Parquet => return Err(SourceError::Undecidable { first_line: "PAR1".to_owned() }),
     };
@@ -205,8 +212,8 @@ fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> R
     };
     let (by, evidence) = match options.encoding {
         Some(set) if set == encoding => (DecidedBy::Set, String::new()),
-        Some(set) => (DecidedBy::Recognised, format!("its byte order mark says so, whatever is set: {set}")),
-        None => (DecidedBy::Recognised, "its byte order mark says so".to_owned()),
+        Some(set) => (DecidedBy::Recognised, format!("{}, whatever is set: {set}", Decision::BY_MARK)),
+        None => (DecidedBy::Recognised, Decision::BY_MARK.to_owned()),
     };
     Ok(Decision { what: Decided::Encoding, value: encoding.name().to_owned(), by, evidence })
 }

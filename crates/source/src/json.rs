@@ -67,7 +67,7 @@ pub(crate) fn objects(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         loop {
-            rest = &rest[rest.iter().take_while(|byte| scan::is_blank(**byte)).count()..];
+            rest = &rest[scan::blanks(rest)..];
             match scan::object(rest, true) {
                 _ if rest.is_empty() => return None,
                 Ok(found) => {

@@ -35,6 +35,10 @@ fn names(objects: &[&[u8]], mapping: Option<&Mapping>) -> Vec<String> {
     for object in objects {
         for (name, _) in json_members(object).unwrap_or_default() {
             let key = name_key(&name);
+            // One that cannot be stored costs its row.
+            if name.contains('\0') {
+                continue;
+            }
             if !names.iter().any(|(known, _)| *known == key) {
                 names.push((key, trimmed(&name).to_owned()));
             }

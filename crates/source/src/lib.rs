@@ -60,6 +60,7 @@ pub use csv::{CsvLayout, CsvReader, QUOTE_REACH};
 pub use error::SourceError;
 pub use events::{EventError, ObjectEvent, parse_events};
 pub use format_options::{Currencies, FormatOptions, NullValues, ShortRows};
+pub use head::HEAD_BYTES;
 pub use inspect::{Inspected, Layout, inspect};
 pub use listing::Listed;
 pub use marker::is_marker;

@@ -7,12 +7,15 @@
 //! The library reads in step with its caller, so that each batch is decoded on a thread for such work. Memory is bounded by a
 //! batch, a page of each column, and the blocks that are kept of the file.
 
+mod int96;
+
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use assay_transaction::{MAX_ROW_BYTES, Position, RejectReason};
+use assay_transaction::{MAX_ROW_BYTES, Position, ReadingRules, RejectReason};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, TimeDelta};
 use parquet::basic::{LogicalType, TimeUnit};
@@ -23,6 +26,7 @@ use parquet::record::reader::{ReaderIter, TreeBuilder};
 use parquet::record::{Field, Row};
 use tokio::runtime::Handle;
 
+use self::int96::Instants;
 use crate::batch::{Batches, FieldsBuffer, Place, RowBatch, Storage};
 use crate::{Found, SourceError, SourceUrl, Sources};
 
@@ -45,10 +49,11 @@ impl ParquetReader {
         sources: &Sources,
         url: &SourceUrl,
         found: &Found,
+        rules: ReadingRules,
         from: Position,
     ) -> Result<Self, SourceError> {
         let ranges = Ranges::new(sources, url, found);
-        let decoder = blocking(move || Decoder::open(ranges, from.offset)).await??;
+        let decoder = blocking(move || Decoder::open(ranges, rules, from.offset)).await??;
         Ok(Self { decoder: Some(Box::new(decoder)), position: from, batches: Batches::default() })
     }
 
@@ -102,12 +107,16 @@ struct Column {
     name: String,
     /// Of integers that are points in time: their unit, and whether they are in UTC.
     time: Option<(TimeUnit, bool)>,
+    /// Whether its bytes are UUIDs.
+    is_uuid: bool,
 }
 
 /// The library's reader, and where it is.
 struct Decoder {
     file: SerializedFileReader<Ranges>,
     ranges: Ranges,
+    /// Those of the first rules have points in time of twelve bytes in milliseconds, and UUIDs as their bytes.
+    rules: ReadingRules,
     columns: Vec<Column>,
     rows: u64,
     /// The next row group.
@@ -115,31 +124,37 @@ struct Decoder {
     /// Rows to pass over before the first one that is wanted.
     skip: u64,
     current: Option<ReaderIter>,
+    /// The columns of the row group that are read beside its rows, at the row that was read last.
+    instants: Vec<Instants>,
     fields: FieldsBuffer,
     raw: Vec<u8>,
 }
 
 impl Decoder {
-    fn open(ranges: Ranges, skip: u64) -> Result<Self, SourceError> {
+    fn open(ranges: Ranges, rules: ReadingRules, skip: u64) -> Result<Self, SourceError> {
         let file = SerializedFileReader::new(ranges.clone()).map_err(|error| ranges.error(&error))?;
         let metadata = file.metadata().file_metadata();
         let rows = u64::try_from(metadata.num_rows()).unwrap_or_default();
         let columns = metadata.schema().get_fields().iter().map(|field| {
-            let time = match field.get_basic_info().logical_type_ref() {
+            let logical = field.get_basic_info().logical_type_ref();
+            let is_uuid = rules != ReadingRules::First && matches!(logical, Some(LogicalType::Uuid));
+            let time = match logical {
                 Some(LogicalType::Timestamp { is_adjusted_to_u_t_c, unit }) => Some((*unit, *is_adjusted_to_u_t_c)),
                 _ => None,
             };
-            Column { name: field.name().to_owned(), time }
+            Column { name: field.name().to_owned(), time, is_uuid }
         });
         let columns = columns.collect();
         Ok(Self {
             file,
             ranges,
+            rules,
             columns,
             rows,
             group: 0,
             skip,
             current: None,
+            instants: Vec::new(),
             fields: FieldsBuffer::default(),
             raw: Vec::new(),
         })
@@ -161,7 +176,11 @@ impl Decoder {
     fn next(&mut self) -> Result<Option<Row>, ParquetError> {
         loop {
             if let Some(rows) = &mut self.current {
-                match rows.next() {
+                let row = rows.next();
+                if row.is_some() {
+                    self.instants.iter_mut().try_for_each(Instants::advance)?;
+                }
+                match row {
                     Some(row) if self.skip == 0 => return row.map(Some),
                     Some(row) => {
                         row?;
@@ -180,6 +199,8 @@ impl Decoder {
             } else {
                 let group = self.file.get_row_group(self.group)?;
                 let schema = self.file.metadata().file_metadata().schema_descr_ptr();
+                self.instants =
+                    if self.rules == ReadingRules::First { Vec::new() } else { Instants::of(&*group, &schema)? };
                 self.current = Some(TreeBuilder::new().as_iter(schema, &*group)?);
             }
             self.group += 1;
@@ -190,8 +211,11 @@ impl Decoder {
     fn store(&mut self, row: &Row, at: Position, storage: &mut Storage) -> Position {
         self.fields.clear();
         self.raw.clear();
-        for ((name, field), column) in row.get_column_iter().zip(&self.columns) {
-            let text = text(field, column.time);
+        for (index, ((name, field), column)) in row.get_column_iter().zip(&self.columns).enumerate() {
+            let text = match self.instants.iter().find(|instants| instants.column == index) {
+                Some(instants) => instants.text().into_bytes(),
+                None => text(field, column),
+            };
             self.raw.push(if self.raw.is_empty() { b'{' } else { b',' });
             // Writing strings into memory does not fail.
             let _ = serde_json::to_writer(&mut self.raw, name);
@@ -215,8 +239,8 @@ fn is_number(field: &Field) -> bool {
 }
 
 /// A value as the text of a field.
-fn text(field: &Field, time: Option<(TimeUnit, bool)>) -> Vec<u8> {
-    let text = match (field, time) {
+fn text(field: &Field, column: &Column) -> Vec<u8> {
+    let text = match (field, column.time) {
         (Field::Null, _) => String::new(),
         (Field::Long(value), Some((unit, is_utc))) => moment(*value, unit, is_utc),
         (Field::TimestampMillis(value), time) => {
@@ -232,10 +256,21 @@ fn text(field: &Field, time: Option<(TimeUnit, bool)>) -> Vec<u8> {
         (Field::Double(value), _) => value.to_string(),
         (Field::Decimal(value), _) => digits(value),
         (Field::Str(text), _) => text.clone(),
+        (Field::Bytes(bytes), _) if column.is_uuid => uuid(bytes.data()),
         (Field::Bytes(bytes), _) => return bytes.data().to_vec(),
         (other, _) => other.to_string(),
     };
     text.into_bytes()
+}
+
+/// The sixteen bytes of a UUID as it is written.
+fn uuid(bytes: &[u8]) -> String {
+    bytes.iter().enumerate().fold(String::with_capacity(36), |mut text, (place, byte)| {
+        let hyphen = if matches!(place, 4 | 6 | 8 | 10) { "-" } else { "" };
+        // Writing to a string does not fail.
+        let _ = write!(text, "{hyphen}{byte:02x}");
+        text
+    })
 }
 
 /// A point in time, or the time that a clock shows.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use assay_transaction::{Compression, Format, Position, RunSettings, SourceIdentity};
+use assay_transaction::{Compression, Format, Position, ReadingRules, RunSettings, SourceIdentity};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryFutureExt as _};
@@ -125,7 +125,7 @@ impl Sources {
         from: Position,
     ) -> Result<RowReader, SourceError> {
         if settings.format == Format::Parquet {
-            return self.parquet(url, found, from).await;
+            return self.parquet(url, found, settings.reading, from).await;
         }
         let packing = self.packing(url, found, settings.compression).await?;
         let offset = begins_at(settings, from).max(packing.start());
@@ -149,7 +149,7 @@ impl Sources {
         found: &Found,
         options: &FormatOptions,
     ) -> Result<Inspected, SourceError> {
-        let reader = ParquetReader::open(self, url, found, Position::START).await?;
+        let reader = ParquetReader::open(self, url, found, options.rules(), Position::START).await?;
         crate::inspect::inspect_parquet(reader, options).await
     }
 
@@ -159,12 +159,18 @@ impl Sources {
     }
 
     #[cfg(feature = "parquet")]
-    async fn parquet(&self, url: &SourceUrl, found: &Found, from: Position) -> Result<RowReader, SourceError> {
-        Ok(ParquetReader::open(self, url, found, from).await?.into())
+    async fn parquet(
+        &self,
+        url: &SourceUrl,
+        found: &Found,
+        rules: ReadingRules,
+        from: Position,
+    ) -> Result<RowReader, SourceError> {
+        Ok(ParquetReader::open(self, url, found, rules, from).await?.into())
     }
 
     #[cfg(not(feature = "parquet"))]
-    async fn parquet(&self, _: &SourceUrl, _: &Found, _: Position) -> Result<RowReader, SourceError> {
+    async fn parquet(&self, _: &SourceUrl, _: &Found, _: ReadingRules, _: Position) -> Result<RowReader, SourceError> {
         Err(NO_PARQUET)
     }
 

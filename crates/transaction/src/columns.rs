@@ -77,6 +77,14 @@ pub enum HeaderError {
     /// A name that is not text.
     #[error("column {0} of the header is not valid text in the source's encoding")]
     NotText(usize),
+    /// A name that PostgreSQL cannot store.
+    #[error("the name {} of column {place} holds a NUL byte, which no database stores: take it away", quoted(name))]
+    NulByte {
+        /// The name.
+        name: String,
+        /// Where it stands, from 1.
+        place: usize,
+    },
 }
 
 /// Most names that an error shows: what is taken for a header may be anything.

@@ -155,3 +155,8 @@ pub struct Decision {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub evidence: String,
 }
+
+impl Decision {
+    /// How the evidence begins where a byte order mark says the encoding.
+    pub const BY_MARK: &str = "its byte order mark says so";
+}

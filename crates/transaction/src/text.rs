@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::rules::reject;
-use crate::{Decided, DecidedBy, Encoding, ReadingRules, RejectReason, Rejection, RunSettings};
+use crate::{Decided, DecidedBy, Encoding, Format, ReadingRules, RejectReason, Rejection, RunSettings};
 
 /// Most characters of a text that a message shows.
 const MAX_SHOWN: usize = 40;
@@ -69,6 +69,8 @@ fn is_shown_by_number(character: char) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Decoding {
     encoding: Encoding,
+    /// That of the source, which its bytes may have had before they became what they are.
+    of_source: Encoding,
     /// By what the encoding is settled; none where nobody could set another one.
     decided_by: Option<DecidedBy>,
     trims: bool,
@@ -85,14 +87,19 @@ pub(crate) enum Unreadable {
 impl Decoding {
     /// That of a source of which only the encoding is known yet.
     pub(crate) fn of(encoding: Encoding) -> Self {
-        Self { encoding: encoding.of_rows(), decided_by: Some(DecidedBy::Default), trims: true }
+        let decided_by = Some(DecidedBy::Default);
+        Self { encoding: encoding.of_rows(), of_source: encoding, decided_by, trims: true }
     }
 
     /// That of a run.
     pub(crate) fn of_run(settings: &RunSettings) -> Self {
-        let decided_by = Some(settings.decided_by(Decided::Encoding));
         let trims = settings.reading != ReadingRules::First;
-        Self { encoding: settings.encoding_of_rows(), decided_by, trims }
+        // A text in Parquet is UTF-8, whatever is set.
+        let is_settable = !(trims && settings.format == Format::Parquet);
+        let decided_by = is_settable.then(|| settings.decided_by(Decided::Encoding));
+        let encoding = settings.encoding_of_rows();
+        let of_source = if settings.is_transcoded() { settings.dialect.encoding } else { encoding };
+        Self { encoding, of_source, decided_by, trims }
     }
 
     /// The same where nobody can set the encoding.
@@ -115,10 +122,12 @@ impl Decoding {
     }
 
     fn complaint(self, bytes: &[u8]) -> String {
-        let Some(decided_by) = self.decided_by else { return format!("is not valid {} text", self.encoding) };
-        let mut complaint = format!("is not valid {} text ({decided_by})", self.encoding);
+        let Some(decided_by) = self.decided_by else { return format!("is not valid {} text", self.of_source) };
+        let mut complaint = format!("is not valid {} text ({decided_by})", self.of_source);
         let mut others = [Encoding::UTF_8, Encoding::WINDOWS_1252].into_iter().filter(|other| *other != self.encoding);
-        let likely = others.find_map(|other| Some((other, other.decode(bytes)?)));
+        // What is no character in another encoding has been made a sign that says so.
+        let is_as_it_was = self.of_source == self.encoding;
+        let likely = others.find_map(|other| Some((other, other.decode(bytes)?))).filter(|_| is_as_it_was);
         if let Some((other, text)) = likely {
             // Writing to a string does not fail.
             let _ = write!(complaint, "; it would be {} in {other}", quoted(trimmed(&text)));

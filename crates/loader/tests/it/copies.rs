@@ -54,6 +54,26 @@ async fn a_copy_is_loaded_before_whatever_the_settings_are() {
     assert!(!load(&place.process(&[], 100, true).await).await.unwrap().already_loaded, "it is no copy of any");
 }
 
+/// The file of each day is the same, as it has no date in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_mapping_takes_from_the_path_tells_copies_apart() {
+    let place = Place::new(30);
+    let mapping = place.folder.path().join("m.toml");
+    std::fs::write(&mapping, "timestamp = { template = \"{path:day} 10:00:00\" }\n").unwrap();
+    let by_path = format!("--mapping={}", mapping.display());
+    for day in ["2026-01-11", "2026-01-12"] {
+        std::fs::create_dir(place.folder.path().join(format!("day={day}"))).unwrap();
+        let name = format!("day={day}/part-0.csv");
+        let ended = load(&copying(&place, &name, &[&by_path]).await).await.unwrap();
+        assert!(!ended.already_loaded, "{day}");
+    }
+    // In the same folder it is a copy all the same; and where there is no such folder, that is said.
+    let again = load(&copying(&place, "day=2026-01-12/part-0 (1).csv", &[&by_path]).await).await.unwrap();
+    assert!(again.already_loaded && again.copy.is_some());
+    let error = load(&copying(&place, "elsewhere.csv", &[&by_path]).await).await.unwrap_err();
+    assert!(error.to_string().contains("`day`"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_copies_that_are_loaded_together_one_is() {
     let place = Place::new(20_000);

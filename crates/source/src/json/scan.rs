@@ -9,6 +9,8 @@ use crate::csv::QUOTE_REACH;
 const MOST_BLANKS: usize = 1024;
 /// What may stand before each object of a sequence of JSON texts (RFC 7464).
 const RECORD_SEPARATOR: u8 = 0x1e;
+/// A byte order mark, which stands before each file of several that were put together.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An object at the start of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,31 +32,57 @@ pub(super) enum Stop {
     Broken,
 }
 
-/// What may stand between objects.
-pub(super) fn is_blank(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte == RECORD_SEPARATOR
+/// How many of the first bytes may stand between objects.
+pub(super) fn blanks(bytes: &[u8]) -> usize {
+    let mut count = 0;
+    loop {
+        match blank(&bytes[count..]) {
+            0 => return count,
+            more => count += more,
+        }
+    }
+}
+
+/// How many bytes the blank has that some bytes begin with.
+fn blank(bytes: &[u8]) -> usize {
+    match bytes {
+        [first, ..] if first.is_ascii_whitespace() || *first == RECORD_SEPARATOR => 1,
+        _ if bytes.starts_with(MARK) => MARK.len(),
+        _ => 0,
+    }
+}
+
+/// Whether bytes may become a blank once more of them are held.
+fn is_cut_blank(bytes: &[u8], has_ended: bool) -> bool {
+    !has_ended && MARK.starts_with(bytes)
 }
 
 /// Finds the object that bytes begin with.
 pub(super) fn object(bytes: &[u8], has_ended: bool) -> Result<Found, Stop> {
     let end = object_end(bytes, has_ended)?;
     let behind = &bytes[end..];
-    let blanks = behind.iter().take(MOST_BLANKS).take_while(|byte| is_blank(**byte) && **byte != b'\n').count();
+    let mut blanks = 0;
+    while blanks < MOST_BLANKS && behind.get(blanks) != Some(&b'\n') {
+        match blank(&behind[blanks..]) {
+            0 => break,
+            more => blanks += more,
+        }
+    }
     let found = Found { bytes: end, taken: end, ends_line: false };
-    match behind.get(blanks) {
-        _ if blanks == MOST_BLANKS => Ok(found),
-        Some(b'\n') => Ok(Found { taken: end + blanks + 1, ends_line: true, ..found }),
-        Some(b'{') => Ok(found),
-        Some(_) => Err(Stop::Broken),
-        None if has_ended => Ok(Found { taken: end + blanks, ..found }),
-        None => Err(Stop::More),
+    match &behind[blanks..] {
+        _ if blanks >= MOST_BLANKS => Ok(found),
+        [b'\n', ..] => Ok(Found { taken: end + blanks + 1, ends_line: true, ..found }),
+        [b'{', ..] => Ok(found),
+        [] if has_ended => Ok(Found { taken: end + blanks, ..found }),
+        rest if is_cut_blank(rest, has_ended) => Err(Stop::More),
+        _ => Err(Stop::Broken),
     }
 }
 
 fn object_end(bytes: &[u8], has_ended: bool) -> Result<usize, Stop> {
     let within = &bytes[..bytes.len().min(QUOTE_REACH)];
     if within.first().is_some_and(|byte| *byte != b'{') {
-        return Err(Stop::Broken);
+        return Err(if is_cut_blank(bytes, has_ended) { Stop::More } else { Stop::Broken });
     }
     // Most objects hold no other, and are alone on their line.
     if let Some(brace) = memchr::memchr(b'}', within)
@@ -98,6 +126,9 @@ mod tests {
             ("{} \r\n", found(2, 5, true)),
             ("{}{}", found(2, 2, false)),
             ("{}\x1e {}", found(2, 2, false)),
+            ("{}\u{feff}{}", found(2, 2, false)),
+            ("{} \u{feff}\n", found(2, 7, true)),
+            ("{}\u{feef}", Err(Stop::Broken)),
             (r#"{"a":"}\"{","b":{"c":[{}]}} {"#, found(27, 27, false)),
             (r#"{"a":"x}\\"}"#, found(12, 12, false)),
             ("{},{}", Err(Stop::Broken)),
@@ -113,7 +144,7 @@ mod tests {
             // What a part of it tells is never taken back.
             for end in 0..text.len() {
                 let part = object(&text.as_bytes()[..end], false);
-                assert!(part == Err(Stop::More) || part == expected, "{} tells {part:?}", &text[..end]);
+                assert!(part == Err(Stop::More) || part == expected, "{end} bytes of {text:?} tell {part:?}");
             }
         }
     }

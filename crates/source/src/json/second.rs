@@ -106,7 +106,7 @@ impl Reader {
 
     fn pass_blanks(&mut self) {
         let rest = self.buffer.rest();
-        let blanks = rest.iter().take_while(|byte| scan::is_blank(**byte)).count();
+        let blanks = scan::blanks(rest);
         self.here.line += memchr::memchr_iter(b'\n', &rest[..blanks]).count() as u64;
         self.here.offset += blanks as u64;
         self.buffer.pass(blanks);
@@ -157,6 +157,8 @@ mod tests {
         for (text, expected) in [
             (r#"{"id":1}{"id":2} {"id":3,"amount":{"a":"}{"}}"#, vec!["1: 1|", "1: 2|", r#"1: 3|{"a":"}{"}"#]),
             ("\n{\"id\":1}{\"id\":2}\r\n\r\n{\"id\":3}\n", vec!["2: 1|", "2: 2|", "4: 3|"]),
+            // As several files that were put together, of a program that begins each with a mark.
+            ("{\"id\":1}\n\u{feff}{\"id\":2}\u{feff}{\"id\":3}\n\u{feff}", vec!["1: 1|", "2: 2|", "2: 3|"]),
             ("\x1e{\"id\":1}\n\x1e{\"id\":2}\n\x1e", vec!["1: 1|", "2: 2|"]),
             // What is broken costs the rest of its line.
             (r#"{"id":1},{"id":2}"#, vec!["1: json_format"]),
@@ -208,7 +210,7 @@ mod tests {
         /// Any bytes at all: nothing between rows but blanks, however they arrive and wherever a reader begins.
         #[test]
         fn any_bytes_are_rows(
-            text in r#"(\{"id":1\}|\{"id":"\}\\"\}|\{|\}|"|\\|,|\[| |\n|\r\n|\x1e|é|\{"x":\{\}\}){0,40}"#,
+            text in r#"(\{"id":1\}|\{"id":"\}\\"\}|\{|\}|"|\\|,|\[| |\n|\r\n|\x1e|é|\u{feff}|\{"x":\{\}\}){0,40}"#,
             sizes in proptest::collection::vec(0_usize..9, 0..5),
             max_rows in 1_usize..5,
         ) {
@@ -219,13 +221,14 @@ mod tests {
             for (index, (_, end, raw, _)) in seen.iter().enumerate() {
                 let to = usize::try_from(end.offset).unwrap();
                 let span = &bytes[at..to];
-                let blanks = span.iter().take_while(|byte| scan::is_blank(**byte)).count();
+                let blanks = scan::blanks(span);
                 prop_assert!(span[blanks..].starts_with(raw));
-                prop_assert!(span[blanks + raw.len()..].iter().all(|byte| scan::is_blank(*byte)));
+                let behind = &span[blanks + raw.len()..];
+                prop_assert_eq!(scan::blanks(behind), behind.len());
                 prop_assert_eq!(&read(bytes, *end, &sizes, max_rows)[..], &seen[index + 1..]);
                 at = to;
             }
-            prop_assert!(bytes[at..].iter().all(|byte| scan::is_blank(*byte)), "no byte is lost at the end");
+            prop_assert_eq!(scan::blanks(&bytes[at..]), bytes.len() - at, "no byte is lost at the end");
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::transcode::bom;
 
 /// Bytes that are looked at for a zero in every second place.
 const ZEROS_IN: usize = 4_096;
+/// What switches to Japanese letters in ISO-2022-JP: to those of two bytes, by either version of the standard, and to those of half
+/// width.
+const JAPANESE: [&[u8]; 3] = [b"\x1b$B", b"\x1b$@", b"\x1b(I"];
 /// The longest piece of a line that a message shows.
 const SHOWN: usize = 30;
 
@@ -31,9 +34,30 @@ fn marked(first: &[u8]) -> Result<Option<Encoding>, Undecided> {
     }
 }
 
-/// Refuses a text of two bytes a character that has no mark, and is read as one of single bytes.
-pub(crate) fn refuse_utf16(head: &[u8]) -> Result<(), Undecided> {
+/// Refuses a text in an encoding that is no UTF-8, and yet would be read as it: one of several bytes a character that has no mark, or
+/// one that switches between alphabets by escapes of ASCII.
+pub(crate) fn refuse_unmarked(head: &[u8], encoding: Option<Encoding>) -> Result<(), Undecided> {
+    if encoding.is_none() && JAPANESE.iter().any(|escape| memchr::memmem::find(head, escape).is_some()) {
+        return Err(Undecided::Iso2022Jp);
+    }
     let looked_at = &head[..head.len().min(ZEROS_IN)];
+    refuse_utf32(looked_at)?;
+    refuse_utf16(looked_at)
+}
+
+/// Three bytes of four are nothing, but for letters of other scripts.
+fn refuse_utf32(looked_at: &[u8]) -> Result<(), Undecided> {
+    let zeros = |first: usize| looked_at.iter().skip(first).step_by(4).filter(|byte| **byte == 0).count();
+    let quads = looked_at.len() / 4;
+    let is_of = |[first, second, third, last]: [usize; 4]| {
+        first == 0 && second * 2 > quads && nearly_all(third, quads) && nearly_all(last, quads)
+    };
+    let counted = [zeros(0), zeros(1), zeros(2), zeros(3)];
+    let [first, second, third, last] = counted;
+    if is_of(counted) || is_of([last, third, second, first]) { Err(Undecided::Utf32) } else { Ok(()) }
+}
+
+fn refuse_utf16(looked_at: &[u8]) -> Result<(), Undecided> {
     let zeros = |first: usize| looked_at.iter().skip(first).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd) = (zeros(0), zeros(1));
     let pairs = looked_at.len() / 2;
@@ -166,13 +190,28 @@ mod tests {
     fn two_bytes_a_character_are_seen_without_a_mark() {
         for text in ["id;amount\n1;2\n", "编号,金额,时间\n1,-2.50,2024-03-15 10:00:00\n", "\u{17b}abka;1"] {
             for (encoding, label) in [(Encoding::UTF_16LE, "utf-16le"), (Encoding::UTF_16BE, "utf-16be")] {
-                let error = refuse_utf16(&encoding.encode(text).unwrap()).unwrap_err().to_string();
+                let error = refuse_unmarked(&encoding.encode(text).unwrap(), None).unwrap_err().to_string();
                 assert!(error.ends_with(&format!("set ENCODING={label}")), "{error}");
+            }
+            let four =
+                |to_bytes: fn(u32) -> [u8; 4]| text.chars().flat_map(|it| to_bytes(it.into())).collect::<Vec<_>>();
+            for bytes in [four(u32::to_le_bytes), four(u32::to_be_bytes)] {
+                assert_eq!(refuse_unmarked(&bytes, None), Err(Undecided::Utf32), "{text}");
             }
         }
         for bytes in ["id;amount\n".as_bytes(), b"a\0b;c\n1;2;3;4", b"", b"\0\0\0\0", "编号".as_bytes()] {
-            assert_eq!(refuse_utf16(bytes), Ok(()), "{bytes:?}");
+            assert_eq!(refuse_unmarked(bytes, None), Ok(()), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn escapes_to_another_alphabet_are_not_stored_as_they_stand() {
+        let bytes = Encoding::of("iso-2022-jp").unwrap().encode("id;名\n1;コンビニ\n").unwrap();
+        assert!(bytes.is_ascii());
+        let error = refuse_unmarked(&bytes, None).unwrap_err().to_string();
+        assert!(error.contains("ENCODING=iso-2022-jp"), "{error}");
+        assert_eq!(refuse_unmarked(&bytes, Some(Encoding::UTF_8)), Ok(()));
+        assert_eq!(refuse_unmarked(b"\x1b[1mbold\x1b[0m;\x1b(B", None), Ok(()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::Cursor;
 
 use assay_transaction::{
     Columns, CsvText, Decided, DecidedBy, Decision, Delimiter, Encoding, Fields as _, HeaderError, Mapping, Position,
-    REQUIRED_COLUMNS, ReadingRules, name_key, quoted, trimmed,
+    REQUIRED_COLUMNS, ReadingRules, json_members, name_key, quoted, trimmed,
 };
 
 use super::rows::Shape;
@@ -309,6 +309,9 @@ impl Search<'_> {
         if csv.trailing_delimiter || columns.count() < line.names.len() {
             decisions.push(shape.decision(ends_empty, csv.trailing_delimiter));
         }
+        if let Some(index) = columns.names().iter().position(|name| name.contains('\0')) {
+            return Err(HeaderError::NulByte { name: columns.names()[index].clone(), place: index + 1 }.into());
+        }
         let Line { delimiter, start, end, .. } = line;
         Ok(Header { delimiter, columns, csv, start, end, decisions })
     }
@@ -342,6 +345,9 @@ impl Search<'_> {
         if let Some(undecided) = self.other_splitting(tried) {
             return undecided.into();
         }
+        if let Some(encoding) = self.set_in_vain(closest.as_ref()) {
+            return Undecided::NoHeaderIn { encoding, first_line: self.first_line() }.into();
+        }
         let is_told = self.options.mapping.is_some() || self.options.delimiter.is_some();
         let closest = closest.filter(|closest| closest.rank.0 > 0 || is_told);
         let error = |Closest { mut line, .. }: Closest| {
@@ -353,6 +359,14 @@ impl Search<'_> {
             _ if is_cut => SourceError::HeaderTooLong { limit: HEAD_BYTES },
             _ => SourceError::Undecidable { first_line: self.first_line() },
         }
+    }
+
+    /// The encoding of two bytes a character that is set for a source of which no name can be read in it: any bytes are some text in it.
+    fn set_in_vain(&self, closest: Option<&Closest>) -> Option<&'static str> {
+        let is_set = |encoding: &Encoding| Some(*encoding) == self.options.encoding;
+        let set = self.head.encoding.filter(is_set)?;
+        let is_read = closest.is_some_and(|closest| closest.rank.0 > 0);
+        (!is_read && [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&set)).then(|| set.name())
     }
 
     /// Whether the head is a text in some encoding, and not the bytes of a program.
@@ -368,6 +382,10 @@ impl Search<'_> {
             self.head.lines_from(self.head.start()).take(LINES).filter(|(_, line)| line.len() <= LONGEST_HEADER)
         {
             let Some(text) = self.encoding.decode(line) else { continue };
+            let object = text.find('{').and_then(|start| json_members(text[start..].trim_end().as_bytes()).ok());
+            if object.is_some_and(|members| !members.is_empty()) {
+                return Some(Undecided::JsonBehind { line: start.line });
+            }
             let is_between = |character: char| {
                 character.is_ascii() && !character.is_alphanumeric() && !matches!(character, '_' | ' ')
             };

@@ -99,8 +99,25 @@ pub enum Undecided {
         label: &'static str,
     },
     /// A text of four bytes a character.
-    #[error("the source is UTF-32, by its byte order mark, which no ENCODING reads: write it as UTF-8")]
+    #[error("the source is UTF-32, four bytes a character, which no ENCODING reads: write it as UTF-8")]
     Utf32,
+    /// A text that has no header in the encoding that is set.
+    #[error(
+        "no header is found in the source as {encoding}, which ENCODING says it is: it begins with `{first_line}`; set ENCODING to \
+         what it is in"
+    )]
+    NoHeaderIn {
+        /// The encoding.
+        encoding: &'static str,
+        /// The start of the first line in it, escaped.
+        first_line: String,
+    },
+    /// A text of ASCII in which escapes say that what follows is none.
+    #[error(
+        "the source seems to be ISO-2022-JP, as escapes in it switch to Japanese letters: set ENCODING=iso-2022-jp, or \
+         ENCODING=utf-8 to keep them as they stand"
+    )]
+    Iso2022Jp,
     /// A header under two delimiters.
     #[error(
         "the header on line {line} has every column that is needed under {one} and under {two}: set DELIMITER to the one that is \
@@ -131,6 +148,15 @@ pub enum Undecided {
     )]
     HeaderQuotes {
         /// The header's line.
+        line: u64,
+    },
+    /// Objects behind what is none.
+    #[error(
+        "line {line} seems to hold JSON, and the source does not begin with an object: take away what is none, or set \
+         FORMAT=json-lines, by which lines that are no objects are rejected"
+    )]
+    JsonBehind {
+        /// The line.
         line: u64,
     },
     /// Names with several characters between them.

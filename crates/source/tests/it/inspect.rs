@@ -109,6 +109,26 @@ async fn only_the_amounts_of_whole_rows_tell_the_decimal_mark() {
 }
 
 #[tokio::test]
+async fn json_in_another_encoding_is_no_broken_json() {
+    let object = r#"{"id":1,"description":"café","amount":-1.5,"timestamp":"2026-01-01 10:00:00","operation_type":"c","side":"d"}"#;
+    let latin = Encoding::WINDOWS_1252.encode(&format!("{object}\n{object}\n")).unwrap();
+    let error = fails(&latin).await;
+    assert!(error.contains("in windows-1252 it is `café`; set ENCODING"), "{error}");
+    let options = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..FormatOptions::default() };
+    assert_eq!(look(&latin, &options).await.unwrap().format, Format::JsonLines);
+    // By a format that is set in vain, a source is no empty one.
+    let options = FormatOptions { format: Some(Format::JsonLines), ..FormatOptions::default() };
+    for text in ["id;amount\n1;2\n", "[{\"id\":1},{\"id\":2}]", "{\n\"id\": 1\n}\n"] {
+        let error = look(text, &options).await.unwrap_err().to_string();
+        assert!(error.contains("no whole object") && error.contains("jq"), "{error}");
+    }
+    // One line among good ones is a slip, also where it is the first.
+    let slip =
+        [&Encoding::WINDOWS_1252.encode(object).unwrap()[..], format!("\n{object}\n{object}").as_bytes()].concat();
+    assert_eq!(look(&slip, &FormatOptions::default()).await.unwrap().format, Format::JsonLines);
+}
+
+#[tokio::test]
 async fn a_source_that_is_none_says_why() {
     for empty in ["", "\u{feff}", "\n\r\n\n"] {
         assert_eq!(fails(empty).await, "the source is empty: it has no header");

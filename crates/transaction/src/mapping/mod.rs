@@ -12,6 +12,7 @@ mod template;
 mod text;
 mod timestamp;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -144,7 +145,22 @@ impl Mapping {
 
     /// The same with what comes from the path of a source as it is there.
     pub fn resolve(&self, location: &str) -> Result<Self, PathError> {
-        let folder = |name: &str| path::value_of(location, name);
+        self.resolve_by(|name| path::value_of(location, name))
+    }
+
+    /// What it takes from the path of a source, by name: what rows of the same bytes are told apart by in another folder.
+    pub fn path_values(&self, location: &str) -> Result<BTreeMap<String, String>, PathError> {
+        let values = RefCell::new(BTreeMap::new());
+        self.resolve_by(|name| {
+            let value = path::value_of(location, name)?;
+            values.borrow_mut().insert(name_key(name), value.clone());
+            Ok(value)
+        })?;
+        Ok(values.into_inner())
+    }
+
+    fn resolve_by(&self, folder: impl Fn(&str) -> Result<String, PathError>) -> Result<Self, PathError> {
+        let folder = &folder;
         let text = |from: &Option<TextFrom>| from.as_ref().map(|from| from.resolve(folder)).transpose();
         let amount = self.amount.as_ref().map(|from| from.resolve(folder)).transpose()?;
         let timestamp = match &self.timestamp {
@@ -340,6 +356,10 @@ mod tests {
             r#"{"id":{"template":"a{{b}}-{row}"},"description":{"constant":"{x} a{b}"},"amount":{"constant":"5"},"timestamp":{"constant":"2024-03-14"},"merchant":{"constant":"a{b}"},"side":"s"}"#
         );
         assert_eq!(read(&serde_json::to_string(&resolved).unwrap()).unwrap(), resolved);
+        let values = mapping.path_values("/t/date=2024-03-14/shop=a{b}/n=5/x.csv").unwrap();
+        let expected = [("date", "2024-03-14"), ("n", "5"), ("shop", "a{b}")];
+        assert_eq!(values, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        assert_eq!(read(r#"{"side":"s"}"#).unwrap().path_values("/t/date=1/x.csv"), Ok(BTreeMap::new()));
         let error = mapping.resolve("/t/date=2024-03-14/n=5/x.csv").unwrap_err().to_string();
         assert!(error.contains("`shop`") && error.contains("`date=2024-03-14`"), "{error}");
         let columns = ["id", "s", "operation_type"].map(str::to_owned).to_vec();

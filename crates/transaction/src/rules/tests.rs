@@ -221,6 +221,8 @@ fn a_message_names_the_rule_its_origin_and_the_setting() {
     let zoned = settled(Point, "%d/%m/%Y %H:%M %Z", Set);
     let latin = settled(Point, "iso", Set);
     let latin = RunSettings { dialect: Dialect { encoding: Encoding::WINDOWS_1252, ..latin.dialect }, ..latin };
+    let two_bytes = settled(Point, "iso", Recognised);
+    let two_bytes = RunSettings { dialect: Dialect { encoding: Encoding::UTF_16LE, ..two_bytes.dialect }, ..two_bytes };
     // The settings, the row, the message, and whether another reading fits.
     let cases: Vec<(RunSettings, Vec<u8>, &str, bool)> = vec![
         (
@@ -331,6 +333,12 @@ fn a_message_names_the_rule_its_origin_and_the_setting() {
             b"1|\xc5\x81ukasz|1|2023-11-28 06:35:12||x|debit|".to_vec(),
             "encoding: `description` is not valid windows-1252 text (set); it would be `Łukasz` in UTF-8; set ENCODING to \
              that of the source",
+            false,
+        ),
+        (
+            two_bytes,
+            b"1|caf\xff|1|2023-11-28 06:35:12||x|debit|".to_vec(),
+            "encoding: `description` is not valid UTF-16LE text (recognised); set ENCODING to that of the source",
             false,
         ),
     ];

@@ -7,7 +7,7 @@
 use std::io::Write;
 
 use assay_store::{InvalidRecord, Store};
-use assay_transaction::{Format, MAX_RAW_KEPT, RejectReason, Run, RunSettings};
+use assay_transaction::{Decided, DecidedBy, Delimiter, Format, MAX_RAW_KEPT, RejectReason, Run, RunSettings};
 
 use super::Pages;
 use super::encoded::Encoder;
@@ -32,7 +32,7 @@ pub(super) async fn write(
     let encoder = Encoder::of_run(&run.settings);
     out.write_all(&encoder.mark()).map_err(CommandError::Print)?;
     if run.settings.format == Format::Csv {
-        let header = encoder.text(&header(&run.settings));
+        let header = encoder.text(&(separator(&run.settings) + &header(&run.settings)));
         let header = header.ok_or_else(|| CommandError::Stage("the header does not fit its encoding".to_owned()))?;
         out.write_all(&header).map_err(CommandError::Print)?;
     }
@@ -92,6 +92,13 @@ fn line(out: &mut impl Write, line: Option<Vec<u8>>) -> Result<bool, CommandErro
     Ok(true)
 }
 
+/// The line that says which delimiter there is, where nobody has set it and none but such a line makes it known.
+fn separator(settings: &RunSettings) -> String {
+    let delimiter = settings.dialect.delimiter;
+    let is_told = Delimiter::ALL.contains(&delimiter) || settings.decided_by(Decided::Delimiter) == DecidedBy::Set;
+    if is_told { String::new() } else { format!("sep={}\n", char::from(delimiter.byte())) }
+}
+
 /// The header's names, quoted where they have to be.
 fn header(settings: &RunSettings) -> String {
     let delimiter = char::from(settings.dialect.delimiter.byte());
@@ -113,7 +120,7 @@ fn header(settings: &RunSettings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use assay_transaction::{CsvText, DecimalMark, Delimiter, Dialect, Encoding};
+    use assay_transaction::{CsvText, DecimalMark, Decision, Dialect, Encoding};
 
     fn record(reason: &str, bytes: usize) -> InvalidRecord {
         InvalidRecord {
@@ -157,5 +164,20 @@ mod tests {
         let escaping =
             header_of(Delimiter::Other(b'b'), Encoding::UTF_8, CsvText { escape: Some('l'), ..CsvText::default() });
         assert!(escaping.starts_with("idb\"llibellll".as_bytes()), "{}", String::from_utf8_lossy(&escaping));
+    }
+
+    #[test]
+    fn a_delimiter_that_only_the_source_named_is_named_again() {
+        for (delimiter, by, expected) in [
+            (Delimiter::Other(b'^'), DecidedBy::Recognised, "sep=^\n"),
+            (Delimiter::Other(b'^'), DecidedBy::Set, ""),
+            (Delimiter::Semicolon, DecidedBy::Recognised, ""),
+        ] {
+            let example = RunSettings::example();
+            let dialect = Dialect { delimiter, ..example.dialect };
+            let decision = Decision { what: Decided::Delimiter, value: String::new(), by, evidence: String::new() };
+            let settings = RunSettings { dialect, decisions: vec![decision], ..example };
+            assert_eq!(separator(&settings), expected, "{delimiter:?} {by}");
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! Lines of text in the encoding of their source. The text of a source that was made UTF-8 when it was read is made what it was.
 
-use assay_transaction::{Encoding, RunSettings};
+use assay_transaction::{Decided, Decision, Encoding, RunSettings};
 
 /// Writes lines in the encoding of a run's source.
 pub(super) struct Encoder {
     encoding: Encoding,
     /// Whether the rows were kept as UTF-8, and the source is something else.
     is_transcoded: bool,
+    /// Whether the encoding is that of a byte order mark alone.
+    is_marked: bool,
     /// Bytes that are no character of the encoding: in the place of others that were none.
     malformed: Vec<u8>,
 }
@@ -22,12 +24,14 @@ impl Encoder {
         } else {
             (0x80..=0xff).rev().find(|byte| encoding.decode(&[*byte]).is_none()).into_iter().collect()
         };
-        Self { encoding, is_transcoded: settings.is_transcoded(), malformed }
+        let is_mark = |it: &Decision| it.what == Decided::Encoding && it.evidence.starts_with(Decision::BY_MARK);
+        let is_marked = settings.decisions.iter().any(is_mark);
+        Self { encoding, is_transcoded: settings.is_transcoded(), is_marked, malformed }
     }
 
-    /// The byte order mark that a file of such an encoding must have.
+    /// The byte order mark that a file of such an encoding must have, or that its source had, against what is set.
     pub(super) fn mark(&self) -> Vec<u8> {
-        let needs_one = [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&self.encoding);
+        let needs_one = self.is_marked || [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&self.encoding);
         if needs_one { self.encoding.encode("\u{feff}").unwrap_or_default() } else { Vec::new() }
     }
 
@@ -55,7 +59,7 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
-    use assay_transaction::{Dialect, Format};
+    use assay_transaction::{DecidedBy, Dialect, Format};
 
     use super::*;
 
@@ -87,5 +91,10 @@ mod tests {
         assert_eq!(encoder("utf-16be", Format::Csv).mark(), b"\xfe\xff");
         assert!(encoder("gbk", Format::Csv).mark().is_empty() && encoder("utf-8", Format::Csv).mark().is_empty());
         assert_eq!(encoder("utf-16be", Format::Csv).text("a").unwrap(), b"\0a\0\n");
+        // Without it, the same ENCODING would make something else of it, which it said in vain of the source.
+        let evidence = format!("{}, whatever is set: windows-1252", Decision::BY_MARK);
+        let by_mark = Decision { what: Decided::Encoding, value: "UTF-8".into(), by: DecidedBy::Recognised, evidence };
+        let settings = RunSettings { decisions: vec![by_mark], ..RunSettings::example() };
+        assert_eq!(Encoder::of_run(&settings).mark(), b"\xef\xbb\xbf");
     }
 }

@@ -178,6 +178,39 @@ async fn names_that_are_no_utf8_name_the_encoding() {
 }
 
 #[tokio::test]
+async fn a_name_that_cannot_be_stored_is_refused() {
+    let names = format!("{NAMES};no\0te\n");
+    let error = found(&names, &FormatOptions::default()).await.unwrap_err();
+    assert!(error.contains("`no\\u{0}te` of column 8 holds a NUL byte"), "{error}");
+}
+
+#[tokio::test]
+async fn json_behind_something_else_names_its_format() {
+    let names = NAMES.split(';').map(|name| format!("\"{name}\":1")).collect::<Vec<_>>().join(",");
+    for text in [format!(")]}}',\n{{{names}}}\n"), format!("2024-03-15 {{{names}}}\n")] {
+        let error = found(&text, &FormatOptions::default()).await.unwrap_err();
+        assert!(error.contains("FORMAT=json-lines"), "{text}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_encoding_that_is_set_in_vain_is_named() {
+    // Any bytes are some text in one of two bytes a character.
+    let big_endian = Encoding::UTF_16BE.encode(NAMES).unwrap();
+    for text in [NAMES.as_bytes(), &big_endian] {
+        for mapping in [FormatOptions::default(), mapped(BANK)] {
+            let options = FormatOptions { encoding: Some(Encoding::UTF_16LE), ..mapping };
+            let error = found(text, &options).await.unwrap_err();
+            assert!(error.contains("as UTF-16LE, which ENCODING says"), "{error}");
+        }
+    }
+    // By a mark, nobody has set it.
+    let marked = Encoding::UTF_16LE.encode("\u{feff}a;b").unwrap();
+    let options = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..FormatOptions::default() };
+    assert!(!found(marked, &options).await.unwrap_err().contains("ENCODING"));
+}
+
+#[tokio::test]
 async fn a_source_without_a_header_says_what_comes_closest() {
     let none = found("1,Shop,-1.00\n2,Shop,-2.00\n", &FormatOptions::default()).await.unwrap_err();
     assert!(none.contains("finds a required column in the first row `1,Shop,-1.00`"), "{none}");
