@@ -3,9 +3,10 @@
 
 use assay_source::Row;
 use assay_transaction::{
-    Budgets, Counted, Decided, DecidedBy, Entry, HeaderRow, HeaderRows, Judged, Occurrences, RawText, RejectReason,
-    RejectedRow, Rejection, Rejections, Rules, RunSettings, TooManyRows,
+    Budgets, Counted, Decided, DecidedBy, Entry, Expected, HeaderRow, HeaderRows, Judged, Occurrences, RawText,
+    RejectReason, RejectedRow, Rejection, Rejections, Rules, RunSettings, TooManyRows, quoted,
 };
+use tracing::warn;
 
 use crate::totals::TrailerFound;
 use crate::{LoadError, metrics};
@@ -62,8 +63,18 @@ impl<'a> Judge<'a> {
 
     /// What a row says, if it is the trailer that the run's source should have.
     pub(crate) fn trailer_in(&self, row: &Row<'_>) -> Option<TrailerFound> {
-        let trailer = self.settings.trailer.as_ref().filter(|_| row.malformed.is_none())?;
+        let trailer = self.settings.trailer.as_ref()?;
+        if let Some(reason) = &row.malformed {
+            let is_footer = *reason == RejectReason::QuoteMalformed && trailer.begins(row.raw, self.settings);
+            return is_footer.then(|| TrailerFound::Totals(Expected::default()));
+        }
         let found = trailer.read(&row.fields, self.settings)?;
+        if trailer.is_footer() && self.rules.check(row.number, &row.fields, row.raw_bytes).is_ok() {
+            let (number, line, pattern) = (row.number, row.line, quoted(trailer.as_str()));
+            warn!(
+                "row {number} (line {line}) is the footer {pattern}, as TRAILER says, and would be a transaction without it"
+            );
+        }
         Some(found.map_or_else(TrailerFound::Wrong, TrailerFound::Totals))
     }
 
