@@ -275,7 +275,8 @@ async fn settle(
     options: &LoadOptions,
     latest: Option<&Run>,
 ) -> Result<RunSettings, LoadError> {
-    let layout = inspect(&dependencies.sources, url, found, &options.read.format).await?.layout;
+    let format = FormatOptions { trailer: options.totals.trailer.clone(), ..options.read.format.clone() };
+    let layout = inspect(&dependencies.sources, url, found, &format).await?.layout;
     let settings = RunSettings {
         durable_broker: dependencies.broker.survives_restart(),
         budgets: options.budgets(),

@@ -3,9 +3,11 @@
 
 use assay_source::{HEAD_BYTES, Row};
 use assay_transaction::{
-    Budgets, Counted, Decided, DecidedBy, Entry, HeaderError, HeaderRow, HeaderRows, Judged, Occurrences, Position,
-    RawText, RejectReason, RejectedRow, Rejection, Rejections, Rules, RunSettings, TooManyRows, WireError,
+    Budgets, Counted, Decided, DecidedBy, Entry, Expected, HeaderError, HeaderRow, HeaderRows, Judged, Occurrences,
+    Position, RawText, RejectReason, RejectedRow, Rejection, Rejections, Rules, RunSettings, TooManyRows, WireError,
+    quoted,
 };
+use tracing::warn;
 
 use crate::metrics;
 use crate::totals::TrailerFound;
@@ -62,8 +64,18 @@ impl<'a> Judge<'a> {
 
     /// What a row says, if it is the trailer that the run's source should have.
     pub(crate) fn trailer_in(&self, row: &Row<'_>) -> Option<TrailerFound> {
-        let trailer = self.settings.trailer.as_ref().filter(|_| row.malformed.is_none())?;
+        let trailer = self.settings.trailer.as_ref()?;
+        if let Some(reason) = &row.malformed {
+            let is_footer = *reason == RejectReason::QuoteMalformed && trailer.begins(row.raw, self.settings);
+            return is_footer.then(|| TrailerFound::Totals(Expected::default()));
+        }
         let found = trailer.read(&row.fields, self.settings)?;
+        if trailer.is_footer() && self.rules.check(row.number, &row.fields, row.raw_bytes).is_ok() {
+            let (number, line, pattern) = (row.number, row.line, quoted(trailer.as_str()));
+            warn!(
+                "row {number} (line {line}) is the footer {pattern}, as TRAILER says, and would be a transaction without it"
+            );
+        }
         Some(found.map_or_else(TrailerFound::Wrong, TrailerFound::Totals))
     }
 

@@ -239,8 +239,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// The batches of a file that is read by fours from its first row on.
-    async fn batches_of(path: &Path) -> (Vec<(u64, u64, u64)>, End) {
+    /// The batches of a file with such a trailer that is read by fours from its first row on.
+    async fn read_by_fours(path: &Path, trailer: &str) -> (Vec<(u64, u64, u64)>, End) {
         let options = Options::parse_from(["test"]);
         let sources = Sources::new(&options.s3).unwrap();
         let url = SourceUrl::File(path.to_owned());
@@ -250,7 +250,7 @@ pub(crate) mod tests {
             dialect: layout.dialect,
             header: layout.header,
             start: Some(layout.start),
-            trailer: Some("END,{rows},{amount}".parse().unwrap()),
+            trailer: Some(trailer.parse().unwrap()),
             ..RunSettings::standard(Namespace::new("test"))
         };
         let reader = sources.rows(&url, &found, &settings, layout.start).await.unwrap();
@@ -285,9 +285,22 @@ pub(crate) mod tests {
                 writeln!(text, "{row},x,1.50,2026-01-11 10:00:00,payment,debit").unwrap();
             }
             std::fs::write(&path, format!("{text}END,{rows},0\n")).unwrap();
-            let (batches, end) = batches_of(&path).await;
+            let (batches, end) = read_by_fours(&path, "END,{rows},{amount}").await;
             assert_eq!(batches, expected, "{rows} rows");
             assert!(matches!(end, End::Source(_, TrailerFound::Totals(_))), "{end:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_footer_may_go_over_lines_in_quotes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        let text = format!("{}\n1,x,1.50,2026-01-11 10:00:00,payment,debit\n", REQUIRED_COLUMNS.join(","));
+        for (footer, is_found) in [("\"END of\nthe file\"\n\nx,y\n", true), ("\"The END\nof it\"\n", false)] {
+            std::fs::write(&path, format!("{text}{footer}")).unwrap();
+            let (batches, end) = read_by_fours(&path, "END of*").await;
+            assert_eq!(batches.len(), 1, "{footer}");
+            assert!(matches!(end, End::Source(_, trailer) if trailer.is_found() == is_found), "{footer}");
         }
     }
 

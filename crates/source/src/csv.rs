@@ -9,7 +9,7 @@ mod second;
 
 use std::fmt;
 
-use assay_transaction::{CsvText, Delimiter, Position, ReadingRules, RunSettings};
+use assay_transaction::{CsvText, Delimiter, Encoding, Position, ReadingRules, RunSettings};
 
 use crate::{ByteStream, Layout, RowBatch, SourceError};
 
@@ -27,6 +27,8 @@ pub struct CsvLayout<'a> {
     pub columns: Option<usize>,
     /// What the source writes in a way of its own.
     pub csv: &'a CsvText,
+    /// That of the bytes of its rows.
+    pub encoding: Encoding,
     /// By which rules it is read.
     pub rules: ReadingRules,
 }
@@ -35,7 +37,8 @@ impl<'a> CsvLayout<'a> {
     /// What a run has frozen.
     pub fn of_run(settings: &'a RunSettings) -> Self {
         let (delimiter, columns) = (settings.dialect.delimiter, Some(settings.header.len()));
-        Self { delimiter, columns, csv: &settings.csv, rules: settings.reading }
+        let encoding = settings.encoding_of_rows();
+        Self { delimiter, columns, csv: &settings.csv, encoding, rules: settings.reading }
     }
 }
 
@@ -43,7 +46,8 @@ impl<'a> CsvLayout<'a> {
 impl<'a> From<&'a Layout> for CsvLayout<'a> {
     fn from(layout: &'a Layout) -> Self {
         let (delimiter, columns) = (layout.dialect.delimiter, Some(layout.header.len()));
-        Self { delimiter, columns, csv: &layout.csv, rules: ReadingRules::Second }
+        let encoding = layout.dialect.encoding.of_rows();
+        Self { delimiter, columns, csv: &layout.csv, encoding, rules: ReadingRules::Second }
     }
 }
 

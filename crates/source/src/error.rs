@@ -226,8 +226,11 @@ pub enum SourceError {
         /// How many bytes were looked at.
         limit: usize,
     },
-    /// A first row without one required column, whatever the delimiter.
-    #[error("cannot tell the dialect: none of `,` `;` tab `|` finds a required column in the first row `{first_line}`")]
+    /// Lines without one required column, whatever the delimiter.
+    #[error(
+        "cannot tell the dialect: none of `,` `;` tab `|` finds a required column on the first 50 lines, which begin with `{first_line}`; set \
+         DELIMITER to another one, or MAPPING where the columns have other names"
+    )]
     Undecidable {
         /// The start of the first line, escaped.
         first_line: String,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use assay_transaction::{
     AmountText, CsvText, DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, PathError, ReadingRules,
-    RunSettings, TimestampFormat,
+    RunSettings, TimestampFormat, Trailer,
 };
 use clap::{Args, ValueEnum};
 
@@ -33,7 +33,7 @@ pub struct FormatOptions {
     /// serial-days as spreadsheets count them. Recognised if not set, and refused where two patterns fit
     #[arg(long, env = "TIMESTAMP_FORMAT", value_name = "PATTERN")]
     pub timestamp_format: Option<TimestampFormat>,
-    /// What stands for nothing in CSV fields without quotes, separated by commas; empty for none
+    /// What stands for nothing in CSV fields without quotes, separated by commas; a lone comma for none
     #[arg(long, env = "NULL_VALUES", value_name = "TEXTS", default_value = "\\N,NULL", value_parser = parse_null_values)]
     pub null_values: NullValues,
     /// Character of a CSV source that takes its meaning from the next one, such as \ where MySQL wrote it. None if not set
@@ -51,6 +51,9 @@ pub struct FormatOptions {
     /// The rules of the run that these are the frozen settings of; none for a source that is looked at anew.
     #[arg(skip)]
     pub frozen: Option<ReadingRules>,
+    /// What ends the source and is no data, where somebody says so: nothing is recognised from it.
+    #[arg(skip)]
+    pub trailer: Option<Trailer>,
 }
 
 /// Texts that stand for nothing.
@@ -95,6 +98,7 @@ impl FormatOptions {
             currency: (!currencies.is_empty()).then(|| Currencies(currencies.clone())),
             mapping: settings.mapping.clone(),
             frozen: Some(settings.reading),
+            trailer: settings.trailer.clone(),
         }
     }
 
@@ -239,9 +243,10 @@ mod tests {
 
     #[test]
     fn lists_are_separated_by_commas() {
-        let null_values: [(&[&str], &[&str]); 4] = [
+        let null_values: [(&[&str], &[&str]); 5] = [
             (&[], &["\\N", "NULL"]),
             (&["--null-values", ""], &[]),
+            (&["--null-values", ","], &[]),
             (&["--null-values", "n/a"], &["n/a"]),
             (&["--null-values", " - , None,"], &["-", "None"]),
         ];

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use assay_transaction::{
     AmountText, Columns, Compression, CsvText, Decided, DecidedBy, DecimalMark, Decision, Delimiter, Dialect, Encoding,
-    Fields as _, Format, JsonNames, Mapping, Notation, Position, ReadingRules, RunSettings, TimestampFormat,
+    Fields as _, Format, HeaderError, HeaderRows, JsonNames, Mapping, Notation, Position, ReadingRules, RunSettings,
+    TimestampFormat,
 };
 
 use crate::head::Head;
@@ -119,18 +120,19 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
     };
     found.decisions.insert(0, format_decision(format, options));
     found.decisions.insert(1, encoding_decision(head, found.start, options)?);
-    let (reader, of_rows) = if format == Format::Csv {
-        let columns = Some(found.columns.count());
-        let layout = CsvLayout { delimiter: found.delimiter, columns, csv: &found.csv, rules: options.rules() };
-        (RowReader::from(header::rows(head, &layout, found.start)), encoding.of_rows())
-    } else {
-        let names = JsonNames::mapped(found.columns.names(), mapping);
-        (RowReader::from(json::reader(head, names, found.start)), Encoding::UTF_8)
-    };
-    let sample = sample(reader, head).await?;
-    let settled = Settled::of(&sample, &found.columns, of_rows, options)?;
+    let (mut sample, mut settled) = settle(head, format, &found, encoding, options).await?;
     if let Some(header) = found.header {
-        refuse_rows_before(head, header, &found, &settled, options).await?;
+        let is_before = |start: Position| start.offset < header.offset;
+        for (start, _) in head.lines_from(head.start()).take_while(|(start, _)| is_before(*start)) {
+            if is_row_at(head, start, header.offset, &found, &settled, options).await? {
+                let what = "is a row by it".to_owned();
+                return Err(Undecided::NotAPreamble { line: header.line, before: start.line, what }.into());
+            }
+        }
+        if found.is_by_place && is_row_at(head, header, found.start.offset, &found, &settled, options).await? {
+            found = found.without_header(header, mapping)?;
+            (sample, settled) = settle(head, format, &found, encoding, options).await?;
+        }
     }
     let start = found.start;
     let layout = settled.layout(format, found, encoding);
@@ -149,7 +151,7 @@ pub(crate) async fn inspect_parquet(
     let columns = Columns::from_names(reader.names(), options.mapping.as_deref())?;
     let rows = Some(reader.rows());
     let sample: Vec<RowBatch> = reader.next_batch(SAMPLE_ROWS).await?.into_iter().collect();
-    let settled = Settled::of(&sample, &columns, Encoding::UTF_8, options)?;
+    let settled = Settled::of(&sample, &columns, Encoding::UTF_8, None, options)?;
     let decisions = vec![format_decision(Format::Parquet, options)];
     let found = Found { decisions, ..Found::of(columns, Position { offset: 0, ..Position::START }) };
     let layout = settled.layout(Format::Parquet, found, options.encoding.unwrap_or_default());
@@ -163,6 +165,8 @@ struct Found {
     csv: CsvText,
     /// Where the header of a CSV source begins.
     header: Option<Position>,
+    /// Whether that has none of the names that are needed.
+    is_by_place: bool,
     /// Where the first row is.
     start: Position,
     decisions: Vec<Decision>,
@@ -171,12 +175,32 @@ struct Found {
 impl Found {
     fn of(columns: Columns, start: Position) -> Self {
         let (delimiter, csv, decisions) = (Delimiter::Comma, CsvText::default(), Vec::new());
-        Self { delimiter, columns, csv, header: None, start, decisions }
+        Self { delimiter, columns, csv, header: None, is_by_place: false, start, decisions }
     }
 
     fn csv(found: header::Header) -> Self {
-        let header::Header { delimiter, columns, csv, start, end, decisions } = found;
-        Self { delimiter, columns, csv, header: Some(start), start: end, decisions }
+        let header::Header { delimiter, columns, csv, is_by_place, start, end, decisions } = found;
+        Self { delimiter, columns, csv, header: Some(start), is_by_place, start: end, decisions }
+    }
+
+    /// The same where the line that was taken for the header is the first row: the columns have their places for names.
+    fn without_header(mut self, first: Position, mapping: Option<&Mapping>) -> Result<Self, HeaderError> {
+        let names = (1..=self.columns.count()).map(|place| format!("column_{place}")).collect();
+        self.decisions.retain(|decision| decision.what != Decided::Header);
+        self.decisions.push(Decision {
+            what: Decided::Header,
+            value: "none".to_owned(),
+            by: DecidedBy::Recognised,
+            evidence: format!("line {} is a row by the mapping, which names columns by their places", first.line),
+        });
+        let start = Position { row: 1, ..first };
+        Ok(Self { columns: Columns::from_names(names, mapping)?, header: None, start, ..self })
+    }
+
+    /// What splits its rows.
+    fn layout(&self, encoding: Encoding, options: &FormatOptions) -> CsvLayout<'_> {
+        let columns = Some(self.columns.count());
+        CsvLayout { delimiter: self.delimiter, columns, csv: &self.csv, encoding, rules: options.rules() }
     }
 }
 
@@ -233,9 +257,14 @@ impl Settled {
         sample: &[RowBatch],
         columns: &Columns,
         encoding: Encoding,
+        headers: Option<&HeaderRows<'_>>,
         options: &FormatOptions,
     ) -> Result<Self, Undecided> {
-        let rows = || whole_rows(sample, columns);
+        // A header between rows says nothing of them, and neither does what ends the source.
+        let is_header = |row: &Row<'_>| headers.is_some_and(|headers| headers.find(&row.fields).is_some());
+        let trailer = options.trailer.as_ref();
+        let is_trailer = |row: &Row<'_>| trailer.is_some_and(|it| it.is(&row.fields, encoding, ReadingRules::Second));
+        let rows = || whole_rows(sample, columns).take_while(|row| !is_trailer(row)).filter(|row| !is_header(row));
         let currencies = options.currencies().to_vec();
         let mark = if let Some(mark) = options.decimal_mark {
             set(Some(mark))
@@ -288,36 +317,54 @@ fn whole_rows<'a>(sample: &'a [RowBatch], columns: &Columns) -> impl Iterator<It
     sample.iter().flat_map(RowBatch::rows).filter(move |row| row.fields.count() == count)
 }
 
-/// Lines before a header that are rows by it are no preamble: nothing may be passed over that could be a transaction.
-async fn refuse_rows_before(
+/// The rows of a head that are whole, and what is settled by them.
+async fn settle(
     head: &Head,
-    header: Position,
+    format: Format,
+    found: &Found,
+    encoding: Encoding,
+    options: &FormatOptions,
+) -> Result<(Vec<RowBatch>, Settled), SourceError> {
+    let mapping = options.mapping.as_deref();
+    let (reader, of_rows) = if format == Format::Csv {
+        let of_rows = encoding.of_rows();
+        (header::rows(head, &found.layout(of_rows, options), found.start).into(), of_rows)
+    } else {
+        let names = JsonNames::mapped(found.columns.names(), mapping);
+        (RowReader::from(json::reader(head, names, found.start)), Encoding::UTF_8)
+    };
+    let sample = sample(reader, head).await?;
+    let headers = (format == Format::Csv).then(|| HeaderRows::new(&found.columns, mapping, of_rows)).flatten();
+    let settled = Settled::of(&sample, &found.columns, of_rows, headers.as_ref(), options)?;
+    Ok((sample, settled))
+}
+
+/// Whether a line is a row by a header: one that is passed over could be a transaction. It ends before a place, where it is one.
+async fn is_row_at(
+    head: &Head,
+    start: Position,
+    before: u64,
     found: &Found,
     settled: &Settled,
     options: &FormatOptions,
-) -> Result<(), SourceError> {
+) -> Result<bool, SourceError> {
     let (columns, encoding) = (&found.columns, head.encoding.unwrap_or_default().of_rows());
-    let layout = CsvLayout {
-        delimiter: found.delimiter,
-        columns: Some(columns.count()),
-        csv: &found.csv,
-        rules: options.rules(),
-    };
+    let layout = found.layout(encoding, options);
     let notation = Notation::new(ReadingRules::Second, settled.mark.value, &settled.currencies);
-    for (start, _) in head.lines_from(head.start()).take_while(|(start, _)| start.offset < header.offset) {
-        let Some(first) = header::rows(head, &layout, start).next_batch(1).await? else { continue };
-        let is_row = |row: &Row<'_>| {
-            let texts = columns.amount_texts(row.number, &row.fields, encoding);
-            let date = columns.date(row.number, &row.fields, encoding).unwrap_or_default();
-            row.fields.count() == columns.count()
-                && !texts.is_empty()
-                && texts.iter().all(|text| assay_transaction::Amount::read(text, &notation).is_ok())
-                && settled.timestamps.value.reads_as_evidence(&date).is_some()
+    let Some(first) = header::rows(head, &layout, start).next_batch(1).await? else { return Ok(false) };
+    let is_row = |row: &Row<'_>| {
+        let texts = columns.amount_texts(row.number, &row.fields, encoding);
+        let has_amount =
+            !texts.is_empty() && texts.iter().all(|text| assay_transaction::Amount::read(text, &notation).is_ok());
+        let has_timestamp = match columns.date(row.number, &row.fields, encoding) {
+            Some(date) => settled.timestamps.value.reads_as_evidence(&date).is_some(),
+            None => columns.has_count(row.number, &row.fields, encoding),
         };
-        if first.rows().take(1).any(|row| row.end.offset <= header.offset && is_row(&row)) {
-            let what = "is a row by it".to_owned();
-            return Err(Undecided::NotAPreamble { line: header.line, before: start.line, what }.into());
-        }
-    }
-    Ok(())
+        let is_of_column = |name| (0..columns.count()).any(|index| columns.fields_of(index).contains(&name));
+        // No column is called like an amount or a date: one of them tells a row that has a mistake from a header by places.
+        let is_one =
+            found.is_by_place && (has_amount && is_of_column("amount") || has_timestamp && is_of_column("timestamp"));
+        row.fields.count() == columns.count() && (has_amount && has_timestamp || is_one)
+    };
+    Ok(first.rows().take(1).any(|row| row.end.offset <= before && is_row(&row)))
 }

@@ -6,7 +6,7 @@ use crate::derivation::{AmountField, AmountPlaces, Derivation, Field, Places, Ro
 use crate::mapping::EVERY_OTHER;
 use crate::names::{Names, name_key};
 use crate::text::{Decoding, quoted, trimmed};
-use crate::{Dialect, Encoding, Mapping};
+use crate::{Dialect, Encoding, Mapping, ReadingRules};
 
 /// Columns that a source must have.
 pub const REQUIRED_COLUMNS: [&str; 6] = ["id", "description", "amount", "timestamp", "operation_type", "side"];
@@ -213,6 +213,13 @@ impl Columns {
         let TimestampField { field, clock: None } = &self.timestamp else { return None };
         let decoding = Decoding::of(encoding);
         Some(Row { number, fields, decoding }.derive(field).ok()?.into_owned())
+    }
+
+    /// Whether a row has a count for the date and time, and one that leads to an instant.
+    pub fn has_count(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> bool {
+        let TimestampField { field, clock: Some(clock) } = &self.timestamp else { return false };
+        let row = Row { number, fields, decoding: Decoding::of(encoding) };
+        row.derive(field).is_ok_and(|text| clock.read(text.trim(), ReadingRules::Second).is_ok())
     }
 
     /// The fields of a transaction that are made of a column.

@@ -1,10 +1,12 @@
 //! Control totals: what a bank says that a source holds, on the command line, in a manifest or in a trailer row.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Fields;
-use crate::text::quoted;
-use crate::{AmountSum, Notation, RunSettings, Sealed};
+use crate::text::{is_invisible, quoted, trimmed};
+use crate::{AmountSum, Delimiter, Encoding, Notation, ReadingRules, RunSettings, Sealed};
 
 /// How many rows a source should have, and what its amounts should sum up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,6 +54,17 @@ pub struct Trailer {
     whole: Option<TrailerField>,
 }
 
+/// Stands for the number of rows in a pattern.
+const ROWS: &str = "{rows}";
+/// And for the sum of the amounts.
+const AMOUNT: &str = "{amount}";
+
+/// A text as literal fields are compared: every white space is a blank, and what nobody sees is nothing.
+fn visible(text: &str) -> String {
+    let blank = |character: char| if character.is_whitespace() { ' ' } else { character };
+    text.chars().filter(|character| !is_invisible(*character)).map(blank).collect()
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum TrailerField {
     Literal(String),
@@ -63,11 +76,11 @@ enum TrailerField {
 impl TrailerField {
     fn read(text: &str) -> Self {
         match text.trim() {
-            "{rows}" => Self::Rows,
-            "{amount}" => Self::Amount,
+            ROWS => Self::Rows,
+            AMOUNT => Self::Amount,
             literal => match literal.strip_suffix('*') {
-                Some(prefix) => Self::Prefix(prefix.to_owned()),
-                None => Self::Literal(literal.to_owned()),
+                Some(prefix) => Self::Prefix(visible(prefix)),
+                None => Self::Literal(visible(literal)),
             },
         }
     }
@@ -81,7 +94,14 @@ impl TrailerField {
         matches!(self, Self::Literal(text) | Self::Prefix(text) if !text.is_empty())
     }
 
-    fn fits(&self, text: &str) -> bool {
+    fn fits(&self, text: &str, rules: ReadingRules) -> bool {
+        let is_plain = || text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        let text = if rules == ReadingRules::First || is_plain() {
+            Cow::Borrowed(text.trim())
+        } else {
+            Cow::Owned(visible(trimmed(text)))
+        };
+        let text = text.trim();
         match self {
             Self::Literal(literal) => text == literal,
             Self::Prefix(prefix) => text.starts_with(prefix.as_str()),
@@ -91,10 +111,17 @@ impl TrailerField {
 }
 
 impl Trailer {
-    /// What a row says, if it is the trailer, or the first row of the footer: its literal fields are there, and nothing is behind what
-    /// the pattern has. An error is a trailer that cannot be read.
+    /// What a row says, if it is the trailer, or the first row of the footer. An error is a trailer that cannot be read.
     pub fn read(&self, row: &(impl Fields + ?Sized), settings: &RunSettings) -> Option<Result<Expected, String>> {
-        let text = |index: usize| settings.encoding_of_rows().decode(row.get(index).unwrap_or_default());
+        let encoding = settings.encoding_of_rows();
+        let text = |index: usize| encoding.decode(row.get(index).unwrap_or_default()).unwrap_or_default();
+        let found = self.is(row, encoding, settings.reading);
+        found.then(|| self.totals(|index| trimmed(&text(index)).to_owned(), settings))
+    }
+
+    /// Whether a row is it: its literal fields are there, and nothing is behind what the pattern has.
+    pub fn is(&self, row: &(impl Fields + ?Sized), encoding: Encoding, rules: ReadingRules) -> bool {
+        let text = |index: usize| encoding.decode(row.get(index).unwrap_or_default());
         let is_empty = |index: usize| row.get(index).unwrap_or_default().trim_ascii().is_empty();
         let is_it = |fields: &[TrailerField]| {
             // Any rest of the last field takes those behind it too: a text may hold what stands between fields.
@@ -103,11 +130,21 @@ impl Trailer {
                 && fields
                     .iter()
                     .enumerate()
-                    .all(|(index, field)| text(index).is_some_and(|text| field.fits(text.trim())))
+                    .all(|(index, field)| text(index).is_some_and(|text| field.fits(&text, rules)))
                 && (has_rest || (fields.len()..row.count()).all(is_empty))
         };
-        let found = is_it(&self.fields) || self.whole.as_ref().is_some_and(|whole| is_it(std::slice::from_ref(whole)));
-        found.then(|| self.totals(|index| text(index).unwrap_or_default().trim().to_owned(), settings))
+        is_it(&self.fields) || self.whole.as_ref().is_some_and(|whole| is_it(std::slice::from_ref(whole)))
+    }
+
+    /// Whether the first physical line of a row that is none begins the footer: its text may go over several lines in quotes, and has not
+    /// the header's fields then.
+    pub fn begins(&self, line: &[u8], settings: &RunSettings) -> bool {
+        let text = settings.encoding_of_rows().decode(line);
+        let pattern = self.whole.as_ref().or(self.fields.first());
+        self.is_footer()
+            && text
+                .zip(pattern)
+                .is_some_and(|(text, pattern)| pattern.fits(trimmed(&text).trim_matches('"'), settings.reading))
     }
 
     /// Whether it is a footer: it says no totals, and more rows that are no data may follow its first one.
@@ -138,15 +175,46 @@ impl Trailer {
     }
 }
 
+/// Whatever stands between the fields of the source; in a pattern it stands between those of the pattern.
+fn between(written: &str) -> Option<char> {
+    let common = [';', '\t', '|', ','].into_iter().find(|delimiter| written.contains(*delimiter));
+    // A delimiter that is set is told by the totals that it stands beside.
+    common.or_else(|| {
+        let beside = [ROWS, AMOUNT]
+            .into_iter()
+            .filter_map(|total| written.split_once(total))
+            .find_map(|(before, behind)| before.chars().next_back().or_else(|| behind.chars().next()));
+        beside.filter(|character| matches!(Delimiter::of(*character), Some(Delimiter::Other(_))))
+    })
+}
+
+/// Reads what a person writes. What runs have frozen may be less than that: see [`Trailer::try_from`].
 impl std::str::FromStr for Trailer {
     type Err = String;
 
     fn from_str(written: &str) -> Result<Self, String> {
-        // Whatever stands between the fields of the source: here it stands between those of the pattern.
-        let delimiter = [';', '\t', '|', ','].into_iter().find(|delimiter| written.contains(*delimiter));
-        let fields: Vec<TrailerField> = match delimiter {
+        let trailer = Self::try_from(written.to_owned())?;
+        let is_within = |field: &TrailerField| match field {
+            TrailerField::Literal(text) | TrailerField::Prefix(text) => text.contains(ROWS) || text.contains(AMOUNT),
+            TrailerField::Rows | TrailerField::Amount => false,
+        };
+        if trailer.fields.iter().any(is_within) {
+            return Err(format!(
+                "{} has a total that is part of a field: {ROWS} and {AMOUNT} are fields of their own",
+                quoted(written)
+            ));
+        }
+        Ok(trailer)
+    }
+}
+
+impl TryFrom<String> for Trailer {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        let fields: Vec<TrailerField> = match between(&written) {
             Some(delimiter) => written.split(delimiter).map(TrailerField::read).collect(),
-            None => vec![TrailerField::read(written)],
+            None => vec![TrailerField::read(&written)],
         };
         if !fields.iter().any(TrailerField::tells) {
             return Err(format!(
@@ -155,16 +223,8 @@ impl std::str::FromStr for Trailer {
             ));
         }
         let is_footer = !fields.iter().any(TrailerField::is_total);
-        let whole = (is_footer && fields.len() > 1).then(|| TrailerField::read(written));
-        Ok(Self { written: written.to_owned(), fields, whole })
-    }
-}
-
-impl TryFrom<String> for Trailer {
-    type Error = String;
-
-    fn try_from(written: String) -> Result<Self, String> {
-        written.parse()
+        let whole = (is_footer && fields.len() > 1).then(|| TrailerField::read(&written));
+        Ok(Self { written, fields, whole })
     }
 }
 
@@ -213,6 +273,8 @@ mod tests {
             ("T,{rows},{amount}", " T ; 12 ; -3.5 ;; ", Point, Some(Ok(both))),
             ("T,{rows},{amount}", "T;12;3.5000000-", Point, Some(Ok(both))),
             (";EOF;{rows}", ";EOF;12;;;;", Point, Some(Ok(rows))),
+            ("T^{rows}^{amount}", "T;12;-3.5", Point, Some(Ok(both))),
+            ("{rows}\u{1}T", "12;T", Point, Some(Ok(rows))),
             ("T;{rows};{amount}", "T;12", Point, None),
             ("T;{rows};{amount}", "U;12;-3.5", Point, None),
             ("T;{rows};{amount}", "T;12;-3.5;x", Point, None),
@@ -232,6 +294,10 @@ mod tests {
         for (pattern, row, mark, expected) in cases {
             assert_eq!(trailer(pattern, row, mark), expected, "{pattern} {row}");
         }
+        for within in ["Total: {rows}", "T;sum {amount};x", "{rows}{amount};T"] {
+            assert!(within.parse::<Trailer>().unwrap_err().contains("part of a field"), "{within}");
+            assert!(Trailer::try_from(within.to_owned()).is_ok(), "a run may have it: {within}");
+        }
         for wrong in ["", "*", " ;*", ";", "{rows};{amount}", ";{rows}", "*;{rows}"] {
             assert!(wrong.parse::<Trailer>().unwrap_err().contains("is no trailer such as"), "{wrong}");
         }
@@ -245,6 +311,8 @@ mod tests {
             ("***END OF FILE***", "***END OF", false),
             ("END", "END;more", false),
             ("END", "THE END", false),
+            ("END OF FILE", "\u{a0}END\u{a0}OF FILE\u{200b};;", true),
+            ("END\u{a0}OF*", "END OF FILE", true),
             ("Balance as of *", "Balance as of 15/03/2024;1,234.56", true),
             ("Balance as of *", "Balance as of ;;", false),
             ("Balance as of*", "Balance as of ;;", true),
@@ -261,5 +329,20 @@ mod tests {
             assert!(pattern.parse::<Trailer>().unwrap().is_footer());
         }
         assert!(!"END;{rows}".parse::<Trailer>().unwrap().is_footer());
+    }
+
+    #[test]
+    fn a_footer_may_begin_with_a_quote_that_closes_on_another_line() {
+        for (pattern, line, expected) in [
+            ("This statement*", "\"This statement", true),
+            ("This statement*", " \"This statement is;for", true),
+            ("This statement", "\"This statement", true),
+            ("Totals, all *", "\"Totals, all accounts", true),
+            ("This statement*", "7;\"This statement", false),
+            ("END;{rows}", "\"END", false),
+        ] {
+            let trailer = pattern.parse::<Trailer>().unwrap();
+            assert_eq!(trailer.begins(line.as_bytes(), &RunSettings::example()), expected, "{pattern} {line}");
+        }
     }
 }

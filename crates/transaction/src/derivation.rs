@@ -208,7 +208,7 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
             if is_blank(&self.derive(&from.field)?) {
                 return Ok(None);
             }
-            let amount = read(from)?;
+            let amount = read(from).map_err(|rejection| self.hint_at_nothing(from, rejection))?;
             if amount.as_decimal().is_sign_negative() {
                 let error = "has a sign, where its column says it already: the mapping may set `sign = \"absolute\"`";
                 return Err(wrong_value(&from.field.shown, &amount.to_string(), RejectReason::AmountSign, &error));
@@ -231,6 +231,16 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
                 Err(wrong_value(&shown, &both, RejectReason::AmountTwice, &"are both there, and neither is zero"))
             }
         }
+    }
+
+    /// A text without a digit in one of the two columns, such as `-`, most likely says that there is nothing.
+    fn hint_at_nothing(&self, from: &AmountField, mut rejection: Rejection) -> Rejection {
+        let text = self.derive(&from.field).unwrap_or_default();
+        if rejection.reason == RejectReason::AmountFormat && !text.contains(|character: char| character.is_numeric()) {
+            let hint = format!("; set NULL_VALUES if {} stands for nothing", quoted(text.trim()));
+            rejection.message.push_str(&hint);
+        }
+        rejection
     }
 
     /// The trimmed texts of columns; nothing where all of them are empty. None of them can be taken for two.

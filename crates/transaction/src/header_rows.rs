@@ -4,9 +4,15 @@
 //! them by the first would put values under wrong names. Only rows that broke a rule are looked at, so that good ones cost nothing:
 //! no row of names passes as a transaction.
 
+use std::collections::BTreeSet;
+
 use crate::columns::{Fields, listed};
 use crate::names::name_key;
-use crate::{Columns, Encoding, Format, ReadingRules, RunSettings};
+use crate::text::trimmed;
+use crate::{Columns, Encoding, Format, Mapping, ReadingRules, RunSettings};
+
+/// The longest text that may be a name, in bytes.
+const LONGEST_NAME: usize = 1_024;
 
 /// A row that is a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,12 +26,14 @@ pub enum HeaderRow {
 /// Finds the rows of a source that are headers.
 #[derive(Debug, Clone)]
 pub struct HeaderRows<'a> {
-    settings: &'a RunSettings,
+    mapping: Option<&'a Mapping>,
     encoding: Encoding,
     /// The names of the source's columns, as they are compared; those at the end that are empty are not among them.
     names: Vec<String>,
-    /// One that every header must have: most rows have no such field, and need not be looked at any further.
-    needed: String,
+    /// The same in order, without those that are empty.
+    known: BTreeSet<String>,
+    /// Those that a transaction is made of.
+    needed: BTreeSet<String>,
 }
 
 impl<'a> HeaderRows<'a> {
@@ -35,29 +43,49 @@ impl<'a> HeaderRows<'a> {
         if settings.format != Format::Csv || settings.reading < ReadingRules::Second {
             return None;
         }
-        let is_needed = |index: &usize| columns.fields_of(*index).iter().any(|field| *field != "merchant");
-        let needed = name_key(columns.names().get((0..columns.count()).find(is_needed)?)?);
-        let names = keys(columns.names());
-        Some(Self { settings, encoding: settings.encoding_of_rows(), names, needed })
+        Self::new(columns, settings.mapping.as_deref(), settings.encoding_of_rows())
     }
 
-    /// Whether a row that broke a rule is a header.
-    pub fn find(&self, fields: &(impl Fields + ?Sized)) -> Option<HeaderRow> {
-        let texts = || (0..fields.count()).map(|index| self.encoding.decode(fields.get(index).unwrap_or_default()));
-        // Names of one plain word can be compared as they are.
-        let is_plain = self.needed.bytes().all(|byte| byte.is_ascii_graphic());
-        let is_needed =
-            |text: &str| text.trim().eq_ignore_ascii_case(&self.needed) || !is_plain && name_key(text) == self.needed;
-        if !texts().flatten().any(|text| is_needed(&text)) {
+    /// For a header of CSV; none where a mapping names all columns by their places, as its names may be anything then, values too.
+    pub fn new(columns: &Columns, mapping: Option<&'a Mapping>, encoding: Encoding) -> Option<Self> {
+        let names = keys(columns.names());
+        let known: BTreeSet<String> = names.iter().filter(|name| !name.is_empty()).cloned().collect();
+        if mapping.is_some_and(|mapping| !mapping.columns().into_iter().any(|name| known.contains(&name_key(name)))) {
             return None;
         }
-        let names: Vec<String> = texts().map(|text| text.map(|text| text.trim().to_owned())).collect::<Option<_>>()?;
+        let is_needed = |index: &usize| columns.fields_of(*index).iter().any(|field| *field != "merchant");
+        let needed = (0..names.len()).filter(is_needed).map(|index| names[index].clone());
+        let needed = needed.filter(|name| !name.is_empty()).collect();
+        Some(Self { mapping, encoding, names, known, needed })
+    }
+
+    /// Whether a row that broke a rule is a header: that of the source, one that has all which is needed too, or one that shares most
+    /// of its names with it.
+    pub fn find(&self, fields: &(impl Fields + ?Sized)) -> Option<HeaderRow> {
+        let text = |index: usize| self.encoding.decode(fields.get(index).unwrap_or_default());
+        let mut shared = BTreeSet::new();
+        for text in (0..fields.count()).filter_map(text).filter(|text| text.len() <= LONGEST_NAME) {
+            if let Some(name) = self.known.get(&name_key(&text)) {
+                shared.insert(name.as_str());
+            }
+        }
+        // Most rows end here: a value is no name.
+        if shared.is_empty() {
+            return None;
+        }
+        let names: Vec<String> =
+            (0..fields.count()).map(|index| trimmed(&text(index).unwrap_or_default()).to_owned()).collect();
         let found = keys(&names);
         if found == self.names {
             return Some(HeaderRow::Same);
         }
-        Columns::from_names(names, self.settings.mapping.as_deref()).ok()?;
-        Some(HeaderRow::Other(self.difference(&found)))
+        let needed = self.needed.iter().filter(|name| shared.contains(name.as_str())).count();
+        let (has_several, is_complete) = (shared.len() > 1, needed > 0 && needed == self.needed.len());
+        let has_most = has_several && (shared.len() * 2 >= self.known.len() || needed * 2 > self.needed.len());
+        // One name may well be a value.
+        let is_complete =
+            is_complete && (has_several || self.known.len() == 1) && Columns::from_names(names, self.mapping).is_ok();
+        (has_most || is_complete).then(|| HeaderRow::Other(self.difference(&found)))
     }
 
     fn difference(&self, found: &[String]) -> String {
@@ -114,8 +142,23 @@ mod tests {
                 "id;description;amount;timestamp;shop;operation_type;side",
                 other("it lacks `merchant`, and has `shop` instead"),
             ),
-            // No header, as a name is missing that is needed; or a row that speaks of one.
-            ("id;description;amount;merchant;operation_type;side", None),
+            // What is behind a header that lacks a name would be read under the names of the first one.
+            ("id;description;amount;merchant;operation_type;side", other("it lacks `timestamp`")),
+            (
+                "id;description;fee;timestamp;merchant;operation_type;side",
+                other("it lacks `amount`, and has `fee` instead"),
+            ),
+            (
+                "txn;merchant;amount;timestamp;description;operation_type;side",
+                other("it lacks `id`, and has `txn` instead"),
+            ),
+            (
+                "\u{feff}id;merchant;amount;timestamp;description;operation_type;side",
+                other("its order is another one: `merchant` stands where `description` was, as field 2"),
+            ),
+            ("\u{feff}id;description;amount;timestamp;merchant;operation_type;side", Some(HeaderRow::Same)),
+            // A row that speaks of names.
+            ("7;amount;x;2024-01-01 10:00:00;side;card;debit", None),
             ("7;id;1.50;2024-01-01 10:00:00;M;card;debit", None),
             ("7;Shop;x;2024-01-01 10:00:00;M;card;debit", None),
             ("", None),
@@ -132,7 +175,9 @@ mod tests {
         let header = "Réf;memo;amt;when";
         assert_eq!(find(header, &settings, "RéF;memo;amt;when"), Some(HeaderRow::Same));
         assert!(matches!(find(header, &settings, "memo;Réf;amt;when"), Some(HeaderRow::Other(_))));
-        assert_eq!(find(header, &settings, "Réf;memo;when"), None);
+        assert_eq!(find(header, &settings, "Réf;memo;when"), Some(HeaderRow::Other("it lacks `amt`".to_owned())));
+        assert_eq!(find(header, &settings, "Réf;memo"), Some(HeaderRow::Other("it lacks `amt`, `when`".to_owned())));
+        assert_eq!(find(header, &settings, "memo;1;2;3"), None);
         // More blanks between the words of a name tell no other column.
         let settings = RunSettings {
             mapping: Some(serde_json::from_str(&mapping.replace("Réf", "Booking  ref")).unwrap()),
@@ -140,6 +185,15 @@ mod tests {
         };
         let header = "Booking ref;memo;amt;when";
         assert_eq!(find(header, &settings, "booking   REF;memo;amt;when"), Some(HeaderRow::Same));
+    }
+
+    #[test]
+    fn columns_by_their_places_are_no_names() {
+        let mapping = r#"{"id":"column_1","description":"column_2","amount":"column_3","timestamp":"column_4","operation_type":{"constant":"x"},"side":{"constant":"debit"}}"#;
+        let settings = RunSettings { mapping: Some(serde_json::from_str(mapping).unwrap()), ..RunSettings::example() };
+        assert_eq!(find("a;b;c;d", &settings, "1;b;x;2024"), None);
+        assert_eq!(find("1;b;2.50;2024", &settings, "2;b;x;2024"), None);
+        assert_eq!(find("a;b;c;d", &settings, "b;a;c;d"), None);
     }
 
     #[test]

@@ -154,7 +154,10 @@ impl RejectReason {
             "timestamp_format" => "TIMESTAMP_FORMAT",
             "timestamp_zone" | "timestamp_gap" => "TIME_ZONE",
             "encoding" => "ENCODING",
-            "field_count" => "DELIMITER, or SHORT_ROWS=fill where rows lack their last fields",
+            "field_count" => {
+                "DELIMITER, SHORT_ROWS=fill where rows lack their last fields, or ESCAPE where a character such as \\ stands before \
+                 delimiters"
+            }
             "quote_malformed" | "unterminated_quote" => "ESCAPE where a character such as \\ stands before quotes",
             "json_format" => "FORMAT",
             "value_unknown" | "amount_scale" | "amount_range" => "MAPPING",

@@ -6,8 +6,8 @@
 use std::io::Cursor;
 
 use assay_transaction::{
-    Columns, CsvText, Decided, DecidedBy, Decision, Delimiter, Encoding, Fields as _, HeaderError, Mapping, Position,
-    REQUIRED_COLUMNS, ReadingRules, json_members, name_key, quoted, trimmed,
+    Columns, CsvText, Decided, DecidedBy, Decision, Delimiter, Encoding, Fields as _, HeaderError, HeaderRows, Mapping,
+    Position, REQUIRED_COLUMNS, ReadingRules, json_members, name_key, quoted, trimmed,
 };
 
 use super::rows::Shape;
@@ -34,6 +34,8 @@ pub(crate) struct Header {
     pub(crate) delimiter: Delimiter,
     pub(crate) columns: Columns,
     pub(crate) csv: CsvText,
+    /// Whether it has none of the names that are needed: a mapping names all of them by their places.
+    pub(crate) is_by_place: bool,
     /// Where it begins.
     pub(crate) start: Position,
     /// The place right behind it.
@@ -90,7 +92,8 @@ impl Search<'_> {
     async fn of_old_run(&self) -> Result<Header, SourceError> {
         let delimiter = self.options.delimiter.unwrap_or(Delimiter::Comma);
         let csv = self.options.csv();
-        let layout = CsvLayout { delimiter, columns: None, csv: &csv, rules: ReadingRules::First };
+        let (encoding, rules) = (self.encoding, ReadingRules::First);
+        let layout = CsvLayout { delimiter, columns: None, csv: &csv, encoding, rules };
         let start = self.head.start();
         let first = rows(self.head, &layout, start).next_batch(1).await?.ok_or(SourceError::Empty)?;
         let row = first.rows().next().ok_or(SourceError::Empty)?;
@@ -101,7 +104,7 @@ impl Search<'_> {
         let line = self.line(delimiter, start, row.end, fields);
         let columns = self.columns(&line)?;
         let end = line.end;
-        Ok(Header { delimiter, columns, csv, start, end, decisions: Vec::new() })
+        Ok(Header { delimiter, columns, csv, is_by_place: false, start, end, decisions: Vec::new() })
     }
 
     async fn run(&self) -> Result<Header, SourceError> {
@@ -124,7 +127,10 @@ impl Search<'_> {
                 };
                 let rank = (self.count_needed(&line.names), line.names.len());
                 match self.may_be_header(rank.0).then(|| self.columns(&line)) {
-                    Some(Ok(columns)) => found.push((line, columns)),
+                    // By their places any line has the columns: a comment, a row.
+                    Some(Ok(columns)) if rank.0 > 0 || self.shape(&line, &columns).await?.may_fit() => {
+                        found.push((line, columns));
+                    }
                     Some(Err(error)) if self.is_complete(rank.0) => return Err(self.refuse(&line, error)),
                     _ if closest.as_ref().is_none_or(|closest| rank > closest.rank) => {
                         closest = Some(Closest { rank, line });
@@ -161,7 +167,8 @@ impl Search<'_> {
             let fields = text.split(|byte| *byte == delimiter.byte());
             return Ok(self.head.is_before_end(end).then(|| self.line(delimiter, start, end, fields)));
         }
-        let layout = CsvLayout { delimiter, columns: None, csv: &csv, rules: self.options.rules() };
+        let (encoding, rules) = (self.encoding, self.options.rules());
+        let layout = CsvLayout { delimiter, columns: None, csv: &csv, encoding, rules };
         let first = rows(self.head, &layout, start).next_batch(1).await?.ok_or(SourceError::Empty)?;
         let row = first.rows().next().ok_or(SourceError::Empty)?;
         if row.malformed.is_some() || !self.head.has_whole(&row) {
@@ -247,7 +254,7 @@ impl Search<'_> {
         let (line, delimiters) = (found[0].0.start.line, [&found[0].0, &found[1].0].map(|line| shown(line.delimiter)));
         let mut fitting = Vec::new();
         for (line, columns) in found {
-            if self.shape(&line, columns.count()).await?.fits() {
+            if self.shape(&line, &columns).await?.fits() {
                 fitting.push((line, columns));
             }
         }
@@ -259,10 +266,11 @@ impl Search<'_> {
     }
 
     /// How many fields the rows below a header have.
-    async fn shape(&self, line: &Line, columns: usize) -> Result<Shape, SourceError> {
-        let csv = self.options.csv();
-        let layout = CsvLayout { delimiter: line.delimiter, columns: None, csv: &csv, rules: self.options.rules() };
-        Shape::of(rows(self.head, &layout, line.end), self.head, columns).await
+    async fn shape(&self, line: &Line, columns: &Columns) -> Result<Shape, SourceError> {
+        let (csv, encoding, rules) = (self.options.csv(), self.encoding, self.options.rules());
+        let layout = CsvLayout { delimiter: line.delimiter, columns: None, csv: &csv, encoding, rules };
+        let headers = HeaderRows::new(columns, self.options.mapping.as_deref(), encoding);
+        Shape::of(rows(self.head, &layout, line.end), self.head, columns.count(), headers.as_ref()).await
     }
 
     /// A line that has half of the names which are needed is no preamble, but the header of another table.
@@ -295,14 +303,14 @@ impl Search<'_> {
             decisions.push(Decision { what: Decided::Header, value, by: DecidedBy::Recognised, evidence });
         }
         let mut csv = self.options.csv();
-        let shape = self.shape(&line, columns.count()).await?;
+        let shape = self.shape(&line, &columns).await?;
         let ends_empty = line.names.last().is_some_and(String::is_empty);
         if let Some(without) = ends_empty.then(|| line.names[..line.names.len() - 1].to_vec())
             && shape.has_empty_last()
             && let Ok(fewer) = Columns::from_names(without, self.options.mapping.as_deref())
         {
             columns = fewer;
-            csv.trailing_delimiter = shape.fits();
+            csv.trailing_delimiter = shape.has_that_of_header();
         } else {
             csv.trailing_delimiter = shape.has_one_more();
         }
@@ -312,8 +320,9 @@ impl Search<'_> {
         if let Some(index) = columns.names().iter().position(|name| name.contains('\0')) {
             return Err(HeaderError::NulByte { name: columns.names()[index].clone(), place: index + 1 }.into());
         }
+        let is_by_place = self.count_needed(&line.names) == 0;
         let Line { delimiter, start, end, .. } = line;
-        Ok(Header { delimiter, columns, csv, start, end, decisions })
+        Ok(Header { delimiter, columns, csv, is_by_place, start, end, decisions })
     }
 
     fn delimiter_decision(&self, line: &Line, separator: Option<(u64, Delimiter)>) -> Decision {

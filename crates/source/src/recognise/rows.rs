@@ -1,8 +1,9 @@
 //! How many fields the rows below a header have: whether a delimiter fits them, and whether each ends with one too many.
 
-use assay_transaction::{Decided, DecidedBy, Decision, Fields as _};
+use assay_transaction::{Decided, DecidedBy, Decision, Fields as _, HeaderRows};
 
 use super::{counted, nearly_all};
+use crate::batch::Row;
 use crate::head::Head;
 use crate::{CsvReader, SourceError};
 
@@ -24,14 +25,21 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Looks at those rows of a head that are whole.
-    pub(crate) async fn of(mut reader: CsvReader, head: &Head, columns: usize) -> Result<Self, SourceError> {
+    /// Looks at those rows of a head that are whole, and no header again.
+    pub(crate) async fn of(
+        mut reader: CsvReader,
+        head: &Head,
+        columns: usize,
+        headers: Option<&HeaderRows<'_>>,
+    ) -> Result<Self, SourceError> {
         let mut shape = Self::default();
         while let Some(batch) = reader.next_batch(BATCH).await? {
-            for row in batch.rows().filter(|row| row.malformed.is_none() && head.has_whole(row)) {
+            let is_row = |row: &Row<'_>| row.malformed.is_none() && head.has_whole(row);
+            let is_header = |row: &Row<'_>| headers.is_some_and(|headers| headers.find(&row.fields).is_some());
+            for row in batch.rows().filter(|row| is_row(row) && !is_header(row)) {
                 let count = row.fields.count();
-                let ends_empty =
-                    count.checked_sub(1).and_then(|last| row.fields.get(last)).is_some_and(<[u8]>::is_empty);
+                let last = count.checked_sub(1).and_then(|last| row.fields.get(last));
+                let ends_empty = last.is_some_and(|field| field.trim_ascii().is_empty());
                 shape.add(count, ends_empty, columns);
             }
         }
@@ -50,16 +58,28 @@ impl Shape {
         }
     }
 
+    /// Whether a header may be that of the rows: most have as many fields, or one more or less.
+    pub(crate) fn may_fit(self) -> bool {
+        (self.as_many + self.one_more + self.one_less) * 2 >= self.all
+    }
+
     /// Whether nearly all rows have as many fields as the header.
     pub(crate) fn fits(self) -> bool {
         nearly_all(self.as_many, self.all)
     }
 
-    /// Whether each row ends with a delimiter that the header does not have. Rows with a value too many, or too few, say nothing; but
-    /// the header may lack a name where most are such.
+    /// Whether rows end with the delimiter that stands behind the last name of the header, which is empty. Rows of other shapes say
+    /// nothing.
+    pub(crate) fn has_that_of_header(self) -> bool {
+        nearly_all(self.as_many, self.as_many + self.one_less)
+    }
+
+    /// Whether rows end with a delimiter that the header does not have: most do, as no value is read from another column by it, and
+    /// those that do not are read as well, or rejected where their last field is empty. Rows with a value too many, or too few, say
+    /// nothing; but the header may lack a name where most are such.
     pub(crate) fn has_one_more(self) -> bool {
         let telling = self.as_many + self.one_more;
-        nearly_all(self.one_more, telling) && telling * 2 >= self.all
+        self.one_more * 2 > telling && telling * 2 >= self.all
     }
 
     /// Whether the last name of the header, which is empty, is none: no row has a value there.
@@ -105,6 +125,7 @@ mod tests {
             (vec![more; 5], true, true),
             (vec![more, more, surplus, more, more], true, true),
             (vec![more, plain], false, false),
+            (vec![more, more, empty], true, true),
             (vec![more, surplus, surplus, surplus], false, true),
             (vec![empty; 3], false, true),
             (vec![empty, plain], false, false),

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use assay_source::{ByteStream, CsvReader, FormatOptions, Layout, RowBatch, SourceError, inspect};
-use assay_transaction::{DecimalMark, Delimiter, Dialect, Encoding, Exit, Fields as _, Format};
+use assay_transaction::{Decided, DecimalMark, Delimiter, Dialect, Encoding, Exit, Fields as _, Format};
 
 const HEADER: [&str; 8] = ["side", "id", "amount", "timestamp", "merchant", "operation_type", "description", "country"];
 
@@ -129,6 +129,64 @@ async fn json_in_another_encoding_is_no_broken_json() {
 }
 
 #[tokio::test]
+async fn the_header_once_more_says_nothing_of_the_rows() {
+    // Of three rows one is no date, and one ends with no delimiter.
+    let header = HEADER.join(";");
+    let row = "debit;9;1,5;25.04.2024;EDF;refund;x;FR;\n";
+    let text = format!("{header}\n{row}{}\n{row}", header.to_uppercase());
+    let layout = look(&text, &FormatOptions::default()).await.unwrap();
+    assert_eq!((layout.timestamps.to_string(), layout.csv.trailing_delimiter), ("%d.%m.%Y".to_owned(), true));
+}
+
+/// A mapping that names every column by its place.
+fn by_place() -> FormatOptions {
+    let mapping = r#"{"id":"column_1","description":"column_2","amount":"column_3","timestamp":"column_4","operation_type":{"constant":"x"},"side":{"constant":"y"}}"#;
+    let mapping = Some(std::sync::Arc::new(serde_json::from_str(mapping).unwrap()));
+    FormatOptions { mapping, ..FormatOptions::default() }
+}
+
+#[tokio::test]
+async fn a_source_without_a_header_begins_with_its_first_row() {
+    let rows = "1;Shop;-1,50;25.04.2024;a\n2;Shop;-2,50;26.04.2024;b\n";
+    for (before, line, header, decided) in [
+        ("0;Shop;oops;24.04.2024;a\n", 1, "column_1;column_2;column_3;column_4;column_5", Some("none")),
+        ("", 1, "column_1;column_2;column_3;column_4;column_5", Some("none")),
+        ("\u{feff}", 1, "column_1;column_2;column_3;column_4;column_5", Some("none")),
+        ("sep=;\nAccount;7\n\n", 4, "column_1;column_2;column_3;column_4;column_5", Some("none")),
+        ("# who, what; when; and; where; why; not;\n", 2, "column_1;column_2;column_3;column_4;column_5", Some("none")),
+        ("no;text;sum;day;more\n", 2, "no;text;sum;day;more", None),
+    ] {
+        let text = format!("{before}{rows}");
+        let found = inspect(&mut stream(&text), &by_place()).await.unwrap();
+        let Layout { start, header: names, decisions, .. } = found.layout;
+        assert_eq!((start.row, start.line), (1, line), "{text}");
+        let read: usize = found.sample.iter().map(RowBatch::len).sum();
+        assert_eq!((names.join(";").as_str(), read), (header, 2 + before.matches("oops").count()), "{text}");
+        let header = decisions.iter().find(|decision| decision.what == Decided::Header);
+        assert_eq!(header.map(|decision| decision.value.as_str()), decided, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_row_may_have_a_count_for_its_timestamp() {
+    let mapping = r#"{"id":"column_1","description":"column_2","amount":"column_3","timestamp":{"column":"column_4","unit":"seconds"},"operation_type":{"constant":"x"},"side":{"constant":"y"}}"#;
+    let mapping = Some(std::sync::Arc::new(serde_json::from_str(mapping).unwrap()));
+    let options = FormatOptions { mapping, ..FormatOptions::default() };
+    let layout = look("1,x,-1.50,1710583200\n2,x,-1.50,1710583200\n", &options).await.unwrap();
+    assert_eq!(layout.start.line, 1);
+}
+
+#[tokio::test]
+async fn nothing_is_recognised_from_what_ends_a_source() {
+    let row = "debit;9;1,5;25.04.2024;EDF;refund;x;FR\n";
+    let text = format!("{}\n{row}{row}Total;2;3,0;none;;;;\nBalance;;1.00;4/25/2024;;;;\n", HEADER.join(";"));
+    let trailer = Some("Total;*".parse().unwrap());
+    let layout = look(&text, &FormatOptions { trailer, ..FormatOptions::default() }).await.unwrap();
+    assert_eq!((layout.timestamps.to_string().as_str(), layout.dialect.decimal_mark), ("%d.%m.%Y", DecimalMark::Comma));
+    assert!(fails(&text).await.contains("set DECIMAL_MARK"));
+}
+
+#[tokio::test]
 async fn a_source_that_is_none_says_why() {
     for empty in ["", "\u{feff}", "\n\r\n\n"] {
         assert_eq!(fails(empty).await, "the source is empty: it has no header");
@@ -145,9 +203,10 @@ async fn a_source_that_is_none_says_why() {
     );
     assert_eq!(
         fails("PK\u{3}\u{4} no, csv\nat all").await,
-        "cannot tell the dialect: none of `,` `;` tab `|` finds a required column in the first row `PK\\u{3}\\u{4} no, csv`"
+        "cannot tell the dialect: none of `,` `;` tab `|` finds a required column on the first 50 lines, which begin with \
+         `PK\\u{3}\\u{4} no, csv`; set DELIMITER to another one, or MAPPING where the columns have other names"
     );
-    assert!(fails("é".repeat(500)).await.ends_with(&format!("`{}…`", "é".repeat(80))));
+    assert!(fails("é".repeat(500)).await.contains(&format!("`{}…`; set", "é".repeat(80))));
     let endless = format!("id,\"{}", "amount,".repeat(60_000));
     assert_eq!(fails(endless).await, "the header does not end within 262144 bytes: is this a CSV source?");
 }

@@ -130,7 +130,17 @@ fn an_amount_of_two_columns_has_the_sign_of_its_column() {
             "amount_sign: `amount` (column `amt`) has a sign, where its column says it already: the mapping may set `sign = \
              \"absolute\"`: `-5`",
         ),
-        ("", "5|x", "amount_format: `amount` (column `dc`) is not a number with a decimal point (default): `x`"),
+        (
+            "",
+            "5|-",
+            "amount_format: `amount` (column `dc`) is not a number with a decimal point (default): `-`; set NULL_VALUES if `-` \
+             stands for nothing",
+        ),
+        (
+            "",
+            "5|1.2.3",
+            "amount_format: `amount` (column `dc`) is not a number with a decimal point (default): `1.2.3`",
+        ),
         (r#","sign":"absolute""#, "-5|", "-5 debit"),
         (r#","sign":"absolute""#, "|-5", "5 credit"),
         (r#","unit":"minor""#, "12345|0", "-123.45 debit"),

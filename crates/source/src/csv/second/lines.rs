@@ -5,15 +5,16 @@ use crate::buffer::is_line_end;
 /// From how many columns on lines are counted: text may well hold a delimiter on each of its lines.
 const FEWEST_COLUMNS: usize = 3;
 
-/// Whether each physical line would be a row of the header's by itself, if the quotes were no more than characters. Two quotes
-/// that do not belong together then have met: what is between them is rows, and no text of a field.
+/// Whether the first and the last physical line would each be a row of the header's by itself, if the quotes were no more than
+/// characters. Two quotes that do not belong together then have met: what is between them is rows, and whatever else the source has
+/// between those, and no text of a field.
 pub(super) fn are_rows(row: &[u8], delimiter: u8, columns: usize, with_trailing: bool) -> bool {
     let is_row = |line: &[u8]| {
         let fields = memchr::memchr_iter(delimiter, line).count() + 1;
         fields == columns || with_trailing && fields == columns + 1 && line.ends_with(&[delimiter])
     };
     let mut lines = row.split(|byte| is_line_end(*byte)).filter(|line| !line.is_empty());
-    columns >= FEWEST_COLUMNS && lines.all(is_row)
+    columns >= FEWEST_COLUMNS && lines.next().is_some_and(is_row) && lines.next_back().is_some_and(is_row)
 }
 
 #[cfg(test)]
@@ -21,11 +22,14 @@ mod tests {
     use super::are_rows;
 
     #[test]
-    fn lines_are_rows_where_each_has_as_many_fields() {
+    fn lines_are_rows_where_the_outer_ones_have_as_many_fields() {
         for (row, with_trailing, expected) in [
             ("5;\"CAFE;1\r\n6;TV 42\";2", false, true),
             ("5;\"CAFE;1\n\n7;x;1\n6;TV 42\";2", false, true),
+            ("5;\"CAFE;1\nSubtotal\n7;x;1;;\n6;TV 42\";2", false, true),
             ("5;\"two\nlines; one\";2", false, false),
+            ("5;\"two;1\nlines\";2", false, false),
+            ("5;\"two\n6;7;8\nlines\";2", false, false),
             ("5;6;\"two\nlines\"", false, false),
             ("5;\"CAFE;1;\n6;TV 42\";2;", true, true),
             ("5;\"CAFE;1;\n6;TV 42\";2;", false, false),

@@ -16,6 +16,8 @@ use crate::buffer::{count_lines, is_line_end};
 use crate::csv::CsvLayout;
 
 const QUOTE: u8 = b'"';
+/// Blanks that are none of ASCII: the one that breaks no line, and the mark that begins a file, wherever files were put together.
+const BLANKS: [&str; 2] = ["\u{a0}", "\u{feff}"];
 /// How many line ends of a row may be escaped outside of quotes; whoever declares an escape for a source in which it
 /// is a common character must not have each line look for the end of all of them.
 const MAX_ESCAPED_LINE_ENDS: u32 = 64;
@@ -26,6 +28,8 @@ pub(super) struct Splitter {
     columns: Option<usize>,
     escape: Option<u8>,
     nulls: Vec<Vec<u8>>,
+    /// What stands around quotes like a blank, and is no byte of ASCII.
+    blanks: Vec<Vec<u8>>,
     trailing_delimiter: bool,
     fill_short_rows: bool,
     reach: usize,
@@ -90,15 +94,18 @@ impl Text<'_> {
 impl Splitter {
     pub(super) fn new(layout: &CsvLayout<'_>, reach: usize) -> Self {
         let CsvText { null_values, escape, fill_short_rows, trailing_delimiter } = layout.csv;
+        let encoded = |text: &str| layout.encoding.encode(text);
         let delimiter = layout.delimiter.byte();
         let escape =
             escape.and_then(|escape| u8::try_from(escape).ok()).filter(|byte| byte.is_ascii() && *byte != QUOTE);
-        let mut nulls: Vec<Vec<u8>> = null_values.iter().map(|value| value.trim().as_bytes().to_vec()).collect();
+        let mut nulls: Vec<Vec<u8>> = null_values.iter().filter_map(|value| encoded(value.trim())).collect();
+        let blanks: Vec<Vec<u8>> = BLANKS.into_iter().filter_map(encoded).collect();
         // As databases write it that have an escape.
         nulls.extend(escape.map(|escape| vec![escape, b'N']));
         let mut is_special = [false; 256];
         let first_of_nulls = nulls.iter().filter_map(|value| value.first().copied());
-        for byte in [QUOTE, b'=', b' ', b'\t'].into_iter().chain(first_of_nulls) {
+        let first_of_blanks = blanks.iter().map(|blank| blank[0]);
+        for byte in [QUOTE, b'=', b' ', b'\t'].into_iter().chain(first_of_nulls).chain(first_of_blanks) {
             is_special[usize::from(byte)] = byte != delimiter;
         }
         let mut is_stop = [false; 256];
@@ -110,6 +117,7 @@ impl Splitter {
             columns: layout.columns,
             escape,
             nulls,
+            blanks,
             trailing_delimiter: *trailing_delimiter,
             fill_short_rows: *fill_short_rows,
             reach,
@@ -317,10 +325,29 @@ impl Splitter {
     }
 
     fn behind_blanks(&self, text: Text<'_>, mut from: usize) -> Result<usize, Stop> {
-        while matches!(text.at(from)?, Some(byte @ (b' ' | b'\t')) if byte != self.delimiter) {
-            from += 1;
+        loop {
+            from += match text.at(from)? {
+                Some(byte @ (b' ' | b'\t')) if byte != self.delimiter => 1,
+                Some(byte) if !byte.is_ascii() => match self.blank_at(text, from)? {
+                    Some(length) => length,
+                    None => return Ok(from),
+                },
+                _ => return Ok(from),
+            };
         }
-        Ok(from)
+    }
+
+    /// How many bytes the blank at a place has that is none of ASCII.
+    fn blank_at(&self, text: Text<'_>, place: usize) -> Result<Option<usize>, Stop> {
+        'blanks: for blank in &self.blanks {
+            for (offset, byte) in blank.iter().enumerate() {
+                if text.at(place + offset)? != Some(*byte) {
+                    continue 'blanks;
+                }
+            }
+            return Ok(Some(blank.len()));
+        }
+        Ok(None)
     }
 
     /// Whether a field without quotes, as it is written, stands for nothing.

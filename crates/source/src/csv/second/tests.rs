@@ -1,6 +1,6 @@
 //! Rows of well-formed sources, of broken ones, and of any bytes at all.
 
-use assay_transaction::{CsvText, Delimiter, Position, ReadingRules};
+use assay_transaction::{CsvText, Delimiter, Encoding, Position, ReadingRules};
 use proptest::prelude::*;
 
 use super::*;
@@ -18,12 +18,14 @@ struct Given {
     delimiter: Delimiter,
     columns: Option<usize>,
     csv: CsvText,
+    encoding: Encoding,
     reach: usize,
 }
 
 impl Default for Given {
     fn default() -> Self {
-        Self { delimiter: Delimiter::Semicolon, columns: None, csv: CsvText::default(), reach: QUOTE_REACH }
+        let (delimiter, encoding) = (Delimiter::Semicolon, Encoding::UTF_8);
+        Self { delimiter, columns: None, csv: CsvText::default(), encoding, reach: QUOTE_REACH }
     }
 }
 
@@ -33,8 +35,9 @@ impl Given {
     }
 
     fn layout(&self) -> CsvLayout<'_> {
-        let Self { delimiter, columns, csv, .. } = self;
-        CsvLayout { delimiter: *delimiter, columns: *columns, csv, rules: ReadingRules::Second }
+        let Self { delimiter, columns, csv, encoding, .. } = self;
+        let (delimiter, columns, encoding) = (*delimiter, *columns, *encoding);
+        CsvLayout { delimiter, columns, csv, encoding, rules: ReadingRules::Second }
     }
 
     fn reader(&self, stream: ByteStream, from: Position) -> Reader {

@@ -108,7 +108,7 @@ async fn a_delimiter_that_is_not_recognised_is_named() {
         let delimiter: Delimiter = setting.trim_matches('\'').parse().unwrap();
         assert_eq!(found(&text, &under(delimiter)).await.unwrap().columns.count(), 7);
     }
-    for between in ["||", "::", "|~|", ";;", ",,", "','"] {
+    for between in ["||", "::", "|~|", ";;", ",,", "','", "§", "¦", "¬"] {
         let text = format!("{}\n", NAMES.replace(';', between));
         let error = found(&text, &FormatOptions::default()).await.unwrap_err();
         assert!(error.contains("a delimiter is one character, which DELIMITER names"), "{between}: {error}");
@@ -194,6 +194,25 @@ async fn json_behind_something_else_names_its_format() {
 }
 
 #[tokio::test]
+async fn delimiters_at_the_ends_may_have_blanks_around_them() {
+    // What the header has behind its last name, what the rows have, and whether those have a delimiter too many by it.
+    for (header, rows, between, columns, trailing) in [
+        ("", "; ", "", 7, true),
+        ("; ", " ;\t", "", 7, true),
+        (";", "", "", 7, false),
+        // A table as databases draw it.
+        (" |", " |", "+----+\n", 7, true),
+        ("", ";", "Subtotal\n", 7, true),
+    ] {
+        let delimiter = if header.contains('|') { "|" } else { ";" };
+        let (names, row) = (NAMES.replace(';', delimiter), ROW.replace(';', delimiter));
+        let text = format!("{names}{header}\n{between}{row}{rows}\n{row}{rows}\n{between}");
+        let found = found(&text, &FormatOptions::default()).await.unwrap();
+        assert_eq!((found.columns.count(), found.csv.trailing_delimiter), (columns, trailing), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn an_encoding_that_is_set_in_vain_is_named() {
     // Any bytes are some text in one of two bytes a character.
     let big_endian = Encoding::UTF_16BE.encode(NAMES).unwrap();
@@ -213,7 +232,7 @@ async fn an_encoding_that_is_set_in_vain_is_named() {
 #[tokio::test]
 async fn a_source_without_a_header_says_what_comes_closest() {
     let none = found("1,Shop,-1.00\n2,Shop,-2.00\n", &FormatOptions::default()).await.unwrap_err();
-    assert!(none.contains("finds a required column in the first row `1,Shop,-1.00`"), "{none}");
+    assert!(none.contains("finds a required column on the first 50 lines, which begin with `1,Shop,-1.00`"), "{none}");
     let error = found("x\nid;amount;timestamp;merchant\n1;2;3;4\n", &FormatOptions::default()).await.unwrap_err();
     assert_eq!(
         error,

@@ -32,7 +32,7 @@ proptest! {
         sizes in prop::collection::vec(0_usize..9, 0..5),
         batch in 1_usize..5,
     ) {
-        let given = Given { delimiter, columns, csv, reach };
+        let given = Given { delimiter, columns, csv, encoding: Encoding::UTF_8, reach };
         let rows = given.rest(&bytes, Position::START, &[], 1000);
         let numbers: Vec<u64> = rows.iter().map(|row| row.number).collect();
         prop_assert_eq!(numbers, (1..=rows.len() as u64).collect::<Vec<_>>());

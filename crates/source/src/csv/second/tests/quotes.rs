@@ -8,11 +8,12 @@ fn a_field_is_quoted_from_delimiter_to_delimiter() {
         // Quoted.
         ("1;\"a;b\";c", vec!["1|a;b|c"]),
         ("1; \"a;b\"\t;c", vec!["1|a;b|c"]),
+        ("\u{feff}\"1\";\u{a0}\"a;b\" \u{a0};c", vec!["1|a;b|c"]),
         ("\"a\nb\";\"\";\"\"\"\"\n", vec!["a\nb||\""]),
         ("1;\"two\r\nlines; one \"\"value\"\"\";x\r\n2;y;z", vec!["1|two\r\nlines; one \"value\"|x", "2|y|z"]),
         // Text.
         ("1;5\" pipe;c", vec!["1|5\" pipe|c"]),
-        ("1;a \"b\" c;\u{a0}\"d\"", vec!["1|a \"b\" c|\u{a0}\"d\""]),
+        ("1;a \"b\" c;\u{a1}\"d\"", vec!["1|a \"b\" c|\u{a1}\"d\""]),
         ("1;a\"\";b\"", vec!["1|a\"\"|b\""]),
         // Neither.
         ("1;\"Payment to \"ACME\" Ltd\";x\n2;y;z", vec!["quote_malformed: 1;\"Payment to \"ACME\" Ltd\";x", "2|y|z"]),
@@ -39,13 +40,33 @@ fn quotes_that_meet_on_other_lines_make_no_field() {
         // They do not have the header's number of fields.
         ("1;x;\"CAFE\n2;y;z\n3;TV 42\";w\n", vec!["quote_malformed: 1;x;\"CAFE", "2|y|z", "3|TV 42\"|w"]),
         ("1;\"CAFE\n2;y\";z\n", vec!["1|CAFE\n2;y|z"]),
-        // They do, but so has each of their lines.
+        // They do, but so has each of their lines, or the outer ones with what a source has between its rows.
+        ("1;\"CAFE;x\nSubtotal\n\n2;y\n3;TV 42\";w\n", {
+            vec!["quote_malformed: 1;\"CAFE;x", "Subtotal", "2|y", "3|TV 42\"|w"]
+        }),
         ("1;\"CAFE;x\n2;y;z\n3;TV 42\";w\n", vec!["quote_malformed: 1;\"CAFE;x", "2|y|z", "3|TV 42\"|w"]),
         ("1;\"CAFE;x\n3;TV 42\";w\n", vec!["quote_malformed: 1;\"CAFE;x", "3|TV 42\"|w"]),
         // A text of several lines with delimiters.
         ("1;\"Dear all;\nyours truly\";w\n", vec!["1|Dear all;\nyours truly|w"]),
     ] {
         assert_eq!(Given::columns(3).shown(text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn blanks_are_those_of_the_encoding() {
+    let given = Given { columns: Some(3), encoding: Encoding::WINDOWS_1252, ..Given::default() };
+    let fields = given.all(b"1;\xa0\"a;b\"\xa0;\xc2\xa0\"c\"\n").remove(0).fields;
+    assert_eq!(fields, [&b"1"[..], b"a;b", b"\xc2\xa0\"c\""]);
+}
+
+#[test]
+fn an_escape_is_named_where_one_stands_before_a_quote() {
+    for (text, expected) in [("1;\"a \\\"b\\\"\";c", true), ("1;\"a \"b\";c", false)] {
+        let mut reader = Given::default().reader(Box::pin(std::io::Cursor::new(text)), Position::START);
+        let batch = block_on(reader.next_batch(1)).unwrap().unwrap();
+        let message = batch.rows().next().unwrap().rejection().unwrap().message;
+        assert_eq!(message.contains("ESCAPE=\\"), expected, "{message}");
     }
 }
 

@@ -15,6 +15,15 @@ fn null_values_are_nothing_without_quotes() {
 }
 
 #[test]
+fn null_values_are_those_of_the_encoding() {
+    let csv = CsvText { null_values: vec!["–".to_owned()], ..CsvText::default() };
+    let given = Given { csv: csv.clone(), encoding: Encoding::WINDOWS_1252, ..Given::default() };
+    let fields = |given: &Given, bytes: &[u8]| given.all(bytes).remove(0).fields;
+    assert_eq!(fields(&given, b"\x96;\"\x96\";x\x96"), [&b""[..], b"\x96", b"x\x96"]);
+    assert_eq!(fields(&Given { csv, ..Given::default() }, "–;\u{2013} ".as_bytes()), [b"", b""]);
+}
+
+#[test]
 fn an_escaped_character_is_itself() {
     let escaping =
         |columns| Given { columns, csv: CsvText { escape: Some('\\'), ..CsvText::default() }, ..Given::default() };
