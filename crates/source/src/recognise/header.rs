@@ -395,9 +395,7 @@ impl Search<'_> {
             if object.is_some_and(|members| !members.is_empty()) {
                 return Some(Undecided::JsonBehind { line: start.line });
             }
-            let is_between = |character: char| {
-                character.is_ascii() && !character.is_alphanumeric() && !matches!(character, '_' | ' ')
-            };
+            let is_between = |character: char| !character.is_alphanumeric() && !matches!(character, '_' | ' ');
             let mut runs: Vec<&str> =
                 text.split(|character| !is_between(character)).filter(|run| !run.is_empty()).collect();
             runs.sort_unstable();

@@ -123,6 +123,8 @@ proptest! {
         let given = Given::columns(rows[0].len());
         let (text, _) = write(&rows, Delimiter::Semicolon, line_end, quote_all, &[]);
         let before = given.all(text.as_bytes());
+        // A field over several lines that could as well be rows each is given up: such a text has a quote astray already.
+        prop_assume!(before.iter().all(|row| row.malformed.is_none()));
         let at = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect::<Vec<_>>();
         let at = at[place.index(at.len())];
         let broken = [&text[..at], "\"", &text[at..]].concat();
@@ -136,6 +138,10 @@ proptest! {
                 untouched.push((&row.raw, &row.fields, &row.malformed));
             }
             behind = end;
+        }
+        if touched.is_empty() {
+            // Behind the last row.
+            touched = at..at + 1;
         }
         // A row of several lines that takes some of the touched row and some of another.
         let mut start = 0;
