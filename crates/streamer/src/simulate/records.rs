@@ -94,12 +94,11 @@ impl Rows {
         while self.read.len() < size {
             let Some(rows) = self.reader.next_batch(ROWS).await? else { break };
             for row in rows.rows() {
-                let judged = match row.rejection() {
-                    Some(rejection) => Err(rejection),
-                    None => {
-                        let nth = self.occurrences.nth(&self.rules, row.number, &row.fields)?;
-                        self.rules.check_nth(row.number, nth, &row.fields, row.raw_bytes)
-                    }
+                let judged = if let Some(rejection) = row.rejection() {
+                    Err(rejection)
+                } else {
+                    let nth = self.occurrences.nth(&self.rules, row.number, &row.fields)?;
+                    self.rules.check_nth(row.number, nth, &row.fields, row.raw_bytes)
                 };
                 match judged {
                     Ok(valid) => self.read.push_back(Entry::new(row.number, &valid)?),
