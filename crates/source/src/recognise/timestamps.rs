@@ -1,6 +1,8 @@
 //! In which form the timestamps of a sample are written. A month that is taken for a day is an error that nobody sees: what
 //! reads in two ways, and is not proven to be the one, is refused with both readings.
 
+use std::sync::LazyLock;
+
 use assay_transaction::{DecidedBy, Timestamp, TimestampFormat, quoted, trimmed};
 
 use super::{Recognised, Undecided, counted, matters, nearly_all};
@@ -46,6 +48,7 @@ const SAMPLE: usize = 5_000;
 const PROBES: usize = 60;
 
 /// A form that timestamps may be in.
+#[derive(Clone)]
 struct Candidate {
     format: TimestampFormat,
     name: String,
@@ -105,13 +108,13 @@ fn lead(pattern: &str) -> Option<usize> {
     is_fixed.then_some(digits)
 }
 
-/// Every form but ISO 8601 that may be recognised.
-fn candidates() -> impl Iterator<Item = Candidate> {
+/// Every form but ISO 8601 that may be recognised. Made once: there are some 1,900.
+static CANDIDATES: LazyLock<Vec<Candidate>> = LazyLock::new(|| {
     let dated = DATES.iter().flat_map(|date| TIMES.iter().map(move |time| format!("{date}{time}")));
     let patterns = dated.chain(OTHERS.iter().map(ToString::to_string));
     let patterns = patterns.filter_map(|pattern| Candidate::new(&pattern, lead(&pattern)));
-    patterns.chain(EPOCHS.iter().filter_map(|(name, digits)| Candidate::new(name, Some(*digits))))
-}
+    patterns.chain(EPOCHS.iter().filter_map(|(name, digits)| Candidate::new(name, Some(*digits)))).collect()
+});
 
 /// A form with what it reads of the sample.
 struct Reader {
@@ -206,8 +209,8 @@ pub(crate) fn recognise(timestamps: &[String]) -> Result<Recognised<TimestampFor
 fn readers(sample: &[&str]) -> Vec<Reader> {
     let step = sample.len().div_ceil(PROBES).max(1);
     let probes: Vec<&str> = sample.iter().copied().step_by(step).collect();
-    let likely = candidates().filter(|form| probes.iter().any(|text| form.reading(text).is_some()));
-    likely.map(|form| Reader::new(form, sample)).collect()
+    let likely = CANDIDATES.iter().filter(|form| probes.iter().any(|text| form.reading(text).is_some()));
+    likely.map(|form| Reader::new(form.clone(), sample)).collect()
 }
 
 /// Whether the sample proves the one form against the other.
