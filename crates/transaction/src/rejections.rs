@@ -68,8 +68,9 @@ impl fmt::Display for Prevailing {
         let Self { reason, rejected, rows, example, setting } = self;
         write!(formatter, "{rejected} of {rows} rows are invalid for one reason, {reason}: {example}")?;
         match setting {
-            Some(setting) => write!(formatter, "; look at {setting}"),
-            None => Ok(()),
+            // The message of the example may say so itself.
+            Some(setting) if !example.contains(&setting[..]) => write!(formatter, "; look at {setting}"),
+            _ => Ok(()),
         }
     }
 }
@@ -120,6 +121,8 @@ mod tests {
             most.to_string(),
             "3 of 3 rows are invalid for one reason, timestamp_format: message 0; look at TIMESTAMP_FORMAT"
         );
+        let said = Prevailing { example: "message 0; set TIMESTAMP_FORMAT".to_owned(), ..most };
+        assert!(said.to_string().ends_with(": message 0; set TIMESTAMP_FORMAT"), "{said}");
         let most = rejections(&[(RejectReason::NulByte, 3)]).most_frequent(4).unwrap();
         assert_eq!(most.to_string(), "3 of 4 rows are invalid for one reason, nul_byte: message 0");
     }
