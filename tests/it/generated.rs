@@ -46,8 +46,9 @@ async fn every_row_becomes_what_the_manifest_foretells() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", std::fs::read(folder.path().join("a.csv")).unwrap());
     let _stages = stack.start_stages();
-    // Set, as so many broken texts would make it doubtful.
-    stack.loader(&object).arg("--wait").env("ENCODING", "utf-8").run().await.expect_exit(0);
+    // Set, as so many broken texts and amounts would make it doubtful.
+    let loader = stack.loader(&object).arg("--wait").env("ENCODING", "utf-8").env("DECIMAL_MARK", "comma");
+    loader.run().await.expect_exit(0);
 
     // A duplicate is which of the two rows lost: where both lie in chunks that two predictors could swap, either.
     let found = "
