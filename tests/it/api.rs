@@ -1,6 +1,6 @@
 //! What the ML API is told, and what becomes of what it says.
 
-use assay_tests::{HEADER, Rows, Script, Stack, law, row};
+use assay_tests::{HEADER, MlApi, Program, Rows, Script, Stack, law, row};
 use assay_transaction::Tally;
 
 #[tokio::test]
@@ -95,4 +95,60 @@ async fn what_the_api_is_told_of_a_transaction_is_what_is_stored() {
     }]);
     assert_eq!(told, expected);
     law::holds_for_one_run(&stack.database).await;
+}
+
+/// What an ML API answers to `GET /health` that has no such check.
+const NO_HEALTH: [u16; 4] = [404, 405, 501, 302];
+
+#[tokio::test]
+async fn an_api_without_a_health_check_scores_for_the_fleet() {
+    let stack = Stack::new(Script::Score).await;
+    let _writer = stack.writer().start();
+    for (status, number) in NO_HEALTH.into_iter().zip(1..) {
+        stack.ml_api.set_health(status);
+        let mut predictor = stack.predictor().start();
+        predictor.says("scoring with up to").await;
+        // It is away, and comes back.
+        stack.ml_api.stop().await;
+        let object = stack.s3.put("transactions", &format!("{number}.csv"), Rows::valid(250));
+        let loader = stack.loader(&object).arg("--wait").start();
+        predictor.says("is unavailable (connection refused)").await;
+        stack.ml_api.start_again();
+        loader.end().await.expect_exit(0).expect_says("Pipeline complete: 250 processed, 0 failed, 0 invalid");
+        predictor.terminate();
+        predictor.end().await.expect_exit(0);
+    }
+    let invented = stack.ml_api.bodies().iter().filter(|body| body.contains("Assay connection check")).count();
+    assert_eq!(invented, 0, "only what waits is asked for");
+    assert_eq!(law::holds(&stack.database).await.len(), NO_HEALTH.len());
+}
+
+#[tokio::test]
+async fn an_api_without_a_health_check_scores_for_one_process() {
+    let ml_api = MlApi::start(Script::Score).await;
+    for status in NO_HEALTH {
+        ml_api.set_health(status);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.csv"), Rows::valid(250)).unwrap();
+        let run = Program::new("assay").args(["run", "a.csv"]).within(folder.path()).env("ML_API_URL", ml_api.url());
+        run.run().await.expect_exit(0).expect_says("Pipeline complete: 250 processed, 0 failed, 0 invalid");
+        let tally = law::only(law::holds_in_file(&folder.path().join("assay.db")).await);
+        assert_eq!(tally, Tally { predicted: 250, ..Tally::default() });
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_lets_nobody_in_is_waited_for_and_named() {
+    for status in [401, 403] {
+        let ml_api = MlApi::start(Script::Broken(status)).await;
+        ml_api.set_health(status);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.csv"), Rows::valid(250)).unwrap();
+        let run = Program::new("assay").args(["run", "a.csv"]).within(folder.path()).env("ML_API_URL", ml_api.url());
+        let mut run = run.start();
+        run.says(&format!("refuses to work (HTTP status {status}")).await;
+        run.says("check ML_API_URL (user and password stand in it").await;
+        ml_api.set(Script::Score);
+        run.end().await.expect_exit(0).expect_says("Pipeline complete: 250 processed, 0 failed, 0 invalid");
+    }
 }

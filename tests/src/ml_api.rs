@@ -1,6 +1,7 @@
 //! A scripted ML API: answers that a test can foretell, and every way of not answering.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
@@ -71,6 +72,8 @@ struct Shared {
     script: watch::Sender<Script>,
     requests: watch::Sender<usize>,
     bodies: Mutex<Bodies>,
+    /// What it answers when it is asked for its health, whatever the script; 0 where the script decides.
+    health: AtomicU16,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +99,7 @@ impl MlApi {
             script: watch::Sender::new(script),
             requests: watch::Sender::new(0),
             bodies: Mutex::default(),
+            health: AtomicU16::new(0),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
@@ -111,6 +115,11 @@ impl MlApi {
     /// Changes what it does; requests on hold are answered.
     pub fn set(&self, script: Script) {
         self.shared.script.send_replace(script);
+    }
+
+    /// Has `GET /health` answered with this status from now on, as APIs do that have no such check.
+    pub fn set_health(&self, status: u16) {
+        self.shared.health.store(status, Ordering::SeqCst);
     }
 
     /// Closes all connections and refuses new ones, as a server does that is down.
@@ -175,6 +184,10 @@ fn serve(listener: TcpListener, shared: Arc<Shared>) -> Serving {
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> StatusCode {
+    let fixed = shared.health.load(Ordering::SeqCst);
+    if fixed > 0 {
+        return StatusCode::from_u16(fixed).expect("a status is one");
+    }
     match *shared.script.borrow() {
         Script::Away => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::OK,

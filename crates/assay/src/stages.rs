@@ -54,8 +54,8 @@ pub(crate) struct Stages {
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
     tasks: Mutex<JoinSet<Result<(), CommandError>>>,
-    /// Whether the stages are in this process.
-    are_here: bool,
+    /// What scores in this process, where the stages are.
+    scorer: Option<Arc<Scorer>>,
     /// Ends predictor and writer, which drain.
     shutdown: CancellationToken,
     /// Ends the ML API, which the predictor may need until its own end.
@@ -86,10 +86,11 @@ impl Stages {
             Scorer::new(&serve_reference_model(&mut tasks, ml_api.clone()).await?, api)?
         };
         scorer.wait_until_ready(startup).await?;
+        let scorer = Arc::new(scorer);
 
         let predictor = assay_predictor::run(
             Arc::clone(&broker),
-            Arc::new(scorer),
+            Arc::clone(&scorer),
             live,
             Arc::clone(&progress.predict),
             drain,
@@ -101,7 +102,7 @@ impl Stages {
         let writer =
             async move { Box::pin(assay_writer::run(writer_broker, writer_store, &options, write, drain, stop)).await };
         tasks.spawn(async move { Ok(writer.await?) });
-        Ok(Self { store, broker, tasks: Mutex::new(tasks), are_here: true, shutdown, ml_api })
+        Ok(Self { store, broker, tasks: Mutex::new(tasks), scorer: Some(scorer), shutdown, ml_api })
     }
 
     /// The stages of a fleet where a broker is named, else some in this process.
@@ -118,7 +119,7 @@ impl Stages {
             broker: assay_queue::connect(settings.broker, command, settings.startup).await?,
             store,
             tasks: Mutex::new(JoinSet::new()),
-            are_here: false,
+            scorer: None,
             shutdown: CancellationToken::new(),
             ml_api: CancellationToken::new(),
         })
@@ -136,12 +137,17 @@ impl Stages {
 
     /// Whether they are in this process, and so end with it.
     pub(crate) fn are_here(&self) -> bool {
-        self.are_here
+        self.scorer.is_some()
+    }
+
+    /// What scores in this process.
+    pub(crate) fn scorer(&self) -> Option<&Arc<Scorer>> {
+        self.scorer.as_ref()
     }
 
     /// Waits for a stage of this process to end although nobody asked it to.
     pub(crate) async fn failed(&self) -> CommandError {
-        if !self.are_here {
+        if !self.are_here() {
             return std::future::pending().await;
         }
         match self.tasks.lock().await.join_next().await {

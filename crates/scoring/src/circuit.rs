@@ -19,11 +19,11 @@ use crate::{ApiState, ScoreError, metrics};
 /// Why the circuit is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The API is away or overloaded: `/health` tells when it is back.
+    /// The API is away or overloaded: `/health` tells when it is back or, where there is none, a transaction that it scores.
     Outage,
-    /// It refuses us: only a real request tells when that is repaired.
+    /// It refuses us: only a transaction that it scores tells when that is repaired.
     Setting,
-    /// It fails on everything, even on what it scored before: only a request that it scores tells when that is over.
+    /// It fails on everything, even on what it scored before: only a transaction that it scores tells when that is over.
     BrokenModel,
 }
 
@@ -42,6 +42,8 @@ impl Cause {
 #[derive(Debug)]
 pub(crate) struct Circuit {
     address: String,
+    /// What scores are asked of, below the address.
+    path: String,
     policy: Policy,
     state: watch::Sender<ApiState>,
     inner: Mutex<Inner>,
@@ -79,10 +81,11 @@ pub(crate) struct Probe<'a> {
 }
 
 impl Circuit {
-    pub(crate) fn new(address: &str, policy: &Policy) -> Self {
+    pub(crate) fn new(address: &str, path: &str, policy: &Policy) -> Self {
         let now = Instant::now();
         Self {
             address: address.to_owned(),
+            path: path.to_owned(),
             policy: policy.clone(),
             state: watch::Sender::new(ApiState::Ready),
             inner: Mutex::new(Inner { open: None, opened: now, step: 0, not_before: now, outages: 0 }),
@@ -218,10 +221,9 @@ impl Circuit {
                 true
             }
             (_, true) => {
-                error!(
-                    "ML API at {address} refuses to work ({reason}): check ML_API_URL; waiting, no row fails for it"
-                );
-                *state = ApiState::Misconfigured { reason };
+                let remedy = sign.remedy(&self.path);
+                error!("ML API at {address} refuses to work ({reason}): {remedy}; waiting, no row fails for it");
+                *state = ApiState::Misconfigured { reason, remedy };
                 true
             }
         });

@@ -93,9 +93,31 @@ impl Sign {
         }
     }
 
+    /// What to do about a setting that this shows to be wrong, where `path` is what scores are asked of.
+    pub(crate) fn remedy(self, path: &str) -> String {
+        match self {
+            Self::Status(401 | 403 | 407) => {
+                format!(
+                    "check ML_API_URL (user and password stand in it, as in http://user:password@host) and, where it asks for \
+                     a certificate, {TLS_PREFIX}_CERT_FILE and {TLS_PREFIX}_KEY_FILE"
+                )
+            }
+            Self::Status(404 | 405 | 410) => format!("check ML_API_URL, as nothing there answers POST {path}"),
+            Self::Status(300..=399) => format!("check ML_API_URL, as POST {path} is redirected from there"),
+            // It says itself what to do.
+            Self::Tls(_) => "check ML_API_URL".to_owned(),
+            _ => format!("check ML_API_URL and what answers POST {path} there"),
+        }
+    }
+
     /// Whether the request was cut off on its way: by an outage, or because it crashed what worked on it.
     pub(crate) fn is_cut(self) -> bool {
         matches!(self, Self::BrokenOff | Self::Status(502 | 504))
+    }
+
+    /// Whether no answer came in time.
+    pub(crate) fn is_time_out(self) -> bool {
+        matches!(self, Self::TimedOutHealthy | Self::TimedOutUnhealthy)
     }
 
     /// Whether the request was too large, so that later ones should be smaller.
@@ -154,6 +176,23 @@ mod tests {
         assert_eq!(Sign::Status(422).class_of_broken_model(), Class::Misconfigured);
         assert_eq!(Sign::Status(404).class_of_broken_model(), Class::Misconfigured);
         assert_eq!(Sign::Unreadable("no JSON").class_of_broken_model(), Class::Unavailable);
+    }
+
+    #[test]
+    fn a_wrong_setting_names_what_to_check() {
+        let cases = [
+            (401, &["ML_API_URL", "user:password@", "ML_API_KEY_FILE"][..]),
+            (403, &["ML_API_URL", "user:password@", "ML_API_KEY_FILE"]),
+            (404, &["ML_API_URL", "POST /models/fraud/predict"]),
+            (405, &["ML_API_URL", "POST /models/fraud/predict"]),
+            (307, &["ML_API_URL", "POST /models/fraud/predict", "redirected"]),
+            (415, &["ML_API_URL", "POST /models/fraud/predict"]),
+        ];
+        for (status, words) in cases {
+            let remedy = Sign::Status(status).remedy("/models/fraud/predict");
+            assert!(words.iter().all(|word| remedy.contains(word)), "{status}: {remedy}");
+            assert!(remedy.starts_with("check ML_API_URL"), "{remedy}");
+        }
     }
 
     #[test]

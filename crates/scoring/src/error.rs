@@ -19,14 +19,6 @@ pub enum ScoringError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Somebody answers there, but it is not the ML API, or it lets nobody in.
-    #[error("the ML API at {url} refuses GET /health ({problem}): check ML_API_URL")]
-    Refused {
-        /// Its address, without credentials.
-        url: String,
-        /// What it answered.
-        problem: String,
-    },
     /// It was not there in time.
     #[error("cannot reach the ML API at {url} within {} s ({problem}): check ML_API_URL", startup.as_secs_f64().round())]
     Away {
@@ -59,12 +51,9 @@ impl ScoringError {
     /// How a program ends for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotSet
-            | Self::Address { .. }
-            | Self::Refused { .. }
-            | Self::Tls { .. }
-            | Self::Credentials(_)
-            | Self::Client(_) => Exit::Usage,
+            Self::NotSet | Self::Address { .. } | Self::Tls { .. } | Self::Credentials(_) | Self::Client(_) => {
+                Exit::Usage
+            }
             Self::Away { .. } => Exit::DependencyAway,
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use assay_credentials::{TlsMaterial, TlsTrouble};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, StatusCode, redirect};
+use reqwest::{Response, redirect};
 use url::Url;
 
 use crate::class::Sign;
@@ -93,6 +93,11 @@ impl Http {
     /// The address without credentials, for messages.
     pub(crate) fn address(&self) -> &str {
         &self.shown
+    }
+
+    /// What is asked for scores, as it may be shown.
+    pub(crate) fn predict_path(&self) -> &str {
+        self.predict.path()
     }
 
     /// Sends a body to be scored, and reads an answer of at most `longest` bytes.
@@ -241,17 +246,6 @@ fn innermost(error: &reqwest::Error) -> String {
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
-}
-
-/// Whether an API that answers so lives, whatever it thinks of the question.
-pub(crate) fn lives(health: Result<(), Trouble>) -> bool {
-    match health {
-        Ok(()) => true,
-        Err(Trouble { sign: Sign::Status(status), .. }) => {
-            status < StatusCode::INTERNAL_SERVER_ERROR.as_u16() && status != StatusCode::TOO_MANY_REQUESTS.as_u16()
-        }
-        Err(_) => false,
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What becomes of the rows of one part: asks for them, waits out what is not their fault, and says what is next.
 //!
-//! The rule that keeps a broken model from failing rows is in [`Inquiry::is_proven`]; it is written down, with its reasons, in
-//! `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
+//! While the circuit is open, one waiting transaction at a time is asked for alone, to find out whether the API scores again,
+//! and its answer is used: see `docs/decisions/0021-an-api-without-a-health-check.md`. The rule that keeps a broken model from
+//! failing rows is in `proof`.
 
 use std::sync::PoisonError;
 
-use assay_transaction::{FailureClass, Lane};
+use assay_transaction::{EncodedTransaction, FailureClass, Lane};
 use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -18,10 +19,12 @@ use crate::bisect::{Part, SizeLimit};
 use crate::circuit::{Cause, Circuit, Probe, Turn};
 use crate::class::{Class, Sign};
 use crate::evidence::{Control, Evidence, Tick};
-use crate::http::{Http, Trouble, lives};
+use crate::health::{Health, HealthCheck};
+use crate::http::{Http, Trouble};
 use crate::metrics;
 use crate::permits::{Permit, Permits};
 use crate::policy::Policy;
+use crate::proof::Controlled;
 use crate::protocol::{self, RowAnswer};
 use crate::row::{Outcome, Row, count_attempt};
 use crate::stats::Counters;
@@ -34,6 +37,7 @@ const MOST_CUTS: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) http: Http,
+    pub(crate) health_check: HealthCheck,
     pub(crate) max_retries: u32,
     pub(crate) policy: Policy,
     pub(crate) permits: Permits,
@@ -56,16 +60,29 @@ pub(crate) struct Settled {
 
 /// An answer about some of the rows, or a refusal that they may be the reason of.
 enum Asked {
-    Answered { rows: Vec<RowAnswer>, at: Tick },
+    /// About the rows from `first` on: all of them, or the only one that was sent to find out whether the API scores again,
+    /// and was scored.
+    Answered {
+        first: usize,
+        rows: Vec<RowAnswer>,
+        at: Tick,
+    },
     Refused(Refusal),
+}
+
+/// How often the request for a part was cut off, and when and how it was last.
+#[derive(Debug, Default)]
+struct Cuts {
+    count: u32,
+    last: Option<(Sign, Tick)>,
 }
 
 /// A request that failed, and may have deserved it.
 #[derive(Debug, Clone, Copy)]
-struct Refusal {
+pub(crate) struct Refusal {
     sign: Sign,
     /// When it was seen.
-    at: Tick,
+    pub(crate) at: Tick,
     /// How often the circuit had been opened by then.
     outages: u64,
 }
@@ -81,14 +98,6 @@ enum Verdict {
     Halve,
     /// The row is at fault.
     Fail,
-}
-
-/// What a control showed.
-enum Controlled {
-    Scored,
-    Refused(Sign),
-    /// The API is away.
-    Away(Cause, Trouble),
 }
 
 /// Whether a request goes out in the ordinary way, or as the one that finds out whether the API is well again.
@@ -109,13 +118,19 @@ impl Inquiry<'_> {
     /// Asks for a part until each of its rows has an outcome, or until it is to be halved.
     pub(crate) async fn settle(self, mut part: Part) -> Result<Settled, ScoreError> {
         let mut outcomes = Vec::with_capacity(part.rows.len());
-        let mut repeated = 0;
+        let (mut repeated, mut cuts) = (0, Cuts::default());
         loop {
-            let refusal = match self.ask(&part).await? {
+            let asked = self.ask(&part, &mut cuts).await?;
+            let refusal = match asked {
                 Asked::Refused(refusal) => refusal,
-                Asked::Answered { rows, at } => {
+                // A single row that was scored says nothing of the others, which are asked for as before.
+                Asked::Answered { first, rows, .. } if rows.len() < part.rows.len() => {
+                    let _ = take_scored(&mut part, first, rows, &mut outcomes);
+                    continue;
+                }
+                Asked::Answered { first, rows, at } => {
                     let before = outcomes.len();
-                    let Some(sign) = take_scored(&mut part, rows, &mut outcomes) else {
+                    let Some(sign) = take_scored(&mut part, first, rows, &mut outcomes) else {
                         return Ok(Settled { outcomes, halves: None });
                     };
                     if outcomes.len() > before {
@@ -129,6 +144,7 @@ impl Inquiry<'_> {
                     self.refusal(sign, at)
                 }
             };
+            cuts = Cuts::default();
             match self.judge(&part, refusal, repeated).await? {
                 Verdict::Anew => repeated = 0,
                 Verdict::Repeat => {
@@ -176,7 +192,7 @@ impl Inquiry<'_> {
     }
 
     /// Whether the API turned out to be away, or the model to be broken, since the refusal, which then means nothing.
-    fn is_overtaken(self, refusal: Refusal) -> bool {
+    pub(crate) fn is_overtaken(self, refusal: Refusal) -> bool {
         let circuit = &self.shared.circuit;
         !circuit.is_closed() || circuit.outages() != refusal.outages
     }
@@ -197,36 +213,58 @@ impl Inquiry<'_> {
     }
 
     /// Sends a part, as often as it takes to get an answer that says something about its rows.
-    async fn ask(self, part: &Part) -> Result<Asked, ScoreError> {
+    async fn ask(self, part: &Part, cuts: &mut Cuts) -> Result<Asked, ScoreError> {
         let Shared { circuit, evidence, counters, .. } = self.shared;
-        let ids: Vec<Uuid> = part.rows.iter().map(|row| row.id).collect();
-        let body = protocol::write_request(part.rows.iter().map(|row| &row.entry.transaction));
-        let (mut may_be_stale, mut cuts) = (true, 0);
+        let (mut may_be_stale, mut probes) = (true, 0);
         loop {
             // Whoever waits at the circuit must not keep a permit from those who find out whether it can be closed.
             let at_hand = self.take_at_hand().filter(|_| circuit.is_closed());
             let (admission, permit) = match at_hand {
                 Some(permit) => (None, permit),
-                None => (self.admission().await?, self.permit().await?),
+                None => {
+                    let admission = self.admission().await?;
+                    if admission.is_some() && cuts.count >= MOST_CUTS {
+                        match self.tell_from_outage(cuts).await? {
+                            Some(refusal) => return Ok(Asked::Refused(refusal)),
+                            None => continue,
+                        }
+                    }
+                    (admission, self.permit().await?)
+                }
             };
             if admission.is_none() && !circuit.is_closed() {
                 continue;
             }
+            // One transaction finds out as much as many do. Another each time, as one may be at fault itself.
+            let rows = match admission {
+                Some(_) => {
+                    let first = probes % part.rows.len();
+                    probes += 1;
+                    first..first + 1
+                }
+                None => 0..part.rows.len(),
+            };
+            let (first, rows) = (rows.start, &part.rows[rows]);
+            let is_whole = rows.len() == part.rows.len();
             let sent = evidence.tick();
-            let answered = self.send(body.clone(), &ids, permit).await;
+            let answered = self.send(rows.iter().map(|row| (row.id, &row.entry.transaction)), permit).await;
             let at = evidence.tick();
             let trouble = match answered {
-                Ok(rows) => {
-                    if let Some((row, _)) = part.rows.iter().zip(&rows).find(|(_, answer)| answer.is_ok()) {
+                Ok(answers) => {
+                    let scored = rows.iter().zip(&answers).find(|(_, answer)| answer.is_ok());
+                    if let Some((row, _)) = scored {
                         evidence.scored(sent, Control { id: row.id, transaction: row.entry.transaction.clone() });
                         if admission.is_some() {
                             circuit.close();
                         }
                         circuit.succeeded();
-                    } else if let Some(Probe { cause, .. }) = admission {
-                        self.still_refused(cause, rows_sign(&rows));
+                    } else if let Some(Probe { cause, .. }) = &admission {
+                        self.refused_again(*cause, rows_sign(&answers)).await?;
+                        if !is_whole {
+                            continue;
+                        }
                     }
-                    return Ok(Asked::Answered { rows, at });
+                    return Ok(Asked::Answered { first, rows: answers, at });
                 }
                 // Perhaps a connection that the server had closed while nothing was sent on it.
                 Err(Trouble { sign: Sign::BrokenOff, .. }) if may_be_stale => {
@@ -236,18 +274,29 @@ impl Inquiry<'_> {
                 }
                 Err(trouble) => trouble,
             };
-            cuts += u32::from(trouble.sign.is_cut());
-            match Cause::of(trouble.sign) {
-                Some(cause) if admission.is_some() => circuit.keep_open(cause, &trouble),
+            if is_whole && trouble.sign.is_cut() {
+                *cuts = Cuts { count: cuts.count + 1, last: Some((trouble.sign, at)) };
+            }
+            match (&admission, Cause::of(trouble.sign)) {
+                (Some(_), Some(cause)) => circuit.keep_open(cause, &trouble),
+                // That something answers otherwise does not show that it scores.
+                (Some(Probe { cause: Cause::Outage | Cause::Setting, .. }), None) if trouble.sign.is_time_out() => {
+                    circuit.keep_open(Cause::Outage, &trouble);
+                }
                 // The circuit stays closed, so that a control can tell this request from an outage.
-                Some(_) if cuts >= MOST_CUTS => return Ok(Asked::Refused(self.refusal(trouble.sign, at))),
-                Some(cause) => circuit.open(cause, &trouble),
-                None => {
-                    if let Some(Probe { cause, .. }) = admission {
-                        self.still_refused(cause, trouble.sign);
+                (None, Some(_)) if cuts.count >= MOST_CUTS => {
+                    return Ok(Asked::Refused(self.refusal(trouble.sign, at)));
+                }
+                (None, Some(cause)) => circuit.open(cause, &trouble),
+                (_, None) => {
+                    if let Some(Probe { cause, .. }) = &admission {
+                        self.refused_again(*cause, trouble.sign).await?;
+                    }
+                    if !is_whole {
+                        continue;
                     }
                     if trouble.sign.is_too_large() && !part.is_alone() {
-                        self.shrink(body.len());
+                        self.shrink(part);
                     }
                     return Ok(Asked::Refused(self.refusal(trouble.sign, at)));
                 }
@@ -256,24 +305,22 @@ impl Inquiry<'_> {
     }
 
     /// Makes later requests smaller than one that was too large.
-    fn shrink(self, too_large: usize) {
+    fn shrink(self, part: &Part) {
+        let too_large = protocol::write_request(part.rows.iter().map(|row| &row.entry.transaction)).len();
         if let Some(limit) = self.shared.size_limit.lower_below(too_large) {
             info!("ML API takes no request of {too_large} bytes: sending at most {limit} from now on");
         }
     }
 
-    /// After a probe with a real request that the API refused for what may be the request's own fault.
-    fn still_refused(self, cause: Cause, sign: Sign) {
-        match cause {
-            // Whoever judges the request lets us in again.
-            Cause::Setting | Cause::Outage => self.shared.circuit.close(),
-            Cause::BrokenModel => self.shared.circuit.keep_open(cause, &sign.into()),
-        }
-    }
-
     /// One exchange; `permit` is held while it is under way.
-    async fn send(self, body: Bytes, ids: &[Uuid], permit: Permit) -> Result<Vec<RowAnswer>, Trouble> {
+    pub(crate) async fn send<'b>(
+        self,
+        rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
+        permit: Permit,
+    ) -> Result<Vec<RowAnswer>, Trouble> {
         let Shared { http, evidence, counters, .. } = self.shared;
+        let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
+        let body = protocol::write_request(rows.map(|(_, transaction)| transaction));
         counters.requests.add(1);
         let sent = Instant::now();
         let answered = {
@@ -283,7 +330,7 @@ impl Inquiry<'_> {
             answered
         };
         let took = sent.elapsed();
-        let read = self.read(answered, ids).await;
+        let read = self.read(answered, &ids).await;
         let class = match &read {
             Ok(rows) => rows.iter().any(Result::is_err).then(|| rows_sign(rows).class()),
             Err(trouble) => Some(trouble.sign.class()),
@@ -292,108 +339,83 @@ impl Inquiry<'_> {
         read
     }
 
-    /// What an answer says of the rows. Whether one that did not come in time speaks against them, `/health` tells.
+    /// What an answer says of the rows. Whether one that did not come in time speaks against them, `/health` tells, if only
+    /// by answering at all.
     async fn read(self, answered: Result<Bytes, Trouble>, ids: &[Uuid]) -> Result<Vec<RowAnswer>, Trouble> {
-        let Shared { http, policy, .. } = self.shared;
         match answered {
             Ok(answer) => protocol::read_answer(&answer, ids).map_err(|why| Sign::Unreadable(why).into()),
             Err(Trouble { sign: Sign::TimedOutHealthy, .. }) => {
-                let health = http.health(policy.health_timeout).await;
-                let sign = if lives(health) { Sign::TimedOutHealthy } else { Sign::TimedOutUnhealthy };
-                Err(Trouble { sign, retry_after: health.err().and_then(|trouble| trouble.retry_after) })
+                let health = self.health().await;
+                let sign = if health.lives() { Sign::TimedOutHealthy } else { Sign::TimedOutUnhealthy };
+                Err(Trouble { sign, retry_after: health.retry_after() })
             }
             Err(trouble) => Err(trouble),
         }
     }
 
+    async fn health(self) -> Health {
+        let Shared { http, health_check, policy, circuit, .. } = self.shared;
+        health_check.ask(http, policy.health_timeout, circuit.outages()).await
+    }
+
     /// Waits until a request may go out.
     async fn admission(&self) -> Result<Admission<'_>, ScoreError> {
-        let Shared { circuit, http, policy, evidence, .. } = self.shared;
+        let Shared { circuit, health_check, .. } = self.shared;
         loop {
             let probe = match circuit.turn(self.stop).await? {
                 Turn::Closed => return Ok(None),
                 Turn::Probe(probe) => probe,
             };
-            match probe.cause {
-                Cause::Outage => {
-                    let health = http.health(policy.health_timeout).await;
-                    match health {
-                        Err(trouble) if !lives(health) => circuit.keep_open(Cause::Outage, &trouble),
-                        _ => circuit.close(),
-                    }
+            if probe.cause != Cause::Outage || health_check.is_missing_in(circuit.outages()) {
+                return Ok(Some(probe));
+            }
+            match self.health().await {
+                Health::Well => circuit.close(),
+                Health::Silent(trouble) => circuit.keep_open(Cause::Outage, &trouble),
+                Health::Sick(trouble) if health_check.is_believed() || trouble.retry_after.is_some() => {
+                    circuit.keep_open(Cause::Outage, &trouble);
                 }
-                // A made-up transaction would be scored as if it were a real one, and a real one is at hand.
-                Cause::Setting if evidence.known_good().is_none() => return Ok(Some(probe)),
-                Cause::Setting | Cause::BrokenModel => match self.control().await? {
-                    Controlled::Scored => circuit.close(),
-                    // It may have become a bad one meanwhile.
-                    Controlled::Refused(_) => return Ok(Some(probe)),
-                    Controlled::Away(cause, trouble) => circuit.keep_open(cause, &trouble),
-                },
+                // It tells nothing, so that only a transaction can.
+                Health::Sick(_) | Health::NoCheck(_) => return Ok(Some(probe)),
             }
         }
     }
 
-    /// Whether the model is known to have worked after the refusal, so that the rows may be at fault.
-    ///
-    /// The proof is a row that a later request scored: any request of this process, or, where none comes, a control. While
-    /// the model does not even score the control it is broken, and the circuit is opened. A process that has never seen a
-    /// row scored may halve without proof, as that may find the first one; but it fails no row.
-    async fn is_proven(self, refusal: Refusal, is_alone: bool) -> Result<bool, ScoreError> {
-        let Shared { circuit, evidence, policy, control, .. } = self.shared;
-        if !evidence.proves_since(refusal.at) && circuit.is_closed() && evidence.is_something_under_way() {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Err(ScoreError::Stopped),
-                () = evidence.proof_since(refusal.at) => {}
-                () = tokio::time::sleep(policy.patience) => {}
+    /// After a probe with a waiting transaction that the API refused for what may be the transaction's own fault.
+    async fn refused_again(self, cause: Cause, sign: Sign) -> Result<(), ScoreError> {
+        let circuit = &self.shared.circuit;
+        match cause {
+            // Whoever judges the request lets us in again.
+            Cause::Setting | Cause::Outage => circuit.close(),
+            // All that wait may be at fault.
+            Cause::BrokenModel => match self.control().await? {
+                Controlled::Scored => circuit.close(),
+                Controlled::Refused(_) => circuit.keep_open(cause, &sign.into()),
+                Controlled::Away(cause, trouble) => circuit.keep_open(cause, &trouble),
+            },
+        }
+        Ok(())
+    }
+
+    /// Whether it is the part that makes the API break off, and no outage, where it was cut off again and again: what was
+    /// scored before is asked for. Nothing is concluded before something was scored.
+    async fn tell_from_outage(self, cuts: &mut Cuts) -> Result<Option<Refusal>, ScoreError> {
+        let Shared { circuit, evidence, .. } = self.shared;
+        let Cuts { last, .. } = std::mem::take(cuts);
+        let (Some((sign, at)), Some(known_good)) = (last, evidence.known_good()) else { return Ok(None) };
+        match self.ask_for(known_good).await? {
+            Controlled::Scored | Controlled::Refused(_) => {
+                circuit.close();
+                Ok(Some(self.refusal(sign, at)))
+            }
+            Controlled::Away(cause, trouble) => {
+                circuit.keep_open(cause, &trouble);
+                Ok(None)
             }
         }
-        let _alone = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Err(ScoreError::Stopped),
-            alone = control.lock() => alone,
-        };
-        if self.is_overtaken(refusal) {
-            return Ok(false);
-        }
-        if evidence.proves_since(refusal.at) || !is_alone && evidence.known_good().is_none() {
-            return Ok(true);
-        }
-        match self.control().await? {
-            Controlled::Scored => return Ok(true),
-            Controlled::Refused(sign) => circuit.open(Cause::BrokenModel, &sign.into()),
-            Controlled::Away(cause, trouble) => circuit.open(cause, &trouble),
-        }
-        Ok(false)
     }
 
-    /// Asks for a transaction that was scored before and, where that is refused or there is none, for a made-up one.
-    async fn control(self) -> Result<Controlled, ScoreError> {
-        let evidence = &self.shared.evidence;
-        let mut seen = Sign::Incomplete("no transaction to ask for");
-        for control in evidence.known_good().into_iter().chain(Control::made_up()) {
-            let permit = self.permit().await?;
-            self.shared.counters.control();
-            let sent = evidence.tick();
-            let body = protocol::write_request(std::iter::once(&control.transaction));
-            seen = match self.send(body, &[control.id], permit).await {
-                Ok(rows) if rows.iter().all(Result::is_ok) => {
-                    evidence.scored(sent, control);
-                    self.shared.circuit.succeeded();
-                    return Ok(Controlled::Scored);
-                }
-                Ok(rows) => rows_sign(&rows),
-                Err(trouble) => match Cause::of(trouble.sign) {
-                    Some(cause) => return Ok(Controlled::Away(cause, trouble)),
-                    None => trouble.sign,
-                },
-            };
-        }
-        Ok(Controlled::Refused(seen))
-    }
-
-    async fn permit(&self) -> Result<Permit, ScoreError> {
+    pub(crate) async fn permit(&self) -> Result<Permit, ScoreError> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(ScoreError::Stopped),
@@ -414,20 +436,22 @@ impl Inquiry<'_> {
     }
 }
 
-/// Moves the rows that were scored to the outcomes. What is wrong with the first of the others, where any are left.
-fn take_scored(part: &mut Part, answers: Vec<RowAnswer>, outcomes: &mut Vec<Outcome>) -> Option<Sign> {
+/// Moves the rows from `first` on that were scored to the outcomes. What is wrong with the first of the others, where any are left.
+fn take_scored(part: &mut Part, first: usize, answers: Vec<RowAnswer>, outcomes: &mut Vec<Outcome>) -> Option<Sign> {
     let sign = answers.iter().find_map(|answer| answer.as_ref().err()).map(|why| Sign::Incomplete(why));
-    let rows = std::mem::take(&mut part.rows);
-    for (row, answer) in rows.into_iter().zip(answers) {
+    let rest = part.rows.split_off(first + answers.len());
+    let asked = part.rows.split_off(first);
+    for (row, answer) in asked.into_iter().zip(answers) {
         match answer {
             Ok(prediction) => outcomes.push(row.predicted(prediction)),
             Err(_) => part.rows.push(row),
         }
     }
+    part.rows.extend(rest);
     sign
 }
 
-fn rows_sign(rows: &[RowAnswer]) -> Sign {
+pub(crate) fn rows_sign(rows: &[RowAnswer]) -> Sign {
     rows.iter()
         .find_map(|row| row.as_ref().err())
         .map_or(Sign::Incomplete("the answer lacks it"), |why| Sign::Incomplete(why))

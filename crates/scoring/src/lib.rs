@@ -2,8 +2,8 @@
 //!
 //! The way of a chunk: [`Scorer::score`] hands its entries to the plan (`bisect`), which says what to ask for next; each
 //! request waits at the `circuit` while the API is away, takes a permit (`permits`, where the lanes share them), and goes out through `http` with a body that
-//! `protocol` wrote; `class` says what the answer means; `evidence` knows whether the model is well, so that no row pays
-//! for a broken one. Nobody but this crate knows HTTP, and nobody but `protocol` knows what a request looks like.
+//! `protocol` wrote; `class` says what the answer means, and `health` whether there is a health check to ask; `evidence` and
+//! `proof` know whether the model is well, so that no row pays for a broken one. Nobody but this crate knows HTTP, and nobody but `protocol` knows what a request looks like.
 //!
 //! Guarantees: every entry comes back exactly once; a row fails only where the model is known to work; an outage, a
 //! broken model or a wrong setting is waited out, and fails nothing. See `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
@@ -13,12 +13,14 @@ mod circuit;
 mod class;
 mod error;
 mod evidence;
+mod health;
 mod http;
 mod inquiry;
 mod metrics;
 mod options;
 mod permits;
 mod policy;
+mod proof;
 mod protocol;
 mod row;
 mod scorer;

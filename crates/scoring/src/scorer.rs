@@ -8,13 +8,15 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::bisect::{SizeLimit, part};
 use crate::circuit::Circuit;
-use crate::class::{Class, Sign};
+use crate::class::Sign;
 use crate::evidence::Evidence;
-use crate::http::Http;
+use crate::health::{Health, HealthCheck};
+use crate::http::{Http, Trouble};
 use crate::inquiry::{Inquiry, Shared};
 use crate::options::TLS_PREFIX;
 use crate::permits::{Permit, Permits};
@@ -26,6 +28,9 @@ use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError, metrics
 /// What an attempt has at least, though the start-up may be over sooner: so that the error tells what is wrong, and not that
 /// there was no time left to ask.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
+
+/// How long the first question at the start may go unanswered before that is said.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Has transactions scored by an ML API. One serves a whole process: it bounds the requests under way, and all its callers
 /// learn together that the API is away.
@@ -63,8 +68,9 @@ impl Scorer {
         let max_workers = usize::from(options.api_max_workers);
         let http = Http::new(url.trim(), options)?;
         let shared = Shared {
-            circuit: Circuit::new(http.address(), &policy),
+            circuit: Circuit::new(http.address(), http.predict_path(), &policy),
             http,
+            health_check: HealthCheck::default(),
             max_retries: options.max_retries,
             policy,
             permits: Permits::new(max_workers, options.realtime_reserve),
@@ -76,27 +82,56 @@ impl Scorer {
         Ok(Self { shared, max_workers, api_timeout: options.api_timeout })
     }
 
-    /// Waits until the API says that it is well, at most for `startup`. Fails at once where it refuses to answer that.
+    /// Waits until the API gives any HTTP answer, at most for `startup`, and says what it waits for. Whether it scores shows
+    /// with the first transaction: what does not work then is waited out, and fails no row.
     pub async fn wait_until_ready(&self, startup: Duration) -> Result<(), ScoringError> {
         let Shared { http, policy, .. } = &self.shared;
         let deadline = Instant::now() + startup;
         let url = || http.address().to_owned();
+        let mut is_said = false;
+        let mut say = |problem: &str| {
+            if !std::mem::replace(&mut is_said, true) {
+                let (url, limit) = (http.address(), startup.as_secs_f64().round());
+                warn!("waiting for the ML API at {url} ({problem}), for {limit} s at the most (STARTUP_TIMEOUT)");
+            }
+        };
         for step in 0.. {
             let left = deadline.saturating_duration_since(Instant::now());
             let patience = policy.health_timeout.min(left.max(LAST_MOMENT));
-            let Err(trouble) = http.health(patience).await else { return Ok(()) };
+            let asking = self.shared.health_check.ask(http, patience, 0);
+            let mut asking = std::pin::pin!(asking);
+            let health = tokio::select! {
+                health = &mut asking => health,
+                () = tokio::time::sleep(SILENCE) => {
+                    say("it does not answer yet");
+                    asking.await
+                }
+            };
+            let trouble = match health {
+                Health::Well => return Ok(()),
+                Health::NoCheck(Trouble { sign, .. }) => {
+                    info!("ML API at {} has no health check at GET /health ({sign}), and needs none", http.address());
+                    return Ok(());
+                }
+                Health::Sick(Trouble { sign, .. }) => {
+                    warn!(
+                        "ML API at {} answers GET /health with {sign}: transactions wait until it scores",
+                        http.address()
+                    );
+                    return Ok(());
+                }
+                Health::Silent(trouble) => trouble,
+            };
             if let Sign::Tls(trouble) = trouble.sign {
                 let (cause, remedy) = (trouble.cause(), trouble.remedy(TLS_PREFIX));
                 return Err(ScoringError::Tls { url: url(), cause, remedy });
             }
             let problem = trouble.sign.to_string();
-            if trouble.sign.class() == Class::Misconfigured {
-                return Err(ScoringError::Refused { url: url(), problem });
-            }
-            let again = Instant::now() + policy.outage.delay(step).max(trouble.retry_after.unwrap_or_default());
+            let again = Instant::now() + policy.outage.delay(step);
             if again >= deadline {
                 return Err(ScoringError::Away { url: url(), startup, problem });
             }
+            say(&problem);
             tokio::time::sleep_until(again).await;
         }
         Ok(())
@@ -199,8 +234,8 @@ impl Scorer {
         match &*self.shared.circuit.state().borrow() {
             ApiState::Ready => Ok(()),
             ApiState::Unavailable { reason, .. } => Err(format!("the ML API is unavailable ({reason})")),
-            ApiState::Misconfigured { reason } => {
-                Err(format!("the ML API refuses to work ({reason}): check ML_API_URL"))
+            ApiState::Misconfigured { reason, remedy } => {
+                Err(format!("the ML API refuses to work ({reason}): {remedy}"))
             }
         }
     }

@@ -19,6 +19,8 @@ pub enum ApiState {
     Misconfigured {
         /// What was seen.
         reason: String,
+        /// What to do about it.
+        remedy: String,
     },
 }
 

@@ -68,6 +68,9 @@ pub(crate) async fn run(
     describe_metrics();
     health.depend_on("rabbitmq", assay_queue::health_check(&broker));
     health.depend_on("postgresql", assay_store::health_check(&store));
+    if let Some(scorer) = stages.scorer().map(Arc::clone) {
+        health.depend_on("ml_api", move || std::future::ready(scorer.health()));
+    }
     health.begin();
     let dependencies = Dependencies {
         sources,

@@ -3,8 +3,10 @@
 mod answers;
 mod broken_model;
 mod hostile;
+mod no_health;
 mod outages;
 mod rows_at_fault;
+mod start;
 mod stub;
 
 use std::collections::BTreeSet;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stub::{Reply, Stub};
 use super::{assert_outcomes, entries, options, quick, score, scorer, within};
-use crate::{ApiOptions, ApiState, ScoreError, Scorer, ScoringError};
+use crate::{ApiOptions, ApiState, ScoreError, Scorer};
 
 #[tokio::test]
 async fn an_outage_of_any_length_is_waited_out() {
@@ -39,11 +39,15 @@ async fn while_it_is_away_one_asks_and_all_wait() {
     let reply = |is_well: &AtomicBool, well| if is_well.load(Ordering::SeqCst) { well } else { Reply::Status(503) };
     let stub = Stub::with_health(move |_| reply(&predict, Reply::Scores), move |_| reply(&health, Reply::Status(200)));
     let scorer = scorer(&stub.url());
+    // Its health check has said that it is well before, and so is believed.
+    is_well.store(true, Ordering::SeqCst);
+    within(scorer.wait_until_ready(Duration::from_secs(50))).await.unwrap();
+    is_well.store(false, Ordering::SeqCst);
     let mut state = scorer.state();
     let work = join_all((0..20).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
     let repair = async {
         state.wait_for(|state| matches!(state, ApiState::Unavailable { .. })).await.unwrap();
-        while stub.health_asked() < 10 {
+        while stub.health_asked() < 11 {
             tokio::task::yield_now().await;
         }
         // Those that were under way, and no others.
@@ -128,8 +132,9 @@ async fn a_wrong_setting_is_waited_out_and_named() {
         let work = join_all((0..20).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
         let repair = async {
             let seen = state.wait_for(|state| !state.is_ready()).await.unwrap().clone();
-            let ApiState::Misconfigured { reason } = seen else { panic!("{status}: {seen:?}") };
+            let ApiState::Misconfigured { reason, remedy } = seen else { panic!("{status}: {seen:?}") };
             assert!(reason.contains(&status.to_string()), "{reason}");
+            assert!(remedy.contains("ML_API_URL"), "{remedy}");
             stub.until_asked(15).await;
             is_right.store(true, Ordering::SeqCst);
         };
@@ -183,39 +188,6 @@ async fn what_is_under_way_at_a_stop_may_end() {
     });
     let found = within(scorer(&stub.url()).score(entries(0..9, "", &[]), &stop)).await.unwrap();
     assert_outcomes(&found, 0..9, &[]);
-}
-
-#[tokio::test]
-async fn readiness_is_the_apis_own_word() {
-    let second = Duration::from_secs(1);
-    let well = Stub::serve(|_| Reply::Scores);
-    within(scorer(&well.url()).wait_until_ready(second)).await.unwrap();
-
-    let starting = std::sync::atomic::AtomicUsize::new(0);
-    let late = Stub::with_health(
-        |_| Reply::Scores,
-        move |_| Reply::Status(if starting.fetch_add(1, Ordering::SeqCst) < 5 { 503 } else { 200 }),
-    );
-    within(scorer(&late.url()).wait_until_ready(Duration::from_secs(50))).await.unwrap();
-
-    let away = Stub::away(|_| Reply::Scores, |_| Reply::Status(200));
-    let error = within(scorer(&away.url()).wait_until_ready(Duration::from_millis(50))).await.unwrap_err();
-    assert_eq!(error.exit(), Exit::DependencyAway);
-    let message = error.to_string();
-    assert!(message.contains("(connection refused): check ML_API_URL") && message.contains(&away.url()), "{message}");
-
-    let stalled = Stub::with_health(|_| Reply::Scores, |_| Reply::Stall);
-    let error = within(scorer(&stalled.url()).wait_until_ready(Duration::from_millis(50))).await.unwrap_err();
-    assert!(error.to_string().contains("(no answer in time)"), "{error}");
-
-    let other = Stub::with_health(|_| Reply::Scores, |_| Reply::Status(404));
-    let error = within(scorer(&other.url()).wait_until_ready(Duration::from_secs(50))).await.unwrap_err();
-    assert!(matches!(error, ScoringError::Refused { .. }), "{error}");
-    assert_eq!(error.exit(), Exit::Usage);
-
-    let error =
-        within(scorer("http://no-such-host.invalid").wait_until_ready(Duration::from_millis(50))).await.unwrap_err();
-    assert_eq!(error.exit(), Exit::DependencyAway);
 }
 
 #[tokio::test]

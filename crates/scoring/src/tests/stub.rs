@@ -54,6 +54,8 @@ pub(super) enum Reply {
     Bytes(Vec<u8>),
     /// This status, with a body that never ends.
     Endless(u16, Flow),
+    /// This status, with this header and a page for people.
+    Page(u16, &'static str, &'static str),
     /// Success, with a header of so many bytes.
     Header(usize),
     /// This status, with a body that repeats the request, as some APIs do.
@@ -209,6 +211,9 @@ async fn respond(reply: Reply, asked: &Asked) -> Response {
         Reply::Scores => response(200).body(scores(asked).into()).unwrap(),
         Reply::Body(body) => response(200).body(body.into()).unwrap(),
         Reply::Bytes(body) => response(200).body(body.into()).unwrap(),
+        Reply::Page(status, name, value) => {
+            response(status).header(name, value).body("<html>what a page says</html>".into()).unwrap()
+        }
         Reply::Endless(status, flow) => response(status).body(flow.body()).unwrap(),
         Reply::Header(bytes) => response(200).header("x-why", "x".repeat(bytes)).body(scores(asked).into()).unwrap(),
         Reply::Status(status) => response(status).body(format!("no: {}", asked.body).into()).unwrap(),

@@ -1,0 +1,243 @@
+//! An API without a health check: the probe of an open circuit is a waiting transaction, and its answer is used.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use assay_transaction::FailureClass;
+use futures_util::future::join_all;
+
+use super::stub::{Asked, Reply, Stub};
+use super::{assert_outcomes, entries, options, quick, score, scorer, within};
+use crate::{ApiOptions, ApiState, Scorer};
+
+/// What an API answers to `GET /health` that has none.
+const NONE: [fn() -> Reply; 4] = [
+    || Reply::Page(404, "content-type", "text/html"),
+    || Reply::Page(405, "allow", "POST"),
+    || Reply::Status(501),
+    || Reply::Page(302, "location", "/login"),
+];
+
+/// How often each transaction was asked for, and none of them made up.
+fn asked_for(asked: &[Asked]) -> HashMap<String, usize> {
+    let mut ids = HashMap::new();
+    for request in asked {
+        assert!(!request.has("Assay connection check"), "a made-up transaction was sent: {}", request.body);
+        for id in request.ids() {
+            *ids.entry(id).or_default() += 1;
+        }
+    }
+    ids
+}
+
+#[tokio::test]
+async fn one_waiting_transaction_at_a_time_finds_out_and_is_scored() {
+    for none in NONE {
+        for sick in [429, 502, 503, 504] {
+            let is_well = Arc::new(AtomicBool::new(false));
+            let script = Arc::clone(&is_well);
+            let stub = Stub::with_health(
+                move |_| if script.load(Ordering::SeqCst) { Reply::Scores } else { Reply::Status(sick) },
+                move |_| none(),
+            );
+            let scorer = scorer(&stub.url());
+            let mut state = scorer.state();
+            let work = join_all((0..20).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
+            let repair = async {
+                state.wait_for(|state| matches!(state, ApiState::Unavailable { .. })).await.unwrap();
+                let workers = scorer.max_workers();
+                stub.until_asked(workers + 10).await;
+                let asked = stub.asked();
+                assert!(asked[workers..].iter().all(|asked| asked.rows().len() == 1), "probes are small");
+                is_well.store(true, Ordering::SeqCst);
+                asked.len()
+            };
+            let (found, failed) = within(async { tokio::join!(work, repair) }).await;
+            assert!(found.iter().all(|found| found.predicted.len() == 9), "{sick}");
+            assert_eq!(stub.health_asked(), 1, "known to be missing, it is not asked again in the same outage");
+            // One may have been on its way while it was repaired.
+            let answered: Vec<_> = stub.asked().into_iter().skip(failed + 1).collect();
+            assert!(
+                asked_for(&answered).values().all(|times| *times == 1),
+                "what a probe scored is not asked for again"
+            );
+            asked_for(&stub.asked());
+            let stats = scorer.stats();
+            assert_eq!((stats.outages, stats.controls, stats.failed), (1, 0, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_check_that_never_said_well_does_not_keep_the_work_waiting() {
+    for health in [500, 502, 503] {
+        let stub = Stub::with_health(
+            |asked| if asked.number < 8 { Reply::Status(503) } else { Reply::Scores },
+            move |_| Reply::Status(health),
+        );
+        let scorer = scorer(&stub.url());
+        assert_outcomes(&score(&scorer, entries(0..9, "", &[])).await, 0..9, &[]);
+        asked_for(&stub.asked());
+    }
+}
+
+#[tokio::test]
+async fn a_check_that_said_well_is_believed_and_is_asked_again_at_each_outage() {
+    let (health, sick) = (Arc::new(AtomicUsize::new(404)), Arc::new(AtomicBool::new(false)));
+    let (answer, is_sick) = (Arc::clone(&health), Arc::clone(&sick));
+    let stub = Stub::with_health(
+        move |_| if is_sick.load(Ordering::SeqCst) { Reply::Status(503) } else { Reply::Scores },
+        move |_| Reply::Status(u16::try_from(answer.load(Ordering::SeqCst)).unwrap()),
+    );
+    let scorer = scorer(&stub.url());
+    // A proxy answers for an API that is still starting.
+    within(scorer.wait_until_ready(Duration::from_secs(50))).await.unwrap();
+    health.store(200, Ordering::SeqCst);
+    sick.store(true, Ordering::SeqCst);
+    let mut state = scorer.state();
+    let work = score(&scorer, entries(0..9, "", &[]));
+    let repair = async {
+        state.wait_for(|state| !state.is_ready()).await.unwrap();
+        stub.until_asked(3).await;
+        health.store(503, Ordering::SeqCst);
+        let (asked, checked) = (stub.asked().len(), stub.health_asked());
+        while stub.health_asked() < checked + 10 {
+            tokio::task::yield_now().await;
+        }
+        // One may have been on its way.
+        assert!(stub.asked().len() <= asked + 1, "it is believed");
+        sick.store(false, Ordering::SeqCst);
+        health.store(200, Ordering::SeqCst);
+    };
+    let (found, ()) = within(async { tokio::join!(work, repair) }).await;
+    assert_outcomes(&found, 0..9, &[]);
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_probed_with_what_waits_also_after_something_was_scored() {
+    for status in [401, 403, 404] {
+        let is_right = Arc::new(AtomicBool::new(true));
+        let script = Arc::clone(&is_right);
+        let stub = Stub::with_health(
+            move |_| if script.load(Ordering::SeqCst) { Reply::Scores } else { Reply::Status(status) },
+            |_| Reply::Status(404),
+        );
+        let scorer = scorer(&stub.url());
+        score(&scorer, entries(1000..1009, "", &[])).await;
+        is_right.store(false, Ordering::SeqCst);
+        let mut state = scorer.state();
+        let work = join_all((0..9).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
+        let repair = async {
+            state.wait_for(|state| matches!(state, ApiState::Misconfigured { .. })).await.unwrap();
+            let reason = scorer.health().unwrap_err();
+            assert!(reason.contains("ML_API_URL"), "{reason}");
+            stub.until_asked(20).await;
+            is_right.store(true, Ordering::SeqCst);
+        };
+        let (found, ()) = within(async { tokio::join!(work, repair) }).await;
+        assert!(found.iter().all(|found| found.predicted.len() == 9), "{status}");
+        let asked = asked_for(&stub.asked());
+        assert_eq!(asked.len(), 90);
+        assert_eq!(scorer.stats().controls, 0, "nothing is asked for but what waits");
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_is_repaired_is_found_by_what_waits() {
+    for broken in [422, 500] {
+        let is_broken = Arc::new(AtomicBool::new(false));
+        let script = Arc::clone(&is_broken);
+        let stub = Stub::with_health(
+            move |_| if script.load(Ordering::SeqCst) { Reply::Status(broken) } else { Reply::Scores },
+            |_| Reply::Status(404),
+        );
+        let scorer = scorer(&stub.url());
+        score(&scorer, entries(1000..1001, "", &[])).await;
+        is_broken.store(true, Ordering::SeqCst);
+        let mut state = scorer.state();
+        let work = join_all((0..9).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
+        let repair = async {
+            state.wait_for(|state| !state.is_ready()).await.unwrap();
+            stub.until_asked(stub.asked().len() + 20).await;
+            is_broken.store(false, Ordering::SeqCst);
+        };
+        let (found, ()) = within(async { tokio::join!(work, repair) }).await;
+        assert!(found.iter().all(|found| found.predicted.len() == 9 && found.failed.is_empty()), "{broken}");
+    }
+}
+
+/// Whoever probes may be at fault itself, alone or among others.
+#[tokio::test]
+async fn rows_at_fault_are_found_after_an_outage_too() {
+    for bad in [&[0][..], &[0, 1, 2, 8], &[4]] {
+        let stub = Stub::with_health(
+            |asked| match asked.number {
+                0..12 => Reply::Status(503),
+                _ if asked.has("bad") => Reply::Status(422),
+                _ => Reply::Scores,
+            },
+            |_| Reply::Status(404),
+        );
+        let found = score(&scorer(&stub.url()), entries(0..9, "bad", bad)).await;
+        assert_outcomes(&found, 0..9, bad);
+        assert!(found.failed.iter().all(|row| row.class == FailureClass::Rejected));
+    }
+}
+
+/// A row that crashes the process that scores it looks like an outage, and there is no health check to tell it from one.
+#[tokio::test]
+async fn a_row_that_crashes_the_model_is_found() {
+    for status in [None, Some(502)] {
+        for bad in [0, 6] {
+            let stub = Stub::with_health(
+                move |asked| match status {
+                    _ if !asked.has("crash") => Reply::Scores,
+                    Some(status) => Reply::Status(status),
+                    None => Reply::Cut,
+                },
+                |_| Reply::Status(404),
+            );
+            let scorer = scorer(&stub.url());
+            let found = score(&scorer, entries(0..8, "crash", &[bad])).await;
+            assert_outcomes(&found, 0..8, &[bad]);
+            assert_eq!(found.failed[0].class, FailureClass::Suspect);
+            asked_for(&stub.asked());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_stalls_the_model_is_found() {
+    let stub =
+        Stub::with_health(|asked| if asked.has("slow") { Reply::Stall } else { Reply::Scores }, |_| Reply::Status(404));
+    let impatient = ApiOptions { api_timeout: Duration::from_millis(500), max_retries: 1, ..options() };
+    let scorer = Scorer::with_policy(&stub.url(), &impatient, quick()).unwrap();
+    let found = score(&scorer, entries(0..4, "slow", &[1])).await;
+    assert_outcomes(&found, 0..4, &[1]);
+    assert_eq!(found.failed[0].class, FailureClass::Suspect);
+}
+
+#[tokio::test]
+async fn an_api_that_stalls_altogether_fails_no_row() {
+    let is_stalled = Arc::new(AtomicBool::new(true));
+    let script = Arc::clone(&is_stalled);
+    let stub = Stub::with_health(
+        move |_| if script.load(Ordering::SeqCst) { Reply::Stall } else { Reply::Scores },
+        |_| Reply::Status(404),
+    );
+    let impatient = ApiOptions { api_timeout: Duration::from_millis(100), max_retries: 1, ..options() };
+    let scorer = Scorer::with_policy(&stub.url(), &impatient, quick()).unwrap();
+    let mut state = scorer.state();
+    let work = join_all((0..5).map(|chunk| score(&scorer, entries(chunk * 4..chunk * 4 + 4, "", &[]))));
+    let repair = async {
+        state.wait_for(|state| !state.is_ready()).await.unwrap();
+        stub.until_asked(stub.asked().len() + 3).await;
+        is_stalled.store(false, Ordering::SeqCst);
+    };
+    let (found, ()) = within(async { tokio::join!(work, repair) }).await;
+    for (found, chunk) in found.iter().zip(0..) {
+        assert_outcomes(found, chunk * 4..chunk * 4 + 4, &[]);
+    }
+}

@@ -1,0 +1,135 @@
+//! How a process finds its API at the start: any HTTP answer will do.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use assay_transaction::Exit;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::stub::{Reply, Stub};
+use super::{assert_outcomes, entries, options, quick, score, scorer, within};
+use crate::Scorer;
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Logs of this thread, which is the one that a test runs on.
+fn log() -> (Log, tracing::subscriber::DefaultGuard) {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+const LONG: Duration = Duration::from_secs(50);
+const SHORT: Duration = Duration::from_millis(50);
+
+#[tokio::test]
+async fn any_http_answer_is_life() {
+    let answers: [fn() -> Reply; 12] = [
+        || Reply::Status(200),
+        || Reply::Status(204),
+        || Reply::Page(404, "content-type", "text/html"),
+        || Reply::Page(405, "allow", "POST"),
+        || Reply::Page(302, "location", "/login"),
+        || Reply::Status(401),
+        || Reply::Status(403),
+        || Reply::Status(418),
+        || Reply::Status(501),
+        || Reply::Status(500),
+        || Reply::Status(503),
+        || Reply::RetryAfter(429, "3600".to_owned()),
+    ];
+    for answer in answers {
+        let stub = Stub::with_health(|_| Reply::Scores, move |_| answer());
+        let scorer = scorer(&stub.url());
+        within(scorer.wait_until_ready(LONG)).await.unwrap();
+        assert_eq!(stub.health_asked(), 1);
+        assert_eq!(scorer.health(), Ok(()));
+        assert_outcomes(&score(&scorer, entries(0..9, "", &[])).await, 0..9, &[]);
+        assert_eq!(stub.asked().len(), 1, "it is asked as any other is");
+    }
+}
+
+#[tokio::test]
+async fn what_gives_no_answer_ends_the_start() {
+    let away = Stub::away(|_| Reply::Scores, |_| Reply::Status(200));
+    let error = within(scorer(&away.url()).wait_until_ready(SHORT)).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::DependencyAway);
+    let message = error.to_string();
+    assert!(message.contains("(connection refused): check ML_API_URL") && message.contains(&away.url()), "{message}");
+
+    let stalled = Stub::with_health(|_| Reply::Scores, |_| Reply::Stall);
+    let error = within(scorer(&stalled.url()).wait_until_ready(SHORT)).await.unwrap_err();
+    assert!(error.to_string().contains("(no answer in time)"), "{error}");
+
+    let error = within(scorer("http://no-such-host.invalid").wait_until_ready(SHORT)).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::DependencyAway);
+}
+
+#[tokio::test]
+async fn it_says_once_what_it_waits_for() {
+    let (log, _guard) = log();
+    let mut late = Stub::away(|_| Reply::Scores, |_| Reply::Status(404));
+    let (url, scorer) = (late.url(), scorer(&late.url()));
+    let start = async {
+        while !log.text().contains("waiting") {
+            tokio::task::yield_now().await;
+        }
+        late.start();
+    };
+    let (ready, ()) = within(async { tokio::join!(scorer.wait_until_ready(LONG), start) }).await;
+    ready.unwrap();
+    let text = log.text();
+    let expected =
+        format!("waiting for the ML API at {url} (connection refused), for 50 s at the most (STARTUP_TIMEOUT)");
+    assert_eq!(text.matches(&expected).count(), 1, "{text}");
+    assert_eq!(text.matches("waiting").count(), 1, "{text}");
+    assert!(text.contains("has no health check at GET /health (HTTP status 404 Not Found)"), "{text}");
+}
+
+#[tokio::test]
+async fn one_that_keeps_silent_is_named_while_it_is_waited_for() {
+    let (log, _guard) = log();
+    let stalled = Stub::with_health(|_| Reply::Scores, |_| Reply::Stall);
+    let patient = crate::policy::Policy { health_timeout: Duration::from_mins(1), ..quick() };
+    let scorer = Scorer::with_policy(&stalled.url(), &options(), patient).unwrap();
+    let said = async {
+        while !log.text().contains("(it does not answer yet)") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(async {
+        tokio::select! {
+            ready = scorer.wait_until_ready(Duration::from_mins(10)) => panic!("{ready:?}"),
+            () = said => {}
+        }
+    })
+    .await;
+}
