@@ -110,11 +110,14 @@ async fn an_api_without_a_health_check_scores_for_the_fleet() {
         predictor.says("scoring with up to").await;
         // It is away, and comes back.
         stack.ml_api.stop().await;
-        let object = stack.s3.put("transactions", &format!("{number}.csv"), Rows::valid(250));
+        // Each file another content, as a copy is not loaded.
+        let rows = 250 + number;
+        let object = stack.s3.put("transactions", &format!("{number}.csv"), Rows::valid(rows));
         let loader = stack.loader(&object).arg("--wait").start();
         predictor.says("is unavailable (connection refused)").await;
         stack.ml_api.start_again();
-        loader.end().await.expect_exit(0).expect_says("Pipeline complete: 250 processed, 0 failed, 0 invalid");
+        let said = format!("Pipeline complete: {rows} processed, 0 failed, 0 invalid");
+        loader.end().await.expect_exit(0).expect_says(&said);
         predictor.terminate();
         predictor.end().await.expect_exit(0);
     }
