@@ -192,3 +192,48 @@ async fn an_object_without_a_valid_row_has_failed_and_can_be_loaded_again() {
     read.expect_exit(0).expect_says("Pipeline complete: 3 processed, 0 failed, 0 invalid");
     law::holds(&stack.database).await;
 }
+
+#[tokio::test]
+async fn rows_that_are_stored_are_not_scored_again() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
+    let [_predictor, _writer] = stack.start_stages();
+    stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "first").run().await.expect_exit(0);
+    let stored = stack.database.texts(STORED).await;
+    let asked = stack.ml_api.requests();
+
+    // The object is written again, as a `touch` does to a file; and by now the model refuses everything.
+    stack.ml_api.set(Script::Broken(422));
+    let again = || stack.loader(&object).arg("--wait");
+    again()
+        .arg("--force")
+        .env("BATCH_RUN_ID", "second")
+        .run()
+        .await
+        .expect_exit(0)
+        .expect_says("150 rows are stored already with the same content: they are not scored again");
+    assert_eq!(stack.ml_api.requests(), asked, "no row was asked for");
+
+    // Rows that are new, or have changed, are asked for, and no others.
+    stack.ml_api.set(Script::Score);
+    let file = Rows::valid(151).replace("7,Card payment 7,-7.07", "7,Card payment 7,-70.7");
+    stack.s3.put("transactions", "a.csv", file);
+    again().env("BATCH_RUN_ID", "third").run().await.expect_exit(1).expect_says("1 processed, 1 failed");
+    let bodies = stack.ml_api.bodies().split_off(asked);
+    let transactions = bodies.iter().flat_map(|body| serde_json::from_str::<Vec<serde_json::Value>>(body).unwrap());
+    let mut descriptions: Vec<_> =
+        transactions.map(|asked| asked["description"].as_str().unwrap().to_owned()).collect();
+    descriptions.sort();
+    assert_eq!(descriptions, ["Card payment 151", "Card payment 7"]);
+
+    let kept: Vec<_> = stack.database.texts(STORED).await.into_iter().filter(|row| stored.contains(row)).collect();
+    assert_same(&kept, &stored);
+    let tallies = law::holds(&stack.database).await;
+    assert_eq!(tallies["first"], Tally { predicted: 150, ..Tally::default() });
+    assert_eq!(tallies["second"], Tally { duplicate: 150, ..Tally::default() });
+    assert_eq!(tallies["third"], Tally { predicted: 1, failed: 1, duplicate: 149, ..Tally::default() });
+    stack.assay(["row", "second", "7"]).run().await.expect_exit(0);
+    for run in ["second", "third"] {
+        stack.assay(["audit", run]).run().await.expect_exit(0);
+    }
+}

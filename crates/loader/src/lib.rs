@@ -2,7 +2,7 @@
 //!
 //! The way of a row: [`run`] identifies the source and begins its run (`begin`), unless
 //! another run has its content (`copies`); `load` makes one pass over the source, in
-//! which `reading` cuts rows into chunks as `judging` judges them, `publishing` sends the chunks and moves the checkpoint over what is
+//! which `reading` cuts rows into chunks as `judging` judges them, `known` marks the rows that are stored already, `publishing` sends the chunks and moves the checkpoint over what is
 //! confirmed, and `ordering` keeps the run's lease and hears of an order to end it early; `conclude` makes of the pass's end
 //! what becomes of the run, and seals it; and `waiting` stays until it is complete, where asked to. [`repair`] makes such a pass for what the
 //! ledger lacks; [`reread`] reads one row again; `many` loads several sources; [`watch`] loads objects as they come.
@@ -19,6 +19,7 @@ mod counting;
 mod error;
 mod holder;
 mod judging;
+mod known;
 mod load;
 mod many;
 mod metrics;

@@ -15,6 +15,7 @@ use tracing::{debug, info};
 
 use crate::counting::is_counted;
 use crate::judging::Seen;
+use crate::known::Known;
 use crate::ordering::hold;
 use crate::patience::{until_answered, while_there_is_time};
 use crate::publishing::{Published, Publishing};
@@ -137,7 +138,7 @@ impl Load<'_> {
             stop: &stop,
         };
         let published = tokio::select! {
-            published = publishing.publish(part.from, chunks, recorded) => published?,
+            published = publishing.publish(part.from, chunks, recorded, Known::of(&**store, run)) => published?,
             never = stop_after_drain(&intake, *drain, &stop) => match never {},
             by = self.hold(run, &ordered, &intake) => {
                 return Err(LoadError::TakenOver { run_id: run.run_id.clone(), by });

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::checkpoints::Checkpoints;
+use crate::known::Known;
 use crate::patience::while_there_is_time;
 use crate::reading::{Batch, Read};
 use crate::recorded::Recorded;
@@ -88,6 +89,7 @@ impl Publishing<'_> {
         from: Checkpoint,
         mut chunks: mpsc::Receiver<Read>,
         mut recorded: Recorded<'_>,
+        mut known: Known<'_>,
     ) -> Result<Published, LoadError> {
         let mut published = Published::nothing(from);
         let mut in_flight = FuturesOrdered::new();
@@ -130,11 +132,17 @@ impl Publishing<'_> {
                             checkpoints.note(published.until);
                         }
                     }
-                    Some(Read::Cut(cut)) => {
+                    Some(Read::Cut(mut cut)) => {
                         // Asked until there is an answer, and there may be none before the shutdown.
-                        let asking = recorded.has(cut.chunk.id.chunk);
-                        let Some(is_recorded) = self.intake.run_until_cancelled(asking).await else { continue };
-                        let publish = !is_recorded?;
+                        let asking = async {
+                            let publish = !recorded.has(cut.chunk.id.chunk).await?;
+                            if publish {
+                                known.mark(&mut cut.chunk).await?;
+                            }
+                            Ok::<_, LoadError>(publish)
+                        };
+                        let Some(publish) = self.intake.run_until_cancelled(asking).await else { continue };
+                        let publish = publish?;
                         let body = if publish { Some(cut.chunk.encode()?) } else { None };
                         let bytes = body.as_ref().map_or(0, Vec::len);
                         bytes_in_flight += bytes;
@@ -156,6 +164,7 @@ impl Publishing<'_> {
             checkpoints.note(published.until);
         }
         checkpoints.finish().await;
+        known.say();
         // The last batch ends with the last chunk, which is cut only at the end of the source.
         for batch in batches.drain(..).filter(|batch| batch.last_row <= published.until.rows_before()) {
             let _ = self.batches.send(batch);

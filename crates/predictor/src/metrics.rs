@@ -11,15 +11,19 @@ const FAILED: &str = "assay_predictor_failed_rows_total";
 const PREDICTED: &str = "predicted";
 const FAILED_ROW: &str = "failed";
 const INVALID: &str = "invalid";
+const KNOWN: &str = "known";
 
 /// Says what the metrics are, and begins them at 0.
 pub(crate) fn describe() {
     describe_counter!(CHUNKS, "Chunks, live messages and parts of replays that were handed on to the writer.");
-    describe_counter!(ROWS, "Rows of those, by outcome; those that the loader rejected pass through as invalid.");
+    describe_counter!(
+        ROWS,
+        "Rows of those, by outcome; those that the loader rejected pass through as invalid, and those that are stored already as known."
+    );
     describe_counter!(FAILED, "Rows of those that could not be scored, by class.");
     for lane in Lane::ALL {
         counter!(CHUNKS, "lane" => lane.as_str()).absolute(0);
-        for outcome in [PREDICTED, FAILED_ROW, INVALID] {
+        for outcome in [PREDICTED, FAILED_ROW, INVALID, KNOWN] {
             counter!(ROWS, "lane" => lane.as_str(), "outcome" => outcome).absolute(0);
         }
     }
@@ -35,13 +39,23 @@ pub(crate) struct Rows {
     /// The class of each.
     pub(crate) failed: Vec<FailureClass>,
     pub(crate) invalid: usize,
+    /// Stored already, and so not scored.
+    pub(crate) known: usize,
+}
+
+impl Rows {
+    /// Where so many of what is predicted were not scored now.
+    pub(crate) fn knowing(self, known: usize) -> Self {
+        Self { predicted: self.predicted.saturating_sub(known), known, ..self }
+    }
 }
 
 /// A message that the broker has confirmed.
 pub(crate) fn handed_on(lane: Lane, rows: &Rows) {
     let lane = lane.as_str();
     counter!(CHUNKS, "lane" => lane).increment(1);
-    let outcomes = [(PREDICTED, rows.predicted), (FAILED_ROW, rows.failed.len()), (INVALID, rows.invalid)];
+    let outcomes =
+        [(PREDICTED, rows.predicted), (FAILED_ROW, rows.failed.len()), (INVALID, rows.invalid), (KNOWN, rows.known)];
     for (outcome, count) in outcomes {
         counter!(ROWS, "lane" => lane, "outcome" => outcome).increment(count as u64);
     }

@@ -60,7 +60,7 @@ impl Scoring {
         let route = Route { work: Work::Scored, lane };
         match publish_until_confirmed(&*self.broker, route, message, &self.shutdown).await {
             Ok(()) => {
-                self.progress.add(rows.predicted, rows.failed.len());
+                self.progress.add(rows.predicted + rows.known, rows.failed.len());
                 metrics::handed_on(lane, &rows);
                 Outcome::Done
             }
@@ -77,17 +77,25 @@ impl Scoring {
         let scored = if let Some(notice) = self.stopped.notice(&chunk.id.run_id) {
             ScoredChunk::given_up(chunk, lane, now(), &notice.kind.failure_class(), &notice.reason)
         } else {
-            let Chunk { id, range, transactions, rejected } = chunk;
+            // What is stored already with the same content need not be scored again.
+            let mut chunk = chunk;
+            let stored = chunk.take_known();
+            let Chunk { id, range, transactions, rejected, .. } = chunk;
             let answer = tokio::select! {
                 answer = self.scorer.score(transactions, &self.shutdown) => answer.ok()?,
                 () = self.stopped.stopped(&id.run_id) => return None,
             };
-            let (predicted, failed) = (answer.predicted, answer.failed);
-            ScoredChunk { id, range, lane, predicted_at: now(), predicted, failed, rejected }
+            let known = stored.iter().map(|stored| stored.entry.row).collect();
+            let (mut predicted, failed) = (answer.predicted, answer.failed);
+            if !stored.is_empty() {
+                predicted.extend(stored);
+                predicted.sort_by_key(|predicted| predicted.entry.row);
+            }
+            ScoredChunk { id, range, lane, predicted_at: now(), predicted, failed, rejected, known }
         };
         let id = &scored.id;
         let message = |body| Message::new(id.to_string(), ScoredChunk::MESSAGE_TYPE, &id.run_id, body);
-        let rows = rows(&scored.predicted, &scored.failed, &scored.rejected);
+        let rows = rows(&scored.predicted, &scored.failed, &scored.rejected).knowing(scored.known.len());
         Some(Scored { message: scored.encode().map(message), rows })
     }
 
@@ -121,7 +129,7 @@ impl Scoring {
 
 fn rows(predicted: &[Predicted], failed: &[FailedRow], rejected: &[RejectedRow]) -> Rows {
     let failed = failed.iter().map(|row| row.class.clone()).collect();
-    Rows { predicted: predicted.len(), failed, invalid: rejected.len() }
+    Rows { predicted: predicted.len(), failed, invalid: rejected.len(), known: 0 }
 }
 
 fn now() -> Timestamp {
@@ -133,6 +141,7 @@ mod tests {
     use assay_ml_api::{Model, ServeOptions};
     use assay_queue::InProcess;
     use assay_scoring::ApiOptions;
+    use assay_transaction::{Entry, Prediction};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -175,5 +184,35 @@ mod tests {
         assert_eq!(scoring.broker.depth(downstream).await.unwrap().messages, 1);
         panicking.abort();
         shutdown.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_row_that_is_stored_is_passed_on_without_a_request() {
+        let body = r#"{"run_id":"r","chunk":0,"first_row":1,"rows":2,"transactions":[
+            {"row":1,"transaction":{"id":"00000000-0000-0000-0000-000000000001"}},
+            {"row":2,"transaction":{"id":"00000000-0000-0000-0000-000000000002"}}],
+            "known":[{"row":2,"prediction":{"prediction":"fraud"}},{"row":1,"prediction":{"prediction":"fraud"}}]}"#;
+        let chunk = Chunk::decode(body.as_bytes()).unwrap();
+        let prediction = Prediction { prediction: "fraud".into(), fraud_score: None, model_version: None };
+        let passed_on = |entry: &Entry| Predicted { entry: entry.clone(), prediction: prediction.clone() };
+        let predicted: Vec<_> = chunk.transactions.iter().map(passed_on).collect();
+        // Nobody listens there.
+        let scorer = Arc::new(Scorer::new("http://127.0.0.1:1", &ApiOptions::default()).unwrap());
+        let (micro_batches, collecting) = MicroBatches::unanswered();
+        let broker: Arc<dyn Broker> = InProcess::new(10);
+        let scoring = Scoring {
+            broker: Arc::clone(&broker),
+            scorer,
+            micro_batches,
+            progress: Arc::default(),
+            stopped: Arc::default(),
+            shutdown: CancellationToken::new(),
+        };
+        let scored = scoring.chunk(chunk, Lane::Batch).await.unwrap();
+        assert_eq!((scored.rows.predicted, scored.rows.known), (0, 2));
+        let scored = ScoredChunk::decode(&scored.message.unwrap().body).unwrap();
+        assert!(scored.accounts_for_its_rows());
+        assert_eq!((scored.predicted, scored.known), (predicted, vec![1, 2]));
+        collecting.abort();
     }
 }

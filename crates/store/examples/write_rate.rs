@@ -67,6 +67,7 @@ fn chunks(run: Uuid, rows: u64) -> Result<Vec<ScoredChunk>, Box<dyn std::error::
             predicted,
             failed: Vec::new(),
             rejected: Vec::new(),
+            known: Vec::new(),
         })
     };
     (0..rows / CHUNK).map(chunk).collect()

@@ -36,6 +36,8 @@ pub(crate) enum Fate {
     Conflict(String),
     /// The database refuses its data.
     Refused(String),
+    /// It was not scored, as it was stored with the same content, and is not any more.
+    Unscored,
 }
 
 /// What is known to be stored under an id.
@@ -138,8 +140,7 @@ impl<'a> Booking<'a> {
             while line.next < line.end {
                 let row = self.order[line.next];
                 let here = self.rows[row];
-                let same = here.transaction == *stored && here.external_id() == external_id
-                    || is_alike(&here.transaction, here.external_id(), stored, external_id);
+                let same = says_the_same((&here.transaction, here.external_id()), (stored, external_id));
                 self.fates[row] = match on_conflict {
                     _ if here.place() == place => Fate::Kept,
                     _ if same => Fate::Duplicate,
@@ -184,6 +185,11 @@ impl<'a> Booking<'a> {
     pub(crate) fn into_fates(self) -> Vec<Fate> {
         self.fates
     }
+}
+
+/// Whether two contents of one id, each with the original id, are the same or differ by the rules of reading alone.
+pub(crate) fn says_the_same(one: (&Transaction, Option<&str>), other: (&Transaction, Option<&str>)) -> bool {
+    one == other || is_alike(one.0, one.1, other.0, other.1)
 }
 
 /// What differs between a row and what is stored under its id, both sides of it.

@@ -141,7 +141,7 @@ impl Credits {
         match fate {
             Fate::Stored | Fate::Kept => chunk.predicted += 1,
             Fate::Duplicate | Fate::Replacing => chunk.duplicates.push((row.entry.row, row.transaction.id)),
-            Fate::Open | Fate::Conflict(_) | Fate::Refused(_) => return,
+            Fate::Open | Fate::Conflict(_) | Fate::Refused(_) | Fate::Unscored => return,
         }
         *is_changed = true;
     }

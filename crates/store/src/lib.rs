@@ -20,6 +20,7 @@ mod booking;
 mod connect;
 mod error;
 mod exchange;
+mod known;
 mod lease;
 mod ledger;
 mod live;
@@ -45,6 +46,6 @@ pub use operations::{
 };
 pub use options::DatabaseOptions;
 pub use store::{
-    Begun, ChunkOutcome, IdConflict, Known, NewRun, PredictionCount, Progress, RecordedChunk, Sealing, Store, Written,
-    health_check,
+    Begun, ChunkOutcome, Earlier, IdConflict, Known, NewRun, PredictionCount, Progress, RecordedChunk, Sealing, Store,
+    Written, health_check,
 };

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_transaction::{
-    Checkpoint, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, Sealed, SourceIdentity, Tally,
+    Checkpoint, Entry, KnownRow, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, Sealed, SourceIdentity,
+    Tally,
 };
 use async_trait::async_trait;
 use serde::Serialize;
@@ -150,6 +151,17 @@ pub enum Known {
     Read,
 }
 
+/// Which ids other runs may have stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// None: there is no other run.
+    Nothing,
+    /// Ids that are UUIDs in their source, and so the same in every namespace.
+    Uuids,
+    /// Any: another run has the same namespace.
+    Any,
+}
+
 /// How often a label was predicted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PredictionCount {
@@ -224,6 +236,13 @@ pub trait Store: Operations + LiveLedger {
 
     /// How far any run has come with each of these versions of sources, whatever became of it.
     async fn known(&self, sources: &[SourceIdentity]) -> Result<Vec<Known>, StoreError>;
+
+    /// Which ids of a run's source other runs may have stored.
+    async fn earlier(&self, run: &Run) -> Result<Earlier, StoreError>;
+
+    /// Those entries that are stored with the same content, and have a prediction: that prediction. Takes the memory of one stored
+    /// transaction at a time, whatever is stored.
+    async fn stored_alike(&self, entries: &[&Entry]) -> Result<Vec<KnownRow>, StoreError>;
 
     /// How much of a run is recorded.
     async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError>;

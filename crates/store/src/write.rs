@@ -16,6 +16,7 @@ use assay_transaction::{FailedRow, FailureClass, RunId, ScoredChunk, Tally};
 use uuid::Uuid;
 
 use crate::booking::{Booking, Fate};
+use crate::known::{KnownRows, UNSCORED};
 use crate::ledger::{End, beyond_end};
 use crate::screening::{Screened, invalid_rows, other_range, storable, texts};
 use crate::session::{Amendment, Failure, Session, StagedRow, StoredTransaction, write_duplicates};
@@ -63,7 +64,8 @@ pub(crate) async fn write<S: Session>(
         return Ok(Booked { outcomes, ..Booked::default() });
     }
     let rows: Vec<&StagedRow<'_>> = screened.rows.iter().filter(|row| is_claimed(row.candidate)).collect();
-    let fates = store(&mut session, &rows, on_conflict, attempt).await?;
+    let known = KnownRows::of(&screened.chunks);
+    let fates = known.store(&mut session, &rows, on_conflict, attempt).await?;
 
     let chunks = || claimed.iter().map(|candidate| screened.chunks[*candidate]);
     let invalid: Vec<_> = chunks().flat_map(invalid_rows).collect();
@@ -273,16 +275,17 @@ async fn kept<'a, S: Session>(
 pub(crate) fn failure<'a>(row: &'a StagedRow<'_>, fate: &'a Fate) -> Result<Option<Failure<'a>>, StoreError> {
     let (class, reason) = match fate {
         Fate::Open | Fate::Stored | Fate::Kept | Fate::Duplicate | Fate::Replacing => return Ok(None),
-        Fate::Conflict(reason) => (FailureClass::IdConflict, reason),
-        Fate::Refused(reason) => (FailureClass::Database, reason),
+        Fate::Conflict(reason) => (FailureClass::IdConflict, reason.as_str()),
+        Fate::Refused(reason) => (FailureClass::Database, reason.as_str()),
+        Fate::Unscored => (FailureClass::Unscored, UNSCORED),
     };
     Ok(Some(Failure {
         run_id: row.run_id,
         row: row.entry.row,
         transaction_id: row.transaction.id,
         class: class.code().to_owned().into(),
-        reason: storable(reason.as_str().into()),
-        attempts: 1,
+        reason: storable(reason.into()),
+        attempts: u32::from(*fate != Fate::Unscored),
         payload: payload(row.entry)?,
     }))
 }

@@ -43,6 +43,7 @@ fn chunk() -> Chunk {
         range: RowRange { first_row: 1, rows: ROWS },
         transactions: entries.collect(),
         rejected: Vec::new(),
+        known: Vec::new(),
     }
 }
 

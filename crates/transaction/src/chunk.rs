@@ -3,13 +3,14 @@
 //! The wire form is JSON, `assay.chunk.v1`, pinned by the snapshot tests below and described in `docs/wire-format.md`.
 //! It is read tolerantly: unknown fields are passed over, so that a newer version may add some.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{RejectedRow, RunId, Transaction, ValidRow};
+use crate::{Predicted, Prediction, RejectedRow, RunId, Transaction, ValidRow};
 
 /// Which of the two queues of a stage a chunk goes through, so that neither kind of work waits behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -168,6 +169,38 @@ pub struct Chunk {
     /// The rows that did not, in row order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<RejectedRow>,
+    /// Rows that passed and are stored already with the same content: they need not be scored again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<KnownRow>,
+}
+
+/// A transaction that is stored already, with what the ML API said of it then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KnownRow {
+    /// Its row in the chunk.
+    pub row: u64,
+    /// Its prediction.
+    pub prediction: Prediction,
+}
+
+impl Chunk {
+    /// Takes out the transactions that need not be scored, each with the prediction that is stored.
+    pub fn take_known(&mut self) -> Vec<Predicted> {
+        let mut known: HashMap<u64, Prediction> =
+            self.known.drain(..).map(|known| (known.row, known.prediction)).collect();
+        if known.is_empty() {
+            return Vec::new();
+        }
+        let (mut taken, mut rest) = (Vec::with_capacity(known.len()), Vec::new());
+        for entry in self.transactions.drain(..) {
+            match known.remove(&entry.row) {
+                Some(prediction) => taken.push(Predicted { entry, prediction }),
+                None => rest.push(entry),
+            }
+        }
+        self.transactions = rest;
+        taken
+    }
 }
 
 /// Both directions of a message's body.
@@ -204,7 +237,7 @@ message!(Chunk, "assay.chunk.v1");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FailedRow, FailureClass, Predicted, Prediction, RejectReason, ScoredChunk, Timestamp};
+    use crate::{FailedRow, FailureClass, RejectReason, ScoredChunk, Timestamp};
 
     fn example() -> Chunk {
         let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
@@ -225,7 +258,12 @@ mod tests {
             range: RowRange { first_row: 101, rows: 3 },
             transactions: vec![entry(101), entry(103)],
             rejected: vec![rejected],
+            known: Vec::new(),
         }
+    }
+
+    fn prediction() -> Prediction {
+        Prediction { prediction: "fraud".into(), fraud_score: Some(0.97), model_version: Some("demo-1".into()) }
     }
 
     #[test]
@@ -238,10 +276,9 @@ mod tests {
 
     #[test]
     fn scored_v1_is_pinned() {
-        let Chunk { id, range, transactions, rejected } = example();
+        let Chunk { id, range, transactions, rejected, .. } = example();
         let [first, second] = <[Entry; 2]>::try_from(transactions).unwrap();
-        let prediction =
-            Prediction { prediction: "fraud".into(), fraud_score: Some(0.97), model_version: Some("demo-1".into()) };
+        let prediction = prediction();
         let failed = FailedRow {
             transaction_id: second.transaction.id().unwrap(),
             entry: second,
@@ -257,11 +294,30 @@ mod tests {
             predicted: vec![Predicted { entry: first, prediction }],
             failed: vec![failed],
             rejected,
+            known: Vec::new(),
         };
         assert!(scored.accounts_for_its_rows());
         let body = String::from_utf8(scored.encode().unwrap()).unwrap();
         insta::assert_snapshot!(body);
         assert_eq!(ScoredChunk::decode(body.as_bytes()).unwrap(), scored);
+    }
+
+    #[test]
+    fn known_rows_are_pinned_and_taken_out() {
+        let mut chunk = example();
+        chunk.known = vec![KnownRow { row: 103, prediction: prediction() }];
+        let body = String::from_utf8(chunk.encode().unwrap()).unwrap();
+        let expected =
+            r#""known":[{"row":103,"prediction":{"prediction":"fraud","fraud_score":0.97,"model_version":"demo-1"}}]}"#;
+        assert!(body.ends_with(expected), "{body}");
+        let mut read = Chunk::decode(body.as_bytes()).unwrap();
+        assert_eq!(read, chunk);
+        let [first, second] = <[Entry; 2]>::try_from(example().transactions).unwrap();
+        assert_eq!(read.take_known(), [Predicted { entry: second, prediction: prediction() }]);
+        assert_eq!((read.transactions, read.known), (vec![first], vec![]));
+        // A row that is none of its transactions says nothing.
+        let mut strange = Chunk { known: vec![KnownRow { row: 102, prediction: prediction() }], ..example() };
+        assert_eq!((strange.take_known(), strange.transactions), (vec![], example().transactions));
     }
 
     #[test]

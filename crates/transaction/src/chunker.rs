@@ -117,6 +117,7 @@ impl Chunker {
             range: RowRange { first_row: full.first_row, rows: full.rows },
             transactions: full.transactions,
             rejected: full.rejected,
+            known: Vec::new(),
         };
         let at = Position { row: next_row, ..end };
         let next = Checkpoint { chunk: self.next_chunk, at, counted: self.counted };

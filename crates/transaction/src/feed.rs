@@ -93,6 +93,7 @@ mod tests {
             predicted: vec![Predicted { entry, prediction }],
             failed: Vec::new(),
             rejected: Vec::new(),
+            known: Vec::new(),
         }
     }
 

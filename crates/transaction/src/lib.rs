@@ -44,7 +44,7 @@ mod transaction;
 pub use amount::{Amount, AmountError, DecimalMark, Notation, Readings, readings};
 pub use amount_sum::AmountSum;
 pub use card_number::mask_card_numbers;
-pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, Lane, RowRange, WireError};
+pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, KnownRow, Lane, RowRange, WireError};
 pub use chunker::{Chunker, Cut, Judged};
 pub use columns::{Columns, Fields, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
 pub use control::{Expected, Trailer};

@@ -140,6 +140,8 @@ codes! {
         Aborted = "aborted",
         /// The broker gave the chunk up.
         DeadLettered = "dead_lettered",
+        /// It was stored already when it was read, so that it was not scored, and was not any more when it was to be booked.
+        Unscored = "unscored",
     }
 }
 

@@ -80,6 +80,9 @@ pub struct ScoredChunk {
     /// Not valid, in row order, passed on from the loader.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<RejectedRow>,
+    /// Rows of `predicted` that were not scored, as they were stored already: their prediction is the stored one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<u64>,
 }
 
 crate::chunk::message!(ScoredChunk, "assay.scored.v1");
@@ -87,15 +90,16 @@ crate::chunk::message!(ScoredChunk, "assay.scored.v1");
 impl ScoredChunk {
     /// A chunk that is not going to be scored: each of its transactions fails.
     pub fn given_up(chunk: Chunk, lane: Lane, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
-        let Chunk { id, range, transactions, rejected } = chunk;
+        let Chunk { id, range, transactions, rejected, .. } = chunk;
         let failed = transactions.into_iter().map(|entry| FailedRow::given_up(entry, class.clone(), reason)).collect();
-        Self { id, range, lane, predicted_at: at, predicted: Vec::new(), failed, rejected }
+        Self { id, range, lane, predicted_at: at, predicted: Vec::new(), failed, rejected, known: Vec::new() }
     }
 
     /// The same chunk without its predictions: what was scored fails, what had failed before stays as it is.
     #[must_use]
     pub fn without_predictions(mut self, class: &FailureClass, reason: &str) -> Self {
         FailedRow::fail_all(&mut self.predicted, &mut self.failed, class, reason);
+        self.known.clear();
         self
     }
 

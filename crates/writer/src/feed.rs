@@ -231,6 +231,7 @@ mod tests {
             predicted: (1..=rows).map(predicted).collect(),
             failed: Vec::new(),
             rejected: Vec::new(),
+            known: Vec::new(),
         }
     }
 

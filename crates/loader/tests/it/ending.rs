@@ -98,6 +98,7 @@ pub(crate) fn rejected_chunk(run: &Run, chunk: u64) -> ScoredChunk {
         predicted: Vec::new(),
         failed: Vec::new(),
         rejected: rejected.collect(),
+        known: Vec::new(),
     }
 }
 

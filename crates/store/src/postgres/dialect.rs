@@ -28,6 +28,11 @@ pub(super) fn key(id: Uuid) -> Uuid {
     id
 }
 
+/// Ids as [`among`] takes them.
+pub(super) fn keys(ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+    Ok(ids.to_vec())
+}
+
 /// Queues up for what has a name: for the row of a run behind the writers that are at work on it, and before all others; for a
 /// content, of which one run begins at a time. Until the transaction ends.
 pub(super) async fn queue_up(connection: &mut Connection, name: &str) -> Result<(), StoreError> {
@@ -35,6 +40,12 @@ pub(super) async fn queue_up(connection: &mut Connection, name: &str) -> Result<
     Ok(())
 }
 
+/// Whether an id is among those that are bound.
+macro_rules! among {
+    ($id:literal, $ids:literal) => {
+        concat!($id, " = ANY(", $ids, ")")
+    };
+}
 /// This moment.
 macro_rules! now {
     () => {
@@ -102,6 +113,6 @@ macro_rules! amount {
     };
 }
 pub(super) use {
-    amount, clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
+    among, amount, clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
     seconds_ahead,
 };

@@ -1,9 +1,16 @@
-//! What runs have made of sources.
+//! What runs have made of sources, and which rows of a source are stored already.
 
-use assay_transaction::SourceIdentity;
+use std::collections::HashMap;
 
-use super::dialect::{Pool, json, json_elements};
-use crate::{Known, StoreError};
+use assay_transaction::{Entry, KnownRow, Prediction, Run, SourceIdentity};
+use futures_util::TryStreamExt as _;
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::dialect::{Pool, among, json, json_elements, keys};
+use super::records::{content_columns, read_content};
+use crate::booking::says_the_same;
+use crate::{Earlier, Known, StoreError};
 
 /// Of a JSON array of locations, versions and positions: the positions that have runs, and whether one of those is past
 /// loading.
@@ -12,6 +19,57 @@ const KNOWN: &str = concat!(
     json_elements!(json!("$1")),
     " JOIN runs ON source_location = element.value->>0 AND source_version = element.value->>1 GROUP BY 1"
 );
+
+/// Whether there are other runs, and whether one of them has the same namespace.
+const EARLIER: &str =
+    "SELECT count(*) > 0, count(CASE WHEN settings->>'namespace' = $2 THEN 1 END) > 0 FROM runs WHERE run_id <> $1";
+const STORED_ALIKE: &str = concat!(
+    "SELECT ",
+    content_columns!(),
+    ", p.prediction, p.fraud_score, p.model_version FROM transactions t JOIN predictions p ON p.transaction_id = t.id WHERE ",
+    among!("t.id", "$1")
+);
+
+pub(super) async fn earlier(pool: &Pool, run: &Run) -> Result<Earlier, StoreError> {
+    let namespace = run.settings.namespace.to_string();
+    let (has_others, has_namespace): (bool, bool) =
+        sqlx::query_as(EARLIER).bind(run.run_id.as_str()).bind(namespace).fetch_one(pool).await?;
+    Ok(match (has_others, has_namespace) {
+        (_, true) => Earlier::Any,
+        (true, false) => Earlier::Uuids,
+        (false, false) => Earlier::Nothing,
+    })
+}
+
+pub(super) async fn stored_alike(pool: &Pool, entries: &[&Entry]) -> Result<Vec<KnownRow>, StoreError> {
+    let mut by_id: HashMap<Uuid, Vec<&Entry>> = HashMap::with_capacity(entries.len());
+    for entry in entries {
+        // One without an id is not stored.
+        if let Ok(id) = entry.transaction.id() {
+            by_id.entry(id).or_default().push(entry);
+        }
+    }
+    let ids: Vec<Uuid> = by_id.keys().copied().collect();
+    let mut alike = Vec::new();
+    let mut rows = sqlx::query(STORED_ALIKE).bind(keys(&ids)?).fetch(pool);
+    while let Some(row) = rows.try_next().await? {
+        let stored = read_content(&row)?;
+        let external_id: Option<String> = row.try_get("external_id")?;
+        let prediction = Prediction {
+            prediction: row.try_get("prediction")?,
+            fraud_score: row.try_get("fraud_score")?,
+            model_version: row.try_get("model_version")?,
+        };
+        for entry in by_id.get(&stored.id).into_iter().flatten() {
+            let there = (&stored, external_id.as_deref());
+            let is_same = |here| says_the_same((&here, entry.external_id.as_deref()), there);
+            if entry.transaction.decode().is_ok_and(is_same) {
+                alike.push(KnownRow { row: entry.row, prediction: prediction.clone() });
+            }
+        }
+    }
+    Ok(alike)
+}
 
 pub(super) async fn known(pool: &Pool, sources: &[SourceIdentity]) -> Result<Vec<Known>, StoreError> {
     let asked: Vec<_> =

@@ -13,15 +13,25 @@ use crate::{FailedRecord, InvalidRecord, PredictionRecord, RowFate, Selection, S
 /// Most failed rows of one transaction id.
 const MAX_FAILED_WITH_ID: i64 = 100;
 
+/// The content of a transaction, as `read_content` takes it.
+macro_rules! content_columns {
+    () => {
+        "CAST(t.id AS text) AS id, t.external_id, t.description, CAST(t.amount AS text) AS amount, \
+         t.\"timestamp\" AS happened_at, t.merchant, t.operation_type, t.side, CAST(t.attributes AS text) AS attributes"
+    };
+}
+pub(super) use content_columns;
 /// A transaction with its prediction, as `read_transaction` takes it.
 macro_rules! transactions {
     () => {
-        "SELECT CAST(t.id AS text) AS id, t.external_id, t.description, CAST(t.amount AS text) AS amount, \
-         t.\"timestamp\" AS happened_at, t.merchant, t.operation_type, t.side, CAST(t.attributes AS text) AS attributes, \
-         t.run_id, t.row_number, t.processing_type, t.created_at, p.prediction, p.fraud_score, p.model_version, \
-         p.run_id AS predicted_for, p.predicted_at, \
-         (SELECT count(*) FROM transaction_history h WHERE h.transaction_id = t.id) AS replaced \
-         FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id"
+        concat!(
+            "SELECT ",
+            content_columns!(),
+            ", t.run_id, t.row_number, t.processing_type, t.created_at, p.prediction, p.fraud_score, p.model_version, \
+             p.run_id AS predicted_for, p.predicted_at, \
+             (SELECT count(*) FROM transaction_history h WHERE h.transaction_id = t.id) AS replaced \
+             FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id"
+        )
     };
 }
 /// A failed transaction, as `read_failed` takes it.
@@ -221,22 +231,26 @@ fn read_invalid(row: &Row) -> Result<InvalidRecord, StoreError> {
     })
 }
 
-fn read_transaction(row: &Row) -> Result<TransactionRecord, StoreError> {
+pub(super) fn read_content(row: &Row) -> Result<Transaction, StoreError> {
     let attributes: Option<String> = row.try_get("attributes")?;
     let attributes = attributes.map(|json| serde_json::from_str(&json)).transpose();
     let amount: String = row.try_get("amount")?;
+    Ok(Transaction {
+        id: read_id(row, "id")?,
+        description: row.try_get("description")?,
+        amount: amount.parse().map_err(|_| unreadable("an amount"))?,
+        timestamp: read_time(row, "happened_at")?,
+        merchant: row.try_get("merchant")?,
+        operation_type: row.try_get("operation_type")?,
+        side: row.try_get("side")?,
+        attributes: attributes.map_err(|_| unreadable("attributes"))?.unwrap_or_default(),
+    })
+}
+
+fn read_transaction(row: &Row) -> Result<TransactionRecord, StoreError> {
     let prediction: Option<String> = row.try_get("prediction")?;
     Ok(TransactionRecord {
-        transaction: Transaction {
-            id: read_id(row, "id")?,
-            description: row.try_get("description")?,
-            amount: amount.parse().map_err(|_| unreadable("an amount"))?,
-            timestamp: read_time(row, "happened_at")?,
-            merchant: row.try_get("merchant")?,
-            operation_type: row.try_get("operation_type")?,
-            side: row.try_get("side")?,
-            attributes: attributes.map_err(|_| unreadable("attributes"))?.unwrap_or_default(),
-        },
+        transaction: read_content(row)?,
         external_id: row.try_get("external_id")?,
         run_id: read_run_id(row, "run_id")?,
         row: unsigned(row.try_get("row_number")?),

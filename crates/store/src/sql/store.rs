@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use assay_transaction::{
-    Checkpoint, LiveRun, Run, RunId, RunState, ScoredChunk, ScoredReplay, Sealed, SourceIdentity, Tally,
+    Checkpoint, Entry, KnownRow, LiveRun, Run, RunId, RunState, ScoredChunk, ScoredReplay, Sealed, SourceIdentity,
+    Tally,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -14,8 +15,8 @@ use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
 use crate::write::{Attempt, Booked, write};
 use crate::{
-    Begun, ErrorClass, Exchanged, IdConflict, Known, Lease, LiveArrival, LiveCount, LiveLedger, NewRun, Numbering,
-    PredictionCount, Progress, RecordedChunk, Renewed, Sealing, Store, StoreError, Taken, Written,
+    Begun, Earlier, ErrorClass, Exchanged, IdConflict, Known, Lease, LiveArrival, LiveCount, LiveLedger, NewRun,
+    Numbering, PredictionCount, Progress, RecordedChunk, Renewed, Sealing, Store, StoreError, Taken, Written,
 };
 
 impl Database {
@@ -114,6 +115,14 @@ impl Store for Database {
 
     async fn known(&self, sources: &[SourceIdentity]) -> Result<Vec<Known>, StoreError> {
         bounded(known::known(self.reading(), sources)).await
+    }
+
+    async fn earlier(&self, run: &Run) -> Result<Earlier, StoreError> {
+        bounded(known::earlier(self.reading(), run)).await
+    }
+
+    async fn stored_alike(&self, entries: &[&Entry]) -> Result<Vec<KnownRow>, StoreError> {
+        bounded(known::stored_alike(self.reading(), entries)).await
     }
 
     async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError> {

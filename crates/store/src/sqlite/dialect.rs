@@ -28,11 +28,22 @@ pub(super) fn key(id: Uuid) -> String {
     id.to_string()
 }
 
+/// Ids as [`among`] takes them.
+pub(super) fn keys(ids: &[Uuid]) -> Result<String, StoreError> {
+    serde_json::to_string(ids).map_err(|error| StoreError::data(error.to_string()))
+}
+
 /// Queues up for what has a name, such as the row of a run. Whoever writes has queued up for the file.
 pub(super) fn queue_up(_: &mut Connection, _: &str) -> Ready<Result<(), StoreError>> {
     ready(Ok(()))
 }
 
+/// Whether an id is among those that are bound.
+macro_rules! among {
+    ($id:literal, $ids:literal) => {
+        concat!($id, " IN (SELECT value FROM json_each(", $ids, "))")
+    };
+}
 /// This moment.
 macro_rules! now {
     () => {
@@ -100,6 +111,6 @@ macro_rules! amount {
     };
 }
 pub(super) use {
-    amount, clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
+    among, amount, clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
     seconds_ahead,
 };

@@ -61,6 +61,7 @@ pub(crate) fn chunk(run: &str, chunk: u64, first_row: u64, rows: &[Row]) -> Scor
         predicted: Vec::new(),
         failed: Vec::new(),
         rejected: Vec::new(),
+        known: Vec::new(),
     };
     for (row, kind) in (first_row..).zip(rows) {
         match kind {

@@ -27,6 +27,7 @@ mod database;
 mod dead_letters;
 mod hostile;
 mod in_bulk;
+mod known;
 mod law;
 mod leases;
 mod leftovers;

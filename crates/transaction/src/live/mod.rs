@@ -127,7 +127,16 @@ impl ScoredLive {
             rejected.row += before;
         }
         let range = RowRange { first_row: place.first_row, rows };
-        ScoredChunk { id: place.id, range, lane: Lane::Realtime, predicted_at, predicted, failed, rejected }
+        ScoredChunk {
+            id: place.id,
+            range,
+            lane: Lane::Realtime,
+            predicted_at,
+            predicted,
+            failed,
+            rejected,
+            known: Vec::new(),
+        }
     }
 }
 

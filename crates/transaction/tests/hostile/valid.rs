@@ -1,7 +1,7 @@
 //! Messages that are valid, and otherwise anything.
 
 use assay_transaction::{
-    Chunk, ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, Lane, Predicted, Prediction, RawText,
+    Chunk, ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, KnownRow, Lane, Predicted, Prediction, RawText,
     RejectReason, RejectedRow, RowRange, ScoredChunk, TimeZone, Timestamp, Transaction,
 };
 use proptest::prelude::*;
@@ -107,8 +107,19 @@ fn identity() -> impl Strategy<Value = (ChunkId, RowRange)> {
 }
 
 pub(crate) fn chunk() -> impl Strategy<Value = Chunk> {
-    (identity(), prop::collection::vec(entry(), 0..4), prop::collection::vec(rejected(), 0..3))
-        .prop_map(|((id, range), transactions, rejected)| Chunk { id, range, transactions, rejected })
+    let known = (number(), predicted()).prop_map(|(row, predicted)| KnownRow { row, prediction: predicted.prediction });
+    let rows = (
+        prop::collection::vec(entry(), 0..4),
+        prop::collection::vec(rejected(), 0..3),
+        prop::collection::vec(known, 0..3),
+    );
+    (identity(), rows).prop_map(|((id, range), (transactions, rejected, known))| Chunk {
+        id,
+        range,
+        transactions,
+        rejected,
+        known,
+    })
 }
 
 pub(crate) fn scored() -> impl Strategy<Value = ScoredChunk> {
@@ -126,6 +137,7 @@ pub(crate) fn scored() -> impl Strategy<Value = ScoredChunk> {
             predicted,
             failed,
             rejected,
+            known: Vec::new(),
         },
     )
 }
