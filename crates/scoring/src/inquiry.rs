@@ -70,7 +70,7 @@ enum Asked {
     Refused(Refusal),
 }
 
-/// How often the request for a part was cut off, and when and how it was last.
+/// How often the request for a part was cut off, or not answered in time by an API that is probed; and when and how it was last.
 #[derive(Debug, Default)]
 struct Cuts {
     count: u32,
@@ -274,7 +274,7 @@ impl Inquiry<'_> {
                 }
                 Err(trouble) => trouble,
             };
-            if is_whole && trouble.sign.is_cut() {
+            if is_whole && (trouble.sign.is_cut() || admission.is_some() && trouble.sign.is_time_out()) {
                 *cuts = Cuts { count: cuts.count + 1, last: Some((trouble.sign, at)) };
             }
             match (&admission, Cause::of(trouble.sign)) {
@@ -397,7 +397,7 @@ impl Inquiry<'_> {
         Ok(())
     }
 
-    /// Whether it is the part that makes the API break off, and no outage, where it was cut off again and again: what was
+    /// Whether it is the part that makes the API break off or stall, and no outage, where that happened again and again: what was
     /// scored before is asked for. Nothing is concluded before something was scored.
     async fn tell_from_outage(self, cuts: &mut Cuts) -> Result<Option<Refusal>, ScoreError> {
         let Shared { circuit, evidence, .. } = self.shared;

@@ -219,6 +219,28 @@ async fn a_row_that_stalls_the_model_is_found() {
     assert_eq!(found.failed[0].class, FailureClass::Suspect);
 }
 
+/// The only row that waits after an outage is one that stalls the model.
+#[tokio::test]
+async fn a_row_that_stalls_the_model_is_found_after_an_outage() {
+    let is_away = Arc::new(AtomicBool::new(false));
+    let script = Arc::clone(&is_away);
+    let stub = Stub::with_health(
+        move |asked| match () {
+            () if script.swap(false, Ordering::SeqCst) => Reply::Status(503),
+            () if asked.has("slow") => Reply::Stall,
+            () => Reply::Scores,
+        },
+        |_| Reply::Status(404),
+    );
+    let impatient = ApiOptions { api_timeout: Duration::from_millis(300), max_retries: 1, ..options() };
+    let scorer = Scorer::with_policy(&stub.url(), &impatient, quick()).unwrap();
+    score(&scorer, entries(1000..1001, "", &[])).await;
+    is_away.store(true, Ordering::SeqCst);
+    let found = score(&scorer, entries(0..1, "slow", &[0])).await;
+    assert_outcomes(&found, 0..1, &[0]);
+    asked_for(&stub.asked());
+}
+
 #[tokio::test]
 async fn an_api_that_stalls_altogether_fails_no_row() {
     let is_stalled = Arc::new(AtomicBool::new(true));
