@@ -73,7 +73,8 @@ pub(crate) async fn health(arguments: &HealthArguments) -> Result<Exit, CommandE
 fn parts(url: &Url) -> Result<(String, String), CommandError> {
     match (url.scheme(), url.host_str(), url.port_or_known_default()) {
         ("http", Some(host), Some(port)) => Ok((format!("{host}:{port}"), url.path().to_owned())),
-        _ => Err(CommandError::Health(format!("{url} is not asked: only http://… is"))),
+        // Not the URL itself, which may hold a password.
+        _ => Err(CommandError::Health("that URL is not asked: only http://… is".to_owned())),
     }
 }
 

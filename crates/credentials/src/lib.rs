@@ -1,18 +1,21 @@
-//! What a program shows who it is with, and whom it trusts: secrets that come in variables or in mounted files, and the
-//! certificates of TLS connections.
+//! What a program shows who it is with, and whom it trusts: secrets that come in variables or in mounted files, the
+//! certificates of TLS connections, and the addresses of servers, as they may hold a password.
 //!
 //! The seams (`queue`, `store`, `source`, `scoring`) and the stages with a secret of their own read theirs through here, so
 //! that each setting behaves like every other, and each error names the variable, the file and what to do. Nothing is
 //! connected to here.
 //!
+//! - `address`: where a server is, read in one way whatever library connects to it
 //! - `secret`: a value, or the file that holds it
 //! - `tls`: the files of certificates and keys, and what went wrong with a TLS connection
 //!
 //! Guarantee: no error and no `Debug` shows a secret or a key.
 
+mod address;
 mod secret;
 mod tls;
 
+pub use address::{Address, AddressForm, Host, percent_encoded};
 pub use secret::{Secret, given};
 pub use tls::{Identity, TlsFiles, TlsMaterial, TlsTrouble};
 

@@ -12,13 +12,6 @@ pub enum ScoringError {
     /// No address was given.
     #[error("ML_API_URL is not set: give the address of the ML API, such as http://localhost:8000")]
     NotSet,
-    /// The address is none.
-    // Not the address itself: what is malformed may hold a password anywhere.
-    #[error("ML_API_URL is no address of an ML API ({problem}): write it like http://localhost:8000")]
-    Address {
-        /// What is wrong with it.
-        problem: String,
-    },
     /// It was not there in time.
     #[error("cannot reach the ML API at {url} within {} s ({problem}): check ML_API_URL", startup.as_secs_f64().round())]
     Away {
@@ -39,7 +32,7 @@ pub enum ScoringError {
         /// What to do.
         remedy: String,
     },
-    /// The address or a certificate cannot be read from its file.
+    /// The address is none, or the address or a certificate cannot be read from its file.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     /// The HTTP client cannot be made.
@@ -51,7 +44,7 @@ impl ScoringError {
     /// How a program ends for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotSet | Self::Address { .. } | Self::Tls { .. } | Self::Credentials(_) | Self::Client(_) => {
+            Self::NotSet | Self::Tls { .. } | Self::Credentials(_) | Self::Client(_) => {
                 Exit::Usage
             }
             Self::Away { .. } => Exit::DependencyAway,

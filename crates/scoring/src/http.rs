@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use assay_credentials::{TlsMaterial, TlsTrouble};
+use assay_credentials::{AddressForm, Host, TlsMaterial, TlsTrouble};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, redirect};
@@ -140,17 +140,26 @@ fn trusting(TlsMaterial { authorities, identity }: TlsMaterial) -> Result<reqwes
     Ok(client)
 }
 
+/// What `ML_API_URL` may look like.
+const FORM: AddressForm =
+    AddressForm { name: "ML_API_URL", schemes: &["http", "https"], of: "an ML API", example: "http://localhost:8000" };
+
 /// Reads an address: `http` or `https`, a host, and perhaps a path that the API's own are below.
 fn parse_address(text: &str) -> Result<Url, ScoringError> {
-    let refuse = |problem: String| ScoringError::Address { problem };
-    let url = Url::parse(text).map_err(|error| refuse(error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(refuse("neither http:// nor https://".to_owned()));
+    let address = FORM.read(text)?;
+    let host = match &address.host {
+        Some(host @ (Host::Name(_) | Host::Ip(_))) => host,
+        _ => return Err(FORM.wrong("it names no host").into()),
+    };
+    if text.contains('?') {
+        return Err(FORM.wrong("it ends in a query, which it must not have").into());
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse("it ends in a query, which it must not have".to_owned()));
-    }
-    Ok(url)
+    // Not its own words, which may repeat a part of what it cannot read.
+    let url = Url::parse(text.trim()).map_err(|_| FORM.wrong("HTTP clients cannot read it"))?;
+    let is_same = url.scheme() == address.scheme
+        && url.host_str().is_some_and(|theirs| host.is(theirs))
+        && address.port.is_none_or(|port| url.port_or_known_default() == Some(port));
+    if is_same { Ok(url) } else { Err(FORM.ambiguous().into()) }
 }
 
 fn below(base: &Url, path: &str) -> Url {
@@ -260,6 +269,14 @@ mod tests {
             ("https://host/models/fraud", "https://host/models/fraud/predict", "https://host/models/fraud"),
             ("https://host/models/fraud/", "https://host/models/fraud/predict", "https://host/models/fraud"),
             ("http://user:secret@host/x", "http://user:secret@host/x/predict", "http://host/x"),
+            ("http://user:p:%40@host", "http://user:p%3A%40@host/predict", "http://host"),
+            ("http://[::1]:8000", "http://[::1]:8000/predict", "http://[::1]:8000"),
+            (
+                "http://user:secret@[2001:db8::1]/x",
+                "http://user:secret@[2001:db8::1]/x/predict",
+                "http://[2001:db8::1]/x",
+            ),
+            ("http://HOST:80", "http://host/predict", "http://host"),
         ];
         for (address, predict, shown) in cases {
             let http = Http::new(address, &ApiOptions::default()).unwrap();
@@ -272,20 +289,28 @@ mod tests {
     #[test]
     fn a_wrong_address_is_named_without_its_password() {
         let cases = [
-            ("", "relative URL without a base"),
-            ("localhost:8000", "neither http:// nor https://"),
-            ("ftp://user:secret@host", "neither http:// nor https://"),
-            ("http://user:secret@ho st", "invalid"),
-            ("http://user:se@cret@:80", "empty host"),
-            ("http://host:99999", "invalid port number"),
+            ("", "no scheme"),
+            ("localhost:8000", "no scheme"),
+            ("ftp://user:secret@host", "its scheme is another one"),
+            ("http:secret", "no scheme"),
+            ("http:///secret", "no host"),
+            ("http://user:secret@ho st", "no name and no IP address"),
+            ("http://user:secret@/predict", "no host"),
+            ("http://user:se@cret@host:80", "percent-encode"),
+            ("http://user:se/cret@host:80", "percent-encode"),
+            ("http://user:se\\cret@host:80", "percent-encode"),
+            ("http://host:99999", "its port is no number"),
             ("http://host/?key=1", "query"),
+            ("http://host/#key", "percent-encode"),
+            ("http://127.1:8000", "no name and no IP address"),
+            ("http://[fe80::1%25eth0]:8000", "zone"),
         ];
         for (address, problem) in cases {
             let error = Http::new(address, &ApiOptions::default()).unwrap_err();
             assert_eq!(error.exit(), assay_transaction::Exit::Usage);
             let message = error.to_string();
             assert!(message.contains(problem) && message.contains("ML_API_URL"), "{address}: {message}");
-            assert!(!message.contains("secret") && !message.contains("se@cret"), "{message}");
+            assert!(!message.contains("secret") && !message.contains("cret@"), "{message}");
         }
     }
 

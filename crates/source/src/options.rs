@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_credentials::{Secret, TlsFiles, given};
+use assay_credentials::{AddressForm, Host, Secret, TlsFiles, given};
 use assay_transaction::parse_duration;
 use clap::Args;
 
@@ -65,7 +65,7 @@ impl fmt::Debug for S3Options {
             .field("key_file", &self.key_file)
             .field("secret", &hidden(&self.secret))
             .field("secret_file", &self.secret_file)
-            .field("endpoint_url", &self.endpoint_url.as_deref().map(without_credentials))
+            .field("endpoint_url", &hidden(&self.endpoint_url))
             .field("endpoint_ca_file", &self.endpoint_ca_file)
             .field("source_timeout", &self.source_timeout)
             .finish()
@@ -99,7 +99,7 @@ impl S3Options {
             (Some(_), None) => return Err(SourceError::Setting("KEY is set, but SECRET is not".to_owned())),
             (None, Some(_)) => return Err(SourceError::Setting("SECRET is set, but KEY is not".to_owned())),
         };
-        let endpoint = given(self.endpoint_url.as_deref()).map(endpoint).transpose()?;
+        let endpoint = given(self.endpoint_url.as_deref()).map(|text| endpoint(&FORM, text)).transpose()?;
         let files = TlsFiles { prefix: TLS_PREFIX, ca: self.endpoint_ca_file.as_deref(), cert: None, key: None };
         // AWS itself is asked by TLS.
         files.expect_tls(endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https:")), "https://")?;
@@ -111,24 +111,28 @@ impl S3Options {
 /// What the names of the settings of TLS begin with.
 pub(crate) const TLS_PREFIX: &str = "ENDPOINT";
 
-/// An address without what stands before an `@`, which may be a password.
-fn without_credentials(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
-        (None, Some((_, rest))) => rest.to_owned(),
-        _ => url.to_owned(),
-    }
-}
+const FORM: AddressForm =
+    AddressForm { name: "ENDPOINT_URL", schemes: &["http", "https"], of: "an S3 server", example: "http://minio:9000" };
 
-fn endpoint(text: &str) -> Result<String, SourceError> {
-    // A URL may carry a password: what is wrong is never quoted whole.
-    let wrong = |reason: &str| SourceError::Setting(format!("ENDPOINT_URL {reason}; write it like http://minio:9000"));
-    let url = url::Url::parse(text).map_err(|error| wrong(&format!("is no URL ({error})")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("is neither http:// nor https://"));
+/// The address of an S3 server, as `AddressForm` names the setting that it comes from.
+pub(crate) fn endpoint(form: &AddressForm, text: &str) -> Result<String, SourceError> {
+    let address = form.read(text)?;
+    if address.user.is_some() || address.password.is_some() {
+        return Err(form.wrong("it must not hold a user or a password: they go into KEY and SECRET").into());
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("must not hold a user or a password: they go into KEY and SECRET"));
+    let host = match &address.host {
+        Some(host @ (Host::Name(_) | Host::Ip(_))) => host,
+        _ => return Err(form.wrong("it names no host").into()),
+    };
+    if text.contains('?') {
+        return Err(form.wrong("it ends in a query, which it must not have").into());
+    }
+    // Not its own words, which may repeat a part of what it cannot read.
+    let url = url::Url::parse(text).map_err(|_| form.wrong("HTTP clients cannot read it"))?;
+    let is_same = url.host_str().is_some_and(|theirs| host.is(theirs))
+        && address.port.is_none_or(|port| url.port_or_known_default() == Some(port));
+    if !is_same {
+        return Err(form.ambiguous().into());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
@@ -155,22 +159,38 @@ mod tests {
             (&["--secret", "b"], "SECRET is set, but KEY is not"),
             (&["--key", "a", "--secret", ""], "KEY is set, but SECRET is not"),
             (&["--key-file", "/nowhere", "--secret", "b"], "cannot read /nowhere (it does not exist): check KEY_FILE"),
-            (
-                &["--endpoint-url", "minio:9000"],
-                "ENDPOINT_URL is neither http:// nor https://; write it like http://minio:9000",
-            ),
-            (
-                &["--endpoint-url", "minio"],
-                "ENDPOINT_URL is no URL (relative URL without a base); write it like http://minio:9000",
-            ),
-            (
-                &["--endpoint-url", "http://me:pw@minio:9000"],
-                "ENDPOINT_URL must not hold a user or a password: they go into KEY and SECRET; write it like http://minio:9000",
-            ),
         ];
         for (arguments, expected) in cases {
             let error = parse(arguments).unwrap().s3.settle().err().expect(expected);
             assert_eq!(error.to_string(), expected);
+            assert_eq!(error.exit(), assay_transaction::Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address_or_is_refused_without_a_password() {
+        for text in ["http://minio:9000", "https://[2001:db8::1]:9000", "http://127.0.0.1/below", "http://[::1]"] {
+            assert_eq!(endpoint(&FORM, text).unwrap(), text);
+        }
+        assert_eq!(endpoint(&FORM, "http://minio:9000/").unwrap(), "http://minio:9000");
+        let cases = [
+            ("minio:9000", "no scheme"),
+            ("minio", "no scheme"),
+            ("ftp://minio", "its scheme is another one"),
+            ("http://me:secret@minio:9000", "KEY and SECRET"),
+            ("http://me:sec@ret@minio:9000", "percent-encode"),
+            ("http://me:sec/ret@minio:9000", "percent-encode"),
+            ("http:///secret", "no host"),
+            ("http://minio?secret", "no `=`"),
+            ("http://minio?a=secret", "a query"),
+            ("http://minio,secret", "several hosts"),
+            ("http://0x7f.1:9000", "no name and no IP address"),
+        ];
+        for (text, expected) in cases {
+            let error = endpoint(&FORM, text).unwrap_err();
+            let message = error.to_string();
+            assert!(message.starts_with("ENDPOINT_URL ") && message.contains(expected), "{text}: {message}");
+            assert!(!message.contains("secret") && !message.contains("sec@"), "{text}: {message}");
             assert_eq!(error.exit(), assay_transaction::Exit::Usage);
         }
     }

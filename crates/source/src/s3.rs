@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_credentials::AddressForm;
 use assay_transaction::SourceIdentity;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
@@ -39,6 +40,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the start of an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The setting that the SDK has for the address of a server, where we have none.
+const OF_AWS: AddressForm = AddressForm {
+    name: "AWS_ENDPOINT_URL",
+    schemes: &["http", "https"],
+    of: "an S3 server",
+    example: "http://minio:9000",
+};
+
 /// A client of one S3.
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
@@ -62,7 +71,11 @@ impl Objects {
                 "no region for S3: set AWS_REGION, or ENDPOINT_URL for a server of your own".to_owned(),
             )
         })?;
-        let endpoint = settings.endpoint.as_deref().or(config.endpoint_url());
+        let endpoint = match (&settings.endpoint, config.endpoint_url()) {
+            (Some(endpoint), _) => Some(endpoint.clone()),
+            (None, Some(endpoint)) => Some(crate::options::endpoint(&OF_AWS, endpoint)?),
+            (None, None) => None,
+        };
         let mut client = aws_sdk_s3::config::Builder::from(&config)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -72,7 +85,7 @@ impl Objects {
         if let Some((key, secret)) = &settings.credentials {
             client = client.credentials_provider(Credentials::new(key, secret, None, None, "KEY and SECRET"));
         }
-        if let Some(endpoint) = endpoint {
+        if let Some(endpoint) = &endpoint {
             client = client.endpoint_url(endpoint);
         }
         let client = client.build();
@@ -81,7 +94,7 @@ impl Objects {
             client: Client::from_conf(client),
             timeout: settings.timeout,
             aws_region: endpoint.is_none().then(|| region.clone()),
-            endpoint: endpoint.map_or_else(|| format!("AWS, region {region}"), str::to_owned),
+            endpoint: endpoint.unwrap_or_else(|| format!("AWS, region {region}")),
         })
     }
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use assay_credentials::AddressForm;
 use aws_config::Region;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -19,6 +20,13 @@ use crate::{S3Options, SourceError};
 const WAIT_SECONDS: i32 = 20;
 /// How long the answer itself may take beyond that.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+const FORM: AddressForm = AddressForm {
+    name: "SQS_QUEUE_URL",
+    schemes: &["http", "https"],
+    of: "a queue of SQS",
+    example: "https://sqs.eu-west-1.amazonaws.com/123456789012/drops",
+};
 
 /// Why SQS did not do what it was asked to. Trying again later may help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,16 +56,9 @@ impl SqsQueue {
     /// The queue of that URL, which says where SQS is, too. KEY and SECRET sign requests, or the AWS chain does. Asks nothing
     /// of SQS yet.
     pub async fn connect(url: &str, options: &S3Options) -> Result<Self, SourceError> {
-        let wrong = || {
-            SourceError::Setting(
-                "SQS_QUEUE_URL is no URL of a queue: write it like https://sqs.eu-west-1.amazonaws.com/123456789012/drops"
-                    .to_owned(),
-            )
-        };
-        let parsed = url::Url::parse(url).map_err(|_| wrong())?;
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(wrong());
-        }
+        // It is shown in messages, so it may hold no user and no password either.
+        let url = crate::options::endpoint(&FORM, url)?;
+        let parsed = url::Url::parse(&url).map_err(|_| FORM.wrong("HTTP clients cannot read it"))?;
         let settings = options.settle()?;
         let config = sdk_config(&S3Settings { credentials: None, ..settings.clone() }).await;
         let read_timeout = Duration::from_secs(WAIT_SECONDS.unsigned_abs().into()) + ANSWER_TIMEOUT;
@@ -74,7 +75,7 @@ impl SqsQueue {
         if let Some((key, secret)) = settings.credentials {
             client = client.credentials_provider(Credentials::new(key, secret, None, None, "KEY and SECRET"));
         }
-        Ok(Self { client: Client::from_conf(client.build()), url: url.to_owned() })
+        Ok(Self { client: Client::from_conf(client.build()), url })
     }
 
     /// The next message; none where none came for a while. Cancelled, it may have taken one all the same, which comes again.

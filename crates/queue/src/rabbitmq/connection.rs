@@ -12,13 +12,14 @@ use lapin::options::QueueDeclareOptions;
 use lapin::protocol::constants::REPLY_SUCCESS;
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::uri::{AMQPAuthority, AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::address;
 use super::failure::{Verdict, cause, verdict};
 use super::topology::{Declaring, Topology};
 use crate::options::TLS_PREFIX;
@@ -52,18 +53,7 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn new(options: &BrokerOptions, stage: &str, declaring: Declaring) -> Result<Self, BrokerError> {
-        let address = options.address()?;
-        // The parser's own words may repeat the address, password and all.
-        let mut uri: AMQPUri = address.parse().map_err(|_| {
-            BrokerError::Usage(
-                "AMQP_URL is no address of RabbitMQ: write amqp://user:password@host:5672/vhost, or amqps://… for TLS"
-                    .to_owned(),
-            )
-        })?;
-        if uri.vhost.is_empty() {
-            // A trailing slash; nobody means a virtual host without a name.
-            "/".clone_into(&mut uri.vhost);
-        }
+        let mut uri = address::read(&options.address()?).map_err(|error| BrokerError::Usage(error.to_string()))?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         options.tls().expect_tls(uri.scheme == AMQPScheme::AMQPS, "amqps://")?;
         Ok(Self {
@@ -80,7 +70,8 @@ impl Settings {
 
     /// Where RabbitMQ is, fit for logs.
     fn server(&self) -> String {
-        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+        let AMQPAuthority { host, port, .. } = &self.uri.authority;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     async fn establish(&self, deadline: Instant) -> Result<Live, Refusal> {

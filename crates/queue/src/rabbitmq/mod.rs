@@ -1,5 +1,6 @@
 //! The broker on RabbitMQ, 3.10 to 4.x.
 //!
+//! - `address`: what `AMQP_URL` means
 //! - `topology`: all exchanges and queues, declared idempotently
 //! - `connection`: one connection each for publishing and consuming, kept up by a loop of its own
 //! - `publisher`: one task and one channel for all publishes, with a window of unconfirmed ones
@@ -12,6 +13,7 @@
 //! Publishing and consuming have connections of their own, as RabbitMQ stops reading from connections that publish when it
 //! is short of memory or disk, and acknowledgements must still reach it then.
 
+mod address;
 mod compression;
 mod connection;
 mod consumer;

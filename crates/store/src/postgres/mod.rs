@@ -1,10 +1,12 @@
 //! PostgreSQL.
 //!
+//! - `address`: what `DATABASE_URL` means
 //! - `server`: the first connection, and what its failure means
 //! - `session`: the transaction that writes chunks; `rows`: the columns of their rows; `copy`: the fast way in for rows whose ids are
 //!   new, and `novelty`: whether they are taken to be
 //! - `sql`: all other statements, which SQLite shares; `dialect`: what they are made of where the databases differ
 
+mod address;
 mod copy;
 mod dialect;
 mod novelty;

@@ -1,16 +1,16 @@
 //! The first connection to a server: waited for while the server may still be starting, and one clear line where waiting
 //! would not change anything.
 
-use std::str::FromStr as _;
 use std::time::Duration;
 
-use assay_credentials::{TlsFiles, TlsTrouble};
+use assay_credentials::{Host, TlsFiles, TlsTrouble};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection};
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::address;
 use crate::DatabaseOptions;
 use crate::StoreError;
 use crate::options::TLS_PREFIX;
@@ -40,13 +40,7 @@ enum Failure {
 impl Server {
     /// The server at this address, for a stage. Statements name no schema: what they find is a matter of the search path.
     pub(crate) fn new(address: &str, database: &DatabaseOptions, stage: &str) -> Result<Self, StoreError> {
-        // The parser's own message may quote the address, and with it the password.
-        let options = PgConnectOptions::from_str(address).map_err(|_| {
-            StoreError::configuration(
-                "DATABASE_URL cannot be read: it must be like postgres://user:password@host:5432/name, with special \
-                 characters of the password percent-encoded",
-            )
-        })?;
+        let options = address::read(address)?;
         // The driver's own lines hold SQL over many lines, which a log of one line per event has no place for.
         let options = options.disable_statement_logging();
         let options = options.application_name(&format!("assay-{stage}"));
@@ -69,7 +63,10 @@ impl Server {
     fn place(&self) -> String {
         match self.options.get_socket() {
             Some(socket) => format!("PostgreSQL at {}", socket.display()),
-            None => format!("PostgreSQL at {}:{}", self.options.get_host(), self.options.get_port()),
+            None => {
+                let (host, port) = (self.options.get_host(), self.options.get_port());
+                format!("PostgreSQL at {}:{port}", Host::read(host).as_ref().map_or(host.to_owned(), Host::to_string))
+            }
         }
     }
 
@@ -231,6 +228,8 @@ fn plain(error: &std::io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::str::FromStr as _;
+
     use super::*;
 
     const NO_FILES: TlsFiles<'_> = TlsFiles { prefix: TLS_PREFIX, ca: None, cert: None, key: None };

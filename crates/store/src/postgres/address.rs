@@ -1,0 +1,192 @@
+//! What `DATABASE_URL` means where it names PostgreSQL. The driver's own parser keeps the brackets of IPv6 addresses, which then
+//! cannot be looked up, and passes over parameters that it does not know: so it is given the parts that are read here, each as a
+//! parameter.
+
+use std::str::FromStr as _;
+
+use assay_credentials::{Address, AddressForm, Host, percent_encoded};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::StoreError;
+
+const FORM: AddressForm = AddressForm {
+    name: "DATABASE_URL",
+    schemes: &["postgres", "postgresql"],
+    of: "PostgreSQL",
+    example: "postgres://user:password@host:5432/name",
+};
+
+/// Parameters that the driver has, but for those that name what an address names.
+const KNOWN: [&str; 11] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "options",
+];
+/// Parameters of other clients that change nothing here, by what they may be set to: anything, where nothing is listed.
+const WITHOUT_EFFECT: [(&str, &[&str]); 14] = [
+    ("application_name", &[]),
+    ("fallback_application_name", &[]),
+    ("connect_timeout", &[]),
+    ("keepalives", &[]),
+    ("keepalives_idle", &[]),
+    ("keepalives_interval", &[]),
+    ("keepalives_count", &[]),
+    ("tcp_user_timeout", &[]),
+    ("client_encoding", &["utf8", "UTF8", "utf-8", "UTF-8", "auto"]),
+    ("channel_binding", &["disable", "prefer"]),
+    ("gssencmode", &["disable", "prefer"]),
+    ("sslcompression", &["0"]),
+    ("sslsni", &["1"]),
+    ("target_session_attrs", &["any", "read-write", "primary"]),
+];
+
+/// Reads an address. What it does not name is taken from the environment as PostgreSQL's own programs do (`PGHOST` and the like).
+pub(super) fn read(text: &str) -> Result<PgConnectOptions, StoreError> {
+    let refused = |error: assay_credentials::CredentialsError| StoreError::configuration(error.to_string());
+    let wrong = |cause: &str| refused(FORM.wrong(cause));
+    let Address { user, password, host, port, path, parameters, .. } = FORM.read(text).map_err(refused)?;
+    let named = [
+        ("host", host.as_ref().map(Host::bare)),
+        ("port", port.map(|port| port.to_string())),
+        ("user", user),
+        ("password", password),
+        ("dbname", path.filter(|name| !name.is_empty())),
+    ];
+    let mut parts: Vec<(&str, String)> = named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    for (name, value) in &parameters {
+        // An address instead of a name to look up: the driver knows one host, whichever way.
+        let name = if name == "hostaddr" { "host" } else { name };
+        match name {
+            "host" | "port" | "user" | "password" | "dbname" if parts.iter().any(|(known, _)| *known == name) => {
+                return Err(wrong("a parameter names once more what stands in front of the parameters"));
+            }
+            "host" => {
+                let host = Host::read(value)
+                    .ok_or_else(|| wrong("its parameter for the host is no name, IP address or folder"))?;
+                parts.push(("host", host.bare()));
+            }
+            "port" => {
+                let port = value.parse::<u16>().ok().filter(|port| *port > 0);
+                let port = port.ok_or_else(|| wrong("its port is no number from 1 to 65535"))?;
+                parts.push(("port", port.to_string()));
+            }
+            "user" | "password" | "dbname" => parts.push((name, value.clone())),
+            _ if KNOWN.contains(&name) || (name.starts_with("options[") && name.ends_with(']')) => {
+                parts.push((name, value.clone()));
+            }
+            _ => match WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
+                Some((_, [])) => (),
+                Some((_, allowed)) if allowed.contains(&value.as_str()) => (),
+                Some((known, _)) => {
+                    return Err(wrong(&format!("its parameter {known} has a value that is not supported")));
+                }
+                // Not its name, as it may be a piece of a password with an `&` in it.
+                None => {
+                    return Err(wrong(
+                        "it has a parameter that is not known, or an `&` that is not percent-encoded as %26",
+                    ));
+                }
+            },
+        }
+    }
+    let encoded = |(name, value): &(&str, String)| format!("{}={}", percent_encoded(name), percent_encoded(value));
+    let query = parts.iter().map(encoded).collect::<Vec<_>>().join("&");
+    let options = PgConnectOptions::from_str(&format!("postgres:///?{query}"))
+        .map_err(|_| wrong("one of its parameters has a value that it cannot have"))?;
+    let value = |name: &str| parts.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+    let host = value("host").and_then(Host::read);
+    let is_there = match &host {
+        Some(Host::Socket(folder)) => options.get_socket().is_some_and(|socket| socket.as_os_str() == folder.as_str()),
+        Some(host) => options.get_socket().is_none() && host.is(options.get_host()),
+        None => true,
+    };
+    let is_same = |name: &str, theirs: Option<&str>| value(name).is_none_or(|ours| theirs == Some(ours));
+    let port = options.get_port().to_string();
+    if is_there
+        && is_same("port", Some(&port))
+        && is_same("user", Some(options.get_username()))
+        && is_same("dbname", options.get_database())
+    {
+        Ok(options)
+    } else {
+        Err(refused(FORM.ambiguous()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn problem(text: &str) -> String {
+        read(text).err().unwrap_or_else(|| panic!("{text} is read")).to_string()
+    }
+
+    #[test]
+    fn an_address_leads_to_the_host_that_it_names() {
+        let cases = [
+            ("postgres://u:p@[::1]:5433/a", "::1", 5433, "u", "a"),
+            ("postgresql://u@[2001:db8::1]:1/a", "2001:db8::1", 1, "u", "a"),
+            ("postgres://u@[::ffff:127.0.0.1]:1/a", "::ffff:127.0.0.1", 1, "u", "a"),
+            ("postgres://u%40x:p%2F%40@db.example:1/a%20b", "db.example", 1, "u@x", "a b"),
+            ("postgres:///a?host=%3A%3A1&port=7&user=u&password=p", "::1", 7, "u", "a"),
+            ("postgres://u@10.0.0.1:5433/?dbname=a&sslmode=require&connect_timeout=3", "10.0.0.1", 5433, "u", "a"),
+            ("postgres://u@/a?hostaddr=10.0.0.1&port=1&channel_binding=prefer", "10.0.0.1", 1, "u", "a"),
+        ];
+        for (text, host, port, user, database) in cases {
+            let options = read(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!((options.get_host(), options.get_port()), (host, port), "{text}");
+            assert_eq!((options.get_username(), options.get_database()), (user, Some(database)), "{text}");
+            assert_eq!(options.get_socket(), None, "{text}");
+        }
+        for text in ["postgres:///a?host=/run/pg", "postgres://u@%2Frun%2Fpg:7/a", "postgres://%2frun%2fpg/a"] {
+            let options = read(text).unwrap();
+            assert_eq!(options.get_socket().map(|path| path.to_str().unwrap()), Some("/run/pg"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_leads_elsewhere_is_refused_without_the_password() {
+        let cases = [
+            ("postgres://u:SEC@RET@host/a", "percent-encode"),
+            ("postgres://u:SEC/RET@host/a", "percent-encode"),
+            ("postgres://u:SEC#RET@host/a", "percent-encode"),
+            ("postgres://u:SEC%RET@host/a", "percent-encode"),
+            ("postgres://u:SECRET@a,b/c", "several hosts"),
+            ("postgres:///c?host=a,b&password=SECRET", "no name, IP address or folder"),
+            ("postgres://u:SECRET@host/a?host=other", "names once more"),
+            ("postgres://u:SECRET@host/a?hostaddr=10.0.0.1", "names once more"),
+            ("postgres://host/a?user=u&password=SEC&RET=1", "%26"),
+            ("postgres://u:SECRET@host/a?channel_binding=require", "channel_binding has a value"),
+            ("postgres://u:SECRET@host/a?sslmode=SECRET", "a value that it cannot have"),
+            ("postgres://u:SECRET@host/a?port=x", "port is no number"),
+            ("postgres://u:SECRET@host/a?host=127.1", "names once more"),
+            ("mysql://u:SECRET@host/a", "its scheme is another one"),
+        ];
+        for (text, expected) in cases {
+            let problem = problem(text);
+            assert!(problem.starts_with("DATABASE_URL ") && problem.contains(expected), "{text}: {problem}");
+            assert!(!problem.contains("SEC") && !problem.contains("RET"), "{text}: {problem}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_and_passwords_arrive_as_they_are(user in "[^\0]{1,20}", name in "[^\0]{1,20}", password in "[^\0]{0,40}") {
+            let encode = percent_encoded;
+            let text = format!("postgres://{}:{}@[::1]:5433/{}", encode(&user), encode(&password), encode(&name));
+            let options = read(&text).unwrap();
+            prop_assert_eq!(options.get_host(), "::1");
+            prop_assert_eq!(options.get_username(), user);
+            prop_assert_eq!(options.get_database(), Some(name.as_str()));
+        }
+    }
+}
