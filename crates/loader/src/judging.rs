@@ -111,7 +111,7 @@ impl<'a> Judge<'a> {
                 };
                 rejection.other_reading |= is_in_another_encoding(self.settings, row.end, &rejection.reason);
                 self.note(row, &rejection);
-                let Rejection { reason, message, other_reading } = rejection;
+                let Rejection { reason, message, other_reading, .. } = rejection;
                 let raw = RawText::from(row.raw.to_vec());
                 let rejected = RejectedRow { row: row.number, line: row.line, reason, message, raw };
                 (Err(rejected), self.rules.amount(row.number, &row.fields), other_reading)
@@ -130,7 +130,7 @@ impl<'a> Judge<'a> {
         metrics::rejected(&rejection.reason);
         self.seen.rejections.add(rejection);
         if rejection.other_reading && self.seen.other_reading.is_none() {
-            self.seen.other_reading = Some(format!("row {} (line {}): {}", row.number, row.line, rejection.message));
+            self.seen.other_reading = Some(format!("row {} (line {}): {}", row.number, row.line, rejection.without_values()));
         }
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::content::json_problem;
 use crate::{Predicted, Prediction, RejectedRow, RunId, Transaction, ValidRow};
 
 /// Which of the two queues of a stage a chunk goes through, so that neither kind of work waits behind the other.
@@ -79,15 +80,7 @@ impl WireError {
     }
 
     pub(crate) fn new(kind: &'static str, source: &serde_json::Error) -> Self {
-        let problem = source.to_string();
-        // Where a value is quoted, what was expected in its place comes last, in words of ours.
-        let problem = match problem.rsplit_once(", expected ") {
-            Some((_, expected)) => format!("expected {expected}"),
-            None => problem,
-        };
-        // A character at fault may be named, and is perhaps none that a line of a log can hold.
-        let shown = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
-        Self { kind, problem: problem.chars().take(Self::MAX_PROBLEM).map(shown).collect() }
+        Self { kind, problem: json_problem(source).chars().take(Self::MAX_PROBLEM).collect() }
     }
 }
 

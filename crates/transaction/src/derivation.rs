@@ -237,8 +237,9 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
     fn hint_at_nothing(&self, from: &AmountField, mut rejection: Rejection) -> Rejection {
         let text = self.derive(&from.field).unwrap_or_default();
         if rejection.reason == RejectReason::AmountFormat && !text.contains(|character: char| character.is_numeric()) {
-            let hint = format!("; set NULL_VALUES if {} stands for nothing", quoted(text.trim()));
-            rejection.message.push_str(&hint);
+            rejection.say("; set NULL_VALUES if ");
+            rejection.show(text.trim());
+            rejection.say(" stands for nothing");
         }
         rejection
     }

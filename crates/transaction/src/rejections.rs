@@ -13,7 +13,7 @@ const FEW: u64 = 2;
 /// The share of rows that are a few, where there are many: one of so many.
 const ONE_OF: u64 = 10;
 
-/// How many rows were rejected, by reason, each with the first message.
+/// How many rows were rejected, by reason, each with the first message, without what its row holds.
 #[derive(Debug, Clone, Default)]
 pub struct Rejections {
     by_reason: HashMap<RejectReason, (u64, String)>,
@@ -28,7 +28,7 @@ pub struct Prevailing {
     pub rejected: u64,
     /// Of how many.
     pub rows: u64,
-    /// What was said of the first of them.
+    /// What was said of the first of them, with the shape of its value.
     pub example: String,
     /// The setting that may read them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +40,7 @@ impl Rejections {
     pub fn add(&mut self, rejection: &Rejection) {
         match self.by_reason.get_mut(&rejection.reason) {
             Some((count, _)) => *count += 1,
-            None => drop(self.by_reason.insert(rejection.reason.clone(), (1, rejection.message.clone()))),
+            None => drop(self.by_reason.insert(rejection.reason.clone(), (1, rejection.without_values()))),
         }
     }
 

@@ -4,12 +4,15 @@ mod explain;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::explain::Explainer;
+use crate::card_number::mask_card_numbers;
 use crate::columns::Fields;
+use crate::content::shape;
 use crate::derivation::{AmountField, AmountPlaces, Derivation, Field, Row, TimestampField};
 use crate::text::{Decoding, quoted};
 use crate::timestamp::Moment;
@@ -28,17 +31,49 @@ pub const MAX_RAW_KEPT: usize = 64 * 1024;
 pub struct Rejection {
     /// The stable code.
     pub reason: RejectReason,
-    /// For a person: names the column and quotes the start of the value.
+    /// For whoever may see the row, beside which it is stored: names the column and quotes the start of the value, in which card
+    /// numbers are masked.
     pub message: String,
+    /// Which parts of the message are of the row.
+    values: Vec<Range<usize>>,
     /// Whether only another reading than the recognised one fits the value: the other decimal mark, or another order of day, month
     /// and year.
     pub other_reading: bool,
 }
 
 impl Rejection {
-    /// One that no other reading would have spared.
+    /// One that no other reading would have spared. Nothing of the row may be in the message.
     pub fn new(reason: RejectReason, message: String) -> Self {
-        Self { reason, message, other_reading: false }
+        Self { reason, message, values: Vec::new(), other_reading: false }
+    }
+
+    /// Adds words of ours to the message.
+    pub(crate) fn say(&mut self, words: &str) {
+        self.message.push_str(words);
+    }
+
+    /// Adds a value of the row to the message, between backticks.
+    pub(crate) fn show(&mut self, value: &str) {
+        self.show_as(&quoted(&mask_card_numbers(value)));
+    }
+
+    /// The same, as it is written already.
+    pub(crate) fn show_as(&mut self, written: &str) {
+        let start = self.message.len();
+        self.message.push_str(written);
+        self.values.push(start..self.message.len());
+    }
+
+    /// The message with the shapes of values in their place: for logs, and for what is told of a source as a whole.
+    pub fn without_values(&self) -> String {
+        let (mut told, mut end) = (String::with_capacity(self.message.len()), 0);
+        for value in &self.values {
+            told.push_str(&self.message[end..value.start]);
+            told.push_str(&shape(self.message[value.clone()].trim_matches('`')));
+            end = value.end;
+        }
+        told.push_str(&self.message[end..]);
+        told
     }
 }
 
@@ -164,7 +199,9 @@ impl Rules {
         for (name, value) in fields.extras() {
             let name = self.decoding.text(name).map_err(|error| error.of("a name"))?;
             if columns.keeps(&name) {
-                let value = self.decoding.text(value).map_err(|error| error.of(&format!("`{name}`")))?;
+                // Its name is one of the row's own: the header does not know it.
+                let value =
+                    self.decoding.text(value).map_err(|error| error.of("the value of a name that the header lacks"))?;
                 attributes.insert(name.clone().into_owned(), value.into_owned());
             }
         }
@@ -262,7 +299,9 @@ pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {
 }
 
 pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
-    reject(reason, format!("{field} {error}: {}", quoted(value)))
+    let mut rejection = reject(reason, format!("{field} {error}: "));
+    rejection.show(value);
+    rejection
 }
 
 impl From<AmountError> for RejectReason {

@@ -2,7 +2,6 @@
 //! a message shows it.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use crate::rules::reject;
 use crate::{Decided, DecidedBy, Encoding, Format, ReadingRules, RejectReason, Rejection, RunSettings};
@@ -60,7 +59,7 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// Whether a character has no sign of its own, or one that looks like a blank.
-fn is_shown_by_number(character: char) -> bool {
+pub(crate) fn is_shown_by_number(character: char) -> bool {
     let is_blank = character != ' ' && character.is_whitespace();
     is_blank || character.is_control() || is_invisible(character)
 }
@@ -79,8 +78,12 @@ pub(crate) struct Decoding {
 /// Why bytes are no text that can be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// What is wrong, for a person.
-    NotText(String),
+    /// What is wrong, for a person, with what the text would be in another encoding, and what to do.
+    NotText {
+        complaint: String,
+        likely: Option<(String, Encoding)>,
+        hint: &'static str,
+    },
     NulByte,
 }
 
@@ -114,26 +117,26 @@ impl Decoding {
 
     /// The text of bytes, where PostgreSQL can store it, without what stands around it.
     pub(crate) fn text(self, bytes: &[u8]) -> Result<Cow<'_, str>, Unreadable> {
-        let text = self.encoding.decode(bytes).ok_or_else(|| Unreadable::NotText(self.complaint(bytes)))?;
+        let text = self.encoding.decode(bytes).ok_or_else(|| self.complaint(bytes))?;
         if text.as_bytes().contains(&0) {
             return Err(Unreadable::NulByte);
         }
         Ok(if self.trims { trimmed_cow(text) } else { text })
     }
 
-    fn complaint(self, bytes: &[u8]) -> String {
-        let Some(decided_by) = self.decided_by else { return format!("is not valid {} text", self.of_source) };
-        let mut complaint = format!("is not valid {} text ({decided_by})", self.of_source);
+    fn complaint(self, bytes: &[u8]) -> Unreadable {
+        let encoding = self.of_source;
+        let Some(decided_by) = self.decided_by else {
+            let complaint = format!("is not valid {encoding} text");
+            return Unreadable::NotText { complaint, likely: None, hint: "" };
+        };
+        let complaint = format!("is not valid {encoding} text ({decided_by})");
         let mut others = [Encoding::UTF_8, Encoding::WINDOWS_1252].into_iter().filter(|other| *other != self.encoding);
         // What is no character in another encoding has been made a sign that says so.
-        let is_as_it_was = self.of_source == self.encoding;
+        let is_as_it_was = encoding == self.encoding;
         let likely = others.find_map(|other| Some((other, other.decode(bytes)?))).filter(|_| is_as_it_was);
-        if let Some((other, text)) = likely {
-            // Writing to a string does not fail.
-            let _ = write!(complaint, "; it would be {} in {other}", quoted(trimmed(&text)));
-        }
-        complaint.push_str("; set ENCODING to that of the source");
-        complaint
+        let likely = likely.map(|(other, text)| (trimmed(&text).to_owned(), other));
+        Unreadable::NotText { complaint, likely, hint: "; set ENCODING to that of the source" }
     }
 }
 
@@ -141,7 +144,16 @@ impl Unreadable {
     /// As the reason to reject a row.
     pub(crate) fn of(self, field: &str) -> Rejection {
         match self {
-            Self::NotText(complaint) => reject(RejectReason::Encoding, format!("{field} {complaint}")),
+            Self::NotText { complaint, likely, hint } => {
+                let mut rejection = reject(RejectReason::Encoding, format!("{field} {complaint}"));
+                if let Some((text, encoding)) = likely {
+                    rejection.say("; it would be ");
+                    rejection.show(&text);
+                    rejection.say(&format!(" in {encoding}"));
+                }
+                rejection.say(hint);
+                rejection
+            }
             Self::NulByte => reject(RejectReason::NulByte, format!("{field} holds a NUL byte")),
         }
     }

@@ -1,10 +1,10 @@
 //! What a message says of an amount or a timestamp that cannot be read: by which rule it was read, where that came from, and which
 //! setting would change it.
 
-use super::{Rejection, wrong_value};
-use crate::text::{quoted, trimmed};
+use super::{Rejection, reject, wrong_value};
+use crate::text::trimmed;
 use crate::{
-    AmountError, Decided, DecidedBy, DecimalMark, Notation, ReadingRules, Readings, RejectReason, RunSettings,
+    Amount, AmountError, Decided, DecidedBy, DecimalMark, Notation, ReadingRules, RejectReason, RunSettings,
     TimestampError, TimestampFormat, readings,
 };
 
@@ -48,9 +48,12 @@ impl Explainer {
         if self.can_be_set { format!(" ({by})") } else { String::new() }
     }
 
-    /// What to do about it.
-    fn hint(&self, hint: &str) -> String {
-        if self.can_be_set && !hint.is_empty() { format!("; {hint}") } else { String::new() }
+    /// Adds what to do about it.
+    fn hint(&self, rejection: &mut Rejection, hint: &str) {
+        if self.can_be_set && !hint.is_empty() {
+            rejection.say("; ");
+            rejection.say(hint);
+        }
     }
 
     pub(super) fn amount(&self, field: &str, text: &str, error: AmountError, notation: &Notation) -> Rejection {
@@ -60,35 +63,43 @@ impl Explainer {
         }
         if notation.is_of_numbers() {
             let mut rejection = wrong_value(field, text, reason, &error);
-            rejection.message.push_str(&self.hint(if error == AmountError::Scale { ROUNDING } else { "" }));
+            self.hint(&mut rejection, if error == AmountError::Scale { ROUNDING } else { "" });
             return rejection;
         }
         let either = readings(text, notation.currencies());
         let other = notation.mark().map(DecimalMark::other).filter(|other| either.by(*other).is_some());
-        let rule = match (error, notation.mark()) {
-            (AmountError::Format, Some(mark)) => {
-                format!("is not a number with a decimal {mark}{}", self.origin(self.mark_by))
+        let mut rejection = match (error, notation.mark(), either.point, either.comma) {
+            (AmountError::Mark, _, Some(point), Some(comma)) => of_both(reason, field, text, point, comma),
+            (AmountError::Format, Some(mark), ..) => {
+                let rule = format!("is not a number with a decimal {mark}{}", self.origin(self.mark_by));
+                wrong_value(field, text, reason, &rule)
             }
-            (AmountError::Mark, _) => of_both(either),
-            _ => error.to_string(),
+            _ => wrong_value(field, text, reason, &error),
         };
-        let hint = match (error, other) {
-            (AmountError::Mark, _) => "set DECIMAL_MARK to the one that is meant".to_owned(),
-            (AmountError::Format, Some(other)) => format!("set DECIMAL_MARK if it is a {other}"),
-            (AmountError::Format, None) => {
-                match &*currencies(text, notation).into_iter().map(quoted).collect::<Vec<_>>() {
-                    [] => String::new(),
-                    [one] => format!("set CURRENCY if {one} is its currency"),
-                    several => format!("set CURRENCY if {} are its currency", several.join(" and ")),
-                }
+        match (error, other) {
+            (AmountError::Mark, _) => self.hint(&mut rejection, "set DECIMAL_MARK to the one that is meant"),
+            (AmountError::Format, Some(other)) => {
+                self.hint(&mut rejection, &format!("set DECIMAL_MARK if it is a {other}"));
             }
-            (AmountError::Scale, _) => ROUNDING.to_owned(),
-            _ => String::new(),
-        };
-        let mut rejection = wrong_value(field, text, reason, &rule);
-        rejection.message.push_str(&self.hint(&hint));
+            (AmountError::Format, None) => self.hint_at_currencies(&mut rejection, &currencies(text, notation)),
+            (AmountError::Scale, _) => self.hint(&mut rejection, ROUNDING),
+            _ => (),
+        }
         rejection.other_reading = self.mark_by == DecidedBy::Recognised && other.is_some();
         rejection
+    }
+
+    /// Adds that these may be its currency.
+    fn hint_at_currencies(&self, rejection: &mut Rejection, currencies: &[&str]) {
+        if currencies.is_empty() || !self.can_be_set {
+            return;
+        }
+        rejection.say("; set CURRENCY if ");
+        for (index, currency) in currencies.iter().enumerate() {
+            rejection.say(if index == 0 { "" } else { " and " });
+            rejection.show(currency);
+        }
+        rejection.say(if currencies.len() == 1 { " is its currency" } else { " are its currency" });
     }
 
     pub(super) fn timestamp(&self, field: &str, text: &str, error: TimestampError, is_mapped: bool) -> Rejection {
@@ -116,18 +127,21 @@ impl Explainer {
             TimestampError::Gap => "set TIME_ZONE if it is of another zone",
         };
         let mut rejection = wrong_value(field, text, reason, &rule);
-        rejection.message.push_str(&self.hint(hint));
+        self.hint(&mut rejection, hint);
         rejection.other_reading = !is_mapped && self.rivals.iter().any(|rival| rival.reads_as_evidence(text).is_some());
         rejection
     }
 }
 
 /// Both readings of an amount whose mark nothing tells.
-fn of_both(either: Readings) -> String {
-    match (either.point, either.comma) {
-        (Some(point), Some(comma)) => format!("is {point} with a decimal point and {comma} with a decimal comma"),
-        _ => AmountError::Mark.to_string(),
-    }
+fn of_both(reason: RejectReason, field: &str, text: &str, point: Amount, comma: Amount) -> Rejection {
+    let mut rejection = reject(reason, format!("{field} is "));
+    rejection.show_as(&point.to_string());
+    rejection.say(" with a decimal point and ");
+    rejection.show_as(&comma.to_string());
+    rejection.say(" with a decimal comma: ");
+    rejection.show(text);
+    rejection
 }
 
 /// Whether a text is digits with at most one point.
