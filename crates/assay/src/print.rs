@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::io::{ErrorKind, Write as _};
 
-use assay_transaction::{Timestamp, mask_card_numbers};
+use assay_transaction::{Timestamp, is_unseen, mask_card_numbers};
 use serde::Serialize;
 
 use crate::error::CommandError;
@@ -81,9 +81,13 @@ pub(crate) fn seconds_between(from: Timestamp, to: Timestamp) -> u64 {
 
 /// Text that came from outside, fit to be shown: card numbers masked, on one line, cut after so many characters.
 pub(crate) fn one_line(text: &str, limit: usize) -> String {
-    let masked = mask_card_numbers(text);
-    let mut line = String::with_capacity(masked.len().min(limit));
-    for (index, character) in masked.chars().enumerate() {
+    unmasked_line(&mask_card_numbers(text), limit)
+}
+
+/// The same of what no row holds, such as the version of a source: its digits are no card number, whatever they look like.
+pub(crate) fn unmasked_line(text: &str, limit: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(limit));
+    for (index, character) in text.chars().enumerate() {
         if index == limit {
             line.push('…');
             break;
@@ -91,16 +95,11 @@ pub(crate) fn one_line(text: &str, limit: usize) -> String {
         match character {
             // A tab is a delimiter, and shows as such.
             '\t' => line.push('\t'),
-            character if character.is_control() || is_invisible(character) => line.extend(character.escape_default()),
+            character if is_unseen(character) => line.extend(character.escape_default()),
             character => line.push(character),
         }
     }
     line
-}
-
-/// What changes the direction of the text around it, or shows nothing.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// On which side of its column a cell stands.

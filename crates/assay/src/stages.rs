@@ -152,7 +152,8 @@ impl Stages {
         }
         match self.tasks.lock().await.join_next().await {
             Some(Ok(Err(error))) => error,
-            Some(Err(error)) => CommandError::Stage(error.to_string()),
+            // What it panicked with is logged where it may be.
+            Some(Err(_)) => CommandError::Stage("it panicked".to_owned()),
             Some(Ok(Ok(()))) | None => CommandError::Stage("it stopped without being asked to".to_owned()),
         }
     }

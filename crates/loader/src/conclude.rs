@@ -2,7 +2,7 @@
 
 use assay_source::SourceError;
 use assay_store::{Sealing, Stopping};
-use assay_transaction::{Checkpoint, Position, Run, RunSettings, Sealed, StopKind, StopOrder};
+use assay_transaction::{Checkpoint, Position, Run, RunSettings, Sealed, StopKind, StopOrder, escaped};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -219,6 +219,8 @@ impl Load<'_> {
     /// away. Another loader that has taken the run over seals it itself.
     async fn seal(&self, run: &Run, at: Checkpoint, error: Option<&str>) -> Result<Sealing, LoadError> {
         let store = &self.dependencies.store;
+        let error = error.map(escaped);
+        let error = error.as_deref();
         let sealing = until_answered("the seal of the run", || async {
             let sealing = match &self.lease {
                 Some(lease) => store.seal(lease, Sealed::at(at), error).await?,

@@ -188,8 +188,8 @@ pub enum LoadError {
         sources: usize,
     },
     /// The task that reads the source died.
-    #[error("the reading of the source ended unexpectedly: {0}")]
-    Reader(String),
+    #[error("the reading of the source ended unexpectedly")]
+    Reader,
 }
 
 impl Failure for LoadError {
@@ -217,7 +217,7 @@ impl Failure for LoadError {
             | Self::CopyUnfinished { .. }
             | Self::NotBegun
             | Self::WaitTimeout { .. }
-            | Self::Reader(_) => Exit::DependencyAway,
+            | Self::Reader => Exit::DependencyAway,
         }
     }
 }

@@ -130,7 +130,8 @@ impl<'a> Judge<'a> {
         metrics::rejected(&rejection.reason);
         self.seen.rejections.add(rejection);
         if rejection.other_reading && self.seen.other_reading.is_none() {
-            self.seen.other_reading = Some(format!("row {} (line {}): {}", row.number, row.line, rejection.without_values()));
+            self.seen.other_reading =
+                Some(format!("row {} (line {}): {}", row.number, row.line, rejection.without_values()));
         }
     }
 

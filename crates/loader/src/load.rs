@@ -155,7 +155,7 @@ impl Load<'_> {
         if !published.all {
             return passed(PassEnd::Interrupted, published);
         }
-        let (end, seen) = reading.await.map_err(|error| LoadError::Reader(error.to_string()))??;
+        let (end, seen) = reading.await.map_err(|_| LoadError::Reader)??;
         let end = match end {
             End::Source(at, trailer) => PassEnd::Whole(at, trailer),
             End::Broken(error, at) => PassEnd::Broken(error, at),

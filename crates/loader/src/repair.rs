@@ -115,7 +115,7 @@ async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired,
     if load.shutdown.is_cancelled() {
         return Err(LoadError::NotBegun);
     }
-    let (end, _) = reading.await.map_err(|error| LoadError::Reader(error.to_string()))??;
+    let (end, _) = reading.await.map_err(|_| LoadError::Reader)??;
     match end {
         End::Source(at, _) => {
             Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed: Sealed::at(at) })

@@ -2,7 +2,7 @@
 //! frozen when a run begins, and compared where it is concluded.
 
 use assay_source::{SourceError, SourceUrl, Sources};
-use assay_transaction::{AmountSum, Checkpoint, Expected, Format, RunSettings, Sealed, Trailer};
+use assay_transaction::{AmountSum, Checkpoint, Expected, Format, RunSettings, Sealed, Trailer, json_problem};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -130,7 +130,7 @@ async fn manifest(sources: &Sources, url: &SourceUrl) -> Result<Expected, LoadEr
 }
 
 fn read_manifest(text: &str) -> Result<Expected, String> {
-    let Manifest { rows, amount } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let Manifest { rows, amount } = serde_json::from_str(text).map_err(|error| json_problem(&error))?;
     let amount = amount.map(|amount| amount.get().trim_matches('"').parse::<AmountSum>()).transpose();
     let amount = amount.map_err(|error| format!("its `amount` {error}"))?;
     let expected = Expected { rows, amount };
@@ -176,7 +176,7 @@ mod tests {
             (r#"{"rows": 0}"#, Ok(Expected { rows: Some(0), amount: None })),
             ("{}", Err("it has neither `rows` nor `amount`")),
             (r#"{"amount": "1,5"}"#, Err("its `amount` is not a decimal number")),
-            (r#"{"rows": "7"}"#, Err("invalid type: string \"7\", expected u64 at line 1 column 12")),
+            (r#"{"rows": "7"}"#, Err("expected u64 at line 1 column 12")),
         ];
         for (text, expected) in cases {
             assert_eq!(read_manifest(text), expected.map_err(str::to_owned), "{text}");

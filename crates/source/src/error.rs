@@ -228,11 +228,11 @@ pub enum SourceError {
     },
     /// Lines without one required column, whatever the delimiter.
     #[error(
-        "cannot tell the dialect: none of `,` `;` tab `|` finds a required column on the first 50 lines, which begin with `{first_line}`; set \
+        "cannot tell the dialect: none of `,` `;` tab `|` finds a required column on the first 50 lines, whose first looks like {first_line}; set \
          DELIMITER to another one, or MAPPING where the columns have other names"
     )]
     Undecidable {
-        /// The start of the first line, escaped.
+        /// The shape of its start.
         first_line: String,
     },
     /// A header that is none of transactions.
@@ -306,6 +306,9 @@ impl From<std::io::Error> for SourceError {
         error.downcast::<Self>().unwrap_or_else(|error| Self::Read { cause: io_cause(&error) })
     }
 }
+
+/// Why a thread that read gave nothing back. What it panicked with is logged where it may be.
+pub(crate) const DIED: &str = "the thread that read it died";
 
 /// What an I/O error says, in the words of its kind where those are the clearer ones.
 pub(crate) fn io_cause(error: &std::io::Error) -> String {

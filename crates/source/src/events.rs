@@ -4,6 +4,7 @@
 //! An event is a hint, not the truth: it may come twice, late, in another order, or not at all, and its object may have been
 //! replaced or be gone by the time. Whoever hears of one asks S3 what is there.
 
+use assay_transaction::json_problem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -112,8 +113,7 @@ struct Object {
 
 impl Envelope {
     fn read(message: &[u8]) -> Result<Self, EventError> {
-        // The reader's words name a member and a place, and quote nothing but the kind of a value.
-        serde_json::from_slice(message).map_err(|error| EventError(error.to_string()))
+        serde_json::from_slice(message).map_err(|error| EventError(json_problem(&error)))
     }
 
     fn objects(self) -> Result<Vec<ObjectEvent>, EventError> {
@@ -137,6 +137,9 @@ impl Envelope {
     }
 }
 
+/// The longest key of an object, in bytes, as S3 has it.
+const LONGEST_KEY: usize = 1_024;
+
 /// What an event says that EventBridge passes on.
 fn bridged(source: &str, kind: &str, detail: Option<Box<RawValue>>) -> Result<Vec<ObjectEvent>, EventError> {
     if source != BRIDGED_BY {
@@ -147,7 +150,7 @@ fn bridged(source: &str, kind: &str, detail: Option<Box<RawValue>>) -> Result<Ve
         return Ok(Vec::new());
     }
     let detail = detail.ok_or_else(|| EventError("it has no detail".into()))?;
-    let read = serde_json::from_str(detail.get()).map_err(|error| EventError(error.to_string()))?;
+    let read = serde_json::from_str(detail.get()).map_err(|error| EventError(json_problem(&error)))?;
     let Detail { bucket, object: BridgedObject { key, size, etag } } = read;
     Ok(vec![object(&bucket.name, key, size, etag)?])
 }
@@ -162,6 +165,9 @@ impl Record {
 fn object(bucket: &str, key: String, size: Option<u64>, etag: Option<String>) -> Result<ObjectEvent, EventError> {
     if bucket.is_empty() || key.is_empty() {
         return Err(EventError("it names no bucket, or no key".into()));
+    }
+    if key.len() > LONGEST_KEY {
+        return Err(EventError(format!("its key has {} bytes, more than the {LONGEST_KEY} that keys have", key.len())));
     }
     let version = etag.map(|tag| tag.trim_matches('"').to_owned()).filter(|tag| !tag.is_empty());
     Ok(ObjectEvent { bucket: bucket.to_owned(), key, size, version })
@@ -337,9 +343,10 @@ mod tests {
             (json!({"Records": [record(put, "")]}), "it names no bucket, or no key"),
             (json!({"Records": [{"eventName": put}]}), "missing field `s3`"),
             (json!({"Records": [{"s3": {}}]}), "missing field"),
-            (json!({"Records": "none"}), "invalid type"),
-            (json!([1, 2]), "invalid"),
-            (json!("text"), "invalid type"),
+            (json!({"Records": "none"}), "expected a sequence"),
+            (json!([1, 2]), "expected"),
+            (json!("Jean Dupont"), "expected struct"),
+            (json!({"Records": [record(put, &"k".repeat(1_025))]}), "its key has 1025 bytes"),
         ];
         for (message, expected) in cases {
             let error = read(&message).expect_err(expected);

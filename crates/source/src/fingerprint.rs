@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 use tracing::info;
 
+use crate::error::DIED;
 use crate::{Found, SourceError, SourceUrl, file};
 
 /// What is read and hashed at a time.
@@ -53,7 +54,7 @@ async fn hash_file(found: &Found) -> Result<String, SourceError> {
             block.clear();
             (hashing, block)
         });
-        (hashing, block) = hashed.await.map_err(|error| SourceError::Read { cause: error.to_string() })?;
+        (hashing, block) = hashed.await.map_err(|_| SourceError::Read { cause: DIED.to_owned() })?;
     }
     Ok(hashing.finish())
 }

@@ -11,7 +11,7 @@ use assay_transaction::{
 };
 
 use crate::head::Head;
-use crate::recognise::{Recognised, Undecided, amounts, encoding, header, timestamps};
+use crate::recognise::{Recognised, Sampled, Undecided, amounts, encoding, header, timestamps};
 use crate::{ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError, json, json_header};
 
 /// Rows of the head that are put into one batch.
@@ -116,7 +116,7 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
             Found::of(json_header::columns(head.objects(), mapping)?, head.start())
         }
         // Its index lies at its end.
-        Format::Parquet => return Err(SourceError::Undecidable { first_line: "PAR1".to_owned() }),
+        Format::Parquet => return Err(SourceError::Undecidable { first_line: "`PAR1`".to_owned() }),
     };
     found.decisions.insert(0, format_decision(format, options));
     found.decisions.insert(1, encoding_decision(head, found.start, options)?);
@@ -269,10 +269,17 @@ impl Settled {
         let mark = if let Some(mark) = options.decimal_mark {
             set(Some(mark))
         } else {
-            let texts = rows().flat_map(|row| columns.amount_texts(row.number, &row.fields, encoding));
+            let texts = rows().flat_map(|row| {
+                let texts = columns.amount_texts(row.number, &row.fields, encoding);
+                texts.into_iter().map(move |text| Sampled { row: row.number, text })
+            });
             amounts::recognise(&texts.collect::<Vec<_>>(), &currencies)?
         };
-        let dates: Vec<String> = rows().filter_map(|row| columns.date(row.number, &row.fields, encoding)).collect();
+        let date = |row: Row<'_>| {
+            let text = columns.date(row.number, &row.fields, encoding)?;
+            Some(Sampled { row: row.number, text })
+        };
+        let dates: Vec<Sampled> = rows().filter_map(date).collect();
         let has_timestamps = !dates.is_empty() || rows().next().is_none();
         let timestamps = match &options.timestamp_format {
             Some(format) => set(format.clone()),

@@ -20,7 +20,7 @@ use futures_util::stream;
 use tokio::sync::oneshot;
 use tokio_util::io::StreamReader;
 
-use crate::error::io_cause;
+use crate::error::{DIED, io_cause};
 use crate::fingerprint::{BLOCK_BYTES, Hashing};
 use crate::url::STDIN;
 use crate::{ByteStream, Found, SourceError, SourceUrl};
@@ -128,7 +128,7 @@ impl Spool {
             self.file.read_exact_at(&mut block, range.start)?;
             Ok(block.into())
         });
-        reading.await.map_err(|error| SourceError::Read { cause: error.to_string() })?
+        reading.await.map_err(|_| SourceError::Read { cause: DIED.to_owned() })?
     }
 }
 

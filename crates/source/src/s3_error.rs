@@ -39,7 +39,8 @@ impl Asked<'_> {
                 self.answer(answer.raw().status().as_u16(), answer.err().code().unwrap_or_default())
             }
             SdkError::ResponseError(_) if TlsTrouble::of(error).is_none() => {
-                self.unreachable(format!("its answer is not S3's: {}", root_cause(error)))
+                // What is wrong with it may quote it.
+                self.unreachable("its answer is not S3's".to_owned())
             }
             SdkError::TimeoutError(_) => self.unreachable("timed out".to_owned()),
             SdkError::DispatchFailure(_) if is_about_credentials(error) => {
@@ -65,7 +66,9 @@ impl Asked<'_> {
 
     fn answer(self, status: u16, code: &str) -> SourceError {
         let location = self.location.to_owned();
-        let cause = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
+        // Codes of S3 are words; whatever else answers may say anything.
+        let is_word = !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let cause = if is_word { format!("{status} {code}") } else { status.to_string() };
         match (status, code) {
             (_, "NoSuchBucket") => SourceError::NoBucket { bucket: self.bucket.to_owned() },
             (_, "PreconditionFailed") | (412, _) => SourceError::Replaced { location },

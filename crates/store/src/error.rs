@@ -1,9 +1,10 @@
 //! What can go wrong with a database, and who has to act. Decided here, once, where the driver's error comes in.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use assay_credentials::CredentialsError;
-use assay_transaction::Exit;
+use assay_transaction::{Exit, shape};
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
@@ -96,16 +97,16 @@ impl From<sqlx::Error> for StoreError {
         use sqlx::Error;
         match error {
             Error::Database(error) => Self::from_database(&*error),
-            Error::Encode(error) => Self::data(format!("a value does not fit the database ({error})")),
-            Error::InvalidArgument(error) => Self::data(format!("a value does not fit the database ({error})")),
-            Error::ColumnDecode { index, source } => Self::configuration(format!(
-                "column {index} of the database holds what this program cannot read ({source})"
-            )),
+            // What they say may quote the value.
+            Error::Encode(_) | Error::InvalidArgument(_) => Self::data("a value does not fit the database"),
+            Error::ColumnDecode { index, .. } => {
+                Self::configuration(format!("column {index} of the database holds what this program cannot read"))
+            }
+            Error::Decode(_) => Self::configuration("the database holds what this program cannot read"),
             error @ (Error::Configuration(_)
             | Error::TypeNotFound { .. }
             | Error::ColumnIndexOutOfBounds { .. }
-            | Error::ColumnNotFound(_)
-            | Error::Decode(_)) => {
+            | Error::ColumnNotFound(_)) => {
                 Self::configuration(format!("the database is not as this program expects ({error})"))
             }
             Error::PoolTimedOut => {
@@ -128,10 +129,11 @@ impl StoreError {
             let (class, hint) = of_sqlite(&code);
             (class, hint, "SQLite error")
         };
+        let said = without_values(&code, error.message());
         let mut message = match class {
-            ErrorClass::Transient => format!("the database cannot do this now: {}", error.message()),
-            ErrorClass::Data | ErrorClass::LeaseLost => error.message().to_owned(),
-            ErrorClass::Configuration => format!("the database refuses: {}", error.message()),
+            ErrorClass::Transient => format!("the database cannot do this now: {said}"),
+            ErrorClass::Data | ErrorClass::LeaseLost => said.into_owned(),
+            ErrorClass::Configuration => format!("the database refuses: {said}"),
         };
         if !code.is_empty() {
             // A string takes all that is written.
@@ -139,6 +141,28 @@ impl StoreError {
         }
         message.push_str(hint);
         Self { class, message, is_duplicate_key: error.is_unique_violation() }
+    }
+}
+
+/// What PostgreSQL says of an error, without the values of rows. Its detail, which shows keys and rows, is never looked at; but where
+/// data are wrong (class 22) it quotes the value in the message itself, and functions and triggers of others say what they like.
+fn without_values<'a>(sqlstate: &str, message: &'a str) -> Cow<'a, str> {
+    match sqlstate.get(..2).unwrap_or_default() {
+        "22" => {
+            let shown = |(index, part): (usize, &str)| if index % 2 == 1 { shape(part) } else { part.to_owned() };
+            // A value with a quote in it: from the first quote on, nothing is known to be in words of PostgreSQL.
+            let is_paired = message.matches('"').count() == 2;
+            match message.split_once('"') {
+                None => Cow::Borrowed(message),
+                Some((words, _)) if !is_paired => Cow::Owned(format!("{words}…")),
+                Some(_) => Cow::Owned(message.split('"').enumerate().map(shown).collect()),
+            }
+        }
+        // Raised by a function, by a trigger, or by an extension.
+        "P0" | "38" | "39" => {
+            Cow::Borrowed("a function or a trigger of the database refuses, as the log of PostgreSQL says")
+        }
+        _ => Cow::Borrowed(message),
     }
 }
 
@@ -240,6 +264,30 @@ mod tests {
         ];
         for (code, expected) in cases {
             assert_eq!(of_sqlite(code).0, expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_data_quotes_no_value() {
+        let cases = [
+            (
+                "22P02",
+                "invalid input syntax for type uuid: \"4111 Jean\"",
+                "invalid input syntax for type uuid: `NNNN AAAA`",
+            ),
+            ("22P02", "invalid input syntax for type json: \"a\"b Jean\"", "invalid input syntax for type json: …"),
+            ("22001", "value too long for type character varying(9)", "value too long for type character varying(9)"),
+            (
+                "22021",
+                "invalid byte sequence for encoding \"UTF8\": 0x00",
+                "invalid byte sequence for encoding `AAAN`: 0x00",
+            ),
+            ("23514", "new row violates check constraint \"c\"", "new row violates check constraint \"c\""),
+            ("P0001", "no Jean", "a function or a trigger of the database refuses, as the log of PostgreSQL says"),
+            ("53100", "could not extend file \"base/1\"", "could not extend file \"base/1\""),
+        ];
+        for (code, message, expected) in cases {
+            assert_eq!(without_values(code, message), expected, "{code}");
         }
     }
 

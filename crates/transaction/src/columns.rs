@@ -1,7 +1,9 @@
 //! Which column of a source is which field of a transaction: by header name, in any order, or as a mapping says.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
+use crate::content::shape;
 use crate::derivation::{AmountField, AmountPlaces, Derivation, Field, Places, Row, TimestampField};
 use crate::mapping::EVERY_OTHER;
 use crate::names::{Names, name_key};
@@ -44,12 +46,12 @@ impl Fields for [&[u8]] {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// A required column is not there.
-    #[error("missing required column{} {}; the header has {}{}", if missing.len() == 1 { "" } else { "s" }, listed(missing), listed(found), inside(within))]
+    #[error("missing required column{} {}; {}{}", if missing.len() == 1 { "" } else { "s" }, listed(missing), found, inside(within))]
     Missing {
         /// What is not there.
         missing: Vec<String>,
         /// What the header has.
-        found: Vec<String>,
+        found: FoundNames,
         /// Paths that lead to what is missing, inside of objects.
         within: Vec<String>,
     },
@@ -64,12 +66,12 @@ pub enum HeaderError {
         places: Vec<usize>,
     },
     /// A column that the mapping names is not there.
-    #[error("{}; the header has {}", unmapped(wanted), listed(found))]
+    #[error("{}; {found}", unmapped(wanted))]
     Unmapped {
         /// What the mapping makes, each with the column that is not there.
         wanted: Vec<(String, String)>,
         /// What the header has.
-        found: Vec<String>,
+        found: FoundNames,
     },
     /// Two columns would become one attribute.
     #[error("two columns become the attribute {}: rename or drop one of them in the mapping's [attributes]", quoted(.0))]
@@ -87,11 +89,73 @@ pub enum HeaderError {
     },
 }
 
+/// The fields of a row that was read as a header. They are shown where the row is one, as two of them at least are names that are
+/// needed; else it may be any row, and only their shapes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundNames {
+    names: Vec<String>,
+    are_names: bool,
+}
+
+impl FoundNames {
+    /// Names that are known before one of them is believed to be no value.
+    const ENOUGH: usize = 2;
+
+    fn new(names: Vec<String>, mapping: &Mapping) -> Self {
+        let ours = REQUIRED_COLUMNS.iter().chain(&OPTIONAL_COLUMNS).copied();
+        let known: BTreeSet<String> = ours.chain(mapping.columns()).map(name_key).collect();
+        let is_short = |name: &&String| name.len() <= LONGEST_KNOWN;
+        let found: BTreeSet<String> = names.iter().filter(is_short).map(|name| name_key(name)).collect();
+        let found = found.intersection(&known).count();
+        Self { names, are_names: found >= Self::ENOUGH }
+    }
+}
+
+impl fmt::Display for FoundNames {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { names, are_names } = self;
+        if *are_names {
+            return write!(formatter, "the header has {}", listed(names));
+        }
+        let fields = if names.len() == 1 { "field, which looks" } else { "fields, which look" };
+        write!(formatter, "what was read as the header has {} {fields} like {}", names.len(), list(names, shape))
+    }
+}
+
+/// The longest name that is compared with those that are needed, in bytes.
+const LONGEST_KNOWN: usize = 1_024;
+
+/// Whether a name inside of objects is shown: it reads like one that a program gave, and not like a value.
+fn is_given_by_a_program(path: &str) -> bool {
+    path.split('.').all(|name| {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$' | b'@');
+        !name.is_empty()
+            && name.len() <= LONGEST_GIVEN
+            && digits_of(name) <= MOST_DIGITS
+            && name.bytes().all(is_allowed)
+    })
+}
+
+/// How many digits a name of a header has that is shown: a number of an account or of a card is none.
+const MOST_DIGITS_OF_A_NAME: usize = 8;
+
+fn digits_of(name: &str) -> usize {
+    name.chars().filter(|character| character.is_numeric()).count()
+}
+
+/// The longest name that reads like one of a program, and how many digits it may have.
+const LONGEST_GIVEN: usize = 40;
+const MOST_DIGITS: usize = 3;
+
 /// Most names that an error shows: what is taken for a header may be anything.
 const MAX_NAMES: usize = 20;
 
 pub(crate) fn listed(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| quoted(name)).collect();
+    list(names, |name| if digits_of(name) > MOST_DIGITS_OF_A_NAME { shape(name) } else { quoted(name) })
+}
+
+fn list(names: &[String], show: impl Fn(&str) -> String) -> String {
+    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| show(name)).collect();
     match names.len().checked_sub(MAX_NAMES) {
         Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
         _ => shown.join(", "),
@@ -108,7 +172,10 @@ fn by_place(places: &[usize], between: &str) -> String {
 fn inside(within: &[String]) -> String {
     match within {
         [] => String::new(),
-        paths => format!("; objects hold {}: name them in a mapping", listed(paths)),
+        paths => {
+            let show = |path: &str| if is_given_by_a_program(path) { quoted(path) } else { shape(path) };
+            format!("; objects hold {}: name them in a mapping", list(paths, show))
+        }
     }
 }
 
@@ -173,7 +240,7 @@ impl Columns {
             return Err(twice);
         }
         if !unknown.is_empty() {
-            return Err(lacking(unknown, names));
+            return Err(lacking(unknown, FoundNames::new(names, mapping)));
         }
         let mut known = BTreeSet::new();
         if let Some((_, name)) = attributes.iter().find(|(_, name)| !known.insert(name)) {
@@ -296,7 +363,7 @@ fn attributes(places: &mut Places<'_>, mapping: &Mapping, names: &Names<'_>) -> 
 }
 
 /// What is not there: columns of our own names, or columns that only a mapping asks for.
-fn lacking(unknown: Vec<(String, String)>, found: Vec<String>) -> HeaderError {
+fn lacking(unknown: Vec<(String, String)>, found: FoundNames) -> HeaderError {
     if unknown.iter().all(|(field, column)| field == column) {
         HeaderError::Missing {
             missing: unknown.into_iter().map(|(field, _)| field).collect(),

@@ -19,14 +19,19 @@ const MAX_SHAPE: usize = 40;
 /// How a text looks, between backticks: each digit is an `N` and each letter an `A`, and what stands between them is as it is. The
 /// shape of `04/05/2026` is `NN/NN/NNNN`.
 pub fn shape(text: &str) -> String {
-    let mut shape = String::from("`");
-    for (count, character) in text.chars().enumerate() {
-        if count == MAX_SHAPE {
+    let (mut shape, mut length) = (String::from("`"), 0);
+    for character in text.chars() {
+        if length >= MAX_SHAPE {
             shape.push('…');
             break;
         }
+        length += 1;
         match character {
-            character if is_shown_by_number(character) => shape.extend(character.escape_default()),
+            character if is_shown_by_number(character) => {
+                let escaped = character.escape_default();
+                length += escaped.len() - 1;
+                shape.extend(escaped);
+            }
             character if character.is_numeric() => shape.push('N'),
             character if is_sign(character) => shape.push(character),
             _ => shape.push('A'),

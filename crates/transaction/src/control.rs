@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Fields;
+use crate::content::shape;
 use crate::text::{is_invisible, quoted, trimmed};
 use crate::{AmountSum, Delimiter, Encoding, Notation, ReadingRules, RunSettings, Sealed};
 
@@ -156,7 +157,7 @@ impl Trailer {
         let mut expected = Expected::default();
         for (index, field) in self.fields.iter().enumerate() {
             let value = text(index);
-            let wrong = |what: &str| format!("the trailer row has {} where {what} should be", quoted(&value));
+            let wrong = |what: &str| format!("the trailer row has {} where {what} should be", shape(&value));
             match field {
                 TrailerField::Literal(_) | TrailerField::Prefix(_) => {}
                 TrailerField::Rows => expected.rows = Some(value.parse().map_err(|_| wrong("the number of rows"))?),
@@ -282,13 +283,13 @@ mod tests {
                 "T;{rows}",
                 "T;twelve",
                 Point,
-                Some(Err("the trailer row has `twelve` where the number of rows should be".to_owned())),
+                Some(Err("the trailer row has `AAAAAA` where the number of rows should be".to_owned())),
             ),
             (
                 "T;{amount}",
                 "T;1,5",
                 Point,
-                Some(Err("the trailer row has `1,5` where the sum of the amounts should be".to_owned())),
+                Some(Err("the trailer row has `N,N` where the sum of the amounts should be".to_owned())),
             ),
         ];
         for (pattern, row, mark, expected) in cases {

@@ -47,7 +47,7 @@ pub use amount_sum::AmountSum;
 pub use card_number::mask_card_numbers;
 pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, KnownRow, Lane, RowRange, WireError};
 pub use chunker::{Chunker, Cut, Judged};
-pub use columns::{Columns, Fields, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
+pub use columns::{Columns, Fields, FoundNames, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
 pub use content::{escaped, is_unseen, json_problem, shape};
 pub use control::{Expected, Trailer};
 pub use dialect::{Delimiter, Dialect, Encoding};

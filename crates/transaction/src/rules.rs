@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::explain::Explainer;
-use crate::card_number::mask_card_numbers;
 use crate::columns::Fields;
 use crate::content::shape;
 use crate::derivation::{AmountField, AmountPlaces, Derivation, Field, Row, TimestampField};
-use crate::text::{Decoding, quoted};
+use crate::text::{Decoding, masked};
 use crate::timestamp::Moment;
 use crate::{
     Amount, AmountError, Columns, HeaderError, Namespace, Notation, RawText, ReadingRules, RejectReason, RunSettings,
@@ -54,7 +53,7 @@ impl Rejection {
 
     /// Adds a value of the row to the message, between backticks.
     pub(crate) fn show(&mut self, value: &str) {
-        self.show_as(&quoted(&mask_card_numbers(value)));
+        self.show_as(&masked(value));
     }
 
     /// The same, as it is written already.

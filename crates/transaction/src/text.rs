@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::card_number::mask_card_numbers;
 use crate::rules::reject;
 use crate::{Decided, DecidedBy, Encoding, Format, ReadingRules, RejectReason, Rejection, RunSettings};
 
@@ -56,6 +57,13 @@ pub fn quoted(text: &str) -> String {
     }
     shown.push('`');
     shown
+}
+
+/// The same with card numbers and account numbers in it masked.
+pub(crate) fn masked(text: &str) -> String {
+    // What is behind that is not shown, whatever a number that it ends in would be.
+    let end = text.char_indices().nth(MAX_SHOWN * 3).map_or(text.len(), |(end, _)| end);
+    quoted(&mask_card_numbers(&text[..end]))
 }
 
 /// Whether a character has no sign of its own, or one that looks like a blank.

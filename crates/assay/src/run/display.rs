@@ -35,7 +35,7 @@ impl Display {
         let bars = Bars::new();
         let all = bars.all.clone();
         let log = LogOptions { log_level: "warn".to_owned(), ..log.clone() };
-        init_logs_to(&log, true, move || AboveBars(all.clone()));
+        init_logs_to(&log, move || AboveBars(all.clone()));
         Self(Some(bars))
     }
 

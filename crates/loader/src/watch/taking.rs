@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use assay_source::{Found, ObjectEvent, SourceError, SourceUrl};
 use assay_store::{Begun, Known};
-use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed, SourceIdentity};
+use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed, SourceIdentity, escaped};
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -214,7 +214,7 @@ impl Taking {
         let Begun::Started(run, lease) = store.begin_run(&new).await? else { return Ok(()) };
         warn!("{url} cannot be loaded, as run {} says: {cause}", run.run_id);
         // Nothing is recorded of what has just begun: it can only be sealed here.
-        let _ = store.seal(&lease, Sealed::at(Checkpoint::START), Some(&cause.to_string())).await?;
+        let _ = store.seal(&lease, Sealed::at(Checkpoint::START), Some(&escaped(&cause.to_string()))).await?;
         store.close_run(&run.run_id).await?;
         Ok(())
     }

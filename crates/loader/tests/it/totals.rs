@@ -70,7 +70,7 @@ async fn what_is_told_is_compared_with_what_was_read() {
             trailer,
             "",
             "END,all,1500.00\n",
-            Some("control totals are missing: the trailer row has `all` where the number of rows should be".to_owned()),
+            Some("control totals are missing: the trailer row has `AAA` where the number of rows should be".to_owned()),
         ),
     ];
     for (arguments, manifest, end, expected) in cases {

@@ -59,6 +59,8 @@ pub(super) fn cause(error: &Error) -> String {
         ErrorKind::InvalidConnectionState(_) | ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidChannel(_) => {
             "connection closed".to_owned()
         }
+        // The parser may show the bytes that it could not read.
+        ErrorKind::ParsingError(_) => "RabbitMQ sent what cannot be read".to_owned(),
         ErrorKind::MissingHeartbeatError => "no heartbeat from RabbitMQ".to_owned(),
         _ => error.to_string(),
     }

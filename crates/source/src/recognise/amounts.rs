@@ -1,15 +1,18 @@
 //! The decimal mark of the amounts. A mark is proven by amounts that only it reads: `12,50` and `1.234,56` have a comma, and
 //! `1,234,567` has a point, as a comma that stands twice parts thousands. `3.000` proves nothing. Nor does the delimiter.
 
-use assay_transaction::{Amount, DecidedBy, DecimalMark, quoted, readings};
+use assay_transaction::{Amount, DecidedBy, DecimalMark, readings, shape};
 
-use super::{Recognised, Undecided, counted, matters};
+use super::{Recognised, Sampled, Undecided, counted, matters};
 
 /// What the amounts show: the mark, or none where no amount has any mark that could be it.
-pub(crate) fn recognise(texts: &[String], currencies: &[String]) -> Result<Recognised<Option<DecimalMark>>, Undecided> {
+pub(crate) fn recognise(
+    texts: &[Sampled],
+    currencies: &[String],
+) -> Result<Recognised<Option<DecimalMark>>, Undecided> {
     let (mut point, mut comma, mut ambiguous, mut undecided) = (Seen::default(), Seen::default(), None, 0);
     for text in texts {
-        let read = readings(text, currencies);
+        let read = readings(&text.text, currencies);
         match (read.point, read.comma) {
             (Some(_), None) => point.add(text),
             (None, Some(_)) => comma.add(text),
@@ -33,8 +36,8 @@ pub(crate) fn recognise(texts: &[String], currencies: &[String]) -> Result<Recog
         return Ok(Recognised { value: Some(mark), by: DecidedBy::Recognised, evidence });
     }
     if let Some((text, point, comma)) = ambiguous {
-        let [point, comma] = [point, comma].map(without_zeros);
-        return Err(Undecided::AmbiguousAmounts { example: quoted(text), point, comma });
+        let [point, comma] = [point, comma].map(|amount| shape(&without_zeros(amount)));
+        return Err(Undecided::AmbiguousAmounts { example: text.to_string(), point, comma });
     }
     let evidence = "no amount of the sample has a mark; one that reads in two ways is rejected".to_owned();
     Ok(Recognised { value: None, by: DecidedBy::Default, evidence })
@@ -50,11 +53,11 @@ fn without_zeros(amount: Amount) -> String {
 #[derive(Default)]
 struct Seen<'a> {
     count: usize,
-    first: Option<&'a str>,
+    first: Option<&'a Sampled>,
 }
 
 impl<'a> Seen<'a> {
-    fn add(&mut self, text: &'a str) {
+    fn add(&mut self, text: &'a Sampled) {
         self.count += 1;
         self.first = self.first.or(Some(text));
     }
@@ -64,7 +67,7 @@ impl<'a> Seen<'a> {
     }
 
     fn example(&self) -> String {
-        quoted(self.first.unwrap_or_default())
+        self.first.map(Sampled::to_string).unwrap_or_default()
     }
 }
 
@@ -73,8 +76,8 @@ mod tests {
     use super::*;
 
     fn recognised(texts: &[&str], currencies: &[&str]) -> Result<&'static str, String> {
-        let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-        match recognise(&owned(texts), &owned(currencies)) {
+        let currencies: Vec<_> = currencies.iter().map(ToString::to_string).collect();
+        match recognise(&Sampled::rows(texts), &currencies) {
             Ok(Recognised { value: Some(DecimalMark::Point), by: DecidedBy::Recognised, .. }) => Ok("point"),
             Ok(Recognised { value: Some(DecimalMark::Comma), by: DecidedBy::Recognised, .. }) => Ok("comma"),
             Ok(Recognised { value: None, by: DecidedBy::Default, .. }) => Ok("unknown"),
@@ -113,8 +116,7 @@ mod tests {
     #[test]
     fn what_may_be_a_thousand_or_a_unit_is_refused_with_both() {
         let shown = recognised(&["450", "-3.000", "-1.250"], &[]).unwrap_err();
-        let expected =
-            "amounts such as `-3.000` are ambiguous: -3 if the decimal mark is a point, or -3000 if it is a comma";
+        let expected = "amounts such as `-N.NNN` in row 2 are ambiguous: `-N` if the decimal mark is a point, or `-NNNN` if it is a comma";
         assert!(
             shown.starts_with(expected) && shown.ends_with("set DECIMAL_MARK=point or DECIMAL_MARK=comma"),
             "{shown}"
@@ -144,7 +146,7 @@ mod tests {
         let shown = recognised(&["1,50", "2,50", "9.50"], &[]).unwrap_err();
         assert_eq!(
             shown,
-            "amounts have two decimal marks: 1 of 3 as `9.50`, and 2 of 3 as `1,50`; set DECIMAL_MARK to the one that is meant, \
+            "amounts have two decimal marks: 1 of 3 as `N.NN` in row 3, and 2 of 3 as `N,NN` in row 1; set DECIMAL_MARK to the one that is meant, \
              and amounts with the other are rejected"
         );
         for (slips, expected) in [(1, Ok("comma")), (2, Err(()))] {

@@ -13,8 +13,8 @@ const ZEROS_IN: usize = 4_096;
 /// What switches to Japanese letters in ISO-2022-JP: to those of two bytes, by either version of the standard, and to those of half
 /// width.
 const JAPANESE: [&[u8]; 3] = [b"\x1b$B", b"\x1b$@", b"\x1b(I"];
-/// The longest piece of a line that a message shows.
-const SHOWN: usize = 30;
+/// The most bytes that a character has in any encoding.
+const LONGEST_CHARACTER: usize = 4;
 
 /// The encoding that is set, or that a mark at the start of a source says: a mark is the surer one, as nothing else begins so.
 /// What goes on with a run takes what is frozen.
@@ -142,22 +142,26 @@ fn refusal<'a>(line: u64, bytes: &[u8], all: impl Iterator<Item = &'a [u8]>) -> 
     if !likely.contains(&Encoding::WINDOWS_1252) {
         likely.push(Encoding::WINDOWS_1252);
     }
-    let reading = |encoding: &Encoding| {
-        let text = encoding.decode(piece)?;
-        Some(format!("in {} it is {}", encoding.name().to_ascii_lowercase(), assay_transaction::quoted(&text)))
+    // One character tells as much as a word would, which is content of the row.
+    let character = |encoding: &Encoding| {
+        let mut starts = (1..=piece.len()).filter_map(|length| Some((length, encoding.decode(&piece[..length])?)));
+        starts.find(|(_, text)| text.chars().count() == 1).map(|(length, text)| (length, *encoding, text.into_owned()))
     };
-    let readings = likely.iter().filter_map(reading).collect();
-    Undecided::NotUtf8 { line, example: format!("`{}`", piece.escape_ascii()), readings }
+    let characters: Vec<_> = likely.iter().filter_map(character).collect();
+    let shown = characters.iter().map(|(length, ..)| *length).max().unwrap_or(1).min(piece.len());
+    let readings = characters.iter().map(|(_, encoding, text)| {
+        format!("in {} it is {}", encoding.name().to_ascii_lowercase(), assay_transaction::quoted(text))
+    });
+    let (readings, example) = (readings.collect(), format!("`{}`", piece[..shown].escape_ascii()));
+    Undecided::NotUtf8 { line, example, readings }
 }
 
-/// What of a line is around its first bytes that are no UTF-8.
+/// What of a line is a character that is no UTF-8, at most, whatever encoding it is in.
 fn piece(line: &[u8]) -> &[u8] {
     let broken = std::str::from_utf8(line).err().map_or(0, |error| error.valid_up_to());
-    let is_end = |byte: &u8| byte.is_ascii_control() || matches!(byte, b',' | b';' | b'|' | b'"' | b':');
-    let start = line[..broken].iter().rposition(is_end).map_or(0, |place| place + 1);
-    let start = start.max(broken.saturating_sub(SHOWN / 2));
-    let end = line[broken..].iter().position(is_end).map_or(line.len(), |place| broken + place);
-    &line[start..end.min(start + SHOWN)]
+    // Characters of two bytes may look like UTF-8 for a while.
+    let start = line[..broken].iter().rposition(u8::is_ascii).map_or(0, |place| place + 1);
+    &line[start..line.len().min(start + LONGEST_CHARACTER)]
 }
 
 #[cfg(test)]
@@ -217,11 +221,11 @@ mod tests {
     #[test]
     fn another_encoding_is_refused_by_the_likeliest_name() {
         let texts = [
-            ("windows-1250", "Żabka zakupy, Łódź, źródło świeżości", "`Żabka zakupy`"),
-            ("windows-1252", "Café à la crème brûlée – déjà vu", "`Café à la crème"),
-            ("windows-1251", "Продукты и хозяйственные товары", "`Продукты и"),
-            ("gbk", "支付宝商店消费记录", "`支付宝商店"),
-            ("shift_jis", "カード支払いコンビニ", "`カード"),
+            ("windows-1250", "Żabka zakupy, Łódź, źródło świeżości", "`Ż`"),
+            ("windows-1252", "Café à la crème brûlée – déjà vu", "`é`"),
+            ("windows-1251", "Продукты и хозяйственные товары", "`П`"),
+            ("gbk", "支付宝商店消费记录", "`支`"),
+            ("shift_jis", "カード支払いコンビニ", "`カ`"),
         ];
         for (label, text, shown) in texts {
             let bytes = Encoding::of(label).unwrap().encode(text).unwrap();

@@ -7,7 +7,7 @@ use std::io::Cursor;
 
 use assay_transaction::{
     Columns, CsvText, Decided, DecidedBy, Decision, Delimiter, Encoding, Fields as _, HeaderError, HeaderRows, Mapping,
-    Position, REQUIRED_COLUMNS, ReadingRules, json_members, name_key, quoted, trimmed,
+    Position, REQUIRED_COLUMNS, ReadingRules, json_members, name_key, quoted, shape, trimmed,
 };
 
 use super::rows::Shape;
@@ -25,8 +25,6 @@ const TEXT_IN: usize = 4_096;
 const LONGEST_HEADER: usize = 16 * 1024;
 /// The longest name that may be one of those that are needed, in bytes.
 const LONGEST_NAME: usize = 1_024;
-/// How much of a first line that is no header an error shows.
-const SHOWN: usize = 80;
 
 /// A header, and how the rows below it are split.
 #[derive(Debug)]
@@ -412,13 +410,11 @@ impl Search<'_> {
         None
     }
 
-    /// The start of the first line, fit to be shown.
+    /// The shape of the first line.
     fn first_line(&self) -> String {
         let mut lines = self.head.lines_from(self.head.start()).map(|(_, line)| line);
         let line = lines.find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
-        let line = String::from_utf8_lossy(line);
-        let shown: String = line.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-        if line.chars().nth(SHOWN).is_some() { shown + "…" } else { shown }
+        shape(&self.encoding.decode(line).unwrap_or_else(|| String::from_utf8_lossy(line)))
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! One rule holds for all of them. A reading is recognised where it fits nearly all of the sample, and the sample proves it
 //! against every other reading: it holds values that only this one fits. A few values that only another one fits are slips, and
-//! cost their rows. Where nothing is proven, and the readings differ, the source is refused: [`Undecided`] shows both readings on a
-//! value of the source, and names the setting that decides. Nothing that is set is ever questioned.
+//! cost their rows. Where nothing is proven, and the readings differ, the source is refused: [`Undecided`] shows both readings and the
+//! place and the shape of a value of the source, and names the setting that decides. Nothing that is set is ever questioned.
 
 pub(crate) mod amounts;
 pub(crate) mod encoding;
@@ -13,7 +13,9 @@ mod rows;
 pub(crate) mod timestamps;
 mod undecided;
 
-use assay_transaction::DecidedBy;
+use std::fmt;
+
+use assay_transaction::{DecidedBy, shape};
 
 pub use undecided::Undecided;
 
@@ -24,6 +26,27 @@ pub(crate) struct Recognised<T> {
     pub(crate) by: DecidedBy,
     /// What proves it, for a person.
     pub(crate) evidence: String,
+}
+
+/// A text of the sample that something is recognised by. It shows its shape and its row: evidence ends in logs.
+#[derive(Debug, Clone)]
+pub(crate) struct Sampled {
+    pub(crate) row: u64,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Sampled {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} in row {}", shape(&self.text), self.row)
+    }
+}
+
+#[cfg(test)]
+impl Sampled {
+    /// Texts of rows from the first one on.
+    fn rows<T: ToString>(texts: &[T]) -> Vec<Self> {
+        texts.iter().zip(1..).map(|(text, row)| Self { row, text: text.to_string() }).collect()
+    }
 }
 
 /// Whether a reading fits so many that the others are exceptions: nine in ten.

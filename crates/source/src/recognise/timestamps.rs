@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
-use assay_transaction::{DecidedBy, Timestamp, TimestampFormat, quoted, trimmed};
+use assay_transaction::{DecidedBy, Timestamp, TimestampFormat, trimmed};
 
-use super::{Recognised, Undecided, counted, matters, nearly_all};
+use super::{Recognised, Sampled, Undecided, counted, matters, nearly_all};
 
 /// Dates, as countries, spreadsheets, databases and older systems write them.
 #[rustfmt::skip]
@@ -157,17 +157,13 @@ impl Reader {
     fn shares(&self, other: &Self) -> bool {
         self.read.iter().zip(&other.read).any(|(one, other)| one.is_some() && other.is_some())
     }
-
-    fn shown(&self, place: usize) -> (String, String) {
-        (self.read[place].map(|at| at.to_string()).unwrap_or_default(), self.form.name.clone())
-    }
 }
 
 /// The form of the timestamps: ISO 8601 where that reads nearly all of them, else the one pattern or count that does, else ISO
 /// 8601 where it reads any.
-pub(crate) fn recognise(timestamps: &[String]) -> Result<Recognised<TimestampFormat>, Undecided> {
-    let texts = timestamps.iter().map(|text| trimmed(text)).filter(|text| !text.is_empty());
-    let sample: Vec<&str> = texts.take(SAMPLE).collect();
+pub(crate) fn recognise(timestamps: &[Sampled]) -> Result<Recognised<TimestampFormat>, Undecided> {
+    let sampled: Vec<&Sampled> = timestamps.iter().filter(|it| !trimmed(&it.text).is_empty()).take(SAMPLE).collect();
+    let sample: Vec<&str> = sampled.iter().map(|it| trimmed(&it.text)).collect();
     let count = sample.len();
     let is_iso = |text: &&str| TimestampFormat::Iso.reads_as_evidence(text).is_some();
     let iso = sample.iter().filter(|text| is_iso(text)).count();
@@ -175,7 +171,7 @@ pub(crate) fn recognise(timestamps: &[String]) -> Result<Recognised<TimestampFor
         return Ok(default("the sample has no timestamp".to_owned()));
     }
     if nearly_all(iso, count) {
-        let example = sample.iter().copied().find(|text| is_iso(text)).unwrap_or_default();
+        let example = sample.iter().position(is_iso).map(|place| sampled[place]);
         return Ok(recognised(TimestampFormat::Iso, share(iso, count, example)));
     }
     let readers = readers(&sample);
@@ -183,25 +179,25 @@ pub(crate) fn recognise(timestamps: &[String]) -> Result<Recognised<TimestampFor
     let best = readers.iter().rev().max_by_key(|reader| reader.count);
     if let Some(best) = best.filter(|best| best.count > 0) {
         for other in readers.iter().filter(|other| best.differs(other)) {
-            compare(best, other, &sample)?;
+            compare(best, other, &sampled)?;
         }
         if nearly_all(best.count, count) {
-            return Ok(recognised(best.form.format.clone(), proof(best, &readers, &sample)));
+            return Ok(recognised(best.form.format.clone(), proof(best, &readers, &sampled)));
         }
     }
-    serial_days(&sample)?;
+    serial_days(&sample, &sampled)?;
     match best {
         Some(best) if best.count > 0 && (iso == 0 || best.count > iso && best.count * 2 > count) => {
-            let other = sample.iter().zip(&best.read).find(|(_, read)| read.is_none()).map_or("", |(text, _)| text);
+            let other = sampled.iter().zip(&best.read).find(|(_, read)| read.is_none());
             Err(Undecided::FewTimestamps {
                 read: best.count,
                 of: count,
                 form: best.form.name.clone(),
-                other: quoted(other),
+                other: other.map(|(it, _)| it.to_string()).unwrap_or_default(),
             })
         }
-        _ if iso > 0 => Ok(default(format!("it reads {}; no other form reads nearly all", share(iso, count, "")))),
-        _ => Ok(default(format!("no form that is known reads {}", quoted(sample[0])))),
+        _ if iso > 0 => Ok(default(format!("it reads {}; no other form reads nearly all", share(iso, count, None)))),
+        _ => Ok(default(format!("no form that is known reads {}", sampled[0]))),
     }
 }
 
@@ -214,7 +210,7 @@ fn readers(sample: &[&str]) -> Vec<Reader> {
 }
 
 /// Whether the sample proves the one form against the other.
-fn compare(best: &Reader, other: &Reader, sample: &[&str]) -> Result<(), Undecided> {
+fn compare(best: &Reader, other: &Reader, sample: &[&Sampled]) -> Result<(), Undecided> {
     let count = sample.len();
     let (one, two) = (best.alone(other).count(), other.alone(best).count());
     if !nearly_all(best.count + two, count) {
@@ -222,8 +218,8 @@ fn compare(best: &Reader, other: &Reader, sample: &[&str]) -> Result<(), Undecid
     }
     if matters(one, count) && matters(two, count) && (best.conflict(other).is_some() || best.is_rival(other)) {
         let [one, two] = [(best, other), (other, best)].map(|(reader, other)| {
-            let example = reader.alone(other).next().map_or("", |place| sample[place]);
-            (quoted(example), reader.form.name.clone())
+            let example = reader.alone(other).next().map(|place| sample[place].to_string());
+            (example.unwrap_or_default(), reader.form.name.clone())
         });
         return Err(Undecided::MixedTimestamps { readings: Box::new([one, two]) });
     }
@@ -232,17 +228,17 @@ fn compare(best: &Reader, other: &Reader, sample: &[&str]) -> Result<(), Undecid
     }
     let place = best.conflict(other).or_else(|| best.read.iter().position(Option::is_some)).unwrap_or_default();
     Err(Undecided::AmbiguousTimestamps {
-        example: quoted(sample[place]),
-        readings: Box::new([best.shown(place), other.shown(place)]),
+        example: sample[place].to_string(),
+        forms: Box::new([best, other].map(|reader| reader.form.name.clone())),
     })
 }
 
 /// What proves the form.
-fn proof(best: &Reader, readers: &[Reader], sample: &[&str]) -> String {
+fn proof(best: &Reader, readers: &[Reader], sample: &[&Sampled]) -> String {
     let rival = readers.iter().filter(|other| best.differs(other)).max_by_key(|other| other.count);
     let place = rival.and_then(|rival| best.alone(rival).next());
     let place = place.or_else(|| best.read.iter().position(Option::is_some)).unwrap_or_default();
-    let shown = share(best.count, sample.len(), sample[place]);
+    let shown = share(best.count, sample.len(), Some(sample[place]));
     match rival {
         Some(rival) => format!("{shown}, which {} does not read", rival.form.name),
         None => shown,
@@ -250,7 +246,7 @@ fn proof(best: &Reader, readers: &[Reader], sample: &[&str]) -> String {
 }
 
 /// Serial days look like many other numbers: they are never taken for a date by themselves.
-fn serial_days(sample: &[&str]) -> Result<(), Undecided> {
+fn serial_days(sample: &[&str], sampled: &[&Sampled]) -> Result<(), Undecided> {
     let (name, digits) = SERIAL_DAYS;
     let Some(form) = Candidate::new(name, Some(digits)) else { return Ok(()) };
     let reader = Reader::new(form, sample);
@@ -258,11 +254,14 @@ fn serial_days(sample: &[&str]) -> Result<(), Undecided> {
     if !nearly_all(reader.count, sample.len()) {
         return Ok(());
     }
-    Err(Undecided::SerialDays { example: quoted(sample[place]), date: reader.shown(place).0 })
+    // Its year is no content that would be one of the row's own: it tells days of a spreadsheet from other numbers.
+    let date = reader.read[place].map(|at| at.to_string()).unwrap_or_default();
+    let year = date.split('-').next().unwrap_or_default().to_owned();
+    Err(Undecided::SerialDays { example: sampled[place].to_string(), year })
 }
 
-fn share(read: usize, of: usize, example: &str) -> String {
-    let such_as = if example.is_empty() { String::new() } else { format!(", such as {}", quoted(example)) };
+fn share(read: usize, of: usize, example: Option<&Sampled>) -> String {
+    let such_as = example.map(|example| format!(", such as {example}")).unwrap_or_default();
     format!("{} of {} values{such_as}", counted(read), counted(of))
 }
 

@@ -1,5 +1,5 @@
-//! What of a source cannot be told from its head alone. Each is one line that shows what was seen, and names the setting that
-//! decides.
+//! What of a source cannot be told from its head alone. Each is one line that shows what was seen, by shapes of values and never the
+//! values themselves, and names the setting that decides.
 
 /// Why a source must be told how it is to be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,14 +30,14 @@ pub enum Undecided {
     },
     /// Timestamps whose day may be their month, or their year.
     #[error(
-        "timestamps such as {example} are ambiguous: {} by {}, or {} by {}; set TIMESTAMP_FORMAT to the one that is meant",
-        readings[0].0, readings[0].1, readings[1].0, readings[1].1
+        "timestamps such as {example} are ambiguous: one date by {}, and another by {}; set TIMESTAMP_FORMAT to the one that is meant",
+        forms[0], forms[1]
     )]
     AmbiguousTimestamps {
         /// One of them.
         example: String,
-        /// What it is, and by which form.
-        readings: Box<[(String, String); 2]>,
+        /// The forms that read it.
+        forms: Box<[String; 2]>,
     },
     /// Timestamps of two forms that read each other's values differently.
     #[error(
@@ -66,15 +66,15 @@ pub enum Undecided {
     },
     /// Days as spreadsheets count them, or any other numbers.
     #[error(
-        "timestamps such as {example} may be the serial days of a spreadsheet, which makes it {date}: if so, set \
+        "timestamps such as {example} may be the serial days of a spreadsheet, which makes it a day of {year}: if so, set \
          TIMESTAMP_FORMAT=serial-days; a mapping says what other numbers count, as in `unit = \"days\", since = \
          \"1899-12-30T00:00:00Z\"`"
     )]
     SerialDays {
         /// One of them.
         example: String,
-        /// What it is by then.
-        date: String,
+        /// Of which year it is then.
+        year: String,
     },
     /// A text that is no UTF-8.
     #[error(
@@ -85,9 +85,9 @@ pub enum Undecided {
     NotUtf8 {
         /// The line of the example.
         line: u64,
-        /// The bytes, escaped.
+        /// The bytes of one character, escaped.
         example: String,
-        /// What they are in the likeliest encodings.
+        /// What it is in the likeliest encodings.
         readings: Vec<String>,
     },
     /// A text of two bytes a character that does not say so.
@@ -103,13 +103,13 @@ pub enum Undecided {
     Utf32,
     /// A text that has no header in the encoding that is set.
     #[error(
-        "no header is found in the source as {encoding}, which ENCODING says it is: it begins with `{first_line}`; set ENCODING to \
+        "no header is found in the source as {encoding}, which ENCODING says it is: its first line looks like {first_line}; set ENCODING to \
          what it is in"
     )]
     NoHeaderIn {
         /// The encoding.
         encoding: &'static str,
-        /// The start of the first line in it, escaped.
+        /// The shape of the first line in it.
         first_line: String,
     },
     /// A text of ASCII in which escapes say that what follows is none.

@@ -94,7 +94,7 @@ async fn options_override_what_is_recognised() {
     assert_eq!(error, "line 1 has every column that is needed, with `;` between them: set DELIMITER=';'");
 
     let header = b"id;description;amount;timestamp;operation_type;side;soci\xe9t\xe9\n";
-    assert!(fails(header).await.contains("in windows-1252 it is `société`; set ENCODING to what it is in"));
+    assert!(fails(header).await.contains("in windows-1252 it is `é`; set ENCODING to what it is in"));
     let options = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..FormatOptions::default() };
     assert_eq!(look(header, &options).await.unwrap().header[6], "société");
 }
@@ -113,7 +113,7 @@ async fn json_in_another_encoding_is_no_broken_json() {
     let object = r#"{"id":1,"description":"café","amount":-1.5,"timestamp":"2026-01-01 10:00:00","operation_type":"c","side":"d"}"#;
     let latin = Encoding::WINDOWS_1252.encode(&format!("{object}\n{object}\n")).unwrap();
     let error = fails(&latin).await;
-    assert!(error.contains("in windows-1252 it is `café`; set ENCODING"), "{error}");
+    assert!(error.contains("in windows-1252 it is `é`; set ENCODING"), "{error}");
     let options = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..FormatOptions::default() };
     assert_eq!(look(&latin, &options).await.unwrap().format, Format::JsonLines);
     // By a format that is set in vain, a source is no empty one.
@@ -203,10 +203,10 @@ async fn a_source_that_is_none_says_why() {
     );
     assert_eq!(
         fails("PK\u{3}\u{4} no, csv\nat all").await,
-        "cannot tell the dialect: none of `,` `;` tab `|` finds a required column on the first 50 lines, which begin with \
-         `PK\\u{3}\\u{4} no, csv`; set DELIMITER to another one, or MAPPING where the columns have other names"
+        "cannot tell the dialect: none of `,` `;` tab `|` finds a required column on the first 50 lines, whose first looks \
+         like `AA\\u{3}\\u{4} AA, AAA`; set DELIMITER to another one, or MAPPING where the columns have other names"
     );
-    assert!(fails("é".repeat(500)).await.contains(&format!("`{}…`; set", "é".repeat(80))));
+    assert!(fails("é".repeat(500)).await.contains(&format!("`{}…`; set", "A".repeat(40))));
     let endless = format!("id,\"{}", "amount,".repeat(60_000));
     assert_eq!(fails(endless).await, "the header does not end within 262144 bytes: is this a CSV source?");
 }

@@ -1,6 +1,7 @@
 //! Sources as a loader uses them: recognised from their head, and read over real sockets.
 
 mod ahead;
+mod content;
 mod decoded;
 mod hostile;
 mod inspect;

@@ -79,7 +79,11 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = self.status();
-        debug!(status = status.as_u16(), "refused: {self}");
+        match &self {
+            // What was asked for is not for the log.
+            Self::NotStored(_) | Self::Wait(_) => debug!(status = status.as_u16(), "refused"),
+            refusal => debug!(status = status.as_u16(), "refused: {refusal}"),
+        }
         let mut response = match &self {
             Self::Invalid(rows) => {
                 let errors: Vec<_> = rows.iter().map(RowError::from).collect();

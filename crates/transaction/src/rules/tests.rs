@@ -405,3 +405,51 @@ fn the_hour_that_comes_twice_is_told() {
         assert_eq!(check_by(&paris, row.as_bytes()).unwrap().is_ambiguous_hour, expected, "{at}");
     }
 }
+
+/// What is said of a row outside of the database holds none of its values, whatever rule it breaks, and what is stored beside the row
+/// shows no card number.
+#[test]
+fn without_its_values_a_rejection_holds_no_content_of_the_row() {
+    let settings = |mark_by, timestamps: &str, mapping: Option<&str>| RunSettings {
+        dialect: Dialect { delimiter: Delimiter::Pipe, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 },
+        timestamps: timestamps.parse().unwrap(),
+        amounts: AmountText { is_mark_unknown: mark_by == DecidedBy::Default, ..AmountText::default() },
+        mapping: mapping.map(|mapping| serde_json::from_str(mapping).unwrap()),
+        ..RunSettings::example()
+    };
+    let mapped = r#"{"amount":{"column":"amount","negative_when":{"column":"side","is":["debit"]}},"side":{"column":"side","values":{"debit":"d"}},"timestamp":{"column":"timestamp","unit":"seconds"}}"#;
+    let runs = [
+        settings(DecidedBy::Set, "iso", None),
+        settings(DecidedBy::Default, "%d/%m/%Y", None),
+        settings(DecidedBy::Default, "epoch-seconds", Some(mapped)),
+    ];
+    let values = [
+        "4111111111111111",
+        "Jean Dupont",
+        "Jean 3.000",
+        "DE89370400440532013000",
+        "Jea",
+        "411.111",
+        "Jean\n\u{1b}[31m",
+    ];
+    let mut rejected = 0;
+    for run in &runs {
+        let columns =
+            Columns::from_names(HEADER.split('|').map(str::to_owned).collect(), run.mapping.as_deref()).unwrap();
+        let rules = Rules::new(columns, run);
+        for value in values {
+            let latin = [value.as_bytes(), b"\xe9"].concat();
+            for (place, bytes) in (0..8).flat_map(|place| [(place, value.as_bytes()), (place, &latin[..])]) {
+                let mut fields: Vec<&[u8]> = GOOD.split('|').map(str::as_bytes).collect();
+                fields[place] = bytes;
+                let Err(rejection) = rules.check(1, &fields[..], 10) else { continue };
+                rejected += 1;
+                let (message, told) = (&rejection.message, rejection.without_values());
+                assert!(!told.contains("Jea") && !told.contains("411") && !told.contains("370400"), "{told}");
+                assert!(!message.contains("4111111111111111") && !message.contains("370400"), "{message}");
+                assert!(!message.contains(char::is_control), "{message}");
+            }
+        }
+    }
+    assert!(rejected > 100, "{rejected}");
+}

@@ -13,7 +13,7 @@ use crate::desk::live::LiveCounts;
 use crate::desk::queues::Queues;
 use crate::desk::state::ShownState;
 use crate::desk::totals::ControlTotals;
-use crate::print::{Fields, Side, Table, counted, grouped, moment, one_line, seconds_between, span};
+use crate::print::{Fields, Side, Table, counted, grouped, moment, one_line, seconds_between, span, unmasked_line};
 
 /// How much of a text from outside is shown.
 const TEXT: usize = 300;
@@ -141,7 +141,7 @@ impl Status {
         let mut fields = Fields::default();
         fields.add("source", one_line(&self.source, TEXT));
         let bytes = self.source_bytes.map(|bytes| format!(", {}", counted(bytes, "byte", "bytes"))).unwrap_or_default();
-        fields.add("version", format!("{}{bytes}", one_line(&self.version, TEXT)));
+        fields.add("version", format!("{}{bytes}", unmasked_line(&self.version, TEXT)));
         fields.add("began", format!("{} UTC", moment(self.started_at)));
         if let Some(end) = self.finished_at {
             let took = span(seconds_between(self.started_at, end));

@@ -232,7 +232,10 @@ async fn an_encoding_that_is_set_in_vain_is_named() {
 #[tokio::test]
 async fn a_source_without_a_header_says_what_comes_closest() {
     let none = found("1,Shop,-1.00\n2,Shop,-2.00\n", &FormatOptions::default()).await.unwrap_err();
-    assert!(none.contains("finds a required column on the first 50 lines, which begin with `1,Shop,-1.00`"), "{none}");
+    assert!(
+        none.contains("finds a required column on the first 50 lines, whose first looks like `N,AAAA,-N.NN`"),
+        "{none}"
+    );
     let error = found("x\nid;amount;timestamp;merchant\n1;2;3;4\n", &FormatOptions::default()).await.unwrap_err();
     assert_eq!(
         error,
