@@ -1,6 +1,7 @@
 //! End-to-end tests: the real programs as child processes, on a real PostgreSQL, a real RabbitMQ, an S3 server and an ML
 //! API. Every test that begins a run asserts the law for it.
 
+mod addresses;
 mod again;
 mod api;
 mod awkward;
@@ -34,6 +35,7 @@ mod observed;
 mod one_process;
 mod rejects;
 mod roles;
+mod row_content;
 mod scenarios;
 mod secrets;
 mod settings;

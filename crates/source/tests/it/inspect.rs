@@ -234,8 +234,8 @@ async fn what_was_decided_is_told_with_its_evidence() {
             "encoding: UTF-8 (default) the sample is ASCII",
             "delimiter: `;` (recognised) the header has every column that is needed under no other",
             "header: line 2 (recognised) the first line with every column that is needed; 1 line before it is passed over",
-            "decimal mark: comma (recognised) 1 of 2 amounts have it, such as `1.234,50`",
-            "timestamps: iso (recognised) 2 of 2 values, such as `2023-11-28 06:35:12`",
+            "decimal mark: comma (recognised) 1 of 2 amounts have it, such as `N.NNN,NN` in row 1",
+            "timestamps: iso (recognised) 2 of 2 values, such as `NNNN-NN-NN NN:NN:NN` in row 1",
         ]
     );
 }
