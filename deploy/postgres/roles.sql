@@ -69,7 +69,8 @@ INSERT INTO assay_grants VALUES
     ('assay_writer', 'SELECT, INSERT, UPDATE', 'runs transactions predictions replay_parts live_runs'),
     ('assay_writer', 'SELECT, INSERT, UPDATE, DELETE', 'chunks failed_transactions'),
     ('assay_writer', 'SELECT, INSERT, DELETE', 'invalid_transactions'),
-    ('assay_writer', 'SELECT, INSERT', 'dead_letters live_messages'),
+    ('assay_writer', 'SELECT, INSERT, UPDATE', 'dead_letters'),
+    ('assay_writer', 'SELECT, INSERT', 'live_messages'),
     ('assay_writer', 'INSERT', 'operations transaction_history'),
     ('assay_writer', 'SELECT', 'replays live_counts'),
 

@@ -19,13 +19,18 @@ pub struct Audit {
     pub uncovered_rows: u64,
     /// Transactions of the run without a prediction.
     pub unpredicted: u64,
+    /// Rows that count as duplicates of a transaction that is not stored.
+    pub unfounded_duplicates: u64,
+    /// How many rows were stored, as the chunks tell.
+    pub credited: u64,
     /// Chunks that are recorded.
     pub chunks_recorded: u64,
     /// The rows that they cover.
     pub rows_covered: u64,
     /// Recorded chunks that lie beyond the end of the run.
     pub chunks_beyond: u64,
-    /// Missing chunks below the total, or below the last recorded one while the run is loading: first and last of each range.
+    /// Missing chunks below the total; while the run is loading, below its checkpoint or the last recorded one. First and last
+    /// of each range.
     pub missing: Vec<(u64, u64)>,
     /// How many chunks are missing, also in ranges that are not listed.
     pub chunks_missing: u64,
@@ -57,6 +62,18 @@ pub enum Breach {
         /// How many.
         transactions: u64,
     },
+    /// Duplicates of transactions that are not stored.
+    Unfounded {
+        /// How many.
+        duplicates: u64,
+    },
+    /// Chunks tell of more or fewer stored rows than there are.
+    Credited {
+        /// How many there are by the chunks.
+        expected: u64,
+        /// How many there are.
+        found: u64,
+    },
     /// Chunks of a finished run that are not recorded.
     Missing {
         /// How many.
@@ -67,6 +84,32 @@ pub enum Breach {
         /// How many.
         chunks: u64,
     },
+}
+
+/// What is stored of a run that is not in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stray {
+    /// The name, as it stands there.
+    pub run_id: String,
+    /// Recorded chunks.
+    pub chunks: u64,
+    /// Stored transactions.
+    pub transactions: u64,
+    /// Invalid rows.
+    pub invalid: u64,
+    /// Failed transactions.
+    pub failed: u64,
+}
+
+/// What no run accounts for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Strays {
+    /// How many runs are not in the ledger and have rows or chunks.
+    pub runs: u64,
+    /// The first of them by name, at most 100.
+    pub named: Vec<Stray>,
+    /// Predictions without their transaction.
+    pub predictions: u64,
 }
 
 impl Audit {
@@ -89,6 +132,13 @@ impl Audit {
         }
         if self.unpredicted > 0 {
             breaches.push(Breach::Unpredicted { transactions: self.unpredicted });
+        }
+        if self.unfounded_duplicates > 0 {
+            breaches.push(Breach::Unfounded { duplicates: self.unfounded_duplicates });
+        }
+        // Where a row is missing, or has no prediction, that is told already.
+        if expected == found && self.unpredicted == 0 && self.credited != self.tally.predicted {
+            breaches.push(Breach::Credited { expected: self.credited, found: self.tally.predicted });
         }
         if is_finished && self.chunks_missing > 0 {
             breaches.push(Breach::Missing { chunks: self.chunks_missing });
@@ -122,11 +172,10 @@ impl Gaps {
         }
     }
 
-    /// The ranges that are left out, at most [`MAX_RANGES`] of them, and how many numbers in all.
-    pub(crate) fn end(mut self) -> (Vec<(u64, u64)>, u64) {
-        if let Some(total) = self.total {
-            self.leave_out_up_to(total);
-        }
+    /// The ranges that are left out, at most [`MAX_RANGES`] of them, and how many numbers in all. A list whose end is not known
+    /// should at least reach `least`.
+    pub(crate) fn end(mut self, least: u64) -> (Vec<(u64, u64)>, u64) {
+        self.leave_out_up_to(self.total.unwrap_or(least));
         (self.ranges, self.count)
     }
 
@@ -162,7 +211,7 @@ mod tests {
             for number in recorded {
                 gaps.recorded(*number);
             }
-            assert_eq!(gaps.end(), (ranges.to_vec(), count), "{recorded:?} below {total:?}");
+            assert_eq!(gaps.end(0), (ranges.to_vec(), count), "{recorded:?} below {total:?}");
         }
     }
 
@@ -172,7 +221,7 @@ mod tests {
         for number in 0..500 {
             gaps.recorded(2 * number + 1);
         }
-        let (ranges, count) = gaps.end();
-        assert_eq!((ranges.len(), count), (MAX_RANGES, 500));
+        let (ranges, count) = gaps.end(1_001);
+        assert_eq!((ranges.len(), count), (MAX_RANGES, 501));
     }
 }

@@ -170,7 +170,11 @@ fn without_values<'a>(sqlstate: &str, message: &'a str) -> Cow<'a, str> {
 fn of_sqlstate(code: &str) -> (ErrorClass, &'static str) {
     const GRANT: &str = ": grant the user of DATABASE_URL what it needs";
     const SCHEMA: &str = ": run `assay migrate`";
+    const POOLER: &str = ": a pooler in transaction mode keeps no prepared statements; use PgBouncer 1.21 or later with \
+         max_prepared_statements, its session mode, or the address of PostgreSQL itself in DATABASE_URL";
     match code {
+        // A prepared statement is missing, or is there already: on the server's side of a pooler, connections are others'.
+        "26000" | "42P05" => (ErrorClass::Configuration, POOLER),
         // A duplicate key: the other transaction was quicker; seen in the next attempt.
         "23505" => (ErrorClass::Transient, ""),
         "54000" => (ErrorClass::Data, ""),
@@ -236,6 +240,8 @@ mod tests {
             ("3D000", Configuration),
             ("42P01", Configuration),
             ("42501", Configuration),
+            ("26000", Configuration),
+            ("42P05", Configuration),
         ];
         for (code, expected) in cases {
             assert_eq!(of_sqlstate(code).0, expected, "{code}");

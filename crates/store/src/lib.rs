@@ -9,7 +9,7 @@
 //!   they say the same. `exchange`: how failed
 //!   rows that were sent again give way to their new outcomes
 //! - `lease`: which loader reads the source of a run; `live`: the trait [`LiveLedger`], runs of live transactions
-//! - `ledger`, `selection`: what the SQL asks for and answers with, without I/O
+//! - `ledger`, `selection`: what the SQL asks for and answers with, without I/O; `first_gap`: which chunk of a run is looked for
 //! - `postgres`, `sqlite`: the SQL; `sql`: what they say in the same words, compiled for each of them
 //!
 //! `sqlx` is used in this crate alone. Both databases pass the contract suite in `tests/it`.
@@ -20,6 +20,7 @@ mod booking;
 mod connect;
 mod error;
 mod exchange;
+mod first_gap;
 mod known;
 mod lease;
 mod ledger;
@@ -35,14 +36,14 @@ mod sqlite;
 mod store;
 mod write;
 
-pub use audit::{Audit, Breach};
+pub use audit::{Audit, Breach, Stray, Strays};
 pub use connect::{Migrated, connect, migrate};
 pub use error::{ErrorClass, StoreError};
 pub use lease::{Lease, Renewed, Taken};
 pub use live::{LiveArrival, LiveCount, LiveLedger, Numbering};
 pub use operations::{
-    Act, DeadLetter, DeadLetterOutcome, DeadLetterRecord, Exchanged, FailedRecord, InvalidRecord, OpenRun, Operation,
-    Operations, Pace, PredictionRecord, RowFate, Selection, Stopping, TransactionRecord,
+    Act, DeadLetter, DeadLetterOutcome, DeadLetterRecord, Exchanged, FailedRecord, InvalidRecord, OpenLetter, OpenRun,
+    Operation, Operations, Pace, PredictionRecord, RowFate, Selection, Stopping, TransactionRecord,
 };
 pub use options::DatabaseOptions;
 pub use store::{

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Strays};
 use crate::{IdConflict, StoreError};
 
 /// Who does something, and why: for the table of operations.
@@ -224,6 +224,15 @@ pub struct DeadLetterRecord {
     pub resolved_at: Option<Timestamp>,
 }
 
+/// A dead letter that keeps its run from being complete, as far as it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenLetter {
+    /// Its number.
+    pub id: u64,
+    /// How often it has come.
+    pub times: u64,
+}
+
 /// What a part of a replay did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Exchanged {
@@ -271,6 +280,9 @@ pub trait Operations: Send + Sync {
     /// Recounts a run from its data rows and chunks, in one snapshot.
     async fn audit(&self, run_id: &RunId) -> Result<Option<Audit>, StoreError>;
 
+    /// What is stored of runs that are not in the ledger, and what belongs to no transaction.
+    async fn strays(&self) -> Result<Strays, StoreError>;
+
     /// What became of a row.
     async fn row(&self, run_id: &RunId, row: u64) -> Result<RowFate, StoreError>;
 
@@ -309,7 +321,8 @@ pub trait Operations: Send + Sync {
     /// What the parts of a replay did, added up, and how many of them are recorded.
     async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError>;
 
-    /// Records a dead letter; tells whether it was new. The same one again changes nothing.
+    /// Records a dead letter; tells whether it was new. One that was there is not resolved any more: it came again, whatever was
+    /// done about it.
     async fn record_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError>;
 
     /// Dead letters, the latest first, of one run where one is given.
@@ -318,8 +331,15 @@ pub trait Operations: Send + Sync {
     /// How many dead letters of a run keep it from being complete: unreadable or refused, and not resolved.
     async fn blocking_dead_letters(&self, run_id: &RunId) -> Result<u64, StoreError>;
 
-    /// Says that the dead letters of a run are taken care of.
-    async fn resolve_dead_letters(&self, run_id: &RunId) -> Result<u64, StoreError>;
+    /// The dead letters of a run that keep it from being complete.
+    async fn open_dead_letters(&self, run_id: &RunId) -> Result<Vec<OpenLetter>, StoreError>;
+
+    /// Says that these dead letters are taken care of, and tells how many are: those that have come again since they were
+    /// listed are not.
+    async fn resolve_dead_letters(&self, letters: &[OpenLetter]) -> Result<u64, StoreError>;
+
+    /// How many parts of a replay are among the dead letters and not recorded.
+    async fn parts_given_up(&self, run_id: &RunId, replay: u64) -> Result<u64, StoreError>;
 
     /// Records what an operator did.
     async fn record_operation(

@@ -14,6 +14,7 @@ const POSTGRES: Embedded = &[
     (3, "leases_and_totals", include_str!("../../../migrations/postgres/0003_leases_and_totals.sql")),
     (4, "live", include_str!("../../../migrations/postgres/0004_live.sql")),
     (5, "reading", include_str!("../../../migrations/postgres/0005_reading.sql")),
+    (6, "again", include_str!("../../../migrations/postgres/0006_again.sql")),
 ];
 const SQLITE: Embedded = &[
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
@@ -21,6 +22,7 @@ const SQLITE: Embedded = &[
     (3, "leases_and_totals", include_str!("../../../migrations/sqlite/0003_leases_and_totals.sql")),
     (4, "live", include_str!("../../../migrations/sqlite/0004_live.sql")),
     (5, "reading", include_str!("../../../migrations/sqlite/0005_reading.sql")),
+    (6, "again", include_str!("../../../migrations/sqlite/0006_again.sql")),
 ];
 
 /// Which migrations were applied, in ascending order.
@@ -28,9 +30,12 @@ pub(crate) const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE suc
 /// Which version a program must have at least, to work with a schema that is newer than itself.
 pub(crate) const OLDEST_VERSION: &str = "SELECT oldest_version FROM schema_compatibility";
 
-/// The migrations of PostgreSQL.
+/// The migrations of PostgreSQL. They take no lock of their own, which would be one of the session, and a pooler in transaction
+/// mode has no sessions: the transaction that they are in takes one.
 pub(crate) fn postgres() -> Migrator {
-    migrator(POSTGRES)
+    let mut migrator = migrator(POSTGRES);
+    migrator.set_locking(false);
+    migrator
 }
 
 /// The migrations of SQLite.

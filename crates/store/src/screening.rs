@@ -10,6 +10,13 @@ use crate::session::{InvalidRow, StagedRow};
 use crate::write::Booked;
 use crate::{ChunkOutcome, Written};
 
+/// Most characters of a label and of the version of a model: what the ML API is held to. Nothing longer comes from a predictor.
+const MAX_LABEL: usize = 255;
+/// Most characters of a code: the class of a failure, the rule that a row broke.
+const MAX_CODE: usize = 100;
+/// Most characters of a reason. The rest is of no use to a person, and a million rows may have one each.
+const MAX_REASON: usize = 2_000;
+
 /// What is known of each chunk before the database is asked.
 enum Verdict {
     /// It contradicts itself.
@@ -145,6 +152,12 @@ pub(crate) fn stage<'a>(
     predicted: &'a Predicted,
 ) -> Result<StagedRow<'a>, String> {
     let Predicted { entry, prediction } = predicted;
+    let texts = [("label", Some(&prediction.prediction)), ("model_version", prediction.model_version.as_ref())];
+    for (name, text) in texts {
+        if text.is_some_and(|text| is_longer(text, MAX_LABEL)) {
+            return Err(format!("its {name} has more than {MAX_LABEL} characters"));
+        }
+    }
     let transaction = entry.transaction.decode().map_err(|error| error.to_string())?;
     let json = || serde_json::to_string(&transaction.attributes).map_err(|error| error.to_string());
     let attributes = if transaction.attributes.is_empty() { None } else { Some(json()?) };
@@ -156,17 +169,49 @@ pub(crate) fn invalid_rows(chunk: &ScoredChunk) -> impl Iterator<Item = InvalidR
     chunk.rejected.iter().map(|rejected| InvalidRow {
         run_id: &chunk.id.run_id,
         rejected,
-        reason: storable(rejected.reason.code().into()),
-        message: storable(rejected.message.as_str().into()),
+        reason: shortened(storable(rejected.reason.code().into()), MAX_CODE),
+        message: shortened(storable(rejected.message.as_str().into()), MAX_REASON),
     })
 }
 
 /// The class and the reason of a failed row, as texts that every database takes.
 pub(crate) fn texts(failed: &FailedRow) -> (Cow<'_, str>, Cow<'_, str>) {
-    (storable(failed.class.code().into()), storable(failed.reason.as_str().into()))
+    (
+        shortened(storable(failed.class.code().into()), MAX_CODE),
+        shortened(storable(failed.reason.as_str().into()), MAX_REASON),
+    )
+}
+
+/// Whether a text has more characters than that.
+fn is_longer(text: &str, most: usize) -> bool {
+    text.len() > most && text.chars().nth(most).is_some()
+}
+
+/// The start of a text that is longer than it should be.
+fn shortened(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
+    if !is_longer(&text, most) {
+        return text;
+    }
+    let mut start: String = text.chars().take(most - 1).collect();
+    start.push('…');
+    start.into()
 }
 
 /// PostgreSQL's text takes no NUL. What broke a row must not break its record.
 pub(crate) fn storable(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_where_it_is_too_long() {
+        let cases = [("", 3, ""), ("abc", 3, "abc"), ("abcd", 3, "ab…"), ("äöü", 3, "äöü"), ("äöüß", 3, "äö…")];
+        for (text, most, expected) in cases {
+            assert_eq!(shortened(text.into(), most), expected, "{text}");
+        }
+        assert!(is_longer(&"é".repeat(MAX_LABEL + 1), MAX_LABEL) && !is_longer(&"é".repeat(MAX_LABEL), MAX_LABEL));
+    }
 }

@@ -113,9 +113,9 @@ pub(crate) struct Amendment<'a> {
 /// transactions that overlap wait for each other instead of locking each other out.
 #[async_trait]
 pub(crate) trait Session: Send {
-    /// The ends of those runs that are sealed, some perhaps more than once. None of the others is sealed before this
-    /// transaction ends.
-    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, End)>, StoreError>;
+    /// Those runs that have begun, some perhaps more than once, and the ends of those that are sealed. None of the others is
+    /// sealed before this transaction ends.
+    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Option<End>)>, StoreError>;
 
     /// Records chunks with the number of their scored rows; tells for each whether it was new.
     async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError>;

@@ -223,8 +223,8 @@ pub trait Store: Operations + LiveLedger {
     async fn close_run(&self, run_id: &RunId) -> Result<RunState, StoreError>;
 
     /// Records chunks with all of their rows in one transaction. Chunks that are recorded already change nothing, so after
-    /// any error, even one of the commit, the same call may be repeated. A new chunk beyond the end of a sealed run is
-    /// refused, or dropped where the run was ordered to stop. Rows left over from a chunk whose record was deleted by hand count once: transactions stay as they are
+    /// any error, even one of the commit, the same call may be repeated. A new chunk of a run that has not begun is refused; one
+    /// beyond the end of a sealed run is refused, or dropped where the run was ordered to stop. Rows left over from a chunk whose record was deleted by hand count once: transactions stay as they are
     /// stored, invalid and failed rows are booked anew.
     ///
     /// Of several rows with one id, the first stored one wins; within one call, the first in (run, chunk, row) order. A row

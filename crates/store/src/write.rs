@@ -106,7 +106,7 @@ pub(crate) async fn write<S: Session>(
 /// Records the chunks, and tells which of them are this transaction's to write.
 async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<Vec<ChunkOutcome>, StoreError> {
     let ends = session.ends(chunks).await?;
-    let ends: HashMap<&str, End> = ends.iter().map(|(run_id, end)| (run_id.as_str(), *end)).collect();
+    let ends: HashMap<&str, Option<End>> = ends.iter().map(|(run_id, end)| (run_id.as_str(), *end)).collect();
     let claimed = session.claim(chunks).await?;
     let recorded = session.neighbourhoods(chunks).await?;
     let mut outcomes = Vec::with_capacity(chunks.len());
@@ -117,13 +117,20 @@ async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<V
         let range = chunk.range;
         let overlaps = recorded.end_below.is_some_and(|end| end > range.first_row)
             || recorded.start_above.is_some_and(|start| start < range.first_row + range.rows);
-        let end = ends.get(chunk.id.run_id.as_str());
+        let run = ends.get(chunk.id.run_id.as_str());
+        let end = run.copied().flatten();
         let beyond = end.and_then(|end| beyond_end(&chunk.id.run_id, chunk.id.chunk, range, end.sealed));
         let is_stopped = end.is_some_and(|end| end.is_stopped);
         outcomes.push(if recorded.range != range {
             ChunkOutcome::Refused { reason: other_range(chunk, recorded.range) }
         } else if !is_new {
             ChunkOutcome::Known
+        } else if run.is_none() {
+            // Runs begin before anything of them is published: nobody vouches for these rows, and no audit would count them.
+            session.disclaim(chunk).await?;
+            let reason =
+                format!("chunk {} belongs to no run: no loader and no producer began {}", chunk.id, chunk.id.run_id);
+            ChunkOutcome::Refused { reason }
         } else if let Some(reason) = beyond {
             session.disclaim(chunk).await?;
             if is_stopped { ChunkOutcome::Dropped } else { ChunkOutcome::Refused { reason } }

@@ -1,27 +1,17 @@
 //! What the modules of `sql` are made of where the two databases differ, as PostgreSQL has it. `sqlite::dialect` has the same
 //! names.
 
-use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use uuid::Uuid;
 
+pub(super) use super::pool::Pool;
+pub(super) use super::transaction::{COUNTING, LISTING, READING, WRITING};
 use crate::StoreError;
 
 pub(super) type Database = super::Postgres;
-pub(super) type Pool = PgPool;
 pub(super) type Connection = PgConnection;
 pub(super) type Row = PgRow;
 pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
-
-/// Begins a transaction that writes. Each of its statements sees what is committed when it begins.
-pub(super) const WRITING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-/// Begins one that reads, all of it at one point in time.
-pub(super) const READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-/// The same for lists in row order, page by page: along the index, even where the planner does not know yet how many rows
-/// there are, and would sort them all for each page.
-pub(super) const LISTING: &str =
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off";
-/// The same for counting the rows of a large run, which may take longer than any other statement.
-pub(super) const COUNTING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '30min'; SET LOCAL work_mem = '64MB'";
 
 /// An id as it is bound.
 pub(super) fn key(id: Uuid) -> Uuid {
@@ -88,6 +78,12 @@ macro_rules! json {
         concat!("CAST(", $($text)+, " AS jsonb)")
     };
 }
+/// An id that is there as text.
+macro_rules! id {
+    ($($text:tt)+) => {
+        concat!("CAST(", $($text)+, " AS uuid)")
+    };
+}
 /// How many elements a JSON array has.
 macro_rules! json_length {
     ($($array:tt)+) => {
@@ -113,6 +109,6 @@ macro_rules! amount {
     };
 }
 pub(super) use {
-    among, amount, clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
+    among, amount, clock, id, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
     seconds_ahead,
 };

@@ -2,6 +2,7 @@
 //!
 //! - `address`: what `DATABASE_URL` means
 //! - `server`: the first connection, and what its failure means
+//! - `transaction`: how each transaction begins, and with what settings; `pool`: the connections that they are on
 //! - `session`: the transaction that writes chunks; `rows`: the columns of their rows; `copy`: the fast way in for rows whose ids are
 //!   new, and `novelty`: whether they are taken to be
 //! - `sql`: all other statements, which SQLite shares; `dialect`: what they are made of where the databases differ
@@ -10,39 +11,37 @@ mod address;
 mod copy;
 mod dialect;
 mod novelty;
+mod pool;
 mod rows;
 mod server;
 mod session;
 #[expect(clippy::duplicate_mod, reason = "what both databases say in the same words is compiled for each")]
 #[path = "../sql/mod.rs"]
 mod sql;
+mod transaction;
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
 
-use self::dialect::WRITING;
+use self::dialect::{READING, WRITING};
 use self::novelty::Novelty;
+use self::pool::Pool;
 pub(crate) use self::server::Server;
 use self::session::PostgresSession;
+use self::transaction::MIGRATING;
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
 use crate::write::Attempt;
 use crate::{Migrated, StoreError};
 
-/// How long a method waits for one of the pool's connections.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
-/// What every connection is set to. Far above what a statement of ours takes; a server or a lock that hangs is transient.
-const SESSION: &str =
-    "SET statement_timeout = '120s'; SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'";
 /// When a call is given up, the server having become silent: after the server itself would have given it up.
 const CALL_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// A PostgreSQL database with the tables of Assay.
 pub(crate) struct Postgres {
-    pool: PgPool,
+    pool: Pool,
     novelty: Arc<Novelty>,
 }
 
@@ -52,19 +51,26 @@ const TAKEN: &str = "
     WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relkind IN ('r', 'p', 'v', 'm', 'f')
         AND relname = ANY($1) ORDER BY relname";
 
-/// Applies the migrations that the database lacks. Where others have tables by the names of ours, it changes nothing.
+/// Lets one program migrate at a time. No run has a name with a space, so that this is the name of nothing else.
+const MIGRATING_ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('assay migrate', 0))";
+
+/// Applies the migrations that the database lacks, all of them or none. Where others have tables by the names of ours, it changes nothing.
 pub(crate) async fn migrate(server: &Server, startup: Duration) -> Result<Migrated, StoreError> {
     let mut connection = server.connect(startup).await?;
-    server.create_schema(&mut connection).await?;
-    // Names before migrations: those of a migration that runs meanwhile are then seen with it, and are not taken for others'.
-    let taken: Vec<String> = sqlx::query_scalar(TAKEN).bind(schema::tables()).fetch_all(&mut connection).await?;
-    let before = applied(&mut connection).await?.len();
+    server.check_pooler(&mut connection).await?;
+    let mut transaction = connection.begin_with(server.opening().statement(MIGRATING)).await?;
+    sqlx::query(MIGRATING_ALONE).execute(&mut *transaction).await?;
+    server.create_schema(&mut transaction).await?;
+    server.check_schema(&mut transaction).await?;
+    let taken: Vec<String> = sqlx::query_scalar(TAKEN).bind(schema::tables()).fetch_all(&mut *transaction).await?;
+    let before = applied(&mut transaction).await?.len();
     if before == 0 && !taken.is_empty() {
         return Err(schema::foreign(&server.database(), &taken));
     }
     let migrator = schema::postgres();
-    migrator.run(&mut connection).await.map_err(|error| schema::migrate_error(&server.database(), error))?;
-    let after = applied(&mut connection).await?;
+    migrator.run(&mut *transaction).await.map_err(|error| schema::migrate_error(&server.database(), error))?;
+    let after = applied(&mut transaction).await?;
+    transaction.commit().await?;
     // What is done is done, whether or not the server hears the goodbye.
     let _ = connection.close().await;
     Ok(Migrated { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
@@ -83,29 +89,27 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> 
 impl Postgres {
     pub(crate) async fn connect(server: Server, connections: u32, startup: Duration) -> Result<Self, StoreError> {
         let mut connection = server.connect(startup).await?;
-        let applied = applied(&mut connection).await?.last().copied();
+        server.check_pooler(&mut connection).await?;
+        let mut reading = connection.begin_with(server.opening().statement(READING)).await?;
+        server.check_schema(&mut reading).await?;
+        let applied = applied(&mut reading).await?.last().copied();
         let oldest = match applied {
-            Some(_) => sqlx::query_scalar(OLDEST_VERSION).fetch_one(&mut connection).await?,
+            Some(_) => sqlx::query_scalar(OLDEST_VERSION).fetch_one(&mut *reading).await?,
             None => 0,
         };
+        reading.commit().await?;
         // The pool opens its own.
         let _ = connection.close().await;
         schema::check(&server.database(), schema::newest(&schema::postgres()), applied, oldest)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(|connection, _| {
-                Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(drop) })
-            })
-            .connect_lazy_with(server.into_options());
-        Ok(Self { pool, novelty: Arc::default() })
+        let opening = server.opening();
+        Ok(Self { pool: Pool::new(server.into_options(), opening, connections), novelty: Arc::default() })
     }
 
-    fn reading(&self) -> &PgPool {
+    fn reading(&self) -> &Pool {
         &self.pool
     }
 
-    fn writing(&self) -> &PgPool {
+    fn writing(&self) -> &Pool {
         &self.pool
     }
 

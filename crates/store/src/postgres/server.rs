@@ -6,11 +6,12 @@ use std::time::Duration;
 use assay_credentials::{Host, TlsFiles, TlsTrouble};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::address;
+use super::transaction::{Opening, READING};
 use crate::DatabaseOptions;
 use crate::StoreError;
 use crate::options::TLS_PREFIX;
@@ -29,6 +30,28 @@ pub(crate) struct Server {
     shows_certificate: bool,
 }
 
+/// How PgBouncer begins to say that it does not take a setting at the start of a connection.
+const REFUSED_PARAMETER: &str = "unsupported startup parameter";
+
+/// Carries out a prepared statement in a transaction of its own.
+async fn prepared(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let mut reading = connection.begin_with(Opening::new(None).statement(READING)).await?;
+    sqlx::query("SELECT 1").execute(&mut *reading).await?;
+    reading.commit().await?;
+    Ok(())
+}
+
+/// The search path among the options of an address: `-c search_path=…` or `--search_path=…`.
+fn search_path(options: &str) -> Option<&str> {
+    let words = options.split_whitespace().map(|word| word.trim_start_matches("-c").trim_start_matches('-'));
+    words.filter_map(|word| word.strip_prefix("search_path=")).last()
+}
+
+/// A search path without what makes no difference.
+fn plain_path(path: &str) -> String {
+    path.chars().filter(|char| !char.is_whitespace() && !matches!(char, '"' | '\\')).collect()
+}
+
 /// Why there is no connection.
 enum Failure {
     /// The server may be starting.
@@ -38,21 +61,23 @@ enum Failure {
 }
 
 impl Server {
-    /// The server at this address, for a stage. Statements name no schema: what they find is a matter of the search path.
+    /// The server at this address, for a stage. Statements name no schema: what they find is a matter of the search path, which
+    /// each transaction sets.
     pub(crate) fn new(address: &str, database: &DatabaseOptions, stage: &str) -> Result<Self, StoreError> {
         let options = address::read(address)?;
         // The driver's own lines hold SQL over many lines, which a log of one line per event has no place for.
         let options = options.disable_statement_logging();
-        let options = options.application_name(&format!("assay-{stage}"));
+        // Nothing that a pooler refuses: what else is set, each transaction sets.
+        let options = options.application_name(&format!("assay-{stage}")).extra_float_digits(None);
         let schema = database.schema()?;
-        let options = match schema {
-            // Nothing behind it: a table that is missing must not be found among those of others.
-            Some(schema) => options.options([("search_path", schema)]),
-            None => options,
-        };
         let files = database.tls();
         let shows_certificate = files.read()?.identity.is_some();
         Ok(Self { options: with_tls(options, files)?, schema: schema.map(str::to_owned), shows_certificate })
+    }
+
+    /// How its transactions begin.
+    pub(super) fn opening(&self) -> Opening {
+        Opening::new(self.schema.as_deref())
     }
 
     pub(crate) fn into_options(self) -> PgConnectOptions {
@@ -90,8 +115,9 @@ impl Server {
         if !there {
             // A name that `DatabaseOptions::schema` let pass needs no escape.
             let create = AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\""));
-            let created = sqlx::raw_sql(create).execute(connection).await;
-            // Two that create it at a time: one of them may be told that the name is taken, which is what it wanted.
+            let mut part = connection.begin().await?;
+            let created = sqlx::raw_sql(create).execute(&mut *part).await;
+            // Somebody else may create it at the same time: that the name is taken is then what was wanted.
             let is_there = |error: &sqlx::Error| {
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 code.is_some_and(|code| code == "42P06" || code == "23505")
@@ -100,9 +126,59 @@ impl Server {
                 Err(error) if !is_there(&error) => {
                     return Err(StoreError::from(error).prefixed(&format!("cannot create schema `{schema}`: ")));
                 }
-                _ => (),
+                Err(_) => part.rollback().await?,
+                Ok(_) => part.commit().await?,
             }
         }
+        Ok(())
+    }
+
+    /// Refuses a server that does not look for tables where it was told to: rows must not end up among those of others. A schema
+    /// that is not there is found missing by the lack of its tables.
+    pub(super) async fn check_schema(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        let Some(schema) = &self.schema else { return self.check_options(connection).await };
+        let (current, exists): (Option<String>, bool) =
+            sqlx::query_as("SELECT current_schema()::text, to_regnamespace($1) IS NOT NULL")
+                .bind(schema)
+                .fetch_one(connection)
+                .await?;
+        if exists && current.as_ref() != Some(schema) {
+            let instead = current.map_or_else(|| "none".to_owned(), |current| format!("schema `{current}`"));
+            return Err(StoreError::configuration(format!(
+                "{} gives user `{}` {instead} instead of schema `{schema}`: check DATABASE_SCHEMA, and grant USAGE on it",
+                self.place(),
+                self.options.get_username()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The same for a search path in the address itself, which a pooler may leave out.
+    async fn check_options(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        let Some(wanted) = self.options.get_options().and_then(search_path) else { return Ok(()) };
+        let found: String = sqlx::query_scalar("SELECT current_setting('search_path')").fetch_one(connection).await?;
+        if plain_path(&found) == plain_path(wanted) {
+            return Ok(());
+        }
+        Err(StoreError::configuration(format!(
+            "{} looks for tables in `{found}` and not in `{wanted}`, as options in DATABASE_URL say: a pooler leaves them out; \
+             set DATABASE_SCHEMA instead",
+            self.place()
+        )))
+    }
+
+    /// Refuses a pooler that gives transactions of one connection to several of the server, and leaves prepared statements
+    /// behind: what is prepared on one is missing on the next, or is in the way there. One that is used by nobody else shows
+    /// it at once; where another does meanwhile, it is seen later, and told in the same words.
+    pub(super) async fn check_pooler(&self, first: &mut PgConnection) -> Result<(), StoreError> {
+        prepared(first).await?;
+        // A server that has no room for a second connection now is waited for later.
+        let Ok(mut second) = self.options.connect().await else { return Ok(()) };
+        for _ in 0..2 {
+            prepared(&mut second).await?;
+            prepared(first).await?;
+        }
+        let _ = second.close().await;
         Ok(())
     }
 
@@ -164,6 +240,12 @@ impl Server {
                 self.place()
             )),
             sqlx::Error::Configuration(error) => lasting(format!("DATABASE_URL cannot be used ({error})")),
+            sqlx::Error::Database(error) if error.message().starts_with(REFUSED_PARAMETER) => lasting(format!(
+                "{} is a pooler that refuses this ({}): take options out of DATABASE_URL (a schema is named by \
+                 DATABASE_SCHEMA), add it to ignore_startup_parameters, or give the address of PostgreSQL itself",
+                self.place(),
+                error.message()
+            )),
             sqlx::Error::Database(error) => {
                 let code = error.code().unwrap_or_default().into_owned();
                 match code.get(..2).unwrap_or_default() {

@@ -21,16 +21,15 @@ use crate::session::{
 };
 use crate::{Exchanged, StoreError};
 
-/// KEY SHARE holds up a seal, which locks FOR UPDATE, but no checkpoint. Such locks are granted past one who waits for the
-/// other, and busy writers that overlap would keep a seal waiting for good: so everybody queues up before, in a line in
-/// which nobody is overtaken. See [`super::dialect::queue_up`].
+/// The fence before a seal. Everybody who seals a run queues up for it alone, see [`super::dialect::queue_up`]; writers
+/// queue up beside each other. The line is a statement of its own: what the next one sees was committed before it began, the
+/// seal of whoever was first in the line too, however that changed the run.
+const QUEUE_UP: &str =
+    "SELECT pg_advisory_xact_lock_shared(hashtextextended(run_id, 0)) FROM UNNEST($1::text[]) AS wanted(run_id)";
+/// KEY SHARE keeps a run from being deleted, and holds up no checkpoint.
 const ENDS: &str = "
-    WITH line AS MATERIALIZED (
-        SELECT pg_advisory_xact_lock_shared(hashtextextended(run_id, 0)) FROM UNNEST($1::text[]) AS wanted(run_id)
-    )
-    SELECT r.run_id, r.rows_read, r.chunks_total, r.stop_kind IS NOT NULL
-    FROM runs r, (SELECT count(*) FROM line) AS queued_up WHERE r.run_id = ANY($1)
-    ORDER BY r.run_id FOR KEY SHARE OF r";
+    SELECT run_id, rows_read, chunks_total, stop_kind IS NOT NULL FROM runs WHERE run_id = ANY($1)
+    ORDER BY run_id FOR KEY SHARE";
 const CLAIM: &str = "
     INSERT INTO chunks (run_id, chunk, first_row, rows, predicted)
     SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
@@ -191,15 +190,16 @@ fn identities<'a>(chunks: &[&'a ScoredChunk]) -> (Vec<&'a str>, Vec<i64>) {
 
 #[async_trait]
 impl Session for PostgresSession {
-    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, End)>, StoreError> {
+    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Option<End>)>, StoreError> {
         let (mut run_ids, _) = identities(chunks);
         run_ids.dedup();
+        sqlx::query(QUEUE_UP).bind(&run_ids).execute(&mut *self.transaction).await?;
         let runs: Vec<(String, Option<i64>, Option<i64>, bool)> =
             sqlx::query_as(ENDS).bind(run_ids).fetch_all(&mut *self.transaction).await?;
         let end = |(run_id, rows_read, chunks_total, is_stopped)| {
-            Some((run_id, End { sealed: sealed(rows_read, chunks_total)?, is_stopped }))
+            (run_id, sealed(rows_read, chunks_total).map(|sealed| End { sealed, is_stopped }))
         };
-        Ok(runs.into_iter().filter_map(end).collect())
+        Ok(runs.into_iter().map(end).collect())
     }
 
     async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError> {

@@ -2,7 +2,7 @@
 
 use assay_transaction::{RunId, Tally};
 
-use super::dialect::{COUNTING, Connection, Pool, json_elements};
+use super::dialect::{COUNTING, Connection, Pool, id, json_elements};
 use super::ledger;
 use crate::audit::Gaps;
 use crate::ledger::beyond_end;
@@ -38,6 +38,15 @@ const OUTCOMES: &str = concat!(
     FROM seen"
 );
 
+/// What the chunks tell of the transactions, which is to be so.
+const CLAIMS: &str = concat!(
+    "SELECT (SELECT CAST(coalesce(sum(predicted), 0) AS bigint) FROM chunks WHERE run_id = $1), (SELECT count(*) FROM chunks, ",
+    json_elements!("duplicate_rows"),
+    " WHERE run_id = $1 AND duplicate_rows IS NOT NULL AND NOT EXISTS (SELECT 1 FROM transactions t WHERE t.id = ",
+    id!("element.value->>1"),
+    "))"
+);
+
 pub(super) async fn audit(pool: &Pool, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
     let mut counting = pool.begin_with(COUNTING).await?;
     let audit = recount(&mut counting, run_id).await?;
@@ -50,6 +59,8 @@ async fn recount(connection: &mut Connection, run_id: &RunId) -> Result<Option<A
     let counts: (i64, i64, i64, i64, i64, i64, i64) =
         sqlx::query_as(OUTCOMES).bind(run_id.as_str()).fetch_one(&mut *connection).await?;
     let (predicted, invalid, failed, duplicate, unpredicted, distinct_rows, uncovered_rows) = counts;
+    let (credited, unfounded): (i64, i64) =
+        sqlx::query_as(CLAIMS).bind(run_id.as_str()).fetch_one(&mut *connection).await?;
     let mut audit = Audit {
         tally: Tally {
             predicted: unsigned(predicted),
@@ -60,6 +71,8 @@ async fn recount(connection: &mut Connection, run_id: &RunId) -> Result<Option<A
         distinct_rows: unsigned(distinct_rows),
         uncovered_rows: unsigned(uncovered_rows),
         unpredicted: unsigned(unpredicted),
+        unfounded_duplicates: unsigned(unfounded),
+        credited: unsigned(credited),
         chunks_recorded: 0,
         rows_covered: 0,
         chunks_beyond: 0,
@@ -84,6 +97,6 @@ async fn recount(connection: &mut Connection, run_id: &RunId) -> Result<Option<A
             None => break,
         }
     }
-    (audit.missing, audit.chunks_missing) = gaps.end();
+    (audit.missing, audit.chunks_missing) = gaps.end(audit.run.checkpoint.chunk);
     Ok(Some(audit))
 }

@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Connection, Pool, WRITING, clock, json, key, millis_until, queue_up, seconds_ahead};
+use super::dialect::{Connection, Pool, READING, WRITING, clock, json, key, millis_until, queue_up, seconds_ahead};
 use super::leases;
 use super::ledger::{by_id, find, read, run_columns};
 use crate::ledger::{BEGIN_ATTEMPTS, Prior, of_same_id, of_same_source, source_key};
@@ -59,14 +59,14 @@ pub(super) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreE
             return Ok(Begun::Started(run, lease));
         }
         transaction.rollback().await?;
-        let mut connection = pool.acquire().await?;
+        let mut connection = pool.begin_with(READING).await?;
         let same_source =
             if new.force { None } else { find(&mut connection, sqlx::query(BY_SOURCE).bind(key(source))).await? };
         let prior = match same_source {
             Some(run) => Some(of_same_source(run)),
             None => by_id(&mut connection, &new.run_id).await?.map(|run| of_same_id(new, run)).transpose()?,
         };
-        drop(connection);
+        connection.commit().await?;
         match prior {
             Some(Prior::Loaded(run)) => return Ok(Begun::AlreadyLoaded(run)),
             Some(Prior::Loading(run)) => match leases::take(pool, &run.run_id, &new.holder, new.lease).await? {

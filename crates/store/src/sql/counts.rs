@@ -2,7 +2,7 @@
 
 use assay_transaction::{RunId, Tally};
 
-use super::dialect::{COUNTING, Pool, json_length};
+use super::dialect::{COUNTING, Pool, READING, json_length};
 use crate::session::unsigned;
 use crate::{PredictionCount, StoreError};
 
@@ -57,11 +57,16 @@ pub(super) async fn by_code(
     run_id: &RunId,
     query: &'static str,
 ) -> Result<Vec<(String, u64)>, StoreError> {
-    let counts: Vec<(String, i64)> = sqlx::query_as(query).bind(run_id.as_str()).fetch_all(pool).await?;
+    let mut transaction = pool.begin_with(COUNTING).await?;
+    let counts: Vec<(String, i64)> = sqlx::query_as(query).bind(run_id.as_str()).fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
     Ok(counts.into_iter().map(|(code, count)| (code, unsigned(count))).collect())
 }
 
 pub(super) async fn failed_share(pool: &Pool, run_id: &RunId) -> Result<(u64, u64), StoreError> {
-    let (failed, rows): (i64, i64) = sqlx::query_as(FAILED_SHARE).bind(run_id.as_str()).fetch_one(pool).await?;
+    let mut reading = pool.begin_with(READING).await?;
+    let (failed, rows): (i64, i64) =
+        sqlx::query_as(FAILED_SHARE).bind(run_id.as_str()).fetch_one(&mut *reading).await?;
+    reading.commit().await?;
     Ok((unsigned(failed), unsigned(rows)))
 }

@@ -5,10 +5,10 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Pool, Row, key, now};
+use super::dialect::{Pool, READING, Row, WRITING, clock, json, json_elements, key};
 use crate::screening::storable;
-use crate::session::unsigned;
-use crate::{DeadLetter, DeadLetterOutcome, DeadLetterRecord, StoreError};
+use crate::session::{signed, unsigned};
+use crate::{DeadLetter, DeadLetterOutcome, DeadLetterRecord, OpenLetter, StoreError};
 
 /// Those that keep their run from being complete.
 macro_rules! is_blocking {
@@ -20,15 +20,39 @@ macro_rules! is_blocking {
 const RECORD: &str = "
     INSERT INTO dead_letters (key, queue, message_id, message_type, run_id, reason, attempt, body, outcome)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (key) DO NOTHING";
+/// One that came before, now again: whoever resolved it did not resolve this.
+const AGAIN: &str = concat!(
+    "UPDATE dead_letters SET times = times + 1, received_at = ",
+    clock!(),
+    ", resolved_at = NULL, reason = $2, attempt = $3, outcome = $4 WHERE key = $1"
+);
 const LATEST: &str = "
     SELECT id, queue, message_id, message_type, run_id, reason, attempt, body, outcome, received_at, resolved_at
     FROM dead_letters WHERE CAST($1 AS text) IS NULL OR run_id = $1 ORDER BY id DESC LIMIT $2";
 const BLOCKING: &str = concat!("SELECT count(*) FROM dead_letters WHERE run_id = $1 AND ", is_blocking!());
-const RESOLVE: &str =
-    concat!("UPDATE dead_letters SET resolved_at = ", now!(), " WHERE run_id = $1 AND ", is_blocking!());
+const OPEN: &str = concat!("SELECT id, times FROM dead_letters WHERE run_id = $1 AND ", is_blocking!(), " ORDER BY id");
+/// Of a JSON array of numbers, and of how often each had come.
+const RESOLVE: &str = concat!(
+    "UPDATE dead_letters SET resolved_at = ",
+    clock!(),
+    " WHERE ",
+    is_blocking!(),
+    " AND EXISTS (SELECT 1 FROM ",
+    json_elements!(json!("$1")),
+    " WHERE CAST(element.value->>0 AS bigint) = dead_letters.id AND CAST(element.value->>1 AS bigint) = dead_letters.times)"
+);
+/// Parts of a replay that were given up: messages `run/replay/part`, each once, but for those whose outcome is recorded.
+const GIVEN_UP: &str = "
+    SELECT count(DISTINCT message_id) FROM dead_letters WHERE run_id = $1
+        AND substr(message_id, 1, length(CAST($2 AS text))) = $2
+        AND length(message_id) > length(CAST($2 AS text))
+        AND rtrim(substr(message_id, length(CAST($2 AS text)) + 1), '0123456789') = ''
+        AND NOT EXISTS (SELECT 1 FROM replay_parts p WHERE p.run_id = $1 AND p.replay = $3
+            AND message_id = CAST($2 AS text) || CAST(p.part AS text))";
 
 pub(super) async fn record(pool: &Pool, letter: &DeadLetter) -> Result<bool, StoreError> {
     let text = |text: &str| storable(text.into()).into_owned();
+    let mut transaction = pool.begin_with(WRITING).await?;
     let done = sqlx::query(RECORD)
         .bind(key(identity(letter)))
         .bind(text(&letter.queue))
@@ -39,9 +63,20 @@ pub(super) async fn record(pool: &Pool, letter: &DeadLetter) -> Result<bool, Sto
         .bind(i64::from(letter.attempt))
         .bind(letter.body.as_slice())
         .bind(letter.outcome.as_str())
-        .execute(pool)
+        .execute(&mut *transaction)
         .await?;
-    Ok(done.rows_affected() == 1)
+    let is_new = done.rows_affected() == 1;
+    if !is_new {
+        sqlx::query(AGAIN)
+            .bind(key(identity(letter)))
+            .bind(text(&letter.reason))
+            .bind(i64::from(letter.attempt))
+            .bind(letter.outcome.as_str())
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(is_new)
 }
 
 /// What makes two letters the same one: where it was, and what it said under which name.
@@ -57,7 +92,10 @@ pub(super) async fn latest(
     run_id: Option<&RunId>,
     limit: u32,
 ) -> Result<Vec<DeadLetterRecord>, StoreError> {
-    let rows = sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit)).fetch_all(pool).await?;
+    let mut reading = pool.begin_with(READING).await?;
+    let rows =
+        sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit)).fetch_all(&mut *reading).await?;
+    reading.commit().await?;
     rows.iter().map(read).collect()
 }
 
@@ -84,10 +122,39 @@ fn read(row: &Row) -> Result<DeadLetterRecord, StoreError> {
 }
 
 pub(super) async fn blocking(pool: &Pool, run_id: &RunId) -> Result<u64, StoreError> {
-    let count: i64 = sqlx::query_scalar(BLOCKING).bind(run_id.as_str()).fetch_one(pool).await?;
+    let mut reading = pool.begin_with(READING).await?;
+    let count: i64 = sqlx::query_scalar(BLOCKING).bind(run_id.as_str()).fetch_one(&mut *reading).await?;
+    reading.commit().await?;
     Ok(unsigned(count))
 }
 
-pub(super) async fn resolve(pool: &Pool, run_id: &RunId) -> Result<u64, StoreError> {
-    Ok(sqlx::query(RESOLVE).bind(run_id.as_str()).execute(pool).await?.rows_affected())
+pub(super) async fn open(pool: &Pool, run_id: &RunId) -> Result<Vec<OpenLetter>, StoreError> {
+    let mut reading = pool.begin_with(READING).await?;
+    let letters: Vec<(i64, i64)> = sqlx::query_as(OPEN).bind(run_id.as_str()).fetch_all(&mut *reading).await?;
+    reading.commit().await?;
+    Ok(letters.into_iter().map(|(id, times)| OpenLetter { id: unsigned(id), times: unsigned(times) }).collect())
+}
+
+pub(super) async fn resolve(pool: &Pool, letters: &[OpenLetter]) -> Result<u64, StoreError> {
+    if letters.is_empty() {
+        return Ok(0);
+    }
+    let letters: Vec<(u64, u64)> = letters.iter().map(|letter| (letter.id, letter.times)).collect();
+    let letters = serde_json::to_string(&letters).map_err(|error| StoreError::data(error.to_string()))?;
+    let mut transaction = pool.begin_with(WRITING).await?;
+    let done = sqlx::query(RESOLVE).bind(letters).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn given_up(pool: &Pool, run_id: &RunId, replay: u64) -> Result<u64, StoreError> {
+    let mut reading = pool.begin_with(READING).await?;
+    let parts: i64 = sqlx::query_scalar(GIVEN_UP)
+        .bind(run_id.as_str())
+        .bind(format!("{run_id}/{replay}/"))
+        .bind(signed(replay))
+        .fetch_one(&mut *reading)
+        .await?;
+    reading.commit().await?;
+    Ok(unsigned(parts))
 }

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Pool, among, json, json_elements, keys};
+use super::dialect::{Pool, READING, among, json, json_elements, keys};
 use super::records::{content_columns, read_content};
 use crate::booking::says_the_same;
 use crate::{Earlier, Known, StoreError};
@@ -32,8 +32,10 @@ const STORED_ALIKE: &str = concat!(
 
 pub(super) async fn earlier(pool: &Pool, run: &Run) -> Result<Earlier, StoreError> {
     let namespace = run.settings.namespace.to_string();
+    let mut reading = pool.begin_with(READING).await?;
     let (has_others, has_namespace): (bool, bool) =
-        sqlx::query_as(EARLIER).bind(run.run_id.as_str()).bind(namespace).fetch_one(pool).await?;
+        sqlx::query_as(EARLIER).bind(run.run_id.as_str()).bind(namespace).fetch_one(&mut *reading).await?;
+    reading.commit().await?;
     Ok(match (has_others, has_namespace) {
         (_, true) => Earlier::Any,
         (true, false) => Earlier::Uuids,
@@ -51,7 +53,8 @@ pub(super) async fn stored_alike(pool: &Pool, entries: &[&Entry]) -> Result<Vec<
     }
     let ids: Vec<Uuid> = by_id.keys().copied().collect();
     let mut alike = Vec::new();
-    let mut rows = sqlx::query(STORED_ALIKE).bind(keys(&ids)?).fetch(pool);
+    let mut reading = pool.begin_with(READING).await?;
+    let mut rows = sqlx::query(STORED_ALIKE).bind(keys(&ids)?).fetch(&mut *reading);
     while let Some(row) = rows.try_next().await? {
         let stored = read_content(&row)?;
         let external_id: Option<String> = row.try_get("external_id")?;
@@ -68,6 +71,8 @@ pub(super) async fn stored_alike(pool: &Pool, entries: &[&Entry]) -> Result<Vec<
             }
         }
     }
+    drop(rows);
+    reading.commit().await?;
     Ok(alike)
 }
 
@@ -75,7 +80,9 @@ pub(super) async fn known(pool: &Pool, sources: &[SourceIdentity]) -> Result<Vec
     let asked: Vec<_> =
         sources.iter().zip(0_u64..).map(|(source, at)| (&source.location, &source.version, at)).collect();
     let asked = serde_json::to_string(&asked).map_err(|error| StoreError::data(error.to_string()))?;
-    let found: Vec<(i64, bool)> = sqlx::query_as(KNOWN).bind(asked).fetch_all(pool).await?;
+    let mut reading = pool.begin_with(READING).await?;
+    let found: Vec<(i64, bool)> = sqlx::query_as(KNOWN).bind(asked).fetch_all(&mut *reading).await?;
+    reading.commit().await?;
     let mut known = vec![Known::Not; sources.len()];
     for (at, is_read) in found {
         if let Some(known) = usize::try_from(at).ok().and_then(|at| known.get_mut(at)) {

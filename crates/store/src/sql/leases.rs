@@ -1,5 +1,5 @@
-//! Who loads a run. Everything is decided by the database's clock, and in single statements: of two that come at once, one
-//! finds what the other has left.
+//! Who loads a run. Everything is decided by the database's clock, and in single statements, each committed at once: of two
+//! that come at once, one finds what the other has left.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use assay_transaction::{RunId, RunState, StopOrder};
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 
-use super::dialect::{Connection, Pool, Row, clock, millis_until, seconds_ahead};
+use super::dialect::{Connection, Pool, READING, Row, WRITING, clock, millis_until, seconds_ahead};
 use super::ledger::{self, run_columns};
 use super::stopping::unknown;
 use crate::ledger::{BEGIN_ATTEMPTS, stop_kind};
@@ -43,19 +43,26 @@ const HOLDER: &str = "SELECT state, lease_holder, lease_epoch FROM runs WHERE ru
 
 pub(super) async fn take(pool: &Pool, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError> {
     for _ in 0..BEGIN_ATTEMPTS {
-        let taken =
-            sqlx::query(TAKE).bind(run_id.as_str()).bind(holder).bind(lease.as_secs_f64()).fetch_optional(pool).await?;
+        let mut transaction = pool.begin_with(WRITING).await?;
+        let taken = sqlx::query(TAKE)
+            .bind(run_id.as_str())
+            .bind(holder)
+            .bind(lease.as_secs_f64())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
         if let Some(row) = taken {
             return Ok(Taken::Granted(ledger::read(&row)?, granted(&row, run_id, holder)?));
         }
-        let mut connection = pool.acquire().await?;
-        let run = ledger::by_id(&mut connection, run_id).await?.ok_or_else(|| unknown(run_id))?;
+        let mut reading = pool.begin_with(READING).await?;
+        let run = ledger::by_id(&mut reading, run_id).await?.ok_or_else(|| unknown(run_id))?;
         if run.state != RunState::Loading {
             return Ok(Taken::NotLoading(run));
         }
-        if let Some((by, remaining)) = held(&mut connection, run_id).await? {
+        if let Some((by, remaining)) = held(&mut reading, run_id).await? {
             return Ok(Taken::Held { run, by, remaining });
         }
+        reading.commit().await?;
         // It has become free meanwhile.
     }
     Err(StoreError::transient(format!("run {run_id} cannot be taken over: others are taking it over too")))
@@ -77,17 +84,20 @@ pub(super) async fn held(
 }
 
 pub(super) async fn renew(pool: &Pool, lease: &Lease, time: Duration) -> Result<Renewed, StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
     let renewed = sqlx::query(RENEW)
         .bind(lease.run_id.as_str())
         .bind(&lease.holder)
         .bind(signed(lease.epoch))
         .bind(time.as_secs_f64())
-        .fetch_optional(pool)
+        .fetch_optional(&mut *transaction)
         .await?;
-    match renewed {
-        Some(row) => Ok(Renewed::Kept(order(&row)?)),
-        None => Ok(Renewed::Lost { by: holder(&mut *pool.acquire().await?, lease).await?.and_then(|now| now.holder) }),
-    }
+    let renewed = match renewed {
+        Some(row) => Renewed::Kept(order(&row)?),
+        None => Renewed::Lost { by: holder(&mut transaction, lease).await?.and_then(|now| now.holder) },
+    };
+    transaction.commit().await?;
+    Ok(renewed)
 }
 
 fn order(row: &Row) -> Result<Option<StopOrder>, StoreError> {
@@ -101,12 +111,16 @@ fn order(row: &Row) -> Result<Option<StopOrder>, StoreError> {
 
 pub(super) async fn release(pool: &Pool, lease: &Lease) -> Result<(), StoreError> {
     let Lease { run_id, holder, epoch } = lease;
-    sqlx::query(RELEASE).bind(run_id.as_str()).bind(holder).bind(signed(*epoch)).execute(pool).await?;
+    let mut transaction = pool.begin_with(WRITING).await?;
+    sqlx::query(RELEASE).bind(run_id.as_str()).bind(holder).bind(signed(*epoch)).execute(&mut *transaction).await?;
+    transaction.commit().await?;
     Ok(())
 }
 
 pub(super) async fn evict(pool: &Pool, run_id: &RunId, holder: &str) -> Result<(), StoreError> {
-    sqlx::query(EVICT).bind(run_id.as_str()).bind(holder).execute(pool).await?;
+    let mut transaction = pool.begin_with(WRITING).await?;
+    sqlx::query(EVICT).bind(run_id.as_str()).bind(holder).execute(&mut *transaction).await?;
+    transaction.commit().await?;
     Ok(())
 }
 

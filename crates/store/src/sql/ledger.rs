@@ -6,9 +6,10 @@ use sqlx::Row as _;
 use tracing::warn;
 
 use super::dialect::{
-    Connection, Pool, Query, Row, WRITING, amount, clock, locked, millis_since, now, queue_up, seconds_ago,
+    Connection, Pool, Query, READING, Row, WRITING, amount, clock, locked, millis_since, now, queue_up, seconds_ago,
 };
 use super::leases;
+use crate::first_gap::FirstGaps;
 use crate::ledger::{RunRow, end_state, stop_kind, to_seal};
 use crate::screening::storable;
 use crate::session::{signed, unsigned};
@@ -62,6 +63,14 @@ const FINISH: &str = concat!(
     now!(),
     ", source_key = CASE WHEN $2 = 'complete' THEN source_key END WHERE run_id = $1"
 );
+/// The first chunk from one on that is not recorded.
+const FIRST_GAP: &str = "
+    SELECT CASE
+        WHEN NOT EXISTS (SELECT 1 FROM chunks WHERE run_id = $1 AND chunk = CAST($2 AS bigint)) THEN CAST($2 AS bigint)
+        ELSE (SELECT c.chunk + 1 FROM chunks c WHERE c.run_id = $1 AND c.chunk >= CAST($2 AS bigint)
+            AND NOT EXISTS (SELECT 1 FROM chunks following WHERE following.run_id = $1 AND following.chunk = c.chunk + 1)
+            ORDER BY c.chunk LIMIT 1)
+    END";
 const PROGRESS: &str = "SELECT count(*), CAST(coalesce(sum(rows), 0) AS bigint) FROM chunks WHERE run_id = $1";
 const PACE: &str = concat!(
     "SELECT CAST(coalesce(sum(rows), 0) AS bigint), coalesce(",
@@ -71,6 +80,7 @@ const PACE: &str = concat!(
 );
 
 pub(super) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Result<(), StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
     let moved = sqlx::query(CHECKPOINT)
         .bind(lease.run_id.as_str())
         .bind(&lease.holder)
@@ -82,12 +92,13 @@ pub(super) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Re
         .bind(signed(at.counted.invalid))
         .bind(at.counted.amount.to_string())
         .bind(signed(at.counted.other_reading))
-        .execute(pool)
+        .execute(&mut *transaction)
         .await?;
     if moved.rows_affected() == 0 {
         // It was further already, or is not this loader's any more.
-        leases::check(&mut *pool.acquire().await?, lease).await?;
+        leases::check(&mut transaction, lease).await?;
     }
+    transaction.commit().await?;
     Ok(())
 }
 
@@ -156,17 +167,17 @@ pub(super) async fn put_seal(
 
 pub(super) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {
     // First without a lock: while a run is loading, nobody has to wait for anybody.
-    let mut connection = pool.acquire().await?;
+    let mut reading = pool.begin_with(READING).await?;
     // Nothing of its settings, which a newer version may have written: closing it takes none of them.
     let found: Option<(String, Option<i64>)> =
-        sqlx::query_as(STATE).bind(run_id.as_str()).fetch_optional(&mut *connection).await?;
+        sqlx::query_as(STATE).bind(run_id.as_str()).fetch_optional(&mut *reading).await?;
     let Some((state, total)) = found else { return Ok(RunState::Loading) };
     let state = read_state(&state)?;
     // Nor while chunks are missing: whoever records the last one comes here afterwards, and sees them all.
-    if state != RunState::Sealed || total != Some(chunks_below(&mut connection, run_id, total).await?) {
+    if state != RunState::Sealed || is_short(&mut reading, &pool.gaps, run_id, total).await? {
         return Ok(state);
     }
-    drop(connection);
+    reading.commit().await?;
     let mut transaction = pool.begin_with(WRITING).await?;
     let (state, total, error, stop): (String, Option<i64>, Option<String>, Option<String>) =
         sqlx::query_as(TO_CLOSE).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
@@ -176,6 +187,7 @@ pub(super) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, S
     // A new statement, and so a new snapshot: it sees every chunk that was recorded before the lock was granted. Of two
     // writers that record the last two chunks, the later one to get here sees both.
     let recorded = chunks_below(&mut transaction, run_id, total).await?;
+    pool.gaps.forget(run_id);
     if Some(recorded) != total {
         return Ok(RunState::Sealed);
     }
@@ -189,6 +201,22 @@ fn read_state(state: &str) -> Result<RunState, StoreError> {
     state.parse().map_err(|error| StoreError::configuration(format!("{error}")))
 }
 
+/// Whether a chunk of a run that is sealed is missing: the one that was when this process looked last, or the next one.
+async fn is_short(
+    connection: &mut Connection,
+    gaps: &FirstGaps,
+    run_id: &RunId,
+    total: Option<i64>,
+) -> Result<bool, StoreError> {
+    let total = total.unwrap_or_default();
+    let gap: i64 =
+        sqlx::query_scalar(FIRST_GAP).bind(run_id.as_str()).bind(gaps.of(run_id)).fetch_one(connection).await?;
+    if gap < total {
+        gaps.found(run_id, gap);
+    }
+    Ok(gap < total)
+}
+
 async fn chunks_below(connection: &mut Connection, run_id: &RunId, total: Option<i64>) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar("SELECT count(*) FROM chunks WHERE run_id = $1 AND chunk < $2")
         .bind(run_id.as_str())
@@ -198,30 +226,41 @@ async fn chunks_below(connection: &mut Connection, run_id: &RunId, total: Option
 }
 
 pub(super) async fn run(pool: &Pool, run_id: &RunId) -> Result<Option<Run>, StoreError> {
-    by_id(&mut *pool.acquire().await?, run_id).await
+    let mut reading = pool.begin_with(READING).await?;
+    let run = by_id(&mut reading, run_id).await?;
+    reading.commit().await?;
+    Ok(run)
 }
 
 pub(super) async fn runs(pool: &Pool, location: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
     let query = sqlx::query(if location.is_some() { LATEST_OF } else { LATEST }).bind(i64::from(limit));
-    let rows = location.into_iter().fold(query, Query::bind).fetch_all(pool).await?;
+    let mut reading = pool.begin_with(READING).await?;
+    let rows = location.into_iter().fold(query, Query::bind).fetch_all(&mut *reading).await?;
+    reading.commit().await?;
     Ok(rows.iter().filter_map(readable).collect())
 }
 
 pub(super) async fn open_runs(pool: &Pool) -> Result<Vec<OpenRun>, StoreError> {
-    let rows = sqlx::query(OPEN).fetch_all(pool).await?;
+    let mut reading = pool.begin_with(READING).await?;
+    let rows = sqlx::query(OPEN).fetch_all(&mut *reading).await?;
+    reading.commit().await?;
     rows.iter()
         .filter_map(|row| readable(row).map(|run| Ok(OpenRun { run, held_by: row.try_get("held_by")? })))
         .collect()
 }
 
 pub(super) async fn progress(pool: &Pool, run_id: &RunId) -> Result<Progress, StoreError> {
-    let (chunks, rows): (i64, i64) = sqlx::query_as(PROGRESS).bind(run_id.as_str()).fetch_one(pool).await?;
+    let mut reading = pool.begin_with(READING).await?;
+    let (chunks, rows): (i64, i64) = sqlx::query_as(PROGRESS).bind(run_id.as_str()).fetch_one(&mut *reading).await?;
+    reading.commit().await?;
     Ok(Progress { chunks_recorded: unsigned(chunks), rows_recorded: unsigned(rows) })
 }
 
 pub(super) async fn pace(pool: &Pool, run_id: &RunId, window_seconds: u32) -> Result<Pace, StoreError> {
+    let mut reading = pool.begin_with(READING).await?;
     let (rows, millis): (i64, i64) =
-        sqlx::query_as(PACE).bind(run_id.as_str()).bind(f64::from(window_seconds)).fetch_one(pool).await?;
+        sqlx::query_as(PACE).bind(run_id.as_str()).bind(f64::from(window_seconds)).fetch_one(&mut *reading).await?;
+    reading.commit().await?;
     Ok(Pace { rows: unsigned(rows), millis: unsigned(millis) })
 }
 

@@ -3,7 +3,7 @@
 //!
 //! - `store`, `operations`: the traits, each method one call
 //! - `beginning`: how a run begins; `ledger`: runs and chunks; `leases`: who loads a run; `stopping`: orders to end a run early
-//! - `counts`: what became of rows, by number; `audit`: the same for whoever does not believe it
+//! - `counts`: what became of rows, by number; `audit`: the same for whoever does not believe it; `strays`: rows of no run
 //! - `records`: single rows; `journal`: who did what; `known`: sources that runs have read
 //! - `live`: runs of live transactions; `dead_letters`, `replays`
 //!
@@ -23,5 +23,6 @@ mod records;
 mod replays;
 mod stopping;
 mod store;
+mod strays;
 
 use super::{bounded, dialect};

@@ -4,11 +4,11 @@ use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::dialect::Database;
-use super::{audit, bounded, counts, dead_letters, journal, ledger, records, replays, stopping};
+use super::dialect::{Database, WRITING};
+use super::{audit, bounded, counts, dead_letters, journal, ledger, records, replays, stopping, strays};
 use crate::{
-    Act, Audit, DeadLetter, DeadLetterRecord, Exchanged, FailedRecord, IdConflict, InvalidRecord, OpenRun, Operation,
-    Operations, Pace, RowFate, Selection, Stopping, StoreError, TransactionRecord,
+    Act, Audit, DeadLetter, DeadLetterRecord, Exchanged, FailedRecord, IdConflict, InvalidRecord, OpenLetter, OpenRun,
+    Operation, Operations, Pace, RowFate, Selection, Stopping, StoreError, Strays, TransactionRecord,
 };
 
 #[async_trait]
@@ -41,6 +41,10 @@ impl Operations for Database {
 
     async fn audit(&self, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
         audit::audit(self.reading(), run_id).await
+    }
+
+    async fn strays(&self) -> Result<Strays, StoreError> {
+        strays::strays(self.reading()).await
     }
 
     async fn row(&self, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
@@ -101,8 +105,16 @@ impl Operations for Database {
         bounded(dead_letters::blocking(self.reading(), run_id)).await
     }
 
-    async fn resolve_dead_letters(&self, run_id: &RunId) -> Result<u64, StoreError> {
-        bounded(dead_letters::resolve(self.writing(), run_id)).await
+    async fn open_dead_letters(&self, run_id: &RunId) -> Result<Vec<OpenLetter>, StoreError> {
+        bounded(dead_letters::open(self.reading(), run_id)).await
+    }
+
+    async fn resolve_dead_letters(&self, letters: &[OpenLetter]) -> Result<u64, StoreError> {
+        bounded(dead_letters::resolve(self.writing(), letters)).await
+    }
+
+    async fn parts_given_up(&self, run_id: &RunId, replay: u64) -> Result<u64, StoreError> {
+        bounded(dead_letters::given_up(self.reading(), run_id, replay)).await
     }
 
     async fn record_operation(
@@ -113,8 +125,9 @@ impl Operations for Database {
         act: &Act,
     ) -> Result<(), StoreError> {
         bounded(async {
-            let mut connection = self.writing().acquire().await?;
-            journal::record(&mut connection, action, run_id, details, act).await
+            let mut transaction = self.writing().begin_with(WRITING).await?;
+            journal::record(&mut transaction, action, run_id, details, act).await?;
+            Ok(transaction.commit().await?)
         })
         .await
     }

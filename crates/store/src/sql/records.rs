@@ -122,16 +122,23 @@ async fn fate(connection: &mut Connection, run_id: &RunId, row: u64) -> Result<R
 }
 
 pub(super) async fn transaction(pool: &Pool, id: Uuid) -> Result<Option<TransactionRecord>, StoreError> {
-    sqlx::query(BY_ID).bind(key(id)).fetch_optional(pool).await?.as_ref().map(read_transaction).transpose()
+    let mut reading = pool.begin_with(READING).await?;
+    let found = sqlx::query(BY_ID).bind(key(id)).fetch_optional(&mut *reading).await?;
+    reading.commit().await?;
+    found.as_ref().map(read_transaction).transpose()
 }
 
 pub(super) async fn failed_with_id(pool: &Pool, id: Uuid) -> Result<Vec<FailedRecord>, StoreError> {
-    let rows = sqlx::query(FAILED_WITH_ID).bind(key(id)).bind(MAX_FAILED_WITH_ID).fetch_all(pool).await?;
+    let mut reading = pool.begin_with(READING).await?;
+    let rows = sqlx::query(FAILED_WITH_ID).bind(key(id)).bind(MAX_FAILED_WITH_ID).fetch_all(&mut *reading).await?;
+    reading.commit().await?;
     rows.iter().rev().map(read_failed).collect()
 }
 
 pub(super) async fn namespaces(pool: &Pool) -> Result<Vec<Uuid>, StoreError> {
-    let namespaces: Vec<Option<String>> = sqlx::query_scalar(NAMESPACES).fetch_all(pool).await?;
+    let mut reading = pool.begin_with(READING).await?;
+    let namespaces: Vec<Option<String>> = sqlx::query_scalar(NAMESPACES).fetch_all(&mut *reading).await?;
+    reading.commit().await?;
     let unreadable = |_| StoreError::configuration("a run has a namespace that this version cannot read");
     namespaces.iter().flatten().map(|namespace| namespace.parse().map_err(unreadable)).collect()
 }
@@ -181,14 +188,16 @@ pub(super) async fn count_failed(
     selection: &Selection,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let filter = Filter::new(selection, 0)?;
+    let mut reading = pool.begin_with(READING).await?;
     let counts: Vec<(String, i64)> = sqlx::query_as(COUNT_FAILED)
         .bind(run_id.as_str())
         .bind(filter.first)
         .bind(filter.last)
         .bind(filter.classes)
         .bind(filter.ranges)
-        .fetch_all(pool)
+        .fetch_all(&mut *reading)
         .await?;
+    reading.commit().await?;
     Ok(counts.into_iter().map(|(class, count)| (class, unsigned(count))).collect())
 }
 

@@ -2,7 +2,7 @@
 
 use assay_transaction::RunId;
 
-use super::dialect::{Pool, WRITING};
+use super::dialect::{Pool, READING, WRITING};
 use super::{journal, ledger, stopping};
 use crate::session::{signed, unsigned};
 use crate::{Act, Exchanged, StoreError};
@@ -33,8 +33,10 @@ pub(super) async fn begin(
 }
 
 pub(super) async fn replayed(pool: &Pool, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError> {
+    let mut reading = pool.begin_with(READING).await?;
     let (parts, stored, failed, gone): (i64, i64, i64, i64) =
-        sqlx::query_as(REPLAYED).bind(run_id.as_str()).bind(signed(replay)).fetch_one(pool).await?;
+        sqlx::query_as(REPLAYED).bind(run_id.as_str()).bind(signed(replay)).fetch_one(&mut *reading).await?;
+    reading.commit().await?;
     let sum = Exchanged { is_new: false, stored: unsigned(stored), failed: unsigned(failed), gone: unsigned(gone) };
     Ok((unsigned(parts), sum))
 }

@@ -9,7 +9,7 @@ use assay_transaction::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::dialect::Database;
+use super::dialect::{Database, READING};
 use super::{beginning, bounded, counts, known, leases, ledger, live};
 use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
@@ -60,7 +60,13 @@ impl Store for Database {
     }
 
     async fn copy_of(&self, fingerprint: &str) -> Result<Option<Begun>, StoreError> {
-        bounded(async { beginning::copy_of(&mut *self.reading().acquire().await?, fingerprint).await }).await
+        bounded(async {
+            let mut reading = self.reading().begin_with(READING).await?;
+            let copy = beginning::copy_of(&mut reading, fingerprint).await?;
+            reading.commit().await?;
+            Ok(copy)
+        })
+        .await
     }
 
     async fn take_lease(&self, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError> {
@@ -131,8 +137,10 @@ impl Store for Database {
 
     async fn recorded_from(&self, run_id: &RunId, chunk: u64, limit: u32) -> Result<Vec<RecordedChunk>, StoreError> {
         bounded(async {
-            let mut connection = self.reading().acquire().await?;
-            ledger::recorded_from(&mut connection, run_id, chunk, limit).await
+            let mut reading = self.reading().begin_with(READING).await?;
+            let recorded = ledger::recorded_from(&mut reading, run_id, chunk, limit).await?;
+            reading.commit().await?;
+            Ok(recorded)
         })
         .await
     }
@@ -154,7 +162,7 @@ impl Store for Database {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        bounded(async { Ok(sqlx::query("SELECT 1").execute(self.reading()).await.map(drop)?) }).await
+        bounded(self.reading().ping()).await
     }
 
     async fn close(&self) {
@@ -173,7 +181,13 @@ impl LiveLedger for Database {
     }
 
     async fn live_run(&self, run_id: &RunId) -> Result<Option<LiveRun>, StoreError> {
-        bounded(async { live::live_run(&mut *self.reading().acquire().await?, run_id).await }).await
+        bounded(async {
+            let mut reading = self.reading().begin_with(READING).await?;
+            let live = live::live_run(&mut reading, run_id).await?;
+            reading.commit().await?;
+            Ok(live)
+        })
+        .await
     }
 
     async fn seal_live(&self, run_id: &RunId) -> Result<RunState, StoreError> {

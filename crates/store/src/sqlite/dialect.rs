@@ -3,13 +3,13 @@
 
 use std::future::{Ready, ready};
 
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
+pub(super) use super::pool::Pool;
 use crate::StoreError;
 
 pub(super) type Database = super::Sqlite;
-pub(super) type Pool = SqlitePool;
 pub(super) type Connection = SqliteConnection;
 pub(super) type Row = SqliteRow;
 pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
@@ -86,6 +86,12 @@ macro_rules! json {
         $($text)+
     };
 }
+/// An id that is there as text.
+macro_rules! id {
+    ($($text:tt)+) => {
+        $($text)+
+    };
+}
 /// How many elements a JSON array has.
 macro_rules! json_length {
     ($($array:tt)+) => {
@@ -111,6 +117,6 @@ macro_rules! amount {
     };
 }
 pub(super) use {
-    among, amount, clock, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
+    among, amount, clock, id, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
     seconds_ahead,
 };

@@ -1,10 +1,11 @@
 //! SQLite, for `assay run` alone: one file, one connection that writes, some that read beside it (WAL).
 //!
-//! - `session`: the transaction that writes chunks; `insert`: many rows in one statement
+//! - `pool`: its connections; `session`: the transaction that writes chunks; `insert`: many rows in one statement
 //! - `sql`: all other statements, which PostgreSQL shares; `dialect`: what they are made of where the databases differ
 
 mod dialect;
 mod insert;
+mod pool;
 mod session;
 #[expect(clippy::duplicate_mod, reason = "what both databases say in the same words is compiled for each")]
 #[path = "../sql/mod.rs"]
@@ -14,11 +15,12 @@ use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::time::Instant;
 
 use self::dialect::WRITING;
+use self::pool::Pool;
 use self::session::SqliteSession;
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
 use crate::write::Attempt;
@@ -38,8 +40,8 @@ const CHECKPOINT_PAGES: &str = "8000";
 /// A SQLite file with the tables of Assay.
 pub(crate) struct Sqlite {
     /// One connection: SQLite has one writer at a time, and who waits here waits in order.
-    writer: SqlitePool,
-    reader: SqlitePool,
+    writer: Pool,
+    reader: Pool,
 }
 
 fn options(address: &str) -> Result<SqliteConnectOptions, StoreError> {
@@ -138,16 +140,14 @@ impl Sqlite {
         connection.close().await?;
         schema::check(&place, schema::newest(&schema::sqlite()), applied, oldest)?;
         let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-        let pool =
-            |connections, options| SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(options);
-        Ok(Self { writer: pool(1, writing), reader: pool(READERS, options) })
+        Ok(Self { writer: Pool::new(writing, 1), reader: Pool::new(options, READERS) })
     }
 
-    fn reading(&self) -> &SqlitePool {
+    fn reading(&self) -> &Pool {
         &self.reader
     }
 
-    fn writing(&self) -> &SqlitePool {
+    fn writing(&self) -> &Pool {
         &self.writer
     }
 

@@ -226,16 +226,16 @@ fn read_stored(row: &SqliteRow) -> Result<StoredTransaction, StoreError> {
 
 #[async_trait]
 impl Session for SqliteSession {
-    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, End)>, StoreError> {
+    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Option<End>)>, StoreError> {
         let mut run_ids: Vec<&str> = chunks.iter().map(|chunk| chunk.id.run_id.as_str()).collect();
         run_ids.dedup();
         let run_ids = serde_json::to_string(&run_ids).map_err(|error| StoreError::data(error.to_string()))?;
         let runs: Vec<(String, Option<i64>, Option<i64>, bool)> =
             sqlx::query_as(ENDS).bind(run_ids).fetch_all(&mut *self.transaction).await?;
         let end = |(run_id, rows_read, chunks_total, is_stopped)| {
-            Some((run_id, End { sealed: sealed(rows_read, chunks_total)?, is_stopped }))
+            (run_id, sealed(rows_read, chunks_total).map(|sealed| End { sealed, is_stopped }))
         };
-        Ok(runs.into_iter().filter_map(end).collect())
+        Ok(runs.into_iter().map(end).collect())
     }
 
     async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError> {

@@ -1,6 +1,6 @@
 //! An audit believes nothing but the data rows and the chunks, and sees whatever is missing or too much.
 
-use assay_store::{Audit, Breach, IdConflict, Store};
+use assay_store::{Audit, Breach, ChunkOutcome, IdConflict, Store, Stray, Strays};
 use assay_transaction::{RunState, Sealed, Tally};
 
 use crate::chunks::{Row, begin, chunk, chunk_of_ids, finish, lease, run_id, scored, transaction};
@@ -14,6 +14,8 @@ on_both! {
     chunks_beyond_the_end_are_noticed,
     an_unknown_run_has_no_audit,
     many_chunks_are_read_in_pages,
+    a_duplicate_of_nothing_is_noticed,
+    what_belongs_to_no_run_is_found,
 }
 
 async fn audit(store: &dyn Store, run: &str) -> Audit {
@@ -42,6 +44,8 @@ async fn a_whole_run_is_lawful(database: &Database) {
         distinct_rows: 9,
         uncovered_rows: 0,
         unpredicted: 0,
+        unfounded_duplicates: 0,
+        credited: 3,
         chunks_recorded: 2,
         rows_covered: 9,
         chunks_beyond: 0,
@@ -115,7 +119,10 @@ async fn each_outcome_that_is_doubled_is_noticed(database: &Database) {
         let run = format!("run-{number}");
         prepare(store, &run, number).await;
         database.execute(&insertion.replace("{run}", &run)).await;
-        let expected = [Breach::Sum { expected: 9, found: 10 }, Breach::Doubled { outcomes: 1 }];
+        let mut expected = vec![Breach::Sum { expected: 9, found: 10 }, Breach::Doubled { outcomes: 1 }];
+        if insertion.contains("duplicate_rows") {
+            expected.push(Breach::Unfounded { duplicates: 2 });
+        }
         assert_eq!(audit(store, &run).await.breaches(), expected, "{insertion}");
     }
     // One that makes up for another that is missing.
@@ -145,7 +152,7 @@ async fn while_a_run_goes_on_what_is_recorded_must_be_right(database: &Database)
     assert!(audit(store, "a").await.breaches().is_empty());
     for number in [1, 4, 5] {
         let id = u128::from(number);
-        store
+        database
             .write(&[chunk_of_ids("a", number, 2 * number + 1, &[2 * id, 2 * id + 1])], IdConflict::Fail)
             .await
             .unwrap();
@@ -170,7 +177,8 @@ async fn chunks_beyond_the_end_are_noticed(database: &Database) {
 }
 
 async fn an_unknown_run_has_no_audit(database: &Database) {
-    database.store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
+    let written = database.store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
+    assert!(matches!(written.outcomes[0], ChunkOutcome::Refused { .. }), "{written:?}");
     assert_eq!(database.store.audit(&run_id("a")).await.unwrap(), None);
 }
 
@@ -187,4 +195,51 @@ async fn many_chunks_are_read_in_pages(database: &Database) {
     assert_eq!((found.chunks_recorded, found.rows_covered, found.chunks_missing), (24_999, 24_999, 2));
     assert_eq!(found.missing, [(9_999, 9_999), (19_999, 19_999)]);
     assert_eq!(found.breaches(), [Breach::Sum { expected: 24_999, found: 0 }]);
+}
+
+/// Whoever deletes a transaction and calls its row a duplicate has to name another that is stored, and change what the chunk counts.
+async fn a_duplicate_of_nothing_is_noticed(database: &Database) {
+    let store = &*database.store;
+    let hide = |named: u32| {
+        format!(
+            "DELETE FROM transactions WHERE run_id = 'run-{named}' AND row_number = 5;
+            UPDATE chunks SET duplicate_rows = '[[5, \"00000000-0000-0000-0000-{named:012}\"],
+                [9, \"00000000-0000-0000-0000-{named:012}\"]]' WHERE run_id = 'run-{named}' AND chunk = 1"
+        )
+    };
+    prepare(store, "run-1", 1).await;
+    database.execute(&hide(1)).await;
+    let credited = Breach::Credited { expected: 3, found: 2 };
+    assert_eq!(audit(store, "run-1").await.breaches(), [Breach::Unfounded { duplicates: 2 }, credited.clone()]);
+
+    // The number of this run is the id of a transaction: 200 in hexadecimal.
+    prepare(store, "run-2", 2).await;
+    database.execute(&hide(2).replace("000000000002", "0000000000c8")).await;
+    assert_eq!(audit(store, "run-2").await.breaches(), [credited]);
+    database.execute("UPDATE chunks SET predicted = 1 WHERE run_id = 'run-1' AND chunk = 1").await;
+    assert_eq!(audit(store, "run-1").await.breaches(), [Breach::Unfounded { duplicates: 2 }]);
+}
+
+async fn what_belongs_to_no_run_is_found(database: &Database) {
+    let store = &*database.store;
+    assert_eq!(store.strays().await.unwrap(), Strays::default());
+    for (run, number) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
+        prepare(store, run, number).await;
+    }
+    assert_eq!(store.strays().await.unwrap(), Strays::default());
+    database.execute("DELETE FROM runs WHERE run_id IN ('a', 'c'); DELETE FROM chunks WHERE run_id = 'c'").await;
+    database.execute("DELETE FROM transactions WHERE run_id = 'c'").await;
+    let a = Stray { run_id: "a".into(), chunks: 2, transactions: 3, invalid: 2, failed: 2 };
+    let c = Stray { run_id: "c".into(), chunks: 0, transactions: 0, ..a.clone() };
+    assert_eq!(store.strays().await.unwrap(), Strays { runs: 2, named: vec![a, c], predictions: 3 });
+
+    let many =
+        "INSERT INTO failed_transactions SELECT 'stray-' || number, 1, transaction_id, class, reason, attempts, payload
+        FROM (SELECT * FROM failed_transactions WHERE run_id = 'b' LIMIT 1) failed, (
+            WITH RECURSIVE numbers(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 300)
+            SELECT number FROM numbers
+        ) numbers";
+    database.execute(many).await;
+    let strays = store.strays().await.unwrap();
+    assert_eq!((strays.runs, strays.named.len()), (302, 100));
 }

@@ -26,13 +26,16 @@ const REASONS: &str = "SELECT reason FROM failed_transactions ORDER BY run_id, r
 
 async fn the_same_content_is_a_duplicate(database: &Database) {
     let store = &*database.store;
-    store.write(&[chunk_of_ids("a", 0, 1, &[1, 2, 1]), chunk_of_ids("a", 1, 4, &[2])], IdConflict::Fail).await.unwrap();
+    database
+        .write(&[chunk_of_ids("a", 0, 1, &[1, 2, 1]), chunk_of_ids("a", 1, 4, &[2])], IdConflict::Fail)
+        .await
+        .unwrap();
     for on_conflict in [IdConflict::Fail, IdConflict::Update] {
         let run = if on_conflict == IdConflict::Fail { "b" } else { "c" };
         // 12.5 is 12.50.
         let rows = [scored(1, "-12.5"), scored(2, "-12.50"), scored(3, "-12.5000")];
         let expected = u64::from(on_conflict == IdConflict::Fail);
-        let written = store.write(&[chunk(run, 0, 1, &rows)], on_conflict).await.unwrap();
+        let written = database.write(&[chunk(run, 0, 1, &rows)], on_conflict).await.unwrap();
         assert_eq!(written.transactions, expected);
         let known = if expected == 1 { vec![(0, 1), (0, 2)] } else { vec![(0, 1), (0, 2), (0, 3)] };
         assert_eq!(written.passed_over.into_iter().collect::<Vec<_>>(), known);
@@ -56,11 +59,11 @@ async fn the_same_content_is_a_duplicate(database: &Database) {
 
 async fn other_content_fails_and_shows_both(database: &Database) {
     let store = &*database.store;
-    store.write(&[chunk("a", 0, 1, &[scored(1, "-7.07"), scored(1, "-70.7")])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("a", 0, 1, &[scored(1, "-7.07"), scored(1, "-70.7")])], IdConflict::Fail).await.unwrap();
     let mut longer = transaction(1, "-7.07");
     longer.description = "x".repeat(100_000);
     let rows = [scored(1, "-7.08"), Row::Scored(longer, "fraud", 1.0)];
-    store.write(&[chunk("b", 0, 8, &rows)], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("b", 0, 8, &rows)], IdConflict::Fail).await.unwrap();
     assert_eq!(database.texts(FAILED).await, ["a|2|id_conflict|1", "b|8|id_conflict|1", "b|9|id_conflict|1"]);
     let reasons = database.texts(REASONS).await;
     assert_eq!(
@@ -83,7 +86,7 @@ type Change = fn(&mut Transaction);
 async fn every_field_is_content(database: &Database) {
     let store = &*database.store;
     let original = transaction(1, "1");
-    store.write(&[chunk("a", 0, 1, &[Row::Scored(original.clone(), "x", 0.5)])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("a", 0, 1, &[Row::Scored(original.clone(), "x", 0.5)])], IdConflict::Fail).await.unwrap();
     let changes: [(&str, Change); 7] = [
         ("amount", |other| other.amount = "2".parse().unwrap()),
         ("timestamp", |other| {
@@ -98,7 +101,7 @@ async fn every_field_is_content(database: &Database) {
     for (number, (field, change)) in (1..).zip(changes) {
         let mut other = original.clone();
         change(&mut other);
-        store
+        database
             .write(&[chunk("a", number, number + 1, &[Row::Scored(other, "x", 0.5)])], IdConflict::Fail)
             .await
             .unwrap();
@@ -107,7 +110,7 @@ async fn every_field_is_content(database: &Database) {
     }
     let mut other = chunk("a", 8, 9, &[Row::Scored(original, "x", 0.5)]);
     other.predicted[0].entry.external_id = None;
-    store.write(&[other], IdConflict::Fail).await.unwrap();
+    database.write(&[other], IdConflict::Fail).await.unwrap();
     assert!(database.texts(REASONS).await.pop().unwrap().contains("external_id is `id 1` there and `` here"));
     assert_eq!(store.failed_counts(&run_id("a")).await.unwrap(), [("id_conflict".to_owned(), 8)]);
 }
@@ -122,10 +125,10 @@ async fn what_the_rules_of_reading_alone_make_another_is_a_duplicate(database: &
     let mut plain = transaction(1, "1.00");
     plain.merchant = None;
     plain.attributes = [("account".to_owned(), "0001".to_owned())].into();
-    store.write(&[chunk("a", 0, 1, &[Row::Scored(padded, "x", 0.5)])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("a", 0, 1, &[Row::Scored(padded, "x", 0.5)])], IdConflict::Fail).await.unwrap();
     for (run, on_conflict) in [("b", IdConflict::Fail), ("c", IdConflict::Update)] {
         let rows = [Row::Scored(plain.clone(), "x", 0.5)];
-        assert_eq!(store.write(&[chunk(run, 0, 1, &rows)], on_conflict).await.unwrap().transactions, 0);
+        assert_eq!(database.write(&[chunk(run, 0, 1, &rows)], on_conflict).await.unwrap().transactions, 0);
         assert_eq!(store.tally(&run_id(run)).await.unwrap(), Tally { duplicate: 1, ..Tally::default() });
     }
     assert_eq!(database.count("SELECT count(*) FROM transaction_history").await, 0, "what is stored stays");
@@ -133,9 +136,9 @@ async fn what_the_rules_of_reading_alone_make_another_is_a_duplicate(database: &
 
 async fn under_update_other_content_replaces(database: &Database) {
     let store = &*database.store;
-    store.write(&[chunk_of_ids("a", 0, 1, &[1, 2, 3])], IdConflict::Update).await.unwrap();
+    database.write(&[chunk_of_ids("a", 0, 1, &[1, 2, 3])], IdConflict::Update).await.unwrap();
     let rows = [Row::Scored(transaction(2, "-99.99"), "fraud", 0.75), scored(3, "-12.50")];
-    let written = store.write(&[chunk("b", 0, 1, &rows)], IdConflict::Update).await.unwrap();
+    let written = database.write(&[chunk("b", 0, 1, &rows)], IdConflict::Update).await.unwrap();
     // One is a duplicate, and the other left its prediction.
     assert_eq!((written.transactions, written.passed_over), (0, [(0, 2)].into()));
     // The row belongs to the run that stored it first, so that the law holds for both, now and later.
@@ -158,7 +161,7 @@ async fn under_update_other_content_replaces(database: &Database) {
 async fn under_update_each_version_is_kept(database: &Database) {
     let store = &*database.store;
     let rows = [scored(1, "1"), scored(1, "2"), scored(1, "2.0"), scored(1, "3"), scored(2, "5")];
-    let written = store.write(&[chunk("a", 0, 1, &rows)], IdConflict::Update).await.unwrap();
+    let written = database.write(&[chunk("a", 0, 1, &rows)], IdConflict::Update).await.unwrap();
     assert_eq!(written.transactions, 2);
     assert_eq!(store.tally(&run_id("a")).await.unwrap(), Tally { predicted: 2, duplicate: 3, ..Tally::default() });
     let replaced = "SELECT CAST(replaced_by_row AS text) FROM transaction_history ORDER BY id";
@@ -170,11 +173,10 @@ async fn under_update_each_version_is_kept(database: &Database) {
 }
 
 async fn the_first_of_a_call_wins(database: &Database) {
-    let store = &*database.store;
     // Given in another order than (run, chunk, row).
     let chunks =
         [chunk("b", 0, 1, &[scored(1, "4")]), chunk("a", 1, 2, &[scored(1, "3")]), chunk("a", 0, 1, &[scored(1, "1")])];
-    let written = store.write(&chunks, IdConflict::Fail).await.unwrap();
+    let written = database.write(&chunks, IdConflict::Fail).await.unwrap();
     assert_eq!(written.passed_over, [(0, 1), (1, 2)].into(), "as they were given");
     assert_eq!(database.texts(FAILED).await, ["a|2|id_conflict|1", "b|1|id_conflict|1"]);
     assert_eq!(database.texts("SELECT run_id || row_number FROM transactions").await, ["a1"]);
@@ -201,6 +203,8 @@ async fn writers_with_the_same_ids_get_through(database: &Database) {
             }
         }
     };
+    let runs: Vec<String> = (0..WRITERS).map(|writer| format!("run-{writer}")).collect();
+    database.begin(runs.iter().map(String::as_str)).await;
     join_all((0..WRITERS).map(write)).await;
     assert_eq!(database.count("SELECT count(*) FROM transactions").await, 50);
     let mut predicted = 0;

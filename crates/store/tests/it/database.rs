@@ -1,10 +1,12 @@
 //! A database for one test, dropped with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use assay_store::{DatabaseOptions, Store};
+use assay_store::{DatabaseOptions, IdConflict, Store, StoreError, Written};
+use assay_transaction::{RunSettings, ScoredChunk};
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -54,6 +56,24 @@ impl Database {
     /// A second store on the same database.
     pub(crate) async fn another(&self) -> Arc<dyn Store> {
         assay_store::connect(&self.options, "other", STARTUP).await.unwrap()
+    }
+
+    /// Writes chunks of runs that begin by it where they have not.
+    pub(crate) async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {
+        self.begin(chunks.iter().map(|chunk| chunk.id.run_id.as_str())).await;
+        self.store.write(chunks, on_conflict).await
+    }
+
+    /// Puts runs into the ledger that are not there.
+    pub(crate) async fn begin(&self, runs: impl Iterator<Item = &str>) {
+        let settings = serde_json::to_string(&RunSettings::example()).unwrap();
+        for run in runs.collect::<BTreeSet<_>>() {
+            self.execute(&format!(
+                "INSERT INTO runs (run_id, source_location, source_version, settings)
+                VALUES ('{run}', '{run}.csv', 'etag', '{settings}') ON CONFLICT DO NOTHING"
+            ))
+            .await;
+        }
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {

@@ -1,17 +1,19 @@
 //! Messages that the broker gave up.
 
-use assay_store::{DeadLetter, DeadLetterOutcome};
+use assay_store::{DeadLetter, DeadLetterOutcome, IdConflict};
 
-use crate::chunks::run_id;
+use crate::chunks::{begin, part, run_id};
 use crate::database::Database;
 
 on_both! {
     a_letter_is_recorded_once,
     letters_come_latest_first,
     what_cannot_be_read_blocks_its_run_until_it_is_resolved,
+    a_resolved_letter_that_comes_again_blocks_again,
+    parts_of_a_replay_are_given_up_once,
 }
 
-fn letter() -> DeadLetter {
+pub(crate) fn letter() -> DeadLetter {
     DeadLetter {
         queue: "transactions.batch".into(),
         message_id: Some("a/7".into()),
@@ -28,12 +30,13 @@ async fn a_letter_is_recorded_once(database: &Database) {
     let store = &*database.store;
     assert!(store.record_dead_letter(&letter()).await.unwrap());
     let again = DeadLetter { reason: "expired".into(), attempt: 4, outcome: DeadLetterOutcome::Booked, ..letter() };
-    for same in [letter(), again] {
+    for same in [letter(), again.clone()] {
         assert!(!store.record_dead_letter(&same).await.unwrap());
     }
     let recorded = store.dead_letters(None, 10).await.unwrap();
     assert_eq!(recorded.len(), 1);
-    assert_eq!((&recorded[0].letter, recorded[0].resolved_at), (&letter(), None));
+    // As it came last.
+    assert_eq!((&recorded[0].letter, recorded[0].resolved_at), (&again, None));
     let others = [
         DeadLetter { queue: "predictions.batch".into(), ..letter() },
         DeadLetter { message_id: None, ..letter() },
@@ -83,8 +86,10 @@ async fn what_cannot_be_read_blocks_its_run_until_it_is_resolved(database: &Data
     let (a, b) = (run_id("a"), run_id("b"));
     assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 2);
     assert_eq!(store.blocking_dead_letters(&run_id("c")).await.unwrap(), 0);
-    assert_eq!(store.resolve_dead_letters(&a).await.unwrap(), 2);
-    assert_eq!(store.resolve_dead_letters(&a).await.unwrap(), 0);
+    let open = store.open_dead_letters(&a).await.unwrap();
+    assert_eq!(store.resolve_dead_letters(&open).await.unwrap(), 2);
+    assert_eq!(store.resolve_dead_letters(&open).await.unwrap(), 0);
+    assert_eq!(store.resolve_dead_letters(&[]).await.unwrap(), 0);
     assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 0);
     assert_eq!(store.blocking_dead_letters(&b).await.unwrap(), 1);
     let resolved = store.dead_letters(Some(&a), 10).await.unwrap();
@@ -92,4 +97,45 @@ async fn what_cannot_be_read_blocks_its_run_until_it_is_resolved(database: &Data
         let is_resolved = record.resolved_at.is_some();
         assert_eq!(is_resolved, matches!(record.letter.outcome, Unreadable | Refused), "{record:?}");
     }
+}
+
+async fn a_resolved_letter_that_comes_again_blocks_again(database: &Database) {
+    let store = &*database.store;
+    let a = run_id("a");
+    store.record_dead_letter(&letter()).await.unwrap();
+    let before = store.open_dead_letters(&a).await.unwrap();
+    // It comes again between the look and the repair, as what was published again died like the first one.
+    store.record_dead_letter(&letter()).await.unwrap();
+    assert_eq!(store.resolve_dead_letters(&before).await.unwrap(), 0, "nobody has repaired this one");
+    assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 1);
+
+    let seen = store.open_dead_letters(&a).await.unwrap();
+    assert_eq!(store.resolve_dead_letters(&seen).await.unwrap(), 1);
+    assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 0);
+    // And after it.
+    assert!(!store.record_dead_letter(&letter()).await.unwrap());
+    assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 1);
+    let recorded = store.dead_letters(Some(&a), 10).await.unwrap();
+    assert_eq!((recorded.len(), recorded[0].resolved_at), (1, None));
+}
+
+async fn parts_of_a_replay_are_given_up_once(database: &Database) {
+    let store = &*database.store;
+    let a = run_id("a");
+    begin(store, "a").await;
+    // More than anybody lists.
+    for part in 0..1_200 {
+        let queue = format!("queue {}", part % 2);
+        let message_id = Some(format!("a/1/{}", part / 2));
+        store.record_dead_letter(&DeadLetter { queue, message_id, ..letter() }).await.unwrap();
+    }
+    for other in ["a/10/1", "a/1", "a/1/", "a/1/x", "a/1/1/1", "b/1/1"] {
+        store.record_dead_letter(&DeadLetter { message_id: Some(other.into()), ..letter() }).await.unwrap();
+    }
+    assert_eq!(store.parts_given_up(&a, 1).await.unwrap(), 600);
+    assert_eq!(store.parts_given_up(&a, 10).await.unwrap(), 1);
+    assert_eq!(store.parts_given_up(&a, 2).await.unwrap(), 0);
+    // One that was recorded after all, and came again afterwards.
+    store.exchange(&part("a", 1, 7, &[]), IdConflict::Fail).await.unwrap();
+    assert_eq!(store.parts_given_up(&a, 1).await.unwrap(), 599);
 }

@@ -1,7 +1,7 @@
 //! Chunks that nobody of ours has written, but that can be read: each is refused or booked whole, never an error, which
 //! would come again with every attempt and keep a writer from all other chunks.
 
-use assay_store::{ChunkOutcome, IdConflict, Store};
+use assay_store::{ChunkOutcome, IdConflict};
 use assay_transaction::ScoredChunk;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -88,7 +88,7 @@ fn changed(chunk: &ScoredChunk, changes: &Changes) -> Option<ScoredChunk> {
     ScoredChunk::decode(document.to_string().as_bytes()).ok()
 }
 
-async fn is_refused_or_booked(store: &dyn Store, case: u64, changes: &Changes) -> bool {
+async fn is_refused_or_booked(database: &Database, case: u64, changes: &Changes) -> bool {
     let (name, first_id) = (format!("hostile-{case}"), u128::from(case) * 10);
     let rows = [
         scored(first_id, "1"),
@@ -98,14 +98,14 @@ async fn is_refused_or_booked(store: &dyn Store, case: u64, changes: &Changes) -
     ];
     let Some(hostile) = changed(&chunk(&name, 0, 1, &rows), changes) else { return false };
     let innocent = chunk_of_ids(&format!("innocent-{case}"), 0, 1, &[first_id + 5]);
-    let written = store.write(&[hostile.clone(), innocent], IdConflict::Fail).await;
+    let written = database.write(&[hostile.clone(), innocent], IdConflict::Fail).await;
     let written = written.unwrap_or_else(|error| panic!("{error}\n{hostile:?}"));
     assert_eq!(written.outcomes[1], ChunkOutcome::Recorded, "the innocent one is booked");
     if written.outcomes[0] == ChunkOutcome::Recorded {
-        let tally = store.tally(&hostile.id.run_id).await.unwrap();
+        let tally = database.store.tally(&hostile.id.run_id).await.unwrap();
         assert!(tally.accounts_for(hostile.range.rows), "{tally:?} of {hostile:?}");
     }
-    let tally = store.tally(&run_id(&format!("innocent-{case}"))).await.unwrap();
+    let tally = database.store.tally(&run_id(&format!("innocent-{case}"))).await.unwrap();
     assert!(tally.accounts_for(1));
     true
 }
@@ -118,7 +118,7 @@ fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&changes, |changes| {
         case.set(case.get() + 1);
-        let is_read = runtime.block_on(is_refused_or_booked(&*database.store, case.get(), &changes));
+        let is_read = runtime.block_on(is_refused_or_booked(&database, case.get(), &changes));
         read.set(read.get() + u32::from(is_read));
         Ok(())
     });

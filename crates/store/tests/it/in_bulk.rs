@@ -18,7 +18,7 @@ fn rows(ids: std::ops::Range<u128>) -> Vec<Row> {
 }
 
 async fn write(database: &Database, run: &str, rows: &[Row]) -> Tally {
-    database.store.write(&[chunk(run, 0, 1, rows)], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk(run, 0, 1, rows)], IdConflict::Fail).await.unwrap();
     let tally = database.store.tally(&run_id(run)).await.unwrap();
     assert_eq!(tally.total(), rows.len() as u64);
     tally
@@ -58,12 +58,12 @@ async fn all_columns_arrive_as_they_were_sent(database: &Database) {
         row_number || '|' || processing_type || '|' || prediction || '|' || coalesce(CAST(fraud_score AS text), '-') || '|' ||
         coalesce(model_version, '-') || '|' || CAST(predicted_at AS text)
         FROM transactions JOIN predictions ON transaction_id = id WHERE row_number < 9 ORDER BY row_number";
-    database.store.write(&[few], IdConflict::Fail).await.unwrap();
+    database.write(&[few], IdConflict::Fail).await.unwrap();
     let expected = database.texts(content).await;
     assert_eq!(expected.len(), 8);
     database.execute("DELETE FROM transactions").await;
     database.execute("DELETE FROM predictions").await;
-    database.store.write(&[many], IdConflict::Fail).await.unwrap();
+    database.write(&[many], IdConflict::Fail).await.unwrap();
     assert_eq!(database.texts(content).await, expected);
 }
 

@@ -23,10 +23,10 @@ const STATE: &str = "SELECT 't' || run_id || row_number || processing_type || de
 
 async fn an_orphaned_prediction_gives_way(database: &Database) {
     let store = &*database.store;
-    store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     database.execute("DELETE FROM transactions WHERE row_number = 1").await;
     let rows = [Row::Scored(transaction(1, "-12.50"), "fraud", 0.75), scored(2, "-12.50"), scored(3, "1")];
-    let written = store.write(&[chunk("b", 0, 1, &rows)], IdConflict::Fail).await.unwrap();
+    let written = database.write(&[chunk("b", 0, 1, &rows)], IdConflict::Fail).await.unwrap();
     assert_eq!((written.outcomes, written.transactions), (vec![ChunkOutcome::Recorded], 2));
     let tally = Tally { predicted: 2, duplicate: 1, ..Tally::default() };
     assert_eq!(store.tally(&run_id("b")).await.unwrap(), tally);
@@ -48,7 +48,7 @@ async fn a_chunk_is_booked_again_as_it_was(database: &Database) {
         scored(4, "4"),
     ];
     let chunks = [chunk("a", 0, 1, &rows), chunk("a", 1, 8, &[scored(4, "4"), Row::Invalid(b"y"), scored(5, "5")])];
-    store.write(&chunks, IdConflict::Fail).await.unwrap();
+    database.write(&chunks, IdConflict::Fail).await.unwrap();
     let before = database.texts(STATE).await;
     let deletions = [
         "",
@@ -59,7 +59,7 @@ async fn a_chunk_is_booked_again_as_it_was(database: &Database) {
     ];
     for deletion in deletions {
         database.execute(&format!("{deletion} DELETE FROM chunks;")).await;
-        let written = store.write(&chunks, IdConflict::Fail).await.unwrap();
+        let written = database.write(&chunks, IdConflict::Fail).await.unwrap();
         assert_eq!(written.outcomes, [ChunkOutcome::Recorded, ChunkOutcome::Recorded], "{deletion}");
         assert_eq!(written.transactions, if deletion.contains(" transactions") { 2 } else { 0 });
         assert_eq!(database.texts(STATE).await, before, "{deletion}");
@@ -72,7 +72,7 @@ async fn a_chunk_with_other_answers_counts_each_row_once(database: &Database) {
     let store = &*database.store;
     let failed = || Row::Failed(transaction(2, "2"));
     let first = [scored(1, "1"), failed(), scored(3, "3"), Row::Invalid(b"x"), scored(5, "5")];
-    store.write(&[chunk("a", 0, 1, &first)], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("a", 0, 1, &first)], IdConflict::Fail).await.unwrap();
     database.execute("DELETE FROM chunks").await;
     let second = [
         Row::Failed(transaction(1, "1")),
@@ -81,7 +81,7 @@ async fn a_chunk_with_other_answers_counts_each_row_once(database: &Database) {
         Row::Failed(transaction(4, "4")),
         scored(5, "5"),
     ];
-    let written = store.write(&[chunk("a", 0, 1, &second)], IdConflict::Fail).await.unwrap();
+    let written = database.write(&[chunk("a", 0, 1, &second)], IdConflict::Fail).await.unwrap();
     assert_eq!(written.transactions, 1);
     let tally = Tally { predicted: 4, failed: 1, ..Tally::default() };
     assert_eq!(store.tally(&run_id("a")).await.unwrap(), tally);
@@ -90,15 +90,14 @@ async fn a_chunk_with_other_answers_counts_each_row_once(database: &Database) {
 }
 
 async fn a_replaced_transaction_stays_its_own(database: &Database) {
-    let store = &*database.store;
     let first = chunk("a", 0, 1, &[scored(1, "1"), scored(2, "2")]);
-    store.write(std::slice::from_ref(&first), IdConflict::Update).await.unwrap();
+    database.write(std::slice::from_ref(&first), IdConflict::Update).await.unwrap();
     let second = chunk("b", 0, 1, &[Row::Scored(transaction(1, "9"), "fraud", 0.75)]);
-    store.write(std::slice::from_ref(&second), IdConflict::Update).await.unwrap();
+    database.write(std::slice::from_ref(&second), IdConflict::Update).await.unwrap();
     let before = database.texts(STATE).await;
     for on_conflict in [IdConflict::Update, IdConflict::Fail] {
         database.execute("DELETE FROM chunks WHERE run_id = 'a'").await;
-        let written = store.write(std::slice::from_ref(&first), on_conflict).await.unwrap();
+        let written = database.write(std::slice::from_ref(&first), on_conflict).await.unwrap();
         assert_eq!(written.transactions, 0);
         assert_eq!(database.texts(STATE).await, before);
     }

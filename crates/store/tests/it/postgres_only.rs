@@ -6,8 +6,9 @@ use assay_store::{ChunkOutcome, Exchanged, IdConflict};
 use assay_transaction::{FailureClass, RunState, Sealed, Tally};
 use sqlx::postgres::PgPool;
 
-use crate::chunks::{Row, begin, chunk, chunk_of_ids, lease, part, run_id, scored, transaction};
+use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, lease, part, run_id, scored, transaction};
 use crate::database::{Database, Raw};
+use crate::dead_letters::letter;
 
 fn pool(database: &Database) -> &PgPool {
     let Raw::Postgres(pool) = &database.raw else { panic!("it is PostgreSQL") };
@@ -50,7 +51,7 @@ async fn text_that_postgres_refuses_fails_alone() {
     chunk.failed[0].reason = "the answer was \0".into();
     chunk.failed[0].class = FailureClass::Other("\0".into());
     chunk.rejected[0].message = "`id` is \0".into();
-    database.store.write(&[chunk], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk], IdConflict::Fail).await.unwrap();
     let tally = Tally { predicted: 2, invalid: 1, failed: 4, duplicate: 0 };
     assert_eq!(database.store.tally(&run_id("a")).await.unwrap(), tally);
     let failed =
@@ -79,12 +80,12 @@ async fn a_connection_that_is_killed_is_transient() {
             WHERE datname = current_database() AND application_name = 'assay-test' AND wait_event_type = 'Lock'";
         assert_eq!(database.count(kill).await, 1);
     };
-    let (result, ()) = tokio::join!(database.store.write(&chunks, IdConflict::Fail), kill);
+    let (result, ()) = tokio::join!(database.write(&chunks, IdConflict::Fail), kill);
     let error = result.unwrap_err();
     assert!(error.is_transient(), "{error}");
     blocker.rollback().await.unwrap();
     assert_eq!(database.count("SELECT count(*) FROM chunks").await, 0);
-    let written = database.store.write(&chunks, IdConflict::Fail).await.unwrap();
+    let written = database.write(&chunks, IdConflict::Fail).await.unwrap();
     assert_eq!((written.outcomes, written.transactions), (vec![ChunkOutcome::Recorded], 3));
 }
 
@@ -101,7 +102,7 @@ async fn a_claim_waits_for_the_one_before() {
         somebody_waits(pool(&database)).await;
         blocker.commit().await.unwrap();
     };
-    let (written, ()) = tokio::join!(database.store.write(&chunks, IdConflict::Fail), commit);
+    let (written, ()) = tokio::join!(database.write(&chunks, IdConflict::Fail), commit);
     assert_eq!(written.unwrap().outcomes, [ChunkOutcome::Known]);
     assert_eq!(database.count("SELECT count(*) FROM transactions").await, 0);
 }
@@ -110,10 +111,10 @@ async fn a_claim_waits_for_the_one_before() {
 async fn a_missing_table_is_a_matter_of_configuration() {
     let database = Database::postgres().await;
     database.execute("ALTER TABLE predictions RENAME TO elsewhere").await;
-    let error = database.store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap_err();
+    let error = database.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap_err();
     assert!(!error.is_transient() && error.to_string().ends_with("(SQLSTATE 42P01): run `assay migrate`"), "{error}");
     database.execute("ALTER TABLE elsewhere RENAME TO predictions").await;
-    let written = database.store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
+    let written = database.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
     assert_eq!(written.transactions, 1, "nothing was left behind");
 }
 
@@ -129,7 +130,7 @@ async fn connections_tell_their_stage() {
 #[tokio::test]
 async fn an_exchange_sees_a_row_that_failed_again_meanwhile() {
     let database = Database::postgres().await;
-    database.store.write(&[chunk("a", 0, 1, &[Row::Failed(transaction(1, "1"))])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("a", 0, 1, &[Row::Failed(transaction(1, "1"))])], IdConflict::Fail).await.unwrap();
     let mut blocker = pool(&database).begin().await.unwrap();
     sqlx::raw_sql(
         "CREATE TEMPORARY TABLE taken AS SELECT * FROM failed_transactions;
@@ -152,7 +153,7 @@ async fn an_exchange_sees_a_row_that_failed_again_meanwhile() {
 #[tokio::test]
 async fn the_same_part_at_once_waits_for_the_one_before() {
     let database = Database::postgres().await;
-    database.store.write(&[chunk("a", 0, 1, &[Row::Failed(transaction(1, "1"))])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("a", 0, 1, &[Row::Failed(transaction(1, "1"))])], IdConflict::Fail).await.unwrap();
     let mut blocker = pool(&database).begin().await.unwrap();
     sqlx::query("INSERT INTO replay_parts (run_id, replay, part, stored, failed, gone) VALUES ('a', 1, 0, 1, 0, 0)")
         .execute(&mut *blocker)
@@ -183,14 +184,14 @@ async fn a_seal_is_not_overtaken_by_writers() {
     let (first, beyond) = ([chunk_of_ids("a", 0, 1, &[1])], [chunk_of_ids("a", 1, 2, &[2])]);
     let sealed = Sealed { rows_read: 1, chunks_total: 1, amount: None };
     let id = run_id("a");
-    let writing = store.write(&first, IdConflict::Fail);
+    let writing = database.write(&first, IdConflict::Fail);
     let sealing = async {
         so_many_wait(pool, 1).await;
         store.seal(&lease("a"), sealed, None).await
     };
     let overtaking = async {
         so_many_wait(pool, 2).await;
-        store.write(&beyond, IdConflict::Fail).await
+        database.write(&beyond, IdConflict::Fail).await
     };
     let release = async {
         so_many_wait(pool, 3).await;
@@ -201,4 +202,59 @@ async fn a_seal_is_not_overtaken_by_writers() {
     assert_eq!(written.unwrap().outcomes, [ChunkOutcome::Recorded]);
     assert!(matches!(late.unwrap().outcomes[..], [ChunkOutcome::Refused { .. }]));
     assert_eq!(store.close_run(&id).await.unwrap(), RunState::Complete);
+}
+
+/// Whoever is first in the line has changed the run before the writer reads it, by whatever statement.
+#[tokio::test]
+async fn a_writer_that_waits_for_a_seal_records_nothing_beyond_it() {
+    let database = Database::postgres().await;
+    begin(&*database.store, "a").await;
+    let mut sealer = pool(&database).begin().await.unwrap();
+    sqlx::raw_sql("SELECT pg_advisory_xact_lock(hashtextextended('a', 0))").execute(&mut *sealer).await.unwrap();
+    let chunks = [chunk_of_ids("a", 0, 1, &[1]), chunk_of_ids("a", 1, 2, &[2])];
+    let seal = async {
+        somebody_waits(pool(&database)).await;
+        // No lock of the row that would make the writer read it anew.
+        let seal = "UPDATE runs SET state = 'sealed', rows_read = 1, chunks_total = 1 WHERE run_id = 'a'";
+        sqlx::raw_sql(seal).execute(&mut *sealer).await.unwrap();
+        sealer.commit().await.unwrap();
+    };
+    let (written, ()) = tokio::join!(database.store.write(&chunks, IdConflict::Fail), seal);
+    let outcomes = written.unwrap().outcomes;
+    assert_eq!(outcomes[0], ChunkOutcome::Recorded);
+    assert!(matches!(&outcomes[1], ChunkOutcome::Refused { reason } if reason.contains("beyond the end")), "{outcomes:?}");
+    assert_eq!(database.store.close_run(&run_id("a")).await.unwrap(), RunState::Complete);
+}
+
+/// What a commit has confirmed is on disk, whatever the database has set.
+#[tokio::test]
+async fn commits_are_as_durable_as_the_database_has_it_and_no_less_than_on() {
+    for (set, expected) in [("off", "on"), ("local", "local"), ("on", "on"), ("remote_apply", "remote_apply")] {
+        let database = Database::postgres().await;
+        let tables = ["runs", "chunks", "transactions", "dead_letters", "operations", "replays", "replay_parts"];
+        let mut statements = format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = {set}', current_database()); END $$;
+            CREATE TABLE seen (name text, level text);
+            CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting('synchronous_commit')); RETURN NEW;
+            END $$;"
+        );
+        for table in tables {
+            statements += &format!(
+                "CREATE TRIGGER note AFTER INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION note();"
+            );
+        }
+        database.execute(&statements).await;
+        let store = database.another().await;
+        begin(&*store, "a").await;
+        let rows = [scored(1, "1"), Row::Failed(transaction(2, "1"))];
+        store.write(&[chunk("a", 0, 1, &rows)], IdConflict::Fail).await.unwrap();
+        store.begin_replay(&run_id("a"), &serde_json::json!({}), &act()).await.unwrap();
+        store.exchange(&part("a", 1, 0, &[(2, scored(2, "1"))]), IdConflict::Fail).await.unwrap();
+        store.record_dead_letter(&letter()).await.unwrap();
+        let seen = database.texts("SELECT DISTINCT name || ' ' || level FROM seen ORDER BY 1").await;
+        let mut all: Vec<_> = tables.iter().map(|table| format!("{table} {expected}")).collect();
+        all.sort();
+        assert_eq!(seen, all);
+    }
 }

@@ -32,9 +32,9 @@ async fn every_row_has_a_fate(database: &Database) {
     ];
     let mut first = chunk("a", 0, 1, &rows);
     first.lane = Lane::Realtime;
-    store.write(&[first.clone(), chunk_of_ids("a", 1, 5, &[5, 6])], IdConflict::Fail).await.unwrap();
+    database.write(&[first.clone(), chunk_of_ids("a", 1, 5, &[5, 6])], IdConflict::Fail).await.unwrap();
     // A chunk without rows covers none of them.
-    store.write(&[chunk("a", 2, 7, &[]), chunk("a", 3, 7, &[scored(3, "-952.4")])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("a", 2, 7, &[]), chunk("a", 3, 7, &[scored(3, "-952.4")])], IdConflict::Fail).await.unwrap();
 
     let RowFate::Predicted(stored) = store.row(&a, 1).await.unwrap() else { panic!("it is stored") };
     assert_eq!((&stored.transaction, stored.external_id.as_deref()), (&transaction(3, "-952.40"), Some("id 3")));
@@ -76,21 +76,21 @@ async fn every_row_has_a_fate(database: &Database) {
 
 async fn a_transaction_is_found_by_its_id(database: &Database) {
     let store = &*database.store;
-    store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     let id = Uuid::from_u128(1);
     assert_eq!(store.transaction(id).await.unwrap().unwrap().transaction, transaction(1, "-12.50"));
     assert_eq!(store.transaction(Uuid::from_u128(3)).await.unwrap(), None);
     for amount in ["1", "2"] {
         let rows = [Row::Scored(transaction(1, amount), "fraud", 0.5)];
         let number = amount.parse().unwrap();
-        store.write(&[chunk("b", number, number + 1, &rows)], IdConflict::Update).await.unwrap();
+        database.write(&[chunk("b", number, number + 1, &rows)], IdConflict::Update).await.unwrap();
     }
     let replaced = store.transaction(id).await.unwrap().unwrap();
     assert_eq!((replaced.replaced, &replaced.run_id, replaced.row), (2, &run_id("a"), 1));
     assert_eq!((replaced.transaction, replaced.prediction.unwrap().run_id), (transaction(1, "2"), run_id("b")));
 
     let failed = |amount| Row::Failed(transaction(1, amount));
-    store
+    database
         .write(&[chunk("d", 0, 1, &[failed("1")]), chunk("c", 0, 7, &[failed("2"), failed("1")])], IdConflict::Fail)
         .await
         .unwrap();
@@ -99,7 +99,7 @@ async fn a_transaction_is_found_by_its_id(database: &Database) {
     assert_eq!(places, [("c", 7), ("c", 8), ("d", 1)]);
     // By time, whatever the runs are called. Times are told apart by the millisecond.
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    store.write(&[chunk("b", 3, 4, &[failed("5")])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("b", 3, 4, &[failed("5")])], IdConflict::Fail).await.unwrap();
     let found = store.failed_with_id(id).await.unwrap();
     let last = found.last().map(|failed| (failed.run_id.as_str(), failed.row));
     assert_eq!((found.len(), last), (4, Some(("b", 4))));
@@ -111,14 +111,14 @@ async fn failed_rows_are_selected(database: &Database) {
     let a = run_id("a");
     // Rows 1 to 20 failed in the model, 21 to 25 in conflict with the one stored in row 26.
     let mut rows: Vec<Row> = (1..=20).map(|id| Row::Failed(transaction(id, "1"))).collect();
-    store
+    database
         .write(&[chunk("other", 0, 1, &[scored(99, "1"), Row::Failed(transaction(1, "1"))])], IdConflict::Fail)
         .await
         .unwrap();
     rows.extend((0..5).map(|_| scored(99, "2")));
     let mut chunk = chunk("a", 0, 1, &rows);
     chunk.failed[6].class = "tricky \" \\ '\0".into();
-    store.write(&[chunk], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk], IdConflict::Fail).await.unwrap();
 
     let select = |classes: &[&str], rows: &[(u64, u64)]| Selection {
         classes: classes.iter().map(|class| (*class).to_owned()).collect(),
@@ -155,8 +155,11 @@ async fn failed_rows_are_selected(database: &Database) {
 async fn rejected_rows_come_in_order(database: &Database) {
     let store = &*database.store;
     let rows = [Row::Invalid(b"1"), scored(1, "1"), Row::Invalid(b"\xff\0"), Row::Invalid(b"")];
-    store.write(&[chunk("a", 1, 4, &rows), chunk("a", 0, 1, &[Row::Invalid(b"0")])], IdConflict::Fail).await.unwrap();
-    store.write(&[chunk("b", 0, 1, &[Row::Invalid(b"b")])], IdConflict::Fail).await.unwrap();
+    database
+        .write(&[chunk("a", 1, 4, &rows), chunk("a", 0, 1, &[Row::Invalid(b"0")])], IdConflict::Fail)
+        .await
+        .unwrap();
+    database.write(&[chunk("b", 0, 1, &[Row::Invalid(b"b")])], IdConflict::Fail).await.unwrap();
     let page = async |from, limit| {
         let found = store.invalid_rows(&run_id("a"), from, limit).await.unwrap();
         found.into_iter().map(|invalid| (invalid.row, invalid.line, invalid.raw)).collect::<Vec<_>>()
@@ -203,7 +206,7 @@ async fn the_pace_is_that_of_the_window(database: &Database) {
     let a = run_id("a");
     assert_eq!(store.pace(&a, 60).await.unwrap(), assay_store::Pace::default());
     let chunks = [chunk_of_ids("a", 0, 1, &[1, 2, 3]), chunk_of_ids("a", 1, 4, &[4, 5]), chunk_of_ids("b", 0, 1, &[6])];
-    store.write(&chunks, IdConflict::Fail).await.unwrap();
+    database.write(&chunks, IdConflict::Fail).await.unwrap();
     let ago = |chunk, seconds| {
         let at = if database.is_sqlite() {
             format!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-{seconds} seconds')")
@@ -226,7 +229,7 @@ async fn a_share_counts_failed_and_recorded(database: &Database) {
     begin(store, "a").await;
     assert_eq!(store.failed_share(&run_id("a")).await.unwrap(), (0, 0));
     let rows = [scored(1, "1"), Row::Failed(transaction(2, "1")), Row::Invalid(b"x"), scored(1, "2")];
-    store.write(&[chunk("a", 0, 1, &rows), chunk_of_ids("a", 1, 5, &[7])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("a", 0, 1, &rows), chunk_of_ids("a", 1, 5, &[7])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.failed_share(&run_id("a")).await.unwrap(), (2, 5));
 }
 

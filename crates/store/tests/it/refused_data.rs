@@ -25,7 +25,7 @@ async fn a_refused_row_fails_alone(database: &Database) {
     }
     rows.push(Row::Invalid(b"x"));
     let chunks = [chunk("a", 0, 1, &rows[..250]), chunk("a", 1, 251, &rows[250..])];
-    let written = store.write(&chunks, IdConflict::Fail).await.unwrap();
+    let written = database.write(&chunks, IdConflict::Fail).await.unwrap();
     assert_eq!(written.transactions, 496);
     let tally = Tally { predicted: 496, invalid: 1, failed: 4, duplicate: 0 };
     assert_eq!(store.tally(&run_id("a")).await.unwrap(), tally);
@@ -46,7 +46,7 @@ async fn a_refused_row_fails_alone(database: &Database) {
 
 async fn the_next_row_with_its_id_takes_its_place(database: &Database) {
     let rows = [refused(1, "1"), refused(1, "2"), scored(1, "3"), scored(1, "3"), scored(1, "4"), refused(1, "5")];
-    database.store.write(&[chunk("a", 0, 1, &rows)], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("a", 0, 1, &rows)], IdConflict::Fail).await.unwrap();
     let tally = Tally { predicted: 1, failed: 4, duplicate: 1, invalid: 0 };
     assert_eq!(database.store.tally(&run_id("a")).await.unwrap(), tally);
     let failed = "SELECT row_number || '|' || class FROM failed_transactions ORDER BY row_number";
@@ -56,7 +56,7 @@ async fn the_next_row_with_its_id_takes_its_place(database: &Database) {
 
 async fn a_refused_replacement_leaves_what_is_stored(database: &Database) {
     let rows = [scored(1, "1"), refused(1, "2"), scored(1, "3"), refused(2, "1")];
-    database.store.write(&[chunk("a", 0, 1, &rows)], IdConflict::Update).await.unwrap();
+    database.write(&[chunk("a", 0, 1, &rows)], IdConflict::Update).await.unwrap();
     let tally = Tally { predicted: 1, failed: 2, duplicate: 1, invalid: 0 };
     assert_eq!(database.store.tally(&run_id("a")).await.unwrap(), tally);
     assert_eq!(database.count("SELECT CAST(CAST(amount AS numeric) AS bigint) FROM transactions").await, 3);

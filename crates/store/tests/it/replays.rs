@@ -233,7 +233,7 @@ async fn whoever_exchanges_a_row_first_wins(database: &Database) {
     };
     // One chunk arrives while rows of the others are exchanged.
     let chunks: Vec<_> = (0..ROWS / CHUNK).map(cut).collect();
-    store.write(&chunks[..3], IdConflict::Fail).await.unwrap();
+    database.write(&chunks[..3], IdConflict::Fail).await.unwrap();
     // Ten parts, each with half of the rows, each sent twice; some rows fail again.
     let parts: Vec<ScoredReplay> = (0..10)
         .map(|number| {
@@ -258,7 +258,7 @@ async fn whoever_exchanges_a_row_first_wins(database: &Database) {
         }
     };
     let (exchanged, written) =
-        tokio::join!(join_all((0..20).map(exchange)), store.write(&chunks[3..], IdConflict::Fail));
+        tokio::join!(join_all((0..20).map(exchange)), database.write(&chunks[3..], IdConflict::Fail));
     written.unwrap();
     assert_eq!(exchanged.iter().filter(|exchanged| exchanged.is_new).count(), 10);
     let stored: u64 = exchanged.iter().map(|exchanged| exchanged.stored).sum();

@@ -26,6 +26,8 @@ on_both! {
     a_run_of_a_newer_version_is_passed_over,
     only_what_nobody_has_begun_is_without_a_run,
     unread_is_what_no_run_has_read,
+    what_is_missing_may_change,
+    rows_of_a_run_that_nobody_began_are_refused,
 }
 
 async fn a_run_begins_resumes_and_is_loaded(database: &Database) {
@@ -122,10 +124,9 @@ async fn a_checkpoint_never_moves_back(database: &Database) {
 async fn a_run_closes_when_its_chunks_are_all_there(database: &Database) {
     let store = &*database.store;
     let a = run_id("a");
-    // The writer may even be ahead of what it can see of the ledger.
-    store.write(&[chunk_of_ids("a", 2, 5, &[5])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Loading);
     begin(store, "a").await;
+    store.write(&[chunk_of_ids("a", 2, 5, &[5])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Loading);
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     store.seal(&lease("a"), Sealed { rows_read: 5, chunks_total: 3, amount: None }, None).await.unwrap();
@@ -204,6 +205,7 @@ async fn nothing_is_recorded_beyond_the_end(database: &Database) {
     store.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
     store.seal(&lease("a"), Sealed { rows_read: 3, chunks_total: 2, amount: None }, None).await.unwrap();
     let last = chunk_of_ids("a", 1, 3, &[3]);
+    begin(store, "other").await;
     for state in [RunState::Sealed, RunState::Complete] {
         let beyond = [chunk_of_ids("a", 2, 4, &[14]), chunk_of_ids("a", 7, 9, &[15])];
         let mut chunks = vec![first.clone(), chunk_of_ids("other", 7, 9, &[100])];
@@ -213,7 +215,7 @@ async fn nothing_is_recorded_beyond_the_end(database: &Database) {
         }
         let outcomes = store.write(&chunks, IdConflict::Fail).await.unwrap().outcomes;
         assert_eq!(outcomes[0], ChunkOutcome::Known);
-        assert!(!matches!(outcomes[1], ChunkOutcome::Refused { .. }), "a run that is not known yet has no end");
+        assert!(!matches!(outcomes[1], ChunkOutcome::Refused { .. }), "a run that is loading has no end");
         for (chunk, outcome) in chunks.iter().zip(&outcomes).skip(2) {
             let id = &chunk.id;
             let expected = format!("chunk {id} lies beyond the end of its run: 3 rows in 2 chunks");
@@ -263,6 +265,7 @@ async fn an_empty_source_is_complete_at_once(database: &Database) {
 
 async fn recorded_chunks_come_in_order(database: &Database) {
     let store = &*database.store;
+    begin(store, "a").await;
     let chunks = [chunk_of_ids("a", 3, 31, &[1]), chunk_of_ids("a", 0, 1, &[2, 3]), chunk_of_ids("a", 2, 21, &[4])];
     store.write(&chunks, IdConflict::Fail).await.unwrap();
     let numbers = async |from, limit| {
@@ -351,4 +354,43 @@ async fn unread_is_what_no_run_has_read(database: &Database) {
     let asked = [complete.clone(), other.clone(), failed, loading, newer, sealed, odd, other, complete];
     let expected = [false, true, false, true, true, false, false, true, false];
     assert_eq!(unread(store, &asked).await, expected);
+}
+
+/// As a database that was restored meanwhile: what was recorded when somebody looked last is missing now.
+async fn what_is_missing_may_change(database: &Database) {
+    let store = &*database.store;
+    let a = run_id("a");
+    begin(store, "a").await;
+    let chunk = |number: u64| chunk_of_ids("a", number, number + 1, &[u128::from(number)]);
+    store.seal(&lease("a"), Sealed { rows_read: 10, chunks_total: 10, amount: None }, None).await.unwrap();
+    for number in [0, 1, 2, 4, 5, 9] {
+        store.write(&[chunk(number)], IdConflict::Fail).await.unwrap();
+        assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed, "after {number}");
+    }
+    database.execute("DELETE FROM chunks WHERE chunk = 1; DELETE FROM transactions WHERE row_number = 2").await;
+    for number in [8, 3, 6, 7] {
+        store.write(&[chunk(number)], IdConflict::Fail).await.unwrap();
+        assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed, "after {number}");
+    }
+    store.write(&[chunk(1)], IdConflict::Fail).await.unwrap();
+    assert_eq!(store.close_run(&a).await.unwrap(), RunState::Complete);
+    assert_eq!(store.audit(&a).await.unwrap().unwrap().breaches(), []);
+}
+
+async fn rows_of_a_run_that_nobody_began_are_refused(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    let chunks = [chunk_of_ids("nobody", 0, 1, &[1]), chunk_of_ids("a", 0, 1, &[2]), chunk_of_ids("nobody", 7, 8, &[3])];
+    for repeated in [ChunkOutcome::Recorded, ChunkOutcome::Known] {
+        let outcomes = store.write(&chunks, IdConflict::Fail).await.unwrap().outcomes;
+        assert_eq!(outcomes[1], repeated);
+        for (chunk, outcome) in [(0, &outcomes[0]), (7, &outcomes[2])] {
+            let expected = format!("chunk nobody/{chunk} belongs to no run: no loader and no producer began nobody");
+            assert_eq!(*outcome, ChunkOutcome::Refused { reason: expected });
+        }
+    }
+    assert_eq!(database.texts("SELECT run_id FROM chunks UNION ALL SELECT run_id FROM transactions").await, ["a", "a"]);
+    // What was recorded while its run was there changes nothing afterwards.
+    database.execute("DELETE FROM runs").await;
+    assert_eq!(store.write(&chunks[1..2], IdConflict::Fail).await.unwrap().outcomes, [ChunkOutcome::Known]);
 }

@@ -200,6 +200,7 @@ async fn what_lies_beyond_a_stopped_run_is_dropped(database: &Database) {
     store.release_lease(&lease("a")).await.unwrap();
     assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Failed);
     let beyond = chunk_of_ids("a", 2, 4, &[4, 5]);
+    begin(store, "other").await;
     let chunks = [beyond.clone(), first, chunk_of_ids("other", 2, 4, &[6]), beyond, second];
     let written = store.write(&chunks, IdConflict::Fail).await.unwrap();
     let expected = [

@@ -30,7 +30,7 @@ async fn every_row_has_its_place(database: &Database) {
         scored(3, "9999999999999999.9999"),
         Row::Failed(transaction(4, "1")),
     ];
-    let written = store.write(&[chunk("a", 0, 101, &rows)], IdConflict::Fail).await.unwrap();
+    let written = database.write(&[chunk("a", 0, 101, &rows)], IdConflict::Fail).await.unwrap();
     assert_eq!((written.outcomes, written.transactions), (vec![ChunkOutcome::Recorded], 2));
     let tally = Tally { predicted: 2, invalid: 1, failed: 1, duplicate: 0 };
     assert_eq!(store.tally(&run_id("a")).await.unwrap(), tally);
@@ -78,7 +78,7 @@ fn is_sqlite(database: &Database) -> bool {
 async fn users_queries_work_as_they_stand(database: &Database) {
     let mut chunk = chunk_of_ids("a", 0, 1, &[1, 2, 3]);
     chunk.predicted[2].prediction.fraud_score = None;
-    database.store.write(&[chunk], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk], IdConflict::Fail).await.unwrap();
     assert_eq!(database.count("SELECT COUNT(*) FROM transactions;").await, 3);
     let by_prediction =
         "SELECT prediction, COUNT(*) AS count, AVG(fraud_score) AS avg_score FROM predictions GROUP BY prediction;";
@@ -98,14 +98,14 @@ async fn what_comes_again_changes_nothing(database: &Database) {
     let store = &*database.store;
     let rows = [scored(1, "1"), Row::Invalid(b"x"), Row::Failed(transaction(2, "2")), scored(3, "3"), scored(1, "1")];
     let first = chunk("a", 0, 1, &rows);
-    store.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
+    database.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
     let tally = Tally { predicted: 2, invalid: 1, failed: 1, duplicate: 1 };
     // Even with another content: the predictor was asked twice, and the first answer counts.
     let mut other = first.clone();
     other.predicted[0].prediction.prediction = "fraud".into();
     for again in [first, other] {
         for on_conflict in [IdConflict::Fail, IdConflict::Update] {
-            let written = store.write(std::slice::from_ref(&again), on_conflict).await.unwrap();
+            let written = database.write(std::slice::from_ref(&again), on_conflict).await.unwrap();
             assert_eq!((written.outcomes, written.transactions), (vec![ChunkOutcome::Known], 0));
             assert_eq!(store.tally(&run_id("a")).await.unwrap(), tally);
         }
@@ -118,8 +118,8 @@ async fn a_call_may_be_repeated_in_part(database: &Database) {
     let store = &*database.store;
     let chunks: Vec<_> =
         (0..6).map(|number| chunk_of_ids("a", number, number * 2 + 1, &[u128::from(number), 99])).collect();
-    store.write(&chunks[1..3], IdConflict::Fail).await.unwrap();
-    let written = store.write(&chunks, IdConflict::Fail).await.unwrap();
+    database.write(&chunks[1..3], IdConflict::Fail).await.unwrap();
+    let written = database.write(&chunks, IdConflict::Fail).await.unwrap();
     assert_eq!(written.outcomes, [Recorded, Known, Known, Recorded, Recorded, Recorded]);
     assert_eq!(written.transactions, 4);
     let tally = Tally { predicted: 7, duplicate: 5, ..Tally::default() };
@@ -132,15 +132,14 @@ async fn a_chunk_twice_in_one_call_is_written_once(database: &Database) {
     let first = chunk_of_ids("a", 0, 1, &[1, 2]);
     let other_range = chunk_of_ids("a", 0, 1, &[1, 2, 3]);
     let chunks = [chunk_of_ids("a", 1, 3, &[3]), first.clone(), first, other_range];
-    let written = database.store.write(&chunks, IdConflict::Fail).await.unwrap();
+    let written = database.write(&chunks, IdConflict::Fail).await.unwrap();
     assert_eq!(written.outcomes[..3], [ChunkOutcome::Recorded, ChunkOutcome::Recorded, ChunkOutcome::Known]);
     assert!(matches!(&written.outcomes[3], ChunkOutcome::Refused { reason } if reason.contains("a/0 has 3 rows")));
     assert_eq!(database.store.tally(&run_id("a")).await.unwrap().predicted, 3);
 }
 
 async fn a_contradicting_chunk_is_refused_alone(database: &Database) {
-    let store = &*database.store;
-    store.write(&[chunk_of_ids("a", 0, 1, &[1, 2]), chunk_of_ids("a", 4, 9, &[9])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk_of_ids("a", 0, 1, &[1, 2]), chunk_of_ids("a", 4, 9, &[9])], IdConflict::Fail).await.unwrap();
     let mut uncounted = chunk_of_ids("b", 0, 1, &[11, 12]);
     uncounted.range.rows = 3;
     let mut outside = chunk_of_ids("b", 1, 1, &[11, 12]);
@@ -164,7 +163,7 @@ async fn a_contradicting_chunk_is_refused_alone(database: &Database) {
     ];
     for (chunk, expected) in cases {
         let good = chunk_of_ids("good", 0, 1, &[100]);
-        let written = store.write(&[chunk, good], IdConflict::Fail).await.unwrap();
+        let written = database.write(&[chunk, good], IdConflict::Fail).await.unwrap();
         assert!(
             matches!(&written.outcomes[0], ChunkOutcome::Refused { reason } if reason.contains(expected)),
             "{expected}: {written:?}"
@@ -186,7 +185,7 @@ async fn many_rows_go_into_one_call(database: &Database) {
             chunk("a", number, number * 100 + 1, rows)
         })
         .collect();
-    let written = database.store.write(&chunks, IdConflict::Fail).await.unwrap();
+    let written = database.write(&chunks, IdConflict::Fail).await.unwrap();
     assert_eq!(written.transactions, 3_000);
     let tally = Tally { predicted: 3_000, invalid: 200, failed: 200, duplicate: 300 };
     assert_eq!(database.store.tally(&run_id("a")).await.unwrap(), tally);
@@ -195,11 +194,11 @@ async fn many_rows_go_into_one_call(database: &Database) {
 async fn the_lane_is_kept(database: &Database) {
     let mut live = chunk_of_ids("a", 0, 1, &[1]);
     live.lane = Lane::Realtime;
-    database.store.write(&[live], IdConflict::Fail).await.unwrap();
+    database.write(&[live], IdConflict::Fail).await.unwrap();
     assert_eq!(database.texts("SELECT processing_type FROM transactions").await, ["streaming"]);
 }
 
 async fn an_empty_call_is_nothing(database: &Database) {
-    assert_eq!(database.store.write(&[], IdConflict::Fail).await.unwrap(), Written::default());
+    assert_eq!(database.write(&[], IdConflict::Fail).await.unwrap(), Written::default());
     database.store.ping().await.unwrap();
 }

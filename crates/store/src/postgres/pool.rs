@@ -1,0 +1,46 @@
+//! The connections of a store. Nothing is done on them outside of transactions, which begin as `transaction` says.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Postgres, Transaction};
+
+use super::transaction::{Begin, Opening};
+use crate::StoreError;
+use crate::first_gap::FirstGaps;
+
+/// How long a method waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// So many connections, opened when they are needed.
+pub(super) struct Pool {
+    connections: PgPool,
+    opening: Opening,
+    /// Where runs that are sealed have their first gap.
+    pub(super) gaps: FirstGaps,
+}
+
+impl Pool {
+    pub(super) fn new(options: PgConnectOptions, opening: Opening, connections: u32) -> Self {
+        let connections = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        Self { connections, opening, gaps: FirstGaps::default() }
+    }
+
+    /// Begins a transaction of this kind. Dropping it takes it back.
+    pub(super) async fn begin_with(&self, kind: Begin) -> Result<Transaction<'static, Postgres>, StoreError> {
+        Ok(self.connections.begin_with(self.opening.statement(kind)).await?)
+    }
+
+    /// Whether the server answers. The one statement outside of a transaction, as it needs no setting and leaves none.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::raw_sql("SELECT 1").execute(&self.connections).await?;
+        Ok(())
+    }
+
+    pub(super) async fn close(&self) {
+        self.connections.close().await;
+    }
+}

@@ -1,0 +1,36 @@
+//! Connections to the file, and how transactions begin on them.
+
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::{Sqlite, Transaction};
+
+use crate::StoreError;
+use crate::first_gap::FirstGaps;
+
+/// So many connections, opened when they are needed.
+pub(super) struct Pool {
+    connections: SqlitePool,
+    /// Where runs that are sealed have their first gap.
+    pub(super) gaps: FirstGaps,
+}
+
+impl Pool {
+    pub(super) fn new(options: SqliteConnectOptions, connections: u32) -> Self {
+        let connections = SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(options);
+        Self { connections, gaps: FirstGaps::default() }
+    }
+
+    /// Begins a transaction by this statement. Dropping it takes it back.
+    pub(super) async fn begin_with(&self, statement: &'static str) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.connections.begin_with(statement).await?)
+    }
+
+    /// Whether the file answers.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::raw_sql("SELECT 1").execute(&self.connections).await?;
+        Ok(())
+    }
+
+    pub(super) async fn close(&self) {
+        self.connections.close().await;
+    }
+}
