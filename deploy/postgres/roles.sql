@@ -64,7 +64,7 @@ INSERT INTO assay_grants VALUES
     ('assay_loader', 'SELECT (id, run_id, row_number)', 'transactions'),
     ('assay_loader', 'SELECT (run_id, row_number, reason)', 'invalid_transactions'),
     ('assay_loader', 'SELECT (run_id, row_number, class)', 'failed_transactions'),
-    ('assay_loader', 'SELECT (run_id, outcome, resolved_at)', 'dead_letters'),
+    ('assay_loader', 'SELECT (run_id, outcome, received_at, resolved_at)', 'dead_letters'),
 
     ('assay_writer', 'SELECT, INSERT, UPDATE', 'runs transactions predictions replay_parts live_runs'),
     ('assay_writer', 'SELECT, INSERT, UPDATE, DELETE', 'chunks failed_transactions'),

@@ -7,6 +7,7 @@
 #   services_find    only finds the installed binaries of both, installing them where they are missing, and exports
 #                    TEST_POSTGRES_BIN and TEST_RABBITMQ_SERVER: for those who start their own instances
 #   python_up        exports TEST_PYTHON, a Python 3 with pika: what other people's producers are written in
+#   pgbouncer_up     exports TEST_PGBOUNCER: a pooler that tests put between a program and PostgreSQL
 #   services_run     runs a command so that a signal to the script reaches all of it
 #
 # Each service comes from the first of: its TEST_…_URL in the environment, installed binaries, a container engine that
@@ -28,6 +29,7 @@ RABBITMQ_IMAGE=rabbitmq:4-management
 POSTGRES_PACKAGE=postgresql
 RABBITMQ_PACKAGE=rabbitmq-server
 PIKA_PACKAGE=python3-pika
+PGBOUNCER_PACKAGE=pgbouncer
 START_SECONDS=60           # how long an instance may take until it answers
 PYTHON_DIR=${CARGO_TARGET_DIR:-$PWD/target}/python   # where pika goes that no package brings
 PULL_SECONDS=300           # and a container, whose image may have to be fetched first
@@ -52,6 +54,7 @@ services_find() {
 }
 
 services_begin() {
+  pgbouncer_find || true
   trap services_down EXIT
   trap 'services_signal 130' INT
   trap 'services_signal 143' TERM HUP
@@ -402,6 +405,30 @@ python_find() {
       export TEST_PYTHON=$candidate
       return
     fi
+  done
+  return 1
+}
+
+# --- PgBouncer ---------------------------------------------------------------------------------------------------
+
+# Nothing fails where there is none: what takes it says so.
+pgbouncer_up() {
+  [ -z "${TEST_PGBOUNCER:-}" ] || return 0
+  pgbouncer_find && return
+  if command -v apt-get >/dev/null && may_install; then
+    install_package PgBouncer '' "$PGBOUNCER_PACKAGE" && pgbouncer_find && return
+    SERVICES_FAILED=''
+  fi
+  say "PgBouncer: not installed: poolers are not tested; install $PGBOUNCER_PACKAGE, or set TEST_PGBOUNCER to its program"
+}
+
+pgbouncer_find() {
+  [ -z "${TEST_PGBOUNCER:-}" ] || return 0
+  local candidate
+  for candidate in "$(command -v pgbouncer)" /usr/sbin/pgbouncer; do
+    [ -x "$candidate" ] || continue
+    export TEST_PGBOUNCER=$candidate
+    return
   done
   return 1
 }

@@ -34,6 +34,7 @@ mod mapping;
 mod observed;
 mod one_process;
 mod rejects;
+mod restored;
 mod roles;
 mod row_content;
 mod scenarios;

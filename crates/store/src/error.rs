@@ -123,7 +123,9 @@ impl StoreError {
         let code = error.code().unwrap_or_default();
         let postgres = error.try_downcast_ref::<PgDatabaseError>().is_some();
         let (class, hint, kind) = if postgres {
-            let (class, hint) = of_sqlstate(&code);
+            let is_in_statements = error.message().contains("statement pooling mode");
+            let (class, hint) =
+                if is_in_statements { (ErrorClass::Configuration, STATEMENT_MODE) } else { of_sqlstate(&code) };
             (class, hint, "SQLSTATE")
         } else {
             let (class, hint) = of_sqlite(&code);
@@ -165,6 +167,9 @@ fn without_values<'a>(sqlstate: &str, message: &'a str) -> Cow<'a, str> {
         _ => Cow::Borrowed(message),
     }
 }
+
+/// PgBouncer gives this no SQLSTATE of its own.
+const STATEMENT_MODE: &str = ": a pooler in statement mode has no transactions; use its transaction or session mode";
 
 /// The class of a SQLSTATE, and what a person may do about it.
 fn of_sqlstate(code: &str) -> (ErrorClass, &'static str) {

@@ -262,6 +262,9 @@ pub trait Store: Operations + LiveLedger {
     /// How many transactions of a run failed, by class, the most frequent first.
     async fn failed_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError>;
 
+    /// Settings of the server under which a crash loses or spoils what it has confirmed, and which no program can set for itself.
+    async fn hazards(&self) -> Result<Vec<String>, StoreError>;
+
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 

@@ -9,6 +9,7 @@ use assay_telemetry::Health;
 use assay_transaction::Exit;
 use assay_writer::{Arguments, WriteError, WriteProgress};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
@@ -40,6 +41,10 @@ async fn write(arguments: &Arguments, shutdown: CancellationToken, health: Healt
 async fn connect(arguments: &Arguments) -> Result<(Arc<dyn Broker>, Arc<dyn Store>), WriteError> {
     let startup = arguments.startup.startup_timeout;
     let store = assay_store::connect(&arguments.database, "writer", startup).await?;
+    // A server that does not answer this now is waited for later.
+    for setting in store.hazards().await.unwrap_or_default() {
+        warn!("PostgreSQL has {setting} off: a crash of its machine may spoil what it has confirmed; turn it on");
+    }
     let broker = assay_queue::connect(&arguments.broker, "writer", startup).await?;
     Ok((broker, store))
 }

@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use assay_queue::BrokerOptions;
 use assay_store::{Audit, Breach, Store};
 use assay_transaction::{Exit, Run, RunId, RunState, Tally};
 use clap::Args;
 use serde::Serialize;
 
 use super::live::LiveCounts;
+use super::queues::Glimpse;
+use super::stranded::stranded;
+use super::strays::StrayFindings;
 use super::totals::ControlTotals;
 use super::{DeskOptions, find};
 use crate::error::CommandError;
@@ -16,13 +20,16 @@ use crate::print::{Fields, counted, grouped, one_line, print, print_json, print_
 /// Prove for a run that every row that was read has exactly one outcome
 ///
 /// Counts the data rows, and no sums kept on the side: rows_read = predicted + invalid + failed + duplicate; each row has one
-/// outcome; each stored transaction has its prediction; every chunk from 0 to the total is recorded. What is missing is named.
-/// Of a run that is not finished, what is recorded so far is judged.
+/// outcome; each stored transaction has its prediction, and each duplicate the transaction that was there before it; every chunk
+/// from 0 to the total is recorded. What is missing is named. Of a run that is not finished, what is recorded so far is judged;
+/// where AMQP_URL is set, also whether what is missing is on its way: after PostgreSQL was restored to an earlier point, it is
+/// not. With --all, rows that belong to no run are named too.
 ///
 /// Where control totals were given, both sides are shown. So are the counts of a live run: what its producer has accepted, and
 /// what arrived.
 ///
-/// Exits 0 where the law holds, 1 where it does not, where control totals differ, or where live rows are missing, 2 where there is no such run.
+/// Exits 0 where the law holds, 1 where it does not, where control totals differ, where live rows are missing, or where missing
+/// chunks are not on their way, 2 where there is no such run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay audit batch_20260111_100000_3f9a1c
@@ -40,42 +47,50 @@ pub(crate) struct AuditArguments {
     json: bool,
     #[command(flatten)]
     pub(crate) desk: DeskOptions,
+    #[command(flatten)]
+    broker: BrokerOptions,
 }
 
 /// Audits a run, or all of them.
 pub(crate) async fn audit(arguments: &AuditArguments) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("audit").await?;
+    let glimpse = Glimpse::connect(&arguments.broker, "audit", arguments.desk.startup.startup_timeout).await;
     let exit = match &arguments.run_id {
         Some(run_id) => {
             find(&*store, run_id).await?;
-            let finding = recount(&*store, run_id).await?.ok_or_else(|| CommandError::NoRun(run_id.to_string()))?;
+            let finding =
+                recount(&*store, &glimpse, run_id).await?.ok_or_else(|| CommandError::NoRun(run_id.to_string()))?;
             print(&finding, arguments.json)?;
             finding.exit()
         }
-        None => audit_all(&*store, arguments.json).await?,
+        None => audit_all(&*store, &glimpse, arguments.json).await?,
     };
+    glimpse.close().await;
     store.close().await;
     Ok(exit)
 }
 
-async fn audit_all(store: &dyn Store, json: bool) -> Result<Exit, CommandError> {
+async fn audit_all(store: &dyn Store, glimpse: &Glimpse, json: bool) -> Result<Exit, CommandError> {
     let mut findings = Vec::new();
     let (mut audited, mut broken, mut differing) = (0, 0, 0);
     for run in store.runs(None, u32::MAX).await? {
-        let Some(finding) = recount(store, &run.run_id).await? else { continue };
+        let Some(finding) = recount(store, glimpse, &run.run_id).await? else { continue };
         audited += 1;
-        broken += u64::from(!finding.breaches.is_empty() || finding.is_short());
+        broken += u64::from(!finding.breaches.is_empty() || finding.is_short() || finding.chunks_stranded > 0);
         differing += u64::from(finding.totals_differ());
         if json {
-            findings.push(finding);
+            findings.push(serde_json::to_value(&finding).map_err(|error| CommandError::Print(error.into()))?);
         } else {
             // At once, as the next may take its time.
             print_text(&format_args!("{finding}\n"))?;
         }
     }
+    let strays = StrayFindings(store.strays().await?);
     if json {
+        findings.extend(strays.json());
         print_json(&findings)?;
     } else {
+        print_text(&strays)?;
         let verdict = match broken {
             0 => "the law holds".to_owned(),
             broken => format!("{} the law", counted(broken, "breaks", "break")),
@@ -84,15 +99,16 @@ async fn audit_all(store: &dyn Store, json: bool) -> Result<Exit, CommandError> 
             0 => String::new(),
             differing => format!("; control totals of {} differ", counted(differing, "run", "runs")),
         };
-        print_text(&format_args!("{}: {verdict}{totals}\n", counted(audited, "run", "runs")))?;
+        print_text(&format_args!("{}: {verdict}{totals}{}\n", counted(audited, "run", "runs"), strays.verdict()))?;
     }
-    Ok(if broken + differing == 0 { Exit::Done } else { Exit::FailedRows })
+    Ok(if broken + differing == 0 && strays.is_empty() { Exit::Done } else { Exit::FailedRows })
 }
 
-async fn recount(store: &dyn Store, run_id: &RunId) -> Result<Option<Finding>, CommandError> {
+async fn recount(store: &dyn Store, glimpse: &Glimpse, run_id: &RunId) -> Result<Option<Finding>, CommandError> {
     let Some(audit) = store.audit(run_id).await? else { return Ok(None) };
     let live = LiveCounts::of(store, &audit.run).await?;
-    Ok(Some(Finding { live, ..Finding::from(audit) }))
+    let chunks_stranded = stranded(store, glimpse, &audit).await?;
+    Ok(Some(Finding { live, chunks_stranded, ..Finding::from(audit) }))
 }
 
 /// What the audit of a run has found.
@@ -112,6 +128,8 @@ struct Finding {
     chunks_missing: u64,
     /// First and last of each range.
     missing: Vec<(u64, u64)>,
+    /// Missing chunks of a run that goes on, where nothing brings them.
+    chunks_stranded: u64,
     holds: bool,
     breaches: Vec<Breach>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,6 +155,7 @@ impl From<Audit> for Finding {
             chunks_total: sealed.map(|sealed| sealed.chunks_total),
             chunks_missing,
             missing,
+            chunks_stranded: 0,
             holds: breaches.is_empty(),
             breaches,
             control_totals,
@@ -147,7 +166,11 @@ impl From<Audit> for Finding {
 
 impl Finding {
     fn exit(&self) -> Exit {
-        if self.holds && !self.totals_differ() && !self.is_short() { Exit::Done } else { Exit::FailedRows }
+        if self.holds && !self.totals_differ() && !self.is_short() && self.chunks_stranded == 0 {
+            Exit::Done
+        } else {
+            Exit::FailedRows
+        }
     }
 
     fn is_short(&self) -> bool {
@@ -180,6 +203,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { predicted, invalid, failed, duplicate } = self.tally;
         let verdict = match (self.holds, self.is_finished) {
+            (true, false) if self.chunks_stranded > 0 => "not finished; CHUNKS ARE MISSING, AND NOT ON THEIR WAY",
             (true, true) => "the law holds",
             (true, false) => "not finished; the law holds for what is recorded",
             (false, _) => "THE LAW IS BROKEN",
@@ -202,6 +226,13 @@ impl fmt::Display for Finding {
         fields.add_some("live rows", self.live.as_ref().map(ToString::to_string));
         for breach in &self.breaches {
             fields.add("breach", describe(breach));
+        }
+        if self.chunks_stranded > 0 {
+            let missing = counted(self.chunks_stranded, "missing chunk: it waits", "missing chunks: they wait");
+            fields.add(
+                "lost",
+                format!("{missing} in no queue, and no loader holds the run; unless the ML API is away just now, `assay repair {}` reads the source again", self.run_id),
+            );
         }
         fields.fmt(out)
     }
@@ -231,6 +262,19 @@ fn describe(breach: &Breach) -> String {
         Breach::Unpredicted { transactions } => {
             format!("{} no prediction", counted(*transactions, "transaction has", "transactions have"))
         }
+        Breach::Unfounded { duplicates } => format!(
+            "{} not stored",
+            counted(
+                *duplicates,
+                "row is a duplicate of a transaction that is",
+                "rows are duplicates of transactions that are"
+            )
+        ),
+        Breach::Credited { expected, found } => format!(
+            "the chunks of the run tell of {}, and {} there",
+            counted(*expected, "stored row", "stored rows"),
+            counted(*found, "is", "are")
+        ),
         Breach::Missing { chunks } => format!(
             "{} not recorded: `assay repair` reads the source again and publishes what is missing",
             counted(*chunks, "chunk is", "chunks are")
@@ -253,6 +297,8 @@ mod tests {
             distinct_rows: 1_000,
             uncovered_rows: 0,
             unpredicted: 0,
+            unfounded_duplicates: 0,
+            credited: 900,
             chunks_recorded: 10,
             rows_covered: 1_000,
             chunks_beyond: 0,
@@ -284,6 +330,7 @@ run batch_20260111_100000_3f9a1c (complete): the law holds
             distinct_rows: 988,
             uncovered_rows: 2,
             unpredicted: 1,
+            unfounded_duplicates: 2,
             chunks_recorded: 7,
             missing: vec![(6, 7), (9, 9)],
             chunks_missing: 3,
@@ -303,6 +350,7 @@ run batch_20260111_100000_3f9a1c (complete): THE LAW IS BROKEN
   breach     1 outcome too many: rows with more than one
   breach     2 outcomes belong to rows that no recorded chunk covers
   breach     1 transaction has no prediction
+  breach     2 rows are duplicates of transactions that are not stored
   breach     3 chunks are not recorded: `assay repair` reads the source again and publishes what is missing
   breach     1 recorded chunk lies beyond the end of the run
 "

@@ -19,6 +19,8 @@ pub(crate) mod row;
 pub(crate) mod runs;
 mod state;
 pub(crate) mod status;
+mod stranded;
+mod strays;
 mod totals;
 pub(crate) mod transaction;
 

@@ -114,8 +114,11 @@ async fn publish(
 ) -> Result<Report, CommandError> {
     let store = stages.store();
     let dependencies = dependencies(arguments, sources, Arc::clone(store), Arc::clone(stages.broker()));
+    // Those that are there before anything is published: one that comes meanwhile may be of what is published now, and died
+    // again.
+    let letters = store.open_dead_letters(&run.run_id).await?;
     let repaired = assay_loader::repair(&dependencies, run, &arguments.repair, &progress.load, shutdown).await?;
-    let resolved = store.resolve_dead_letters(&run.run_id).await?;
+    let resolved = store.resolve_dead_letters(&letters).await?;
     let is_changed = repaired.chunks_missing > 0 || resolved > 0 || run.state == RunState::Loading;
     if is_changed {
         let details = json!({

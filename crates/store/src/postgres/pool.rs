@@ -5,12 +5,16 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
 
-use super::transaction::{Begin, Opening};
+use super::transaction::{Begin, Opening, READING};
 use crate::StoreError;
 use crate::first_gap::FirstGaps;
 
 /// How long a method waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Those of the settings that are off.
+const HAZARDS: &str =
+    "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name";
 
 /// So many connections, opened when they are needed.
 pub(super) struct Pool {
@@ -32,6 +36,14 @@ impl Pool {
     /// Begins a transaction of this kind. Dropping it takes it back.
     pub(super) async fn begin_with(&self, kind: Begin) -> Result<Transaction<'static, Postgres>, StoreError> {
         Ok(self.connections.begin_with(self.opening.statement(kind)).await?)
+    }
+
+    /// Settings that let a crash of the machine spoil what is stored.
+    pub(super) async fn hazards(&self) -> Result<Vec<String>, StoreError> {
+        let mut reading = self.begin_with(READING).await?;
+        let found = sqlx::query_scalar(HAZARDS).fetch_all(&mut *reading).await?;
+        reading.commit().await?;
+        Ok(found)
     }
 
     /// Whether the server answers. The one statement outside of a transaction, as it needs no setting and leaves none.

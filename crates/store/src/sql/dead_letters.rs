@@ -10,10 +10,12 @@ use crate::screening::storable;
 use crate::session::{signed, unsigned};
 use crate::{DeadLetter, DeadLetterOutcome, DeadLetterRecord, OpenLetter, StoreError};
 
-/// Those that keep their run from being complete.
+/// Those that keep their run from being complete. What came before the run began is not its own: its name was another's, as that
+/// of a run that a restored database does not know.
 macro_rules! is_blocking {
     () => {
-        "outcome IN ('unreadable', 'refused') AND resolved_at IS NULL"
+        "outcome IN ('unreadable', 'refused') AND resolved_at IS NULL AND NOT EXISTS (SELECT 1 FROM runs \
+         WHERE runs.run_id = dead_letters.run_id AND runs.started_at > dead_letters.received_at)"
     };
 }
 

@@ -161,6 +161,10 @@ impl Store for Database {
         counts::by_code(self.reading(), run_id, counts::FAILED).await
     }
 
+    async fn hazards(&self) -> Result<Vec<String>, StoreError> {
+        bounded(self.reading().hazards()).await
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         bounded(self.reading().ping()).await
     }

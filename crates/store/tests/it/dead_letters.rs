@@ -11,6 +11,7 @@ on_both! {
     what_cannot_be_read_blocks_its_run_until_it_is_resolved,
     a_resolved_letter_that_comes_again_blocks_again,
     parts_of_a_replay_are_given_up_once,
+    a_letter_from_before_its_run_blocks_nothing,
 }
 
 pub(crate) fn letter() -> DeadLetter {
@@ -138,4 +139,19 @@ async fn parts_of_a_replay_are_given_up_once(database: &Database) {
     // One that was recorded after all, and came again afterwards.
     store.exchange(&part("a", 1, 7, &[]), IdConflict::Fail).await.unwrap();
     assert_eq!(store.parts_given_up(&a, 1).await.unwrap(), 599);
+}
+
+async fn a_letter_from_before_its_run_blocks_nothing(database: &Database) {
+    let store = &*database.store;
+    let a = run_id("a");
+    store.record_dead_letter(&letter()).await.unwrap();
+    assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 1);
+    database.execute("UPDATE dead_letters SET received_at = '2026-01-11T10:00:00.000Z'").await;
+    begin(store, "a").await;
+    assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 0);
+    assert_eq!(store.open_dead_letters(&a).await.unwrap(), []);
+    // But the same once more is of the run.
+    store.record_dead_letter(&letter()).await.unwrap();
+    database.execute("UPDATE runs SET started_at = '2026-01-11T10:00:00.000Z'").await;
+    assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 1);
 }

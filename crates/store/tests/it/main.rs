@@ -33,6 +33,8 @@ mod leases;
 mod leftovers;
 mod live;
 mod migrating;
+mod pgbouncer;
+mod poolers;
 mod postgres_only;
 mod records;
 mod refused_data;

@@ -222,7 +222,10 @@ async fn a_writer_that_waits_for_a_seal_records_nothing_beyond_it() {
     let (written, ()) = tokio::join!(database.store.write(&chunks, IdConflict::Fail), seal);
     let outcomes = written.unwrap().outcomes;
     assert_eq!(outcomes[0], ChunkOutcome::Recorded);
-    assert!(matches!(&outcomes[1], ChunkOutcome::Refused { reason } if reason.contains("beyond the end")), "{outcomes:?}");
+    assert!(
+        matches!(&outcomes[1], ChunkOutcome::Refused { reason } if reason.contains("beyond the end")),
+        "{outcomes:?}"
+    );
     assert_eq!(database.store.close_run(&run_id("a")).await.unwrap(), RunState::Complete);
 }
 
@@ -240,9 +243,8 @@ async fn commits_are_as_durable_as_the_database_has_it_and_no_less_than_on() {
             END $$;"
         );
         for table in tables {
-            statements += &format!(
-                "CREATE TRIGGER note AFTER INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION note();"
-            );
+            statements +=
+                &format!("CREATE TRIGGER note AFTER INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION note();");
         }
         database.execute(&statements).await;
         let store = database.another().await;

@@ -380,7 +380,8 @@ async fn what_is_missing_may_change(database: &Database) {
 async fn rows_of_a_run_that_nobody_began_are_refused(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    let chunks = [chunk_of_ids("nobody", 0, 1, &[1]), chunk_of_ids("a", 0, 1, &[2]), chunk_of_ids("nobody", 7, 8, &[3])];
+    let chunks =
+        [chunk_of_ids("nobody", 0, 1, &[1]), chunk_of_ids("a", 0, 1, &[2]), chunk_of_ids("nobody", 7, 8, &[3])];
     for repeated in [ChunkOutcome::Recorded, ChunkOutcome::Known] {
         let outcomes = store.write(&chunks, IdConflict::Fail).await.unwrap().outcomes;
         assert_eq!(outcomes[1], repeated);

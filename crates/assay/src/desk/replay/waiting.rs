@@ -1,6 +1,5 @@
 //! Waiting until the outcomes of a replay are recorded, or its parts are among the dead letters.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use assay_store::{Exchanged, Store, StoreError};
@@ -10,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::sending::Sent;
-use crate::desk::status::LETTERS;
 use crate::error::CommandError;
 
 /// How often the ledger is asked.
@@ -58,32 +56,9 @@ pub(super) async fn wait(waiting: &Waiting<'_>) -> Result<(Exchanged, u64), Comm
 
 async fn look(waiting: &Waiting<'_>) -> Result<(u64, Exchanged, u64), StoreError> {
     let Waiting { store, run_id, replay, .. } = *waiting;
+    // What is recorded first: a part that was given up and is recorded between the two questions then counts as neither, and is
+    // asked for again, instead of as both.
     let (recorded, exchanged) = store.replayed(run_id, replay).await?;
-    let letters = store.dead_letters(Some(run_id), LETTERS).await?;
-    let given_up: BTreeSet<_> = letters
-        .into_iter()
-        .filter_map(|record| record.letter.message_id)
-        .filter(|message_id| is_part_of(message_id, run_id, replay))
-        .collect();
-    Ok((recorded, exchanged, given_up.len() as u64))
-}
-
-/// Whether a message is a part of this replay: `run/replay/part`.
-fn is_part_of(message_id: &str, run_id: &RunId, replay: u64) -> bool {
-    message_id.strip_prefix(&format!("{run_id}/{replay}/")).is_some_and(|part| part.parse::<u64>().is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knows_its_own_parts() {
-        let run_id = "run".parse().unwrap();
-        let cases =
-            [("run/1/0", true), ("run/10/0", false), ("run/1", false), ("run/1/x", false), ("running/1/0", false)];
-        for (message_id, expected) in cases {
-            assert_eq!(is_part_of(message_id, &run_id, 1), expected, "{message_id}");
-        }
-    }
+    let given_up = store.parts_given_up(run_id, replay).await?;
+    Ok((recorded, exchanged, given_up))
 }
