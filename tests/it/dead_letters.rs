@@ -42,6 +42,34 @@ async fn a_chunk_that_nobody_can_read_stalls_its_run_until_it_is_repaired() {
     stack.loader(&object).arg("--wait").run().await.expect_exit(0).expect_says("already loaded");
 }
 
+/// As where somebody repairs a run before the fleet is updated that could not read the chunk.
+#[tokio::test]
+async fn a_repaired_chunk_that_dies_again_stalls_its_run_again() {
+    let stack = Stack::new(Script::Score).await;
+    let (object, file) = published(&stack).await;
+    let chunk = stack.broker.take("transactions.batch").await;
+    let spoiled = Taken { body: chunk.body[..chunk.body.len() / 2].to_vec(), ..chunk };
+    stack.broker.put("assay.transactions", "batch", &spoiled).await;
+    let [predictor, _writer] = stack.start_stages();
+    stack.database.until("SELECT count(*) = 9 FROM chunks").await;
+    stack.database.until("SELECT count(*) = 1 FROM dead_letters").await;
+    predictor.kill().await;
+    stack.assay(["repair", "run"]).run().await.expect_exit(0).expect_says("dead letters  1 resolved");
+    stack.database.until("SELECT bool_and(resolved_at IS NOT NULL) FROM dead_letters").await;
+
+    stack.broker.take("transactions.batch").await;
+    stack.broker.put("assay.dead", "transactions.batch", &spoiled).await;
+    stack.database.until("SELECT bool_or(resolved_at IS NULL) FROM dead_letters").await;
+    assert_eq!(stack.database.count("SELECT count(*) FROM dead_letters").await, 1, "it is the same letter");
+    stack.assay(["status", "run"]).run().await.expect_exit(0).expect_says("stalled");
+    let waiting = stack.loader(&object).arg("--wait").env("WAIT_TIMEOUT", "1h").run().await;
+    waiting.expect_one_clear_line(1, &["run run is stalled", "assay repair run"]);
+
+    let _predictor = stack.predictor().start();
+    stack.assay(["repair", "run", "--wait"]).run().await.expect_exit(0);
+    all_is_stored(&stack, &file).await;
+}
+
 #[tokio::test]
 async fn a_chunk_that_the_broker_gave_up_is_booked_as_failed_and_can_be_replayed() {
     let stack = Stack::new(Script::Score).await;

@@ -82,6 +82,18 @@ async fn all_runs_are_audited_and_one_that_is_broken_is_told() {
     stack.assay(["row", "first", "7"]).run().await.expect_exit(1).expect_says("lost").expect_says("assay audit first");
     stack.assay(["audit", "third"]).run().await.expect_one_clear_line(2, &["third"]);
     stack.assay(["audit"]).run().await.expect_exit(2);
+
+    // Rows whose run nobody knows are not passed over.
+    execute(&stack.database, "DELETE FROM runs WHERE run_id = 'second'").await;
+    let all = stack.assay(["audit", "--all"]).run().await;
+    all.expect_exit(1)
+        .expect_says("run second: NOT IN THE LEDGER")
+        .expect_says("10 transactions, 1 invalid, 0 failed, in");
+    execute(&stack.database, "DELETE FROM runs").await;
+    let all = stack.assay(["audit", "--all"]).run().await;
+    all.expect_exit(1).expect_says("0 runs: the law holds; 2 runs that are not in the ledger have rows");
+    let json = stack.assay(["audit", "--all", "--json"]).run().await.expect_exit(1).json();
+    assert_eq!((&json[0]["run_id"], &json[1]["breaches"][0]["breach"]), (&json!("first"), &json!("no_run")));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use assay_store::{Audit, Store};
+use assay_transaction::Lane;
 use tokio::time::sleep;
 
 use super::queues::{Glimpse, Queues};
@@ -14,8 +15,8 @@ use crate::error::CommandError;
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How many chunks are missing that nothing brings: none where that is not known. No loader holds the run, nothing waits in any
-/// queue, though each has its consumers, and nothing is recorded meanwhile.
+/// How many chunks are missing that nothing brings: none where that is not known. No loader holds the run, nothing waits in the
+/// queues of its lane, though each has its consumers, and nothing is recorded meanwhile.
 pub(super) async fn stranded(store: &dyn Store, glimpse: &Glimpse, audit: &Audit) -> Result<u64, CommandError> {
     let run = &audit.run;
     if run.state.is_finished() || run.source.is_live() || audit.chunks_missing == 0 {
@@ -26,7 +27,9 @@ pub(super) async fn stranded(store: &dyn Store, glimpse: &Glimpse, audit: &Audit
             sleep(PAUSE).await;
         }
         let Some(Queues::Known(queues)) = glimpse.look().await else { return Ok(0) };
-        if queues.iter().any(|queue| queue.waiting > 0 || queue.consumers == 0) {
+        // Sources go by the batch lane.
+        let mut queues = queues.iter().filter(|queue| queue.queue.ends_with(Lane::Batch.as_str()));
+        if queues.any(|queue| queue.waiting > 0 || queue.consumers == 0) {
             return Ok(0);
         }
         let open = store.open_runs().await?.into_iter().find(|open| open.run.run_id == run.run_id);
