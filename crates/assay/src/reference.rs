@@ -30,8 +30,8 @@ struct Setting {
     programs: Vec<&'static str>,
 }
 
-/// Every setting that has an environment variable, by the order in which the programs name them.
-fn table() -> String {
+/// The command lines of all programs.
+fn programs() -> Vec<(&'static str, Command)> {
     let mut programs: Vec<(&str, Command)> = vec![
         ("loader", assay_loader::Arguments::command()),
         ("loader watch", subcommand(&assay_loader::Arguments::command(), "watch")),
@@ -46,6 +46,12 @@ fn table() -> String {
         ("assay watch-setup", subcommand(&crate::arguments::Arguments::command(), "watch-setup")),
     ];
     programs.extend(DESK.map(|name| ("assay", subcommand(&crate::arguments::Arguments::command(), name))));
+    programs
+}
+
+/// Every setting that has an environment variable, by the order in which the programs name them.
+fn table() -> String {
+    let programs = programs();
     let (mut order, mut settings) = (Vec::new(), BTreeMap::<String, Setting>::new());
     for (program, command) in &programs {
         for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
@@ -107,4 +113,29 @@ fn the_readme_lists_every_setting() {
         table(),
         "run `UPDATE_README=1 cargo test --release -p assay` and look at what changed"
     );
+}
+
+/// The environment of a fleet is shared: what one program reads must not look like a slip to another.
+#[test]
+fn no_program_takes_the_setting_of_another_for_a_mistyped_one() {
+    let settings = programs().into_iter().flat_map(|(_, command)| {
+        let names = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
+        names.collect::<Vec<_>>()
+    });
+    let mistyped = [
+        assay_telemetry::taken_for_mistyped::<assay_loader::Arguments>,
+        assay_telemetry::taken_for_mistyped::<assay_predictor::Arguments>,
+        assay_telemetry::taken_for_mistyped::<assay_writer::Arguments>,
+        assay_telemetry::taken_for_mistyped::<assay_streamer::Arguments>,
+        assay_telemetry::taken_for_mistyped::<assay_ml_api::Arguments>,
+        assay_telemetry::taken_for_mistyped::<crate::arguments::Arguments>,
+    ];
+    for setting in settings {
+        let variable = [setting];
+        for mistyped in mistyped {
+            assert_eq!(mistyped(&variable), None);
+        }
+    }
+    let slip = ["AMPQ_URL".to_owned()];
+    assert!(mistyped[0](&slip).is_some(), "the loader reads AMQP_URL");
 }

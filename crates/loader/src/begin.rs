@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, Lease, NewRun, Taken};
+use assay_telemetry::name_run;
 use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, StopKind, quoted};
 use chrono::Utc;
 use tracing::{debug, info, warn};
@@ -228,6 +229,7 @@ pub(crate) fn is_durable(run: &Run, survives_restart: bool) -> bool {
 }
 
 fn read(run: Run, lease: Option<Lease>, part: Part) -> Beginning {
+    name_run(&run.run_id);
     info!("Pipeline Run ID: {}", run.run_id);
     info!("Loading {}", run.source.location);
     let decided: Vec<String> = run.settings.decisions.iter().map(described).collect();

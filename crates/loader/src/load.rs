@@ -11,7 +11,7 @@ use assay_transaction::{Checkpoint, Position, Run, StopOrder};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info};
+use tracing::{Instrument as _, debug, info};
 
 use crate::counting::is_counted;
 use crate::judging::Seen;
@@ -204,7 +204,7 @@ impl Load<'_> {
         let (sender, chunks) = mpsc::channel(READ_AHEAD);
         let (run, progress, rows) = (run.clone(), Arc::clone(self.progress), self.batch_rows);
         let read = async move { read(reader, &run, part.from, part.until, rows, &progress, sender).await };
-        Ok((AbortOnDropHandle::new(tokio::spawn(read)), chunks))
+        Ok((AbortOnDropHandle::new(tokio::spawn(read.in_current_span())), chunks))
     }
 
     pub(crate) fn stopped(&self, run: &Run, rows: u64) -> LoadError {

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use assay_source::{Named, SourcePattern, SourceUrl, Sources};
 use assay_store::{Known, Store};
-use assay_telemetry::Failure as _;
+use assay_telemetry::{Failure as _, about_run, one_of_several};
 use assay_transaction::{Exit, SourceIdentity};
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use crate::patience::until_reached;
 use crate::{Dependencies, Ended, LoadError, LoadOptions, LoadProgress, WaitOptions, run};
@@ -146,7 +146,8 @@ pub async fn run_many(
         if shutdown.is_cancelled() {
             return (at, SourceEnded { name, ended: Err(LoadError::NotBegun) });
         }
-        let mut ended = Box::pin(run(dependencies, &url, options, wait, &progress, shutdown)).await;
+        let loading = Box::pin(run(dependencies, &url, options, wait, &progress, shutdown));
+        let mut ended = loading.instrument(one_of_several()).await;
         match &mut ended {
             Ok(ended) => refresh(&*dependencies.store, ended).await,
             Err(LoadError::NotBegun) => {}
@@ -182,7 +183,8 @@ pub fn log_summary(ended: &[SourceEnded]) {
             (true, None) => ", loaded before".to_owned(),
             (false, _) => String::new(),
         };
-        info!("{}: run {} is {}, {read} rows{when}", source.name, run.run_id, run.state);
+        let (run_id, state) = (&run.run_id, run.state.in_words());
+        about_run(run_id, || info!("{}: run {run_id} {state}, {read} rows{when}", source.name));
         for remark in remarks.lines() {
             warn!("{}: {remark}", source.name);
         }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use assay_queue::Broker;
 use assay_source::{SourceUrl, Sources};
 use assay_store::{Act, Store};
-use assay_transaction::{Exit, Run, RunState, Sealed, Tally};
+use assay_telemetry::name_run;
+use assay_transaction::{Exit, Run, RunId, RunState, Sealed, Tally};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use crate::begin::{Beginning, begin, is_durable};
 use crate::conclude::{Loaded, Unfinished};
@@ -51,6 +52,10 @@ pub struct Ended {
     pub already_loaded: bool,
     /// What became of its rows, where the load waited for that.
     pub tally: Option<Tally>,
+    /// How many rows had failed in a run that was finished before, and still do; looked up where the load was to wait.
+    pub failed_before: u64,
+    /// The name that was given for a run (`BATCH_RUN_ID`) and is not used, as the run that has loaded the source has another.
+    pub unused_name: Option<RunId>,
     /// The source that was asked for, where the run has loaded another one with the same content, or an earlier version of it.
     pub copy: Option<String>,
     /// What is to be said of the rows that were read just now.
@@ -58,9 +63,11 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// What a scheduler is told.
+    /// What a scheduler is told. Of a run that was finished before it is what is so of it now: rows that failed then, and were
+    /// not replayed since, are failed rows.
     pub fn exit(&self) -> Exit {
         match self.tally {
+            _ if self.failed_before > 0 => Exit::FailedRows,
             Some(tally) if tally.failed > 0 => Exit::FailedRows,
             Some(_) if self.run.state != RunState::Complete => Exit::FailedRows,
             _ => Exit::Done,
@@ -77,6 +84,18 @@ pub async fn run(
     progress: &Arc<LoadProgress>,
     shutdown: &CancellationToken,
 ) -> Result<Ended, LoadError> {
+    let loading = load_one(dependencies, url, options, wait, progress, shutdown);
+    Box::pin(loading.instrument(assay_telemetry::run_span())).await
+}
+
+async fn load_one(
+    dependencies: &Dependencies,
+    url: &SourceUrl,
+    options: &LoadOptions,
+    wait: &WaitOptions,
+    progress: &Arc<LoadProgress>,
+    shutdown: &CancellationToken,
+) -> Result<Ended, LoadError> {
     info!("Starting batch pipeline");
     let Dependencies { store, broker, .. } = dependencies;
     let beginning = Box::pin(begin(dependencies, url, options));
@@ -85,29 +104,49 @@ pub async fn run(
     progress.set_source_bytes(size);
     let watcher = {
         let (broker, downstream) = (Arc::clone(broker), wait.wait);
-        tokio::spawn(async move { watch_consumers(&*broker, downstream).await })
+        tokio::spawn(async move { watch_consumers(&*broker, downstream).await }.in_current_span())
     };
     let _watcher = AbortOnDropHandle::new(watcher);
     let (sender, batches) = mpsc::unbounded_channel();
     let again = |run: &Run| {
         if options.force { format!(" with --force and BATCH_RUN_ID={}", run.run_id) } else { String::new() }
     };
+    let unused = |run: &Run| {
+        let unused = options.batch_run_id.clone().filter(|name| *name != run.run_id);
+        if let Some(name) = &unused {
+            warn!("BATCH_RUN_ID={name} is not used: the source has run {}", run.run_id);
+        }
+        unused
+    };
     let (run, lease, part) = match beginning {
         Beginning::Read(run, lease, part) => (run, lease, part),
         Beginning::Held { run, by, .. } => return Err(LoadError::Held { run_id: run.run_id, by }),
         Beginning::Nothing(run) => {
+            name_run(&run.run_id);
             say_already_loaded(&run);
             let again = again(&run);
             let following = Following::new(&**store, &run.run_id, run.checkpoint, progress, batches);
-            return loaded_before(following, dependencies, &run, None, wait, &again, shutdown).await;
+            let ended = loaded_before(following, dependencies, &run, None, wait, &again, shutdown).await?;
+            return Ok(Ended { unused_name: unused(&run), ..ended });
         }
         Beginning::Copied(run) => {
+            name_run(&run.run_id);
             say_copy(url, &run);
             let following = Following::new(&**store, &run.run_id, run.checkpoint, progress, batches);
-            return loaded_before(following, dependencies, &run, Some(url), wait, "", shutdown).await;
+            let ended = loaded_before(following, dependencies, &run, Some(url), wait, "", shutdown).await?;
+            return Ok(Ended { unused_name: unused(&run), ..ended });
         }
     };
-    let (batch_rows, again) = (options.row_batch_size.get(), again(&run));
+    let (batch_rows, again, unused_name) = (options.row_batch_size.get(), again(&run), unused(&run));
+    let ended = |run, tally, remarks| Ended {
+        run,
+        already_loaded: false,
+        tally,
+        failed_before: 0,
+        unused_name,
+        copy: None,
+        remarks,
+    };
     let load = Load { dependencies, url, batch_rows, again, lease, progress, shutdown };
     if !wait.wait {
         let (loaded, ()) = tokio::join!(Box::pin(load.load(&run, part, sender)), say_published(batches));
@@ -115,7 +154,7 @@ pub async fn run(
         say_sealed(&run, sealed);
         remarks.log();
         let run = Run { state: RunState::Sealed, sealed: Some(sealed), ..run };
-        return Ok(Ended { run, already_loaded: false, tally: None, copy: None, remarks });
+        return Ok(ended(run, None, remarks));
     }
     let mut following = Following::new(&**store, &run.run_id, part.from, progress, batches);
     let loaded = tokio::select! {
@@ -138,7 +177,7 @@ pub async fn run(
     let (run, tally) = finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await?;
     say_complete(&run, tally);
     remarks.log();
-    Ok(Ended { run, already_loaded: false, tally: Some(tally), copy: None, remarks })
+    Ok(ended(run, Some(tally), remarks))
 }
 
 /// What there is to tell of a run that has loaded the source before, or a copy of it; where the load is to wait, once that run is
@@ -154,9 +193,25 @@ async fn loaded_before(
 ) -> Result<Ended, LoadError> {
     let Dependencies { store, broker, lease, .. } = dependencies;
     metrics::ended(Outcome::AlreadyLoaded);
-    let (copy, remarks) = (copy.map(SourceUrl::to_string), Remarks::default());
-    if !wait.wait || run.state.is_finished() {
-        return Ok(Ended { run: run.clone(), already_loaded: true, tally: None, copy, remarks });
+    let copy = copy.map(SourceUrl::to_string);
+    let ended = |run: &Run, tally, failed_before, copy| Ended {
+        run: run.clone(),
+        already_loaded: true,
+        tally,
+        failed_before,
+        unused_name: None,
+        copy,
+        remarks: Remarks::default(),
+    };
+    if run.state.is_finished() {
+        let (failed, _) = store.failed_share(&run.run_id).await?;
+        if failed > 0 {
+            say_failed(&run.run_id, failed);
+        }
+        return Ok(ended(run, None, if wait.wait { failed } else { 0 }, copy));
+    }
+    if !wait.wait {
+        return Ok(ended(run, None, 0, copy));
     }
     // Whoever loads the run again brings what was lost with its process, but a copy of its source cannot.
     let is_lost = copy.is_some() && !is_durable(run, broker.survives_restart());
@@ -165,7 +220,13 @@ async fn loaded_before(
         error = stands_still(&**store, &run.run_id, *lease), if is_lost => return Err(error),
     };
     say_complete(&run, tally);
-    Ok(Ended { run, already_loaded: true, tally: Some(tally), copy, remarks })
+    Ok(ended(&run, Some(tally), 0, copy))
+}
+
+/// Says how to see what failed, and what to do about it.
+fn say_failed(run_id: &RunId, failed: u64) {
+    let rows = if failed == 1 { "1 row".to_owned() } else { format!("{failed} rows") };
+    warn!("{rows} of run {run_id} failed: `assay failures {run_id}` shows why, `assay replay {run_id}` tries again");
 }
 
 fn say_already_loaded(run: &Run) {
@@ -184,7 +245,10 @@ fn say_complete(run: &Run, tally: Tally) {
         info!("{duplicate} rows repeat transactions that are stored: they count as duplicates");
     }
     if let Some(error) = &run.error {
-        warn!("run {} is {}: {error}", run.run_id, run.state);
+        warn!("run {} {}: {error}", run.run_id, run.state.in_words());
     }
     info!("Pipeline complete: {predicted} processed, {failed} failed, {invalid} invalid");
+    if failed > 0 {
+        say_failed(&run.run_id, failed);
+    }
 }

@@ -4,9 +4,11 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use assay_transaction::parse_duration;
-use clap::builder::Resettable;
+use clap::builder::{Resettable, StyledStr};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Command, Parser};
+
+use crate::mistyped::mistyped;
 
 /// How long a program waits for what it depends on.
 #[derive(Debug, Clone, Args)]
@@ -26,18 +28,93 @@ pub struct ShutdownOptions {
     pub drain_timeout: Duration,
 }
 
+/// Settings that the short help shows: those that a first try may need. `--help` has all.
+const NEEDED_FIRST: [&str; 11] = [
+    "SOURCE_URL",
+    "WATCH_URL",
+    "BATCH_RUN_ID",
+    "MAPPING",
+    "ML_API_URL",
+    "AMQP_URL",
+    "DATABASE_URL",
+    "ENDPOINT_URL",
+    "KEY",
+    "SECRET",
+    "LOG_LEVEL",
+];
+
 /// Reads the command line and the environment. What cannot be read ends the program with exit code 2, and a message that
-/// names the option, its variable, the value and what is allowed.
+/// names the option, its variable, the value and what is allowed. So does a variable that is a mistyped setting.
 pub fn parse<P: Parser>() -> P {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let command = without_empty_variables(P::command(), &is_empty);
+    let command = with_short_help(without_empty_variables(P::command(), &is_empty));
     let parsed = command.clone().try_get_matches().and_then(|matches| P::from_arg_matches(&matches));
-    parsed.unwrap_or_else(|error| {
+    if let Err(error) = &parsed
+        && !error.use_stderr()
+    {
+        // Help, or the version.
+        error.exit()
+    }
+    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    let variables: Vec<String> = set.filter_map(|(name, _)| name.into_string().ok()).collect();
+    if let Some(message) = refusal(&variables, &P::command()) {
+        command.clone().error(ErrorKind::ValueValidation, message).exit()
+    }
+    parsed.unwrap_or_else(|mut error| {
         if let Some(message) = wrong_value(&error, &command) {
             command.clone().error(error.kind(), message).exit()
         }
+        // clap's own has the options that variables set, as if they had to be given.
+        if error.get(ContextKind::Usage).is_some() {
+            let usage = usage(command.clone(), std::env::args().skip(1));
+            error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+        }
         error.format(&mut command.clone()).exit()
     })
+}
+
+/// Leaves out of the short help what has a variable, but for what is needed first.
+fn with_short_help(command: Command) -> Command {
+    command
+        .mut_args(|argument| {
+            let is_rare = |name: &OsStr| !NEEDED_FIRST.iter().any(|needed| name == *needed);
+            let is_rare = argument.get_env().is_some_and(is_rare);
+            argument.hide_short_help(is_rare)
+        })
+        .mut_subcommands(with_short_help)
+}
+
+/// How the command is used that was called.
+fn usage(mut command: Command, arguments: impl Iterator<Item = String>) -> StyledStr {
+    command.build();
+    for name in arguments {
+        let Some(called) = command.find_subcommand(&name) else { break };
+        command = called.clone();
+    }
+    command.render_usage()
+}
+
+/// Every setting of a program and its commands.
+fn settings(command: &Command) -> Vec<String> {
+    let own = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
+    own.chain(command.get_subcommands().flat_map(settings)).collect()
+}
+
+/// What is to be said of variables that are mistyped settings; none where there are none.
+fn refusal(variables: &[String], command: &Command) -> Option<String> {
+    let mut settings = settings(command);
+    settings.sort_unstable();
+    settings.dedup();
+    let mistyped = mistyped(variables, &settings);
+    let named: Vec<String> =
+        mistyped.iter().map(|(variable, setting)| format!("{variable} is no setting, {setting} is")).collect();
+    let first = mistyped.first().map(|(variable, _)| *variable)?;
+    Some(format!("{}: rename it; where {first} is meant for another program, set the right one too", named.join("; ")))
+}
+
+/// For a test of all programs: which of some variables this one would take for mistyped settings of its own.
+pub fn taken_for_mistyped<P: Parser>(variables: &[String]) -> Option<String> {
+    refusal(variables, &P::command())
 }
 
 /// A variable that is set to nothing is not set: compose files and charts pass on variables that nobody gave a value.
@@ -130,6 +207,46 @@ mod tests {
         };
         assert_eq!(variable("row-batch-size"), None);
         assert_eq!(variable("startup-timeout"), Some("STARTUP_TIMEOUT".into()));
+    }
+
+    #[test]
+    fn a_mistyped_setting_is_refused_by_name() {
+        let message = |variable: &str| refusal(&[variable.to_owned(), "PATH".to_owned()], &Options::command());
+        assert_eq!(
+            message("ROW_BATCHSIZE").as_deref(),
+            Some(
+                "ROW_BATCHSIZE is no setting, ROW_BATCH_SIZE is: rename it; where ROW_BATCHSIZE is meant for another \
+                 program, set the right one too"
+            )
+        );
+        assert_eq!(message("ROW_BATCH_SIZE"), None);
+    }
+
+    #[derive(Debug, Parser)]
+    #[command(name = "program")]
+    struct Program {
+        #[command(subcommand)]
+        command: Sub,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Sub {
+        Status(Options),
+    }
+
+    #[test]
+    fn the_usage_is_that_of_the_command_and_has_nothing_that_variables_set() {
+        let called = ["status", "--nothing"].map(str::to_owned).into_iter();
+        let usage = usage(Program::command(), called).to_string();
+        assert_eq!(usage, "Usage: program status [OPTIONS]");
+    }
+
+    #[test]
+    fn the_short_help_has_what_is_needed_first() {
+        let command = with_short_help(Options::command());
+        let (short, long) = (command.clone().render_help().to_string(), command.clone().render_long_help().to_string());
+        assert!(!short.contains("--startup-timeout") && short.contains("--id-conflict"), "{short}");
+        assert!(long.contains("--startup-timeout") && long.contains("STARTUP_TIMEOUT"), "{long}");
     }
 
     #[test]

@@ -7,13 +7,14 @@
 mod arguments;
 mod health;
 mod logs;
+mod mistyped;
 mod observe;
 mod program;
 mod shutdown;
 
-pub use arguments::{ShutdownOptions, StartupOptions, parse};
+pub use arguments::{ShutdownOptions, StartupOptions, parse, taken_for_mistyped};
 pub use health::Health;
-pub use logs::{LogFormat, LogOptions, init_logs, init_logs_to};
+pub use logs::{LogFormat, LogOptions, about_run, init_logs, init_logs_to, name_run, one_of_several, run_span};
 pub use observe::MetricsOptions;
 pub use program::{Failure, run, run_observed};
 pub use shutdown::shutdown_signal;

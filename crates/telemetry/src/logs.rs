@@ -6,19 +6,19 @@
 use std::any::Any;
 use std::fmt;
 
-use assay_transaction::{escaped, is_unseen};
+use assay_transaction::{RunId, escaped, is_unseen};
 use clap::{Args, ValueEnum};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Span, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::format::{self, Format, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum LogFormat {
-    /// `2026-01-11 10:00:00 - INFO - Starting batch pipeline`
+    /// `2026-01-11 10:00:00Z - INFO - Starting batch pipeline`
     #[default]
     Text,
     /// One JSON object a line.
@@ -39,8 +39,14 @@ pub struct LogOptions {
 }
 
 fn parse_level(text: &str) -> Result<String, String> {
-    let parsed = EnvFilter::builder().parse(text);
-    parsed.map(|_| text.to_owned()).map_err(|_| "allowed are error, warn, info, debug, trace".to_owned())
+    // To the filter, a word that is no level is a module.
+    let is_level = |part: &str| part.is_empty() || part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    let is_directive = |part: &str| is_level(part) && EnvFilter::builder().parse(part).is_ok();
+    if text.split(',').map(str::trim).all(is_directive) {
+        Ok(text.to_owned())
+    } else {
+        Err("allowed are error, warn, info, debug, trace, and MODULE=LEVEL behind a comma".to_owned())
+    }
 }
 
 /// Starts logging to stderr, once in a process; a second call changes nothing.
@@ -57,10 +63,7 @@ pub fn init_logs_to<W: std::io::Write + 'static>(options: &LogOptions, writer: i
     // Only a second call can fail.
     let _ = match options.log_format {
         LogFormat::Text => builder.event_format(Text).try_init(),
-        LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            builder.map_event_format(Json).try_init()
-        }
+        LogFormat::Json => builder.fmt_fields(JsonFields::new()).event_format(Json::default()).try_init(),
     };
 }
 
@@ -108,26 +111,42 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let now = chrono::Local::now().format("%Y-%m-%d %H:%M:%S");
+        // By the clock of everything else that is shown: names of runs, results, JSON.
+        let now = chrono::Utc::now().format("%Y-%m-%d %H:%M:%SZ");
         write!(writer, "{now} - {} - ", event.metadata().level())?;
         let mut fields = String::new();
         context.format_fields(Writer::new(&mut fields), event)?;
-        writeln!(writer, "{}", escaped(&fields))
+        write!(writer, "{}", escaped(&fields))?;
+        if let Some(Run { fields, is_one_of_several: true }) = run_of(context) {
+            write!(writer, " {fields}")?;
+        }
+        writeln!(writer)
     }
 }
 
-/// JSON in which escapes stand for all that nobody sees: JSON itself asks for that of control characters below 32 alone.
-struct Json<F>(F);
+/// The form for machines: that of `tracing`, with the run that a line is about. Escapes stand for all that nobody sees: JSON itself
+/// asks for that of control characters below 32 alone.
+struct Json(Format<format::Json>);
 
-impl<S, N, F> FormatEvent<S, N> for Json<F>
+impl Default for Json {
+    fn default() -> Self {
+        Self(Format::default().json().flatten_event(true).with_current_span(false).with_span_list(false))
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Json
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
-    F: FormatEvent<S, N>,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
+        let run = run_of(context).filter(|_| !line.contains("\"run_id\":"));
+        let fields = run.as_ref().and_then(|run| run.fields.strip_prefix('{')?.strip_suffix('}'));
+        if let (Some(event), Some(fields)) = (line.trim_end().strip_suffix('}'), fields) {
+            line = format!("{event},{fields}}}");
+        }
         // Outside of strings, JSON has no such character but its line end.
         for character in line.trim_end().chars() {
             if is_unseen(character) {
@@ -140,6 +159,55 @@ where
         }
         writeln!(writer)
     }
+}
+
+/// The work on one run, whose name is in its log lines: always where they are JSON, and in text where several runs are worked on
+/// at a time ([`one_of_several`]). The name is recorded once it is known ([`name_run`]).
+pub fn run_span() -> Span {
+    // Of the level that is never left out.
+    tracing::error_span!("run", run_id = tracing::field::Empty)
+}
+
+/// Logs what is said of a run by a program that works on many.
+pub fn about_run<T>(run_id: &RunId, say: impl FnOnce() -> T) -> T {
+    run_span().in_scope(|| {
+        name_run(run_id);
+        say()
+    })
+}
+
+/// Work on one of several runs at a time.
+pub fn one_of_several() -> Span {
+    tracing::error_span!("one_of_several")
+}
+
+/// Says in which run the work is that goes on in a [`run_span`].
+pub fn name_run(run_id: &RunId) {
+    Span::current().record("run_id", tracing::field::display(run_id));
+}
+
+/// The run that a line is about.
+struct Run {
+    /// Its name, as the format has fields.
+    fields: String,
+    is_one_of_several: bool,
+}
+
+fn run_of<S, N>(context: &FmtContext<'_, S, N>) -> Option<Run>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    let (mut fields, mut is_one_of_several) = (None, false);
+    for span in context.event_scope()? {
+        match span.name() {
+            "run" => fields = span.extensions().get::<FormattedFields<N>>().map(|fields| fields.fields.clone()),
+            "one_of_several" => is_one_of_several = true,
+            _ => {}
+        }
+    }
+    let fields = fields.filter(|fields| fields.contains("run_id"))?;
+    Some(Run { fields, is_one_of_several })
 }
 
 /// Has panics logged as one line, without what may be content of rows.
@@ -193,7 +261,7 @@ mod tests {
             tracing::warn!(retry = 3, "the broker is away");
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let tails: Vec<&str> = text.lines().map(|line| &line["2026-01-11 10:00:00".len()..]).collect();
+        let tails: Vec<&str> = text.lines().map(|line| &line["2026-01-11 10:00:00Z".len()..]).collect();
         assert_eq!(tails, [" - INFO - Starting batch pipeline", " - WARN - the broker is away retry=3"]);
     }
 
@@ -206,7 +274,7 @@ mod tests {
         match format {
             LogFormat::Text => tracing::subscriber::with_default(builder.event_format(Text).finish(), log),
             LogFormat::Json => {
-                let builder = builder.json().flatten_event(true).map_event_format(Json);
+                let builder = builder.json().fmt_fields(JsonFields::new()).event_format(Json::default());
                 tracing::subscriber::with_default(builder.finish(), log);
             }
         }
@@ -249,6 +317,57 @@ mod tests {
         }
     }
 
+    fn say_about_a_run() {
+        let run_id: RunId = "january".parse().unwrap();
+        run_span().in_scope(|| {
+            tracing::info!("Starting batch pipeline");
+            name_run(&run_id);
+            tracing::info!("Batch 0: processed 3000 transactions");
+            one_of_several().in_scope(|| tracing::info!("Batch 1: processed 3000 transactions"));
+        });
+    }
+
+    #[test]
+    fn json_names_the_run() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_writer(move || writer.clone())
+            .fmt_fields(JsonFields::new())
+            .event_format(Json::default())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            say_about_a_run();
+            tracing::info!(run_id = "february", "a field of its own");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let runs: Vec<Option<String>> = text
+            .lines()
+            .map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert!(line["timestamp"].as_str().unwrap().ends_with('Z') && line["message"].is_string(), "{line}");
+                line["run_id"].as_str().map(str::to_owned)
+            })
+            .collect();
+        assert_eq!(runs, [None, Some("january".into()), Some("january".into()), Some("february".into())]);
+    }
+
+    #[test]
+    fn text_names_the_run_where_it_is_one_of_several() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).event_format(Text).finish();
+        tracing::subscriber::with_default(subscriber, say_about_a_run);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let ends = ["pipeline", "processed 3000 transactions", "processed 3000 transactions run_id=january"];
+        for (line, end) in text.lines().zip(ends) {
+            assert!(line.ends_with(end), "{line}");
+        }
+        assert_eq!(text.lines().count(), ends.len());
+    }
+
     #[test]
     fn a_level_is_one_for_assay_itself() {
         let says = |level: &str, words: &str| directives(level).split(',').any(|directive| directive == words);
@@ -264,7 +383,11 @@ mod tests {
 
     #[test]
     fn a_level_must_be_one() {
-        assert!(parse_level("warn,assay_queue=debug").is_ok());
-        assert!(parse_level("assay_queue=loud").is_err());
+        for level in ["info", "WARN", "off", "warn,assay_queue=debug", "info, hyper=trace"] {
+            assert!(parse_level(level).is_ok(), "{level}");
+        }
+        for level in ["foo", "warning", "info,assay_queue", "assay_queue=loud", "info warn"] {
+            assert!(parse_level(level).unwrap_err().starts_with("allowed are error"), "{level}");
+        }
     }
 }

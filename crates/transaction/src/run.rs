@@ -313,6 +313,17 @@ impl RunState {
         }
     }
 
+    /// The same as the end of a sentence about the run: "is complete", "has failed".
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Loading => "is loading",
+            Self::Sealed => "is sealed",
+            Self::Complete => "is complete",
+            Self::Failed => "has failed",
+            Self::Cancelled => "is cancelled",
+        }
+    }
+
     /// Whether nothing more will come of the run: the law holds from here on.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Complete | Self::Failed | Self::Cancelled)

@@ -1,6 +1,7 @@
 //! Closing a run after a commit that may have brought its last chunk. What no commit does, the `sweep` does.
 
 use assay_store::Store;
+use assay_telemetry::about_run;
 use assay_transaction::{RunId, RunState};
 use tracing::{info, warn};
 
@@ -10,14 +11,16 @@ use crate::WriteProgress;
 pub(crate) async fn close(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) {
     match store.close_run(run_id).await {
         Ok(state) => say_finished(run_id, state, progress),
-        Err(error) => warn!("cannot tell whether run {run_id} is complete, and will look again: {error}"),
+        Err(error) => about_run(run_id, || {
+            warn!("cannot tell whether run {run_id} is complete, and will look again: {error}");
+        }),
     }
 }
 
-/// Says so, where a run is finished.
+/// Says so, where a run is finished; once, however many commits and sweeps find it so.
 pub(crate) fn say_finished(run_id: &RunId, state: RunState, progress: &WriteProgress) {
-    if state.is_finished() {
+    if state.is_finished() && progress.is_news(run_id) {
         progress.say();
-        info!("run {run_id} is {state}");
+        about_run(run_id, || info!("run {run_id} {}", state.in_words()));
     }
 }

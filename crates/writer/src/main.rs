@@ -28,6 +28,7 @@ async fn write(arguments: &Arguments, shutdown: CancellationToken, health: Healt
         tokio::spawn(async move { assay_queue::observe_depths(&*broker).await });
     }
     health.begin();
+    tracing::info!("ready: scored rows are taken from RabbitMQ and written to the database");
     let progress = Arc::new(WriteProgress::default());
     let drain = arguments.shutdown.drain_timeout;
     let (stages_broker, stages_store) = (Arc::clone(&broker), Arc::clone(&store));

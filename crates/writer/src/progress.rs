@@ -1,8 +1,14 @@
 //! How much a writer has done: for whoever shows it, and for the log, which hears of it now and again.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use assay_transaction::RunId;
 use tracing::info;
+
+/// Runs that were finished lately, and are remembered as such: more than finish while one of them is still looked at.
+const REMEMBERED: usize = 1_000;
 
 /// Counters of one writer. The truth is in the database.
 #[derive(Debug, Default)]
@@ -10,6 +16,7 @@ pub struct WriteProgress {
     rows: AtomicU64,
     transactions: AtomicU64,
     said: AtomicU64,
+    finished: Mutex<VecDeque<RunId>>,
 }
 
 impl WriteProgress {
@@ -28,6 +35,17 @@ impl WriteProgress {
         self.transactions.fetch_add(transactions, Ordering::Relaxed);
     }
 
+    /// Whether a run that is finished was not known to be so.
+    pub(crate) fn is_news(&self, run_id: &RunId) -> bool {
+        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        if finished.contains(run_id) {
+            return false;
+        }
+        finished.truncate(REMEMBERED - 1);
+        finished.push_front(run_id.clone());
+        true
+    }
+
     /// Logs how many transactions were written since it was last said; nothing where none were.
     pub(crate) fn say(&self) {
         let all = self.transactions();
@@ -35,5 +53,17 @@ impl WriteProgress {
         if new > 0 {
             info!("Successfully wrote {new} transactions to database");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_run_is_news_once() {
+        let progress = WriteProgress::default();
+        let news: Vec<bool> = ["a", "b", "a"].iter().map(|run_id| progress.is_news(&run_id.parse().unwrap())).collect();
+        assert_eq!(news, [true, true, false]);
     }
 }

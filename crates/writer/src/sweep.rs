@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use assay_queue::{Broker, Message};
 use assay_store::{Act, OpenRun, Store, StoreError};
+use assay_telemetry::about_run;
 use assay_transaction::{Run, RunId, RunState, StopKind, StopNotice, StopOrder};
 use chrono::Utc;
 use tracing::{debug, warn};
@@ -28,7 +29,9 @@ pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &Wri
                 for open in runs {
                     let run_id = open.run.run_id.clone();
                     if let Err(error) = look_after(store, broker, open, progress).await {
-                        warn!("cannot look after run {run_id}, and will look again: {error}");
+                        about_run(&run_id, || {
+                            warn!("cannot look after run {run_id}, and will look again: {error}");
+                        });
                     }
                 }
             }
@@ -93,7 +96,7 @@ async fn check_budget(store: &dyn Store, run: &Run) -> Result<(), StoreError> {
     }
     let (failed, recorded) = store.failed_share(&run.run_id).await?;
     if let Some(reason) = run.settings.budgets.spent_on_failed(failed, recorded) {
-        warn!("run {} is aborted: {reason}", run.run_id);
+        about_run(&run.run_id, || warn!("run {} is aborted: {reason}", run.run_id));
         let act = Act { operator: "writer".to_owned(), reason: None };
         store.order_stop(&run.run_id, StopKind::Aborted, &reason, &act).await?;
     }

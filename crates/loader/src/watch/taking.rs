@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use assay_source::{Found, ObjectEvent, SourceError, SourceUrl};
 use assay_store::{Begun, Known};
+use assay_telemetry::{name_run, one_of_several, run_span};
 use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed, SourceIdentity, escaped};
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use super::intake::{Piece, Told};
 use super::options::{WatchOptions, Watched};
@@ -105,7 +106,8 @@ impl Taking {
         let Told { pieces, receipt } = told;
         let (mut receipt, mut left) = (Some(receipt), pieces.len());
         for piece in pieces {
-            let Ok(begun) = self.begin(&piece).boxed().await else { return };
+            let span = one_of_several().in_scope(run_span);
+            let Ok(begun) = self.begin(&piece).boxed().instrument(span.clone()).await else { return };
             left -= 1;
             if left == 0
                 && let Some(receipt) = receipt.take()
@@ -113,7 +115,7 @@ impl Taking {
                 receipt.ack().await;
             }
             if let Some((url, beginning)) = begun {
-                self.load(&url, beginning).boxed().await;
+                self.load(&url, beginning).boxed().instrument(span).await;
             }
         }
     }
@@ -212,6 +214,7 @@ impl Taking {
         };
         let new = new_run(&self.dependencies, found, &self.load, settings);
         let Begun::Started(run, lease) = store.begin_run(&new).await? else { return Ok(()) };
+        name_run(&run.run_id);
         warn!("{url} cannot be loaded, as run {} says: {cause}", run.run_id);
         // Nothing is recorded of what has just begun: it can only be sealed here.
         let _ = store.seal(&lease, Sealed::at(Checkpoint::START), Some(&escaped(&cause.to_string()))).await?;
