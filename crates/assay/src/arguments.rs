@@ -65,7 +65,8 @@ pub(crate) enum Command {
 /// is the reference model behind HTTP on loopback. AMQP_URL, DATABASE_URL, ML_API_URL and ENDPOINT_URL each put the real
 /// part in its place. Queues of AMQP_URL that somebody else uses are refused: `loader` loads into a fleet.
 ///
-/// Exits 0 when every row is stored, or had been before; 1 where rows failed; 2 for wrong settings; 3 when something it
+/// Exits 0 when every row is stored, or had been before; 1 where rows failed, now or in the run that had loaded the source
+/// before; 2 for wrong settings; 3 when something it
 /// depends on is away; 4 when the source cannot be read. What was stopped goes on when it is started again.
 /// Several sources have a run each, one that is broken keeps no other from being loaded, and the exit code is the gravest: 3
 /// before 2, 4 and 1.

@@ -13,7 +13,7 @@ use crate::watch::{WatchOptions, Watched};
 /// Loads objects or files: every row is validated and published in chunks for the predictors.
 ///
 /// Exits 0 when every chunk is confirmed by the broker (with --wait: when every row is in the database), or when the
-/// source had been loaded before; 1 where rows failed (with --wait); 2 for wrong settings; 3 when the broker, the database
+/// source had been loaded before; with --wait 1 where rows failed, now or in the run that had loaded it before; 2 for wrong settings; 3 when the broker, the database
 /// or the S3 endpoint is away; 4 when the source cannot be read. A loader that is stopped goes on where it was when it is
 /// started again. Several sources have a run each, one that is broken keeps no other from being loaded, and the exit code
 /// is the gravest: 3 before 2, 4 and 1.
@@ -27,6 +27,9 @@ pub struct Arguments {
     /// of a file, a directory or a pattern of files, or - for stdin
     #[arg(env = "SOURCE_URL", value_name = "SOURCE_URL", required = true, num_args = 1..)]
     pub source_url: Vec<SourcePattern>,
+    /// Print what became of each source as JSON, on stdout
+    #[arg(long)]
+    pub json: bool,
     /// How to load it.
     #[command(flatten)]
     pub load: LoadOptions,

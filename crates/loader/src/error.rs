@@ -187,6 +187,9 @@ pub enum LoadError {
         /// How many there are.
         sources: usize,
     },
+    /// Nothing takes what is printed.
+    #[error("cannot print the result: {0}")]
+    Print(std::io::Error),
     /// The task that reads the source died.
     #[error("the reading of the source ended unexpectedly")]
     Reader,
@@ -210,6 +213,7 @@ impl Failure for LoadError {
             | Self::Header(_)
             | Self::Wire(_)
             | Self::ChunkTooLarge { .. }
+            | Self::Print(_)
             | Self::OneName { .. } => Exit::Usage,
             Self::Stopped { .. }
             | Self::TakenOver { .. }

@@ -1,12 +1,13 @@
 //! `loader`: sources become chunks on the broker, or all that comes to lie in a bucket.
 
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assay_loader::{
-    Arguments, Command, ConnectOptions, Dependencies, Holder, LoadError, LoadProgress, WatchArguments, choose,
-    describe_metrics, find, gravest, is_there, log_summary, run, run_many,
+    Arguments, Command, ConnectOptions, Dependencies, Holder, LoadError, LoadProgress, Report, SourceEnded,
+    WatchArguments, choose, describe_metrics, find, gravest, is_there, log_summary, run, run_many,
 };
 use assay_source::Sources;
 use assay_store::Act;
@@ -45,7 +46,7 @@ async fn load_all(
     dependencies: &Dependencies,
     shutdown: &CancellationToken,
 ) -> Result<Exit, LoadError> {
-    let Arguments { load, wait, many, .. } = arguments;
+    let Arguments { load, wait, many, json, .. } = arguments;
     let finding = Box::pin(async {
         let Dependencies { sources, store, startup, .. } = dependencies;
         let (found, broken) = find(sources, &arguments.source_url, *startup).await?;
@@ -55,13 +56,25 @@ async fn load_all(
     let (sources, mut ended) = found?;
     let progress = Arc::new(LoadProgress::default());
     if let ([source], []) = (&sources[..], &ended[..]) {
-        return Ok(run(dependencies, source, load, wait, &progress, shutdown).await?.exit());
+        let loaded = run(dependencies, source, load, wait, &progress, shutdown).await?;
+        ended.push(SourceEnded { name: source.to_string(), ended: Ok(loaded) });
+    } else {
+        ended.extend(run_many(dependencies, sources, load, wait, many.max_loads, &progress, shutdown).await);
+        if !ended.is_empty() {
+            log_summary(&ended);
+        }
     }
-    ended.extend(run_many(dependencies, sources, load, wait, many.max_loads, &progress, shutdown).await);
-    if !ended.is_empty() {
-        log_summary(&ended);
+    if *json {
+        print(&Report::of(&ended))?;
     }
     Ok(gravest(&ended))
+}
+
+/// Who reads stdout may stop when it has enough: that is no failure.
+fn print(report: &Report<'_>) -> Result<(), LoadError> {
+    let mut out = std::io::stdout().lock();
+    let printed = serde_json::to_writer_pretty(&mut out, report).map_err(Into::into).and_then(|()| writeln!(out));
+    printed.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(LoadError::Print(error)) })
 }
 
 async fn watch_bucket(

@@ -120,7 +120,7 @@ struct Finding {
     /// Whether all of it is judged, as nothing more will come.
     is_finished: bool,
     /// What the reader counted, or, while the run goes on, the rows of the recorded chunks.
-    rows: u64,
+    rows_read: u64,
     #[serde(flatten)]
     tally: Tally,
     chunks_recorded: u64,
@@ -149,7 +149,7 @@ impl From<Audit> for Finding {
             source: source.location,
             state,
             is_finished,
-            rows: if is_finished { sealed.map_or(0, |sealed| sealed.rows_read) } else { rows_covered },
+            rows_read: if is_finished { sealed.map_or(0, |sealed| sealed.rows_read) } else { rows_covered },
             tally,
             chunks_recorded,
             chunks_total: sealed.map(|sealed| sealed.chunks_total),
@@ -219,7 +219,7 @@ impl fmt::Display for Finding {
             grouped(failed),
             grouped(duplicate)
         );
-        fields.add(if self.is_finished { "rows read" } else { "rows recorded" }, grouped(self.rows));
+        fields.add(if self.is_finished { "rows read" } else { "rows recorded" }, grouped(self.rows_read));
         fields.add("outcomes", law);
         fields.add("chunks", self.chunks());
         fields.add_some("control totals", self.control_totals.as_ref().map(ToString::to_string));

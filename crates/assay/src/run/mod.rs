@@ -26,7 +26,7 @@ use crate::arguments::RunArguments;
 use crate::error::CommandError;
 pub(crate) use display::Display;
 use several::Several;
-use summary::Summary;
+use summary::{OnlyOne, Summary};
 
 use crate::print::print;
 use crate::stages::{DEFAULT_DATABASE, Progress, StageSettings, Stages};
@@ -97,7 +97,7 @@ pub(crate) async fn run(
     let ended = ended?;
     match printed? {
         Some(Printed::One(summary)) => {
-            print(&summary, arguments.json)?;
+            print(&OnlyOne::new(&summary), arguments.json)?;
             summary.check()?;
         }
         Some(Printed::Several(several)) => {

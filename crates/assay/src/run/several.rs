@@ -131,6 +131,10 @@ impl Display for Several {
         writeln!(out, "took {:.1} s, {} rows a second", self.seconds, grouped(self.rows_per_second))?;
         for line in &self.sources {
             let Line::Loaded(summary) = line else { continue };
+            if summary.tally.failed > 0 {
+                let (rows, run_id) = (counted(summary.tally.failed, "row", "rows"), &summary.run_id);
+                writeln!(out, "{rows} of run {run_id} failed: `assay failures {run_id}` shows why")?;
+            }
             for remark in summary.remarks.lines() {
                 writeln!(out, "{}", one_line(&format!("{}: {remark}", summary.source), SHOWN_CHARACTERS))?;
             }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::per_second;
 use crate::error::CommandError;
-use crate::print::{grouped, one_line};
+use crate::print::{counted, grouped, one_line};
 
 /// How much of a location, or of a remark, is shown.
 pub(super) const SHOWN_CHARACTERS: usize = 500;
@@ -26,6 +26,9 @@ pub(crate) struct Summary {
     /// What the run has loaded, where the source is a copy of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) same_content_as: Option<String>,
+    /// The name that was given for the run (`BATCH_RUN_ID`), where the run has another, as it was begun before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unused_name: Option<RunId>,
     pub(super) rows_read: u64,
     #[serde(flatten)]
     pub(super) tally: Tally,
@@ -53,6 +56,7 @@ impl Summary {
             state: run.state,
             already_loaded: ended.already_loaded,
             same_content_as: ended.copy.as_ref().map(|_| run.source.location.clone()),
+            unused_name: ended.unused_name.clone(),
             rows_read,
             tally,
             invalid_by_reason: store.invalid_counts(&run.run_id).await?.into_iter().collect(),
@@ -77,6 +81,27 @@ impl Summary {
             return Ok(());
         }
         Err(CommandError::Law { run_id: self.run_id.clone(), rows_read: self.rows_read, tally: self.tally })
+    }
+}
+
+/// The summary of the only source, in the form that several have too, and with its own fields at the top.
+#[derive(Debug, Serialize)]
+pub(super) struct OnlyOne<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    sources: [&'a Summary; 1],
+    broken: u64,
+}
+
+impl<'a> OnlyOne<'a> {
+    pub(super) fn new(summary: &'a Summary) -> Self {
+        Self { summary, sources: [summary], broken: 0 }
+    }
+}
+
+impl Display for OnlyOne<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.summary.fmt(out)
     }
 }
 
@@ -112,10 +137,21 @@ impl Display for Summary {
                 }
             });
             let copy = copy.unwrap_or_default();
-            writeln!(out, "\nloaded before{copy}: nothing was read, scored or stored; --force loads it again")?;
+            let run_id = &self.run_id;
+            writeln!(
+                out,
+                "\nloaded before, by run {run_id}{copy}: nothing was read, scored or stored; --force loads it again"
+            )?;
         } else {
             let rate = grouped(self.rows_per_second);
             writeln!(out, "\ntook {:.1} s, {rate} rows a second", self.seconds)?;
+        }
+        if let Some(name) = &self.unused_name {
+            writeln!(out, "BATCH_RUN_ID={name} is not used: the source has run {}", self.run_id)?;
+        }
+        if failed > 0 {
+            let (rows, run_id) = (counted(failed, "row", "rows"), &self.run_id);
+            writeln!(out, "{rows} failed: `assay failures {run_id}` shows why, `assay replay {run_id}` tries again")?;
         }
         self.remarks.lines().iter().try_for_each(|line| writeln!(out, "\n{}", one_line(line, SHOWN_CHARACTERS)))
     }
@@ -152,6 +188,7 @@ mod tests {
             state: RunState::Complete,
             already_loaded: false,
             same_content_as: None,
+            unused_name: None,
             rows_read: 1_000_000,
             tally: Tally { predicted: 999_000, invalid: 900, failed: 0, duplicate: 100 },
             invalid_by_reason: [("id_empty".to_owned(), 300), ("amount_scale".to_owned(), 600)].into(),
@@ -191,14 +228,33 @@ took 20.0 s, 49,900 rows a second
     fn ends_with_what_is_to_be_said() {
         let copy = Some("s3://transactions/2026.csv".to_owned());
         let copy = Summary { source: "copy.csv".into(), already_loaded: true, same_content_as: copy, ..example() };
-        let end = "\nloaded before, as s3://transactions/2026.csv (same content): nothing was read, scored or stored; --force loads \
+        let end = "\nloaded before, by run batch_20260111_100000_3f9a1c, as s3://transactions/2026.csv (same content): nothing was read, scored or stored; --force loads \
                    it again\n";
         assert!(copy.to_string().ends_with(end), "{copy}");
+        let tally = Tally { predicted: 999_997, failed: 3, ..Tally::default() };
+        let before =
+            Summary { tally, already_loaded: true, unused_name: Some("january".parse().unwrap()), ..example() };
+        let end = "; --force loads it again\n\
+            BATCH_RUN_ID=january is not used: the source has run batch_20260111_100000_3f9a1c\n\
+            3 rows failed: `assay failures batch_20260111_100000_3f9a1c` shows why, `assay replay \
+            batch_20260111_100000_3f9a1c` tries again\n";
+        assert!(before.to_string().ends_with(end), "{before}");
         let remarks = Remarks { ambiguous_hours: 2, zone: "Europe/Paris".into(), ..Remarks::default() };
         let remarked = Summary { remarks, ..example() };
         let text = remarked.to_string();
         assert!(text.contains("rows a second\n\n2 rows have a local time that comes twice in Europe/Paris"), "{text}");
         assert!(serde_json::to_string(&remarked).unwrap().ends_with(r#""ambiguous_hours":2}"#));
+    }
+
+    #[test]
+    fn json_of_one_source_has_the_form_of_several() {
+        let json = serde_json::to_value(OnlyOne::new(&example())).unwrap();
+        assert_eq!(json["sources"][0]["run_id"], "batch_20260111_100000_3f9a1c");
+        for field in ["run_id", "state", "rows_read", "predicted", "seconds", "predictions"] {
+            assert_eq!(json[field], json["sources"][0][field], "{field}");
+            assert!(!json[field].is_null(), "{field}");
+        }
+        assert_eq!(json["broken"], 0);
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! What `loader --json` prints at its end: of each source its run, in the words of `assay run --json`.
+
+use assay_transaction::{RunId, RunState, Tally};
+use serde::Serialize;
+
+use crate::{Ended, Remarks, SourceEnded};
+
+/// What became of the sources.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    sources: Vec<Line<'a>>,
+    /// How many could not be loaded.
+    broken: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Line<'a> {
+    Loaded {
+        source: &'a str,
+        run_id: &'a RunId,
+        state: RunState,
+        already_loaded: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        same_content_as: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unused_name: Option<&'a RunId>,
+        /// None while they are still being read.
+        rows_read: Option<u64>,
+        /// Known where the load has waited for it.
+        #[serde(flatten)]
+        tally: Option<Tally>,
+        #[serde(flatten)]
+        remarks: &'a Remarks,
+    },
+    Broken {
+        source: &'a str,
+        error: String,
+    },
+}
+
+impl<'a> Report<'a> {
+    /// Of the sources of one invocation.
+    pub fn of(ended: &'a [SourceEnded]) -> Self {
+        let sources: Vec<_> = ended.iter().map(Line::of).collect();
+        let broken = sources.iter().filter(|line| matches!(line, Line::Broken { .. })).count();
+        Self { sources, broken }
+    }
+}
+
+impl<'a> Line<'a> {
+    fn of(SourceEnded { name, ended }: &'a SourceEnded) -> Self {
+        let Ended { run, already_loaded, tally, unused_name, copy, remarks, .. } = match ended {
+            Ok(ended) => ended,
+            Err(error) => return Self::Broken { source: name, error: error.to_string() },
+        };
+        Self::Loaded {
+            source: name,
+            run_id: &run.run_id,
+            state: run.state,
+            already_loaded: *already_loaded,
+            same_content_as: copy.as_ref().map(|_| run.source.location.as_str()),
+            unused_name: unused_name.as_ref(),
+            rows_read: run.sealed.map(|sealed| sealed.rows_read),
+            tally: *tally,
+            remarks,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LoadError;
+    use assay_transaction::{Checkpoint, RunSettings, Sealed, SourceIdentity, Timestamp};
+    use chrono::DateTime;
+
+    #[test]
+    fn has_a_line_for_each_source() {
+        let at = Timestamp::from(DateTime::UNIX_EPOCH);
+        let run = assay_transaction::Run {
+            run_id: "january".parse().unwrap(),
+            source: SourceIdentity { location: "s3://a/b.csv".into(), version: "1".into() },
+            state: RunState::Complete,
+            settings: RunSettings::example(),
+            checkpoint: Checkpoint::START,
+            sealed: Some(Sealed { rows_read: 12, chunks_total: 1, amount: None }),
+            error: None,
+            stop: None,
+            source_bytes: None,
+            started_at: at,
+            finished_at: Some(at),
+        };
+        let waited = Ended {
+            run,
+            already_loaded: false,
+            tally: Some(Tally { predicted: 12, ..Tally::default() }),
+            failed_before: 0,
+            unused_name: None,
+            copy: None,
+            remarks: Remarks::default(),
+        };
+        let before = Ended {
+            already_loaded: true,
+            tally: None,
+            unused_name: Some("other".parse().unwrap()),
+            copy: Some("copy.csv".into()),
+            ..waited.clone()
+        };
+        let ended = [
+            SourceEnded { name: "s3://a/b.csv".into(), ended: Ok(waited) },
+            SourceEnded { name: "copy.csv".into(), ended: Ok(before) },
+            SourceEnded { name: "none.csv".into(), ended: Err(LoadError::NotBegun) },
+        ];
+        assert_eq!(
+            serde_json::to_value(Report::of(&ended)).unwrap(),
+            serde_json::json!({
+                "sources": [
+                    { "source": "s3://a/b.csv", "run_id": "january", "state": "complete", "already_loaded": false,
+                      "rows_read": 12, "predicted": 12, "invalid": 0, "failed": 0, "duplicate": 0 },
+                    { "source": "copy.csv", "run_id": "january", "state": "complete", "already_loaded": true,
+                      "same_content_as": "s3://a/b.csv", "unused_name": "other", "rows_read": 12 },
+                    { "source": "none.csv", "error": "stopped before anything was loaded" },
+                ],
+                "broken": 1,
+            })
+        );
+    }
+}
