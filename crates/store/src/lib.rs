@@ -2,6 +2,7 @@
 //!
 //! - `store`: the trait [`Store`], what the stages need, and what its methods take and give
 //! - `operations`: the trait [`Operations`], what operators ask and order; `audit`: what an audit finds, and what is wrong with it
+//! - `overview`: how far runs are, and which are meant
 //! - `options`, `connect`, `schema`: from the settings to a database whose tables are there
 //! - `error`: what can go wrong, and who has to act; SQLSTATE classes are decided there and nowhere else
 //! - `write`: how scored chunks become rows, the same for both databases; it drives a `Session`, one open transaction.
@@ -27,6 +28,7 @@ mod ledger;
 mod live;
 mod operations;
 mod options;
+mod overview;
 mod postgres;
 mod schema;
 mod screening;
@@ -46,6 +48,7 @@ pub use operations::{
     Operation, Operations, Pace, PredictionRecord, RowFate, Selection, Stopping, TransactionRecord,
 };
 pub use options::DatabaseOptions;
+pub use overview::{Counting, Overview, RunFilter};
 pub use store::{
     Begun, ChunkOutcome, Earlier, IdConflict, Known, NewRun, PredictionCount, Progress, RecordedChunk, Sealing, Store,
     Written, health_check,

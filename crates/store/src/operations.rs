@@ -1,13 +1,13 @@
 //! What operators ask of a database, and order in it. `postgres` and `sqlite` implement it under the same contract suite
 //! as the rest of the seam.
 
-use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind, Timestamp, Transaction};
+use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind, Tally, Timestamp, Transaction};
 use async_trait::async_trait;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::audit::{Audit, Strays};
-use crate::{IdConflict, StoreError};
+use crate::{Counting, IdConflict, Overview, RunFilter, StoreError};
 
 /// Who does something, and why: for the table of operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,8 +274,19 @@ pub trait Operations: Send + Sync {
     /// recorded chunk, whichever is further. Does nothing to any other run. Tells the state afterwards.
     async fn seal_stopped(&self, run_id: &RunId) -> Result<RunState, StoreError>;
 
-    /// How fast the latest `window_seconds` of a run went.
-    async fn pace(&self, run_id: &RunId, window_seconds: u32) -> Result<Pace, StoreError>;
+    /// Runs that are meant, the latest first, behind the first `skip` of them.
+    async fn list_runs(&self, filter: &RunFilter, skip: u32, limit: u32) -> Result<Vec<Run>, StoreError>;
+
+    /// How far a run is, and how fast the latest `window_seconds` of it went: all of it at one point in time.
+    async fn overview(
+        &self,
+        run_id: &RunId,
+        window_seconds: u32,
+        counting: Counting,
+    ) -> Result<Option<Overview>, StoreError>;
+
+    /// What became of the rows of a run, as its chunks are booked: for lists. [`Store::tally`](crate::Store::tally) counts rows.
+    async fn booked(&self, run_id: &RunId) -> Result<Tally, StoreError>;
 
     /// Recounts a run from its data rows and chunks, in one snapshot.
     async fn audit(&self, run_id: &RunId) -> Result<Option<Audit>, StoreError>;

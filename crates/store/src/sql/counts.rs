@@ -2,7 +2,7 @@
 
 use assay_transaction::{RunId, Tally};
 
-use super::dialect::{COUNTING, Pool, READING, json_length};
+use super::dialect::{COUNTING, Connection, Pool, READING, json_length};
 use crate::session::unsigned;
 use crate::{PredictionCount, StoreError};
 
@@ -32,9 +32,14 @@ const FAILED_SHARE: &str = "
 
 pub(super) async fn tally(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
     let mut transaction = pool.begin_with(COUNTING).await?;
-    let (predicted, invalid, failed, duplicate): (i64, i64, i64, i64) =
-        sqlx::query_as(TALLY).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
+    let tally = tally_in(&mut transaction, run_id).await?;
     transaction.commit().await?;
+    Ok(tally)
+}
+
+pub(super) async fn tally_in(connection: &mut Connection, run_id: &RunId) -> Result<Tally, StoreError> {
+    let (predicted, invalid, failed, duplicate): (i64, i64, i64, i64) =
+        sqlx::query_as(TALLY).bind(run_id.as_str()).fetch_one(connection).await?;
     Ok(Tally {
         predicted: unsigned(predicted),
         invalid: unsigned(invalid),
@@ -45,21 +50,38 @@ pub(super) async fn tally(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreErr
 
 pub(super) async fn predictions(pool: &Pool, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
     let mut transaction = pool.begin_with(COUNTING).await?;
-    let counts: Vec<(String, i64, Option<f64>)> =
-        sqlx::query_as(PREDICTIONS).bind(run_id.as_str()).fetch_all(&mut *transaction).await?;
+    let counts = predictions_in(&mut transaction, run_id).await?;
     transaction.commit().await?;
+    Ok(counts)
+}
+
+pub(super) async fn predictions_in(
+    connection: &mut Connection,
+    run_id: &RunId,
+) -> Result<Vec<PredictionCount>, StoreError> {
+    let counts: Vec<(String, i64, Option<f64>)> =
+        sqlx::query_as(PREDICTIONS).bind(run_id.as_str()).fetch_all(connection).await?;
     let count = |(prediction, count, mean_score)| PredictionCount { prediction, count: unsigned(count), mean_score };
     Ok(counts.into_iter().map(count).collect())
 }
 
-pub(super) async fn by_code(
+pub(super) async fn counted_by_code(
     pool: &Pool,
     run_id: &RunId,
     query: &'static str,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let mut transaction = pool.begin_with(COUNTING).await?;
-    let counts: Vec<(String, i64)> = sqlx::query_as(query).bind(run_id.as_str()).fetch_all(&mut *transaction).await?;
+    let counts = by_code(&mut transaction, run_id, query).await?;
     transaction.commit().await?;
+    Ok(counts)
+}
+
+pub(super) async fn by_code(
+    connection: &mut Connection,
+    run_id: &RunId,
+    query: &'static str,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let counts: Vec<(String, i64)> = sqlx::query_as(query).bind(run_id.as_str()).fetch_all(connection).await?;
     Ok(counts.into_iter().map(|(code, count)| (code, unsigned(count))).collect())
 }
 

@@ -31,7 +31,8 @@ const AGAIN: &str = concat!(
 const LATEST: &str = "
     SELECT id, queue, message_id, message_type, run_id, reason, attempt, body, outcome, received_at, resolved_at
     FROM dead_letters WHERE CAST($1 AS text) IS NULL OR run_id = $1 ORDER BY id DESC LIMIT $2";
-const BLOCKING: &str = concat!("SELECT count(*) FROM dead_letters WHERE run_id = $1 AND ", is_blocking!());
+/// How many dead letters keep a run from being complete.
+pub(super) const BLOCKING: &str = concat!("SELECT count(*) FROM dead_letters WHERE run_id = $1 AND ", is_blocking!());
 const OPEN: &str = concat!("SELECT id, times FROM dead_letters WHERE run_id = $1 AND ", is_blocking!(), " ORDER BY id");
 /// Of a JSON array of numbers, and of how often each had come.
 const RESOLVE: &str = concat!(

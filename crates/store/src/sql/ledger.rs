@@ -249,18 +249,14 @@ pub(super) async fn open_runs(pool: &Pool) -> Result<Vec<OpenRun>, StoreError> {
         .collect()
 }
 
-pub(super) async fn progress(pool: &Pool, run_id: &RunId) -> Result<Progress, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let (chunks, rows): (i64, i64) = sqlx::query_as(PROGRESS).bind(run_id.as_str()).fetch_one(&mut *reading).await?;
-    reading.commit().await?;
+pub(super) async fn progress(connection: &mut Connection, run_id: &RunId) -> Result<Progress, StoreError> {
+    let (chunks, rows): (i64, i64) = sqlx::query_as(PROGRESS).bind(run_id.as_str()).fetch_one(connection).await?;
     Ok(Progress { chunks_recorded: unsigned(chunks), rows_recorded: unsigned(rows) })
 }
 
-pub(super) async fn pace(pool: &Pool, run_id: &RunId, window_seconds: u32) -> Result<Pace, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
+pub(super) async fn pace(connection: &mut Connection, run_id: &RunId, window_seconds: u32) -> Result<Pace, StoreError> {
     let (rows, millis): (i64, i64) =
-        sqlx::query_as(PACE).bind(run_id.as_str()).bind(f64::from(window_seconds)).fetch_one(&mut *reading).await?;
-    reading.commit().await?;
+        sqlx::query_as(PACE).bind(run_id.as_str()).bind(f64::from(window_seconds)).fetch_one(connection).await?;
     Ok(Pace { rows: unsigned(rows), millis: unsigned(millis) })
 }
 
@@ -290,7 +286,7 @@ pub(super) async fn find(connection: &mut Connection, query: Query<'_>) -> Resul
 }
 
 /// The same for lists: a run that a newer version began, and that this one cannot read, does not keep it from the others.
-fn readable(row: &Row) -> Option<Run> {
+pub(super) fn readable(row: &Row) -> Option<Run> {
     match read(row) {
         Ok(run) => Some(run),
         Err(error) => {

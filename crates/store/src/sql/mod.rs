@@ -3,7 +3,8 @@
 //!
 //! - `store`, `operations`: the traits, each method one call
 //! - `beginning`: how a run begins; `ledger`: runs and chunks; `leases`: who loads a run; `stopping`: orders to end a run early
-//! - `counts`: what became of rows, by number; `audit`: the same for whoever does not believe it; `strays`: rows of no run
+//! - `overview`: how far runs are; `counts`: what became of rows, by number; `audit`: the same for those who do not believe it;
+//!   `strays`: rows of no run
 //! - `records`: single rows; `journal`: who did what; `known`: sources that runs have read
 //! - `live`: runs of live transactions; `dead_letters`, `replays`
 //!
@@ -19,6 +20,7 @@ mod leases;
 mod ledger;
 mod live;
 mod operations;
+mod overview;
 mod records;
 mod replays;
 mod stopping;

@@ -1,14 +1,15 @@
 //! The trait of operators, each method one call.
 
-use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind};
+use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind, Tally};
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::dialect::{Database, WRITING};
-use super::{audit, bounded, counts, dead_letters, journal, ledger, records, replays, stopping, strays};
+use super::{audit, bounded, counts, dead_letters, journal, ledger, overview, records, replays, stopping, strays};
 use crate::{
-    Act, Audit, DeadLetter, DeadLetterRecord, Exchanged, FailedRecord, IdConflict, InvalidRecord, OpenLetter, OpenRun,
-    Operation, Operations, Pace, RowFate, Selection, Stopping, StoreError, Strays, TransactionRecord,
+    Act, Audit, Counting, DeadLetter, DeadLetterRecord, Exchanged, FailedRecord, IdConflict, InvalidRecord, OpenLetter,
+    OpenRun, Operation, Operations, Overview, RowFate, RunFilter, Selection, Stopping, StoreError, Strays,
+    TransactionRecord,
 };
 
 #[async_trait]
@@ -35,8 +36,26 @@ impl Operations for Database {
         bounded(stopping::seal_stopped(self.writing(), run_id)).await
     }
 
-    async fn pace(&self, run_id: &RunId, window_seconds: u32) -> Result<Pace, StoreError> {
-        bounded(ledger::pace(self.reading(), run_id, window_seconds)).await
+    async fn list_runs(&self, filter: &RunFilter, skip: u32, limit: u32) -> Result<Vec<Run>, StoreError> {
+        bounded(overview::list(self.reading(), filter, skip, limit)).await
+    }
+
+    async fn overview(
+        &self,
+        run_id: &RunId,
+        window_seconds: u32,
+        counting: Counting,
+    ) -> Result<Option<Overview>, StoreError> {
+        let overview = overview::overview(self.reading(), run_id, window_seconds, counting);
+        match counting {
+            // As long as it takes.
+            Counting::Rows => overview.await,
+            Counting::Chunks => bounded(overview).await,
+        }
+    }
+
+    async fn booked(&self, run_id: &RunId) -> Result<Tally, StoreError> {
+        bounded(overview::booked(self.reading(), run_id)).await
     }
 
     async fn audit(&self, run_id: &RunId) -> Result<Option<Audit>, StoreError> {

@@ -132,7 +132,13 @@ impl Store for Database {
     }
 
     async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError> {
-        bounded(ledger::progress(self.reading(), run_id)).await
+        bounded(async {
+            let mut reading = self.reading().begin_with(READING).await?;
+            let progress = ledger::progress(&mut reading, run_id).await?;
+            reading.commit().await?;
+            Ok(progress)
+        })
+        .await
     }
 
     async fn recorded_from(&self, run_id: &RunId, chunk: u64, limit: u32) -> Result<Vec<RecordedChunk>, StoreError> {
@@ -154,11 +160,11 @@ impl Store for Database {
     }
 
     async fn invalid_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
-        counts::by_code(self.reading(), run_id, counts::INVALID).await
+        counts::counted_by_code(self.reading(), run_id, counts::INVALID).await
     }
 
     async fn failed_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
-        counts::by_code(self.reading(), run_id, counts::FAILED).await
+        counts::counted_by_code(self.reading(), run_id, counts::FAILED).await
     }
 
     async fn hazards(&self) -> Result<Vec<String>, StoreError> {

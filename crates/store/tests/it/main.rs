@@ -33,6 +33,7 @@ mod leases;
 mod leftovers;
 mod live;
 mod migrating;
+mod overviews;
 mod pgbouncer;
 mod poolers;
 mod postgres_only;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_store::{Act, FailedRecord, IdConflict, NewRun, RowFate, Selection};
+use assay_store::{Act, Counting, FailedRecord, IdConflict, NewRun, RowFate, Selection};
 use assay_transaction::{Entry, Lane, Namespace};
 use uuid::Uuid;
 
@@ -204,7 +204,9 @@ async fn namespaces_are_named_once(database: &Database) {
 async fn the_pace_is_that_of_the_window(database: &Database) {
     let store = &*database.store;
     let a = run_id("a");
-    assert_eq!(store.pace(&a, 60).await.unwrap(), assay_store::Pace::default());
+    begin(store, "a").await;
+    let pace = async |window| store.overview(&a, window, Counting::Chunks).await.unwrap().unwrap().pace;
+    assert_eq!(pace(60).await, assay_store::Pace::default());
     let chunks = [chunk_of_ids("a", 0, 1, &[1, 2, 3]), chunk_of_ids("a", 1, 4, &[4, 5]), chunk_of_ids("b", 0, 1, &[6])];
     database.write(&chunks, IdConflict::Fail).await.unwrap();
     let ago = |chunk, seconds| {
@@ -217,11 +219,13 @@ async fn the_pace_is_that_of_the_window(database: &Database) {
     };
     database.execute(&ago(0, 500)).await;
     database.execute(&ago(1, 20)).await;
-    let pace = store.pace(&a, 60).await.unwrap();
-    assert!(pace.rows == 2 && (20_000..50_000).contains(&pace.millis), "{pace:?}");
-    let pace = store.pace(&a, 1_000).await.unwrap();
-    assert!(pace.rows == 5 && (500_000..530_000).contains(&pace.millis), "{pace:?}");
-    assert_eq!(store.pace(&a, 5).await.unwrap().rows, 0);
+    let latest = pace(60).await;
+    assert!(latest.rows == 2 && (20_000..50_000).contains(&latest.millis), "{latest:?}");
+    let all = pace(1_000).await;
+    assert!(all.rows == 5 && (500_000..530_000).contains(&all.millis), "{all:?}");
+    assert_eq!(pace(5).await.rows, 0);
+    let quiet = store.overview(&a, 5, Counting::Chunks).await.unwrap().unwrap().quiet_millis;
+    assert!((20_000..50_000).contains(&quiet), "{quiet}");
 }
 
 async fn a_share_counts_failed_and_recorded(database: &Database) {
