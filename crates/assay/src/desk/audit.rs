@@ -8,12 +8,13 @@ use assay_transaction::{Exit, Run, RunId, RunState, Tally};
 use clap::Args;
 use serde::Serialize;
 
+use super::DeskOptions;
 use super::live::LiveCounts;
+use super::named::named;
 use super::queues::Glimpse;
 use super::stranded::stranded;
 use super::strays::StrayFindings;
 use super::totals::ControlTotals;
-use super::{DeskOptions, find};
 use crate::error::CommandError;
 use crate::print::{Fields, counted, grouped, one_line, print, print_json, print_text, ranges};
 
@@ -36,9 +37,9 @@ use crate::print::{Fields, counted, grouped, one_line, print, print_json, print_
   assay audit --all
   assay audit --all --json | jq '.[] | select(.breaches != [])'")]
 pub(crate) struct AuditArguments {
-    /// Which run
+    /// Which run: its name, a source that it has loaded, or `latest`
     #[arg(value_name = "RUN", required_unless_present = "all", conflicts_with = "all")]
-    run_id: Option<RunId>,
+    run: Option<String>,
     /// Audit every run
     #[arg(long)]
     all: bool,
@@ -55,11 +56,11 @@ pub(crate) struct AuditArguments {
 pub(crate) async fn audit(arguments: &AuditArguments) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("audit").await?;
     let glimpse = Glimpse::connect(&arguments.broker, "audit", arguments.desk.startup.startup_timeout).await;
-    let exit = match &arguments.run_id {
-        Some(run_id) => {
-            find(&*store, run_id).await?;
+    let exit = match &arguments.run {
+        Some(run) => {
+            let (Run { run_id, .. }, _) = named(&*store, run).await?;
             let finding =
-                recount(&*store, &glimpse, run_id).await?.ok_or_else(|| CommandError::NoRun(run_id.to_string()))?;
+                recount(&*store, &glimpse, &run_id).await?.ok_or_else(|| CommandError::NoRun(run_id.to_string()))?;
             print(&finding, arguments.json)?;
             finding.exit()
         }

@@ -18,7 +18,7 @@ pub(crate) struct Content {
     id: Uuid,
     external_id: Option<String>,
     description: String,
-    /// As it is stored, or, of a failed transaction, with the digits of its source.
+    /// With two decimals, or as many as it takes: the same whether it is stored or has failed.
     amount: String,
     timestamp: Timestamp,
     merchant: Option<String>,
@@ -37,7 +37,7 @@ impl Content {
             id,
             external_id: external_id.map(masked),
             description: masked(&description),
-            amount: amount.to_string(),
+            amount: shown_amount(&amount.to_string()),
             timestamp,
             merchant: merchant.as_deref().map(masked),
             operation_type: masked(&operation_type),
@@ -61,6 +61,12 @@ impl Content {
             fields.add(one_line(name, 40), shown(value));
         }
     }
+}
+
+/// An amount with two decimals, or as many as it takes: what is stored has four, and a source as many as it likes.
+fn shown_amount(amount: &str) -> String {
+    let (whole, decimals) = amount.split_once('.').unwrap_or((amount, ""));
+    format!("{whole}.{:0<2}", decimals.trim_end_matches('0'))
 }
 
 /// A transaction that is stored, with its prediction.
@@ -229,6 +235,15 @@ pub(crate) mod tests {
             reason: "HTTP status 422".into(),
             attempts: 2,
             payload: json.into(),
+        }
+    }
+
+    #[test]
+    fn an_amount_is_shown_alike_wherever_it_is() {
+        for (amount, shown) in
+            [("-777.77", "-777.77"), ("-777.7700", "-777.77"), ("5", "5.00"), ("1.5", "1.50"), ("0.1250", "0.125")]
+        {
+            assert_eq!(shown_amount(amount), shown);
         }
     }
 

@@ -11,6 +11,7 @@ mod content;
 pub(crate) mod failures;
 pub(crate) mod invalid;
 mod live;
+mod named;
 pub(crate) mod operations;
 mod queues;
 pub(crate) mod repair;

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use assay_store::Operation;
-use assay_transaction::{Exit, RunId};
+use assay_transaction::Exit;
 use clap::Args;
 use serde::Serialize;
 
-use super::{DeskOptions, find};
+use super::DeskOptions;
+use super::named::named;
 use crate::error::CommandError;
 use crate::print::{Side, Table, moment, one_line, print};
 
@@ -20,9 +21,9 @@ const TEXT: usize = 200;
   assay operations
   assay operations batch_20260111_100000_3f9a1c --json")]
 pub(crate) struct OperationsArguments {
-    /// Only what was done to this run
+    /// Only what was done to this run: its name, a source that it has loaded, or `latest`
     #[arg(value_name = "RUN")]
-    run_id: Option<RunId>,
+    run: Option<String>,
     /// How many to list, the latest first
     #[arg(long, default_value_t = 50, value_name = "OPERATIONS")]
     limit: u32,
@@ -36,10 +37,11 @@ pub(crate) struct OperationsArguments {
 /// Lists operations.
 pub(crate) async fn operations(arguments: &OperationsArguments) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("operations").await?;
-    if let Some(run_id) = &arguments.run_id {
-        find(&*store, run_id).await?;
-    }
-    let list = List(store.operations(arguments.run_id.as_ref(), arguments.limit).await?);
+    let run_id = match &arguments.run {
+        Some(run) => Some(named(&*store, run).await?.0.run_id),
+        None => None,
+    };
+    let list = List(store.operations(run_id.as_ref(), arguments.limit).await?);
     store.close().await;
     print(&list, arguments.json)?;
     Ok(Exit::Done)

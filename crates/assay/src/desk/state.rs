@@ -60,8 +60,18 @@ impl std::fmt::Display for ShownState {
 
 /// How many dead letters keep a run from being complete; none matters to one that is finished.
 pub(crate) async fn blocking(store: &(impl Operations + ?Sized), run: &Run) -> Result<u64, StoreError> {
-    // A live run goes on without a message that was refused.
-    if run.state.is_finished() || run.source.is_live() { Ok(0) } else { store.blocking_dead_letters(&run.run_id).await }
+    let letters = if matters(run) { store.blocking_dead_letters(&run.run_id).await? } else { 0 };
+    Ok(blocking_of(run, letters))
+}
+
+/// The same of so many letters that were counted.
+pub(crate) fn blocking_of(run: &Run, letters: u64) -> u64 {
+    if matters(run) { letters } else { 0 }
+}
+
+/// Whether a run waits for what a dead letter holds. A live one goes on without a message that was refused.
+fn matters(run: &Run) -> bool {
+    !run.state.is_finished() && !run.source.is_live()
 }
 
 #[cfg(test)]

@@ -13,8 +13,9 @@ use clap::Args;
 use serde::Serialize;
 use tracing::{info, warn};
 
+use super::DeskOptions;
+use super::named::named;
 use super::row::raw_text;
-use super::{DeskOptions, find};
 use crate::error::CommandError;
 use crate::print::{counted, grouped, one_line, print_json, print_text};
 
@@ -36,9 +37,9 @@ const TEXT: usize = 200;
   assay invalid batch_20260111_100000_3f9a1c
   assay invalid batch_20260111_100000_3f9a1c --csv --output rejected.csv")]
 pub(crate) struct InvalidArguments {
-    /// Which run
+    /// Which run: its name, a source that it has loaded, or `latest`
     #[arg(value_name = "RUN")]
-    run_id: RunId,
+    run: String,
     /// Write the header and the rows' own bytes, not masked, as CSV
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -58,7 +59,7 @@ pub(crate) struct InvalidArguments {
 /// Lists rejected rows, or writes them.
 pub(crate) async fn invalid(arguments: &InvalidArguments) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("invalid").await?;
-    let run = find(&*store, &arguments.run_id).await?;
+    let (run, _) = named(&*store, &arguments.run).await?;
     if arguments.csv {
         let limit = arguments.limit.unwrap_or(u64::MAX);
         match &arguments.output {

@@ -6,12 +6,11 @@ mod place;
 mod source;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 
 use assay_queue::BrokerOptions;
-use assay_source::{S3Options, SourceUrl, Sources};
+use assay_source::{S3Options, Sources};
 use assay_store::{InvalidRecord, RowFate, Store};
-use assay_transaction::{Exit, Run, RunId, SourceIdentity, mask_card_numbers};
+use assay_transaction::{Exit, Run, RunId, mask_card_numbers};
 use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
@@ -20,6 +19,7 @@ use self::place::Place;
 use self::source::Proof;
 use super::DeskOptions;
 use super::content::{FailedTransaction, StoredTransaction};
+use super::named::named;
 use super::queues::{Glimpse, Queues};
 use crate::error::CommandError;
 use crate::print::{Fields, grouped, one_line, print};
@@ -45,7 +45,7 @@ const RAW: usize = 2_000;
   assay row examples/transactions.csv 4711 --source
   assay row live:streamer 4711")]
 pub(crate) struct RowArguments {
-    /// A run, or s3://bucket/key or the path of a file: the latest run of that source
+    /// A run; or s3://bucket/key or the path of a file, the latest run of that source; or `latest`
     #[arg(value_name = "RUN_OR_SOURCE")]
     run_or_source: String,
     /// Which row, from 1
@@ -68,7 +68,7 @@ pub(crate) struct RowArguments {
 /// Answers.
 pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("row").await?;
-    let (run, is_latest) = which(&*store, &arguments.run_or_source).await?;
+    let (run, is_latest) = named(&*store, &arguments.run_or_source).await?;
     let recorded = store.row(&run.run_id, arguments.row).await?;
     let proof = if arguments.source {
         let (sources, startup) = (Sources::new(&arguments.s3)?, arguments.desk.startup.startup_timeout);
@@ -89,45 +89,6 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
     print(&answer, arguments.json)?;
     let differs = answer.proof.as_ref().is_some_and(|proof| !proof.is_same);
     Ok(if differs || matches!(answer.fate, Fate::Lost) { Exit::FailedRows } else { Exit::Done })
-}
-
-/// The run that is meant, and whether it is so as the latest of its source.
-async fn which(store: &dyn Store, text: &str) -> Result<(Run, bool), CommandError> {
-    if let Ok(run_id) = text.parse::<RunId>()
-        && let Some(run) = store.run(&run_id).await?
-    {
-        return Ok((run, false));
-    }
-    for location in locations(text) {
-        if let Some(run) = store.runs(Some(&location), 1).await?.pop() {
-            return Ok((run, true));
-        }
-    }
-    Err(CommandError::NoRun(text.to_owned()))
-}
-
-/// The names under which the ledger may know a source.
-fn locations(text: &str) -> Vec<String> {
-    if (SourceIdentity { location: text.to_owned(), version: String::new() }).is_live() {
-        return vec![text.to_owned()];
-    }
-    match text.parse() {
-        Ok(SourceUrl::File(path)) => {
-            // As the loader does. A file that is gone since has no canonical path, but perhaps its folder has.
-            let candidates = [path.canonicalize().ok(), in_canonical_folder(&path), std::path::absolute(&path).ok()];
-            let mut locations: Vec<String> =
-                candidates.into_iter().flatten().filter_map(|path| path.to_str().map(str::to_owned)).collect();
-            locations.dedup();
-            locations
-        }
-        Ok(url) => vec![url.to_string()],
-        Err(_) => Vec::new(),
-    }
-}
-
-fn in_canonical_folder(path: &Path) -> Option<PathBuf> {
-    let path = std::path::absolute(path).ok()?;
-    Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
 }
 
 async fn fate(store: &dyn Store, run: &Run, recorded: RowFate, arguments: &RowArguments) -> Result<Fate, CommandError> {
@@ -352,19 +313,5 @@ failed: rejected
         assert!(answer(Fate::Lost).contains("run `assay audit second`"));
         let json = serde_json::to_value(Fate::NeverRead { why: String::new() }).unwrap();
         assert_eq!(json["outcome"], "never_read");
-    }
-
-    #[test]
-    fn a_source_is_named_as_the_loader_names_it() {
-        assert_eq!(locations("s3://drops/a.csv"), ["s3://drops/a.csv"]);
-        assert_eq!(locations("gs://drops/a.csv"), [""; 0]);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sub/../a.csv");
-        std::fs::create_dir(folder.path().join("sub")).unwrap();
-        std::fs::write(folder.path().join("a.csv"), "").unwrap();
-        let expected = folder.path().canonicalize().unwrap().join("a.csv");
-        assert_eq!(locations(path.to_str().unwrap())[0], expected.to_str().unwrap());
-        std::fs::remove_file(&expected).unwrap();
-        assert!(locations(path.to_str().unwrap()).contains(&expected.to_str().unwrap().to_owned()));
     }
 }

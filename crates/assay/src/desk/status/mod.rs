@@ -1,27 +1,31 @@
 //! `assay status`: how far a run is.
 //!
-//! [`collect`] asks the database, `view` shows what it says, and `pace` works out what is left.
+//! [`collect`] asks the database, at one point in time, and then the broker; `pace` works out what is left, `obstacles` what is in the
+//! way, and `view` shows it all.
 
+mod obstacles;
 mod pace;
 mod view;
 
 use std::time::Duration;
 
 use assay_queue::BrokerOptions;
-use assay_store::{Operation, Store, StoreError};
+use assay_store::{Counting, Operation, Overview, PredictionCount, Store, StoreError};
 use assay_transaction::{Exit, Run, RunId};
 use clap::Args;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::obstacles::{Seen, obstacles};
 pub(in crate::desk) use self::view::outcome_word;
 use self::view::{DeadLetters, Outcome, ReplayProgress, Status};
+use super::DeskOptions;
 use super::live::LiveCounts;
+use super::named::named;
 use super::queues::Glimpse;
-use super::state::{ShownState, blocking};
+use super::state::{ShownState, blocking_of};
 use super::totals::ControlTotals;
-use super::{DeskOptions, find};
 use crate::error::CommandError;
 use crate::print::{print, print_text};
 
@@ -39,17 +43,17 @@ const COUNTING_SHARE: u32 = 10;
 /// Show how far a run is
 ///
 /// Its state, what is read and what is stored, the rate of the last minute and the time left, what became of its rows so
-/// far, replays, dead letters, and, where AMQP_URL is set, what waits in the queues. `stalled` means that a dead letter keeps
+/// far, what is in the way, replays, dead letters, and, where AMQP_URL is set, what waits in the queues. `stalled` means that a dead letter keeps
 /// the run from being complete: `assay failures RUN` shows it, and `assay repair RUN` publishes its rows again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay status batch_20260111_100000_3f9a1c
-  assay status batch_20260111_100000_3f9a1c --watch
+  assay status latest --watch
   assay status batch_20260111_100000_3f9a1c --json | jq .state")]
 pub(crate) struct StatusArguments {
-    /// Which run
+    /// Which run: its name, a source that it has loaded, or `latest`
     #[arg(value_name = "RUN")]
-    run_id: RunId,
+    run: String,
     /// Show it again every 2 seconds, until the run is finished or Ctrl-C
     #[arg(long)]
     watch: bool,
@@ -65,12 +69,18 @@ pub(crate) struct StatusArguments {
 /// Shows a run once, or until it is finished.
 pub(crate) async fn status(arguments: &StatusArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("status").await?;
-    find(&*store, &arguments.run_id).await?;
+    let (Run { run_id, .. }, _) = named(&*store, &arguments.run).await?;
     let glimpse = Glimpse::connect(&arguments.broker, "status", arguments.desk.startup.startup_timeout).await;
+    let asking = Asking {
+        store: &*store,
+        glimpse: &glimpse,
+        run_id: &run_id,
+        full_at: arguments.broker.queue_max_length.into(),
+    };
     if arguments.watch {
-        watch(&*store, &glimpse, arguments, shutdown).await?;
+        watch(&asking, arguments, shutdown).await?;
     } else {
-        let status = collect(&*store, &glimpse, &arguments.run_id, None).await?;
+        let status = asking.collect(None).await?;
         print(&status, arguments.json)?;
     }
     glimpse.close().await;
@@ -80,8 +90,7 @@ pub(crate) async fn status(arguments: &StatusArguments, shutdown: &CancellationT
 
 /// Looks again and again. A database that is away for a moment is no reason to stop.
 async fn watch(
-    store: &dyn Store,
-    glimpse: &Glimpse,
+    asking: &Asking<'_>,
     arguments: &StatusArguments,
     shutdown: &CancellationToken,
 ) -> Result<(), CommandError> {
@@ -89,16 +98,14 @@ async fn watch(
     let redraws = std::io::stdout().is_terminal() && !arguments.json;
     let mut counted: Option<Counted> = None;
     loop {
-        let recent = counted.as_ref().filter(|counted| counted.is_recent()).map(|counted| counted.outcome.clone());
-        let is_counted = recent.is_none();
+        let recent = counted.as_ref().filter(|counted| counted.is_recent());
         let began = Instant::now();
-        let looked = shutdown.run_until_cancelled(collect(store, glimpse, &arguments.run_id, recent)).await;
-        match looked {
+        match shutdown.run_until_cancelled(asking.collect(recent)).await {
             None => return Ok(()),
             Some(Ok(status)) => {
-                if is_counted {
-                    counted =
-                        Some(Counted { outcome: status.outcome.clone(), at: Instant::now(), took: began.elapsed() });
+                if status.outcome.labels_seconds_old.is_none() {
+                    let labels = status.outcome.predictions.clone();
+                    counted = Some(Counted { labels, at: Instant::now(), took: began.elapsed() });
                 }
                 if redraws {
                     // To the upper left, and everything below is gone.
@@ -124,9 +131,9 @@ async fn watch(
     }
 }
 
-/// What became of the rows when they were last counted.
+/// The labels when they were last counted.
 struct Counted {
-    outcome: Outcome,
+    labels: Vec<PredictionCount>,
     at: Instant,
     took: Duration,
 }
@@ -137,54 +144,75 @@ impl Counted {
     }
 }
 
-/// Asks how far a run is. What became of its rows is counted unless it is given.
-async fn collect(
-    store: &dyn Store,
-    glimpse: &Glimpse,
-    run_id: &RunId,
-    outcome: Option<Outcome>,
-) -> Result<Status, CommandError> {
-    let run = find(store, run_id).await?;
-    let blocking = blocking(store, &run).await?;
-    let progress = store.progress(run_id).await?;
-    let is_finished = run.state.is_finished();
-    let pace = if is_finished { None } else { Some(store.pace(run_id, WINDOW_SECONDS).await?) };
-    // A finished run is counted once more: what is shown at last is exact.
-    let outcome = match outcome {
-        Some(outcome) if !is_finished => outcome,
-        _ => count(store, run_id).await?,
-    };
-    Ok(Status {
-        run_id: run.run_id.clone(),
-        state: ShownState::of(&run, blocking),
-        is_finished,
-        source: run.source.location.clone(),
-        version: run.source.version.clone(),
-        source_bytes: run.source_bytes,
-        started_at: run.started_at,
-        finished_at: run.finished_at,
-        error: run.error.clone(),
-        stop: run.stop.clone(),
-        read: pace::reading(&run, progress),
-        stored: pace::storing(&run, progress),
-        control_totals: ControlTotals::of(&run),
-        live: LiveCounts::of(store, &run).await?,
-        rows_per_second: pace.map(pace::rate),
-        left: pace.and_then(|pace| pace::left(&run, progress, pace)),
-        outcome,
-        replays: replays(store, &run).await?,
-        dead_letters: DeadLetters::new(&store.dead_letters(Some(run_id), LETTERS).await?, blocking),
-        queues: if is_finished { None } else { glimpse.look().await },
-    })
+/// Who is asked, and for what.
+struct Asking<'a> {
+    store: &'a dyn Store,
+    glimpse: &'a Glimpse,
+    run_id: &'a RunId,
+    /// At which length a queue takes no more.
+    full_at: u64,
 }
 
-async fn count(store: &dyn Store, run_id: &RunId) -> Result<Outcome, StoreError> {
-    Ok(Outcome {
-        tally: store.tally(run_id).await?,
-        invalid_by_reason: store.invalid_counts(run_id).await?,
-        failed_by_class: store.failed_counts(run_id).await?,
-        predictions: store.prediction_counts(run_id).await?,
-    })
+impl Asking<'_> {
+    /// Asks how far the run is. Its rows are counted one by one, unless that was done a moment ago: then as its chunks are
+    /// booked, and the labels are those of then. A finished run is counted in any case: what is shown at last is exact.
+    async fn collect(&self, recent: Option<&Counted>) -> Result<Status, CommandError> {
+        let (mut recent, mut overview) = (recent, None);
+        if recent.is_some() {
+            overview = Some(self.overview(Counting::Chunks).await?).filter(|found| !found.run.state.is_finished());
+        }
+        let overview = if let Some(overview) = overview {
+            overview
+        } else {
+            recent = None;
+            self.overview(Counting::Rows).await?
+        };
+        let Self { store, glimpse, run_id, full_at } = *self;
+        let run = &overview.run;
+        let is_finished = run.state.is_finished();
+        let queues = if is_finished { None } else { glimpse.look().await };
+        let pace = (!is_finished).then_some(overview.pace);
+        Ok(Status {
+            run_id: run.run_id.clone(),
+            state: ShownState::of(run, blocking_of(run, overview.blocking)),
+            is_finished,
+            source: run.source.location.clone(),
+            version: run.source.version.clone(),
+            source_bytes: run.source_bytes,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            error: run.error.clone(),
+            stop: run.stop.clone(),
+            read: pace::reading(run, overview.progress),
+            stored: pace::storing(run, overview.progress),
+            control_totals: ControlTotals::of(run),
+            live: LiveCounts::of(store, run).await?,
+            rows_per_second: pace.map(pace::rate),
+            left: pace.and_then(|pace| pace::left(run, overview.progress, pace)),
+            in_the_way: obstacles(&overview, Seen { queues: queues.as_ref(), full_at }),
+            replays: replays(store, run).await?,
+            dead_letters: DeadLetters::new(
+                &store.dead_letters(Some(run_id), LETTERS).await?,
+                blocking_of(run, overview.blocking),
+            ),
+            outcome: Outcome {
+                tally: overview.tally,
+                invalid_by_reason: overview.invalid,
+                failed_by_class: overview.failed,
+                predictions: overview
+                    .predictions
+                    .or_else(|| recent.map(|counted| counted.labels.clone()))
+                    .unwrap_or_default(),
+                labels_seconds_old: recent.map(|counted| counted.at.elapsed().as_secs()),
+            },
+            queues,
+        })
+    }
+
+    async fn overview(&self, counting: Counting) -> Result<Overview, CommandError> {
+        let overview = self.store.overview(self.run_id, WINDOW_SECONDS, counting).await?;
+        overview.ok_or_else(|| CommandError::NoRun(self.run_id.to_string()))
+    }
 }
 
 /// The replays of a run, the first first: they are numbered in the order in which they were recorded.

@@ -42,6 +42,8 @@ pub(super) struct Status {
     /// Of the last minute; none of a finished run.
     pub(super) rows_per_second: Option<u64>,
     pub(super) left: Option<Left>,
+    /// What keeps it from going on, a line each.
+    pub(super) in_the_way: Vec<String>,
     pub(super) outcome: Outcome,
     pub(super) replays: Vec<ReplayProgress>,
     pub(super) dead_letters: DeadLetters,
@@ -59,6 +61,9 @@ pub(super) struct Outcome {
     #[serde(serialize_with = "as_map")]
     pub(super) failed_by_class: Vec<(String, u64)>,
     pub(super) predictions: Vec<PredictionCount>,
+    /// How old the predictions by label are, where they are older than everything else: counting them takes its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) labels_seconds_old: Option<u64>,
 }
 
 fn as_map<S: serde::Serializer>(counts: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -187,8 +192,12 @@ impl Status {
         let Tally { predicted, invalid, failed, duplicate } = self.outcome.tally;
         let predictions: Vec<_> =
             self.outcome.predictions.iter().map(|count| (count.prediction.clone(), count.count)).collect();
+        let age = match self.outcome.labels_seconds_old {
+            Some(seconds) if !predictions.is_empty() => format!(" (as of {} ago)", span(seconds)),
+            _ => String::new(),
+        };
         let counts = [
-            ("predicted", predicted, listed(&predictions)),
+            ("predicted", predicted, format!("{}{age}", listed(&predictions))),
             ("invalid", invalid, listed(&self.outcome.invalid_by_reason)),
             ("failed", failed, listed(&self.outcome.failed_by_class)),
             ("duplicate", duplicate, String::new()),
@@ -228,7 +237,15 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "run {}: {}", self.run_id, self.state)?;
-        write!(out, "{}\n{}\n{}", self.head(), self.stages(), self.outcomes())?;
+        write!(out, "{}\n{}\n", self.head(), self.stages())?;
+        if !self.in_the_way.is_empty() {
+            writeln!(out, "in the way:")?;
+            for line in &self.in_the_way {
+                writeln!(out, "  {line}")?;
+            }
+            writeln!(out)?;
+        }
+        write!(out, "{}", self.outcomes())?;
         if !self.replays.is_empty() {
             write!(out, "\n{}", self.replay_table())?;
         }
@@ -236,14 +253,6 @@ impl fmt::Display for Status {
             let counts: Vec<_> =
                 self.dead_letters.by_outcome.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect();
             writeln!(out, "\ndead letters: {}", listed(&counts))?;
-        }
-        if self.dead_letters.blocking > 0 {
-            let letters = counted(self.dead_letters.blocking, "dead letter keeps", "dead letters keep");
-            writeln!(
-                out,
-                "{letters} the run from being complete: `assay failures {0}` shows why, `assay repair {0}` publishes the rows again",
-                self.run_id
-            )?;
         }
         match &self.queues {
             Some(queues) => write!(out, "\n{queues}"),
@@ -277,11 +286,13 @@ mod tests {
             control_totals: None,
             rows_per_second: Some(12_345),
             left: Some(Left { seconds: 38, is_estimated: true }),
+            in_the_way: Vec::new(),
             outcome: Outcome {
                 tally: Tally { predicted: 479_000, invalid: 900, failed: 3, duplicate: 97 },
                 invalid_by_reason: vec![("amount_scale".into(), 600), ("id_empty".into(), 300)],
                 failed_by_class: vec![("rejected".into(), 3)],
                 predictions: vec![PredictionCount { prediction: "fraud".into(), count: 479_000, mean_score: None }],
+                labels_seconds_old: None,
             },
             replays: Vec::new(),
             dead_letters: DeadLetters::default(),
@@ -325,6 +336,7 @@ transactions.batch    1,200          2
             state: ShownState::Stalled,
             stored: Storing { chunks_total: Some(5_000), ..loading().stored },
             left: None,
+            in_the_way: vec!["no writer takes rows".into()],
             dead_letters: DeadLetters { by_outcome: [("booked", 2), ("unreadable", 1)].into(), blocking: 1 },
             queues: Some(Queues::Unknown { error: "RabbitMQ is away".into() }),
             ..loading()
@@ -334,7 +346,8 @@ transactions.batch    1,200          2
             "run nightly: stalled\n",
             "  stored     480,000 rows, 4,800 of 5,000 chunks\n",
             "  time left  not known\n",
-            "\ndead letters: booked 2, unreadable 1\n1 dead letter keeps the run from being complete: `assay failures nightly`",
+            "\ndead letters: booked 2, unreadable 1\n",
+            "not known\n\nin the way:\n  no writer takes rows\n\n  predicted",
             "\nwhat waits in the queues is not known: RabbitMQ is away\n",
         ] {
             assert!(text.contains(words), "{words}\n{text}");
@@ -354,6 +367,13 @@ transactions.batch    1,200          2
         assert!(text.contains("  finished    2026-01-11 10:02:00 UTC, after 2 min 0 s\n"), "{text}");
         assert!(text.contains("  stop order  cancelled at 2026-01-11 10:01:00 UTC: wrong file\n\n"), "{text}");
         assert!(!text.contains("rate") && !text.contains("error"), "{text}");
+    }
+
+    #[test]
+    fn labels_that_are_old_say_so() {
+        let outcome = Outcome { labels_seconds_old: Some(40), ..loading().outcome };
+        let text = Status { outcome, ..loading() }.to_string();
+        assert!(text.contains("  predicted  479,000  fraud 479,000 (as of 40 s ago)\n"), "{text}");
     }
 
     #[test]
