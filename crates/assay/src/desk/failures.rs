@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use assay_store::{DeadLetterRecord, FailedRecord, Selection, Store};
+use assay_store::{DeadLetterRecord, FailedRecord, RunFilter, Selection, Store};
 use assay_transaction::{Exit, FailureClass, RunId, RunState, Timestamp, mask_card_numbers};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::DeskOptions;
+use super::named::named;
+use super::since::Since;
 use super::status::LETTERS;
-use super::{DeskOptions, find};
 use crate::error::CommandError;
 use crate::print::{Side, Table, grouped, moment, one_line, print};
 
-/// How many runs are looked at where none is named.
-const LATEST: u32 = 20;
+/// The runs that are looked at where none is named: those of the last month, as most jobs run once a day.
+const PERIOD: &str = "31d";
+/// How many runs with failed transactions are shown at the most.
+const RUNS: u32 = 1_000;
 /// How many failed transactions one query brings: each comes with its payload.
 const PAGE: u32 = 100;
 /// How much of a reason is shown to a person.
@@ -24,18 +28,22 @@ const REASON: usize = 200;
 
 /// List what could not be scored or stored
 ///
-/// Failed transactions of a run, or of the latest 20 runs, by class, with the first of each; and the messages that the
+/// Failed transactions of a run, or of all runs of the last 31 days, by class, with the first of each; and the messages that the
 /// broker gave up or that could not be read: `booked` (their rows are failed, class dead_lettered), `known` (recorded before),
 /// `unreadable` and `refused` (these keep their run from being complete, until `assay repair`).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay failures
+  assay failures --since 7d
   assay failures batch_20260111_100000_3f9a1c
   assay failures batch_20260111_100000_3f9a1c --class rejected --limit 50")]
 pub(crate) struct FailuresArguments {
-    /// Which run [default: the latest 20]
+    /// Which run: its name, a source that it has loaded, or `latest` [default: every run since --since]
     #[arg(value_name = "RUN")]
-    run_id: Option<RunId>,
+    run: Option<String>,
+    /// Only runs that began since then: a time span such as 12h or 7d, or a day or time in UTC, such as 2026-01-11
+    #[arg(long, value_name = "WHEN", default_value = PERIOD, conflicts_with = "run")]
+    since: Since,
     /// Only these classes; may be repeated
     #[arg(long = "class", value_name = "CLASS", value_parser = classes(), value_delimiter = ',')]
     classes: Vec<String>,
@@ -57,10 +65,14 @@ pub(super) fn classes() -> PossibleValuesParser {
 /// Lists failures.
 pub(crate) async fn failures(arguments: &FailuresArguments) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("failures").await?;
-    let runs = match &arguments.run_id {
-        Some(run_id) => vec![find(&*store, run_id).await?],
-        None => store.runs(None, LATEST).await?,
+    let runs = match &arguments.run {
+        Some(run) => vec![named(&*store, run).await?.0],
+        None => {
+            let seconds = Some(arguments.since.seconds());
+            store.list_runs(&RunFilter { seconds, has_failed: true, source: None }, 0, RUNS).await?
+        }
     };
+    let run_id = arguments.run.as_ref().and_then(|_| runs.first()).map(|run| run.run_id.clone());
     let mut failures = Failures { runs: Vec::new(), dead_letters: Vec::new() };
     for run in runs {
         let selection = Selection { classes: arguments.classes.clone(), rows: Vec::new() };
@@ -69,11 +81,11 @@ pub(crate) async fn failures(arguments: &FailuresArguments) -> Result<Exit, Comm
             let first = first_of(&*store, &run.run_id, &class, arguments.limit).await?;
             classes.push(OfClass { class, count, first });
         }
-        if arguments.run_id.is_some() || !classes.is_empty() {
+        if run_id.is_some() || !classes.is_empty() {
             failures.runs.push(OfRun { run_id: run.run_id, source: run.source.location, state: run.state, classes });
         }
     }
-    failures.dead_letters = by_outcome(store.dead_letters(arguments.run_id.as_ref(), LETTERS).await?);
+    failures.dead_letters = by_outcome(store.dead_letters(run_id.as_ref(), LETTERS).await?);
     store.close().await;
     print(&failures, arguments.json)?;
     Ok(Exit::Done)
@@ -192,7 +204,7 @@ impl fmt::Display for Failures {
             }
         }
         if self.runs.is_empty() {
-            writeln!(out, "no transaction failed in the latest {LATEST} runs\n")?;
+            writeln!(out, "no transaction of these runs is failed\n")?;
         }
         if self.dead_letters.is_empty() {
             return writeln!(out, "there is no dead letter");
@@ -316,6 +328,6 @@ unreadable        2         0  2026-01-11 10:00:00  transactions.batch  first/3 
     #[test]
     fn says_that_nothing_failed() {
         let nothing = Failures { runs: Vec::new(), dead_letters: Vec::new() };
-        assert_eq!(nothing.to_string(), "no transaction failed in the latest 20 runs\n\nthere is no dead letter\n");
+        assert_eq!(nothing.to_string(), "no transaction of these runs is failed\n\nthere is no dead letter\n");
     }
 }

@@ -59,6 +59,16 @@ impl LiveCounts {
         }
     }
 
+    /// Rows that its producer has accepted, where that counts them.
+    pub(crate) fn rows_accepted(&self) -> Option<u64> {
+        self.rows_accepted
+    }
+
+    /// Rows that have arrived.
+    pub(crate) fn rows_numbered(&self) -> u64 {
+        self.rows_numbered
+    }
+
     /// Whether rows that were accepted have not arrived although it is time, or rows have arrived that nobody sent.
     pub(crate) fn is_breach(&self) -> bool {
         self.rows_missing > 0 || self.rows_unexplained > 0
@@ -101,6 +111,13 @@ impl fmt::Display for LiveCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl LiveCounts {
+        /// Counts of a day that goes on.
+        pub(crate) fn example(accepted: u64, numbered: u64) -> Self {
+            Self::at(&live(Some(accepted), numbered), "2026-01-11T12:00:00Z".parse().unwrap())
+        }
+    }
 
     fn live(accepted: Option<u64>, numbered: u64) -> LiveRun {
         LiveRun {

@@ -18,6 +18,7 @@ pub(crate) mod repair;
 pub(crate) mod replay;
 pub(crate) mod row;
 pub(crate) mod runs;
+mod since;
 mod state;
 pub(crate) mod status;
 mod stranded;

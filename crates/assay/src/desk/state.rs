@@ -22,6 +22,18 @@ pub(crate) enum ShownState {
 }
 
 impl ShownState {
+    /// Every one of them.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Loading,
+        Self::Sealed,
+        Self::Stalled,
+        Self::Cancelling,
+        Self::Aborting,
+        Self::Complete,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
     /// The state of a run that so many dead letters are in the way of.
     pub(crate) fn of(run: &Run, blocking: u64) -> Self {
         match (run.state, run.stop.as_ref().map(|stop| stop.kind)) {
