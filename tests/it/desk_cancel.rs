@@ -14,17 +14,33 @@ async fn a_run_whose_loader_is_gone_is_sealed_and_ends() {
     stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
     loader.kill().await;
 
-    let cancel = || stack.assay(["cancel", "first", "--reason", "the wrong file"]).env("ASSAY_OPERATOR", "ada");
+    let cancel =
+        || stack.assay(["cancel", "first", "--reason", "the wrong file", "--yes"]).env("ASSAY_OPERATOR", "ada");
     let cancelled = cancel().arg("--json").run().await.expect_exit(0).json();
     assert_eq!((&cancelled["state"], &cancelled["was_ordered_before"]), (&json!("sealed"), &json!(false)));
     let rows_read = cancelled["rows_read"].as_u64().unwrap();
     assert!((40..300).contains(&rows_read) && rows_read % 10 == 0, "{cancelled}");
     small(stack.assay(["status", "first"])).run().await.expect_exit(0).expect_says("run first: cancelling");
     small(stack.assay(["row", "first", "300"])).run().await.expect_says("never read: reading ended after row ");
-    // The order stays, and it is recorded once.
+    // The order stays, and it is recorded once; another reason is kept beside it.
     cancel().run().await.expect_exit(0).expect_says("it was to be stopped before: the wrong file");
     let operations = stack.assay(["operations", "--json"]).run().await.expect_exit(0).json();
     assert_eq!((&operations[0]["action"], &operations[1]), (&json!("cancel"), &json!(null)), "{operations}");
+    stack.assay(["cancel", "first", "--reason", "it was broken too", "--yes"]).run().await.expect_exit(0);
+    let operations = stack.assay(["operations", "first", "--json"]).run().await.expect_exit(0).json();
+    assert_eq!(
+        [&operations[0]["reason"], &operations[1]["reason"]],
+        [&json!("it was broken too"), &json!("the wrong file")],
+        "{operations}"
+    );
+    let unconfirmed = [
+        (stack.assay(["cancel", "first"]), "give --reason and --yes"),
+        (stack.assay(["cancel", "first", "--reason", "x"]), "give --yes"),
+        (stack.assay(["cancel", "first", "--yes"]), "give --reason"),
+    ];
+    for (program, missing) in unconfirmed {
+        program.run().await.expect_one_clear_line(2, &[missing]);
+    }
 
     let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
     stack.database.until_finished().await;
@@ -50,7 +66,7 @@ async fn what_is_finished_cannot_be_cancelled() {
         .run()
         .await
         .expect_one_clear_line(2, &["first is complete", "nothing left to cancel"]);
-    stack.assay(["cancel", "second"]).run().await.expect_one_clear_line(2, &["second"]);
+    stack.assay(["cancel", "second", "--yes"]).run().await.expect_one_clear_line(2, &["second"]);
     assert_eq!(stack.database.count("SELECT count(*) FROM operations").await, 0);
     assert_eq!(law::holds_for_one_run(&stack.database).await, Tally { predicted: 30, ..Tally::default() });
 }

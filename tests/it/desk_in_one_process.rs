@@ -95,7 +95,7 @@ async fn a_run_that_was_killed_can_be_cancelled() {
     ml_api.asked(1).await;
     run.kill().await;
     let assay = async |arguments: &[&str]| assay(folder.path(), arguments).await;
-    let cancelled = assay(&["cancel", "first"]).await;
+    let cancelled = assay(&["cancel", "first", "--reason", "mistake", "--yes"]).await;
     // What was published was in that process alone, and is gone with it.
     cancelled.expect_exit(0);
     if cancelled.stdout.contains("assay repair first") {

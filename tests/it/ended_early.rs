@@ -10,7 +10,7 @@ async fn a_cancelled_run_ends_and_its_chunks_are_not_scored_any_more() {
     let _stages = stack.start_stages();
     stack.ml_api.asked(5).await;
     // The chunks in work are freed by the notice, though the API still holds their requests.
-    let cancel = stack.assay(["cancel", "run", "--reason", "the wrong file"]);
+    let cancel = stack.assay(["cancel", "run", "--reason", "the wrong file", "--yes"]);
     cancel.env("ASSAY_OPERATOR", "somebody").run().await.expect_exit(0);
     stack.database.until_finished().await;
     let tally = law::holds_for_one_run(&stack.database).await;
@@ -35,7 +35,7 @@ async fn a_loader_hears_that_its_run_is_cancelled() {
     // A short queue and nobody who takes from it: the loader waits for room.
     let loader = loader.env("QUEUE_MAX_LENGTH", "5").env("PUBLISH_WINDOW", "2").env("DRAIN_TIMEOUT", "1s").start();
     stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
-    stack.assay(["cancel", "run"]).run().await.expect_exit(0);
+    stack.assay(["cancel", "run", "--reason", "mistake", "--yes"]).run().await.expect_exit(0);
     loader.end().await.expect_one_clear_line(1, &["run run is cancelled"]);
     let small = |program: Program| program.env("QUEUE_MAX_LENGTH", "5");
     let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];

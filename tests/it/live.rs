@@ -186,7 +186,11 @@ async fn a_client_sees_what_became_of_its_transaction() {
     audit.expect_exit(0).expect_says("1 accepted by streamer, 1 arrived");
     stack.assay(["status", &run]).run().await.expect_exit(0).expect_says("1 accepted by streamer, 1 arrived");
     stack.assay(["row", "live:streamer", "1"]).run().await.expect_exit(0).expect_says("predicted");
-    stack.assay(["cancel", &run, "--reason", "mistake"]).run().await.expect_one_clear_line(2, &["stop its producer"]);
+    stack
+        .assay(["cancel", &run, "--reason", "mistake", "--yes"])
+        .run()
+        .await
+        .expect_one_clear_line(2, &["stop its producer"]);
     assert_eq!(stack.database.texts(STORED).await.len(), 1);
 }
 

@@ -50,6 +50,10 @@ pub(crate) enum CommandError {
     NoRun(String),
     #[error("no transaction has the id {0}: none that is stored, and none that failed")]
     NoTransaction(String),
+    #[error("nothing was done: give {missing}, as nobody can be asked here")]
+    Unconfirmed { missing: &'static str },
+    #[error("nothing was done")]
+    Declined,
     #[error("run {run_id} is {state}: there is nothing left to cancel")]
     Finished { run_id: RunId, state: RunState },
     #[error(
@@ -108,6 +112,8 @@ impl Failure for CommandError {
             | Self::NothingHere
             | Self::NoRun(_)
             | Self::NoTransaction(_)
+            | Self::Unconfirmed { .. }
+            | Self::Declined
             | Self::Finished { .. }
             | Self::NoFleet(_)
             | Self::FleetRuns { .. }

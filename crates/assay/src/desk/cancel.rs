@@ -4,12 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use assay_loader::evict_if_gone;
-use assay_store::{Stopping, Store};
+use assay_store::{Act, Stopping, Store};
 use assay_transaction::{Exit, Run, RunId, RunState, StopKind};
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::Instant;
 
+use super::confirm::confirm;
 use super::{ActOptions, DeskOptions, find, rows_read};
 use crate::error::CommandError;
 use crate::print::{counted, grouped, one_line, print};
@@ -33,14 +35,20 @@ const POLL: Duration = Duration::from_millis(200);
 /// lost, this ends it all the same: what has arrived stays, `assay audit` goes on to say how many are missing, and what arrives
 /// later is booked in the run of the day on which it does.
 ///
-/// Exits 0 when the order is given, or had been before; 2 where the run is finished otherwise.
+/// It takes a reason and a confirmation: on a terminal it asks, elsewhere it takes --reason and --yes. Of a run that was to be
+/// stopped before, the first reason stays, and the new one is recorded in `assay operations`.
+///
+/// Exits 0 when the order is given, or had been before; 2 where the run is finished otherwise, or where nothing was confirmed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  assay cancel batch_20260111_100000_3f9a1c --reason 'the wrong file'")]
+  assay cancel batch_20260111_100000_3f9a1c --reason 'the wrong file' --yes")]
 pub(crate) struct CancelArguments {
     /// Which run
     #[arg(value_name = "RUN")]
     run_id: RunId,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
     /// Print the result as JSON, on stdout
     #[arg(long)]
     json: bool,
@@ -54,14 +62,26 @@ pub(crate) struct CancelArguments {
 pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("cancel").await?;
     let run_id = &arguments.run_id;
-    find(&*store, run_id).await?;
+    let run = find(&*store, run_id).await?;
+    if matches!(run.state, RunState::Complete | RunState::Failed) {
+        return Err(CommandError::Finished { run_id: run.run_id, state: run.state });
+    }
     let act = arguments.act.act();
-    let reason = act.reason.clone().unwrap_or_else(|| format!("cancelled by {}", act.operator));
+    let question = format!("Cancel run {run_id} of {}?", one_line(&run.source.location, 200));
+    let reason = confirm(&question, act.reason.as_deref(), arguments.yes)?;
+    let act = Act { reason: Some(reason.clone()), ..act };
     let was_ordered_before = match store.order_stop(run_id, StopKind::Cancelled, &reason, &act).await? {
         Stopping::Finished(run) if run.state != RunState::Cancelled => {
             return Err(CommandError::Finished { run_id: run.run_id, state: run.state });
         }
-        Stopping::Finished(_) | Stopping::Before(_) => true,
+        Stopping::Finished(run) | Stopping::Before(run) => {
+            // The same command again adds nothing; another reason is kept beside the first, which stays.
+            if run.stop.is_some_and(|stop| stop.reason != reason) {
+                let details = json!({ "was_ordered_before": true });
+                store.record_operation("cancel", Some(run_id), Some(&details), &act).await?;
+            }
+            true
+        }
         Stopping::Ordered(_) => false,
     };
     evict_if_gone(&*store, run_id).await?;

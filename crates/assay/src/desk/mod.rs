@@ -7,12 +7,14 @@
 
 pub(crate) mod audit;
 pub(crate) mod cancel;
+mod confirm;
 mod content;
 pub(crate) mod failures;
 pub(crate) mod invalid;
 mod live;
 mod named;
 pub(crate) mod operations;
+mod operator;
 mod queues;
 pub(crate) mod repair;
 pub(crate) mod replay;
@@ -73,7 +75,7 @@ impl DeskOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Who and why")]
 pub(crate) struct ActOptions {
-    /// Who does this, for the table of operations [default: the name of the user, else `unknown`]
+    /// Who does this, for the table of operations [default: the name of the user]
     #[arg(long, env = "ASSAY_OPERATOR", value_name = "NAME")]
     operator: Option<String>,
     /// Why, for the table of operations
@@ -88,7 +90,7 @@ impl ActOptions {
     /// Who, and why.
     pub(crate) fn act(&self) -> Act {
         let name = [&self.operator, &self.user].into_iter().flatten().map(|name| name.trim()).find(|it| !it.is_empty());
-        Act { operator: name.unwrap_or("unknown").to_owned(), reason: self.reason.clone() }
+        Act { operator: name.map_or_else(operator::of_system, str::to_owned), reason: self.reason.clone() }
     }
 }
 
