@@ -1,8 +1,46 @@
 //! The checkpoints of a load: positions are kept beside the publishing, which waits for none of them but the last.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
+use std::time::Duration;
 
 use assay_transaction::Checkpoint;
+use tokio::time::Instant;
+
+/// How often a position is kept that only shows how far a run is.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
+
+/// Which confirmed positions may be kept. What a broker that outlives this process has confirmed is passed for good; of any other, what
+/// is recorded in the database: so much is read and stored, as whoever looks at the run is shown.
+pub(crate) struct Reached {
+    survives_restart: bool,
+    waiting: VecDeque<Checkpoint>,
+    last: Option<Instant>,
+}
+
+impl Reached {
+    pub(crate) fn new(survives_restart: bool) -> Self {
+        Self { survives_restart, waiting: VecDeque::new(), last: None }
+    }
+
+    /// The position to keep, once the broker has confirmed everything before one more, and so many rows are recorded.
+    pub(crate) fn confirmed(&mut self, at: Checkpoint, rows_recorded: u64) -> Option<Checkpoint> {
+        if self.survives_restart {
+            return Some(at);
+        }
+        self.waiting.push_back(at);
+        let mut reached = None;
+        if self.last.is_none_or(|last| last.elapsed() >= SHOWN_EVERY) {
+            while let Some(at) = self.waiting.pop_front_if(|at| at.rows_before() <= rows_recorded) {
+                reached = Some(at);
+            }
+        }
+        if reached.is_some() {
+            self.last = Some(Instant::now());
+        }
+        reached
+    }
+}
 
 /// Keeps positions, one at a time. Of those that come meanwhile only the latest is of use, and is the next.
 pub(crate) struct Checkpoints<K, F> {
@@ -58,7 +96,7 @@ where
 mod tests {
     use std::cell::RefCell;
 
-    use assay_transaction::Checkpoint;
+    use assay_transaction::{Checkpoint, Position};
     use futures_util::FutureExt as _;
     use tokio::sync::Semaphore;
 
@@ -104,5 +142,18 @@ mod tests {
         checkpoints.note(at(2));
         checkpoints.finish().await;
         assert_eq!(*kept.borrow(), [2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_broker_loses_with_its_process_is_passed_once_it_is_recorded() {
+        let behind = |rows: u64| Checkpoint::first(Position { row: rows + 1, ..Position::START });
+        let mut lasting = Reached::new(true);
+        assert_eq!(lasting.confirmed(behind(100), 0), Some(behind(100)));
+        let mut passing = Reached::new(false);
+        assert_eq!(passing.confirmed(behind(100), 99), None);
+        assert_eq!(passing.confirmed(behind(200), 250), Some(behind(200)));
+        assert_eq!(passing.confirmed(behind(300), 400), None, "it was kept just now");
+        tokio::time::advance(SHOWN_EVERY).await;
+        assert_eq!(passing.confirmed(behind(400), 350), Some(behind(300)));
     }
 }

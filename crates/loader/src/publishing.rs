@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::checkpoints::Checkpoints;
+use crate::checkpoints::{Checkpoints, Reached};
 use crate::known::Known;
 use crate::patience::while_there_is_time;
 use crate::reading::{Batch, Read};
@@ -32,7 +32,8 @@ const SURE_BYTES: usize = 128 * 1024;
 pub(crate) struct Publishing<'a> {
     pub(crate) broker: &'a dyn Broker,
     pub(crate) store: &'a dyn Store,
-    /// Whether what is confirmed is still on the broker when this process has ended.
+    /// Whether what is confirmed is still on the broker when this process has ended; else a position is kept once what lies before
+    /// it is recorded.
     pub(crate) durable: bool,
     /// Without one, no position is kept: the run is sealed.
     pub(crate) lease: Option<&'a Lease>,
@@ -98,6 +99,8 @@ impl Publishing<'_> {
         let (mut sure, mut is_unsure) = (SURE_BYTES, false);
         let mut batches = VecDeque::new();
         let mut checkpoints = Checkpoints::new(|at| self.checkpoint(at));
+        let mut reached = Reached::new(self.durable);
+        let mut confirmed = |at| reached.confirmed(at, self.progress.rows_recorded());
         let mut reading = true;
         while reading || !in_flight.is_empty() {
             let is_full = in_flight.len() >= self.broker.max_in_flight() || bytes_in_flight >= MAX_BYTES_IN_FLIGHT;
@@ -113,7 +116,7 @@ impl Publishing<'_> {
                         published.until = next;
                         self.progress.set_rows_published(next.rows_before());
                         if self.finish_batches(&mut batches, next) {
-                            checkpoints.note(next);
+                            confirmed(next).into_iter().for_each(|at| checkpoints.note(at));
                         }
                     }
                     Err(Unconfirmed::Stopped) => {
@@ -129,7 +132,7 @@ impl Publishing<'_> {
                     Some(Read::Batch(batch)) => {
                         batches.push_back(batch);
                         if self.finish_batches(&mut batches, published.until) {
-                            checkpoints.note(published.until);
+                            confirmed(published.until).into_iter().for_each(|at| checkpoints.note(at));
                         }
                     }
                     Some(Read::Cut(mut cut)) => {
@@ -161,7 +164,7 @@ impl Publishing<'_> {
             }
         }
         if published.until != from {
-            checkpoints.note(published.until);
+            confirmed(published.until).into_iter().for_each(|at| checkpoints.note(at));
         }
         checkpoints.finish().await;
         known.say();
@@ -206,7 +209,7 @@ impl Publishing<'_> {
 
     /// Keeps the position. A checkpoint that is lost costs a later loader some work, but never a row.
     async fn checkpoint(&self, at: Checkpoint) {
-        let Some(lease) = self.lease.filter(|_| self.durable) else { return };
+        let Some(lease) = self.lease else { return };
         let Some(kept) = while_there_is_time(self.store.checkpoint(lease, at), self.stop).await else {
             warn!("the checkpoint at row {} is not kept in time", at.at.row);
             return;

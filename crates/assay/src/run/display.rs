@@ -8,6 +8,7 @@ use assay_telemetry::{LogFormat, LogOptions, init_logs_to};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::per_second;
+use crate::print::{counted, grouped, span};
 use crate::stages::Progress;
 
 /// Between two looks at the counters.
@@ -80,13 +81,28 @@ impl Bars {
         let show = |bar: &ProgressBar, length: u64, position: u64, count: u64| {
             bar.set_length(length);
             bar.set_position(position);
-            bar.set_message(format!("{count} rows, {}/s", per_second(count, elapsed)));
+            bar.set_message(message(count, per_second(count, elapsed), left(elapsed, position, length)));
         };
         let scored = predict.scored() + predict.failed();
         show(&self.read, bytes, bytes_read, rows_read);
         show(&self.scored, rows, scored + load.rows_invalid(), scored);
         show(&self.stored, rows, write.rows(), write.rows());
     }
+}
+
+/// What stands behind a bar.
+fn message(count: u64, rate: u64, left: Option<u64>) -> String {
+    let left = left.map(|seconds| format!(", {} left", span(seconds))).unwrap_or_default();
+    format!("{}, {}/s{left}", counted(count, "row", "rows"), grouped(rate))
+}
+
+/// The seconds that the rest takes, if it goes on as it began. Of the first hundredth nothing can be told.
+fn left(elapsed: Duration, position: u64, length: u64) -> Option<u64> {
+    let (done, rest) = (u128::from(position), u128::from(length.saturating_sub(position)));
+    if done == 0 || done * 100 < u128::from(length) || rest == 0 {
+        return None;
+    }
+    u64::try_from((elapsed.as_millis() * rest / done).div_ceil(1_000)).ok()
 }
 
 /// Writes log lines without tearing the bars.
@@ -99,5 +115,20 @@ impl Write for AboveBars {
 
     fn flush(&mut self) -> std::io::Result<()> {
         std::io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_says_how_far_how_fast_and_how_long() {
+        let elapsed = Duration::from_secs(12);
+        assert_eq!(message(365_000, 30_878, left(elapsed, 25, 100)), "365,000 rows, 30,878/s, 36 s left");
+        assert_eq!(message(1, 1, None), "1 row, 1/s");
+        for (position, length) in [(0, 100), (1, 1_000), (100, 100), (0, 0)] {
+            assert_eq!(left(elapsed, position, length), None, "{position} of {length}");
+        }
     }
 }

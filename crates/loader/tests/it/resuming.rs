@@ -17,6 +17,12 @@ async fn a_load_that_is_stopped_is_not_sealed_and_the_next_one_ends_it() {
         let process = place.process(&arguments, 4, true).await;
         let error = process.stopped_after(stop_after).await;
         assert!(matches!(error, LoadError::Stopped { .. }), "{error}");
+        let store = &process.dependencies.store;
+        for open in store.open_runs().await.unwrap() {
+            let recorded = store.recorded_from(&open.run.run_id, 0, 1_000).await.unwrap();
+            let prefix = recorded.iter().zip(0..).take_while(|(chunk, number)| chunk.chunk == *number).count();
+            assert!(open.run.checkpoint.chunk <= prefix as u64, "what is passed is recorded");
+        }
     }
     let process = place.process(&arguments, 4, true).await;
     let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();

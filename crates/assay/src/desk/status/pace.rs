@@ -37,11 +37,11 @@ pub(super) fn reading(run: &Run, progress: Progress) -> Reading {
         // A run that was stopped is sealed where it was stopped, not at the end of its source.
         return Reading { rows: sealed.rows_read, percent: run.error.is_none().then_some(100) };
     }
-    let at = run.checkpoint;
-    let percent = bytes_read(run).map(|(read, all)| share(read, all));
-    // The checkpoint of a process that holds its broker itself stays at the start.
-    let is_kept = at.rows_before() >= progress.rows_recorded;
-    Reading { rows: at.rows_before().max(progress.rows_recorded), percent: percent.filter(|_| is_kept) }
+    // The checkpoint of a process that holds its broker itself follows what is recorded.
+    let rows = run.checkpoint.rows_before().max(progress.rows_recorded);
+    // Not all of it, as long as it is not known to be.
+    let percent = estimated_rows(run).map(|all| share(rows, all).min(99));
+    Reading { rows, percent }
 }
 
 /// How much of it is recorded.
@@ -140,6 +140,13 @@ mod tests {
         let run = loading(1, 0);
         assert_eq!(reading(&run, recorded(400)), Reading { rows: 400, percent: None });
         assert_eq!(left(&run, recorded(400), PACE), None);
+    }
+
+    #[test]
+    fn where_more_is_recorded_than_the_checkpoint_has_passed_the_share_is_that_of_the_rows() {
+        let run = loading(501, 50_000);
+        assert_eq!(reading(&run, recorded(700)), Reading { rows: 700, percent: Some(70) });
+        assert_eq!(reading(&run, recorded(1_000)).percent, Some(99), "its end is not known yet");
     }
 
     #[test]
