@@ -19,8 +19,14 @@ pub(crate) async fn play(page: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").canonicalize().unwrap();
     std::os::unix::fs::symlink(examples, folder.path().join("examples")).unwrap();
+    let mut variables = Vec::new();
     for (command, exit) in commands(page) {
-        let ended = Program::shell(command).within(folder.path()).run().await;
+        if let Some((name, value)) = command.strip_prefix("export ").and_then(|rest| rest.split_once('=')) {
+            variables.push((name, value.split(" #").next().unwrap_or_default()));
+            continue;
+        }
+        let program = variables.iter().fold(Program::shell(command), |program, (name, value)| program.env(name, value));
+        let ended = program.within(folder.path()).run().await;
         assert_eq!(ended.code, Some(exit), "exit code of `{command}`, which said:\n{}{}", ended.stdout, ended.stderr);
     }
     folder
@@ -36,6 +42,6 @@ async fn every_command_works_as_it_is_written() {
         assert!(named(name), "the guide shows `assay {name}`");
     }
     let folder = play(GUIDE).await;
-    let tallies = law::holds_in_file(&folder.path().join("assay.db")).await;
+    let tallies = law::holds_in_file(&folder.path().join("operations.db")).await;
     assert_eq!((tallies["january"].total(), tallies["changed"].failed), (10_000, 0));
 }

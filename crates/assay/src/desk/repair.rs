@@ -8,7 +8,7 @@ use assay_loader::{Dependencies, Holder, LeaseOptions, LoadError, RepairOptions,
 use assay_queue::InProcess;
 use assay_source::{S3Options, Sources};
 use assay_store::Store;
-use assay_transaction::{Exit, Run, RunId, RunState, parse_duration};
+use assay_transaction::{Exit, Run, RunId, RunState, StopKind, parse_duration};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -180,6 +180,9 @@ struct Report {
     chunks_total: u64,
     rows_read: u64,
     dead_letters_resolved: u64,
+    /// How the run ends early, where it was ordered to and has not ended yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ending: Option<StopKind>,
 }
 
 impl Report {
@@ -193,6 +196,7 @@ impl Report {
             chunks_total: repaired.sealed.chunks_total,
             rows_read: repaired.sealed.rows_read,
             dead_letters_resolved,
+            ending: run.stop.as_ref().filter(|_| !run.state.is_finished()).map(|stop| stop.kind),
         }
     }
 }
@@ -216,6 +220,13 @@ impl fmt::Display for Report {
         fields.fmt(out)?;
         match (self.chunks_missing > 0, self.is_published, self.is_recorded) {
             (true, false, _) => writeln!(out, "nothing was published (--dry-run)"),
+            (true, true, _) if let Some(kind) = self.ending => writeln!(
+                out,
+                "it is published again, to be booked as failed, class {}, as the run ends early: `assay replay {}` scores it after \
+                 all",
+                kind.as_str(),
+                self.run_id
+            ),
             (true, true, false) => writeln!(
                 out,
                 "it is published again; predictors and writers go on: `assay status {}` shows it",
@@ -233,7 +244,7 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
     use crate::desk::state::tests::example;
-    use assay_transaction::Sealed;
+    use assay_transaction::{Sealed, StopOrder};
 
     fn report(chunks_missing: u64, is_published: bool, is_recorded: bool) -> String {
         let sealed = Sealed { rows_read: 1_000, chunks_total: 10, amount: None };
@@ -258,5 +269,11 @@ it is published again, and recorded: `assay audit batch_20260111_100000_3f9a1c` 
             report(1, false, false).ends_with("  missing  100 rows in 1 chunk\nnothing was published (--dry-run)\n")
         );
         assert!(report(0, true, true).ends_with("  missing  nothing\n"));
+        let stop = StopOrder { kind: StopKind::Cancelled, reason: "mistake".into(), at: example().started_at };
+        let cancelled = Run { state: RunState::Sealed, stop: Some(stop), ..example() };
+        let sealed = Sealed { rows_read: 1_000, chunks_total: 10, amount: None };
+        let repaired = Repaired { chunks_missing: 1, rows_missing: 100, is_published: true, sealed };
+        let text = Report::new(&cancelled, repaired, 0, false).to_string();
+        assert!(text.contains("to be booked as failed, class cancelled, as the run ends early"), "{text}");
     }
 }

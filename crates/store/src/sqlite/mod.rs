@@ -1,10 +1,12 @@
 //! SQLite, for `assay run` alone: one file, one connection that writes, some that read beside it (WAL).
 //!
-//! - `pool`: its connections; `session`: the transaction that writes chunks; `insert`: many rows in one statement
+//! - `pool`: its connections; `session`: the transaction that writes chunks; `insert`: many rows in one statement; `log`: the
+//!   write-ahead log, kept small
 //! - `sql`: all other statements, which PostgreSQL shares; `dialect`: what they are made of where the databases differ
 
 mod dialect;
 mod insert;
+mod log;
 mod pool;
 mod session;
 #[expect(clippy::duplicate_mod, reason = "what both databases say in the same words is compiled for each")]
@@ -20,6 +22,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::time::Instant;
 
 use self::dialect::WRITING;
+use self::log::Log;
 use self::pool::Pool;
 use self::session::SqliteSession;
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
@@ -42,6 +45,7 @@ pub(crate) struct Sqlite {
     /// One connection: SQLite has one writer at a time, and who waits here waits in order.
     writer: Pool,
     reader: Pool,
+    log: Log,
 }
 
 fn options(address: &str) -> Result<SqliteConnectOptions, StoreError> {
@@ -139,8 +143,13 @@ impl Sqlite {
         };
         connection.close().await?;
         schema::check(&place, schema::newest(&schema::sqlite()), applied, oldest)?;
-        let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-        Ok(Self { writer: Pool::new(writing, 1), reader: Pool::new(options, READERS) })
+        let writing = options
+            .clone()
+            .pragma("cache_size", WRITER_CACHE)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("journal_size_limit", log::KEPT_BYTES);
+        let log = Log::of(options.get_filename());
+        Ok(Self { writer: Pool::new(writing, 1), reader: Pool::new(options, READERS), log })
     }
 
     fn reading(&self) -> &Pool {
@@ -153,6 +162,7 @@ impl Sqlite {
 
     /// Begins a transaction; SQLite has one way for every attempt.
     async fn session(&self, _attempt: Attempt) -> Result<SqliteSession, StoreError> {
+        self.log.keep_small(&self.writer).await?;
         Ok(SqliteSession::new(self.writer.begin_with(WRITING).await?))
     }
 

@@ -1,0 +1,107 @@
+//! The write-ahead log beside the file. SQLite moves it into the file now and then, and begins it anew where nobody reads what it
+//! holds; under somebody who reads for long, such as an audit, it would grow with all that is written meanwhile.
+//!
+//! Guarantee: once it is larger than a bound, a writer waits for those who read, a few seconds before each of its transactions; so the
+//! log grows slowly, and is cut back to the bound's quarter as soon as they have ended.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::{SqliteConnection, SqlitePool};
+use tracing::{debug, warn};
+
+use crate::StoreError;
+
+/// How large it may be before a writer waits for those who read: some times what a checkpoint of [`super::CHECKPOINT_PAGES`] leaves.
+const MOST_BYTES: u64 = 256 * 1024 * 1024;
+/// How long a writer waits for those who read.
+const WAIT: Duration = Duration::from_secs(5);
+/// To what it is cut when it begins anew.
+pub(super) const KEPT_BYTES: &str = "67108864";
+
+/// A log, and its bound.
+#[derive(Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+    most_bytes: u64,
+    wait: Duration,
+}
+
+impl Log {
+    /// That of a database.
+    pub(super) fn of(database: &Path) -> Self {
+        let mut path = database.as_os_str().to_owned();
+        path.push("-wal");
+        Self { path: path.into(), most_bytes: MOST_BYTES, wait: WAIT }
+    }
+
+    /// Begins it anew where it is too large. Those who still read keep it from that, and it is tried again.
+    pub(super) async fn keep_small(&self, writer: &SqlitePool) -> Result<(), StoreError> {
+        let bytes = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        if bytes <= self.most_bytes {
+            return Ok(());
+        }
+        let mut connection = writer.acquire().await?;
+        set_wait(&mut connection, self.wait).await?;
+        let emptied: Result<(i64, i64, i64), _> =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
+        set_wait(&mut connection, super::BUSY_TIMEOUT).await?;
+        match emptied {
+            Ok((0, ..)) => debug!("{} is emptied, of {bytes} bytes", self.path.display()),
+            Ok(_) => warn!(
+                "{} has {bytes} bytes, as something reads the database for long: writing goes on slowly until that has ended",
+                self.path.display()
+            ),
+            Err(error) => debug!("{} is emptied later: {error}", self.path.display()),
+        }
+        Ok(())
+    }
+}
+
+/// How long a connection waits for others.
+async fn set_wait(connection: &mut SqliteConnection, wait: Duration) -> Result<(), StoreError> {
+    let set = sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {}", wait.as_millis()));
+    sqlx::query(set).execute(connection).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sqlite;
+    use super::*;
+    use sqlx::Connection as _;
+
+    const WRITE: &str =
+        "INSERT INTO operations (operator, action, reason) VALUES ('test', 'test', hex(randomblob(200000)))";
+
+    #[tokio::test]
+    async fn the_log_is_emptied_once_nobody_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("assay.db");
+        let address = format!("sqlite://{}", file.display());
+        super::super::migrate(&address).await.unwrap();
+        let database = Sqlite::connect(&address).await.unwrap();
+        let log = Log { most_bytes: 300_000, wait: Duration::from_millis(20), ..Log::of(&file) };
+        let bytes = || std::fs::metadata(&log.path).unwrap().len();
+        sqlx::query(WRITE).execute(database.writing()).await.unwrap();
+        log.keep_small(database.writing()).await.unwrap();
+        assert_eq!(bytes(), 0, "nobody reads it");
+
+        let mut reader = database.reading().acquire().await.unwrap();
+        let mut reading = reader.begin().await.unwrap();
+        let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM operations").fetch_one(&mut *reading).await.unwrap();
+        assert_eq!(seen, 1);
+        sqlx::query(WRITE).execute(database.writing()).await.unwrap();
+        let before = bytes();
+        log.keep_small(database.writing()).await.unwrap();
+        assert_eq!(bytes(), before, "somebody reads what it holds");
+        sqlx::query(WRITE).execute(database.writing()).await.unwrap();
+        assert!(bytes() > before, "what is written waits for nobody for good");
+        reading.commit().await.unwrap();
+
+        log.keep_small(database.writing()).await.unwrap();
+        assert_eq!(bytes(), 0);
+        let timeout: i64 = sqlx::query_scalar("PRAGMA busy_timeout").fetch_one(database.writing()).await.unwrap();
+        assert_eq!(timeout, 30_000, "as it was");
+    }
+}
