@@ -55,7 +55,7 @@ async fn the_layout_of_paysim() {
     assert_eq!(stored["external_id"], format!("{from}-{step}-{row}"));
     assert_eq!(stored["description"], format!("PAYMENT from {from} to {}", theirs("nameDest")));
     assert_eq!((&stored["operation_type"], &stored["side"]), (&"payment".into(), &"debit".into()));
-    assert_eq!(stored["amount"], format!("-{}", theirs("amount")));
+    assert_eq!(stored["amount"], format!("-{:.2}", theirs("amount").parse::<f64>().unwrap()));
     assert_eq!(stored["merchant"], theirs("nameDest"));
     let hours: i64 = step.parse().unwrap();
     let at = format!("2023-01-{:02}T{:02}:00:00Z", hours / 24 + 1, hours % 24);
@@ -73,7 +73,7 @@ async fn the_layout_of_sparkov() {
     assert_eq!(stored["merchant"], theirs("merchant"));
     assert_eq!(stored["description"], format!("{} at {}", theirs("category"), theirs("merchant")));
     assert_eq!(stored["timestamp"], theirs("trans_date_trans_time").replace(' ', "T") + "Z");
-    assert_eq!(stored["amount"], format!("-{}", theirs("amt")));
+    assert_eq!(stored["amount"], format!("-{:.2}", theirs("amt").parse::<f64>().unwrap()));
     let attributes = stored["attributes"].as_object().unwrap();
     let kept: Vec<&str> = attributes.keys().map(String::as_str).collect();
     let expected = ["category", "city_pop", "home_lat", "home_long", "merch_lat", "merch_long", "state"];

@@ -20,7 +20,7 @@ pub enum SourceError {
         reason: &'static str,
     },
     /// What is no pattern, and no name of a source that is there.
-    #[error("`{pattern}` is no pattern of sources ({cause}): check SOURCE_URL")]
+    #[error("`{pattern}` is no pattern of sources ({cause}): check the argument or SOURCE_URL")]
     Pattern {
         /// As it was given.
         pattern: String,
@@ -29,7 +29,7 @@ pub enum SourceError {
     },
     /// A pattern, a prefix or a directory without a source.
     #[error(
-        "no source is found by {pattern}{}: check SOURCE_URL",
+        "no source is found by {pattern}{}: check the argument or SOURCE_URL",
         if *markers > 0 { format!(" ({markers} passed over, as their names begin with `_` or `.`; one that is named itself is read)") }
         else { String::new() }
     )]
@@ -52,7 +52,7 @@ pub enum SourceError {
         cause: String,
     },
     /// A local file that is not there, not readable or no file.
-    #[error("cannot read {path} ({cause}): check SOURCE_URL")]
+    #[error("cannot read {path} ({cause}): check the argument or SOURCE_URL")]
     File {
         /// As it was given.
         path: String,

@@ -160,7 +160,10 @@ mod tests {
             [(folder.path().join("none.csv"), "it does not exist"), (folder.path().to_owned(), "it is a directory")];
         for (path, cause) in cases {
             let error = identify(&path).await.unwrap_err();
-            assert_eq!(error.to_string(), format!("cannot read {} ({cause}): check SOURCE_URL", path.display()));
+            assert_eq!(
+                error.to_string(),
+                format!("cannot read {} ({cause}): check the argument or SOURCE_URL", path.display())
+            );
             assert_eq!(error.exit(), Exit::SourceUnreadable);
         }
     }

@@ -273,7 +273,7 @@ mod tests {
         let sources = sources();
         for _ in 0..2 {
             let error = sources.identify(&url).await.unwrap_err();
-            assert_eq!(error.to_string(), "cannot read pipe (it does not exist): check SOURCE_URL");
+            assert_eq!(error.to_string(), "cannot read pipe (it does not exist): check the argument or SOURCE_URL");
         }
     }
 

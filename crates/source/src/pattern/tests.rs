@@ -61,7 +61,7 @@ async fn files_are_found_by_name_directory_and_pattern() {
     }
     for pattern in ["*.parquet", "none/*.csv", "_*.txt"] {
         let error = expand(folder.path(), pattern).await.unwrap_err();
-        assert!(error.to_string().contains(&format!("{pattern}: check SOURCE_URL")), "{error}");
+        assert!(error.to_string().contains(&format!("{pattern}: check the argument or SOURCE_URL")), "{error}");
         assert_eq!(error.exit(), Exit::SourceUnreadable);
     }
     let error = expand(folder.path(), "a[.csv").await.unwrap_err();
@@ -116,6 +116,6 @@ async fn markers_are_passed_over_unless_they_are_named() {
         assert_eq!(expand(folder.path(), pattern).await.unwrap(), expected, "{pattern}");
     }
     let error = expand(folder.path(), "marked").await.unwrap_err();
-    let expected = "marked (2 passed over, as their names begin with `_` or `.`; one that is named itself is read): check SOURCE_URL";
+    let expected = "marked (2 passed over, as their names begin with `_` or `.`; one that is named itself is read): check the argument or SOURCE_URL";
     assert!(error.to_string().ends_with(expected), "{error}");
 }

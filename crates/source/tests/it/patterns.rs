@@ -39,7 +39,7 @@ async fn objects_are_found_by_prefix_and_pattern() {
     assert_eq!(expand(&sources, "s3://drops/").await.unwrap().len(), 6);
     for pattern in ["s3://drops/2025/", "s3://drops/*.parquet"] {
         let error = expand(&sources, pattern).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("no source is found by {pattern}: check SOURCE_URL"));
+        assert_eq!(error.to_string(), format!("no source is found by {pattern}: check the argument or SOURCE_URL"));
         assert_eq!(error.exit(), Exit::SourceUnreadable);
     }
     let error = expand(&sources, "s3://elsewhere/*").await.unwrap_err();
