@@ -44,9 +44,7 @@ impl ScoringError {
     /// How a program ends for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotSet | Self::Tls { .. } | Self::Credentials(_) | Self::Client(_) => {
-                Exit::Usage
-            }
+            Self::NotSet | Self::Tls { .. } | Self::Credentials(_) | Self::Client(_) => Exit::Usage,
             Self::Away { .. } => Exit::DependencyAway,
         }
     }

@@ -7,9 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::SqliteConnection;
 use tracing::{debug, warn};
 
+use super::pool::Pool;
 use crate::StoreError;
 
 /// How large it may be before a writer waits for those who read: some times what a checkpoint of [`super::CHECKPOINT_PAGES`] leaves.
@@ -36,7 +37,7 @@ impl Log {
     }
 
     /// Begins it anew where it is too large. Those who still read keep it from that, and it is tried again.
-    pub(super) async fn keep_small(&self, writer: &SqlitePool) -> Result<(), StoreError> {
+    pub(super) async fn keep_small(&self, writer: &Pool) -> Result<(), StoreError> {
         let bytes = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         if bytes <= self.most_bytes {
             return Ok(());
@@ -74,6 +75,11 @@ mod tests {
     const WRITE: &str =
         "INSERT INTO operations (operator, action, reason) VALUES ('test', 'test', hex(randomblob(200000)))";
 
+    async fn write(database: &Sqlite) {
+        let mut writer = database.writing().acquire().await.unwrap();
+        sqlx::query(WRITE).execute(&mut *writer).await.unwrap();
+    }
+
     #[tokio::test]
     async fn the_log_is_emptied_once_nobody_reads_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -83,7 +89,7 @@ mod tests {
         let database = Sqlite::connect(&address).await.unwrap();
         let log = Log { most_bytes: 300_000, wait: Duration::from_millis(20), ..Log::of(&file) };
         let bytes = || std::fs::metadata(&log.path).unwrap().len();
-        sqlx::query(WRITE).execute(database.writing()).await.unwrap();
+        write(&database).await;
         log.keep_small(database.writing()).await.unwrap();
         assert_eq!(bytes(), 0, "nobody reads it");
 
@@ -91,17 +97,18 @@ mod tests {
         let mut reading = reader.begin().await.unwrap();
         let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM operations").fetch_one(&mut *reading).await.unwrap();
         assert_eq!(seen, 1);
-        sqlx::query(WRITE).execute(database.writing()).await.unwrap();
+        write(&database).await;
         let before = bytes();
         log.keep_small(database.writing()).await.unwrap();
         assert_eq!(bytes(), before, "somebody reads what it holds");
-        sqlx::query(WRITE).execute(database.writing()).await.unwrap();
+        write(&database).await;
         assert!(bytes() > before, "what is written waits for nobody for good");
         reading.commit().await.unwrap();
 
         log.keep_small(database.writing()).await.unwrap();
         assert_eq!(bytes(), 0);
-        let timeout: i64 = sqlx::query_scalar("PRAGMA busy_timeout").fetch_one(database.writing()).await.unwrap();
+        let mut writer = database.writing().acquire().await.unwrap();
+        let timeout: i64 = sqlx::query_scalar("PRAGMA busy_timeout").fetch_one(&mut *writer).await.unwrap();
         assert_eq!(timeout, 30_000, "as it was");
     }
 }

@@ -1,5 +1,6 @@
 //! Connections to the file, and how transactions begin on them.
 
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{Sqlite, Transaction};
 
@@ -22,6 +23,11 @@ impl Pool {
     /// Begins a transaction by this statement. Dropping it takes it back.
     pub(super) async fn begin_with(&self, statement: &'static str) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.connections.begin_with(statement).await?)
+    }
+
+    /// A connection without a transaction, for what SQLite does in none.
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        Ok(self.connections.acquire().await?)
     }
 
     /// A file has none: each connection is told to write what it commits.
