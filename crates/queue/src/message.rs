@@ -35,6 +35,9 @@ pub struct Message {
     pub body: Bytes,
 }
 
+/// What stands for a byte that cannot be read (ASCII: substitute), in the properties of messages of others.
+pub(crate) const SUBSTITUTE: u8 = 0x1a;
+
 impl Message {
     /// A first attempt, published now.
     pub fn new(id: impl Into<String>, kind: &str, run_id: &RunId, body: impl Into<Bytes>) -> Self {
@@ -50,5 +53,13 @@ impl Message {
             traceparent: None,
             body: body.into(),
         }
+    }
+
+    /// Why it cannot be told what it is, if it cannot: a text by which it is known was not UTF-8, or its properties could not
+    /// be read at all.
+    pub(crate) fn unreadable(&self) -> Option<&'static str> {
+        [&self.id, &self.kind, &self.app_id].into_iter().any(|text| text.as_bytes().contains(&SUBSTITUTE)).then_some(
+            "its properties cannot be read: message_id, type and app_id must be UTF-8, and headers few and flat",
+        )
     }
 }

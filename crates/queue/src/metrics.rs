@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-use crate::{Broker, Route};
+use crate::{Broker, Route, rabbitmq};
 
 const RETRIES: &str = "assay_queue_retries_total";
 const PUT_OFF: &str = "assay_queue_put_off_total";
 const DEAD_LETTERS: &str = "assay_queue_dead_letters_total";
 const MESSAGES: &str = "assay_queue_messages";
 const CONSUMERS: &str = "assay_queue_consumers";
+const MALFORMED: &str = "assay_queue_malformed_messages_total";
 const LOST: &str = "assay_queue_connections_lost_total";
 
 /// Between two looks at the queues.
@@ -32,6 +33,13 @@ pub(crate) fn describe() {
         }
     }
     counter!(LOST).absolute(0);
+    describe_counter!(
+        MALFORMED,
+        "Messages that came with properties that had to be repaired to be read, by what was wrong."
+    );
+    for damage in rabbitmq::damages() {
+        counter!(MALFORMED, "damage" => damage).absolute(0);
+    }
 }
 
 pub(crate) fn retried(route: Route) {
@@ -44,6 +52,10 @@ pub(crate) fn put_off(route: Route) {
 
 pub(crate) fn buried(route: Route) {
     counter!(DEAD_LETTERS, "queue" => route.to_string()).increment(1);
+}
+
+pub(crate) fn malformed(damage: &'static str) {
+    counter!(MALFORMED, "damage" => damage).increment(1);
 }
 
 pub(crate) fn connection_lost() {

@@ -48,6 +48,9 @@ impl Outcome {
 
 /// Runs a decoder. What it refuses, and what makes it panic, is the reason for a dead letter.
 pub(crate) fn decode<T>(decode: impl Fn(&Message) -> Result<T, String>, message: &Message) -> Result<T, String> {
+    if let Some(reason) = message.unreadable() {
+        return Err(reason.to_owned());
+    }
     std::panic::catch_unwind(AssertUnwindSafe(|| decode(message)))
         .unwrap_or_else(|_| Err("decoding it panicked".to_owned()))
 }

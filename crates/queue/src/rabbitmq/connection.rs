@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use super::address;
 use super::failure::{Verdict, cause, verdict};
 use super::topology::{Declaring, Topology};
+use super::transport;
 use crate::options::TLS_PREFIX;
 use crate::publish::{LONGEST_PAUSE, pauses};
 use crate::{BrokerError, BrokerOptions, Depth, metrics};
@@ -79,8 +80,7 @@ impl Settings {
         let tls = self.options.tls().read().map_err(|error| Refusal::Setting(error.to_string()))?;
         let connect = async {
             let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-            let (uri, runtime) = (self.uri.clone(), lapin::runtime::default_runtime()?);
-            let connection = Connection::connect_uri_with_config(uri, properties, tls_config(tls), runtime).await?;
+            let connection = transport::connect(self.uri.clone(), properties, tls_config(tls)).await?;
             // An error of the channel, which only tells what is wrong with the topology.
             let declared = self.topology.ensure(&connection, self.declaring).await;
             Ok::<_, lapin::Error>((connection, declared))

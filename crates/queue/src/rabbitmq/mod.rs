@@ -21,9 +21,11 @@ mod events;
 mod exchange;
 mod failure;
 mod gate;
+mod inbound;
 mod listener;
 mod publisher;
 mod topology;
+mod transport;
 mod wire;
 
 use std::sync::Arc;
@@ -47,6 +49,7 @@ use crate::{
 };
 
 pub(crate) use self::exchange::{declare as declare_exchange, declare_topology};
+pub(crate) use self::inbound::damages;
 
 /// A RabbitMQ that is connected to.
 pub(crate) struct RabbitMq {

@@ -1,0 +1,174 @@
+//! What RabbitMQ sends, made fit for the client before the client reads it.
+//!
+//! RabbitMQ passes on whatever was published. The client loses its connection over a short text that is not UTF-8 and over a
+//! header frame that outgrew the largest frame (RabbitMQ adds headers of its own), and its stack over tables nested a
+//! thousand deep; so one message could stop all programs for ever. [`Inbound`] stands between the two, looks at each method
+//! and header frame as it passes, and repairs it (`repair`). A message whose identity was damaged bears a mark
+//! ([`crate::message::SUBSTITUTE`]), becomes a dead letter as any other that cannot be read, and is counted.
+//!
+//! Guarantee: whatever is published, the client reads it. Bodies pass untouched. At most one frame is held back.
+
+mod repair;
+
+use tracing::warn;
+
+use self::repair::Damage;
+use crate::metrics;
+
+/// The largest frame that is agreed on, RabbitMQ's own default. The stack that the client needs, and what is held back here,
+/// grow with it.
+pub(super) const MAX_FRAME: u32 = 128 * 1024;
+/// The smallest that anybody may insist on.
+const MIN_FRAME: u32 = 4096;
+
+const METHOD: u8 = 1;
+const HEADER: u8 = 2;
+/// Type, channel and length.
+const BEFORE_PAYLOAD: usize = 7;
+/// The mark at the end of a frame.
+const FRAME_END: u8 = 206;
+
+/// Frames on their way from RabbitMQ to the client.
+pub(super) struct Inbound {
+    /// From `given` to `ready` is what the client may have; what follows is yet to be looked at.
+    bytes: Vec<u8>,
+    given: usize,
+    ready: usize,
+    /// What is to come of a frame that passes untouched.
+    passing: usize,
+    /// What is to come of a frame that is left out.
+    dropping: usize,
+    max_frame: usize,
+    /// Which kinds of damage were logged.
+    told: Vec<Damage>,
+}
+
+impl Inbound {
+    /// `max_frame` is what the client asks for; RabbitMQ may offer less.
+    pub(super) fn new(max_frame: u32) -> Self {
+        Self {
+            bytes: Vec::new(),
+            given: 0,
+            ready: 0,
+            passing: 0,
+            dropping: 0,
+            max_frame: in_memory(max_frame),
+            told: Vec::new(),
+        }
+    }
+
+    /// Takes what RabbitMQ has sent.
+    pub(super) fn feed(&mut self, received: &[u8]) {
+        self.bytes.drain(..self.given);
+        self.ready -= self.given;
+        self.given = 0;
+        self.bytes.extend_from_slice(received);
+        while self.advance() {}
+    }
+
+    /// Gives the client as much as there is, and room for.
+    pub(super) fn take(&mut self, room: &mut [u8]) -> usize {
+        let ready = &self.bytes[self.given..self.ready];
+        let length = ready.len().min(room.len());
+        room[..length].copy_from_slice(&ready[..length]);
+        self.given += length;
+        length
+    }
+
+    /// Looks at the next frame; `false` where more of it must come first.
+    fn advance(&mut self) -> bool {
+        let waiting = self.bytes.len() - self.ready;
+        if self.passing > 0 {
+            let passed = self.passing.min(waiting);
+            self.ready += passed;
+            self.passing -= passed;
+            return passed > 0;
+        }
+        if self.dropping > 0 {
+            let dropped = self.dropping.min(waiting);
+            self.bytes.drain(self.ready..self.ready + dropped);
+            self.dropping -= dropped;
+            return dropped > 0;
+        }
+        let frame = &mut self.bytes[self.ready..];
+        let (Some(&kind), Some(&[a, b, c, d])) = (frame.first(), frame.get(3..BEFORE_PAYLOAD)) else { return false };
+        let payload = in_memory(u32::from_be_bytes([a, b, c, d]));
+        let length = payload.saturating_add(BEFORE_PAYLOAD + 1);
+        match kind {
+            METHOD | HEADER if length <= self.max_frame => {
+                let Some(frame) = frame.get_mut(..length) else { return false };
+                let payload = &mut frame[BEFORE_PAYLOAD..length - 1];
+                if kind == METHOD {
+                    if let Some(offered) = repair::offered_frame_max(payload).filter(|&offered| offered > 0) {
+                        self.max_frame = self.max_frame.min(in_memory(offered.max(MIN_FRAME)));
+                    }
+                    let damage = repair::method(payload);
+                    self.ready += length;
+                    self.found(damage);
+                } else {
+                    match repair::content_header(payload) {
+                        Ok(damage) => {
+                            self.ready += length;
+                            self.found(damage);
+                        }
+                        Err(repair::Unreadable) => return self.leave_out_properties(length),
+                    }
+                }
+            }
+            HEADER => return self.leave_out_properties(length),
+            _ => self.passing = length,
+        }
+        true
+    }
+
+    /// Puts a header frame without the properties in place of one that is that long.
+    fn leave_out_properties(&mut self, length: usize) -> bool {
+        let frame = &self.bytes[self.ready..];
+        let here = frame.len().min(length);
+        let whole = here == length;
+        let Some(kept) = frame.get(BEFORE_PAYLOAD..here.min(length - 1)).and_then(repair::before_properties) else {
+            if whole {
+                // No header frame at all. The client will say so.
+                self.ready += length;
+            }
+            return whole;
+        };
+        let payload = [kept, &repair::NO_PROPERTIES].concat();
+        let payload_length = u32::try_from(payload.len()).unwrap_or_default().to_be_bytes();
+        let replaced = [&frame[..3], &payload_length, &payload, &[FRAME_END]].concat();
+        self.bytes.splice(self.ready..self.ready + here, replaced.iter().copied());
+        self.ready += replaced.len();
+        self.dropping = length - here;
+        self.found(Some(Damage::Properties));
+        true
+    }
+
+    fn found(&mut self, damage: Option<Damage>) {
+        let Some(damage) = damage else { return };
+        metrics::malformed(damage.name());
+        if !self.told.contains(&damage) {
+            self.told.push(damage);
+            let what = match damage {
+                Damage::Text => "a property that is not UTF-8",
+                Damage::Nesting => "headers that are nested too deep",
+                Damage::Properties => "properties that cannot be read",
+            };
+            warn!(
+                "a message came with {what}; where its identity is damaged it becomes a dead letter: see who may publish"
+            );
+        }
+    }
+}
+
+/// The kinds of damage, as the metric names them.
+pub(crate) fn damages() -> impl Iterator<Item = &'static str> {
+    Damage::ALL.into_iter().map(Damage::name)
+}
+
+/// A length of four bytes. There is no platform of ours on which it does not fit.
+fn in_memory(length: u32) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests;

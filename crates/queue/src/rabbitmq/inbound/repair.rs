@@ -1,0 +1,253 @@
+//! Repairs of what others wrote into the properties of a message, in place and without a change of length.
+//!
+//! Guarantees, for any bytes: after [`content_header`] returned `Ok`, and after [`method`], the client reads the frame; no table
+//! is nested more than [`MAX_DEPTH`] deep; there are at most [`MAX_VALUES`] values. What was right is left as it is.
+
+use crate::message::SUBSTITUTE;
+
+/// How deep tables and arrays may be nested. Ours are not nested, those of RabbitMQ (`x-death`) three deep. The client reads,
+/// copies and drops them by recursion.
+const MAX_DEPTH: usize = 32;
+/// How many values the headers of a message may have. One of a byte on the wire takes a hundred in memory.
+const MAX_VALUES: usize = 4096;
+
+/// The class `basic`, which all messages are of.
+const BASIC: u16 = 60;
+/// Class, weight and length of the body, before the properties.
+const BEFORE_PROPERTIES: usize = 12;
+
+/// What was wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Damage {
+    /// A short text that is not UTF-8.
+    Text,
+    /// Headers nested too deep, or of a kind that nobody knows, which are read as bytes.
+    Nesting,
+    /// Properties that cannot be read, or take too much room; they are left out.
+    Properties,
+}
+
+impl Damage {
+    pub(super) const ALL: [Self; 3] = [Self::Text, Self::Nesting, Self::Properties];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Nesting => "nesting",
+            Self::Properties => "properties",
+        }
+    }
+}
+
+/// The properties cannot be read at all.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable;
+
+/// What the client finds in place of properties that cannot be read: no more than the mark of that as the type.
+pub(super) const NO_PROPERTIES: [u8; 4] = [0x00, 0x20, 1, SUBSTITUTE];
+
+/// The part of a header frame that comes before the properties; what is shorter is no header frame.
+pub(super) fn before_properties(payload: &[u8]) -> Option<&[u8]> {
+    payload.get(..BEFORE_PROPERTIES)
+}
+
+/// Repairs the payload of a header frame.
+pub(super) fn content_header(payload: &mut [u8]) -> Result<Option<Damage>, Unreadable> {
+    let mut repair = Repair { values: MAX_VALUES, damage: None };
+    let properties = payload.get_mut(BEFORE_PROPERTIES..).ok_or(Unreadable)?;
+    repair.properties(properties).ok_or(Unreadable)?;
+    Ok(repair.damage)
+}
+
+/// Repairs the payload of a method frame: the texts in it that others chose, such as the routing key of a message.
+pub(super) fn method(payload: &mut [u8]) -> Option<Damage> {
+    let mut repair = Repair { values: 0, damage: None };
+    // What is too short for its kind is not from RabbitMQ, and the client will say so.
+    let _ = repair.method(payload);
+    repair.damage
+}
+
+/// The largest frame that RabbitMQ offers, and where it says so; none where the method is another one.
+pub(super) fn offered_frame_max(payload: &[u8]) -> Option<u32> {
+    const TUNE: [u8; 4] = [0, 10, 0, 30];
+    let rest = payload.strip_prefix(&TUNE)?;
+    Some(u32::from_be_bytes(rest.get(2..6)?.try_into().ok()?))
+}
+
+/// A part of a method that has texts of others.
+enum Part {
+    Skip(usize),
+    Text,
+}
+
+/// Bytes that are read from the front.
+struct Cursor<'a>(&'a mut [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a mut [u8]> {
+        if length > self.0.len() {
+            return None;
+        }
+        let (taken, rest) = std::mem::take(&mut self.0).split_at_mut(length);
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|byte| byte[0])
+    }
+
+    fn short(&mut self) -> Option<u16> {
+        self.take(2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+    }
+
+    /// What a length of four bytes stands in front of.
+    fn long(&mut self) -> Option<&'a mut [u8]> {
+        let length = u32::from_be_bytes((&*self.take(4)?).try_into().ok()?);
+        self.take(usize::try_from(length).ok()?)
+    }
+}
+
+/// What is left to be found, and what was found.
+struct Repair {
+    values: usize,
+    damage: Option<Damage>,
+}
+
+impl Repair {
+    fn found(&mut self, damage: Damage) {
+        self.damage = self.damage.max(Some(damage));
+    }
+
+    fn method(&mut self, payload: &mut [u8]) -> Option<()> {
+        let mut cursor = Cursor(payload);
+        let parts: &[Part] = match (cursor.short()?, cursor.short()?) {
+            // connection.close, channel.close: code, text
+            (10, 50) | (20, 40) => &[Part::Skip(2), Part::Text],
+            // connection.blocked: reason; basic.cancel: consumer
+            (10, 60) | (BASIC, 30) => &[Part::Text],
+            // basic.return: code, text, exchange, key
+            (BASIC, 50) => &[Part::Skip(2), Part::Text, Part::Text, Part::Text],
+            // basic.deliver: consumer, tag and whether it was redelivered, exchange, key
+            (BASIC, 60) => &[Part::Text, Part::Skip(9), Part::Text, Part::Text],
+            // basic.get-ok: tag and whether it was redelivered, exchange, key
+            (BASIC, 71) => &[Part::Skip(9), Part::Text, Part::Text],
+            _ => &[],
+        };
+        for part in parts {
+            match part {
+                Part::Skip(length) => drop(cursor.take(*length)?),
+                Part::Text => self.text(&mut cursor)?,
+            }
+        }
+        Some(())
+    }
+
+    fn properties(&mut self, properties: &mut [u8]) -> Option<()> {
+        let mut cursor = Cursor(properties);
+        let flags = cursor.short()?;
+        for bit in (2..16).rev() {
+            if flags & (1 << bit) == 0 {
+                continue;
+            }
+            match bit {
+                13 => {
+                    let table = cursor.long()?;
+                    self.values(table, true, 0)?;
+                }
+                // Delivery mode, priority.
+                11 | 12 => drop(cursor.take(1)?),
+                // The time.
+                6 => drop(cursor.take(8)?),
+                _ => self.text(&mut cursor)?,
+            }
+        }
+        cursor.0.is_empty().then_some(())
+    }
+
+    /// A text with a length of one byte in front of it.
+    fn text(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
+        let length = cursor.byte()?;
+        if make_text(cursor.take(length.into())?) {
+            self.found(Damage::Text);
+        }
+        Some(())
+    }
+
+    /// The values of a table or, without names, of an array.
+    fn values(&mut self, bytes: &mut [u8], named: bool, depth: usize) -> Option<()> {
+        let mut cursor = Cursor(bytes);
+        while !cursor.0.is_empty() {
+            self.values = self.values.checked_sub(1)?;
+            if named {
+                self.text(&mut cursor)?;
+            }
+            self.value(&mut cursor, depth)?;
+        }
+        Some(())
+    }
+
+    fn value(&mut self, cursor: &mut Cursor<'_>, depth: usize) -> Option<()> {
+        let kind = cursor.take(1)?;
+        match kind[0] {
+            b'V' => {}
+            b't' | b'b' | b'B' => drop(cursor.take(1)?),
+            b's' | b'U' | b'u' => drop(cursor.take(2)?),
+            b'I' | b'i' | b'f' => drop(cursor.take(4)?),
+            b'L' | b'l' | b'd' | b'T' => drop(cursor.take(8)?),
+            b'D' => drop(cursor.take(5)?),
+            b'S' | b'x' => drop(cursor.long()?),
+            b'F' | b'A' => {
+                let inner = cursor.long()?;
+                if depth == MAX_DEPTH || self.values(inner, kind[0] == b'F', depth + 1).is_none() {
+                    // Bytes, of the same length.
+                    kind[0] = b'x';
+                    self.found(Damage::Nesting);
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// Puts a mark in place of each byte that is not UTF-8; `false` where there is none.
+fn make_text(bytes: &mut [u8]) -> bool {
+    let mut start = 0;
+    while let Err(error) = std::str::from_utf8(&bytes[start..]) {
+        let wrong = start + error.valid_up_to();
+        start = error.error_len().map_or(bytes.len(), |length| wrong + length);
+        bytes[wrong..start].fill(SUBSTITUTE);
+    }
+    start > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_each_byte_that_is_not_utf_8() {
+        let cases: [(&[u8], &[u8]); 6] = [
+            (b"", b""),
+            ("caf\u{e9}".as_bytes(), "caf\u{e9}".as_bytes()),
+            (b"caf\xe9", b"caf\x1a"),
+            (b"\xff\xfe\xfd", b"\x1a\x1a\x1a"),
+            (b"a\xffb\xf0\x9f\x98c", b"a\x1ab\x1a\x1a\x1ac"),
+            (b"\xf0\x9f", b"\x1a\x1a"),
+        ];
+        for (text, expected) in cases {
+            let mut bytes = text.to_vec();
+            assert_eq!(make_text(&mut bytes), text != expected, "{text:?}");
+            assert_eq!(bytes, expected);
+        }
+    }
+
+    #[test]
+    fn knows_the_largest_frame_that_is_offered() {
+        let tune = [0, 10, 0, 30, 7, 255, 0, 2, 0, 0, 0, 60];
+        assert_eq!(offered_frame_max(&tune), Some(131_072));
+        assert_eq!(offered_frame_max(&tune[..9]), None);
+        assert_eq!(offered_frame_max(&[0, 10, 0, 31, 7, 255, 0, 2, 0, 0, 0, 60]), None);
+    }
+}
