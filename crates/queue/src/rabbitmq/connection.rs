@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use super::address;
 use super::failure::{Verdict, cause, verdict};
+use super::losses::Losses;
 use super::topology::{Declaring, Topology};
 use super::transport;
 use crate::options::TLS_PREFIX;
@@ -415,7 +416,9 @@ async fn keep_up(
     closing: CancellationToken,
 ) {
     let server = settings.server();
+    let mut losses = Losses::default();
     loop {
+        let since = Instant::now();
         let cause = tokio::select! {
             () = closing.cancelled() => break,
             cause = live.until_lost() => cause,
@@ -424,10 +427,12 @@ async fn keep_up(
         current.send_replace(None);
         settings.outage.began(&server, &cause);
         metrics::connection_lost();
-        let again = tokio::select! {
-            () = closing.cancelled() => return,
-            again = reconnect(&settings) => again,
+        let pause = losses.pause(&server, &cause, since.elapsed());
+        let again = async {
+            tokio::time::sleep(pause).await;
+            reconnect(&settings).await
         };
+        let Some(again) = closing.run_until_cancelled(again).await else { return };
         live = Arc::new(again);
         current.send_replace(Some(Arc::clone(&live)));
         settings.outage.ended(&server);

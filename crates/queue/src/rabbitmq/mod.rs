@@ -2,7 +2,8 @@
 //!
 //! - `address`: what `AMQP_URL` means
 //! - `topology`: all exchanges and queues, declared idempotently
-//! - `connection`: one connection each for publishing and consuming, kept up by a loop of its own
+//! - `connection`: connections, each kept up by a loop of its own; `losses`: how soon after it was lost
+//! - `transport`: the way there; `inbound`: repairs of what others published, before the client reads it
 //! - `publisher`: one task and one channel for all publishes, with a window of unconfirmed ones
 //! - `consumer`: one task and one channel for each subscription; `listener`: the same for what is broadcast
 //! - `events`: what others publish, pulled one by one
@@ -11,7 +12,8 @@
 //!   long bodies; `failure`: what errors mean
 //!
 //! Publishing and consuming have connections of their own, as RabbitMQ stops reading from connections that publish when it
-//! is short of memory or disk, and acknowledgements must still reach it then.
+//! is short of memory or disk, and acknowledgements must still reach it then. So have dead letters and events, which hold
+//! what nobody of ours wrote: what is wrong with them disturbs no other work.
 
 mod address;
 mod compression;
@@ -23,6 +25,7 @@ mod failure;
 mod gate;
 mod inbound;
 mod listener;
+mod losses;
 mod publisher;
 mod topology;
 mod transport;
@@ -58,8 +61,10 @@ pub(crate) struct RabbitMq {
     hold_timeout: Duration,
     publishing: Arc<Link>,
     publisher: Publisher,
-    /// Opened by the first who consumes.
+    /// Opened by the first who consumes from them.
     consuming: OnceCell<Arc<Link>>,
+    dead_letters: OnceCell<Arc<Link>>,
+    events: OnceCell<Arc<Link>>,
     gates: [Gate; 4],
     consumers: TaskTracker,
     closing: CancellationToken,
@@ -77,19 +82,36 @@ impl RabbitMq {
             publishing,
             publisher,
             consuming: OnceCell::new(),
+            dead_letters: OnceCell::new(),
+            events: OnceCell::new(),
             gates: Default::default(),
             consumers: TaskTracker::new(),
             closing: CancellationToken::new(),
         })
     }
 
-    async fn consuming(&self) -> Result<&Arc<Link>, BrokerError> {
+    async fn opened(&self, link: &OnceCell<Arc<Link>>) -> Result<Arc<Link>, BrokerError> {
         let open = async || Link::open(&self.settings, self.startup).await.map(Arc::new);
-        self.consuming.get_or_try_init(open).await
+        link.get_or_try_init(open).await.cloned()
     }
 
-    async fn subscribe(&self, queue: ShortString, prefetch: u16, dead: bool) -> Result<Box<dyn Consumer>, BrokerError> {
-        let link = Arc::clone(self.consuming().await?);
+    async fn consuming(&self) -> Result<Arc<Link>, BrokerError> {
+        self.opened(&self.consuming).await
+    }
+
+    fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+        let opened = [&self.consuming, &self.dead_letters, &self.events].into_iter().filter_map(OnceCell::get);
+        // The publishing one last, as consumers may have to publish to come to an end.
+        opened.chain([&self.publishing])
+    }
+
+    async fn subscribe(
+        &self,
+        link: Arc<Link>,
+        queue: ShortString,
+        prefetch: u16,
+        dead: bool,
+    ) -> Result<Box<dyn Consumer>, BrokerError> {
         let closing = self.closing.child_token();
         Ok(Box::new(RabbitConsumer::start(link, queue, prefetch, dead, closing, &self.consumers).await?))
     }
@@ -125,11 +147,12 @@ impl Broker for RabbitMq {
     }
 
     async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.subscribe(self.settings.topology.work_queue(route), prefetch, false).await
+        self.subscribe(self.consuming().await?, self.settings.topology.work_queue(route), prefetch, false).await
     }
 
     async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.subscribe(self.settings.topology.dead_letters(), prefetch, true).await
+        let link = self.opened(&self.dead_letters).await?;
+        self.subscribe(link, self.settings.topology.dead_letters(), prefetch, true).await
     }
 
     async fn broadcast(&self, message: Message) -> Result<(), PublishError> {
@@ -143,12 +166,12 @@ impl Broker for RabbitMq {
     }
 
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
-        let link = Arc::clone(self.consuming().await?);
+        let link = self.consuming().await?;
         Ok(Box::new(listener::listen(link, self.closing.child_token(), &self.consumers).await))
     }
 
     async fn subscribe_events(&self, exchange: &str, watched: &str) -> Result<Box<dyn EventQueue>, BrokerError> {
-        let link = Arc::clone(self.consuming().await?);
+        let link = self.opened(&self.events).await?;
         let topology = &self.settings.topology;
         let (exchange, queue) = (topology.events_exchange(exchange), topology.events_queue(watched));
         Ok(Box::new(RabbitEvents::subscribe(link, exchange, queue).await?))
@@ -160,8 +183,7 @@ impl Broker for RabbitMq {
     }
 
     fn health(&self) -> Result<(), String> {
-        self.publishing.health()?;
-        self.consuming.get().map_or(Ok(()), |link| link.health())
+        self.links().try_for_each(|link| link.health())
     }
 
     fn max_in_flight(&self) -> usize {
@@ -182,10 +204,9 @@ impl Broker for RabbitMq {
         // Each of them has its own bound.
         self.consumers.wait().await;
         self.publisher.flush().await;
-        if let Some(link) = self.consuming.get() {
+        for link in self.links() {
             link.close().await;
         }
-        self.publishing.close().await;
     }
 }
 

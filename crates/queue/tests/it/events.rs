@@ -57,7 +57,7 @@ async fn read(events: &mut Box<dyn EventQueue>) -> String {
     text
 }
 
-async fn delete(server: &Server, queues: &[&str]) {
+pub(crate) async fn delete(server: &Server, queues: &[&str]) {
     let channel = server.client().await.create_channel().await.unwrap();
     for queue in queues {
         channel.queue_delete(server.name(queue).into(), QueueDeleteOptions::default()).await.unwrap();
@@ -67,7 +67,7 @@ async fn delete(server: &Server, queues: &[&str]) {
 }
 
 /// As they are called in RabbitMQ: another name in a later version would leave a queue behind.
-const QUEUE: &str = "assay.events.s3---drops-in-.9d820514";
+pub(crate) const QUEUE: &str = "assay.events.s3---drops-in-.9d820514";
 const OTHER_QUEUE: &str = "assay.events.s3---drops-out-.cab72020";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,12 @@ mod fixture;
 mod holding;
 mod hostile;
 mod node;
+mod poison;
 mod proxy;
 mod rabbitmq;
+/// Shared with the end-to-end tests.
+#[expect(unreachable_pub, reason = "there it is public")]
+#[path = "../../../../tests/src/raw_amqp.rs"]
+mod raw_amqp;
 mod serving;
 mod serving_batches;

@@ -28,11 +28,18 @@ fn long(bytes: &[u8]) -> Vec<u8> {
 
 /// A table in a table in a table, or arrays, or both in turn.
 fn nested(depth: usize, kinds: &[u8]) -> Vec<u8> {
-    let mut table = Vec::new();
-    for level in (0..depth).rev() {
+    let before_length = |level: usize| {
         // A table's own entries have names, an array's have none.
         let name: &[u8] = if level == 0 || kinds[(level - 1) % kinds.len()] == b'F' { b"\x01a" } else { b"" };
-        table = [name, &[kinds[level % kinds.len()]], &long(&table)].concat();
+        [name, &[kinds[level % kinds.len()]]].concat()
+    };
+    let mut left: usize = (0..depth).map(|level| before_length(level).len() + 4).sum();
+    let mut table = Vec::with_capacity(left);
+    for level in 0..depth {
+        let start = before_length(level);
+        left -= start.len() + 4;
+        table.extend(start);
+        table.extend(u32::try_from(left).unwrap().to_be_bytes());
     }
     table
 }

@@ -1,0 +1,186 @@
+//! Messages with properties that no client library writes, and that those of our programs cannot read as they are: each costs
+//! itself alone, on whatever way it comes. No connection is lost over them, so nothing is delivered twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_queue::{Broker, Death, Delivery, Drained, Message, Outcome};
+use tokio::sync::mpsc;
+
+use crate::dead_letters::{DRAIN, Draining};
+use crate::events;
+use crate::fixture::{ROUTE, Server, message, next, within_a_minute};
+use crate::raw_amqp::{RawAmqp, RawProperties, long, short};
+use crate::serving;
+
+const BAD: &[u8] = b"a\xff\xfeb";
+
+fn poisons() -> Vec<(String, RawProperties)> {
+    let texts = [15, 14, 10, 9, 8, 7, 5, 4, 3, 2].into_iter().filter(|bit| {
+        // RabbitMQ itself looks at the time after which a message expires, and at who publishes it.
+        ![8, 4].contains(bit)
+    });
+    let mut poisons: Vec<_> = texts.map(|bit| (format!("text {bit}"), RawProperties::short(bit, BAD))).collect();
+    for (depth, kinds) in [(2_500, &b"F"[..]), (9_000, b"F"), (18_700, b"F"), (20_000, b"FA"), (23_000, b"FAAA")] {
+        poisons.push((format!("{depth} deep"), RawProperties::nested(depth, kinds)));
+    }
+    let table = |entries: &[&[u8]]| RawProperties::headers(&entries.concat());
+    poisons.push(("a bad name".to_owned(), table(&[&short(BAD), b"V"])));
+    poisons.push(("many".to_owned(), table(&[&b"\x01aV".repeat(40_000)])));
+    // RabbitMQ adds headers of its own, and then it is more than a frame takes.
+    poisons.push(("a full frame".to_owned(), table(&[b"\x01aS", &long(&[b'x'; 130_990])])));
+    poisons
+}
+
+/// A broker, and messages that are put on the way to it.
+struct Poisoned {
+    server: Server,
+    broker: Arc<dyn Broker>,
+    amqp: RawAmqp,
+}
+
+impl Poisoned {
+    async fn new() -> Self {
+        let server = Server::new(100);
+        let broker = server.connect().await;
+        let amqp = RawAmqp::connect(server.options.amqp_url.as_deref().unwrap()).await;
+        Self { server, broker, amqp }
+    }
+
+    /// Publishes each, with its name as the body.
+    async fn publish(&mut self, exchange: &str, key: &[u8]) -> usize {
+        let poisons = poisons();
+        for (name, properties) in &poisons {
+            self.amqp.publish(&self.server.name(exchange), key, properties, name.as_bytes()).await;
+        }
+        poisons.len()
+    }
+
+    async fn end(self) {
+        self.broker.close().await;
+        self.server.delete_all().await;
+    }
+}
+
+fn expect_in_order(deliveries: &[Delivery]) {
+    for (delivery, (name, _)) in deliveries.iter().zip(poisons()) {
+        assert_eq!(String::from_utf8_lossy(&delivery.message.body), name);
+        assert!(!delivery.redelivered, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_in_a_work_queue_is_delivered_once() {
+    within_a_minute(async {
+        let mut poisoned = Poisoned::new().await;
+        let count = poisoned.publish("assay.transactions", b"batch").await;
+        let mut consumer = poisoned.broker.consume(ROUTE, 100).await.unwrap();
+        let mut deliveries = Vec::new();
+        for _ in 0..count {
+            deliveries.push(next(&mut consumer).await);
+        }
+        expect_in_order(&deliveries);
+        // Given back, each comes again with what RabbitMQ adds.
+        for delivery in deliveries {
+            delivery.release();
+        }
+        for _ in 0..count {
+            let again = next(&mut consumer).await;
+            assert!(again.redelivered);
+            again.ack();
+        }
+        poisoned.broker.publish(ROUTE, message("one of ours")).await.unwrap();
+        let ours = next(&mut consumer).await;
+        assert_eq!((ours.message.id.as_str(), ours.redelivered), ("one of ours", false));
+        ours.ack();
+        consumer.close().await;
+        poisoned.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_among_the_dead_letters_keeps_nobody_from_those_behind_it() {
+    within_a_minute(async {
+        let mut poisoned = Poisoned::new().await;
+        let count = poisoned.publish("assay.dead", b"\xffany\xfe").await;
+        poisoned.broker.bury(ROUTE, message("a real one"), "hopeless").await.unwrap();
+        let mut dead = poisoned.broker.consume_dead_letters(100).await.unwrap();
+        let mut deliveries = Vec::new();
+        for _ in 0..count {
+            deliveries.push(next(&mut dead).await);
+        }
+        expect_in_order(&deliveries);
+        let real = next(&mut dead).await;
+        let death = Death { queue: "transactions.batch".to_owned(), reason: "hopeless".to_owned() };
+        assert_eq!((real.message.id.as_str(), real.death.as_ref()), ("a real one", Some(&death)));
+        dead.close().await;
+        poisoned.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_among_what_is_broadcast_deafens_no_listener() {
+    within_a_minute(async {
+        let mut poisoned = Poisoned::new().await;
+        let mut listener = poisoned.broker.listen().await.unwrap();
+        let count = poisoned.publish("assay.control", b"\xff").await;
+        poisoned.broker.broadcast(message("one of ours")).await.unwrap();
+        for _ in 0..count {
+            listener.next().await.unwrap();
+        }
+        assert_eq!(listener.next().await.unwrap().id, "one of ours");
+        poisoned.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_among_the_events_keeps_nobody_from_those_behind_it() {
+    within_a_minute(async {
+        let mut poisoned = Poisoned::new().await;
+        let mut queue = poisoned.broker.subscribe_events("assay.events", "s3://drops/in/").await.unwrap();
+        poisoned.publish("assay.events", b"any\xff").await;
+        for (name, _) in poisons() {
+            let event = loop {
+                // An error would be a lost connection.
+                match queue.pull().await.unwrap() {
+                    Some(event) => break event,
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            };
+            assert_eq!(String::from_utf8_lossy(&event.body), name);
+            event.ack().await.unwrap();
+        }
+        drop(queue);
+        poisoned.broker.close().await;
+        events::delete(&poisoned.server, &[events::QUEUE]).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_a_damaged_identity_becomes_a_dead_letter_and_says_why() {
+    within_a_minute(async {
+        let mut poisoned = Poisoned::new().await;
+        let serving = serving::start(&poisoned.broker, serving::OPTIONS, |_| async { Outcome::Done });
+        let (seen, mut all_seen) = mpsc::unbounded_channel();
+        let draining = Draining::start(&poisoned.broker, DRAIN, move |message: Message, death| {
+            seen.send((message.id, death.reason)).unwrap();
+            async { Drained::Recorded }
+        });
+        // The body is one that is worked on.
+        for (bit, id) in [(7, "a\u{1a}\u{1a}b"), (5, ""), (3, "")] {
+            let exchange = poisoned.server.name("assay.transactions");
+            poisoned.amqp.publish(&exchange, b"batch", &RawProperties::short(bit, BAD), b"{}").await;
+            let (dead, reason) = all_seen.recv().await.unwrap();
+            assert_eq!(dead, id);
+            assert!(reason.contains("message_id, type and app_id must be UTF-8"), "{reason}");
+        }
+        serving.end().await;
+        draining.end().await;
+        poisoned.end().await;
+    })
+    .await;
+}
