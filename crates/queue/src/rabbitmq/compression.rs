@@ -7,13 +7,14 @@
 use bytes::Bytes;
 use lz4_flex::block::{compress_prepend_size, decompress_size_prepended, uncompressed_size};
 
-use crate::message::MAX_MESSAGE_BYTES;
-
 /// What `content_encoding` says of a compressed body.
 pub(super) const ENCODING: &str = "lz4";
 
 /// A shorter body is not worth it: live messages above all, which somebody may want to look at.
 const MIN_BYTES: usize = 4 * 1024;
+
+/// LZ4 makes nothing shorter than that.
+const MAX_RATIO: usize = 255;
 
 /// The body compressed, where that makes it shorter.
 pub(super) fn compressed(body: &[u8]) -> Option<Bytes> {
@@ -24,10 +25,10 @@ pub(super) fn compressed(body: &[u8]) -> Option<Bytes> {
     (compressed.len() < body.len()).then(|| compressed.into())
 }
 
-/// The body as it was, unless it was never compressed, or is longer than any that we send.
-pub(super) fn decompressed(body: &[u8]) -> Option<Vec<u8>> {
+/// The body as it was, unless it was never compressed, or says that it is longer than that.
+pub(super) fn decompressed(body: &[u8], longest: usize) -> Option<Vec<u8>> {
     let (length, _) = uncompressed_size(body).ok()?;
-    if length > MAX_MESSAGE_BYTES {
+    if length > longest.min(body.len().saturating_mul(MAX_RATIO)) {
         return None;
     }
     decompress_size_prepended(body).ok()
@@ -39,12 +40,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::message::MAX_MESSAGE_BYTES as LONGEST;
 
     #[test]
     fn takes_no_memory_for_what_a_length_only_claims() {
         let mut claims = u32::MAX.to_le_bytes().to_vec();
         claims.extend([0; 16]);
-        assert_eq!(decompressed(&claims), None);
+        assert_eq!(decompressed(&claims, LONGEST), None);
     }
 
     proptest! {
@@ -52,14 +54,14 @@ mod tests {
         fn every_body_comes_back(word in vec(any::<u8>(), 1..40), times in 1_usize..2_000) {
             let body = word.repeat(times);
             match compressed(&body) {
-                Some(compressed) => prop_assert_eq!(decompressed(&compressed), Some(body)),
+                Some(compressed) => prop_assert_eq!(decompressed(&compressed, LONGEST), Some(body)),
                 None => prop_assert!(body.len() < MIN_BYTES || word.len() * 4 > body.len() || times < 10),
             }
         }
 
         #[test]
         fn no_bytes_make_it_panic(body in vec(any::<u8>(), 0..300)) {
-            let _ = decompressed(&body);
+            let _ = decompressed(&body, LONGEST);
         }
     }
 }

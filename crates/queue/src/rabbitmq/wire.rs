@@ -1,8 +1,7 @@
 //! Messages as AMQP properties and headers, and back. Long bodies are compressed on the way ([`super::compression`]).
 //!
-//! Whatever headers come in are read as far as they go, and can be passed on. Two kinds of messages never get here, as the
-//! client library fails to parse them: a short text that is not UTF-8 costs the connection, and tables nested hundreds deep
-//! cost the process its stack. Only who has a user of RabbitMQ can send such.
+//! Whatever headers come in are read as far as they go, and can be passed on. What the client cannot read is repaired before it
+//! gets here ([`super::inbound`]).
 
 use assay_transaction::Lane;
 use lapin::BasicProperties;
@@ -20,6 +19,11 @@ const MAX_SHORT: usize = 255;
 /// RabbitMQ would close the connection for what is added to it.
 const MAX_HEADER: usize = 1024;
 
+/// What the types of our messages begin with. Nothing else is compressed.
+const OUR_KINDS: &str = "assay.";
+/// The longest body of others that an earlier version passed on.
+const MAX_FOREIGN: usize = 1024 * 1024;
+
 /// A message ready to be sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -35,6 +39,7 @@ pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Deat
     if body.len() > MAX_MESSAGE_BYTES || id.len() > MAX_SHORT || kind.len() > MAX_SHORT || app_id.len() > MAX_SHORT {
         return Err(PublishError::TooLarge { bytes: body.len() });
     }
+    let is_ours = kind.starts_with(OUR_KINDS);
     let mut headers = FieldTable::default();
     let mut text = |name: &str, value: &str| {
         headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
@@ -67,17 +72,31 @@ pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Deat
         properties = properties.with_timestamp(sent_at);
     }
     // Others than our own programs read what is broadcast and announced.
-    let compressed = lane.and_then(|_| compression::compressed(&body));
+    let compressed = lane.filter(|_| is_ours).and_then(|_| compression::compressed(&body));
     if compressed.is_some() {
         properties = properties.with_content_encoding(ENCODING.into());
     }
     Ok(Outgoing { id, properties, body: compressed.unwrap_or(body) })
 }
 
+/// How long a compressed body may become; none where it is not one of ours, and is taken as it is.
+fn longest_unpacked(properties: &BasicProperties) -> Option<usize> {
+    let said =
+        |text: &Option<ShortString>, test: fn(&str) -> bool| text.as_ref().is_some_and(|text| test(text.as_str()));
+    if !said(properties.content_encoding(), |encoding| encoding == ENCODING) {
+        None
+    } else if said(properties.kind(), |kind| kind.starts_with(OUR_KINDS)) {
+        Some(MAX_MESSAGE_BYTES)
+    } else {
+        // Earlier versions compressed what others had sent when they passed it on, as can be told from a header.
+        number(properties, "published_at_us").map(|_| MAX_FOREIGN)
+    }
+}
+
 /// What cannot be decompressed is left as it came: whoever reads it will say that it is unreadable.
 pub(super) fn incoming(properties: &BasicProperties, body: Vec<u8>) -> Message {
-    let is_compressed = properties.content_encoding().as_ref().is_some_and(|encoding| encoding.as_str() == ENCODING);
-    let body = if is_compressed { compression::decompressed(&body).unwrap_or(body) } else { body };
+    let unpacked = longest_unpacked(properties).and_then(|longest| compression::decompressed(&body, longest));
+    let body = unpacked.unwrap_or(body);
     let short = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     Message {
         id: short(properties.message_id()),
@@ -190,8 +209,34 @@ mod tests {
         let announced = outgoing(long.clone(), None, None).unwrap();
         assert_eq!((announced.properties.content_encoding(), announced.body), (&None, long.body.clone()));
 
+        let foreign = outgoing(Message { kind: String::new(), ..long.clone() }, LANE, None).unwrap();
+        assert_eq!((foreign.properties.content_encoding(), &foreign.body), (&None, &long.body));
+
         let damaged = incoming(&sent.properties, sent.body[1..].to_vec());
         assert_eq!(damaged.body, sent.body[1..]);
+    }
+
+    #[test]
+    fn only_what_is_ours_is_unpacked() {
+        let packed = |length: usize| compression::compressed(&vec![b' '; length]).unwrap().to_vec();
+        let encoded = BasicProperties::default().with_content_encoding(ENCODING.into());
+        let mut headers = FieldTable::default();
+        headers.insert("published_at_us".into(), AMQPValue::LongLongInt(1));
+        let passed_on = encoded.clone().with_headers(headers);
+        let chunk = encoded.clone().with_type("assay.chunk.v1".into());
+        let cases = [
+            (&encoded, 10_000, false),
+            (&encoded.clone().with_type("a.till".into()), 10_000, false),
+            (&passed_on, MAX_FOREIGN, true),
+            (&passed_on, MAX_FOREIGN + 1, false),
+            (&chunk, MAX_MESSAGE_BYTES, true),
+            (&chunk, MAX_MESSAGE_BYTES + 1, false),
+        ];
+        for (properties, length, is_unpacked) in cases {
+            let body = packed(length);
+            let expected = if is_unpacked { length } else { body.len() };
+            assert_eq!(incoming(properties, body).body.len(), expected, "{properties:?}");
+        }
     }
 
     #[test]

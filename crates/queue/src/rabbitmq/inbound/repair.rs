@@ -8,8 +8,9 @@ use crate::message::SUBSTITUTE;
 /// How deep tables and arrays may be nested. Ours are not nested, those of RabbitMQ (`x-death`) three deep. The client reads,
 /// copies and drops them by recursion.
 const MAX_DEPTH: usize = 32;
-/// How many values the headers of a message may have. One of a byte on the wire takes a hundred in memory.
-const MAX_VALUES: usize = 4096;
+/// How many values the headers of a message may have. One of a byte on the wire takes a hundred in memory. Ours are ten, those of
+/// RabbitMQ (`x-death`) ten for each queue that the message died in.
+const MAX_VALUES: usize = 512;
 
 /// The class `basic`, which all messages are of.
 const BASIC: u16 = 60;
