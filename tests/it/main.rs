@@ -33,6 +33,7 @@ mod many;
 mod mapping;
 mod observed;
 mod one_process;
+mod poison;
 mod rejects;
 mod restored;
 mod roles;

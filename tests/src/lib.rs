@@ -40,7 +40,7 @@ pub use feed::{Heard, Listener};
 pub use http::{Answer, get, get_text, post};
 pub use ml_api::{MlApi, Script};
 pub use process::{Ended, Program, Running};
-pub use raw_amqp::{RawAmqp, RawProperties, long, short};
+pub use raw_amqp::{NOT_UTF_8, RawAmqp, RawProperties};
 pub use role::Role;
 pub use rows::{HEADER, Rows, row};
 pub use s3::S3Server;

@@ -55,15 +55,35 @@ impl RawProperties {
         }
         Self::headers(&table)
     }
+
+    /// Properties that RabbitMQ passes on, and that a client library may break on; with names for them.
+    pub fn poisons() -> Vec<(String, Self)> {
+        let table = |entries: &[&[u8]]| Self::headers(&entries.concat());
+        // Not the times after which messages expire, and who publishes them: RabbitMQ itself looks at those.
+        let texts = [15, 14, 10, 9, 7, 5, 3, 2].map(|bit| (format!("text {bit}"), Self::short(bit, NOT_UTF_8)));
+        let depths = [(2_500, &b"F"[..]), (9_000, b"F"), (18_700, b"F"), (20_000, b"FA"), (23_000, b"FAAA")];
+        let deep = depths.map(|(depth, kinds)| (format!("{depth} deep"), Self::nested(depth, kinds)));
+        let others = [
+            ("a name", table(&[&short(NOT_UTF_8), b"V"])),
+            ("many", table(&[&b"\x01aV".repeat(40_000)])),
+            // RabbitMQ adds headers of its own, and then it is more than a frame takes.
+            ("a full frame", table(&[b"\x01aS", &long(&[b'x'; 130_990])])),
+        ];
+        let others = others.map(|(name, properties)| (name.to_owned(), properties));
+        texts.into_iter().chain(deep).chain(others).collect()
+    }
 }
 
+/// A text that is not UTF-8.
+pub const NOT_UTF_8: &[u8] = b"a\xff\xfeb";
+
 /// A text with a length of one byte.
-pub fn short(text: &[u8]) -> Vec<u8> {
+fn short(text: &[u8]) -> Vec<u8> {
     [&[u8::try_from(text.len()).expect("it is short")], text].concat()
 }
 
 /// Bytes with a length of four bytes.
-pub fn long(bytes: &[u8]) -> Vec<u8> {
+fn long(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).expect("it is no longer than that").to_be_bytes(), bytes].concat()
 }
 

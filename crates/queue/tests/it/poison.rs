@@ -10,27 +10,8 @@ use tokio::sync::mpsc;
 use crate::dead_letters::{DRAIN, Draining};
 use crate::events;
 use crate::fixture::{ROUTE, Server, message, next, within_a_minute};
-use crate::raw_amqp::{RawAmqp, RawProperties, long, short};
+use crate::raw_amqp::{NOT_UTF_8, RawAmqp, RawProperties};
 use crate::serving;
-
-const BAD: &[u8] = b"a\xff\xfeb";
-
-fn poisons() -> Vec<(String, RawProperties)> {
-    let texts = [15, 14, 10, 9, 8, 7, 5, 4, 3, 2].into_iter().filter(|bit| {
-        // RabbitMQ itself looks at the time after which a message expires, and at who publishes it.
-        ![8, 4].contains(bit)
-    });
-    let mut poisons: Vec<_> = texts.map(|bit| (format!("text {bit}"), RawProperties::short(bit, BAD))).collect();
-    for (depth, kinds) in [(2_500, &b"F"[..]), (9_000, b"F"), (18_700, b"F"), (20_000, b"FA"), (23_000, b"FAAA")] {
-        poisons.push((format!("{depth} deep"), RawProperties::nested(depth, kinds)));
-    }
-    let table = |entries: &[&[u8]]| RawProperties::headers(&entries.concat());
-    poisons.push(("a bad name".to_owned(), table(&[&short(BAD), b"V"])));
-    poisons.push(("many".to_owned(), table(&[&b"\x01aV".repeat(40_000)])));
-    // RabbitMQ adds headers of its own, and then it is more than a frame takes.
-    poisons.push(("a full frame".to_owned(), table(&[b"\x01aS", &long(&[b'x'; 130_990])])));
-    poisons
-}
 
 /// A broker, and messages that are put on the way to it.
 struct Poisoned {
@@ -49,7 +30,7 @@ impl Poisoned {
 
     /// Publishes each, with its name as the body.
     async fn publish(&mut self, exchange: &str, key: &[u8]) -> usize {
-        let poisons = poisons();
+        let poisons = RawProperties::poisons();
         for (name, properties) in &poisons {
             self.amqp.publish(&self.server.name(exchange), key, properties, name.as_bytes()).await;
         }
@@ -63,7 +44,7 @@ impl Poisoned {
 }
 
 fn expect_in_order(deliveries: &[Delivery]) {
-    for (delivery, (name, _)) in deliveries.iter().zip(poisons()) {
+    for (delivery, (name, _)) in deliveries.iter().zip(RawProperties::poisons()) {
         assert_eq!(String::from_utf8_lossy(&delivery.message.body), name);
         assert!(!delivery.redelivered, "{name}");
     }
@@ -142,7 +123,7 @@ async fn poison_among_the_events_keeps_nobody_from_those_behind_it() {
         let mut poisoned = Poisoned::new().await;
         let mut queue = poisoned.broker.subscribe_events("assay.events", "s3://drops/in/").await.unwrap();
         poisoned.publish("assay.events", b"any\xff").await;
-        for (name, _) in poisons() {
+        for (name, _) in RawProperties::poisons() {
             let event = loop {
                 // An error would be a lost connection.
                 match queue.pull().await.unwrap() {
@@ -173,7 +154,7 @@ async fn what_has_a_damaged_identity_becomes_a_dead_letter_and_says_why() {
         // The body is one that is worked on.
         for (bit, id) in [(7, "a\u{1a}\u{1a}b"), (5, ""), (3, "")] {
             let exchange = poisoned.server.name("assay.transactions");
-            poisoned.amqp.publish(&exchange, b"batch", &RawProperties::short(bit, BAD), b"{}").await;
+            poisoned.amqp.publish(&exchange, b"batch", &RawProperties::short(bit, NOT_UTF_8), b"{}").await;
             let (dead, reason) = all_seen.recv().await.unwrap();
             assert_eq!(dead, id);
             assert!(reason.contains("message_id, type and app_id must be UTF-8"), "{reason}");

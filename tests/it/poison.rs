@@ -1,0 +1,56 @@
+//! Messages with properties that break client libraries lie in every queue and come by every exchange: each costs itself alone.
+
+use assay_tests::{RawAmqp, RawProperties, Rows, Script, Stack, law};
+use assay_transaction::Tally;
+use serde_json::json;
+
+async fn poison(stack: &Stack, exchange: &str, key: &[u8]) -> i64 {
+    let mut amqp = RawAmqp::connect(stack.broker.url()).await;
+    let exchange = format!("{}{exchange}", stack.broker.prefix());
+    let poisons = RawProperties::poisons();
+    for (name, properties) in &poisons {
+        amqp.publish(&exchange, key, properties, name.as_bytes()).await;
+    }
+    i64::try_from(poisons.len()).unwrap()
+}
+
+#[tokio::test]
+async fn poison_on_every_way_costs_itself_alone() {
+    let stack = Stack::new(Script::Score).await;
+    let object = stack.s3.put("transactions", "a.csv", &Rows::valid(100));
+    stack.loader(&object).env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "run").run().await.expect_exit(0);
+    let chunk = stack.broker.take("transactions.batch").await;
+    let mut letters = 0;
+    for exchange in ["assay.transactions", "assay.scored"] {
+        for lane in ["batch", "realtime"] {
+            letters += poison(&stack, exchange, lane.as_bytes()).await;
+        }
+    }
+    letters += poison(&stack, "assay.dead", b"\xff\xfe").await;
+    // A real one, behind those.
+    stack.broker.put("assay.dead", "transactions.batch", &chunk).await;
+    letters += 1;
+
+    let [predictor, writer] = stack.start_stages();
+    let watcher = stack.watcher().start();
+    let waiting = stack.loader(&object).arg("--wait").run().await;
+    waiting.expect_exit(1).expect_says("Pipeline complete: 90 processed, 10 failed, 0 invalid");
+    let tally = law::holds_for_one_run(&stack.database).await;
+    assert_eq!(tally, Tally { predicted: 90, failed: 10, ..Tally::default() });
+
+    // They all listen by now, and the watcher has a queue for events.
+    poison(&stack, "assay.control", b"\xff").await;
+    stack.s3.put("drops", "in/before.csv", Rows::valid(10).unlike(1));
+    letters += poison(&stack, "assay.events", b"drops.\xff").await;
+    let event = json!({"EventName": "s3:ObjectCreated:Put", "Key": "drops/in/before.csv", "Records": []});
+    stack.broker.tell("assay.events", event.to_string().as_bytes()).await;
+    stack.database.until("SELECT count(*) = 2 FROM runs WHERE state = 'complete'").await;
+    stack.database.until(&format!("SELECT count(*) = {letters} FROM dead_letters")).await;
+
+    stack.assay(["audit", "--all"]).run().await.expect_exit(0);
+    for program in [predictor, writer, watcher] {
+        assert!(program.is_running());
+        program.terminate();
+        program.end().await.expect_exit(0).expect_silent_about("lost the connection");
+    }
+}
