@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use super::address;
 use super::failure::{Verdict, cause, verdict};
 use super::losses::Losses;
+use super::policies;
 use super::topology::{Declaring, Topology};
 use super::transport;
 use crate::options::TLS_PREFIX;
@@ -68,6 +69,11 @@ impl Settings {
             declaring,
             outage: Outage::default(),
         })
+    }
+
+    /// Warns of policies that take from our queues what Assay relies on.
+    pub(super) async fn look_at_policies(&self) {
+        policies::look(&self.uri, &self.options.queue_prefix).await;
     }
 
     /// Where RabbitMQ is, fit for logs.

@@ -16,7 +16,9 @@ use crate::{BrokerError, BrokerOptions};
 /// Declares all exchanges and queues.
 pub(crate) async fn declare_topology(options: &BrokerOptions, startup: Duration) -> Result<(), BrokerError> {
     let settings = Arc::new(Settings::new(options, "declare", Declaring::Always)?);
-    Link::open(&settings, startup).await?.close().await;
+    let link = Link::open(&settings, startup).await?;
+    settings.look_at_policies().await;
+    link.close().await;
     Ok(())
 }
 

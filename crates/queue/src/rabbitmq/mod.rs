@@ -8,6 +8,7 @@
 //! - `consumer`: one task and one channel for each subscription; `listener`: the same for what is broadcast
 //! - `events`: what others publish, pulled one by one
 //! - `exchange`: what others publish their events to
+//! - `policies`: what an operator's policies take from our queues, told at the start
 //! - `gate`: who tries again when a queue was full; `wire`: properties and headers; `compression`: of
 //!   long bodies; `failure`: what errors mean
 //!
@@ -26,6 +27,7 @@ mod gate;
 mod inbound;
 mod listener;
 mod losses;
+mod policies;
 mod publisher;
 mod topology;
 mod transport;
@@ -74,6 +76,8 @@ impl RabbitMq {
     pub(crate) async fn connect(options: &BrokerOptions, stage: &str, startup: Duration) -> Result<Self, BrokerError> {
         let settings = Arc::new(Settings::new(options, stage, Declaring::WhereAllowed)?);
         let publishing = Arc::new(Link::open(&settings, startup).await?);
+        let asking = Arc::clone(&settings);
+        tokio::spawn(async move { asking.look_at_policies().await });
         let publisher = Publisher::start(&publishing, options.publish_window, options.publish_timeout);
         Ok(Self {
             settings,

@@ -1,0 +1,187 @@
+//! Policies of RabbitMQ that take from our queues what Assay relies on. They prevail over what is declared, and AMQP does not tell of
+//! them; the management API does, where it is there.
+//!
+//! It is asked at the usual port beside an `amqp://` address, by the same user, once at the start; never in place of `amqps://…`,
+//! as its answer there may come in the clear, and the password would. What cannot be asked is not known: it is a warning, and
+//! no promise.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+const PORT: u16 = 15672;
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The longest answer that is read: some thousands of queues.
+const MAX_ANSWER: u64 = 4 * 1024 * 1024;
+
+/// Asks, and warns of each queue whose policy changes what Assay relies on.
+pub(super) async fn look(uri: &AMQPUri, prefix: &str) {
+    if uri.scheme != AMQPScheme::AMQP {
+        return;
+    }
+    match timeout(PATIENCE, ask(uri, PORT)).await {
+        Ok(Ok(queues)) => queues.iter().flat_map(|queue| queue.troubles(prefix)).for_each(|trouble| warn!("{trouble}")),
+        Ok(Err(cause)) => debug!("the policies of RabbitMQ are not known ({cause})"),
+        Err(_) => debug!("the policies of RabbitMQ are not known (no answer)"),
+    }
+}
+
+/// A queue as the management API shows it.
+#[derive(Debug, Deserialize)]
+struct Queue {
+    name: String,
+    #[serde(default)]
+    policy: Option<String>,
+    #[serde(default)]
+    operator_policy: Option<String>,
+    /// An object, or an empty list.
+    #[serde(default)]
+    effective_policy_definition: Value,
+}
+
+impl Queue {
+    /// What is wrong with it, a line each.
+    fn troubles(&self, prefix: &str) -> Vec<String> {
+        let Some(name) = self.name.strip_prefix(prefix).filter(|name| is_ours(name)) else { return Vec::new() };
+        let Some(definition) = self.effective_policy_definition.as_object() else { return Vec::new() };
+        let set: BTreeMap<_, _> = definition.iter().collect();
+        let policies: Vec<_> =
+            [&self.policy, &self.operator_policy].into_iter().flatten().map(String::as_str).collect();
+        let troubles = set.into_iter().filter_map(|(key, value)| {
+            let effect = effect(name, key, value)?;
+            Some(format!(
+                "policy `{}` sets {key} of queue {} to {value}: {effect}; keep the queues of Assay out of its pattern",
+                policies.join("`, `"),
+                self.name
+            ))
+        });
+        troubles.collect()
+    }
+}
+
+/// Whether it is a queue of ours, by its name without the prefix.
+fn is_ours(name: &str) -> bool {
+    ["transactions.", "predictions.", "assay.events."].iter().any(|start| name.starts_with(start))
+        || name == "dead_letters"
+}
+
+/// What comes of a policy that sets this; none where nothing is lost by it.
+fn effect(queue: &str, key: &str, value: &Value) -> Option<&'static str> {
+    match key {
+        "overflow" if value != "reject-publish" => Some("messages are dropped when it is full, and rows go missing"),
+        "message-ttl" if queue == "dead_letters" => {
+            Some("dead letters expire before they are recorded, and runs do not end")
+        }
+        "message-ttl" => Some("what waits too long becomes a dead letter, and its rows fail"),
+        "expires" => Some("it is deleted while nobody consumes from it, with all that waits in it"),
+        "max-length" | "max-length-bytes" => Some("it is full before QUEUE_MAX_LENGTH is reached"),
+        "delivery-limit" => Some("messages are given up sooner than after 100 deliveries, and their rows fail"),
+        "dead-letter-strategy" if value != "at-least-once" => Some("dead letters can be lost, and rows go missing"),
+        _ => None,
+    }
+}
+
+/// Asks for the queues of the virtual host.
+async fn ask(uri: &AMQPUri, port: u16) -> Result<Vec<Queue>, String> {
+    let host = uri.authority.host.as_str();
+    let mut stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
+    let user = &uri.authority.userinfo;
+    let credentials = STANDARD.encode(format!("{}:{}", user.username, user.password));
+    // HTTP/1.0: the answer comes in one piece, and ends with the connection.
+    let request = format!(
+        "GET /api/queues/{}?columns=name,policy,operator_policy,effective_policy_definition HTTP/1.0\r\n\
+         Host: {host}:{port}\r\nAuthorization: Basic {credentials}\r\nAccept: application/json\r\n\r\n",
+        utf8_percent_encode(&uri.vhost, NON_ALPHANUMERIC)
+    );
+    stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).await.map_err(|error| error.to_string())?;
+    read(&answer)
+}
+
+fn read(answer: &[u8]) -> Result<Vec<Queue>, String> {
+    let (head, body) = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map(|end| (&answer[..end], &answer[end + 4..]))
+        .ok_or("an answer that is no HTTP")?;
+    let status = head.split(|&byte| byte == b' ').nth(1);
+    if status != Some(b"200") {
+        let status = String::from_utf8_lossy(status.unwrap_or_default());
+        return Err(format!("status {status}; its users need the tag `management`"));
+    }
+    // Not with its words, which quote what it read.
+    serde_json::from_slice(body).map_err(|_| "an answer that is no list of queues".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn tells_what_a_policy_takes_from_our_queues() {
+        let cases = [
+            ("p.transactions.batch", r#"{"overflow": "drop-head", "max-length": 5}"#, vec!["max-length", "overflow"]),
+            ("p.predictions.realtime.delay.1s", r#"{"message-ttl": 1}"#, vec!["message-ttl"]),
+            ("p.dead_letters", r#"{"expires": 60000, "delivery-limit": 3}"#, vec!["delivery-limit", "expires"]),
+            ("p.assay.events.s3-x.00", r#"{"dead-letter-strategy": "at-most-once"}"#, vec!["dead-letter-strategy"]),
+            ("p.transactions.batch", r#"{"overflow": "reject-publish", "queue-leader-locator": "balanced"}"#, vec![]),
+            ("p.transactions.batch", "[]", vec![]),
+            ("transactions.batch", r#"{"overflow": "drop-head"}"#, vec![]),
+            ("p.orders", r#"{"overflow": "drop-head"}"#, vec![]),
+        ];
+        for (name, definition, expected) in cases {
+            let queue =
+                format!(r#"{{"name": "{name}", "policy": "all", "effective_policy_definition": {definition}}}"#);
+            let troubles = serde_json::from_str::<Queue>(&queue).unwrap().troubles("p.");
+            assert_eq!(troubles.len(), expected.len(), "{troubles:?}");
+            for (trouble, key) in troubles.iter().zip(expected) {
+                assert!(trouble.starts_with(&format!("policy `all` sets {key} of queue {name} to ")), "{trouble}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn asks_as_the_same_user_and_reads_no_more_than_an_answer() {
+        let answers = [
+            ("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[{\"name\": \"q\"}]", Ok(1)),
+            ("HTTP/1.1 401 Unauthorized\r\n\r\n{}", Err("status 401")),
+            ("HTTP/1.1 200 OK\r\n\r\n<html>", Err("no list of queues")),
+            ("SSH-2.0-x\r\n", Err("no HTTP")),
+            ("", Err("no HTTP")),
+        ];
+        for (answer, expected) in answers {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let server = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; 1024];
+                let length = stream.read(&mut request).await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                String::from_utf8(request[..length].to_vec()).unwrap()
+            });
+            let uri: AMQPUri = "amqp://guest:gu%20est@127.0.0.1:5672/a%2fb".parse().unwrap();
+            let asked = ask(&uri, port).await;
+            match (asked, expected) {
+                (Ok(queues), Ok(count)) => assert_eq!(queues.len(), count),
+                (Err(cause), Err(words)) => assert!(cause.contains(words), "{cause}"),
+                other => panic!("{other:?}"),
+            }
+            let request = server.await.unwrap();
+            assert!(request.starts_with("GET /api/queues/a%2Fb?columns="), "{request}");
+            assert!(request.contains(&STANDARD.encode("guest:gu est")), "{request}");
+        }
+    }
+}
