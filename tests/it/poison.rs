@@ -27,24 +27,32 @@ async fn poison_on_every_way_costs_itself_alone() {
         }
     }
     letters += poison(&stack, "assay.dead", b"\xff\xfe").await;
+    let mut amqp = RawAmqp::connect(stack.broker.url()).await;
+    for (exchange, key) in [("assay.transactions", "realtime"), ("assay.dead", "")] {
+        let exchange = format!("{}{exchange}", stack.broker.prefix());
+        amqp.publish(&exchange, key.as_bytes(), &RawProperties::deepest(), b"the deepest").await;
+        letters += 1;
+    }
     // A real one, behind those.
     stack.broker.put("assay.dead", "transactions.batch", &chunk).await;
     letters += 1;
 
     let [predictor, writer] = stack.start_stages();
-    let watcher = stack.watcher().start();
     let waiting = stack.loader(&object).arg("--wait").run().await;
     waiting.expect_exit(1).expect_says("Pipeline complete: 90 processed, 10 failed, 0 invalid");
     let tally = law::holds_for_one_run(&stack.database).await;
     assert_eq!(tally, Tally { predicted: 90, failed: 10, ..Tally::default() });
 
+    stack.s3.put("drops", "in/before.csv", Rows::valid(10).unlike(1));
+    let watcher = stack.watcher().start();
+    stack.database.until("SELECT count(*) = 2 FROM runs WHERE state = 'complete'").await;
     // They all listen by now, and the watcher has a queue for events.
     poison(&stack, "assay.control", b"\xff").await;
-    stack.s3.put("drops", "in/before.csv", Rows::valid(10).unlike(1));
     letters += poison(&stack, "assay.events", b"drops.\xff").await;
-    let event = json!({"EventName": "s3:ObjectCreated:Put", "Key": "drops/in/before.csv", "Records": []});
+    stack.s3.put("drops", "in/after.csv", Rows::valid(10).unlike(2));
+    let event = json!({"EventName": "s3:ObjectCreated:Put", "Key": "drops/in/after.csv", "Records": []});
     stack.broker.tell("assay.events", event.to_string().as_bytes()).await;
-    stack.database.until("SELECT count(*) = 2 FROM runs WHERE state = 'complete'").await;
+    stack.database.until("SELECT count(*) = 3 FROM runs WHERE state = 'complete'").await;
     stack.database.until(&format!("SELECT count(*) = {letters} FROM dead_letters")).await;
 
     stack.assay(["audit", "--all"]).run().await.expect_exit(0);

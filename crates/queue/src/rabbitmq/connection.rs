@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::address;
-use super::failure::{Verdict, cause, verdict};
-use super::losses::Losses;
+use super::failure::{Verdict, cause, is_unreadable, verdict};
+use super::losses::{Loss, Losses};
 use super::policies;
 use super::topology::{Declaring, Topology};
 use super::transport;
@@ -253,15 +253,15 @@ impl Live {
     }
 
     /// Returns the cause once the connection is lost.
-    async fn until_lost(&self) -> String {
+    async fn until_lost(&self) -> Loss {
         let mut events = Box::pin(self.connection.events_listener());
         let mut latest = None;
         loop {
             if let Some(cause) = self.given_up.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-                return cause;
+                return Loss { cause, is_unreadable: false };
             }
             if !self.connection.status().connected() {
-                return latest.unwrap_or_else(|| "connection closed".to_owned());
+                return latest.unwrap_or_else(|| "connection closed".into());
             }
             tokio::select! {
                 () = self.look.notified() => {}
@@ -276,9 +276,11 @@ impl Live {
                         self.blocked.send_replace(false);
                     }
                     // Of a channel, or of the connection: which of them, its state says.
-                    Some(Event::Error(error)) => latest = Some(cause(&error)),
+                    Some(Event::Error(error)) => {
+                        latest = Some(Loss { cause: cause(&error), is_unreadable: is_unreadable(&error) });
+                    }
                     Some(_) => {}
-                    None => return latest.unwrap_or_else(|| "connection closed".to_owned()),
+                    None => return latest.unwrap_or_else(|| "connection closed".into()),
                 },
             }
         }
@@ -425,15 +427,15 @@ async fn keep_up(
     let mut losses = Losses::default();
     loop {
         let since = Instant::now();
-        let cause = tokio::select! {
+        let loss = tokio::select! {
             () = closing.cancelled() => break,
-            cause = live.until_lost() => cause,
+            loss = live.until_lost() => loss,
         };
         live.lost.cancel();
         current.send_replace(None);
-        settings.outage.began(&server, &cause);
+        settings.outage.began(&server, &loss.cause);
         metrics::connection_lost();
-        let pause = losses.pause(&server, &cause, since.elapsed());
+        let pause = losses.pause(&server, &loss, since.elapsed());
         let again = async {
             tokio::time::sleep(pause).await;
             reconnect(&settings).await

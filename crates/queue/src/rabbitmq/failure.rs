@@ -42,6 +42,20 @@ pub(super) fn verdict(error: &Error) -> Verdict {
     }
 }
 
+/// Whether the client could not read what RabbitMQ sent, or took it for what nobody may send.
+pub(super) fn is_unreadable(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::ParsingError(_) => true,
+        ErrorKind::ProtocolError(error) => matches!(
+            error.kind(),
+            AMQPErrorKind::Hard(
+                AMQPHardError::FRAMEERROR | AMQPHardError::SYNTAXERROR | AMQPHardError::UNEXPECTEDFRAME
+            )
+        ),
+        _ => false,
+    }
+}
+
 /// The cause in a few words.
 pub(super) fn cause(error: &Error) -> String {
     match error.kind() {
@@ -95,6 +109,13 @@ mod tests {
         for (error, expected) in cases {
             assert_eq!(verdict(&error), expected, "{error}");
         }
+    }
+
+    #[test]
+    fn knows_what_could_not_be_read() {
+        assert!(is_unreadable(&protocol(AMQPHardError::FRAMEERROR, "frame too large: 140000 bytes")));
+        assert!(!is_unreadable(&protocol(AMQPHardError::CONNECTIONFORCED, "shutdown")));
+        assert!(!is_unreadable(&io::Error::from(io::ErrorKind::ConnectionReset).into()));
     }
 
     #[test]

@@ -11,11 +11,16 @@ use lapin::types::FieldTable;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::debug;
 
 use super::connection::{Link, Live};
 use super::wire;
 use crate::Message;
 use crate::control::{BACKLOG, Ear};
+
+/// The longest message that is heard. Ours have some hundred bytes, and are not compressed; so many of them are remembered
+/// ([`BACKLOG`]) that longer ones could take gigabytes.
+const LONGEST: usize = 64 * 1024;
 
 /// Listens from now on, until `closing`.
 pub(super) async fn listen(link: Arc<Link>, closing: CancellationToken, tasks: &TaskTracker) -> Ear {
@@ -38,8 +43,12 @@ async fn hear(link: &Link, first: Option<Subscription>, tell: &broadcast::Sender
     let mut next = first;
     while let Some(Subscription { live, mut deliveries, .. }) = next {
         while let Some(Some(Ok(delivery))) = live.lost.run_until_cancelled(deliveries.next()).await {
+            if delivery.data.len() > LONGEST {
+                debug!(bytes = delivery.data.len(), "what was broadcast is not from us, and is not heard");
+                continue;
+            }
             // Nobody listens any longer, if it fails, and this is about to end.
-            let _ = tell.send(wire::incoming(&delivery.properties, delivery.data));
+            let _ = tell.send(wire::plain(&delivery.properties, delivery.data));
         }
         next = subscribe(link).await;
     }

@@ -9,28 +9,47 @@ const SETTLED: Duration = Duration::from_secs(10);
 /// So many losses in a row are no reason to wait: RabbitMQ may be restarting, and an operator closing connections.
 const FREE: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Where the client could not read what RabbitMQ sent: it comes again with each connection.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// Why a connection was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) cause: String,
+    /// Whether the client could not read what it was sent.
+    pub(super) is_unreadable: bool,
+}
+
+impl From<&str> for Loss {
+    fn from(cause: &str) -> Self {
+        Self { cause: cause.to_owned(), is_unreadable: false }
+    }
+}
 
 /// The losses of one connection.
 #[derive(Default)]
 pub(super) struct Losses {
-    cause: String,
+    latest: Option<Loss>,
     in_a_row: u32,
 }
 
 impl Losses {
     /// How long to wait after a loss, before the first try to connect again. It logs once that it waits.
-    pub(super) fn pause(&mut self, server: &str, cause: &str, lived: Duration) -> Duration {
-        if lived >= SETTLED || cause != self.cause {
-            cause.clone_into(&mut self.cause);
+    pub(super) fn pause(&mut self, server: &str, loss: &Loss, lived: Duration) -> Duration {
+        if lived >= SETTLED || self.latest.as_ref() != Some(loss) {
+            self.latest = Some(loss.clone());
             self.in_a_row = 0;
         }
         self.in_a_row += 1;
         let Some(doublings) = self.in_a_row.checked_sub(FREE + 1) else { return Duration::ZERO };
+        if !loss.is_unreadable {
+            return FIRST_PAUSE;
+        }
         if doublings == 0 {
             error!(
-                "the connection to RabbitMQ at {server} is lost again and again ({cause}); from now on it is made again after \
-                 1 to 60 s: see the log of RabbitMQ, and what was published to the queues of this program last"
+                "the connection to RabbitMQ at {server} is lost again and again, as what it sends cannot be read ({}); from now \
+                 on it is made again after 1 to 60 s: look at what was published to the queues of this program last",
+                loss.cause
             );
         }
         FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE)
@@ -42,16 +61,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_longer_and_longer_for_the_same_cause_alone() {
+    fn waits_longer_and_longer_for_what_cannot_be_read_alone() {
         let moment = Duration::from_millis(80);
+        let unreadable = Loss { cause: "parse error".to_owned(), is_unreadable: true };
+        let (cut, restarting) = (Loss::from("connection reset"), Loss::from("restarting"));
         let mut losses = Losses::default();
-        let mut pause = |cause, lived| losses.pause("here", cause, lived).as_secs();
-        let same: Vec<_> = (0..10).map(|_| pause("parse error", moment)).collect();
+        let mut pause = |loss, lived| losses.pause("here", loss, lived).as_secs();
+        let same: Vec<_> = (0..10).map(|_| pause(&unreadable, moment)).collect();
         assert_eq!(same, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(pause("restarting", moment), 0);
-        for _ in 0..5 {
-            assert_eq!(pause("restarting", SETTLED), 0, "each was a good one");
+        let same: Vec<_> = (0..5).map(|_| pause(&cut, moment)).collect();
+        assert_eq!(same, [0, 0, 1, 1, 1]);
+        for loss in [&restarting, &cut, &restarting] {
+            assert_eq!(pause(loss, moment), 0, "another cause");
         }
-        assert_eq!([pause("restarting", moment), pause("restarting", moment)], [0, 1]);
+        for _ in 0..5 {
+            assert_eq!(pause(&restarting, SETTLED), 0, "each was a good one");
+        }
     }
 }

@@ -48,6 +48,7 @@ const EVENTS_MAX_LENGTH: i64 = 100_000;
 
 /// How much waits for one listener.
 const LISTENER_MAX_LENGTH: i64 = 256;
+const LISTENER_MAX_BYTES: i64 = 1024 * 1024;
 
 /// What is done about exchanges and queues at the start of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +167,7 @@ impl Topology {
         let mut arguments = FieldTable::default();
         // Should anything keep the listener from being told, the latest is what counts.
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(LISTENER_MAX_LENGTH));
+        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(LISTENER_MAX_BYTES));
         let queue = channel.queue_declare("".into(), options, arguments).await?.name().clone();
         bind(channel, queue.clone(), self.control_exchange(), "").await?;
         Ok(queue)

@@ -18,7 +18,7 @@ use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
-use super::inbound::{Inbound, MAX_FRAME};
+use super::inbound::{Inbound, MAX_FRAME, MIN_FRAME};
 
 /// How much is read at a time.
 const READ: usize = 64 * 1024;
@@ -29,7 +29,7 @@ pub(super) async fn connect(
     properties: ConnectionProperties,
     tls: OwnedTLSConfig,
 ) -> lapin::Result<Connection> {
-    let max_frame = uri.query.frame_max.filter(|&asked| asked > 0).unwrap_or(MAX_FRAME).min(MAX_FRAME);
+    let max_frame = uri.query.frame_max.filter(|&asked| asked > 0).unwrap_or(MAX_FRAME).clamp(MIN_FRAME, MAX_FRAME);
     uri.query.frame_max = Some(max_frame);
     let tokio = Tokio::current();
     let runtime = Runtime::new(RuntimeParts::new(tokio.clone(), Wire(tokio.clone())));

@@ -96,7 +96,11 @@ fn longest_unpacked(properties: &BasicProperties) -> Option<usize> {
 /// What cannot be decompressed is left as it came: whoever reads it will say that it is unreadable.
 pub(super) fn incoming(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let unpacked = longest_unpacked(properties).and_then(|longest| compression::decompressed(&body, longest));
-    let body = unpacked.unwrap_or(body);
+    plain(properties, unpacked.unwrap_or(body))
+}
+
+/// A message whose body is what it is, whatever its properties say of it.
+pub(super) fn plain(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let short = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     Message {
         id: short(properties.message_id()),

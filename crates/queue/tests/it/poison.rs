@@ -61,6 +61,11 @@ async fn poison_in_a_work_queue_is_delivered_once() {
             deliveries.push(next(&mut consumer).await);
         }
         expect_in_order(&deliveries);
+        let exchange = poisoned.server.name("assay.transactions");
+        poisoned.amqp.publish(&exchange, b"batch", &RawProperties::deepest(), b"the deepest").await;
+        let deepest = next(&mut consumer).await;
+        assert_eq!((&deepest.message.body[..], deepest.redelivered), (&b"the deepest"[..], false));
+        deepest.ack();
         // Given back, each comes again with what RabbitMQ adds.
         for delivery in deliveries {
             delivery.release();
@@ -107,6 +112,12 @@ async fn poison_among_what_is_broadcast_deafens_no_listener() {
         let mut poisoned = Poisoned::new().await;
         let mut listener = poisoned.broker.listen().await.unwrap();
         let count = poisoned.publish("assay.control", b"\xff").await;
+        // Nor does what takes memory for nothing.
+        let large = vec![b' '; 100_000];
+        poisoned
+            .amqp
+            .publish(&poisoned.server.name("assay.control"), b"", &RawProperties::short(5, b"x"), &large)
+            .await;
         poisoned.broker.broadcast(message("one of ours")).await.unwrap();
         for _ in 0..count {
             listener.next().await.unwrap();

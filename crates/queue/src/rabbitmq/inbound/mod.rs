@@ -19,7 +19,7 @@ use crate::metrics;
 /// grow with it.
 pub(super) const MAX_FRAME: u32 = 128 * 1024;
 /// The smallest that anybody may insist on.
-const MIN_FRAME: u32 = 4096;
+pub(super) const MIN_FRAME: u32 = 4096;
 
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
