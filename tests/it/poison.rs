@@ -9,7 +9,9 @@ async fn poison(stack: &Stack, exchange: &str, key: &[u8]) -> i64 {
     let exchange = format!("{}{exchange}", stack.broker.prefix());
     let poisons = RawProperties::poisons();
     for (name, properties) in &poisons {
-        amqp.publish(&exchange, key, properties, name.as_bytes()).await;
+        // What loses its properties is told apart by its body.
+        let body = format!("{name} by {exchange} {}", String::from_utf8_lossy(key));
+        amqp.publish(&exchange, key, properties, body.as_bytes()).await;
     }
     i64::try_from(poisons.len()).unwrap()
 }

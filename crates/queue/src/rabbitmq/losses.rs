@@ -6,8 +6,10 @@ use tracing::error;
 
 /// A connection that lived as long as this was a good one.
 const SETTLED: Duration = Duration::from_secs(10);
-/// So many losses in a row are no reason to wait: RabbitMQ may be restarting, and an operator closing connections.
-const FREE: u32 = 2;
+/// So many losses in a row are no reason to wait, where the client could not read something.
+const FREE_UNREADABLE: u32 = 2;
+/// And where it was anything else: RabbitMQ may be restarting, or an operator closing connections.
+const FREE: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Where the client could not read what RabbitMQ sent: it comes again with each connection.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
@@ -41,7 +43,8 @@ impl Losses {
             self.in_a_row = 0;
         }
         self.in_a_row += 1;
-        let Some(doublings) = self.in_a_row.checked_sub(FREE + 1) else { return Duration::ZERO };
+        let free = if loss.is_unreadable { FREE_UNREADABLE } else { FREE };
+        let Some(doublings) = self.in_a_row.checked_sub(free + 1) else { return Duration::ZERO };
         if !loss.is_unreadable {
             return FIRST_PAUSE;
         }
@@ -69,12 +72,12 @@ mod tests {
         let mut pause = |loss, lived| losses.pause("here", loss, lived).as_secs();
         let same: Vec<_> = (0..10).map(|_| pause(&unreadable, moment)).collect();
         assert_eq!(same, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);
-        let same: Vec<_> = (0..5).map(|_| pause(&cut, moment)).collect();
-        assert_eq!(same, [0, 0, 1, 1, 1]);
+        let same: Vec<_> = (0..13).map(|_| pause(&cut, moment)).collect();
+        assert_eq!(same, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]);
         for loss in [&restarting, &cut, &restarting] {
             assert_eq!(pause(loss, moment), 0, "another cause");
         }
-        for _ in 0..5 {
+        for _ in 0..20 {
             assert_eq!(pause(&restarting, SETTLED), 0, "each was a good one");
         }
     }
