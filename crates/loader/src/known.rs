@@ -40,12 +40,11 @@ impl<'a> Known<'a> {
 
     async fn look_up(&mut self, chunk: &mut Chunk) -> Result<(), StoreError> {
         let (store, run) = (self.store, self.run);
-        let earlier = match self.earlier {
-            Some(earlier) => earlier,
-            None => {
-                let earlier = until_answered("the look at earlier runs", || store.earlier(run)).await?;
-                *self.earlier.insert(earlier)
-            }
+        let earlier = if let Some(earlier) = self.earlier {
+            earlier
+        } else {
+            let earlier = until_answered("the look at earlier runs", || store.earlier(run)).await?;
+            *self.earlier.insert(earlier)
         };
         let may_be_stored = |entry: &&Entry| match earlier {
             Earlier::Nothing => false,

@@ -208,11 +208,11 @@ mod tests {
             stopped: Arc::default(),
             shutdown: CancellationToken::new(),
         };
-        let scored = scoring.chunk(chunk, Lane::Batch).await.unwrap();
-        assert_eq!((scored.rows.predicted, scored.rows.known), (0, 2));
-        let scored = ScoredChunk::decode(&scored.message.unwrap().body).unwrap();
-        assert!(scored.accounts_for_its_rows());
-        assert_eq!((scored.predicted, scored.known), (predicted, vec![1, 2]));
+        let Scored { message, rows } = scoring.chunk(chunk, Lane::Batch).await.unwrap();
+        assert_eq!((rows.predicted, rows.known), (0, 2));
+        let written = ScoredChunk::decode(&message.unwrap().body).unwrap();
+        assert!(written.accounts_for_its_rows());
+        assert_eq!((written.predicted, written.known), (predicted, vec![1, 2]));
         collecting.abort();
     }
 }

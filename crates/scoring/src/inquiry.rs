@@ -219,18 +219,17 @@ impl Inquiry<'_> {
         loop {
             // Whoever waits at the circuit must not keep a permit from those who find out whether it can be closed.
             let at_hand = self.take_at_hand().filter(|_| circuit.is_closed());
-            let (admission, permit) = match at_hand {
-                Some(permit) => (None, permit),
-                None => {
-                    let admission = self.admission().await?;
-                    if admission.is_some() && cuts.count >= MOST_CUTS {
-                        match self.tell_from_outage(cuts).await? {
-                            Some(refusal) => return Ok(Asked::Refused(refusal)),
-                            None => continue,
-                        }
+            let (admission, permit) = if let Some(permit) = at_hand {
+                (None, permit)
+            } else {
+                let admission = self.admission().await?;
+                if admission.is_some() && cuts.count >= MOST_CUTS {
+                    match self.tell_from_outage(cuts).await? {
+                        Some(refusal) => return Ok(Asked::Refused(refusal)),
+                        None => continue,
                     }
-                    (admission, self.permit().await?)
                 }
+                (admission, self.permit().await?)
             };
             if admission.is_none() && !circuit.is_closed() {
                 continue;

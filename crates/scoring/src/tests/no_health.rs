@@ -64,8 +64,8 @@ async fn one_waiting_transaction_at_a_time_finds_out_and_is_scored() {
                 "what a probe scored is not asked for again"
             );
             asked_for(&stub.asked());
-            let stats = scorer.stats();
-            assert_eq!((stats.outages, stats.controls, stats.failed), (1, 0, 0));
+            let done = scorer.stats();
+            assert_eq!((done.outages, done.controls, done.failed), (1, 0, 0));
         }
     }
 }

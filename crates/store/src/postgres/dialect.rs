@@ -19,8 +19,8 @@ pub(super) fn key(id: Uuid) -> Uuid {
 }
 
 /// Ids as [`among`] takes them.
-pub(super) fn keys(ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
-    Ok(ids.to_vec())
+pub(super) fn keys(ids: &[Uuid]) -> Vec<Uuid> {
+    ids.to_vec()
 }
 
 /// Queues up for what has a name: for the row of a run behind the writers that are at work on it, and before all others; for a

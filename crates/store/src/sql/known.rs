@@ -54,7 +54,7 @@ pub(super) async fn stored_alike(pool: &Pool, entries: &[&Entry]) -> Result<Vec<
     let ids: Vec<Uuid> = by_id.keys().copied().collect();
     let mut alike = Vec::new();
     let mut reading = pool.begin_with(READING).await?;
-    let mut rows = sqlx::query(STORED_ALIKE).bind(keys(&ids)?).fetch(&mut *reading);
+    let mut rows = sqlx::query(STORED_ALIKE).bind(keys(&ids)).fetch(&mut *reading);
     while let Some(row) = rows.try_next().await? {
         let stored = read_content(&row)?;
         let external_id: Option<String> = row.try_get("external_id")?;
