@@ -173,7 +173,7 @@ impl Server {
     pub(super) async fn check_pooler(&self, first: &mut PgConnection) -> Result<(), StoreError> {
         prepared(first).await?;
         // A server that has no room for a second connection now is waited for later.
-        let Ok(mut second) = self.options.connect().await else { return Ok(()) };
+        let Ok(Ok(mut second)) = tokio::time::timeout(ATTEMPT, self.options.connect()).await else { return Ok(()) };
         for _ in 0..2 {
             prepared(&mut second).await?;
             prepared(first).await?;
@@ -329,6 +329,22 @@ mod tests {
             let error = mode(&format!("postgres://u@host/a?sslmode={weak}")).unwrap_err();
             assert!(error.contains("DATABASE_CA_FILE") && error.contains("verify-full"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_search_path_is_found_among_options() {
+        let cases = [
+            ("-c search_path=a,b -c geqo=off", Some("a,b")),
+            ("-csearch_path=a", Some("a")),
+            ("--search_path=a", Some("a")),
+            ("-c search_path=a --search_path=b", Some("b")),
+            ("-c geqo=off", None),
+            ("", None),
+        ];
+        for (options, expected) in cases {
+            assert_eq!(search_path(options), expected, "{options}");
+        }
+        assert_eq!(plain_path("\"$user\", public"), plain_path("$user,public"));
     }
 
     #[test]

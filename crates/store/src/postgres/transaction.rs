@@ -32,8 +32,8 @@ pub(super) const COUNTING: Begin =
     Begin { settings: "SET LOCAL statement_timeout = '30min'; SET LOCAL work_mem = '64MB'", ..READING };
 /// One that changes tables: an index over many rows takes its time, and so does another that does the same.
 pub(super) const MIGRATING: Begin = Begin {
-    settings: "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
-         SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL synchronous_commit = on",
+    // The first commit of a row brings what was committed before it to disk as well.
+    settings: "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0",
     ..WRITING
 };
 
