@@ -70,7 +70,9 @@ async fn every_command_works_with_nothing_set() {
 
     assay(&["cancel", "first"]).await.expect_one_clear_line(2, &["first is complete"]);
     let operations = assay(&["operations"]).await;
-    operations.expect_exit(0).expect_says("unknown  repair  first").expect_says("unknown  replay  first");
+    operations.expect_exit(0).expect_says("  repair  first").expect_says("  replay  first");
+    // No USER is set here, as in containers: the system knows who it is.
+    operations.expect_silent_about("unknown");
 }
 
 /// As a file that was restored from a backup would lack it.

@@ -31,6 +31,28 @@ async fn a_wrong_value_is_named_with_what_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_mistyped_setting_is_refused_by_the_programs_that_read_it() {
+    let stack = Stack::new(Script::Score).await;
+    let loader = || stack.loader("s3://transactions/a.csv");
+    let cases: [(Program, &str, &str); 6] = [
+        (loader(), "API_BATCHSIZE", "API_BATCH_SIZE"),
+        (loader(), "AMPQ_URL", "AMQP_URL"),
+        (stack.predictor(), "API_MAX_WORKRES", "API_MAX_WORKERS"),
+        (stack.writer(), "DATABASE_SHEMA", "DATABASE_SCHEMA"),
+        (Program::new("streamer").arg("serve"), "STREAMER_TOKENs", "STREAMER_TOKENS"),
+        (Program::new("assay").arg("runs"), "databaseurl", "DATABASE_URL"),
+    ];
+    for (program, variable, setting) in cases {
+        let ended = program.without(setting).env(variable, "1").run().await;
+        ended.expect_exit(2).expect_says(&format!("{variable} is no setting, {setting} is: rename it"));
+    }
+    // The right one is set too: the other is another program's.
+    let program = loader().env("LOGLEVEL", "loud").env("LOG_LEVEL", "warn").run().await;
+    program.expect_silent_about("LOGLEVEL");
+    loader().env("LOG_LEVEL", "foo").run().await.expect_one_clear_line(2, &["LOG_LEVEL", "`foo`", "error, warn"]);
+}
+
+#[tokio::test]
 async fn what_has_no_default_is_asked_for() {
     let stack = Stack::new(Script::Score).await;
     let cases: [(Program, &str); 7] = [
