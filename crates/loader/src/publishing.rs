@@ -116,7 +116,9 @@ impl Publishing<'_> {
                         published.until = next;
                         self.progress.set_rows_published(next.rows_before());
                         if self.finish_batches(&mut batches, next) {
-                            confirmed(next).into_iter().for_each(|at| checkpoints.note(at));
+                            if let Some(at) = confirmed(next) {
+                                checkpoints.note(at);
+                            }
                         }
                     }
                     Err(Unconfirmed::Stopped) => {
@@ -132,7 +134,9 @@ impl Publishing<'_> {
                     Some(Read::Batch(batch)) => {
                         batches.push_back(batch);
                         if self.finish_batches(&mut batches, published.until) {
-                            confirmed(published.until).into_iter().for_each(|at| checkpoints.note(at));
+                            if let Some(at) = confirmed(published.until) {
+                                checkpoints.note(at);
+                            }
                         }
                     }
                     Some(Read::Cut(mut cut)) => {
@@ -164,7 +168,9 @@ impl Publishing<'_> {
             }
         }
         if published.until != from {
-            confirmed(published.until).into_iter().for_each(|at| checkpoints.note(at));
+            if let Some(at) = confirmed(published.until) {
+                checkpoints.note(at);
+            }
         }
         checkpoints.finish().await;
         known.say();

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use assay_queue::{Broker, Listener, Message};
+use assay_telemetry::about_run;
 use assay_transaction::{RunId, StopNotice};
 use tokio::sync::watch;
 use tracing::{debug, info};
@@ -43,7 +44,9 @@ impl StoppedRuns {
         if self.notice(&notice.run_id).is_some() {
             return;
         }
-        info!("run {} is {}: its chunks are not scored any more", notice.run_id, notice.kind.as_str());
+        about_run(&notice.run_id, || {
+            info!("run {} is {}: its chunks are not scored any more", notice.run_id, notice.kind.as_str());
+        });
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         if notices.len() == REMEMBERED {
             notices.pop_front();
