@@ -65,7 +65,7 @@ async fn runs_are_listed_with_outcomes_and_by_filters() {
     let stack = Stack::new(Script::Refuse).await;
     let good = stack.s3.put("transactions", "good.csv", Rows::valid(20));
     let file = Rows::valid(20).replace("Card payment 7,", "refuse me,");
-    let bad = stack.s3.put("transactions", "bad.csv", file.replace("2026-01-01", "2026-01-02"));
+    let bad = stack.s3.put("transactions", "bad.csv", file.replace("2026-01-02", "2026-02-02"));
     let _stages = stack.start_stages();
     stack.loader(&good).arg("--wait").env("BATCH_RUN_ID", "good").run().await.expect_exit(0);
     stack.loader(&bad).arg("--wait").env("BATCH_RUN_ID", "bad").run().await;

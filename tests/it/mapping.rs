@@ -125,6 +125,8 @@ async fn every_command_of_the_page_works_as_it_is_written() {
     let predicted = |predicted| Tally { predicted, ..Tally::default() };
     assert_eq!(["german", "french", "british"].map(|run| tallies[run]), [7, 6, 6].map(predicted));
     assert_eq!(tallies["german-april"], Tally { duplicate: 7, ..predicted(3) });
+    // Where a command looks that has nothing set.
+    std::fs::rename(folder.path().join("mapping.db"), folder.path().join("assay.db")).unwrap();
     are_stored(folder.path()).await;
 }
 
