@@ -4,8 +4,8 @@
 use assay_source::{HEAD_BYTES, Row};
 use assay_transaction::{
     Budgets, Counted, Decided, DecidedBy, Entry, Expected, HeaderError, HeaderRow, HeaderRows, Judged, Occurrences,
-    Position, RawText, RejectReason, RejectedRow, Rejection, Rejections, Rules, RunSettings, TooManyRows, WireError,
-    quoted,
+    Position, RawText, RejectReason, RejectedRow, Rejection, Rejections, RowBytes, Rules, RunSettings, TooManyRows,
+    WireError, quoted,
 };
 use tracing::warn;
 
@@ -40,6 +40,7 @@ pub(crate) struct Judge<'a> {
     settings: &'a RunSettings,
     rules: Rules,
     headers: Option<HeaderRows<'a>>,
+    bytes: RowBytes,
     /// The rows up to now, where ids count those that are equal.
     occurrences: Occurrences,
     pub(crate) seen: Seen,
@@ -49,7 +50,8 @@ impl<'a> Judge<'a> {
     pub(crate) fn of_run(settings: &'a RunSettings) -> Result<Self, HeaderError> {
         let rules = Rules::of_run(settings)?;
         let headers = HeaderRows::of_run(settings, rules.columns());
-        Ok(Self { settings, rules, headers, occurrences: Occurrences::default(), seen: Seen::default() })
+        let bytes = RowBytes::of_run(settings, rules.columns());
+        Ok(Self { settings, rules, headers, bytes, occurrences: Occurrences::default(), seen: Seen::default() })
     }
 
     /// Which of the rows with the same id a row is, where ids count them; the first one in every other source. Each row is to be
@@ -118,8 +120,8 @@ impl<'a> Judge<'a> {
             }
         };
         self.seen.rows += 1;
-        let raw_bytes = row.raw_bytes as u64;
-        Ok(Verdict::Row(Judged { row: judged, amount, other_reading, raw_bytes, end: row.end }))
+        let bytes = self.bytes.of(row.raw, row.raw_bytes, &row.fields);
+        Ok(Verdict::Row(Judged { row: judged, amount, other_reading, bytes, end: row.end }))
     }
 
     fn header_in(&self, row: &Row<'_>) -> Option<HeaderRow> {

@@ -1,7 +1,8 @@
 //! Serving a queue in batches: how the writer consumes.
 //!
-//! Guarantees: one batch is in work at a time, while the next one is collected; it is worked on once it weighs enough, or
-//! once its first item has waited long enough, or once the prefetch is used up. Outcomes are per item. A batch whose work
+//! Guarantees: one batch is in work at a time, while the next one is collected; it is worked on once it weighs enough, or its
+//! messages have enough bytes, or once its first item has waited long enough, or once the prefetch is used up. Where the prefetch
+//! is used up by items too light for a batch, more of them are held from then on. Outcomes are per item. A batch whose work
 //! panics is worked on again item by item, so that one bad item takes no other down. Work that does not end is given up, and
 //! all that is held by then is put off (`hold`).
 
@@ -33,9 +34,11 @@ pub struct Weighed<T> {
 pub struct BatchOptions {
     /// A batch that weighs this much is complete. The item that brings it over this bound is still part of it.
     pub max_weight: usize,
+    /// A batch whose messages have so many bytes together is complete as well, the last one again being part of it.
+    pub max_bytes: usize,
     /// How long the first item of a batch waits at most, while no other batch is in work.
     pub max_wait: Duration,
-    /// How many messages may be held, in work or not.
+    /// How many messages may be held, in work or not: fewer where they are large, more where so many do not weigh enough.
     pub prefetch: u16,
     /// How long running work may take to end after shutdown.
     pub drain: Duration,
@@ -100,9 +103,12 @@ impl<D, W> Serving<D, W> {
         let mut consumer = consumer?;
         let mut settling =
             Settling { broker: &self.broker, route: self.route, shutdown: &self.shutdown, tasks: JoinSet::new() };
-        let mut batch = Batch::new(self.options.max_weight, self.options.max_wait.min(hold));
+        let mut batch = Batch::new(&self.options, hold);
         let mut in_work: Option<InWork<Pin<Box<_>>>> = None;
         let next = loop {
+            if batch.is_heavy() && pace == Pace::Full {
+                consumer.want(batch.messages_needed(prefetch));
+            }
             if in_work.is_none() && batch.is_due() {
                 let (deliveries, values) = batch.take();
                 let outcomes = Box::pin(self.process(messages(&deliveries), values));
@@ -110,8 +116,11 @@ impl<D, W> Serving<D, W> {
             }
             let unsettled = batch.deliveries.len() + in_work.as_ref().map_or(0, |batch| batch.deliveries.len());
             // All that is held fills the prefetch: nothing more will come before some of it is settled.
-            let exhausted = unsettled >= usize::from(prefetch);
+            let exhausted = unsettled >= usize::from(consumer.prefetch());
             if exhausted && in_work.is_none() && !batch.deliveries.is_empty() {
+                if pace == Pace::Full {
+                    consumer.want(batch.messages_needed(prefetch));
+                }
                 batch.due_at = Some(Instant::now());
                 continue;
             }
@@ -214,31 +223,44 @@ struct Batch<T> {
     /// One for each delivery.
     values: Vec<T>,
     weight: usize,
+    bytes: usize,
     max_weight: usize,
+    max_bytes: usize,
     max_wait: Duration,
     due_at: Option<Instant>,
 }
 
 impl<T> Batch<T> {
-    fn new(max_weight: usize, max_wait: Duration) -> Self {
-        Self { deliveries: Vec::new(), values: Vec::new(), weight: 0, max_weight, max_wait, due_at: None }
+    fn new(options: &BatchOptions, hold: Duration) -> Self {
+        let BatchOptions { max_weight, max_bytes, max_wait, .. } = *options;
+        let (deliveries, values) = (Vec::new(), Vec::new());
+        let max_wait = max_wait.min(hold);
+        Self { deliveries, values, weight: 0, bytes: 0, max_weight, max_bytes, max_wait, due_at: None }
     }
 
     fn push(&mut self, delivery: Delivery, item: Weighed<T>) {
         self.due_at.get_or_insert_with(|| Instant::now() + self.max_wait);
         self.weight = self.weight.saturating_add(item.weight);
+        self.bytes += delivery.message.body.len();
         self.deliveries.push(delivery);
         self.values.push(item.value);
     }
 
     fn take(&mut self) -> (Vec<Delivery>, Vec<T>) {
-        self.weight = 0;
+        (self.weight, self.bytes) = (0, 0);
         self.due_at = None;
         (std::mem::take(&mut self.deliveries), std::mem::take(&mut self.values))
     }
 
     fn is_heavy(&self) -> bool {
-        !self.deliveries.is_empty() && self.weight >= self.max_weight
+        !self.deliveries.is_empty() && (self.weight >= self.max_weight || self.bytes >= self.max_bytes)
+    }
+
+    /// How many messages like these make a complete batch; no fewer than `least`. What the bytes of so many come to bounds the
+    /// consumer by itself.
+    fn messages_needed(&self, least: u16) -> u16 {
+        let needed = self.max_weight.saturating_mul(self.deliveries.len()).div_ceil(self.weight.max(1));
+        u16::try_from(needed).unwrap_or(u16::MAX).max(least)
     }
 
     fn is_due(&self) -> bool {

@@ -10,6 +10,7 @@ use assay_transaction::Exit;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use crate::memory::Taken;
 use crate::{EventQueue, Message, Route};
 
 /// A broker of messages. Delivery is at least once; a queue that is full refuses and never drops.
@@ -26,11 +27,18 @@ pub trait Broker: Send + Sync {
     /// Publishes to the dead letters, with the route the message came by and the reason it is given up for.
     async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError>;
 
+    /// Makes a message ready for its way, once, however often it is then published. Where the broker packs bodies, what it gives
+    /// back has the body packed alone.
+    fn pack(&self, message: Message) -> Message {
+        message
+    }
+
     /// Waits, after a publish that found the queue full, until it is worth another try. It promises nothing: others may
     /// have been quicker.
     async fn room(&self, route: Route);
 
-    /// Starts to consume a work queue; at most `prefetch` deliveries are unsettled at any time.
+    /// Starts to consume a work queue; at most `prefetch` deliveries are unsettled at any time, and fewer where messages are large
+    /// ([`Consumer::prefetch`]).
     async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
 
     /// Starts to consume the dead letters; their deliveries have a [`Death`].
@@ -76,8 +84,14 @@ pub trait Broker: Send + Sync {
 /// it gives back what is unsettled.
 #[async_trait]
 pub trait Consumer: Send {
-    /// The next delivery; `None` once the broker is closed. Safe to cancel.
+    /// The next delivery, once there is memory for its body; `None` once the broker is closed. Safe to cancel.
     async fn next(&mut self) -> Option<Delivery>;
+
+    /// How many deliveries may be unsettled at the moment.
+    fn prefetch(&self) -> u16;
+
+    /// Asks for another number of deliveries than the consumer was started with, from now on.
+    fn want(&mut self, prefetch: u16);
 
     /// Ends the subscription: what has been settled reaches the broker, what has not is given back.
     async fn close(self: Box<Self>);
@@ -102,11 +116,19 @@ pub struct Delivery {
     /// Since when it is held.
     pub(crate) since: Instant,
     receipt: Box<dyn Receipt>,
+    /// The memory of its body, which is free again once it is settled.
+    _taken: Taken,
 }
 
 impl Delivery {
-    pub(crate) fn new(message: Message, redelivered: bool, death: Option<Death>, receipt: Box<dyn Receipt>) -> Self {
-        Self { message, redelivered, death, since: Instant::now(), receipt }
+    pub(crate) fn new(
+        message: Message,
+        redelivered: bool,
+        death: Option<Death>,
+        receipt: Box<dyn Receipt>,
+        taken: Taken,
+    ) -> Self {
+        Self { message, redelivered, death, since: Instant::now(), receipt, _taken: taken }
     }
 
     /// Takes the message out of its queue: its work is done. Stages don't call this: they return
@@ -124,7 +146,7 @@ impl Delivery {
 impl fmt::Debug for Delivery {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // No body: it ends up in logs.
-        let Self { message, redelivered, death, since: _, receipt: _ } = self;
+        let Self { message, redelivered, death, since: _, receipt: _, _taken: _ } = self;
         formatter
             .debug_struct("Delivery")
             .field("id", &message.id)

@@ -13,8 +13,8 @@ use tracing::warn;
 use crate::outcome::{give_back, guarded};
 use crate::{Broker, BrokerError, Death, Message};
 
-/// Enough to have the next one at hand; one is in work at a time.
-const PREFETCH: u16 = 20;
+/// One in work, and the next one at hand: a dead letter may be as large as any message can be.
+const PREFETCH: u16 = 2;
 
 /// What became of the work on a dead letter. It can neither be tried again later nor be given up: it is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

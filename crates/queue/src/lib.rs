@@ -8,7 +8,7 @@
 //! - `broker`: the [`Broker`] trait, its deliveries and its errors; `route` and `message`: what goes where
 //! - `rabbitmq`: the implementation on RabbitMQ, 3.10 to 4.x, with its own reconnect loop; the topology is in one file
 //! - `in_process`: the implementation of `assay run`, under the same contract suite (`tests/it`)
-//! - `publish`, `serve`, `batches`, `outcome`, `hold`: what stages use
+//! - `publish`, `serve`, `batches`, `outcome`, `hold`: what stages use; `memory`: how much of it they hold
 //! - `dead_letters`: what is done with messages that were given up; `control`: what is told to all processes;
 //!   `events`: what others say of their objects
 
@@ -20,6 +20,7 @@ mod delay;
 mod events;
 mod hold;
 mod in_process;
+mod memory;
 mod message;
 mod metrics;
 mod options;

@@ -81,15 +81,17 @@ pub(crate) async fn conclude(
         }
         Outcome::Retry { after } => {
             metrics::retried(route);
-            let message = Message { attempt: delivery.message.attempt.saturating_add(1), ..delivery.message.clone() };
+            let again = Message { attempt: delivery.message.attempt.saturating_add(1), ..delivery.message.clone() };
+            let message = broker.pack(again);
             let attempt = || broker.publish_later(route, message.clone(), after);
             replaced(hold, attempt, &message.id, &format!("{route}, delayed")).await
         }
         Outcome::Dead { reason } => {
             metrics::buried(route);
             warn!(queue = %route, message_id = delivery.message.id, "message becomes a dead letter: {reason}");
-            let attempt = || broker.bury(route, delivery.message.clone(), &reason);
-            replaced(hold, attempt, &delivery.message.id, "dead_letters").await
+            let message = broker.pack(delivery.message.clone());
+            let attempt = || broker.bury(route, message.clone(), &reason);
+            replaced(hold, attempt, &message.id, "dead_letters").await
         }
     };
     match confirmed {

@@ -133,18 +133,19 @@ impl<'a> Booking<'a> {
                 _ if line.next == line.end => continue,
                 Content::Row(row) => {
                     let row = self.rows[*row];
-                    (&row.transaction, row.external_id(), row.place())
+                    (row.whole(), row.external_id(), row.place())
                 }
-                Content::Stored(stored) => (&stored.transaction, stored.external_id.as_deref(), stored.place()),
+                Content::Stored(stored) => (stored.whole(), stored.external_id.as_deref(), stored.place()),
             };
             while line.next < line.end {
                 let row = self.order[line.next];
                 let here = self.rows[row];
-                let same = says_the_same((&here.transaction, here.external_id()), (stored, external_id));
+                let new = here.whole();
+                let same = says_the_same((&new, here.external_id()), (&stored, external_id));
                 self.fates[row] = match on_conflict {
                     _ if here.place() == place => Fate::Kept,
                     _ if same => Fate::Duplicate,
-                    IdConflict::Fail => Fate::Conflict(reason(here, stored, external_id, place)),
+                    IdConflict::Fail => Fate::Conflict(reason(here, &new, &stored, external_id, place)),
                     IdConflict::Update => {
                         replacing.push(row);
                         break;
@@ -195,11 +196,11 @@ pub(crate) fn says_the_same(one: (&Transaction, Option<&str>), other: (&Transact
 /// What differs between a row and what is stored under its id, both sides of it.
 fn reason(
     here: &StagedRow<'_>,
+    new: &Transaction,
     stored: &Transaction,
     stored_external_id: Option<&str>,
     (run_id, row): (&str, u64),
 ) -> String {
-    let new = &here.transaction;
     let attributes = |transaction: &Transaction| serde_json::to_string(&transaction.attributes).unwrap_or_default();
     let mut text = format!("another transaction with this id is stored (run {run_id}, row {row})");
     let mut differs = |field: &str, there: &str, here: &str| {

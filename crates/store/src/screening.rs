@@ -158,9 +158,7 @@ pub(crate) fn stage<'a>(
             return Err(format!("its {name} has more than {MAX_LABEL} characters"));
         }
     }
-    let transaction = entry.transaction.decode().map_err(|error| error.to_string())?;
-    let json = || serde_json::to_string(&transaction.attributes).map_err(|error| error.to_string());
-    let attributes = if transaction.attributes.is_empty() { None } else { Some(json()?) };
+    let (transaction, attributes) = entry.transaction.decode_in_part().map_err(|error| error.to_string())?;
     Ok(StagedRow { run_id, lane, predicted_at, candidate, entry, prediction, transaction, attributes })
 }
 

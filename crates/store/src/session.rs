@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use assay_transaction::{
     Entry, Lane, Prediction, RejectedRow, ReplayId, RowRange, RunId, ScoredChunk, Timestamp, Transaction,
+    has_attributes,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -21,9 +22,10 @@ pub(crate) struct StagedRow<'a> {
     pub(crate) candidate: usize,
     pub(crate) entry: &'a Entry,
     pub(crate) prediction: &'a Prediction,
+    /// Without its attributes, of which a row may have thousands.
     pub(crate) transaction: Transaction,
     /// The further columns as JSON, where there are any.
-    pub(crate) attributes: Option<String>,
+    pub(crate) attributes: Option<&'a str>,
 }
 
 impl StagedRow<'_> {
@@ -34,6 +36,11 @@ impl StagedRow<'_> {
     /// Run and row.
     pub(crate) fn place(&self) -> (&str, u64) {
         (self.run_id.as_str(), self.entry.row)
+    }
+
+    /// The transaction with its attributes.
+    pub(crate) fn whole(&self) -> Transaction {
+        with_attributes(&self.transaction, self.attributes)
     }
 
     /// As it is stored with the transaction.
@@ -47,7 +54,10 @@ impl StagedRow<'_> {
 
 /// A transaction that is stored.
 pub(crate) struct StoredTransaction {
+    /// Without its attributes.
     pub(crate) transaction: Transaction,
+    /// The further columns as JSON, where there are any.
+    pub(crate) attributes: Option<String>,
     pub(crate) external_id: Option<String>,
     pub(crate) run_id: String,
     pub(crate) row: u64,
@@ -58,6 +68,28 @@ impl StoredTransaction {
     pub(crate) fn place(&self) -> (&str, u64) {
         (&self.run_id, self.row)
     }
+
+    /// The transaction with its attributes.
+    pub(crate) fn whole(&self) -> Transaction {
+        with_attributes(&self.transaction, self.attributes.as_deref())
+    }
+}
+
+/// For the time of a comparison: many rows in this form would take many times their memory.
+fn with_attributes(transaction: &Transaction, json: Option<&str>) -> Transaction {
+    // What is staged or stored was checked.
+    let attributes = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    Transaction { attributes, ..transaction.clone() }
+}
+
+/// What is stored as the attributes of a transaction, unless it is none that this version can read.
+pub(crate) fn stored_attributes(
+    json: Option<String>,
+    id: &impl std::fmt::Display,
+) -> Result<Option<String>, StoreError> {
+    let unreadable = |_| StoreError::configuration(format!("transaction {id} has attributes that cannot be read"));
+    let has_any = json.as_deref().map_or(Ok(false), has_attributes).map_err(unreadable)?;
+    Ok(json.filter(|_| has_any))
 }
 
 /// What is recorded of a chunk, and right around it.

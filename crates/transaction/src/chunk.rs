@@ -3,7 +3,7 @@
 //! The wire form is JSON, `assay.chunk.v1`, pinned by the snapshot tests below and described in `docs/wire-format.md`.
 //! It is read tolerantly: unknown fields are passed over, so that a newer version may add some.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::content::json_problem;
-use crate::{Predicted, Prediction, RejectedRow, RunId, Transaction, ValidRow};
+use crate::transaction::has_attributes;
+use crate::{Amount, Predicted, Prediction, RejectedRow, RunId, Timestamp, Transaction, ValidRow};
 
 /// Which of the two queues of a stage a chunk goes through, so that neither kind of work waits behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -116,10 +117,41 @@ impl EncodedTransaction {
             .map_err(|source| WireError::new("transaction", &source))
     }
 
+    /// The transaction without its attributes, and these as the JSON object that they are, none where there are none. They are
+    /// checked to be texts by name, and not kept in another form: a row may have thousands of them.
+    pub fn decode_in_part(&self) -> Result<(Transaction, Option<&str>), WireError> {
+        let unreadable = |source| WireError::new("transaction", &source);
+        let InPart { attributes, id, description, amount, timestamp, merchant, operation_type, side } =
+            serde_json::from_str(self.as_json()).map_err(unreadable)?;
+        let attributes = match attributes {
+            Some(json) if has_attributes(json.get()).map_err(unreadable)? => Some(json.get()),
+            _ => None,
+        };
+        let rest = BTreeMap::new();
+        let transaction =
+            Transaction { id, description, amount, timestamp, merchant, operation_type, side, attributes: rest };
+        Ok((transaction, attributes))
+    }
+
     /// The whole transaction.
     pub fn decode(&self) -> Result<Transaction, WireError> {
         serde_json::from_str(self.as_json()).map_err(|source| WireError::new("transaction", &source))
     }
+}
+
+/// A transaction whose attributes are left as they are.
+#[derive(Deserialize)]
+struct InPart<'a> {
+    id: Uuid,
+    description: String,
+    amount: Amount,
+    timestamp: Timestamp,
+    #[serde(default)]
+    merchant: Option<String>,
+    operation_type: String,
+    side: String,
+    #[serde(borrow, default)]
+    attributes: Option<&'a RawValue>,
 }
 
 impl PartialEq for EncodedTransaction {
@@ -327,5 +359,31 @@ mod tests {
         assert_eq!(encoded.as_json(), spaced);
         assert_eq!(encoded.id().unwrap().to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
         assert!(encoded.decode().is_err(), "a transaction has more fields");
+        assert!(encoded.decode_in_part().is_err());
+    }
+
+    #[test]
+    fn attributes_stay_json_and_are_checked() {
+        let whole = |attributes: &str| -> EncodedTransaction {
+            let fields = r#""id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"x","amount":1.50,"timestamp":"2023-11-28T06:35:12Z","operation_type":"refund","side":"debit""#;
+            serde_json::from_str(&format!("{{{fields}{attributes}}}")).unwrap()
+        };
+        for (attributes, expected) in [
+            ("", None),
+            (r#","attributes":{}"#, None),
+            (r#","attributes":{ }"#, None),
+            (r#","attributes":{"country":"F\u0052","b":""}"#, Some(r#"{"country":"F\u0052","b":""}"#)),
+        ] {
+            let encoded = whole(attributes);
+            let (part, json) = encoded.decode_in_part().unwrap();
+            assert_eq!(json, expected);
+            let attributes = json.map(|json| serde_json::from_str(json).unwrap()).unwrap_or_default();
+            assert_eq!(Transaction { attributes, ..part }, encoded.decode().unwrap());
+        }
+        for attributes in [r#"{"a":1}"#, r#"{"a":null}"#, r#"{"a":{"b":"c"}}"#, "[]", "7", r#"{"a":"\ud800"}"#] {
+            let encoded = whole(&format!(r#","attributes":{attributes}"#));
+            assert!(encoded.decode().is_err(), "{attributes}");
+            assert!(encoded.decode_in_part().is_err(), "{attributes}");
+        }
     }
 }

@@ -34,8 +34,8 @@ pub struct Judged {
     pub amount: Option<Amount>,
     /// Whether it is rejected, and only another reading than the recognised one fits it.
     pub other_reading: bool,
-    /// How many bytes it has in the source.
-    pub raw_bytes: u64,
+    /// How many bytes of a chunk it takes; see [`RowBytes`](crate::RowBytes).
+    pub bytes: u64,
     /// The place behind it.
     pub end: Position,
 }
@@ -70,7 +70,7 @@ impl Chunker {
     }
 
     /// Takes the next row; gives a chunk if that filled one. A chunk is full when it has `chunk_rows` rows, or at least
-    /// `chunk_bytes` raw bytes.
+    /// `chunk_bytes` bytes.
     pub fn push(&mut self, judged: Judged) -> Option<Cut> {
         match judged.row {
             Ok(entry) => self.open.transactions.push(entry),
@@ -84,7 +84,7 @@ impl Chunker {
         }
         self.counted.other_reading += u64::from(judged.other_reading);
         self.open.rows += 1;
-        self.open.bytes += judged.raw_bytes;
+        self.open.bytes += judged.bytes;
         let full = self.open.rows >= self.max_rows || self.open.bytes >= self.max_bytes;
         if full { self.cut(judged.end) } else { None }
     }
@@ -148,13 +148,7 @@ mod tests {
             end = Position { row: row + 1, line: row + 2, offset: end.offset + length };
             let amount = format!("{length}.{row:04}").parse().ok();
             let other_reading = length % 2 == 0;
-            cuts.extend(chunker.push(Judged {
-                row: Err(rejected(row)),
-                amount,
-                other_reading,
-                raw_bytes: *length,
-                end,
-            }));
+            cuts.extend(chunker.push(Judged { row: Err(rejected(row)), amount, other_reading, bytes: *length, end }));
         }
         assert_eq!(chunker.rows(), end.row - 1);
         cuts.extend(chunker.finish(end));

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    AmountSum, AmountText, Budgets, Compression, CsvText, Decided, DecidedBy, DecimalMark, Decision, Delimiter,
-    Dialect, Encoding, Expected, Format, Mapping, Namespace, Producer, ReadingRules, StopOrder, TimeZone, Timestamp,
-    TimestampFormat, Trailer,
+    AmountSum, AmountText, Budgets, Compression, CsvText, Cutting, Decided, DecidedBy, DecimalMark, Decision,
+    Delimiter, Dialect, Encoding, Expected, Format, Mapping, Namespace, Producer, ReadingRules, StopOrder, TimeZone,
+    Timestamp, TimestampFormat, Trailer,
 };
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
@@ -97,8 +97,11 @@ impl fmt::Display for SourceIdentity {
 pub struct RunSettings {
     /// Most rows of a chunk: `API_BATCH_SIZE`.
     pub chunk_rows: NonZeroU32,
-    /// Raw bytes at which a chunk is full.
+    /// Bytes at which a chunk is full.
     pub chunk_bytes: NonZeroU32,
+    /// By which rule the bytes of rows count. Runs of earlier versions do not say: theirs is the first.
+    #[serde(default, skip_serializing_if = "Cutting::is_default")]
+    pub cutting: Cutting,
     /// How the source writes its rows.
     pub dialect: Dialect,
     /// In what the source holds its rows.
@@ -175,8 +178,8 @@ fn durable() -> bool {
 }
 
 impl RunSettings {
-    /// Raw bytes at which a chunk is full: 1 MiB.
-    pub const CHUNK_BYTES: NonZeroU32 = NonZeroU32::new(1024 * 1024).unwrap();
+    /// Bytes at which a chunk is full: 512 KiB, which no chunk of usual rows comes near. A process has many of them in work.
+    pub const CHUNK_BYTES: NonZeroU32 = NonZeroU32::new(512 * 1024).unwrap();
 
     /// The settings of a live run: its rows are JSON, in UTC, and their ids are unique among those of the producer. What its
     /// producer and the predictors were set to otherwise, they know themselves.
@@ -205,6 +208,7 @@ impl RunSettings {
         Self {
             chunk_rows: const { NonZeroU32::new(100).unwrap() },
             chunk_bytes: Self::CHUNK_BYTES,
+            cutting: Cutting::Encoded,
             dialect: Dialect {
                 delimiter: Delimiter::Comma,
                 decimal_mark: DecimalMark::Point,
@@ -442,7 +446,7 @@ mod tests {
         let json = serde_json::to_string(&RunSettings::example()).unwrap();
         assert_eq!(
             json,
-            r#"{"chunk_rows":100,"chunk_bytes":1048576,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"header":["id","description","amount","timestamp","operation_type","side"],"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","durable_broker":true,"budgets":{},"reading":2}"#
+            r#"{"chunk_rows":100,"chunk_bytes":524288,"cutting":2,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"header":["id","description","amount","timestamp","operation_type","side"],"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","durable_broker":true,"budgets":{},"reading":2}"#
         );
         assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap(), RunSettings::example());
     }

@@ -1,8 +1,10 @@
 //! A transaction: one valid row, as it is sent to the model and stored.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::{Amount, Timestamp};
@@ -28,6 +30,54 @@ pub struct Transaction {
     /// Every further column of the source by its header, kept and sent to the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
+}
+
+/// Whether a text is JSON of attributes, texts by name, and has any of them. It is read, and nothing of it is kept.
+pub fn has_attributes(json: &str) -> serde_json::Result<bool> {
+    struct Text;
+
+    impl<'de> Deserialize<'de> for Text {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_str(TextVisitor)
+        }
+    }
+
+    struct TextVisitor;
+
+    impl Visitor<'_> for TextVisitor {
+        type Value = Text;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a text")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Text, E> {
+            Ok(Text)
+        }
+    }
+
+    struct AttributesVisitor;
+
+    impl<'de> Visitor<'de> for AttributesVisitor {
+        type Value = bool;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("texts by name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+            let mut has_any = false;
+            while map.next_entry::<Text, Text>()?.is_some() {
+                has_any = true;
+            }
+            Ok(has_any)
+        }
+    }
+
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let has_any = reader.deserialize_map(AttributesVisitor)?;
+    reader.end()?;
+    Ok(has_any)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use assay_loader::ReadOptions;
 use assay_source::{S3Options, SourceUrl, Sources};
-use assay_transaction::{Checkpoint, Chunker, Entry, Judged, RawText, RejectedRow, Rules};
+use assay_transaction::{Checkpoint, Chunker, Entry, Judged, RawText, RejectedRow, RowBytes, Rules};
 use clap::Parser;
 
 /// What becomes of a row, and where it stands.
@@ -53,6 +53,7 @@ impl Reader {
         let settings = options.settings(layout, &url);
         let from = Checkpoint::first(settings.start.expect("a new run knows where its rows begin"));
         let rules = Rules::of_run(&settings).map_err(|error| error.to_string())?;
+        let row_bytes = RowBytes::of_run(&settings, rules.columns());
         let mut chunker = Chunker::new("mutations".parse().expect("a name"), &settings, from);
         let mut reader = self.sources.rows(&url, &found, &settings, from.at).await.map_err(told)?;
         let (mut rows, mut in_chunks) = (Vec::new(), 0);
@@ -74,8 +75,8 @@ impl Reader {
                         (outcome, Err(RejectedRow { row: number, line, reason, message: rejection.message, raw }))
                     }
                 };
-                let raw_bytes = row.raw_bytes as u64;
-                let judged = Judged { row: judged, amount: None, other_reading: false, raw_bytes, end: row.end };
+                let bytes = row_bytes.of(row.raw, row.raw_bytes, &row.fields);
+                let judged = Judged { row: judged, amount: None, other_reading: false, bytes, end: row.end };
                 in_chunks += chunker.push(judged).map_or(0, |cut| cut.chunk.range.rows);
                 let last = row.line.max(row.end.line.saturating_sub(1));
                 rows.push(Row { first: row.line, last, outcome });

@@ -9,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::queue::{Held, Queue};
 use crate::broker::{Receipt, Settlement};
+use crate::memory::{Budget, Taken};
 use crate::{Consumer, Delivery};
 
 pub(super) struct InProcessConsumer {
     shared: Arc<Shared>,
-    prefetch: usize,
+    prefetch: u16,
+    budget: Budget,
     closed: CancellationToken,
 }
 
@@ -37,14 +39,15 @@ impl Shared {
 }
 
 impl InProcessConsumer {
-    pub(super) fn new(queue: Arc<Queue>, prefetch: u16, closed: CancellationToken) -> Self {
+    pub(super) fn new(queue: Arc<Queue>, prefetch: u16, budget: Budget, closed: CancellationToken) -> Self {
         queue.consumer_came();
         let shared = Arc::new(Shared { queue, holding: Mutex::default(), settled: Notify::new() });
-        Self { shared, prefetch: usize::from(prefetch.max(1)), closed }
+        Self { shared, prefetch: prefetch.max(1), budget, closed }
     }
 
-    fn take(&self) -> Option<Delivery> {
-        let held = self.shared.queue.pop()?;
+    /// Takes the next message where it has as many bytes as were taken for it: another consumer may have been quicker.
+    fn take(&self, bytes: usize, taken: Taken) -> Option<Delivery> {
+        let held = self.shared.queue.pop(bytes)?;
         let (message, redelivered, death) = (held.message.clone(), held.returned > 0, held.death.clone());
         let mut holding = self.shared.holding();
         let tag = holding.next_tag;
@@ -52,7 +55,7 @@ impl InProcessConsumer {
         holding.held.insert(tag, held);
         drop(holding);
         let receipt = TagReceipt { shared: Arc::clone(&self.shared), tag };
-        Some(Delivery::new(message, redelivered, death, Box::new(receipt)))
+        Some(Delivery::new(message, redelivered, death, Box::new(receipt), taken))
     }
 }
 
@@ -63,9 +66,16 @@ impl Consumer for InProcessConsumer {
             if self.closed.is_cancelled() {
                 return None;
             }
-            let may_take = self.shared.holding().held.len() < self.prefetch;
-            if may_take && let Some(delivery) = self.take() {
-                return Some(delivery);
+            let may_take = self.shared.holding().held.len() < usize::from(self.prefetch);
+            if may_take && let Some(bytes) = self.shared.queue.next_bytes() {
+                let taken = tokio::select! {
+                    () = self.closed.cancelled() => return None,
+                    taken = self.budget.take(bytes) => taken,
+                };
+                match self.take(bytes, taken) {
+                    Some(delivery) => return Some(delivery),
+                    None => continue,
+                }
             }
             tokio::select! {
                 () = self.closed.cancelled() => return None,
@@ -73,6 +83,14 @@ impl Consumer for InProcessConsumer {
                 () = self.shared.settled.notified(), if !may_take => {}
             }
         }
+    }
+
+    fn prefetch(&self) -> u16 {
+        self.prefetch
+    }
+
+    fn want(&mut self, prefetch: u16) {
+        self.prefetch = prefetch.max(1);
     }
 
     async fn close(self: Box<Self>) {}

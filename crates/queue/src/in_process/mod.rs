@@ -8,7 +8,6 @@ mod consumer;
 mod queue;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,25 +15,32 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use self::consumer::InProcessConsumer;
-use self::queue::{Held, Queue};
+use self::queue::{Bounds, Delayed, Held, Queue};
 use crate::control::{BACKLOG, Ear};
 use crate::delay::Delay;
+use crate::memory::Budget;
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::options::HOLD_TIMEOUT;
 use crate::{Broker, BrokerError, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route};
 
 /// How many dead letters are kept: as many as in RabbitMQ.
 const MAX_DEAD_LETTERS: usize = 100_000;
+/// Bodies that a queue takes from publishers, and as much again of those that come later: all stages are in this one process.
+const MAX_QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// Bodies in work of each queue, for the same reason fewer than in a process that has one stage alone.
+const IN_WORK_BYTES: usize = 8 * 1024 * 1024;
 /// A publish takes no time here; this is how many chunks a loader may have at hand to be published.
 const IN_FLIGHT: usize = 256;
 
 /// The broker of a single process.
 pub struct InProcess {
     work: [Arc<Queue>; 4],
-    delayed: [Arc<AtomicUsize>; 4],
+    delayed: [Arc<Delayed>; 4],
+    budgets: [Budget; 4],
     dead: Arc<Queue>,
+    dead_budget: Budget,
     control: broadcast::Sender<Message>,
-    max_length: usize,
+    bounds: Bounds,
     hold_timeout: Duration,
     closed: CancellationToken,
 }
@@ -48,15 +54,18 @@ impl InProcess {
 
     /// As [`InProcess::new`], with another [`Broker::hold_timeout`] than the default.
     pub fn with_hold_timeout(max_length: usize, hold_timeout: Duration) -> Arc<dyn Broker> {
-        let dead = Arc::new(Queue::new("dead_letters".to_owned(), MAX_DEAD_LETTERS, None));
-        let max_length = max_length.max(1);
-        let queue = |route: Route| Arc::new(Queue::new(route.to_string(), max_length, Some(Arc::clone(&dead))));
+        let dead_bounds = Bounds { messages: MAX_DEAD_LETTERS, bytes: MAX_QUEUE_BYTES };
+        let dead = Arc::new(Queue::new("dead_letters".to_owned(), dead_bounds, None));
+        let bounds = Bounds { messages: max_length.max(1), bytes: MAX_QUEUE_BYTES };
+        let queue = |route: Route| Arc::new(Queue::new(route.to_string(), bounds, Some(Arc::clone(&dead))));
         Arc::new(Self {
             work: Route::ALL.map(queue),
             delayed: Default::default(),
+            budgets: Route::ALL.map(|_| Budget::new(IN_WORK_BYTES)),
             dead: Arc::clone(&dead),
+            dead_budget: Budget::new(IN_WORK_BYTES),
             control: broadcast::Sender::new(BACKLOG),
-            max_length,
+            bounds,
             hold_timeout,
             closed: CancellationToken::new(),
         })
@@ -86,9 +95,8 @@ impl Broker for InProcess {
 
     async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError> {
         self.check(&message)?;
-        let delayed = Arc::clone(&self.delayed[route.index()]);
-        if delayed.fetch_add(1, Ordering::Relaxed) >= self.max_length {
-            delayed.fetch_sub(1, Ordering::Relaxed);
+        let (delayed, bytes) = (Arc::clone(&self.delayed[route.index()]), message.body.len());
+        if !delayed.enter(bytes, self.bounds) {
             return Err(PublishError::Full);
         }
         let (queue, closed) = (Arc::clone(self.queue(route)), self.closed.clone());
@@ -96,7 +104,7 @@ impl Broker for InProcess {
             let enter = async {
                 tokio::time::sleep(Delay::at_least(after).duration()).await;
                 queue.push_when_room(Box::new(Held::new(message))).await;
-                delayed.fetch_sub(1, Ordering::Relaxed);
+                delayed.leave(bytes);
             };
             tokio::select! {
                 () = closed.cancelled() => {}
@@ -117,11 +125,13 @@ impl Broker for InProcess {
     }
 
     async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        Ok(Box::new(InProcessConsumer::new(Arc::clone(self.queue(route)), prefetch, self.closed.clone())))
+        let budget = self.budgets[route.index()].clone();
+        Ok(Box::new(InProcessConsumer::new(Arc::clone(self.queue(route)), prefetch, budget, self.closed.clone())))
     }
 
     async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        Ok(Box::new(InProcessConsumer::new(Arc::clone(&self.dead), prefetch, self.closed.clone())))
+        let budget = self.dead_budget.clone();
+        Ok(Box::new(InProcessConsumer::new(Arc::clone(&self.dead), prefetch, budget, self.closed.clone())))
     }
 
     async fn broadcast(&self, message: Message) -> Result<(), PublishError> {
@@ -153,7 +163,7 @@ impl Broker for InProcess {
 
     fn max_in_flight(&self) -> usize {
         // More than a queue takes would only be refused, and come there in another order.
-        IN_FLIGHT.min(self.max_length)
+        IN_FLIGHT.min(self.bounds.messages)
     }
 
     fn hold_timeout(&self) -> Duration {

@@ -1,4 +1,4 @@
-//! One queue in memory: bounded towards publishers, with a place to go back to for what consumers held.
+//! One queue in memory: bounded towards publishers, in messages and in bytes, with a place to go back to for what consumers held.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ impl Held {
 
 pub(super) struct Queue {
     name: String,
-    max_length: usize,
+    bounds: Bounds,
     /// Where messages go that came back too often; the dead letters themselves have no such place, and keep them.
     dead_letters: Option<Arc<Queue>>,
     state: Mutex<State>,
@@ -38,15 +38,68 @@ pub(super) struct Queue {
     left: Notify,
 }
 
+/// How much a queue takes from publishers. One message is always taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) messages: usize,
+    /// Of their bodies.
+    pub(super) bytes: usize,
+}
+
+impl Bounds {
+    fn has_room(self, messages: usize, bytes: usize) -> bool {
+        messages == 0 || messages < self.messages && bytes < self.bytes
+    }
+}
+
 #[derive(Default)]
 struct State {
     ready: VecDeque<Box<Held>>,
+    /// Of the bodies of what is ready.
+    bytes: usize,
     consumers: u32,
 }
 
+impl State {
+    fn push_back(&mut self, held: Box<Held>) {
+        self.bytes += held.message.body.len();
+        self.ready.push_back(held);
+    }
+
+    fn push_front(&mut self, held: Box<Held>) {
+        self.bytes += held.message.body.len();
+        self.ready.push_front(held);
+    }
+
+    fn has_room(&self, bounds: Bounds) -> bool {
+        bounds.has_room(self.ready.len(), self.bytes)
+    }
+}
+
+/// Messages that enter a queue later, bounded as the queue is.
+#[derive(Debug, Default)]
+pub(super) struct Delayed(Mutex<(usize, usize)>);
+
+impl Delayed {
+    /// Whether there is room for one of so many bytes; it has to [leave](Self::leave) then.
+    pub(super) fn enter(&self, bytes: usize, bounds: Bounds) -> bool {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = bounds.has_room(held.0, held.1);
+        if has_room {
+            *held = (held.0 + 1, held.1 + bytes);
+        }
+        has_room
+    }
+
+    pub(super) fn leave(&self, bytes: usize) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = (held.0.saturating_sub(1), held.1.saturating_sub(bytes));
+    }
+}
+
 impl Queue {
-    pub(super) fn new(name: String, max_length: usize, dead_letters: Option<Arc<Queue>>) -> Self {
-        Self { name, max_length, dead_letters, state: Mutex::default(), arrived: Notify::new(), left: Notify::new() }
+    pub(super) fn new(name: String, bounds: Bounds, dead_letters: Option<Arc<Queue>>) -> Self {
+        Self { name, bounds, dead_letters, state: Mutex::default(), arrived: Notify::new(), left: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -57,11 +110,11 @@ impl Queue {
     /// Puts a message at the end; hands it back if the queue is full.
     pub(super) fn push(&self, held: Box<Held>) -> Result<(), Box<Held>> {
         let mut state = self.state();
-        if state.ready.len() >= self.max_length {
+        if !state.has_room(self.bounds) {
             return Err(held);
         }
-        state.ready.push_back(held);
-        let has_room = state.ready.len() < self.max_length;
+        state.push_back(held);
+        let has_room = state.has_room(self.bounds);
         drop(state);
         self.arrived.notify_one();
         if has_room {
@@ -82,16 +135,23 @@ impl Queue {
     pub(super) async fn room(&self) {
         loop {
             let left = self.left.notified();
-            if self.state().ready.len() < self.max_length {
+            if self.state().has_room(self.bounds) {
                 return;
             }
             left.await;
         }
     }
 
-    pub(super) fn pop(&self) -> Option<Box<Held>> {
+    /// How many bytes the body of the next message has.
+    pub(super) fn next_bytes(&self) -> Option<usize> {
+        self.state().ready.front().map(|held| held.message.body.len())
+    }
+
+    /// The next message, where its body has so many bytes.
+    pub(super) fn pop(&self, bytes: usize) -> Option<Box<Held>> {
         let mut state = self.state();
-        let held = state.ready.pop_front()?;
+        let held = state.ready.pop_front_if(|held| held.message.body.len() == bytes)?;
+        state.bytes -= bytes;
         let more = !state.ready.is_empty();
         drop(state);
         self.left.notify_one();
@@ -116,7 +176,7 @@ impl Queue {
             match &self.dead_letters {
                 Some(_) if held.returned > DELIVERY_LIMIT => dead.push(held),
                 _ => {
-                    state.ready.push_front(held);
+                    state.push_front(held);
                     self.arrived.notify_one();
                 }
             }
@@ -131,7 +191,7 @@ impl Queue {
 
     /// Past the bound: there is no other place for what the queue itself gives up.
     fn push_regardless(&self, held: Box<Held>) {
-        self.state().ready.push_back(held);
+        self.state().push_back(held);
         self.arrived.notify_one();
     }
 

@@ -25,12 +25,15 @@ pub(super) fn compressed(body: &[u8]) -> Option<Bytes> {
     (compressed.len() < body.len()).then(|| compressed.into())
 }
 
-/// The body as it was, unless it was never compressed, or says that it is longer than that.
-pub(super) fn decompressed(body: &[u8], longest: usize) -> Option<Vec<u8>> {
+/// How many bytes the body has as it was, as it says itself; none where it was never compressed, or says that it is longer than that.
+pub(super) fn unpacked_bytes(body: &[u8], longest: usize) -> Option<usize> {
     let (length, _) = uncompressed_size(body).ok()?;
-    if length > longest.min(body.len().saturating_mul(MAX_RATIO)) {
-        return None;
-    }
+    (length <= longest.min(body.len().saturating_mul(MAX_RATIO))).then_some(length)
+}
+
+/// The body as it was, under the same conditions.
+pub(super) fn decompressed(body: &[u8], longest: usize) -> Option<Vec<u8>> {
+    unpacked_bytes(body, longest)?;
     decompress_size_prepended(body).ok()
 }
 

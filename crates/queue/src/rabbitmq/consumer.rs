@@ -2,31 +2,43 @@
 //!
 //! Guarantees: the task subscribes again by itself after any loss; a delivery is acknowledged only on the channel it came
 //! by; `multiple` is used only where every lower tag on the channel is settled; what is buffered when a channel is lost
-//! is thrown away, as it will be redelivered. The prefetch is the bound of what is held.
+//! is thrown away, as it will be redelivered. The prefetch is the bound of what is held, and it follows from how large messages
+//! are (`memory`): what is at hand is kept packed, and unpacked when it is taken.
+//!
+//! RabbitMQ keeps the prefetch with a consumer, and quorum queues know no other. So for another prefetch the consumer is
+//! cancelled, and the next one is begun on the same channel: what is unsettled stays so, and is acknowledged as ever.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::protocol::constants::REPLY_SUCCESS;
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Acker, Channel};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use lapin::{Acker, BasicProperties, Channel};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::connection::{Link, Live};
 use super::failure::cause;
 use super::wire;
 use crate::broker::{Receipt, Settlement};
+use crate::memory::{Budget, Share, Sizes, Taken};
 use crate::{BrokerError, Consumer, Delivery};
 
 pub(super) struct RabbitConsumer {
     intake: Arc<Intake>,
+    link: Arc<Link>,
+    dead: bool,
+    budget: Budget,
+    /// How many deliveries are wanted, and how many may be unsettled.
+    wanted: watch::Sender<u16>,
+    prefetch: Arc<AtomicU16>,
     closing: CancellationToken,
     task: Option<tokio::task::JoinHandle<()>>,
 }
@@ -40,8 +52,23 @@ struct Intake {
 
 #[derive(Default)]
 struct IntakeState {
-    buffer: VecDeque<Delivery>,
+    buffer: VecDeque<Packed>,
     ended: bool,
+}
+
+/// A delivery as it came.
+struct Packed {
+    properties: BasicProperties,
+    body: Vec<u8>,
+    redelivered: bool,
+    receipt: TagReceipt,
+    since: Instant,
+}
+
+impl Packed {
+    fn unpacked_bytes(&self) -> usize {
+        wire::unpacked_bytes(&self.properties, &self.body)
+    }
 }
 
 impl Intake {
@@ -50,22 +77,32 @@ impl Intake {
     }
 }
 
+/// What a consumer consumes, and within which bounds.
+pub(super) struct Subscribing {
+    pub(super) link: Arc<Link>,
+    pub(super) queue: ShortString,
+    pub(super) prefetch: u16,
+    /// Whether it is the queue of the dead letters.
+    pub(super) dead: bool,
+    pub(super) budget: Budget,
+    pub(super) share: Share,
+    pub(super) closing: CancellationToken,
+}
+
 impl RabbitConsumer {
-    pub(super) async fn start(
-        link: Arc<Link>,
-        queue: ShortString,
-        prefetch: u16,
-        dead: bool,
-        closing: CancellationToken,
-        tasks: &TaskTracker,
-    ) -> Result<Self, BrokerError> {
+    pub(super) async fn start(subscribing: Subscribing, tasks: &TaskTracker) -> Result<Self, BrokerError> {
+        let Subscribing { link, queue, prefetch, dead, budget, share, closing } = subscribing;
         let intake = Arc::new(Intake::default());
         let (settle, settlements) = mpsc::unbounded_channel();
+        let (wanted, wants) = watch::channel(prefetch.max(1));
+        let prefetch = Arc::new(AtomicU16::new(Sizes::default().prefetch(prefetch, share.bytes())));
         let mut subscriber = Subscriber {
-            link,
+            link: Arc::clone(&link),
             queue,
-            prefetch: prefetch.max(1),
-            dead,
+            wants,
+            prefetch: Arc::clone(&prefetch),
+            sizes: Sizes::default(),
+            share,
             intake: Arc::clone(&intake),
             closing: closing.clone(),
             settle,
@@ -75,7 +112,16 @@ impl RabbitConsumer {
         // The first subscription is made here, so that a consumer that was started is one that RabbitMQ knows of.
         let first = subscriber.subscribe_until_it_works().await;
         let task = tasks.spawn(async move { subscriber.run(first).await });
-        Ok(Self { intake, closing, task: Some(task) })
+        Ok(Self { intake, link, dead, budget, wanted, prefetch, closing, task: Some(task) })
+    }
+
+    fn unpack(&self, packed: Packed, taken: Taken) -> Delivery {
+        let Packed { properties, body, redelivered, receipt, since } = packed;
+        let death = self.dead.then(|| wire::death(&properties, &self.link.settings.topology));
+        let message = wire::incoming(&properties, body);
+        let mut delivery = Delivery::new(message, redelivered, death, Box::new(receipt), taken);
+        delivery.since = since;
+        delivery
     }
 }
 
@@ -84,17 +130,33 @@ impl Consumer for RabbitConsumer {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
             let arrived = self.intake.arrived.notified();
-            {
-                let mut state = self.intake.state();
-                if let Some(delivery) = state.buffer.pop_front() {
-                    return Some(delivery);
+            let bytes = {
+                let state = self.intake.state();
+                match state.buffer.front() {
+                    Some(packed) => Some(packed.unpacked_bytes()),
+                    None if state.ended => return None,
+                    None => None,
                 }
-                if state.ended {
-                    return None;
-                }
+            };
+            let Some(bytes) = bytes else {
+                arrived.await;
+                continue;
+            };
+            let taken = self.budget.take(bytes).await;
+            // The channel may have been lost meanwhile, and another message may be the first.
+            let packed = self.intake.state().buffer.pop_front_if(|packed| packed.unpacked_bytes() == bytes);
+            if let Some(packed) = packed {
+                return Some(self.unpack(packed, taken));
             }
-            arrived.await;
         }
+    }
+
+    fn prefetch(&self) -> u16 {
+        self.prefetch.load(Ordering::Relaxed)
+    }
+
+    fn want(&mut self, prefetch: u16) {
+        self.wanted.send_if_modified(|wanted| std::mem::replace(wanted, prefetch.max(1)) != prefetch.max(1));
     }
 
     async fn close(mut self: Box<Self>) {
@@ -132,8 +194,11 @@ impl Receipt for TagReceipt {
 struct Subscriber {
     link: Arc<Link>,
     queue: ShortString,
-    prefetch: u16,
-    dead: bool,
+    wants: watch::Receiver<u16>,
+    /// Of the consumer that RabbitMQ knows.
+    prefetch: Arc<AtomicU16>,
+    sizes: Sizes,
+    share: Share,
     intake: Arc<Intake>,
     closing: CancellationToken,
     settle: mpsc::UnboundedSender<Settled>,
@@ -182,15 +247,41 @@ impl Subscriber {
 
     async fn subscribe(&self, live: Arc<Live>) -> lapin::Result<Subscription> {
         let channel = live.channel().await?;
-        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
+        let deliveries = self.consume(&channel, self.prefetch.load(Ordering::Relaxed)).await?;
+        Ok(Subscription { live, channel, deliveries, unsettled: BTreeMap::new() })
+    }
+
+    async fn consume(&self, channel: &Channel, prefetch: u16) -> lapin::Result<lapin::Consumer> {
+        channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions::default();
         let tag = ShortString::from(""); // RabbitMQ chooses one
-        let deliveries = channel.basic_consume(self.queue.clone(), tag, options, FieldTable::default()).await?;
-        Ok(Subscription { live, channel, deliveries, unsettled: BTreeMap::new() })
+        channel.basic_consume(self.queue.clone(), tag, options, FieldTable::default()).await
+    }
+
+    /// Consumes with another prefetch, where the messages that came and what is wanted ask for one.
+    async fn adapt(&mut self, subscription: &mut Subscription) -> Result<(), String> {
+        let (in_use, wanted) = (self.prefetch.load(Ordering::Relaxed), *self.wants.borrow_and_update());
+        let Some(prefetch) = self.sizes.change(in_use, wanted, self.share.bytes()) else { return Ok(()) };
+        debug!(queue = %self.queue, "at most {prefetch} messages at hand from now on, not {in_use}");
+        let patience = self.link.settings.patience;
+        let tag = subscription.deliveries.tag();
+        let cancelled = subscription.channel.basic_cancel(tag, BasicCancelOptions::default());
+        subscription.live.attempt(patience, cancelled).await?;
+        // What RabbitMQ had sent by then has come; its end is where the client has ended the stream.
+        while let Some(Some(delivery)) = subscription.deliveries.next().now_or_never() {
+            self.take_in(subscription, delivery.map_err(|error| cause(&error))?);
+        }
+        let consuming = self.consume(&subscription.channel, prefetch);
+        subscription.deliveries = subscription.live.attempt(patience, consuming).await?;
+        self.prefetch.store(prefetch, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn serve(&mut self, subscription: &mut Subscription) -> Ended {
         loop {
+            if let Err(cause) = self.adapt(subscription).await {
+                return Ended::Lost(cause);
+            }
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => {
@@ -207,6 +298,8 @@ impl Subscriber {
                         return Ended::Lost(cause);
                     }
                 }
+                // What is wanted now is looked at above.
+                Ok(()) = self.wants.changed() => {}
                 delivery = subscription.deliveries.next() => match delivery {
                     Some(Ok(delivery)) => self.take_in(subscription, delivery),
                     Some(Err(error)) => return Ended::Lost(cause(&error)),
@@ -216,13 +309,13 @@ impl Subscriber {
         }
     }
 
-    fn take_in(&self, subscription: &mut Subscription, delivery: lapin::message::Delivery) {
+    fn take_in(&mut self, subscription: &mut Subscription, delivery: lapin::message::Delivery) {
         let lapin::message::Delivery { delivery_tag: tag, redelivered, properties, data, acker, .. } = delivery;
         subscription.unsettled.insert(tag, acker);
-        let death = self.dead.then(|| wire::death(&properties, &self.link.settings.topology));
+        self.sizes.saw(data.len());
         let receipt = TagReceipt { epoch: self.epoch, tag, settle: self.settle.clone() };
-        let delivery = Delivery::new(wire::incoming(&properties, data), redelivered, death, Box::new(receipt));
-        self.intake.state().buffer.push_back(delivery);
+        let packed = Packed { properties, body: data, redelivered, receipt, since: Instant::now() };
+        self.intake.state().buffer.push_back(packed);
         self.intake.arrived.notify_one();
     }
 

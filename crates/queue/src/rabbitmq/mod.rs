@@ -43,12 +43,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Link, Settings};
-use self::consumer::RabbitConsumer;
+use self::consumer::{RabbitConsumer, Subscribing};
 use self::events::RabbitEvents;
 use self::gate::Gate;
 use self::publisher::Publisher;
 use self::topology::Declaring;
 use crate::delay::Delay;
+use crate::memory::{Budget, REALTIME_BYTES, Shares};
 use crate::{
     Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route,
 };
@@ -68,6 +69,10 @@ pub(crate) struct RabbitMq {
     dead_letters: OnceCell<Arc<Link>>,
     events: OnceCell<Arc<Link>>,
     gates: [Gate; 4],
+    /// Of what is in work, by work queue; and of the dead letters.
+    budgets: [Budget; 4],
+    dead_budget: Budget,
+    shares: Shares,
     consumers: TaskTracker,
     closing: CancellationToken,
 }
@@ -89,6 +94,9 @@ impl RabbitMq {
             dead_letters: OnceCell::new(),
             events: OnceCell::new(),
             gates: Default::default(),
+            budgets: Route::ALL.map(Budget::of),
+            dead_budget: Budget::new(REALTIME_BYTES),
+            shares: Shares::default(),
             consumers: TaskTracker::new(),
             closing: CancellationToken::new(),
         })
@@ -114,10 +122,12 @@ impl RabbitMq {
         link: Arc<Link>,
         queue: ShortString,
         prefetch: u16,
+        budget: &Budget,
         dead: bool,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        let closing = self.closing.child_token();
-        Ok(Box::new(RabbitConsumer::start(link, queue, prefetch, dead, closing, &self.consumers).await?))
+        let (budget, share, closing) = (budget.clone(), self.shares.join(), self.closing.child_token());
+        let subscribing = Subscribing { link, queue, prefetch, dead, budget, share, closing };
+        Ok(Box::new(RabbitConsumer::start(subscribing, &self.consumers).await?))
     }
 }
 
@@ -146,17 +156,22 @@ impl Broker for RabbitMq {
         self.publisher.publish(address, wire::outgoing(message, Some(route.lane), Some(&death))?).await
     }
 
+    fn pack(&self, message: Message) -> Message {
+        wire::pack(message)
+    }
+
     async fn room(&self, route: Route) {
         self.gates[route.index()].pass().await;
     }
 
     async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.subscribe(self.consuming().await?, self.settings.topology.work_queue(route), prefetch, false).await
+        let (link, queue) = (self.consuming().await?, self.settings.topology.work_queue(route));
+        self.subscribe(link, queue, prefetch, &self.budgets[route.index()], false).await
     }
 
     async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
         let link = self.opened(&self.dead_letters).await?;
-        self.subscribe(link, self.settings.topology.dead_letters(), prefetch, true).await
+        self.subscribe(link, self.settings.topology.dead_letters(), prefetch, &self.dead_budget, true).await
     }
 
     async fn broadcast(&self, message: Message) -> Result<(), PublishError> {

@@ -1,8 +1,11 @@
 //! The publisher: one task owns the one channel that everything is published on.
 //!
-//! Guarantees: at most `window` messages are unconfirmed at a time; a publish is reported as done only for its own
-//! positive confirm, and not if the message was returned; every publish ends within its timeout. What was under way when
+//! Guarantees: at most `window` messages, and 16 MiB of bodies, are unconfirmed at a time; a publish is reported as done only for
+//! its own positive confirm, and not if the message was returned; every publish ends within its timeout. What was under way when
 //! the connection was lost ends as unavailable, and may have arrived.
+//!
+//! A message that comes back tells in a header which publish it is: ids are the senders' business, and two messages may have the
+//! same.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,8 +14,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::ShortString;
-use lapin::{Channel, Confirmation};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -22,6 +25,7 @@ use super::connection::{Link, Live};
 use super::failure::{cause, oversized};
 use super::wire::Outgoing;
 use crate::PublishError;
+use crate::memory::{Budget, IN_FLIGHT_BYTES, Taken};
 
 /// Where a message is published to.
 #[derive(Debug, Clone)]
@@ -36,19 +40,23 @@ pub(super) struct Address {
 pub(super) struct Publisher {
     jobs: mpsc::UnboundedSender<Job>,
     permits: Arc<Semaphore>,
+    bytes: Budget,
     window: u16,
     patience: Duration,
     _unused: DropGuard,
 }
 
-/// A message on its way, and who waits for it. The permit stays with it until it is confirmed, even if nobody waits any
-/// longer: the window counts what RabbitMQ has to deal with. It bounds the queue of jobs, too.
+/// A message on its way, and who waits for it. The permit and its bytes stay with it until it is confirmed, even if nobody waits
+/// any longer: the window counts what RabbitMQ has to deal with. It bounds the queue of jobs, too.
 struct Job {
+    /// Counts the publishes of a channel.
+    number: u64,
     address: Address,
     message: Outgoing,
     deadline: Instant,
     reply: oneshot::Sender<Result<(), PublishError>>,
     _permit: OwnedSemaphorePermit,
+    _bytes: Taken,
 }
 
 impl Publisher {
@@ -57,7 +65,8 @@ impl Publisher {
         let unused = CancellationToken::new();
         tokio::spawn(run(Arc::clone(link), waiting, unused.clone()));
         let permits = Arc::new(Semaphore::new(window.into()));
-        Self { jobs, permits, window, patience, _unused: unused.drop_guard() }
+        let bytes = Budget::new(IN_FLIGHT_BYTES);
+        Self { jobs, permits, bytes, window, patience, _unused: unused.drop_guard() }
     }
 
     pub(super) fn window(&self) -> usize {
@@ -67,9 +76,10 @@ impl Publisher {
     pub(super) async fn publish(&self, address: Address, message: Outgoing) -> Result<(), PublishError> {
         let deadline = Instant::now() + self.patience;
         let confirmed = async {
+            let bytes = self.bytes.take(message.body.len()).await;
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return Err(closed()) };
             let (reply, confirmed) = oneshot::channel();
-            let job = Job { address, message, deadline, reply, _permit: permit };
+            let job = Job { number: 0, address, message, deadline, reply, _permit: permit, _bytes: bytes };
             self.jobs.send(job).map_err(|_| closed())?;
             confirmed.await.unwrap_or_else(|_| Err(closed()))
         };
@@ -137,6 +147,7 @@ async fn publish_on(channel: &Channel, live: &Live, link: &Link, waiting: &mut m
     let mut blocked = live.blocked();
     let mut under_way = FuturesUnordered::new();
     let mut returned = HashSet::new();
+    let mut number = 0;
     let mut declare_at = None;
     loop {
         let is_blocked = *blocked.borrow_and_update();
@@ -160,7 +171,7 @@ async fn publish_on(channel: &Channel, live: &Live, link: &Link, waiting: &mut m
                 let mut unroutable = false;
                 let mut lost = None;
                 for finished in ended {
-                    if returned.remove(&finished.job.message.id) {
+                    if returned.remove(&finished.job.number) {
                         unroutable = true;
                         let _ = finished.job.reply.send(Err(PublishError::Unroutable));
                         continue;
@@ -191,7 +202,10 @@ async fn publish_on(channel: &Channel, live: &Live, link: &Link, waiting: &mut m
             job = waiting.recv(), if !is_blocked => match job {
                 // Nobody waits for it any longer, so nobody needs it sent.
                 Some(job) if job.reply.is_closed() => {}
-                Some(job) => under_way.push(send(channel, job)),
+                Some(job) => {
+                    number += 1;
+                    under_way.push(send(channel, Job { number, ..job }));
+                }
                 None => return End::Unused,
             },
         }
@@ -207,12 +221,28 @@ enum Ended {
     TimedOut,
 }
 
-/// A message whose end is known, and the id of the unroutable message that came back with its confirm: its own, or
+/// A message whose end is known, and the number of the unroutable message that came back with its confirm: its own, or
 /// another's.
 struct Finished {
     job: Job,
     ended: Ended,
-    returned: Option<String>,
+    returned: Option<u64>,
+}
+
+/// The header that says which publish of its channel a message is.
+const NUMBER: &str = "publish";
+
+fn numbered(properties: &BasicProperties, number: u64) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_else(FieldTable::default);
+    headers.insert(NUMBER.into(), AMQPValue::LongLongInt(number.cast_signed()));
+    properties.clone().with_headers(headers)
+}
+
+fn number_of(properties: &BasicProperties) -> Option<u64> {
+    match properties.headers().as_ref()?.inner().get(NUMBER)? {
+        AMQPValue::LongLongInt(number) => Some(number.cast_unsigned()),
+        _ => None,
+    }
 }
 
 /// Publishes, and waits for the confirm. Everything up to the frames being queued happens when this is first polled,
@@ -221,7 +251,7 @@ async fn send(channel: &Channel, job: Job) -> Finished {
     let confirmed = async {
         let Address { exchange, key, mandatory } = job.address.clone();
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-        let properties = job.message.properties.clone();
+        let properties = numbered(&job.message.properties, job.number);
         channel.basic_publish(exchange, key, options, &job.message.body, properties).await?.await
     };
     let (ended, returned) = match timeout_at(job.deadline, confirmed).await {
@@ -231,7 +261,7 @@ async fn send(channel: &Channel, job: Job) -> Finished {
         Ok(Err(error)) => (Ended::Failed(error), None),
         Err(_) => (Ended::TimedOut, None),
     };
-    let returned = returned.and_then(|message| message.properties.message_id().as_ref().map(ToString::to_string));
+    let returned = returned.and_then(|message| number_of(&message.properties));
     Finished { job, ended, returned }
 }
 

@@ -27,19 +27,19 @@ const MAX_FOREIGN: usize = 1024 * 1024;
 /// A message ready to be sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    pub(super) id: String,
     pub(super) properties: BasicProperties,
     pub(super) body: bytes::Bytes,
 }
 
 /// The lane is that of the work queue, if it goes to one.
 pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Death>) -> Result<Outgoing, PublishError> {
-    let Message { id, kind, run_id, attempt, published_at_us, app_id, sent_at, traceparent, body } = message;
+    // What goes to no work queue is read by others than our own programs, and is not packed.
+    let message = if lane.is_some() { pack(message) } else { message };
+    let Message { id, kind, run_id, attempt, published_at_us, app_id, sent_at, traceparent, body, is_packed } = message;
     // The broker's bound is on the body; an id that does not fit would be a bug of ours, and no retry would mend it.
     if body.len() > MAX_MESSAGE_BYTES || id.len() > MAX_SHORT || kind.len() > MAX_SHORT || app_id.len() > MAX_SHORT {
         return Err(PublishError::TooLarge { bytes: body.len() });
     }
-    let is_ours = kind.starts_with(OUR_KINDS);
     let mut headers = FieldTable::default();
     let mut text = |name: &str, value: &str| {
         headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
@@ -71,12 +71,28 @@ pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Deat
     if let Some(sent_at) = sent_at {
         properties = properties.with_timestamp(sent_at);
     }
-    // Others than our own programs read what is broadcast and announced.
-    let compressed = lane.filter(|_| is_ours).and_then(|_| compression::compressed(&body));
-    if compressed.is_some() {
+    if is_packed {
         properties = properties.with_content_encoding(ENCODING.into());
     }
-    Ok(Outgoing { id, properties, body: compressed.unwrap_or(body) })
+    Ok(Outgoing { properties, body })
+}
+
+/// The message with its body compressed, where it is one of ours and that makes it shorter. One that is too large stays as it is, to be
+/// refused as such.
+pub(super) fn pack(message: Message) -> Message {
+    if message.is_packed || !message.kind.starts_with(OUR_KINDS) || message.body.len() > MAX_MESSAGE_BYTES {
+        return message;
+    }
+    match compression::compressed(&message.body) {
+        Some(body) => Message { body, is_packed: true, ..message },
+        None => message,
+    }
+}
+
+/// How many bytes the body has once it is unpacked.
+pub(super) fn unpacked_bytes(properties: &BasicProperties, body: &[u8]) -> usize {
+    let unpacked = longest_unpacked(properties).and_then(|longest| compression::unpacked_bytes(body, longest));
+    unpacked.unwrap_or(body.len())
 }
 
 /// How long a compressed body may become; none where it is not one of ours, and is taken as it is.
@@ -112,6 +128,7 @@ pub(super) fn plain(properties: &BasicProperties, body: Vec<u8>) -> Message {
         sent_at: *properties.timestamp(),
         traceparent: text(properties, "traceparent"),
         body: body.into(),
+        is_packed: false,
     }
 }
 
@@ -191,6 +208,7 @@ mod tests {
             sent_at: Some(1_700_000_000),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             body: bytes::Bytes::from_static(b"{}"),
+            is_packed: false,
         }
     }
 
@@ -209,6 +227,13 @@ mod tests {
         assert_eq!(sent.properties.content_encoding().as_ref().map(ShortString::as_str), Some(ENCODING));
         assert!(sent.body.len() * 10 < long.body.len(), "{}", sent.body.len());
         assert_eq!(incoming(&sent.properties, sent.body.to_vec()), long);
+
+        assert_eq!(unpacked_bytes(&sent.properties, &sent.body), long.body.len());
+
+        // Packed once, it is sent as it is.
+        let packed = pack(long.clone());
+        assert_eq!(pack(packed.clone()), packed);
+        assert_eq!(outgoing(packed, LANE, None).unwrap().body, sent.body);
 
         let announced = outgoing(long.clone(), None, None).unwrap();
         assert_eq!((announced.properties.content_encoding(), announced.body), (&None, long.body.clone()));
@@ -369,6 +394,7 @@ mod tests {
                 sent_at,
                 traceparent,
                 body: body.into(),
+                is_packed: false,
             },
         )
     }

@@ -8,6 +8,7 @@ mod events;
 mod fixture;
 mod holding;
 mod hostile;
+mod memory;
 mod node;
 mod poison;
 mod proxy;

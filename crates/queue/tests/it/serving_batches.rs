@@ -15,6 +15,8 @@ on_both! {
     a_batch_is_complete_once_it_weighs_enough(100);
     a_batch_waits_no_longer_than_it_may(100);
     a_batch_does_not_wait_for_more_than_the_prefetch(100);
+    light_items_raise_the_prefetch_until_a_batch_is_complete(100);
+    a_batch_is_complete_once_its_messages_have_enough_bytes(100);
     the_next_batch_is_collected_while_one_is_in_work(100);
     outcomes_are_per_item(100);
     a_batch_that_panics_is_worked_on_item_by_item(100);
@@ -24,8 +26,13 @@ on_both! {
 }
 
 const NEVER: Duration = Duration::from_hours(1);
-pub(crate) const OPTIONS: BatchOptions =
-    BatchOptions { max_weight: 5, max_wait: NEVER, prefetch: 20, drain: Duration::from_secs(20) };
+pub(crate) const OPTIONS: BatchOptions = BatchOptions {
+    max_weight: 5,
+    max_bytes: usize::MAX,
+    max_wait: NEVER,
+    prefetch: 20,
+    drain: Duration::from_secs(20),
+};
 
 pub(crate) type Item = (String, u32);
 
@@ -79,6 +86,18 @@ impl Serving {
         self.batches.recv().await.unwrap().into_iter().map(|(id, _)| id).collect()
     }
 
+    /// Publishes messages, and gives the batches that they come in.
+    async fn batches_of(&mut self, broker: &Arc<dyn Broker>, messages: usize) -> Vec<Vec<String>> {
+        publish(&**broker, ROUTE, messages).await;
+        let (mut batches, mut found) = (Vec::new(), 0);
+        while found < messages {
+            let batch = self.batch().await;
+            found += batch.len();
+            batches.push(batch);
+        }
+        batches
+    }
+
     pub(crate) fn let_end(&self, batches: usize) {
         self.may_end.add_permits(batches);
     }
@@ -123,10 +142,32 @@ async fn a_batch_waits_no_longer_than_it_may(broker: Arc<dyn Broker>) {
 
 async fn a_batch_does_not_wait_for_more_than_the_prefetch(broker: Arc<dyn Broker>) {
     let mut serving = Serving::start(&broker, BatchOptions { max_weight: 1000, prefetch: 3, ..OPTIONS }, done);
-    serving.let_end(2);
     publish(&*broker, ROUTE, 6).await;
     assert_eq!(serving.batch().await, ids(0..3));
-    assert_eq!(serving.batch().await, ids(3..6));
+    serving.let_end(2);
+    serving.end().await;
+}
+
+async fn light_items_raise_the_prefetch_until_a_batch_is_complete(broker: Arc<dyn Broker>) {
+    let mut serving = Serving::start(&broker, BatchOptions { max_weight: 40, prefetch: 3, ..OPTIONS }, done);
+    serving.let_end(100);
+    let mut rest = serving.batches_of(&broker, 43).await;
+    assert_eq!(rest.remove(0), ids(0..3), "no more were asked for");
+    assert_eq!(rest.concat(), ids(3..43));
+    // Whatever came before the broker knew: from then on a batch is complete.
+    publish(&*broker, ROUTE, 40).await;
+    assert_eq!(serving.batch().await, ids(0..40));
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn a_batch_is_complete_once_its_messages_have_enough_bytes(broker: Arc<dyn Broker>) {
+    let options = BatchOptions { max_weight: 1000, max_bytes: 7, prefetch: 50, ..OPTIONS };
+    let mut serving = Serving::start(&broker, options, done);
+    serving.let_end(2);
+    publish(&*broker, ROUTE, 8).await;
+    assert_eq!(serving.batch().await, ids(0..4), "of two bytes each");
+    assert_eq!(serving.batch().await, ids(4..8));
     serving.end().await;
 }
 

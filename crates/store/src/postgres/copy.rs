@@ -70,7 +70,7 @@ fn transaction(tuples: &mut Tuples, row: &StagedRow<'_>) -> Result<(), StoreErro
     tuples.value(&content.merchant.as_deref())?;
     tuples.value(&content.operation_type.as_str())?;
     tuples.value(&content.side.as_str())?;
-    tuples.jsonb(row.attributes.as_deref())?;
+    tuples.jsonb(row.attributes)?;
     tuples.value(&row.run_id.as_str())?;
     tuples.value(&signed(row.entry.row))?;
     tuples.value(&row.processing_type())

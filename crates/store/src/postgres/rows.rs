@@ -1,5 +1,7 @@
 //! Rows as columns: what `UNNEST` takes, one array for each column.
 
+use std::collections::BTreeMap;
+
 use assay_transaction::{Amount, Transaction};
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -9,7 +11,7 @@ use sqlx::query::Query;
 use uuid::Uuid;
 
 use crate::StoreError;
-use crate::session::{Failure, InvalidRow, StagedRow, StoredTransaction, signed, unsigned};
+use crate::session::{Failure, InvalidRow, StagedRow, StoredTransaction, signed, stored_attributes, unsigned};
 
 type Bound<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
@@ -64,7 +66,7 @@ pub(super) fn bind_content<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>]) -> 
         .bind(rows.iter().map(|row| row.transaction.merchant.as_deref()).collect::<Vec<_>>())
         .bind(texts(|transaction| &transaction.operation_type))
         .bind(texts(|transaction| &transaction.side))
-        .bind(rows.iter().map(|row| row.attributes.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.attributes).collect::<Vec<_>>())
 }
 
 /// Binds $1 to $6.
@@ -105,8 +107,6 @@ pub(super) fn bind_failed<'q>(query: Bound<'q>, rows: &'q [Failure<'_>]) -> Boun
 pub(super) fn read_stored(row: &PgRow) -> Result<StoredTransaction, StoreError> {
     let id: Uuid = row.try_get("id")?;
     let unreadable = |what: &str| StoreError::configuration(format!("transaction {id} has {what} that cannot be read"));
-    let attributes: Option<String> = row.try_get("attributes")?;
-    let attributes = attributes.map(|json| serde_json::from_str(&json)).transpose();
     Ok(StoredTransaction {
         external_id: row.try_get("external_id")?,
         run_id: row.try_get("run_id")?,
@@ -119,7 +119,8 @@ pub(super) fn read_stored(row: &PgRow) -> Result<StoredTransaction, StoreError> 
             merchant: row.try_get("merchant")?,
             operation_type: row.try_get("operation_type")?,
             side: row.try_get("side")?,
-            attributes: attributes.map_err(|_| unreadable("attributes"))?.unwrap_or_default(),
+            attributes: BTreeMap::new(),
         },
+        attributes: stored_attributes(row.try_get("attributes")?, &id)?,
     })
 }

@@ -1,7 +1,7 @@
 //! The transaction that writes chunks. The file is locked for writing from its beginning, so nothing here waits for
 //! anybody.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
 use assay_transaction::{ReplayId, RowRange, RunId, ScoredChunk, TimeZone, Timestamp, Transaction as Content};
@@ -14,7 +14,7 @@ use super::insert::{Bound, GROUP, Insert};
 use crate::ledger::{End, sealed};
 use crate::session::{
     Amendment, BookedChunk, Failure, InvalidRow, Neighbourhood, Session, StagedRow, StoredTransaction, covering,
-    read_booked, signed, unsigned,
+    read_booked, signed, stored_attributes, unsigned,
 };
 use crate::{Exchanged, StoreError};
 
@@ -162,7 +162,7 @@ fn bind_content<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
         .bind(content.merchant.as_deref())
         .bind(content.operation_type.as_str())
         .bind(content.side.as_str())
-        .bind(row.attributes.as_deref())
+        .bind(row.attributes)
 }
 
 fn bind_transaction<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
@@ -205,8 +205,6 @@ fn read_stored(row: &SqliteRow) -> Result<StoredTransaction, StoreError> {
     let unreadable = |what: &str| StoreError::configuration(format!("transaction {id} has {what} that cannot be read"));
     let amount: String = row.try_get("amount")?;
     let timestamp: String = row.try_get("timestamp")?;
-    let attributes: Option<String> = row.try_get("attributes")?;
-    let attributes = attributes.map(|json| serde_json::from_str(&json)).transpose();
     Ok(StoredTransaction {
         external_id: row.try_get("external_id")?,
         run_id: row.try_get("run_id")?,
@@ -219,8 +217,9 @@ fn read_stored(row: &SqliteRow) -> Result<StoredTransaction, StoreError> {
             merchant: row.try_get("merchant")?,
             operation_type: row.try_get("operation_type")?,
             side: row.try_get("side")?,
-            attributes: attributes.map_err(|_| unreadable("attributes"))?.unwrap_or_default(),
+            attributes: BTreeMap::new(),
         },
+        attributes: stored_attributes(row.try_get("attributes")?, &id)?,
     })
 }
 

@@ -1,0 +1,197 @@
+//! What a consumer and a publisher hold, in bytes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_queue::{Broker, Consumer, Delivery, Message, PublishError, publish_until_confirmed};
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::{OTHER, ROUTE, Server, message, next, on_both, publish, until_depth, within_a_minute};
+
+on_both! {
+    no_more_bytes_are_in_work_than_there_is_memory_for(100);
+    the_lanes_do_not_wait_for_each_others_memory(100);
+    a_message_larger_than_all_memory_is_taken_alone(100);
+    another_prefetch_may_be_wanted(1000);
+}
+
+const MIB: usize = 1024 * 1024;
+/// The most that is in work of a queue.
+const IN_WORK: usize = 16 * MIB;
+
+/// A body that nothing makes shorter.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut body = Vec::with_capacity(bytes + 8);
+    while body.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        body.extend_from_slice(&state.to_le_bytes());
+    }
+    body.truncate(bytes);
+    body
+}
+
+fn large(id: usize, body: &[u8]) -> Message {
+    Message { body: body.to_vec().into(), ..message(id.to_string()) }
+}
+
+/// What a consumer gives until it gives no more.
+async fn all_it_gives(consumer: &mut Box<dyn Consumer>) -> Vec<Delivery> {
+    let mut held = vec![next(consumer).await];
+    // Long enough for what is there: the test is no slower where nothing more comes.
+    while let Ok(Some(delivery)) = tokio::time::timeout(Duration::from_millis(500), consumer.next()).await {
+        held.push(delivery);
+    }
+    held
+}
+
+fn bytes(held: &[Delivery]) -> usize {
+    held.iter().map(|delivery| delivery.message.body.len()).sum()
+}
+
+async fn no_more_bytes_are_in_work_than_there_is_memory_for(broker: Arc<dyn Broker>) {
+    const MESSAGES: usize = 12;
+    // Packed they are small, and all of them may be at hand.
+    let body = vec![b'a'; 3 * MIB];
+    let publishing = {
+        let broker = Arc::clone(&broker);
+        tokio::spawn(async move {
+            for id in 0..MESSAGES {
+                let message = large(id, &body);
+                publish_until_confirmed(&*broker, ROUTE, message, &CancellationToken::new()).await.unwrap();
+            }
+        })
+    };
+    let mut consumers = [broker.consume(ROUTE, 50).await.unwrap(), broker.consume(ROUTE, 50).await.unwrap()];
+    let mut settled = 0;
+    while settled < MESSAGES {
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let [one, two] = &mut consumers;
+        // One of them may be given nothing, as the other has it all.
+        let _ = tokio::time::timeout(Duration::from_secs(2), async {
+            tokio::join!(async { first = all_it_gives(one).await }, async { second = all_it_gives(two).await })
+        })
+        .await;
+        let held = bytes(&first) + bytes(&second);
+        assert!(held <= IN_WORK, "{held} bytes are held");
+        settled += first.len() + second.len();
+        first.into_iter().chain(second).for_each(Delivery::ack);
+    }
+    publishing.await.unwrap();
+    for consumer in consumers {
+        consumer.close().await;
+    }
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn the_lanes_do_not_wait_for_each_others_memory(broker: Arc<dyn Broker>) {
+    let body = vec![b'a'; 15 * MIB];
+    broker.publish(ROUTE, large(0, &body)).await.unwrap();
+    publish(&*broker, OTHER, 1).await;
+    let (mut batch, mut realtime) = (broker.consume(ROUTE, 5).await.unwrap(), broker.consume(OTHER, 5).await.unwrap());
+    let held = next(&mut batch).await;
+    next(&mut realtime).await.ack();
+    held.ack();
+}
+
+async fn a_message_larger_than_all_memory_is_taken_alone(broker: Arc<dyn Broker>) {
+    let body = vec![b'a'; 16 * MIB];
+    broker.publish(OTHER, large(0, &body)).await.unwrap();
+    let mut consumer = broker.consume(OTHER, 5).await.unwrap();
+    let held = next(&mut consumer).await;
+    assert_eq!(held.message.body.len(), 16 * MIB);
+    publish(&*broker, OTHER, 1).await;
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), consumer.next()).await.is_err(),
+        "there is no memory left"
+    );
+    held.ack();
+    next(&mut consumer).await.ack();
+}
+
+async fn another_prefetch_may_be_wanted(broker: Arc<dyn Broker>) {
+    publish(&*broker, ROUTE, 60).await;
+    let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
+    let mut held = all_it_gives(&mut consumer).await;
+    assert_eq!((held.len(), consumer.prefetch()), (10, 10));
+    consumer.want(40);
+    while held.len() < 40 {
+        held.push(next(&mut consumer).await);
+    }
+    assert_eq!(consumer.prefetch(), 40);
+    consumer.want(2);
+    // What is held already stays so, and can be settled as ever.
+    held.into_iter().for_each(Delivery::ack);
+    let mut rest = Vec::new();
+    while consumer.prefetch() > 2 || rest.len() < 20 {
+        rest.extend(tokio::time::timeout(Duration::from_millis(100), consumer.next()).await.ok().flatten());
+        if rest.len() >= 2 && consumer.prefetch() == 2 {
+            break;
+        }
+    }
+    rest.into_iter().for_each(Delivery::ack);
+    let left = broker.depth(ROUTE).await.unwrap().messages;
+    for _ in 0..left {
+        next(&mut consumer).await.ack();
+    }
+    consumer.close().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_messages_lower_what_is_at_hand_and_small_ones_raise_it() {
+    let server = Server::new(1000);
+    let broker = server.connect().await;
+    within_a_minute(async {
+        let mut consumer = broker.consume(ROUTE, 50).await.unwrap();
+        assert!(consumer.prefetch() < 50, "before anything is known, large ones are expected");
+        let pass = async |consumer: &mut Box<dyn Consumer>, count: usize, body: &[u8]| {
+            for id in 0..count {
+                broker.publish(ROUTE, large(id, body)).await.unwrap();
+                next(consumer).await.ack();
+            }
+        };
+        pass(&mut consumer, 10, b"{}").await;
+        assert_eq!(consumer.prefetch(), 50);
+        let body = noise(4 * MIB);
+        pass(&mut consumer, 2, &body).await;
+        let prefetch = usize::from(consumer.prefetch());
+        assert!((1..=8).contains(&prefetch), "{prefetch} of {} bytes may be at hand", body.len());
+        pass(&mut consumer, 150, b"{}").await;
+        assert_eq!(consumer.prefetch(), 50, "large ones are not expected for ever");
+        consumer.close().await;
+        until_depth(&*broker, ROUTE, 0, 0).await;
+    })
+    .await;
+    broker.close().await;
+    server.delete_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_messages_with_one_id_the_returned_one_alone_is_unpublished() {
+    let server = Server::new(1000);
+    let broker = server.connect().await;
+    let client = server.client().await;
+    server.delete_queue(&client, &ROUTE.to_string()).await;
+    within_a_minute(async {
+        for round in 0..50 {
+            let (gone, there) = tokio::join!(
+                broker.publish(ROUTE, message("one")),
+                broker.publish(OTHER, Message { attempt: round, ..message("one") })
+            );
+            assert_eq!(there, Ok(()), "round {round}");
+            if gone == Ok(()) {
+                // It is declared again, a moment after it was missed.
+                assert!(round > 0);
+                server.delete_queue(&client, &ROUTE.to_string()).await;
+            } else {
+                assert_eq!(gone, Err(PublishError::Unroutable), "round {round}");
+            }
+        }
+    })
+    .await;
+    broker.close().await;
+    server.delete_all().await;
+}
