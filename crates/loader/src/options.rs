@@ -9,9 +9,9 @@ use clap::Args;
 
 use crate::totals::TotalsOptions;
 
-/// Bytes that the names of empty attributes may take in a chunk. A CSV source has each name once, and a chunk in every row:
-/// without a bound of its own, a chunk of wide and mostly empty rows would be many times what it is in the source.
-const MAX_ATTRIBUTE_BYTES: usize = 1024 * 1024;
+/// Bytes that the names of empty attributes may take in a chunk: all that it may have, so that nobody is told of more rows than
+/// there is room for. A CSV source has each name once, and a chunk in every row.
+const MAX_ATTRIBUTE_BYTES: u32 = RunSettings::CHUNK_BYTES.get();
 
 /// How a source is read, cut and named.
 #[derive(Debug, Clone, Args)]
@@ -84,8 +84,8 @@ impl ReadOptions {
         let columns = Columns::from_names(header.to_vec(), mapping);
         // Who reads rows by a header that cannot be used is told so.
         let row_bytes = columns.map_or(0, |columns| columns.attribute_bytes());
-        let most = MAX_ATTRIBUTE_BYTES.checked_div(row_bytes).unwrap_or(usize::MAX);
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let row_bytes = u32::try_from(row_bytes).unwrap_or(u32::MAX);
+        let most = MAX_ATTRIBUTE_BYTES.checked_div(row_bytes).unwrap_or(u32::MAX);
         self.api_batch_size.min(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN))
     }
 }
@@ -150,10 +150,10 @@ mod tests {
             // Attributes, characters of each name, rows asked for, rows.
             (0, 0, u32::MAX, u32::MAX),
             (0, 0, 100, 100),
-            (24, 20, 1_000, 1_000),
-            (294, 20, 100, 100),
-            (294, 20, 1_000, 137),
-            (10_000, 40, 100, 2),
+            (24, 20, 800, 800),
+            (180, 20, 100, 100),
+            (294, 20, 1_000, 68),
+            (10_000, 20, 100, 2),
             (10_000, 200, 100, 1),
         ];
         for (attributes, length, asked, rows) in cases {

@@ -267,6 +267,55 @@ pub(crate) mod tests {
         (batches, end)
     }
 
+    /// The bytes of the chunks of a file, as they travel, and their rows.
+    async fn chunks(path: &Path) -> Vec<(usize, u64)> {
+        let options = Options::parse_from(["test"]);
+        let sources = Sources::new(&options.s3).unwrap();
+        let url = SourceUrl::File(path.to_owned());
+        let found = sources.identify(&url).await.unwrap();
+        let layout = sources.inspect(&url, &found, &options.format).await.unwrap().layout;
+        let from = Checkpoint::first(layout.start);
+        let settings = layout.freeze(RunSettings::standard(Namespace::new("test")));
+        let reader = sources.rows(&url, &found, &settings, from.at).await.unwrap();
+        let run = run_of(found.identity, settings);
+        let (sender, mut heard) = mpsc::channel(1_000);
+        read(reader, &run, from, None, 5_000, &LoadProgress::default(), sender).await.unwrap();
+        let mut chunks = Vec::new();
+        while let Some(read) = heard.recv().await {
+            if let Read::Cut(Cut { chunk, .. }) = read {
+                chunks.push((chunk.encode().unwrap().len(), chunk.range.rows));
+            }
+        }
+        chunks
+    }
+
+    #[tokio::test]
+    async fn a_chunk_is_bounded_by_what_travels() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        let (many, none) = ((0..20_000).map(|column| format!(",c{column}")).collect(), String::new());
+        // The names of further columns, a description, how often, and what a row has at the most.
+        let cases: [(&String, String, usize, usize); 4] = [
+            (&none, "a".repeat(250_000), 20, 251_000),
+            (&none, format!("\"{}\"", "\u{1}".repeat(50_000)), 40, 301_000),
+            (&none, "\u{fffd}\\".repeat(10_000), 40, 60_000),
+            (&many, "x".to_owned(), 10, 300_000),
+        ];
+        for (columns, description, rows, most) in cases {
+            let mut text = format!("{}{columns}\n", REQUIRED_COLUMNS.join(","));
+            for row in 1..=rows {
+                let commas = ",".repeat(columns.matches(',').count());
+                writeln!(text, "{row},{description},1.50,2026-01-11 10:00:00,payment,debit{commas}").unwrap();
+            }
+            std::fs::write(&path, text).unwrap();
+            let chunks = chunks(&path).await;
+            assert_eq!(chunks.iter().map(|(_, rows)| rows).sum::<u64>(), rows as u64);
+            let largest = chunks.iter().map(|(bytes, _)| *bytes).max().unwrap();
+            let bound = RunSettings::CHUNK_BYTES.get() as usize + most;
+            assert!((bound / 4..bound).contains(&largest), "{largest} of {bound}: {chunks:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_trailer_row_is_in_no_batch() {
         let (full, rest) = ([(0, 4, 4), (1, 8, 4)], (2, 9, 1));

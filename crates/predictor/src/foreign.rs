@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::LiveOptions;
 
-/// The longest body: what is held at a time is bounded in number, and so in bytes.
+/// The longest body: a request to the ML API is no larger than many of usual size.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How far from now a message may say that it was sent.
 const CREDIBLE: TimeDelta = TimeDelta::days(2);

@@ -16,7 +16,7 @@ use crate::stopped::StoppedRuns;
 use crate::task::decode;
 use crate::{LiveOptions, PredictError, PredictProgress, metrics};
 
-/// Most live messages that one predictor has in work, of about 1 MiB each at the most: 64 MiB of them.
+/// Most live messages that one predictor has in work, where they are small: the broker bounds their bytes.
 const MAX_LIVE_MESSAGES: usize = 64;
 
 /// Scores chunks until the shutdown, then ends what has begun, within `drain`.

@@ -279,9 +279,10 @@ impl Storage {
         self.rows.len()
     }
 
-    /// How many bytes it holds.
+    /// How many bytes it holds. Of rows with thousands of columns, the ends of fields are most of it.
     pub(crate) fn bytes(&self) -> usize {
-        self.raw.len() + self.fields.len()
+        let places = size_of_val(&*self.ends) + size_of_val(&*self.numbers) + size_of_val(&*self.extras);
+        self.raw.len() + self.fields.len() + places
     }
 
     /// Whether a batch of at most `max_rows`, and of one at least, takes another row.

@@ -74,7 +74,7 @@ impl KnownRows {
             let there = (&stored.transaction, stored.external_id.as_deref());
             on_conflict == IdConflict::Update
                 && row.place() != stored.place()
-                && !says_the_same((&row.transaction, row.external_id()), there)
+                && !says_the_same((&row.whole(), row.external_id()), there)
         };
         Ok(known.into_iter().filter(must_be_scored).collect())
     }

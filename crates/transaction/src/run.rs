@@ -452,6 +452,12 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_says_nothing_of_it_is_cut_as_it_began() {
+        let json = serde_json::to_string(&RunSettings::example()).unwrap().replace(r#""cutting":2,"#, "");
+        assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap().cutting, Cutting::Raw);
+    }
+
+    #[test]
     fn every_state_reads_back() {
         for state in ["loading", "sealed", "complete", "failed", "cancelled"] {
             assert_eq!(state.parse::<RunState>().unwrap().as_str(), state);

@@ -3,9 +3,6 @@
 use assay_queue::{Message, Weighed};
 use assay_transaction::{ScoredChunk, ScoredLive, ScoredReplay};
 
-/// Bytes at which a row counts for more than one, so that long rows make small batches.
-const HEAVY_ROW: usize = 4096;
-
 /// One message's content.
 #[derive(Debug)]
 pub(crate) enum Arrival {
@@ -37,5 +34,5 @@ pub(crate) fn decode(message: &Message) -> Result<Weighed<Arrival>, String> {
         }
         other => return Err(format!("its type is `{other}`, which no writer of this version reads")),
     };
-    Ok(Weighed { value: arrival, weight: rows.max(message.body.len() / HEAVY_ROW) })
+    Ok(Weighed { value: arrival, weight: rows })
 }

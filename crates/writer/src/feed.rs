@@ -12,7 +12,7 @@ use assay_queue::{Broker, Message, PublishError};
 use assay_store::{ChunkOutcome, Written};
 use assay_transaction::{Predicted, PredictionNotice, ScoredChunk, WireError};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,11 @@ use tracing::{debug, warn};
 use crate::PredictionFeed;
 use crate::metrics::{self, Announcement};
 
-/// Predictions that may wait to be announced; some megabytes.
+/// Predictions that may wait to be announced, and the bytes that they may have.
 const MAX_WAITING: usize = 10_000;
+const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
+/// What one has beside its texts.
+const NOTICE_BYTES: usize = 256;
 /// Most announcements on their way at a time.
 const MAX_IN_FLIGHT: usize = 128;
 /// How long a writer that ends waits for what is still to be announced.
@@ -34,8 +37,16 @@ const SAY: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(crate) struct Feed {
     which: PredictionFeed,
-    queue: mpsc::Sender<PredictionNotice>,
+    queue: mpsc::Sender<Waiting>,
+    bytes: Arc<Semaphore>,
     tally: Arc<Tally>,
+}
+
+/// A prediction that waits, and its part of the bytes that there are.
+#[derive(Debug)]
+struct Waiting {
+    notice: PredictionNotice,
+    _bytes: OwnedSemaphorePermit,
 }
 
 /// The task that publishes. It ends once it is closed, or nobody has a [`Feed`] any more.
@@ -86,7 +97,8 @@ impl Feed {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         let (tally, closing) = (Arc::<Tally>::default(), CancellationToken::new());
         let task = tokio::spawn(publish(waiting, in_flight, announce, Arc::clone(&tally), closing.clone()));
-        (Self { which, queue, tally }, Announcing { closing, task })
+        let bytes = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
+        (Self { which, queue, bytes, tally }, Announcing { closing, task })
     }
 
     /// Has the predictions announced that were stored now, where there is room for them. Does not wait.
@@ -107,12 +119,12 @@ impl Feed {
         let mut left_out = 0;
         for predicted in chunk.predicted.iter().filter(is_wanted) {
             // Room comes first, so that what is left out costs next to nothing.
-            let Ok(room) = self.queue.try_reserve() else {
+            let Some((room, bytes)) = self.queue.try_reserve().ok().zip(self.bytes_for(predicted)) else {
                 left_out += 1;
                 continue;
             };
             match PredictionNotice::of(chunk, predicted) {
-                Ok(notice) => room.send(notice),
+                Ok(notice) => room.send(Waiting { notice, _bytes: bytes }),
                 Err(_) => left_out += 1,
             }
         }
@@ -120,6 +132,14 @@ impl Feed {
             self.tally.left_out.fetch_add(left_out, Ordering::Relaxed);
             metrics::announcement(Announcement::LeftOut, left_out);
         }
+    }
+}
+
+impl Feed {
+    fn bytes_for(&self, predicted: &Predicted) -> Option<OwnedSemaphorePermit> {
+        let texts = predicted.entry.external_id.as_ref().map_or(0, String::len) + predicted.prediction.prediction.len();
+        let bytes = u32::try_from(NOTICE_BYTES + texts).ok()?;
+        Arc::clone(&self.bytes).try_acquire_many_owned(bytes).ok()
     }
 }
 
@@ -142,7 +162,7 @@ async fn announce(broker: &dyn Broker, notice: &PredictionNotice) -> Result<(), 
 
 /// The task: many announcements on their way at a time, each of them tried once.
 async fn publish<F: Future<Output = Result<(), FeedError>>>(
-    mut waiting: mpsc::Receiver<PredictionNotice>,
+    mut waiting: mpsc::Receiver<Waiting>,
     in_flight: usize,
     announce: impl Fn(PredictionNotice) -> F,
     tally: Arc<Tally>,
@@ -167,7 +187,7 @@ async fn publish<F: Future<Output = Result<(), FeedError>>>(
                 }
             },
             next = waiting.recv(), if is_open && under_way.len() < in_flight => match next {
-                Some(notice) => under_way.push(announce(notice)),
+                Some(Waiting { notice, .. }) => under_way.push(announce(notice)),
                 None => is_open = false,
             },
             // What waits already still comes out.
@@ -210,7 +230,6 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use assay_transaction::{ChunkId, Entry, Lane, Prediction, RowRange, Timestamp};
-    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -328,6 +347,21 @@ mod tests {
         announcing.close().await;
         assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 1);
         assert_eq!(rows_heard(heard).await.len(), 20_000);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_in_bytes() {
+        let Listening { feed, announcing, heard, pace } = listen(PredictionFeed::All, 0);
+        let mut long = chunk(100);
+        for predicted in &mut long.predicted {
+            predicted.entry.external_id = Some("x".repeat(250_000));
+        }
+        say(&feed, &long);
+        assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 100 - 33);
+        pace.add_permits(100);
+        announcing.close().await;
+        assert_eq!(rows_heard(heard).await.len(), 33);
+        assert_eq!(feed.bytes.available_permits(), MAX_WAITING_BYTES);
     }
 
     #[tokio::test]

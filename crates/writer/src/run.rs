@@ -16,10 +16,12 @@ use crate::sweep::sweep;
 use crate::writing::Writing;
 use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
-/// Live messages at hand, of about 1 MiB each at the most: 64 MiB of them.
+/// Live messages at hand, where they are small.
 const MAX_LIVE_MESSAGES: u16 = 64;
-/// Chunks at hand, of 1 MiB each at the most.
+/// Chunks at hand at first. Where they have few rows, more are held until a batch is complete; where they are large, fewer.
 const MAX_CHUNKS: usize = 100;
+/// Bytes of the messages that are in the database at a time, in all batches of a lane. As many are collected meanwhile.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Between two lines of the log that say how much was written.
 const SAY: Duration = Duration::from_secs(2);
 
@@ -72,12 +74,13 @@ async fn serve_lane(
     shutdown: CancellationToken,
 ) -> Result<(), WriteError> {
     let rows = options.db_row_batch_size.get();
-    // A live message is a row or few, so that a batch takes more of them; but it may have 1 MiB as well.
-    let (max_wait, prefetch) = match writing.lane {
-        Lane::Batch => (options.flush_interval, prefetch(rows, options.db_max_workers)),
-        Lane::Realtime => (options.realtime_flush_interval, MAX_LIVE_MESSAGES),
+    let (max_wait, prefetch, workers) = match writing.lane {
+        Lane::Batch => (options.flush_interval, prefetch(rows, options.db_max_workers), options.db_max_workers),
+        // A live message is a row or few, so that a batch takes more of them.
+        Lane::Realtime => (options.realtime_flush_interval, MAX_LIVE_MESSAGES, 2),
     };
-    let batches = BatchOptions { max_weight: rows, max_wait, prefetch, drain };
+    let max_bytes = MAX_BATCH_BYTES / usize::from(workers);
+    let batches = BatchOptions { max_weight: rows, max_bytes, max_wait, prefetch, drain };
     let route = Route { work: Work::Scored, lane: writing.lane };
     let work = move |arrivals| {
         let writing = writing.clone();
@@ -86,8 +89,7 @@ async fn serve_lane(
     Ok(serve_batches(broker, route, batches, shutdown, decode, work).await?)
 }
 
-/// Chunks at hand of each worker: up to some batches of the usual chunks of 100 rows, and no more for all of them together than
-/// memory has room for.
+/// Chunks at hand of each worker at first: up to some batches of the usual chunks of 100 rows.
 fn prefetch(rows: usize, workers: u8) -> u16 {
     let all = (rows.saturating_mul(usize::from(workers)) / 20).clamp(20, MAX_CHUNKS);
     u16::try_from(all / usize::from(workers)).unwrap_or(u16::MAX)

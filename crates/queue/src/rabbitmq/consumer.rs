@@ -26,6 +26,7 @@ use tracing::{debug, warn};
 
 use super::connection::{Link, Live};
 use super::failure::cause;
+use super::pacing::Owed;
 use super::wire;
 use crate::broker::{Receipt, Settlement};
 use crate::memory::{Budget, Share, Sizes, Taken};
@@ -213,6 +214,7 @@ struct Subscription {
     channel: Channel,
     deliveries: lapin::Consumer,
     unsettled: BTreeMap<u64, Acker>,
+    owed: Owed,
 }
 
 impl Subscriber {
@@ -248,7 +250,7 @@ impl Subscriber {
     async fn subscribe(&self, live: Arc<Live>) -> lapin::Result<Subscription> {
         let channel = live.channel().await?;
         let deliveries = self.consume(&channel, self.prefetch.load(Ordering::Relaxed)).await?;
-        Ok(Subscription { live, channel, deliveries, unsettled: BTreeMap::new() })
+        Ok(Subscription { live, channel, deliveries, unsettled: BTreeMap::new(), owed: Owed::default() })
     }
 
     async fn consume(&self, channel: &Channel, prefetch: u16) -> lapin::Result<lapin::Consumer> {
@@ -274,7 +276,9 @@ impl Subscriber {
         let consuming = self.consume(&subscription.channel, prefetch);
         subscription.deliveries = subscription.live.attempt(patience, consuming).await?;
         self.prefetch.store(prefetch, Ordering::Relaxed);
-        Ok(())
+        // Nothing comes in place of what the consumer before had.
+        let owed = subscription.owed.all();
+        self.settle(subscription, owed).await
     }
 
     async fn serve(&mut self, subscription: &mut Subscription) -> Ended {
@@ -282,24 +286,25 @@ impl Subscriber {
             if let Err(cause) = self.adapt(subscription).await {
                 return Ended::Lost(cause);
             }
+            let due = subscription.owed.due(self.share.bytes(), Instant::now());
+            if let Err(cause) = self.settle(subscription, due).await {
+                return Ended::Lost(cause);
+            }
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => {
-                    let settled = self.settled_by_now(None);
-                    return match self.settle(subscription, settled).await {
+                    subscription.owed.add(self.settled_by_now(None));
+                    let owed = subscription.owed.all();
+                    return match self.settle(subscription, owed).await {
                         Ok(()) => Ended::Closed,
                         Err(cause) => Ended::Lost(cause),
                     };
                 }
                 () = subscription.live.lost.cancelled() => return Ended::Lost("connection lost".to_owned()),
-                Some(first) = self.settlements.recv() => {
-                    let settled = self.settled_by_now(Some(first));
-                    if let Err(cause) = self.settle(subscription, settled).await {
-                        return Ended::Lost(cause);
-                    }
-                }
-                // What is wanted now is looked at above.
+                Some(first) = self.settlements.recv() => subscription.owed.add(self.settled_by_now(Some(first))),
+                // What is wanted now, and what can be settled, is looked at above.
                 Ok(()) = self.wants.changed() => {}
+                () = subscription.owed.nothing_came() => {}
                 delivery = subscription.deliveries.next() => match delivery {
                     Some(Ok(delivery)) => self.take_in(subscription, delivery),
                     Some(Err(error)) => return Ended::Lost(cause(&error)),
@@ -312,6 +317,7 @@ impl Subscriber {
     fn take_in(&mut self, subscription: &mut Subscription, delivery: lapin::message::Delivery) {
         let lapin::message::Delivery { delivery_tag: tag, redelivered, properties, data, acker, .. } = delivery;
         subscription.unsettled.insert(tag, acker);
+        subscription.owed.arrived();
         self.sizes.saw(data.len());
         let receipt = TagReceipt { epoch: self.epoch, tag, settle: self.settle.clone() };
         let packed = Packed { properties, body: data, redelivered, receipt, since: Instant::now() };
@@ -333,6 +339,9 @@ impl Subscriber {
     }
 
     async fn settle(&self, subscription: &mut Subscription, settled: Vec<(u64, Settlement)>) -> Result<(), String> {
+        if settled.is_empty() {
+            return Ok(());
+        }
         let mut done = BTreeMap::new();
         let mut released = Vec::new();
         for (tag, settlement) in settled {

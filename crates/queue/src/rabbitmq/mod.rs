@@ -5,7 +5,7 @@
 //! - `connection`: connections, each kept up by a loop of its own; `losses`: how soon after it was lost
 //! - `transport`: the way there; `inbound`: repairs of what others published, before the client reads it
 //! - `publisher`: one task and one channel for all publishes, with a window of unconfirmed ones
-//! - `consumer`: one task and one channel for each subscription; `listener`: the same for what is broadcast
+//! - `consumer`: one task and one channel for each subscription, with `pacing`; `listener`: the same for what is broadcast
 //! - `events`: what others publish, pulled one by one
 //! - `exchange`: what others publish their events to
 //! - `policies`: what an operator's policies take from our queues, told at the start
@@ -27,6 +27,7 @@ mod gate;
 mod inbound;
 mod listener;
 mod losses;
+mod pacing;
 mod policies;
 mod publisher;
 mod topology;

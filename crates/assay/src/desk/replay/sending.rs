@@ -14,9 +14,9 @@ use crate::desk::content::entry;
 use crate::error::CommandError;
 
 /// Bytes of unconfirmed parts, at which no more are published.
-const MAX_BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
-/// How many failed rows one query brings at the most: each comes with its payload.
-const MAX_PAGE: u32 = 200;
+const MAX_BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
+/// How many failed rows one query brings at the most: each comes with its payload, which may have more than 1 MiB.
+const MAX_PAGE: u32 = 32;
 
 /// Sends the selected rows of a run.
 pub(super) struct Sending<'a> {
