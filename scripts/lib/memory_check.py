@@ -154,7 +154,9 @@ def status(programs, run="memory"):
 
 
 def messages(programs, queue, run="memory"):
-    return next(it["waiting"] for it in status(programs, run)["queues"] if it["queue"] == queue)
+    """None where RabbitMQ does not answer in time."""
+    queues = status(programs, run)["queues"]
+    return None if "error" in queues else next(it["waiting"] for it in queues if it["queue"] == queue)
 
 
 def fleet(programs, file):
@@ -173,7 +175,7 @@ def until_still(programs):
     """Whether nothing has come to the writer's queue for a while: what was in work is out."""
     before = messages(programs, "predictions.batch")
     time.sleep(3)
-    return messages(programs, "predictions.batch") == before
+    return before is not None and messages(programs, "predictions.batch") == before
 
 
 def live(programs, count=300):

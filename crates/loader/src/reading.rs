@@ -293,7 +293,8 @@ pub(crate) mod tests {
     async fn a_chunk_is_bounded_by_what_travels() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.csv");
-        let (many, none) = ((0..20_000).map(|column| format!(",c{column}")).collect(), String::new());
+        let (mut many, none) = (String::new(), String::new());
+        (0..20_000).for_each(|column| write!(many, ",c{column}").unwrap());
         // The names of further columns, a description, how often, and what a row has at the most.
         let cases: [(&String, String, usize, usize); 4] = [
             (&none, "a".repeat(250_000), 20, 251_000),

@@ -20,6 +20,7 @@ pub enum Cutting {
 }
 
 impl Cutting {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, Consumer, Delivery, Message, PublishError, publish_until_confirmed};
+use assay_queue::{Broker, Consumer, Delivery, InProcess, Message, PublishError, publish_until_confirmed};
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{OTHER, ROUTE, Server, message, next, on_both, publish, until_depth, within_a_minute};
@@ -190,4 +190,21 @@ async fn of_two_messages_with_one_id_the_returned_one_alone_is_unpublished() {
     .await;
     broker.close().await;
     server.delete_all().await;
+}
+
+#[tokio::test]
+async fn the_queues_of_this_process_are_bounded_in_bytes() {
+    let broker = InProcess::new(1000);
+    let body = vec![b'a'; 3 * MIB];
+    for id in 0..3 {
+        broker.publish(ROUTE, large(id, &body)).await.unwrap();
+        broker.publish_later(ROUTE, large(id, &body), Duration::from_mins(1)).await.unwrap();
+    }
+    assert_eq!(broker.publish(ROUTE, message("small")).await, Err(PublishError::Full));
+    assert_eq!(broker.publish_later(ROUTE, message("small"), Duration::ZERO).await, Err(PublishError::Full));
+    broker.publish(OTHER, message("small")).await.unwrap();
+    let mut consumer = broker.consume(ROUTE, 1).await.unwrap();
+    next(&mut consumer).await.ack();
+    broker.room(ROUTE).await;
+    broker.publish(ROUTE, message("small")).await.unwrap();
 }
