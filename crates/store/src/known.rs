@@ -71,10 +71,12 @@ impl KnownRows {
         let must_be_scored = |at: &usize| {
             let row = rows[*at];
             let Some(stored) = stored.get(&row.transaction.id) else { return true };
-            let there = (&stored.transaction, stored.external_id.as_deref());
             on_conflict == IdConflict::Update
                 && row.place() != stored.place()
-                && !says_the_same((&row.whole(), row.external_id()), there)
+                && !says_the_same(
+                    (&row.whole(), row.external_id()),
+                    (&stored.whole(), stored.external_id.as_deref()),
+                )
         };
         Ok(known.into_iter().filter(must_be_scored).collect())
     }
