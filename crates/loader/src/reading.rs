@@ -236,6 +236,7 @@ pub(crate) mod tests {
             source_bytes: None,
             started_at: chrono::Utc::now().into(),
             finished_at: None,
+            removal: None,
         }
     }
 

@@ -65,10 +65,12 @@ pub(crate) async fn exchange<S: Session>(
     attempt: Attempt,
 ) -> Result<Exchanged, StoreError> {
     let run_id = &part.id.run_id;
+    // First of all, as a removal waits for whoever has asked, and everybody else for it.
+    let is_removed = session.is_removed(run_id).await?;
     if !session.claim_part(part.id).await? {
         return Ok(Exchanged::default());
     }
-    let taken = session.take_failed(run_id, &part.rows()).await?;
+    let taken = if is_removed { Vec::new() } else { session.take_failed(part.id, &part.rows()).await? };
     let attempts: HashMap<u64, u32> = taken.iter().copied().collect();
     let mut credits = credits(&mut session, part, &taken).await?;
 

@@ -2,8 +2,8 @@
 //! ends.
 
 use assay_transaction::{
-    AmountSum, Checkpoint, ChunkId, Counted, Position, RowRange, Run, RunId, RunState, Sealed, SourceIdentity,
-    StopKind, StopOrder, Timestamp,
+    AmountSum, Checkpoint, ChunkId, Counted, Position, Removal, RowRange, Run, RunId, RunState, Sealed,
+    SourceIdentity, StopKind, StopOrder, Timestamp,
 };
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -44,6 +44,12 @@ pub(crate) fn of_same_id(new: &NewRun, run: Run) -> Result<Prior, StoreError> {
             run.run_id, run.source
         )));
     }
+    if run.removal.is_some() {
+        return Err(StoreError::configuration(format!(
+            "run {} was removed: choose another BATCH_RUN_ID to load its source again",
+            run.run_id
+        )));
+    }
     match run.state {
         RunState::Loading => Ok(Prior::Loading(run)),
         RunState::Sealed | RunState::Complete if !new.force && run.error.is_none() => Ok(Prior::Loaded(run)),
@@ -76,6 +82,8 @@ pub(crate) struct End {
     pub(crate) sealed: Sealed,
     /// Whether somebody ordered that.
     pub(crate) is_stopped: bool,
+    /// Whether it was taken back since, or is about to be: nothing more of it is stored.
+    pub(crate) is_removed: bool,
 }
 
 /// Where a run was sealed, where it was.
@@ -138,6 +146,10 @@ pub(crate) struct RunRow {
     pub(crate) source_bytes: Option<i64>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) finished_at: Option<DateTime<Utc>>,
+    pub(crate) removal_at: Option<DateTime<Utc>>,
+    pub(crate) removal_by: Option<String>,
+    pub(crate) removal_reason: Option<String>,
+    pub(crate) removed_at: Option<DateTime<Utc>>,
 }
 
 impl RunRow {
@@ -162,7 +174,14 @@ impl RunRow {
             }),
             _ => None,
         };
+        let removal = self.removal_at.map(|began_at| Removal {
+            by: self.removal_by.clone().unwrap_or_default(),
+            reason: self.removal_reason.clone().unwrap_or_default(),
+            began_at: began_at.into(),
+            ended_at: self.removed_at.map(Timestamp::from),
+        });
         Ok(Run {
+            removal,
             run_id: self.run_id.parse().map_err(|_| unreadable("a name"))?,
             state: self.state.parse().map_err(|_| unreadable("a state"))?,
             settings: serde_json::from_str(&self.settings).map_err(|_| unreadable("settings"))?,

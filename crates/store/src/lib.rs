@@ -9,6 +9,7 @@
 //!   `screening` says which chunks get that far, `booking` which of two rows with one id is stored, `alike` whether
 //!   they say the same. `exchange`: how failed
 //!   rows that were sent again give way to their new outcomes
+//! - `removal`: how a finished run is taken back, step by step
 //! - `lease`: which loader reads the source of a run; `live`: the trait [`LiveLedger`], runs of live transactions
 //! - `ledger`, `selection`: what the SQL asks for and answers with, without I/O; `first_gap`: which chunk of a run is looked for
 //! - `postgres`, `sqlite`: the SQL; `sql`: what they say in the same words, compiled for each of them
@@ -30,6 +31,7 @@ mod operations;
 mod options;
 mod overview;
 mod postgres;
+mod removal;
 mod schema;
 mod screening;
 mod selection;
@@ -43,6 +45,7 @@ pub use connect::{Migrated, connect, migrate};
 pub use error::{ErrorClass, StoreError};
 pub use lease::{Lease, Renewed, Taken};
 pub use live::{LiveArrival, LiveCount, LiveLedger, Numbering};
+pub use removal::{RemovalBegun, RemovalPlan, RemovalStep, Removed};
 pub use operations::{
     Act, DeadLetter, DeadLetterOutcome, DeadLetterRecord, Exchanged, FailedRecord, InvalidRecord, OpenLetter, OpenRun,
     Operation, Operations, Pace, PredictionRecord, RowFate, Selection, Stopping, TransactionRecord,

@@ -7,7 +7,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::audit::{Audit, Strays};
-use crate::{Counting, IdConflict, Overview, RunFilter, StoreError};
+use crate::{
+    Counting, IdConflict, Overview, RemovalBegun, RemovalPlan, RemovalStep, Removed, RunFilter, StoreError,
+};
 
 /// Who does something, and why: for the table of operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct Act {
 pub struct Operation {
     /// Who.
     pub operator: String,
-    /// What: `cancel`, `abort`, `replay`, `repair`, `force`.
+    /// What: `cancel`, `abort`, `replay`, `repair`, `force`, `remove`.
     pub action: String,
     /// To which run.
     pub run_id: Option<RunId>,
@@ -331,6 +333,21 @@ pub trait Operations: Send + Sync {
 
     /// What the parts of a replay did, added up, and how many of them are recorded.
     async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError>;
+
+    /// Begins to take a finished run back, and records who did so. From then on nothing more of it is stored, and its source can be
+    /// loaded again. One that was begun before goes on.
+    async fn begin_removal(&self, run_id: &RunId, act: &Act) -> Result<RemovalBegun, StoreError>;
+
+    /// Takes a step of a removal that was begun; tells what it did, and which step comes next, none where that was the last. Each is one
+    /// transaction, after which the law holds. A step may be taken again, and a removal may start anew: what is done stays done.
+    async fn remove_some(
+        &self,
+        run_id: &RunId,
+        step: &RemovalStep,
+    ) -> Result<(Removed, Option<RemovalStep>), StoreError>;
+
+    /// What a removal would do, beside making each row of the run a tombstone.
+    async fn plan_removal(&self, run_id: &RunId) -> Result<RemovalPlan, StoreError>;
 
     /// Records a dead letter; tells whether it was new. One that was there is not resolved any more: it came again, whatever was
     /// done about it.

@@ -15,6 +15,7 @@ const POSTGRES: Embedded = &[
     (4, "live", include_str!("../../../migrations/postgres/0004_live.sql")),
     (5, "reading", include_str!("../../../migrations/postgres/0005_reading.sql")),
     (6, "again", include_str!("../../../migrations/postgres/0006_again.sql")),
+    (7, "removal", include_str!("../../../migrations/postgres/0007_removal.sql")),
 ];
 const SQLITE: Embedded = &[
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
@@ -23,6 +24,7 @@ const SQLITE: Embedded = &[
     (4, "live", include_str!("../../../migrations/sqlite/0004_live.sql")),
     (5, "reading", include_str!("../../../migrations/sqlite/0005_reading.sql")),
     (6, "again", include_str!("../../../migrations/sqlite/0006_again.sql")),
+    (7, "removal", include_str!("../../../migrations/sqlite/0007_removal.sql")),
 ];
 
 /// Which migrations were applied, in ascending order.

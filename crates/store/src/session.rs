@@ -168,7 +168,7 @@ pub(crate) trait Session: Send {
     /// Stores those predictions of stored transactions that are missing.
     async fn predict(&mut self, rows: &[&StagedRow<'_>]) -> Result<(), StoreError>;
 
-    /// What is stored under ids; locked, where it is going to be replaced.
+    /// What is stored under ids; locked, where it is going to be replaced. None of it is removed before this transaction ends.
     async fn stored(&mut self, ids: &[Uuid], lock: bool) -> Result<Vec<StoredTransaction>, StoreError>;
 
     /// Replaces stored transactions and predictions, and keeps what they were.
@@ -183,8 +183,13 @@ pub(crate) trait Session: Send {
     /// Records a part of a replay; tells whether it was new.
     async fn claim_part(&mut self, id: &ReplayId) -> Result<bool, StoreError>;
 
-    /// Deletes failed rows of a run where they failed with these transactions; gives the rows that did, and their attempts.
-    async fn take_failed(&mut self, run_id: &RunId, rows: &[(u64, Uuid)]) -> Result<Vec<(u64, u32)>, StoreError>;
+    /// Whether a run is removed or about to be. It is not before this transaction ends, and until then no removal of any run
+    /// takes a step.
+    async fn is_removed(&mut self, run_id: &RunId) -> Result<bool, StoreError>;
+
+    /// Deletes failed rows of a replay's run where they failed with these transactions, and keeps how they had failed; gives the
+    /// rows that did, and their attempts.
+    async fn take_failed(&mut self, id: &ReplayId, rows: &[(u64, Uuid)]) -> Result<Vec<(u64, u32)>, StoreError>;
 
     /// The recorded chunks in which rows of a run may be, locked, in row order.
     async fn covering(&mut self, run_id: &RunId, rows: &[u64]) -> Result<Vec<BookedChunk>, StoreError>;

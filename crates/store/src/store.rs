@@ -96,7 +96,7 @@ pub enum ChunkOutcome {
     Recorded,
     /// It was recorded before; nothing changed.
     Known,
-    /// Its run was stopped before it: nothing of it counts, and nothing of it is stored.
+    /// Its run was stopped before it, or removed: nothing of it counts, and nothing of it is stored.
     Dropped,
     /// It contradicts itself or what is recorded; nothing of it is stored.
     Refused {

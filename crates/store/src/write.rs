@@ -121,6 +121,7 @@ async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<V
         let end = run.copied().flatten();
         let beyond = end.and_then(|end| beyond_end(&chunk.id.run_id, chunk.id.chunk, range, end.sealed));
         let is_stopped = end.is_some_and(|end| end.is_stopped);
+        let is_removed = end.is_some_and(|end| end.is_removed);
         outcomes.push(if recorded.range != range {
             ChunkOutcome::Refused { reason: other_range(chunk, recorded.range) }
         } else if !is_new {
@@ -131,6 +132,10 @@ async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<V
             let reason =
                 format!("chunk {} belongs to no run: no loader and no producer began {}", chunk.id, chunk.id.run_id);
             ChunkOutcome::Refused { reason }
+        } else if is_removed {
+            // The record of it is gone, as in a database that was restored. Its rows were taken back with the others.
+            session.disclaim(chunk).await?;
+            ChunkOutcome::Dropped
         } else if let Some(reason) = beyond {
             session.disclaim(chunk).await?;
             if is_stopped { ChunkOutcome::Dropped } else { ChunkOutcome::Refused { reason } }

@@ -74,7 +74,7 @@ pub use rejections::{Prevailing, Rejections};
 pub use replay::{ReplayId, ReplayPart, ScoredReplay};
 pub use rules::{MAX_RAW_KEPT, MAX_ROW_BYTES, RejectedRow, Rejection, Rules, ValidRow};
 pub use run::{
-    Checkpoint, Counted, ParseRunError, Position, Run, RunId, RunSettings, RunState, Sealed, SourceIdentity, Tally,
+    Checkpoint, Counted, ParseRunError, Position, Removal, Run, RunId, RunSettings, RunState, Sealed, SourceIdentity, Tally,
 };
 pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
 pub use stop::{Budgets, ParseShareError, Share, StopKind, StopNotice, StopOrder};

@@ -142,6 +142,8 @@ codes! {
         DeadLettered = "dead_lettered",
         /// It was stored already when it was read, so that it was not scored, and was not any more when it was to be booked.
         Unscored = "unscored",
+        /// The row was removed: a tombstone, of which nothing but its number is kept.
+        Removed = "removed",
     }
 }
 

@@ -400,6 +400,22 @@ pub struct Run {
     pub started_at: Timestamp,
     /// When it was finished.
     pub finished_at: Option<Timestamp>,
+    /// That it was taken back, or is about to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Removal>,
+}
+
+/// The removal of a run: nothing but the numbers of its rows is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Removal {
+    /// Who began it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When nothing was left; none while it goes on, or where it was interrupted.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// What became of a run's rows, counted from the data rows, never from sums kept on the side.

@@ -135,7 +135,7 @@ fn settle(outcome: ChunkOutcome, chunk: &ScoredChunk) -> Outcome {
     match outcome {
         ChunkOutcome::Recorded | ChunkOutcome::Known => Outcome::Done,
         ChunkOutcome::Dropped => {
-            debug!("chunk {} is dropped: its run was stopped before it", chunk.id);
+            debug!("chunk {} is dropped: its run was stopped before it, or removed", chunk.id);
             Outcome::Done
         }
         ChunkOutcome::Refused { reason } => {

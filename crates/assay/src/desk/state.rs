@@ -115,6 +115,7 @@ pub(crate) mod tests {
             source_bytes: Some(100_000),
             started_at: at("10:00:00"),
             finished_at: Some(at("10:00:50")),
+            removal: None,
         }
     }
 

@@ -90,10 +90,31 @@ macro_rules! json_length {
         concat!("jsonb_array_length(", $($array)+, ")")
     };
 }
-/// The elements of a JSON array, as the column `value` of the table `element`.
+/// The elements of a JSON array, as the column `value` of the table `element`, or of one of another name.
 macro_rules! json_elements {
+    ($array:expr, $name:literal) => {
+        concat!("jsonb_array_elements(", $array, ") AS ", $name, "(value)")
+    };
     ($($array:tt)+) => {
         concat!("jsonb_array_elements(", $($array)+, ") AS element(value)")
+    };
+}
+/// An id that is written as text.
+macro_rules! id {
+    ($($text:tt)+) => {
+        concat!("CAST(", $($text)+, " AS uuid)")
+    };
+}
+/// A time that is written as text, by this database.
+macro_rules! time {
+    ($($text:tt)+) => {
+        concat!("CAST(", $($text)+, " AS timestamptz)")
+    };
+}
+/// An hour before a time.
+macro_rules! hour_before {
+    ($($time:tt)+) => {
+        concat!("(", $($time)+, " - interval '1 hour')")
     };
 }
 /// The end of a statement that locks the rows it finds against others that do the same.
@@ -109,6 +130,28 @@ macro_rules! amount {
     };
 }
 pub(super) use {
-    among, amount, clock, id, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
-    seconds_ahead,
+    among, amount, clock, hour_before, id, json, json_elements, json_length, locked, millis_since, millis_until, now,
+    seconds_ago, seconds_ahead, time,
 };
+
+/// Gives a stored transaction the content that an entry of its history holds, $1.
+pub(super) const RESTORE: &str = "
+    UPDATE transactions t SET external_id = h.transaction->>'external_id', description = h.transaction->>'description',
+        amount = CAST(h.transaction->>'amount' AS numeric),
+        \"timestamp\" = CAST(h.transaction->>'timestamp' AS timestamptz), merchant = h.transaction->>'merchant',
+        operation_type = h.transaction->>'operation_type', side = h.transaction->>'side',
+        attributes = nullif(h.transaction->'attributes', CAST('null' AS jsonb))
+    FROM transaction_history h WHERE h.transaction_id = t.id AND h.id IN (SELECT CAST(element.value->>0 AS bigint)
+        FROM jsonb_array_elements(CAST($1 AS jsonb)) AS element(value))";
+/// The same for its prediction. One of a run that is removed, $2, is one of the run that the transaction is of by now.
+pub(super) const RESTORE_PREDICTIONS: &str = "
+    INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
+    SELECT h.transaction_id, h.prediction->>'prediction', CAST(h.prediction->>'fraud_score' AS double precision),
+        h.prediction->>'model_version',
+        CASE WHEN h.prediction->>'run_id' = $2 THEN t.run_id ELSE h.prediction->>'run_id' END,
+        CAST(h.prediction->>'predicted_at' AS timestamptz)
+    FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
+    WHERE h.prediction IS NOT NULL AND h.id IN (SELECT CAST(element.value->>0 AS bigint)
+        FROM jsonb_array_elements(CAST($1 AS jsonb)) AS element(value))
+    ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score,
+        model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at";

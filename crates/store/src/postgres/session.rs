@@ -15,6 +15,7 @@ use super::rows::{
     processing_types, read_stored, row_numbers, run_ids,
 };
 use crate::ledger::{End, sealed};
+use crate::removal::REMOVALS;
 use crate::session::{
     Amendment, BookedChunk, Failure, InvalidRow, Neighbourhood, Session, StagedRow, StoredTransaction, covering,
     read_booked, signed, unsigned,
@@ -28,8 +29,8 @@ const QUEUE_UP: &str =
     "SELECT pg_advisory_xact_lock_shared(hashtextextended(run_id, 0)) FROM UNNEST($1::text[]) AS wanted(run_id)";
 /// KEY SHARE keeps a run from being deleted, and holds up no checkpoint.
 const ENDS: &str = "
-    SELECT run_id, rows_read, chunks_total, stop_kind IS NOT NULL FROM runs WHERE run_id = ANY($1)
-    ORDER BY run_id FOR KEY SHARE";
+    SELECT run_id, rows_read, chunks_total, stop_kind IS NOT NULL, removal_at IS NOT NULL
+    FROM runs WHERE run_id = ANY($1) ORDER BY run_id FOR KEY SHARE";
 const CLAIM: &str = "
     INSERT INTO chunks (run_id, chunk, first_row, rows, predicted)
     SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
@@ -120,10 +121,21 @@ const LOCK_FAILED: &str = "
     JOIN UNNEST($2::bigint[], $3::uuid[]) AS wanted(row_number, transaction_id)
         ON f.row_number = wanted.row_number AND f.transaction_id = wanted.transaction_id
     WHERE f.run_id = $1 ORDER BY f.row_number FOR UPDATE OF f";
+/// Of the reason of a conflict, no more than which row is in the way: what follows are values.
 const TAKE_FAILED: &str = "
-    DELETE FROM failed_transactions f USING UNNEST($2::bigint[], $3::uuid[]) AS wanted(row_number, transaction_id)
-    WHERE f.run_id = $1 AND f.row_number = wanted.row_number AND f.transaction_id = wanted.transaction_id
-    RETURNING f.row_number, f.attempts";
+    WITH taken AS (
+        DELETE FROM failed_transactions f USING UNNEST($2::bigint[], $3::uuid[]) AS wanted(row_number, transaction_id)
+        WHERE f.run_id = $1 AND f.row_number = wanted.row_number AND f.transaction_id = wanted.transaction_id
+        RETURNING f.row_number, f.class, f.reason, f.attempts
+    ), kept AS (
+        INSERT INTO row_history (run_id, row_number, replay, class, reason, attempts)
+        SELECT $1, row_number, $4, class,
+            CASE class WHEN 'id_conflict' THEN split_part(reason, ';', 1) ELSE reason END, attempts
+        FROM taken ON CONFLICT DO NOTHING
+    )
+    SELECT row_number, attempts FROM taken";
+/// See `crate::removal`. By itself, so that the next statement sees what a removal has done that this one waits for.
+const HOLD_REMOVALS: &str = "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))";
 const COVERING: &str = concat!(
     "SELECT c.chunk, c.first_row, c.rows, c.predicted, c.duplicate_rows::text FROM chunks c WHERE c.run_id = $1 ",
     "AND c.chunk = ANY(ARRAY(SELECT ",
@@ -174,6 +186,12 @@ impl PostgresSession {
         Ok(super::rows::ids(&new))
     }
 
+    /// Lets no removal take a step until this transaction ends.
+    async fn hold_removals(&mut self) -> Result<(), StoreError> {
+        sqlx::query(HOLD_REMOVALS).bind(REMOVALS).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+
     async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
         sqlx::raw_sql(statement).execute(&mut *self.transaction).await?;
         Ok(())
@@ -194,10 +212,10 @@ impl Session for PostgresSession {
         let (mut run_ids, _) = identities(chunks);
         run_ids.dedup();
         sqlx::query(QUEUE_UP).bind(&run_ids).execute(&mut *self.transaction).await?;
-        let runs: Vec<(String, Option<i64>, Option<i64>, bool)> =
+        let runs: Vec<(String, Option<i64>, Option<i64>, bool, bool)> =
             sqlx::query_as(ENDS).bind(run_ids).fetch_all(&mut *self.transaction).await?;
-        let end = |(run_id, rows_read, chunks_total, is_stopped)| {
-            (run_id, sealed(rows_read, chunks_total).map(|sealed| End { sealed, is_stopped }))
+        let end = |(run_id, rows_read, chunks_total, is_stopped, is_removed)| {
+            (run_id, sealed(rows_read, chunks_total).map(|sealed| End { sealed, is_stopped, is_removed }))
         };
         Ok(runs.into_iter().map(end).collect())
     }
@@ -284,6 +302,8 @@ impl Session for PostgresSession {
     }
 
     async fn stored(&mut self, ids: &[Uuid], lock: bool) -> Result<Vec<StoredTransaction>, StoreError> {
+        // What is compared with is not to be removed before what came of it is committed.
+        self.hold_removals().await?;
         let query = if lock { STORED_AND_LOCKED } else { STORED };
         let rows = sqlx::query(query).bind(ids).fetch_all(&mut *self.transaction).await?;
         rows.iter().map(read_stored).collect()
@@ -332,7 +352,15 @@ impl Session for PostgresSession {
         Ok(done.rows_affected() == 1)
     }
 
-    async fn take_failed(&mut self, run_id: &RunId, rows: &[(u64, Uuid)]) -> Result<Vec<(u64, u32)>, StoreError> {
+    async fn is_removed(&mut self, run_id: &RunId) -> Result<bool, StoreError> {
+        self.hold_removals().await?;
+        let runs: Vec<(String, Option<i64>, Option<i64>, bool, bool)> =
+            sqlx::query_as(ENDS).bind([run_id.as_str()]).fetch_all(&mut *self.transaction).await?;
+        Ok(runs.first().is_some_and(|run| run.4))
+    }
+
+    async fn take_failed(&mut self, id: &ReplayId, rows: &[(u64, Uuid)]) -> Result<Vec<(u64, u32)>, StoreError> {
+        let run_id = &id.run_id;
         let (rows, ids): (Vec<i64>, Vec<Uuid>) = rows.iter().map(|(row, id)| (signed(*row), *id)).unzip();
         // Locked by themselves first: a row that fails again elsewhere meanwhile is replaced by another, which only a new
         // statement sees.
@@ -341,6 +369,7 @@ impl Session for PostgresSession {
             .bind(run_id.as_str())
             .bind(&rows)
             .bind(&ids)
+            .bind(signed(id.replay))
             .fetch_all(&mut *self.transaction)
             .await?;
         let attempts = |attempts| u32::try_from(attempts).unwrap_or(u32::MAX);

@@ -21,7 +21,9 @@ macro_rules! is_blocking {
 
 const RECORD: &str = "
     INSERT INTO dead_letters (key, queue, message_id, message_type, run_id, reason, attempt, body, outcome)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (key) DO NOTHING";
+    VALUES ($1, $2, $3, $4, $5, $6, $7,
+        CASE WHEN EXISTS (SELECT 1 FROM runs WHERE run_id = $5 AND removal_at IS NOT NULL) THEN $10 ELSE $8 END, $9)
+    ON CONFLICT (key) DO NOTHING";
 /// One that came before, now again: whoever resolved it did not resolve this.
 const AGAIN: &str = concat!(
     "UPDATE dead_letters SET times = times + 1, received_at = ",
@@ -55,6 +57,8 @@ const GIVEN_UP: &str = "
 
 pub(super) async fn record(pool: &Pool, letter: &DeadLetter) -> Result<bool, StoreError> {
     let text = |text: &str| storable(text.into()).into_owned();
+    // What is kept of what a letter said whose run is removed.
+    let nothing = Vec::<u8>::new();
     let mut transaction = pool.begin_with(WRITING).await?;
     let done = sqlx::query(RECORD)
         .bind(key(identity(letter)))
@@ -66,6 +70,7 @@ pub(super) async fn record(pool: &Pool, letter: &DeadLetter) -> Result<bool, Sto
         .bind(i64::from(letter.attempt))
         .bind(letter.body.as_slice())
         .bind(letter.outcome.as_str())
+        .bind(nothing.as_slice())
         .execute(&mut *transaction)
         .await?;
     let is_new = done.rows_affected() == 1;

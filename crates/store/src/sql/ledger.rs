@@ -22,7 +22,7 @@ macro_rules! run_columns {
          checkpoint_row, checkpoint_line, checkpoint_offset, checkpoint_invalid, checkpoint_other, \
          CAST(checkpoint_amount AS text) AS checkpoint_amount, rows_read, chunks_total, \
          CAST(amount_read AS text) AS amount_read, error, stop_kind, stop_reason, stop_at, source_bytes, started_at, \
-         finished_at"
+         finished_at, removal_at, removal_by, removal_reason, removed_at"
     };
 }
 pub(super) use run_columns;
@@ -323,6 +323,10 @@ pub(super) fn read(row: &Row) -> Result<Run, StoreError> {
         source_bytes: row.try_get("source_bytes")?,
         started_at: row.try_get::<DateTime<Utc>, _>("started_at")?,
         finished_at: row.try_get::<Option<DateTime<Utc>>, _>("finished_at")?,
+        removal_at: row.try_get::<Option<DateTime<Utc>>, _>("removal_at")?,
+        removal_by: row.try_get("removal_by")?,
+        removal_reason: row.try_get("removal_reason")?,
+        removed_at: row.try_get::<Option<DateTime<Utc>>, _>("removed_at")?,
     }
     .read()
 }

@@ -6,6 +6,7 @@
 //! - `overview`: how far runs are; `counts`: what became of rows, by number; `audit`: the same for those who do not believe it;
 //!   `strays`: rows of no run
 //! - `records`: single rows; `journal`: who did what; `known`: sources that runs have read
+//! - `removal`: taking a run back; `succession`: who inherits its transactions
 //! - `live`: runs of live transactions; `dead_letters`, `replays`
 //!
 //! Statements name each column, cast ids and JSON to text, and bind everything.
@@ -22,9 +23,11 @@ mod live;
 mod operations;
 mod overview;
 mod records;
+mod removal;
 mod replays;
 mod stopping;
 mod store;
 mod strays;
+mod succession;
 
 use super::{bounded, dialect};

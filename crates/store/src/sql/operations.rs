@@ -5,11 +5,13 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::dialect::{Database, WRITING};
-use super::{audit, bounded, counts, dead_letters, journal, ledger, overview, records, replays, stopping, strays};
+use super::{
+    audit, bounded, counts, dead_letters, journal, ledger, overview, records, removal, replays, stopping, strays,
+};
 use crate::{
     Act, Audit, Counting, DeadLetter, DeadLetterRecord, Exchanged, FailedRecord, IdConflict, InvalidRecord, OpenLetter,
-    OpenRun, Operation, Operations, Overview, RowFate, RunFilter, Selection, Stopping, StoreError, Strays,
-    TransactionRecord,
+    OpenRun, Operation, Operations, Overview, RemovalBegun, RemovalPlan, RemovalStep, Removed, RowFate, RunFilter,
+    Selection, Stopping, StoreError, Strays, TransactionRecord,
 };
 
 #[async_trait]
@@ -110,6 +112,22 @@ impl Operations for Database {
 
     async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError> {
         bounded(replays::replayed(self.reading(), run_id, replay)).await
+    }
+
+    async fn begin_removal(&self, run_id: &RunId, act: &Act) -> Result<RemovalBegun, StoreError> {
+        bounded(removal::begin(self.writing(), run_id, act)).await
+    }
+
+    async fn remove_some(
+        &self,
+        run_id: &RunId,
+        step: &RemovalStep,
+    ) -> Result<(Removed, Option<RemovalStep>), StoreError> {
+        bounded(removal::step(self.writing(), run_id, step)).await
+    }
+
+    async fn plan_removal(&self, run_id: &RunId) -> Result<RemovalPlan, StoreError> {
+        removal::plan(self.reading(), run_id).await
     }
 
     async fn record_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {

@@ -98,10 +98,31 @@ macro_rules! json_length {
         concat!("json_array_length(", $($array)+, ")")
     };
 }
-/// The elements of a JSON array, as the column `value` of the table `element`.
+/// The elements of a JSON array, as the column `value` of the table `element`, or of one of another name.
 macro_rules! json_elements {
+    ($array:expr, $name:literal) => {
+        concat!("json_each(", $array, ") AS ", $name)
+    };
     ($($array:tt)+) => {
         concat!("json_each(", $($array)+, ") AS element")
+    };
+}
+/// An id that is written as text.
+macro_rules! id {
+    ($($text:tt)+) => {
+        $($text)+
+    };
+}
+/// A time that is written as text, by this database.
+macro_rules! time {
+    ($($text:tt)+) => {
+        $($text)+
+    };
+}
+/// An hour before a time.
+macro_rules! hour_before {
+    ($($time:tt)+) => {
+        concat!("strftime('%Y-%m-%dT%H:%M:%fZ', ", $($time)+, ", '-1 hour')")
     };
 }
 /// The end of a statement that locks the rows it finds against others that do the same. Here the file is.
@@ -117,6 +138,27 @@ macro_rules! amount {
     };
 }
 pub(super) use {
-    among, amount, clock, id, json, json_elements, json_length, locked, millis_since, millis_until, now, seconds_ago,
-    seconds_ahead,
+    among, amount, clock, hour_before, id, json, json_elements, json_length, locked, millis_since, millis_until, now,
+    seconds_ago, seconds_ahead, time,
 };
+
+/// Gives a stored transaction the content that an entry of its history holds, $1.
+pub(super) const RESTORE: &str = "
+    UPDATE transactions SET external_id = h.\"transaction\"->>'external_id',
+        description = h.\"transaction\"->>'description', amount = h.\"transaction\"->>'amount',
+        \"timestamp\" = h.\"transaction\"->>'timestamp', merchant = h.\"transaction\"->>'merchant',
+        operation_type = h.\"transaction\"->>'operation_type', side = h.\"transaction\"->>'side',
+        attributes = nullif(h.\"transaction\"->'attributes', 'null')
+    FROM transaction_history h WHERE h.transaction_id = transactions.id AND h.id IN (SELECT element.value->>0
+        FROM json_each($1) AS element)";
+/// The same for its prediction. One of a run that is removed, $2, is one of the run that the transaction is of by now.
+pub(super) const RESTORE_PREDICTIONS: &str = "
+    INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
+    SELECT h.transaction_id, h.prediction->>'prediction', h.prediction->>'fraud_score',
+        h.prediction->>'model_version',
+        CASE WHEN h.prediction->>'run_id' = $2 THEN t.run_id ELSE h.prediction->>'run_id' END,
+        h.prediction->>'predicted_at'
+    FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
+    WHERE h.prediction IS NOT NULL AND h.id IN (SELECT element.value->>0 FROM json_each($1) AS element)
+    ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score,
+        model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at";

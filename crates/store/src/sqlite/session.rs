@@ -19,7 +19,7 @@ use crate::session::{
 use crate::{Exchanged, StoreError};
 
 const ENDS: &str = "
-    SELECT run_id, rows_read, chunks_total, stop_kind IS NOT NULL FROM runs
+    SELECT run_id, rows_read, chunks_total, stop_kind IS NOT NULL, removal_at IS NOT NULL FROM runs
     WHERE run_id IN (SELECT value FROM json_each($1))";
 const CLAIM: &str = "
     INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ($1, $2, $3, $4, $5)
@@ -96,6 +96,13 @@ const AMEND: &str = "UPDATE chunks SET predicted = $3, duplicate_rows = $4 WHERE
 const CLAIM_PART: &str = "
     INSERT INTO replay_parts (run_id, replay, part, stored, failed, gone) VALUES ($1, $2, $3, 0, 0, 0)
     ON CONFLICT (run_id, replay, part) DO NOTHING";
+const IS_REMOVED: &str = "SELECT removal_at IS NOT NULL FROM runs WHERE run_id = $1";
+/// Of the reason of a conflict, no more than which row is in the way: what follows are values.
+const KEEP_FAILURE: &str = "
+    INSERT OR IGNORE INTO row_history (run_id, row_number, replay, class, reason, attempts)
+    SELECT run_id, row_number, $4, class,
+        CASE class WHEN 'id_conflict' THEN substr(reason, 1, instr(reason || ';', ';') - 1) ELSE reason END, attempts
+    FROM failed_transactions WHERE run_id = $1 AND row_number = $2 AND transaction_id = $3";
 const TAKE_FAILED: &str = "
     DELETE FROM failed_transactions WHERE run_id = $1 AND row_number = $2 AND transaction_id = $3 RETURNING attempts";
 const COVERING: &str = concat!(
@@ -229,10 +236,10 @@ impl Session for SqliteSession {
         let mut run_ids: Vec<&str> = chunks.iter().map(|chunk| chunk.id.run_id.as_str()).collect();
         run_ids.dedup();
         let run_ids = serde_json::to_string(&run_ids).map_err(|error| StoreError::data(error.to_string()))?;
-        let runs: Vec<(String, Option<i64>, Option<i64>, bool)> =
+        let runs: Vec<(String, Option<i64>, Option<i64>, bool, bool)> =
             sqlx::query_as(ENDS).bind(run_ids).fetch_all(&mut *self.transaction).await?;
-        let end = |(run_id, rows_read, chunks_total, is_stopped)| {
-            (run_id, sealed(rows_read, chunks_total).map(|sealed| End { sealed, is_stopped }))
+        let end = |(run_id, rows_read, chunks_total, is_stopped, is_removed)| {
+            (run_id, sealed(rows_read, chunks_total).map(|sealed| End { sealed, is_stopped, is_removed }))
         };
         Ok(runs.into_iter().map(end).collect())
     }
@@ -367,13 +374,26 @@ impl Session for SqliteSession {
         Ok(done.rows_affected() == 1)
     }
 
-    async fn take_failed(&mut self, run_id: &RunId, rows: &[(u64, Uuid)]) -> Result<Vec<(u64, u32)>, StoreError> {
+    async fn is_removed(&mut self, run_id: &RunId) -> Result<bool, StoreError> {
+        let removed: Option<bool> =
+            sqlx::query_scalar(IS_REMOVED).bind(run_id.as_str()).fetch_optional(&mut *self.transaction).await?;
+        Ok(removed.unwrap_or_default())
+    }
+
+    async fn take_failed(&mut self, id: &ReplayId, rows: &[(u64, Uuid)]) -> Result<Vec<(u64, u32)>, StoreError> {
         let mut taken = Vec::with_capacity(rows.len());
-        for (row, id) in rows {
-            let attempts: Option<i64> = sqlx::query_scalar(TAKE_FAILED)
-                .bind(run_id.as_str())
+        for (row, transaction_id) in rows {
+            sqlx::query(KEEP_FAILURE)
+                .bind(id.run_id.as_str())
                 .bind(signed(*row))
-                .bind(id.to_string())
+                .bind(transaction_id.to_string())
+                .bind(signed(id.replay))
+                .execute(&mut *self.transaction)
+                .await?;
+            let attempts: Option<i64> = sqlx::query_scalar(TAKE_FAILED)
+                .bind(id.run_id.as_str())
+                .bind(signed(*row))
+                .bind(transaction_id.to_string())
                 .fetch_optional(&mut *self.transaction)
                 .await?;
             taken.extend(attempts.map(|attempts| (*row, u32::try_from(attempts).unwrap_or(u32::MAX))));

@@ -39,6 +39,7 @@ mod poolers;
 mod postgres_only;
 mod records;
 mod refused_data;
+mod removals;
 mod replays;
 mod runs;
 mod stops;

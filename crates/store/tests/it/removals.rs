@@ -1,0 +1,309 @@
+//! A run that is finished is taken back, and nothing but the numbers of its rows is kept. Whatever came before is in
+//! `removals_law`.
+
+use assay_store::{
+    Begun, ChunkOutcome, DeadLetter, DeadLetterOutcome, Exchanged, IdConflict, RemovalBegun, RemovalStep, Removed, RowFate,
+    Store,
+};
+use assay_transaction::{ScoredChunk, Tally};
+
+use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, finish, new_run, part, run_id, scored, transaction};
+use crate::database::Database;
+
+on_both! {
+    each_row_leaves_a_tombstone,
+    duplicates_elsewhere_inherit,
+    what_it_replaced_returns,
+    who_came_with_the_same_content_replaced_it,
+    what_the_heir_did_not_see_is_forgotten,
+    nothing_comes_back,
+    its_source_is_free,
+    conflicts_with_it_no_longer_quote_it,
+    a_run_that_goes_on_is_not_removed,
+    one_at_a_time,
+    an_interrupted_removal_goes_on,
+    a_plan_says_what_would_happen,
+}
+
+const TOMBSTONES: &str = "SELECT row_number || '|' || class || '|' || reason || '|' || attempts || '|' || length(payload) || '|' \
+    || CAST(transaction_id AS text) FROM failed_transactions WHERE run_id = 'a' ORDER BY row_number";
+const OWNERS: &str = "SELECT replace(CAST(t.id AS text), '00000000-0000-0000-0000-', '') || '|' || t.run_id || '|' || t.row_number || '|' \
+    || CAST(CAST(CAST(t.amount AS numeric) AS bigint) AS text) || '|' || p.run_id \
+    FROM transactions t JOIN predictions p ON p.transaction_id = t.id ORDER BY 1";
+const HISTORY: &str = "SELECT CAST(CAST(CAST(\"transaction\"->>'amount' AS numeric) AS bigint) AS text) || '|' || replaced_by_run \
+    || '|' || replaced_by_row FROM transaction_history ORDER BY id";
+
+/// Loads a run of one chunk, to its end.
+async fn load(store: &dyn Store, name: &str, rows: &[Row], on_conflict: IdConflict) {
+    begin(store, name).await;
+    store.write(&[chunk(name, 0, 1, rows)], on_conflict).await.unwrap();
+    finish(store, name, rows.len() as u64, 1).await;
+}
+
+/// Removes a run, and looks after each step whether the law holds for these.
+pub(crate) async fn remove(store: &dyn Store, name: &str, all: &[&str]) -> Removed {
+    assert!(matches!(
+        store.begin_removal(&run_id(name), &act()).await.unwrap(),
+        RemovalBegun::Now(_) | RemovalBegun::Before(_)
+    ));
+    let (mut at, mut sum) = (Some(RemovalStep::Start), Removed::default());
+    while let Some(step) = at {
+        let (done, next) = store.remove_some(&run_id(name), &step).await.unwrap();
+        sum += done;
+        at = next;
+        for run in all {
+            let audit = store.audit(&run_id(run)).await.unwrap().unwrap();
+            assert_eq!(audit.breaches(), vec![], "{run} after {step:?} of {name}");
+        }
+    }
+    assert!(store.run(&run_id(name)).await.unwrap().unwrap().removal.unwrap().ended_at.is_some());
+    sum
+}
+
+async fn tally(store: &dyn Store, name: &str) -> Tally {
+    store.tally(&run_id(name)).await.unwrap()
+}
+
+async fn each_row_leaves_a_tombstone(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    let chunks = [
+        chunk("a", 0, 1, &[scored(1, "1"), scored(1, "1"), Row::Failed(transaction(3, "1"))]),
+        chunk("a", 1, 4, &[Row::Invalid(b"secret"), scored(4, "1"), scored(4, "2")]),
+    ];
+    store.write(&chunks, IdConflict::Fail).await.unwrap();
+    finish(store, "a", 6, 2).await;
+    store.exchange(&part("a", 1, 0, &[(3, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
+    let removed = remove(store, "a", &["a"]).await;
+    assert_eq!(removed, Removed { rows: 6, passed_on: 0, restored: 0 });
+    assert_eq!(tally(store, "a").await, Tally { failed: 6, ..Tally::default() });
+    let nobody = uuid::Uuid::nil();
+    let expected: Vec<String> =
+        (1..=6).map(|row| format!("{row}|removed|removed with its run|0|0|{nobody}")).collect();
+    assert_eq!(database.texts(TOMBSTONES).await, expected);
+    for table in ["transactions", "predictions", "invalid_transactions", "transaction_history", "row_history"] {
+        assert_eq!(database.count(&format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
+    }
+    let RowFate::Failed(row) = store.row(&run_id("a"), 4).await.unwrap() else { panic!("it is a tombstone") };
+    assert_eq!((row.class.as_str(), row.payload.len()), ("removed", 0));
+    let run = store.run(&run_id("a")).await.unwrap().unwrap();
+    let removal = run.removal.unwrap();
+    assert_eq!((removal.by.as_str(), removal.reason.as_str()), ("ada", "as agreed"));
+    let operations = store.operations(Some(&run_id("a")), 9).await.unwrap();
+    assert_eq!((operations[0].action.as_str(), operations[0].operator.as_str()), ("remove", "ada"));
+}
+
+async fn duplicates_elsewhere_inherit(database: &Database) {
+    let store = &*database.store;
+    let rows = |ids: &[u128]| ids.iter().map(|id| scored(*id, "1")).collect::<Vec<_>>();
+    load(store, "a", &rows(&[1, 2, 3]), IdConflict::Fail).await;
+    load(store, "c", &rows(&[9, 2, 3, 2]), IdConflict::Fail).await;
+    load(store, "b", &rows(&[3, 2, 1, 9]), IdConflict::Fail).await;
+    // The one that began first, whatever it is called.
+    let removed = remove(store, "a", &["a", "b", "c"]).await;
+    assert_eq!(removed, Removed { rows: 3, passed_on: 3, restored: 0 });
+    assert_eq!(
+        database.texts(OWNERS).await,
+        ["000000000001|b|3|1|b", "000000000002|c|2|1|c", "000000000003|c|3|1|c", "000000000009|c|1|1|c"]
+    );
+    assert_eq!(tally(store, "c").await, Tally { predicted: 3, duplicate: 1, ..Tally::default() });
+    assert_eq!(tally(store, "b").await, Tally { predicted: 1, duplicate: 3, ..Tally::default() });
+    let predicted = "SELECT run_id || predicted FROM chunks ORDER BY 1";
+    assert_eq!(database.texts(predicted).await, ["a0", "b1", "c3"]);
+    let removed = remove(store, "c", &["a", "b", "c"]).await;
+    assert_eq!(removed, Removed { rows: 4, passed_on: 3, restored: 0 });
+    assert_eq!(tally(store, "b").await, Tally { predicted: 4, ..Tally::default() });
+    remove(store, "b", &["a", "b", "c"]).await;
+    assert_eq!(database.count("SELECT count(*) FROM transactions").await, 0);
+}
+
+async fn what_it_replaced_returns(database: &Database) {
+    // Which of four runs, that each replace what the one before says, is removed; what is left, and its history.
+    type Case<'a> = (&'a str, &'a str, &'a [&'a str]);
+    let cases: [Case<'_>; 4] = [
+        ("d", "000000000001|a|1|3|c", &["1|b|1", "2|c|1"]),
+        ("b", "000000000001|a|1|3|c", &["1|c|1"]),
+        ("a", "000000000001|c|1|3|c", &[]),
+        ("c", "", &[]),
+    ];
+    let store = &*database.store;
+    for (name, amount) in [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")] {
+        load(store, name, &[scored(1, amount)], IdConflict::Update).await;
+    }
+    for (removed, owner, history) in cases {
+        remove(store, removed, &["a", "b", "c", "d"]).await;
+        assert_eq!(database.texts(OWNERS).await.join(" "), owner, "{removed}");
+        assert_eq!(database.texts(HISTORY).await, history, "{removed}");
+    }
+}
+
+async fn who_came_with_the_same_content_replaced_it(database: &Database) {
+    let store = &*database.store;
+    for (name, amount) in [("a", "1"), ("b", "2"), ("c", "2"), ("d", "3")] {
+        load(store, name, &[scored(1, amount)], IdConflict::Update).await;
+    }
+    remove(store, "b", &["a", "b", "c", "d"]).await;
+    assert_eq!(database.texts(HISTORY).await, ["1|c|1", "2|d|1"]);
+    remove(store, "d", &["a", "b", "c", "d"]).await;
+    assert_eq!(database.texts(OWNERS).await, ["000000000001|a|1|2|b"].map(|text| text.replace("|b", "|c")));
+}
+
+async fn what_the_heir_did_not_see_is_forgotten(database: &Database) {
+    let store = &*database.store;
+    // Stored and replaced by the same run; then counted as a duplicate of its second content.
+    load(store, "a", &[scored(1, "1"), scored(1, "2"), scored(1, "3")], IdConflict::Update).await;
+    load(store, "b", &[scored(1, "3"), scored(1, "4")], IdConflict::Update).await;
+    remove(store, "a", &["a", "b"]).await;
+    assert_eq!(database.texts(OWNERS).await, ["000000000001|b|1|4|b"]);
+    assert_eq!(database.texts(HISTORY).await, ["3|b|2"]);
+}
+
+fn letter(body: &str) -> DeadLetter {
+    DeadLetter {
+        queue: "q".into(),
+        message_id: Some("a/0".into()),
+        message_type: None,
+        run_id: Some("a".into()),
+        reason: "broken".into(),
+        attempt: 0,
+        body: body.into(),
+        outcome: DeadLetterOutcome::Unreadable,
+    }
+}
+
+async fn nothing_comes_back(database: &Database) {
+    let store = &*database.store;
+    let chunks: [ScoredChunk; 2] =
+        [chunk_of_ids("a", 0, 1, &[1, 2]), chunk("a", 1, 3, &[Row::Failed(transaction(3, "1"))])];
+    begin(store, "a").await;
+    store.write(&chunks, IdConflict::Fail).await.unwrap();
+    finish(store, "a", 3, 2).await;
+    let before = letter("Café 1");
+    assert!(store.record_dead_letter(&before).await.unwrap());
+    remove(store, "a", &["a"]).await;
+    // What was on its way arrives: a chunk again, one whose record is lost, a part of a replay, a dead letter.
+    let written = store.write(&chunks, IdConflict::Fail).await.unwrap();
+    assert_eq!(written.outcomes, [ChunkOutcome::Known, ChunkOutcome::Known]);
+    let late = part("a", 1, 0, &[(3, scored(3, "1"))]);
+    assert_eq!(
+        store.exchange(&late, IdConflict::Fail).await.unwrap(),
+        Exchanged { is_new: true, stored: 0, failed: 0, gone: 1 }
+    );
+    assert!(!store.record_dead_letter(&before).await.unwrap());
+    assert!(store.record_dead_letter(&letter("Café 2")).await.unwrap());
+    assert_eq!(database.bytes("SELECT body FROM dead_letters").await, [vec![0_u8; 0], vec![]]);
+    assert_eq!(tally(store, "a").await, Tally { failed: 3, ..Tally::default() });
+    database.execute("DELETE FROM chunks WHERE chunk = 0").await;
+    let written = store.write(&chunks[..1], IdConflict::Fail).await.unwrap();
+    assert_eq!(written.outcomes, [ChunkOutcome::Dropped]);
+    assert_eq!(database.count("SELECT count(*) FROM transactions").await, 0);
+}
+
+async fn its_source_is_free(database: &Database) {
+    let store = &*database.store;
+    load(store, "a", &[scored(1, "1")], IdConflict::Fail).await;
+    let again = new_run("again", "s3://bank/a.csv");
+    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::AlreadyLoaded(_)));
+    remove(store, "a", &["a"]).await;
+    let mut same_id = new_run("a", "s3://bank/a.csv");
+    same_id.explicit_id = true;
+    let refused = store.begin_run(&same_id).await.unwrap_err();
+    assert!(refused.to_string().starts_with("run a was removed: choose another BATCH_RUN_ID"), "{refused}");
+    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(..)));
+    store.write(&[chunk("again", 0, 1, &[scored(1, "1")])], IdConflict::Fail).await.unwrap();
+    finish(store, "again", 1, 1).await;
+    assert_eq!(tally(store, "again").await, Tally { predicted: 1, ..Tally::default() });
+}
+
+async fn conflicts_with_it_no_longer_quote_it(database: &Database) {
+    let store = &*database.store;
+    load(store, "a", &[scored(1, "77")], IdConflict::Fail).await;
+    load(store, "b", &[scored(1, "1")], IdConflict::Fail).await;
+    let reasons = "SELECT reason FROM failed_transactions WHERE class = 'id_conflict'";
+    assert!(database.texts(reasons).await[0].contains("77"));
+    remove(store, "a", &["a", "b"]).await;
+    assert_eq!(
+        database.texts(reasons).await,
+        ["another transaction with this id was stored, of which something was removed since: replay it"]
+    );
+    // And it can be.
+    store.exchange(&part("b", 1, 0, &[(1, scored(1, "1"))]), IdConflict::Fail).await.unwrap();
+    assert_eq!(tally(store, "b").await, Tally { predicted: 1, ..Tally::default() });
+}
+
+async fn a_run_that_goes_on_is_not_removed(database: &Database) {
+    let store = &*database.store;
+    begin(store, "a").await;
+    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalBegun::Unfinished(_)));
+    let unknown = store.begin_removal(&run_id("nobody"), &act()).await.unwrap_err();
+    assert!(unknown.to_string().starts_with("run nobody is not in the ledger"), "{unknown}");
+    // A step of a removal that nobody began does nothing.
+    let entomb = RemovalStep::Entomb { chunk: 0 };
+    store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
+    assert_eq!(store.remove_some(&run_id("a"), &entomb).await.unwrap(), (Removed::default(), None));
+    assert_eq!(tally(store, "a").await, Tally { predicted: 1, ..Tally::default() });
+    assert_eq!(store.operations(None, 9).await.unwrap(), []);
+}
+
+async fn one_at_a_time(database: &Database) {
+    let store = &*database.store;
+    load(store, "a", &[scored(1, "1")], IdConflict::Fail).await;
+    load(store, "b", &[scored(2, "1")], IdConflict::Fail).await;
+    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalBegun::Now(_)));
+    assert_eq!(store.begin_removal(&run_id("b"), &act()).await.unwrap(), RemovalBegun::Other(run_id("a")));
+    remove(store, "a", &["a", "b"]).await;
+    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalBegun::Done(_)));
+    remove(store, "b", &["a", "b"]).await;
+}
+
+async fn an_interrupted_removal_goes_on(database: &Database) {
+    let store = &*database.store;
+    // Enough for several steps of each kind.
+    let ids = |from: u64| (from..from + 3_000).map(u128::from).collect::<Vec<_>>();
+    for run in ["a", "b"] {
+        begin(store, run).await;
+        for number in 0..4 {
+            let first_row = number * 3_000 + 1;
+            let chunk = chunk_of_ids(run, number, first_row, &ids(first_row));
+            store.write(&[chunk], IdConflict::Fail).await.unwrap();
+        }
+        finish(store, run, 12_000, 4).await;
+    }
+    store.begin_removal(&run_id("a"), &act()).await.unwrap();
+    let mut sum = Removed::default();
+    for steps in 1.. {
+        // Each begins anew, and ends after so many steps.
+        let mut at = Some(RemovalStep::Start);
+        for _ in 0..steps {
+            let Some(step) = at else { break };
+            let (done, next) = store.remove_some(&run_id("a"), &step).await.unwrap();
+            sum += done;
+            at = next;
+        }
+        for run in ["a", "b"] {
+            let audit = store.audit(&run_id(run)).await.unwrap().unwrap();
+            assert_eq!(audit.breaches(), vec![], "{run} after {steps} steps");
+        }
+        if at.is_none() {
+            break;
+        }
+    }
+    assert_eq!(sum, Removed { rows: 12_000, passed_on: 12_000, restored: 0 });
+    assert_eq!(tally(store, "a").await, Tally { failed: 12_000, ..Tally::default() });
+    assert_eq!(tally(store, "b").await, Tally { predicted: 12_000, ..Tally::default() });
+}
+
+async fn a_plan_says_what_would_happen(database: &Database) {
+    let store = &*database.store;
+    load(store, "z", &[scored(7, "1")], IdConflict::Update).await;
+    load(store, "a", &[scored(1, "1"), scored(2, "1"), scored(3, "1"), scored(7, "2")], IdConflict::Update).await;
+    load(store, "b", &[scored(2, "1"), scored(3, "1")], IdConflict::Update).await;
+    load(store, "c", &[scored(1, "1"), scored(2, "1")], IdConflict::Update).await;
+    store.record_dead_letter(&letter("x")).await.unwrap();
+    let plan = store.plan_removal(&run_id("a")).await.unwrap();
+    assert_eq!(plan.passed_on, [(run_id("b"), 2), (run_id("c"), 1)]);
+    assert_eq!((plan.restored, plan.dead_letters), (1, 1));
+    assert_eq!(tally(store, "a").await.predicted, 3, "nothing is done");
+    let removed = remove(store, "a", &["z", "a", "b", "c"]).await;
+    assert_eq!(removed, Removed { rows: 4, passed_on: 3, restored: 1 });
+}
