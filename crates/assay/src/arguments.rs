@@ -17,6 +17,7 @@ use crate::desk::cancel::CancelArguments;
 use crate::desk::failures::FailuresArguments;
 use crate::desk::invalid::InvalidArguments;
 use crate::desk::operations::OperationsArguments;
+use crate::desk::remove::RemoveArguments;
 use crate::desk::repair::RepairArguments;
 use crate::desk::replay::ReplayArguments;
 use crate::desk::row::RowArguments;
@@ -50,6 +51,7 @@ pub(crate) enum Command {
     Replay(Box<ReplayArguments>),
     Repair(Box<RepairArguments>),
     Cancel(CancelArguments),
+    Remove(RemoveArguments),
     Operations(OperationsArguments),
     Generate(GenerateArguments),
     Migrate(MigrateArguments),

@@ -56,6 +56,16 @@ pub(crate) enum CommandError {
     Declined,
     #[error("run {run_id} is {state}: there is nothing left to cancel")]
     Finished { run_id: RunId, state: RunState },
+    #[error("run {0} is not finished: wait for it, or end it with `assay cancel {0}`, before it is removed")]
+    Unfinished(RunId),
+    #[error(
+        "the removal of run {0} was begun and is not done: `assay remove {0}` goes on with it, and then this one can begin"
+    )]
+    OtherRemoval(RunId),
+    #[error("run {0} was removed: nothing of it can be {1}; its source can be loaded again")]
+    Gone(RunId, &'static str),
+    #[error("stopped before all of run {0} was removed: `assay remove {0}` goes on with it")]
+    RemovalStopped(RunId),
     #[error(
         "run {0} was loaded through a broker: set AMQP_URL, so that its predictors and writers take the rows, or ML_API_URL, to have them scored in this process"
     )]
@@ -103,6 +113,7 @@ impl Failure for CommandError {
             | Self::ReplayStopped { .. }
             | Self::ReplayTimeout { .. }
             | Self::RepairStopped(_)
+            | Self::RemovalStopped(_)
             | Self::RepairTimeout { .. } => Exit::DependencyAway,
             Self::Law { .. } => Exit::FailedRows,
             Self::Health(_)
@@ -115,6 +126,9 @@ impl Failure for CommandError {
             | Self::Unconfirmed { .. }
             | Self::Declined
             | Self::Finished { .. }
+            | Self::Unfinished(_)
+            | Self::OtherRemoval(_)
+            | Self::Gone(..)
             | Self::NoFleet(_)
             | Self::FleetRuns { .. }
             | Self::QueueNotEmpty { .. }

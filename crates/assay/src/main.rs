@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use arguments::{Arguments, Command};
 use assay_telemetry::LogOptions;
 use assay_transaction::Exit;
-use desk::{audit, cancel, failures, invalid, operations, repair, replay, row, runs, status, transaction};
+use desk::{audit, cancel, failures, invalid, operations, remove, repair, replay, row, runs, status, transaction};
 use error::CommandError;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,9 @@ fn main() -> ExitCode {
             execute(&arguments.desk.log, async |shutdown| repair::repair(&arguments, &shutdown).await)
         }
         Command::Cancel(arguments) => execute(&arguments.desk.log, async |_| cancel::cancel(&arguments).await),
+        Command::Remove(arguments) => {
+            execute(&arguments.desk.log, async |shutdown| remove::remove(&arguments, &shutdown).await)
+        }
         Command::Operations(arguments) => {
             execute(&arguments.desk.log, async |_| operations::operations(&arguments).await)
         }

@@ -3,8 +3,9 @@
 
 use assay_source::{HEAD_BYTES, Row};
 use assay_transaction::{
-    Budgets, Counted, Decided, DecidedBy, Entry, Expected, HeaderError, HeaderRow, HeaderRows, Judged, Occurrences,
-    Position, RawText, RejectReason, RejectedRow, Rejection, Rejections, RowBytes, Rules, RunSettings, TooManyRows,
+    Budgets, Counted, Decided, DecidedBy, Entry, Expected, HeaderError, HeaderRow, HeaderRows, Judged, Lookalikes,
+    Occurrences, Position, RawText, RejectReason, RejectedRow, Rejection, Rejections, RowBytes, Rules, RunSettings,
+    TooManyRows,
     WireError, quoted,
 };
 use tracing::warn;
@@ -21,6 +22,8 @@ pub(crate) struct Seen {
     pub(crate) rejections: Rejections,
     /// Those whose local time comes twice.
     pub(crate) ambiguous_hours: u64,
+    /// Those whose id is that of another but for case or composition.
+    pub(crate) lookalikes: Lookalikes,
     /// The first one that only another reading fits, for a person.
     other_reading: Option<String>,
 }
@@ -100,6 +103,9 @@ impl<'a> Judge<'a> {
         let (judged, amount, other_reading) = match checked {
             Ok(valid) => {
                 self.seen.ambiguous_hours += u64::from(valid.is_ambiguous_hour);
+                if let Some(id) = &valid.external_id {
+                    self.seen.lookalikes.add(row.number, id);
+                }
                 (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount), false)
             }
             Err(rejection) => {

@@ -1,5 +1,5 @@
 //! What a person should be told of a source that was loaded, though its run is complete: that nearly all of its rows are invalid for
-//! one reason, and that times of it come twice.
+//! one reason, that times of it come twice, and that ids of it are nearly the same.
 
 use assay_transaction::{Prevailing, TimeZone};
 use serde::Serialize;
@@ -16,6 +16,15 @@ pub struct Remarks {
     /// Rows whose local time comes twice.
     #[serde(skip_serializing_if = "is_none")]
     pub ambiguous_hours: u64,
+    /// Rows whose id is that of an earlier row but for case or the form of Unicode: at least so many.
+    #[serde(skip_serializing_if = "is_none")]
+    pub lookalike_ids: u64,
+    /// The first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_lookalike_row: Option<u64>,
+    /// Whether there may be more of them, as the source has too many ids to tell all apart.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub more_lookalikes: bool,
     /// In which zone it does.
     #[serde(skip)]
     pub zone: String,
@@ -28,8 +37,12 @@ fn is_none(count: &u64) -> bool {
 
 impl Remarks {
     pub(crate) fn of(seen: &Seen, time_zone: TimeZone) -> Self {
-        let Seen { rejections, rows, ambiguous_hours, .. } = seen;
+        let Seen { rejections, rows, ambiguous_hours, lookalikes, .. } = seen;
+        let lookalikes = lookalikes.count();
         Self {
+            lookalike_ids: lookalikes.rows,
+            first_lookalike_row: lookalikes.first_row,
+            more_lookalikes: lookalikes.rows > 0 && lookalikes.may_be_more,
             prevailing: rejections.prevailing(*rows),
             ambiguous_hours: *ambiguous_hours,
             zone: time_zone.to_string(),
@@ -45,7 +58,15 @@ impl Remarks {
                  offset, or another TIME_ZONE, leave no doubt"
             )
         });
-        twice.into_iter().chain(self.prevailing.as_ref().map(Prevailing::to_string)).collect()
+        let alike = self.first_lookalike_row.map(|row| {
+            let (least, rows) = (if self.more_lookalikes { "at least " } else { "" }, self.lookalike_ids);
+            let (noun, verb) = if rows == 1 { ("row", "has") } else { ("rows", "have") };
+            format!(
+                "{least}{rows} {noun} {verb} an id that differs from another one in case or Unicode form alone, row {row} first: they are \
+                 different transactions; where they are not, correct the file, and take the run back with `assay remove`"
+            )
+        });
+        twice.into_iter().chain(alike).chain(self.prevailing.as_ref().map(Prevailing::to_string)).collect()
     }
 
     pub(crate) fn log(&self) {
@@ -76,8 +97,21 @@ mod tests {
             example: "`amount` is not a decimal number: `1,5`".into(),
             setting: RejectReason::AmountFormat.setting(),
         };
-        let remarks = Remarks { prevailing: Some(prevailing), ambiguous_hours: 3, zone: "Europe/Paris".into() };
-        let [twice, reason] = <[String; 2]>::try_from(remarks.lines()).unwrap();
+        let remarks = Remarks {
+            prevailing: Some(prevailing),
+            ambiguous_hours: 3,
+            lookalike_ids: 2,
+            first_lookalike_row: Some(7),
+            more_lookalikes: true,
+            zone: "Europe/Paris".into(),
+        };
+        let [twice, alike, reason] = <[String; 3]>::try_from(remarks.lines()).unwrap();
+        assert!(
+            alike.starts_with(
+                "at least 2 rows have an id that differs from another one in case or Unicode form alone, row 7 first"
+            ),
+            "{alike}"
+        );
         assert!(twice.starts_with("3 rows have a local time that comes twice in Europe/Paris"), "{twice}");
         assert!(reason.starts_with("99 of 100 rows are invalid for one reason, amount_format"), "{reason}");
         assert!(reason.contains("DECIMAL_MARK"), "{reason}");

@@ -2,8 +2,8 @@
 //! ends.
 
 use assay_transaction::{
-    AmountSum, Checkpoint, ChunkId, Counted, Position, Removal, RowRange, Run, RunId, RunState, Sealed,
-    SourceIdentity, StopKind, StopOrder, Timestamp,
+    AmountSum, Checkpoint, ChunkId, Counted, Position, Removal, RowRange, Run, RunId, RunState, Sealed, SourceIdentity,
+    StopKind, StopOrder, Timestamp,
 };
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -45,13 +45,13 @@ pub use connect::{Migrated, connect, migrate};
 pub use error::{ErrorClass, StoreError};
 pub use lease::{Lease, Renewed, Taken};
 pub use live::{LiveArrival, LiveCount, LiveLedger, Numbering};
-pub use removal::{RemovalBegun, RemovalPlan, RemovalStep, Removed};
 pub use operations::{
-    Act, DeadLetter, DeadLetterOutcome, DeadLetterRecord, Exchanged, FailedRecord, InvalidRecord, OpenLetter, OpenRun,
-    Operation, Operations, Pace, PredictionRecord, RowFate, Selection, Stopping, TransactionRecord,
+    Act, DeadLetter, DeadLetterOutcome, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, InvalidRecord,
+    OpenLetter, OpenRun, Operation, Operations, Pace, PredictionRecord, RowFate, Selection, Stopping, TransactionRecord,
 };
 pub use options::DatabaseOptions;
 pub use overview::{Counting, Overview, RunFilter};
+pub use removal::{RemovalBegun, RemovalPlan, RemovalStep, Removed};
 pub use store::{
     Begun, ChunkOutcome, Earlier, IdConflict, Known, NewRun, PredictionCount, Progress, RecordedChunk, Sealing, Store,
     Written, health_check,

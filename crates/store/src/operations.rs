@@ -86,6 +86,21 @@ pub struct FailedRecord {
     pub payload: Vec<u8>,
 }
 
+/// How a row had failed before a replay gave it another outcome.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EarlierFailure {
+    /// The replay that sent it again.
+    pub replay: u64,
+    /// The class's code.
+    pub class: String,
+    /// Why, for a person. Of a conflict, no more than with which row.
+    pub reason: String,
+    /// How often it had been tried by then.
+    pub attempts: u64,
+    /// When what came of the replay was stored.
+    pub replayed_at: Timestamp,
+}
+
 /// A rejected row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct InvalidRecord {
@@ -298,6 +313,9 @@ pub trait Operations: Send + Sync {
 
     /// What became of a row.
     async fn row(&self, run_id: &RunId, row: u64) -> Result<RowFate, StoreError>;
+
+    /// How a row had failed before each replay of it, the first replay first.
+    async fn earlier_failures(&self, run_id: &RunId, row: u64) -> Result<Vec<EarlierFailure>, StoreError>;
 
     /// A transaction by its stored id.
     async fn transaction(&self, id: Uuid) -> Result<Option<TransactionRecord>, StoreError>;

@@ -27,6 +27,7 @@ mod header_rows;
 mod identity;
 mod json_fields;
 mod live;
+mod lookalikes;
 mod mapping;
 mod names;
 mod occurrences;
@@ -64,6 +65,7 @@ pub use live::{
     Day, LiveId, LiveMessage, LiveRules, LiveRun, MAX_LIVE_ROWS, Numbered, ParseProducerError, PlainError, Producer,
     ScoredLive, split_transactions,
 };
+pub use lookalikes::{LookalikeCount, Lookalikes};
 pub use mapping::{Mapping, PathError};
 pub use names::name_key;
 pub use occurrences::{Occurrences, TooManyRows};
@@ -74,7 +76,8 @@ pub use rejections::{Prevailing, Rejections};
 pub use replay::{ReplayId, ReplayPart, ScoredReplay};
 pub use rules::{MAX_RAW_KEPT, MAX_ROW_BYTES, RejectedRow, Rejection, Rules, ValidRow};
 pub use run::{
-    Checkpoint, Counted, ParseRunError, Position, Removal, Run, RunId, RunSettings, RunState, Sealed, SourceIdentity, Tally,
+    Checkpoint, Counted, ParseRunError, Position, Removal, Run, RunId, RunSettings, RunState, Sealed, SourceIdentity,
+    Tally,
 };
 pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
 pub use stop::{Budgets, ParseShareError, Share, StopKind, StopNotice, StopOrder};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use assay_queue::BrokerOptions;
 use assay_store::{Audit, Breach, Store};
-use assay_transaction::{Exit, Run, RunId, RunState, Tally};
+use assay_transaction::{Exit, Removal, Run, RunId, RunState, Tally};
 use clap::Args;
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use super::DeskOptions;
 use super::live::LiveCounts;
 use super::named::named;
 use super::queues::Glimpse;
+use super::remove::told;
 use super::stranded::stranded;
 use super::strays::StrayFindings;
 use super::totals::ControlTotals;
@@ -137,13 +138,15 @@ struct Finding {
     control_totals: Option<ControlTotals>,
     #[serde(skip_serializing_if = "Option::is_none")]
     live: Option<LiveCounts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removal: Option<Removal>,
 }
 
 impl From<Audit> for Finding {
     fn from(audit: Audit) -> Self {
         let (breaches, control_totals) = (audit.breaches(), ControlTotals::of(&audit.run));
         let Audit { run, tally, chunks_recorded, rows_covered, missing, chunks_missing, .. } = audit;
-        let Run { run_id, source, state, sealed, .. } = run;
+        let Run { run_id, source, state, sealed, removal, .. } = run;
         let is_finished = state.is_finished();
         Self {
             run_id,
@@ -161,6 +164,7 @@ impl From<Audit> for Finding {
             breaches,
             control_totals,
             live: None,
+            removal,
         }
     }
 }
@@ -225,6 +229,10 @@ impl fmt::Display for Finding {
         fields.add("chunks", self.chunks());
         fields.add_some("control totals", self.control_totals.as_ref().map(ToString::to_string));
         fields.add_some("live rows", self.live.as_ref().map(ToString::to_string));
+        if let Some(removal) = &self.removal {
+            let goes_on = if removal.ended_at.is_some() { "" } else { "; `assay remove` goes on with it" };
+            fields.add("removal", format!("{}{goes_on}", told(removal)));
+        }
         for breach in &self.breaches {
             fields.add("breach", describe(breach));
         }

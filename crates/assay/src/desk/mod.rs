@@ -1,8 +1,8 @@
 //! The operator's desk: the commands that tell what became of runs and rows, and those that change it.
 //!
 //! One module a command, which holds its arguments, asks the database through `assay_store::Operations`, and prints what it
-//! learns: `runs`, `status`, `audit`, `row`, `transaction`, `failures`, `invalid`, `operations` only look; `replay`, `repair`
-//! and `cancel` act, and record who did so. What they share is here: how a database is opened, how a run is found, who the
+//! learns: `runs`, `status`, `audit`, `row`, `transaction`, `failures`, `invalid`, `operations` only look; `replay`, `repair`,
+//! `cancel` and `remove` act, and record who did so. What they share is here: how a database is opened, how a run is found, who the
 //! operator is.
 
 pub(crate) mod audit;
@@ -16,6 +16,7 @@ mod named;
 pub(crate) mod operations;
 mod operator;
 mod queues;
+pub(crate) mod remove;
 pub(crate) mod repair;
 pub(crate) mod replay;
 pub(crate) mod row;

@@ -69,6 +69,9 @@ pub(crate) struct RepairArguments {
 pub(crate) async fn repair(arguments: &RepairArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("repair").await?;
     let run = find(&*store, &arguments.run_id).await?;
+    if run.removal.is_some() {
+        return Err(CommandError::Gone(run.run_id, "repaired"));
+    }
     let sources = Sources::new(&arguments.s3)?;
     if arguments.repair.dry_run {
         let (broker, progress) = (InProcess::new(1), Progress::default());

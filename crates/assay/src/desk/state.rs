@@ -19,6 +19,10 @@ pub(crate) enum ShownState {
     Complete,
     Failed,
     Cancelled,
+    /// It is being taken back, or that was interrupted.
+    Removing,
+    /// It was taken back.
+    Removed,
 }
 
 impl ShownState {
@@ -36,6 +40,9 @@ impl ShownState {
 
     /// The state of a run that so many dead letters are in the way of.
     pub(crate) fn of(run: &Run, blocking: u64) -> Self {
+        if let Some(removal) = &run.removal {
+            return if removal.ended_at.is_some() { Self::Removed } else { Self::Removing };
+        }
         match (run.state, run.stop.as_ref().map(|stop| stop.kind)) {
             (RunState::Complete, _) => Self::Complete,
             (RunState::Failed, _) => Self::Failed,
@@ -60,6 +67,8 @@ impl ShownState {
             Self::Complete => "complete",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Removing => "removing",
+            Self::Removed => "removed",
         }
     }
 }

@@ -143,12 +143,13 @@ pub(super) const RESTORE: &str = "
         attributes = nullif(h.transaction->'attributes', CAST('null' AS jsonb))
     FROM transaction_history h WHERE h.transaction_id = t.id AND h.id IN (SELECT CAST(element.value->>0 AS bigint)
         FROM jsonb_array_elements(CAST($1 AS jsonb)) AS element(value))";
-/// The same for its prediction. One of a run that is removed, $2, is one of the run that the transaction is of by now.
+/// The same for its prediction. One that a removed run had asked for is one of the run that the transaction is of by now.
 pub(super) const RESTORE_PREDICTIONS: &str = "
     INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
     SELECT h.transaction_id, h.prediction->>'prediction', CAST(h.prediction->>'fraud_score' AS double precision),
         h.prediction->>'model_version',
-        CASE WHEN h.prediction->>'run_id' = $2 THEN t.run_id ELSE h.prediction->>'run_id' END,
+        CASE WHEN EXISTS (SELECT 1 FROM runs r WHERE r.run_id = h.prediction->>'run_id' AND r.removal_at IS NOT NULL)
+            THEN t.run_id ELSE h.prediction->>'run_id' END,
         CAST(h.prediction->>'predicted_at' AS timestamptz)
     FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
     WHERE h.prediction IS NOT NULL AND h.id IN (SELECT CAST(element.value->>0 AS bigint)

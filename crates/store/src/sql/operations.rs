@@ -9,9 +9,9 @@ use super::{
     audit, bounded, counts, dead_letters, journal, ledger, overview, records, removal, replays, stopping, strays,
 };
 use crate::{
-    Act, Audit, Counting, DeadLetter, DeadLetterRecord, Exchanged, FailedRecord, IdConflict, InvalidRecord, OpenLetter,
-    OpenRun, Operation, Operations, Overview, RemovalBegun, RemovalPlan, RemovalStep, Removed, RowFate, RunFilter,
-    Selection, Stopping, StoreError, Strays, TransactionRecord,
+    Act, Audit, Counting, DeadLetter, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, IdConflict,
+    InvalidRecord, OpenLetter, OpenRun, Operation, Operations, Overview, RemovalBegun, RemovalPlan, RemovalStep,
+    Removed, RowFate, RunFilter, Selection, Stopping, StoreError, Strays, TransactionRecord,
 };
 
 #[async_trait]
@@ -70,6 +70,10 @@ impl Operations for Database {
 
     async fn row(&self, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
         bounded(records::row(self.reading(), run_id, row)).await
+    }
+
+    async fn earlier_failures(&self, run_id: &RunId, row: u64) -> Result<Vec<EarlierFailure>, StoreError> {
+        bounded(replays::earlier_failures(self.reading(), run_id, row)).await
     }
 
     async fn transaction(&self, id: Uuid) -> Result<Option<TransactionRecord>, StoreError> {

@@ -13,8 +13,7 @@ use crate::screening::storable;
 use crate::session::{signed, unsigned};
 use crate::{Act, RemovalBegun, RemovalPlan, RemovalStep, Removed, StoreError};
 
-const OTHER: &str =
-    "SELECT run_id FROM runs WHERE removal_at IS NOT NULL AND removed_at IS NULL AND run_id <> $1 ORDER BY run_id LIMIT 1";
+const OTHER: &str = "SELECT run_id FROM runs WHERE removal_at IS NOT NULL AND removed_at IS NULL AND run_id <> $1 ORDER BY run_id LIMIT 1";
 /// The source and its content are free for another run.
 const BEGIN: &str = concat!(
     "UPDATE runs SET removal_at = ",
@@ -254,18 +253,15 @@ async fn restore(connection: &mut Connection, run_id: &RunId) -> Result<u64, Sto
         .await?;
     let ids: Vec<[&str; 1]> = replaced.iter().map(|id| [id.as_str()]).collect();
     let ids = text(&ids)?;
-    let found: Vec<(i64, Option<i64>)> = sqlx::query_as(REPLACEMENTS)
-        .bind(run_id.as_str())
-        .bind(&ids)
-        .fetch_all(&mut *connection)
-        .await?;
+    let found: Vec<(i64, Option<i64>)> =
+        sqlx::query_as(REPLACEMENTS).bind(run_id.as_str()).bind(&ids).fetch_all(&mut *connection).await?;
     let between: Vec<(i64, i64)> = found.iter().filter_map(|(first, next)| Some((*first, (*next)?))).collect();
     let last: Vec<[i64; 1]> = found.iter().filter(|(_, next)| next.is_none()).map(|(first, _)| [*first]).collect();
     let (between, last) = (text(&between)?, text(&last)?);
     sqlx::query(HAND_OVER).bind(&between).execute(&mut *connection).await?;
     sqlx::query(RESTORE).bind(&last).execute(&mut *connection).await?;
     sqlx::query(FORGET_PREDICTIONS).bind(&last).execute(&mut *connection).await?;
-    sqlx::query(RESTORE_PREDICTIONS).bind(&last).bind(run_id.as_str()).execute(&mut *connection).await?;
+    sqlx::query(RESTORE_PREDICTIONS).bind(&last).execute(&mut *connection).await?;
     sqlx::query(FORGET_CONFLICTS_WITH)
         .bind(run_id.as_str())
         .bind(&ids)
@@ -279,11 +275,7 @@ async fn restore(connection: &mut Connection, run_id: &RunId) -> Result<u64, Sto
 /// Nothing is left.
 async fn end(connection: &mut Connection, run_id: &RunId) -> Result<Option<RemovalStep>, StoreError> {
     let nothing = Vec::<u8>::new();
-    sqlx::query(FORGET_DEAD_LETTERS)
-        .bind(run_id.as_str())
-        .bind(nothing.as_slice())
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(FORGET_DEAD_LETTERS).bind(run_id.as_str()).bind(nothing.as_slice()).execute(&mut *connection).await?;
     sqlx::query(END).bind(run_id.as_str()).execute(connection).await?;
     Ok(None)
 }
@@ -291,8 +283,7 @@ async fn end(connection: &mut Connection, run_id: &RunId) -> Result<Option<Remov
 pub(super) async fn plan(pool: &Pool, run_id: &RunId) -> Result<RemovalPlan, StoreError> {
     let mut counting = pool.begin_with(COUNTING).await?;
     let passed_on = succession::count(&mut counting, run_id).await?;
-    let restored: i64 =
-        sqlx::query_scalar(COUNT_RESTORED).bind(run_id.as_str()).fetch_one(&mut *counting).await?;
+    let restored: i64 = sqlx::query_scalar(COUNT_RESTORED).bind(run_id.as_str()).fetch_one(&mut *counting).await?;
     let dead_letters: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_letters WHERE run_id = $1")
         .bind(run_id.as_str())
         .fetch_one(&mut *counting)

@@ -1,11 +1,12 @@
 //! Which replays a run had, and what came of their parts. The exchange of their rows is in `crate::exchange`.
 
 use assay_transaction::RunId;
+use chrono::{DateTime, Utc};
 
 use super::dialect::{Pool, READING, WRITING};
 use super::{journal, ledger, stopping};
 use crate::session::{signed, unsigned};
-use crate::{Act, Exchanged, StoreError};
+use crate::{Act, EarlierFailure, Exchanged, StoreError};
 
 const BEGIN: &str = "
     INSERT INTO replays (run_id, replay)
@@ -14,6 +15,10 @@ const REPLAYED: &str = "
     SELECT count(*), CAST(coalesce(sum(stored), 0) AS bigint), CAST(coalesce(sum(failed), 0) AS bigint),
         CAST(coalesce(sum(gone), 0) AS bigint)
     FROM replay_parts WHERE run_id = $1 AND replay = $2";
+
+const EARLIER_FAILURES: &str = "
+    SELECT replay, class, reason, attempts, replayed_at FROM row_history WHERE run_id = $1 AND row_number = $2
+    ORDER BY replay";
 
 pub(super) async fn begin(
     pool: &Pool,
@@ -39,4 +44,14 @@ pub(super) async fn replayed(pool: &Pool, run_id: &RunId, replay: u64) -> Result
     reading.commit().await?;
     let sum = Exchanged { is_new: false, stored: unsigned(stored), failed: unsigned(failed), gone: unsigned(gone) };
     Ok((unsigned(parts), sum))
+}
+
+pub(super) async fn earlier_failures(pool: &Pool, run_id: &RunId, row: u64) -> Result<Vec<EarlierFailure>, StoreError> {
+    let kept: Vec<(i64, String, String, i64, DateTime<Utc>)> =
+        sqlx::query_as(EARLIER_FAILURES).bind(run_id.as_str()).bind(signed(row)).fetch_all(pool).await?;
+    let failure = |(replay, class, reason, attempts, replayed_at): (i64, String, String, i64, DateTime<Utc>)| {
+        let (replay, attempts, replayed_at) = (unsigned(replay), unsigned(attempts), replayed_at.into());
+        EarlierFailure { replay, class, reason, attempts, replayed_at }
+    };
+    Ok(kept.into_iter().map(failure).collect())
 }

@@ -87,11 +87,8 @@ const CHUNKS: &str = concat!(
     " ORDER BY c.chunk",
     locked!()
 );
-const AMEND: &str = concat!(
-    "UPDATE chunks SET predicted = $3, duplicate_rows = ",
-    json!("$4"),
-    " WHERE run_id = $1 AND chunk = $2"
-);
+const AMEND: &str =
+    concat!("UPDATE chunks SET predicted = $3, duplicate_rows = ", json!("$4"), " WHERE run_id = $1 AND chunk = $2");
 /// The heirs, $2: transaction, row, when that row got there, and the row that stored the transaction. They are rows of the run $1.
 macro_rules! heirs {
     () => {
@@ -299,7 +296,9 @@ async fn inherit(
     }
     for Duplicate { row, transaction, at, .. } in others {
         let one = text(&[(transaction, row, at)])?;
-        sqlx::query(TAKE_OVER).bind(run_id).bind(one).bind(removed.as_str()).execute(&mut *connection).await?;
+        for statement in [TAKE_OVER, PASS_ON_PREDICTIONS] {
+            sqlx::query(statement).bind(run_id).bind(&one).bind(removed.as_str()).execute(&mut *connection).await?;
+        }
     }
     Ok(heirs.len() as u64)
 }
@@ -334,11 +333,8 @@ async fn credit(connection: &mut Connection, heir: &Heir, heirs: &[&Duplicate]) 
     let mut chunks: Vec<[i64; 1]> = heirs.iter().map(|one| [one.chunk]).collect();
     chunks.dedup();
     let rows: HashSet<i64> = heirs.iter().map(|one| one.row).collect();
-    let booked: Vec<(i64, i64, i64, i64, Option<String>)> = sqlx::query_as(CHUNKS)
-        .bind(heir.run_id.as_str())
-        .bind(text(&chunks)?)
-        .fetch_all(&mut *connection)
-        .await?;
+    let booked: Vec<(i64, i64, i64, i64, Option<String>)> =
+        sqlx::query_as(CHUNKS).bind(heir.run_id.as_str()).bind(text(&chunks)?).fetch_all(&mut *connection).await?;
     for booked in booked {
         let mut chunk = read_booked(booked)?;
         let before = chunk.duplicates.len();

@@ -40,6 +40,8 @@ mod postgres_only;
 mod records;
 mod refused_data;
 mod removals;
+mod removals_beside;
+mod removals_law;
 mod replays;
 mod runs;
 mod stops;

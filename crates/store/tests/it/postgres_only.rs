@@ -10,13 +10,13 @@ use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, lease, part, run_id, s
 use crate::database::{Database, Raw};
 use crate::dead_letters::letter;
 
-fn pool(database: &Database) -> &PgPool {
+pub(crate) fn pool(database: &Database) -> &PgPool {
     let Raw::Postgres(pool) = &database.raw else { panic!("it is PostgreSQL") };
     pool
 }
 
 /// Waits until a connection of ours waits for a lock.
-async fn somebody_waits(pool: &PgPool) {
+pub(crate) async fn somebody_waits(pool: &PgPool) {
     so_many_wait(pool, 1).await;
 }
 

@@ -19,6 +19,7 @@ on_both! {
     without_a_chunk_around_it_a_row_stays,
     numbers_that_no_database_takes_are_refused,
     whoever_exchanges_a_row_first_wins,
+    how_a_row_had_failed_is_kept,
 }
 
 const CHUNKS: &str = "SELECT chunk || '|' || predicted || '|' || coalesce(replace(CAST(duplicate_rows AS text), ' ', ''), '-') \
@@ -273,4 +274,25 @@ async fn whoever_exchanges_a_row_first_wins(database: &Database) {
     assert_eq!(finish(store, "a", ROWS, ROWS / CHUNK).await, RunState::Complete);
     lawful(store, tally).await;
     assert!(stored >= ROWS * 3 / 4, "{exchanged:?}");
+}
+
+async fn how_a_row_had_failed_is_kept(database: &Database) {
+    let store = &*database.store;
+    prepare(store).await;
+    let kept = async |row: u64| {
+        let earlier = store.earlier_failures(&run_id("a"), row).await.unwrap();
+        earlier.into_iter().map(|it| (it.replay, it.class, it.reason, it.attempts)).collect::<Vec<_>>()
+    };
+    store.exchange(&part("a", 1, 0, &[(3, failed(3)), (4, scored(44, "1"))]), IdConflict::Fail).await.unwrap();
+    store.exchange(&part("a", 2, 0, &[(3, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
+    store.exchange(&part("a", 2, 1, &[(8, scored(1, "1"))]), IdConflict::Fail).await.unwrap();
+    let rejected = |replay, attempts| (replay, "rejected".to_owned(), "422 Unprocessable Entity".to_owned(), attempts);
+    assert_eq!(kept(3).await, [rejected(1, 3), rejected(2, 6)]);
+    assert_eq!(kept(4).await, [], "it had not failed with that transaction");
+    // Of what differed, no value is kept.
+    let reason = "another transaction with this id is stored (run a, row 1)".to_owned();
+    assert_eq!(kept(8).await, [(2, "id_conflict".to_owned(), reason, 1)]);
+    // A part that comes again adds nothing.
+    store.exchange(&part("a", 2, 0, &[(3, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
+    assert_eq!(kept(3).await.len(), 2);
 }

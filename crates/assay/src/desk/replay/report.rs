@@ -3,7 +3,7 @@
 use std::fmt;
 
 use assay_store::{Exchanged, Selection};
-use assay_transaction::{Exit, Run, RunId};
+use assay_transaction::{Exit, FailureClass, Run, RunId};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -16,12 +16,23 @@ pub(super) struct Plan {
     run_id: RunId,
     pub(super) rows_selected: u64,
     selected: Vec<(String, u64)>,
+    /// Tombstones among what was asked for: nothing of them is kept that could be sent.
+    #[serde(skip_serializing_if = "is_none")]
+    rows_removed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Plan {
     pub(super) fn new(run: &Run, selected: Vec<(String, u64)>) -> Self {
-        let rows_selected = selected.iter().map(|(_, count)| count).sum();
-        Self { run_id: run.run_id.clone(), rows_selected, selected }
+        let is_removed = |(class, _): &(String, u64)| class == FailureClass::Removed.code();
+        let (removed, selected): (Vec<_>, Vec<_>) = selected.into_iter().partition(is_removed);
+        let sum = |counts: &[(String, u64)]| counts.iter().map(|(_, count)| count).sum();
+        let (rows_selected, rows_removed) = (sum(&selected), sum(&removed));
+        Self { run_id: run.run_id.clone(), rows_selected, selected, rows_removed }
     }
 
     /// For the table of operations: what was asked for, and how many rows that were.
@@ -97,7 +108,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { run_id, rows_selected, selected } = &self.plan;
+        let Plan { run_id, rows_selected, selected, rows_removed } = &self.plan;
+        if *rows_removed > 0 {
+            let rows = counted(*rows_removed, "row was", "rows were");
+            writeln!(out, "{rows} removed, and cannot be sent: nothing of that is kept")?;
+        }
         if *rows_selected == 0 {
             return writeln!(out, "no failed transaction of run {run_id} is selected: nothing to replay");
         }
@@ -134,11 +149,11 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desk::state::tests::example;
 
     fn plan(selected: &[(&str, u64)]) -> Plan {
         let selected: Vec<_> = selected.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect();
-        let rows_selected = selected.iter().map(|(_, count)| count).sum();
-        Plan { run_id: "first".parse().unwrap(), rows_selected, selected }
+        Plan::new(&Run { run_id: "first".parse().unwrap(), ..example() }, selected)
     }
 
     fn report(waited: Option<(Exchanged, u64)>) -> Report {
@@ -166,6 +181,17 @@ nothing was sent (--dry-run)
         assert_eq!(dry.exit(), Exit::Done);
         let nothing = Report { plan: plan(&[]), is_dry_run: false, replayed: None };
         assert_eq!(nothing.to_string(), "no failed transaction of run first is selected: nothing to replay\n");
+    }
+
+    #[test]
+    fn tombstones_are_passed_over() {
+        let removed = Report { plan: plan(&[("removed", 1_000)]), is_dry_run: false, replayed: None };
+        assert_eq!(
+            removed.to_string(),
+            "1,000 rows were removed, and cannot be sent: nothing of that is kept\n\
+             no failed transaction of run first is selected: nothing to replay\n"
+        );
+        assert_eq!(plan(&[("removed", 2), ("rejected", 3)]).rows_selected, 3);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use assay_queue::{Broker, Message, Route, Unpublished, Work, publish_until_confirmed};
 use assay_store::{Selection, Store};
-use assay_transaction::{Entry, Lane, ReplayId, ReplayPart, Run, RunId, RunSettings};
+use assay_transaction::{Entry, FailureClass, Lane, ReplayId, ReplayPart, Run, RunId, RunSettings};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
@@ -64,7 +64,7 @@ impl Sending<'_> {
             more = !page.is_empty();
             from = page.last().map_or(from, |last| last.row + 1);
             let mut parts = Vec::new();
-            for record in &page {
+            for record in page.iter().filter(|record| record.class != FailureClass::Removed.code()) {
                 if let Some(entry) = entry(record) {
                     parts.extend(cutting.add(entry, record.payload.len()));
                 } else {

@@ -9,8 +9,8 @@ use std::fmt;
 
 use assay_queue::BrokerOptions;
 use assay_source::{S3Options, Sources};
-use assay_store::{InvalidRecord, RowFate, Store};
-use assay_transaction::{Exit, Run, RunId, mask_card_numbers};
+use assay_store::{EarlierFailure, InvalidRecord, RowFate, Store};
+use assay_transaction::{Exit, FailureClass, Removal, Run, RunId, mask_card_numbers};
 use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
@@ -21,8 +21,9 @@ use super::DeskOptions;
 use super::content::{FailedTransaction, StoredTransaction};
 use super::named::named;
 use super::queues::{Glimpse, Queues};
+use super::remove::told;
 use crate::error::CommandError;
-use crate::print::{Fields, grouped, one_line, print};
+use crate::print::{Fields, counted, grouped, moment, one_line, print};
 
 /// How much of a rejected row is shown to a person.
 const RAW: usize = 2_000;
@@ -69,6 +70,9 @@ pub(crate) struct RowArguments {
 pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("row").await?;
     let (run, is_latest) = named(&*store, &arguments.run_or_source).await?;
+    if arguments.source && run.removal.is_some() {
+        return Err(CommandError::Gone(run.run_id, "compared with its source"));
+    }
     let recorded = store.row(&run.run_id, arguments.row).await?;
     let proof = if arguments.source {
         let (sources, startup) = (Sources::new(&arguments.s3)?, arguments.desk.startup.startup_timeout);
@@ -76,6 +80,7 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
     } else {
         None
     };
+    let earlier = store.earlier_failures(&run.run_id, arguments.row).await?;
     let fate = fate(&*store, &run, recorded, arguments).await?;
     store.close().await;
     let answer = Answer {
@@ -84,6 +89,7 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
         is_latest_of_source: is_latest,
         row: arguments.row,
         fate,
+        earlier: earlier.into_iter().map(Earlier::from).collect(),
         proof,
     };
     print(&answer, arguments.json)?;
@@ -96,6 +102,9 @@ async fn fate(store: &dyn Store, run: &Run, recorded: RowFate, arguments: &RowAr
     Ok(match recorded {
         RowFate::Predicted(record) => Fate::Predicted { transaction: Box::new((*record).into()) },
         RowFate::Invalid(record) => Fate::invalid(&record, run),
+        RowFate::Failed(record) if record.class == FailureClass::Removed.code() => {
+            Fate::Removed { removal: run.removal.clone() }
+        }
         RowFate::Failed(record) => Fate::Failed(Box::new(record.into())),
         RowFate::Duplicate { of, transaction_id } => {
             Fate::Duplicate { transaction_id, of: of.map(|record| Box::new((*record).into())) }
@@ -123,6 +132,9 @@ struct Answer {
     row: u64,
     #[serde(flatten)]
     fate: Fate,
+    /// How it had failed before each replay of it.
+    #[serde(rename = "failed_before", skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<Earlier>,
     /// Whether it is what the source says, where that was asked.
     #[serde(rename = "source_says", skip_serializing_if = "Option::is_none")]
     proof: Option<Proof>,
@@ -142,6 +154,10 @@ enum Fate {
         raw: String,
     },
     Failed(Box<FailedTransaction>),
+    /// Nothing of it is kept; with its run, where that is removed.
+    Removed {
+        removal: Option<Removal>,
+    },
     Duplicate {
         transaction_id: Uuid,
         of: Option<Box<StoredTransaction>>,
@@ -156,6 +172,27 @@ enum Fate {
         why: String,
     },
     Lost,
+}
+
+/// How the row had failed before a replay.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Earlier(EarlierFailure);
+
+impl From<EarlierFailure> for Earlier {
+    fn from(failure: EarlierFailure) -> Self {
+        let reason = mask_card_numbers(&failure.reason).into_owned();
+        Self(EarlierFailure { reason, ..failure })
+    }
+}
+
+impl fmt::Display for Earlier {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EarlierFailure { replay, class, reason, attempts, replayed_at } = &self.0;
+        let attempts = counted(*attempts, "attempt", "attempts");
+        let (class, reason, at) = (one_line(class, 40), one_line(reason, RAW), moment(*replayed_at));
+        write!(out, "{class}, after {attempts}: {reason}; replay {replay}, {at} UTC")
+    }
 }
 
 impl Fate {
@@ -197,6 +234,10 @@ impl fmt::Display for Answer {
                 writeln!(out, "failed: {}", unstored.class)?;
                 unstored.show(&mut fields);
             }
+            Fate::Removed { removal } => {
+                let why = removal.as_ref().map_or_else(|| "removed".to_owned(), told);
+                writeln!(out, "{why}\nnothing of it is kept, and it cannot be replayed")?;
+            }
             Fate::Duplicate { of: Some(of), .. } => {
                 writeln!(out, "duplicate: row {} of run {} stored this transaction", grouped(of.row), of.run_id)?;
                 fields.add("prediction", of.verdict());
@@ -218,6 +259,9 @@ impl fmt::Display for Answer {
                 self.run_id
             )?,
         }
+        for earlier in &self.earlier {
+            fields.add("failed before", earlier.to_string());
+        }
         fields.fmt(out)?;
         self.proof.as_ref().map_or(Ok(()), |proof| proof.fmt(out))
     }
@@ -227,12 +271,61 @@ impl fmt::Display for Answer {
 mod tests {
     use super::*;
     use crate::desk::content::tests::{failed, record};
-    use crate::desk::state::tests::example;
+    use crate::desk::state::tests::{at, example};
 
     fn answer(fate: Fate) -> String {
         let run_id = "second".parse().unwrap();
-        Answer { run_id, source: "/data/a.csv".into(), is_latest_of_source: true, row: 4_711, fate, proof: None }
-            .to_string()
+        let earlier = Vec::new();
+        Answer {
+            run_id,
+            source: "/data/a.csv".into(),
+            is_latest_of_source: true,
+            row: 4_711,
+            fate,
+            earlier,
+            proof: None,
+        }
+        .to_string()
+    }
+
+    #[test]
+    fn a_replayed_row_tells_how_it_had_failed() {
+        let failure = EarlierFailure {
+            replay: 2,
+            class: "rejected".into(),
+            reason: "HTTP status 422: 4111111111111111".into(),
+            attempts: 8,
+            replayed_at: at("10:00:00"),
+        };
+        let answer = Answer {
+            run_id: "second".parse().unwrap(),
+            source: "/data/a.csv".into(),
+            is_latest_of_source: false,
+            row: 4_711,
+            fate: Fate::Predicted { transaction: Box::new(record().into()) },
+            earlier: vec![failure.into()],
+            proof: None,
+        };
+        assert!(
+            answer.to_string().ends_with(
+                "  failed before   rejected, after 8 attempts: HTTP status 422: 411111******1111; replay 2, \
+                 2026-01-11 10:00:00 UTC\n"
+            ),
+            "{answer}"
+        );
+        let json = serde_json::to_value(&answer).unwrap();
+        assert_eq!((&json["failed_before"][0]["replay"], &json["outcome"]), (&2.into(), &"predicted".into()));
+    }
+
+    #[test]
+    fn a_removed_row() {
+        let removal = Removal { by: "ada".into(), reason: "wrong".into(), began_at: at("10:00:00"), ended_at: None };
+        assert!(
+            answer(Fate::Removed { removal: Some(removal) }).ends_with(
+                "\n\nbeing removed by ada, 2026-01-11 10:00:00 UTC: wrong\nnothing of it is kept, and it cannot be replayed\n"
+            )
+        );
+        assert!(answer(Fate::Removed { removal: None }).contains("\n\nremoved\nnothing of it is kept"));
     }
 
     #[test]
