@@ -13,6 +13,7 @@
 --     assay_writer     writer: books what was scored
 --     assay_streamer   streamer: counts what it accepts, and answers for it
 --     assay_desk       assay cancel, replay, repair, and all that only reads
+--     assay_remover    assay remove: takes a finished run back; as nobody else but the owner, it deletes transactions
 --     assay_reader     all that only reads: reports, and `assay runs`, `status`, `row`, `audit`, `failures`, …
 --
 -- The predictor has none: it never connects to a database. None of them has a password yet, and so none can log in by one;
@@ -26,7 +27,8 @@ DECLARE
     role text;
     target text := coalesce(nullif(current_setting('assay.schema', true), ''), 'public');
 BEGIN
-    FOREACH role IN ARRAY ARRAY['assay_owner', 'assay_loader', 'assay_writer', 'assay_streamer', 'assay_desk', 'assay_reader']
+    FOREACH role IN ARRAY ARRAY['assay_owner', 'assay_loader', 'assay_writer', 'assay_streamer', 'assay_desk',
+        'assay_remover', 'assay_reader']
     LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
             EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE', role);
@@ -39,7 +41,8 @@ BEGIN
     END IF;
     EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO assay_owner', target);
     EXECUTE format(
-        'GRANT USAGE ON SCHEMA %I TO assay_loader, assay_writer, assay_streamer, assay_desk, assay_reader', target);
+        'GRANT USAGE ON SCHEMA %I TO assay_loader, assay_writer, assay_streamer, assay_desk, assay_remover, assay_reader',
+        target);
     -- Before PostgreSQL 15 everybody may create tables in `public`; here nobody may but the owner.
     EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', target);
 
@@ -55,7 +58,8 @@ $$;
 CREATE TEMPORARY TABLE assay_grants (role text, rights text, tables text) ON COMMIT DROP;
 INSERT INTO assay_grants VALUES
     -- Every program looks at its start whether the tables are those that it knows.
-    ('assay_loader, assay_writer, assay_streamer, assay_desk, assay_reader', 'SELECT', '_sqlx_migrations schema_compatibility'),
+    ('assay_loader, assay_writer, assay_streamer, assay_desk, assay_remover, assay_reader', 'SELECT',
+        '_sqlx_migrations schema_compatibility'),
 
     ('assay_loader', 'SELECT, INSERT, UPDATE', 'runs'),
     ('assay_loader', 'SELECT', 'chunks live_runs predictions'),
@@ -70,7 +74,7 @@ INSERT INTO assay_grants VALUES
     ('assay_writer', 'SELECT, INSERT, UPDATE, DELETE', 'chunks failed_transactions'),
     ('assay_writer', 'SELECT, INSERT, DELETE', 'invalid_transactions'),
     ('assay_writer', 'SELECT, INSERT, UPDATE', 'dead_letters'),
-    ('assay_writer', 'SELECT, INSERT', 'live_messages'),
+    ('assay_writer', 'SELECT, INSERT', 'live_messages row_history'),
     ('assay_writer', 'INSERT', 'operations transaction_history'),
     ('assay_writer', 'SELECT', 'replays live_counts'),
 
@@ -81,9 +85,17 @@ INSERT INTO assay_grants VALUES
 
     ('assay_desk', 'SELECT, UPDATE', 'runs dead_letters'),
     ('assay_desk', 'SELECT, INSERT', 'operations replays'),
+    ('assay_remover', 'SELECT, UPDATE', 'runs live_runs chunks dead_letters'),
+    ('assay_remover', 'SELECT, UPDATE, DELETE', 'transactions transaction_history'),
+    ('assay_remover', 'SELECT, INSERT, UPDATE, DELETE', 'predictions'),
+    ('assay_remover', 'SELECT, INSERT, UPDATE', 'failed_transactions'),
+    ('assay_remover', 'SELECT, DELETE', 'invalid_transactions row_history'),
+    ('assay_remover', 'SELECT', 'replay_parts'),
+    ('assay_remover', 'INSERT', 'operations'),
+
     ('assay_desk, assay_reader', 'SELECT',
         'runs chunks transactions predictions transaction_history invalid_transactions failed_transactions dead_letters
-         operations replays replay_parts live_runs live_messages live_counts');
+         operations replays replay_parts row_history live_runs live_messages live_counts');
 
 DO $$
 DECLARE
@@ -96,7 +108,8 @@ BEGIN
         RETURN;
     END IF;
     -- What an earlier version of this script granted, and this one does not.
-    FOREACH stage IN ARRAY ARRAY['assay_loader', 'assay_writer', 'assay_streamer', 'assay_desk', 'assay_reader'] LOOP
+    FOREACH stage IN ARRAY ARRAY['assay_loader', 'assay_writer', 'assay_streamer', 'assay_desk', 'assay_remover',
+        'assay_reader'] LOOP
         FOR entry IN SELECT DISTINCT regexp_split_to_table(tables, '\s+') AS name FROM assay_grants LOOP
             IF to_regclass(format('%I.%I', target, entry.name)) IS NOT NULL THEN
                 EXECUTE format('REVOKE ALL ON %I.%I FROM %I', target, entry.name, stage);

@@ -16,6 +16,7 @@ mod desk_in_one_process;
 mod desk_invalid;
 mod desk_obstacles;
 mod desk_on_the_way;
+mod desk_remove;
 mod desk_repair;
 mod desk_replay;
 mod desk_source;

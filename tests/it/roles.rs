@@ -18,8 +18,8 @@ const PERMISSIONS: &str = include_str!("../../deploy/rabbitmq/permissions");
 const SCHEMA: &str = "Fraud-1";
 const PASSWORD: &str = "least-privilege";
 const PREFIX: &str = "bank.";
-const DATABASE_ROLES: [&str; 6] =
-    ["assay_owner", "assay_loader", "assay_writer", "assay_streamer", "assay_desk", "assay_reader"];
+const DATABASE_ROLES: [&str; 7] =
+    ["assay_owner", "assay_loader", "assay_writer", "assay_streamer", "assay_desk", "assay_remover", "assay_reader"];
 const BROKER_USERS: [&str; 7] =
     ["assay_owner", "assay_loader", "assay_predictor", "assay_writer", "assay_streamer", "assay_desk", "assay_events"];
 
@@ -170,6 +170,7 @@ async fn each_stage_has_the_rights_that_it_needs_and_no_others() {
     a_load_and_what_is_done_about_it(&restricted).await;
     an_event_starts_a_load(&restricted).await;
     live_transactions(&restricted).await;
+    a_run_is_removed(&restricted).await;
     for stage in stages {
         stage.terminate();
         stage.end().await.expect_exit(0).expect_silent_about("ACCESS_REFUSED").expect_silent_about("permission denied");
@@ -214,6 +215,19 @@ async fn a_load_and_what_is_done_about_it(restricted: &Restricted) {
     for command in ["status", "audit", "failures", "invalid", "operations"] {
         reader([command, &run]).await.expect_exit(0);
     }
+}
+
+async fn a_run_is_removed(restricted: &Restricted) {
+    let object = restricted.s3.put("transactions", "wrong.csv", Rows::valid(310).with("broken,,,,,,"));
+    let load = restricted.loader().args([&object, "--wait"]).env("BATCH_RUN_ID", "wrong");
+    load.env("ID_NAMESPACE", "elsewhere").run().await.expect_exit(0);
+    let remove = |role| {
+        let program = restricted.program("assay", "assay_desk", Some(role)).without("AMQP_URL");
+        program.args(["remove", "wrong", "--yes", "--reason", "wrong"]).run()
+    };
+    remove("assay_desk").await.expect_exit(2).expect_says("permission denied");
+    remove("assay_remover").await.expect_exit(0);
+    assert_eq!(restricted.count("SELECT count(*) FROM failed_transactions WHERE class = 'removed'").await, 311);
 }
 
 async fn an_event_starts_a_load(restricted: &Restricted) {
@@ -270,6 +284,11 @@ async fn no_stage_does_the_work_of_another(restricted: &Restricted) {
         ("assay_streamer", "SELECT raw FROM invalid_transactions"),
         ("assay_streamer", "DELETE FROM live_counts"),
         ("assay_desk", "DELETE FROM operations"),
+        ("assay_desk", "DELETE FROM transactions"),
+        ("assay_remover", "DELETE FROM runs"),
+        ("assay_remover", "DELETE FROM failed_transactions"),
+        ("assay_remover", "INSERT INTO transactions SELECT * FROM transactions"),
+        ("assay_remover", "SELECT * FROM operations"),
         ("assay_desk", "UPDATE transactions SET amount = 0"),
         ("assay_reader", "UPDATE runs SET state = 'complete'"),
         ("assay_reader", "INSERT INTO operations (operator, action) VALUES ('me', 'nothing')"),

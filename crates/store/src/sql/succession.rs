@@ -35,12 +35,11 @@ const AFTER: &str = concat!(
     " ORDER BY r.started_at, r.run_id LIMIT 1"
 );
 const SOURCE: &str = "SELECT source_location FROM runs WHERE run_id = $1";
-/// Runs whose duplicates may be newer than the removal, with their sources and whether all of their chunks are to be looked at. A
-/// transaction that began before it was waited for is recorded as of its own beginning: no such transaction takes an hour.
+/// Runs whose duplicates may be newer than the removal, with their sources. A transaction that began before it was waited for is
+/// recorded as of its own beginning: no such transaction takes an hour.
 const LATEST: &str = concat!(
-    "SELECT r.run_id, r.source_location, EXISTS (SELECT 1 FROM replay_parts p WHERE p.run_id = r.run_id AND p.recorded_at >= ",
-    hour_before!("removed.removal_at"),
-    ") FROM runs r JOIN runs removed ON removed.run_id = $1 AND r.run_id <> $1 WHERE (r.finished_at IS NULL OR r.finished_at >= ",
+    "SELECT r.run_id, r.source_location FROM runs r JOIN runs removed ON removed.run_id = $1 AND r.run_id <> $1 ",
+    "WHERE (r.finished_at IS NULL OR r.finished_at >= ",
     hour_before!("removed.removal_at"),
     " OR EXISTS (SELECT 1 FROM replay_parts p WHERE p.run_id = r.run_id AND p.recorded_at >= ",
     hour_before!("removed.removal_at"),
@@ -48,15 +47,28 @@ const LATEST: &str = concat!(
     has_duplicates!(),
     " ORDER BY r.started_at, r.run_id"
 );
-/// Chunks with duplicates of a run, from one on, and how many each has. Where $4 says so, only what is newer than the removal of $3.
-const WINDOW: &str = concat!(
-    "SELECT c.chunk, CAST(",
-    json_length!("c.duplicate_rows"),
-    " AS bigint) FROM chunks c WHERE c.run_id = $1 AND c.chunk >= $2 AND c.duplicate_rows IS NOT NULL AND (CAST($4 AS bigint) = 0 ",
-    "OR c.recorded_at >= (SELECT ",
+/// Chunks with duplicates of a run, from one on, and how many each has.
+macro_rules! window {
+    ($and:expr) => {
+        concat!(
+            "SELECT c.chunk, CAST(",
+            json_length!("c.duplicate_rows"),
+            " AS bigint) FROM chunks c WHERE c.run_id = $1 AND c.chunk >= $2 AND c.duplicate_rows IS NOT NULL",
+            $and,
+            " ORDER BY c.chunk LIMIT $3"
+        )
+    };
+}
+const WINDOW: &str = window!("");
+/// The same of what is newer than the removal of $4: chunks, and older ones of which rows were replayed.
+const LATEST_WINDOW: &str = window!(concat!(
+    " AND EXISTS (SELECT 1 FROM runs removed WHERE removed.run_id = $4 AND (c.recorded_at >= ",
     hour_before!("removed.removal_at"),
-    " FROM runs removed WHERE removed.run_id = $3)) ORDER BY c.chunk LIMIT $5"
-);
+    " OR EXISTS (SELECT 1 FROM row_history h WHERE h.run_id = c.run_id AND h.row_number >= c.first_row ",
+    "AND h.row_number < c.first_row + c.rows AND h.replayed_at >= ",
+    hour_before!("removed.removal_at"),
+    ")))"
+));
 /// The chunks of a run that a list names, $2.
 macro_rules! of_chunks {
     () => {
@@ -203,7 +215,13 @@ pub(super) async fn pass_on(
     let Some(heir) = heir.map(Heir::new).transpose()? else {
         return Ok((Removed::default(), Some(RemovalStep::Entomb { chunk: 0 })));
     };
-    let (window, next) = window(connection, removed, &heir, chunk, false).await?;
+    let chunks = sqlx::query_as(WINDOW)
+        .bind(heir.run_id.as_str())
+        .bind(signed(chunk))
+        .bind(i64::from(MAX_CHUNKS))
+        .fetch_all(&mut *connection)
+        .await?;
+    let (window, next) = window(&chunks);
     let passed_on = inherit(connection, removed, &heir, &window).await?;
     let next = match next {
         Some(chunk) => RemovalStep::PassOn { heir: heir.run_id, chunk },
@@ -224,14 +242,21 @@ pub(super) async fn pass_on(
 
 /// The same for all that was booked since the removal began.
 pub(super) async fn pass_on_to_latest(connection: &mut Connection, removed: &RunId) -> Result<u64, StoreError> {
-    let latest: Vec<(String, String, bool)> =
+    let latest: Vec<(String, String)> =
         sqlx::query_as(LATEST).bind(removed.as_str()).fetch_all(&mut *connection).await?;
     let mut passed_on = 0;
-    for (run_id, location, is_replayed) in latest {
-        let heir = Heir::new((run_id, location))?;
+    for heir in latest {
+        let heir = Heir::new(heir)?;
         let mut chunk = Some(0);
         while let Some(from) = chunk {
-            let (window, next) = window(connection, removed, &heir, from, !is_replayed).await?;
+            let chunks = sqlx::query_as(LATEST_WINDOW)
+                .bind(heir.run_id.as_str())
+                .bind(signed(from))
+                .bind(i64::from(MAX_CHUNKS))
+                .bind(removed.as_str())
+                .fetch_all(&mut *connection)
+                .await?;
+            let (window, next) = window(&chunks);
             passed_on += inherit(connection, removed, &heir, &window).await?;
             chunk = next;
         }
@@ -239,24 +264,10 @@ pub(super) async fn pass_on_to_latest(connection: &mut Connection, removed: &Run
     Ok(passed_on)
 }
 
-/// The next chunks with duplicates of a run, and where to go on behind them.
-async fn window(
-    connection: &mut Connection,
-    removed: &RunId,
-    heir: &Heir,
-    chunk: u64,
-    only_latest: bool,
-) -> Result<(Vec<[i64; 1]>, Option<u64>), StoreError> {
-    let chunks: Vec<(i64, i64)> = sqlx::query_as(WINDOW)
-        .bind(heir.run_id.as_str())
-        .bind(signed(chunk))
-        .bind(removed.as_str())
-        .bind(i64::from(only_latest))
-        .bind(i64::from(MAX_CHUNKS))
-        .fetch_all(connection)
-        .await?;
+/// Of the next chunks with duplicates, and how many each has, those that one step looks at; and where to go on behind them.
+fn window(chunks: &[(i64, i64)]) -> (Vec<[i64; 1]>, Option<u64>) {
     let (mut window, mut duplicates) = (Vec::new(), 0);
-    for (chunk, count) in &chunks {
+    for (chunk, count) in chunks {
         duplicates += unsigned(*count);
         if !window.is_empty() && duplicates > MAX_DUPLICATES {
             break;
@@ -265,7 +276,7 @@ async fn window(
     }
     let is_all = window.len() == chunks.len() && chunks.len() < usize::try_from(MAX_CHUNKS).unwrap_or(usize::MAX);
     let next = window.last().filter(|_| !is_all).map(|[last]| unsigned(*last) + 1);
-    Ok((window, next))
+    (window, next)
 }
 
 /// Lets the rows of some chunks inherit. Tells how many transactions they got.

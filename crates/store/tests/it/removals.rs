@@ -5,7 +5,7 @@ use assay_store::{
     Begun, ChunkOutcome, DeadLetter, DeadLetterOutcome, Exchanged, IdConflict, RemovalBegun, RemovalStep, Removed,
     RowFate, Store,
 };
-use assay_transaction::{ScoredChunk, Tally};
+use assay_transaction::{ScoredChunk, Tally, TimeZone, Timestamp};
 
 use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, finish, new_run, part, run_id, scored, transaction};
 use crate::database::Database;
@@ -14,6 +14,7 @@ on_both! {
     each_row_leaves_a_tombstone,
     duplicates_elsewhere_inherit,
     what_it_replaced_returns,
+    what_returns_is_exactly_what_was,
     who_came_with_the_same_content_replaced_it,
     what_the_heir_did_not_see_is_forgotten,
     nothing_comes_back,
@@ -21,6 +22,7 @@ on_both! {
     conflicts_with_it_no_longer_quote_it,
     a_run_that_goes_on_is_not_removed,
     one_at_a_time,
+    what_is_replayed_meanwhile_inherits,
     an_interrupted_removal_goes_on,
     a_plan_says_what_would_happen,
 }
@@ -133,6 +135,29 @@ async fn what_it_replaced_returns(database: &Database) {
         remove(store, removed, &["a", "b", "c", "d"]).await;
         assert_eq!(database.texts(OWNERS).await.join(" "), owner, "{removed}");
         assert_eq!(database.texts(HISTORY).await, history, "{removed}");
+    }
+}
+
+async fn what_returns_is_exactly_what_was(database: &Database) {
+    let store = &*database.store;
+    let at = |text: &[u8]| Timestamp::parse(text, TimeZone::UTC).unwrap();
+    let mut plain = transaction(1, "-0.0001");
+    plain.timestamp = at(b"1969-12-31T23:59:59.999999Z");
+    plain.merchant = None;
+    plain.description = "\"quoted\" \\ 'single' \u{1f600} line\nbreak null".into();
+    let mut rich = transaction(2, "9999999999999999.9999");
+    rich.attributes = [("a \"b\"".to_owned(), "null".to_owned()), ("ä".to_owned(), String::new())].into();
+    let rows = [Row::Scored(plain, "fraud", 0.1 + 0.2), Row::Scored(rich, "x", 1.0 / 3.0), scored(3, "1")];
+    load(store, "a", &rows, IdConflict::Fail).await;
+    let ids = [1, 2, 3].map(uuid::Uuid::from_u128);
+    let mut before = Vec::new();
+    for id in ids {
+        before.push(store.transaction(id).await.unwrap().unwrap());
+    }
+    load(store, "b", &[scored(1, "5"), scored(2, "5"), scored(3, "5")], IdConflict::Update).await;
+    remove(store, "b", &["a", "b"]).await;
+    for (id, before) in ids.into_iter().zip(before) {
+        assert_eq!(store.transaction(id).await.unwrap().unwrap(), before);
     }
 }
 
@@ -254,6 +279,24 @@ async fn one_at_a_time(database: &Database) {
     remove(store, "a", &["a", "b"]).await;
     assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalBegun::Done(_)));
     remove(store, "b", &["a", "b"]).await;
+}
+
+async fn what_is_replayed_meanwhile_inherits(database: &Database) {
+    let store = &*database.store;
+    load(store, "b", &[scored(7, "1"), scored(7, "1"), Row::Failed(transaction(1, "1"))], IdConflict::Fail).await;
+    load(store, "a", &[scored(1, "1"), scored(2, "1")], IdConflict::Fail).await;
+    database.execute("UPDATE runs SET finished_at = '2020-01-01T00:00:00.000Z' WHERE run_id = 'b'").await;
+    database.execute("UPDATE chunks SET recorded_at = '2020-01-01T00:00:00.000Z' WHERE run_id = 'b'").await;
+    store.begin_removal(&run_id("a"), &act()).await.unwrap();
+    // All duplicates are looked through, and then one more comes.
+    let mut step = RemovalStep::Start;
+    while !matches!(step, RemovalStep::Entomb { .. }) {
+        step = store.remove_some(&run_id("a"), &step).await.unwrap().1.unwrap();
+    }
+    store.exchange(&part("b", 1, 0, &[(3, scored(1, "1"))]), IdConflict::Fail).await.unwrap();
+    let (removed, _) = store.remove_some(&run_id("a"), &step).await.unwrap();
+    assert_eq!(removed, Removed { rows: 2, passed_on: 1, restored: 0 });
+    assert_eq!(tally(store, "b").await, Tally { predicted: 2, duplicate: 1, ..Tally::default() });
 }
 
 async fn an_interrupted_removal_goes_on(database: &Database) {
