@@ -75,6 +75,7 @@ static INSERT_FAILED: LazyLock<Insert> = LazyLock::new(|| {
 const STORED: &str = "
     SELECT id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, attributes, run_id, row_number
     FROM transactions WHERE id IN (SELECT value FROM json_each($1))";
+/// A score with all its digits: by itself, JSON gets 15 of them, and what returns from the history is to be what was there.
 const KEEP_HISTORY: &str = "
     INSERT INTO transaction_history (transaction_id, \"transaction\", prediction, replaced_by_run, replaced_by_row)
     SELECT t.id,
@@ -83,7 +84,8 @@ const KEEP_HISTORY: &str = "
             'attributes', json(t.attributes), 'run_id', t.run_id, 'row_number', t.row_number,
             'processing_type', t.processing_type, 'created_at', t.created_at),
         CASE WHEN p.transaction_id IS NOT NULL THEN
-            json_object('transaction_id', p.transaction_id, 'prediction', p.prediction, 'fraud_score', p.fraud_score,
+            json_object('transaction_id', p.transaction_id, 'prediction', p.prediction,
+                'fraud_score', json(CASE WHEN p.fraud_score IS NULL THEN 'null' ELSE printf('%!.17g', p.fraud_score) END),
                 'model_version', p.model_version, 'run_id', p.run_id, 'predicted_at', p.predicted_at)
         END, $2, $3
     FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id WHERE t.id = $1";

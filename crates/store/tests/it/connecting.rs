@@ -7,7 +7,7 @@ use assay_transaction::Exit;
 
 use crate::database::{Database, STARTUP, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name};
 
-const MIGRATED: Migrated = Migrated { applied: 6, version: 6 };
+const MIGRATED: Migrated = Migrated { applied: 7, version: 7 };
 
 /// The error of connecting, which is one line and has a code.
 async fn refusal(url: &str, startup: Duration) -> (Exit, String) {
@@ -89,15 +89,15 @@ mod versions {
 
     async fn a_newer_schema_says_who_may_use_it(database: &Database) {
         database
-            .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 7, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 6")
+            .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 8, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 7")
             .await;
         connect(&database.options, "test", STARTUP).await.unwrap();
-        database.execute("UPDATE schema_compatibility SET oldest_version = 7").await;
+        database.execute("UPDATE schema_compatibility SET oldest_version = 8").await;
         let (exit, error) = refusal(database.options.database_url.as_ref().unwrap(), STARTUP).await;
         assert_eq!(exit, Exit::Usage);
-        assert!(error.ends_with("are at version 7, and this program only knows 6: update it"), "{error}");
+        assert!(error.ends_with("are at version 8, and this program only knows 7: update it"), "{error}");
         let error = migrate(&database.options, STARTUP).await.unwrap_err().to_string();
-        assert!(error.ends_with("has migration 7, which this program does not know: update it"), "{error}");
+        assert!(error.ends_with("has migration 8, which this program does not know: update it"), "{error}");
     }
 }
 
