@@ -177,9 +177,9 @@ impl fmt::Display for Report {
                 fields.add("removed now", counted(removed.rows, "row", "rows"));
                 fields.add("passed on", counted(removed.passed_on, "transaction", "transactions"));
                 fields.add("restored", counted(removed.restored, "transaction", "transactions"));
-                write!(
+                writeln!(
                     out,
-                    "{fields}its source can be loaded again; `assay audit {run_id}` proves that the law holds\n"
+                    "{fields}its source can be loaded again; `assay audit {run_id}` proves that the law holds"
                 )
             }
             Outcome::Planned { tally, plan } => {
@@ -199,7 +199,7 @@ impl fmt::Display for Report {
                 if plan.dead_letters > 0 {
                     fields.add("dead letters", grouped(plan.dead_letters));
                 }
-                write!(out, "{fields}nothing was removed (--dry-run)\n")
+                writeln!(out, "{fields}nothing was removed (--dry-run)")
             }
         }
     }
