@@ -5,8 +5,7 @@ use assay_source::{HEAD_BYTES, Row};
 use assay_transaction::{
     Budgets, Counted, Decided, DecidedBy, Entry, Expected, HeaderError, HeaderRow, HeaderRows, Judged, Lookalikes,
     Occurrences, Position, RawText, RejectReason, RejectedRow, Rejection, Rejections, RowBytes, Rules, RunSettings,
-    TooManyRows,
-    WireError, quoted,
+    TooManyRows, WireError, quoted,
 };
 use tracing::warn;
 

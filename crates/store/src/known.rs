@@ -73,10 +73,7 @@ impl KnownRows {
             let Some(stored) = stored.get(&row.transaction.id) else { return true };
             on_conflict == IdConflict::Update
                 && row.place() != stored.place()
-                && !says_the_same(
-                    (&row.whole(), row.external_id()),
-                    (&stored.whole(), stored.external_id.as_deref()),
-                )
+                && !says_the_same((&row.whole(), row.external_id()), (&stored.whole(), stored.external_id.as_deref()))
         };
         Ok(known.into_iter().filter(must_be_scored).collect())
     }

@@ -47,7 +47,8 @@ pub use lease::{Lease, Renewed, Taken};
 pub use live::{LiveArrival, LiveCount, LiveLedger, Numbering};
 pub use operations::{
     Act, DeadLetter, DeadLetterOutcome, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, InvalidRecord,
-    OpenLetter, OpenRun, Operation, Operations, Pace, PredictionRecord, RowFate, Selection, Stopping, TransactionRecord,
+    OpenLetter, OpenRun, Operation, Operations, Pace, PredictionRecord, RowFate, Selection, Stopping,
+    TransactionRecord,
 };
 pub use options::DatabaseOptions;
 pub use overview::{Counting, Overview, RunFilter};

@@ -7,9 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::audit::{Audit, Strays};
-use crate::{
-    Counting, IdConflict, Overview, RemovalBegun, RemovalPlan, RemovalStep, Removed, RunFilter, StoreError,
-};
+use crate::{Counting, IdConflict, Overview, RemovalBegun, RemovalPlan, RemovalStep, Removed, RunFilter, StoreError};
 
 /// Who does something, and why: for the table of operations.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -78,12 +78,6 @@ macro_rules! json {
         concat!("CAST(", $($text)+, " AS jsonb)")
     };
 }
-/// An id that is there as text.
-macro_rules! id {
-    ($($text:tt)+) => {
-        concat!("CAST(", $($text)+, " AS uuid)")
-    };
-}
 /// How many elements a JSON array has.
 macro_rules! json_length {
     ($($array:tt)+) => {

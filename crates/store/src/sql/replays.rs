@@ -47,8 +47,10 @@ pub(super) async fn replayed(pool: &Pool, run_id: &RunId, replay: u64) -> Result
 }
 
 pub(super) async fn earlier_failures(pool: &Pool, run_id: &RunId, row: u64) -> Result<Vec<EarlierFailure>, StoreError> {
+    let mut reading = pool.begin_with(READING).await?;
     let kept: Vec<(i64, String, String, i64, DateTime<Utc>)> =
-        sqlx::query_as(EARLIER_FAILURES).bind(run_id.as_str()).bind(signed(row)).fetch_all(pool).await?;
+        sqlx::query_as(EARLIER_FAILURES).bind(run_id.as_str()).bind(signed(row)).fetch_all(&mut *reading).await?;
+    reading.commit().await?;
     let failure = |(replay, class, reason, attempts, replayed_at): (i64, String, String, i64, DateTime<Utc>)| {
         let (replay, attempts, replayed_at) = (unsigned(replay), unsigned(attempts), replayed_at.into());
         EarlierFailure { replay, class, reason, attempts, replayed_at }

@@ -86,12 +86,6 @@ macro_rules! json {
         $($text)+
     };
 }
-/// An id that is there as text.
-macro_rules! id {
-    ($($text:tt)+) => {
-        $($text)+
-    };
-}
 /// How many elements a JSON array has.
 macro_rules! json_length {
     ($($array:tt)+) => {
