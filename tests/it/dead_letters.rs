@@ -58,14 +58,14 @@ async fn a_repaired_chunk_that_dies_again_stalls_its_run_again() {
     stack.database.until("SELECT bool_and(resolved_at IS NOT NULL) FROM dead_letters").await;
 
     stack.broker.take("transactions.batch").await;
-    stack.broker.put("assay.dead", "transactions.batch", &spoiled).await;
+    stack.broker.put("assay.transactions", "batch", &spoiled).await;
+    let _predictor = stack.predictor().start();
     stack.database.until("SELECT bool_or(resolved_at IS NULL) FROM dead_letters").await;
     assert_eq!(stack.database.count("SELECT count(*) FROM dead_letters").await, 1, "it is the same letter");
     stack.assay(["status", "run"]).run().await.expect_exit(0).expect_says("stalled");
     let waiting = stack.loader(&object).arg("--wait").env("WAIT_TIMEOUT", "1h").run().await;
     waiting.expect_one_clear_line(1, &["run run is stalled", "assay repair run"]);
 
-    let _predictor = stack.predictor().start();
     stack.assay(["repair", "run", "--wait"]).run().await.expect_exit(0);
     all_is_stored(&stack, &file).await;
 }

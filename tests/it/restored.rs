@@ -67,15 +67,15 @@ async fn to_the_middle_of_a_load() {
         FROM public.runs now JOIN kept.runs before USING (run_id)) FROM chunks";
     stack.database.until(rest).await;
 
-    let audit = stack.assay(["audit", "first"]).run().await;
+    let audit = small(stack.assay(["audit", "first"])).run().await;
     audit
         .expect_exit(1)
         .expect_says("run first (sealed)")
         .expect_says("NOT ON THEIR WAY")
         .expect_says("assay repair first");
-    let all = stack.assay(["audit", "--all", "--json"]).run().await.expect_exit(1).json();
+    let all = small(stack.assay(["audit", "--all", "--json"])).run().await.expect_exit(1).json();
     assert!(all[0]["chunks_stranded"].as_u64() >= Some(4), "{all}");
-    stack.assay(["repair", "first", "--wait"]).run().await.expect_exit(0);
+    small(stack.assay(["repair", "first", "--wait"])).run().await.expect_exit(0);
     stack.database.until_finished().await;
     nothing_is_lost_or_doubled(&stack, &file).await;
 }

@@ -13,7 +13,7 @@ use super::live::LiveCounts;
 use super::named::named;
 use super::queues::Glimpse;
 use super::remove::told;
-use super::stranded::stranded;
+use super::stranded::{Missing, look_for};
 use super::strays::StrayFindings;
 use super::totals::ControlTotals;
 use crate::error::CommandError;
@@ -109,8 +109,12 @@ async fn audit_all(store: &dyn Store, glimpse: &Glimpse, json: bool) -> Result<E
 async fn recount(store: &dyn Store, glimpse: &Glimpse, run_id: &RunId) -> Result<Option<Finding>, CommandError> {
     let Some(audit) = store.audit(run_id).await? else { return Ok(None) };
     let live = LiveCounts::of(store, &audit.run).await?;
-    let chunks_stranded = stranded(store, glimpse, &audit).await?;
-    Ok(Some(Finding { live, chunks_stranded, ..Finding::from(audit) }))
+    let (chunks_stranded, why_unknown) = match look_for(store, glimpse, &audit).await? {
+        Missing::OnTheirWay => (0, None),
+        Missing::Unknown(why) => (0, Some(why)),
+        Missing::Stranded(chunks) => (chunks, None),
+    };
+    Ok(Some(Finding { live, chunks_stranded, why_unknown, ..Finding::from(audit) }))
 }
 
 /// What the audit of a run has found.
@@ -132,6 +136,9 @@ struct Finding {
     missing: Vec<(u64, u64)>,
     /// Missing chunks of a run that goes on, where nothing brings them.
     chunks_stranded: u64,
+    /// Why it is not known whether missing chunks are on their way.
+    #[serde(skip)]
+    why_unknown: Option<String>,
     holds: bool,
     breaches: Vec<Breach>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,6 +167,7 @@ impl From<Audit> for Finding {
             chunks_missing,
             missing,
             chunks_stranded: 0,
+            why_unknown: None,
             holds: breaches.is_empty(),
             breaches,
             control_totals,
@@ -235,6 +243,9 @@ impl fmt::Display for Finding {
         }
         for breach in &self.breaches {
             fields.add("breach", describe(breach));
+        }
+        if let Some(why) = &self.why_unknown {
+            fields.add("on their way", format!("not known: {}", one_line(why, 300)));
         }
         if self.chunks_stranded > 0 {
             let missing = counted(self.chunks_stranded, "missing chunk: it waits", "missing chunks: they wait");

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ pub(crate) fn program(test: &str) -> Option<PathBuf> {
 }
 
 /// Its version, such as (1, 24).
-pub(crate) fn version(program: &PathBuf) -> (u32, u32) {
+pub(crate) fn version(program: &Path) -> (u32, u32) {
     let output = Command::new(program).arg("--version").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut numbers = text.split_whitespace().nth(1).unwrap().split('.').map(|number| number.parse().unwrap());
@@ -44,7 +44,7 @@ pub(crate) fn version(program: &PathBuf) -> (u32, u32) {
 
 impl PgBouncer {
     /// Starts one with these lines of settings beside those that every test needs.
-    pub(crate) fn start(program: &PathBuf, settings: &str) -> Self {
+    pub(crate) fn start(program: &Path, settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
         let server = server();
