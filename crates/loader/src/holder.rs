@@ -8,11 +8,16 @@ use assay_store::{Store, StoreError};
 use assay_transaction::RunId;
 use uuid::Uuid;
 
-/// `host/processes/pid/unique`. The second part tells apart containers that share the name of their host: a process number
-/// says something only among those that are numbered together.
+/// `host/boot/processes/pid/unique`: the name of the host, the identity of the boot of its kernel, the space in which its processes
+/// are numbered, the number of this one, and something random.
+///
+/// A process number says something only among processes that are numbered together. The name of a host does not tell: two machines
+/// may be called `localhost`. Nor does the space: the first one of each kernel has the same number. Only all of them do, where the
+/// system tells them. Versions before this one wrote no boot: whose holder is without one is never taken to be of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     host: String,
+    boot: String,
     processes: String,
     pid: u32,
     unique: String,
@@ -21,30 +26,41 @@ pub struct Holder {
 impl Holder {
     /// This process; another one each time, so make it once.
     pub fn new() -> Self {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let host: String = host.trim().chars().filter(|character| *character != '/').collect();
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let one_part = |text: &str| text.trim().chars().filter(|character| *character != '/').collect();
         let processes = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        let processes: String = processes.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
-        let unique = Uuid::new_v4().simple().to_string()[..8].to_owned();
-        Self { host, processes, pid: std::process::id(), unique }
+        Self {
+            host: one_part(&read("/proc/sys/kernel/hostname")),
+            boot: one_part(&read("/proc/sys/kernel/random/boot_id")),
+            processes: processes.to_string_lossy().chars().filter(char::is_ascii_digit).collect(),
+            pid: std::process::id(),
+            unique: Uuid::new_v4().simple().to_string()[..8].to_owned(),
+        }
     }
 
     /// Whether another holder is known to be gone. One of another machine is not known to be: its lease has to run out.
     pub fn outlives(&self, other: &str) -> bool {
         let Some(other) = Self::read(other) else { return false };
-        let is_here = !self.processes.is_empty() && (&self.host, &self.processes) == (&other.host, &other.processes);
-        if !is_here || self.unique == other.unique {
+        if !self.is_beside(&other) || self.unique == other.unique {
             return false;
         }
         // Who had our own process number before us has ended.
         other.pid == self.pid || is_gone(other.pid)
     }
 
+    /// Whether the processes of both are numbered together, as far as the system tells.
+    fn is_beside(&self, other: &Self) -> bool {
+        let Self { host, boot, processes, pid: _, unique: _ } = self;
+        !boot.is_empty()
+            && !processes.is_empty()
+            && (host, boot, processes) == (&other.host, &other.boot, &other.processes)
+    }
+
     fn read(text: &str) -> Option<Self> {
         let mut parts = text.split('/').map(str::to_owned);
-        let (host, processes) = (parts.next()?, parts.next()?);
+        let (host, boot, processes) = (parts.next()?, parts.next()?, parts.next()?);
         let (pid, unique) = (parts.next()?.parse().ok()?, parts.next()?);
-        parts.next().is_none().then_some(Self { host, processes, pid, unique })
+        parts.next().is_none().then_some(Self { host, boot, processes, pid, unique })
     }
 }
 
@@ -56,14 +72,15 @@ impl Default for Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, processes, pid, unique } = self;
-        write!(formatter, "{host}/{processes}/{pid}/{unique}")
+        let Self { host, boot, processes, pid, unique } = self;
+        write!(formatter, "{host}/{boot}/{processes}/{pid}/{unique}")
     }
 }
 
 /// Whether a process of this machine has ended. Where the system does not tell, it has not.
 fn is_gone(pid: u32) -> bool {
-    if !Path::new("/proc/self/stat").exists() {
+    // The first process always lives: where it is hidden, others may be, too (`hidepid`).
+    if !Path::new("/proc/1/stat").exists() {
         return false;
     }
     // The state follows the name, which stands in parentheses. Who is dead and not yet buried does nothing any more either.
@@ -92,29 +109,51 @@ pub(crate) async fn held_by(store: &dyn Store, run_id: &RunId) -> Result<Option<
 mod tests {
     use super::*;
 
+    /// A number that no process has: no system counts as far.
+    const GONE: u32 = u32::MAX;
+
+    fn holder(host: &str, boot: &str, processes: &str, pid: u32, unique: &str) -> Holder {
+        Holder {
+            host: host.to_owned(),
+            boot: boot.to_owned(),
+            processes: processes.to_owned(),
+            pid,
+            unique: unique.to_owned(),
+        }
+    }
+
     #[test]
     fn only_who_is_known_to_be_gone_is_outlived() {
-        let this = Holder::new();
-        let other = |change: &dyn Fn(&mut Holder)| {
-            let mut other = Holder { unique: "other".to_owned(), ..this.clone() };
-            change(&mut other);
-            other.to_string()
-        };
-        assert_eq!(Holder::read(&this.to_string()), Some(this.clone()));
-        assert!(!this.outlives(&this.to_string()), "it lives");
-        assert!(this.outlives(&other(&|_| {})), "nobody else has this process number");
-        assert!(!this.outlives(&other(&|other| other.pid = 1)), "the first process always lives");
-        // No system counts as far.
-        let gone = |other: &mut Holder| other.pid = u32::MAX;
-        assert!(this.outlives(&other(&gone)));
-        let elsewhere: [&dyn Fn(&mut Holder); 2] = [&|other| other.host.push('x'), &|other| other.processes.push('0')];
-        for elsewhere in elsewhere {
-            assert!(!this.outlives(&other(&|other| {
-                gone(other);
-                elsewhere(other);
-            })));
+        let (here, alive) = (std::process::id(), 1);
+        let this = holder("localhost", "b1", "4026531836", here, "this");
+        for (other, expected, why) in [
+            (holder("localhost", "b1", "4026531836", GONE, "other"), true, "it has ended"),
+            (holder("localhost", "b1", "4026531836", here, "other"), true, "nobody else has this process number"),
+            (holder("localhost", "b1", "4026531836", here, "this"), false, "it is this one"),
+            (holder("localhost", "b1", "4026531836", alive, "other"), false, "the first process always lives"),
+            (holder("localhost", "b2", "4026531836", GONE, "other"), false, "another machine of the same name"),
+            (holder("localhost", "", "4026531836", GONE, "other"), false, "nobody knows which machine"),
+            (holder("other", "b1", "4026531836", GONE, "other"), false, "another name"),
+            (holder("localhost", "b1", "4026532177", GONE, "other"), false, "another container"),
+            (holder("localhost", "b1", "", GONE, "other"), false, "nobody knows which container"),
+        ] {
+            assert_eq!(this.outlives(&other.to_string()), expected, "{why}: {other}");
         }
-        for text in ["", "host", "host/1/x/y", "host/1/2/x/y"] {
+        // Where this system does not tell, even what looks the same is not.
+        for this in [holder("h", "", "1", here, "this"), holder("h", "b", "", here, "this")] {
+            let other = Holder { pid: GONE, unique: "other".to_owned(), ..this.clone() };
+            assert!(!this.outlives(&other.to_string()), "{this}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_holder_of_this_form_is_not_outlived() {
+        let this = Holder::new();
+        assert_eq!(Holder::read(&this.to_string()), Some(this.clone()));
+        let Holder { host, boot, processes, .. } = &this;
+        // As versions before this one wrote it.
+        let former = format!("{host}/{processes}/{GONE}/other");
+        for text in [&former, "", "host", "host/b/1/x/y", &format!("{host}/{boot}/{processes}/{GONE}/other/more")] {
             assert!(!this.outlives(text), "{text}");
         }
     }
