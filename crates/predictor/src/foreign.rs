@@ -1,6 +1,6 @@
 //! What other people's producers send: plain JSON, without a type of ours, on the realtime lane.
 //!
-//! The producer is the message's `app_id`, its day that of its `timestamp`, or else of its arrival here; its name is its
+//! The producer is the message's `app_id`, or what `PRODUCER_ALIASES` makes of that, its day that of its `timestamp`, or else of its arrival here; its name is its
 //! `message_id`, or else the hash of its body.
 
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ impl Foreign {
         if message.body.len() > MAX_BODY_BYTES {
             return Err(format!("its body has {} bytes, more than {MAX_BODY_BYTES}: send several", message.body.len()));
         }
-        let producer = Producer::of_application(&message.app_id);
+        let producer = self.options.producer(&message.app_id);
         let rules = self.rules(&producer)?;
         let day = Day::of(sent_at(message, Utc::now()));
         let id = LiveId::new(producer, day, message.id.clone(), &message.body, false);
@@ -115,7 +115,7 @@ mod tests {
         let foreign = Foreign::new(LiveOptions::default());
         let read = |message: Message| foreign.read(&message);
         let live = read(message(&body)).unwrap();
-        let run = format!("amqp_till-7_{}", Day::of(yesterday()).to_string().replace('-', ""));
+        let run = format!("amqp_till-7-7bdb95b7_{}", Day::of(yesterday()).to_string().replace('-', ""));
         assert_eq!((live.id.run_id().as_str(), live.id.message.as_str()), (run.as_str(), "m-1"));
         assert_eq!((live.transactions.len(), &live.rejected[0].reason), (1, &RejectReason::AmountScale));
         assert_eq!(live.rejected[0].row, 2);
@@ -128,11 +128,31 @@ mod tests {
     }
 
     #[test]
+    fn programs_whose_names_look_alike_have_ids_of_their_own() {
+        let body = r#"{"id":"4711","description":"x","amount":1,"timestamp":"2026-01-11 10:00:00","operation_type":"payment","side":"debit"}"#;
+        let read = |options: &LiveOptions, app_id: &str| {
+            let live = Foreign::new(options.clone()).read(&Message { app_id: app_id.to_owned(), ..message(body) });
+            let live = live.unwrap();
+            (live.id.producer.to_string(), live.transactions[0].transaction.id().unwrap())
+        };
+        let options = LiveOptions::default();
+        let clean = read(&options, "till-7");
+        for app_id in ["till 7", "till/7", "till-7 "] {
+            let (producer, id) = read(&options, app_id);
+            assert!(producer.starts_with("till-7-") && id != clean.1, "{app_id}: {producer}");
+        }
+        // One that had sent under the name that versions before made of its own keeps that, and its ids.
+        let kept = LiveOptions { producer_aliases: vec!["till 7=till-7".parse().unwrap()], ..options };
+        assert_eq!(read(&kept, "till 7"), clean);
+        assert_ne!(read(&kept, "till/7"), clean);
+    }
+
+    #[test]
     fn the_rules_that_are_kept_are_bounded() {
         let foreign = Foreign::new(LiveOptions::default());
         for name in 0..=PRODUCERS {
             let message = Message { app_id: format!("till {name}"), ..message("{}") };
-            assert_eq!(foreign.read(&message).unwrap().id.producer.as_str(), format!("till-{name}"));
+            assert_eq!(foreign.read(&message).unwrap().id.producer, Producer::of_application(&message.app_id));
             let kept = foreign.rules.lock().unwrap().len();
             assert!((1..=PRODUCERS).contains(&kept), "{kept}");
         }

@@ -21,6 +21,6 @@ mod task;
 
 pub use arguments::Arguments;
 pub use error::PredictError;
-pub use options::LiveOptions;
+pub use options::{LiveOptions, ProducerAlias};
 pub use progress::PredictProgress;
 pub use run::run;

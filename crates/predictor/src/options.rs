@@ -1,9 +1,10 @@
 //! How live transactions are collected and read.
 
 use std::num::NonZeroUsize;
+use std::str::FromStr;
 use std::time::Duration;
 
-use assay_transaction::{TimeZone, parse_duration};
+use assay_transaction::{ParseProducerError, Producer, TimeZone, parse_duration};
 use clap::Args;
 
 /// How live transactions share requests, and how those of other people's producers are read.
@@ -22,6 +23,38 @@ pub struct LiveOptions {
     /// Namespace in which the ids of what other producers send are unique [default: each producer has its own]
     #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
     pub id_namespace: Option<String>,
+    /// Producers that other programs are, by the names (app_id) that they give themselves, between commas: `till 7=till-7`
+    /// [default: a name that no producer can have is cleaned, and a hash of it follows]
+    #[arg(long, env = "PRODUCER_ALIASES", value_delimiter = ',', value_name = "APP_ID=NAME")]
+    pub producer_aliases: Vec<ProducerAlias>,
+}
+
+/// The producer that a program is which names itself otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerAlias {
+    /// What the program calls itself.
+    pub application: String,
+    /// The producer that it is.
+    pub producer: Producer,
+}
+
+impl FromStr for ProducerAlias {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A producer's name has no `=`, and another program's may.
+        let (application, producer) = text.rsplit_once('=').ok_or("it is APP_ID=NAME, such as `till 7=till-7`")?;
+        let producer = producer.parse().map_err(|error: ParseProducerError| error.to_string())?;
+        Ok(Self { application: application.to_owned(), producer })
+    }
+}
+
+impl LiveOptions {
+    /// The producer that a program is, by the name that it gives itself.
+    pub(crate) fn producer(&self, application: &str) -> Producer {
+        let alias = self.producer_aliases.iter().find(|alias| alias.application == application);
+        alias.map_or_else(|| Producer::of_application(application), |alias| alias.producer.clone())
+    }
 }
 
 impl Default for LiveOptions {
@@ -31,6 +64,7 @@ impl Default for LiveOptions {
             buffer_timeout: Duration::from_millis(20),
             time_zone: TimeZone::UTC,
             id_namespace: None,
+            producer_aliases: Vec::new(),
         }
     }
 }
@@ -49,9 +83,23 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_command_line() {
-        let LiveOptions { api_batch_size, buffer_timeout, time_zone, id_namespace } = Program::parse_from(["x"]).live;
+        let LiveOptions { api_batch_size, buffer_timeout, time_zone, id_namespace, producer_aliases } =
+            Program::parse_from(["x"]).live;
         let default = LiveOptions::default();
+        assert_eq!(producer_aliases, default.producer_aliases);
         assert_eq!((api_batch_size, buffer_timeout), (default.api_batch_size, default.buffer_timeout));
         assert_eq!((time_zone, id_namespace), (default.time_zone, default.id_namespace));
+    }
+
+    #[test]
+    fn programs_may_be_named_as_producers() {
+        let live = Program::parse_from(["x", "--producer-aliases", "till 7=till-7,a=b=c"]).live;
+        for (application, expected) in [("till 7", "till-7"), ("a=b", "c"), ("till-7", "till-7"), ("other", "other")] {
+            assert_eq!(live.producer(application).as_str(), expected);
+        }
+        assert_ne!(live.producer("till/7").as_str(), "till-7");
+        for wrong in ["till 7", "till 7=till 7", "=", "till 7="] {
+            assert!(Program::try_parse_from(["x", "--producer-aliases", wrong]).is_err(), "{wrong}");
+        }
     }
 }

@@ -22,19 +22,31 @@ pub struct ParseProducerError(String);
 
 impl Producer {
     const MAX_LENGTH: usize = 48;
+    /// Digits of the hash in the name of a producer that another program's name was made into.
+    const HASH_LENGTH: usize = 8;
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The producer that another program names itself: what no name of a producer can hold becomes `-`. One that gives no
-    /// name is `unnamed`.
+    /// The producer that another program names itself. A name that can be a producer's is one; of any other, what no producer's name can
+    /// hold becomes `-`, what is too long is cut off, and a hash of the whole name follows: two programs are never one producer because
+    /// their names look alike. One that gives no name is `unnamed`.
     pub fn of_application(name: &str) -> Self {
+        if let Ok(producer) = name.parse() {
+            return producer;
+        }
+        if name.trim().is_empty() {
+            return Self("unnamed".into());
+        }
+        let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).simple().to_string();
+        let hash = &hash[..Self::HASH_LENGTH];
         let allowed = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
         let shown = |character| if allowed(character) { character } else { '-' };
-        let name: String = name.trim().chars().take(Self::MAX_LENGTH).map(shown).collect();
-        Self(if name.is_empty() { "unnamed".into() } else { name.into() })
+        let room = Self::MAX_LENGTH - Self::HASH_LENGTH - 1;
+        let readable: String = name.trim().chars().take(room).map(shown).collect();
+        Self(format!("{readable}-{hash}").into())
     }
 }
 
@@ -183,10 +195,10 @@ mod tests {
     #[test]
     fn a_run_is_named_after_its_producer_and_day() {
         let day: Day = "2026-01-11".parse().unwrap();
-        let longest = Producer::of_application(&"x".repeat(200));
+        let longest = Producer::of_application(&"x".repeat(48));
         for (producer, counted, run) in [
             ("shop".parse().unwrap(), true, "live_shop_20260111".to_owned()),
-            (Producer::of_application("Till No. 7"), false, "amqp_Till-No--7_20260111".to_owned()),
+            (Producer::of_application("Till No. 7"), false, "amqp_Till-No--7-39749d56_20260111".to_owned()),
             (Producer::of_application(" "), false, "amqp_unnamed_20260111".to_owned()),
             (longest, true, format!("live_{}_20260111", "x".repeat(48))),
         ] {
@@ -194,6 +206,43 @@ mod tests {
         }
         for bad in ["", "a b", "é", &"x".repeat(49)] {
             assert!(bad.parse::<Producer>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn programs_are_one_producer_only_under_the_same_name() {
+        let long = "x".repeat(48);
+        let names = [
+            "till-7",
+            "till 7",
+            "till/7",
+            "till.7",
+            " till-7",
+            "till-7\n",
+            "Till-7",
+            "caisse é",
+            "caisse è",
+            "caisse e\u{301}",
+            &long,
+            &format!("{long}1"),
+            &format!("{long}2"),
+            &format!("{}é", "x".repeat(39)),
+        ];
+        let producers: Vec<Producer> = names.iter().map(|name| Producer::of_application(name)).collect();
+        for (at, producer) in producers.iter().enumerate() {
+            assert_eq!(producer.as_str().parse().as_ref(), Ok(producer), "it makes the name of a run");
+            assert!(!producers[..at].contains(producer), "{producer}");
+        }
+        // What is stored is stored under such names: they may never change.
+        for (name, expected) in [
+            ("till-7", "till-7"),
+            (long.as_str(), long.as_str()),
+            ("", "unnamed"),
+            (" \n", "unnamed"),
+            ("till 7", "till-7-7bdb95b7"),
+            ("till/7", "till-7-d6ed886c"),
+        ] {
+            assert_eq!(Producer::of_application(name).as_str(), expected);
         }
     }
 
