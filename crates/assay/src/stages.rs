@@ -194,7 +194,8 @@ async fn serve_reference_model(
     let address = listener.local_addr().map_err(CommandError::MlApi)?;
     let model = Arc::new(Model::bundled());
     tasks.spawn(async move {
-        assay_ml_api::serve(listener, model, ServeOptions::default(), shutdown).await.map_err(CommandError::MlApi)
+        assay_ml_api::serve(listener, model, ServeOptions::default(), shutdown).await;
+        Ok(())
     });
     Ok(format!("http://{address}"))
 }

@@ -34,9 +34,6 @@ pub enum ApiError {
         /// What is wrong with it.
         cause: ModelError,
     },
-    /// The listener broke.
-    #[error("cannot go on serving: {0}")]
-    Serve(io::Error),
 }
 
 impl ApiError {
@@ -44,7 +41,6 @@ impl ApiError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Listen { .. } | Self::ModelUnreadable { .. } | Self::Model { .. } => Exit::Usage,
-            Self::Serve(_) => Exit::DependencyAway,
         }
     }
 }

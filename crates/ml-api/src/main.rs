@@ -26,7 +26,7 @@ async fn listen(arguments: &Arguments, shutdown: CancellationToken, health: Heal
     let address = listener.local_addr().map_err(listen_error)?;
     tracing::info!("model {} listens on http://{address}", model.version());
     health.begin();
-    serve(listener, Arc::new(model), arguments.serve_options(), shutdown).await.map_err(ApiError::Serve)?;
+    serve(listener, Arc::new(model), arguments.serve_options(), shutdown).await;
     Ok(Exit::Done)
 }
 

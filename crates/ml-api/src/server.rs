@@ -1,17 +1,14 @@
 //! HTTP: routes, limits, and an orderly end.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use assay_http_server::{Bodies, BodyError, Limits};
 use axum::body::Body;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt as _;
-use bytes::Bytes;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +34,11 @@ impl Default for ServeOptions {
 
 /// The longest body that is read. A chunk holds at most 1 MiB of a source's bytes, of which JSON makes six times as much at
 /// worst, beside its own words.
-const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+const MAX_BODY_BYTES: u32 = 16 * 1024 * 1024;
+/// The bytes of all bodies that are read and answered at a time.
+const BODIES: u32 = 64 * 1024 * 1024;
+/// How long a body may take to come.
+const READ: Duration = Duration::from_secs(30);
 
 /// How long open requests may take once the server is asked to end; below the 10 s that compose gives.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -52,52 +53,40 @@ struct Served {
     model: Arc<Model>,
     options: ServeOptions,
     metrics: Metrics,
+    bodies: Bodies,
 }
 
 /// Answers on `listener` until `shutdown`, then finishes the requests that it has and returns.
-pub async fn serve(
-    listener: TcpListener,
-    model: Arc<Model>,
-    options: ServeOptions,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
-    let served = Arc::new(Served { model, options, metrics: Metrics::default() });
+pub async fn serve(listener: TcpListener, model: Arc<Model>, options: ServeOptions, shutdown: CancellationToken) {
+    let bodies = Bodies::new(MAX_BODY_BYTES, BODIES, READ);
+    let served = Arc::new(Served { model, options, metrics: Metrics::default(), bodies });
     let router = axum::Router::new()
         .route("/predict", post(answer_predict))
         .route("/health", get(answer_health))
         .route("/metrics", get(answer_metrics))
         .route("/openapi.json", get(async || typed(JSON, OPENAPI)))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(served);
-    // Answers are written at once; waiting for more to send would only make them late.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!("cannot set TCP_NODELAY: {error}");
-        }
-    });
-    let answering = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let answering = assay_http_server::serve(listener, router, Limits::default(), shutdown.clone());
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        ended = answering.into_future() => ended,
-        () = overdue => {
-            tracing::warn!("ending with requests that are still open after {DRAIN:?}");
-            Ok(())
-        }
+        () = answering => {}
+        () = overdue => tracing::warn!("ending with requests that are still open after {DRAIN:?}"),
     }
 }
 
-async fn answer_predict(State(served): State<Arc<Served>>, body: Result<Bytes, BytesRejection>) -> Response {
+async fn answer_predict(State(served): State<Arc<Served>>, request: Request) -> Response {
     let began = Instant::now();
+    let body = served.bodies.read(request).await;
     if !served.options.delay.is_zero() {
         tokio::time::sleep(served.options.delay).await;
     }
     // On this thread: a thousand transactions take it a few milliseconds, which is less than to hand them over is worth.
     let scored = match body {
-        Ok(body) => predict(&served.model, &body, served.options.max_batch),
-        Err(rejection) => Err(unread(&rejection)),
+        Ok(body) => predict(&served.model, &body.bytes, served.options.max_batch),
+        Err(error) => Err(unread(error)),
     };
     let response = match scored {
         Ok(Scored { body, transactions, fraud }) => {
@@ -113,15 +102,19 @@ async fn answer_predict(State(served): State<Arc<Served>>, body: Result<Bytes, B
     response
 }
 
-/// The refusal of a body that was too long, or broke off.
-fn unread(rejection: &BytesRejection) -> Refusal {
-    match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let most = MAX_BODY_BYTES / (1024 * 1024);
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is too large: at most {most} MiB are read"))
+/// The refusal of a body that was not read.
+fn unread(error: BodyError) -> Refusal {
+    let status = match error {
+        BodyError::TooLong(most) => {
+            let most = most / (1024 * 1024);
+            let message = format!("the body is too large: at most {most} MiB are read");
+            return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message);
         }
-        status => Refusal::new(status, "the body could not be read to its end"),
-    }
+        BodyError::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+        BodyError::Broken => StatusCode::BAD_REQUEST,
+        BodyError::NoRoom | BodyError::Ending => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Refusal::new(status, error.to_string())
 }
 
 async fn answer_health(State(served): State<Arc<Served>>) -> Response {

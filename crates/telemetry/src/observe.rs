@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use assay_http_server::{Limits, serve};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -16,6 +17,7 @@ use clap::Args;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::Health;
 
@@ -31,6 +33,8 @@ pub struct MetricsOptions {
 
 /// Upper bounds of what is measured in seconds: from a write to a local database to an ML API that runs into its time-out.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// A few probes and scrapers come at a time, and no request has a body.
+const CONNECTIONS: usize = 32;
 /// What is measured is added up this often, so that it takes no memory where nobody reads it.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -59,11 +63,9 @@ pub(crate) async fn observe(address: SocketAddr, program: &'static str, health: 
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(observed);
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::warn!("health and metrics are not shown any more: {error}");
-        }
-    });
+    let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
+    // To the end of the runtime: whoever watches over the process wants to see how it ends, too.
+    tokio::spawn(serve(listener, router, limits, CancellationToken::new()));
     Ok(())
 }
 

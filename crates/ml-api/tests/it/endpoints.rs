@@ -119,6 +119,6 @@ async fn a_request_that_has_begun_is_answered_after_the_shutdown() {
     stream.read_to_end(&mut answer).await.unwrap();
     let answer = Answer::parse(&answer);
     assert_eq!((answer.status, answer.json().as_array().unwrap().len()), (200, 5));
-    server.task.await.unwrap().unwrap();
+    server.task.await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err(), "still listening");
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) task: JoinHandle<std::io::Result<()>>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 pub(crate) struct Answer {

@@ -1,0 +1,186 @@
+//! One connection against clients that take their time, in a time that tests set.
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use tokio::io::{DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::*;
+use crate::{Bodies, BodyError};
+
+struct Talk {
+    client: DuplexStream,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+fn talk(limits: Limits) -> Talk {
+    let bodies = Arc::new(Bodies::new(1_000, 1_000, Duration::from_secs(30)));
+    let reading = move |request: Request| {
+        let bodies = Arc::clone(&bodies);
+        async move {
+            match bodies.read(request).await {
+                Ok(body) => (StatusCode::OK, body.bytes.len().to_string()),
+                Err(BodyError::Slow(_)) => (StatusCode::REQUEST_TIMEOUT, "slow".to_owned()),
+                Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            }
+        }
+    };
+    let router = Router::new()
+        .route("/now", get(async || "now"))
+        .route("/long", get(async || "x".repeat(1_000_000)))
+        .route("/refused", post(async || StatusCode::UNAUTHORIZED))
+        .route("/body", post(reading));
+    let (client, server) = duplex(8 * 1024);
+    let shutdown = CancellationToken::new();
+    let state = State::new(Arc::default());
+    let task = tokio::spawn(answer(server, router, state, limits, shutdown.clone()));
+    Talk { client, shutdown, task }
+}
+
+impl Talk {
+    async fn send(&mut self, text: &str) {
+        self.client.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// What comes before the connection ends, and after how many seconds it does.
+    async fn rest(mut self) -> (String, u64) {
+        let began = Instant::now();
+        let mut text = Vec::new();
+        // The server's end may be gone.
+        let _ = self.client.read_to_end(&mut text).await;
+        drop(self.client);
+        self.task.await.unwrap();
+        (String::from_utf8(text).unwrap(), began.elapsed().as_secs())
+    }
+
+    async fn until(&mut self, expected: &str) -> String {
+        let mut text = String::new();
+        while !text.contains(expected) {
+            let mut bytes = [0; 1024];
+            let read = self.client.read(&mut bytes).await.unwrap();
+            assert!(read > 0, "{text}");
+            text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        }
+        text
+    }
+}
+
+const NOW: &str = "GET /now HTTP/1.1\r\nhost: test\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_no_complete_head_in_time_is_cut_off() {
+    for text in ["", "GET /now HTTP/1.1\r\nhost: te"] {
+        let mut talk = talk(Limits::default());
+        talk.send(text).await;
+        assert_eq!(talk.rest().await, (String::new(), 10), "{text}");
+    }
+    // One byte now and then does not help.
+    let mut talk = talk(Limits::default());
+    let began = Instant::now();
+    while talk.client.write_all(b"G").await.is_ok() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(began.elapsed().as_secs(), 11, "the first byte that finds no reader");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_kept_between_requests_for_a_time() {
+    let mut talk = talk(Limits::default());
+    for _ in 0..3 {
+        talk.send(NOW).await;
+        talk.until("now").await;
+        tokio::time::sleep(Duration::from_secs(119)).await;
+    }
+    talk.send(NOW).await;
+    talk.until("now").await;
+    assert_eq!(talk.rest().await, (String::new(), 120));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_of_a_later_request_has_its_own_time() {
+    let mut talk = talk(Limits::default());
+    talk.send(NOW).await;
+    talk.until("now").await;
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    talk.send("GET /now").await;
+    assert_eq!(talk.rest().await, (String::new(), 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_may_come_one_behind_the_other() {
+    let mut talk = talk(Limits::default());
+    talk.send(&format!("{NOW}{}", NOW.replace("host: test", "host: test\r\nconnection: close"))).await;
+    let (text, seconds) = talk.rest().await;
+    assert_eq!((text.matches("\r\n\r\nnow").count(), seconds), (2, 0), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_too_long_is_refused() {
+    let mut talk = talk(Limits { head_bytes: 8 * 1024, ..Limits::default() });
+    let head = format!("GET /now HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(9_000));
+    // As much as is read.
+    let _ = talk.client.write_all(head.as_bytes()).await;
+    let (text, _) = talk.rest().await;
+    assert!(text.starts_with("HTTP/1.1 431 "), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_is_not_waited_for() {
+    let mut talk = talk(Limits::default());
+    talk.send("POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n0").await;
+    let (text, seconds) = talk.rest().await;
+    assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+    assert_eq!(seconds, 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_receive_the_answer_is_cut_off() {
+    let mut talk = talk(Limits::default());
+    talk.send("GET /long HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let began = Instant::now();
+    let Talk { client, task, .. } = talk;
+    task.await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 30);
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_arrives_although_the_body_is_not_read() {
+    let mut talk = talk(Limits::default());
+    talk.send("POST /refused HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\n").await;
+    // It is answered before the body is.
+    let head = talk.until("\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+    talk.send(&"x".repeat(100_000)).await;
+    assert_eq!(talk.rest().await.0, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn http_2_is_refused() {
+    let mut talk = talk(Limits::default());
+    talk.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    let (text, _) = talk.rest().await;
+    assert!(text.starts_with("HTTP/1.1 505 ") && text.ends_with("\r\n\r\nonly HTTP/1.1 is spoken\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_waits_for_whole_requests_alone() {
+    for (text, expected) in [
+        ("", ""),
+        ("GET /now HTTP/1.1\r\n", ""),
+        ("POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n0", "HTTP/1.1 503 "),
+    ] {
+        let mut talk = talk(Limits::default());
+        talk.send(text).await;
+        // It has been read.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let began = Instant::now();
+        talk.shutdown.cancel();
+        let (answer, _) = talk.rest().await;
+        assert!(answer.starts_with(expected) && (!expected.is_empty() || answer.is_empty()), "{text}: {answer}");
+        assert!(began.elapsed() <= LINGER, "in the time of the test");
+    }
+}

@@ -1,0 +1,70 @@
+//! The bounds of a server.
+
+use std::time::Duration;
+
+/// What a server allows those who connect to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time. The files that the process may open bound them too: they get half of those.
+    pub connections: usize,
+    /// The longest head of a request, in bytes; at least 8 KiB.
+    pub head_bytes: usize,
+    /// How long a head may take to come, from its first byte or from the connection on.
+    pub head: Duration,
+    /// How long a connection is kept between two requests: longer than clients and proxies keep theirs, as a rule, so that it
+    /// is not closed while a request is on its way.
+    pub idle: Duration,
+    /// How long whoever asked may take to receive what waits to be sent.
+    pub write: Duration,
+}
+
+impl Limits {
+    /// The fewest connections that a server has, however few files the process may open.
+    const FEWEST: usize = 4;
+
+    /// The bounds that hold for a process that may open so many files.
+    pub(crate) fn with_open_files(self, files: Option<usize>) -> Self {
+        let connections = files.map_or(self.connections, |files| self.connections.min(files / 2));
+        Self { connections: connections.max(Self::FEWEST), ..self }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            head_bytes: 64 * 1024,
+            head: Duration::from_secs(10),
+            idle: Duration::from_mins(2),
+            write: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How many files this process may open, where the system says so.
+pub(crate) fn open_files() -> Option<usize> {
+    parse_open_files(&std::fs::read_to_string("/proc/self/limits").ok()?)
+}
+
+fn parse_open_files(limits: &str) -> Option<usize> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_files_bound_the_connections() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max open files            64                   524288               files     \n";
+        assert_eq!(parse_open_files(limits), Some(64));
+        for unknown in ["", "Max open files            unlimited            unlimited            files\n"] {
+            assert_eq!(parse_open_files(unknown), None);
+        }
+        for (files, expected) in [(None, 512), (Some(64), 32), (Some(1_048_576), 512), (Some(3), Limits::FEWEST)] {
+            assert_eq!(Limits::default().with_open_files(files).connections, expected, "{files:?}");
+        }
+    }
+}

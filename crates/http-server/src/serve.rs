@@ -1,0 +1,273 @@
+//! A server: it accepts connections as long as there is room, and makes some where silent ones take it up.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::Limits;
+use crate::connection::answer;
+use crate::limits::open_files;
+use crate::state::State;
+
+/// After an error of the system, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Between two lines in the log about the same.
+const REMARKS: Duration = Duration::from_mins(1);
+
+/// Answers with `router` what comes to `listener`, until `shutdown`. Then it answers what has come in whole, and returns; dropped, it
+/// closes all connections.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
+    let asked = limits.connections;
+    let limits = limits.with_open_files(open_files());
+    if limits.connections < asked {
+        info!("{} connections at a time, not {asked}, as this process may open few files", limits.connections);
+    }
+    let mut connections =
+        Connections { limits, idle: Arc::default(), tasks: JoinSet::new(), open: Vec::new(), remark: None };
+    while let Some(accepted) = shutdown.run_until_cancelled(connections.accept(&listener)).await {
+        match accepted {
+            Ok(stream) => {
+                if shutdown.run_until_cancelled(connections.make_room()).await.is_none() {
+                    break;
+                }
+                connections.open(stream, router.clone(), shutdown.clone());
+            }
+            Err(error) => connections.recover(&error).await,
+        }
+    }
+    drop(listener);
+    while connections.tasks.join_next().await.is_some() {}
+}
+
+/// The connections of a server.
+struct Connections {
+    limits: Limits,
+    /// Told when one could be closed that could not before.
+    idle: Arc<Notify>,
+    tasks: JoinSet<()>,
+    open: Vec<Arc<State>>,
+    /// When it was last said that there are too many.
+    remark: Option<Instant>,
+}
+
+impl Connections {
+    /// The next connection; those that have ended meanwhile are forgotten.
+    async fn accept(&mut self, listener: &TcpListener) -> io::Result<TcpStream> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = self.tasks.join_next() => self.forget(ended),
+                accepted = listener.accept() => return accepted.map(|(stream, _)| stream),
+            }
+        }
+    }
+
+    /// Waits until there is room for one more. Connections that owe no answer go where there is none: those first that have never had
+    /// one, and of those the ones that have been silent longest.
+    async fn make_room(&mut self) {
+        while self.tasks.len() >= self.limits.connections {
+            self.say("there are too many connections, so silent ones are closed");
+            self.close_one();
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => self.forget(ended),
+                () = self.idle.notified() => {}
+            }
+        }
+    }
+
+    fn close_one(&self) -> bool {
+        let silent = self.open.iter().filter_map(|state| Some((state.worth()?, state)));
+        silent.min_by_key(|(worth, _)| *worth).is_some_and(|(_, state)| state.close_if_silent())
+    }
+
+    fn open(&mut self, stream: TcpStream, router: Router, shutdown: CancellationToken) {
+        // Answers are written at once; waiting for more to send would only make them late.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!("cannot set TCP_NODELAY: {error}");
+        }
+        let state = State::new(Arc::clone(&self.idle));
+        self.open.push(Arc::clone(&state));
+        self.tasks.spawn(answer(stream, router, state, self.limits, shutdown));
+    }
+
+    fn forget(&mut self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(died) = ended {
+            warn!("a connection has died: {died}");
+        }
+        // What a task had is dropped before it is seen to have ended.
+        self.open.retain(|state| Arc::strong_count(state) > 1);
+    }
+
+    /// Nothing could be accepted. What the system runs short of, files above all, is what connections take up.
+    async fn recover(&mut self, error: &io::Error) {
+        self.say(&format!("no connection can be accepted ({error}), so silent ones are closed"));
+        if self.close_one()
+            && let Some(ended) = self.tasks.join_next().await
+        {
+            self.forget(ended);
+        }
+        sleep(PAUSE).await;
+    }
+
+    fn say(&mut self, remark: &str) {
+        if self.remark.is_none_or(|last| last.elapsed() >= REMARKS) {
+            warn!("{remark}: {} are open", self.tasks.len());
+            self.remark = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::routing::{get, post};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Semaphore;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    /// Longer than any test takes: what waits for it has failed.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    struct Served {
+        address: SocketAddr,
+        shutdown: CancellationToken,
+        /// Requests that wait to be released.
+        waiting: Arc<AtomicUsize>,
+        release: Arc<Semaphore>,
+        task: JoinHandle<()>,
+    }
+
+    /// `/now` is answered at once, `/later` once it is released.
+    async fn serving(address: &str, connections: usize) -> Served {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (shutdown, release) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
+        let (waiting, released) = (Arc::<AtomicUsize>::default(), Arc::clone(&release));
+        let later = {
+            let counted = Arc::clone(&waiting);
+            move || {
+                let (counted, released) = (Arc::clone(&counted), Arc::clone(&released));
+                async move {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    released.acquire().await.unwrap().forget();
+                }
+            }
+        };
+        let router = Router::new().route("/now", get(async || "now")).route("/later", post(later));
+        let limits = Limits { connections, ..Limits::default() };
+        let task = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        Served { address, shutdown, waiting, release, task }
+    }
+
+    async fn send(address: SocketAddr, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn read_to_end(mut stream: TcpStream) -> String {
+        let mut text = Vec::new();
+        // A connection that is given up may be reset.
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut text)).await.expect("it is closed");
+        String::from_utf8(text).unwrap()
+    }
+
+    const NOW: &str = "GET /now HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+
+    #[tokio::test]
+    async fn silent_connections_make_room_for_others() {
+        let served = serving("127.0.0.1:0", 4).await;
+        let mut silent = Vec::new();
+        for index in 0..40 {
+            silent.push(send(served.address, ["", "GET /now HTTP/1.1\r\nhost: "][index % 2]).await);
+            assert!(read_to_end(send(served.address, NOW).await).await.ends_with("\r\n\r\nnow"), "{index}");
+        }
+        let first = silent.swap_remove(0);
+        assert_eq!(read_to_end(first).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_owed_an_answer_is_not_closed() {
+        let served = serving("127.0.0.1:0", 4).await;
+        let later = "POST /later HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let mut owed = Vec::new();
+        for _ in 0..4 {
+            owed.push(send(served.address, later).await);
+        }
+        while served.waiting.load(Ordering::Relaxed) < owed.len() {
+            tokio::task::yield_now().await;
+        }
+        // There is no room for this one until one of the others has its answer.
+        let asking = tokio::spawn(read_to_end(send(served.address, NOW).await));
+        served.release.add_permits(1);
+        assert!(asking.await.unwrap().ends_with("now"));
+        // Nor does the end of the server take an answer away.
+        served.shutdown.cancel();
+        served.release.add_permits(3);
+        for owed in owed {
+            assert!(read_to_end(owed).await.starts_with("HTTP/1.1 200 "));
+        }
+        tokio::time::timeout(PATIENCE, served.task).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_answered_is_kept_longer_than_one_that_never_asked() {
+        let served = serving("127.0.0.1:0", 4).await;
+        let keep = NOW.replace("connection: close\r\n", "");
+        let mut proven = send(served.address, &keep).await;
+        let mut answer = [0; 1024];
+        while !String::from_utf8_lossy(&answer).contains("now") {
+            let read = proven.read(&mut answer).await.unwrap();
+            assert!(read > 0);
+        }
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(send(served.address, "").await);
+        }
+        assert!(read_to_end(send(served.address, NOW).await).await.ends_with("now"));
+        proven.write_all(NOW.as_bytes()).await.unwrap();
+        assert!(read_to_end(proven).await.ends_with("now"));
+    }
+
+    #[tokio::test]
+    async fn the_end_does_not_wait_for_what_is_not_a_request() {
+        let served = serving("127.0.0.1:0", 16).await;
+        let mut silent = Vec::new();
+        for text in ["", "POST", "POST /later HTTP/1.1\r\nhost: "] {
+            silent.push(send(served.address, text).await);
+        }
+        // Everything above has been accepted once this is answered.
+        read_to_end(send(served.address, NOW).await).await;
+        served.shutdown.cancel();
+        tokio::time::timeout(PATIENCE, served.task).await.unwrap().unwrap();
+        for silent in silent {
+            assert_eq!(read_to_end(silent).await, "");
+        }
+        assert!(TcpStream::connect(served.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn it_listens_at_addresses_of_ipv6() {
+        // A machine may be without.
+        if TcpListener::bind("[::1]:0").await.is_err() {
+            return;
+        }
+        for address in ["[::1]:0", "[::]:0"] {
+            let served = serving(address, 4).await;
+            let asked = SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), served.address.port());
+            assert!(read_to_end(send(asked, NOW).await).await.ends_with("now"), "{address}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The stream of a connection, which ends with an error once the other side has had its time.
+
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::Limits;
+use crate::state::State;
+
+/// A stream whose silence is bounded, as the state of its connection says, and so is the time that what is written to it waits.
+pub(crate) struct Timed<IO> {
+    stream: IO,
+    state: Arc<State>,
+    limits: Limits,
+    silence: Pin<Box<Sleep>>,
+    /// Runs since something could not be written, until everything is.
+    sending: Option<Pin<Box<Sleep>>>,
+    /// Whether the other side has said that nothing more comes.
+    pub(crate) is_over: bool,
+}
+
+impl<IO> Timed<IO> {
+    pub(crate) fn new(stream: IO, state: Arc<State>, limits: Limits) -> Self {
+        let silence = Box::pin(sleep_until(Instant::now() + limits.head));
+        Self { stream, state, limits, silence, sending: None, is_over: false }
+    }
+
+    /// Nothing can be written for now: whether that has lasted too long.
+    fn poll_sending<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let limit = self.limits.write;
+        let sending = self.sending.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+        ready!(sending.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the answer was not received in time")))
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Timed<IO> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
+            if buffer.filled().len() > before {
+                this.state.received();
+            } else {
+                this.is_over = true;
+            }
+            return Poll::Ready(read);
+        }
+        if this.sending.is_some() {
+            return Poll::Pending;
+        }
+        let Some(deadline) = this.state.deadline(&this.limits) else { return Poll::Pending };
+        if this.silence.deadline() != deadline {
+            this.silence.as_mut().reset(deadline);
+        }
+        ready!(this.silence.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "no complete request came in time")))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Timed<IO> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write(context, bytes) {
+            Poll::Pending => this.poll_sending(context),
+            written => written,
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write_vectored(context, bytes) {
+            Poll::Pending => this.poll_sending(context),
+            written => written,
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_flush(context) {
+            Poll::Pending => this.poll_sending(context),
+            flushed => {
+                this.sending = None;
+                flushed
+            }
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
