@@ -1,22 +1,20 @@
-//! What no event told of: the bucket is listed now and again, and the ledger is asked for runs that have lost their loader.
+//! Objects of which no event told: the bucket is listed now and again.
 //!
 //! Guarantee: an object that lies in the bucket, and that no run has read, is found by the next listing, whatever became of
 //! its events.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use assay_source::{Listed, ObjectEvent, SourceUrl, Sources};
 use assay_store::Known;
-use assay_transaction::{RunState, SourceIdentity};
+use assay_transaction::SourceIdentity;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
-use super::intake::{Intake, Piece, Receipt, Told};
+use super::intake::{Intake, NoReceipt, Piece, Told};
 use super::options::{WatchOptions, Watched};
 use crate::{Dependencies, LoadError};
 
@@ -25,7 +23,7 @@ const BATCH: usize = 200;
 
 /// What the latest listings have found.
 pub(crate) struct Listing {
-    found: mpsc::Receiver<Piece>,
+    found: mpsc::Receiver<ObjectEvent>,
     _sweeping: AbortOnDropHandle<()>,
 }
 
@@ -42,69 +40,38 @@ impl Listing {
 impl Intake for Listing {
     async fn next(&mut self) -> Told {
         match self.found.recv().await {
-            Some(piece) => Told { pieces: vec![piece], receipt: Box::new(Nobody) },
+            Some(object) => Told { pieces: vec![Piece::Object(object)], receipt: Box::new(NoReceipt) },
             None => std::future::pending().await,
         }
     }
-}
-
-/// What is left undone, the next listing finds.
-struct Nobody;
-
-#[async_trait]
-impl Receipt for Nobody {
-    async fn ack(self: Box<Self>) {}
 }
 
 struct Sweeper {
     dependencies: Arc<Dependencies>,
     watched: Watched,
     options: WatchOptions,
-    tell: mpsc::Sender<Piece>,
+    tell: mpsc::Sender<ObjectEvent>,
 }
 
 impl Sweeper {
-    /// Lists at intervals, and looks in between for loads whose loader is gone: those need not wait as long as that.
     async fn sweep_on(self) {
-        let look = self.dependencies.lease.min(self.options.watch_interval);
+        let interval = self.options.watch_interval;
         loop {
             if let Err(error) = self.sweep().await {
-                let pause = seconds(self.options.watch_interval);
-                warn!("{} was not looked through, and will be in {pause}: {error}", self.watched);
+                let pause = interval.as_secs();
+                warn!("{} was not looked through, and will be in {pause} s: {error}", self.watched);
             }
-            let listed = Instant::now();
-            tokio::time::sleep(look).await;
-            while listed.elapsed() < self.options.watch_interval {
-                if let Err(error) = self.find_orphans().await {
-                    debug!("cannot look for runs without a loader: {error}");
-                }
-                tokio::time::sleep(look).await;
-            }
+            tokio::time::sleep(interval).await;
         }
     }
 
     async fn sweep(&self) -> Result<(), LoadError> {
-        self.find_orphans().await?;
         let Watched { bucket, prefix } = &self.watched;
         let listing = self.dependencies.sources.list(bucket, prefix);
         let mut pages = listing.ready_chunks(BATCH);
         while let Some(page) = pages.next().await {
             let listed = page.into_iter().collect::<Result<Vec<Listed>, _>>()?;
             self.find_new(listed).await?;
-        }
-        Ok(())
-    }
-
-    /// Runs of the place that are loading, and that no loader holds any more.
-    async fn find_orphans(&self) -> Result<(), LoadError> {
-        let Dependencies { store, holder, .. } = &*self.dependencies;
-        let place = self.watched.to_string();
-        for open in store.open_runs().await? {
-            let is_held = open.held_by.as_deref().is_some_and(|by| !holder.outlives(by));
-            let run = open.run;
-            if run.state == RunState::Loading && !is_held && run.source.location.starts_with(&place) {
-                self.tell(Piece::Orphan(run.run_id)).await;
-            }
         }
         Ok(())
     }
@@ -128,17 +95,12 @@ impl Sweeper {
         }
         for (object, known) in objects.into_iter().zip(store.known(&identities).await?) {
             if known == Known::Not {
-                debug!("s3://{}/{} was not read yet", object.bucket, object.key);
-                self.tell(Piece::Object(object)).await;
+                debug!("{} was not read yet", SourceUrl::S3 { bucket: object.bucket.clone(), key: object.key.clone() });
+                // Waits until there is room for what was found before. Nobody listens any more: this ends as well.
+                let _ = self.tell.send(object).await;
             }
         }
         Ok(())
-    }
-
-    /// Waits until somebody has room for what was found before.
-    async fn tell(&self, piece: Piece) {
-        // Nobody listens any more: this ends as well.
-        let _ = self.tell.send(piece).await;
     }
 }
 
@@ -154,8 +116,4 @@ async fn identity(sources: &Sources, url: &SourceUrl, version: Option<String>) -
             }
         },
     }
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{} s", duration.as_secs())
 }

@@ -1,7 +1,7 @@
 //! `loader watch`: objects are loaded as they come.
 //!
 //! - `options`: what is watched, and what for
-//! - `intake`: where it is heard of work, one trait; `amqp`, `webhook`, `sqs` and `listing` are the sources
+//! - `intake`: where it is heard of work, one trait; `amqp`, `webhook`, `sqs`, `listing` and `orphans` are the sources
 //! - `taking`: what becomes of a piece of work: an object's run begins, or one that lost its loader is taken over
 //!
 //! Guarantees: one run for each version of an object, however many events tell of it; a bounded number of loads at a time,
@@ -12,6 +12,7 @@ mod amqp;
 mod intake;
 mod listing;
 mod options;
+mod orphans;
 #[cfg(feature = "sqs")]
 mod sqs;
 mod taking;
@@ -34,6 +35,7 @@ use self::amqp::AmqpEvents;
 use self::intake::{Intake, Told};
 use self::listing::Listing;
 pub use self::options::{Switch, WatchOptions, Watched};
+use self::orphans::Orphans;
 use self::taking::Taking;
 use self::webhook::WebhookEvents;
 use crate::waiting::watch_consumers;
@@ -97,6 +99,7 @@ async fn start(
     if let Some(webhook) = webhook {
         intakes.push(Box::new(WebhookEvents::serve(webhook, shutdown.clone()).await?));
     }
+    intakes.push(Box::new(Orphans::start(Arc::clone(dependencies), watched, options)));
     // The last one: what is found by it was there before anybody listened.
     intakes.push(Box::new(Listing::start(Arc::clone(dependencies), watched.clone(), options.clone())));
     Ok(intakes)

@@ -24,6 +24,10 @@ use crate::publishing::say_published;
 use crate::run::say_sealed;
 use crate::{Dependencies, LoadError, LoadOptions};
 
+/// The longest key that S3 knows, in bytes.
+const LONGEST_KEY: usize = 1_024;
+/// As much of a longer one is named.
+const KEY_SHOWN: usize = 64;
 /// Between two attempts while something is away.
 pub(super) const PAUSE: Duration = Duration::from_secs(2);
 /// Between two looks whether somebody else has begun the same.
@@ -158,6 +162,10 @@ impl Taking {
         if *bucket != self.watched.bucket || !self.options.wants(&self.watched, key, None) {
             return Ok(None);
         }
+        if let Some(problem) = too_long(key) {
+            warn!("an event is passed over: {problem}");
+            return Ok(None);
+        }
         let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() };
         if self.load.totals.is_manifest(&url) {
             return Ok(None);
@@ -277,9 +285,33 @@ fn is_hopeless(cause: &SourceError) -> bool {
     cause.exit() == Exit::SourceUnreadable && !cause.is_final() && !is_elsewhere
 }
 
+/// Why no server has an object of this key, if that is so. Some break off a request for one, as if they were away.
+fn too_long(key: &str) -> Option<String> {
+    let shown = || key.chars().take(KEY_SHOWN).flat_map(char::escape_debug).collect::<String>();
+    (key.len() > LONGEST_KEY)
+        .then(|| format!("its key, `{}…`, has {} bytes, more than {LONGEST_KEY}", shown(), key.len()))
+}
+
 fn describe(piece: &Piece) -> String {
     match piece {
-        Piece::Object(ObjectEvent { bucket, key, .. }) => format!("s3://{bucket}/{key}"),
+        Piece::Object(ObjectEvent { bucket, key, .. }) => {
+            SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() }.to_string()
+        }
         Piece::Orphan(run_id) => format!("run {run_id}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_no_object_can_have_is_not_asked_for() {
+        for fine in ["", "in/a.csv", &"k".repeat(1_024), &"é".repeat(512)] {
+            assert_eq!(too_long(fine), None);
+        }
+        let problem = too_long(&format!("in/\n{}", "k".repeat(100_000))).unwrap();
+        assert!(problem.starts_with("its key, `in/\\nkkk") && problem.len() < 200, "{problem}");
+        assert!(too_long(&"é".repeat(513)).is_some());
     }
 }

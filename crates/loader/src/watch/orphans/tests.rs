@@ -1,0 +1,107 @@
+//! The search beside a listing that finds more than anybody takes.
+
+use std::time::Duration;
+
+use assay_http_server::{Limits, serve};
+use assay_queue::InProcess;
+use assay_source::{S3Options, Sources};
+use assay_store::{Act, DatabaseOptions, NewRun};
+use assay_transaction::{Namespace, RunSettings, SourceIdentity};
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::get;
+use clap::Parser;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::Holder;
+use crate::watch::listing::Listing;
+
+/// Longer than any test takes: what waits for it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+const OBJECTS: usize = 10_000;
+
+#[derive(Debug, Parser)]
+struct Program {
+    #[command(flatten)]
+    watch: WatchOptions,
+}
+
+/// A page of a bucket of many objects: from the one that the token says.
+async fn list(request: Request) -> String {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let token = query.split('&').find_map(|parameter| parameter.strip_prefix("continuation-token="));
+    let first: usize = token.map_or(0, |token| token.parse().unwrap());
+    let next = (first + 1_000).min(OBJECTS);
+    let objects: String = (first..next)
+        .map(|index| {
+            let modified = "<LastModified>2026-01-11T10:00:00.000Z</LastModified>";
+            format!("<Contents><Key>in/{index}.csv</Key><ETag>\"e{index}\"</ETag><Size>10</Size>{modified}</Contents>")
+        })
+        .collect();
+    let more = next < OBJECTS;
+    format!(
+        "<ListBucketResult><Name>drops</Name><IsTruncated>{more}</IsTruncated>\
+         <NextContinuationToken>{next}</NextContinuationToken>{objects}</ListBucketResult>"
+    )
+}
+
+async fn dependencies(folder: &TempDir) -> Arc<Dependencies> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/{*path}", get(list));
+    tokio::spawn(serve(listener, router, Limits::default(), CancellationToken::new()));
+    let s3 = S3Options {
+        key: Some("key".to_owned()),
+        secret: Some("secret".to_owned()),
+        endpoint_url: Some(endpoint),
+        ..S3Options::default()
+    };
+    let url = format!("sqlite://{}", folder.path().join("assay.db").display());
+    let database = DatabaseOptions::default().or_default(&url);
+    assay_store::migrate(&database, PATIENCE).await.unwrap();
+    Arc::new(Dependencies {
+        sources: Sources::new(&s3).unwrap(),
+        store: assay_store::connect(&database, "test", PATIENCE).await.unwrap(),
+        broker: InProcess::new(10),
+        startup: PATIENCE,
+        drain: PATIENCE,
+        holder: Holder::new(),
+        lease: PATIENCE,
+        act: Act { operator: "test".to_owned(), reason: None },
+    })
+}
+
+#[tokio::test]
+async fn a_backlog_of_objects_hides_no_orphan() {
+    let folder = tempfile::tempdir().unwrap();
+    let dependencies = dependencies(&folder).await;
+    let watched: Watched = "s3://drops/in/".parse().unwrap();
+    let options = Program::parse_from(["program", "--watch-interval", "1s"]).watch;
+    let mut orphans = Orphans::start(Arc::clone(&dependencies), &watched, &options);
+    let mut listing = Listing::start(Arc::clone(&dependencies), watched.clone(), options);
+    // The listing has begun, and from here on nobody takes what it finds.
+    timeout(PATIENCE, listing.next()).await.expect("an object is listed");
+
+    let run_id: RunId = "orphaned".parse().unwrap();
+    let source = SourceIdentity { location: "s3://drops/in/orphaned.csv".to_owned(), version: "1".to_owned() };
+    let new = NewRun {
+        run_id: run_id.clone(),
+        explicit_id: false,
+        source,
+        settings: RunSettings::standard(Namespace::new("test")),
+        force: false,
+        source_bytes: None,
+        fingerprint: None,
+        holder: "another machine".to_owned(),
+        lease: PATIENCE,
+    };
+    dependencies.store.begin_run(&new).await.unwrap();
+    assert!(timeout(Duration::from_millis(1), orphans.next()).await.is_err(), "it is held");
+    dependencies.store.evict(&run_id, "another machine").await.unwrap();
+    let told = timeout(PATIENCE, orphans.next()).await.expect("the orphan is found");
+    assert_eq!(told.pieces, [Piece::Orphan(run_id)]);
+}
