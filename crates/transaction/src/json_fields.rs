@@ -79,11 +79,20 @@ pub struct JsonFields<'a> {
     extras: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-/// A value as the text of a field, and whether it is a number of JSON.
+/// A value as the text of a field, and what it is in JSON.
 #[derive(Debug, Clone)]
 struct Value<'a> {
     text: Cow<'a, str>,
-    is_number: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A string, or `null`, which is an empty field.
+    Text,
+    Number,
+    /// `true`, `false`, an array or an object.
+    Other,
 }
 
 impl JsonNames {
@@ -175,9 +184,20 @@ fn put<'a>(place: &mut Option<(usize, Value<'a>)>, depth: usize, value: Value<'a
 
 impl<'a> Value<'a> {
     fn of(value: &'a RawValue) -> Result<Self, RejectReason> {
-        let is_number = value.get().starts_with(|first: char| first == '-' || first.is_ascii_digit());
+        let kind = match value.get().as_bytes().first() {
+            Some(b'"' | b'n') => Kind::Text,
+            Some(b'-' | b'0'..=b'9') => Kind::Number,
+            _ => Kind::Other,
+        };
         let text = text(value).ok_or(RejectReason::JsonFormat)?;
-        Ok(Self { text, is_number })
+        Ok(Self { text, kind })
+    }
+}
+
+impl JsonFields<'_> {
+    /// Whether a field is a text or a number, or is not there: neither a truth value nor an array or object.
+    pub fn is_text_or_number(&self, index: usize) -> bool {
+        self.values.get(index).and_then(Option::as_ref).is_none_or(|value| value.kind != Kind::Other)
     }
 }
 
@@ -191,7 +211,7 @@ impl Fields for JsonFields<'_> {
     }
 
     fn is_number(&self, index: usize) -> bool {
-        self.values.get(index).and_then(Option::as_ref).is_some_and(|value| value.is_number)
+        self.values.get(index).and_then(Option::as_ref).is_some_and(|value| value.kind == Kind::Number)
     }
 
     fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -53,6 +53,8 @@ pub fn split_transactions(body: &[u8]) -> Result<Vec<&[u8]>, PlainError> {
 pub struct LiveRules {
     rules: Rules,
     names: JsonNames,
+    /// Where the fields have the id.
+    id: usize,
 }
 
 impl LiveRules {
@@ -61,7 +63,8 @@ impl LiveRules {
         let header: Vec<String> =
             REQUIRED_COLUMNS.iter().chain(&OPTIONAL_COLUMNS).map(|name| (*name).to_owned()).collect();
         let settings = RunSettings { header: header.clone(), mapping: None, ..settings.clone() };
-        Ok(Self { rules: Rules::of_run(&settings)?.unsettable(), names: JsonNames::new(&header) })
+        let id = header.iter().position(|name| name == "id").unwrap_or_default();
+        Ok(Self { rules: Rules::of_run(&settings)?.unsettable(), names: JsonNames::new(&header), id })
     }
 
     /// Whether a row is a transaction; else which rule it broke, with its own bytes.
@@ -87,6 +90,10 @@ impl LiveRules {
             };
             Rejection::new(reason, message.to_owned())
         })?;
+        // As text it would be the id of all that make the same mistake.
+        if !fields.is_text_or_number(self.id) {
+            return Err(Rejection::new(RejectReason::JsonFormat, "`id` is neither a text nor a number".to_owned()));
+        }
         self.rules.check(row, &fields, json.len())
     }
 }
@@ -136,6 +143,10 @@ mod tests {
             (GOOD.replace("12.50", "\"1.234,50\""), RejectReason::AmountFormat),
             (GOOD.replace("12.50", "\"3,000\""), RejectReason::AmountMark),
             (GOOD.replace("\"4711\"", "null"), RejectReason::IdEmpty),
+            (GOOD.replace("\"4711\"", "{}"), RejectReason::JsonFormat),
+            (GOOD.replace("\"4711\"", "[4711]"), RejectReason::JsonFormat),
+            (GOOD.replace("\"4711\"", "true"), RejectReason::JsonFormat),
+            (GOOD.replace("\"id\":\"4711\"", "\"ID\":false"), RejectReason::JsonFormat),
             (GOOD.replace("country", "id"), RejectReason::JsonFormat),
             ("7".to_owned(), RejectReason::JsonFormat),
             (GOOD.replace("FR", &"x".repeat(MAX_ROW_BYTES)), RejectReason::RowTooLarge),
@@ -149,6 +160,14 @@ mod tests {
                 rejected.message
             );
         }
+    }
+
+    #[test]
+    fn an_id_may_be_a_number() {
+        let rules = LiveRules::new(&RunSettings::example()).unwrap();
+        let entry = |json: String| rules.judge(1, json.as_bytes()).unwrap().unwrap();
+        let (text, number) = (entry(GOOD.to_owned()), entry(GOOD.replace("\"4711\"", "4711")));
+        assert_eq!(text, number);
     }
 
     #[test]
