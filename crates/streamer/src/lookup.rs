@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_store::{FailedRecord, Store, StoreError, TransactionRecord};
-use assay_transaction::{RunId, Timestamp, Transaction, mask_card_numbers};
+use assay_transaction::{EncodedTransaction, RunId, Timestamp, mask_card_numbers};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Sought {
     pub(crate) id: Uuid,
     /// What it says, where that is known: one that is stored with other content is another one.
-    pub(crate) content: Option<Transaction>,
+    pub(crate) content: Option<EncodedTransaction>,
     /// Where it failed before it was sent this time: run and row.
     pub(crate) failed_before: Vec<(RunId, u64)>,
 }
@@ -118,8 +118,10 @@ impl Lookup {
 
     async fn find(&self, sought: &Sought) -> Result<Option<Fate>, StoreError> {
         let stored = self.store.transaction(sought.id).await?;
-        let is_same =
-            |record: &TransactionRecord| sought.content.as_ref().is_none_or(|content| *content == record.transaction);
+        let is_same = |record: &TransactionRecord| {
+            let content = sought.content.as_ref().map(EncodedTransaction::decode);
+            content.is_none_or(|content| content.is_ok_and(|content| content == record.transaction))
+        };
         if let Some(fate) = stored.filter(is_same).and_then(Fate::stored) {
             return Ok(Some(fate));
         }

@@ -1,29 +1,27 @@
 //! HTTP: routes, limits, and an orderly end.
 //!
-//! Guarantees: who has no token is not read; a request that is answered with 202 is with the broker and counted; where one is
+//! Guarantees: who has no token is not read; bodies are bounded in all; a request that is answered with 202 is with the broker and counted; where one is
 //! refused as a whole, nothing of it is published. What was begun is ended although its sender has gone away.
 
 mod refusal;
 mod requests;
 
-use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_http_server::{Bodies, Limits};
 use assay_queue::Broker;
 use assay_store::Store;
 use assay_transaction::{LiveRules, Namespace};
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use self::refusal::Refusal;
 use crate::acceptance::Acceptance;
@@ -33,6 +31,12 @@ use crate::metrics::{self, count_request};
 use crate::tokens::Tokens;
 use crate::{ServeOptions, StreamError};
 
+/// How long a body may take to come.
+const READ: Duration = Duration::from_secs(30);
+/// The bytes of all bodies together, from when they begin to be read until their requests are answered: what is made of a body
+/// takes some times as much.
+const BODIES: u32 = 16 * 1024 * 1024;
+
 /// What all requests share.
 struct Served {
     acceptance: Acceptance,
@@ -40,7 +44,7 @@ struct Served {
     rules: LiveRules,
     namespace: Namespace,
     tokens: Tokens,
-    max_body_bytes: u32,
+    bodies: Bodies,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -88,50 +92,43 @@ pub async fn serve(
         rules,
         namespace: settings.namespace,
         tokens,
-        max_body_bytes: options.max_body_bytes,
+        bodies: Bodies::new(options.max_body_bytes, BODIES, READ),
         permits: Arc::new(Semaphore::new(options.max_requests as usize)),
         tasks: TaskTracker::new(),
         shutdown: shutdown.clone(),
     });
     info!("transactions of {} are taken at http://{address}/transactions", options.producer_run_id);
-    // Answers are written at once; waiting for more to send would only make them late.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!("cannot set TCP_NODELAY: {error}");
-        }
-    });
-    let answering = axum::serve(listener, router(&served)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let limits = Limits::default();
+    // Each request that is answered has a connection, and others come meanwhile.
+    let limits = Limits { connections: limits.connections.max(2 * options.max_requests as usize), ..limits };
+    let answering = assay_http_server::serve(listener, router(&served), limits, shutdown.clone());
     let answered = async {
-        let ended = answering.into_future().await;
+        answering.await;
         // What was begun for senders that have gone away.
         served.tasks.close();
         served.tasks.wait().await;
-        ended
     };
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(drain).await;
     };
-    let ended = tokio::select! {
-        ended = answered => ended,
-        () = overdue => {
-            warn!("ending with requests that are still open after DRAIN_TIMEOUT ({drain:?})");
-            Ok(())
-        }
-    };
+    tokio::select! {
+        () = answered => {}
+        () = overdue => warn!("ending with requests that are still open after DRAIN_TIMEOUT ({drain:?})"),
+    }
     counter.finish(counting).await;
     let totals = counter.totals();
     info!("Accepted {} transactions in {} messages", totals.rows, totals.messages);
-    Ok(ended?)
+    Ok(())
 }
 
 fn router(served: &Arc<Served>) -> Router {
     Router::new()
         .route("/transactions", post(requests::send))
         .route("/transactions/{id}", get(requests::ask))
+        .route("/openapi.json", get(requests::describe))
         .fallback(async || Refusal::NoSuchPath)
         .method_not_allowed_fallback(async || Refusal::NoSuchMethod)
         .layer(from_fn(count_request))
-        .layer(DefaultBodyLimit::max(served.max_body_bytes as usize))
         .with_state(Arc::clone(served))
 }

@@ -1,5 +1,6 @@
 //! Why a request is refused, and how that is said.
 
+use assay_http_server::BodyError;
 use assay_store::StoreError;
 use assay_transaction::{PlainError, RejectedRow, mask_card_numbers};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -22,17 +23,21 @@ pub(super) enum Refusal {
     Busy,
     #[error("the body is longer than {0} bytes (MAX_BODY_BYTES): send several")]
     BodyTooLong(u32),
-    #[error("the body could not be read to its end")]
-    Unread,
-    #[error("the body did not come within {0} seconds")]
-    Slow(u64),
+    #[error(transparent)]
+    Unread(BodyError),
     #[error("the body cannot be used: {0}")]
     Plain(#[from] PlainError),
     /// Some rows are not valid; nothing was published.
     #[error("{} rows are not valid: nothing was accepted", .0.len())]
     Invalid(Vec<RejectedRow>),
-    #[error("`wait` is no duration: {0}")]
+    #[error("`wait` cannot be used: {0}")]
     Wait(String),
+    #[error("the id in the path is not UTF-8")]
+    Id,
+    #[error("the body is said to be {0}: send JSON, or JSON Lines")]
+    Kind(String),
+    #[error("the body is said to be encoded ({0}): send it as it is")]
+    Encoded(String),
     #[error(transparent)]
     Refused(#[from] Refused),
     #[error("the ledger is away: {0}")]
@@ -59,16 +64,20 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Busy | Self::Refused(Refused::Full) => StatusCode::TOO_MANY_REQUESTS,
-            Self::BodyTooLong(_) | Self::Plain(PlainError::TooMany(_)) | Self::Refused(Refused::TooLarge { .. }) => {
-                StatusCode::PAYLOAD_TOO_LARGE
+            Self::Busy | Self::Unread(BodyError::NoRoom) | Self::Refused(Refused::Full) => {
+                StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Unread | Self::Plain(_) | Self::Wait(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTooLong(_)
+            | Self::Unread(BodyError::TooLong(_))
+            | Self::Plain(PlainError::TooMany(_))
+            | Self::Refused(Refused::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unread(BodyError::Slow(_)) => StatusCode::REQUEST_TIMEOUT,
+            Self::Unread(BodyError::Broken) | Self::Plain(_) | Self::Wait(_) | Self::Id => StatusCode::BAD_REQUEST,
+            Self::Kind(_) | Self::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Refused(Refused::Broker(_) | Refused::NotBegun(_) | Refused::Uncounted) | Self::Ledger(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Unread(BodyError::Ending)
+            | Self::Refused(Refused::Broker(_) | Refused::NotBegun(_) | Refused::Uncounted)
+            | Self::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotStored(_) | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused(Refused::Wire(_)) | Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
@@ -112,6 +121,15 @@ impl<'a> From<&'a RejectedRow> for RowError<'a> {
     fn from(row: &'a RejectedRow) -> Self {
         // It quotes the value, and may be logged by whoever sent it.
         Self { row: row.row, reason: row.reason.code(), message: mask_card_numbers(&row.message) }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLong(most) => Self::BodyTooLong(most),
+            other => Self::Unread(other),
+        }
     }
 }
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_http_server::ReadBody;
 use assay_transaction::{Entry, RejectReason, RejectedRow, RunId, parse_duration, split_transactions};
-use axum::body::Bytes;
-use axum::extract::{FromRequest as _, Path, Request, State};
-use axum::http::{StatusCode, Uri};
-use axum::response::Response;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::IgnoredAny;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Served;
@@ -18,8 +19,8 @@ use super::refusal::{Refusal, json};
 use crate::acceptance::Refused;
 use crate::lookup::{Fate, Sought};
 
-/// How long a body may take to come.
-const READ: Duration = Duration::from_secs(30);
+/// The description of this API, written by hand, and held to what is answered by a test.
+const OPENAPI: &str = include_str!("../../openapi.json");
 /// The longest wait for predictions.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -56,17 +57,18 @@ struct Found {
 pub(super) async fn send(State(served): State<Arc<Served>>, request: Request) -> Result<Response, Refusal> {
     let permit = served.admit(request.headers())?;
     let wait = wait_of(request.uri())?;
-    let body = read(&served, request).await?;
-    let entries = judge(&served, &body)?;
-    drop(body);
+    check_kind(request.headers())?;
+    // The room of the body is taken until the answer: so long lives what was made of it.
+    let ReadBody { bytes, room: _room } = served.bodies.read(request).await?;
+    let entries = judge(&served, &bytes)?;
+    drop(bytes);
     let mut transactions = Vec::with_capacity(entries.len());
     let mut sought = Vec::new();
     for entry in &entries {
         let id = entry.transaction.id().map_err(Refused::from)?;
         transactions.push(SentTransaction { id, external_id: entry.external_id.clone(), fate: None });
         if wait.is_some() {
-            let content = Some(entry.transaction.decode().map_err(Refused::from)?);
-            sought.push(Sought { id, content, failed_before: Vec::new() });
+            sought.push(Sought { id, content: Some(entry.transaction.clone()), failed_before: Vec::new() });
         }
     }
     // Else one that failed before, and is sent again, would be told that at once.
@@ -97,16 +99,22 @@ pub(super) async fn send(State(served): State<Arc<Served>>, request: Request) ->
 /// `GET /transactions/{id}`
 pub(super) async fn ask(
     State(served): State<Arc<Served>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let _permit = served.admit(request.headers())?;
+    let Path(id) = id.map_err(|_| Refusal::Id)?;
     let until = Instant::now() + wait_of(request.uri())?.unwrap_or_default();
     let sought = [Sought { id: served.namespace.identify(&id).0, content: None, failed_before: Vec::new() }];
     let found = served.lookup.settle(&sought, until, &served.shutdown).await.map_err(Refusal::Ledger)?;
     let fate = found.into_iter().next().flatten().ok_or(Refusal::NotStored(id))?;
     let [Sought { id, .. }] = sought;
     Ok(json(StatusCode::OK, &Found { id, fate }))
+}
+
+/// `GET /openapi.json`
+pub(super) async fn describe() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
 }
 
 impl Told {
@@ -119,18 +127,6 @@ impl Told {
             told.remove("run_id");
         }
         Self(told)
-    }
-}
-
-/// The body, which is not waited for without end.
-async fn read(served: &Served, request: Request) -> Result<Bytes, Refusal> {
-    match timeout(READ, Bytes::from_request(request, &())).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            Err(Refusal::BodyTooLong(served.max_body_bytes))
-        }
-        Ok(Err(_)) => Err(Refusal::Unread),
-        Err(_) => Err(Refusal::Slow(READ.as_secs())),
     }
 }
 
@@ -158,10 +154,30 @@ fn judge(served: &Served, body: &[u8]) -> Result<Vec<Entry>, Refusal> {
     Err(Refusal::Invalid(invalid))
 }
 
+/// Refuses a body that says of itself that it is something else: compressed, or of a type that no JSON has. `curl -d` and the like
+/// say that it is a form, and many say nothing.
+fn check_kind(headers: &HeaderMap) -> Result<(), Refusal> {
+    let text =
+        |name| headers.get(name).map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
+    if let Some(encoding) = text(header::CONTENT_ENCODING).filter(|encoding| encoding != "identity") {
+        return Err(Refusal::Encoded(encoding));
+    }
+    let Some(kind) = text(header::CONTENT_TYPE) else { return Ok(()) };
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_json = kind.contains("json") || matches!(kind, "" | FORM | "application/octet-stream" | "text/plain");
+    if is_json { Ok(()) } else { Err(Refusal::Kind(kind.to_owned())) }
+}
+
+/// What the body of a form is said to be.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// How long the sender waits for predictions, if it does: `?wait=500ms`.
 fn wait_of(uri: &Uri) -> Result<Option<Duration>, Refusal> {
-    let mut parameters = uri.query().unwrap_or_default().split('&');
-    let Some(wait) = parameters.find_map(|parameter| parameter.strip_prefix("wait=")) else { return Ok(None) };
+    let mut waits = uri.query().unwrap_or_default().split('&').filter_map(|parameter| parameter.strip_prefix("wait="));
+    let Some(wait) = waits.next() else { return Ok(None) };
+    if waits.next().is_some() {
+        return Err(Refusal::Wait("it is there twice".to_owned()));
+    }
     parse_duration(wait).map(|wait| Some(wait.min(LONGEST_WAIT))).map_err(Refusal::Wait)
 }
 
@@ -180,8 +196,37 @@ mod tests {
             let wait = wait_of(&uri.parse().unwrap()).unwrap();
             assert_eq!(wait, expected.map(Duration::from_millis), "{uri}");
         }
-        for uri in ["/transactions?wait=", "/transactions?wait=5"] {
-            assert!(wait_of(&uri.parse().unwrap()).unwrap_err().to_string().contains("such as 30s"), "{uri}");
+        for (uri, expected) in [
+            ("/transactions?wait=", "such as 30s"),
+            ("/transactions?wait=5", "such as 30s"),
+            ("/transactions?wait=1s&wait=1s", "twice"),
+        ] {
+            assert!(wait_of(&uri.parse().unwrap()).unwrap_err().to_string().contains(expected), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_json_unless_it_says_otherwise() {
+        let check = |name: &'static str, value: &'static str| {
+            check_kind(&HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))]))
+        };
+        for fine in [
+            "",
+            "application/json; charset=utf-8",
+            "Application/X-NDJSON",
+            "application/vnd.till+json",
+            FORM,
+            "text/plain",
+        ] {
+            assert!(check("content-type", fine).is_ok(), "{fine}");
+        }
+        check_kind(&HeaderMap::new()).unwrap();
+        check("content-encoding", "identity").unwrap();
+        for (name, value) in
+            [("content-type", "application/xml"), ("content-type", "multipart/form-data"), ("content-encoding", "gzip")]
+        {
+            let refusal = check(name, value).unwrap_err().to_string();
+            assert!(refusal.contains(value), "{refusal}");
         }
     }
 }

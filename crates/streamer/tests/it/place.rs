@@ -115,22 +115,31 @@ pub(crate) struct Answer {
 }
 
 impl Streamer {
+    /// What is answered to a request without a body, to the last byte.
+    pub(crate) async fn raw(&self, method: &str, path: &str, header: &str) -> String {
+        self.text(method, path, header, b"").await
+    }
+
     pub(crate) async fn send(&self, method: &str, path: &str, header: &str, body: &[u8]) -> Answer {
+        let text = self.text(method, path, header, body).await;
+        let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
+        assert!(head.contains("content-type: application/json"), "{text}");
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap() }
+    }
+
+    async fn text(&self, method: &str, path: &str, header: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n{header}\r\n"
         );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // Where it is refused before it is read.
+        // It may be refused before all of it is read.
+        let _ = stream.write_all(head.as_bytes()).await;
         let _ = stream.write_all(body).await;
         let mut answer = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer comes");
-        let text = String::from_utf8(answer).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
-        assert!(head.contains("content-type: application/json"), "{text}");
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap() }
+        String::from_utf8(answer).unwrap()
     }
 
     pub(crate) async fn post(&self, body: impl AsRef<[u8]>) -> Answer {
