@@ -9,8 +9,11 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
+
+/// How long a server that is ending waits for what is under way of a body.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// That the server is ending, which each request carries.
 #[derive(Debug, Clone)]
@@ -64,7 +67,15 @@ impl Bodies {
         let (parts, body) = request.into_parts();
         let ending = parts.extensions.get::<Ending>().map_or_else(CancellationToken::new, |ending| ending.0.clone());
         let reading = self.read_within(body, Instant::now() + self.time);
-        ending.run_until_cancelled(reading).await.unwrap_or(Err(BodyError::Ending))
+        let overdue = async {
+            ending.cancelled().await;
+            sleep(LAST_MOMENT).await;
+        };
+        tokio::select! {
+            biased;
+            read = reading => read,
+            () = overdue => Err(BodyError::Ending),
+        }
     }
 
     async fn read_within(&self, body: Body, deadline: Instant) -> Result<ReadBody, BodyError> {
@@ -167,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_does_not_wait_for_a_body() {
+    async fn the_end_waits_for_a_body_only_a_moment() {
         let bodies = Bodies::new(10, 10, TIME);
         let ending = Ending(CancellationToken::new());
         let mut request = Request::new(unfinished(&["0"]));
@@ -175,6 +186,6 @@ mod tests {
         let began = Instant::now();
         let stopping = async { ending.0.cancel() };
         let (read, ()) = tokio::join!(bodies.read(request), stopping);
-        assert_eq!((read.unwrap_err(), began.elapsed()), (BodyError::Ending, Duration::ZERO));
+        assert_eq!((read.unwrap_err(), began.elapsed()), (BodyError::Ending, LAST_MOMENT));
     }
 }

@@ -27,10 +27,9 @@ use crate::body::Ending;
 use crate::state::{Answering, State};
 use crate::timed::Timed;
 
-/// How long what else comes in is read and thrown away after the last answer, and how much of it: a connection that is closed
-/// with unread bytes is reset, and the answer may be lost with it.
+/// How long what else comes in is read and thrown away after the last answer: a connection that is closed with unread bytes is reset,
+/// and the answer may be lost with it.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 8 * 1024 * 1024;
 
 /// What HTTP/2 without negotiation gets.
 const HTTP_2: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\ncontent-length: 24\r\n\
@@ -66,6 +65,7 @@ pub(crate) async fn answer<IO>(
     let timed = Timed::new(stream, Arc::clone(&state), limits);
     let mut connection = http1::Builder::new()
         .max_buf_size(limits.head_bytes)
+        .max_header_size(limits.head_bytes)
         .timer(TokioTimer::new())
         // The stream's own times are shorter. But with one, hyper asks the stream for more as soon as an answer is sent, and so the stream
         // knows when the silence begins.
@@ -103,10 +103,9 @@ pub(crate) async fn answer<IO>(
 /// Says that nothing more is sent, and waits for the other side to do so.
 async fn part<IO: AsyncRead + AsyncWrite + Unpin>(stream: &mut Timed<IO>) -> std::io::Result<()> {
     stream.shutdown().await?;
-    let mut left = LINGER_BYTES;
-    let mut thrown_away = [0; 4096];
-    while !stream.is_over && left > 0 {
-        left = left.saturating_sub(stream.read(&mut thrown_away).await?);
+    let mut thrown_away = vec![0; 16 * 1024];
+    while !stream.is_over {
+        stream.read(&mut thrown_away).await?;
     }
     Ok(())
 }

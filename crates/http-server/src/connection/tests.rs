@@ -119,12 +119,14 @@ async fn requests_may_come_one_behind_the_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_is_too_long_is_refused() {
-    let mut talk = talk(Limits { head_bytes: 8 * 1024, ..Limits::default() });
-    let head = format!("GET /now HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(9_000));
-    // As much as is read.
-    let _ = talk.client.write_all(head.as_bytes()).await;
-    let (text, _) = talk.rest().await;
-    assert!(text.starts_with("HTTP/1.1 431 "), "{text}");
+    for length in [8_193, 20_000, 1_000_000] {
+        let mut talk = talk(Limits { head_bytes: 8 * 1024, ..Limits::default() });
+        let head = format!("GET /now HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(length));
+        // As much as is read.
+        let _ = talk.client.write_all(head.as_bytes()).await;
+        let (text, _) = talk.rest().await;
+        assert!(text.starts_with("HTTP/1.1 431 "), "{length}: {text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,6 +174,8 @@ async fn the_end_waits_for_whole_requests_alone() {
         ("", ""),
         ("GET /now HTTP/1.1\r\n", ""),
         ("POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n0", "HTTP/1.1 503 "),
+        ("POST /body HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n", "HTTP/1.1 100 "),
+        ("POST /body HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n1\r\n0", "HTTP/1.1 503 "),
     ] {
         let mut talk = talk(Limits::default());
         talk.send(text).await;
@@ -181,6 +185,7 @@ async fn the_end_waits_for_whole_requests_alone() {
         talk.shutdown.cancel();
         let (answer, _) = talk.rest().await;
         assert!(answer.starts_with(expected) && (!expected.is_empty() || answer.is_empty()), "{text}: {answer}");
+        assert_eq!(answer.contains("HTTP/1.1 503 "), !expected.is_empty(), "{text}: {answer}");
         assert!(began.elapsed() <= LINGER, "in the time of the test");
     }
 }
