@@ -107,7 +107,10 @@ struct NotNow;
 impl Taking {
     /// Begins what was told, says so, and loads it.
     pub(super) async fn take(&self, told: Told) {
-        let Told { pieces, receipt } = told;
+        let Told { mut pieces, receipt } = told;
+        // A sender may name an object as often as it likes.
+        let mut names = HashSet::new();
+        pieces.retain(|piece| names.insert(describe(piece)));
         let (mut receipt, mut left) = (Some(receipt), pieces.len());
         for piece in pieces {
             let span = one_of_several().in_scope(run_span);
