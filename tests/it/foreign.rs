@@ -74,7 +74,7 @@ async fn plain_json_is_scored_stored_and_told() {
     assert_eq!(stack.database.count("SELECT count(*) FROM chunks").await, 3);
     assert_eq!(stack.database.count("SELECT count(*) FROM failed_transactions").await, 0);
     let runs = stack.database.texts(RUNS).await;
-    let day = runs[0].strip_prefix("amqp_till-7_").expect("named after its producer");
+    let day = runs[0].strip_prefix("amqp_till-7-7bdb95b7_").expect("named after its producer");
     assert!(runs.len() == 1 && day.len() == 8 && day.starts_with("20"), "{runs:?}");
 }
 
