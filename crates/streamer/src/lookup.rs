@@ -1,5 +1,7 @@
 //! Lookup: what became of a transaction, asked of the ledger until it says so.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,15 @@ pub(crate) struct Sought {
     /// What it says, where that is known: one that is stored with other content is another one.
     pub(crate) content: Option<EncodedTransaction>,
     /// Where it failed before it was sent this time: run and row.
-    pub(crate) failed_before: Vec<(RunId, u64)>,
+    pub(crate) failed_before: Arc<HashSet<(RunId, u64)>>,
+}
+
+/// What the ledger knows of an id at a time, as far as it was asked: a message may have the same id in many rows.
+#[derive(Default)]
+struct Records {
+    is_asked: bool,
+    stored: Option<TransactionRecord>,
+    failed: Option<Vec<FailedRecord>>,
 }
 
 /// What became of a transaction.
@@ -49,21 +59,21 @@ struct Failed {
 
 impl Fate {
     /// Of one that is stored, once it is predicted.
-    fn stored(record: TransactionRecord) -> Option<Self> {
-        let said = record.prediction?;
+    fn stored(record: &TransactionRecord) -> Option<Self> {
+        let said = record.prediction.as_ref()?;
         let scored = Scored {
-            prediction: said.prediction,
+            prediction: said.prediction.clone(),
             fraud_score: said.fraud_score,
-            model_version: said.model_version,
+            model_version: said.model_version.clone(),
             predicted_at: said.predicted_at,
         };
-        Some(Self { run_id: record.run_id, scored: Some(scored), failed: None })
+        Some(Self { run_id: record.run_id.clone(), scored: Some(scored), failed: None })
     }
 
-    fn failed(record: FailedRecord) -> Self {
+    fn failed(record: &FailedRecord) -> Self {
         // The reason of a conflict shows what is in both transactions.
-        let failed = Failed { class: record.class, reason: mask_card_numbers(&record.reason).into_owned() };
-        Self { run_id: record.run_id, scored: None, failed: Some(failed) }
+        let failed = Failed { class: record.class.clone(), reason: mask_card_numbers(&record.reason).into_owned() };
+        Self { run_id: record.run_id.clone(), scored: None, failed: Some(failed) }
     }
 }
 
@@ -79,9 +89,16 @@ impl Lookup {
 
     /// Notes where transactions that are about to be sent have failed before.
     pub(crate) async fn note_failures(&self, sought: &mut [Sought]) -> Result<(), StoreError> {
+        let mut known: HashMap<Uuid, Arc<HashSet<(RunId, u64)>>> = HashMap::new();
         for sought in sought {
-            let failed = self.store.failed_with_id(sought.id).await?;
-            sought.failed_before = failed.into_iter().map(|record| (record.run_id, record.row)).collect();
+            sought.failed_before = match known.entry(sought.id) {
+                Entry::Occupied(failed) => Arc::clone(failed.get()),
+                Entry::Vacant(unknown) => {
+                    let failed = self.store.failed_with_id(sought.id).await?;
+                    let failed = failed.into_iter().map(|record| (record.run_id, record.row)).collect();
+                    Arc::clone(unknown.insert(Arc::new(failed)))
+                }
+            };
         }
         Ok(())
     }
@@ -97,8 +114,9 @@ impl Lookup {
         let mut found = Vec::with_capacity(sought.len());
         let mut pause = SHORTEST_PAUSE;
         loop {
+            let mut seen: HashMap<Uuid, Records> = HashMap::new();
             while let Some(next) = sought.get(found.len()) {
-                match self.find(next).await? {
+                match self.find(next, seen.entry(next.id).or_default()).await? {
                     Some(fate) => found.push(Some(fate)),
                     None => break,
                 }
@@ -116,19 +134,23 @@ impl Lookup {
         Ok(found)
     }
 
-    async fn find(&self, sought: &Sought) -> Result<Option<Fate>, StoreError> {
-        let stored = self.store.transaction(sought.id).await?;
-        let is_same = |record: &TransactionRecord| {
+    async fn find(&self, sought: &Sought, records: &mut Records) -> Result<Option<Fate>, StoreError> {
+        if !records.is_asked {
+            records.stored = self.store.transaction(sought.id).await?;
+            records.is_asked = true;
+        }
+        let is_same = |record: &&TransactionRecord| {
             let content = sought.content.as_ref().map(EncodedTransaction::decode);
             content.is_none_or(|content| content.is_ok_and(|content| content == record.transaction))
         };
-        if let Some(fate) = stored.filter(is_same).and_then(Fate::stored) {
-            return Ok(Some(fate));
+        let fate = records.stored.as_ref().filter(is_same).and_then(Fate::stored);
+        if fate.is_some() {
+            return Ok(fate);
         }
-        let failed = self.store.failed_with_id(sought.id).await?;
-        let is_new = |record: &FailedRecord| {
-            sought.failed_before.iter().all(|(run, row)| (run, *row) != (&record.run_id, record.row))
-        };
-        Ok(failed.into_iter().rfind(is_new).map(Fate::failed))
+        if records.failed.is_none() {
+            records.failed = Some(self.store.failed_with_id(sought.id).await?);
+        }
+        let is_new = |record: &&FailedRecord| !sought.failed_before.contains(&(record.run_id.clone(), record.row));
+        Ok(records.failed.as_deref().unwrap_or_default().iter().rfind(is_new).map(Fate::failed))
     }
 }

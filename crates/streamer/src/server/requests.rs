@@ -68,7 +68,7 @@ pub(super) async fn send(State(served): State<Arc<Served>>, request: Request) ->
         let id = entry.transaction.id().map_err(Refused::from)?;
         transactions.push(SentTransaction { id, external_id: entry.external_id.clone(), fate: None });
         if wait.is_some() {
-            sought.push(Sought { id, content: Some(entry.transaction.clone()), failed_before: Vec::new() });
+            sought.push(Sought { id, content: Some(entry.transaction.clone()), failed_before: Arc::default() });
         }
     }
     // Else one that failed before, and is sent again, would be told that at once.
@@ -105,7 +105,7 @@ pub(super) async fn ask(
     let _permit = served.admit(request.headers())?;
     let Path(id) = id.map_err(|_| Refusal::Id)?;
     let until = Instant::now() + wait_of(request.uri())?.unwrap_or_default();
-    let sought = [Sought { id: served.namespace.identify(&id).0, content: None, failed_before: Vec::new() }];
+    let sought = [Sought { id: served.namespace.identify(&id).0, content: None, failed_before: Arc::default() }];
     let found = served.lookup.settle(&sought, until, &served.shutdown).await.map_err(Refusal::Ledger)?;
     let fate = found.into_iter().next().flatten().ok_or(Refusal::NotStored(id))?;
     let [Sought { id, .. }] = sought;

@@ -88,6 +88,25 @@ async fn who_sends_again_is_not_told_an_earlier_failure() {
     assert_eq!((known.status, &known.body["failed"]["class"]), (200, &"rejected".into()));
 }
 
+/// What is known of an id is asked once for all rows that have it: else a message of n rows, sent n times, would ask for n³ records.
+#[tokio::test]
+async fn many_rows_may_have_the_same_id() {
+    let place = Place::new(100).await;
+    place.score();
+    let streamer = place.streamer(&[]).await;
+    let rows =
+        |from: usize| (from..from + 1_000).map(|row| transaction("1", &row.to_string()) + "\n").collect::<String>();
+    for from in [1, 2_000, 3_000] {
+        let body = rows(from);
+        let answer = streamer.send("POST", "/transactions?wait=30s", "", body.as_bytes()).await;
+        let sent = answer.body["transactions"].as_array().unwrap();
+        let conflicts = sent.iter().filter(|sent| sent["failed"]["class"] == "id_conflict").count();
+        let predicted = sent.iter().filter(|sent| sent["prediction"] == "ok").count();
+        assert_eq!((answer.status, conflicts + predicted), (202, 1_000), "{}", answer.body["transactions"][999]);
+        assert_eq!(predicted, usize::from(from == 1));
+    }
+}
+
 #[tokio::test]
 async fn a_wait_ends() {
     let place = Place::new(100).await;
