@@ -104,9 +104,7 @@ pub(crate) async fn answer<IO>(
 async fn part<IO: AsyncRead + AsyncWrite + Unpin>(stream: &mut Timed<IO>) -> std::io::Result<()> {
     stream.shutdown().await?;
     let mut thrown_away = vec![0; 16 * 1024];
-    while !stream.is_over {
-        stream.read(&mut thrown_away).await?;
-    }
+    while stream.read(&mut thrown_away).await? > 0 {}
     Ok(())
 }
 

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     /// Longer than any test takes: what waits for it has failed.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     struct Served {
         address: SocketAddr,

@@ -19,14 +19,12 @@ pub(crate) struct Timed<IO> {
     silence: Pin<Box<Sleep>>,
     /// Runs since something could not be written, until everything is.
     sending: Option<Pin<Box<Sleep>>>,
-    /// Whether the other side has said that nothing more comes.
-    pub(crate) is_over: bool,
 }
 
 impl<IO> Timed<IO> {
     pub(crate) fn new(stream: IO, state: Arc<State>, limits: Limits) -> Self {
         let silence = Box::pin(sleep_until(Instant::now() + limits.head));
-        Self { stream, state, limits, silence, sending: None, is_over: false }
+        Self { stream, state, limits, silence, sending: None }
     }
 
     /// Nothing can be written for now: whether that has lasted too long.
@@ -45,8 +43,6 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Timed<IO> {
         if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
             if buffer.filled().len() > before {
                 this.state.received();
-            } else {
-                this.is_over = true;
             }
             return Poll::Ready(read);
         }
@@ -67,7 +63,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Timed<IO> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_write(context, bytes) {
             Poll::Pending => this.poll_sending(context),
-            written => written,
+            written @ Poll::Ready(_) => written,
         }
     }
 
@@ -79,7 +75,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Timed<IO> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_write_vectored(context, bytes) {
             Poll::Pending => this.poll_sending(context),
-            written => written,
+            written @ Poll::Ready(_) => written,
         }
     }
 
@@ -91,7 +87,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Timed<IO> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_flush(context) {
             Poll::Pending => this.poll_sending(context),
-            flushed => {
+            flushed @ Poll::Ready(_) => {
                 this.sending = None;
                 flushed
             }

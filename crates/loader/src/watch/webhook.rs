@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     /// Longer than any test takes: what waits for it has failed.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     async fn events() -> (WebhookEvents, u16) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

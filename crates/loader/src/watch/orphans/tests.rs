@@ -1,5 +1,6 @@
 //! The search beside a listing that finds more than anybody takes.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use assay_http_server::{Limits, serve};
@@ -21,7 +22,7 @@ use crate::Holder;
 use crate::watch::listing::Listing;
 
 /// Longer than any test takes: what waits for it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const OBJECTS: usize = 10_000;
 
 #[derive(Debug, Parser)]
@@ -36,12 +37,15 @@ async fn list(request: Request) -> String {
     let token = query.split('&').find_map(|parameter| parameter.strip_prefix("continuation-token="));
     let first: usize = token.map_or(0, |token| token.parse().unwrap());
     let next = (first + 1_000).min(OBJECTS);
-    let objects: String = (first..next)
-        .map(|index| {
-            let modified = "<LastModified>2026-01-11T10:00:00.000Z</LastModified>";
-            format!("<Contents><Key>in/{index}.csv</Key><ETag>\"e{index}\"</ETag><Size>10</Size>{modified}</Contents>")
-        })
-        .collect();
+    let mut objects = String::new();
+    for index in first..next {
+        let modified = "<LastModified>2026-01-11T10:00:00.000Z</LastModified>";
+        write!(
+            objects,
+            "<Contents><Key>in/{index}.csv</Key><ETag>\"e{index}\"</ETag><Size>10</Size>{modified}</Contents>"
+        )
+        .unwrap();
+    }
     let more = next < OBJECTS;
     format!(
         "<ListBucketResult><Name>drops</Name><IsTruncated>{more}</IsTruncated>\
