@@ -22,7 +22,7 @@ use crate::{LoadError, LoadProgress, metrics};
 pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
 
 /// Bytes of unconfirmed chunks, at which no more are published: what bounds memory where rows are long.
-const MAX_BYTES_IN_FLIGHT: usize = 16 * 1024 * 1024;
+const MAX_BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
 
 /// Messages of this size go into any broker that is of use. One that is larger, and larger than all that were confirmed, is
 /// followed by no other until it is confirmed: should it be too large, the run can end before it, as nothing is out behind it.

@@ -21,13 +21,14 @@ use crate::delay::Delay;
 use crate::memory::Budget;
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::options::HOLD_TIMEOUT;
-use crate::{Broker, BrokerError, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route};
+use crate::{Broker, BrokerError, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route, Work};
 
 /// How many dead letters are kept: as many as in RabbitMQ.
 const MAX_DEAD_LETTERS: usize = 100_000;
 /// Bodies that a queue takes from publishers, and as much again of those that come later: all stages are in this one process.
-const MAX_QUEUE_BYTES: usize = 8 * 1024 * 1024;
-/// Bodies in work of each queue, for the same reason fewer than in a process that has one stage alone.
+const MAX_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Bodies in work of a queue, for the same reason fewer than in a process that has one stage alone. A writer needs them for its
+/// batches: one in the database, and the next one.
 const IN_WORK_BYTES: usize = 8 * 1024 * 1024;
 /// A publish takes no time here; this is how many chunks a loader may have at hand to be published.
 const IN_FLIGHT: usize = 256;
@@ -61,7 +62,10 @@ impl InProcess {
         Arc::new(Self {
             work: Route::ALL.map(queue),
             delayed: Default::default(),
-            budgets: Route::ALL.map(|_| Budget::new(IN_WORK_BYTES)),
+            budgets: Route::ALL.map(|route| match route.work {
+                Work::Transactions => Budget::new(IN_WORK_BYTES / 2),
+                Work::Scored => Budget::new(IN_WORK_BYTES),
+            }),
             dead: Arc::clone(&dead),
             dead_budget: Budget::new(IN_WORK_BYTES),
             control: broadcast::Sender::new(BACKLOG),
