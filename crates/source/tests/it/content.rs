@@ -74,7 +74,7 @@ fn sources(canary: &str) -> Vec<Vec<u8>> {
     let texts = sources.iter().map(|text| text.clone().into_bytes());
     // The same in Latin letters that are no UTF-8, and in two bytes a character.
     let latin = sources.iter().map(|text| [text.as_bytes(), b"\xe9"].concat());
-    let broken = sources.iter().map(|text| [canary.as_bytes(), b"\xe9\xe8", text.as_bytes()].concat());
+    let broken = sources.iter().map(|text| [canary.as_bytes(), b"\xe9\xe8\n", text.as_bytes()].concat());
     let wide = sources.iter().map(|text| text.encode_utf16().flat_map(u16::to_le_bytes).collect());
     let endless = [format!("{}{canary}", "x".repeat(300_000)).into_bytes()];
     texts.chain(latin).chain(broken).chain(wide).chain(endless).collect()

@@ -145,7 +145,7 @@ async fn what_is_no_database_is_refused() {
     let cases = [
         ("sqlite::memory:", "DATABASE_URL must name a file"),
         ("mysql://u:p@host/a", "DATABASE_URL must begin with postgres://"),
-        ("postgres://u:p@host:port/a", "DATABASE_URL cannot be read"),
+        ("postgres://u:p@host:port/a", "its port is no number"),
         (text.as_str(), "check the file of DATABASE_URL"),
     ];
     for (url, expected) in cases {
