@@ -33,7 +33,7 @@ pub(crate) fn decode(message: &Message, lane: Lane, foreign: &Foreign) -> Result
         other if lane == Lane::Realtime && !other.starts_with(OURS) => {
             return foreign.read(message).map(live);
         }
-        other => return Err(format!("its type is `{other}`, which no predictor of this version reads")),
+        _ => return Err(format!("its type is {}, which no predictor of this version reads", message.kind_shown())),
     }
     .map_err(|error| error.to_string())
 }

@@ -6,7 +6,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use assay_transaction::RunId;
+use assay_transaction::{RunId, quoted, shape};
 use bytes::Bytes;
 
 /// The largest body that every supported broker takes: RabbitMQ 4 refuses messages over 16 MiB.
@@ -64,5 +64,36 @@ impl Message {
         [&self.id, &self.kind, &self.app_id].into_iter().any(|text| text.as_bytes().contains(&SUBSTITUTE)).then_some(
             "its properties cannot be read: message_id, type and app_id must be UTF-8, and headers few and flat",
         )
+    }
+
+    /// Its type as it may stand in logs and reasons: one that reads like ours is shown, and of any other one the shape, as senders may
+    /// write into it what they like.
+    pub fn kind_shown(&self) -> String {
+        let is_allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_');
+        let digits = self.kind.bytes().filter(u8::is_ascii_digit).count();
+        let is_ours = self.kind.starts_with("assay.") && self.kind.bytes().all(is_allowed) && digits <= MOST_DIGITS;
+        if is_ours { quoted(&self.kind) } else { shape(&self.kind) }
+    }
+}
+
+/// How many digits a version of a type has at most.
+const MOST_DIGITS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_type_of_ours_is_shown() {
+        for (kind, shown) in [
+            ("assay.chunk.v99", "`assay.chunk.v99`"),
+            ("assay.4111111111111111", "`AAAAA.NNNNNNNNNNNNNNNN`"),
+            ("assay.Jean Dupont", "`AAAAA.AAAA AAAAAA`"),
+            ("Jean\nDupont", "`AAAA\\nAAAAAA`"),
+            ("", "``"),
+        ] {
+            assert_eq!(Message::new("m", kind, &"r".parse().unwrap(), "").kind_shown(), shown);
+        }
     }
 }

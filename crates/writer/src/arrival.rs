@@ -32,7 +32,7 @@ pub(crate) fn decode(message: &Message) -> Result<Weighed<Arrival>, String> {
             let rows = usize::try_from(live.rows()).unwrap_or(usize::MAX);
             (Arrival::Live(live), rows)
         }
-        other => return Err(format!("its type is `{other}`, which no writer of this version reads")),
+        _ => return Err(format!("its type is {}, which no writer of this version reads", message.kind_shown())),
     };
     Ok(Weighed { value: arrival, weight: rows })
 }
