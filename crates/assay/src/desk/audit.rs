@@ -385,6 +385,7 @@ run batch_20260111_100000_3f9a1c (complete): THE LAW IS BROKEN
             run,
             tally,
             distinct_rows: 300,
+            credited: 300,
             chunks_recorded: 3,
             rows_covered: 300,
             missing: vec![(2, 2)],
@@ -401,5 +402,17 @@ run batch_20260111_100000_3f9a1c (loading): not finished; the law holds for what
   chunks         3 recorded so far; missing: chunk 2
 "
         );
+        assert_eq!(finding.exit(), Exit::Done);
+        let unknown = Finding { why_unknown: Some("AMQP_URL is not set".to_owned()), ..finding };
+        assert!(unknown.to_string().ends_with("  on their way   not known: AMQP_URL is not set\n"), "{unknown}");
+        assert_eq!(unknown.exit(), Exit::Done);
+        let lost = Finding { chunks_stranded: 1, why_unknown: None, ..unknown };
+        let text = lost.to_string();
+        assert!(
+            text.contains("MISSING, AND NOT ON THEIR WAY")
+                && text.contains("lost           1 missing chunk: it waits in no queue"),
+            "{text}"
+        );
+        assert_eq!(lost.exit(), Exit::FailedRows);
     }
 }
