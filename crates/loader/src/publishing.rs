@@ -115,10 +115,10 @@ impl Publishing<'_> {
                         published.rows += rows.unwrap_or_default();
                         published.until = next;
                         self.progress.set_rows_published(next.rows_before());
-                        if self.finish_batches(&mut batches, next) {
-                            if let Some(at) = confirmed(next) {
-                                checkpoints.note(at);
-                            }
+                        if self.finish_batches(&mut batches, next)
+                            && let Some(at) = confirmed(next)
+                        {
+                            checkpoints.note(at);
                         }
                     }
                     Err(Unconfirmed::Stopped) => {
@@ -133,10 +133,10 @@ impl Publishing<'_> {
                 read = chunks.recv(), if reading && room => match read {
                     Some(Read::Batch(batch)) => {
                         batches.push_back(batch);
-                        if self.finish_batches(&mut batches, published.until) {
-                            if let Some(at) = confirmed(published.until) {
-                                checkpoints.note(at);
-                            }
+                        if self.finish_batches(&mut batches, published.until)
+                            && let Some(at) = confirmed(published.until)
+                        {
+                            checkpoints.note(at);
                         }
                     }
                     Some(Read::Cut(mut cut)) => {
@@ -167,10 +167,10 @@ impl Publishing<'_> {
                 }
             }
         }
-        if published.until != from {
-            if let Some(at) = confirmed(published.until) {
-                checkpoints.note(at);
-            }
+        if published.until != from
+            && let Some(at) = confirmed(published.until)
+        {
+            checkpoints.note(at);
         }
         checkpoints.finish().await;
         known.say();

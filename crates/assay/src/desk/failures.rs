@@ -65,12 +65,11 @@ pub(super) fn classes() -> PossibleValuesParser {
 /// Lists failures.
 pub(crate) async fn failures(arguments: &FailuresArguments) -> Result<Exit, CommandError> {
     let store = arguments.desk.open("failures").await?;
-    let runs = match &arguments.run {
-        Some(run) => vec![named(&*store, run).await?.0],
-        None => {
-            let seconds = Some(arguments.since.seconds());
-            store.list_runs(&RunFilter { seconds, has_failed: true, source: None }, 0, RUNS).await?
-        }
+    let runs = if let Some(run) = &arguments.run {
+        vec![named(&*store, run).await?.0]
+    } else {
+        let seconds = Some(arguments.since.seconds());
+        store.list_runs(&RunFilter { seconds, has_failed: true, source: None }, 0, RUNS).await?
     };
     let run_id = arguments.run.as_ref().and_then(|_| runs.first()).map(|run| run.run_id.clone());
     let mut failures = Failures { runs: Vec::new(), dead_letters: Vec::new() };

@@ -231,7 +231,7 @@ batch_20260111_100000_3f9a1c: not one\\nof 1000 rows is valid
         let source = SourceIdentity { location: "live:shop".into(), version: "2026-01-11".into() };
         let live = Run { state: RunState::Loading, sealed: None, checkpoint: Checkpoint::START, source, ..example() };
         let tally = Tally { predicted: 180, ..Tally::default() };
-        let line = Line::new(live, ShownState::Loading, tally, Some(LiveCounts::example(200, 190)));
-        assert_eq!((line.rows_read, line.place().as_str()), (190, "live:shop, 200 accepted"));
+        let shown = Line::new(live, ShownState::Loading, tally, Some(LiveCounts::example(200, 190)));
+        assert_eq!((shown.rows_read, shown.place().as_str()), (190, "live:shop, 200 accepted"));
     }
 }
