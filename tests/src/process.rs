@@ -181,9 +181,18 @@ impl Running {
 
     /// How much memory it has at the moment, as Linux counts it: KiB in RAM. None once it has ended.
     pub fn resident_kib(&self) -> Option<u64> {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// The most memory that it ever had: KiB in RAM. None once it has ended.
+    pub fn peak_kib(&self) -> Option<u64> {
+        self.memory_kib("VmHWM:")
+    }
+
+    fn memory_kib(&self, field: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-        resident.and_then(|kib| kib.parse().ok())
+        let size = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+        size.and_then(|kib| kib.parse().ok())
     }
 
     /// Its line in the list of processes, as everybody on the machine can read it, where the system shows it as Linux does.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -101,6 +101,8 @@ impl FaultyApi {
         let router = axum::Router::new()
             .route("/{predictor}/{life}/health", get(health))
             .route("/{predictor}/{life}/predict", post(predict))
+            // Wide rows make large requests.
+            .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("the ML API serves") });
         Self { port, shared, task }

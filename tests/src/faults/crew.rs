@@ -30,6 +30,15 @@ struct Post {
     make: Make,
     lives: u32,
     running: Option<Running>,
+    /// The most memory that one of its lives was seen with.
+    peak_kib: u64,
+}
+
+impl Post {
+    fn look_at_memory(&mut self) {
+        let seen = self.running.as_ref().and_then(Running::peak_kib);
+        self.peak_kib = self.peak_kib.max(seen.unwrap_or_default());
+    }
 }
 
 /// All of them. Dropped, they are killed, and what they said is kept.
@@ -51,7 +60,7 @@ impl Crew {
 
     /// Adds one, which does not run yet.
     pub(super) fn add(&mut self, who: Who, make: impl Fn(u32) -> Program + Send + Sync + 'static) {
-        self.posts.push(Post { who, make: Box::new(make), lives: 0, running: None });
+        self.posts.push(Post { who, make: Box::new(make), lives: 0, running: None, peak_kib: 0 });
     }
 
     fn post(&mut self, who: Who) -> &mut Post {
@@ -80,8 +89,15 @@ impl Crew {
         self.post(who).running.as_ref()
     }
 
+    /// The most memory that each was seen with so far.
+    pub(super) fn peaks(&mut self) -> Vec<(Who, u64)> {
+        self.posts.iter_mut().for_each(Post::look_at_memory);
+        self.posts.iter().map(|post| (post.who, post.peak_kib)).collect()
+    }
+
     /// Kills one.
     pub(super) async fn kill(&mut self, who: Who) {
+        self.post(who).look_at_memory();
         if let Some(running) = self.post(who).running.take() {
             let ended = running.kill().await;
             self.keep(who, &ended.stderr);

@@ -45,7 +45,7 @@ impl Round {
             }
             Kind::KillBroker => self.end_broker("KILL").await,
             Kind::RestartBroker => self.end_broker("TERM").await,
-            Kind::CrashDatabase => self.crash_database().await,
+            Kind::CrashDatabase | Kind::CrashAsyncCommit => self.crash_database().await,
             Kind::CutBroker => self.cut_broker().await,
             Kind::CutDatabase => self.cut_database().await,
             Kind::NoConnections => self.refuse_connections().await,
@@ -58,7 +58,9 @@ impl Round {
             Kind::ApiGarbage => self.fail_requests(Passing::Garbage, 8).await,
             Kind::ApiWrongIds => self.fail_requests(Passing::WrongIds, 8).await,
             Kind::ApiBadScores => self.fail_requests(Passing::BadScores, 8).await,
-            Kind::ApiBrokenRows | Kind::ApiRefusedRows => unreachable!("these are there for the whole round"),
+            Kind::ApiBrokenRows | Kind::ApiRefusedRows | Kind::WideRows => {
+                unreachable!("these are there for the whole round")
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Kind {
     RestartBroker,
     /// An immediate shutdown of PostgreSQL in the middle of a writer's transaction, and a start.
     CrashDatabase,
+    /// The same with `synchronous_commit = off` as the server's default: what it loses must not have been acknowledged.
+    CrashAsyncCommit,
     /// All connections to RabbitMQ end, while a predictor holds unacknowledged chunks.
     CutBroker,
     /// All connections to PostgreSQL end, in the middle of a writer's transaction.
@@ -49,17 +51,21 @@ pub enum Kind {
     /// The ML API answers 422 wherever certain rows are among those asked for.
     #[value(name = "api-422-rows")]
     ApiRefusedRows,
+    /// Some rows are nearly as long as a row may be, a part of them made of what JSON writes six-fold; no program may use more
+    /// than 256 MB.
+    WideRows,
 }
 
 impl Kind {
     /// Those that happen at a moment; the others are there for a whole round.
-    pub(super) const MOMENTARY: [Self; 17] = [
+    pub(super) const MOMENTARY: [Self; 18] = [
         Self::KillLoader,
         Self::KillPredictor,
         Self::KillWriter,
         Self::KillBroker,
         Self::RestartBroker,
         Self::CrashDatabase,
+        Self::CrashAsyncCommit,
         Self::CutBroker,
         Self::CutDatabase,
         Self::NoConnections,
@@ -137,7 +143,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_moment_or_a_whole_round() {
-        let whole = [Kind::ApiBrokenRows, Kind::ApiRefusedRows];
+        let whole = [Kind::ApiBrokenRows, Kind::ApiRefusedRows, Kind::WideRows];
         let listed: Vec<Kind> = Kind::MOMENTARY.into_iter().chain(whole).collect();
         assert_eq!(listed, Kind::value_variants());
     }

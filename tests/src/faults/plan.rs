@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) settings: Vec<(&'static str, String)>,
     /// How long the ML API takes for a request until all faults are injected.
     pub(super) slowness: Duration,
+    /// How many rows are wide.
+    pub(super) wide: usize,
     /// How many rows, at least, the ML API answers 500 to.
     pub(super) broken: usize,
     /// And 422.
@@ -70,6 +72,11 @@ impl Plan {
         };
         let broken = at_fault(Kind::ApiBrokenRows, &mut dice);
         let refused = at_fault(Kind::ApiRefusedRows, &mut dice);
+        let wide = match only {
+            None if dice.one_in(4) => dice.between(20, 40),
+            Some(Kind::WideRows) => 60,
+            _ => 0,
+        };
         let file = FilePlan::new(seed, &mut dice);
         let chunk_rows = dice.between(20, 40);
         let is_small = faults.iter().any(|kind| kind.needs_loader()) || dice.one_in(2);
@@ -98,6 +105,7 @@ impl Plan {
             queue_length,
             settings,
             slowness,
+            wide,
             broken,
             refused,
             faults,
@@ -174,11 +182,12 @@ mod tests {
 
     #[test]
     fn as_many_rounds_as_there_are_kinds_see_each() {
-        let plans: Vec<Plan> = (100..117).map(|seed| Plan::new(seed, None)).collect();
+        let plans: Vec<Plan> = (100..100 + Kind::MOMENTARY.len() as u64).map(|seed| Plan::new(seed, None)).collect();
         for kind in Kind::MOMENTARY {
             assert!(plans.iter().any(|plan| plan.faults.contains(&kind)), "{kind}");
         }
         assert!(plans.iter().any(|plan| plan.broken > 0) && plans.iter().any(|plan| plan.refused > 0));
+        assert!(plans.iter().any(|plan| plan.wide > 0));
     }
 
     #[test]

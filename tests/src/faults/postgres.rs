@@ -64,6 +64,17 @@ impl Postgres {
         }
     }
 
+    /// Makes commits that are not waited for the default, and holds their log back for as long as can be; or neither again.
+    pub(super) async fn commit_later(&mut self, later: bool) {
+        let settings = [("synchronous_commit", "off"), ("wal_writer_delay", "10s"), ("wal_writer_flush_after", "2GB")];
+        for (name, value) in settings {
+            // One statement each, as none may stand in a transaction with others.
+            let to = if later { format!("= '{value}'") } else { "= DEFAULT".to_owned() };
+            self.0.execute(&format!("ALTER SYSTEM SET {name} {to}")).await;
+        }
+        self.0.execute("SELECT pg_reload_conf()").await;
+    }
+
     /// Refuses further connections of the programs, or takes them again.
     pub(super) async fn refuse_connections(&mut self, refuse: bool) {
         let limit = if refuse { 0 } else { -1 };

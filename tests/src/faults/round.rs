@@ -21,6 +21,8 @@ use crate::{Broker, DEADLINE, Database, Program, Running, S3Server, law};
 
 /// How often programs may give up (exit code 3) and be started again, as whoever supervises them would.
 const MOST_REVIVED: u32 = 5;
+/// What no program may need, whatever the rows are like.
+const MOST_MEMORY_KIB: u64 = 256_000_000 / 1024;
 
 /// What all rounds share.
 pub(super) struct Services {
@@ -39,6 +41,8 @@ pub(super) struct Report {
     pub(super) found: Found,
     /// Programs that gave up and were started again.
     pub(super) revived: u32,
+    /// The most memory that each program was seen with, in KiB.
+    pub(super) peaks: Vec<(Who, u64)>,
     /// Why the round failed.
     pub(super) failure: Option<String>,
     /// What happened when.
@@ -75,7 +79,7 @@ pub(super) async fn run(
     report: Arc<Mutex<Report>>,
 ) {
     let mut dice = plan.dice.clone();
-    let source = Source::generate(&plan.file, plan.broken, plan.refused, &mut dice, &folder).await;
+    let source = Source::generate(&plan.file, plan.wide, plan.broken, plan.refused, &mut dice, &folder).await;
     plan.dice = dice;
     let mut round = Round::new(plan, source, services, &folder, Arc::clone(&report)).await;
     if let Err(failure) = round.through().await {
@@ -94,6 +98,7 @@ impl Round {
         // As a round may have left them that did not come to its end.
         services.postgres.revive();
         services.postgres.refuse_connections(false).await;
+        services.postgres.commit_later(plan.faults.contains(&Kind::CrashAsyncCommit)).await;
         services.rabbitmq.revive();
         services.rabbitmq.until_ready().await;
         let database = Database::migrated_on(services.postgres.url().into()).await;
@@ -231,6 +236,7 @@ impl Round {
     async fn until_finished(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + DEADLINE;
         loop {
+            self.look_at_memory();
             self.tend().await?;
             if self.loaded.is_some() && self.is_finished().await {
                 self.note("the run is finished");
@@ -281,6 +287,7 @@ impl Round {
 
     /// Stops a program in order.
     pub(super) async fn stop(&mut self, who: Who) -> Result<(), String> {
+        self.look_at_memory();
         let Some(running) = self.crew.running(who) else { return Ok(()) };
         running.terminate();
         match self.crew.end(who).await {
@@ -291,7 +298,16 @@ impl Round {
         }
     }
 
+    /// Notes how much memory the programs have needed, at the most.
+    fn look_at_memory(&mut self) {
+        let peaks = self.crew.peaks();
+        self.report(|report| report.peaks = peaks);
+    }
+
     fn count_rows_at_fault(&mut self) {
+        if self.plan.wide > 0 {
+            self.report(|report| report.injected.add(Kind::WideRows));
+        }
         let hits = self.api.row_hits();
         for (kind, hits, rows) in [
             (Kind::ApiBrokenRows, hits.broken, self.plan.broken),
@@ -321,6 +337,10 @@ impl Round {
                 found.doubled,
                 found.wrong.join("\n")
             ));
+        }
+        let peaks = self.report(|report| report.peaks.clone());
+        if let Some((who, kib)) = peaks.into_iter().find(|(_, kib)| *kib > MOST_MEMORY_KIB) {
+            return Err(format!("{who} needed {kib} KiB of memory, which is more than {MOST_MEMORY_KIB}"));
         }
         let tally = law::holds_for_one_run(&self.database).await;
         let (stored, failed, invalid) = self.source.foretold();

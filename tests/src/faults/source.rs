@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::content::{Content, Fingerprint};
@@ -56,6 +57,7 @@ impl Source {
     /// Generates a file into a folder.
     pub(super) async fn generate(
         plan: &FilePlan,
+        wide: usize,
         broken: usize,
         refused: usize,
         dice: &mut Dice,
@@ -66,7 +68,13 @@ impl Source {
         let generate =
             Program::new("assay").arg("generate").arg("--output").arg(&path).arg("--manifest").arg(&manifest);
         plan.arguments.iter().fold(generate, Program::arg).run().await.expect_exit(0);
-        let rows = read(plan, &std::fs::read(&path).expect("the file is there"), &manifest);
+        let mut file = std::fs::read(&path).expect("the file is there");
+        let mut rows = read(plan, &file, &manifest);
+        if wide > 0 {
+            file = widened(plan, &file, &rows, wide, dice);
+            rows = read(plan, &file, &manifest);
+            std::fs::write(&path, &file).expect("the file is ours");
+        }
         let mut source = Self { path, rows, broken: HashSet::new(), refused: HashSet::new() };
         source.broken = source.some(broken, dice);
         source.refused = source.some(refused, dice);
@@ -119,6 +127,54 @@ impl Row {
     }
 }
 
+/// The file with descriptions of some rows made long: of letters, or of a control character that JSON writes with six. Only rows
+/// whose id comes once, as those that repeat another must repeat all of it.
+fn widened(plan: &FilePlan, file: &[u8], rows: &[Row], count: usize, dice: &mut Dice) -> Vec<u8> {
+    let mut ids: HashMap<&str, usize> = HashMap::new();
+    for row in rows {
+        if let Row::Valid { id, .. } = row {
+            *ids.entry(id).or_default() += 1;
+        }
+    }
+    let mut widened = file.to_vec();
+    let mut left = count;
+    // From the end, so that what comes before stays where it is.
+    for ((span, _), row) in records(plan, file).1.iter().zip(rows).rev() {
+        let Row::Valid { id, content } = row else { continue };
+        let description = content.description.as_bytes();
+        if left == 0 || ids[id.as_str()] > 1 || !description.is_ascii() || !dice.one_in(20) {
+            continue;
+        }
+        let Some(at) = file[span.clone()].windows(description.len().max(1)).position(|window| window == description)
+        else {
+            continue;
+        };
+        let filler = if dice.one_in(2) { b'w' } else { 1 };
+        let at = span.start + at + description.len();
+        widened.splice(at..at, vec![filler; dice.between(100_000, 250_000)]);
+        left -= 1;
+    }
+    assert!(left < count, "not one row could be made wide");
+    widened
+}
+
+/// The names of the header, and each record with where it begins and ends.
+fn records(plan: &FilePlan, file: &[u8]) -> (csv::ByteRecord, Vec<(Range<usize>, csv::ByteRecord)>) {
+    let content = file.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(file);
+    let skipped = file.len() - content.len();
+    let mut reader = csv::ReaderBuilder::new().delimiter(plan.delimiter).flexible(true).from_reader(content);
+    let names = reader.byte_headers().expect("the file has a header").clone();
+    let mut records = Vec::new();
+    let mut record = csv::ByteRecord::new();
+    loop {
+        let start = skipped + offset(&reader);
+        if !reader.read_byte_record(&mut record).expect("the file is CSV") {
+            return (names, records);
+        }
+        records.push((start..skipped + offset(&reader), record.clone()));
+    }
+}
+
 fn read(plan: &FilePlan, file: &[u8], manifest: &Path) -> Vec<Row> {
     let text = |bytes: &[u8]| {
         if plan.is_windows_1252 {
@@ -128,22 +184,16 @@ fn read(plan: &FilePlan, file: &[u8], manifest: &Path) -> Vec<Row> {
             String::from_utf8(bytes.to_vec()).expect("a valid row is UTF-8")
         }
     };
-    let file = file.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(file);
-    let mut reader = csv::ReaderBuilder::new().delimiter(plan.delimiter).flexible(true).from_reader(file);
-    let names: Vec<String> = reader.byte_headers().expect("the file has a header").iter().map(text).collect();
+    let (names, records) = records(plan, file);
+    let names: Vec<String> = names.iter().map(text).collect();
     let mut foretold = csv::Reader::from_path(manifest).expect("the manifest is there").into_records();
     let mut rows = Vec::new();
-    let mut record = csv::ByteRecord::new();
     let mut seen: HashMap<String, Content> = HashMap::new();
-    loop {
-        let start = offset(&reader);
-        if !reader.read_byte_record(&mut record).expect("the file is CSV") {
-            break;
-        }
+    for (span, record) in records {
         let row = foretold.next().expect("the manifest has a line for each row").expect("the manifest is CSV");
         assert_eq!(row[0], (rows.len() + 1).to_string(), "the rows of the manifest");
         if &row[1] == "invalid" {
-            let line = &file[start..offset(&reader)];
+            let line = &file[span];
             // Where lines end with CR LF, the reader takes the LF for the beginning of the next one.
             let line = line.strip_prefix(b"\n").unwrap_or(line);
             let line = line.strip_suffix(b"\n").unwrap_or(line);
