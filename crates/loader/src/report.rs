@@ -85,6 +85,7 @@ mod tests {
             settings: RunSettings::example(),
             checkpoint: Checkpoint::START,
             sealed: Some(Sealed { rows_read: 12, chunks_total: 1, amount: None }),
+            removal: None,
             error: None,
             stop: None,
             source_bytes: None,
