@@ -63,10 +63,14 @@ impl Database {
         self.url.as_str()
     }
 
-    /// For `DATABASE_URL` of a program that connects as this role, whose password is that of the tests' own.
-    pub(crate) fn url_as(&self, role: &str) -> String {
+    /// For `DATABASE_URL` of a program that connects as this role, whose password is that of the tests' own; through a pooler at a
+    /// port where one is given.
+    pub(crate) fn url_as(&self, role: &str, pooler: Option<u16>) -> String {
         let mut url = self.url.clone();
         url.set_username(role).expect("it is a URL with a host");
+        if pooler.is_some() {
+            url.set_port(pooler).expect("it is a URL with a host");
+        }
         url.into()
     }
 

@@ -11,7 +11,7 @@ use super::kind::Kind;
 use super::plan::{API_TIMEOUT, PREDICTORS};
 use super::postgres::writer;
 use super::round::Round;
-use crate::Running;
+use crate::{RawAmqp, RawProperties, Running};
 
 /// How long a fault may look for its moment: while RabbitMQ starts, nobody has any work.
 const MOMENT: Duration = Duration::from_secs(20);
@@ -48,6 +48,8 @@ impl Round {
             Kind::CrashDatabase | Kind::CrashAsyncCommit => self.crash_database().await,
             Kind::CutBroker => self.cut_broker().await,
             Kind::CutDatabase => self.cut_database().await,
+            Kind::DropPooler => self.drop_pooler().await,
+            Kind::Poison => self.poison().await,
             Kind::NoConnections => self.refuse_connections().await,
             Kind::FullQueue => self.fill_queue().await,
             Kind::ApiRefuses => self.refuse_requests().await,
@@ -199,6 +201,49 @@ impl Round {
         self.end_connections().await?;
         self.thaw(victim);
         self.note(&format!("connections to PostgreSQL cut, in a transaction of {victim}"));
+        Ok(true)
+    }
+
+    async fn drop_pooler(&mut self) -> Result<bool, String> {
+        let victim = self.a_writer();
+        if self.services.pgbouncer.is_none() || !self.catch(victim).await? {
+            return Ok(false);
+        }
+        let pause = self.plan.dice.millis(0, 300);
+        if let Some(pooler) = &mut self.services.pgbouncer {
+            pooler.crash().await;
+            sleep(pause).await;
+            pooler.revive().await;
+        }
+        self.thaw(victim);
+        self.note(&format!("the pooler was killed and started again, in a transaction of {victim}"));
+        Ok(true)
+    }
+
+    /// Each of them costs itself alone: no program ends or loses work for it, as the rest of the round shows.
+    async fn poison(&mut self) -> Result<bool, String> {
+        const WAYS: [(&str, &str); 6] = [
+            ("assay.transactions", "batch"),
+            ("assay.transactions", "realtime"),
+            ("assay.scored", "batch"),
+            ("assay.scored", "realtime"),
+            ("assay.dead", "transactions.batch"),
+            ("assay.control", ""),
+        ];
+        self.services.rabbitmq.until_ready().await;
+        let holder = self.a_predictor();
+        if !self.catch(holder).await? {
+            return Ok(false);
+        }
+        let (exchange, key) = self.plan.dice.pick(&WAYS);
+        let mut amqp = RawAmqp::connect(self.broker.url()).await;
+        let poisons = RawProperties::poisons();
+        for (name, properties) in &poisons {
+            let exchange = format!("{}{exchange}", self.broker.prefix());
+            amqp.publish(&exchange, key.as_bytes(), properties, name.as_bytes()).await;
+        }
+        self.thaw(holder);
+        self.note(&format!("{} poisonous messages came by {exchange}, {key}", poisons.len()));
         Ok(true)
     }
 

@@ -26,8 +26,13 @@ pub enum Kind {
     CutBroker,
     /// All connections to PostgreSQL end, in the middle of a writer's transaction.
     CutDatabase,
-    /// The same, and no new ones for a while: SQLSTATE 53300.
+    /// The pooler between the programs and PostgreSQL is killed in the middle of a writer's transaction, and started again.
+    DropPooler,
+    /// All connections to PostgreSQL end, and there are no new ones for a while: SQLSTATE 53300.
     NoConnections,
+    /// Messages that client libraries cannot read come to a lane, to the dead letters, or to all who listen, while a predictor
+    /// holds work.
+    Poison,
     /// Predictors, or writers, stop in order until the queue before them is full.
     FullQueue,
     /// The ML API breaks off its connections and refuses new ones for a while.
@@ -58,7 +63,7 @@ pub enum Kind {
 
 impl Kind {
     /// Those that happen at a moment; the others are there for a whole round.
-    pub(super) const MOMENTARY: [Self; 18] = [
+    pub(super) const MOMENTARY: [Self; 20] = [
         Self::KillLoader,
         Self::KillPredictor,
         Self::KillWriter,
@@ -68,7 +73,9 @@ impl Kind {
         Self::CrashAsyncCommit,
         Self::CutBroker,
         Self::CutDatabase,
+        Self::DropPooler,
         Self::NoConnections,
+        Self::Poison,
         Self::FullQueue,
         Self::ApiRefuses,
         Self::ApiStalls,

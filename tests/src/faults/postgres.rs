@@ -8,7 +8,7 @@ use url::Url;
 
 use super::plan::MAX_WRITERS;
 use crate::Database;
-use crate::servers::{self, Extras};
+use crate::servers::{self, Extras, PgBouncer};
 
 /// The role of the loader.
 pub(super) const LOADER: &str = "assay_loader";
@@ -35,6 +35,13 @@ impl Postgres {
         let statements = format!("CREATE ROLE {PROGRAMS};{}", roles().map(login).collect::<String>());
         server.execute(&statements).await;
         Self(server)
+    }
+
+    /// A pooler before it, for the programs.
+    pub(super) async fn pooler(&self, within: &TempDir, program: PathBuf) -> PgBouncer {
+        let users: Vec<String> = roles().collect();
+        let port = self.url().port().expect("it has one of its own");
+        PgBouncer::start(within, program, port, &users, self.0.password()).await
     }
 
     /// Starts it again, where it does not run.

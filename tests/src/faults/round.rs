@@ -16,7 +16,7 @@ use super::plan::{PREDICTORS, Plan};
 use super::postgres::{LOADER, Postgres, writer};
 use super::proxy::Proxy;
 use super::source::Source;
-use crate::servers::{LOOK_AGAIN, RabbitMq};
+use crate::servers::{LOOK_AGAIN, PgBouncer, RabbitMq};
 use crate::{Broker, DEADLINE, Database, Program, Running, S3Server, law};
 
 /// How often programs may give up (exit code 3) and be started again, as whoever supervises them would.
@@ -28,6 +28,8 @@ const MOST_MEMORY_KIB: u64 = 256_000_000 / 1024;
 pub(super) struct Services {
     pub(super) postgres: Postgres,
     pub(super) rabbitmq: RabbitMq,
+    /// Where there is one that Assay works with.
+    pub(super) pgbouncer: Option<PgBouncer>,
     /// Where their files are; removed after they have ended.
     pub(super) _folder: tempfile::TempDir,
 }
@@ -101,6 +103,9 @@ impl Round {
         services.postgres.commit_later(plan.faults.contains(&Kind::CrashAsyncCommit)).await;
         services.rabbitmq.revive();
         services.rabbitmq.until_ready().await;
+        if let Some(pooler) = &mut services.pgbouncer {
+            pooler.revive().await;
+        }
         let database = Database::migrated_on(services.postgres.url().into()).await;
         services.postgres.admit(&database).await;
         let rabbitmq = services.rabbitmq.port();
@@ -159,7 +164,9 @@ impl Round {
                 broker.known_to(Program::new(name)).env("AMQP_URL", &amqp_url).env("LOG_LEVEL", "debug,lapin=warn");
             settings.iter().fold(program, |program, (variable, value)| program.env(variable, value))
         };
-        let database_url = |role: &str| self.database.url_as(role);
+        let pooler = self.services.pgbouncer.as_ref().filter(|_| self.plan.faults.contains(&Kind::DropPooler));
+        let pooler = pooler.map(PgBouncer::port);
+        let database_url = |role: &str| self.database.url_as(role, pooler);
 
         let mut crew = Crew::new(self.crew.logs().to_owned());
         for number in 0..self.plan.writers {

@@ -121,7 +121,11 @@ impl Services {
             Postgres::start(&folder, tools.postgres.clone()),
             RabbitMq::start(&folder, tools.rabbitmq.clone(), &extras)
         );
-        Self { postgres, rabbitmq, _folder: folder }
+        let pgbouncer = match tools.pgbouncer.clone() {
+            Some(program) => Some(postgres.pooler(&folder, program).await),
+            None => None,
+        };
+        Self { postgres, rabbitmq, pgbouncer, _folder: folder }
     }
 }
 
@@ -149,7 +153,7 @@ impl Summary {
         writeln!(out, "rounds           {rounds:8}")?;
         writeln!(out, "faults injected  {:8}", self.injected.total())?;
         for (kind, count) in self.injected.iter() {
-            writeln!(out, "  {kind:<15}{count:8}")?;
+            writeln!(out, "  {kind:<19}{count:4}")?;
         }
         writeln!(out, "faults skipped   {:8}  {}", self.skipped.total(), self.skipped)?;
         writeln!(out, "programs revived {:8}", self.revived)?;

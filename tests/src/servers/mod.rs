@@ -2,6 +2,7 @@
 //! and there to be killed. They end with their owner.
 
 mod daemon;
+mod pgbouncer;
 mod postgres;
 mod rabbitmq;
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use daemon::LOOK_AGAIN;
 pub use daemon::free_port;
+pub(crate) use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;
 
@@ -21,13 +23,19 @@ pub struct Tools {
     pub postgres: PathBuf,
     /// The script `rabbitmq-server`.
     pub rabbitmq: PathBuf,
+    /// The program `pgbouncer`, where there is one that is new enough.
+    pub pgbouncer: Option<PathBuf>,
 }
 
 impl Tools {
     /// As `scripts/lib/services.sh` names them; none where it found no installed ones.
     pub fn from_environment() -> Option<Self> {
         let path = |variable| std::env::var_os(variable).map(PathBuf::from);
-        Some(Self { postgres: path("TEST_POSTGRES_BIN")?, rabbitmq: path("TEST_RABBITMQ_SERVER")? })
+        Some(Self {
+            postgres: path("TEST_POSTGRES_BIN")?,
+            rabbitmq: path("TEST_RABBITMQ_SERVER")?,
+            pgbouncer: PgBouncer::program(),
+        })
     }
 }
 
