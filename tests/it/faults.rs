@@ -13,8 +13,8 @@ async fn no_row_is_lost_or_doubled_whatever_fails() {
         return;
     };
     let logs = tempfile::tempdir().unwrap();
-    // None of these seeds restarts RabbitMQ, which takes longer than all else. They kill a loader and a predictor, crash the
-    // database, cut connections, fill queues, and let the ML API fail in most of its ways.
+    // None of these seeds restarts RabbitMQ, which takes longer than all else, or takes a pooler. They kill a predictor, crash the
+    // database while it commits later, cut connections, poison queues, have wide rows, and let the ML API fail in some of its ways.
     let options = Options { rounds: 3, seed: 13, only: None, logs: logs.path().to_owned(), keep_logs: false };
     let mut said = Vec::new();
     let summary = run(&options, &tools, &mut said).await.unwrap();

@@ -199,7 +199,9 @@ mod tests {
             let mut sizes = Sizes::default();
             let last = seen.last().copied();
             let many = seen.len();
-            seen.into_iter().for_each(|bytes| sizes.saw(bytes));
+            for bytes in seen {
+                sizes.saw(bytes);
+            }
             assert_eq!(sizes.prefetch(wanted, 16 * MIB), expected, "{many} up to {last:?}, {wanted} wanted");
         }
     }
@@ -229,7 +231,9 @@ mod tests {
         #[test]
         fn a_change_is_not_followed_by_another(seen in proptest::collection::vec(0_usize..MIB, 0..200), in_use in 1_u16..1_000, wanted in 1_u16..1_000) {
             let mut sizes = Sizes::default();
-            seen.into_iter().for_each(|bytes| sizes.saw(bytes));
+            for bytes in seen {
+                sizes.saw(bytes);
+            }
             if let Some(right) = sizes.change(in_use, wanted, 4 * MIB) {
                 prop_assert!((1..=wanted).contains(&right));
                 prop_assert_eq!(sizes.change(right, wanted, 4 * MIB), None);

@@ -147,9 +147,8 @@ const FORM: AddressForm =
 /// Reads an address: `http` or `https`, a host, and perhaps a path that the API's own are below.
 fn parse_address(text: &str) -> Result<Url, ScoringError> {
     let address = FORM.read(text)?;
-    let host = match &address.host {
-        Some(host @ (Host::Name(_) | Host::Ip(_))) => host,
-        _ => return Err(FORM.wrong("it names no host").into()),
+    let Some(host @ (Host::Name(_) | Host::Ip(_))) = &address.host else {
+        return Err(FORM.wrong("it names no host").into());
     };
     if text.contains('?') {
         return Err(FORM.wrong("it ends in a query, which it must not have").into());

@@ -120,9 +120,8 @@ pub(crate) fn endpoint(form: &AddressForm, text: &str) -> Result<String, SourceE
     if address.user.is_some() || address.password.is_some() {
         return Err(form.wrong("it must not hold a user or a password: they go into KEY and SECRET").into());
     }
-    let host = match &address.host {
-        Some(host @ (Host::Name(_) | Host::Ip(_))) => host,
-        _ => return Err(form.wrong("it names no host").into()),
+    let Some(host @ (Host::Name(_) | Host::Ip(_))) = &address.host else {
+        return Err(form.wrong("it names no host").into());
     };
     if text.contains('?') {
         return Err(form.wrong("it ends in a query, which it must not have").into());

@@ -44,7 +44,7 @@ async fn prepared(connection: &mut PgConnection) -> Result<(), StoreError> {
 /// The search path among the options of an address: `-c search_path=…` or `--search_path=…`.
 fn search_path(options: &str) -> Option<&str> {
     let words = options.split_whitespace().map(|word| word.trim_start_matches("-c").trim_start_matches('-'));
-    words.filter_map(|word| word.strip_prefix("search_path=")).last()
+    words.filter_map(|word| word.strip_prefix("search_path=")).next_back()
 }
 
 /// A search path without what makes no difference.
@@ -86,13 +86,11 @@ impl Server {
 
     /// Where it is, as a person would say.
     fn place(&self) -> String {
-        match self.options.get_socket() {
-            Some(socket) => format!("PostgreSQL at {}", socket.display()),
-            None => {
-                let (host, port) = (self.options.get_host(), self.options.get_port());
-                format!("PostgreSQL at {}:{port}", Host::read(host).as_ref().map_or(host.to_owned(), Host::to_string))
-            }
+        if let Some(socket) = self.options.get_socket() {
+            return format!("PostgreSQL at {}", socket.display());
         }
+        let (host, port) = (self.options.get_host(), self.options.get_port());
+        format!("PostgreSQL at {}:{port}", Host::read(host).as_ref().map_or(host.to_owned(), Host::to_string))
     }
 
     fn database_name(&self) -> &str {

@@ -45,13 +45,13 @@ pub(super) async fn strays(pool: &Pool) -> Result<Strays, StoreError> {
 }
 
 async fn find(connection: &mut Connection) -> Result<Strays, StoreError> {
-    let mut names: BTreeSet<String> = BTreeSet::new();
+    let mut unknown_runs: BTreeSet<String> = BTreeSet::new();
     for unknown in UNKNOWN_RUNS {
-        names.extend(sqlx::query_scalar::<_, String>(unknown).fetch_all(&mut *connection).await?);
+        unknown_runs.extend(sqlx::query_scalar::<_, String>(unknown).fetch_all(&mut *connection).await?);
     }
-    let runs = names.len() as u64;
+    let runs = unknown_runs.len() as u64;
     let mut named = Vec::new();
-    for run_id in names.into_iter().take(MAX_NAMED) {
+    for run_id in unknown_runs.into_iter().take(MAX_NAMED) {
         let (chunks, transactions, invalid, failed): (i64, i64, i64, i64) =
             sqlx::query_as(COUNT).bind(&run_id).fetch_one(&mut *connection).await?;
         named.push(Stray {

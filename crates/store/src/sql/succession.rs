@@ -223,18 +223,14 @@ pub(super) async fn pass_on(
         .await?;
     let (window, next) = window(&chunks);
     let passed_on = inherit(connection, removed, &heir, &window).await?;
-    let next = match next {
-        Some(chunk) => RemovalStep::PassOn { heir: heir.run_id, chunk },
-        None => {
-            let after: Option<(String, String)> = sqlx::query_as(AFTER)
-                .bind(removed.as_str())
-                .bind(heir.run_id.as_str())
-                .fetch_optional(connection)
-                .await?;
-            match after.map(Heir::new).transpose()? {
-                Some(heir) => RemovalStep::PassOn { heir: heir.run_id, chunk: 0 },
-                None => RemovalStep::Entomb { chunk: 0 },
-            }
+    let next = if let Some(chunk) = next {
+        RemovalStep::PassOn { heir: heir.run_id, chunk }
+    } else {
+        let after: Option<(String, String)> =
+            sqlx::query_as(AFTER).bind(removed.as_str()).bind(heir.run_id.as_str()).fetch_optional(connection).await?;
+        match after.map(Heir::new).transpose()? {
+            Some(heir) => RemovalStep::PassOn { heir: heir.run_id, chunk: 0 },
+            None => RemovalStep::Entomb { chunk: 0 },
         }
     };
     Ok((Removed { rows: passed_on, passed_on, restored: 0 }, Some(next)))

@@ -243,8 +243,9 @@ async fn commits_are_as_durable_as_the_database_has_it_and_no_less_than_on() {
             END $$;"
         );
         for table in tables {
-            statements +=
-                &format!("CREATE TRIGGER note AFTER INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION note();");
+            let trigger =
+                ["CREATE TRIGGER note AFTER INSERT OR UPDATE ON ", table, " FOR EACH ROW EXECUTE FUNCTION note();"];
+            statements.extend(trigger);
         }
         database.execute(&statements).await;
         let store = database.another().await;
