@@ -73,7 +73,7 @@ impl RawProperties {
             ("a name", table(&[&short(NOT_UTF_8), b"V"])),
             ("many", table(&[&b"\x01aV".repeat(40_000)])),
             // RabbitMQ adds headers of its own, and then it is more than a frame takes.
-            ("a full frame", table(&[b"\x01aS", &long(&[b'x'; 130_990])])),
+            ("a full frame", table(&[b"\x01aS", &long(&b"x".repeat(130_990))])),
         ];
         let others = others.map(|(name, properties)| (name.to_owned(), properties));
         texts.into_iter().chain(deep).chain(others).collect()

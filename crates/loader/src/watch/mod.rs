@@ -155,7 +155,7 @@ async fn take_on(mut intakes: Vec<Box<dyn Intake>>, taking: &Arc<Taking>, shutdo
             taking.take(told).await;
         });
         while let Some(ended) = loads.try_join_next() {
-            say_panic(ended);
+            say_panic(&ended);
         }
     }
     // What is not taken on any more goes back to where it was told.
@@ -164,7 +164,7 @@ async fn take_on(mut intakes: Vec<Box<dyn Intake>>, taking: &Arc<Taking>, shutdo
         info!("ending {} loads; others go on with what is left", loads.len());
     }
     while let Some(ended) = loads.join_next().await {
-        say_panic(ended);
+        say_panic(&ended);
     }
 }
 
@@ -176,7 +176,7 @@ async fn next(intakes: &mut [Box<dyn Intake>]) -> Told {
     told
 }
 
-fn say_panic(ended: Result<(), tokio::task::JoinError>) {
+fn say_panic(ended: &Result<(), tokio::task::JoinError>) {
     if ended.is_err() {
         error!("a load has died, and is taken over once its lease has run out");
     }

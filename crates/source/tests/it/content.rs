@@ -124,7 +124,8 @@ async fn what_is_said_of_a_source_holds_no_content_of_a_row() {
                     }
                     Ok(inspected) => {
                         read += 1;
-                        inspected.layout.decisions.iter().map(|it| format!("{} {}", it.value, it.evidence)).collect()
+                        let decisions = inspected.layout.decisions.iter();
+                        decisions.flat_map(|it| [it.value.clone(), it.evidence.clone()]).collect::<Vec<_>>().join(" ")
                     }
                 };
                 let text = String::from_utf8_lossy(&source[..source.len().min(300)]).into_owned();

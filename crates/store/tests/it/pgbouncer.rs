@@ -26,8 +26,8 @@ pub(crate) fn program(test: &str) -> Option<PathBuf> {
     let program = std::env::var_os("TEST_PGBOUNCER").map(PathBuf::from);
     if program.is_none() {
         // Not by a macro of the library, whose words nobody sees of a test that passes.
-        let words = format!("{test}: NOT RUN, as there is no PgBouncer: run scripts/test once, which brings it");
-        writeln!(std::io::stderr(), "{words}").unwrap();
+        let words = format!("{test}: NOT RUN, as there is no PgBouncer: run scripts/test once, which brings it\n");
+        std::io::stderr().write_all(words.as_bytes()).unwrap();
     }
     program
 }
