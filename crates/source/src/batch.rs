@@ -245,6 +245,25 @@ impl Batches {
     }
 }
 
+/// A decoder that fills batches, some rows at a time.
+pub(crate) trait Filling {
+    /// Those that it gave, and the next one.
+    fn batches(&mut self) -> &mut Batches;
+
+    /// Reads on, and puts what rows there are into a batch of at most `max_rows`, which has room; tells whether more may follow.
+    async fn fill(&mut self, rows: &mut Storage, max_rows: usize) -> Result<bool, SourceError>;
+
+    /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
+    async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
+        let mut rows = self.batches().begin()?;
+        let mut read = Ok(true);
+        while matches!(read, Ok(true)) && rows.has_room(max_rows) {
+            read = self.fill(&mut rows, max_rows).await;
+        }
+        self.batches().finish(rows, read.err())
+    }
+}
+
 /// What the rows of a batch are stored in: no allocation per row or field once it has grown.
 #[derive(Debug, Default)]
 pub(crate) struct Storage {

@@ -11,6 +11,7 @@ use std::fmt;
 
 use assay_transaction::{CsvText, Delimiter, Encoding, Position, ReadingRules, RunSettings};
 
+use crate::batch::Filling as _;
 use crate::{ByteStream, Layout, RowBatch, SourceError};
 
 /// How far a row may reach before its end is given up: 1 MiB. A row that does not end within it, or that has a quote open

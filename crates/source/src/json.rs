@@ -9,7 +9,7 @@ mod second;
 
 use assay_transaction::{Fields as _, JsonNames, Position, ReadingRules, RejectReason};
 
-use crate::batch::{FieldsBuffer, RowBatch};
+use crate::batch::{FieldsBuffer, Filling as _, RowBatch};
 use crate::head::Head;
 use crate::{ByteStream, SourceError};
 

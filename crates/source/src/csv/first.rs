@@ -6,7 +6,7 @@ mod window;
 use assay_transaction::{Delimiter, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord, ErrorKind};
 
-use crate::batch::{Batches, Place, RowBatch, Storage};
+use crate::batch::{Batches, Filling, Place, Storage};
 use crate::{ByteStream, SourceError};
 use window::Window;
 
@@ -45,18 +45,15 @@ impl Reader {
     pub(super) fn position(&self) -> Position {
         self.next
     }
+}
 
-    pub(super) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
-        let mut rows = self.batches.begin()?;
-        let mut read = Ok(true);
-        while matches!(read, Ok(true)) && rows.has_room(max_rows) {
-            read = self.read_row(&mut rows).await;
-        }
-        self.batches.finish(rows, read.err())
+impl Filling for Reader {
+    fn batches(&mut self) -> &mut Batches {
+        &mut self.batches
     }
 
-    /// Reads one row into a batch; tells whether there was one.
-    async fn read_row(&mut self, rows: &mut Storage) -> Result<bool, SourceError> {
+    /// One row, where there is one.
+    async fn fill(&mut self, rows: &mut Storage, _: usize) -> Result<bool, SourceError> {
         let found = self.csv.read_byte_record(&mut self.record).await.map_err(stream_error)?;
         let consumed = self.csv.position().byte();
         let window = self.csv.get_mut();

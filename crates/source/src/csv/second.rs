@@ -12,7 +12,7 @@ mod split;
 use assay_transaction::{MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 
 use super::CsvLayout;
-use crate::batch::{Batches, Place, RowBatch, Storage};
+use crate::batch::{Batches, Filling, Place, Storage};
 use crate::buffer::{Buffer, LineEnds, count_lines, is_line_end};
 use crate::{ByteStream, SourceError};
 use split::{Splitter, Stop};
@@ -52,20 +52,6 @@ impl Reader {
 
     pub(super) fn position(&self) -> Position {
         self.next
-    }
-
-    pub(super) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
-        let mut rows = self.batches.begin()?;
-        let mut read = Ok(true);
-        while let Ok(true) = read {
-            read = match self.take_rows(&mut rows, max_rows) {
-                Pause::Done => Ok(false),
-                Pause::Malformed => self.take_line(&mut rows).await.map(|()| true),
-                // Behind the reach, a row's end may need to know what follows a `\r`.
-                Pause::More => self.buffer.grow(self.splitter.reach() + 1).await.map(|()| true),
-            };
-        }
-        self.batches.finish(rows, read.err())
     }
 
     /// Puts rows into a batch as long as they are held whole.
@@ -129,6 +115,22 @@ impl Reader {
         self.here.line += count_lines(&rest[..blank]);
         self.here.offset += blank as u64;
         self.buffer.pass(blank);
+    }
+}
+
+impl Filling for Reader {
+    fn batches(&mut self) -> &mut Batches {
+        &mut self.batches
+    }
+
+    async fn fill(&mut self, rows: &mut Storage, max_rows: usize) -> Result<bool, SourceError> {
+        match self.take_rows(rows, max_rows) {
+            Pause::Done => return Ok(false),
+            Pause::Malformed => self.take_line(rows).await?,
+            // Behind the reach, a row's end may need to know what follows a `\r`.
+            Pause::More => self.buffer.grow(self.splitter.reach() + 1).await?,
+        }
+        Ok(true)
     }
 }
 

@@ -4,7 +4,7 @@ use assay_transaction::{JsonNames, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, Reject
 use tokio::io::AsyncReadExt as _;
 
 use super::fields;
-use crate::batch::{Batches, FieldsBuffer, Place, RowBatch, Storage};
+use crate::batch::{Batches, FieldsBuffer, Filling, Place, Storage};
 use crate::buffer::READ_BYTES;
 use crate::{ByteStream, SourceError};
 
@@ -31,18 +31,15 @@ impl Reader {
     pub(super) fn position(&self) -> Position {
         self.next
     }
+}
 
-    pub(super) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
-        let mut rows = self.batches.begin()?;
-        let mut read = Ok(true);
-        while matches!(read, Ok(true)) && rows.has_room(max_rows) {
-            read = self.read_row(&mut rows).await;
-        }
-        self.batches.finish(rows, read.err())
+impl Filling for Reader {
+    fn batches(&mut self) -> &mut Batches {
+        &mut self.batches
     }
 
-    /// Reads one row into a batch; tells whether there was one.
-    async fn read_row(&mut self, rows: &mut Storage) -> Result<bool, SourceError> {
+    /// One row, where there is one.
+    async fn fill(&mut self, rows: &mut Storage, _: usize) -> Result<bool, SourceError> {
         loop {
             let Some(line) = self.lines.next().await? else { return Ok(false) };
             let Position { row, line: at_line, offset } = self.next;

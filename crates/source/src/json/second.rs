@@ -4,7 +4,7 @@
 use assay_transaction::{JsonNames, MAX_ROW_BYTES, Position, RejectReason};
 
 use super::{fields, scan};
-use crate::batch::{Batches, FieldsBuffer, Place, RowBatch, Storage};
+use crate::batch::{Batches, FieldsBuffer, Filling, Place, Storage};
 use crate::buffer::{Buffer, LineEnds};
 use crate::csv::QUOTE_REACH;
 use crate::{ByteStream, SourceError};
@@ -39,20 +39,6 @@ impl Reader {
 
     pub(super) fn position(&self) -> Position {
         self.next
-    }
-
-    pub(super) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
-        let mut rows = self.batches.begin()?;
-        let mut read = Ok(true);
-        while let Ok(true) = read {
-            read = match self.take_rows(&mut rows, max_rows) {
-                Pause::Done => Ok(false),
-                Pause::Broken => self.take_line(&mut rows).await.map(|()| true),
-                // What follows an object is looked at as well.
-                Pause::More => self.buffer.grow(2 * QUOTE_REACH).await.map(|()| true),
-            };
-        }
-        self.batches.finish(rows, read.err())
     }
 
     /// Puts rows into a batch as long as they are held whole.
@@ -110,6 +96,22 @@ impl Reader {
         self.here.line += memchr::memchr_iter(b'\n', &rest[..blanks]).count() as u64;
         self.here.offset += blanks as u64;
         self.buffer.pass(blanks);
+    }
+}
+
+impl Filling for Reader {
+    fn batches(&mut self) -> &mut Batches {
+        &mut self.batches
+    }
+
+    async fn fill(&mut self, rows: &mut Storage, max_rows: usize) -> Result<bool, SourceError> {
+        match self.take_rows(rows, max_rows) {
+            Pause::Done => return Ok(false),
+            Pause::Broken => self.take_line(rows).await?,
+            // What follows an object is looked at as well.
+            Pause::More => self.buffer.grow(2 * QUOTE_REACH).await?,
+        }
+        Ok(true)
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::QUOTE_REACH;
+use crate::RowBatch;
 use crate::batch::MAX_BATCH_BYTES;
 use crate::csv::testing::{Dribble, Owned, any_field, block_on, write};
 
