@@ -3,7 +3,7 @@
 use assay_transaction::{RunId, Tally};
 
 use super::dialect::{COUNTING, Connection, Pool, id, json_elements};
-use super::ledger;
+use super::{ask, ledger};
 use crate::audit::Gaps;
 use crate::ledger::beyond_end;
 use crate::session::unsigned;
@@ -48,10 +48,7 @@ const CLAIMS: &str = concat!(
 );
 
 pub(super) async fn audit(pool: &Pool, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
-    let mut counting = pool.begin_with(COUNTING).await?;
-    let audit = recount(&mut counting, run_id).await?;
-    counting.commit().await?;
-    Ok(audit)
+    ask(pool, COUNTING, async |counting| recount(counting, run_id).await).await
 }
 
 async fn recount(connection: &mut Connection, run_id: &RunId) -> Result<Option<Audit>, StoreError> {

@@ -2,6 +2,7 @@
 
 use assay_transaction::{RunId, Tally};
 
+use super::ask;
 use super::dialect::{COUNTING, Connection, Pool, READING, json_length};
 use crate::session::unsigned;
 use crate::{PredictionCount, StoreError};
@@ -31,10 +32,7 @@ const FAILED_SHARE: &str = "
         (SELECT CAST(coalesce(sum(rows), 0) AS bigint) FROM chunks WHERE run_id = $1)";
 
 pub(super) async fn tally(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
-    let mut transaction = pool.begin_with(COUNTING).await?;
-    let tally = tally_in(&mut transaction, run_id).await?;
-    transaction.commit().await?;
-    Ok(tally)
+    ask(pool, COUNTING, async |counting| tally_in(counting, run_id).await).await
 }
 
 pub(super) async fn tally_in(connection: &mut Connection, run_id: &RunId) -> Result<Tally, StoreError> {
@@ -49,10 +47,7 @@ pub(super) async fn tally_in(connection: &mut Connection, run_id: &RunId) -> Res
 }
 
 pub(super) async fn predictions(pool: &Pool, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
-    let mut transaction = pool.begin_with(COUNTING).await?;
-    let counts = predictions_in(&mut transaction, run_id).await?;
-    transaction.commit().await?;
-    Ok(counts)
+    ask(pool, COUNTING, async |counting| predictions_in(counting, run_id).await).await
 }
 
 pub(super) async fn predictions_in(
@@ -70,10 +65,7 @@ pub(super) async fn counted_by_code(
     run_id: &RunId,
     query: &'static str,
 ) -> Result<Vec<(String, u64)>, StoreError> {
-    let mut transaction = pool.begin_with(COUNTING).await?;
-    let counts = by_code(&mut transaction, run_id, query).await?;
-    transaction.commit().await?;
-    Ok(counts)
+    ask(pool, COUNTING, async |counting| by_code(counting, run_id, query).await).await
 }
 
 pub(super) async fn by_code(
@@ -86,9 +78,8 @@ pub(super) async fn by_code(
 }
 
 pub(super) async fn failed_share(pool: &Pool, run_id: &RunId) -> Result<(u64, u64), StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
     let (failed, rows): (i64, i64) =
-        sqlx::query_as(FAILED_SHARE).bind(run_id.as_str()).fetch_one(&mut *reading).await?;
-    reading.commit().await?;
+        ask(pool, READING, async |reading| sqlx::query_as(FAILED_SHARE).bind(run_id.as_str()).fetch_one(reading).await)
+            .await?;
     Ok((unsigned(failed), unsigned(rows)))
 }

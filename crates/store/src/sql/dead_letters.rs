@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
 
+use super::ask;
 use super::dialect::{Pool, READING, Row, WRITING, clock, json, json_elements, key};
 use crate::screening::storable;
 use crate::session::{signed, unsigned};
@@ -100,10 +101,10 @@ pub(super) async fn latest(
     run_id: Option<&RunId>,
     limit: u32,
 ) -> Result<Vec<DeadLetterRecord>, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let rows =
-        sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit)).fetch_all(&mut *reading).await?;
-    reading.commit().await?;
+    let rows = ask(pool, READING, async |reading| {
+        sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit)).fetch_all(reading).await
+    })
+    .await?;
     rows.iter().map(read).collect()
 }
 
@@ -130,16 +131,15 @@ fn read(row: &Row) -> Result<DeadLetterRecord, StoreError> {
 }
 
 pub(super) async fn blocking(pool: &Pool, run_id: &RunId) -> Result<u64, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let count: i64 = sqlx::query_scalar(BLOCKING).bind(run_id.as_str()).fetch_one(&mut *reading).await?;
-    reading.commit().await?;
+    let count: i64 =
+        ask(pool, READING, async |reading| sqlx::query_scalar(BLOCKING).bind(run_id.as_str()).fetch_one(reading).await)
+            .await?;
     Ok(unsigned(count))
 }
 
 pub(super) async fn open(pool: &Pool, run_id: &RunId) -> Result<Vec<OpenLetter>, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let letters: Vec<(i64, i64)> = sqlx::query_as(OPEN).bind(run_id.as_str()).fetch_all(&mut *reading).await?;
-    reading.commit().await?;
+    let letters: Vec<(i64, i64)> =
+        ask(pool, READING, async |reading| sqlx::query_as(OPEN).bind(run_id.as_str()).fetch_all(reading).await).await?;
     Ok(letters.into_iter().map(|(id, times)| OpenLetter { id: unsigned(id), times: unsigned(times) }).collect())
 }
 
@@ -156,13 +156,14 @@ pub(super) async fn resolve(pool: &Pool, letters: &[OpenLetter]) -> Result<u64, 
 }
 
 pub(super) async fn given_up(pool: &Pool, run_id: &RunId, replay: u64) -> Result<u64, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let parts: i64 = sqlx::query_scalar(GIVEN_UP)
-        .bind(run_id.as_str())
-        .bind(format!("{run_id}/{replay}/"))
-        .bind(signed(replay))
-        .fetch_one(&mut *reading)
-        .await?;
-    reading.commit().await?;
+    let parts: i64 = ask(pool, READING, async |reading| {
+        sqlx::query_scalar(GIVEN_UP)
+            .bind(run_id.as_str())
+            .bind(format!("{run_id}/{replay}/"))
+            .bind(signed(replay))
+            .fetch_one(reading)
+            .await
+    })
+    .await?;
     Ok(unsigned(parts))
 }

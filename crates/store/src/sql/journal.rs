@@ -4,6 +4,7 @@ use assay_transaction::RunId;
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 
+use super::ask;
 use super::dialect::{Connection, Pool, READING, Row, json};
 use crate::screening::storable;
 use crate::{Act, Operation, StoreError};
@@ -36,10 +37,10 @@ pub(super) async fn record(
 }
 
 pub(super) async fn latest(pool: &Pool, run_id: Option<&RunId>, limit: u32) -> Result<Vec<Operation>, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let rows =
-        sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit)).fetch_all(&mut *reading).await?;
-    reading.commit().await?;
+    let rows = ask(pool, READING, async |reading| {
+        sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit)).fetch_all(reading).await
+    })
+    .await?;
     rows.iter().map(read).collect()
 }
 

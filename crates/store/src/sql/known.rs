@@ -7,6 +7,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 use uuid::Uuid;
 
+use super::ask;
 use super::dialect::{Pool, READING, among, json, json_elements, keys};
 use super::records::{content_columns, read_content};
 use crate::booking::says_the_same;
@@ -32,10 +33,10 @@ const STORED_ALIKE: &str = concat!(
 
 pub(super) async fn earlier(pool: &Pool, run: &Run) -> Result<Earlier, StoreError> {
     let namespace = run.settings.namespace.to_string();
-    let mut reading = pool.begin_with(READING).await?;
-    let (has_others, has_namespace): (bool, bool) =
-        sqlx::query_as(EARLIER).bind(run.run_id.as_str()).bind(namespace).fetch_one(&mut *reading).await?;
-    reading.commit().await?;
+    let (has_others, has_namespace): (bool, bool) = ask(pool, READING, async |reading| {
+        sqlx::query_as(EARLIER).bind(run.run_id.as_str()).bind(namespace).fetch_one(reading).await
+    })
+    .await?;
     Ok(match (has_others, has_namespace) {
         (_, true) => Earlier::Any,
         (true, false) => Earlier::Uuids,
@@ -80,9 +81,8 @@ pub(super) async fn known(pool: &Pool, sources: &[SourceIdentity]) -> Result<Vec
     let asked: Vec<_> =
         sources.iter().zip(0_u64..).map(|(source, at)| (&source.location, &source.version, at)).collect();
     let asked = serde_json::to_string(&asked).map_err(|error| StoreError::data(error.to_string()))?;
-    let mut reading = pool.begin_with(READING).await?;
-    let found: Vec<(i64, bool)> = sqlx::query_as(KNOWN).bind(asked).fetch_all(&mut *reading).await?;
-    reading.commit().await?;
+    let found: Vec<(i64, bool)> =
+        ask(pool, READING, async |reading| sqlx::query_as(KNOWN).bind(asked).fetch_all(reading).await).await?;
     let mut known = vec![Known::Not; sources.len()];
     for (at, is_read) in found {
         if let Some(known) = usize::try_from(at).ok().and_then(|at| known.get_mut(at)) {

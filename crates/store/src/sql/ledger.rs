@@ -8,7 +8,7 @@ use tracing::warn;
 use super::dialect::{
     Connection, Pool, Query, READING, Row, WRITING, amount, clock, locked, millis_since, now, queue_up, seconds_ago,
 };
-use super::leases;
+use super::{ask, leases};
 use crate::first_gap::FirstGaps;
 use crate::ledger::{RunRow, end_state, stop_kind, to_seal};
 use crate::screening::storable;
@@ -226,24 +226,18 @@ async fn chunks_below(connection: &mut Connection, run_id: &RunId, total: Option
 }
 
 pub(super) async fn run(pool: &Pool, run_id: &RunId) -> Result<Option<Run>, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let run = by_id(&mut reading, run_id).await?;
-    reading.commit().await?;
-    Ok(run)
+    ask(pool, READING, async |reading| by_id(reading, run_id).await).await
 }
 
 pub(super) async fn runs(pool: &Pool, location: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
     let query = sqlx::query(if location.is_some() { LATEST_OF } else { LATEST }).bind(i64::from(limit));
-    let mut reading = pool.begin_with(READING).await?;
-    let rows = location.into_iter().fold(query, Query::bind).fetch_all(&mut *reading).await?;
-    reading.commit().await?;
+    let query = location.into_iter().fold(query, Query::bind);
+    let rows = ask(pool, READING, async |reading| query.fetch_all(reading).await).await?;
     Ok(rows.iter().filter_map(readable).collect())
 }
 
 pub(super) async fn open_runs(pool: &Pool) -> Result<Vec<OpenRun>, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let rows = sqlx::query(OPEN).fetch_all(&mut *reading).await?;
-    reading.commit().await?;
+    let rows = ask(pool, READING, async |reading| sqlx::query(OPEN).fetch_all(reading).await).await?;
     rows.iter()
         .filter_map(|row| readable(row).map(|run| Ok(OpenRun { run, held_by: row.try_get("held_by")? })))
         .collect()

@@ -30,4 +30,21 @@ mod store;
 mod strays;
 mod succession;
 
+use self::dialect::{Begin, Connection, Pool};
 use super::{bounded, dialect};
+use crate::StoreError;
+
+/// Asks in a transaction of this kind, and so at one point in time.
+async fn ask<T, E>(
+    pool: &Pool,
+    kind: Begin,
+    question: impl AsyncFnOnce(&mut Connection) -> Result<T, E>,
+) -> Result<T, StoreError>
+where
+    StoreError: From<E>,
+{
+    let mut transaction = pool.begin_with(kind).await?;
+    let answer = question(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(answer)
+}

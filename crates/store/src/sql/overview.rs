@@ -3,10 +3,10 @@
 use assay_transaction::{Run, RunId, Tally};
 use sqlx::Row as _;
 
-use super::counts;
 use super::dead_letters::BLOCKING;
 use super::dialect::{COUNTING, Connection, Pool, READING, clock, json_length, millis_since, seconds_ago};
 use super::ledger::{self, run_columns};
+use super::{ask, counts};
 use crate::StoreError;
 use crate::overview::{Counting, Overview, RunFilter};
 use crate::session::unsigned;
@@ -49,10 +49,7 @@ pub(super) async fn overview(
         Counting::Rows => COUNTING,
         Counting::Chunks => READING,
     };
-    let mut transaction = pool.begin_with(begin).await?;
-    let overview = read(&mut transaction, run_id, window_seconds, counting).await?;
-    transaction.commit().await?;
-    Ok(overview)
+    ask(pool, begin, async |reading| read(reading, run_id, window_seconds, counting).await).await
 }
 
 async fn read(
@@ -86,10 +83,7 @@ async fn read(
 
 /// What became of the rows of a run, as its chunks are booked.
 pub(super) async fn booked(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let tally = booked_in(&mut reading, run_id).await?;
-    reading.commit().await?;
-    Ok(tally)
+    ask(pool, READING, async |reading| booked_in(reading, run_id).await).await
 }
 
 async fn booked_in(connection: &mut Connection, run_id: &RunId) -> Result<Tally, StoreError> {
@@ -104,15 +98,16 @@ async fn booked_in(connection: &mut Connection, run_id: &RunId) -> Result<Tally,
 }
 
 pub(super) async fn list(pool: &Pool, filter: &RunFilter, skip: u32, limit: u32) -> Result<Vec<Run>, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let rows = sqlx::query(LISTED)
-        .bind(filter.seconds)
-        .bind(filter.pattern())
-        .bind(i64::from(filter.has_failed))
-        .bind(i64::from(limit))
-        .bind(i64::from(skip))
-        .fetch_all(&mut *reading)
-        .await?;
-    reading.commit().await?;
+    let rows = ask(pool, READING, async |reading| {
+        sqlx::query(LISTED)
+            .bind(filter.seconds)
+            .bind(filter.pattern())
+            .bind(i64::from(filter.has_failed))
+            .bind(i64::from(limit))
+            .bind(i64::from(skip))
+            .fetch_all(reading)
+            .await
+    })
+    .await?;
     Ok(rows.iter().filter_map(ledger::readable).collect())
 }

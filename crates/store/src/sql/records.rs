@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
 
+use super::ask;
 use super::dialect::{Connection, LISTING, Pool, READING, Row, json, json_elements, key};
 use crate::selection::Filter;
 use crate::session::{covering, signed, unsigned};
@@ -89,10 +90,7 @@ const COUNT_FAILED: &str = concat!(
 
 pub(super) async fn row(pool: &Pool, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
     // One point in time: a row that moves from one table to another while they are read is in one of them.
-    let mut reading = pool.begin_with(READING).await?;
-    let fate = fate(&mut reading, run_id, row).await?;
-    reading.commit().await?;
-    Ok(fate)
+    ask(pool, READING, async |reading| fate(reading, run_id, row).await).await
 }
 
 async fn fate(connection: &mut Connection, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
@@ -122,23 +120,22 @@ async fn fate(connection: &mut Connection, run_id: &RunId, row: u64) -> Result<R
 }
 
 pub(super) async fn transaction(pool: &Pool, id: Uuid) -> Result<Option<TransactionRecord>, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let found = sqlx::query(BY_ID).bind(key(id)).fetch_optional(&mut *reading).await?;
-    reading.commit().await?;
+    let found =
+        ask(pool, READING, async |reading| sqlx::query(BY_ID).bind(key(id)).fetch_optional(reading).await).await?;
     found.as_ref().map(read_transaction).transpose()
 }
 
 pub(super) async fn failed_with_id(pool: &Pool, id: Uuid) -> Result<Vec<FailedRecord>, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let rows = sqlx::query(FAILED_WITH_ID).bind(key(id)).bind(MAX_FAILED_WITH_ID).fetch_all(&mut *reading).await?;
-    reading.commit().await?;
+    let rows = ask(pool, READING, async |reading| {
+        sqlx::query(FAILED_WITH_ID).bind(key(id)).bind(MAX_FAILED_WITH_ID).fetch_all(reading).await
+    })
+    .await?;
     rows.iter().rev().map(read_failed).collect()
 }
 
 pub(super) async fn namespaces(pool: &Pool) -> Result<Vec<Uuid>, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let namespaces: Vec<Option<String>> = sqlx::query_scalar(NAMESPACES).fetch_all(&mut *reading).await?;
-    reading.commit().await?;
+    let namespaces: Vec<Option<String>> =
+        ask(pool, READING, async |reading| sqlx::query_scalar(NAMESPACES).fetch_all(reading).await).await?;
     let unreadable = |_| StoreError::configuration("a run has a namespace that this version cannot read");
     namespaces.iter().flatten().map(|namespace| namespace.parse().map_err(unreadable)).collect()
 }
@@ -149,14 +146,15 @@ pub(super) async fn invalid_rows(
     from_row: u64,
     limit: u32,
 ) -> Result<Vec<InvalidRecord>, StoreError> {
-    let mut listing = pool.begin_with(LISTING).await?;
-    let rows = sqlx::query(INVALID_FROM)
-        .bind(run_id.as_str())
-        .bind(signed(from_row))
-        .bind(i64::from(limit))
-        .fetch_all(&mut *listing)
-        .await?;
-    listing.commit().await?;
+    let rows = ask(pool, LISTING, async |listing| {
+        sqlx::query(INVALID_FROM)
+            .bind(run_id.as_str())
+            .bind(signed(from_row))
+            .bind(i64::from(limit))
+            .fetch_all(listing)
+            .await
+    })
+    .await?;
     rows.iter().map(read_invalid).collect()
 }
 
@@ -168,17 +166,18 @@ pub(super) async fn failed_rows(
     limit: u32,
 ) -> Result<Vec<FailedRecord>, StoreError> {
     let filter = Filter::new(selection, from_row)?;
-    let mut listing = pool.begin_with(LISTING).await?;
-    let rows = sqlx::query(FAILED_FROM)
-        .bind(run_id.as_str())
-        .bind(filter.first)
-        .bind(filter.last)
-        .bind(filter.classes)
-        .bind(filter.ranges)
-        .bind(i64::from(limit))
-        .fetch_all(&mut *listing)
-        .await?;
-    listing.commit().await?;
+    let rows = ask(pool, LISTING, async |listing| {
+        sqlx::query(FAILED_FROM)
+            .bind(run_id.as_str())
+            .bind(filter.first)
+            .bind(filter.last)
+            .bind(filter.classes)
+            .bind(filter.ranges)
+            .bind(i64::from(limit))
+            .fetch_all(listing)
+            .await
+    })
+    .await?;
     rows.iter().map(read_failed).collect()
 }
 
@@ -188,16 +187,17 @@ pub(super) async fn count_failed(
     selection: &Selection,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let filter = Filter::new(selection, 0)?;
-    let mut reading = pool.begin_with(READING).await?;
-    let counts: Vec<(String, i64)> = sqlx::query_as(COUNT_FAILED)
-        .bind(run_id.as_str())
-        .bind(filter.first)
-        .bind(filter.last)
-        .bind(filter.classes)
-        .bind(filter.ranges)
-        .fetch_all(&mut *reading)
-        .await?;
-    reading.commit().await?;
+    let counts: Vec<(String, i64)> = ask(pool, READING, async |reading| {
+        sqlx::query_as(COUNT_FAILED)
+            .bind(run_id.as_str())
+            .bind(filter.first)
+            .bind(filter.last)
+            .bind(filter.classes)
+            .bind(filter.ranges)
+            .fetch_all(reading)
+            .await
+    })
+    .await?;
     Ok(counts.into_iter().map(|(class, count)| (class, unsigned(count))).collect())
 }
 

@@ -4,7 +4,7 @@ use assay_transaction::RunId;
 use chrono::{DateTime, Utc};
 
 use super::dialect::{Pool, READING, WRITING};
-use super::{journal, ledger, stopping};
+use super::{ask, journal, ledger, stopping};
 use crate::session::{signed, unsigned};
 use crate::{Act, EarlierFailure, Exchanged, StoreError};
 
@@ -38,19 +38,19 @@ pub(super) async fn begin(
 }
 
 pub(super) async fn replayed(pool: &Pool, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let (parts, stored, failed, gone): (i64, i64, i64, i64) =
-        sqlx::query_as(REPLAYED).bind(run_id.as_str()).bind(signed(replay)).fetch_one(&mut *reading).await?;
-    reading.commit().await?;
+    let (parts, stored, failed, gone): (i64, i64, i64, i64) = ask(pool, READING, async |reading| {
+        sqlx::query_as(REPLAYED).bind(run_id.as_str()).bind(signed(replay)).fetch_one(reading).await
+    })
+    .await?;
     let sum = Exchanged { is_new: false, stored: unsigned(stored), failed: unsigned(failed), gone: unsigned(gone) };
     Ok((unsigned(parts), sum))
 }
 
 pub(super) async fn earlier_failures(pool: &Pool, run_id: &RunId, row: u64) -> Result<Vec<EarlierFailure>, StoreError> {
-    let mut reading = pool.begin_with(READING).await?;
-    let kept: Vec<(i64, String, String, i64, DateTime<Utc>)> =
-        sqlx::query_as(EARLIER_FAILURES).bind(run_id.as_str()).bind(signed(row)).fetch_all(&mut *reading).await?;
-    reading.commit().await?;
+    let kept: Vec<(i64, String, String, i64, DateTime<Utc>)> = ask(pool, READING, async |reading| {
+        sqlx::query_as(EARLIER_FAILURES).bind(run_id.as_str()).bind(signed(row)).fetch_all(reading).await
+    })
+    .await?;
     let failure = |(replay, class, reason, attempts, replayed_at): (i64, String, String, i64, DateTime<Utc>)| {
         let (replay, attempts, replayed_at) = (unsigned(replay), unsigned(attempts), replayed_at.into());
         EarlierFailure { replay, class, reason, attempts, replayed_at }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::dialect::{Database, READING};
-use super::{beginning, bounded, counts, known, leases, ledger, live};
+use super::{ask, beginning, bounded, counts, known, leases, ledger, live};
 use crate::exchange::{StagedPart, exchange};
 use crate::screening::Screened;
 use crate::write::{Attempt, Booked, write};
@@ -60,13 +60,7 @@ impl Store for Database {
     }
 
     async fn copy_of(&self, fingerprint: &str) -> Result<Option<Begun>, StoreError> {
-        bounded(async {
-            let mut reading = self.reading().begin_with(READING).await?;
-            let copy = beginning::copy_of(&mut reading, fingerprint).await?;
-            reading.commit().await?;
-            Ok(copy)
-        })
-        .await
+        bounded(ask(self.reading(), READING, async |reading| beginning::copy_of(reading, fingerprint).await)).await
     }
 
     async fn take_lease(&self, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError> {
@@ -132,22 +126,13 @@ impl Store for Database {
     }
 
     async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError> {
-        bounded(async {
-            let mut reading = self.reading().begin_with(READING).await?;
-            let progress = ledger::progress(&mut reading, run_id).await?;
-            reading.commit().await?;
-            Ok(progress)
-        })
-        .await
+        bounded(ask(self.reading(), READING, async |reading| ledger::progress(reading, run_id).await)).await
     }
 
     async fn recorded_from(&self, run_id: &RunId, chunk: u64, limit: u32) -> Result<Vec<RecordedChunk>, StoreError> {
-        bounded(async {
-            let mut reading = self.reading().begin_with(READING).await?;
-            let recorded = ledger::recorded_from(&mut reading, run_id, chunk, limit).await?;
-            reading.commit().await?;
-            Ok(recorded)
-        })
+        bounded(ask(self.reading(), READING, async |reading| {
+            ledger::recorded_from(reading, run_id, chunk, limit).await
+        }))
         .await
     }
 
@@ -191,13 +176,7 @@ impl LiveLedger for Database {
     }
 
     async fn live_run(&self, run_id: &RunId) -> Result<Option<LiveRun>, StoreError> {
-        bounded(async {
-            let mut reading = self.reading().begin_with(READING).await?;
-            let live = live::live_run(&mut reading, run_id).await?;
-            reading.commit().await?;
-            Ok(live)
-        })
-        .await
+        bounded(ask(self.reading(), READING, async |reading| live::live_run(reading, run_id).await)).await
     }
 
     async fn seal_live(&self, run_id: &RunId) -> Result<RunState, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::ask;
 use super::dialect::{COUNTING, Connection, Pool};
 use crate::session::unsigned;
 use crate::{StoreError, Stray, Strays};
@@ -38,10 +39,7 @@ const PREDICTIONS: &str = "
     SELECT count(*) FROM predictions p WHERE NOT EXISTS (SELECT 1 FROM transactions t WHERE t.id = p.transaction_id)";
 
 pub(super) async fn strays(pool: &Pool) -> Result<Strays, StoreError> {
-    let mut counting = pool.begin_with(COUNTING).await?;
-    let strays = find(&mut counting).await?;
-    counting.commit().await?;
-    Ok(strays)
+    ask(pool, COUNTING, async |counting| find(counting).await).await
 }
 
 async fn find(connection: &mut Connection) -> Result<Strays, StoreError> {

@@ -14,6 +14,9 @@ pub(super) type Connection = SqliteConnection;
 pub(super) type Row = SqliteRow;
 pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
 
+/// The statement that begins a transaction.
+pub(super) type Begin = &'static str;
+
 /// Begins a transaction that writes. The file has one writer at a time, and from then on that is us.
 pub(super) const WRITING: &str = "BEGIN IMMEDIATE";
 /// Begins one that reads, all of it at one point in time.
