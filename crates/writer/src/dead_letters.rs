@@ -124,18 +124,17 @@ fn read(message: &Message, death: &Death) -> Content {
     content.unwrap_or(Content::Unreadable)
 }
 
-/// The run that a message belongs to: as its body says, else its header, else the start of its id.
+/// The run that a message belongs to: as its body says, else its header, else the start of its id. What can be no run's name is none,
+/// whatever others wrote there: it may be longer than the database can find rows by, and no record would then ever be made.
 fn run_of(message: &Message, content: &Content) -> Option<String> {
     match content {
         Content::Chunk(chunk) => return Some(chunk.id.run_id.to_string()),
         Content::Live(live) => return Some(live.id.run_id().to_string()),
         Content::Replay | Content::Unreadable => {}
     }
-    if !message.run_id.is_empty() {
-        return Some(message.run_id.clone());
-    }
-    let (start, _) = message.id.split_once('/')?;
-    start.parse::<RunId>().ok().map(|run_id| run_id.to_string())
+    let start_of_id = message.id.split_once('/').map(|(start, _)| start);
+    let named = [Some(message.run_id.as_str()), start_of_id].into_iter().flatten();
+    named.filter_map(|name| name.parse::<RunId>().ok()).map(|run_id| run_id.to_string()).next()
 }
 
 fn letter(message: &Message, death: &Death, run_id: Option<String>, outcome: DeadLetterOutcome) -> DeadLetter {
@@ -180,9 +179,14 @@ mod tests {
 
     #[test]
     fn the_run_is_found_wherever_it_is_named() {
-        let in_header = Message { run_id: "header".to_owned(), ..message("id/3", "what", "") };
-        let cases =
-            [(in_header, Some("header")), (message("id/3", "what", ""), Some("id")), (message("", "what", ""), None)];
+        let in_header = |run_id: &str, id| Message { run_id: run_id.to_owned(), ..message(id, "what", "") };
+        let cases = [
+            (in_header("header", "id/3"), Some("header")),
+            (in_header(&"a".repeat(10_000), "id/3"), Some("id")),
+            (in_header("no run", "3"), None),
+            (message("id/3", "what", ""), Some("id")),
+            (message("", "what", ""), None),
+        ];
         for (message, expected) in cases {
             assert_eq!(run_of(&message, &read(&message, &death())).as_deref(), expected, "{message:?}");
         }
