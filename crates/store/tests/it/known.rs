@@ -44,7 +44,7 @@ async fn the_same_content_is_found_with_its_prediction(database: &Database) {
         chunk("a", 0, 1, &[Row::Scored(transaction(1, "-7.07"), "fraud", 0.97), scored(2, "1"), scored(3, "1")]);
     stored.predicted[1].prediction.fraud_score = None;
     stored.predicted[1].prediction.model_version = None;
-    store.write(&[stored.clone()], IdConflict::Fail).await.unwrap();
+    database.write(&[stored.clone()], IdConflict::Fail).await.unwrap();
 
     let mut spaced = transaction(3, "1.00");
     spaced.description = format!(" {} ", spaced.description);
@@ -74,17 +74,17 @@ fn known(chunk: ScoredChunk) -> ScoredChunk {
 
 async fn known_rows_are_duplicates(database: &Database) {
     let store = &*database.store;
-    store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     for on_conflict in [IdConflict::Fail, IdConflict::Update] {
         let run = if on_conflict == IdConflict::Fail { "b" } else { "c" };
         let mut again = chunk_of_ids(run, 0, 1, &[1, 2, if run == "b" { 3 } else { 4 }]);
         again.known = vec![1, 2];
         let written =
-            store.write(&[again.clone(), known(chunk_of_ids(run, 1, 4, &[2, 1]))], on_conflict).await.unwrap();
+            database.write(&[again.clone(), known(chunk_of_ids(run, 1, 4, &[2, 1]))], on_conflict).await.unwrap();
         assert_eq!(written.tally, Tally { predicted: 1, duplicate: 4, ..Tally::default() });
         assert_eq!(store.tally(&run_id(run)).await.unwrap(), written.tally);
         // Again, as after an error.
-        store.write(&[again], on_conflict).await.unwrap();
+        database.write(&[again], on_conflict).await.unwrap();
         assert_eq!(store.tally(&run_id(run)).await.unwrap(), written.tally);
     }
     assert_eq!(database.count("SELECT count(*) FROM transaction_history").await, 0);
@@ -92,10 +92,10 @@ async fn known_rows_are_duplicates(database: &Database) {
 
 async fn known_rows_that_are_gone_fail_and_can_be_replayed(database: &Database) {
     let store = &*database.store;
-    store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
     let mut again = chunk_of_ids("b", 0, 1, &[1, 2, 3]);
     again.known = vec![1, 2];
-    let written = store.write(&[again], IdConflict::Fail).await.unwrap();
+    let written = database.write(&[again], IdConflict::Fail).await.unwrap();
     let tally = Tally { predicted: 1, failed: 1, duplicate: 1, ..Tally::default() };
     assert_eq!((written.tally, written.transactions), (tally, 1));
     assert_eq!(store.tally(&run_id("b")).await.unwrap(), tally);
@@ -109,9 +109,9 @@ async fn known_rows_that_are_gone_fail_and_can_be_replayed(database: &Database) 
 
 async fn known_rows_that_differ_by_now_are_not_taken_for_scored(database: &Database) {
     let store = &*database.store;
-    store.write(&[chunk("a", 0, 1, &[scored(1, "2")])], IdConflict::Fail).await.unwrap();
+    database.write(&[chunk("a", 0, 1, &[scored(1, "2")])], IdConflict::Fail).await.unwrap();
     for (run, on_conflict, class) in [("b", IdConflict::Fail, "id_conflict"), ("c", IdConflict::Update, "unscored")] {
-        store.write(&[known(chunk(run, 0, 1, &[scored(1, "1")]))], on_conflict).await.unwrap();
+        database.write(&[known(chunk(run, 0, 1, &[scored(1, "1")]))], on_conflict).await.unwrap();
         let failed = format!("SELECT class FROM failed_transactions WHERE run_id = '{run}'");
         assert_eq!(database.texts(&failed).await, [class]);
         assert_eq!(store.tally(&run_id(run)).await.unwrap(), Tally { failed: 1, ..Tally::default() });
