@@ -93,7 +93,7 @@ impl Drop for Share {
     }
 }
 
-/// How large the latest messages were, packed as they came.
+/// How large the latest messages were, packed as they came, with their headers.
 #[derive(Debug, Default)]
 pub(crate) struct Sizes(VecDeque<usize>);
 
@@ -104,7 +104,7 @@ impl Sizes {
     const ENOUGH: usize = 8;
     /// So many are remembered: one large message is expected again for a while.
     const REMEMBERED: usize = 128;
-    /// What a message takes beside its body.
+    /// What a message takes beside its body and headers.
     const OVERHEAD: usize = 1024;
 
     pub(crate) fn saw(&mut self, bytes: usize) {

@@ -318,7 +318,7 @@ impl Subscriber {
         let lapin::message::Delivery { delivery_tag: tag, redelivered, properties, data, acker, .. } = delivery;
         subscription.unsettled.insert(tag, acker);
         subscription.owed.arrived();
-        self.sizes.saw(data.len());
+        self.sizes.saw(data.len() + wire::header_bytes(&properties));
         let receipt = TagReceipt { epoch: self.epoch, tag, settle: self.settle.clone() };
         let packed = Packed { properties, body: data, redelivered, receipt, since: Instant::now() };
         self.intake.state().buffer.push_back(packed);

@@ -19,6 +19,11 @@ const MAX_SHORT: usize = 255;
 /// RabbitMQ would close the connection for what is added to it.
 const MAX_HEADER: usize = 1024;
 
+/// The longest text of a death that is read: our own reasons are shorter.
+const MAX_DEATH: usize = 8 * 1024;
+/// What a header takes in memory beside its text.
+const HEADER_BYTES: usize = 128;
+
 /// What the types of our messages begin with. Nothing else is compressed.
 const OUR_KINDS: &str = "assay.";
 /// The longest body of others that an earlier version passed on.
@@ -95,6 +100,27 @@ pub(super) fn unpacked_bytes(properties: &BasicProperties, body: &[u8]) -> usize
     unpacked.unwrap_or(body.len())
 }
 
+/// About how many bytes the headers take, which others may have filled a frame with.
+pub(super) fn header_bytes(properties: &BasicProperties) -> usize {
+    properties.headers().as_ref().map_or(0, table_bytes)
+}
+
+fn table_bytes(table: &FieldTable) -> usize {
+    table.inner().iter().map(|(name, value)| name.as_str().len() + value_bytes(value)).sum()
+}
+
+fn value_bytes(value: &AMQPValue) -> usize {
+    let content = match value {
+        AMQPValue::LongString(text) => text.as_bytes().len(),
+        AMQPValue::ShortString(text) => text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => bytes.as_slice().len(),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(value_bytes).sum(),
+        AMQPValue::FieldTable(table) => table_bytes(table),
+        _ => 0,
+    };
+    HEADER_BYTES + content
+}
+
 /// How long a compressed body may become; none where it is not one of ours, and is taken as it is.
 fn longest_unpacked(properties: &BasicProperties) -> Option<usize> {
     let said =
@@ -121,12 +147,13 @@ pub(super) fn plain(properties: &BasicProperties, body: Vec<u8>) -> Message {
     Message {
         id: short(properties.message_id()),
         kind: short(properties.kind()),
-        run_id: text(properties, "run_id").unwrap_or_default(),
+        run_id: text(properties, "run_id", MAX_HEADER).unwrap_or_default(),
         attempt: number(properties, "attempt").and_then(|number| number.try_into().ok()).unwrap_or(0),
         published_at_us: number(properties, "published_at_us").unwrap_or(0),
         app_id: short(properties.app_id()),
         sent_at: *properties.timestamp(),
-        traceparent: text(properties, "traceparent"),
+        // One of that length was longer, and half of it would be no trace context.
+        traceparent: text(properties, "traceparent", MAX_HEADER).filter(|traceparent| traceparent.len() < MAX_HEADER),
         body: body.into(),
         is_packed: false,
     }
@@ -134,7 +161,9 @@ pub(super) fn plain(properties: &BasicProperties, body: Vec<u8>) -> Message {
 
 /// Why a message is among the dead letters: our own words, else what RabbitMQ noted down when it put it there.
 pub(super) fn death(properties: &BasicProperties, topology: &Topology) -> Death {
-    if let (Some(queue), Some(reason)) = (text(properties, "dead_queue"), text(properties, "dead_reason")) {
+    if let (Some(queue), Some(reason)) =
+        (text(properties, "dead_queue", MAX_DEATH), text(properties, "dead_reason", MAX_DEATH))
+    {
         return Death { queue, reason };
     }
     let latest = match header(properties, "x-death") {
@@ -145,7 +174,8 @@ pub(super) fn death(properties: &BasicProperties, topology: &Topology) -> Death 
         },
         _ => None,
     };
-    let noted = |name: &str| latest.and_then(|death| death.inner().get(name)).and_then(as_text);
+    let noted =
+        |name: &str| latest.and_then(|death| death.inner().get(name)).and_then(|value| as_text(value, MAX_DEATH));
     let unknown = Death::unknown();
     Death {
         queue: noted("queue").map_or(unknown.queue, |queue| topology.without_prefix(&queue).to_owned()),
@@ -157,13 +187,17 @@ fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPVal
     properties.headers().as_ref()?.inner().get(name)
 }
 
-fn text(properties: &BasicProperties, name: &str) -> Option<String> {
-    header(properties, name).and_then(as_text)
+/// No more of a text than so many bytes: what others wrote may fill a frame, and is held as long as the message is.
+fn text(properties: &BasicProperties, name: &str, most: usize) -> Option<String> {
+    header(properties, name).and_then(|value| as_text(value, most))
 }
 
-fn as_text(value: &AMQPValue) -> Option<String> {
+fn as_text(value: &AMQPValue, most: usize) -> Option<String> {
     match value {
-        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        AMQPValue::LongString(text) => {
+            let text = text.as_bytes();
+            Some(String::from_utf8_lossy(&text[..text.len().min(most)]).into_owned())
+        }
         AMQPValue::ShortString(text) => Some(text.to_string()),
         _ => None,
     }
@@ -216,7 +250,7 @@ mod tests {
     fn a_message_survives_the_way_there_and_back() {
         let sent = outgoing(message(), LANE, None).unwrap();
         assert_eq!(*sent.properties.delivery_mode(), Some(PERSISTENT));
-        assert_eq!(text(&sent.properties, "lane").as_deref(), Some("batch"));
+        assert_eq!(text(&sent.properties, "lane", MAX_HEADER).as_deref(), Some("batch"));
         assert_eq!(incoming(&sent.properties, sent.body.to_vec()), message());
     }
 
@@ -285,6 +319,24 @@ mod tests {
             let properties = BasicProperties::default().with_headers(headers);
             assert_eq!(incoming(&properties, Vec::new()).attempt, attempt, "{value:?}");
         }
+    }
+
+    #[test]
+    fn long_headers_are_counted_and_not_kept() {
+        let long = |bytes: &[u8]| AMQPValue::LongString(LongString::from(bytes));
+        let mut inner = FieldTable::default();
+        inner.insert("deep".into(), AMQPValue::FieldArray(vec![long(&[b'x'; 50_000])].into()));
+        let mut headers = FieldTable::default();
+        headers.insert("run_id".into(), long(&[0xff; 40_000]));
+        headers.insert("traceparent".into(), long(&[b'x'; 30_000]));
+        headers.insert("other".into(), AMQPValue::FieldTable(inner));
+        let properties = BasicProperties::default().with_headers(headers);
+        let counted = header_bytes(&properties);
+        assert!((120_000..122_000).contains(&counted), "{counted}");
+        let message = incoming(&properties, Vec::new());
+        // A byte that is not UTF-8 takes three.
+        assert_eq!((message.run_id.len(), message.traceparent), (3 * MAX_HEADER, None));
+        assert_eq!(header_bytes(&BasicProperties::default()), 0);
     }
 
     #[test]
