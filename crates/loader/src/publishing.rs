@@ -148,7 +148,11 @@ impl Publishing<'_> {
                             }
                             Ok::<_, LoadError>(publish)
                         };
-                        let Some(publish) = self.intake.run_until_cancelled(asking).await else { continue };
+                        let Some(publish) = self.intake.run_until_cancelled(asking).await else {
+                            // This chunk is not published, whether or not the reader has come to its end by now.
+                            published.all = false;
+                            continue;
+                        };
                         let publish = publish?;
                         let body = if publish { Some(cut.chunk.encode()?) } else { None };
                         let bytes = body.as_ref().map_or(0, Vec::len);
