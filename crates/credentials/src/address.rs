@@ -92,6 +92,25 @@ impl AddressForm {
         CredentialsError(format!("{name} can be read in more than one way: {ENCODE}"))
     }
 
+    /// Whether a parameter is one of these, which other clients have and which change nothing here, by what they may be set to:
+    /// anything, where nothing is listed. One that may change something is refused.
+    pub fn passes_over(
+        &self,
+        known: &[(&'static str, &'static [&'static str])],
+        name: &str,
+        value: &str,
+    ) -> Result<bool, CredentialsError> {
+        match known.iter().find(|(known, _)| *known == name) {
+            None => Ok(false),
+            Some((_, allowed)) if allowed.is_empty() || allowed.contains(&value) => Ok(true),
+            Some((known, allowed)) => {
+                let allowed = allowed.join(", ");
+                Err(self
+                    .wrong(&format!("its parameter {known} has a value that is not supported, which are: {allowed}")))
+            }
+        }
+    }
+
     fn unencoded(&self) -> CredentialsError {
         let Self { name, of, .. } = self;
         CredentialsError(format!("{name} cannot be read as an address of {of}: {ENCODE}"))

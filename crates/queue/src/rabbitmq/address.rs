@@ -11,6 +11,28 @@ const FORM: AddressForm = AddressForm {
     example: "amqp://user:password@host:5672/vhost, or amqps://… for TLS",
 };
 
+/// Parameters of other clients that change nothing here, and what they may be set to.
+const WITHOUT_EFFECT: [(&str, &[&str]); 18] = [
+    ("backpressure_detection", &[]),
+    ("blocked_connection_timeout", &[]),
+    ("client_properties", &[]),
+    ("connection_attempts", &[]),
+    ("connection_name", &[]),
+    ("fail_fast", &[]),
+    ("locale", &[]),
+    ("name", &[]),
+    ("no_verify_ssl", &["0"]),
+    ("product", &[]),
+    ("read_timeout", &[]),
+    ("reconnect_interval", &[]),
+    ("retry_delay", &[]),
+    ("socket_timeout", &[]),
+    ("stack_timeout", &[]),
+    ("timeout", &[]),
+    ("verify", &["verify_peer"]),
+    ("write_timeout", &[]),
+];
+
 /// Reads an address. User and password are RabbitMQ's `guest` where none are named, and the virtual host is `/`.
 pub(super) fn read(text: &str) -> Result<AMQPUri, CredentialsError> {
     let address = FORM.read(text)?;
@@ -42,6 +64,7 @@ fn query(address: &Address) -> Result<AMQPQueryString, CredentialsError> {
             "heartbeat" => query.heartbeat = Some(value.parse().map_err(|_| number())?),
             "connection_timeout" => query.connection_timeout = Some(value.parse().map_err(|_| number())?),
             "auth_mechanism" => query.auth_mechanism = Some(value.parse().map_err(|_| number())?),
+            _ if FORM.passes_over(&WITHOUT_EFFECT, name, value)? => (),
             _ => {
                 return Err(FORM.wrong(
                     "its parameters may be auth_mechanism, channel_max, connection_timeout, frame_max and heartbeat; \
@@ -76,6 +99,13 @@ mod tests {
         }
         let query = read("amqp://host?heartbeat=7&frame_max=4096&auth_mechanism=external").unwrap().query;
         assert_eq!((query.heartbeat, query.frame_max), (Some(7), Some(4096)));
+        for foreign in ["connection_attempts=3&retry_delay=5", "socket_timeout=10&name=x", "verify=verify_peer"] {
+            assert_eq!(
+                read(&format!("amqps://host?heartbeat=7&{foreign}")).unwrap().query.heartbeat,
+                Some(7),
+                "{foreign}"
+            );
+        }
     }
 
     #[test]
@@ -86,6 +116,8 @@ mod tests {
             ("amqp://u:secret@%2Frun%2Frabbit/v", "Unix socket"),
             ("amqp://u:secret@host?heartbeat=secret", "a value that it cannot have"),
             ("amqp://u:secret@host?secret=1", "auth_mechanism"),
+            ("amqps://u:secret@host?verify=verify_none", "verify_peer"),
+            ("amqps://u:secret@host?cacertfile=secret", "AMQP_CA_FILE"),
             ("amqp://u:sec@ret@host", "percent-encode"),
             ("http://u:secret@host", "amqps://…"),
         ];

@@ -30,22 +30,61 @@ const KNOWN: [&str; 11] = [
     "statement-cache-capacity",
     "options",
 ];
-/// Parameters of other clients that change nothing here, by what they may be set to: anything, where nothing is listed.
-const WITHOUT_EFFECT: [(&str, &[&str]); 14] = [
+/// Parameters of other clients that change nothing here, and what they may be set to.
+const WITHOUT_EFFECT: [(&str, &[&str]); 38] = [
     ("application_name", &[]),
     ("fallback_application_name", &[]),
     ("connect_timeout", &[]),
+    ("connection_timeout", &[]),
     ("keepalives", &[]),
     ("keepalives_idle", &[]),
     ("keepalives_interval", &[]),
     ("keepalives_count", &[]),
     ("tcp_user_timeout", &[]),
+    ("socket_timeout", &[]),
     ("client_encoding", &["utf8", "UTF8", "utf-8", "UTF-8", "auto"]),
     ("channel_binding", &["disable", "prefer"]),
     ("gssencmode", &["disable", "prefer"]),
+    ("gssdelegation", &["0"]),
+    ("krbsrvname", &[]),
     ("sslcompression", &["0"]),
     ("sslsni", &["1"]),
+    ("sslnegotiation", &["postgres"]),
+    ("ssl_min_protocol_version", &["TLSv1", "TLSv1.1", "TLSv1.2"]),
+    ("ssl_max_protocol_version", &["TLSv1.3"]),
     ("target_session_attrs", &["any", "read-write", "primary"]),
+    // One host is read.
+    ("load_balance_hosts", &[]),
+    // The pool is of DB_CONNECTIONS, and what a pooler cannot do is found out by asking it.
+    ("connection_limit", &[]),
+    ("max_overflow", &[]),
+    ("pgbouncer", &[]),
+    ("pool_max_conn_idle_time", &[]),
+    ("pool_max_conn_lifetime", &[]),
+    ("pool_max_conns", &[]),
+    ("pool_min_conns", &[]),
+    ("pool_recycle", &[]),
+    ("pool_size", &[]),
+    ("pool_timeout", &[]),
+    ("prepareThreshold", &[]),
+    ("prepare_threshold", &[]),
+    ("prepared_statement_cache_size", &[]),
+    ("statement_cache_mode", &[]),
+    ("statement_cache_size", &[]),
+    ("supa", &[]),
+];
+/// Parameters of other clients that would change something, and what does so here.
+const ELSEWHERE: [(&str, &str); 10] = [
+    ("currentSchema", "DATABASE_SCHEMA names a schema"),
+    ("schema", "DATABASE_SCHEMA names a schema"),
+    ("search_path", "DATABASE_SCHEMA names a schema"),
+    ("lock_timeout", "write options=-c%20lock_timeout%3D…"),
+    ("statement_timeout", "write options=-c%20statement_timeout%3D…"),
+    ("ssl", "write sslmode=require, or sslmode=verify-full"),
+    ("sslaccept", "write sslmode=require, or sslmode=verify-full"),
+    ("sslcrl", "lists of revoked certificates are not supported"),
+    ("passfile", "PGPASSFILE names a file of passwords"),
+    ("service", "files of services are not supported: name host, port and the rest"),
 ];
 
 /// Reads an address. What it does not name is taken from the environment as PostgreSQL's own programs do (`PGHOST` and the like).
@@ -53,6 +92,10 @@ pub(super) fn read(text: &str) -> Result<PgConnectOptions, StoreError> {
     let refused = |error: assay_credentials::CredentialsError| StoreError::configuration(error.to_string());
     let wrong = |cause: &str| refused(FORM.wrong(cause));
     let Address { user, password, host, port, path, parameters, .. } = FORM.read(text).map_err(refused)?;
+    // Some clients want a host in front of the parameters, and a socket is named behind it: as a parameter prevails for all who read
+    // addresses, and a socket is on this machine, no other place is meant.
+    let has_socket = parameters.iter().any(|(name, value)| name == "host" && value.starts_with('/'));
+    let host = host.filter(|host| !(has_socket && host.is("localhost")));
     let named = [
         ("host", host.as_ref().map(Host::bare)),
         ("port", port.map(|port| port.to_string())),
@@ -82,19 +125,14 @@ pub(super) fn read(text: &str) -> Result<PgConnectOptions, StoreError> {
             _ if KNOWN.contains(&name) || (name.starts_with("options[") && name.ends_with(']')) => {
                 parts.push((name, value.clone()));
             }
-            _ => match WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
-                Some((_, [])) => (),
-                Some((_, allowed)) if allowed.contains(&value.as_str()) => (),
-                Some((known, _)) => {
-                    return Err(wrong(&format!("its parameter {known} has a value that is not supported")));
-                }
-                // Not its name, as it may be a piece of a password with an `&` in it.
-                None => {
-                    return Err(wrong(
-                        "it has a parameter that is not known, or an `&` that is not percent-encoded as %26",
-                    ));
-                }
-            },
+            _ if FORM.passes_over(&WITHOUT_EFFECT, name, value).map_err(refused)? => (),
+            _ => {
+                return Err(match ELSEWHERE.iter().find(|(known, _)| *known == name) {
+                    Some((known, remedy)) => wrong(&format!("its parameter {known} is not supported: {remedy}")),
+                    // Not its name, as it may be a piece of a password with an `&` in it.
+                    None => wrong("it has a parameter that is not known, or an `&` that is not percent-encoded as %26"),
+                });
+            }
         }
     }
     let encoded = |(name, value): &(&str, String)| format!("{}={}", percent_encoded(name), percent_encoded(value));
@@ -147,9 +185,30 @@ mod tests {
             assert_eq!((options.get_username(), options.get_database()), (user, Some(database)), "{text}");
             assert_eq!(options.get_socket(), None, "{text}");
         }
-        for text in ["postgres:///a?host=/run/pg", "postgres://u@%2Frun%2Fpg:7/a", "postgres://%2frun%2fpg/a"] {
+        for text in [
+            "postgres:///a?host=/run/pg",
+            "postgres://u:p@localhost:7/a?host=/run/pg",
+            "postgres://u@%2Frun%2Fpg:7/a",
+            "postgres://%2frun%2fpg/a",
+        ] {
             let options = read(text).unwrap();
             assert_eq!(options.get_socket().map(|path| path.to_str().unwrap()), Some("/run/pg"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_other_clients_are_told_is_passed_over_where_it_changes_nothing() {
+        for parameters in [
+            "sslmode=require&application_name=x&connect_timeout=10&target_session_attrs=read-write",
+            "pgbouncer=true&connection_limit=5&pool_timeout=10",
+            "pool_max_conns=10&pool_size=5&max_overflow=2",
+            "gssencmode=disable&sslnegotiation=postgres&ssl_min_protocol_version=TLSv1.2&load_balance_hosts=disable",
+            "options=-csearch_path%3Dx&statement-cache-capacity=0",
+            "sslmode=require&supa=base-pooler.x",
+        ] {
+            let options = read(&format!("postgres://u:p@host:1/a?{parameters}"))
+                .unwrap_or_else(|error| panic!("{parameters}: {error}"));
+            assert_eq!((options.get_host(), options.get_port(), options.get_database()), ("host", 1, Some("a")));
         }
     }
 
@@ -163,6 +222,10 @@ mod tests {
             ("postgres://u:SECRET@a,b/c", "several hosts"),
             ("postgres:///c?host=a,b&password=SECRET", "no name, IP address or folder"),
             ("postgres://u:SECRET@host/a?host=other", "names once more"),
+            ("postgres://u:SECRET@host/a?host=/run/pg", "names once more"),
+            ("postgres://u:SECRET@localhost/a?host=other", "names once more"),
+            ("postgres://u:SECRET@host/a?schema=SECRET", "DATABASE_SCHEMA"),
+            ("postgres://u:SECRET@host/a?ssl=SECRET", "sslmode=require"),
             ("postgres://u:SECRET@host/a?hostaddr=10.0.0.1", "names once more"),
             ("postgres://host/a?user=u&password=SEC&RET=1", "%26"),
             ("postgres://u:SECRET@host/a?channel_binding=require", "channel_binding has a value"),
