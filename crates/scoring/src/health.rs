@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::class::{Class, Sign};
-use crate::http::{Http, Trouble};
+use crate::http::{Http, NO_ANSWER, Trouble};
 
 /// What an API said of its health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,9 @@ pub(crate) enum Health {
     NoCheck(Trouble),
     /// It answers that it, or what is behind it, does not work at the moment.
     Sick(Trouble),
-    /// It gave no HTTP answer.
+    /// It took the question, and gave no HTTP answer.
+    NoAnswer(Trouble),
+    /// There is no connection to it.
     Silent(Trouble),
 }
 
@@ -33,6 +35,7 @@ impl Health {
                 Sign::Status(status) if status >= SERVER_ERRORS => Self::Sick(trouble),
                 sign @ Sign::Status(_) if sign.class() == Class::Unavailable => Self::Sick(trouble),
                 Sign::Status(_) => Self::NoCheck(trouble),
+                Sign::BrokenOff | NO_ANSWER => Self::NoAnswer(trouble),
                 _ => Self::Silent(trouble),
             },
         }
@@ -47,7 +50,9 @@ impl Health {
     pub(crate) fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Well => None,
-            Self::NoCheck(trouble) | Self::Sick(trouble) | Self::Silent(trouble) => trouble.retry_after,
+            Self::NoCheck(trouble) | Self::Sick(trouble) | Self::NoAnswer(trouble) | Self::Silent(trouble) => {
+                trouble.retry_after
+            }
         }
     }
 }
@@ -73,7 +78,7 @@ impl HealthCheck {
         match health {
             Health::Well => *known = Known { has_worked: true, missing_in: None },
             Health::NoCheck(_) => *known = Known { has_worked: false, missing_in: Some(outage) },
-            Health::Sick(_) | Health::Silent(_) => {}
+            Health::Sick(_) | Health::NoAnswer(_) | Health::Silent(_) => {}
         }
         health
     }
@@ -111,7 +116,10 @@ mod tests {
             let health = of(Sign::Status(status));
             assert!(matches!(health, Health::Sick(_)) && !health.lives(), "{status}: {health:?}");
         }
-        for sign in [Sign::Unreachable("connection refused"), Sign::BrokenOff, Sign::Tls(TlsTrouble::NoTls)] {
+        for sign in [Sign::BrokenOff, NO_ANSWER] {
+            assert!(matches!(of(sign), Health::NoAnswer(_)) && !of(sign).lives(), "{sign:?}");
+        }
+        for sign in [Sign::Unreachable("connection refused"), Sign::Tls(TlsTrouble::NoTls)] {
             assert!(matches!(of(sign), Health::Silent(_)) && !of(sign).lives(), "{sign:?}");
         }
         assert!(Health::of(Ok(())).lives());

@@ -24,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an answer that is not used is read, so that its connection can be used again.
 const DRAINED: usize = 64 * 1024;
 
+/// What a question that is not answered in time is, where nothing waits for the answer.
+pub(crate) const NO_ANSWER: Sign = Sign::Unreachable("no answer in time");
+
 /// What was seen of an exchange that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trouble {
@@ -110,11 +113,23 @@ impl Http {
         read_body(response, longest).await
     }
 
+    /// Whether a request to score, of no transaction at all, gets any HTTP answer.
+    pub(crate) async fn answers_nothing_to_score(&self, timeout: Duration) -> bool {
+        let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body("[]");
+        match request.timeout(timeout).send().await {
+            Ok(response) => {
+                drain(response).await;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Asks whether the API is well. Anything but success is `Err`.
     pub(crate) async fn health(&self, timeout: Duration) -> Result<(), Trouble> {
         let request = self.client.get(self.health.clone()).timeout(timeout);
         let response = request.send().await.map_err(|error| match sign_of(&error) {
-            Sign::TimedOutHealthy => Sign::Unreachable("no answer in time"),
+            Sign::TimedOutHealthy => NO_ANSWER,
             sign => sign,
         })?;
         if !response.status().is_success() {

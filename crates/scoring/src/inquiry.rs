@@ -371,11 +371,13 @@ impl Inquiry<'_> {
             match self.health().await {
                 Health::Well => circuit.close(),
                 Health::Silent(trouble) => circuit.keep_open(Cause::Outage, &trouble),
-                Health::Sick(trouble) if health_check.is_believed() || trouble.retry_after.is_some() => {
+                Health::Sick(trouble) | Health::NoAnswer(trouble)
+                    if health_check.is_believed() || trouble.retry_after.is_some() =>
+                {
                     circuit.keep_open(Cause::Outage, &trouble);
                 }
                 // It tells nothing, so that only a transaction can.
-                Health::Sick(_) | Health::NoCheck(_) => return Ok(Some(probe)),
+                Health::Sick(_) | Health::NoAnswer(_) | Health::NoCheck(_) => return Ok(Some(probe)),
             }
         }
     }

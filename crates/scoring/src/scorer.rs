@@ -95,10 +95,10 @@ impl Scorer {
                 warn!("waiting for the ML API at {url} ({problem}), for {limit} s at the most (STARTUP_TIMEOUT)");
             }
         };
+        let patience =
+            || policy.health_timeout.min(deadline.saturating_duration_since(Instant::now()).max(LAST_MOMENT));
         for step in 0.. {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let patience = policy.health_timeout.min(left.max(LAST_MOMENT));
-            let asking = self.shared.health_check.ask(http, patience, 0);
+            let asking = self.shared.health_check.ask(http, patience(), 0);
             let mut asking = std::pin::pin!(asking);
             let health = tokio::select! {
                 health = &mut asking => health,
@@ -120,19 +120,24 @@ impl Scorer {
                     );
                     return Ok(());
                 }
-                Health::Silent(trouble) => trouble,
+                Health::NoAnswer(Trouble { sign, .. }) if http.answers_nothing_to_score(patience()).await => {
+                    info!("ML API at {} does not answer GET /health ({sign}), but requests to score", http.address());
+                    return Ok(());
+                }
+                Health::NoAnswer(trouble) | Health::Silent(trouble) => trouble,
             };
             if let Sign::Tls(trouble) = trouble.sign {
                 let (cause, remedy) = (trouble.cause(), trouble.remedy(TLS_PREFIX));
                 return Err(ScoringError::Tls { url: url(), cause, remedy });
             }
             let problem = trouble.sign.to_string();
-            let again = Instant::now() + policy.outage.delay(step);
-            if again >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 return Err(ScoringError::Away { url: url(), startup, problem });
             }
             say(&problem);
-            tokio::time::sleep_until(again).await;
+            // However long the next pause would be, the whole time is used: it may come at the end.
+            tokio::time::sleep_until(deadline.min(now + policy.outage.delay(step))).await;
         }
         Ok(())
     }

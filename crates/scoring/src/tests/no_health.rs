@@ -84,6 +84,20 @@ async fn a_check_that_never_said_well_does_not_keep_the_work_waiting() {
 }
 
 #[tokio::test]
+async fn where_the_check_is_asked_and_does_not_answer_what_waits_finds_out_too() {
+    for health in [|| Reply::Stall, || Reply::Drop] {
+        let stub = Stub::with_health(
+            |asked| if asked.number < 9 { Reply::Status(503) } else { Reply::Scores },
+            move |_| health(),
+        );
+        let scorer = scorer(&stub.url());
+        let found = within(score(&scorer, entries(0..9, "", &[]))).await;
+        assert_outcomes(&found, 0..9, &[]);
+        asked_for(&stub.asked());
+    }
+}
+
+#[tokio::test]
 async fn a_check_that_said_well_is_believed_and_is_asked_again_at_each_outage() {
     let (health, sick) = (Arc::new(AtomicUsize::new(404)), Arc::new(AtomicBool::new(false)));
     let (answer, is_sick) = (Arc::clone(&health), Arc::clone(&sick));

@@ -10,6 +10,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::stub::{Reply, Stub};
 use super::{assert_outcomes, entries, options, quick, score, scorer, within};
 use crate::Scorer;
+use crate::policy::{Backoff, Policy};
 
 /// What was logged.
 #[derive(Clone, Default)]
@@ -78,6 +79,37 @@ async fn any_http_answer_is_life() {
 }
 
 #[tokio::test]
+async fn one_that_answers_requests_to_score_and_nothing_else_is_life() {
+    for health in [|| Reply::Stall, || Reply::Drop] {
+        let stub = Stub::with_health(|_| Reply::Scores, move |_| health());
+        let scorer = scorer(&stub.url());
+        within(scorer.wait_until_ready(LONG)).await.unwrap();
+        assert_eq!(
+            stub.asked().iter().map(|asked| asked.body.as_str()).collect::<Vec<_>>(),
+            ["[]"],
+            "no row is made up"
+        );
+        assert_outcomes(&score(&scorer, entries(0..9, "", &[])).await, 0..9, &[]);
+    }
+}
+
+#[tokio::test]
+async fn the_whole_time_is_used_however_long_the_pauses_are() {
+    let (log, _guard) = log();
+    let mut late = Stub::away(|_| Reply::Scores, |_| Reply::Status(200));
+    let rare = Backoff { first: Duration::from_hours(1), longest: Duration::from_hours(1) };
+    let scorer = Scorer::with_policy(&late.url(), &options(), Policy { outage: rare, ..quick() }).unwrap();
+    let start = async {
+        while !log.text().contains("waiting") {
+            tokio::task::yield_now().await;
+        }
+        late.start();
+    };
+    let (ready, ()) = within(async { tokio::join!(scorer.wait_until_ready(Duration::from_secs(1)), start) }).await;
+    ready.unwrap();
+}
+
+#[tokio::test]
 async fn what_gives_no_answer_ends_the_start() {
     let away = Stub::away(|_| Reply::Scores, |_| Reply::Status(200));
     let error = within(scorer(&away.url()).wait_until_ready(SHORT)).await.unwrap_err();
@@ -85,7 +117,7 @@ async fn what_gives_no_answer_ends_the_start() {
     let message = error.to_string();
     assert!(message.contains("(connection refused): check ML_API_URL") && message.contains(&away.url()), "{message}");
 
-    let stalled = Stub::with_health(|_| Reply::Scores, |_| Reply::Stall);
+    let stalled = Stub::with_health(|_| Reply::Stall, |_| Reply::Stall);
     let error = within(scorer(&stalled.url()).wait_until_ready(SHORT)).await.unwrap_err();
     assert!(error.to_string().contains("(no answer in time)"), "{error}");
 
@@ -118,7 +150,7 @@ async fn it_says_once_what_it_waits_for() {
 async fn one_that_keeps_silent_is_named_while_it_is_waited_for() {
     let (log, _guard) = log();
     let stalled = Stub::with_health(|_| Reply::Scores, |_| Reply::Stall);
-    let patient = crate::policy::Policy { health_timeout: Duration::from_mins(1), ..quick() };
+    let patient = Policy { health_timeout: Duration::from_mins(1), ..quick() };
     let scorer = Scorer::with_policy(&stalled.url(), &options(), patient).unwrap();
     let said = async {
         while !log.text().contains("(it does not answer yet)") {

@@ -66,6 +66,8 @@ pub(super) enum Reply {
     Stall,
     /// A connection that ends before the answer does.
     Cut,
+    /// A connection that ends without an answer.
+    Drop,
 }
 
 /// How a body comes that never ends.
@@ -221,6 +223,7 @@ async fn respond(reply: Reply, asked: &Asked) -> Response {
             response(status).header(header::RETRY_AFTER, after).body(Body::empty()).unwrap()
         }
         Reply::Stall => std::future::pending().await,
+        Reply::Drop => panic!("no answer, as the script has it"),
         Reply::Cut => {
             let cut = stream::iter([Ok("[{"), Err(std::io::Error::other("cut"))]);
             response(200).body(Body::from_stream(cut)).unwrap()
