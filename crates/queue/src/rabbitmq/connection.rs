@@ -308,15 +308,15 @@ impl Link {
             if let Some(error) = settings.usage(&refusal) {
                 return Err(error);
             }
-            let again = Instant::now() + pauses.next().unwrap_or(CHECK_EVERY);
-            if again >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 let (server, startup) = (settings.server(), seconds(startup));
                 let cause = refusal.cause();
                 return Err(BrokerError::Away(format!(
                     "cannot reach RabbitMQ at {server} within {startup} ({cause}): check AMQP_URL"
                 )));
             }
-            tokio::time::sleep_until(again).await;
+            tokio::time::sleep_until(deadline.min(now + pauses.next().unwrap_or(CHECK_EVERY))).await;
         };
         let (sender, current) = watch::channel(Some(Arc::clone(&live)));
         let closing = CancellationToken::new();

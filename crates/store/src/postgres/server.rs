@@ -199,8 +199,8 @@ impl Server {
                 },
                 Err(_) => "it does not answer".to_owned(),
             };
-            let pause = pauses.next().unwrap_or(ATTEMPT);
-            if Instant::now() + pause >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 return Err(StoreError::transient(format!(
                     "cannot reach {} within {} s ({why}): check DATABASE_URL",
                     self.place(),
@@ -208,7 +208,7 @@ impl Server {
                 )));
             }
             debug!("{} cannot be reached yet: {why}", self.place());
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep_until(deadline.min(now + pauses.next().unwrap_or(ATTEMPT))).await;
         }
     }
 
