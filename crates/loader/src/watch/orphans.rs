@@ -65,4 +65,4 @@ async fn search(dependencies: &Dependencies, place: &str, tell: &mpsc::Sender<Ru
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

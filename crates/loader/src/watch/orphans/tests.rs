@@ -53,10 +53,10 @@ async fn list(request: Request) -> String {
     )
 }
 
-async fn dependencies(folder: &TempDir) -> Arc<Dependencies> {
+/// What a watch needs, with an S3 server that answers by this router.
+pub(in crate::watch) async fn dependencies(folder: &TempDir, router: Router) -> Arc<Dependencies> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/{*path}", get(list));
     tokio::spawn(serve(listener, router, Limits::default(), CancellationToken::new()));
     let s3 = S3Options {
         key: Some("key".to_owned()),
@@ -82,7 +82,7 @@ async fn dependencies(folder: &TempDir) -> Arc<Dependencies> {
 #[tokio::test]
 async fn a_backlog_of_objects_hides_no_orphan() {
     let folder = tempfile::tempdir().unwrap();
-    let dependencies = dependencies(&folder).await;
+    let dependencies = dependencies(&folder, Router::new().route("/{*path}", get(list))).await;
     let watched: Watched = "s3://drops/in/".parse().unwrap();
     let options = Program::parse_from(["program", "--watch-interval", "1s"]).watch;
     let mut orphans = Orphans::start(Arc::clone(&dependencies), &watched, &options);
