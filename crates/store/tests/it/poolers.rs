@@ -114,7 +114,8 @@ async fn nothing_stays_behind_in_a_session_and_the_schema_is_the_named_one() {
     let before = settings(&pooler.before(&direct), 2).await;
     for (number, schema) in (0..).zip(["team_a", "team_b"]) {
         let options = DatabaseOptions { database_schema: Some(schema.to_owned()), ..pooler.before(&direct) };
-        assert_eq!(migrate(&options, STARTUP).await.unwrap().applied, 6, "{schema}");
+        let migrated = migrate(&options, STARTUP).await.unwrap();
+        assert_eq!(i64::try_from(migrated.applied), Ok(migrated.version), "{schema}");
         loads(&options, schema, number * 1_000).await;
     }
     assert_eq!(settings(&pooler.before(&direct), 2).await, before);
