@@ -55,7 +55,12 @@ pub enum RemovalStep {
         /// The next of its chunks.
         chunk: u64,
     },
-    /// Rows become tombstones, from a chunk on.
+    /// Rows that are duplicates become tombstones, from a chunk on: before what they repeat is gone.
+    Duplicates {
+        /// The next chunk of the run.
+        chunk: u64,
+    },
+    /// The other rows do, from a chunk on.
     Entomb {
         /// The next chunk of the run.
         chunk: u64,

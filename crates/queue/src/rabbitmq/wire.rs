@@ -327,8 +327,8 @@ mod tests {
         let mut inner = FieldTable::default();
         inner.insert("deep".into(), AMQPValue::FieldArray(vec![long(&[b'x'; 50_000])].into()));
         let mut headers = FieldTable::default();
-        headers.insert("run_id".into(), long(&[0xff; 40_000]));
-        headers.insert("traceparent".into(), long(&[b'x'; 30_000]));
+        headers.insert("run_id".into(), long(&[0xff].repeat(40_000)));
+        headers.insert("traceparent".into(), long(&b"x".repeat(30_000)));
         headers.insert("other".into(), AMQPValue::FieldTable(inner));
         let properties = BasicProperties::default().with_headers(headers);
         let counted = header_bytes(&properties);

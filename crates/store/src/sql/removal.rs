@@ -33,7 +33,7 @@ macro_rules! entomb {
     };
 }
 /// What a tombstone is made of, behind its row: $4 to $6.
-const ENTOMB: [&str; 3] = [
+const ENTOMB: [&str; 2] = [
     entomb!(
         "run_id, row_number, $4, 'removed', $5, 0, $6 FROM transactions \
          WHERE run_id = $1 AND row_number >= $2 AND row_number < $3"
@@ -42,14 +42,17 @@ const ENTOMB: [&str; 3] = [
         "run_id, row_number, $4, 'removed', $5, 0, $6 FROM invalid_transactions \
          WHERE run_id = $1 AND row_number >= $2 AND row_number < $3"
     ),
-    concat!(
-        "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) ",
-        "SELECT c.run_id, CAST(element.value->>0 AS bigint), $4, 'removed', $5, 0, $6 FROM chunks c CROSS JOIN ",
-        json_elements!("c.duplicate_rows"),
-        " WHERE c.run_id = $1 AND c.first_row >= $2 AND c.first_row < $3 AND c.duplicate_rows IS NOT NULL",
-        " ON CONFLICT (run_id, row_number) DO NOTHING"
-    ),
 ];
+/// The same of duplicates, in chunks from $2 to $3.
+const ENTOMB_DUPLICATES: &str = concat!(
+    "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) ",
+    "SELECT c.run_id, CAST(element.value->>0 AS bigint), $4, 'removed', $5, 0, $6 FROM chunks c CROSS JOIN ",
+    json_elements!("c.duplicate_rows"),
+    " WHERE c.run_id = $1 AND c.chunk >= $2 AND c.chunk <= $3 AND c.duplicate_rows IS NOT NULL",
+    " ON CONFLICT (run_id, row_number) DO NOTHING"
+);
+const ERASE_DUPLICATES: &str = "UPDATE chunks SET duplicate_rows = NULL
+    WHERE run_id = $1 AND chunk >= $2 AND chunk <= $3 AND duplicate_rows IS NOT NULL";
 const ENTOMB_FAILED: &str = "
     UPDATE failed_transactions SET transaction_id = $4, class = 'removed', reason = $5, attempts = 0, payload = $6
     WHERE run_id = $1 AND row_number >= $2 AND row_number < $3 AND class <> 'removed'";
@@ -66,8 +69,7 @@ const ERASE: [&str; 6] = [
     "DELETE FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
     "DELETE FROM invalid_transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
     "DELETE FROM row_history WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
-    "UPDATE chunks SET predicted = 0, duplicate_rows = NULL
-     WHERE run_id = $1 AND first_row >= $2 AND first_row < $3 AND (predicted > 0 OR duplicate_rows IS NOT NULL)",
+    "UPDATE chunks SET predicted = 0 WHERE run_id = $1 AND first_row >= $2 AND first_row < $3 AND predicted > 0",
 ];
 const CHUNKS: &str =
     "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 AND chunk >= $2 ORDER BY chunk LIMIT $3";
@@ -171,6 +173,7 @@ pub(super) async fn step(
         RemovalStep::PassOn { heir, chunk } => {
             succession::pass_on(&mut transaction, run_id, Some((heir, *chunk))).await?
         }
+        RemovalStep::Duplicates { chunk } => entomb_duplicates(&mut transaction, run_id, *chunk).await?,
         RemovalStep::Entomb { chunk } => {
             let passed_on = succession::pass_on_to_latest(&mut transaction, run_id).await?;
             let (rows, next) = entomb(&mut transaction, run_id, *chunk).await?;
@@ -184,6 +187,32 @@ pub(super) async fn step(
     };
     transaction.commit().await?;
     Ok(done)
+}
+
+/// Turns the duplicates of some chunks into tombstones.
+async fn entomb_duplicates(
+    connection: &mut Connection,
+    run_id: &RunId,
+    chunk: u64,
+) -> Result<(Removed, Option<RemovalStep>), StoreError> {
+    let (window, next) = succession::with_duplicates(connection, run_id, chunk).await?;
+    let mut entombed = 0;
+    if let (Some([first]), Some([last])) = (window.first(), window.last()) {
+        let nothing = Vec::<u8>::new();
+        let done = sqlx::query(ENTOMB_DUPLICATES)
+            .bind(run_id.as_str())
+            .bind(first)
+            .bind(last)
+            .bind(key(Uuid::nil()))
+            .bind(TOMBSTONE)
+            .bind(nothing.as_slice())
+            .execute(&mut *connection)
+            .await?;
+        entombed = done.rows_affected();
+        sqlx::query(ERASE_DUPLICATES).bind(run_id.as_str()).bind(first).bind(last).execute(connection).await?;
+    }
+    let step = next.map_or(RemovalStep::Entomb { chunk: 0 }, |chunk| RemovalStep::Duplicates { chunk });
+    Ok((Removed { rows: entombed, ..Removed::default() }, Some(step)))
 }
 
 /// Turns the rows of some chunks into tombstones, and those between them that no chunk covers.
@@ -219,7 +248,7 @@ async fn entomb_rows(
 ) -> Result<u64, StoreError> {
     let nothing = Vec::<u8>::new();
     let mut entombed = 0;
-    for statement in [ENTOMB_FAILED, ENTOMB[0], ENTOMB[1], ENTOMB[2]] {
+    for statement in [ENTOMB_FAILED, ENTOMB[0], ENTOMB[1]] {
         let done = sqlx::query(statement)
             .bind(run_id.as_str())
             .bind(from)

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::dialect::{Connection, hour_before, id, json, json_elements, json_length, key, locked, time};
 use super::removal::text;
-use crate::removal::{MAX_CHUNKS, MAX_DUPLICATES, TOMBSTONE};
-use crate::session::{read_booked, signed, unsigned, write_duplicates};
+use crate::removal::{CONFLICT_GONE, MAX_CHUNKS, MAX_DUPLICATES, TOMBSTONE};
+use crate::session::{covering, read_booked, signed, unsigned, write_duplicates};
 use crate::{RemovalStep, Removed, StoreError};
 
 /// Whether a run, `r`, has duplicates.
@@ -120,6 +120,16 @@ macro_rules! is_before_heir {
         )
     };
 }
+/// Conflicts with what is about to be forgotten, whose reasons may quote it.
+const FORGET_CONFLICTS: &str = concat!(
+    "UPDATE failed_transactions SET reason = $3 WHERE class = 'id_conflict' AND transaction_id IN (SELECT h.transaction_id FROM ",
+    heirs!(),
+    " JOIN transaction_history h ON h.transaction_id = ",
+    id!("element.value->>0"),
+    " WHERE ",
+    is_before_heir!(),
+    ")"
+);
 const FORGET: &str = concat!(
     "DELETE FROM transaction_history WHERE id IN (SELECT h.id FROM ",
     heirs!(),
@@ -134,6 +144,14 @@ const ENTOMB: &str = concat!(
     "SELECT $1, CAST(element.value->>3 AS bigint), $3, 'removed', $4, 0, $5 FROM ",
     heirs!(),
     " WHERE true ON CONFLICT (run_id, row_number) DO NOTHING"
+);
+/// The chunks of the removed run, $1, count the rows as predicted no longer.
+const DEBIT: &str = concat!(
+    "UPDATE chunks SET predicted = predicted - debits.rows FROM (SELECT ",
+    covering!("$1", "CAST(element.value->>3 AS bigint)"),
+    " AS chunk, count(*) AS rows FROM ",
+    heirs!(),
+    " GROUP BY 1) AS debits WHERE chunks.run_id = $1 AND chunks.chunk = debits.chunk"
 );
 const PASS_ON: &str = concat!(
     "UPDATE transactions SET run_id = $1, row_number = CAST(element.value->>1 AS bigint), processing_type = $3 FROM ",
@@ -213,15 +231,9 @@ pub(super) async fn pass_on(
         }
     };
     let Some(heir) = heir.map(Heir::new).transpose()? else {
-        return Ok((Removed::default(), Some(RemovalStep::Entomb { chunk: 0 })));
+        return Ok((Removed::default(), Some(RemovalStep::Duplicates { chunk: 0 })));
     };
-    let chunks = sqlx::query_as(WINDOW)
-        .bind(heir.run_id.as_str())
-        .bind(signed(chunk))
-        .bind(i64::from(MAX_CHUNKS))
-        .fetch_all(&mut *connection)
-        .await?;
-    let (window, next) = window(&chunks);
+    let (window, next) = with_duplicates(connection, &heir.run_id, chunk).await?;
     let passed_on = inherit(connection, removed, &heir, &window).await?;
     let next = if let Some(chunk) = next {
         RemovalStep::PassOn { heir: heir.run_id, chunk }
@@ -230,7 +242,7 @@ pub(super) async fn pass_on(
             sqlx::query_as(AFTER).bind(removed.as_str()).bind(heir.run_id.as_str()).fetch_optional(connection).await?;
         match after.map(Heir::new).transpose()? {
             Some(heir) => RemovalStep::PassOn { heir: heir.run_id, chunk: 0 },
-            None => RemovalStep::Entomb { chunk: 0 },
+            None => RemovalStep::Duplicates { chunk: 0 },
         }
     };
     Ok((Removed { rows: passed_on, passed_on, restored: 0 }, Some(next)))
@@ -258,6 +270,21 @@ pub(super) async fn pass_on_to_latest(connection: &mut Connection, removed: &Run
         }
     }
     Ok(passed_on)
+}
+
+/// The next chunks of a run with duplicates that one step looks at, from one on; and where to go on behind them.
+pub(super) async fn with_duplicates(
+    connection: &mut Connection,
+    run_id: &RunId,
+    chunk: u64,
+) -> Result<(Vec<[i64; 1]>, Option<u64>), StoreError> {
+    let chunks = sqlx::query_as(WINDOW)
+        .bind(run_id.as_str())
+        .bind(signed(chunk))
+        .bind(i64::from(MAX_CHUNKS))
+        .fetch_all(connection)
+        .await?;
+    Ok(window(&chunks))
 }
 
 /// Of the next chunks with duplicates, and how many each has, those that one step looks at; and where to go on behind them.
@@ -329,6 +356,8 @@ async fn bequeath(
         .bind(nothing.as_slice())
         .execute(&mut *connection)
         .await?;
+    sqlx::query(DEBIT).bind(removed.as_str()).bind(&list).execute(&mut *connection).await?;
+    sqlx::query(FORGET_CONFLICTS).bind(run_id).bind(&list).bind(CONFLICT_GONE).execute(&mut *connection).await?;
     sqlx::query(FORGET).bind(run_id).bind(&list).execute(&mut *connection).await?;
     sqlx::query(PASS_ON).bind(run_id).bind(&list).bind(heir.processing_type).execute(&mut *connection).await?;
     sqlx::query(PASS_ON_PREDICTIONS).bind(run_id).bind(&list).bind(removed.as_str()).execute(connection).await?;

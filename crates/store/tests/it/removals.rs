@@ -20,6 +20,7 @@ on_both! {
     nothing_comes_back,
     its_source_is_free,
     conflicts_with_it_no_longer_quote_it,
+    conflicts_no_longer_quote_what_was_replaced,
     a_run_that_goes_on_is_not_removed,
     one_at_a_time,
     what_is_replayed_meanwhile_inherits,
@@ -256,6 +257,19 @@ async fn conflicts_with_it_no_longer_quote_it(database: &Database) {
     assert_eq!(tally(store, "b").await, Tally { predicted: 1, ..Tally::default() });
 }
 
+async fn conflicts_no_longer_quote_what_was_replaced(database: &Database) {
+    let store = &*database.store;
+    load(store, "a", &[scored(1, "77")], IdConflict::Fail).await;
+    load(store, "b", &[scored(1, "1")], IdConflict::Fail).await;
+    // The run that has replaced it inherits it, so that it is not among what is stored of the one that is removed.
+    load(store, "c", &[scored(1, "2")], IdConflict::Update).await;
+    remove(store, "a", &["a", "b", "c"]).await;
+    assert_eq!(database.texts(OWNERS).await, ["000000000001|c|1|2|c"]);
+    let everywhere = "SELECT reason FROM failed_transactions UNION ALL SELECT CAST(\"transaction\" AS text) FROM transaction_history";
+    let texts = database.texts(everywhere).await;
+    assert!(!texts.iter().any(|text| text.contains("77")), "{texts:?}");
+}
+
 async fn a_run_that_goes_on_is_not_removed(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
@@ -310,7 +324,9 @@ async fn an_interrupted_removal_goes_on(database: &Database) {
             let chunk = chunk_of_ids(run, number, first_row, &ids(first_row));
             store.write(&[chunk], IdConflict::Fail).await.unwrap();
         }
-        finish(store, run, 12_000, 4).await;
+        // Duplicates of rows of another step.
+        store.write(&[chunk_of_ids(run, 4, 12_001, &[1, 4_000, 8_000])], IdConflict::Fail).await.unwrap();
+        finish(store, run, 12_003, 5).await;
     }
     store.begin_removal(&run_id("a"), &act()).await.unwrap();
     let mut sum = Removed::default();
@@ -331,9 +347,11 @@ async fn an_interrupted_removal_goes_on(database: &Database) {
             break;
         }
     }
-    assert_eq!(sum, Removed { rows: 12_000, passed_on: 12_000, restored: 0 });
-    assert_eq!(tally(store, "a").await, Tally { failed: 12_000, ..Tally::default() });
-    assert_eq!(tally(store, "b").await, Tally { predicted: 12_000, ..Tally::default() });
+    assert_eq!(sum, Removed { rows: 12_003, passed_on: 12_000, restored: 0 });
+    assert_eq!(tally(store, "a").await, Tally { failed: 12_003, ..Tally::default() });
+    assert_eq!(tally(store, "b").await, Tally { predicted: 12_000, duplicate: 3, ..Tally::default() });
+    // The same where nobody inherits.
+    remove(store, "b", &["a", "b"]).await;
 }
 
 async fn a_plan_says_what_would_happen(database: &Database) {
