@@ -163,7 +163,7 @@ impl Sqlite {
     /// Begins a transaction; SQLite has one way for every attempt.
     async fn session(&self, _attempt: Attempt) -> Result<SqliteSession, StoreError> {
         self.log.keep_small(&self.writer).await?;
-        Ok(SqliteSession::new(self.writer.begin_with(WRITING).await?))
+        SqliteSession::new(self.writer.begin_with(WRITING).await?).await
     }
 
     async fn end(&self) {

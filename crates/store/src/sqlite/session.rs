@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteQueryResult, SqliteRow};
 use sqlx::{Row as _, Sqlite, Transaction};
 use uuid::Uuid;
 
+use super::dialect::now;
 use super::insert::{Bound, GROUP, Insert};
 use crate::ledger::{End, sealed};
 use crate::session::{
@@ -22,7 +23,7 @@ const ENDS: &str = "
     SELECT run_id, rows_read, chunks_total, stop_kind IS NOT NULL, removal_at IS NOT NULL FROM runs
     WHERE run_id IN (SELECT value FROM json_each($1))";
 const CLAIM: &str = "
-    INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO chunks (run_id, chunk, first_row, rows, predicted, recorded_at) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (run_id, chunk) DO NOTHING";
 const NEIGHBOURHOOD: &str = "
     SELECT c.first_row, c.rows,
@@ -77,7 +78,7 @@ const STORED: &str = "
     FROM transactions WHERE id IN (SELECT value FROM json_each($1))";
 /// A score with all its digits: by itself, JSON gets 15 of them, and what returns from the history is to be what was there.
 const KEEP_HISTORY: &str = "
-    INSERT INTO transaction_history (transaction_id, \"transaction\", prediction, replaced_by_run, replaced_by_row)
+    INSERT INTO transaction_history (transaction_id, \"transaction\", prediction, replaced_by_run, replaced_by_row, replaced_at)
     SELECT t.id,
         json_object('id', t.id, 'external_id', t.external_id, 'description', t.description, 'amount', t.amount,
             'timestamp', t.\"timestamp\", 'merchant', t.merchant, 'operation_type', t.operation_type, 'side', t.side,
@@ -87,7 +88,7 @@ const KEEP_HISTORY: &str = "
             json_object('transaction_id', p.transaction_id, 'prediction', p.prediction,
                 'fraud_score', json(CASE WHEN p.fraud_score IS NULL THEN 'null' ELSE printf('%!.17g', p.fraud_score) END),
                 'model_version', p.model_version, 'run_id', p.run_id, 'predicted_at', p.predicted_at)
-        END, $2, $3
+        END, $2, $3, $4
     FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id WHERE t.id = $1";
 const REPLACE: &str = "
     UPDATE transactions SET external_id = $2, description = $3, amount = $4, \"timestamp\" = $5, merchant = $6,
@@ -101,9 +102,9 @@ const CLAIM_PART: &str = "
 const IS_REMOVED: &str = "SELECT removal_at IS NOT NULL FROM runs WHERE run_id = $1";
 /// Of the reason of a conflict, no more than which row is in the way: what follows are values.
 const KEEP_FAILURE: &str = "
-    INSERT OR IGNORE INTO row_history (run_id, row_number, replay, class, reason, attempts)
+    INSERT OR IGNORE INTO row_history (run_id, row_number, replay, class, reason, attempts, replayed_at)
     SELECT run_id, row_number, $4, class,
-        CASE class WHEN 'id_conflict' THEN substr(reason, 1, instr(reason || ';', ';') - 1) ELSE reason END, attempts
+        CASE class WHEN 'id_conflict' THEN substr(reason, 1, instr(reason || ';', ';') - 1) ELSE reason END, attempts, $5
     FROM failed_transactions WHERE run_id = $1 AND row_number = $2 AND transaction_id = $3";
 const TAKE_FAILED: &str = "
     DELETE FROM failed_transactions WHERE run_id = $1 AND row_number = $2 AND transaction_id = $3 RETURNING attempts";
@@ -117,11 +118,15 @@ const COUNT_PART: &str = "
 /// An open transaction that holds the file's lock.
 pub(crate) struct SqliteSession {
     transaction: Transaction<'static, Sqlite>,
+    /// When it began. All that it does is as of then, as in PostgreSQL, whatever each statement takes: a removal goes by which row
+    /// of a transaction came first.
+    began_at: String,
 }
 
 impl SqliteSession {
-    pub(crate) fn new(transaction: Transaction<'static, Sqlite>) -> Self {
-        Self { transaction }
+    pub(crate) async fn new(mut transaction: Transaction<'static, Sqlite>) -> Result<Self, StoreError> {
+        let began_at = sqlx::query_scalar(concat!("SELECT ", now!())).fetch_one(&mut *transaction).await?;
+        Ok(Self { transaction, began_at })
     }
 
     async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
@@ -255,6 +260,7 @@ impl Session for SqliteSession {
                 .bind(signed(chunk.range.first_row))
                 .bind(signed(chunk.range.rows))
                 .bind(signed(chunk.predicted.len() as u64))
+                .bind(&self.began_at)
                 .execute(&mut *self.transaction)
                 .await?;
             claimed.push(done.rows_affected() == 1);
@@ -338,6 +344,7 @@ impl Session for SqliteSession {
                 .bind(row.transaction.id.to_string())
                 .bind(row.run_id.as_str())
                 .bind(signed(row.entry.row))
+                .bind(&self.began_at)
                 .execute(&mut *self.transaction)
                 .await?;
             bind_content(sqlx::query(REPLACE), row).execute(&mut *self.transaction).await?;
@@ -390,6 +397,7 @@ impl Session for SqliteSession {
                 .bind(signed(*row))
                 .bind(transaction_id.to_string())
                 .bind(signed(id.replay))
+                .bind(&self.began_at)
                 .execute(&mut *self.transaction)
                 .await?;
             let attempts: Option<i64> = sqlx::query_scalar(TAKE_FAILED)

@@ -17,6 +17,7 @@ on_both! {
     what_returns_is_exactly_what_was,
     who_came_with_the_same_content_replaced_it,
     what_the_heir_did_not_see_is_forgotten,
+    what_one_transaction_does_is_of_one_time,
     nothing_comes_back,
     its_source_is_free,
     conflicts_with_it_no_longer_quote_it,
@@ -182,6 +183,28 @@ async fn what_the_heir_did_not_see_is_forgotten(database: &Database) {
     remove(store, "a", &["a", "b"]).await;
     assert_eq!(database.texts(OWNERS).await, ["000000000001|b|1|4|b"]);
     assert_eq!(database.texts(HISTORY).await, ["3|b|2"]);
+}
+
+/// Which of the rows of a transaction came first is told by their numbers, as all of them came at the same time.
+async fn what_one_transaction_does_is_of_one_time(database: &Database) {
+    let store = &*database.store;
+    let rows = |amount| (1..=2_000).map(|id| scored(id, amount)).collect::<Vec<_>>();
+    load(store, "a", &rows("1"), IdConflict::Update).await;
+    begin(store, "b").await;
+    let (replacing, failed) = (rows("2"), [Row::Failed(transaction(1, "3"))]);
+    let chunks = [chunk("b", 0, 1, &replacing), chunk("b", 1, 2_001, &failed)];
+    store.write(&chunks, IdConflict::Update).await.unwrap();
+    let times = "SELECT count(*) FROM (SELECT recorded_at FROM chunks WHERE run_id = 'b' UNION SELECT replaced_at \
+        FROM transaction_history) AS times";
+    assert_eq!(database.count(times).await, 1);
+    let failed: Vec<_> = (3..=2_000).map(|id| Row::Failed(transaction(id, "3"))).collect();
+    begin(store, "c").await;
+    store.write(&[chunk("c", 0, 1, &failed)], IdConflict::Update).await.unwrap();
+    let again: Vec<_> = (1..=1_998_u64).map(|row| (row, scored(u128::from(row) + 2, "4"))).collect();
+    store.exchange(&part("c", 1, 0, &again), IdConflict::Update).await.unwrap();
+    let times = "SELECT count(*) FROM (SELECT replayed_at FROM row_history UNION SELECT replaced_at \
+        FROM transaction_history WHERE replaced_by_run = 'c') AS times";
+    assert_eq!(database.count(times).await, 1);
 }
 
 fn letter(body: &str) -> DeadLetter {
