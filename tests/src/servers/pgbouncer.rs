@@ -47,8 +47,8 @@ impl PgBouncer {
              max_prepared_statements = 200\nserver_login_retry = 0.1\ndefault_pool_size = 50\n"
         );
         put_file(&directory.join("pgbouncer.ini"), &settings, account);
-        let known: String = users.iter().map(|user| format!("\"{user}\" \"{password}\"\n")).collect();
-        put_file(&directory.join("users.txt"), &known, account);
+        let known: Vec<String> = users.iter().map(|user| format!("\"{user}\" \"{password}\"\n")).collect();
+        put_file(&directory.join("users.txt"), &known.concat(), account);
         let mut pooler = Self { program, directory, account, port, process: None };
         pooler.revive().await;
         pooler

@@ -114,7 +114,7 @@ async fn recount(store: &dyn Store, glimpse: &Glimpse, run_id: &RunId) -> Result
         Missing::Unknown(why) => (0, Some(why)),
         Missing::Stranded(chunks) => (chunks, None),
     };
-    Ok(Some(Finding { live, chunks_stranded, why_unknown, ..Finding::from(audit) }))
+    Ok(Some(Finding { chunks_stranded, why_unknown, live, ..Finding::from(audit) }))
 }
 
 /// What the audit of a run has found.

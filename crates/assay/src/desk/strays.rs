@@ -19,19 +19,14 @@ impl StrayFindings {
 
     /// The end of the verdict on all runs: nothing where there is nothing to tell.
     pub(super) fn verdict(&self) -> String {
-        let mut verdict = String::new();
-        if self.0.runs > 0 {
-            verdict += &format!(
-                "; {} not in the ledger {} rows",
-                counted(self.0.runs, "run that is", "runs that are"),
-                if self.0.runs == 1 { "has" } else { "have" }
-            );
-        }
-        if self.0.predictions > 0 {
-            verdict +=
-                &format!("; {} no transaction", counted(self.0.predictions, "prediction has", "predictions have"));
-        }
-        verdict
+        let Strays { runs, predictions, .. } = self.0;
+        let of_runs = (runs > 0).then(|| {
+            let have = if runs == 1 { "has" } else { "have" };
+            format!("; {} not in the ledger {have} rows", counted(runs, "run that is", "runs that are"))
+        });
+        let of_predictions = (predictions > 0)
+            .then(|| format!("; {} no transaction", counted(predictions, "prediction has", "predictions have")));
+        [of_runs, of_predictions].into_iter().flatten().collect()
     }
 
     /// Beside the findings of runs, and of the same form as far as that goes.
