@@ -74,6 +74,8 @@ impl RawProperties {
             ("many", table(&[&b"\x01aV".repeat(40_000)])),
             // RabbitMQ adds headers of its own, and then it is more than a frame takes.
             ("a full frame", table(&[b"\x01aS", &long(&b"x".repeat(130_990))])),
+            // Longer than an index of PostgreSQL takes, and nothing makes it shorter.
+            ("a long run", table(&[b"\x06run_idS", &long(&letters(10_000))])),
         ];
         let others = others.map(|(name, properties)| (name.to_owned(), properties));
         texts.into_iter().chain(deep).chain(others).collect()
@@ -82,6 +84,13 @@ impl RawProperties {
 
 /// A text that is not UTF-8.
 pub const NOT_UTF_8: &[u8] = b"a\xff\xfeb";
+
+/// Letters that no compression makes shorter, always the same.
+fn letters(count: usize) -> Vec<u8> {
+    let next = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    let states = std::iter::successors(Some(1), next);
+    states.map(|state| b'a' + u8::try_from((state >> 33) % 26).unwrap_or_default()).take(count).collect()
+}
 
 /// A text with a length of one byte.
 fn short(text: &[u8]) -> Vec<u8> {
