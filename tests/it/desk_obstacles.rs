@@ -35,7 +35,7 @@ async fn what_keeps_a_run_from_going_on_is_named() {
             }
         }
     };
-    let lines = tokio::time::timeout(std::time::Duration::from_secs(60), found).await.expect("it is named");
+    let lines = tokio::time::timeout(std::time::Duration::from_mins(1), found).await.expect("it is named");
     assert_eq!(lines.len(), 1, "{lines:?}");
 
     stack.ml_api.set(Script::Score);

@@ -11,7 +11,7 @@ async fn a_retry_does_not_hide_what_failed() {
     std::fs::write(folder.path().join("a.csv"), file).unwrap();
     let assay = |arguments: &[&str]| {
         let program = Program::new("assay").within(folder.path()).env("ML_API_URL", ml_api.url());
-        arguments.iter().fold(program, |program, argument| program.arg(argument))
+        arguments.iter().fold(program, Program::arg)
     };
     assay(&["run", "a.csv"]).env("BATCH_RUN_ID", "first").run().await.expect_exit(1);
     let again = assay(&["run", "a.csv"]).env("BATCH_RUN_ID", "second").run().await;

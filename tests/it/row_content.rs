@@ -40,7 +40,7 @@ fn files() -> Vec<(&'static str, String)> {
     let header = HEADER.trim_end().replace(',', ";");
     let good = |id: usize| format!("{id};x;1.50;2026-01-01 10:00:00;;card;debit\n");
     let all = |amount: &str| {
-        (0..40).map(|id| format!("{id};{NAME};{amount};2026-01-01 10:00:00;;card;debit\n")).collect::<String>()
+        (0..40).map(|id| format!("{id};{NAME};{amount};2026-01-01 10:00:00;;card;debit\n")).collect::<Vec<_>>().concat()
     };
     let object = format!(r#"{{"id":"{CARD}","{NAME}":"{ACCOUNT}"}}"#);
     vec![
@@ -94,7 +94,9 @@ async fn a_file_is_refused_or_read_without_a_word_of_its_rows() {
     let errors: Vec<String> =
         sqlx::query_scalar("SELECT error FROM runs WHERE error IS NOT NULL").fetch_all(&mut database).await.unwrap();
     assert!(!errors.is_empty());
-    errors.iter().for_each(|error| silent(error, "runs.error"));
+    for error in &errors {
+        silent(error, "runs.error");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
