@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Postgres, Transaction};
+use sqlx::{Postgres, Row as _, Transaction};
 
 use super::transaction::{Begin, Opening, READING};
 use crate::StoreError;
@@ -15,6 +15,11 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Those of the settings that are off.
 const HAZARDS: &str =
     "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name";
+
+/// Whether a connection is outside of any transaction: within one, a statement begins later than the transaction. Where the
+/// beginning of one is given up or fails, the driver knows of no transaction that it would have to take back, and whoever got the
+/// connection next would be in the middle of it. Such a connection is closed.
+const OUTSIDE: &str = "SELECT now() = statement_timestamp()";
 
 /// So many connections, opened when they are needed.
 pub(super) struct Pool {
@@ -29,6 +34,11 @@ impl Pool {
         let connections = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            // In place of the ping that there is otherwise.
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| {
+                Box::pin(async move { Ok(sqlx::raw_sql(OUTSIDE).fetch_one(connection).await?.try_get(0)?) })
+            })
             .connect_lazy_with(options);
         Self { connections, opening, gaps: FirstGaps::default() }
     }

@@ -31,6 +31,29 @@ async fn so_many_wait(pool: &PgPool, connections: i64) {
     }
 }
 
+/// A connection in the middle of a beginning that nobody waits for any more is not used again.
+#[tokio::test]
+async fn a_call_that_is_given_up_spoils_no_connection() {
+    let database = Database::postgres().await;
+    begin(&*database.store, "a").await;
+    for polls in 0..200_u32 {
+        // At every point of the call at which it waits.
+        let chunks = [chunk_of_ids("a", 0, 1, &[1])];
+        let mut call = database.store.write(&chunks, IdConflict::Fail);
+        let mut left = polls % 20;
+        std::future::poll_fn(|context| {
+            if left == 0 || call.as_mut().poll(context).is_ready() {
+                return std::task::Poll::Ready(());
+            }
+            left -= 1;
+            std::task::Poll::Pending
+        })
+        .await;
+        // What reads has another kind of transaction, which cannot begin within one that writes.
+        assert_eq!(database.store.runs(None, 1).await.unwrap().len(), 1);
+    }
+}
+
 #[tokio::test]
 async fn text_that_postgres_refuses_fails_alone() {
     let database = Database::postgres().await;
