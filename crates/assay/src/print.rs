@@ -6,6 +6,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::io::{ErrorKind, Write as _};
 
+use assay_store::PredictionCount;
 use assay_transaction::{Timestamp, is_unseen, mask_card_numbers};
 use serde::Serialize;
 
@@ -100,6 +101,15 @@ pub(crate) fn unmasked_line(text: &str, limit: usize) -> String {
         }
     }
     line
+}
+
+/// Labels, as they are shown: a model may repeat what it was asked for.
+pub(crate) fn masked_labels(counts: Vec<PredictionCount>) -> Vec<PredictionCount> {
+    let masked = |count: PredictionCount| PredictionCount {
+        prediction: mask_card_numbers(&count.prediction).into_owned(),
+        ..count
+    };
+    counts.into_iter().map(masked).collect()
 }
 
 /// On which side of its column a cell stands.

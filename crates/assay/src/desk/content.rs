@@ -95,9 +95,10 @@ struct Answer {
 impl From<TransactionRecord> for StoredTransaction {
     fn from(record: TransactionRecord) -> Self {
         let answer = |prediction: PredictionRecord| Answer {
-            prediction: prediction.prediction,
+            // A model may repeat what it was asked for.
+            prediction: mask_card_numbers(&prediction.prediction).into_owned(),
             fraud_score: prediction.fraud_score,
-            model_version: prediction.model_version,
+            model_version: prediction.model_version.map(|version| mask_card_numbers(&version).into_owned()),
             run_id: prediction.run_id,
             predicted_at: prediction.predicted_at,
         };

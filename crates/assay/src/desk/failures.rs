@@ -120,7 +120,8 @@ fn by_outcome(letters: Vec<DeadLetterRecord>) -> Vec<Letters> {
                 id: record.id,
                 received_at: record.received_at,
                 queue: record.letter.queue,
-                message_id: record.letter.message_id,
+                // Others name their messages as they like.
+                message_id: record.letter.message_id.map(|id| mask_card_numbers(&id).into_owned()),
                 run_id: record.letter.run_id,
                 reason: mask_card_numbers(&record.letter.reason).into_owned(),
             },

@@ -11,10 +11,12 @@ use serde::Serialize;
 
 use super::per_second;
 use crate::error::CommandError;
-use crate::print::{counted, grouped, one_line};
+use crate::print::{counted, grouped, masked_labels, one_line};
 
 /// How much of a location, or of a remark, is shown.
 pub(super) const SHOWN_CHARACTERS: usize = 500;
+/// How much of a label, as the model may say anything.
+const SHOWN_LABEL: usize = 60;
 
 /// What became of the rows of a run.
 #[derive(Debug, Serialize)]
@@ -61,7 +63,7 @@ impl Summary {
             tally,
             invalid_by_reason: store.invalid_counts(&run.run_id).await?.into_iter().collect(),
             failed_by_class: store.failed_counts(&run.run_id).await?.into_iter().collect(),
-            predictions: store.prediction_counts(&run.run_id).await?,
+            predictions: masked_labels(store.prediction_counts(&run.run_id).await?),
             seconds: elapsed.as_secs_f64(),
             rows_per_second: 0,
             remarks: ended.remarks.clone(),
@@ -109,7 +111,8 @@ impl Display for OnlyOne<'_> {
 impl Display for Summary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { predicted, invalid, failed, duplicate } = self.tally;
-        writeln!(out, "\n{}\nrun {}: {}\n", self.source, self.run_id, self.state)?;
+        let source = one_line(&self.source, SHOWN_CHARACTERS);
+        writeln!(out, "\n{source}\nrun {}: {}\n", self.run_id, self.state)?;
         let rows = [
             ("rows read", self.rows_read, String::new()),
             ("  predicted", predicted, String::new()),
@@ -125,7 +128,8 @@ impl Display for Summary {
         }
         for PredictionCount { prediction, count, mean_score } in &self.predictions {
             let score = mean_score.map_or_else(|| "-".to_owned(), |score| format!("{score:.4}"));
-            writeln!(out, "{prediction:<16}{:>12}  {score:>10}", grouped(*count))?;
+            let label = one_line(prediction, SHOWN_LABEL);
+            writeln!(out, "{label:<16}{:>12}  {score:>10}", grouped(*count))?;
         }
         if self.already_loaded {
             let copy = self.same_content_as.as_ref().map(|location| {
@@ -165,8 +169,10 @@ fn listed(counts: &BTreeMap<String, u64>) -> String {
     let mut counts: Vec<_> = counts.iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let rest = counts.split_off(counts.len().min(LISTED));
-    let mut listed: Vec<String> =
-        counts.into_iter().map(|(name, count)| format!("{name} {}", grouped(*count))).collect();
+    let mut listed: Vec<String> = counts
+        .into_iter()
+        .map(|(name, count)| format!("{} {}", one_line(name, SHOWN_LABEL), grouped(*count)))
+        .collect();
     if !rest.is_empty() {
         let count = rest.iter().map(|(_, count)| **count).sum();
         listed.push(format!("{} other reasons {}", rest.len(), grouped(count)));
@@ -201,6 +207,18 @@ mod tests {
             rows_per_second: 49_900,
             remarks: Remarks::default(),
         }
+    }
+
+    #[test]
+    fn what_a_model_or_a_file_is_called_neither_shows_a_card_nor_moves_the_cursor() {
+        let hostile = "4111 1111 1111 1111\u{1b}[2J\r\nFAKE";
+        let counts = || vec![PredictionCount { prediction: hostile.into(), count: 1, mean_score: None }];
+        let summary = Summary { source: hostile.into(), predictions: counts(), ..example() };
+        let text = summary.to_string();
+        assert!(text.matches("FAKE").count() == 2, "{text}");
+        assert!(!text.contains("1111 1111") && !text.contains('\u{1b}') && !text.contains('\r'), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("FAKE")), "{text}");
+        assert!(!masked_labels(counts())[0].prediction.contains("1111 1111"));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::queues::Glimpse;
 use super::state::{ShownState, blocking_of};
 use super::totals::ControlTotals;
 use crate::error::CommandError;
-use crate::print::{print, print_text};
+use crate::print::{masked_labels, print, print_text};
 
 /// Between two looks of --watch.
 const REDRAW: Duration = Duration::from_secs(2);
@@ -201,6 +201,7 @@ impl Asking<'_> {
                 failed_by_class: overview.failed,
                 predictions: overview
                     .predictions
+                    .map(masked_labels)
                     .or_else(|| recent.map(|counted| counted.labels.clone()))
                     .unwrap_or_default(),
                 labels_seconds_old: recent.map(|counted| counted.at.elapsed().as_secs()),
