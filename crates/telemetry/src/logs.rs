@@ -1,12 +1,14 @@
 //! Logs: to stderr, as text that users of the earlier Python job can go on grepping, or as JSON for machines.
 //!
-//! Guarantee: an event is one line, whatever names and messages of servers it holds. What would break it, or turn the direction of
-//! what is around it, is escaped here, once for all.
+//! Guarantees, whatever names and messages of servers an event holds:
+//! - It is one line. What would break it, or turn the direction of what is around it, is escaped here, once for all.
+//! - It shows no card number and no IBAN: others name files and messages as they like.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 
-use assay_transaction::{RunId, escaped, is_unseen};
+use assay_transaction::{RunId, escaped, is_unseen, mask_card_numbers};
 use clap::{Args, ValueEnum};
 use tracing::{Event, Span, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -116,7 +118,7 @@ where
         write!(writer, "{now} - {} - ", event.metadata().level())?;
         let mut fields = String::new();
         context.format_fields(Writer::new(&mut fields), event)?;
-        write!(writer, "{}", escaped(&fields))?;
+        write!(writer, "{}", escaped(&mask_card_numbers(&fields)))?;
         if let Some(Run { fields, is_one_of_several: true }) = run_of(context) {
             write!(writer, " {fields}")?;
         }
@@ -142,6 +144,7 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
+        line = with_masked_strings(&line);
         let run = run_of(context).filter(|_| !line.contains("\"run_id\":"));
         let fields = run.as_ref().and_then(|run| run.fields.strip_prefix('{')?.strip_suffix('}'));
         if let (Some(event), Some(fields)) = (line.trim_end().strip_suffix('}'), fields) {
@@ -159,6 +162,26 @@ where
         }
         writeln!(writer)
     }
+}
+
+/// The JSON with what is masked in its strings. What stands outside of them are numbers of ours.
+fn with_masked_strings(line: &str) -> String {
+    let (mut masked, mut rest) = (String::with_capacity(line.len()), line);
+    while let Some(start) = rest.find('"') {
+        let mut strings = serde_json::Deserializer::from_str(&rest[start..]).into_iter::<String>();
+        let Some(Ok(text)) = strings.next() else { break };
+        let end = start + strings.byte_offset();
+        match mask_card_numbers(&text) {
+            Cow::Borrowed(_) => masked.push_str(&rest[..end]),
+            Cow::Owned(text) => {
+                masked.push_str(&rest[..start]);
+                masked.push_str(&serde_json::Value::from(text).to_string());
+            }
+        }
+        rest = &rest[end..];
+    }
+    masked.push_str(rest);
+    masked
 }
 
 /// The work on one run, whose name is in its log lines: always where they are JSON, and in text where several runs are worked on
@@ -296,6 +319,27 @@ mod tests {
         }
         assert!(lines_of("a\nb", LogFormat::Text).contains("WARN - a\\nb is not loaded name="));
         assert!(lines_of("Café 李明", LogFormat::Text).contains("Café 李明 is not loaded"));
+    }
+
+    #[test]
+    fn a_name_shows_no_card_number() {
+        for text in [
+            "4111111111111111",
+            "in/\n4012 8888 8888 1881 \"a\"\\.csv",
+            "DE89370400440532013000",
+            "€ 5555-5555-5555-4444",
+        ] {
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let line = lines_of(text, format);
+                for digits in ["11111111", "8888 8888", "04400", "5555-5555-5555"] {
+                    assert!(!line.contains(digits), "{line}");
+                }
+            }
+            let json: serde_json::Value = serde_json::from_str(&lines_of(text, LogFormat::Json)).unwrap();
+            assert_eq!(json["name"], *mask_card_numbers(text));
+        }
+        let numbers = r#"{"at":"2026-01-11T10:00:00.000000Z","bytes":4111111111111111,"text":"a\"b","empty":""}"#;
+        assert_eq!(with_masked_strings(numbers), numbers);
     }
 
     #[test]
