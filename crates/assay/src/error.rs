@@ -58,6 +58,8 @@ pub(crate) enum CommandError {
     Finished { run_id: RunId, state: RunState },
     #[error("run {0} is not finished: wait for it, or end it with `assay cancel {0}`, before it is removed")]
     Unfinished(RunId),
+    #[error("chunks of run {0} are missing: publish them with `assay repair {0}` before it is removed")]
+    Incomplete(RunId),
     #[error(
         "the removal of run {0} was begun and is not done: `assay remove {0}` goes on with it, and then this one can begin"
     )]
@@ -127,6 +129,7 @@ impl Failure for CommandError {
             | Self::Declined
             | Self::Finished { .. }
             | Self::Unfinished(_)
+            | Self::Incomplete(_)
             | Self::OtherRemoval(_)
             | Self::Gone(..)
             | Self::NoFleet(_)

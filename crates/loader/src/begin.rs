@@ -250,7 +250,10 @@ fn described(Decision { what, value, by, .. }: &Decision) -> String {
 /// Whether a run of the same source is the one that these options mean, and was not given up.
 fn is_same(run: &Run, options: &LoadOptions) -> bool {
     let is_meant = options.batch_run_id.as_ref() == Some(&run.run_id) || !options.force;
-    is_meant && run.error.is_none() && !matches!(run.state, RunState::Failed | RunState::Cancelled)
+    is_meant
+        && run.removal.is_none()
+        && run.error.is_none()
+        && !matches!(run.state, RunState::Failed | RunState::Cancelled)
 }
 
 /// Where the first row of a run's source is. Runs of earlier versions do not say, but the head of their source does.

@@ -38,6 +38,8 @@ pub enum RemovalBegun {
     Done(Run),
     /// The run is not finished, and has to be cancelled first.
     Unfinished(Run),
+    /// Chunks of it are missing, as of a database that was restored: it has to be repaired first, as nobody can do so later.
+    Incomplete(Run),
     /// The removal of another run was begun and is not done: there is one at a time.
     Other(RunId),
 }

@@ -94,6 +94,7 @@ async fn carry_out(
             return Ok(Report { outcome: Outcome::Before { removal }, ..Report::of(&run) });
         }
         RemovalBegun::Unfinished(run) => return Err(CommandError::Unfinished(run.run_id)),
+        RemovalBegun::Incomplete(run) => return Err(CommandError::Incomplete(run.run_id)),
         RemovalBegun::Other(other) => return Err(CommandError::OtherRemoval(other)),
     }
     let removed = steps(store, &run, shutdown).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use assay_loader::{Ended, LoadError, run_many};
 use assay_source::SourceUrl;
-use assay_store::Begun;
+use assay_store::{Act, Begun, RemovalStep};
 use assay_transaction::RunState;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +52,28 @@ async fn a_copy_is_loaded_before_whatever_the_settings_are() {
     assert_eq!((forced.already_loaded, forced.copy), (false, None));
     place.write("second");
     assert!(!load(&place.process(&[], 100, true).await).await.unwrap().already_loaded, "it is no copy of any");
+}
+
+/// Takes a run back.
+async fn remove(process: &Process, ended: &Ended) {
+    let (store, run_id) = (&process.dependencies.store, &ended.run.run_id);
+    store.begin_removal(run_id, &Act { operator: "test".to_owned(), reason: None }).await.unwrap();
+    let mut next = Some(RemovalStep::Start);
+    while let Some(step) = next {
+        next = store.remove_some(run_id, &step).await.unwrap().1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_whose_run_was_removed_is_a_copy_of_what_was_loaded_since() {
+    let place = Place::new(30);
+    let process = place.process(&[], 100, true).await;
+    let first = load(&process).await.unwrap();
+    remove(&process, &first).await;
+    let copy = load(&copying(&place, "copy.csv", &[]).await).await.unwrap();
+    assert!(!copy.already_loaded, "nothing of it is there any more");
+    let ended = load(&place.process(&[], 100, true).await).await.unwrap();
+    assert_eq!((ended.run.run_id, ended.already_loaded), (copy.run.run_id, true));
 }
 
 /// The file of each day is the same, as it has no date in it.

@@ -115,6 +115,7 @@ const FORGET_REPLACEMENTS: &str = concat!(
     json_elements!(json!("$2")),
     ")"
 );
+const RECORDED: &str = "SELECT count(*) FROM chunks WHERE run_id = $1";
 const FORGET_DEAD_LETTERS: &str = "UPDATE dead_letters SET body = $2 WHERE run_id = $1";
 const END: &str = concat!("UPDATE runs SET removed_at = ", now!(), " WHERE run_id = $1 AND removed_at IS NULL");
 const COUNT_RESTORED: &str = "
@@ -132,6 +133,10 @@ pub(super) async fn begin(pool: &Pool, run_id: &RunId, act: &Act) -> Result<Remo
         Some(_) => return Ok(RemovalBegun::Before(run)),
         None if !run.state.is_finished() => return Ok(RemovalBegun::Unfinished(run)),
         None => {}
+    }
+    let recorded: i64 = sqlx::query_scalar(RECORDED).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
+    if run.sealed.is_some_and(|sealed| sealed.chunks_total != unsigned(recorded)) {
+        return Ok(RemovalBegun::Incomplete(run));
     }
     let other: Option<String> =
         sqlx::query_scalar(OTHER).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;

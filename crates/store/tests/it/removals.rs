@@ -23,6 +23,7 @@ on_both! {
     conflicts_with_it_no_longer_quote_it,
     conflicts_no_longer_quote_what_was_replaced,
     a_run_that_goes_on_is_not_removed,
+    a_run_without_all_its_chunks_is_not_removed,
     one_at_a_time,
     what_is_replayed_meanwhile_inherits,
     an_interrupted_removal_goes_on,
@@ -304,6 +305,14 @@ async fn a_run_that_goes_on_is_not_removed(database: &Database) {
     store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.remove_some(&run_id("a"), &entomb).await.unwrap(), (Removed::default(), None));
     assert_eq!(tally(store, "a").await, Tally { predicted: 1, ..Tally::default() });
+    assert_eq!(store.operations(None, 9).await.unwrap(), []);
+}
+
+async fn a_run_without_all_its_chunks_is_not_removed(database: &Database) {
+    let store = &*database.store;
+    load(store, "a", &[scored(1, "1")], IdConflict::Fail).await;
+    database.execute("DELETE FROM chunks").await;
+    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalBegun::Incomplete(_)));
     assert_eq!(store.operations(None, 9).await.unwrap(), []);
 }
 

@@ -1,6 +1,6 @@
 //! `assay status`: how far a run is.
 //!
-//! [`collect`] asks the database, at one point in time, and then the broker; `pace` works out what is left, `obstacles` what is in the
+//! It asks the database, at one point in time, and then the broker; `pace` works out what is left, `obstacles` what is in the
 //! way, and `view` shows it all.
 
 mod obstacles;
