@@ -22,7 +22,7 @@ use Expected::{Broken, Loaded, Refused};
 
 type Case = (&'static str, &'static [&'static str], Expected);
 
-const AMBIGUOUS: &str = "2024-04-01T10:30:00Z by %d/%m/%Y %H:%M, or 2024-01-04T10:30:00Z by %m/%d/%Y %H:%M";
+const AMBIGUOUS: &str = "one date by %d/%m/%Y %H:%M, and another by %m/%d/%Y %H:%M; set TIMESTAMP_FORMAT";
 
 const BLANKS: &[(&str, u64)] = &[
     ("amount_empty", 1),
@@ -78,7 +78,7 @@ const AWKWARD: &[Case] = &[
     (
         "dates-in-two-digit-years.csv",
         &[],
-        Refused("2024-04-12T00:00:00Z by %d.%m.%y, or 2012-04-24T00:00:00Z by %y.%m.%d"),
+        Refused("`NN.NN.NN` in row 1 are ambiguous: one date by %d.%m.%y, and another by %y.%m.%d"),
     ),
     ("dates-in-two-digit-years.csv", &["--timestamp-format", "%d.%m.%y"], Loaded(4, &[], 0)),
     ("dates-in-half-days.csv", &[], Loaded(4, &[], 0)),
@@ -91,12 +91,12 @@ const AWKWARD: &[Case] = &[
     ("dates-alone.csv", &[], Loaded(3, &[], 0)),
     ("dates-in-iso-of-every-kind.csv", &[], Loaded(5, &[("timestamp_format", 2)], 0)),
     ("dates-in-a-spring-hour.csv", &["--time-zone", "Europe/Paris"], Loaded(2, &[("timestamp_gap", 1)], 0)),
-    ("windows-1252-undeclared.csv", &[], Refused("in windows-1252 it is `Café à Liège`; set ENCODING")),
+    ("windows-1252-undeclared.csv", &[], Refused("in windows-1252 it is `é`; set ENCODING")),
     ("windows-1252-declared.csv", &["--encoding", "windows-1252"], Loaded(2, &[], 0)),
     (
         "decimal-commas-in-quotes-and-one-point.csv",
         &[],
-        Refused("1 of 5 as `9.50`, and 4 of 5 as `1,50`; set DECIMAL_MARK"),
+        Refused("1 of 5 as `N.NN` in row 5, and 4 of 5 as `N,NN` in row 1; set DECIMAL_MARK"),
     ),
     ("decimal-commas-in-quotes-and-one-point.csv", &["--decimal-mark", "comma"], Loaded(5, &[("amount_format", 1)], 0)),
     ("thousands-separators.csv", &[], Loaded(4, &[], 0)),

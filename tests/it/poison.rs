@@ -11,7 +11,7 @@ async fn poison(stack: &Stack, exchange: &str, key: &[u8]) -> i64 {
     for (name, properties) in &poisons {
         // What loses its properties is told apart by its body.
         let body = format!("{name} by {exchange} {}", String::from_utf8_lossy(key));
-        amqp.publish(&exchange, key, properties, body.as_bytes()).await;
+        assert!(amqp.publish(&exchange, key, properties, body.as_bytes()).await);
     }
     i64::try_from(poisons.len()).unwrap()
 }
@@ -32,7 +32,7 @@ async fn poison_on_every_way_costs_itself_alone() {
     let mut amqp = RawAmqp::connect(stack.broker.url()).await;
     for (exchange, key) in [("assay.transactions", "realtime"), ("assay.dead", "")] {
         let exchange = format!("{}{exchange}", stack.broker.prefix());
-        amqp.publish(&exchange, key.as_bytes(), &RawProperties::deepest(), b"the deepest").await;
+        assert!(amqp.publish(&exchange, key.as_bytes(), &RawProperties::deepest(), b"the deepest").await);
         letters += 1;
     }
     // A real one, behind those.

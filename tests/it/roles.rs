@@ -197,8 +197,9 @@ async fn a_load_and_what_is_done_about_it(restricted: &Restricted) {
         .await
         .expect_exit(1)
         .expect_says("300 processed, 1 failed, 1 invalid");
-    // The same again is known, and forced it is a run of duplicates.
-    restricted.loader().args([&object, "--wait"]).run().await.expect_exit(0);
+    // The same again is known, with the row that failed, and forced it is a run of duplicates.
+    let again = restricted.loader().args([&object, "--wait"]).run().await;
+    again.expect_exit(1).expect_says("is already loaded by run");
     restricted.loader().args([&object, "--wait", "--force"]).run().await.expect_exit(1);
     assert_eq!(restricted.count("SELECT count(*) FROM transactions").await, 300);
 

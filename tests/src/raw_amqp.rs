@@ -129,8 +129,8 @@ impl RawAmqp {
         amqp
     }
 
-    /// Publishes, and waits until RabbitMQ has it in a queue.
-    pub async fn publish(&mut self, exchange: &str, key: &[u8], properties: &RawProperties, body: &[u8]) {
+    /// Publishes, and waits until RabbitMQ has it in a queue, or has refused it, as a full queue does: tells which.
+    pub async fn publish(&mut self, exchange: &str, key: &[u8], properties: &RawProperties, body: &[u8]) -> bool {
         const MANDATORY: u8 = 1;
         let publish = [&[0, 0][..], &short(exchange.as_bytes()), &short(key), &[MANDATORY]].concat();
         self.method(1, 60, 40, &publish).await;
@@ -140,7 +140,9 @@ impl RawAmqp {
         for part in body.chunks(100_000) {
             self.frame(BODY, 1, part).await;
         }
-        self.expect(60, 80).await;
+        let answer = self.answer().await;
+        assert!(matches!(answer[..4], [0, 60, 0, 80 | 120]), "{}", String::from_utf8_lossy(&answer));
+        answer[3] == 80
     }
 
     async fn method(&mut self, channel: u8, class: u8, method: u8, arguments: &[u8]) {
@@ -157,6 +159,12 @@ impl RawAmqp {
 
     /// Waits for a method, and takes no other.
     async fn expect(&mut self, class: u8, method: u8) {
+        let answer = self.answer().await;
+        assert_eq!(answer[..4], [0, class, 0, method], "{}", String::from_utf8_lossy(&answer));
+    }
+
+    /// The next method.
+    async fn answer(&mut self) -> Vec<u8> {
         let answer = async {
             loop {
                 let mut start = [0; 7];
@@ -169,7 +177,6 @@ impl RawAmqp {
                 }
             }
         };
-        let answer = timeout(PATIENCE, answer).await.expect("RabbitMQ answers in time");
-        assert_eq!(answer[..4], [0, class, 0, method], "{}", String::from_utf8_lossy(&answer));
+        timeout(PATIENCE, answer).await.expect("RabbitMQ answers in time")
     }
 }

@@ -192,10 +192,9 @@ impl Round {
         if self.plan.file.is_windows_1252 {
             variables.push(("ENCODING", "windows-1252".to_owned()));
         }
-        if self.plan.file.delimiter == b',' && self.plan.file.decimal_mark == ',' {
-            // Not to be recognised where some rows have the other mark, as invalid ones may.
-            variables.push(("DECIMAL_MARK", "comma".to_owned()));
-        }
+        // Not to be recognised where some rows have the other mark, as invalid ones may.
+        let mark = if self.plan.file.decimal_mark == ',' { "comma" } else { "point" };
+        variables.push(("DECIMAL_MARK", mark.to_owned()));
         if self.plan.is_named {
             variables.push(("BATCH_RUN_ID", "the-run-of-this-round".to_owned()));
         }

@@ -32,7 +32,7 @@ impl Poisoned {
     async fn publish(&mut self, exchange: &str, key: &[u8]) -> usize {
         let poisons = RawProperties::poisons();
         for (name, properties) in &poisons {
-            self.amqp.publish(&self.server.name(exchange), key, properties, name.as_bytes()).await;
+            assert!(self.amqp.publish(&self.server.name(exchange), key, properties, name.as_bytes()).await);
         }
         poisons.len()
     }
@@ -62,7 +62,7 @@ async fn poison_in_a_work_queue_is_delivered_once() {
         }
         expect_in_order(&deliveries);
         let exchange = poisoned.server.name("assay.transactions");
-        poisoned.amqp.publish(&exchange, b"batch", &RawProperties::deepest(), b"the deepest").await;
+        assert!(poisoned.amqp.publish(&exchange, b"batch", &RawProperties::deepest(), b"the deepest").await);
         let deepest = next(&mut consumer).await;
         assert_eq!((&deepest.message.body[..], deepest.redelivered), (&b"the deepest"[..], false));
         deepest.ack();
@@ -165,7 +165,7 @@ async fn what_has_a_damaged_identity_becomes_a_dead_letter_and_says_why() {
         // The body is one that is worked on.
         for (bit, id) in [(7, "a\u{1a}\u{1a}b"), (5, ""), (3, "")] {
             let exchange = poisoned.server.name("assay.transactions");
-            poisoned.amqp.publish(&exchange, b"batch", &RawProperties::short(bit, NOT_UTF_8), b"{}").await;
+            assert!(poisoned.amqp.publish(&exchange, b"batch", &RawProperties::short(bit, NOT_UTF_8), b"{}").await);
             let (dead, reason) = all_seen.recv().await.unwrap();
             assert_eq!(dead, id);
             assert!(reason.contains("message_id, type and app_id must be UTF-8"), "{reason}");

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use assay_source::{S3Options, SourceError, SqsQueue};
+use assay_source::{S3Options, SqsQueue};
+use assay_transaction::Exit;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -76,6 +77,7 @@ async fn a_message_is_received_until_it_is_deleted() {
 async fn what_is_no_url_of_a_queue_is_refused() {
     for url in ["", "drops", "arn:aws:sqs:eu-west-1:123456789012:drops", "ftp://sqs/drops"] {
         let error = SqsQueue::connect(url, &S3Options::default()).await.unwrap_err();
-        assert!(matches!(&error, SourceError::Setting(text) if text.contains("SQS_QUEUE_URL")), "{url}: {error}");
+        assert!(error.to_string().contains("SQS_QUEUE_URL"), "{url}: {error}");
+        assert_eq!(error.exit(), Exit::Usage, "{url}: {error}");
     }
 }
