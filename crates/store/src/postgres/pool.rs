@@ -37,7 +37,7 @@ impl Pool {
             // In place of the ping that there is otherwise.
             .test_before_acquire(false)
             .before_acquire(|connection, _| {
-                Box::pin(async move { Ok(sqlx::raw_sql(OUTSIDE).fetch_one(connection).await?.try_get(0)?) })
+                Box::pin(async move { sqlx::raw_sql(OUTSIDE).fetch_one(connection).await?.try_get(0) })
             })
             .connect_lazy_with(options);
         Self { connections, opening, gaps: FirstGaps::default() }
