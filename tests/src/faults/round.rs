@@ -189,12 +189,11 @@ impl Round {
             }
             None => self.source.path.to_str().expect("a path of ours is text").to_owned(),
         };
-        if self.plan.file.is_windows_1252 {
-            variables.push(("ENCODING", "windows-1252".to_owned()));
-        }
-        // Not to be recognised where some rows have the other mark, as invalid ones may.
+        // Not to be recognised where some rows are otherwise, as invalid ones may be.
         let mark = if self.plan.file.decimal_mark == ',' { "comma" } else { "point" };
+        let encoding = if self.plan.file.is_windows_1252 { "windows-1252" } else { "utf-8" };
         variables.push(("DECIMAL_MARK", mark.to_owned()));
+        variables.push(("ENCODING", encoding.to_owned()));
         if self.plan.is_named {
             variables.push(("BATCH_RUN_ID", "the-run-of-this-round".to_owned()));
         }
