@@ -240,8 +240,14 @@ enum Answer {
 
 impl Inner {
     fn decide(&mut self, asked: &[Asked<'_>], shared: &Shared) -> Answer {
+        let is_one_of = |at_fault: &HashSet<Fingerprint>| {
+            !at_fault.is_empty() && asked.iter().any(|transaction| at_fault.contains(&transaction.fingerprint()))
+        };
         if let Some((passing, left)) = self.passing
             && left > 0
+            // What is at fault is never scored, not by half an answer either.
+            && !is_one_of(&shared.broken)
+            && !is_one_of(&shared.refused)
             && !(passing.is_attempt() && asked.iter().any(|transaction| self.met.contains(&transaction.id)))
         {
             self.passing = (left > 1).then_some((passing, left - 1));
@@ -251,9 +257,6 @@ impl Inner {
             }
             return Answer::Failure(passing, left);
         }
-        let is_one_of = |at_fault: &HashSet<Fingerprint>| {
-            !at_fault.is_empty() && asked.iter().any(|transaction| at_fault.contains(&transaction.fingerprint()))
-        };
         if is_one_of(&shared.broken) {
             self.row_hits.broken += 1;
             Answer::Broken

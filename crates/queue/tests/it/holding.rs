@@ -144,7 +144,10 @@ async fn work_that_hangs_is_put_off_and_comes_again_as_the_same_attempt(broker: 
     let serving = dependency.serve(&broker);
     let begun = seen.begun(8).await;
     assert!(begun.iter().all(|begun| begun.attempt == 0), "{begun:?}");
-    assert_eq!(begun.iter().map(|begun| begun.in_work).collect::<Vec<_>>(), [1, 2, 3, 4, 1, 1, 1, 1]);
+    let mut in_work: Vec<_> = begun.iter().map(|begun| begun.in_work).collect();
+    // Four at once say so in any order.
+    in_work[..4].sort_unstable();
+    assert_eq!(in_work, [1, 2, 3, 4, 1, 1, 1, 1]);
 
     dependency.away.send_replace(false);
     assert_eq!(seen.all_done(10).await, ids(0..10));
