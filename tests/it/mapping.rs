@@ -111,7 +111,7 @@ async fn a_mapping_that_does_not_fit_is_refused_before_anything_is_loaded() {
     let source = format!("{EXAMPLES}/sparkov/transactions.csv");
     let other = format!("{EXAMPLES}/paysim/mapping.toml");
     let refused = assay(folder, &["run", "--mapping", &other, &source]).run().await;
-    refused.expect_one_clear_line(4, &["sparkov/transactions.csv", "`step` for `timestamp`", "--mapping"]);
+    refused.expect_one_clear_line(4, &["sparkov/transactions.csv", "`step` for `timestamp`", "has 23 fields"]);
     std::fs::write(folder.join("m.toml"), "id = \"trans_num\"\namuont = \"amt\"\n").unwrap();
     let refused = assay(folder, &["run", "--mapping", "m.toml", &source]).run().await;
     refused.expect_one_clear_line(2, &["m.toml, line 2, column 1", "`amuont`", "`amount`"]);
