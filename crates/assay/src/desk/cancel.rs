@@ -4,15 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use assay_loader::evict_if_gone;
-use assay_store::{Act, Stopping, Store};
+use assay_store::{Stopping, Store};
 use assay_transaction::{Exit, Run, RunId, RunState, StopKind};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::confirm::confirm;
-use super::{ActOptions, DeskOptions, find, rows_read};
+use super::confirm::ConfirmedAct;
+use super::{DeskOptions, find, rows_read};
 use crate::error::CommandError;
 use crate::print::{counted, grouped, one_line, print};
 
@@ -46,14 +46,11 @@ pub(crate) struct CancelArguments {
     /// Which run
     #[arg(value_name = "RUN")]
     run_id: RunId,
-    /// Do it without asking
-    #[arg(long)]
-    yes: bool,
     /// Print the result as JSON, on stdout
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    act: ActOptions,
+    act: ConfirmedAct,
     #[command(flatten)]
     pub(crate) desk: DeskOptions,
 }
@@ -66,10 +63,8 @@ pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandE
     if matches!(run.state, RunState::Complete | RunState::Failed) {
         return Err(CommandError::Finished { run_id: run.run_id, state: run.state });
     }
-    let act = arguments.act.act();
-    let question = format!("Cancel run {run_id} of {}?", one_line(&run.source.location, 200));
-    let reason = confirm(&question, act.reason.as_deref(), arguments.yes)?;
-    let act = Act { reason: Some(reason.clone()), ..act };
+    let act = arguments.act.confirm(&format!("Cancel run {run_id} of {}?", one_line(&run.source.location, 200)))?;
+    let reason = act.reason.clone().unwrap_or_default();
     let was_ordered_before = match store.order_stop(run_id, StopKind::Cancelled, &reason, &act).await? {
         Stopping::Finished(run) if run.state != RunState::Cancelled => {
             return Err(CommandError::Finished { run_id: run.run_id, state: run.state });

@@ -2,13 +2,36 @@
 
 use std::io::{BufRead, IsTerminal as _, Write};
 
+use assay_store::Act;
+use clap::Args;
+
+use super::ActOptions;
 use crate::error::CommandError;
 
-/// Asks for what is missing, the reason and whether it is to be done, and gives back the reason. Where nobody can be asked, what is missing is an error.
-pub(crate) fn confirm(question: &str, reason: Option<&str>, yes: bool) -> Result<String, CommandError> {
-    let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    let asked = is_terminal.then(|| (std::io::stdin().lock(), std::io::stderr()));
-    decide(question, reason, yes, asked)
+/// An act that takes a reason and a confirmation.
+#[derive(Debug, Args)]
+pub(crate) struct ConfirmedAct {
+    /// Do it without asking; needed where nobody is at a terminal
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    act: ActOptions,
+}
+
+impl ConfirmedAct {
+    /// Asks for what is missing, the reason and whether it is to be done. Where nobody can be asked, what is missing is an error.
+    pub(crate) fn confirm(&self, question: &str) -> Result<Act, CommandError> {
+        let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        let asked = is_terminal.then(|| (std::io::stdin().lock(), std::io::stderr()));
+        let act = self.act.act();
+        let reason = decide(question, act.reason.as_deref(), self.yes, asked)?;
+        Ok(Act { reason: Some(reason), ..act })
+    }
+
+    /// The act where it was confirmed before.
+    pub(crate) fn confirmed(&self) -> Act {
+        self.act.act()
+    }
 }
 
 fn decide<I: BufRead, O: Write>(

@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::confirm::confirm;
-use super::{ActOptions, DeskOptions, find, rows_read};
+use super::confirm::ConfirmedAct;
+use super::{DeskOptions, find, rows_read};
 use crate::error::CommandError;
 use crate::print::{Fields, counted, grouped, moment, one_line, print};
 
@@ -43,14 +43,11 @@ pub(crate) struct RemoveArguments {
     /// Only tell what would be removed
     #[arg(long)]
     dry_run: bool,
-    /// Do it without asking; needed where nobody is at a terminal
-    #[arg(long)]
-    yes: bool,
     /// Print the result as JSON, on stdout
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    act: ActOptions,
+    act: ConfirmedAct,
     #[command(flatten)]
     pub(crate) desk: DeskOptions,
 }
@@ -80,12 +77,12 @@ async fn carry_out(
         let (tally, plan) = (store.tally(&run.run_id).await?, store.plan_removal(&run.run_id).await?);
         return Ok(Report { outcome: Outcome::Planned { tally, plan }, ..Report::of(&run) });
     }
-    let mut act = arguments.act.act();
-    if run.removal.is_none() {
-        let rows = counted(rows_read(&run), "row", "rows");
-        let question = format!("Remove run {} ({rows} of {})?", run.run_id, one_line(&run.source.location, 200));
-        act.reason = Some(confirm(&question, act.reason.as_deref(), arguments.yes)?);
-    }
+    let act = if run.removal.is_some() {
+        arguments.act.confirmed()
+    } else {
+        let (rows, source) = (counted(rows_read(&run), "row", "rows"), one_line(&run.source.location, 200));
+        arguments.act.confirm(&format!("Remove run {} ({rows} of {source})?", run.run_id))?
+    };
     match store.begin_removal(&run.run_id, &act).await? {
         RemovalBegun::Now(_) => {}
         RemovalBegun::Before(_) => info!("The removal of run {} goes on", run.run_id),
