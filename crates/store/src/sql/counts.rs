@@ -36,8 +36,17 @@ pub(super) async fn tally(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreErr
 }
 
 pub(super) async fn tally_in(connection: &mut Connection, run_id: &RunId) -> Result<Tally, StoreError> {
+    tally_by(connection, run_id, TALLY).await
+}
+
+/// What a query counts of a run: predicted, invalid, failed, duplicate.
+pub(super) async fn tally_by(
+    connection: &mut Connection,
+    run_id: &RunId,
+    query: &'static str,
+) -> Result<Tally, StoreError> {
     let (predicted, invalid, failed, duplicate): (i64, i64, i64, i64) =
-        sqlx::query_as(TALLY).bind(run_id.as_str()).fetch_one(connection).await?;
+        sqlx::query_as(query).bind(run_id.as_str()).fetch_one(connection).await?;
     Ok(Tally {
         predicted: unsigned(predicted),
         invalid: unsigned(invalid),

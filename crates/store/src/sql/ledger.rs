@@ -197,6 +197,11 @@ pub(super) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, S
     Ok(end)
 }
 
+/// The name of a run, as it stands in the ledger.
+pub(super) fn read_name(name: &str) -> Result<RunId, StoreError> {
+    name.parse().map_err(|_| StoreError::configuration("a run has a name that this version cannot read"))
+}
+
 fn read_state(state: &str) -> Result<RunState, StoreError> {
     state.parse().map_err(|error| StoreError::configuration(format!("{error}")))
 }

@@ -65,7 +65,7 @@ async fn read(
         Counting::Rows => {
             (counts::tally_in(connection, run_id).await?, Some(counts::predictions_in(connection, run_id).await?))
         }
-        Counting::Chunks => (booked_in(connection, run_id).await?, None),
+        Counting::Chunks => (counts::tally_by(connection, run_id, BOOKED).await?, None),
     };
     Ok(Some(Overview {
         run: ledger::read(&row)?,
@@ -83,18 +83,7 @@ async fn read(
 
 /// What became of the rows of a run, as its chunks are booked.
 pub(super) async fn booked(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
-    ask(pool, READING, async |reading| booked_in(reading, run_id).await).await
-}
-
-async fn booked_in(connection: &mut Connection, run_id: &RunId) -> Result<Tally, StoreError> {
-    let (predicted, invalid, failed, duplicate): (i64, i64, i64, i64) =
-        sqlx::query_as(BOOKED).bind(run_id.as_str()).fetch_one(connection).await?;
-    Ok(Tally {
-        predicted: unsigned(predicted),
-        invalid: unsigned(invalid),
-        failed: unsigned(failed),
-        duplicate: unsigned(duplicate),
-    })
+    ask(pool, READING, async |reading| counts::tally_by(reading, run_id, BOOKED).await).await
 }
 
 pub(super) async fn list(pool: &Pool, filter: &RunFilter, skip: u32, limit: u32) -> Result<Vec<Run>, StoreError> {

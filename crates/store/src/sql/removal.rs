@@ -141,8 +141,7 @@ pub(super) async fn begin(pool: &Pool, run_id: &RunId, act: &Act) -> Result<Remo
     let other: Option<String> =
         sqlx::query_scalar(OTHER).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
     if let Some(other) = other {
-        let unreadable = |_| StoreError::configuration("a run has a name that this version cannot read");
-        return Ok(RemovalBegun::Other(other.parse().map_err(unreadable)?));
+        return Ok(RemovalBegun::Other(ledger::read_name(&other)?));
     }
     let begun = sqlx::query(BEGIN)
         .bind(run_id.as_str())

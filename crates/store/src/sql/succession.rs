@@ -10,6 +10,7 @@ use assay_transaction::{RunId, SourceIdentity};
 use uuid::Uuid;
 
 use super::dialect::{Connection, hour_before, id, json, json_elements, json_length, key, locked, time};
+use super::ledger;
 use super::removal::text;
 use crate::removal::{CONFLICT_GONE, MAX_CHUNKS, MAX_DUPLICATES, TOMBSTONE};
 use crate::session::{covering, read_booked, signed, unsigned, write_duplicates};
@@ -120,25 +121,25 @@ macro_rules! is_before_heir {
         )
     };
 }
+/// What the history holds from before the heirs came.
+macro_rules! before_heirs {
+    () => {
+        concat!(
+            heirs!(),
+            " JOIN transaction_history h ON h.transaction_id = ",
+            id!("element.value->>0"),
+            " WHERE ",
+            is_before_heir!()
+        )
+    };
+}
 /// Conflicts with what is about to be forgotten, whose reasons may quote it.
 const FORGET_CONFLICTS: &str = concat!(
     "UPDATE failed_transactions SET reason = $3 WHERE class = 'id_conflict' AND transaction_id IN (SELECT h.transaction_id FROM ",
-    heirs!(),
-    " JOIN transaction_history h ON h.transaction_id = ",
-    id!("element.value->>0"),
-    " WHERE ",
-    is_before_heir!(),
+    before_heirs!(),
     ")"
 );
-const FORGET: &str = concat!(
-    "DELETE FROM transaction_history WHERE id IN (SELECT h.id FROM ",
-    heirs!(),
-    " JOIN transaction_history h ON h.transaction_id = ",
-    id!("element.value->>0"),
-    " WHERE ",
-    is_before_heir!(),
-    ")"
-);
+const FORGET: &str = concat!("DELETE FROM transaction_history WHERE id IN (SELECT h.id FROM ", before_heirs!(), ")");
 const ENTOMB: &str = concat!(
     "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) ",
     "SELECT $1, CAST(element.value->>3 AS bigint), $3, 'removed', $4, 0, $5 FROM ",
@@ -171,11 +172,7 @@ const TAKE_OVER: &str = concat!(
     "UPDATE transaction_history SET replaced_by_run = $1, replaced_by_row = (SELECT CAST(element.value->>1 AS bigint) FROM ",
     heirs!(),
     ") WHERE replaced_by_run = $3 AND id = (SELECT max(h.id) FROM ",
-    heirs!(),
-    " JOIN transaction_history h ON h.transaction_id = ",
-    id!("element.value->>0"),
-    " WHERE ",
-    is_before_heir!(),
+    before_heirs!(),
     ")"
 );
 /// What each heir would get.
@@ -209,10 +206,9 @@ struct Heir {
 
 impl Heir {
     fn new((run_id, location): (String, String)) -> Result<Self, StoreError> {
-        let unreadable = |_| StoreError::configuration("a run has a name that this version cannot read");
         let source = SourceIdentity { location, version: String::new() };
         let processing_type = if source.is_live() { "streaming" } else { "batch" };
-        Ok(Self { run_id: run_id.parse().map_err(unreadable)?, processing_type })
+        Ok(Self { run_id: ledger::read_name(&run_id)?, processing_type })
     }
 }
 
@@ -390,6 +386,5 @@ async fn credit(connection: &mut Connection, heir: &Heir, heirs: &[&Duplicate]) 
 /// Which runs would inherit how many transactions of a run.
 pub(super) async fn count(connection: &mut Connection, run_id: &RunId) -> Result<Vec<(RunId, u64)>, StoreError> {
     let counts: Vec<(String, i64)> = sqlx::query_as(COUNT).bind(run_id.as_str()).fetch_all(connection).await?;
-    let unreadable = |_| StoreError::configuration("a run has a name that this version cannot read");
-    counts.into_iter().map(|(run_id, count)| Ok((run_id.parse().map_err(unreadable)?, unsigned(count)))).collect()
+    counts.into_iter().map(|(run_id, count)| Ok((ledger::read_name(&run_id)?, unsigned(count)))).collect()
 }
