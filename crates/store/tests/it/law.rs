@@ -281,14 +281,20 @@ async fn unfolds(store: &dyn Store, case: u128, history: &History) {
     world.ends().await;
 }
 
-fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
+/// Lets histories unfold in one database, each with a number of its own, and shows the shortest of those that fail.
+pub(crate) fn unfold<T: std::fmt::Debug>(
+    database: impl AsyncFnOnce() -> Database,
+    cases: u32,
+    histories: impl Strategy<Value = T>,
+    unfolds: &impl AsyncFn(&Database, u128, &T),
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let database = runtime.block_on(database());
     let case = std::cell::Cell::new(0);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&histories(), |history| {
+    let result = TestRunner::new(config).run(&histories, |history| {
         case.set(case.get() + 1);
-        runtime.block_on(unfolds(&*database.store, case.get(), &history));
+        runtime.block_on(unfolds(&database, case.get(), &history));
         Ok(())
     });
     if let Err(TestError::Fail(reason, history)) = result {
@@ -296,6 +302,12 @@ fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
     }
     result.unwrap();
     runtime.block_on(database.store.close());
+}
+
+fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
+    unfold(database, cases, histories(), &async |database: &Database, case, history: &History| {
+        unfolds(&*database.store, case, history).await;
+    });
 }
 
 #[test]

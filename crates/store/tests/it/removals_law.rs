@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_store::{IdConflict, RowFate, Selection, Store};
 use assay_transaction::Entry;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestError, TestRunner};
 
 use crate::chunks::{Row, begin, chunk, finish, part, run_id, scored, transaction};
 use crate::database::Database;
+use crate::law::unfold;
 use crate::removals::remove;
 
 /// Ids of one history.
@@ -220,20 +220,7 @@ async fn unfolds(database: &Database, case: u128, history: &History) {
 }
 
 fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let database = runtime.block_on(database());
-    let case = std::cell::Cell::new(0);
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&histories(), |history| {
-        case.set(case.get() + 1);
-        runtime.block_on(unfolds(&database, case.get(), &history));
-        Ok(())
-    });
-    if let Err(TestError::Fail(reason, history)) = result {
-        panic!("{reason}\n{history:#?}");
-    }
-    result.unwrap();
-    runtime.block_on(database.store.close());
+    unfold(database, cases, histories(), &unfolds);
 }
 
 #[test]
