@@ -5,7 +5,7 @@ use std::time::Duration;
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
 use assay_store::{Begun, Lease, NewRun, Taken};
 use assay_telemetry::name_run;
-use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, StopKind, quoted};
+use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, StopKind};
 use chrono::Utc;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
@@ -232,7 +232,7 @@ fn read(run: Run, lease: Option<Lease>, part: Part) -> Beginning {
     name_run(&run.run_id);
     info!("Pipeline Run ID: {}", run.run_id);
     info!("Loading {}", run.source.location);
-    let decided: Vec<String> = run.settings.decisions.iter().map(described).collect();
+    let decided: Vec<String> = run.settings.decisions.iter().map(Decision::to_string).collect();
     if !decided.is_empty() {
         info!("read with {}", decided.join(", "));
     }
@@ -240,11 +240,6 @@ fn read(run: Run, lease: Option<Lease>, part: Part) -> Beginning {
         info!("going on at row {}, where the loader before stopped", part.from.at.row);
     }
     Beginning::Read(run, lease, part)
-}
-
-/// Such as "decimal mark `comma` (recognised)".
-fn described(Decision { what, value, by, .. }: &Decision) -> String {
-    format!("{what} {} ({by})", quoted(value))
 }
 
 /// Whether a run of the same source is the one that these options mean, and was not given up.

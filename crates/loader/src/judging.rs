@@ -3,9 +3,9 @@
 
 use assay_source::{HEAD_BYTES, Row};
 use assay_transaction::{
-    Budgets, Counted, Decided, DecidedBy, Entry, Expected, HeaderError, HeaderRow, HeaderRows, Judged, Lookalikes,
-    Occurrences, Position, RawText, RejectReason, RejectedRow, Rejection, Rejections, RowBytes, Rules, RunSettings,
-    TooManyRows, WireError, quoted,
+    Budgets, Counted, Decided, DecidedBy, Decision, Entry, Expected, HeaderError, HeaderRow, HeaderRows, Judged,
+    Lookalikes, Occurrences, Position, RawText, RejectReason, RejectedRow, Rejection, Rejections, RowBytes, Rules,
+    RunSettings, TooManyRows, WireError, quoted,
 };
 use tracing::warn;
 
@@ -185,7 +185,7 @@ fn recognised(settings: &RunSettings) -> (String, String) {
     };
     let recognised = names.iter().filter(|(what, _)| is_recognised(*what));
     let values = recognised.clone().flat_map(|(what, _)| settings.decisions.iter().filter(move |it| it.what == *what));
-    let values: Vec<String> = values.map(|it| format!("{} {} ({})", it.what, it.value, it.by)).collect();
+    let values: Vec<String> = values.map(Decision::to_string).collect();
     let settings: Vec<&str> = recognised.map(|(_, name)| *name).collect();
     if settings.is_empty() {
         return ("the recognised one".to_owned(), names.map(|(_, name)| name).join(" or "));

@@ -156,6 +156,14 @@ pub struct Decision {
     pub evidence: String,
 }
 
+/// `decimal mark comma (recognised)`.
+impl fmt::Display for Decision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, value, by, evidence: _ } = self;
+        write!(formatter, "{what} {value} ({by})")
+    }
+}
+
 impl Decision {
     /// How the evidence begins where a byte order mark says the encoding.
     pub const BY_MARK: &str = "its byte order mark says so";
