@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
+use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -45,6 +46,18 @@ pub enum BodyError {
     /// The server is ending, and does not wait for the rest.
     #[error("the server is shutting down: send it again later")]
     Ending,
+}
+
+impl BodyError {
+    /// The status of an answer that says so.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken => StatusCode::BAD_REQUEST,
+            Self::NoRoom | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
 }
 
 /// A body that was read. Its room is taken until this is dropped: keep it as long as what was made of the body.

@@ -104,17 +104,11 @@ async fn answer_predict(State(served): State<Arc<Served>>, request: Request) -> 
 
 /// The refusal of a body that was not read.
 fn unread(error: BodyError) -> Refusal {
-    let status = match error {
-        BodyError::TooLong(most) => {
-            let most = most / (1024 * 1024);
-            let message = format!("the body is too large: at most {most} MiB are read");
-            return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message);
-        }
-        BodyError::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-        BodyError::Broken => StatusCode::BAD_REQUEST,
-        BodyError::NoRoom | BodyError::Ending => StatusCode::SERVICE_UNAVAILABLE,
+    let message = match error {
+        BodyError::TooLong(most) => format!("the body is too large: at most {} MiB are read", most / (1024 * 1024)),
+        error => error.to_string(),
     };
-    Refusal::new(status, error.to_string())
+    Refusal::new(error.status(), message)
 }
 
 async fn answer_health(State(served): State<Arc<Served>>) -> Response {

@@ -129,13 +129,10 @@ async fn take(State(gate): State<Arc<Gate>>, request: axum::extract::Request) ->
 
 /// The answer to a body that was not read.
 fn refuse(error: BodyError) -> Response {
-    let status = match error {
-        BodyError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        BodyError::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-        BodyError::Broken => StatusCode::BAD_REQUEST,
-        BodyError::NoRoom | BodyError::Ending => return come_back(),
-    };
-    (status, format!("{error}\n")).into_response()
+    match error.status() {
+        StatusCode::SERVICE_UNAVAILABLE => come_back(),
+        status => (status, format!("{error}\n")).into_response(),
+    }
 }
 
 impl Gate {

@@ -67,17 +67,16 @@ impl Refusal {
             Self::Busy | Self::Unread(BodyError::NoRoom) | Self::Refused(Refused::Full) => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            Self::BodyTooLong(_)
-            | Self::Unread(BodyError::TooLong(_))
-            | Self::Plain(PlainError::TooMany(_))
-            | Self::Refused(Refused::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unread(BodyError::Slow(_)) => StatusCode::REQUEST_TIMEOUT,
-            Self::Unread(BodyError::Broken) | Self::Plain(_) | Self::Wait(_) | Self::Id => StatusCode::BAD_REQUEST,
+            Self::Unread(error) => error.status(),
+            Self::BodyTooLong(_) | Self::Plain(PlainError::TooMany(_)) | Self::Refused(Refused::TooLarge { .. }) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::Plain(_) | Self::Wait(_) | Self::Id => StatusCode::BAD_REQUEST,
             Self::Kind(_) | Self::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Unread(BodyError::Ending)
-            | Self::Refused(Refused::Broker(_) | Refused::NotBegun(_) | Refused::Uncounted)
-            | Self::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Refused(Refused::Broker(_) | Refused::NotBegun(_) | Refused::Uncounted) | Self::Ledger(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NotStored(_) | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused(Refused::Wire(_)) | Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
