@@ -8,79 +8,34 @@
 //! store books it. At any time a row is in exactly one of the lists of its chunk, so that the law holds:
 //! `rows_read = predicted + invalid + failed + duplicate`.
 
-mod amount;
-mod amount_sum;
-mod card_number;
-mod chunk;
-mod chunker;
-mod columns;
-mod content;
-mod control;
-mod cutting;
-mod derivation;
-mod dialect;
-mod duration;
-mod exit;
-mod feed;
-mod format;
-mod header_rows;
-mod identity;
-mod json_fields;
-mod live;
-mod lookalikes;
-mod mapping;
-mod names;
-mod occurrences;
-mod raw_text;
-mod reading;
-mod reason;
-mod rejections;
-mod replay;
+mod message;
 mod rules;
 mod run;
-mod scored;
-mod stop;
-mod text;
-mod timestamp;
-mod transaction;
+mod schema;
+mod value;
 
-pub use amount::{Amount, AmountError, DecimalMark, Notation, Readings, readings};
-pub use amount_sum::AmountSum;
-pub use card_number::mask_card_numbers;
-pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, KnownRow, Lane, RowRange, WireError};
-pub use chunker::{Chunker, Cut, Judged};
-pub use columns::{Columns, Fields, FoundNames, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
-pub use content::{escaped, is_unseen, json_problem, shape};
-pub use control::{Expected, Trailer};
-pub use cutting::{Cutting, RowBytes};
-pub use dialect::{Delimiter, Dialect, Encoding};
-pub use duration::parse_duration;
-pub use exit::Exit;
-pub use feed::PredictionNotice;
-pub use format::{Compression, Format};
-pub use header_rows::{HeaderRow, HeaderRows};
-pub use identity::Namespace;
-pub use json_fields::{JsonFields, JsonNames, json_members};
-pub use live::{
-    Day, LiveId, LiveMessage, LiveRules, LiveRun, MAX_LIVE_ROWS, Numbered, ParseProducerError, PlainError, Producer,
-    ScoredLive, split_transactions,
+pub use message::{
+    Chunk, ChunkId, Day, EncodedTransaction, Entry, FailedRow, KnownRow, Lane, LiveId, LiveMessage, LiveRules, LiveRun,
+    MAX_LIVE_ROWS, Numbered, ParseProducerError, PlainError, Predicted, Prediction, PredictionNotice, Producer,
+    ReplayId, ReplayPart, RowRange, ScoredChunk, ScoredLive, ScoredReplay, Transaction, WireError, has_attributes,
+    split_transactions,
 };
-pub use lookalikes::{LookalikeCount, Lookalikes};
-pub use mapping::{Mapping, PathError};
-pub use names::name_key;
-pub use occurrences::{Occurrences, TooManyRows};
-pub use raw_text::RawText;
-pub use reading::{AmountText, CsvText, Decided, DecidedBy, Decision, ReadingRules};
-pub use reason::{FailureClass, RejectReason};
-pub use rejections::{Prevailing, Rejections};
-pub use replay::{ReplayId, ReplayPart, ScoredReplay};
-pub use rules::{MAX_RAW_KEPT, MAX_ROW_BYTES, RejectedRow, Rejection, Rules, ValidRow};
+pub use rules::{
+    FailureClass, MAX_RAW_KEPT, MAX_ROW_BYTES, Prevailing, RejectReason, RejectedRow, Rejection, Rejections, Rules,
+    ValidRow,
+};
 pub use run::{
-    Checkpoint, Counted, ParseRunError, Position, Removal, Run, RunId, RunSettings, RunState, Sealed, SourceIdentity,
-    Tally,
+    Budgets, Checkpoint, Chunker, Counted, Cut, Cutting, Exit, Expected, Judged, LookalikeCount, Lookalikes, Namespace,
+    Occurrences, ParseRunError, ParseShareError, Position, Removal, RowBytes, Run, RunId, RunSettings, RunState,
+    Sealed, Share, SourceIdentity, StopKind, StopNotice, StopOrder, Tally, TooManyRows, Trailer,
 };
-pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
-pub use stop::{Budgets, ParseShareError, Share, StopKind, StopNotice, StopOrder};
-pub use text::{quoted, trimmed};
-pub use timestamp::{Pattern, TimeZone, Timestamp, TimestampError, TimestampFormat};
-pub use transaction::{Transaction, has_attributes};
+pub use schema::{
+    AmountText, Columns, Compression, CsvText, Decided, DecidedBy, Decision, Delimiter, Dialect, Encoding, Fields,
+    Format, FoundNames, HeaderError, HeaderRow, HeaderRows, JsonFields, JsonNames, Mapping, OPTIONAL_COLUMNS,
+    PathError, REQUIRED_COLUMNS, ReadingRules, json_members, name_key,
+};
+pub use value::{
+    Amount, AmountError, AmountSum, DecimalMark, Notation, Pattern, RawText, Readings, TimeZone, Timestamp,
+    TimestampError, TimestampFormat, escaped, is_unseen, json_problem, mask_card_numbers, parse_duration, quoted,
+    readings, shape, trimmed,
+};

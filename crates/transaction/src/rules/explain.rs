@@ -2,7 +2,7 @@
 //! setting would change it.
 
 use super::{Rejection, reject, wrong_value};
-use crate::text::trimmed;
+use crate::value::text::trimmed;
 use crate::{
     Amount, AmountError, Decided, DecidedBy, DecimalMark, Notation, ReadingRules, RejectReason, RunSettings,
     TimestampError, TimestampFormat, readings,

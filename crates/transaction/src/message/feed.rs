@@ -1,0 +1,152 @@
+//! The feed of predictions: what is told of each transaction that was stored, to whoever wants to hear it.
+//!
+//! The wire form is JSON, `assay.prediction.v1`, pinned below and described in `docs/wire-format.md`; `docs/feed.md` says who
+//! is told what, and what is promised.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Lane, Predicted, Prediction, RunId, ScoredChunk, Timestamp, WireError};
+
+/// Most characters of a label in a routing key: at four bytes each, the key fits into AMQP's 255.
+const MAX_LABEL: usize = 60;
+/// The score from which on a transaction is flagged, whatever its label.
+const FLAGGED_SCORE: f64 = 0.5;
+
+impl Prediction {
+    /// Whether somebody is to look at the transaction: its label is `fraud`, or it is as likely fraud as not.
+    pub fn is_flagged(&self) -> bool {
+        self.prediction.trim().eq_ignore_ascii_case("fraud")
+            || self.fraud_score.is_some_and(|score| score >= FLAGGED_SCORE)
+    }
+}
+
+/// What the feed tells of one transaction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PredictionNotice {
+    /// Its stored identity.
+    pub transaction_id: Uuid,
+    /// Its original id, where that is no UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The run that stored it.
+    pub run_id: RunId,
+    /// Its row there.
+    pub row_number: u64,
+    /// The lane it came by.
+    pub lane: Lane,
+    /// What the ML API said.
+    #[serde(flatten)]
+    pub prediction: Prediction,
+    /// When.
+    pub predicted_at: Timestamp,
+}
+
+crate::message::chunk::message!(PredictionNotice, "assay.prediction.v1");
+
+impl PredictionNotice {
+    /// What is to be told of a row of a chunk.
+    pub fn of(chunk: &ScoredChunk, predicted: &Predicted) -> Result<Self, WireError> {
+        Ok(Self {
+            transaction_id: predicted.entry.transaction.id()?,
+            external_id: predicted.entry.external_id.clone(),
+            run_id: chunk.id.run_id.clone(),
+            row_number: predicted.entry.row,
+            lane: chunk.lane,
+            prediction: predicted.prediction.clone(),
+            predicted_at: chunk.predicted_at,
+        })
+    }
+
+    /// The topic it is told under: `<lane>.<label>`, always of two words.
+    pub fn routing_key(&self) -> String {
+        format!("{}.{}", self.lane.as_str(), topic_word(&self.prediction.prediction))
+    }
+}
+
+/// A label as one word of a routing key: in lower case, and `-` for whatever has a meaning there, or cannot be seen.
+fn topic_word(label: &str) -> String {
+    let is_reserved =
+        |character: char| matches!(character, '.' | '#' | '*') || character.is_whitespace() || character.is_control();
+    let word = label.trim().chars().flat_map(char::to_lowercase);
+    let word: String = word.map(|letter| if is_reserved(letter) { '-' } else { letter }).take(MAX_LABEL).collect();
+    if word.is_empty() { "-".to_owned() } else { word }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChunkId, Entry, RowRange, TimeZone};
+
+    fn chunk(prediction: Prediction) -> ScoredChunk {
+        let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
+        let entry = Entry {
+            row: 101,
+            external_id: Some("4711".into()),
+            transaction: serde_json::from_str(transaction).unwrap(),
+        };
+        ScoredChunk {
+            id: ChunkId { run_id: "batch_20260111_100000".parse().unwrap(), chunk: 1 },
+            range: RowRange { first_row: 101, rows: 1 },
+            lane: Lane::Batch,
+            predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
+            predicted: vec![Predicted { entry, prediction }],
+            failed: Vec::new(),
+            rejected: Vec::new(),
+            known: Vec::new(),
+        }
+    }
+
+    fn prediction(label: &str, fraud_score: Option<f64>) -> Prediction {
+        Prediction { prediction: label.into(), fraud_score, model_version: None }
+    }
+
+    #[test]
+    fn prediction_v1_is_pinned() {
+        let chunk = chunk(Prediction { model_version: Some("demo-1".into()), ..prediction("fraud", Some(0.97)) });
+        let notice = PredictionNotice::of(&chunk, &chunk.predicted[0]).unwrap();
+        let body = String::from_utf8(notice.encode().unwrap()).unwrap();
+        insta::assert_snapshot!(body);
+        assert_eq!(PredictionNotice::decode(body.as_bytes()).unwrap(), notice);
+        assert_eq!(notice.routing_key(), "batch.fraud");
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let mut chunk = chunk(prediction("Rent", None));
+        chunk.predicted[0].entry.external_id = None;
+        let notice = PredictionNotice::of(&chunk, &chunk.predicted[0]).unwrap();
+        let body = String::from_utf8(notice.encode().unwrap()).unwrap();
+        assert!(!body.contains("external_id") && !body.contains("fraud_score"), "{body}");
+        assert_eq!(PredictionNotice::decode(body.as_bytes()).unwrap(), notice);
+    }
+
+    #[test]
+    fn a_label_is_one_word_of_a_topic() {
+        for (label, word) in [
+            ("Fraud", "fraud"),
+            (" Card not present ", "card-not-present"),
+            ("a.b#c*d\te\0f", "a-b-c-d-e-f"),
+            ("Élevé", "élevé"),
+            ("", "-"),
+            ("  ", "-"),
+        ] {
+            assert_eq!(topic_word(label), word, "{label:?}");
+        }
+        assert!(format!("realtime.{}", topic_word(&"𝕏".repeat(1_000))).len() <= 255);
+    }
+
+    #[test]
+    fn flagged_is_fraud_by_its_label_or_by_its_score() {
+        for (label, score, flagged) in [
+            ("fraud", None, true),
+            ("FRAUD", Some(0.1), true),
+            ("legitimate", Some(0.5), true),
+            ("legitimate", Some(0.499_999), false),
+            ("legitimate", None, false),
+            ("fraudulent", None, false),
+        ] {
+            assert_eq!(prediction(label, score).is_flagged(), flagged, "{label} {score:?}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Replays: failed transactions of a run that are sent through predictors and writer again, under identities of their own.
+//!
+//! The wire forms are JSON, `assay.replay.v1` and `assay.replayed.v1`; see [`crate::message::chunk`] for how they are read. Types of
+//! their own, as a reader that took one for a chunk would find its identity recorded, and pass over its rows.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Entry, FailedRow, Lane, Predicted, RunId, Timestamp};
+
+/// The identity of one message of a replay. What arrives under one that is recorded already changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReplayId {
+    /// The run whose rows failed.
+    pub run_id: RunId,
+    /// Which of its replays, from 1.
+    pub replay: u64,
+    /// Counted from 0 within the replay.
+    pub part: u64,
+}
+
+/// `run/replay/part`, also the `message_id`.
+impl fmt::Display for ReplayId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}/{}", self.run_id, self.replay, self.part)
+    }
+}
+
+/// Failed transactions, sent again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplayPart {
+    /// Who it is.
+    #[serde(flatten)]
+    pub id: ReplayId,
+    /// The transactions, in row order, as they were when they failed.
+    pub transactions: Vec<Entry>,
+}
+
+/// What a predictor made of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoredReplay {
+    /// Who it is: the same as before.
+    #[serde(flatten)]
+    pub id: ReplayId,
+    /// The lane it came by.
+    pub lane: Lane,
+    /// When its answer came.
+    pub predicted_at: Timestamp,
+    /// Scored, in row order.
+    pub predicted: Vec<Predicted>,
+    /// Failed again, in row order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedRow>,
+}
+
+crate::message::chunk::message!(ReplayPart, "assay.replay.v1");
+crate::message::chunk::message!(ScoredReplay, "assay.replayed.v1");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FailureClass, Prediction, TimeZone};
+
+    fn entry(row: u64) -> Entry {
+        let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
+        Entry { row, external_id: None, transaction: serde_json::from_str(transaction).unwrap() }
+    }
+
+    fn id() -> ReplayId {
+        ReplayId { run_id: "batch_20260111_100000".parse().unwrap(), replay: 2, part: 0 }
+    }
+
+    #[test]
+    fn replay_v1_is_pinned() {
+        let part = ReplayPart { id: id(), transactions: vec![entry(7)] };
+        let body = String::from_utf8(part.encode().unwrap()).unwrap();
+        insta::assert_snapshot!(body);
+        assert_eq!(ReplayPart::decode(body.as_bytes()).unwrap(), part);
+        assert_eq!(part.id.to_string(), "batch_20260111_100000/2/0");
+    }
+
+    #[test]
+    fn replayed_v1_is_pinned() {
+        let prediction = Prediction { prediction: "fraud".into(), fraud_score: Some(0.97), model_version: None };
+        let failed = FailedRow {
+            transaction_id: entry(8).transaction.id().unwrap(),
+            entry: entry(8),
+            class: FailureClass::Suspect,
+            reason: "HTTP status 500".into(),
+            attempts: 4,
+        };
+        let scored = ScoredReplay {
+            id: id(),
+            lane: Lane::Batch,
+            predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
+            predicted: vec![Predicted { entry: entry(7), prediction }],
+            failed: vec![failed],
+        };
+        let body = String::from_utf8(scored.encode().unwrap()).unwrap();
+        insta::assert_snapshot!(body);
+        assert_eq!(ScoredReplay::decode(body.as_bytes()).unwrap(), scored);
+    }
+
+    #[test]
+    fn neither_is_taken_for_a_chunk() {
+        let part = ReplayPart { id: id(), transactions: vec![entry(7)] };
+        assert!(crate::Chunk::decode(&part.encode().unwrap()).is_err());
+    }
+}

@@ -1,0 +1,334 @@
+//! The rules a row must pass, in one order, the first broken one being its reason.
+
+mod explain;
+mod reason;
+mod rejections;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use self::reason::{FailureClass, RejectReason};
+pub use self::rejections::{Prevailing, Rejections};
+
+use self::explain::Explainer;
+use crate::schema::columns::Fields;
+use crate::schema::derivation::{AmountField, AmountPlaces, Derivation, Field, Row, TimestampField};
+use crate::value::redact::shape;
+use crate::value::text::{Decoding, masked};
+use crate::value::timestamp::Moment;
+use crate::{
+    Amount, AmountError, Columns, HeaderError, Namespace, Notation, RawText, ReadingRules, RunSettings, TimeZone,
+    TimestampError, TimestampFormat, Transaction,
+};
+
+/// A longer row is rejected: 256 KiB.
+pub const MAX_ROW_BYTES: usize = 256 * 1024;
+/// How much of a rejected row's raw text is kept: 64 KiB of it.
+pub const MAX_RAW_KEPT: usize = 64 * 1024;
+
+/// Which rule a row broke, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The stable code.
+    pub reason: RejectReason,
+    /// For whoever may see the row, beside which it is stored: names the column and quotes the start of the value, in which card
+    /// numbers are masked.
+    pub message: String,
+    /// Which parts of the message are of the row.
+    values: Vec<Range<usize>>,
+    /// Whether only another reading than the recognised one fits the value: the other decimal mark, or another order of day, month
+    /// and year.
+    pub other_reading: bool,
+}
+
+impl Rejection {
+    /// One that no other reading would have spared. Nothing of the row may be in the message.
+    pub fn new(reason: RejectReason, message: String) -> Self {
+        Self { reason, message, values: Vec::new(), other_reading: false }
+    }
+
+    /// Adds words of ours to the message.
+    pub(crate) fn say(&mut self, words: &str) {
+        self.message.push_str(words);
+    }
+
+    /// Adds a value of the row to the message, between backticks.
+    pub(crate) fn show(&mut self, value: &str) {
+        self.show_as(&masked(value));
+    }
+
+    /// The same, as it is written already.
+    pub(crate) fn show_as(&mut self, written: &str) {
+        let start = self.message.len();
+        self.message.push_str(written);
+        self.values.push(start..self.message.len());
+    }
+
+    /// The message with the shapes of values in their place: for logs, and for what is told of a source as a whole.
+    pub fn without_values(&self) -> String {
+        let (mut told, mut end) = (String::with_capacity(self.message.len()), 0);
+        for value in &self.values {
+            told.push_str(&self.message[end..value.start]);
+            told.push_str(&shape(self.message[value.clone()].trim_matches('`')));
+            end = value.end;
+        }
+        told.push_str(&self.message[end..]);
+        told
+    }
+}
+
+/// A row that broke a rule, as it is booked in `invalid_transactions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedRow {
+    /// 1-based over data rows.
+    pub row: u64,
+    /// The physical line of the file that the row starts at, 1-based.
+    pub line: u64,
+    /// The stable code.
+    pub reason: RejectReason,
+    /// For a person.
+    pub message: String,
+    /// The row's own bytes, at most [`MAX_RAW_KEPT`].
+    pub raw: RawText,
+}
+
+/// A row that passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidRow {
+    /// The transaction it is.
+    pub transaction: Transaction,
+    /// Its original id, where that is no UUID.
+    pub external_id: Option<String>,
+    /// Whether its timestamp is a local time that comes twice, as the clocks were set back; it is the earlier one then.
+    pub is_ambiguous_hour: bool,
+}
+
+/// All that a row is judged by; a function of a run's frozen settings.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    columns: Columns,
+    reading: ReadingRules,
+    decoding: Decoding,
+    /// Of texts that are amounts.
+    notation: Notation,
+    /// Of amounts that are numbers by the grammar of their source.
+    numbers: Notation,
+    timestamps: TimestampFormat,
+    time_zone: TimeZone,
+    namespace: Namespace,
+    explainer: Explainer,
+}
+
+impl Rules {
+    /// The rules of a run, by its frozen header.
+    pub fn of_run(settings: &RunSettings) -> Result<Self, HeaderError> {
+        let columns = Columns::from_names(settings.header.clone(), settings.mapping.as_deref())?;
+        Ok(Self::new(columns, settings))
+    }
+
+    /// The rules of a run whose header is resolved.
+    pub fn new(columns: Columns, settings: &RunSettings) -> Self {
+        Self {
+            columns,
+            reading: settings.reading,
+            decoding: Decoding::of_run(settings),
+            notation: Notation::of_run(settings),
+            numbers: Notation::of_numbers(),
+            timestamps: settings.timestamps.clone(),
+            time_zone: settings.time_zone,
+            namespace: settings.namespace,
+            explainer: Explainer::of_run(settings),
+        }
+    }
+
+    /// Which column is which field.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// The same where nobody could set anything, and nothing was recognised: messages name no settings.
+    #[must_use]
+    pub(crate) fn unsettable(self) -> Self {
+        let (decoding, explainer) = (self.decoding.unsettable(), self.explainer.unsettable());
+        Self { decoding, explainer, notation: self.notation.presumed(), ..self }
+    }
+
+    /// Judges one row by its number, its unquoted fields and its length in the source. For one of several rows of the source with
+    /// the same id: see [`Self::check_nth`].
+    pub fn check(&self, number: u64, fields: &(impl Fields + ?Sized), raw_bytes: usize) -> Result<ValidRow, Rejection> {
+        self.check_nth(number, 1, fields, raw_bytes)
+    }
+
+    /// The same, where it is the `nth` row whose id is made of these texts, as [`Occurrences`](crate::Occurrences) count.
+    pub fn check_nth(
+        &self,
+        number: u64,
+        nth: u64,
+        fields: &(impl Fields + ?Sized),
+        raw_bytes: usize,
+    ) -> Result<ValidRow, Rejection> {
+        if raw_bytes > MAX_ROW_BYTES {
+            return Err(reject(
+                RejectReason::RowTooLarge,
+                format!("the row has {raw_bytes} bytes, more than {MAX_ROW_BYTES}"),
+            ));
+        }
+        if fields.count() != self.columns.count() {
+            return Err(reject(
+                RejectReason::FieldCount,
+                format!("the row has {} fields, the header has {}", fields.count(), self.columns.count()),
+            ));
+        }
+        let row = Row { number, fields, decoding: self.decoding };
+        let columns = &self.columns;
+        let id = row.required(&columns.id, RejectReason::IdEmpty)?;
+        let description = row.required(&columns.description, RejectReason::DescriptionEmpty)?;
+        let amount = self.read_amounts(&row)?;
+        let Moment { timestamp, is_ambiguous_hour } = self.read_timestamp(&row, &columns.timestamp)?;
+        let merchant = match &columns.merchant {
+            Some(field) => row.derive(field)?,
+            None => Cow::Borrowed(""),
+        };
+        let operation_type = row.by_amount(&columns.operation_type, amount, RejectReason::OperationTypeEmpty)?;
+        let side = row.by_amount(&columns.side, amount, RejectReason::SideEmpty)?;
+        let mut attributes = BTreeMap::new();
+        for (index, name) in &columns.attributes {
+            let value = row.text(*index).map_err(|error| error.of(&format!("`{name}`")))?;
+            attributes.insert(name.clone(), value.into_owned());
+        }
+        for (name, value) in fields.extras() {
+            let name = self.decoding.text(name).map_err(|error| error.of("a name"))?;
+            if columns.keeps(&name) {
+                // Its name is one of the row's own: the header does not know it.
+                let value =
+                    self.decoding.text(value).map_err(|error| error.of("the value of a name that the header lacks"))?;
+                attributes.insert(name.clone().into_owned(), value.into_owned());
+            }
+        }
+        let (id, external_id) = self.namespace.identify(&columns.id.counted(id.trim(), nth));
+        let transaction = Transaction {
+            id,
+            description: description.into_owned(),
+            amount,
+            timestamp,
+            merchant: (!is_blank(&merchant)).then(|| merchant.into_owned()),
+            operation_type: operation_type.into_owned(),
+            side: side.into_owned(),
+            attributes,
+        };
+        Ok(ValidRow { transaction, external_id, is_ambiguous_hour })
+    }
+
+    /// The amount of a row, where it can be read: that of a row which breaks another rule counts in the total as well.
+    pub fn amount(&self, number: u64, fields: &(impl Fields + ?Sized)) -> Option<Amount> {
+        if fields.count() != self.columns.count() {
+            return None;
+        }
+        let row = Row { number, fields, decoding: self.decoding };
+        self.read_amounts(&row).ok()
+    }
+
+    /// What the id of a row is made of, where ids count the rows that have the same.
+    pub(crate) fn counted_id(&self, number: u64, fields: &(impl Fields + ?Sized)) -> Option<Uuid> {
+        if !self.columns.id.is_counted() || fields.count() != self.columns.count() {
+            return None;
+        }
+        let row = Row { number, fields, decoding: self.decoding };
+        let text = row.derive(&self.columns.id).ok().filter(|text| !is_blank(text))?;
+        Some(self.namespace.identify(text.trim()).0)
+    }
+
+    fn read_amounts<F: Fields + ?Sized>(&self, row: &Row<'_, F>) -> Result<Amount, Rejection> {
+        match &self.columns.amount {
+            AmountPlaces::One(from) => self.read_amount(row, from),
+            AmountPlaces::DebitOrCredit { debit, credit } => {
+                row.debit_or_credit([debit, credit], |from| self.read_amount(row, from))
+            }
+        }
+    }
+
+    fn read_amount<F: Fields + ?Sized>(&self, row: &Row<'_, F>, from: &AmountField) -> Result<Amount, Rejection> {
+        let AmountField { field, conversion } = from;
+        let text = row.required(field, RejectReason::AmountEmpty)?;
+        let (digits, notation) = (text.trim(), self.notation(row, field));
+        match conversion {
+            None => Amount::read(digits, notation),
+            Some(conversion) => {
+                let is_negative = match &conversion.negative_when {
+                    None => false,
+                    Some((column, values)) => {
+                        let value = row.text(*column).map_err(|error| error.of(&field.shown))?;
+                        values.iter().any(|negative| negative == value.trim())
+                    }
+                };
+                conversion.scaling.convert(digits, notation, is_negative)
+            }
+        }
+        .map_err(|error| self.explainer.amount(&field.shown, digits, error, notation))
+    }
+
+    /// How the amount of a field is written. A number by the grammar of its source means the same whatever texts are like.
+    fn notation<F: Fields + ?Sized>(&self, row: &Row<'_, F>, field: &Field) -> &Notation {
+        match field.from {
+            Derivation::Column(index) if self.reading != ReadingRules::First && row.fields.is_number(index) => {
+                &self.numbers
+            }
+            _ => &self.notation,
+        }
+    }
+
+    fn read_timestamp<F: Fields + ?Sized>(&self, row: &Row<'_, F>, from: &TimestampField) -> Result<Moment, Rejection> {
+        let TimestampField { field, clock } = from;
+        let text = row.required(field, RejectReason::TimestampEmpty)?;
+        let text = text.trim();
+        match clock {
+            None => self.timestamps.read(text, self.time_zone, self.reading),
+            Some(clock) => clock.read(text, self.reading).map(Moment::at),
+        }
+        .map_err(|error| self.explainer.timestamp(&field.shown, text, error, clock.is_some()))
+    }
+}
+
+pub(crate) fn is_blank(text: &str) -> bool {
+    let is_visible = text.as_bytes().first().is_some_and(u8::is_ascii_graphic);
+    !is_visible && text.trim().is_empty()
+}
+
+pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {
+    Rejection::new(reason, message)
+}
+
+pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
+    let mut rejection = reject(reason, format!("{field} {error}: "));
+    rejection.show(value);
+    rejection
+}
+
+impl From<AmountError> for RejectReason {
+    fn from(error: AmountError) -> Self {
+        match error {
+            AmountError::Format => Self::AmountFormat,
+            AmountError::Mark => Self::AmountMark,
+            AmountError::NotFinite => Self::AmountNotFinite,
+            AmountError::Scale => Self::AmountScale,
+            AmountError::Range => Self::AmountRange,
+        }
+    }
+}
+
+impl From<TimestampError> for RejectReason {
+    fn from(error: TimestampError) -> Self {
+        match error {
+            TimestampError::Format | TimestampError::Pattern | TimestampError::Count { .. } => Self::TimestampFormat,
+            TimestampError::Zone => Self::TimestampZone,
+            TimestampError::Gap => Self::TimestampGap,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

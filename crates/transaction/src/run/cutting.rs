@@ -1,0 +1,176 @@
+//! How many bytes of a chunk a row takes: by which rule, which is frozen with a run, and how many that are.
+//!
+//! A chunk is cut at so many bytes. Those of the source say little of what travels: JSON writes a control character six-fold, and
+//! the name of each column in each row. So a row counts as what its JSON can have at the most. That is a function of the row's own
+//! bytes and of the frozen settings, whether the row turns out to be valid or not: whoever reads the source again cuts it alike.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::schema::columns::Fields;
+use crate::{Columns, Encoding, RunSettings};
+
+/// A version of the rule by which the bytes of a row count. The code of each earlier one stays for the runs that began under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Cutting {
+    /// Until version 0.1: the bytes that it has in the source.
+    #[default]
+    Raw,
+    /// The bytes that its JSON can have.
+    Encoded,
+}
+
+impl Cutting {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Serialize for Cutting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(match self {
+            Self::Raw => 1,
+            Self::Encoded => 2,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Cutting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            1 => Ok(Self::Raw),
+            2 => Ok(Self::Encoded),
+            other => Err(serde::de::Error::custom(format_args!(
+                "the source is cut into chunks by version {other} of the rule, which this program does not know: update it"
+            ))),
+        }
+    }
+}
+
+/// The bytes that rows of a run take of a chunk.
+#[derive(Debug, Clone, Copy)]
+pub struct RowBytes {
+    rule: Cutting,
+    /// Of the names of attributes, and of everything else that each row has.
+    fixed: u64,
+    /// Of a byte that is not ASCII.
+    beyond_ascii: u64,
+}
+
+impl RowBytes {
+    /// The names of fields, two ids, the numbers and the marks between them.
+    const FIXED: u64 = 200;
+    /// A control character is written as `\u0001`.
+    const CONTROL: u64 = 6;
+    /// A quote and a backslash have a backslash before them.
+    const ESCAPED: u64 = 2;
+
+    /// For a run whose header is resolved.
+    pub fn of_run(settings: &RunSettings, columns: &Columns) -> Self {
+        // A byte of another encoding is a character, and that has three bytes at the most.
+        let beyond_ascii = if settings.encoding_of_rows() == Encoding::UTF_8 { 1 } else { 3 };
+        Self { rule: settings.cutting, fixed: Self::FIXED + columns.attribute_bytes() as u64, beyond_ascii }
+    }
+
+    /// The bytes of a row: by its own bytes, of which the first are given, and by its fields, where there are more.
+    pub fn of(&self, raw: &[u8], raw_bytes: usize, fields: &(impl Fields + ?Sized)) -> u64 {
+        if self.rule == Cutting::Raw {
+            return raw_bytes as u64;
+        }
+        let row = self.encoded(raw);
+        if raw.len() >= raw_bytes {
+            return self.fixed + row;
+        }
+        let named = (0..fields.count()).filter_map(|index| fields.get(index)).map(|field| self.encoded(field));
+        let extras = fields.extras().map(|(name, value)| self.encoded(name) + self.encoded(value));
+        self.fixed + row.max(named.chain(extras).sum())
+    }
+
+    fn encoded(&self, text: &[u8]) -> u64 {
+        let (mut control, mut escaped, mut beyond) = (0_u64, 0_u64, 0_u64);
+        for byte in text {
+            control += u64::from(*byte < b' ');
+            escaped += u64::from(matches!(*byte, b'"' | b'\\'));
+            beyond += u64::from(!byte.is_ascii());
+        }
+        text.len() as u64
+            + control * (Self::CONTROL - 1)
+            + escaped * (Self::ESCAPED - 1)
+            + beyond * (self.beyond_ascii - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Dialect, Entry, RawText, RejectReason, RejectedRow, Rules};
+
+    fn settings(more: &[&str], encoding: Encoding) -> RunSettings {
+        let standard = RunSettings::example();
+        let header = crate::REQUIRED_COLUMNS.iter().chain(more).map(|name| (*name).to_owned()).collect();
+        RunSettings { header, dialect: Dialect { encoding, ..standard.dialect }, ..standard }
+    }
+
+    fn row_bytes(settings: &RunSettings) -> (Rules, RowBytes) {
+        let rules = Rules::of_run(settings).unwrap();
+        let bytes = RowBytes::of_run(settings, rules.columns());
+        (rules, bytes)
+    }
+
+    fn fields<'a>(description: &'a [u8], note: &'a [u8]) -> Vec<&'a [u8]> {
+        vec![b"4711", description, b"1.50", b"2026-01-11 10:00:00", b"payment", b"debit", note]
+    }
+
+    #[test]
+    fn an_earlier_run_counts_what_its_source_has() {
+        let settings = RunSettings { cutting: Cutting::Raw, ..settings(&["note"], Encoding::UTF_8) };
+        let (_, bytes) = row_bytes(&settings);
+        assert_eq!(bytes.of(b"\x01\x02", 70_000, &fields(b"\x01", b"")[..]), 70_000);
+    }
+
+    #[test]
+    fn a_row_that_is_not_kept_whole_counts_by_its_fields() {
+        let (_, bytes) = row_bytes(&settings(&["note"], Encoding::UTF_8));
+        let long = vec![1; 200_000];
+        let counted = bytes.of(&long[..65_536], 200_050, &fields(&long, b"")[..]);
+        assert!((1_200_000..1_201_000).contains(&counted), "{counted}");
+    }
+
+    #[test]
+    fn the_rule_is_frozen_by_its_number() {
+        assert_eq!(serde_json::to_string(&[Cutting::Raw, Cutting::Encoded]).unwrap(), "[1,2]");
+        let error = serde_json::from_str::<Cutting>("3").unwrap_err().to_string();
+        assert!(error.contains("update it"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_row_has_more_bytes_than_it_counts_for(
+            description in vec(any::<u8>(), 1..300),
+            note in vec(prop_oneof![0_u8..32, Just(b'"'), Just(b'\\'), any::<u8>()], 0..300),
+            is_utf8 in any::<bool>(),
+        ) {
+            let encoding = if is_utf8 { Encoding::UTF_8 } else { Encoding::WINDOWS_1252 };
+            let settings = settings(&["a \"name\"\tto escape"], encoding);
+            let (rules, bytes) = row_bytes(&settings);
+            let fields = fields(&description, &note);
+            let raw = fields.join(&b',');
+            let counted = bytes.of(&raw, raw.len(), &fields[..]);
+            let encoded = match rules.check(7, &fields[..], raw.len()) {
+                Ok(valid) => serde_json::to_string(&Entry::new(7, &valid).unwrap()).unwrap(),
+                Err(rejection) => {
+                    let raw = RawText::from(raw.clone());
+                    let rejected = RejectedRow { row: 7, line: 8, reason: RejectReason::Encoding, message: rejection.message, raw };
+                    serde_json::to_string(&rejected).unwrap()
+                }
+            };
+            // What is no text is written in base 64, and the message quotes the start of a value.
+            let is_text = std::str::from_utf8(&raw).is_ok();
+            let most = if is_text || encoding != Encoding::UTF_8 { counted + 600 } else { counted * 4 / 3 + 600 };
+            prop_assert!(encoded.len() as u64 <= most, "{} of {counted}: {encoded}", encoded.len());
+        }
+    }
+}

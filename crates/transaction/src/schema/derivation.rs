@@ -1,0 +1,411 @@
+//! Where each field of a transaction stands in a row: a mapping whose columns have been found in a header.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::rules::{is_blank, reject, wrong_value};
+use crate::schema::columns::{Fields, HeaderError};
+use crate::schema::mapping::{AmountFrom, AmountTexts, BySign, Clock, Mapping, Part, Scaling, TextFrom};
+use crate::schema::names::{Names, Place};
+use crate::value::text::{Decoding, Unreadable, quoted, trimmed};
+use crate::{Amount, RejectReason, Rejection};
+
+/// A field of a transaction, and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Field {
+    /// As messages name it: with the column, where that has another name.
+    pub(crate) shown: String,
+    pub(crate) from: Derivation,
+}
+
+/// Where a text comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Derivation {
+    Column(usize),
+    Constant(String),
+    Template(Vec<Part<usize>>),
+    Lookup {
+        column: usize,
+        values: BTreeMap<String, String>,
+        otherwise: Option<String>,
+    },
+    /// Columns whose texts, and the count of rows that have the same, are an id.
+    Joined(Vec<usize>),
+    /// What the sign of the amount says.
+    BySign(BySign),
+}
+
+/// Where the amount stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AmountPlaces {
+    /// As one number.
+    One(AmountField),
+    /// In one of two columns.
+    DebitOrCredit { debit: AmountField, credit: AmountField },
+}
+
+/// A number that is the amount, or the debit or credit of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AmountField {
+    pub(crate) field: Field,
+    /// None where it is the amount as it stands.
+    pub(crate) conversion: Option<Conversion>,
+}
+
+/// How a number becomes the amount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Conversion {
+    pub(crate) scaling: Scaling,
+    /// The column, and those of its values, that say that it is negative.
+    pub(crate) negative_when: Option<(usize, Vec<String>)>,
+}
+
+/// The timestamp.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TimestampField {
+    pub(crate) field: Field,
+    /// None where it is a date and time.
+    pub(crate) clock: Option<Clock>,
+}
+
+impl Derivation {
+    /// Whether it is made of a column.
+    fn uses(&self, index: usize) -> bool {
+        match self {
+            Self::Column(column) | Self::Lookup { column, .. } => *column == index,
+            Self::Constant(_) | Self::BySign(_) => false,
+            Self::Joined(columns) => columns.contains(&index),
+            Self::Template(parts) => parts.contains(&Part::Column(index)),
+        }
+    }
+}
+
+impl Field {
+    /// Whether it is made of a column.
+    pub(crate) fn uses(&self, index: usize) -> bool {
+        self.from.uses(index)
+    }
+
+    /// Whether it is an id that counts the rows which have the same texts.
+    pub(crate) fn is_counted(&self) -> bool {
+        matches!(self.from, Derivation::Joined(_))
+    }
+
+    /// An id with the count of the rows before it that have the same, and of itself; the first one goes without.
+    pub(crate) fn counted<'a>(&self, id: &'a str, nth: u64) -> Cow<'a, str> {
+        if nth > 1 && self.is_counted() { Cow::Owned(format!("{id}{ID_SEPARATOR}{nth}")) } else { Cow::Borrowed(id) }
+    }
+}
+
+impl AmountField {
+    /// The same for a number.
+    fn uses(&self, index: usize) -> bool {
+        let negative_when = self.conversion.as_ref().and_then(|conversion| conversion.negative_when.as_ref());
+        self.field.uses(index) || negative_when.is_some_and(|(column, _)| *column == index)
+    }
+}
+
+impl AmountPlaces {
+    /// The numbers that it is made of.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &AmountField> {
+        let (first, second) = match self {
+            Self::One(number) => (number, None),
+            Self::DebitOrCredit { debit, credit } => (debit, Some(credit)),
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    /// The same for the amount.
+    pub(crate) fn uses(&self, index: usize) -> bool {
+        self.fields().any(|field| field.uses(index))
+    }
+}
+
+/// Stands between the parts of an id that is made of columns.
+const ID_SEPARATOR: char = '|';
+/// Stands before one that is part of a text, and before itself.
+const ID_ESCAPE: char = '\\';
+
+fn negated(amount: Amount) -> Result<Amount, Rejection> {
+    let negated = Amount::try_from(-amount.as_decimal());
+    negated.map_err(|error| wrong_value("`amount`", &amount.to_string(), error.into(), &error))
+}
+
+/// One row while its fields are made.
+pub(crate) struct Row<'a, F: ?Sized> {
+    pub(crate) number: u64,
+    pub(crate) fields: &'a F,
+    pub(crate) decoding: Decoding,
+}
+
+impl<'a, F: Fields + ?Sized> Row<'a, F> {
+    /// The text of a column.
+    pub(crate) fn text(&self, index: usize) -> Result<Cow<'a, str>, Unreadable> {
+        self.decoding.text(self.fields.get(index).unwrap_or_default())
+    }
+
+    /// The text of a field.
+    pub(crate) fn derive<'b>(&self, field: &'b Field) -> Result<Cow<'b, str>, Rejection>
+    where
+        'a: 'b,
+    {
+        let derived = match &field.from {
+            Derivation::Column(index) => self.text(*index),
+            Derivation::Constant(constant) => Ok(Cow::Borrowed(constant.as_str())),
+            Derivation::Template(parts) => self.fill(parts).map(Cow::Owned),
+            Derivation::Lookup { column, values, otherwise } => {
+                let value = self.text(*column).map_err(|error| error.of(&field.shown))?;
+                let found = values.get(value.trim()).or(otherwise.as_ref()).ok_or_else(|| {
+                    let error = "is no value that the mapping knows";
+                    wrong_value(&field.shown, &value, RejectReason::ValueUnknown, &error)
+                })?;
+                Ok(Cow::Borrowed(found.as_str()))
+            }
+            Derivation::Joined(columns) => self.join(columns).map(Cow::Owned),
+            // The amount is not known here, as `by_amount` knows it.
+            Derivation::BySign(_) => Ok(Cow::Borrowed("")),
+        };
+        derived.map_err(|error| error.of(&field.shown))
+    }
+
+    /// The same for a field that must not be empty.
+    pub(crate) fn required<'b>(&self, field: &'b Field, empty: RejectReason) -> Result<Cow<'b, str>, Rejection>
+    where
+        'a: 'b,
+    {
+        let text = self.derive(field)?;
+        if is_blank(&text) {
+            return Err(reject(empty, format!("{} is empty", field.shown)));
+        }
+        Ok(text)
+    }
+
+    /// The same for a field that the sign of the amount may say.
+    pub(crate) fn by_amount<'b>(
+        &self,
+        field: &'b Field,
+        amount: Amount,
+        empty: RejectReason,
+    ) -> Result<Cow<'b, str>, Rejection>
+    where
+        'a: 'b,
+    {
+        let Derivation::BySign(signs) = &field.from else { return self.required(field, empty) };
+        let said = signs.of(amount).ok_or_else(|| {
+            let error = "has nothing for an amount of zero: the mapping's `from_sign` may have a `zero`";
+            wrong_value(&field.shown, &amount.to_string(), RejectReason::ValueUnknown, &error)
+        })?;
+        Ok(Cow::Borrowed(said))
+    }
+
+    /// The debit or the credit of a row, read by `read`; the other one is empty or zero.
+    pub(crate) fn debit_or_credit(
+        &self,
+        [debit, credit]: [&AmountField; 2],
+        read: impl Fn(&AmountField) -> Result<Amount, Rejection>,
+    ) -> Result<Amount, Rejection> {
+        let read = |from: &AmountField| {
+            if is_blank(&self.derive(&from.field)?) {
+                return Ok(None);
+            }
+            let amount = read(from).map_err(|rejection| self.hint_at_nothing(from, rejection))?;
+            if amount.as_decimal().is_sign_negative() {
+                let error = "has a sign, where its column says it already: the mapping may set `sign = \"absolute\"`";
+                return Err(wrong_value(&from.field.shown, &amount.to_string(), RejectReason::AmountSign, &error));
+            }
+            Ok(Some(amount))
+        };
+        let is_zero = |amount: &Amount| amount.as_decimal().is_zero();
+        match (read(debit)?, read(credit)?) {
+            (None, None) => {
+                let shown = format!("{} and {} are empty", debit.field.shown, credit.field.shown);
+                Err(reject(RejectReason::AmountEmpty, shown))
+            }
+            (Some(zero), Some(credit)) if is_zero(&zero) => Ok(credit),
+            (None, Some(credit)) => Ok(credit),
+            (Some(amount), None) => negated(amount),
+            (Some(amount), Some(zero)) if is_zero(&zero) => negated(amount),
+            (Some(one), Some(other)) => {
+                let both = format!("{one} and {other}");
+                let shown = format!("{} and {}", debit.field.shown, credit.field.shown);
+                Err(wrong_value(&shown, &both, RejectReason::AmountTwice, &"are both there, and neither is zero"))
+            }
+        }
+    }
+
+    /// A text without a digit in one of the two columns, such as `-`, most likely says that there is nothing.
+    fn hint_at_nothing(&self, from: &AmountField, mut rejection: Rejection) -> Rejection {
+        let text = self.derive(&from.field).unwrap_or_default();
+        if rejection.reason == RejectReason::AmountFormat && !text.contains(|character: char| character.is_numeric()) {
+            rejection.say("; set NULL_VALUES if ");
+            rejection.show(text.trim());
+            rejection.say(" stands for nothing");
+        }
+        rejection
+    }
+
+    /// The trimmed texts of columns; nothing where all of them are empty. None of them can be taken for two.
+    fn join(&self, columns: &[usize]) -> Result<String, Unreadable> {
+        let mut joined = String::new();
+        let mut is_empty = true;
+        for (nth, column) in columns.iter().enumerate() {
+            if nth > 0 {
+                joined.push(ID_SEPARATOR);
+            }
+            let text = self.text(*column)?;
+            for character in text.trim().chars() {
+                is_empty = false;
+                if matches!(character, ID_SEPARATOR | ID_ESCAPE) {
+                    joined.push(ID_ESCAPE);
+                }
+                joined.push(character);
+            }
+        }
+        Ok(if is_empty { String::new() } else { joined })
+    }
+
+    fn fill(&self, parts: &[Part<usize>]) -> Result<String, Unreadable> {
+        let mut filled = String::new();
+        for part in parts {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Column(index) => filled.push_str(self.text(*index)?.trim()),
+                Part::Row => filled.push_str(&self.number.to_string()),
+                // It was resolved with the location, and is a text.
+                Part::Path(_) => {}
+            }
+        }
+        // A column at either end may be empty.
+        Ok(if self.decoding.trims() { trimmed(&filled).to_owned() } else { filled })
+    }
+}
+
+/// The places of a header's names, and what was asked for in vain.
+pub(crate) struct Places<'a> {
+    names: &'a Names<'a>,
+    /// The fields, each with a column that is not there.
+    pub(crate) unknown: Vec<(String, String)>,
+    /// The first column that is asked for and stands twice.
+    pub(crate) twice: Option<HeaderError>,
+    /// Columns that a field is made of.
+    pub(crate) is_used: Vec<bool>,
+}
+
+impl<'a> Places<'a> {
+    pub(crate) fn new(names: &'a Names<'a>, count: usize) -> Self {
+        Self { names, unknown: Vec::new(), twice: None, is_used: vec![false; count] }
+    }
+
+    /// Whether there is such a column.
+    pub(crate) fn has(&self, column: &str) -> bool {
+        self.names.find(column) != Place::Nowhere
+    }
+
+    /// Where a column is. One that is not there, or twice, is noted, and whoever asked must not be believed.
+    pub(crate) fn find(&mut self, field: &str, column: &str) -> usize {
+        match self.names.find(column) {
+            Place::At(index) => return index,
+            Place::Nowhere => self.unknown.push((field.to_owned(), column.to_owned())),
+            Place::Several(places) => {
+                let twice = HeaderError::Twice { field: field.to_owned(), name: column.to_owned(), places };
+                self.twice.get_or_insert(twice);
+            }
+        }
+        0
+    }
+
+    /// The same for a column that a field is made of.
+    fn take(&mut self, field: &str, column: &str) -> usize {
+        let index = self.find(field, column);
+        if let Some(is_used) = self.is_used.get_mut(index) {
+            *is_used = true;
+        }
+        index
+    }
+
+    /// A field of text; where the mapping does not speak of it, the column of its own name.
+    pub(crate) fn field(&mut self, name: &str, from: Option<&TextFrom>) -> Field {
+        let shown = |by: String| format!("`{name}` ({by})");
+        match from {
+            None => Field { shown: format!("`{name}`"), from: Derivation::Column(self.take(name, name)) },
+            Some(TextFrom::Column(column)) => Field {
+                shown: if column == name { format!("`{name}`") } else { shown(of_column(column)) },
+                from: Derivation::Column(self.take(name, column)),
+            },
+            Some(TextFrom::Constant(constant)) => {
+                Field { shown: shown("a constant".to_owned()), from: Derivation::Constant(constant.clone()) }
+            }
+            Some(TextFrom::Template(template)) => {
+                let parts = template.parts.iter().map(|part| match part {
+                    Part::Text(text) => Part::Text(text.clone()),
+                    Part::Column(column) => Part::Column(self.take(name, column)),
+                    Part::Path(name) => Part::Text(self.unresolved(name)),
+                    Part::Row => Part::Row,
+                });
+                let from = Derivation::Template(parts.collect());
+                Field { shown: shown(format!("template {}", quoted(template.as_str()))), from }
+            }
+            Some(TextFrom::Path(folder)) => {
+                Field { shown: shown("the path".to_owned()), from: Derivation::Constant(self.unresolved(folder)) }
+            }
+            Some(TextFrom::Columns(columns)) => {
+                let named: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+                let from = Derivation::Joined(columns.iter().map(|column| self.take(name, column)).collect());
+                Field { shown: shown(format!("columns {}", named.join(", "))), from }
+            }
+            Some(TextFrom::Sign(signs)) => {
+                Field { shown: shown("the sign of `amount`".to_owned()), from: Derivation::BySign(signs.clone()) }
+            }
+            Some(TextFrom::Lookup { column, values, otherwise }) => Field {
+                shown: shown(of_column(column)),
+                from: Derivation::Lookup {
+                    column: self.take(name, column),
+                    values: values.clone(),
+                    otherwise: otherwise.clone(),
+                },
+            },
+        }
+    }
+
+    /// What only a location resolves, and was not; nothing stands for it.
+    fn unresolved(&mut self, folder: &str) -> String {
+        self.unknown.push(("path".to_owned(), folder.to_owned()));
+        String::new()
+    }
+
+    pub(crate) fn amount(&mut self, mapping: &Mapping) -> AmountPlaces {
+        match &mapping.amount {
+            None => AmountPlaces::One(AmountField { field: self.field("amount", None), conversion: None }),
+            Some(from) => match &from.texts {
+                AmountTexts::One(text) => AmountPlaces::One(self.number(text, from)),
+                AmountTexts::DebitOrCredit { debit, credit } => {
+                    let [debit, credit] =
+                        [debit, credit].map(|column| self.number(&TextFrom::Column(column.clone()), from));
+                    AmountPlaces::DebitOrCredit { debit, credit }
+                }
+            },
+        }
+    }
+
+    fn number(&mut self, text: &TextFrom, from: &AmountFrom) -> AmountField {
+        let name = "amount";
+        let field = self.field(name, Some(text));
+        let negative_when = from.negative_when.as_ref().map(|when| {
+            let values = when.is.values().iter().map(|value| value.trim().to_owned());
+            (self.take(name, &when.column), values.collect())
+        });
+        let conversion = Conversion { scaling: from.scaling, negative_when };
+        let is_plain = conversion == Conversion { scaling: Scaling::default(), negative_when: None };
+        AmountField { field, conversion: (!is_plain).then_some(conversion) }
+    }
+
+    pub(crate) fn timestamp(&mut self, mapping: &Mapping) -> TimestampField {
+        let from = mapping.timestamp.as_ref();
+        let field = self.field("timestamp", from.map(|from| &from.text));
+        TimestampField { field, clock: from.and_then(|from| from.clock) }
+    }
+}
+
+fn of_column(name: &str) -> String {
+    format!("column {}", quoted(name))
+}

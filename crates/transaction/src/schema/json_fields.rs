@@ -1,0 +1,339 @@
+//! A JSON object as the fields of a row: its values as the texts they are written as.
+//!
+//! A string is its characters, a number its digits as they stand there (nothing passes through a float), `true` and `false`
+//! are words, `null` is an empty field, and an array or an object is its own JSON. What the header lacks is kept beside it.
+//!
+//! A name of the header with points in it, which a mapping names, is a path through objects where the row has no name that is the
+//! whole of it: `payload.after.amount`. Elements of arrays have no paths.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+
+use serde::Deserializer as _;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::schema::names::name_key;
+use crate::{Fields, Mapping, ReadingRules, RejectReason, RunSettings};
+
+/// What stands between the names of a path.
+const STEP: char = '.';
+
+/// Where each name of a header stands. Names are compared by the rule of all headers.
+#[derive(Debug, Clone)]
+pub struct JsonNames {
+    places: Level,
+    count: usize,
+}
+
+/// What the members of one object lead to.
+#[derive(Debug, Clone, Default)]
+struct Level {
+    /// Fields, by their names as the header has them and as they are compared.
+    places: HashMap<String, usize>,
+    /// Objects that paths go into.
+    objects: HashMap<String, Level>,
+}
+
+impl Level {
+    fn insert(&mut self, name: &str, place: usize) {
+        self.places.insert(name_key(name), place);
+        self.places.insert(name.to_owned(), place);
+    }
+
+    fn insert_path(&mut self, path: &str, place: usize) {
+        if let Some((object, inner)) = path.split_once(STEP) {
+            let object = self.objects.entry(name_key(object)).or_default();
+            object.insert(inner, place);
+            object.insert_path(inner, place);
+        }
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.places.get(name).or_else(|| self.places.get(&name_key(name))).copied()
+    }
+
+    /// The level below and what is there, where a path goes through a member of that name, and the member is an object or nothing.
+    fn enter<'a>(&self, name: &str, value: &'a RawValue) -> Result<Option<(&Self, Members<'a>)>, RejectReason> {
+        if self.objects.is_empty() || !value.get().starts_with(['{', 'n']) {
+            return Ok(None);
+        }
+        let Some(level) = self.objects.get(&name_key(name)) else { return Ok(None) };
+        if value.get().starts_with('n') {
+            return Ok(Some((level, Members::new())));
+        }
+        let members = json_members(value.get().as_bytes()).map_err(|_| RejectReason::JsonFormat)?;
+        Ok(Some((level, members)))
+    }
+}
+
+/// The values of one object while they are gathered, each with how many objects it was inside of: what stands further outside is
+/// meant by a name.
+type Gathered<'a> = Vec<Option<(usize, Value<'a>)>>;
+
+/// The values of one object, in the order of a header.
+#[derive(Debug)]
+pub struct JsonFields<'a> {
+    values: Vec<Option<Value<'a>>>,
+    extras: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+/// A value as the text of a field, and what it is in JSON.
+#[derive(Debug, Clone)]
+struct Value<'a> {
+    text: Cow<'a, str>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A string, or `null`, which is an empty field.
+    Text,
+    Number,
+    /// `true`, `false`, an array or an object.
+    Other,
+}
+
+impl JsonNames {
+    /// The names of a header, in its order; none of them is a path.
+    pub fn new(header: &[String]) -> Self {
+        let mut places = Level::default();
+        for (place, name) in header.iter().enumerate() {
+            places.insert(name, place);
+        }
+        Self { places, count: header.len() }
+    }
+
+    /// The same where a mapping may name paths.
+    pub fn mapped(header: &[String], mapping: Option<&Mapping>) -> Self {
+        let mut names = Self::new(header);
+        let paths: BTreeSet<String> =
+            mapping.map(|mapping| mapping.paths().into_iter().map(name_key).collect()).unwrap_or_default();
+        for (place, name) in header.iter().enumerate().filter(|(_, name)| paths.contains(&name_key(name))) {
+            names.places.insert_path(name, place);
+        }
+        names
+    }
+
+    /// Those of a run. Under the first rules nothing was a path.
+    pub fn of_run(settings: &RunSettings) -> Self {
+        let mapping = settings.mapping.as_deref().filter(|_| settings.reading != ReadingRules::First);
+        Self::mapped(&settings.header, mapping)
+    }
+
+    /// Puts the values of an object into the order of the header. Fails for what is no object, or names something twice.
+    pub fn fields<'a>(&self, object: &'a [u8]) -> Result<JsonFields<'a>, RejectReason> {
+        let members = json_members(object).map_err(|_| match std::str::from_utf8(object) {
+            Ok(_) => RejectReason::JsonFormat,
+            Err(_) => RejectReason::Encoding,
+        })?;
+        let mut values: Gathered<'_> = vec![None; self.count];
+        let mut extras: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+        let mut opened: Vec<Cow<'_, str>> = Vec::new();
+        for (name, value) in members {
+            if let Some((level, members)) = self.places.enter(&name, value)? {
+                gather(level, members, 1, &mut values)?;
+                if self.places.place(&name).is_none() {
+                    if opened.contains(&name) {
+                        return Err(RejectReason::JsonFormat);
+                    }
+                    opened.push(name);
+                    continue;
+                }
+            }
+            let value = Value::of(value)?;
+            match self.places.place(&name) {
+                Some(place) => put(&mut values[place], 0, value)?,
+                None if !extras.iter().any(|(other, _)| *other == name) => extras.push((name, value.text)),
+                None => return Err(RejectReason::JsonFormat),
+            }
+        }
+        let values = values.into_iter().map(|value| value.map(|(_, value)| value)).collect();
+        Ok(JsonFields { values, extras })
+    }
+}
+
+/// Takes from an object what paths lead to.
+fn gather<'a>(
+    level: &Level,
+    members: Members<'a>,
+    depth: usize,
+    values: &mut Gathered<'a>,
+) -> Result<(), RejectReason> {
+    for (name, value) in members {
+        if let Some((level, members)) = level.enter(&name, value)? {
+            gather(level, members, depth + 1, values)?;
+        }
+        if let Some(place) = level.place(&name) {
+            put(&mut values[place], depth, Value::of(value)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a value into its place, unless one from further outside is there; two from the same depth are one too many.
+fn put<'a>(place: &mut Option<(usize, Value<'a>)>, depth: usize, value: Value<'a>) -> Result<(), RejectReason> {
+    match place {
+        Some((other, _)) if *other == depth => return Err(RejectReason::JsonFormat),
+        Some((other, _)) if *other < depth => {}
+        place => *place = Some((depth, value)),
+    }
+    Ok(())
+}
+
+impl<'a> Value<'a> {
+    fn of(value: &'a RawValue) -> Result<Self, RejectReason> {
+        let kind = match value.get().as_bytes().first() {
+            Some(b'"' | b'n') => Kind::Text,
+            Some(b'-' | b'0'..=b'9') => Kind::Number,
+            _ => Kind::Other,
+        };
+        let text = text(value).ok_or(RejectReason::JsonFormat)?;
+        Ok(Self { text, kind })
+    }
+}
+
+impl JsonFields<'_> {
+    /// Whether a field is a text or a number, or is not there: neither a truth value nor an array or object.
+    pub fn is_text_or_number(&self, index: usize) -> bool {
+        self.values.get(index).and_then(Option::as_ref).is_none_or(|value| value.kind != Kind::Other)
+    }
+}
+
+impl Fields for JsonFields<'_> {
+    fn count(&self) -> usize {
+        self.values.len()
+    }
+
+    fn get(&self, index: usize) -> Option<&[u8]> {
+        self.values.get(index).map(|value| value.as_ref().map_or(&[][..], |value| value.text.as_bytes()))
+    }
+
+    fn is_number(&self, index: usize) -> bool {
+        self.values.get(index).and_then(Option::as_ref).is_some_and(|value| value.kind == Kind::Number)
+    }
+
+    fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.extras.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+    }
+}
+
+/// Names and values, in the order of their object.
+type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+/// The members of an object, in its order.
+pub fn json_members(object: &[u8]) -> serde_json::Result<Members<'_>> {
+    struct Object;
+    impl<'de> Visitor<'de> for Object {
+        type Value = Members<'de>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::with_capacity(16);
+            while let Some(Name(name)) = map.next_key()? {
+                members.push((name, map.next_value()?));
+            }
+            Ok(members)
+        }
+    }
+    let text = std::str::from_utf8(object).map_err(serde_json::Error::custom)?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let members = deserializer.deserialize_map(Object)?;
+    deserializer.end()?;
+    Ok(members)
+}
+
+/// A name, borrowed where nothing in it is escaped.
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A value as the text of a field.
+fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let json = value.get();
+    match json.as_bytes().first()? {
+        b'"' => serde_json::from_str::<Name<'_>>(json).ok().map(|Name(text)| text),
+        b'n' => Some(Cow::Borrowed("")),
+        _ => Some(Cow::Borrowed(json)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(header: &[&str], mapping: &str, object: &str) -> Result<String, RejectReason> {
+        let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
+        let names = JsonNames::mapped(&header, Some(&serde_json::from_str(mapping).unwrap()));
+        let fields = names.fields(object.as_bytes())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let values = (0..fields.count()).map(|index| text(fields.get(index).unwrap()));
+        let extras = fields.extras().map(|(name, value)| format!("{}={}", text(name), text(value)));
+        Ok(values.chain(extras).collect::<Vec<_>>().join(";"))
+    }
+
+    #[test]
+    fn a_path_leads_through_objects() {
+        let mapping = r#"{"id":"payload.after.id","amount":"amount.$numberDecimal"}"#;
+        let header = ["payload.after.id", "amount.$numberDecimal", "side"];
+        for (object, expected) in [
+            (r#"{"payload":{"after":{"id":7}},"amount":{"$numberDecimal":"-1.50"},"side":"s"}"#, "7;-1.50;s"),
+            (r#"{"Payload":{"AFTER ":{"ID":"é\u0021"}},"amount":{"$numberDecimal":1.50},"side":"s"}"#, "é!;1.50;s"),
+            (r#"{"payload":{"after":null},"amount":null,"side":null,"x":1}"#, ";;;x=1"),
+            (r#"{"side":"s"}"#, ";;s"),
+            (r#"{"payload":"text","side":"s"}"#, ";;s;payload=text"),
+            (r#"{"payload":[{"after":{"id":7}}],"side":"s"}"#, ";;s;payload=[{\"after\":{\"id\":7}}]"),
+            (r#"{"payload.after.id":1,"payload":{"after":{"id":2}},"side":"s"}"#, "1;;s"),
+            (r#"{"payload":{"after":{"id":2}},"payload.after.id":1,"side":"s"}"#, "1;;s"),
+            (r#"{"payload":{"after.id":3,"after":{"id":4}},"side":"s"}"#, "3;;s"),
+            (r#"{"payload":{"after":{"id":{"x":[1, 2]}}},"side":"s"}"#, "{\"x\":[1, 2]};;s"),
+        ] {
+            assert_eq!(read(&header, mapping, object).as_deref(), Ok(expected), "{object}");
+        }
+        for object in [
+            r#"{"payload":{"after":{"id":1,"id":2}}}"#,
+            r#"{"payload":{"after":{"id":1}},"payload":{"after":{"id":1}}}"#,
+            r#"{"payload":{"before":1},"payload":{"before":1}}"#,
+            r#"{"payload":{"after":{"id":1},"AFTER":{"id":1}}}"#,
+            r#"{"side":1,"side":2}"#,
+            r#"{"x":1,"x":2}"#,
+        ] {
+            assert_eq!(read(&header, mapping, object), Err(RejectReason::JsonFormat), "{object}");
+        }
+    }
+
+    #[test]
+    fn an_object_may_be_kept_as_a_whole_too() {
+        let mapping = r#"{"id":"m.id","attributes":{"keep":["m"]}}"#;
+        assert_eq!(read(&["m", "m.id"], mapping, r#"{"m":{"id":1}}"#).as_deref(), Ok(r#"{"id":1};1"#));
+    }
+
+    #[test]
+    fn a_name_with_points_is_no_path_unless_a_mapping_names_it() {
+        assert_eq!(read(&["a.b"], "{}", r#"{"a":{"b":1}}"#).as_deref(), Ok(r#";a={"b":1}"#));
+        let settings = RunSettings {
+            header: vec!["a.b".to_owned()],
+            mapping: Some(std::sync::Arc::new(serde_json::from_str(r#"{"id":"a.b"}"#).unwrap())),
+            ..RunSettings::example()
+        };
+        let id = |settings: &RunSettings| {
+            let fields = JsonNames::of_run(settings);
+            let fields = fields.fields(br#"{"a":{"b":1}}"#).unwrap();
+            fields.get(0).map(<[u8]>::to_vec)
+        };
+        assert_eq!(id(&settings), Some(b"1".to_vec()));
+        let before = RunSettings { reading: ReadingRules::First, ..settings };
+        assert_eq!(id(&before), Some(Vec::new()), "as it was under the first rules");
+    }
+
+    #[test]
+    fn a_number_inside_of_an_object_is_one_too() {
+        let header = ["a.b".to_owned()];
+        let names = JsonNames::mapped(&header, Some(&serde_json::from_str(r#"{"amount":"a.b"}"#).unwrap()));
+        assert!(names.fields(br#"{"a":{"b":3.000}}"#).unwrap().is_number(0));
+        assert!(!names.fields(br#"{"a":{"b":"3.000"}}"#).unwrap().is_number(0));
+    }
+}

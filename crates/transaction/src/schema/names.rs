@@ -1,0 +1,160 @@
+//! The names of a header: how two of them are compared, and which column each one names.
+//!
+//! One rule for all formats, and for everything that names a column: headers, mappings, the keys of JSON, what is kept and what
+//! is dropped.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::value::text::trimmed;
+
+/// What two names have in common that name the same column: neither case nor white space tells them apart, where it stands around
+/// them or how much of it between words, nor what nobody sees around them.
+pub fn name_key(name: &str) -> String {
+    let mut key = String::with_capacity(name.len());
+    for word in trimmed(name).split_whitespace() {
+        if !key.is_empty() {
+            key.push(' ');
+        }
+        key.extend(word.chars().flat_map(char::to_lowercase));
+    }
+    key
+}
+
+/// Where a name leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    At(usize),
+    Nowhere,
+    /// These columns all have it.
+    Several(Vec<usize>),
+}
+
+/// The names of a header.
+#[derive(Debug)]
+pub(crate) struct Names<'a> {
+    names: &'a [String],
+    by_key: HashMap<String, Vec<usize>>,
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn new(names: &'a [String]) -> Self {
+        let mut by_key: HashMap<String, Vec<usize>> = HashMap::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            by_key.entry(name_key(name)).or_default().push(index);
+        }
+        Self { names, by_key }
+    }
+
+    /// The column of a name. `column_9` is the ninth one, whatever it is called, unless another one is called that.
+    pub(crate) fn find(&self, name: &str) -> Place {
+        match &self.all(name)[..] {
+            [] => self.by_place(name).map_or(Place::Nowhere, Place::At),
+            [index] => Place::At(*index),
+            several => Place::Several(several.to_vec()),
+        }
+    }
+
+    /// Every column of a name. Where names differ in what this rule passes over and the one before it, for runs that began under
+    /// that one, did not, the closest is meant.
+    pub(crate) fn all(&self, name: &str) -> Vec<usize> {
+        let found = self.by_key.get(&name_key(name)).map_or(&[][..], Vec::as_slice);
+        let before = |index: &usize| self.names[*index].trim().eq_ignore_ascii_case(name.trim());
+        match found {
+            [_, _, ..] if found.iter().filter(|index| before(index)).count() == 1 => {
+                found.iter().copied().filter(before).collect()
+            }
+            found => found.to_vec(),
+        }
+    }
+
+    fn by_place(&self, name: &str) -> Option<usize> {
+        let number: usize = name_key(name).strip_prefix("column_")?.parse().ok()?;
+        number.checked_sub(1).filter(|index| *index < self.names.len())
+    }
+
+    /// What each column is called as an attribute: its name, with its place where an earlier one has that name, and its place alone
+    /// where it has none.
+    pub(crate) fn titles(&self) -> Vec<String> {
+        let mut taken = BTreeSet::new();
+        let mut titles = Vec::with_capacity(self.names.len());
+        for (index, name) in self.names.iter().enumerate() {
+            let is_own = !name.is_empty() && !taken.contains(name.as_str());
+            let mut title = match name.as_str() {
+                own if is_own => own.to_owned(),
+                "" => format!("column_{}", index + 1),
+                again => format!("{again}_{}", index + 1),
+            };
+            while !is_own && (taken.contains(&title) || self.by_key.contains_key(&name_key(&title))) {
+                title.push('_');
+            }
+            taken.insert(title.clone());
+            titles.push(title);
+        }
+        titles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(header: &str) -> Vec<String> {
+        header.split(';').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn neither_case_nor_white_space_tells_names_apart() {
+        for (one, other) in [
+            ("Amount", " AMOUNT "),
+            ("Währung", "WÄHRUNG"),
+            ("Débit", "DÉBIT"),
+            ("Montant (EUR)", "montant\u{a0}(eur)"),
+            ("Paid out", "Paid\r\nout"),
+            ("\u{202f}a \t b", "A B"),
+            ("\u{feff}Date", "date"),
+        ] {
+            assert_eq!(name_key(one), name_key(other), "{one:?} {other:?}");
+        }
+        for (one, other) in [("Amount", "Amounts"), ("Débit", "Debit"), ("ab", "a b"), ("a_b", "a b")] {
+            assert_ne!(name_key(one), name_key(other), "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_leads_to_its_column_and_a_place_to_that_place() {
+        let header = names("id;Währung;;Column_1;währung;É;é;Id2;id2");
+        let names = Names::new(&header);
+        for (name, expected) in [
+            ("ID", Place::At(0)),
+            ("WÄHRUNG", Place::Several(vec![1, 4])),
+            ("column_3", Place::At(2)),
+            ("column_5", Place::At(4)),
+            ("column_1", Place::At(3)),
+            ("column_9", Place::At(8)),
+            ("column_10", Place::Nowhere),
+            ("column_0", Place::Nowhere),
+            ("column_x", Place::Nowhere),
+            ("", Place::Nowhere),
+            ("é", Place::At(6)),
+            ("É", Place::At(5)),
+            ("ID2", Place::Several(vec![7, 8])),
+        ] {
+            assert_eq!(names.find(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_column_has_a_title_of_its_own() {
+        for (header, expected) in [
+            ("a;b;c", "a;b;c"),
+            ("a;;A", "a;column_2;A"),
+            ("a;;Column_2", "a;column_2_;Column_2"),
+            ("Währung;b;Währung", "Währung;b;Währung_3"),
+            ("a;a_3;a;a", "a;a_3;a_3_;a_4"),
+            ("a;a_2;x;a;a_4", "a;a_2;x;a_4_;a_4"),
+            (";;", "column_1;column_2;column_3"),
+        ] {
+            assert_eq!(Names::new(&names(header)).titles().join(";"), expected, "{header}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Values of a row: how amounts, timestamps and texts are parsed, stored and shown.
+//!
+//! `text` trims and quotes, `raw_text` carries bytes that may be no text, and `redact` and `card_number` keep row contents out of
+//! logs and messages.
+
+pub(crate) mod amount;
+mod card_number;
+mod duration;
+mod raw_text;
+pub(crate) mod redact;
+pub(crate) mod text;
+pub(crate) mod timestamp;
+
+pub use amount::{Amount, AmountError, AmountSum, DecimalMark, Notation, Readings, readings};
+pub use card_number::mask_card_numbers;
+pub use duration::parse_duration;
+pub use raw_text::RawText;
+pub use redact::{escaped, is_unseen, json_problem, shape};
+pub use text::{quoted, trimmed};
+pub use timestamp::{Pattern, TimeZone, Timestamp, TimestampError, TimestampFormat};

@@ -1,0 +1,181 @@
+//! How messages speak of what came from outside. Nothing that a row holds may stand in a log, on stderr, in `runs.error` or in the
+//! reason of a dead letter: rows hold card numbers and names, and logs are read by more people than the database.
+//!
+//! - [`shape`] is how a value looks, without what it is. All messages about a source as a whole have this.
+//! - [`quoted`](crate::quoted) shows a text itself: for settings, and for the names of a header that is one.
+//! - [`Rejection`](crate::Rejection) shows a value in the message that is stored beside the row itself, and its shape everywhere else.
+//! - [`json_problem`] is what is wrong with JSON, without the value that the parser quotes.
+//! - [`escaped`] keeps a text in its line, whatever it holds: log lines and errors that are stored go through it.
+
+use std::borrow::Cow;
+
+use serde_json::error::Category;
+
+use crate::value::text::{is_invisible, is_shown_by_number};
+
+/// Most characters of a shape.
+const MAX_SHAPE: usize = 40;
+
+/// How a text looks, between backticks: each digit is an `N` and each letter an `A`, and what stands between them is as it is. The
+/// shape of `04/05/2026` is `NN/NN/NNNN`.
+pub fn shape(text: &str) -> String {
+    let (mut shape, mut length) = (String::from("`"), 0);
+    for character in text.chars() {
+        if length >= MAX_SHAPE {
+            shape.push('…');
+            break;
+        }
+        length += 1;
+        match character {
+            character if is_shown_by_number(character) => {
+                let escaped = character.escape_default();
+                length += escaped.len() - 1;
+                shape.extend(escaped);
+            }
+            character if character.is_numeric() => shape.push('N'),
+            character if is_sign(character) => shape.push(character),
+            _ => shape.push('A'),
+        }
+    }
+    shape.push('`');
+    shape
+}
+
+/// Whether a character is neither a letter nor a part of one. Of what is not ASCII, only the signs that numbers have are known to be
+/// none.
+fn is_sign(character: char) -> bool {
+    if character.is_ascii() {
+        return !character.is_ascii_alphabetic();
+    }
+    matches!(character, '¢' | '£' | '¤' | '¥' | '§' | '\u{2010}'..='\u{2015}' | '‘' | '’' | '“' | '”' | '•' | '…' | '\u{20a0}'..='\u{20cf}' | '−')
+}
+
+/// What is wrong with JSON, and where: in words of the parser and of ours alone, as it quotes a value that it did not expect.
+pub fn json_problem(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let words = said.strip_suffix(&place).unwrap_or(&said);
+    // Of a value that was parsed apart, the parser knows no place.
+    let place = if error.line() == 0 { "" } else { &place };
+    let quotes_a_value = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant ", "unknown field "];
+    let what = match error.classify() {
+        Category::Io => "it cannot be read".to_owned(),
+        Category::Syntax | Category::Eof => words.to_owned(),
+        // The names are those of our own fields.
+        Category::Data if words.starts_with("missing field `") || words.starts_with("duplicate field `") => {
+            words.to_owned()
+        }
+        Category::Data => {
+            // What was expected comes last, in words of ours.
+            let quoted = quotes_a_value.iter().any(|start| words.starts_with(start));
+            match words.rsplit_once(", expected ").filter(|_| quoted) {
+                Some((_, expected)) => format!("expected {expected}"),
+                None => "a value is not what it should be".to_owned(),
+            }
+        }
+    };
+    format!("{what}{place}")
+}
+
+/// A text that stays in its line and reads in one direction: control characters, line ends, marks of direction and other characters
+/// that nobody sees are shown by their numbers.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unseen) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if is_unseen(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether a character would break a line, move what is around it, or show nothing.
+pub fn is_unseen(character: char) -> bool {
+    // An ASCII text is scanned for control characters alone.
+    if character.is_ascii() {
+        return character.is_ascii_control();
+    }
+    let is_line_end = matches!(character, '\u{2028}' | '\u{2029}');
+    let is_tag = matches!(character, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    character.is_control() || is_invisible(character) || is_line_end || is_tag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[test]
+    fn a_shape_shows_how_a_text_looks() {
+        for (text, expected) in [
+            ("04/05/2026", "`NN/NN/NNNN`"),
+            ("-1.234,56 €", "`-N.NNN,NN €`"),
+            ("4111111111111111;Jean Dupont", "`NNNNNNNNNNNNNNNN;AAAA AAAAAA`"),
+            ("DE89 3704", "`AANN NNNN`"),
+            ("Ünal 李明 e\u{301}٣", "`AAAA AA AAN`"),
+            ("a\nb\u{1b}[31m\u{202e}x", "`A\\nA\\u{1b}[NNA\\u{202e}A`"),
+            ("", "``"),
+        ] {
+            assert_eq!(shape(text), expected, "{text}");
+        }
+        assert_eq!(shape(&"x".repeat(41)), format!("`{}…`", "A".repeat(40)));
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only what is wrong with it is read")]
+    struct Read {
+        id: u64,
+        #[serde(default)]
+        kind: Option<Kind>,
+        #[serde(default)]
+        run_id: Option<crate::RunId>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    enum Kind {
+        Card,
+    }
+
+    #[test]
+    fn what_is_wrong_with_json_quotes_no_value() {
+        for (json, expected) in [
+            (r#"{"id":"SECRET"}"#, "expected u64 at line 1 column 14"),
+            (r#"{"id":"SECRET, expected SECRET"}"#, "expected u64 at line 1 column 31"),
+            (r#"{"id":1,"kind":"SECRET"}"#, "expected `Card` at line 1 column 23"),
+            (r#"{"id":1,"run_id":"SECRET, expected SECRET"}"#, "a value is not what it should be at line 1 column 43"),
+            (r#"{"SECRET":1}"#, "missing field `id` at line 1 column 12"),
+            (r#"{"id":1,"id":2}"#, "duplicate field `id` at line 1 column 12"),
+            ("{\"id\":1,\n SECRET}", "key must be a string at line 2 column 2"),
+            (r#"{"id":1"#, "EOF while parsing an object at line 1 column 7"),
+        ] {
+            let error = serde_json::from_str::<Read>(json).unwrap_err();
+            assert_eq!(json_problem(&error), expected, "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_shape_has_no_letter_or_digit_of_the_text(text in "\\PC{0,60}") {
+            let shape = shape(&text);
+            // Escapes show numbers of characters that nobody sees.
+            let without_escapes = shape.split("\\u{").map(|part| part.split_once('}').map_or(part, |(_, rest)| rest));
+            prop_assert!(without_escapes.flat_map(str::chars).all(|it| !it.is_alphanumeric() || it == 'N' || it == 'A'));
+            prop_assert!(!shape.chars().any(is_unseen));
+        }
+
+        #[test]
+        fn an_escaped_text_is_one_line(text in ".{0,40}[\n\r\u{1b}\u{85}\u{2028}\u{202e}]?.{0,40}") {
+            let escaped = escaped(&text);
+            prop_assert!(!escaped.chars().any(is_unseen));
+            if !text.chars().any(is_unseen) {
+                prop_assert_eq!(&*escaped, text.as_str());
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! How a source writes its timestamps, declared or recognised, frozen with the run.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Datelike as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{LIKELY_YEARS, Moment, Pattern, zone};
+use crate::schema::mapping::Clock;
+use crate::value::text::trimmed;
+use crate::{ReadingRules, TimeZone, Timestamp, TimestampError};
+
+/// How a source writes its timestamps.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum TimestampFormat {
+    /// `YYYY-MM-DD HH:MM:SS` and ISO 8601, as [`Timestamp::parse`] reads them, and with the name of a zone behind.
+    #[default]
+    Iso,
+    /// A pattern.
+    Pattern(Pattern),
+    /// Seconds since 1970, with a fraction or without, in UTC.
+    EpochSeconds,
+    /// Milliseconds since 1970.
+    EpochMilliseconds,
+    /// Microseconds since 1970.
+    EpochMicroseconds,
+    /// Nanoseconds since 1970.
+    EpochNanoseconds,
+    /// Days since 30 December 1899 with a fraction, as spreadsheets count them: a local time, to the nearest microsecond.
+    SerialDays,
+}
+
+/// The forms that have a name.
+const NAMED: [(&str, TimestampFormat); 6] = [
+    ("iso", TimestampFormat::Iso),
+    ("epoch-seconds", TimestampFormat::EpochSeconds),
+    ("epoch-milliseconds", TimestampFormat::EpochMilliseconds),
+    ("epoch-microseconds", TimestampFormat::EpochMicroseconds),
+    ("epoch-nanoseconds", TimestampFormat::EpochNanoseconds),
+    ("serial-days", TimestampFormat::SerialDays),
+];
+
+/// Those that count since 1970.
+const EPOCHS: [TimestampFormat; 4] = [
+    TimestampFormat::EpochSeconds,
+    TimestampFormat::EpochMilliseconds,
+    TimestampFormat::EpochMicroseconds,
+    TimestampFormat::EpochNanoseconds,
+];
+
+impl TimestampFormat {
+    /// Reads a timestamp by one version of the rules.
+    pub fn parse(&self, text: &str, zone: TimeZone, rules: ReadingRules) -> Result<Timestamp, TimestampError> {
+        self.read(text, zone, rules).map(|moment| moment.timestamp)
+    }
+
+    /// The same, telling what is doubtful of it.
+    pub(crate) fn read(&self, text: &str, zone: TimeZone, rules: ReadingRules) -> Result<Moment, TimestampError> {
+        match (self, rules) {
+            (Self::Iso, ReadingRules::First) => Timestamp::parse(text.as_bytes(), zone).map(Moment::at),
+            (Self::Iso, ReadingRules::Second) => Timestamp::read(text, zone),
+            (Self::Pattern(pattern), ReadingRules::First) => pattern.parse_first(text, zone).map(Moment::at),
+            (Self::Pattern(pattern), ReadingRules::Second) => pattern.read(text, zone),
+            (Self::SerialDays, _) => serial_days(text, zone),
+            (Self::EpochSeconds, _) => Clock::SECONDS.read(text, ReadingRules::Second).map(Moment::at),
+            (Self::EpochMilliseconds, _) => Clock::MILLISECONDS.read(text, ReadingRules::Second).map(Moment::at),
+            (Self::EpochMicroseconds, _) => Clock::MICROSECONDS.read(text, ReadingRules::Second).map(Moment::at),
+            (Self::EpochNanoseconds, _) => Clock::NANOSECONDS.read(text, ReadingRules::Second).map(Moment::at),
+        }
+    }
+
+    /// What a value of a source proves to be of this form: none where it is no date of the years of transactions, which any digits
+    /// might be by some pattern. A name of a zone that only the run's own zone could explain does no harm.
+    pub fn reads_as_evidence(&self, text: &str) -> Option<Timestamp> {
+        let text = trimmed(text);
+        let read = match (self, self.parse(text, TimeZone::UTC, ReadingRules::Second)) {
+            (Self::Iso, Err(TimestampError::Zone)) => {
+                let (local, _) =
+                    text.rsplit_once(char::is_whitespace).filter(|(_, name)| zone::could_be_a_name(name))?;
+                self.parse(local, TimeZone::UTC, ReadingRules::Second)
+            }
+            (Self::Pattern(pattern), Err(TimestampError::Zone)) => pattern.read_without_zone(text),
+            (_, read) => read,
+        };
+        read.ok().filter(|timestamp| LIKELY_YEARS.contains(&timestamp.as_datetime().year()))
+    }
+
+    /// Other forms that the same texts might have: day, month and year in another order, with the same marks between and the same
+    /// time, and with a year of two digits or of four; or a count of another unit.
+    pub fn rivals(&self) -> Vec<Self> {
+        match self {
+            Self::Pattern(pattern) => pattern.rivals().into_iter().map(Self::Pattern).collect(),
+            Self::Iso | Self::SerialDays => Vec::new(),
+            count => EPOCHS.into_iter().filter(|other| other != count).collect(),
+        }
+    }
+
+    pub(crate) fn is_iso(&self) -> bool {
+        *self == Self::Iso
+    }
+}
+
+fn serial_days(text: &str, zone: TimeZone) -> Result<Moment, TimestampError> {
+    let local = Clock::SERIAL_DAYS.nearest_micros(text).and_then(DateTime::from_timestamp_micros);
+    let local = local.ok_or_else(|| Clock::SERIAL_DAYS.error(ReadingRules::Second))?;
+    if !LIKELY_YEARS.contains(&local.year()) {
+        return Err(Clock::SERIAL_DAYS.error(ReadingRules::Second));
+    }
+    Timestamp::from_local(local.naive_utc(), None, zone)
+}
+
+/// Reads `iso`, the name of a count, or a pattern.
+impl FromStr for TimestampFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match named(text) {
+            Some(format) => Ok(format),
+            None => Pattern::declared(text).map(Self::Pattern),
+        }
+    }
+}
+
+fn named(text: &str) -> Option<TimestampFormat> {
+    NAMED.into_iter().find_map(|(name, format)| name.eq_ignore_ascii_case(text).then_some(format))
+}
+
+impl fmt::Display for TimestampFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pattern(pattern) => formatter.write_str(pattern.as_str()),
+            named => formatter.write_str(NAMED.iter().find(|(_, format)| format == named).map_or("", |(name, _)| name)),
+        }
+    }
+}
+
+impl Serialize for TimestampFormat {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What is frozen with a run was allowed when the run began, whatever is now.
+impl<'de> Deserialize<'de> for TimestampFormat {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match named(&text) {
+            Some(format) => Ok(format),
+            None => Pattern::frozen(&text).map(Self::Pattern).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

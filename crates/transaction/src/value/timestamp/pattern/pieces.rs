@@ -1,0 +1,262 @@
+//! The pieces of a pattern: which there are, and what each reads of a text.
+//!
+//! `chrono` reads most numbers and names. The others are read here, where it would take one thing for another: the fraction of a
+//! second for a count of nanoseconds, a number without its zero for the digits of the number before it, and the name of a zone for
+//! nothing.
+
+use chrono::format::{self, Item, Numeric, Pad, Parsed, StrftimeItems};
+
+use crate::value::timestamp::parse_offset;
+use crate::value::timestamp::zone::is_part_of_a_name;
+
+/// Most digits of a fraction of a second.
+const MAX_FRACTION: usize = 9;
+/// Lengths of an offset, the longest first: `+01:00`, `+0100`, `+01`, `Z`.
+const OFFSETS: [usize; 4] = [6, 5, 3, 1];
+/// Names of months, of which the first three letters will do, and `Sept`.
+#[rustfmt::skip]
+const MONTHS: [&str; 12] = [
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+];
+
+/// A part of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    Items(Vec<Item<'static>>),
+    /// Numbers with nothing between, which only their digits part: each has all of them.
+    Numbers(Vec<Item<'static>>),
+    /// White space between two numbers, which would run into each other without it.
+    Blank,
+    /// `%b` or `%B`: the English name of a month, in either form, as `strptime` reads it.
+    Month,
+    /// `%p`: AM or PM, with points or without.
+    HalfOfDay,
+    /// `%f`: the digits of a fraction of a second.
+    Fraction,
+    /// `%z`
+    Offset,
+    /// `%Z`
+    Zone,
+}
+
+/// What was read of a text.
+#[derive(Default)]
+pub(super) struct Found<'a> {
+    pub(super) parsed: Parsed,
+    pub(super) offset: Option<i32>,
+    pub(super) zone: Option<&'a str>,
+}
+
+impl Piece {
+    /// Reads it from the start of a text, and gives what follows.
+    pub(super) fn read<'a>(&self, text: &'a str, found: &mut Found<'a>) -> Option<&'a str> {
+        match self {
+            Self::Items(items) => format::parse_and_remainder(&mut found.parsed, text, items.iter()).ok(),
+            Self::Numbers(items) => numbers(&mut found.parsed, text.trim_start(), items),
+            Self::Blank => text.starts_with(char::is_whitespace).then(|| text.trim_start()),
+            Self::Month => month(&mut found.parsed, text),
+            Self::HalfOfDay => half_of_day(&mut found.parsed, text),
+            Self::Fraction => fraction(&mut found.parsed, text),
+            Self::Offset => take_offset(text.trim_start(), &mut found.offset),
+            Self::Zone => take_zone(text.trim_start(), &mut found.zone),
+        }
+    }
+}
+
+/// Takes numbers that have all their digits. The first may lack its zero where the pattern says so, as in `%-H%M%S`.
+fn numbers<'a>(parsed: &mut Parsed, text: &'a str, items: &[Item<'static>]) -> Option<&'a str> {
+    let all: usize = items.iter().map(digits).sum();
+    let digits_there = text.bytes().take(all).take_while(u8::is_ascii_digit).count();
+    let is_unpadded = matches!(items.first(), Some(Item::Numeric(_, Pad::None | Pad::Space)));
+    let mut lacking = all - digits_there;
+    if lacking > usize::from(is_unpadded) {
+        return None;
+    }
+    items.iter().try_fold(text, |text, item| {
+        let (number, rest) = text.split_at_checked(digits(item) - std::mem::take(&mut lacking))?;
+        format::parse(parsed, number, std::iter::once(item)).ok()?;
+        Some(rest)
+    })
+}
+
+/// How many digits a number has.
+fn digits(item: &Item<'_>) -> usize {
+    match item {
+        Item::Numeric(Numeric::Year, _) => 4,
+        Item::Numeric(Numeric::Ordinal, _) => 3,
+        Item::Numeric(Numeric::WeekdayFromMon | Numeric::NumDaysFromSun, _) => 1,
+        _ => 2,
+    }
+}
+
+/// Takes the name of a month.
+fn month<'a>(parsed: &mut Parsed, text: &'a str) -> Option<&'a str> {
+    let in_common = |name: &str| {
+        let both = name.bytes().zip(text.bytes());
+        both.take_while(|(one, other)| one.eq_ignore_ascii_case(other)).count()
+    };
+    let (number, name) = (1..).zip(MONTHS).find(|(_, name)| in_common(name) >= 3)?;
+    let length = match in_common(name) {
+        all if all == name.len() => all,
+        4.. if name == "september" => 4,
+        _ => 3,
+    };
+    parsed.set_month(number).ok()?;
+    Some(&text[length..])
+}
+
+/// Takes `AM`, `pm`, `a.m.` or `p. m.`.
+fn half_of_day<'a>(parsed: &mut Parsed, text: &'a str) -> Option<&'a str> {
+    let is_afternoon = match text.chars().next()? {
+        'a' | 'A' => false,
+        'p' | 'P' => true,
+        _ => return None,
+    };
+    let rest = match text[1..].strip_prefix('.') {
+        Some(rest) => rest.trim_start().strip_prefix(['m', 'M'])?.strip_prefix('.')?,
+        None => text[1..].strip_prefix(['m', 'M'])?,
+    };
+    parsed.set_ampm(is_afternoon).ok()?;
+    Some(rest)
+}
+
+/// Takes the digits of a fraction: half a second is `5`.
+fn fraction<'a>(parsed: &mut Parsed, text: &'a str) -> Option<&'a str> {
+    let length = text.bytes().take_while(u8::is_ascii_digit).take(MAX_FRACTION).count();
+    let (digits, rest) = text.split_at(length);
+    let nanoseconds: i64 = format!("{digits:0<MAX_FRACTION$}").parse().ok().filter(|_| length > 0)?;
+    parsed.set_nanosecond(nanoseconds).ok()?;
+    Some(rest)
+}
+
+/// Takes `+01:00`, `+0100`, `+01` or `Z`.
+fn take_offset<'a>(text: &'a str, offset: &mut Option<i32>) -> Option<&'a str> {
+    OFFSETS.iter().find_map(|length| {
+        let (written, rest) = text.split_at_checked(*length)?;
+        let seconds = parse_offset(written.as_bytes()).flatten()?;
+        *offset = Some(seconds);
+        Some(rest)
+    })
+}
+
+/// Takes the name of a zone.
+fn take_zone<'a>(text: &'a str, zone: &mut Option<&'a str>) -> Option<&'a str> {
+    let length = text.bytes().take_while(|byte| is_part_of_a_name(*byte)).count();
+    let (name, rest) = text.split_at(length);
+    *zone = Some(name).filter(|name| !name.is_empty());
+    zone.is_some().then_some(rest)
+}
+
+/// Splits a pattern. An error is why it cannot be used, where there is more to say than that it is none.
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, Option<String>> {
+    let (mut pieces, mut plain, mut rest) = (Vec::new(), String::new(), text);
+    while let Some(at) = rest.find('%') {
+        plain.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let padded = rest[1..].trim_start_matches(['-', '_', '0']);
+        let letter = padded.chars().next().ok_or(None)?;
+        let behind = &padded[letter.len_utf8()..];
+        let own = match letter {
+            'f' => Some(Piece::Fraction),
+            'Z' => Some(Piece::Zone),
+            'z' => Some(Piece::Offset),
+            'b' | 'h' | 'B' => Some(Piece::Month),
+            'p' | 'P' => Some(Piece::HalfOfDay),
+            ':' if behind.starts_with('z') => Some(Piece::Offset),
+            _ => None,
+        };
+        if let Some(own) = own {
+            flush(&mut pieces, &mut plain)?;
+            pieces.push(own);
+            rest = behind.strip_prefix('z').filter(|_| letter == ':').unwrap_or(behind);
+            continue;
+        }
+        match letter {
+            // Either form of a name, as `strptime` reads them.
+            'a' | 'A' => plain.push_str("%A"),
+            'd' | 'e' | 'm' | 'Y' | 'y' | 'j' | 'H' | 'k' | 'I' | 'l' | 'M' | 'S' | 'D' | 'F' | 'T' | 'R' | 's'
+            | 'u' | 'w' | 'n' | 't' | '%' => plain.push_str(&rest[..rest.len() - behind.len()]),
+            // With its point, as `chrono` has it: one that may be left out, or that has so many digits.
+            '.' | '3' | '6' | '9' => {
+                let length = behind.find('f').filter(|at| *at <= 1).ok_or(None)? + 1;
+                plain.push_str(&rest[..rest.len() - behind.len() + length]);
+                rest = &behind[length..];
+                continue;
+            }
+            'c' | 'x' | 'X' | 'r' | 'v' | 'E' | 'O' | '+' => {
+                return Err(Some(format!(
+                    "%{letter} is written differently from country to country: write its fields one by one"
+                )));
+            }
+            'U' | 'W' | 'V' | 'G' | 'g' | 'C' | 'q' => {
+                return Err(Some(format!(
+                    "%{letter} counts weeks, quarters or centuries, of which no date is made here"
+                )));
+            }
+            _ => return Err(None),
+        }
+        rest = behind;
+    }
+    plain.push_str(rest);
+    flush(&mut pieces, &mut plain)?;
+    Ok(pieces)
+}
+
+fn flush(pieces: &mut Vec<Piece>, plain: &mut String) -> Result<(), Option<String>> {
+    let items = StrftimeItems::new(plain).parse_to_owned().map_err(|_| None)?;
+    plain.clear();
+    let is_number = |item: &Item<'_>| matches!(item, Item::Numeric(number, _) if *number != Numeric::Timestamp);
+    for (at, item) in items.iter().enumerate() {
+        let is_behind_number = at > 0 && is_number(&items[at - 1]);
+        let is_before_number = items.get(at + 1).is_some_and(is_number);
+        let is_blank = matches!(item, Item::Space(_) | Item::OwnedSpace(_));
+        match pieces.last_mut() {
+            Some(Piece::Numbers(numbers)) if is_behind_number && is_number(item) => numbers.push(item.clone()),
+            _ if is_number(item) && is_before_number => pieces.push(Piece::Numbers(vec![item.clone()])),
+            _ if is_blank && is_behind_number && is_before_number => pieces.push(Piece::Blank),
+            Some(Piece::Items(others)) => others.push(item.clone()),
+            _ => pieces.push(Piece::Items(vec![item.clone()])),
+        }
+    }
+    Ok(())
+}
+
+/// Fails where a pattern makes no whole date, or a time that would be cut.
+pub(super) fn complete(pieces: &[Piece]) -> Result<(), &'static str> {
+    let items = || {
+        let of_chrono = pieces.iter().filter_map(|piece| match piece {
+            Piece::Items(items) | Piece::Numbers(items) => Some(items),
+            _ => None,
+        });
+        of_chrono.flatten()
+    };
+    let has =
+        |wanted: &[Numeric]| items().any(|item| matches!(item, Item::Numeric(numeric, _) if wanted.contains(numeric)));
+    let has_date = has(&[Numeric::Day, Numeric::Month, Numeric::Year, Numeric::YearMod100, Numeric::Ordinal]);
+    let has_hour = has(&[Numeric::Hour]) || has(&[Numeric::Hour12]);
+    let has_second = has(&[Numeric::Second]);
+    if has(&[Numeric::Timestamp]) {
+        let has_zone = pieces.contains(&Piece::Offset) || pieces.contains(&Piece::Zone);
+        let is_alone = !has_date && !has_hour && !has(&[Numeric::Minute]) && !has_second && !has_zone;
+        return if is_alone { Ok(()) } else { Err("%s is a date and a time, and stands alone") };
+    }
+    let has_month = has(&[Numeric::Month]) || pieces.contains(&Piece::Month);
+    let has_day = has(&[Numeric::Day]) && has_month || has(&[Numeric::Ordinal]);
+    if !(has_day && has(&[Numeric::Year, Numeric::YearMod100])) {
+        return Err("it needs a day (%d), a month (%m or %b) and a year (%Y or %y)");
+    }
+    if has(&[Numeric::Hour12]) != pieces.contains(&Piece::HalfOfDay) {
+        return Err("%I and %p go together");
+    }
+    if has(&[Numeric::Minute]) != has_hour {
+        return Err("hours and minutes go together");
+    }
+    if has_second && !has_hour {
+        return Err("seconds need hours and minutes");
+    }
+    let has_fraction = pieces.contains(&Piece::Fraction);
+    if has_fraction && !has_second {
+        return Err("%f is a fraction of a second, and needs %S");
+    }
+    Ok(())
+}
