@@ -17,8 +17,8 @@ mod value;
 pub use message::{
     Chunk, ChunkId, Day, EncodedTransaction, Entry, FailedRow, KnownRow, Lane, LiveId, LiveMessage, LiveRules, LiveRun,
     MAX_LIVE_ROWS, Numbered, ParseProducerError, PlainError, Predicted, Prediction, PredictionNotice, Producer,
-    ReplayId, ReplayPart, RowRange, ScoredChunk, ScoredLive, ScoredReplay, Transaction, WireError, has_attributes,
-    split_transactions,
+    ReplayId, ReplayPart, RowRange, ScoredChunk, ScoredLive, ScoredReplay, StopNotice, Transaction, WireError,
+    has_attributes, split_transactions,
 };
 pub use rules::{
     FailureClass, MAX_RAW_KEPT, MAX_ROW_BYTES, Prevailing, RejectReason, RejectedRow, Rejection, Rejections, Rules,
@@ -27,7 +27,7 @@ pub use rules::{
 pub use run::{
     Budgets, Checkpoint, Chunker, Counted, Cut, Cutting, Exit, Expected, Judged, LookalikeCount, Lookalikes, Namespace,
     Occurrences, ParseRunError, ParseShareError, Position, Removal, RowBytes, Run, RunId, RunSettings, RunState,
-    Sealed, Share, SourceIdentity, StopKind, StopNotice, StopOrder, Tally, TooManyRows, Trailer,
+    Sealed, Share, SourceIdentity, StopKind, StopOrder, Tally, TooManyRows, Trailer,
 };
 pub use schema::{
     AmountText, Columns, Compression, CsvText, Decided, DecidedBy, Decision, Delimiter, Dialect, Encoding, Fields,

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::message;
 use crate::message::transaction::has_attributes;
-use crate::value::redact::json_problem;
-use crate::{Amount, Predicted, Prediction, RejectedRow, RunId, Timestamp, Transaction, ValidRow};
+use crate::{Amount, Predicted, Prediction, RejectedRow, RunId, Timestamp, Transaction, ValidRow, WireError};
 
 /// Which of the two queues of a stage a chunk goes through, so that neither kind of work waits behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,29 +60,6 @@ pub struct RowRange {
     pub first_row: u64,
     /// How many rows.
     pub rows: u64,
-}
-
-/// What cannot be read as a message of Assay. It is short and quotes nothing, as it ends in logs and in the headers of dead
-/// letters.
-#[derive(Debug, thiserror::Error)]
-#[error("not a readable {kind}: {problem}")]
-pub struct WireError {
-    kind: &'static str,
-    problem: String,
-}
-
-impl WireError {
-    /// Most characters of a problem.
-    const MAX_PROBLEM: usize = 200;
-
-    /// What can be read, and is not what it should be.
-    pub(crate) fn refused(kind: &'static str, problem: &str) -> Self {
-        Self { kind, problem: problem.to_owned() }
-    }
-
-    pub(crate) fn new(kind: &'static str, source: &serde_json::Error) -> Self {
-        Self { kind, problem: json_problem(source).chars().take(Self::MAX_PROBLEM).collect() }
-    }
 }
 
 /// A transaction in the very bytes that the ML API receives: encoded once, by the loader, and passed through.
@@ -227,37 +204,6 @@ impl Chunk {
         taken
     }
 }
-
-/// Both directions of a message's body.
-macro_rules! message {
-    ($name:ident, $kind:literal) => {
-        $crate::message::chunk::message!($name, $kind, |_: &$name| Ok(()));
-    };
-    // The same for what has to pass a check as well.
-    ($name:ident, $kind:literal, $check:expr) => {
-        impl $name {
-            /// The `type` of the message.
-            pub const MESSAGE_TYPE: &str = $kind;
-
-            /// The message's body.
-            pub fn encode(&self) -> Result<Vec<u8>, $crate::WireError> {
-                serde_json::to_vec(self)
-                    .map_err(|source| $crate::message::chunk::WireError::new(Self::MESSAGE_TYPE, &source))
-            }
-
-            /// Reads a message's body.
-            pub fn decode(body: &[u8]) -> Result<Self, $crate::WireError> {
-                let read: Self = serde_json::from_slice(body)
-                    .map_err(|source| $crate::message::chunk::WireError::new(Self::MESSAGE_TYPE, &source))?;
-                let check: fn(&Self) -> Result<(), &'static str> = $check;
-                check(&read)
-                    .map_err(|problem| $crate::message::chunk::WireError::refused(Self::MESSAGE_TYPE, problem))?;
-                Ok(read)
-            }
-        }
-    };
-}
-pub(crate) use message;
 
 message!(Chunk, "assay.chunk.v1");
 

@@ -42,7 +42,7 @@ pub struct PredictionNotice {
     pub predicted_at: Timestamp,
 }
 
-crate::message::chunk::message!(PredictionNotice, "assay.prediction.v1");
+crate::message::message!(PredictionNotice, "assay.prediction.v1");
 
 impl PredictionNotice {
     /// What is to be told of a row of a chunk.

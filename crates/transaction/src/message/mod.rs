@@ -2,14 +2,17 @@
 //!
 //! Readers ignore unknown fields, so that a newer version may add some.
 
-pub(crate) mod chunk;
+mod chunk;
 mod feed;
 mod live;
 mod replay;
 mod scored;
-pub(crate) mod transaction;
+mod stop;
+mod transaction;
 
-pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, KnownRow, Lane, RowRange, WireError};
+use crate::value::redact::json_problem;
+
+pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, KnownRow, Lane, RowRange};
 pub use feed::PredictionNotice;
 pub use live::{
     Day, LiveId, LiveMessage, LiveRules, LiveRun, MAX_LIVE_ROWS, Numbered, ParseProducerError, PlainError, Producer,
@@ -17,4 +20,57 @@ pub use live::{
 };
 pub use replay::{ReplayId, ReplayPart, ScoredReplay};
 pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
+pub use stop::StopNotice;
 pub use transaction::{Transaction, has_attributes};
+
+/// What cannot be read as a message of Assay. It is short and quotes nothing, as it ends in logs and in the headers of dead
+/// letters.
+#[derive(Debug, thiserror::Error)]
+#[error("not a readable {kind}: {problem}")]
+pub struct WireError {
+    kind: &'static str,
+    problem: String,
+}
+
+impl WireError {
+    /// Most characters of a problem.
+    const MAX_PROBLEM: usize = 200;
+
+    /// What can be read, and is not what it should be.
+    pub(crate) fn refused(kind: &'static str, problem: &str) -> Self {
+        Self { kind, problem: problem.to_owned() }
+    }
+
+    pub(crate) fn new(kind: &'static str, source: &serde_json::Error) -> Self {
+        Self { kind, problem: json_problem(source).chars().take(Self::MAX_PROBLEM).collect() }
+    }
+}
+
+/// Both directions of a message's body.
+macro_rules! message {
+    ($name:ident, $kind:literal) => {
+        $crate::message::message!($name, $kind, |_: &$name| Ok(()));
+    };
+    // The same for what has to pass a check as well.
+    ($name:ident, $kind:literal, $check:expr) => {
+        impl $name {
+            /// The `type` of the message.
+            pub const MESSAGE_TYPE: &str = $kind;
+
+            /// The message's body.
+            pub fn encode(&self) -> Result<Vec<u8>, $crate::WireError> {
+                serde_json::to_vec(self).map_err(|source| $crate::WireError::new(Self::MESSAGE_TYPE, &source))
+            }
+
+            /// Reads a message's body.
+            pub fn decode(body: &[u8]) -> Result<Self, $crate::WireError> {
+                let read: Self = serde_json::from_slice(body)
+                    .map_err(|source| $crate::WireError::new(Self::MESSAGE_TYPE, &source))?;
+                let check: fn(&Self) -> Result<(), &'static str> = $check;
+                check(&read).map_err(|problem| $crate::WireError::refused(Self::MESSAGE_TYPE, problem))?;
+                Ok(read)
+            }
+        }
+    };
+}
+pub(crate) use message;

@@ -54,8 +54,8 @@ pub struct ScoredReplay {
     pub failed: Vec<FailedRow>,
 }
 
-crate::message::chunk::message!(ReplayPart, "assay.replay.v1");
-crate::message::chunk::message!(ScoredReplay, "assay.replayed.v1");
+crate::message::message!(ReplayPart, "assay.replay.v1");
+crate::message::message!(ScoredReplay, "assay.replayed.v1");
 
 #[cfg(test)]
 mod tests {

@@ -85,7 +85,7 @@ pub struct ScoredChunk {
     pub known: Vec<u64>,
 }
 
-crate::message::chunk::message!(ScoredChunk, "assay.scored.v1");
+crate::message::message!(ScoredChunk, "assay.scored.v1");
 
 impl ScoredChunk {
     /// A chunk that is not going to be scored: each of its transactions fails.

@@ -1,7 +1,7 @@
 //! What a message says of an amount or a timestamp that cannot be read: by which rule it was read, where that came from, and which
 //! setting would change it.
 
-use super::{Rejection, reject, wrong_value};
+use super::rejections::{Rejection, reject, wrong_value};
 use crate::value::text::trimmed;
 use crate::{
     Amount, AmountError, Decided, DecidedBy, DecimalMark, Notation, ReadingRules, RejectReason, RunSettings,

@@ -1,101 +1,31 @@
 //! The rules a row must pass, in one order, the first broken one being its reason.
 
+pub(crate) mod decoding;
 mod explain;
 mod reason;
-mod rejections;
+pub(crate) mod rejections;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::reason::{FailureClass, RejectReason};
-pub use self::rejections::{Prevailing, Rejections};
+pub use self::rejections::{MAX_RAW_KEPT, Prevailing, RejectedRow, Rejection, Rejections};
 
+use self::decoding::Decoding;
 use self::explain::Explainer;
+use self::rejections::reject;
 use crate::schema::columns::Fields;
 use crate::schema::derivation::{AmountField, AmountPlaces, Derivation, Field, Row, TimestampField};
-use crate::value::redact::shape;
-use crate::value::text::{Decoding, masked};
 use crate::value::timestamp::Moment;
 use crate::{
-    Amount, AmountError, Columns, HeaderError, Namespace, Notation, RawText, ReadingRules, RunSettings, TimeZone,
-    TimestampError, TimestampFormat, Transaction,
+    Amount, Columns, HeaderError, Namespace, Notation, ReadingRules, RunSettings, TimeZone, TimestampFormat,
+    Transaction,
 };
 
 /// A longer row is rejected: 256 KiB.
 pub const MAX_ROW_BYTES: usize = 256 * 1024;
-/// How much of a rejected row's raw text is kept: 64 KiB of it.
-pub const MAX_RAW_KEPT: usize = 64 * 1024;
-
-/// Which rule a row broke, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
-    /// The stable code.
-    pub reason: RejectReason,
-    /// For whoever may see the row, beside which it is stored: names the column and quotes the start of the value, in which card
-    /// numbers are masked.
-    pub message: String,
-    /// Which parts of the message are of the row.
-    values: Vec<Range<usize>>,
-    /// Whether only another reading than the recognised one fits the value: the other decimal mark, or another order of day, month
-    /// and year.
-    pub other_reading: bool,
-}
-
-impl Rejection {
-    /// One that no other reading would have spared. Nothing of the row may be in the message.
-    pub fn new(reason: RejectReason, message: String) -> Self {
-        Self { reason, message, values: Vec::new(), other_reading: false }
-    }
-
-    /// Adds words of ours to the message.
-    pub(crate) fn say(&mut self, words: &str) {
-        self.message.push_str(words);
-    }
-
-    /// Adds a value of the row to the message, between backticks.
-    pub(crate) fn show(&mut self, value: &str) {
-        self.show_as(&masked(value));
-    }
-
-    /// The same, as it is written already.
-    pub(crate) fn show_as(&mut self, written: &str) {
-        let start = self.message.len();
-        self.message.push_str(written);
-        self.values.push(start..self.message.len());
-    }
-
-    /// The message with the shapes of values in their place: for logs, and for what is told of a source as a whole.
-    pub fn without_values(&self) -> String {
-        let (mut told, mut end) = (String::with_capacity(self.message.len()), 0);
-        for value in &self.values {
-            told.push_str(&self.message[end..value.start]);
-            told.push_str(&shape(self.message[value.clone()].trim_matches('`')));
-            end = value.end;
-        }
-        told.push_str(&self.message[end..]);
-        told
-    }
-}
-
-/// A row that broke a rule, as it is booked in `invalid_transactions`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RejectedRow {
-    /// 1-based over data rows.
-    pub row: u64,
-    /// The physical line of the file that the row starts at, 1-based.
-    pub line: u64,
-    /// The stable code.
-    pub reason: RejectReason,
-    /// For a person.
-    pub message: String,
-    /// The row's own bytes, at most [`MAX_RAW_KEPT`].
-    pub raw: RawText,
-}
-
 /// A row that passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidRow {
@@ -296,38 +226,6 @@ impl Rules {
 pub(crate) fn is_blank(text: &str) -> bool {
     let is_visible = text.as_bytes().first().is_some_and(u8::is_ascii_graphic);
     !is_visible && text.trim().is_empty()
-}
-
-pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {
-    Rejection::new(reason, message)
-}
-
-pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
-    let mut rejection = reject(reason, format!("{field} {error}: "));
-    rejection.show(value);
-    rejection
-}
-
-impl From<AmountError> for RejectReason {
-    fn from(error: AmountError) -> Self {
-        match error {
-            AmountError::Format => Self::AmountFormat,
-            AmountError::Mark => Self::AmountMark,
-            AmountError::NotFinite => Self::AmountNotFinite,
-            AmountError::Scale => Self::AmountScale,
-            AmountError::Range => Self::AmountRange,
-        }
-    }
-}
-
-impl From<TimestampError> for RejectReason {
-    fn from(error: TimestampError) -> Self {
-        match error {
-            TimestampError::Format | TimestampError::Pattern | TimestampError::Count { .. } => Self::TimestampFormat,
-            TimestampError::Zone => Self::TimestampZone,
-            TimestampError::Gap => Self::TimestampGap,
-        }
-    }
 }
 
 #[cfg(test)]

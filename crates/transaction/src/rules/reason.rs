@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::{AmountError, TimestampError};
+
 /// An enum of stable codes: its text form, the way back, and the list of all.
 macro_rules! codes {
     ($(#[$docs:meta])* $name:ident { $($(#[$variant_docs:meta])* $variant:ident = $code:literal,)* }) => {
@@ -168,6 +170,28 @@ impl RejectReason {
             code if code.ends_with("_empty") => "MAPPING to name the column, or NULL_VALUES",
             _ => return None,
         })
+    }
+}
+
+impl From<AmountError> for RejectReason {
+    fn from(error: AmountError) -> Self {
+        match error {
+            AmountError::Format => Self::AmountFormat,
+            AmountError::Mark => Self::AmountMark,
+            AmountError::NotFinite => Self::AmountNotFinite,
+            AmountError::Scale => Self::AmountScale,
+            AmountError::Range => Self::AmountRange,
+        }
+    }
+}
+
+impl From<TimestampError> for RejectReason {
+    fn from(error: TimestampError) -> Self {
+        match error {
+            TimestampError::Format | TimestampError::Pattern | TimestampError::Count { .. } => Self::TimestampFormat,
+            TimestampError::Zone => Self::TimestampZone,
+            TimestampError::Gap => Self::TimestampGap,
+        }
     }
 }
 

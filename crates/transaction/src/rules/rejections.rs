@@ -3,15 +3,97 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{RejectReason, Rejection};
+use crate::value::redact::shape;
+use crate::value::text::masked;
+use crate::{RawText, RejectReason};
 
 /// A few rows, however few there are in all: the header of another file, a total, a line of text.
 const FEW: u64 = 2;
 /// The share of rows that are a few, where there are many: one of so many.
 const ONE_OF: u64 = 10;
+
+/// How much of a rejected row's raw text is kept: 64 KiB of it.
+pub const MAX_RAW_KEPT: usize = 64 * 1024;
+
+/// Which rule a row broke, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The stable code.
+    pub reason: RejectReason,
+    /// For whoever may see the row, beside which it is stored: names the column and quotes the start of the value, in which card
+    /// numbers are masked.
+    pub message: String,
+    /// Which parts of the message are of the row.
+    values: Vec<Range<usize>>,
+    /// Whether only another reading than the recognised one fits the value: the other decimal mark, or another order of day, month
+    /// and year.
+    pub other_reading: bool,
+}
+
+impl Rejection {
+    /// One that no other reading would have spared. Nothing of the row may be in the message.
+    pub fn new(reason: RejectReason, message: String) -> Self {
+        Self { reason, message, values: Vec::new(), other_reading: false }
+    }
+
+    /// Adds words of ours to the message.
+    pub(crate) fn say(&mut self, words: &str) {
+        self.message.push_str(words);
+    }
+
+    /// Adds a value of the row to the message, between backticks.
+    pub(crate) fn show(&mut self, value: &str) {
+        self.show_as(&masked(value));
+    }
+
+    /// The same, as it is written already.
+    pub(crate) fn show_as(&mut self, written: &str) {
+        let start = self.message.len();
+        self.message.push_str(written);
+        self.values.push(start..self.message.len());
+    }
+
+    /// The message with the shapes of values in their place: for logs, and for what is told of a source as a whole.
+    pub fn without_values(&self) -> String {
+        let (mut told, mut end) = (String::with_capacity(self.message.len()), 0);
+        for value in &self.values {
+            told.push_str(&self.message[end..value.start]);
+            told.push_str(&shape(self.message[value.clone()].trim_matches('`')));
+            end = value.end;
+        }
+        told.push_str(&self.message[end..]);
+        told
+    }
+}
+
+/// A row that broke a rule, as it is booked in `invalid_transactions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedRow {
+    /// 1-based over data rows.
+    pub row: u64,
+    /// The physical line of the file that the row starts at, 1-based.
+    pub line: u64,
+    /// The stable code.
+    pub reason: RejectReason,
+    /// For a person.
+    pub message: String,
+    /// The row's own bytes, at most [`MAX_RAW_KEPT`].
+    pub raw: RawText,
+}
+
+pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {
+    Rejection::new(reason, message)
+}
+
+pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
+    let mut rejection = reject(reason, format!("{field} {error}: "));
+    rejection.show(value);
+    rejection
+}
 
 /// How many rows were rejected, by reason, each with the first message, without what its row holds.
 #[derive(Debug, Clone, Default)]

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::rules::decoding::Decoding;
 use crate::schema::derivation::{AmountField, AmountPlaces, Derivation, Field, Places, Row, TimestampField};
 use crate::schema::mapping::EVERY_OTHER;
 use crate::schema::names::{Names, name_key};
 use crate::value::redact::shape;
-use crate::value::text::{Decoding, quoted, trimmed};
+use crate::value::text::{quoted, trimmed};
 use crate::{Dialect, Encoding, Mapping, ReadingRules};
 
 /// Columns that a source must have.

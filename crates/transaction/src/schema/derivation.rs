@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::rules::{is_blank, reject, wrong_value};
+use crate::rules::decoding::{Decoding, Unreadable};
+use crate::rules::is_blank;
+use crate::rules::rejections::{reject, wrong_value};
 use crate::schema::columns::{Fields, HeaderError};
 use crate::schema::mapping::{AmountFrom, AmountTexts, BySign, Clock, Mapping, Part, Scaling, TextFrom};
 use crate::schema::names::{Names, Place};
-use crate::value::text::{Decoding, Unreadable, quoted, trimmed};
+use crate::value::text::{quoted, trimmed};
 use crate::{Amount, RejectReason, Rejection};
 
 /// A field of a transaction, and where it comes from.

@@ -196,6 +196,54 @@ pub struct Dialect {
     pub encoding: Encoding,
 }
 
+/// What a CSV source writes in a way of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CsvText {
+    /// What stands for nothing in a field without quotes.
+    pub null_values: Vec<String>,
+    /// The character that takes its meaning from the one behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escape: Option<char>,
+    /// Whether a row that lacks its last fields has them empty.
+    pub fill_short_rows: bool,
+    /// Whether each row ends with a delimiter that the header does not have.
+    pub trailing_delimiter: bool,
+}
+
+impl CsvText {
+    /// What stands for nothing unless something else is said: as databases export it.
+    pub const NULL_VALUES: [&str; 2] = ["\\N", "NULL"];
+
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for CsvText {
+    fn default() -> Self {
+        let null_values = Self::NULL_VALUES.map(str::to_owned).to_vec();
+        Self { null_values, escape: None, fill_short_rows: false, trailing_delimiter: false }
+    }
+}
+
+/// How amounts are written, beside their decimal mark.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AmountText {
+    /// Signs and codes of currencies that may stand before or behind an amount, such as `€` and `EUR`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub currencies: Vec<String>,
+    /// Whether nothing tells the decimal mark: an amount that both marks read, and read differently, is rejected then.
+    pub is_mark_unknown: bool,
+}
+
+impl AmountText {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,8 @@ pub(crate) mod mapping;
 pub(crate) mod names;
 
 pub use columns::{Columns, Fields, FoundNames, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
-pub use decisions::{AmountText, CsvText, Decided, DecidedBy, Decision, ReadingRules};
-pub use dialect::{Delimiter, Dialect, Encoding};
+pub use decisions::{Decided, DecidedBy, Decision, ReadingRules};
+pub use dialect::{AmountText, CsvText, Delimiter, Dialect, Encoding};
 pub use format::{Compression, Format};
 pub use header_rows::{HeaderRow, HeaderRows};
 pub use json_fields::{JsonFields, JsonNames, json_members};

@@ -59,8 +59,8 @@ pub struct Numbered {
     pub first_row: u64,
 }
 
-crate::message::chunk::message!(LiveMessage, "assay.live.v1", LiveMessage::check);
-crate::message::chunk::message!(ScoredLive, "assay.scored_live.v1", ScoredLive::check);
+crate::message::message!(LiveMessage, "assay.live.v1", LiveMessage::check);
+crate::message::message!(ScoredLive, "assay.scored_live.v1", ScoredLive::check);
 
 /// Why a message cannot be booked, if it cannot: its rows are not numbered from 1 to their end, or its name is none.
 fn check(id: &LiveId, rows: impl Iterator<Item = u64>) -> Result<(), &'static str> {

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::message::chunk::WireError;
+use crate::WireError;
 use crate::schema::json_fields::JsonNames;
 use crate::{
     Entry, HeaderError, MAX_RAW_KEPT, MAX_ROW_BYTES, OPTIONAL_COLUMNS, REQUIRED_COLUMNS, RawText, RejectReason,

@@ -1,0 +1,102 @@
+//! How the bytes of a row become text that a database can store.
+
+use std::borrow::Cow;
+
+use super::rejections::reject;
+use crate::value::text::{trimmed, trimmed_cow};
+use crate::{Decided, DecidedBy, Encoding, Format, ReadingRules, RejectReason, Rejection, RunSettings};
+
+/// How the bytes of a row become texts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decoding {
+    encoding: Encoding,
+    /// That of the source, which its bytes may have had before they became what they are.
+    of_source: Encoding,
+    /// By what the encoding is settled; none where nobody could set another one.
+    decided_by: Option<DecidedBy>,
+    trims: bool,
+}
+
+/// Why bytes are no text that can be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// What is wrong, for a person, with what the text would be in another encoding, and what to do.
+    NotText {
+        complaint: String,
+        likely: Option<(String, Encoding)>,
+        hint: &'static str,
+    },
+    NulByte,
+}
+
+impl Decoding {
+    /// That of a source of which only the encoding is known yet.
+    pub(crate) fn of(encoding: Encoding) -> Self {
+        let decided_by = Some(DecidedBy::Default);
+        Self { encoding: encoding.of_rows(), of_source: encoding, decided_by, trims: true }
+    }
+
+    /// That of a run.
+    pub(crate) fn of_run(settings: &RunSettings) -> Self {
+        let trims = settings.reading != ReadingRules::First;
+        // A text in Parquet is UTF-8, whatever is set.
+        let is_settable = !(trims && settings.format == Format::Parquet);
+        let decided_by = is_settable.then(|| settings.decided_by(Decided::Encoding));
+        let encoding = settings.encoding_of_rows();
+        let of_source = if settings.is_transcoded() { settings.dialect.encoding } else { encoding };
+        Self { encoding, of_source, decided_by, trims }
+    }
+
+    /// The same where nobody can set the encoding.
+    pub(crate) fn unsettable(self) -> Self {
+        Self { decided_by: None, ..self }
+    }
+
+    /// Whether what stands around a text is none of it.
+    pub(crate) fn trims(self) -> bool {
+        self.trims
+    }
+
+    /// The text of bytes, where PostgreSQL can store it, without what stands around it.
+    pub(crate) fn text(self, bytes: &[u8]) -> Result<Cow<'_, str>, Unreadable> {
+        let text = self.encoding.decode(bytes).ok_or_else(|| self.complaint(bytes))?;
+        if text.as_bytes().contains(&0) {
+            return Err(Unreadable::NulByte);
+        }
+        Ok(if self.trims { trimmed_cow(text) } else { text })
+    }
+
+    fn complaint(self, bytes: &[u8]) -> Unreadable {
+        let encoding = self.of_source;
+        let Some(decided_by) = self.decided_by else {
+            let complaint = format!("is not valid {encoding} text");
+            return Unreadable::NotText { complaint, likely: None, hint: "" };
+        };
+        let complaint = format!("is not valid {encoding} text ({decided_by})");
+        let mut others = [Encoding::UTF_8, Encoding::WINDOWS_1252].into_iter().filter(|other| *other != self.encoding);
+        // What is no character in another encoding has been made a sign that says so.
+        let is_as_it_was = encoding == self.encoding;
+        let likely = others.find_map(|other| Some((other, other.decode(bytes)?))).filter(|_| is_as_it_was);
+        let likely = likely.map(|(other, text)| (trimmed(&text).to_owned(), other));
+        Unreadable::NotText { complaint, likely, hint: "; set ENCODING to that of the source" }
+    }
+}
+
+impl Unreadable {
+    /// As the reason to reject a row.
+    pub(crate) fn of(self, field: &str) -> Rejection {
+        match self {
+            Self::NotText { complaint, likely, hint } => {
+                let mut rejection = reject(RejectReason::Encoding, format!("{field} {complaint}"));
+                if let Some((text, encoding)) = likely {
+                    rejection.say("; it would be ");
+                    rejection.show(&text);
+                    rejection.say(&format!(" in {encoding}"));
+                }
+                rejection.say(hint);
+                rejection
+            }
+            Self::NulByte => reject(RejectReason::NulByte, format!("{field} holds a NUL byte")),
+        }
+    }
+}
