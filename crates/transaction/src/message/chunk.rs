@@ -98,8 +98,16 @@ impl EncodedTransaction {
     /// checked to be texts by name, and not kept in another form: a row may have thousands of them.
     pub fn decode_in_part(&self) -> Result<(Transaction, Option<&str>), WireError> {
         let unreadable = |source| WireError::new("transaction", &source);
-        let InPart { attributes, id, description, amount, timestamp, merchant, operation_type, side } =
-            serde_json::from_str(self.as_json()).map_err(unreadable)?;
+        let TransactionWithRawAttributes {
+            attributes,
+            id,
+            description,
+            amount,
+            timestamp,
+            merchant,
+            operation_type,
+            side,
+        } = serde_json::from_str(self.as_json()).map_err(unreadable)?;
         let attributes = match attributes {
             Some(json) if has_attributes(json.get()).map_err(unreadable)? => Some(json.get()),
             _ => None,
@@ -118,7 +126,7 @@ impl EncodedTransaction {
 
 /// A transaction whose attributes are left as they are.
 #[derive(Deserialize)]
-struct InPart<'a> {
+struct TransactionWithRawAttributes<'a> {
     id: Uuid,
     description: String,
     amount: Amount,

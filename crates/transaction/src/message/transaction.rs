@@ -34,25 +34,25 @@ pub struct Transaction {
 
 /// Whether a text is JSON of attributes, texts by name, and has any of them. It is read, and nothing of it is kept.
 pub fn has_attributes(json: &str) -> serde_json::Result<bool> {
-    struct Text;
+    struct AttributeText;
 
-    impl<'de> Deserialize<'de> for Text {
+    impl<'de> Deserialize<'de> for AttributeText {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_str(TextVisitor)
+            deserializer.deserialize_str(AttributeTextVisitor)
         }
     }
 
-    struct TextVisitor;
+    struct AttributeTextVisitor;
 
-    impl Visitor<'_> for TextVisitor {
-        type Value = Text;
+    impl Visitor<'_> for AttributeTextVisitor {
+        type Value = AttributeText;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str("a text")
         }
 
-        fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Text, E> {
-            Ok(Text)
+        fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<AttributeText, E> {
+            Ok(AttributeText)
         }
     }
 
@@ -67,7 +67,7 @@ pub fn has_attributes(json: &str) -> serde_json::Result<bool> {
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
             let mut has_any = false;
-            while map.next_entry::<Text, Text>()?.is_some() {
+            while map.next_entry::<AttributeText, AttributeText>()?.is_some() {
                 has_any = true;
             }
             Ok(has_any)

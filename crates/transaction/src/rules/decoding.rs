@@ -8,7 +8,7 @@ use crate::{Decided, DecidedBy, Encoding, Format, ReadingRules, RejectReason, Re
 
 /// How the bytes of a row become texts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Decoding {
+pub(crate) struct TextDecoder {
     encoding: Encoding,
     /// That of the source, which its bytes may have had before they became what they are.
     of_source: Encoding,
@@ -19,7 +19,7 @@ pub(crate) struct Decoding {
 
 /// Why bytes are no text that can be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unreadable {
+pub(crate) enum UndecodableText {
     /// What is wrong, for a person, with what the text would be in another encoding, and what to do.
     NotText {
         complaint: String,
@@ -29,7 +29,7 @@ pub(crate) enum Unreadable {
     NulByte,
 }
 
-impl Decoding {
+impl TextDecoder {
     /// That of a source of which only the encoding is known yet.
     pub(crate) fn of(encoding: Encoding) -> Self {
         let decided_by = Some(DecidedBy::Default);
@@ -48,7 +48,7 @@ impl Decoding {
     }
 
     /// The same where nobody can set the encoding.
-    pub(crate) fn unsettable(self) -> Self {
+    pub(crate) fn without_settings(self) -> Self {
         Self { decided_by: None, ..self }
     }
 
@@ -58,19 +58,19 @@ impl Decoding {
     }
 
     /// The text of bytes, where PostgreSQL can store it, without what stands around it.
-    pub(crate) fn text(self, bytes: &[u8]) -> Result<Cow<'_, str>, Unreadable> {
+    pub(crate) fn text(self, bytes: &[u8]) -> Result<Cow<'_, str>, UndecodableText> {
         let text = self.encoding.decode(bytes).ok_or_else(|| self.complaint(bytes))?;
         if text.as_bytes().contains(&0) {
-            return Err(Unreadable::NulByte);
+            return Err(UndecodableText::NulByte);
         }
         Ok(if self.trims { trimmed_cow(text) } else { text })
     }
 
-    fn complaint(self, bytes: &[u8]) -> Unreadable {
+    fn complaint(self, bytes: &[u8]) -> UndecodableText {
         let encoding = self.of_source;
         let Some(decided_by) = self.decided_by else {
             let complaint = format!("is not valid {encoding} text");
-            return Unreadable::NotText { complaint, likely: None, hint: "" };
+            return UndecodableText::NotText { complaint, likely: None, hint: "" };
         };
         let complaint = format!("is not valid {encoding} text ({decided_by})");
         let mut others = [Encoding::UTF_8, Encoding::WINDOWS_1252].into_iter().filter(|other| *other != self.encoding);
@@ -78,22 +78,22 @@ impl Decoding {
         let is_as_it_was = encoding == self.encoding;
         let likely = others.find_map(|other| Some((other, other.decode(bytes)?))).filter(|_| is_as_it_was);
         let likely = likely.map(|(other, text)| (trimmed(&text).to_owned(), other));
-        Unreadable::NotText { complaint, likely, hint: "; set ENCODING to that of the source" }
+        UndecodableText::NotText { complaint, likely, hint: "; set ENCODING to that of the source" }
     }
 }
 
-impl Unreadable {
+impl UndecodableText {
     /// As the reason to reject a row.
-    pub(crate) fn of(self, field: &str) -> Rejection {
+    pub(crate) fn into_rejection(self, field: &str) -> Rejection {
         match self {
             Self::NotText { complaint, likely, hint } => {
                 let mut rejection = reject(RejectReason::Encoding, format!("{field} {complaint}"));
                 if let Some((text, encoding)) = likely {
-                    rejection.say("; it would be ");
-                    rejection.show(&text);
-                    rejection.say(&format!(" in {encoding}"));
+                    rejection.push_words("; it would be ");
+                    rejection.push_value(&text);
+                    rejection.push_words(&format!(" in {encoding}"));
                 }
-                rejection.say(hint);
+                rejection.push_words(hint);
                 rejection
             }
             Self::NulByte => reject(RejectReason::NulByte, format!("{field} holds a NUL byte")),

@@ -39,7 +39,7 @@ impl Explainer {
         }
     }
 
-    pub(super) fn unsettable(self) -> Self {
+    pub(super) fn without_settings(self) -> Self {
         Self { can_be_set: false, ..self }
     }
 
@@ -51,8 +51,8 @@ impl Explainer {
     /// Adds what to do about it.
     fn hint(&self, rejection: &mut Rejection, hint: &str) {
         if self.can_be_set && !hint.is_empty() {
-            rejection.say("; ");
-            rejection.say(hint);
+            rejection.push_words("; ");
+            rejection.push_words(hint);
         }
     }
 
@@ -69,7 +69,7 @@ impl Explainer {
         let either = readings(text, notation.currencies());
         let other = notation.mark().map(DecimalMark::other).filter(|other| either.by(*other).is_some());
         let mut rejection = match (error, notation.mark(), either.point, either.comma) {
-            (AmountError::Mark, _, Some(point), Some(comma)) => of_both(reason, field, text, point, comma),
+            (AmountError::Mark, _, Some(point), Some(comma)) => ambiguous_amount(reason, field, text, point, comma),
             (AmountError::Format, Some(mark), ..) => {
                 let rule = format!("is not a number with a decimal {mark}{}", self.origin(self.mark_by));
                 wrong_value(field, text, reason, &rule)
@@ -81,7 +81,9 @@ impl Explainer {
             (AmountError::Format, Some(other)) => {
                 self.hint(&mut rejection, &format!("set DECIMAL_MARK if it is a {other}"));
             }
-            (AmountError::Format, None) => self.hint_at_currencies(&mut rejection, &currencies(text, notation)),
+            (AmountError::Format, None) => {
+                self.hint_at_currencies(&mut rejection, &currency_candidates(text, notation))
+            }
             (AmountError::Scale, _) => self.hint(&mut rejection, ROUNDING),
             _ => (),
         }
@@ -94,12 +96,12 @@ impl Explainer {
         if currencies.is_empty() || !self.can_be_set {
             return;
         }
-        rejection.say("; set CURRENCY if ");
+        rejection.push_words("; set CURRENCY if ");
         for (index, currency) in currencies.iter().enumerate() {
-            rejection.say(if index == 0 { "" } else { " and " });
-            rejection.show(currency);
+            rejection.push_words(if index == 0 { "" } else { " and " });
+            rejection.push_value(currency);
         }
-        rejection.say(if currencies.len() == 1 { " is its currency" } else { " are its currency" });
+        rejection.push_words(if currencies.len() == 1 { " is its currency" } else { " are its currency" });
     }
 
     pub(super) fn timestamp(&self, field: &str, text: &str, error: TimestampError, is_mapped: bool) -> Rejection {
@@ -134,13 +136,13 @@ impl Explainer {
 }
 
 /// Both readings of an amount whose mark nothing tells.
-fn of_both(reason: RejectReason, field: &str, text: &str, point: Amount, comma: Amount) -> Rejection {
+fn ambiguous_amount(reason: RejectReason, field: &str, text: &str, point: Amount, comma: Amount) -> Rejection {
     let mut rejection = reject(reason, format!("{field} is "));
-    rejection.show_as(&point.to_string());
-    rejection.say(" with a decimal point and ");
-    rejection.show_as(&comma.to_string());
-    rejection.say(" with a decimal comma: ");
-    rejection.show(text);
+    rejection.push_shown(&point.to_string());
+    rejection.push_words(" with a decimal point and ");
+    rejection.push_shown(&comma.to_string());
+    rejection.push_words(" with a decimal comma: ");
+    rejection.push_value(text);
     rejection
 }
 
@@ -151,7 +153,7 @@ fn is_count(text: &str) -> bool {
 }
 
 /// What would have to be the currency for a text to be an amount: a sign or code before the digits, one behind them, or both.
-fn currencies<'a>(text: &'a str, notation: &Notation) -> Vec<&'a str> {
+fn currency_candidates<'a>(text: &'a str, notation: &Notation) -> Vec<&'a str> {
     let is_symbol = |character: char| {
         character.is_alphabetic() || matches!(character, '$' | '¢' | '£' | '¤' | '¥' | '\u{20a0}'..='\u{20cf}')
     };

@@ -13,12 +13,12 @@ use uuid::Uuid;
 pub use self::reason::{FailureClass, RejectReason};
 pub use self::rejections::{MAX_RAW_KEPT, Prevailing, RejectedRow, Rejection, Rejections};
 
-use self::decoding::Decoding;
+use self::decoding::TextDecoder;
 use self::explain::Explainer;
 use self::rejections::reject;
 use crate::schema::columns::Fields;
-use crate::schema::derivation::{AmountField, AmountPlaces, Derivation, Field, Row, TimestampField};
-use crate::value::timestamp::Moment;
+use crate::schema::derivation::{AmountColumns, AmountField, Derivation, DerivedField, RowReader, TimestampField};
+use crate::value::timestamp::ParsedTimestamp;
 use crate::{
     Amount, Columns, HeaderError, Namespace, Notation, ReadingRules, RunSettings, TimeZone, TimestampFormat,
     Transaction,
@@ -42,7 +42,7 @@ pub struct ValidRow {
 pub struct Rules {
     columns: Columns,
     reading: ReadingRules,
-    decoding: Decoding,
+    decoder: TextDecoder,
     /// Of texts that are amounts.
     notation: Notation,
     /// Of amounts that are numbers by the grammar of their source.
@@ -65,9 +65,9 @@ impl Rules {
         Self {
             columns,
             reading: settings.reading,
-            decoding: Decoding::of_run(settings),
+            decoder: TextDecoder::of_run(settings),
             notation: Notation::of_run(settings),
-            numbers: Notation::of_numbers(),
+            numbers: Notation::for_numbers(),
             timestamps: settings.timestamps.clone(),
             time_zone: settings.time_zone,
             namespace: settings.namespace,
@@ -82,9 +82,9 @@ impl Rules {
 
     /// The same where nobody could set anything, and nothing was recognised: messages name no settings.
     #[must_use]
-    pub(crate) fn unsettable(self) -> Self {
-        let (decoding, explainer) = (self.decoding.unsettable(), self.explainer.unsettable());
-        Self { decoding, explainer, notation: self.notation.presumed(), ..self }
+    pub(crate) fn without_settings(self) -> Self {
+        let (decoder, explainer) = (self.decoder.without_settings(), self.explainer.without_settings());
+        Self { decoder, explainer, notation: self.notation.with_presumed_mark(), ..self }
     }
 
     /// Judges one row by its number, its unquoted fields and its length in the source. For one of several rows of the source with
@@ -113,12 +113,12 @@ impl Rules {
                 format!("the row has {} fields, the header has {}", fields.count(), self.columns.count()),
             ));
         }
-        let row = Row { number, fields, decoding: self.decoding };
+        let row = RowReader { number, fields, decoder: self.decoder };
         let columns = &self.columns;
         let id = row.required(&columns.id, RejectReason::IdEmpty)?;
         let description = row.required(&columns.description, RejectReason::DescriptionEmpty)?;
         let amount = self.read_amounts(&row)?;
-        let Moment { timestamp, is_ambiguous_hour } = self.read_timestamp(&row, &columns.timestamp)?;
+        let ParsedTimestamp { timestamp, is_ambiguous_hour } = self.read_timestamp(&row, &columns.timestamp)?;
         let merchant = match &columns.merchant {
             Some(field) => row.derive(field)?,
             None => Cow::Borrowed(""),
@@ -127,15 +127,17 @@ impl Rules {
         let side = row.by_amount(&columns.side, amount, RejectReason::SideEmpty)?;
         let mut attributes = BTreeMap::new();
         for (index, name) in &columns.attributes {
-            let value = row.text(*index).map_err(|error| error.of(&format!("`{name}`")))?;
+            let value = row.text(*index).map_err(|error| error.into_rejection(&format!("`{name}`")))?;
             attributes.insert(name.clone(), value.into_owned());
         }
         for (name, value) in fields.extras() {
-            let name = self.decoding.text(name).map_err(|error| error.of("a name"))?;
+            let name = self.decoder.text(name).map_err(|error| error.into_rejection("a name"))?;
             if columns.keeps(&name) {
                 // Its name is one of the row's own: the header does not know it.
-                let value =
-                    self.decoding.text(value).map_err(|error| error.of("the value of a name that the header lacks"))?;
+                let value = self
+                    .decoder
+                    .text(value)
+                    .map_err(|error| error.into_rejection("the value of a name that the header lacks"))?;
                 attributes.insert(name.clone().into_owned(), value.into_owned());
             }
         }
@@ -158,7 +160,7 @@ impl Rules {
         if fields.count() != self.columns.count() {
             return None;
         }
-        let row = Row { number, fields, decoding: self.decoding };
+        let row = RowReader { number, fields, decoder: self.decoder };
         self.read_amounts(&row).ok()
     }
 
@@ -167,21 +169,21 @@ impl Rules {
         if !self.columns.id.is_counted() || fields.count() != self.columns.count() {
             return None;
         }
-        let row = Row { number, fields, decoding: self.decoding };
+        let row = RowReader { number, fields, decoder: self.decoder };
         let text = row.derive(&self.columns.id).ok().filter(|text| !is_blank(text))?;
         Some(self.namespace.identify(text.trim()).0)
     }
 
-    fn read_amounts<F: Fields + ?Sized>(&self, row: &Row<'_, F>) -> Result<Amount, Rejection> {
+    fn read_amounts<F: Fields + ?Sized>(&self, row: &RowReader<'_, F>) -> Result<Amount, Rejection> {
         match &self.columns.amount {
-            AmountPlaces::One(from) => self.read_amount(row, from),
-            AmountPlaces::DebitOrCredit { debit, credit } => {
+            AmountColumns::One(from) => self.read_amount(row, from),
+            AmountColumns::DebitOrCredit { debit, credit } => {
                 row.debit_or_credit([debit, credit], |from| self.read_amount(row, from))
             }
         }
     }
 
-    fn read_amount<F: Fields + ?Sized>(&self, row: &Row<'_, F>, from: &AmountField) -> Result<Amount, Rejection> {
+    fn read_amount<F: Fields + ?Sized>(&self, row: &RowReader<'_, F>, from: &AmountField) -> Result<Amount, Rejection> {
         let AmountField { field, conversion } = from;
         let text = row.required(field, RejectReason::AmountEmpty)?;
         let (digits, notation) = (text.trim(), self.notation(row, field));
@@ -191,7 +193,7 @@ impl Rules {
                 let is_negative = match &conversion.negative_when {
                     None => false,
                     Some((column, values)) => {
-                        let value = row.text(*column).map_err(|error| error.of(&field.shown))?;
+                        let value = row.text(*column).map_err(|error| error.into_rejection(&field.shown))?;
                         values.iter().any(|negative| negative == value.trim())
                     }
                 };
@@ -202,7 +204,7 @@ impl Rules {
     }
 
     /// How the amount of a field is written. A number by the grammar of its source means the same whatever texts are like.
-    fn notation<F: Fields + ?Sized>(&self, row: &Row<'_, F>, field: &Field) -> &Notation {
+    fn notation<F: Fields + ?Sized>(&self, row: &RowReader<'_, F>, field: &DerivedField) -> &Notation {
         match field.from {
             Derivation::Column(index) if self.reading != ReadingRules::First && row.fields.is_number(index) => {
                 &self.numbers
@@ -211,15 +213,19 @@ impl Rules {
         }
     }
 
-    fn read_timestamp<F: Fields + ?Sized>(&self, row: &Row<'_, F>, from: &TimestampField) -> Result<Moment, Rejection> {
-        let TimestampField { field, clock } = from;
+    fn read_timestamp<F: Fields + ?Sized>(
+        &self,
+        row: &RowReader<'_, F>,
+        from: &TimestampField,
+    ) -> Result<ParsedTimestamp, Rejection> {
+        let TimestampField { field, time_count } = from;
         let text = row.required(field, RejectReason::TimestampEmpty)?;
         let text = text.trim();
-        match clock {
+        match time_count {
             None => self.timestamps.read(text, self.time_zone, self.reading),
-            Some(clock) => clock.read(text, self.reading).map(Moment::at),
+            Some(time_count) => time_count.read(text, self.reading).map(ParsedTimestamp::unambiguous),
         }
-        .map_err(|error| self.explainer.timestamp(&field.shown, text, error, clock.is_some()))
+        .map_err(|error| self.explainer.timestamp(&field.shown, text, error, time_count.is_some()))
     }
 }
 

@@ -41,17 +41,17 @@ impl Rejection {
     }
 
     /// Adds words of ours to the message.
-    pub(crate) fn say(&mut self, words: &str) {
+    pub(crate) fn push_words(&mut self, words: &str) {
         self.message.push_str(words);
     }
 
     /// Adds a value of the row to the message, between backticks.
-    pub(crate) fn show(&mut self, value: &str) {
-        self.show_as(&masked(value));
+    pub(crate) fn push_value(&mut self, value: &str) {
+        self.push_shown(&masked(value));
     }
 
     /// The same, as it is written already.
-    pub(crate) fn show_as(&mut self, written: &str) {
+    pub(crate) fn push_shown(&mut self, written: &str) {
         let start = self.message.len();
         self.message.push_str(written);
         self.values.push(start..self.message.len());
@@ -59,14 +59,14 @@ impl Rejection {
 
     /// The message with the shapes of values in their place: for logs, and for what is told of a source as a whole.
     pub fn without_values(&self) -> String {
-        let (mut told, mut end) = (String::with_capacity(self.message.len()), 0);
+        let (mut shown, mut end) = (String::with_capacity(self.message.len()), 0);
         for value in &self.values {
-            told.push_str(&self.message[end..value.start]);
-            told.push_str(&shape(self.message[value.clone()].trim_matches('`')));
+            shown.push_str(&self.message[end..value.start]);
+            shown.push_str(&shape(self.message[value.clone()].trim_matches('`')));
             end = value.end;
         }
-        told.push_str(&self.message[end..]);
-        told
+        shown.push_str(&self.message[end..]);
+        shown
     }
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {
 
 pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
     let mut rejection = reject(reason, format!("{field} {error}: "));
-    rejection.show(value);
+    rejection.push_value(value);
     rejection
 }
 

@@ -22,7 +22,7 @@ pub struct Chunker {
     max_bytes: u64,
     next_chunk: u64,
     counted: Counted,
-    open: Open,
+    open: OpenChunk,
 }
 
 /// A row as it was judged, for a [`Chunker`].
@@ -42,7 +42,7 @@ pub struct Judged {
 
 /// The chunk that is being filled.
 #[derive(Debug)]
-struct Open {
+struct OpenChunk {
     first_row: u64,
     rows: u64,
     bytes: u64,
@@ -50,7 +50,7 @@ struct Open {
     rejected: Vec<RejectedRow>,
 }
 
-impl Open {
+impl OpenChunk {
     fn at(first_row: u64) -> Self {
         Self { first_row, rows: 0, bytes: 0, transactions: Vec::new(), rejected: Vec::new() }
     }
@@ -65,7 +65,7 @@ impl Chunker {
             max_bytes: u64::from(settings.chunk_bytes.get()),
             next_chunk: from.chunk,
             counted: from.counted,
-            open: Open::at(from.at.row),
+            open: OpenChunk::at(from.at.row),
         }
     }
 
@@ -109,7 +109,7 @@ impl Chunker {
             return None;
         }
         let next_row = self.open.first_row + self.open.rows;
-        let full = std::mem::replace(&mut self.open, Open::at(next_row));
+        let full = std::mem::replace(&mut self.open, OpenChunk::at(next_row));
         let id = ChunkId { run_id: self.run_id.clone(), chunk: self.next_chunk };
         self.next_chunk += 1;
         let chunk = Chunk {

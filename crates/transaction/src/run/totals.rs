@@ -61,7 +61,7 @@ const ROWS: &str = "{rows}";
 const AMOUNT: &str = "{amount}";
 
 /// A text as literal fields are compared: every white space is a blank, and what nobody sees is nothing.
-fn visible(text: &str) -> String {
+fn normalised(text: &str) -> String {
     let blank = |character: char| if character.is_whitespace() { ' ' } else { character };
     text.chars().filter(|character| !is_invisible(*character)).map(blank).collect()
 }
@@ -80,8 +80,8 @@ impl TrailerField {
             ROWS => Self::Rows,
             AMOUNT => Self::Amount,
             literal => match literal.strip_suffix('*') {
-                Some(prefix) => Self::Prefix(visible(prefix)),
-                None => Self::Literal(visible(literal)),
+                Some(prefix) => Self::Prefix(normalised(prefix)),
+                None => Self::Literal(normalised(literal)),
             },
         }
     }
@@ -91,7 +91,7 @@ impl TrailerField {
     }
 
     /// Whether a row can be told by it.
-    fn tells(&self) -> bool {
+    fn identifies_a_row(&self) -> bool {
         matches!(self, Self::Literal(text) | Self::Prefix(text) if !text.is_empty())
     }
 
@@ -100,7 +100,7 @@ impl TrailerField {
         let text = if rules == ReadingRules::First || is_plain() {
             Cow::Borrowed(text.trim())
         } else {
-            Cow::Owned(visible(trimmed(text)))
+            Cow::Owned(normalised(trimmed(text)))
         };
         let text = text.trim();
         match self {
@@ -124,7 +124,7 @@ impl Trailer {
     pub fn is(&self, row: &(impl Fields + ?Sized), encoding: Encoding, rules: ReadingRules) -> bool {
         let text = |index: usize| encoding.decode(row.get(index).unwrap_or_default());
         let is_empty = |index: usize| row.get(index).unwrap_or_default().trim_ascii().is_empty();
-        let is_it = |fields: &[TrailerField]| {
+        let fits_pattern = |fields: &[TrailerField]| {
             // Any rest of the last field takes those behind it too: a text may hold what stands between fields.
             let has_rest = matches!(fields.last(), Some(TrailerField::Prefix(_)));
             row.count() >= fields.len()
@@ -134,7 +134,7 @@ impl Trailer {
                     .all(|(index, field)| text(index).is_some_and(|text| field.fits(&text, rules)))
                 && (has_rest || (fields.len()..row.count()).all(is_empty))
         };
-        is_it(&self.fields) || self.whole.as_ref().is_some_and(|whole| is_it(std::slice::from_ref(whole)))
+        fits_pattern(&self.fields) || self.whole.as_ref().is_some_and(|whole| fits_pattern(std::slice::from_ref(whole)))
     }
 
     /// Whether the first physical line of a row that is none begins the footer: its text may go over several lines in quotes, and has not
@@ -177,7 +177,7 @@ impl Trailer {
 }
 
 /// Whatever stands between the fields of the source; in a pattern it stands between those of the pattern.
-fn between(written: &str) -> Option<char> {
+fn delimiter_of(written: &str) -> Option<char> {
     let common = [';', '\t', '|', ','].into_iter().find(|delimiter| written.contains(*delimiter));
     // A delimiter that is set is told by the totals that it stands beside.
     common.or_else(|| {
@@ -213,11 +213,11 @@ impl TryFrom<String> for Trailer {
     type Error = String;
 
     fn try_from(written: String) -> Result<Self, String> {
-        let fields: Vec<TrailerField> = match between(&written) {
+        let fields: Vec<TrailerField> = match delimiter_of(&written) {
             Some(delimiter) => written.split(delimiter).map(TrailerField::read).collect(),
             None => vec![TrailerField::read(&written)],
         };
-        if !fields.iter().any(TrailerField::tells) {
+        if !fields.iter().any(TrailerField::identifies_a_row) {
             return Err(format!(
                 "`{written}` is no trailer such as TRAILER;{{rows}};{{amount}}, and no footer such as END OF FILE or Balance as of *: \
                  it needs a literal field to be told by"

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::rules::decoding::Decoding;
-use crate::schema::derivation::{AmountField, AmountPlaces, Derivation, Field, Places, Row, TimestampField};
+use crate::rules::decoding::TextDecoder;
+use crate::schema::derivation::{
+    AmountColumns, AmountField, ColumnResolver, Derivation, DerivedField, RowReader, TimestampField,
+};
 use crate::schema::mapping::EVERY_OTHER;
-use crate::schema::names::{Names, name_key};
+use crate::schema::names::{HeaderNames, name_key};
 use crate::value::redact::shape;
 use crate::value::text::{quoted, trimmed};
 use crate::{Dialect, Encoding, Mapping, ReadingRules};
@@ -57,14 +59,14 @@ pub enum HeaderError {
         within: Vec<String>,
     },
     /// A column that a field is made of is there twice, so that its value would be ambiguous.
-    #[error("column {} of `{field}` stands twice in the header, as {}: a mapping names the one that is meant by its place, such as `{field} = \"{}\"`", quoted(name), by_place(places, " and "), by_place(&places[..1], ""))]
+    #[error("column {} of `{field}` stands twice in the header, as {}: a mapping names the one that is meant by its place, such as `{field} = \"{}\"`", quoted(name), by_place(positions, " and "), by_place(&positions[..1], ""))]
     Twice {
         /// What is made of it.
         field: String,
         /// Its name.
         name: String,
         /// Where it stands, from 0.
-        places: Vec<usize>,
+        positions: Vec<usize>,
     },
     /// A column that the mapping names is not there.
     #[error("{}; {found}", unmapped(wanted))]
@@ -164,8 +166,8 @@ fn list(names: &[String], show: impl Fn(&str) -> String) -> String {
 }
 
 /// Columns by their places.
-fn by_place(places: &[usize], between: &str) -> String {
-    let shown: Vec<String> = places.iter().take(MAX_NAMES).map(|index| format!("column_{}", index + 1)).collect();
+fn by_place(positions: &[usize], between: &str) -> String {
+    let shown: Vec<String> = positions.iter().take(MAX_NAMES).map(|index| format!("column_{}", index + 1)).collect();
     shown.join(between)
 }
 
@@ -191,13 +193,13 @@ fn unmapped(wanted: &[(String, String)]) -> String {
 /// Where each field of a transaction stands in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
-    pub(crate) id: Field,
-    pub(crate) description: Field,
-    pub(crate) amount: AmountPlaces,
+    pub(crate) id: DerivedField,
+    pub(crate) description: DerivedField,
+    pub(crate) amount: AmountColumns,
     pub(crate) timestamp: TimestampField,
-    pub(crate) merchant: Option<Field>,
-    pub(crate) operation_type: Field,
-    pub(crate) side: Field,
+    pub(crate) merchant: Option<DerivedField>,
+    pub(crate) operation_type: DerivedField,
+    pub(crate) side: DerivedField,
     pub(crate) attributes: Vec<(usize, String)>,
     /// What is not kept of the values whose names the header lacks; nothing is where this is none.
     dropped: Option<BTreeSet<String>>,
@@ -225,18 +227,18 @@ impl Columns {
     pub fn from_names(names: Vec<String>, mapping: Option<&Mapping>) -> Result<Self, HeaderError> {
         let unmapped = Mapping::default();
         let mapping = mapping.unwrap_or(&unmapped);
-        let by_name = Names::new(&names);
-        let mut places = Places::new(&by_name, names.len());
+        let by_name = HeaderNames::new(&names);
+        let mut resolver = ColumnResolver::new(&by_name, names.len());
         let [id, description] = [("id", &mapping.id), ("description", &mapping.description)]
-            .map(|(name, from)| places.field(name, from.as_ref()));
-        let (amount, timestamp) = (places.amount(mapping), places.timestamp(mapping));
+            .map(|(name, from)| resolver.field(name, from.as_ref()));
+        let (amount, timestamp) = (resolver.amount(mapping), resolver.timestamp(mapping));
         let [operation_type, side] = [("operation_type", &mapping.operation_type), ("side", &mapping.side)]
-            .map(|(name, from)| places.field(name, from.as_ref()));
+            .map(|(name, from)| resolver.field(name, from.as_ref()));
         let merchant = OPTIONAL_COLUMNS[0];
-        let merchant = (mapping.merchant.is_some() || places.has(merchant))
-            .then(|| places.field(merchant, mapping.merchant.as_ref()));
-        let attributes = attributes(&mut places, mapping, &by_name);
-        let Places { unknown, twice, .. } = places;
+        let merchant = (mapping.merchant.is_some() || resolver.has(merchant))
+            .then(|| resolver.field(merchant, mapping.merchant.as_ref()));
+        let attributes = attributes(&mut resolver, mapping, &by_name);
+        let ColumnResolver { unknown, twice, .. } = resolver;
         if let Some(twice) = twice {
             return Err(twice);
         }
@@ -260,7 +262,9 @@ impl Columns {
     /// Where the amount stands, for the sniffing of its decimal mark; none where it is not one column.
     pub fn amount(&self) -> Option<usize> {
         match &self.amount {
-            AmountPlaces::One(AmountField { field: Field { from: Derivation::Column(index), .. }, .. }) => Some(*index),
+            AmountColumns::One(AmountField { field: DerivedField { from: Derivation::Column(index), .. }, .. }) => {
+                Some(*index)
+            }
             _ => None,
         }
     }
@@ -268,7 +272,7 @@ impl Columns {
     /// The texts of a row that its amount is read from, for the recognition of the decimal mark. What is a number by the grammar of
     /// its source is none of them, nor what is empty or cannot be read.
     pub fn amount_texts(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Vec<String> {
-        let row = Row { number, fields, decoding: Decoding::of(encoding) };
+        let row = RowReader { number, fields, decoder: TextDecoder::of(encoding) };
         let text = |from: &AmountField| match from.field.from {
             Derivation::Column(index) if fields.is_number(index) => None,
             _ => row.derive(&from.field).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -278,16 +282,16 @@ impl Columns {
 
     /// What a row has for the date and time, for the recognition of its pattern; none where it is a count.
     pub fn date(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Option<String> {
-        let TimestampField { field, clock: None } = &self.timestamp else { return None };
-        let decoding = Decoding::of(encoding);
-        Some(Row { number, fields, decoding }.derive(field).ok()?.into_owned())
+        let TimestampField { field, time_count: None } = &self.timestamp else { return None };
+        let decoder = TextDecoder::of(encoding);
+        Some(RowReader { number, fields, decoder }.derive(field).ok()?.into_owned())
     }
 
     /// Whether a row has a count for the date and time, and one that leads to an instant.
     pub fn has_count(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> bool {
-        let TimestampField { field, clock: Some(clock) } = &self.timestamp else { return false };
-        let row = Row { number, fields, decoding: Decoding::of(encoding) };
-        row.derive(field).is_ok_and(|text| clock.read(text.trim(), ReadingRules::Second).is_ok())
+        let TimestampField { field, time_count: Some(time_count) } = &self.timestamp else { return false };
+        let row = RowReader { number, fields, decoder: TextDecoder::of(encoding) };
+        row.derive(field).is_ok_and(|text| time_count.read(text.trim(), ReadingRules::Second).is_ok())
     }
 
     /// The fields of a transaction that are made of a column.
@@ -329,7 +333,7 @@ impl Columns {
 }
 
 /// The columns that are kept beside the fields, in the order of the header, each with its name.
-fn attributes(places: &mut Places<'_>, mapping: &Mapping, names: &Names<'_>) -> Vec<(usize, String)> {
+fn attributes(resolver: &mut ColumnResolver<'_>, mapping: &Mapping, names: &HeaderNames<'_>) -> Vec<(usize, String)> {
     let (rules, titles) = (&mapping.attributes, names.titles());
     let mut kept: Vec<Option<&str>> = vec![None; titles.len()];
     let mut keep = |index: usize, name| {
@@ -339,20 +343,20 @@ fn attributes(places: &mut Places<'_>, mapping: &Mapping, names: &Names<'_>) -> 
     };
     for column in &rules.keep {
         if column == EVERY_OTHER {
-            let unused = (0..titles.len()).filter(|index| !places.is_used[*index]);
+            let unused = (0..titles.len()).filter(|index| !resolver.is_used[*index]);
             unused.for_each(|index| keep(index, &titles[index]));
         } else {
-            let index = places.find("attributes", column);
+            let index = resolver.find("attributes", column);
             keep(index, titles.get(index).map_or("", String::as_str));
         }
     }
     for (ours, theirs) in &rules.rename {
-        keep(places.find("attributes", theirs), ours.trim());
+        keep(resolver.find("attributes", theirs), ours.trim());
     }
     for column in &rules.drop {
         // Where several have that name, all of them go.
         let several = names.all(column);
-        let dropped = if several.is_empty() { vec![places.find("attributes", column)] } else { several };
+        let dropped = if several.is_empty() { vec![resolver.find("attributes", column)] } else { several };
         for index in dropped {
             if let Some(kept) = kept.get_mut(index) {
                 *kept = None;

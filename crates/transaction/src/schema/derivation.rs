@@ -3,18 +3,20 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::rules::decoding::{Decoding, Unreadable};
+use crate::rules::decoding::{TextDecoder, UndecodableText};
 use crate::rules::is_blank;
 use crate::rules::rejections::{reject, wrong_value};
 use crate::schema::columns::{Fields, HeaderError};
-use crate::schema::mapping::{AmountFrom, AmountTexts, BySign, Clock, Mapping, Part, Scaling, TextFrom};
-use crate::schema::names::{Names, Place};
+use crate::schema::mapping::{
+    AmountFrom, AmountTexts, Mapping, Scaling, TemplatePart, TextBySign, TextFrom, TimeCount,
+};
+use crate::schema::names::{ColumnMatch, HeaderNames};
 use crate::value::text::{quoted, trimmed};
 use crate::{Amount, RejectReason, Rejection};
 
 /// A field of a transaction, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Field {
+pub(crate) struct DerivedField {
     /// As messages name it: with the column, where that has another name.
     pub(crate) shown: String,
     pub(crate) from: Derivation,
@@ -25,7 +27,7 @@ pub(crate) struct Field {
 pub(crate) enum Derivation {
     Column(usize),
     Constant(String),
-    Template(Vec<Part<usize>>),
+    Template(Vec<TemplatePart<usize>>),
     Lookup {
         column: usize,
         values: BTreeMap<String, String>,
@@ -34,12 +36,12 @@ pub(crate) enum Derivation {
     /// Columns whose texts, and the count of rows that have the same, are an id.
     Joined(Vec<usize>),
     /// What the sign of the amount says.
-    BySign(BySign),
+    BySign(TextBySign),
 }
 
 /// Where the amount stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum AmountPlaces {
+pub(crate) enum AmountColumns {
     /// As one number.
     One(AmountField),
     /// In one of two columns.
@@ -49,14 +51,14 @@ pub(crate) enum AmountPlaces {
 /// A number that is the amount, or the debit or credit of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AmountField {
-    pub(crate) field: Field,
+    pub(crate) field: DerivedField,
     /// None where it is the amount as it stands.
-    pub(crate) conversion: Option<Conversion>,
+    pub(crate) conversion: Option<AmountConversion>,
 }
 
 /// How a number becomes the amount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Conversion {
+pub(crate) struct AmountConversion {
     pub(crate) scaling: Scaling,
     /// The column, and those of its values, that say that it is negative.
     pub(crate) negative_when: Option<(usize, Vec<String>)>,
@@ -65,9 +67,9 @@ pub(crate) struct Conversion {
 /// The timestamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TimestampField {
-    pub(crate) field: Field,
+    pub(crate) field: DerivedField,
     /// None where it is a date and time.
-    pub(crate) clock: Option<Clock>,
+    pub(crate) time_count: Option<TimeCount>,
 }
 
 impl Derivation {
@@ -77,12 +79,12 @@ impl Derivation {
             Self::Column(column) | Self::Lookup { column, .. } => *column == index,
             Self::Constant(_) | Self::BySign(_) => false,
             Self::Joined(columns) => columns.contains(&index),
-            Self::Template(parts) => parts.contains(&Part::Column(index)),
+            Self::Template(parts) => parts.contains(&TemplatePart::Column(index)),
         }
     }
 }
 
-impl Field {
+impl DerivedField {
     /// Whether it is made of a column.
     pub(crate) fn uses(&self, index: usize) -> bool {
         self.from.uses(index)
@@ -107,7 +109,7 @@ impl AmountField {
     }
 }
 
-impl AmountPlaces {
+impl AmountColumns {
     /// The numbers that it is made of.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &AmountField> {
         let (first, second) = match self {
@@ -134,20 +136,20 @@ fn negated(amount: Amount) -> Result<Amount, Rejection> {
 }
 
 /// One row while its fields are made.
-pub(crate) struct Row<'a, F: ?Sized> {
+pub(crate) struct RowReader<'a, F: ?Sized> {
     pub(crate) number: u64,
     pub(crate) fields: &'a F,
-    pub(crate) decoding: Decoding,
+    pub(crate) decoder: TextDecoder,
 }
 
-impl<'a, F: Fields + ?Sized> Row<'a, F> {
+impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
     /// The text of a column.
-    pub(crate) fn text(&self, index: usize) -> Result<Cow<'a, str>, Unreadable> {
-        self.decoding.text(self.fields.get(index).unwrap_or_default())
+    pub(crate) fn text(&self, index: usize) -> Result<Cow<'a, str>, UndecodableText> {
+        self.decoder.text(self.fields.get(index).unwrap_or_default())
     }
 
     /// The text of a field.
-    pub(crate) fn derive<'b>(&self, field: &'b Field) -> Result<Cow<'b, str>, Rejection>
+    pub(crate) fn derive<'b>(&self, field: &'b DerivedField) -> Result<Cow<'b, str>, Rejection>
     where
         'a: 'b,
     {
@@ -156,7 +158,7 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
             Derivation::Constant(constant) => Ok(Cow::Borrowed(constant.as_str())),
             Derivation::Template(parts) => self.fill(parts).map(Cow::Owned),
             Derivation::Lookup { column, values, otherwise } => {
-                let value = self.text(*column).map_err(|error| error.of(&field.shown))?;
+                let value = self.text(*column).map_err(|error| error.into_rejection(&field.shown))?;
                 let found = values.get(value.trim()).or(otherwise.as_ref()).ok_or_else(|| {
                     let error = "is no value that the mapping knows";
                     wrong_value(&field.shown, &value, RejectReason::ValueUnknown, &error)
@@ -167,11 +169,11 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
             // The amount is not known here, as `by_amount` knows it.
             Derivation::BySign(_) => Ok(Cow::Borrowed("")),
         };
-        derived.map_err(|error| error.of(&field.shown))
+        derived.map_err(|error| error.into_rejection(&field.shown))
     }
 
     /// The same for a field that must not be empty.
-    pub(crate) fn required<'b>(&self, field: &'b Field, empty: RejectReason) -> Result<Cow<'b, str>, Rejection>
+    pub(crate) fn required<'b>(&self, field: &'b DerivedField, empty: RejectReason) -> Result<Cow<'b, str>, Rejection>
     where
         'a: 'b,
     {
@@ -185,7 +187,7 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
     /// The same for a field that the sign of the amount may say.
     pub(crate) fn by_amount<'b>(
         &self,
-        field: &'b Field,
+        field: &'b DerivedField,
         amount: Amount,
         empty: RejectReason,
     ) -> Result<Cow<'b, str>, Rejection>
@@ -239,15 +241,15 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
     fn hint_at_nothing(&self, from: &AmountField, mut rejection: Rejection) -> Rejection {
         let text = self.derive(&from.field).unwrap_or_default();
         if rejection.reason == RejectReason::AmountFormat && !text.contains(|character: char| character.is_numeric()) {
-            rejection.say("; set NULL_VALUES if ");
-            rejection.show(text.trim());
-            rejection.say(" stands for nothing");
+            rejection.push_words("; set NULL_VALUES if ");
+            rejection.push_value(text.trim());
+            rejection.push_words(" stands for nothing");
         }
         rejection
     }
 
     /// The trimmed texts of columns; nothing where all of them are empty. None of them can be taken for two.
-    fn join(&self, columns: &[usize]) -> Result<String, Unreadable> {
+    fn join(&self, columns: &[usize]) -> Result<String, UndecodableText> {
         let mut joined = String::new();
         let mut is_empty = true;
         for (nth, column) in columns.iter().enumerate() {
@@ -266,25 +268,25 @@ impl<'a, F: Fields + ?Sized> Row<'a, F> {
         Ok(if is_empty { String::new() } else { joined })
     }
 
-    fn fill(&self, parts: &[Part<usize>]) -> Result<String, Unreadable> {
+    fn fill(&self, parts: &[TemplatePart<usize>]) -> Result<String, UndecodableText> {
         let mut filled = String::new();
         for part in parts {
             match part {
-                Part::Text(text) => filled.push_str(text),
-                Part::Column(index) => filled.push_str(self.text(*index)?.trim()),
-                Part::Row => filled.push_str(&self.number.to_string()),
+                TemplatePart::Text(text) => filled.push_str(text),
+                TemplatePart::Column(index) => filled.push_str(self.text(*index)?.trim()),
+                TemplatePart::Row => filled.push_str(&self.number.to_string()),
                 // It was resolved with the location, and is a text.
-                Part::Path(_) => {}
+                TemplatePart::Path(_) => {}
             }
         }
         // A column at either end may be empty.
-        Ok(if self.decoding.trims() { trimmed(&filled).to_owned() } else { filled })
+        Ok(if self.decoder.trims() { trimmed(&filled).to_owned() } else { filled })
     }
 }
 
 /// The places of a header's names, and what was asked for in vain.
-pub(crate) struct Places<'a> {
-    names: &'a Names<'a>,
+pub(crate) struct ColumnResolver<'a> {
+    names: &'a HeaderNames<'a>,
     /// The fields, each with a column that is not there.
     pub(crate) unknown: Vec<(String, String)>,
     /// The first column that is asked for and stands twice.
@@ -293,23 +295,23 @@ pub(crate) struct Places<'a> {
     pub(crate) is_used: Vec<bool>,
 }
 
-impl<'a> Places<'a> {
-    pub(crate) fn new(names: &'a Names<'a>, count: usize) -> Self {
+impl<'a> ColumnResolver<'a> {
+    pub(crate) fn new(names: &'a HeaderNames<'a>, count: usize) -> Self {
         Self { names, unknown: Vec::new(), twice: None, is_used: vec![false; count] }
     }
 
     /// Whether there is such a column.
     pub(crate) fn has(&self, column: &str) -> bool {
-        self.names.find(column) != Place::Nowhere
+        self.names.find(column) != ColumnMatch::Missing
     }
 
     /// Where a column is. One that is not there, or twice, is noted, and whoever asked must not be believed.
     pub(crate) fn find(&mut self, field: &str, column: &str) -> usize {
         match self.names.find(column) {
-            Place::At(index) => return index,
-            Place::Nowhere => self.unknown.push((field.to_owned(), column.to_owned())),
-            Place::Several(places) => {
-                let twice = HeaderError::Twice { field: field.to_owned(), name: column.to_owned(), places };
+            ColumnMatch::One(index) => return index,
+            ColumnMatch::Missing => self.unknown.push((field.to_owned(), column.to_owned())),
+            ColumnMatch::Several(positions) => {
+                let twice = HeaderError::Twice { field: field.to_owned(), name: column.to_owned(), positions };
                 self.twice.get_or_insert(twice);
             }
         }
@@ -326,39 +328,41 @@ impl<'a> Places<'a> {
     }
 
     /// A field of text; where the mapping does not speak of it, the column of its own name.
-    pub(crate) fn field(&mut self, name: &str, from: Option<&TextFrom>) -> Field {
+    pub(crate) fn field(&mut self, name: &str, from: Option<&TextFrom>) -> DerivedField {
         let shown = |by: String| format!("`{name}` ({by})");
         match from {
-            None => Field { shown: format!("`{name}`"), from: Derivation::Column(self.take(name, name)) },
-            Some(TextFrom::Column(column)) => Field {
+            None => DerivedField { shown: format!("`{name}`"), from: Derivation::Column(self.take(name, name)) },
+            Some(TextFrom::Column(column)) => DerivedField {
                 shown: if column == name { format!("`{name}`") } else { shown(of_column(column)) },
                 from: Derivation::Column(self.take(name, column)),
             },
             Some(TextFrom::Constant(constant)) => {
-                Field { shown: shown("a constant".to_owned()), from: Derivation::Constant(constant.clone()) }
+                DerivedField { shown: shown("a constant".to_owned()), from: Derivation::Constant(constant.clone()) }
             }
             Some(TextFrom::Template(template)) => {
                 let parts = template.parts.iter().map(|part| match part {
-                    Part::Text(text) => Part::Text(text.clone()),
-                    Part::Column(column) => Part::Column(self.take(name, column)),
-                    Part::Path(name) => Part::Text(self.unresolved(name)),
-                    Part::Row => Part::Row,
+                    TemplatePart::Text(text) => TemplatePart::Text(text.clone()),
+                    TemplatePart::Column(column) => TemplatePart::Column(self.take(name, column)),
+                    TemplatePart::Path(name) => TemplatePart::Text(self.unresolved(name)),
+                    TemplatePart::Row => TemplatePart::Row,
                 });
                 let from = Derivation::Template(parts.collect());
-                Field { shown: shown(format!("template {}", quoted(template.as_str()))), from }
+                DerivedField { shown: shown(format!("template {}", quoted(template.as_str()))), from }
             }
-            Some(TextFrom::Path(folder)) => {
-                Field { shown: shown("the path".to_owned()), from: Derivation::Constant(self.unresolved(folder)) }
-            }
+            Some(TextFrom::Path(folder)) => DerivedField {
+                shown: shown("the path".to_owned()),
+                from: Derivation::Constant(self.unresolved(folder)),
+            },
             Some(TextFrom::Columns(columns)) => {
                 let named: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
                 let from = Derivation::Joined(columns.iter().map(|column| self.take(name, column)).collect());
-                Field { shown: shown(format!("columns {}", named.join(", "))), from }
+                DerivedField { shown: shown(format!("columns {}", named.join(", "))), from }
             }
-            Some(TextFrom::Sign(signs)) => {
-                Field { shown: shown("the sign of `amount`".to_owned()), from: Derivation::BySign(signs.clone()) }
-            }
-            Some(TextFrom::Lookup { column, values, otherwise }) => Field {
+            Some(TextFrom::BySign(signs)) => DerivedField {
+                shown: shown("the sign of `amount`".to_owned()),
+                from: Derivation::BySign(signs.clone()),
+            },
+            Some(TextFrom::Lookup { column, values, otherwise }) => DerivedField {
                 shown: shown(of_column(column)),
                 from: Derivation::Lookup {
                     column: self.take(name, column),
@@ -375,15 +379,15 @@ impl<'a> Places<'a> {
         String::new()
     }
 
-    pub(crate) fn amount(&mut self, mapping: &Mapping) -> AmountPlaces {
+    pub(crate) fn amount(&mut self, mapping: &Mapping) -> AmountColumns {
         match &mapping.amount {
-            None => AmountPlaces::One(AmountField { field: self.field("amount", None), conversion: None }),
+            None => AmountColumns::One(AmountField { field: self.field("amount", None), conversion: None }),
             Some(from) => match &from.texts {
-                AmountTexts::One(text) => AmountPlaces::One(self.number(text, from)),
+                AmountTexts::One(text) => AmountColumns::One(self.number(text, from)),
                 AmountTexts::DebitOrCredit { debit, credit } => {
                     let [debit, credit] =
                         [debit, credit].map(|column| self.number(&TextFrom::Column(column.clone()), from));
-                    AmountPlaces::DebitOrCredit { debit, credit }
+                    AmountColumns::DebitOrCredit { debit, credit }
                 }
             },
         }
@@ -396,15 +400,15 @@ impl<'a> Places<'a> {
             let values = when.is.values().iter().map(|value| value.trim().to_owned());
             (self.take(name, &when.column), values.collect())
         });
-        let conversion = Conversion { scaling: from.scaling, negative_when };
-        let is_plain = conversion == Conversion { scaling: Scaling::default(), negative_when: None };
+        let conversion = AmountConversion { scaling: from.scaling, negative_when };
+        let is_plain = conversion == AmountConversion { scaling: Scaling::default(), negative_when: None };
         AmountField { field, conversion: (!is_plain).then_some(conversion) }
     }
 
     pub(crate) fn timestamp(&mut self, mapping: &Mapping) -> TimestampField {
         let from = mapping.timestamp.as_ref();
         let field = self.field("timestamp", from.map(|from| &from.text));
-        TimestampField { field, clock: from.and_then(|from| from.clock) }
+        TimestampField { field, time_count: from.and_then(|from| from.time_count) }
     }
 }
 

@@ -23,20 +23,20 @@ const STEP: char = '.';
 /// Where each name of a header stands. Names are compared by the rule of all headers.
 #[derive(Debug, Clone)]
 pub struct JsonNames {
-    places: Level,
+    places: PathLevel,
     count: usize,
 }
 
 /// What the members of one object lead to.
 #[derive(Debug, Clone, Default)]
-struct Level {
+struct PathLevel {
     /// Fields, by their names as the header has them and as they are compared.
     places: HashMap<String, usize>,
     /// Objects that paths go into.
-    objects: HashMap<String, Level>,
+    objects: HashMap<String, PathLevel>,
 }
 
-impl Level {
+impl PathLevel {
     fn insert(&mut self, name: &str, place: usize) {
         self.places.insert(name_key(name), place);
         self.places.insert(name.to_owned(), place);
@@ -70,24 +70,24 @@ impl Level {
 
 /// The values of one object while they are gathered, each with how many objects it was inside of: what stands further outside is
 /// meant by a name.
-type Gathered<'a> = Vec<Option<(usize, Value<'a>)>>;
+type CollectedValues<'a> = Vec<Option<(usize, FieldValue<'a>)>>;
 
 /// The values of one object, in the order of a header.
 #[derive(Debug)]
 pub struct JsonFields<'a> {
-    values: Vec<Option<Value<'a>>>,
+    values: Vec<Option<FieldValue<'a>>>,
     extras: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 /// A value as the text of a field, and what it is in JSON.
 #[derive(Debug, Clone)]
-struct Value<'a> {
+struct FieldValue<'a> {
     text: Cow<'a, str>,
-    kind: Kind,
+    kind: JsonKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum JsonKind {
     /// A string, or `null`, which is an empty field.
     Text,
     Number,
@@ -98,7 +98,7 @@ enum Kind {
 impl JsonNames {
     /// The names of a header, in its order; none of them is a path.
     pub fn new(header: &[String]) -> Self {
-        let mut places = Level::default();
+        let mut places = PathLevel::default();
         for (place, name) in header.iter().enumerate() {
             places.insert(name, place);
         }
@@ -128,12 +128,12 @@ impl JsonNames {
             Ok(_) => RejectReason::JsonFormat,
             Err(_) => RejectReason::Encoding,
         })?;
-        let mut values: Gathered<'_> = vec![None; self.count];
+        let mut values: CollectedValues<'_> = vec![None; self.count];
         let mut extras: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         let mut opened: Vec<Cow<'_, str>> = Vec::new();
         for (name, value) in members {
             if let Some((level, members)) = self.places.enter(&name, value)? {
-                gather(level, members, 1, &mut values)?;
+                collect_paths(level, members, 1, &mut values)?;
                 if self.places.place(&name).is_none() {
                     if opened.contains(&name) {
                         return Err(RejectReason::JsonFormat);
@@ -142,9 +142,9 @@ impl JsonNames {
                     continue;
                 }
             }
-            let value = Value::of(value)?;
+            let value = FieldValue::of(value)?;
             match self.places.place(&name) {
-                Some(place) => put(&mut values[place], 0, value)?,
+                Some(place) => insert_value(&mut values[place], 0, value)?,
                 None if !extras.iter().any(|(other, _)| *other == name) => extras.push((name, value.text)),
                 None => return Err(RejectReason::JsonFormat),
             }
@@ -155,25 +155,29 @@ impl JsonNames {
 }
 
 /// Takes from an object what paths lead to.
-fn gather<'a>(
-    level: &Level,
+fn collect_paths<'a>(
+    level: &PathLevel,
     members: Members<'a>,
     depth: usize,
-    values: &mut Gathered<'a>,
+    values: &mut CollectedValues<'a>,
 ) -> Result<(), RejectReason> {
     for (name, value) in members {
         if let Some((level, members)) = level.enter(&name, value)? {
-            gather(level, members, depth + 1, values)?;
+            collect_paths(level, members, depth + 1, values)?;
         }
         if let Some(place) = level.place(&name) {
-            put(&mut values[place], depth, Value::of(value)?)?;
+            insert_value(&mut values[place], depth, FieldValue::of(value)?)?;
         }
     }
     Ok(())
 }
 
 /// Puts a value into its place, unless one from further outside is there; two from the same depth are one too many.
-fn put<'a>(place: &mut Option<(usize, Value<'a>)>, depth: usize, value: Value<'a>) -> Result<(), RejectReason> {
+fn insert_value<'a>(
+    place: &mut Option<(usize, FieldValue<'a>)>,
+    depth: usize,
+    value: FieldValue<'a>,
+) -> Result<(), RejectReason> {
     match place {
         Some((other, _)) if *other == depth => return Err(RejectReason::JsonFormat),
         Some((other, _)) if *other < depth => {}
@@ -182,12 +186,12 @@ fn put<'a>(place: &mut Option<(usize, Value<'a>)>, depth: usize, value: Value<'a
     Ok(())
 }
 
-impl<'a> Value<'a> {
+impl<'a> FieldValue<'a> {
     fn of(value: &'a RawValue) -> Result<Self, RejectReason> {
         let kind = match value.get().as_bytes().first() {
-            Some(b'"' | b'n') => Kind::Text,
-            Some(b'-' | b'0'..=b'9') => Kind::Number,
-            _ => Kind::Other,
+            Some(b'"' | b'n') => JsonKind::Text,
+            Some(b'-' | b'0'..=b'9') => JsonKind::Number,
+            _ => JsonKind::Other,
         };
         let text = text(value).ok_or(RejectReason::JsonFormat)?;
         Ok(Self { text, kind })
@@ -197,7 +201,7 @@ impl<'a> Value<'a> {
 impl JsonFields<'_> {
     /// Whether a field is a text or a number, or is not there: neither a truth value nor an array or object.
     pub fn is_text_or_number(&self, index: usize) -> bool {
-        self.values.get(index).and_then(Option::as_ref).is_none_or(|value| value.kind != Kind::Other)
+        self.values.get(index).and_then(Option::as_ref).is_none_or(|value| value.kind != JsonKind::Other)
     }
 }
 
@@ -211,7 +215,7 @@ impl Fields for JsonFields<'_> {
     }
 
     fn is_number(&self, index: usize) -> bool {
-        self.values.get(index).and_then(Option::as_ref).is_some_and(|value| value.kind == Kind::Number)
+        self.values.get(index).and_then(Option::as_ref).is_some_and(|value| value.kind == JsonKind::Number)
     }
 
     fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -224,8 +228,8 @@ type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 /// The members of an object, in its order.
 pub fn json_members(object: &[u8]) -> serde_json::Result<Members<'_>> {
-    struct Object;
-    impl<'de> Visitor<'de> for Object {
+    struct MembersVisitor;
+    impl<'de> Visitor<'de> for MembersVisitor {
         type Value = Members<'de>;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -234,7 +238,7 @@ pub fn json_members(object: &[u8]) -> serde_json::Result<Members<'_>> {
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::with_capacity(16);
-            while let Some(Name(name)) = map.next_key()? {
+            while let Some(JsonText(name)) = map.next_key()? {
                 members.push((name, map.next_value()?));
             }
             Ok(members)
@@ -242,20 +246,20 @@ pub fn json_members(object: &[u8]) -> serde_json::Result<Members<'_>> {
     }
     let text = std::str::from_utf8(object).map_err(serde_json::Error::custom)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let members = deserializer.deserialize_map(Object)?;
+    let members = deserializer.deserialize_map(MembersVisitor)?;
     deserializer.end()?;
     Ok(members)
 }
 
 /// A name, borrowed where nothing in it is escaped.
 #[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct JsonText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A value as the text of a field.
 fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     let json = value.get();
     match json.as_bytes().first()? {
-        b'"' => serde_json::from_str::<Name<'_>>(json).ok().map(|Name(text)| text),
+        b'"' => serde_json::from_str::<JsonText<'_>>(json).ok().map(|JsonText(text)| text),
         b'n' => Some(Cow::Borrowed("")),
         _ => Some(Cow::Borrowed(json)),
     }

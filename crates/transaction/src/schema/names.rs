@@ -22,21 +22,21 @@ pub fn name_key(name: &str) -> String {
 
 /// Where a name leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    At(usize),
-    Nowhere,
+pub(crate) enum ColumnMatch {
+    One(usize),
+    Missing,
     /// These columns all have it.
     Several(Vec<usize>),
 }
 
 /// The names of a header.
 #[derive(Debug)]
-pub(crate) struct Names<'a> {
+pub(crate) struct HeaderNames<'a> {
     names: &'a [String],
     by_key: HashMap<String, Vec<usize>>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> HeaderNames<'a> {
     pub(crate) fn new(names: &'a [String]) -> Self {
         let mut by_key: HashMap<String, Vec<usize>> = HashMap::with_capacity(names.len());
         for (index, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
@@ -46,11 +46,11 @@ impl<'a> Names<'a> {
     }
 
     /// The column of a name. `column_9` is the ninth one, whatever it is called, unless another one is called that.
-    pub(crate) fn find(&self, name: &str) -> Place {
+    pub(crate) fn find(&self, name: &str) -> ColumnMatch {
         match &self.all(name)[..] {
-            [] => self.by_place(name).map_or(Place::Nowhere, Place::At),
-            [index] => Place::At(*index),
-            several => Place::Several(several.to_vec()),
+            [] => self.by_position(name).map_or(ColumnMatch::Missing, ColumnMatch::One),
+            [index] => ColumnMatch::One(*index),
+            several => ColumnMatch::Several(several.to_vec()),
         }
     }
 
@@ -67,7 +67,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn by_place(&self, name: &str) -> Option<usize> {
+    fn by_position(&self, name: &str) -> Option<usize> {
         let number: usize = name_key(name).strip_prefix("column_")?.parse().ok()?;
         number.checked_sub(1).filter(|index| *index < self.names.len())
     }
@@ -123,21 +123,21 @@ mod tests {
     #[test]
     fn a_name_leads_to_its_column_and_a_place_to_that_place() {
         let header = names("id;Währung;;Column_1;währung;É;é;Id2;id2");
-        let names = Names::new(&header);
+        let names = HeaderNames::new(&header);
         for (name, expected) in [
-            ("ID", Place::At(0)),
-            ("WÄHRUNG", Place::Several(vec![1, 4])),
-            ("column_3", Place::At(2)),
-            ("column_5", Place::At(4)),
-            ("column_1", Place::At(3)),
-            ("column_9", Place::At(8)),
-            ("column_10", Place::Nowhere),
-            ("column_0", Place::Nowhere),
-            ("column_x", Place::Nowhere),
-            ("", Place::Nowhere),
-            ("é", Place::At(6)),
-            ("É", Place::At(5)),
-            ("ID2", Place::Several(vec![7, 8])),
+            ("ID", ColumnMatch::One(0)),
+            ("WÄHRUNG", ColumnMatch::Several(vec![1, 4])),
+            ("column_3", ColumnMatch::One(2)),
+            ("column_5", ColumnMatch::One(4)),
+            ("column_1", ColumnMatch::One(3)),
+            ("column_9", ColumnMatch::One(8)),
+            ("column_10", ColumnMatch::Missing),
+            ("column_0", ColumnMatch::Missing),
+            ("column_x", ColumnMatch::Missing),
+            ("", ColumnMatch::Missing),
+            ("é", ColumnMatch::One(6)),
+            ("É", ColumnMatch::One(5)),
+            ("ID2", ColumnMatch::Several(vec![7, 8])),
         ] {
             assert_eq!(names.find(name), expected, "{name}");
         }
@@ -154,7 +154,7 @@ mod tests {
             ("a;a_2;x;a;a_4", "a;a_2;x;a_4_;a_4"),
             (";;", "column_1;column_2;column_3"),
         ] {
-            assert_eq!(Names::new(&names(header)).titles().join(";"), expected, "{header}");
+            assert_eq!(HeaderNames::new(&names(header)).titles().join(";"), expected, "{header}");
         }
     }
 }

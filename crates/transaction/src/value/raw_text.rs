@@ -34,7 +34,7 @@ impl fmt::Debug for RawText {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Wire<'a> {
+enum RawTextForm<'a> {
     Text(std::borrow::Cow<'a, str>),
     Base64(std::borrow::Cow<'a, str>),
 }
@@ -42,8 +42,8 @@ enum Wire<'a> {
 impl Serialize for RawText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(&self.0) {
-            Ok(text) => Wire::Text(text.into()),
-            Err(_) => Wire::Base64(STANDARD.encode(&self.0).into()),
+            Ok(text) => RawTextForm::Text(text.into()),
+            Err(_) => RawTextForm::Base64(STANDARD.encode(&self.0).into()),
         }
         .serialize(serializer)
     }
@@ -51,9 +51,9 @@ impl Serialize for RawText {
 
 impl<'de> Deserialize<'de> for RawText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Wire::deserialize(deserializer)? {
-            Wire::Text(text) => Ok(Self(text.into_owned().into())),
-            Wire::Base64(text) => {
+        match RawTextForm::deserialize(deserializer)? {
+            RawTextForm::Text(text) => Ok(Self(text.into_owned().into())),
+            RawTextForm::Base64(text) => {
                 STANDARD.decode(text.as_bytes()).map(|bytes| Self(bytes.into())).map_err(serde::de::Error::custom)
             }
         }

@@ -129,16 +129,16 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[expect(dead_code, reason = "only what is wrong with it is read")]
-    struct Read {
+    struct Sample {
         id: u64,
         #[serde(default)]
-        kind: Option<Kind>,
+        kind: Option<SampleKind>,
         #[serde(default)]
         run_id: Option<crate::RunId>,
     }
 
     #[derive(Debug, Deserialize)]
-    enum Kind {
+    enum SampleKind {
         Card,
     }
 
@@ -154,7 +154,7 @@ mod tests {
             ("{\"id\":1,\n SECRET}", "key must be a string at line 2 column 2"),
             (r#"{"id":1"#, "EOF while parsing an object at line 1 column 7"),
         ] {
-            let error = serde_json::from_str::<Read>(json).unwrap_err();
+            let error = serde_json::from_str::<Sample>(json).unwrap_err();
             assert_eq!(json_problem(&error), expected, "{json}");
         }
     }

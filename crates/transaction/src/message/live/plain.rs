@@ -64,7 +64,7 @@ impl LiveRules {
             REQUIRED_COLUMNS.iter().chain(&OPTIONAL_COLUMNS).map(|name| (*name).to_owned()).collect();
         let settings = RunSettings { header: header.clone(), mapping: None, ..settings.clone() };
         let id = header.iter().position(|name| name == "id").unwrap_or_default();
-        Ok(Self { rules: Rules::of_run(&settings)?.unsettable(), names: JsonNames::new(&header), id })
+        Ok(Self { rules: Rules::of_run(&settings)?.without_settings(), names: JsonNames::new(&header), id })
     }
 
     /// Whether a row is a transaction; else which rule it broke, with its own bytes.

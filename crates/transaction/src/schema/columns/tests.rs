@@ -120,7 +120,7 @@ fn a_column_twice_is_ambiguous_where_it_is_used() {
     assert_eq!((columns.amount(), &columns.attributes[..]), (Some(2), &[(1, "amount".to_owned())][..]));
     let error = mapped(header, r#"{"amount":"column_3","attributes":{"keep":["AMOUNT"]}}"#).unwrap_err();
     assert!(
-        matches!(&error, HeaderError::Twice { field, places, .. } if field == "attributes" && places == &[1, 2]),
+        matches!(&error, HeaderError::Twice { field, positions, .. } if field == "attributes" && positions == &[1, 2]),
         "{error}"
     );
 }

@@ -6,22 +6,22 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Template;
-use super::text::{NameOr, TextFrom, Written};
-use crate::value::amount::{Digits, Limits, MAX_INTEGER_DIGITS, MAX_SCALE, Notation, Number};
+use super::text::{CommonForms, NameOrTable, TextFrom};
+use crate::value::amount::{DecimalDigits, DecimalNumber, DigitLimits, MAX_INTEGER_DIGITS, MAX_SCALE, Notation};
 use crate::{Amount, AmountError, DecimalMark};
 
 /// Most digits of a unit, and most decimals of it.
 const MAX_UNIT_DIGITS: usize = 9;
 /// Most digits before, and decimals of, an amount that is converted: the product still fits 128 bits.
-const CONVERTED: Limits = Limits { integer: 20, scale: 17 };
+const CONVERSION_LIMITS: DigitLimits = DigitLimits { integer: 20, scale: 17 };
 
 /// Where an amount comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "NameOr<AmountTable>", into = "NameOr<AmountTable>")]
+#[serde(try_from = "NameOrTable<AmountTable>", into = "NameOrTable<AmountTable>")]
 pub(crate) struct AmountFrom {
     pub(crate) texts: AmountTexts,
     pub(crate) scaling: Scaling,
-    pub(crate) negative_when: Option<Negative>,
+    pub(crate) negative_when: Option<NegativeWhen>,
 }
 
 /// What its number is read from.
@@ -36,24 +36,24 @@ pub(crate) enum AmountTexts {
 /// What says that an amount is negative where its own sign does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Negative {
+pub(crate) struct NegativeWhen {
     pub(crate) column: String,
-    pub(crate) is: OneOrMore,
+    pub(crate) is: OneOrMany,
 }
 
 /// A value, or several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a value, or a list of values")]
-pub(crate) enum OneOrMore {
+pub(crate) enum OneOrMany {
     One(String),
-    More(Vec<String>),
+    Many(Vec<String>),
 }
 
-impl OneOrMore {
+impl OneOrMany {
     pub(crate) fn values(&self) -> &[String] {
         match self {
             Self::One(value) => std::slice::from_ref(value),
-            Self::More(values) => values,
+            Self::Many(values) => values,
         }
     }
 }
@@ -61,14 +61,14 @@ impl OneOrMore {
 /// How a number becomes an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Scaling {
-    unit: Unit,
-    sign: Sign,
-    decimals: Decimals,
+    unit: AmountUnit,
+    sign: SignRule,
+    decimals: ExcessDecimals,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Sign {
+enum SignRule {
     #[default]
     Keep,
     Negate,
@@ -78,7 +78,7 @@ enum Sign {
 /// What becomes of more than four decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Decimals {
+enum ExcessDecimals {
     #[default]
     Reject,
     /// To four, halves away from zero, as PostgreSQL rounds.
@@ -107,14 +107,14 @@ impl AmountFrom {
 impl Scaling {
     /// Converts a number. `is_negative` is what another column says; it overrides the sign.
     pub(crate) fn convert(self, text: &str, notation: &Notation, is_negative: bool) -> Result<Amount, AmountError> {
-        let Number { negative, units, scale } = notation.number(text, CONVERTED)?;
+        let DecimalNumber { negative, units, scale } = notation.number(text, CONVERSION_LIMITS)?;
         let mut scaled = units.checked_mul(self.unit.digits.into()).ok_or(AmountError::Range)?;
         let mut scale = scale + self.unit.scale;
         while scale > MAX_SCALE {
             match (scaled % 10, self.decimals) {
                 (0, _) => scaled /= 10,
-                (_, Decimals::Reject) => return Err(AmountError::Scale),
-                (_, Decimals::Round) => {
+                (_, ExcessDecimals::Reject) => return Err(AmountError::Scale),
+                (_, ExcessDecimals::Round) => {
                     let step = 10_i128.pow(u32::try_from(scale - MAX_SCALE).map_err(|_| AmountError::Scale)?);
                     scaled = (scaled + step / 2) / step;
                     scale = MAX_SCALE;
@@ -129,9 +129,9 @@ impl Scaling {
         }
         let negative = match self.sign {
             _ if is_negative => true,
-            Sign::Keep => negative,
-            Sign::Negate => !negative,
-            Sign::Absolute => false,
+            SignRule::Keep => negative,
+            SignRule::Negate => !negative,
+            SignRule::Absolute => false,
         };
         Amount::from_digits(negative, scaled, scale)
     }
@@ -139,18 +139,18 @@ impl Scaling {
 
 /// What one of the source's units is worth: a decimal number, exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Unit {
+struct AmountUnit {
     digits: u64,
     scale: usize,
 }
 
-impl Unit {
+impl AmountUnit {
     const MAJOR: Self = Self { digits: 1, scale: 0 };
     const MINOR: Self = Self { digits: 1, scale: 2 };
 
     fn parse(text: &str) -> Option<Self> {
-        let Digits { negative: false, integer, fraction, .. } =
-            Digits::split(text.as_bytes(), DecimalMark::Point).ok()?
+        let DecimalDigits { negative: false, integer, fraction, .. } =
+            DecimalDigits::split(text.as_bytes(), DecimalMark::Point).ok()?
         else {
             return None;
         };
@@ -162,13 +162,13 @@ impl Unit {
     }
 }
 
-impl Default for Unit {
+impl Default for AmountUnit {
     fn default() -> Self {
         Self::MAJOR
     }
 }
 
-impl fmt::Display for Unit {
+impl fmt::Display for AmountUnit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::MAJOR => formatter.write_str("major"),
@@ -182,28 +182,28 @@ impl fmt::Display for Unit {
     }
 }
 
-impl Serialize for Unit {
+impl Serialize for AmountUnit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Unit {
+impl<'de> Deserialize<'de> for AmountUnit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Written;
+        struct UnitVisitor;
 
-        impl Visitor<'_> for Written {
-            type Value = Unit;
+        impl Visitor<'_> for UnitVisitor {
+            type Value = AmountUnit;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("\"minor\", \"major\", or what one unit is worth, such as 0.01")
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Unit, E> {
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<AmountUnit, E> {
                 match text {
-                    "minor" => Ok(Unit::MINOR),
-                    "major" => Ok(Unit::MAJOR),
-                    other => Unit::parse(other).ok_or_else(|| {
+                    "minor" => Ok(AmountUnit::MINOR),
+                    "major" => Ok(AmountUnit::MAJOR),
+                    other => AmountUnit::parse(other).ok_or_else(|| {
                         E::custom(format_args!(
                             "`{other}` is no unit: write \"minor\" for hundredths, \"major\", or what one unit is worth \
                              in at most {MAX_UNIT_DIGITS} digits, such as 0.01"
@@ -212,21 +212,21 @@ impl<'de> Deserialize<'de> for Unit {
                 }
             }
 
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Unit, E> {
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<AmountUnit, E> {
                 self.visit_str(&number.to_string())
             }
 
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Unit, E> {
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<AmountUnit, E> {
                 self.visit_str(&number.to_string())
             }
 
             /// TOML knows no decimals. The shortest text of a float is the one that was written, up to 15 digits.
-            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Unit, E> {
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<AmountUnit, E> {
                 self.visit_str(&number.to_string())
             }
         }
 
-        deserializer.deserialize_any(Written)
+        deserializer.deserialize_any(UnitVisitor)
     }
 }
 
@@ -246,36 +246,36 @@ pub(super) struct AmountTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     credit: Option<String>,
     #[serde(default, skip_serializing_if = "is_default")]
-    unit: Unit,
+    unit: AmountUnit,
     #[serde(default, skip_serializing_if = "is_default")]
-    sign: Sign,
+    sign: SignRule,
     #[serde(skip_serializing_if = "Option::is_none")]
-    negative_when: Option<Negative>,
+    negative_when: Option<NegativeWhen>,
     #[serde(default, skip_serializing_if = "is_default")]
-    decimals: Decimals,
+    decimals: ExcessDecimals,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-impl TryFrom<NameOr<AmountTable>> for AmountFrom {
+impl TryFrom<NameOrTable<AmountTable>> for AmountFrom {
     type Error = String;
 
-    fn try_from(written: NameOr<AmountTable>) -> Result<Self, String> {
+    fn try_from(written: NameOrTable<AmountTable>) -> Result<Self, String> {
         let table = match written {
-            NameOr::Name(column) => AmountTable { column: Some(column), ..AmountTable::default() },
-            NameOr::Table(table) => table,
+            NameOrTable::Name(column) => AmountTable { column: Some(column), ..AmountTable::default() },
+            NameOrTable::Table(table) => table,
         };
         let AmountTable { constant, template, column, path, debit, credit, unit, sign, negative_when, decimals } =
             table;
-        let written = Written { constant, template, column, path };
+        let written = CommonForms { constant, template, column, path };
         let texts = match (debit, credit) {
             (None, None) => AmountTexts::One(written.try_into()?),
             (Some(debit), Some(credit)) if written.is_nothing() => AmountTexts::DebitOrCredit { debit, credit },
             _ => return Err("`debit` and `credit` are both written, and no other column".to_owned()),
         };
-        if matches!(texts, AmountTexts::DebitOrCredit { .. }) && (negative_when.is_some() || sign == Sign::Negate) {
+        if matches!(texts, AmountTexts::DebitOrCredit { .. }) && (negative_when.is_some() || sign == SignRule::Negate) {
             return Err("the columns `debit` and `credit` say the sign; only `sign = \"absolute\"` goes with them, for numbers that \
                         repeat it"
                 .to_owned());
@@ -284,7 +284,7 @@ impl TryFrom<NameOr<AmountTable>> for AmountFrom {
     }
 }
 
-impl From<AmountFrom> for NameOr<AmountTable> {
+impl From<AmountFrom> for NameOrTable<AmountTable> {
     fn from(AmountFrom { texts, scaling, negative_when }: AmountFrom) -> Self {
         let is_plain = is_default(&scaling) && negative_when.is_none();
         let Scaling { unit, sign, decimals } = scaling;
@@ -292,7 +292,7 @@ impl From<AmountFrom> for NameOr<AmountTable> {
         Self::Table(match texts {
             AmountTexts::One(TextFrom::Column(column)) if is_plain => return Self::Name(column),
             AmountTexts::One(text) => {
-                let Written { constant, template, column, path } = text.into();
+                let CommonForms { constant, template, column, path } = text.into();
                 AmountTable { constant, template, column, path, ..table }
             }
             AmountTexts::DebitOrCredit { debit, credit } => {
@@ -370,12 +370,12 @@ mod tests {
         for (written, shown) in
             [("\"minor\"", "0.01"), ("1", "major"), ("0.01", "0.01"), ("\"1000\"", "1000"), ("2.50", "2.5")]
         {
-            let unit: Unit = serde_json::from_str(written).unwrap();
+            let unit: AmountUnit = serde_json::from_str(written).unwrap();
             assert_eq!(unit.to_string(), shown);
-            assert_eq!(serde_json::from_str::<Unit>(&format!("\"{unit}\"")).unwrap(), unit);
+            assert_eq!(serde_json::from_str::<AmountUnit>(&format!("\"{unit}\"")).unwrap(), unit);
         }
         for wrong in ["0", "-1", "\"\"", "0.00000000001", "12345678901", "1e300", "true"] {
-            assert!(serde_json::from_str::<Unit>(wrong).is_err(), "{wrong}");
+            assert!(serde_json::from_str::<AmountUnit>(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -391,8 +391,8 @@ mod tests {
 
         #[test]
         fn never_panics(text in "[-0-9.,E+]{0,50}", unit in 1_u64..1_000_000_000, scale in 0_usize..10) {
-            for decimals in [Decimals::Reject, Decimals::Round] {
-                let scaling = Scaling { unit: Unit { digits: unit, scale }, sign: Sign::Negate, decimals };
+            for decimals in [ExcessDecimals::Reject, ExcessDecimals::Round] {
+                let scaling = Scaling { unit: AmountUnit { digits: unit, scale }, sign: SignRule::Negate, decimals };
                 for rules in [ReadingRules::First, ReadingRules::Second] {
                     let _ = scaling.convert(&text, &notation(rules), false);
                 }

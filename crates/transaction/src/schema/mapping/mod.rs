@@ -21,9 +21,9 @@ use crate::schema::names::name_key;
 
 pub(crate) use amount::{AmountFrom, AmountTexts, Scaling};
 pub use path::PathError;
-pub(crate) use template::{Part, Template};
-pub(crate) use text::{BySign, TextFrom};
-pub(crate) use timestamp::{Clock, TimestampFrom};
+pub(crate) use template::{Template, TemplatePart};
+pub(crate) use text::{TextBySign, TextFrom};
+pub(crate) use timestamp::{TimeCount, TimestampFrom};
 
 /// Stands for every column that no field is made of.
 pub(crate) const EVERY_OTHER: &str = "*";
@@ -60,7 +60,7 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, 
         TextFrom::Columns(_) => {
             Err(serde::de::Error::custom("`columns` is for `id` alone; a `template` joins columns"))
         }
-        TextFrom::Sign(_) => Err(serde::de::Error::custom("`from_sign` is for `side` and `operation_type` alone")),
+        TextFrom::BySign(_) => Err(serde::de::Error::custom("`from_sign` is for `side` and `operation_type` alone")),
         from => Ok(Some(from)),
     }
 }
@@ -71,7 +71,7 @@ fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFro
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
     match TextFrom::deserialize(deserializer)? {
-        TextFrom::Sign(_) => Err(serde::de::Error::custom("`from_sign` is for `side` and `operation_type` alone")),
+        TextFrom::BySign(_) => Err(serde::de::Error::custom("`from_sign` is for `side` and `operation_type` alone")),
         from => not_blank(Some(from)),
     }
 }

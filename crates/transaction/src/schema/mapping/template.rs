@@ -12,12 +12,12 @@ const PATH: &str = "path:";
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Template {
     written: String,
-    pub(crate) parts: Vec<Part<String>>,
+    pub(crate) parts: Vec<TemplatePart<String>>,
 }
 
 /// A part of a template; a column is its name, or its place once the header is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Part<C> {
+pub(crate) enum TemplatePart<C> {
     /// The text itself.
     Text(String),
     /// A column's value.
@@ -32,32 +32,32 @@ impl Template {
     /// The columns in it.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Column(name) => Some(name.as_str()),
-            Part::Text(_) | Part::Row | Part::Path(_) => None,
+            TemplatePart::Column(name) => Some(name.as_str()),
+            TemplatePart::Text(_) | TemplatePart::Row | TemplatePart::Path(_) => None,
         })
     }
 
     /// The same with the folders of its path resolved; a text where nothing else is in it.
     pub(crate) fn resolve<E>(&self, folder: impl Fn(&str) -> Result<String, E>) -> Result<Result<Self, String>, E> {
-        let mut parts: Vec<Part<String>> = Vec::new();
+        let mut parts: Vec<TemplatePart<String>> = Vec::new();
         for part in &self.parts {
             let part = match part {
-                Part::Path(name) => Part::Text(folder(name)?),
+                TemplatePart::Path(name) => TemplatePart::Text(folder(name)?),
                 part => part.clone(),
             };
             match (parts.last_mut(), part) {
-                (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
+                (Some(TemplatePart::Text(before)), TemplatePart::Text(text)) => before.push_str(&text),
                 (_, part) => parts.push(part),
             }
         }
-        if let [Part::Text(text)] = &parts[..] {
+        if let [TemplatePart::Text(text)] = &parts[..] {
             return Ok(Err(text.clone()));
         }
-        let written = |part: &Part<String>| match part {
-            Part::Text(text) => text.replace('{', "{{").replace('}', "}}"),
-            Part::Column(name) => format!("{{{name}}}"),
-            Part::Path(name) => format!("{{{PATH}{name}}}"),
-            Part::Row => format!("{{{ROW}}}"),
+        let written = |part: &TemplatePart<String>| match part {
+            TemplatePart::Text(text) => text.replace('{', "{{").replace('}', "}}"),
+            TemplatePart::Column(name) => format!("{{{name}}}"),
+            TemplatePart::Path(name) => format!("{{{PATH}{name}}}"),
+            TemplatePart::Row => format!("{{{ROW}}}"),
         };
         Ok(Ok(Self { written: parts.iter().map(written).collect(), parts }))
     }
@@ -96,20 +96,20 @@ impl TryFrom<String> for Template {
                 return Err(format!("in template `{written}` no column is named between `{{` and `}}`"));
             }
             if !text.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut text)));
+                parts.push(TemplatePart::Text(std::mem::take(&mut text)));
             }
             parts.push(match name.strip_prefix(PATH) {
-                _ if name == ROW => Part::Row,
-                Some(folder) => Part::Path(folder.trim().to_owned()),
-                None => Part::Column(name.to_owned()),
+                _ if name == ROW => TemplatePart::Row,
+                Some(folder) => TemplatePart::Path(folder.trim().to_owned()),
+                None => TemplatePart::Column(name.to_owned()),
             });
             rest = behind;
         }
         text.push_str(rest);
         if !text.is_empty() {
-            parts.push(Part::Text(text));
+            parts.push(TemplatePart::Text(text));
         }
-        if parts.iter().all(|part| matches!(part, Part::Text(_))) {
+        if parts.iter().all(|part| matches!(part, TemplatePart::Text(_))) {
             return Err(format!("template `{written}` names no column; write it as `constant`"));
         }
         Ok(Self { written, parts })
@@ -126,14 +126,15 @@ impl From<Template> for String {
 mod tests {
     use super::*;
 
-    fn parts(written: &str) -> Vec<Part<String>> {
+    fn parts(written: &str) -> Vec<TemplatePart<String>> {
         Template::try_from(written.to_owned()).unwrap().parts
     }
 
     #[test]
     fn braces_hold_columns_and_doubled_ones_are_themselves() {
-        let (text, column) = (|text: &str| Part::Text(text.to_owned()), |name: &str| Part::Column(name.to_owned()));
-        assert_eq!(parts("{nameOrig}-{row}"), [column("nameOrig"), text("-"), Part::Row]);
+        let (text, column) =
+            (|text: &str| TemplatePart::Text(text.to_owned()), |name: &str| TemplatePart::Column(name.to_owned()));
+        assert_eq!(parts("{nameOrig}-{row}"), [column("nameOrig"), text("-"), TemplatePart::Row]);
         assert_eq!(parts("{{{ a b }}} é {c}"), [text("{"), column("a b"), text("} é "), column("c")]);
         assert_eq!(parts("{a}{b}"), [column("a"), column("b")]);
     }

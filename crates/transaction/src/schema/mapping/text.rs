@@ -13,7 +13,7 @@ use crate::Amount;
 
 /// Where a text comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "NameOr<TextTable>", into = "NameOr<TextTable>")]
+#[serde(try_from = "NameOrTable<TextTable>", into = "NameOrTable<TextTable>")]
 pub(crate) enum TextFrom {
     /// A column, as it is.
     Column(String),
@@ -33,13 +33,13 @@ pub(crate) enum TextFrom {
     /// The texts of columns, and which of the rows that have the same it is: for an id alone.
     Columns(Vec<String>),
     /// What the sign of the amount says: not for an id or a text.
-    Sign(BySign),
+    BySign(TextBySign),
 }
 
 /// A text for each sign of the amount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct BySign {
+pub(crate) struct TextBySign {
     negative: String,
     positive: String,
     /// Without it, a row without an amount that is more or less than nothing is rejected.
@@ -47,7 +47,7 @@ pub(crate) struct BySign {
     zero: Option<String>,
 }
 
-impl BySign {
+impl TextBySign {
     pub(crate) fn of(&self, amount: Amount) -> Option<&str> {
         match amount.as_decimal() {
             amount if amount.is_zero() => self.zero.as_deref(),
@@ -66,7 +66,7 @@ impl TextFrom {
     pub(crate) fn columns(&self) -> Vec<&str> {
         match self {
             Self::Column(column) | Self::Lookup { column, .. } => vec![column],
-            Self::Constant(_) | Self::Path(_) | Self::Sign(_) => Vec::new(),
+            Self::Constant(_) | Self::Path(_) | Self::BySign(_) => Vec::new(),
             Self::Template(template) => template.columns().collect(),
             Self::Columns(columns) => columns.iter().map(String::as_str).collect(),
         }
@@ -77,7 +77,7 @@ impl TextFrom {
         let is_blank = |text: &str| text.trim().is_empty();
         match self {
             Self::Constant(text) => is_blank(text),
-            Self::Sign(signs) => signs.texts().any(is_blank),
+            Self::BySign(signs) => signs.texts().any(is_blank),
             _ => false,
         }
     }
@@ -97,38 +97,40 @@ impl TextFrom {
 
 /// The forms that a text, a number and a date have in common: exactly one of them is written.
 #[derive(Default)]
-pub(super) struct Written {
+pub(super) struct CommonForms {
     pub(super) constant: Option<String>,
     pub(super) template: Option<Template>,
     pub(super) column: Option<String>,
     pub(super) path: Option<String>,
 }
 
-impl Written {
+impl CommonForms {
     pub(super) fn is_nothing(&self) -> bool {
         matches!(self, Self { constant: None, template: None, column: None, path: None })
     }
 }
 
-impl TryFrom<Written> for TextFrom {
+impl TryFrom<CommonForms> for TextFrom {
     type Error = String;
 
-    fn try_from(written: Written) -> Result<Self, String> {
+    fn try_from(written: CommonForms) -> Result<Self, String> {
         match written {
-            Written { constant: Some(constant), template: None, column: None, path: None } => {
+            CommonForms { constant: Some(constant), template: None, column: None, path: None } => {
                 Ok(Self::Constant(constant))
             }
-            Written { constant: None, template: Some(template), column: None, path: None } => {
+            CommonForms { constant: None, template: Some(template), column: None, path: None } => {
                 Ok(Self::Template(template))
             }
-            Written { constant: None, template: None, column: Some(column), path: None } => Ok(Self::Column(column)),
-            Written { constant: None, template: None, column: None, path: Some(path) } => Ok(Self::Path(path)),
+            CommonForms { constant: None, template: None, column: Some(column), path: None } => {
+                Ok(Self::Column(column))
+            }
+            CommonForms { constant: None, template: None, column: None, path: Some(path) } => Ok(Self::Path(path)),
             _ => Err("write one of `constant`, `template`, `column` and `path`".to_owned()),
         }
     }
 }
 
-impl From<TextFrom> for Written {
+impl From<TextFrom> for CommonForms {
     fn from(from: TextFrom) -> Self {
         let nothing = Self::default();
         match from {
@@ -136,7 +138,7 @@ impl From<TextFrom> for Written {
             TextFrom::Template(template) => Self { template: Some(template), ..nothing },
             TextFrom::Column(column) | TextFrom::Lookup { column, .. } => Self { column: Some(column), ..nothing },
             TextFrom::Path(path) => Self { path: Some(path), ..nothing },
-            TextFrom::Columns(_) | TextFrom::Sign(_) => nothing,
+            TextFrom::Columns(_) | TextFrom::BySign(_) => nothing,
         }
     }
 }
@@ -159,24 +161,24 @@ pub(super) struct TextTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     columns: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    from_sign: Option<BySign>,
+    from_sign: Option<TextBySign>,
 }
 
-impl TryFrom<NameOr<TextTable>> for TextFrom {
+impl TryFrom<NameOrTable<TextTable>> for TextFrom {
     type Error = String;
 
-    fn try_from(written: NameOr<TextTable>) -> Result<Self, String> {
+    fn try_from(written: NameOrTable<TextTable>) -> Result<Self, String> {
         let table = match written {
-            NameOr::Name(column) => return Ok(Self::Column(column)),
-            NameOr::Table(table) => table,
+            NameOrTable::Name(column) => return Ok(Self::Column(column)),
+            NameOrTable::Table(table) => table,
         };
         let TextTable { constant, template, column, values, otherwise, path, columns, from_sign } = table;
-        let written = Written { constant, template, column, path };
+        let written = CommonForms { constant, template, column, path };
         let is_alone = written.is_nothing() && values.is_none() && otherwise.is_none();
         match (columns, from_sign) {
             (None, None) => {}
             (Some(columns), None) if is_alone && !columns.is_empty() => return Ok(Self::Columns(columns)),
-            (None, Some(signs)) if is_alone => return Ok(Self::Sign(signs)),
+            (None, Some(signs)) if is_alone => return Ok(Self::BySign(signs)),
             (Some(_), None) if is_alone => return Err("`columns` names no column".to_owned()),
             _ => return Err("`columns` and `from_sign` each stand alone".to_owned()),
         }
@@ -189,7 +191,7 @@ impl TryFrom<NameOr<TextTable>> for TextFrom {
     }
 }
 
-impl From<TextFrom> for NameOr<TextTable> {
+impl From<TextFrom> for NameOrTable<TextTable> {
     fn from(from: TextFrom) -> Self {
         let table = TextTable::default();
         match from {
@@ -198,9 +200,9 @@ impl From<TextFrom> for NameOr<TextTable> {
                 Self::Table(TextTable { column: Some(column), values: Some(values), otherwise, ..table })
             }
             TextFrom::Columns(columns) => Self::Table(TextTable { columns: Some(columns), ..table }),
-            TextFrom::Sign(signs) => Self::Table(TextTable { from_sign: Some(signs), ..table }),
+            TextFrom::BySign(signs) => Self::Table(TextTable { from_sign: Some(signs), ..table }),
             from => {
-                let Written { constant, template, column, path } = from.into();
+                let CommonForms { constant, template, column, path } = from.into();
                 Self::Table(TextTable { constant, template, column, path, ..table })
             }
         }
@@ -210,31 +212,31 @@ impl From<TextFrom> for NameOr<TextTable> {
 /// The name of a column, or a table. Not an untagged enum for reading: its errors would not say what is wrong.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum NameOr<T> {
+pub(super) enum NameOrTable<T> {
     Name(String),
     Table(T),
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for NameOr<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for NameOrTable<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either<T>(PhantomData<T>);
+        struct NameOrTableVisitor<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
-            type Value = NameOr<T>;
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for NameOrTableVisitor<T> {
+            type Value = NameOrTable<T>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("the name of a column, or a table such as { column = \"…\" }")
             }
 
             fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-                Ok(NameOr::Name(name.to_owned()))
+                Ok(NameOrTable::Name(name.to_owned()))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(table)).map(NameOr::Table)
+                T::deserialize(MapAccessDeserializer::new(table)).map(NameOrTable::Table)
             }
         }
 
-        deserializer.deserialize_any(Either(PhantomData))
+        deserializer.deserialize_any(NameOrTableVisitor(PhantomData))
     }
 }

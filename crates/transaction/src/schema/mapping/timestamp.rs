@@ -8,8 +8,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Template;
-use super::text::{NameOr, TextFrom, Written};
-use crate::value::amount::{Digits, Limits, Notation, Number};
+use super::text::{CommonForms, NameOrTable, TextFrom};
+use crate::value::amount::{DecimalDigits, DecimalNumber, DigitLimits, Notation};
 use crate::value::timestamp::{ALL_YEARS, LIKELY_YEARS};
 use crate::{DecimalMark, ReadingRules, TimeZone, Timestamp, TimestampError};
 
@@ -20,23 +20,23 @@ const MAX_INTEGER_DIGITS: usize = 20;
 
 /// Where a timestamp comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "NameOr<TimestampTable>", into = "NameOr<TimestampTable>")]
+#[serde(try_from = "NameOrTable<TimestampTable>", into = "NameOrTable<TimestampTable>")]
 pub(crate) struct TimestampFrom {
     pub(crate) text: TextFrom,
     /// For a count; without it the text is a date and time.
-    pub(crate) clock: Option<Clock>,
+    pub(crate) time_count: Option<TimeCount>,
 }
 
 /// What a count counts, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Clock {
+pub(crate) struct TimeCount {
     unit: TimeUnit,
-    since: Since,
+    since: CountOrigin,
 }
 
 /// Since when something is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Since {
+enum CountOrigin {
     /// The start of 1970, in UTC.
     Epoch,
     /// The day 0 of spreadsheets, whatever the zone.
@@ -44,7 +44,7 @@ enum Since {
     At(Timestamp),
 }
 
-impl Since {
+impl CountOrigin {
     fn micros(self) -> i64 {
         match self {
             Self::Epoch => 0,
@@ -93,14 +93,14 @@ impl TimeUnit {
     }
 }
 
-impl Clock {
+impl TimeCount {
     /// Since 1970.
-    pub(crate) const SECONDS: Self = Self { unit: TimeUnit::Seconds, since: Since::Epoch };
-    pub(crate) const MILLISECONDS: Self = Self { unit: TimeUnit::Milliseconds, since: Since::Epoch };
-    pub(crate) const MICROSECONDS: Self = Self { unit: TimeUnit::Microseconds, since: Since::Epoch };
-    pub(crate) const NANOSECONDS: Self = Self { unit: TimeUnit::Nanoseconds, since: Since::Epoch };
+    pub(crate) const SECONDS: Self = Self { unit: TimeUnit::Seconds, since: CountOrigin::Epoch };
+    pub(crate) const MILLISECONDS: Self = Self { unit: TimeUnit::Milliseconds, since: CountOrigin::Epoch };
+    pub(crate) const MICROSECONDS: Self = Self { unit: TimeUnit::Microseconds, since: CountOrigin::Epoch };
+    pub(crate) const NANOSECONDS: Self = Self { unit: TimeUnit::Nanoseconds, since: CountOrigin::Epoch };
     /// Since 30 December 1899, which makes 1 March 1900 the day 61, as every spreadsheet has it.
-    pub(crate) const SERIAL_DAYS: Self = Self { unit: TimeUnit::Days, since: Since::Spreadsheets };
+    pub(crate) const SERIAL_DAYS: Self = Self { unit: TimeUnit::Days, since: CountOrigin::Spreadsheets };
 
     /// The instant of a count, which may have decimals after a point or a comma; what is finer than a microsecond is cut off.
     pub(crate) fn read(self, text: &str, rules: ReadingRules) -> Result<Timestamp, TimestampError> {
@@ -122,20 +122,20 @@ impl Clock {
 
     /// A count is what a program wrote: a point is its decimal mark. A comma may group or be one, and decides nothing where it could
     /// be either.
-    fn count(text: &str, rules: ReadingRules) -> Option<Number> {
-        let limits = Limits { integer: MAX_DIGITS, scale: MAX_DIGITS };
+    fn count(text: &str, rules: ReadingRules) -> Option<DecimalNumber> {
+        let limits = DigitLimits { integer: MAX_DIGITS, scale: MAX_DIGITS };
         if rules == ReadingRules::First {
             let mark = if text.contains(',') { DecimalMark::Comma } else { DecimalMark::Point };
-            let digits = Digits::split(text.as_bytes(), mark).ok()?;
+            let digits = DecimalDigits::split(text.as_bytes(), mark).ok()?;
             let fraction = &digits.fraction[..digits.fraction.len().min(MAX_DIGITS)];
-            return Digits { fraction, ..digits }.number(limits).ok();
+            return DecimalDigits { fraction, ..digits }.number(limits).ok();
         }
-        let limits = Limits { integer: MAX_INTEGER_DIGITS, ..limits };
-        let notation = if text.contains(',') { Notation::new(rules, None, &[]) } else { Notation::of_numbers() };
+        let limits = DigitLimits { integer: MAX_INTEGER_DIGITS, ..limits };
+        let notation = if text.contains(',') { Notation::new(rules, None, &[]) } else { Notation::for_numbers() };
         notation.number(text, limits).ok()
     }
 
-    fn micros(self, Number { negative, units, scale }: Number, rounds: bool) -> Option<i64> {
+    fn micros(self, DecimalNumber { negative, units, scale }: DecimalNumber, rounds: bool) -> Option<i64> {
         let count = if negative { -units } else { units };
         let (micros, units) = self.unit.micros();
         let (elapsed, one) = (count.checked_mul(micros)?, 10_i128.checked_pow(u32::try_from(scale).ok()?)? * units);
@@ -171,9 +171,9 @@ pub(super) struct TimestampTable {
 
 /// A text, or TOML's own form of a date and time, which comes as a table of one text.
 fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    struct Written;
+    struct InstantVisitor;
 
-    impl<'de> Visitor<'de> for Written {
+    impl<'de> Visitor<'de> for InstantVisitor {
         type Value = Timestamp;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,37 +192,38 @@ fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestam
         }
     }
 
-    deserializer.deserialize_any(Written).map(Some)
+    deserializer.deserialize_any(InstantVisitor).map(Some)
 }
 
-impl TryFrom<NameOr<TimestampTable>> for TimestampFrom {
+impl TryFrom<NameOrTable<TimestampTable>> for TimestampFrom {
     type Error = String;
 
-    fn try_from(written: NameOr<TimestampTable>) -> Result<Self, String> {
+    fn try_from(written: NameOrTable<TimestampTable>) -> Result<Self, String> {
         let TimestampTable { constant, template, column, path, unit, since } = match written {
-            NameOr::Name(column) => TimestampTable { column: Some(column), ..TimestampTable::default() },
-            NameOr::Table(table) => table,
+            NameOrTable::Name(column) => TimestampTable { column: Some(column), ..TimestampTable::default() },
+            NameOrTable::Table(table) => table,
         };
-        let text = TextFrom::try_from(Written { constant, template, column, path })?;
+        let text = TextFrom::try_from(CommonForms { constant, template, column, path })?;
         match (unit, since) {
             (Some(unit), since) => {
-                let since = since.map_or(Since::Epoch, Since::At);
-                Ok(Self { text, clock: Some(Clock { unit, since }) })
+                let since = since.map_or(CountOrigin::Epoch, CountOrigin::At);
+                Ok(Self { text, time_count: Some(TimeCount { unit, since }) })
             }
-            (None, None) => Ok(Self { text, clock: None }),
+            (None, None) => Ok(Self { text, time_count: None }),
             (None, Some(_)) => Err("`since` needs a `unit`".to_owned()),
         }
     }
 }
 
-impl From<TimestampFrom> for NameOr<TimestampTable> {
-    fn from(TimestampFrom { text, clock }: TimestampFrom) -> Self {
-        let unit = clock.map(|clock| clock.unit);
-        let since = clock.and_then(|clock| if let Since::At(since) = clock.since { Some(since) } else { None });
+impl From<TimestampFrom> for NameOrTable<TimestampTable> {
+    fn from(TimestampFrom { text, time_count }: TimestampFrom) -> Self {
+        let unit = time_count.map(|time_count| time_count.unit);
+        let since = time_count
+            .and_then(|time_count| if let CountOrigin::At(since) = time_count.since { Some(since) } else { None });
         match text {
-            TextFrom::Column(column) if clock.is_none() => Self::Name(column),
+            TextFrom::Column(column) if time_count.is_none() => Self::Name(column),
             text => {
-                let Written { constant, template, column, path } = text.into();
+                let CommonForms { constant, template, column, path } = text.into();
                 Self::Table(TimestampTable { constant, template, column, path, unit, since })
             }
         }
@@ -233,8 +234,8 @@ impl From<TimestampFrom> for NameOr<TimestampTable> {
 mod tests {
     use super::*;
 
-    fn clock(json: &str) -> Clock {
-        serde_json::from_str::<TimestampFrom>(json).unwrap().clock.unwrap()
+    fn time_count(json: &str) -> TimeCount {
+        serde_json::from_str::<TimestampFrom>(json).unwrap().time_count.unwrap()
     }
 
     #[test]
@@ -253,13 +254,17 @@ mod tests {
             (r#"{"column":"t","unit":"minutes","since":"2023-01-01 00:00:00"}"#, "-1", "2022-12-31T23:59:00Z"),
         ];
         for (from, text, expected) in cases {
-            assert_eq!(clock(from).read(text, ReadingRules::Second).unwrap().to_string(), expected, "{from} {text}");
+            assert_eq!(
+                time_count(from).read(text, ReadingRules::Second).unwrap().to_string(),
+                expected,
+                "{from} {text}"
+            );
         }
     }
 
     #[test]
     fn a_count_that_is_none_is_refused() {
-        let seconds = clock(r#"{"column":"t","unit":"seconds"}"#);
+        let seconds = time_count(r#"{"column":"t","unit":"seconds"}"#);
         let error = |first, last| TimestampError::Count { unit: "seconds", first, last };
         for text in ["", "x", "2012-01-01", "99999999999999999999", "1325376018000001", "inf", "1e99"] {
             assert_eq!(seconds.read(text, ReadingRules::First), Err(error(0, 9999)), "{text}");

@@ -4,7 +4,7 @@ use super::{AmountError, DecimalMark, MAX_INTEGER_DIGITS, MAX_SCALE};
 
 /// The digits of a decimal number, where they stand.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Digits<'a> {
+pub(crate) struct DecimalDigits<'a> {
     pub(crate) negative: bool,
     /// Before the mark; characters that group them may stand between.
     pub(crate) integer: &'a [u8],
@@ -16,7 +16,7 @@ pub(crate) struct Digits<'a> {
 
 /// A decimal number: so many units, of which `10^scale` make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Number {
+pub(crate) struct DecimalNumber {
     pub(crate) negative: bool,
     pub(crate) units: i128,
     pub(crate) scale: usize,
@@ -24,17 +24,17 @@ pub(crate) struct Number {
 
 /// Most digits of a number: before the mark, and behind it. Together they are 38 at most, so that the number fits 128 bits.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct DigitLimits {
     pub(crate) integer: usize,
     pub(crate) scale: usize,
 }
 
-impl Limits {
+impl DigitLimits {
     /// Those of an amount.
     pub(crate) const AMOUNT: Self = Self { integer: MAX_INTEGER_DIGITS as usize, scale: MAX_SCALE };
 }
 
-impl<'a> Digits<'a> {
+impl<'a> DecimalDigits<'a> {
     /// Splits `[+-]digits[mark digits]`, of any length.
     pub(crate) fn split(text: &'a [u8], mark: DecimalMark) -> Result<Self, AmountError> {
         let (negative, digits) = match text {
@@ -62,7 +62,7 @@ impl<'a> Digits<'a> {
     }
 
     /// The number, exactly. Zeros at its end that are beyond the scale's limit lose nothing, and are dropped.
-    pub(crate) fn number(&self, limits: Limits) -> Result<Number, AmountError> {
+    pub(crate) fn number(&self, limits: DigitLimits) -> Result<DecimalNumber, AmountError> {
         let digits = || self.integer.iter().filter(|byte| byte.is_ascii_digit()).chain(self.fraction);
         let length = |digits: usize| i64::try_from(digits).map_err(|_| AmountError::Range);
         let (most_integers, most_decimals) = (length(limits.integer)?, length(limits.scale)?);
@@ -70,7 +70,7 @@ impl<'a> Digits<'a> {
         let mut significant = length(digits().skip_while(|digit| **digit == b'0').count())?;
         if significant == 0 {
             let scale = usize::try_from(scale.clamp(0, most_decimals)).unwrap_or_default();
-            return Ok(Number { negative: false, units: 0, scale });
+            return Ok(DecimalNumber { negative: false, units: 0, scale });
         }
         let zeros_at_end = length(digits().rev().take_while(|digit| **digit == b'0').count())?;
         let dropped = (scale - most_decimals).clamp(0, zeros_at_end);
@@ -86,11 +86,11 @@ impl<'a> Digits<'a> {
         let appended = u32::try_from((-scale).max(0)).map_err(|_| AmountError::Range)?;
         let units = digits().skip_while(|digit| **digit == b'0').take(taken);
         let units = units.fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0')) * 10_i128.pow(appended);
-        Ok(Number { negative: self.negative, units, scale: usize::try_from(scale).unwrap_or_default() })
+        Ok(DecimalNumber { negative: self.negative, units, scale: usize::try_from(scale).unwrap_or_default() })
     }
 }
 
-impl Number {
+impl DecimalNumber {
     /// Whether both are the same, however many zeros they end with.
     pub(crate) fn equals(self, other: Self) -> bool {
         let shortest = |Self { negative, mut units, mut scale }| {

@@ -1,6 +1,6 @@
 //! Exact decimal amounts. An amount is never a float between the source and the database.
 //!
-//! `digits` has the digits of a number and makes a [`Number`] of them, exactly; `notation` has the forms in which people and
+//! `digits` has the digits of a number and makes a [`DecimalNumber`] of them, exactly; `notation` has the forms in which people and
 //! programs write one. Whatever reads a decimal number of a source (amounts, sums, units, counts) reads it by these.
 
 mod digits;
@@ -13,7 +13,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-pub(crate) use digits::{Digits, Limits, Number};
+pub(crate) use digits::{DecimalDigits, DecimalNumber, DigitLimits};
 pub use notation::{Notation, Readings, readings};
 pub use sum::AmountSum;
 
@@ -96,13 +96,13 @@ impl Amount {
                 read => return read,
             }
         }
-        Self::try_from(notation.number(text, Limits::AMOUNT)?)
+        Self::try_from(notation.number(text, DigitLimits::AMOUNT)?)
     }
 
     /// Reads `[+-]digits[mark digits]`; no exponent, no thousands separators, no currency. What is stored and sent has this form.
     pub fn parse(text: &[u8], mark: DecimalMark) -> Result<Self, AmountError> {
-        let digits = Digits::split(text, mark)?;
-        let Digits { negative, fraction, .. } = digits;
+        let digits = DecimalDigits::split(text, mark)?;
+        let DecimalDigits { negative, fraction, .. } = digits;
         if fraction.len() > MAX_SCALE {
             return Err(AmountError::Scale);
         }
@@ -128,10 +128,10 @@ impl Amount {
     }
 }
 
-impl TryFrom<Number> for Amount {
+impl TryFrom<DecimalNumber> for Amount {
     type Error = AmountError;
 
-    fn try_from(Number { negative, units, scale }: Number) -> Result<Self, AmountError> {
+    fn try_from(DecimalNumber { negative, units, scale }: DecimalNumber) -> Result<Self, AmountError> {
         Self::from_digits(negative, units, scale)
     }
 }

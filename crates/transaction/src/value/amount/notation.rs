@@ -4,7 +4,7 @@
 //! A text is peeled from outside: white space and invisible marks, one sign (`-`, `+`, U+2212, or parentheses), one currency on
 //! either side. What is left has to be digits, grouped or not, with at most one decimal mark, or with an exponent.
 
-use super::digits::{Digits, Limits, Number, all_digits, is_not_finite};
+use super::digits::{DecimalDigits, DecimalNumber, DigitLimits, all_digits, is_not_finite};
 use super::{Amount, AmountError, DecimalMark};
 use crate::value::text::trimmed;
 use crate::{ReadingRules, RunSettings};
@@ -57,8 +57,8 @@ impl Readings {
 /// Reads a text with either decimal mark.
 pub fn readings(text: &str, currencies: &[String]) -> Readings {
     let read = |mark| {
-        let peeled = Peeled::of(text, currencies);
-        peeled.and_then(|peeled| peeled.digits(mark, true)?.number(Limits::AMOUNT)).and_then(Amount::try_from).ok()
+        let bare = BareNumber::of(text, currencies);
+        bare.and_then(|bare| bare.digits(mark, true)?.number(DigitLimits::AMOUNT)).and_then(Amount::try_from).ok()
     };
     Readings { point: read(DecimalMark::Point), comma: read(DecimalMark::Comma) }
 }
@@ -77,14 +77,14 @@ impl Notation {
     }
 
     /// Those that are numbers by the grammar of their source, as in JSON and Parquet: their mark is a point.
-    pub fn of_numbers() -> Self {
+    pub fn for_numbers() -> Self {
         let point = Self::new(ReadingRules::Second, Some(DecimalMark::Point), &[]);
         Self { is_number: true, ..point }
     }
 
     /// The same where nobody set the mark, and no sample proves it.
     #[must_use]
-    pub(crate) fn presumed(self) -> Self {
+    pub(crate) fn with_presumed_mark(self) -> Self {
         Self { is_presumed: true, ..self }
     }
 
@@ -109,12 +109,12 @@ impl Notation {
     }
 
     /// The number that a text is, exactly.
-    pub(crate) fn number(&self, text: &str, limits: Limits) -> Result<Number, AmountError> {
+    pub(crate) fn number(&self, text: &str, limits: DigitLimits) -> Result<DecimalNumber, AmountError> {
         if let (ReadingRules::First, Some(mark)) = (self.rules, self.mark) {
-            return strict(text, mark, limits);
+            return parse_plain(text, mark, limits);
         }
-        let peeled = Peeled::of(text, &self.currencies)?;
-        let read = |mark| peeled.digits(mark, !self.is_number).and_then(|digits| digits.number(limits));
+        let bare = BareNumber::of(text, &self.currencies)?;
+        let read = |mark| bare.digits(mark, !self.is_number).and_then(|digits| digits.number(limits));
         let Some(mark) = self.mark else {
             return match (read(DecimalMark::Point), read(DecimalMark::Comma)) {
                 (Ok(point), Ok(comma)) if point.equals(comma) => Ok(point),
@@ -127,15 +127,15 @@ impl Notation {
         let number = read(mark)?;
         let other = mark.other();
         let is_doubtful = self.is_presumed
-            && peeled.inner.contains(char::from(other.byte()))
+            && bare.inner.contains(char::from(other.byte()))
             && read(other).is_ok_and(|other| !other.equals(number));
         if is_doubtful { Err(AmountError::Mark) } else { Ok(number) }
     }
 }
 
 /// Reads the plain form, of which the first rules drop no zeros.
-fn strict(text: &str, mark: DecimalMark, limits: Limits) -> Result<Number, AmountError> {
-    let digits = Digits::split(text.as_bytes(), mark)?;
+fn parse_plain(text: &str, mark: DecimalMark, limits: DigitLimits) -> Result<DecimalNumber, AmountError> {
+    let digits = DecimalDigits::split(text.as_bytes(), mark)?;
     if digits.significant().len() > limits.integer {
         return Err(AmountError::Range);
     }
@@ -147,12 +147,12 @@ fn strict(text: &str, mark: DecimalMark, limits: Limits) -> Result<Number, Amoun
 
 /// A number without what stands around its digits.
 #[derive(Debug, Clone, Copy)]
-struct Peeled<'a> {
+struct BareNumber<'a> {
     negative: bool,
     inner: &'a str,
 }
 
-impl<'a> Peeled<'a> {
+impl<'a> BareNumber<'a> {
     fn of(text: &'a str, currencies: &[String]) -> Result<Self, AmountError> {
         let mut sign = None;
         // A sign before and a code behind, as in `$5.00 USD`.
@@ -175,9 +175,9 @@ impl<'a> Peeled<'a> {
     }
 
     /// The digits, where all that there is are some.
-    fn digits(self, mark: DecimalMark, may_be_grouped: bool) -> Result<Digits<'a>, AmountError> {
+    fn digits(self, mark: DecimalMark, may_be_grouped: bool) -> Result<DecimalDigits<'a>, AmountError> {
         let (mantissa, exponent) = match self.inner.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, Some(power(exponent).ok_or(AmountError::Format)?)),
+            Some((mantissa, exponent)) => (mantissa, Some(parse_exponent(exponent).ok_or(AmountError::Format)?)),
             None => (self.inner, None),
         };
         let (integer, fraction) = mantissa.split_once(char::from(mark.byte())).unwrap_or((mantissa, ""));
@@ -187,7 +187,7 @@ impl<'a> Peeled<'a> {
             return Err(AmountError::Format);
         }
         let (integer, fraction) = (integer.as_bytes(), fraction.as_bytes());
-        Ok(Digits { negative: self.negative, integer, fraction, exponent: exponent.unwrap_or_default() })
+        Ok(DecimalDigits { negative: self.negative, integer, fraction, exponent: exponent.unwrap_or_default() })
     }
 }
 
@@ -218,7 +218,7 @@ fn without_currency<'a>(text: &'a str, currencies: &[String], seen: [bool; 2]) -
 }
 
 /// The exponent behind its `e`.
-fn power(text: &str) -> Option<i32> {
+fn parse_exponent(text: &str) -> Option<i32> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_bounded = (1..=MAX_EXPONENT_DIGITS).contains(&digits.len()) && all_digits(digits.as_bytes());
     is_bounded.then(|| text.parse().ok()).flatten()

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::value::amount::{Limits, Number};
+use crate::value::amount::{DecimalNumber, DigitLimits};
 use crate::{Amount, AmountError, DecimalMark, Notation, ReadingRules};
 
 /// Decimals of a sum: those of `NUMERIC(20,4)`, of which every amount has at most so many.
@@ -13,7 +13,7 @@ const SCALE: u32 = 4;
 /// Ten to the power of that.
 const UNIT: i128 = 10_000;
 /// Most digits: those of `NUMERIC(38,4)`.
-const LIMITS: Limits = Limits { integer: 34, scale: SCALE as usize };
+const SUM_LIMITS: DigitLimits = DigitLimits { integer: 34, scale: SCALE as usize };
 
 /// A sum of amounts, never rounded. It is written with four decimals.
 ///
@@ -27,7 +27,7 @@ impl AmountSum {
 
     /// Reads a sum as the amounts of its source are read.
     pub fn read(text: &str, notation: &Notation) -> Result<Self, AmountError> {
-        let Number { negative, units, scale } = notation.number(text, LIMITS)?;
+        let DecimalNumber { negative, units, scale } = notation.number(text, SUM_LIMITS)?;
         let factor = 10_i128.pow(SCALE.saturating_sub(u32::try_from(scale).unwrap_or(SCALE)));
         Ok(Self(if negative { -units } else { units } * factor))
     }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use chrono::{DateTime, Datelike as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{LIKELY_YEARS, Moment, Pattern, zone};
-use crate::schema::mapping::Clock;
+use super::{LIKELY_YEARS, ParsedTimestamp, Pattern, zone};
+use crate::schema::mapping::TimeCount;
 use crate::value::text::trimmed;
 use crate::{ReadingRules, TimeZone, Timestamp, TimestampError};
 
@@ -56,17 +56,34 @@ impl TimestampFormat {
     }
 
     /// The same, telling what is doubtful of it.
-    pub(crate) fn read(&self, text: &str, zone: TimeZone, rules: ReadingRules) -> Result<Moment, TimestampError> {
+    pub(crate) fn read(
+        &self,
+        text: &str,
+        zone: TimeZone,
+        rules: ReadingRules,
+    ) -> Result<ParsedTimestamp, TimestampError> {
         match (self, rules) {
-            (Self::Iso, ReadingRules::First) => Timestamp::parse(text.as_bytes(), zone).map(Moment::at),
+            (Self::Iso, ReadingRules::First) => {
+                Timestamp::parse(text.as_bytes(), zone).map(ParsedTimestamp::unambiguous)
+            }
             (Self::Iso, ReadingRules::Second) => Timestamp::read(text, zone),
-            (Self::Pattern(pattern), ReadingRules::First) => pattern.parse_first(text, zone).map(Moment::at),
+            (Self::Pattern(pattern), ReadingRules::First) => {
+                pattern.parse_first(text, zone).map(ParsedTimestamp::unambiguous)
+            }
             (Self::Pattern(pattern), ReadingRules::Second) => pattern.read(text, zone),
             (Self::SerialDays, _) => serial_days(text, zone),
-            (Self::EpochSeconds, _) => Clock::SECONDS.read(text, ReadingRules::Second).map(Moment::at),
-            (Self::EpochMilliseconds, _) => Clock::MILLISECONDS.read(text, ReadingRules::Second).map(Moment::at),
-            (Self::EpochMicroseconds, _) => Clock::MICROSECONDS.read(text, ReadingRules::Second).map(Moment::at),
-            (Self::EpochNanoseconds, _) => Clock::NANOSECONDS.read(text, ReadingRules::Second).map(Moment::at),
+            (Self::EpochSeconds, _) => {
+                TimeCount::SECONDS.read(text, ReadingRules::Second).map(ParsedTimestamp::unambiguous)
+            }
+            (Self::EpochMilliseconds, _) => {
+                TimeCount::MILLISECONDS.read(text, ReadingRules::Second).map(ParsedTimestamp::unambiguous)
+            }
+            (Self::EpochMicroseconds, _) => {
+                TimeCount::MICROSECONDS.read(text, ReadingRules::Second).map(ParsedTimestamp::unambiguous)
+            }
+            (Self::EpochNanoseconds, _) => {
+                TimeCount::NANOSECONDS.read(text, ReadingRules::Second).map(ParsedTimestamp::unambiguous)
+            }
         }
     }
 
@@ -101,11 +118,11 @@ impl TimestampFormat {
     }
 }
 
-fn serial_days(text: &str, zone: TimeZone) -> Result<Moment, TimestampError> {
-    let local = Clock::SERIAL_DAYS.nearest_micros(text).and_then(DateTime::from_timestamp_micros);
-    let local = local.ok_or_else(|| Clock::SERIAL_DAYS.error(ReadingRules::Second))?;
+fn serial_days(text: &str, zone: TimeZone) -> Result<ParsedTimestamp, TimestampError> {
+    let local = TimeCount::SERIAL_DAYS.nearest_micros(text).and_then(DateTime::from_timestamp_micros);
+    let local = local.ok_or_else(|| TimeCount::SERIAL_DAYS.error(ReadingRules::Second))?;
     if !LIKELY_YEARS.contains(&local.year()) {
-        return Err(Clock::SERIAL_DAYS.error(ReadingRules::Second));
+        return Err(TimeCount::SERIAL_DAYS.error(ReadingRules::Second));
     }
     Timestamp::from_local(local.naive_utc(), None, zone)
 }

@@ -55,15 +55,15 @@ pub enum TimestampError {
 
 /// What a text of a row is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moment {
+pub(crate) struct ParsedTimestamp {
     pub(crate) timestamp: Timestamp,
     /// Whether it is a local time that comes twice when the clocks are set back; it is the earlier one then.
     pub(crate) is_ambiguous_hour: bool,
 }
 
-impl Moment {
+impl ParsedTimestamp {
     /// One that nothing is doubtful of.
-    pub(crate) fn at(timestamp: Timestamp) -> Self {
+    pub(crate) fn unambiguous(timestamp: Timestamp) -> Self {
         Self { timestamp, is_ambiguous_hour: false }
     }
 }
@@ -79,7 +79,7 @@ impl Timestamp {
 
     /// Reads what [`Self::parse`] reads, without seconds too, and behind it, with a blank or without, an offset, the name of a zone,
     /// or both, as in `+01:00[Europe/Paris]` or `+0100 CET`.
-    pub(crate) fn read(text: &str, zone: TimeZone) -> Result<Moment, TimestampError> {
+    pub(crate) fn read(text: &str, zone: TimeZone) -> Result<ParsedTimestamp, TimestampError> {
         let found = parse_local(text.as_bytes()).or_else(|| parse_minutes(text.as_bytes()));
         let (local, rest) = found.ok_or(TimestampError::Format)?;
         if let Some(offset) = parse_offset(rest) {
@@ -90,7 +90,7 @@ impl Timestamp {
         if name.is_some_and(|name| !zone::is_like_a_name(name)) {
             return Err(TimestampError::Format);
         }
-        let (offset, zone) = zone.settle(local, written, name)?;
+        let (offset, zone) = zone.resolve(local, written, name)?;
         Self::from_local(local, offset, zone)
     }
 
@@ -99,7 +99,7 @@ impl Timestamp {
         local: NaiveDateTime,
         seconds_east: Option<i32>,
         zone: TimeZone,
-    ) -> Result<Moment, TimestampError> {
+    ) -> Result<ParsedTimestamp, TimestampError> {
         let (seconds_east, is_ambiguous_hour) = match seconds_east {
             Some(seconds) => (seconds, false),
             None => zone.offset(local).ok_or(TimestampError::Gap)?,
@@ -109,7 +109,7 @@ impl Timestamp {
             .ok_or(TimestampError::Format)?;
         // An offset can carry the last hours of 9999 into a year that ISO 8601 writes with five digits.
         let timestamp = Self::within(&ALL_YEARS, utc.and_utc()).ok_or(TimestampError::Format)?;
-        Ok(Moment { timestamp, is_ambiguous_hour })
+        Ok(ParsedTimestamp { timestamp, is_ambiguous_hour })
     }
 
     /// An instant of these years.
@@ -211,38 +211,38 @@ fn number(digits: &[u8]) -> Option<u32> {
 /// `2023-11-28T06:35:12Z`, with six digits of fraction where there is one.
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(Text::of(self.0).as_str())
+        formatter.write_str(TimestampText::of(self.0).as_str())
     }
 }
 
 /// `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`, digit by digit: each row has one, and would format six numbers.
-struct Text {
+struct TimestampText {
     bytes: [u8; 27],
     length: usize,
 }
 
-impl Text {
+impl TimestampText {
     fn of(instant: DateTime<Utc>) -> Self {
         let mut text = Self { bytes: *b"0000-00-00T00:00:00.000000Z", length: 27 };
         // Of a Timestamp; whatever else there may be, is cut to four digits.
-        text.put(0, 4, instant.year().unsigned_abs());
-        text.put(5, 2, instant.month());
-        text.put(8, 2, instant.day());
-        text.put(11, 2, instant.hour());
-        text.put(14, 2, instant.minute());
-        text.put(17, 2, instant.second());
+        text.write_digits(0, 4, instant.year().unsigned_abs());
+        text.write_digits(5, 2, instant.month());
+        text.write_digits(8, 2, instant.day());
+        text.write_digits(11, 2, instant.hour());
+        text.write_digits(14, 2, instant.minute());
+        text.write_digits(17, 2, instant.second());
         match instant.nanosecond() / 1_000 {
             0 => {
                 text.bytes[19] = b'Z';
                 text.length = 20;
             }
-            micros => text.put(20, 6, micros),
+            micros => text.write_digits(20, 6, micros),
         }
         text
     }
 
     /// Writes a number's last so many digits.
-    fn put(&mut self, at: usize, digits: usize, mut number: u32) {
+    fn write_digits(&mut self, at: usize, digits: usize, mut number: u32) {
         for place in self.bytes[at..at + digits].iter_mut().rev() {
             *place += u8::try_from(number % 10).unwrap_or_default();
             number /= 10;
@@ -257,7 +257,7 @@ impl Text {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(Text::of(self.0).as_str())
+        serializer.serialize_str(TimestampText::of(self.0).as_str())
     }
 }
 

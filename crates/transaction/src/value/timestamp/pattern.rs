@@ -7,8 +7,8 @@ mod pieces;
 use chrono::format::{Item, Numeric, Parsed, StrftimeItems};
 use chrono::{DateTime, Datelike as _, NaiveDateTime, NaiveTime};
 
-use self::pieces::{Found, Piece, complete, pieces};
-use super::{LIKELY_YEARS, Moment, zone};
+use self::pieces::{PatternPiece, PieceValues, complete, pieces};
+use super::{LIKELY_YEARS, ParsedTimestamp, zone};
 use crate::{TimeZone, Timestamp, TimestampError};
 
 /// The first year with four digits.
@@ -22,11 +22,11 @@ pub struct Pattern {
     /// As the first rules have it.
     first: Vec<Item<'static>>,
     /// As the second ones have it; nothing, where they refuse it.
-    pieces: Vec<Piece>,
+    pieces: Vec<PatternPiece>,
 }
 
 /// What a text says by a pattern.
-struct Said<'a> {
+struct LocalDateTime<'a> {
     local: NaiveDateTime,
     offset: Option<i32>,
     zone: Option<&'a str>,
@@ -67,42 +67,42 @@ impl Pattern {
         chrono::format::parse(&mut parsed, text, self.first.iter()).map_err(|_| TimestampError::Pattern)?;
         let has_time = self.first.iter().any(|item| matches!(item, Item::Numeric(Numeric::Hour | Numeric::Hour12, _)));
         let local = local(&parsed, has_time)?;
-        let moment = Timestamp::from_local(local, parsed.offset(), zone).map_err(of_pattern)?;
+        let moment = Timestamp::from_local(local, parsed.offset(), zone).map_err(as_pattern_error)?;
         Ok(moment.timestamp)
     }
 
     /// Reads a timestamp by the second rules.
-    pub(super) fn read(&self, text: &str, zone: TimeZone) -> Result<Moment, TimestampError> {
-        let Said { local, offset, zone: name } = self.say(text)?;
-        let (offset, zone) = zone.settle(local, offset, name)?;
-        Timestamp::from_local(local, offset, zone).map_err(of_pattern)
+    pub(super) fn read(&self, text: &str, zone: TimeZone) -> Result<ParsedTimestamp, TimestampError> {
+        let LocalDateTime { local, offset, zone: name } = self.parse_parts(text)?;
+        let (offset, zone) = zone.resolve(local, offset, name)?;
+        Timestamp::from_local(local, offset, zone).map_err(as_pattern_error)
     }
 
     /// The same as if no zone was named, where what is named could be one.
     pub(super) fn read_without_zone(&self, text: &str) -> Result<Timestamp, TimestampError> {
-        let Said { local, offset, zone } = self.say(text)?;
+        let LocalDateTime { local, offset, zone } = self.parse_parts(text)?;
         if zone.is_some_and(|name| !zone::could_be_a_name(name)) {
             return Err(TimestampError::Zone);
         }
-        Timestamp::from_local(local, offset, TimeZone::UTC).map(|moment| moment.timestamp).map_err(of_pattern)
+        Timestamp::from_local(local, offset, TimeZone::UTC).map(|moment| moment.timestamp).map_err(as_pattern_error)
     }
 
-    fn say<'a>(&self, text: &'a str) -> Result<Said<'a>, TimestampError> {
+    fn parse_parts<'a>(&self, text: &'a str) -> Result<LocalDateTime<'a>, TimestampError> {
         if self.pieces.is_empty() {
             return Err(TimestampError::Pattern);
         }
-        let mut found = Found::default();
-        let rest = self.pieces.iter().try_fold(text, |rest, piece| piece.read(rest, &mut found));
+        let mut values = PieceValues::default();
+        let rest = self.pieces.iter().try_fold(text, |rest, piece| piece.read(rest, &mut values));
         if rest != Some("") {
             return Err(TimestampError::Pattern);
         }
-        let Found { mut parsed, offset, zone } = found;
+        let PieceValues { mut parsed, offset, zone } = values;
         if let Some(seconds) = parsed.timestamp() {
             let nanoseconds = parsed.nanosecond().unwrap_or_default();
             let instant = DateTime::from_timestamp(seconds, nanoseconds).ok_or(TimestampError::Pattern)?;
             let is_likely = LIKELY_YEARS.contains(&instant.year());
             return if is_likely {
-                Ok(Said { local: instant.naive_utc(), offset: Some(0), zone: None })
+                Ok(LocalDateTime { local: instant.naive_utc(), offset: Some(0), zone: None })
             } else {
                 Err(TimestampError::Pattern)
             };
@@ -116,7 +116,7 @@ impl Pattern {
             return Err(TimestampError::Pattern);
         }
         let local = local(&parsed, parsed.hour_mod_12().is_some())?;
-        Ok(Said { local, offset, zone })
+        Ok(LocalDateTime { local, offset, zone })
     }
 
     /// The pattern with day, month and year in each other order that anybody writes, and with two or four digits of the year. Names
@@ -141,8 +141,8 @@ impl<'a> DateParts<'a> {
     fn of(text: &'a str) -> Option<Self> {
         let mut between = Vec::with_capacity(4);
         let (mut seen, mut from, mut at) = (Vec::with_capacity(3), 0, 0);
-        while let Some(found) = text[at..].find('%') {
-            let start = at + found;
+        while let Some(values) = text[at..].find('%') {
+            let start = at + values;
             let mut end = start + 1;
             while matches!(text.as_bytes().get(end), Some(b'-' | b'_' | b'0')) {
                 end += 1;
@@ -192,7 +192,7 @@ fn local(parsed: &Parsed, has_time: bool) -> Result<NaiveDateTime, TimestampErro
     Ok(date.and_time(time))
 }
 
-fn of_pattern(error: TimestampError) -> TimestampError {
+fn as_pattern_error(error: TimestampError) -> TimestampError {
     match error {
         TimestampError::Format => TimestampError::Pattern,
         other => other,

@@ -65,7 +65,7 @@ impl TimeZone {
 
     /// The offset at a local time of which an offset, a name, or both may be written, and the zone that it is in where no offset
     /// tells. An offset counts, unless the name is known never to have it then: the hour that comes twice has two.
-    pub(super) fn settle(
+    pub(super) fn resolve(
         self,
         local: NaiveDateTime,
         written: Option<i32>,

@@ -192,7 +192,7 @@ fn an_unknown_mark_is_what_the_value_proves() {
 
 #[test]
 fn a_mark_that_nothing_proves_reads_no_text_in_two_ways() {
-    let presumed = Notation::new(ReadingRules::Second, Some(DecimalMark::Point), &[]).presumed();
+    let presumed = Notation::new(ReadingRules::Second, Some(DecimalMark::Point), &[]).with_presumed_mark();
     for (text, expected) in [
         ("3.000", Ok("3.000")),
         ("1,234.50", Ok("1234.50")),
@@ -208,7 +208,7 @@ fn a_mark_that_nothing_proves_reads_no_text_in_two_ways() {
 
 #[test]
 fn numbers_of_json_and_the_first_rules_have_one_form() {
-    let number = |text: &str| Amount::read(text, &Notation::of_numbers()).map(|amount| amount.to_string());
+    let number = |text: &str| Amount::read(text, &Notation::for_numbers()).map(|amount| amount.to_string());
     assert_eq!(number("3.000").as_deref(), Ok("3.000"));
     assert_eq!(number("-1.5E+3").as_deref(), Ok("-1500"));
     assert_eq!(number("1.100000").as_deref(), Ok("1.1000"));

@@ -21,7 +21,7 @@ const MONTHS: [&str; 12] = [
 
 /// A part of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum PatternPiece {
     Items(Vec<Item<'static>>),
     /// Numbers with nothing between, which only their digits part: each has all of them.
     Numbers(Vec<Item<'static>>),
@@ -41,24 +41,24 @@ pub(super) enum Piece {
 
 /// What was read of a text.
 #[derive(Default)]
-pub(super) struct Found<'a> {
+pub(super) struct PieceValues<'a> {
     pub(super) parsed: Parsed,
     pub(super) offset: Option<i32>,
     pub(super) zone: Option<&'a str>,
 }
 
-impl Piece {
+impl PatternPiece {
     /// Reads it from the start of a text, and gives what follows.
-    pub(super) fn read<'a>(&self, text: &'a str, found: &mut Found<'a>) -> Option<&'a str> {
+    pub(super) fn read<'a>(&self, text: &'a str, values: &mut PieceValues<'a>) -> Option<&'a str> {
         match self {
-            Self::Items(items) => format::parse_and_remainder(&mut found.parsed, text, items.iter()).ok(),
-            Self::Numbers(items) => numbers(&mut found.parsed, text.trim_start(), items),
+            Self::Items(items) => format::parse_and_remainder(&mut values.parsed, text, items.iter()).ok(),
+            Self::Numbers(items) => numbers(&mut values.parsed, text.trim_start(), items),
             Self::Blank => text.starts_with(char::is_whitespace).then(|| text.trim_start()),
-            Self::Month => month(&mut found.parsed, text),
-            Self::HalfOfDay => half_of_day(&mut found.parsed, text),
-            Self::Fraction => fraction(&mut found.parsed, text),
-            Self::Offset => take_offset(text.trim_start(), &mut found.offset),
-            Self::Zone => take_zone(text.trim_start(), &mut found.zone),
+            Self::Month => month(&mut values.parsed, text),
+            Self::HalfOfDay => half_of_day(&mut values.parsed, text),
+            Self::Fraction => fraction(&mut values.parsed, text),
+            Self::Offset => take_offset(text.trim_start(), &mut values.offset),
+            Self::Zone => take_zone(text.trim_start(), &mut values.zone),
         }
     }
 }
@@ -148,7 +148,7 @@ fn take_zone<'a>(text: &'a str, zone: &mut Option<&'a str>) -> Option<&'a str> {
 }
 
 /// Splits a pattern. An error is why it cannot be used, where there is more to say than that it is none.
-pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, Option<String>> {
+pub(super) fn pieces(text: &str) -> Result<Vec<PatternPiece>, Option<String>> {
     let (mut pieces, mut plain, mut rest) = (Vec::new(), String::new(), text);
     while let Some(at) = rest.find('%') {
         plain.push_str(&rest[..at]);
@@ -157,12 +157,12 @@ pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, Option<String>> {
         let letter = padded.chars().next().ok_or(None)?;
         let behind = &padded[letter.len_utf8()..];
         let own = match letter {
-            'f' => Some(Piece::Fraction),
-            'Z' => Some(Piece::Zone),
-            'z' => Some(Piece::Offset),
-            'b' | 'h' | 'B' => Some(Piece::Month),
-            'p' | 'P' => Some(Piece::HalfOfDay),
-            ':' if behind.starts_with('z') => Some(Piece::Offset),
+            'f' => Some(PatternPiece::Fraction),
+            'Z' => Some(PatternPiece::Zone),
+            'z' => Some(PatternPiece::Offset),
+            'b' | 'h' | 'B' => Some(PatternPiece::Month),
+            'p' | 'P' => Some(PatternPiece::HalfOfDay),
+            ':' if behind.starts_with('z') => Some(PatternPiece::Offset),
             _ => None,
         };
         if let Some(own) = own {
@@ -202,7 +202,7 @@ pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, Option<String>> {
     Ok(pieces)
 }
 
-fn flush(pieces: &mut Vec<Piece>, plain: &mut String) -> Result<(), Option<String>> {
+fn flush(pieces: &mut Vec<PatternPiece>, plain: &mut String) -> Result<(), Option<String>> {
     let items = StrftimeItems::new(plain).parse_to_owned().map_err(|_| None)?;
     plain.clear();
     let is_number = |item: &Item<'_>| matches!(item, Item::Numeric(number, _) if *number != Numeric::Timestamp);
@@ -211,21 +211,21 @@ fn flush(pieces: &mut Vec<Piece>, plain: &mut String) -> Result<(), Option<Strin
         let is_before_number = items.get(at + 1).is_some_and(is_number);
         let is_blank = matches!(item, Item::Space(_) | Item::OwnedSpace(_));
         match pieces.last_mut() {
-            Some(Piece::Numbers(numbers)) if is_behind_number && is_number(item) => numbers.push(item.clone()),
-            _ if is_number(item) && is_before_number => pieces.push(Piece::Numbers(vec![item.clone()])),
-            _ if is_blank && is_behind_number && is_before_number => pieces.push(Piece::Blank),
-            Some(Piece::Items(others)) => others.push(item.clone()),
-            _ => pieces.push(Piece::Items(vec![item.clone()])),
+            Some(PatternPiece::Numbers(numbers)) if is_behind_number && is_number(item) => numbers.push(item.clone()),
+            _ if is_number(item) && is_before_number => pieces.push(PatternPiece::Numbers(vec![item.clone()])),
+            _ if is_blank && is_behind_number && is_before_number => pieces.push(PatternPiece::Blank),
+            Some(PatternPiece::Items(others)) => others.push(item.clone()),
+            _ => pieces.push(PatternPiece::Items(vec![item.clone()])),
         }
     }
     Ok(())
 }
 
 /// Fails where a pattern makes no whole date, or a time that would be cut.
-pub(super) fn complete(pieces: &[Piece]) -> Result<(), &'static str> {
+pub(super) fn complete(pieces: &[PatternPiece]) -> Result<(), &'static str> {
     let items = || {
         let of_chrono = pieces.iter().filter_map(|piece| match piece {
-            Piece::Items(items) | Piece::Numbers(items) => Some(items),
+            PatternPiece::Items(items) | PatternPiece::Numbers(items) => Some(items),
             _ => None,
         });
         of_chrono.flatten()
@@ -236,16 +236,16 @@ pub(super) fn complete(pieces: &[Piece]) -> Result<(), &'static str> {
     let has_hour = has(&[Numeric::Hour]) || has(&[Numeric::Hour12]);
     let has_second = has(&[Numeric::Second]);
     if has(&[Numeric::Timestamp]) {
-        let has_zone = pieces.contains(&Piece::Offset) || pieces.contains(&Piece::Zone);
+        let has_zone = pieces.contains(&PatternPiece::Offset) || pieces.contains(&PatternPiece::Zone);
         let is_alone = !has_date && !has_hour && !has(&[Numeric::Minute]) && !has_second && !has_zone;
         return if is_alone { Ok(()) } else { Err("%s is a date and a time, and stands alone") };
     }
-    let has_month = has(&[Numeric::Month]) || pieces.contains(&Piece::Month);
+    let has_month = has(&[Numeric::Month]) || pieces.contains(&PatternPiece::Month);
     let has_day = has(&[Numeric::Day]) && has_month || has(&[Numeric::Ordinal]);
     if !(has_day && has(&[Numeric::Year, Numeric::YearMod100])) {
         return Err("it needs a day (%d), a month (%m or %b) and a year (%Y or %y)");
     }
-    if has(&[Numeric::Hour12]) != pieces.contains(&Piece::HalfOfDay) {
+    if has(&[Numeric::Hour12]) != pieces.contains(&PatternPiece::HalfOfDay) {
         return Err("%I and %p go together");
     }
     if has(&[Numeric::Minute]) != has_hour {
@@ -254,7 +254,7 @@ pub(super) fn complete(pieces: &[Piece]) -> Result<(), &'static str> {
     if has_second && !has_hour {
         return Err("seconds need hours and minutes");
     }
-    let has_fraction = pieces.contains(&Piece::Fraction);
+    let has_fraction = pieces.contains(&PatternPiece::Fraction);
     if has_fraction && !has_second {
         return Err("%f is a fraction of a second, and needs %S");
     }
