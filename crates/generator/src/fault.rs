@@ -6,38 +6,41 @@ use std::str::FromStr;
 use assay_transaction::{Encoding, MAX_ROW_BYTES, RejectReason};
 
 use crate::random::Random;
-use crate::row::{AMOUNT, DESCRIPTION, ID, MERCHANT, OPERATION_TYPE, Row, SIDE, TIMESTAMP};
+use crate::row::{AMOUNT, DESCRIPTION, ID, MERCHANT, OPERATION_TYPE, RowBuffer, SIDE, TIMESTAMP};
 
 /// A reason, and how a good row is made to deserve it.
-struct Fault {
+struct RowFault {
     reason: RejectReason,
-    apply: fn(&mut Row, &mut Random),
+    apply: fn(&mut RowBuffer, &mut Random),
 }
 
 /// Every fault that a row may have which ends. A quote that never ends would swallow the rows after it.
-static FAULTS: [Fault; 16] = [
-    Fault { reason: RejectReason::FieldCount, apply: change_count },
-    Fault { reason: RejectReason::Encoding, apply: break_encoding },
-    Fault { reason: RejectReason::NulByte, apply: |row, random| any_text(row, random).push(0) },
-    Fault { reason: RejectReason::IdEmpty, apply: |row, random| blank(row, ID, random) },
-    Fault { reason: RejectReason::DescriptionEmpty, apply: |row, random| blank(row, DESCRIPTION, random) },
-    Fault { reason: RejectReason::AmountEmpty, apply: |row, random| blank(row, AMOUNT, random) },
-    Fault { reason: RejectReason::AmountFormat, apply: break_amount },
-    Fault {
+static FAULTS: [RowFault; 16] = [
+    RowFault { reason: RejectReason::FieldCount, apply: change_count },
+    RowFault { reason: RejectReason::Encoding, apply: break_encoding },
+    RowFault { reason: RejectReason::NulByte, apply: |row, random| any_text(row, random).push(0) },
+    RowFault { reason: RejectReason::IdEmpty, apply: |row, random| blank(row, ID, random) },
+    RowFault { reason: RejectReason::DescriptionEmpty, apply: |row, random| blank(row, DESCRIPTION, random) },
+    RowFault { reason: RejectReason::AmountEmpty, apply: |row, random| blank(row, AMOUNT, random) },
+    RowFault { reason: RejectReason::AmountFormat, apply: break_amount },
+    RowFault {
         reason: RejectReason::AmountNotFinite,
         apply: |row, random| row.set(AMOUNT, random.pick(&["NaN", "nan", "inf", "-Infinity"])),
     },
-    Fault {
+    RowFault {
         reason: RejectReason::AmountScale,
         apply: |row, random| row.field(AMOUNT).extend_from_slice(random.pick(&["125", "0001", "3333333"]).as_bytes()),
     },
-    Fault { reason: RejectReason::AmountRange, apply: enlarge_amount },
-    Fault { reason: RejectReason::TimestampEmpty, apply: |row, random| blank(row, TIMESTAMP, random) },
-    Fault { reason: RejectReason::TimestampFormat, apply: break_timestamp },
-    Fault { reason: RejectReason::OperationTypeEmpty, apply: |row, random| blank(row, OPERATION_TYPE, random) },
-    Fault { reason: RejectReason::SideEmpty, apply: |row, random| blank(row, SIDE, random) },
-    Fault { reason: RejectReason::RowTooLarge, apply: |row, _| row.field(DESCRIPTION).resize(MAX_ROW_BYTES + 1, b'x') },
-    Fault {
+    RowFault { reason: RejectReason::AmountRange, apply: enlarge_amount },
+    RowFault { reason: RejectReason::TimestampEmpty, apply: |row, random| blank(row, TIMESTAMP, random) },
+    RowFault { reason: RejectReason::TimestampFormat, apply: break_timestamp },
+    RowFault { reason: RejectReason::OperationTypeEmpty, apply: |row, random| blank(row, OPERATION_TYPE, random) },
+    RowFault { reason: RejectReason::SideEmpty, apply: |row, random| blank(row, SIDE, random) },
+    RowFault {
+        reason: RejectReason::RowTooLarge,
+        apply: |row, _| row.field(DESCRIPTION).resize(MAX_ROW_BYTES + 1, b'x'),
+    },
+    RowFault {
         reason: RejectReason::TimestampGap,
         apply: |row, random| row.set(TIMESTAMP, random.pick(&["2023-03-26 02:30:00", "2024-03-31 02:00:00"])),
     },
@@ -48,11 +51,11 @@ const TOO_LARGE_PER_THOUSAND: u32 = 5;
 
 /// Which faults the invalid rows have: usual ones, all, or those whose reason codes were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidKinds(Kinds);
+pub struct InvalidKinds(FaultSelection);
 
 /// Private, so that there is always one to choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kinds {
+enum FaultSelection {
     Usual,
     All,
     Only(Vec<RejectReason>),
@@ -60,9 +63,9 @@ enum Kinds {
 
 impl InvalidKinds {
     /// Every kind but `row_too_large`, and `timestamp_gap`, which only a run with a time zone can give.
-    pub const USUAL: Self = Self(Kinds::Usual);
+    pub const USUAL: Self = Self(FaultSelection::Usual);
     /// The usual kinds, and now and then a row that is too large.
-    pub const ALL: Self = Self(Kinds::All);
+    pub const ALL: Self = Self(FaultSelection::All);
 }
 
 /// Reads `usual`, `all`, or reason codes between commas.
@@ -75,7 +78,7 @@ impl FromStr for InvalidKinds {
             "all" => Ok(Self::ALL),
             codes => {
                 let reasons = codes.split(',').map(|code| known(code.trim())).collect::<Result<_, _>>()?;
-                Ok(Self(Kinds::Only(reasons)))
+                Ok(Self(FaultSelection::Only(reasons)))
             }
         }
     }
@@ -92,21 +95,21 @@ fn known(code: &str) -> Result<RejectReason, String> {
 
 /// The faults that a file is given.
 #[derive(Debug)]
-pub(crate) struct Faults {
-    chosen: Vec<&'static Fault>,
-    rare: Option<&'static Fault>,
+pub(crate) struct FaultSource {
+    chosen: Vec<&'static RowFault>,
+    rare: Option<&'static RowFault>,
 }
 
-impl Faults {
+impl FaultSource {
     pub(crate) fn new(kinds: &InvalidKinds) -> Self {
-        let usual = |fault: &&Fault| !matches!(fault.reason, RejectReason::RowTooLarge | RejectReason::TimestampGap);
+        let usual = |fault: &&RowFault| !matches!(fault.reason, RejectReason::RowTooLarge | RejectReason::TimestampGap);
         match &kinds.0 {
-            Kinds::Usual => Self { chosen: FAULTS.iter().filter(usual).collect(), rare: None },
-            Kinds::All => Self {
+            FaultSelection::Usual => Self { chosen: FAULTS.iter().filter(usual).collect(), rare: None },
+            FaultSelection::All => Self {
                 chosen: FAULTS.iter().filter(usual).collect(),
                 rare: FAULTS.iter().find(|fault| fault.reason == RejectReason::RowTooLarge),
             },
-            Kinds::Only(reasons) => {
+            FaultSelection::Only(reasons) => {
                 let chosen = FAULTS.iter().filter(|fault| reasons.contains(&fault.reason)).collect();
                 Self { chosen, rare: None }
             }
@@ -114,7 +117,7 @@ impl Faults {
     }
 
     /// Breaks the row, and says what it will be rejected for.
-    pub(crate) fn apply(&self, row: &mut Row, random: &mut Random) -> &'static RejectReason {
+    pub(crate) fn apply(&self, row: &mut RowBuffer, random: &mut Random) -> &'static RejectReason {
         let fault = match self.rare {
             Some(rare) if random.below(1_000) < TOO_LARGE_PER_THOUSAND => rare,
             _ => random.pick(&self.chosen),
@@ -124,29 +127,29 @@ impl Faults {
     }
 }
 
-impl fmt::Debug for Fault {
+impl fmt::Debug for RowFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.reason.code())
     }
 }
 
 /// One of the fields that hold text, and that nothing but its being text is asked of.
-fn any_text<'a>(row: &'a mut Row, random: &mut Random) -> &'a mut Vec<u8> {
+fn any_text<'a>(row: &'a mut RowBuffer, random: &mut Random) -> &'a mut Vec<u8> {
     row.field(random.pick(&[DESCRIPTION, MERCHANT, OPERATION_TYPE, SIDE]))
 }
 
 /// Neither the start of a character of UTF-8 that goes on, nor a byte that Windows-1252 assigns.
-fn break_encoding(row: &mut Row, random: &mut Random) {
+fn break_encoding(row: &mut RowBuffer, random: &mut Random) {
     let byte = if row.encoding() == Encoding::UTF_8 { 0xE9 } else { 0x81 };
     any_text(row, random).push(byte);
 }
 
-fn blank(row: &mut Row, column: usize, random: &mut Random) {
+fn blank(row: &mut RowBuffer, column: usize, random: &mut Random) {
     row.set(column, random.pick(&["", " ", "   "]));
 }
 
 /// One field too many, or a row that breaks off.
-fn change_count(row: &mut Row, random: &mut Random) {
+fn change_count(row: &mut RowBuffer, random: &mut Random) {
     if random.percent(50) {
         row.push("surplus");
     } else {
@@ -156,7 +159,7 @@ fn change_count(row: &mut Row, random: &mut Random) {
     }
 }
 
-fn break_amount(row: &mut Row, random: &mut Random) {
+fn break_amount(row: &mut RowBuffer, random: &mut Random) {
     let amount = row.field(AMOUNT);
     match random.below(5) {
         0 => {
@@ -179,13 +182,13 @@ fn break_amount(row: &mut Row, random: &mut Random) {
 }
 
 /// Seventeen digits more than the amount has.
-fn enlarge_amount(row: &mut Row, _: &mut Random) {
+fn enlarge_amount(row: &mut RowBuffer, _: &mut Random) {
     let amount = row.field(AMOUNT);
     let sign = usize::from(amount.first() == Some(&b'-'));
     amount.splice(sign..sign, *b"98765432109876543");
 }
 
-fn break_timestamp(row: &mut Row, random: &mut Random) {
+fn break_timestamp(row: &mut RowBuffer, random: &mut Random) {
     let wrong = random.pick(&[
         "28/11/2023 06:35:12",
         "2023-11-28",

@@ -4,18 +4,32 @@ use std::collections::VecDeque;
 
 use chrono::NaiveDateTime;
 
-use crate::clock::{Hours, later};
-use crate::merchant::{Kind, Merchant, cash_machine, one_of};
+use crate::hours::{Hours, later};
+use crate::merchant::{MerchantKind, MerchantProfile, cash_machine, one_of};
 use crate::ordinary::{described, price};
 use crate::random::Random;
-use crate::transactions::{CREDIT, DEBIT, Draft};
+use crate::transactions::{CREDIT, DEBIT, TransactionDraft};
 
 /// What is easily sold on.
-const GOODS: &[Kind] = &[Kind::Electronics, Kind::Marketplace, Kind::Luxury, Kind::Travel, Kind::Gaming];
+const GOODS: &[MerchantKind] = &[
+    MerchantKind::Electronics,
+    MerchantKind::Marketplace,
+    MerchantKind::Luxury,
+    MerchantKind::Travel,
+    MerchantKind::Gaming,
+];
 /// What is as good as cash.
-const CASH_LIKE: &[Kind] = &[Kind::GiftCards, Kind::Crypto, Kind::Remittance, Kind::Gambling];
+const CASH_LIKE: &[MerchantKind] =
+    &[MerchantKind::GiftCards, MerchantKind::Crypto, MerchantKind::Remittance, MerchantKind::Gambling];
 /// Where nobody pays by direct debit, or draws cash.
-const ODD: &[Kind] = &[Kind::GiftCards, Kind::Crypto, Kind::Luxury, Kind::Gaming, Kind::Restaurant, Kind::Fashion];
+const ODD: &[MerchantKind] = &[
+    MerchantKind::GiftCards,
+    MerchantKind::Crypto,
+    MerchantKind::Luxury,
+    MerchantKind::Gaming,
+    MerchantKind::Restaurant,
+    MerchantKind::Fashion,
+];
 /// Limits, in cents, that amounts stay just below.
 const LIMITS: &[u32] = &[20_000, 50_000, 100_000, 150_000, 200_000, 300_000];
 
@@ -24,7 +38,7 @@ const LIMITS: &[u32] = &[20_000, 50_000, 100_000, 150_000, 200_000, 300_000];
 const INCIDENTS_PER_10_000: u32 = 172;
 
 /// Whether an incident begins here.
-pub(crate) fn strikes(random: &mut Random) -> bool {
+pub(crate) fn begins_incident(random: &mut Random) -> bool {
     random.below(10_000) < INCIDENTS_PER_10_000
 }
 
@@ -35,7 +49,7 @@ pub(crate) fn label(random: &mut Random, planted: bool) -> bool {
 }
 
 /// The rows of one incident, in their order.
-pub(crate) fn incident(random: &mut Random, rows: &mut VecDeque<Draft>) {
+pub(crate) fn incident(random: &mut Random, rows: &mut VecDeque<TransactionDraft>) {
     match random.below(100) {
         0..18 => night_spree(random, rows),
         18..36 => rows.push_back(below_limit(random)),
@@ -48,7 +62,7 @@ pub(crate) fn incident(random: &mut Random, rows: &mut VecDeque<Draft>) {
 }
 
 /// Expensive goods, online, at night, several in a row.
-fn night_spree(random: &mut Random, rows: &mut VecDeque<Draft>) {
+fn night_spree(random: &mut Random, rows: &mut VecDeque<TransactionDraft>) {
     let mut timestamp = night(random).moment(random);
     for _ in 0..random.between(1, 3) {
         let merchant = one_of(random, GOODS);
@@ -60,20 +74,20 @@ fn night_spree(random: &mut Random, rows: &mut VecDeque<Draft>) {
 }
 
 /// Just below a limit that would have asked a question.
-fn below_limit(random: &mut Random) -> Draft {
+fn below_limit(random: &mut Random) -> TransactionDraft {
     let merchant = one_of(random, &[GOODS, CASH_LIKE].concat());
     let cents = random.pick(LIMITS) - random.between(1, 100);
     let timestamp = Hours::Online.moment(random);
     let row = online(random, merchant, cents, timestamp);
     if random.percent(30) {
         let description = "Outgoing transfer".to_owned();
-        return Draft { description, merchant: None, operation_type: "transfer", channel: "mobile", ..row };
+        return TransactionDraft { description, merchant: None, operation_type: "transfer", channel: "mobile", ..row };
     }
     row
 }
 
 /// A payment of next to nothing to see whether the card works, then large ones at the same merchant.
-fn card_test(random: &mut Random, rows: &mut VecDeque<Draft>) {
+fn card_test(random: &mut Random, rows: &mut VecDeque<TransactionDraft>) {
     let merchant = one_of(random, &[GOODS, CASH_LIKE].concat());
     let mut timestamp = night(random).moment(random);
     let cents = random.between(10, 200);
@@ -86,7 +100,7 @@ fn card_test(random: &mut Random, rows: &mut VecDeque<Draft>) {
 }
 
 /// A way to pay that does not go with the merchant.
-fn odd_operation(random: &mut Random) -> Draft {
+fn odd_operation(random: &mut Random) -> TransactionDraft {
     let merchant = one_of(random, ODD);
     let (operation_type, wording) = random.pick(&[
         ("direct_debit", "Direct debit"),
@@ -96,7 +110,7 @@ fn odd_operation(random: &mut Random) -> Draft {
     ]);
     let cents = random.log_normal(24_000, 270);
     let timestamp = Hours::Online.moment(random);
-    Draft {
+    TransactionDraft {
         description: described(random, wording, merchant.name),
         operation_type,
         channel: "bank",
@@ -105,13 +119,21 @@ fn odd_operation(random: &mut Random) -> Draft {
 }
 
 /// A refund that takes money, or one far larger than anything sold there.
-fn reversed_refund(random: &mut Random) -> Draft {
-    let merchant =
-        one_of(random, &[Kind::Electronics, Kind::Marketplace, Kind::Travel, Kind::Telecom, Kind::Utilities]);
+fn reversed_refund(random: &mut Random) -> TransactionDraft {
+    let merchant = one_of(
+        random,
+        &[
+            MerchantKind::Electronics,
+            MerchantKind::Marketplace,
+            MerchantKind::Travel,
+            MerchantKind::Telecom,
+            MerchantKind::Utilities,
+        ],
+    );
     let takes = random.percent(75);
     let cents = random.log_normal(if takes { 32_000 } else { 160_000 }, 220);
     let timestamp = Hours::Online.moment(random);
-    Draft {
+    TransactionDraft {
         description: described(random, "Refund from", merchant.name),
         operation_type: "refund",
         side: if takes { DEBIT } else { CREDIT },
@@ -120,11 +142,11 @@ fn reversed_refund(random: &mut Random) -> Draft {
 }
 
 /// Cash abroad at odd hours, in round and rather large amounts.
-fn withdrawals_abroad(random: &mut Random, rows: &mut VecDeque<Draft>) {
+fn withdrawals_abroad(random: &mut Random, rows: &mut VecDeque<TransactionDraft>) {
     let machine = cash_machine(random, true);
     let mut timestamp = night(random).moment(random);
     for _ in 0..random.between(1, 2) {
-        rows.push_back(Draft {
+        rows.push_back(TransactionDraft {
             description: format!("Cash withdrawal {}", machine.name),
             cents: random.log_normal(28_000, 130).div_ceil(1_000) * 1_000,
             timestamp,
@@ -138,7 +160,7 @@ fn withdrawals_abroad(random: &mut Random, rows: &mut VecDeque<Draft>) {
 }
 
 /// Someone talked the customer into it: urgency, gift cards, crypto, a safe account.
-fn persuaded(random: &mut Random) -> Draft {
+fn persuaded(random: &mut Random) -> TransactionDraft {
     let wording = random.pick(&[
         "Urgent transfer",
         "Urgent: safe account",
@@ -150,7 +172,7 @@ fn persuaded(random: &mut Random) -> Draft {
         "Customs fee, parcel on hold",
     ]);
     let merchant = random.percent(55).then(|| one_of(random, CASH_LIKE));
-    Draft {
+    TransactionDraft {
         description: wording.to_owned(),
         cents: random.log_normal(60_000, 240).div_ceil(1_000) * 1_000,
         timestamp: Hours::Online.moment(random),
@@ -162,9 +184,14 @@ fn persuaded(random: &mut Random) -> Draft {
 }
 
 /// An online purchase like everybody's.
-fn online(random: &mut Random, merchant: &'static Merchant, cents: u32, timestamp: NaiveDateTime) -> Draft {
+fn online(
+    random: &mut Random,
+    merchant: &'static MerchantProfile,
+    cents: u32,
+    timestamp: NaiveDateTime,
+) -> TransactionDraft {
     let wording = random.pick(&["Online payment", "Purchase at", "Online payment at"]);
-    Draft {
+    TransactionDraft {
         description: described(random, wording, merchant.name),
         cents,
         timestamp,
@@ -183,10 +210,10 @@ fn night(random: &mut Random) -> Hours {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Stream;
+    use crate::random::RandomStream;
 
     fn each(mut check: impl FnMut(&mut Random)) {
-        let mut random = Random::new(5, Stream::Transactions);
+        let mut random = Random::new(5, RandomStream::Transactions);
         for _ in 0..300 {
             check(&mut random);
         }
@@ -222,7 +249,7 @@ mod tests {
 
     #[test]
     fn labels_are_noisy_in_both_directions() {
-        let mut random = Random::new(5, Stream::Transactions);
+        let mut random = Random::new(5, RandomStream::Transactions);
         let mut labelled = |planted| (0..20_000).filter(|_| label(&mut random, planted)).count();
         assert!((19_500..19_700).contains(&labelled(true)));
         assert!((10..45).contains(&labelled(false)));

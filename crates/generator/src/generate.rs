@@ -5,11 +5,11 @@ use std::io::{self, Write};
 
 use assay_transaction::{Encoding, Exit};
 
-use crate::fault::Faults;
-use crate::layout::{Layout, Rows};
+use crate::fault::FaultSource;
+use crate::layout::{Layout, LayoutRows};
 use crate::options::GenerateOptions;
-use crate::random::{Random, Stream};
-use crate::row::{Format, Row};
+use crate::random::{Random, RandomStream};
+use crate::row::{RowBuffer, RowFormat};
 use crate::transactions::Transactions;
 
 /// How many rows back a duplicate may reach: what bounds the memory.
@@ -64,11 +64,11 @@ pub fn generate(
     out: impl Write,
     manifest: Option<&mut dyn Write>,
 ) -> Result<Summary, GenerateError> {
-    let shares = Shares::new(options)?;
+    let shares = RowShares::new(options)?;
     if options.bom && options.encoding != Encoding::UTF_8 {
         return Err(GenerateError::Bom);
     }
-    let mut file = File {
+    let mut file = OutputFiles {
         out: io::BufWriter::with_capacity(WRITE_BUFFER, out),
         manifest: manifest.map(|manifest| io::BufWriter::with_capacity(WRITE_BUFFER, manifest)),
         summary: Summary::default(),
@@ -76,72 +76,74 @@ pub fn generate(
     if let Some(layout) = options.layout {
         return write_layout(layout, options, file);
     }
-    let format = Format::new(options);
-    file.begin(options.bom, &format.header())?;
+    let format = RowFormat::new(options);
+    file.write_header(options.bom, &format.header())?;
 
-    let faults = Faults::new(&options.invalid_kinds);
-    let mut chance = Random::new(options.seed, Stream::Faults);
+    let faults = FaultSource::new(&options.invalid_kinds);
+    let mut fault_random = Random::new(options.seed, RandomStream::FaultSource);
     let mut transactions = Transactions::new(options.seed, options.uuid_ids);
-    let mut earlier = Earlier::default();
-    let mut row = Row::new(options.encoding);
+    let mut recent = RecentRows::default();
+    let mut row = RowBuffer::new(options.encoding);
     let mut line = Vec::new();
     for _ in 0..options.rows {
-        let outcome = shares.draw(&mut chance);
-        if outcome == Outcome::Duplicate
-            && let Some(repeated) = earlier.pick(&mut chance)
+        let outcome = shares.draw(&mut fault_random);
+        if outcome == ExpectedOutcome::Duplicate
+            && let Some(repeated) = recent.pick(&mut fault_random)
         {
-            file.write(repeated, Outcome::Duplicate, "")?;
+            file.write(repeated, ExpectedOutcome::Duplicate, "")?;
             continue;
         }
         let generated = transactions.draw();
         format.fill(&mut row, &generated);
-        let reason = if outcome == Outcome::Invalid { faults.apply(&mut row, &mut chance).code() } else { "" };
+        let reason =
+            if outcome == ExpectedOutcome::Invalid { faults.apply(&mut row, &mut fault_random).code() } else { "" };
         line.clear();
         format.write(&row, &mut line);
-        let written = Written { line: &line[..], id: generated.id, is_fraud: generated.is_fraud };
-        if outcome == Outcome::Invalid {
-            file.write(&written, Outcome::Invalid, reason)?;
+        let written = WrittenRow { line: &line[..], id: generated.id, is_fraud: generated.is_fraud };
+        if outcome == ExpectedOutcome::Invalid {
+            file.write(&written, ExpectedOutcome::Invalid, reason)?;
         } else {
-            file.write(&written, Outcome::Valid, "")?;
-            earlier.remember(written);
+            file.write(&written, ExpectedOutcome::Valid, "")?;
+            recent.remember(written);
         }
     }
-    file.end()
+    file.finish()
 }
 
 /// Writes the rows of another layout; each is valid, by a mapping that knows it.
 fn write_layout<W: Write>(
     layout: Layout,
     options: &GenerateOptions,
-    mut file: File<'_, W>,
+    mut file: OutputFiles<'_, W>,
 ) -> Result<Summary, GenerateError> {
-    let format = Format::new(&Layout::dialect(options));
-    file.begin(options.bom, &format.header_of(layout.header()))?;
-    let (mut rows, mut row, mut line) = (Rows::new(layout, options), Row::new(options.encoding), Vec::new());
+    let format = RowFormat::new(&Layout::dialect(options));
+    file.write_header(options.bom, &format.header_with(layout.header()))?;
+    let (mut rows, mut row, mut line) =
+        (LayoutRows::new(layout, options), RowBuffer::new(options.encoding), Vec::new());
     for index in 0..options.rows {
         let (id, is_fraud) = rows.fill(&mut row, index);
         line.clear();
         format.write(&row, &mut line);
-        file.write(&Written { line: &line[..], id, is_fraud }, Outcome::Valid, "")?;
+        file.write(&WrittenRow { line: &line[..], id, is_fraud }, ExpectedOutcome::Valid, "")?;
     }
-    file.end()
+    file.finish()
 }
 
 /// What is expected of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum ExpectedOutcome {
     Valid,
     Invalid,
     Duplicate,
 }
 
 /// How many rows, of 2^32, shall be what.
-struct Shares {
+struct RowShares {
     invalid: u64,
     invalid_or_duplicate: u64,
 }
 
-impl Shares {
+impl RowShares {
     fn new(options: &GenerateOptions) -> Result<Self, GenerateError> {
         let GenerateOptions { invalid, duplicates, .. } = *options;
         // Not `sum > 1`, which NaN would pass.
@@ -153,17 +155,17 @@ impl Shares {
         Ok(Self { invalid: part(invalid), invalid_or_duplicate: part(invalid + duplicates) })
     }
 
-    fn draw(&self, random: &mut Random) -> Outcome {
+    fn draw(&self, random: &mut Random) -> ExpectedOutcome {
         match u64::from(random.bits()) {
-            bits if bits < self.invalid => Outcome::Invalid,
-            bits if bits < self.invalid_or_duplicate => Outcome::Duplicate,
-            _ => Outcome::Valid,
+            bits if bits < self.invalid => ExpectedOutcome::Invalid,
+            bits if bits < self.invalid_or_duplicate => ExpectedOutcome::Duplicate,
+            _ => ExpectedOutcome::Valid,
         }
     }
 }
 
 /// A row as it went out.
-struct Written<Line> {
+struct WrittenRow<Line> {
     line: Line,
     id: String,
     is_fraud: bool,
@@ -171,34 +173,34 @@ struct Written<Line> {
 
 /// The last valid rows.
 #[derive(Default)]
-struct Earlier(VecDeque<Written<Vec<u8>>>);
+struct RecentRows(VecDeque<WrittenRow<Vec<u8>>>);
 
-impl Earlier {
+impl RecentRows {
     /// One of them; none where there is none yet.
-    fn pick(&self, random: &mut Random) -> Option<&Written<Vec<u8>>> {
+    fn pick(&self, random: &mut Random) -> Option<&WrittenRow<Vec<u8>>> {
         let count = u32::try_from(self.0.len()).ok().filter(|count| *count > 0)?;
         self.0.get(random.below(count) as usize)
     }
 
     /// Keeps a copy of the row, in the memory of the one that is forgotten for it.
-    fn remember(&mut self, written: Written<&[u8]>) {
+    fn remember(&mut self, written: WrittenRow<&[u8]>) {
         let forgotten = if self.0.len() == REMEMBERED { self.0.pop_front() } else { None };
         let mut line = forgotten.map(|forgotten| forgotten.line).unwrap_or_default();
         line.clear();
         line.extend_from_slice(written.line);
-        self.0.push_back(Written { line, id: written.id, is_fraud: written.is_fraud });
+        self.0.push_back(WrittenRow { line, id: written.id, is_fraud: written.is_fraud });
     }
 }
 
 /// The two outputs, and the count of what went there.
-struct File<'a, W: Write> {
+struct OutputFiles<'a, W: Write> {
     out: io::BufWriter<W>,
     manifest: Option<io::BufWriter<&'a mut dyn Write>>,
     summary: Summary,
 }
 
-impl<W: Write> File<'_, W> {
-    fn begin(&mut self, bom: bool, header: &[u8]) -> Result<(), GenerateError> {
+impl<W: Write> OutputFiles<'_, W> {
+    fn write_header(&mut self, bom: bool, header: &[u8]) -> Result<(), GenerateError> {
         if bom {
             self.out.write_all("\u{FEFF}".as_bytes()).map_err(GenerateError::Output)?;
         }
@@ -209,17 +211,22 @@ impl<W: Write> File<'_, W> {
         Ok(())
     }
 
-    fn write(&mut self, row: &Written<impl AsRef<[u8]>>, outcome: Outcome, reason: &str) -> Result<(), GenerateError> {
+    fn write(
+        &mut self,
+        row: &WrittenRow<impl AsRef<[u8]>>,
+        outcome: ExpectedOutcome,
+        reason: &str,
+    ) -> Result<(), GenerateError> {
         self.out.write_all(row.line.as_ref()).map_err(GenerateError::Output)?;
         self.summary.rows += 1;
         self.summary.fraud += u64::from(row.is_fraud);
         let outcome = match outcome {
-            Outcome::Valid => "valid",
-            Outcome::Invalid => {
+            ExpectedOutcome::Valid => "valid",
+            ExpectedOutcome::Invalid => {
                 self.summary.invalid += 1;
                 "invalid"
             }
-            Outcome::Duplicate => {
+            ExpectedOutcome::Duplicate => {
                 self.summary.duplicates += 1;
                 "duplicate"
             }
@@ -229,7 +236,7 @@ impl<W: Write> File<'_, W> {
             .map_err(GenerateError::Manifest)
     }
 
-    fn end(mut self) -> Result<Summary, GenerateError> {
+    fn finish(mut self) -> Result<Summary, GenerateError> {
         self.out.flush().map_err(GenerateError::Output)?;
         if let Some(manifest) = &mut self.manifest {
             manifest.flush().map_err(GenerateError::Manifest)?;

@@ -8,8 +8,8 @@ use assay_transaction::{DecimalMark, Delimiter};
 use chrono::{Days, NaiveDate, NaiveDateTime};
 
 use crate::options::{GenerateOptions, Quoting};
-use crate::random::{Random, Stream};
-use crate::row::{Row, write_amount, write_timestamp};
+use crate::random::{Random, RandomStream};
+use crate::row::{RowBuffer, write_amount, write_timestamp};
 use crate::transactions::{Generated, Transactions};
 
 /// A layout that is not ours.
@@ -67,7 +67,7 @@ const STEPS: u64 = 743;
 const FLAGGED_CENTS: u64 = 20_000_000;
 
 /// A card and who holds it. The numbers pass the check of card numbers, and belong to nobody.
-struct Holder {
+struct CardHolder {
     card: &'static str,
     /// First name to street, then city to dob, as the layout has them.
     person: [&'static str; 4],
@@ -77,8 +77,8 @@ struct Holder {
     born: [&'static str; 2],
 }
 
-const HOLDERS: [Holder; 4] = [
-    Holder {
+const CARD_HOLDERS: [CardHolder; 4] = [
+    CardHolder {
         card: "4000000000000002",
         person: ["Ada", "Miller", "F", "12 Mill Lane, Apt. 3"],
         home: ["Springvale", "NC", "28000", "3495"],
@@ -86,7 +86,7 @@ const HOLDERS: [Holder; 4] = [
         long: -811_781,
         born: ["Statistician", "1988-03-09"],
     },
-    Holder {
+    CardHolder {
         card: "4000000000000010",
         person: ["Ben", "O'Hara", "M", "7 River Road"],
         home: ["Old Forge", "PA", "18000", "7646"],
@@ -94,7 +94,7 @@ const HOLDERS: [Holder; 4] = [
         long: -757_350,
         born: ["Engineer, mining", "1971-11-24"],
     },
-    Holder {
+    CardHolder {
         card: "4000000000000028",
         person: ["Chloé", "Nguyen", "F", "350 Station Street"],
         home: ["Bay City", "TX", "77000", "181540"],
@@ -102,7 +102,7 @@ const HOLDERS: [Holder; 4] = [
         long: -959_694,
         born: ["Teacher", "1995-06-30"],
     },
-    Holder {
+    CardHolder {
         card: "4000000000000036",
         person: ["Dev", "Patel", "M", "9 Hill \"Top\" Court"],
         home: ["Cedar Falls", "IA", "50000", "40713"],
@@ -113,7 +113,7 @@ const HOLDERS: [Holder; 4] = [
 ];
 
 /// A layout's rows, one after the other.
-pub(crate) struct Rows {
+pub(crate) struct LayoutRows {
     layout: Layout,
     count: u64,
     transactions: Transactions,
@@ -142,15 +142,20 @@ impl Layout {
     }
 }
 
-impl Rows {
+impl LayoutRows {
     /// So many rows of a seed.
     pub(crate) fn new(layout: Layout, options: &GenerateOptions) -> Self {
         let transactions = Transactions::new(options.seed, false);
-        Self { layout, count: options.rows.max(1), transactions, random: Random::new(options.seed, Stream::Layout) }
+        Self {
+            layout,
+            count: options.rows.max(1),
+            transactions,
+            random: Random::new(options.seed, RandomStream::Layout),
+        }
     }
 
     /// Fills the row with the next transaction, by its place from 0; tells what the row is known by, and its label.
-    pub(crate) fn fill(&mut self, row: &mut Row, index: u64) -> (String, bool) {
+    pub(crate) fn fill(&mut self, row: &mut RowBuffer, index: u64) -> (String, bool) {
         let generated = self.transactions.draw();
         row.clear();
         match self.layout {
@@ -159,7 +164,7 @@ impl Rows {
         }
     }
 
-    fn fill_paysim(&mut self, row: &mut Row, index: u64, generated: &Generated) -> (String, bool) {
+    fn fill_paysim(&mut self, row: &mut RowBuffer, index: u64, generated: &Generated) -> (String, bool) {
         let kind = match generated.operation_type {
             "transfer" => "TRANSFER",
             "withdrawal" => "CASH_OUT",
@@ -195,7 +200,7 @@ impl Rows {
         (format!("{from}-{step}-{}", index + 1), generated.is_fraud)
     }
 
-    fn fill_sparkov(&mut self, row: &mut Row, index: u64, mut generated: Generated) -> (String, bool) {
+    fn fill_sparkov(&mut self, row: &mut RowBuffer, index: u64, mut generated: Generated) -> (String, bool) {
         // Card payments alone, which have a merchant.
         let (merchant, generated) = loop {
             match generated.merchant {
@@ -205,7 +210,7 @@ impl Rows {
                 _ => generated = self.transactions.draw(),
             }
         };
-        let holder = &HOLDERS[self.random.below(4) as usize];
+        let holder = &CARD_HOLDERS[self.random.below(4) as usize];
         let at = moment(index * 365 / self.count, generated.timestamp);
         let category = match generated.channel {
             "online" | "mobile" => self.random.pick(&["shopping_net", "misc_net", "grocery_net"]),
@@ -243,7 +248,7 @@ fn moment(day: u64, timestamp: NaiveDateTime) -> NaiveDateTime {
     (first + Days::new(day)).and_time(timestamp.time())
 }
 
-fn push_cents(row: &mut Row, cents: u64) {
+fn push_cents(row: &mut RowBuffer, cents: u64) {
     write_amount(row.add(), i64::try_from(cents).unwrap_or(i64::MAX), DecimalMark::Point.byte());
 }
 

@@ -54,10 +54,10 @@
 //! Because of the noise no model can be perfect: an area under the ROC curve of about 0.97 is what gradient boosting
 //! attains on the seven columns. `country`, `currency` and `channel` carry hints too.
 
-mod clock;
 mod fault;
 mod fraud;
 mod generate;
+mod hours;
 mod layout;
 mod merchant;
 mod options;

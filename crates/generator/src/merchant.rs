@@ -1,11 +1,11 @@
 //! Who is paid: French and international merchants, and how people spend at each kind of them.
 
-use crate::clock::Hours;
+use crate::hours::Hours;
 use crate::random::Random;
 
 /// What a merchant sells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MerchantKind {
     Groceries,
     Fuel,
     Utilities,
@@ -31,9 +31,9 @@ pub(crate) enum Kind {
 
 /// A merchant.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Merchant {
+pub(crate) struct MerchantProfile {
     pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MerchantKind,
     /// ISO 3166, two letters.
     pub(crate) country: &'static str,
     /// How often people pay here, against the others; cash machines are not paid.
@@ -42,7 +42,7 @@ pub(crate) struct Merchant {
 
 /// How people pay a kind of merchant.
 #[derive(Debug)]
-pub(crate) struct Habits {
+pub(crate) struct SpendingHabits {
     pub(crate) median_cents: u32,
     /// As [`Random::log_normal`] takes it.
     pub(crate) spread: u16,
@@ -51,8 +51,8 @@ pub(crate) struct Habits {
     pub(crate) ways: [u8; 3],
 }
 
-impl Kind {
-    pub(crate) fn habits(self) -> Habits {
+impl MerchantKind {
+    pub(crate) fn habits(self) -> SpendingHabits {
         let (median_cents, spread, hours, ways) = match self {
             Self::Groceries => (3_600, 280, Hours::Shop, [92, 8, 0]),
             Self::Fuel => (5_800, 130, Hours::Shop, [98, 0, 2]),
@@ -76,7 +76,7 @@ impl Kind {
             Self::Luxury => (52_000, 340, Hours::Shop, [75, 25, 0]),
             Self::CashMachine => (6_000, 200, Hours::Shop, [1, 0, 0]),
         };
-        Habits { median_cents, spread, hours, ways }
+        SpendingHabits { median_cents, spread, hours, ways }
     }
 }
 
@@ -84,7 +84,7 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Merchants {
     /// Each one as often as it weighs, so that a pick is one look-up.
-    by_weight: Vec<&'static Merchant>,
+    by_weight: Vec<&'static MerchantProfile>,
 }
 
 impl Merchants {
@@ -95,22 +95,22 @@ impl Merchants {
     }
 
     /// One that people pay, the busy ones more often.
-    pub(crate) fn paid(&self, random: &mut Random) -> &'static Merchant {
+    pub(crate) fn paid(&self, random: &mut Random) -> &'static MerchantProfile {
         random.pick(&self.by_weight)
     }
 }
 
 /// One of these kinds, each merchant as likely; at least one kind must be given.
-pub(crate) fn one_of(random: &mut Random, kinds: &[Kind]) -> &'static Merchant {
+pub(crate) fn one_of(random: &mut Random, kinds: &[MerchantKind]) -> &'static MerchantProfile {
     let candidates: Vec<_> = ALL.iter().filter(|merchant| kinds.contains(&merchant.kind)).collect();
     random.pick(&candidates)
 }
 
 /// A cash machine in France, or one abroad.
-pub(crate) fn cash_machine(random: &mut Random, abroad: bool) -> &'static Merchant {
+pub(crate) fn cash_machine(random: &mut Random, abroad: bool) -> &'static MerchantProfile {
     let candidates: Vec<_> = ALL
         .iter()
-        .filter(|merchant| merchant.kind == Kind::CashMachine && (merchant.country != "FR") == abroad)
+        .filter(|merchant| merchant.kind == MerchantKind::CashMachine && (merchant.country != "FR") == abroad)
         .collect();
     random.pick(&candidates)
 }
@@ -128,122 +128,122 @@ pub(crate) fn currency(country: &str) -> &'static str {
     }
 }
 
-const fn merchant(name: &'static str, kind: Kind, country: &'static str, weight: u8) -> Merchant {
-    Merchant { name, kind, country, weight }
+const fn merchant(name: &'static str, kind: MerchantKind, country: &'static str, weight: u8) -> MerchantProfile {
+    MerchantProfile { name, kind, country, weight }
 }
 
-const ALL: &[Merchant] = &[
-    merchant("Carrefour", Kind::Groceries, "FR", 30),
-    merchant("Leclerc", Kind::Groceries, "FR", 30),
-    merchant("Lidl", Kind::Groceries, "FR", 22),
-    merchant("Auchan", Kind::Groceries, "FR", 18),
-    merchant("Intermarche", Kind::Groceries, "FR", 20),
-    merchant("Monoprix", Kind::Groceries, "FR", 15),
-    merchant("Franprix", Kind::Groceries, "FR", 14),
-    merchant("Systeme U", Kind::Groceries, "FR", 14),
-    merchant("Picard", Kind::Groceries, "FR", 7),
-    merchant("Tesco", Kind::Groceries, "GB", 3),
-    merchant("Migros", Kind::Groceries, "CH", 3),
-    merchant("TotalEnergies", Kind::Fuel, "FR", 20),
-    merchant("Esso", Kind::Fuel, "FR", 8),
-    merchant("Shell", Kind::Fuel, "DE", 4),
-    merchant("EDF", Kind::Utilities, "FR", 16),
-    merchant("Engie", Kind::Utilities, "FR", 9),
-    merchant("Veolia", Kind::Utilities, "FR", 9),
-    merchant("Orange", Kind::Telecom, "FR", 14),
-    merchant("SFR", Kind::Telecom, "FR", 10),
-    merchant("Bouygues", Kind::Telecom, "FR", 9),
-    merchant("Free", Kind::Telecom, "FR", 11),
-    merchant("SNCF", Kind::Transport, "FR", 15),
-    merchant("RATP", Kind::Transport, "FR", 14),
-    merchant("Transilien", Kind::Transport, "FR", 9),
-    merchant("Uber", Kind::Transport, "NL", 13),
-    merchant("BlaBlaCar", Kind::Transport, "FR", 5),
-    merchant("Air France", Kind::Travel, "FR", 6),
-    merchant("Booking.com", Kind::Travel, "NL", 7),
-    merchant("Airbnb", Kind::Travel, "IE", 6),
-    merchant("easyJet", Kind::Travel, "GB", 4),
-    merchant("Ryanair", Kind::Travel, "IE", 4),
-    merchant("Lufthansa", Kind::Travel, "DE", 2),
-    merchant("Darty", Kind::Electronics, "FR", 8),
-    merchant("Fnac", Kind::Electronics, "FR", 10),
-    merchant("Boulanger", Kind::Electronics, "FR", 7),
-    merchant("Apple Store", Kind::Electronics, "IE", 6),
-    merchant("MediaMarkt", Kind::Electronics, "DE", 3),
-    merchant("Amazon.fr", Kind::Marketplace, "LU", 34),
-    merchant("Cdiscount", Kind::Marketplace, "FR", 10),
-    merchant("Vinted", Kind::Marketplace, "LT", 10),
-    merchant("Zalando", Kind::Marketplace, "DE", 8),
-    merchant("AliExpress", Kind::Marketplace, "CN", 6),
-    merchant("eBay", Kind::Marketplace, "GB", 5),
-    merchant("Deliveroo", Kind::Restaurant, "FR", 12),
-    merchant("McDonald's", Kind::Restaurant, "FR", 16),
-    merchant("Boulangerie Paul", Kind::Restaurant, "FR", 12),
-    merchant("Starbucks", Kind::Restaurant, "FR", 6),
-    merchant("Café de la Gare", Kind::Restaurant, "FR", 9),
-    merchant("Zara", Kind::Fashion, "ES", 8),
-    merchant("H&M", Kind::Fashion, "SE", 7),
-    merchant("Kiabi", Kind::Fashion, "FR", 6),
-    merchant("Décathlon", Kind::Fashion, "FR", 12),
-    merchant("Ikea", Kind::Home, "FR", 7),
-    merchant("Leroy Merlin", Kind::Home, "FR", 11),
-    merchant("Castorama", Kind::Home, "FR", 6),
-    merchant("La Poste", Kind::Home, "FR", 10),
-    merchant("Pharmacie Lafayette", Kind::Health, "FR", 12),
-    merchant("Doctolib", Kind::Health, "FR", 8),
-    merchant("Optic 2000", Kind::Health, "FR", 3),
-    merchant("AXA", Kind::Insurance, "FR", 7),
-    merchant("MAIF", Kind::Insurance, "FR", 6),
-    merchant("Groupama", Kind::Insurance, "FR", 5),
-    merchant("Netflix", Kind::Streaming, "NL", 12),
-    merchant("Spotify", Kind::Streaming, "SE", 11),
-    merchant("Disney+", Kind::Streaming, "NL", 7),
-    merchant("Canal+", Kind::Streaming, "FR", 7),
-    merchant("Steam", Kind::Gaming, "US", 6),
-    merchant("PlayStation Store", Kind::Gaming, "GB", 5),
-    merchant("Roblox", Kind::Gaming, "US", 3),
-    merchant("FDJ", Kind::Gambling, "FR", 6),
-    merchant("Winamax", Kind::Gambling, "FR", 4),
-    merchant("Betclic", Kind::Gambling, "FR", 3),
-    merchant("Coinbase", Kind::Crypto, "IE", 2),
-    merchant("Binance", Kind::Crypto, "FR", 2),
-    merchant("Bitpanda", Kind::Crypto, "AT", 1),
-    merchant("Paysafecard", Kind::GiftCards, "AT", 2),
-    merchant("Neosurf", Kind::GiftCards, "FR", 1),
-    merchant("Eneba", Kind::GiftCards, "LT", 2),
-    merchant("Western Union", Kind::Remittance, "US", 2),
-    merchant("Wise", Kind::Remittance, "GB", 4),
-    merchant("MoneyGram", Kind::Remittance, "US", 1),
-    merchant("Louis Vuitton", Kind::Luxury, "FR", 2),
-    merchant("Galeries Lafayette", Kind::Luxury, "FR", 4),
-    merchant("Cartier", Kind::Luxury, "FR", 1),
-    merchant("BNP Paribas", Kind::CashMachine, "FR", 0),
-    merchant("Crédit Agricole", Kind::CashMachine, "FR", 0),
-    merchant("Société Générale", Kind::CashMachine, "FR", 0),
-    merchant("La Banque Postale", Kind::CashMachine, "FR", 0),
-    merchant("CaixaBank", Kind::CashMachine, "ES", 0),
-    merchant("Barclays", Kind::CashMachine, "GB", 0),
-    merchant("Euronet", Kind::CashMachine, "PL", 0),
-    merchant("Garanti BBVA", Kind::CashMachine, "TR", 0),
-    merchant("UBS", Kind::CashMachine, "CH", 0),
+const ALL: &[MerchantProfile] = &[
+    merchant("Carrefour", MerchantKind::Groceries, "FR", 30),
+    merchant("Leclerc", MerchantKind::Groceries, "FR", 30),
+    merchant("Lidl", MerchantKind::Groceries, "FR", 22),
+    merchant("Auchan", MerchantKind::Groceries, "FR", 18),
+    merchant("Intermarche", MerchantKind::Groceries, "FR", 20),
+    merchant("Monoprix", MerchantKind::Groceries, "FR", 15),
+    merchant("Franprix", MerchantKind::Groceries, "FR", 14),
+    merchant("Systeme U", MerchantKind::Groceries, "FR", 14),
+    merchant("Picard", MerchantKind::Groceries, "FR", 7),
+    merchant("Tesco", MerchantKind::Groceries, "GB", 3),
+    merchant("Migros", MerchantKind::Groceries, "CH", 3),
+    merchant("TotalEnergies", MerchantKind::Fuel, "FR", 20),
+    merchant("Esso", MerchantKind::Fuel, "FR", 8),
+    merchant("Shell", MerchantKind::Fuel, "DE", 4),
+    merchant("EDF", MerchantKind::Utilities, "FR", 16),
+    merchant("Engie", MerchantKind::Utilities, "FR", 9),
+    merchant("Veolia", MerchantKind::Utilities, "FR", 9),
+    merchant("Orange", MerchantKind::Telecom, "FR", 14),
+    merchant("SFR", MerchantKind::Telecom, "FR", 10),
+    merchant("Bouygues", MerchantKind::Telecom, "FR", 9),
+    merchant("Free", MerchantKind::Telecom, "FR", 11),
+    merchant("SNCF", MerchantKind::Transport, "FR", 15),
+    merchant("RATP", MerchantKind::Transport, "FR", 14),
+    merchant("Transilien", MerchantKind::Transport, "FR", 9),
+    merchant("Uber", MerchantKind::Transport, "NL", 13),
+    merchant("BlaBlaCar", MerchantKind::Transport, "FR", 5),
+    merchant("Air France", MerchantKind::Travel, "FR", 6),
+    merchant("Booking.com", MerchantKind::Travel, "NL", 7),
+    merchant("Airbnb", MerchantKind::Travel, "IE", 6),
+    merchant("easyJet", MerchantKind::Travel, "GB", 4),
+    merchant("Ryanair", MerchantKind::Travel, "IE", 4),
+    merchant("Lufthansa", MerchantKind::Travel, "DE", 2),
+    merchant("Darty", MerchantKind::Electronics, "FR", 8),
+    merchant("Fnac", MerchantKind::Electronics, "FR", 10),
+    merchant("Boulanger", MerchantKind::Electronics, "FR", 7),
+    merchant("Apple Store", MerchantKind::Electronics, "IE", 6),
+    merchant("MediaMarkt", MerchantKind::Electronics, "DE", 3),
+    merchant("Amazon.fr", MerchantKind::Marketplace, "LU", 34),
+    merchant("Cdiscount", MerchantKind::Marketplace, "FR", 10),
+    merchant("Vinted", MerchantKind::Marketplace, "LT", 10),
+    merchant("Zalando", MerchantKind::Marketplace, "DE", 8),
+    merchant("AliExpress", MerchantKind::Marketplace, "CN", 6),
+    merchant("eBay", MerchantKind::Marketplace, "GB", 5),
+    merchant("Deliveroo", MerchantKind::Restaurant, "FR", 12),
+    merchant("McDonald's", MerchantKind::Restaurant, "FR", 16),
+    merchant("Boulangerie Paul", MerchantKind::Restaurant, "FR", 12),
+    merchant("Starbucks", MerchantKind::Restaurant, "FR", 6),
+    merchant("Café de la Gare", MerchantKind::Restaurant, "FR", 9),
+    merchant("Zara", MerchantKind::Fashion, "ES", 8),
+    merchant("H&M", MerchantKind::Fashion, "SE", 7),
+    merchant("Kiabi", MerchantKind::Fashion, "FR", 6),
+    merchant("Décathlon", MerchantKind::Fashion, "FR", 12),
+    merchant("Ikea", MerchantKind::Home, "FR", 7),
+    merchant("Leroy Merlin", MerchantKind::Home, "FR", 11),
+    merchant("Castorama", MerchantKind::Home, "FR", 6),
+    merchant("La Poste", MerchantKind::Home, "FR", 10),
+    merchant("Pharmacie Lafayette", MerchantKind::Health, "FR", 12),
+    merchant("Doctolib", MerchantKind::Health, "FR", 8),
+    merchant("Optic 2000", MerchantKind::Health, "FR", 3),
+    merchant("AXA", MerchantKind::Insurance, "FR", 7),
+    merchant("MAIF", MerchantKind::Insurance, "FR", 6),
+    merchant("Groupama", MerchantKind::Insurance, "FR", 5),
+    merchant("Netflix", MerchantKind::Streaming, "NL", 12),
+    merchant("Spotify", MerchantKind::Streaming, "SE", 11),
+    merchant("Disney+", MerchantKind::Streaming, "NL", 7),
+    merchant("Canal+", MerchantKind::Streaming, "FR", 7),
+    merchant("Steam", MerchantKind::Gaming, "US", 6),
+    merchant("PlayStation Store", MerchantKind::Gaming, "GB", 5),
+    merchant("Roblox", MerchantKind::Gaming, "US", 3),
+    merchant("FDJ", MerchantKind::Gambling, "FR", 6),
+    merchant("Winamax", MerchantKind::Gambling, "FR", 4),
+    merchant("Betclic", MerchantKind::Gambling, "FR", 3),
+    merchant("Coinbase", MerchantKind::Crypto, "IE", 2),
+    merchant("Binance", MerchantKind::Crypto, "FR", 2),
+    merchant("Bitpanda", MerchantKind::Crypto, "AT", 1),
+    merchant("Paysafecard", MerchantKind::GiftCards, "AT", 2),
+    merchant("Neosurf", MerchantKind::GiftCards, "FR", 1),
+    merchant("Eneba", MerchantKind::GiftCards, "LT", 2),
+    merchant("Western Union", MerchantKind::Remittance, "US", 2),
+    merchant("Wise", MerchantKind::Remittance, "GB", 4),
+    merchant("MoneyGram", MerchantKind::Remittance, "US", 1),
+    merchant("Louis Vuitton", MerchantKind::Luxury, "FR", 2),
+    merchant("Galeries Lafayette", MerchantKind::Luxury, "FR", 4),
+    merchant("Cartier", MerchantKind::Luxury, "FR", 1),
+    merchant("BNP Paribas", MerchantKind::CashMachine, "FR", 0),
+    merchant("Crédit Agricole", MerchantKind::CashMachine, "FR", 0),
+    merchant("Société Générale", MerchantKind::CashMachine, "FR", 0),
+    merchant("La Banque Postale", MerchantKind::CashMachine, "FR", 0),
+    merchant("CaixaBank", MerchantKind::CashMachine, "ES", 0),
+    merchant("Barclays", MerchantKind::CashMachine, "GB", 0),
+    merchant("Euronet", MerchantKind::CashMachine, "PL", 0),
+    merchant("Garanti BBVA", MerchantKind::CashMachine, "TR", 0),
+    merchant("UBS", MerchantKind::CashMachine, "CH", 0),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Stream;
+    use crate::random::RandomStream;
 
     #[test]
     fn names_are_unique_and_only_cash_machines_are_never_paid() {
         for (index, one) in ALL.iter().enumerate() {
             assert!(ALL[..index].iter().all(|other| other.name != one.name), "{}", one.name);
-            assert_eq!(one.weight == 0, one.kind == Kind::CashMachine, "{}", one.name);
+            assert_eq!(one.weight == 0, one.kind == MerchantKind::CashMachine, "{}", one.name);
         }
     }
 
     #[test]
     fn cash_machines_are_where_they_are_asked_for() {
-        let mut random = Random::new(1, Stream::Transactions);
+        let mut random = Random::new(1, RandomStream::Transactions);
         for _ in 0..50 {
             assert_eq!(cash_machine(&mut random, false).country, "FR");
             assert_ne!(cash_machine(&mut random, true).country, "FR");

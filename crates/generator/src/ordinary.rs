@@ -4,12 +4,12 @@
 //! night, prices do end in 499.99, gifts are bought with gift cards, holidays need cash abroad, and bank exports are
 //! untidy. Without these a model would have nothing to weigh.
 
-use crate::clock::Hours;
-use crate::merchant::{Kind, Merchants, cash_machine, one_of};
+use crate::hours::Hours;
+use crate::merchant::{MerchantKind, Merchants, cash_machine, one_of};
 use crate::random::Random;
-use crate::transactions::{CREDIT, DEBIT, Draft};
+use crate::transactions::{CREDIT, DEBIT, TransactionDraft};
 
-pub(crate) fn draft(random: &mut Random, merchants: &Merchants) -> Draft {
+pub(crate) fn draft(random: &mut Random, merchants: &Merchants) -> TransactionDraft {
     match random.below(1_000) {
         0..665 => purchase(random, merchants),
         665..705 => refund(random, merchants),
@@ -18,12 +18,12 @@ pub(crate) fn draft(random: &mut Random, merchants: &Merchants) -> Draft {
         850..910 => incoming_transfer(random),
         910..935 => salary(random),
         935..945 => fee(random),
-        945..950 => early_riser(random),
+        945..950 => night_purchase(random),
         _ => untidy(random, merchants),
     }
 }
 
-fn purchase(random: &mut Random, merchants: &Merchants) -> Draft {
+fn purchase(random: &mut Random, merchants: &Merchants) -> TransactionDraft {
     let merchant = merchants.paid(random);
     let habits = merchant.kind.habits();
     let cents = random.log_normal(habits.median_cents, habits.spread);
@@ -37,11 +37,11 @@ fn purchase(random: &mut Random, merchants: &Merchants) -> Draft {
         _ => ("direct_debit", "bank", Hours::Banking, &["Invoice from", "Subscription to", "Direct debit"]),
     };
     let wording = match merchant.kind {
-        Kind::GiftCards if random.percent(60) => "Gift card from",
-        Kind::Crypto if random.percent(40) => "Crypto purchase at",
+        MerchantKind::GiftCards if random.percent(60) => "Gift card from",
+        MerchantKind::Crypto if random.percent(40) => "Crypto purchase at",
         _ => random.pick(wording),
     };
-    Draft {
+    TransactionDraft {
         description: described(random, wording, merchant.name),
         cents: price(random, cents),
         timestamp: hours.moment(random),
@@ -52,10 +52,10 @@ fn purchase(random: &mut Random, merchants: &Merchants) -> Draft {
     }
 }
 
-fn refund(random: &mut Random, merchants: &Merchants) -> Draft {
-    let Draft { cents, merchant, channel, .. } = purchase(random, merchants);
+fn refund(random: &mut Random, merchants: &Merchants) -> TransactionDraft {
+    let TransactionDraft { cents, merchant, channel, .. } = purchase(random, merchants);
     let name = merchant.map_or("", |merchant| merchant.name);
-    Draft {
+    TransactionDraft {
         description: format!("Refund from {name}"),
         cents,
         timestamp: Hours::Banking.moment(random),
@@ -67,11 +67,11 @@ fn refund(random: &mut Random, merchants: &Merchants) -> Draft {
     }
 }
 
-fn withdrawal(random: &mut Random) -> Draft {
+fn withdrawal(random: &mut Random) -> TransactionDraft {
     let abroad = random.percent(6);
     let machine = cash_machine(random, abroad);
     let hours = random.pick(&[Hours::Shop, Hours::Shop, Hours::Shop, Hours::Evening]);
-    Draft {
+    TransactionDraft {
         description: format!("Cash withdrawal {}", machine.name),
         cents: random.log_normal(machine.kind.habits().median_cents, machine.kind.habits().spread).div_ceil(1_000)
             * 1_000,
@@ -83,7 +83,7 @@ fn withdrawal(random: &mut Random) -> Draft {
     }
 }
 
-fn outgoing_transfer(random: &mut Random, merchants: &Merchants) -> Draft {
+fn outgoing_transfer(random: &mut Random, merchants: &Merchants) -> TransactionDraft {
     let (description, cents) = match random.below(8) {
         0 => ("Rent; thank you".to_owned(), random.log_normal(78_000, 120)),
         1 => (
@@ -96,7 +96,7 @@ fn outgoing_transfer(random: &mut Random, merchants: &Merchants) -> Draft {
     };
     let merchant = random.percent(15).then(|| merchants.paid(random));
     let hours = random.pick(&[Hours::Online, Hours::Banking]);
-    Draft {
+    TransactionDraft {
         description,
         cents: if random.percent(70) { cents.div_ceil(500) * 500 } else { cents },
         timestamp: hours.moment(random),
@@ -107,22 +107,24 @@ fn outgoing_transfer(random: &mut Random, merchants: &Merchants) -> Draft {
     }
 }
 
-fn incoming_transfer(random: &mut Random) -> Draft {
+fn incoming_transfer(random: &mut Random) -> TransactionDraft {
     let cents = random.log_normal(11_000, 400);
-    Draft {
+    TransactionDraft {
         description: "Incoming transfer".to_owned(),
         cents: if random.percent(60) { cents.div_ceil(500) * 500 } else { cents },
         timestamp: Hours::Banking.moment(random),
-        merchant: random.percent(10).then(|| one_of(random, &[Kind::Health, Kind::Insurance, Kind::Remittance])),
+        merchant: random
+            .percent(10)
+            .then(|| one_of(random, &[MerchantKind::Health, MerchantKind::Insurance, MerchantKind::Remittance])),
         operation_type: "transfer",
         side: CREDIT,
         channel: "bank",
     }
 }
 
-fn salary(random: &mut Random) -> Draft {
+fn salary(random: &mut Random) -> TransactionDraft {
     let month = random.pick(&["January", "February", "March", "April", "May", "June", "September", "October"]);
-    Draft {
+    TransactionDraft {
         description: format!("Salary, {month}"),
         cents: random.log_normal(215_000, 110),
         timestamp: Hours::Banking.moment(random),
@@ -133,8 +135,8 @@ fn salary(random: &mut Random) -> Draft {
     }
 }
 
-fn fee(random: &mut Random) -> Draft {
-    Draft {
+fn fee(random: &mut Random) -> TransactionDraft {
+    TransactionDraft {
         description: random.pick(&["Account fee", "Card fee", "Foreign exchange fee"]).to_owned(),
         cents: random.pick(&[200, 245, 350, 890, 4_500]),
         timestamp: Hours::Banking.moment(random),
@@ -146,10 +148,13 @@ fn fee(random: &mut Random) -> Draft {
 }
 
 /// A big purchase at night that is just that: flights, a new phone.
-fn early_riser(random: &mut Random) -> Draft {
-    let merchant = one_of(random, &[Kind::Travel, Kind::Electronics, Kind::Marketplace, Kind::Gaming]);
+fn night_purchase(random: &mut Random) -> TransactionDraft {
+    let merchant = one_of(
+        random,
+        &[MerchantKind::Travel, MerchantKind::Electronics, MerchantKind::Marketplace, MerchantKind::Gaming],
+    );
     let cents = random.log_normal(26_000, 260);
-    Draft {
+    TransactionDraft {
         description: described(random, "Online payment at", merchant.name),
         cents: price(random, cents),
         timestamp: Hours::Night.moment(random),
@@ -161,7 +166,7 @@ fn early_riser(random: &mut Random) -> Draft {
 }
 
 /// A row of an old export, whose type of operation, side and hour have little to do with its wording.
-fn untidy(random: &mut Random, merchants: &Merchants) -> Draft {
+fn untidy(random: &mut Random, merchants: &Merchants) -> TransactionDraft {
     let merchant = merchants.paid(random);
     let wording = random.pick(&[
         "Purchase at",
@@ -175,7 +180,7 @@ fn untidy(random: &mut Random, merchants: &Merchants) -> Draft {
         "Incoming transfer",
     ]);
     let credit = random.percent(35);
-    Draft {
+    TransactionDraft {
         description: described(random, wording, merchant.name),
         cents: random.between(100, if credit { 500_000 } else { 200_000 }),
         timestamp: Hours::Any.moment(random),

@@ -10,13 +10,13 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
 /// Independent streams of one seed: what one of them is asked never changes what another one answers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Stream {
+pub(crate) enum RandomStream {
     /// The transactions themselves.
     Transactions = 1,
     /// UUIDs, so that `--uuid-ids` changes nothing but the ids.
     Ids = 2,
     /// Which rows are invalid or repeated, and how, so that the others stay as they are.
-    Faults = 3,
+    FaultSource = 3,
     /// What other layouts have beside a transaction.
     Layout = 4,
 }
@@ -26,7 +26,7 @@ pub(crate) enum Stream {
 pub(crate) struct Random(ChaCha8Rng);
 
 impl Random {
-    pub(crate) fn new(seed: u64, stream: Stream) -> Self {
+    pub(crate) fn new(seed: u64, stream: RandomStream) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let mut bits = ChaCha8Rng::from_seed(key);
@@ -107,14 +107,14 @@ mod tests {
     #[test]
     fn streams_of_a_seed_are_fixed_and_apart() {
         let first = |seed, stream| Random::new(seed, stream).bits();
-        assert_eq!(first(1, Stream::Transactions), first(1, Stream::Transactions));
-        assert_ne!(first(1, Stream::Transactions), first(1, Stream::Faults));
-        assert_ne!(first(1, Stream::Transactions), first(2, Stream::Transactions));
+        assert_eq!(first(1, RandomStream::Transactions), first(1, RandomStream::Transactions));
+        assert_ne!(first(1, RandomStream::Transactions), first(1, RandomStream::FaultSource));
+        assert_ne!(first(1, RandomStream::Transactions), first(2, RandomStream::Transactions));
     }
 
     #[test]
     fn bounds_are_kept_and_reached() {
-        let mut random = Random::new(7, Stream::Transactions);
+        let mut random = Random::new(7, RandomStream::Transactions);
         let mut seen = [false; 5];
         for _ in 0..1_000 {
             seen[(random.between(3, 7) - 3) as usize] = true;
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn weights_are_met() {
-        let mut random = Random::new(7, Stream::Transactions);
+        let mut random = Random::new(7, RandomStream::Transactions);
         let mut counts = [0_i32; 3];
         for _ in 0..10_000 {
             counts[random.weighted(&[1, 0, 3])] += 1;
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn log_normal_has_its_median_and_its_spread() {
-        let mut random = Random::new(7, Stream::Transactions);
+        let mut random = Random::new(7, RandomStream::Transactions);
         let mut values: Vec<u32> = (0..20_001).map(|_| random.log_normal(10_000, 256)).collect();
         values.sort_unstable();
         let near = |value: u32, expected: u32| value.abs_diff(expected) < expected / 20;

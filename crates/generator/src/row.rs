@@ -23,7 +23,7 @@ const LABEL: &str = "is_fraud";
 
 /// How a file writes its rows.
 #[derive(Debug, Clone)]
-pub(crate) struct Format {
+pub(crate) struct RowFormat {
     delimiter: Delimiter,
     decimal_mark: u8,
     encoding: Encoding,
@@ -34,7 +34,7 @@ pub(crate) struct Format {
     label: Option<usize>,
 }
 
-impl Format {
+impl RowFormat {
     pub(crate) fn new(options: &GenerateOptions) -> Self {
         let columns = COLUMNS.len() + if options.attributes { ATTRIBUTES.len() } else { 0 };
         Self {
@@ -57,12 +57,12 @@ impl Format {
         if self.label.is_some() {
             names.push(LABEL);
         }
-        self.header_of(&names)
+        self.header_with(&names)
     }
 
     /// The first line, with these names.
-    pub(crate) fn header_of(&self, names: &[&str]) -> Vec<u8> {
-        let mut row = Row::new(self.encoding);
+    pub(crate) fn header_with(&self, names: &[&str]) -> Vec<u8> {
+        let mut row = RowBuffer::new(self.encoding);
         for name in names {
             row.push(name);
         }
@@ -74,7 +74,7 @@ impl Format {
     }
 
     /// Fills the row with the fields of the transaction.
-    pub(crate) fn fill(&self, row: &mut Row, generated: &Generated) {
+    pub(crate) fn fill(&self, row: &mut RowBuffer, generated: &Generated) {
         row.clear();
         row.push(&generated.id);
         row.push(&generated.description);
@@ -94,7 +94,7 @@ impl Format {
     }
 
     /// Appends the row with its line end.
-    pub(crate) fn write(&self, row: &Row, line: &mut Vec<u8>) {
+    pub(crate) fn write(&self, row: &RowBuffer, line: &mut Vec<u8>) {
         for (column, field) in row.fields().iter().enumerate() {
             if column > 0 {
                 line.push(self.delimiter.byte());
@@ -164,13 +164,13 @@ pub(crate) fn write_timestamp(field: &mut Vec<u8>, at: NaiveDateTime) {
 
 /// The fields of one row, in the file's encoding. Used again for the next row, so that their memory is.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct RowBuffer {
     buffers: Vec<Vec<u8>>,
     count: usize,
     encoding: Encoding,
 }
 
-impl Row {
+impl RowBuffer {
     pub(crate) fn new(encoding: Encoding) -> Self {
         Self { buffers: Vec::new(), count: 0, encoding }
     }
@@ -251,8 +251,8 @@ mod tests {
             (Quoting::All, "\"7\";\"He said \"\"no\"\"\";\"1;2\";\"\"\r\n"),
         ];
         for (quoting, expected) in cases {
-            let format = Format::new(&GenerateOptions { quoting, crlf: true, ..GenerateOptions::default() });
-            let mut row = Row::new(Encoding::UTF_8);
+            let format = RowFormat::new(&GenerateOptions { quoting, crlf: true, ..GenerateOptions::default() });
+            let mut row = RowBuffer::new(Encoding::UTF_8);
             for text in ["7", "He said \"no\"", "1;2", ""] {
                 row.push(text);
             }

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 use chrono::NaiveDateTime;
 
-use crate::merchant::{Merchant, Merchants, currency};
-use crate::random::{Random, Stream};
+use crate::merchant::{MerchantProfile, Merchants, currency};
+use crate::random::{Random, RandomStream};
 use crate::{fraud, ordinary};
 
 /// One generated transaction.
@@ -48,12 +48,12 @@ impl Generated {
 
 /// A transaction before it has an id and a label.
 #[derive(Debug, Clone)]
-pub(crate) struct Draft {
+pub(crate) struct TransactionDraft {
     pub(crate) description: String,
     /// Never below zero; the side tells the sign.
     pub(crate) cents: u32,
     pub(crate) timestamp: NaiveDateTime,
-    pub(crate) merchant: Option<&'static Merchant>,
+    pub(crate) merchant: Option<&'static MerchantProfile>,
     pub(crate) operation_type: &'static str,
     pub(crate) side: &'static str,
     pub(crate) channel: &'static str,
@@ -73,15 +73,15 @@ pub struct Transactions {
     merchants: Merchants,
     count: u64,
     /// What is still to come of an incident of fraud.
-    incident: VecDeque<Draft>,
+    incident: VecDeque<TransactionDraft>,
 }
 
 impl Transactions {
     /// The transactions of a seed. `uuid_ids` changes nothing but the ids.
     pub fn new(seed: u64, uuid_ids: bool) -> Self {
         Self {
-            random: Random::new(seed, Stream::Transactions),
-            ids: uuid_ids.then(|| Random::new(seed, Stream::Ids)),
+            random: Random::new(seed, RandomStream::Transactions),
+            ids: uuid_ids.then(|| Random::new(seed, RandomStream::Ids)),
             merchants: Merchants::new(),
             count: 0,
             incident: VecDeque::new(),
@@ -97,8 +97,8 @@ impl Transactions {
     }
 
     /// The next draft, and whether it is part of an incident.
-    fn next_draft(&mut self) -> (Draft, bool) {
-        if self.incident.is_empty() && fraud::strikes(&mut self.random) {
+    fn next_draft(&mut self) -> (TransactionDraft, bool) {
+        if self.incident.is_empty() && fraud::begins_incident(&mut self.random) {
             fraud::incident(&mut self.random, &mut self.incident);
         }
         match self.incident.pop_front() {

@@ -8,14 +8,14 @@ use assay_transaction::{
 };
 
 /// A file, its manifest, and what was said of them.
-struct Written {
+struct GeneratedFile {
     file: Vec<u8>,
-    manifest: Vec<Expected>,
+    manifest: Vec<ManifestRow>,
     summary: Summary,
 }
 
 /// A row of the manifest.
-struct Expected {
+struct ManifestRow {
     row: u64,
     outcome: String,
     reason: String,
@@ -23,7 +23,7 @@ struct Expected {
     label: String,
 }
 
-fn write(options: &GenerateOptions) -> Written {
+fn write(options: &GenerateOptions) -> GeneratedFile {
     let (mut file, mut manifest) = (Vec::new(), Vec::new());
     let summary = generate(options, &mut file, Some(&mut manifest)).unwrap();
     let manifest = csv::Reader::from_reader(&manifest[..])
@@ -31,10 +31,10 @@ fn write(options: &GenerateOptions) -> Written {
         .map(|record| {
             let [row, outcome, reason, id, label] =
                 std::array::from_fn(|index| record.as_ref().unwrap()[index].to_owned());
-            Expected { row: row.parse().unwrap(), outcome, reason, id, label }
+            ManifestRow { row: row.parse().unwrap(), outcome, reason, id, label }
         })
         .collect();
-    Written { file, manifest, summary }
+    GeneratedFile { file, manifest, summary }
 }
 
 fn dialect(options: &GenerateOptions) -> Dialect {
@@ -63,7 +63,7 @@ fn for_each_row(options: &GenerateOptions, file: &[u8], mut each: impl FnMut(usi
 }
 
 /// Reads the file as a run in this time zone would, and compares each row with the manifest.
-fn check(options: &GenerateOptions, written: &Written, time_zone: TimeZone) {
+fn check(options: &GenerateOptions, written: &GeneratedFile, time_zone: TimeZone) {
     let settings = RunSettings { dialect: dialect(options), time_zone, ..RunSettings::example() };
     let mut rows = 0;
     for_each_row(options, &written.file, |index, columns, fields, raw| {
@@ -328,9 +328,9 @@ fn what_contradicts_itself_is_refused_with_what_to_change() {
 }
 
 /// A disk that is full from the start.
-struct Full;
+struct FullDisk;
 
-impl std::io::Write for Full {
+impl std::io::Write for FullDisk {
     fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
         Err(std::io::ErrorKind::StorageFull.into())
     }
@@ -343,6 +343,6 @@ impl std::io::Write for Full {
 #[test]
 fn a_full_disk_is_an_error_even_at_the_last_row() {
     let options = GenerateOptions { rows: 3, ..Default::default() };
-    assert!(matches!(generate(&options, Full, None), Err(GenerateError::Output(_))));
-    assert!(matches!(generate(&options, Vec::new(), Some(&mut Full)), Err(GenerateError::Manifest(_))));
+    assert!(matches!(generate(&options, FullDisk, None), Err(GenerateError::Output(_))));
+    assert!(matches!(generate(&options, Vec::new(), Some(&mut FullDisk)), Err(GenerateError::Manifest(_))));
 }

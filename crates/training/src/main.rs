@@ -10,7 +10,6 @@
 //! that grows the trees.
 
 mod convert;
-mod labelled;
 mod measure;
 mod tables;
 
@@ -22,8 +21,8 @@ use assay_ml_api::{Encoder, FEATURES, Features, MAX_DEPTH, Model, ModelFile, Tra
 use clap::Parser;
 use forust_ml::{GradientBooster, Matrix};
 
-use crate::labelled::Labelled;
 use crate::measure::{Quality, auc};
+use crate::tables::{Labelled, labelled_transactions};
 
 /// What the model file says of itself.
 const NOTE: &str = "A demonstration model. It is trained on made-up transactions with planted fraud patterns, and must not \
@@ -99,7 +98,7 @@ impl Trained {
 
 fn train(arguments: &Arguments) -> anyhow::Result<Trained> {
     ensure!(arguments.seed != arguments.test_seed, "--seed and --test-seed are the same: nothing would be unseen");
-    let known = labelled::generate(arguments.seed, arguments.rows);
+    let known = labelled_transactions(arguments.seed, arguments.rows);
     let tables = tables::learn(&known);
     let encoder = Encoder::new(&tables);
     let (features, labels) = encode(&encoder, &known);
@@ -118,7 +117,7 @@ fn train(arguments: &Arguments) -> anyhow::Result<Trained> {
         booster.trees.iter().map(|tree| convert::tree(tree, arguments.depth)).collect::<anyhow::Result<_>>()?;
     let model = Model::from_file(&file)?;
 
-    let unseen = labelled::generate(arguments.test_seed, arguments.test_rows);
+    let unseen = labelled_transactions(arguments.test_seed, arguments.test_rows);
     let scored: Vec<(f32, bool)> = unseen.iter().map(|row| (model.score(&row.transaction()), row.is_fraud())).collect();
     file.training.auc = (auc(&scored) * 1e4).round() / 1e4;
     let quality = Quality::of(&scored, |score| model.is_fraud(score));
@@ -159,7 +158,7 @@ mod tests {
         for depth in [1, 3, 6] {
             let arguments = arguments(&format!("--depth {depth} --leaf-weight 1"));
             let Trained { file, .. } = train(&arguments).unwrap();
-            let known = labelled::generate(arguments.seed, arguments.rows);
+            let known = labelled_transactions(arguments.seed, arguments.rows);
             let encoder = Encoder::new(&file.tables);
             let (features, labels) = encode(&encoder, &known);
             let booster = grow(&arguments, &features, &labels).unwrap();

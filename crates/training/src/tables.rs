@@ -1,35 +1,64 @@
-//! Learns what features look up: how much more often than usual a word, a merchant or an operation comes with fraud.
+//! Labelled transactions, and the tables learned from them: how much more often than usual a word, a merchant or an operation comes
+//! with fraud.
 
 use std::collections::BTreeMap;
 
+use assay_generator::{Generated, Transactions};
 use assay_ml_api::{Merchant, Tables, TransactionFields, words};
-
-use crate::labelled::Labelled;
+use assay_transaction::Timestamp;
 
 /// So many rows of the usual share of fraud are added to every count: a name that was seen a few times says little.
 const PRIOR: f64 = 30.0;
 /// Names seen less often are left out.
 const RARE: f64 = 50.0;
 
+/// A transaction whose label is known.
+pub(crate) struct Labelled(Generated);
+
+/// The first transactions of a seed.
+pub(crate) fn labelled_transactions(seed: u64, rows: usize) -> Vec<Labelled> {
+    Transactions::new(seed, false).take(rows).map(Labelled).collect()
+}
+
+impl Labelled {
+    pub(crate) fn is_fraud(&self) -> bool {
+        self.0.is_fraud
+    }
+
+    /// What a request would hold.
+    pub(crate) fn transaction(&self) -> TransactionFields<'_> {
+        let row = &self.0;
+        TransactionFields {
+            id: row.id.as_str().into(),
+            description: row.description.as_str().into(),
+            amount: row.amount(),
+            timestamp: Timestamp::from(row.timestamp.and_utc()),
+            merchant: row.merchant.map(Into::into),
+            operation_type: row.operation_type.into(),
+            side: row.side.into(),
+        }
+    }
+}
+
 /// Rows, fraud among them, and the sum of their logarithmic amounts.
 #[derive(Debug, Clone, Copy, Default)]
-struct Count {
+struct FraudCount {
     rows: f64,
     fraud: f64,
     amounts: f64,
 }
 
-type Counts = BTreeMap<String, Count>;
+type FraudCounts = BTreeMap<String, FraudCount>;
 
 pub(crate) fn learn(rows: &[Labelled]) -> Tables {
-    let mut all = Count::default();
-    let (mut operations, mut by_word, mut merchants) = (Counts::new(), Counts::new(), Counts::new());
-    let mut pairs: BTreeMap<String, Counts> = BTreeMap::new();
+    let mut all = FraudCount::default();
+    let (mut operations, mut by_word, mut merchants) = (FraudCounts::new(), FraudCounts::new(), FraudCounts::new());
+    let mut pairs: BTreeMap<String, FraudCounts> = BTreeMap::new();
     for row in rows {
         let transaction = row.transaction();
         let merchant = transaction.merchant.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
         let operation = transaction.operation_type.to_ascii_lowercase();
-        let add = |count: &mut Count| count.add(&transaction, row.is_fraud());
+        let add = |count: &mut FraudCount| count.add(&transaction, row.is_fraud());
         add(&mut all);
         add(operations.entry(operation.clone()).or_default());
         add(pairs.entry(merchant.clone()).or_default().entry(operation).or_default());
@@ -40,7 +69,7 @@ pub(crate) fn learn(rows: &[Labelled]) -> Tables {
             add(by_word.entry(word).or_default());
         }
     }
-    let odds = |counts: Counts| -> BTreeMap<String, f32> {
+    let odds = |counts: FraudCounts| -> BTreeMap<String, f32> {
         let usual = counts.into_iter().filter(|(_, count)| count.rows >= RARE);
         usual.map(|(name, count)| (name, count.odds(all))).collect()
     };
@@ -56,7 +85,7 @@ pub(crate) fn learn(rows: &[Labelled]) -> Tables {
     }
 }
 
-impl Count {
+impl FraudCount {
     fn add(&mut self, transaction: &TransactionFields<'_>, is_fraud: bool) {
         self.rows += 1.0;
         self.fraud += f64::from(u8::from(is_fraud));
@@ -84,8 +113,8 @@ mod tests {
 
     #[test]
     fn odds_are_0_for_the_usual_share_and_cautious_for_a_few_rows() {
-        let all = Count { rows: 10_000.0, fraud: 250.0, amounts: 0.0 };
-        let odds = |rows, fraud| Count { rows, fraud, amounts: 0.0 }.odds(all);
+        let all = FraudCount { rows: 10_000.0, fraud: 250.0, amounts: 0.0 };
+        let odds = |rows, fraud| FraudCount { rows, fraud, amounts: 0.0 }.odds(all);
         assert!(odds(1_000.0, 25.0).abs() < 0.01);
         assert!(odds(0.0, 0.0).abs() < 0.01);
         assert!(odds(1_000.0, 500.0) > 3.0);
@@ -95,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_was_planted_is_learned() {
-        let tables = learn(&crate::labelled::generate(1, 40_000));
+        let tables = learn(&labelled_transactions(1, 40_000));
         assert!(tables.words["urgent"] > 1.0, "{:?}", tables.words["urgent"]);
         assert!(tables.words["invoice"] < 0.0);
         assert!(tables.merchants["paysafecard"].odds > tables.merchants["edf"].odds);

@@ -64,7 +64,7 @@ fn at(second: i64) -> NaiveDateTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Stream;
+    use crate::random::RandomStream;
     use chrono::{Datelike as _, Timelike as _};
 
     #[test]
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn moments_keep_their_years_and_hours() {
-        let mut random = Random::new(1, Stream::Transactions);
+        let mut random = Random::new(1, RandomStream::Transactions);
         for _ in 0..2_000 {
             let moment = Hours::Shop.moment(&mut random);
             assert!((2023..=2025).contains(&moment.year()), "{moment}");
