@@ -94,7 +94,7 @@ async fn a_rejected_row_is_written_as_its_source_has_it_and_loads_once_it_is_cor
     assert_eq!(tally(folder).await, Tally { predicted: 300, invalid: 1, ..Tally::default() });
     let rejected = json(folder, &["row", "first", "301"]).await;
     assert_eq!((&rejected["reason"], &rejected["raw"]), (&"value_unknown".into(), &bad.into()));
-    let message = "`operation_type` (column `type`) is no value that the mapping knows: `WIRE`";
+    let message = "`operation_type` (column `type`) is not a value known to the mapping: `WIRE`";
     assert_eq!(rejected["message"], message);
 
     let written = assay(folder, &["invalid", "first", "--csv"]).run().await;

@@ -76,7 +76,7 @@ mod tests {
             assert!(error.contains(expected) && !error.contains('\n'), "{toml}: {error}");
         }
         let error = read("id = { columns = [\"Date\", \"Payee\"] }").unwrap_err();
-        assert!(error.starts_with(": an id that is made of `columns` needs a `namespace` beside it"), "{error}");
+        assert!(error.starts_with(": an id made of `columns` needs a `namespace`"), "{error}");
         assert!(read("namespace = \"account-1\"\nid = { columns = [\"Date\", \"Payee\"] }").is_ok());
         let error = read_mapping("/nowhere.toml").unwrap_err();
         assert_eq!(error, "cannot read /nowhere.toml (it does not exist)");

@@ -1,4 +1,4 @@
-//! How fast rows that passed the rules become a message, and a message becomes a chunk: `cargo bench -p assay-transaction`.
+//! Encoding of valid rows and of chunks: `cargo bench -p assay-transaction`.
 
 use std::hint::black_box;
 
@@ -12,14 +12,14 @@ use divan::counter::ItemsCount;
 const DIALECT: Dialect =
     Dialect { delimiter: Delimiter::Semicolon, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 };
 const HEADER: &str = "id;description;amount;timestamp;merchant;operation_type;side;country;channel";
-/// As `API_BATCH_SIZE` has it.
+/// The default of `API_BATCH_SIZE`.
 const ROWS: u64 = 100;
 
 fn main() {
     divan::main();
 }
 
-/// The rows of a chunk, as the rules pass them.
+/// The valid rows of a chunk.
 fn valid() -> Vec<ValidRow> {
     let settings = RunSettings { dialect: DIALECT, ..RunSettings::example() };
     let columns = Columns::from_names(HEADER.split(';').map(str::to_owned).collect(), None).expect("a header");
@@ -47,7 +47,7 @@ fn chunk() -> Chunk {
     }
 }
 
-/// Each transaction as the ML API receives it.
+/// Encoding each transaction for the ML API.
 #[divan::bench]
 fn transactions(bencher: Bencher<'_, '_>) {
     let rows = valid();
@@ -58,14 +58,14 @@ fn transactions(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The message of a chunk, of transactions that are encoded.
+/// Encoding the message of a chunk with encoded transactions.
 #[divan::bench]
 fn message(bencher: Bencher<'_, '_>) {
     let chunk = chunk();
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| black_box(&chunk).encode().expect("it is encoded"));
 }
 
-/// The way back, in the predictor.
+/// Decoding it, as the predictor does.
 #[divan::bench]
 fn read_message(bencher: Bencher<'_, '_>) {
     let message = chunk().encode().expect("it is encoded");

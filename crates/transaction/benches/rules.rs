@@ -1,4 +1,4 @@
-//! How fast rows are judged: `cargo bench -p assay-transaction`.
+//! Checking rows by the rules: `cargo bench -p assay-transaction`.
 
 use std::hint::black_box;
 
@@ -27,7 +27,7 @@ fn rows() -> Vec<Vec<String>> {
     (0..10_000).map(row).collect()
 }
 
-/// Columns that bear our names.
+/// Columns with our names.
 #[divan::bench]
 fn plain(bencher: Bencher<'_, '_>) {
     let rows = rows();

@@ -1,12 +1,12 @@
-//! The domain of Assay: transactions, chunks, runs, the rules that a row must pass, and the reasons it may fail for.
+//! The domain of Assay: transactions, chunks, runs, the rules a row must pass, and the reasons it may fail.
 //!
-//! Everything here is pure: no I/O, no clock, no environment. The stages (`loader`, `predictor`, `writer`) and the
-//! seams (`source`, `queue`, `scoring`, `store`) all depend on this crate, and it depends on none of them.
+//! Everything here is pure: no I/O, no clock, no environment. All other crates depend on this one; it depends on none
+//! of them.
 //!
-//! The way of a row: the source hands its fields to [`Rules::check`], which makes a [`Transaction`] or a
-//! [`Rejection`]; the [`Chunker`] cuts both into [`Chunk`]s; a predictor turns a [`Chunk`] into a [`ScoredChunk`]; the
-//! store books it. At any time a row is in exactly one of the lists of its chunk, so that the law holds:
-//! `rows_read = predicted + invalid + failed + duplicate`.
+//! A row's path: the source passes its fields to [`Rules::check`], which returns a [`ValidRow`] or a [`Rejection`]; the
+//! [`Chunker`] groups rows into [`Chunk`]s; a predictor turns a [`Chunk`] into a [`ScoredChunk`]; the store records it.
+//! A row is always in exactly one list of its chunk, so the law holds: `rows_read = predicted + invalid + failed +
+//! duplicate`.
 
 mod message;
 mod rules;

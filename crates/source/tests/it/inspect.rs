@@ -198,7 +198,7 @@ async fn a_source_that_is_none_says_why() {
     );
     let twice = fails("id,amount,timestamp,description,side,operation_type,Amount\n").await;
     assert!(
-        twice.contains("column `amount` of `amount` stands twice in the header, as column_2 and column_7"),
+        twice.contains("column `amount` of `amount` occurs twice in the header, as column_2 and column_7"),
         "{twice}"
     );
     assert_eq!(

@@ -25,9 +25,9 @@ async fn what_is_not_valid_is_not_published() {
 
     let many = format!("{}\n", transaction("1", "1").replace("Café", "C")).repeat(MAX_LIVE_ROWS + 1);
     for (body, status, expected) in [
-        ("not json".to_owned(), 400, "no JSON object"),
-        ("{\"id\":".to_owned(), 400, "no JSON object"),
-        ("[{".to_owned(), 400, "no JSON object"),
+        ("not json".to_owned(), 400, "neither a JSON object"),
+        ("{\"id\":".to_owned(), 400, "neither a JSON object"),
+        ("[{".to_owned(), 400, "neither a JSON object"),
         (" ".to_owned(), 400, "no transaction"),
         (many, 413, "1001 transactions"),
         (" ".repeat(200_001), 413, "MAX_BODY_BYTES"),

@@ -1,7 +1,4 @@
-//! Chunks: a contiguous range of a source's rows, and what the loader sends to the predictors.
-//!
-//! The wire form is JSON, `assay.chunk.v1`, pinned by the snapshot tests below and described in `docs/wire-format.md`.
-//! It is read tolerantly: unknown fields are passed over, so that a newer version may add some.
+//! Chunks: contiguous ranges of a source's rows, as the loader sends them to the predictors, `assay.chunk.v1`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,7 +11,7 @@ use super::message;
 use crate::message::transaction::has_attributes;
 use crate::{Amount, Predicted, Prediction, RejectedRow, RunId, Timestamp, Transaction, ValidRow, WireError};
 
-/// Which of the two queues of a stage a chunk goes through, so that neither kind of work waits behind the other.
+/// The queue of a stage a chunk goes through, so that neither kind of work waits behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
@@ -37,10 +34,10 @@ impl Lane {
     }
 }
 
-/// The identity of a chunk. Whatever arrives under an identity that is recorded already changes nothing.
+/// The identity of a chunk. A chunk whose identity is already recorded changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ChunkId {
-    /// The run it belongs to.
+    /// Its run.
     pub run_id: RunId,
     /// Counted from 0 within the run.
     pub chunk: u64,
@@ -53,16 +50,16 @@ impl fmt::Display for ChunkId {
     }
 }
 
-/// The rows of a source that a chunk covers.
+/// The rows a chunk covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowRange {
     /// The first row, 1-based.
     pub first_row: u64,
-    /// How many rows.
+    /// Number of rows.
     pub rows: u64,
 }
 
-/// A transaction in the very bytes that the ML API receives: encoded once, by the loader, and passed through.
+/// A transaction in the exact bytes the ML API receives: encoded once by the loader, and passed through.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EncodedTransaction(Box<RawValue>);
@@ -78,13 +75,13 @@ impl EncodedTransaction {
         self.0.get()
     }
 
-    /// The transaction's id alone, without reading the rest into memory.
+    /// The transaction's id, without decoding the rest.
     pub fn id(&self) -> Result<Uuid, WireError> {
         #[derive(Deserialize)]
         struct Id {
             id: Uuid,
         }
-        // As we encode it, it comes first; whatever else there is, is read like any JSON.
+        // Our encoding puts it first; any other JSON is parsed.
         let written = self.as_json().strip_prefix(r#"{"id":""#).and_then(|rest| rest.split_once('"'));
         if let Some(id) = written.and_then(|(id, _)| Uuid::try_parse(id).ok()) {
             return Ok(id);
@@ -94,8 +91,8 @@ impl EncodedTransaction {
             .map_err(|source| WireError::new("transaction", &source))
     }
 
-    /// The transaction without its attributes, and these as the JSON object that they are, none where there are none. They are
-    /// checked to be texts by name, and not kept in another form: a row may have thousands of them.
+    /// The transaction without attributes, and its attributes as a JSON object, none if there are none. They are
+    /// checked to be texts by name, and not decoded: a row may have thousands of them.
     pub fn decode_in_part(&self) -> Result<(Transaction, Option<&str>), WireError> {
         let unreadable = |source| WireError::new("transaction", &source);
         let TransactionWithRawAttributes {
@@ -124,7 +121,7 @@ impl EncodedTransaction {
     }
 }
 
-/// A transaction whose attributes are left as they are.
+/// A transaction with raw attributes.
 #[derive(Deserialize)]
 struct TransactionWithRawAttributes<'a> {
     id: Uuid,
@@ -150,7 +147,7 @@ impl PartialEq for EncodedTransaction {
 pub struct Entry {
     /// 1-based over the data rows of the source.
     pub row: u64,
-    /// The original id, where that is no UUID.
+    /// The original id, if that is not a UUID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// As the ML API receives it.
@@ -158,7 +155,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Encodes a row that passed the rules.
+    /// Encodes a valid row.
     pub fn new(row: u64, valid: &ValidRow) -> Result<Self, WireError> {
         let transaction = EncodedTransaction::new(&valid.transaction)?;
         Ok(Self { row, external_id: valid.external_id.clone(), transaction })
@@ -168,23 +165,23 @@ impl Entry {
 /// A contiguous range of a source's rows: its valid transactions and its rejected rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// Who it is.
+    /// Its identity.
     #[serde(flatten)]
     pub id: ChunkId,
-    /// What it covers: `rows` is the number of entries and rejected rows together.
+    /// The range; `rows` counts entries and rejected rows together.
     #[serde(flatten)]
     pub range: RowRange,
-    /// The rows that passed, in row order.
+    /// The valid rows, in row order.
     pub transactions: Vec<Entry>,
-    /// The rows that did not, in row order.
+    /// The rejected rows, in row order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<RejectedRow>,
-    /// Rows that passed and are stored already with the same content: they need not be scored again.
+    /// Valid rows already stored with the same content, which need not be scored again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<KnownRow>,
 }
 
-/// A transaction that is stored already, with what the ML API said of it then.
+/// An already stored transaction, with its stored prediction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KnownRow {
     /// Its row in the chunk.
@@ -194,7 +191,7 @@ pub struct KnownRow {
 }
 
 impl Chunk {
-    /// Takes out the transactions that need not be scored, each with the prediction that is stored.
+    /// Takes out the transactions that need not be scored, each with its stored prediction.
     pub fn take_known(&mut self) -> Vec<Predicted> {
         let mut known: HashMap<u64, Prediction> =
             self.known.drain(..).map(|known| (known.row, known.prediction)).collect();
@@ -296,7 +293,7 @@ mod tests {
         let [first, second] = <[Entry; 2]>::try_from(example().transactions).unwrap();
         assert_eq!(read.take_known(), [Predicted { entry: second, prediction: prediction() }]);
         assert_eq!((read.transactions, read.known), (vec![first], vec![]));
-        // A row that is none of its transactions says nothing.
+        // A row that is not among the transactions changes nothing.
         let mut strange = Chunk { known: vec![KnownRow { row: 102, prediction: prediction() }], ..example() };
         assert_eq!((strange.take_known(), strange.transactions), (vec![], example().transactions));
     }

@@ -1,32 +1,31 @@
-//! The feed of predictions: what is told of each transaction that was stored, to whoever wants to hear it.
+//! The feed of predictions: a notice about each stored transaction, `assay.prediction.v1`.
 //!
-//! The wire form is JSON, `assay.prediction.v1`, pinned below and described in `docs/wire-format.md`; `docs/feed.md` says who
-//! is told what, and what is promised.
+//! `docs/feed.md` says who receives what, and what is guaranteed.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{Lane, Predicted, Prediction, RunId, ScoredChunk, Timestamp, WireError};
 
-/// Most characters of a label in a routing key: at four bytes each, the key fits into AMQP's 255.
+/// Most characters of a label in a routing key: at four bytes each, the key fits AMQP's 255.
 const MAX_LABEL: usize = 60;
-/// The score from which on a transaction is flagged, whatever its label.
+/// The score from which a transaction is flagged, whatever its label.
 const FLAGGED_SCORE: f64 = 0.5;
 
 impl Prediction {
-    /// Whether somebody is to look at the transaction: its label is `fraud`, or it is as likely fraud as not.
+    /// Whether the transaction needs attention: its label is `fraud`, or fraud is at least as likely as not.
     pub fn is_flagged(&self) -> bool {
         self.prediction.trim().eq_ignore_ascii_case("fraud")
             || self.fraud_score.is_some_and(|score| score >= FLAGGED_SCORE)
     }
 }
 
-/// What the feed tells of one transaction.
+/// A feed notice about one transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PredictionNotice {
     /// Its stored identity.
     pub transaction_id: Uuid,
-    /// Its original id, where that is no UUID.
+    /// Its original id, if that is not a UUID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// The run that stored it.
@@ -35,17 +34,17 @@ pub struct PredictionNotice {
     pub row_number: u64,
     /// The lane it came by.
     pub lane: Lane,
-    /// What the ML API said.
+    /// The ML API's result.
     #[serde(flatten)]
     pub prediction: Prediction,
-    /// When.
+    /// When it was scored.
     pub predicted_at: Timestamp,
 }
 
 crate::message::message!(PredictionNotice, "assay.prediction.v1");
 
 impl PredictionNotice {
-    /// What is to be told of a row of a chunk.
+    /// The notice about a row of a chunk.
     pub fn of(chunk: &ScoredChunk, predicted: &Predicted) -> Result<Self, WireError> {
         Ok(Self {
             transaction_id: predicted.entry.transaction.id()?,
@@ -58,13 +57,13 @@ impl PredictionNotice {
         })
     }
 
-    /// The topic it is told under: `<lane>.<label>`, always of two words.
+    /// Its topic: `<lane>.<label>`, always two words.
     pub fn routing_key(&self) -> String {
         format!("{}.{}", self.lane.as_str(), topic_word(&self.prediction.prediction))
     }
 }
 
-/// A label as one word of a routing key: in lower case, and `-` for whatever has a meaning there, or cannot be seen.
+/// A label as one word of a routing key: lower case, with `-` for reserved and invisible characters.
 fn topic_word(label: &str) -> String {
     let is_reserved =
         |character: char| matches!(character, '.' | '#' | '*') || character.is_whitespace() || character.is_control();
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_values_are_omitted() {
         let mut chunk = chunk(prediction("Rent", None));
         chunk.predicted[0].entry.external_id = None;
         let notice = PredictionNotice::of(&chunk, &chunk.predicted[0]).unwrap();
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn flagged_is_fraud_by_its_label_or_by_its_score() {
+    fn a_label_or_a_score_flags_a_transaction() {
         for (label, score, flagged) in [
             ("fraud", None, true),
             ("FRAUD", Some(0.1), true),

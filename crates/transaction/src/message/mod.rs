@@ -1,4 +1,4 @@
-//! What the stages send each other, as JSON. `docs/wire-format.md` describes the forms, and snapshot tests pin them.
+//! The messages between the stages, as JSON. `docs/wire-format.md` describes the forms, and snapshot tests pin them.
 //!
 //! Readers ignore unknown fields, so that a newer version may add some.
 
@@ -23,8 +23,8 @@ pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
 pub use stop::StopNotice;
 pub use transaction::{Transaction, has_attributes};
 
-/// What cannot be read as a message of Assay. It is short and quotes nothing, as it ends in logs and in the headers of dead
-/// letters.
+/// A body that is not a readable message of Assay. The text is short and quotes nothing, as it goes to logs and to the
+/// headers of dead letters.
 #[derive(Debug, thiserror::Error)]
 #[error("not a readable {kind}: {problem}")]
 pub struct WireError {
@@ -36,7 +36,7 @@ impl WireError {
     /// Most characters of a problem.
     const MAX_PROBLEM: usize = 200;
 
-    /// What can be read, and is not what it should be.
+    /// A readable body with invalid content.
     pub(crate) fn refused(kind: &'static str, problem: &str) -> Self {
         Self { kind, problem: problem.to_owned() }
     }
@@ -46,12 +46,12 @@ impl WireError {
     }
 }
 
-/// Both directions of a message's body.
+/// Encodes and decodes a message's body.
 macro_rules! message {
     ($name:ident, $kind:literal) => {
         $crate::message::message!($name, $kind, |_: &$name| Ok(()));
     };
-    // The same for what has to pass a check as well.
+    // With a check after decoding.
     ($name:ident, $kind:literal, $check:expr) => {
         impl $name {
             /// The `type` of the message.

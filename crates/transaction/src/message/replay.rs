@@ -1,7 +1,8 @@
-//! Replays: failed transactions of a run that are sent through predictors and writer again, under identities of their own.
+//! Replays: failed transactions of a run, sent through predictors and writer again under their own identities, as
+//! `assay.replay.v1` and `assay.replayed.v1`.
 //!
-//! The wire forms are JSON, `assay.replay.v1` and `assay.replayed.v1`; see [`crate::message::chunk`] for how they are read. Types of
-//! their own, as a reader that took one for a chunk would find its identity recorded, and pass over its rows.
+//! They have message types of their own: a reader that took one for a chunk would find its identity recorded, and skip
+//! its rows.
 
 use std::fmt;
 
@@ -9,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Entry, FailedRow, Lane, Predicted, RunId, Timestamp};
 
-/// The identity of one message of a replay. What arrives under one that is recorded already changes nothing.
+/// The identity of a replay message. A message whose identity is already recorded changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReplayId {
     /// The run whose rows failed.
     pub run_id: RunId,
-    /// Which of its replays, from 1.
+    /// The number of the replay within the run, from 1.
     pub replay: u64,
     /// Counted from 0 within the replay.
     pub part: u64,
@@ -30,22 +31,22 @@ impl fmt::Display for ReplayId {
 /// Failed transactions, sent again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReplayPart {
-    /// Who it is.
+    /// Its identity.
     #[serde(flatten)]
     pub id: ReplayId,
     /// The transactions, in row order, as they were when they failed.
     pub transactions: Vec<Entry>,
 }
 
-/// What a predictor made of them.
+/// Scored transactions of a replay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoredReplay {
-    /// Who it is: the same as before.
+    /// Its identity, as before.
     #[serde(flatten)]
     pub id: ReplayId,
     /// The lane it came by.
     pub lane: Lane,
-    /// When its answer came.
+    /// When it was scored.
     pub predicted_at: Timestamp,
     /// Scored, in row order.
     pub predicted: Vec<Predicted>,

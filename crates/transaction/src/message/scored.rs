@@ -1,21 +1,19 @@
-//! What a predictor makes of a chunk, and what the writer books.
-//!
-//! The wire form is JSON, `assay.scored.v1`; see [`crate::message::chunk`] for how it is read.
+//! What a predictor makes of a chunk and the writer records, `assay.scored.v1`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{Chunk, ChunkId, Entry, FailureClass, Lane, RejectedRow, RowRange, Timestamp};
 
-/// What the ML API said of a transaction.
+/// The ML API's result for a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// The label: `fraud`, `legitimate`, or whatever the model tells apart.
+    /// The label: `fraud`, `legitimate`, or any other the model distinguishes.
     pub prediction: String,
-    /// How likely it is fraud, from 0 to 1, where the model says so.
+    /// The probability of fraud, from 0 to 1, if the model returns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraud_score: Option<f64>,
-    /// Which model, where it says so.
+    /// The model version, if the model returns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_version: Option<String>,
 }
@@ -25,34 +23,34 @@ pub struct Prediction {
 pub struct Predicted {
     /// The transaction in its chunk.
     pub entry: Entry,
-    /// What became of it.
+    /// Its prediction.
     pub prediction: Prediction,
 }
 
 /// A valid transaction that could not be scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailedRow {
-    /// The transaction in its chunk: what a replay sends again.
+    /// The transaction in its chunk, which a replay sends again.
     pub entry: Entry,
     /// Its stored identity.
     pub transaction_id: Uuid,
-    /// What kind of failure.
+    /// The kind of failure.
     pub class: FailureClass,
-    /// For a person; bounded and free of what the API echoed.
+    /// For a person; bounded, and without anything the API echoed.
     pub reason: String,
-    /// How often it was tried, bisection included.
+    /// Number of attempts, bisection included.
     pub attempts: u32,
 }
 
 impl FailedRow {
-    /// A transaction that is not going to be scored, for no fault of its own.
+    /// A transaction that will not be scored, through no fault of its own.
     pub(crate) fn given_up(entry: Entry, class: FailureClass, reason: &str) -> Self {
-        // One without a readable id cannot be matched by it, but it still has its row.
+        // A transaction without a readable id cannot be matched by it, but still has its row.
         let transaction_id = entry.transaction.id().unwrap_or_default();
         Self { entry, transaction_id, class, reason: reason.to_owned(), attempts: 0 }
     }
 
-    /// Moves what was scored to what failed, in row order.
+    /// Moves scored rows to failed ones, in row order.
     pub(crate) fn fail_all(scored: &mut Vec<Predicted>, failed: &mut Vec<Self>, class: &FailureClass, reason: &str) {
         failed.extend(scored.drain(..).map(|scored| Self::given_up(scored.entry, class.clone(), reason)));
         failed.sort_by_key(|failed| failed.entry.row);
@@ -62,25 +60,25 @@ impl FailedRow {
 /// A chunk whose every transaction has an outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoredChunk {
-    /// Who it is: the same as before.
+    /// Its identity, as before.
     #[serde(flatten)]
     pub id: ChunkId,
-    /// What it covers: `rows` is the number of predicted, failed and rejected rows together.
+    /// The range; `rows` counts predicted, failed and rejected rows together.
     #[serde(flatten)]
     pub range: RowRange,
     /// The lane it came by.
     pub lane: Lane,
-    /// When its answer came.
+    /// When it was scored.
     pub predicted_at: Timestamp,
     /// Scored, in row order.
     pub predicted: Vec<Predicted>,
     /// Not scored, in row order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedRow>,
-    /// Not valid, in row order, passed on from the loader.
+    /// Rejected, in row order, passed on from the loader.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<RejectedRow>,
-    /// Rows of `predicted` that were not scored, as they were stored already: their prediction is the stored one.
+    /// Rows of `predicted` that were not scored, as they were already stored: their prediction is the stored one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<u64>,
 }
@@ -88,14 +86,14 @@ pub struct ScoredChunk {
 crate::message::message!(ScoredChunk, "assay.scored.v1");
 
 impl ScoredChunk {
-    /// A chunk that is not going to be scored: each of its transactions fails.
+    /// A chunk that will not be scored: all of its transactions fail.
     pub fn given_up(chunk: Chunk, lane: Lane, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
         let Chunk { id, range, transactions, rejected, .. } = chunk;
         let failed = transactions.into_iter().map(|entry| FailedRow::given_up(entry, class.clone(), reason)).collect();
         Self { id, range, lane, predicted_at: at, predicted: Vec::new(), failed, rejected, known: Vec::new() }
     }
 
-    /// The same chunk without its predictions: what was scored fails, what had failed before stays as it is.
+    /// The chunk without its predictions: scored rows fail, failed rows stay as they are.
     #[must_use]
     pub fn without_predictions(mut self, class: &FailureClass, reason: &str) -> Self {
         FailedRow::fail_all(&mut self.predicted, &mut self.failed, class, reason);
@@ -103,7 +101,7 @@ impl ScoredChunk {
         self
     }
 
-    /// Whether each row of the range has exactly one outcome, as far as counting can tell.
+    /// Whether each row of the range has exactly one outcome, by count.
     pub fn accounts_for_its_rows(&self) -> bool {
         self.range.rows == (self.predicted.len() + self.failed.len() + self.rejected.len()) as u64
     }

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::message;
 use crate::{RunId, StopKind};
 
-/// What the predictors are told of an order, again and again while the run is not finished: `assay.stop.v1`.
+/// A stop order for the predictors, repeated while the run is not finished: `assay.stop.v1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopNotice {
-    /// The run whose chunks are not to be scored any more.
+    /// The run whose chunks must not be scored any more.
     pub run_id: RunId,
     /// Who ends it.
     pub kind: StopKind,

@@ -1,4 +1,4 @@
-//! A transaction: one valid row, as it is sent to the model and stored.
+//! A transaction: one valid row, as sent to the model and stored.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,30 +9,30 @@ use uuid::Uuid;
 
 use crate::{Amount, Timestamp};
 
-/// One valid row. Its JSON form is the one that the ML API receives, field for field.
+/// One valid row. Its JSON form is what the ML API receives, field for field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transaction {
     /// The stored identity; see [`crate::Namespace::identify`].
     pub id: Uuid,
-    /// What the bank's customer reads; not empty.
+    /// The description the bank's customer sees; not empty.
     pub description: String,
     /// Exact; its scale is the source's.
     pub amount: Amount,
     /// When it happened.
     pub timestamp: Timestamp,
-    /// Who was paid, where the source says so.
+    /// The payee, if the source has one.
     #[serde(default)]
     pub merchant: Option<String>,
     /// Such as `transfer`, `card_payment`, `refund`; not empty, otherwise free.
     pub operation_type: String,
     /// Such as `debit` or `credit`; not empty, otherwise free.
     pub side: String,
-    /// Every further column of the source by its header, kept and sent to the model.
+    /// All other columns of the source by header name, stored and sent to the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }
 
-/// Whether a text is JSON of attributes, texts by name, and has any of them. It is read, and nothing of it is kept.
+/// Checks that JSON is an object of texts, without keeping it; whether it has any.
 pub fn has_attributes(json: &str) -> serde_json::Result<bool> {
     struct AttributeText;
 
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_json_is_what_the_ml_api_is_promised() {
+    fn its_json_is_the_ml_apis_contract() {
         let json = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit","attributes":{"country":"FR"}}"#;
         let transaction: Transaction = serde_json::from_str(json).unwrap();
         assert_eq!(transaction.amount.to_string(), "-952.40");

@@ -1,4 +1,4 @@
-//! How the bytes of a row become text that a database can store.
+//! Decodes the bytes of a row into text that a database can store.
 
 use std::borrow::Cow;
 
@@ -6,21 +6,21 @@ use super::rejections::reject;
 use crate::value::text::{trimmed, trimmed_cow};
 use crate::{Decided, DecidedBy, Encoding, Format, ReadingRules, RejectReason, Rejection, RunSettings};
 
-/// How the bytes of a row become texts.
+/// Decodes the texts of a row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextDecoder {
     encoding: Encoding,
-    /// That of the source, which its bytes may have had before they became what they are.
+    /// The encoding of the source before it was transcoded.
     of_source: Encoding,
-    /// By what the encoding is settled; none where nobody could set another one.
+    /// Where the encoding came from; none if it cannot be set.
     decided_by: Option<DecidedBy>,
     trims: bool,
 }
 
-/// Why bytes are no text that can be stored.
+/// Why bytes cannot be stored as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum UndecodableText {
-    /// What is wrong, for a person, with what the text would be in another encoding, and what to do.
+    /// What is wrong, what the text would be in another encoding, and what to do.
     NotText {
         complaint: String,
         likely: Option<(String, Encoding)>,
@@ -30,16 +30,16 @@ pub(crate) enum UndecodableText {
 }
 
 impl TextDecoder {
-    /// That of a source of which only the encoding is known yet.
+    /// For a source whose encoding is all that is known.
     pub(crate) fn of(encoding: Encoding) -> Self {
         let decided_by = Some(DecidedBy::Default);
         Self { encoding: encoding.of_rows(), of_source: encoding, decided_by, trims: true }
     }
 
-    /// That of a run.
+    /// For a run.
     pub(crate) fn of_run(settings: &RunSettings) -> Self {
         let trims = settings.reading != ReadingRules::First;
-        // A text in Parquet is UTF-8, whatever is set.
+        // Text in Parquet is always UTF-8.
         let is_settable = !(trims && settings.format == Format::Parquet);
         let decided_by = is_settable.then(|| settings.decided_by(Decided::Encoding));
         let encoding = settings.encoding_of_rows();
@@ -47,17 +47,17 @@ impl TextDecoder {
         Self { encoding, of_source, decided_by, trims }
     }
 
-    /// The same where nobody can set the encoding.
+    /// The same for an encoding that cannot be set.
     pub(crate) fn without_settings(self) -> Self {
         Self { decided_by: None, ..self }
     }
 
-    /// Whether what stands around a text is none of it.
+    /// Whether texts are trimmed.
     pub(crate) fn trims(self) -> bool {
         self.trims
     }
 
-    /// The text of bytes, where PostgreSQL can store it, without what stands around it.
+    /// Decodes and trims text that PostgreSQL can store.
     pub(crate) fn text(self, bytes: &[u8]) -> Result<Cow<'_, str>, UndecodableText> {
         let text = self.encoding.decode(bytes).ok_or_else(|| self.complaint(bytes))?;
         if text.as_bytes().contains(&0) {
@@ -74,7 +74,7 @@ impl TextDecoder {
         };
         let complaint = format!("is not valid {encoding} text ({decided_by})");
         let mut others = [Encoding::UTF_8, Encoding::WINDOWS_1252].into_iter().filter(|other| *other != self.encoding);
-        // What is no character in another encoding has been made a sign that says so.
+        // Transcoding has replaced what is not a character in the source's encoding.
         let is_as_it_was = encoding == self.encoding;
         let likely = others.find_map(|other| Some((other, other.decode(bytes)?))).filter(|_| is_as_it_was);
         let likely = likely.map(|(other, text)| (trimmed(&text).to_owned(), other));
@@ -83,7 +83,7 @@ impl TextDecoder {
 }
 
 impl UndecodableText {
-    /// As the reason to reject a row.
+    /// The rejection of a row for this.
     pub(crate) fn into_rejection(self, field: &str) -> Rejection {
         match self {
             Self::NotText { complaint, likely, hint } => {

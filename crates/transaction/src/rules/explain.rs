@@ -1,5 +1,5 @@
-//! What a message says of an amount or a timestamp that cannot be read: by which rule it was read, where that came from, and which
-//! setting would change it.
+//! Messages about unreadable amounts and timestamps: the rule that applied, where it came from, and the setting that
+//! would change it.
 
 use super::rejections::{Rejection, reject, wrong_value};
 use crate::value::text::trimmed;
@@ -8,9 +8,9 @@ use crate::{
     TimestampError, TimestampFormat, readings,
 };
 
-/// Most characters of what may be a currency.
+/// Most characters of a possible currency.
 const MAX_CURRENCY: usize = 4;
-/// What reads an amount that is too fine.
+/// The hint for an amount with too many decimals.
 const ROUNDING: &str = "set `decimals = \"round\"` in a mapping to have it rounded";
 
 /// Where the rules of amounts and timestamps came from.
@@ -20,7 +20,7 @@ pub(super) struct Explainer {
     mark_by: DecidedBy,
     timestamps: TimestampFormat,
     timestamps_by: DecidedBy,
-    /// Other forms of timestamps, where one was recognised.
+    /// Other timestamp formats, if the format was recognised.
     rivals: Vec<TimestampFormat>,
     can_be_set: bool,
 }
@@ -43,12 +43,12 @@ impl Explainer {
         Self { can_be_set: false, ..self }
     }
 
-    /// What was settled by what, in words.
+    /// Where a rule came from, in words.
     fn origin(&self, by: DecidedBy) -> String {
         if self.can_be_set { format!(" ({by})") } else { String::new() }
     }
 
-    /// Adds what to do about it.
+    /// Adds what to do.
     fn hint(&self, rejection: &mut Rejection, hint: &str) {
         if self.can_be_set && !hint.is_empty() {
             rejection.push_words("; ");
@@ -77,7 +77,7 @@ impl Explainer {
             _ => wrong_value(field, text, reason, &error),
         };
         match (error, other) {
-            (AmountError::Mark, _) => self.hint(&mut rejection, "set DECIMAL_MARK to the one that is meant"),
+            (AmountError::Mark, _) => self.hint(&mut rejection, "set DECIMAL_MARK to the intended one"),
             (AmountError::Format, Some(other)) => {
                 self.hint(&mut rejection, &format!("set DECIMAL_MARK if it is a {other}"));
             }
@@ -121,12 +121,12 @@ impl Explainer {
         };
         let hint = match error {
             TimestampError::Format if is_count(text) => {
-                "set TIMESTAMP_FORMAT to what it counts, such as epoch-milliseconds, or `unit` in a mapping"
+                "set TIMESTAMP_FORMAT to the unit it counts, such as epoch-milliseconds, or `unit` in a mapping"
             }
-            TimestampError::Count { .. } if is_mapped => "look at `unit` and `since` of the mapping",
+            TimestampError::Count { .. } if is_mapped => "check `unit` and `since` in the mapping",
             TimestampError::Format | TimestampError::Pattern | TimestampError::Count { .. } => "set TIMESTAMP_FORMAT",
-            TimestampError::Zone => "set TIME_ZONE to the zone that calls itself so, or write an offset such as +01:00",
-            TimestampError::Gap => "set TIME_ZONE if it is of another zone",
+            TimestampError::Zone => "set TIME_ZONE to the zone that uses this name, or write an offset such as +01:00",
+            TimestampError::Gap => "set TIME_ZONE if it is in another zone",
         };
         let mut rejection = wrong_value(field, text, reason, &rule);
         self.hint(&mut rejection, hint);
@@ -135,7 +135,7 @@ impl Explainer {
     }
 }
 
-/// Both readings of an amount whose mark nothing tells.
+/// The message of an amount with two readings.
 fn ambiguous_amount(reason: RejectReason, field: &str, text: &str, point: Amount, comma: Amount) -> Rejection {
     let mut rejection = reject(reason, format!("{field} is "));
     rejection.push_shown(&point.to_string());
@@ -152,7 +152,7 @@ fn is_count(text: &str) -> bool {
     [integer, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// What would have to be the currency for a text to be an amount: a sign or code before the digits, one behind them, or both.
+/// The currencies that would make a text an amount: a sign or code before the digits, after them, or both.
 fn currency_candidates<'a>(text: &'a str, notation: &Notation) -> Vec<&'a str> {
     let is_symbol = |character: char| {
         character.is_alphabetic() || matches!(character, '$' | '¢' | '£' | '¤' | '¥' | '\u{20a0}'..='\u{20cf}')
@@ -163,7 +163,7 @@ fn currency_candidates<'a>(text: &'a str, notation: &Notation) -> Vec<&'a str> {
     let found = [before, behind.unwrap_or_default()].map(|part| trimmed(part.trim_matches(|sign| !is_symbol(sign))));
     let found: Vec<&str> = found.into_iter().filter(|found| !found.is_empty()).collect();
     let is_short = |found: &str| found.chars().count() <= MAX_CURRENCY;
-    // These say who owes whom.
+    // These mark debit and credit.
     let is_side =
         |found: &str| ["C", "D", "H", "S", "CR", "DR", "DB"].iter().any(|side| found.eq_ignore_ascii_case(side));
     let owned: Vec<String> = found.iter().map(ToString::to_string).collect();

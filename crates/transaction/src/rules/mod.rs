@@ -1,4 +1,7 @@
-//! The rules a row must pass, in one order, the first broken one being its reason.
+//! The rules a row must pass, in fixed order; the first broken one is its reason.
+//!
+//! `reason` lists the codes, `explain` writes messages about amounts and timestamps, `rejections` holds and counts
+//! rejected rows, and `decoding` turns bytes into text.
 
 pub(crate) mod decoding;
 mod explain;
@@ -24,28 +27,29 @@ use crate::{
     Transaction,
 };
 
-/// A longer row is rejected: 256 KiB.
+/// Most bytes of a row; a longer one is rejected: 256 KiB.
 pub const MAX_ROW_BYTES: usize = 256 * 1024;
-/// A row that passed.
+/// A row that passed all rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidRow {
-    /// The transaction it is.
+    /// The transaction.
     pub transaction: Transaction,
-    /// Its original id, where that is no UUID.
+    /// The original id, if that is not a UUID.
     pub external_id: Option<String>,
-    /// Whether its timestamp is a local time that comes twice, as the clocks were set back; it is the earlier one then.
+    /// Whether its timestamp is a local time that occurs twice, as the clocks were set back; the earlier instant is
+    /// taken.
     pub is_ambiguous_hour: bool,
 }
 
-/// All that a row is judged by; a function of a run's frozen settings.
+/// All rules for a row; a function of a run's frozen settings.
 #[derive(Debug, Clone)]
 pub struct Rules {
     columns: Columns,
     reading: ReadingRules,
     decoder: TextDecoder,
-    /// Of texts that are amounts.
+    /// For amounts written as text.
     notation: Notation,
-    /// Of amounts that are numbers by the grammar of their source.
+    /// For amounts that are numbers by the grammar of their source.
     numbers: Notation,
     timestamps: TimestampFormat,
     time_zone: TimeZone,
@@ -60,7 +64,7 @@ impl Rules {
         Ok(Self::new(columns, settings))
     }
 
-    /// The rules of a run whose header is resolved.
+    /// The rules of a run whose columns are resolved.
     pub fn new(columns: Columns, settings: &RunSettings) -> Self {
         Self {
             columns,
@@ -75,25 +79,25 @@ impl Rules {
         }
     }
 
-    /// Which column is which field.
+    /// The columns of the fields.
     pub fn columns(&self) -> &Columns {
         &self.columns
     }
 
-    /// The same where nobody could set anything, and nothing was recognised: messages name no settings.
+    /// The same without settings or recognition: messages then name no settings.
     #[must_use]
     pub(crate) fn without_settings(self) -> Self {
         let (decoder, explainer) = (self.decoder.without_settings(), self.explainer.without_settings());
         Self { decoder, explainer, notation: self.notation.with_presumed_mark(), ..self }
     }
 
-    /// Judges one row by its number, its unquoted fields and its length in the source. For one of several rows of the source with
-    /// the same id: see [`Self::check_nth`].
+    /// Checks a row by its number, its unquoted fields and its length in the source. For one of several rows with the
+    /// same id, see [`Self::check_nth`].
     pub fn check(&self, number: u64, fields: &(impl Fields + ?Sized), raw_bytes: usize) -> Result<ValidRow, Rejection> {
         self.check_nth(number, 1, fields, raw_bytes)
     }
 
-    /// The same, where it is the `nth` row whose id is made of these texts, as [`Occurrences`](crate::Occurrences) count.
+    /// Checks the `nth` row with the same id columns, as counted by [`Occurrences`](crate::Occurrences).
     pub fn check_nth(
         &self,
         number: u64,
@@ -131,13 +135,13 @@ impl Rules {
             attributes.insert(name.clone(), value.into_owned());
         }
         for (name, value) in fields.extras() {
-            let name = self.decoder.text(name).map_err(|error| error.into_rejection("a name"))?;
+            let name = self.decoder.text(name).map_err(|error| error.into_rejection("a key"))?;
             if columns.keeps(&name) {
-                // Its name is one of the row's own: the header does not know it.
+                // The name belongs to the row alone, so messages must not show it.
                 let value = self
                     .decoder
                     .text(value)
-                    .map_err(|error| error.into_rejection("the value of a name that the header lacks"))?;
+                    .map_err(|error| error.into_rejection("the value of a key missing from the header"))?;
                 attributes.insert(name.clone().into_owned(), value.into_owned());
             }
         }
@@ -155,7 +159,7 @@ impl Rules {
         Ok(ValidRow { transaction, external_id, is_ambiguous_hour })
     }
 
-    /// The amount of a row, where it can be read: that of a row which breaks another rule counts in the total as well.
+    /// The amount of a row, if it can be parsed: it counts in the total even if the row breaks another rule.
     pub fn amount(&self, number: u64, fields: &(impl Fields + ?Sized)) -> Option<Amount> {
         if fields.count() != self.columns.count() {
             return None;
@@ -164,7 +168,7 @@ impl Rules {
         self.read_amounts(&row).ok()
     }
 
-    /// What the id of a row is made of, where ids count the rows that have the same.
+    /// The id of a row, if ids count the rows with the same columns.
     pub(crate) fn counted_id(&self, number: u64, fields: &(impl Fields + ?Sized)) -> Option<Uuid> {
         if !self.columns.id.is_counted() || fields.count() != self.columns.count() {
             return None;
@@ -203,7 +207,7 @@ impl Rules {
         .map_err(|error| self.explainer.amount(&field.shown, digits, error, notation))
     }
 
-    /// How the amount of a field is written. A number by the grammar of its source means the same whatever texts are like.
+    /// The notation of a field. A number by the grammar of its source means the same whatever texts look like.
     fn notation<F: Fields + ?Sized>(&self, row: &RowReader<'_, F>, field: &DerivedField) -> &Notation {
         match field.from {
             Derivation::Column(index) if self.reading != ReadingRules::First && row.fields.is_number(index) => {

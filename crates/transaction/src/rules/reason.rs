@@ -1,5 +1,5 @@
-//! Stable codes for why a row was rejected or a transaction failed. They are stored, counted and filtered by: a code is
-//! never renamed, and what a newer version sends is kept as [`RejectReason::Other`] by an older one.
+//! Stable codes for why a row was rejected or a transaction failed. They are stored, counted and filtered by, so a code
+//! is never renamed; older versions keep codes of newer ones as [`RejectReason::Other`].
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{AmountError, TimestampError};
 
-/// An enum of stable codes: its text form, the way back, and the list of all.
+/// An enum of stable codes with text form, parsing, and the list of all.
 macro_rules! codes {
     ($(#[$docs:meta])* $name:ident { $($(#[$variant_docs:meta])* $variant:ident = $code:literal,)* }) => {
         $(#[$docs])*
@@ -15,15 +15,15 @@ macro_rules! codes {
         #[non_exhaustive]
         pub enum $name {
             $($(#[$variant_docs])* $variant,)*
-            /// A code of a newer version of Assay.
+            /// A code of a newer version.
             Other(String),
         }
 
         impl $name {
-            /// Every code that this version gives.
+            /// Every code of this version.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The code as it is stored and counted.
+            /// The code as stored and counted.
             pub fn code(&self) -> &str {
                 match self {
                     $(Self::$variant => $code,)*
@@ -31,7 +31,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The code as a label of a metric: of a newer version's codes, whose number nobody knows, only `other`.
+            /// The code as a metric label; codes of newer versions, whose number is unbounded, are `other`.
             pub fn label(&self) -> &'static str {
                 match self {
                     $(Self::$variant => $code,)*
@@ -70,7 +70,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Which validation rule a row broke; the first one, in the order of this list within a row.
+    /// The validation rule a row broke: the first one in this order.
     RejectReason {
         /// The row is longer than 256 KiB; its raw text is truncated.
         RowTooLarge = "row_too_large",
@@ -80,7 +80,7 @@ codes! {
         UnterminatedQuote = "unterminated_quote",
         /// A quote opens a field and does not close before a delimiter; the row is one physical line.
         QuoteMalformed = "quote_malformed",
-        /// A line is no JSON object, or names a key twice.
+        /// A line is not a JSON object, or repeats a key.
         JsonFormat = "json_format",
         /// A field is not valid text in the source's encoding.
         Encoding = "encoding",
@@ -92,9 +92,10 @@ codes! {
         DescriptionEmpty = "description_empty",
         /// `amount` is empty.
         AmountEmpty = "amount_empty",
-        /// `amount` is no decimal number.
+        /// `amount` is not a decimal number.
         AmountFormat = "amount_format",
-        /// `amount` is one number with a decimal point and another with a decimal comma, and nothing tells which is meant.
+        /// `amount` is one number with a decimal point and another with a decimal comma, and the intended mark is
+        /// unknown.
         AmountMark = "amount_mark",
         /// `amount` is infinite or not a number.
         AmountNotFinite = "amount_not_finite",
@@ -102,35 +103,35 @@ codes! {
         AmountScale = "amount_scale",
         /// `amount` does not fit `NUMERIC(20,4)`.
         AmountRange = "amount_range",
-        /// Both the debit and the credit of a row say an amount.
+        /// Both debit and credit of a row have an amount.
         AmountTwice = "amount_twice",
-        /// A debit or a credit has a minus of its own, and its mapping does not say that it repeats what the column says.
+        /// A debit or credit has a sign of its own, and its mapping does not allow that.
         AmountSign = "amount_sign",
         /// `timestamp` is empty.
         TimestampEmpty = "timestamp_empty",
-        /// `timestamp` is no date and time.
+        /// `timestamp` is not a date and time.
         TimestampFormat = "timestamp_format",
-        /// `timestamp` names a time zone that has several meanings, or none that is known.
+        /// `timestamp` names an ambiguous or unknown time zone.
         TimestampZone = "timestamp_zone",
-        /// `timestamp` is a local time that the clock change leaves out.
+        /// `timestamp` is a local time that the clock change skips.
         TimestampGap = "timestamp_gap",
         /// `operation_type` is empty.
         OperationTypeEmpty = "operation_type_empty",
         /// `side` is empty.
         SideEmpty = "side_empty",
-        /// The mapping's table for a field has no entry for the row's value; at the place of that field.
+        /// The mapping's table for a field has no entry for the row's value; checked in the order of that field.
         ValueUnknown = "value_unknown",
-        /// The row is the header once more.
+        /// The row repeats the header.
         HeaderRepeated = "header_repeated",
     }
 }
 
 codes! {
-    /// What kind of failure kept a valid transaction out of `transactions`.
+    /// The kind of failure that kept a valid transaction out of `transactions`.
     FailureClass {
-        /// The ML API refused the row itself (400, 413, 422), alone.
+        /// The ML API rejected the row itself (400, 413, 422), sent alone.
         Rejected = "rejected",
-        /// The ML API failed on the row (5xx, time-out, unreadable or missing answer), alone and repeatedly.
+        /// The ML API failed repeatedly on the row sent alone (5xx, timeout, unreadable or missing answer).
         Suspect = "suspect",
         /// The database refused the row's data; the reason names the SQLSTATE.
         Database = "database",
@@ -140,31 +141,28 @@ codes! {
         Cancelled = "cancelled",
         /// The run was aborted before the row was scored.
         Aborted = "aborted",
-        /// The broker gave the chunk up.
+        /// The broker dead-lettered the chunk.
         DeadLettered = "dead_lettered",
-        /// It was stored already when it was read, so that it was not scored, and was not any more when it was to be booked.
+        /// The row was already stored when read, so it was not scored, but no longer stored when it was to be recorded.
         Unscored = "unscored",
-        /// The row was removed: a tombstone, of which nothing but its number is kept.
+        /// The row was removed: a tombstone that keeps only its number.
         Removed = "removed",
     }
 }
 
 impl RejectReason {
-    /// The setting that reads rows which are rejected for this reason where it is not theirs but the reading's: names of variables, for
-    /// a person. None where the rows have to be repaired.
+    /// The settings, as names of variables, that may read rows rejected for this reason. None if the rows must be
+    /// repaired.
     pub fn setting(&self) -> Option<&'static str> {
         Some(match self.code() {
-            "amount_format" | "amount_mark" => {
-                "DECIMAL_MARK, or CURRENCY where amounts carry signs or codes of currencies"
-            }
+            "amount_format" | "amount_mark" => "DECIMAL_MARK, or CURRENCY if amounts carry currency signs or codes",
             "timestamp_format" => "TIMESTAMP_FORMAT",
             "timestamp_zone" | "timestamp_gap" => "TIME_ZONE",
             "encoding" => "ENCODING",
             "field_count" => {
-                "DELIMITER, SHORT_ROWS=fill where rows lack their last fields, or ESCAPE where a character such as \\ stands before \
-                 delimiters"
+                "DELIMITER, SHORT_ROWS=fill if rows lack their last fields, or ESCAPE if a character such as \\ precedes delimiters"
             }
-            "quote_malformed" | "unterminated_quote" => "ESCAPE where a character such as \\ stands before quotes",
+            "quote_malformed" | "unterminated_quote" => "ESCAPE if a character such as \\ precedes quotes",
             "json_format" => "FORMAT",
             "value_unknown" | "amount_scale" | "amount_range" => "MAPPING",
             code if code.ends_with("_empty") => "MAPPING to name the column, or NULL_VALUES",
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_setting_can_read_names_it() {
+    fn a_reason_names_its_setting() {
         let cases = [
             (RejectReason::AmountFormat, Some("DECIMAL_MARK")),
             (RejectReason::TimestampFormat, Some("TIMESTAMP_FORMAT")),

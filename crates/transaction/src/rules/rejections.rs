@@ -1,5 +1,5 @@
-//! Why the rows of a source are rejected, counted: where it is one reason for nearly all of them, they are read in the wrong way,
-//! and a setting is named.
+//! Rejected rows, and their counts by reason: if nearly all rows share one reason, the source is read wrongly, and a
+//! setting is named.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,71 +11,71 @@ use crate::value::redact::shape;
 use crate::value::text::masked;
 use crate::{RawText, RejectReason};
 
-/// A few rows, however few there are in all: the header of another file, a total, a line of text.
+/// A few rows, in a source of any size: another file's header, a total, a line of text.
 const FEW: u64 = 2;
-/// The share of rows that are a few, where there are many: one of so many.
+/// In large sources, one row of so many counts as few.
 const ONE_OF: u64 = 10;
 
-/// How much of a rejected row's raw text is kept: 64 KiB of it.
+/// Most bytes kept of a rejected row: 64 KiB.
 pub const MAX_RAW_KEPT: usize = 64 * 1024;
 
-/// Which rule a row broke, and how.
+/// The rule a row broke, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// The stable code.
     pub reason: RejectReason,
-    /// For whoever may see the row, beside which it is stored: names the column and quotes the start of the value, in which card
-    /// numbers are masked.
+    /// For readers who may see the row, stored next to it: names the column and quotes the start of the value with card
+    /// numbers masked.
     pub message: String,
-    /// Which parts of the message are of the row.
+    /// The parts of the message taken from the row.
     values: Vec<Range<usize>>,
-    /// Whether only another reading than the recognised one fits the value: the other decimal mark, or another order of day, month
-    /// and year.
+    /// Whether the value fits only another reading than the recognised one: the other decimal mark, or another order of
+    /// day, month and year.
     pub other_reading: bool,
 }
 
 impl Rejection {
-    /// One that no other reading would have spared. Nothing of the row may be in the message.
+    /// A rejection that holds for every reading. The message must contain nothing of the row.
     pub fn new(reason: RejectReason, message: String) -> Self {
         Self { reason, message, values: Vec::new(), other_reading: false }
     }
 
-    /// Adds words of ours to the message.
+    /// Appends our own words to the message.
     pub(crate) fn push_words(&mut self, words: &str) {
         self.message.push_str(words);
     }
 
-    /// Adds a value of the row to the message, between backticks.
+    /// Appends a value of the row to the message, between backticks.
     pub(crate) fn push_value(&mut self, value: &str) {
         self.push_shown(&masked(value));
     }
 
-    /// The same, as it is written already.
+    /// Appends a value as written.
     pub(crate) fn push_shown(&mut self, written: &str) {
         let start = self.message.len();
         self.message.push_str(written);
         self.values.push(start..self.message.len());
     }
 
-    /// The message with the shapes of values in their place: for logs, and for what is told of a source as a whole.
+    /// The message with values replaced by their shapes: for logs, and for messages about a source as a whole.
     pub fn without_values(&self) -> String {
-        let (mut shown, mut end) = (String::with_capacity(self.message.len()), 0);
+        let (mut message, mut end) = (String::with_capacity(self.message.len()), 0);
         for value in &self.values {
-            shown.push_str(&self.message[end..value.start]);
-            shown.push_str(&shape(self.message[value.clone()].trim_matches('`')));
+            message.push_str(&self.message[end..value.start]);
+            message.push_str(&shape(self.message[value.clone()].trim_matches('`')));
             end = value.end;
         }
-        shown.push_str(&self.message[end..]);
-        shown
+        message.push_str(&self.message[end..]);
+        message
     }
 }
 
-/// A row that broke a rule, as it is booked in `invalid_transactions`.
+/// A rejected row, as recorded in `invalid_transactions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedRow {
     /// 1-based over data rows.
     pub row: u64,
-    /// The physical line of the file that the row starts at, 1-based.
+    /// The physical line the row starts at, 1-based.
     pub line: u64,
     /// The stable code.
     pub reason: RejectReason,
@@ -95,22 +95,22 @@ pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error:
     rejection
 }
 
-/// How many rows were rejected, by reason, each with the first message, without what its row holds.
+/// The number of rows rejected by reason, each with the first message, without row contents.
 #[derive(Debug, Clone, Default)]
 pub struct Rejections {
     by_reason: HashMap<RejectReason, (u64, String)>,
 }
 
-/// A reason that all rows of a source were rejected for, or all but a few.
+/// The reason for which all or nearly all rows of a source were rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prevailing {
     /// The reason.
     pub reason: RejectReason,
-    /// How many rows were rejected for it.
+    /// The number of rows rejected for it.
     pub rejected: u64,
-    /// Of how many.
+    /// The number of rows in total.
     pub rows: u64,
-    /// What was said of the first of them, with the shape of its value.
+    /// The first message, with the shape of its value.
     pub example: String,
     /// The setting that may read them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,16 +126,16 @@ impl Rejections {
         }
     }
 
-    /// The reason that is the most frequent among so many rows; none where none was rejected.
+    /// The most frequent reason among so many rows; none if no row was rejected.
     pub fn most_frequent(&self, rows: u64) -> Option<Prevailing> {
-        // Of two that are as frequent, the same one each time.
+        // A tie is always resolved alike.
         let most = self.by_reason.iter().max_by_key(|(reason, (count, _))| (*count, std::cmp::Reverse(reason.code())));
         let (reason, (rejected, example)) = most?;
         let (reason, setting) = (reason.clone(), reason.setting());
         Some(Prevailing { reason, rejected: *rejected, rows, example: example.clone(), setting })
     }
 
-    /// The reason of all of so many rows, or of all but a few: not more than two, or a tenth of them, and fewer than it has.
+    /// The reason of all rows, or of all but a few: at most two, or a tenth of them, and fewer than it has.
     pub fn prevailing(&self, rows: u64) -> Option<Prevailing> {
         self.most_frequent(rows).filter(|most| {
             let others = rows.saturating_sub(most.rejected);
@@ -150,8 +150,8 @@ impl fmt::Display for Prevailing {
         let Self { reason, rejected, rows, example, setting } = self;
         write!(formatter, "{rejected} of {rows} rows are invalid for one reason, {reason}: {example}")?;
         match setting {
-            // The message of the example may say so itself.
-            Some(setting) if !example.contains(&setting[..]) => write!(formatter, "; look at {setting}"),
+            // The example may name it already.
+            Some(setting) if !example.contains(&setting[..]) => write!(formatter, "; check {setting}"),
             _ => Ok(()),
         }
     }
@@ -201,7 +201,7 @@ mod tests {
         let most = rejections(&[(RejectReason::TimestampFormat, 3)]).most_frequent(3).unwrap();
         assert_eq!(
             most.to_string(),
-            "3 of 3 rows are invalid for one reason, timestamp_format: message 0; look at TIMESTAMP_FORMAT"
+            "3 of 3 rows are invalid for one reason, timestamp_format: message 0; check TIMESTAMP_FORMAT"
         );
         let said = Prevailing { example: "message 0; set TIMESTAMP_FORMAT".to_owned(), ..most };
         assert!(said.to_string().ends_with(": message 0; set TIMESTAMP_FORMAT"), "{said}");

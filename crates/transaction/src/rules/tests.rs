@@ -72,7 +72,7 @@ fn a_message_names_the_column_and_quotes_a_bounded_value() {
     );
 }
 
-/// Judges a row of another schema, as the source's row 7.
+/// Checks a row of another schema, as the source's row 7.
 fn check_mapped(mapping: &str, row: &str) -> Result<Transaction, Rejection> {
     let names = "ref|memo|amt|dc|when|kind".split('|').map(str::to_owned).collect();
     let columns = Columns::from_names(names, Some(&serde_json::from_str(mapping).unwrap())).unwrap();
@@ -122,13 +122,13 @@ fn an_amount_of_two_columns_has_the_sign_of_its_column() {
         (
             "",
             "5|7",
-            "amount_twice: `amount` (column `amt`) and `amount` (column `dc`) are both there, and neither is zero: `5 and 7`",
+            "amount_twice: `amount` (column `amt`) and `amount` (column `dc`) are both set, and neither is zero: `5 and 7`",
         ),
         (
             "",
             "-5|",
-            "amount_sign: `amount` (column `amt`) has a sign, where its column says it already: the mapping may set `sign = \
-             \"absolute\"`: `-5`",
+            "amount_sign: `amount` (column `amt`) has a sign although its column implies it: set `sign = \
+             \"absolute\"` in the mapping: `-5`",
         ),
         (
             "",
@@ -179,7 +179,7 @@ fn a_side_may_follow_the_sign() {
 #[test]
 fn a_message_of_a_mapped_field_names_the_column_too() {
     let cases = [
-        ("A|m|1|X|0|PMT", "value_unknown: `side` (column `dc`) is no value that the mapping knows: `X`"),
+        ("A|m|1|X|0|PMT", "value_unknown: `side` (column `dc`) is not a value known to the mapping: `X`"),
         ("A|m|x|D|0|PMT", "amount_format: `amount` (column `amt`) is not a number with a decimal point (default): `x`"),
         (
             "A|m|1.234|D|0|PMT",
@@ -189,7 +189,7 @@ fn a_message_of_a_mapped_field_names_the_column_too() {
         (
             "A|m|1|D|1325376018000|PMT",
             "timestamp_format: `timestamp` (column `when`) is not a number of seconds that gives a year from 1900 to \
-             2100 (set by the mapping): `1325376018000`; look at `unit` and `since` of the mapping",
+             2100 (set by the mapping): `1325376018000`; check `unit` and `since` in the mapping",
         ),
         ("A\0|m|1|D|0|PMT", "nul_byte: `id` (template `{ref}/{row}`) holds a NUL byte"),
     ];
@@ -199,7 +199,7 @@ fn a_message_of_a_mapped_field_names_the_column_too() {
     }
 }
 
-/// Settings in which the mark and the timestamps were settled by the same.
+/// Settings whose decimal mark and timestamps were decided in the same way.
 fn settled(mark: DecimalMark, timestamps: &str, by: DecidedBy) -> RunSettings {
     let decided = |what| Decision { what, value: String::new(), by, evidence: String::new() };
     RunSettings {
@@ -282,7 +282,7 @@ fn a_message_names_the_rule_its_origin_and_the_setting() {
             unset,
             amount("(3,000)"),
             "amount_mark: `amount` is -3000 with a decimal point and -3.000 with a decimal comma: `(3,000)`; set DECIMAL_MARK to \
-             the one that is meant",
+             the intended one",
             false,
         ),
         (
@@ -321,14 +321,14 @@ fn a_message_names_the_rule_its_origin_and_the_setting() {
             iso(Point, Default),
             at("1710496800123"),
             "timestamp_format: `timestamp` is not a date and time like 2023-11-28 06:35:12 or 2023-11-28T06:35:12Z (default): \
-             `1710496800123`; set TIMESTAMP_FORMAT to what it counts, such as epoch-milliseconds, or `unit` in a mapping",
+             `1710496800123`; set TIMESTAMP_FORMAT to the unit it counts, such as epoch-milliseconds, or `unit` in a mapping",
             false,
         ),
         (
             zoned,
             at("15/03/2024 10:00 CST"),
-            "timestamp_zone: `timestamp` names a time zone that has several meanings, or none that is known: \
-             `15/03/2024 10:00 CST`; set TIME_ZONE to the zone that calls itself so, or write an offset such as +01:00",
+            "timestamp_zone: `timestamp` names an ambiguous or unknown time zone: \
+             `15/03/2024 10:00 CST`; set TIME_ZONE to the zone that uses this name, or write an offset such as +01:00",
             false,
         ),
         (
@@ -360,7 +360,7 @@ fn a_message_names_the_rule_its_origin_and_the_setting() {
 }
 
 #[test]
-fn what_nobody_sees_around_a_value_is_no_part_of_it() {
+fn invisible_characters_around_a_value_are_trimmed() {
     let row = " 7 |\tShop \u{a0}| \u{200e}-952,40|2023-11-28 06:35:12\u{202f}| \u{200b} |card   |\u{feff}debit | FR ";
     let ValidRow { transaction, external_id, is_ambiguous_hour } = check(row.as_bytes()).unwrap();
     assert_eq!((external_id.as_deref(), transaction.amount.to_string().as_str()), (Some("7"), "-952.40"));
@@ -372,7 +372,7 @@ fn what_nobody_sees_around_a_value_is_no_part_of_it() {
 }
 
 #[test]
-fn a_run_that_began_under_the_first_rules_is_judged_by_them() {
+fn a_run_of_the_first_rules_is_checked_by_them() {
     let first = RunSettings { reading: ReadingRules::First, ..settled(DecimalMark::Comma, "iso", DecidedBy::Default) };
     let valid = check_by(&first, b"7| Shop |-1,50|2023-11-28 06:35:12| M |card  |debit| FR").unwrap().transaction;
     assert_eq!((valid.description.as_str(), valid.operation_type.as_str()), (" Shop ", "card  "));
@@ -393,7 +393,7 @@ fn a_run_that_began_under_the_first_rules_is_judged_by_them() {
 }
 
 #[test]
-fn the_hour_that_comes_twice_is_told() {
+fn the_repeated_hour_is_reported() {
     let paris = RunSettings {
         time_zone: "Europe/Paris".parse().unwrap(),
         ..settled(DecimalMark::Comma, "iso", DecidedBy::Default)
@@ -406,10 +406,10 @@ fn the_hour_that_comes_twice_is_told() {
     }
 }
 
-/// What is said of a row outside of the database holds none of its values, whatever rule it breaks, and what is stored beside the row
-/// shows no card number.
+/// Messages shown outside the database contain none of the row's values, whatever rule it breaks, and stored messages
+/// show no card number.
 #[test]
-fn without_its_values_a_rejection_holds_no_content_of_the_row() {
+fn a_rejection_without_values_has_no_row_content() {
     let settings = |mark_by, timestamps: &str, mapping: Option<&str>| RunSettings {
         dialect: Dialect { delimiter: Delimiter::Pipe, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 },
         timestamps: timestamps.parse().unwrap(),

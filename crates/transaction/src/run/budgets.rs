@@ -1,16 +1,16 @@
-//! How many rows may be invalid or fail before a run is aborted.
+//! Error budgets: how many rows may be invalid or fail before a run is aborted.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is no share.
+/// A text is not a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a share is a number from 0 to 1, such as 0.01")]
 pub struct ParseShareError;
 
-/// A share of rows, kept in millionths.
+/// A share of rows, in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Share(u32);
@@ -48,43 +48,43 @@ impl FromStr for Share {
     }
 }
 
-/// As it was written, to six decimals.
+/// As written, to six decimals.
 impl fmt::Display for Share {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", f64::from(self.0) / f64::from(Self::WHOLE))
     }
 }
 
-/// How much may go wrong before a run is aborted; nothing set means that it never is.
+/// The error budgets of a run; without one, the run is never aborted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Budgets {
-    /// Share of the rows read that may be invalid: `MAX_INVALID_RATIO`.
+    /// The share of rows read that may be invalid: `MAX_INVALID_RATIO`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_invalid: Option<Share>,
-    /// Share of the rows recorded that may be failed: `MAX_FAILED_RATIO`.
+    /// The share of recorded rows that may have failed: `MAX_FAILED_RATIO`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_failed: Option<Share>,
 }
 
 impl Budgets {
-    /// Rows that must have been seen before a share of them says anything.
+    /// Rows needed before a share of them is meaningful.
     pub const MIN_ROWS: u64 = 1_000;
 
-    /// Why a run is to be aborted, after so many of its rows were read; none while it is within its budget. At the end of
-    /// the source however few rows are enough.
+    /// Why a run must be aborted after so many rows were read; none within its budget. At the end of the source any
+    /// number of rows is enough.
     pub fn spent_on_invalid(self, invalid: u64, rows_read: u64, is_end: bool) -> Option<String> {
         let limit = self.max_invalid.filter(|limit| limit.is_exceeded_by(invalid, rows_read))?;
         (is_end || rows_read >= Self::MIN_ROWS)
             .then(|| format!("{invalid} of {rows_read} rows are invalid, more than MAX_INVALID_RATIO={limit} allows"))
     }
 
-    /// Whether so many rows that only another reading fits say that the recognised one is wrong, or that the source is written in two
-    /// ways: more than a thousandth. One of the first rows alone says nothing, so that this waits as budgets do.
+    /// Whether rows that fit only another reading show that the recognised one is wrong, or that the source mixes two:
+    /// more than a thousandth. It waits for enough rows, as budgets do.
     pub fn is_read_wrongly(other_reading: u64, rows_read: u64, is_end: bool) -> bool {
         (is_end || rows_read >= Self::MIN_ROWS) && Share::THOUSANDTH.is_exceeded_by(other_reading, rows_read)
     }
 
-    /// Why a run is to be aborted after so many of its recorded rows failed; none while it is within its budget.
+    /// Why a run must be aborted after so many recorded rows failed; none within its budget.
     pub fn spent_on_failed(self, failed: u64, rows_recorded: u64) -> Option<String> {
         let limit = self.max_failed.filter(|limit| limit.is_exceeded_by(failed, rows_recorded))?;
         (rows_recorded >= Self::MIN_ROWS)
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_waits_for_enough_rows_but_for_the_end() {
+    fn a_budget_waits_for_enough_rows_or_the_end() {
         let budgets = Budgets { max_invalid: Some("0.1".parse().unwrap()), max_failed: Some("0.1".parse().unwrap()) };
         assert_eq!(budgets.spent_on_invalid(500, 999, false), None);
         assert!(budgets.spent_on_invalid(500, 999, true).unwrap().contains("MAX_INVALID_RATIO=0.1"));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousandth_of_another_reading_is_too_much() {
+    fn more_than_a_thousandth_of_another_reading_is_too_much() {
         let cases = [
             (0, 0, true, false),
             (0, 5_000, true, false),

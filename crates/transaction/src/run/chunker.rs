@@ -1,11 +1,11 @@
 //! Cuts the rows of a source into chunks.
 //!
-//! The cuts depend on nothing but the source's rows and the run's frozen sizes: never on validity, never on how the
-//! rows arrived. So a resumed or repaired run makes the same chunks again, and an identity always means the same rows.
+//! The cuts depend only on the source's rows and the run's frozen sizes, never on validity or on how the rows arrived.
+//! So a resumed or repaired run makes the same chunks again, and a chunk's identity always means the same rows.
 
 use crate::{Amount, Checkpoint, Chunk, ChunkId, Counted, Entry, Position, RejectedRow, RowRange, RunId, RunSettings};
 
-/// A finished chunk, and where its run would go on after it.
+/// A finished chunk, and where its run would resume after it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cut {
     /// The chunk.
@@ -14,7 +14,7 @@ pub struct Cut {
     pub next: Checkpoint,
 }
 
-/// Collects rows and cuts a chunk wherever one is full.
+/// Collects rows and cuts a chunk whenever one is full.
 #[derive(Debug)]
 pub struct Chunker {
     run_id: RunId,
@@ -25,18 +25,18 @@ pub struct Chunker {
     open: OpenChunk,
 }
 
-/// A row as it was judged, for a [`Chunker`].
+/// A checked row for a [`Chunker`].
 #[derive(Debug)]
 pub struct Judged {
-    /// What it is: a transaction, or a row that broke a rule.
+    /// A transaction, or a rejected row.
     pub row: Result<Entry, RejectedRow>,
-    /// Its amount, where that could be read.
+    /// Its amount, if it could be parsed.
     pub amount: Option<Amount>,
-    /// Whether it is rejected, and only another reading than the recognised one fits it.
+    /// Whether it is rejected, and fits only another reading than the recognised one.
     pub other_reading: bool,
-    /// How many bytes of a chunk it takes; see [`RowBytes`](crate::RowBytes).
+    /// The bytes it takes of a chunk; see [`RowBytes`](crate::RowBytes).
     pub bytes: u64,
-    /// The place behind it.
+    /// The position after it.
     pub end: Position,
 }
 
@@ -69,7 +69,7 @@ impl Chunker {
         }
     }
 
-    /// Takes the next row; gives a chunk if that filled one. A chunk is full when it has `chunk_rows` rows, or at least
+    /// Adds the next row; returns a chunk if that filled one. A chunk is full with `chunk_rows` rows, or at least
     /// `chunk_bytes` bytes.
     pub fn push(&mut self, judged: Judged) -> Option<Cut> {
         match judged.row {
@@ -89,17 +89,17 @@ impl Chunker {
         if full { self.cut(judged.end) } else { None }
     }
 
-    /// Cuts what is left at the end of the source, which is there.
+    /// Cuts the rest at the end of the source.
     pub fn finish(&mut self, end: Position) -> Option<Cut> {
         self.cut(end)
     }
 
-    /// How many rows there were up to now, those before the first one it was given among them.
+    /// Number of rows so far, including those before the first row given.
     pub fn rows(&self) -> u64 {
         self.open.first_row + self.open.rows - 1
     }
 
-    /// What was counted of them.
+    /// The counts so far.
     pub fn counted(&self) -> Counted {
         self.counted
     }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     proptest! {
-        /// What a resumed run relies on: starting over at any checkpoint makes the very same chunks.
+        /// A resumed run relies on this: starting at any checkpoint makes the same chunks.
         #[test]
         fn a_checkpoint_makes_the_same_chunks(lengths in proptest::collection::vec(1_u64..50, 0..200), rows in 1_u32..20, bytes in 1_u32..300) {
             let settings = RunSettings {

@@ -1,26 +1,28 @@
-//! How many bytes of a chunk a row takes: by which rule, which is frozen with a run, and how many that are.
+//! How many bytes of a chunk a row takes, by a rule that is frozen with a run.
 //!
-//! A chunk is cut at so many bytes. Those of the source say little of what travels: JSON writes a control character six-fold, and
-//! the name of each column in each row. So a row counts as what its JSON can have at the most. That is a function of the row's own
-//! bytes and of the frozen settings, whether the row turns out to be valid or not: whoever reads the source again cuts it alike.
+//! A chunk is cut at a number of bytes. The source's bytes say little about the message size: JSON writes a control
+//! character as six, and repeats the name of each column. So a row counts as the largest JSON it can have. That depends
+//! only on the row's own bytes and the frozen settings, whether the row is valid or not, so that every read of the
+//! source cuts it alike.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::schema::columns::Fields;
 use crate::{Columns, Encoding, RunSettings};
 
-/// A version of the rule by which the bytes of a row count. The code of each earlier one stays for the runs that began under it.
+/// A version of the rule that counts a row's bytes. The code of earlier ones stays for the runs that started under
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Cutting {
-    /// Until version 0.1: the bytes that it has in the source.
+    /// Until version 0.1: the bytes of the row in the source.
     #[default]
     Raw,
-    /// The bytes that its JSON can have.
+    /// The bytes its JSON can have.
     Encoded,
 }
 
 impl Cutting {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -47,32 +49,32 @@ impl<'de> Deserialize<'de> for Cutting {
     }
 }
 
-/// The bytes that rows of a run take of a chunk.
+/// Counts the bytes that rows of a run take of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub struct RowBytes {
     rule: Cutting,
-    /// Of the names of attributes, and of everything else that each row has.
+    /// Attribute names and everything else that each row has.
     fixed: u64,
-    /// Of a byte that is not ASCII.
+    /// The size of a byte outside ASCII.
     beyond_ascii: u64,
 }
 
 impl RowBytes {
-    /// The names of fields, two ids, the numbers and the marks between them.
+    /// Field names, two ids, numbers and punctuation.
     const FIXED: u64 = 200;
     /// A control character is written as `\u0001`.
     const CONTROL: u64 = 6;
-    /// A quote and a backslash have a backslash before them.
+    /// A quote or backslash is escaped with a backslash.
     const ESCAPED: u64 = 2;
 
-    /// For a run whose header is resolved.
+    /// For a run whose columns are resolved.
     pub fn of_run(settings: &RunSettings, columns: &Columns) -> Self {
-        // A byte of another encoding is a character, and that has three bytes at the most.
+        // A byte of another encoding is a character of at most three bytes.
         let beyond_ascii = if settings.encoding_of_rows() == Encoding::UTF_8 { 1 } else { 3 };
         Self { rule: settings.cutting, fixed: Self::FIXED + columns.attribute_bytes() as u64, beyond_ascii }
     }
 
-    /// The bytes of a row: by its own bytes, of which the first are given, and by its fields, where there are more.
+    /// The bytes of a row: by its own bytes, or by its fields if only its first bytes are given.
     pub fn of(&self, raw: &[u8], raw_bytes: usize, fields: &(impl Fields + ?Sized)) -> u64 {
         if self.rule == Cutting::Raw {
             return raw_bytes as u64;
@@ -125,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_run_counts_what_its_source_has() {
+    fn an_earlier_run_counts_source_bytes() {
         let settings = RunSettings { cutting: Cutting::Raw, ..settings(&["note"], Encoding::UTF_8) };
         let (_, bytes) = row_bytes(&settings);
         assert_eq!(bytes.of(b"\x01\x02", 70_000, &fields(b"\x01", b"")[..]), 70_000);
     }
 
     #[test]
-    fn a_row_that_is_not_kept_whole_counts_by_its_fields() {
+    fn a_truncated_row_counts_by_its_fields() {
         let (_, bytes) = row_bytes(&settings(&["note"], Encoding::UTF_8));
         let long = vec![1; 200_000];
         let counted = bytes.of(&long[..65_536], 200_050, &fields(&long, b"")[..]);
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_is_frozen_by_its_number() {
+    fn the_rule_is_frozen_as_a_number() {
         assert_eq!(serde_json::to_string(&[Cutting::Raw, Cutting::Encoded]).unwrap(), "[1,2]");
         let error = serde_json::from_str::<Cutting>("3").unwrap_err().to_string();
         assert!(error.contains("update it"), "{error}");
@@ -148,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_row_has_more_bytes_than_it_counts_for(
+        fn no_row_has_more_bytes_than_counted(
             description in vec(any::<u8>(), 1..300),
             note in vec(prop_oneof![0_u8..32, Just(b'"'), Just(b'\\'), any::<u8>()], 0..300),
             is_utf8 in any::<bool>(),
@@ -167,7 +169,7 @@ mod tests {
                     serde_json::to_string(&rejected).unwrap()
                 }
             };
-            // What is no text is written in base 64, and the message quotes the start of a value.
+            // Bytes that are not text are written in base64, and the message quotes the start of a value.
             let is_text = std::str::from_utf8(&raw).is_ok();
             let most = if is_text || encoding != Encoding::UTF_8 { counted + 600 } else { counted * 4 / 3 + 600 };
             prop_assert!(encoded.len() as u64 <= most, "{} of {counted}: {encoded}", encoded.len());

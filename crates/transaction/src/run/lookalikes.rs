@@ -1,37 +1,37 @@
-//! Ids of a source that are the same but for the case of letters or the form in which Unicode composes them.
+//! Counts ids that differ only in letter case or Unicode composition.
 //!
-//! They are different ids, and stay so: nothing tells whether `AB1` and `ab1` are two transactions or one that two systems write
-//! differently, and who merges the former loses one. So they are counted, for a person to be told.
+//! They stay different ids: `AB1` and `ab1` may be two transactions, or one that two systems write differently, and
+//! merging the former would lose one. So they are counted, and the count is reported.
 //!
-//! Guarantee: memory is bounded. Ids that could not have such a sibling (digits, UUIDs) take none.
+//! Guarantee: memory is bounded. Ids that cannot have such siblings (digits, UUIDs) take none.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use unicode_normalization::UnicodeNormalization as _;
 
-/// Most ids that are told apart: some 20 MB.
+/// Most ids to remember: some 20 MB.
 const MOST: usize = 500_000;
-/// Most characters of an id that are looked at.
+/// Most characters of an id that are compared.
 const MAX_LENGTH: usize = 1_000;
 
-/// Counts the rows whose id differs from that of an earlier row in case or composition alone.
+/// Counts rows whose id differs from an earlier row's only in case or composition.
 #[derive(Debug)]
 pub struct Lookalikes {
-    /// Hashes of ids as they are first met, by those of what they have in common with their siblings.
+    /// Hashes of first ids, by the hash of their folded form.
     first: HashMap<u64, u64>,
     most: usize,
     count: LookalikeCount,
 }
 
-/// How many rows have such an id.
+/// The number of rows with such ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LookalikeCount {
-    /// So many; the first one of each kind is not among them.
+    /// The rows, without the first of each group.
     pub rows: u64,
-    /// The first of them.
+    /// The first of these rows.
     pub first_row: Option<u64>,
-    /// Whether there may be more, as the source has more ids than are told apart.
+    /// Whether there may be more, as the source has more ids than are remembered.
     pub may_be_more: bool,
 }
 
@@ -46,7 +46,7 @@ impl Lookalikes {
         Self { first: HashMap::new(), most, count: LookalikeCount::default() }
     }
 
-    /// Takes the id of the next row, as its source writes it.
+    /// Adds the id of the next row, as its source writes it.
     pub fn add(&mut self, row: u64, id: &str) {
         let Some(folded) = folded(id) else { return };
         let own = hash(id);
@@ -62,20 +62,20 @@ impl Lookalikes {
         }
     }
 
-    /// What was counted up to now.
+    /// The count so far.
     pub fn count(&self) -> LookalikeCount {
         self.count
     }
 }
 
-/// What ids have in common that differ in case or composition alone; none for those that cannot.
+/// The hash of an id without case and composition; none if it cannot have siblings.
 fn folded(id: &str) -> Option<u64> {
     let start = || id.chars().take(MAX_LENGTH);
     if id.is_ascii() {
         let has_letters = id.bytes().any(|byte| byte.is_ascii_alphabetic());
         return has_letters.then(|| hash(&start().map(|letter| letter.to_ascii_lowercase()).collect::<String>()));
     }
-    // Lower case may be composed in another form than upper case was.
+    // Lower case may compose differently than upper case.
     let lower: String = start().nfd().flat_map(char::to_lowercase).collect();
     Some(hash(&lower.nfd().collect::<String>()))
 }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_named() {
+    fn the_first_row_is_named() {
         let mut lookalikes = Lookalikes::default();
         for (row, id) in [(1, "a"), (2, "b"), (3, "B"), (4, "A")] {
             lookalikes.add(row, id);
@@ -126,12 +126,12 @@ mod tests {
     }
 
     #[test]
-    fn beyond_so_many_ids_it_is_at_least_so_many() {
+    fn beyond_the_limit_the_count_is_a_minimum() {
         let mut lookalikes = Lookalikes::up_to(2);
         for (row, id) in [(1, "a"), (2, "b"), (3, "7"), (4, "A")] {
             lookalikes.add(row, id);
         }
-        assert!(!lookalikes.count().may_be_more, "digits take no place");
+        assert!(!lookalikes.count().may_be_more, "digits take no memory");
         lookalikes.add(5, "c");
         lookalikes.add(6, "C");
         assert_eq!(lookalikes.count(), LookalikeCount { rows: 1, first_row: Some(4), may_be_more: true });

@@ -1,23 +1,23 @@
-//! The identity of a transaction: a UUID that the same row of the same source always gets.
+//! The identity of a transaction: a UUID that is always the same for the same row of the same source.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// What ids of a source are unique in. Two sources with the same namespace share their ids.
+/// The namespace in which ids are unique. Sources with the same namespace share their ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Namespace(Uuid);
 
 impl Namespace {
-    /// The namespace of a name: a UUID is taken as it is, any other name is hashed (UUIDv5 of the URL namespace).
+    /// The namespace of a name: a UUID is taken as is, any other name is hashed (UUIDv5 of the URL namespace).
     pub fn new(name: &str) -> Self {
         Self(Uuid::try_parse(name).unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())))
     }
 
-    /// The stored identity of an id, and the original where the identity does not show it.
+    /// The stored identity of an id, and the original id if the identity does not contain it.
     ///
-    /// A hyphenated UUID is kept, whatever the namespace; any other id becomes UUIDv5 of (namespace, id).
+    /// A hyphenated UUID is kept in any namespace; any other id becomes UUIDv5 of (namespace, id).
     pub fn identify(self, id: &str) -> (Uuid, Option<String>) {
         match hyphenated_uuid(id) {
             Some(uuid) => (uuid, None),
@@ -32,7 +32,7 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// Only the 36-character form: 32 bare hex digits may as well be some other hash.
+/// Only the 36-character form: 32 hex digits may be some other hash.
 fn hyphenated_uuid(id: &str) -> Option<Uuid> {
     (id.len() == 36).then(|| Uuid::try_parse(id).ok()).flatten()
 }

@@ -1,9 +1,9 @@
-//! Which of the rows of a source that are the same each one is, where ids are made of columns.
+//! Counts rows with the same id columns, so that each gets an id of its own.
 //!
-//! A bank's export often has no id, and two equal rows that are two payments all the same. The n-th of them is the n-th in every
-//! export that has them, as long as it begins before them, so that its id is the same in a longer export of the same account.
-//! The count is of what a row has in the columns of its id, whether the row is valid or not: it is then a function of
-//! the file, and no other rule, setting or version gives a row the id of another.
+//! A bank's export often has no ids, and two equal rows may be two payments. The n-th of them is the n-th in every
+//! export that starts before them, so its id stays the same in a longer export of the same account. Rows are counted by
+//! their id columns, whether valid or not: the count depends only on the file, and no other rule, setting or version
+//! gives a row another row's id.
 
 use std::collections::HashMap;
 
@@ -11,17 +11,17 @@ use uuid::Uuid;
 
 use crate::{Fields, Rules};
 
-/// Most rows that are told apart: some 180 MB.
+/// Most distinct rows: some 180 MB.
 const MOST: usize = 4_000_000;
 
-/// A source has more different rows than can be counted.
+/// A source has more distinct rows than can be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the mapping makes ids of columns, which takes memory for each different row, and the source has more than {0} of them: split it"
+    "the mapping builds ids from columns, which takes memory for each distinct row, and the source has more than {0} of them: split it"
 )]
 pub struct TooManyRows(usize);
 
-/// Counts the rows of a source, from the first one on, by what their ids are made of.
+/// Counts the rows of a source by their id columns, from the first row on.
 #[derive(Debug)]
 pub struct Occurrences {
     seen: HashMap<Uuid, u32>,
@@ -35,7 +35,7 @@ impl Default for Occurrences {
 }
 
 impl Occurrences {
-    /// Counts the next row; tells which of those with the same id it is, from 1. Where ids are no such ones, it is always the first.
+    /// Counts the next row and returns its number among rows with the same id, from 1. Without such ids it is always 1.
     pub fn nth(&mut self, rules: &Rules, number: u64, fields: &(impl Fields + ?Sized)) -> Result<u64, TooManyRows> {
         let Some(id) = rules.counted_id(number, fields) else { return Ok(1) };
         if self.seen.len() == self.most && !self.seen.contains_key(&id) {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_export_has_the_same_ids_and_new_ones() {
+    fn a_longer_export_keeps_ids_and_adds_new_ones() {
         let first = ["2024-03-15 00:00:00,A,1", "2024-03-15 00:00:00,A,1", "2024-03-16 00:00:00,B,2"];
         let longer = [&first[..], &["2024-03-16 00:00:00,B,2", "2024-03-17 00:00:00,A,1"]].concat();
         let (first, longer) = (ids(&first), ids(&longer));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn memory_is_bounded() {
         let (rules, mut occurrences) = (rules(), Occurrences { most: 2, ..Occurrences::default() });
         let mut nth = |payee: &str| {
             let fields = [b"2024-03-15 00:00:00".as_slice(), payee.as_bytes(), b"1"];

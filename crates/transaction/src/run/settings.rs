@@ -11,22 +11,22 @@ use crate::{
     Trailer,
 };
 
-/// What is frozen when a run starts, so that its chunks are the same whoever reads the source again, and when.
+/// The settings frozen when a run starts, so that every later read of the source makes the same chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSettings {
     /// Most rows of a chunk: `API_BATCH_SIZE`.
     pub chunk_rows: NonZeroU32,
     /// Bytes at which a chunk is full.
     pub chunk_bytes: NonZeroU32,
-    /// By which rule the bytes of rows count. Runs of earlier versions do not say: theirs is the first.
+    /// The rule by which the bytes of rows count. Missing in runs of earlier versions, which use the first.
     #[serde(default, skip_serializing_if = "Cutting::is_default")]
     pub cutting: Cutting,
     /// How the source writes its rows.
     pub dialect: Dialect,
-    /// In what the source holds its rows.
+    /// The format of the source's rows.
     #[serde(default, skip_serializing_if = "Format::is_csv")]
     pub format: Format,
-    /// What the source is packed with.
+    /// The compression of the source.
     #[serde(default, skip_serializing_if = "Compression::is_none")]
     pub compression: Compression,
     /// How the source writes its timestamps.
@@ -34,80 +34,80 @@ pub struct RunSettings {
     pub timestamps: TimestampFormat,
     /// The names of the source's columns.
     pub header: Vec<String>,
-    /// Where the first row is: right behind the header. Runs of earlier versions do not say.
+    /// The first row's position, right after the header. Missing in runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Position>,
-    /// Of timestamps that name none.
+    /// The zone of timestamps that name none.
     pub time_zone: TimeZone,
-    /// What ids are unique in.
+    /// The namespace of ids.
     pub namespace: Namespace,
-    /// Whether the broker of the loader that began the run keeps what was published when that process ends.
+    /// Whether the broker of the loader that started the run keeps messages after that process ends.
     #[serde(default = "durable")]
     pub durable_broker: bool,
-    /// How much may go wrong before the run is aborted.
+    /// The error budgets before the run is aborted.
     #[serde(default)]
     pub budgets: Budgets,
-    /// How the source's columns become ours, where they have other names or forms.
+    /// How the source's columns map to ours, if they have other names or forms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<Arc<Mapping>>,
-    /// What the source should hold.
+    /// The totals expected of the source.
     #[serde(default, skip_serializing_if = "Expected::is_nothing")]
     pub expected: Expected,
-    /// The source's last row, which says what it should hold.
+    /// The pattern of the source's trailer row or footer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trailer: Option<Trailer>,
-    /// By which version of the rules the source is read. Runs of earlier versions do not say: theirs is the first.
+    /// The version of the reading rules. Missing in runs of earlier versions, which use the first.
     #[serde(default)]
     pub reading: ReadingRules,
-    /// What a CSV source writes in a way of its own.
+    /// CSV syntax specific to the source.
     #[serde(default, skip_serializing_if = "CsvText::is_default")]
     pub csv: CsvText,
-    /// How amounts are written, beside their decimal mark.
+    /// How amounts are written, apart from their decimal mark.
     #[serde(default, skip_serializing_if = "AmountText::is_default")]
     pub amounts: AmountText,
-    /// What was settled of the source at the start of the run, and by what.
+    /// The decisions about the source at the start of the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
 }
 
 impl RunSettings {
-    /// Where a decision came from; by default, where there is none.
+    /// Where a decision came from; the default if there is none.
     pub fn decided_by(&self, what: Decided) -> DecidedBy {
         self.decisions.iter().find(|decision| decision.what == what).map_or(DecidedBy::Default, |decision| decision.by)
     }
 
-    /// Whether the source's bytes are made UTF-8 before anything else looks at them: where a character may take several of them, and
-    /// in JSON, whose grammar knows no other encoding.
+    /// Whether the source is converted to UTF-8 first: if a character may take several bytes, and for JSON, whose
+    /// grammar allows no other encoding.
     pub fn is_transcoded(&self) -> bool {
         let Dialect { encoding, .. } = self.dialect;
         let is_json = self.reading >= ReadingRules::Second && self.format == Format::JsonLines;
         encoding.is_transcoded() || is_json && encoding != Encoding::UTF_8
     }
 
-    /// The encoding of the bytes that rows have, whatever the source's is.
+    /// The encoding of row bytes, whatever the source's is.
     pub fn encoding_of_rows(&self) -> Encoding {
         let has_text = self.reading >= ReadingRules::Second && self.format == Format::Parquet;
         if has_text || self.is_transcoded() { Encoding::UTF_8 } else { self.dialect.encoding }
     }
 }
 
-/// As it was before this was written down.
+/// The value of runs older than this setting.
 fn durable() -> bool {
     true
 }
 
 impl RunSettings {
-    /// Bytes at which a chunk is full: 512 KiB, which no chunk of usual rows comes near. A process has many of them in work.
+    /// Bytes at which a chunk is full: 512 KiB, far above chunks of usual rows. A process holds many of them at once.
     pub const CHUNK_BYTES: NonZeroU32 = NonZeroU32::new(512 * 1024).unwrap();
 
-    /// The settings of a live run: its rows are JSON, in UTC, and their ids are unique among those of the producer. What its
-    /// producer and the predictors were set to otherwise, they know themselves.
+    /// The settings of a live run: JSON rows, in UTC, with ids unique per producer. Everything else is set at its
+    /// producer and the predictors.
     pub fn live(producer: &Producer) -> Self {
         let namespace = Namespace::new(&format!("live:{producer}"));
         Self { format: Format::JsonLines, ..Self::standard(namespace) }
     }
 
-    /// What live transactions of a producer are read by: `TIME_ZONE` and, where it is set, `ID_NAMESPACE`.
+    /// The settings for reading a producer's live transactions: `TIME_ZONE` and, if set, `ID_NAMESPACE`.
     pub fn live_read_in(producer: &Producer, time_zone: TimeZone, id_namespace: Option<&str>) -> Self {
         let live = Self { time_zone, ..Self::live(producer) };
         match id_namespace.filter(|name| !name.is_empty()) {
@@ -121,8 +121,7 @@ impl RunSettings {
         Self::standard(Namespace::new("example"))
     }
 
-    /// What a source is read by of which nothing else is said: as CSV with comma and decimal point, UTF-8, in UTC, in chunks of 100
-    /// rows, with the columns that are required.
+    /// The defaults: CSV with comma and decimal point, UTF-8, in UTC, in chunks of 100 rows, with the required columns.
     pub fn standard(namespace: Namespace) -> Self {
         Self {
             chunk_rows: const { NonZeroU32::new(100).unwrap() },
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_says_nothing_of_it_is_cut_as_it_began() {
+    fn a_run_without_a_cutting_rule_uses_the_first() {
         let json = serde_json::to_string(&RunSettings::example()).unwrap().replace(r#""cutting":2,"#, "");
         assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap().cutting, Cutting::Raw);
     }

@@ -1,4 +1,4 @@
-//! A run as the ledger stores it: its name, its source, its state, its row counts, and the exit code it leads to.
+//! A run as the ledger stores it: name, source, state, row counts, and the exit code of the program.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Checkpoint, RunSettings, Sealed, StopOrder, Timestamp};
 
-/// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone: every message carries it.
+/// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone, as every message carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct RunId(Arc<str>);
 
-/// Why a text names no run, or no state of one.
+/// Why a text is not the name of a run, or not a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not allowed: {1}")]
 pub struct ParseRunError(String, &'static str);
@@ -46,7 +46,7 @@ impl fmt::Display for RunId {
 
 impl<'de> Deserialize<'de> for RunId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Not the text itself: whatever a message holds in this place, it may be long, and nobody's to show.
+        // Does not quote the text, which may be long and confidential.
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(|ParseRunError(_, rule)| serde::de::Error::custom(rule))
     }
@@ -55,27 +55,27 @@ impl<'de> Deserialize<'de> for RunId {
 /// One version of one object: what a run reads, and its natural key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourceIdentity {
-    /// `s3://bucket/key`, the absolute path of a local file or a named pipe, or `stdin`.
+    /// `s3://bucket/key`, the absolute path of a local file or named pipe, or `stdin`.
     pub location: String,
-    /// The ETag of an object, the size and the modification time of a file, or the SHA-256 of what came through a pipe.
+    /// The ETag of an object, the size and modification time of a file, or the SHA-256 of piped content.
     pub version: String,
 }
 
 impl SourceIdentity {
-    /// What the version of what came through a pipe begins with: a hash of it, as a pipe has nothing else to be known by.
+    /// The prefix of the version of piped content: its hash, as a pipe has no other identity.
     const PIPED: &str = "sha256=";
 
-    /// What came through a pipe, by its SHA-256 in hexadecimal digits.
+    /// Piped content, by its SHA-256 in hexadecimal digits.
     pub fn piped(location: String, sha256: &str) -> Self {
         Self { location, version: format!("{}{sha256}", Self::PIPED) }
     }
 
-    /// The SHA-256 of what came through a pipe; none where the source can be asked for its bytes again.
+    /// The SHA-256 of piped content; none if the source can be read again.
     pub fn piped_sha256(&self) -> Option<&str> {
         if self.location.contains("://") { None } else { self.version.strip_prefix(Self::PIPED) }
     }
 
-    /// Whether it is no file, but what a producer sends in a day.
+    /// Whether it is what a producer sends in a day, rather than a file.
     pub fn is_live(&self) -> bool {
         self.location.starts_with("live:") || self.location.starts_with("amqp:")
     }
@@ -87,13 +87,13 @@ impl fmt::Display for SourceIdentity {
     }
 }
 
-/// How far a run is.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
-    /// Its source is being read, or its loader died and the next one goes on.
+    /// Its source is being read, or its loader died and the next one resumes.
     Loading,
-    /// Read to the end; some chunks are still on their way.
+    /// Read to the end; some chunks are still in flight.
     Sealed,
     /// Every chunk is recorded.
     Complete,
@@ -104,7 +104,7 @@ pub enum RunState {
 }
 
 impl RunState {
-    /// The state as it is stored.
+    /// The state as stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Loading => "loading",
@@ -115,7 +115,7 @@ impl RunState {
         }
     }
 
-    /// The same as the end of a sentence about the run: "is complete", "has failed".
+    /// The state as a predicate: "is complete", "has failed".
     pub fn in_words(self) -> &'static str {
         match self {
             Self::Loading => "is loading",
@@ -126,7 +126,7 @@ impl RunState {
         }
     }
 
-    /// Whether nothing more will come of the run: the law holds from here on.
+    /// Whether the run is over: the law holds from here on.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Complete | Self::Failed | Self::Cancelled)
     }
@@ -145,7 +145,7 @@ impl FromStr for RunState {
         [Self::Loading, Self::Sealed, Self::Complete, Self::Failed, Self::Cancelled]
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| ParseRunError(text.to_owned(), "it is no state of a run"))
+            .ok_or_else(|| ParseRunError(text.to_owned(), "not a run state"))
     }
 }
 
@@ -154,45 +154,45 @@ impl FromStr for RunState {
 pub struct Run {
     /// Its name.
     pub run_id: RunId,
-    /// What it reads.
+    /// Its source.
     pub source: SourceIdentity,
-    /// How far it is.
+    /// Its state.
     pub state: RunState,
-    /// What was frozen at its start.
+    /// Its frozen settings.
     pub settings: RunSettings,
-    /// Where its loader goes on.
+    /// Where its loader resumes.
     pub checkpoint: Checkpoint,
-    /// What its reader counted, once it came to its end.
+    /// The totals of its source, once read to its end.
     pub sealed: Option<Sealed>,
     /// Why it failed or was cancelled.
     pub error: Option<String>,
-    /// The order to end it early, where one was given.
+    /// The order to end it early, if given.
     pub stop: Option<StopOrder>,
-    /// The size of its source in bytes, where that is known.
+    /// The size of its source in bytes, if known.
     pub source_bytes: Option<u64>,
-    /// When it began.
+    /// When it started.
     pub started_at: Timestamp,
-    /// When it was finished.
+    /// When it finished.
     pub finished_at: Option<Timestamp>,
-    /// That it was taken back, or is about to be.
+    /// Its removal, if it was removed or is being removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removal: Option<Removal>,
 }
 
-/// The removal of a run: nothing but the numbers of its rows is kept.
+/// The removal of a run, which keeps only the numbers of its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Removal {
-    /// Who began it.
+    /// Who started it.
     pub by: String,
     /// Why.
     pub reason: String,
-    /// When it began.
+    /// When it started.
     pub began_at: Timestamp,
-    /// When nothing was left; none while it goes on, or where it was interrupted.
+    /// When it ended; none while it is in progress or was interrupted.
     pub ended_at: Option<Timestamp>,
 }
 
-/// What became of a run's rows, counted from the data rows, never from sums kept on the side.
+/// The outcomes of a run's rows, counted from the data rows and never from separate sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// Scored and stored.
@@ -201,35 +201,35 @@ pub struct Tally {
     pub invalid: u64,
     /// Valid, but not scored or not stored.
     pub failed: u64,
-    /// Stored already, with the same content.
+    /// Already stored with the same content.
     pub duplicate: u64,
 }
 
 impl Tally {
-    /// Every row that is accounted for.
+    /// All rows with an outcome.
     pub fn total(self) -> u64 {
         self.predicted + self.invalid + self.failed + self.duplicate
     }
 
-    /// The law: every row that was read has exactly one outcome.
+    /// The law: every row read has exactly one outcome.
     pub fn accounts_for(self, rows_read: u64) -> bool {
         self.total() == rows_read
     }
 }
 
-/// What a program's exit code says. The numbers are part of the contract with cron, Airflow and the like.
+/// The exit codes of every program: a contract with cron, Airflow and the like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Everything asked for is done, or had been done before.
+    /// Everything requested is done, or was done before.
     Done = 0,
     /// The work ended, but rows failed, or the law does not hold.
     FailedRows = 1,
-    /// The command line or the configuration is wrong; trying again changes nothing.
+    /// The command line or the configuration is invalid; retrying changes nothing.
     Usage = 2,
-    /// A dependency (broker, database, ML API) is away; try again later.
+    /// A dependency (broker, database, ML API) is unreachable; retry later.
     DependencyAway = 3,
-    /// The source cannot be read: it is missing, forbidden, or not what it should be.
+    /// The source cannot be read: missing, forbidden, or of the wrong kind.
     SourceUnreadable = 4,
 }
 

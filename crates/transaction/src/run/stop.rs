@@ -1,4 +1,4 @@
-//! Orders to end a run early: given by a person or by a budget, kept in the ledger, and told to the predictors.
+//! Orders to end a run early: given by a person or a budget, kept in the ledger, and announced to the predictors.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,12 +10,12 @@ use crate::{FailureClass, RunState, Timestamp};
 pub enum StopKind {
     /// A person.
     Cancelled,
-    /// A budget that is spent, or a source that is gone.
+    /// A budget that is used up, or a source that is gone.
     Aborted,
 }
 
 impl StopKind {
-    /// As it is stored.
+    /// The kind as stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cancelled => "cancelled",
@@ -23,12 +23,12 @@ impl StopKind {
         }
     }
 
-    /// The kind that is stored so; none for another word.
+    /// The kind stored as this word; none for any other.
     pub fn from_stored(word: &str) -> Option<Self> {
         [Self::Cancelled, Self::Aborted].into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// What becomes of valid rows that were read and are dropped now.
+    /// The failure class of valid rows that were read and are now dropped.
     pub fn failure_class(self) -> FailureClass {
         match self {
             Self::Cancelled => FailureClass::Cancelled,
@@ -36,7 +36,7 @@ impl StopKind {
         }
     }
 
-    /// What the run becomes once all that was read of it is recorded.
+    /// The final state of the run once all rows read are recorded.
     pub fn end_state(self) -> RunState {
         match self {
             Self::Cancelled => RunState::Cancelled,
@@ -45,7 +45,7 @@ impl StopKind {
     }
 }
 
-/// An order to end a run early. It is given once, and stays.
+/// An order to end a run early. It is given once and never withdrawn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopOrder {
     /// Who gave it.

@@ -1,4 +1,4 @@
-//! Control totals: what a bank says that a source holds, on the command line, in a manifest or in a trailer row.
+//! Control totals: what a bank says a source contains, on the command line, in a manifest or in a trailer row.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use crate::value::redact::shape;
 use crate::value::text::{is_invisible, quoted, trimmed};
 use crate::{AmountSum, Delimiter, Encoding, Notation, ReadingRules, RunSettings, Sealed};
 
-/// How many rows a source should have, and what its amounts should sum up to.
+/// The number of rows a source should have, and the sum of its amounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Expected {
-    /// Data rows, whatever becomes of them.
+    /// Data rows, whatever their outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
-    /// The sum of every amount that can be read, those of rejected rows among them.
+    /// The sum of all parseable amounts, including those of rejected rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<AmountSum>,
 }
@@ -26,13 +26,13 @@ impl Expected {
         *self == Self::default()
     }
 
-    /// This, and where it does not say, the other.
+    /// These totals, completed by others.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self { rows: self.rows.or(other.rows), amount: self.amount.or(other.amount) }
     }
 
-    /// What of it is not what was read, with both numbers; none where all of it is. A sum that is not known is not judged.
+    /// The differences from what was read, with both numbers; none if there are none. An unknown sum is not compared.
     pub fn differences(&self, read: Sealed) -> Option<String> {
         let rows = self.rows.filter(|rows| *rows != read.rows_read);
         let rows = rows.map(|rows| format!("{rows} rows expected, {} read", read.rows_read));
@@ -43,24 +43,24 @@ impl Expected {
     }
 }
 
-/// What ends a source and is no data: its last row, `TRAILER;{rows};{amount}`, or a footer of any number of rows that says no totals,
-/// `***END OF FILE***` or `Balance as of *`. Its literal fields tell its first row from every other one; a `*` at the end of one
-/// stands for any rest.
+/// The pattern of rows that end a source and are not data: a trailer as its last row, `TRAILER;{rows};{amount}`, or a
+/// footer of any number of rows without totals, `***END OF FILE***` or `Balance as of *`. Its literal fields identify
+/// its first row; a `*` at the end of one matches any rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Trailer {
     written: String,
     fields: Vec<TrailerField>,
-    /// A footer as one field, as its text may hold what stands between fields elsewhere.
+    /// A footer as a single field, as its text may contain the delimiter.
     whole: Option<TrailerField>,
 }
 
 /// Stands for the number of rows in a pattern.
 const ROWS: &str = "{rows}";
-/// And for the sum of the amounts.
+/// Stands for the sum of the amounts.
 const AMOUNT: &str = "{amount}";
 
-/// A text as literal fields are compared: every white space is a blank, and what nobody sees is nothing.
+/// The form in which literal fields are compared: white space as blanks, without invisible characters.
 fn normalised(text: &str) -> String {
     let blank = |character: char| if character.is_whitespace() { ' ' } else { character };
     text.chars().filter(|character| !is_invisible(*character)).map(blank).collect()
@@ -90,7 +90,7 @@ impl TrailerField {
         matches!(self, Self::Rows | Self::Amount)
     }
 
-    /// Whether a row can be told by it.
+    /// Whether it can identify a row.
     fn identifies_a_row(&self) -> bool {
         matches!(self, Self::Literal(text) | Self::Prefix(text) if !text.is_empty())
     }
@@ -112,7 +112,7 @@ impl TrailerField {
 }
 
 impl Trailer {
-    /// What a row says, if it is the trailer, or the first row of the footer. An error is a trailer that cannot be read.
+    /// The totals in a row, if it is the trailer or the first row of the footer. An error is an unreadable trailer.
     pub fn read(&self, row: &(impl Fields + ?Sized), settings: &RunSettings) -> Option<Result<Expected, String>> {
         let encoding = settings.encoding_of_rows();
         let text = |index: usize| encoding.decode(row.get(index).unwrap_or_default()).unwrap_or_default();
@@ -120,12 +120,12 @@ impl Trailer {
         found.then(|| self.totals(|index| trimmed(&text(index)).to_owned(), settings))
     }
 
-    /// Whether a row is it: its literal fields are there, and nothing is behind what the pattern has.
+    /// Whether a row matches: its literal fields are there, and nothing follows the fields of the pattern.
     pub fn is(&self, row: &(impl Fields + ?Sized), encoding: Encoding, rules: ReadingRules) -> bool {
         let text = |index: usize| encoding.decode(row.get(index).unwrap_or_default());
         let is_empty = |index: usize| row.get(index).unwrap_or_default().trim_ascii().is_empty();
         let fits_pattern = |fields: &[TrailerField]| {
-            // Any rest of the last field takes those behind it too: a text may hold what stands between fields.
+            // A prefix as the last field also covers the fields after it: text may contain the delimiter.
             let has_rest = matches!(fields.last(), Some(TrailerField::Prefix(_)));
             row.count() >= fields.len()
                 && fields
@@ -137,8 +137,8 @@ impl Trailer {
         fits_pattern(&self.fields) || self.whole.as_ref().is_some_and(|whole| fits_pattern(std::slice::from_ref(whole)))
     }
 
-    /// Whether the first physical line of a row that is none begins the footer: its text may go over several lines in quotes, and has not
-    /// the header's fields then.
+    /// Whether the first physical line of a malformed row starts the footer: quoted text may span several lines, and
+    /// then lacks the header's fields.
     pub fn begins(&self, line: &[u8], settings: &RunSettings) -> bool {
         let text = settings.encoding_of_rows().decode(line);
         let pattern = self.whole.as_ref().or(self.fields.first());
@@ -148,7 +148,7 @@ impl Trailer {
                 .is_some_and(|(text, pattern)| pattern.fits(trimmed(&text).trim_matches('"'), settings.reading))
     }
 
-    /// Whether it is a footer: it says no totals, and more rows that are no data may follow its first one.
+    /// Whether it is a footer: it has no totals, and more rows without data may follow.
     pub fn is_footer(&self) -> bool {
         !self.fields.iter().any(TrailerField::is_total)
     }
@@ -170,16 +170,16 @@ impl Trailer {
         Ok(expected)
     }
 
-    /// As it was written.
+    /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.written
     }
 }
 
-/// Whatever stands between the fields of the source; in a pattern it stands between those of the pattern.
+/// The delimiter between the fields of a pattern, whatever the source's is.
 fn delimiter_of(written: &str) -> Option<char> {
     let common = [';', '\t', '|', ','].into_iter().find(|delimiter| written.contains(*delimiter));
-    // A delimiter that is set is told by the totals that it stands beside.
+    // A custom delimiter is recognised by the totals next to it.
     common.or_else(|| {
         let beside = [ROWS, AMOUNT]
             .into_iter()
@@ -189,7 +189,7 @@ fn delimiter_of(written: &str) -> Option<char> {
     })
 }
 
-/// Reads what a person writes. What runs have frozen may be less than that: see [`Trailer::try_from`].
+/// Parses a pattern as a person writes it. Frozen patterns are checked less: see [`Trailer::try_from`].
 impl std::str::FromStr for Trailer {
     type Err = String;
 
@@ -201,7 +201,7 @@ impl std::str::FromStr for Trailer {
         };
         if trailer.fields.iter().any(is_within) {
             return Err(format!(
-                "{} has a total that is part of a field: {ROWS} and {AMOUNT} are fields of their own",
+                "{} has a total as part of a field: {ROWS} and {AMOUNT} must be whole fields",
                 quoted(written)
             ));
         }
@@ -219,8 +219,8 @@ impl TryFrom<String> for Trailer {
         };
         if !fields.iter().any(TrailerField::identifies_a_row) {
             return Err(format!(
-                "`{written}` is no trailer such as TRAILER;{{rows}};{{amount}}, and no footer such as END OF FILE or Balance as of *: \
-                 it needs a literal field to be told by"
+                "`{written}` is not a trailer such as TRAILER;{{rows}};{{amount}}, nor a footer such as END OF FILE or Balance as of *: \
+                 it needs a literal field"
             ));
         }
         let is_footer = !fields.iter().any(TrailerField::is_total);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trailer_is_told_by_its_literal_fields() {
+    fn literal_fields_identify_a_trailer() {
         use DecimalMark::{Comma, Point};
         let both = Expected { rows: Some(12), amount: "-3.5".parse().ok() };
         let rows = Expected { rows: Some(12), amount: None };
@@ -300,12 +300,12 @@ mod tests {
             assert!(Trailer::try_from(within.to_owned()).is_ok(), "a run may have it: {within}");
         }
         for wrong in ["", "*", " ;*", ";", "{rows};{amount}", ";{rows}", "*;{rows}"] {
-            assert!(wrong.parse::<Trailer>().unwrap_err().contains("is no trailer such as"), "{wrong}");
+            assert!(wrong.parse::<Trailer>().unwrap_err().contains("is not a trailer such as"), "{wrong}");
         }
     }
 
     #[test]
-    fn a_footer_is_told_by_its_first_row() {
+    fn the_first_row_identifies_a_footer() {
         let cases = [
             ("***END OF FILE***", "***END OF FILE***", true),
             ("***END OF FILE***", " ***END OF FILE*** ;;;", true),
@@ -318,7 +318,7 @@ mod tests {
             ("Balance as of *", "Balance as of ;;", false),
             ("Balance as of*", "Balance as of ;;", true),
             ("Balance as of *", "The Balance as of today", false),
-            // The comma stands between fields elsewhere, and in the text here.
+            // The comma is a delimiter elsewhere, and part of the text here.
             ("Totals, all accounts", "Totals, all accounts;;", true),
             ("Totals, all *", "Totals, all accounts;12", true),
             ("Total;*", "Total;12;13", true),

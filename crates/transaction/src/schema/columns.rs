@@ -1,4 +1,4 @@
-//! Which column of a source is which field of a transaction: by header name, in any order, or as a mapping says.
+//! Which column of a source is which field of a transaction: by header name, in any order, or by a mapping.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,23 +13,23 @@ use crate::value::redact::shape;
 use crate::value::text::{quoted, trimmed};
 use crate::{Dialect, Encoding, Mapping, ReadingRules};
 
-/// Columns that a source must have.
+/// Columns a source must have.
 pub const REQUIRED_COLUMNS: [&str; 6] = ["id", "description", "amount", "timestamp", "operation_type", "side"];
-/// Columns of a transaction that a source may leave out.
+/// Columns a source may omit.
 pub const OPTIONAL_COLUMNS: [&str; 1] = ["merchant"];
 
-/// The fields of one row, wherever a decoder keeps them.
+/// The fields of one row, in whatever form a decoder keeps them.
 pub trait Fields {
-    /// How many fields the row has.
+    /// Number of fields.
     fn count(&self) -> usize;
-    /// The bytes of one field, unquoted.
+    /// The bytes of a field, unquoted.
     fn get(&self, index: usize) -> Option<&[u8]>;
-    /// Whether a field is a number by the grammar of its source, as in JSON or Parquet, and no text that may be one: its decimal mark
-    /// is a point, whatever that of texts is.
+    /// Whether a field is a number by the grammar of its source, as in JSON or Parquet, rather than text: its decimal
+    /// mark is then a point, whatever that of texts is.
     fn is_number(&self, _index: usize) -> bool {
         false
     }
-    /// Fields that the header does not name, by their own names: what a row of JSON may have more than those before it.
+    /// Fields the header does not name, such as extra keys of a JSON row, with their own names.
     fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         std::iter::empty()
     }
@@ -45,55 +45,55 @@ impl Fields for [&[u8]] {
     }
 }
 
-/// Why a header is not one of a source of transactions.
+/// Why a header does not fit a source of transactions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// A required column is not there.
+    /// A required column is missing.
     #[error("missing required column{} {}; {}{}", if missing.len() == 1 { "" } else { "s" }, listed(missing), found, inside(within))]
     Missing {
-        /// What is not there.
+        /// The missing columns.
         missing: Vec<String>,
-        /// What the header has.
+        /// The names in the header.
         found: FoundNames,
-        /// Paths that lead to what is missing, inside of objects.
+        /// Paths to missing names inside objects.
         within: Vec<String>,
     },
-    /// A column that a field is made of is there twice, so that its value would be ambiguous.
-    #[error("column {} of `{field}` stands twice in the header, as {}: a mapping names the one that is meant by its place, such as `{field} = \"{}\"`", quoted(name), by_place(positions, " and "), by_place(&positions[..1], ""))]
+    /// A column used by a field occurs twice, so that its value would be ambiguous.
+    #[error("column {} of `{field}` occurs twice in the header, as {}: select one by its position in a mapping, such as `{field} = \"{}\"`", quoted(name), by_place(positions, " and "), by_place(&positions[..1], ""))]
     Twice {
-        /// What is made of it.
+        /// The field.
         field: String,
-        /// Its name.
+        /// The column's name.
         name: String,
-        /// Where it stands, from 0.
+        /// Its positions, from 0.
         positions: Vec<usize>,
     },
-    /// A column that the mapping names is not there.
+    /// A column named by the mapping is missing.
     #[error("{}; {found}", unmapped(wanted))]
     Unmapped {
-        /// What the mapping makes, each with the column that is not there.
+        /// The fields, each with its missing column.
         wanted: Vec<(String, String)>,
-        /// What the header has.
+        /// The names in the header.
         found: FoundNames,
     },
     /// Two columns would become one attribute.
     #[error("two columns become the attribute {}: rename or drop one of them in the mapping's [attributes]", quoted(.0))]
     AttributeTwice(String),
-    /// A name that is not text.
+    /// A name is not text.
     #[error("column {0} of the header is not valid text in the source's encoding")]
     NotText(usize),
-    /// A name that PostgreSQL cannot store.
-    #[error("the name {} of column {place} holds a NUL byte, which no database stores: take it away", quoted(name))]
+    /// A name contains what PostgreSQL cannot store.
+    #[error("the name {} of column {place} holds a NUL byte, which no database stores: remove it", quoted(name))]
     NulByte {
         /// The name.
         name: String,
-        /// Where it stands, from 1.
+        /// Its position, from 1.
         place: usize,
     },
 }
 
-/// The fields of a row that was read as a header. They are shown where the row is one, as two of them at least are names that are
-/// needed; else it may be any row, and only their shapes are.
+/// The fields of a row read as a header. They are shown if at least two of them are needed names; otherwise it may be
+/// any row, and only their shapes are shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundNames {
     names: Vec<String>,
@@ -101,7 +101,7 @@ pub struct FoundNames {
 }
 
 impl FoundNames {
-    /// Names that are known before one of them is believed to be no value.
+    /// Known names from which a row counts as a header rather than values.
     const ENOUGH: usize = 2;
 
     fn new(names: Vec<String>, mapping: &Mapping) -> Self {
@@ -125,11 +125,11 @@ impl fmt::Display for FoundNames {
     }
 }
 
-/// The longest name that is compared with those that are needed, in bytes.
+/// The longest name compared with needed names, in bytes.
 const LONGEST_KNOWN: usize = 1_024;
 
-/// Whether a name inside of objects is shown: it reads like one that a program gave, and not like a value.
-fn is_given_by_a_program(path: &str) -> bool {
+/// Whether a path into objects may be shown: it reads like a programmer's name rather than a value.
+fn looks_like_a_programmers_name(path: &str) -> bool {
     path.split('.').all(|name| {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$' | b'@');
         !name.is_empty()
@@ -139,18 +139,18 @@ fn is_given_by_a_program(path: &str) -> bool {
     })
 }
 
-/// How many digits a name of a header has that is shown: a number of an account or of a card is none.
+/// Most digits of a header name that is shown: account and card numbers have more.
 const MOST_DIGITS_OF_A_NAME: usize = 8;
 
 fn digits_of(name: &str) -> usize {
     name.chars().filter(|character| character.is_numeric()).count()
 }
 
-/// The longest name that reads like one of a program, and how many digits it may have.
+/// The longest name that looks like a programmer's, and its most digits.
 const LONGEST_GIVEN: usize = 40;
 const MOST_DIGITS: usize = 3;
 
-/// Most names that an error shows: what is taken for a header may be anything.
+/// Most names shown in an error, as a supposed header may be anything.
 const MAX_NAMES: usize = 20;
 
 pub(crate) fn listed(names: &[String]) -> String {
@@ -165,24 +165,24 @@ fn list(names: &[String], show: impl Fn(&str) -> String) -> String {
     }
 }
 
-/// Columns by their places.
+/// Columns by position.
 fn by_place(positions: &[usize], between: &str) -> String {
     let shown: Vec<String> = positions.iter().take(MAX_NAMES).map(|index| format!("column_{}", index + 1)).collect();
     shown.join(between)
 }
 
-/// What objects hold of that which is missing.
+/// Missing names found inside objects.
 fn inside(within: &[String]) -> String {
     match within {
         [] => String::new(),
         paths => {
-            let show = |path: &str| if is_given_by_a_program(path) { quoted(path) } else { shape(path) };
+            let show = |path: &str| if looks_like_a_programmers_name(path) { quoted(path) } else { shape(path) };
             format!("; objects hold {}: name them in a mapping", list(paths, show))
         }
     }
 }
 
-/// Which columns a mapping names in vain.
+/// Columns named by the mapping but missing.
 fn unmapped(wanted: &[(String, String)]) -> String {
     let one = |(field, column): &(String, String)| format!("{} for `{field}`", quoted(column));
     let shown: Vec<String> = wanted.iter().take(MAX_NAMES).map(one).collect();
@@ -190,7 +190,7 @@ fn unmapped(wanted: &[(String, String)]) -> String {
     format!("the mapping names {column} that the header lacks: {}", shown.join(", "))
 }
 
-/// Where each field of a transaction stands in a row.
+/// The position of each field in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
     pub(crate) id: DerivedField,
@@ -201,13 +201,13 @@ pub struct Columns {
     pub(crate) operation_type: DerivedField,
     pub(crate) side: DerivedField,
     pub(crate) attributes: Vec<(usize, String)>,
-    /// What is not kept of the values whose names the header lacks; nothing is where this is none.
+    /// Names not kept among values without a column; none means that no such value is kept.
     dropped: Option<BTreeSet<String>>,
     names: Vec<String>,
 }
 
 impl Columns {
-    /// Reads a header row. Names match without regard to case and surrounding blanks.
+    /// Resolves a header row. Names match regardless of case and surrounding blanks.
     pub fn from_header(
         header: &(impl Fields + ?Sized),
         dialect: Dialect,
@@ -223,7 +223,7 @@ impl Columns {
         Self::from_names(names, mapping)
     }
 
-    /// The same from names, such as those frozen with a run.
+    /// Resolves names, such as those frozen with a run.
     pub fn from_names(names: Vec<String>, mapping: Option<&Mapping>) -> Result<Self, HeaderError> {
         let unmapped = Mapping::default();
         let mapping = mapping.unwrap_or(&unmapped);
@@ -254,12 +254,12 @@ impl Columns {
         Ok(Self { id, description, amount, timestamp, merchant, operation_type, side, attributes, dropped, names })
     }
 
-    /// The header's names, to freeze with a run.
+    /// The header's names, to be frozen with a run.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Where the amount stands, for the sniffing of its decimal mark; none where it is not one column.
+    /// The amount's column, for detection of its decimal mark; none unless it is exactly one column.
     pub fn amount(&self) -> Option<usize> {
         match &self.amount {
             AmountColumns::One(AmountField { field: DerivedField { from: Derivation::Column(index), .. }, .. }) => {
@@ -269,8 +269,8 @@ impl Columns {
         }
     }
 
-    /// The texts of a row that its amount is read from, for the recognition of the decimal mark. What is a number by the grammar of
-    /// its source is none of them, nor what is empty or cannot be read.
+    /// The texts a row's amount is parsed from, for detection of the decimal mark, except numbers by the grammar of the
+    /// source, and empty or unreadable texts.
     pub fn amount_texts(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Vec<String> {
         let row = RowReader { number, fields, decoder: TextDecoder::of(encoding) };
         let text = |from: &AmountField| match from.field.from {
@@ -280,21 +280,21 @@ impl Columns {
         self.amount.fields().filter_map(text).collect()
     }
 
-    /// What a row has for the date and time, for the recognition of its pattern; none where it is a count.
+    /// A row's date text, for detection of its pattern; none if timestamps are counts.
     pub fn date(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Option<String> {
         let TimestampField { field, time_count: None } = &self.timestamp else { return None };
         let decoder = TextDecoder::of(encoding);
         Some(RowReader { number, fields, decoder }.derive(field).ok()?.into_owned())
     }
 
-    /// Whether a row has a count for the date and time, and one that leads to an instant.
+    /// Whether timestamps are counts and the row's count leads to an instant.
     pub fn has_count(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> bool {
         let TimestampField { field, time_count: Some(time_count) } = &self.timestamp else { return false };
         let row = RowReader { number, fields, decoder: TextDecoder::of(encoding) };
         row.derive(field).is_ok_and(|text| time_count.read(text.trim(), ReadingRules::Second).is_ok())
     }
 
-    /// The fields of a transaction that are made of a column.
+    /// The fields that use a column.
     pub fn fields_of(&self, index: usize) -> Vec<&'static str> {
         let merchant = self.merchant.as_ref().is_some_and(|field| field.uses(index));
         let uses = [
@@ -309,30 +309,30 @@ impl Columns {
         uses.into_iter().filter_map(|(name, uses)| uses.then_some(name)).collect()
     }
 
-    /// How many bytes each transaction's JSON has for its attributes, where all of them are empty.
+    /// Bytes of a transaction's JSON taken by its attributes if all of them are empty.
     pub fn attribute_bytes(&self) -> usize {
         let quoted = |name: &str| serde_json::to_string(name).map_or(name.len() + 2, |text| text.len());
-        // With a colon, an empty text and a comma.
+        // Plus a colon, an empty text and a comma.
         self.attributes.iter().map(|(_, name)| quoted(name) + 4).sum()
     }
 
-    /// The attribute that a column is kept as.
+    /// The attribute a column is kept as.
     pub fn attribute_of(&self, index: usize) -> Option<&str> {
         self.attributes.iter().find(|(column, _)| *column == index).map(|(_, name)| name.as_str())
     }
 
-    /// Whether a value is kept whose name the header lacks.
+    /// Whether to keep a value without a column.
     pub(crate) fn keeps(&self, name: &str) -> bool {
         self.dropped.as_ref().is_some_and(|dropped| !dropped.contains(&name_key(name)))
     }
 
-    /// How many fields every row must have.
+    /// Number of fields of every row.
     pub fn count(&self) -> usize {
         self.names.len()
     }
 }
 
-/// The columns that are kept beside the fields, in the order of the header, each with its name.
+/// The columns kept as attributes, in header order, each with its name.
 fn attributes(resolver: &mut ColumnResolver<'_>, mapping: &Mapping, names: &HeaderNames<'_>) -> Vec<(usize, String)> {
     let (rules, titles) = (&mapping.attributes, names.titles());
     let mut kept: Vec<Option<&str>> = vec![None; titles.len()];
@@ -354,7 +354,7 @@ fn attributes(resolver: &mut ColumnResolver<'_>, mapping: &Mapping, names: &Head
         keep(resolver.find("attributes", theirs), ours.trim());
     }
     for column in &rules.drop {
-        // Where several have that name, all of them go.
+        // If several columns have the name, all are dropped.
         let several = names.all(column);
         let dropped = if several.is_empty() { vec![resolver.find("attributes", column)] } else { several };
         for index in dropped {
@@ -367,7 +367,7 @@ fn attributes(resolver: &mut ColumnResolver<'_>, mapping: &Mapping, names: &Head
     kept.filter_map(|(index, name)| Some((index, name?.to_owned()))).collect()
 }
 
-/// What is not there: columns of our own names, or columns that only a mapping asks for.
+/// Tells missing columns of our own names from missing columns of a mapping.
 fn lacking(unknown: Vec<(String, String)>, found: FoundNames) -> HeaderError {
     if unknown.iter().all(|(field, column)| field == column) {
         HeaderError::Missing {

@@ -1,15 +1,15 @@
-//! By what rules a source is read, and what was settled of it: frozen with a run, so that whoever goes on with it, or repairs
-//! it, reads every row as it was read at first.
+//! The rules a source is read by, and the decisions about it: frozen with a run, so that a resumed or repaired run
+//! reads every row as it was read at first.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A version of the rules of reading. A change of what a row or a value means is a new version, and the code of each earlier one
-/// stays for the runs that began under it.
+/// A version of the reading rules. Any change to the meaning of a row or value is a new version, and the code of
+/// earlier ones stays for the runs that started under them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum ReadingRules {
-    /// Until version 0.1: quotes as `csv-async` has them, values with their outer blanks, plain amounts alone.
+    /// Until version 0.1: quotes as `csv-async` reads them, untrimmed values, plain amounts only.
     #[default]
     First,
     /// Quotes that open and close at delimiters, trimmed values, amounts as people write them.
@@ -31,29 +31,29 @@ impl<'de> Deserialize<'de> for ReadingRules {
             1 => Ok(Self::First),
             2 => Ok(Self::Second),
             other => Err(serde::de::Error::custom(format_args!(
-                "the source is read by version {other} of the rules of reading, which this program does not know: update it"
+                "the source is read by version {other} of the reading rules, which this program does not know: update it"
             ))),
         }
     }
 }
 
-/// What is settled of a source.
+/// What a decision is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decided {
-    /// In what it holds its rows.
+    /// The format of its rows.
     Format,
-    /// How its bytes become text.
+    /// The encoding of its text.
     Encoding,
     /// Which line is the header.
     Header,
-    /// What stands between fields.
+    /// The delimiter between fields.
     Delimiter,
-    /// What stands inside an amount.
+    /// The decimal mark of amounts.
     DecimalMark,
-    /// How its timestamps are written.
+    /// The format of timestamps.
     Timestamps,
-    /// Whether its rows end with a delimiter.
+    /// Whether rows end with a delimiter.
     TrailingDelimiter,
 }
 
@@ -71,15 +71,15 @@ impl fmt::Display for Decided {
     }
 }
 
-/// By what something is settled.
+/// Where a decision came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecidedBy {
     /// A setting.
     Set,
-    /// The source itself, of which no other reading fits.
+    /// The source itself, as no other reading fits.
     Recognised,
-    /// Nothing: it is as it is unless something is said.
+    /// The default.
     #[default]
     Default,
 }
@@ -94,16 +94,16 @@ impl fmt::Display for DecidedBy {
     }
 }
 
-/// Something that was settled of a source at the start of a run.
+/// A decision about a source at the start of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// What it is about.
+    /// The subject.
     pub what: Decided,
-    /// As it is settled.
+    /// The decided value.
     pub value: String,
-    /// By what.
+    /// Where it came from.
     pub by: DecidedBy,
-    /// What of the source proves it, for a person.
+    /// The evidence in the source, for a person.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub evidence: String,
 }
@@ -117,6 +117,6 @@ impl fmt::Display for Decision {
 }
 
 impl Decision {
-    /// How the evidence begins where a byte order mark says the encoding.
+    /// The start of the evidence if a byte order mark decided the encoding.
     pub const BY_MARK: &str = "its byte order mark says so";
 }

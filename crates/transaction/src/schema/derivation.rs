@@ -1,4 +1,4 @@
-//! Where each field of a transaction stands in a row: a mapping whose columns have been found in a header.
+//! Reads the fields of a transaction from a row, by a mapping resolved against a header.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,15 +14,15 @@ use crate::schema::names::{ColumnMatch, HeaderNames};
 use crate::value::text::{quoted, trimmed};
 use crate::{Amount, RejectReason, Rejection};
 
-/// A field of a transaction, and where it comes from.
+/// A field of a transaction and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DerivedField {
-    /// As messages name it: with the column, where that has another name.
+    /// Its name in messages, with the column if that has another name.
     pub(crate) shown: String,
     pub(crate) from: Derivation,
 }
 
-/// Where a text comes from.
+/// The source of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Derivation {
     Column(usize),
@@ -33,26 +33,26 @@ pub(crate) enum Derivation {
         values: BTreeMap<String, String>,
         otherwise: Option<String>,
     },
-    /// Columns whose texts, and the count of rows that have the same, are an id.
+    /// An id of column texts and a count of rows with the same texts.
     Joined(Vec<usize>),
-    /// What the sign of the amount says.
+    /// A text for the sign of the amount.
     BySign(TextBySign),
 }
 
-/// Where the amount stands.
+/// The columns of the amount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AmountColumns {
-    /// As one number.
+    /// One number.
     One(AmountField),
-    /// In one of two columns.
+    /// One of two columns.
     DebitOrCredit { debit: AmountField, credit: AmountField },
 }
 
-/// A number that is the amount, or the debit or credit of it.
+/// A number that is the amount, or its debit or credit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AmountField {
     pub(crate) field: DerivedField,
-    /// None where it is the amount as it stands.
+    /// None if the number is the amount.
     pub(crate) conversion: Option<AmountConversion>,
 }
 
@@ -60,20 +60,20 @@ pub(crate) struct AmountField {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AmountConversion {
     pub(crate) scaling: Scaling,
-    /// The column, and those of its values, that say that it is negative.
+    /// A column, and its values that make the amount negative.
     pub(crate) negative_when: Option<(usize, Vec<String>)>,
 }
 
-/// The timestamp.
+/// The timestamp field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TimestampField {
     pub(crate) field: DerivedField,
-    /// None where it is a date and time.
+    /// None if it is a date and time.
     pub(crate) time_count: Option<TimeCount>,
 }
 
 impl Derivation {
-    /// Whether it is made of a column.
+    /// Whether it uses a column.
     fn uses(&self, index: usize) -> bool {
         match self {
             Self::Column(column) | Self::Lookup { column, .. } => *column == index,
@@ -85,24 +85,24 @@ impl Derivation {
 }
 
 impl DerivedField {
-    /// Whether it is made of a column.
+    /// Whether it uses a column.
     pub(crate) fn uses(&self, index: usize) -> bool {
         self.from.uses(index)
     }
 
-    /// Whether it is an id that counts the rows which have the same texts.
+    /// Whether it is an id that counts rows with the same texts.
     pub(crate) fn is_counted(&self) -> bool {
         matches!(self.from, Derivation::Joined(_))
     }
 
-    /// An id with the count of the rows before it that have the same, and of itself; the first one goes without.
+    /// The id of the n-th row with the same texts; the first has no count.
     pub(crate) fn counted<'a>(&self, id: &'a str, nth: u64) -> Cow<'a, str> {
         if nth > 1 && self.is_counted() { Cow::Owned(format!("{id}{ID_SEPARATOR}{nth}")) } else { Cow::Borrowed(id) }
     }
 }
 
 impl AmountField {
-    /// The same for a number.
+    /// Whether it uses a column.
     fn uses(&self, index: usize) -> bool {
         let negative_when = self.conversion.as_ref().and_then(|conversion| conversion.negative_when.as_ref());
         self.field.uses(index) || negative_when.is_some_and(|(column, _)| *column == index)
@@ -110,7 +110,7 @@ impl AmountField {
 }
 
 impl AmountColumns {
-    /// The numbers that it is made of.
+    /// The numbers it is made of.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &AmountField> {
         let (first, second) = match self {
             Self::One(number) => (number, None),
@@ -119,15 +119,15 @@ impl AmountColumns {
         std::iter::once(first).chain(second)
     }
 
-    /// The same for the amount.
+    /// Whether it uses a column.
     pub(crate) fn uses(&self, index: usize) -> bool {
         self.fields().any(|field| field.uses(index))
     }
 }
 
-/// Stands between the parts of an id that is made of columns.
+/// Separates the parts of an id made of columns.
 const ID_SEPARATOR: char = '|';
-/// Stands before one that is part of a text, and before itself.
+/// Escapes the separator and itself.
 const ID_ESCAPE: char = '\\';
 
 fn negated(amount: Amount) -> Result<Amount, Rejection> {
@@ -135,7 +135,7 @@ fn negated(amount: Amount) -> Result<Amount, Rejection> {
     negated.map_err(|error| wrong_value("`amount`", &amount.to_string(), error.into(), &error))
 }
 
-/// One row while its fields are made.
+/// A row whose fields are being read.
 pub(crate) struct RowReader<'a, F: ?Sized> {
     pub(crate) number: u64,
     pub(crate) fields: &'a F,
@@ -160,19 +160,19 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
             Derivation::Lookup { column, values, otherwise } => {
                 let value = self.text(*column).map_err(|error| error.into_rejection(&field.shown))?;
                 let found = values.get(value.trim()).or(otherwise.as_ref()).ok_or_else(|| {
-                    let error = "is no value that the mapping knows";
+                    let error = "is not a value known to the mapping";
                     wrong_value(&field.shown, &value, RejectReason::ValueUnknown, &error)
                 })?;
                 Ok(Cow::Borrowed(found.as_str()))
             }
             Derivation::Joined(columns) => self.join(columns).map(Cow::Owned),
-            // The amount is not known here, as `by_amount` knows it.
+            // The amount is not known yet; see `by_amount`.
             Derivation::BySign(_) => Ok(Cow::Borrowed("")),
         };
         derived.map_err(|error| error.into_rejection(&field.shown))
     }
 
-    /// The same for a field that must not be empty.
+    /// The text of a field that must not be empty.
     pub(crate) fn required<'b>(&self, field: &'b DerivedField, empty: RejectReason) -> Result<Cow<'b, str>, Rejection>
     where
         'a: 'b,
@@ -184,7 +184,7 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
         Ok(text)
     }
 
-    /// The same for a field that the sign of the amount may say.
+    /// The text of a field that may depend on the sign of the amount.
     pub(crate) fn by_amount<'b>(
         &self,
         field: &'b DerivedField,
@@ -196,13 +196,13 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
     {
         let Derivation::BySign(signs) = &field.from else { return self.required(field, empty) };
         let said = signs.of(amount).ok_or_else(|| {
-            let error = "has nothing for an amount of zero: the mapping's `from_sign` may have a `zero`";
+            let error = "has no value for an amount of zero: add `zero` to the mapping's `from_sign`";
             wrong_value(&field.shown, &amount.to_string(), RejectReason::ValueUnknown, &error)
         })?;
         Ok(Cow::Borrowed(said))
     }
 
-    /// The debit or the credit of a row, read by `read`; the other one is empty or zero.
+    /// The debit or credit of a row, parsed by `read`; the other one is empty or zero.
     pub(crate) fn debit_or_credit(
         &self,
         [debit, credit]: [&AmountField; 2],
@@ -212,9 +212,9 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
             if is_blank(&self.derive(&from.field)?) {
                 return Ok(None);
             }
-            let amount = read(from).map_err(|rejection| self.hint_at_nothing(from, rejection))?;
+            let amount = read(from).map_err(|rejection| self.hint_at_null_value(from, rejection))?;
             if amount.as_decimal().is_sign_negative() {
-                let error = "has a sign, where its column says it already: the mapping may set `sign = \"absolute\"`";
+                let error = "has a sign although its column implies it: set `sign = \"absolute\"` in the mapping";
                 return Err(wrong_value(&from.field.shown, &amount.to_string(), RejectReason::AmountSign, &error));
             }
             Ok(Some(amount))
@@ -232,13 +232,13 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
             (Some(one), Some(other)) => {
                 let both = format!("{one} and {other}");
                 let shown = format!("{} and {}", debit.field.shown, credit.field.shown);
-                Err(wrong_value(&shown, &both, RejectReason::AmountTwice, &"are both there, and neither is zero"))
+                Err(wrong_value(&shown, &both, RejectReason::AmountTwice, &"are both set, and neither is zero"))
             }
         }
     }
 
-    /// A text without a digit in one of the two columns, such as `-`, most likely says that there is nothing.
-    fn hint_at_nothing(&self, from: &AmountField, mut rejection: Rejection) -> Rejection {
+    /// A text without digits in one of the two columns, such as `-`, most likely means empty.
+    fn hint_at_null_value(&self, from: &AmountField, mut rejection: Rejection) -> Rejection {
         let text = self.derive(&from.field).unwrap_or_default();
         if rejection.reason == RejectReason::AmountFormat && !text.contains(|character: char| character.is_numeric()) {
             rejection.push_words("; set NULL_VALUES if ");
@@ -248,7 +248,7 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
         rejection
     }
 
-    /// The trimmed texts of columns; nothing where all of them are empty. None of them can be taken for two.
+    /// The trimmed texts of columns, joined unambiguously; empty if all of them are.
     fn join(&self, columns: &[usize]) -> Result<String, UndecodableText> {
         let mut joined = String::new();
         let mut is_empty = true;
@@ -275,7 +275,7 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
                 TemplatePart::Text(text) => filled.push_str(text),
                 TemplatePart::Column(index) => filled.push_str(self.text(*index)?.trim()),
                 TemplatePart::Row => filled.push_str(&self.number.to_string()),
-                // It was resolved with the location, and is a text.
+                // Resolved with the location; it is text by now.
                 TemplatePart::Path(_) => {}
             }
         }
@@ -284,14 +284,14 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
     }
 }
 
-/// The places of a header's names, and what was asked for in vain.
+/// Resolves column names, and collects those that fail.
 pub(crate) struct ColumnResolver<'a> {
     names: &'a HeaderNames<'a>,
-    /// The fields, each with a column that is not there.
+    /// Fields, each with its missing column.
     pub(crate) unknown: Vec<(String, String)>,
-    /// The first column that is asked for and stands twice.
+    /// The first requested column that occurs twice.
     pub(crate) twice: Option<HeaderError>,
-    /// Columns that a field is made of.
+    /// Columns used by a field.
     pub(crate) is_used: Vec<bool>,
 }
 
@@ -300,12 +300,13 @@ impl<'a> ColumnResolver<'a> {
         Self { names, unknown: Vec::new(), twice: None, is_used: vec![false; count] }
     }
 
-    /// Whether there is such a column.
+    /// Whether the column exists.
     pub(crate) fn has(&self, column: &str) -> bool {
         self.names.find(column) != ColumnMatch::Missing
     }
 
-    /// Where a column is. One that is not there, or twice, is noted, and whoever asked must not be believed.
+    /// The position of a column. If it is missing or ambiguous, that is recorded, and the returned position is
+    /// meaningless.
     pub(crate) fn find(&mut self, field: &str, column: &str) -> usize {
         match self.names.find(column) {
             ColumnMatch::One(index) => return index,
@@ -318,7 +319,7 @@ impl<'a> ColumnResolver<'a> {
         0
     }
 
-    /// The same for a column that a field is made of.
+    /// The position of a column used by a field.
     fn take(&mut self, field: &str, column: &str) -> usize {
         let index = self.find(field, column);
         if let Some(is_used) = self.is_used.get_mut(index) {
@@ -327,7 +328,7 @@ impl<'a> ColumnResolver<'a> {
         index
     }
 
-    /// A field of text; where the mapping does not speak of it, the column of its own name.
+    /// A text field; without a mapping for it, the column of the same name.
     pub(crate) fn field(&mut self, name: &str, from: Option<&TextFrom>) -> DerivedField {
         let shown = |by: String| format!("`{name}` ({by})");
         match from {
@@ -373,7 +374,7 @@ impl<'a> ColumnResolver<'a> {
         }
     }
 
-    /// What only a location resolves, and was not; nothing stands for it.
+    /// A path value that was not resolved; recorded as missing.
     fn unresolved(&mut self, folder: &str) -> String {
         self.unknown.push(("path".to_owned(), folder.to_owned()));
         String::new()

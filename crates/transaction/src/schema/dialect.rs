@@ -1,4 +1,4 @@
-//! How a source writes its rows. Settled once, at the start of a run, and frozen with it.
+//! How a source writes its rows: decided once, at the start of a run, and frozen with it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,15 +19,15 @@ pub enum Delimiter {
     Tab,
     /// `|`
     Pipe,
-    /// Any other character of ASCII; never recognised, always declared.
+    /// Any other ASCII character; only declared, never recognised.
     Other(u8),
 }
 
 impl Delimiter {
-    /// Every delimiter that is recognised, the likeliest first.
+    /// The delimiters that are recognised, likeliest first.
     pub const ALL: [Self; 4] = [Self::Comma, Self::Semicolon, Self::Tab, Self::Pipe];
 
-    /// The delimiter that is this character. Fails for what can be part of a value or ends a line: a letter, a digit, a quote,
+    /// The delimiter for a character. Fails for what can be part of a value or end a line: a letter, a digit, a quote,
     /// a sign of a number, a blank, `\r` and `\n`.
     pub fn of(character: char) -> Option<Self> {
         let byte = u8::try_from(character).ok().filter(u8::is_ascii)?;
@@ -50,7 +50,7 @@ impl Delimiter {
     }
 }
 
-/// The name of a common delimiter, and any other as itself.
+/// The name of a common delimiter; any other as itself.
 impl Serialize for Delimiter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -70,7 +70,7 @@ impl<'de> Deserialize<'de> for Delimiter {
     }
 }
 
-/// Reads a name, the character itself, or its number such as `\x01`.
+/// Parses a name, the character itself, or its number such as `\x01`.
 impl FromStr for Delimiter {
     type Err = &'static str;
 
@@ -84,12 +84,11 @@ impl FromStr for Delimiter {
             (escaped, Some('\\'), Some('x')) => {
                 let digits = escaped[2..].chars().map(|digit| digit.to_digit(16)).collect::<Option<Vec<_>>>();
                 let number = digits.filter(|digits| digits.len() == 2).map(|digits| digits[0] * 16 + digits[1]);
-                number.and_then(char::from_u32).and_then(Self::of).ok_or("no delimiter has this number in ASCII")
+                number.and_then(char::from_u32).and_then(Self::of).ok_or("not the ASCII number of a delimiter")
             }
-            (_, Some(character), None) => Self::of(character).ok_or(
-                "it is comma, semicolon, tab, pipe, or the character itself: one of ASCII that no value begins with",
-            ),
-            _ => Err("it is comma, semicolon, tab, pipe, or the character itself, and one alone"),
+            (_, Some(character), None) => Self::of(character)
+                .ok_or("expected comma, semicolon, tab, pipe, or a single ASCII character that no value starts with"),
+            _ => Err("expected comma, semicolon, tab, pipe, or a single character"),
         }
     }
 }
@@ -99,44 +98,44 @@ impl FromStr for Delimiter {
 pub struct Encoding(&'static encoding_rs::Encoding);
 
 impl Encoding {
-    /// UTF-8, with or without a byte order mark: what a source is in unless it says, or somebody says, otherwise.
+    /// UTF-8, with or without a byte order mark: the default.
     pub const UTF_8: Self = Self(encoding_rs::UTF_8);
     /// Windows-1252, as older spreadsheets write it.
     pub const WINDOWS_1252: Self = Self(encoding_rs::WINDOWS_1252);
-    /// UTF-16, low byte first; a byte order mark says so.
+    /// UTF-16, low byte first, with a byte order mark.
     pub const UTF_16LE: Self = Self(encoding_rs::UTF_16LE);
-    /// UTF-16, high byte first; a byte order mark says so.
+    /// UTF-16, high byte first, with a byte order mark.
     pub const UTF_16BE: Self = Self(encoding_rs::UTF_16BE);
 
-    /// The encoding that one of the standard's labels stands for, such as `latin1` for windows-1252.
+    /// The encoding for one of the standard's labels, such as `latin1` for windows-1252.
     pub fn of(label: &str) -> Option<Self> {
         encoding_rs::Encoding::for_label_no_replacement(label.as_bytes()).map(Self)
     }
 
-    /// Its name in the standard.
+    /// The name in the standard.
     pub fn name(self) -> &'static str {
         self.0.name()
     }
 
-    /// The encoding of the library.
+    /// The library's encoding.
     pub fn as_encoding_rs(self) -> &'static encoding_rs::Encoding {
         self.0
     }
 
-    /// Whether a character may take several bytes, or its bytes those of a delimiter or a quote. The bytes of such a source are
-    /// made UTF-8 before anything else looks at them; of all others the fields are decoded one by one.
+    /// Whether a character may take several bytes, or contain those of a delimiter or quote. The bytes of such a source
+    /// are converted to UTF-8 first; in all others, fields are decoded one by one.
     pub fn is_transcoded(self) -> bool {
         self != Self::UTF_8 && !self.0.is_single_byte()
     }
 
-    /// The encoding of the bytes that rows have once a source is [transcoded](Self::is_transcoded).
+    /// The encoding of row bytes once a source is [transcoded](Self::is_transcoded).
     #[must_use]
     pub fn of_rows(self) -> Self {
         if self.is_transcoded() { Self::UTF_8 } else { self }
     }
 
-    /// The text that the bytes are, where they are text. The control characters that the standard has for bytes which a single-byte
-    /// encoding leaves unassigned are none: such bytes say that it is another encoding.
+    /// Decodes text. Control characters that the standard assigns to unassigned bytes of a single-byte encoding are
+    /// refused: such bytes show that the encoding is another one.
     pub fn decode(self, bytes: &[u8]) -> Option<Cow<'_, str>> {
         if self == Self::UTF_8 || bytes.is_ascii() && !self.is_transcoded() {
             return std::str::from_utf8(bytes).ok().map(Into::into);
@@ -146,7 +145,7 @@ impl Encoding {
         (self.is_transcoded() || !text.contains(is_unassigned)).then_some(text)
     }
 
-    /// The bytes of a text, where the encoding has every character of it.
+    /// Encodes a text, if the encoding has all of its characters.
     pub fn encode(self, text: &str) -> Option<Vec<u8>> {
         if self == Self::UTF_16LE {
             return Some(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
@@ -180,39 +179,39 @@ impl Serialize for Encoding {
 impl<'de> Deserialize<'de> for Encoding {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let label = Cow::<'de, str>::deserialize(deserializer)?;
-        Self::of(&label).ok_or_else(|| serde::de::Error::custom(format_args!("`{label}` is no encoding")))
+        Self::of(&label).ok_or_else(|| serde::de::Error::custom(format_args!("`{label}` is not an encoding")))
     }
 }
 
-/// The dialect of one source of text.
+/// The dialect of a text source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dialect {
-    /// Between two fields.
+    /// Separates fields.
     pub delimiter: Delimiter,
-    /// Inside an amount.
+    /// The decimal mark of amounts.
     pub decimal_mark: DecimalMark,
-    /// Of the whole source.
+    /// The encoding of the whole source.
     #[serde(default)]
     pub encoding: Encoding,
 }
 
-/// What a CSV source writes in a way of its own.
+/// CSV syntax specific to a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CsvText {
-    /// What stands for nothing in a field without quotes.
+    /// Texts that mean null in an unquoted field.
     pub null_values: Vec<String>,
-    /// The character that takes its meaning from the one behind it.
+    /// The escape character.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escape: Option<char>,
-    /// Whether a row that lacks its last fields has them empty.
+    /// Whether missing last fields of a row are empty.
     pub fill_short_rows: bool,
     /// Whether each row ends with a delimiter that the header does not have.
     pub trailing_delimiter: bool,
 }
 
 impl CsvText {
-    /// What stands for nothing unless something else is said: as databases export it.
+    /// The default null values, as databases export them.
     pub const NULL_VALUES: [&str; 2] = ["\\N", "NULL"];
 
     pub(crate) fn is_default(&self) -> bool {
@@ -227,14 +226,14 @@ impl Default for CsvText {
     }
 }
 
-/// How amounts are written, beside their decimal mark.
+/// How amounts are written, apart from their decimal mark.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AmountText {
-    /// Signs and codes of currencies that may stand before or behind an amount, such as `€` and `EUR`.
+    /// Currency signs and codes that may precede or follow an amount, such as `€` and `EUR`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub currencies: Vec<String>,
-    /// Whether nothing tells the decimal mark: an amount that both marks read, and read differently, is rejected then.
+    /// Whether the decimal mark is unknown: an amount is then rejected if both marks read it, and differently.
     pub is_mark_unknown: bool,
 }
 
@@ -249,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encodes_what_it_decodes() {
+    fn decoded_text_encodes_back() {
         for (label, text) in [
             ("utf-8", "café à 3 € – “Œuvre”"),
             ("windows-1252", "café à 3 € – “Œuvre”"),
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn decodes_only_what_is_text() {
+    fn only_text_is_decoded() {
         assert_eq!(Encoding::UTF_8.decode("café".as_bytes()).as_deref(), Some("café"));
         assert_eq!(Encoding::UTF_8.decode(b"caf\xe9"), None);
         assert_eq!(Encoding::WINDOWS_1252.decode(b"caf\xe9 \x80").as_deref(), Some("café €"));
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn only_encodings_whose_bytes_may_be_marks_are_transcoded() {
+    fn only_ambiguous_encodings_are_transcoded() {
         for (label, expected) in
             [("utf-8", false), ("cp1252", false), ("koi8-u", false), ("gbk", true), ("utf-16le", true)]
         {
@@ -290,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delimiter_is_its_name_or_itself() {
+    fn a_delimiter_is_a_name_or_a_character() {
         for (text, byte) in [
             ("comma", b','),
             (";", b';'),

@@ -1,40 +1,39 @@
-//! In what a source is written down: the format of its rows and the compression around them. Recognised by content at the
-//! start of a run, and frozen with it.
+//! The format of a source's rows and its compression: recognised by content at the start of a run, and frozen with it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a source holds its rows.
+/// The format of a source's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// Lines of fields between delimiters, a header first.
+    /// Lines of delimited fields, after a header.
     #[default]
     Csv,
     /// One JSON object on each line.
     JsonLines,
-    /// Apache Parquet. Its rows have no lines: a row's line is its number, and its offset is how many rows lie before it.
+    /// Apache Parquet. A row's line is its number, and its offset is the number of rows before it.
     Parquet,
 }
 
-/// What a source is packed with. An offset in a packed source is one of what it unpacks to.
+/// How a source is compressed. Offsets in it are those of the decompressed content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compression {
-    /// Nothing.
+    /// None.
     #[default]
     None,
-    /// gzip, of one member or of several.
+    /// gzip, with one member or several.
     Gzip,
-    /// Zstandard, of one frame or of several.
+    /// Zstandard, with one frame or several.
     Zstd,
     /// A zip archive of one file.
     Zip,
 }
 
 impl Format {
-    /// As a person says it.
+    /// The name for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Csv => "CSV",
@@ -43,14 +42,14 @@ impl Format {
         }
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
     pub(crate) fn is_csv(&self) -> bool {
         *self == Self::Csv
     }
 }
 
 impl Compression {
-    /// As a person says it.
+    /// The name for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -60,7 +59,7 @@ impl Compression {
         }
     }
 
-    /// Whether there is any.
+    /// Whether the source is not compressed.
     pub fn is_none(&self) -> bool {
         *self == Self::None
     }

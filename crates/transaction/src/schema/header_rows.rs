@@ -1,8 +1,8 @@
-//! Headers between the rows of a source: files that were put behind each other have one in front of each.
+//! Finds headers between the rows of a source: concatenated files have one in front of each.
 //!
-//! The same header once more costs itself and nothing else. Another one says that the rows behind it have other columns: to read
-//! them by the first would put values under wrong names. Only rows that broke a rule are looked at, so that good ones cost nothing:
-//! no row of names passes as a transaction.
+//! A repeated header costs only itself. A different one means that the rows after it have other columns, and reading
+//! them by the first would put values under wrong names. Only rows that broke a rule are checked, so that valid rows
+//! cost nothing: no row of names passes as a transaction.
 
 use std::collections::BTreeSet;
 
@@ -17,28 +17,28 @@ const LONGEST_NAME: usize = 1_024;
 /// A row that is a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderRow {
-    /// The one of the source, once more.
+    /// The source's header again.
     Same,
-    /// Another one; how it differs, for a person.
+    /// A different header; how it differs, for a person.
     Other(String),
 }
 
-/// Finds the rows of a source that are headers.
+/// Finds header rows.
 #[derive(Debug, Clone)]
 pub struct HeaderRows<'a> {
     mapping: Option<&'a Mapping>,
     encoding: Encoding,
-    /// The names of the source's columns, as they are compared; those at the end that are empty are not among them.
+    /// The comparison keys of the source's columns, without empty names at the end.
     names: Vec<String>,
-    /// The same in order, without those that are empty.
+    /// The same as a set, without empty names.
     known: BTreeSet<String>,
-    /// Those that a transaction is made of.
+    /// The names a transaction needs.
     needed: BTreeSet<String>,
 }
 
 impl<'a> HeaderRows<'a> {
-    /// For a run whose header is resolved; none where its source has no header line, or where the rules it is read by know of none
-    /// but the first.
+    /// For a run whose header is resolved; none if the source has no header line, or is read by rules that expect only
+    /// one.
     pub fn of_run(settings: &'a RunSettings, columns: &Columns) -> Option<Self> {
         if settings.format != Format::Csv || settings.reading < ReadingRules::Second {
             return None;
@@ -46,7 +46,8 @@ impl<'a> HeaderRows<'a> {
         Self::new(columns, settings.mapping.as_deref(), settings.encoding_of_rows())
     }
 
-    /// For a header of CSV; none where a mapping names all columns by their places, as its names may be anything then, values too.
+    /// For a CSV header; none if the mapping names all columns by position, as its header may then be anything,
+    /// including values.
     pub fn new(columns: &Columns, mapping: Option<&'a Mapping>, encoding: Encoding) -> Option<Self> {
         let names = keys(columns.names());
         let known: BTreeSet<String> = names.iter().filter(|name| !name.is_empty()).cloned().collect();
@@ -59,8 +60,8 @@ impl<'a> HeaderRows<'a> {
         Some(Self { mapping, encoding, names, known, needed })
     }
 
-    /// Whether a row that broke a rule is a header: that of the source, one that has all which is needed too, or one that shares most
-    /// of its names with it.
+    /// Whether a rejected row is a header: the source's own, one with all needed names, or one that shares most of its
+    /// names.
     pub fn find(&self, fields: &(impl Fields + ?Sized)) -> Option<HeaderRow> {
         let text = |index: usize| self.encoding.decode(fields.get(index).unwrap_or_default());
         let mut shared = BTreeSet::new();
@@ -69,7 +70,7 @@ impl<'a> HeaderRows<'a> {
                 shared.insert(name.as_str());
             }
         }
-        // Most rows end here: a value is no name.
+        // Most rows end here: values are not names.
         if shared.is_empty() {
             return None;
         }
@@ -82,7 +83,7 @@ impl<'a> HeaderRows<'a> {
         let needed = self.needed.iter().filter(|name| shared.contains(name.as_str())).count();
         let (has_several, is_complete) = (shared.len() > 1, needed > 0 && needed == self.needed.len());
         let has_most = has_several && (shared.len() * 2 >= self.known.len() || needed * 2 > self.needed.len());
-        // One name may well be a value.
+        // A single name may be a value.
         let is_complete =
             is_complete && (has_several || self.known.len() == 1) && Columns::from_names(names, self.mapping).is_ok();
         (has_most || is_complete).then(|| HeaderRow::Other(self.difference(&found)))
@@ -99,15 +100,15 @@ impl<'a> HeaderRows<'a> {
             _ => match self.names.iter().zip(found).position(|(name, found)| name != found) {
                 Some(at) => {
                     let [was, is] = [&self.names[at], &found[at]].map(|name| listed(std::slice::from_ref(name)));
-                    format!("its order is another one: {is} stands where {was} was, as field {}", at + 1)
+                    format!("its order differs: {is} in place of {was}, as field {}", at + 1)
                 }
-                None => "it has a name twice".to_owned(),
+                None => "it repeats a name".to_owned(),
             },
         }
     }
 }
 
-/// Names as they are compared, but for those at the end that are empty.
+/// The comparison keys of names, without empty ones at the end.
 fn keys(names: &[String]) -> Vec<String> {
     let count = names.iter().rposition(|name| !name.trim().is_empty()).map_or(0, |last| last + 1);
     names[..count].iter().map(|name| name_key(name)).collect()
@@ -127,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_told_from_rows() {
+    fn headers_are_told_from_rows() {
         let other = |text: &str| Some(HeaderRow::Other(text.to_owned()));
         let cases = [
             (HEADER, Some(HeaderRow::Same)),
             (" id ;description;Amount;TIMESTAMP;merchant;operation_type;side;;", Some(HeaderRow::Same)),
             (
                 "id;merchant;amount;timestamp;description;side;operation_type",
-                other("its order is another one: `merchant` stands where `description` was, as field 2"),
+                other("its order differs: `merchant` in place of `description`, as field 2"),
             ),
             ("id;description;amount;timestamp;operation_type;side", other("it lacks `merchant`")),
             ("id;description;amount;timestamp;merchant;operation_type;side;country", other("it has `country`")),
@@ -142,7 +143,7 @@ mod tests {
                 "id;description;amount;timestamp;shop;operation_type;side",
                 other("it lacks `merchant`, and has `shop` instead"),
             ),
-            // What is behind a header that lacks a name would be read under the names of the first one.
+            // Rows after a header without a name would be read under the names of the first.
             ("id;description;amount;merchant;operation_type;side", other("it lacks `timestamp`")),
             (
                 "id;description;fee;timestamp;merchant;operation_type;side",
@@ -154,10 +155,10 @@ mod tests {
             ),
             (
                 "\u{feff}id;merchant;amount;timestamp;description;operation_type;side",
-                other("its order is another one: `merchant` stands where `description` was, as field 2"),
+                other("its order differs: `merchant` in place of `description`, as field 2"),
             ),
             ("\u{feff}id;description;amount;timestamp;merchant;operation_type;side", Some(HeaderRow::Same)),
-            // A row that speaks of names.
+            // A row that mentions names.
             ("7;amount;x;2024-01-01 10:00:00;side;card;debit", None),
             ("7;id;1.50;2024-01-01 10:00:00;M;card;debit", None),
             ("7;Shop;x;2024-01-01 10:00:00;M;card;debit", None),
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(find(header, &settings, "Réf;memo;when"), Some(HeaderRow::Other("it lacks `amt`".to_owned())));
         assert_eq!(find(header, &settings, "Réf;memo"), Some(HeaderRow::Other("it lacks `amt`, `when`".to_owned())));
         assert_eq!(find(header, &settings, "memo;1;2;3"), None);
-        // More blanks between the words of a name tell no other column.
+        // Repeated blanks between words do not matter.
         let settings = RunSettings {
             mapping: Some(serde_json::from_str(&mapping.replace("Réf", "Booking  ref")).unwrap()),
             ..RunSettings::example()
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_by_their_places_are_no_names() {
+    fn columns_by_position_are_not_names() {
         let mapping = r#"{"id":"column_1","description":"column_2","amount":"column_3","timestamp":"column_4","operation_type":{"constant":"x"},"side":{"constant":"debit"}}"#;
         let settings = RunSettings { mapping: Some(serde_json::from_str(mapping).unwrap()), ..RunSettings::example() };
         assert_eq!(find("a;b;c;d", &settings, "1;b;x;2024"), None);
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn who_began_under_the_first_rules_is_read_by_them() {
+    fn a_run_of_the_first_rules_has_one_header() {
         let settings = RunSettings { reading: ReadingRules::First, ..RunSettings::example() };
         assert_eq!(find(HEADER, &settings, HEADER), None);
         let settings = RunSettings { format: Format::JsonLines, ..RunSettings::example() };

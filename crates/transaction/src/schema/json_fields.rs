@@ -1,10 +1,10 @@
-//! A JSON object as the fields of a row: its values as the texts they are written as.
+//! A JSON object as the fields of a row: each value as the text it is written as.
 //!
-//! A string is its characters, a number its digits as they stand there (nothing passes through a float), `true` and `false`
-//! are words, `null` is an empty field, and an array or an object is its own JSON. What the header lacks is kept beside it.
+//! A string is its characters, a number its digits as written (nothing passes through a float), `true` and `false` are
+//! words, `null` is an empty field, and an array or object is its own JSON. Keys without a column are kept separately.
 //!
-//! A name of the header with points in it, which a mapping names, is a path through objects where the row has no name that is the
-//! whole of it: `payload.after.amount`. Elements of arrays have no paths.
+//! A header name with dots that a mapping names is a path through objects, unless the row has a key that equals the
+//! whole name: `payload.after.amount`. Array elements have no paths.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -17,22 +17,22 @@ use serde_json::value::RawValue;
 use crate::schema::names::name_key;
 use crate::{Fields, Mapping, ReadingRules, RejectReason, RunSettings};
 
-/// What stands between the names of a path.
+/// Separates the names of a path.
 const STEP: char = '.';
 
-/// Where each name of a header stands. Names are compared by the rule of all headers.
+/// The position of each header name; names are compared as in all headers.
 #[derive(Debug, Clone)]
 pub struct JsonNames {
     places: PathLevel,
     count: usize,
 }
 
-/// What the members of one object lead to.
+/// What the members of an object lead to.
 #[derive(Debug, Clone, Default)]
 struct PathLevel {
-    /// Fields, by their names as the header has them and as they are compared.
+    /// Positions of fields, by header name and by comparison key.
     places: HashMap<String, usize>,
-    /// Objects that paths go into.
+    /// Objects on a path.
     objects: HashMap<String, PathLevel>,
 }
 
@@ -54,7 +54,8 @@ impl PathLevel {
         self.places.get(name).or_else(|| self.places.get(&name_key(name))).copied()
     }
 
-    /// The level below and what is there, where a path goes through a member of that name, and the member is an object or nothing.
+    /// The level below and its members, if a path goes through a member of that name and the member is an object or
+    /// null.
     fn enter<'a>(&self, name: &str, value: &'a RawValue) -> Result<Option<(&Self, Members<'a>)>, RejectReason> {
         if self.objects.is_empty() || !value.get().starts_with(['{', 'n']) {
             return Ok(None);
@@ -68,18 +69,17 @@ impl PathLevel {
     }
 }
 
-/// The values of one object while they are gathered, each with how many objects it was inside of: what stands further outside is
-/// meant by a name.
+/// The values of an object while they are collected, each with its depth: the outermost counts.
 type CollectedValues<'a> = Vec<Option<(usize, FieldValue<'a>)>>;
 
-/// The values of one object, in the order of a header.
+/// The values of an object in header order.
 #[derive(Debug)]
 pub struct JsonFields<'a> {
     values: Vec<Option<FieldValue<'a>>>,
     extras: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-/// A value as the text of a field, and what it is in JSON.
+/// A value as the text of a field, and its JSON kind.
 #[derive(Debug, Clone)]
 struct FieldValue<'a> {
     text: Cow<'a, str>,
@@ -96,7 +96,7 @@ enum JsonKind {
 }
 
 impl JsonNames {
-    /// The names of a header, in its order; none of them is a path.
+    /// For a header without paths.
     pub fn new(header: &[String]) -> Self {
         let mut places = PathLevel::default();
         for (place, name) in header.iter().enumerate() {
@@ -105,7 +105,7 @@ impl JsonNames {
         Self { places, count: header.len() }
     }
 
-    /// The same where a mapping may name paths.
+    /// For a header whose mapping may name paths.
     pub fn mapped(header: &[String], mapping: Option<&Mapping>) -> Self {
         let mut names = Self::new(header);
         let paths: BTreeSet<String> =
@@ -116,13 +116,13 @@ impl JsonNames {
         names
     }
 
-    /// Those of a run. Under the first rules nothing was a path.
+    /// For a run. Under the first rules no name was a path.
     pub fn of_run(settings: &RunSettings) -> Self {
         let mapping = settings.mapping.as_deref().filter(|_| settings.reading != ReadingRules::First);
         Self::mapped(&settings.header, mapping)
     }
 
-    /// Puts the values of an object into the order of the header. Fails for what is no object, or names something twice.
+    /// Puts the values of an object into header order. Fails if it is not an object, or repeats a name.
     pub fn fields<'a>(&self, object: &'a [u8]) -> Result<JsonFields<'a>, RejectReason> {
         let members = json_members(object).map_err(|_| match std::str::from_utf8(object) {
             Ok(_) => RejectReason::JsonFormat,
@@ -154,7 +154,7 @@ impl JsonNames {
     }
 }
 
-/// Takes from an object what paths lead to.
+/// Collects the values that paths lead to.
 fn collect_paths<'a>(
     level: &PathLevel,
     members: Members<'a>,
@@ -172,7 +172,7 @@ fn collect_paths<'a>(
     Ok(())
 }
 
-/// Puts a value into its place, unless one from further outside is there; two from the same depth are one too many.
+/// Stores a value unless one from further outside is there; two at the same depth are an error.
 fn insert_value<'a>(
     place: &mut Option<(usize, FieldValue<'a>)>,
     depth: usize,
@@ -199,7 +199,7 @@ impl<'a> FieldValue<'a> {
 }
 
 impl JsonFields<'_> {
-    /// Whether a field is a text or a number, or is not there: neither a truth value nor an array or object.
+    /// Whether a field is text, a number or absent, and not a boolean, array or object.
     pub fn is_text_or_number(&self, index: usize) -> bool {
         self.values.get(index).and_then(Option::as_ref).is_none_or(|value| value.kind != JsonKind::Other)
     }
@@ -223,10 +223,10 @@ impl Fields for JsonFields<'_> {
     }
 }
 
-/// Names and values, in the order of their object.
+/// Names and values in the order of their object.
 type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-/// The members of an object, in its order.
+/// The members of an object, in order.
 pub fn json_members(object: &[u8]) -> serde_json::Result<Members<'_>> {
     struct MembersVisitor;
     impl<'de> Visitor<'de> for MembersVisitor {
@@ -251,7 +251,7 @@ pub fn json_members(object: &[u8]) -> serde_json::Result<Members<'_>> {
     Ok(members)
 }
 
-/// A name, borrowed where nothing in it is escaped.
+/// A string, borrowed if it has no escapes.
 #[derive(serde::Deserialize)]
 struct JsonText<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -310,13 +310,13 @@ mod tests {
     }
 
     #[test]
-    fn an_object_may_be_kept_as_a_whole_too() {
+    fn an_object_may_also_be_kept_whole() {
         let mapping = r#"{"id":"m.id","attributes":{"keep":["m"]}}"#;
         assert_eq!(read(&["m", "m.id"], mapping, r#"{"m":{"id":1}}"#).as_deref(), Ok(r#"{"id":1};1"#));
     }
 
     #[test]
-    fn a_name_with_points_is_no_path_unless_a_mapping_names_it() {
+    fn a_dotted_name_is_a_path_only_if_a_mapping_names_it() {
         assert_eq!(read(&["a.b"], "{}", r#"{"a":{"b":1}}"#).as_deref(), Ok(r#";a={"b":1}"#));
         let settings = RunSettings {
             header: vec!["a.b".to_owned()],
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_inside_of_an_object_is_one_too() {
+    fn a_number_inside_an_object_stays_a_number() {
         let header = ["a.b".to_owned()];
         let names = JsonNames::mapped(&header, Some(&serde_json::from_str(r#"{"amount":"a.b"}"#).unwrap()));
         assert!(names.fields(br#"{"a":{"b":3.000}}"#).unwrap().is_number(0));

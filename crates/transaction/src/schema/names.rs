@@ -1,14 +1,13 @@
-//! The names of a header: how two of them are compared, and which column each one names.
+//! Header names: how they are compared, and which column each refers to.
 //!
-//! One rule for all formats, and for everything that names a column: headers, mappings, the keys of JSON, what is kept and what
-//! is dropped.
+//! One rule for all formats and everything that names a column: headers, mappings, JSON keys, kept and dropped columns.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::value::text::trimmed;
 
-/// What two names have in common that name the same column: neither case nor white space tells them apart, where it stands around
-/// them or how much of it between words, nor what nobody sees around them.
+/// The comparison key of a name: it ignores case, invisible characters and white space around it, and the amount of
+/// white space between words.
 pub fn name_key(name: &str) -> String {
     let mut key = String::with_capacity(name.len());
     for word in trimmed(name).split_whitespace() {
@@ -20,12 +19,12 @@ pub fn name_key(name: &str) -> String {
     key
 }
 
-/// Where a name leads to.
+/// What a name refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ColumnMatch {
     One(usize),
     Missing,
-    /// These columns all have it.
+    /// Several columns with that name.
     Several(Vec<usize>),
 }
 
@@ -45,7 +44,7 @@ impl<'a> HeaderNames<'a> {
         Self { names, by_key }
     }
 
-    /// The column of a name. `column_9` is the ninth one, whatever it is called, unless another one is called that.
+    /// The column of a name. `column_9` is the ninth one, whatever its name, unless another column is called that.
     pub(crate) fn find(&self, name: &str) -> ColumnMatch {
         match &self.all(name)[..] {
             [] => self.by_position(name).map_or(ColumnMatch::Missing, ColumnMatch::One),
@@ -54,8 +53,8 @@ impl<'a> HeaderNames<'a> {
         }
     }
 
-    /// Every column of a name. Where names differ in what this rule passes over and the one before it, for runs that began under
-    /// that one, did not, the closest is meant.
+    /// Every column of a name. If their names differ in ways this key ignores but the one of the first rules did not,
+    /// the exact match is meant.
     pub(crate) fn all(&self, name: &str) -> Vec<usize> {
         let found = self.by_key.get(&name_key(name)).map_or(&[][..], Vec::as_slice);
         let before = |index: &usize| self.names[*index].trim().eq_ignore_ascii_case(name.trim());
@@ -72,8 +71,8 @@ impl<'a> HeaderNames<'a> {
         number.checked_sub(1).filter(|index| *index < self.names.len())
     }
 
-    /// What each column is called as an attribute: its name, with its place where an earlier one has that name, and its place alone
-    /// where it has none.
+    /// The attribute name of each column: its name, with its position if an earlier one has that name, and its position
+    /// alone if it has none.
     pub(crate) fn titles(&self) -> Vec<String> {
         let mut taken = BTreeSet::new();
         let mut titles = Vec::with_capacity(self.names.len());
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_case_nor_white_space_tells_names_apart() {
+    fn case_and_white_space_do_not_matter() {
         for (one, other) in [
             ("Amount", " AMOUNT "),
             ("Währung", "WÄHRUNG"),
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_leads_to_its_column_and_a_place_to_that_place() {
+    fn names_and_positions_lead_to_columns() {
         let header = names("id;Währung;;Column_1;währung;É;é;Id2;id2");
         let names = HeaderNames::new(&header);
         for (name, expected) in [
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn every_column_has_a_title_of_its_own() {
+    fn every_column_has_a_unique_title() {
         for (header, expected) in [
             ("a;b;c", "a;b;c"),
             ("a;;A", "a;column_2;A"),

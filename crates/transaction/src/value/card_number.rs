@@ -1,18 +1,18 @@
-//! Card and account numbers, masked wherever a person may see raw text. Of a card number at most the first six and the last four
-//! digits are shown, as PCI DSS 4 (3.4.1) allows; of an IBAN its country and its last four characters.
+//! Masks card and account numbers wherever a person may see raw text. At most the first six and the last four digits of
+//! a card number stay visible, as PCI DSS 4 (3.4.1) allows; of an IBAN the country and the last four characters.
 //!
-//! What only looks like one stays: a card number has 13 to 19 digits alone or in the groups that cards have, begins as those of an
-//! issuer do, and its check digit is right; an IBAN has the right check digits. So counts of nanoseconds, ids and hashes are shown.
+//! Lookalikes stay: a card number has 13 to 19 digits alone or in the groups that cards use, an issuer's prefix, and
+//! the right check digit; an IBAN has the right check digits. So counts of nanoseconds, ids and hashes stay visible.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// How many digits a card number has.
+/// Digits of a card number.
 const CARD: std::ops::RangeInclusive<usize> = 13..=19;
-/// How many of them may be shown, at both ends.
+/// How many of them may be shown at either end.
 const SHOWN_FIRST: usize = 6;
 const SHOWN_LAST: usize = 4;
-/// The groups that card numbers are printed and typed in.
+/// The groups card numbers are printed and typed in.
 const GROUPS: [&[usize]; 12] = [
     &[4, 4, 4, 4],
     &[4, 4, 4, 4, 1],
@@ -27,10 +27,10 @@ const GROUPS: [&[usize]; 12] = [
     &[6, 4, 4, 4],
     &[8, 8],
 ];
-/// How many characters an IBAN has.
+/// Characters of an IBAN.
 const IBAN: std::ops::RangeInclusive<usize> = 15..=34;
 
-/// The text with every card number and every IBAN in it masked. Everything else stays as it is.
+/// The text with every card number and IBAN masked, and nothing else changed.
 pub fn mask_card_numbers(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut masked: Option<Vec<u8>> = None;
@@ -58,19 +58,19 @@ pub fn mask_card_numbers(text: &str) -> Cow<'_, str> {
         }
     }
     match masked {
-        // Only ASCII characters were replaced, by one as long.
+        // Only ASCII bytes were replaced, one for one.
         Some(masked) => String::from_utf8_lossy(&masked).into_owned().into(),
         None => text.into(),
     }
 }
 
-/// The letters and digits that stand together from here on.
+/// The run of letters and digits starting here.
 fn word_at(bytes: &[u8], start: usize) -> Range<usize> {
     let length = bytes[start..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     start..start + length
 }
 
-/// The words behind a word, each with one blank or hyphen in front of it, always the same one.
+/// The words after a word, each separated by one blank or hyphen, always the same.
 fn words_from(bytes: &[u8], first: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
     let mark = bytes.get(first.end).copied().filter(|byte| matches!(byte, b' ' | b'-'));
     let next = move |word: &Range<usize>| {
@@ -81,10 +81,10 @@ fn words_from(bytes: &[u8], first: Range<usize>) -> impl Iterator<Item = Range<u
     std::iter::successors(Some(first), next)
 }
 
-/// The places of a card number whose first digit is in a word.
+/// The positions of a card number whose first digit is in a word.
 fn card_from(bytes: &[u8], word: &Range<usize>) -> Option<Vec<usize>> {
     let is_digit = |place: &usize| bytes[*place].is_ascii_digit();
-    // Behind letters, as in a name for it; among letters and digits it is a part of something else.
+    // It may follow letters, as in a label; among letters and digits it is part of something else.
     let start = word.clone().find(is_digit)?;
     let digits =
         start..word.clone().skip_while(|place| *place < start).find(|place| !is_digit(place)).unwrap_or(word.end);
@@ -108,7 +108,7 @@ fn card_from(bytes: &[u8], word: &Range<usize>) -> Option<Vec<usize>> {
         .map(|(_, group)| group)
         .take(longest)
         .collect();
-    // The longest first, as a number that is cut may pass by chance.
+    // The longest first, as a shortened number may pass by chance.
     (2..=groups.len()).rev().find_map(|count| {
         let groups = &groups[..count];
         let lengths: Vec<usize> = groups.iter().map(ExactSizeIterator::len).collect();
@@ -122,8 +122,8 @@ fn is_card(bytes: &[u8], places: impl Iterator<Item = usize>) -> bool {
     CARD.contains(&digits.len()) && has_issuer(&digits) && passes_luhn(&digits)
 }
 
-/// Whether a number begins as those of an issuer of cards do: Mir and Mastercard, American Express, Diners and JCB, Visa, Mastercard
-/// and Maestro, Discover, Maestro and UnionPay.
+/// Whether a number has an issuer's prefix: Mir and Mastercard; American Express, Diners and JCB; Visa; Mastercard and
+/// Maestro; Discover, Maestro and UnionPay.
 fn has_issuer(digits: &[u8]) -> bool {
     let start = |count: usize| digits.iter().take(count).fold(0_u32, |start, digit| start * 10 + u32::from(*digit));
     match digits.first() {
@@ -148,7 +148,7 @@ fn passes_luhn(digits: &[u8]) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// The places of an IBAN that begins in a word: in one piece, perhaps behind other letters, or in groups of four.
+/// The positions of an IBAN that begins in a word: in one piece, possibly after other letters, or in groups of four.
 fn iban_from(bytes: &[u8], word: &Range<usize>) -> Option<Vec<usize>> {
     let letters = word.clone().take_while(|place| bytes[*place].is_ascii_alphabetic()).count();
     if letters >= 2 && word.len() > letters {
@@ -178,7 +178,7 @@ fn iban_from(bytes: &[u8], word: &Range<usize>) -> Option<Vec<usize>> {
     longest
 }
 
-/// Whether the check digits are right: behind the rest, and letters as numbers from 10 on, it is 1 modulo 97.
+/// Whether the check digits are right: rotated by four, with letters as numbers from 10 on, the number is 1 modulo 97.
 fn is_iban(bytes: &[u8], places: &[usize]) -> bool {
     if !IBAN.contains(&places.len()) {
         return false;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Reads a whole number with its unit, `ms`, `s`, `m` or `h`; fit for a command line's value parser.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let allowed = || format!("`{text}` is no duration; write a whole number with ms, s, m or h, such as 30s");
+    let allowed = || format!("`{text}` is not a duration; write a whole number with ms, s, m or h, such as 30s");
     let unit_at = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(allowed)?;
     let (number, unit) = text.split_at(unit_at);
     let number: u64 = number.parse().map_err(|_| allowed())?;

@@ -1,4 +1,4 @@
-//! Bytes of a source that may be no text at all, carried through JSON without loss.
+//! Bytes of a source that may not be text, carried through JSON without loss.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a row looked like in its source, byte for byte. On the wire `{"text": …}`, or `{"base64": …}` where it is not
-/// UTF-8, so that what broke a row cannot break its record.
+/// A row as it stands in its source, byte for byte. On the wire `{"text": …}`, or `{"base64": …}` if it is not UTF-8,
+/// so that a broken row cannot break its record.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct RawText(pub Bytes);
 
@@ -25,7 +25,7 @@ impl<T: Into<Bytes>> From<T> for RawText {
     }
 }
 
-/// Only the length: raw text may hold card numbers, and debug output ends in logs.
+/// Shows only the length: raw text may hold card numbers, and debug output ends up in logs.
 impl fmt::Debug for RawText {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "RawText({} bytes)", self.0.len())

@@ -1,23 +1,24 @@
-//! How messages speak of what came from outside. Nothing that a row holds may stand in a log, on stderr, in `runs.error` or in the
-//! reason of a dead letter: rows hold card numbers and names, and logs are read by more people than the database.
+//! How messages mention outside data. Row contents must never appear in logs, on stderr, in `runs.error` or in the
+//! reason of a dead letter: rows hold card numbers and names, and more people read logs than the database.
 //!
-//! - [`shape`] is how a value looks, without what it is. All messages about a source as a whole have this.
-//! - [`quoted`](crate::quoted) shows a text itself: for settings, and for the names of a header that is one.
-//! - [`Rejection`](crate::Rejection) shows a value in the message that is stored beside the row itself, and its shape everywhere else.
-//! - [`json_problem`] is what is wrong with JSON, without the value that the parser quotes.
-//! - [`escaped`] keeps a text in its line, whatever it holds: log lines and errors that are stored go through it.
+//! - [`shape`] shows what a value looks like without revealing it, for all messages about a source as a whole.
+//! - [`quoted`](crate::quoted) shows the text itself: for settings, and for names in a recognised header.
+//! - [`Rejection`](crate::Rejection) shows a value in the message stored next to the row, and its shape everywhere
+//!   else.
+//! - [`json_problem`] explains a JSON error without the value that the parser quotes.
+//! - [`escaped`] keeps any text on one line: log lines and stored errors go through it.
 
 use std::borrow::Cow;
 
 use serde_json::error::Category;
 
-use crate::value::text::{is_invisible, is_shown_by_number};
+use crate::value::text::{is_invisible, needs_escape};
 
 /// Most characters of a shape.
 const MAX_SHAPE: usize = 40;
 
-/// How a text looks, between backticks: each digit is an `N` and each letter an `A`, and what stands between them is as it is. The
-/// shape of `04/05/2026` is `NN/NN/NNNN`.
+/// The shape of a text, between backticks: each digit becomes `N`, each letter `A`, and signs stay. The shape of
+/// `04/05/2026` is `NN/NN/NNNN`.
 pub fn shape(text: &str) -> String {
     let (mut shape, mut length) = (String::from("`"), 0);
     for character in text.chars() {
@@ -27,7 +28,7 @@ pub fn shape(text: &str) -> String {
         }
         length += 1;
         match character {
-            character if is_shown_by_number(character) => {
+            character if needs_escape(character) => {
                 let escaped = character.escape_default();
                 length += escaped.len() - 1;
                 shape.extend(escaped);
@@ -41,8 +42,8 @@ pub fn shape(text: &str) -> String {
     shape
 }
 
-/// Whether a character is neither a letter nor a part of one. Of what is not ASCII, only the signs that numbers have are known to be
-/// none.
+/// Whether a character is neither a letter nor part of one. Outside ASCII, only signs used in numbers are known not to
+/// be.
 fn is_sign(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_alphabetic();
@@ -50,23 +51,23 @@ fn is_sign(character: char) -> bool {
     matches!(character, '¢' | '£' | '¤' | '¥' | '§' | '\u{2010}'..='\u{2015}' | '‘' | '’' | '“' | '”' | '•' | '…' | '\u{20a0}'..='\u{20cf}' | '−')
 }
 
-/// What is wrong with JSON, and where: in words of the parser and of ours alone, as it quotes a value that it did not expect.
+/// What is wrong with JSON, and where, without the unexpected value that the parser quotes.
 pub fn json_problem(error: &serde_json::Error) -> String {
     let said = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let words = said.strip_suffix(&place).unwrap_or(&said);
-    // Of a value that was parsed apart, the parser knows no place.
+    // The parser has no position for a value that was parsed on its own.
     let place = if error.line() == 0 { "" } else { &place };
     let quotes_a_value = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant ", "unknown field "];
     let what = match error.classify() {
         Category::Io => "it cannot be read".to_owned(),
         Category::Syntax | Category::Eof => words.to_owned(),
-        // The names are those of our own fields.
+        // These name fields of our own.
         Category::Data if words.starts_with("missing field `") || words.starts_with("duplicate field `") => {
             words.to_owned()
         }
         Category::Data => {
-            // What was expected comes last, in words of ours.
+            // The expectation comes last, in our own words.
             let quoted = quotes_a_value.iter().any(|start| words.starts_with(start));
             match words.rsplit_once(", expected ").filter(|_| quoted) {
                 Some((_, expected)) => format!("expected {expected}"),
@@ -77,8 +78,8 @@ pub fn json_problem(error: &serde_json::Error) -> String {
     format!("{what}{place}")
 }
 
-/// A text that stays in its line and reads in one direction: control characters, line ends, marks of direction and other characters
-/// that nobody sees are shown by their numbers.
+/// A text on one line and in one direction: control characters, line ends, direction marks and other invisible
+/// characters appear as escapes.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unseen) {
         return Cow::Borrowed(text);
@@ -94,9 +95,9 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character would break a line, move what is around it, or show nothing.
+/// Whether a character would break a line, move its surroundings, or show nothing.
 pub fn is_unseen(character: char) -> bool {
-    // An ASCII text is scanned for control characters alone.
+    // In ASCII only control characters count.
     if character.is_ascii() {
         return character.is_ascii_control();
     }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_json_quotes_no_value() {
+    fn a_json_problem_quotes_no_value() {
         for (json, expected) in [
             (r#"{"id":"SECRET"}"#, "expected u64 at line 1 column 14"),
             (r#"{"id":"SECRET, expected SECRET"}"#, "expected u64 at line 1 column 31"),
@@ -163,7 +164,7 @@ mod tests {
         #[test]
         fn a_shape_has_no_letter_or_digit_of_the_text(text in "\\PC{0,60}") {
             let shape = shape(&text);
-            // Escapes show numbers of characters that nobody sees.
+            // Escapes contain digits of invisible characters.
             let without_escapes = shape.split("\\u{").map(|part| part.split_once('}').map_or(part, |(_, rest)| rest));
             prop_assert!(without_escapes.flat_map(str::chars).all(|it| !it.is_alphanumeric() || it == 'N' || it == 'A'));
             prop_assert!(!shape.chars().any(is_unseen));

@@ -1,30 +1,31 @@
-//! Texts as people and programs leave them: how bytes become one, the white space and the marks that nobody sees around it, and how
-//! a message shows it.
+//! Texts as people and programs write them: the white space and invisible marks around them, and how messages show
+//! them.
 
 use std::borrow::Cow;
 
 use super::card_number::mask_card_numbers;
 
-/// Most characters of a text that a message shows.
+/// Most characters of a text shown in a message.
 const MAX_SHOWN: usize = 40;
 
-/// Marks of direction, joiners, soft hyphens and the byte order mark: they have no width, and no meaning at the edge of a value.
+/// Direction marks, joiners, soft hyphens and the byte order mark: they have no width, and no meaning at the edge of a
+/// value.
 pub(crate) fn is_invisible(character: char) -> bool {
     matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
         || matches!(character, '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// A text without the white space and the invisible marks around it.
+/// A text without surrounding white space and invisible marks.
 pub fn trimmed(text: &str) -> &str {
     let is_nothing =
         |character: char| !character.is_ascii_graphic() && (character.is_whitespace() || is_invisible(character));
-    // Nearly every text has nothing around it.
+    // Fast path: nearly every text needs no trimming.
     let mut characters = text.chars();
     let edges = [characters.next(), characters.next_back()];
     if edges.into_iter().flatten().any(is_nothing) { text.trim_matches(is_nothing) } else { text }
 }
 
-/// The same of a text that may be owned.
+/// The same for a text that may be owned.
 pub(crate) fn trimmed_cow(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(trimmed(text)),
@@ -35,8 +36,8 @@ pub(crate) fn trimmed_cow(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// The start of a text between backticks, in one line, as messages show it: what nobody could see in it is escaped by its number,
-/// such as `\u{200e}`.
+/// The start of a text between backticks, on one line, for messages. Invisible characters are escaped, such as
+/// `\u{200e}`.
 pub fn quoted(text: &str) -> String {
     let (mut shown, mut length) = (String::from("`"), 0);
     for character in text.chars() {
@@ -44,7 +45,7 @@ pub fn quoted(text: &str) -> String {
             shown.push('…');
             break;
         }
-        if is_shown_by_number(character) {
+        if needs_escape(character) {
             let escaped = character.escape_default();
             length += escaped.len();
             shown.extend(escaped);
@@ -57,15 +58,15 @@ pub fn quoted(text: &str) -> String {
     shown
 }
 
-/// The same with card numbers and account numbers in it masked.
+/// The same with card and account numbers masked.
 pub(crate) fn masked(text: &str) -> String {
-    // What is behind that is not shown, whatever a number that it ends in would be.
+    // Text beyond this is never shown, whatever number it ends in.
     let end = text.char_indices().nth(MAX_SHOWN * 3).map_or(text.len(), |(end, _)| end);
     quoted(&mask_card_numbers(&text[..end]))
 }
 
-/// Whether a character has no sign of its own, or one that looks like a blank.
-pub(crate) fn is_shown_by_number(character: char) -> bool {
+/// Whether a character has no glyph, or one that looks like a blank.
+pub(crate) fn needs_escape(character: char) -> bool {
     let is_blank = character != ' ' && character.is_whitespace();
     is_blank || character.is_control() || is_invisible(character)
 }
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_sees_what_is_trimmed() {
+    fn only_invisible_edges_are_trimmed() {
         for (text, expected) in [
             ("card", "card"),
             ("  card \t", "card"),
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_shows_what_nobody_sees() {
+    fn a_message_shows_invisible_characters() {
         for (text, expected) in [
             ("Café 3 €", "`Café 3 €`"),
             ("\u{200e}-1.50", "`\\u{200e}-1.50`"),

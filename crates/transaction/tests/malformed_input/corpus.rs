@@ -4,7 +4,7 @@ use std::path::Path;
 
 use assay_transaction::{Chunk, ScoredChunk};
 
-/// Tries each file of a directory of the corpus; its name tells what is expected.
+/// Checks each file of a corpus directory; its name says what is expected.
 fn each(kind: &str, is_read: impl Fn(&[u8]) -> bool) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(kind);
     let mut seen = [0, 0];

@@ -1,8 +1,8 @@
-//! Messages that nobody of ours has written: any bytes, and valid messages that something has changed. None of them makes
-//! a decoder panic, and what is read is written again as it was.
+//! Foreign messages: random bytes, and valid messages that were changed. None makes a decoder panic, and a readable one
+//! is encoded again as it was.
 //!
-//! `corpus/` holds messages by what becomes of them: `read-…` are read, `refused-…` are not. What a property has found is
-//! kept beside this file and tried first.
+//! `corpus/` holds messages by expected result: `read-…` are readable, `refused-…` are not. Failures found by
+//! properties are kept next to this file and tried first.
 
 mod corpus;
 mod mutation;
@@ -14,7 +14,7 @@ use proptest::test_runner::FileFailurePersistence;
 
 use crate::mutation::{Mutation, mutate};
 
-/// The longest reason that is given for an unreadable message: it is logged, and travels in a header.
+/// Most bytes of the reason for an unreadable message, which is logged and sent in a header.
 const LONGEST_REASON: usize = 300;
 
 fn many() -> ProptestConfig {
@@ -22,14 +22,14 @@ fn many() -> ProptestConfig {
     ProptestConfig { cases: 4096, failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() }
 }
 
-/// A message that can be read: it is written as it was read, and everything that is done with it first is done.
+/// A readable message: it is encoded as it was, and passes its first uses.
 fn check_chunk(chunk: &Chunk) {
     let body = chunk.encode().unwrap();
     let again = Chunk::decode(&body).unwrap();
     assert_eq!(&again, chunk);
     assert_eq!(again.encode().unwrap(), body);
     for entry in &chunk.transactions {
-        look_into(&entry.transaction);
+        check_transaction(&entry.transaction);
     }
 }
 
@@ -40,12 +40,12 @@ fn check_scored(chunk: &ScoredChunk) {
     assert_eq!(again.encode().unwrap(), body);
     assert_eq!(again.accounts_for_its_rows(), chunk.accounts_for_its_rows());
     for predicted in &chunk.predicted {
-        look_into(&predicted.entry.transaction);
+        check_transaction(&predicted.entry.transaction);
     }
 }
 
-/// Whatever JSON it is: its id is the one that it is decoded with, and what is encoded again is the same transaction.
-fn look_into(encoded: &EncodedTransaction) {
+/// For any JSON, the id matches the decoded one, and encoding again gives the same transaction.
+fn check_transaction(encoded: &EncodedTransaction) {
     let decoded = encoded.decode();
     let id = encoded.id();
     for error in [decoded.as_ref().err(), id.as_ref().err()].into_iter().flatten() {
@@ -62,7 +62,7 @@ fn check_reason(error: &WireError) {
     assert!(reason.len() <= LONGEST_REASON && !reason.contains(['\n', '\0']), "{} bytes: {reason:.300}", reason.len());
 }
 
-/// Reads bytes as either message.
+/// Decodes bytes as either message.
 fn read(body: &[u8]) {
     match Chunk::decode(body) {
         Ok(chunk) => check_chunk(&chunk),
@@ -83,20 +83,20 @@ proptest! {
     }
 
     #[test]
-    fn any_text_of_json_is_read_or_refused(
+    fn any_json_like_text_is_read_or_refused(
         body in r#"([{}\[\],:"]|"(run_id|chunk|first_row|rows|transactions|predicted|a)"|-?[0-9]{1,20}|null|true|1e999|"\\ud800"|"\\u0000"|\\){0,40}"#,
     ) {
         read(body.as_bytes());
     }
 
     #[test]
-    fn what_is_written_is_read(chunk in valid::chunk(), scored in valid::scored()) {
+    fn encoded_messages_decode(chunk in valid::chunk(), scored in valid::scored()) {
         check_chunk(&chunk);
         check_scored(&scored);
     }
 
     #[test]
-    fn a_message_that_was_changed_is_read_or_refused(
+    fn a_changed_message_is_read_or_refused(
         chunk in valid::chunk(),
         scored in valid::scored(),
         mutations in prop::collection::vec(any::<Mutation>(), 1..6),
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn a_field_that_was_replaced_is_read_or_refused(
+    fn a_replaced_field_is_read_or_refused(
         scored in valid::scored(),
         at in any::<prop::sample::Index>(),
         by in prop::sample::select(mutation::VALUES),
@@ -116,7 +116,7 @@ proptest! {
     }
 }
 
-/// Nesting that would overflow a stack, wherever a message takes any JSON at all.
+/// Nesting that would overflow a stack, wherever a message accepts any JSON.
 #[test]
 fn deep_nesting_is_read_or_refused() {
     for depth in [100, 127, 128, 129, 10_000, 2_000_000] {
@@ -144,7 +144,7 @@ fn deep_nesting_is_read_or_refused() {
     }
 }
 
-/// The reason goes to the log and into a header of the dead letter, and a message holds what banks know of people.
+/// The reason goes to the log and into a header of the dead letter, and messages hold personal data.
 #[test]
 fn a_reason_is_short_and_quotes_nothing() {
     let secret = "4111 1111 1111 1111 ";

@@ -1,9 +1,9 @@
-//! What may have happened to a message: bytes changed, lost, doubled; a value replaced by one that nobody expects.
+//! Changes to a message: bytes flipped, lost or doubled, or a value replaced by an unexpected one.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// JSON values that nobody expects where they stand.
+/// Unexpected JSON values.
 pub(crate) const VALUES: &[&str] = &[
     "null",
     "true",
@@ -36,8 +36,8 @@ pub(crate) const VALUES: &[&str] = &[
     "{\"a\":{\"a\":{\"a\":{}}}}",
 ];
 
-/// Bytes that mean something in JSON.
-const PIECES: &[&[u8]] = &[
+/// Bytes with a meaning in JSON.
+const JSON_BYTES: &[&[u8]] = &[
     b"{",
     b"}",
     b"[",
@@ -83,7 +83,7 @@ impl Arbitrary for Mutation {
         prop_oneof![
             3 => (at(), 1..=u8::MAX).prop_map(|(at, bits)| Self::Flip(at, bits)),
             2 => (at(), any::<u8>()).prop_map(|(at, length)| Self::Remove(at, length)),
-            3 => (at(), prop::sample::select(PIECES)).prop_map(|(at, piece)| Self::Insert(at, piece)),
+            3 => (at(), prop::sample::select(JSON_BYTES)).prop_map(|(at, piece)| Self::Insert(at, piece)),
             2 => (at(), any::<u8>()).prop_map(|(at, length)| Self::Double(at, length)),
             1 => at().prop_map(Self::CutOff),
         ]
@@ -91,7 +91,7 @@ impl Arbitrary for Mutation {
     }
 }
 
-/// Changes a body, one change after the other.
+/// Applies changes to a body, one after the other.
 pub(crate) fn mutate(mut body: Vec<u8>, mutations: &[Mutation]) -> Vec<u8> {
     for mutation in mutations {
         if body.is_empty() {
@@ -122,11 +122,11 @@ pub(crate) fn mutate(mut body: Vec<u8>, mutations: &[Mutation]) -> Vec<u8> {
     body
 }
 
-/// Replaces one of the values of a JSON text, a whole array or object perhaps.
+/// Replaces one value of a JSON text, possibly a whole array or object.
 pub(crate) fn replace_value(text: &str, at: Index, by: &str) -> String {
     let starts: Vec<usize> = text.match_indices([':', '[', ',']).map(|(at, _)| at + 1).collect();
     let start = starts[at.index(starts.len())];
-    // Within a string that begins no value, and is left as it is.
+    // Inside a string no value begins; it stays as it is.
     let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<serde::de::IgnoredAny>();
     let length = if matches!(values.next(), Some(Ok(_))) { values.byte_offset() } else { 0 };
     format!("{}{by}{}", &text[..start], &text[start + length..])

@@ -1,4 +1,4 @@
-//! Messages that are valid, and otherwise anything.
+//! Arbitrary valid messages.
 
 use assay_transaction::{
     Chunk, ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, KnownRow, Lane, Predicted, Prediction, RawText,

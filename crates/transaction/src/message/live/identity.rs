@@ -1,4 +1,4 @@
-//! Who sent a live message, on which day, and under which name.
+//! The identity of a live message: its producer, day and name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,19 +10,19 @@ use uuid::Uuid;
 
 use crate::{RunId, SourceIdentity};
 
-/// The name of a producer: 1 to 48 letters, digits, `_` and `-`, so that its runs have names too.
+/// The name of a producer: 1 to 48 letters, digits, `_` and `-`, so that its runs have valid names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Producer(Arc<str>);
 
-/// Why a text names no producer.
+/// A text is not the name of a producer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not allowed: a producer has 1 to 48 letters, digits, `_` or `-`")]
 pub struct ParseProducerError(String);
 
 impl Producer {
     const MAX_LENGTH: usize = 48;
-    /// Digits of the hash in the name of a producer that another program's name was made into.
+    /// Digits of the hash in a derived producer name.
     const HASH_LENGTH: usize = 8;
 
     /// The name as text.
@@ -30,9 +30,9 @@ impl Producer {
         &self.0
     }
 
-    /// The producer that another program names itself. A name that can be a producer's is one; of any other, what no producer's name can
-    /// hold becomes `-`, what is too long is cut off, and a hash of the whole name follows: two programs are never one producer because
-    /// their names look alike. One that gives no name is `unnamed`.
+    /// The producer for another program's name. A valid name is kept; in any other, invalid characters become `-`, the
+    /// name is shortened, and a hash of the original follows, so that similar names never become one producer. A blank
+    /// name becomes `unnamed`.
     pub fn of_application(name: &str) -> Self {
         if let Ok(producer) = name.parse() {
             return producer;
@@ -108,7 +108,7 @@ impl FromStr for Day {
     type Err = chrono::ParseError;
 
     fn from_str(text: &str) -> Result<Self, chrono::ParseError> {
-        // Only with four digits does it make the name of a run.
+        // Only a four-digit year makes the name of a run.
         let text = if text.len() == 10 { text } else { "" };
         NaiveDate::parse_from_str(text, "%Y-%m-%d").map(Self)
     }
@@ -127,16 +127,16 @@ impl<'de> Deserialize<'de> for Day {
     }
 }
 
-/// The identity of a live message: what comes again under it changes nothing.
+/// The identity of a live message; a repeated one changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LiveId {
-    /// Who sent it.
+    /// Its producer.
     pub producer: Producer,
-    /// The day it belongs to.
+    /// Its day.
     pub day: Day,
-    /// Its name, unique among those of its producer on that day: its `message_id`, or else the hash of its body.
+    /// Its name, unique per producer and day: its `message_id`, or else the hash of its body.
     pub message: String,
-    /// A hash of what was sent: another message under the same name is told apart by it.
+    /// A hash of the body, to detect another message with the same name.
     pub digest: Uuid,
     /// Whether the producer counts what it sends.
     #[serde(default)]
@@ -144,29 +144,29 @@ pub struct LiveId {
 }
 
 impl LiveId {
-    /// The identity of a message with this body; one without a name is named by its body.
+    /// The identity of a message with this body; a nameless one is named by its body.
     pub fn new(producer: Producer, day: Day, message: String, body: &[u8], counted: bool) -> Self {
         let digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, body);
-        // A database takes no NUL, and then it is as good as nameless.
+        // A database cannot store NUL, so such a name is ignored.
         let message = if message.is_empty() || message.contains('\0') { digest.to_string() } else { message };
         Self { producer, day, message, digest, counted }
     }
 
-    /// Whether it is one under which a message can be booked.
+    /// Checks that a message can be recorded under it.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         match self.message.len() {
             1..=255 if !self.message.contains('\0') => Ok(()),
-            _ => Err("its name has not 1 to 255 bytes, or a NUL among them"),
+            _ => Err("its name must have 1 to 255 bytes and no NUL"),
         }
     }
 
-    /// The identity under which it is booked on a later day, as its own is over: a name that no message of that day has.
+    /// The identity for a later day, if its own is over: a name that no message of that day has.
     #[must_use]
     pub fn late(&self, day: Day) -> Self {
         Self { day, message: format!("{}/{}", self.day, self.message), ..self.clone() }
     }
 
-    /// The run that it is booked in: `live_shop_20260111`, or `amqp_shop_20260111` for a producer that does not count.
+    /// Its run: `live_shop_20260111`, or `amqp_shop_20260111` for a producer that does not count.
     pub fn run_id(&self) -> RunId {
         let Self { producer, day, counted, .. } = self;
         let kind = if *counted { "live" } else { "amqp" };
@@ -174,7 +174,7 @@ impl LiveId {
         name.parse().unwrap_or_else(|_| unreachable!("a producer's name and a day make a run's name"))
     }
 
-    /// What its run reads, in the words of the ledger.
+    /// The source of its run in the ledger.
     pub fn source(&self) -> SourceIdentity {
         let kind = if self.counted { "live" } else { "amqp" };
         SourceIdentity { location: format!("{kind}:{}", self.producer), version: self.day.to_string() }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_one_producer_only_under_the_same_name() {
+    fn different_program_names_are_different_producers() {
         let long = "x".repeat(48);
         let names = [
             "till-7",
@@ -230,10 +230,10 @@ mod tests {
         ];
         let producers: Vec<Producer> = names.iter().map(|name| Producer::of_application(name)).collect();
         for (at, producer) in producers.iter().enumerate() {
-            assert_eq!(producer.as_str().parse().as_ref(), Ok(producer), "it makes the name of a run");
+            assert_eq!(producer.as_str().parse().as_ref(), Ok(producer), "a producer's name is valid");
             assert!(!producers[..at].contains(producer), "{producer}");
         }
-        // What is stored is stored under such names: they may never change.
+        // Stored data uses such names: they must never change.
         for (name, expected) in [
             ("till-7", "till-7"),
             (long.as_str(), long.as_str()),

@@ -1,10 +1,10 @@
-//! Live transactions: messages of a few of them, each booked as one, under the identity its producer gave it.
+//! Live transactions: messages of a few of them, each recorded whole, under the identity its producer gave it.
 //!
-//! A message travels as `assay.live.v1` to the predictors and as `assay.scored_live.v1` to the writer; both forms are JSON and
-//! read as [`crate::message::chunk`] says. Its rows are numbered from 1 within it. The writer gives every message a place in the live
-//! run of its producer and day ([`Numbered`]), and from there on it is a chunk like any other.
+//! A message travels as `assay.live.v1` to the predictors and as `assay.scored_live.v1` to the writer. Its rows are
+//! numbered from 1. The writer assigns each message a place in the live run of its producer and day ([`Numbered`]);
+//! from there on it is a chunk like any other.
 //!
-//! Producers that know nothing of Assay send plain JSON; `plain` reads it.
+//! Producers unaware of Assay send plain JSON, which `plain` parses.
 
 mod identity;
 mod plain;
@@ -21,23 +21,23 @@ use crate::{
 /// A message of live transactions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveMessage {
-    /// Who it is.
+    /// Its identity.
     #[serde(flatten)]
     pub id: LiveId,
-    /// The transactions that passed the rules, in row order.
+    /// The valid transactions, in row order.
     pub transactions: Vec<Entry>,
-    /// The rows that did not, in row order. A streamer sends none: it refuses them.
+    /// The rejected rows, in row order. A streamer sends none: it refuses them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<RejectedRow>,
 }
 
-/// A message of live transactions, each of which has an outcome.
+/// A message of live transactions, each with an outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoredLive {
-    /// Who it is: the same as before.
+    /// Its identity, as before.
     #[serde(flatten)]
     pub id: LiveId,
-    /// When its answer came.
+    /// When it was scored.
     pub predicted_at: Timestamp,
     /// Scored, in row order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -45,7 +45,7 @@ pub struct ScoredLive {
     /// Not scored, in row order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedRow>,
-    /// Not valid, in row order.
+    /// Rejected, in row order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<RejectedRow>,
 }
@@ -53,16 +53,16 @@ pub struct ScoredLive {
 /// The place of a message in its run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Numbered {
-    /// Where it is booked.
+    /// The chunk it is recorded as.
     pub id: ChunkId,
-    /// The number of its first row there.
+    /// Its first row number in the run.
     pub first_row: u64,
 }
 
 crate::message::message!(LiveMessage, "assay.live.v1", LiveMessage::check);
 crate::message::message!(ScoredLive, "assay.scored_live.v1", ScoredLive::check);
 
-/// Why a message cannot be booked, if it cannot: its rows are not numbered from 1 to their end, or its name is none.
+/// Checks that a message can be recorded: its rows are numbered from 1 without gaps, and its name is valid.
 fn check(id: &LiveId, rows: impl Iterator<Item = u64>) -> Result<(), &'static str> {
     let mut rows: Vec<u64> = rows.collect();
     rows.sort_unstable();
@@ -70,7 +70,7 @@ fn check(id: &LiveId, rows: impl Iterator<Item = u64>) -> Result<(), &'static st
         return Err("a message has 1 to 1000 rows");
     }
     if (1..).zip(&rows).any(|(expected, row)| expected != *row) {
-        return Err("its rows are not numbered from 1 to their end");
+        return Err("its rows are not numbered from 1 without gaps");
     }
     id.check()
 }
@@ -81,7 +81,7 @@ impl LiveMessage {
         check(&self.id, rows.chain(self.rejected.iter().map(|rejected| rejected.row)))
     }
 
-    /// How many rows it has, whatever becomes of them.
+    /// Number of rows, whatever their outcome.
     pub fn rows(&self) -> u64 {
         (self.transactions.len() + self.rejected.len()) as u64
     }
@@ -94,26 +94,26 @@ impl ScoredLive {
         check(&self.id, rows.chain(self.rejected.iter().map(|rejected| rejected.row)))
     }
 
-    /// How many rows it has, whatever became of them.
+    /// Number of rows, whatever their outcome.
     pub fn rows(&self) -> u64 {
         (self.predicted.len() + self.failed.len() + self.rejected.len()) as u64
     }
 
-    /// A message that is not going to be scored: each of its transactions fails.
+    /// A message that will not be scored: all of its transactions fail.
     pub fn given_up(message: LiveMessage, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
         let LiveMessage { id, transactions, rejected } = message;
         let failed = transactions.into_iter().map(|entry| FailedRow::given_up(entry, class.clone(), reason)).collect();
         Self { id, predicted_at: at, predicted: Vec::new(), failed, rejected }
     }
 
-    /// The same message without its predictions: what was scored fails, what had failed before stays as it is.
+    /// The message without its predictions: scored rows fail, failed rows stay as they are.
     #[must_use]
     pub fn without_predictions(mut self, class: &FailureClass, reason: &str) -> Self {
         FailedRow::fail_all(&mut self.predicted, &mut self.failed, class, reason);
         self
     }
 
-    /// The chunk that it is, in the place it was given.
+    /// The chunk it becomes in its place.
     #[must_use]
     pub fn numbered(self, place: Numbered) -> ScoredChunk {
         let rows = self.rows();
@@ -140,54 +140,53 @@ impl ScoredLive {
     }
 }
 
-/// A run of live transactions, as the ledger knows it.
+/// A run of live transactions, as stored in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveRun {
     /// Its name.
     pub run_id: RunId,
-    /// Who sends.
+    /// The producer.
     pub producer: Producer,
-    /// In which UTC day.
+    /// The UTC day.
     pub day: Day,
-    /// Whether the producer counts what it sends, so that a loss would show.
+    /// Whether the producer counts what it sends, so that losses show.
     pub counted: bool,
-    /// Rows that the producer's processes have answered for; none where it does not count.
+    /// Rows confirmed by the producer's processes; none if it does not count.
     pub accepted: Option<u64>,
-    /// Rows that the broker may have taken as well, although nobody was told so.
+    /// Rows the broker may also have taken without a confirmation.
     pub doubtful: u64,
-    /// Rows of earlier days that came after their own run was sealed.
+    /// Rows of earlier days that arrived after their own run was sealed.
     pub late: u64,
-    /// Rows that have a place in the run: they are booked, or are about to be.
+    /// Rows with a place in the run: recorded, or about to be.
     pub numbered: u64,
-    /// The messages that they came in.
+    /// The messages they came in.
     pub messages: u64,
-    /// Processes of the producer that have not said that they counted to their end.
+    /// Processes of the producer that have not reported a final count.
     pub open_counts: u64,
 }
 
-/// How long after its day a live run takes messages of that day.
+/// How long after its day a live run accepts messages of that day.
 const LATE: TimeDelta = TimeDelta::hours(1);
 
 impl LiveRun {
-    /// Whether nothing more is to come than what its producer has answered for.
+    /// Whether no more rows are due than those confirmed by its producer.
     pub fn is_over(&self, now: DateTime<Utc>) -> bool {
         now >= self.day.end() + LATE
     }
 
-    /// Rows that were answered for and have no place yet: they are on their way, or lost.
+    /// Confirmed rows without a place yet: in flight, or lost.
     pub fn missing(&self) -> u64 {
         self.accepted.map_or(0, |accepted| accepted.saturating_sub(self.numbered.saturating_sub(self.late)))
     }
 
-    /// How many of the rows that were answered for may have no place: those that are missing, and as many more as have arrived of
-    /// those in doubt, which cannot be told from them.
+    /// Confirmed rows that may have no place: the missing ones, and one for each unconfirmed row that did arrive, as it
+    /// can mask a lost one.
     pub fn possibly_missing(&self) -> u64 {
         let arrived = self.numbered.saturating_sub(self.late);
         self.accepted.map_or(0, |accepted| accepted.saturating_sub(arrived.saturating_sub(self.doubtful)))
     }
 
-    /// Rows that have a place and that nothing explains: neither a count, nor a doubt, nor a process that died before it could
-    /// count them.
+    /// Rows with a place that no count, unconfirmed row or crashed process explains.
     pub fn unexplained(&self) -> u64 {
         let Some(accepted) = self.accepted.filter(|_| self.open_counts == 0) else { return 0 };
         self.numbered.saturating_sub(accepted + self.doubtful + self.late)
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_booked_cannot_be_read() {
+    fn an_unrecordable_message_is_unreadable() {
         let good = LiveMessage { id: id(), transactions: vec![entry(1)], rejected: vec![rejected(2)] };
         let named = |message: &str| LiveMessage { id: LiveId { message: message.to_owned(), ..id() }, ..good.clone() };
         for (bad, why) in [
@@ -261,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_missing_and_what_nothing_explains() {
+    fn missing_and_unexplained_rows_are_counted() {
         let run = |accepted, doubtful, late, numbered, open_counts| LiveRun {
             run_id: id().run_id(),
             producer: id().producer,
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_becomes_the_chunk_that_its_place_says() {
+    fn a_message_becomes_the_chunk_of_its_place() {
         let place = Numbered { id: ChunkId { run_id: id().run_id(), chunk: 7 }, first_row: 101 };
         let chunk = scored().numbered(place.clone());
         assert!(chunk.accounts_for_its_rows());

@@ -1,4 +1,5 @@
-//! Plain JSON from anybody: one transaction, an array of them, or one on each line, judged by the rules of all sources.
+//! Plain JSON from any producer: one transaction, an array of them, or one per line, checked by the rules of all
+//! sources.
 
 use serde_json::value::RawValue;
 
@@ -12,22 +13,22 @@ use crate::{
 /// Most transactions of one message.
 pub const MAX_LIVE_ROWS: usize = 1_000;
 
-/// Why a body holds no transactions that could be judged one by one.
+/// Why a body cannot be split into transactions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlainError {
-    /// It is no JSON that begins as a transaction or an array does.
-    #[error("it is no JSON object, no array of them, and not one object on each line")]
+    /// It is neither an object, an array, nor objects on lines.
+    #[error("it is neither a JSON object, an array of objects, nor one object per line")]
     Json,
-    /// There is nothing in it.
-    #[error("it holds no transaction")]
+    /// It is empty.
+    #[error("it has no transactions")]
     Empty,
-    /// It is too much for one message.
-    #[error("it holds {0} transactions, and a message may have {MAX_LIVE_ROWS}: send several")]
+    /// It has too many transactions.
+    #[error("it has {0} transactions; a message may have at most {MAX_LIVE_ROWS}: send several")]
     TooMany(usize),
 }
 
-/// The transactions of a body, each as its own JSON. Within lines whatever is no object is left to the rules; an array has to
-/// be readable as a whole, as nothing says where the next element of a broken one begins.
+/// The transactions of a body, each as its own JSON. Lines that are not objects are left to the rules; an array must be
+/// readable as a whole, as the elements of a broken one cannot be told apart.
 pub fn split_transactions(body: &[u8]) -> Result<Vec<&[u8]>, PlainError> {
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     let rows: Vec<&[u8]> = match text.first() {
@@ -36,7 +37,7 @@ pub fn split_transactions(body: &[u8]) -> Result<Vec<&[u8]>, PlainError> {
             let elements: Vec<&RawValue> = serde_json::from_slice(text).map_err(|_| PlainError::Json)?;
             elements.into_iter().map(|element| element.get().as_bytes()).collect()
         }
-        // One object, over however many lines, or one on each line.
+        // One object on any number of lines, or one per line.
         Some(b'{') if serde_json::from_slice::<&RawValue>(text).is_ok() => vec![text],
         Some(b'{') => text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|row| !row.is_empty()).collect(),
         Some(_) => return Err(PlainError::Json),
@@ -48,17 +49,17 @@ pub fn split_transactions(body: &[u8]) -> Result<Vec<&[u8]>, PlainError> {
     }
 }
 
-/// What live transactions are judged by.
+/// The rules for live transactions.
 #[derive(Debug, Clone)]
 pub struct LiveRules {
     rules: Rules,
     names: JsonNames,
-    /// Where the fields have the id.
+    /// The position of the id.
     id: usize,
 }
 
 impl LiveRules {
-    /// The rules of live transactions, with the zone and the namespace of these settings.
+    /// The rules for live transactions, with the zone and namespace of these settings.
     pub fn new(settings: &RunSettings) -> Result<Self, HeaderError> {
         let header: Vec<String> =
             REQUIRED_COLUMNS.iter().chain(&OPTIONAL_COLUMNS).map(|name| (*name).to_owned()).collect();
@@ -67,7 +68,7 @@ impl LiveRules {
         Ok(Self { rules: Rules::of_run(&settings)?.without_settings(), names: JsonNames::new(&header), id })
     }
 
-    /// Whether a row is a transaction; else which rule it broke, with its own bytes.
+    /// Checks a row; a rejected row has its own bytes.
     pub fn judge(&self, row: u64, json: &[u8]) -> Result<Result<Entry, RejectedRow>, WireError> {
         match self.check(row, json) {
             Ok(valid) => Entry::new(row, &valid).map(Ok),
@@ -86,13 +87,13 @@ impl LiveRules {
         let fields = self.names.fields(json).map_err(|reason| {
             let message = match reason {
                 RejectReason::Encoding => "the transaction is not UTF-8",
-                _ => "the transaction is no JSON object whose names are all different",
+                _ => "the transaction is not a JSON object with unique keys",
             };
             Rejection::new(reason, message.to_owned())
         })?;
-        // As text it would be the id of all that make the same mistake.
+        // As text, it would be the same id for every producer with this mistake.
         if !fields.is_text_or_number(self.id) {
-            return Err(Rejection::new(RejectReason::JsonFormat, "`id` is neither a text nor a number".to_owned()));
+            return Err(Rejection::new(RejectReason::JsonFormat, "`id` is neither text nor a number".to_owned()));
         }
         self.rules.check(row, &fields, json.len())
     }
@@ -105,7 +106,7 @@ mod tests {
     const GOOD: &str = r#"{"id":"4711","description":"Café","amount":12.50,"timestamp":"2026-01-11T10:00:00Z","operation_type":"payment","side":"debit","country":"FR"}"#;
 
     #[test]
-    fn one_many_and_one_on_each_line() {
+    fn one_many_or_one_per_line() {
         for (body, expected) in [
             (GOOD.to_owned(), Ok(1)),
             (format!("\u{feff} [{GOOD},\n {GOOD}]\n"), Ok(2)),
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn live_rows_are_judged_like_any_other() {
+    fn live_rows_are_checked_like_any_other() {
         let rules = LiveRules::new(&RunSettings::example()).unwrap();
         let judge = |json: &str| rules.judge(3, json.as_bytes()).unwrap();
         let entry = judge(GOOD).unwrap();
@@ -153,7 +154,7 @@ mod tests {
         ] {
             let rejected = judge(&json).unwrap_err();
             assert_eq!((rejected.row, rejected.reason), (3, reason));
-            // Nobody set anything, and nobody can.
+            // Nothing can be set here.
             assert!(
                 !rejected.message.contains("set ") && !rejected.message.contains("default"),
                 "{}",

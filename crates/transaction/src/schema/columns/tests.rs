@@ -17,7 +17,7 @@ fn any_order_any_case_and_the_rest_are_attributes() {
 }
 
 #[test]
-fn empty_attributes_have_so_many_bytes() {
+fn empty_attributes_have_known_sizes() {
     let header = "id;description;amount;timestamp;operation_type;side;merchant";
     for (more, json) in [("", ""), (r#";zip;a"b;"#, r#""zip":"","a\"b":"","column_10":"","#)] {
         let columns = Columns::from_names(names(&format!("{header}{more}")), None).unwrap();
@@ -26,7 +26,7 @@ fn empty_attributes_have_so_many_bytes() {
 }
 
 #[test]
-fn a_column_without_a_name_takes_none_that_is_there() {
+fn an_unnamed_column_takes_no_existing_name() {
     let header = "id;description;amount;timestamp;operation_type;side;Column_8;";
     let columns = Columns::from_names(names(header), None).unwrap();
     assert_eq!(columns.attributes, [(6, "Column_8".to_owned()), (7, "column_8_".to_owned())]);
@@ -57,7 +57,7 @@ fn a_mapping_uses_columns_and_the_rest_are_attributes() {
 }
 
 #[test]
-fn what_a_mapping_names_in_vain_is_told_with_what_is_there() {
+fn a_missing_mapped_column_is_reported_with_the_existing_ones() {
     let header = "id;description;amt;timestamp;operation_type;side;zip";
     let cases = [
         (
@@ -86,7 +86,7 @@ fn what_a_mapping_names_in_vain_is_told_with_what_is_there() {
 }
 
 #[test]
-fn what_is_missing_is_named_with_what_is_there() {
+fn a_missing_column_is_reported_with_the_existing_ones() {
     let error = Columns::from_names(names("id;amount;timestamp;operation_type"), None).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -108,13 +108,13 @@ fn an_error_is_one_short_line_whatever_the_header_is() {
 }
 
 #[test]
-fn a_column_twice_is_ambiguous_where_it_is_used() {
+fn a_repeated_column_is_ambiguous_if_used() {
     let header = "id;amount;Amount;timestamp;operation_type;description;side";
     let error = Columns::from_names(names(header), None).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "column `amount` of `amount` stands twice in the header, as column_2 and column_3: a mapping names the one that is meant by \
-         its place, such as `amount = \"column_2\"`"
+        "column `amount` of `amount` occurs twice in the header, as column_2 and column_3: select one by its position in a \
+         mapping, such as `amount = \"column_2\"`"
     );
     let columns = mapped(header, r#"{"amount":"column_3"}"#).unwrap();
     assert_eq!((columns.amount(), &columns.attributes[..]), (Some(2), &[(1, "amount".to_owned())][..]));
@@ -126,7 +126,7 @@ fn a_column_twice_is_ambiguous_where_it_is_used() {
 }
 
 #[test]
-fn a_column_twice_that_nothing_uses_is_told_by_its_place() {
+fn an_unused_repeated_column_is_named_by_position() {
     let header = "id;description;amount;Währung;timestamp;operation_type;side;zip;Währung;zip";
     let kept = |mapping: &str| {
         let columns = mapped(header, mapping).unwrap();
@@ -155,7 +155,7 @@ fn names_match_by_one_rule() {
 }
 
 #[test]
-fn the_texts_of_an_amount_are_those_of_all_its_columns() {
+fn amount_texts_come_from_all_its_columns() {
     let texts = |amount: &str, row: &str| {
         let fields: Vec<&[u8]> = row.split(';').map(str::as_bytes).collect();
         let header = "id;description;timestamp;operation_type;side;out;in";

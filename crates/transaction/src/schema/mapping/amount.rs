@@ -1,4 +1,4 @@
-//! Where the amount comes from: its unit, its sign and its decimals, in whole numbers throughout.
+//! The source of the amount: its unit, sign and decimals, in whole numbers throughout.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use super::text::{CommonForms, NameOrTable, TextFrom};
 use crate::value::amount::{DecimalDigits, DecimalNumber, DigitLimits, MAX_INTEGER_DIGITS, MAX_SCALE, Notation};
 use crate::{Amount, AmountError, DecimalMark};
 
-/// Most digits of a unit, and most decimals of it.
+/// Most digits of a unit, and its most decimals.
 const MAX_UNIT_DIGITS: usize = 9;
-/// Most digits before, and decimals of, an amount that is converted: the product still fits 128 bits.
+/// Limits of an amount to convert: the product still fits 128 bits.
 const CONVERSION_LIMITS: DigitLimits = DigitLimits { integer: 20, scale: 17 };
 
-/// Where an amount comes from.
+/// The source of an amount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "NameOrTable<AmountTable>", into = "NameOrTable<AmountTable>")]
 pub(crate) struct AmountFrom {
@@ -24,16 +24,16 @@ pub(crate) struct AmountFrom {
     pub(crate) negative_when: Option<NegativeWhen>,
 }
 
-/// What its number is read from.
+/// The texts an amount is parsed from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AmountTexts {
     /// One text.
     One(TextFrom),
-    /// One of two columns: what is debited is negative, what is credited positive, and the other one is empty or zero.
+    /// One of two columns: debits are negative, credits positive, and the other column is empty or zero.
     DebitOrCredit { debit: String, credit: String },
 }
 
-/// What says that an amount is negative where its own sign does not.
+/// A column whose values make an amount negative where its own sign does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NegativeWhen {
@@ -75,13 +75,13 @@ enum SignRule {
     Absolute,
 }
 
-/// What becomes of more than four decimals.
+/// What to do with more than four decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum ExcessDecimals {
     #[default]
     Reject,
-    /// To four, halves away from zero, as PostgreSQL rounds.
+    /// Round to four, halves away from zero, as PostgreSQL does.
     Round,
 }
 
@@ -94,7 +94,7 @@ impl AmountFrom {
         texts.into_iter().chain(self.negative_when.as_ref().map(|when| when.column.as_str()))
     }
 
-    /// The same with what comes from the path as it is there.
+    /// The same with path values filled in.
     pub(super) fn resolve<E>(&self, folder: impl Fn(&str) -> Result<String, E>) -> Result<Self, E> {
         let texts = match &self.texts {
             AmountTexts::One(text) => AmountTexts::One(text.resolve(folder)?),
@@ -105,7 +105,7 @@ impl AmountFrom {
 }
 
 impl Scaling {
-    /// Converts a number. `is_negative` is what another column says; it overrides the sign.
+    /// Converts a number. `is_negative` comes from another column, and overrides the sign.
     pub(crate) fn convert(self, text: &str, notation: &Notation, is_negative: bool) -> Result<Amount, AmountError> {
         let DecimalNumber { negative, units, scale } = notation.number(text, CONVERSION_LIMITS)?;
         let mut scaled = units.checked_mul(self.unit.digits.into()).ok_or(AmountError::Range)?;
@@ -137,7 +137,7 @@ impl Scaling {
     }
 }
 
-/// What one of the source's units is worth: a decimal number, exactly.
+/// The value of one unit of the source, as an exact decimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct AmountUnit {
     digits: u64,
@@ -205,7 +205,7 @@ impl<'de> Deserialize<'de> for AmountUnit {
                     "major" => Ok(AmountUnit::MAJOR),
                     other => AmountUnit::parse(other).ok_or_else(|| {
                         E::custom(format_args!(
-                            "`{other}` is no unit: write \"minor\" for hundredths, \"major\", or what one unit is worth \
+                            "`{other}` is not a unit: write \"minor\" for hundredths, \"major\", or what one unit is worth \
                              in at most {MAX_UNIT_DIGITS} digits, such as 0.01"
                         ))
                     }),
@@ -220,7 +220,7 @@ impl<'de> Deserialize<'de> for AmountUnit {
                 self.visit_str(&number.to_string())
             }
 
-            /// TOML knows no decimals. The shortest text of a float is the one that was written, up to 15 digits.
+            /// TOML has no decimals. The shortest text of a float is the one written, up to 15 digits.
             fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<AmountUnit, E> {
                 self.visit_str(&number.to_string())
             }
@@ -273,11 +273,11 @@ impl TryFrom<NameOrTable<AmountTable>> for AmountFrom {
         let texts = match (debit, credit) {
             (None, None) => AmountTexts::One(written.try_into()?),
             (Some(debit), Some(credit)) if written.is_nothing() => AmountTexts::DebitOrCredit { debit, credit },
-            _ => return Err("`debit` and `credit` are both written, and no other column".to_owned()),
+            _ => return Err("write both `debit` and `credit`, and no other column".to_owned()),
         };
         if matches!(texts, AmountTexts::DebitOrCredit { .. }) && (negative_when.is_some() || sign == SignRule::Negate) {
-            return Err("the columns `debit` and `credit` say the sign; only `sign = \"absolute\"` goes with them, for numbers that \
-                        repeat it"
+            return Err("the columns `debit` and `credit` determine the sign; only `sign = \"absolute\"` is allowed with them, for \
+                        numbers that repeat it"
                 .to_owned());
         }
         Ok(Self { texts, scaling: Scaling { unit, sign, decimals }, negative_when })

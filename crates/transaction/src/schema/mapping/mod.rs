@@ -1,8 +1,8 @@
-//! Column mapping: how a source of another schema becomes transactions.
+//! Column mappings: how a source of another schema becomes transactions.
 //!
-//! A [`Mapping`] is written by a person in TOML and frozen as JSON in the settings of a run, in the same form. It says for
-//! each field of a transaction where it comes from; a field that it leaves out is the column of that name. It knows no
-//! header: [`crate::Columns`] resolves its names against one, and [`crate::Rules`] apply it.
+//! A [`Mapping`] is written in TOML by a person, and frozen as JSON of the same form in the settings of a run. It says
+//! where each field of a transaction comes from; an omitted field is the column of that name. It knows no header:
+//! [`crate::Columns`] resolves its names against one, and [`crate::Rules`] apply it.
 //!
 //! Guarantees: no amount passes through a float, and none is rounded unless the mapping asks for it.
 
@@ -25,7 +25,7 @@ pub(crate) use template::{Template, TemplatePart};
 pub(crate) use text::{TextBySign, TextFrom};
 pub(crate) use timestamp::{TimeCount, TimestampFrom};
 
-/// Stands for every column that no field is made of.
+/// Stands for every column that no field uses.
 pub(crate) const EVERY_OTHER: &str = "*";
 
 /// Where each field of a transaction comes from, in a source of another schema.
@@ -40,27 +40,27 @@ pub struct Mapping {
     pub(crate) amount: Option<AmountFrom>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timestamp: Option<TimestampFrom>,
-    /// A blank constant: none, although there is a column of that name.
+    /// A blank constant means no merchant, even if there is a column of that name.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub(crate) merchant: Option<TextFrom>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "required_by_sign")]
     pub(crate) operation_type: Option<TextFrom>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "required_by_sign")]
     pub(crate) side: Option<TextFrom>,
-    /// What its ids are unique in, where they are made of columns: what the files have in common that repeat the same rows.
+    /// The namespace of ids made of columns: shared by all files that may repeat the same rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
     #[serde(default, skip_serializing_if = "Attributes::is_default")]
     pub(crate) attributes: Attributes,
 }
 
-/// A text that may come from anywhere that is there before the amount is read.
+/// A text whose source is available before the amount is parsed.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
     match TextFrom::deserialize(deserializer)? {
         TextFrom::Columns(_) => {
-            Err(serde::de::Error::custom("`columns` is for `id` alone; a `template` joins columns"))
+            Err(serde::de::Error::custom("`columns` is only for `id`; use a `template` to join columns"))
         }
-        TextFrom::BySign(_) => Err(serde::de::Error::custom("`from_sign` is for `side` and `operation_type` alone")),
+        TextFrom::BySign(_) => Err(serde::de::Error::custom("`from_sign` is only for `side` and `operation_type`")),
         from => Ok(Some(from)),
     }
 }
@@ -71,7 +71,7 @@ fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFro
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
     match TextFrom::deserialize(deserializer)? {
-        TextFrom::BySign(_) => Err(serde::de::Error::custom("`from_sign` is for `side` and `operation_type` alone")),
+        TextFrom::BySign(_) => Err(serde::de::Error::custom("`from_sign` is only for `side` and `operation_type`")),
         from => not_blank(Some(from)),
     }
 }
@@ -79,13 +79,13 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D:
 fn required_by_sign<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
     match TextFrom::deserialize(deserializer)? {
         TextFrom::Columns(_) => {
-            Err(serde::de::Error::custom("`columns` is for `id` alone; a `template` joins columns"))
+            Err(serde::de::Error::custom("`columns` is only for `id`; use a `template` to join columns"))
         }
         from => not_blank(Some(from)),
     }
 }
 
-/// Every row would be rejected for a blank constant in a field that must not be empty.
+/// A blank constant in a required field would reject every row.
 fn not_blank<E: serde::de::Error>(from: Option<TextFrom>) -> Result<Option<TextFrom>, E> {
     match from {
         Some(from) if from.is_blank() => Err(E::custom("a constant must not be blank here")),
@@ -94,7 +94,7 @@ fn not_blank<E: serde::de::Error>(from: Option<TextFrom>) -> Result<Option<TextF
 }
 
 impl Mapping {
-    /// The columns that it needs beside those of `[attributes]`, to tell whether a header is the one that is meant.
+    /// The columns it needs, without those of `[attributes]`: they identify the intended header.
     pub fn columns(&self) -> BTreeSet<&str> {
         let named = [
             ("id", &self.id),
@@ -121,34 +121,34 @@ impl Mapping {
         columns
     }
 
-    /// What its parts cannot tell by themselves.
+    /// Checks that involve several parts.
     pub fn check(&self) -> Result<(), &'static str> {
         match &self.namespace {
-            None if self.counts_rows() => {
-                Err("an id that is made of `columns` needs a `namespace` beside it: a name that every file \
-                                               of the same account has in common, such as `namespace = \"account-1234\"`")
-            }
+            None if self.counts_rows() => Err(
+                "an id made of `columns` needs a `namespace`: a name shared by all files of the same account, such as \
+                 `namespace = \"account-1234\"`",
+            ),
             Some(namespace) if namespace.trim().is_empty() => Err("`namespace` must not be blank"),
             _ => Ok(()),
         }
     }
 
-    /// What its ids are unique in, unless a setting says otherwise.
+    /// The namespace of its ids, unless a setting overrides it.
     pub fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
     }
 
-    /// Whether its ids count the rows that are the same in the columns which ids are made of.
+    /// Whether its ids count rows with the same id columns.
     pub fn counts_rows(&self) -> bool {
         matches!(self.id, Some(TextFrom::Columns(_)))
     }
 
-    /// The same with what comes from the path of a source as it is there.
+    /// The mapping with path values filled in.
     pub fn resolve(&self, location: &str) -> Result<Self, PathError> {
         self.resolve_by(|name| path::value_of(location, name))
     }
 
-    /// What it takes from the path of a source, by name: what rows of the same bytes are told apart by in another folder.
+    /// The values it takes from the path of a source, by name: they distinguish identical rows in different folders.
     pub fn path_values(&self, location: &str) -> Result<BTreeMap<String, String>, PathError> {
         let values = RefCell::new(BTreeMap::new());
         self.resolve_by(|name| {
@@ -180,26 +180,26 @@ impl Mapping {
         })
     }
 
-    /// The columns that it names with a point in them: where a source of JSON has no such name, they lead through objects.
+    /// The columns it names with a dot: in JSON without such a name, they are paths through objects.
     pub fn paths(&self) -> BTreeSet<&str> {
         let attributes = self.attributes.named();
         self.columns().into_iter().chain(attributes).filter(|column| column.contains('.')).collect()
     }
 
-    /// Whether it names a column itself, and not as one of all others.
+    /// Whether it names a column explicitly, and not only by `*`.
     pub fn names(&self, column: &str) -> bool {
         let key = name_key(column);
         self.columns().into_iter().chain(self.attributes.named()).any(|named| name_key(named) == key)
     }
 }
 
-/// Which other columns are kept, and under which names.
+/// Which other columns are kept, and their names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "AttributesTable")]
 pub(crate) struct Attributes {
-    /// Columns, and `*` for every one that no field is made of.
+    /// Columns, and `*` for every column no field uses.
     pub(crate) keep: Vec<String>,
-    /// Columns that are left out.
+    /// Dropped columns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) drop: Vec<String>,
     /// Our name, and the column's.
@@ -233,7 +233,7 @@ impl Attributes {
         *self == Self::default()
     }
 
-    /// The columns that it names.
+    /// The columns it names.
     fn named(&self) -> impl Iterator<Item = &str> {
         let named = self.keep.iter().chain(&self.drop).chain(self.rename.values()).map(String::as_str);
         named.filter(|column| *column != EVERY_OTHER)
@@ -246,7 +246,7 @@ impl TryFrom<AttributesTable> for Attributes {
     fn try_from(AttributesTable { keep, drop, rename }: AttributesTable) -> Result<Self, String> {
         let dropped = |column: &&String| drop.iter().any(|dropped| name_key(dropped) == name_key(column));
         if let Some(column) = keep.iter().chain(rename.values()).find(dropped) {
-            return Err(format!("`{column}` is to be dropped, and to be kept"));
+            return Err(format!("`{column}` is both dropped and kept"));
         }
         if rename.keys().any(|name| name.trim().is_empty()) {
             return Err("an attribute needs a name".to_owned());
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn is_frozen_as_it_was_written() {
+    fn a_mapping_is_frozen_as_written() {
         let forms = [
             "{}",
             r#"{"id":"trans_num","side":{"constant":"debit"}}"#,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_what_is_allowed() {
+    fn errors_name_what_is_allowed() {
         let cases = [
             (r#"{"iid":"x"}"#, "unknown field `iid`, expected one of `id`, `description`, `amount`"),
             (r#"{"id":{"colum":"x"}}"#, "unknown field `colum`, expected one of `constant`, `template`, `column`"),
@@ -297,26 +297,29 @@ mod tests {
             (r#"{"id":{"constant":"a","values":{}}}"#, "`values` needs a `column`"),
             (r#"{"id":{"columns":[]}}"#, "`columns` names no column"),
             (r#"{"id":{"columns":["a"],"constant":"b"}}"#, "`columns` and `from_sign` each stand alone"),
-            (r#"{"description":{"columns":["a"]}}"#, "`columns` is for `id` alone; a `template` joins columns"),
-            (r#"{"side":{"columns":["a"]}}"#, "`columns` is for `id` alone"),
+            (r#"{"description":{"columns":["a"]}}"#, "`columns` is only for `id`; use a `template` to join columns"),
+            (r#"{"side":{"columns":["a"]}}"#, "`columns` is only for `id`"),
             (
                 r#"{"id":{"from_sign":{"negative":"a","positive":"b"}}}"#,
-                "`from_sign` is for `side` and `operation_type` alone",
+                "`from_sign` is only for `side` and `operation_type`",
             ),
-            (r#"{"merchant":{"from_sign":{"negative":"a","positive":"b"}}}"#, "`from_sign` is for `side`"),
+            (r#"{"merchant":{"from_sign":{"negative":"a","positive":"b"}}}"#, "`from_sign` is only for `side`"),
             (r#"{"side":{"from_sign":{"negative":"a"}}}"#, "missing field `positive`"),
             (r#"{"side":{"from_sign":{"negative":"a","positive":" "}}}"#, "a constant must not be blank here"),
-            (r#"{"amount":{"debit":"a"}}"#, "`debit` and `credit` are both written, and no other column"),
-            (r#"{"amount":{"debit":"a","credit":"b","column":"c"}}"#, "`debit` and `credit` are both written"),
-            (r#"{"amount":{"debit":"a","credit":"b","sign":"negate"}}"#, "only `sign = \"absolute\"` goes with them"),
+            (r#"{"amount":{"debit":"a"}}"#, "write both `debit` and `credit`, and no other column"),
+            (r#"{"amount":{"debit":"a","credit":"b","column":"c"}}"#, "write both `debit` and `credit`"),
+            (
+                r#"{"amount":{"debit":"a","credit":"b","sign":"negate"}}"#,
+                "only `sign = \"absolute\"` is allowed with them",
+            ),
             (
                 r#"{"amount":{"debit":"a","credit":"b","negative_when":{"column":"c","is":"D"}}}"#,
-                "the columns `debit` and `credit` say the sign",
+                "the columns `debit` and `credit` determine the sign",
             ),
             (r#"{"side":{"constant":" "}}"#, "a constant must not be blank here"),
             (r#"{"amount":{"column":"a","values":{}}}"#, "unknown field `values`, expected one of `constant`"),
-            (r#"{"amount":{"column":"a","unit":"cents"}}"#, "`cents` is no unit: write \"minor\" for hundredths"),
-            (r#"{"amount":{"column":"a","unit":0}}"#, "`0` is no unit"),
+            (r#"{"amount":{"column":"a","unit":"cents"}}"#, "`cents` is not a unit: write \"minor\" for hundredths"),
+            (r#"{"amount":{"column":"a","unit":0}}"#, "`0` is not a unit"),
             (
                 r#"{"amount":{"column":"a","negative_when":{"column":"b","is":7}}}"#,
                 "expected a value, or a list of values",
@@ -325,7 +328,7 @@ mod tests {
             (r#"{"timestamp":{"column":"a","since":"2023-01-01T00:00:00Z"}}"#, "`since` needs a `unit`"),
             (r#"{"timestamp":{"column":"a","unit":"hours","since":"noon"}}"#, "`since` is not a date and time like"),
             (r#"{"timestamp":{"column":"a","unit":"weeks"}}"#, "unknown variant `weeks`, expected one of `days`"),
-            (r#"{"attributes":{"drop":["a"],"rename":{"b":"A"}}}"#, "`A` is to be dropped, and to be kept"),
+            (r#"{"attributes":{"drop":["a"],"rename":{"b":"A"}}}"#, "`A` is both dropped and kept"),
             (r#"{"id":{"template":"{a"}}"#, "`{` is not closed"),
         ];
         for (form, expected) in cases {

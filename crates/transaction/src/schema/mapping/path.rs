@@ -1,12 +1,12 @@
-//! Values from the path of a source: tables that are kept in folders have some of their columns in the names of these,
+//! Values from the path of a source: partitioned tables hold some columns in folder names,
 //! `date=2024-03-14/part-0.csv`, and not in the file.
 
 use crate::schema::names::name_key;
 use crate::value::text::quoted;
 
-/// What stands for nothing in the name of a folder, as Hive writes it.
+/// The folder value that means null, as Hive writes it.
 const NOTHING: &str = "__HIVE_DEFAULT_PARTITION__";
-/// Most folders that an error shows.
+/// Most folders shown in an error.
 const SHOWN: usize = 10;
 
 /// Why a mapping does not fit the path of a source.
@@ -14,26 +14,26 @@ const SHOWN: usize = 10;
 pub enum PathError {
     /// No folder has the name.
     #[error(
-        "the mapping takes {} from the path, and no folder is called `{name}=…`; the folders with a value are {}",
+        "the mapping takes {} from the path, but no folder is named `{name}=…`; the folders with a value are {}",
         quoted(name),
         shown(found)
     )]
     Missing {
-        /// What the mapping names.
+        /// The name in the mapping.
         name: String,
-        /// The folders that have a name and a value.
+        /// The folders with a name and a value.
         found: Vec<String>,
     },
-    /// Several have it, with different values.
-    #[error("the mapping takes {} from the path, where it stands twice: {}", quoted(name), shown(found))]
+    /// Several folders have the name, with different values.
+    #[error("the mapping takes {} from the path, which has it twice: {}", quoted(name), shown(found))]
     Several {
-        /// What the mapping names.
+        /// The name in the mapping.
         name: String,
-        /// The folders that have it.
+        /// The folders with the name.
         found: Vec<String>,
     },
-    /// Its bytes are no text.
-    #[error("the folder {} of the path is no text once its percent signs are resolved", quoted(.0))]
+    /// The value is not text.
+    #[error("the folder {} of the path is not text after percent-decoding", quoted(.0))]
     NotText(String),
 }
 
@@ -69,7 +69,7 @@ fn folders(location: &str) -> impl Iterator<Item = (&str, &str)> {
     above.split('/').filter_map(|folder| folder.split_once('=')).filter(|(name, _)| !name.trim().is_empty())
 }
 
-/// A text whose `%2F` and the like are what they stand for; a percent sign without two digits behind it is itself.
+/// Decodes `%2F` and the like; a percent sign without two hex digits after it is literal.
 fn percent_decoded(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -111,21 +111,21 @@ mod tests {
     }
 
     #[test]
-    fn what_the_path_has_not_is_refused_with_what_it_has() {
+    fn a_missing_folder_is_reported_with_the_existing_ones() {
         for (location, expected) in [
             (
                 "/data/day=1/hour=2/date=3.csv",
-                "the mapping takes `date` from the path, and no folder is called `date=…`; the folders with a value are `day=1`, `hour=2`",
+                "the mapping takes `date` from the path, but no folder is named `date=…`; the folders with a value are `day=1`, `hour=2`",
             ),
             (
                 "part-0.csv",
-                "the mapping takes `date` from the path, and no folder is called `date=…`; the folders with a value are none",
+                "the mapping takes `date` from the path, but no folder is named `date=…`; the folders with a value are none",
             ),
             (
                 "/date=1/x/DATE=2/a.csv",
-                "the mapping takes `date` from the path, where it stands twice: `date=1`, `DATE=2`",
+                "the mapping takes `date` from the path, which has it twice: `date=1`, `DATE=2`",
             ),
-            ("/date=%ff/a.csv", "the folder `date=%ff` of the path is no text once its percent signs are resolved"),
+            ("/date=%ff/a.csv", "the folder `date=%ff` of the path is not text after percent-decoding"),
         ] {
             assert_eq!(value_of(location, "date").unwrap_err().to_string(), expected, "{location}");
         }

@@ -1,13 +1,13 @@
-//! Templates: one text out of several columns of a row.
+//! Templates: one text built from several columns of a row.
 
 use serde::{Deserialize, Serialize};
 
-/// What stands for the number of the row.
+/// Stands for the row number.
 const ROW: &str = "row";
-/// What stands before the name of a folder of the path.
+/// Precedes the name of a folder in the path.
 const PATH: &str = "path:";
 
-/// Text with columns in it: `{nameOrig}-{step}-{row}`; `{{` and `}}` stand for the braces themselves.
+/// Text with columns: `{nameOrig}-{step}-{row}`; `{{` and `}}` are literal braces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Template {
@@ -15,21 +15,21 @@ pub(crate) struct Template {
     pub(crate) parts: Vec<TemplatePart<String>>,
 }
 
-/// A part of a template; a column is its name, or its place once the header is known.
+/// A part of a template; a column is a name, or a position once the header is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TemplatePart<C> {
-    /// The text itself.
+    /// Literal text.
     Text(String),
     /// A column's value.
     Column(C),
-    /// What a folder of the source's path has for a name.
+    /// The value of a folder in the source's path.
     Path(String),
     /// The row's number.
     Row,
 }
 
 impl Template {
-    /// The columns in it.
+    /// The columns it uses.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             TemplatePart::Column(name) => Some(name.as_str()),
@@ -37,7 +37,7 @@ impl Template {
         })
     }
 
-    /// The same with the folders of its path resolved; a text where nothing else is in it.
+    /// The template with path values filled in; plain text if nothing else remains.
     pub(crate) fn resolve<E>(&self, folder: impl Fn(&str) -> Result<String, E>) -> Result<Result<Self, String>, E> {
         let mut parts: Vec<TemplatePart<String>> = Vec::new();
         for part in &self.parts {
@@ -62,7 +62,7 @@ impl Template {
         Ok(Ok(Self { written: parts.iter().map(written).collect(), parts }))
     }
 
-    /// As it was written.
+    /// The template as written.
     pub(crate) fn as_str(&self) -> &str {
         &self.written
     }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn braces_hold_columns_and_doubled_ones_are_themselves() {
+    fn braces_hold_columns_and_doubled_braces_are_literal() {
         let (text, column) =
             (|text: &str| TemplatePart::Text(text.to_owned()), |name: &str| TemplatePart::Column(name.to_owned()));
         assert_eq!(parts("{nameOrig}-{row}"), [column("nameOrig"), text("-"), TemplatePart::Row]);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_template_says_why() {
+    fn an_invalid_template_is_rejected_with_a_reason() {
         for (written, expected) in [
             ("{a", "`{` is not closed"),
             ("a}", "`}` closes nothing"),

@@ -1,4 +1,4 @@
-//! Where a field of text comes from, and the two forms that any field may be written in: a name, or a table.
+//! The source of a text field, and the two forms of any field: a name, or a table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,28 +11,28 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::Template;
 use crate::Amount;
 
-/// Where a text comes from.
+/// The source of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "NameOrTable<TextTable>", into = "NameOrTable<TextTable>")]
 pub(crate) enum TextFrom {
-    /// A column, as it is.
+    /// A column as it is.
     Column(String),
-    /// The same in every row.
+    /// The same text in every row.
     Constant(String),
-    /// Several columns.
+    /// A text built from several columns.
     Template(Template),
-    /// What a table has for the value of a column.
+    /// A table look-up of a column's value.
     Lookup {
         column: String,
         values: BTreeMap<String, String>,
-        /// For every other value; without it such a row is rejected.
+        /// For all other values; without it such a row is rejected.
         otherwise: Option<String>,
     },
-    /// What a folder of the source's path has for a name: of `date=2024-03-14`, that of `date`.
+    /// The value of a folder in the source's path: for `date`, that of `date=2024-03-14`.
     Path(String),
-    /// The texts of columns, and which of the rows that have the same it is: for an id alone.
+    /// The texts of columns, and a count of rows with the same texts; only for ids.
     Columns(Vec<String>),
-    /// What the sign of the amount says: not for an id or a text.
+    /// A text for the sign of the amount; not for ids or descriptions.
     BySign(TextBySign),
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum TextFrom {
 pub(crate) struct TextBySign {
     negative: String,
     positive: String,
-    /// Without it, a row without an amount that is more or less than nothing is rejected.
+    /// Without it, a row with an amount of zero is rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     zero: Option<String>,
 }
@@ -62,7 +62,7 @@ impl TextBySign {
 }
 
 impl TextFrom {
-    /// The columns that it is made of.
+    /// The columns it uses.
     pub(crate) fn columns(&self) -> Vec<&str> {
         match self {
             Self::Column(column) | Self::Lookup { column, .. } => vec![column],
@@ -72,7 +72,7 @@ impl TextFrom {
         }
     }
 
-    /// Whether it is the same blank text in every row.
+    /// Whether it is a blank constant.
     pub(super) fn is_blank(&self) -> bool {
         let is_blank = |text: &str| text.trim().is_empty();
         match self {
@@ -82,7 +82,7 @@ impl TextFrom {
         }
     }
 
-    /// The same with what comes from the path as it is there.
+    /// The same with path values filled in.
     pub(super) fn resolve<E>(&self, folder: impl Fn(&str) -> Result<String, E>) -> Result<Self, E> {
         Ok(match self {
             Self::Path(name) => Self::Constant(folder(name)?),
@@ -95,7 +95,7 @@ impl TextFrom {
     }
 }
 
-/// The forms that a text, a number and a date have in common: exactly one of them is written.
+/// The forms that text, amount and timestamp tables share: exactly one of them is written.
 #[derive(Default)]
 pub(super) struct CommonForms {
     pub(super) constant: Option<String>,
@@ -209,7 +209,8 @@ impl From<TextFrom> for NameOrTable<TextTable> {
     }
 }
 
-/// The name of a column, or a table. Not an untagged enum for reading: its errors would not say what is wrong.
+/// The name of a column, or a table. It is not deserialized as an untagged enum, whose errors would not say what is
+/// wrong.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum NameOrTable<T> {

@@ -1,4 +1,4 @@
-//! Where the timestamp comes from: a text that is a date and time, or a count of units since some instant.
+//! The source of the timestamp: a date and time, or a count of units since some instant.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -13,12 +13,12 @@ use crate::value::amount::{DecimalDigits, DecimalNumber, DigitLimits, Notation};
 use crate::value::timestamp::{ALL_YEARS, LIKELY_YEARS};
 use crate::{DecimalMark, ReadingRules, TimeZone, Timestamp, TimestampError};
 
-/// Most digits before the decimal mark of a count, and decimals that are looked at.
+/// Most digits before the decimal mark of a count, and most decimals that are read.
 const MAX_DIGITS: usize = 18;
-/// The same before the mark by the second rules, as nanoseconds have nineteen.
+/// Most digits before the mark by the second rules, as nanoseconds have nineteen.
 const MAX_INTEGER_DIGITS: usize = 20;
 
-/// Where a timestamp comes from.
+/// The source of a timestamp.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "NameOrTable<TimestampTable>", into = "NameOrTable<TimestampTable>")]
 pub(crate) struct TimestampFrom {
@@ -27,19 +27,19 @@ pub(crate) struct TimestampFrom {
     pub(crate) time_count: Option<TimeCount>,
 }
 
-/// What a count counts, and since when.
+/// The unit of a count, and its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TimeCount {
     unit: TimeUnit,
     since: CountOrigin,
 }
 
-/// Since when something is counted.
+/// The start of a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CountOrigin {
-    /// The start of 1970, in UTC.
+    /// The start of 1970 in UTC.
     Epoch,
-    /// The day 0 of spreadsheets, whatever the zone.
+    /// Day 0 of spreadsheets, in any zone.
     Spreadsheets,
     At(Timestamp),
 }
@@ -67,7 +67,7 @@ enum TimeUnit {
 }
 
 impl TimeUnit {
-    /// How many microseconds how many of it are.
+    /// Microseconds, and the number of units they make.
     fn micros(self) -> (i128, i128) {
         match self {
             Self::Days => (86_400_000_000, 1),
@@ -99,29 +99,29 @@ impl TimeCount {
     pub(crate) const MILLISECONDS: Self = Self { unit: TimeUnit::Milliseconds, since: CountOrigin::Epoch };
     pub(crate) const MICROSECONDS: Self = Self { unit: TimeUnit::Microseconds, since: CountOrigin::Epoch };
     pub(crate) const NANOSECONDS: Self = Self { unit: TimeUnit::Nanoseconds, since: CountOrigin::Epoch };
-    /// Since 30 December 1899, which makes 1 March 1900 the day 61, as every spreadsheet has it.
+    /// Since 30 December 1899, so that 1 March 1900 is day 61, as in every spreadsheet.
     pub(crate) const SERIAL_DAYS: Self = Self { unit: TimeUnit::Days, since: CountOrigin::Spreadsheets };
 
-    /// The instant of a count, which may have decimals after a point or a comma; what is finer than a microsecond is cut off.
+    /// The instant of a count, which may have decimals after a point or comma; finer than microseconds is truncated.
     pub(crate) fn read(self, text: &str, rules: ReadingRules) -> Result<Timestamp, TimestampError> {
         let micros = Self::count(text, rules).and_then(|count| self.micros(count, false));
         let instant = micros.and_then(DateTime::from_timestamp_micros);
         instant.and_then(|instant| Timestamp::within(&years(rules), instant)).ok_or_else(|| self.error(rules))
     }
 
-    /// The microseconds since 1970 of a count, halves rounded up: counts of days are fractions that no decimal ends.
+    /// The microseconds since 1970 of a count, rounded half up: day fractions rarely end in decimal.
     pub(crate) fn nearest_micros(self, text: &str) -> Option<i64> {
         self.micros(Self::count(text, ReadingRules::Second)?, true)
     }
 
-    /// That a text is no count which leads to a year of the rules.
+    /// The error for a text that is not a count within the allowed years.
     pub(crate) fn error(self, rules: ReadingRules) -> TimestampError {
         let (first, last) = years(rules).into_inner();
         TimestampError::Count { unit: self.unit.name(), first, last }
     }
 
-    /// A count is what a program wrote: a point is its decimal mark. A comma may group or be one, and decides nothing where it could
-    /// be either.
+    /// Counts are written by programs: a point is the decimal mark. A comma may be either a mark or a separator; if
+    /// both readings are possible, the text is rejected.
     fn count(text: &str, rules: ReadingRules) -> Option<DecimalNumber> {
         let limits = DigitLimits { integer: MAX_DIGITS, scale: MAX_DIGITS };
         if rules == ReadingRules::First {
@@ -144,7 +144,7 @@ impl TimeCount {
     }
 }
 
-/// The years that a count may lead to.
+/// The allowed years of counts.
 fn years(rules: ReadingRules) -> RangeInclusive<i32> {
     match rules {
         ReadingRules::First => ALL_YEARS,
@@ -169,7 +169,7 @@ pub(super) struct TimestampTable {
     since: Option<Timestamp>,
 }
 
-/// A text, or TOML's own form of a date and time, which comes as a table of one text.
+/// A text, or TOML's own date and time, which arrives as a table with one text.
 fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     struct InstantVisitor;
 
@@ -263,19 +263,19 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_is_none_is_refused() {
+    fn invalid_counts_are_rejected() {
         let seconds = time_count(r#"{"column":"t","unit":"seconds"}"#);
         let error = |first, last| TimestampError::Count { unit: "seconds", first, last };
         for text in ["", "x", "2012-01-01", "99999999999999999999", "1325376018000001", "inf", "1e99"] {
             assert_eq!(seconds.read(text, ReadingRules::First), Err(error(0, 9999)), "{text}");
             assert_eq!(seconds.read(text, ReadingRules::Second), Err(error(1900, 2100)), "{text}");
         }
-        // Milliseconds that are taken for seconds: the year 43969. Seconds for hours.
+        // Milliseconds taken for seconds: the year 43969. Seconds taken for hours.
         for text in ["1325376018000", "132537601800", "-2208988801", "4133980800"] {
             assert_eq!(seconds.read(text, ReadingRules::Second), Err(error(1900, 2100)), "{text}");
         }
         assert_eq!(seconds.read("132537601800", ReadingRules::First).unwrap().to_string(), "6169-12-13T00:30:00Z");
-        // The first rules take the comma for a decimal mark, whatever follows it.
+        // The first rules take a comma for the decimal mark, whatever follows.
         assert_eq!(seconds.read("1,325", ReadingRules::First).unwrap().to_string(), "1970-01-01T00:00:01.325000Z");
         assert_eq!(seconds.read("1,325", ReadingRules::Second), Err(error(1900, 2100)));
         assert_eq!(seconds.read("1,325,376,018", ReadingRules::First), Err(error(0, 9999)));

@@ -1,20 +1,20 @@
-//! The digits of one decimal number, and the exact number that they make.
+//! The digits of a decimal number, and the exact number they make.
 
 use super::{AmountError, DecimalMark, MAX_INTEGER_DIGITS, MAX_SCALE};
 
-/// The digits of a decimal number, where they stand.
+/// The digits of a decimal number, as slices of its text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DecimalDigits<'a> {
     pub(crate) negative: bool,
-    /// Before the mark; characters that group them may stand between.
+    /// Before the mark; grouping characters may stand between.
     pub(crate) integer: &'a [u8],
-    /// Behind it; one of both may be empty.
+    /// After the mark; either part may be empty, but not both.
     pub(crate) fraction: &'a [u8],
-    /// The power of ten that it is to be multiplied with.
+    /// The power of ten to multiply by.
     pub(crate) exponent: i32,
 }
 
-/// A decimal number: so many units, of which `10^scale` make one.
+/// A decimal number as a count of units, `10^scale` of which make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DecimalNumber {
     pub(crate) negative: bool,
@@ -22,7 +22,7 @@ pub(crate) struct DecimalNumber {
     pub(crate) scale: usize,
 }
 
-/// Most digits of a number: before the mark, and behind it. Together they are 38 at most, so that the number fits 128 bits.
+/// Most digits before and after the mark. Together at most 38, so that the number fits 128 bits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DigitLimits {
     pub(crate) integer: usize,
@@ -30,7 +30,7 @@ pub(crate) struct DigitLimits {
 }
 
 impl DigitLimits {
-    /// Those of an amount.
+    /// The limits of an amount.
     pub(crate) const AMOUNT: Self = Self { integer: MAX_INTEGER_DIGITS as usize, scale: MAX_SCALE };
 }
 
@@ -61,7 +61,7 @@ impl<'a> DecimalDigits<'a> {
         &self.integer[leading_zeros..]
     }
 
-    /// The number, exactly. Zeros at its end that are beyond the scale's limit lose nothing, and are dropped.
+    /// The exact number. Trailing zeros beyond the allowed scale are dropped, as they lose nothing.
     pub(crate) fn number(&self, limits: DigitLimits) -> Result<DecimalNumber, AmountError> {
         let digits = || self.integer.iter().filter(|byte| byte.is_ascii_digit()).chain(self.fraction);
         let length = |digits: usize| i64::try_from(digits).map_err(|_| AmountError::Range);
@@ -91,7 +91,7 @@ impl<'a> DecimalDigits<'a> {
 }
 
 impl DecimalNumber {
-    /// Whether both are the same, however many zeros they end with.
+    /// Whether both numbers are equal, whatever their trailing zeros.
     pub(crate) fn equals(self, other: Self) -> bool {
         let shortest = |Self { negative, mut units, mut scale }| {
             while scale > 0 && units % 10 == 0 {
@@ -107,7 +107,7 @@ pub(super) fn all_digits(part: &[u8]) -> bool {
     part.iter().all(u8::is_ascii_digit)
 }
 
-/// Whether the text is one of the spellings of infinity or "not a number" that spreadsheets and languages write.
+/// Whether the text is a spelling of infinity or "not a number" as spreadsheets and languages write it.
 pub(super) fn is_not_finite(unsigned: &[u8]) -> bool {
     [&b"nan"[..], b"inf", b"infinity"].iter().any(|word| unsigned.eq_ignore_ascii_case(word))
 }

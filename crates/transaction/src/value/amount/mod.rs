@@ -1,7 +1,8 @@
 //! Exact decimal amounts. An amount is never a float between the source and the database.
 //!
-//! `digits` has the digits of a number and makes a [`DecimalNumber`] of them, exactly; `notation` has the forms in which people and
-//! programs write one. Whatever reads a decimal number of a source (amounts, sums, units, counts) reads it by these.
+//! `digits` turns the digits of a number into a [`DecimalNumber`], exactly; `notation` parses the forms in which people
+//! and programs write numbers; `sum` adds amounts up. Every decimal number of a source (amounts, sums, units, counts)
+//! is parsed here.
 
 mod digits;
 mod notation;
@@ -19,7 +20,7 @@ pub use sum::AmountSum;
 
 /// Most digits after the decimal mark: the scale of `NUMERIC(20,4)`.
 pub(crate) const MAX_SCALE: usize = 4;
-/// Most digits before the decimal mark: what `NUMERIC(20,4)` leaves beside its scale.
+/// Most digits before the decimal mark: the rest of `NUMERIC(20,4)`.
 pub(crate) const MAX_INTEGER_DIGITS: u32 = 16;
 
 /// The character between the units and their fraction.
@@ -41,7 +42,7 @@ impl DecimalMark {
         }
     }
 
-    /// The other one.
+    /// The opposite mark.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -73,7 +74,7 @@ pub enum AmountError {
     /// `NaN`, `inf` and the like.
     #[error("is not a finite number")]
     NotFinite,
-    /// Anything else that is no plain decimal number.
+    /// Anything else that is not a decimal number.
     #[error("is not a decimal number")]
     Format,
     /// More than four digits after the decimal mark; nothing is ever rounded.
@@ -82,13 +83,14 @@ pub enum AmountError {
     /// More than sixteen digits before the decimal mark.
     #[error("has more than {MAX_INTEGER_DIGITS} digits before the decimal mark")]
     Range,
-    /// It is one amount with a decimal point and another with a decimal comma, and nothing tells which mark it has.
+    /// One amount with a decimal point and another with a decimal comma, where the source does not show which mark it
+    /// uses.
     #[error("is one number with a decimal point and another with a decimal comma")]
     Mark,
 }
 
 impl Amount {
-    /// Reads an amount as a source writes it. The plain form is tried first: nearly every row has it.
+    /// Parses an amount as a source writes it. The plain form is tried first: nearly every row has it.
     pub fn read(text: &str, notation: &Notation) -> Result<Self, AmountError> {
         if let Some(plain) = notation.mark() {
             match Self::parse(text.as_bytes(), plain) {
@@ -99,7 +101,8 @@ impl Amount {
         Self::try_from(notation.number(text, DigitLimits::AMOUNT)?)
     }
 
-    /// Reads `[+-]digits[mark digits]`; no exponent, no thousands separators, no currency. What is stored and sent has this form.
+    /// Parses `[+-]digits[mark digits]`: no exponent, no thousands separators, no currency. Stored and sent amounts
+    /// have this form.
     pub fn parse(text: &[u8], mark: DecimalMark) -> Result<Self, AmountError> {
         let digits = DecimalDigits::split(text, mark)?;
         let DecimalDigits { negative, fraction, .. } = digits;
@@ -114,7 +117,7 @@ impl Amount {
         Self::from_digits(negative, units, fraction.len())
     }
 
-    /// From a number of which `10^scale` make one unit; it fits `NUMERIC(20,4)`.
+    /// From a number of units, `10^scale` of which make one; it must fit `NUMERIC(20,4)`.
     pub(crate) fn from_digits(negative: bool, units: i128, scale: usize) -> Result<Self, AmountError> {
         let scale = u32::try_from(scale).map_err(|_| AmountError::Scale)?;
         let mut value = Decimal::try_from_i128_with_scale(units, scale).map_err(|_| AmountError::Range)?;
@@ -136,7 +139,7 @@ impl TryFrom<DecimalNumber> for Amount {
     }
 }
 
-/// Reads an amount that a database gives back. Fails only for what never fitted `NUMERIC(20,4)`.
+/// Parses an amount from a database. Fails only for what never fitted `NUMERIC(20,4)`.
 impl TryFrom<Decimal> for Amount {
     type Error = AmountError;
 
@@ -151,14 +154,14 @@ impl fmt::Display for Amount {
     }
 }
 
-/// As a JSON number with exactly the source's digits, which a float could not promise. JSON only.
+/// A JSON number with exactly the source's digits, which a float could not guarantee. JSON only.
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         RawValue::from_string(self.to_string()).map_err(serde::ser::Error::custom)?.serialize(serializer)
     }
 }
 
-/// From a JSON number's own text, or from a string. JSON only, and from borrowed text (`from_str`, `from_slice`).
+/// From the text of a JSON number, or from a string. JSON only, and from borrowed text (`from_str`, `from_slice`).
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_amount() {
+    fn invalid_amounts_are_rejected() {
         let cases = [
             ("", AmountError::Format),
             ("-", AmountError::Format),
@@ -238,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn decimals_come_back_from_the_database() {
+    fn a_decimal_of_the_database_becomes_an_amount() {
         let stored: Decimal = "12.3400".parse().unwrap();
         assert_eq!(Amount::try_from(stored).unwrap(), "12.34".parse().unwrap());
     }

@@ -1,36 +1,38 @@
-//! How people and programs write an amount: grouped in threes, with its sign before, behind or around it, with an exponent, and with
-//! a currency where one is declared.
+//! How people and programs write an amount: grouped in threes, signed before, behind or around, with an exponent, or
+//! with a declared currency.
 //!
-//! A text is peeled from outside: white space and invisible marks, one sign (`-`, `+`, U+2212, or parentheses), one currency on
-//! either side. What is left has to be digits, grouped or not, with at most one decimal mark, or with an exponent.
+//! A text is stripped from the outside: white space and invisible marks, one sign (`-`, `+`, U+2212, or parentheses),
+//! one currency on either side. What remains must be digits, grouped or not, with at most one decimal mark, or with an
+//! exponent.
 
 use super::digits::{DecimalDigits, DecimalNumber, DigitLimits, all_digits, is_not_finite};
 use super::{Amount, AmountError, DecimalMark};
 use crate::value::text::trimmed;
 use crate::{ReadingRules, RunSettings};
 
-/// What stands between groups of three digits, unless it is the decimal mark.
+/// What may separate groups of three digits, unless it is the decimal mark.
 const GROUPING: [char; 8] = ['.', ',', '\'', '’', ' ', '\u{a0}', '\u{202f}', '\u{2009}'];
-/// Most digits of an exponent, leading zeros among them.
+/// Most digits of an exponent, including leading zeros.
 const MAX_EXPONENT_DIGITS: usize = 4;
-/// What typography, word processors and keyboards of other scripts have for `-`: a hyphen, one that does not break, a dash, the minus
-/// U+2212, a small and a wide one.
+/// Characters used for `-` in typography, word processors and other scripts: hyphen, non-breaking hyphen, en dash,
+/// minus U+2212, small and full-width hyphen.
 const MINUS: [char; 7] = ['-', '\u{2010}', '\u{2011}', '\u{2013}', '\u{2212}', '\u{fe63}', '\u{ff0d}'];
 
-/// How the amounts of a source are written; made once for a run.
+/// How the amounts of a source are written; built once per run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notation {
     rules: ReadingRules,
-    /// None where nothing tells it.
+    /// None if the source does not show it.
     mark: Option<DecimalMark>,
-    /// Whether it is a number by the grammar of its source, which never groups.
+    /// Whether amounts are numbers by the grammar of their source, which never groups digits.
     is_number: bool,
-    /// Whether nothing proves the mark: then a text with another one, which reads in two ways, is none.
+    /// Whether the mark is an unproven assumption; a text that contains the other mark and reads both ways is then
+    /// rejected.
     is_presumed: bool,
     currencies: Vec<String>,
 }
 
-/// What a text is with either decimal mark.
+/// The amounts a text stands for with either decimal mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readings {
     /// With a decimal point.
@@ -40,7 +42,7 @@ pub struct Readings {
 }
 
 impl Readings {
-    /// With one of both.
+    /// The reading with this mark.
     pub fn by(self, mark: DecimalMark) -> Option<Amount> {
         match mark {
             DecimalMark::Point => self.point,
@@ -48,13 +50,13 @@ impl Readings {
         }
     }
 
-    /// Whether both marks read it, and differently.
+    /// Whether both marks give an amount, and the amounts differ.
     pub fn is_ambiguous(self) -> bool {
         self.point.zip(self.comma).is_some_and(|(point, comma)| point != comma)
     }
 }
 
-/// Reads a text with either decimal mark.
+/// Parses a text with either decimal mark.
 pub fn readings(text: &str, currencies: &[String]) -> Readings {
     let read = |mark| {
         let bare = BareNumber::of(text, currencies);
@@ -64,36 +66,36 @@ pub fn readings(text: &str, currencies: &[String]) -> Readings {
 }
 
 impl Notation {
-    /// Amounts with this mark, where it is known, and these currencies.
+    /// For this mark, if it is known, and these currencies.
     pub fn new(rules: ReadingRules, mark: Option<DecimalMark>, currencies: &[String]) -> Self {
         Self { rules, mark, is_number: false, is_presumed: false, currencies: currencies.to_vec() }
     }
 
-    /// Those of a run.
+    /// The notation of a run.
     pub fn of_run(settings: &RunSettings) -> Self {
         let is_unknown = settings.amounts.is_mark_unknown && settings.reading != ReadingRules::First;
         let mark = (!is_unknown).then_some(settings.dialect.decimal_mark);
         Self::new(settings.reading, mark, &settings.amounts.currencies)
     }
 
-    /// Those that are numbers by the grammar of their source, as in JSON and Parquet: their mark is a point.
+    /// For numbers by the grammar of their source, as in JSON and Parquet: their mark is a point.
     pub fn for_numbers() -> Self {
         let point = Self::new(ReadingRules::Second, Some(DecimalMark::Point), &[]);
         Self { is_number: true, ..point }
     }
 
-    /// The same where nobody set the mark, and no sample proves it.
+    /// The same for a mark that is neither set nor proven by a sample.
     #[must_use]
     pub(crate) fn with_presumed_mark(self) -> Self {
         Self { is_presumed: true, ..self }
     }
 
-    /// The mark, where it is known.
+    /// The mark, if known.
     pub fn mark(&self) -> Option<DecimalMark> {
         self.mark
     }
 
-    /// Whether it is one of numbers by the grammar of their source.
+    /// Whether it is for numbers by the grammar of their source.
     pub(crate) fn is_of_numbers(&self) -> bool {
         self.is_number
     }
@@ -103,12 +105,12 @@ impl Notation {
         &self.currencies
     }
 
-    /// Whether there are other forms than the plain one.
+    /// Whether forms other than the plain one are accepted.
     pub(super) fn is_lenient(&self) -> bool {
         self.rules != ReadingRules::First
     }
 
-    /// The number that a text is, exactly.
+    /// Parses a text into the exact number.
     pub(crate) fn number(&self, text: &str, limits: DigitLimits) -> Result<DecimalNumber, AmountError> {
         if let (ReadingRules::First, Some(mark)) = (self.rules, self.mark) {
             return parse_plain(text, mark, limits);
@@ -120,7 +122,7 @@ impl Notation {
                 (Ok(point), Ok(comma)) if point.equals(comma) => Ok(point),
                 (Ok(_), Ok(_)) => Err(AmountError::Mark),
                 (Ok(number), Err(_)) | (Err(_), Ok(number)) => Ok(number),
-                // The one that says more than that it is none.
+                // Return the more specific error.
                 (Err(AmountError::Format), Err(error)) | (Err(error), Err(_)) => Err(error),
             };
         };
@@ -133,7 +135,7 @@ impl Notation {
     }
 }
 
-/// Reads the plain form, of which the first rules drop no zeros.
+/// Parses the plain form; the first rules drop no trailing zeros.
 fn parse_plain(text: &str, mark: DecimalMark, limits: DigitLimits) -> Result<DecimalNumber, AmountError> {
     let digits = DecimalDigits::split(text.as_bytes(), mark)?;
     if digits.significant().len() > limits.integer {
@@ -145,7 +147,7 @@ fn parse_plain(text: &str, mark: DecimalMark, limits: DigitLimits) -> Result<Dec
     digits.number(limits)
 }
 
-/// A number without what stands around its digits.
+/// A number stripped of sign and currency.
 #[derive(Debug, Clone, Copy)]
 struct BareNumber<'a> {
     negative: bool,
@@ -174,7 +176,7 @@ impl<'a> BareNumber<'a> {
         Ok(Self { negative: sign.unwrap_or_default(), inner })
     }
 
-    /// The digits, where all that there is are some.
+    /// The digits, if nothing else remains.
     fn digits(self, mark: DecimalMark, may_be_grouped: bool) -> Result<DecimalDigits<'a>, AmountError> {
         let (mantissa, exponent) = match self.inner.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, Some(parse_exponent(exponent).ok_or(AmountError::Format)?)),
@@ -191,8 +193,8 @@ impl<'a> BareNumber<'a> {
     }
 }
 
-/// Whether it is negative, and what is left; none where there is no sign. What stands behind a mark is none: `12,-` is a price without
-/// cents.
+/// Whether the number is negative, and the rest; none if there is no sign. A sign after a decimal mark is not one:
+/// `12,-` is a price without cents.
 fn without_sign(text: &str) -> Option<(bool, &str)> {
     if let Some(rest) = text.strip_prefix('(') {
         return rest.strip_suffix(')').map(|rest| (true, rest));
@@ -206,7 +208,7 @@ fn without_sign(text: &str) -> Option<(bool, &str)> {
     })
 }
 
-/// What is left without the longest currency that it begins or ends with, where there was none yet, and on which side it stood.
+/// Strips the longest currency at either end, once per side; returns the side and the rest.
 fn without_currency<'a>(text: &'a str, currencies: &[String], seen: [bool; 2]) -> Option<(usize, &'a str)> {
     let rests = currencies
         .iter()
@@ -217,14 +219,14 @@ fn without_currency<'a>(text: &'a str, currencies: &[String], seen: [bool; 2]) -
     rests.min_by_key(|(_, rest)| rest.len())
 }
 
-/// The exponent behind its `e`.
+/// The number behind `e`.
 fn parse_exponent(text: &str) -> Option<i32> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_bounded = (1..=MAX_EXPONENT_DIGITS).contains(&digits.len()) && all_digits(digits.as_bytes());
     is_bounded.then(|| text.parse().ok()).flatten()
 }
 
-/// Whether one to three digits, of which the first is no zero, are followed by groups of three, with one mark before each.
+/// Whether one to three digits, the first not a zero, are followed by groups of three with the same separator.
 fn is_grouped(integer: &str, decimal_mark: char) -> bool {
     let Some(mark) = integer.chars().find(|character| !character.is_ascii_digit()) else { return false };
     if mark == decimal_mark || !GROUPING.contains(&mark) {

@@ -1,4 +1,4 @@
-//! The exact sum of the amounts of a run: what a bank's control total is compared with.
+//! The exact sum of a run's amounts, compared with a bank's control total.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,24 +8,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::value::amount::{DecimalNumber, DigitLimits};
 use crate::{Amount, AmountError, DecimalMark, Notation, ReadingRules};
 
-/// Decimals of a sum: those of `NUMERIC(20,4)`, of which every amount has at most so many.
+/// Decimals of a sum, as many as any amount has: the scale of `NUMERIC(20,4)`.
 const SCALE: u32 = 4;
-/// Ten to the power of that.
+/// Ten to the power of `SCALE`.
 const UNIT: i128 = 10_000;
-/// Most digits: those of `NUMERIC(38,4)`.
+/// The digits of `NUMERIC(38,4)`.
 const SUM_LIMITS: DigitLimits = DigitLimits { integer: 34, scale: SCALE as usize };
 
-/// A sum of amounts, never rounded. It is written with four decimals.
+/// A sum of amounts, never rounded, written with four decimals.
 ///
-/// It holds 10^17 amounts of the largest size before it would stand still at its bound.
+/// It saturates after 10^17 amounts of the largest size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct AmountSum(i128);
 
 impl AmountSum {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// Reads a sum as the amounts of its source are read.
+    /// Parses a sum as the amounts of its source are parsed.
     pub fn read(text: &str, notation: &Notation) -> Result<Self, AmountError> {
         let DecimalNumber { negative, units, scale } = notation.number(text, SUM_LIMITS)?;
         let factor = 10_i128.pow(SCALE.saturating_sub(u32::try_from(scale).unwrap_or(SCALE)));
@@ -35,7 +35,7 @@ impl AmountSum {
     /// Adds an amount.
     pub fn add(&mut self, amount: Amount) {
         let decimal = amount.as_decimal();
-        // No amount has more decimals, nor 10^32 units.
+        // No amount has more decimals, or as many as 10^32 units.
         let factor = 10_i128.pow(SCALE.saturating_sub(decimal.scale()));
         self.0 = self.0.saturating_add(decimal.mantissa().saturating_mul(factor));
     }
@@ -49,7 +49,7 @@ impl fmt::Display for AmountSum {
     }
 }
 
-/// Reads what an amount with a decimal point may look like: `-1234.50`, `1,234.50`.
+/// Parses amounts with a decimal point: `-1234.50`, `1,234.50`.
 impl FromStr for AmountSum {
     type Err = AmountError;
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_sum() {
+    fn invalid_sums_are_rejected() {
         let long = "1".repeat(35);
         for (text, expected) in [
             ("", AmountError::Format),

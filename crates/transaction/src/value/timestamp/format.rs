@@ -1,4 +1,4 @@
-//! How a source writes its timestamps, declared or recognised, frozen with the run.
+//! How a source writes its timestamps: declared or recognised, and frozen with the run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,12 +14,12 @@ use crate::{ReadingRules, TimeZone, Timestamp, TimestampError};
 /// How a source writes its timestamps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum TimestampFormat {
-    /// `YYYY-MM-DD HH:MM:SS` and ISO 8601, as [`Timestamp::parse`] reads them, and with the name of a zone behind.
+    /// `YYYY-MM-DD HH:MM:SS` and ISO 8601, as [`Timestamp::parse`] reads them, optionally with a zone name.
     #[default]
     Iso,
     /// A pattern.
     Pattern(Pattern),
-    /// Seconds since 1970, with a fraction or without, in UTC.
+    /// Seconds since 1970 in UTC, optionally with a fraction.
     EpochSeconds,
     /// Milliseconds since 1970.
     EpochMilliseconds,
@@ -27,11 +27,12 @@ pub enum TimestampFormat {
     EpochMicroseconds,
     /// Nanoseconds since 1970.
     EpochNanoseconds,
-    /// Days since 30 December 1899 with a fraction, as spreadsheets count them: a local time, to the nearest microsecond.
+    /// Days since 30 December 1899 with a fraction, as spreadsheets count them: a local time, to the nearest
+    /// microsecond.
     SerialDays,
 }
 
-/// The forms that have a name.
+/// The named formats.
 const NAMED: [(&str, TimestampFormat); 6] = [
     ("iso", TimestampFormat::Iso),
     ("epoch-seconds", TimestampFormat::EpochSeconds),
@@ -41,7 +42,7 @@ const NAMED: [(&str, TimestampFormat); 6] = [
     ("serial-days", TimestampFormat::SerialDays),
 ];
 
-/// Those that count since 1970.
+/// The formats that count since 1970.
 const EPOCHS: [TimestampFormat; 4] = [
     TimestampFormat::EpochSeconds,
     TimestampFormat::EpochMilliseconds,
@@ -50,12 +51,12 @@ const EPOCHS: [TimestampFormat; 4] = [
 ];
 
 impl TimestampFormat {
-    /// Reads a timestamp by one version of the rules.
+    /// Parses a timestamp by one version of the rules.
     pub fn parse(&self, text: &str, zone: TimeZone, rules: ReadingRules) -> Result<Timestamp, TimestampError> {
         self.read(text, zone, rules).map(|moment| moment.timestamp)
     }
 
-    /// The same, telling what is doubtful of it.
+    /// The same, with what is ambiguous about it.
     pub(crate) fn read(
         &self,
         text: &str,
@@ -87,8 +88,8 @@ impl TimestampFormat {
         }
     }
 
-    /// What a value of a source proves to be of this form: none where it is no date of the years of transactions, which any digits
-    /// might be by some pattern. A name of a zone that only the run's own zone could explain does no harm.
+    /// The timestamp, if the text proves this format: a date within the plausible years, as any digits might match some
+    /// pattern. A zone name that only the run's own zone could explain is accepted.
     pub fn reads_as_evidence(&self, text: &str) -> Option<Timestamp> {
         let text = trimmed(text);
         let read = match (self, self.parse(text, TimeZone::UTC, ReadingRules::Second)) {
@@ -103,8 +104,8 @@ impl TimestampFormat {
         read.ok().filter(|timestamp| LIKELY_YEARS.contains(&timestamp.as_datetime().year()))
     }
 
-    /// Other forms that the same texts might have: day, month and year in another order, with the same marks between and the same
-    /// time, and with a year of two digits or of four; or a count of another unit.
+    /// Other formats that the same texts might have: day, month and year in another order, or a year of two digits or
+    /// four; or a count of another unit.
     pub fn rivals(&self) -> Vec<Self> {
         match self {
             Self::Pattern(pattern) => pattern.rivals().into_iter().map(Self::Pattern).collect(),
@@ -127,7 +128,7 @@ fn serial_days(text: &str, zone: TimeZone) -> Result<ParsedTimestamp, TimestampE
     Timestamp::from_local(local.naive_utc(), None, zone)
 }
 
-/// Reads `iso`, the name of a count, or a pattern.
+/// Parses `iso`, the name of a count, or a pattern.
 impl FromStr for TimestampFormat {
     type Err = String;
 
@@ -158,7 +159,7 @@ impl Serialize for TimestampFormat {
     }
 }
 
-/// What is frozen with a run was allowed when the run began, whatever is now.
+/// Accepts whatever was allowed when the run started.
 impl<'de> Deserialize<'de> for TimestampFormat {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

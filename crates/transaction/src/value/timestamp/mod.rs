@@ -1,7 +1,7 @@
-//! Points in time: what a row may write, and the one form that is stored and sent.
+//! Timestamps: the forms a row may use, and the one form that is stored and sent.
 //!
-//! `format` has the forms that a source may be declared or recognised to have, `pattern` the one that is made of `%d`, `%m` and the
-//! like, and `zone` what the names of time zones mean.
+//! `format` holds the forms a source may be declared or recognised to use, `pattern` those made of `%d`, `%m` and the
+//! like, and `zone` the meaning of time zone names.
 
 mod format;
 mod pattern;
@@ -17,12 +17,12 @@ pub use format::TimestampFormat;
 pub use pattern::Pattern;
 pub use zone::TimeZone;
 
-/// The years that ISO 8601 writes with four digits.
+/// The years ISO 8601 writes with four digits.
 pub(crate) const ALL_YEARS: RangeInclusive<i32> = 0..=9999;
-/// The years of transactions: a count of units that leads to another one has another unit, and no other reading of a text is one.
+/// Plausible years of transactions: a count or a pattern that leads outside them is misread.
 pub(crate) const LIKELY_YEARS: RangeInclusive<i32> = 1900..=2100;
 
-/// An instant in UTC with microseconds, PostgreSQL's resolution; finer fractions are cut off.
+/// An instant in UTC with microseconds, PostgreSQL's resolution; finer fractions are truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(DateTime<Utc>);
 
@@ -33,52 +33,53 @@ pub enum TimestampError {
     #[error("is not a date and time like 2023-11-28 06:35:12 or 2023-11-28T06:35:12Z")]
     Format,
     /// Not what the declared or recognised pattern covers, or no such day or time.
-    #[error("is not a date and time as the source's TIMESTAMP_FORMAT writes them")]
+    #[error("does not match the source's TIMESTAMP_FORMAT")]
     Pattern,
-    /// A name of a time zone that has more than one meaning, or none that is known.
-    #[error("names a time zone that has several meanings, or none that is known")]
+    /// A time zone name that is ambiguous or unknown.
+    #[error("names an ambiguous or unknown time zone")]
     Zone,
-    /// A local time that the clock change of its zone leaves out.
+    /// A local time that its zone's clock change skips.
     #[error("does not exist in its time zone: the clocks are set forward over it")]
     Gap,
-    /// Not a count of units since some instant, or one that leads to a year which is none.
+    /// Not a count of units since some instant, or one that leads outside the allowed years.
     #[error("is not a number of {unit} that gives a year from {first} to {last}")]
     Count {
         /// What is counted.
         unit: &'static str,
-        /// The first year that it may give.
+        /// The first allowed year.
         first: i32,
-        /// The last one.
+        /// The last allowed year.
         last: i32,
     },
 }
 
-/// What a text of a row is read as.
+/// A timestamp parsed from a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ParsedTimestamp {
     pub(crate) timestamp: Timestamp,
-    /// Whether it is a local time that comes twice when the clocks are set back; it is the earlier one then.
+    /// Whether it is a local time that occurs twice when the clocks are set back; the earlier instant is taken.
     pub(crate) is_ambiguous_hour: bool,
 }
 
 impl ParsedTimestamp {
-    /// One that nothing is doubtful of.
+    /// A timestamp without doubt.
     pub(crate) fn unambiguous(timestamp: Timestamp) -> Self {
         Self { timestamp, is_ambiguous_hour: false }
     }
 }
 
 impl Timestamp {
-    /// Reads `YYYY-MM-DD HH:MM:SS` or `YYYY-MM-DDTHH:MM:SS`, an optional fraction, and an optional `Z`, `±HH:MM`,
-    /// `±HHMM` or `±HH`. Without an offset the time is in `zone`; a local time that occurs twice is the earlier one.
+    /// Parses `YYYY-MM-DD HH:MM:SS` or `YYYY-MM-DDTHH:MM:SS`, an optional fraction, and an optional `Z`, `±HH:MM`,
+    /// `±HHMM` or `±HH`. Without an offset the time is in `zone`; of a local time that occurs twice, the earlier
+    /// instant is taken.
     pub fn parse(text: &[u8], zone: TimeZone) -> Result<Self, TimestampError> {
         let (local, rest) = parse_local(text).ok_or(TimestampError::Format)?;
         let offset = parse_offset(rest).ok_or(TimestampError::Format)?;
         Self::from_local(local, offset, zone).map(|moment| moment.timestamp)
     }
 
-    /// Reads what [`Self::parse`] reads, without seconds too, and behind it, with a blank or without, an offset, the name of a zone,
-    /// or both, as in `+01:00[Europe/Paris]` or `+0100 CET`.
+    /// Parses what [`Self::parse`] does, also without seconds, and also followed by an offset, a zone name, or both, as
+    /// in `+01:00[Europe/Paris]` or `+0100 CET`.
     pub(crate) fn read(text: &str, zone: TimeZone) -> Result<ParsedTimestamp, TimestampError> {
         let found = parse_local(text.as_bytes()).or_else(|| parse_minutes(text.as_bytes()));
         let (local, rest) = found.ok_or(TimestampError::Format)?;
@@ -87,14 +88,14 @@ impl Timestamp {
         }
         let behind = text.get(text.len() - rest.len()..).unwrap_or_default().trim_start();
         let (written, name) = offset_and_name(behind).ok_or(TimestampError::Format)?;
-        if name.is_some_and(|name| !zone::is_like_a_name(name)) {
+        if name.is_some_and(|name| !zone::looks_like_a_name(name)) {
             return Err(TimestampError::Format);
         }
         let (offset, zone) = zone.resolve(local, written, name)?;
         Self::from_local(local, offset, zone)
     }
 
-    /// A local time at an offset in seconds east of UTC, else in a zone.
+    /// From a local time at an offset in seconds east of UTC, or else in a zone.
     pub(crate) fn from_local(
         local: NaiveDateTime,
         seconds_east: Option<i32>,
@@ -107,12 +108,12 @@ impl Timestamp {
         let utc = local
             .checked_sub_signed(chrono::TimeDelta::seconds(i64::from(seconds_east)))
             .ok_or(TimestampError::Format)?;
-        // An offset can carry the last hours of 9999 into a year that ISO 8601 writes with five digits.
+        // An offset can carry the last hours of 9999 into a five-digit year.
         let timestamp = Self::within(&ALL_YEARS, utc.and_utc()).ok_or(TimestampError::Format)?;
         Ok(ParsedTimestamp { timestamp, is_ambiguous_hour })
     }
 
-    /// An instant of these years.
+    /// The instant, if it is within these years.
     pub(crate) fn within(years: &RangeInclusive<i32>, utc: DateTime<Utc>) -> Option<Self> {
         years.contains(&utc.year()).then_some(Self::from(utc))
     }
@@ -124,14 +125,14 @@ impl Timestamp {
 }
 
 impl From<DateTime<Utc>> for Timestamp {
-    /// Cuts the instant to microseconds.
+    /// Truncates the instant to microseconds.
     fn from(instant: DateTime<Utc>) -> Self {
         let micros = instant.nanosecond() / 1_000 * 1_000;
         Self(instant.with_nanosecond(micros).unwrap_or(instant))
     }
 }
 
-/// The local date and time at the start of the text, and what follows it.
+/// The local date and time at the start of the text, and the rest.
 fn parse_local(text: &[u8]) -> Option<(NaiveDateTime, &[u8])> {
     let (head, rest) = text.split_at_checked(19)?;
     let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
@@ -158,8 +159,8 @@ fn parse_local(text: &[u8]) -> Option<(NaiveDateTime, &[u8])> {
     Some((date.and_time(time), rest))
 }
 
-/// The same of a time without seconds, as Java leaves them out where they are zero. What is behind a blank and an hour such as
-/// `10:30-11:30` may be its end, and is no offset.
+/// The same for a time without seconds, as Java writes it if they are zero. `10:30-11:30` after a blank may be a time
+/// span, so a `-` there is not an offset.
 fn parse_minutes(text: &[u8]) -> Option<(NaiveDateTime, &[u8])> {
     let (head, rest) = text.split_at_checked(16)?;
     let is_more_of_a_time = rest.first().is_some_and(|byte| matches!(byte, b':' | b'.' | b',' | b'0'..=b'9'));
@@ -172,8 +173,8 @@ fn parse_minutes(text: &[u8]) -> Option<(NaiveDateTime, &[u8])> {
     Some((local, rest))
 }
 
-/// Seconds east of UTC; `Some(None)` where the text names no zone, `None` where it is no offset.
-#[expect(clippy::option_option, reason = "absent and wrong are different answers")]
+/// Seconds east of UTC; `Some(None)` if the text is empty, `None` if it is not an offset.
+#[expect(clippy::option_option, reason = "absent and wrong are different results")]
 fn parse_offset(text: &[u8]) -> Option<Option<i32>> {
     let (sign, digits) = match text {
         [] => return Some(None),
@@ -194,7 +195,7 @@ fn parse_offset(text: &[u8]) -> Option<Option<i32>> {
     i32::try_from(hours * 3600 + minutes * 60).ok().map(|seconds| Some(sign * seconds))
 }
 
-/// The offset and the name of a zone that stand behind a time: one of both, or both as in `+01:00[Europe/Paris]` and `+0100 CET`.
+/// The offset and the zone name after a time: either, or both as in `+01:00[Europe/Paris]` and `+0100 CET`.
 fn offset_and_name(text: &str) -> Option<(Option<i32>, Option<&str>)> {
     if let Some((written, name)) = text.strip_suffix(']').and_then(|text| text.split_once('[')) {
         return Some((parse_offset(written.as_bytes())?, Some(name)));
@@ -208,14 +209,14 @@ fn number(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0_u32, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')))
 }
 
-/// `2023-11-28T06:35:12Z`, with six digits of fraction where there is one.
+/// `2023-11-28T06:35:12Z`, with a fraction of six digits if it is not zero.
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(TimestampText::of(self.0).as_str())
     }
 }
 
-/// `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`, digit by digit: each row has one, and would format six numbers.
+/// `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`, written digit by digit: every row needs one, and formatting six numbers is slow.
 struct TimestampText {
     bytes: [u8; 27],
     length: usize,
@@ -224,7 +225,7 @@ struct TimestampText {
 impl TimestampText {
     fn of(instant: DateTime<Utc>) -> Self {
         let mut text = Self { bytes: *b"0000-00-00T00:00:00.000000Z", length: 27 };
-        // Of a Timestamp; whatever else there may be, is cut to four digits.
+        // A `Timestamp` has a four-digit year.
         text.write_digits(0, 4, instant.year().unsigned_abs());
         text.write_digits(5, 2, instant.month());
         text.write_digits(8, 2, instant.day());
@@ -241,7 +242,7 @@ impl TimestampText {
         text
     }
 
-    /// Writes a number's last so many digits.
+    /// Writes the last digits of a number.
     fn write_digits(&mut self, at: usize, digits: usize, mut number: u32) {
         for place in self.bytes[at..at + digits].iter_mut().rev() {
             *place += u8::try_from(number % 10).unwrap_or_default();
@@ -250,7 +251,7 @@ impl TimestampText {
     }
 
     fn as_str(&self) -> &str {
-        // Digits and signs of ASCII.
+        // Only ASCII digits and signs.
         std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
     }
 }
@@ -287,7 +288,7 @@ mod tests {
             ("2023-11-28 06:35:12+02", TimeZone::UTC, "2023-11-28T04:35:12Z"),
             ("2023-11-28 06:35:12", paris, "2023-11-28T05:35:12Z"),
             ("2023-07-01 06:35:12", paris, "2023-07-01T04:35:12Z"),
-            // Twice on the clock, at the end of summer time: the earlier one.
+            // Occurs twice, at the end of summer time: the earlier instant.
             ("2023-10-29 02:30:00", paris, "2023-10-29T00:30:00Z"),
         ];
         for (text, zone, expected) in cases {
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_timestamp() {
+    fn invalid_timestamps_are_rejected() {
         let cases = [
             "",
             "2023-11-28",

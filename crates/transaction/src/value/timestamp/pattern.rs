@@ -1,6 +1,6 @@
-//! Dates as other systems write them: a pattern such as `%d/%m/%Y %H:%M`, which means what users of `strftime` expect.
+//! Date patterns such as `%d/%m/%Y %H:%M`, with the meaning users of `strftime` expect.
 //!
-//! `pieces` splits a pattern and reads each of its pieces.
+//! `pieces` splits a pattern and reads each piece.
 
 mod pieces;
 
@@ -14,18 +14,18 @@ use crate::{TimeZone, Timestamp, TimestampError};
 /// The first year with four digits.
 const FIRST_YEAR: i32 = 1000;
 
-/// A pattern of `%d`, `%m`, `%Y` and the like, as `strftime` has them. It has a whole date; a time that it lacks is midnight,
-/// and an offset that it lacks is that of the run's time zone.
+/// A pattern of `%d`, `%m`, `%Y` and the like, as in `strftime`. It contains a whole date; a missing time is midnight,
+/// and a missing offset is that of the run's time zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
-    /// As the first rules have it.
+    /// For the first rules.
     first: Vec<Item<'static>>,
-    /// As the second ones have it; nothing, where they refuse it.
+    /// For the second rules; empty if they reject it.
     pieces: Vec<PatternPiece>,
 }
 
-/// What a text says by a pattern.
+/// The parts of a timestamp matched by a pattern.
 struct LocalDateTime<'a> {
     local: NaiveDateTime,
     offset: Option<i32>,
@@ -33,7 +33,7 @@ struct LocalDateTime<'a> {
 }
 
 impl Pattern {
-    /// A pattern that somebody declares. Fails, with the reason, where it would not mean what it says.
+    /// A declared pattern. Fails, with the reason, if it would not mean what it says.
     pub(super) fn declared(text: &str) -> Result<Self, String> {
         let unreadable = || {
             format!(
@@ -49,19 +49,18 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), first, pieces })
     }
 
-    /// A pattern that was frozen with a run.
+    /// A pattern frozen with a run.
     pub(super) fn frozen(text: &str) -> Result<Self, String> {
-        let first =
-            StrftimeItems::new(text).parse_to_owned().map_err(|_| format!("`{text}` is no pattern of a date"))?;
+        let first = StrftimeItems::new(text).parse_to_owned().map_err(|_| format!("`{text}` is not a date pattern"))?;
         Ok(Self { text: text.to_owned(), first, pieces: pieces(text).unwrap_or_default() })
     }
 
-    /// As it was written.
+    /// The pattern as written.
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Reads a timestamp by the first rules.
+    /// Parses a timestamp by the first rules.
     pub(super) fn parse_first(&self, text: &str, zone: TimeZone) -> Result<Timestamp, TimestampError> {
         let mut parsed = Parsed::new();
         chrono::format::parse(&mut parsed, text, self.first.iter()).map_err(|_| TimestampError::Pattern)?;
@@ -71,14 +70,14 @@ impl Pattern {
         Ok(moment.timestamp)
     }
 
-    /// Reads a timestamp by the second rules.
+    /// Parses a timestamp by the second rules.
     pub(super) fn read(&self, text: &str, zone: TimeZone) -> Result<ParsedTimestamp, TimestampError> {
         let LocalDateTime { local, offset, zone: name } = self.parse_parts(text)?;
         let (offset, zone) = zone.resolve(local, offset, name)?;
         Timestamp::from_local(local, offset, zone).map_err(as_pattern_error)
     }
 
-    /// The same as if no zone was named, where what is named could be one.
+    /// The same ignoring the zone name, if it could be one.
     pub(super) fn read_without_zone(&self, text: &str) -> Result<Timestamp, TimestampError> {
         let LocalDateTime { local, offset, zone } = self.parse_parts(text)?;
         if zone.is_some_and(|name| !zone::could_be_a_name(name)) {
@@ -107,11 +106,11 @@ impl Pattern {
                 Err(TimestampError::Pattern)
             };
         }
-        // `chrono` takes 69 for 2069, where POSIX has 1969; nothing is lost if it stands there already.
+        // `chrono` reads 69 as 2069, POSIX as 1969.
         if (parsed.year(), parsed.year_mod_100()) == (None, Some(69)) {
             parsed.set_year(1969).map_err(|_| TimestampError::Pattern)?;
         }
-        // A second 60 would be the one after it in some places, and the same in others.
+        // A second 60 means the next second in some places, and the same in others.
         if parsed.second() == Some(60) {
             return Err(TimestampError::Pattern);
         }
@@ -119,8 +118,8 @@ impl Pattern {
         Ok(LocalDateTime { local, offset, zone })
     }
 
-    /// The pattern with day, month and year in each other order that anybody writes, and with two or four digits of the year. Names
-    /// of months tell themselves.
+    /// The pattern with day, month and year in every other usual order, and with two or four digits of the year. Month
+    /// names are unambiguous.
     pub(super) fn rivals(&self) -> Vec<Self> {
         let Some(parts) = DateParts::of(&self.text) else { return Vec::new() };
         let orders =
@@ -130,14 +129,14 @@ impl Pattern {
     }
 }
 
-/// A pattern around the three places of its day, month and year.
+/// A pattern split around its day, month and year.
 struct DateParts<'a> {
     order: [&'static str; 3],
     between: [&'a str; 4],
 }
 
 impl<'a> DateParts<'a> {
-    /// None where the pattern has not each of them once, in digits.
+    /// None unless the pattern has each of them once, in digits.
     fn of(text: &'a str) -> Option<Self> {
         let mut between = Vec::with_capacity(4);
         let (mut seen, mut from, mut at) = (Vec::with_capacity(3), 0, 0);
@@ -176,14 +175,14 @@ impl<'a> DateParts<'a> {
     }
 }
 
-/// The date and time of what was parsed.
+/// The local date and time from the parsed fields.
 fn local(parsed: &Parsed, has_time: bool) -> Result<NaiveDateTime, TimestampError> {
     let date = parsed.to_naive_date().map_err(|_| TimestampError::Pattern)?;
-    // `%Y` reads two digits as well, which would be a year of the Romans.
+    // `%Y` also matches two digits, which would be a year in Roman times.
     if date.year() < FIRST_YEAR {
         return Err(TimestampError::Pattern);
     }
-    // Without a time it is midnight; one that is there and impossible is none.
+    // Without a time it is midnight; an impossible time is an error.
     let time = match parsed.to_naive_time() {
         Ok(time) => time,
         Err(_) if has_time => return Err(TimestampError::Pattern),

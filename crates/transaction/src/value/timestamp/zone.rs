@@ -1,4 +1,4 @@
-//! Time zones: that of a run, and what the names mean which stand behind a time.
+//! Time zones: the run's own, and the meaning of zone names after a time.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::TimestampError;
 
-/// Names of no offset.
+/// Names of offset zero.
 const ZERO: [&str; 4] = ["UTC", "GMT", "UT", "Z"];
-/// Abbreviations that have one meaning, and those that RFC 5322 gives one, in minutes east of UTC.
+/// Abbreviations with one meaning, or with one defined by RFC 5322, in minutes east of UTC.
 const ABBREVIATIONS: [(&str, i32); 26] = [
     ("EST", -5 * 60),
     ("EDT", -4 * 60),
@@ -39,7 +39,7 @@ const ABBREVIATIONS: [(&str, i32); 26] = [
     ("NZST", 12 * 60),
     ("NZDT", 13 * 60),
 ];
-/// The one whose offset was another one for some years.
+/// The abbreviation whose offset differed for some years.
 const MOSCOW: (&str, TimeZone) = ("MSK", TimeZone(chrono_tz::Europe::Moscow));
 
 /// The zone of timestamps that name none: `UTC`, or any name of the IANA time zone database.
@@ -50,8 +50,8 @@ impl TimeZone {
     /// Coordinated universal time, the default.
     pub const UTC: Self = Self(chrono_tz::UTC);
 
-    /// Seconds east of UTC at a local time, and whether that comes twice: then of the earlier one. None where the clocks pass over
-    /// it.
+    /// Seconds east of UTC at a local time, and whether the time occurs twice; the earlier offset is taken. None if the
+    /// clocks skip it.
     pub(super) fn offset(self, local: NaiveDateTime) -> Option<(i32, bool)> {
         if self == Self::UTC {
             return Some((0, false));
@@ -63,8 +63,8 @@ impl TimeZone {
         }
     }
 
-    /// The offset at a local time of which an offset, a name, or both may be written, and the zone that it is in where no offset
-    /// tells. An offset counts, unless the name is known never to have it then: the hour that comes twice has two.
+    /// The offset of a local time with a written offset, a zone name, or both; without an offset, the zone to use. A
+    /// written offset counts unless the named zone never has it then: the hour that occurs twice has two.
     pub(super) fn resolve(
         self,
         local: NaiveDateTime,
@@ -86,19 +86,19 @@ impl TimeZone {
         }
     }
 
-    /// The zone of a name of the database: it has a slash, and nothing else has.
+    /// The zone with this name in the database; only names with a slash count.
     fn region(name: &str) -> Option<Self> {
         name.contains('/').then(|| name.parse().ok()).flatten()
     }
 
-    /// The offsets that it has at a local time.
+    /// The offsets of the zone at a local time.
     fn offsets(self, local: NaiveDateTime) -> impl Iterator<Item = i32> {
         let there = self.0.from_local_datetime(&local);
         [there.earliest(), there.latest()].into_iter().flatten().map(|there| there.offset().fix().local_minus_utc())
     }
 
-    /// Seconds east of UTC that an abbreviation stands for at a local time: what this zone itself calls so then, else what has one meaning
-    /// everywhere. The hour that comes twice has a name for each time.
+    /// Seconds east of UTC for an abbreviation at a local time: as this zone uses it then, or else its one general
+    /// meaning. The hour that occurs twice has a name for each time.
     pub(super) fn named(self, name: &str, local: NaiveDateTime) -> Option<i32> {
         let is = |other: &str| other.eq_ignore_ascii_case(name);
         if ZERO.into_iter().any(is) {
@@ -113,7 +113,7 @@ impl TimeZone {
         if is(MOSCOW.0) { MOSCOW.1.called(name, local) } else { None }
     }
 
-    /// The offset that this zone has at a local time, where it has that abbreviation then.
+    /// The offset of this zone at a local time, if it uses that abbreviation then.
     fn called(self, name: &str, local: NaiveDateTime) -> Option<i32> {
         let there = self.0.from_local_datetime(&local);
         let candidates = [there.earliest(), there.latest()].into_iter().flatten();
@@ -124,20 +124,20 @@ impl TimeZone {
     }
 }
 
-/// Whether a text could be the name of a zone: an abbreviation, or a name of the database.
-pub(super) fn is_like_a_name(text: &str) -> bool {
+/// Whether a text looks like a zone name: an abbreviation, or a name of the database.
+pub(super) fn looks_like_a_name(text: &str) -> bool {
     let is_abbreviation = (3..=6).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphabetic());
     let is_known = ZERO.into_iter().any(|name| name.eq_ignore_ascii_case(text));
-    is_known || is_abbreviation || text.contains('/') && text.bytes().all(is_part_of_a_name)
+    is_known || is_abbreviation || text.contains('/') && text.bytes().all(is_name_byte)
 }
 
-/// Whether a text is written as a name of a zone is: abbreviations are in capitals, and no word of another language is one.
+/// Whether a text is written like a zone name: abbreviations are in capitals, which words of other languages are not.
 pub(super) fn could_be_a_name(text: &str) -> bool {
     text.len() > 1 && (text.contains('/') || !text.bytes().any(|byte| byte.is_ascii_lowercase()))
 }
 
-/// Whether a byte can stand in the name of a zone.
-pub(super) fn is_part_of_a_name(byte: u8) -> bool {
+/// Whether a byte can be part of a zone name.
+pub(super) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'+' | b'-' | b':')
 }
 
@@ -145,7 +145,7 @@ impl std::str::FromStr for TimeZone {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        name.parse().map(Self).map_err(|_| format!("`{name}` is no IANA time zone, such as `UTC` or `Europe/Paris`"))
+        name.parse().map(Self).map_err(|_| format!("`{name}` is not an IANA time zone such as `UTC` or `Europe/Paris`"))
     }
 }
 
@@ -186,20 +186,20 @@ mod tests {
             ("UTC", "PDT", "2024-07-15 10:00", Some(-420)),
             ("UTC", "CEST", "2024-07-15 10:00", Some(120)),
             ("UTC", "MSK", "2024-07-15 10:00", Some(180)),
-            // Moscow had summer time all year then.
+            // Moscow had permanent summer time then.
             ("UTC", "MSK", "2012-07-15 10:00", Some(240)),
             ("UTC", "CST", "2024-03-15 10:00", None),
             ("UTC", "IST", "2024-03-15 10:00", None),
             ("UTC", "BST", "2024-07-15 10:00", None),
             ("UTC", "XYZ", "2024-07-15 10:00", None),
-            // The run's own zone says which one is meant, where it calls itself so.
+            // The run's own zone decides, if it uses the name.
             ("America/Chicago", "CST", "2024-01-15 10:00", Some(-360)),
             ("America/Chicago", "CST", "2024-07-15 10:00", None),
             ("Asia/Shanghai", "CST", "2024-07-15 10:00", Some(480)),
             ("Asia/Kolkata", "IST", "2024-07-15 10:00", Some(330)),
             ("Europe/Dublin", "IST", "2024-07-15 10:00", Some(60)),
             ("Europe/London", "BST", "2024-07-15 10:00", Some(60)),
-            // The hour that comes twice has two names.
+            // The hour that occurs twice has two names.
             ("Europe/Paris", "CEST", "2024-10-27 02:30", Some(120)),
             ("Europe/Paris", "CET", "2024-10-27 02:30", Some(60)),
         ] {

@@ -30,7 +30,7 @@ fn every_form_is_read_exactly() {
         (Comma, "-1\u{202f}234\u{202f}567,5", "-1234567.5"),
         (Comma, "12\u{2009}000", "12000"),
         (Point, "9,999,999,999,999,999.9999", "9999999999999999.9999"),
-        // The sign behind, around, or as typography has it.
+        // The sign after, around, or in typographic form.
         (Comma, "1.234,56-", "-1234.56"),
         (Comma, "12,50 -", "-12.50"),
         (Comma, "12,50+", "12.50"),
@@ -55,12 +55,12 @@ fn every_form_is_read_exactly() {
         (Point, "10000000E-8", "0.1000"),
         (Point, "0.0000001E7", "1"),
         (Comma, "1,5E3", "1500"),
-        // Zeros that lose nothing.
+        // Droppable zeros.
         (Point, "12.500000", "12.5000"),
         (Point, "-100.000000000000000000", "-100.0000"),
         (Point, "0.00000000", "0.0000"),
         (Comma, "7,123400", "7.1234"),
-        // Currencies, before or behind, inside or outside of the sign.
+        // Currencies before or after, inside or outside the sign.
         (Point, "$400.00", "400.00"),
         (Point, "($1,234.56)", "-1234.56"),
         (Point, "$(5)", "-5"),
@@ -74,7 +74,7 @@ fn every_form_is_read_exactly() {
         (Comma, "12,00- EUR", "-12.00"),
         (Comma, "5€-", "-5"),
         (Point, "-$1,234.56 EUR", "-1234.56"),
-        // Marks that nobody sees.
+        // Invisible marks.
         (Point, "\u{200e}-1.50", "-1.50"),
         (Point, "\u{202d}-2.50\u{202c}", "-2.50"),
         (Point, "\u{feff}7\u{a0}", "7"),
@@ -87,7 +87,7 @@ fn every_form_is_read_exactly() {
 }
 
 #[test]
-fn what_is_no_number_is_none() {
+fn invalid_numbers_are_rejected() {
     use AmountError::{Format, NotFinite, Range, Scale};
     use DecimalMark::{Comma, Point};
     for (mark, text, expected) in [
@@ -96,7 +96,7 @@ fn what_is_no_number_is_none() {
         (Point, ".", Format),
         (Point, "()", Format),
         (Point, "€", Format),
-        // Not in threes, another mark, a zero in front, a mark in the fraction.
+        // Not in threes, mixed marks, a leading zero, a mark in the fraction.
         (Comma, "1.23,45", Format),
         (Comma, "12.34.567,00", Format),
         (Comma, "1,23,45", Format),
@@ -123,14 +123,14 @@ fn what_is_no_number_is_none() {
         (Point, "(5", Format),
         (Point, "5)", Format),
         (Point, "−−5", Format),
-        // Prices without cents: the dash is no sign, and the price is not negative.
+        // Prices without cents: the dash is not a sign, and the price is not negative.
         (Comma, "12,-", Format),
         (Point, "5.-", Format),
         (Comma, "12,- €", Format),
         (Comma, "12,--", Format),
         (Point, "5.−", Format),
         (Comma, "12,–", Format),
-        // Exponents that are none.
+        // Invalid exponents.
         (Point, "1,234E2", Format),
         (Point, "1E", Format),
         (Point, "E5", Format),
@@ -146,7 +146,7 @@ fn what_is_no_number_is_none() {
         (Point, "5 EUR €", Format),
         (Point, "5 apples", Format),
         (Point, "5%", Format),
-        // A mark that nobody sees inside of it.
+        // An invisible mark inside.
         (Point, "1\u{200e}5", Format),
         // Too fine, too large.
         (Point, "1.00001", Scale),
@@ -165,7 +165,7 @@ fn what_is_no_number_is_none() {
 }
 
 #[test]
-fn an_unknown_mark_is_what_the_value_proves() {
+fn an_unknown_mark_is_inferred_from_the_value() {
     for (text, expected) in [
         ("99", Ok("99")),
         ("12.50", Ok("12.50")),
@@ -191,7 +191,7 @@ fn an_unknown_mark_is_what_the_value_proves() {
 }
 
 #[test]
-fn a_mark_that_nothing_proves_reads_no_text_in_two_ways() {
+fn an_unproven_mark_rejects_ambiguous_texts() {
     let presumed = Notation::new(ReadingRules::Second, Some(DecimalMark::Point), &[]).with_presumed_mark();
     for (text, expected) in [
         ("3.000", Ok("3.000")),
@@ -228,7 +228,7 @@ fn numbers_of_json_and_the_first_rules_have_one_form() {
 }
 
 #[test]
-fn both_readings_are_told() {
+fn both_readings_are_returned() {
     let read = |text: &str| {
         let readings = readings(text, &["€".to_owned()]);
         [readings.point, readings.comma].map(|amount| amount.map_or("-".to_owned(), |amount| amount.to_string()))
@@ -280,7 +280,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_first_rules_read_the_second_read_alike(text in "[-+]?[0-9.,]{1,12}") {
+    fn both_rules_agree_on_plain_numbers(text in "[-+]?[0-9.,]{1,12}") {
         for mark in [DecimalMark::Point, DecimalMark::Comma] {
             if let Ok(first) = Amount::parse(text.as_bytes(), mark) {
                 prop_assert_eq!(by(mark, &text), Ok(first.to_string()));
@@ -295,7 +295,7 @@ proptest! {
     }
 
     #[test]
-    fn never_panics_at_what_is_nearly_a_number(text in "[-+−(]{0,2}[0-9., '’€E]{0,60}[-)E0-9]{0,9}") {
+    fn never_panics_on_near_numbers(text in "[-+−(]{0,2}[0-9., '’€E]{0,60}[-)E0-9]{0,9}") {
         let _ = by(None, &text);
     }
 }

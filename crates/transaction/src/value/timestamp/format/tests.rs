@@ -1,4 +1,4 @@
-//! Every form of a date and time, and what is none.
+//! Every timestamp format, and texts that match none.
 
 use super::*;
 
@@ -30,10 +30,10 @@ fn reads_what_other_systems_write() {
         ("iso", "2024-03-15T10:00:00+05:30[Asia/Kolkata]", "2024-03-15T04:30:00Z"),
         ("iso", "2024-03-15T10:00:00Z[UTC]", "2024-03-15T10:00:00Z"),
         ("iso", "2024-03-15T10:00:00[America/New_York]", "2024-03-15T14:00:00Z"),
-        // The second time of the hour that comes twice.
+        // The second occurrence of the repeated hour.
         ("iso", "2024-10-27T02:30:00+02:00[Europe/Paris]", "2024-10-27T00:30:00Z"),
         ("iso", "2024-10-27T02:30:00+01:00[Europe/Paris]", "2024-10-27T01:30:00Z"),
-        // As Go writes it, and as Java does where the seconds are zero.
+        // As Go writes it, and Java if the seconds are zero.
         ("iso", "2024-03-15 10:30:00.123456789 +0200 CEST", "2024-03-15T08:30:00.123456Z"),
         ("iso", "2024-03-15 10:30:00 +0000 UTC", "2024-03-15T10:30:00Z"),
         ("iso", "2024-03-15T10:30", "2024-03-15T09:30:00Z"),
@@ -56,7 +56,7 @@ fn reads_what_other_systems_write() {
         ("%d%b%y", "03MAY24", "2024-05-02T22:00:00Z"),
         ("%m/%d/%Y %I:%M %p", "03/15/2024 2:05 p.m.", "2024-03-15T13:05:00Z"),
         ("%m/%d/%Y %I:%M%p", "03/15/2024 2:05A.\u{a0}M.", "2024-03-15T01:05:00Z"),
-        // The first of some numbers may lack its zero, where the pattern says so.
+        // The first of adjacent numbers may lack its zero if the pattern allows it.
         ("%Y%m%d %H%M%S", "20240315 093015", "2024-03-15T08:30:15Z"),
         ("%Y%m%d %-H%M%S", "20240315 13015", "2024-03-15T00:30:15Z"),
         ("%Y%m%d %-H%M%S", "20240315 130150", "2024-03-15T12:01:50Z"),
@@ -69,21 +69,21 @@ fn reads_what_other_systems_write() {
         ("%d/%m/%Y %H:%M:%S%z", "03/04/2024 10:30:00+05:30", "2024-04-03T05:00:00Z"),
         ("%d/%m/%Y %H:%M:%S%:z", "03/04/2024 10:30:00Z", "2024-04-03T10:30:00Z"),
         ("%a %b %d %H:%M:%S %z %Y", "Fri Mar 15 10:30:00 +0100 2024", "2024-03-15T09:30:00Z"),
-        // The fraction, as it is written.
+        // Fractions.
         ("%d/%m/%Y %H:%M:%S.%f", "15/03/2024 10:00:00.5", "2024-03-15T09:00:00.500000Z"),
         ("%d/%m/%Y %H:%M:%S.%f", "16/03/2024 10:00:00.123", "2024-03-16T09:00:00.123000Z"),
         ("%d/%m/%Y %H:%M:%S,%f", "25/03/2024 10:00:00,123456789", "2024-03-25T09:00:00.123456Z"),
         ("%d-%b-%y %I.%M.%S.%f %p", "28-MAR-24 02.30.00.000000 PM", "2024-03-28T13:30:00Z"),
         ("%Y-%m-%d %H:%M:%S%.f", "2024-03-15 10:00:00", "2024-03-15T09:00:00Z"),
         ("%Y-%m-%d %H:%M:%S%.f", "2024-03-15 10:00:00.05", "2024-03-15T09:00:00.050000Z"),
-        // Zones by their names.
+        // Zone names.
         ("%Y-%m-%d %H:%M:%S %Z", "2024-03-15 10:00:00 PST", "2024-03-15T18:00:00Z"),
         ("%Y-%m-%d %H:%M:%S %Z", "2024-03-15 10:00:00 CEST", "2024-03-15T08:00:00Z"),
         ("%Y-%m-%d %H:%M:%S %Z", "2024-10-27 02:30:00 CEST", "2024-10-27T00:30:00Z"),
         ("%Y-%m-%d %H:%M:%S %Z", "2024-10-27 02:30:00 CET", "2024-10-27T01:30:00Z"),
         ("%a %b %d %H:%M:%S %Z %Y", "Fri Mar 15 10:30:00 UTC 2024", "2024-03-15T10:30:00Z"),
         ("%Y-%m-%d %H:%M:%S %z (%Z)", "2024-03-15 10:30:00 +0530 (IST)", "2024-03-15T05:00:00Z"),
-        // The others that mean the same everywhere.
+        // The other names with a general meaning.
         ("%F %T", "2024-04-03 10:30:00", "2024-04-03T08:30:00Z"),
         ("%D %R", "04/03/24 10:30", "2024-04-03T08:30:00Z"),
         ("%Y-%j", "2024-094", "2024-04-02T22:00:00Z"),
@@ -114,7 +114,7 @@ fn reads_what_other_systems_write() {
 }
 
 #[test]
-fn refuses_what_the_form_does_not_cover() {
+fn texts_outside_the_format_are_rejected() {
     use TimestampError::{Format, Gap, Pattern, Zone};
     let count = |unit| TimestampError::Count { unit, first: 1900, last: 2100 };
     for (format, text, expected) in [
@@ -139,7 +139,7 @@ fn refuses_what_the_form_does_not_cover() {
         ("%Y-%m-%d %H:%M %z (%Z)", "2024-03-15 10:00 +0100 (EST)", Zone),
         ("%Y-%m-%d %H:%M%z", "2024-03-15 10:00", Pattern),
         ("%s", "1710496800123", Pattern),
-        // Numbers with nothing between, of which one lacks a zero: which, nobody knows.
+        // Adjacent numbers, one without its zero: which one is unknown.
         ("%Y%m%d", "2024115", Pattern),
         ("%d%m%Y", "1122024", Pattern),
         ("%d%m%y", "11124", Pattern),
@@ -174,7 +174,7 @@ fn refuses_what_the_form_does_not_cover() {
         ("epoch-milliseconds", "171049680012345", count("milliseconds")),
         ("serial-days", "1710496800", count("days")),
         ("serial-days", "", count("days")),
-        // A day of 2024 if the comma groups, and one of 1900 if it does not.
+        // A day in 2024 if the comma groups, in 1900 if it does not.
         ("serial-days", "45,367", count("days")),
         ("serial-days", "99999999999999999999999999999999999999999", count("days")),
     ] {
@@ -183,7 +183,7 @@ fn refuses_what_the_form_does_not_cover() {
 }
 
 #[test]
-fn a_pattern_that_would_mean_something_else_is_refused_with_the_reason() {
+fn an_ambiguous_pattern_is_rejected_with_a_reason() {
     for (pattern, expected) in [
         ("%Q", "neither iso"),
         ("%", "neither iso"),
@@ -201,8 +201,8 @@ fn a_pattern_that_would_mean_something_else_is_refused_with_the_reason() {
         ("%c", "country"),
         ("%x", "country"),
         ("%Ey-%m-%d", "country"),
-        ("%s %Z", "stands alone"),
-        ("%s %d", "stands alone"),
+        ("%s %Z", "must stand alone"),
+        ("%s %d", "must stand alone"),
     ] {
         let error = pattern.parse::<TimestampFormat>().unwrap_err();
         assert!(error.contains(expected) && error.contains(pattern), "{pattern}: {error}");
@@ -210,7 +210,7 @@ fn a_pattern_that_would_mean_something_else_is_refused_with_the_reason() {
 }
 
 #[test]
-fn what_was_frozen_reads_back() {
+fn a_frozen_format_reads_back() {
     let counts = NAMED.map(|(name, _)| name);
     for text in counts.into_iter().chain(["%d/%m/%Y %H:%M"]) {
         let format: TimestampFormat = text.parse().unwrap();
@@ -222,12 +222,12 @@ fn what_was_frozen_reads_back() {
 }
 
 #[test]
-fn a_run_that_began_under_the_first_rules_reads_as_it_did() {
+fn a_run_of_the_first_rules_reads_as_before() {
     let read = |format: &str, text: &str| {
         let format: TimestampFormat = serde_json::from_str(&format!("\"{format}\"")).unwrap();
         format.parse(text, TimeZone::UTC, ReadingRules::First).map(|timestamp| timestamp.to_string())
     };
-    // A count of nanoseconds, and a name that is thrown away.
+    // A count of nanoseconds, and a discarded name.
     assert_eq!(
         read("%d/%m/%Y %H:%M:%S.%f", "15/03/2024 10:00:00.500000000").as_deref(),
         Ok("2024-03-15T10:00:00.500000Z")
@@ -251,7 +251,7 @@ fn only_the_years_of_transactions_are_evidence() {
         ("epoch-seconds", "1710496800", true),
         ("epoch-seconds", "1710496800123", false),
         ("serial-days", "45367.5", true),
-        // Only the zone of the run can tell which one it is.
+        // Only the run's zone can tell.
         ("iso", "2024-03-15 10:00:00 IST", true),
         ("%Y-%m-%d %H:%M %Z", "2024-03-15 10:00 CST", true),
         ("%Y-%m-%d %H:%M %Z", "2024-03-15 10:00 Uhr", false),
@@ -279,7 +279,7 @@ fn rivals_are_the_other_orders() {
 }
 
 #[test]
-fn the_hour_that_comes_twice_is_told() {
+fn the_repeated_hour_is_reported() {
     let paris: TimeZone = "Europe/Paris".parse().unwrap();
     for (format, text, expected) in [
         ("iso", "2024-10-27 02:15:00", true),

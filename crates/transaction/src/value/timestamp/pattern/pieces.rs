@@ -1,35 +1,34 @@
-//! The pieces of a pattern: which there are, and what each reads of a text.
+//! The pieces of a pattern, and what each of them reads from a text.
 //!
-//! `chrono` reads most numbers and names. The others are read here, where it would take one thing for another: the fraction of a
-//! second for a count of nanoseconds, a number without its zero for the digits of the number before it, and the name of a zone for
-//! nothing.
+//! `chrono` reads most numbers and names. The rest is read here, where `chrono` would misread it: the fraction of a
+//! second as a count of nanoseconds, digits of an unpadded number as part of the previous one; zone names it ignores.
 
 use chrono::format::{self, Item, Numeric, Pad, Parsed, StrftimeItems};
 
 use crate::value::timestamp::parse_offset;
-use crate::value::timestamp::zone::is_part_of_a_name;
+use crate::value::timestamp::zone::is_name_byte;
 
 /// Most digits of a fraction of a second.
 const MAX_FRACTION: usize = 9;
-/// Lengths of an offset, the longest first: `+01:00`, `+0100`, `+01`, `Z`.
+/// Lengths of an offset, longest first: `+01:00`, `+0100`, `+01`, `Z`.
 const OFFSETS: [usize; 4] = [6, 5, 3, 1];
-/// Names of months, of which the first three letters will do, and `Sept`.
+/// Month names; their first three letters are enough, as is `Sept`.
 #[rustfmt::skip]
 const MONTHS: [&str; 12] = [
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
 ];
 
-/// A part of a pattern.
+/// A piece of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PatternPiece {
     Items(Vec<Item<'static>>),
-    /// Numbers with nothing between, which only their digits part: each has all of them.
+    /// Adjacent numbers without separators, told apart by their fixed number of digits.
     Numbers(Vec<Item<'static>>),
-    /// White space between two numbers, which would run into each other without it.
+    /// White space between two numbers, which would otherwise run together.
     Blank,
-    /// `%b` or `%B`: the English name of a month, in either form, as `strptime` reads it.
+    /// `%b` or `%B`: the English name of a month, long or short, as `strptime` reads it.
     Month,
-    /// `%p`: AM or PM, with points or without.
+    /// `%p`: AM or PM, with or without dots.
     HalfOfDay,
     /// `%f`: the digits of a fraction of a second.
     Fraction,
@@ -39,7 +38,7 @@ pub(super) enum PatternPiece {
     Zone,
 }
 
-/// What was read of a text.
+/// The values read from a text.
 #[derive(Default)]
 pub(super) struct PieceValues<'a> {
     pub(super) parsed: Parsed,
@@ -48,7 +47,7 @@ pub(super) struct PieceValues<'a> {
 }
 
 impl PatternPiece {
-    /// Reads it from the start of a text, and gives what follows.
+    /// Reads the piece at the start of a text and returns the rest.
     pub(super) fn read<'a>(&self, text: &'a str, values: &mut PieceValues<'a>) -> Option<&'a str> {
         match self {
             Self::Items(items) => format::parse_and_remainder(&mut values.parsed, text, items.iter()).ok(),
@@ -63,7 +62,7 @@ impl PatternPiece {
     }
 }
 
-/// Takes numbers that have all their digits. The first may lack its zero where the pattern says so, as in `%-H%M%S`.
+/// Takes numbers with all their digits. The first may lack its leading zero if the pattern allows it, as in `%-H%M%S`.
 fn numbers<'a>(parsed: &mut Parsed, text: &'a str, items: &[Item<'static>]) -> Option<&'a str> {
     let all: usize = items.iter().map(digits).sum();
     let digits_there = text.bytes().take(all).take_while(u8::is_ascii_digit).count();
@@ -79,7 +78,7 @@ fn numbers<'a>(parsed: &mut Parsed, text: &'a str, items: &[Item<'static>]) -> O
     })
 }
 
-/// How many digits a number has.
+/// Digits of a number.
 fn digits(item: &Item<'_>) -> usize {
     match item {
         Item::Numeric(Numeric::Year, _) => 4,
@@ -141,13 +140,13 @@ fn take_offset<'a>(text: &'a str, offset: &mut Option<i32>) -> Option<&'a str> {
 
 /// Takes the name of a zone.
 fn take_zone<'a>(text: &'a str, zone: &mut Option<&'a str>) -> Option<&'a str> {
-    let length = text.bytes().take_while(|byte| is_part_of_a_name(*byte)).count();
+    let length = text.bytes().take_while(|byte| is_name_byte(*byte)).count();
     let (name, rest) = text.split_at(length);
     *zone = Some(name).filter(|name| !name.is_empty());
     zone.is_some().then_some(rest)
 }
 
-/// Splits a pattern. An error is why it cannot be used, where there is more to say than that it is none.
+/// Splits a pattern. An error says why the pattern is invalid, if there is more to say than that.
 pub(super) fn pieces(text: &str) -> Result<Vec<PatternPiece>, Option<String>> {
     let (mut pieces, mut plain, mut rest) = (Vec::new(), String::new(), text);
     while let Some(at) = rest.find('%') {
@@ -172,11 +171,11 @@ pub(super) fn pieces(text: &str) -> Result<Vec<PatternPiece>, Option<String>> {
             continue;
         }
         match letter {
-            // Either form of a name, as `strptime` reads them.
+            // Long or short names, as `strptime` reads them.
             'a' | 'A' => plain.push_str("%A"),
             'd' | 'e' | 'm' | 'Y' | 'y' | 'j' | 'H' | 'k' | 'I' | 'l' | 'M' | 'S' | 'D' | 'F' | 'T' | 'R' | 's'
             | 'u' | 'w' | 'n' | 't' | '%' => plain.push_str(&rest[..rest.len() - behind.len()]),
-            // With its point, as `chrono` has it: one that may be left out, or that has so many digits.
+            // `chrono`'s fractions with a point: optional, or with a fixed number of digits.
             '.' | '3' | '6' | '9' => {
                 let length = behind.find('f').filter(|at| *at <= 1).ok_or(None)? + 1;
                 plain.push_str(&rest[..rest.len() - behind.len() + length]);
@@ -189,9 +188,7 @@ pub(super) fn pieces(text: &str) -> Result<Vec<PatternPiece>, Option<String>> {
                 )));
             }
             'U' | 'W' | 'V' | 'G' | 'g' | 'C' | 'q' => {
-                return Err(Some(format!(
-                    "%{letter} counts weeks, quarters or centuries, of which no date is made here"
-                )));
+                return Err(Some(format!("%{letter} counts weeks, quarters or centuries, which do not make a date")));
             }
             _ => return Err(None),
         }
@@ -221,7 +218,7 @@ fn flush(pieces: &mut Vec<PatternPiece>, plain: &mut String) -> Result<(), Optio
     Ok(())
 }
 
-/// Fails where a pattern makes no whole date, or a time that would be cut.
+/// Fails if a pattern does not cover a whole date, or covers only part of a time.
 pub(super) fn complete(pieces: &[PatternPiece]) -> Result<(), &'static str> {
     let items = || {
         let of_chrono = pieces.iter().filter_map(|piece| match piece {
@@ -238,7 +235,7 @@ pub(super) fn complete(pieces: &[PatternPiece]) -> Result<(), &'static str> {
     if has(&[Numeric::Timestamp]) {
         let has_zone = pieces.contains(&PatternPiece::Offset) || pieces.contains(&PatternPiece::Zone);
         let is_alone = !has_date && !has_hour && !has(&[Numeric::Minute]) && !has_second && !has_zone;
-        return if is_alone { Ok(()) } else { Err("%s is a date and a time, and stands alone") };
+        return if is_alone { Ok(()) } else { Err("%s is a date and time, and must stand alone") };
     }
     let has_month = has(&[Numeric::Month]) || pieces.contains(&PatternPiece::Month);
     let has_day = has(&[Numeric::Day]) && has_month || has(&[Numeric::Ordinal]);
