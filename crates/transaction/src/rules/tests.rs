@@ -151,7 +151,7 @@ fn an_amount_of_two_columns_has_the_sign_of_its_column() {
     }
     for zeros in ["0|", "|0.00", "0|0", "-0|"] {
         let found = with("", zeros);
-        assert!(found.starts_with("value_unknown: `side` (the sign of `amount`) has nothing for"), "{zeros}: {found}");
+        assert!(found.starts_with("value_unknown: `side` (the sign of `amount`) has no value for"), "{zeros}: {found}");
     }
 }
 
