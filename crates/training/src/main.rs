@@ -4,10 +4,9 @@
 //! cargo run --release -p assay-training
 //! ```
 //!
-//! generates labelled transactions, learns the tables that features look up, grows boosted trees, turns them into the
-//! flat arrays of `assay-ml-api`, measures them on transactions of another seed, and writes
-//! `crates/ml-api/model/demo.json`. Nothing depends on this crate, so that nobody but a trainer compiles the library
-//! that grows the trees.
+//! generates labelled transactions, learns the tables that features look up, grows boosted trees, turns them into the flat arrays
+//! of `assay-ml-api`, measures them on transactions of another seed, and writes `crates/ml-api/model/demo.json`. Nothing depends
+//! on this crate, so that nobody but a trainer compiles the library that grows the trees.
 
 mod convert;
 mod measure;

@@ -64,10 +64,15 @@ pub struct RowRange {
 #[serde(transparent)]
 pub struct EncodedTransaction(Box<RawValue>);
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn unreadable(source: serde_json::Error) -> WireError {
+    WireError::new("transaction", &source)
+}
+
 impl EncodedTransaction {
     /// Encodes a transaction.
     pub fn new(transaction: &Transaction) -> Result<Self, WireError> {
-        serde_json::value::to_raw_value(transaction).map(Self).map_err(|source| WireError::new("transaction", &source))
+        serde_json::value::to_raw_value(transaction).map(Self).map_err(unreadable)
     }
 
     /// The JSON text.
@@ -86,15 +91,12 @@ impl EncodedTransaction {
         if let Some(id) = written.and_then(|(id, _)| Uuid::try_parse(id).ok()) {
             return Ok(id);
         }
-        serde_json::from_str::<Id>(self.as_json())
-            .map(|found| found.id)
-            .map_err(|source| WireError::new("transaction", &source))
+        serde_json::from_str::<Id>(self.as_json()).map(|found| found.id).map_err(unreadable)
     }
 
     /// The transaction without attributes, and its attributes as a JSON object, none if there are none. They are
     /// checked to be texts by name, and not decoded: a row may have thousands of them.
     pub fn decode_in_part(&self) -> Result<(Transaction, Option<&str>), WireError> {
-        let unreadable = |source| WireError::new("transaction", &source);
         let TransactionWithRawAttributes {
             attributes,
             id,
@@ -117,7 +119,7 @@ impl EncodedTransaction {
 
     /// The whole transaction.
     pub fn decode(&self) -> Result<Transaction, WireError> {
-        serde_json::from_str(self.as_json()).map_err(|source| WireError::new("transaction", &source))
+        serde_json::from_str(self.as_json()).map_err(unreadable)
     }
 }
 
@@ -215,15 +217,11 @@ message!(Chunk, "assay.chunk.v1");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::example::entry;
     use crate::{FailedRow, FailureClass, RejectReason, ScoredChunk, Timestamp};
 
     fn example() -> Chunk {
-        let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
-        let entry = |row| Entry {
-            row,
-            external_id: Some("4711".into()),
-            transaction: serde_json::from_str(transaction).unwrap(),
-        };
+        let entry = |row| Entry { external_id: Some("4711".into()), ..entry(row) };
         let rejected = RejectedRow {
             row: 102,
             line: 103,

@@ -75,15 +75,11 @@ fn topic_word(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::example::entry;
     use crate::{ChunkId, Entry, RowRange, TimeZone};
 
     fn chunk(prediction: Prediction) -> ScoredChunk {
-        let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
-        let entry = Entry {
-            row: 101,
-            external_id: Some("4711".into()),
-            transaction: serde_json::from_str(transaction).unwrap(),
-        };
+        let entry = Entry { external_id: Some("4711".into()), ..entry(101) };
         ScoredChunk {
             id: ChunkId { run_id: "batch_20260111_100000".parse().unwrap(), chunk: 1 },
             range: RowRange { first_row: 101, rows: 1 },

@@ -74,3 +74,14 @@ macro_rules! message {
     };
 }
 pub(crate) use message;
+
+#[cfg(test)]
+mod example {
+    use super::Entry;
+
+    /// An entry for tests.
+    pub(super) fn entry(row: u64) -> Entry {
+        let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
+        Entry { row, external_id: None, transaction: serde_json::from_str(transaction).unwrap() }
+    }
+}

@@ -1,8 +1,7 @@
 //! Replays: failed transactions of a run, sent through predictors and writer again under their own identities, as
 //! `assay.replay.v1` and `assay.replayed.v1`.
 //!
-//! They have message types of their own: a reader that took one for a chunk would find its identity recorded, and skip
-//! its rows.
+//! They have message types of their own: a reader that took one for a chunk would find its identity recorded, and skip its rows.
 
 use std::fmt;
 
@@ -61,12 +60,8 @@ crate::message::message!(ScoredReplay, "assay.replayed.v1");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::example::entry;
     use crate::{FailureClass, Prediction, TimeZone};
-
-    fn entry(row: u64) -> Entry {
-        let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
-        Entry { row, external_id: None, transaction: serde_json::from_str(transaction).unwrap() }
-    }
 
     fn id() -> ReplayId {
         ReplayId { run_id: "batch_20260111_100000".parse().unwrap(), replay: 2, part: 0 }

@@ -50,6 +50,11 @@ impl FailedRow {
         Self { entry, transaction_id, class, reason: reason.to_owned(), attempts: 0 }
     }
 
+    /// Fails transactions that will not be scored.
+    pub(crate) fn all(entries: Vec<Entry>, class: &FailureClass, reason: &str) -> Vec<Self> {
+        entries.into_iter().map(|entry| Self::given_up(entry, class.clone(), reason)).collect()
+    }
+
     /// Moves scored rows to failed ones, in row order.
     pub(crate) fn fail_all(scored: &mut Vec<Predicted>, failed: &mut Vec<Self>, class: &FailureClass, reason: &str) {
         failed.extend(scored.drain(..).map(|scored| Self::given_up(scored.entry, class.clone(), reason)));
@@ -89,7 +94,7 @@ impl ScoredChunk {
     /// A chunk that will not be scored: all of its transactions fail.
     pub fn given_up(chunk: Chunk, lane: Lane, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
         let Chunk { id, range, transactions, rejected, .. } = chunk;
-        let failed = transactions.into_iter().map(|entry| FailedRow::given_up(entry, class.clone(), reason)).collect();
+        let failed = FailedRow::all(transactions, class, reason);
         Self { id, range, lane, predicted_at: at, predicted: Vec::new(), failed, rejected, known: Vec::new() }
     }
 

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::rejections::reject;
 use crate::value::text::{trimmed, trimmed_cow};
 use crate::{Decided, DecidedBy, Encoding, Format, ReadingRules, RejectReason, Rejection, RunSettings};
 
@@ -87,7 +86,7 @@ impl UndecodableText {
     pub(crate) fn into_rejection(self, field: &str) -> Rejection {
         match self {
             Self::NotText { complaint, likely, hint } => {
-                let mut rejection = reject(RejectReason::Encoding, format!("{field} {complaint}"));
+                let mut rejection = Rejection::new(RejectReason::Encoding, format!("{field} {complaint}"));
                 if let Some((text, encoding)) = likely {
                     rejection.push_words("; it would be ");
                     rejection.push_value(&text);
@@ -96,7 +95,7 @@ impl UndecodableText {
                 rejection.push_words(hint);
                 rejection
             }
-            Self::NulByte => reject(RejectReason::NulByte, format!("{field} holds a NUL byte")),
+            Self::NulByte => Rejection::new(RejectReason::NulByte, format!("{field} holds a NUL byte")),
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Messages about unreadable amounts and timestamps: the rule that applied, where it came from, and the setting that
 //! would change it.
 
-use super::rejections::{Rejection, reject, wrong_value};
 use crate::value::text::trimmed;
 use crate::{
-    Amount, AmountError, Decided, DecidedBy, DecimalMark, Notation, ReadingRules, RejectReason, RunSettings,
+    Amount, AmountError, Decided, DecidedBy, DecimalMark, Notation, ReadingRules, RejectReason, Rejection, RunSettings,
     TimestampError, TimestampFormat, readings,
 };
 
@@ -59,10 +58,10 @@ impl Explainer {
     pub(super) fn amount(&self, field: &str, text: &str, error: AmountError, notation: &Notation) -> Rejection {
         let reason = RejectReason::from(error);
         if self.reading == ReadingRules::First {
-            return wrong_value(field, text, reason, &error);
+            return Rejection::of_value(field, text, reason, &error);
         }
         if notation.is_of_numbers() {
-            let mut rejection = wrong_value(field, text, reason, &error);
+            let mut rejection = Rejection::of_value(field, text, reason, &error);
             self.hint(&mut rejection, if error == AmountError::Scale { ROUNDING } else { "" });
             return rejection;
         }
@@ -72,9 +71,9 @@ impl Explainer {
             (AmountError::Mark, _, Some(point), Some(comma)) => ambiguous_amount(reason, field, text, point, comma),
             (AmountError::Format, Some(mark), ..) => {
                 let rule = format!("is not a number with a decimal {mark}{}", self.origin(self.mark_by));
-                wrong_value(field, text, reason, &rule)
+                Rejection::of_value(field, text, reason, &rule)
             }
-            _ => wrong_value(field, text, reason, &error),
+            _ => Rejection::of_value(field, text, reason, &error),
         };
         match (error, other) {
             (AmountError::Mark, _) => self.hint(&mut rejection, "set DECIMAL_MARK to the intended one"),
@@ -82,7 +81,7 @@ impl Explainer {
                 self.hint(&mut rejection, &format!("set DECIMAL_MARK if it is a {other}"));
             }
             (AmountError::Format, None) => {
-                self.hint_at_currencies(&mut rejection, &currency_candidates(text, notation))
+                self.hint_at_currencies(&mut rejection, &currency_candidates(text, notation));
             }
             (AmountError::Scale, _) => self.hint(&mut rejection, ROUNDING),
             _ => (),
@@ -107,7 +106,7 @@ impl Explainer {
     pub(super) fn timestamp(&self, field: &str, text: &str, error: TimestampError, is_mapped: bool) -> Rejection {
         let reason = RejectReason::from(error);
         if self.reading == ReadingRules::First {
-            return wrong_value(field, text, reason, &error);
+            return Rejection::of_value(field, text, reason, &error);
         }
         let rule = match error {
             TimestampError::Pattern => {
@@ -128,7 +127,7 @@ impl Explainer {
             TimestampError::Zone => "set TIME_ZONE to the zone that uses this name, or write an offset such as +01:00",
             TimestampError::Gap => "set TIME_ZONE if it is in another zone",
         };
-        let mut rejection = wrong_value(field, text, reason, &rule);
+        let mut rejection = Rejection::of_value(field, text, reason, &rule);
         self.hint(&mut rejection, hint);
         rejection.other_reading = !is_mapped && self.rivals.iter().any(|rival| rival.reads_as_evidence(text).is_some());
         rejection
@@ -137,7 +136,7 @@ impl Explainer {
 
 /// The message of an amount with two readings.
 fn ambiguous_amount(reason: RejectReason, field: &str, text: &str, point: Amount, comma: Amount) -> Rejection {
-    let mut rejection = reject(reason, format!("{field} is "));
+    let mut rejection = Rejection::new(reason, format!("{field} is "));
     rejection.push_shown(&point.to_string());
     rejection.push_words(" with a decimal point and ");
     rejection.push_shown(&comma.to_string());

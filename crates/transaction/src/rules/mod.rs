@@ -6,7 +6,7 @@
 pub(crate) mod decoding;
 mod explain;
 mod reason;
-pub(crate) mod rejections;
+mod rejections;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,7 +18,6 @@ pub use self::rejections::{MAX_RAW_KEPT, Prevailing, RejectedRow, Rejection, Rej
 
 use self::decoding::TextDecoder;
 use self::explain::Explainer;
-use self::rejections::reject;
 use crate::schema::columns::Fields;
 use crate::schema::derivation::{AmountColumns, AmountField, Derivation, DerivedField, RowReader, TimestampField};
 use crate::value::timestamp::ParsedTimestamp;
@@ -36,8 +35,7 @@ pub struct ValidRow {
     pub transaction: Transaction,
     /// The original id, if that is not a UUID.
     pub external_id: Option<String>,
-    /// Whether its timestamp is a local time that occurs twice, as the clocks were set back; the earlier instant is
-    /// taken.
+    /// Whether its timestamp is a local time that occurs twice, as the clocks were set back; the earlier instant is taken.
     pub is_ambiguous_hour: bool,
 }
 
@@ -106,13 +104,13 @@ impl Rules {
         raw_bytes: usize,
     ) -> Result<ValidRow, Rejection> {
         if raw_bytes > MAX_ROW_BYTES {
-            return Err(reject(
+            return Err(Rejection::new(
                 RejectReason::RowTooLarge,
                 format!("the row has {raw_bytes} bytes, more than {MAX_ROW_BYTES}"),
             ));
         }
         if fields.count() != self.columns.count() {
-            return Err(reject(
+            return Err(Rejection::new(
                 RejectReason::FieldCount,
                 format!("the row has {} fields, the header has {}", fields.count(), self.columns.count()),
             ));

@@ -94,8 +94,7 @@ codes! {
         AmountEmpty = "amount_empty",
         /// `amount` is not a decimal number.
         AmountFormat = "amount_format",
-        /// `amount` is one number with a decimal point and another with a decimal comma, and the intended mark is
-        /// unknown.
+        /// `amount` is one number with a decimal point and another with a decimal comma, and the intended mark is unknown.
         AmountMark = "amount_mark",
         /// `amount` is infinite or not a number.
         AmountNotFinite = "amount_not_finite",
@@ -151,8 +150,7 @@ codes! {
 }
 
 impl RejectReason {
-    /// The settings, as names of variables, that may read rows rejected for this reason. None if the rows must be
-    /// repaired.
+    /// The settings, as names of variables, that may read rows rejected for this reason. None if the rows must be repaired.
     pub fn setting(&self) -> Option<&'static str> {
         Some(match self.code() {
             "amount_format" | "amount_mark" => "DECIMAL_MARK, or CURRENCY if amounts carry currency signs or codes",

@@ -40,6 +40,13 @@ impl Rejection {
         Self { reason, message, values: Vec::new(), other_reading: false }
     }
 
+    /// The rejection of a field's value.
+    pub(crate) fn of_value(field: &str, value: &str, reason: RejectReason, error: &dyn fmt::Display) -> Self {
+        let mut rejection = Self::new(reason, format!("{field} {error}: "));
+        rejection.push_value(value);
+        rejection
+    }
+
     /// Appends our own words to the message.
     pub(crate) fn push_words(&mut self, words: &str) {
         self.message.push_str(words);
@@ -83,16 +90,6 @@ pub struct RejectedRow {
     pub message: String,
     /// The row's own bytes, at most [`MAX_RAW_KEPT`].
     pub raw: RawText,
-}
-
-pub(crate) fn reject(reason: RejectReason, message: String) -> Rejection {
-    Rejection::new(reason, message)
-}
-
-pub(crate) fn wrong_value(field: &str, value: &str, reason: RejectReason, error: &dyn std::fmt::Display) -> Rejection {
-    let mut rejection = reject(reason, format!("{field} {error}: "));
-    rejection.push_value(value);
-    rejection
 }
 
 /// The number of rows rejected by reason, each with the first message, without row contents.

@@ -1,17 +1,14 @@
 //! How many bytes of a chunk a row takes, by a rule that is frozen with a run.
 //!
-//! A chunk is cut at a number of bytes. The source's bytes say little about the message size: JSON writes a control
-//! character as six, and repeats the name of each column. So a row counts as the largest JSON it can have. That depends
-//! only on the row's own bytes and the frozen settings, whether the row is valid or not, so that every read of the
-//! source cuts it alike.
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+//! A chunk is cut at a number of bytes. The source's bytes say little about the message size: JSON writes a control character as
+//! six, and repeats the name of each column. So a row counts as the largest JSON it can have. That depends only on the row's own
+//! bytes and the frozen settings, whether the row is valid or not, so that every read of the source cuts it alike.
 
 use crate::schema::columns::Fields;
+use crate::schema::numbered_versions;
 use crate::{Columns, Encoding, RunSettings};
 
-/// A version of the rule that counts a row's bytes. The code of earlier ones stays for the runs that started under
-/// them.
+/// A version of the rule that counts a row's bytes. The code of earlier ones stays for the runs that started under them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Cutting {
     /// Until version 0.1: the bytes of the row in the source.
@@ -28,26 +25,7 @@ impl Cutting {
     }
 }
 
-impl Serialize for Cutting {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(match self {
-            Self::Raw => 1,
-            Self::Encoded => 2,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Cutting {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u8::deserialize(deserializer)? {
-            1 => Ok(Self::Raw),
-            2 => Ok(Self::Encoded),
-            other => Err(serde::de::Error::custom(format_args!(
-                "the source is cut into chunks by version {other} of the rule, which this program does not know: update it"
-            ))),
-        }
-    }
-}
+numbered_versions!(Cutting, "the source is cut into chunks by the rule of version", 1 = Raw, 2 = Encoded);
 
 /// Counts the bytes that rows of a run take of a chunk.
 #[derive(Debug, Clone, Copy)]

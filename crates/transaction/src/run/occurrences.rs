@@ -1,9 +1,8 @@
 //! Counts rows with the same id columns, so that each gets an id of its own.
 //!
-//! A bank's export often has no ids, and two equal rows may be two payments. The n-th of them is the n-th in every
-//! export that starts before them, so its id stays the same in a longer export of the same account. Rows are counted by
-//! their id columns, whether valid or not: the count depends only on the file, and no other rule, setting or version
-//! gives a row another row's id.
+//! A bank's export often has no ids, and two equal rows may be two payments. The n-th of them is the n-th in every export that
+//! starts before them, so its id stays the same in a longer export of the same account. Rows are counted by their id columns,
+//! whether valid or not: the count depends only on the file, and no other rule, setting or version gives a row another row's id.
 
 use std::collections::HashMap;
 

@@ -107,7 +107,7 @@ impl FoundNames {
     fn new(names: Vec<String>, mapping: &Mapping) -> Self {
         let ours = REQUIRED_COLUMNS.iter().chain(&OPTIONAL_COLUMNS).copied();
         let known: BTreeSet<String> = ours.chain(mapping.columns()).map(name_key).collect();
-        let is_short = |name: &&String| name.len() <= LONGEST_KNOWN;
+        let is_short = |name: &&String| name.len() <= LONGEST_NAME;
         let found: BTreeSet<String> = names.iter().filter(is_short).map(|name| name_key(name)).collect();
         let found = found.intersection(&known).count();
         Self { names, are_names: found >= Self::ENOUGH }
@@ -126,7 +126,7 @@ impl fmt::Display for FoundNames {
 }
 
 /// The longest name compared with needed names, in bytes.
-const LONGEST_KNOWN: usize = 1_024;
+pub(crate) const LONGEST_NAME: usize = 1_024;
 
 /// Whether a path into objects may be shown: it reads like a programmer's name rather than a value.
 fn looks_like_a_programmers_name(path: &str) -> bool {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// A version of the reading rules. Any change to the meaning of a row or value is a new version, and the code of
 /// earlier ones stays for the runs that started under them.
@@ -16,26 +16,33 @@ pub enum ReadingRules {
     Second,
 }
 
-impl Serialize for ReadingRules {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(match self {
-            Self::First => 1,
-            Self::Second => 2,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for ReadingRules {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u8::deserialize(deserializer)? {
-            1 => Ok(Self::First),
-            2 => Ok(Self::Second),
-            other => Err(serde::de::Error::custom(format_args!(
-                "the source is read by version {other} of the reading rules, which this program does not know: update it"
-            ))),
+/// The serde form of versioned rules: the number of the version.
+macro_rules! numbered_versions {
+    ($rules:ty, $problem:literal, $($number:literal = $version:ident),+) => {
+        impl serde::Serialize for $rules {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_u8(match self {
+                    $(Self::$version => $number,)+
+                })
+            }
         }
-    }
+
+        impl<'de> serde::Deserialize<'de> for $rules {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                match u8::deserialize(deserializer)? {
+                    $($number => Ok(Self::$version),)+
+                    other => Err(serde::de::Error::custom(format_args!(
+                        concat!($problem, " {}, which this program does not know: update it"),
+                        other
+                    ))),
+                }
+            }
+        }
+    };
 }
+pub(crate) use numbered_versions;
+
+numbered_versions!(ReadingRules, "the source is read by the reading rules of version", 1 = First, 2 = Second);
 
 /// What a decision is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

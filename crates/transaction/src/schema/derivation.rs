@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use crate::rules::decoding::{TextDecoder, UndecodableText};
 use crate::rules::is_blank;
-use crate::rules::rejections::{reject, wrong_value};
 use crate::schema::columns::{Fields, HeaderError};
 use crate::schema::mapping::{
     AmountFrom, AmountTexts, Mapping, Scaling, TemplatePart, TextBySign, TextFrom, TimeCount,
@@ -132,7 +131,7 @@ const ID_ESCAPE: char = '\\';
 
 fn negated(amount: Amount) -> Result<Amount, Rejection> {
     let negated = Amount::try_from(-amount.as_decimal());
-    negated.map_err(|error| wrong_value("`amount`", &amount.to_string(), error.into(), &error))
+    negated.map_err(|error| Rejection::of_value("`amount`", &amount.to_string(), error.into(), &error))
 }
 
 /// A row whose fields are being read.
@@ -161,7 +160,7 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
                 let value = self.text(*column).map_err(|error| error.into_rejection(&field.shown))?;
                 let found = values.get(value.trim()).or(otherwise.as_ref()).ok_or_else(|| {
                     let error = "is not a value known to the mapping";
-                    wrong_value(&field.shown, &value, RejectReason::ValueUnknown, &error)
+                    Rejection::of_value(&field.shown, &value, RejectReason::ValueUnknown, &error)
                 })?;
                 Ok(Cow::Borrowed(found.as_str()))
             }
@@ -179,7 +178,7 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
     {
         let text = self.derive(field)?;
         if is_blank(&text) {
-            return Err(reject(empty, format!("{} is empty", field.shown)));
+            return Err(Rejection::new(empty, format!("{} is empty", field.shown)));
         }
         Ok(text)
     }
@@ -197,7 +196,7 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
         let Derivation::BySign(signs) = &field.from else { return self.required(field, empty) };
         let said = signs.of(amount).ok_or_else(|| {
             let error = "has no value for an amount of zero: add `zero` to the mapping's `from_sign`";
-            wrong_value(&field.shown, &amount.to_string(), RejectReason::ValueUnknown, &error)
+            Rejection::of_value(&field.shown, &amount.to_string(), RejectReason::ValueUnknown, &error)
         })?;
         Ok(Cow::Borrowed(said))
     }
@@ -215,7 +214,12 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
             let amount = read(from).map_err(|rejection| self.hint_at_null_value(from, rejection))?;
             if amount.as_decimal().is_sign_negative() {
                 let error = "has a sign although its column implies it: set `sign = \"absolute\"` in the mapping";
-                return Err(wrong_value(&from.field.shown, &amount.to_string(), RejectReason::AmountSign, &error));
+                return Err(Rejection::of_value(
+                    &from.field.shown,
+                    &amount.to_string(),
+                    RejectReason::AmountSign,
+                    &error,
+                ));
             }
             Ok(Some(amount))
         };
@@ -223,7 +227,7 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
         match (read(debit)?, read(credit)?) {
             (None, None) => {
                 let shown = format!("{} and {} are empty", debit.field.shown, credit.field.shown);
-                Err(reject(RejectReason::AmountEmpty, shown))
+                Err(Rejection::new(RejectReason::AmountEmpty, shown))
             }
             (Some(zero), Some(credit)) if is_zero(&zero) => Ok(credit),
             (None, Some(credit)) => Ok(credit),
@@ -232,7 +236,7 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
             (Some(one), Some(other)) => {
                 let both = format!("{one} and {other}");
                 let shown = format!("{} and {}", debit.field.shown, credit.field.shown);
-                Err(wrong_value(&shown, &both, RejectReason::AmountTwice, &"are both set, and neither is zero"))
+                Err(Rejection::of_value(&shown, &both, RejectReason::AmountTwice, &"are both set, and neither is zero"))
             }
         }
     }
@@ -305,8 +309,7 @@ impl<'a> ColumnResolver<'a> {
         self.names.find(column) != ColumnMatch::Missing
     }
 
-    /// The position of a column. If it is missing or ambiguous, that is recorded, and the returned position is
-    /// meaningless.
+    /// The position of a column. If it is missing or ambiguous, that is recorded, and the returned position is meaningless.
     pub(crate) fn find(&mut self, field: &str, column: &str) -> usize {
         match self.names.find(column) {
             ColumnMatch::One(index) => return index,

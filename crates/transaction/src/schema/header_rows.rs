@@ -6,13 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::schema::columns::{Fields, listed};
+use crate::schema::columns::{Fields, LONGEST_NAME, listed};
 use crate::schema::names::name_key;
 use crate::value::text::trimmed;
 use crate::{Columns, Encoding, Format, Mapping, ReadingRules, RunSettings};
-
-/// The longest text that may be a name, in bytes.
-const LONGEST_NAME: usize = 1_024;
 
 /// A row that is a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +34,7 @@ pub struct HeaderRows<'a> {
 }
 
 impl<'a> HeaderRows<'a> {
-    /// For a run whose header is resolved; none if the source has no header line, or is read by rules that expect only
-    /// one.
+    /// For a run whose header is resolved; none if the source has no header line, or is read by rules that expect only one.
     pub fn of_run(settings: &'a RunSettings, columns: &Columns) -> Option<Self> {
         if settings.format != Format::Csv || settings.reading < ReadingRules::Second {
             return None;
@@ -46,8 +42,7 @@ impl<'a> HeaderRows<'a> {
         Self::new(columns, settings.mapping.as_deref(), settings.encoding_of_rows())
     }
 
-    /// For a CSV header; none if the mapping names all columns by position, as its header may then be anything,
-    /// including values.
+    /// For a CSV header; none if the mapping names all columns by position, as its header may then be anything, including values.
     pub fn new(columns: &Columns, mapping: Option<&'a Mapping>, encoding: Encoding) -> Option<Self> {
         let names = keys(columns.names());
         let known: BTreeSet<String> = names.iter().filter(|name| !name.is_empty()).cloned().collect();
@@ -60,8 +55,7 @@ impl<'a> HeaderRows<'a> {
         Some(Self { mapping, encoding, names, known, needed })
     }
 
-    /// Whether a rejected row is a header: the source's own, one with all needed names, or one that shares most of its
-    /// names.
+    /// Whether a rejected row is a header: the source's own, one with all needed names, or one that shares most of its names.
     pub fn find(&self, fields: &(impl Fields + ?Sized)) -> Option<HeaderRow> {
         let text = |index: usize| self.encoding.decode(fields.get(index).unwrap_or_default());
         let mut shared = BTreeSet::new();

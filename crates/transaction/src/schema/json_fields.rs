@@ -54,8 +54,7 @@ impl PathLevel {
         self.places.get(name).or_else(|| self.places.get(&name_key(name))).copied()
     }
 
-    /// The level below and its members, if a path goes through a member of that name and the member is an object or
-    /// null.
+    /// The level below and its members, if a path goes through a member of that name and the member is an object or null.
     fn enter<'a>(&self, name: &str, value: &'a RawValue) -> Result<Option<(&Self, Members<'a>)>, RejectReason> {
         if self.objects.is_empty() || !value.get().starts_with(['{', 'n']) {
             return Ok(None);

@@ -15,6 +15,7 @@ pub(crate) mod mapping;
 pub(crate) mod names;
 
 pub use columns::{Columns, Fields, FoundNames, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
+pub(crate) use decisions::numbered_versions;
 pub use decisions::{Decided, DecidedBy, Decision, ReadingRules};
 pub use dialect::{AmountText, CsvText, Delimiter, Dialect, Encoding};
 pub use format::{Compression, Format};

@@ -42,8 +42,7 @@ pub fn shape(text: &str) -> String {
     shape
 }
 
-/// Whether a character is neither a letter nor part of one. Outside ASCII, only signs used in numbers are known not to
-/// be.
+/// Whether a character is neither a letter nor part of one. Outside ASCII, only signs used in numbers are known not to be.
 fn is_sign(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_alphabetic();

@@ -1,5 +1,4 @@
-//! Texts as people and programs write them: the white space and invisible marks around them, and how messages show
-//! them.
+//! Texts as people and programs write them: the white space and invisible marks around them, and how messages show them.
 
 use std::borrow::Cow;
 
@@ -8,8 +7,7 @@ use super::card_number::mask_card_numbers;
 /// Most characters of a text shown in a message.
 const MAX_SHOWN: usize = 40;
 
-/// Direction marks, joiners, soft hyphens and the byte order mark: they have no width, and no meaning at the edge of a
-/// value.
+/// Direction marks, joiners, soft hyphens and the byte order mark: they have no width, and no meaning at the edge of a value.
 pub(crate) fn is_invisible(character: char) -> bool {
     matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
         || matches!(character, '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -36,8 +34,7 @@ pub(crate) fn trimmed_cow(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// The start of a text between backticks, on one line, for messages. Invisible characters are escaped, such as
-/// `\u{200e}`.
+/// The start of a text between backticks, on one line, for messages. Invisible characters are escaped, such as `\u{200e}`.
 pub fn quoted(text: &str) -> String {
     let (mut shown, mut length) = (String::from("`"), 0);
     for character in text.chars() {

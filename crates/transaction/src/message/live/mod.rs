@@ -102,7 +102,7 @@ impl ScoredLive {
     /// A message that will not be scored: all of its transactions fail.
     pub fn given_up(message: LiveMessage, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
         let LiveMessage { id, transactions, rejected } = message;
-        let failed = transactions.into_iter().map(|entry| FailedRow::given_up(entry, class.clone(), reason)).collect();
+        let failed = FailedRow::all(transactions, class, reason);
         Self { id, predicted_at: at, predicted: Vec::new(), failed, rejected }
     }
 
@@ -196,12 +196,8 @@ impl LiveRun {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::example::entry;
     use crate::{Prediction, RejectReason, TimeZone};
-
-    fn entry(row: u64) -> Entry {
-        let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
-        Entry { row, external_id: None, transaction: serde_json::from_str(transaction).unwrap() }
-    }
 
     fn id() -> LiveId {
         let day = "2026-01-11".parse().unwrap();

@@ -1,5 +1,4 @@
-//! Plain JSON from any producer: one transaction, an array of them, or one per line, checked by the rules of all
-//! sources.
+//! Plain JSON from any producer: one transaction, an array of them, or one per line, checked by the rules of all sources.
 
 use serde_json::value::RawValue;
 

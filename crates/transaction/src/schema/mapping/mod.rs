@@ -34,18 +34,18 @@ pub(crate) const EVERY_OTHER: &str = "*";
 pub struct Mapping {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "id")]
     pub(crate) id: Option<TextFrom>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "required")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "description")]
     pub(crate) description: Option<TextFrom>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) amount: Option<AmountFrom>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timestamp: Option<TimestampFrom>,
     /// A blank constant means no merchant, even if there is a column of that name.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "merchant")]
     pub(crate) merchant: Option<TextFrom>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "required_by_sign")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "by_sign")]
     pub(crate) operation_type: Option<TextFrom>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "required_by_sign")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "by_sign")]
     pub(crate) side: Option<TextFrom>,
     /// The namespace of ids made of columns: shared by all files that may repeat the same rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,43 +54,36 @@ pub struct Mapping {
     pub(crate) attributes: Attributes,
 }
 
-/// A text whose source is available before the amount is parsed.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
-    match TextFrom::deserialize(deserializer)? {
-        TextFrom::Columns(_) => {
-            Err(serde::de::Error::custom("`columns` is only for `id`; use a `template` to join columns"))
-        }
-        TextFrom::BySign(_) => Err(serde::de::Error::custom("`from_sign` is only for `side` and `operation_type`")),
-        from => Ok(Some(from)),
-    }
-}
-
-fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
-    text(deserializer).and_then(not_blank)
+/// Reads a text field: whether it may be made of counted columns, follow the sign of the amount, and be blank.
+fn text_from<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    [columns, sign, blank]: [bool; 3],
+) -> Result<Option<TextFrom>, D::Error> {
+    let from = TextFrom::deserialize(deserializer)?;
+    let problem = match &from {
+        TextFrom::Columns(_) if !columns => "`columns` is only for `id`; use a `template` to join columns",
+        TextFrom::BySign(_) if !sign => "`from_sign` is only for `side` and `operation_type`",
+        // It would reject every row.
+        from if !blank && from.is_blank() => "a constant must not be blank here",
+        _ => return Ok(Some(from)),
+    };
+    Err(serde::de::Error::custom(problem))
 }
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
-    match TextFrom::deserialize(deserializer)? {
-        TextFrom::BySign(_) => Err(serde::de::Error::custom("`from_sign` is only for `side` and `operation_type`")),
-        from => not_blank(Some(from)),
-    }
+    text_from(deserializer, [true, false, false])
 }
 
-fn required_by_sign<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
-    match TextFrom::deserialize(deserializer)? {
-        TextFrom::Columns(_) => {
-            Err(serde::de::Error::custom("`columns` is only for `id`; use a `template` to join columns"))
-        }
-        from => not_blank(Some(from)),
-    }
+fn description<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
+    text_from(deserializer, [false, false, false])
 }
 
-/// A blank constant in a required field would reject every row.
-fn not_blank<E: serde::de::Error>(from: Option<TextFrom>) -> Result<Option<TextFrom>, E> {
-    match from {
-        Some(from) if from.is_blank() => Err(E::custom("a constant must not be blank here")),
-        from => Ok(from),
-    }
+fn merchant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
+    text_from(deserializer, [false, false, true])
+}
+
+fn by_sign<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TextFrom>, D::Error> {
+    text_from(deserializer, [false, true, false])
 }
 
 impl Mapping {

@@ -209,8 +209,7 @@ impl From<TextFrom> for NameOrTable<TextTable> {
     }
 }
 
-/// The name of a column, or a table. It is not deserialized as an untagged enum, whose errors would not say what is
-/// wrong.
+/// The name of a column, or a table. It is not deserialized as an untagged enum, whose errors would not say what is wrong.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum NameOrTable<T> {

@@ -1,8 +1,7 @@
 //! Exact decimal amounts. An amount is never a float between the source and the database.
 //!
-//! `digits` turns the digits of a number into a [`DecimalNumber`], exactly; `notation` parses the forms in which people
-//! and programs write numbers; `sum` adds amounts up. Every decimal number of a source (amounts, sums, units, counts)
-//! is parsed here.
+//! `digits` turns the digits of a number into a [`DecimalNumber`], exactly; `notation` parses the forms in which people and
+//! programs write numbers; `sum` adds amounts up. Every decimal number of a source (amounts, sums, units, counts) is parsed here.
 
 mod digits;
 mod notation;
@@ -83,8 +82,7 @@ pub enum AmountError {
     /// More than sixteen digits before the decimal mark.
     #[error("has more than {MAX_INTEGER_DIGITS} digits before the decimal mark")]
     Range,
-    /// One amount with a decimal point and another with a decimal comma, where the source does not show which mark it
-    /// uses.
+    /// One amount with a decimal point and another with a decimal comma, where the source does not show which mark it uses.
     #[error("is one number with a decimal point and another with a decimal comma")]
     Mark,
 }

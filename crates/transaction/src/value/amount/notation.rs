@@ -1,9 +1,8 @@
 //! How people and programs write an amount: grouped in threes, signed before, behind or around, with an exponent, or
 //! with a declared currency.
 //!
-//! A text is stripped from the outside: white space and invisible marks, one sign (`-`, `+`, U+2212, or parentheses),
-//! one currency on either side. What remains must be digits, grouped or not, with at most one decimal mark, or with an
-//! exponent.
+//! A text is stripped from the outside: white space and invisible marks, one sign (`-`, `+`, U+2212, or parentheses), one
+//! currency on either side. What remains must be digits, grouped or not, with at most one decimal mark, or with an exponent.
 
 use super::digits::{DecimalDigits, DecimalNumber, DigitLimits, all_digits, is_not_finite};
 use super::{Amount, AmountError, DecimalMark};
@@ -26,8 +25,7 @@ pub struct Notation {
     mark: Option<DecimalMark>,
     /// Whether amounts are numbers by the grammar of their source, which never groups digits.
     is_number: bool,
-    /// Whether the mark is an unproven assumption; a text that contains the other mark and reads both ways is then
-    /// rejected.
+    /// Whether the mark is an unproven assumption; a text that contains the other mark and reads both ways is then rejected.
     is_presumed: bool,
     currencies: Vec<String>,
 }

@@ -27,8 +27,7 @@ pub enum TimestampFormat {
     EpochMicroseconds,
     /// Nanoseconds since 1970.
     EpochNanoseconds,
-    /// Days since 30 December 1899 with a fraction, as spreadsheets count them: a local time, to the nearest
-    /// microsecond.
+    /// Days since 30 December 1899 with a fraction, as spreadsheets count them: a local time, to the nearest microsecond.
     SerialDays,
 }
 

@@ -69,9 +69,8 @@ impl ParsedTimestamp {
 }
 
 impl Timestamp {
-    /// Parses `YYYY-MM-DD HH:MM:SS` or `YYYY-MM-DDTHH:MM:SS`, an optional fraction, and an optional `Z`, `±HH:MM`,
-    /// `±HHMM` or `±HH`. Without an offset the time is in `zone`; of a local time that occurs twice, the earlier
-    /// instant is taken.
+    /// Parses `YYYY-MM-DD HH:MM:SS` or `YYYY-MM-DDTHH:MM:SS`, an optional fraction, and an optional `Z`, `±HH:MM`, `±HHMM` or
+    /// `±HH`. Without an offset the time is in `zone`; of a local time that occurs twice, the earlier instant is taken.
     pub fn parse(text: &[u8], zone: TimeZone) -> Result<Self, TimestampError> {
         let (local, rest) = parse_local(text).ok_or(TimestampError::Format)?;
         let offset = parse_offset(rest).ok_or(TimestampError::Format)?;
