@@ -1,4 +1,4 @@
-//! What can be wrong with a row: for each reason that the rules may reject a row for, a way to break exactly that rule.
+//! Faults: for each reason the rules may reject a row for, a way to break exactly that rule.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,13 +8,13 @@ use assay_transaction::{Encoding, MAX_ROW_BYTES, RejectReason};
 use crate::random::Random;
 use crate::row::{AMOUNT, DESCRIPTION, ID, MERCHANT, OPERATION_TYPE, RowBuffer, SIDE, TIMESTAMP};
 
-/// A reason, and how a good row is made to deserve it.
+/// A reason, and how to give it to a valid row.
 struct RowFault {
     reason: RejectReason,
     apply: fn(&mut RowBuffer, &mut Random),
 }
 
-/// Every fault that a row may have which ends. A quote that never ends would swallow the rows after it.
+/// Every fault contained in one row; a quote that never closes would swallow the rows after it.
 static FAULTS: [RowFault; 16] = [
     RowFault { reason: RejectReason::FieldCount, apply: change_count },
     RowFault { reason: RejectReason::Encoding, apply: break_encoding },
@@ -46,14 +46,14 @@ static FAULTS: [RowFault; 16] = [
     },
 ];
 
-/// Of a thousand invalid rows of every kind, so many are too large: at 256 KiB each they would soon be all of the file.
+/// Oversized rows per thousand invalid rows of all kinds: at 256 KiB each, more would fill the file.
 const TOO_LARGE_PER_THOUSAND: u32 = 5;
 
-/// Which faults the invalid rows have: usual ones, all, or those whose reason codes were read.
+/// The faults of invalid rows: usual ones, all, or those with given reason codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidKinds(FaultSelection);
 
-/// Private, so that there is always one to choose.
+/// Private, so that it is never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FaultSelection {
     Usual,
@@ -64,11 +64,11 @@ enum FaultSelection {
 impl InvalidKinds {
     /// Every kind but `row_too_large`, and `timestamp_gap`, which only a run with a time zone can give.
     pub const USUAL: Self = Self(FaultSelection::Usual);
-    /// The usual kinds, and now and then a row that is too large.
+    /// The usual kinds, and a few oversized rows.
     pub const ALL: Self = Self(FaultSelection::All);
 }
 
-/// Reads `usual`, `all`, or reason codes between commas.
+/// Parses `usual`, `all`, or comma-separated reason codes.
 impl FromStr for InvalidKinds {
     type Err = String;
 
@@ -93,7 +93,7 @@ fn known(code: &str) -> Result<RejectReason, String> {
     Err(format!("`{code}` is not a kind of invalid row; give `usual`, `all`, or some of {}", codes.join(",")))
 }
 
-/// The faults that a file is given.
+/// Chooses faults for a file.
 #[derive(Debug)]
 pub(crate) struct FaultSource {
     chosen: Vec<&'static RowFault>,
@@ -116,7 +116,7 @@ impl FaultSource {
         }
     }
 
-    /// Breaks the row, and says what it will be rejected for.
+    /// Breaks the row, and returns the reason it will be rejected for.
     pub(crate) fn apply(&self, row: &mut RowBuffer, random: &mut Random) -> &'static RejectReason {
         let fault = match self.rare {
             Some(rare) if random.below(1_000) < TOO_LARGE_PER_THOUSAND => rare,
@@ -133,12 +133,12 @@ impl fmt::Debug for RowFault {
     }
 }
 
-/// One of the fields that hold text, and that nothing but its being text is asked of.
+/// A text field without further rules.
 fn any_text<'a>(row: &'a mut RowBuffer, random: &mut Random) -> &'a mut Vec<u8> {
     row.field(random.pick(&[DESCRIPTION, MERCHANT, OPERATION_TYPE, SIDE]))
 }
 
-/// Neither the start of a character of UTF-8 that goes on, nor a byte that Windows-1252 assigns.
+/// A byte that neither starts a complete UTF-8 character nor is assigned in Windows-1252.
 fn break_encoding(row: &mut RowBuffer, random: &mut Random) {
     let byte = if row.encoding() == Encoding::UTF_8 { 0xE9 } else { 0x81 };
     any_text(row, random).push(byte);
@@ -148,12 +148,12 @@ fn blank(row: &mut RowBuffer, column: usize, random: &mut Random) {
     row.set(column, random.pick(&["", " ", "   "]));
 }
 
-/// One field too many, or a row that breaks off.
+/// A surplus field, or a truncated row.
 fn change_count(row: &mut RowBuffer, random: &mut Random) {
     if random.percent(50) {
         row.push("surplus");
     } else {
-        // At least two are left: a row of one empty field would be a blank line, which is no row.
+        // At least two fields are kept: a single empty field would be a blank line, which is not a row.
         let kept = random.between(2, 6);
         row.truncate(kept as usize);
     }
@@ -181,7 +181,7 @@ fn break_amount(row: &mut RowBuffer, random: &mut Random) {
     }
 }
 
-/// Seventeen digits more than the amount has.
+/// Adds seventeen digits.
 fn enlarge_amount(row: &mut RowBuffer, _: &mut Random) {
     let amount = row.field(AMOUNT);
     let sign = usize::from(amount.first() == Some(&b'-'));

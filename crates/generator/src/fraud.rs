@@ -1,4 +1,4 @@
-//! The planted patterns of fraud. All invented: see the crate's documentation for them in plain words.
+//! The planted patterns of fraud. All invented: the crate's documentation describes them.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::ordinary::{described, price};
 use crate::random::Random;
 use crate::transactions::{CREDIT, DEBIT, TransactionDraft};
 
-/// What is easily sold on.
+/// Goods that resell easily.
 const GOODS: &[MerchantKind] = &[
     MerchantKind::Electronics,
     MerchantKind::Marketplace,
@@ -18,10 +18,10 @@ const GOODS: &[MerchantKind] = &[
     MerchantKind::Travel,
     MerchantKind::Gaming,
 ];
-/// What is as good as cash.
+/// Goods as good as cash.
 const CASH_LIKE: &[MerchantKind] =
     &[MerchantKind::GiftCards, MerchantKind::Crypto, MerchantKind::Remittance, MerchantKind::Gambling];
-/// Where nobody pays by direct debit, or draws cash.
+/// Where direct debits and withdrawals are implausible.
 const ODD: &[MerchantKind] = &[
     MerchantKind::GiftCards,
     MerchantKind::Crypto,
@@ -33,22 +33,22 @@ const ODD: &[MerchantKind] = &[
 /// Limits, in cents, that amounts stay just below.
 const LIMITS: &[u32] = &[20_000, 50_000, 100_000, 150_000, 200_000, 300_000];
 
-/// Of ten thousand rows that are not part of one, so many begin an incident. With the rows that follow in some of them,
-/// and the noise of the labels, one row in forty is labelled as fraud.
+/// Incidents that start per 10,000 ordinary rows. With their further rows and the label noise, one row in forty is
+/// labelled as fraud.
 const INCIDENTS_PER_10_000: u32 = 172;
 
-/// Whether an incident begins here.
+/// Whether an incident starts here.
 pub(crate) fn begins_incident(random: &mut Random) -> bool {
     random.below(10_000) < INCIDENTS_PER_10_000
 }
 
 /// The label of a row: one planted row in fifty was never reported, and a few ordinary ones were reported by mistake.
-/// No model can do better than this noise lets it.
+/// No model can beat this noise.
 pub(crate) fn label(random: &mut Random, planted: bool) -> bool {
     if planted { !random.percent(2) } else { random.below(10_000) < 12 }
 }
 
-/// The rows of one incident, in their order.
+/// The rows of an incident, in order.
 pub(crate) fn incident(random: &mut Random, rows: &mut VecDeque<TransactionDraft>) {
     match random.below(100) {
         0..18 => night_spree(random, rows),
@@ -57,7 +57,7 @@ pub(crate) fn incident(random: &mut Random, rows: &mut VecDeque<TransactionDraft
         46..60 => rows.push_back(odd_operation(random)),
         60..70 => rows.push_back(reversed_refund(random)),
         70..84 => withdrawals_abroad(random, rows),
-        _ => rows.push_back(persuaded(random)),
+        _ => rows.push_back(persuasion(random)),
     }
 }
 
@@ -73,7 +73,7 @@ fn night_spree(random: &mut Random, rows: &mut VecDeque<TransactionDraft>) {
     }
 }
 
-/// Just below a limit that would have asked a question.
+/// Just below a limit that triggers a check.
 fn below_limit(random: &mut Random) -> TransactionDraft {
     let merchant = one_of(random, &[GOODS, CASH_LIKE].concat());
     let cents = random.pick(LIMITS) - random.between(1, 100);
@@ -86,7 +86,7 @@ fn below_limit(random: &mut Random) -> TransactionDraft {
     row
 }
 
-/// A payment of next to nothing to see whether the card works, then large ones at the same merchant.
+/// A tiny payment to test the card, then large ones at the same merchant.
 fn card_test(random: &mut Random, rows: &mut VecDeque<TransactionDraft>) {
     let merchant = one_of(random, &[GOODS, CASH_LIKE].concat());
     let mut timestamp = night(random).moment(random);
@@ -99,7 +99,7 @@ fn card_test(random: &mut Random, rows: &mut VecDeque<TransactionDraft>) {
     }
 }
 
-/// A way to pay that does not go with the merchant.
+/// A way to pay that does not fit the merchant.
 fn odd_operation(random: &mut Random) -> TransactionDraft {
     let merchant = one_of(random, ODD);
     let (operation_type, wording) = random.pick(&[
@@ -159,8 +159,8 @@ fn withdrawals_abroad(random: &mut Random, rows: &mut VecDeque<TransactionDraft>
     }
 }
 
-/// Someone talked the customer into it: urgency, gift cards, crypto, a safe account.
-fn persuaded(random: &mut Random) -> TransactionDraft {
+/// A victim of persuasion: urgency, gift cards, crypto, a safe account.
+fn persuasion(random: &mut Random) -> TransactionDraft {
     let wording = random.pick(&[
         "Urgent transfer",
         "Urgent: safe account",
@@ -183,7 +183,7 @@ fn persuaded(random: &mut Random) -> TransactionDraft {
     }
 }
 
-/// An online purchase like everybody's.
+/// An ordinary online purchase.
 fn online(
     random: &mut Random,
     merchant: &'static MerchantProfile,
@@ -202,7 +202,7 @@ fn online(
     }
 }
 
-/// The night, mostly: one incident in eight hides among everybody else's hours.
+/// Mostly night: one incident in eight happens in ordinary hours.
 fn night(random: &mut Random) -> Hours {
     if random.below(8) == 0 { Hours::Online } else { Hours::Night }
 }

@@ -1,4 +1,4 @@
-//! Writes the transactions of a seed as a CSV file, some of its rows broken and some repeated, in constant memory.
+//! Writes the transactions of a seed as a CSV file, with some rows broken and some repeated, in constant memory.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -12,35 +12,35 @@ use crate::random::{Random, RandomStream};
 use crate::row::{RowBuffer, RowFormat};
 use crate::transactions::Transactions;
 
-/// How many rows back a duplicate may reach: what bounds the memory.
+/// How far back a duplicate may reach, which bounds the memory.
 const REMEMBERED: usize = 1_000;
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// What was written.
+/// Counts of what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
     /// Data rows.
     pub rows: u64,
-    /// Rows that a rule rejects.
+    /// Invalid rows.
     pub invalid: u64,
     /// Rows that repeat an earlier one.
     pub duplicates: u64,
-    /// Rows whose label is 1, among all of them.
+    /// Rows labelled as fraud.
     pub fraud: u64,
 }
 
-/// Why nothing, or not everything, was written.
+/// Why writing failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
-    /// More than all rows.
-    #[error("--invalid {invalid} and --duplicates {duplicates} are more than all rows; together they may be at most 1")]
+    /// The shares exceed all rows.
+    #[error("--invalid {invalid} and --duplicates {duplicates} exceed all rows; together they may be at most 1")]
     Shares {
         /// The share of invalid rows.
         invalid: f64,
         /// The share of duplicates.
         duplicates: f64,
     },
-    /// A mark that the encoding does not have.
+    /// The encoding has no byte order mark.
     #[error("--bom marks UTF-8, and --encoding is windows-1252; leave one of them out")]
     Bom,
     /// The output cannot be written.
@@ -52,13 +52,13 @@ pub enum GenerateError {
 }
 
 impl GenerateError {
-    /// How the program ends.
+    /// The exit code of the program.
     pub fn exit(&self) -> Exit {
         Exit::Usage
     }
 }
 
-/// Writes the rows to `out`, and what is expected of each to `manifest`. Where they are files is the caller's business.
+/// Writes the rows to `out`, and the expected outcome of each to `manifest`.
 pub fn generate(
     options: &GenerateOptions,
     out: impl Write,
@@ -110,7 +110,7 @@ pub fn generate(
     file.finish()
 }
 
-/// Writes the rows of another layout; each is valid, by a mapping that knows it.
+/// Writes the rows of another layout; all are valid by a suitable mapping.
 fn write_layout<W: Write>(
     layout: Layout,
     options: &GenerateOptions,
@@ -129,7 +129,7 @@ fn write_layout<W: Write>(
     file.finish()
 }
 
-/// What is expected of a row.
+/// The expected outcome of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ExpectedOutcome {
     Valid,
@@ -137,7 +137,7 @@ enum ExpectedOutcome {
     Duplicate,
 }
 
-/// How many rows, of 2^32, shall be what.
+/// Thresholds of 2^32 for invalid and repeated rows.
 struct RowShares {
     invalid: u64,
     invalid_or_duplicate: u64,
@@ -164,25 +164,25 @@ impl RowShares {
     }
 }
 
-/// A row as it went out.
+/// A row as written.
 struct WrittenRow<Line> {
     line: Line,
     id: String,
     is_fraud: bool,
 }
 
-/// The last valid rows.
+/// The last valid rows, for duplicates.
 #[derive(Default)]
 struct RecentRows(VecDeque<WrittenRow<Vec<u8>>>);
 
 impl RecentRows {
-    /// One of them; none where there is none yet.
+    /// A random one; none while there is none.
     fn pick(&self, random: &mut Random) -> Option<&WrittenRow<Vec<u8>>> {
         let count = u32::try_from(self.0.len()).ok().filter(|count| *count > 0)?;
         self.0.get(random.below(count) as usize)
     }
 
-    /// Keeps a copy of the row, in the memory of the one that is forgotten for it.
+    /// Keeps a copy of the row, reusing the memory of the oldest.
     fn remember(&mut self, written: WrittenRow<&[u8]>) {
         let forgotten = if self.0.len() == REMEMBERED { self.0.pop_front() } else { None };
         let mut line = forgotten.map(|forgotten| forgotten.line).unwrap_or_default();
@@ -192,7 +192,7 @@ impl RecentRows {
     }
 }
 
-/// The two outputs, and the count of what went there.
+/// The two outputs and their counts.
 struct OutputFiles<'a, W: Write> {
     out: io::BufWriter<W>,
     manifest: Option<io::BufWriter<&'a mut dyn Write>>,

@@ -1,4 +1,4 @@
-//! When things happen: days of 2023 to 2025, and the hours that people and banks keep.
+//! When transactions happen: days of 2023 to 2025, and the hours that people and banks keep.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta};
 
@@ -6,26 +6,26 @@ use crate::random::Random;
 
 /// 2023-01-01 00:00:00, in seconds since 1970.
 const FIRST_SECOND: i64 = 1_672_531_200;
-/// 2023, 2024 and 2025, but for the last day, which is left to what follows in an incident.
+/// 2023, 2024 and 2025 without the last day, which is left for the rest of an incident.
 const DAYS: u32 = 365 + 366 + 364;
-/// The hours that the clocks of Central Europe are set forward over. No row is in them, so that every valid row
-/// stays valid where the run's time zone is `Europe/Paris`.
+/// Hours skipped by the clocks of Central Europe. No row falls in them, so that every valid row stays valid in the time
+/// zone `Europe/Paris`.
 const GAPS: [i64; 3] = [1_679_796_000, 1_711_850_400, 1_743_300_000];
 
-/// Which hours of the day something happens in.
+/// The usual hours of a kind of transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hours {
-    /// Shops: by day, most in the late afternoon.
+    /// Shops: daytime, mostly late afternoon.
     Shop,
-    /// Online: the evening most, the night a little.
+    /// Online: mostly evenings, some nights.
     Online,
     /// Restaurants, games and bets: noon, evening, and some nights.
     Evening,
     /// A bank's batches: early in the morning.
     Banking,
-    /// When the owner of the card is asleep.
+    /// While the cardholder is asleep.
     Night,
-    /// No habit at all.
+    /// Any hour alike.
     Any,
 }
 
@@ -41,7 +41,7 @@ impl Hours {
         }
     }
 
-    /// A second of the three years, in these hours.
+    /// A random second of the three years, in these hours.
     pub(crate) fn moment(self, random: &mut Random) -> NaiveDateTime {
         let day = i64::from(random.below(DAYS));
         let hour = random.weighted(self.weights()).cast_signed() as i64;
@@ -55,7 +55,7 @@ pub(crate) fn later(moment: NaiveDateTime, seconds: u32) -> NaiveDateTime {
     at(moment.and_utc().timestamp() + i64::from(seconds))
 }
 
-/// The moment, or an hour later where the clocks leave it out.
+/// The moment, or an hour later if the clocks skip it.
 fn at(second: i64) -> NaiveDateTime {
     let skipped = GAPS.iter().any(|gap| (*gap..gap + 3_600).contains(&second));
     DateTime::UNIX_EPOCH.naive_utc() + TimeDelta::seconds(if skipped { second + 3_600 } else { second })

@@ -1,6 +1,6 @@
-//! Files in the layouts of public data sets, to try column mappings on: PaySim's, and that of the simulated card data known
-//! as Sparkov. The rows are ours: transactions of the seed, with what those layouts have beside. No row of either data set
-//! is in them.
+//! Files in the layouts of public data sets, to try column mappings on: PaySim's, and that of the simulated card data
+//! known as Sparkov. The rows are our own: transactions of the seed, with the extra columns of those layouts. They
+//! contain no row of either data set.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::random::{Random, RandomStream};
 use crate::row::{RowBuffer, write_amount, write_timestamp};
 use crate::transactions::{Generated, Transactions};
 
-/// A layout that is not ours.
+/// A layout other than ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Layout {
     /// Mobile money of one month, by the hour: type, amount, two accounts and their balances.
@@ -21,55 +21,27 @@ pub enum Layout {
     Sparkov,
 }
 
+#[rustfmt::skip]
 const PAYSIM: [&str; 11] = [
-    "step",
-    "type",
-    "amount",
-    "nameOrig",
-    "oldbalanceOrg",
-    "newbalanceOrig",
-    "nameDest",
-    "oldbalanceDest",
-    "newbalanceDest",
-    "isFraud",
-    "isFlaggedFraud",
+    "step", "type", "amount", "nameOrig", "oldbalanceOrg", "newbalanceOrig", "nameDest", "oldbalanceDest", "newbalanceDest",
+    "isFraud", "isFlaggedFraud",
 ];
 /// The first column has no name, as pandas writes its index.
+#[rustfmt::skip]
 const SPARKOV: [&str; 23] = [
-    "",
-    "trans_date_trans_time",
-    "cc_num",
-    "merchant",
-    "category",
-    "amt",
-    "first",
-    "last",
-    "gender",
-    "street",
-    "city",
-    "state",
-    "zip",
-    "lat",
-    "long",
-    "city_pop",
-    "job",
-    "dob",
-    "trans_num",
-    "unix_time",
-    "merch_lat",
-    "merch_long",
-    "is_fraud",
+    "", "trans_date_trans_time", "cc_num", "merchant", "category", "amt", "first", "last", "gender", "street", "city", "state",
+    "zip", "lat", "long", "city_pop", "job", "dob", "trans_num", "unix_time", "merch_lat", "merch_long", "is_fraud",
 ];
 
-/// How many hours PaySim's month has.
+/// Hours of PaySim's month.
 const STEPS: u64 = 743;
-/// From which amount on PaySim flags a transfer.
+/// The amount from which PaySim flags a transfer.
 const FLAGGED_CENTS: u64 = 20_000_000;
 
-/// A card and who holds it. The numbers pass the check of card numbers, and belong to nobody.
+/// A card and its holder. The numbers pass the check of card numbers, and belong to nobody.
 struct CardHolder {
     card: &'static str,
-    /// First name to street, then city to dob, as the layout has them.
+    /// First name to street, then city to dob, in the layout's order.
     person: [&'static str; 4],
     home: [&'static str; 4],
     lat: i64,
@@ -112,7 +84,7 @@ const CARD_HOLDERS: [CardHolder; 4] = [
     },
 ];
 
-/// A layout's rows, one after the other.
+/// The rows of a layout.
 pub(crate) struct LayoutRows {
     layout: Layout,
     count: u64,
@@ -121,7 +93,7 @@ pub(crate) struct LayoutRows {
 }
 
 impl Layout {
-    /// The dialect that the layout is published in, for what else the options say.
+    /// The options with the dialect the layout is published in.
     pub(crate) fn dialect(options: &GenerateOptions) -> GenerateOptions {
         GenerateOptions {
             delimiter: Delimiter::Comma,
@@ -133,7 +105,7 @@ impl Layout {
         }
     }
 
-    /// The names of its columns.
+    /// Its column names.
     pub(crate) fn header(self) -> &'static [&'static str] {
         match self {
             Self::Paysim => &PAYSIM,
@@ -143,7 +115,7 @@ impl Layout {
 }
 
 impl LayoutRows {
-    /// So many rows of a seed.
+    /// The rows of a seed, up to a count.
     pub(crate) fn new(layout: Layout, options: &GenerateOptions) -> Self {
         let transactions = Transactions::new(options.seed, false);
         Self {
@@ -154,7 +126,7 @@ impl LayoutRows {
         }
     }
 
-    /// Fills the row with the next transaction, by its place from 0; tells what the row is known by, and its label.
+    /// Fills the row with the next transaction, by its index from 0; returns the row's id and label.
     pub(crate) fn fill(&mut self, row: &mut RowBuffer, index: u64) -> (String, bool) {
         let generated = self.transactions.draw();
         row.clear();
@@ -179,7 +151,7 @@ impl LayoutRows {
         let (from, to) = (account('C'), account(if kind == "PAYMENT" { 'M' } else { 'C' }));
         let before = u64::from(self.random.log_normal(200_000, 512));
         let after = if is_paid_in { before + cents } else { before.saturating_sub(cents) };
-        // Of merchants the balance is not known.
+        // Balances of merchants are unknown.
         let [there, there_after] = if kind == "PAYMENT" {
             [0, 0]
         } else {
@@ -201,7 +173,7 @@ impl LayoutRows {
     }
 
     fn fill_sparkov(&mut self, row: &mut RowBuffer, index: u64, mut generated: Generated) -> (String, bool) {
-        // Card payments alone, which have a merchant.
+        // Only card payments, which have a merchant.
         let (merchant, generated) = loop {
             match generated.merchant {
                 Some(merchant) if matches!(generated.operation_type, "card_payment" | "payment") => {

@@ -1,4 +1,4 @@
-//! Who is paid: French and international merchants, and how people spend at each kind of them.
+//! French and international merchants, and how people spend at each kind of them.
 
 use crate::hours::Hours;
 use crate::random::Random;
@@ -36,18 +36,18 @@ pub(crate) struct MerchantProfile {
     pub(crate) kind: MerchantKind,
     /// ISO 3166, two letters.
     pub(crate) country: &'static str,
-    /// How often people pay here, against the others; cash machines are not paid.
+    /// Relative frequency of payments; 0 for cash machines.
     weight: u8,
 }
 
-/// How people pay a kind of merchant.
+/// Spending habits at a kind of merchant.
 #[derive(Debug)]
 pub(crate) struct SpendingHabits {
     pub(crate) median_cents: u32,
-    /// As [`Random::log_normal`] takes it.
+    /// The spread for [`Random::log_normal`].
     pub(crate) spread: u16,
     pub(crate) hours: Hours,
-    /// Against each other: card at a terminal, online, direct debit.
+    /// Relative weights of card at a terminal, online, direct debit.
     pub(crate) ways: [u8; 3],
 }
 
@@ -80,10 +80,10 @@ impl MerchantKind {
     }
 }
 
-/// Merchants, ready to be picked by weight.
+/// Merchants to pick by weight.
 #[derive(Debug, Clone)]
 pub(crate) struct Merchants {
-    /// Each one as often as it weighs, so that a pick is one look-up.
+    /// Each one repeated by its weight, so that a pick is one look-up.
     by_weight: Vec<&'static MerchantProfile>,
 }
 
@@ -94,13 +94,13 @@ impl Merchants {
         Self { by_weight }
     }
 
-    /// One that people pay, the busy ones more often.
+    /// A random merchant, the busy ones more often.
     pub(crate) fn paid(&self, random: &mut Random) -> &'static MerchantProfile {
         random.pick(&self.by_weight)
     }
 }
 
-/// One of these kinds, each merchant as likely; at least one kind must be given.
+/// A random merchant of these kinds, each equally likely; there must be at least one kind.
 pub(crate) fn one_of(random: &mut Random, kinds: &[MerchantKind]) -> &'static MerchantProfile {
     let candidates: Vec<_> = ALL.iter().filter(|merchant| kinds.contains(&merchant.kind)).collect();
     random.pick(&candidates)
@@ -115,7 +115,7 @@ pub(crate) fn cash_machine(random: &mut Random, abroad: bool) -> &'static Mercha
     random.pick(&candidates)
 }
 
-/// What is paid with in a country.
+/// The currency of a country.
 pub(crate) fn currency(country: &str) -> &'static str {
     match country {
         "GB" => "GBP",
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn cash_machines_are_where_they_are_asked_for() {
+    fn cash_machines_are_in_the_chosen_country() {
         let mut random = Random::new(1, RandomStream::Transactions);
         for _ in 0..50 {
             assert_eq!(cash_machine(&mut random, false).country, "FR");

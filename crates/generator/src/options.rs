@@ -1,4 +1,4 @@
-//! What to generate: the arguments of `assay generate`.
+//! The arguments of `assay generate`.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::layout::Layout;
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct GenerateOptions {
-    /// How many data rows to write.
+    /// Data rows to write.
     #[arg(long, default_value_t = 10_000)]
     pub rows: u64,
 
@@ -37,11 +37,11 @@ pub struct GenerateOptions {
     #[arg(long, default_value = "comma", value_parser = decimal_mark())]
     pub decimal_mark: DecimalMark,
 
-    /// How text becomes bytes.
+    /// Text encoding.
     #[arg(long, default_value = "utf-8", value_parser = encoding())]
     pub encoding: Encoding,
 
-    /// Which fields stand in quotes.
+    /// Which fields to quote.
     #[arg(long, default_value = "text")]
     pub quoting: Quoting,
 
@@ -53,11 +53,11 @@ pub struct GenerateOptions {
     #[arg(long)]
     pub bom: bool,
 
-    /// Share of rows that a rule rejects, 0 to 1.
+    /// Share of invalid rows, 0 to 1.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     pub invalid: f64,
 
-    /// What is wrong with them: `usual`, `all` (rows over 256 KiB too), or reason codes between commas.
+    /// Faults of invalid rows: `usual`, `all` (including rows over 256 KiB), or comma-separated reason codes.
     #[arg(long, default_value = "usual", value_name = "KINDS")]
     pub invalid_kinds: InvalidKinds,
 
@@ -69,7 +69,7 @@ pub struct GenerateOptions {
     #[arg(long)]
     pub labels: bool,
 
-    /// Give each row a random UUID instead of its number.
+    /// Use random UUIDs as ids instead of row numbers.
     #[arg(long)]
     pub uuid_ids: bool,
 
@@ -77,27 +77,27 @@ pub struct GenerateOptions {
     #[arg(long)]
     pub attributes: bool,
 
-    /// File to write; standard output without it.
+    /// Output file; standard output if omitted.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// CSV file to write what is expected of each row to: row,outcome,reason,id,label.
+    /// CSV file with the expected outcome of each row: row,outcome,reason,id,label.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
 }
 
-/// Which fields stand in quotes.
+/// Which fields to quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Quoting {
-    /// All but numbers, as French banks write them.
+    /// All fields but numbers, as French banks write them.
     Text,
-    /// Only what holds a delimiter, a quote or a line break.
+    /// Only fields with a delimiter, a quote or a line break.
     Needed,
-    /// Every field, the header's too.
+    /// Every field, including the header's.
     All,
 }
 
-/// What the command line gives without any argument.
+/// The defaults of the command line.
 impl Default for GenerateOptions {
     fn default() -> Self {
         Self {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_dialect_can_be_asked_for() {
+    fn every_dialect_can_be_chosen() {
         let options =
             parse("--delimiter tab --decimal-mark point --encoding windows-1252 --quoting all --crlf").unwrap();
         assert_eq!((options.delimiter, options.decimal_mark), (Delimiter::Tab, DecimalMark::Point));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_told_what_is_allowed() {
+    fn errors_name_the_allowed_values() {
         let cases = [
             ("--invalid 1.5", "from 0 to 1"),
             ("--duplicates nan", "from 0 to 1"),

@@ -61,7 +61,7 @@ fn refund(random: &mut Random, merchants: &Merchants) -> TransactionDraft {
         timestamp: Hours::Banking.moment(random),
         merchant,
         operation_type: "refund",
-        // A refund that is taken back.
+        // A reversed refund.
         side: if random.percent(4) { DEBIT } else { CREDIT },
         channel,
     }
@@ -147,7 +147,7 @@ fn fee(random: &mut Random) -> TransactionDraft {
     }
 }
 
-/// A big purchase at night that is just that: flights, a new phone.
+/// A large but honest purchase at night: flights, a new phone.
 fn night_purchase(random: &mut Random) -> TransactionDraft {
     let merchant = one_of(
         random,
@@ -165,7 +165,7 @@ fn night_purchase(random: &mut Random) -> TransactionDraft {
     }
 }
 
-/// A row of an old export, whose type of operation, side and hour have little to do with its wording.
+/// A row of an untidy export, whose operation, side and hour have little to do with its description.
 fn untidy(random: &mut Random, merchants: &Merchants) -> TransactionDraft {
     let merchant = merchants.paid(random);
     let wording = random.pick(&[
@@ -191,7 +191,7 @@ fn untidy(random: &mut Random, merchants: &Merchants) -> TransactionDraft {
     }
 }
 
-/// The wording with the merchant where it calls for one, and now and then a reference.
+/// The wording, with the merchant if it needs one, and sometimes a reference.
 pub(crate) fn described(random: &mut Random, wording: &str, name: &str) -> String {
     let calls_for_one = [" at", " from", " to"].iter().any(|end| wording.ends_with(end));
     let mut text = String::with_capacity(48);
@@ -206,7 +206,7 @@ pub(crate) fn described(random: &mut Random, wording: &str, name: &str) -> Strin
     text
 }
 
-/// The cents as shops like to set them.
+/// A price as shops set it.
 pub(crate) fn price(random: &mut Random, cents: u32) -> u32 {
     let euros = cents / 100 * 100;
     match random.below(20) {

@@ -1,27 +1,27 @@
-//! The one source of chance: fixed streams of random bits, and the few distributions that the rows need.
+//! The only source of randomness: fixed streams of random bits, and the few distributions that the rows need.
 //!
-//! The same seed must give the same bytes on every machine and with every later version, so nothing here depends on
-//! what may change: the generator is ChaCha8 by name (`SmallRng` and `StdRng` of the rand crate are free to become
-//! another one), the distributions are our own (those of rand may change between versions), and all of it is
-//! integer arithmetic (`exp` and `ln` differ in their last bits from one C library to the next).
+//! The same seed must give the same bytes on every machine and in every later version, so nothing depends on what may
+//! change: the generator is ChaCha8 by name (`SmallRng` and `StdRng` of `rand` may become another one), the
+//! distributions are our own (those of `rand` may change), in integer arithmetic (`exp` and `ln` differ in their last
+//! bits between C libraries).
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
-/// Independent streams of one seed: what one of them is asked never changes what another one answers.
+/// Independent streams of one seed: drawing from one never changes another.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RandomStream {
     /// The transactions themselves.
     Transactions = 1,
     /// UUIDs, so that `--uuid-ids` changes nothing but the ids.
     Ids = 2,
-    /// Which rows are invalid or repeated, and how, so that the others stay as they are.
+    /// Which rows are invalid or repeated, and how, so that the others stay unchanged.
     FaultSource = 3,
-    /// What other layouts have beside a transaction.
+    /// The extra columns of other layouts.
     Layout = 4,
 }
 
-/// A stream of random bits with the distributions over it.
+/// A stream of random bits, with distributions over it.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(ChaCha8Rng);
 
@@ -46,7 +46,7 @@ impl Random {
         bytes
     }
 
-    /// Uniform in `0..bound`. The bias of the multiplication is below `bound / 2^32`, far under what a share can show.
+    /// Uniform in `0..bound`. The bias of the multiplication is below `bound / 2^32`, too small to show.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         let product = u64::from(self.bits()) * u64::from(bound);
         (product >> 32) as u32
@@ -57,19 +57,19 @@ impl Random {
         low + self.below(high - low + 1)
     }
 
-    /// True in this many of a hundred.
+    /// True in this many cases of a hundred.
     pub(crate) fn percent(&mut self, percent: u32) -> bool {
         self.below(100) < percent
     }
 
-    /// One of the choices, each as likely; there must be at least one.
+    /// One of the choices, each equally likely; there must be at least one.
     pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         #[expect(clippy::cast_possible_truncation, reason = "no list of this crate has 2^32 entries")]
         let count = choices.len() as u32;
         choices[self.below(count) as usize]
     }
 
-    /// The index of one of the weights, as likely as it is heavy.
+    /// The index of a weight, chosen in proportion to it.
     pub(crate) fn weighted(&mut self, weights: &[u8]) -> usize {
         let total = weights.iter().map(|weight| u32::from(*weight)).sum();
         let mut left = self.below(total);
@@ -94,7 +94,7 @@ impl Random {
         // 2^f by the parabola 1 + f (0.6565 + 0.3435 f), within 0.3 % of it.
         let power = 65_536 + ((fraction * (43_024 + ((fraction * 22_512) >> 16))) >> 16);
         let scaled = u64::from(median) * power;
-        // The spreads in use keep the exponent within ±10.
+        // The spreads used keep the exponent within ±10.
         let shifted = if whole >= 0 { (scaled << whole) >> 16 } else { scaled >> (16 - whole) };
         u32::try_from(shifted).unwrap_or(u32::MAX)
     }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_of_a_seed_are_fixed_and_apart() {
+    fn streams_of_a_seed_are_fixed_and_distinct() {
         let first = |seed, stream| Random::new(seed, stream).bits();
         assert_eq!(first(1, RandomStream::Transactions), first(1, RandomStream::Transactions));
         assert_ne!(first(1, RandomStream::Transactions), first(1, RandomStream::FaultSource));

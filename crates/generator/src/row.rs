@@ -1,4 +1,4 @@
-//! A row between a transaction and its bytes: fields that can still be broken, and the dialect that writes them.
+//! A row between transaction and bytes: fields that can still be broken, and the dialect that writes them.
 
 use assay_transaction::{Delimiter, Encoding};
 use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
@@ -6,7 +6,7 @@ use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
 use crate::options::{GenerateOptions, Quoting};
 use crate::transactions::Generated;
 
-/// The columns that every file has, in the order of their fields.
+/// The columns of every file, in field order.
 pub(crate) const COLUMNS: [&str; 7] =
     ["id", "description", "amount", "timestamp", "merchant", "operation_type", "side"];
 pub(crate) const ID: usize = 0;
@@ -16,9 +16,9 @@ pub(crate) const TIMESTAMP: usize = 3;
 pub(crate) const MERCHANT: usize = 4;
 pub(crate) const OPERATION_TYPE: usize = 5;
 pub(crate) const SIDE: usize = 6;
-/// What `--attributes` adds.
+/// The columns added by `--attributes`.
 const ATTRIBUTES: [&str; 3] = ["country", "currency", "channel"];
-/// What `--labels` adds.
+/// The column added by `--labels`.
 const LABEL: &str = "is_fraud";
 
 /// How a file writes its rows.
@@ -30,7 +30,7 @@ pub(crate) struct RowFormat {
     quoting: Quoting,
     crlf: bool,
     attributes: bool,
-    /// Which column the label is in.
+    /// The column of the label.
     label: Option<usize>,
 }
 
@@ -48,7 +48,7 @@ impl RowFormat {
         }
     }
 
-    /// The first line.
+    /// The header line.
     pub(crate) fn header(&self) -> Vec<u8> {
         let mut names = COLUMNS.to_vec();
         if self.attributes {
@@ -60,14 +60,14 @@ impl RowFormat {
         self.header_with(&names)
     }
 
-    /// The first line, with these names.
+    /// A header line with these names.
     pub(crate) fn header_with(&self, names: &[&str]) -> Vec<u8> {
         let mut row = RowBuffer::new(self.encoding);
         for name in names {
             row.push(name);
         }
         let mut line = Vec::new();
-        // Names are quoted only where every field is.
+        // Names are quoted only if all fields are.
         let quoting = if self.quoting == Quoting::All { Quoting::All } else { Quoting::Needed };
         Self { quoting, ..self.clone() }.write(&row, &mut line);
         line
@@ -135,7 +135,7 @@ pub(crate) fn write_amount(field: &mut Vec<u8>, cents: i64, mark: u8) {
     }
     let start = field.len();
     let mut left = cents.unsigned_abs();
-    // From the last digit to the first, at least `0.00`.
+    // From the last digit to the first; at least `0.00`.
     for place in 0.. {
         if place == 2 {
             field.push(mark);
@@ -162,7 +162,7 @@ pub(crate) fn write_timestamp(field: &mut Vec<u8>, at: NaiveDateTime) {
     }
 }
 
-/// The fields of one row, in the file's encoding. Used again for the next row, so that their memory is.
+/// The fields of a row in the file's encoding; reused for the next row.
 #[derive(Debug)]
 pub(crate) struct RowBuffer {
     buffers: Vec<Vec<u8>>,
@@ -183,7 +183,7 @@ impl RowBuffer {
         &self.buffers[..self.count]
     }
 
-    /// A field that the row has.
+    /// An existing field.
     pub(crate) fn field(&mut self, column: usize) -> &mut Vec<u8> {
         &mut self.buffers[..self.count][column]
     }
@@ -209,7 +209,7 @@ impl RowBuffer {
         self.count = 0;
     }
 
-    /// A new field, still empty.
+    /// Adds an empty field.
     pub(crate) fn add(&mut self) -> &mut Vec<u8> {
         if self.count == self.buffers.len() {
             self.buffers.push(Vec::with_capacity(64));
@@ -224,7 +224,7 @@ impl RowBuffer {
 fn encode(field: &mut Vec<u8>, text: &str, encoding: Encoding) {
     match encoding.encode(text) {
         Some(bytes) => field.extend(bytes),
-        // All that is generated is in Latin-1, which both encodings have.
+        // All generated text is in Latin-1, which both encodings cover.
         None => field.extend_from_slice(text.as_bytes()),
     }
 }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_doubled_and_stand_where_they_are_asked_for() {
+    fn fields_are_quoted_as_chosen() {
         let cases = [
             (Quoting::Text, "7;\"He said \"\"no\"\"\";\"1;2\";\"\"\r\n"),
             (Quoting::Needed, "7;\"He said \"\"no\"\"\";\"1;2\";\r\n"),

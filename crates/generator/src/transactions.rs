@@ -1,6 +1,6 @@
 //! The endless sequence of transactions of a seed.
 //!
-//! It knows nothing of files: [`crate::generate()`] writes it as CSV, a training takes it as it is.
+//! It knows no files: [`crate::generate()`] writes it as CSV, a training uses it directly.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ pub struct Generated {
     pub id: String,
     /// Such as `Card expense at EDF`.
     pub description: String,
-    /// Below zero for money that leaves the account, but for a few rows that tell only the size.
+    /// Negative for money that leaves the account, except for a few rows without a sign.
     pub amount_cents: i64,
     /// Within 2023 to 2025, in no order.
     pub timestamp: NaiveDateTime,
@@ -27,18 +27,18 @@ pub struct Generated {
     pub operation_type: &'static str,
     /// `debit` or `credit`.
     pub side: &'static str,
-    /// Where the merchant is: ISO 3166, two letters.
+    /// The merchant's country: ISO 3166, two letters.
     pub country: &'static str,
-    /// What is paid with there: ISO 4217. The amount is in euros all the same.
+    /// The currency of that country: ISO 4217. The amount is in euros all the same.
     pub currency: &'static str,
     /// `terminal`, `online`, `mobile`, `bank` or `cash_machine`.
     pub channel: &'static str,
-    /// The label: whether it was planted as fraud, with a little noise in both directions.
+    /// The label: planted as fraud, with a little noise in both directions.
     pub is_fraud: bool,
 }
 
 impl Generated {
-    /// The amount as the float that its decimals are read as.
+    /// The amount as the nearest float.
     pub fn amount(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "no amount comes near 2^53 cents")]
         let cents = self.amount_cents as f64;
@@ -50,7 +50,7 @@ impl Generated {
 #[derive(Debug, Clone)]
 pub(crate) struct TransactionDraft {
     pub(crate) description: String,
-    /// Never below zero; the side tells the sign.
+    /// Never negative; the side gives the sign.
     pub(crate) cents: u32,
     pub(crate) timestamp: NaiveDateTime,
     pub(crate) merchant: Option<&'static MerchantProfile>,
@@ -59,25 +59,25 @@ pub(crate) struct TransactionDraft {
     pub(crate) channel: &'static str,
 }
 
-/// What money leaving the account is called.
+/// The side of money leaving the account.
 pub(crate) const DEBIT: &str = "debit";
-/// What money coming in is called.
+/// The side of money coming in.
 pub(crate) const CREDIT: &str = "credit";
 
-/// The transactions of a seed: an iterator that never ends and holds a few rows at most.
+/// The transactions of a seed: an endless iterator that holds a few rows at most.
 #[derive(Debug, Clone)]
 pub struct Transactions {
     random: Random,
-    /// Where UUIDs come from, where the ids are UUIDs.
+    /// The source of UUIDs, if ids are UUIDs.
     ids: Option<Random>,
     merchants: Merchants,
     count: u64,
-    /// What is still to come of an incident of fraud.
+    /// The remaining rows of a fraud incident.
     incident: VecDeque<TransactionDraft>,
 }
 
 impl Transactions {
-    /// The transactions of a seed. `uuid_ids` changes nothing but the ids.
+    /// The transactions of a seed. `uuid_ids` changes only the ids.
     pub fn new(seed: u64, uuid_ids: bool) -> Self {
         Self {
             random: Random::new(seed, RandomStream::Transactions),
@@ -107,12 +107,12 @@ impl Transactions {
         }
     }
 
-    /// The next transaction; unlike an iterator's, it is always there.
+    /// The next transaction; there always is one.
     pub(crate) fn draw(&mut self) -> Generated {
         let id = self.next_id();
         let (draft, planted) = self.next_draft();
         let is_fraud = fraud::label(&mut self.random, planted);
-        // A few banks leave the sign to the side.
+        // A few banks put the sign only in the side.
         let unsigned = self.random.percent(1);
         let cents = i64::from(draft.cents);
         let country = draft.merchant.map_or("FR", |merchant| merchant.country);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sign_follows_the_side_but_for_one_in_a_hundred() {
+    fn the_sign_follows_the_side_except_in_one_percent() {
         let rows = 50_000;
         let against =
             Transactions::new(1, false).take(rows).filter(|row| (row.amount_cents < 0) != (row.side == DEBIT)).count();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_float_is_the_one_that_the_decimals_are_read_as() {
+    fn the_float_equals_the_parsed_decimals() {
         for row in Transactions::new(1, false).take(5_000) {
             let (units, hundredths) = (row.amount_cents.abs() / 100, row.amount_cents.abs() % 100);
             let size: f64 = format!("{units}.{hundredths:02}").parse().unwrap();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_row_is_there() {
+    fn every_kind_of_row_occurs() {
         let rows: Vec<Generated> = Transactions::new(1, false).take(5_000).collect();
         for operation in ["card_payment", "payment", "direct_debit", "transfer", "refund", "withdrawal", "fee"] {
             assert!(rows.iter().any(|row| row.operation_type == operation), "{operation}");

@@ -1,4 +1,4 @@
-//! What `generate` writes, read back with a CSV reader and judged by the rules that the loader applies.
+//! The output of `generate`, read back with a CSV reader and checked by the loader's rules.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,7 +7,7 @@ use assay_transaction::{
     Columns, DecimalMark, Delimiter, Dialect, Encoding, RejectReason, Rules, RunSettings, TimeZone,
 };
 
-/// A file, its manifest, and what was said of them.
+/// A file, its manifest and its summary.
 struct GeneratedFile {
     file: Vec<u8>,
     manifest: Vec<ManifestRow>,
@@ -41,7 +41,7 @@ fn dialect(options: &GenerateOptions) -> Dialect {
     Dialect { delimiter: options.delimiter, decimal_mark: options.decimal_mark, encoding: options.encoding }
 }
 
-/// Calls back with each row's fields and its bytes.
+/// Calls back with each row's fields and bytes.
 fn for_each_row(options: &GenerateOptions, file: &[u8], mut each: impl FnMut(usize, &Columns, &[&[u8]], &[u8])) {
     let file = file.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(file);
     let mut reader = csv::ReaderBuilder::new().delimiter(options.delimiter.byte()).flexible(true).from_reader(file);
@@ -62,7 +62,7 @@ fn for_each_row(options: &GenerateOptions, file: &[u8], mut each: impl FnMut(usi
     }
 }
 
-/// Reads the file as a run in this time zone would, and compares each row with the manifest.
+/// Reads the file like a run in this time zone, and compares each row with the manifest.
 fn check(options: &GenerateOptions, written: &GeneratedFile, time_zone: TimeZone) {
     let settings = RunSettings { dialect: dialect(options), time_zone, ..RunSettings::example() };
     let mut rows = 0;
@@ -113,7 +113,7 @@ fn every_dialect() -> impl Iterator<Item = GenerateOptions> {
 }
 
 #[test]
-fn in_every_dialect_the_rules_judge_each_row_as_the_manifest_says() {
+fn in_every_dialect_each_row_has_its_expected_outcome() {
     for dialect in every_dialect() {
         let options = GenerateOptions { rows: 600, invalid: 0.3, duplicates: 0.1, ..dialect };
         check(&options, &write(&options), TimeZone::UTC);
@@ -145,7 +145,7 @@ fn the_fields_are_those_of_the_transactions() {
 }
 
 #[test]
-fn every_reason_that_a_row_can_have_is_generated() {
+fn every_possible_reason_is_generated() {
     let all = GenerateOptions { rows: 4_000, invalid: 1.0, invalid_kinds: InvalidKinds::ALL, ..Default::default() };
     let written = write(&all);
     check(&all, &written, TimeZone::UTC);
@@ -158,8 +158,8 @@ fn every_reason_that_a_row_can_have_is_generated() {
     check(&gap, &written, "Europe/Paris".parse().unwrap());
     found.extend(written.manifest.iter().map(|row| row.reason.as_str()).filter(|reason| !reason.is_empty()));
 
-    // A quote that never ends may meet that of another row; only CSV is written, with one header and by no mapping, of which the
-    // mark is known and that names no zone.
+    // A quote that never closes may meet one of another row; the rest needs other formats, several headers, a mapping,
+    // an unknown decimal mark or named time zones.
     found.extend([
         "unterminated_quote",
         "quote_malformed",
@@ -176,7 +176,7 @@ fn every_reason_that_a_row_can_have_is_generated() {
 }
 
 #[test]
-fn the_kinds_asked_for_are_the_kinds_that_come() {
+fn chosen_kinds_are_generated() {
     let kinds = "amount_scale,field_count";
     let options =
         GenerateOptions { rows: 500, invalid: 1.0, invalid_kinds: kinds.parse().unwrap(), ..Default::default() };
@@ -224,7 +224,7 @@ fn a_duplicate_is_one_of_the_thousand_valid_rows_before_it_to_the_byte() {
 }
 
 #[test]
-fn labels_and_attributes_are_columns_more_and_nothing_else() {
+fn labels_and_attributes_only_add_columns() {
     let plain = GenerateOptions { rows: 500, invalid: 0.0, duplicates: 0.1, ..Default::default() };
     let expected = String::from_utf8(write(&plain).file).unwrap();
     for (labels, attributes, more) in [(true, false, 1), (false, true, 3), (true, true, 4)] {
@@ -239,7 +239,7 @@ fn labels_and_attributes_are_columns_more_and_nothing_else() {
 }
 
 #[test]
-fn faults_leave_the_other_rows_as_they_are() {
+fn faults_leave_other_rows_unchanged() {
     let without = GenerateOptions { rows: 2_000, ..Default::default() };
     let with = GenerateOptions { invalid: 0.1, ..without.clone() };
     let (without, manifest, with) = (write(&without).file, write(&with).manifest, write(&with).file);
@@ -250,14 +250,14 @@ fn faults_leave_the_other_rows_as_they_are() {
 }
 
 #[test]
-fn the_same_seed_is_the_same_file_and_another_seed_another() {
+fn each_seed_is_one_file() {
     let options = GenerateOptions { rows: 300, invalid: 0.1, duplicates: 0.1, ..Default::default() };
     let file = write(&options).file;
     assert_eq!(file, write(&options).file);
     assert_ne!(file, write(&GenerateOptions { seed: 2, ..options }).file);
 }
 
-/// The bytes of a seed are a promise: whoever changes them changes every figure that was measured on them.
+/// The bytes of a seed are a promise: changing them changes every figure measured on them.
 #[test]
 fn the_first_rows_of_seed_1_are_pinned() {
     let options = GenerateOptions {
@@ -272,7 +272,7 @@ fn the_first_rows_of_seed_1_are_pinned() {
     insta::assert_snapshot!(String::from_utf8(write(&options).file).unwrap());
 }
 
-/// The example is made by the command that the crate's documentation shows.
+/// The example comes from the command in the crate's documentation.
 #[test]
 fn the_example_is_what_its_command_writes() {
     let kinds = "field_count,id_empty,description_empty,amount_empty,amount_format,amount_not_finite,amount_scale,\
@@ -288,7 +288,7 @@ fn the_example_is_what_its_command_writes() {
     assert!(write(&options).file == example, "examples/transactions.csv is out of date; run its command again");
 }
 
-/// The other examples too; and their manifests say what a mapping makes of each row.
+/// So do the other examples; their manifests give the mapped id of each row.
 #[test]
 fn the_examples_of_other_layouts_are_what_their_commands_write() {
     let examples = [
@@ -306,14 +306,14 @@ fn the_examples_of_other_layouts_are_what_their_commands_write() {
 }
 
 #[test]
-fn no_rows_are_a_header_alone() {
+fn no_rows_give_only_a_header() {
     let options = GenerateOptions { rows: 0, bom: true, crlf: true, ..Default::default() };
     let header = "\u{FEFF}id;description;amount;timestamp;merchant;operation_type;side\r\n";
     assert_eq!(String::from_utf8(write(&options).file).unwrap(), header);
 }
 
 #[test]
-fn what_contradicts_itself_is_refused_with_what_to_change() {
+fn contradictory_options_are_rejected() {
     let cases = [
         (GenerateOptions { invalid: 0.7, duplicates: 0.6, ..Default::default() }, "--duplicates 0.6"),
         (GenerateOptions { invalid: f64::NAN, ..Default::default() }, "at most 1"),

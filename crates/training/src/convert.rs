@@ -1,14 +1,14 @@
-//! From the trees that the library grew to the full trees that `assay-ml-api` walks.
+//! Converts the library's trees into the full trees of `assay-ml-api`.
 
 use anyhow::ensure;
 use assay_ml_api::Tree;
 use forust_ml::tree::Tree as Grown;
 
-/// The tree, padded to `depth` splits on every way: below a leaf come splits that lead to the same leaf either way.
+/// The tree, padded to `depth` splits on every path: splits below a leaf lead to that leaf either way.
 pub(crate) fn tree(grown: &Grown, depth: u32) -> anyhow::Result<Tree> {
     let splits = (1 << depth) - 1;
     let mut full = Tree { feature: vec![0; splits], threshold: vec![0.0; splits], leaf: vec![0.0; splits + 1] };
-    // Of each place in the full tree, the grown node it stands for; children come after their parents.
+    // The grown node of each position in the full tree; children come after their parents.
     let mut stands_for = vec![0; 2 * splits + 1];
     for at in 0..splits {
         let node = &grown.nodes[stands_for[at]];
@@ -28,14 +28,14 @@ pub(crate) fn tree(grown: &Grown, depth: u32) -> anyhow::Result<Tree> {
     Ok(full)
 }
 
-/// The smallest single float that is not below the threshold: exactly the same single floats are below either.
+/// The smallest `f32` not below the threshold: the same `f32` values are below either.
 fn not_below(threshold: f64) -> f32 {
     #[expect(clippy::cast_possible_truncation, reason = "what is cut off is put right in the next line")]
     let nearest = threshold as f32;
     if f64::from(nearest) < threshold { nearest.next_up() } else { nearest }
 }
 
-/// What the library starts from.
+/// The library's base score.
 #[expect(clippy::cast_possible_truncation, reason = "the score is a single float")]
 pub(crate) fn log_odds(base_score: f64) -> f32 {
     base_score as f32

@@ -4,9 +4,10 @@
 //! cargo run --release -p assay-training
 //! ```
 //!
-//! generates labelled transactions, learns the tables that features look up, grows boosted trees, turns them into the flat arrays
-//! of `assay-ml-api`, measures them on transactions of another seed, and writes `crates/ml-api/model/demo.json`. Nothing depends
-//! on this crate, so that nobody but a trainer compiles the library that grows the trees.
+//! generates labelled transactions, learns the look-up tables of the features, grows boosted trees, converts them into
+//! the flat arrays of `assay-ml-api`, measures them on transactions of another seed, and writes
+//! `crates/ml-api/model/demo.json`. No crate depends on this one, so that only training compiles the library that grows
+//! the trees.
 
 mod convert;
 mod measure;
@@ -23,7 +24,7 @@ use forust_ml::{GradientBooster, Matrix};
 use crate::measure::{Quality, auc};
 use crate::tables::{Labelled, labelled_transactions};
 
-/// What the model file says of itself.
+/// The note in the model file.
 const NOTE: &str = "A demonstration model. It is trained on made-up transactions with planted fraud patterns, and must not \
                     decide about real money.";
 
@@ -31,34 +32,34 @@ const NOTE: &str = "A demonstration model. It is trained on made-up transactions
 #[derive(Debug, Parser)]
 #[command(name = "train")]
 struct Arguments {
-    /// How many transactions to train on.
+    /// Transactions to train on.
     #[arg(long, default_value_t = 600_000)]
     rows: usize,
-    /// The generator's seed for them.
+    /// Generator seed of the training transactions.
     #[arg(long, default_value_t = 1_001)]
     seed: u64,
-    /// How many transactions to measure on.
+    /// Transactions to measure on.
     #[arg(long, default_value_t = 200_000)]
     test_rows: usize,
-    /// The generator's seed for those; another one than to train on.
+    /// Generator seed of the measured transactions; must differ.
     #[arg(long, default_value_t = 2_002)]
     test_seed: u64,
-    /// How many trees to grow.
+    /// Trees to grow.
     #[arg(long, default_value_t = 60)]
     trees: usize,
-    /// How many splits lead to a leaf.
+    /// Splits on the way to a leaf.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DEPTH)))]
     depth: u32,
-    /// How much of its error each tree may correct.
+    /// Share of the error each tree may correct.
     #[arg(long, default_value_t = 0.15)]
     learning_rate: f32,
-    /// The least weight (of rows whose label is still open) that a leaf must have.
+    /// Least weight of a leaf, counted in rows whose label is still uncertain.
     #[arg(long, default_value_t = 20.0)]
     leaf_weight: f32,
-    /// What predictions will name as `model_version`.
+    /// The `model_version` of its predictions.
     #[arg(long, default_value = "demo-1")]
     model_version: String,
-    /// The file to write.
+    /// Output file.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../ml-api/model/demo.json"))]
     output: PathBuf,
 }
@@ -79,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A model, and what it is worth.
+/// A model and its quality.
 struct Trained {
     file: ModelFile,
     quality: Quality,
@@ -96,7 +97,10 @@ impl Trained {
 }
 
 fn train(arguments: &Arguments) -> anyhow::Result<Trained> {
-    ensure!(arguments.seed != arguments.test_seed, "--seed and --test-seed are the same: nothing would be unseen");
+    ensure!(
+        arguments.seed != arguments.test_seed,
+        "--seed and --test-seed are the same: the test rows would not be unseen"
+    );
     let known = labelled_transactions(arguments.seed, arguments.rows);
     let tables = tables::learn(&known);
     let encoder = Encoder::new(&tables);
@@ -123,7 +127,7 @@ fn train(arguments: &Arguments) -> anyhow::Result<Trained> {
     Ok(Trained { file, quality })
 }
 
-/// Features of all rows and labels, as they are served.
+/// Features and labels of all rows, as served.
 fn encode(encoder: &Encoder, rows: &[Labelled]) -> (Vec<Features>, Vec<f64>) {
     rows.iter().map(|row| (encoder.encode(&row.transaction()), f64::from(u8::from(row.is_fraud())))).unzip()
 }
@@ -138,7 +142,7 @@ fn grow(arguments: &Arguments, features: &[Features], labels: &[f64]) -> anyhow:
         .set_learning_rate(arguments.learning_rate)
         .set_min_leaf_weight(arguments.leaf_weight)
         .set_allow_missing_splits(false)
-        // One thread adds numbers up in one order, so that the same seed grows the same trees.
+        // One thread sums in a fixed order, so that the same seed grows the same trees.
         .set_parallel(false);
     booster.fit_unweighted(&Matrix::new(&columns, features.len(), FEATURES.len()), labels, None)?;
     Ok(booster)
@@ -153,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn our_walk_and_the_library_agree_on_every_score() {
+    fn our_scores_equal_those_of_the_library() {
         for depth in [1, 3, 6] {
             let arguments = arguments(&format!("--depth {depth} --leaf-weight 1"));
             let Trained { file, .. } = train(&arguments).unwrap();
@@ -174,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn a_short_training_learns_and_repeats_itself() {
+    fn a_short_training_learns_and_is_reproducible() {
         let trained = train(&arguments("")).unwrap();
         assert!(trained.file.training.auc > 0.85, "{}", trained.quality);
         assert_eq!(train(&arguments("")).unwrap().file, trained.file);
     }
 
     #[test]
-    fn what_was_trained_on_is_not_measured_on() {
+    fn training_rows_are_not_measured() {
         let error = train(&arguments("--seed 3 --test-seed 3")).err().unwrap();
         assert!(error.to_string().contains("--test-seed"), "{error}");
     }

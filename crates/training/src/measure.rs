@@ -1,13 +1,13 @@
-//! How well scores tell fraud from the rest.
+//! How well scores separate fraud from the rest.
 
 use std::fmt;
 
-/// The area under the ROC curve: how likely a random fraud scores higher than a random other one, half for a tie. Half
-/// where there is only one kind.
+/// The area under the ROC curve: the probability that a random fraud scores higher than a random other row, half for a
+/// tie. One half if there is only one kind.
 pub(crate) fn auc(scored: &[(f32, bool)]) -> f64 {
     let mut sorted = scored.to_vec();
     sorted.sort_by(|one, other| one.0.total_cmp(&other.0));
-    // Won pairs, counted twice so that ties are whole numbers.
+    // Won pairs, counted twice so that ties are integers.
     let (mut won, mut lower, mut fraud) = (0_u64, 0_u64, 0_u64);
     for tied in sorted.chunk_by(|one, other| one.0.total_cmp(&other.0).is_eq()) {
         let fraud_here = tied.iter().filter(|(_, is_fraud)| *is_fraud).count() as u64;
@@ -27,7 +27,7 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// What to print about a model.
+/// The printed measures of a model.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quality {
     rows: u64,
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn quality_is_told_in_words() {
+    fn quality_is_printed_in_words() {
         let scored = [(0.9, true), (0.8, false), (0.4, true), (0.1, false)];
         let text = Quality::of(&scored, |score| score >= 0.5).to_string();
         let expected = "AUC 0.7500 on 4 unseen transactions, 2 of them fraud; 2 are called fraud: 1 (50.0 %) rightly, \

@@ -7,9 +7,9 @@ use assay_generator::{Generated, Transactions};
 use assay_ml_api::{Merchant, Tables, TransactionFields, words};
 use assay_transaction::Timestamp;
 
-/// So many rows of the usual share of fraud are added to every count: a name that was seen a few times says little.
+/// Rows with the average share of fraud, added to every count: a name seen a few times says little.
 const PRIOR: f64 = 30.0;
-/// Names seen less often are left out.
+/// Names seen less often are omitted.
 const RARE: f64 = 50.0;
 
 /// A transaction whose label is known.
@@ -25,7 +25,7 @@ impl Labelled {
         self.0.is_fraud
     }
 
-    /// What a request would hold.
+    /// The transaction as in a request.
     pub(crate) fn transaction(&self) -> TransactionFields<'_> {
         let row = &self.0;
         TransactionFields {
@@ -94,14 +94,14 @@ impl FraudCount {
 
     /// The logarithm of the odds of fraud, relative to those of all rows.
     fn odds(self, all: Self) -> f32 {
-        // Half a row more of each kind, as none at all is no proof.
+        // Half a row more of each kind, as zero proves nothing.
         let share = (all.fraud + 0.5) / (all.rows + 1.0);
         let (fraud, rest) = (self.fraud + PRIOR * share, self.rows - self.fraud + PRIOR * (1.0 - share));
         rounded((fraud / rest).ln() - (share / (1.0 - share)).ln())
     }
 }
 
-/// Three decimals: what a count can tell, and short in the file.
+/// Three decimals: as precise as counts are, and short in the file.
 #[expect(clippy::cast_possible_truncation, reason = "features are single floats")]
 fn rounded(number: f64) -> f32 {
     ((number * 1e3).round() / 1e3) as f32
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_planted_is_learned() {
+    fn planted_patterns_are_learned() {
         let tables = learn(&labelled_transactions(1, 40_000));
         assert!(tables.words["urgent"] > 1.0, "{:?}", tables.words["urgent"]);
         assert!(tables.words["invoice"] < 0.0);

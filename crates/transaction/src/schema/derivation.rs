@@ -333,48 +333,37 @@ impl<'a> ColumnResolver<'a> {
 
     /// A text field; without a mapping for it, the column of the same name.
     pub(crate) fn field(&mut self, name: &str, from: Option<&TextFrom>) -> DerivedField {
-        let shown = |by: String| format!("`{name}` ({by})");
-        match from {
-            None => DerivedField { shown: format!("`{name}`"), from: Derivation::Column(self.take(name, name)) },
-            Some(TextFrom::Column(column)) => DerivedField {
-                shown: if column == name { format!("`{name}`") } else { shown(of_column(column)) },
-                from: Derivation::Column(self.take(name, column)),
-            },
-            Some(TextFrom::Constant(constant)) => {
-                DerivedField { shown: shown("a constant".to_owned()), from: Derivation::Constant(constant.clone()) }
+        let own_name = TextFrom::Column(name.to_owned());
+        let (by, from) = match from.unwrap_or(&own_name) {
+            TextFrom::Column(column) => {
+                let by = if column == name { String::new() } else { of_column(column) };
+                (by, Derivation::Column(self.take(name, column)))
             }
-            Some(TextFrom::Template(template)) => {
+            TextFrom::Constant(constant) => ("a constant".to_owned(), Derivation::Constant(constant.clone())),
+            TextFrom::Template(template) => {
                 let parts = template.parts.iter().map(|part| match part {
                     TemplatePart::Text(text) => TemplatePart::Text(text.clone()),
                     TemplatePart::Column(column) => TemplatePart::Column(self.take(name, column)),
                     TemplatePart::Path(name) => TemplatePart::Text(self.unresolved(name)),
                     TemplatePart::Row => TemplatePart::Row,
                 });
-                let from = Derivation::Template(parts.collect());
-                DerivedField { shown: shown(format!("template {}", quoted(template.as_str()))), from }
+                let parts = parts.collect();
+                (format!("template {}", quoted(template.as_str())), Derivation::Template(parts))
             }
-            Some(TextFrom::Path(folder)) => DerivedField {
-                shown: shown("the path".to_owned()),
-                from: Derivation::Constant(self.unresolved(folder)),
-            },
-            Some(TextFrom::Columns(columns)) => {
+            TextFrom::Path(folder) => ("the path".to_owned(), Derivation::Constant(self.unresolved(folder))),
+            TextFrom::Columns(columns) => {
                 let named: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
-                let from = Derivation::Joined(columns.iter().map(|column| self.take(name, column)).collect());
-                DerivedField { shown: shown(format!("columns {}", named.join(", "))), from }
+                let taken = columns.iter().map(|column| self.take(name, column)).collect();
+                (format!("columns {}", named.join(", ")), Derivation::Joined(taken))
             }
-            Some(TextFrom::BySign(signs)) => DerivedField {
-                shown: shown("the sign of `amount`".to_owned()),
-                from: Derivation::BySign(signs.clone()),
-            },
-            Some(TextFrom::Lookup { column, values, otherwise }) => DerivedField {
-                shown: shown(of_column(column)),
-                from: Derivation::Lookup {
-                    column: self.take(name, column),
-                    values: values.clone(),
-                    otherwise: otherwise.clone(),
-                },
-            },
-        }
+            TextFrom::BySign(signs) => ("the sign of `amount`".to_owned(), Derivation::BySign(signs.clone())),
+            TextFrom::Lookup { column, values, otherwise } => {
+                let (by, values, otherwise) = (of_column(column), values.clone(), otherwise.clone());
+                (by, Derivation::Lookup { column: self.take(name, column), values, otherwise })
+            }
+        };
+        let shown = if by.is_empty() { format!("`{name}`") } else { format!("`{name}` ({by})") };
+        DerivedField { shown, from }
     }
 
     /// A path value that was not resolved; recorded as missing.

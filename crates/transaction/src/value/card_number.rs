@@ -13,19 +13,10 @@ const CARD: std::ops::RangeInclusive<usize> = 13..=19;
 const SHOWN_FIRST: usize = 6;
 const SHOWN_LAST: usize = 4;
 /// The groups card numbers are printed and typed in.
+#[rustfmt::skip]
 const GROUPS: [&[usize]; 12] = [
-    &[4, 4, 4, 4],
-    &[4, 4, 4, 4, 1],
-    &[4, 4, 4, 4, 2],
-    &[4, 4, 4, 4, 3],
-    &[4, 6, 5],
-    &[4, 6, 4],
-    &[4, 4, 4, 1],
-    &[4, 4, 4, 2],
-    &[4, 4, 4, 3],
-    &[4, 3, 3, 3],
-    &[6, 4, 4, 4],
-    &[8, 8],
+    &[4, 4, 4, 4], &[4, 4, 4, 4, 1], &[4, 4, 4, 4, 2], &[4, 4, 4, 4, 3], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 1], &[4, 4, 4, 2],
+    &[4, 4, 4, 3], &[4, 3, 3, 3], &[6, 4, 4, 4], &[8, 8],
 ];
 /// Characters of an IBAN.
 const IBAN: std::ops::RangeInclusive<usize> = 15..=34;

@@ -113,18 +113,16 @@ impl CommonForms {
 impl TryFrom<CommonForms> for TextFrom {
     type Error = String;
 
-    fn try_from(written: CommonForms) -> Result<Self, String> {
-        match written {
-            CommonForms { constant: Some(constant), template: None, column: None, path: None } => {
-                Ok(Self::Constant(constant))
-            }
-            CommonForms { constant: None, template: Some(template), column: None, path: None } => {
-                Ok(Self::Template(template))
-            }
-            CommonForms { constant: None, template: None, column: Some(column), path: None } => {
-                Ok(Self::Column(column))
-            }
-            CommonForms { constant: None, template: None, column: None, path: Some(path) } => Ok(Self::Path(path)),
+    fn try_from(CommonForms { constant, template, column, path }: CommonForms) -> Result<Self, String> {
+        let forms = [
+            constant.map(Self::Constant),
+            template.map(Self::Template),
+            column.map(Self::Column),
+            path.map(Self::Path),
+        ];
+        let mut written = forms.into_iter().flatten();
+        match (written.next(), written.next()) {
+            (Some(from), None) => Ok(from),
             _ => Err("write one of `constant`, `template`, `column` and `path`".to_owned()),
         }
     }

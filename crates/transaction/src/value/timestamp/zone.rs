@@ -11,33 +11,12 @@ use crate::TimestampError;
 /// Names of offset zero.
 const ZERO: [&str; 4] = ["UTC", "GMT", "UT", "Z"];
 /// Abbreviations with one meaning, or with one defined by RFC 5322, in minutes east of UTC.
+#[rustfmt::skip]
 const ABBREVIATIONS: [(&str, i32); 26] = [
-    ("EST", -5 * 60),
-    ("EDT", -4 * 60),
-    ("MST", -7 * 60),
-    ("MDT", -6 * 60),
-    ("PST", -8 * 60),
-    ("PDT", -7 * 60), //
-    ("AKST", -9 * 60),
-    ("AKDT", -8 * 60),
-    ("HST", -10 * 60), //
-    ("WET", 0),
-    ("WEST", 60),
-    ("CET", 60),
-    ("CEST", 2 * 60),
-    ("EET", 2 * 60),
-    ("EEST", 3 * 60), //
-    ("JST", 9 * 60),
-    ("KST", 9 * 60),
-    ("HKT", 8 * 60),
-    ("SGT", 8 * 60), //
-    ("AEST", 10 * 60),
-    ("AEDT", 11 * 60),
-    ("ACST", 9 * 60 + 30),
-    ("ACDT", 10 * 60 + 30),
-    ("AWST", 8 * 60), //
-    ("NZST", 12 * 60),
-    ("NZDT", 13 * 60),
+    ("EST", -5 * 60), ("EDT", -4 * 60), ("MST", -7 * 60), ("MDT", -6 * 60), ("PST", -8 * 60), ("PDT", -7 * 60),
+    ("AKST", -9 * 60), ("AKDT", -8 * 60), ("HST", -10 * 60), ("WET", 0), ("WEST", 60), ("CET", 60), ("CEST", 2 * 60),
+    ("EET", 2 * 60), ("EEST", 3 * 60), ("JST", 9 * 60), ("KST", 9 * 60), ("HKT", 8 * 60), ("SGT", 8 * 60), ("AEST", 10 * 60),
+    ("AEDT", 11 * 60), ("ACST", 9 * 60 + 30), ("ACDT", 10 * 60 + 30), ("AWST", 8 * 60), ("NZST", 12 * 60), ("NZDT", 13 * 60),
 ];
 /// The abbreviation whose offset differed for some years.
 const MOSCOW: (&str, TimeZone) = ("MSK", TimeZone(chrono_tz::Europe::Moscow));
