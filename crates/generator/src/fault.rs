@@ -8,7 +8,6 @@ use assay_transaction::{Encoding, MAX_ROW_BYTES, RejectReason};
 use crate::random::Random;
 use crate::row::{AMOUNT, DESCRIPTION, ID, MERCHANT, OPERATION_TYPE, RowBuffer, SIDE, TIMESTAMP};
 
-/// A reason, and how to give it to a valid row.
 struct RowFault {
     reason: RejectReason,
     apply: fn(&mut RowBuffer, &mut Random),
@@ -93,7 +92,6 @@ fn known(code: &str) -> Result<RejectReason, String> {
     Err(format!("`{code}` is not a kind of invalid row; give `usual`, `all`, or some of {}", codes.join(",")))
 }
 
-/// Chooses faults for a file.
 #[derive(Debug)]
 pub(crate) struct FaultSource {
     chosen: Vec<&'static RowFault>,
@@ -181,7 +179,6 @@ fn break_amount(row: &mut RowBuffer, random: &mut Random) {
     }
 }
 
-/// Adds seventeen digits.
 fn enlarge_amount(row: &mut RowBuffer, _: &mut Random) {
     let amount = row.field(AMOUNT);
     let sign = usize::from(amount.first() == Some(&b'-'));

@@ -183,7 +183,6 @@ fn persuasion(random: &mut Random) -> TransactionDraft {
     }
 }
 
-/// An ordinary online purchase.
 fn online(
     random: &mut Random,
     merchant: &'static MerchantProfile,

@@ -129,7 +129,6 @@ fn write_layout<W: Write>(
     file.finish()
 }
 
-/// The expected outcome of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ExpectedOutcome {
     Valid,
@@ -164,14 +163,12 @@ impl RowShares {
     }
 }
 
-/// A row as written.
 struct WrittenRow<Line> {
     line: Line,
     id: String,
     is_fraud: bool,
 }
 
-/// The last valid rows, for duplicates.
 #[derive(Default)]
 struct RecentRows(VecDeque<WrittenRow<Vec<u8>>>);
 
@@ -192,7 +189,6 @@ impl RecentRows {
     }
 }
 
-/// The two outputs and their counts.
 struct OutputFiles<'a, W: Write> {
     out: io::BufWriter<W>,
     manifest: Option<io::BufWriter<&'a mut dyn Write>>,

@@ -84,7 +84,6 @@ const CARD_HOLDERS: [CardHolder; 4] = [
     },
 ];
 
-/// The rows of a layout.
 pub(crate) struct LayoutRows {
     layout: Layout,
     count: u64,
@@ -105,7 +104,6 @@ impl Layout {
         }
     }
 
-    /// Its column names.
     pub(crate) fn header(self) -> &'static [&'static str] {
         match self {
             Self::Paysim => &PAYSIM,

@@ -3,7 +3,6 @@
 use crate::hours::Hours;
 use crate::random::Random;
 
-/// What a merchant sells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MerchantKind {
     Groceries,
@@ -29,7 +28,6 @@ pub(crate) enum MerchantKind {
     CashMachine,
 }
 
-/// A merchant.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MerchantProfile {
     pub(crate) name: &'static str,
@@ -80,7 +78,6 @@ impl MerchantKind {
     }
 }
 
-/// Merchants to pick by weight.
 #[derive(Debug, Clone)]
 pub(crate) struct Merchants {
     /// Each one repeated by its weight, so that a pick is one look-up.
@@ -115,7 +112,6 @@ pub(crate) fn cash_machine(random: &mut Random, abroad: bool) -> &'static Mercha
     random.pick(&candidates)
 }
 
-/// The currency of a country.
 pub(crate) fn currency(country: &str) -> &'static str {
     match country {
         "GB" => "GBP",

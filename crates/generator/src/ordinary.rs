@@ -206,7 +206,6 @@ pub(crate) fn described(random: &mut Random, wording: &str, name: &str) -> Strin
     text
 }
 
-/// A price as shops set it.
 pub(crate) fn price(random: &mut Random, cents: u32) -> u32 {
     let euros = cents / 100 * 100;
     match random.below(20) {

@@ -11,7 +11,6 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 /// Independent streams of one seed: drawing from one never changes another.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RandomStream {
-    /// The transactions themselves.
     Transactions = 1,
     /// UUIDs, so that `--uuid-ids` changes nothing but the ids.
     Ids = 2,
@@ -39,7 +38,6 @@ impl Random {
         self.0.next_u32()
     }
 
-    /// Sixteen random bytes.
     pub(crate) fn bytes(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
         self.0.fill_bytes(&mut bytes);

@@ -6,7 +6,6 @@ use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
 use crate::options::{GenerateOptions, Quoting};
 use crate::transactions::Generated;
 
-/// The columns of every file, in field order.
 pub(crate) const COLUMNS: [&str; 7] =
     ["id", "description", "amount", "timestamp", "merchant", "operation_type", "side"];
 pub(crate) const ID: usize = 0;
@@ -21,7 +20,6 @@ const ATTRIBUTES: [&str; 3] = ["country", "currency", "channel"];
 /// The column added by `--labels`.
 const LABEL: &str = "is_fraud";
 
-/// How a file writes its rows.
 #[derive(Debug, Clone)]
 pub(crate) struct RowFormat {
     delimiter: Delimiter,
@@ -30,7 +28,6 @@ pub(crate) struct RowFormat {
     quoting: Quoting,
     crlf: bool,
     attributes: bool,
-    /// The column of the label.
     label: Option<usize>,
 }
 
@@ -48,7 +45,6 @@ impl RowFormat {
         }
     }
 
-    /// The header line.
     pub(crate) fn header(&self) -> Vec<u8> {
         let mut names = COLUMNS.to_vec();
         if self.attributes {
@@ -73,7 +69,6 @@ impl RowFormat {
         line
     }
 
-    /// Fills the row with the fields of the transaction.
     pub(crate) fn fill(&self, row: &mut RowBuffer, generated: &Generated) {
         row.clear();
         row.push(&generated.id);
@@ -183,7 +178,6 @@ impl RowBuffer {
         &self.buffers[..self.count]
     }
 
-    /// An existing field.
     pub(crate) fn field(&mut self, column: usize) -> &mut Vec<u8> {
         &mut self.buffers[..self.count][column]
     }
@@ -200,7 +194,6 @@ impl RowBuffer {
         encode(self.add(), text, encoding);
     }
 
-    /// Keeps the first fields.
     pub(crate) fn truncate(&mut self, count: usize) {
         self.count = self.count.min(count);
     }
@@ -209,7 +202,6 @@ impl RowBuffer {
         self.count = 0;
     }
 
-    /// Adds an empty field.
     pub(crate) fn add(&mut self) -> &mut Vec<u8> {
         if self.count == self.buffers.len() {
             self.buffers.push(Vec::with_capacity(64));

@@ -123,7 +123,6 @@ impl EncodedTransaction {
     }
 }
 
-/// A transaction with raw attributes.
 #[derive(Deserialize)]
 struct TransactionWithRawAttributes<'a> {
     id: Uuid,

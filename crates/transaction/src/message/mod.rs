@@ -33,7 +33,6 @@ pub struct WireError {
 }
 
 impl WireError {
-    /// Most characters of a problem.
     const MAX_PROBLEM: usize = 200;
 
     /// A readable body with invalid content.
@@ -79,7 +78,6 @@ pub(crate) use message;
 mod example {
     use super::Entry;
 
-    /// An entry for tests.
     pub(super) fn entry(row: u64) -> Entry {
         let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"Café","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
         Entry { row, external_id: None, transaction: serde_json::from_str(transaction).unwrap() }

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use crate::value::text::{trimmed, trimmed_cow};
 use crate::{Decided, DecidedBy, Encoding, Format, ReadingRules, RejectReason, Rejection, RunSettings};
 
-/// Decodes the texts of a row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextDecoder {
     encoding: Encoding,
@@ -16,7 +15,6 @@ pub(crate) struct TextDecoder {
     trims: bool,
 }
 
-/// Why bytes cannot be stored as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum UndecodableText {
     /// What is wrong, what the text would be in another encoding, and what to do.
@@ -35,7 +33,6 @@ impl TextDecoder {
         Self { encoding: encoding.of_rows(), of_source: encoding, decided_by, trims: true }
     }
 
-    /// For a run.
     pub(crate) fn of_run(settings: &RunSettings) -> Self {
         let trims = settings.reading != ReadingRules::First;
         // Text in Parquet is always UTF-8.
@@ -51,7 +48,6 @@ impl TextDecoder {
         Self { decided_by: None, ..self }
     }
 
-    /// Whether texts are trimmed.
     pub(crate) fn trims(self) -> bool {
         self.trims
     }
@@ -82,7 +78,6 @@ impl TextDecoder {
 }
 
 impl UndecodableText {
-    /// The rejection of a row for this.
     pub(crate) fn into_rejection(self, field: &str) -> Rejection {
         match self {
             Self::NotText { complaint, likely, hint } => {

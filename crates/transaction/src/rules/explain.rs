@@ -47,7 +47,6 @@ impl Explainer {
         if self.can_be_set { format!(" ({by})") } else { String::new() }
     }
 
-    /// Adds what to do.
     fn hint(&self, rejection: &mut Rejection, hint: &str) {
         if self.can_be_set && !hint.is_empty() {
             rejection.push_words("; ");
@@ -145,7 +144,6 @@ fn ambiguous_amount(reason: RejectReason, field: &str, text: &str, point: Amount
     rejection
 }
 
-/// Whether a text is digits with at most one point.
 fn is_count(text: &str) -> bool {
     let (integer, fraction) = text.split_once('.').unwrap_or((text, "0"));
     [integer, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))

@@ -40,14 +40,12 @@ impl Rejection {
         Self { reason, message, values: Vec::new(), other_reading: false }
     }
 
-    /// The rejection of a field's value.
     pub(crate) fn of_value(field: &str, value: &str, reason: RejectReason, error: &dyn fmt::Display) -> Self {
         let mut rejection = Self::new(reason, format!("{field} {error}: "));
         rejection.push_value(value);
         rejection
     }
 
-    /// Appends our own words to the message.
     pub(crate) fn push_words(&mut self, words: &str) {
         self.message.push_str(words);
     }

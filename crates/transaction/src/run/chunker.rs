@@ -40,7 +40,6 @@ pub struct Judged {
     pub end: Position,
 }
 
-/// The chunk that is being filled.
 #[derive(Debug)]
 struct OpenChunk {
     first_row: u64,

@@ -33,7 +33,6 @@ pub struct RowBytes {
     rule: Cutting,
     /// Attribute names and everything else that each row has.
     fixed: u64,
-    /// The size of a byte outside ASCII.
     beyond_ascii: u64,
 }
 

@@ -165,13 +165,11 @@ fn list(names: &[String], show: impl Fn(&str) -> String) -> String {
     }
 }
 
-/// Columns by position.
 fn by_place(positions: &[usize], between: &str) -> String {
     let shown: Vec<String> = positions.iter().take(MAX_NAMES).map(|index| format!("column_{}", index + 1)).collect();
     shown.join(between)
 }
 
-/// Missing names found inside objects.
 fn inside(within: &[String]) -> String {
     match within {
         [] => String::new(),

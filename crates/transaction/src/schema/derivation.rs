@@ -13,7 +13,6 @@ use crate::schema::names::{ColumnMatch, HeaderNames};
 use crate::value::text::{quoted, trimmed};
 use crate::{Amount, RejectReason, Rejection};
 
-/// A field of a transaction and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DerivedField {
     /// Its name in messages, with the column if that has another name.
@@ -21,7 +20,6 @@ pub(crate) struct DerivedField {
     pub(crate) from: Derivation,
 }
 
-/// The source of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Derivation {
     Column(usize),
@@ -38,7 +36,6 @@ pub(crate) enum Derivation {
     BySign(TextBySign),
 }
 
-/// The columns of the amount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AmountColumns {
     /// One number.
@@ -55,7 +52,6 @@ pub(crate) struct AmountField {
     pub(crate) conversion: Option<AmountConversion>,
 }
 
-/// How a number becomes the amount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AmountConversion {
     pub(crate) scaling: Scaling,
@@ -63,7 +59,6 @@ pub(crate) struct AmountConversion {
     pub(crate) negative_when: Option<(usize, Vec<String>)>,
 }
 
-/// The timestamp field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TimestampField {
     pub(crate) field: DerivedField,
@@ -72,7 +67,6 @@ pub(crate) struct TimestampField {
 }
 
 impl Derivation {
-    /// Whether it uses a column.
     fn uses(&self, index: usize) -> bool {
         match self {
             Self::Column(column) | Self::Lookup { column, .. } => *column == index,
@@ -84,7 +78,6 @@ impl Derivation {
 }
 
 impl DerivedField {
-    /// Whether it uses a column.
     pub(crate) fn uses(&self, index: usize) -> bool {
         self.from.uses(index)
     }
@@ -101,7 +94,6 @@ impl DerivedField {
 }
 
 impl AmountField {
-    /// Whether it uses a column.
     fn uses(&self, index: usize) -> bool {
         let negative_when = self.conversion.as_ref().and_then(|conversion| conversion.negative_when.as_ref());
         self.field.uses(index) || negative_when.is_some_and(|(column, _)| *column == index)
@@ -109,7 +101,6 @@ impl AmountField {
 }
 
 impl AmountColumns {
-    /// The numbers it is made of.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &AmountField> {
         let (first, second) = match self {
             Self::One(number) => (number, None),
@@ -118,7 +109,6 @@ impl AmountColumns {
         std::iter::once(first).chain(second)
     }
 
-    /// Whether it uses a column.
     pub(crate) fn uses(&self, index: usize) -> bool {
         self.fields().any(|field| field.uses(index))
     }
@@ -134,7 +124,6 @@ fn negated(amount: Amount) -> Result<Amount, Rejection> {
     negated.map_err(|error| Rejection::of_value("`amount`", &amount.to_string(), error.into(), &error))
 }
 
-/// A row whose fields are being read.
 pub(crate) struct RowReader<'a, F: ?Sized> {
     pub(crate) number: u64,
     pub(crate) fields: &'a F,
@@ -142,12 +131,10 @@ pub(crate) struct RowReader<'a, F: ?Sized> {
 }
 
 impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
-    /// The text of a column.
     pub(crate) fn text(&self, index: usize) -> Result<Cow<'a, str>, UndecodableText> {
         self.decoder.text(self.fields.get(index).unwrap_or_default())
     }
 
-    /// The text of a field.
     pub(crate) fn derive<'b>(&self, field: &'b DerivedField) -> Result<Cow<'b, str>, Rejection>
     where
         'a: 'b,
@@ -171,7 +158,6 @@ impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
         derived.map_err(|error| error.into_rejection(&field.shown))
     }
 
-    /// The text of a field that must not be empty.
     pub(crate) fn required<'b>(&self, field: &'b DerivedField, empty: RejectReason) -> Result<Cow<'b, str>, Rejection>
     where
         'a: 'b,
@@ -304,7 +290,6 @@ impl<'a> ColumnResolver<'a> {
         Self { names, unknown: Vec::new(), twice: None, is_used: vec![false; count] }
     }
 
-    /// Whether the column exists.
     pub(crate) fn has(&self, column: &str) -> bool {
         self.names.find(column) != ColumnMatch::Missing
     }

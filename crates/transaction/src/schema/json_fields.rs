@@ -27,7 +27,6 @@ pub struct JsonNames {
     count: usize,
 }
 
-/// What the members of an object lead to.
 #[derive(Debug, Clone, Default)]
 struct PathLevel {
     /// Positions of fields, by header name and by comparison key.
@@ -153,7 +152,6 @@ impl JsonNames {
     }
 }
 
-/// Collects the values that paths lead to.
 fn collect_paths<'a>(
     level: &PathLevel,
     members: Members<'a>,
@@ -222,7 +220,6 @@ impl Fields for JsonFields<'_> {
     }
 }
 
-/// Names and values in the order of their object.
 type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 /// The members of an object, in order.
@@ -254,7 +251,6 @@ pub fn json_members(object: &[u8]) -> serde_json::Result<Members<'_>> {
 #[derive(serde::Deserialize)]
 struct JsonText<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A value as the text of a field.
 fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     let json = value.get();
     match json.as_bytes().first()? {

@@ -19,7 +19,6 @@ pub fn name_key(name: &str) -> String {
     key
 }
 
-/// What a name refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ColumnMatch {
     One(usize),
@@ -28,7 +27,6 @@ pub(crate) enum ColumnMatch {
     Several(Vec<usize>),
 }
 
-/// The names of a header.
 #[derive(Debug)]
 pub(crate) struct HeaderNames<'a> {
     names: &'a [String],

@@ -14,7 +14,6 @@ use serde_json::error::Category;
 
 use crate::value::text::{is_invisible, needs_escape};
 
-/// Most characters of a shape.
 const MAX_SHAPE: usize = 40;
 
 /// The shape of a text, between backticks: each digit becomes `N`, each letter `A`, and signs stay. The shape of

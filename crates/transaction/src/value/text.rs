@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use super::card_number::mask_card_numbers;
 
-/// Most characters of a text shown in a message.
 const MAX_SHOWN: usize = 40;
 
 /// Direction marks, joiners, soft hyphens and the byte order mark: they have no width, and no meaning at the edge of a value.
@@ -23,7 +22,6 @@ pub fn trimmed(text: &str) -> &str {
     if edges.into_iter().flatten().any(is_nothing) { text.trim_matches(is_nothing) } else { text }
 }
 
-/// The same for a text that may be owned.
 pub(crate) fn trimmed_cow(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(trimmed(text)),

@@ -53,7 +53,6 @@ pub fn split_transactions(body: &[u8]) -> Result<Vec<&[u8]>, PlainError> {
 pub struct LiveRules {
     rules: Rules,
     names: JsonNames,
-    /// The position of the id.
     id: usize,
 }
 

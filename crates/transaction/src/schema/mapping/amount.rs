@@ -15,7 +15,6 @@ const MAX_UNIT_DIGITS: usize = 9;
 /// Limits of an amount to convert: the product still fits 128 bits.
 const CONVERSION_LIMITS: DigitLimits = DigitLimits { integer: 20, scale: 17 };
 
-/// The source of an amount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "NameOrTable<AmountTable>", into = "NameOrTable<AmountTable>")]
 pub(crate) struct AmountFrom {
@@ -24,7 +23,6 @@ pub(crate) struct AmountFrom {
     pub(crate) negative_when: Option<NegativeWhen>,
 }
 
-/// The texts an amount is parsed from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AmountTexts {
     /// One text.
@@ -41,7 +39,6 @@ pub(crate) struct NegativeWhen {
     pub(crate) is: OneOrMany,
 }
 
-/// A value, or several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a value, or a list of values")]
 pub(crate) enum OneOrMany {
@@ -58,7 +55,6 @@ impl OneOrMany {
     }
 }
 
-/// How a number becomes an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Scaling {
     unit: AmountUnit,

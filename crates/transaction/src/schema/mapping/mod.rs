@@ -192,7 +192,6 @@ impl Mapping {
 pub(crate) struct Attributes {
     /// Columns, and `*` for every column no field uses.
     pub(crate) keep: Vec<String>,
-    /// Dropped columns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) drop: Vec<String>,
     /// Our name, and the column's.
@@ -226,7 +225,6 @@ impl Attributes {
         *self == Self::default()
     }
 
-    /// The columns it names.
     fn named(&self) -> impl Iterator<Item = &str> {
         let named = self.keep.iter().chain(&self.drop).chain(self.rename.values()).map(String::as_str);
         named.filter(|column| *column != EVERY_OTHER)

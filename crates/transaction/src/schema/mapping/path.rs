@@ -63,7 +63,6 @@ pub(super) fn value_of(location: &str, name: &str) -> Result<String, PathError> 
     }
 }
 
-/// The names and values of the folders above a file.
 fn folders(location: &str) -> impl Iterator<Item = (&str, &str)> {
     let above = location.rsplit_once('/').map_or("", |(above, _)| above);
     above.split('/').filter_map(|folder| folder.split_once('=')).filter(|(name, _)| !name.trim().is_empty())

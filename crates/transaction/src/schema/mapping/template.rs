@@ -18,18 +18,14 @@ pub(crate) struct Template {
 /// A part of a template; a column is a name, or a position once the header is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TemplatePart<C> {
-    /// Literal text.
     Text(String),
-    /// A column's value.
     Column(C),
     /// The value of a folder in the source's path.
     Path(String),
-    /// The row's number.
     Row,
 }
 
 impl Template {
-    /// The columns it uses.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             TemplatePart::Column(name) => Some(name.as_str()),
@@ -62,7 +58,6 @@ impl Template {
         Ok(Ok(Self { written: parts.iter().map(written).collect(), parts }))
     }
 
-    /// The template as written.
     pub(crate) fn as_str(&self) -> &str {
         &self.written
     }

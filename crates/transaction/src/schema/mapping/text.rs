@@ -11,7 +11,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::Template;
 use crate::Amount;
 
-/// The source of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "NameOrTable<TextTable>", into = "NameOrTable<TextTable>")]
 pub(crate) enum TextFrom {
@@ -62,7 +61,6 @@ impl TextBySign {
 }
 
 impl TextFrom {
-    /// The columns it uses.
     pub(crate) fn columns(&self) -> Vec<&str> {
         match self {
             Self::Column(column) | Self::Lookup { column, .. } => vec![column],
@@ -72,7 +70,6 @@ impl TextFrom {
         }
     }
 
-    /// Whether it is a blank constant.
     pub(super) fn is_blank(&self) -> bool {
         let is_blank = |text: &str| text.trim().is_empty();
         match self {

@@ -18,7 +18,6 @@ const MAX_DIGITS: usize = 18;
 /// Most digits before the mark by the second rules, as nanoseconds have nineteen.
 const MAX_INTEGER_DIGITS: usize = 20;
 
-/// The source of a timestamp.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "NameOrTable<TimestampTable>", into = "NameOrTable<TimestampTable>")]
 pub(crate) struct TimestampFrom {
@@ -34,7 +33,6 @@ pub(crate) struct TimeCount {
     since: CountOrigin,
 }
 
-/// The start of a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CountOrigin {
     /// The start of 1970 in UTC.

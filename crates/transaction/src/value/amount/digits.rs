@@ -2,7 +2,6 @@
 
 use super::{AmountError, DecimalMark, MAX_INTEGER_DIGITS, MAX_SCALE};
 
-/// The digits of a decimal number, as slices of its text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DecimalDigits<'a> {
     pub(crate) negative: bool,
@@ -30,7 +29,6 @@ pub(crate) struct DigitLimits {
 }
 
 impl DigitLimits {
-    /// The limits of an amount.
     pub(crate) const AMOUNT: Self = Self { integer: MAX_INTEGER_DIGITS as usize, scale: MAX_SCALE };
 }
 

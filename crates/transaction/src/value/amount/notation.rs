@@ -98,7 +98,6 @@ impl Notation {
         self.is_number
     }
 
-    /// The declared currencies.
     pub(crate) fn currencies(&self) -> &[String] {
         &self.currencies
     }
@@ -108,7 +107,6 @@ impl Notation {
         self.rules != ReadingRules::First
     }
 
-    /// Parses a text into the exact number.
     pub(crate) fn number(&self, text: &str, limits: DigitLimits) -> Result<DecimalNumber, AmountError> {
         if let (ReadingRules::First, Some(mark)) = (self.rules, self.mark) {
             return parse_plain(text, mark, limits);
@@ -217,7 +215,6 @@ fn without_currency<'a>(text: &'a str, currencies: &[String], seen: [bool; 2]) -
     rests.min_by_key(|(_, rest)| rest.len())
 }
 
-/// The number behind `e`.
 fn parse_exponent(text: &str) -> Option<i32> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let is_bounded = (1..=MAX_EXPONENT_DIGITS).contains(&digits.len()) && all_digits(digits.as_bytes());

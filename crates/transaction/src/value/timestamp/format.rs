@@ -31,7 +31,6 @@ pub enum TimestampFormat {
     SerialDays,
 }
 
-/// The named formats.
 const NAMED: [(&str, TimestampFormat); 6] = [
     ("iso", TimestampFormat::Iso),
     ("epoch-seconds", TimestampFormat::EpochSeconds),

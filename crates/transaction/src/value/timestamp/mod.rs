@@ -53,7 +53,6 @@ pub enum TimestampError {
     },
 }
 
-/// A timestamp parsed from a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ParsedTimestamp {
     pub(crate) timestamp: Timestamp,
@@ -241,7 +240,6 @@ impl TimestampText {
         text
     }
 
-    /// Writes the last digits of a number.
     fn write_digits(&mut self, at: usize, digits: usize, mut number: u32) {
         for place in self.bytes[at..at + digits].iter_mut().rev() {
             *place += u8::try_from(number % 10).unwrap_or_default();

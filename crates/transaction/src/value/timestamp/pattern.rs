@@ -55,7 +55,6 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), first, pieces: pieces(text).unwrap_or_default() })
     }
 
-    /// The pattern as written.
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }
@@ -175,7 +174,6 @@ impl<'a> DateParts<'a> {
     }
 }
 
-/// The local date and time from the parsed fields.
 fn local(parsed: &Parsed, has_time: bool) -> Result<NaiveDateTime, TimestampError> {
     let date = parsed.to_naive_date().map_err(|_| TimestampError::Pattern)?;
     // `%Y` also matches two digits, which would be a year in Roman times.

@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::TimestampError;
 
-/// Names of offset zero.
 const ZERO: [&str; 4] = ["UTC", "GMT", "UT", "Z"];
 /// Abbreviations with one meaning, or with one defined by RFC 5322, in minutes east of UTC.
 #[rustfmt::skip]
@@ -70,7 +69,6 @@ impl TimeZone {
         name.contains('/').then(|| name.parse().ok()).flatten()
     }
 
-    /// The offsets of the zone at a local time.
     fn offsets(self, local: NaiveDateTime) -> impl Iterator<Item = i32> {
         let there = self.0.from_local_datetime(&local);
         [there.earliest(), there.latest()].into_iter().flatten().map(|there| there.offset().fix().local_minus_utc())
@@ -115,7 +113,6 @@ pub(super) fn could_be_a_name(text: &str) -> bool {
     text.len() > 1 && (text.contains('/') || !text.bytes().any(|byte| byte.is_ascii_lowercase()))
 }
 
-/// Whether a byte can be part of a zone name.
 pub(super) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'+' | b'-' | b':')
 }

@@ -8,7 +8,6 @@ use chrono::format::{self, Item, Numeric, Pad, Parsed, StrftimeItems};
 use crate::value::timestamp::parse_offset;
 use crate::value::timestamp::zone::is_name_byte;
 
-/// Most digits of a fraction of a second.
 const MAX_FRACTION: usize = 9;
 /// Lengths of an offset, longest first: `+01:00`, `+0100`, `+01`, `Z`.
 const OFFSETS: [usize; 4] = [6, 5, 3, 1];
@@ -18,7 +17,6 @@ const MONTHS: [&str; 12] = [
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
 ];
 
-/// A piece of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PatternPiece {
     Items(Vec<Item<'static>>),
@@ -38,7 +36,6 @@ pub(super) enum PatternPiece {
     Zone,
 }
 
-/// The values read from a text.
 #[derive(Default)]
 pub(super) struct PieceValues<'a> {
     pub(super) parsed: Parsed,
@@ -78,7 +75,6 @@ fn numbers<'a>(parsed: &mut Parsed, text: &'a str, items: &[Item<'static>]) -> O
     })
 }
 
-/// Digits of a number.
 fn digits(item: &Item<'_>) -> usize {
     match item {
         Item::Numeric(Numeric::Year, _) => 4,
@@ -88,7 +84,6 @@ fn digits(item: &Item<'_>) -> usize {
     }
 }
 
-/// Takes the name of a month.
 fn month<'a>(parsed: &mut Parsed, text: &'a str) -> Option<&'a str> {
     let in_common = |name: &str| {
         let both = name.bytes().zip(text.bytes());
@@ -138,7 +133,6 @@ fn take_offset<'a>(text: &'a str, offset: &mut Option<i32>) -> Option<&'a str> {
     })
 }
 
-/// Takes the name of a zone.
 fn take_zone<'a>(text: &'a str, zone: &mut Option<&'a str>) -> Option<&'a str> {
     let length = text.bytes().take_while(|byte| is_name_byte(*byte)).count();
     let (name, rest) = text.split_at(length);
