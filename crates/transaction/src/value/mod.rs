@@ -17,4 +17,4 @@ pub use duration::parse_duration;
 pub use raw_text::RawText;
 pub use redact::{escaped, is_unseen, json_problem, shape};
 pub use text::{quoted, trimmed};
-pub use timestamp::{Pattern, TimeZone, Timestamp, TimestampError, TimestampFormat};
+pub use timestamp::{TimeZone, Timestamp, TimestampError, TimestampFormat, TimestampPattern};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Datelike as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{LIKELY_YEARS, ParsedTimestamp, Pattern, zone};
+use super::{LIKELY_YEARS, ParsedTimestamp, TimestampPattern, zone};
 use crate::schema::mapping::TimeCount;
 use crate::value::text::trimmed;
 use crate::{ReadingRules, TimeZone, Timestamp, TimestampError};
@@ -18,7 +18,7 @@ pub enum TimestampFormat {
     #[default]
     Iso,
     /// A pattern.
-    Pattern(Pattern),
+    Pattern(TimestampPattern),
     /// Seconds since 1970 in UTC, optionally with a fraction.
     EpochSeconds,
     /// Milliseconds since 1970.
@@ -133,7 +133,7 @@ impl FromStr for TimestampFormat {
     fn from_str(text: &str) -> Result<Self, String> {
         match named(text) {
             Some(format) => Ok(format),
-            None => Pattern::declared(text).map(Self::Pattern),
+            None => TimestampPattern::declared(text).map(Self::Pattern),
         }
     }
 }
@@ -163,7 +163,7 @@ impl<'de> Deserialize<'de> for TimestampFormat {
         let text = String::deserialize(deserializer)?;
         match named(&text) {
             Some(format) => Ok(format),
-            None => Pattern::frozen(&text).map(Self::Pattern).map_err(serde::de::Error::custom),
+            None => TimestampPattern::frozen(&text).map(Self::Pattern).map_err(serde::de::Error::custom),
         }
     }
 }

@@ -14,7 +14,7 @@ use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, Timel
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use format::TimestampFormat;
-pub use pattern::Pattern;
+pub use pattern::TimestampPattern;
 pub use zone::TimeZone;
 
 /// The years ISO 8601 writes with four digits.

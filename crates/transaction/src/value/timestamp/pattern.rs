@@ -17,7 +17,7 @@ const FIRST_YEAR: i32 = 1000;
 /// A pattern of `%d`, `%m`, `%Y` and the like, as in `strftime`. It contains a whole date; a missing time is midnight,
 /// and a missing offset is that of the run's time zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern {
+pub struct TimestampPattern {
     text: String,
     /// For the first rules.
     first: Vec<Item<'static>>,
@@ -32,7 +32,7 @@ struct LocalDateTime<'a> {
     zone: Option<&'a str>,
 }
 
-impl Pattern {
+impl TimestampPattern {
     /// A declared pattern. Fails, with the reason, if it would not mean what it says.
     pub(super) fn declared(text: &str) -> Result<Self, String> {
         let unreadable = || {
