@@ -8,7 +8,8 @@ use tokio::io::AsyncReadExt as _;
 use tracing::info;
 
 use crate::error::DIED;
-use crate::{Found, SourceError, SourceUrl, file};
+use crate::local::file;
+use crate::{Found, SourceError, SourceUrl};
 
 /// What is read and hashed at a time.
 pub(crate) const BLOCK_BYTES: usize = 1024 * 1024;

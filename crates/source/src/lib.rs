@@ -17,60 +17,35 @@
 //! read fails; reading from any row's end gives the very rows that a read from the start would have given after it; a read
 //! that fails has given every row before the place it fails at.
 
-mod ahead;
-mod batch;
-mod buffer;
-mod compression;
-mod csv;
-mod download;
+mod decode;
+mod detect;
 mod error;
 mod events;
-mod file;
 mod fingerprint;
-mod foreign;
-mod format_options;
-mod head;
-mod inspect;
-mod json;
-mod json_header;
-mod listing;
-mod mapping;
-mod marker;
-mod notification;
+mod local;
 mod options;
-#[cfg(feature = "parquet")]
-mod parquet;
 mod patience;
 mod pattern;
-mod pipe;
-mod put;
-mod reader;
-mod recognise;
 mod s3;
-mod s3_error;
 mod sources;
-#[cfg(feature = "sqs")]
-mod sqs;
-mod transcode;
 mod url;
-mod zip;
 
-pub use batch::{Row, RowBatch, RowFields, Rows};
-pub use csv::{CsvLayout, CsvReader, QUOTE_REACH};
+pub use decode::batch::{Row, RowBatch, RowFields, Rows};
+pub use decode::csv::{CsvLayout, CsvReader, QUOTE_REACH};
+pub use decode::row_reader::RowReader;
+pub use detect::Undecided;
+pub use detect::format_options::{Currencies, FormatOptions, NullValues, ShortRows};
+pub use detect::head::HEAD_BYTES;
+pub use detect::inspect::{Inspected, Layout, inspect};
 pub use error::SourceError;
-pub use events::{EventError, ObjectEvent, parse_events};
-pub use format_options::{Currencies, FormatOptions, NullValues, ShortRows};
-pub use head::HEAD_BYTES;
-pub use inspect::{Inspected, Layout, inspect};
-pub use listing::Listed;
-pub use marker::is_marker;
-pub use notification::Notified;
-pub use options::S3Options;
-pub use pattern::{Named, SourcePattern};
-pub use put::{Content, Put};
-pub use reader::RowReader;
-pub use recognise::Undecided;
-pub use sources::{ByteStream, Found, Sources};
+pub use events::notification::Notified;
 #[cfg(feature = "sqs")]
-pub use sqs::{SqsError, SqsMessage, SqsQueue};
+pub use events::sqs::{SqsError, SqsMessage, SqsQueue};
+pub use events::{EventError, ObjectEvent, parse_events};
+pub use options::S3Options;
+pub use pattern::marker::is_marker;
+pub use pattern::{Named, SourcePattern};
+pub use s3::list::Listed;
+pub use s3::put::{Content, Put};
+pub use sources::{ByteStream, Found, Sources};
 pub use url::SourceUrl;

@@ -13,17 +13,19 @@ use futures_util::{StreamExt as _, TryFutureExt as _};
 use tokio::io::AsyncRead;
 use tokio::sync::OnceCell;
 
-use crate::compression::{Metered, Packing};
-use crate::fingerprint::fingerprint;
-use crate::head::Head;
-use crate::inspect::inspect_head;
-use crate::options::S3Settings;
+use crate::decode::compression::{Metered, Packing};
 #[cfg(feature = "parquet")]
-use crate::parquet::ParquetReader;
-use crate::pipe::Pipes;
-use crate::reader::begins_at;
+use crate::decode::parquet::ParquetReader;
+use crate::decode::row_reader::begins_at;
+use crate::decode::{compression, zip};
+use crate::detect::head::Head;
+use crate::detect::inspect::inspect_head;
+use crate::fingerprint::fingerprint;
+use crate::local::file;
+use crate::local::pipe::Pipes;
+use crate::options::S3Settings;
 use crate::s3::Objects;
-use crate::{FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl, compression, file, zip};
+use crate::{FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl};
 
 /// The bytes of a source. Its errors are [`SourceError`]s inside of [`std::io::Error`]s, which `From` finds again.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
@@ -150,7 +152,7 @@ impl Sources {
         options: &FormatOptions,
     ) -> Result<Inspected, SourceError> {
         let reader = ParquetReader::open(self, url, found, options.rules(), Position::START).await?;
-        crate::inspect::inspect_parquet(reader, options).await
+        crate::detect::inspect::inspect_parquet(reader, options).await
     }
 
     #[cfg(not(feature = "parquet"))]

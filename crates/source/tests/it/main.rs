@@ -1,13 +1,13 @@
 //! Sources as a loader uses them: recognised from their head, and read over real sockets.
 
-mod ahead;
 mod content;
 mod decoded;
-mod hostile;
 mod inspect;
+mod malformed_input;
 mod page;
 mod patterns;
 mod put;
+mod read_ahead;
 mod s3;
 mod server;
 #[cfg(feature = "sqs")]

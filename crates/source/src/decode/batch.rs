@@ -1,0 +1,477 @@
+//! A batch of rows in flat storage, whatever decoder they come from: one buffer of raw bytes, one of unquoted fields, one of
+//! their ends.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use assay_transaction::{Fields, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason, Rejection};
+use csv_async::ByteRecord;
+
+use crate::SourceError;
+use crate::decode::csv::QUOTE_REACH;
+
+/// Some rows of a source, in its order. Its storage goes back to the reader once it is dropped.
+#[derive(Debug)]
+pub struct RowBatch(pub(crate) Arc<Storage>);
+
+impl RowBatch {
+    /// How many rows; never 0.
+    pub fn len(&self) -> usize {
+        self.0.rows.len()
+    }
+
+    /// Whether there is none; it never is so in a batch that a reader gave.
+    pub fn is_empty(&self) -> bool {
+        self.0.rows.is_empty()
+    }
+
+    /// Drops the rows at its end that are not to be kept.
+    pub(crate) fn keep(&mut self, is_kept: impl Fn(&Row<'_>) -> bool) {
+        let kept = self.rows().take_while(|row| is_kept(row)).count();
+        if let Some(storage) = Arc::get_mut(&mut self.0) {
+            storage.rows.truncate(kept);
+        }
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> Rows<'_> {
+        Rows { storage: &self.0, rows: self.0.rows.iter() }
+    }
+}
+
+/// The rows of a batch, in order.
+#[derive(Debug, Clone)]
+pub struct Rows<'a> {
+    storage: &'a Storage,
+    rows: std::slice::Iter<'a, StoredRow>,
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = Row<'a>;
+
+    fn next(&mut self) -> Option<Row<'a>> {
+        self.rows.next().map(|row| self.storage.row(row))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.rows.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Rows<'_> {}
+
+/// One row as it stands in its source.
+#[derive(Debug, Clone)]
+pub struct Row<'a> {
+    /// 1-based over data rows.
+    pub number: u64,
+    /// The physical line it starts at, 1-based.
+    pub line: u64,
+    /// Its own bytes without the line end, at most [`MAX_RAW_KEPT`] of them.
+    pub raw: &'a [u8],
+    /// How many bytes it has, the line end not counted.
+    pub raw_bytes: usize,
+    /// Why it is no row that could be judged; it has no fields then.
+    pub malformed: Option<RejectReason>,
+    /// Its fields, unquoted.
+    pub fields: RowFields<'a>,
+    /// The place behind it and its line end.
+    pub end: Position,
+}
+
+impl Row<'_> {
+    /// Why it is no row that could be judged, in words.
+    pub fn rejection(&self) -> Option<Rejection> {
+        let reason = self.malformed.clone()?;
+        let message = match reason {
+            RejectReason::RowTooLarge => format!("the row has {} bytes, more than {MAX_ROW_BYTES}", self.raw_bytes),
+            RejectReason::QuoteMalformed => {
+                let is_escaped = memchr::memmem::find(self.raw, b"\\\"").is_some();
+                let hint = if is_escaped { ", or set ESCAPE=\\ where a backslash stands before it" } else { "" };
+                format!(
+                    "a quote that opens a field on this line does not close before a delimiter or a line end, or does so on another \
+                     line in a row that has not the header's fields: write a quote inside of quotes twice{hint}; the next line was \
+                     read as a new row"
+                )
+            }
+            RejectReason::FieldCount => {
+                "the row has one delimiter less than the others, whose last stands behind all fields, and nothing \
+                 behind its own last one"
+                    .to_owned()
+            }
+            RejectReason::JsonFormat => "the line is no JSON object whose names are all different".to_owned(),
+            RejectReason::Encoding => {
+                "the object is not valid text in the encoding of the source: ENCODING names another one".to_owned()
+            }
+            _ => format!(
+                "a quote that opens on this line is not closed within {QUOTE_REACH} bytes or before the source ends; \
+                 the next line was read as a new row"
+            ),
+        };
+        Some(Rejection::new(reason, message))
+    }
+}
+
+/// The unquoted fields of a row.
+#[derive(Debug, Clone, Copy)]
+pub struct RowFields<'a> {
+    bytes: &'a [u8],
+    ends: &'a [usize],
+    /// Which fields are numbers by the grammar of the source; none where it has no such thing.
+    numbers: &'a [bool],
+    extras: &'a [Extra],
+}
+
+/// A field that the header does not name: ends in the bytes of its row's fields, each text beginning where the one before
+/// ends.
+#[derive(Debug, Clone, Copy)]
+struct Extra {
+    name_end: usize,
+    value_end: usize,
+}
+
+impl Fields for RowFields<'_> {
+    fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, index: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.bytes.get(start..end)
+    }
+
+    fn is_number(&self, index: usize) -> bool {
+        self.numbers.get(index).copied().unwrap_or_default()
+    }
+
+    fn extras(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut start = self.ends.last().copied().unwrap_or_default();
+        self.extras.iter().map(move |extra| {
+            let name = &self.bytes[start..extra.name_end];
+            start = extra.value_end;
+            (name, &self.bytes[extra.name_end..extra.value_end])
+        })
+    }
+}
+
+/// The fields of a row on their way into a batch.
+#[derive(Debug, Default)]
+pub(crate) struct FieldsBuffer {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    numbers: Vec<bool>,
+    extras: Vec<Extra>,
+}
+
+impl FieldsBuffer {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.numbers.clear();
+        self.extras.clear();
+    }
+
+    /// Adds the next field of the header's, and whether it is a number by the grammar of its source. All of them come before the
+    /// first extra one.
+    pub(crate) fn push(&mut self, field: &[u8], is_number: bool) {
+        self.bytes.extend_from_slice(field);
+        self.ends.push(self.bytes.len());
+        self.numbers.push(is_number);
+    }
+
+    /// Adds a field that the header does not name.
+    pub(crate) fn push_extra(&mut self, name: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        let name_end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.extras.push(Extra { name_end, value_end: self.bytes.len() });
+    }
+}
+
+/// Where a row's parts are in the storage of its batch.
+#[derive(Debug)]
+struct StoredRow {
+    number: u64,
+    line: u64,
+    raw: Range<usize>,
+    raw_bytes: usize,
+    malformed: Option<RejectReason>,
+    fields: Range<usize>,
+    ends: Range<usize>,
+    numbers: Range<usize>,
+    extras: Range<usize>,
+    end_line: u64,
+    end_offset: u64,
+}
+
+/// A batch that holds this much is full, however few rows those are.
+pub(crate) const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// The batches of one decoder, one after the other: an error waits for the rows before it, and storage is used again.
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    /// Why there is nothing behind the last batch: it could not be read.
+    failed: Option<SourceError>,
+    /// What the last batch was stored in.
+    spare: Option<Arc<Storage>>,
+}
+
+impl Batches {
+    /// Room for the next batch; else the error that came behind the last one.
+    pub(crate) fn begin(&mut self) -> Result<Storage, SourceError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        // The last batch's storage, unless somebody still looks at it.
+        let mut rows = self.spare.take().and_then(Arc::into_inner).unwrap_or_default();
+        rows.clear();
+        Ok(rows)
+    }
+
+    /// The batch that was filled, none where there is no row; and an error that ended it, before or behind its rows.
+    pub(crate) fn finish(
+        &mut self,
+        rows: Storage,
+        error: Option<SourceError>,
+    ) -> Result<Option<RowBatch>, SourceError> {
+        if rows.rows() == 0 {
+            return error.map_or(Ok(None), Err);
+        }
+        self.failed = error;
+        let rows = Arc::new(rows);
+        self.spare = Some(Arc::clone(&rows));
+        Ok(Some(RowBatch(rows)))
+    }
+}
+
+/// A decoder that fills batches, some rows at a time.
+pub(crate) trait Filling {
+    /// Those that it gave, and the next one.
+    fn batches(&mut self) -> &mut Batches;
+
+    /// Reads on, and puts what rows there are into a batch of at most `max_rows`, which has room; tells whether more may follow.
+    async fn fill(&mut self, rows: &mut Storage, max_rows: usize) -> Result<bool, SourceError>;
+
+    /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
+    async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
+        let mut rows = self.batches().begin()?;
+        let mut read = Ok(true);
+        while matches!(read, Ok(true)) && rows.has_room(max_rows) {
+            read = self.fill(&mut rows, max_rows).await;
+        }
+        self.batches().finish(rows, read.err())
+    }
+}
+
+/// What the rows of a batch are stored in: no allocation per row or field once it has grown.
+#[derive(Debug, Default)]
+pub(crate) struct Storage {
+    raw: Vec<u8>,
+    fields: Vec<u8>,
+    ends: Vec<usize>,
+    numbers: Vec<bool>,
+    extras: Vec<Extra>,
+    rows: Vec<StoredRow>,
+}
+
+/// A row's place in its source.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) number: u64,
+    pub(crate) line: u64,
+    pub(crate) end_line: u64,
+    pub(crate) end_offset: u64,
+}
+
+impl Storage {
+    pub(crate) fn clear(&mut self) {
+        self.raw.clear();
+        self.fields.clear();
+        self.ends.clear();
+        self.numbers.clear();
+        self.extras.clear();
+        self.rows.clear();
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// How many bytes it holds. Of rows with thousands of columns, the ends of fields are most of it.
+    pub(crate) fn bytes(&self) -> usize {
+        let places = size_of_val(&*self.ends) + size_of_val(&*self.numbers) + size_of_val(&*self.extras);
+        self.raw.len() + self.fields.len() + places
+    }
+
+    /// Whether a batch of at most `max_rows`, and of one at least, takes another row.
+    pub(crate) fn has_room(&self, max_rows: usize) -> bool {
+        self.rows() < max_rows.max(1) && self.bytes() < MAX_BATCH_BYTES
+    }
+
+    /// Adds a row of CSV with its fields, or without them where it is malformed.
+    pub(crate) fn push_record(
+        &mut self,
+        place: Place,
+        raw: &[u8],
+        raw_bytes: usize,
+        fields: Result<&ByteRecord, RejectReason>,
+    ) {
+        let from = self.stored();
+        let malformed = match fields {
+            Ok(record) => {
+                self.fields.extend_from_slice(record.as_slice());
+                self.ends.extend((0..record.len()).filter_map(|index| record.range(index)).map(|field| field.end));
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        self.finish(from, place, raw, raw_bytes, malformed);
+    }
+
+    /// Begins a row whose fields are put in one by one.
+    pub(crate) fn open(&mut self) -> OpenRow<'_> {
+        let (bytes, ends, ..) = self.stored();
+        OpenRow { field: bytes, bytes, ends, storage: self }
+    }
+
+    /// The same as [`Storage::push_record`] with fields of another kind.
+    pub(crate) fn push_fields(
+        &mut self,
+        place: Place,
+        raw: &[u8],
+        raw_bytes: usize,
+        fields: Result<&FieldsBuffer, RejectReason>,
+    ) {
+        let from = self.stored();
+        let malformed = match fields {
+            Ok(fields) => {
+                self.fields.extend_from_slice(&fields.bytes);
+                self.ends.extend_from_slice(&fields.ends);
+                self.numbers.extend_from_slice(&fields.numbers);
+                self.extras.extend_from_slice(&fields.extras);
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        self.finish(from, place, raw, raw_bytes, malformed);
+    }
+
+    /// How much of fields, ends, numbers and extras there is.
+    fn stored(&self) -> (usize, usize, usize, usize) {
+        (self.fields.len(), self.ends.len(), self.numbers.len(), self.extras.len())
+    }
+
+    /// Adds the row whose fields are those stored since.
+    fn finish(
+        &mut self,
+        (fields, ends, numbers, extras): (usize, usize, usize, usize),
+        place: Place,
+        raw: &[u8],
+        raw_bytes: usize,
+        malformed: Option<RejectReason>,
+    ) {
+        let raw_from = self.raw.len();
+        self.raw.extend_from_slice(&raw[..raw.len().min(MAX_RAW_KEPT)]);
+        self.rows.push(StoredRow {
+            number: place.number,
+            line: place.line,
+            raw: raw_from..self.raw.len(),
+            raw_bytes,
+            malformed,
+            fields: fields..self.fields.len(),
+            ends: ends..self.ends.len(),
+            numbers: numbers..self.numbers.len(),
+            extras: extras..self.extras.len(),
+            end_line: place.end_line,
+            end_offset: place.end_offset,
+        });
+    }
+
+    fn row(&self, row: &StoredRow) -> Row<'_> {
+        Row {
+            number: row.number,
+            line: row.line,
+            raw: &self.raw[row.raw.clone()],
+            raw_bytes: row.raw_bytes,
+            malformed: row.malformed.clone(),
+            fields: RowFields {
+                bytes: &self.fields[row.fields.clone()],
+                ends: &self.ends[row.ends.clone()],
+                numbers: &self.numbers[row.numbers.clone()],
+                extras: &self.extras[row.extras.clone()],
+            },
+            end: Position { row: row.number + 1, line: row.end_line, offset: row.end_offset },
+        }
+    }
+}
+
+/// A row on its way into a batch, field by field, with no copy between. Unless it is finished, it is to be cleared.
+pub(crate) struct OpenRow<'a> {
+    storage: &'a mut Storage,
+    /// Where its fields begin.
+    bytes: usize,
+    ends: usize,
+    /// Where the field in work begins.
+    field: usize,
+}
+
+impl OpenRow<'_> {
+    /// Adds to the field in work.
+    #[inline]
+    pub(crate) fn put(&mut self, text: &[u8]) {
+        self.storage.fields.extend_from_slice(text);
+    }
+
+    /// What the field in work has so far.
+    pub(crate) fn open_field(&self) -> &[u8] {
+        &self.storage.fields[self.field..]
+    }
+
+    /// Empties the field in work.
+    pub(crate) fn clear_field(&mut self) {
+        self.storage.fields.truncate(self.field);
+    }
+
+    /// Ends the field in work; the next one begins.
+    #[inline]
+    pub(crate) fn end_field(&mut self) {
+        self.field = self.storage.fields.len();
+        self.storage.ends.push(self.field - self.bytes);
+    }
+
+    /// How many fields have ended.
+    pub(crate) fn count(&self) -> usize {
+        self.storage.ends.len() - self.ends
+    }
+
+    /// The last field that has ended.
+    pub(crate) fn last_field(&self) -> &[u8] {
+        let ends = &self.storage.ends[self.ends..];
+        let start = ends.len().checked_sub(2).map_or(0, |before| ends[before]);
+        &self.storage.fields[self.bytes + start..self.field]
+    }
+
+    /// Takes it away again.
+    pub(crate) fn drop_field(&mut self) {
+        self.field -= self.last_field().len();
+        self.storage.fields.truncate(self.field);
+        self.storage.ends.pop();
+    }
+
+    /// Takes all of its fields away.
+    pub(crate) fn clear(&mut self) {
+        self.storage.fields.truncate(self.bytes);
+        self.storage.ends.truncate(self.ends);
+        self.field = self.bytes;
+    }
+
+    /// Puts the row into the batch, without its fields where they are not to be judged.
+    pub(crate) fn finish(mut self, place: Place, raw: &[u8], raw_bytes: usize, malformed: Option<RejectReason>) {
+        if malformed.is_some() {
+            self.clear();
+        }
+        let (_, _, numbers, extras) = self.storage.stored();
+        self.storage.finish((self.bytes, self.ends, numbers, extras), place, raw, raw_bytes, malformed);
+    }
+}

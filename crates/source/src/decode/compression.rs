@@ -1,0 +1,320 @@
+//! Packed sources: what a stream is packed with is told by its first bytes, never by a name; and the unpacking of it.
+//!
+//! A stream that was cut off, or is damaged, gives every byte that can be unpacked and then a
+//! [`SourceError::Damaged`]. What follows the end of a gzip member or a Zstandard frame is the next one: files that were
+//! packed apart and put together are one source. A zip archive is one of one file, which [`crate::decode::zip`] finds.
+
+use std::io::{self, Cursor};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use assay_transaction::Compression;
+use async_compression::tokio::bufread::{DeflateDecoder, GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncReadExt as _, BufReader, ReadBuf};
+
+use crate::decode::zip::{Checked, Member};
+use crate::{ByteStream, SourceError};
+
+/// The first bytes of what gzip, zstd and zip write.
+const MAGIC: [(&[u8], Compression); 3] =
+    [(b"\x1f\x8b", Compression::Gzip), (b"\x28\xb5\x2f\xfd", Compression::Zstd), (b"PK\x03\x04", Compression::Zip)];
+/// How many bytes tell.
+const MAGIC_BYTES: u64 = 4;
+/// How much packed data is held.
+const PACKED_BUFFER: usize = 64 * 1024;
+/// The largest window of a Zstandard frame: 32 MiB. `zstd` itself makes such from level 20 on, and only if asked to.
+const ZSTD_WINDOW_LOG: u32 = 25;
+
+/// What a stream is packed with; and the stream, from its first byte on.
+pub(crate) async fn recognise(mut stream: ByteStream) -> Result<(Compression, ByteStream), SourceError> {
+    let mut first = Vec::new();
+    (&mut stream).take(MAGIC_BYTES).read_to_end(&mut first).await?;
+    let packed = MAGIC.iter().find(|(magic, _)| first.starts_with(magic));
+    let compression = packed.map_or(Compression::None, |(_, compression)| *compression);
+    Ok((compression, Box::pin(Cursor::new(first).chain(stream))))
+}
+
+/// What it takes to unpack a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Packing {
+    None,
+    Gzip,
+    Zstd,
+    /// The one file of an archive.
+    Zip(Member),
+}
+
+impl Packing {
+    pub(crate) fn compression(&self) -> Compression {
+        match self {
+            Self::None => Compression::None,
+            Self::Gzip => Compression::Gzip,
+            Self::Zstd => Compression::Zstd,
+            Self::Zip(_) => Compression::Zip,
+        }
+    }
+
+    /// Where a stream of the source has to begin that is to be unpacked.
+    pub(crate) fn start(&self) -> u64 {
+        if let Self::Zip(member) = self { member.start } else { 0 }
+    }
+}
+
+/// Unpacks a stream.
+pub(crate) fn unpack(stream: ByteStream, packing: Packing) -> ByteStream {
+    let compression = packing.compression();
+    let packed = BufReader::with_capacity(PACKED_BUFFER, stream);
+    let stream: ByteStream = match packing {
+        Packing::None => return packed.into_inner(),
+        Packing::Zip(member) => {
+            let packed = packed.take(member.packed);
+            let unpacked: ByteStream =
+                if member.is_deflated { Box::pin(DeflateDecoder::new(packed)) } else { Box::pin(packed) };
+            Box::pin(Checked::new(unpacked, member))
+        }
+        Packing::Gzip => Box::pin(Members::Within(Box::new(GzipDecoder::new(packed)))),
+        Packing::Zstd => {
+            let mut decoder = ZstdDecoder::with_params(packed, &[DParameter::window_log_max(ZSTD_WINDOW_LOG)]);
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
+    };
+    Box::pin(Unpacked { stream, compression })
+}
+
+/// The members of gzip data, behind each other. Zeros behind one are none: hosts and tapes fill up the last of their records with them.
+enum Members {
+    Within(Box<GzipDecoder<BufReader<ByteStream>>>),
+    Behind(BufReader<ByteStream>),
+    Ended,
+}
+
+impl AsyncRead for Members {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match std::mem::replace(&mut *self, Self::Ended) {
+                Self::Within(mut decoder) => {
+                    let before = buffer.filled().len();
+                    let read = Pin::new(&mut *decoder).poll_read(context, buffer);
+                    let has_ended = matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before;
+                    if !has_ended || buffer.remaining() == 0 {
+                        *self = Self::Within(decoder);
+                        return read;
+                    }
+                    *self = Self::Behind(decoder.into_inner());
+                }
+                Self::Behind(mut stream) => {
+                    let zeros = |held: &[u8]| held.iter().take_while(|byte| **byte == 0).count();
+                    let looked = Pin::new(&mut stream).poll_fill_buf(context).map_ok(|held| (zeros(held), held.len()));
+                    let Poll::Ready(Ok((zeros, held))) = looked else {
+                        *self = Self::Behind(stream);
+                        return looked.map_ok(drop);
+                    };
+                    Pin::new(&mut stream).consume(zeros);
+                    *self = match held {
+                        0 => return Poll::Ready(Ok(())),
+                        held if held == zeros => Self::Behind(stream),
+                        _ => Self::Within(Box::new(GzipDecoder::new(stream))),
+                    };
+                }
+                Self::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// Passes over the first bytes of a stream.
+pub(crate) fn pass_over(stream: ByteStream, bytes: u64) -> ByteStream {
+    Box::pin(Behind { stream, skip: bytes })
+}
+
+/// A stream as it is unpacked.
+struct Unpacked {
+    stream: ByteStream,
+    compression: Compression,
+}
+
+impl Unpacked {
+    /// An error of the decoder's own says that the data are damaged; one of the stream below stays what it is.
+    fn error(&self, error: io::Error) -> io::Error {
+        if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<SourceError>) {
+            return error;
+        }
+        let cause = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "they end too early".to_owned(),
+            _ => error.to_string(),
+        };
+        io::Error::other(SourceError::Damaged { what: self.compression.name(), cause })
+    }
+}
+
+impl AsyncRead for Unpacked {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = ready!(self.stream.as_mut().poll_read(context, buffer));
+        Poll::Ready(read.map_err(|error| self.error(error)))
+    }
+}
+
+/// A stream from a byte on that cannot be sought.
+struct Behind {
+    stream: ByteStream,
+    /// Bytes that are still to be passed over.
+    skip: u64,
+}
+
+impl AsyncRead for Behind {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let before = buffer.filled().len();
+            ready!(self.stream.as_mut().poll_read(context, buffer))?;
+            let read = buffer.filled().len() - before;
+            let skipped = usize::try_from(self.skip).map_or(read, |skip| skip.min(read));
+            self.skip -= skipped as u64;
+            if skipped == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            buffer.filled_mut().copy_within(before + skipped.., before);
+            buffer.set_filled(before + read - skipped);
+            if skipped < read {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+/// Counts the bytes that pass through it.
+pub(crate) struct Metered {
+    stream: ByteStream,
+    passed: Arc<AtomicU64>,
+}
+
+impl Metered {
+    pub(crate) fn new(stream: ByteStream, passed: &Arc<AtomicU64>) -> Self {
+        Self { stream, passed: Arc::clone(passed) }
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.stream.as_mut().poll_read(context, buffer))?;
+        self.passed.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_compression::tokio::write::{GzipEncoder, ZstdEncoder};
+    use tokio::io::AsyncWriteExt as _;
+
+    async fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzipEncoder::new(Vec::new());
+        encoder.write_all(text).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        encoder.into_inner()
+    }
+
+    async fn zstd(text: &[u8]) -> Vec<u8> {
+        let mut encoder = ZstdEncoder::new(Vec::new());
+        encoder.write_all(text).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        encoder.into_inner()
+    }
+
+    /// What comes out, and why it ends.
+    async fn unpacked(bytes: &[u8], skip: u64) -> (Compression, Vec<u8>, Option<SourceError>) {
+        let (compression, stream) = recognise(Box::pin(Cursor::new(bytes.to_vec()))).await.unwrap();
+        let packing = match compression {
+            Compression::Gzip => Packing::Gzip,
+            Compression::Zstd => Packing::Zstd,
+            _ => Packing::None,
+        };
+        let mut stream = pass_over(unpack(stream, packing), skip);
+        let mut all = Vec::new();
+        let error = stream.read_to_end(&mut all).await.err().map(SourceError::from);
+        (compression, all, error)
+    }
+
+    fn text() -> Vec<u8> {
+        (0..200_000_u32).flat_map(|line| format!("row {line}\n").into_bytes()).collect()
+    }
+
+    #[tokio::test]
+    async fn unpacks_by_content_and_from_any_byte() {
+        let text = text();
+        let (first, second) = text.split_at(text.len() / 3);
+        let cases = [
+            (Compression::None, text.clone()),
+            (Compression::Gzip, gzip(&text).await),
+            (Compression::Gzip, [gzip(first).await, gzip(b"").await, gzip(second).await].concat()),
+            (Compression::Gzip, [gzip(&text).await, vec![0; 3]].concat()),
+            (Compression::Gzip, [gzip(first).await, vec![0; 200_000], gzip(second).await, vec![0; 512]].concat()),
+            (Compression::Zstd, zstd(&text).await),
+            (Compression::Zstd, [zstd(first).await, zstd(second).await].concat()),
+        ];
+        for (compression, packed) in cases {
+            for skip in [0, 1, 99_999, text.len()] {
+                // What is not packed is read from the byte itself.
+                let from = if compression.is_none() { skip } else { 0 };
+                let skipped = skip - from;
+                let (found, all, error) = unpacked(&packed[from..], skipped as u64).await;
+                assert!(found == compression && all == text[skip..], "{compression} from {skip}: {error:?}");
+                assert!(error.is_none(), "{error:?}");
+            }
+        }
+        assert!(unpacked(b"", 0).await.1.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_off_gives_what_there_is_and_says_so() {
+        let text = text();
+        for packed in [gzip(&text).await, zstd(&text).await] {
+            for end in [packed.len() - 1, packed.len() / 2, 12] {
+                let (compression, all, error) = unpacked(&packed[..end], 0).await;
+                assert!(text.starts_with(&all) && (all.len() > text.len() / 3 || end < 100), "{} bytes", all.len());
+                let error = error.expect("an error").to_string();
+                assert_eq!(error, format!("its {compression} data are damaged: they end too early"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_damaged_says_so() {
+        let text = text();
+        let mut broken = gzip(&text).await;
+        let middle = broken.len() / 2;
+        broken[middle..middle + 64].fill(0xff);
+        assert!(matches!(unpacked(&broken, 0).await.2, Some(SourceError::Damaged { .. })));
+        // A frame need not have a checksum; its header cannot be anything.
+        let mut no_frame = zstd(&text).await;
+        no_frame[4..12].fill(0xff);
+        assert!(matches!(unpacked(&no_frame, 0).await.2, Some(SourceError::Damaged { .. })));
+        let behind = [gzip(b"x").await, b"\0\0no member".to_vec()].concat();
+        assert!(matches!(unpacked(&behind, 0).await, (_, all, Some(SourceError::Damaged { .. })) if all == b"x"));
+        let mut wrong_sum = gzip(&text).await;
+        let end = wrong_sum.len();
+        wrong_sum[end - 8] ^= 1;
+        assert!(matches!(unpacked(&wrong_sum, 0).await.2, Some(SourceError::Damaged { .. })));
+    }
+}

@@ -1,0 +1,138 @@
+//! The second rules: a field is quoted where its quote opens behind a delimiter and closes before one, and whatever else a
+//! quote does costs its own physical line.
+//!
+//! The [splitter](split) finds the end of a row and its fields in the bytes that the [buffer](crate::buffer) holds; this reader brings
+//! both together, keeps count of rows and lines, and passes over the line of a row that is none. Why the quotes are our own:
+//! `docs/decisions/0018-our-own-quotes.md`.
+
+mod formula;
+mod lines;
+mod split;
+
+use assay_transaction::{MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
+
+use super::CsvLayout;
+use crate::decode::batch::{Batches, Filling, Place, Storage};
+use crate::decode::buffer::{Buffer, LineEnds, count_lines, is_line_end};
+use crate::{ByteStream, SourceError};
+use split::{Splitter, Stop};
+
+/// See [`CsvReader`](super::CsvReader).
+pub(super) struct Reader {
+    buffer: Buffer,
+    splitter: Splitter,
+    /// Behind the last row.
+    next: Position,
+    /// Behind the blank lines that follow it: where the row in work starts.
+    here: Position,
+    batches: Batches,
+}
+
+/// Why no more rows can be put into a batch for now.
+enum Pause {
+    /// The batch is full, or the source has ended.
+    Done,
+    /// The row in work is none.
+    Malformed,
+    /// The row in work goes on behind what is held.
+    More,
+}
+
+impl Reader {
+    /// Reads a stream whose first byte is the first of the row at `from`, of rows that may reach so far.
+    pub(super) fn new(stream: ByteStream, layout: &CsvLayout<'_>, from: Position, reach: usize) -> Self {
+        Self {
+            buffer: Buffer::new(stream, from.offset),
+            splitter: Splitter::new(layout, reach),
+            next: from,
+            here: from,
+            batches: Batches::default(),
+        }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.next
+    }
+
+    /// Puts rows into a batch as long as they are held whole.
+    fn take_rows(&mut self, rows: &mut Storage, max_rows: usize) -> Pause {
+        while rows.has_room(max_rows) {
+            self.pass_blank_lines();
+            let (rest, has_ended) = (self.buffer.rest(), self.buffer.has_ended());
+            if rest.is_empty() {
+                return if has_ended { Pause::Done } else { Pause::More };
+            }
+            let mut row = rows.open();
+            let found = match self.splitter.split(rest, has_ended, &mut row) {
+                Ok(found) => found,
+                Err(stop) => {
+                    row.clear();
+                    return match stop {
+                        Stop::More => Pause::More,
+                        Stop::Malformed => Pause::Malformed,
+                    };
+                }
+            };
+            let Position { row: number, line, offset } = self.here;
+            let end = Position { row: number + 1, line: line + found.lines, offset: offset + found.taken as u64 };
+            let place = Place { number, line, end_line: end.line, end_offset: end.offset };
+            let malformed = if found.bytes > MAX_ROW_BYTES { Some(RejectReason::RowTooLarge) } else { found.malformed };
+            row.finish(place, &rest[..found.bytes], found.bytes, malformed);
+            self.buffer.pass(found.taken);
+            self.reached(end);
+        }
+        Pause::Done
+    }
+
+    /// Gives up the row in work but for its first physical line, and goes on behind that.
+    async fn take_line(&mut self, rows: &mut Storage) -> Result<(), SourceError> {
+        let Position { row: number, line, .. } = self.here;
+        let first = self.buffer.pass_line(LineEnds::Any, MAX_RAW_KEPT).await?;
+        let reason = if first.bytes > MAX_ROW_BYTES { RejectReason::RowTooLarge } else { RejectReason::QuoteMalformed };
+        let end_line = line + u64::from(first.has_end);
+        let end_offset = self.buffer.offset();
+        self.reached(Position { row: number + 1, line: end_line, offset: end_offset });
+        let place = Place { number, line, end_line, end_offset };
+        rows.open().finish(place, &first.kept, first.bytes, Some(reason));
+        Ok(())
+    }
+
+    fn reached(&mut self, end: Position) {
+        self.next = end;
+        self.here = end;
+    }
+
+    fn pass_blank_lines(&mut self) {
+        let rest = self.buffer.rest();
+        if !rest.first().is_some_and(|byte| is_line_end(*byte)) {
+            return;
+        }
+        let mut blank = rest.iter().take_while(|byte| is_line_end(**byte)).count();
+        // What follows a last `\r` may still belong to it.
+        if blank == rest.len() && !self.buffer.has_ended() && rest.last() == Some(&b'\r') {
+            blank -= 1;
+        }
+        self.here.line += count_lines(&rest[..blank]);
+        self.here.offset += blank as u64;
+        self.buffer.pass(blank);
+    }
+}
+
+impl Filling for Reader {
+    fn batches(&mut self) -> &mut Batches {
+        &mut self.batches
+    }
+
+    async fn fill(&mut self, rows: &mut Storage, max_rows: usize) -> Result<bool, SourceError> {
+        match self.take_rows(rows, max_rows) {
+            Pause::Done => return Ok(false),
+            Pause::Malformed => self.take_line(rows).await?,
+            // Behind the reach, a row's end may need to know what follows a `\r`.
+            Pause::More => self.buffer.grow(self.splitter.reach() + 1).await?,
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

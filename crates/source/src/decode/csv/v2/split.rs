@@ -1,0 +1,371 @@
+//! Where a row ends, and what its fields are.
+//!
+//! A field is quoted only if its quote opens right behind a delimiter or at the start of the row and closes right before a
+//! delimiter or at the end of a line, blanks aside; a quote anywhere else in a field without quotes is text. What is quoted may hold
+//! line ends, but a row over several lines must have the header's number of fields.
+//!
+//! Guarantees: what is found depends on the bytes from the row's start on and on nothing before them; no byte behind the reach
+//! is looked at but one that ends the row's line end; a row over several lines is given up at its first field too many, so that a
+//! source of stray quotes is looked at no more than a few times over.
+
+use assay_transaction::{CsvText, RejectReason};
+
+use super::{formula, lines};
+use crate::decode::batch::OpenRow;
+use crate::decode::buffer::{count_lines, is_line_end};
+use crate::decode::csv::CsvLayout;
+
+const QUOTE: u8 = b'"';
+/// Blanks that are none of ASCII: the one that breaks no line, and the mark that begins a file, wherever files were put together.
+const BLANKS: [&str; 2] = ["\u{a0}", "\u{feff}"];
+/// How many line ends of a row may be escaped outside of quotes; whoever declares an escape for a source in which it
+/// is a common character must not have each line look for the end of all of them.
+const MAX_ESCAPED_LINE_ENDS: u32 = 64;
+
+/// See the module.
+pub(super) struct Splitter {
+    delimiter: u8,
+    columns: Option<usize>,
+    escape: Option<u8>,
+    nulls: Vec<Vec<u8>>,
+    /// What stands around quotes like a blank, and is no byte of ASCII.
+    blanks: Vec<Vec<u8>>,
+    trailing_delimiter: bool,
+    fill_short_rows: bool,
+    reach: usize,
+    /// By its first byte, whether a field may be more than the bytes up to the next delimiter.
+    is_special: [bool; 256],
+    /// What ends a part of a field without quotes where there is an escape.
+    is_stop: [bool; 256],
+}
+
+/// A row.
+pub(super) struct Found {
+    /// How many bytes it has without its line end.
+    pub(super) bytes: usize,
+    /// And with it.
+    pub(super) taken: usize,
+    /// How many line ends those hold.
+    pub(super) lines: u64,
+    /// Why its fields are not to be judged.
+    pub(super) malformed: Option<RejectReason>,
+}
+
+/// Why there is no row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// What is held does not tell.
+    More,
+    /// The row is none, or reaches too far: it is its first physical line.
+    Malformed,
+}
+
+/// The bytes from the start of a row on.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    bytes: &'a [u8],
+    has_ended: bool,
+    reach: usize,
+}
+
+impl Text<'_> {
+    /// The byte at a place; none behind the source's last.
+    fn at(&self, place: usize) -> Result<Option<u8>, Stop> {
+        match self.bytes.get(place) {
+            _ if place >= self.reach => Err(Stop::Malformed),
+            Some(byte) => Ok(Some(*byte)),
+            None if self.has_ended => Ok(None),
+            None => Err(Stop::More),
+        }
+    }
+
+    /// What may be searched, from a place on.
+    fn from(&self, place: usize) -> &[u8] {
+        let end = self.bytes.len().min(self.reach);
+        &self.bytes[place.min(end)..end]
+    }
+
+    /// Where the source ends, when a search has found nothing.
+    fn end(&self) -> Result<usize, Stop> {
+        self.at(self.bytes.len()).map(|_| self.bytes.len())
+    }
+}
+
+impl Splitter {
+    pub(super) fn new(layout: &CsvLayout<'_>, reach: usize) -> Self {
+        let CsvText { null_values, escape, fill_short_rows, trailing_delimiter } = layout.csv;
+        let encoded = |text: &str| layout.encoding.encode(text);
+        let delimiter = layout.delimiter.byte();
+        let escape =
+            escape.and_then(|escape| u8::try_from(escape).ok()).filter(|byte| byte.is_ascii() && *byte != QUOTE);
+        let mut nulls: Vec<Vec<u8>> = null_values.iter().filter_map(|value| encoded(value.trim())).collect();
+        let blanks: Vec<Vec<u8>> = BLANKS.into_iter().filter_map(encoded).collect();
+        // As databases write it that have an escape.
+        nulls.extend(escape.map(|escape| vec![escape, b'N']));
+        let mut is_special = [false; 256];
+        let first_of_nulls = nulls.iter().filter_map(|value| value.first().copied());
+        let first_of_blanks = blanks.iter().map(|blank| blank[0]);
+        for byte in [QUOTE, b'=', b' ', b'\t'].into_iter().chain(first_of_nulls).chain(first_of_blanks) {
+            is_special[usize::from(byte)] = byte != delimiter;
+        }
+        let mut is_stop = [false; 256];
+        for byte in [delimiter, b'\r', b'\n'].into_iter().chain(escape) {
+            is_stop[usize::from(byte)] = true;
+        }
+        Self {
+            delimiter,
+            columns: layout.columns,
+            escape,
+            nulls,
+            blanks,
+            trailing_delimiter: *trailing_delimiter,
+            fill_short_rows: *fill_short_rows,
+            reach,
+            is_special,
+            is_stop,
+        }
+    }
+
+    /// How many bytes a row may reach.
+    pub(super) fn reach(&self) -> usize {
+        self.reach
+    }
+
+    /// Finds the row at the start of some bytes, which are not empty and do not begin with a line end. Where there is none, the fields
+    /// that were put are not to be kept.
+    pub(super) fn split(&self, bytes: &[u8], has_ended: bool, row: &mut OpenRow<'_>) -> Result<Found, Stop> {
+        let text = Text { bytes, has_ended, reach: self.reach };
+        let most_fields = self.columns.map_or(usize::MAX, |columns| columns + usize::from(self.trailing_delimiter));
+        let (mut start, mut searched) = (0, 0);
+        let end = loop {
+            let end = self.field(text, start, row)?;
+            row.end_field();
+            if row.count() > most_fields {
+                if memchr::memchr2(b'\r', b'\n', &bytes[searched..end]).is_some() {
+                    return Err(Stop::Malformed);
+                }
+                searched = end;
+            }
+            if bytes.get(end) != Some(&self.delimiter) {
+                break end;
+            }
+            start = end + 1;
+        };
+        let line_end = match &bytes[end..] {
+            [b'\r', b'\n', ..] => 2,
+            [b'\r'] if !has_ended => return Err(Stop::More),
+            [_, ..] => 1,
+            [] => 0,
+        };
+        let inner_lines = count_lines(&bytes[..end]);
+        if inner_lines > 0 && !self.may_have_lines(&bytes[..end], row.count()) {
+            return Err(Stop::Malformed);
+        }
+        let malformed = self.settle_count(row);
+        Ok(Found { bytes: end, taken: end + line_end, lines: inner_lines + u64::from(line_end > 0), malformed })
+    }
+
+    /// Whether a row over several lines is one.
+    fn may_have_lines(&self, row: &[u8], fields: usize) -> bool {
+        let Some(columns) = self.columns else { return true };
+        let has_fields = fields == columns
+            || self.trailing_delimiter && fields == columns + 1
+            || self.fill_short_rows && fields < columns;
+        has_fields && !lines::are_rows(row, self.delimiter, columns, self.trailing_delimiter)
+    }
+
+    /// Gives the row the fields that the source's way of writing rows leaves out, and takes those that it adds.
+    fn settle_count(&self, row: &mut OpenRow<'_>) -> Option<RejectReason> {
+        let columns = self.columns?;
+        let ends_empty = row.last_field().trim_ascii().is_empty();
+        if self.trailing_delimiter && ends_empty && row.count() == columns + 1 {
+            row.drop_field();
+        } else if self.trailing_delimiter && ends_empty && row.count() == columns && !self.fill_short_rows {
+            // The delimiter behind the last field is there, so that one of the others is not.
+            return Some(RejectReason::FieldCount);
+        }
+        while self.fill_short_rows && row.count() < columns {
+            row.end_field();
+        }
+        None
+    }
+
+    /// Puts the field that starts at a place, and tells where it ends: at a delimiter, a line end, or the end of the source.
+    fn field(&self, text: Text<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
+        let first = text.at(start)?;
+        if self.escape.is_none() && !first.is_some_and(|byte| self.is_special[usize::from(byte)]) {
+            let end = self.plain_end(text, start)?;
+            row.put(&text.bytes[start..end]);
+            return Ok(end);
+        }
+        let opening = self.behind_blanks(text, start)?;
+        let first = text.at(opening)?;
+        let end = match (first, self.escape) {
+            (Some(QUOTE), None) => self.quoted(text, opening + 1, row)?,
+            (Some(QUOTE), Some(escape)) => self.quoted_with_escapes(text, opening + 1, escape, row)?,
+            (_, None) => self.plain(text, start, row)?,
+            (_, Some(escape)) => self.plain_with_escapes(text, start, escape, row)?,
+        };
+        if let Some(text) = formula::text(row.open_field()) {
+            row.clear_field();
+            row.put(&text);
+        }
+        Ok(end)
+    }
+
+    /// Where a field without quotes and escapes ends.
+    fn plain_end(&self, text: Text<'_>, start: usize) -> Result<usize, Stop> {
+        match memchr::memchr3(self.delimiter, b'\n', b'\r', text.from(start)) {
+            Some(at) => Ok(start + at),
+            None => text.end(),
+        }
+    }
+
+    /// A field without quotes and escapes.
+    fn plain(&self, text: Text<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
+        let end = self.plain_end(text, start)?;
+        let field = &text.bytes[start..end];
+        if !self.is_null(field) {
+            row.put(field);
+        }
+        Ok(end)
+    }
+
+    /// A quoted field from behind its opening quote on.
+    fn quoted(&self, text: Text<'_>, mut from: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
+        loop {
+            let Some(quote) = memchr::memchr(QUOTE, text.from(from)).map(|at| from + at) else {
+                return Err(text.end().err().unwrap_or(Stop::Malformed));
+            };
+            if text.at(quote + 1)? != Some(QUOTE) {
+                row.put(&text.bytes[from..quote]);
+                return self.behind_quotes(text, quote + 1);
+            }
+            row.put(&text.bytes[from..=quote]);
+            from = quote + 2;
+        }
+    }
+
+    /// The same where a character may be escaped.
+    fn quoted_with_escapes(
+        &self,
+        text: Text<'_>,
+        mut from: usize,
+        escape: u8,
+        row: &mut OpenRow<'_>,
+    ) -> Result<usize, Stop> {
+        loop {
+            let Some(mark) = memchr::memchr2(QUOTE, escape, text.from(from)).map(|at| from + at) else {
+                return Err(text.end().err().unwrap_or(Stop::Malformed));
+            };
+            row.put(&text.bytes[from..mark]);
+            match text.at(mark + 1)? {
+                Some(escaped) if text.bytes[mark] == escape => row.put(&[unescaped(escaped)]),
+                Some(QUOTE) => row.put(&[QUOTE]),
+                _ if text.bytes[mark] == QUOTE => return self.behind_quotes(text, mark + 1),
+                _ => return Err(Stop::Malformed),
+            }
+            from = mark + 2;
+        }
+    }
+
+    /// A field without quotes in which a character may be escaped.
+    fn plain_with_escapes(
+        &self,
+        text: Text<'_>,
+        start: usize,
+        escape: u8,
+        row: &mut OpenRow<'_>,
+    ) -> Result<usize, Stop> {
+        let (mut from, mut line_ends) = (start, 0);
+        let end = loop {
+            let Some(stop) = text.from(from).iter().position(|byte| self.is_stop[usize::from(*byte)]) else {
+                let end = text.end()?;
+                row.put(&text.bytes[from..end]);
+                break end;
+            };
+            let stop = from + stop;
+            row.put(&text.bytes[from..stop]);
+            if text.bytes[stop] != escape {
+                break stop;
+            }
+            from = match text.at(stop + 1)? {
+                Some(b'\r') if text.at(stop + 2)? == Some(b'\n') => {
+                    row.put(b"\r\n");
+                    line_ends += 1;
+                    stop + 3
+                }
+                Some(escaped) => {
+                    row.put(&[unescaped(escaped)]);
+                    line_ends += u32::from(is_line_end(escaped));
+                    stop + 2
+                }
+                None => {
+                    row.put(&[escape]);
+                    stop + 1
+                }
+            };
+            if line_ends > MAX_ESCAPED_LINE_ENDS {
+                return Err(Stop::Malformed);
+            }
+        };
+        if self.is_null(&text.bytes[start..end]) {
+            row.clear_field();
+        }
+        Ok(end)
+    }
+
+    /// Where a quoted field ends whose closing quote was passed.
+    fn behind_quotes(&self, text: Text<'_>, from: usize) -> Result<usize, Stop> {
+        let end = self.behind_blanks(text, from)?;
+        match text.at(end)? {
+            Some(byte) if byte != self.delimiter && !is_line_end(byte) => Err(Stop::Malformed),
+            _ => Ok(end),
+        }
+    }
+
+    fn behind_blanks(&self, text: Text<'_>, mut from: usize) -> Result<usize, Stop> {
+        loop {
+            from += match text.at(from)? {
+                Some(byte @ (b' ' | b'\t')) if byte != self.delimiter => 1,
+                Some(byte) if !byte.is_ascii() => match self.blank_at(text, from)? {
+                    Some(length) => length,
+                    None => return Ok(from),
+                },
+                _ => return Ok(from),
+            };
+        }
+    }
+
+    /// How many bytes the blank at a place has that is none of ASCII.
+    fn blank_at(&self, text: Text<'_>, place: usize) -> Result<Option<usize>, Stop> {
+        'blanks: for blank in &self.blanks {
+            for (offset, byte) in blank.iter().enumerate() {
+                if text.at(place + offset)? != Some(*byte) {
+                    continue 'blanks;
+                }
+            }
+            return Ok(Some(blank.len()));
+        }
+        Ok(None)
+    }
+
+    /// Whether a field without quotes, as it is written, stands for nothing.
+    fn is_null(&self, field: &[u8]) -> bool {
+        let field = field.trim_ascii();
+        !field.is_empty() && self.nulls.iter().any(|null| null == field)
+    }
+}
+
+/// What an escaped character stands for, as MySQL's `LOAD DATA` has it.
+fn unescaped(byte: u8) -> u8 {
+    match byte {
+        b'0' => 0,
+        b'b' => 8,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'Z' => 0x1a,
+        other => other,
+    }
+}

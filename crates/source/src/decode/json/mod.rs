@@ -1,0 +1,88 @@
+//! JSON Lines: objects, each a row, their values as the texts they are written as (`JsonNames`).
+//!
+//! [`v1`] takes a line for a row, [`v2`] each of the objects on a line. Guarantee of both: what is broken costs the rest of its line
+//! at most, and memory is bounded by a batch and the longest row that is allowed.
+
+mod scan;
+mod v1;
+mod v2;
+
+use assay_transaction::{Fields as _, JsonNames, Position, ReadingRules, RejectReason};
+
+use crate::decode::batch::{FieldsBuffer, Filling as _, RowBatch};
+use crate::detect::head::Head;
+use crate::{ByteStream, SourceError};
+
+/// Reads rows in batches. Memory is bounded by a batch and the longest row that is allowed, whatever the source holds.
+pub(crate) struct JsonReader {
+    rows: Rows,
+}
+
+enum Rows {
+    First(Box<v1::Reader>),
+    Second(Box<v2::Reader>),
+}
+
+impl JsonReader {
+    /// Reads a stream whose first byte is the first of the row at `from`.
+    pub(crate) fn new(stream: ByteStream, names: JsonNames, rules: ReadingRules, from: Position) -> Self {
+        let rows = match rules {
+            ReadingRules::First => Rows::First(Box::new(v1::Reader::new(stream, names, from))),
+            ReadingRules::Second => Rows::Second(Box::new(v2::Reader::new(stream, names, from))),
+        };
+        Self { rows }
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        match &self.rows {
+            Rows::First(rows) => rows.position(),
+            Rows::Second(rows) => rows.position(),
+        }
+    }
+
+    /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
+    pub(crate) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
+        match &mut self.rows {
+            Rows::First(rows) => rows.next_batch(max_rows).await,
+            Rows::Second(rows) => rows.next_batch(max_rows).await,
+        }
+    }
+}
+
+/// Puts the values of an object into the order of the header.
+fn fields(names: &JsonNames, object: &[u8], into: &mut FieldsBuffer) -> Result<(), RejectReason> {
+    into.clear();
+    let fields = names.fields(object)?;
+    for place in 0..fields.count() {
+        into.push(fields.get(place).unwrap_or_default(), fields.is_number(place));
+    }
+    for (name, value) in fields.extras() {
+        into.push_extra(name, value);
+    }
+    Ok(())
+}
+
+/// The whole objects of a head, in its order.
+pub(crate) fn objects(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        loop {
+            rest = &rest[scan::blanks(rest)..];
+            match scan::object(rest, true) {
+                _ if rest.is_empty() => return None,
+                Ok(found) => {
+                    let object = &rest[..found.bytes];
+                    rest = &rest[found.taken..];
+                    return Some(object);
+                }
+                Err(_) => rest = memchr::memchr(b'\n', rest).map_or(&[], |end| &rest[end..]),
+            }
+        }
+    })
+}
+
+/// Reads the rows of a head.
+pub(crate) fn reader(head: &Head, names: JsonNames, from: Position) -> JsonReader {
+    let stream = Box::pin(std::io::Cursor::new(head.from(from.offset)));
+    JsonReader::new(stream, names, ReadingRules::Second, from)
+}

@@ -1,0 +1,151 @@
+//! Where an object ends, without reading it.
+//!
+//! Braces are counted outside of strings, and a line end within an object ends it as broken: so what is wrong in one object
+//! cannot reach into the next line.
+
+use crate::decode::csv::QUOTE_REACH;
+
+/// How many blanks behind an object are looked at: whether anything follows it on its line that is no object, and whether the line ends.
+const MOST_BLANKS: usize = 1024;
+/// What may stand before each object of a sequence of JSON texts (RFC 7464).
+const RECORD_SEPARATOR: u8 = 0x1e;
+/// A byte order mark, which stands before each file of several that were put together.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// An object at the start of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// How many bytes it has.
+    pub(super) bytes: usize,
+    /// And with the end of its line, where nothing else is between them.
+    pub(super) taken: usize,
+    /// Whether the line ends behind it.
+    pub(super) ends_line: bool,
+}
+
+/// Why there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// What is held does not tell.
+    More,
+    /// There is none, or one with something else behind it, or one that reaches too far.
+    Broken,
+}
+
+/// How many of the first bytes may stand between objects.
+pub(super) fn blanks(bytes: &[u8]) -> usize {
+    let mut count = 0;
+    loop {
+        match blank(&bytes[count..]) {
+            0 => return count,
+            more => count += more,
+        }
+    }
+}
+
+/// How many bytes the blank has that some bytes begin with.
+fn blank(bytes: &[u8]) -> usize {
+    match bytes {
+        [first, ..] if first.is_ascii_whitespace() || *first == RECORD_SEPARATOR => 1,
+        _ if bytes.starts_with(MARK) => MARK.len(),
+        _ => 0,
+    }
+}
+
+/// Whether bytes may become a blank once more of them are held.
+fn is_cut_blank(bytes: &[u8], has_ended: bool) -> bool {
+    !has_ended && MARK.starts_with(bytes)
+}
+
+/// Finds the object that bytes begin with.
+pub(super) fn object(bytes: &[u8], has_ended: bool) -> Result<Found, Stop> {
+    let end = object_end(bytes, has_ended)?;
+    let behind = &bytes[end..];
+    let mut blanks = 0;
+    while blanks < MOST_BLANKS && behind.get(blanks) != Some(&b'\n') {
+        match blank(&behind[blanks..]) {
+            0 => break,
+            more => blanks += more,
+        }
+    }
+    let found = Found { bytes: end, taken: end, ends_line: false };
+    match &behind[blanks..] {
+        _ if blanks >= MOST_BLANKS => Ok(found),
+        [b'\n', ..] => Ok(Found { taken: end + blanks + 1, ends_line: true, ..found }),
+        [b'{', ..] => Ok(found),
+        [] if has_ended => Ok(Found { taken: end + blanks, ..found }),
+        rest if is_cut_blank(rest, has_ended) => Err(Stop::More),
+        _ => Err(Stop::Broken),
+    }
+}
+
+fn object_end(bytes: &[u8], has_ended: bool) -> Result<usize, Stop> {
+    let within = &bytes[..bytes.len().min(QUOTE_REACH)];
+    if within.first().is_some_and(|byte| *byte != b'{') {
+        return Err(if is_cut_blank(bytes, has_ended) { Stop::More } else { Stop::Broken });
+    }
+    // Most objects hold no other, and are alone on their line.
+    if let Some(brace) = memchr::memchr(b'}', within)
+        && matches!(&bytes[brace + 1..], [b'\n', ..] | [b'\r', b'\n', ..])
+    {
+        return if within[..brace].contains(&b'\n') { Err(Stop::Broken) } else { Ok(brace + 1) };
+    }
+    let (mut depth, mut in_string, mut at) = (0_usize, false, 0);
+    while let Some(byte) = within.get(at) {
+        match byte {
+            b'\n' => return Err(Stop::Broken),
+            b'\\' if in_string => {
+                // Whatever it is, it is no quote that ends the string; a line end is one.
+                at += usize::from(within.get(at + 1).is_some_and(|next| *next != b'\n'));
+            }
+            b'"' => in_string = !in_string,
+            b'{' if !in_string => depth += 1,
+            b'}' if !in_string => {
+                depth -= 1;
+                if depth == 0 {
+                    return Ok(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Err(if has_ended || bytes.len() >= QUOTE_REACH { Stop::Broken } else { Stop::More })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_ends_at_its_brace() {
+        let found = |bytes, taken, ends_line| Ok(Found { bytes, taken, ends_line });
+        for (text, expected) in [
+            ("{}", found(2, 2, false)),
+            ("{}\n{}", found(2, 3, true)),
+            ("{} \r\n", found(2, 5, true)),
+            ("{}{}", found(2, 2, false)),
+            ("{}\x1e {}", found(2, 2, false)),
+            ("{}\u{feff}{}", found(2, 2, false)),
+            ("{} \u{feff}\n", found(2, 7, true)),
+            ("{}\u{feef}", Err(Stop::Broken)),
+            (r#"{"a":"}\"{","b":{"c":[{}]}} {"#, found(27, 27, false)),
+            (r#"{"a":"x}\\"}"#, found(12, 12, false)),
+            ("{},{}", Err(Stop::Broken)),
+            ("{} x", Err(Stop::Broken)),
+            ("{\n}", Err(Stop::Broken)),
+            ("{\"a}\n", found(4, 5, true)),
+            ("{\"a\\\n}", Err(Stop::Broken)),
+            ("{{}", Err(Stop::Broken)),
+            ("[{}]", Err(Stop::Broken)),
+            ("x", Err(Stop::Broken)),
+        ] {
+            assert_eq!(object(text.as_bytes(), true), expected, "{text}");
+            // What a part of it tells is never taken back.
+            for end in 0..text.len() {
+                let part = object(&text.as_bytes()[..end], false);
+                assert!(part == Err(Stop::More) || part == expected, "{end} bytes of {text:?} tell {part:?}");
+            }
+        }
+    }
+}

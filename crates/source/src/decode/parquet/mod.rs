@@ -1,0 +1,405 @@
+//! Parquet: rows of a file whose index lies at its end, read in ranges, a row group after the other.
+//!
+//! Every value becomes the text that a CSV source would hold: a decimal its digits, a floating-point number the shortest
+//! digits that make it, a date and time its ISO 8601 form, in UTC where the column says so. What is null is empty. A row's own
+//! bytes are these texts as a JSON object, its line is its number, and its offset is how many rows lie before it.
+//!
+//! The library reads in step with its caller, so that each batch is decoded on a thread for such work. Memory is bounded by a
+//! batch, a page of each column, and the blocks that are kept of the file.
+
+mod int96;
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use assay_transaction::{MAX_ROW_BYTES, Position, ReadingRules, RejectReason};
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, TimeDelta};
+use parquet::basic::{LogicalType, TimeUnit};
+use parquet::data_type::Decimal;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, FileReader as _, Length, SerializedFileReader};
+use parquet::record::reader::{ReaderIter, TreeBuilder};
+use parquet::record::{Field, Row};
+use tokio::runtime::Handle;
+
+use self::int96::Instants;
+use crate::decode::batch::{Batches, FieldsBuffer, Place, RowBatch, Storage};
+use crate::{Found, SourceError, SourceUrl, Sources};
+
+/// What is read of a file at a time.
+const BLOCK_BYTES: u64 = 256 * 1024;
+/// Most blocks that are kept: several for each column of a wide file.
+const MAX_BLOCKS: usize = 64;
+
+/// Reads rows in batches.
+pub(crate) struct ParquetReader {
+    /// None while a batch is being decoded.
+    decoder: Option<Box<Decoder>>,
+    position: Position,
+    batches: Batches,
+}
+
+impl ParquetReader {
+    /// Reads the index of a file. To be read from a place between two rows on.
+    pub(crate) async fn open(
+        sources: &Sources,
+        url: &SourceUrl,
+        found: &Found,
+        rules: ReadingRules,
+        from: Position,
+    ) -> Result<Self, SourceError> {
+        let ranges = Ranges::new(sources, url, found);
+        let decoder = blocking(move || Decoder::open(ranges, rules, from.offset)).await??;
+        Ok(Self { decoder: Some(Box::new(decoder)), position: from, batches: Batches::default() })
+    }
+
+    /// The names of its columns.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let columns = self.decoder.iter().flat_map(|decoder| &decoder.columns);
+        columns.map(|column| column.name.trim().to_owned()).collect()
+    }
+
+    /// A count of the bytes that are taken of the file.
+    pub(crate) fn taken(&self) -> Arc<AtomicU64> {
+        self.decoder.as_ref().map(|decoder| Arc::clone(&decoder.ranges.0.taken)).unwrap_or_default()
+    }
+
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> u64 {
+        self.decoder.as_ref().map_or(0, |decoder| decoder.rows)
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
+    pub(crate) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
+        let mut rows = self.batches.begin()?;
+        let Some(mut decoder) = self.decoder.take() else { return Ok(None) };
+        let from = self.position;
+        let (decoder, rows, (end, error)) = blocking(move || {
+            let filled = decoder.fill(&mut rows, from, max_rows);
+            (decoder, rows, filled)
+        })
+        .await?;
+        self.decoder = Some(decoder);
+        self.position = end;
+        self.batches.finish(rows, error)
+    }
+}
+
+/// Runs what may wait for the network on a thread that may. A panic of the library's is one about the file.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SourceError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| damaged("the decoder gave up on them"))
+}
+
+fn damaged(cause: impl Into<String>) -> SourceError {
+    SourceError::Damaged { what: "Parquet", cause: cause.into() }
+}
+
+/// A column, as its values are to be read.
+struct Column {
+    name: String,
+    /// Of integers that are points in time: their unit, and whether they are in UTC.
+    time: Option<(TimeUnit, bool)>,
+    /// Whether its bytes are UUIDs.
+    is_uuid: bool,
+}
+
+/// The library's reader, and where it is.
+struct Decoder {
+    file: SerializedFileReader<Ranges>,
+    ranges: Ranges,
+    /// Those of the first rules have points in time of twelve bytes in milliseconds, and UUIDs as their bytes.
+    rules: ReadingRules,
+    columns: Vec<Column>,
+    rows: u64,
+    /// The next row group.
+    group: usize,
+    /// Rows to pass over before the first one that is wanted.
+    skip: u64,
+    current: Option<ReaderIter>,
+    /// The columns of the row group that are read beside its rows, at the row that was read last.
+    instants: Vec<Instants>,
+    fields: FieldsBuffer,
+    raw: Vec<u8>,
+}
+
+impl Decoder {
+    fn open(ranges: Ranges, rules: ReadingRules, skip: u64) -> Result<Self, SourceError> {
+        let file = SerializedFileReader::new(ranges.clone()).map_err(|error| ranges.error(&error))?;
+        let metadata = file.metadata().file_metadata();
+        let rows = u64::try_from(metadata.num_rows()).unwrap_or_default();
+        let columns = metadata.schema().get_fields().iter().map(|field| {
+            let logical = field.get_basic_info().logical_type_ref();
+            let is_uuid = rules != ReadingRules::First && matches!(logical, Some(LogicalType::Uuid));
+            let time = match logical {
+                Some(LogicalType::Timestamp { is_adjusted_to_u_t_c, unit }) => Some((*unit, *is_adjusted_to_u_t_c)),
+                _ => None,
+            };
+            Column { name: field.name().to_owned(), time, is_uuid }
+        });
+        let columns = columns.collect();
+        Ok(Self {
+            file,
+            ranges,
+            rules,
+            columns,
+            rows,
+            group: 0,
+            skip,
+            current: None,
+            instants: Vec::new(),
+            fields: FieldsBuffer::default(),
+            raw: Vec::new(),
+        })
+    }
+
+    /// Decodes up to so many rows; tells the place behind them, and the error that ended them.
+    fn fill(&mut self, rows: &mut Storage, from: Position, max_rows: usize) -> (Position, Option<SourceError>) {
+        let mut at = from;
+        while rows.has_room(max_rows) {
+            match self.next() {
+                Ok(Some(row)) => at = self.store(&row, at, rows),
+                Ok(None) => break,
+                Err(error) => return (at, Some(self.ranges.error(&error))),
+            }
+        }
+        (at, None)
+    }
+
+    fn next(&mut self) -> Result<Option<Row>, ParquetError> {
+        loop {
+            if let Some(rows) = &mut self.current {
+                let row = rows.next();
+                if row.is_some() {
+                    self.instants.iter_mut().try_for_each(Instants::advance)?;
+                }
+                match row {
+                    Some(row) if self.skip == 0 => return row.map(Some),
+                    Some(row) => {
+                        row?;
+                        self.skip -= 1;
+                        continue;
+                    }
+                    None => self.current = None,
+                }
+            }
+            if self.group >= self.file.num_row_groups() {
+                return Ok(None);
+            }
+            let rows = u64::try_from(self.file.metadata().row_group(self.group).num_rows()).unwrap_or_default();
+            if rows <= self.skip {
+                self.skip -= rows;
+            } else {
+                let group = self.file.get_row_group(self.group)?;
+                let schema = self.file.metadata().file_metadata().schema_descr_ptr();
+                self.instants =
+                    if self.rules == ReadingRules::First { Vec::new() } else { Instants::of(&*group, &schema)? };
+                self.current = Some(TreeBuilder::new().as_iter(schema, &*group)?);
+            }
+            self.group += 1;
+        }
+    }
+
+    /// Puts a row into a batch; tells the place behind it.
+    fn store(&mut self, row: &Row, at: Position, storage: &mut Storage) -> Position {
+        self.fields.clear();
+        self.raw.clear();
+        for (index, ((name, field), column)) in row.get_column_iter().zip(&self.columns).enumerate() {
+            let text = match self.instants.iter().find(|instants| instants.column == index) {
+                Some(instants) => instants.text().into_bytes(),
+                None => text(field, column),
+            };
+            self.raw.push(if self.raw.is_empty() { b'{' } else { b',' });
+            // Writing strings into memory does not fail.
+            let _ = serde_json::to_writer(&mut self.raw, name);
+            self.raw.push(b':');
+            let _ = serde_json::to_writer(&mut self.raw, &String::from_utf8_lossy(&text));
+            self.fields.push(&text, is_number(field));
+        }
+        self.raw.push(b'}');
+        let end = Position { row: at.row + 1, line: at.row + 1, offset: at.offset + 1 };
+        let place = Place { number: at.row, line: at.row, end_line: end.line, end_offset: end.offset };
+        let bytes = self.raw.len();
+        let fields = if bytes > MAX_ROW_BYTES { Err(RejectReason::RowTooLarge) } else { Ok(&self.fields) };
+        storage.push_fields(place, &self.raw, bytes, fields);
+        end
+    }
+}
+
+/// Whether a value is a number, and no text that may be one.
+fn is_number(field: &Field) -> bool {
+    !matches!(field, Field::Null | Field::Str(_) | Field::Bytes(_))
+}
+
+/// A value as the text of a field.
+fn text(field: &Field, column: &Column) -> Vec<u8> {
+    let text = match (field, column.time) {
+        (Field::Null, _) => String::new(),
+        (Field::Long(value), Some((unit, is_utc))) => moment(*value, unit, is_utc),
+        (Field::TimestampMillis(value), time) => {
+            moment(*value, TimeUnit::MILLIS, time.is_none_or(|(_, is_utc)| is_utc))
+        }
+        (Field::TimestampMicros(value), time) => {
+            moment(*value, TimeUnit::MICROS, time.is_none_or(|(_, is_utc)| is_utc))
+        }
+        (Field::Date(days), _) => NaiveDate::from_ymd_opt(1970, 1, 1)
+            .and_then(|epoch| epoch.checked_add_signed(TimeDelta::days(i64::from(*days))))
+            .map_or_else(|| days.to_string(), |date| date.to_string()),
+        (Field::Float(value), _) => value.to_string(),
+        (Field::Double(value), _) => value.to_string(),
+        (Field::Decimal(value), _) => digits(value),
+        (Field::Str(text), _) => text.clone(),
+        (Field::Bytes(bytes), _) if column.is_uuid => uuid(bytes.data()),
+        (Field::Bytes(bytes), _) => return bytes.data().to_vec(),
+        (other, _) => other.to_string(),
+    };
+    text.into_bytes()
+}
+
+/// The sixteen bytes of a UUID as it is written.
+fn uuid(bytes: &[u8]) -> String {
+    bytes.iter().enumerate().fold(String::with_capacity(36), |mut text, (place, byte)| {
+        let hyphen = if matches!(place, 4 | 6 | 8 | 10) { "-" } else { "" };
+        // Writing to a string does not fail.
+        let _ = write!(text, "{hyphen}{byte:02x}");
+        text
+    })
+}
+
+/// A point in time, or the time that a clock shows.
+fn moment(value: i64, unit: TimeUnit, is_utc: bool) -> String {
+    let at = match unit {
+        TimeUnit::MILLIS => DateTime::from_timestamp_millis(value),
+        TimeUnit::MICROS => DateTime::from_timestamp_micros(value),
+        TimeUnit::NANOS => Some(DateTime::from_timestamp_nanos(value)),
+    };
+    let zone = if is_utc { "Z" } else { "" };
+    at.map_or_else(|| value.to_string(), |at| format!("{}{zone}", at.format("%Y-%m-%dT%H:%M:%S%.f")))
+}
+
+/// A decimal's digits: the bytes are its units, the highest first, in two's complement.
+fn digits(decimal: &Decimal) -> String {
+    let bytes = decimal.data();
+    let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
+    let mut units = if negative { -1_i128 } else { 0 };
+    for byte in bytes {
+        // What is wider than 38 digits cannot be an amount, and need not keep its first ones.
+        units = units.wrapping_shl(8) | i128::from(*byte);
+    }
+    let scale = usize::try_from(decimal.scale()).unwrap_or_default();
+    let sign = if units < 0 { "-" } else { "" };
+    let all = format!("{:0width$}", units.unsigned_abs(), width = scale + 1);
+    let (integer, fraction) = all.split_at(all.len() - scale);
+    if scale == 0 { format!("{sign}{integer}") } else { format!("{sign}{integer}.{fraction}") }
+}
+
+/// The file as the library reads it: in ranges of one version, through blocks that are kept.
+#[derive(Clone)]
+struct Ranges(Arc<File>);
+
+struct File {
+    sources: Sources,
+    url: SourceUrl,
+    found: Found,
+    runtime: Handle,
+    /// The latest last.
+    blocks: Mutex<VecDeque<(u64, Bytes)>>,
+    /// Why a range could not be read, in our own words.
+    failed: Mutex<Option<SourceError>>,
+    /// Bytes that were read of it, each block once for as often as it was read.
+    taken: Arc<AtomicU64>,
+}
+
+impl Ranges {
+    fn new(sources: &Sources, url: &SourceUrl, found: &Found) -> Self {
+        let (sources, url, found, runtime) = (sources.clone(), url.clone(), found.clone(), Handle::current());
+        let (blocks, failed, taken) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self(Arc::new(File { sources, url, found, runtime, blocks, failed, taken }))
+    }
+
+    /// What the library's error means: that a range could not be read, or that the file is damaged.
+    fn error(&self, error: &ParquetError) -> SourceError {
+        let failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failed.unwrap_or_else(|| damaged(error.to_string()))
+    }
+
+    /// The block that an offset lies in, from that offset on; nothing at the end.
+    fn from(&self, offset: u64) -> io::Result<Bytes> {
+        let File { sources, url, found, runtime, blocks, failed, taken } = &*self.0;
+        let start = offset / BLOCK_BYTES * BLOCK_BYTES;
+        let end = found.size.min(start + BLOCK_BYTES);
+        if offset >= end {
+            return Ok(Bytes::new());
+        }
+        let from = usize::try_from(offset - start).unwrap_or_default();
+        let mut blocks = blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = blocks.iter().position(|(block, _)| *block == start)
+            && let Some(block) = blocks.remove(at)
+        {
+            let rest = block.1.slice(from..);
+            blocks.push_back(block);
+            return Ok(rest);
+        }
+        // One at a time: each column waits for its own block anyway.
+        match runtime.block_on(sources.read_at(url, &found.identity, start..end)) {
+            Ok(block) => {
+                taken.fetch_add(block.len() as u64, Ordering::Relaxed);
+                if blocks.len() >= MAX_BLOCKS {
+                    blocks.pop_front();
+                }
+                blocks.push_back((start, block.clone()));
+                Ok(block.slice(from.min(block.len())..))
+            }
+            Err(error) => {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Err(io::Error::other("the range cannot be read"))
+            }
+        }
+    }
+}
+
+impl Length for Ranges {
+    fn len(&self) -> u64 {
+        self.0.found.size
+    }
+}
+
+impl ChunkReader for Ranges {
+    type T = RangeReader;
+
+    fn get_read(&self, start: u64) -> Result<RangeReader, ParquetError> {
+        Ok(RangeReader { ranges: self.clone(), at: start, block: Bytes::new() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let mut bytes = Vec::new();
+        let read = self.get_read(start)?.take(length as u64).read_to_end(&mut bytes)?;
+        if read == length { Ok(bytes.into()) } else { Err(ParquetError::EOF("the file ends too early".to_owned())) }
+    }
+}
+
+/// Reads on from an offset.
+struct RangeReader {
+    ranges: Ranges,
+    at: u64,
+    block: Bytes,
+}
+
+impl Read for RangeReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.block.is_empty() {
+            self.block = self.ranges.from(self.at)?;
+        }
+        let read = self.block.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&self.block.split_to(read));
+        self.at += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,322 @@
+//! Zip archives of one file: where its bytes are, told by the directory at the end of the archive, which alone is to be
+//! trusted; and a check of what they unpack to.
+//!
+//! Folders and markers (`__MACOSX/`, `.DS_Store`) do not count. An archive of several files, and what is packed in a way that
+//! is not known, is refused by its name. No crate of archives is in use, as those seek in what they read: an object in S3 is
+//! read in two ranges for the directory, and then streamed.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::pattern::marker::is_marker;
+use crate::{ByteStream, Found, SourceError, SourceUrl, Sources};
+
+/// The last record of an archive, without its comment.
+const END: usize = 22;
+const END_SIGNATURE: &[u8] = b"PK\x05\x06";
+/// The same of large archives, and what says where it is, right before the last record.
+const LARGE_END: usize = 56;
+const LARGE_END_SIGNATURE: &[u8] = b"PK\x06\x06";
+const LOCATOR: usize = 20;
+const LOCATOR_SIGNATURE: &[u8] = b"PK\x06\x07";
+/// The longest comment.
+const COMMENT: usize = 0xffff;
+/// An entry of the directory, without its name and what follows that.
+const ENTRY: usize = 46;
+const ENTRY_SIGNATURE: &[u8] = b"PK\x01\x02";
+/// What stands before the bytes of a file, without its name and what follows that.
+const LOCAL: usize = 30;
+const LOCAL_SIGNATURE: &[u8] = b"PK\x03\x04";
+/// A number that stands elsewhere, as it has no room here.
+const ELSEWHERE: u64 = 0xffff_ffff;
+/// In what is added to an entry: its numbers that need more room.
+const LARGE_NUMBERS: u16 = 1;
+const ENCRYPTED: u16 = 1;
+const STORED: u16 = 0;
+const DEFLATED: u16 = 8;
+
+/// The largest directory that is read. What is larger has thousands of entries.
+const MAX_DIRECTORY: u64 = 1024 * 1024;
+/// Names that are shown of several files, and characters of each.
+const SHOWN_NAMES: usize = 5;
+const SHOWN_CHARACTERS: usize = 60;
+
+/// The one file of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// Where its packed bytes begin, and how many they are.
+    pub(crate) start: u64,
+    pub(crate) packed: u64,
+    pub(crate) is_deflated: bool,
+    /// How many bytes they unpack to, and their CRC-32.
+    size: u64,
+    crc: u32,
+}
+
+/// Finds the one file in an archive.
+pub(crate) async fn find(sources: &Sources, url: &SourceUrl, found: &Found) -> Result<Member, SourceError> {
+    let read = async |from: u64, length: u64| {
+        let end = from.checked_add(length).filter(|end| *end <= found.size).ok_or_else(broken)?;
+        sources.read_at(url, &found.identity, from..end).await
+    };
+    let tail_bytes = found.size.min((LOCATOR + END + COMMENT) as u64);
+    let tail = read(found.size - tail_bytes, tail_bytes).await?;
+    let mut directory = Directory::find(&tail).ok_or_else(broken)?;
+    if let Some(at) = directory.continued_at {
+        let large = read(at, LARGE_END as u64).await?;
+        directory = Directory::large(&large).ok_or_else(broken)?;
+    }
+    if directory.bytes > MAX_DIRECTORY {
+        return Err(foreign(format!("a zip archive of {} files", directory.entries), TAKE_OUT));
+    }
+    let entries = read(directory.start, directory.bytes).await?;
+    let entry = choose(&read_entries(&entries).ok_or_else(broken)?)?;
+    let local = read(entry.local, LOCAL as u64).await?;
+    let lengths = (number(&local, 26, 2), number(&local, 28, 2));
+    let (Some(name), Some(extra), true) = (lengths.0, lengths.1, local.starts_with(LOCAL_SIGNATURE)) else {
+        return Err(broken());
+    };
+    let start = entry.local + LOCAL as u64 + name + extra;
+    if start.checked_add(entry.packed).is_none_or(|end| end > found.size) {
+        return Err(broken());
+    }
+    let Entry { packed, size, crc, method, .. } = entry;
+    Ok(Member { start, packed, is_deflated: method == DEFLATED, size, crc })
+}
+
+const TAKE_OUT: &str = "unpack it, and load the files in it";
+
+fn foreign(what: String, remedy: &'static str) -> SourceError {
+    SourceError::Foreign { what, remedy }
+}
+
+fn broken() -> SourceError {
+    foreign("a zip archive whose directory is cut off or damaged".to_owned(), "send it again")
+}
+
+/// Where the directory is.
+#[derive(Debug, PartialEq, Eq)]
+struct Directory {
+    start: u64,
+    bytes: u64,
+    entries: u64,
+    /// Where the record lies that has the numbers which have no room here.
+    continued_at: Option<u64>,
+}
+
+impl Directory {
+    /// Reads the last record of an archive from its last bytes.
+    fn find(tail: &[u8]) -> Option<Self> {
+        let is_end = |at: &usize| {
+            tail[*at..].starts_with(END_SIGNATURE)
+                && number(tail, at + 20, 2)
+                    .is_some_and(|comment| at + END + usize::try_from(comment).unwrap_or(COMMENT) == tail.len())
+        };
+        let at = (0..=tail.len().checked_sub(END)?).rev().find(is_end)?;
+        let locator =
+            at.checked_sub(LOCATOR).map(|start| &tail[start..at]).filter(|found| found.starts_with(LOCATOR_SIGNATURE));
+        let continued_at = locator.and_then(|locator| number(locator, 8, 8));
+        let (entries, bytes, start) = (number(tail, at + 10, 2)?, number(tail, at + 12, 4)?, number(tail, at + 16, 4)?);
+        Some(Self { start, bytes, entries, continued_at })
+    }
+
+    fn large(record: &[u8]) -> Option<Self> {
+        let is_one = record.starts_with(LARGE_END_SIGNATURE);
+        let (entries, bytes, start) = (number(record, 32, 8)?, number(record, 40, 8)?, number(record, 48, 8)?);
+        is_one.then_some(Self { start, bytes, entries, continued_at: None })
+    }
+}
+
+/// An entry of the directory.
+#[derive(Debug, Clone)]
+struct Entry {
+    name: String,
+    flags: u16,
+    method: u16,
+    crc: u32,
+    packed: u64,
+    size: u64,
+    /// Where what stands before its bytes is.
+    local: u64,
+}
+
+fn read_entries(mut directory: &[u8]) -> Option<Vec<Entry>> {
+    let mut entries = Vec::new();
+    while directory.starts_with(ENTRY_SIGNATURE) {
+        let length = |at| number(directory, at, 2).and_then(|length| usize::try_from(length).ok());
+        let (name, extra, comment) = (length(28)?, length(30)?, length(32)?);
+        let extra_at = ENTRY + name;
+        let mut large = LargeNumbers(large_numbers(directory.get(extra_at..extra_at + extra)?));
+        // In the order in which they stand where there is room for them.
+        let size = large.or(number(directory, 24, 4)?)?;
+        let packed = large.or(number(directory, 20, 4)?)?;
+        let local = large.or(number(directory, 42, 4)?)?;
+        entries.push(Entry {
+            name: String::from_utf8_lossy(directory.get(ENTRY..extra_at)?).into_owned(),
+            flags: u16::try_from(number(directory, 8, 2)?).ok()?,
+            method: u16::try_from(number(directory, 10, 2)?).ok()?,
+            crc: u32::try_from(number(directory, 16, 4)?).ok()?,
+            packed,
+            size,
+            local,
+        });
+        directory = directory.get(extra_at + extra + comment..)?;
+    }
+    Some(entries)
+}
+
+/// What is added to an entry for its numbers that need more room.
+fn large_numbers(mut extra: &[u8]) -> &[u8] {
+    while let (Some(kind), Some(length)) = (number(extra, 0, 2), number(extra, 2, 2)) {
+        let end = 4 + usize::try_from(length).unwrap_or(COMMENT);
+        let (Some(field), Some(rest)) = (extra.get(4..end), extra.get(end..)) else { break };
+        if kind == u64::from(LARGE_NUMBERS) {
+            return field;
+        }
+        extra = rest;
+    }
+    &[]
+}
+
+struct LargeNumbers<'a>(&'a [u8]);
+
+impl LargeNumbers<'_> {
+    /// A number, or the next of the large ones where it is among them.
+    fn or(&mut self, short: u64) -> Option<u64> {
+        if short != ELSEWHERE {
+            return Some(short);
+        }
+        let large = number(self.0, 0, 8)?;
+        self.0 = &self.0[8..];
+        Some(large)
+    }
+}
+
+/// The one file among the entries, as long as it can be unpacked.
+fn choose(entries: &[Entry]) -> Result<Entry, SourceError> {
+    if let Some(what) = office(entries) {
+        return Err(foreign(what.to_owned(), "export it as CSV, JSON Lines or Parquet"));
+    }
+    let files = || entries.iter().filter(|entry| !entry.name.ends_with(['/', '\\']));
+    let mut meant: Vec<&Entry> = files().filter(|entry| !is_marker("", &entry.name)).collect();
+    if meant.is_empty() {
+        meant = files().collect();
+    }
+    let [entry] = meant[..] else {
+        if meant.is_empty() {
+            return Err(foreign("an empty zip archive".to_owned(), "send it with a file in it"));
+        }
+        let names: Vec<String> = meant.iter().take(SHOWN_NAMES).map(|entry| shown(&entry.name)).collect();
+        let rest = if meant.len() > SHOWN_NAMES { ", …" } else { "" };
+        return Err(foreign(format!("a zip archive of {} files ({}{rest})", meant.len(), names.join(", ")), TAKE_OUT));
+    };
+    let name = shown(&entry.name);
+    if entry.flags & ENCRYPTED != 0 || entry.method == 99 {
+        return Err(foreign(format!("an encrypted zip archive ({name})"), "unpack it with its password"));
+    }
+    if ![STORED, DEFLATED].contains(&entry.method) {
+        let method = method(entry.method);
+        return Err(foreign(format!("a zip archive whose file {name} is packed with {method}"), "unpack it first"));
+    }
+    if entry.method == STORED && entry.packed != entry.size {
+        return Err(broken());
+    }
+    Ok(entry.clone())
+}
+
+/// A document that is an archive by its form.
+fn office(entries: &[Entry]) -> Option<&'static str> {
+    let has = |start: &str| entries.iter().any(|entry| entry.name.starts_with(start));
+    let kinds = [
+        (has("xl/workbook.bin"), "an Excel workbook (.xlsb)"),
+        (has("xl/"), "an Excel workbook (.xlsx)"),
+        (has("word/"), "a Word document (.docx)"),
+        (has("ppt/"), "a PowerPoint document (.pptx)"),
+        (has("[Content_Types].xml"), "an Office document (.xlsx, .docx or .pptx)"),
+        (has("Index/Document.iwa"), "an iWork document (.numbers or .pages)"),
+        (has("mimetype") && has("content.xml"), "an OpenDocument file (.ods or .odt)"),
+    ];
+    kinds.into_iter().find_map(|(is_one, what)| is_one.then_some(what))
+}
+
+fn method(number: u16) -> String {
+    let name = match number {
+        9 => "Deflate64",
+        12 => "bzip2",
+        14 => "LZMA",
+        20 | 93 => "zstd",
+        95 => "xz",
+        98 => "PPMd",
+        _ => return format!("method {number}"),
+    };
+    name.to_owned()
+}
+
+fn shown(name: &str) -> String {
+    let shown: String = name.chars().take(SHOWN_CHARACTERS).flat_map(char::escape_debug).collect();
+    format!("`{shown}{}`", if name.chars().count() > SHOWN_CHARACTERS { "…" } else { "" })
+}
+
+/// A number of some bytes, the lowest first.
+fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
+    let digits = bytes.get(at..at.checked_add(length)?)?;
+    Some(digits.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+/// An error of the decoder's own, which does not tell an early end from other damage; one of the stream below stays what it is.
+fn damaged(error: io::Error) -> io::Error {
+    if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<SourceError>) {
+        return error;
+    }
+    let cause = format!("they end too early, or cannot be unpacked ({error})");
+    io::Error::other(SourceError::Damaged { what: "zip", cause })
+}
+
+/// What a file unpacks to; at its end it must be what the directory says.
+pub(crate) struct Checked {
+    stream: ByteStream,
+    member: Member,
+    read: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl Checked {
+    pub(crate) fn new(stream: ByteStream, member: Member) -> Self {
+        Self { stream, member, read: 0, crc: crc32fast::Hasher::new() }
+    }
+
+    fn check(&self, is_end: bool) -> Result<(), SourceError> {
+        let damaged = |cause: &str| Err(SourceError::Damaged { what: "zip", cause: cause.to_owned() });
+        if self.read > self.member.size {
+            damaged("they are more than its directory says")
+        } else if is_end && self.read < self.member.size {
+            damaged("they end too early")
+        } else if is_end && self.crc.clone().finalize() != self.member.crc {
+            damaged("their checksum is another than its directory says")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl AsyncRead for Checked {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.stream.as_mut().poll_read(context, buffer)).map_err(damaged)?;
+        let read = &buffer.filled()[before..];
+        self.crc.update(read);
+        self.read += read.len() as u64;
+        let is_end = read.is_empty() && buffer.remaining() > 0;
+        Poll::Ready(self.check(is_end).map_err(io::Error::other))
+    }
+}
+
+#[cfg(test)]
+mod tests;

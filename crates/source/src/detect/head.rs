@@ -1,0 +1,201 @@
+//! The first bytes of a text source, and what can be told of it from them alone.
+
+use assay_transaction::{Encoding, Format, Position, json_members};
+use bytes::Bytes;
+use tokio::io::AsyncReadExt as _;
+
+use crate::decode::batch::Row;
+use crate::decode::json;
+use crate::decode::transcode::transcode_head;
+use crate::detect::encoding;
+use crate::detect::other_formats::Foreign;
+use crate::{ByteStream, FormatOptions, SourceError};
+
+/// How much of a source is looked at: the header must end within it, and what a source does not say itself is recognised
+/// from the rows in it.
+pub const HEAD_BYTES: usize = 256 * 1024;
+
+const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
+/// The first bytes of a Parquet file.
+const PARQUET: &[u8] = b"PAR1";
+
+/// The first bytes of a source, unpacked.
+pub(crate) struct Head {
+    bytes: Bytes,
+    bom: usize,
+    /// What it was encoded in, where that is said: by somebody, or by a byte order mark. The bytes are UTF-8 where it
+    /// [is transcoded](Encoding::is_transcoded).
+    pub(crate) encoding: Option<Encoding>,
+    /// There is nothing behind them.
+    pub(crate) is_whole: bool,
+}
+
+impl Head {
+    /// Reads them from a stream of which the options may know the encoding. A source that is damaged further on has a head all the same.
+    pub(crate) async fn read(stream: &mut ByteStream, options: &FormatOptions) -> Result<Self, SourceError> {
+        let mut bytes = Vec::new();
+        // One byte more tells whether this is all.
+        let read = stream.take(HEAD_BYTES as u64 + 1).read_to_end(&mut bytes).await.map_err(SourceError::from);
+        let is_whole = match read {
+            Ok(_) => bytes.len() <= HEAD_BYTES,
+            Err(SourceError::Damaged { .. }) if !bytes.is_empty() => false,
+            Err(error) => return Err(error),
+        };
+        let is_parquet = bytes.starts_with(PARQUET);
+        let encoding = if is_parquet { None } else { encoding::of_start(&bytes, options)? };
+        if let Some(encoding) = encoding.filter(|encoding| encoding.is_transcoded()) {
+            bytes = transcode_head(&bytes, encoding, is_whole);
+        }
+        // Programs that put one before what has one already make it two.
+        let mut bom = 0;
+        while bytes[bom..].starts_with(UTF8_BOM) {
+            bom += UTF8_BOM.len();
+        }
+        Ok(Self { bytes: bytes.into(), bom, encoding, is_whole })
+    }
+
+    /// It in UTF-8, if it is in an encoding of single bytes. JSON is read so.
+    pub(crate) fn in_utf8(&self) -> Self {
+        let single_byte = self.encoding.filter(|encoding| *encoding != Encoding::UTF_8 && !encoding.is_transcoded());
+        let bytes = match single_byte {
+            Some(encoding) => transcode_head(&self.bytes, encoding, self.is_whole).into(),
+            None => self.bytes.clone(),
+        };
+        Self { bytes, ..*self }
+    }
+
+    /// All of its bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether it is that of a Parquet file.
+    pub(crate) fn is_parquet(&self) -> bool {
+        self.bytes.starts_with(PARQUET)
+    }
+
+    /// Behind a byte order mark, or several.
+    pub(crate) fn start(&self) -> Position {
+        Position { offset: self.bom as u64, ..Position::START }
+    }
+
+    /// The bytes from an offset on.
+    pub(crate) fn from(&self, offset: u64) -> Bytes {
+        let from = usize::try_from(offset).map_or(self.bytes.len(), |offset| offset.min(self.bytes.len()));
+        self.bytes.slice(from..)
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Whether a row of the head ends within it.
+    pub(crate) fn has_whole(&self, row: &Row<'_>) -> bool {
+        self.is_before_end(row.end)
+    }
+
+    /// Whether what ends at a place ends within the head.
+    pub(crate) fn is_before_end(&self, end: Position) -> bool {
+        self.is_whole || end.offset < self.bytes.len() as u64
+    }
+
+    /// What it is the start of, where that is a file of another kind.
+    pub(crate) fn foreign(&self, is_format_given: bool) -> Option<Foreign> {
+        Foreign::tell(&self.bytes[self.bom..], is_format_given)
+    }
+
+    /// The format that the content is of.
+    pub(crate) fn format(&self) -> Result<Format, SourceError> {
+        let text = &self.bytes[self.bom..];
+        if self.is_parquet() {
+            return Ok(Format::Parquet);
+        }
+        // A sequence of JSON texts has a separator before each.
+        let text = text.trim_ascii_start();
+        match text.strip_prefix(b"\x1e").unwrap_or(text).first() {
+            Some(b'{') => match self.in_utf8().objects().next() {
+                Some(object) if json_members(object).is_ok() => Ok(Format::JsonLines),
+                // Whether it is one in another encoding is told later, of all lines.
+                Some(object) if std::str::from_utf8(object).is_err() => Ok(Format::JsonLines),
+                // A header may begin so.
+                _ if self.lines().next().is_some_and(|line| line.contains(&b'"') || line == b"{") => {
+                    Err(SourceError::NotJsonLines("its first line is no whole object"))
+                }
+                _ => Ok(Format::Csv),
+            },
+            Some(b'[') => Err(SourceError::NotJsonLines("it is an array")),
+            _ => Ok(Format::Csv),
+        }
+    }
+
+    /// The objects of a source of JSON that are whole.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &[u8]> {
+        json::objects(&self.bytes[self.bom..])
+    }
+
+    /// The lines from a place on that are whole, each with its number.
+    pub(crate) fn whole_lines_from(&self, from: Position) -> impl Iterator<Item = (u64, &[u8])> + Clone {
+        let end = self.bytes.len() as u64;
+        let lines = self
+            .lines_from(from)
+            .filter(move |(start, line)| self.is_whole || start.offset + (line.len() as u64) < end);
+        lines.map(|(start, line)| (start.line, line))
+    }
+
+    /// The physical lines from a place on, blank ones too, each with where it begins; the last one may be cut.
+    pub(crate) fn lines_from(&self, from: Position) -> PhysicalLines<'_> {
+        let offset = usize::try_from(from.offset).map_or(self.bytes.len(), |offset| offset.min(self.bytes.len()));
+        PhysicalLines { bytes: &self.bytes, next: from, offset }
+    }
+
+    /// The lines that are not blank; the last one may be cut.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let lines = self.bytes[self.bom..].split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        lines.filter(|line| !line.is_empty())
+    }
+}
+
+/// The lines of a head.
+#[derive(Debug, Clone)]
+pub(crate) struct PhysicalLines<'a> {
+    bytes: &'a [u8],
+    next: Position,
+    offset: usize,
+}
+
+impl PhysicalLines<'_> {
+    /// The place behind the next line.
+    pub(crate) fn behind_next(mut self) -> Position {
+        self.next();
+        self.next
+    }
+}
+
+impl<'a> Iterator for PhysicalLines<'a> {
+    type Item = (Position, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.bytes.get(self.offset..).filter(|rest| !rest.is_empty())?;
+        let length = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let line_end = if rest[length..].starts_with(b"\r\n") { 2 } else { usize::from(length < rest.len()) };
+        let start = self.next;
+        self.offset += length + line_end;
+        self.next =
+            Position { row: start.row, line: start.line + 1, offset: start.offset + (length + line_end) as u64 };
+        Some((start, &rest[..length]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_end_in_three_ways() {
+        let mut stream: ByteStream = Box::pin(std::io::Cursor::new(b"\xef\xbb\xbfa\nb\r\n\rc\r".to_vec()));
+        let head = Head::read(&mut stream, &FormatOptions::default()).await.unwrap();
+        let lines: Vec<_> = head.lines_from(head.start()).map(|(at, line)| (at.line, at.offset, line)).collect();
+        assert_eq!(lines, [(1, 3, &b"a"[..]), (2, 5, b"b"), (3, 8, b""), (4, 9, b"c")]);
+    }
+}

@@ -1,0 +1,465 @@
+//! Which line of a CSV source is the header, and what stands between its names.
+//!
+//! It is the first line that has every name which is needed: the required columns, or those of the mapping. What stands before it
+//! is passed over: reports, comments, `sep=;`. What would be rows, or another header, is not.
+
+use std::io::Cursor;
+
+use assay_transaction::{
+    Columns, CsvText, Decided, DecidedBy, Decision, Delimiter, Encoding, Fields as _, HeaderError, HeaderRows, Mapping,
+    Position, REQUIRED_COLUMNS, ReadingRules, json_members, name_key, quoted, shape, trimmed,
+};
+
+pub(crate) mod json;
+mod row_shape;
+
+use super::{Undecided, encoding};
+use crate::detect::head::{HEAD_BYTES, Head};
+use crate::{CsvLayout, CsvReader, FormatOptions, SourceError};
+use row_shape::Shape;
+
+/// Physical lines that are looked at, blank ones among them.
+const LINES: usize = 50;
+/// Most names of which an error tells what is wrong with them.
+const MOST_NAMES: usize = 5_000;
+/// Bytes that tell whether a head is text.
+const TEXT_IN: usize = 4_096;
+/// The longest line of which it is tried what stands between its names.
+const LONGEST_HEADER: usize = 16 * 1024;
+/// The longest name that may be one of those that are needed, in bytes.
+const LONGEST_NAME: usize = 1_024;
+
+/// A header, and how the rows below it are split.
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) delimiter: Delimiter,
+    pub(crate) columns: Columns,
+    pub(crate) csv: CsvText,
+    /// Whether it has none of the names that are needed: a mapping names all of them by their places.
+    pub(crate) is_by_place: bool,
+    /// Where it begins.
+    pub(crate) start: Position,
+    /// The place right behind it.
+    pub(crate) end: Position,
+    pub(crate) decisions: Vec<Decision>,
+}
+
+/// Finds the header of a head whose text is in an encoding.
+pub(crate) async fn read(head: &Head, options: &FormatOptions, encoding: Encoding) -> Result<Header, SourceError> {
+    let search = Search { head, options, encoding, needed: needed(options.mapping.as_deref()) };
+    if options.rules() == ReadingRules::First { search.of_old_run().await } else { search.run().await }
+}
+
+/// Rows of a head from a place on.
+pub(crate) fn rows(head: &Head, layout: &CsvLayout<'_>, from: Position) -> CsvReader {
+    CsvReader::new(Box::pin(Cursor::new(head.from(from.offset))), layout, from)
+}
+
+/// The names that a header must have, as they are compared.
+fn needed(mapping: Option<&Mapping>) -> Vec<String> {
+    match mapping {
+        Some(mapping) => mapping.columns().into_iter().map(name_key).collect(),
+        None => REQUIRED_COLUMNS.map(name_key).to_vec(),
+    }
+}
+
+/// A line as one delimiter splits it.
+#[derive(Debug)]
+struct Line {
+    delimiter: Delimiter,
+    start: Position,
+    end: Position,
+    /// None where a name is no text in the encoding; the names are approximate then.
+    broken: Option<usize>,
+    names: Vec<String>,
+}
+
+/// The line that comes closest to a header.
+struct Closest {
+    /// How many of the needed names it has, and how many names.
+    rank: (usize, usize),
+    line: Line,
+}
+
+struct Search<'a> {
+    head: &'a Head,
+    options: &'a FormatOptions,
+    encoding: Encoding,
+    needed: Vec<String>,
+}
+
+impl Search<'_> {
+    /// Runs of the first rules have their header in the first row.
+    async fn of_old_run(&self) -> Result<Header, SourceError> {
+        let delimiter = self.options.delimiter.unwrap_or(Delimiter::Comma);
+        let csv = self.options.csv();
+        let (encoding, rules) = (self.encoding, ReadingRules::First);
+        let layout = CsvLayout { delimiter, columns: None, csv: &csv, encoding, rules };
+        let start = self.head.start();
+        let first = rows(self.head, &layout, start).next_batch(1).await?.ok_or(SourceError::Empty)?;
+        let row = first.rows().next().ok_or(SourceError::Empty)?;
+        if row.malformed.is_some() || !self.head.has_whole(&row) {
+            return Err(SourceError::HeaderTooLong { limit: HEAD_BYTES });
+        }
+        let fields = (0..row.fields.count()).filter_map(|index| row.fields.get(index));
+        let line = self.line(delimiter, start, row.end, fields);
+        let columns = self.columns(&line)?;
+        let end = line.end;
+        Ok(Header { delimiter, columns, csv, is_by_place: false, start, end, decisions: Vec::new() })
+    }
+
+    async fn run(&self) -> Result<Header, SourceError> {
+        let mut closest: Option<Closest> = None;
+        let (mut separator, mut is_cut, mut looked_at) = (None, false, 0);
+        for (start, text) in self.head.lines_from(self.head.start()).take(LINES) {
+            if text.trim_ascii().is_empty() {
+                continue;
+            }
+            looked_at += 1;
+            if let (1, Some(delimiter)) = (looked_at, declared_separator(text)) {
+                separator = Some((start.line, delimiter));
+                continue;
+            }
+            let mut found = Vec::new();
+            for delimiter in self.delimiters(separator.map(|(_, delimiter)| delimiter)) {
+                let Some(line) = self.split(delimiter, start, text).await? else {
+                    is_cut = true;
+                    continue;
+                };
+                let rank = (self.count_needed(&line.names), line.names.len());
+                match self.may_be_header(rank.0).then(|| self.columns(&line)) {
+                    // By their places any line has the columns: a comment, a row.
+                    Some(Ok(columns)) if rank.0 > 0 || self.shape(&line, &columns).await?.may_fit() => {
+                        found.push((line, columns));
+                    }
+                    Some(Err(error)) if self.is_complete(rank.0) => return Err(self.refuse(&line, error)),
+                    _ if closest.as_ref().is_none_or(|closest| rank > closest.rank) => {
+                        closest = Some(Closest { rank, line });
+                    }
+                    _ => {}
+                }
+            }
+            if let Some(found) = self.choose(found).await? {
+                self.refuse_two_headers(closest.as_ref(), &found.0)?;
+                return self.settle(found, separator).await;
+            }
+        }
+        if looked_at == 0 {
+            return Err(SourceError::Empty);
+        }
+        let tried = self.delimiters(separator.map(|(_, delimiter)| delimiter));
+        Err(self.nothing_found(closest, &tried, is_cut, looked_at))
+    }
+
+    /// The delimiters that are tried.
+    fn delimiters(&self, separator: Option<Delimiter>) -> Vec<Delimiter> {
+        match self.options.delimiter.or(separator) {
+            Some(delimiter) => vec![delimiter],
+            None => Delimiter::ALL.to_vec(),
+        }
+    }
+
+    /// The row that begins with a physical line at a place; none where it does not end within the head, or has a quote that is none.
+    async fn split(&self, delimiter: Delimiter, start: Position, text: &[u8]) -> Result<Option<Line>, SourceError> {
+        let csv = self.options.csv();
+        // Most lines have no quote, and need no reader.
+        if !text.contains(&b'"') && csv.escape.is_none() {
+            let end = self.head.lines_from(start).behind_next();
+            let fields = text.split(|byte| *byte == delimiter.byte());
+            return Ok(self.head.is_before_end(end).then(|| self.line(delimiter, start, end, fields)));
+        }
+        let (encoding, rules) = (self.encoding, self.options.rules());
+        let layout = CsvLayout { delimiter, columns: None, csv: &csv, encoding, rules };
+        let first = rows(self.head, &layout, start).next_batch(1).await?.ok_or(SourceError::Empty)?;
+        let row = first.rows().next().ok_or(SourceError::Empty)?;
+        if row.malformed.is_some() || !self.head.has_whole(&row) {
+            return Ok(None);
+        }
+        let fields = (0..row.fields.count()).filter_map(|index| row.fields.get(index));
+        Ok(Some(self.line(delimiter, start, row.end, fields)))
+    }
+
+    fn line<'b>(
+        &self,
+        delimiter: Delimiter,
+        start: Position,
+        end: Position,
+        fields: impl Iterator<Item = &'b [u8]>,
+    ) -> Line {
+        let mut broken = None;
+        let decode = |(index, bytes): (usize, &'b [u8])| {
+            let name = self.encoding.decode(bytes).unwrap_or_else(|| {
+                broken = broken.or(Some(index));
+                String::from_utf8_lossy(bytes)
+            });
+            trimmed(&name).to_owned()
+        };
+        let names = fields.enumerate().map(decode).collect();
+        Line { delimiter, start, end: Position { row: 1, ..end }, broken, names }
+    }
+
+    fn columns(&self, line: &Line) -> Result<Columns, HeaderError> {
+        let columns = Columns::from_names(line.names.clone(), self.options.mapping.as_deref())?;
+        line.broken.map_or(Ok(columns), |index| Err(HeaderError::NotText(index + 1)))
+    }
+
+    fn count_needed(&self, names: &[String]) -> usize {
+        let mut found = vec![false; self.needed.len()];
+        for name in names.iter().filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME) {
+            let name = name_key(name);
+            if let Some(place) = self.needed.iter().position(|needed| *needed == name) {
+                found[place] = true;
+            }
+        }
+        found.into_iter().filter(|is_there| *is_there).count()
+    }
+
+    /// Whether it is worth to look for every column: a mapping may name one by its place, or need none.
+    fn may_be_header(&self, count: usize) -> bool {
+        self.options.mapping.is_some() || self.is_complete(count)
+    }
+
+    /// Whether a line with so many of the needed names is the header, whatever else is wrong with it.
+    fn is_complete(&self, count: usize) -> bool {
+        count > 0 && count == self.needed.len()
+    }
+
+    /// A header that is found, and cannot be used.
+    fn refuse(&self, line: &Line, error: HeaderError) -> SourceError {
+        match error {
+            HeaderError::NotText(_) if self.options.encoding.is_none() && self.is_text() => {
+                self.not_utf8(line.start).into()
+            }
+            error => error.into(),
+        }
+    }
+
+    /// The line at a place shows that the source is not UTF-8.
+    fn not_utf8(&self, start: Position) -> Undecided {
+        let mut lines = self.head.lines_from(start).map(|(_, line)| line);
+        let line = lines.next().unwrap_or_default();
+        encoding::refuse_line(start.line, line, self.head.lines_from(self.head.start()).map(|(_, line)| line))
+    }
+
+    /// The one delimiter of those that find a header under which the rows fit it.
+    async fn choose(&self, mut found: Vec<(Line, Columns)>) -> Result<Option<(Line, Columns)>, SourceError> {
+        if self.options.delimiter.is_none()
+            && let [(line, _)] = &found[..]
+            && let Some(between) = of_every_second_name(&line.names, line.delimiter)
+        {
+            return Err(Undecided::LongDelimiter { line: line.start.line, between: quoted(&between) }.into());
+        }
+        if found.len() < 2 {
+            return Ok(found.pop());
+        }
+        let (line, delimiters) = (found[0].0.start.line, [&found[0].0, &found[1].0].map(|line| shown(line.delimiter)));
+        let mut fitting = Vec::new();
+        for (line, columns) in found {
+            if self.shape(&line, &columns).await?.fits() {
+                fitting.push((line, columns));
+            }
+        }
+        let [one, two] = delimiters;
+        match fitting.len() {
+            1 => Ok(fitting.pop()),
+            _ => Err(Undecided::TwoDelimiters { line, one, two }.into()),
+        }
+    }
+
+    /// How many fields the rows below a header have.
+    async fn shape(&self, line: &Line, columns: &Columns) -> Result<Shape, SourceError> {
+        let (csv, encoding, rules) = (self.options.csv(), self.encoding, self.options.rules());
+        let layout = CsvLayout { delimiter: line.delimiter, columns: None, csv: &csv, encoding, rules };
+        let headers = HeaderRows::new(columns, self.options.mapping.as_deref(), encoding);
+        Shape::of(rows(self.head, &layout, line.end), self.head, columns.count(), headers.as_ref()).await
+    }
+
+    /// A line that has half of the names which are needed is no preamble, but the header of another table.
+    fn refuse_two_headers(&self, closest: Option<&Closest>, header: &Line) -> Result<(), Undecided> {
+        match closest {
+            Some(Closest { rank: (names, _), line })
+                if line.start.line < header.start.line && *names >= 2 && names * 2 >= self.needed.len() =>
+            {
+                let what = format!("has {names} of {}", self.needed.len());
+                Err(Undecided::NotAPreamble { line: header.start.line, before: line.start.line, what })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The header, once it is seen how the rows below it end.
+    async fn settle(
+        &self,
+        (line, mut columns): (Line, Columns),
+        separator: Option<(u64, Delimiter)>,
+    ) -> Result<Header, SourceError> {
+        let mut decisions = vec![self.delimiter_decision(&line, separator)];
+        if line.start.line > 1 {
+            let evidence = format!(
+                "the first line with every column that is needed; {} before it {} passed over",
+                super::counted_of(usize::try_from(line.start.line - 1).unwrap_or(usize::MAX), "line", "lines"),
+                if line.start.line == 2 { "is" } else { "are" },
+            );
+            let value = format!("line {}", line.start.line);
+            decisions.push(Decision { what: Decided::Header, value, by: DecidedBy::Recognised, evidence });
+        }
+        let mut csv = self.options.csv();
+        let shape = self.shape(&line, &columns).await?;
+        let ends_empty = line.names.last().is_some_and(String::is_empty);
+        if let Some(without) = ends_empty.then(|| line.names[..line.names.len() - 1].to_vec())
+            && shape.has_empty_last()
+            && let Ok(fewer) = Columns::from_names(without, self.options.mapping.as_deref())
+        {
+            columns = fewer;
+            csv.trailing_delimiter = shape.has_that_of_header();
+        } else {
+            csv.trailing_delimiter = shape.has_one_more();
+        }
+        if csv.trailing_delimiter || columns.count() < line.names.len() {
+            decisions.push(shape.decision(ends_empty, csv.trailing_delimiter));
+        }
+        if let Some(index) = columns.names().iter().position(|name| name.contains('\0')) {
+            return Err(HeaderError::NulByte { name: columns.names()[index].clone(), place: index + 1 }.into());
+        }
+        let is_by_place = self.count_needed(&line.names) == 0;
+        let Line { delimiter, start, end, .. } = line;
+        Ok(Header { delimiter, columns, csv, is_by_place, start, end, decisions })
+    }
+
+    fn delimiter_decision(&self, line: &Line, separator: Option<(u64, Delimiter)>) -> Decision {
+        let (by, evidence) = match (self.options.delimiter, separator) {
+            (Some(_), _) => (DecidedBy::Set, String::new()),
+            (None, Some((number, _))) => (DecidedBy::Recognised, format!("line {number} says so")),
+            (None, None) => {
+                (DecidedBy::Recognised, "the header has every column that is needed under no other".to_owned())
+            }
+        };
+        Decision { what: Decided::Delimiter, value: shown(line.delimiter), by, evidence }
+    }
+
+    /// Why there is no header: what comes closest to one.
+    fn nothing_found(
+        &self,
+        closest: Option<Closest>,
+        tried: &[Delimiter],
+        is_cut: bool,
+        looked_at: usize,
+    ) -> SourceError {
+        if self.options.encoding.is_none() && self.is_text() {
+            let mut lines = self.head.lines_from(self.head.start()).take(LINES);
+            let is_broken = |line| std::str::from_utf8(line).is_err_and(|error| error.error_len().is_some());
+            if let Some((start, _)) = lines.find(|(_, line)| is_broken(line)) {
+                return self.not_utf8(start).into();
+            }
+        }
+        if let Some(undecided) = self.other_splitting(tried) {
+            return undecided.into();
+        }
+        if let Some(encoding) = self.set_in_vain(closest.as_ref()) {
+            return Undecided::NoHeaderIn { encoding, first_line: self.first_line() }.into();
+        }
+        let is_told = self.options.mapping.is_some() || self.options.delimiter.is_some();
+        let closest = closest.filter(|closest| closest.rank.0 > 0 || is_told);
+        let error = |Closest { mut line, .. }: Closest| {
+            line.names.truncate(MOST_NAMES);
+            (line.start.line, self.columns(&line))
+        };
+        match closest.map(error) {
+            Some((line, Err(error))) => SourceError::NoHeader { error: error.into(), line, looked_at },
+            _ if is_cut => SourceError::HeaderTooLong { limit: HEAD_BYTES },
+            _ => SourceError::Undecidable { first_line: self.first_line() },
+        }
+    }
+
+    /// The encoding of two bytes a character that is set for a source of which no name can be read in it: any bytes are some text in it.
+    fn set_in_vain(&self, closest: Option<&Closest>) -> Option<&'static str> {
+        let is_set = |encoding: &Encoding| Some(*encoding) == self.options.encoding;
+        let set = self.head.encoding.filter(is_set)?;
+        let is_read = closest.is_some_and(|closest| closest.rank.0 > 0);
+        (!is_read && [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&set)).then(|| set.name())
+    }
+
+    /// Whether the head is a text in some encoding, and not the bytes of a program.
+    fn is_text(&self) -> bool {
+        let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x1a);
+        !self.head.bytes().iter().take(TEXT_IN).any(is_control)
+    }
+
+    /// What stands between the names of a line that has all of them, where that is no common delimiter, or stands between names whose
+    /// quotes are none.
+    fn other_splitting(&self, tried: &[Delimiter]) -> Option<Undecided> {
+        for (start, line) in
+            self.head.lines_from(self.head.start()).take(LINES).filter(|(_, line)| line.len() <= LONGEST_HEADER)
+        {
+            let Some(text) = self.encoding.decode(line) else { continue };
+            let object = text.find('{').and_then(|start| json_members(text[start..].trim_end().as_bytes()).ok());
+            if object.is_some_and(|members| !members.is_empty()) {
+                return Some(Undecided::JsonBehind { line: start.line });
+            }
+            let is_between = |character: char| !character.is_alphanumeric() && !matches!(character, '_' | ' ');
+            let mut runs: Vec<&str> =
+                text.split(|character| !is_between(character)).filter(|run| !run.is_empty()).collect();
+            runs.sort_unstable();
+            runs.dedup();
+            let found = runs.into_iter().find(|run| {
+                let is_quote = |character| matches!(character, '"' | '\'');
+                let names = text.split(run).map(|name| trimmed(name).trim_matches(is_quote).to_owned());
+                Columns::from_names(names.collect(), self.options.mapping.as_deref()).is_ok()
+            });
+            if let Some(run) = found {
+                return Some(between(start.line, run, tried));
+            }
+        }
+        None
+    }
+
+    /// The shape of the first line.
+    fn first_line(&self) -> String {
+        let mut lines = self.head.lines_from(self.head.start()).map(|(_, line)| line);
+        let line = lines.find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
+        shape(&self.encoding.decode(line).unwrap_or_else(|| String::from_utf8_lossy(line)))
+    }
+}
+
+/// What is wrong with what stands between the names of a line, where some delimiters were tried in vain.
+fn between(line: u64, run: &str, tried: &[Delimiter]) -> Undecided {
+    let mut characters = run.chars();
+    let delimiter = characters.next().and_then(Delimiter::of).filter(|_| characters.next().is_none());
+    let Some(delimiter) = delimiter else { return Undecided::LongDelimiter { line, between: quoted(run) } };
+    if tried.contains(&delimiter) {
+        return Undecided::HeaderQuotes { line };
+    }
+    let between_raw = match char::from(delimiter.byte()) {
+        control if control.is_control() => format!("\\x{:02x}", delimiter.byte()),
+        visible => visible.to_string(),
+    };
+    Undecided::OtherDelimiter { line, between: quoted(run), between_raw }
+}
+
+/// The delimiter that a line such as `sep=;` names, as spreadsheets write and read it.
+fn declared_separator(line: &[u8]) -> Option<Delimiter> {
+    let line = std::str::from_utf8(line).ok()?.trim_matches(['\r', '\n', ' ']);
+    let line = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')).unwrap_or(line);
+    let separator = line.get(..4).filter(|name| name.eq_ignore_ascii_case("sep=")).map(|_| &line[4..])?;
+    let mut characters = separator.chars();
+    match (characters.next(), characters.next()) {
+        (Some(character), None) => Delimiter::of(character),
+        (Some('\\'), Some('t')) if separator.len() == 2 => Some(Delimiter::Tab),
+        _ => None,
+    }
+}
+
+/// What stands between two names, where that are several characters: it is in every second name then, or that is empty.
+fn of_every_second_name(names: &[String], delimiter: Delimiter) -> Option<String> {
+    let inner = names.get(1).filter(|inner| names.len() > 2 && !inner.contains(char::is_alphanumeric))?;
+    let is_between = |(place, name): (usize, &String)| (name == inner) == (place % 2 == 1);
+    let delimiter = char::from(delimiter.byte());
+    names.iter().enumerate().all(is_between).then(|| format!("{delimiter}{inner}{delimiter}"))
+}
+
+fn shown(delimiter: Delimiter) -> String {
+    quoted(&char::from(delimiter.byte()).to_string())
+}
+
+#[cfg(test)]
+mod tests;

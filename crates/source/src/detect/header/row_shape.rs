@@ -1,0 +1,140 @@
+//! How many fields the rows below a header have: whether a delimiter fits them, and whether each ends with one too many.
+
+use assay_transaction::{Decided, DecidedBy, Decision, Fields as _, HeaderRows};
+
+use crate::decode::batch::Row;
+use crate::detect::head::Head;
+use crate::detect::{counted, nearly_all};
+use crate::{CsvReader, SourceError};
+
+/// Rows that are looked at together.
+const BATCH: usize = 1_000;
+
+/// How many rows have which number of fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Shape {
+    all: usize,
+    /// As many fields as the header has names.
+    as_many: usize,
+    /// Of these, those whose last one is empty.
+    ends_empty: usize,
+    /// One more, which is empty.
+    one_more: usize,
+    /// One less.
+    one_less: usize,
+}
+
+impl Shape {
+    /// Looks at those rows of a head that are whole, and no header again.
+    pub(crate) async fn of(
+        mut reader: CsvReader,
+        head: &Head,
+        columns: usize,
+        headers: Option<&HeaderRows<'_>>,
+    ) -> Result<Self, SourceError> {
+        let mut shape = Self::default();
+        while let Some(batch) = reader.next_batch(BATCH).await? {
+            let is_row = |row: &Row<'_>| row.malformed.is_none() && head.has_whole(row);
+            let is_header = |row: &Row<'_>| headers.is_some_and(|headers| headers.find(&row.fields).is_some());
+            for row in batch.rows().filter(|row| is_row(row) && !is_header(row)) {
+                let count = row.fields.count();
+                let last = count.checked_sub(1).and_then(|last| row.fields.get(last));
+                let ends_empty = last.is_some_and(|field| field.trim_ascii().is_empty());
+                shape.add(count, ends_empty, columns);
+            }
+        }
+        Ok(shape)
+    }
+
+    fn add(&mut self, count: usize, ends_empty: bool, columns: usize) {
+        self.all += 1;
+        if count == columns {
+            self.as_many += 1;
+            self.ends_empty += usize::from(ends_empty);
+        } else if count == columns + 1 && ends_empty {
+            self.one_more += 1;
+        } else if count + 1 == columns {
+            self.one_less += 1;
+        }
+    }
+
+    /// Whether a header may be that of the rows: most have as many fields, or one more or less.
+    pub(crate) fn may_fit(self) -> bool {
+        (self.as_many + self.one_more + self.one_less) * 2 >= self.all
+    }
+
+    /// Whether nearly all rows have as many fields as the header.
+    pub(crate) fn fits(self) -> bool {
+        nearly_all(self.as_many, self.all)
+    }
+
+    /// Whether rows end with the delimiter that stands behind the last name of the header, which is empty. Rows of other shapes say
+    /// nothing.
+    pub(crate) fn has_that_of_header(self) -> bool {
+        nearly_all(self.as_many, self.as_many + self.one_less)
+    }
+
+    /// Whether rows end with a delimiter that the header does not have: most do, as no value is read from another column by it, and
+    /// those that do not are read as well, or rejected where their last field is empty. Rows with a value too many, or too few, say
+    /// nothing; but the header may lack a name where most are such.
+    pub(crate) fn has_one_more(self) -> bool {
+        let telling = self.as_many + self.one_more;
+        self.one_more * 2 > telling && telling * 2 >= self.all
+    }
+
+    /// Whether the last name of the header, which is empty, is none: no row has a value there.
+    pub(crate) fn has_empty_last(self) -> bool {
+        let telling = self.as_many + self.one_less;
+        let is_uniform = nearly_all(self.as_many, telling) || nearly_all(self.one_less, telling);
+        self.ends_empty == self.as_many && (telling == 0 || is_uniform)
+    }
+
+    /// What was seen of the ends of rows.
+    pub(crate) fn decision(self, is_of_header: bool, is_of_rows: bool) -> Decision {
+        let ends = if is_of_header { self.as_many } else { self.one_more };
+        let rows = format!("{} of {} rows end with a delimiter", counted(ends), counted(self.all));
+        let (value, evidence) = match (is_of_header, is_of_rows) {
+            (true, true) => ("passed over", format!("the header and {rows} and nothing behind it")),
+            (true, false) => {
+                ("passed over in the header", "no row has a value below its last name, which is empty".to_owned())
+            }
+            (false, _) => ("passed over in rows", format!("{rows} and nothing behind it, and the header does not")),
+        };
+        Decision { what: Decided::TrailingDelimiter, value: value.to_owned(), by: DecidedBy::Recognised, evidence }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(rows: &[(usize, bool)]) -> Shape {
+        let mut shape = Shape::default();
+        for (count, ends_empty) in rows {
+            shape.add(*count, *ends_empty, 7);
+        }
+        shape
+    }
+
+    #[test]
+    fn a_delimiter_too_many_stands_in_nearly_all_rows_that_tell() {
+        let (plain, empty, more, surplus) = ((7, false), (7, true), (8, true), (8, false));
+        let cases = [
+            (vec![], false, true),
+            (vec![plain; 5], false, false),
+            (vec![more; 5], true, true),
+            (vec![more, more, surplus, more, more], true, true),
+            (vec![more, plain], false, false),
+            (vec![more, more, empty], true, true),
+            (vec![more, surplus, surplus, surplus], false, true),
+            (vec![empty; 3], false, true),
+            (vec![empty, plain], false, false),
+            (vec![(6, false); 3], false, true),
+            (vec![(6, false), empty], false, false),
+        ];
+        for (rows, one_more, empty_last) in cases {
+            let shape = shape(&rows);
+            assert_eq!((shape.has_one_more(), shape.has_empty_last()), (one_more, empty_last), "{rows:?}");
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The head of a source says how to read it: its format, its columns, and the dialect of its first rows.
+
+use std::sync::Arc;
+#[cfg(feature = "parquet")]
+use std::sync::atomic::Ordering;
+
+use assay_transaction::{
+    AmountText, Columns, Compression, CsvText, Decided, DecidedBy, DecimalMark, Decision, Delimiter, Dialect, Encoding,
+    Fields as _, Format, HeaderError, HeaderRows, JsonNames, Mapping, Notation, Position, ReadingRules, RunSettings,
+    TimestampFormat,
+};
+
+use crate::decode::json;
+use crate::detect::head::Head;
+use crate::detect::{Recognised, Sampled, Undecided, amounts, encoding, header, timestamps};
+use crate::{ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError};
+
+/// Rows of the head that are put into one batch.
+const SAMPLE_ROWS: usize = 1_000;
+
+/// How a source is to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// In what it holds its rows.
+    pub format: Format,
+    /// What it is packed with.
+    pub compression: Compression,
+    /// How its rows are written.
+    pub dialect: Dialect,
+    /// How its timestamps are.
+    pub timestamps: TimestampFormat,
+    /// The names of its columns, trimmed; the required ones are among them.
+    pub header: Vec<String>,
+    /// Where its first row is.
+    pub start: Position,
+    /// What a CSV source writes in a way of its own.
+    pub csv: CsvText,
+    /// How its amounts are written, beside their decimal mark.
+    pub amounts: AmountText,
+    /// What was settled of it, and by what.
+    pub decisions: Vec<Decision>,
+    /// How its columns become ours, with what comes from its path as it is there.
+    pub mapping: Option<Arc<Mapping>>,
+}
+
+impl Layout {
+    /// Settings with all that was settled of a source.
+    #[must_use]
+    pub fn freeze(self, settings: RunSettings) -> RunSettings {
+        let Self { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping } = self;
+        let start = Some(start);
+        RunSettings {
+            format,
+            compression,
+            dialect,
+            timestamps,
+            header,
+            start,
+            csv,
+            amounts,
+            decisions,
+            mapping,
+            ..settings
+        }
+    }
+}
+
+/// What was seen of a source.
+#[derive(Debug)]
+pub struct Inspected {
+    /// How it is to be read.
+    pub layout: Layout,
+    /// The first rows, those that are whole.
+    pub sample: Vec<RowBatch>,
+    /// How many rows there are, where that is certain: there are no others, or the source says so.
+    pub rows: Option<u64>,
+    /// How many bytes of the source, packed as it is, the sample takes.
+    pub sample_bytes: u64,
+}
+
+impl Inspected {
+    /// How many rows the sample has.
+    pub fn sample_rows(&self) -> u64 {
+        self.sample.iter().map(|batch| batch.len() as u64).sum()
+    }
+
+    /// How many rows a source of that size has, if it goes on as it begins.
+    pub fn estimated_rows(&self, size: u64) -> u64 {
+        let rows = u128::from(self.sample_rows()) * u128::from(size) / u128::from(self.sample_bytes.max(1));
+        self.rows.unwrap_or_else(|| u64::try_from(rows).unwrap_or(u64::MAX))
+    }
+}
+
+/// Reads the head of an unpacked text source from its first byte on, and settles what the options leave open, as
+/// `recognise` tells. A source with a header and no rows is fine.
+pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Inspected, SourceError> {
+    inspect_head(&Head::read(stream, options).await?, options).await
+}
+
+/// The same with the head that was read.
+pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
+    if options.frozen.is_none() {
+        encoding::refuse_unmarked(head.bytes(), head.encoding)?;
+    }
+    let format = options.format.map_or_else(|| head.format(), Ok)?;
+    let in_utf8 = (format == Format::JsonLines).then(|| head.in_utf8());
+    let head = in_utf8.as_ref().unwrap_or(head);
+    let (encoding, mapping) = (head.encoding.unwrap_or_default(), options.mapping.as_deref());
+    let mut found = match format {
+        Format::Csv => Found::csv(header::read(head, options, encoding.of_rows()).await?),
+        Format::JsonLines => {
+            // Objects that are no text have no names, which would be missed first.
+            encoding_decision(head, head.start(), options)?;
+            if head.objects().next().is_none() && head.lines().next().is_some() {
+                return Err(SourceError::NotJsonLines("its first lines hold no whole object"));
+            }
+            Found::of(header::json::columns(head.objects(), mapping)?, head.start())
+        }
+        // Its index lies at its end.
+        Format::Parquet => return Err(SourceError::Undecidable { first_line: "`PAR1`".to_owned() }),
+    };
+    found.decisions.insert(0, format_decision(format, options));
+    found.decisions.insert(1, encoding_decision(head, found.start, options)?);
+    let (mut sample, mut settled) = settle(head, format, &found, encoding, options).await?;
+    if let Some(header) = found.header {
+        let is_before = |start: Position| start.offset < header.offset;
+        for (start, _) in head.lines_from(head.start()).take_while(|(start, _)| is_before(*start)) {
+            if is_row_at(head, start, header.offset, &found, &settled, options).await? {
+                let what = "is a row by it".to_owned();
+                return Err(Undecided::NotAPreamble { line: header.line, before: start.line, what }.into());
+            }
+        }
+        if found.is_by_place && is_row_at(head, header, found.start.offset, &found, &settled, options).await? {
+            found = found.without_header(header, mapping)?;
+            (sample, settled) = settle(head, format, &found, encoding, options).await?;
+        }
+    }
+    let start = found.start;
+    let layout = settled.layout(format, found, encoding);
+    let end = sample.last().and_then(|batch| batch.rows().last()).map_or(start.offset, |row| row.end.offset);
+    let mut inspected = Inspected { layout, sample, rows: None, sample_bytes: end };
+    inspected.rows = head.is_whole.then(|| inspected.sample_rows());
+    Ok(inspected)
+}
+
+/// The columns of a Parquet file, and its first rows.
+#[cfg(feature = "parquet")]
+pub(crate) async fn inspect_parquet(
+    mut reader: crate::decode::parquet::ParquetReader,
+    options: &FormatOptions,
+) -> Result<Inspected, SourceError> {
+    let columns = Columns::from_names(reader.names(), options.mapping.as_deref())?;
+    let rows = Some(reader.rows());
+    let sample: Vec<RowBatch> = reader.next_batch(SAMPLE_ROWS).await?.into_iter().collect();
+    let settled = Settled::of(&sample, &columns, Encoding::UTF_8, None, options)?;
+    let decisions = vec![format_decision(Format::Parquet, options)];
+    let found = Found { decisions, ..Found::of(columns, Position { offset: 0, ..Position::START }) };
+    let layout = settled.layout(Format::Parquet, found, options.encoding.unwrap_or_default());
+    Ok(Inspected { layout, sample, rows, sample_bytes: reader.taken().load(Ordering::Relaxed) })
+}
+
+/// What is known of a source once its columns are.
+struct Found {
+    delimiter: Delimiter,
+    columns: Columns,
+    csv: CsvText,
+    /// Where the header of a CSV source begins.
+    header: Option<Position>,
+    /// Whether that has none of the names that are needed.
+    is_by_place: bool,
+    /// Where the first row is.
+    start: Position,
+    decisions: Vec<Decision>,
+}
+
+impl Found {
+    fn of(columns: Columns, start: Position) -> Self {
+        let (delimiter, csv, decisions) = (Delimiter::Comma, CsvText::default(), Vec::new());
+        Self { delimiter, columns, csv, header: None, is_by_place: false, start, decisions }
+    }
+
+    fn csv(found: header::Header) -> Self {
+        let header::Header { delimiter, columns, csv, is_by_place, start, end, decisions } = found;
+        Self { delimiter, columns, csv, header: Some(start), is_by_place, start: end, decisions }
+    }
+
+    /// The same where the line that was taken for the header is the first row: the columns have their places for names.
+    fn without_header(mut self, first: Position, mapping: Option<&Mapping>) -> Result<Self, HeaderError> {
+        let names = (1..=self.columns.count()).map(|place| format!("column_{place}")).collect();
+        self.decisions.retain(|decision| decision.what != Decided::Header);
+        self.decisions.push(Decision {
+            what: Decided::Header,
+            value: "none".to_owned(),
+            by: DecidedBy::Recognised,
+            evidence: format!("line {} is a row by the mapping, which names columns by their places", first.line),
+        });
+        let start = Position { row: 1, ..first };
+        Ok(Self { columns: Columns::from_names(names, mapping)?, header: None, start, ..self })
+    }
+
+    /// What splits its rows.
+    fn layout(&self, encoding: Encoding, options: &FormatOptions) -> CsvLayout<'_> {
+        let columns = Some(self.columns.count());
+        CsvLayout { delimiter: self.delimiter, columns, csv: &self.csv, encoding, rules: options.rules() }
+    }
+}
+
+/// Those rows of a head that are whole.
+async fn sample(mut reader: RowReader, head: &Head) -> Result<Vec<RowBatch>, SourceError> {
+    let mut sample = Vec::new();
+    while let Some(batch) = reader.next_batch(SAMPLE_ROWS).await? {
+        sample.push(batch);
+    }
+    // It would use the storage of the last batch again.
+    drop(reader);
+    for batch in &mut sample {
+        batch.keep(|row| head.has_whole(row));
+    }
+    sample.retain(|batch| !batch.is_empty());
+    Ok(sample)
+}
+
+fn format_decision(format: Format, options: &FormatOptions) -> Decision {
+    let (by, evidence) = match (options.format, format) {
+        (Some(_), _) => (DecidedBy::Set, ""),
+        (None, Format::Csv) => (DecidedBy::Recognised, "it begins as no other format does"),
+        (None, Format::JsonLines) => (DecidedBy::Recognised, "its first line is an object"),
+        (None, Format::Parquet) => (DecidedBy::Recognised, "its first bytes say so"),
+    };
+    Decision { what: Decided::Format, value: format.name().to_owned(), by, evidence: evidence.to_owned() }
+}
+
+/// What was settled of the encoding; an error where nothing says it, and the text is not UTF-8.
+fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> Result<Decision, Undecided> {
+    let Some(encoding) = head.encoding else {
+        return encoding::refuse_other(head.whole_lines_from(start)).map(encoding::Utf8Lines::decision);
+    };
+    let (by, evidence) = match options.encoding {
+        Some(set) if set == encoding => (DecidedBy::Set, String::new()),
+        Some(set) => (DecidedBy::Recognised, format!("{}, whatever is set: {set}", Decision::BY_MARK)),
+        None => (DecidedBy::Recognised, Decision::BY_MARK.to_owned()),
+    };
+    Ok(Decision { what: Decided::Encoding, value: encoding.name().to_owned(), by, evidence })
+}
+
+/// What options and sample leave no doubt of.
+struct Settled {
+    mark: Recognised<Option<DecimalMark>>,
+    timestamps: Recognised<TimestampFormat>,
+    /// Whether timestamps are texts that a form reads.
+    has_timestamps: bool,
+    currencies: Vec<String>,
+    mapping: Option<Arc<Mapping>>,
+}
+
+impl Settled {
+    fn of(
+        sample: &[RowBatch],
+        columns: &Columns,
+        encoding: Encoding,
+        headers: Option<&HeaderRows<'_>>,
+        options: &FormatOptions,
+    ) -> Result<Self, Undecided> {
+        // A header between rows says nothing of them, and neither does what ends the source.
+        let is_header = |row: &Row<'_>| headers.is_some_and(|headers| headers.find(&row.fields).is_some());
+        let trailer = options.trailer.as_ref();
+        let is_trailer = |row: &Row<'_>| trailer.is_some_and(|it| it.is(&row.fields, encoding, ReadingRules::Second));
+        let rows = || whole_rows(sample, columns).take_while(|row| !is_trailer(row)).filter(|row| !is_header(row));
+        let currencies = options.currencies().to_vec();
+        let mark = if let Some(mark) = options.decimal_mark {
+            set(Some(mark))
+        } else {
+            let texts = rows().flat_map(|row| {
+                let texts = columns.amount_texts(row.number, &row.fields, encoding);
+                texts.into_iter().map(move |text| Sampled { row: row.number, text })
+            });
+            amounts::recognise(&texts.collect::<Vec<_>>(), &currencies)?
+        };
+        let date = |row: Row<'_>| {
+            let text = columns.date(row.number, &row.fields, encoding)?;
+            Some(Sampled { row: row.number, text })
+        };
+        let dates: Vec<Sampled> = rows().filter_map(date).collect();
+        let has_timestamps = !dates.is_empty() || rows().next().is_none();
+        let timestamps = match &options.timestamp_format {
+            Some(format) => set(format.clone()),
+            None => timestamps::recognise(&dates)?,
+        };
+        Ok(Self { mark, timestamps, has_timestamps, currencies, mapping: options.mapping.clone() })
+    }
+
+    fn mark(&self) -> DecimalMark {
+        self.mark.value.unwrap_or(DecimalMark::Point)
+    }
+
+    /// Everything in the order in which it was settled.
+    fn layout(self, format: Format, found: Found, encoding: Encoding) -> Layout {
+        let dialect = Dialect { delimiter: found.delimiter, decimal_mark: self.mark(), encoding };
+        let (header, start, csv, mut decisions) =
+            (found.columns.names().to_vec(), found.start, found.csv, found.decisions);
+        let mark = match self.mark.value {
+            Some(DecimalMark::Point) => "point",
+            Some(DecimalMark::Comma) => "comma",
+            None => "not known",
+        };
+        let Recognised { by, evidence, value } = self.mark;
+        decisions.push(Decision { what: Decided::DecimalMark, value: mark.to_owned(), by, evidence });
+        let amounts = AmountText { currencies: self.currencies, is_mark_unknown: value.is_none() };
+        let Recognised { by, evidence, value: timestamps } = self.timestamps;
+        if self.has_timestamps {
+            decisions.push(Decision { what: Decided::Timestamps, value: timestamps.to_string(), by, evidence });
+        }
+        let (compression, mapping) = (Compression::None, self.mapping);
+        Layout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping }
+    }
+}
+
+fn set<T>(value: T) -> Recognised<T> {
+    Recognised { value, by: DecidedBy::Set, evidence: String::new() }
+}
+
+/// Rows that have as many fields as the header.
+fn whole_rows<'a>(sample: &'a [RowBatch], columns: &Columns) -> impl Iterator<Item = Row<'a>> {
+    let count = columns.count();
+    sample.iter().flat_map(RowBatch::rows).filter(move |row| row.fields.count() == count)
+}
+
+/// The rows of a head that are whole, and what is settled by them.
+async fn settle(
+    head: &Head,
+    format: Format,
+    found: &Found,
+    encoding: Encoding,
+    options: &FormatOptions,
+) -> Result<(Vec<RowBatch>, Settled), SourceError> {
+    let mapping = options.mapping.as_deref();
+    let (reader, of_rows) = if format == Format::Csv {
+        let of_rows = encoding.of_rows();
+        (header::rows(head, &found.layout(of_rows, options), found.start).into(), of_rows)
+    } else {
+        let names = JsonNames::mapped(found.columns.names(), mapping);
+        (RowReader::from(json::reader(head, names, found.start)), Encoding::UTF_8)
+    };
+    let sample = sample(reader, head).await?;
+    let headers = (format == Format::Csv).then(|| HeaderRows::new(&found.columns, mapping, of_rows)).flatten();
+    let settled = Settled::of(&sample, &found.columns, of_rows, headers.as_ref(), options)?;
+    Ok((sample, settled))
+}
+
+/// Whether a line is a row by a header: one that is passed over could be a transaction. It ends before a place, where it is one.
+async fn is_row_at(
+    head: &Head,
+    start: Position,
+    before: u64,
+    found: &Found,
+    settled: &Settled,
+    options: &FormatOptions,
+) -> Result<bool, SourceError> {
+    let (columns, encoding) = (&found.columns, head.encoding.unwrap_or_default().of_rows());
+    let layout = found.layout(encoding, options);
+    let notation = Notation::new(ReadingRules::Second, settled.mark.value, &settled.currencies);
+    let Some(first) = header::rows(head, &layout, start).next_batch(1).await? else { return Ok(false) };
+    let is_row = |row: &Row<'_>| {
+        let texts = columns.amount_texts(row.number, &row.fields, encoding);
+        let has_amount =
+            !texts.is_empty() && texts.iter().all(|text| assay_transaction::Amount::read(text, &notation).is_ok());
+        let has_timestamp = match columns.date(row.number, &row.fields, encoding) {
+            Some(date) => settled.timestamps.value.reads_as_evidence(&date).is_some(),
+            None => columns.has_count(row.number, &row.fields, encoding),
+        };
+        let is_of_column = |name| (0..columns.count()).any(|index| columns.fields_of(index).contains(&name));
+        // No column is called like an amount or a date: one of them tells a row that has a mistake from a header by places.
+        let is_one =
+            found.is_by_place && (has_amount && is_of_column("amount") || has_timestamp && is_of_column("timestamp"));
+        row.fields.count() == columns.count() && (has_amount && has_timestamp || is_one)
+    };
+    Ok(first.rows().take(1).any(|row| row.end.offset <= before && is_row(&row)))
+}

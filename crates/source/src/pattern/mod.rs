@@ -1,0 +1,285 @@
+//! What a user names as sources: one of them, all under a prefix or in a directory, or all that match a pattern.
+//!
+//! In a pattern `*` and `?` stand for what has no `/` in it, `**` for any directories, `[ab]` for a character and `{a,b}`
+//! for a choice. What literally bears the name of a pattern is meant by it, and nothing else. Markers are passed over, as
+//! [`crate::pattern::marker`] tells them, unless a part of the pattern names them.
+
+pub(crate) mod marker;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use futures_util::TryStreamExt as _;
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::error::io_cause;
+use crate::pattern::marker::{is_marked, is_marker};
+use crate::{Listed, SourceError, SourceUrl, Sources};
+
+/// Names one source, or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcePattern {
+    text: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    One(SourceUrl),
+    /// Every object under a prefix.
+    Prefix {
+        bucket: String,
+        prefix: String,
+    },
+    /// Objects by a pattern, unless one has this very key.
+    Keys {
+        bucket: String,
+        key: String,
+    },
+    /// A file, a directory, or files by a pattern.
+    Path(PathBuf),
+}
+
+/// A source that a pattern names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Where it is.
+    pub url: SourceUrl,
+    /// Which version of it a listing shows, where there was one that does.
+    pub version: Option<String>,
+}
+
+impl From<SourceUrl> for Named {
+    fn from(url: SourceUrl) -> Self {
+        Self { url, version: None }
+    }
+}
+
+impl SourcePattern {
+    /// The source that it names, where it can name no other.
+    pub fn as_one(&self) -> Option<&SourceUrl> {
+        match &self.kind {
+            Kind::One(url) => Some(url),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for SourcePattern {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        let is_prefix = text.starts_with("s3://") && text.ends_with('/');
+        // What has no key is a prefix all the same.
+        let url: SourceUrl = if is_prefix { format!("{text}.").parse()? } else { text.parse()? };
+        let kind = match url {
+            SourceUrl::S3 { bucket, key } if is_prefix => {
+                let prefix = key[..key.len() - 1].to_owned();
+                if has_wildcards(&prefix) {
+                    Kind::Keys { bucket, key: prefix + "**" }
+                } else {
+                    Kind::Prefix { bucket, prefix }
+                }
+            }
+            SourceUrl::S3 { bucket, key } if has_wildcards(&key) => Kind::Keys { bucket, key },
+            SourceUrl::File(path) if !text.starts_with("file://") => Kind::Path(path),
+            url => Kind::One(url),
+        };
+        Ok(Self { text: text.to_owned(), kind })
+    }
+}
+
+impl fmt::Display for SourcePattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl Sources {
+    /// The sources that a pattern names, in the order of their keys or paths. None is an error, but for a name that is no
+    /// pattern: it is given as it is, whether there is such a source or not.
+    pub async fn expand(&self, pattern: &SourcePattern) -> Result<Vec<Named>, SourceError> {
+        let found = match &pattern.kind {
+            Kind::One(url) => vec![url.clone().into()].into(),
+            Kind::Prefix { bucket, prefix } => {
+                self.matching(bucket, prefix, |key| Some(!is_marker(prefix, key))).await?
+            }
+            Kind::Keys { bucket, key } => {
+                let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() };
+                match self.identify(&url).await {
+                    Ok(found) => vec![Named { url, version: Some(found.identity.version) }].into(),
+                    // Some servers refuse to look for such a key, and who may not list is told so of a missing one.
+                    Err(SourceError::NoObject { .. } | SourceError::Denied { .. } | SourceError::Refused { .. }) => {
+                        let glob = Glob::new(&pattern.text, folder(literal_start(key)), key)?;
+                        self.matching(bucket, literal_start(key), |key| glob.wants(key)).await?
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Kind::Path(path) => {
+                let (text, path) = (pattern.text.clone(), path.clone());
+                let finding = tokio::task::spawn_blocking(move || files(&text, &path)).await;
+                finding.map_err(|error| SourceError::Read { cause: error.to_string() })??
+            }
+        };
+        if found.named.is_empty() {
+            return Err(SourceError::NothingFound { pattern: pattern.text.clone(), markers: found.markers });
+        }
+        Ok(found.named)
+    }
+
+    /// Objects under a prefix that are wanted: none says that a key is not meant, and false that it is a marker's.
+    async fn matching(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        is_wanted: impl Fn(&str) -> Option<bool>,
+    ) -> Result<Matches, SourceError> {
+        let (mut found, mut listing) = (Matches::default(), self.list(bucket, prefix));
+        while let Some(Listed { url, version, size }) = listing.try_next().await? {
+            let SourceUrl::S3 { key, .. } = &url else { continue };
+            // Some clients put empty objects where a file system has directories.
+            let is_directory = size == 0 && key.ends_with('/');
+            match is_wanted(key) {
+                Some(true) if !is_directory => found.named.push(Named { url, version }),
+                Some(false) => found.markers += 1,
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What a pattern found.
+#[derive(Default)]
+struct Matches {
+    named: Vec<Named>,
+    /// Names that are of markers, and so were passed over.
+    markers: u64,
+}
+
+impl From<Vec<Named>> for Matches {
+    fn from(named: Vec<Named>) -> Self {
+        Self { named, markers: 0 }
+    }
+}
+
+fn has_wildcards(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
+/// What stands before the first wildcard.
+fn literal_start(pattern: &str) -> &str {
+    let end = pattern.find(['*', '?', '[', '{', '\\']).unwrap_or(pattern.len());
+    &pattern[..end]
+}
+
+/// The folder that a path is in, with its `/`.
+fn folder(path: &str) -> &str {
+    &path[..path.rfind('/').map_or(0, |slash| slash + 1)]
+}
+
+/// A pattern of paths, all in one folder.
+struct Glob {
+    whole: GlobMatcher,
+    /// How much of a path is the folder.
+    base: usize,
+    /// The parts of the pattern that name markers.
+    meant: Vec<GlobMatcher>,
+}
+
+impl Glob {
+    /// A pattern that begins with a folder, which stands for itself.
+    fn new(text: &str, base: &str, pattern: &str) -> Result<Self, SourceError> {
+        let rest = &pattern[base.len()..];
+        let wrong =
+            |error: globset::Error| SourceError::Pattern { pattern: text.to_owned(), cause: error.kind().to_string() };
+        let whole = compile(&format!("{}{rest}", globset::escape(base))).map_err(wrong)?;
+        // Also among several, as in `{_a,b}`.
+        let names_markers = |part: &&str| is_marked(part.trim_start_matches(['{', '[']));
+        let meant = rest.split('/').filter(names_markers).filter_map(|part| compile(part).ok()).collect();
+        Ok(Self { whole, base: base.len(), meant })
+    }
+
+    /// Whether a path is meant, and wanted: not where it is a marker that the pattern does not name.
+    fn wants(&self, path: &str) -> Option<bool> {
+        self.whole.is_match(path).then(|| !path[self.base..].split('/').any(|name| self.passes_over(name)))
+    }
+
+    fn passes_over(&self, name: &str) -> bool {
+        is_marked(name) && !self.meant.iter().any(|part| part.is_match(name))
+    }
+}
+
+fn compile(pattern: &str) -> Result<GlobMatcher, globset::Error> {
+    Ok(GlobBuilder::new(pattern).literal_separator(true).build()?.compile_matcher())
+}
+
+/// The local files that a path names.
+fn files(text: &str, path: &Path) -> Result<Matches, SourceError> {
+    let mut walk = Walk::default();
+    match (std::fs::metadata(path), path.to_str()) {
+        (Ok(metadata), _) if metadata.is_dir() => walk.folder(path, usize::MAX, None)?,
+        (Err(_), Some(pattern)) if has_wildcards(pattern) => {
+            let base = existing_folder(pattern);
+            let glob = Glob::new(text, base, pattern)?;
+            let rest = &pattern[base.len()..];
+            let depth = if rest.contains("**") { usize::MAX } else { rest.matches('/').count() };
+            if base.is_empty() || Path::new(base).is_dir() {
+                walk.folder(Path::new(base), depth, Some(&glob))?;
+            }
+        }
+        _ => walk.found.push(path.to_owned()),
+    }
+    walk.found.sort();
+    let named = walk.found.into_iter().map(|path| SourceUrl::File(path).into()).collect();
+    Ok(Matches { named, markers: walk.markers })
+}
+
+/// The folder that a pattern begins with: one without wildcards, or one that has this very name.
+fn existing_folder(pattern: &str) -> &str {
+    let ends = pattern.rmatch_indices('/').map(|(slash, _)| &pattern[..=slash]);
+    let certain = folder(literal_start(pattern));
+    ends.take_while(|start| start.len() > certain.len()).find(|start| Path::new(start).is_dir()).unwrap_or(certain)
+}
+
+/// What is found of a directory, and of those in it.
+#[derive(Default)]
+struct Walk {
+    found: Vec<PathBuf>,
+    markers: u64,
+}
+
+impl Walk {
+    /// Adds the files of a directory, and of those in it down to a depth, all of them or those of a pattern. Markers are
+    /// passed over, and links to directories, as they may lead in a circle.
+    fn folder(&mut self, directory: &Path, depth: usize, glob: Option<&Glob>) -> Result<(), SourceError> {
+        let is_here = directory.as_os_str().is_empty();
+        let listed = if is_here { Path::new(".") } else { directory };
+        let unreadable =
+            |error: std::io::Error| SourceError::File { path: listed.display().to_string(), cause: io_cause(&error) };
+        for entry in std::fs::read_dir(listed).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let name = entry.file_name();
+            let path = directory.join(&name);
+            // A name that is not UTF-8 is found, and then refused by what it is.
+            let name = name.to_string_lossy();
+            if glob.map_or_else(|| is_marked(&name), |glob| glob.passes_over(&name)) {
+                self.markers += u64::from(glob.is_none_or(|glob| glob.whole.is_match(&path)));
+                continue;
+            }
+            if entry.file_type().map_err(unreadable)?.is_dir() {
+                if depth > 0 {
+                    self.folder(&path, depth - 1, glob)?;
+                }
+            } else if glob.is_none_or(|glob| glob.whole.is_match(&path)) && path.is_file() {
+                self.found.push(path);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! Objects in S3 and in servers that speak like it: path-style addresses, and which version of an object is there.
+//!
+//! [`crate::s3::download`] reads a range of a version, [`crate::s3::read_ahead`] the whole of it.
+
+use std::borrow::Cow;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_credentials::AddressForm;
+use assay_transaction::SourceIdentity;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::EncodingType;
+use aws_smithy_http_client::tls;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use percent_encoding::percent_decode_str;
+use tokio_util::io::StreamReader;
+
+use crate::options::S3Settings;
+use crate::s3::download::{Download, ObjectVersion};
+use crate::s3::error::Asked;
+use crate::s3::read_ahead::ReadAhead;
+use crate::{ByteStream, Found, Listed, SourceError, SourceUrl};
+
+/// The region of servers that know none.
+const DEFAULT_REGION: &str = "us-east-1";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the start of an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The setting that the SDK has for the address of a server, where we have none.
+const OF_AWS: AddressForm = AddressForm {
+    name: "AWS_ENDPOINT_URL",
+    schemes: &["http", "https"],
+    of: "an S3 server",
+    example: "http://minio:9000",
+};
+
+/// A client of one S3.
+#[derive(Debug, Clone)]
+pub(crate) struct Objects {
+    /// Tries a request again some times by itself.
+    pub(crate) client: Client,
+    /// Tries it once, for those who have a patience of their own.
+    pub(crate) once: Client,
+    /// How long a read goes on trying without one byte of progress.
+    pub(crate) timeout: Duration,
+    endpoint: String,
+    /// The region, where this is AWS itself.
+    aws_region: Option<String>,
+}
+
+impl Objects {
+    /// Makes a client. It asks nothing of S3 yet.
+    pub(crate) async fn connect(settings: &S3Settings) -> Result<Self, SourceError> {
+        let config = sdk_config(settings).await;
+        let region = config.region().map(ToString::to_string).ok_or_else(|| {
+            SourceError::Setting(
+                "no region for S3: set AWS_REGION, or ENDPOINT_URL for a server of your own".to_owned(),
+            )
+        })?;
+        let endpoint = match (&settings.endpoint, config.endpoint_url()) {
+            (Some(endpoint), _) => Some(endpoint.clone()),
+            (None, Some(endpoint)) => Some(crate::options::endpoint(&OF_AWS, endpoint)?),
+            (None, None) => None,
+        };
+        let mut client = aws_sdk_s3::config::Builder::from(&config)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            // Downloads have their own timeout; a stage that waits for the next one must not break them.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .force_path_style(endpoint.is_some());
+        if let Some((key, secret)) = &settings.credentials {
+            client = client.credentials_provider(Credentials::new(key, secret, None, None, "KEY and SECRET"));
+        }
+        if let Some(endpoint) = &endpoint {
+            client = client.endpoint_url(endpoint);
+        }
+        let client = client.build();
+        Ok(Self {
+            once: Client::from_conf(client.to_builder().retry_config(RetryConfig::disabled()).build()),
+            client: Client::from_conf(client),
+            timeout: settings.timeout,
+            aws_region: endpoint.is_none().then(|| region.clone()),
+            endpoint: endpoint.unwrap_or_else(|| format!("AWS, region {region}")),
+        })
+    }
+
+    /// Finds an object: its ETag, or where it has none its size and modification time.
+    pub(crate) async fn identify(&self, bucket: &str, key: &str) -> Result<Found, SourceError> {
+        let location = SourceUrl::S3 { bucket: bucket.to_owned(), key: key.to_owned() }.to_string();
+        let asked = self.asked(bucket, &location);
+        let head = match self.client.head_object().bucket(bucket).key(key).send().await {
+            Ok(head) => head,
+            // The answer to a HEAD has no body to say why.
+            Err(error) if error.as_service_error().is_some() => return Err(self.why(asked, key, &error).await),
+            Err(error) => return Err(asked.error(&error)),
+        };
+        let size = head.content_length().and_then(|size| u64::try_from(size).ok());
+        let size = size.ok_or_else(|| asked.refused("without a Content-Length"))?;
+        let version = match (head.e_tag(), head.last_modified()) {
+            (Some(tag), _) => tag.trim_matches('"').to_owned(),
+            (None, Some(modified)) => unnamed_version(size, modified),
+            (None, None) => return Err(asked.refused("with neither an ETag nor a Last-Modified")),
+        };
+        Ok(Found { identity: SourceIdentity { location, version }, size })
+    }
+
+    /// Asks for the first byte, as that answer says why it is refused.
+    async fn why<E>(
+        &self,
+        asked: Asked<'_>,
+        key: &str,
+        head: &aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+    ) -> SourceError
+    where
+        E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match self.client.get_object().bucket(asked.bucket).key(key).range("bytes=0-0").send().await {
+            Ok(_) => asked.error(head),
+            Err(error) => asked.error(&error),
+        }
+    }
+
+    /// Streams an object of one version from an offset on.
+    pub(crate) async fn open(
+        &self,
+        bucket: &str,
+        key: &str,
+        identity: &SourceIdentity,
+        from: u64,
+    ) -> Result<ByteStream, SourceError> {
+        let ahead = ReadAhead::open(self.version(bucket, key, identity), from).await?;
+        let pieces = stream::try_unfold(ahead, |mut ahead| async {
+            let piece = ahead.next().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>(piece.map(|piece| (piece, ahead)))
+        });
+        Ok(Box::pin(StreamReader::new(Box::pin(pieces))))
+    }
+
+    /// Reads exactly a range of one version.
+    pub(crate) async fn read_at(
+        &self,
+        bucket: &str,
+        key: &str,
+        identity: &SourceIdentity,
+        range: Range<u64>,
+    ) -> Result<Bytes, SourceError> {
+        let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let mut download = Download::new(self.version(bucket, key, identity), range);
+        let mut read = BytesMut::with_capacity(wanted);
+        while let Some(piece) = download.next().await? {
+            read.extend_from_slice(&piece);
+        }
+        if read.len() < wanted {
+            return Err(SourceError::Read {
+                cause: format!("{} ends before the range that was asked for", identity.location),
+            });
+        }
+        Ok(read.freeze())
+    }
+
+    fn version(&self, bucket: &str, key: &str, identity: &SourceIdentity) -> Arc<ObjectVersion> {
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        Arc::new(ObjectVersion { objects: self.clone(), bucket, key, identity: identity.clone() })
+    }
+
+    /// One page of a listing, and the token of the next one, if there is one.
+    pub(crate) async fn list_page(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        token: Option<String>,
+    ) -> Result<(Vec<Listed>, Option<String>), SourceError> {
+        let location = format!("s3://{bucket}/{prefix}");
+        let asked = self.asked(bucket, &location);
+        // Keys may hold characters that XML cannot.
+        let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix).encoding_type(EncodingType::Url);
+        let page = request.set_continuation_token(token).send().await.map_err(|error| asked.error(&error))?;
+        let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let listed = page.contents().iter().map(|object| {
+            let key = object.key().ok_or_else(|| asked.refused("with a listing that lacks a key"))?;
+            let key = if is_encoded { decoded(key) } else { Some(key.to_owned()) };
+            let key = key.ok_or_else(|| asked.refused("with a key that is not UTF-8"))?;
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            let size = size.ok_or_else(|| asked.refused("with a listing that lacks a size"))?;
+            let version = object.e_tag().map(|tag| tag.trim_matches('"').to_owned());
+            Ok(Listed { url: SourceUrl::S3 { bucket: bucket.to_owned(), key }, version, size })
+        });
+        let listed = listed.collect::<Result<_, SourceError>>()?;
+        let next = match (page.is_truncated() == Some(true), page.next_continuation_token()) {
+            (true, Some(token)) => Some(token.to_owned()),
+            (true, None) => return Err(asked.refused("with a listing that is cut and does not say where to go on")),
+            (false, _) => None,
+        };
+        Ok((listed, next))
+    }
+
+    /// The region, where this is AWS itself.
+    pub(crate) fn aws_region(&self) -> Option<&str> {
+        self.aws_region.as_deref()
+    }
+
+    pub(crate) fn asked<'a>(&'a self, bucket: &'a str, location: &'a str) -> Asked<'a> {
+        Asked { endpoint: &self.endpoint, is_aws: self.aws_region.is_some(), bucket, location }
+    }
+}
+
+/// What the environment and the AWS profiles say, on the one HTTP and TLS stack of the workspace.
+pub(crate) async fn sdk_config(settings: &S3Settings) -> SdkConfig {
+    let mut http = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring));
+    if let Some(authorities) = &settings.authorities {
+        let trusted = tls::TrustStore::default().with_pem_certificate(authorities.as_bytes());
+        // Only its own certificates could make it fail, which are checked.
+        if let Ok(context) = tls::TlsContext::builder().with_trust_store(trusted).build() {
+            http = http.tls_context(context);
+        }
+    }
+    let http = http.build_https();
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard());
+    if settings.endpoint.is_none() {
+        return loader.load().await;
+    }
+    // Without the instance's own metadata: a server of one's own is rarely asked from an AWS instance, and where there
+    // is none, asking takes seconds.
+    let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(Region::new(DEFAULT_REGION));
+    loader.region(region).load().await
+}
+
+/// A key as a listing writes it where it was asked to encode keys: like a form.
+fn decoded(key: &str) -> Option<String> {
+    let key = key.replace('+', " ");
+    percent_decode_str(&key).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// The version of an object without an ETag.
+fn unnamed_version(size: u64, modified: &DateTime) -> String {
+    format!("size={size} modified={}", modified.secs())
+}
+
+/// The modification time in a version, where it is of an object without an ETag.
+pub(crate) fn modified_in(version: &str) -> Option<DateTime> {
+    let (_, modified) = version.strip_prefix("size=")?.split_once(" modified=")?;
+    modified.parse().ok().map(DateTime::from_secs)
+}

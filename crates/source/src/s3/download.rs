@@ -1,0 +1,249 @@
+//! A range of one version of an object, taken up again from the byte it stopped at whenever it breaks.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_transaction::SourceIdentity;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream as Body;
+use bytes::Bytes;
+use tracing::{debug, warn};
+
+use crate::SourceError;
+use crate::error::io_cause;
+use crate::patience::Patience;
+use crate::s3::client::{Objects, modified_in};
+use crate::s3::error::{Asked, root_cause};
+
+/// How long the next bytes of an answer may take at most.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many times that goes into the whole patience, where it is a short one.
+const READS_PER_TIMEOUT: u32 = 10;
+
+/// One version of one object, and where to ask for it.
+pub(crate) struct ObjectVersion {
+    pub(crate) objects: Objects,
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) identity: SourceIdentity,
+}
+
+impl ObjectVersion {
+    fn asked(&self) -> Asked<'_> {
+        self.objects.asked(&self.bucket, &self.identity.location)
+    }
+
+    pub(crate) fn replaced(&self) -> SourceError {
+        SourceError::Replaced { location: self.identity.location.clone() }
+    }
+
+    /// Asks for a range, if the object is still the same. An object that ends in it, or before it, answers with less.
+    async fn get(&self, range: Range<u64>) -> Result<Answer, SourceError> {
+        let mut request = self.objects.once.get_object().bucket(&self.bucket).key(&self.key);
+        request = match modified_in(&self.identity.version) {
+            Some(modified) => request.if_unmodified_since(modified),
+            None => request.if_match(format!("\"{}\"", self.identity.version)),
+        };
+        match request.range(format!("bytes={}-{}", range.start, range.end - 1)).send().await {
+            Ok(answer) => self.check(range, answer),
+            Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 416) => {
+                self.nothing_at(range.start).await
+            }
+            Err(error) => Err(self.asked().error(&error)),
+        }
+    }
+
+    /// Whether an answer has what was asked for, whatever the server makes of conditions and ranges.
+    fn check(&self, range: Range<u64>, answer: GetObjectOutput) -> Result<Answer, SourceError> {
+        let is_other = |tag: &str| tag.trim_matches('"') != self.identity.version;
+        if modified_in(&self.identity.version).is_none() && answer.e_tag().is_some_and(is_other) {
+            return Err(self.replaced());
+        }
+        let (end, size) = match answer.content_range() {
+            Some(text) => content_range(text)
+                .filter(|(given, _)| given.start == range.start && given.end <= range.end)
+                .map(|(given, size)| (given.end, size))
+                .ok_or_else(|| self.asked().refused("without the range that was asked for"))?,
+            // The whole of it, from a server that knows no ranges.
+            None if range.start == 0 => {
+                let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
+                let size = size.ok_or_else(|| self.asked().refused("without a Content-Length"))?;
+                (size, size)
+            }
+            None => return Err(self.asked().refused("without the range that was asked for")),
+        };
+        Ok(Answer { end, size, body: answer.body })
+    }
+
+    /// The server has nothing from an offset on: so the object ends there, or is no longer the one that was asked for, as
+    /// not every server looks at conditions first.
+    async fn nothing_at(&self, offset: u64) -> Result<Answer, SourceError> {
+        let found = self.objects.identify(&self.bucket, &self.key).await?;
+        if found.identity != self.identity {
+            return Err(self.replaced());
+        }
+        if offset < found.size {
+            return Err(self.asked().refused("without the range that was asked for"));
+        }
+        Ok(Answer { end: offset, size: found.size, body: Body::from_static(b"") })
+    }
+}
+
+/// What a server gives of a range.
+struct Answer {
+    /// Behind its last byte.
+    end: u64,
+    /// How many bytes the object has.
+    size: u64,
+    body: Body,
+}
+
+/// `bytes 0-4/10`: the range and the size of the whole.
+fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    (first <= last && last < size).then_some((first..last + 1, size))
+}
+
+/// A range on its way.
+pub(crate) struct Download {
+    object: Arc<ObjectVersion>,
+    /// The next byte.
+    offset: u64,
+    /// Behind the last byte.
+    end: u64,
+    /// How many bytes the object has, once an answer has said so.
+    size: Option<u64>,
+    body: Option<Body>,
+    read_timeout: Duration,
+    patience: Patience,
+}
+
+impl Download {
+    /// Asks for nothing yet.
+    pub(crate) fn new(object: Arc<ObjectVersion>, range: Range<u64>) -> Self {
+        let timeout = object.objects.timeout;
+        Self {
+            object,
+            offset: range.start,
+            end: range.end,
+            size: None,
+            body: None,
+            read_timeout: READ_TIMEOUT.min(timeout / READS_PER_TIMEOUT),
+            patience: Patience::new(timeout),
+        }
+    }
+
+    /// Asks for the range until there is an answer; tells how many bytes the object has.
+    pub(crate) async fn open(&mut self) -> Result<u64, SourceError> {
+        loop {
+            match self.ask().await {
+                Ok(size) => return Ok(size),
+                Err(interruption) => self.pause(interruption).await?,
+            }
+        }
+    }
+
+    /// Behind its last byte; that may lie before what was asked for once there is an answer.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The next bytes, none at the end of the range or of the object.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        while self.offset < self.end {
+            match self.read().await {
+                // An object that ends right here.
+                Ok(None) => {}
+                Ok(Some(bytes)) => {
+                    self.offset += bytes.len() as u64;
+                    self.patience.restore();
+                    return Ok(Some(bytes));
+                }
+                Err(interruption) => self.pause(interruption).await?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads on; gives nothing only where the answer says that there is nothing.
+    async fn read(&mut self) -> Result<Option<Bytes>, Interruption> {
+        if self.body.is_none() {
+            self.ask().await?;
+        }
+        let Some(body) = self.body.as_mut().filter(|_| self.offset < self.end) else { return Ok(None) };
+        match tokio::time::timeout(self.read_timeout, body.try_next()).await {
+            Ok(Ok(Some(bytes))) if self.offset + bytes.len() as u64 > self.end => {
+                Err(self.object.asked().refused("with more than was asked for").into())
+            }
+            Ok(Ok(Some(bytes))) => Ok(Some(bytes)),
+            Ok(Ok(None)) => Err(Interruption::Transient("the connection was closed".to_owned())),
+            Ok(Err(error)) => Err(Interruption::Transient(root_cause(&error))),
+            Err(_) => Err(Interruption::Transient(io_cause(&io::ErrorKind::TimedOut.into()))),
+        }
+    }
+
+    /// Asks for what is left of the range.
+    async fn ask(&mut self) -> Result<u64, Interruption> {
+        let answer = self.object.get(self.offset..self.end).await?;
+        if self.size.is_some_and(|size| size != answer.size) {
+            return Err(self.object.replaced().into());
+        }
+        self.size = Some(answer.size);
+        self.end = answer.end;
+        self.body = Some(answer.body);
+        Ok(answer.size)
+    }
+
+    async fn pause(&mut self, interruption: Interruption) -> Result<(), SourceError> {
+        let cause = match interruption {
+            Interruption::Transient(cause) => cause,
+            Interruption::Final(error) => return Err(error),
+        };
+        self.body = None;
+        let (location, timeout) = (&self.object.identity.location, self.object.objects.timeout);
+        let is_first = !self.patience.is_tried();
+        let Some(pause) = self.patience.pause() else {
+            return Err(SourceError::Broken { location: location.clone(), offset: self.offset, timeout, cause });
+        };
+        let offset = self.offset;
+        if is_first {
+            warn!("reading {location} broke off at byte {offset} ({cause}): it is tried again for {timeout:?}");
+        } else {
+            debug!("reading {location} still stands at byte {offset} ({cause})");
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Why a download stopped.
+enum Interruption {
+    /// It may well go on a little later.
+    Transient(String),
+    /// It will not.
+    Final(SourceError),
+}
+
+impl From<SourceError> for Interruption {
+    fn from(error: SourceError) -> Self {
+        if error.is_transient() { Self::Transient(error.to_string()) } else { Self::Final(error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_range_was_given() {
+        assert_eq!(content_range("bytes 0-4/10"), Some((0..5, 10)));
+        assert_eq!(content_range("bytes 9-9/10"), Some((9..10, 10)));
+        for wrong in ["", "bytes */10", "bytes 0-4/*", "bytes 5-4/10", "bytes 0-10/10", "items 0-4/10"] {
+            assert_eq!(content_range(wrong), None, "{wrong}");
+        }
+    }
+}

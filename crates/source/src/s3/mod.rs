@@ -1,0 +1,12 @@
+//! Objects in S3 and in servers that speak its protocol.
+
+mod client;
+mod download;
+mod error;
+pub(crate) mod list;
+pub(crate) mod put;
+mod read_ahead;
+
+pub(crate) use client::{Objects, sdk_config};
+#[cfg(feature = "sqs")]
+pub(crate) use error::root_cause;
