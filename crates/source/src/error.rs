@@ -5,7 +5,7 @@ use std::time::Duration;
 use assay_credentials::CredentialsError;
 use assay_transaction::{Exit, HeaderError, PathError};
 
-use crate::Undecided;
+use crate::UndecidedFormat;
 
 /// Why a source cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,7 @@ pub enum SourceError {
     #[error(
         "bucket `{bucket}` cannot send events to {arns} ({cause}): set up its server's AMQP target, or name another with --arn"
     )]
-    NoTarget {
+    NoEventTarget {
         /// The bucket.
         bucket: String,
         /// What was tried.
@@ -145,7 +145,7 @@ pub enum SourceError {
     #[error(
         "reading {location} did not get past byte {offset} within SOURCE_TIMEOUT ({timeout:?}; {cause}): try again once S3 is well"
     )]
-    Broken {
+    Stalled {
         /// The URL.
         location: String,
         /// The byte that never came.
@@ -174,16 +174,16 @@ pub enum SourceError {
     OtherHeader(String),
     /// What its head leaves open.
     #[error(transparent)]
-    Undecided(Box<Undecided>),
+    Undecided(Box<UndecidedFormat>),
     /// A JSON document that is not one object on each line.
     #[error("the source is JSON, but {0}: write one object on each line (JSON Lines), such as with `jq -c '.[]'`")]
     NotJsonLines(&'static str),
     /// A Parquet file inside of a compressed one: it can only be read from its end.
     #[error("the source is a Parquet file inside of {0}: unpack it, as Parquet files pack their own pages")]
-    PackedParquet(&'static str),
+    CompressedParquet(&'static str),
     /// A file of another kind, told by its content.
     #[error("the source is {what}: {remedy}")]
-    Foreign {
+    OtherFormat {
         /// What it is, with its article.
         what: String,
         /// What to do with it.
@@ -193,7 +193,7 @@ pub enum SourceError {
     #[error(
         "cannot keep what {location} gives in a file in {folder} ({cause}): make room there, or set TMPDIR to a folder that has it"
     )]
-    NotKept {
+    NotSpooled {
         /// Of the pipe.
         location: String,
         /// Where it was to be kept.
@@ -205,13 +205,13 @@ pub enum SourceError {
     #[error(
         "what came through {location} cannot be read again, as a pipe gives it once: a load that was stopped goes on where the same is piped into it again"
     )]
-    PipeGone {
+    PipeConsumed {
         /// Of the pipe.
         location: String,
     },
     /// What this build leaves out.
     #[error("the source is {what}, which this build cannot read: build it with `--features {feature}`")]
-    NotBuilt {
+    FeatureMissing {
         /// The format.
         what: &'static str,
         /// What to build it with.
@@ -231,7 +231,7 @@ pub enum SourceError {
         "cannot tell the dialect: none of `,` `;` tab `|` finds a required column on the first 50 lines, whose first looks like {first_line}; set \
          DELIMITER to another one, or MAPPING where the columns have other names"
     )]
-    Undecidable {
+    UnknownDialect {
         /// The shape of its start.
         first_line: String,
     },
@@ -272,7 +272,7 @@ impl SourceError {
             | Self::Tls { .. }
             | Self::NoCredentials { .. }
             | Self::Region { .. } => Exit::Usage,
-            Self::Unreachable { .. } | Self::Broken { .. } | Self::Stopped { .. } => Exit::DependencyAway,
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Stopped { .. } => Exit::DependencyAway,
             _ => Exit::SourceUnreadable,
         }
     }
@@ -288,8 +288,8 @@ impl SourceError {
     }
 }
 
-impl From<Undecided> for SourceError {
-    fn from(undecided: Undecided) -> Self {
+impl From<UndecidedFormat> for SourceError {
+    fn from(undecided: UndecidedFormat) -> Self {
         Self::Undecided(undecided.into())
     }
 }

@@ -24,7 +24,7 @@ pub(crate) async fn fingerprint(url: &SourceUrl, found: &Found) -> Result<Option
     Ok(match url {
         SourceUrl::S3 { .. } => {
             let tag = &found.identity.version;
-            is_of_content(tag).then(|| format!("etag:{tag}:{}", found.size))
+            is_content_hash(tag).then(|| format!("etag:{tag}:{}", found.size))
         }
         SourceUrl::File(_) | SourceUrl::Descriptor(_) => Some(of_sha256(&hash_file(found).await?)),
     })
@@ -36,7 +36,7 @@ fn of_sha256(digits: &str) -> String {
 
 /// Whether an ETag is a hash of what the object holds, or of its parts: 32 hexadecimal digits, with how many parts there were.
 /// Servers may make it of anything else, such as a time.
-fn is_of_content(tag: &str) -> bool {
+fn is_content_hash(tag: &str) -> bool {
     let (hash, parts) = tag.split_once('-').unwrap_or((tag, "1"));
     hash.len() == 32
         && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -47,7 +47,7 @@ fn is_of_content(tag: &str) -> bool {
 /// Hashes a file, which must be at the end what it was at the start.
 async fn hash_file(found: &Found) -> Result<String, SourceError> {
     let mut stream = file::open(&found.identity, 0).await?;
-    let mut hashing = Hashing::new(format!("looking whether {} is a copy", found.identity.location));
+    let mut hashing = ProgressHasher::new(format!("looking whether {} is a copy", found.identity.location));
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     while (&mut stream).take(BLOCK_BYTES as u64).read_to_end(&mut block).await? > 0 {
         let hashed = tokio::task::spawn_blocking(move || {
@@ -61,7 +61,7 @@ async fn hash_file(found: &Found) -> Result<String, SourceError> {
 }
 
 /// A hash of what goes by, and a word to a person where that takes long.
-pub(crate) struct Hashing {
+pub(crate) struct ProgressHasher {
     /// What is going on.
     what: String,
     hash: Sha256,
@@ -70,7 +70,7 @@ pub(crate) struct Hashing {
     silence: Duration,
 }
 
-impl Hashing {
+impl ProgressHasher {
     pub(crate) fn new(what: String) -> Self {
         Self { what, hash: Sha256::new(), bytes: 0, began: Instant::now(), silence: SILENCE }
     }

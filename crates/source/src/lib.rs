@@ -30,10 +30,10 @@ mod s3;
 mod sources;
 mod url;
 
-pub use decode::batch::{Row, RowBatch, RowFields, Rows};
+pub use decode::batch::{BatchRows, Row, RowBatch, RowFields};
 pub use decode::csv::{CsvLayout, CsvReader, QUOTE_REACH};
 pub use decode::row_reader::RowReader;
-pub use detect::Undecided;
+pub use detect::UndecidedFormat;
 pub use detect::format_options::{Currencies, FormatOptions, NullValues, ShortRows};
 pub use detect::head::HEAD_BYTES;
 pub use detect::inspect::{Inspected, Layout, inspect};

@@ -13,18 +13,18 @@ use futures_util::{StreamExt as _, TryFutureExt as _};
 use tokio::io::AsyncRead;
 use tokio::sync::OnceCell;
 
-use crate::decode::compression::{Metered, Packing};
+use crate::decode::compression::{CountingStream, Packing};
 #[cfg(feature = "parquet")]
 use crate::decode::parquet::ParquetReader;
-use crate::decode::row_reader::begins_at;
+use crate::decode::row_reader::start_offset;
 use crate::decode::{compression, zip};
 use crate::detect::head::Head;
 use crate::detect::inspect::inspect_head;
 use crate::fingerprint::fingerprint;
 use crate::local::file;
-use crate::local::pipe::Pipes;
+use crate::local::pipe::PipeSpool;
 use crate::options::S3Settings;
-use crate::s3::Objects;
+use crate::s3::S3Client;
 use crate::{FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl};
 
 /// The bytes of a source. Its errors are [`SourceError`]s inside of [`std::io::Error`]s, which `From` finds again.
@@ -41,21 +41,21 @@ pub struct Found {
 
 /// What a build without it says of Parquet.
 #[cfg(not(feature = "parquet"))]
-const NO_PARQUET: SourceError = SourceError::NotBuilt { what: "Parquet", feature: "parquet" };
+const NO_PARQUET: SourceError = SourceError::FeatureMissing { what: "Parquet", feature: "parquet" };
 
 /// Opens sources; cheap to clone. S3 is connected to when the first object is asked for, so that local files need none of its
 /// settings.
 #[derive(Clone)]
 pub struct Sources {
     settings: S3Settings,
-    objects: Arc<OnceCell<Objects>>,
-    pipes: Arc<Pipes>,
+    s3: Arc<OnceCell<S3Client>>,
+    pipes: Arc<PipeSpool>,
 }
 
 /// Only whether S3 is in use: its settings hold a secret.
 impl fmt::Debug for Sources {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Sources").field("s3", &self.objects.initialized()).finish_non_exhaustive()
+        formatter.debug_struct("Sources").field("s3", &self.s3.initialized()).finish_non_exhaustive()
     }
 }
 
@@ -63,13 +63,13 @@ impl fmt::Debug for Sources {
 impl Sources {
     /// Checks the settings; asks nothing of anybody yet.
     pub fn new(options: &S3Options) -> Result<Self, SourceError> {
-        Ok(Self { settings: options.settle()?, objects: Arc::default(), pipes: Arc::default() })
+        Ok(Self { settings: options.settle()?, s3: Arc::default(), pipes: Arc::default() })
     }
 
     /// Which version of a source is there. What comes through a pipe is read to its end, and kept until the last clone is gone.
     pub async fn identify(&self, url: &SourceUrl) -> Result<Found, SourceError> {
         match url {
-            SourceUrl::S3 { bucket, key } => Box::pin(self.objects().await?.identify(bucket, key)).await,
+            SourceUrl::S3 { bucket, key } => Box::pin(self.s3().await?.identify(bucket, key)).await,
             SourceUrl::File(path) if !file::is_pipe(path).await => file::identify(path).await,
             SourceUrl::File(_) | SourceUrl::Descriptor(_) => self.pipes.identify(url).await,
         }
@@ -90,23 +90,23 @@ impl Sources {
     ) -> Result<Inspected, SourceError> {
         let options = &options.located(&found.identity.location)?;
         let taken = Arc::default();
-        let stream = Metered::new(self.open(url, &found.identity, 0).await?, &taken);
-        let (compression, mut stream) = compression::recognise(Box::pin(stream)).await?;
+        let stream = CountingStream::new(self.open(url, &found.identity, 0).await?, &taken);
+        let (compression, mut stream) = compression::detect(Box::pin(stream)).await?;
         let packing = self.packing(url, found, compression).await?;
         if packing.start() > 0 {
-            stream = Box::pin(Metered::new(self.open(url, &found.identity, packing.start()).await?, &taken));
+            stream = Box::pin(CountingStream::new(self.open(url, &found.identity, packing.start()).await?, &taken));
         }
         let mut stream = compression::unpack(stream, packing);
         let head = Head::read(&mut stream, options).await?;
-        if let Some(foreign) = head.foreign(options.format.is_some()) {
-            return Err(foreign.error(compression));
+        if let Some(format) = head.other_format(options.format.is_some()) {
+            return Err(format.error(compression));
         }
         let is_parquet = options.format.map_or_else(|| head.is_parquet(), |format| format == Format::Parquet);
         if is_parquet && compression.is_none() {
             return self.inspect_parquet(url, found, options).await;
         }
         if is_parquet {
-            return Err(SourceError::PackedParquet(compression.name()));
+            return Err(SourceError::CompressedParquet(compression.name()));
         }
         let mut inspected = Box::pin(inspect_head(&head, options)).await?;
         inspected.layout.compression = compression;
@@ -130,7 +130,7 @@ impl Sources {
             return self.parquet(url, found, settings.reading, from).await;
         }
         let packing = self.packing(url, found, settings.compression).await?;
-        let offset = begins_at(settings, from).max(packing.start());
+        let offset = start_offset(settings, from).max(packing.start());
         Ok(RowReader::text(self.open(url, &found.identity, offset).await?, packing, settings, from))
     }
 
@@ -140,7 +140,7 @@ impl Sources {
             Compression::None => Packing::None,
             Compression::Gzip => Packing::Gzip,
             Compression::Zstd => Packing::Zstd,
-            Compression::Zip => Packing::Zip(zip::find(self, url, found).await?),
+            Compression::Zip => Packing::Zip(zip::find_member(self, url, found).await?),
         })
     }
 
@@ -181,7 +181,7 @@ impl Sources {
     /// [`SourceError::Replaced`], here or in the stream, and never in a mixture of both.
     pub async fn open(&self, url: &SourceUrl, identity: &SourceIdentity, from: u64) -> Result<ByteStream, SourceError> {
         match url {
-            SourceUrl::S3 { bucket, key } => Box::pin(self.objects().await?.open(bucket, key, identity, from)).await,
+            SourceUrl::S3 { bucket, key } => Box::pin(self.s3().await?.open(bucket, key, identity, from)).await,
             _ if identity.piped_sha256().is_some() => self.pipes.open(url, identity, from).await,
             SourceUrl::File(_) | SourceUrl::Descriptor(_) => file::open(identity, from).await,
         }
@@ -196,9 +196,7 @@ impl Sources {
         range: Range<u64>,
     ) -> Result<Bytes, SourceError> {
         match url {
-            SourceUrl::S3 { bucket, key } => {
-                Box::pin(self.objects().await?.read_at(bucket, key, identity, range)).await
-            }
+            SourceUrl::S3 { bucket, key } => Box::pin(self.s3().await?.read_at(bucket, key, identity, range)).await,
             _ if identity.piped_sha256().is_some() => self.pipes.read_at(url, identity, range).await,
             SourceUrl::File(_) | SourceUrl::Descriptor(_) => file::read_at(identity, range).await,
         }
@@ -206,11 +204,11 @@ impl Sources {
 
     /// Every object of a bucket under a prefix, in the order of their keys.
     pub fn list<'a>(&'a self, bucket: &'a str, prefix: &'a str) -> BoxStream<'a, Result<Listed, SourceError>> {
-        let objects = async move { Ok(self.objects().await?.list(bucket, prefix)) };
-        objects.try_flatten_stream().boxed()
+        let s3 = async move { Ok(self.s3().await?.list(bucket, prefix)) };
+        s3.try_flatten_stream().boxed()
     }
 
-    pub(crate) async fn objects(&self) -> Result<&Objects, SourceError> {
-        self.objects.get_or_try_init(|| Box::pin(Objects::connect(&self.settings))).await
+    pub(crate) async fn s3(&self) -> Result<&S3Client, SourceError> {
+        self.s3.get_or_try_init(|| Box::pin(S3Client::connect(&self.settings))).await
     }
 }

@@ -46,7 +46,7 @@ impl SourceUrl {
     pub fn of(source: &SourceIdentity) -> Result<Self, SourceError> {
         let SourceIdentity { location, .. } = source;
         if source.piped_sha256().is_some() {
-            return Err(SourceError::PipeGone { location: location.clone() });
+            return Err(SourceError::PipeConsumed { location: location.clone() });
         }
         location.parse()
     }

@@ -12,7 +12,7 @@ use crate::decode::csv::QUOTE_REACH;
 
 /// Some rows of a source, in its order. Its storage goes back to the reader once it is dropped.
 #[derive(Debug)]
-pub struct RowBatch(pub(crate) Arc<Storage>);
+pub struct RowBatch(pub(crate) Arc<BatchStorage>);
 
 impl RowBatch {
     /// How many rows; never 0.
@@ -34,19 +34,19 @@ impl RowBatch {
     }
 
     /// The rows.
-    pub fn rows(&self) -> Rows<'_> {
-        Rows { storage: &self.0, rows: self.0.rows.iter() }
+    pub fn rows(&self) -> BatchRows<'_> {
+        BatchRows { storage: &self.0, rows: self.0.rows.iter() }
     }
 }
 
 /// The rows of a batch, in order.
 #[derive(Debug, Clone)]
-pub struct Rows<'a> {
-    storage: &'a Storage,
-    rows: std::slice::Iter<'a, StoredRow>,
+pub struct BatchRows<'a> {
+    storage: &'a BatchStorage,
+    rows: std::slice::Iter<'a, RowSpans>,
 }
 
-impl<'a> Iterator for Rows<'a> {
+impl<'a> Iterator for BatchRows<'a> {
     type Item = Row<'a>;
 
     fn next(&mut self) -> Option<Row<'a>> {
@@ -58,7 +58,7 @@ impl<'a> Iterator for Rows<'a> {
     }
 }
 
-impl ExactSizeIterator for Rows<'_> {}
+impl ExactSizeIterator for BatchRows<'_> {}
 
 /// One row as it stands in its source.
 #[derive(Debug, Clone)]
@@ -119,13 +119,13 @@ pub struct RowFields<'a> {
     ends: &'a [usize],
     /// Which fields are numbers by the grammar of the source; none where it has no such thing.
     numbers: &'a [bool],
-    extras: &'a [Extra],
+    extras: &'a [ExtraField],
 }
 
 /// A field that the header does not name: ends in the bytes of its row's fields, each text beginning where the one before
 /// ends.
 #[derive(Debug, Clone, Copy)]
-struct Extra {
+struct ExtraField {
     name_end: usize,
     value_end: usize,
 }
@@ -161,7 +161,7 @@ pub(crate) struct FieldsBuffer {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     numbers: Vec<bool>,
-    extras: Vec<Extra>,
+    extras: Vec<ExtraField>,
 }
 
 impl FieldsBuffer {
@@ -185,13 +185,13 @@ impl FieldsBuffer {
         self.bytes.extend_from_slice(name);
         let name_end = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.extras.push(Extra { name_end, value_end: self.bytes.len() });
+        self.extras.push(ExtraField { name_end, value_end: self.bytes.len() });
     }
 }
 
 /// Where a row's parts are in the storage of its batch.
 #[derive(Debug)]
-struct StoredRow {
+struct RowSpans {
     number: u64,
     line: u64,
     raw: Range<usize>,
@@ -210,16 +210,16 @@ pub(crate) const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// The batches of one decoder, one after the other: an error waits for the rows before it, and storage is used again.
 #[derive(Debug, Default)]
-pub(crate) struct Batches {
+pub(crate) struct BatchOutput {
     /// Why there is nothing behind the last batch: it could not be read.
     failed: Option<SourceError>,
     /// What the last batch was stored in.
-    spare: Option<Arc<Storage>>,
+    spare: Option<Arc<BatchStorage>>,
 }
 
-impl Batches {
+impl BatchOutput {
     /// Room for the next batch; else the error that came behind the last one.
-    pub(crate) fn begin(&mut self) -> Result<Storage, SourceError> {
+    pub(crate) fn begin(&mut self) -> Result<BatchStorage, SourceError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -232,7 +232,7 @@ impl Batches {
     /// The batch that was filled, none where there is no row; and an error that ended it, before or behind its rows.
     pub(crate) fn finish(
         &mut self,
-        rows: Storage,
+        rows: BatchStorage,
         error: Option<SourceError>,
     ) -> Result<Option<RowBatch>, SourceError> {
         if rows.rows() == 0 {
@@ -246,45 +246,45 @@ impl Batches {
 }
 
 /// A decoder that fills batches, some rows at a time.
-pub(crate) trait Filling {
+pub(crate) trait BatchDecoder {
     /// Those that it gave, and the next one.
-    fn batches(&mut self) -> &mut Batches;
+    fn output(&mut self) -> &mut BatchOutput;
 
     /// Reads on, and puts what rows there are into a batch of at most `max_rows`, which has room; tells whether more may follow.
-    async fn fill(&mut self, rows: &mut Storage, max_rows: usize) -> Result<bool, SourceError>;
+    async fn fill(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Result<bool, SourceError>;
 
     /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
     async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
-        let mut rows = self.batches().begin()?;
+        let mut rows = self.output().begin()?;
         let mut read = Ok(true);
         while matches!(read, Ok(true)) && rows.has_room(max_rows) {
             read = self.fill(&mut rows, max_rows).await;
         }
-        self.batches().finish(rows, read.err())
+        self.output().finish(rows, read.err())
     }
 }
 
 /// What the rows of a batch are stored in: no allocation per row or field once it has grown.
 #[derive(Debug, Default)]
-pub(crate) struct Storage {
+pub(crate) struct BatchStorage {
     raw: Vec<u8>,
     fields: Vec<u8>,
     ends: Vec<usize>,
     numbers: Vec<bool>,
-    extras: Vec<Extra>,
-    rows: Vec<StoredRow>,
+    extras: Vec<ExtraField>,
+    rows: Vec<RowSpans>,
 }
 
 /// A row's place in its source.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct RowLocation {
     pub(crate) number: u64,
     pub(crate) line: u64,
     pub(crate) end_line: u64,
     pub(crate) end_offset: u64,
 }
 
-impl Storage {
+impl BatchStorage {
     pub(crate) fn clear(&mut self) {
         self.raw.clear();
         self.fields.clear();
@@ -312,7 +312,7 @@ impl Storage {
     /// Adds a row of CSV with its fields, or without them where it is malformed.
     pub(crate) fn push_record(
         &mut self,
-        place: Place,
+        location: RowLocation,
         raw: &[u8],
         raw_bytes: usize,
         fields: Result<&ByteRecord, RejectReason>,
@@ -326,7 +326,7 @@ impl Storage {
             }
             Err(reason) => Some(reason),
         };
-        self.finish(from, place, raw, raw_bytes, malformed);
+        self.finish(from, location, raw, raw_bytes, malformed);
     }
 
     /// Begins a row whose fields are put in one by one.
@@ -335,10 +335,10 @@ impl Storage {
         OpenRow { field: bytes, bytes, ends, storage: self }
     }
 
-    /// The same as [`Storage::push_record`] with fields of another kind.
+    /// The same as [`BatchStorage::push_record`] with fields of another kind.
     pub(crate) fn push_fields(
         &mut self,
-        place: Place,
+        location: RowLocation,
         raw: &[u8],
         raw_bytes: usize,
         fields: Result<&FieldsBuffer, RejectReason>,
@@ -354,7 +354,7 @@ impl Storage {
             }
             Err(reason) => Some(reason),
         };
-        self.finish(from, place, raw, raw_bytes, malformed);
+        self.finish(from, location, raw, raw_bytes, malformed);
     }
 
     /// How much of fields, ends, numbers and extras there is.
@@ -366,16 +366,16 @@ impl Storage {
     fn finish(
         &mut self,
         (fields, ends, numbers, extras): (usize, usize, usize, usize),
-        place: Place,
+        location: RowLocation,
         raw: &[u8],
         raw_bytes: usize,
         malformed: Option<RejectReason>,
     ) {
         let raw_from = self.raw.len();
         self.raw.extend_from_slice(&raw[..raw.len().min(MAX_RAW_KEPT)]);
-        self.rows.push(StoredRow {
-            number: place.number,
-            line: place.line,
+        self.rows.push(RowSpans {
+            number: location.number,
+            line: location.line,
             raw: raw_from..self.raw.len(),
             raw_bytes,
             malformed,
@@ -383,12 +383,12 @@ impl Storage {
             ends: ends..self.ends.len(),
             numbers: numbers..self.numbers.len(),
             extras: extras..self.extras.len(),
-            end_line: place.end_line,
-            end_offset: place.end_offset,
+            end_line: location.end_line,
+            end_offset: location.end_offset,
         });
     }
 
-    fn row(&self, row: &StoredRow) -> Row<'_> {
+    fn row(&self, row: &RowSpans) -> Row<'_> {
         Row {
             number: row.number,
             line: row.line,
@@ -408,7 +408,7 @@ impl Storage {
 
 /// A row on its way into a batch, field by field, with no copy between. Unless it is finished, it is to be cleared.
 pub(crate) struct OpenRow<'a> {
-    storage: &'a mut Storage,
+    storage: &'a mut BatchStorage,
     /// Where its fields begin.
     bytes: usize,
     ends: usize,
@@ -467,11 +467,17 @@ impl OpenRow<'_> {
     }
 
     /// Puts the row into the batch, without its fields where they are not to be judged.
-    pub(crate) fn finish(mut self, place: Place, raw: &[u8], raw_bytes: usize, malformed: Option<RejectReason>) {
+    pub(crate) fn finish(
+        mut self,
+        location: RowLocation,
+        raw: &[u8],
+        raw_bytes: usize,
+        malformed: Option<RejectReason>,
+    ) {
         if malformed.is_some() {
             self.clear();
         }
         let (_, _, numbers, extras) = self.storage.stored();
-        self.storage.finish((self.bytes, self.ends, numbers, extras), place, raw, raw_bytes, malformed);
+        self.storage.finish((self.bytes, self.ends, numbers, extras), location, raw, raw_bytes, malformed);
     }
 }

@@ -11,7 +11,7 @@ use crate::{ByteStream, SourceError};
 pub(crate) const READ_BYTES: usize = 128 * 1024;
 
 /// See the module.
-pub(crate) struct Buffer {
+pub(crate) struct ReadBuffer {
     stream: ByteStream,
     /// Only `..filled` is of the source.
     bytes: Vec<u8>,
@@ -34,7 +34,7 @@ pub(crate) enum LineEnds {
 }
 
 /// A physical line that was passed over, kept up to a bound.
-pub(crate) struct Line {
+pub(crate) struct SkippedLine {
     /// How many bytes it has, its end not counted.
     pub(crate) bytes: usize,
     /// The start of it.
@@ -43,7 +43,7 @@ pub(crate) struct Line {
     pub(crate) has_end: bool,
 }
 
-impl Buffer {
+impl ReadBuffer {
     /// Starts at an offset of the source.
     pub(crate) fn new(stream: ByteStream, offset: u64) -> Self {
         Self { stream, bytes: Vec::new(), filled: 0, start: 0, base: offset, has_ended: false }
@@ -65,7 +65,7 @@ impl Buffer {
     }
 
     /// Passes over bytes of the rest: the next row starts behind them.
-    pub(crate) fn pass(&mut self, bytes: usize) {
+    pub(crate) fn consume(&mut self, bytes: usize) {
         self.start += bytes;
     }
 
@@ -81,8 +81,8 @@ impl Buffer {
     }
 
     /// Passes over the rest of a physical line, however long it is, and over its end; keeps its first bytes.
-    pub(crate) async fn pass_line(&mut self, ends: LineEnds, keep: usize) -> Result<Line, SourceError> {
-        let mut line = Line { bytes: 0, kept: Vec::new(), has_end: false };
+    pub(crate) async fn skip_line(&mut self, ends: LineEnds, keep: usize) -> Result<SkippedLine, SourceError> {
+        let mut line = SkippedLine { bytes: 0, kept: Vec::new(), has_end: false };
         loop {
             let rest = &self.bytes[self.start..self.filled];
             let found = match ends {
@@ -131,7 +131,7 @@ impl Buffer {
 
     /// How many bytes it has room for.
     #[cfg(test)]
-    pub(crate) fn room(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 

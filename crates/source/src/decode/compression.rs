@@ -15,7 +15,7 @@ use async_compression::tokio::bufread::{DeflateDecoder, GzipDecoder, ZstdDecoder
 use async_compression::zstd::DParameter;
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncReadExt as _, BufReader, ReadBuf};
 
-use crate::decode::zip::{Checked, Member};
+use crate::decode::zip::{ChecksumVerifier, ZipMember};
 use crate::{ByteStream, SourceError};
 
 /// The first bytes of what gzip, zstd and zip write.
@@ -29,7 +29,7 @@ const PACKED_BUFFER: usize = 64 * 1024;
 const ZSTD_WINDOW_LOG: u32 = 25;
 
 /// What a stream is packed with; and the stream, from its first byte on.
-pub(crate) async fn recognise(mut stream: ByteStream) -> Result<(Compression, ByteStream), SourceError> {
+pub(crate) async fn detect(mut stream: ByteStream) -> Result<(Compression, ByteStream), SourceError> {
     let mut first = Vec::new();
     (&mut stream).take(MAGIC_BYTES).read_to_end(&mut first).await?;
     let packed = MAGIC.iter().find(|(magic, _)| first.starts_with(magic));
@@ -44,7 +44,7 @@ pub(crate) enum Packing {
     Gzip,
     Zstd,
     /// The one file of an archive.
-    Zip(Member),
+    Zip(ZipMember),
 }
 
 impl Packing {
@@ -73,26 +73,26 @@ pub(crate) fn unpack(stream: ByteStream, packing: Packing) -> ByteStream {
             let packed = packed.take(member.packed);
             let unpacked: ByteStream =
                 if member.is_deflated { Box::pin(DeflateDecoder::new(packed)) } else { Box::pin(packed) };
-            Box::pin(Checked::new(unpacked, member))
+            Box::pin(ChecksumVerifier::new(unpacked, member))
         }
-        Packing::Gzip => Box::pin(Members::Within(Box::new(GzipDecoder::new(packed)))),
+        Packing::Gzip => Box::pin(GzipMembers::Reading(Box::new(GzipDecoder::new(packed)))),
         Packing::Zstd => {
             let mut decoder = ZstdDecoder::with_params(packed, &[DParameter::window_log_max(ZSTD_WINDOW_LOG)]);
             decoder.multiple_members(true);
             Box::pin(decoder)
         }
     };
-    Box::pin(Unpacked { stream, compression })
+    Box::pin(Decompressed { stream, compression })
 }
 
 /// The members of gzip data, behind each other. Zeros behind one are none: hosts and tapes fill up the last of their records with them.
-enum Members {
-    Within(Box<GzipDecoder<BufReader<ByteStream>>>),
-    Behind(BufReader<ByteStream>),
+enum GzipMembers {
+    Reading(Box<GzipDecoder<BufReader<ByteStream>>>),
+    BetweenMembers(BufReader<ByteStream>),
     Ended,
 }
 
-impl AsyncRead for Members {
+impl AsyncRead for GzipMembers {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -100,28 +100,28 @@ impl AsyncRead for Members {
     ) -> Poll<io::Result<()>> {
         loop {
             match std::mem::replace(&mut *self, Self::Ended) {
-                Self::Within(mut decoder) => {
+                Self::Reading(mut decoder) => {
                     let before = buffer.filled().len();
                     let read = Pin::new(&mut *decoder).poll_read(context, buffer);
                     let has_ended = matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before;
                     if !has_ended || buffer.remaining() == 0 {
-                        *self = Self::Within(decoder);
+                        *self = Self::Reading(decoder);
                         return read;
                     }
-                    *self = Self::Behind(decoder.into_inner());
+                    *self = Self::BetweenMembers(decoder.into_inner());
                 }
-                Self::Behind(mut stream) => {
+                Self::BetweenMembers(mut stream) => {
                     let zeros = |held: &[u8]| held.iter().take_while(|byte| **byte == 0).count();
                     let looked = Pin::new(&mut stream).poll_fill_buf(context).map_ok(|held| (zeros(held), held.len()));
                     let Poll::Ready(Ok((zeros, held))) = looked else {
-                        *self = Self::Behind(stream);
+                        *self = Self::BetweenMembers(stream);
                         return looked.map_ok(drop);
                     };
                     Pin::new(&mut stream).consume(zeros);
                     *self = match held {
                         0 => return Poll::Ready(Ok(())),
-                        held if held == zeros => Self::Behind(stream),
-                        _ => Self::Within(Box::new(GzipDecoder::new(stream))),
+                        held if held == zeros => Self::BetweenMembers(stream),
+                        _ => Self::Reading(Box::new(GzipDecoder::new(stream))),
                     };
                 }
                 Self::Ended => return Poll::Ready(Ok(())),
@@ -131,17 +131,17 @@ impl AsyncRead for Members {
 }
 
 /// Passes over the first bytes of a stream.
-pub(crate) fn pass_over(stream: ByteStream, bytes: u64) -> ByteStream {
-    Box::pin(Behind { stream, skip: bytes })
+pub(crate) fn skip_bytes(stream: ByteStream, bytes: u64) -> ByteStream {
+    Box::pin(SkipBytes { stream, skip: bytes })
 }
 
 /// A stream as it is unpacked.
-struct Unpacked {
+struct Decompressed {
     stream: ByteStream,
     compression: Compression,
 }
 
-impl Unpacked {
+impl Decompressed {
     /// An error of the decoder's own says that the data are damaged; one of the stream below stays what it is.
     fn error(&self, error: io::Error) -> io::Error {
         if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<SourceError>) {
@@ -155,7 +155,7 @@ impl Unpacked {
     }
 }
 
-impl AsyncRead for Unpacked {
+impl AsyncRead for Decompressed {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -167,13 +167,13 @@ impl AsyncRead for Unpacked {
 }
 
 /// A stream from a byte on that cannot be sought.
-struct Behind {
+struct SkipBytes {
     stream: ByteStream,
     /// Bytes that are still to be passed over.
     skip: u64,
 }
 
-impl AsyncRead for Behind {
+impl AsyncRead for SkipBytes {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -198,18 +198,18 @@ impl AsyncRead for Behind {
 }
 
 /// Counts the bytes that pass through it.
-pub(crate) struct Metered {
+pub(crate) struct CountingStream {
     stream: ByteStream,
     passed: Arc<AtomicU64>,
 }
 
-impl Metered {
+impl CountingStream {
     pub(crate) fn new(stream: ByteStream, passed: &Arc<AtomicU64>) -> Self {
         Self { stream, passed: Arc::clone(passed) }
     }
 }
 
-impl AsyncRead for Metered {
+impl AsyncRead for CountingStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -244,13 +244,13 @@ mod tests {
 
     /// What comes out, and why it ends.
     async fn unpacked(bytes: &[u8], skip: u64) -> (Compression, Vec<u8>, Option<SourceError>) {
-        let (compression, stream) = recognise(Box::pin(Cursor::new(bytes.to_vec()))).await.unwrap();
+        let (compression, stream) = detect(Box::pin(Cursor::new(bytes.to_vec()))).await.unwrap();
         let packing = match compression {
             Compression::Gzip => Packing::Gzip,
             Compression::Zstd => Packing::Zstd,
             _ => Packing::None,
         };
-        let mut stream = pass_over(unpack(stream, packing), skip);
+        let mut stream = skip_bytes(unpack(stream, packing), skip);
         let mut all = Vec::new();
         let error = stream.read_to_end(&mut all).await.err().map(SourceError::from);
         (compression, all, error)

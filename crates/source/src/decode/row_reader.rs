@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use assay_transaction::{Format, JsonNames, Position, RunSettings};
 
-use crate::decode::compression::{Metered, Packing, pass_over, unpack};
+use crate::decode::compression::{CountingStream, Packing, skip_bytes, unpack};
 use crate::decode::json::JsonReader;
 use crate::decode::transcode::transcode;
 use crate::{ByteStream, CsvLayout, CsvReader, RowBatch, SourceError};
 
 /// Reads rows in batches, in the order of the source. Memory is bounded whatever the source holds.
 pub struct RowReader {
-    rows: Rows,
+    rows: FormatDecoder,
     /// Bytes of the source that were taken.
     taken: Arc<AtomicU64>,
 }
 
-enum Rows {
+enum FormatDecoder {
     Csv(CsvReader),
     Json(JsonReader),
     #[cfg(feature = "parquet")]
@@ -32,7 +32,7 @@ impl fmt::Debug for RowReader {
 }
 
 /// Which byte of the source its reader begins at: that of a place, or the first where offsets are those of what it is made into.
-pub(crate) fn begins_at(settings: &RunSettings, from: Position) -> u64 {
+pub(crate) fn start_offset(settings: &RunSettings, from: Position) -> u64 {
     if settings.compression.is_none() && !settings.is_transcoded() { from.offset } else { 0 }
 }
 
@@ -40,20 +40,20 @@ impl RowReader {
     /// Reads a text source as its run has frozen it, from a place between two rows on. The stream begins at that place;
     /// where offsets are those of what it is made into, where its packing begins.
     pub(crate) fn text(stream: ByteStream, packing: Packing, settings: &RunSettings, from: Position) -> Self {
-        let begins_at = begins_at(settings, from);
-        let taken = Arc::new(AtomicU64::new(begins_at));
-        let mut stream = unpack(Box::pin(Metered::new(stream, &taken)), packing);
+        let start_offset = start_offset(settings, from);
+        let taken = Arc::new(AtomicU64::new(start_offset));
+        let mut stream = unpack(Box::pin(CountingStream::new(stream, &taken)), packing);
         if settings.is_transcoded() {
             stream = transcode(stream, settings.dialect.encoding);
         }
-        if from.offset > begins_at {
-            stream = pass_over(stream, from.offset);
+        if from.offset > start_offset {
+            stream = skip_bytes(stream, from.offset);
         }
         let rows = match settings.format {
             Format::JsonLines => {
-                Rows::Json(JsonReader::new(stream, JsonNames::of_run(settings), settings.reading, from))
+                FormatDecoder::Json(JsonReader::new(stream, JsonNames::of_run(settings), settings.reading, from))
             }
-            _ => Rows::Csv(CsvReader::new(stream, &CsvLayout::of_run(settings), from)),
+            _ => FormatDecoder::Csv(CsvReader::new(stream, &CsvLayout::of_run(settings), from)),
         };
         Self { rows, taken }
     }
@@ -61,10 +61,10 @@ impl RowReader {
     /// Where the next row is looked for: behind the last row of the last batch.
     pub fn position(&self) -> Position {
         match &self.rows {
-            Rows::Csv(rows) => rows.position(),
-            Rows::Json(rows) => rows.position(),
+            FormatDecoder::Csv(rows) => rows.position(),
+            FormatDecoder::Json(rows) => rows.position(),
             #[cfg(feature = "parquet")]
-            Rows::Parquet(rows) => rows.position(),
+            FormatDecoder::Parquet(rows) => rows.position(),
         }
     }
 
@@ -79,23 +79,23 @@ impl RowReader {
     /// Not to be cancelled: the rows of a batch that is dropped half read are lost to this reader.
     pub async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
         match &mut self.rows {
-            Rows::Csv(rows) => rows.next_batch(max_rows).await,
-            Rows::Json(rows) => rows.next_batch(max_rows).await,
+            FormatDecoder::Csv(rows) => rows.next_batch(max_rows).await,
+            FormatDecoder::Json(rows) => rows.next_batch(max_rows).await,
             #[cfg(feature = "parquet")]
-            Rows::Parquet(rows) => rows.next_batch(max_rows).await,
+            FormatDecoder::Parquet(rows) => rows.next_batch(max_rows).await,
         }
     }
 }
 
 impl From<CsvReader> for RowReader {
     fn from(rows: CsvReader) -> Self {
-        Self { rows: Rows::Csv(rows), taken: Arc::default() }
+        Self { rows: FormatDecoder::Csv(rows), taken: Arc::default() }
     }
 }
 
 impl From<JsonReader> for RowReader {
     fn from(rows: JsonReader) -> Self {
-        Self { rows: Rows::Json(rows), taken: Arc::default() }
+        Self { rows: FormatDecoder::Json(rows), taken: Arc::default() }
     }
 }
 
@@ -103,6 +103,6 @@ impl From<JsonReader> for RowReader {
 impl From<crate::decode::parquet::ParquetReader> for RowReader {
     fn from(rows: crate::decode::parquet::ParquetReader) -> Self {
         let taken = rows.taken();
-        Self { rows: Rows::Parquet(rows), taken }
+        Self { rows: FormatDecoder::Parquet(rows), taken }
     }
 }

@@ -21,7 +21,7 @@ const CHARACTER_BYTES: usize = 4;
 const MALFORMED: u8 = 0xff;
 
 /// The encoding that a byte order mark says, but for UTF-8's, which changes nothing.
-pub(crate) fn bom(bytes: &[u8]) -> Option<Encoding> {
+pub(crate) fn bom_encoding(bytes: &[u8]) -> Option<Encoding> {
     match bytes {
         [0xff, 0xfe, ..] => Some(Encoding::UTF_16LE),
         [0xfe, 0xff, ..] => Some(Encoding::UTF_16BE),
@@ -46,8 +46,14 @@ pub(crate) fn transcode_head(bytes: &[u8], encoding: Encoding, is_whole: bool) -
 
 /// The UTF-8 of a source from its first byte on.
 pub(crate) fn transcode(stream: ByteStream, encoding: Encoding) -> ByteStream {
-    let input = Input { bytes: vec![0; INPUT_BYTES].into(), start: 0, end: 0, has_ended: false };
-    Box::pin(Transcoded { stream, decoder: decoder(encoding), input, spare: Spare::default(), is_done: false })
+    let input = InputBuffer { bytes: vec![0; INPUT_BYTES].into(), start: 0, end: 0, has_ended: false };
+    Box::pin(TranscodedStream {
+        stream,
+        decoder: decoder(encoding),
+        input,
+        overflow: Overflow::default(),
+        is_done: false,
+    })
 }
 
 fn decoder(encoding: Encoding) -> Decoder {
@@ -80,7 +86,7 @@ fn decode(decoder: &mut Decoder, bytes: &[u8], into: &mut [u8], is_last: bool) -
 }
 
 /// Bytes of the source that are not decoded yet.
-struct Input {
+struct InputBuffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
@@ -89,33 +95,33 @@ struct Input {
 
 /// What was decoded for a reader with less room than a character may need.
 #[derive(Default)]
-struct Spare {
+struct Overflow {
     bytes: [u8; 2 * CHARACTER_BYTES],
     start: usize,
     end: usize,
 }
 
-struct Transcoded {
+struct TranscodedStream {
     stream: ByteStream,
     decoder: Decoder,
-    input: Input,
-    spare: Spare,
+    input: InputBuffer,
+    overflow: Overflow,
     /// The decoder has given its last.
     is_done: bool,
 }
 
-impl AsyncRead for Transcoded {
+impl AsyncRead for TranscodedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        let Self { stream, decoder, input, spare, is_done } = &mut *self;
+        let Self { stream, decoder, input, overflow, is_done } = &mut *self;
         loop {
-            if spare.start < spare.end {
-                let count = buffer.remaining().min(spare.end - spare.start);
-                buffer.put_slice(&spare.bytes[spare.start..spare.start + count]);
-                spare.start += count;
+            if overflow.start < overflow.end {
+                let count = buffer.remaining().min(overflow.end - overflow.start);
+                buffer.put_slice(&overflow.bytes[overflow.start..overflow.start + count]);
+                overflow.start += count;
                 return Poll::Ready(Ok(()));
             }
             if *is_done || buffer.remaining() == 0 {
@@ -127,8 +133,8 @@ impl AsyncRead for Transcoded {
                 (input.start, input.end) = (0, free.filled().len());
                 input.has_ended = input.end == 0;
             }
-            let is_roomy = buffer.remaining() >= spare.bytes.len();
-            let into = if is_roomy { buffer.initialize_unfilled() } else { &mut spare.bytes[..] };
+            let is_roomy = buffer.remaining() >= overflow.bytes.len();
+            let into = if is_roomy { buffer.initialize_unfilled() } else { &mut overflow.bytes[..] };
             let (is_all, read, written) = decode(decoder, &input.bytes[input.start..input.end], into, input.has_ended);
             input.start += read;
             *is_done = is_all && input.has_ended;
@@ -138,7 +144,7 @@ impl AsyncRead for Transcoded {
                     return Poll::Ready(Ok(()));
                 }
             } else {
-                (spare.start, spare.end) = (0, written);
+                (overflow.start, overflow.end) = (0, written);
             }
         }
     }
@@ -150,7 +156,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
-    use crate::decode::csv::testing::{Dribble, block_on};
+    use crate::decode::csv::testing::{ChunkedStream, block_on};
 
     fn encoding(label: &str) -> Encoding {
         Encoding::of(label).unwrap()
@@ -158,7 +164,7 @@ mod tests {
 
     /// What is read of a source that comes in pieces, as much at a time as there is room for.
     fn read(bytes: &[u8], encoding: Encoding, sizes: &[usize], room: usize) -> Vec<u8> {
-        let mut stream = transcode(Box::pin(Dribble::new(bytes, sizes)), encoding);
+        let mut stream = transcode(Box::pin(ChunkedStream::new(bytes, sizes)), encoding);
         block_on(async {
             let (mut all, mut buffer) = (Vec::new(), vec![0; room]);
             loop {
@@ -179,11 +185,11 @@ mod tests {
             assert_eq!(read(&bytes, encoding(label), &[], 100), text.as_bytes(), "{label}");
         }
         let marked = encoding("utf-16le").encode(&format!("\u{feff}{text}")).unwrap();
-        assert_eq!(bom(&marked), Some(Encoding::UTF_16LE));
+        assert_eq!(bom_encoding(&marked), Some(Encoding::UTF_16LE));
         assert_eq!(read(&marked, Encoding::UTF_16LE, &[1], 100), text.as_bytes());
         let marked = encoding("utf-16be").encode(&format!("\u{feff}{text}")).unwrap();
-        assert_eq!(bom(&marked), Some(Encoding::UTF_16BE));
-        assert_eq!(bom(text.as_bytes()), None);
+        assert_eq!(bom_encoding(&marked), Some(Encoding::UTF_16BE));
+        assert_eq!(bom_encoding(text.as_bytes()), None);
         assert_eq!(read(b"", Encoding::UTF_16LE, &[], 10), b"");
     }
 

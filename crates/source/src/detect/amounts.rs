@@ -3,14 +3,15 @@
 
 use assay_transaction::{Amount, DecidedBy, DecimalMark, readings, shape};
 
-use super::{Recognised, Sampled, Undecided, counted, matters};
+use super::{Detected, SampleText, UndecidedFormat, format_count, is_more_than_slips};
 
 /// What the amounts show: the mark, or none where no amount has any mark that could be it.
-pub(crate) fn recognise(
-    texts: &[Sampled],
+pub(crate) fn detect(
+    texts: &[SampleText],
     currencies: &[String],
-) -> Result<Recognised<Option<DecimalMark>>, Undecided> {
-    let (mut point, mut comma, mut ambiguous, mut undecided) = (Seen::default(), Seen::default(), None, 0);
+) -> Result<Detected<Option<DecimalMark>>, UndecidedFormat> {
+    let (mut point, mut comma, mut ambiguous, mut undecided) =
+        (MarkEvidence::default(), MarkEvidence::default(), None, 0);
     for text in texts {
         let read = readings(&text.text, currencies);
         match (read.point, read.comma) {
@@ -25,22 +26,22 @@ pub(crate) fn recognise(
     }
     // Amounts without a mark, and texts that are none, prove nothing and weigh nothing.
     let marked = point.count + comma.count + undecided;
-    if matters(point.count, marked) && matters(comma.count, marked) {
+    if is_more_than_slips(point.count, marked) && is_more_than_slips(comma.count, marked) {
         let seen = Box::new([point, comma].map(|seen| (seen.share(texts.len()), seen.example())));
-        return Err(Undecided::MixedAmounts { seen });
+        return Err(UndecidedFormat::MixedAmounts { seen });
     }
     let (mark, seen) =
         if comma.count > point.count { (DecimalMark::Comma, comma) } else { (DecimalMark::Point, point) };
-    if matters(seen.count, marked) {
+    if is_more_than_slips(seen.count, marked) {
         let evidence = format!("{} amounts have it, such as {}", seen.share(texts.len()), seen.example());
-        return Ok(Recognised { value: Some(mark), by: DecidedBy::Recognised, evidence });
+        return Ok(Detected { value: Some(mark), by: DecidedBy::Recognised, evidence });
     }
     if let Some((text, point, comma)) = ambiguous {
         let [point, comma] = [point, comma].map(|amount| shape(&without_zeros(amount)));
-        return Err(Undecided::AmbiguousAmounts { example: text.to_string(), point, comma });
+        return Err(UndecidedFormat::AmbiguousAmounts { example: text.to_string(), point, comma });
     }
     let evidence = "no amount of the sample has a mark; one that reads in two ways is rejected".to_owned();
-    Ok(Recognised { value: None, by: DecidedBy::Default, evidence })
+    Ok(Detected { value: None, by: DecidedBy::Default, evidence })
 }
 
 /// An amount without the zeros at its end, as they would only look like thousands again.
@@ -51,23 +52,23 @@ fn without_zeros(amount: Amount) -> String {
 
 /// The amounts that only one mark reads.
 #[derive(Default)]
-struct Seen<'a> {
+struct MarkEvidence<'a> {
     count: usize,
-    first: Option<&'a Sampled>,
+    first: Option<&'a SampleText>,
 }
 
-impl<'a> Seen<'a> {
-    fn add(&mut self, text: &'a Sampled) {
+impl<'a> MarkEvidence<'a> {
+    fn add(&mut self, text: &'a SampleText) {
         self.count += 1;
         self.first = self.first.or(Some(text));
     }
 
     fn share(&self, of: usize) -> String {
-        format!("{} of {}", counted(self.count), counted(of))
+        format!("{} of {}", format_count(self.count), format_count(of))
     }
 
     fn example(&self) -> String {
-        self.first.map(Sampled::to_string).unwrap_or_default()
+        self.first.map(SampleText::to_string).unwrap_or_default()
     }
 }
 
@@ -75,12 +76,12 @@ impl<'a> Seen<'a> {
 mod tests {
     use super::*;
 
-    fn recognised(texts: &[&str], currencies: &[&str]) -> Result<&'static str, String> {
+    fn detected(texts: &[&str], currencies: &[&str]) -> Result<&'static str, String> {
         let currencies: Vec<_> = currencies.iter().map(ToString::to_string).collect();
-        match recognise(&Sampled::rows(texts), &currencies) {
-            Ok(Recognised { value: Some(DecimalMark::Point), by: DecidedBy::Recognised, .. }) => Ok("point"),
-            Ok(Recognised { value: Some(DecimalMark::Comma), by: DecidedBy::Recognised, .. }) => Ok("comma"),
-            Ok(Recognised { value: None, by: DecidedBy::Default, .. }) => Ok("unknown"),
+        match detect(&SampleText::rows(texts), &currencies) {
+            Ok(Detected { value: Some(DecimalMark::Point), by: DecidedBy::Recognised, .. }) => Ok("point"),
+            Ok(Detected { value: Some(DecimalMark::Comma), by: DecidedBy::Recognised, .. }) => Ok("comma"),
+            Ok(Detected { value: None, by: DecidedBy::Default, .. }) => Ok("unknown"),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.to_string()),
         }
@@ -108,21 +109,21 @@ mod tests {
             (&["rubbish", "n/a", "12.50"], "point"),
         ];
         for (texts, expected) in cases {
-            assert_eq!(recognised(texts, &[]).as_deref(), Ok(expected), "{texts:?}");
+            assert_eq!(detected(texts, &[]).as_deref(), Ok(expected), "{texts:?}");
         }
-        assert_eq!(recognised(&["3.000 €", "€ 1,5"], &["€"]).as_deref(), Ok("comma"));
+        assert_eq!(detected(&["3.000 €", "€ 1,5"], &["€"]).as_deref(), Ok("comma"));
     }
 
     #[test]
     fn what_may_be_a_thousand_or_a_unit_is_refused_with_both() {
-        let shown = recognised(&["450", "-3.000", "-1.250"], &[]).unwrap_err();
+        let shown = detected(&["450", "-3.000", "-1.250"], &[]).unwrap_err();
         let expected = "amounts such as `-N.NNN` in row 2 are ambiguous: `-N` if the decimal mark is a point, or `-NNNN` if it is a comma";
         assert!(
             shown.starts_with(expected) && shown.ends_with("set DECIMAL_MARK=point or DECIMAL_MARK=comma"),
             "{shown}"
         );
         for texts in [&["1,500"][..], &["12,000", "75"], &["$3.000"]] {
-            let shown = recognised(texts, &["$"]).unwrap_err();
+            let shown = detected(texts, &["$"]).unwrap_err();
             assert!(shown.contains("are ambiguous"), "{shown}");
         }
     }
@@ -132,18 +133,18 @@ mod tests {
         for (proofs, expected) in [(1, Err(())), (2, Err(())), (3, Ok("comma"))] {
             let mut texts = vec!["3.000"; 2_000];
             texts.extend(vec!["12,50"; proofs]);
-            assert_eq!(recognised(&texts, &[]).map_err(|_| ()), expected, "{proofs}");
+            assert_eq!(detected(&texts, &[]).map_err(|_| ()), expected, "{proofs}");
         }
         let mut texts = vec!["300"; 2_000];
         texts.push("12,50");
-        assert_eq!(recognised(&texts, &[]).as_deref(), Ok("comma"), "amounts without a mark weigh nothing");
+        assert_eq!(detected(&texts, &[]).as_deref(), Ok("comma"), "amounts without a mark weigh nothing");
         texts.push("9.25");
-        assert!(recognised(&texts, &[]).unwrap_err().contains("two decimal marks"));
+        assert!(detected(&texts, &[]).unwrap_err().contains("two decimal marks"));
     }
 
     #[test]
     fn both_marks_are_refused_unless_one_is_a_slip() {
-        let shown = recognised(&["1,50", "2,50", "9.50"], &[]).unwrap_err();
+        let shown = detected(&["1,50", "2,50", "9.50"], &[]).unwrap_err();
         assert_eq!(
             shown,
             "amounts have two decimal marks: 1 of 3 as `N.NN` in row 3, and 2 of 3 as `N,NN` in row 1; set DECIMAL_MARK to the one that is meant, \
@@ -152,7 +153,7 @@ mod tests {
         for (slips, expected) in [(1, Ok("comma")), (2, Err(()))] {
             let mut texts = vec!["1,50"; 1_000];
             texts[10..10 + slips].fill("2.25");
-            assert_eq!(recognised(&texts, &[]).map_err(|_| ()), expected, "{slips}");
+            assert_eq!(detected(&texts, &[]).map_err(|_| ()), expected, "{slips}");
         }
     }
 }

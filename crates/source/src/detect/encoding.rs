@@ -4,9 +4,9 @@
 use assay_transaction::{Decided, DecidedBy, Decision, Encoding};
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 
-use super::{Undecided, counted, matters, nearly_all};
+use super::{UndecidedFormat, format_count, is_more_than_slips, nearly_all};
 use crate::FormatOptions;
-use crate::decode::transcode::bom;
+use crate::decode::transcode::bom_encoding;
 
 /// Bytes that are looked at for a zero in every second place.
 const ZEROS_IN: usize = 4_096;
@@ -18,35 +18,35 @@ const LONGEST_CHARACTER: usize = 4;
 
 /// The encoding that is set, or that a mark at the start of a source says: a mark is the surer one, as nothing else begins so.
 /// What goes on with a run takes what is frozen.
-pub(crate) fn of_start(first: &[u8], options: &FormatOptions) -> Result<Option<Encoding>, Undecided> {
+pub(crate) fn declared(first: &[u8], options: &FormatOptions) -> Result<Option<Encoding>, UndecidedFormat> {
     if options.frozen.is_some() {
         return Ok(options.encoding);
     }
-    Ok(marked(first)?.or(options.encoding))
+    Ok(byte_order_mark(first)?.or(options.encoding))
 }
 
 /// The encoding that a byte order mark says.
-fn marked(first: &[u8]) -> Result<Option<Encoding>, Undecided> {
+fn byte_order_mark(first: &[u8]) -> Result<Option<Encoding>, UndecidedFormat> {
     match first {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(Undecided::Utf32),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(UndecidedFormat::Utf32),
         [0xef, 0xbb, 0xbf, ..] => Ok(Some(Encoding::UTF_8)),
-        _ => Ok(bom(first)),
+        _ => Ok(bom_encoding(first)),
     }
 }
 
 /// Refuses a text in an encoding that is no UTF-8, and yet would be read as it: one of several bytes a character that has no mark, or
 /// one that switches between alphabets by escapes of ASCII.
-pub(crate) fn refuse_unmarked(head: &[u8], encoding: Option<Encoding>) -> Result<(), Undecided> {
+pub(crate) fn reject_unmarked(head: &[u8], encoding: Option<Encoding>) -> Result<(), UndecidedFormat> {
     if encoding.is_none() && JAPANESE.iter().any(|escape| memchr::memmem::find(head, escape).is_some()) {
-        return Err(Undecided::Iso2022Jp);
+        return Err(UndecidedFormat::Iso2022Jp);
     }
     let looked_at = &head[..head.len().min(ZEROS_IN)];
-    refuse_utf32(looked_at)?;
-    refuse_utf16(looked_at)
+    reject_utf32(looked_at)?;
+    reject_utf16(looked_at)
 }
 
 /// Three bytes of four are nothing, but for letters of other scripts.
-fn refuse_utf32(looked_at: &[u8]) -> Result<(), Undecided> {
+fn reject_utf32(looked_at: &[u8]) -> Result<(), UndecidedFormat> {
     let zeros = |first: usize| looked_at.iter().skip(first).step_by(4).filter(|byte| **byte == 0).count();
     let quads = looked_at.len() / 4;
     let is_of = |[first, second, third, last]: [usize; 4]| {
@@ -54,26 +54,28 @@ fn refuse_utf32(looked_at: &[u8]) -> Result<(), Undecided> {
     };
     let counted = [zeros(0), zeros(1), zeros(2), zeros(3)];
     let [first, second, third, last] = counted;
-    if is_of(counted) || is_of([last, third, second, first]) { Err(Undecided::Utf32) } else { Ok(()) }
+    if is_of(counted) || is_of([last, third, second, first]) { Err(UndecidedFormat::Utf32) } else { Ok(()) }
 }
 
-fn refuse_utf16(looked_at: &[u8]) -> Result<(), Undecided> {
+fn reject_utf16(looked_at: &[u8]) -> Result<(), UndecidedFormat> {
     let zeros = |first: usize| looked_at.iter().skip(first).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd) = (zeros(0), zeros(1));
     let pairs = looked_at.len() / 2;
     // Characters of other scripts have no zero, but delimiters and digits have.
     let is_of = |zeros: usize, others: usize| zeros * 3 > pairs && others * 20 <= zeros;
     if is_of(odd, even) {
-        return Err(Undecided::Utf16 { name: "UTF-16LE", label: "utf-16le" });
+        return Err(UndecidedFormat::Utf16 { name: "UTF-16LE", label: "utf-16le" });
     }
     if is_of(even, odd) {
-        return Err(Undecided::Utf16 { name: "UTF-16BE", label: "utf-16be" });
+        return Err(UndecidedFormat::Utf16 { name: "UTF-16BE", label: "utf-16be" });
     }
     Ok(())
 }
 
 /// Whether lines of a text for which nothing is set are UTF-8, but for slips.
-pub(crate) fn refuse_other<'a>(lines: impl Iterator<Item = (u64, &'a [u8])> + Clone) -> Result<Utf8Lines, Undecided> {
+pub(crate) fn check_utf8<'a>(
+    lines: impl Iterator<Item = (u64, &'a [u8])> + Clone,
+) -> Result<Utf8Lines, UndecidedFormat> {
     let mut seen = Utf8Lines::default();
     let mut first = None;
     for (number, line) in lines.clone() {
@@ -88,14 +90,14 @@ pub(crate) fn refuse_other<'a>(lines: impl Iterator<Item = (u64, &'a [u8])> + Cl
         }
     }
     match first {
-        Some((number, line)) if seen.is_other() => Err(refusal(number, line, lines.map(|(_, line)| line))),
+        Some((number, line)) if seen.is_other() => Err(not_utf8(number, line, lines.map(|(_, line)| line))),
         _ => Ok(seen),
     }
 }
 
 /// Refuses one line that cannot be read, such as the header.
-pub(crate) fn refuse_line<'a>(number: u64, line: &[u8], all: impl Iterator<Item = &'a [u8]>) -> Undecided {
-    refusal(number, line, all)
+pub(crate) fn refuse_line<'a>(number: u64, line: &[u8], all: impl Iterator<Item = &'a [u8]>) -> UndecidedFormat {
+    not_utf8(number, line, all)
 }
 
 /// How many lines were looked at.
@@ -110,18 +112,18 @@ impl Utf8Lines {
     /// One line may be broken where there are others, as may one in a thousand, and one in ten of those that have other characters
     /// than ASCII: what is UTF-8 in nine is it by no chance.
     fn is_other(self) -> bool {
-        let are_slips = self.broken < self.all && (self.broken == 1 || !matters(self.broken, self.all));
+        let are_slips = self.broken < self.all && (self.broken == 1 || !is_more_than_slips(self.broken, self.all));
         !are_slips && !nearly_all(self.beyond_ascii - self.broken, self.beyond_ascii)
     }
 
     /// What was settled by them, where nothing else says it.
     pub(crate) fn decision(self) -> Decision {
         let good = self.beyond_ascii - self.broken;
-        let of = counted(self.beyond_ascii);
+        let of = format_count(self.beyond_ascii);
         let (by, evidence) = if good == 0 {
             (DecidedBy::Default, "the sample is ASCII".to_owned())
         } else {
-            let evidence = format!("{} of {of} lines with other characters than ASCII are it", counted(good));
+            let evidence = format!("{} of {of} lines with other characters than ASCII are it", format_count(good));
             (DecidedBy::Recognised, evidence)
         };
         Decision { what: Decided::Encoding, value: Encoding::UTF_8.name().to_owned(), by, evidence }
@@ -129,8 +131,8 @@ impl Utf8Lines {
 }
 
 /// Shows what the bytes of a line would be in the likeliest encodings.
-fn refusal<'a>(line: u64, bytes: &[u8], all: impl Iterator<Item = &'a [u8]>) -> Undecided {
-    let piece = piece(bytes);
+fn not_utf8<'a>(line: u64, bytes: &[u8], all: impl Iterator<Item = &'a [u8]>) -> UndecidedFormat {
+    let broken_character = broken_character(bytes);
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     for line in all.filter(|line| std::str::from_utf8(line).is_err()) {
         detector.feed(line, false);
@@ -144,20 +146,21 @@ fn refusal<'a>(line: u64, bytes: &[u8], all: impl Iterator<Item = &'a [u8]>) -> 
     }
     // One character tells as much as a word would, which is content of the row.
     let character = |encoding: &Encoding| {
-        let mut starts = (1..=piece.len()).filter_map(|length| Some((length, encoding.decode(&piece[..length])?)));
+        let mut starts = (1..=broken_character.len())
+            .filter_map(|length| Some((length, encoding.decode(&broken_character[..length])?)));
         starts.find(|(_, text)| text.chars().count() == 1).map(|(length, text)| (length, *encoding, text.into_owned()))
     };
     let characters: Vec<_> = likely.iter().filter_map(character).collect();
-    let shown = characters.iter().map(|(length, ..)| *length).max().unwrap_or(1).min(piece.len());
+    let shown = characters.iter().map(|(length, ..)| *length).max().unwrap_or(1).min(broken_character.len());
     let readings = characters.iter().map(|(_, encoding, text)| {
         format!("in {} it is {}", encoding.name().to_ascii_lowercase(), assay_transaction::quoted(text))
     });
-    let (readings, example) = (readings.collect(), format!("`{}`", piece[..shown].escape_ascii()));
-    Undecided::NotUtf8 { line, example, readings }
+    let (readings, example) = (readings.collect(), format!("`{}`", broken_character[..shown].escape_ascii()));
+    UndecidedFormat::NotUtf8 { line, example, readings }
 }
 
 /// What of a line is a character that is no UTF-8, at most, whatever encoding it is in.
-fn piece(line: &[u8]) -> &[u8] {
+fn broken_character(line: &[u8]) -> &[u8] {
     let broken = std::str::from_utf8(line).err().map_or(0, |error| error.valid_up_to());
     // Characters of two bytes may look like UTF-8 for a while.
     let start = line[..broken].iter().rposition(u8::is_ascii).map_or(0, |place| place + 1);
@@ -169,7 +172,7 @@ mod tests {
     use super::*;
 
     fn refused(lines: &[&[u8]]) -> Result<Utf8Lines, String> {
-        refuse_other(lines.iter().copied().zip(2_u64..).map(|(line, number)| (number, line)))
+        check_utf8(lines.iter().copied().zip(2_u64..).map(|(line, number)| (number, line)))
             .map_err(|error| error.to_string())
     }
 
@@ -184,27 +187,27 @@ mod tests {
         ];
         let set = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..FormatOptions::default() };
         for (first, expected) in cases {
-            assert_eq!(of_start(first, &FormatOptions::default()), Ok(expected));
-            assert_eq!(of_start(first, &set), Ok(expected.or(Some(Encoding::WINDOWS_1252))));
+            assert_eq!(declared(first, &FormatOptions::default()), Ok(expected));
+            assert_eq!(declared(first, &set), Ok(expected.or(Some(Encoding::WINDOWS_1252))));
         }
-        assert_eq!(of_start(b"\xff\xfe\0\0i\0\0\0", &set), Err(Undecided::Utf32));
+        assert_eq!(declared(b"\xff\xfe\0\0i\0\0\0", &set), Err(UndecidedFormat::Utf32));
     }
 
     #[test]
     fn two_bytes_a_character_are_seen_without_a_mark() {
         for text in ["id;amount\n1;2\n", "编号,金额,时间\n1,-2.50,2024-03-15 10:00:00\n", "\u{17b}abka;1"] {
             for (encoding, label) in [(Encoding::UTF_16LE, "utf-16le"), (Encoding::UTF_16BE, "utf-16be")] {
-                let error = refuse_unmarked(&encoding.encode(text).unwrap(), None).unwrap_err().to_string();
+                let error = reject_unmarked(&encoding.encode(text).unwrap(), None).unwrap_err().to_string();
                 assert!(error.ends_with(&format!("set ENCODING={label}")), "{error}");
             }
             let four =
                 |to_bytes: fn(u32) -> [u8; 4]| text.chars().flat_map(|it| to_bytes(it.into())).collect::<Vec<_>>();
             for bytes in [four(u32::to_le_bytes), four(u32::to_be_bytes)] {
-                assert_eq!(refuse_unmarked(&bytes, None), Err(Undecided::Utf32), "{text}");
+                assert_eq!(reject_unmarked(&bytes, None), Err(UndecidedFormat::Utf32), "{text}");
             }
         }
         for bytes in ["id;amount\n".as_bytes(), b"a\0b;c\n1;2;3;4", b"", b"\0\0\0\0", "编号".as_bytes()] {
-            assert_eq!(refuse_unmarked(bytes, None), Ok(()), "{bytes:?}");
+            assert_eq!(reject_unmarked(bytes, None), Ok(()), "{bytes:?}");
         }
     }
 
@@ -212,10 +215,10 @@ mod tests {
     fn escapes_to_another_alphabet_are_not_stored_as_they_stand() {
         let bytes = Encoding::of("iso-2022-jp").unwrap().encode("id;名\n1;コンビニ\n").unwrap();
         assert!(bytes.is_ascii());
-        let error = refuse_unmarked(&bytes, None).unwrap_err().to_string();
+        let error = reject_unmarked(&bytes, None).unwrap_err().to_string();
         assert!(error.contains("ENCODING=iso-2022-jp"), "{error}");
-        assert_eq!(refuse_unmarked(&bytes, Some(Encoding::UTF_8)), Ok(()));
-        assert_eq!(refuse_unmarked(b"\x1b[1mbold\x1b[0m;\x1b(B", None), Ok(()));
+        assert_eq!(reject_unmarked(&bytes, Some(Encoding::UTF_8)), Ok(()));
+        assert_eq!(reject_unmarked(b"\x1b[1mbold\x1b[0m;\x1b(B", None), Ok(()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::decode::batch::Row;
 use crate::decode::json;
 use crate::decode::transcode::transcode_head;
 use crate::detect::encoding;
-use crate::detect::other_formats::Foreign;
+use crate::detect::other_formats::OtherFormat;
 use crate::{ByteStream, FormatOptions, SourceError};
 
 /// How much of a source is looked at: the header must end within it, and what a source does not say itself is recognised
@@ -42,7 +42,7 @@ impl Head {
             Err(error) => return Err(error),
         };
         let is_parquet = bytes.starts_with(PARQUET);
-        let encoding = if is_parquet { None } else { encoding::of_start(&bytes, options)? };
+        let encoding = if is_parquet { None } else { encoding::declared(&bytes, options)? };
         if let Some(encoding) = encoding.filter(|encoding| encoding.is_transcoded()) {
             bytes = transcode_head(&bytes, encoding, is_whole);
         }
@@ -101,8 +101,8 @@ impl Head {
     }
 
     /// What it is the start of, where that is a file of another kind.
-    pub(crate) fn foreign(&self, is_format_given: bool) -> Option<Foreign> {
-        Foreign::tell(&self.bytes[self.bom..], is_format_given)
+    pub(crate) fn other_format(&self, is_format_given: bool) -> Option<OtherFormat> {
+        OtherFormat::detect(&self.bytes[self.bom..], is_format_given)
     }
 
     /// The format that the content is of.

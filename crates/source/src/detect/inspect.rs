@@ -12,7 +12,7 @@ use assay_transaction::{
 
 use crate::decode::json;
 use crate::detect::head::Head;
-use crate::detect::{Recognised, Sampled, Undecided, amounts, encoding, header, timestamps};
+use crate::detect::{Detected, SampleText, UndecidedFormat, amounts, encoding, header, timestamps};
 use crate::{ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError};
 
 /// Rows of the head that are put into one batch.
@@ -100,43 +100,43 @@ pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result
 /// The same with the head that was read.
 pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
     if options.frozen.is_none() {
-        encoding::refuse_unmarked(head.bytes(), head.encoding)?;
+        encoding::reject_unmarked(head.bytes(), head.encoding)?;
     }
     let format = options.format.map_or_else(|| head.format(), Ok)?;
     let in_utf8 = (format == Format::JsonLines).then(|| head.in_utf8());
     let head = in_utf8.as_ref().unwrap_or(head);
     let (encoding, mapping) = (head.encoding.unwrap_or_default(), options.mapping.as_deref());
     let mut found = match format {
-        Format::Csv => Found::csv(header::read(head, options, encoding.of_rows()).await?),
+        Format::Csv => DetectedColumns::csv(header::find(head, options, encoding.of_rows()).await?),
         Format::JsonLines => {
             // Objects that are no text have no names, which would be missed first.
             encoding_decision(head, head.start(), options)?;
             if head.objects().next().is_none() && head.lines().next().is_some() {
                 return Err(SourceError::NotJsonLines("its first lines hold no whole object"));
             }
-            Found::of(header::json::columns(head.objects(), mapping)?, head.start())
+            DetectedColumns::of(header::json::columns(head.objects(), mapping)?, head.start())
         }
         // Its index lies at its end.
-        Format::Parquet => return Err(SourceError::Undecidable { first_line: "`PAR1`".to_owned() }),
+        Format::Parquet => return Err(SourceError::UnknownDialect { first_line: "`PAR1`".to_owned() }),
     };
     found.decisions.insert(0, format_decision(format, options));
     found.decisions.insert(1, encoding_decision(head, found.start, options)?);
-    let (mut sample, mut settled) = settle(head, format, &found, encoding, options).await?;
+    let (mut sample, mut formats) = detect_values(head, format, &found, encoding, options).await?;
     if let Some(header) = found.header {
         let is_before = |start: Position| start.offset < header.offset;
         for (start, _) in head.lines_from(head.start()).take_while(|(start, _)| is_before(*start)) {
-            if is_row_at(head, start, header.offset, &found, &settled, options).await? {
+            if is_row_at(head, start, header.offset, &found, &formats, options).await? {
                 let what = "is a row by it".to_owned();
-                return Err(Undecided::NotAPreamble { line: header.line, before: start.line, what }.into());
+                return Err(UndecidedFormat::NotAPreamble { line: header.line, before: start.line, what }.into());
             }
         }
-        if found.is_by_place && is_row_at(head, header, found.start.offset, &found, &settled, options).await? {
+        if found.is_by_place && is_row_at(head, header, found.start.offset, &found, &formats, options).await? {
             found = found.without_header(header, mapping)?;
-            (sample, settled) = settle(head, format, &found, encoding, options).await?;
+            (sample, formats) = detect_values(head, format, &found, encoding, options).await?;
         }
     }
     let start = found.start;
-    let layout = settled.layout(format, found, encoding);
+    let layout = formats.layout(format, found, encoding);
     let end = sample.last().and_then(|batch| batch.rows().last()).map_or(start.offset, |row| row.end.offset);
     let mut inspected = Inspected { layout, sample, rows: None, sample_bytes: end };
     inspected.rows = head.is_whole.then(|| inspected.sample_rows());
@@ -152,15 +152,16 @@ pub(crate) async fn inspect_parquet(
     let columns = Columns::from_names(reader.names(), options.mapping.as_deref())?;
     let rows = Some(reader.rows());
     let sample: Vec<RowBatch> = reader.next_batch(SAMPLE_ROWS).await?.into_iter().collect();
-    let settled = Settled::of(&sample, &columns, Encoding::UTF_8, None, options)?;
+    let formats = ValueFormats::of(&sample, &columns, Encoding::UTF_8, None, options)?;
     let decisions = vec![format_decision(Format::Parquet, options)];
-    let found = Found { decisions, ..Found::of(columns, Position { offset: 0, ..Position::START }) };
-    let layout = settled.layout(Format::Parquet, found, options.encoding.unwrap_or_default());
+    let found =
+        DetectedColumns { decisions, ..DetectedColumns::of(columns, Position { offset: 0, ..Position::START }) };
+    let layout = formats.layout(Format::Parquet, found, options.encoding.unwrap_or_default());
     Ok(Inspected { layout, sample, rows, sample_bytes: reader.taken().load(Ordering::Relaxed) })
 }
 
 /// What is known of a source once its columns are.
-struct Found {
+struct DetectedColumns {
     delimiter: Delimiter,
     columns: Columns,
     csv: CsvText,
@@ -173,14 +174,14 @@ struct Found {
     decisions: Vec<Decision>,
 }
 
-impl Found {
+impl DetectedColumns {
     fn of(columns: Columns, start: Position) -> Self {
         let (delimiter, csv, decisions) = (Delimiter::Comma, CsvText::default(), Vec::new());
         Self { delimiter, columns, csv, header: None, is_by_place: false, start, decisions }
     }
 
-    fn csv(found: header::Header) -> Self {
-        let header::Header { delimiter, columns, csv, is_by_place, start, end, decisions } = found;
+    fn csv(found: header::CsvHeader) -> Self {
+        let header::CsvHeader { delimiter, columns, csv, is_by_place, start, end, decisions } = found;
         Self { delimiter, columns, csv, header: Some(start), is_by_place, start: end, decisions }
     }
 
@@ -231,9 +232,9 @@ fn format_decision(format: Format, options: &FormatOptions) -> Decision {
 }
 
 /// What was settled of the encoding; an error where nothing says it, and the text is not UTF-8.
-fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> Result<Decision, Undecided> {
+fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> Result<Decision, UndecidedFormat> {
     let Some(encoding) = head.encoding else {
-        return encoding::refuse_other(head.whole_lines_from(start)).map(encoding::Utf8Lines::decision);
+        return encoding::check_utf8(head.whole_lines_from(start)).map(encoding::Utf8Lines::decision);
     };
     let (by, evidence) = match options.encoding {
         Some(set) if set == encoding => (DecidedBy::Set, String::new()),
@@ -244,23 +245,23 @@ fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> R
 }
 
 /// What options and sample leave no doubt of.
-struct Settled {
-    mark: Recognised<Option<DecimalMark>>,
-    timestamps: Recognised<TimestampFormat>,
+struct ValueFormats {
+    mark: Detected<Option<DecimalMark>>,
+    timestamps: Detected<TimestampFormat>,
     /// Whether timestamps are texts that a form reads.
     has_timestamps: bool,
     currencies: Vec<String>,
     mapping: Option<Arc<Mapping>>,
 }
 
-impl Settled {
+impl ValueFormats {
     fn of(
         sample: &[RowBatch],
         columns: &Columns,
         encoding: Encoding,
         headers: Option<&HeaderRows<'_>>,
         options: &FormatOptions,
-    ) -> Result<Self, Undecided> {
+    ) -> Result<Self, UndecidedFormat> {
         // A header between rows says nothing of them, and neither does what ends the source.
         let is_header = |row: &Row<'_>| headers.is_some_and(|headers| headers.find(&row.fields).is_some());
         let trailer = options.trailer.as_ref();
@@ -268,23 +269,23 @@ impl Settled {
         let rows = || whole_rows(sample, columns).take_while(|row| !is_trailer(row)).filter(|row| !is_header(row));
         let currencies = options.currencies().to_vec();
         let mark = if let Some(mark) = options.decimal_mark {
-            set(Some(mark))
+            set_by_option(Some(mark))
         } else {
             let texts = rows().flat_map(|row| {
                 let texts = columns.amount_texts(row.number, &row.fields, encoding);
-                texts.into_iter().map(move |text| Sampled { row: row.number, text })
+                texts.into_iter().map(move |text| SampleText { row: row.number, text })
             });
-            amounts::recognise(&texts.collect::<Vec<_>>(), &currencies)?
+            amounts::detect(&texts.collect::<Vec<_>>(), &currencies)?
         };
         let date = |row: Row<'_>| {
             let text = columns.date(row.number, &row.fields, encoding)?;
-            Some(Sampled { row: row.number, text })
+            Some(SampleText { row: row.number, text })
         };
-        let dates: Vec<Sampled> = rows().filter_map(date).collect();
+        let dates: Vec<SampleText> = rows().filter_map(date).collect();
         let has_timestamps = !dates.is_empty() || rows().next().is_none();
         let timestamps = match &options.timestamp_format {
-            Some(format) => set(format.clone()),
-            None => timestamps::recognise(&dates)?,
+            Some(format) => set_by_option(format.clone()),
+            None => timestamps::detect(&dates)?,
         };
         Ok(Self { mark, timestamps, has_timestamps, currencies, mapping: options.mapping.clone() })
     }
@@ -294,7 +295,7 @@ impl Settled {
     }
 
     /// Everything in the order in which it was settled.
-    fn layout(self, format: Format, found: Found, encoding: Encoding) -> Layout {
+    fn layout(self, format: Format, found: DetectedColumns, encoding: Encoding) -> Layout {
         let dialect = Dialect { delimiter: found.delimiter, decimal_mark: self.mark(), encoding };
         let (header, start, csv, mut decisions) =
             (found.columns.names().to_vec(), found.start, found.csv, found.decisions);
@@ -303,10 +304,10 @@ impl Settled {
             Some(DecimalMark::Comma) => "comma",
             None => "not known",
         };
-        let Recognised { by, evidence, value } = self.mark;
+        let Detected { by, evidence, value } = self.mark;
         decisions.push(Decision { what: Decided::DecimalMark, value: mark.to_owned(), by, evidence });
         let amounts = AmountText { currencies: self.currencies, is_mark_unknown: value.is_none() };
-        let Recognised { by, evidence, value: timestamps } = self.timestamps;
+        let Detected { by, evidence, value: timestamps } = self.timestamps;
         if self.has_timestamps {
             decisions.push(Decision { what: Decided::Timestamps, value: timestamps.to_string(), by, evidence });
         }
@@ -315,8 +316,8 @@ impl Settled {
     }
 }
 
-fn set<T>(value: T) -> Recognised<T> {
-    Recognised { value, by: DecidedBy::Set, evidence: String::new() }
+fn set_by_option<T>(value: T) -> Detected<T> {
+    Detected { value, by: DecidedBy::Set, evidence: String::new() }
 }
 
 /// Rows that have as many fields as the header.
@@ -326,13 +327,13 @@ fn whole_rows<'a>(sample: &'a [RowBatch], columns: &Columns) -> impl Iterator<It
 }
 
 /// The rows of a head that are whole, and what is settled by them.
-async fn settle(
+async fn detect_values(
     head: &Head,
     format: Format,
-    found: &Found,
+    found: &DetectedColumns,
     encoding: Encoding,
     options: &FormatOptions,
-) -> Result<(Vec<RowBatch>, Settled), SourceError> {
+) -> Result<(Vec<RowBatch>, ValueFormats), SourceError> {
     let mapping = options.mapping.as_deref();
     let (reader, of_rows) = if format == Format::Csv {
         let of_rows = encoding.of_rows();
@@ -343,8 +344,8 @@ async fn settle(
     };
     let sample = sample(reader, head).await?;
     let headers = (format == Format::Csv).then(|| HeaderRows::new(&found.columns, mapping, of_rows)).flatten();
-    let settled = Settled::of(&sample, &found.columns, of_rows, headers.as_ref(), options)?;
-    Ok((sample, settled))
+    let formats = ValueFormats::of(&sample, &found.columns, of_rows, headers.as_ref(), options)?;
+    Ok((sample, formats))
 }
 
 /// Whether a line is a row by a header: one that is passed over could be a transaction. It ends before a place, where it is one.
@@ -352,20 +353,20 @@ async fn is_row_at(
     head: &Head,
     start: Position,
     before: u64,
-    found: &Found,
-    settled: &Settled,
+    found: &DetectedColumns,
+    formats: &ValueFormats,
     options: &FormatOptions,
 ) -> Result<bool, SourceError> {
     let (columns, encoding) = (&found.columns, head.encoding.unwrap_or_default().of_rows());
     let layout = found.layout(encoding, options);
-    let notation = Notation::new(ReadingRules::Second, settled.mark.value, &settled.currencies);
+    let notation = Notation::new(ReadingRules::Second, formats.mark.value, &formats.currencies);
     let Some(first) = header::rows(head, &layout, start).next_batch(1).await? else { return Ok(false) };
     let is_row = |row: &Row<'_>| {
         let texts = columns.amount_texts(row.number, &row.fields, encoding);
         let has_amount =
             !texts.is_empty() && texts.iter().all(|text| assay_transaction::Amount::read(text, &notation).is_ok());
         let has_timestamp = match columns.date(row.number, &row.fields, encoding) {
-            Some(date) => settled.timestamps.value.reads_as_evidence(&date).is_some(),
+            Some(date) => formats.timestamps.value.reads_as_evidence(&date).is_some(),
             None => columns.has_count(row.number, &row.fields, encoding),
         };
         let is_of_column = |name| (0..columns.count()).any(|index| columns.fields_of(index).contains(&name));

@@ -3,7 +3,7 @@
 //!
 //! One rule holds for all of them. A reading is recognised where it fits nearly all of the sample, and the sample proves it
 //! against every other reading: it holds values that only this one fits. A few values that only another one fits are slips, and
-//! cost their rows. Where nothing is proven, and the readings differ, the source is refused: [`Undecided`] shows both readings and the
+//! cost their rows. Where nothing is proven, and the readings differ, the source is refused: [`UndecidedFormat`] shows both readings and the
 //! place and the shape of a value of the source, and names the setting that decides. Nothing that is set is ever questioned.
 
 pub(crate) mod amounts;
@@ -21,11 +21,11 @@ use std::fmt;
 
 use assay_transaction::{DecidedBy, shape};
 
-pub use undecided::Undecided;
+pub use undecided::UndecidedFormat;
 
 /// What was recognised, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Recognised<T> {
+pub(crate) struct Detected<T> {
     pub(crate) value: T,
     pub(crate) by: DecidedBy,
     /// What proves it, for a person.
@@ -34,19 +34,19 @@ pub(crate) struct Recognised<T> {
 
 /// A text of the sample that something is recognised by. It shows its shape and its row: evidence ends in logs.
 #[derive(Debug, Clone)]
-pub(crate) struct Sampled {
+pub(crate) struct SampleText {
     pub(crate) row: u64,
     pub(crate) text: String,
 }
 
-impl fmt::Display for Sampled {
+impl fmt::Display for SampleText {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} in row {}", shape(&self.text), self.row)
     }
 }
 
 #[cfg(test)]
-impl Sampled {
+impl SampleText {
     /// Texts of rows from the first one on.
     fn rows<T: ToString>(texts: &[T]) -> Vec<Self> {
         texts.iter().zip(1..).map(|(text, row)| Self { row, text: text.to_string() }).collect()
@@ -59,12 +59,12 @@ pub(crate) fn nearly_all(count: usize, of: usize) -> bool {
 }
 
 /// Whether so many are more than a slip: above one in a thousand.
-pub(crate) fn matters(count: usize, of: usize) -> bool {
+pub(crate) fn is_more_than_slips(count: usize, of: usize) -> bool {
     count * 1_000 > of
 }
 
 /// A number with its thousands apart.
-pub(crate) fn counted(count: usize) -> String {
+pub(crate) fn format_count(count: usize) -> String {
     let digits = count.to_string();
     let mut grouped = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -77,8 +77,8 @@ pub(crate) fn counted(count: usize) -> String {
 }
 
 /// So many of something.
-pub(crate) fn counted_of(count: usize, one: &str, several: &str) -> String {
-    format!("{} {}", counted(count), if count == 1 { one } else { several })
+pub(crate) fn format_count_of(count: usize, one: &str, several: &str) -> String {
+    format!("{} {}", format_count(count), if count == 1 { one } else { several })
 }
 
 #[cfg(test)]
@@ -91,13 +91,13 @@ mod tests {
             assert_eq!(nearly_all(count, of), expected, "{count} of {of}");
         }
         for (count, of, expected) in [(0, 5, false), (1, 999, true), (1, 1_000, false), (2, 1_000, true)] {
-            assert_eq!(matters(count, of), expected, "{count} of {of}");
+            assert_eq!(is_more_than_slips(count, of), expected, "{count} of {of}");
         }
     }
 
     #[test]
     fn numbers_have_their_thousands_apart() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(counted), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(counted_of(1, "line", "lines"), "1 line");
+        assert_eq!([0, 999, 1_000, 1_234_567].map(format_count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(format_count_of(1, "line", "lines"), "1 line");
     }
 }

@@ -23,19 +23,19 @@ const LOOKED_AT: usize = 16 * 1024;
 
 /// What a file of another kind is, with its article, and what to do with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Foreign {
+pub(crate) struct OtherFormat {
     what: &'static str,
     remedy: &'static str,
 }
 
-impl Foreign {
+impl OtherFormat {
     /// Tells what begins with these bytes; none where that may be rows. What is text is told only where nobody says its format.
-    pub(crate) fn tell(head: &[u8], is_format_given: bool) -> Option<Self> {
-        let is_magic = |(magic, certainty, _): &&Kind| {
+    pub(crate) fn detect(head: &[u8], is_format_given: bool) -> Option<Self> {
+        let is_magic = |(magic, certainty, _): &&Signature| {
             head.starts_with(magic) && (*certainty == Certainty::Sure || is_binary(head))
         };
-        if let Some((_, _, foreign)) = MAGIC.iter().find(is_magic) {
-            return Some(*foreign);
+        if let Some((_, _, format)) = SIGNATURES.iter().find(is_magic) {
+            return Some(*format);
         }
         if is_bzip2(head) {
             return Some(Self { what: "bzip2 data", remedy: UNPACK });
@@ -43,21 +43,21 @@ impl Foreign {
         if is_tar(head) {
             return Some(Self { what: "a tar archive", remedy: TAKE_OUT });
         }
-        if is_format_given { None } else { Self::tell_text(head) }
+        if is_format_given { None } else { Self::detect_text(head) }
     }
 
-    fn tell_text(head: &[u8]) -> Option<Self> {
+    fn detect_text(head: &[u8]) -> Option<Self> {
         let export = |what| Some(Self { what, remedy: EXPORT });
         let text = head[..head.len().min(LOOKED_AT)].trim_ascii_start();
-        if let Some((_, foreign)) = TEXTS.iter().find(|(start, _)| starts_with(text, start)) {
-            return Some(*foreign);
+        if let Some((_, format)) = TEXT_SIGNATURES.iter().find(|(start, _)| starts_with(text, start)) {
+            return Some(*format);
         }
         if starts_with(text, b"MIME-Version:") && contains(text, b"multipart/related") {
             return export("a web archive, as Excel saves a page (MHTML)");
         }
         let element = first_element(text)?;
         let is_excel = contains(text, b"urn:schemas-microsoft-com:office:excel");
-        if HTML.iter().any(|name| element.eq_ignore_ascii_case(name)) {
+        if HTML_ELEMENTS.iter().any(|name| element.eq_ignore_ascii_case(name)) {
             return export(if is_excel { "an HTML page, as Excel saves it under .xls" } else { "an HTML page" });
         }
         // A header of names in angle brackets has no closing element below it, and what comes behind them is a delimiter.
@@ -82,7 +82,7 @@ impl Foreign {
             Compression::None => self.what.to_owned(),
             packed => format!("{} inside of {}", self.what, packed.name()),
         };
-        SourceError::Foreign { what, remedy: self.remedy }
+        SourceError::OtherFormat { what, remedy: self.remedy }
     }
 }
 
@@ -96,77 +96,77 @@ enum Certainty {
 }
 
 /// How a kind begins, how sure that is, and what it is.
-type Kind = (&'static [u8], Certainty, Foreign);
+type Signature = (&'static [u8], Certainty, OtherFormat);
 
-const fn kind(magic: &'static [u8], what: &'static str, remedy: &'static str) -> Kind {
-    (magic, Certainty::Sure, Foreign { what, remedy })
+const fn signature(magic: &'static [u8], what: &'static str, remedy: &'static str) -> Signature {
+    (magic, Certainty::Sure, OtherFormat { what, remedy })
 }
 
-const fn kind_if_binary(magic: &'static [u8], what: &'static str, remedy: &'static str) -> Kind {
-    (magic, Certainty::IfBinary, Foreign { what, remedy })
+const fn signature_if_binary(magic: &'static [u8], what: &'static str, remedy: &'static str) -> Signature {
+    (magic, Certainty::IfBinary, OtherFormat { what, remedy })
 }
 
 /// The first bytes of kinds. What is unpacked while it is read is among them, as it is here only inside of another packing.
-const MAGIC: [Kind; 44] = [
-    kind(b"\x1f\x8b", "gzip data", UNPACK_ONCE),
-    kind(b"\x28\xb5\x2f\xfd", "zstd data", UNPACK_ONCE),
-    kind(b"PK\x03\x04", "a zip archive", UNPACK_ONCE),
-    kind(b"PK\x05\x06", "an empty zip archive", "send it with a file in it"),
-    kind(b"PK\x07\x08", "a zip archive in several parts", UNPACK),
-    kind(b"\xfd7zXZ\0", "xz data", UNPACK),
-    kind(b"7z\xbc\xaf\x27\x1c", "a 7z archive", TAKE_OUT),
-    kind(b"Rar!\x1a\x07", "a RAR archive", TAKE_OUT),
-    kind(b"\x04\x22\x4d\x18", "lz4 data", UNPACK),
-    kind(b"\x02\x21\x4c\x18", "lz4 data", UNPACK),
-    kind(b"\x5d\0\0", "lzma data", UNPACK),
-    kind(b"LZIP\x01", "lzip data", UNPACK),
-    kind(b"\xff\x06\0\0sNaPpY", "snappy data", UNPACK),
-    kind(b"\x1f\x9d", "data of compress (.Z)", UNPACK),
-    kind(b"MSCF\0\0\0\0", "a cabinet archive", TAKE_OUT),
-    kind(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (.xls, or another file of old Office)", EXPORT),
-    kind(b"\x09\x08\x08\0", "an Excel workbook of old (.xls)", EXPORT),
-    kind(b"\x09\x08\x10\0", "an Excel workbook of old (.xls)", EXPORT),
-    kind(b"\x09\x04\x06\0", "an Excel workbook of old (.xls)", EXPORT),
-    kind(b"\x09\x02\x06\0", "an Excel workbook of old (.xls)", EXPORT),
-    kind(b"Obj\x01", "an Avro file", EXPORT),
-    kind_if_binary(b"PARE", "an encrypted Parquet file", DECRYPT),
-    kind(b"\0\x01\0\0Standard Jet DB", "an Access database", EXPORT),
-    kind(b"\0\x01\0\0Standard ACE DB", "an Access database", EXPORT),
-    kind_if_binary(b"ORC", "an ORC file", EXPORT),
-    kind(b"ARROW1\0\0", "an Arrow file (Feather)", EXPORT),
-    kind(b"\xff\xff\xff\xff", "an Arrow stream", EXPORT),
-    kind_if_binary(b"FEA1", "a Feather file", EXPORT),
-    kind(b"SQLite format 3\0", "an SQLite database", EXPORT),
-    kind(b"%PDF-", "a PDF document", EXPORT),
-    kind(b"{\\rtf", "an RTF document", EXPORT),
-    kind(b"\x89HDF\r\n\x1a\n", "an HDF5 file", EXPORT),
-    kind(b"\x93NUMPY", "a NumPy file", EXPORT),
-    kind(b"\x80\x04\x95", "a Python pickle", EXPORT),
-    kind(b"\x80\x05\x95", "a Python pickle", EXPORT),
-    kind(b"$FL2@(#)", "an SPSS file", EXPORT),
-    kind(b"\0\0\0\0\0\0\0\0\0\0\0\0\xc2\xea\x81\x60", "a SAS file", EXPORT),
-    kind(b"\x89PNG\r\n\x1a\n", "a PNG picture", EXPORT),
-    kind(b"\xff\xd8\xff", "a JPEG picture", EXPORT),
-    kind(b"-----BEGIN PGP MESSAGE-----", "an encrypted PGP message", DECRYPT),
-    kind(b"\x85\x01", "an encrypted PGP message", DECRYPT),
-    kind(b"\x85\x02", "an encrypted PGP message", DECRYPT),
-    kind(b"\x85\x04", "an encrypted PGP message", DECRYPT),
-    kind(b"age-encryption.org/v1\n", "an encrypted file of age", DECRYPT),
+const SIGNATURES: [Signature; 44] = [
+    signature(b"\x1f\x8b", "gzip data", UNPACK_ONCE),
+    signature(b"\x28\xb5\x2f\xfd", "zstd data", UNPACK_ONCE),
+    signature(b"PK\x03\x04", "a zip archive", UNPACK_ONCE),
+    signature(b"PK\x05\x06", "an empty zip archive", "send it with a file in it"),
+    signature(b"PK\x07\x08", "a zip archive in several parts", UNPACK),
+    signature(b"\xfd7zXZ\0", "xz data", UNPACK),
+    signature(b"7z\xbc\xaf\x27\x1c", "a 7z archive", TAKE_OUT),
+    signature(b"Rar!\x1a\x07", "a RAR archive", TAKE_OUT),
+    signature(b"\x04\x22\x4d\x18", "lz4 data", UNPACK),
+    signature(b"\x02\x21\x4c\x18", "lz4 data", UNPACK),
+    signature(b"\x5d\0\0", "lzma data", UNPACK),
+    signature(b"LZIP\x01", "lzip data", UNPACK),
+    signature(b"\xff\x06\0\0sNaPpY", "snappy data", UNPACK),
+    signature(b"\x1f\x9d", "data of compress (.Z)", UNPACK),
+    signature(b"MSCF\0\0\0\0", "a cabinet archive", TAKE_OUT),
+    signature(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (.xls, or another file of old Office)", EXPORT),
+    signature(b"\x09\x08\x08\0", "an Excel workbook of old (.xls)", EXPORT),
+    signature(b"\x09\x08\x10\0", "an Excel workbook of old (.xls)", EXPORT),
+    signature(b"\x09\x04\x06\0", "an Excel workbook of old (.xls)", EXPORT),
+    signature(b"\x09\x02\x06\0", "an Excel workbook of old (.xls)", EXPORT),
+    signature(b"Obj\x01", "an Avro file", EXPORT),
+    signature_if_binary(b"PARE", "an encrypted Parquet file", DECRYPT),
+    signature(b"\0\x01\0\0Standard Jet DB", "an Access database", EXPORT),
+    signature(b"\0\x01\0\0Standard ACE DB", "an Access database", EXPORT),
+    signature_if_binary(b"ORC", "an ORC file", EXPORT),
+    signature(b"ARROW1\0\0", "an Arrow file (Feather)", EXPORT),
+    signature(b"\xff\xff\xff\xff", "an Arrow stream", EXPORT),
+    signature_if_binary(b"FEA1", "a Feather file", EXPORT),
+    signature(b"SQLite format 3\0", "an SQLite database", EXPORT),
+    signature(b"%PDF-", "a PDF document", EXPORT),
+    signature(b"{\\rtf", "an RTF document", EXPORT),
+    signature(b"\x89HDF\r\n\x1a\n", "an HDF5 file", EXPORT),
+    signature(b"\x93NUMPY", "a NumPy file", EXPORT),
+    signature(b"\x80\x04\x95", "a Python pickle", EXPORT),
+    signature(b"\x80\x05\x95", "a Python pickle", EXPORT),
+    signature(b"$FL2@(#)", "an SPSS file", EXPORT),
+    signature(b"\0\0\0\0\0\0\0\0\0\0\0\0\xc2\xea\x81\x60", "a SAS file", EXPORT),
+    signature(b"\x89PNG\r\n\x1a\n", "a PNG picture", EXPORT),
+    signature(b"\xff\xd8\xff", "a JPEG picture", EXPORT),
+    signature(b"-----BEGIN PGP MESSAGE-----", "an encrypted PGP message", DECRYPT),
+    signature(b"\x85\x01", "an encrypted PGP message", DECRYPT),
+    signature(b"\x85\x02", "an encrypted PGP message", DECRYPT),
+    signature(b"\x85\x04", "an encrypted PGP message", DECRYPT),
+    signature(b"age-encryption.org/v1\n", "an encrypted file of age", DECRYPT),
 ];
 
 /// How texts of banks begin that are no tables, whatever the case of letters.
-const TEXTS: [(&[u8], Foreign); 7] = [
-    (b"OFXHEADER:", Foreign { what: "an OFX statement", remedy: EXPORT }),
-    (b"!Type:", Foreign { what: "a QIF file", remedy: EXPORT }),
-    (b"!Account", Foreign { what: "a QIF file", remedy: EXPORT }),
-    (b"{1:F01", Foreign { what: "a SWIFT message (MT940)", remedy: EXPORT }),
-    (b":20:", Foreign { what: "an MT940 statement", remedy: EXPORT }),
-    (b"UNA:+", Foreign { what: "an EDIFACT message", remedy: EXPORT }),
-    (b"UNB+", Foreign { what: "an EDIFACT message", remedy: EXPORT }),
+const TEXT_SIGNATURES: [(&[u8], OtherFormat); 7] = [
+    (b"OFXHEADER:", OtherFormat { what: "an OFX statement", remedy: EXPORT }),
+    (b"!Type:", OtherFormat { what: "a QIF file", remedy: EXPORT }),
+    (b"!Account", OtherFormat { what: "a QIF file", remedy: EXPORT }),
+    (b"{1:F01", OtherFormat { what: "a SWIFT message (MT940)", remedy: EXPORT }),
+    (b":20:", OtherFormat { what: "an MT940 statement", remedy: EXPORT }),
+    (b"UNA:+", OtherFormat { what: "an EDIFACT message", remedy: EXPORT }),
+    (b"UNB+", OtherFormat { what: "an EDIFACT message", remedy: EXPORT }),
 ];
 
 /// Elements that pages begin with.
-const HTML: [&[u8]; 15] = [
+const HTML_ELEMENTS: [&[u8]; 15] = [
     b"!doctype",
     b"html",
     b"head",
@@ -245,8 +245,8 @@ mod tests {
     use super::*;
     use assay_transaction::Exit;
 
-    fn told(head: &[u8]) -> Option<&'static str> {
-        Foreign::tell(head, false).map(|foreign| foreign.what)
+    fn detected(head: &[u8]) -> Option<&'static str> {
+        OtherFormat::detect(head, false).map(|format| format.what)
     }
 
     /// The first block of an archive with one member.
@@ -316,7 +316,7 @@ mod tests {
             (b"\x85\x02\x0c\x03", "an encrypted PGP message"),
         ];
         for (head, what) in cases {
-            assert_eq!(told(head), Some(what), "{}", head.escape_ascii());
+            assert_eq!(detected(head), Some(what), "{}", head.escape_ascii());
         }
     }
 
@@ -345,24 +345,24 @@ mod tests {
             b"{\"id\": \"<html>\"}\n",
         ];
         for head in cases.into_iter().chain([long.as_bytes()]) {
-            assert_eq!(told(head), None, "{}", head.escape_ascii());
+            assert_eq!(detected(head), None, "{}", head.escape_ascii());
         }
         // Who says that it is CSV is believed, but not against bytes that no text has.
-        assert_eq!(Foreign::tell(b"<html><body></body></html>", true), None);
-        assert!(Foreign::tell(b"Obj\x01", true).is_some());
+        assert_eq!(OtherFormat::detect(b"<html><body></body></html>", true), None);
+        assert!(OtherFormat::detect(b"Obj\x01", true).is_some());
     }
 
     #[test]
     fn what_it_is_and_what_to_do_stand_in_one_line() {
-        let error = Foreign::tell(&tar(false), false).unwrap().error(Compression::Gzip);
+        let error = OtherFormat::detect(&tar(false), false).unwrap().error(Compression::Gzip);
         assert_eq!(
             error.to_string(),
             "the source is a tar archive inside of gzip: unpack it, and load the files in it"
         );
         assert_eq!(error.exit(), Exit::SourceUnreadable);
         assert!(!error.is_final());
-        for (_, _, foreign) in MAGIC {
-            assert!(!foreign.error(Compression::None).to_string().contains('\n'));
+        for (_, _, format) in SIGNATURES {
+            assert!(!format.error(Compression::None).to_string().contains('\n'));
         }
     }
 }

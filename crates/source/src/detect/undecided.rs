@@ -4,7 +4,7 @@
 /// Why a source must be told how it is to be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Undecided {
+pub enum UndecidedFormat {
     /// Amounts of which every mark may be a decimal mark, or part thousands.
     #[error(
         "amounts such as {example} are ambiguous: {point} if the decimal mark is a point, or {comma} if it is a comma, and no \

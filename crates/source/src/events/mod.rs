@@ -33,11 +33,11 @@ pub struct EventError(String);
 /// Reads one message: the objects that it says were created, none where it is about something else that happens to objects,
 /// or is S3's test message.
 pub fn parse_events(message: &[u8]) -> Result<Vec<ObjectEvent>, EventError> {
-    let envelope = Envelope::read(message)?;
+    let envelope = EventEnvelope::read(message)?;
     match envelope {
         // SNS wraps an event up as text.
-        Envelope { kind: Some(kind), message: Some(inner), .. } if kind == "Notification" => {
-            Envelope::read(inner.as_bytes())?.objects()
+        EventEnvelope { kind: Some(kind), message: Some(inner), .. } if kind == "Notification" => {
+            EventEnvelope::read(inner.as_bytes())?.objects()
         }
         envelope => envelope.objects(),
     }
@@ -45,9 +45,9 @@ pub fn parse_events(message: &[u8]) -> Result<Vec<ObjectEvent>, EventError> {
 
 /// Every kind of message in one; which of them it is, its members tell.
 #[derive(Deserialize)]
-struct Envelope {
+struct EventEnvelope {
     #[serde(rename = "Records")]
-    records: Option<Vec<Record>>,
+    records: Option<Vec<EventRecord>>,
     /// With the key, of MinIO and RustFS, beside the records that say the same.
     #[serde(rename = "EventName")]
     event_name: Option<String>,
@@ -70,18 +70,18 @@ struct Envelope {
 }
 
 /// Who speaks of S3 through EventBridge, and what it calls an object that was put, copied, or completed from its parts: as JSON.
-const BRIDGED_BY: &str = r#""aws.s3""#;
-const BRIDGED_CREATION: &str = r#""Object Created""#;
+const BRIDGE_SOURCE: &str = r#""aws.s3""#;
+const BRIDGE_OBJECT_CREATED: &str = r#""Object Created""#;
 
 /// The detail of an event that EventBridge passes on.
 #[derive(Deserialize)]
-struct Detail {
-    bucket: Bucket,
-    object: BridgedObject,
+struct BridgeDetail {
+    bucket: EventBucket,
+    object: BridgeObject,
 }
 
 #[derive(Deserialize)]
-struct BridgedObject {
+struct BridgeObject {
     /// With nothing escaped.
     key: String,
     size: Option<u64>,
@@ -89,25 +89,25 @@ struct BridgedObject {
 }
 
 #[derive(Deserialize)]
-struct Record {
+struct EventRecord {
     #[serde(rename = "eventName")]
     event_name: String,
-    s3: Place,
+    s3: S3Entity,
 }
 
 #[derive(Deserialize)]
-struct Place {
-    bucket: Bucket,
-    object: Object,
+struct S3Entity {
+    bucket: EventBucket,
+    object: EventObject,
 }
 
 #[derive(Deserialize)]
-struct Bucket {
+struct EventBucket {
     name: String,
 }
 
 #[derive(Deserialize)]
-struct Object {
+struct EventObject {
     /// Escaped as in the query of a URL: a space is `+`.
     key: String,
     size: Option<u64>,
@@ -115,7 +115,7 @@ struct Object {
     etag: Option<String>,
 }
 
-impl Envelope {
+impl EventEnvelope {
     fn read(message: &[u8]) -> Result<Self, EventError> {
         serde_json::from_slice(message).map_err(|error| EventError(json_problem(&error)))
     }
@@ -127,7 +127,7 @@ impl Envelope {
                 bridged(source.get(), kind.get(), detail)
             }
             Self { records: Some(records), key, .. } if !records.is_empty() || key.is_none() => {
-                records.into_iter().filter(|record| is_created(&record.event_name)).map(Record::object).collect()
+                records.into_iter().filter(|record| is_created(&record.event_name)).map(EventRecord::object).collect()
             }
             Self { event_name: Some(name), key: Some(key), .. } => {
                 if !is_created(&name) {
@@ -146,22 +146,22 @@ const LONGEST_KEY: usize = 1_024;
 
 /// What an event says that EventBridge passes on.
 fn bridged(source: &str, kind: &str, detail: Option<Box<RawValue>>) -> Result<Vec<ObjectEvent>, EventError> {
-    if source != BRIDGED_BY {
+    if source != BRIDGE_SOURCE {
         return Err(EventError("it comes through EventBridge, but its source is not aws.s3".into()));
     }
     // Deleted, restored, tagged, moved to another class: there is nothing new to load.
-    if kind != BRIDGED_CREATION {
+    if kind != BRIDGE_OBJECT_CREATED {
         return Ok(Vec::new());
     }
     let detail = detail.ok_or_else(|| EventError("it has no detail".into()))?;
     let read = serde_json::from_str(detail.get()).map_err(|error| EventError(json_problem(&error)))?;
-    let Detail { bucket, object: BridgedObject { key, size, etag } } = read;
+    let BridgeDetail { bucket, object: BridgeObject { key, size, etag } } = read;
     Ok(vec![object(&bucket.name, key, size, etag)?])
 }
 
-impl Record {
+impl EventRecord {
     fn object(self) -> Result<ObjectEvent, EventError> {
-        let Place { bucket, object: Object { key, size, etag } } = self.s3;
+        let S3Entity { bucket, object: EventObject { key, size, etag } } = self.s3;
         object(&bucket.name, unescape(&key)?, size, etag)
     }
 }

@@ -28,8 +28,8 @@ impl Sources {
     /// Has a bucket tell a target of the objects that are created under a prefix. Without an ARN, the AMQP targets are tried
     /// that RustFS and MinIO usually have. Rules of others are kept.
     pub async fn notify(&self, bucket: &str, prefix: &str, arn: Option<&str>) -> Result<Notified, SourceError> {
-        let objects = self.objects().await?;
-        if objects.aws_region().is_some() && arn.is_none() {
+        let s3 = self.s3().await?;
+        if s3.aws_region().is_some() && arn.is_none() {
             let text = "AWS has no usual target for events: give the ARN of an SQS queue with --arn";
             return Err(SourceError::Setting(text.to_owned()));
         }
@@ -63,7 +63,7 @@ impl Sources {
             SourceError::Refused { cause, .. } | SourceError::Unreachable { cause, .. } => cause,
             error => error.to_string(),
         });
-        Err(SourceError::NoTarget { bucket: bucket.to_owned(), arns: arns.join(" and "), cause })
+        Err(SourceError::NoEventTarget { bucket: bucket.to_owned(), arns: arns.join(" and "), cause })
     }
 
     /// Takes our rules for a prefix away again; tells how many there were, and how many of others stay.
@@ -88,16 +88,16 @@ impl Sources {
     }
 
     async fn notifications(&self, bucket: &str) -> Result<GetBucketNotificationConfigurationOutput, SourceError> {
-        let (objects, location) = (self.objects().await?, format!("s3://{bucket}"));
-        let found = Box::pin(objects.client.get_bucket_notification_configuration().bucket(bucket).send()).await;
-        found.map_err(|error| objects.asked(bucket, &location).error(&error))
+        let (s3, location) = (self.s3().await?, format!("s3://{bucket}"));
+        let found = Box::pin(s3.client.get_bucket_notification_configuration().bucket(bucket).send()).await;
+        found.map_err(|error| s3.target(bucket, &location).error(&error))
     }
 
     async fn set_notifications(&self, bucket: &str, rules: NotificationConfiguration) -> Result<(), SourceError> {
-        let (objects, location) = (self.objects().await?, format!("s3://{bucket}"));
-        let request = objects.client.put_bucket_notification_configuration().bucket(bucket);
+        let (s3, location) = (self.s3().await?, format!("s3://{bucket}"));
+        let request = s3.client.put_bucket_notification_configuration().bucket(bucket);
         let set = Box::pin(request.notification_configuration(rules).send()).await;
-        set.map(drop).map_err(|error| objects.asked(bucket, &location).error(&error))
+        set.map(drop).map_err(|error| s3.target(bucket, &location).error(&error))
     }
 }
 

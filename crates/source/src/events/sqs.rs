@@ -79,9 +79,9 @@ impl SqsQueue {
 
     /// The next message; none where none came for a while. Cancelled, it may have taken one all the same, which comes again.
     pub async fn receive(&self) -> Result<Option<SqsMessage>, SqsError> {
-        let asked = self.client.receive_message().queue_url(&self.url);
-        let answer = asked.max_number_of_messages(1).wait_time_seconds(WAIT_SECONDS).send().await;
-        let answer = answer.map_err(|error| self.trouble(&error))?;
+        let request = self.client.receive_message().queue_url(&self.url);
+        let answer = request.max_number_of_messages(1).wait_time_seconds(WAIT_SECONDS).send().await;
+        let answer = answer.map_err(|error| self.failed(&error))?;
         let message = answer.messages.unwrap_or_default().into_iter().next();
         Ok(message.and_then(|message| {
             let (body, receipt) = (message.body?, message.receipt_handle?);
@@ -89,7 +89,7 @@ impl SqsQueue {
         }))
     }
 
-    fn trouble(&self, error: &(dyn std::error::Error + 'static)) -> SqsError {
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) -> SqsError {
         SqsError { url: self.url.clone(), cause: root_cause(error) }
     }
 }
@@ -99,7 +99,7 @@ impl SqsMessage {
     pub async fn delete(self) -> Result<(), SqsError> {
         let Self { receipt, queue: SqsQueue { client, url }, .. } = &self;
         let deleted = client.delete_message().queue_url(url).receipt_handle(receipt).send().await;
-        deleted.map(drop).map_err(|error| self.queue.trouble(&error))
+        deleted.map(drop).map_err(|error| self.queue.failed(&error))
     }
 }
 

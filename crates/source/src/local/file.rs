@@ -39,10 +39,10 @@ pub(crate) async fn is_pipe(path: &Path) -> bool {
 
 /// Opens the version of a file that was identified.
 pub(crate) async fn open(identity: &SourceIdentity, from: u64) -> Result<ByteStream, SourceError> {
-    Ok(Box::pin(watch(identity, from).await?))
+    Ok(Box::pin(open_watched(identity, from).await?))
 }
 
-async fn watch(identity: &SourceIdentity, from: u64) -> Result<WatchedFile, SourceError> {
+async fn open_watched(identity: &SourceIdentity, from: u64) -> Result<WatchedFile, SourceError> {
     let unreadable = |error: io::Error| SourceError::File { path: identity.location.clone(), cause: io_cause(&error) };
     let opened = tokio::fs::File::open(&identity.location).await.map_err(unreadable)?.into_std().await;
     let watched = opened.try_clone().map_err(unreadable)?;
@@ -55,7 +55,7 @@ async fn watch(identity: &SourceIdentity, from: u64) -> Result<WatchedFile, Sour
 
 /// Reads exactly a range of the version of a file that was identified.
 pub(crate) async fn read_at(identity: &SourceIdentity, range: Range<u64>) -> Result<Bytes, SourceError> {
-    let mut file = watch(identity, range.start).await?;
+    let mut file = open_watched(identity, range.start).await?;
     let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
     let mut read = BytesMut::with_capacity(wanted);
     while read.len() < wanted {

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio_util::io::StreamReader;
 
 use crate::error::{DIED, io_cause};
-use crate::fingerprint::{BLOCK_BYTES, Hashing};
+use crate::fingerprint::{BLOCK_BYTES, ProgressHasher};
 use crate::url::STDIN;
 use crate::{ByteStream, Found, SourceError, SourceUrl};
 
@@ -32,38 +32,38 @@ const READ_BYTES: u64 = 256 * 1024;
 
 /// The pipes of a process, each read once.
 #[derive(Default)]
-pub(crate) struct Pipes {
+pub(crate) struct PipeSpool {
     spooled: Mutex<HashMap<SourceUrl, Spooling>>,
 }
 
 /// What is known of a pipe once it is read to its end. It is asked for by many, and cannot be read again.
-type Spooling = Shared<BoxFuture<'static, Result<Arc<Spool>, Unspooled>>>;
+type Spooling = Shared<BoxFuture<'static, Result<Arc<SpooledPipe>, SpoolError>>>;
 
 /// What came through a pipe.
-struct Spool {
+struct SpooledPipe {
     file: File,
     found: Found,
 }
 
 /// Why a pipe could not be read, or what it gave not be kept.
 #[derive(Debug, Clone)]
-struct Unspooled {
+struct SpoolError {
     location: String,
     cause: String,
     /// Where it was to be kept, if that is what went wrong.
     folder: Option<String>,
 }
 
-impl From<Unspooled> for SourceError {
-    fn from(Unspooled { location, cause, folder }: Unspooled) -> Self {
+impl From<SpoolError> for SourceError {
+    fn from(SpoolError { location, cause, folder }: SpoolError) -> Self {
         match folder {
-            Some(folder) => Self::NotKept { location, folder, cause },
+            Some(folder) => Self::NotSpooled { location, folder, cause },
             None => Self::File { path: location, cause },
         }
     }
 }
 
-impl Pipes {
+impl PipeSpool {
     /// Reads a pipe to its end, unless that was done before.
     pub(crate) async fn identify(&self, url: &SourceUrl) -> Result<Found, SourceError> {
         Ok(self.spool(url).await?.found.clone())
@@ -98,16 +98,16 @@ impl Pipes {
         self.version(url, identity).await?.read(range).await
     }
 
-    async fn version(&self, url: &SourceUrl, identity: &SourceIdentity) -> Result<Arc<Spool>, SourceError> {
+    async fn version(&self, url: &SourceUrl, identity: &SourceIdentity) -> Result<Arc<SpooledPipe>, SourceError> {
         let spool = self.spool(url).await?;
         if spool.found.identity == *identity {
             Ok(spool)
         } else {
-            Err(SourceError::PipeGone { location: identity.location.clone() })
+            Err(SourceError::PipeConsumed { location: identity.location.clone() })
         }
     }
 
-    async fn spool(&self, url: &SourceUrl) -> Result<Arc<Spool>, SourceError> {
+    async fn spool(&self, url: &SourceUrl) -> Result<Arc<SpooledPipe>, SourceError> {
         let spooling = {
             let mut spooled = self.spooled.lock().unwrap_or_else(PoisonError::into_inner);
             spooled.entry(url.clone()).or_insert_with(|| start(url.clone())).clone()
@@ -116,7 +116,7 @@ impl Pipes {
     }
 }
 
-impl Spool {
+impl SpooledPipe {
     async fn read(self: Arc<Self>, range: Range<u64>) -> Result<Bytes, SourceError> {
         let reading = tokio::task::spawn_blocking(move || {
             let wanted = range.end.saturating_sub(range.start);
@@ -137,12 +137,12 @@ fn start(url: SourceUrl) -> Spooling {
     let (tell, told) = oneshot::channel();
     let location = location(&url);
     let lost =
-        Unspooled { location: location.clone(), cause: "the thread that reads it has ended".to_owned(), folder: None };
+        SpoolError { location: location.clone(), cause: "the thread that reads it has ended".to_owned(), folder: None };
     let reading = std::thread::Builder::new().name("pipe".to_owned()).spawn(move || {
         // Nobody waits any more: the process ends.
-        let _ = tell.send(keep(&url, &location).map(Arc::new));
+        let _ = tell.send(spool_to_file(&url, &location).map(Arc::new));
     });
-    let failed = reading.err().map(|error| Unspooled { cause: error.to_string(), ..lost.clone() });
+    let failed = reading.err().map(|error| SpoolError { cause: error.to_string(), ..lost.clone() });
     async move {
         match failed {
             Some(failed) => Err(failed),
@@ -169,18 +169,18 @@ fn absolute(path: &Path) -> String {
 }
 
 /// Reads a pipe to its end into a file that has no name.
-fn keep(url: &SourceUrl, location: &str) -> Result<Spool, Unspooled> {
+fn spool_to_file(url: &SourceUrl, location: &str) -> Result<SpooledPipe, SpoolError> {
     let unreadable =
-        |error: io::Error| Unspooled { location: location.to_owned(), cause: io_cause(&error), folder: None };
+        |error: io::Error| SpoolError { location: location.to_owned(), cause: io_cause(&error), folder: None };
     let folder = std::env::temp_dir();
-    let not_kept = |error: io::Error| Unspooled {
+    let not_spooled = |error: io::Error| SpoolError {
         location: location.to_owned(),
         cause: io_cause(&error),
         folder: Some(folder.display().to_string()),
     };
     let mut pipe = open(url).map_err(unreadable)?;
-    let mut file = tempfile::tempfile_in(&folder).map_err(not_kept)?;
-    let mut hashing = Hashing::new(format!("keeping what {location} gives in a file in {}", folder.display()));
+    let mut file = tempfile::tempfile_in(&folder).map_err(not_spooled)?;
+    let mut hashing = ProgressHasher::new(format!("keeping what {location} gives in a file in {}", folder.display()));
     let mut block = vec![0; BLOCK_BYTES];
     loop {
         let read = match pipe.read(&mut block) {
@@ -189,12 +189,12 @@ fn keep(url: &SourceUrl, location: &str) -> Result<Spool, Unspooled> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(unreadable(error)),
         };
-        file.write_all(read).map_err(not_kept)?;
+        file.write_all(read).map_err(not_spooled)?;
         hashing.update(read);
     }
     let size = hashing.bytes();
     let identity = SourceIdentity::piped(location.to_owned(), &hashing.finish());
-    Ok(Spool { file, found: Found { identity, size } })
+    Ok(SpooledPipe { file, found: Found { identity, size } })
 }
 
 /// Opens a pipe, which for a named one waits for somebody who writes.

@@ -21,11 +21,11 @@ use crate::{Listed, SourceError, SourceUrl, Sources};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePattern {
     text: String,
-    kind: Kind,
+    kind: PatternKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+enum PatternKind {
     One(SourceUrl),
     /// Every object under a prefix.
     Prefix {
@@ -60,7 +60,7 @@ impl SourcePattern {
     /// The source that it names, where it can name no other.
     pub fn as_one(&self) -> Option<&SourceUrl> {
         match &self.kind {
-            Kind::One(url) => Some(url),
+            PatternKind::One(url) => Some(url),
             _ => None,
         }
     }
@@ -77,14 +77,14 @@ impl FromStr for SourcePattern {
             SourceUrl::S3 { bucket, key } if is_prefix => {
                 let prefix = key[..key.len() - 1].to_owned();
                 if has_wildcards(&prefix) {
-                    Kind::Keys { bucket, key: prefix + "**" }
+                    PatternKind::Keys { bucket, key: prefix + "**" }
                 } else {
-                    Kind::Prefix { bucket, prefix }
+                    PatternKind::Prefix { bucket, prefix }
                 }
             }
-            SourceUrl::S3 { bucket, key } if has_wildcards(&key) => Kind::Keys { bucket, key },
-            SourceUrl::File(path) if !text.starts_with("file://") => Kind::Path(path),
-            url => Kind::One(url),
+            SourceUrl::S3 { bucket, key } if has_wildcards(&key) => PatternKind::Keys { bucket, key },
+            SourceUrl::File(path) if !text.starts_with("file://") => PatternKind::Path(path),
+            url => PatternKind::One(url),
         };
         Ok(Self { text: text.to_owned(), kind })
     }
@@ -101,23 +101,23 @@ impl Sources {
     /// pattern: it is given as it is, whether there is such a source or not.
     pub async fn expand(&self, pattern: &SourcePattern) -> Result<Vec<Named>, SourceError> {
         let found = match &pattern.kind {
-            Kind::One(url) => vec![url.clone().into()].into(),
-            Kind::Prefix { bucket, prefix } => {
+            PatternKind::One(url) => vec![url.clone().into()].into(),
+            PatternKind::Prefix { bucket, prefix } => {
                 self.matching(bucket, prefix, |key| Some(!is_marker(prefix, key))).await?
             }
-            Kind::Keys { bucket, key } => {
+            PatternKind::Keys { bucket, key } => {
                 let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() };
                 match self.identify(&url).await {
                     Ok(found) => vec![Named { url, version: Some(found.identity.version) }].into(),
                     // Some servers refuse to look for such a key, and who may not list is told so of a missing one.
                     Err(SourceError::NoObject { .. } | SourceError::Denied { .. } | SourceError::Refused { .. }) => {
-                        let glob = Glob::new(&pattern.text, folder(literal_start(key)), key)?;
-                        self.matching(bucket, literal_start(key), |key| glob.wants(key)).await?
+                        let glob = PathGlob::new(&pattern.text, folder(literal_start(key)), key)?;
+                        self.matching(bucket, literal_start(key), |key| glob.is_wanted(key)).await?
                     }
                     Err(error) => return Err(error),
                 }
             }
-            Kind::Path(path) => {
+            PatternKind::Path(path) => {
                 let (text, path) = (pattern.text.clone(), path.clone());
                 let finding = tokio::task::spawn_blocking(move || files(&text, &path)).await;
                 finding.map_err(|error| SourceError::Read { cause: error.to_string() })??
@@ -135,8 +135,8 @@ impl Sources {
         bucket: &str,
         prefix: &str,
         is_wanted: impl Fn(&str) -> Option<bool>,
-    ) -> Result<Matches, SourceError> {
-        let (mut found, mut listing) = (Matches::default(), self.list(bucket, prefix));
+    ) -> Result<PatternMatches, SourceError> {
+        let (mut found, mut listing) = (PatternMatches::default(), self.list(bucket, prefix));
         while let Some(Listed { url, version, size }) = listing.try_next().await? {
             let SourceUrl::S3 { key, .. } = &url else { continue };
             // Some clients put empty objects where a file system has directories.
@@ -153,13 +153,13 @@ impl Sources {
 
 /// What a pattern found.
 #[derive(Default)]
-struct Matches {
+struct PatternMatches {
     named: Vec<Named>,
     /// Names that are of markers, and so were passed over.
     markers: u64,
 }
 
-impl From<Vec<Named>> for Matches {
+impl From<Vec<Named>> for PatternMatches {
     fn from(named: Vec<Named>) -> Self {
         Self { named, markers: 0 }
     }
@@ -181,15 +181,15 @@ fn folder(path: &str) -> &str {
 }
 
 /// A pattern of paths, all in one folder.
-struct Glob {
+struct PathGlob {
     whole: GlobMatcher,
     /// How much of a path is the folder.
     base: usize,
     /// The parts of the pattern that name markers.
-    meant: Vec<GlobMatcher>,
+    marker_parts: Vec<GlobMatcher>,
 }
 
-impl Glob {
+impl PathGlob {
     /// A pattern that begins with a folder, which stands for itself.
     fn new(text: &str, base: &str, pattern: &str) -> Result<Self, SourceError> {
         let rest = &pattern[base.len()..];
@@ -198,17 +198,17 @@ impl Glob {
         let whole = compile(&format!("{}{rest}", globset::escape(base))).map_err(wrong)?;
         // Also among several, as in `{_a,b}`.
         let names_markers = |part: &&str| is_marked(part.trim_start_matches(['{', '[']));
-        let meant = rest.split('/').filter(names_markers).filter_map(|part| compile(part).ok()).collect();
-        Ok(Self { whole, base: base.len(), meant })
+        let marker_parts = rest.split('/').filter(names_markers).filter_map(|part| compile(part).ok()).collect();
+        Ok(Self { whole, base: base.len(), marker_parts })
     }
 
     /// Whether a path is meant, and wanted: not where it is a marker that the pattern does not name.
-    fn wants(&self, path: &str) -> Option<bool> {
+    fn is_wanted(&self, path: &str) -> Option<bool> {
         self.whole.is_match(path).then(|| !path[self.base..].split('/').any(|name| self.passes_over(name)))
     }
 
     fn passes_over(&self, name: &str) -> bool {
-        is_marked(name) && !self.meant.iter().any(|part| part.is_match(name))
+        is_marked(name) && !self.marker_parts.iter().any(|part| part.is_match(name))
     }
 }
 
@@ -217,13 +217,13 @@ fn compile(pattern: &str) -> Result<GlobMatcher, globset::Error> {
 }
 
 /// The local files that a path names.
-fn files(text: &str, path: &Path) -> Result<Matches, SourceError> {
-    let mut walk = Walk::default();
+fn files(text: &str, path: &Path) -> Result<PatternMatches, SourceError> {
+    let mut walk = DirectoryWalk::default();
     match (std::fs::metadata(path), path.to_str()) {
         (Ok(metadata), _) if metadata.is_dir() => walk.folder(path, usize::MAX, None)?,
         (Err(_), Some(pattern)) if has_wildcards(pattern) => {
             let base = existing_folder(pattern);
-            let glob = Glob::new(text, base, pattern)?;
+            let glob = PathGlob::new(text, base, pattern)?;
             let rest = &pattern[base.len()..];
             let depth = if rest.contains("**") { usize::MAX } else { rest.matches('/').count() };
             if base.is_empty() || Path::new(base).is_dir() {
@@ -234,7 +234,7 @@ fn files(text: &str, path: &Path) -> Result<Matches, SourceError> {
     }
     walk.found.sort();
     let named = walk.found.into_iter().map(|path| SourceUrl::File(path).into()).collect();
-    Ok(Matches { named, markers: walk.markers })
+    Ok(PatternMatches { named, markers: walk.markers })
 }
 
 /// The folder that a pattern begins with: one without wildcards, or one that has this very name.
@@ -246,15 +246,15 @@ fn existing_folder(pattern: &str) -> &str {
 
 /// What is found of a directory, and of those in it.
 #[derive(Default)]
-struct Walk {
+struct DirectoryWalk {
     found: Vec<PathBuf>,
     markers: u64,
 }
 
-impl Walk {
+impl DirectoryWalk {
     /// Adds the files of a directory, and of those in it down to a depth, all of them or those of a pattern. Markers are
     /// passed over, and links to directories, as they may lead in a circle.
-    fn folder(&mut self, directory: &Path, depth: usize, glob: Option<&Glob>) -> Result<(), SourceError> {
+    fn folder(&mut self, directory: &Path, depth: usize, glob: Option<&PathGlob>) -> Result<(), SourceError> {
         let is_here = directory.as_os_str().is_empty();
         let listed = if is_here { Path::new(".") } else { directory };
         let unreadable =

@@ -4,17 +4,17 @@ use assay_transaction::Exit;
 
 #[test]
 fn tells_patterns_from_names() {
-    let prefix = |bucket: &str, prefix: &str| Kind::Prefix { bucket: bucket.into(), prefix: prefix.into() };
-    let keys = |bucket: &str, key: &str| Kind::Keys { bucket: bucket.into(), key: key.into() };
+    let prefix = |bucket: &str, prefix: &str| PatternKind::Prefix { bucket: bucket.into(), prefix: prefix.into() };
+    let keys = |bucket: &str, key: &str| PatternKind::Keys { bucket: bucket.into(), key: key.into() };
     let cases = [
-        ("s3://drops/2026/a.csv", Kind::One("s3://drops/2026/a.csv".parse().unwrap())),
+        ("s3://drops/2026/a.csv", PatternKind::One("s3://drops/2026/a.csv".parse().unwrap())),
         ("s3://drops/2026/", prefix("drops", "2026/")),
         ("s3://drops/", prefix("drops", "")),
         ("s3://drops/**/*.csv.gz", keys("drops", "**/*.csv.gz")),
         ("s3://drops/20??/", keys("drops", "20??/**")),
-        ("file:///tmp/*.csv", Kind::One(SourceUrl::File("/tmp/*.csv".into()))),
-        ("data/*.csv", Kind::Path("data/*.csv".into())),
-        ("data", Kind::Path("data".into())),
+        ("file:///tmp/*.csv", PatternKind::One(SourceUrl::File("/tmp/*.csv".into()))),
+        ("data/*.csv", PatternKind::Path("data/*.csv".into())),
+        ("data", PatternKind::Path("data".into())),
     ];
     for (text, kind) in cases {
         let pattern: SourcePattern = text.parse().unwrap();

@@ -30,7 +30,7 @@ use tokio_util::io::StreamReader;
 
 use crate::options::S3Settings;
 use crate::s3::download::{Download, ObjectVersion};
-use crate::s3::error::Asked;
+use crate::s3::error::RequestTarget;
 use crate::s3::read_ahead::ReadAhead;
 use crate::{ByteStream, Found, Listed, SourceError, SourceUrl};
 
@@ -50,11 +50,11 @@ const OF_AWS: AddressForm = AddressForm {
 
 /// A client of one S3.
 #[derive(Debug, Clone)]
-pub(crate) struct Objects {
+pub(crate) struct S3Client {
     /// Tries a request again some times by itself.
     pub(crate) client: Client,
     /// Tries it once, for those who have a patience of their own.
-    pub(crate) once: Client,
+    pub(crate) without_retry: Client,
     /// How long a read goes on trying without one byte of progress.
     pub(crate) timeout: Duration,
     endpoint: String,
@@ -62,7 +62,7 @@ pub(crate) struct Objects {
     aws_region: Option<String>,
 }
 
-impl Objects {
+impl S3Client {
     /// Makes a client. It asks nothing of S3 yet.
     pub(crate) async fn connect(settings: &S3Settings) -> Result<Self, SourceError> {
         let config = sdk_config(settings).await;
@@ -90,7 +90,7 @@ impl Objects {
         }
         let client = client.build();
         Ok(Self {
-            once: Client::from_conf(client.to_builder().retry_config(RetryConfig::disabled()).build()),
+            without_retry: Client::from_conf(client.to_builder().retry_config(RetryConfig::disabled()).build()),
             client: Client::from_conf(client),
             timeout: settings.timeout,
             aws_region: endpoint.is_none().then(|| region.clone()),
@@ -101,36 +101,38 @@ impl Objects {
     /// Finds an object: its ETag, or where it has none its size and modification time.
     pub(crate) async fn identify(&self, bucket: &str, key: &str) -> Result<Found, SourceError> {
         let location = SourceUrl::S3 { bucket: bucket.to_owned(), key: key.to_owned() }.to_string();
-        let asked = self.asked(bucket, &location);
+        let target = self.target(bucket, &location);
         let head = match self.client.head_object().bucket(bucket).key(key).send().await {
             Ok(head) => head,
             // The answer to a HEAD has no body to say why.
-            Err(error) if error.as_service_error().is_some() => return Err(self.why(asked, key, &error).await),
-            Err(error) => return Err(asked.error(&error)),
+            Err(error) if error.as_service_error().is_some() => {
+                return Err(self.explain_head_error(target, key, &error).await);
+            }
+            Err(error) => return Err(target.error(&error)),
         };
         let size = head.content_length().and_then(|size| u64::try_from(size).ok());
-        let size = size.ok_or_else(|| asked.refused("without a Content-Length"))?;
+        let size = size.ok_or_else(|| target.refused("without a Content-Length"))?;
         let version = match (head.e_tag(), head.last_modified()) {
             (Some(tag), _) => tag.trim_matches('"').to_owned(),
             (None, Some(modified)) => unnamed_version(size, modified),
-            (None, None) => return Err(asked.refused("with neither an ETag nor a Last-Modified")),
+            (None, None) => return Err(target.refused("with neither an ETag nor a Last-Modified")),
         };
         Ok(Found { identity: SourceIdentity { location, version }, size })
     }
 
     /// Asks for the first byte, as that answer says why it is refused.
-    async fn why<E>(
+    async fn explain_head_error<E>(
         &self,
-        asked: Asked<'_>,
+        target: RequestTarget<'_>,
         key: &str,
         head: &aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
     ) -> SourceError
     where
         E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
     {
-        match self.client.get_object().bucket(asked.bucket).key(key).range("bytes=0-0").send().await {
-            Ok(_) => asked.error(head),
-            Err(error) => asked.error(&error),
+        match self.client.get_object().bucket(target.bucket).key(key).range("bytes=0-0").send().await {
+            Ok(_) => target.error(head),
+            Err(error) => target.error(&error),
         }
     }
 
@@ -174,7 +176,7 @@ impl Objects {
 
     fn version(&self, bucket: &str, key: &str, identity: &SourceIdentity) -> Arc<ObjectVersion> {
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
-        Arc::new(ObjectVersion { objects: self.clone(), bucket, key, identity: identity.clone() })
+        Arc::new(ObjectVersion { s3: self.clone(), bucket, key, identity: identity.clone() })
     }
 
     /// One page of a listing, and the token of the next one, if there is one.
@@ -185,24 +187,24 @@ impl Objects {
         token: Option<String>,
     ) -> Result<(Vec<Listed>, Option<String>), SourceError> {
         let location = format!("s3://{bucket}/{prefix}");
-        let asked = self.asked(bucket, &location);
+        let target = self.target(bucket, &location);
         // Keys may hold characters that XML cannot.
         let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix).encoding_type(EncodingType::Url);
-        let page = request.set_continuation_token(token).send().await.map_err(|error| asked.error(&error))?;
+        let page = request.set_continuation_token(token).send().await.map_err(|error| target.error(&error))?;
         let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
         let listed = page.contents().iter().map(|object| {
-            let key = object.key().ok_or_else(|| asked.refused("with a listing that lacks a key"))?;
+            let key = object.key().ok_or_else(|| target.refused("with a listing that lacks a key"))?;
             let key = if is_encoded { decoded(key) } else { Some(key.to_owned()) };
-            let key = key.ok_or_else(|| asked.refused("with a key that is not UTF-8"))?;
+            let key = key.ok_or_else(|| target.refused("with a key that is not UTF-8"))?;
             let size = object.size().and_then(|size| u64::try_from(size).ok());
-            let size = size.ok_or_else(|| asked.refused("with a listing that lacks a size"))?;
+            let size = size.ok_or_else(|| target.refused("with a listing that lacks a size"))?;
             let version = object.e_tag().map(|tag| tag.trim_matches('"').to_owned());
             Ok(Listed { url: SourceUrl::S3 { bucket: bucket.to_owned(), key }, version, size })
         });
         let listed = listed.collect::<Result<_, SourceError>>()?;
         let next = match (page.is_truncated() == Some(true), page.next_continuation_token()) {
             (true, Some(token)) => Some(token.to_owned()),
-            (true, None) => return Err(asked.refused("with a listing that is cut and does not say where to go on")),
+            (true, None) => return Err(target.refused("with a listing that is cut and does not say where to go on")),
             (false, _) => None,
         };
         Ok((listed, next))
@@ -213,8 +215,8 @@ impl Objects {
         self.aws_region.as_deref()
     }
 
-    pub(crate) fn asked<'a>(&'a self, bucket: &'a str, location: &'a str) -> Asked<'a> {
-        Asked { endpoint: &self.endpoint, is_aws: self.aws_region.is_some(), bucket, location }
+    pub(crate) fn target<'a>(&'a self, bucket: &'a str, location: &'a str) -> RequestTarget<'a> {
+        RequestTarget { endpoint: &self.endpoint, is_aws: self.aws_region.is_some(), bucket, location }
     }
 }
 

@@ -14,8 +14,8 @@ use tracing::{debug, warn};
 use crate::SourceError;
 use crate::error::io_cause;
 use crate::patience::Patience;
-use crate::s3::client::{Objects, modified_in};
-use crate::s3::error::{Asked, root_cause};
+use crate::s3::client::{S3Client, modified_in};
+use crate::s3::error::{RequestTarget, root_cause};
 
 /// How long the next bytes of an answer may take at most.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,15 +24,15 @@ const READS_PER_TIMEOUT: u32 = 10;
 
 /// One version of one object, and where to ask for it.
 pub(crate) struct ObjectVersion {
-    pub(crate) objects: Objects,
+    pub(crate) s3: S3Client,
     pub(crate) bucket: String,
     pub(crate) key: String,
     pub(crate) identity: SourceIdentity,
 }
 
 impl ObjectVersion {
-    fn asked(&self) -> Asked<'_> {
-        self.objects.asked(&self.bucket, &self.identity.location)
+    fn target(&self) -> RequestTarget<'_> {
+        self.s3.target(&self.bucket, &self.identity.location)
     }
 
     pub(crate) fn replaced(&self) -> SourceError {
@@ -40,8 +40,8 @@ impl ObjectVersion {
     }
 
     /// Asks for a range, if the object is still the same. An object that ends in it, or before it, answers with less.
-    async fn get(&self, range: Range<u64>) -> Result<Answer, SourceError> {
-        let mut request = self.objects.once.get_object().bucket(&self.bucket).key(&self.key);
+    async fn get(&self, range: Range<u64>) -> Result<RangeResponse, SourceError> {
+        let mut request = self.s3.without_retry.get_object().bucket(&self.bucket).key(&self.key);
         request = match modified_in(&self.identity.version) {
             Some(modified) => request.if_unmodified_since(modified),
             None => request.if_match(format!("\"{}\"", self.identity.version)),
@@ -49,14 +49,14 @@ impl ObjectVersion {
         match request.range(format!("bytes={}-{}", range.start, range.end - 1)).send().await {
             Ok(answer) => self.check(range, answer),
             Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 416) => {
-                self.nothing_at(range.start).await
+                self.empty_range_at(range.start).await
             }
-            Err(error) => Err(self.asked().error(&error)),
+            Err(error) => Err(self.target().error(&error)),
         }
     }
 
     /// Whether an answer has what was asked for, whatever the server makes of conditions and ranges.
-    fn check(&self, range: Range<u64>, answer: GetObjectOutput) -> Result<Answer, SourceError> {
+    fn check(&self, range: Range<u64>, answer: GetObjectOutput) -> Result<RangeResponse, SourceError> {
         let is_other = |tag: &str| tag.trim_matches('"') != self.identity.version;
         if modified_in(&self.identity.version).is_none() && answer.e_tag().is_some_and(is_other) {
             return Err(self.replaced());
@@ -65,34 +65,34 @@ impl ObjectVersion {
             Some(text) => content_range(text)
                 .filter(|(given, _)| given.start == range.start && given.end <= range.end)
                 .map(|(given, size)| (given.end, size))
-                .ok_or_else(|| self.asked().refused("without the range that was asked for"))?,
+                .ok_or_else(|| self.target().refused("without the range that was asked for"))?,
             // The whole of it, from a server that knows no ranges.
             None if range.start == 0 => {
                 let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
-                let size = size.ok_or_else(|| self.asked().refused("without a Content-Length"))?;
+                let size = size.ok_or_else(|| self.target().refused("without a Content-Length"))?;
                 (size, size)
             }
-            None => return Err(self.asked().refused("without the range that was asked for")),
+            None => return Err(self.target().refused("without the range that was asked for")),
         };
-        Ok(Answer { end, size, body: answer.body })
+        Ok(RangeResponse { end, size, body: answer.body })
     }
 
     /// The server has nothing from an offset on: so the object ends there, or is no longer the one that was asked for, as
     /// not every server looks at conditions first.
-    async fn nothing_at(&self, offset: u64) -> Result<Answer, SourceError> {
-        let found = self.objects.identify(&self.bucket, &self.key).await?;
+    async fn empty_range_at(&self, offset: u64) -> Result<RangeResponse, SourceError> {
+        let found = self.s3.identify(&self.bucket, &self.key).await?;
         if found.identity != self.identity {
             return Err(self.replaced());
         }
         if offset < found.size {
-            return Err(self.asked().refused("without the range that was asked for"));
+            return Err(self.target().refused("without the range that was asked for"));
         }
-        Ok(Answer { end: offset, size: found.size, body: Body::from_static(b"") })
+        Ok(RangeResponse { end: offset, size: found.size, body: Body::from_static(b"") })
     }
 }
 
 /// What a server gives of a range.
-struct Answer {
+struct RangeResponse {
     /// Behind its last byte.
     end: u64,
     /// How many bytes the object has.
@@ -125,7 +125,7 @@ pub(crate) struct Download {
 impl Download {
     /// Asks for nothing yet.
     pub(crate) fn new(object: Arc<ObjectVersion>, range: Range<u64>) -> Self {
-        let timeout = object.objects.timeout;
+        let timeout = object.s3.timeout;
         Self {
             object,
             offset: range.start,
@@ -177,7 +177,7 @@ impl Download {
         let Some(body) = self.body.as_mut().filter(|_| self.offset < self.end) else { return Ok(None) };
         match tokio::time::timeout(self.read_timeout, body.try_next()).await {
             Ok(Ok(Some(bytes))) if self.offset + bytes.len() as u64 > self.end => {
-                Err(self.object.asked().refused("with more than was asked for").into())
+                Err(self.object.target().refused("with more than was asked for").into())
             }
             Ok(Ok(Some(bytes))) => Ok(Some(bytes)),
             Ok(Ok(None)) => Err(Interruption::Transient("the connection was closed".to_owned())),
@@ -204,10 +204,10 @@ impl Download {
             Interruption::Final(error) => return Err(error),
         };
         self.body = None;
-        let (location, timeout) = (&self.object.identity.location, self.object.objects.timeout);
+        let (location, timeout) = (&self.object.identity.location, self.object.s3.timeout);
         let is_first = !self.patience.is_tried();
         let Some(pause) = self.patience.pause() else {
-            return Err(SourceError::Broken { location: location.clone(), offset: self.offset, timeout, cause });
+            return Err(SourceError::Stalled { location: location.clone(), offset: self.offset, timeout, cause });
         };
         let offset = self.offset;
         if is_first {

@@ -13,14 +13,14 @@ use crate::options::TLS_PREFIX;
 
 /// Whom a request went to, and what for.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct RequestTarget<'a> {
     pub(crate) endpoint: &'a str,
     pub(crate) is_aws: bool,
     pub(crate) bucket: &'a str,
     pub(crate) location: &'a str,
 }
 
-impl Asked<'_> {
+impl RequestTarget<'_> {
     pub(crate) fn unreachable(self, cause: String) -> SourceError {
         SourceError::Unreachable { endpoint: self.endpoint.to_owned(), is_aws: self.is_aws, cause }
     }
@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn an_answer_says_what_to_fix() {
-        let asked = Asked { endpoint: "AWS, region us-east-1", is_aws: true, bucket: "b", location: "s3://b/k" };
+        let target =
+            RequestTarget { endpoint: "AWS, region us-east-1", is_aws: true, bucket: "b", location: "s3://b/k" };
         let cases = [
             (404, "NoSuchBucket", "no bucket `b`: check SOURCE_URL and ENDPOINT_URL", Exit::SourceUnreadable),
             (404, "", "no object s3://b/k: check the key in SOURCE_URL", Exit::SourceUnreadable),
@@ -150,7 +151,7 @@ mod tests {
             (400, "Odd", "cannot read s3://b/k: the S3 server answered 400 Odd", Exit::SourceUnreadable),
         ];
         for (status, code, message, exit) in cases {
-            let error = asked.answer(status, code);
+            let error = target.answer(status, code);
             assert_eq!((error.to_string().as_str(), error.exit()), (message, exit));
         }
     }

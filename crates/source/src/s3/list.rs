@@ -3,7 +3,7 @@
 use futures_util::Stream;
 use futures_util::stream::TryStreamExt as _;
 
-use crate::s3::Objects;
+use crate::s3::S3Client;
 use crate::{SourceError, SourceUrl};
 
 /// An object as a listing shows it. The object itself may be newer than its listing, and may be gone.
@@ -17,7 +17,7 @@ pub struct Listed {
     pub size: u64,
 }
 
-impl Objects {
+impl S3Client {
     /// Every object under a prefix, in the order of their keys, a page of the listing at a time.
     pub(crate) fn list<'a>(
         &'a self,

@@ -7,6 +7,6 @@ pub(crate) mod list;
 pub(crate) mod put;
 mod read_ahead;
 
-pub(crate) use client::{Objects, sdk_config};
+pub(crate) use client::{S3Client, sdk_config};
 #[cfg(feature = "sqs")]
 pub(crate) use error::root_cause;

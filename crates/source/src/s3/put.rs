@@ -13,7 +13,7 @@ use futures_util::{TryStreamExt as _, stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::s3::Objects;
+use crate::s3::S3Client;
 use crate::{SourceError, SourceUrl, Sources};
 
 /// What is larger goes in parts.
@@ -61,7 +61,7 @@ impl Sources {
         let SourceUrl::S3 { bucket, key } = to else {
             return Err(SourceError::Url { url: to.to_string(), reason: "an object can be put into a bucket alone" });
         };
-        let upload = Upload { objects: self.objects().await?, bucket, key, location: to.to_string(), sent, shutdown };
+        let upload = Upload { s3: self.s3().await?, bucket, key, location: to.to_string(), sent, shutdown };
         Box::pin(upload.put(content)).await.map_err(writing)
     }
 }
@@ -77,7 +77,7 @@ fn writing(error: SourceError) -> SourceError {
 }
 
 struct Upload<'a> {
-    objects: &'a Objects,
+    s3: &'a S3Client,
     bucket: &'a str,
     key: &'a str,
     location: String,
@@ -88,7 +88,7 @@ struct Upload<'a> {
 impl Upload<'_> {
     async fn put(&self, mut content: Content) -> Result<Put, SourceError> {
         let timeouts = TimeoutConfig::builder().read_timeout(PUT_TIMEOUT).connect_timeout(PUT_TIMEOUT).build();
-        let client = Client::from_conf(self.objects.client.config().to_builder().timeout_config(timeouts).build());
+        let client = Client::from_conf(self.s3.client.config().to_builder().timeout_config(timeouts).build());
         let first = self.stoppable(read_up_to(&mut content.bytes, ONE_REQUEST_BYTES)).await??;
         if first.len() < ONE_REQUEST_BYTES {
             return self.stoppable(self.put_whole(&client, first)).await?;
@@ -115,21 +115,21 @@ impl Upload<'_> {
     async fn put_whole(&self, client: &Client, bytes: Bytes) -> Result<Put, SourceError> {
         let put = async || {
             let request = client.put_object().bucket(self.bucket).key(self.key).body(Body::from(bytes.clone()));
-            request.send().await.map_err(|error| self.objects.asked(self.bucket, &self.location).error(&error))
+            request.send().await.map_err(|error| self.s3.target(self.bucket, &self.location).error(&error))
         };
         let (answer, made_bucket) = self.in_bucket(client, put).await?;
         (self.sent)(bytes.len() as u64);
-        Ok(Put { size: bytes.len() as u64, version: answer.e_tag().map(untagged), made_bucket })
+        Ok(Put { size: bytes.len() as u64, version: answer.e_tag().map(unquoted_tag), made_bucket })
     }
 
     async fn begin(&self, client: &Client) -> Result<(String, bool), SourceError> {
-        let asked = self.objects.asked(self.bucket, &self.location);
+        let target = self.s3.target(self.bucket, &self.location);
         let create = async || {
             let request = client.create_multipart_upload().bucket(self.bucket).key(self.key);
-            request.send().await.map_err(|error| asked.error(&error))
+            request.send().await.map_err(|error| target.error(&error))
         };
         let (answer, made_bucket) = self.in_bucket(client, create).await?;
-        let id = answer.upload_id().ok_or_else(|| asked.refused("without the id of the upload"))?;
+        let id = answer.upload_id().ok_or_else(|| target.refused("without the id of the upload"))?;
         Ok((id.to_owned(), made_bucket))
     }
 
@@ -145,7 +145,7 @@ impl Upload<'_> {
         }
         let request = client.create_bucket().bucket(self.bucket);
         // Servers other than AWS may refuse a place, and the first region of AWS has no name here.
-        let region = self.objects.aws_region().filter(|region| *region != "us-east-1");
+        let region = self.s3.aws_region().filter(|region| *region != "us-east-1");
         let place = region.map(|region| {
             let place = BucketLocationConstraint::from(region);
             CreateBucketConfiguration::builder().location_constraint(place).build()
@@ -154,7 +154,7 @@ impl Upload<'_> {
             Ok(_) => {}
             // Somebody was faster.
             Err(error) if error.as_service_error().is_some_and(CreateBucketError::is_bucket_already_owned_by_you) => {}
-            Err(error) => return Err(self.objects.asked(self.bucket, &format!("s3://{}", self.bucket)).error(&error)),
+            Err(error) => return Err(self.s3.target(self.bucket, &format!("s3://{}", self.bucket)).error(&error)),
         }
         Ok((ask().await?, true))
     }
@@ -183,8 +183,8 @@ impl Upload<'_> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = client.complete_multipart_upload().bucket(self.bucket).key(self.key).upload_id(upload_id);
         let answer = request.multipart_upload(parts).send().await;
-        let answer = answer.map_err(|error| self.objects.asked(self.bucket, &self.location).error(&error))?;
-        Ok((size, answer.e_tag().map(untagged)))
+        let answer = answer.map_err(|error| self.s3.target(self.bucket, &self.location).error(&error))?;
+        Ok((size, answer.e_tag().map(unquoted_tag)))
     }
 
     async fn put_part(
@@ -197,14 +197,14 @@ impl Upload<'_> {
         let size = bytes.len() as u64;
         let request = client.upload_part().bucket(self.bucket).key(self.key).upload_id(upload_id).part_number(number);
         let answer = request.body(Body::from(bytes)).send().await;
-        let answer = answer.map_err(|error| self.objects.asked(self.bucket, &self.location).error(&error))?;
+        let answer = answer.map_err(|error| self.s3.target(self.bucket, &self.location).error(&error))?;
         (self.sent)(size);
         let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag().map(str::to_owned)).build();
         Ok((part, size))
     }
 }
 
-fn untagged(tag: &str) -> String {
+fn unquoted_tag(tag: &str) -> String {
     tag.trim_matches('"').to_owned()
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct ReadAhead {
     /// How much was taken of it.
     taken: u64,
     /// The parts behind it, in order.
-    ahead: VecDeque<Part>,
+    ahead: VecDeque<PrefetchedPart>,
     /// Where the next part begins that was not asked for.
     next: u64,
 }
@@ -52,14 +52,14 @@ impl ReadAhead {
             if let Some(bytes) = first.next().await? {
                 self.taken += bytes.len() as u64;
                 if self.taken >= HEAD_BYTES {
-                    self.ask_ahead();
+                    self.prefetch();
                 }
                 return Ok(Some(bytes));
             }
             self.first = None;
         }
         loop {
-            self.ask_ahead();
+            self.prefetch();
             let Some(part) = self.ahead.front_mut() else { return Ok(None) };
             if let Some(bytes) = part.next().await? {
                 return Ok(Some(bytes));
@@ -68,24 +68,24 @@ impl ReadAhead {
         }
     }
 
-    fn ask_ahead(&mut self) {
+    fn prefetch(&mut self) {
         while self.next < self.size && self.ahead.len() + usize::from(self.first.is_some()) < PARTS {
             let end = self.size.min(self.next + PART_BYTES);
-            self.ahead.push_back(Part::start(&self.object, self.next, end, self.size));
+            self.ahead.push_back(PrefetchedPart::start(&self.object, self.next, end, self.size));
             self.next = end;
         }
     }
 }
 
 /// A part that is fetched by a task of its own. What it holds is bounded by what was asked for.
-struct Part {
+struct PrefetchedPart {
     bytes: mpsc::UnboundedReceiver<Result<Bytes, SourceError>>,
     /// How many bytes are still to be taken.
     left: u64,
     _task: AbortOnDropHandle<()>,
 }
 
-impl Part {
+impl PrefetchedPart {
     fn start(object: &Arc<ObjectVersion>, from: u64, end: u64, size: u64) -> Self {
         let object = Arc::clone(object);
         let (sender, bytes) = mpsc::unbounded_channel();

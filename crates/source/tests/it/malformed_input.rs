@@ -23,9 +23,9 @@ fn in_parts(bytes: &[u8], size: usize) -> ByteStream {
 }
 
 /// A row: its number, line, own bytes, fields or reason, and end.
-type Seen = (u64, u64, Vec<u8>, String, u64);
+type RowSeen = (u64, u64, Vec<u8>, String, u64);
 
-async fn rows(bytes: &[u8], layout: &Layout, from: Position, size: usize) -> Vec<Seen> {
+async fn rows(bytes: &[u8], layout: &Layout, from: Position, size: usize) -> Vec<RowSeen> {
     let start = usize::try_from(from.offset).unwrap();
     let mut reader = CsvReader::new(in_parts(&bytes[start..], size), &layout.into(), from);
     let mut seen = Vec::new();
@@ -45,7 +45,7 @@ fn joined(row: &assay_source::Row<'_>) -> String {
 }
 
 /// Reads a source as a loader does, whole and in parts, from its start and from each of its rows. What it said and held.
-async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<Seen>), SourceError> {
+async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<RowSeen>), SourceError> {
     let whole = inspect(&mut in_parts(bytes, usize::MAX), options).await.map(|inspected| inspected.layout);
     for size in [1, 7] {
         let in_parts = inspect(&mut in_parts(bytes, size), options).await.map(|inspected| inspected.layout);
@@ -81,21 +81,21 @@ async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<Seen
         let from = Position { row: row.0 + 1, line: 1, offset: row.4 };
         let rest = rows(bytes, &layout, from, 5).await;
         let without_line =
-            |rows: &[Seen]| rows.iter().cloned().map(|row| (row.0, row.2, row.3, row.4)).collect::<Vec<_>>();
+            |rows: &[RowSeen]| rows.iter().cloned().map(|row| (row.0, row.2, row.3, row.4)).collect::<Vec<_>>();
         assert_eq!(without_line(&rest), without_line(&all[at + 1..]));
     }
     Ok((layout, all))
 }
 
 /// What is expected of a file: a part of the refusal, or how many rows there are and how many of them are malformed.
-enum Expected {
+enum ExpectedRead {
     Refused(&'static str),
     Rows(Delimiter, usize, usize),
 }
 
-const EXPECTED: &[(&str, Expected)] = {
+const EXPECTED: &[(&str, ExpectedRead)] = {
     use Delimiter::{Comma, Pipe, Semicolon, Tab};
-    use Expected::{Refused, Rows};
+    use ExpectedRead::{Refused, Rows};
     &[
         ("nothing.csv", Refused("the source is empty")),
         ("bom-alone.csv", Refused("the source is empty")),
@@ -152,8 +152,8 @@ async fn the_corpus_is_read_as_expected() {
     for (name, expected) in EXPECTED {
         let bytes = std::fs::read(directory.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         match (expected, read(&bytes, &FormatOptions::default()).await) {
-            (Expected::Refused(words), Err(error)) if error.to_string().contains(words) => {}
-            (Expected::Rows(delimiter, count, malformed), Ok((layout, rows)))
+            (ExpectedRead::Refused(words), Err(error)) if error.to_string().contains(words) => {}
+            (ExpectedRead::Rows(delimiter, count, malformed), Ok((layout, rows)))
                 if (layout.dialect.delimiter, rows.len()) == (*delimiter, *count)
                     && rows.iter().filter(|row| row.3.starts_with("malformed: ")).count() == *malformed => {}
             (_, Ok((layout, rows))) => {

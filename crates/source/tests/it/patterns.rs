@@ -4,7 +4,7 @@ use assay_source::{Named, SourceError, Sources};
 use assay_transaction::Exit;
 use futures_util::TryStreamExt as _;
 
-use crate::server::Server;
+use crate::server::InProcessS3;
 
 const SECRET: &str = "not-a-secret";
 
@@ -15,7 +15,7 @@ async fn expand(sources: &Sources, pattern: &str) -> Result<Vec<String>, SourceE
 
 #[tokio::test]
 async fn objects_are_found_by_prefix_and_pattern() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     for key in ["2026/01/a.csv.gz", "2026/01/b.csv", "2026/02/c.csv.gz", "2026/d.csv.gz", "2027/e.csv.gz", "x[1].csv"] {
         server.put("drops", key, "id\n");
     }
@@ -50,7 +50,7 @@ async fn objects_are_found_by_prefix_and_pattern() {
 
 #[tokio::test]
 async fn markers_are_passed_over_unless_they_are_named() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let keys = [
         "out/_SUCCESS",
         "out/date=1/part-0.csv",
@@ -87,7 +87,7 @@ async fn markers_are_passed_over_unless_they_are_named() {
 
 #[tokio::test]
 async fn odd_keys_are_listed_as_they_are() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let odd = ["a b+c%20.csv", "é&=?.csv", "new\nline.csv", "\u{1}.csv"];
     let mut put: Vec<_> = odd.iter().map(|key| server.put("drops", &format!("odd/{key}"), "id\n")).collect();
     put.sort();
@@ -102,7 +102,7 @@ async fn odd_keys_are_listed_as_they_are() {
 
 #[tokio::test]
 async fn a_listing_that_is_cut_is_no_shorter_listing() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     server.put("drops", "a.csv", "id\n");
     server.cut_listings();
     let sources = server.sources(SECRET);

@@ -8,7 +8,7 @@ use assay_transaction::Exit;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::Server;
+use crate::server::InProcessS3;
 
 const SECRET: &str = "not-a-secret";
 const MIB: usize = 1024 * 1024;
@@ -25,7 +25,7 @@ async fn put(sources: &Sources, url: &str, content: &[u8], size: Option<u64>) ->
 
 #[tokio::test]
 async fn what_is_put_is_what_is_read() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let sources = server.sources(SECRET);
     let large: Vec<u8> = (0..33 * MIB + 7).map(|index| u8::try_from((index / 1_000) % 251).unwrap()).collect();
     let cases = [
@@ -52,7 +52,7 @@ async fn what_is_put_is_what_is_read() {
 
 #[tokio::test]
 async fn an_upload_that_fails_or_is_stopped_leaves_nothing() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let sources = server.sources(SECRET);
     server.put("drops", "a.csv", "id\n");
     server.set_busy(true);

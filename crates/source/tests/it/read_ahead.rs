@@ -6,7 +6,7 @@ use assay_source::{Found, SourceError, SourceUrl, Sources};
 use assay_transaction::Exit;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::server::Server;
+use crate::server::InProcessS3;
 
 const MIB: usize = 1024 * 1024;
 
@@ -21,7 +21,7 @@ fn content() -> Vec<u8> {
     (0..4 * PART + 1_000).map(|index| u8::try_from((index / 1_000 + index) % 251).unwrap()).collect()
 }
 
-async fn put(server: &Server, sources: &Sources, content: &[u8]) -> (SourceUrl, Found) {
+async fn put(server: &InProcessS3, sources: &Sources, content: &[u8]) -> (SourceUrl, Found) {
     let url: SourceUrl = server.put("drops", "large.csv", content).parse().unwrap();
     let found = sources.identify(&url).await.unwrap();
     (url, found)
@@ -45,7 +45,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn a_head_is_one_request_and_more_asks_for_two_parts_and_no_more() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let sources = server.sources_within(LONG);
     let content = content();
     let (url, found) = put(&server, &sources, &content).await;
@@ -63,7 +63,7 @@ async fn a_head_is_one_request_and_more_asks_for_two_parts_and_no_more() {
 
 #[tokio::test]
 async fn parts_that_break_and_stall_are_taken_up_where_they_were() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let sources = server.sources_within(Duration::from_secs(10));
     let content = content();
     let (url, found) = put(&server, &sources, &content).await;
@@ -82,7 +82,7 @@ async fn parts_that_break_and_stall_are_taken_up_where_they_were() {
 
 #[tokio::test]
 async fn a_server_that_is_away_for_a_while_is_waited_for() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let sources = server.sources_within(LONG);
     let content = content();
     let (url, found) = put(&server, &sources, &content).await;
@@ -102,7 +102,7 @@ async fn a_server_that_is_away_for_a_while_is_waited_for() {
 
 #[tokio::test]
 async fn a_server_that_stays_away_is_given_up() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let sources = server.sources_within(Duration::from_millis(500));
     let content = content();
     let (url, found) = put(&server, &sources, &content).await;
@@ -114,7 +114,7 @@ async fn a_server_that_stays_away_is_given_up() {
     let at = sources.read_at(&url, &found.identity, 10..20).await.unwrap_err();
     for error in [later, at_start, at] {
         // How far the first one came before the server went away is a matter of chance.
-        let SourceError::Broken { offset, .. } = error else { panic!("{error}") };
+        let SourceError::Stalled { offset, .. } = error else { panic!("{error}") };
         assert!((10..=PART as u64).contains(&offset), "{offset}");
         let expected = format!(
             "reading {url} did not get past byte {offset} within SOURCE_TIMEOUT (500ms; cannot reach S3 at {} (503 SlowDown): \
@@ -129,7 +129,7 @@ async fn a_server_that_stays_away_is_given_up() {
 
 #[tokio::test]
 async fn an_object_that_is_replaced_between_two_parts_is_noticed() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let sources = server.sources_within(LONG);
     let content = content();
     let shorter = &content[..100];
@@ -149,7 +149,7 @@ async fn an_object_that_is_replaced_between_two_parts_is_noticed() {
 
 #[tokio::test]
 async fn a_range_is_read_exactly_or_not_at_all() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let sources = server.sources_within(LONG);
     let content = content();
     let (url, found) = put(&server, &sources, &content).await;

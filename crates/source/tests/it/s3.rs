@@ -4,7 +4,7 @@ use assay_source::{FormatOptions, Found, SourceError, SourceUrl, Sources};
 use assay_transaction::{Compression, Exit, RunSettings, SourceIdentity};
 use tokio::io::AsyncReadExt as _;
 
-use crate::server::{Server, sources};
+use crate::server::{InProcessS3, sources};
 
 const SECRET: &str = "not-a-secret";
 
@@ -31,7 +31,7 @@ fn large() -> Vec<u8> {
 
 #[tokio::test]
 async fn an_object_is_read_from_any_byte() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let content = large();
     let url = server.put("drops", "2026/a b+c é.csv", &content);
     let sources = server.sources(SECRET);
@@ -46,7 +46,7 @@ async fn an_object_is_read_from_any_byte() {
 
 #[tokio::test]
 async fn an_empty_object_is_empty() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let url = server.put("drops", "empty.csv", "");
     let sources = server.sources(SECRET);
     let Found { identity, size } = identify(&sources, &url).await.unwrap();
@@ -56,7 +56,7 @@ async fn an_empty_object_is_empty() {
 
 #[tokio::test]
 async fn a_download_that_is_cut_goes_on_where_it_was() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let content = large();
     let url = server.put("drops", "a.csv", &content);
     let sources = server.sources(SECRET);
@@ -68,7 +68,7 @@ async fn a_download_that_is_cut_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn an_object_that_is_replaced_is_never_mixed() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let url = server.put("drops", "a.csv", large());
     let sources = server.sources(SECRET);
     let Found { identity, .. } = identify(&sources, &url).await.unwrap();
@@ -82,7 +82,7 @@ async fn an_object_that_is_replaced_is_never_mixed() {
 
 #[tokio::test]
 async fn a_cut_download_of_a_replaced_object_ends() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let url = server.put("drops", "a.csv", large());
     let sources = server.sources(SECRET);
     let Found { identity, .. } = identify(&sources, &url).await.unwrap();
@@ -98,7 +98,7 @@ async fn a_cut_download_of_a_replaced_object_ends() {
 
 #[tokio::test]
 async fn without_etags_the_time_of_modification_tells_versions() {
-    let server = Server::without_tags().await;
+    let server = InProcessS3::without_tags().await;
     let url = server.put("drops", "a.csv", "0123456789");
     let sources = server.sources(SECRET);
     let Found { identity, .. } = identify(&sources, &url).await.unwrap();
@@ -112,7 +112,7 @@ async fn without_etags_the_time_of_modification_tells_versions() {
 
 #[tokio::test]
 async fn a_server_without_ranges_and_conditions_is_noticed() {
-    let server = Server::simple().await;
+    let server = InProcessS3::simple().await;
     let url = server.put("drops", "a.csv", "0123456789");
     let sources = server.sources(SECRET);
     let Found { identity, .. } = identify(&sources, &url).await.unwrap();
@@ -128,7 +128,7 @@ async fn a_server_without_ranges_and_conditions_is_noticed() {
 
 #[tokio::test]
 async fn what_cannot_be_read_says_what_to_fix() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let url = server.put("drops", "a.csv", "id\n");
     let good = server.sources(SECRET);
     let object = "no object s3://drops/none.csv: check the key in SOURCE_URL".to_owned();
@@ -162,7 +162,7 @@ const ARCHIVE: &[u8] = include_bytes!("transactions.zip");
 
 #[tokio::test]
 async fn an_archive_of_one_file_is_unpacked_while_it_is_read() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let url: SourceUrl = server.put("drops", "transactions.zip", ARCHIVE).parse().unwrap();
     let sources = server.sources(SECRET);
     let found = sources.identify(&url).await.unwrap();
@@ -179,7 +179,7 @@ async fn an_archive_of_one_file_is_unpacked_while_it_is_read() {
 
 #[tokio::test]
 async fn an_object_of_the_same_content_has_the_same_fingerprint() {
-    let server = Server::start().await;
+    let server = InProcessS3::start().await;
     let urls = [("a.csv", "id\n1\n"), ("b/a.csv", "id\n1\n"), ("c.csv", "id\n2\n")];
     let urls = urls.map(|(key, content)| server.put("drops", key, content).parse::<SourceUrl>().unwrap());
     let sources = server.sources(SECRET);
@@ -193,7 +193,7 @@ async fn an_object_of_the_same_content_has_the_same_fingerprint() {
     }
     assert_eq!(prints[0], prints[1]);
     assert!(prints[0].is_none() || prints[0] != prints[2]);
-    let server = Server::without_tags().await;
+    let server = InProcessS3::without_tags().await;
     let url: SourceUrl = server.put("drops", "a.csv", "id\n1\n").parse().unwrap();
     let sources = server.sources(SECRET);
     let found = sources.identify(&url).await.unwrap();

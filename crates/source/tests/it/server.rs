@@ -23,16 +23,16 @@ use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::task::JoinHandle;
 
-pub(crate) struct Server {
+pub(crate) struct InProcessS3 {
     folder: tempfile::TempDir,
     address: SocketAddr,
-    behaviour: Arc<Behaviour>,
+    behaviour: Arc<S3Behaviour>,
     task: JoinHandle<()>,
 }
 
 /// How the server misbehaves, and how often it was asked.
 #[derive(Default)]
-struct Behaviour {
+struct S3Behaviour {
     /// Downloads that are still to be cut in their middle.
     cuts: AtomicUsize,
     /// Downloads that are still to stop in their middle, with the connection open.
@@ -49,26 +49,26 @@ struct Behaviour {
     aborts: AtomicUsize,
 }
 
-impl Server {
+impl InProcessS3 {
     pub(crate) async fn start() -> Self {
-        Self::with(Behaviour::default()).await
+        Self::with(S3Behaviour::default()).await
     }
 
     /// A server whose objects have no ETags.
     pub(crate) async fn without_tags() -> Self {
-        Self::with(Behaviour { without_tags: true, ..Behaviour::default() }).await
+        Self::with(S3Behaviour { without_tags: true, ..S3Behaviour::default() }).await
     }
 
     /// A server that knows neither ranges nor conditions.
     pub(crate) async fn simple() -> Self {
-        Self::with(Behaviour { is_simple: true, ..Behaviour::default() }).await
+        Self::with(S3Behaviour { is_simple: true, ..S3Behaviour::default() }).await
     }
 
-    async fn with(behaviour: Behaviour) -> Self {
+    async fn with(behaviour: S3Behaviour) -> Self {
         let behaviour = Arc::new(behaviour);
         let folder = tempfile::tempdir().unwrap();
         let files = FileSystem::new(folder.path()).unwrap();
-        let objects = Objects { files, buckets: folder.path().to_owned(), behaviour: Arc::clone(&behaviour) };
+        let objects = ServedObjects { files, buckets: folder.path().to_owned(), behaviour: Arc::clone(&behaviour) };
         let mut builder = S3ServiceBuilder::new(objects);
         builder.set_auth(SimpleAuth::from_single("reader", "not-a-secret"));
         let service = HandleError::new(builder.build(), |error: s3s::HttpError| async move {
@@ -157,7 +157,7 @@ fn options(endpoint: &str, key: &str, secret: &str) -> S3Options {
     }
 }
 
-impl Drop for Server {
+impl Drop for InProcessS3 {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -165,20 +165,20 @@ impl Drop for Server {
 
 /// The objects of a folder, with what `s3s-fs` leaves out and real servers do: conditions on GET, a word on a
 /// missing bucket, and keys of a listing that are encoded where that is asked for.
-struct Objects {
+struct ServedObjects {
     files: FileSystem,
     buckets: PathBuf,
-    behaviour: Arc<Behaviour>,
+    behaviour: Arc<S3Behaviour>,
 }
 
-impl Objects {
+impl ServedObjects {
     fn expect_bucket(&self, bucket: &str) -> S3Result<()> {
         if self.buckets.join(bucket).is_dir() { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
     }
 }
 
 #[async_trait::async_trait]
-impl S3 for Objects {
+impl S3 for ServedObjects {
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
         let mut response = self.files.head_object(request).await?;
         if self.behaviour.without_tags {

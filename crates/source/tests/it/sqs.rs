@@ -13,14 +13,14 @@ use tokio::net::TcpListener;
 
 /// What waits in the queue, and what was deleted from it.
 #[derive(Default)]
-struct Queue {
+struct SqsState {
     bodies: Vec<&'static str>,
     deleted: Vec<Value>,
 }
 
-type Shared = Arc<Mutex<Queue>>;
+type SharedSqsState = Arc<Mutex<SqsState>>;
 
-async fn answer(State(queue): State<Shared>, headers: HeaderMap, body: String) -> Response {
+async fn answer(State(queue): State<SharedSqsState>, headers: HeaderMap, body: String) -> Response {
     let asked: Value = serde_json::from_str(&body).unwrap();
     assert!(headers[header::AUTHORIZATION].to_str().unwrap().contains("Credential=ali/"), "{headers:?}");
     let mut queue = queue.lock().unwrap();
@@ -49,7 +49,7 @@ fn message(body: &str) -> Value {
 
 #[tokio::test]
 async fn a_message_is_received_until_it_is_deleted() {
-    let queue = Shared::default();
+    let queue = SharedSqsState::default();
     queue.lock().unwrap().bodies = vec!["second", "first"];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = format!("http://{}", listener.local_addr().unwrap());

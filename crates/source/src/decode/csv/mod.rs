@@ -11,7 +11,7 @@ use std::fmt;
 
 use assay_transaction::{CsvText, Delimiter, Encoding, Position, ReadingRules, RunSettings};
 
-use crate::decode::batch::Filling as _;
+use crate::decode::batch::BatchDecoder as _;
 use crate::{ByteStream, Layout, RowBatch, SourceError};
 
 /// How far a row may reach before its end is given up: 1 MiB. A row that does not end within it, or that has a quote open
@@ -56,12 +56,12 @@ impl<'a> From<&'a Layout> for CsvLayout<'a> {
 ///
 /// Lines end with `\n`, `\r\n` or `\r`. Blank lines are lines but no rows.
 pub struct CsvReader {
-    rows: Rows,
+    rows: CsvDecoder,
 }
 
-enum Rows {
-    First(Box<v1::Reader>),
-    Second(Box<v2::Reader>),
+enum CsvDecoder {
+    V1(Box<v1::CsvReaderV1>),
+    V2(Box<v2::CsvReaderV2>),
 }
 
 impl fmt::Debug for CsvReader {
@@ -74,8 +74,10 @@ impl CsvReader {
     /// Reads a stream whose first byte is the first of the row at `from`: right behind the header, or behind any row.
     pub fn new(stream: ByteStream, layout: &CsvLayout<'_>, from: Position) -> Self {
         let rows = match layout.rules {
-            ReadingRules::First => Rows::First(Box::new(v1::Reader::new(stream, layout.delimiter, from, QUOTE_REACH))),
-            ReadingRules::Second => Rows::Second(Box::new(v2::Reader::new(stream, layout, from, QUOTE_REACH))),
+            ReadingRules::First => {
+                CsvDecoder::V1(Box::new(v1::CsvReaderV1::new(stream, layout.delimiter, from, QUOTE_REACH)))
+            }
+            ReadingRules::Second => CsvDecoder::V2(Box::new(v2::CsvReaderV2::new(stream, layout, from, QUOTE_REACH))),
         };
         Self { rows }
     }
@@ -83,8 +85,8 @@ impl CsvReader {
     /// Where the next row is looked for: behind the last row of the last batch.
     pub fn position(&self) -> Position {
         match &self.rows {
-            Rows::First(rows) => rows.position(),
-            Rows::Second(rows) => rows.position(),
+            CsvDecoder::V1(rows) => rows.position(),
+            CsvDecoder::V2(rows) => rows.position(),
         }
     }
 
@@ -94,8 +96,8 @@ impl CsvReader {
     /// Not to be cancelled: the rows of a batch that is dropped half read are lost to this reader.
     pub async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
         match &mut self.rows {
-            Rows::First(rows) => rows.next_batch(max_rows).await,
-            Rows::Second(rows) => rows.next_batch(max_rows).await,
+            CsvDecoder::V1(rows) => rows.next_batch(max_rows).await,
+            CsvDecoder::V2(rows) => rows.next_batch(max_rows).await,
         }
     }
 }

@@ -13,14 +13,14 @@ use crate::Row;
 use crate::decode::buffer::READ_BYTES;
 
 /// Gives its bytes in pieces of the sizes it is told, and sometimes only later.
-pub(crate) struct Dribble {
+pub(crate) struct ChunkedStream {
     bytes: Vec<u8>,
     at: usize,
     sizes: Vec<usize>,
     turn: usize,
 }
 
-impl Dribble {
+impl ChunkedStream {
     pub(crate) fn new(bytes: &[u8], sizes: &[usize]) -> Self {
         // A size that is never more than 0 would never end.
         let sizes = if sizes.iter().all(|size| *size == 0) { vec![] } else { sizes.to_vec() };
@@ -33,7 +33,7 @@ impl Dribble {
     }
 }
 
-impl AsyncRead for Dribble {
+impl AsyncRead for ChunkedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -54,7 +54,7 @@ impl AsyncRead for Dribble {
 
 /// A row with nothing borrowed.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Owned {
+pub(super) struct OwnedRow {
     pub(super) number: u64,
     pub(super) line: u64,
     pub(super) raw: Vec<u8>,
@@ -64,7 +64,7 @@ pub(super) struct Owned {
     pub(super) end: Position,
 }
 
-impl Owned {
+impl OwnedRow {
     pub(super) fn of(row: &Row<'_>) -> Self {
         Self {
             number: row.number,
@@ -94,7 +94,7 @@ pub(super) fn write(
     line_end: &str,
     quote_all: bool,
     blanks: &[bool],
-) -> (String, Vec<Owned>) {
+) -> (String, Vec<OwnedRow>) {
     let mut text = String::new();
     let mut expected = Vec::new();
     let separator = char::from(delimiter.byte());
@@ -114,7 +114,7 @@ pub(super) fn write(
         text += &fields.join(&separator.to_string());
         let raw = text.as_bytes()[start..].to_vec();
         text += line_end;
-        expected.push(Owned {
+        expected.push(OwnedRow {
             number: index as u64 + 1,
             line,
             raw_bytes: raw.len(),

@@ -9,48 +9,48 @@ mod v2;
 
 use assay_transaction::{Fields as _, JsonNames, Position, ReadingRules, RejectReason};
 
-use crate::decode::batch::{FieldsBuffer, Filling as _, RowBatch};
+use crate::decode::batch::{BatchDecoder as _, FieldsBuffer, RowBatch};
 use crate::detect::head::Head;
 use crate::{ByteStream, SourceError};
 
 /// Reads rows in batches. Memory is bounded by a batch and the longest row that is allowed, whatever the source holds.
 pub(crate) struct JsonReader {
-    rows: Rows,
+    rows: JsonDecoder,
 }
 
-enum Rows {
-    First(Box<v1::Reader>),
-    Second(Box<v2::Reader>),
+enum JsonDecoder {
+    V1(Box<v1::JsonReaderV1>),
+    V2(Box<v2::JsonReaderV2>),
 }
 
 impl JsonReader {
     /// Reads a stream whose first byte is the first of the row at `from`.
     pub(crate) fn new(stream: ByteStream, names: JsonNames, rules: ReadingRules, from: Position) -> Self {
         let rows = match rules {
-            ReadingRules::First => Rows::First(Box::new(v1::Reader::new(stream, names, from))),
-            ReadingRules::Second => Rows::Second(Box::new(v2::Reader::new(stream, names, from))),
+            ReadingRules::First => JsonDecoder::V1(Box::new(v1::JsonReaderV1::new(stream, names, from))),
+            ReadingRules::Second => JsonDecoder::V2(Box::new(v2::JsonReaderV2::new(stream, names, from))),
         };
         Self { rows }
     }
 
     pub(crate) fn position(&self) -> Position {
         match &self.rows {
-            Rows::First(rows) => rows.position(),
-            Rows::Second(rows) => rows.position(),
+            JsonDecoder::V1(rows) => rows.position(),
+            JsonDecoder::V2(rows) => rows.position(),
         }
     }
 
     /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
     pub(crate) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
         match &mut self.rows {
-            Rows::First(rows) => rows.next_batch(max_rows).await,
-            Rows::Second(rows) => rows.next_batch(max_rows).await,
+            JsonDecoder::V1(rows) => rows.next_batch(max_rows).await,
+            JsonDecoder::V2(rows) => rows.next_batch(max_rows).await,
         }
     }
 }
 
 /// Puts the values of an object into the order of the header.
-fn fields(names: &JsonNames, object: &[u8], into: &mut FieldsBuffer) -> Result<(), RejectReason> {
+fn read_fields(names: &JsonNames, object: &[u8], into: &mut FieldsBuffer) -> Result<(), RejectReason> {
     into.clear();
     let fields = names.fields(object)?;
     for place in 0..fields.count() {

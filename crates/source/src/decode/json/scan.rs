@@ -14,7 +14,7 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An object at the start of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct ScannedObject {
     /// How many bytes it has.
     pub(super) bytes: usize,
     /// And with the end of its line, where nothing else is between them.
@@ -58,7 +58,7 @@ fn is_cut_blank(bytes: &[u8], has_ended: bool) -> bool {
 }
 
 /// Finds the object that bytes begin with.
-pub(super) fn object(bytes: &[u8], has_ended: bool) -> Result<Found, Stop> {
+pub(super) fn object(bytes: &[u8], has_ended: bool) -> Result<ScannedObject, Stop> {
     let end = object_end(bytes, has_ended)?;
     let behind = &bytes[end..];
     let mut blanks = 0;
@@ -68,12 +68,12 @@ pub(super) fn object(bytes: &[u8], has_ended: bool) -> Result<Found, Stop> {
             more => blanks += more,
         }
     }
-    let found = Found { bytes: end, taken: end, ends_line: false };
+    let found = ScannedObject { bytes: end, taken: end, ends_line: false };
     match &behind[blanks..] {
         _ if blanks >= MOST_BLANKS => Ok(found),
-        [b'\n', ..] => Ok(Found { taken: end + blanks + 1, ends_line: true, ..found }),
+        [b'\n', ..] => Ok(ScannedObject { taken: end + blanks + 1, ends_line: true, ..found }),
         [b'{', ..] => Ok(found),
-        [] if has_ended => Ok(Found { taken: end + blanks, ..found }),
+        [] if has_ended => Ok(ScannedObject { taken: end + blanks, ..found }),
         rest if is_cut_blank(rest, has_ended) => Err(Stop::More),
         _ => Err(Stop::Broken),
     }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn an_object_ends_at_its_brace() {
-        let found = |bytes, taken, ends_line| Ok(Found { bytes, taken, ends_line });
+        let found = |bytes, taken, ends_line| Ok(ScannedObject { bytes, taken, ends_line });
         for (text, expected) in [
             ("{}", found(2, 2, false)),
             ("{}\n{}", found(2, 3, true)),

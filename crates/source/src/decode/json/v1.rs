@@ -3,28 +3,28 @@
 use assay_transaction::{JsonNames, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 use tokio::io::AsyncReadExt as _;
 
-use super::fields;
-use crate::decode::batch::{Batches, FieldsBuffer, Filling, Place, Storage};
+use super::read_fields;
+use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, FieldsBuffer, RowLocation};
 use crate::decode::buffer::READ_BYTES;
 use crate::{ByteStream, SourceError};
 
 /// See [`JsonReader`](super::JsonReader).
-pub(super) struct Reader {
-    lines: Lines,
+pub(super) struct JsonReaderV1 {
+    lines: LineReader,
     names: JsonNames,
     fields: FieldsBuffer,
     next: Position,
-    batches: Batches,
+    output: BatchOutput,
 }
 
-impl Reader {
+impl JsonReaderV1 {
     pub(super) fn new(stream: ByteStream, names: JsonNames, from: Position) -> Self {
         Self {
-            lines: Lines { stream, bytes: Vec::new(), start: 0, filled: 0, ended: false },
+            lines: LineReader { stream, bytes: Vec::new(), start: 0, filled: 0, ended: false },
             names,
             fields: FieldsBuffer::default(),
             next: from,
-            batches: Batches::default(),
+            output: BatchOutput::default(),
         }
     }
 
@@ -33,13 +33,13 @@ impl Reader {
     }
 }
 
-impl Filling for Reader {
-    fn batches(&mut self) -> &mut Batches {
-        &mut self.batches
+impl BatchDecoder for JsonReaderV1 {
+    fn output(&mut self) -> &mut BatchOutput {
+        &mut self.output
     }
 
     /// One row, where there is one.
-    async fn fill(&mut self, rows: &mut Storage, _: usize) -> Result<bool, SourceError> {
+    async fn fill(&mut self, rows: &mut BatchStorage, _: usize) -> Result<bool, SourceError> {
         loop {
             let Some(line) = self.lines.next().await? else { return Ok(false) };
             let Position { row, line: at_line, offset } = self.next;
@@ -50,20 +50,20 @@ impl Filling for Reader {
                 continue;
             }
             self.next = Position { row: row + 1, ..end };
-            let place = Place { number: row, line: at_line, end_line: end.line, end_offset: end.offset };
+            let location = RowLocation { number: row, line: at_line, end_line: end.line, end_offset: end.offset };
             let fields = if line.bytes > MAX_ROW_BYTES {
                 Err(RejectReason::RowTooLarge)
             } else {
-                fields(&self.names, text, &mut self.fields).map(|()| &self.fields)
+                read_fields(&self.names, text, &mut self.fields).map(|()| &self.fields)
             };
-            rows.push_fields(place, line.kept, line.bytes, fields);
+            rows.push_fields(location, line.kept, line.bytes, fields);
             return Ok(true);
         }
     }
 }
 
 /// A line of the source.
-struct Line<'a> {
+struct JsonLine<'a> {
     /// It, without its end; the start of it where it is too long for a row.
     kept: &'a [u8],
     /// How many bytes it has without its end.
@@ -73,7 +73,7 @@ struct Line<'a> {
 }
 
 /// Splits a stream into lines at `\n`; a `\r` before it belongs to the end.
-struct Lines {
+struct LineReader {
     stream: ByteStream,
     bytes: Vec<u8>,
     start: usize,
@@ -81,9 +81,9 @@ struct Lines {
     ended: bool,
 }
 
-impl Lines {
+impl LineReader {
     /// The next line. A last one without an end is one too, unless it is empty.
-    async fn next(&mut self) -> Result<Option<Line<'_>>, SourceError> {
+    async fn next(&mut self) -> Result<Option<JsonLine<'_>>, SourceError> {
         // What was passed over of a line that is too long, once it is known to be.
         let mut passed = 0;
         let mut searched = 0;
@@ -105,7 +105,7 @@ impl Lines {
                 // Of a long line the first bytes lie at the front of the buffer.
                 let kept = if passed > 0 { &self.bytes[..MAX_RAW_KEPT] } else { whole };
                 let bytes = usize::try_from(passed).unwrap_or(usize::MAX).saturating_add(whole.len());
-                return Ok(Some(Line { kept, bytes, taken }));
+                return Ok(Some(JsonLine { kept, bytes, taken }));
             }
             searched = rest.len();
             if rest.len() > MAX_ROW_BYTES {
@@ -153,12 +153,13 @@ mod tests {
 
     use super::*;
 
-    type Seen = (Position, Vec<u8>, Result<Vec<String>, RejectReason>, Vec<(String, String)>);
+    type V1Row = (Position, Vec<u8>, Result<Vec<String>, RejectReason>, Vec<(String, String)>);
 
-    async fn read(bytes: &[u8], from: Position, max_rows: usize) -> Vec<Seen> {
+    async fn read(bytes: &[u8], from: Position, max_rows: usize) -> Vec<V1Row> {
         let header = ["id", "amount"].map(str::to_owned);
         let start = usize::try_from(from.offset).unwrap();
-        let mut reader = Reader::new(Box::pin(Cursor::new(bytes[start..].to_vec())), JsonNames::new(&header), from);
+        let mut reader =
+            JsonReaderV1::new(Box::pin(Cursor::new(bytes[start..].to_vec())), JsonNames::new(&header), from);
         let mut seen = Vec::new();
         while let Some(batch) = reader.next_batch(max_rows).await.unwrap() {
             for row in batch.rows() {
@@ -217,7 +218,7 @@ mod tests {
         let text = format!("{{\"id\":1}}\n{long}\n{{\"id\":3}}\n{long}");
         let header = ["id".to_owned()];
         let stream = Box::pin(Cursor::new(text.clone().into_bytes()));
-        let mut reader = Reader::new(stream, JsonNames::new(&header), Position::START);
+        let mut reader = JsonReaderV1::new(stream, JsonNames::new(&header), Position::START);
         let mut found = Vec::new();
         while let Some(batch) = reader.next_batch(1).await.unwrap() {
             for row in batch.rows() {

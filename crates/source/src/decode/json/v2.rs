@@ -3,22 +3,22 @@
 
 use assay_transaction::{JsonNames, MAX_ROW_BYTES, Position, RejectReason};
 
-use super::{fields, scan};
-use crate::decode::batch::{Batches, FieldsBuffer, Filling, Place, Storage};
-use crate::decode::buffer::{Buffer, LineEnds};
+use super::{read_fields, scan};
+use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, FieldsBuffer, RowLocation};
+use crate::decode::buffer::{LineEnds, ReadBuffer};
 use crate::decode::csv::QUOTE_REACH;
 use crate::{ByteStream, SourceError};
 
 /// See [`JsonReader`](super::JsonReader).
-pub(super) struct Reader {
-    buffer: Buffer,
+pub(super) struct JsonReaderV2 {
+    buffer: ReadBuffer,
     names: JsonNames,
     fields: FieldsBuffer,
     /// Behind the last row.
     next: Position,
     /// Behind what follows it and is no row: where the row in work starts.
     here: Position,
-    batches: Batches,
+    output: BatchOutput,
 }
 
 /// Why no more rows can be put into a batch for now.
@@ -31,10 +31,10 @@ enum Pause {
     More,
 }
 
-impl Reader {
+impl JsonReaderV2 {
     pub(super) fn new(stream: ByteStream, names: JsonNames, from: Position) -> Self {
-        let buffer = Buffer::new(stream, from.offset);
-        Self { buffer, names, fields: FieldsBuffer::default(), next: from, here: from, batches: Batches::default() }
+        let buffer = ReadBuffer::new(stream, from.offset);
+        Self { buffer, names, fields: FieldsBuffer::default(), next: from, here: from, output: BatchOutput::default() }
     }
 
     pub(super) fn position(&self) -> Position {
@@ -42,7 +42,7 @@ impl Reader {
     }
 
     /// Puts rows into a batch as long as they are held whole.
-    fn take_rows(&mut self, rows: &mut Storage, max_rows: usize) -> Pause {
+    fn take_rows(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Pause {
         while rows.has_room(max_rows) {
             self.pass_blanks();
             let (rest, has_ended) = (self.buffer.rest(), self.buffer.has_ended());
@@ -60,32 +60,32 @@ impl Reader {
                 line: line + u64::from(found.ends_line),
                 offset: offset + found.taken as u64,
             };
-            let place = Place { number, line, end_line: end.line, end_offset: end.offset };
+            let location = RowLocation { number, line, end_line: end.line, end_offset: end.offset };
             let object = &rest[..found.bytes];
             let fields = if found.bytes > MAX_ROW_BYTES {
                 Err(RejectReason::RowTooLarge)
             } else {
-                fields(&self.names, object, &mut self.fields).map(|()| &self.fields)
+                read_fields(&self.names, object, &mut self.fields).map(|()| &self.fields)
             };
-            rows.push_fields(place, object, found.bytes, fields);
-            self.buffer.pass(found.taken);
+            rows.push_fields(location, object, found.bytes, fields);
+            self.buffer.consume(found.taken);
             (self.next, self.here) = (end, end);
         }
         Pause::Done
     }
 
     /// Gives up the rest of the physical line as one row.
-    async fn take_line(&mut self, rows: &mut Storage) -> Result<(), SourceError> {
+    async fn take_line(&mut self, rows: &mut BatchStorage) -> Result<(), SourceError> {
         let Position { row: number, line, .. } = self.here;
-        let broken = self.buffer.pass_line(LineEnds::Newline, MAX_ROW_BYTES).await?;
+        let broken = self.buffer.skip_line(LineEnds::Newline, MAX_ROW_BYTES).await?;
         let reason = match std::str::from_utf8(&broken.kept) {
             _ if broken.bytes > MAX_ROW_BYTES => RejectReason::RowTooLarge,
             Ok(_) => RejectReason::JsonFormat,
             Err(_) => RejectReason::Encoding,
         };
         let end = Position { row: number + 1, line: line + u64::from(broken.has_end), offset: self.buffer.offset() };
-        let place = Place { number, line, end_line: end.line, end_offset: end.offset };
-        rows.push_fields(place, &broken.kept, broken.bytes, Err(reason));
+        let location = RowLocation { number, line, end_line: end.line, end_offset: end.offset };
+        rows.push_fields(location, &broken.kept, broken.bytes, Err(reason));
         (self.next, self.here) = (end, end);
         Ok(())
     }
@@ -95,16 +95,16 @@ impl Reader {
         let blanks = scan::blanks(rest);
         self.here.line += memchr::memchr_iter(b'\n', &rest[..blanks]).count() as u64;
         self.here.offset += blanks as u64;
-        self.buffer.pass(blanks);
+        self.buffer.consume(blanks);
     }
 }
 
-impl Filling for Reader {
-    fn batches(&mut self) -> &mut Batches {
-        &mut self.batches
+impl BatchDecoder for JsonReaderV2 {
+    fn output(&mut self) -> &mut BatchOutput {
+        &mut self.output
     }
 
-    async fn fill(&mut self, rows: &mut Storage, max_rows: usize) -> Result<bool, SourceError> {
+    async fn fill(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Result<bool, SourceError> {
         match self.take_rows(rows, max_rows) {
             Pause::Done => return Ok(false),
             Pause::Broken => self.take_line(rows).await?,
@@ -123,14 +123,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::csv::testing::{Dribble, block_on};
+    use crate::decode::csv::testing::{ChunkedStream, block_on};
 
-    type Seen = (u64, Position, Vec<u8>, Result<Vec<String>, RejectReason>);
+    type V2Row = (u64, Position, Vec<u8>, Result<Vec<String>, RejectReason>);
 
-    fn read(bytes: &[u8], from: Position, sizes: &[usize], max_rows: usize) -> Vec<Seen> {
+    fn read(bytes: &[u8], from: Position, sizes: &[usize], max_rows: usize) -> Vec<V2Row> {
         let names = JsonNames::new(&["id", "amount"].map(str::to_owned));
-        let stream = Dribble::new(&bytes[usize::try_from(from.offset).unwrap()..], sizes);
-        let mut reader = Reader::new(Box::pin(stream), names, from);
+        let stream = ChunkedStream::new(&bytes[usize::try_from(from.offset).unwrap()..], sizes);
+        let mut reader = JsonReaderV2::new(Box::pin(stream), names, from);
         block_on(async {
             let mut seen = Vec::new();
             while let Some(batch) = reader.next_batch(max_rows).await.unwrap() {
@@ -139,7 +139,7 @@ mod tests {
                     let fields = (0..row.fields.count()).map(|at| text(row.fields.get(at).unwrap())).collect();
                     seen.push((row.line, row.end, row.raw.to_vec(), row.malformed.clone().map_or(Ok(fields), Err)));
                 }
-                assert_eq!(Some(reader.position()), seen.last().map(|row: &Seen| row.1));
+                assert_eq!(Some(reader.position()), seen.last().map(|row: &V2Row| row.1));
             }
             seen
         })
@@ -147,7 +147,7 @@ mod tests {
 
     /// The rows: their line, and their fields or reason.
     fn shown(text: &str) -> Vec<String> {
-        let show = |(line, _, _, fields): Seen| match fields {
+        let show = |(line, _, _, fields): V2Row| match fields {
             Ok(fields) => format!("{line}: {}", fields.join("|")),
             Err(reason) => format!("{line}: {reason}"),
         };
@@ -193,7 +193,7 @@ mod tests {
         let endless = format!("{{\"id\":\"{}\"}}{{}}", "x".repeat(8 * QUOTE_REACH));
         let text = format!("{text}{large}{{\"id\":7}}{endless}\n{{\"id\":8}}");
         let names = JsonNames::new(&["id".to_owned()]);
-        let mut reader = Reader::new(Box::pin(std::io::Cursor::new(text)), names, Position::START);
+        let mut reader = JsonReaderV2::new(Box::pin(std::io::Cursor::new(text)), names, Position::START);
         let mut last = Vec::new();
         let mut count = 0;
         while let Some(batch) = block_on(reader.next_batch(1000)).unwrap() {
@@ -205,7 +205,7 @@ mod tests {
         let large = (1, Some(RejectReason::RowTooLarge), large.len());
         let endless = (1, Some(RejectReason::RowTooLarge), endless.len());
         assert_eq!((count, &last[200_000..]), (200_004, &[large, (1, None, 8), endless, (2, None, 8)][..]));
-        assert!(reader.buffer.room() < 4 * QUOTE_REACH, "{}", reader.buffer.room());
+        assert!(reader.buffer.capacity() < 4 * QUOTE_REACH, "{}", reader.buffer.capacity());
     }
 
     proptest! {

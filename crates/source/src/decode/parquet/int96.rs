@@ -19,7 +19,7 @@ const VALUES: usize = 1024;
 const EPOCH: i64 = 2_440_588;
 
 /// Such a column of a row group.
-pub(super) struct Instants {
+pub(super) struct Int96Column {
     /// Which of the columns of a row it is.
     pub(super) column: usize,
     reader: ColumnReaderImpl<Int96Type>,
@@ -29,7 +29,7 @@ pub(super) struct Instants {
     now: Option<Int96>,
 }
 
-impl Instants {
+impl Int96Column {
     /// The columns of a row group that are such, and in no other.
     pub(super) fn of(group: &dyn RowGroupReader, schema: &SchemaDescriptor) -> Result<Vec<Self>, ParquetError> {
         let columns = schema.columns().iter().enumerate();

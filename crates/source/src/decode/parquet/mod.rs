@@ -26,8 +26,8 @@ use parquet::record::reader::{ReaderIter, TreeBuilder};
 use parquet::record::{Field, Row};
 use tokio::runtime::Handle;
 
-use self::int96::Instants;
-use crate::decode::batch::{Batches, FieldsBuffer, Place, RowBatch, Storage};
+use self::int96::Int96Column;
+use crate::decode::batch::{BatchOutput, BatchStorage, FieldsBuffer, RowBatch, RowLocation};
 use crate::{Found, SourceError, SourceUrl, Sources};
 
 /// What is read of a file at a time.
@@ -38,9 +38,9 @@ const MAX_BLOCKS: usize = 64;
 /// Reads rows in batches.
 pub(crate) struct ParquetReader {
     /// None while a batch is being decoded.
-    decoder: Option<Box<Decoder>>,
+    decoder: Option<Box<ParquetDecoder>>,
     position: Position,
-    batches: Batches,
+    output: BatchOutput,
 }
 
 impl ParquetReader {
@@ -52,9 +52,9 @@ impl ParquetReader {
         rules: ReadingRules,
         from: Position,
     ) -> Result<Self, SourceError> {
-        let ranges = Ranges::new(sources, url, found);
-        let decoder = blocking(move || Decoder::open(ranges, rules, from.offset)).await??;
-        Ok(Self { decoder: Some(Box::new(decoder)), position: from, batches: Batches::default() })
+        let ranges = FileRanges::new(sources, url, found);
+        let decoder = blocking(move || ParquetDecoder::open(ranges, rules, from.offset)).await??;
+        Ok(Self { decoder: Some(Box::new(decoder)), position: from, output: BatchOutput::default() })
     }
 
     /// The names of its columns.
@@ -79,7 +79,7 @@ impl ParquetReader {
 
     /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
     pub(crate) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
-        let mut rows = self.batches.begin()?;
+        let mut rows = self.output.begin()?;
         let Some(mut decoder) = self.decoder.take() else { return Ok(None) };
         let from = self.position;
         let (decoder, rows, (end, error)) = blocking(move || {
@@ -89,7 +89,7 @@ impl ParquetReader {
         .await?;
         self.decoder = Some(decoder);
         self.position = end;
-        self.batches.finish(rows, error)
+        self.output.finish(rows, error)
     }
 }
 
@@ -103,7 +103,7 @@ fn damaged(cause: impl Into<String>) -> SourceError {
 }
 
 /// A column, as its values are to be read.
-struct Column {
+struct ParquetColumn {
     name: String,
     /// Of integers that are points in time: their unit, and whether they are in UTC.
     time: Option<(TimeUnit, bool)>,
@@ -112,12 +112,12 @@ struct Column {
 }
 
 /// The library's reader, and where it is.
-struct Decoder {
-    file: SerializedFileReader<Ranges>,
-    ranges: Ranges,
+struct ParquetDecoder {
+    file: SerializedFileReader<FileRanges>,
+    ranges: FileRanges,
     /// Those of the first rules have points in time of twelve bytes in milliseconds, and UUIDs as their bytes.
     rules: ReadingRules,
-    columns: Vec<Column>,
+    columns: Vec<ParquetColumn>,
     rows: u64,
     /// The next row group.
     group: usize,
@@ -125,13 +125,13 @@ struct Decoder {
     skip: u64,
     current: Option<ReaderIter>,
     /// The columns of the row group that are read beside its rows, at the row that was read last.
-    instants: Vec<Instants>,
+    int96_columns: Vec<Int96Column>,
     fields: FieldsBuffer,
     raw: Vec<u8>,
 }
 
-impl Decoder {
-    fn open(ranges: Ranges, rules: ReadingRules, skip: u64) -> Result<Self, SourceError> {
+impl ParquetDecoder {
+    fn open(ranges: FileRanges, rules: ReadingRules, skip: u64) -> Result<Self, SourceError> {
         let file = SerializedFileReader::new(ranges.clone()).map_err(|error| ranges.error(&error))?;
         let metadata = file.metadata().file_metadata();
         let rows = u64::try_from(metadata.num_rows()).unwrap_or_default();
@@ -142,7 +142,7 @@ impl Decoder {
                 Some(LogicalType::Timestamp { is_adjusted_to_u_t_c, unit }) => Some((*unit, *is_adjusted_to_u_t_c)),
                 _ => None,
             };
-            Column { name: field.name().to_owned(), time, is_uuid }
+            ParquetColumn { name: field.name().to_owned(), time, is_uuid }
         });
         let columns = columns.collect();
         Ok(Self {
@@ -154,14 +154,14 @@ impl Decoder {
             group: 0,
             skip,
             current: None,
-            instants: Vec::new(),
+            int96_columns: Vec::new(),
             fields: FieldsBuffer::default(),
             raw: Vec::new(),
         })
     }
 
     /// Decodes up to so many rows; tells the place behind them, and the error that ended them.
-    fn fill(&mut self, rows: &mut Storage, from: Position, max_rows: usize) -> (Position, Option<SourceError>) {
+    fn fill(&mut self, rows: &mut BatchStorage, from: Position, max_rows: usize) -> (Position, Option<SourceError>) {
         let mut at = from;
         while rows.has_room(max_rows) {
             match self.next() {
@@ -178,7 +178,7 @@ impl Decoder {
             if let Some(rows) = &mut self.current {
                 let row = rows.next();
                 if row.is_some() {
-                    self.instants.iter_mut().try_for_each(Instants::advance)?;
+                    self.int96_columns.iter_mut().try_for_each(Int96Column::advance)?;
                 }
                 match row {
                     Some(row) if self.skip == 0 => return row.map(Some),
@@ -199,8 +199,8 @@ impl Decoder {
             } else {
                 let group = self.file.get_row_group(self.group)?;
                 let schema = self.file.metadata().file_metadata().schema_descr_ptr();
-                self.instants =
-                    if self.rules == ReadingRules::First { Vec::new() } else { Instants::of(&*group, &schema)? };
+                self.int96_columns =
+                    if self.rules == ReadingRules::First { Vec::new() } else { Int96Column::of(&*group, &schema)? };
                 self.current = Some(TreeBuilder::new().as_iter(schema, &*group)?);
             }
             self.group += 1;
@@ -208,12 +208,12 @@ impl Decoder {
     }
 
     /// Puts a row into a batch; tells the place behind it.
-    fn store(&mut self, row: &Row, at: Position, storage: &mut Storage) -> Position {
+    fn store(&mut self, row: &Row, at: Position, storage: &mut BatchStorage) -> Position {
         self.fields.clear();
         self.raw.clear();
         for (index, ((name, field), column)) in row.get_column_iter().zip(&self.columns).enumerate() {
-            let text = match self.instants.iter().find(|instants| instants.column == index) {
-                Some(instants) => instants.text().into_bytes(),
+            let text = match self.int96_columns.iter().find(|int96_columns| int96_columns.column == index) {
+                Some(int96_columns) => int96_columns.text().into_bytes(),
                 None => text(field, column),
             };
             self.raw.push(if self.raw.is_empty() { b'{' } else { b',' });
@@ -225,10 +225,10 @@ impl Decoder {
         }
         self.raw.push(b'}');
         let end = Position { row: at.row + 1, line: at.row + 1, offset: at.offset + 1 };
-        let place = Place { number: at.row, line: at.row, end_line: end.line, end_offset: end.offset };
+        let location = RowLocation { number: at.row, line: at.row, end_line: end.line, end_offset: end.offset };
         let bytes = self.raw.len();
         let fields = if bytes > MAX_ROW_BYTES { Err(RejectReason::RowTooLarge) } else { Ok(&self.fields) };
-        storage.push_fields(place, &self.raw, bytes, fields);
+        storage.push_fields(location, &self.raw, bytes, fields);
         end
     }
 }
@@ -239,7 +239,7 @@ fn is_number(field: &Field) -> bool {
 }
 
 /// A value as the text of a field.
-fn text(field: &Field, column: &Column) -> Vec<u8> {
+fn text(field: &Field, column: &ParquetColumn) -> Vec<u8> {
     let text = match (field, column.time) {
         (Field::Null, _) => String::new(),
         (Field::Long(value), Some((unit, is_utc))) => moment(*value, unit, is_utc),
@@ -265,8 +265,8 @@ fn text(field: &Field, column: &Column) -> Vec<u8> {
 
 /// The sixteen bytes of a UUID as it is written.
 fn uuid(bytes: &[u8]) -> String {
-    bytes.iter().enumerate().fold(String::with_capacity(36), |mut text, (place, byte)| {
-        let hyphen = if matches!(place, 4 | 6 | 8 | 10) { "-" } else { "" };
+    bytes.iter().enumerate().fold(String::with_capacity(36), |mut text, (index, byte)| {
+        let hyphen = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
         // Writing to a string does not fail.
         let _ = write!(text, "{hyphen}{byte:02x}");
         text
@@ -302,9 +302,9 @@ fn digits(decimal: &Decimal) -> String {
 
 /// The file as the library reads it: in ranges of one version, through blocks that are kept.
 #[derive(Clone)]
-struct Ranges(Arc<File>);
+struct FileRanges(Arc<CachedFile>);
 
-struct File {
+struct CachedFile {
     sources: Sources,
     url: SourceUrl,
     found: Found,
@@ -317,11 +317,11 @@ struct File {
     taken: Arc<AtomicU64>,
 }
 
-impl Ranges {
+impl FileRanges {
     fn new(sources: &Sources, url: &SourceUrl, found: &Found) -> Self {
         let (sources, url, found, runtime) = (sources.clone(), url.clone(), found.clone(), Handle::current());
         let (blocks, failed, taken) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self(Arc::new(File { sources, url, found, runtime, blocks, failed, taken }))
+        Self(Arc::new(CachedFile { sources, url, found, runtime, blocks, failed, taken }))
     }
 
     /// What the library's error means: that a range could not be read, or that the file is damaged.
@@ -332,7 +332,7 @@ impl Ranges {
 
     /// The block that an offset lies in, from that offset on; nothing at the end.
     fn from(&self, offset: u64) -> io::Result<Bytes> {
-        let File { sources, url, found, runtime, blocks, failed, taken } = &*self.0;
+        let CachedFile { sources, url, found, runtime, blocks, failed, taken } = &*self.0;
         let start = offset / BLOCK_BYTES * BLOCK_BYTES;
         let end = found.size.min(start + BLOCK_BYTES);
         if offset >= end {
@@ -365,13 +365,13 @@ impl Ranges {
     }
 }
 
-impl Length for Ranges {
+impl Length for FileRanges {
     fn len(&self) -> u64 {
         self.0.found.size
     }
 }
 
-impl ChunkReader for Ranges {
+impl ChunkReader for FileRanges {
     type T = RangeReader;
 
     fn get_read(&self, start: u64) -> Result<RangeReader, ParquetError> {
@@ -387,7 +387,7 @@ impl ChunkReader for Ranges {
 
 /// Reads on from an offset.
 struct RangeReader {
-    ranges: Ranges,
+    ranges: FileRanges,
     at: u64,
     block: Bytes,
 }

@@ -15,25 +15,25 @@ use crate::pattern::marker::is_marker;
 use crate::{ByteStream, Found, SourceError, SourceUrl, Sources};
 
 /// The last record of an archive, without its comment.
-const END: usize = 22;
+const END_RECORD: usize = 22;
 const END_SIGNATURE: &[u8] = b"PK\x05\x06";
 /// The same of large archives, and what says where it is, right before the last record.
-const LARGE_END: usize = 56;
-const LARGE_END_SIGNATURE: &[u8] = b"PK\x06\x06";
-const LOCATOR: usize = 20;
-const LOCATOR_SIGNATURE: &[u8] = b"PK\x06\x07";
+const ZIP64_END: usize = 56;
+const ZIP64_END_SIGNATURE: &[u8] = b"PK\x06\x06";
+const ZIP64_LOCATOR: usize = 20;
+const ZIP64_LOCATOR_SIGNATURE: &[u8] = b"PK\x06\x07";
 /// The longest comment.
-const COMMENT: usize = 0xffff;
+const MAX_COMMENT: usize = 0xffff;
 /// An entry of the directory, without its name and what follows that.
-const ENTRY: usize = 46;
+const ENTRY_HEADER: usize = 46;
 const ENTRY_SIGNATURE: &[u8] = b"PK\x01\x02";
 /// What stands before the bytes of a file, without its name and what follows that.
-const LOCAL: usize = 30;
+const LOCAL_HEADER: usize = 30;
 const LOCAL_SIGNATURE: &[u8] = b"PK\x03\x04";
 /// A number that stands elsewhere, as it has no room here.
-const ELSEWHERE: u64 = 0xffff_ffff;
+const IN_ZIP64_EXTRA: u64 = 0xffff_ffff;
 /// In what is added to an entry: its numbers that need more room.
-const LARGE_NUMBERS: u16 = 1;
+const ZIP64_EXTRA: u16 = 1;
 const ENCRYPTED: u16 = 1;
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
@@ -46,7 +46,7 @@ const SHOWN_CHARACTERS: usize = 60;
 
 /// The one file of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Member {
+pub(crate) struct ZipMember {
     /// Where its packed bytes begin, and how many they are.
     pub(crate) start: u64,
     pub(crate) packed: u64,
@@ -57,49 +57,49 @@ pub(crate) struct Member {
 }
 
 /// Finds the one file in an archive.
-pub(crate) async fn find(sources: &Sources, url: &SourceUrl, found: &Found) -> Result<Member, SourceError> {
+pub(crate) async fn find_member(sources: &Sources, url: &SourceUrl, found: &Found) -> Result<ZipMember, SourceError> {
     let read = async |from: u64, length: u64| {
         let end = from.checked_add(length).filter(|end| *end <= found.size).ok_or_else(broken)?;
         sources.read_at(url, &found.identity, from..end).await
     };
-    let tail_bytes = found.size.min((LOCATOR + END + COMMENT) as u64);
+    let tail_bytes = found.size.min((ZIP64_LOCATOR + END_RECORD + MAX_COMMENT) as u64);
     let tail = read(found.size - tail_bytes, tail_bytes).await?;
-    let mut directory = Directory::find(&tail).ok_or_else(broken)?;
+    let mut directory = CentralDirectory::find(&tail).ok_or_else(broken)?;
     if let Some(at) = directory.continued_at {
-        let large = read(at, LARGE_END as u64).await?;
-        directory = Directory::large(&large).ok_or_else(broken)?;
+        let large = read(at, ZIP64_END as u64).await?;
+        directory = CentralDirectory::large(&large).ok_or_else(broken)?;
     }
     if directory.bytes > MAX_DIRECTORY {
-        return Err(foreign(format!("a zip archive of {} files", directory.entries), TAKE_OUT));
+        return Err(unsupported(format!("a zip archive of {} files", directory.entries), TAKE_OUT));
     }
     let entries = read(directory.start, directory.bytes).await?;
-    let entry = choose(&read_entries(&entries).ok_or_else(broken)?)?;
-    let local = read(entry.local, LOCAL as u64).await?;
+    let entry = choose_entry(&read_entries(&entries).ok_or_else(broken)?)?;
+    let local = read(entry.local, LOCAL_HEADER as u64).await?;
     let lengths = (number(&local, 26, 2), number(&local, 28, 2));
     let (Some(name), Some(extra), true) = (lengths.0, lengths.1, local.starts_with(LOCAL_SIGNATURE)) else {
         return Err(broken());
     };
-    let start = entry.local + LOCAL as u64 + name + extra;
+    let start = entry.local + LOCAL_HEADER as u64 + name + extra;
     if start.checked_add(entry.packed).is_none_or(|end| end > found.size) {
         return Err(broken());
     }
-    let Entry { packed, size, crc, method, .. } = entry;
-    Ok(Member { start, packed, is_deflated: method == DEFLATED, size, crc })
+    let DirectoryEntry { packed, size, crc, method, .. } = entry;
+    Ok(ZipMember { start, packed, is_deflated: method == DEFLATED, size, crc })
 }
 
 const TAKE_OUT: &str = "unpack it, and load the files in it";
 
-fn foreign(what: String, remedy: &'static str) -> SourceError {
-    SourceError::Foreign { what, remedy }
+fn unsupported(what: String, remedy: &'static str) -> SourceError {
+    SourceError::OtherFormat { what, remedy }
 }
 
 fn broken() -> SourceError {
-    foreign("a zip archive whose directory is cut off or damaged".to_owned(), "send it again")
+    unsupported("a zip archive whose directory is cut off or damaged".to_owned(), "send it again")
 }
 
 /// Where the directory is.
 #[derive(Debug, PartialEq, Eq)]
-struct Directory {
+struct CentralDirectory {
     start: u64,
     bytes: u64,
     entries: u64,
@@ -107,24 +107,27 @@ struct Directory {
     continued_at: Option<u64>,
 }
 
-impl Directory {
+impl CentralDirectory {
     /// Reads the last record of an archive from its last bytes.
     fn find(tail: &[u8]) -> Option<Self> {
         let is_end = |at: &usize| {
             tail[*at..].starts_with(END_SIGNATURE)
-                && number(tail, at + 20, 2)
-                    .is_some_and(|comment| at + END + usize::try_from(comment).unwrap_or(COMMENT) == tail.len())
+                && number(tail, at + 20, 2).is_some_and(|comment| {
+                    at + END_RECORD + usize::try_from(comment).unwrap_or(MAX_COMMENT) == tail.len()
+                })
         };
-        let at = (0..=tail.len().checked_sub(END)?).rev().find(is_end)?;
-        let locator =
-            at.checked_sub(LOCATOR).map(|start| &tail[start..at]).filter(|found| found.starts_with(LOCATOR_SIGNATURE));
+        let at = (0..=tail.len().checked_sub(END_RECORD)?).rev().find(is_end)?;
+        let locator = at
+            .checked_sub(ZIP64_LOCATOR)
+            .map(|start| &tail[start..at])
+            .filter(|found| found.starts_with(ZIP64_LOCATOR_SIGNATURE));
         let continued_at = locator.and_then(|locator| number(locator, 8, 8));
         let (entries, bytes, start) = (number(tail, at + 10, 2)?, number(tail, at + 12, 4)?, number(tail, at + 16, 4)?);
         Some(Self { start, bytes, entries, continued_at })
     }
 
     fn large(record: &[u8]) -> Option<Self> {
-        let is_one = record.starts_with(LARGE_END_SIGNATURE);
+        let is_one = record.starts_with(ZIP64_END_SIGNATURE);
         let (entries, bytes, start) = (number(record, 32, 8)?, number(record, 40, 8)?, number(record, 48, 8)?);
         is_one.then_some(Self { start, bytes, entries, continued_at: None })
     }
@@ -132,7 +135,7 @@ impl Directory {
 
 /// An entry of the directory.
 #[derive(Debug, Clone)]
-struct Entry {
+struct DirectoryEntry {
     name: String,
     flags: u16,
     method: u16,
@@ -143,19 +146,19 @@ struct Entry {
     local: u64,
 }
 
-fn read_entries(mut directory: &[u8]) -> Option<Vec<Entry>> {
+fn read_entries(mut directory: &[u8]) -> Option<Vec<DirectoryEntry>> {
     let mut entries = Vec::new();
     while directory.starts_with(ENTRY_SIGNATURE) {
         let length = |at| number(directory, at, 2).and_then(|length| usize::try_from(length).ok());
         let (name, extra, comment) = (length(28)?, length(30)?, length(32)?);
-        let extra_at = ENTRY + name;
-        let mut large = LargeNumbers(large_numbers(directory.get(extra_at..extra_at + extra)?));
+        let extra_at = ENTRY_HEADER + name;
+        let mut large = Zip64Numbers(zip64_numbers(directory.get(extra_at..extra_at + extra)?));
         // In the order in which they stand where there is room for them.
         let size = large.or(number(directory, 24, 4)?)?;
         let packed = large.or(number(directory, 20, 4)?)?;
         let local = large.or(number(directory, 42, 4)?)?;
-        entries.push(Entry {
-            name: String::from_utf8_lossy(directory.get(ENTRY..extra_at)?).into_owned(),
+        entries.push(DirectoryEntry {
+            name: String::from_utf8_lossy(directory.get(ENTRY_HEADER..extra_at)?).into_owned(),
             flags: u16::try_from(number(directory, 8, 2)?).ok()?,
             method: u16::try_from(number(directory, 10, 2)?).ok()?,
             crc: u32::try_from(number(directory, 16, 4)?).ok()?,
@@ -169,11 +172,11 @@ fn read_entries(mut directory: &[u8]) -> Option<Vec<Entry>> {
 }
 
 /// What is added to an entry for its numbers that need more room.
-fn large_numbers(mut extra: &[u8]) -> &[u8] {
+fn zip64_numbers(mut extra: &[u8]) -> &[u8] {
     while let (Some(kind), Some(length)) = (number(extra, 0, 2), number(extra, 2, 2)) {
-        let end = 4 + usize::try_from(length).unwrap_or(COMMENT);
+        let end = 4 + usize::try_from(length).unwrap_or(MAX_COMMENT);
         let (Some(field), Some(rest)) = (extra.get(4..end), extra.get(end..)) else { break };
-        if kind == u64::from(LARGE_NUMBERS) {
+        if kind == u64::from(ZIP64_EXTRA) {
             return field;
         }
         extra = rest;
@@ -181,12 +184,12 @@ fn large_numbers(mut extra: &[u8]) -> &[u8] {
     &[]
 }
 
-struct LargeNumbers<'a>(&'a [u8]);
+struct Zip64Numbers<'a>(&'a [u8]);
 
-impl LargeNumbers<'_> {
+impl Zip64Numbers<'_> {
     /// A number, or the next of the large ones where it is among them.
     fn or(&mut self, short: u64) -> Option<u64> {
-        if short != ELSEWHERE {
+        if short != IN_ZIP64_EXTRA {
             return Some(short);
         }
         let large = number(self.0, 0, 8)?;
@@ -196,30 +199,33 @@ impl LargeNumbers<'_> {
 }
 
 /// The one file among the entries, as long as it can be unpacked.
-fn choose(entries: &[Entry]) -> Result<Entry, SourceError> {
-    if let Some(what) = office(entries) {
-        return Err(foreign(what.to_owned(), "export it as CSV, JSON Lines or Parquet"));
+fn choose_entry(entries: &[DirectoryEntry]) -> Result<DirectoryEntry, SourceError> {
+    if let Some(what) = office_document(entries) {
+        return Err(unsupported(what.to_owned(), "export it as CSV, JSON Lines or Parquet"));
     }
     let files = || entries.iter().filter(|entry| !entry.name.ends_with(['/', '\\']));
-    let mut meant: Vec<&Entry> = files().filter(|entry| !is_marker("", &entry.name)).collect();
+    let mut meant: Vec<&DirectoryEntry> = files().filter(|entry| !is_marker("", &entry.name)).collect();
     if meant.is_empty() {
         meant = files().collect();
     }
     let [entry] = meant[..] else {
         if meant.is_empty() {
-            return Err(foreign("an empty zip archive".to_owned(), "send it with a file in it"));
+            return Err(unsupported("an empty zip archive".to_owned(), "send it with a file in it"));
         }
-        let names: Vec<String> = meant.iter().take(SHOWN_NAMES).map(|entry| shown(&entry.name)).collect();
+        let names: Vec<String> = meant.iter().take(SHOWN_NAMES).map(|entry| display_name(&entry.name)).collect();
         let rest = if meant.len() > SHOWN_NAMES { ", …" } else { "" };
-        return Err(foreign(format!("a zip archive of {} files ({}{rest})", meant.len(), names.join(", ")), TAKE_OUT));
+        return Err(unsupported(
+            format!("a zip archive of {} files ({}{rest})", meant.len(), names.join(", ")),
+            TAKE_OUT,
+        ));
     };
-    let name = shown(&entry.name);
+    let name = display_name(&entry.name);
     if entry.flags & ENCRYPTED != 0 || entry.method == 99 {
-        return Err(foreign(format!("an encrypted zip archive ({name})"), "unpack it with its password"));
+        return Err(unsupported(format!("an encrypted zip archive ({name})"), "unpack it with its password"));
     }
     if ![STORED, DEFLATED].contains(&entry.method) {
-        let method = method(entry.method);
-        return Err(foreign(format!("a zip archive whose file {name} is packed with {method}"), "unpack it first"));
+        let method = method_name(entry.method);
+        return Err(unsupported(format!("a zip archive whose file {name} is packed with {method}"), "unpack it first"));
     }
     if entry.method == STORED && entry.packed != entry.size {
         return Err(broken());
@@ -228,7 +234,7 @@ fn choose(entries: &[Entry]) -> Result<Entry, SourceError> {
 }
 
 /// A document that is an archive by its form.
-fn office(entries: &[Entry]) -> Option<&'static str> {
+fn office_document(entries: &[DirectoryEntry]) -> Option<&'static str> {
     let has = |start: &str| entries.iter().any(|entry| entry.name.starts_with(start));
     let kinds = [
         (has("xl/workbook.bin"), "an Excel workbook (.xlsb)"),
@@ -242,7 +248,7 @@ fn office(entries: &[Entry]) -> Option<&'static str> {
     kinds.into_iter().find_map(|(is_one, what)| is_one.then_some(what))
 }
 
-fn method(number: u16) -> String {
+fn method_name(number: u16) -> String {
     let name = match number {
         9 => "Deflate64",
         12 => "bzip2",
@@ -255,7 +261,7 @@ fn method(number: u16) -> String {
     name.to_owned()
 }
 
-fn shown(name: &str) -> String {
+fn display_name(name: &str) -> String {
     let shown: String = name.chars().take(SHOWN_CHARACTERS).flat_map(char::escape_debug).collect();
     format!("`{shown}{}`", if name.chars().count() > SHOWN_CHARACTERS { "…" } else { "" })
 }
@@ -276,15 +282,15 @@ fn damaged(error: io::Error) -> io::Error {
 }
 
 /// What a file unpacks to; at its end it must be what the directory says.
-pub(crate) struct Checked {
+pub(crate) struct ChecksumVerifier {
     stream: ByteStream,
-    member: Member,
+    member: ZipMember,
     read: u64,
     crc: crc32fast::Hasher,
 }
 
-impl Checked {
-    pub(crate) fn new(stream: ByteStream, member: Member) -> Self {
+impl ChecksumVerifier {
+    pub(crate) fn new(stream: ByteStream, member: ZipMember) -> Self {
         Self { stream, member, read: 0, crc: crc32fast::Hasher::new() }
     }
 
@@ -302,7 +308,7 @@ impl Checked {
     }
 }
 
-impl AsyncRead for Checked {
+impl AsyncRead for ChecksumVerifier {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

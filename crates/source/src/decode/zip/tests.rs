@@ -8,7 +8,7 @@ use super::*;
 use crate::{FormatOptions, RowReader, S3Options};
 
 /// A file of an archive that a test makes.
-struct Part<'a> {
+struct ArchivedFile<'a> {
     name: &'a str,
     text: &'a [u8],
     method: u16,
@@ -17,8 +17,8 @@ struct Part<'a> {
     is_large: bool,
 }
 
-fn part<'a>(name: &'a str, text: &'a [u8]) -> Part<'a> {
-    Part { name, text, method: DEFLATED, flags: 0, is_large: false }
+fn part<'a>(name: &'a str, text: &'a [u8]) -> ArchivedFile<'a> {
+    ArchivedFile { name, text, method: DEFLATED, flags: 0, is_large: false }
 }
 
 async fn deflated(text: &[u8]) -> Vec<u8> {
@@ -33,9 +33,9 @@ fn push(archive: &mut Vec<u8>, number: usize, bytes: usize) {
 }
 
 /// Writes an archive, as one that streams does: the numbers stand in its directory alone.
-async fn archive(parts: &[Part<'_>]) -> Vec<u8> {
+async fn archive(parts: &[ArchivedFile<'_>]) -> Vec<u8> {
     let (mut archive, mut directory) = (Vec::new(), Vec::new());
-    for Part { name, text, method, flags, is_large } in parts {
+    for ArchivedFile { name, text, method, flags, is_large } in parts {
         let packed = if *method == DEFLATED { deflated(text).await } else { text.to_vec() };
         let at = archive.len();
         archive.extend(b"PK\x03\x04\x14\0\x08\0");
@@ -92,14 +92,14 @@ async fn archive(parts: &[Part<'_>]) -> Vec<u8> {
 }
 
 /// An archive as a source.
-struct Source {
+struct ArchiveSource {
     sources: Sources,
     url: SourceUrl,
     found: Found,
     _folder: tempfile::TempDir,
 }
 
-impl Source {
+impl ArchiveSource {
     async fn of(bytes: &[u8]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("drop");
@@ -120,7 +120,7 @@ impl Source {
 }
 
 async fn refused(bytes: &[u8]) -> String {
-    let error = Source::of(bytes).await.inspect().await.unwrap_err();
+    let error = ArchiveSource::of(bytes).await.inspect().await.unwrap_err();
     assert_eq!(error.exit(), Exit::SourceUnreadable, "{error}");
     assert!(!error.to_string().contains('\n'), "{error}");
     error.to_string()
@@ -137,8 +137,8 @@ fn rows(count: usize) -> Vec<u8> {
 #[tokio::test]
 async fn an_archive_of_one_file_is_read_as_that_file() {
     let text = rows(20_000);
-    let stored = |name| Part { method: STORED, ..part(name, &text) };
-    let large = |name| Part { is_large: true, ..part(name, &text) };
+    let stored = |name| ArchivedFile { method: STORED, ..part(name, &text) };
+    let large = |name| ArchivedFile { is_large: true, ..part(name, &text) };
     let cases = [
         vec![part("transactions.csv", &text)],
         vec![stored("transactions.csv")],
@@ -148,7 +148,7 @@ async fn an_archive_of_one_file_is_read_as_that_file() {
         vec![part("_a.csv", &text)],
     ];
     for parts in cases {
-        let source = Source::of(&archive(&parts).await).await;
+        let source = ArchiveSource::of(&archive(&parts).await).await;
         let inspected = source.inspect().await.unwrap();
         assert_eq!((inspected.layout.compression, inspected.layout.header.len()), (Compression::Zip, 6));
         let estimate = inspected.estimated_rows(source.found.size);
@@ -174,7 +174,7 @@ async fn an_archive_of_one_file_is_read_as_that_file() {
 #[tokio::test]
 async fn what_cannot_be_unpacked_is_refused_by_its_name() {
     let text = rows(3);
-    let method = |method| Part { method, ..part("a.csv", &text) };
+    let method = |method| ArchivedFile { method, ..part("a.csv", &text) };
     let mut broken = archive(&[part("a.csv", &text)]).await;
     let end = broken.len();
     broken.truncate(end - 40);
@@ -188,7 +188,7 @@ async fn what_cannot_be_unpacked_is_refused_by_its_name() {
             "6 files (`1`, `2`, `3`, `4`, `5`, …)",
         ),
         (archive(&[part("a/", b"")]).await, "an empty zip archive"),
-        (archive(&[Part { flags: 1, ..part("a.csv", &text) }]).await, "an encrypted zip archive (`a.csv`)"),
+        (archive(&[ArchivedFile { flags: 1, ..part("a.csv", &text) }]).await, "an encrypted zip archive (`a.csv`)"),
         (archive(&[method(99)]).await, "an encrypted zip archive"),
         (archive(&[method(9)]).await, "packed with Deflate64: unpack it first"),
         (archive(&[method(14)]).await, "packed with LZMA"),
@@ -237,7 +237,7 @@ async fn a_file_that_is_not_what_the_directory_says_is_damaged() {
         (fewer, "they end too early"),
     ];
     for (bytes, expected) in cases {
-        let source = Source::of(&bytes).await;
+        let source = ArchiveSource::of(&bytes).await;
         let mut reader = source.rows(Position::START).await.unwrap();
         let error = loop {
             match reader.next_batch(1_000).await {
@@ -258,8 +258,8 @@ proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(200))]
     #[test]
     fn any_directory_is_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
-        let _ = read_entries(&[ENTRY_SIGNATURE, &bytes].concat()).map(|entries| choose(&entries));
-        let _ = Directory::find(&[&bytes[..], END_SIGNATURE, &[0; 18]].concat());
-        let _ = Directory::large(&[LARGE_END_SIGNATURE, &bytes].concat());
+        let _ = read_entries(&[ENTRY_SIGNATURE, &bytes].concat()).map(|entries| choose_entry(&entries));
+        let _ = CentralDirectory::find(&[&bytes[..], END_SIGNATURE, &[0; 18]].concat());
+        let _ = CentralDirectory::large(&[ZIP64_END_SIGNATURE, &bytes].concat());
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn columns<'a>(
     }
     Columns::from_names(names, mapping).map_err(|error| match error {
         HeaderError::Missing { missing, found, within: _ } => {
-            let within = within(&objects, &missing);
+            let within = paths_to(&objects, &missing);
             HeaderError::Missing { missing, found, within }.into()
         }
         error => error.into(),
@@ -47,7 +47,7 @@ fn names(objects: &[&[u8]], mapping: Option<&Mapping>) -> Vec<String> {
     let Some(mapping) = mapping else { return names.into_iter().map(|(_, name)| name).collect() };
     let is_name = |path: &&str| names.iter().any(|(key, _)| *key == name_key(path));
     let mut paths: Vec<&str> = mapping.paths().into_iter().filter(|path| !is_name(path)).collect();
-    paths.retain(|path| objects.iter().any(|object| leads_somewhere(object, path)));
+    paths.retain(|path| objects.iter().any(|object| path_exists(object, path)));
     let opened: Vec<String> = paths.iter().filter_map(|path| Some(name_key(path.split_once('.')?.0))).collect();
     let is_kept = |(key, name): &&(String, String)| !opened.contains(key) || mapping.names(name);
     let names = names.iter().filter(is_kept).map(|(_, name)| name.clone());
@@ -55,20 +55,20 @@ fn names(objects: &[&[u8]], mapping: Option<&Mapping>) -> Vec<String> {
 }
 
 /// Whether an object has something at the end of a path.
-fn leads_somewhere(object: &[u8], path: &str) -> bool {
+fn path_exists(object: &[u8], path: &str) -> bool {
     json_members(object).unwrap_or_default().into_iter().any(|(name, value)| {
         let key = name_key(&name);
         let inside = path.split_once('.').filter(|(first, _)| name_key(first) == key);
-        key == name_key(path) || inside.is_some_and(|(_, inner)| leads_somewhere(value.get().as_bytes(), inner))
+        key == name_key(path) || inside.is_some_and(|(_, inner)| path_exists(value.get().as_bytes(), inner))
     })
 }
 
 /// Paths that lead to names which are missing, from one object that has all of them where there is one.
-fn within(objects: &[&[u8]], missing: &[String]) -> Vec<String> {
+fn paths_to(objects: &[&[u8]], missing: &[String]) -> Vec<String> {
     let mut most = Vec::new();
     for object in objects.iter().take(LOOKED_AT) {
         let mut found = Vec::new();
-        look_inside(object, "", DEPTH, &mut found);
+        collect_paths(object, "", DEPTH, &mut found);
         if found.len() > most.len() {
             most = found;
         }
@@ -78,7 +78,7 @@ fn within(objects: &[&[u8]], missing: &[String]) -> Vec<String> {
 }
 
 /// Every required name that objects inside of an object have, with the path to it. Of one name only the first.
-fn look_inside(object: &[u8], before: &str, depth: usize, found: &mut Vec<(String, String)>) {
+fn collect_paths(object: &[u8], before: &str, depth: usize, found: &mut Vec<(String, String)>) {
     for (name, value) in json_members(object).unwrap_or_default() {
         let (path, key) = (format!("{before}{name}"), name_key(&name));
         let is_wanted = REQUIRED_COLUMNS.contains(&key.as_str()) && !found.iter().any(|(_, known)| *known == key);
@@ -86,7 +86,7 @@ fn look_inside(object: &[u8], before: &str, depth: usize, found: &mut Vec<(Strin
             found.push((path.clone(), key));
         }
         if depth > 0 {
-            look_inside(value.get().as_bytes(), &format!("{path}."), depth - 1, found);
+            collect_paths(value.get().as_bytes(), &format!("{path}."), depth - 1, found);
         }
     }
 }

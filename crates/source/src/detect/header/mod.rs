@@ -13,10 +13,10 @@ use assay_transaction::{
 pub(crate) mod json;
 mod row_shape;
 
-use super::{Undecided, encoding};
+use super::{UndecidedFormat, encoding};
 use crate::detect::head::{HEAD_BYTES, Head};
 use crate::{CsvLayout, CsvReader, FormatOptions, SourceError};
-use row_shape::Shape;
+use row_shape::RowShapes;
 
 /// Physical lines that are looked at, blank ones among them.
 const LINES: usize = 50;
@@ -31,7 +31,7 @@ const LONGEST_NAME: usize = 1_024;
 
 /// A header, and how the rows below it are split.
 #[derive(Debug)]
-pub(crate) struct Header {
+pub(crate) struct CsvHeader {
     pub(crate) delimiter: Delimiter,
     pub(crate) columns: Columns,
     pub(crate) csv: CsvText,
@@ -45,9 +45,9 @@ pub(crate) struct Header {
 }
 
 /// Finds the header of a head whose text is in an encoding.
-pub(crate) async fn read(head: &Head, options: &FormatOptions, encoding: Encoding) -> Result<Header, SourceError> {
-    let search = Search { head, options, encoding, needed: needed(options.mapping.as_deref()) };
-    if options.rules() == ReadingRules::First { search.of_old_run().await } else { search.run().await }
+pub(crate) async fn find(head: &Head, options: &FormatOptions, encoding: Encoding) -> Result<CsvHeader, SourceError> {
+    let search = HeaderSearch { head, options, encoding, required: required(options.mapping.as_deref()) };
+    if options.rules() == ReadingRules::First { search.v1_header().await } else { search.run().await }
 }
 
 /// Rows of a head from a place on.
@@ -56,7 +56,7 @@ pub(crate) fn rows(head: &Head, layout: &CsvLayout<'_>, from: Position) -> CsvRe
 }
 
 /// The names that a header must have, as they are compared.
-fn needed(mapping: Option<&Mapping>) -> Vec<String> {
+fn required(mapping: Option<&Mapping>) -> Vec<String> {
     match mapping {
         Some(mapping) => mapping.columns().into_iter().map(name_key).collect(),
         None => REQUIRED_COLUMNS.map(name_key).to_vec(),
@@ -65,7 +65,7 @@ fn needed(mapping: Option<&Mapping>) -> Vec<String> {
 
 /// A line as one delimiter splits it.
 #[derive(Debug)]
-struct Line {
+struct CandidateLine {
     delimiter: Delimiter,
     start: Position,
     end: Position,
@@ -75,22 +75,22 @@ struct Line {
 }
 
 /// The line that comes closest to a header.
-struct Closest {
+struct ClosestLine {
     /// How many of the needed names it has, and how many names.
     rank: (usize, usize),
-    line: Line,
+    line: CandidateLine,
 }
 
-struct Search<'a> {
+struct HeaderSearch<'a> {
     head: &'a Head,
     options: &'a FormatOptions,
     encoding: Encoding,
-    needed: Vec<String>,
+    required: Vec<String>,
 }
 
-impl Search<'_> {
+impl HeaderSearch<'_> {
     /// Runs of the first rules have their header in the first row.
-    async fn of_old_run(&self) -> Result<Header, SourceError> {
+    async fn v1_header(&self) -> Result<CsvHeader, SourceError> {
         let delimiter = self.options.delimiter.unwrap_or(Delimiter::Comma);
         let csv = self.options.csv();
         let (encoding, rules) = (self.encoding, ReadingRules::First);
@@ -105,11 +105,11 @@ impl Search<'_> {
         let line = self.line(delimiter, start, row.end, fields);
         let columns = self.columns(&line)?;
         let end = line.end;
-        Ok(Header { delimiter, columns, csv, is_by_place: false, start, end, decisions: Vec::new() })
+        Ok(CsvHeader { delimiter, columns, csv, is_by_place: false, start, end, decisions: Vec::new() })
     }
 
-    async fn run(&self) -> Result<Header, SourceError> {
-        let mut closest: Option<Closest> = None;
+    async fn run(&self) -> Result<CsvHeader, SourceError> {
+        let mut closest: Option<ClosestLine> = None;
         let (mut separator, mut is_cut, mut looked_at) = (None, false, 0);
         for (start, text) in self.head.lines_from(self.head.start()).take(LINES) {
             if text.trim_ascii().is_empty() {
@@ -126,7 +126,7 @@ impl Search<'_> {
                     is_cut = true;
                     continue;
                 };
-                let rank = (self.count_needed(&line.names), line.names.len());
+                let rank = (self.count_required(&line.names), line.names.len());
                 match self.may_be_header(rank.0).then(|| self.columns(&line)) {
                     // By their places any line has the columns: a comment, a row.
                     Some(Ok(columns)) if rank.0 > 0 || self.shape(&line, &columns).await?.may_fit() => {
@@ -134,21 +134,21 @@ impl Search<'_> {
                     }
                     Some(Err(error)) if self.is_complete(rank.0) => return Err(self.refuse(&line, error)),
                     _ if closest.as_ref().is_none_or(|closest| rank > closest.rank) => {
-                        closest = Some(Closest { rank, line });
+                        closest = Some(ClosestLine { rank, line });
                     }
                     _ => {}
                 }
             }
             if let Some(found) = self.choose(found).await? {
                 self.refuse_two_headers(closest.as_ref(), &found.0)?;
-                return self.settle(found, separator).await;
+                return self.accept(found, separator).await;
             }
         }
         if looked_at == 0 {
             return Err(SourceError::Empty);
         }
         let tried = self.delimiters(separator.map(|(_, delimiter)| delimiter));
-        Err(self.nothing_found(closest, &tried, is_cut, looked_at))
+        Err(self.no_header_error(closest, &tried, is_cut, looked_at))
     }
 
     /// The delimiters that are tried.
@@ -160,7 +160,12 @@ impl Search<'_> {
     }
 
     /// The row that begins with a physical line at a place; none where it does not end within the head, or has a quote that is none.
-    async fn split(&self, delimiter: Delimiter, start: Position, text: &[u8]) -> Result<Option<Line>, SourceError> {
+    async fn split(
+        &self,
+        delimiter: Delimiter,
+        start: Position,
+        text: &[u8],
+    ) -> Result<Option<CandidateLine>, SourceError> {
         let csv = self.options.csv();
         // Most lines have no quote, and need no reader.
         if !text.contains(&b'"') && csv.escape.is_none() {
@@ -185,7 +190,7 @@ impl Search<'_> {
         start: Position,
         end: Position,
         fields: impl Iterator<Item = &'b [u8]>,
-    ) -> Line {
+    ) -> CandidateLine {
         let mut broken = None;
         let decode = |(index, bytes): (usize, &'b [u8])| {
             let name = self.encoding.decode(bytes).unwrap_or_else(|| {
@@ -195,19 +200,19 @@ impl Search<'_> {
             trimmed(&name).to_owned()
         };
         let names = fields.enumerate().map(decode).collect();
-        Line { delimiter, start, end: Position { row: 1, ..end }, broken, names }
+        CandidateLine { delimiter, start, end: Position { row: 1, ..end }, broken, names }
     }
 
-    fn columns(&self, line: &Line) -> Result<Columns, HeaderError> {
+    fn columns(&self, line: &CandidateLine) -> Result<Columns, HeaderError> {
         let columns = Columns::from_names(line.names.clone(), self.options.mapping.as_deref())?;
         line.broken.map_or(Ok(columns), |index| Err(HeaderError::NotText(index + 1)))
     }
 
-    fn count_needed(&self, names: &[String]) -> usize {
-        let mut found = vec![false; self.needed.len()];
+    fn count_required(&self, names: &[String]) -> usize {
+        let mut found = vec![false; self.required.len()];
         for name in names.iter().filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME) {
             let name = name_key(name);
-            if let Some(place) = self.needed.iter().position(|needed| *needed == name) {
+            if let Some(place) = self.required.iter().position(|required| *required == name) {
                 found[place] = true;
             }
         }
@@ -221,11 +226,11 @@ impl Search<'_> {
 
     /// Whether a line with so many of the needed names is the header, whatever else is wrong with it.
     fn is_complete(&self, count: usize) -> bool {
-        count > 0 && count == self.needed.len()
+        count > 0 && count == self.required.len()
     }
 
     /// A header that is found, and cannot be used.
-    fn refuse(&self, line: &Line, error: HeaderError) -> SourceError {
+    fn refuse(&self, line: &CandidateLine, error: HeaderError) -> SourceError {
         match error {
             HeaderError::NotText(_) if self.options.encoding.is_none() && self.is_text() => {
                 self.not_utf8(line.start).into()
@@ -235,24 +240,28 @@ impl Search<'_> {
     }
 
     /// The line at a place shows that the source is not UTF-8.
-    fn not_utf8(&self, start: Position) -> Undecided {
+    fn not_utf8(&self, start: Position) -> UndecidedFormat {
         let mut lines = self.head.lines_from(start).map(|(_, line)| line);
         let line = lines.next().unwrap_or_default();
         encoding::refuse_line(start.line, line, self.head.lines_from(self.head.start()).map(|(_, line)| line))
     }
 
     /// The one delimiter of those that find a header under which the rows fit it.
-    async fn choose(&self, mut found: Vec<(Line, Columns)>) -> Result<Option<(Line, Columns)>, SourceError> {
+    async fn choose(
+        &self,
+        mut found: Vec<(CandidateLine, Columns)>,
+    ) -> Result<Option<(CandidateLine, Columns)>, SourceError> {
         if self.options.delimiter.is_none()
             && let [(line, _)] = &found[..]
-            && let Some(between) = of_every_second_name(&line.names, line.delimiter)
+            && let Some(between) = multi_character_delimiter(&line.names, line.delimiter)
         {
-            return Err(Undecided::LongDelimiter { line: line.start.line, between: quoted(&between) }.into());
+            return Err(UndecidedFormat::LongDelimiter { line: line.start.line, between: quoted(&between) }.into());
         }
         if found.len() < 2 {
             return Ok(found.pop());
         }
-        let (line, delimiters) = (found[0].0.start.line, [&found[0].0, &found[1].0].map(|line| shown(line.delimiter)));
+        let (line, delimiters) =
+            (found[0].0.start.line, [&found[0].0, &found[1].0].map(|line| quoted_delimiter(line.delimiter)));
         let mut fitting = Vec::new();
         for (line, columns) in found {
             if self.shape(&line, &columns).await?.fits() {
@@ -262,42 +271,42 @@ impl Search<'_> {
         let [one, two] = delimiters;
         match fitting.len() {
             1 => Ok(fitting.pop()),
-            _ => Err(Undecided::TwoDelimiters { line, one, two }.into()),
+            _ => Err(UndecidedFormat::TwoDelimiters { line, one, two }.into()),
         }
     }
 
     /// How many fields the rows below a header have.
-    async fn shape(&self, line: &Line, columns: &Columns) -> Result<Shape, SourceError> {
+    async fn shape(&self, line: &CandidateLine, columns: &Columns) -> Result<RowShapes, SourceError> {
         let (csv, encoding, rules) = (self.options.csv(), self.encoding, self.options.rules());
         let layout = CsvLayout { delimiter: line.delimiter, columns: None, csv: &csv, encoding, rules };
         let headers = HeaderRows::new(columns, self.options.mapping.as_deref(), encoding);
-        Shape::of(rows(self.head, &layout, line.end), self.head, columns.count(), headers.as_ref()).await
+        RowShapes::of(rows(self.head, &layout, line.end), self.head, columns.count(), headers.as_ref()).await
     }
 
     /// A line that has half of the names which are needed is no preamble, but the header of another table.
-    fn refuse_two_headers(&self, closest: Option<&Closest>, header: &Line) -> Result<(), Undecided> {
+    fn refuse_two_headers(&self, closest: Option<&ClosestLine>, header: &CandidateLine) -> Result<(), UndecidedFormat> {
         match closest {
-            Some(Closest { rank: (names, _), line })
-                if line.start.line < header.start.line && *names >= 2 && names * 2 >= self.needed.len() =>
+            Some(ClosestLine { rank: (names, _), line })
+                if line.start.line < header.start.line && *names >= 2 && names * 2 >= self.required.len() =>
             {
-                let what = format!("has {names} of {}", self.needed.len());
-                Err(Undecided::NotAPreamble { line: header.start.line, before: line.start.line, what })
+                let what = format!("has {names} of {}", self.required.len());
+                Err(UndecidedFormat::NotAPreamble { line: header.start.line, before: line.start.line, what })
             }
             _ => Ok(()),
         }
     }
 
     /// The header, once it is seen how the rows below it end.
-    async fn settle(
+    async fn accept(
         &self,
-        (line, mut columns): (Line, Columns),
+        (line, mut columns): (CandidateLine, Columns),
         separator: Option<(u64, Delimiter)>,
-    ) -> Result<Header, SourceError> {
+    ) -> Result<CsvHeader, SourceError> {
         let mut decisions = vec![self.delimiter_decision(&line, separator)];
         if line.start.line > 1 {
             let evidence = format!(
                 "the first line with every column that is needed; {} before it {} passed over",
-                super::counted_of(usize::try_from(line.start.line - 1).unwrap_or(usize::MAX), "line", "lines"),
+                super::format_count_of(usize::try_from(line.start.line - 1).unwrap_or(usize::MAX), "line", "lines"),
                 if line.start.line == 2 { "is" } else { "are" },
             );
             let value = format!("line {}", line.start.line);
@@ -307,13 +316,13 @@ impl Search<'_> {
         let shape = self.shape(&line, &columns).await?;
         let ends_empty = line.names.last().is_some_and(String::is_empty);
         if let Some(without) = ends_empty.then(|| line.names[..line.names.len() - 1].to_vec())
-            && shape.has_empty_last()
+            && shape.is_last_column_empty()
             && let Ok(fewer) = Columns::from_names(without, self.options.mapping.as_deref())
         {
             columns = fewer;
-            csv.trailing_delimiter = shape.has_that_of_header();
+            csv.trailing_delimiter = shape.repeats_header_delimiter();
         } else {
-            csv.trailing_delimiter = shape.has_one_more();
+            csv.trailing_delimiter = shape.has_trailing_delimiter();
         }
         if csv.trailing_delimiter || columns.count() < line.names.len() {
             decisions.push(shape.decision(ends_empty, csv.trailing_delimiter));
@@ -321,12 +330,12 @@ impl Search<'_> {
         if let Some(index) = columns.names().iter().position(|name| name.contains('\0')) {
             return Err(HeaderError::NulByte { name: columns.names()[index].clone(), place: index + 1 }.into());
         }
-        let is_by_place = self.count_needed(&line.names) == 0;
-        let Line { delimiter, start, end, .. } = line;
-        Ok(Header { delimiter, columns, csv, is_by_place, start, end, decisions })
+        let is_by_place = self.count_required(&line.names) == 0;
+        let CandidateLine { delimiter, start, end, .. } = line;
+        Ok(CsvHeader { delimiter, columns, csv, is_by_place, start, end, decisions })
     }
 
-    fn delimiter_decision(&self, line: &Line, separator: Option<(u64, Delimiter)>) -> Decision {
+    fn delimiter_decision(&self, line: &CandidateLine, separator: Option<(u64, Delimiter)>) -> Decision {
         let (by, evidence) = match (self.options.delimiter, separator) {
             (Some(_), _) => (DecidedBy::Set, String::new()),
             (None, Some((number, _))) => (DecidedBy::Recognised, format!("line {number} says so")),
@@ -334,13 +343,13 @@ impl Search<'_> {
                 (DecidedBy::Recognised, "the header has every column that is needed under no other".to_owned())
             }
         };
-        Decision { what: Decided::Delimiter, value: shown(line.delimiter), by, evidence }
+        Decision { what: Decided::Delimiter, value: quoted_delimiter(line.delimiter), by, evidence }
     }
 
     /// Why there is no header: what comes closest to one.
-    fn nothing_found(
+    fn no_header_error(
         &self,
-        closest: Option<Closest>,
+        closest: Option<ClosestLine>,
         tried: &[Delimiter],
         is_cut: bool,
         looked_at: usize,
@@ -352,27 +361,27 @@ impl Search<'_> {
                 return self.not_utf8(start).into();
             }
         }
-        if let Some(undecided) = self.other_splitting(tried) {
+        if let Some(undecided) = self.find_other_delimiter(tried) {
             return undecided.into();
         }
-        if let Some(encoding) = self.set_in_vain(closest.as_ref()) {
-            return Undecided::NoHeaderIn { encoding, first_line: self.first_line() }.into();
+        if let Some(encoding) = self.misdeclared_encoding(closest.as_ref()) {
+            return UndecidedFormat::NoHeaderIn { encoding, first_line: self.first_line() }.into();
         }
-        let is_told = self.options.mapping.is_some() || self.options.delimiter.is_some();
-        let closest = closest.filter(|closest| closest.rank.0 > 0 || is_told);
-        let error = |Closest { mut line, .. }: Closest| {
+        let has_expectations = self.options.mapping.is_some() || self.options.delimiter.is_some();
+        let closest = closest.filter(|closest| closest.rank.0 > 0 || has_expectations);
+        let error = |ClosestLine { mut line, .. }: ClosestLine| {
             line.names.truncate(MOST_NAMES);
             (line.start.line, self.columns(&line))
         };
         match closest.map(error) {
             Some((line, Err(error))) => SourceError::NoHeader { error: error.into(), line, looked_at },
             _ if is_cut => SourceError::HeaderTooLong { limit: HEAD_BYTES },
-            _ => SourceError::Undecidable { first_line: self.first_line() },
+            _ => SourceError::UnknownDialect { first_line: self.first_line() },
         }
     }
 
     /// The encoding of two bytes a character that is set for a source of which no name can be read in it: any bytes are some text in it.
-    fn set_in_vain(&self, closest: Option<&Closest>) -> Option<&'static str> {
+    fn misdeclared_encoding(&self, closest: Option<&ClosestLine>) -> Option<&'static str> {
         let is_set = |encoding: &Encoding| Some(*encoding) == self.options.encoding;
         let set = self.head.encoding.filter(is_set)?;
         let is_read = closest.is_some_and(|closest| closest.rank.0 > 0);
@@ -387,14 +396,14 @@ impl Search<'_> {
 
     /// What stands between the names of a line that has all of them, where that is no common delimiter, or stands between names whose
     /// quotes are none.
-    fn other_splitting(&self, tried: &[Delimiter]) -> Option<Undecided> {
+    fn find_other_delimiter(&self, tried: &[Delimiter]) -> Option<UndecidedFormat> {
         for (start, line) in
             self.head.lines_from(self.head.start()).take(LINES).filter(|(_, line)| line.len() <= LONGEST_HEADER)
         {
             let Some(text) = self.encoding.decode(line) else { continue };
             let object = text.find('{').and_then(|start| json_members(text[start..].trim_end().as_bytes()).ok());
             if object.is_some_and(|members| !members.is_empty()) {
-                return Some(Undecided::JsonBehind { line: start.line });
+                return Some(UndecidedFormat::JsonBehind { line: start.line });
             }
             let is_between = |character: char| !character.is_alphanumeric() && !matches!(character, '_' | ' ');
             let mut runs: Vec<&str> =
@@ -407,7 +416,7 @@ impl Search<'_> {
                 Columns::from_names(names.collect(), self.options.mapping.as_deref()).is_ok()
             });
             if let Some(run) = found {
-                return Some(between(start.line, run, tried));
+                return Some(delimiter_problem(start.line, run, tried));
             }
         }
         None
@@ -422,18 +431,18 @@ impl Search<'_> {
 }
 
 /// What is wrong with what stands between the names of a line, where some delimiters were tried in vain.
-fn between(line: u64, run: &str, tried: &[Delimiter]) -> Undecided {
+fn delimiter_problem(line: u64, run: &str, tried: &[Delimiter]) -> UndecidedFormat {
     let mut characters = run.chars();
     let delimiter = characters.next().and_then(Delimiter::of).filter(|_| characters.next().is_none());
-    let Some(delimiter) = delimiter else { return Undecided::LongDelimiter { line, between: quoted(run) } };
+    let Some(delimiter) = delimiter else { return UndecidedFormat::LongDelimiter { line, between: quoted(run) } };
     if tried.contains(&delimiter) {
-        return Undecided::HeaderQuotes { line };
+        return UndecidedFormat::HeaderQuotes { line };
     }
     let between_raw = match char::from(delimiter.byte()) {
         control if control.is_control() => format!("\\x{:02x}", delimiter.byte()),
         visible => visible.to_string(),
     };
-    Undecided::OtherDelimiter { line, between: quoted(run), between_raw }
+    UndecidedFormat::OtherDelimiter { line, between: quoted(run), between_raw }
 }
 
 /// The delimiter that a line such as `sep=;` names, as spreadsheets write and read it.
@@ -450,14 +459,14 @@ fn declared_separator(line: &[u8]) -> Option<Delimiter> {
 }
 
 /// What stands between two names, where that are several characters: it is in every second name then, or that is empty.
-fn of_every_second_name(names: &[String], delimiter: Delimiter) -> Option<String> {
+fn multi_character_delimiter(names: &[String], delimiter: Delimiter) -> Option<String> {
     let inner = names.get(1).filter(|inner| names.len() > 2 && !inner.contains(char::is_alphanumeric))?;
     let is_between = |(place, name): (usize, &String)| (name == inner) == (place % 2 == 1);
     let delimiter = char::from(delimiter.byte());
     names.iter().enumerate().all(is_between).then(|| format!("{delimiter}{inner}{delimiter}"))
 }
 
-fn shown(delimiter: Delimiter) -> String {
+fn quoted_delimiter(delimiter: Delimiter) -> String {
     quoted(&char::from(delimiter.byte()).to_string())
 }
 

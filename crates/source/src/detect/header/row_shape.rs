@@ -4,7 +4,7 @@ use assay_transaction::{Decided, DecidedBy, Decision, Fields as _, HeaderRows};
 
 use crate::decode::batch::Row;
 use crate::detect::head::Head;
-use crate::detect::{counted, nearly_all};
+use crate::detect::{format_count, nearly_all};
 use crate::{CsvReader, SourceError};
 
 /// Rows that are looked at together.
@@ -12,7 +12,7 @@ const BATCH: usize = 1_000;
 
 /// How many rows have which number of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Shape {
+pub(crate) struct RowShapes {
     all: usize,
     /// As many fields as the header has names.
     as_many: usize,
@@ -24,7 +24,7 @@ pub(crate) struct Shape {
     one_less: usize,
 }
 
-impl Shape {
+impl RowShapes {
     /// Looks at those rows of a head that are whole, and no header again.
     pub(crate) async fn of(
         mut reader: CsvReader,
@@ -70,20 +70,20 @@ impl Shape {
 
     /// Whether rows end with the delimiter that stands behind the last name of the header, which is empty. Rows of other shapes say
     /// nothing.
-    pub(crate) fn has_that_of_header(self) -> bool {
+    pub(crate) fn repeats_header_delimiter(self) -> bool {
         nearly_all(self.as_many, self.as_many + self.one_less)
     }
 
     /// Whether rows end with a delimiter that the header does not have: most do, as no value is read from another column by it, and
     /// those that do not are read as well, or rejected where their last field is empty. Rows with a value too many, or too few, say
     /// nothing; but the header may lack a name where most are such.
-    pub(crate) fn has_one_more(self) -> bool {
+    pub(crate) fn has_trailing_delimiter(self) -> bool {
         let telling = self.as_many + self.one_more;
         self.one_more * 2 > telling && telling * 2 >= self.all
     }
 
     /// Whether the last name of the header, which is empty, is none: no row has a value there.
-    pub(crate) fn has_empty_last(self) -> bool {
+    pub(crate) fn is_last_column_empty(self) -> bool {
         let telling = self.as_many + self.one_less;
         let is_uniform = nearly_all(self.as_many, telling) || nearly_all(self.one_less, telling);
         self.ends_empty == self.as_many && (telling == 0 || is_uniform)
@@ -92,7 +92,7 @@ impl Shape {
     /// What was seen of the ends of rows.
     pub(crate) fn decision(self, is_of_header: bool, is_of_rows: bool) -> Decision {
         let ends = if is_of_header { self.as_many } else { self.one_more };
-        let rows = format!("{} of {} rows end with a delimiter", counted(ends), counted(self.all));
+        let rows = format!("{} of {} rows end with a delimiter", format_count(ends), format_count(self.all));
         let (value, evidence) = match (is_of_header, is_of_rows) {
             (true, true) => ("passed over", format!("the header and {rows} and nothing behind it")),
             (true, false) => {
@@ -108,8 +108,8 @@ impl Shape {
 mod tests {
     use super::*;
 
-    fn shape(rows: &[(usize, bool)]) -> Shape {
-        let mut shape = Shape::default();
+    fn shape(rows: &[(usize, bool)]) -> RowShapes {
+        let mut shape = RowShapes::default();
         for (count, ends_empty) in rows {
             shape.add(*count, *ends_empty, 7);
         }
@@ -134,7 +134,11 @@ mod tests {
         ];
         for (rows, one_more, empty_last) in cases {
             let shape = shape(&rows);
-            assert_eq!((shape.has_one_more(), shape.has_empty_last()), (one_more, empty_last), "{rows:?}");
+            assert_eq!(
+                (shape.has_trailing_delimiter(), shape.is_last_column_empty()),
+                (one_more, empty_last),
+                "{rows:?}"
+            );
         }
     }
 }

@@ -6,11 +6,11 @@ use crate::ByteStream;
 const NAMES: &str = "id;description;amount;timestamp;merchant;operation_type;side";
 const ROW: &str = "1;Shop;-1,50;2024-03-15 10:00:00;M;card;debit";
 
-async fn found(text: impl AsRef<[u8]>, options: &FormatOptions) -> Result<Header, String> {
+async fn found(text: impl AsRef<[u8]>, options: &FormatOptions) -> Result<CsvHeader, String> {
     let mut stream: ByteStream = Box::pin(Cursor::new(text.as_ref().to_vec()));
     let head = Head::read(&mut stream, options).await.unwrap();
     let encoding = head.encoding.unwrap_or_default();
-    read(&head, options, encoding).await.map_err(|error| error.to_string())
+    find(&head, options, encoding).await.map_err(|error| error.to_string())
 }
 
 fn under(delimiter: Delimiter) -> FormatOptions {

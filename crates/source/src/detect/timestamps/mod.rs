@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use assay_transaction::{DecidedBy, Timestamp, TimestampFormat, trimmed};
 
-use super::{Recognised, Sampled, Undecided, counted, matters, nearly_all};
+use super::{Detected, SampleText, UndecidedFormat, format_count, is_more_than_slips, nearly_all};
 
 /// Dates, as countries, spreadsheets, databases and older systems write them.
 #[rustfmt::skip]
@@ -49,25 +49,27 @@ const PROBES: usize = 60;
 
 /// A form that timestamps may be in.
 #[derive(Clone)]
-struct Candidate {
+struct CandidateFormat {
     format: TimestampFormat,
     name: String,
     /// How many digits a text begins with, where that is no matter of taste: `chrono` reads fewer of each.
-    lead: Option<usize>,
+    leading_digits: Option<usize>,
     /// How many words a text has at least: a blank of a pattern may be none at all.
     words: usize,
 }
 
-impl Candidate {
-    fn new(name: &str, lead: Option<usize>) -> Option<Self> {
+impl CandidateFormat {
+    fn new(name: &str, leading_digits: Option<usize>) -> Option<Self> {
         let words = name.split(' ').count();
-        Some(Self { format: name.parse().ok()?, name: name.to_owned(), lead, words })
+        Some(Self { format: name.parse().ok()?, name: name.to_owned(), leading_digits, words })
     }
 
     /// What a text is by it.
     fn reading(&self, text: &str) -> Option<Timestamp> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        if self.lead.is_some_and(|lead| lead != digits) || text.split_whitespace().count() < self.words {
+        if self.leading_digits.is_some_and(|leading_digits| leading_digits != digits)
+            || text.split_whitespace().count() < self.words
+        {
             return None;
         }
         // No zone is called so: halves of days, and offsets.
@@ -91,7 +93,7 @@ impl Candidate {
 }
 
 /// How many digits a text of a pattern begins with; none where that varies.
-fn lead(pattern: &str) -> Option<usize> {
+fn leading_digits(pattern: &str) -> Option<usize> {
     let mut rest = pattern;
     let (mut digits, mut items) = (0, 0);
     while let Some(item) = rest.strip_prefix('%').and_then(|rest| rest.chars().next()) {
@@ -109,22 +111,22 @@ fn lead(pattern: &str) -> Option<usize> {
 }
 
 /// Every form but ISO 8601 that may be recognised. Made once: there are some 1,900.
-static CANDIDATES: LazyLock<Vec<Candidate>> = LazyLock::new(|| {
+static CANDIDATES: LazyLock<Vec<CandidateFormat>> = LazyLock::new(|| {
     let dated = DATES.iter().flat_map(|date| TIMES.iter().map(move |time| format!("{date}{time}")));
     let patterns = dated.chain(OTHERS.iter().map(ToString::to_string));
-    let patterns = patterns.filter_map(|pattern| Candidate::new(&pattern, lead(&pattern)));
-    patterns.chain(EPOCHS.iter().filter_map(|(name, digits)| Candidate::new(name, Some(*digits)))).collect()
+    let patterns = patterns.filter_map(|pattern| CandidateFormat::new(&pattern, leading_digits(&pattern)));
+    patterns.chain(EPOCHS.iter().filter_map(|(name, digits)| CandidateFormat::new(name, Some(*digits)))).collect()
 });
 
 /// A form with what it reads of the sample.
-struct Reader {
-    form: Candidate,
+struct FormatReadings {
+    form: CandidateFormat,
     read: Vec<Option<Timestamp>>,
     count: usize,
 }
 
-impl Reader {
-    fn new(form: Candidate, sample: &[&str]) -> Self {
+impl FormatReadings {
+    fn new(form: CandidateFormat, sample: &[&str]) -> Self {
         let read: Vec<_> = sample.iter().map(|text| form.reading(text)).collect();
         let count = read.iter().flatten().count();
         Self { form, read, count }
@@ -161,8 +163,8 @@ impl Reader {
 
 /// The form of the timestamps: ISO 8601 where that reads nearly all of them, else the one pattern or count that does, else ISO
 /// 8601 where it reads any.
-pub(crate) fn recognise(timestamps: &[Sampled]) -> Result<Recognised<TimestampFormat>, Undecided> {
-    let sampled: Vec<&Sampled> = timestamps.iter().filter(|it| !trimmed(&it.text).is_empty()).take(SAMPLE).collect();
+pub(crate) fn detect(timestamps: &[SampleText]) -> Result<Detected<TimestampFormat>, UndecidedFormat> {
+    let sampled: Vec<&SampleText> = timestamps.iter().filter(|it| !trimmed(&it.text).is_empty()).take(SAMPLE).collect();
     let sample: Vec<&str> = sampled.iter().map(|it| trimmed(&it.text)).collect();
     let count = sample.len();
     let is_iso = |text: &&str| TimestampFormat::Iso.reads_as_evidence(text).is_some();
@@ -172,24 +174,24 @@ pub(crate) fn recognise(timestamps: &[Sampled]) -> Result<Recognised<TimestampFo
     }
     if nearly_all(iso, count) {
         let example = sample.iter().position(is_iso).map(|place| sampled[place]);
-        return Ok(recognised(TimestampFormat::Iso, share(iso, count, example)));
+        return Ok(detected(TimestampFormat::Iso, share(iso, count, example)));
     }
-    let readers = readers(&sample);
+    let readings = readings(&sample);
     // Of several that read as much the first, which is the one that more people write.
-    let best = readers.iter().rev().max_by_key(|reader| reader.count);
+    let best = readings.iter().rev().max_by_key(|readings| readings.count);
     if let Some(best) = best.filter(|best| best.count > 0) {
-        for other in readers.iter().filter(|other| best.differs(other)) {
-            compare(best, other, &sampled)?;
+        for other in readings.iter().filter(|other| best.differs(other)) {
+            check_rival(best, other, &sampled)?;
         }
         if nearly_all(best.count, count) {
-            return Ok(recognised(best.form.format.clone(), proof(best, &readers, &sampled)));
+            return Ok(detected(best.form.format.clone(), evidence(best, &readings, &sampled)));
         }
     }
     serial_days(&sample, &sampled)?;
     match best {
         Some(best) if best.count > 0 && (iso == 0 || best.count > iso && best.count * 2 > count) => {
             let other = sampled.iter().zip(&best.read).find(|(_, read)| read.is_none());
-            Err(Undecided::FewTimestamps {
+            Err(UndecidedFormat::FewTimestamps {
                 read: best.count,
                 of: count,
                 form: best.form.name.clone(),
@@ -202,40 +204,43 @@ pub(crate) fn recognise(timestamps: &[Sampled]) -> Result<Recognised<TimestampFo
 }
 
 /// The forms that read anything, with what they read.
-fn readers(sample: &[&str]) -> Vec<Reader> {
+fn readings(sample: &[&str]) -> Vec<FormatReadings> {
     let step = sample.len().div_ceil(PROBES).max(1);
     let probes: Vec<&str> = sample.iter().copied().step_by(step).collect();
     let likely = CANDIDATES.iter().filter(|form| probes.iter().any(|text| form.reading(text).is_some()));
-    likely.map(|form| Reader::new(form.clone(), sample)).collect()
+    likely.map(|form| FormatReadings::new(form.clone(), sample)).collect()
 }
 
 /// Whether the sample proves the one form against the other.
-fn compare(best: &Reader, other: &Reader, sample: &[&Sampled]) -> Result<(), Undecided> {
+fn check_rival(best: &FormatReadings, other: &FormatReadings, sample: &[&SampleText]) -> Result<(), UndecidedFormat> {
     let count = sample.len();
     let (one, two) = (best.alone(other).count(), other.alone(best).count());
     if !nearly_all(best.count + two, count) {
         return Ok(());
     }
-    if matters(one, count) && matters(two, count) && (best.conflict(other).is_some() || best.is_rival(other)) {
-        let [one, two] = [(best, other), (other, best)].map(|(reader, other)| {
-            let example = reader.alone(other).next().map(|place| sample[place].to_string());
-            (example.unwrap_or_default(), reader.form.name.clone())
+    if is_more_than_slips(one, count)
+        && is_more_than_slips(two, count)
+        && (best.conflict(other).is_some() || best.is_rival(other))
+    {
+        let [one, two] = [(best, other), (other, best)].map(|(readings, other)| {
+            let example = readings.alone(other).next().map(|place| sample[place].to_string());
+            (example.unwrap_or_default(), readings.form.name.clone())
         });
-        return Err(Undecided::MixedTimestamps { readings: Box::new([one, two]) });
+        return Err(UndecidedFormat::MixedTimestamps { readings: Box::new([one, two]) });
     }
-    if matters(one, count) || !nearly_all(other.count, best.count) {
+    if is_more_than_slips(one, count) || !nearly_all(other.count, best.count) {
         return Ok(());
     }
     let place = best.conflict(other).or_else(|| best.read.iter().position(Option::is_some)).unwrap_or_default();
-    Err(Undecided::AmbiguousTimestamps {
+    Err(UndecidedFormat::AmbiguousTimestamps {
         example: sample[place].to_string(),
-        forms: Box::new([best, other].map(|reader| reader.form.name.clone())),
+        forms: Box::new([best, other].map(|readings| readings.form.name.clone())),
     })
 }
 
 /// What proves the form.
-fn proof(best: &Reader, readers: &[Reader], sample: &[&Sampled]) -> String {
-    let rival = readers.iter().filter(|other| best.differs(other)).max_by_key(|other| other.count);
+fn evidence(best: &FormatReadings, readings: &[FormatReadings], sample: &[&SampleText]) -> String {
+    let rival = readings.iter().filter(|other| best.differs(other)).max_by_key(|other| other.count);
     let place = rival.and_then(|rival| best.alone(rival).next());
     let place = place.or_else(|| best.read.iter().position(Option::is_some)).unwrap_or_default();
     let shown = share(best.count, sample.len(), Some(sample[place]));
@@ -246,31 +251,31 @@ fn proof(best: &Reader, readers: &[Reader], sample: &[&Sampled]) -> String {
 }
 
 /// Serial days look like many other numbers: they are never taken for a date by themselves.
-fn serial_days(sample: &[&str], sampled: &[&Sampled]) -> Result<(), Undecided> {
+fn serial_days(sample: &[&str], sampled: &[&SampleText]) -> Result<(), UndecidedFormat> {
     let (name, digits) = SERIAL_DAYS;
-    let Some(form) = Candidate::new(name, Some(digits)) else { return Ok(()) };
-    let reader = Reader::new(form, sample);
-    let Some(place) = reader.read.iter().position(Option::is_some) else { return Ok(()) };
-    if !nearly_all(reader.count, sample.len()) {
+    let Some(form) = CandidateFormat::new(name, Some(digits)) else { return Ok(()) };
+    let readings = FormatReadings::new(form, sample);
+    let Some(place) = readings.read.iter().position(Option::is_some) else { return Ok(()) };
+    if !nearly_all(readings.count, sample.len()) {
         return Ok(());
     }
     // Its year is no content that would be one of the row's own: it tells days of a spreadsheet from other numbers.
-    let date = reader.read[place].map(|at| at.to_string()).unwrap_or_default();
+    let date = readings.read[place].map(|at| at.to_string()).unwrap_or_default();
     let year = date.split('-').next().unwrap_or_default().to_owned();
-    Err(Undecided::SerialDays { example: sampled[place].to_string(), year })
+    Err(UndecidedFormat::SerialDays { example: sampled[place].to_string(), year })
 }
 
-fn share(read: usize, of: usize, example: Option<&Sampled>) -> String {
+fn share(read: usize, of: usize, example: Option<&SampleText>) -> String {
     let such_as = example.map(|example| format!(", such as {example}")).unwrap_or_default();
-    format!("{} of {} values{such_as}", counted(read), counted(of))
+    format!("{} of {} values{such_as}", format_count(read), format_count(of))
 }
 
-fn recognised(value: TimestampFormat, evidence: String) -> Recognised<TimestampFormat> {
-    Recognised { value, by: DecidedBy::Recognised, evidence }
+fn detected(value: TimestampFormat, evidence: String) -> Detected<TimestampFormat> {
+    Detected { value, by: DecidedBy::Recognised, evidence }
 }
 
-fn default(evidence: String) -> Recognised<TimestampFormat> {
-    Recognised { value: TimestampFormat::Iso, by: DecidedBy::Default, evidence }
+fn default(evidence: String) -> Detected<TimestampFormat> {
+    Detected { value: TimestampFormat::Iso, by: DecidedBy::Default, evidence }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 
-fn recognised(timestamps: &[&str]) -> Result<String, String> {
-    recognise(&Sampled::rows(timestamps)).map(|found| found.value.to_string()).map_err(|error| error.to_string())
+fn detected(timestamps: &[&str]) -> Result<String, String> {
+    detect(&SampleText::rows(timestamps)).map(|found| found.value.to_string()).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -75,14 +75,14 @@ fn what_can_only_be_read_in_one_way_is_recognised() {
         (&["2024-3-5 9:05:00", "2024-3-6 9:05:00", "2024-03-15T10:00:00Z", "x", "x", "x", "x", "x", "x", "x"], "iso"),
     ];
     for (timestamps, expected) in cases {
-        assert_eq!(recognised(timestamps).as_deref(), Ok(expected), "{timestamps:?}");
+        assert_eq!(detected(timestamps).as_deref(), Ok(expected), "{timestamps:?}");
     }
 }
 
 #[test]
 fn what_reads_in_two_ways_is_refused_with_both() {
     assert_eq!(
-        recognised(&["05/05/2024 10:30", "03/04/2024 10:30"]).unwrap_err(),
+        detected(&["05/05/2024 10:30", "03/04/2024 10:30"]).unwrap_err(),
         "timestamps such as `NN/NN/NNNN NN:NN` in row 2 are ambiguous: one date by %d/%m/%Y %H:%M, and another by %m/%d/%Y \
          %H:%M; set TIMESTAMP_FORMAT to the one that is meant"
     );
@@ -105,7 +105,7 @@ fn what_reads_in_two_ways_is_refused_with_both() {
         (&["240315103000", "240328103000"], ["%y%m%d%H%M%S", "%d%m%y%H%M%S"]),
     ];
     for (timestamps, forms) in cases {
-        let shown = recognised(timestamps).unwrap_err();
+        let shown = detected(timestamps).unwrap_err();
         let is_shown =
             shown.contains("are ambiguous") && forms.iter().all(|form| shown.contains(&format!("by {form}")));
         assert!(is_shown, "{timestamps:?}: {shown}");
@@ -115,27 +115,27 @@ fn what_reads_in_two_ways_is_refused_with_both() {
 #[test]
 fn two_orders_in_one_source_are_refused_with_one_of_each() {
     assert_eq!(
-        recognised(&["13/03/2024 10:00", "28/03/2024 10:00", "2/3/2024 10:00", "3/25/2024 10:00"]).unwrap_err(),
+        detected(&["13/03/2024 10:00", "28/03/2024 10:00", "2/3/2024 10:00", "3/25/2024 10:00"]).unwrap_err(),
         "timestamps are written in two ways: `NN/NN/NNNN NN:NN` in row 1 reads by %d/%m/%Y %H:%M alone, and `N/NN/NNNN NN:NN` in \
          row 4 by %m/%d/%Y %H:%M alone; set TIMESTAMP_FORMAT to the one that is meant, and those of the other are rejected or read by it"
     );
-    let told = recognised(&["13/03/2024", "14/03/2024", "3/25/2024"]).unwrap_err();
+    let told = detected(&["13/03/2024", "14/03/2024", "3/25/2024"]).unwrap_err();
     assert!(told.contains("two ways"), "no value reads in both, and later ones may: {told}");
     let mut many = vec!["13/03/2024"; 600];
     many.extend(["03/04/2024"; 600]);
     many[7] = "12/25/2024";
-    assert_eq!(recognised(&many).as_deref(), Ok("%d/%m/%Y"), "one in a thousand is a slip");
+    assert_eq!(detected(&many).as_deref(), Ok("%d/%m/%Y"), "one in a thousand is a slip");
     many[8] = "12/25/2024";
-    assert!(recognised(&many).unwrap_err().contains("two ways"));
+    assert!(detected(&many).unwrap_err().contains("two ways"));
 }
 
 #[test]
 fn a_slip_decides_nothing() {
     let mut many = vec!["03/04/2024"; 1_500];
     many[7] = "25/04/2024";
-    assert!(recognised(&many).unwrap_err().contains("are ambiguous"), "it may be the slip of a month");
+    assert!(detected(&many).unwrap_err().contains("are ambiguous"), "it may be the slip of a month");
     many[8] = "26/04/2024";
-    assert_eq!(recognised(&many).as_deref(), Ok("%d/%m/%Y"));
+    assert_eq!(detected(&many).as_deref(), Ok("%d/%m/%Y"));
 }
 
 #[test]
@@ -143,10 +143,10 @@ fn a_few_broken_ones_do_not_decide_and_a_few_good_ones_neither() {
     let mut many: Vec<_> = (1..=28).map(|day| format!("{day:02}/01/2024")).collect();
     many.push("2024-01-01 00:00:00".to_owned());
     many.push("n/a".to_owned());
-    let found = recognise(&Sampled::rows(&many)).unwrap();
+    let found = detect(&SampleText::rows(&many)).unwrap();
     assert_eq!(found.value.to_string(), "%d/%m/%Y");
     assert_eq!(found.evidence, "28 of 30 values, such as `NN/NN/NNNN` in row 13, which %m/%d/%Y does not read");
-    let few = recognised(&["pending", "pending", "pending", "03/25/2024"]).unwrap_err();
+    let few = detected(&["pending", "pending", "pending", "03/25/2024"]).unwrap_err();
     assert!(
         few.starts_with("1 of 4 timestamps read by %m/%d/%Y, too few") && few.contains("`AAAAAAA` in row 1"),
         "{few}"
@@ -157,7 +157,7 @@ fn a_few_broken_ones_do_not_decide_and_a_few_good_ones_neither() {
 #[test]
 fn serial_days_are_told_and_never_taken() {
     for days in [&["45367.4375", "45368.4375"][..], &["45367", "45368"]] {
-        let shown = recognised(days).unwrap_err();
+        let shown = detected(days).unwrap_err();
         assert!(shown.contains("`NNNNN") && shown.contains("a day of 2024"), "{shown}");
         assert!(shown.contains("TIMESTAMP_FORMAT=serial-days") && shown.contains("`unit = \"days\""), "{shown}");
     }
@@ -167,7 +167,7 @@ fn serial_days_are_told_and_never_taken() {
 fn a_large_sample_is_recognised_at_once() {
     let many: Vec<String> =
         (0..5_000).map(|row| format!("{:02}/{:02}/2024 10:{:02}", row % 28 + 1, row % 12 + 1, row % 60)).collect();
-    assert_eq!(recognise(&Sampled::rows(&many)).unwrap().value.to_string(), "%d/%m/%Y %H:%M");
+    assert_eq!(detect(&SampleText::rows(&many)).unwrap().value.to_string(), "%d/%m/%Y %H:%M");
 }
 
 #[test]
@@ -191,6 +191,6 @@ fn a_text_begins_with_as_many_digits_as_its_pattern_says() {
         ("%a %b %d", None),
     ];
     for (pattern, expected) in cases {
-        assert_eq!(lead(pattern), expected, "{pattern}");
+        assert_eq!(leading_digits(pattern), expected, "{pattern}");
     }
 }

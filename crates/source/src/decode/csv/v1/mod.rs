@@ -6,27 +6,27 @@ mod window;
 use assay_transaction::{Delimiter, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord, ErrorKind};
 
-use crate::decode::batch::{Batches, Filling, Place, Storage};
+use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, RowLocation};
 use crate::{ByteStream, SourceError};
-use window::Window;
+use window::RowWindow;
 
 /// What the CSV reader holds of the window's bytes.
 const CSV_BUFFER_BYTES: usize = 64 * 1024;
 
 /// See [`CsvReader`](super::CsvReader).
-pub(super) struct Reader {
-    csv: AsyncReader<Window>,
+pub(super) struct CsvReaderV1 {
+    csv: AsyncReader<RowWindow>,
     record: ByteRecord,
     /// What makes the CSV reader's count of bytes an offset of the source; it wraps.
     shift: u64,
     next: Position,
-    batches: Batches,
+    output: BatchOutput,
 }
 
-impl Reader {
+impl CsvReaderV1 {
     /// Reads a stream whose first byte is the first of the row at `from`, of rows that may reach so far.
     pub(super) fn new(stream: ByteStream, delimiter: Delimiter, from: Position, reach: usize) -> Self {
-        let window = Window::new(stream, from.offset, from.line, reach);
+        let window = RowWindow::new(stream, from.offset, from.line, reach);
         let csv = AsyncReaderBuilder::new()
             .delimiter(delimiter.byte())
             .has_headers(false)
@@ -36,9 +36,9 @@ impl Reader {
         Self {
             csv,
             record: ByteRecord::new(),
-            shift: from.offset.wrapping_sub(Window::PRIMER),
+            shift: from.offset.wrapping_sub(RowWindow::PRIMER),
             next: from,
-            batches: Batches::default(),
+            output: BatchOutput::default(),
         }
     }
 
@@ -47,13 +47,13 @@ impl Reader {
     }
 }
 
-impl Filling for Reader {
-    fn batches(&mut self) -> &mut Batches {
-        &mut self.batches
+impl BatchDecoder for CsvReaderV1 {
+    fn output(&mut self) -> &mut BatchOutput {
+        &mut self.output
     }
 
     /// One row, where there is one.
-    async fn fill(&mut self, rows: &mut Storage, _: usize) -> Result<bool, SourceError> {
+    async fn fill(&mut self, rows: &mut BatchStorage, _: usize) -> Result<bool, SourceError> {
         let found = self.csv.read_byte_record(&mut self.record).await.map_err(stream_error)?;
         let consumed = self.csv.position().byte();
         let window = self.csv.get_mut();
@@ -64,14 +64,14 @@ impl Filling for Reader {
             if window.was_cut() {
                 let first = window.take_line(MAX_RAW_KEPT).await?;
                 self.shift = window.offset().wrapping_sub(consumed);
-                let place = Place { number, line, end_line: window.line(), end_offset: window.offset() };
-                rows.push_record(place, &first.kept, first.bytes, Err(why_cut(first.bytes)));
+                let location = RowLocation { number, line, end_line: window.line(), end_offset: window.offset() };
+                rows.push_record(location, &first.kept, first.bytes, Err(why_cut(first.bytes)));
             } else {
                 let row = window.finish_row(self.shift.wrapping_add(consumed));
-                let place = Place { number, line, end_line: window.line(), end_offset: window.offset() };
+                let location = RowLocation { number, line, end_line: window.line(), end_offset: window.offset() };
                 let raw = window.bytes(row);
                 let fields = if raw.len() > MAX_ROW_BYTES { Err(RejectReason::RowTooLarge) } else { Ok(&self.record) };
-                rows.push_record(place, raw, raw.len(), fields);
+                rows.push_record(location, raw, raw.len(), fields);
             }
             self.next.line = window.line();
             self.next.offset = window.offset();

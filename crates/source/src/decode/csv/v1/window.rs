@@ -1,7 +1,7 @@
 //! The bytes under the CSV reader: it remembers those of the row in work, bounds how far a row may reach, and counts lines.
 //!
 //! `csv-async` splits fields, but it keeps neither a row's own bytes nor a bound on its length: one quote that is never
-//! closed would pull a whole source into memory. So it reads through a [`Window`], which
+//! closed would pull a whole source into memory. So it reads through a [`RowWindow`], which
 //!
 //! - keeps every byte from the start of the row in work, to be given as the row's own;
 //! - pretends that the source ends where a row reaches too far, so that memory stays bounded;
@@ -21,7 +21,7 @@ use crate::ByteStream;
 use crate::decode::buffer::{READ_BYTES, count_lines, is_line_end};
 
 /// See the module.
-pub(super) struct Window {
+pub(super) struct RowWindow {
     stream: ByteStream,
     /// What is kept; only `..filled` is of the source.
     bytes: Vec<u8>,
@@ -39,14 +39,14 @@ pub(super) struct Window {
     /// The very first thing that is given: a blank line, which keeps the CSV reader from taking the first three bytes of
     /// a row for a byte order mark.
     primed: bool,
-    end: End,
+    end: SourceEnd,
     /// The CSV reader was told that the source ends.
     cut: bool,
 }
 
 /// What is known of the source's end.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+enum SourceEnd {
     NotReached,
     /// The last byte kept is the source's last.
     Reached,
@@ -55,14 +55,14 @@ enum End {
 }
 
 /// A physical line, kept up to a bound.
-pub(super) struct Line {
+pub(super) struct FirstLine {
     /// How many bytes it has, its end not counted.
     pub(super) bytes: usize,
     /// The start of it.
     pub(super) kept: Vec<u8>,
 }
 
-impl Window {
+impl RowWindow {
     /// How many bytes the CSV reader is given that are not of the source: the blank line at the start.
     pub(super) const PRIMER: u64 = 1;
 
@@ -78,7 +78,7 @@ impl Window {
             line,
             reach,
             primed: false,
-            end: End::NotReached,
+            end: SourceEnd::NotReached,
             cut: false,
         }
     }
@@ -135,8 +135,8 @@ impl Window {
 
     /// Gives up the row in work but for its first physical line, and goes on behind that: what the CSV reader is given
     /// next is the line after it.
-    pub(super) async fn take_line(&mut self, keep: usize) -> io::Result<Line> {
-        let mut line = Line { bytes: 0, kept: Vec::new() };
+    pub(super) async fn take_line(&mut self, keep: usize) -> io::Result<FirstLine> {
+        let mut line = FirstLine { bytes: 0, kept: Vec::new() };
         loop {
             let rest = &self.bytes[self.start..self.filled];
             let found = memchr::memchr2(b'\r', b'\n', rest);
@@ -182,12 +182,12 @@ impl Window {
     }
 
     fn has_ended(&self) -> bool {
-        self.end != End::NotReached
+        self.end != SourceEnd::NotReached
     }
 
     /// Where the source's own bytes end.
     fn real_end(&self) -> usize {
-        self.filled - usize::from(self.end == End::Closed)
+        self.filled - usize::from(self.end == SourceEnd::Closed)
     }
 
     fn advance(&mut self, to: usize) {
@@ -214,12 +214,12 @@ impl Window {
         let read = free.filled().len();
         self.filled += read;
         if read == 0 {
-            self.end = End::Reached;
+            self.end = SourceEnd::Reached;
             let open = self.start < self.filled && !is_line_end(self.bytes[self.filled - 1]);
             if open {
                 self.bytes[self.filled] = b'\n';
                 self.filled += 1;
-                self.end = End::Closed;
+                self.end = SourceEnd::Closed;
             }
         }
         Poll::Ready(Ok(()))
@@ -235,7 +235,7 @@ impl Window {
     }
 }
 
-impl AsyncRead for Window {
+impl AsyncRead for RowWindow {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

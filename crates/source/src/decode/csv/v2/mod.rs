@@ -12,20 +12,20 @@ mod split;
 use assay_transaction::{MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 
 use super::CsvLayout;
-use crate::decode::batch::{Batches, Filling, Place, Storage};
-use crate::decode::buffer::{Buffer, LineEnds, count_lines, is_line_end};
+use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, RowLocation};
+use crate::decode::buffer::{LineEnds, ReadBuffer, count_lines, is_line_end};
 use crate::{ByteStream, SourceError};
 use split::{Splitter, Stop};
 
 /// See [`CsvReader`](super::CsvReader).
-pub(super) struct Reader {
-    buffer: Buffer,
+pub(super) struct CsvReaderV2 {
+    buffer: ReadBuffer,
     splitter: Splitter,
     /// Behind the last row.
     next: Position,
     /// Behind the blank lines that follow it: where the row in work starts.
     here: Position,
-    batches: Batches,
+    output: BatchOutput,
 }
 
 /// Why no more rows can be put into a batch for now.
@@ -38,15 +38,15 @@ enum Pause {
     More,
 }
 
-impl Reader {
+impl CsvReaderV2 {
     /// Reads a stream whose first byte is the first of the row at `from`, of rows that may reach so far.
     pub(super) fn new(stream: ByteStream, layout: &CsvLayout<'_>, from: Position, reach: usize) -> Self {
         Self {
-            buffer: Buffer::new(stream, from.offset),
+            buffer: ReadBuffer::new(stream, from.offset),
             splitter: Splitter::new(layout, reach),
             next: from,
             here: from,
-            batches: Batches::default(),
+            output: BatchOutput::default(),
         }
     }
 
@@ -55,7 +55,7 @@ impl Reader {
     }
 
     /// Puts rows into a batch as long as they are held whole.
-    fn take_rows(&mut self, rows: &mut Storage, max_rows: usize) -> Pause {
+    fn take_rows(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Pause {
         while rows.has_room(max_rows) {
             self.pass_blank_lines();
             let (rest, has_ended) = (self.buffer.rest(), self.buffer.has_ended());
@@ -75,25 +75,25 @@ impl Reader {
             };
             let Position { row: number, line, offset } = self.here;
             let end = Position { row: number + 1, line: line + found.lines, offset: offset + found.taken as u64 };
-            let place = Place { number, line, end_line: end.line, end_offset: end.offset };
+            let location = RowLocation { number, line, end_line: end.line, end_offset: end.offset };
             let malformed = if found.bytes > MAX_ROW_BYTES { Some(RejectReason::RowTooLarge) } else { found.malformed };
-            row.finish(place, &rest[..found.bytes], found.bytes, malformed);
-            self.buffer.pass(found.taken);
+            row.finish(location, &rest[..found.bytes], found.bytes, malformed);
+            self.buffer.consume(found.taken);
             self.reached(end);
         }
         Pause::Done
     }
 
     /// Gives up the row in work but for its first physical line, and goes on behind that.
-    async fn take_line(&mut self, rows: &mut Storage) -> Result<(), SourceError> {
+    async fn take_line(&mut self, rows: &mut BatchStorage) -> Result<(), SourceError> {
         let Position { row: number, line, .. } = self.here;
-        let first = self.buffer.pass_line(LineEnds::Any, MAX_RAW_KEPT).await?;
+        let first = self.buffer.skip_line(LineEnds::Any, MAX_RAW_KEPT).await?;
         let reason = if first.bytes > MAX_ROW_BYTES { RejectReason::RowTooLarge } else { RejectReason::QuoteMalformed };
         let end_line = line + u64::from(first.has_end);
         let end_offset = self.buffer.offset();
         self.reached(Position { row: number + 1, line: end_line, offset: end_offset });
-        let place = Place { number, line, end_line, end_offset };
-        rows.open().finish(place, &first.kept, first.bytes, Some(reason));
+        let location = RowLocation { number, line, end_line, end_offset };
+        rows.open().finish(location, &first.kept, first.bytes, Some(reason));
         Ok(())
     }
 
@@ -114,16 +114,16 @@ impl Reader {
         }
         self.here.line += count_lines(&rest[..blank]);
         self.here.offset += blank as u64;
-        self.buffer.pass(blank);
+        self.buffer.consume(blank);
     }
 }
 
-impl Filling for Reader {
-    fn batches(&mut self) -> &mut Batches {
-        &mut self.batches
+impl BatchDecoder for CsvReaderV2 {
+    fn output(&mut self) -> &mut BatchOutput {
+        &mut self.output
     }
 
-    async fn fill(&mut self, rows: &mut Storage, max_rows: usize) -> Result<bool, SourceError> {
+    async fn fill(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Result<bool, SourceError> {
         match self.take_rows(rows, max_rows) {
             Pause::Done => return Ok(false),
             Pause::Malformed => self.take_line(rows).await?,

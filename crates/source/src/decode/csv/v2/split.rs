@@ -40,7 +40,7 @@ pub(super) struct Splitter {
 }
 
 /// A row.
-pub(super) struct Found {
+pub(super) struct SplitRow {
     /// How many bytes it has without its line end.
     pub(super) bytes: usize,
     /// And with it.
@@ -62,13 +62,13 @@ pub(super) enum Stop {
 
 /// The bytes from the start of a row on.
 #[derive(Clone, Copy)]
-struct Text<'a> {
+struct RowText<'a> {
     bytes: &'a [u8],
     has_ended: bool,
     reach: usize,
 }
 
-impl Text<'_> {
+impl RowText<'_> {
     /// The byte at a place; none behind the source's last.
     fn at(&self, place: usize) -> Result<Option<u8>, Stop> {
         match self.bytes.get(place) {
@@ -133,8 +133,8 @@ impl Splitter {
 
     /// Finds the row at the start of some bytes, which are not empty and do not begin with a line end. Where there is none, the fields
     /// that were put are not to be kept.
-    pub(super) fn split(&self, bytes: &[u8], has_ended: bool, row: &mut OpenRow<'_>) -> Result<Found, Stop> {
-        let text = Text { bytes, has_ended, reach: self.reach };
+    pub(super) fn split(&self, bytes: &[u8], has_ended: bool, row: &mut OpenRow<'_>) -> Result<SplitRow, Stop> {
+        let text = RowText { bytes, has_ended, reach: self.reach };
         let most_fields = self.columns.map_or(usize::MAX, |columns| columns + usize::from(self.trailing_delimiter));
         let (mut start, mut searched) = (0, 0);
         let end = loop {
@@ -162,7 +162,7 @@ impl Splitter {
             return Err(Stop::Malformed);
         }
         let malformed = self.settle_count(row);
-        Ok(Found { bytes: end, taken: end + line_end, lines: inner_lines + u64::from(line_end > 0), malformed })
+        Ok(SplitRow { bytes: end, taken: end + line_end, lines: inner_lines + u64::from(line_end > 0), malformed })
     }
 
     /// Whether a row over several lines is one.
@@ -191,7 +191,7 @@ impl Splitter {
     }
 
     /// Puts the field that starts at a place, and tells where it ends: at a delimiter, a line end, or the end of the source.
-    fn field(&self, text: Text<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
+    fn field(&self, text: RowText<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
         let first = text.at(start)?;
         if self.escape.is_none() && !first.is_some_and(|byte| self.is_special[usize::from(byte)]) {
             let end = self.plain_end(text, start)?;
@@ -214,7 +214,7 @@ impl Splitter {
     }
 
     /// Where a field without quotes and escapes ends.
-    fn plain_end(&self, text: Text<'_>, start: usize) -> Result<usize, Stop> {
+    fn plain_end(&self, text: RowText<'_>, start: usize) -> Result<usize, Stop> {
         match memchr::memchr3(self.delimiter, b'\n', b'\r', text.from(start)) {
             Some(at) => Ok(start + at),
             None => text.end(),
@@ -222,7 +222,7 @@ impl Splitter {
     }
 
     /// A field without quotes and escapes.
-    fn plain(&self, text: Text<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
+    fn plain(&self, text: RowText<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
         let end = self.plain_end(text, start)?;
         let field = &text.bytes[start..end];
         if !self.is_null(field) {
@@ -232,7 +232,7 @@ impl Splitter {
     }
 
     /// A quoted field from behind its opening quote on.
-    fn quoted(&self, text: Text<'_>, mut from: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
+    fn quoted(&self, text: RowText<'_>, mut from: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
         loop {
             let Some(quote) = memchr::memchr(QUOTE, text.from(from)).map(|at| from + at) else {
                 return Err(text.end().err().unwrap_or(Stop::Malformed));
@@ -249,7 +249,7 @@ impl Splitter {
     /// The same where a character may be escaped.
     fn quoted_with_escapes(
         &self,
-        text: Text<'_>,
+        text: RowText<'_>,
         mut from: usize,
         escape: u8,
         row: &mut OpenRow<'_>,
@@ -272,7 +272,7 @@ impl Splitter {
     /// A field without quotes in which a character may be escaped.
     fn plain_with_escapes(
         &self,
-        text: Text<'_>,
+        text: RowText<'_>,
         start: usize,
         escape: u8,
         row: &mut OpenRow<'_>,
@@ -316,7 +316,7 @@ impl Splitter {
     }
 
     /// Where a quoted field ends whose closing quote was passed.
-    fn behind_quotes(&self, text: Text<'_>, from: usize) -> Result<usize, Stop> {
+    fn behind_quotes(&self, text: RowText<'_>, from: usize) -> Result<usize, Stop> {
         let end = self.behind_blanks(text, from)?;
         match text.at(end)? {
             Some(byte) if byte != self.delimiter && !is_line_end(byte) => Err(Stop::Malformed),
@@ -324,7 +324,7 @@ impl Splitter {
         }
     }
 
-    fn behind_blanks(&self, text: Text<'_>, mut from: usize) -> Result<usize, Stop> {
+    fn behind_blanks(&self, text: RowText<'_>, mut from: usize) -> Result<usize, Stop> {
         loop {
             from += match text.at(from)? {
                 Some(byte @ (b' ' | b'\t')) if byte != self.delimiter => 1,
@@ -338,7 +338,7 @@ impl Splitter {
     }
 
     /// How many bytes the blank at a place has that is none of ASCII.
-    fn blank_at(&self, text: Text<'_>, place: usize) -> Result<Option<usize>, Stop> {
+    fn blank_at(&self, text: RowText<'_>, place: usize) -> Result<Option<usize>, Stop> {
         'blanks: for blank in &self.blanks {
             for (offset, byte) in blank.iter().enumerate() {
                 if text.at(place + offset)? != Some(*byte) {

@@ -11,7 +11,7 @@ use super::*;
 use crate::QUOTE_REACH;
 use crate::RowBatch;
 use crate::decode::batch::MAX_BATCH_BYTES;
-use crate::decode::csv::testing::{Dribble, Owned, any_field, block_on, write};
+use crate::decode::csv::testing::{ChunkedStream, OwnedRow, any_field, block_on, write};
 
 mod malformed_input;
 
@@ -24,18 +24,18 @@ async fn rest(
     reach: usize,
     sizes: &[usize],
     batch: usize,
-) -> Vec<Owned> {
+) -> Vec<OwnedRow> {
     let at = usize::try_from(from.offset).unwrap();
-    let stream = Dribble::new(&bytes[at..], sizes);
+    let stream = ChunkedStream::new(&bytes[at..], sizes);
     // The row in work and one read more; a line end may have to wait for what follows it, and one may be added at the end.
     let most_held = reach + stream.most() + 2;
-    let mut reader = Reader::new(Box::pin(stream), delimiter, from, reach);
+    let mut reader = CsvReaderV1::new(Box::pin(stream), delimiter, from, reach);
     let mut rows = Vec::new();
     while let Some(batch) = reader.next_batch(batch).await.unwrap() {
         assert_eq!(batch.len(), batch.rows().count());
         let held = reader.csv.get_ref().held();
         assert!(held <= most_held, "{held} bytes are held, of rows that may reach {reach}");
-        rows.extend(batch.rows().map(|row| Owned::of(&row)));
+        rows.extend(batch.rows().map(|row| OwnedRow::of(&row)));
         let last = rows.last().unwrap();
         let next = last.end;
         assert_eq!(reader.position(), next);
@@ -44,11 +44,11 @@ async fn rest(
     rows
 }
 
-fn all(bytes: &[u8]) -> Vec<Owned> {
+fn all(bytes: &[u8]) -> Vec<OwnedRow> {
     block_on(rest(bytes, SEMICOLON, Position::START, QUOTE_REACH, &[], 100))
 }
 
-fn after(row: &Owned) -> Position {
+fn after(row: &OwnedRow) -> Position {
     row.end
 }
 
@@ -135,7 +135,7 @@ fn a_quote_open_at_the_end_costs_its_line() {
 #[test]
 fn a_malformed_row_says_why() {
     let text = format!("1;\"oops\n{}\n", "y".repeat(MAX_ROW_BYTES + 5));
-    let mut reader = Reader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Position::START, QUOTE_REACH);
+    let mut reader = CsvReaderV1::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Position::START, QUOTE_REACH);
     let batch = block_on(reader.next_batch(10)).unwrap().unwrap();
     let messages: Vec<_> = batch.rows().map(|row| row.rejection().unwrap().message).collect();
     assert!(messages[0].starts_with("a quote that opens on this line is not closed"), "{}", messages[0]);
@@ -147,7 +147,7 @@ fn memory_is_bounded_whatever_a_row_holds() {
     let open = format!("1;\"{}", "z".repeat(64 * 1024 * 1024));
     let rows = format!("1;\"{}", "2;two\n".repeat(4_000_000));
     for text in [open, rows] {
-        let mut reader = Reader::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Position::START, QUOTE_REACH);
+        let mut reader = CsvReaderV1::new(Box::pin(io::Cursor::new(text)), SEMICOLON, Position::START, QUOTE_REACH);
         while let Some(batch) = block_on(reader.next_batch(1_000_000)).unwrap() {
             assert!(batch.0.bytes() <= MAX_BATCH_BYTES + 2 * QUOTE_REACH);
             assert!(reader.csv.get_ref().kept() <= 2 * QUOTE_REACH);
@@ -158,7 +158,8 @@ fn memory_is_bounded_whatever_a_row_holds() {
 
 #[test]
 fn a_batch_that_is_kept_is_not_written_over() {
-    let mut reader = Reader::new(Box::pin(io::Cursor::new("1;a\n2;b\n3;c\n")), SEMICOLON, Position::START, QUOTE_REACH);
+    let mut reader =
+        CsvReaderV1::new(Box::pin(io::Cursor::new("1;a\n2;b\n3;c\n")), SEMICOLON, Position::START, QUOTE_REACH);
     let first = block_on(reader.next_batch(1)).unwrap().unwrap();
     let second = block_on(reader.next_batch(1)).unwrap().unwrap();
     let raw = |batch: &RowBatch| batch.rows().next().unwrap().raw.to_vec();
@@ -167,13 +168,13 @@ fn a_batch_that_is_kept_is_not_written_over() {
 
 #[test]
 fn the_error_of_a_stream_is_found_again() {
-    struct Failing;
-    impl AsyncRead for Failing {
+    struct FailingStream;
+    impl AsyncRead for FailingStream {
         fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Err(io::Error::other(SourceError::Replaced { location: "s3://b/k".to_owned() })))
         }
     }
-    let mut reader = Reader::new(Box::pin(Failing), SEMICOLON, Position::START, QUOTE_REACH);
+    let mut reader = CsvReaderV1::new(Box::pin(FailingStream), SEMICOLON, Position::START, QUOTE_REACH);
     let error = block_on(reader.next_batch(1)).unwrap_err();
     assert!(matches!(error, SourceError::Replaced { .. }), "{error}");
 }

@@ -32,12 +32,12 @@ proptest! {
         sizes in prop::collection::vec(0_usize..9, 0..5),
         batch in 1_usize..5,
     ) {
-        let given = Given { delimiter, columns, csv, encoding: Encoding::UTF_8, reach };
-        let rows = given.rest(&bytes, Position::START, &[], 1000);
+        let layout = TestLayout { delimiter, columns, csv, encoding: Encoding::UTF_8, reach };
+        let rows = layout.rest(&bytes, Position::START, &[], 1000);
         let numbers: Vec<u64> = rows.iter().map(|row| row.number).collect();
         prop_assert_eq!(numbers, (1..=rows.len() as u64).collect::<Vec<_>>());
-        prop_assert_eq!(&given.rest(&bytes, Position::START, &sizes, batch), &rows);
-        prop_assert_eq!(&given.rest(&bytes, Position::START, &[1], 1), &rows);
+        prop_assert_eq!(&layout.rest(&bytes, Position::START, &sizes, batch), &rows);
+        prop_assert_eq!(&layout.rest(&bytes, Position::START, &[1], 1), &rows);
 
         let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
         let (mut at, mut line) = (0, 1);
@@ -50,7 +50,7 @@ proptest! {
             prop_assert!(row.line >= line && row.end.line >= row.line);
             prop_assert_eq!(row.malformed.is_none(), !row.fields.is_empty());
             (at, line) = (end, row.end.line);
-            let resumed = given.rest(&bytes, row.end, &sizes, batch);
+            let resumed = layout.rest(&bytes, row.end, &sizes, batch);
             prop_assert_eq!(&resumed[..], &rows[index + 1..], "from row {} on", row.number + 1);
         }
         prop_assert!(bytes[at..].iter().all(is_end), "no byte is lost at the end");

@@ -7,7 +7,7 @@ use super::*;
 use crate::QUOTE_REACH;
 use crate::RowBatch;
 use crate::decode::batch::MAX_BATCH_BYTES;
-use crate::decode::csv::testing::{Dribble, Owned, any_field, block_on, write};
+use crate::decode::csv::testing::{ChunkedStream, OwnedRow, any_field, block_on, write};
 
 mod malformed_input;
 mod quotes;
@@ -15,7 +15,7 @@ mod text;
 
 /// How a source is read in a test.
 #[derive(Debug, Clone)]
-struct Given {
+struct TestLayout {
     delimiter: Delimiter,
     columns: Option<usize>,
     csv: CsvText,
@@ -23,14 +23,14 @@ struct Given {
     reach: usize,
 }
 
-impl Default for Given {
+impl Default for TestLayout {
     fn default() -> Self {
         let (delimiter, encoding) = (Delimiter::Semicolon, Encoding::UTF_8);
         Self { delimiter, columns: None, csv: CsvText::default(), encoding, reach: QUOTE_REACH }
     }
 }
 
-impl Given {
+impl TestLayout {
     fn columns(columns: usize) -> Self {
         Self { columns: Some(columns), ..Self::default() }
     }
@@ -41,13 +41,13 @@ impl Given {
         CsvLayout { delimiter, columns, csv, encoding, rules: ReadingRules::Second }
     }
 
-    fn reader(&self, stream: ByteStream, from: Position) -> Reader {
-        Reader::new(stream, &self.layout(), from, self.reach)
+    fn reader(&self, stream: ByteStream, from: Position) -> CsvReaderV2 {
+        CsvReaderV2::new(stream, &self.layout(), from, self.reach)
     }
 
     /// The rows from a place on, given in pieces of these sizes and taken in batches of so many rows.
-    fn rest(&self, bytes: &[u8], from: Position, sizes: &[usize], batch: usize) -> Vec<Owned> {
-        let stream = Dribble::new(&bytes[usize::try_from(from.offset).unwrap()..], sizes);
+    fn rest(&self, bytes: &[u8], from: Position, sizes: &[usize], batch: usize) -> Vec<OwnedRow> {
+        let stream = ChunkedStream::new(&bytes[usize::try_from(from.offset).unwrap()..], sizes);
         // The row in work and one read more; a line end may have to wait for what follows it.
         let most_held = self.reach + stream.most() + 2;
         let mut reader = self.reader(Box::pin(stream), from);
@@ -56,15 +56,15 @@ impl Given {
             while let Some(batch) = reader.next_batch(batch).await.unwrap() {
                 let held = reader.buffer.held();
                 assert!(held <= most_held, "{held} bytes are held, of rows that may reach {}", self.reach);
-                rows.extend(batch.rows().map(|row| Owned::of(&row)));
-                assert_eq!(Some(reader.position()), rows.last().map(|row: &Owned| row.end));
+                rows.extend(batch.rows().map(|row| OwnedRow::of(&row)));
+                assert_eq!(Some(reader.position()), rows.last().map(|row: &OwnedRow| row.end));
             }
             assert_eq!(reader.next_batch(1).await.unwrap().map(|batch| batch.len()), None, "it stays at the end");
             rows
         })
     }
 
-    fn all(&self, bytes: &[u8]) -> Vec<Owned> {
+    fn all(&self, bytes: &[u8]) -> Vec<OwnedRow> {
         self.rest(bytes, Position::START, &[], 100)
     }
 
@@ -74,7 +74,7 @@ impl Given {
     }
 }
 
-fn shown(row: &Owned) -> String {
+fn shown(row: &OwnedRow) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match &row.malformed {
         Some(reason) => format!("{reason}: {}", text(&row.raw)),
@@ -85,7 +85,7 @@ fn shown(row: &Owned) -> String {
 #[test]
 fn rows_know_their_lines_and_offsets() {
     let text = b"\r\n1;a\r\n\n\"2\n\r\n\";\"b\"\"c\"\n3;d\"ef\r4;\r\n\"\"\r\n\n5;g";
-    let found: Vec<_> = Given::default()
+    let found: Vec<_> = TestLayout::default()
         .all(text)
         .into_iter()
         .map(|row| (row.line, shown(&row), String::from_utf8(row.raw).unwrap(), row.end.line, row.end.offset))
@@ -122,14 +122,14 @@ fn what_is_too_long_or_never_closed_costs_one_row() {
     for (name, row, malformed, raw_bytes) in cases {
         for tail in ["8;eight\n9;nine", &many] {
             let text = format!("0;zero\n{row}\n{tail}");
-            let rows = Given::columns(2).rest(text.as_bytes(), Position::START, &[], 1000);
+            let rows = TestLayout::columns(2).rest(text.as_bytes(), Position::START, &[], 1000);
             assert_eq!(rows.len(), 2 + tail.lines().count(), "{name}");
             assert_eq!((rows[1].malformed.clone(), rows[1].raw_bytes), (malformed.clone(), raw_bytes), "{name}");
             assert_eq!(rows[1].raw, row.as_bytes()[..raw_bytes.min(MAX_RAW_KEPT)], "{name}");
             assert_eq!(rows[1].fields.is_empty(), malformed.is_some(), "{name}");
             assert_eq!(rows[2].raw, tail.lines().next().unwrap().as_bytes(), "{name}");
             assert_eq!(usize::try_from(rows.last().unwrap().line).unwrap(), text.lines().count(), "{name}");
-            let resumed = Given::columns(2).rest(text.as_bytes(), rows[1].end, &[70_000], 1000);
+            let resumed = TestLayout::columns(2).rest(text.as_bytes(), rows[1].end, &[70_000], 1000);
             assert!(resumed == rows[2..], "{name}: resumed behind it");
         }
     }
@@ -140,17 +140,17 @@ fn memory_is_bounded_whatever_a_row_holds() {
     let open = format!("1;\"{}", "z".repeat(64 * 1024 * 1024));
     let rows = format!("1;\"{}", "2;two\n".repeat(4_000_000));
     for text in [open, rows] {
-        let mut reader = Given::columns(2).reader(Box::pin(std::io::Cursor::new(text)), Position::START);
+        let mut reader = TestLayout::columns(2).reader(Box::pin(std::io::Cursor::new(text)), Position::START);
         while let Some(batch) = block_on(reader.next_batch(1_000_000)).unwrap() {
             assert!(batch.0.bytes() <= MAX_BATCH_BYTES + 2 * QUOTE_REACH);
-            assert!(reader.buffer.room() <= 2 * QUOTE_REACH + 2 * crate::decode::buffer::READ_BYTES);
+            assert!(reader.buffer.capacity() <= 2 * QUOTE_REACH + 2 * crate::decode::buffer::READ_BYTES);
         }
     }
 }
 
 #[test]
 fn a_batch_that_is_kept_is_not_written_over() {
-    let mut reader = Given::default().reader(Box::pin(std::io::Cursor::new("1;a\n2;b\n3;c\n")), Position::START);
+    let mut reader = TestLayout::default().reader(Box::pin(std::io::Cursor::new("1;a\n2;b\n3;c\n")), Position::START);
     let first = block_on(reader.next_batch(1)).unwrap().unwrap();
     let second = block_on(reader.next_batch(1)).unwrap().unwrap();
     let raw = |batch: &RowBatch| batch.rows().next().unwrap().raw.to_vec();
@@ -170,10 +170,10 @@ proptest! {
         batch in 1_usize..5,
     ) {
         let (text, expected) = write(&rows, delimiter, line_end, quote_all, &blanks);
-        let given = Given { delimiter, ..Given::default() };
-        prop_assert_eq!(&given.rest(text.as_bytes(), Position::START, &sizes, batch), &expected);
+        let layout = TestLayout { delimiter, ..TestLayout::default() };
+        prop_assert_eq!(&layout.rest(text.as_bytes(), Position::START, &sizes, batch), &expected);
         for (index, row) in expected.iter().enumerate() {
-            prop_assert_eq!(&given.rest(text.as_bytes(), row.end, &sizes, batch)[..], &expected[index + 1..]);
+            prop_assert_eq!(&layout.rest(text.as_bytes(), row.end, &sizes, batch)[..], &expected[index + 1..]);
         }
     }
 }

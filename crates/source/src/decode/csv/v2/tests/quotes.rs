@@ -30,7 +30,7 @@ fn a_field_is_quoted_from_delimiter_to_delimiter() {
         ("1;y;\"z\n", vec!["quote_malformed: 1;y;\"z"]),
         ("1;\"a\"x;\"b\nc\"\n2;y;z", vec!["quote_malformed: 1;\"a\"x;\"b", "c\"", "2|y|z"]),
     ] {
-        assert_eq!(Given::columns(3).shown(text), expected, "{text:?}");
+        assert_eq!(TestLayout::columns(3).shown(text), expected, "{text:?}");
     }
 }
 
@@ -49,21 +49,21 @@ fn quotes_that_meet_on_other_lines_make_no_field() {
         // A text of several lines with delimiters.
         ("1;\"Dear all;\nyours truly\";w\n", vec!["1|Dear all;\nyours truly|w"]),
     ] {
-        assert_eq!(Given::columns(3).shown(text), expected, "{text:?}");
+        assert_eq!(TestLayout::columns(3).shown(text), expected, "{text:?}");
     }
 }
 
 #[test]
 fn blanks_are_those_of_the_encoding() {
-    let given = Given { columns: Some(3), encoding: Encoding::WINDOWS_1252, ..Given::default() };
-    let fields = given.all(b"1;\xa0\"a;b\"\xa0;\xc2\xa0\"c\"\n").remove(0).fields;
+    let layout = TestLayout { columns: Some(3), encoding: Encoding::WINDOWS_1252, ..TestLayout::default() };
+    let fields = layout.all(b"1;\xa0\"a;b\"\xa0;\xc2\xa0\"c\"\n").remove(0).fields;
     assert_eq!(fields, [&b"1"[..], b"a;b", b"\xc2\xa0\"c\""]);
 }
 
 #[test]
 fn an_escape_is_named_where_one_stands_before_a_quote() {
     for (text, expected) in [("1;\"a \\\"b\\\"\";c", true), ("1;\"a \"b\";c", false)] {
-        let mut reader = Given::default().reader(Box::pin(std::io::Cursor::new(text)), Position::START);
+        let mut reader = TestLayout::default().reader(Box::pin(std::io::Cursor::new(text)), Position::START);
         let batch = block_on(reader.next_batch(1)).unwrap().unwrap();
         let message = batch.rows().next().unwrap().rejection().unwrap().message;
         assert_eq!(message.contains("ESCAPE=\\"), expected, "{message}");
@@ -73,7 +73,7 @@ fn an_escape_is_named_where_one_stands_before_a_quote() {
 #[test]
 fn a_malformed_row_says_why() {
     let text = format!("1;\"oops\n{}\n", "y".repeat(MAX_ROW_BYTES + 5));
-    let mut reader = Given::default().reader(Box::pin(std::io::Cursor::new(text)), Position::START);
+    let mut reader = TestLayout::default().reader(Box::pin(std::io::Cursor::new(text)), Position::START);
     let batch = block_on(reader.next_batch(10)).unwrap().unwrap();
     let messages: Vec<_> = batch.rows().map(|row| row.rejection().unwrap().message).collect();
     assert!(messages[0].starts_with("a quote that opens a field on this line does not close"), "{}", messages[0]);
@@ -94,9 +94,9 @@ fn stray_quotes_in_every_line_are_read_in_good_time() {
     ] {
         let lines = 50_000;
         let text = line.repeat(lines);
-        let given = Given { csv, ..Given::columns(7) };
+        let layout = TestLayout { csv, ..TestLayout::columns(7) };
         let began = std::time::Instant::now();
-        let rows = given.rest(text.as_bytes(), Position::START, &[], 1000);
+        let rows = layout.rest(text.as_bytes(), Position::START, &[], 1000);
         assert_eq!(rows.len(), lines, "{line:?}");
         assert!(began.elapsed().as_secs() < 20, "{line:?}: {:?}", began.elapsed());
     }
@@ -120,15 +120,15 @@ proptest! {
         place in any::<prop::sample::Index>(),
         line_end in proptest::sample::select(&["\n", "\r\n"][..]),
     ) {
-        let given = Given::columns(rows[0].len());
+        let layout = TestLayout::columns(rows[0].len());
         let (text, _) = write(&rows, Delimiter::Semicolon, line_end, quote_all, &[]);
-        let before = given.all(text.as_bytes());
+        let before = layout.all(text.as_bytes());
         // A field over several lines that could as well be rows each is given up: such a text has a quote astray already.
         prop_assume!(before.iter().all(|row| row.malformed.is_none()));
         let at = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect::<Vec<_>>();
         let at = at[place.index(at.len())];
         let broken = [&text[..at], "\"", &text[at..]].concat();
-        let after = given.all(broken.as_bytes());
+        let after = layout.all(broken.as_bytes());
         let (mut behind, mut untouched, mut touched) = (0, Vec::new(), 0..0);
         for row in &before {
             let end = usize::try_from(row.end.offset).unwrap();

@@ -5,28 +5,31 @@ use super::*;
 #[test]
 fn null_values_are_nothing_without_quotes() {
     let text = "\\N;NULL; NULL\t;\"NULL\";null;NULLS;\\N x;=\"NULL\"\n";
-    let default = Given::default();
+    let default = TestLayout::default();
     assert_eq!(default.shown(text), ["||||null|NULLS|\\N x|NULL"].map(|row| row.replacen("||||", "|||NULL|", 1)));
-    let none = Given { csv: CsvText { null_values: vec![], ..CsvText::default() }, ..Given::default() };
+    let none = TestLayout { csv: CsvText { null_values: vec![], ..CsvText::default() }, ..TestLayout::default() };
     assert_eq!(none.shown("NULL;\\N\n"), ["NULL|\\N"]);
     let values = ["NaN", "N/A", "-", ""].map(str::to_owned).to_vec();
-    let others = Given { csv: CsvText { null_values: values, ..CsvText::default() }, ..Given::default() };
+    let others = TestLayout { csv: CsvText { null_values: values, ..CsvText::default() }, ..TestLayout::default() };
     assert_eq!(others.shown("NaN; N/A ;-;-1;NULL; ;\"-\"\n"), ["|||-1|NULL| |-"]);
 }
 
 #[test]
 fn null_values_are_those_of_the_encoding() {
     let csv = CsvText { null_values: vec!["–".to_owned()], ..CsvText::default() };
-    let given = Given { csv: csv.clone(), encoding: Encoding::WINDOWS_1252, ..Given::default() };
-    let fields = |given: &Given, bytes: &[u8]| given.all(bytes).remove(0).fields;
-    assert_eq!(fields(&given, b"\x96;\"\x96\";x\x96"), [&b""[..], b"\x96", b"x\x96"]);
-    assert_eq!(fields(&Given { csv, ..Given::default() }, "–;\u{2013} ".as_bytes()), [b"", b""]);
+    let layout = TestLayout { csv: csv.clone(), encoding: Encoding::WINDOWS_1252, ..TestLayout::default() };
+    let fields = |layout: &TestLayout, bytes: &[u8]| layout.all(bytes).remove(0).fields;
+    assert_eq!(fields(&layout, b"\x96;\"\x96\";x\x96"), [&b""[..], b"\x96", b"x\x96"]);
+    assert_eq!(fields(&TestLayout { csv, ..TestLayout::default() }, "–;\u{2013} ".as_bytes()), [b"", b""]);
 }
 
 #[test]
 fn an_escaped_character_is_itself() {
-    let escaping =
-        |columns| Given { columns, csv: CsvText { escape: Some('\\'), ..CsvText::default() }, ..Given::default() };
+    let escaping = |columns| TestLayout {
+        columns,
+        csv: CsvText { escape: Some('\\'), ..CsvText::default() },
+        ..TestLayout::default()
+    };
     for (text, expected) in [
         (r#"1;"Joe\'s \"Diner\"";"\\""#, vec![r#"1|Joe's "Diner"|\"#]),
         (r"a\;b;c\\;\N;NULL", vec![r"a;b|c\||"]),
@@ -51,13 +54,13 @@ fn an_escaped_character_is_itself() {
 #[test]
 fn formulas_that_are_texts_are_those_texts() {
     let text = "=\"0001\";\"=\"\"0002\"\"\"; =\"-1.50\" ;=\"a\"\"b\";=1+1;\"=A1&\"\"x\"\"\";=\"a\"&\"b\"\n";
-    assert_eq!(Given::default().shown(text), ["0001|0002|-1.50|a\"b|=1+1|=A1&\"x\"|=\"a\"&\"b\""]);
+    assert_eq!(TestLayout::default().shown(text), ["0001|0002|-1.50|a\"b|=1+1|=A1&\"x\"|=\"a\"&\"b\""]);
 }
 
 #[test]
 fn a_delimiter_behind_each_row_is_no_field() {
     let csv = CsvText { trailing_delimiter: true, ..CsvText::default() };
-    let given = Given { columns: Some(3), csv: csv.clone(), ..Given::default() };
+    let layout = TestLayout { columns: Some(3), csv: csv.clone(), ..TestLayout::default() };
     for (row, expected) in [
         ("1;2;3;", "1|2|3"),
         ("1;2;3; ", "1|2|3"),
@@ -71,19 +74,19 @@ fn a_delimiter_behind_each_row_is_no_field() {
         ("1;2", "1|2"),
         ("1;\"two\nlines\";3;", "1|two\nlines|3"),
     ] {
-        assert_eq!(given.shown(row), [expected], "{row}");
+        assert_eq!(layout.shown(row), [expected], "{row}");
     }
-    let filling = Given { csv: CsvText { fill_short_rows: true, ..csv }, ..given };
+    let filling = TestLayout { csv: CsvText { fill_short_rows: true, ..csv }, ..layout };
     assert_eq!(filling.shown("1;2;\n1;;\n1\n1;2;3;\n"), ["1|2|", "1||", "1||", "1|2|3"]);
 }
 
 #[test]
 fn short_rows_are_filled_where_that_is_declared() {
     let csv = CsvText { fill_short_rows: true, ..CsvText::default() };
-    let given = Given { columns: Some(4), csv, ..Given::default() };
+    let layout = TestLayout { columns: Some(4), csv, ..TestLayout::default() };
     let text = "1;2;3;4\n1;2\n1;2;3;4;5\n1;\"a\nb\"\n\"x\";\n";
-    assert_eq!(given.shown(text), ["1|2|3|4", "1|2||", "1|2|3|4|5", "1|a\nb||", "x|||"]);
-    assert_eq!(Given::columns(4).shown("1;2\n"), ["1|2"]);
+    assert_eq!(layout.shown(text), ["1|2|3|4", "1|2||", "1|2|3|4|5", "1|a\nb||", "x|||"]);
+    assert_eq!(TestLayout::columns(4).shown("1;2\n"), ["1|2"]);
 }
 
 #[test]
@@ -92,8 +95,8 @@ fn any_byte_may_stand_between_fields() {
         let delimiter = Delimiter::Other(byte);
         let text = "1;\"a;\"\"b\"\"\" ;NULL;;x\n".replace(';', &char::from(byte).to_string());
         let expected = "1|a;\"b\"|||x".replace(';', &char::from(byte).to_string());
-        assert_eq!(Given { delimiter, ..Given::default() }.shown(&text), [expected]);
+        assert_eq!(TestLayout { delimiter, ..TestLayout::default() }.shown(&text), [expected]);
     }
-    let tab = Given { delimiter: Delimiter::Tab, ..Given::default() };
+    let tab = TestLayout { delimiter: Delimiter::Tab, ..TestLayout::default() };
     assert_eq!(tab.shown("1\t \"a\tb\" \t\t\"\"\t c\n"), ["1|a\tb||| c"]);
 }
