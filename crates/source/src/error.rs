@@ -282,6 +282,11 @@ impl SourceError {
         matches!(self, Self::Replaced { .. } | Self::NoObject { .. } | Self::Damaged { .. })
     }
 
+    /// A read of a range that the source does not have whole.
+    pub(crate) fn ends_before_range(location: &str) -> Self {
+        Self::Read { cause: format!("{location} ends before the range that was asked for") }
+    }
+
     /// Whether the same request may well succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })

@@ -1,7 +1,7 @@
 //! What a user names as a source.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use assay_transaction::SourceIdentity;
@@ -33,11 +33,7 @@ impl SourceUrl {
     pub fn default_namespace(&self) -> String {
         match self {
             Self::S3 { bucket, key } => format!("{bucket}/{key}"),
-            Self::File(path) => {
-                // As a run names it: every way to write a path is the same namespace.
-                let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
-                absolute.unwrap_or_else(|_| path.clone()).to_string_lossy().into_owned()
-            }
+            Self::File(path) => absolute_path(path),
             Self::Descriptor(_) => STDIN.to_owned(),
         }
     }
@@ -50,6 +46,12 @@ impl SourceUrl {
         }
         location.parse()
     }
+}
+
+/// The canonical path of a file, so that every way to write it names the same source; else the absolute one.
+pub(crate) fn absolute_path(path: &Path) -> String {
+    let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
+    absolute.unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
 }
 
 /// What stdin is called.

@@ -24,6 +24,15 @@ pub(crate) struct ReadBuffer {
     has_ended: bool,
 }
 
+/// Why a decoder cannot take the next row from the bytes held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoRow {
+    /// The row may continue behind the bytes held.
+    NeedsMore,
+    /// The row is malformed or too long: it costs its line.
+    Malformed,
+}
+
 /// What ends a physical line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LineEnds {

@@ -95,11 +95,6 @@ pub(crate) fn check_utf8<'a>(
     }
 }
 
-/// Refuses one line that cannot be read, such as the header.
-pub(crate) fn refuse_line<'a>(number: u64, line: &[u8], all: impl Iterator<Item = &'a [u8]>) -> UndecidedFormat {
-    not_utf8(number, line, all)
-}
-
 /// How many lines were looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Utf8Lines {
@@ -131,7 +126,7 @@ impl Utf8Lines {
 }
 
 /// Shows what the bytes of a line would be in the likeliest encodings.
-fn not_utf8<'a>(line: u64, bytes: &[u8], all: impl Iterator<Item = &'a [u8]>) -> UndecidedFormat {
+pub(crate) fn not_utf8<'a>(line: u64, bytes: &[u8], all: impl Iterator<Item = &'a [u8]>) -> UndecidedFormat {
     let broken_character = broken_character(bytes);
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     for line in all.filter(|line| std::str::from_utf8(line).is_err()) {

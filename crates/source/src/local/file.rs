@@ -61,8 +61,7 @@ pub(crate) async fn read_at(identity: &SourceIdentity, range: Range<u64>) -> Res
     while read.len() < wanted {
         let missing = (wanted - read.len()) as u64;
         if (&mut file).take(missing).read_buf(&mut read).await? == 0 {
-            let cause = format!("{} ends before the range that was asked for", identity.location);
-            return Err(SourceError::Read { cause });
+            return Err(SourceError::ends_before_range(&identity.location));
         }
     }
     file.check()?;

@@ -10,7 +10,6 @@ use std::io::{self, Read, Write as _};
 use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_transaction::SourceIdentity;
@@ -22,7 +21,7 @@ use tokio_util::io::StreamReader;
 
 use crate::error::{DIED, io_cause};
 use crate::fingerprint::{BLOCK_BYTES, ProgressHasher};
-use crate::url::STDIN;
+use crate::url::{STDIN, absolute_path};
 use crate::{ByteStream, Found, SourceError, SourceUrl};
 
 /// What the source of a descriptor other than stdin is called: the number of it says nothing.
@@ -121,8 +120,7 @@ impl SpooledPipe {
         let reading = tokio::task::spawn_blocking(move || {
             let wanted = range.end.saturating_sub(range.start);
             if range.end > self.found.size {
-                let cause = format!("{} ends before the range that was asked for", self.found.identity.location);
-                return Err(SourceError::Read { cause });
+                return Err(SourceError::ends_before_range(&self.found.identity.location));
             }
             let mut block = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
             self.file.read_exact_at(&mut block, range.start)?;
@@ -158,14 +156,9 @@ fn location(url: &SourceUrl) -> String {
     match url {
         SourceUrl::Descriptor(0) => STDIN.to_owned(),
         SourceUrl::Descriptor(_) => PIPE.to_owned(),
-        SourceUrl::File(path) => absolute(path),
+        SourceUrl::File(path) => absolute_path(path),
         SourceUrl::S3 { .. } => url.to_string(),
     }
-}
-
-fn absolute(path: &Path) -> String {
-    let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
-    absolute.unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
 }
 
 /// Reads a pipe to its end into a file that has no name.

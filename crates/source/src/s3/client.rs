@@ -2,7 +2,6 @@
 //!
 //! [`crate::s3::download`] reads a range of a version, [`crate::s3::read_ahead`] the whole of it.
 
-use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,18 +20,16 @@ use aws_sdk_s3::config::{
     Credentials, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::EncodingType;
 use aws_smithy_http_client::tls;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use percent_encoding::percent_decode_str;
 use tokio_util::io::StreamReader;
 
 use crate::options::S3Settings;
 use crate::s3::download::{Download, ObjectVersion};
 use crate::s3::error::RequestTarget;
 use crate::s3::read_ahead::ReadAhead;
-use crate::{ByteStream, Found, Listed, SourceError, SourceUrl};
+use crate::{ByteStream, Found, SourceError, SourceUrl};
 
 /// The region of servers that know none.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -113,7 +110,7 @@ impl S3Client {
         let size = head.content_length().and_then(|size| u64::try_from(size).ok());
         let size = size.ok_or_else(|| target.refused("without a Content-Length"))?;
         let version = match (head.e_tag(), head.last_modified()) {
-            (Some(tag), _) => tag.trim_matches('"').to_owned(),
+            (Some(tag), _) => unquoted_tag(tag),
             (None, Some(modified)) => unnamed_version(size, modified),
             (None, None) => return Err(target.refused("with neither an ETag nor a Last-Modified")),
         };
@@ -167,9 +164,7 @@ impl S3Client {
             read.extend_from_slice(&piece);
         }
         if read.len() < wanted {
-            return Err(SourceError::Read {
-                cause: format!("{} ends before the range that was asked for", identity.location),
-            });
+            return Err(SourceError::ends_before_range(&identity.location));
         }
         Ok(read.freeze())
     }
@@ -177,37 +172,6 @@ impl S3Client {
     fn version(&self, bucket: &str, key: &str, identity: &SourceIdentity) -> Arc<ObjectVersion> {
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
         Arc::new(ObjectVersion { s3: self.clone(), bucket, key, identity: identity.clone() })
-    }
-
-    /// One page of a listing, and the token of the next one, if there is one.
-    pub(crate) async fn list_page(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        token: Option<String>,
-    ) -> Result<(Vec<Listed>, Option<String>), SourceError> {
-        let location = format!("s3://{bucket}/{prefix}");
-        let target = self.target(bucket, &location);
-        // Keys may hold characters that XML cannot.
-        let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix).encoding_type(EncodingType::Url);
-        let page = request.set_continuation_token(token).send().await.map_err(|error| target.error(&error))?;
-        let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
-        let listed = page.contents().iter().map(|object| {
-            let key = object.key().ok_or_else(|| target.refused("with a listing that lacks a key"))?;
-            let key = if is_encoded { decoded(key) } else { Some(key.to_owned()) };
-            let key = key.ok_or_else(|| target.refused("with a key that is not UTF-8"))?;
-            let size = object.size().and_then(|size| u64::try_from(size).ok());
-            let size = size.ok_or_else(|| target.refused("with a listing that lacks a size"))?;
-            let version = object.e_tag().map(|tag| tag.trim_matches('"').to_owned());
-            Ok(Listed { url: SourceUrl::S3 { bucket: bucket.to_owned(), key }, version, size })
-        });
-        let listed = listed.collect::<Result<_, SourceError>>()?;
-        let next = match (page.is_truncated() == Some(true), page.next_continuation_token()) {
-            (true, Some(token)) => Some(token.to_owned()),
-            (true, None) => return Err(target.refused("with a listing that is cut and does not say where to go on")),
-            (false, _) => None,
-        };
-        Ok((listed, next))
     }
 
     /// The region, where this is AWS itself.
@@ -248,10 +212,9 @@ pub(crate) async fn sdk_config(settings: &S3Settings) -> SdkConfig {
     loader.region(region).load().await
 }
 
-/// A key as a listing writes it where it was asked to encode keys: like a form.
-fn decoded(key: &str) -> Option<String> {
-    let key = key.replace('+', " ");
-    percent_decode_str(&key).decode_utf8().ok().map(Cow::into_owned)
+/// An ETag without its quotes.
+pub(crate) fn unquoted_tag(tag: &str) -> String {
+    tag.trim_matches('"').to_owned()
 }
 
 /// The version of an object without an ETag.

@@ -13,7 +13,7 @@ use futures_util::{TryStreamExt as _, stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::s3::S3Client;
+use crate::s3::client::{S3Client, unquoted_tag};
 use crate::{SourceError, SourceUrl, Sources};
 
 /// What is larger goes in parts.
@@ -202,10 +202,6 @@ impl Upload<'_> {
         let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag().map(str::to_owned)).build();
         Ok((part, size))
     }
-}
-
-fn unquoted_tag(tag: &str) -> String {
-    tag.trim_matches('"').to_owned()
 }
 
 /// As many bytes as are wanted; fewer at the end.

@@ -3,6 +3,7 @@
 //! Braces are counted outside of strings, and a line end within an object ends it as broken: so what is wrong in one object
 //! cannot reach into the next line.
 
+use crate::decode::buffer::NoRow;
 use crate::decode::csv::QUOTE_REACH;
 
 /// How many blanks behind an object are looked at: whether anything follows it on its line that is no object, and whether the line ends.
@@ -21,15 +22,6 @@ pub(super) struct ScannedObject {
     pub(super) taken: usize,
     /// Whether the line ends behind it.
     pub(super) ends_line: bool,
-}
-
-/// Why there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// What is held does not tell.
-    More,
-    /// There is none, or one with something else behind it, or one that reaches too far.
-    Broken,
 }
 
 /// How many of the first bytes may stand between objects.
@@ -58,7 +50,7 @@ fn is_cut_blank(bytes: &[u8], has_ended: bool) -> bool {
 }
 
 /// Finds the object that bytes begin with.
-pub(super) fn object(bytes: &[u8], has_ended: bool) -> Result<ScannedObject, Stop> {
+pub(super) fn object(bytes: &[u8], has_ended: bool) -> Result<ScannedObject, NoRow> {
     let end = object_end(bytes, has_ended)?;
     let behind = &bytes[end..];
     let mut blanks = 0;
@@ -74,26 +66,26 @@ pub(super) fn object(bytes: &[u8], has_ended: bool) -> Result<ScannedObject, Sto
         [b'\n', ..] => Ok(ScannedObject { taken: end + blanks + 1, ends_line: true, ..found }),
         [b'{', ..] => Ok(found),
         [] if has_ended => Ok(ScannedObject { taken: end + blanks, ..found }),
-        rest if is_cut_blank(rest, has_ended) => Err(Stop::More),
-        _ => Err(Stop::Broken),
+        rest if is_cut_blank(rest, has_ended) => Err(NoRow::NeedsMore),
+        _ => Err(NoRow::Malformed),
     }
 }
 
-fn object_end(bytes: &[u8], has_ended: bool) -> Result<usize, Stop> {
+fn object_end(bytes: &[u8], has_ended: bool) -> Result<usize, NoRow> {
     let within = &bytes[..bytes.len().min(QUOTE_REACH)];
     if within.first().is_some_and(|byte| *byte != b'{') {
-        return Err(if is_cut_blank(bytes, has_ended) { Stop::More } else { Stop::Broken });
+        return Err(if is_cut_blank(bytes, has_ended) { NoRow::NeedsMore } else { NoRow::Malformed });
     }
     // Most objects hold no other, and are alone on their line.
     if let Some(brace) = memchr::memchr(b'}', within)
         && matches!(&bytes[brace + 1..], [b'\n', ..] | [b'\r', b'\n', ..])
     {
-        return if within[..brace].contains(&b'\n') { Err(Stop::Broken) } else { Ok(brace + 1) };
+        return if within[..brace].contains(&b'\n') { Err(NoRow::Malformed) } else { Ok(brace + 1) };
     }
     let (mut depth, mut in_string, mut at) = (0_usize, false, 0);
     while let Some(byte) = within.get(at) {
         match byte {
-            b'\n' => return Err(Stop::Broken),
+            b'\n' => return Err(NoRow::Malformed),
             b'\\' if in_string => {
                 // Whatever it is, it is no quote that ends the string; a line end is one.
                 at += usize::from(within.get(at + 1).is_some_and(|next| *next != b'\n'));
@@ -110,7 +102,7 @@ fn object_end(bytes: &[u8], has_ended: bool) -> Result<usize, Stop> {
         }
         at += 1;
     }
-    Err(if has_ended || bytes.len() >= QUOTE_REACH { Stop::Broken } else { Stop::More })
+    Err(if has_ended || bytes.len() >= QUOTE_REACH { NoRow::Malformed } else { NoRow::NeedsMore })
 }
 
 #[cfg(test)]
@@ -128,23 +120,23 @@ mod tests {
             ("{}\x1e {}", found(2, 2, false)),
             ("{}\u{feff}{}", found(2, 2, false)),
             ("{} \u{feff}\n", found(2, 7, true)),
-            ("{}\u{feef}", Err(Stop::Broken)),
+            ("{}\u{feef}", Err(NoRow::Malformed)),
             (r#"{"a":"}\"{","b":{"c":[{}]}} {"#, found(27, 27, false)),
             (r#"{"a":"x}\\"}"#, found(12, 12, false)),
-            ("{},{}", Err(Stop::Broken)),
-            ("{} x", Err(Stop::Broken)),
-            ("{\n}", Err(Stop::Broken)),
+            ("{},{}", Err(NoRow::Malformed)),
+            ("{} x", Err(NoRow::Malformed)),
+            ("{\n}", Err(NoRow::Malformed)),
             ("{\"a}\n", found(4, 5, true)),
-            ("{\"a\\\n}", Err(Stop::Broken)),
-            ("{{}", Err(Stop::Broken)),
-            ("[{}]", Err(Stop::Broken)),
-            ("x", Err(Stop::Broken)),
+            ("{\"a\\\n}", Err(NoRow::Malformed)),
+            ("{{}", Err(NoRow::Malformed)),
+            ("[{}]", Err(NoRow::Malformed)),
+            ("x", Err(NoRow::Malformed)),
         ] {
             assert_eq!(object(text.as_bytes(), true), expected, "{text}");
             // What a part of it tells is never taken back.
             for end in 0..text.len() {
                 let part = object(&text.as_bytes()[..end], false);
-                assert!(part == Err(Stop::More) || part == expected, "{end} bytes of {text:?} tell {part:?}");
+                assert!(part == Err(NoRow::NeedsMore) || part == expected, "{end} bytes of {text:?} tell {part:?}");
             }
         }
     }

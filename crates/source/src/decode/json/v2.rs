@@ -5,7 +5,7 @@ use assay_transaction::{JsonNames, MAX_ROW_BYTES, Position, RejectReason};
 
 use super::{read_fields, scan};
 use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, FieldsBuffer, RowLocation};
-use crate::decode::buffer::{LineEnds, ReadBuffer};
+use crate::decode::buffer::{LineEnds, NoRow, ReadBuffer};
 use crate::decode::csv::QUOTE_REACH;
 use crate::{ByteStream, SourceError};
 
@@ -21,16 +21,6 @@ pub(super) struct JsonReaderV2 {
     output: BatchOutput,
 }
 
-/// Why no more rows can be put into a batch for now.
-enum Pause {
-    /// The batch is full, or the source has ended.
-    Done,
-    /// There is no object.
-    Broken,
-    /// The row in work goes on behind what is held.
-    More,
-}
-
 impl JsonReaderV2 {
     pub(super) fn new(stream: ByteStream, names: JsonNames, from: Position) -> Self {
         let buffer = ReadBuffer::new(stream, from.offset);
@@ -41,18 +31,17 @@ impl JsonReaderV2 {
         self.next
     }
 
-    /// Puts rows into a batch as long as they are held whole.
-    fn take_rows(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Pause {
+    /// Puts rows into a batch as long as they are held whole. None: the batch is full or the source has ended.
+    fn take_rows(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Option<NoRow> {
         while rows.has_room(max_rows) {
             self.pass_blanks();
             let (rest, has_ended) = (self.buffer.rest(), self.buffer.has_ended());
             if rest.is_empty() {
-                return if has_ended { Pause::Done } else { Pause::More };
+                return (!has_ended).then_some(NoRow::NeedsMore);
             }
             let found = match scan::object(rest, has_ended) {
                 Ok(found) => found,
-                Err(scan::Stop::More) => return Pause::More,
-                Err(scan::Stop::Broken) => return Pause::Broken,
+                Err(no_row) => return Some(no_row),
             };
             let Position { row: number, line, offset } = self.here;
             let end = Position {
@@ -71,7 +60,7 @@ impl JsonReaderV2 {
             self.buffer.consume(found.taken);
             (self.next, self.here) = (end, end);
         }
-        Pause::Done
+        None
     }
 
     /// Gives up the rest of the physical line as one row.
@@ -106,10 +95,10 @@ impl BatchDecoder for JsonReaderV2 {
 
     async fn fill(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Result<bool, SourceError> {
         match self.take_rows(rows, max_rows) {
-            Pause::Done => return Ok(false),
-            Pause::Broken => self.take_line(rows).await?,
+            None => return Ok(false),
+            Some(NoRow::Malformed) => self.take_line(rows).await?,
             // What follows an object is looked at as well.
-            Pause::More => self.buffer.grow(2 * QUOTE_REACH).await?,
+            Some(NoRow::NeedsMore) => self.buffer.grow(2 * QUOTE_REACH).await?,
         }
         Ok(true)
     }

@@ -243,7 +243,7 @@ impl HeaderSearch<'_> {
     fn not_utf8(&self, start: Position) -> UndecidedFormat {
         let mut lines = self.head.lines_from(start).map(|(_, line)| line);
         let line = lines.next().unwrap_or_default();
-        encoding::refuse_line(start.line, line, self.head.lines_from(self.head.start()).map(|(_, line)| line))
+        encoding::not_utf8(start.line, line, self.head.lines_from(self.head.start()).map(|(_, line)| line))
     }
 
     /// The one delimiter of those that find a header under which the rows fit it.

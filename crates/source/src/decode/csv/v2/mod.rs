@@ -5,17 +5,15 @@
 //! both together, keeps count of rows and lines, and passes over the line of a row that is none. Why the quotes are our own:
 //! `docs/decisions/0018-our-own-quotes.md`.
 
-mod formula;
-mod lines;
 mod split;
 
 use assay_transaction::{MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 
 use super::CsvLayout;
 use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, RowLocation};
-use crate::decode::buffer::{LineEnds, ReadBuffer, count_lines, is_line_end};
+use crate::decode::buffer::{LineEnds, NoRow, ReadBuffer, count_lines, is_line_end};
 use crate::{ByteStream, SourceError};
-use split::{Splitter, Stop};
+use split::Splitter;
 
 /// See [`CsvReader`](super::CsvReader).
 pub(super) struct CsvReaderV2 {
@@ -26,16 +24,6 @@ pub(super) struct CsvReaderV2 {
     /// Behind the blank lines that follow it: where the row in work starts.
     here: Position,
     output: BatchOutput,
-}
-
-/// Why no more rows can be put into a batch for now.
-enum Pause {
-    /// The batch is full, or the source has ended.
-    Done,
-    /// The row in work is none.
-    Malformed,
-    /// The row in work goes on behind what is held.
-    More,
 }
 
 impl CsvReaderV2 {
@@ -54,23 +42,20 @@ impl CsvReaderV2 {
         self.next
     }
 
-    /// Puts rows into a batch as long as they are held whole.
-    fn take_rows(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Pause {
+    /// Puts rows into a batch as long as they are held whole. None: the batch is full or the source has ended.
+    fn take_rows(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Option<NoRow> {
         while rows.has_room(max_rows) {
             self.pass_blank_lines();
             let (rest, has_ended) = (self.buffer.rest(), self.buffer.has_ended());
             if rest.is_empty() {
-                return if has_ended { Pause::Done } else { Pause::More };
+                return (!has_ended).then_some(NoRow::NeedsMore);
             }
             let mut row = rows.open();
             let found = match self.splitter.split(rest, has_ended, &mut row) {
                 Ok(found) => found,
-                Err(stop) => {
+                Err(no_row) => {
                     row.clear();
-                    return match stop {
-                        Stop::More => Pause::More,
-                        Stop::Malformed => Pause::Malformed,
-                    };
+                    return Some(no_row);
                 }
             };
             let Position { row: number, line, offset } = self.here;
@@ -81,7 +66,7 @@ impl CsvReaderV2 {
             self.buffer.consume(found.taken);
             self.reached(end);
         }
-        Pause::Done
+        None
     }
 
     /// Gives up the row in work but for its first physical line, and goes on behind that.
@@ -125,10 +110,10 @@ impl BatchDecoder for CsvReaderV2 {
 
     async fn fill(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Result<bool, SourceError> {
         match self.take_rows(rows, max_rows) {
-            Pause::Done => return Ok(false),
-            Pause::Malformed => self.take_line(rows).await?,
+            None => return Ok(false),
+            Some(NoRow::Malformed) => self.take_line(rows).await?,
             // Behind the reach, a row's end may need to know what follows a `\r`.
-            Pause::More => self.buffer.grow(self.splitter.reach() + 1).await?,
+            Some(NoRow::NeedsMore) => self.buffer.grow(self.splitter.reach() + 1).await?,
         }
         Ok(true)
     }

@@ -10,9 +10,8 @@
 
 use assay_transaction::{CsvText, RejectReason};
 
-use super::{formula, lines};
 use crate::decode::batch::OpenRow;
-use crate::decode::buffer::{count_lines, is_line_end};
+use crate::decode::buffer::{NoRow, count_lines, is_line_end};
 use crate::decode::csv::CsvLayout;
 
 const QUOTE: u8 = b'"';
@@ -21,6 +20,8 @@ const BLANKS: [&str; 2] = ["\u{a0}", "\u{feff}"];
 /// How many line ends of a row may be escaped outside of quotes; whoever declares an escape for a source in which it
 /// is a common character must not have each line look for the end of all of them.
 const MAX_ESCAPED_LINE_ENDS: u32 = 64;
+/// From how many columns on lines are counted: text may well hold a delimiter on each of its lines.
+const FEWEST_COLUMNS: usize = 3;
 
 /// See the module.
 pub(super) struct Splitter {
@@ -51,15 +52,6 @@ pub(super) struct SplitRow {
     pub(super) malformed: Option<RejectReason>,
 }
 
-/// Why there is no row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// What is held does not tell.
-    More,
-    /// The row is none, or reaches too far: it is its first physical line.
-    Malformed,
-}
-
 /// The bytes from the start of a row on.
 #[derive(Clone, Copy)]
 struct RowText<'a> {
@@ -70,12 +62,12 @@ struct RowText<'a> {
 
 impl RowText<'_> {
     /// The byte at a place; none behind the source's last.
-    fn at(&self, place: usize) -> Result<Option<u8>, Stop> {
+    fn at(&self, place: usize) -> Result<Option<u8>, NoRow> {
         match self.bytes.get(place) {
-            _ if place >= self.reach => Err(Stop::Malformed),
+            _ if place >= self.reach => Err(NoRow::Malformed),
             Some(byte) => Ok(Some(*byte)),
             None if self.has_ended => Ok(None),
-            None => Err(Stop::More),
+            None => Err(NoRow::NeedsMore),
         }
     }
 
@@ -86,7 +78,7 @@ impl RowText<'_> {
     }
 
     /// Where the source ends, when a search has found nothing.
-    fn end(&self) -> Result<usize, Stop> {
+    fn end(&self) -> Result<usize, NoRow> {
         self.at(self.bytes.len()).map(|_| self.bytes.len())
     }
 }
@@ -133,7 +125,7 @@ impl Splitter {
 
     /// Finds the row at the start of some bytes, which are not empty and do not begin with a line end. Where there is none, the fields
     /// that were put are not to be kept.
-    pub(super) fn split(&self, bytes: &[u8], has_ended: bool, row: &mut OpenRow<'_>) -> Result<SplitRow, Stop> {
+    pub(super) fn split(&self, bytes: &[u8], has_ended: bool, row: &mut OpenRow<'_>) -> Result<SplitRow, NoRow> {
         let text = RowText { bytes, has_ended, reach: self.reach };
         let most_fields = self.columns.map_or(usize::MAX, |columns| columns + usize::from(self.trailing_delimiter));
         let (mut start, mut searched) = (0, 0);
@@ -142,7 +134,7 @@ impl Splitter {
             row.end_field();
             if row.count() > most_fields {
                 if memchr::memchr2(b'\r', b'\n', &bytes[searched..end]).is_some() {
-                    return Err(Stop::Malformed);
+                    return Err(NoRow::Malformed);
                 }
                 searched = end;
             }
@@ -153,13 +145,13 @@ impl Splitter {
         };
         let line_end = match &bytes[end..] {
             [b'\r', b'\n', ..] => 2,
-            [b'\r'] if !has_ended => return Err(Stop::More),
+            [b'\r'] if !has_ended => return Err(NoRow::NeedsMore),
             [_, ..] => 1,
             [] => 0,
         };
         let inner_lines = count_lines(&bytes[..end]);
         if inner_lines > 0 && !self.may_have_lines(&bytes[..end], row.count()) {
-            return Err(Stop::Malformed);
+            return Err(NoRow::Malformed);
         }
         let malformed = self.settle_count(row);
         Ok(SplitRow { bytes: end, taken: end + line_end, lines: inner_lines + u64::from(line_end > 0), malformed })
@@ -171,7 +163,7 @@ impl Splitter {
         let has_fields = fields == columns
             || self.trailing_delimiter && fields == columns + 1
             || self.fill_short_rows && fields < columns;
-        has_fields && !lines::are_rows(row, self.delimiter, columns, self.trailing_delimiter)
+        has_fields && !lines_are_rows(row, self.delimiter, columns, self.trailing_delimiter)
     }
 
     /// Gives the row the fields that the source's way of writing rows leaves out, and takes those that it adds.
@@ -191,7 +183,7 @@ impl Splitter {
     }
 
     /// Puts the field that starts at a place, and tells where it ends: at a delimiter, a line end, or the end of the source.
-    fn field(&self, text: RowText<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
+    fn field(&self, text: RowText<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, NoRow> {
         let first = text.at(start)?;
         if self.escape.is_none() && !first.is_some_and(|byte| self.is_special[usize::from(byte)]) {
             let end = self.plain_end(text, start)?;
@@ -206,7 +198,7 @@ impl Splitter {
             (_, None) => self.plain(text, start, row)?,
             (_, Some(escape)) => self.plain_with_escapes(text, start, escape, row)?,
         };
-        if let Some(text) = formula::text(row.open_field()) {
+        if let Some(text) = formula_text(row.open_field()) {
             row.clear_field();
             row.put(&text);
         }
@@ -214,7 +206,7 @@ impl Splitter {
     }
 
     /// Where a field without quotes and escapes ends.
-    fn plain_end(&self, text: RowText<'_>, start: usize) -> Result<usize, Stop> {
+    fn plain_end(&self, text: RowText<'_>, start: usize) -> Result<usize, NoRow> {
         match memchr::memchr3(self.delimiter, b'\n', b'\r', text.from(start)) {
             Some(at) => Ok(start + at),
             None => text.end(),
@@ -222,7 +214,7 @@ impl Splitter {
     }
 
     /// A field without quotes and escapes.
-    fn plain(&self, text: RowText<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
+    fn plain(&self, text: RowText<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, NoRow> {
         let end = self.plain_end(text, start)?;
         let field = &text.bytes[start..end];
         if !self.is_null(field) {
@@ -232,10 +224,10 @@ impl Splitter {
     }
 
     /// A quoted field from behind its opening quote on.
-    fn quoted(&self, text: RowText<'_>, mut from: usize, row: &mut OpenRow<'_>) -> Result<usize, Stop> {
+    fn quoted(&self, text: RowText<'_>, mut from: usize, row: &mut OpenRow<'_>) -> Result<usize, NoRow> {
         loop {
             let Some(quote) = memchr::memchr(QUOTE, text.from(from)).map(|at| from + at) else {
-                return Err(text.end().err().unwrap_or(Stop::Malformed));
+                return Err(text.end().err().unwrap_or(NoRow::Malformed));
             };
             if text.at(quote + 1)? != Some(QUOTE) {
                 row.put(&text.bytes[from..quote]);
@@ -253,17 +245,17 @@ impl Splitter {
         mut from: usize,
         escape: u8,
         row: &mut OpenRow<'_>,
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, NoRow> {
         loop {
             let Some(mark) = memchr::memchr2(QUOTE, escape, text.from(from)).map(|at| from + at) else {
-                return Err(text.end().err().unwrap_or(Stop::Malformed));
+                return Err(text.end().err().unwrap_or(NoRow::Malformed));
             };
             row.put(&text.bytes[from..mark]);
             match text.at(mark + 1)? {
                 Some(escaped) if text.bytes[mark] == escape => row.put(&[unescaped(escaped)]),
                 Some(QUOTE) => row.put(&[QUOTE]),
                 _ if text.bytes[mark] == QUOTE => return self.behind_quotes(text, mark + 1),
-                _ => return Err(Stop::Malformed),
+                _ => return Err(NoRow::Malformed),
             }
             from = mark + 2;
         }
@@ -276,7 +268,7 @@ impl Splitter {
         start: usize,
         escape: u8,
         row: &mut OpenRow<'_>,
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, NoRow> {
         let (mut from, mut line_ends) = (start, 0);
         let end = loop {
             let Some(stop) = text.from(from).iter().position(|byte| self.is_stop[usize::from(*byte)]) else {
@@ -306,7 +298,7 @@ impl Splitter {
                 }
             };
             if line_ends > MAX_ESCAPED_LINE_ENDS {
-                return Err(Stop::Malformed);
+                return Err(NoRow::Malformed);
             }
         };
         if self.is_null(&text.bytes[start..end]) {
@@ -316,15 +308,15 @@ impl Splitter {
     }
 
     /// Where a quoted field ends whose closing quote was passed.
-    fn behind_quotes(&self, text: RowText<'_>, from: usize) -> Result<usize, Stop> {
+    fn behind_quotes(&self, text: RowText<'_>, from: usize) -> Result<usize, NoRow> {
         let end = self.behind_blanks(text, from)?;
         match text.at(end)? {
-            Some(byte) if byte != self.delimiter && !is_line_end(byte) => Err(Stop::Malformed),
+            Some(byte) if byte != self.delimiter && !is_line_end(byte) => Err(NoRow::Malformed),
             _ => Ok(end),
         }
     }
 
-    fn behind_blanks(&self, text: RowText<'_>, mut from: usize) -> Result<usize, Stop> {
+    fn behind_blanks(&self, text: RowText<'_>, mut from: usize) -> Result<usize, NoRow> {
         loop {
             from += match text.at(from)? {
                 Some(byte @ (b' ' | b'\t')) if byte != self.delimiter => 1,
@@ -338,7 +330,7 @@ impl Splitter {
     }
 
     /// How many bytes the blank at a place has that is none of ASCII.
-    fn blank_at(&self, text: RowText<'_>, place: usize) -> Result<Option<usize>, Stop> {
+    fn blank_at(&self, text: RowText<'_>, place: usize) -> Result<Option<usize>, NoRow> {
         'blanks: for blank in &self.blanks {
             for (offset, byte) in blank.iter().enumerate() {
                 if text.at(place + offset)? != Some(*byte) {
@@ -367,5 +359,77 @@ fn unescaped(byte: u8) -> u8 {
         b't' => b'\t',
         b'Z' => 0x1a,
         other => other,
+    }
+}
+
+/// Whether the first and the last physical line would each be a row of the header's by itself, if the quotes were no more than
+/// characters. Two quotes that do not belong together then have met: what is between them is rows, and whatever else the source has
+/// between those, and no text of a field.
+fn lines_are_rows(row: &[u8], delimiter: u8, columns: usize, with_trailing: bool) -> bool {
+    let is_row = |line: &[u8]| {
+        let fields = memchr::memchr_iter(delimiter, line).count() + 1;
+        fields == columns || with_trailing && fields == columns + 1 && line.ends_with(&[delimiter])
+    };
+    let mut lines = row.split(|byte| is_line_end(*byte)).filter(|line| !line.is_empty());
+    columns >= FEWEST_COLUMNS && lines.next().is_some_and(is_row) && lines.next_back().is_some_and(is_row)
+}
+
+/// The text that such a formula gives, where a field is one. Blanks around it are no part of it.
+fn formula_text(field: &[u8]) -> Option<Vec<u8>> {
+    let inner = field.trim_ascii().strip_prefix(b"=\"")?.strip_suffix(b"\"")?;
+    let mut text = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(quote) = memchr::memchr(b'"', rest) {
+        // A quote within it stands twice; else it is another formula, which is left as it is.
+        if rest.get(quote + 1) != Some(&b'"') {
+            return None;
+        }
+        text.extend_from_slice(&rest[..=quote]);
+        rest = &rest[quote + 2..];
+    }
+    text.extend_from_slice(rest);
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_rows_where_the_outer_ones_have_as_many_fields() {
+        for (row, with_trailing, expected) in [
+            ("5;\"CAFE;1\r\n6;TV 42\";2", false, true),
+            ("5;\"CAFE;1\n\n7;x;1\n6;TV 42\";2", false, true),
+            ("5;\"CAFE;1\nSubtotal\n7;x;1;;\n6;TV 42\";2", false, true),
+            ("5;\"two\nlines; one\";2", false, false),
+            ("5;\"two;1\nlines\";2", false, false),
+            ("5;\"two\n6;7;8\nlines\";2", false, false),
+            ("5;6;\"two\nlines\"", false, false),
+            ("5;\"CAFE;1;\n6;TV 42\";2;", true, true),
+            ("5;\"CAFE;1;\n6;TV 42\";2;", false, false),
+        ] {
+            assert_eq!(lines_are_rows(row.as_bytes(), b';', 3, with_trailing), expected, "{row:?}");
+        }
+        assert!(!lines_are_rows(b"5;\"Dear\nJohn; hi\"", b';', 2, false));
+    }
+
+    #[test]
+    fn a_formula_that_is_a_text_is_that_text() {
+        for (field, expected) in [
+            ("=\"0001\"", Some("0001")),
+            (" =\"0001\"\t", Some("0001")),
+            ("=\"\"", Some("")),
+            ("=\"5\"\" pipe\"", Some("5\" pipe")),
+            ("=\"\"\"\"", Some("\"")),
+            ("=\"", None),
+            ("=\"a\"&\"b\"", None),
+            ("=\"a", None),
+            ("=1+1", None),
+            ("= \"a\"", None),
+            ("\"a\"", None),
+            ("", None),
+        ] {
+            assert_eq!(formula_text(field.as_bytes()).as_deref(), expected.map(str::as_bytes), "{field}");
+        }
     }
 }
