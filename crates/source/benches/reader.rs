@@ -1,4 +1,4 @@
-//! How fast bytes become rows, beside the bare libraries: `cargo bench -p assay-source`.
+//! Speed of reading rows, next to the bare libraries: `cargo bench -p assay-source`.
 
 use std::hint::black_box;
 use std::io::Cursor;
@@ -13,7 +13,7 @@ fn main() {
     divan::main();
 }
 
-/// Some 30 MB of rows as banks write them.
+/// About 30 MB of bank rows.
 fn rows() -> Bytes {
     let row = |number: u32| {
         format!(
@@ -29,7 +29,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
 }
 
-/// The reader of the crate: raw bytes, lines, offsets and fields, a batch at a time.
+/// Our reader: raw bytes, lines, offsets and fields, batch by batch.
 fn read(bencher: Bencher<'_, '_>, batch_rows: usize, rules: ReadingRules) {
     let (text, runtime) = (rows(), runtime());
     let csv = CsvText::default();
@@ -47,19 +47,19 @@ fn read(bencher: Bencher<'_, '_>, batch_rows: usize, rules: ReadingRules) {
     });
 }
 
-/// By the rules of today.
+/// V2.
 #[divan::bench(args = [100, 5000])]
 fn row_reader(bencher: Bencher<'_, '_>, batch_rows: usize) {
     read(bencher, batch_rows, ReadingRules::Second);
 }
 
-/// By those of runs that began before.
+/// V1.
 #[divan::bench(args = [100, 5000])]
 fn row_reader_first(bencher: Bencher<'_, '_>, batch_rows: usize) {
     read(bencher, batch_rows, ReadingRules::First);
 }
 
-/// `csv-async` alone: fields, and nothing else.
+/// `csv-async` alone: only fields.
 #[divan::bench]
 fn csv_async_alone(bencher: Bencher<'_, '_>) {
     let (text, runtime) = (rows(), runtime());
@@ -79,7 +79,7 @@ fn csv_async_alone(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// `csv` alone, the same state machine without `async`.
+/// `csv` alone: the same state machine without `async`.
 #[divan::bench]
 fn csv_alone(bencher: Bencher<'_, '_>) {
     let text = rows();

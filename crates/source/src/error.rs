@@ -1,4 +1,4 @@
-//! Why a source cannot be read. Each error is one line that names what to fix, and knows its exit code.
+//! Why a source cannot be read. Each error is one line that says what to fix, and has an exit code.
 
 use std::time::Duration;
 
@@ -11,83 +11,83 @@ use crate::UndecidedFormat;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// What is no URL of a source.
+    /// The text is not the address of a source.
     #[error("`{url}` is no source ({reason}): SOURCE_URL is s3://bucket/key or the path of a file")]
     Url {
-        /// As it was given.
+        /// As given.
         url: String,
-        /// What is wrong with it.
+        /// What is wrong.
         reason: &'static str,
     },
-    /// What is no pattern, and no name of a source that is there.
+    /// Neither a pattern nor the name of an existing source.
     #[error("`{pattern}` is no pattern of sources ({cause}): check the argument or SOURCE_URL")]
     Pattern {
-        /// As it was given.
+        /// As given.
         pattern: String,
-        /// What is wrong with it.
+        /// What is wrong.
         cause: String,
     },
-    /// A pattern, a prefix or a directory without a source.
+    /// A pattern, prefix or directory without sources.
     #[error(
         "no source is found by {pattern}{}: check the argument or SOURCE_URL",
         if *markers > 0 { format!(" ({markers} passed over, as their names begin with `_` or `.`; one that is named itself is read)") }
         else { String::new() }
     )]
     NothingFound {
-        /// As it was given.
+        /// As given.
         pattern: String,
-        /// How many names were found that are of markers.
+        /// Number of markers found.
         markers: u64,
     },
-    /// A secret or a certificate that cannot be read.
+    /// A secret or certificate cannot be read.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// A setting that is wrong, or missing beside another one.
+    /// A setting is invalid, or another one is missing.
     #[error("{0}")]
     Setting(String),
-    /// Nothing to sign requests with.
+    /// There are no credentials.
     #[error("no credentials for S3 ({cause}): set KEY and SECRET, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")]
     NoCredentials {
-        /// What the last provider of credentials said.
+        /// The error of the last credentials provider.
         cause: String,
     },
-    /// A local file that is not there, not readable or no file.
+    /// A local file is missing or unreadable.
     #[error("cannot read {path} ({cause}): check the argument or SOURCE_URL")]
     File {
-        /// As it was given.
+        /// As given.
         path: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         cause: String,
     },
-    /// An object that is not there.
+    /// The object does not exist.
     #[error("no object {location}: check the key in SOURCE_URL")]
     NoObject {
         /// Its URL.
         location: String,
     },
-    /// A bucket that is not there.
+    /// The bucket does not exist.
     #[error("no bucket `{bucket}`: check SOURCE_URL and ENDPOINT_URL")]
     NoBucket {
         /// Its name.
         bucket: String,
     },
-    /// Wrong credentials, or credentials without the right to read.
+    /// The credentials are wrong or do not permit reading.
     #[error("access to {location} is denied ({cause}): check KEY and SECRET, and what they may read")]
     Denied {
         /// The URL.
         location: String,
-        /// The server's own code.
+        /// The server's error code.
         cause: String,
     },
-    /// The bucket belongs to another region than the one that was asked.
+    /// The bucket is in another region.
     #[error("the bucket of {location} is in another region ({cause}): check AWS_REGION")]
     Region {
         /// The URL.
         location: String,
-        /// The server's own code.
+        /// The server's error code.
         cause: String,
     },
-    /// A refusal of another kind.
+    /// Another error response.
     #[error("cannot read {location}: the S3 server answered {cause}")]
     Refused {
         /// The URL.
@@ -95,7 +95,7 @@ pub enum SourceError {
         /// Status and code.
         cause: String,
     },
-    /// An object, or a bucket, that may not be written.
+    /// The object or bucket cannot be written.
     #[error("cannot write {location} ({cause}): check KEY and SECRET, and what they may write")]
     NotWritten {
         /// The URL.
@@ -103,105 +103,105 @@ pub enum SourceError {
         /// Status and code.
         cause: String,
     },
-    /// Nobody whom a bucket could tell of its objects.
+    /// The bucket cannot notify any of the targets.
     #[error(
         "bucket `{bucket}` cannot send events to {arns} ({cause}): set up its server's AMQP target, or name another with --arn"
     )]
     NoEventTarget {
         /// The bucket.
         bucket: String,
-        /// What was tried.
+        /// The targets tried.
         arns: String,
-        /// What the server says.
+        /// The server's error.
         cause: String,
     },
-    /// An upload that was stopped.
+    /// The upload was stopped.
     #[error("stopped before {location} was put: nothing of it is there")]
     Stopped {
         /// The URL.
         location: String,
     },
-    /// No answer, or one that says to come back later.
+    /// No response, or a temporary error.
     #[error("cannot reach S3 at {endpoint} ({cause}): check ENDPOINT_URL{}", if *is_aws { " or AWS_REGION" } else { "" })]
     Unreachable {
-        /// Where.
+        /// The server.
         endpoint: String,
-        /// Whether that is AWS itself, as no `ENDPOINT_URL` is set.
+        /// Whether it is AWS: no `ENDPOINT_URL` is set.
         is_aws: bool,
-        /// Why.
+        /// The cause.
         cause: String,
     },
-    /// There is no TLS with S3.
+    /// TLS with S3 failed.
     #[error("cannot connect to S3 at {endpoint} by TLS ({cause}): {remedy}")]
     Tls {
-        /// Where.
+        /// The server.
         endpoint: String,
         /// What is wrong.
         cause: &'static str,
         /// What to do.
         remedy: String,
     },
-    /// A download that did not go on.
+    /// A download made no progress.
     #[error(
         "reading {location} did not get past byte {offset} within SOURCE_TIMEOUT ({timeout:?}; {cause}): try again once S3 is well"
     )]
     Stalled {
         /// The URL.
         location: String,
-        /// The byte that never came.
+        /// The byte that never arrived.
         offset: u64,
-        /// How long it was tried.
+        /// How long it was retried.
         timeout: Duration,
-        /// Why, the last time.
+        /// The last cause.
         cause: String,
     },
-    /// Another version lies there now than the one that is being read.
+    /// Another version has replaced the one being read.
     #[error("{location} was replaced while it was read: load it again for its new version")]
     Replaced {
         /// The URL or path.
         location: String,
     },
-    /// Packed data that end too early, or cannot be unpacked.
+    /// Compressed data end too early or cannot be decompressed.
     #[error("its {what} data are damaged: {cause}")]
     Damaged {
-        /// In what they are written.
+        /// Their format.
         what: &'static str,
-        /// What is wrong with them.
+        /// What is wrong.
         cause: String,
     },
-    /// A header between the rows that is another one than the first: what follows has other columns.
+    /// A header between rows differs from the first: other columns follow.
     #[error("the line is another header than the first one ({0}): make a source of what follows it")]
     OtherHeader(String),
-    /// What its head leaves open.
+    /// The head is ambiguous.
     #[error(transparent)]
     Undecided(Box<UndecidedFormat>),
-    /// A JSON document that is not one object on each line.
+    /// A JSON document without one object per line.
     #[error("the source is JSON, but {0}: write one object on each line (JSON Lines), such as with `jq -c '.[]'`")]
     NotJsonLines(&'static str),
-    /// A Parquet file inside of a compressed one: it can only be read from its end.
+    /// A compressed Parquet file: it can only be read from its end.
     #[error("the source is a Parquet file inside of {0}: unpack it, as Parquet files pack their own pages")]
     CompressedParquet(&'static str),
-    /// A file of another kind, told by its content.
+    /// A file in an unsupported format, detected by its content.
     #[error("the source is {what}: {remedy}")]
     OtherFormat {
-        /// What it is, with its article.
+        /// The format, with its article.
         what: String,
-        /// What to do with it.
+        /// What to do.
         remedy: &'static str,
     },
-    /// What comes through a pipe, and cannot be kept.
+    /// The content of a pipe cannot be written to a file.
     #[error(
         "cannot keep what {location} gives in a file in {folder} ({cause}): make room there, or set TMPDIR to a folder that has it"
     )]
     NotSpooled {
         /// Of the pipe.
         location: String,
-        /// Where it was to be kept.
+        /// The folder of the file.
         folder: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         cause: String,
     },
-    /// What came through a pipe is to be read once more.
+    /// The content of a pipe is needed again.
     #[error(
         "what came through {location} cannot be read again, as a pipe gives it once: a load that was stopped goes on where the same is piped into it again"
     )]
@@ -209,24 +209,24 @@ pub enum SourceError {
         /// Of the pipe.
         location: String,
     },
-    /// What this build leaves out.
+    /// This build lacks a feature.
     #[error("the source is {what}, which this build cannot read: build it with `--features {feature}`")]
     FeatureMissing {
         /// The format.
         what: &'static str,
-        /// What to build it with.
+        /// The feature.
         feature: &'static str,
     },
-    /// Not one byte, or blank lines alone.
+    /// No bytes, or only blank lines.
     #[error("the source is empty: it has no header")]
     Empty,
-    /// A first row that does not end.
+    /// The first row does not end.
     #[error("the header does not end within {limit} bytes: is this a CSV source?")]
     HeaderTooLong {
-        /// How many bytes were looked at.
+        /// Number of bytes read.
         limit: usize,
     },
-    /// Lines without one required column, whatever the delimiter.
+    /// No line has a required column under any delimiter.
     #[error(
         "cannot tell the dialect: none of `,` `;` tab `|` finds a required column on the first 50 lines, whose first looks like {first_line}; set \
          DELIMITER to another one, or MAPPING where the columns have other names"
@@ -235,34 +235,34 @@ pub enum SourceError {
         /// The shape of its start.
         first_line: String,
     },
-    /// A header that is none of transactions.
+    /// The header is not one of transactions.
     #[error("the header is not usable: {0}")]
     Header(Box<HeaderError>),
-    /// No line that is a header of transactions.
+    /// No line is a header of transactions.
     #[error(
         "the header is not usable: {error} (line {line}, which comes closest of the {looked_at} that were looked at)"
     )]
     NoHeader {
-        /// What is wrong with the line that comes closest.
+        /// What is wrong with the closest line.
         error: Box<HeaderError>,
-        /// Which it is.
+        /// Its number.
         line: u64,
-        /// How many were looked at.
+        /// Number of lines read.
         looked_at: usize,
     },
-    /// A path that has not what the mapping takes from it.
+    /// The path lacks what the mapping takes from it.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// Bytes that could be opened but not read.
+    /// An opened source cannot be read.
     #[error("cannot read the source ({cause})")]
     Read {
-        /// What the operating system says.
+        /// The error of the operating system.
         cause: String,
     },
 }
 
 impl SourceError {
-    /// How a program ends that cannot go on without the source.
+    /// The exit code of a program that stops because of this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Url { .. }
@@ -277,17 +277,17 @@ impl SourceError {
         }
     }
 
-    /// Whether this version of the source can never be read to its end: it is gone, or damaged. Everything else may be repaired.
+    /// Whether this version can never be read completely, as it is gone or damaged. Other errors can be repaired.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Replaced { .. } | Self::NoObject { .. } | Self::Damaged { .. })
     }
 
-    /// A read of a range that the source does not have whole.
+    /// The source ends before a range does.
     pub(crate) fn ends_before_range(location: &str) -> Self {
         Self::Read { cause: format!("{location} ends before the range that was asked for") }
     }
 
-    /// Whether the same request may well succeed a little later.
+    /// Whether a retry may succeed.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
@@ -305,17 +305,17 @@ impl From<HeaderError> for SourceError {
     }
 }
 
-/// A stream's own error, found again in what the layers above made of it.
+/// Unwraps an error of a stream.
 impl From<std::io::Error> for SourceError {
     fn from(error: std::io::Error) -> Self {
         error.downcast::<Self>().unwrap_or_else(|error| Self::Read { cause: io_cause(&error) })
     }
 }
 
-/// Why a thread that read gave nothing back. What it panicked with is logged where it may be.
+/// A reading thread panicked; its panic is logged elsewhere.
 pub(crate) const DIED: &str = "the thread that read it died";
 
-/// What an I/O error says, in the words of its kind where those are the clearer ones.
+/// The text of an I/O error, or of its kind if that is clearer.
 pub(crate) fn io_cause(error: &std::io::Error) -> String {
     use std::io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound, PermissionDenied, TimedOut,

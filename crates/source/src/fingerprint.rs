@@ -1,4 +1,4 @@
-//! What tells that two sources hold the very same bytes, whatever their names and times.
+//! Fingerprints: equal for sources with the same bytes, whatever their names and times.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use crate::error::DIED;
 use crate::local::file;
 use crate::{Found, SourceError, SourceUrl};
 
-/// What is read and hashed at a time.
+/// Bytes read and hashed at a time.
 pub(crate) const BLOCK_BYTES: usize = 1024 * 1024;
-/// After how long a person is told that it is under way; then after twice as long, and so on.
+/// Wait before the first progress message; it doubles after each.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// The fingerprint of a version that was found.
+/// The fingerprint of a version.
 pub(crate) async fn fingerprint(url: &SourceUrl, found: &Found) -> Result<Option<String>, SourceError> {
     if let Some(sha256) = found.identity.piped_sha256() {
         return Ok(Some(of_sha256(sha256)));
@@ -34,8 +34,8 @@ fn of_sha256(digits: &str) -> String {
     format!("sha256:{digits}")
 }
 
-/// Whether an ETag is a hash of what the object holds, or of its parts: 32 hexadecimal digits, with how many parts there were.
-/// Servers may make it of anything else, such as a time.
+/// Whether an ETag is a hash of the content or of its parts: 32 hexadecimal digits, optionally with the number of
+/// parts. Servers may use anything else, such as a time.
 fn is_content_hash(tag: &str) -> bool {
     let (hash, parts) = tag.split_once('-').unwrap_or((tag, "1"));
     hash.len() == 32
@@ -44,7 +44,7 @@ fn is_content_hash(tag: &str) -> bool {
         && parts.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Hashes a file, which must be at the end what it was at the start.
+/// Hashes a file; fails if it changes meanwhile.
 async fn hash_file(found: &Found) -> Result<String, SourceError> {
     let mut stream = file::open(&found.identity, 0).await?;
     let mut hashing = ProgressHasher::new(format!("looking whether {} is a copy", found.identity.location));
@@ -60,9 +60,9 @@ async fn hash_file(found: &Found) -> Result<String, SourceError> {
     Ok(hashing.finish())
 }
 
-/// A hash of what goes by, and a word to a person where that takes long.
+/// A hash that logs its progress if it takes long.
 pub(crate) struct ProgressHasher {
-    /// What is going on.
+    /// The activity, for the log.
     what: String,
     hash: Sha256,
     bytes: u64,
@@ -84,15 +84,15 @@ impl ProgressHasher {
         }
     }
 
-    /// How many bytes went by.
+    /// Bytes hashed so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The hash in hexadecimal digits.
+    /// The hash in hexadecimal.
     pub(crate) fn finish(self) -> String {
         self.hash.finalize().iter().fold(String::with_capacity(64), |mut digits, byte| {
-            // Writing to a text cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(digits, "{byte:02x}");
             digits
         })

@@ -1,21 +1,23 @@
-//! Where rows come from: S3 objects and local files, their dialects, and the reader that cuts them into rows.
+//! Where rows come from: S3 objects and local files, their dialects, and the readers that cut them into rows.
 //!
-//! The way of a source: [`SourceUrl`] names it, or a [`SourcePattern`] names it with others, [`Sources::identify`] finds
-//! which version of it is there,
-//! [`Sources::inspect`] unpacks and reads its head and settles its [`Layout`], which a run freezes, and [`Sources::rows`]
-//! streams the bytes of that version, and of no other, through the unpacking and the decoder of its format: a [`RowReader`]
-//! gives rows in batches, each with its line, its end and its own bytes. The rules of `assay-transaction` judge them.
+//! - [`SourceUrl`] names one source, [`SourcePattern`] one or several.
+//! - [`Sources::identify`] finds the version that is there now.
+//! - [`Sources::inspect`] detects its [`Layout`] from its head; a run freezes it.
+//! - [`Sources::rows`] streams that version, and no other, through decompression and decoder: a [`RowReader`] returns
+//!   batches of rows, each row with its line, its end and its own bytes. The rules of `assay-transaction` judge them.
+//! - [`Sources::list`] lists a bucket; [`parse_events`] reads the notifications that a bucket sends.
+//! - [`Sources::put`] uploads objects; [`Sources::notify`] makes a bucket send notifications.
+//! - [`Sources::fingerprint`] identifies copies.
 //!
-//! [`Sources::list`] finds what lies in a bucket; [`parse_events`] reads what the bucket says of it by itself.
+//! Input from a pipe is kept until the process ends ([`SourceUrl::Descriptor`]). Archives and unsupported formats are
+//! rejected by name; a zip of one file is unpacked.
 //!
-//! What comes through a pipe is kept until the process ends, as a file is: [`SourceUrl::Descriptor`]. Archives and files of other
-//! kinds are refused by their names; a zip of one file is unpacked. [`Sources::fingerprint`] tells copies.
+//! Guarantees: memory grows neither with the source nor with a row; one version is read, or the read fails; a read from
+//! any row's end returns the same rows as a read from the start; a failed read has returned every row before the
+//! failure.
 //!
-//! The other way: [`Sources::put`] puts objects, and [`Sources::notify`] has a bucket tell of those that are put.
-//!
-//! Guarantees: memory does not grow with the source, nor with any one row of it; what is read is one version, or the
-//! read fails; reading from any row's end gives the very rows that a read from the start would have given after it; a read
-//! that fails has given every row before the place it fails at.
+//! Rooms: `decode` (bytes to rows), `detect` (format, header, encoding, amounts, timestamps), `s3`, `local`, `events`,
+//! `pattern`.
 
 mod decode;
 mod detect;

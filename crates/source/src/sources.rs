@@ -1,4 +1,4 @@
-//! All sources behind one door: which version is there, and a stream of the bytes of that version.
+//! The entry to all sources: find the version that is there, and stream its bytes or its rows.
 
 use std::fmt;
 use std::ops::Range;
@@ -27,24 +27,24 @@ use crate::options::S3Settings;
 use crate::s3::S3Client;
 use crate::{FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl};
 
-/// The bytes of a source. Its errors are [`SourceError`]s inside of [`std::io::Error`]s, which `From` finds again.
+/// The bytes of a source. Its errors are [`SourceError`]s inside [`std::io::Error`]s; `From` unwraps them.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
 
-/// A source as it is found now.
+/// A source as found now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Which version of which object or file.
+    /// The object or file, and its version.
     pub identity: SourceIdentity,
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub size: u64,
 }
 
-/// What a build without it says of Parquet.
+/// The error of a build without Parquet.
 #[cfg(not(feature = "parquet"))]
 const NO_PARQUET: SourceError = SourceError::FeatureMissing { what: "Parquet", feature: "parquet" };
 
-/// Opens sources; cheap to clone. S3 is connected to when the first object is asked for, so that local files need none of its
-/// settings.
+/// Opens sources; cheap to clone. It connects to S3 only when an object is requested, so local files need none of the
+/// S3 settings.
 #[derive(Clone)]
 pub struct Sources {
     settings: S3Settings,
@@ -52,21 +52,21 @@ pub struct Sources {
     pipes: Arc<PipeSpool>,
 }
 
-/// Only whether S3 is in use: its settings hold a secret.
+/// Shows only whether S3 is in use: the settings hold a secret.
 impl fmt::Debug for Sources {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Sources").field("s3", &self.s3.initialized()).finish_non_exhaustive()
     }
 }
 
-// The futures of S3 are boxed, as the compiler gives up on what is made of so many layers.
+// Futures of S3 are boxed: the compiler gives up on that many nested layers.
 impl Sources {
-    /// Checks the settings; asks nothing of anybody yet.
+    /// Checks the settings; connects to nothing yet.
     pub fn new(options: &S3Options) -> Result<Self, SourceError> {
         Ok(Self { settings: options.settle()?, s3: Arc::default(), pipes: Arc::default() })
     }
 
-    /// Which version of a source is there. What comes through a pipe is read to its end, and kept until the last clone is gone.
+    /// Finds the current version of a source. A pipe is read to its end and kept until the last clone is dropped.
     pub async fn identify(&self, url: &SourceUrl) -> Result<Found, SourceError> {
         match url {
             SourceUrl::S3 { bucket, key } => Box::pin(self.s3().await?.identify(bucket, key)).await,
@@ -75,13 +75,13 @@ impl Sources {
         }
     }
 
-    /// What tells that another source holds the very same bytes: a hash of all of them, or what S3 says instead. None where an
-    /// object has no ETag that does. A large file takes its time, as all of it is read.
+    /// A hash that is equal for copies: of all bytes, or the ETag that S3 keeps. None if the object's ETag is not a
+    /// hash. Reads a whole file, which takes a while if it is large.
     pub async fn fingerprint(&self, url: &SourceUrl, found: &Found) -> Result<Option<String>, SourceError> {
         fingerprint(url, found).await
     }
 
-    /// Reads the head of that version, and settles how the source is to be read.
+    /// Reads the head of that version and detects its layout.
     pub async fn inspect(
         &self,
         url: &SourceUrl,
@@ -118,7 +118,7 @@ impl Sources {
         Ok(inspected)
     }
 
-    /// Reads the rows of that version as a run has frozen it, from a place between two rows on.
+    /// Reads the rows of that version with a run's frozen settings, from a position between two rows.
     pub async fn rows(
         &self,
         url: &SourceUrl,
@@ -134,7 +134,7 @@ impl Sources {
         Ok(RowReader::text(self.open(url, &found.identity, offset).await?, packing, settings, from))
     }
 
-    /// What it takes to unpack that version.
+    /// How to unpack that version.
     async fn packing(&self, url: &SourceUrl, found: &Found, compression: Compression) -> Result<Packing, SourceError> {
         Ok(match compression {
             Compression::None => Packing::None,
@@ -176,9 +176,9 @@ impl Sources {
         Err(NO_PARQUET)
     }
 
-    /// Streams the bytes of that version from an offset on. S3 is waited for as long as `SOURCE_TIMEOUT` where it is away, at
-    /// the start and later. A source that is replaced in the meantime ends in
-    /// [`SourceError::Replaced`], here or in the stream, and never in a mixture of both.
+    /// Streams the bytes of that version from an offset. An unreachable S3 is retried for `SOURCE_TIMEOUT`, at the
+    /// start and later. If the source is replaced meanwhile, the call or the stream fails with
+    /// [`SourceError::Replaced`]; versions are never mixed.
     pub async fn open(&self, url: &SourceUrl, identity: &SourceIdentity, from: u64) -> Result<ByteStream, SourceError> {
         match url {
             SourceUrl::S3 { bucket, key } => Box::pin(self.s3().await?.open(bucket, key, identity, from)).await,
@@ -187,8 +187,7 @@ impl Sources {
         }
     }
 
-    /// Reads exactly a range of that version, none of it where the source ends before. Fails as [`Sources::open`] does where
-    /// the source was replaced.
+    /// Reads a range of that version completely, or fails. Fails like [`Sources::open`] if the source was replaced.
     pub async fn read_at(
         &self,
         url: &SourceUrl,
@@ -202,7 +201,7 @@ impl Sources {
         }
     }
 
-    /// Every object of a bucket under a prefix, in the order of their keys.
+    /// Lists the objects under a prefix, ordered by key.
     pub fn list<'a>(&'a self, bucket: &'a str, prefix: &'a str) -> BoxStream<'a, Result<Listed, SourceError>> {
         let s3 = async move { Ok(self.s3().await?.list(bucket, prefix)) };
         s3.try_flatten_stream().boxed()

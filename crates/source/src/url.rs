@@ -1,4 +1,4 @@
-//! What a user names as a source.
+//! The address of one source.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,21 +15,21 @@ pub enum SourceUrl {
     S3 {
         /// Its bucket.
         bucket: String,
-        /// Its key, exactly as S3 knows it: nothing in it is escaped.
+        /// Its key exactly as in S3, unescaped.
         key: String,
     },
-    /// A local file, or a pipe that has a path.
+    /// A local file, or a named pipe.
     File(PathBuf),
-    /// What the process was given open: stdin is 0, and a shell's `<(…)` another one.
+    /// An open file descriptor: 0 for stdin, another for a shell's `<(…)`.
     Descriptor(u32),
 }
 
-/// Where descriptors have paths.
+/// Folders whose entries are descriptors.
 const DESCRIPTORS: [&str; 2] = ["/dev/fd/", "/proc/self/fd/"];
 
 impl SourceUrl {
-    /// What ids are unique in unless `ID_NAMESPACE` says otherwise: `bucket/key`, the absolute path of the file, or `stdin`
-    /// whatever descriptor it is, as another number says nothing.
+    /// The namespace of ids unless `ID_NAMESPACE` is set: `bucket/key`, the absolute path of the file, or `stdin` for
+    /// every descriptor, as their numbers mean nothing.
     pub fn default_namespace(&self) -> String {
         match self {
             Self::S3 { bucket, key } => format!("{bucket}/{key}"),
@@ -38,7 +38,7 @@ impl SourceUrl {
         }
     }
 
-    /// Where the source of a run lies, to be read again. What came through a pipe is gone.
+    /// The address of a run's source, to read it again. Input from a pipe is gone.
     pub fn of(source: &SourceIdentity) -> Result<Self, SourceError> {
         let SourceIdentity { location, .. } = source;
         if source.piped_sha256().is_some() {
@@ -48,13 +48,13 @@ impl SourceUrl {
     }
 }
 
-/// The canonical path of a file, so that every way to write it names the same source; else the absolute one.
+/// The canonical path of a file, so that each spelling names the same source; otherwise the absolute path.
 pub(crate) fn absolute_path(path: &Path) -> String {
     let absolute = path.canonicalize().or_else(|_| std::path::absolute(path));
     absolute.unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
 }
 
-/// What stdin is called.
+/// The name of stdin.
 pub(crate) const STDIN: &str = "stdin";
 
 impl FromStr for SourceUrl {
@@ -86,7 +86,7 @@ impl FromStr for SourceUrl {
     }
 }
 
-/// The descriptor that a path means. A file of the name `-` is `./-`.
+/// The descriptor that a path names. A file called `-` is `./-`.
 fn descriptor(text: &str) -> Option<u32> {
     if matches!(text, "-" | "/dev/stdin") {
         return Some(0);
@@ -94,7 +94,7 @@ fn descriptor(text: &str) -> Option<u32> {
     DESCRIPTORS.iter().find_map(|folder| text.strip_prefix(folder)?.parse().ok())
 }
 
-/// Whether what stands before `://` is a scheme, and not the start of an odd path.
+/// Whether the text before `://` is a scheme, and not the start of an odd path.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.chars().all(|character| character.is_ascii_alphanumeric() || "+-.".contains(character))

@@ -1,5 +1,4 @@
-//! A batch of rows in flat storage, whatever decoder they come from: one buffer of raw bytes, one of unquoted fields, one of
-//! their ends.
+//! Batches of rows in flat storage: one buffer of raw bytes, one of unquoted fields, one of their ends.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,22 +9,22 @@ use csv_async::ByteRecord;
 use crate::SourceError;
 use crate::decode::csv::QUOTE_REACH;
 
-/// Some rows of a source, in its order. Its storage goes back to the reader once it is dropped.
+/// Consecutive rows of a source. Dropping it returns the storage to the reader.
 #[derive(Debug)]
 pub struct RowBatch(pub(crate) Arc<BatchStorage>);
 
 impl RowBatch {
-    /// How many rows; never 0.
+    /// Number of rows; never 0.
     pub fn len(&self) -> usize {
         self.0.rows.len()
     }
 
-    /// Whether there is none; it never is so in a batch that a reader gave.
+    /// Never true for a batch from a reader.
     pub fn is_empty(&self) -> bool {
         self.0.rows.is_empty()
     }
 
-    /// Drops the rows at its end that are not to be kept.
+    /// Truncates the batch at the first row that is not kept.
     pub(crate) fn keep(&mut self, is_kept: impl Fn(&Row<'_>) -> bool) {
         let kept = self.rows().take_while(|row| is_kept(row)).count();
         if let Some(storage) = Arc::get_mut(&mut self.0) {
@@ -33,13 +32,13 @@ impl RowBatch {
         }
     }
 
-    /// The rows.
+    /// Its rows.
     pub fn rows(&self) -> BatchRows<'_> {
         BatchRows { storage: &self.0, rows: self.0.rows.iter() }
     }
 }
 
-/// The rows of a batch, in order.
+/// The rows of a batch.
 #[derive(Debug, Clone)]
 pub struct BatchRows<'a> {
     storage: &'a BatchStorage,
@@ -60,27 +59,27 @@ impl<'a> Iterator for BatchRows<'a> {
 
 impl ExactSizeIterator for BatchRows<'_> {}
 
-/// One row as it stands in its source.
+/// One row of a source.
 #[derive(Debug, Clone)]
 pub struct Row<'a> {
-    /// 1-based over data rows.
+    /// 1-based, counting data rows.
     pub number: u64,
-    /// The physical line it starts at, 1-based.
+    /// Its first physical line, 1-based.
     pub line: u64,
-    /// Its own bytes without the line end, at most [`MAX_RAW_KEPT`] of them.
+    /// Its bytes without the line end, at most [`MAX_RAW_KEPT`].
     pub raw: &'a [u8],
-    /// How many bytes it has, the line end not counted.
+    /// Its size without the line end.
     pub raw_bytes: usize,
-    /// Why it is no row that could be judged; it has no fields then.
+    /// Why it cannot be validated; then it has no fields.
     pub malformed: Option<RejectReason>,
-    /// Its fields, unquoted.
+    /// Its unquoted fields.
     pub fields: RowFields<'a>,
-    /// The place behind it and its line end.
+    /// The position after its line end.
     pub end: Position,
 }
 
 impl Row<'_> {
-    /// Why it is no row that could be judged, in words.
+    /// The reason and message if it is malformed.
     pub fn rejection(&self) -> Option<Rejection> {
         let reason = self.malformed.clone()?;
         let message = match reason {
@@ -117,13 +116,13 @@ impl Row<'_> {
 pub struct RowFields<'a> {
     bytes: &'a [u8],
     ends: &'a [usize],
-    /// Which fields are numbers by the grammar of the source; none where it has no such thing.
+    /// Which fields are numbers in the source's grammar; empty if it has none.
     numbers: &'a [bool],
     extras: &'a [ExtraField],
 }
 
-/// A field that the header does not name: ends in the bytes of its row's fields, each text beginning where the one before
-/// ends.
+/// A field that the header lacks: ends of its name and value in the bytes of the row's fields, each starting at the
+/// previous end.
 #[derive(Debug, Clone, Copy)]
 struct ExtraField {
     name_end: usize,
@@ -155,7 +154,7 @@ impl Fields for RowFields<'_> {
     }
 }
 
-/// The fields of a row on their way into a batch.
+/// The fields of a row before they enter a batch.
 #[derive(Debug, Default)]
 pub(crate) struct FieldsBuffer {
     bytes: Vec<u8>,
@@ -172,15 +171,14 @@ impl FieldsBuffer {
         self.extras.clear();
     }
 
-    /// Adds the next field of the header's, and whether it is a number by the grammar of its source. All of them come before the
-    /// first extra one.
+    /// Adds the next field of the header, and whether the source's grammar makes it a number. Extra fields come last.
     pub(crate) fn push(&mut self, field: &[u8], is_number: bool) {
         self.bytes.extend_from_slice(field);
         self.ends.push(self.bytes.len());
         self.numbers.push(is_number);
     }
 
-    /// Adds a field that the header does not name.
+    /// Adds a field that the header lacks.
     pub(crate) fn push_extra(&mut self, name: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(name);
         let name_end = self.bytes.len();
@@ -189,7 +187,7 @@ impl FieldsBuffer {
     }
 }
 
-/// Where a row's parts are in the storage of its batch.
+/// The parts of a row in the storage of its batch.
 #[derive(Debug)]
 struct RowSpans {
     number: u64,
@@ -205,31 +203,31 @@ struct RowSpans {
     end_offset: u64,
 }
 
-/// A batch that holds this much is full, however few rows those are.
+/// A batch of this size is full, however few its rows.
 pub(crate) const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// The batches of one decoder, one after the other: an error waits for the rows before it, and storage is used again.
+/// The batches of one decoder: an error is held back until the rows before it are returned, and storage is reused.
 #[derive(Debug, Default)]
 pub(crate) struct BatchOutput {
-    /// Why there is nothing behind the last batch: it could not be read.
+    /// The error after the last batch.
     failed: Option<SourceError>,
-    /// What the last batch was stored in.
+    /// The storage of the last batch.
     spare: Option<Arc<BatchStorage>>,
 }
 
 impl BatchOutput {
-    /// Room for the next batch; else the error that came behind the last one.
+    /// Storage for the next batch, or the error after the last one.
     pub(crate) fn begin(&mut self) -> Result<BatchStorage, SourceError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        // The last batch's storage, unless somebody still looks at it.
+        // Reused unless the last batch is still referenced.
         let mut rows = self.spare.take().and_then(Arc::into_inner).unwrap_or_default();
         rows.clear();
         Ok(rows)
     }
 
-    /// The batch that was filled, none where there is no row; and an error that ended it, before or behind its rows.
+    /// The filled batch, if it has rows. An error is returned now, or after its rows.
     pub(crate) fn finish(
         &mut self,
         rows: BatchStorage,
@@ -245,15 +243,14 @@ impl BatchOutput {
     }
 }
 
-/// A decoder that fills batches, some rows at a time.
+/// A decoder that fills batches.
 pub(crate) trait BatchDecoder {
-    /// Those that it gave, and the next one.
     fn output(&mut self) -> &mut BatchOutput;
 
-    /// Reads on, and puts what rows there are into a batch of at most `max_rows`, which has room; tells whether more may follow.
+    /// Reads on and adds rows to a batch that has room, at most `max_rows`; returns whether more may follow.
     async fn fill(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Result<bool, SourceError>;
 
-    /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
+    /// See [`RowReader::next_batch`](crate::RowReader::next_batch).
     async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
         let mut rows = self.output().begin()?;
         let mut read = Ok(true);
@@ -264,7 +261,7 @@ pub(crate) trait BatchDecoder {
     }
 }
 
-/// What the rows of a batch are stored in: no allocation per row or field once it has grown.
+/// The storage of a batch: once grown, no allocation per row or field.
 #[derive(Debug, Default)]
 pub(crate) struct BatchStorage {
     raw: Vec<u8>,
@@ -275,7 +272,7 @@ pub(crate) struct BatchStorage {
     rows: Vec<RowSpans>,
 }
 
-/// A row's place in its source.
+/// The location of a row in its source.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowLocation {
     pub(crate) number: u64,
@@ -298,18 +295,18 @@ impl BatchStorage {
         self.rows.len()
     }
 
-    /// How many bytes it holds. Of rows with thousands of columns, the ends of fields are most of it.
+    /// Its size. With thousands of columns, field ends are most of it.
     pub(crate) fn bytes(&self) -> usize {
         let places = size_of_val(&*self.ends) + size_of_val(&*self.numbers) + size_of_val(&*self.extras);
         self.raw.len() + self.fields.len() + places
     }
 
-    /// Whether a batch of at most `max_rows`, and of one at least, takes another row.
+    /// Whether another row fits; a batch holds at least one.
     pub(crate) fn has_room(&self, max_rows: usize) -> bool {
         self.rows() < max_rows.max(1) && self.bytes() < MAX_BATCH_BYTES
     }
 
-    /// Adds a row of CSV with its fields, or without them where it is malformed.
+    /// Adds a CSV row, without fields if it is malformed.
     pub(crate) fn push_record(
         &mut self,
         location: RowLocation,
@@ -329,13 +326,13 @@ impl BatchStorage {
         self.finish(from, location, raw, raw_bytes, malformed);
     }
 
-    /// Begins a row whose fields are put in one by one.
+    /// Begins a row whose fields are added one by one.
     pub(crate) fn open(&mut self) -> OpenRow<'_> {
         let (bytes, ends, ..) = self.stored();
         OpenRow { field: bytes, bytes, ends, storage: self }
     }
 
-    /// The same as [`BatchStorage::push_record`] with fields of another kind.
+    /// Like [`BatchStorage::push_record`], for other fields.
     pub(crate) fn push_fields(
         &mut self,
         location: RowLocation,
@@ -357,12 +354,12 @@ impl BatchStorage {
         self.finish(from, location, raw, raw_bytes, malformed);
     }
 
-    /// How much of fields, ends, numbers and extras there is.
+    /// The sizes of fields, ends, numbers and extras.
     fn stored(&self) -> (usize, usize, usize, usize) {
         (self.fields.len(), self.ends.len(), self.numbers.len(), self.extras.len())
     }
 
-    /// Adds the row whose fields are those stored since.
+    /// Adds a row whose fields were stored since `from`.
     fn finish(
         &mut self,
         (fields, ends, numbers, extras): (usize, usize, usize, usize),
@@ -406,67 +403,67 @@ impl BatchStorage {
     }
 }
 
-/// A row on its way into a batch, field by field, with no copy between. Unless it is finished, it is to be cleared.
+/// A row being added field by field, without copies. Finish or clear it.
 pub(crate) struct OpenRow<'a> {
     storage: &'a mut BatchStorage,
-    /// Where its fields begin.
+    /// Start of its fields.
     bytes: usize,
     ends: usize,
-    /// Where the field in work begins.
+    /// Start of the current field.
     field: usize,
 }
 
 impl OpenRow<'_> {
-    /// Adds to the field in work.
+    /// Appends to the current field.
     #[inline]
     pub(crate) fn put(&mut self, text: &[u8]) {
         self.storage.fields.extend_from_slice(text);
     }
 
-    /// What the field in work has so far.
+    /// The current field so far.
     pub(crate) fn open_field(&self) -> &[u8] {
         &self.storage.fields[self.field..]
     }
 
-    /// Empties the field in work.
+    /// Empties the current field.
     pub(crate) fn clear_field(&mut self) {
         self.storage.fields.truncate(self.field);
     }
 
-    /// Ends the field in work; the next one begins.
+    /// Ends the current field and begins the next.
     #[inline]
     pub(crate) fn end_field(&mut self) {
         self.field = self.storage.fields.len();
         self.storage.ends.push(self.field - self.bytes);
     }
 
-    /// How many fields have ended.
+    /// Number of ended fields.
     pub(crate) fn count(&self) -> usize {
         self.storage.ends.len() - self.ends
     }
 
-    /// The last field that has ended.
+    /// The last ended field.
     pub(crate) fn last_field(&self) -> &[u8] {
         let ends = &self.storage.ends[self.ends..];
         let start = ends.len().checked_sub(2).map_or(0, |before| ends[before]);
         &self.storage.fields[self.bytes + start..self.field]
     }
 
-    /// Takes it away again.
+    /// Removes the last ended field.
     pub(crate) fn drop_field(&mut self) {
         self.field -= self.last_field().len();
         self.storage.fields.truncate(self.field);
         self.storage.ends.pop();
     }
 
-    /// Takes all of its fields away.
+    /// Removes all fields.
     pub(crate) fn clear(&mut self) {
         self.storage.fields.truncate(self.bytes);
         self.storage.ends.truncate(self.ends);
         self.field = self.bytes;
     }
 
-    /// Puts the row into the batch, without its fields where they are not to be judged.
+    /// Adds the row to the batch, without fields if it is malformed.
     pub(crate) fn finish(
         mut self,
         location: RowLocation,

@@ -1,33 +1,31 @@
-//! The bytes of a source from the row in work on, and the line ends among them: under the decoders of text that bound by
-//! themselves how far a row may reach.
+//! The bytes from the start of the current row, for decoders that bound the size of a row themselves.
 //!
-//! Guarantee: it holds no more than what its user asks for and one read.
+//! Guarantee: holds no more than requested plus one read.
 
 use tokio::io::AsyncReadExt as _;
 
 use crate::{ByteStream, SourceError};
 
-/// How much is asked of the source at a time.
+/// Bytes requested from the source at a time.
 pub(crate) const READ_BYTES: usize = 128 * 1024;
 
-/// See the module.
 pub(crate) struct ReadBuffer {
     stream: ByteStream,
-    /// Only `..filled` is of the source.
+    /// Only `..filled` is from the source.
     bytes: Vec<u8>,
     filled: usize,
-    /// Where the row in work starts.
+    /// Start of the current row.
     start: usize,
-    /// The source's offset of `bytes[0]`.
+    /// Offset of `bytes[0]` in the source.
     base: u64,
-    /// The last byte held is the source's last.
+    /// Whether the source has ended.
     has_ended: bool,
 }
 
 /// Why a decoder cannot take the next row from the bytes held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoRow {
-    /// The row may continue behind the bytes held.
+    /// The row may continue after the bytes held.
     NeedsMore,
     /// The row is malformed or too long: it costs its line.
     Malformed,
@@ -38,17 +36,17 @@ pub(crate) enum NoRow {
 pub(crate) enum LineEnds {
     /// `\n`, `\r\n` and `\r`.
     Any,
-    /// `\n` alone; a `\r` before it belongs to the end.
+    /// `\n` alone; a `\r` before it is part of the line end.
     Newline,
 }
 
-/// A physical line that was passed over, kept up to a bound.
+/// A skipped physical line.
 pub(crate) struct SkippedLine {
-    /// How many bytes it has, its end not counted.
+    /// Its size without the line end.
     pub(crate) bytes: usize,
-    /// The start of it.
+    /// Its first bytes.
     pub(crate) kept: Vec<u8>,
-    /// Whether it has an end.
+    /// Whether it has a line end.
     pub(crate) has_end: bool,
 }
 
@@ -58,7 +56,7 @@ impl ReadBuffer {
         Self { stream, bytes: Vec::new(), filled: 0, start: 0, base: offset, has_ended: false }
     }
 
-    /// What is held of the row in work, and of what follows it.
+    /// The bytes held from the start of the current row.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.bytes[self.start..self.filled]
     }
@@ -68,18 +66,18 @@ impl ReadBuffer {
         self.has_ended
     }
 
-    /// Where the row in work starts, in the source.
+    /// Offset of the current row in the source.
     pub(crate) fn offset(&self) -> u64 {
         self.base + self.start as u64
     }
 
-    /// Passes over bytes of the rest: the next row starts behind them.
+    /// Removes bytes; the next row starts after them.
     pub(crate) fn consume(&mut self, bytes: usize) {
         self.start += bytes;
     }
 
-    /// Reads until the rest is twice as long as it is, `most` bytes, or all that the source has. Who looks at the rest from its
-    /// start each time looks at no byte more than twice on average, however little one read gives.
+    /// Reads until the rest has doubled, has `most` bytes, or the source ends. Scanning the rest from its start each
+    /// time then costs two passes on average, however small the reads.
     pub(crate) async fn grow(&mut self, most: usize) -> Result<(), SourceError> {
         let held = self.filled - self.start;
         let wanted = most.min(2 * held).max(held + 1);
@@ -89,7 +87,7 @@ impl ReadBuffer {
         Ok(())
     }
 
-    /// Passes over the rest of a physical line, however long it is, and over its end; keeps its first bytes.
+    /// Skips the rest of a physical line of any length, including its end; returns its first bytes.
     pub(crate) async fn skip_line(&mut self, ends: LineEnds, keep: usize) -> Result<SkippedLine, SourceError> {
         let mut line = SkippedLine { bytes: 0, kept: Vec::new(), has_end: false };
         loop {
@@ -100,7 +98,7 @@ impl ReadBuffer {
                     memchr::memchr(b'\n', rest).map(|at| at - usize::from(rest[..at].ends_with(b"\r")))
                 }
             };
-            // What follows a last `\r` may still belong to it.
+            // A `\n` may follow the last `\r`.
             let is_open = !self.has_ended && rest.last() == Some(&b'\r');
             let part = found.unwrap_or(rest.len() - usize::from(is_open));
             let wanted = keep.saturating_sub(line.kept.len()).min(part);
@@ -121,7 +119,7 @@ impl ReadBuffer {
         }
     }
 
-    /// Reads on, once.
+    /// Reads once.
     async fn fill(&mut self) -> Result<(), SourceError> {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.filled, 0);
@@ -138,13 +136,11 @@ impl ReadBuffer {
         Ok(())
     }
 
-    /// How many bytes it has room for.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// How many bytes it holds.
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.filled
@@ -155,7 +151,7 @@ pub(crate) fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
 
-/// How many line ends there are: `\n`, `\r\n`, and `\r` alone.
+/// Counts line ends: `\n`, `\r\n` and a lone `\r`.
 pub(crate) fn count_lines(bytes: &[u8]) -> u64 {
     memchr::memchr2_iter(b'\r', b'\n', bytes)
         .map(|at| u64::from(bytes[at] == b'\n' || bytes.get(at + 1) != Some(&b'\n')))

@@ -1,8 +1,8 @@
-//! Packed sources: what a stream is packed with is told by its first bytes, never by a name; and the unpacking of it.
+//! Compression: detected from the first bytes, never from a name; and decompression.
 //!
-//! A stream that was cut off, or is damaged, gives every byte that can be unpacked and then a
-//! [`SourceError::Damaged`]. What follows the end of a gzip member or a Zstandard frame is the next one: files that were
-//! packed apart and put together are one source. A zip archive is one of one file, which [`crate::decode::zip`] finds.
+//! A truncated or damaged stream yields all bytes that can be decompressed, then [`SourceError::Damaged`]. Consecutive
+//! gzip members or Zstandard frames are one source, as concatenated files are. [`crate::decode::zip`] finds the one
+//! file of a zip archive.
 
 use std::io::{self, Cursor};
 use std::pin::Pin;
@@ -18,17 +18,17 @@ use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncReadExt as _, BufReader, Read
 use crate::decode::zip::{ChecksumVerifier, ZipMember};
 use crate::{ByteStream, SourceError};
 
-/// The first bytes of what gzip, zstd and zip write.
+/// First bytes of gzip, zstd and zip.
 const MAGIC: [(&[u8], Compression); 3] =
     [(b"\x1f\x8b", Compression::Gzip), (b"\x28\xb5\x2f\xfd", Compression::Zstd), (b"PK\x03\x04", Compression::Zip)];
-/// How many bytes tell.
+/// Length of the longest of them.
 const MAGIC_BYTES: u64 = 4;
-/// How much packed data is held.
+/// Size of the buffer of compressed data.
 const PACKED_BUFFER: usize = 64 * 1024;
-/// The largest window of a Zstandard frame: 32 MiB. `zstd` itself makes such from level 20 on, and only if asked to.
+/// The largest window of a Zstandard frame: 32 MiB. `zstd` writes such windows from level 20 on, and only on request.
 const ZSTD_WINDOW_LOG: u32 = 25;
 
-/// What a stream is packed with; and the stream, from its first byte on.
+/// Detects the compression; returns the stream from its first byte.
 pub(crate) async fn detect(mut stream: ByteStream) -> Result<(Compression, ByteStream), SourceError> {
     let mut first = Vec::new();
     (&mut stream).take(MAGIC_BYTES).read_to_end(&mut first).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn detect(mut stream: ByteStream) -> Result<(Compression, ByteS
     Ok((compression, Box::pin(Cursor::new(first).chain(stream))))
 }
 
-/// What it takes to unpack a source.
+/// How to decompress a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Packing {
     None,
@@ -57,13 +57,13 @@ impl Packing {
         }
     }
 
-    /// Where a stream of the source has to begin that is to be unpacked.
+    /// Offset at which the compressed stream begins.
     pub(crate) fn start(&self) -> u64 {
         if let Self::Zip(member) = self { member.start } else { 0 }
     }
 }
 
-/// Unpacks a stream.
+/// Decompresses a stream.
 pub(crate) fn unpack(stream: ByteStream, packing: Packing) -> ByteStream {
     let compression = packing.compression();
     let packed = BufReader::with_capacity(PACKED_BUFFER, stream);
@@ -85,7 +85,7 @@ pub(crate) fn unpack(stream: ByteStream, packing: Packing) -> ByteStream {
     Box::pin(Decompressed { stream, compression })
 }
 
-/// The members of gzip data, behind each other. Zeros behind one are none: hosts and tapes fill up the last of their records with them.
+/// Consecutive gzip members. Zeros after a member are padding: hosts and tapes fill their last record.
 enum GzipMembers {
     Reading(Box<GzipDecoder<BufReader<ByteStream>>>),
     BetweenMembers(BufReader<ByteStream>),
@@ -130,19 +130,19 @@ impl AsyncRead for GzipMembers {
     }
 }
 
-/// Passes over the first bytes of a stream.
+/// Skips the first bytes of a stream.
 pub(crate) fn skip_bytes(stream: ByteStream, bytes: u64) -> ByteStream {
     Box::pin(SkipBytes { stream, skip: bytes })
 }
 
-/// A stream as it is unpacked.
+/// A decompressed stream.
 struct Decompressed {
     stream: ByteStream,
     compression: Compression,
 }
 
 impl Decompressed {
-    /// An error of the decoder's own says that the data are damaged; one of the stream below stays what it is.
+    /// Turns a decoder's error into `Damaged`; an error of the stream below stays.
     fn error(&self, error: io::Error) -> io::Error {
         if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<SourceError>) {
             return error;
@@ -166,10 +166,10 @@ impl AsyncRead for Decompressed {
     }
 }
 
-/// A stream from a byte on that cannot be sought.
+/// A stream that cannot seek, from a later byte.
 struct SkipBytes {
     stream: ByteStream,
-    /// Bytes that are still to be passed over.
+    /// Bytes still to skip.
     skip: u64,
 }
 
@@ -197,7 +197,7 @@ impl AsyncRead for SkipBytes {
     }
 }
 
-/// Counts the bytes that pass through it.
+/// Counts the bytes read through it.
 pub(crate) struct CountingStream {
     stream: ByteStream,
     passed: Arc<AtomicU64>,
@@ -242,7 +242,7 @@ mod tests {
         encoder.into_inner()
     }
 
-    /// What comes out, and why it ends.
+    /// The decompressed bytes, and the error at their end.
     async fn unpacked(bytes: &[u8], skip: u64) -> (Compression, Vec<u8>, Option<SourceError>) {
         let (compression, stream) = detect(Box::pin(Cursor::new(bytes.to_vec()))).await.unwrap();
         let packing = match compression {
@@ -275,7 +275,7 @@ mod tests {
         ];
         for (compression, packed) in cases {
             for skip in [0, 1, 99_999, text.len()] {
-                // What is not packed is read from the byte itself.
+                // Uncompressed streams start at the byte itself.
                 let from = if compression.is_none() { skip } else { 0 };
                 let skipped = skip - from;
                 let (found, all, error) = unpacked(&packed[from..], skipped as u64).await;
@@ -306,7 +306,7 @@ mod tests {
         let middle = broken.len() / 2;
         broken[middle..middle + 64].fill(0xff);
         assert!(matches!(unpacked(&broken, 0).await.2, Some(SourceError::Damaged { .. })));
-        // A frame need not have a checksum; its header cannot be anything.
+        // Frames may lack a checksum, but not a valid header.
         let mut no_frame = zstd(&text).await;
         no_frame[4..12].fill(0xff);
         assert!(matches!(unpacked(&no_frame, 0).await.2, Some(SourceError::Damaged { .. })));

@@ -1,4 +1,4 @@
-//! From the bytes of a source to batches of rows: unpacking, transcoding and the decoders of its formats.
+//! From bytes to batches of rows: decompression, transcoding, and the decoders of CSV, JSON Lines and Parquet.
 
 pub(crate) mod batch;
 pub(crate) mod buffer;

@@ -1,4 +1,4 @@
-//! Rows of a source, whatever format it holds them in.
+//! The reader of rows in any format.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::decode::json::JsonReader;
 use crate::decode::transcode::transcode;
 use crate::{ByteStream, CsvLayout, CsvReader, RowBatch, SourceError};
 
-/// Reads rows in batches, in the order of the source. Memory is bounded whatever the source holds.
+/// Reads rows in batches, in order. Memory is bounded whatever the source holds.
 pub struct RowReader {
     rows: FormatDecoder,
-    /// Bytes of the source that were taken.
+    /// Bytes read from the source.
     taken: Arc<AtomicU64>,
 }
 
@@ -31,14 +31,14 @@ impl fmt::Debug for RowReader {
     }
 }
 
-/// Which byte of the source its reader begins at: that of a place, or the first where offsets are those of what it is made into.
+/// The byte at which to start the stream for a position: the first if offsets count decompressed or transcoded bytes.
 pub(crate) fn start_offset(settings: &RunSettings, from: Position) -> u64 {
     if settings.compression.is_none() && !settings.is_transcoded() { from.offset } else { 0 }
 }
 
 impl RowReader {
-    /// Reads a text source as its run has frozen it, from a place between two rows on. The stream begins at that place;
-    /// where offsets are those of what it is made into, where its packing begins.
+    /// Reads a text source with a run's frozen settings from a position between two rows. The stream begins at
+    /// [`start_offset`], or where the compressed data begin.
     pub(crate) fn text(stream: ByteStream, packing: Packing, settings: &RunSettings, from: Position) -> Self {
         let start_offset = start_offset(settings, from);
         let taken = Arc::new(AtomicU64::new(start_offset));
@@ -58,7 +58,7 @@ impl RowReader {
         Self { rows, taken }
     }
 
-    /// Where the next row is looked for: behind the last row of the last batch.
+    /// The position after the last row of the last batch.
     pub fn position(&self) -> Position {
         match &self.rows {
             FormatDecoder::Csv(rows) => rows.position(),
@@ -68,15 +68,15 @@ impl RowReader {
         }
     }
 
-    /// How many bytes of the source were taken, packed as it is.
+    /// Bytes read from the source as stored.
     pub fn bytes_taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// The next rows: at most `max_rows`, fewer at the end or where they are long, none behind the end. What was read before
-    /// an error comes first, and then the error.
+    /// The next rows: at most `max_rows`, fewer at the end or if they are long, none after the end. Rows read before an
+    /// error are returned first.
     ///
-    /// Not to be cancelled: the rows of a batch that is dropped half read are lost to this reader.
+    /// Not cancel safe: rows of an incomplete batch are lost.
     pub async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
         match &mut self.rows {
             FormatDecoder::Csv(rows) => rows.next_batch(max_rows).await,

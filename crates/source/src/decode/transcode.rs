@@ -1,8 +1,8 @@
-//! Sources of encodings in which a character may take several bytes: they are made UTF-8 before anything else looks at them, so that no
-//! part of a character is taken for a delimiter or a quote.
+//! Transcodes multi-byte encodings to UTF-8 before anything else reads them, so that no part of a character is taken
+//! for a delimiter or a quote.
 //!
-//! What is no character of the encoding becomes the byte 0xFF, which no UTF-8 holds: its row is rejected, and no other. A byte order mark is
-//! dropped. Offsets of such a source are those of the UTF-8.
+//! Malformed bytes become 0xFF, which UTF-8 never contains, so that only their row is rejected. Byte order marks are
+//! dropped. Offsets count the bytes of the UTF-8.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,14 +13,14 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::ByteStream;
 
-/// How much of the source is held.
+/// Bytes of the source held.
 const INPUT_BYTES: usize = 64 * 1024;
-/// Room in which any character of UTF-8 fits.
+/// Most bytes of a character in UTF-8.
 const CHARACTER_BYTES: usize = 4;
-/// What stands for what is no character.
+/// Replaces malformed bytes.
 const MALFORMED: u8 = 0xff;
 
-/// The encoding that a byte order mark says, but for UTF-8's, which changes nothing.
+/// The encoding of a byte order mark, except UTF-8's, which needs no transcoding.
 pub(crate) fn bom_encoding(bytes: &[u8]) -> Option<Encoding> {
     match bytes {
         [0xff, 0xfe, ..] => Some(Encoding::UTF_16LE),
@@ -29,7 +29,7 @@ pub(crate) fn bom_encoding(bytes: &[u8]) -> Option<Encoding> {
     }
 }
 
-/// The UTF-8 of the first bytes of a source; a character that is cut at their end is left out, unless they are all there is.
+/// Transcodes the head of a source. Omits a character cut at its end, unless the source ends there.
 pub(crate) fn transcode_head(bytes: &[u8], encoding: Encoding, is_whole: bool) -> Vec<u8> {
     let mut decoder = decoder(encoding);
     let (mut text, mut rest) = (Vec::new(), bytes);
@@ -44,7 +44,7 @@ pub(crate) fn transcode_head(bytes: &[u8], encoding: Encoding, is_whole: bool) -
     }
 }
 
-/// The UTF-8 of a source from its first byte on.
+/// Transcodes a source from its first byte.
 pub(crate) fn transcode(stream: ByteStream, encoding: Encoding) -> ByteStream {
     let input = InputBuffer { bytes: vec![0; INPUT_BYTES].into(), start: 0, end: 0, has_ended: false };
     Box::pin(TranscodedStream {
@@ -60,12 +60,12 @@ fn decoder(encoding: Encoding) -> Decoder {
     encoding.as_encoding_rs().new_decoder_with_bom_removal()
 }
 
-/// Decodes some bytes, until all are read or there is no room for another character. Tells whether all are, and how many bytes were read and
-/// written.
+/// Decodes until all bytes are read or no other character fits. Returns whether all were read, and how many bytes were
+/// read and written.
 fn decode(decoder: &mut Decoder, bytes: &[u8], into: &mut [u8], is_last: bool) -> (bool, usize, usize) {
     let (mut read, mut written) = (0, 0);
     loop {
-        // The byte for what is no character needs room as well.
+        // Leave room for the replacement byte.
         let room = into.len().saturating_sub(1).max(written);
         let (result, more_read, more_written) =
             decoder.decode_to_utf8_without_replacement(&bytes[read..], &mut into[written..room], is_last);
@@ -85,7 +85,7 @@ fn decode(decoder: &mut Decoder, bytes: &[u8], into: &mut [u8], is_last: bool) -
     }
 }
 
-/// Bytes of the source that are not decoded yet.
+/// Bytes not decoded yet.
 struct InputBuffer {
     bytes: Box<[u8]>,
     start: usize,
@@ -93,7 +93,7 @@ struct InputBuffer {
     has_ended: bool,
 }
 
-/// What was decoded for a reader with less room than a character may need.
+/// Decoded bytes for a reader with less room than a character may need.
 #[derive(Default)]
 struct Overflow {
     bytes: [u8; 2 * CHARACTER_BYTES],
@@ -106,7 +106,7 @@ struct TranscodedStream {
     decoder: Decoder,
     input: InputBuffer,
     overflow: Overflow,
-    /// The decoder has given its last.
+    /// Whether the decoder has finished.
     is_done: bool,
 }
 
@@ -162,7 +162,7 @@ mod tests {
         Encoding::of(label).unwrap()
     }
 
-    /// What is read of a source that comes in pieces, as much at a time as there is room for.
+    /// Reads a chunked stream with a buffer of this size.
     fn read(bytes: &[u8], encoding: Encoding, sizes: &[usize], room: usize) -> Vec<u8> {
         let mut stream = transcode(Box::pin(ChunkedStream::new(bytes, sizes)), encoding);
         block_on(async {
@@ -197,10 +197,10 @@ mod tests {
     fn what_is_no_character_costs_its_row() {
         for (label, bytes, expected) in [
             ("gbk", &b"1;\xff\n2;\xc9\xcc\n"[..], &b"1;\xff\n2;\xe5\x95\x86\n"[..]),
-            // Half a character before a line end leaves the line end.
+            // A truncated character keeps the line end.
             ("gbk", b"1;\xc9\n2;b\n", b"1;\xff\n2;b\n"),
             ("shift_jis", b"1;\x83\n2;b", b"1;\xff\n2;b"),
-            // A backslash that is a part of a character.
+            // A backslash as part of a character.
             ("shift_jis", b"\x83\x5c", "ソ".as_bytes()),
             ("utf-16le", b"a\0\0\xd8b\0", b"a\xffb"),
             ("utf-16le", b"a\0b", b"a\xff"),

@@ -1,11 +1,11 @@
-//! The decimal mark of the amounts. A mark is proven by amounts that only it reads: `12,50` and `1.234,56` have a comma, and
-//! `1,234,567` has a point, as a comma that stands twice parts thousands. `3.000` proves nothing. Nor does the delimiter.
+//! The decimal mark of amounts. It is proven by amounts that only one mark reads: `12,50` and `1.234,56` have a comma;
+//! `1,234,567` has a point, as repeated commas separate thousands. `3.000` proves nothing, nor does the delimiter.
 
 use assay_transaction::{Amount, DecidedBy, DecimalMark, readings, shape};
 
 use super::{Detected, SampleText, UndecidedFormat, format_count, is_more_than_slips};
 
-/// What the amounts show: the mark, or none where no amount has any mark that could be it.
+/// The decimal mark; none if no amount has a possible one.
 pub(crate) fn detect(
     texts: &[SampleText],
     currencies: &[String],
@@ -24,7 +24,7 @@ pub(crate) fn detect(
             _ => {}
         }
     }
-    // Amounts without a mark, and texts that are none, prove nothing and weigh nothing.
+    // Amounts without a mark and texts that are not amounts count for nothing.
     let marked = point.count + comma.count + undecided;
     if is_more_than_slips(point.count, marked) && is_more_than_slips(comma.count, marked) {
         let seen = Box::new([point, comma].map(|seen| (seen.share(texts.len()), seen.example())));
@@ -44,13 +44,13 @@ pub(crate) fn detect(
     Ok(Detected { value: None, by: DecidedBy::Default, evidence })
 }
 
-/// An amount without the zeros at its end, as they would only look like thousands again.
+/// An amount without trailing zeros, which would look like thousands again.
 fn without_zeros(amount: Amount) -> String {
     let text = amount.to_string();
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// The amounts that only one mark reads.
+/// Amounts that only one mark reads.
 #[derive(Default)]
 struct MarkEvidence<'a> {
     count: usize,

@@ -1,5 +1,5 @@
-//! How bytes become text. A byte order mark says it. Else it is UTF-8, which no other text looks like by chance: a source that is
-//! none is refused, with what it would be in the likeliest encoding. A broken character among good ones costs its row alone.
+//! The text encoding: from a byte order mark, otherwise UTF-8, which no other text resembles by chance. Another text is
+//! rejected with its likeliest reading. A broken character among good ones costs only its row.
 
 use assay_transaction::{Decided, DecidedBy, Decision, Encoding};
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
@@ -8,16 +8,15 @@ use super::{UndecidedFormat, format_count, is_more_than_slips, nearly_all};
 use crate::FormatOptions;
 use crate::decode::transcode::bom_encoding;
 
-/// Bytes that are looked at for a zero in every second place.
+/// Bytes searched for zeros.
 const ZEROS_IN: usize = 4_096;
-/// What switches to Japanese letters in ISO-2022-JP: to those of two bytes, by either version of the standard, and to those of half
-/// width.
+/// ISO-2022-JP escapes to Japanese characters: double-byte in both versions of the standard, and half-width.
 const JAPANESE: [&[u8]; 3] = [b"\x1b$B", b"\x1b$@", b"\x1b(I"];
-/// The most bytes that a character has in any encoding.
+/// Most bytes of a character in any encoding.
 const LONGEST_CHARACTER: usize = 4;
 
-/// The encoding that is set, or that a mark at the start of a source says: a mark is the surer one, as nothing else begins so.
-/// What goes on with a run takes what is frozen.
+/// The encoding from the options or a byte order mark. A mark overrides a setting, as nothing else begins like that.
+/// Resumed runs use their frozen encoding.
 pub(crate) fn declared(first: &[u8], options: &FormatOptions) -> Result<Option<Encoding>, UndecidedFormat> {
     if options.frozen.is_some() {
         return Ok(options.encoding);
@@ -25,7 +24,7 @@ pub(crate) fn declared(first: &[u8], options: &FormatOptions) -> Result<Option<E
     Ok(byte_order_mark(first)?.or(options.encoding))
 }
 
-/// The encoding that a byte order mark says.
+/// The encoding of a byte order mark.
 fn byte_order_mark(first: &[u8]) -> Result<Option<Encoding>, UndecidedFormat> {
     match first {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(UndecidedFormat::Utf32),
@@ -34,8 +33,8 @@ fn byte_order_mark(first: &[u8]) -> Result<Option<Encoding>, UndecidedFormat> {
     }
 }
 
-/// Refuses a text in an encoding that is no UTF-8, and yet would be read as it: one of several bytes a character that has no mark, or
-/// one that switches between alphabets by escapes of ASCII.
+/// Rejects text that is not UTF-8 but would be read as such: UTF-16 or UTF-32 without a mark, or ISO-2022-JP, which
+/// escapes in ASCII.
 pub(crate) fn reject_unmarked(head: &[u8], encoding: Option<Encoding>) -> Result<(), UndecidedFormat> {
     if encoding.is_none() && JAPANESE.iter().any(|escape| memchr::memmem::find(head, escape).is_some()) {
         return Err(UndecidedFormat::Iso2022Jp);
@@ -45,7 +44,7 @@ pub(crate) fn reject_unmarked(head: &[u8], encoding: Option<Encoding>) -> Result
     reject_utf16(looked_at)
 }
 
-/// Three bytes of four are nothing, but for letters of other scripts.
+/// Three of four bytes are zero, except for other scripts.
 fn reject_utf32(looked_at: &[u8]) -> Result<(), UndecidedFormat> {
     let zeros = |first: usize| looked_at.iter().skip(first).step_by(4).filter(|byte| **byte == 0).count();
     let quads = looked_at.len() / 4;
@@ -61,7 +60,7 @@ fn reject_utf16(looked_at: &[u8]) -> Result<(), UndecidedFormat> {
     let zeros = |first: usize| looked_at.iter().skip(first).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd) = (zeros(0), zeros(1));
     let pairs = looked_at.len() / 2;
-    // Characters of other scripts have no zero, but delimiters and digits have.
+    // Characters of other scripts contain no zero, but delimiters and digits do.
     let is_of = |zeros: usize, others: usize| zeros * 3 > pairs && others * 20 <= zeros;
     if is_of(odd, even) {
         return Err(UndecidedFormat::Utf16 { name: "UTF-16LE", label: "utf-16le" });
@@ -72,7 +71,7 @@ fn reject_utf16(looked_at: &[u8]) -> Result<(), UndecidedFormat> {
     Ok(())
 }
 
-/// Whether lines of a text for which nothing is set are UTF-8, but for slips.
+/// Checks that lines are UTF-8, except for slips.
 pub(crate) fn check_utf8<'a>(
     lines: impl Iterator<Item = (u64, &'a [u8])> + Clone,
 ) -> Result<Utf8Lines, UndecidedFormat> {
@@ -95,7 +94,7 @@ pub(crate) fn check_utf8<'a>(
     }
 }
 
-/// How many lines were looked at.
+/// Counts of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Utf8Lines {
     all: usize,
@@ -104,14 +103,14 @@ pub(crate) struct Utf8Lines {
 }
 
 impl Utf8Lines {
-    /// One line may be broken where there are others, as may one in a thousand, and one in ten of those that have other characters
-    /// than ASCII: what is UTF-8 in nine is it by no chance.
+    /// Accepted slips: one broken line among others, one in a thousand, or one in ten lines with non-ASCII characters,
+    /// as UTF-8 in nine of ten is no coincidence.
     fn is_other(self) -> bool {
         let are_slips = self.broken < self.all && (self.broken == 1 || !is_more_than_slips(self.broken, self.all));
         !are_slips && !nearly_all(self.beyond_ascii - self.broken, self.beyond_ascii)
     }
 
-    /// What was settled by them, where nothing else says it.
+    /// The decision they support.
     pub(crate) fn decision(self) -> Decision {
         let good = self.beyond_ascii - self.broken;
         let of = format_count(self.beyond_ascii);
@@ -125,7 +124,7 @@ impl Utf8Lines {
     }
 }
 
-/// Shows what the bytes of a line would be in the likeliest encodings.
+/// Shows a line's bytes in the likeliest encodings.
 pub(crate) fn not_utf8<'a>(line: u64, bytes: &[u8], all: impl Iterator<Item = &'a [u8]>) -> UndecidedFormat {
     let broken_character = broken_character(bytes);
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
@@ -139,7 +138,7 @@ pub(crate) fn not_utf8<'a>(line: u64, bytes: &[u8], all: impl Iterator<Item = &'
     if !likely.contains(&Encoding::WINDOWS_1252) {
         likely.push(Encoding::WINDOWS_1252);
     }
-    // One character tells as much as a word would, which is content of the row.
+    // One character is as telling as a word, which would be row content.
     let character = |encoding: &Encoding| {
         let mut starts = (1..=broken_character.len())
             .filter_map(|length| Some((length, encoding.decode(&broken_character[..length])?)));
@@ -154,10 +153,10 @@ pub(crate) fn not_utf8<'a>(line: u64, bytes: &[u8], all: impl Iterator<Item = &'
     UndecidedFormat::NotUtf8 { line, example, readings }
 }
 
-/// What of a line is a character that is no UTF-8, at most, whatever encoding it is in.
+/// At most one character of a line that is not UTF-8, in any encoding.
 fn broken_character(line: &[u8]) -> &[u8] {
     let broken = std::str::from_utf8(line).err().map_or(0, |error| error.valid_up_to());
-    // Characters of two bytes may look like UTF-8 for a while.
+    // Double-byte characters may look like UTF-8 at first.
     let start = line[..broken].iter().rposition(u8::is_ascii).map_or(0, |place| place + 1);
     &line[start..line.len().min(start + LONGEST_CHARACTER)]
 }

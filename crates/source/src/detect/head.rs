@@ -1,4 +1,4 @@
-//! The first bytes of a text source, and what can be told of it from them alone.
+//! The head of a text source, and what its bytes alone reveal.
 
 use assay_transaction::{Encoding, Format, Position, json_members};
 use bytes::Bytes;
@@ -11,30 +11,28 @@ use crate::detect::encoding;
 use crate::detect::other_formats::OtherFormat;
 use crate::{ByteStream, FormatOptions, SourceError};
 
-/// How much of a source is looked at: the header must end within it, and what a source does not say itself is recognised
-/// from the rows in it.
+/// Size of the head: the header must end within it, and its rows are the sample for detection.
 pub const HEAD_BYTES: usize = 256 * 1024;
 
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
-/// The first bytes of a Parquet file.
+/// First bytes of a Parquet file.
 const PARQUET: &[u8] = b"PAR1";
 
-/// The first bytes of a source, unpacked.
+/// The first bytes of a source, decompressed.
 pub(crate) struct Head {
     bytes: Bytes,
     bom: usize,
-    /// What it was encoded in, where that is said: by somebody, or by a byte order mark. The bytes are UTF-8 where it
-    /// [is transcoded](Encoding::is_transcoded).
+    /// The encoding, if it is set or marked. The bytes are UTF-8 if it [is transcoded](Encoding::is_transcoded).
     pub(crate) encoding: Option<Encoding>,
-    /// There is nothing behind them.
+    /// Whether the source ends here.
     pub(crate) is_whole: bool,
 }
 
 impl Head {
-    /// Reads them from a stream of which the options may know the encoding. A source that is damaged further on has a head all the same.
+    /// Reads the head of a stream. A source damaged further on still has a head.
     pub(crate) async fn read(stream: &mut ByteStream, options: &FormatOptions) -> Result<Self, SourceError> {
         let mut bytes = Vec::new();
-        // One byte more tells whether this is all.
+        // One more byte shows whether the source ends here.
         let read = stream.take(HEAD_BYTES as u64 + 1).read_to_end(&mut bytes).await.map_err(SourceError::from);
         let is_whole = match read {
             Ok(_) => bytes.len() <= HEAD_BYTES,
@@ -46,7 +44,7 @@ impl Head {
         if let Some(encoding) = encoding.filter(|encoding| encoding.is_transcoded()) {
             bytes = transcode_head(&bytes, encoding, is_whole);
         }
-        // Programs that put one before what has one already make it two.
+        // Some programs add a mark to a text that has one.
         let mut bom = 0;
         while bytes[bom..].starts_with(UTF8_BOM) {
             bom += UTF8_BOM.len();
@@ -54,7 +52,7 @@ impl Head {
         Ok(Self { bytes: bytes.into(), bom, encoding, is_whole })
     }
 
-    /// It in UTF-8, if it is in an encoding of single bytes. JSON is read so.
+    /// The head in UTF-8 if its encoding is a single-byte one, for JSON.
     pub(crate) fn in_utf8(&self) -> Self {
         let single_byte = self.encoding.filter(|encoding| *encoding != Encoding::UTF_8 && !encoding.is_transcoded());
         let bytes = match single_byte {
@@ -64,61 +62,58 @@ impl Head {
         Self { bytes, ..*self }
     }
 
-    /// All of its bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Whether it is that of a Parquet file.
     pub(crate) fn is_parquet(&self) -> bool {
         self.bytes.starts_with(PARQUET)
     }
 
-    /// Behind a byte order mark, or several.
+    /// The position after the byte order marks.
     pub(crate) fn start(&self) -> Position {
         Position { offset: self.bom as u64, ..Position::START }
     }
 
-    /// The bytes from an offset on.
+    /// The bytes from an offset.
     pub(crate) fn from(&self, offset: u64) -> Bytes {
         let from = usize::try_from(offset).map_or(self.bytes.len(), |offset| offset.min(self.bytes.len()));
         self.bytes.slice(from..)
     }
 
-    /// How many bytes it has.
     pub(crate) fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// Whether a row of the head ends within it.
+    /// Whether the row ends within the head.
     pub(crate) fn has_whole(&self, row: &Row<'_>) -> bool {
         self.is_before_end(row.end)
     }
 
-    /// Whether what ends at a place ends within the head.
+    /// Whether a position lies within the head.
     pub(crate) fn is_before_end(&self, end: Position) -> bool {
         self.is_whole || end.offset < self.bytes.len() as u64
     }
 
-    /// What it is the start of, where that is a file of another kind.
+    /// The unsupported format of this head, if it is one.
     pub(crate) fn other_format(&self, is_format_given: bool) -> Option<OtherFormat> {
         OtherFormat::detect(&self.bytes[self.bom..], is_format_given)
     }
 
-    /// The format that the content is of.
+    /// The format of the content.
     pub(crate) fn format(&self) -> Result<Format, SourceError> {
         let text = &self.bytes[self.bom..];
         if self.is_parquet() {
             return Ok(Format::Parquet);
         }
-        // A sequence of JSON texts has a separator before each.
+        // Each text of a JSON sequence begins with a separator.
         let text = text.trim_ascii_start();
         match text.strip_prefix(b"\x1e").unwrap_or(text).first() {
             Some(b'{') => match self.in_utf8().objects().next() {
                 Some(object) if json_members(object).is_ok() => Ok(Format::JsonLines),
-                // Whether it is one in another encoding is told later, of all lines.
+                // All lines together show later whether this is another encoding.
                 Some(object) if std::str::from_utf8(object).is_err() => Ok(Format::JsonLines),
-                // A header may begin so.
+                // A header may also begin like this.
                 _ if self.lines().next().is_some_and(|line| line.contains(&b'"') || line == b"{") => {
                     Err(SourceError::NotJsonLines("its first line is no whole object"))
                 }
@@ -129,12 +124,12 @@ impl Head {
         }
     }
 
-    /// The objects of a source of JSON that are whole.
+    /// The complete JSON objects.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &[u8]> {
         json::objects(&self.bytes[self.bom..])
     }
 
-    /// The lines from a place on that are whole, each with its number.
+    /// The complete lines from a position, with their numbers.
     pub(crate) fn whole_lines_from(&self, from: Position) -> impl Iterator<Item = (u64, &[u8])> + Clone {
         let end = self.bytes.len() as u64;
         let lines = self
@@ -143,20 +138,20 @@ impl Head {
         lines.map(|(start, line)| (start.line, line))
     }
 
-    /// The physical lines from a place on, blank ones too, each with where it begins; the last one may be cut.
+    /// The physical lines from a position, including blank ones, with their positions; the last may be cut.
     pub(crate) fn lines_from(&self, from: Position) -> PhysicalLines<'_> {
         let offset = usize::try_from(from.offset).map_or(self.bytes.len(), |offset| offset.min(self.bytes.len()));
         PhysicalLines { bytes: &self.bytes, next: from, offset }
     }
 
-    /// The lines that are not blank; the last one may be cut.
+    /// The lines that are not blank; the last may be cut.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &[u8]> {
         let lines = self.bytes[self.bom..].split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         lines.filter(|line| !line.is_empty())
     }
 }
 
-/// The lines of a head.
+/// Physical lines of a head.
 #[derive(Debug, Clone)]
 pub(crate) struct PhysicalLines<'a> {
     bytes: &'a [u8],
@@ -165,7 +160,7 @@ pub(crate) struct PhysicalLines<'a> {
 }
 
 impl PhysicalLines<'_> {
-    /// The place behind the next line.
+    /// The position after the next line.
     pub(crate) fn behind_next(mut self) -> Position {
         self.next();
         self.next

@@ -1,4 +1,4 @@
-//! The head of a source says how to read it: its format, its columns, and the dialect of its first rows.
+//! Inspects a source: detects its layout from its head.
 
 use std::sync::Arc;
 #[cfg(feature = "parquet")]
@@ -15,36 +15,36 @@ use crate::detect::head::Head;
 use crate::detect::{Detected, SampleText, UndecidedFormat, amounts, encoding, header, timestamps};
 use crate::{ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError};
 
-/// Rows of the head that are put into one batch.
+/// Rows per batch of the sample.
 const SAMPLE_ROWS: usize = 1_000;
 
-/// How a source is to be read.
+/// How to read a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// In what it holds its rows.
+    /// Its format.
     pub format: Format,
-    /// What it is packed with.
+    /// Its compression.
     pub compression: Compression,
-    /// How its rows are written.
+    /// Delimiter, decimal mark and encoding.
     pub dialect: Dialect,
-    /// How its timestamps are.
+    /// The format of its timestamps.
     pub timestamps: TimestampFormat,
-    /// The names of its columns, trimmed; the required ones are among them.
+    /// The trimmed names of its columns, including the required ones.
     pub header: Vec<String>,
-    /// Where its first row is.
+    /// The position of its first row.
     pub start: Position,
-    /// What a CSV source writes in a way of its own.
+    /// Peculiarities of a CSV source.
     pub csv: CsvText,
-    /// How its amounts are written, beside their decimal mark.
+    /// The notation of its amounts apart from the decimal mark.
     pub amounts: AmountText,
-    /// What was settled of it, and by what.
+    /// What was decided, and by what evidence.
     pub decisions: Vec<Decision>,
-    /// How its columns become ours, with what comes from its path as it is there.
+    /// How columns map to ours, with values from the path filled in.
     pub mapping: Option<Arc<Mapping>>,
 }
 
 impl Layout {
-    /// Settings with all that was settled of a source.
+    /// Adds the layout to the settings of a run.
     #[must_use]
     pub fn freeze(self, settings: RunSettings) -> RunSettings {
         let Self { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping } = self;
@@ -65,39 +65,39 @@ impl Layout {
     }
 }
 
-/// What was seen of a source.
+/// The result of an inspection.
 #[derive(Debug)]
 pub struct Inspected {
-    /// How it is to be read.
+    /// How to read the source.
     pub layout: Layout,
-    /// The first rows, those that are whole.
+    /// The complete rows of the head.
     pub sample: Vec<RowBatch>,
-    /// How many rows there are, where that is certain: there are no others, or the source says so.
+    /// The number of rows, if certain: the head is the whole source, or the source states it.
     pub rows: Option<u64>,
-    /// How many bytes of the source, packed as it is, the sample takes.
+    /// Bytes of the source, as stored, that the sample takes.
     pub sample_bytes: u64,
 }
 
 impl Inspected {
-    /// How many rows the sample has.
+    /// Rows of the sample.
     pub fn sample_rows(&self) -> u64 {
         self.sample.iter().map(|batch| batch.len() as u64).sum()
     }
 
-    /// How many rows a source of that size has, if it goes on as it begins.
+    /// Estimates the rows of a source of this size from the sample.
     pub fn estimated_rows(&self, size: u64) -> u64 {
         let rows = u128::from(self.sample_rows()) * u128::from(size) / u128::from(self.sample_bytes.max(1));
         self.rows.unwrap_or_else(|| u64::try_from(rows).unwrap_or(u64::MAX))
     }
 }
 
-/// Reads the head of an unpacked text source from its first byte on, and settles what the options leave open, as
-/// `recognise` tells. A source with a header and no rows is fine.
+/// Reads the head of a decompressed text source from its first byte, and detects what the options leave open. A source
+/// may have a header and no rows.
 pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Inspected, SourceError> {
     inspect_head(&Head::read(stream, options).await?, options).await
 }
 
-/// The same with the head that was read.
+/// Inspects a head that has been read.
 pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
     if options.frozen.is_none() {
         encoding::reject_unmarked(head.bytes(), head.encoding)?;
@@ -109,14 +109,14 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
     let mut found = match format {
         Format::Csv => DetectedColumns::csv(header::find(head, options, encoding.of_rows()).await?),
         Format::JsonLines => {
-            // Objects that are no text have no names, which would be missed first.
+            // Check first: objects in another encoding have no names, and would seem to lack columns.
             encoding_decision(head, head.start(), options)?;
             if head.objects().next().is_none() && head.lines().next().is_some() {
                 return Err(SourceError::NotJsonLines("its first lines hold no whole object"));
             }
             DetectedColumns::of(header::json::columns(head.objects(), mapping)?, head.start())
         }
-        // Its index lies at its end.
+        // Its index is at its end.
         Format::Parquet => return Err(SourceError::UnknownDialect { first_line: "`PAR1`".to_owned() }),
     };
     found.decisions.insert(0, format_decision(format, options));
@@ -143,7 +143,7 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
     Ok(inspected)
 }
 
-/// The columns of a Parquet file, and its first rows.
+/// Inspects a Parquet file: its columns and first rows.
 #[cfg(feature = "parquet")]
 pub(crate) async fn inspect_parquet(
     mut reader: crate::decode::parquet::ParquetReader,
@@ -160,16 +160,16 @@ pub(crate) async fn inspect_parquet(
     Ok(Inspected { layout, sample, rows, sample_bytes: reader.taken().load(Ordering::Relaxed) })
 }
 
-/// What is known of a source once its columns are.
+/// The columns of a source, and what is known with them.
 struct DetectedColumns {
     delimiter: Delimiter,
     columns: Columns,
     csv: CsvText,
-    /// Where the header of a CSV source begins.
+    /// Start of the header of a CSV source.
     header: Option<Position>,
-    /// Whether that has none of the names that are needed.
+    /// Whether it has no required name: the mapping uses column positions.
     is_by_place: bool,
-    /// Where the first row is.
+    /// Position of the first row.
     start: Position,
     decisions: Vec<Decision>,
 }
@@ -185,7 +185,7 @@ impl DetectedColumns {
         Self { delimiter, columns, csv, header: Some(start), is_by_place, start: end, decisions }
     }
 
-    /// The same where the line that was taken for the header is the first row: the columns have their places for names.
+    /// The supposed header is the first row: columns are named by position.
     fn without_header(mut self, first: Position, mapping: Option<&Mapping>) -> Result<Self, HeaderError> {
         let names = (1..=self.columns.count()).map(|place| format!("column_{place}")).collect();
         self.decisions.retain(|decision| decision.what != Decided::Header);
@@ -199,20 +199,20 @@ impl DetectedColumns {
         Ok(Self { columns: Columns::from_names(names, mapping)?, header: None, start, ..self })
     }
 
-    /// What splits its rows.
+    /// How to split its rows.
     fn layout(&self, encoding: Encoding, options: &FormatOptions) -> CsvLayout<'_> {
         let columns = Some(self.columns.count());
         CsvLayout { delimiter: self.delimiter, columns, csv: &self.csv, encoding, rules: options.rules() }
     }
 }
 
-/// Those rows of a head that are whole.
+/// The complete rows of a head.
 async fn sample(mut reader: RowReader, head: &Head) -> Result<Vec<RowBatch>, SourceError> {
     let mut sample = Vec::new();
     while let Some(batch) = reader.next_batch(SAMPLE_ROWS).await? {
         sample.push(batch);
     }
-    // It would use the storage of the last batch again.
+    // It would reuse the storage of the last batch.
     drop(reader);
     for batch in &mut sample {
         batch.keep(|row| head.has_whole(row));
@@ -231,7 +231,7 @@ fn format_decision(format: Format, options: &FormatOptions) -> Decision {
     Decision { what: Decided::Format, value: format.name().to_owned(), by, evidence: evidence.to_owned() }
 }
 
-/// What was settled of the encoding; an error where nothing says it, and the text is not UTF-8.
+/// How the encoding was decided; an error if the text is not UTF-8 and nothing declares its encoding.
 fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> Result<Decision, UndecidedFormat> {
     let Some(encoding) = head.encoding else {
         return encoding::check_utf8(head.whole_lines_from(start)).map(encoding::Utf8Lines::decision);
@@ -244,11 +244,11 @@ fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> R
     Ok(Decision { what: Decided::Encoding, value: encoding.name().to_owned(), by, evidence })
 }
 
-/// What options and sample leave no doubt of.
+/// The formats of values, from options and sample.
 struct ValueFormats {
     mark: Detected<Option<DecimalMark>>,
     timestamps: Detected<TimestampFormat>,
-    /// Whether timestamps are texts that a form reads.
+    /// Whether timestamps are texts that a format reads.
     has_timestamps: bool,
     currencies: Vec<String>,
     mapping: Option<Arc<Mapping>>,
@@ -262,7 +262,7 @@ impl ValueFormats {
         headers: Option<&HeaderRows<'_>>,
         options: &FormatOptions,
     ) -> Result<Self, UndecidedFormat> {
-        // A header between rows says nothing of them, and neither does what ends the source.
+        // Repeated headers and trailers say nothing of the rows.
         let is_header = |row: &Row<'_>| headers.is_some_and(|headers| headers.find(&row.fields).is_some());
         let trailer = options.trailer.as_ref();
         let is_trailer = |row: &Row<'_>| trailer.is_some_and(|it| it.is(&row.fields, encoding, ReadingRules::Second));
@@ -294,7 +294,7 @@ impl ValueFormats {
         self.mark.value.unwrap_or(DecimalMark::Point)
     }
 
-    /// Everything in the order in which it was settled.
+    /// The layout, its decisions in the order they were made.
     fn layout(self, format: Format, found: DetectedColumns, encoding: Encoding) -> Layout {
         let dialect = Dialect { delimiter: found.delimiter, decimal_mark: self.mark(), encoding };
         let (header, start, csv, mut decisions) =
@@ -320,13 +320,13 @@ fn set_by_option<T>(value: T) -> Detected<T> {
     Detected { value, by: DecidedBy::Set, evidence: String::new() }
 }
 
-/// Rows that have as many fields as the header.
+/// Rows with as many fields as the header.
 fn whole_rows<'a>(sample: &'a [RowBatch], columns: &Columns) -> impl Iterator<Item = Row<'a>> {
     let count = columns.count();
     sample.iter().flat_map(RowBatch::rows).filter(move |row| row.fields.count() == count)
 }
 
-/// The rows of a head that are whole, and what is settled by them.
+/// Reads the sample, and detects the formats of its values.
 async fn detect_values(
     head: &Head,
     format: Format,
@@ -348,7 +348,7 @@ async fn detect_values(
     Ok((sample, formats))
 }
 
-/// Whether a line is a row by a header: one that is passed over could be a transaction. It ends before a place, where it is one.
+/// Whether a line that would be skipped is a row under this header, and ends before an offset.
 async fn is_row_at(
     head: &Head,
     start: Position,
@@ -370,7 +370,7 @@ async fn is_row_at(
             None => columns.has_count(row.number, &row.fields, encoding),
         };
         let is_of_column = |name| (0..columns.count()).any(|index| columns.fields_of(index).contains(&name));
-        // No column is called like an amount or a date: one of them tells a row that has a mistake from a header by places.
+        // Column names are neither amounts nor dates, so one of them distinguishes a faulty row from a header.
         let is_one =
             found.is_by_place && (has_amount && is_of_column("amount") || has_timestamp && is_of_column("timestamp"));
         row.fields.count() == columns.count() && (has_amount && has_timestamp || is_one)

@@ -1,4 +1,4 @@
-//! The file of a column mapping: TOML, read once, when the settings are.
+//! The file of a column mapping: TOML, read once with the settings.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use assay_transaction::Mapping;
 
 use crate::error::io_cause;
 
-/// Reads a mapping; what is wrong with it is one line that says where.
+/// Reads a mapping; the error is one line with the position.
 pub(crate) fn read_mapping(path: &str) -> Result<Arc<Mapping>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path} ({})", io_cause(&error)))?;
     let mapping: Mapping = toml::from_str(&text).map_err(|error| {
@@ -18,7 +18,7 @@ pub(crate) fn read_mapping(path: &str) -> Result<Arc<Mapping>, String> {
     Ok(Arc::new(mapping))
 }
 
-/// The line and the column of a byte, from 1.
+/// Line and column of a byte, from 1.
 fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();

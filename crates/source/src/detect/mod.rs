@@ -1,10 +1,10 @@
-//! What a source does not say is recognised here: its encoding, its header and delimiter, the decimal mark of its amounts and
-//! the form of its timestamps, each in a file with its evidence.
+//! Detects what the user has not set: format, encoding, header, delimiter, decimal mark and timestamp format, each with
+//! its evidence.
 //!
-//! One rule holds for all of them. A reading is recognised where it fits nearly all of the sample, and the sample proves it
-//! against every other reading: it holds values that only this one fits. A few values that only another one fits are slips, and
-//! cost their rows. Where nothing is proven, and the readings differ, the source is refused: [`UndecidedFormat`] shows both readings and the
-//! place and the shape of a value of the source, and names the setting that decides. Nothing that is set is ever questioned.
+//! One rule for all: a reading is accepted if it fits nearly all of the sample and the sample proves it, with values
+//! that no other reading fits. A few values that only another reading fits are slips and cost their rows. If nothing is
+//! proven and the readings differ, the source is rejected: [`UndecidedFormat`] shows both readings, the place and shape
+//! of a value, and the setting that decides. A value that the user has set is never questioned.
 
 pub(crate) mod amounts;
 pub(crate) mod encoding;
@@ -23,16 +23,16 @@ use assay_transaction::{DecidedBy, shape};
 
 pub use undecided::UndecidedFormat;
 
-/// What was recognised, and by what.
+/// A detected value, and how it was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Detected<T> {
     pub(crate) value: T,
     pub(crate) by: DecidedBy,
-    /// What proves it, for a person.
+    /// The evidence, for the user.
     pub(crate) evidence: String,
 }
 
-/// A text of the sample that something is recognised by. It shows its shape and its row: evidence ends in logs.
+/// A text of the sample. It displays its shape and row only, as evidence is logged.
 #[derive(Debug, Clone)]
 pub(crate) struct SampleText {
     pub(crate) row: u64,
@@ -47,23 +47,23 @@ impl fmt::Display for SampleText {
 
 #[cfg(test)]
 impl SampleText {
-    /// Texts of rows from the first one on.
+    /// Texts of consecutive rows.
     fn rows<T: ToString>(texts: &[T]) -> Vec<Self> {
         texts.iter().zip(1..).map(|(text, row)| Self { row, text: text.to_string() }).collect()
     }
 }
 
-/// Whether a reading fits so many that the others are exceptions: nine in ten.
+/// Whether a reading fits nine in ten.
 pub(crate) fn nearly_all(count: usize, of: usize) -> bool {
     count > 0 && count * 10 >= of * 9
 }
 
-/// Whether so many are more than a slip: above one in a thousand.
+/// Whether these are more than slips: above one in a thousand.
 pub(crate) fn is_more_than_slips(count: usize, of: usize) -> bool {
     count * 1_000 > of
 }
 
-/// A number with its thousands apart.
+/// A number with thousands separators.
 pub(crate) fn format_count(count: usize) -> String {
     let digits = count.to_string();
     let mut grouped = String::new();
@@ -76,7 +76,7 @@ pub(crate) fn format_count(count: usize) -> String {
     grouped
 }
 
-/// So many of something.
+/// A count with its noun.
 pub(crate) fn format_count_of(count: usize, one: &str, several: &str) -> String {
     format!("{} {}", format_count(count), if count == 1 { one } else { several })
 }

@@ -1,27 +1,26 @@
-//! Files of other kinds, told by their content: archives, packings and formats that cannot be read are refused by their
-//! names, with what to do about them.
+//! Detects unsupported formats by content: archives, compressions and documents are rejected by name, with advice.
 //!
-//! A kind is told by bytes that no text begins with, or where text does, by more of it: a header such as `<DATE>,<TIME>` is
-//! no page, and `BZh` alone no packing.
+//! A signature is bytes that no text begins with, or enough of a text: a header `<DATE>,<TIME>` is not HTML, and `BZh`
+//! alone is not bzip2.
 
 use assay_transaction::Compression;
 
 use crate::SourceError;
 
-/// What to do with a file of another format.
+/// Advice for other formats.
 const EXPORT: &str = "export it as CSV, JSON Lines or Parquet";
-/// What to do with what is packed.
+/// Advice for other compressions.
 const UNPACK: &str = "unpack it first; only gzip, zstd and a zip of one file are unpacked while they are read";
-/// What to do with what is packed twice.
+/// Advice for nested compression.
 const UNPACK_ONCE: &str = "unpack it once; one packing is taken off while it is read";
-/// What to do with several files in one.
+/// Advice for archives.
 const TAKE_OUT: &str = "unpack it, and load the files in it";
 const DECRYPT: &str = "decrypt it first";
 
-/// How much of a text is looked at for the names of elements.
+/// Bytes of a text searched for elements.
 const LOOKED_AT: usize = 16 * 1024;
 
-/// What a file of another kind is, with its article, and what to do with it.
+/// An unsupported format, with its article, and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OtherFormat {
     what: &'static str,
@@ -29,7 +28,8 @@ pub(crate) struct OtherFormat {
 }
 
 impl OtherFormat {
-    /// Tells what begins with these bytes; none where that may be rows. What is text is told only where nobody says its format.
+    /// The format that begins with these bytes; none if they may be rows. Text formats are only detected if no format
+    /// is set.
     pub(crate) fn detect(head: &[u8], is_format_given: bool) -> Option<Self> {
         let is_magic = |(magic, certainty, _): &&Signature| {
             head.starts_with(magic) && (*certainty == Certainty::Sure || is_binary(head))
@@ -60,7 +60,7 @@ impl OtherFormat {
         if HTML_ELEMENTS.iter().any(|name| element.eq_ignore_ascii_case(name)) {
             return export(if is_excel { "an HTML page, as Excel saves it under .xls" } else { "an HTML page" });
         }
-        // A header of names in angle brackets has no closing element below it, and what comes behind them is a delimiter.
+        // A header of names in angle brackets has no closing elements, and delimiters after the names.
         if !contains(text, b"</") && !starts_with(text, b"<?xml") {
             return None;
         }
@@ -76,7 +76,7 @@ impl OtherFormat {
         }
     }
 
-    /// Why it is refused; with what it was packed with.
+    /// The error for this format, and the compression around it.
     pub(crate) fn error(self, packed_with: Compression) -> SourceError {
         let what = match packed_with {
             Compression::None => self.what.to_owned(),
@@ -86,16 +86,16 @@ impl OtherFormat {
     }
 }
 
-/// What it takes to be sure of a kind.
+/// How certain a signature is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Certainty {
-    /// No text begins so.
+    /// No text begins like this.
     Sure,
-    /// A text may begin so: what follows must be none.
+    /// A text may begin like this: certain only if binary bytes follow.
     IfBinary,
 }
 
-/// How a kind begins, how sure that is, and what it is.
+/// First bytes, certainty, and format.
 type Signature = (&'static [u8], Certainty, OtherFormat);
 
 const fn signature(magic: &'static [u8], what: &'static str, remedy: &'static str) -> Signature {
@@ -106,7 +106,7 @@ const fn signature_if_binary(magic: &'static [u8], what: &'static str, remedy: &
     (magic, Certainty::IfBinary, OtherFormat { what, remedy })
 }
 
-/// The first bytes of kinds. What is unpacked while it is read is among them, as it is here only inside of another packing.
+/// Signatures. Supported compressions are included, as they only occur here inside another one.
 const SIGNATURES: [Signature; 44] = [
     signature(b"\x1f\x8b", "gzip data", UNPACK_ONCE),
     signature(b"\x28\xb5\x2f\xfd", "zstd data", UNPACK_ONCE),
@@ -154,7 +154,7 @@ const SIGNATURES: [Signature; 44] = [
     signature(b"age-encryption.org/v1\n", "an encrypted file of age", DECRYPT),
 ];
 
-/// How texts of banks begin that are no tables, whatever the case of letters.
+/// First bytes of text formats of banks, case-insensitive.
 const TEXT_SIGNATURES: [(&[u8], OtherFormat); 7] = [
     (b"OFXHEADER:", OtherFormat { what: "an OFX statement", remedy: EXPORT }),
     (b"!Type:", OtherFormat { what: "a QIF file", remedy: EXPORT }),
@@ -165,7 +165,7 @@ const TEXT_SIGNATURES: [(&[u8], OtherFormat); 7] = [
     (b"UNB+", OtherFormat { what: "an EDIFACT message", remedy: EXPORT }),
 ];
 
-/// Elements that pages begin with.
+/// Elements that begin an HTML page.
 const HTML_ELEMENTS: [&[u8]; 15] = [
     b"!doctype",
     b"html",
@@ -184,10 +184,10 @@ const HTML_ELEMENTS: [&[u8]; 15] = [
     b"link",
 ];
 
-/// Of the header of a member of a tar archive.
+/// Size of a header in a tar archive.
 const TAR_BLOCK: usize = 512;
 
-/// The header of the first member says so, or is summed up by itself, as those of old archives are.
+/// The first header has the magic of tar, or a valid checksum, as in old archives.
 fn is_tar(head: &[u8]) -> bool {
     let Some(block) = head.get(..TAR_BLOCK) else { return false };
     let sum: u64 =
@@ -197,7 +197,7 @@ fn is_tar(head: &[u8]) -> bool {
     &block[257..262] == b"ustar" || (told == Some(sum) && block.contains(&0))
 }
 
-/// Its level, and the start of a block or the end of the whole.
+/// Magic, level, and the start of a block or the end of the data.
 fn is_bzip2(head: &[u8]) -> bool {
     let Some((start, rest)) = head.split_at_checked(4) else { return false };
     start.starts_with(b"BZh")
@@ -205,14 +205,14 @@ fn is_bzip2(head: &[u8]) -> bool {
         && (rest.starts_with(b"1AY&SY") || rest.starts_with(b"\x17\x72\x45\x38\x50\x90"))
 }
 
-/// Whether there are bytes at its start that no text has.
+/// Whether the first bytes include some that no text has.
 fn is_binary(head: &[u8]) -> bool {
     let is_of_no_text =
         |byte: &u8| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | b'\x0b' | b'\x0c' | b'\x1b');
     head[..head.len().min(1024)].iter().any(is_of_no_text)
 }
 
-/// The name of the first element of what may be a page or a document; a declaration of the type of a document counts as one.
+/// The name of the first element of a page or document; a document type declaration counts.
 fn first_element(mut text: &[u8]) -> Option<&[u8]> {
     loop {
         text = text.trim_ascii_start();
@@ -227,7 +227,7 @@ fn first_element(mut text: &[u8]) -> Option<&[u8]> {
     let length = rest.iter().position(|byte| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/'))?;
     let (name, rest) = rest.split_at(length);
     let is_name = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!_-.:".contains(byte) || !byte.is_ascii());
-    // In a header of names in angle brackets, a delimiter follows the first.
+    // In a header of names in angle brackets, a delimiter follows.
     let is_field = matches!(rest, [b'>', b',' | b';' | b'\t' | b'|', ..]);
     (is_name && !name.is_empty() && !is_field).then(|| name.rsplit(|byte| *byte == b':').next().unwrap_or(name))
 }
@@ -249,7 +249,7 @@ mod tests {
         OtherFormat::detect(head, false).map(|format| format.what)
     }
 
-    /// The first block of an archive with one member.
+    /// The first block of an archive with one file.
     fn tar(is_old: bool) -> Vec<u8> {
         let mut block = vec![0; TAR_BLOCK];
         block[..5].copy_from_slice(b"a.csv");
@@ -347,7 +347,7 @@ mod tests {
         for head in cases.into_iter().chain([long.as_bytes()]) {
             assert_eq!(detected(head), None, "{}", head.escape_ascii());
         }
-        // Who says that it is CSV is believed, but not against bytes that no text has.
+        // A declared format is trusted, except against binary bytes.
         assert_eq!(OtherFormat::detect(b"<html><body></body></html>", true), None);
         assert!(OtherFormat::detect(b"Obj\x01", true).is_some());
     }

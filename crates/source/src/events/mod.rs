@@ -1,8 +1,8 @@
-//! What a bucket says of its objects: the events of MinIO, RustFS and AWS, as they come through a queue or a webhook. Those of
-//! AWS come from the bucket itself, or by way of EventBridge, which has a shape of its own.
+//! Bucket notifications of MinIO, RustFS and AWS, received through a queue or a webhook. AWS sends them from the
+//! bucket, or through EventBridge in another format.
 //!
-//! An event is a hint, not the truth: it may come twice, late, in another order, or not at all, and its object may have been
-//! replaced or be gone by the time. Whoever hears of one asks S3 what is there.
+//! An event is a hint: it may arrive twice, late, out of order or never, and its object may be replaced or gone. The
+//! receiver checks S3.
 
 pub(crate) mod notification;
 #[cfg(feature = "sqs")]
@@ -12,30 +12,29 @@ use assay_transaction::json_problem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// An object that was created: put, copied, or completed from its parts.
+/// An object that was created: put, copied, or completed from parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectEvent {
-    /// Where it lies.
+    /// Its bucket.
     pub bucket: String,
-    /// Its key, exactly as S3 knows it: nothing in it is escaped.
+    /// Its key exactly as in S3, unescaped.
     pub key: String,
-    /// How many bytes it had, where the event says so.
+    /// Its size, if the event states it.
     pub size: Option<u64>,
-    /// The ETag that it had, where the event says so.
+    /// Its ETag, if the event states it.
     pub version: Option<String>,
 }
 
-/// Why a message says nothing about objects.
+/// Why a message is not a bucket event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it is no event of a bucket: {0}")]
 pub struct EventError(String);
 
-/// Reads one message: the objects that it says were created, none where it is about something else that happens to objects,
-/// or is S3's test message.
+/// Parses one message: the objects it reports as created. Empty for other events and for S3's test message.
 pub fn parse_events(message: &[u8]) -> Result<Vec<ObjectEvent>, EventError> {
     let envelope = EventEnvelope::read(message)?;
     match envelope {
-        // SNS wraps an event up as text.
+        // SNS wraps an event as text.
         EventEnvelope { kind: Some(kind), message: Some(inner), .. } if kind == "Notification" => {
             EventEnvelope::read(inner.as_bytes())?.objects()
         }
@@ -43,37 +42,37 @@ pub fn parse_events(message: &[u8]) -> Result<Vec<ObjectEvent>, EventError> {
     }
 }
 
-/// Every kind of message in one; which of them it is, its members tell.
+/// All kinds of messages; their members distinguish them.
 #[derive(Deserialize)]
 struct EventEnvelope {
     #[serde(rename = "Records")]
     records: Option<Vec<EventRecord>>,
-    /// With the key, of MinIO and RustFS, beside the records that say the same.
+    /// With the key: sent by MinIO and RustFS in addition to equivalent records.
     #[serde(rename = "EventName")]
     event_name: Option<String>,
-    /// `bucket/key`, with nothing escaped.
+    /// `bucket/key`, unescaped.
     #[serde(rename = "Key")]
     key: Option<String>,
-    /// Of S3's test message.
+    /// S3's test message.
     #[serde(rename = "Event")]
     event: Option<String>,
-    /// Of SNS.
+    /// SNS.
     #[serde(rename = "Type")]
     kind: Option<String>,
     #[serde(rename = "Message")]
     message: Option<String>,
-    /// Of EventBridge: who says it, what it says, and of what. What these are of others is not looked at.
+    /// EventBridge: source, type and detail. Kept raw, as other senders use other types.
     source: Option<Box<RawValue>>,
     #[serde(rename = "detail-type")]
     detail_type: Option<Box<RawValue>>,
     detail: Option<Box<RawValue>>,
 }
 
-/// Who speaks of S3 through EventBridge, and what it calls an object that was put, copied, or completed from its parts: as JSON.
+/// How EventBridge names S3 and the creation of an object, as JSON.
 const BRIDGE_SOURCE: &str = r#""aws.s3""#;
 const BRIDGE_OBJECT_CREATED: &str = r#""Object Created""#;
 
-/// The detail of an event that EventBridge passes on.
+/// The detail of an EventBridge event.
 #[derive(Deserialize)]
 struct BridgeDetail {
     bucket: EventBucket,
@@ -82,7 +81,7 @@ struct BridgeDetail {
 
 #[derive(Deserialize)]
 struct BridgeObject {
-    /// With nothing escaped.
+    /// Unescaped.
     key: String,
     size: Option<u64>,
     etag: Option<String>,
@@ -108,7 +107,7 @@ struct EventBucket {
 
 #[derive(Deserialize)]
 struct EventObject {
-    /// Escaped as in the query of a URL: a space is `+`.
+    /// Escaped as in a query string: a space is `+`.
     key: String,
     size: Option<u64>,
     #[serde(rename = "eTag")]
@@ -141,15 +140,15 @@ impl EventEnvelope {
     }
 }
 
-/// The longest key of an object, in bytes, as S3 has it.
+/// S3's limit for keys, in bytes.
 const LONGEST_KEY: usize = 1_024;
 
-/// What an event says that EventBridge passes on.
+/// Parses an EventBridge event.
 fn bridged(source: &str, kind: &str, detail: Option<Box<RawValue>>) -> Result<Vec<ObjectEvent>, EventError> {
     if source != BRIDGE_SOURCE {
         return Err(EventError("it comes through EventBridge, but its source is not aws.s3".into()));
     }
-    // Deleted, restored, tagged, moved to another class: there is nothing new to load.
+    // Deleted, restored, tagged, moved to another class: nothing new to load.
     if kind != BRIDGE_OBJECT_CREATED {
         return Ok(Vec::new());
     }
@@ -177,12 +176,12 @@ fn object(bucket: &str, key: String, size: Option<u64>, etag: Option<String>) ->
     Ok(ObjectEvent { bucket: bucket.to_owned(), key, size, version })
 }
 
-/// AWS leaves the `s3:` out that its test message and others have.
+/// AWS omits the `s3:` that its test message and other servers have.
 fn is_created(name: &str) -> bool {
     name.strip_prefix("s3:").unwrap_or(name).starts_with("ObjectCreated:")
 }
 
-/// A `%` that escapes nothing stands for itself: whether there is such an object, S3 knows.
+/// A `%` that escapes nothing is literal; S3 knows whether the object exists.
 fn unescape(key: &str) -> Result<String, EventError> {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
@@ -277,7 +276,7 @@ mod tests {
         sparse["detail"]["object"] = json!({"key": "a.csv"});
         let cases = [
             (bridged(created, "in/a.csv"), vec![event("in/a.csv")]),
-            // Nothing in a key is escaped.
+            // Keys are unescaped.
             (bridged(created, "in/a b.csv"), vec![event("in/a b.csv")]),
             (bridged(created, "a+b%20c%é.csv"), vec![event("a+b%20c%é.csv")]),
             (sns, vec![event("in/a b.csv")]),
@@ -285,7 +284,7 @@ mod tests {
             (bridged("Object Deleted", "a.csv"), vec![]),
             (bridged("Object Restore Completed", "a.csv"), vec![]),
             (bridged("Object Tags Added", "a.csv"), vec![]),
-            // Of other kinds the detail is not looked at.
+            // The detail of other events is ignored.
             (
                 json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.s3", "detail": {"eventName": "x"}}),
                 vec![],

@@ -1,4 +1,4 @@
-//! Whom a bucket tells of new objects: one rule of ours among those of others, which stay as they are.
+//! Configures whom a bucket notifies of new objects: one rule of ours; other rules stay unchanged.
 
 use aws_sdk_s3::operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput;
 use aws_sdk_s3::types::{
@@ -8,25 +8,25 @@ use aws_sdk_s3::types::{
 
 use crate::{SourceError, Sources};
 
-/// What our rules are called, with their prefix behind it.
+/// Id of our rules, followed by their prefix.
 const RULE_ID: &str = "assay-watch";
-/// The AMQP targets that servers have where nobody gave them another name: of RustFS, and of MinIO.
+/// The default AMQP targets of RustFS and MinIO.
 const USUAL_TARGETS: [&str; 2] = ["arn:rustfs:sqs:us-east-1:primary:amqp", "arn:minio:sqs::primary:amqp"];
 
-/// Whom a bucket tells of new objects.
+/// A configured notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notified {
     /// The target.
     pub arn: String,
-    /// Whether it was told before already.
+    /// Whether it was configured before.
     pub was_there: bool,
-    /// How many rules of others there are.
+    /// Number of other rules.
     pub others: usize,
 }
 
 impl Sources {
-    /// Has a bucket tell a target of the objects that are created under a prefix. Without an ARN, the AMQP targets are tried
-    /// that RustFS and MinIO usually have. Rules of others are kept.
+    /// Makes a bucket notify a target of objects created under a prefix. Without an ARN, tries the default AMQP targets
+    /// of RustFS and MinIO. Keeps other rules.
     pub async fn notify(&self, bucket: &str, prefix: &str, arn: Option<&str>) -> Result<Notified, SourceError> {
         let s3 = self.s3().await?;
         if s3.aws_region().is_some() && arn.is_none() {
@@ -50,9 +50,9 @@ impl Sources {
             rules.push(rule(arn, prefix)?);
             match self.set_notifications(bucket, configuration).await {
                 Ok(()) => return Ok(Notified { arn: (*arn).to_owned(), was_there: false, others: others(ours) }),
-                // As servers do where there is no such target.
+                // The usual answer if the target does not exist.
                 Err(error @ (SourceError::Refused { .. } | SourceError::NoObject { .. })) => last = Some(error),
-                // RustFS, where it is told of no target at all.
+                // RustFS without any target.
                 Err(error @ SourceError::Unreachable { .. }) if error.to_string().contains("(500 ") => {
                     last = Some(error);
                 }
@@ -66,7 +66,7 @@ impl Sources {
         Err(SourceError::NoEventTarget { bucket: bucket.to_owned(), arns: arns.join(" and "), cause })
     }
 
-    /// Takes our rules for a prefix away again; tells how many there were, and how many of others stay.
+    /// Removes our rules for a prefix; returns how many were removed and how many others remain.
     pub async fn stop_notifying(
         &self,
         bucket: &str,
@@ -107,7 +107,7 @@ fn rules(found: &GetBucketNotificationConfigurationOutput) -> usize {
         + found.lambda_function_configurations().len()
 }
 
-/// What was found, without some of its rules for queues.
+/// The configuration without some of its queue rules.
 fn without(
     found: GetBucketNotificationConfigurationOutput,
     is_left_out: impl Fn(&&QueueConfiguration) -> bool,
@@ -136,7 +136,7 @@ fn is_named_by_us(rule: &QueueConfiguration) -> bool {
     rule.id().is_some_and(|id| id == RULE_ID || id.starts_with(&format!("{RULE_ID}-")))
 }
 
-/// Whether a rule is for this prefix, and for all that is under it.
+/// Whether a rule covers exactly this prefix.
 fn is_of(rule: &QueueConfiguration, prefix: &str) -> bool {
     let filter = rule.filter().and_then(|filter| filter.key()).map(S3KeyFilter::filter_rules).unwrap_or_default();
     let is_prefix = |name: Option<&FilterRuleName>| {

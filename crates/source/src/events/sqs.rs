@@ -1,6 +1,6 @@
-//! Events that come through a queue of SQS, in programs that are built with the feature `sqs`.
+//! Bucket events from SQS (feature `sqs`).
 //!
-//! Guarantee: a message that is not deleted is delivered again, once its visibility timeout has passed.
+//! Guarantee: a message that is not deleted is delivered again after its visibility timeout.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::options::S3Settings;
 use crate::s3::{root_cause, sdk_config};
 use crate::{S3Options, SourceError};
 
-/// How long an answer waits for a message: the longest that SQS allows.
+/// Long-poll wait: the longest that SQS allows.
 const WAIT_SECONDS: i32 = 20;
-/// How long the answer itself may take beyond that.
+/// Longest wait for the response beyond that.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 const FORM: AddressForm = AddressForm {
@@ -27,7 +27,7 @@ const FORM: AddressForm = AddressForm {
     example: "https://sqs.eu-west-1.amazonaws.com/123456789012/drops",
 };
 
-/// Why SQS did not do what it was asked to. Trying again later may help.
+/// A failed SQS request. A retry may succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot use the queue {url} ({cause}): check SQS_QUEUE_URL, AWS_REGION and the rights of the access key")]
 pub struct SqsError {
@@ -35,27 +35,27 @@ pub struct SqsError {
     cause: String,
 }
 
-/// A queue.
+/// An SQS queue.
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
     client: Client,
     url: String,
 }
 
-/// A message that somebody holds, for as long as the queue's visibility timeout.
+/// A received message, invisible to others for the queue's visibility timeout.
 #[derive(Debug)]
 pub struct SqsMessage {
-    /// What is said.
+    /// Its content.
     pub body: String,
     receipt: String,
     queue: SqsQueue,
 }
 
 impl SqsQueue {
-    /// The queue of that URL, which says where SQS is, too. KEY and SECRET sign requests, or the AWS chain does. Asks nothing
-    /// of SQS yet.
+    /// Opens the queue at a URL, which also names the server. KEY and SECRET sign requests, otherwise the AWS chain.
+    /// Sends nothing yet.
     pub async fn connect(url: &str, options: &S3Options) -> Result<Self, SourceError> {
-        // It is shown in messages, so it may hold no user and no password either.
+        // It appears in messages, so it may hold neither user nor password.
         let url = crate::options::endpoint(&FORM, url)?;
         let parsed = url::Url::parse(&url).map_err(|_| FORM.wrong("HTTP clients cannot read it"))?;
         let settings = options.settle()?;
@@ -77,7 +77,7 @@ impl SqsQueue {
         Ok(Self { client: Client::from_conf(client.build()), url })
     }
 
-    /// The next message; none where none came for a while. Cancelled, it may have taken one all the same, which comes again.
+    /// The next message; none if none arrived in time. A cancelled call may have taken one, which is delivered again.
     pub async fn receive(&self) -> Result<Option<SqsMessage>, SqsError> {
         let request = self.client.receive_message().queue_url(&self.url);
         let answer = request.max_number_of_messages(1).wait_time_seconds(WAIT_SECONDS).send().await;
@@ -95,7 +95,7 @@ impl SqsQueue {
 }
 
 impl SqsMessage {
-    /// Takes the message out of the queue.
+    /// Deletes the message from the queue.
     pub async fn delete(self) -> Result<(), SqsError> {
         let Self { receipt, queue: SqsQueue { client, url }, .. } = &self;
         let deleted = client.delete_message().queue_url(url).receipt_handle(receipt).send().await;
@@ -103,7 +103,7 @@ impl SqsMessage {
     }
 }
 
-/// The region in the address of a queue of AWS.
+/// The region in the address of an AWS queue.
 fn region_of(url: &url::Url) -> Option<String> {
     let mut parts = url.host_str()?.split('.');
     (parts.next()? == "sqs").then(|| parts.next().map(str::to_owned)).flatten()

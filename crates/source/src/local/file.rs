@@ -1,4 +1,4 @@
-//! Local files: a version is the size and the modification time.
+//! Local files: the version is the size and the modification time.
 
 use std::fs::Metadata;
 use std::io::{self, SeekFrom};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, ReadBuf};
 use crate::error::io_cause;
 use crate::{ByteStream, Found, SourceError};
 
-/// Finds a file. Its location is the canonical path, so that every way to write it names the same source.
+/// Finds a file. Its location is the canonical path, so that each spelling names the same source.
 pub(crate) async fn identify(path: &Path) -> Result<Found, SourceError> {
     let unreadable = |cause: String| SourceError::File { path: path.display().to_string(), cause };
     let canonical = tokio::fs::canonicalize(path).await.map_err(|error| unreadable(io_cause(&error)))?;
@@ -32,12 +32,12 @@ pub(crate) async fn identify(path: &Path) -> Result<Found, SourceError> {
     Ok(Found { identity: SourceIdentity { location, version }, size: metadata.len() })
 }
 
-/// Whether a path is that of a pipe.
+/// Whether the path is a named pipe.
 pub(crate) async fn is_pipe(path: &Path) -> bool {
     tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
-/// Opens the version of a file that was identified.
+/// Opens an identified version of a file.
 pub(crate) async fn open(identity: &SourceIdentity, from: u64) -> Result<ByteStream, SourceError> {
     Ok(Box::pin(open_watched(identity, from).await?))
 }
@@ -53,7 +53,7 @@ async fn open_watched(identity: &SourceIdentity, from: u64) -> Result<WatchedFil
     Ok(watched)
 }
 
-/// Reads exactly a range of the version of a file that was identified.
+/// Reads a range of an identified version completely.
 pub(crate) async fn read_at(identity: &SourceIdentity, range: Range<u64>) -> Result<Bytes, SourceError> {
     let mut file = open_watched(identity, range.start).await?;
     let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
@@ -68,7 +68,7 @@ pub(crate) async fn read_at(identity: &SourceIdentity, range: Range<u64>) -> Res
     Ok(read.freeze())
 }
 
-/// A file that must be at its end what it was at its start.
+/// A file that must not change while it is read.
 struct WatchedFile {
     file: tokio::fs::File,
     watched: std::fs::File,
@@ -76,7 +76,7 @@ struct WatchedFile {
 }
 
 impl WatchedFile {
-    /// Looks at the open file itself: one that was renamed over it does not change what is read.
+    /// Checks the open file itself: a file renamed over it does not change what is read.
     fn check(&self) -> Result<(), SourceError> {
         let unchanged =
             self.watched.metadata().and_then(|now| version(&now)).is_ok_and(|now| now == self.identity.version);

@@ -1,4 +1,4 @@
-//! Sources on this machine: files, and what comes through a pipe.
+//! Sources on this machine: files and pipes.
 
 pub(crate) mod file;
 pub(crate) mod pipe;

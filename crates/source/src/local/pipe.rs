@@ -1,8 +1,8 @@
-//! What comes through a pipe: stdin, a named pipe, or what a shell's `<(…)` gives. A load reads its source more than once,
-//! and goes on where another has stopped, so that all of it is written to a file first, which has no name and is gone with
-//! the process, however that ends. Its version is a hash of it: the same content piped again is the same source.
+//! Pipes: stdin, named pipes, and a shell's `<(…)`. A load reads its source more than once and resumes, so a pipe is
+//! first spooled to an unnamed file, which disappears with the process. Its version is a hash: the same content piped
+//! again is the same source.
 //!
-//! A pipe is read by a thread of its own, which no shutdown waits for, as nobody knows whether anything more ever comes.
+//! A thread of its own reads the pipe; a shutdown does not wait for it, as a pipe may never end.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -24,9 +24,9 @@ use crate::fingerprint::{BLOCK_BYTES, ProgressHasher};
 use crate::url::{STDIN, absolute_path};
 use crate::{ByteStream, Found, SourceError, SourceUrl};
 
-/// What the source of a descriptor other than stdin is called: the number of it says nothing.
+/// The location of a descriptor other than stdin; its number means nothing.
 const PIPE: &str = "pipe";
-/// What is read of a file at a time.
+/// Bytes read from the file at a time.
 const READ_BYTES: u64 = 256 * 1024;
 
 /// The pipes of a process, each read once.
@@ -35,21 +35,21 @@ pub(crate) struct PipeSpool {
     spooled: Mutex<HashMap<SourceUrl, Spooling>>,
 }
 
-/// What is known of a pipe once it is read to its end. It is asked for by many, and cannot be read again.
+/// A pipe being read, or read to its end. It is shared, as a pipe cannot be read again.
 type Spooling = Shared<BoxFuture<'static, Result<Arc<SpooledPipe>, SpoolError>>>;
 
-/// What came through a pipe.
+/// The content of a pipe, in a file.
 struct SpooledPipe {
     file: File,
     found: Found,
 }
 
-/// Why a pipe could not be read, or what it gave not be kept.
+/// Why a pipe could not be read or spooled.
 #[derive(Debug, Clone)]
 struct SpoolError {
     location: String,
     cause: String,
-    /// Where it was to be kept, if that is what went wrong.
+    /// The folder of the file, if writing failed.
     folder: Option<String>,
 }
 
@@ -63,12 +63,12 @@ impl From<SpoolError> for SourceError {
 }
 
 impl PipeSpool {
-    /// Reads a pipe to its end, unless that was done before.
+    /// Reads a pipe to its end, unless that has been done.
     pub(crate) async fn identify(&self, url: &SourceUrl) -> Result<Found, SourceError> {
         Ok(self.spool(url).await?.found.clone())
     }
 
-    /// Streams what came through it from an offset on.
+    /// Streams its content from an offset.
     pub(crate) async fn open(
         &self,
         url: &SourceUrl,
@@ -87,7 +87,7 @@ impl PipeSpool {
         Ok(Box::pin(StreamReader::new(Box::pin(blocks))))
     }
 
-    /// Reads exactly a range of it.
+    /// Reads a range of it completely.
     pub(crate) async fn read_at(
         &self,
         url: &SourceUrl,
@@ -130,14 +130,14 @@ impl SpooledPipe {
     }
 }
 
-/// Starts to read a pipe.
+/// Starts reading a pipe.
 fn start(url: SourceUrl) -> Spooling {
     let (tell, told) = oneshot::channel();
     let location = location(&url);
     let lost =
         SpoolError { location: location.clone(), cause: "the thread that reads it has ended".to_owned(), folder: None };
     let reading = std::thread::Builder::new().name("pipe".to_owned()).spawn(move || {
-        // Nobody waits any more: the process ends.
+        // No receiver is left if the process ends.
         let _ = tell.send(spool_to_file(&url, &location).map(Arc::new));
     });
     let failed = reading.err().map(|error| SpoolError { cause: error.to_string(), ..lost.clone() });
@@ -151,7 +151,7 @@ fn start(url: SourceUrl) -> Spooling {
     .shared()
 }
 
-/// What the ledger calls it.
+/// Its location in the ledger.
 fn location(url: &SourceUrl) -> String {
     match url {
         SourceUrl::Descriptor(0) => STDIN.to_owned(),
@@ -161,7 +161,7 @@ fn location(url: &SourceUrl) -> String {
     }
 }
 
-/// Reads a pipe to its end into a file that has no name.
+/// Reads a pipe to its end into an unnamed file.
 fn spool_to_file(url: &SourceUrl, location: &str) -> Result<SpooledPipe, SpoolError> {
     let unreadable =
         |error: io::Error| SpoolError { location: location.to_owned(), cause: io_cause(&error), folder: None };
@@ -190,7 +190,7 @@ fn spool_to_file(url: &SourceUrl, location: &str) -> Result<SpooledPipe, SpoolEr
     Ok(SpooledPipe { file, found: Found { identity, size } })
 }
 
-/// Opens a pipe, which for a named one waits for somebody who writes.
+/// Opens a pipe; a named one waits for a writer.
 fn open(url: &SourceUrl) -> io::Result<File> {
     match url {
         SourceUrl::Descriptor(0) => Ok(io::stdin().as_fd().try_clone_to_owned()?.into()),
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::{S3Options, Sources};
 
-    /// A pipe that has been given a text, as a descriptor of this process.
+    /// A descriptor of a pipe that holds this text.
     fn piped(text: &str) -> (SourceUrl, io::PipeReader) {
         let (reader, mut writer) = io::pipe().unwrap();
         let text = text.to_owned();
@@ -241,7 +241,7 @@ mod tests {
         }
         assert_eq!(sources.read_at(&url, &found.identity, 999_990..1_000_000).await.unwrap(), "0123456789");
         assert!(sources.read_at(&url, &found.identity, 999_999..1_000_001).await.is_err());
-        // The same content is the same source, and what a file of it would be a copy of.
+        // The same content is the same source, and a file with it would be a copy.
         let (again, _open) = piped(&text);
         assert_eq!(sources.identify(&again).await.unwrap(), found);
         let print = sources.fingerprint(&url, &found).await.unwrap().unwrap();

@@ -1,16 +1,16 @@
-//! Names that begin with `_` or `.`: tools put them beside their data, such as `_SUCCESS`, `_committed_123`,
-//! `.part-0.csv.crc`, `_temporary/` and `_delta_log/`. They are no sources unless they are named.
+//! Markers: files whose names begin with `_` or `.`, which tools write next to their data, such as `_SUCCESS`,
+//! `_committed_123`, `.part-0.csv.crc`, `_temporary/` and `_delta_log/`. They are sources only if named.
 
-/// What such names begin with.
+/// First characters of such names.
 const MARKS: [char; 2] = ['_', '.'];
 
-/// Whether the name of a file or of a folder is a marker's.
+/// Whether the name of a file or folder is a marker.
 pub(crate) fn is_marked(name: &str) -> bool {
     name.starts_with(MARKS)
 }
 
-/// Whether what lies under a prefix is passed over, as its name, or that of a folder in between, is a marker's. What the
-/// prefix itself spells out is meant, also where it ends in the middle of a name.
+/// Whether a key under a prefix is skipped because its name, or a folder in between, is a marker. Names that the prefix
+/// spells out are wanted, even if it ends within a name.
 pub fn is_marker(prefix: &str, key: &str) -> bool {
     let base = prefix.rfind('/').map_or(0, |slash| slash + 1);
     let mut names = key.get(base..).unwrap_or_default().split('/');

@@ -1,8 +1,9 @@
-//! What a user names as sources: one of them, all under a prefix or in a directory, or all that match a pattern.
+//! One or several sources named by the user: a source, all under a prefix or in a directory, or all that match a
+//! pattern.
 //!
-//! In a pattern `*` and `?` stand for what has no `/` in it, `**` for any directories, `[ab]` for a character and `{a,b}`
-//! for a choice. What literally bears the name of a pattern is meant by it, and nothing else. Markers are passed over, as
-//! [`crate::pattern::marker`] tells them, unless a part of the pattern names them.
+//! In a pattern `*` and `?` match anything but `/`, `**` any directories, `[ab]` one character and `{a,b}` a choice. A
+//! source whose name is literally the pattern is the only match. [Markers](marker) are skipped unless a part of the
+//! pattern names them.
 
 pub(crate) mod marker;
 
@@ -17,7 +18,7 @@ use crate::error::io_cause;
 use crate::pattern::marker::{is_marked, is_marker};
 use crate::{Listed, SourceError, SourceUrl, Sources};
 
-/// Names one source, or several.
+/// Names one or several sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePattern {
     text: String,
@@ -27,26 +28,26 @@ pub struct SourcePattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PatternKind {
     One(SourceUrl),
-    /// Every object under a prefix.
+    /// All objects under a prefix.
     Prefix {
         bucket: String,
         prefix: String,
     },
-    /// Objects by a pattern, unless one has this very key.
+    /// Objects that match a pattern, unless one has exactly this key.
     Keys {
         bucket: String,
         key: String,
     },
-    /// A file, a directory, or files by a pattern.
+    /// A file, a directory, or files that match a pattern.
     Path(PathBuf),
 }
 
-/// A source that a pattern names.
+/// A source that a pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// Where it is.
+    /// Its address.
     pub url: SourceUrl,
-    /// Which version of it a listing shows, where there was one that does.
+    /// Its version, if a listing shows it.
     pub version: Option<String>,
 }
 
@@ -57,7 +58,7 @@ impl From<SourceUrl> for Named {
 }
 
 impl SourcePattern {
-    /// The source that it names, where it can name no other.
+    /// The source, if the pattern can only name one.
     pub fn as_one(&self) -> Option<&SourceUrl> {
         match &self.kind {
             PatternKind::One(url) => Some(url),
@@ -71,7 +72,7 @@ impl FromStr for SourcePattern {
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
         let is_prefix = text.starts_with("s3://") && text.ends_with('/');
-        // What has no key is a prefix all the same.
+        // A prefix has no key: parse it with one.
         let url: SourceUrl = if is_prefix { format!("{text}.").parse()? } else { text.parse()? };
         let kind = match url {
             SourceUrl::S3 { bucket, key } if is_prefix => {
@@ -97,8 +98,8 @@ impl fmt::Display for SourcePattern {
 }
 
 impl Sources {
-    /// The sources that a pattern names, in the order of their keys or paths. None is an error, but for a name that is no
-    /// pattern: it is given as it is, whether there is such a source or not.
+    /// The sources that match, ordered by key or path. No match is an error, but a plain name is returned whether it
+    /// exists or not.
     pub async fn expand(&self, pattern: &SourcePattern) -> Result<Vec<Named>, SourceError> {
         let found = match &pattern.kind {
             PatternKind::One(url) => vec![url.clone().into()].into(),
@@ -109,7 +110,8 @@ impl Sources {
                 let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() };
                 match self.identify(&url).await {
                     Ok(found) => vec![Named { url, version: Some(found.identity.version) }].into(),
-                    // Some servers refuse to look for such a key, and who may not list is told so of a missing one.
+                    // Some servers reject such a key; without the right to list, a missing key is answered with
+                    // "denied".
                     Err(SourceError::NoObject { .. } | SourceError::Denied { .. } | SourceError::Refused { .. }) => {
                         let glob = PathGlob::new(&pattern.text, folder(literal_start(key)), key)?;
                         self.matching(bucket, literal_start(key), |key| glob.is_wanted(key)).await?
@@ -129,7 +131,7 @@ impl Sources {
         Ok(found.named)
     }
 
-    /// Objects under a prefix that are wanted: none says that a key is not meant, and false that it is a marker's.
+    /// Objects under a prefix. `is_wanted` returns none for a key that does not match, false for a marker.
     async fn matching(
         &self,
         bucket: &str,
@@ -139,7 +141,7 @@ impl Sources {
         let (mut found, mut listing) = (PatternMatches::default(), self.list(bucket, prefix));
         while let Some(Listed { url, version, size }) = listing.try_next().await? {
             let SourceUrl::S3 { key, .. } = &url else { continue };
-            // Some clients put empty objects where a file system has directories.
+            // Some clients put empty objects in place of directories.
             let is_directory = size == 0 && key.ends_with('/');
             match is_wanted(key) {
                 Some(true) if !is_directory => found.named.push(Named { url, version }),
@@ -151,11 +153,11 @@ impl Sources {
     }
 }
 
-/// What a pattern found.
+/// The matches of a pattern.
 #[derive(Default)]
 struct PatternMatches {
     named: Vec<Named>,
-    /// Names that are of markers, and so were passed over.
+    /// Markers that were skipped.
     markers: u64,
 }
 
@@ -169,40 +171,40 @@ fn has_wildcards(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
 }
 
-/// What stands before the first wildcard.
+/// The part before the first wildcard.
 fn literal_start(pattern: &str) -> &str {
     let end = pattern.find(['*', '?', '[', '{', '\\']).unwrap_or(pattern.len());
     &pattern[..end]
 }
 
-/// The folder that a path is in, with its `/`.
+/// The folder of a path, including its `/`.
 fn folder(path: &str) -> &str {
     &path[..path.rfind('/').map_or(0, |slash| slash + 1)]
 }
 
-/// A pattern of paths, all in one folder.
+/// A pattern of paths in one folder.
 struct PathGlob {
     whole: GlobMatcher,
-    /// How much of a path is the folder.
+    /// Length of the folder.
     base: usize,
-    /// The parts of the pattern that name markers.
+    /// Parts of the pattern that name markers.
     marker_parts: Vec<GlobMatcher>,
 }
 
 impl PathGlob {
-    /// A pattern that begins with a folder, which stands for itself.
+    /// A pattern that begins with a literal folder.
     fn new(text: &str, base: &str, pattern: &str) -> Result<Self, SourceError> {
         let rest = &pattern[base.len()..];
         let wrong =
             |error: globset::Error| SourceError::Pattern { pattern: text.to_owned(), cause: error.kind().to_string() };
         let whole = compile(&format!("{}{rest}", globset::escape(base))).map_err(wrong)?;
-        // Also among several, as in `{_a,b}`.
+        // Also among alternatives, as in `{_a,b}`.
         let names_markers = |part: &&str| is_marked(part.trim_start_matches(['{', '[']));
         let marker_parts = rest.split('/').filter(names_markers).filter_map(|part| compile(part).ok()).collect();
         Ok(Self { whole, base: base.len(), marker_parts })
     }
 
-    /// Whether a path is meant, and wanted: not where it is a marker that the pattern does not name.
+    /// None if a path does not match; false if it is a marker that the pattern does not name.
     fn is_wanted(&self, path: &str) -> Option<bool> {
         self.whole.is_match(path).then(|| !path[self.base..].split('/').any(|name| self.passes_over(name)))
     }
@@ -237,14 +239,14 @@ fn files(text: &str, path: &Path) -> Result<PatternMatches, SourceError> {
     Ok(PatternMatches { named, markers: walk.markers })
 }
 
-/// The folder that a pattern begins with: one without wildcards, or one that has this very name.
+/// The folder at the start of a pattern: without wildcards, or existing under this very name.
 fn existing_folder(pattern: &str) -> &str {
     let ends = pattern.rmatch_indices('/').map(|(slash, _)| &pattern[..=slash]);
     let certain = folder(literal_start(pattern));
     ends.take_while(|start| start.len() > certain.len()).find(|start| Path::new(start).is_dir()).unwrap_or(certain)
 }
 
-/// What is found of a directory, and of those in it.
+/// Files found in a directory tree.
 #[derive(Default)]
 struct DirectoryWalk {
     found: Vec<PathBuf>,
@@ -252,8 +254,8 @@ struct DirectoryWalk {
 }
 
 impl DirectoryWalk {
-    /// Adds the files of a directory, and of those in it down to a depth, all of them or those of a pattern. Markers are
-    /// passed over, and links to directories, as they may lead in a circle.
+    /// Adds the files of a directory tree down to a depth, or those that match a pattern. Skips markers, and links to
+    /// directories, as they may form a circle.
     fn folder(&mut self, directory: &Path, depth: usize, glob: Option<&PathGlob>) -> Result<(), SourceError> {
         let is_here = directory.as_os_str().is_empty();
         let listed = if is_here { Path::new(".") } else { directory };
@@ -263,7 +265,7 @@ impl DirectoryWalk {
             let entry = entry.map_err(unreadable)?;
             let name = entry.file_name();
             let path = directory.join(&name);
-            // A name that is not UTF-8 is found, and then refused by what it is.
+            // A name that is not UTF-8 is found here and rejected later.
             let name = name.to_string_lossy();
             if glob.map_or_else(|| is_marked(&name), |glob| glob.passes_over(&name)) {
                 self.markers += u64::from(glob.is_none_or(|glob| glob.whole.is_match(&path)));

@@ -1,6 +1,4 @@
-//! Objects in S3 and in servers that speak like it: path-style addresses, and which version of an object is there.
-//!
-//! [`crate::s3::download`] reads a range of a version, [`crate::s3::read_ahead`] the whole of it.
+//! The S3 client: path-style addresses, and the current version of an object.
 
 use std::io;
 use std::ops::Range;
@@ -31,13 +29,13 @@ use crate::s3::error::RequestTarget;
 use crate::s3::read_ahead::ReadAhead;
 use crate::{ByteStream, Found, SourceError, SourceUrl};
 
-/// The region of servers that know none.
+/// The region of servers without regions.
 const DEFAULT_REGION: &str = "us-east-1";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the start of an answer may take.
+/// Longest wait for the start of a response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The setting that the SDK has for the address of a server, where we have none.
+/// The SDK's own setting for a server address, used if ours is not set.
 const OF_AWS: AddressForm = AddressForm {
     name: "AWS_ENDPOINT_URL",
     schemes: &["http", "https"],
@@ -45,22 +43,22 @@ const OF_AWS: AddressForm = AddressForm {
     example: "http://minio:9000",
 };
 
-/// A client of one S3.
+/// A client of one S3 server.
 #[derive(Debug, Clone)]
 pub(crate) struct S3Client {
-    /// Tries a request again some times by itself.
+    /// Retries a request a few times.
     pub(crate) client: Client,
-    /// Tries it once, for those who have a patience of their own.
+    /// Sends a request once, for callers with their own retry.
     pub(crate) without_retry: Client,
-    /// How long a read goes on trying without one byte of progress.
+    /// How long a read is retried without progress.
     pub(crate) timeout: Duration,
     endpoint: String,
-    /// The region, where this is AWS itself.
+    /// The region, if this is AWS.
     aws_region: Option<String>,
 }
 
 impl S3Client {
-    /// Makes a client. It asks nothing of S3 yet.
+    /// Makes a client; sends nothing yet.
     pub(crate) async fn connect(settings: &S3Settings) -> Result<Self, SourceError> {
         let config = sdk_config(settings).await;
         let region = config.region().map(ToString::to_string).ok_or_else(|| {
@@ -95,13 +93,13 @@ impl S3Client {
         })
     }
 
-    /// Finds an object: its ETag, or where it has none its size and modification time.
+    /// Finds an object. Its version is the ETag, otherwise size and modification time.
     pub(crate) async fn identify(&self, bucket: &str, key: &str) -> Result<Found, SourceError> {
         let location = SourceUrl::S3 { bucket: bucket.to_owned(), key: key.to_owned() }.to_string();
         let target = self.target(bucket, &location);
         let head = match self.client.head_object().bucket(bucket).key(key).send().await {
             Ok(head) => head,
-            // The answer to a HEAD has no body to say why.
+            // The response to a HEAD has no body that explains the error.
             Err(error) if error.as_service_error().is_some() => {
                 return Err(self.explain_head_error(target, key, &error).await);
             }
@@ -117,7 +115,7 @@ impl S3Client {
         Ok(Found { identity: SourceIdentity { location, version }, size })
     }
 
-    /// Asks for the first byte, as that answer says why it is refused.
+    /// Requests the first byte: that response explains the error.
     async fn explain_head_error<E>(
         &self,
         target: RequestTarget<'_>,
@@ -133,7 +131,7 @@ impl S3Client {
         }
     }
 
-    /// Streams an object of one version from an offset on.
+    /// Streams one version of an object from an offset.
     pub(crate) async fn open(
         &self,
         bucket: &str,
@@ -149,7 +147,7 @@ impl S3Client {
         Ok(Box::pin(StreamReader::new(Box::pin(pieces))))
     }
 
-    /// Reads exactly a range of one version.
+    /// Reads a range of one version completely.
     pub(crate) async fn read_at(
         &self,
         bucket: &str,
@@ -174,7 +172,7 @@ impl S3Client {
         Arc::new(ObjectVersion { s3: self.clone(), bucket, key, identity: identity.clone() })
     }
 
-    /// The region, where this is AWS itself.
+    /// The region, if this is AWS.
     pub(crate) fn aws_region(&self) -> Option<&str> {
         self.aws_region.as_deref()
     }
@@ -184,13 +182,13 @@ impl S3Client {
     }
 }
 
-/// What the environment and the AWS profiles say, on the one HTTP and TLS stack of the workspace.
+/// The SDK's configuration from environment and AWS profiles, on the workspace's one HTTP and TLS stack.
 pub(crate) async fn sdk_config(settings: &S3Settings) -> SdkConfig {
     let mut http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring));
     if let Some(authorities) = &settings.authorities {
         let trusted = tls::TrustStore::default().with_pem_certificate(authorities.as_bytes());
-        // Only its own certificates could make it fail, which are checked.
+        // Only our own certificates could make it fail, and they are checked.
         if let Ok(context) = tls::TlsContext::builder().with_trust_store(trusted).build() {
             http = http.tls_context(context);
         }
@@ -204,8 +202,8 @@ pub(crate) async fn sdk_config(settings: &S3Settings) -> SdkConfig {
     if settings.endpoint.is_none() {
         return loader.load().await;
     }
-    // Without the instance's own metadata: a server of one's own is rarely asked from an AWS instance, and where there
-    // is none, asking takes seconds.
+    // Without instance metadata: a custom server is rarely used from an AWS instance, and elsewhere the request takes
+    // seconds.
     let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
         .or_else(ProfileFileRegionProvider::new())
         .or_else(Region::new(DEFAULT_REGION));
@@ -222,7 +220,7 @@ fn unnamed_version(size: u64, modified: &DateTime) -> String {
     format!("size={size} modified={}", modified.secs())
 }
 
-/// The modification time in a version, where it is of an object without an ETag.
+/// The modification time in the version of an object without an ETag.
 pub(crate) fn modified_in(version: &str) -> Option<DateTime> {
     let (_, modified) = version.strip_prefix("size=")?.split_once(" modified=")?;
     modified.parse().ok().map(DateTime::from_secs)

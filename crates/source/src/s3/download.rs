@@ -1,4 +1,4 @@
-//! A range of one version of an object, taken up again from the byte it stopped at whenever it breaks.
+//! A range of one version of an object, resumed at the byte where a download breaks.
 
 use std::io;
 use std::ops::Range;
@@ -17,12 +17,12 @@ use crate::patience::Patience;
 use crate::s3::client::{S3Client, modified_in};
 use crate::s3::error::{RequestTarget, root_cause};
 
-/// How long the next bytes of an answer may take at most.
+/// Longest wait for the next bytes of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How many times that goes into the whole patience, where it is a short one.
+/// The smallest ratio of the whole timeout to the wait for one read.
 const READS_PER_TIMEOUT: u32 = 10;
 
-/// One version of one object, and where to ask for it.
+/// One version of one object.
 pub(crate) struct ObjectVersion {
     pub(crate) s3: S3Client,
     pub(crate) bucket: String,
@@ -39,7 +39,7 @@ impl ObjectVersion {
         SourceError::Replaced { location: self.identity.location.clone() }
     }
 
-    /// Asks for a range, if the object is still the same. An object that ends in it, or before it, answers with less.
+    /// Requests a range, if the object is unchanged. An object that ends within the range returns less.
     async fn get(&self, range: Range<u64>) -> Result<RangeResponse, SourceError> {
         let mut request = self.s3.without_retry.get_object().bucket(&self.bucket).key(&self.key);
         request = match modified_in(&self.identity.version) {
@@ -55,7 +55,7 @@ impl ObjectVersion {
         }
     }
 
-    /// Whether an answer has what was asked for, whatever the server makes of conditions and ranges.
+    /// Checks the response, as servers may ignore conditions and ranges.
     fn check(&self, range: Range<u64>, answer: GetObjectOutput) -> Result<RangeResponse, SourceError> {
         let is_other = |tag: &str| tag.trim_matches('"') != self.identity.version;
         if modified_in(&self.identity.version).is_none() && answer.e_tag().is_some_and(is_other) {
@@ -66,7 +66,7 @@ impl ObjectVersion {
                 .filter(|(given, _)| given.start == range.start && given.end <= range.end)
                 .map(|(given, size)| (given.end, size))
                 .ok_or_else(|| self.target().refused("without the range that was asked for"))?,
-            // The whole of it, from a server that knows no ranges.
+            // The whole object, from a server without ranges.
             None if range.start == 0 => {
                 let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
                 let size = size.ok_or_else(|| self.target().refused("without a Content-Length"))?;
@@ -77,8 +77,8 @@ impl ObjectVersion {
         Ok(RangeResponse { end, size, body: answer.body })
     }
 
-    /// The server has nothing from an offset on: so the object ends there, or is no longer the one that was asked for, as
-    /// not every server looks at conditions first.
+    /// The server has nothing from an offset on: the object ends there, or was replaced, as not every server checks
+    /// conditions first.
     async fn empty_range_at(&self, offset: u64) -> Result<RangeResponse, SourceError> {
         let found = self.s3.identify(&self.bucket, &self.key).await?;
         if found.identity != self.identity {
@@ -91,16 +91,16 @@ impl ObjectVersion {
     }
 }
 
-/// What a server gives of a range.
+/// The response to a range request.
 struct RangeResponse {
-    /// Behind its last byte.
+    /// End of the range, exclusive.
     end: u64,
-    /// How many bytes the object has.
+    /// Size of the object.
     size: u64,
     body: Body,
 }
 
-/// `bytes 0-4/10`: the range and the size of the whole.
+/// `bytes 0-4/10`: the range and the size of the object.
 fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
@@ -108,14 +108,14 @@ fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     (first <= last && last < size).then_some((first..last + 1, size))
 }
 
-/// A range on its way.
+/// A range being downloaded.
 pub(crate) struct Download {
     object: Arc<ObjectVersion>,
     /// The next byte.
     offset: u64,
-    /// Behind the last byte.
+    /// End of the range, exclusive.
     end: u64,
-    /// How many bytes the object has, once an answer has said so.
+    /// Size of the object, once a response has stated it.
     size: Option<u64>,
     body: Option<Body>,
     read_timeout: Duration,
@@ -123,7 +123,7 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    /// Asks for nothing yet.
+    /// Sends nothing yet.
     pub(crate) fn new(object: Arc<ObjectVersion>, range: Range<u64>) -> Self {
         let timeout = object.s3.timeout;
         Self {
@@ -137,7 +137,7 @@ impl Download {
         }
     }
 
-    /// Asks for the range until there is an answer; tells how many bytes the object has.
+    /// Requests the range until a response arrives; returns the size of the object.
     pub(crate) async fn open(&mut self) -> Result<u64, SourceError> {
         loop {
             match self.ask().await {
@@ -147,16 +147,16 @@ impl Download {
         }
     }
 
-    /// Behind its last byte; that may lie before what was asked for once there is an answer.
+    /// End of the range; after a response, no more than the size of the object.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
-    /// The next bytes, none at the end of the range or of the object.
+    /// The next bytes; none at the end of the range or object.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
         while self.offset < self.end {
             match self.read().await {
-                // An object that ends right here.
+                // The object ends exactly here.
                 Ok(None) => {}
                 Ok(Some(bytes)) => {
                     self.offset += bytes.len() as u64;
@@ -169,7 +169,7 @@ impl Download {
         Ok(None)
     }
 
-    /// Reads on; gives nothing only where the answer says that there is nothing.
+    /// Reads on; none only if the response says that nothing follows.
     async fn read(&mut self) -> Result<Option<Bytes>, Interruption> {
         if self.body.is_none() {
             self.ask().await?;
@@ -186,7 +186,7 @@ impl Download {
         }
     }
 
-    /// Asks for what is left of the range.
+    /// Requests the rest of the range.
     async fn ask(&mut self) -> Result<u64, Interruption> {
         let answer = self.object.get(self.offset..self.end).await?;
         if self.size.is_some_and(|size| size != answer.size) {
@@ -222,9 +222,9 @@ impl Download {
 
 /// Why a download stopped.
 enum Interruption {
-    /// It may well go on a little later.
+    /// A retry may succeed.
     Transient(String),
-    /// It will not.
+    /// A retry is useless.
     Final(SourceError),
 }
 

@@ -1,4 +1,4 @@
-//! What an answer of S3 means to somebody who wants to read an object. Decided here, and nowhere else.
+//! What an S3 response means for the reader of an object. Decided only here.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ use crate::SourceError;
 use crate::error::io_cause;
 use crate::options::TLS_PREFIX;
 
-/// Whom a request went to, and what for.
+/// The target of a request.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestTarget<'a> {
     pub(crate) endpoint: &'a str,
@@ -29,7 +29,7 @@ impl RequestTarget<'_> {
         SourceError::Refused { location: self.location.to_owned(), cause: cause.into() }
     }
 
-    /// The error of a request that failed.
+    /// The error of a failed request.
     pub(crate) fn error<E>(self, error: &SdkError<E, HttpResponse>) -> SourceError
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -39,7 +39,7 @@ impl RequestTarget<'_> {
                 self.answer(answer.raw().status().as_u16(), answer.err().code().unwrap_or_default())
             }
             SdkError::ResponseError(_) if TlsTrouble::of(error).is_none() => {
-                // What is wrong with it may quote it.
+                // The SDK's own message may quote the response.
                 self.unreachable("its answer is not S3's".to_owned())
             }
             SdkError::TimeoutError(_) => self.unreachable("timed out".to_owned()),
@@ -66,7 +66,7 @@ impl RequestTarget<'_> {
 
     fn answer(self, status: u16, code: &str) -> SourceError {
         let location = self.location.to_owned();
-        // Codes of S3 are words; whatever else answers may say anything.
+        // S3 codes are words; another server may return anything.
         let is_word = !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let cause = if is_word { format!("{status} {code}") } else { status.to_string() };
         match (status, code) {
@@ -82,7 +82,7 @@ impl RequestTarget<'_> {
     }
 }
 
-/// Whether a request was not even sent, as there was nothing to sign it with. A connection that breaks looks much the same.
+/// Whether a request was not sent because there were no credentials. A broken connection looks similar.
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -94,8 +94,8 @@ fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// The innermost of an error's causes, as the outer ones only say that a request failed; the first line of it, as the
-/// AWS chain lists all that it tried.
+/// The first line of the innermost cause: outer errors only say that a request failed, and the AWS chain lists all its
+/// attempts.
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -1,4 +1,4 @@
-//! What lies in a bucket under a prefix.
+//! Lists the objects of a bucket under a prefix.
 
 use std::borrow::Cow;
 
@@ -10,19 +10,19 @@ use percent_encoding::percent_decode_str;
 use crate::s3::client::{S3Client, unquoted_tag};
 use crate::{SourceError, SourceUrl};
 
-/// An object as a listing shows it. The object itself may be newer than its listing, and may be gone.
+/// An object as listed. The object itself may be newer, or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Where it is.
+    /// Its address.
     pub url: SourceUrl,
-    /// Its ETag, where the listing has one.
+    /// Its ETag, if the listing has one.
     pub version: Option<String>,
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub size: u64,
 }
 
 impl S3Client {
-    /// Every object under a prefix, in the order of their keys, a page of the listing at a time.
+    /// Lists all objects under a prefix, ordered by key, page by page.
     pub(crate) fn list<'a>(
         &'a self,
         bucket: &'a str,
@@ -37,7 +37,7 @@ impl S3Client {
         pages.try_flatten()
     }
 
-    /// One page of a listing, and the token of the next one, if there is one.
+    /// One page, and the token of the next one.
     async fn list_page(
         &self,
         bucket: &str,
@@ -69,7 +69,7 @@ impl S3Client {
     }
 }
 
-/// A key as a listing writes it where it was asked to encode keys: like a form.
+/// Decodes a key that was form-encoded on request.
 fn decoded(key: &str) -> Option<String> {
     let key = key.replace('+', " ");
     percent_decode_str(&key).decode_utf8().ok().map(Cow::into_owned)

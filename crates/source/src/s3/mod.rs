@@ -1,4 +1,4 @@
-//! Objects in S3 and in servers that speak its protocol.
+//! Objects in S3 and compatible servers: client, download, listing, upload and errors.
 
 mod client;
 mod download;

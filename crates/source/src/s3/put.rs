@@ -1,4 +1,4 @@
-//! Putting objects: small ones in one request, large ones in parts, some of which are on their way at a time.
+//! Uploads objects: small ones in one request, large ones in parts, several at a time.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,41 +16,41 @@ use tokio_util::sync::CancellationToken;
 use crate::s3::client::{S3Client, unquoted_tag};
 use crate::{SourceError, SourceUrl, Sources};
 
-/// What is larger goes in parts.
+/// Larger objects are uploaded in parts.
 const ONE_REQUEST_BYTES: usize = 16 * 1024 * 1024;
-/// How large a part is, unless there would be more of them than S3 takes.
+/// Size of a part, unless the object would need more than [`MAX_PARTS`].
 const PART_BYTES: u64 = 8 * 1024 * 1024;
-/// The same where it is not known how many bytes there are: 160 GB are as much as fits.
+/// Size of a part if the size of the object is unknown: at most 160 GB fit.
 const UNKNOWN_PART_BYTES: u64 = 16 * 1024 * 1024;
-/// How many parts S3 takes.
+/// S3's limit of parts.
 const MAX_PARTS: u64 = 10_000;
-/// Parts that are on their way at a time: with one that is read beside them, 32 MiB of memory.
+/// Concurrent parts: with the one being read, 32 MiB of memory.
 const PARTS_TOGETHER: usize = 3;
-/// How long the answer to a request may take, what it sends included.
+/// Longest wait for a response, including the time to send the request.
 const PUT_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// An object that was put.
+/// An uploaded object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub size: u64,
     /// Its version.
     pub version: Option<String>,
-    /// Whether its bucket was made for it.
+    /// Whether its bucket was created.
     pub made_bucket: bool,
 }
 
-/// The bytes of an object that is to be put, and how many they are where that is known.
+/// The content of an upload.
 pub struct Content {
-    /// The bytes.
+    /// Its bytes.
     pub bytes: Pin<Box<dyn AsyncRead + Send>>,
-    /// How many, as far as is known.
+    /// Its size, if known.
     pub size: Option<u64>,
 }
 
 impl Sources {
-    /// Puts an object, and makes its bucket where there is none. `sent` hears of the bytes that have arrived. Ends with
-    /// [`SourceError::Stopped`] once `shutdown` is cancelled; nothing of the object is there then.
+    /// Uploads an object, and creates its bucket if missing. Calls `sent` with the bytes that have arrived. Fails with
+    /// [`SourceError::Stopped`] when `shutdown` is cancelled; then nothing of the object remains.
     pub async fn put(
         &self,
         content: Content,
@@ -66,7 +66,7 @@ impl Sources {
     }
 }
 
-/// An error of reading, in the words of writing.
+/// Turns an error of reading into one of writing.
 fn writing(error: SourceError) -> SourceError {
     match error {
         SourceError::Denied { location, cause } | SourceError::Refused { location, cause } => {
@@ -98,7 +98,7 @@ impl Upload<'_> {
         let (size, version) = match done.and_then(std::convert::identity) {
             Ok(done) => done,
             Err(error) => {
-                // Else its parts lie there, unseen, and cost.
+                // Otherwise its parts remain, invisible, and cost money.
                 let abort = client.abort_multipart_upload().bucket(self.bucket).key(self.key).upload_id(upload_id);
                 let _ = abort.send().await;
                 return Err(error);
@@ -133,7 +133,7 @@ impl Upload<'_> {
         Ok((id.to_owned(), made_bucket))
     }
 
-    /// Asks once more, in a new bucket, where there is none; tells whether that was so.
+    /// If the bucket is missing, creates it and tries again; returns whether it was created.
     async fn in_bucket<T>(
         &self,
         client: &Client,
@@ -144,7 +144,7 @@ impl Upload<'_> {
             answer => return answer.map(|answer| (answer, false)),
         }
         let request = client.create_bucket().bucket(self.bucket);
-        // Servers other than AWS may refuse a place, and the first region of AWS has no name here.
+        // Servers other than AWS may reject a location, and the first AWS region has no constraint.
         let region = self.s3.aws_region().filter(|region| *region != "us-east-1");
         let place = region.map(|region| {
             let place = BucketLocationConstraint::from(region);
@@ -152,7 +152,7 @@ impl Upload<'_> {
         });
         match request.set_create_bucket_configuration(place).send().await {
             Ok(_) => {}
-            // Somebody was faster.
+            // Another client was faster.
             Err(error) if error.as_service_error().is_some_and(CreateBucketError::is_bucket_already_owned_by_you) => {}
             Err(error) => return Err(self.s3.target(self.bucket, &format!("s3://{}", self.bucket)).error(&error)),
         }
@@ -166,10 +166,10 @@ impl Upload<'_> {
         first: Bytes,
         content: Content,
     ) -> Result<(u64, Option<String>), SourceError> {
-        // What is not known to be small may be large.
+        // Unknown sizes may be large.
         let part_bytes = content.size.map_or(UNKNOWN_PART_BYTES, |size| PART_BYTES.max(size.div_ceil(MAX_PARTS)));
         let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
-        // What was read already, and then the rest.
+        // The bytes already read, then the rest.
         let rest = std::io::Cursor::new(first).chain(content.bytes);
         let parts = stream::try_unfold((rest, 1), |(mut rest, number)| async move {
             let bytes = read_up_to(&mut rest, part_bytes).await?;
@@ -204,7 +204,7 @@ impl Upload<'_> {
     }
 }
 
-/// As many bytes as are wanted; fewer at the end.
+/// Reads as many bytes as wanted; fewer at the end.
 async fn read_up_to(from: &mut (impl AsyncRead + Unpin), wanted: usize) -> Result<Bytes, SourceError> {
     let mut bytes = BytesMut::new();
     let mut from = from.take(wanted as u64);

@@ -1,9 +1,9 @@
-//! An object as a stream, with the next parts of it on their way while the one before is worked on.
+//! Streams an object and fetches the next part while the current one is processed.
 //!
-//! One connection to S3 gives what one connection gives, and nothing while its bytes are not taken; so a large object comes
-//! in ranges, some at a time. They are [`PART_BYTES`] each, as a request costs a round trip, and no more than [`PARTS`] are
-//! in memory or on their way, as a loader is to stay small: 4 MiB, whatever the object. Three of 4 MiB took 15 MB more of a
-//! loader, and were no faster where the rows behind them are the slower part. A small object is one request.
+//! One connection has limited throughput, and none while its bytes are not read, so a large object is read in ranges of
+//! [`PART_BYTES`] (a request costs a round trip). At most [`PARTS`] are in memory or in flight, 4 MiB whatever the
+//! object, to keep a loader small. Three parts of 4 MiB took 15 MB more and were no faster where the rows are the
+//! bottleneck. A small object is one request.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,30 +15,29 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::SourceError;
 use crate::s3::download::{Download, ObjectVersion};
 
-/// How much is asked for at a time.
+/// Size of one range request.
 const PART_BYTES: u64 = 2 * 1024 * 1024;
-/// How many parts are in memory or on their way, the one that is being taken among them.
+/// Parts in memory or in flight, including the one being read.
 const PARTS: usize = 2;
-/// How much of the first part is taken before others are asked for: more than whoever looks at the head of a source takes.
+/// Bytes read from the first part before others are requested: more than an inspection of the head reads.
 const HEAD_BYTES: u64 = 1024 * 1024;
 
-/// See the module.
 pub(crate) struct ReadAhead {
     object: Arc<ObjectVersion>,
-    /// How many bytes the object has.
+    /// Size of the object.
     size: u64,
-    /// The first part, which is taken as it comes.
+    /// The first part, read as it arrives.
     first: Option<Download>,
-    /// How much was taken of it.
+    /// Bytes read from it.
     taken: u64,
-    /// The parts behind it, in order.
+    /// The following parts, in order.
     ahead: VecDeque<PrefetchedPart>,
-    /// Where the next part begins that was not asked for.
+    /// Start of the next part to request.
     next: u64,
 }
 
 impl ReadAhead {
-    /// Asks for the first part, and waits for the start of its answer.
+    /// Requests the first part and waits for the start of its response.
     pub(crate) async fn open(object: Arc<ObjectVersion>, from: u64) -> Result<Self, SourceError> {
         let mut first = Download::new(Arc::clone(&object), from..from.saturating_add(PART_BYTES));
         let size = first.open().await?;
@@ -46,7 +45,7 @@ impl ReadAhead {
         Ok(Self { object, size, first: Some(first), taken: 0, ahead: VecDeque::new(), next })
     }
 
-    /// The next bytes, none at the end.
+    /// The next bytes; none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
         if let Some(first) = &mut self.first {
             if let Some(bytes) = first.next().await? {
@@ -77,10 +76,10 @@ impl ReadAhead {
     }
 }
 
-/// A part that is fetched by a task of its own. What it holds is bounded by what was asked for.
+/// A part fetched by its own task; its memory is bounded by the range.
 struct PrefetchedPart {
     bytes: mpsc::UnboundedReceiver<Result<Bytes, SourceError>>,
-    /// How many bytes are still to be taken.
+    /// Bytes still to be read.
     left: u64,
     _task: AbortOnDropHandle<()>,
 }
@@ -101,7 +100,7 @@ impl PrefetchedPart {
                     Ok(Some(bytes)) => sender.send(Ok(bytes)),
                     Ok(None) => Ok(()),
                     Err(error) => {
-                        // Where nobody listens, nobody misses it.
+                        // The receiver may be gone.
                         let _ = sender.send(Err(error));
                         return;
                     }
@@ -122,7 +121,7 @@ impl PrefetchedPart {
         if self.left == 0 {
             return Ok(None);
         }
-        // A part that ends too early must not look like the end of the source.
+        // A part that ends early must not look like the end of the source.
         let lost = || Err(SourceError::Read { cause: "a part of it ended unexpectedly".to_owned() });
         let bytes = self.bytes.recv().await.unwrap_or_else(lost)?;
         self.left = self.left.saturating_sub(bytes.len() as u64);

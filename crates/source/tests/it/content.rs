@@ -1,4 +1,4 @@
-//! No content of a row in what is said of a source, whatever is wrong with it and however it is to be read.
+//! Messages about a source never contain row content.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio_util::io::StreamReader;
 
-/// Values of rows: a card number, a name, an account, and a text that would break a line.
+/// Row values: a card number, a name, an account, and a text with control characters.
 const CANARIES: [&str; 5] =
     ["4111111111111111", "Jean Dupont", "DE89370400440532013000", "4111 1111 1111 1111", "Kowalski\u{1b}[31m\u{202e}"];
-/// Pieces by which one is known.
+/// Fragments that reveal them.
 const PIECES: [&str; 6] = ["411111", "111111", "Jean", "Dupont", "370400", "Kowalski"];
 
 fn bytes(content: &[u8]) -> ByteStream {
     Box::pin(StreamReader::new(stream::iter([Ok::<_, std::io::Error>(Bytes::copy_from_slice(content))])))
 }
 
-/// Sources with a value where something else is expected: alone, in names, in front of a header, behind one.
+/// Sources with a value in unexpected places: alone, in names, before and after a header.
 fn sources(canary: &str) -> Vec<Vec<u8>> {
     let header = "id;description;amount;timestamp;operation_type;side";
-    // What has two names that are known is a header, whatever it says; but numbers are no names.
+    // A line with two known names is a header, whatever else it has; but numbers are not names.
     let name = if canary.starts_with('4') { canary } else { "x" };
     let row = format!("{canary};{canary};12.50;2026-01-01 10:00:00;{canary};debit");
     let object = |amount: &str, timestamp: &str| {
@@ -72,7 +72,7 @@ fn sources(canary: &str) -> Vec<Vec<u8>> {
         format!("{{\"{canary}"),
     ];
     let texts = sources.iter().map(|text| text.clone().into_bytes());
-    // The same in Latin letters that are no UTF-8, and in two bytes a character.
+    // The same in Latin letters that are not UTF-8, and in UTF-16.
     let latin = sources.iter().map(|text| [text.as_bytes(), b"\xe9"].concat());
     let broken = sources.iter().map(|text| [canary.as_bytes(), b"\xe9\xe8\n", text.as_bytes()].concat());
     let wide = sources.iter().map(|text| text.encode_utf16().flat_map(u16::to_le_bytes).collect());

@@ -1,4 +1,5 @@
-//! Files of other encodings and of several objects a line, from a file to rows: recognised, read from the start, and from each row's end.
+//! Other encodings and several objects per line, from file to rows: detected, and read from the start and from each
+//! row.
 
 use assay_source::{FormatOptions, S3Options, SourceUrl, Sources};
 use assay_transaction::{Compression, Encoding, Fields as _, Format, Namespace, Position, RunSettings};
@@ -18,7 +19,7 @@ const CSV: &str = "id;description;amount;timestamp;operation_type;side\n\
     3;カード;-3,50;2026-01-01 10:00:00;card;debit\n";
 const JSON: &str = r#"{"id":1,"description":"café","amount":-1.5,"timestamp":"2026-01-01 10:00:00","operation_type":"c","side":"d"}{"id":2,"description":"caf\u00e9","amount":-1.5,"timestamp":"2026-01-01 10:00:00","operation_type":"c","side":"d"}"#;
 
-/// The descriptions of a source's rows, read as a run that begins now reads it, and again from each row's end.
+/// The descriptions of a source's rows, read from the start and again from each row's end.
 async fn descriptions(bytes: &[u8], declared: Option<Encoding>) -> (RunSettings, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
@@ -65,7 +66,7 @@ async fn text_is_read_whatever_its_encoding() {
     let cases = [
         (Encoding::UTF_16LE, None, marked.clone()),
         (Encoding::UTF_16BE, None, marked.clone()),
-        // Which of both it is, the mark knows better.
+        // The mark overrides the setting.
         (Encoding::UTF_16BE, Some(Encoding::UTF_16LE), marked.clone()),
         (Encoding::UTF_16LE, None, format!("\u{feff}{marked}")),
         (Encoding::UTF_16LE, Some(Encoding::UTF_16LE), CSV.to_owned()),
@@ -80,7 +81,7 @@ async fn text_is_read_whatever_its_encoding() {
             assert_eq!((settings.dialect.encoding, settings.compression), (encoding, compression));
         }
     }
-    // What is no character costs its row.
+    // A malformed character costs its row.
     let gbk = Encoding::of("gbk").unwrap();
     let bytes: Vec<u8> = CSV.lines().filter(|line| !line.starts_with('1')).collect::<Vec<_>>().join("\n").into_bytes();
     let broken =

@@ -1,4 +1,4 @@
-//! What the head of a source says.
+//! Detection from the head of a source.
 
 use std::io::Cursor;
 
@@ -21,7 +21,7 @@ async fn fails(content: impl AsRef<[u8]>) -> String {
     error.to_string()
 }
 
-/// A source of one row per amount.
+/// A source with one row per amount.
 fn source(delimiter: Delimiter, line_end: &str, amounts: &[&str]) -> String {
     let separator = char::from(delimiter.byte()).to_string();
     let mut text = HEADER.join(&separator) + line_end;
@@ -37,7 +37,7 @@ fn source(delimiter: Delimiter, line_end: &str, amounts: &[&str]) -> String {
 #[tokio::test]
 async fn every_dialect_is_recognised() {
     use DecimalMark::{Comma, Point};
-    // A delimiter proves no decimal mark.
+    // The delimiter proves no decimal mark.
     let amounts: [(&[&str], DecimalMark, bool); 5] = [
         (&["1.50", "-7"], Point, true),
         (&["1,50", "-7"], Comma, true),
@@ -116,13 +116,13 @@ async fn json_in_another_encoding_is_no_broken_json() {
     assert!(error.contains("in windows-1252 it is `é`; set ENCODING"), "{error}");
     let options = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..FormatOptions::default() };
     assert_eq!(look(&latin, &options).await.unwrap().format, Format::JsonLines);
-    // By a format that is set in vain, a source is no empty one.
+    // With the wrong format set, a source is not reported as empty.
     let options = FormatOptions { format: Some(Format::JsonLines), ..FormatOptions::default() };
     for text in ["id;amount\n1;2\n", "[{\"id\":1},{\"id\":2}]", "{\n\"id\": 1\n}\n"] {
         let error = look(text, &options).await.unwrap_err().to_string();
         assert!(error.contains("no whole object") && error.contains("jq"), "{error}");
     }
-    // One line among good ones is a slip, also where it is the first.
+    // A single broken line is a slip, even the first.
     let slip =
         [&Encoding::WINDOWS_1252.encode(object).unwrap()[..], format!("\n{object}\n{object}").as_bytes()].concat();
     assert_eq!(look(&slip, &FormatOptions::default()).await.unwrap().format, Format::JsonLines);
@@ -130,7 +130,7 @@ async fn json_in_another_encoding_is_no_broken_json() {
 
 #[tokio::test]
 async fn the_header_once_more_says_nothing_of_the_rows() {
-    // Of three rows one is no date, and one ends with no delimiter.
+    // One of three rows has no date, and one lacks the trailing delimiter.
     let header = HEADER.join(";");
     let row = "debit;9;1,5;25.04.2024;EDF;refund;x;FR;\n";
     let text = format!("{header}\n{row}{}\n{row}", header.to_uppercase());
@@ -138,7 +138,7 @@ async fn the_header_once_more_says_nothing_of_the_rows() {
     assert_eq!((layout.timestamps.to_string(), layout.csv.trailing_delimiter), ("%d.%m.%Y".to_owned(), true));
 }
 
-/// A mapping that names every column by its place.
+/// A mapping of column positions.
 fn by_place() -> FormatOptions {
     let mapping = r#"{"id":"column_1","description":"column_2","amount":"column_3","timestamp":"column_4","operation_type":{"constant":"x"},"side":{"constant":"y"}}"#;
     let mapping = Some(std::sync::Arc::new(serde_json::from_str(mapping).unwrap()));

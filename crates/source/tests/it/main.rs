@@ -1,4 +1,4 @@
-//! Sources as a loader uses them: recognised from their head, and read over real sockets.
+//! Sources as a loader uses them: inspected, and read over real sockets.
 
 mod content;
 mod decoded;

@@ -1,6 +1,6 @@
-//! Sources that are none, and sources that want to be trouble: each is refused in one line, or read to its end.
+//! Malformed and hostile sources are rejected in one line, or read to their end.
 //!
-//! `tests/corpus` holds small ones, by what becomes of them: [`EXPECTED`] names each.
+//! `tests/corpus` holds small ones; [`EXPECTED`] lists them.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use tokio_util::io::StreamReader;
 
-/// How long a refusal is at most: it goes to a log.
+/// Longest error, as it is logged.
 const LONGEST_ERROR: usize = 1500;
 
-/// The bytes in parts of at most that size.
+/// The bytes in chunks of at most this size.
 fn in_parts(bytes: &[u8], size: usize) -> ByteStream {
     let parts: Vec<std::io::Result<Bytes>> = bytes.chunks(size).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
     Box::pin(StreamReader::new(stream::iter(parts)))
@@ -44,7 +44,7 @@ fn joined(row: &assay_source::Row<'_>) -> String {
     fields.collect::<Vec<_>>().join("\u{1f}")
 }
 
-/// Reads a source as a loader does, whole and in parts, from its start and from each of its rows. What it said and held.
+/// Reads a source like a loader: whole and in chunks, from the start and from rows in between.
 async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<RowSeen>), SourceError> {
     let whole = inspect(&mut in_parts(bytes, usize::MAX), options).await.map(|inspected| inspected.layout);
     for size in [1, 7] {
@@ -68,7 +68,7 @@ async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<RowS
             return Err(error);
         }
     };
-    // The offsets of a source that is made UTF-8 are those of the UTF-8.
+    // Offsets count transcoded bytes.
     let encoding = layout.dialect.encoding;
     let in_utf8 = encoding.is_transcoded().then(|| encoding.decode(&bytes[2..]).unwrap().into_owned());
     let bytes = in_utf8.as_ref().map_or(bytes, String::as_bytes);
@@ -77,7 +77,7 @@ async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<RowS
     assert!(all.iter().map(|row| row.0).eq(1..=all.len() as u64), "each row is counted once");
     assert_eq!(rows(bytes, &layout, layout.start, 1).await, all);
     for (at, row) in all.iter().enumerate().step_by(1 + all.len() / 20) {
-        // The line behind a row is only known to the reader; it goes on counting from what it is told.
+        // Only the reader knows the line; it counts from the number given.
         let from = Position { row: row.0 + 1, line: 1, offset: row.4 };
         let rest = rows(bytes, &layout, from, 5).await;
         let without_line =
@@ -87,7 +87,7 @@ async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<RowS
     Ok((layout, all))
 }
 
-/// What is expected of a file: a part of the refusal, or how many rows there are and how many of them are malformed.
+/// Part of the error, or the delimiter and the numbers of rows and malformed rows.
 enum ExpectedRead {
     Refused(&'static str),
     Rows(Delimiter, usize, usize),
@@ -184,7 +184,7 @@ fn any_options() -> impl Strategy<Value = FormatOptions> {
         })
 }
 
-/// Something like a header, and something like rows.
+/// A rough header and rough rows.
 fn any_source() -> impl Strategy<Value = Vec<u8>> {
     let delimiters = prop::sample::select(&[",", ";", "\t", "|"][..]);
     let header = prop_oneof![
@@ -228,7 +228,7 @@ proptest! {
     }
 }
 
-/// Heads that are as large as a head may be, each made to be expensive.
+/// Heads of maximum size, each expensive to inspect.
 #[tokio::test]
 async fn a_large_head_is_refused_soon_and_in_short() {
     const SIZE: usize = 256 * 1024 - 1;

@@ -1,4 +1,4 @@
-//! `docs/sources.md` says how timestamps are read: every pattern on the page is tried as it stands there.
+//! Tries every pattern that `docs/sources.md` lists for timestamps.
 
 use std::io::Cursor;
 
@@ -7,12 +7,12 @@ use assay_transaction::{ReadingRules, TimeZone, TimestampFormat};
 
 const PAGE: &str = include_str!("../../../../docs/sources.md");
 
-/// What is between backquotes.
+/// Texts in backquotes.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The rows of the table of timestamps.
+/// The rows of the timestamp table.
 fn table() -> Vec<[&'static str; 4]> {
     let rows = PAGE.lines().skip_while(|line| !line.starts_with("<!-- tested:")).skip(4);
     let cells = rows.take_while(|line| line.starts_with('|')).map(|line| {

@@ -1,4 +1,4 @@
-//! Objects by prefix and by pattern.
+//! Objects by prefix and pattern.
 
 use assay_source::{Named, SourceError, Sources};
 use assay_transaction::Exit;
@@ -28,7 +28,7 @@ async fn objects_are_found_by_prefix_and_pattern() {
         ("2026/*/*.csv.gz", &["2026/01/a.csv.gz", "2026/02/c.csv.gz"]),
         ("202?/*.gz", &["2026/d.csv.gz", "2027/e.csv.gz"]),
         ("*/{01,02}/", &["2026/01/a.csv.gz", "2026/01/b.csv", "2026/02/c.csv.gz"]),
-        // It is there by this very name.
+        // An object with this very name.
         ("x[1].csv", &["x[1].csv"]),
         ("x[[]*", &["x[1].csv"]),
     ];

@@ -1,4 +1,4 @@
-//! Objects that are put, and then read.
+//! Uploads, read back.
 
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +64,7 @@ async fn an_upload_that_fails_or_is_stopped_leaves_nothing() {
 
     let (url, shutdown) = ("s3://drops/c.csv".parse().unwrap(), CancellationToken::new());
     let stopping = shutdown.clone();
-    // There is always more.
+    // An endless source.
     let content = Content { bytes: Box::pin(tokio::io::repeat(b'x')), size: None };
     let stop = move |_| stopping.cancel();
     let error = sources.put(content, &url, &stop, &shutdown).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Large objects: read ahead in parts, with a server that breaks, stalls and goes away.
+//! Large objects, read ahead in parts from a server that breaks, stalls and becomes unreachable.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const PART: usize = 2 * MIB;
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_mins(2);
 
-/// Of five parts, the last of which is short; no part is like another.
+/// Five different parts, the last of them short.
 fn content() -> Vec<u8> {
     (0..4 * PART + 1_000).map(|index| u8::try_from((index / 1_000 + index) % 251).unwrap()).collect()
 }
@@ -33,7 +33,7 @@ async fn take(stream: &mut (impl AsyncRead + Unpin), bytes: usize) -> Vec<u8> {
     taken
 }
 
-/// Waits until something is so.
+/// Waits for a condition.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let waiting = async {
         while !is_so() {
@@ -113,7 +113,7 @@ async fn a_server_that_stays_away_is_given_up() {
     let Err(at_start) = sources.open(&url, &found.identity, 10).await else { panic!("it is busy") };
     let at = sources.read_at(&url, &found.identity, 10..20).await.unwrap_err();
     for error in [later, at_start, at] {
-        // How far the first one came before the server went away is a matter of chance.
+        // How far the first read came before the outage is random.
         let SourceError::Stalled { offset, .. } = error else { panic!("{error}") };
         assert!((10..=PART as u64).contains(&offset), "{offset}");
         let expected = format!(
@@ -137,7 +137,7 @@ async fn an_object_that_is_replaced_between_two_parts_is_noticed() {
         let (url, found) = put(&server, &sources, &content).await;
         let mut stream = sources.open(&url, &found.identity, 0).await.unwrap();
         take(&mut stream, MIB / 2).await;
-        // The server goes on with the file it has opened for the first part.
+        // The server keeps the file open that it serves as first part.
         server.put("drops", "other.csv", other);
         server.rename("drops", "other.csv", "large.csv");
         let mut rest = Vec::new();

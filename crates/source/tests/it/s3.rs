@@ -24,7 +24,7 @@ async fn refusal(sources: &Sources, url: &str) -> (String, Exit) {
     (error.to_string(), error.exit())
 }
 
-/// Larger than what a socket takes at once.
+/// Larger than a socket buffer.
 fn large() -> Vec<u8> {
     (0..6_000_000_u32).map(|index| u8::try_from(index % 251).unwrap()).collect()
 }
@@ -88,7 +88,7 @@ async fn a_cut_download_of_a_replaced_object_ends() {
     let Found { identity, .. } = identify(&sources, &url).await.unwrap();
     server.cut(1);
     let mut stream = sources.open(&url.parse().unwrap(), &identity, 0).await.unwrap();
-    // The server goes on with the file it has opened: another one takes its name.
+    // The server keeps the open file, so another one takes its name.
     let changed = server.put("drops", "b.csv", vec![0; 6_000_000]);
     assert_ne!(changed, url);
     server.rename("drops", "b.csv", "a.csv");
@@ -157,7 +157,7 @@ async fn an_endpoint_that_is_away_is_a_dependency_that_is_away() {
     assert_eq!(exit, Exit::DependencyAway);
 }
 
-/// Written by Python, with its folder.
+/// Written by Python, with a folder entry.
 const ARCHIVE: &[u8] = include_bytes!("transactions.zip");
 
 #[tokio::test]

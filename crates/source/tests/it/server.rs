@@ -1,4 +1,4 @@
-//! An S3 server in this process: buckets are folders, requests are signed, over a loopback socket. It can cut a download.
+//! An S3 server in this process: buckets are folders, requests are signed. It can cut and stall downloads.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,20 +30,20 @@ pub(crate) struct InProcessS3 {
     task: JoinHandle<()>,
 }
 
-/// How the server misbehaves, and how often it was asked.
+/// Misbehaviour, and counts of requests.
 #[derive(Default)]
 struct S3Behaviour {
-    /// Downloads that are still to be cut in their middle.
+    /// Downloads to cut in the middle.
     cuts: AtomicUsize,
-    /// Downloads that are still to stop in their middle, with the connection open.
+    /// Downloads to stall in the middle, with the connection open.
     stalls: AtomicUsize,
-    /// Whether every download is refused, as if the server were too busy, and every part of an upload.
+    /// Whether downloads and parts of uploads are rejected, as by a busy server.
     is_busy: AtomicBool,
     /// Whether objects have no ETags.
     without_tags: bool,
-    /// Whether listings are cut, and do not say where they go on.
+    /// Whether listings are cut without a token.
     cuts_listings: AtomicBool,
-    /// Whether ranges and conditions are passed over.
+    /// Whether ranges and conditions are ignored.
     is_simple: bool,
     gets: AtomicUsize,
     aborts: AtomicUsize,
@@ -54,12 +54,12 @@ impl InProcessS3 {
         Self::with(S3Behaviour::default()).await
     }
 
-    /// A server whose objects have no ETags.
+    /// A server without ETags.
     pub(crate) async fn without_tags() -> Self {
         Self::with(S3Behaviour { without_tags: true, ..S3Behaviour::default() }).await
     }
 
-    /// A server that knows neither ranges nor conditions.
+    /// A server without ranges and conditions.
     pub(crate) async fn simple() -> Self {
         Self::with(S3Behaviour { is_simple: true, ..S3Behaviour::default() }).await
     }
@@ -86,59 +86,59 @@ impl InProcessS3 {
         format!("http://{}", self.address)
     }
 
-    /// Puts an object, its bucket included, and tells its URL.
+    /// Puts an object and its bucket; returns its URL.
     pub(crate) fn put(&self, bucket: &str, key: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.folder.path().join(bucket).join(key);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
-        // HTTP's dates know whole seconds, and so do real servers.
+        // HTTP dates have whole seconds, as on real servers.
         let modified = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         std::fs::File::options().append(true).open(path).unwrap().set_modified(modified).unwrap();
         format!("s3://{bucket}/{key}")
     }
 
-    /// Renames an object, over another one if there is one.
+    /// Renames an object, replacing another.
     pub(crate) fn rename(&self, bucket: &str, from: &str, to: &str) {
         let bucket = self.folder.path().join(bucket);
         std::fs::rename(bucket.join(from), bucket.join(to)).unwrap();
     }
 
-    /// Cuts the connection of as many downloads to come, each in its middle.
+    /// Cuts the next downloads in the middle.
     pub(crate) fn cut(&self, downloads: usize) {
         self.behaviour.cuts.store(downloads, Ordering::SeqCst);
     }
 
-    /// Stops as many downloads to come, each in its middle, without closing their connections.
+    /// Stalls the next downloads in the middle, with the connection open.
     pub(crate) fn stall(&self, downloads: usize) {
         self.behaviour.stalls.store(downloads, Ordering::SeqCst);
     }
 
-    /// Refuses every download from now on, or no longer.
+    /// Rejects downloads, or serves them again.
     pub(crate) fn set_busy(&self, is_busy: bool) {
         self.behaviour.is_busy.store(is_busy, Ordering::SeqCst);
     }
 
-    /// Cuts every listing from now on.
+    /// Cuts all listings.
     pub(crate) fn cut_listings(&self) {
         self.behaviour.cuts_listings.store(true, Ordering::SeqCst);
     }
 
-    /// How many downloads were asked for.
+    /// Number of downloads.
     pub(crate) fn gets(&self) -> usize {
         self.behaviour.gets.load(Ordering::SeqCst)
     }
 
-    /// How many uploads were given up.
+    /// Number of aborted uploads.
     pub(crate) fn aborts(&self) -> usize {
         self.behaviour.aborts.load(Ordering::SeqCst)
     }
 
-    /// Sources that read from here, with this secret.
+    /// Sources on this server, with this secret.
     pub(crate) fn sources(&self, secret: &str) -> Sources {
         sources(&self.endpoint(), "reader", secret)
     }
 
-    /// Sources that read from here, and give up after some time without a byte.
+    /// Sources on this server, with this timeout.
     pub(crate) fn sources_within(&self, source_timeout: Duration) -> Sources {
         Sources::new(&S3Options { source_timeout, ..options(&self.endpoint(), "reader", "not-a-secret") }).unwrap()
     }
@@ -163,8 +163,7 @@ impl Drop for InProcessS3 {
     }
 }
 
-/// The objects of a folder, with what `s3s-fs` leaves out and real servers do: conditions on GET, a word on a
-/// missing bucket, and keys of a listing that are encoded where that is asked for.
+/// Objects of a folder, with what `s3s-fs` lacks: conditions on GET, missing buckets, and encoded keys in listings.
 struct ServedObjects {
     files: FileSystem,
     buckets: PathBuf,
@@ -283,13 +282,13 @@ impl S3 for ServedObjects {
     }
 }
 
-/// A body that gives some bytes and then breaks, which makes the server close the connection.
+/// A body that breaks after some bytes, so that the server closes the connection.
 fn cut_at(body: StreamingBlob, left: usize) -> StreamingBlob {
     let broken = stream::once(std::future::ready(Err(std::io::Error::other("cut"))));
     StreamingBlob::wrap(first_bytes(body, left).chain(broken))
 }
 
-/// A body that gives some bytes and then none, for ever.
+/// A body that stalls after some bytes.
 fn stalled_at(body: StreamingBlob, left: usize) -> StreamingBlob {
     StreamingBlob::wrap(first_bytes(body, left).chain(stream::pending()))
 }

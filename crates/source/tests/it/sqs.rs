@@ -1,4 +1,4 @@
-//! A queue of SQS, on a server that speaks its protocol as far as we use it.
+//! An SQS queue on a minimal server.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// What waits in the queue, and what was deleted from it.
+/// Queued messages and deleted receipts.
 #[derive(Default)]
 struct SqsState {
     bodies: Vec<&'static str>,
@@ -55,7 +55,7 @@ async fn a_message_is_received_until_it_is_deleted() {
     let server = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().fallback(answer).with_state(Arc::clone(&queue));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    // A server of one's own for objects, so that nothing else is asked for a region.
+    // A custom endpoint, so that no region is needed.
     let (key, secret) = (Some("ali".to_owned()), Some("sesame".to_owned()));
     let options = S3Options { key, secret, endpoint_url: Some(server.clone()), ..S3Options::default() };
 

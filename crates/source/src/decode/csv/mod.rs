@@ -1,8 +1,7 @@
-//! CSV: what splits rows, by the version of the rules that a run began under.
+//! CSV: splits rows by the version of the rules that a run began under.
 //!
-//! [`CsvLayout`] says what a reader must know of a source. [`v1`] reads as `csv-async` does, [`v2`] by quotes of our own.
-//! Guarantee of both: memory is bounded by a batch and by [`QUOTE_REACH`], and a read from any row's end gives the rows that
-//! a read from the start would have given behind it.
+//! [`v1`] uses `csv-async`, [`v2`] our own quoting. Both guarantee that memory is bounded by a batch and
+//! [`QUOTE_REACH`], and that a read from any row's end returns the same rows as a read from the start.
 
 mod v1;
 mod v2;
@@ -14,28 +13,28 @@ use assay_transaction::{CsvText, Delimiter, Encoding, Position, ReadingRules, Ru
 use crate::decode::batch::BatchDecoder as _;
 use crate::{ByteStream, Layout, RowBatch, SourceError};
 
-/// How far a row may reach before its end is given up: 1 MiB. A row that does not end within it, or that has a quote open
-/// at the end of the source, is its first physical line alone, and the next line starts a new row: so one quote that is
-/// never closed costs one row, and neither memory nor the rest of the source.
+/// The longest row: 1 MiB. A row that does not end within it, or has an open quote at the end of the source, is cut to
+/// its first physical line, and the next line starts a new row. So an unclosed quote costs one row, and neither memory
+/// nor the rest of the source.
 pub const QUOTE_REACH: usize = 1024 * 1024;
 
-/// What splits a CSV source into rows and fields.
+/// How to split a CSV source into rows and fields.
 #[derive(Debug, Clone, Copy)]
 pub struct CsvLayout<'a> {
-    /// What stands between fields.
+    /// The field delimiter.
     pub delimiter: Delimiter,
-    /// How many names the header has; none while it is not known. A row over several lines must have as many fields.
+    /// The number of names in the header, if known. A row over several lines must have as many fields.
     pub columns: Option<usize>,
-    /// What the source writes in a way of its own.
+    /// Peculiarities of the source.
     pub csv: &'a CsvText,
-    /// That of the bytes of its rows.
+    /// The encoding of its rows.
     pub encoding: Encoding,
-    /// By which rules it is read.
+    /// The version of the rules.
     pub rules: ReadingRules,
 }
 
 impl<'a> CsvLayout<'a> {
-    /// What a run has frozen.
+    /// The frozen layout of a run.
     pub fn of_run(settings: &'a RunSettings) -> Self {
         let (delimiter, columns) = (settings.dialect.delimiter, Some(settings.header.len()));
         let encoding = settings.encoding_of_rows();
@@ -43,7 +42,7 @@ impl<'a> CsvLayout<'a> {
     }
 }
 
-/// A run that begins now reads by the newest rules.
+/// New runs use the newest rules.
 impl<'a> From<&'a Layout> for CsvLayout<'a> {
     fn from(layout: &'a Layout) -> Self {
         let (delimiter, columns) = (layout.dialect.delimiter, Some(layout.header.len()));
@@ -52,9 +51,9 @@ impl<'a> From<&'a Layout> for CsvLayout<'a> {
     }
 }
 
-/// Reads rows in batches. Memory is bounded by a batch and by [`QUOTE_REACH`], whatever the source holds.
+/// Reads rows in batches. Memory is bounded by a batch and [`QUOTE_REACH`].
 ///
-/// Lines end with `\n`, `\r\n` or `\r`. Blank lines are lines but no rows.
+/// Lines end with `\n`, `\r\n` or `\r`. Blank lines are counted as lines but not as rows.
 pub struct CsvReader {
     rows: CsvDecoder,
 }
@@ -71,7 +70,7 @@ impl fmt::Debug for CsvReader {
 }
 
 impl CsvReader {
-    /// Reads a stream whose first byte is the first of the row at `from`: right behind the header, or behind any row.
+    /// Reads a stream that begins at `from`: after the header, or after any row.
     pub fn new(stream: ByteStream, layout: &CsvLayout<'_>, from: Position) -> Self {
         let rows = match layout.rules {
             ReadingRules::First => {
@@ -82,7 +81,7 @@ impl CsvReader {
         Self { rows }
     }
 
-    /// Where the next row is looked for: behind the last row of the last batch.
+    /// The position after the last row of the last batch.
     pub fn position(&self) -> Position {
         match &self.rows {
             CsvDecoder::V1(rows) => rows.position(),
@@ -90,10 +89,10 @@ impl CsvReader {
         }
     }
 
-    /// The next rows: at most `max_rows`, fewer at the end or where they are long, none behind the end. What was read before an
-    /// error comes first, and then the error.
+    /// The next rows: at most `max_rows`, fewer at the end or if they are long, none after the end. Rows read before an
+    /// error are returned first.
     ///
-    /// Not to be cancelled: the rows of a batch that is dropped half read are lost to this reader.
+    /// Not cancel safe: rows of an incomplete batch are lost.
     pub async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
         match &mut self.rows {
             CsvDecoder::V1(rows) => rows.next_batch(max_rows).await,

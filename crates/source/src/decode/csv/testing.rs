@@ -1,5 +1,4 @@
-//! What the tests of both readers share: streams that give their bytes in pieces, rows with nothing borrowed, and sources of rows
-//! as they are written and of any bytes at all.
+//! Shared by the tests of both versions: chunked streams, owned rows, and generated sources.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +11,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::Row;
 use crate::decode::buffer::READ_BYTES;
 
-/// Gives its bytes in pieces of the sizes it is told, and sometimes only later.
+/// Returns its bytes in chunks of these sizes, pending at a size of 0.
 pub(crate) struct ChunkedStream {
     bytes: Vec<u8>,
     at: usize,
@@ -22,12 +21,12 @@ pub(crate) struct ChunkedStream {
 
 impl ChunkedStream {
     pub(crate) fn new(bytes: &[u8], sizes: &[usize]) -> Self {
-        // A size that is never more than 0 would never end.
+        // Only zeros would never end.
         let sizes = if sizes.iter().all(|size| *size == 0) { vec![] } else { sizes.to_vec() };
         Self { bytes: bytes.to_vec(), at: 0, sizes, turn: 0 }
     }
 
-    /// How many bytes it gives at most.
+    /// The largest chunk.
     pub(crate) fn most(&self) -> usize {
         self.sizes.iter().max().copied().unwrap_or(READ_BYTES)
     }
@@ -52,7 +51,7 @@ impl AsyncRead for ChunkedStream {
     }
 }
 
-/// A row with nothing borrowed.
+/// An owned row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct OwnedRow {
     pub(super) number: u64,
@@ -82,12 +81,12 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// A field of characters that matter to CSV, and of others.
+/// A field with characters that matter to CSV, and others.
 pub(super) fn any_field() -> impl Strategy<Value = String> {
     "[a-c0-9é€ ,;|\t\"\r\n]{0,12}"
 }
 
-/// Writes rows as a dialect does, and tells what a reader must find.
+/// Writes rows in a dialect; returns the text and the expected rows.
 pub(super) fn write(
     rows: &[Vec<String>],
     delimiter: Delimiter,
@@ -127,7 +126,7 @@ pub(super) fn write(
     (text, expected)
 }
 
-/// What matters to a reader of CSV.
+/// Texts that matter to CSV.
 const PIECES: &[&[u8]] = &[
     b"a",
     b"\"",
@@ -153,7 +152,7 @@ const PIECES: &[&[u8]] = &[
     b"'",
 ];
 
-/// The same, and whatever else there is.
+/// These, and any bytes.
 pub(super) fn any_pieces() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         8 => prop::sample::select(PIECES).prop_map(<[u8]>::to_vec),

@@ -1,7 +1,7 @@
-//! JSON Lines: objects, each a row, their values as the texts they are written as (`JsonNames`).
+//! JSON Lines: each object is a row; its values keep their text (`JsonNames`).
 //!
-//! [`v1`] takes a line for a row, [`v2`] each of the objects on a line. Guarantee of both: what is broken costs the rest of its line
-//! at most, and memory is bounded by a batch and the longest row that is allowed.
+//! In [`v1`] a line is a row, in [`v2`] each object of a line. Both guarantee that malformed input costs at most the
+//! rest of its line, and that memory is bounded by a batch and the longest allowed row.
 
 mod scan;
 mod v1;
@@ -13,7 +13,7 @@ use crate::decode::batch::{BatchDecoder as _, FieldsBuffer, RowBatch};
 use crate::detect::head::Head;
 use crate::{ByteStream, SourceError};
 
-/// Reads rows in batches. Memory is bounded by a batch and the longest row that is allowed, whatever the source holds.
+/// Reads rows in batches. Memory is bounded by a batch and the longest allowed row.
 pub(crate) struct JsonReader {
     rows: JsonDecoder,
 }
@@ -24,7 +24,7 @@ enum JsonDecoder {
 }
 
 impl JsonReader {
-    /// Reads a stream whose first byte is the first of the row at `from`.
+    /// Reads a stream that begins at `from`.
     pub(crate) fn new(stream: ByteStream, names: JsonNames, rules: ReadingRules, from: Position) -> Self {
         let rows = match rules {
             ReadingRules::First => JsonDecoder::V1(Box::new(v1::JsonReaderV1::new(stream, names, from))),
@@ -40,7 +40,7 @@ impl JsonReader {
         }
     }
 
-    /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
+    /// See [`RowReader::next_batch`](crate::RowReader::next_batch).
     pub(crate) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
         match &mut self.rows {
             JsonDecoder::V1(rows) => rows.next_batch(max_rows).await,
@@ -62,7 +62,7 @@ fn read_fields(names: &JsonNames, object: &[u8], into: &mut FieldsBuffer) -> Res
     Ok(())
 }
 
-/// The whole objects of a head, in its order.
+/// The complete objects of a head.
 pub(crate) fn objects(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {

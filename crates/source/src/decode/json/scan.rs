@@ -1,30 +1,30 @@
-//! Where an object ends, without reading it.
+//! Finds the end of an object without parsing it.
 //!
-//! Braces are counted outside of strings, and a line end within an object ends it as broken: so what is wrong in one object
-//! cannot reach into the next line.
+//! Counts braces outside strings. A line end within an object makes it malformed, so that an error never reaches the
+//! next line.
 
 use crate::decode::buffer::NoRow;
 use crate::decode::csv::QUOTE_REACH;
 
-/// How many blanks behind an object are looked at: whether anything follows it on its line that is no object, and whether the line ends.
+/// Most blanks examined after an object, to see what follows on its line.
 const MOST_BLANKS: usize = 1024;
-/// What may stand before each object of a sequence of JSON texts (RFC 7464).
+/// Precedes each object of a JSON text sequence (RFC 7464).
 const RECORD_SEPARATOR: u8 = 0x1e;
-/// A byte order mark, which stands before each file of several that were put together.
+/// A byte order mark, which precedes each of several concatenated files.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// An object at the start of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScannedObject {
-    /// How many bytes it has.
+    /// Its size.
     pub(super) bytes: usize,
-    /// And with the end of its line, where nothing else is between them.
+    /// Its size with the line end, if only blanks are between.
     pub(super) taken: usize,
-    /// Whether the line ends behind it.
+    /// Whether the line ends after it.
     pub(super) ends_line: bool,
 }
 
-/// How many of the first bytes may stand between objects.
+/// Number of leading bytes that may separate objects.
 pub(super) fn blanks(bytes: &[u8]) -> usize {
     let mut count = 0;
     loop {
@@ -35,7 +35,7 @@ pub(super) fn blanks(bytes: &[u8]) -> usize {
     }
 }
 
-/// How many bytes the blank has that some bytes begin with.
+/// Size of a leading blank.
 fn blank(bytes: &[u8]) -> usize {
     match bytes {
         [first, ..] if first.is_ascii_whitespace() || *first == RECORD_SEPARATOR => 1,
@@ -44,12 +44,12 @@ fn blank(bytes: &[u8]) -> usize {
     }
 }
 
-/// Whether bytes may become a blank once more of them are held.
+/// Whether the bytes may be the start of a blank.
 fn is_cut_blank(bytes: &[u8], has_ended: bool) -> bool {
     !has_ended && MARK.starts_with(bytes)
 }
 
-/// Finds the object that bytes begin with.
+/// Finds the object at the start of the bytes.
 pub(super) fn object(bytes: &[u8], has_ended: bool) -> Result<ScannedObject, NoRow> {
     let end = object_end(bytes, has_ended)?;
     let behind = &bytes[end..];
@@ -76,7 +76,7 @@ fn object_end(bytes: &[u8], has_ended: bool) -> Result<usize, NoRow> {
     if within.first().is_some_and(|byte| *byte != b'{') {
         return Err(if is_cut_blank(bytes, has_ended) { NoRow::NeedsMore } else { NoRow::Malformed });
     }
-    // Most objects hold no other, and are alone on their line.
+    // Most objects are flat and alone on their line.
     if let Some(brace) = memchr::memchr(b'}', within)
         && matches!(&bytes[brace + 1..], [b'\n', ..] | [b'\r', b'\n', ..])
     {
@@ -87,7 +87,7 @@ fn object_end(bytes: &[u8], has_ended: bool) -> Result<usize, NoRow> {
         match byte {
             b'\n' => return Err(NoRow::Malformed),
             b'\\' if in_string => {
-                // Whatever it is, it is no quote that ends the string; a line end is one.
+                // An escaped character never ends the string, but a line end ends the object.
                 at += usize::from(within.get(at + 1).is_some_and(|next| *next != b'\n'));
             }
             b'"' => in_string = !in_string,
@@ -133,7 +133,7 @@ mod tests {
             ("x", Err(NoRow::Malformed)),
         ] {
             assert_eq!(object(text.as_bytes(), true), expected, "{text}");
-            // What a part of it tells is never taken back.
+            // A part of the text never leads to another result.
             for end in 0..text.len() {
                 let part = object(&text.as_bytes()[..end], false);
                 assert!(part == Err(NoRow::NeedsMore) || part == expected, "{end} bytes of {text:?} tell {part:?}");

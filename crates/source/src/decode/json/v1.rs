@@ -1,4 +1,4 @@
-//! The first rules: a line is a row. They are kept as they are for the runs that began under them.
+//! V1: a line is a row. Kept unchanged for runs that began with it.
 
 use assay_transaction::{JsonNames, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 use tokio::io::AsyncReadExt as _;
@@ -38,7 +38,7 @@ impl BatchDecoder for JsonReaderV1 {
         &mut self.output
     }
 
-    /// One row, where there is one.
+    /// Adds one row, if any.
     async fn fill(&mut self, rows: &mut BatchStorage, _: usize) -> Result<bool, SourceError> {
         loop {
             let Some(line) = self.lines.next().await? else { return Ok(false) };
@@ -64,15 +64,15 @@ impl BatchDecoder for JsonReaderV1 {
 
 /// A line of the source.
 struct JsonLine<'a> {
-    /// It, without its end; the start of it where it is too long for a row.
+    /// The line without its end; only its start if it is too long.
     kept: &'a [u8],
-    /// How many bytes it has without its end.
+    /// Its size without the line end.
     bytes: usize,
-    /// And with it.
+    /// Its size with the line end.
     taken: u64,
 }
 
-/// Splits a stream into lines at `\n`; a `\r` before it belongs to the end.
+/// Splits a stream at `\n`; a `\r` before it is part of the line end.
 struct LineReader {
     stream: ByteStream,
     bytes: Vec<u8>,
@@ -82,9 +82,9 @@ struct LineReader {
 }
 
 impl LineReader {
-    /// The next line. A last one without an end is one too, unless it is empty.
+    /// The next line. The last one needs no line end, unless it is empty.
     async fn next(&mut self) -> Result<Option<JsonLine<'_>>, SourceError> {
-        // What was passed over of a line that is too long, once it is known to be.
+        // Bytes skipped of a line that is too long.
         let mut passed = 0;
         let mut searched = 0;
         loop {
@@ -102,14 +102,14 @@ impl LineReader {
                 let taken = passed + (length + line_end) as u64;
                 let whole = &self.bytes[from..from + length];
                 let whole = whole.strip_suffix(b"\r").unwrap_or(whole);
-                // Of a long line the first bytes lie at the front of the buffer.
+                // The start of a long line is at the front of the buffer.
                 let kept = if passed > 0 { &self.bytes[..MAX_RAW_KEPT] } else { whole };
                 let bytes = usize::try_from(passed).unwrap_or(usize::MAX).saturating_add(whole.len());
                 return Ok(Some(JsonLine { kept, bytes, taken }));
             }
             searched = rest.len();
             if rest.len() > MAX_ROW_BYTES {
-                // Only its start is kept; the rest is passed over.
+                // Keep the start, skip the rest.
                 let keep_from = if passed == 0 {
                     self.bytes.copy_within(self.start..self.filled, 0);
                     MAX_RAW_KEPT
@@ -126,7 +126,7 @@ impl LineReader {
         }
     }
 
-    /// Reads on; keeps what is not taken yet, and the front of the buffer where the start of a long line lies there.
+    /// Reads once; keeps unread bytes, and the front of the buffer if a long line starts there.
     async fn fill(&mut self, keep_front: bool) -> Result<(), SourceError> {
         let front = if keep_front { MAX_RAW_KEPT } else { 0 };
         if self.start > front {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     proptest! {
-        /// Any bytes at all: each line that is not blank is one row, and a read from any row's end finds those behind it.
+        /// Each line that is not blank is a row, and a read from any row's end returns the rows after it.
         #[test]
         fn any_bytes_are_rows(bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'{'), any::<u8>()], 0..200), max_rows in 1_usize..5) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -1,5 +1,5 @@
-//! The second rules: each object is a row, however many stand on a line, behind each other or with blanks or record separators
-//! between them. An object that is broken, or has something else behind it, costs the rest of its line.
+//! V2: each object is a row, also several on a line, with or without blanks or record separators between them. A
+//! malformed object, or one followed by something else, costs the rest of its line.
 
 use assay_transaction::{JsonNames, MAX_ROW_BYTES, Position, RejectReason};
 
@@ -14,9 +14,9 @@ pub(super) struct JsonReaderV2 {
     buffer: ReadBuffer,
     names: JsonNames,
     fields: FieldsBuffer,
-    /// Behind the last row.
+    /// After the last row.
     next: Position,
-    /// Behind what follows it and is no row: where the row in work starts.
+    /// After the blanks that follow it: the start of the current row.
     here: Position,
     output: BatchOutput,
 }
@@ -31,7 +31,7 @@ impl JsonReaderV2 {
         self.next
     }
 
-    /// Puts rows into a batch as long as they are held whole. None: the batch is full or the source has ended.
+    /// Adds complete rows to a batch. None: the batch is full or the source has ended.
     fn take_rows(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Option<NoRow> {
         while rows.has_room(max_rows) {
             self.pass_blanks();
@@ -63,7 +63,7 @@ impl JsonReaderV2 {
         None
     }
 
-    /// Gives up the rest of the physical line as one row.
+    /// Makes the rest of the physical line one malformed row.
     async fn take_line(&mut self, rows: &mut BatchStorage) -> Result<(), SourceError> {
         let Position { row: number, line, .. } = self.here;
         let broken = self.buffer.skip_line(LineEnds::Newline, MAX_ROW_BYTES).await?;
@@ -97,7 +97,7 @@ impl BatchDecoder for JsonReaderV2 {
         match self.take_rows(rows, max_rows) {
             None => return Ok(false),
             Some(NoRow::Malformed) => self.take_line(rows).await?,
-            // What follows an object is looked at as well.
+            // Includes what follows an object.
             Some(NoRow::NeedsMore) => self.buffer.grow(2 * QUOTE_REACH).await?,
         }
         Ok(true)
@@ -134,7 +134,7 @@ mod tests {
         })
     }
 
-    /// The rows: their line, and their fields or reason.
+    /// The rows: line, and fields or reason.
     fn shown(text: &str) -> Vec<String> {
         let show = |(line, _, _, fields): V2Row| match fields {
             Ok(fields) => format!("{line}: {}", fields.join("|")),
@@ -148,10 +148,10 @@ mod tests {
         for (text, expected) in [
             (r#"{"id":1}{"id":2} {"id":3,"amount":{"a":"}{"}}"#, vec!["1: 1|", "1: 2|", r#"1: 3|{"a":"}{"}"#]),
             ("\n{\"id\":1}{\"id\":2}\r\n\r\n{\"id\":3}\n", vec!["2: 1|", "2: 2|", "4: 3|"]),
-            // As several files that were put together, of a program that begins each with a mark.
+            // Several files with byte order marks, concatenated.
             ("{\"id\":1}\n\u{feff}{\"id\":2}\u{feff}{\"id\":3}\n\u{feff}", vec!["1: 1|", "2: 2|", "2: 3|"]),
             ("\x1e{\"id\":1}\n\x1e{\"id\":2}\n\x1e", vec!["1: 1|", "2: 2|"]),
-            // What is broken costs the rest of its line.
+            // Malformed input costs the rest of its line.
             (r#"{"id":1},{"id":2}"#, vec!["1: json_format"]),
             ("{\"id\":1}{\"id\":2},\n{\"id\":3},\n", vec!["1: 1|", "1: json_format", "2: json_format"]),
             (
@@ -160,7 +160,7 @@ mod tests {
             ),
             ("{\"id\":\"1}\n{\"id\":2}", vec!["1: json_format", "2: 2|"]),
             ("[1]\n{\"id\":2}\n]", vec!["1: json_format", "2: 2|", "3: json_format"]),
-            // One whose end is known costs itself.
+            // A malformed object with a known end costs only itself.
             (
                 r#"{"id":1,"ID":2}{"id":3}{"id":nul}{"id":"\ud800"}{"id":4}"#,
                 vec!["1: json_format", "1: 3|", "1: json_format", "1: json_format", "1: 4|"],
@@ -198,7 +198,7 @@ mod tests {
     }
 
     proptest! {
-        /// Any bytes at all: nothing between rows but blanks, however they arrive and wherever a reader begins.
+        /// Only blanks are between rows, however the bytes arrive and wherever a reader begins.
         #[test]
         fn any_bytes_are_rows(
             text in r#"(\{"id":1\}|\{"id":"\}\\"\}|\{|\}|"|\\|,|\[| |\n|\r\n|\x1e|é|\u{feff}|\{"x":\{\}\}){0,40}"#,

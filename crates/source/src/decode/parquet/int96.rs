@@ -1,7 +1,7 @@
-//! Points in time of twelve bytes, as Spark, Hive and Impala write them: nanoseconds of a day, and the day. The library's rows have
-//! them in milliseconds alone, and so their column is read beside the rows.
+//! INT96 timestamps, as Spark, Hive and Impala write them: nanoseconds of a day, and the day. The library's rows have
+//! them in milliseconds, so their column is read separately.
 //!
-//! Guarantee: what is given is to the nanosecond what the file has; memory is bounded by some values and a page of each such column.
+//! Guarantee: nanoseconds are kept; memory is bounded by some values and a page of each such column.
 
 use std::collections::VecDeque;
 
@@ -13,24 +13,24 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::RowGroupReader;
 use parquet::schema::types::SchemaDescriptor;
 
-/// Values that are read at a time.
+/// Values read at a time.
 const VALUES: usize = 1024;
 /// The Julian day of 1970-01-01.
 const EPOCH: i64 = 2_440_588;
 
-/// Such a column of a row group.
+/// An INT96 column of a row group.
 pub(super) struct Int96Column {
-    /// Which of the columns of a row it is.
+    /// Its index in a row.
     pub(super) column: usize,
     reader: ColumnReaderImpl<Int96Type>,
-    /// The definition level of a value that is there.
+    /// The definition level of a present value.
     is_there: i16,
     read: VecDeque<Option<Int96>>,
     now: Option<Int96>,
 }
 
 impl Int96Column {
-    /// The columns of a row group that are such, and in no other.
+    /// The top-level INT96 columns of a row group.
     pub(super) fn of(group: &dyn RowGroupReader, schema: &SchemaDescriptor) -> Result<Vec<Self>, ParquetError> {
         let columns = schema.columns().iter().enumerate();
         let own = columns.filter(|(_, column)| {
@@ -48,7 +48,7 @@ impl Int96Column {
         .collect()
     }
 
-    /// Goes on to the next row.
+    /// Advances to the next row.
     pub(super) fn advance(&mut self) -> Result<(), ParquetError> {
         if self.read.is_empty() {
             let (mut levels, mut values) = (Vec::new(), Vec::new());
@@ -62,7 +62,7 @@ impl Int96Column {
         Ok(())
     }
 
-    /// The value of this row, as its ISO 8601 form; empty where it is null.
+    /// The current value in ISO 8601; empty if null.
     pub(super) fn text(&self) -> String {
         self.now.as_ref().map(text).unwrap_or_default()
     }
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(of(0, 2_816_788), "3000-01-01T00:00:00Z", "beyond the nanoseconds of 64 bits");
     }
 
-    /// Groups of rows: an instant, nothing in every third row, and a UUID.
+    /// Writes row groups: an INT96, null in every third row, and a UUID.
     fn write(path: &std::path::Path, groups: &[u32]) {
         let schema = "message row { optional int96 at; required fixed_len_byte_array(16) id (UUID); }";
         let schema = Arc::new(parse_message_type(schema).unwrap());
@@ -164,7 +164,7 @@ mod tests {
         for skip in [1, 100, 1_500, 2_500, 2_501, 2_507, 2_508] {
             assert_eq!(read(ReadingRules::Second, skip).await, all[usize::try_from(skip).unwrap()..], "{skip}");
         }
-        // Runs of the first rules go on as they began.
+        // Runs that began with V1 keep its values.
         let (at, id) = &read(ReadingRules::First, 2_000).await[0];
         assert_eq!((at.as_str(), id.contains('-')), ("2024-03-15T00:00:00.002Z", false));
     }

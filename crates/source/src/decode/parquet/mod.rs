@@ -1,11 +1,11 @@
-//! Parquet: rows of a file whose index lies at its end, read in ranges, a row group after the other.
+//! Parquet: reads a file in ranges, its index at the end first, then row group by row group.
 //!
-//! Every value becomes the text that a CSV source would hold: a decimal its digits, a floating-point number the shortest
-//! digits that make it, a date and time its ISO 8601 form, in UTC where the column says so. What is null is empty. A row's own
-//! bytes are these texts as a JSON object, its line is its number, and its offset is how many rows lie before it.
+//! Values become the text of a CSV source: decimals as digits, floating-point numbers as their shortest digits, dates
+//! and times in ISO 8601, in UTC if the column says so. Null is empty. A row's bytes are these texts as a JSON object,
+//! its line is its number, its offset the number of rows before it.
 //!
-//! The library reads in step with its caller, so that each batch is decoded on a thread for such work. Memory is bounded by a
-//! batch, a page of each column, and the blocks that are kept of the file.
+//! The library is synchronous, so batches are decoded on a blocking thread. Memory is bounded by a batch, a page of
+//! each column, and the cached blocks of the file.
 
 mod int96;
 
@@ -30,21 +30,21 @@ use self::int96::Int96Column;
 use crate::decode::batch::{BatchOutput, BatchStorage, FieldsBuffer, RowBatch, RowLocation};
 use crate::{Found, SourceError, SourceUrl, Sources};
 
-/// What is read of a file at a time.
+/// Size of a range read from the file.
 const BLOCK_BYTES: u64 = 256 * 1024;
-/// Most blocks that are kept: several for each column of a wide file.
+/// Most cached blocks: several per column of a wide file.
 const MAX_BLOCKS: usize = 64;
 
 /// Reads rows in batches.
 pub(crate) struct ParquetReader {
-    /// None while a batch is being decoded.
+    /// None while a batch is decoded.
     decoder: Option<Box<ParquetDecoder>>,
     position: Position,
     output: BatchOutput,
 }
 
 impl ParquetReader {
-    /// Reads the index of a file. To be read from a place between two rows on.
+    /// Reads the index of a file, to read rows from a position.
     pub(crate) async fn open(
         sources: &Sources,
         url: &SourceUrl,
@@ -63,12 +63,12 @@ impl ParquetReader {
         columns.map(|column| column.name.trim().to_owned()).collect()
     }
 
-    /// A count of the bytes that are taken of the file.
+    /// Counts the bytes read from the file.
     pub(crate) fn taken(&self) -> Arc<AtomicU64> {
         self.decoder.as_ref().map(|decoder| Arc::clone(&decoder.ranges.0.taken)).unwrap_or_default()
     }
 
-    /// How many rows it has.
+    /// Number of rows.
     pub(crate) fn rows(&self) -> u64 {
         self.decoder.as_ref().map_or(0, |decoder| decoder.rows)
     }
@@ -77,7 +77,7 @@ impl ParquetReader {
         self.position
     }
 
-    /// The next rows, as [`RowReader::next_batch`](crate::RowReader::next_batch) has them.
+    /// See [`RowReader::next_batch`](crate::RowReader::next_batch).
     pub(crate) async fn next_batch(&mut self, max_rows: usize) -> Result<Option<RowBatch>, SourceError> {
         let mut rows = self.output.begin()?;
         let Some(mut decoder) = self.decoder.take() else { return Ok(None) };
@@ -93,7 +93,7 @@ impl ParquetReader {
     }
 }
 
-/// Runs what may wait for the network on a thread that may. A panic of the library's is one about the file.
+/// Runs blocking work. A panic of the library means a damaged file.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SourceError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| damaged("the decoder gave up on them"))
 }
@@ -102,29 +102,29 @@ fn damaged(cause: impl Into<String>) -> SourceError {
     SourceError::Damaged { what: "Parquet", cause: cause.into() }
 }
 
-/// A column, as its values are to be read.
+/// How to read the values of a column.
 struct ParquetColumn {
     name: String,
-    /// Of integers that are points in time: their unit, and whether they are in UTC.
+    /// Unit of integer timestamps, and whether they are in UTC.
     time: Option<(TimeUnit, bool)>,
     /// Whether its bytes are UUIDs.
     is_uuid: bool,
 }
 
-/// The library's reader, and where it is.
+/// The library's reader and its position.
 struct ParquetDecoder {
     file: SerializedFileReader<FileRanges>,
     ranges: FileRanges,
-    /// Those of the first rules have points in time of twelve bytes in milliseconds, and UUIDs as their bytes.
+    /// V1 has INT96 in milliseconds, and UUIDs as bytes.
     rules: ReadingRules,
     columns: Vec<ParquetColumn>,
     rows: u64,
     /// The next row group.
     group: usize,
-    /// Rows to pass over before the first one that is wanted.
+    /// Rows to skip before the first wanted one.
     skip: u64,
     current: Option<ReaderIter>,
-    /// The columns of the row group that are read beside its rows, at the row that was read last.
+    /// The INT96 columns of the row group, at the last row.
     int96_columns: Vec<Int96Column>,
     fields: FieldsBuffer,
     raw: Vec<u8>,
@@ -160,7 +160,7 @@ impl ParquetDecoder {
         })
     }
 
-    /// Decodes up to so many rows; tells the place behind them, and the error that ended them.
+    /// Decodes up to `max_rows`; returns the position after them, and the error that ended them.
     fn fill(&mut self, rows: &mut BatchStorage, from: Position, max_rows: usize) -> (Position, Option<SourceError>) {
         let mut at = from;
         while rows.has_room(max_rows) {
@@ -207,7 +207,7 @@ impl ParquetDecoder {
         }
     }
 
-    /// Puts a row into a batch; tells the place behind it.
+    /// Adds a row to a batch; returns the position after it.
     fn store(&mut self, row: &Row, at: Position, storage: &mut BatchStorage) -> Position {
         self.fields.clear();
         self.raw.clear();
@@ -217,7 +217,7 @@ impl ParquetDecoder {
                 None => text(field, column),
             };
             self.raw.push(if self.raw.is_empty() { b'{' } else { b',' });
-            // Writing strings into memory does not fail.
+            // Writing to memory cannot fail.
             let _ = serde_json::to_writer(&mut self.raw, name);
             self.raw.push(b':');
             let _ = serde_json::to_writer(&mut self.raw, &String::from_utf8_lossy(&text));
@@ -233,12 +233,12 @@ impl ParquetDecoder {
     }
 }
 
-/// Whether a value is a number, and no text that may be one.
+/// Whether the value is a number, not a text.
 fn is_number(field: &Field) -> bool {
     !matches!(field, Field::Null | Field::Str(_) | Field::Bytes(_))
 }
 
-/// A value as the text of a field.
+/// The text of a value.
 fn text(field: &Field, column: &ParquetColumn) -> Vec<u8> {
     let text = match (field, column.time) {
         (Field::Null, _) => String::new(),
@@ -263,17 +263,17 @@ fn text(field: &Field, column: &ParquetColumn) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The sixteen bytes of a UUID as it is written.
+/// The text of a UUID.
 fn uuid(bytes: &[u8]) -> String {
     bytes.iter().enumerate().fold(String::with_capacity(36), |mut text, (index, byte)| {
         let hyphen = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{hyphen}{byte:02x}");
         text
     })
 }
 
-/// A point in time, or the time that a clock shows.
+/// A point in time, or a local time.
 fn moment(value: i64, unit: TimeUnit, is_utc: bool) -> String {
     let at = match unit {
         TimeUnit::MILLIS => DateTime::from_timestamp_millis(value),
@@ -284,13 +284,13 @@ fn moment(value: i64, unit: TimeUnit, is_utc: bool) -> String {
     at.map_or_else(|| value.to_string(), |at| format!("{}{zone}", at.format("%Y-%m-%dT%H:%M:%S%.f")))
 }
 
-/// A decimal's digits: the bytes are its units, the highest first, in two's complement.
+/// The digits of a decimal, stored as a big-endian integer in two's complement.
 fn digits(decimal: &Decimal) -> String {
     let bytes = decimal.data();
     let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
     let mut units = if negative { -1_i128 } else { 0 };
     for byte in bytes {
-        // What is wider than 38 digits cannot be an amount, and need not keep its first ones.
+        // More than 38 digits cannot be an amount, so leading ones may be lost.
         units = units.wrapping_shl(8) | i128::from(*byte);
     }
     let scale = usize::try_from(decimal.scale()).unwrap_or_default();
@@ -300,7 +300,7 @@ fn digits(decimal: &Decimal) -> String {
     if scale == 0 { format!("{sign}{integer}") } else { format!("{sign}{integer}.{fraction}") }
 }
 
-/// The file as the library reads it: in ranges of one version, through blocks that are kept.
+/// The file as seen by the library: ranges of one version, read through cached blocks.
 #[derive(Clone)]
 struct FileRanges(Arc<CachedFile>);
 
@@ -309,11 +309,11 @@ struct CachedFile {
     url: SourceUrl,
     found: Found,
     runtime: Handle,
-    /// The latest last.
+    /// Least recently used first.
     blocks: Mutex<VecDeque<(u64, Bytes)>>,
-    /// Why a range could not be read, in our own words.
+    /// Why a range could not be read.
     failed: Mutex<Option<SourceError>>,
-    /// Bytes that were read of it, each block once for as often as it was read.
+    /// Bytes read, counting repeated blocks again.
     taken: Arc<AtomicU64>,
 }
 
@@ -324,13 +324,13 @@ impl FileRanges {
         Self(Arc::new(CachedFile { sources, url, found, runtime, blocks, failed, taken }))
     }
 
-    /// What the library's error means: that a range could not be read, or that the file is damaged.
+    /// The meaning of a library error: a failed read, or a damaged file.
     fn error(&self, error: &ParquetError) -> SourceError {
         let failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         failed.unwrap_or_else(|| damaged(error.to_string()))
     }
 
-    /// The block that an offset lies in, from that offset on; nothing at the end.
+    /// The block at an offset, from that offset; empty at the end.
     fn from(&self, offset: u64) -> io::Result<Bytes> {
         let CachedFile { sources, url, found, runtime, blocks, failed, taken } = &*self.0;
         let start = offset / BLOCK_BYTES * BLOCK_BYTES;
@@ -385,7 +385,7 @@ impl ChunkReader for FileRanges {
     }
 }
 
-/// Reads on from an offset.
+/// Reads from an offset.
 struct RangeReader {
     ranges: FileRanges,
     at: u64,

@@ -1,9 +1,9 @@
-//! Zip archives of one file: where its bytes are, told by the directory at the end of the archive, which alone is to be
-//! trusted; and a check of what they unpack to.
+//! Zip archives of one file: locates it through the central directory at the end, which alone is reliable, and verifies
+//! the unpacked content.
 //!
-//! Folders and markers (`__MACOSX/`, `.DS_Store`) do not count. An archive of several files, and what is packed in a way that
-//! is not known, is refused by its name. No crate of archives is in use, as those seek in what they read: an object in S3 is
-//! read in two ranges for the directory, and then streamed.
+//! Folders and markers (`__MACOSX/`, `.DS_Store`) are ignored. Archives of several files, and unknown compressions, are
+//! rejected by name. No crate is used, as they seek while they read: an object in S3 is read in two ranges for the
+//! directory, then streamed.
 
 use std::io;
 use std::pin::Pin;
@@ -14,49 +14,49 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::pattern::marker::is_marker;
 use crate::{ByteStream, Found, SourceError, SourceUrl, Sources};
 
-/// The last record of an archive, without its comment.
+/// The end record without its comment.
 const END_RECORD: usize = 22;
 const END_SIGNATURE: &[u8] = b"PK\x05\x06";
-/// The same of large archives, and what says where it is, right before the last record.
+/// The ZIP64 end record, and its locator right before the end record.
 const ZIP64_END: usize = 56;
 const ZIP64_END_SIGNATURE: &[u8] = b"PK\x06\x06";
 const ZIP64_LOCATOR: usize = 20;
 const ZIP64_LOCATOR_SIGNATURE: &[u8] = b"PK\x06\x07";
-/// The longest comment.
+/// Longest comment.
 const MAX_COMMENT: usize = 0xffff;
-/// An entry of the directory, without its name and what follows that.
+/// A directory entry without its name and what follows.
 const ENTRY_HEADER: usize = 46;
 const ENTRY_SIGNATURE: &[u8] = b"PK\x01\x02";
-/// What stands before the bytes of a file, without its name and what follows that.
+/// A local header without its name and what follows.
 const LOCAL_HEADER: usize = 30;
 const LOCAL_SIGNATURE: &[u8] = b"PK\x03\x04";
-/// A number that stands elsewhere, as it has no room here.
+/// A number too large for its field; it is in the ZIP64 extra field.
 const IN_ZIP64_EXTRA: u64 = 0xffff_ffff;
-/// In what is added to an entry: its numbers that need more room.
+/// Id of the extra field with ZIP64 numbers.
 const ZIP64_EXTRA: u16 = 1;
 const ENCRYPTED: u16 = 1;
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
 
-/// The largest directory that is read. What is larger has thousands of entries.
+/// The largest directory read; a larger one has thousands of entries.
 const MAX_DIRECTORY: u64 = 1024 * 1024;
-/// Names that are shown of several files, and characters of each.
+/// Names shown in an error, and characters of each.
 const SHOWN_NAMES: usize = 5;
 const SHOWN_CHARACTERS: usize = 60;
 
 /// The one file of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ZipMember {
-    /// Where its packed bytes begin, and how many they are.
+    /// Offset and size of its compressed bytes.
     pub(crate) start: u64,
     pub(crate) packed: u64,
     pub(crate) is_deflated: bool,
-    /// How many bytes they unpack to, and their CRC-32.
+    /// Size and CRC-32 of its content.
     size: u64,
     crc: u32,
 }
 
-/// Finds the one file in an archive.
+/// Finds the one file of an archive.
 pub(crate) async fn find_member(sources: &Sources, url: &SourceUrl, found: &Found) -> Result<ZipMember, SourceError> {
     let read = async |from: u64, length: u64| {
         let end = from.checked_add(length).filter(|end| *end <= found.size).ok_or_else(broken)?;
@@ -97,18 +97,18 @@ fn broken() -> SourceError {
     unsupported("a zip archive whose directory is cut off or damaged".to_owned(), "send it again")
 }
 
-/// Where the directory is.
+/// The location of the directory.
 #[derive(Debug, PartialEq, Eq)]
 struct CentralDirectory {
     start: u64,
     bytes: u64,
     entries: u64,
-    /// Where the record lies that has the numbers which have no room here.
+    /// The location of the ZIP64 end record.
     continued_at: Option<u64>,
 }
 
 impl CentralDirectory {
-    /// Reads the last record of an archive from its last bytes.
+    /// Parses the end record from the last bytes of an archive.
     fn find(tail: &[u8]) -> Option<Self> {
         let is_end = |at: &usize| {
             tail[*at..].starts_with(END_SIGNATURE)
@@ -142,7 +142,7 @@ struct DirectoryEntry {
     crc: u32,
     packed: u64,
     size: u64,
-    /// Where what stands before its bytes is.
+    /// Offset of its local header.
     local: u64,
 }
 
@@ -153,7 +153,7 @@ fn read_entries(mut directory: &[u8]) -> Option<Vec<DirectoryEntry>> {
         let (name, extra, comment) = (length(28)?, length(30)?, length(32)?);
         let extra_at = ENTRY_HEADER + name;
         let mut large = Zip64Numbers(zip64_numbers(directory.get(extra_at..extra_at + extra)?));
-        // In the order in which they stand where there is room for them.
+        // The order of the extra field.
         let size = large.or(number(directory, 24, 4)?)?;
         let packed = large.or(number(directory, 20, 4)?)?;
         let local = large.or(number(directory, 42, 4)?)?;
@@ -171,7 +171,7 @@ fn read_entries(mut directory: &[u8]) -> Option<Vec<DirectoryEntry>> {
     Some(entries)
 }
 
-/// What is added to an entry for its numbers that need more room.
+/// The ZIP64 extra field of an entry.
 fn zip64_numbers(mut extra: &[u8]) -> &[u8] {
     while let (Some(kind), Some(length)) = (number(extra, 0, 2), number(extra, 2, 2)) {
         let end = 4 + usize::try_from(length).unwrap_or(MAX_COMMENT);
@@ -187,7 +187,7 @@ fn zip64_numbers(mut extra: &[u8]) -> &[u8] {
 struct Zip64Numbers<'a>(&'a [u8]);
 
 impl Zip64Numbers<'_> {
-    /// A number, or the next of the large ones where it is among them.
+    /// The number, or the next ZIP64 number in its place.
     fn or(&mut self, short: u64) -> Option<u64> {
         if short != IN_ZIP64_EXTRA {
             return Some(short);
@@ -198,7 +198,7 @@ impl Zip64Numbers<'_> {
     }
 }
 
-/// The one file among the entries, as long as it can be unpacked.
+/// The one file among the entries, if it can be unpacked.
 fn choose_entry(entries: &[DirectoryEntry]) -> Result<DirectoryEntry, SourceError> {
     if let Some(what) = office_document(entries) {
         return Err(unsupported(what.to_owned(), "export it as CSV, JSON Lines or Parquet"));
@@ -233,7 +233,7 @@ fn choose_entry(entries: &[DirectoryEntry]) -> Result<DirectoryEntry, SourceErro
     Ok(entry.clone())
 }
 
-/// A document that is an archive by its form.
+/// A document that is technically a zip archive.
 fn office_document(entries: &[DirectoryEntry]) -> Option<&'static str> {
     let has = |start: &str| entries.iter().any(|entry| entry.name.starts_with(start));
     let kinds = [
@@ -266,13 +266,13 @@ fn display_name(name: &str) -> String {
     format!("`{shown}{}`", if name.chars().count() > SHOWN_CHARACTERS { "…" } else { "" })
 }
 
-/// A number of some bytes, the lowest first.
+/// A little-endian number.
 fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
     let digits = bytes.get(at..at.checked_add(length)?)?;
     Some(digits.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
-/// An error of the decoder's own, which does not tell an early end from other damage; one of the stream below stays what it is.
+/// Deflate errors do not distinguish an early end from other damage; errors of the stream below stay.
 fn damaged(error: io::Error) -> io::Error {
     if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<SourceError>) {
         return error;
@@ -281,7 +281,7 @@ fn damaged(error: io::Error) -> io::Error {
     io::Error::other(SourceError::Damaged { what: "zip", cause })
 }
 
-/// What a file unpacks to; at its end it must be what the directory says.
+/// Verifies size and checksum of the content against the directory.
 pub(crate) struct ChecksumVerifier {
     stream: ByteStream,
     member: ZipMember,

@@ -7,13 +7,13 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 use crate::{FormatOptions, RowReader, S3Options};
 
-/// A file of an archive that a test makes.
+/// A file of a test archive.
 struct ArchivedFile<'a> {
     name: &'a str,
     text: &'a [u8],
     method: u16,
     flags: u16,
-    /// Whether its numbers stand where large ones do.
+    /// Whether to use ZIP64 numbers.
     is_large: bool,
 }
 
@@ -32,7 +32,7 @@ fn push(archive: &mut Vec<u8>, number: usize, bytes: usize) {
     archive.extend(&number.to_le_bytes()[..bytes]);
 }
 
-/// Writes an archive, as one that streams does: the numbers stand in its directory alone.
+/// Writes an archive as a stream would: sizes are in its directory only.
 async fn archive(parts: &[ArchivedFile<'_>]) -> Vec<u8> {
     let (mut archive, mut directory) = (Vec::new(), Vec::new());
     for ArchivedFile { name, text, method, flags, is_large } in parts {
@@ -152,7 +152,7 @@ async fn an_archive_of_one_file_is_read_as_that_file() {
         let inspected = source.inspect().await.unwrap();
         assert_eq!((inspected.layout.compression, inspected.layout.header.len()), (Compression::Zip, 6));
         let estimate = inspected.estimated_rows(source.found.size);
-        // The packed bytes are taken in large pieces.
+        // Compressed bytes are read in large chunks.
         assert!((5_000..40_000).contains(&estimate), "{estimate}");
         let mut reader = source.rows(inspected.layout.start).await.unwrap();
         let (mut count, mut middle) = (0, None);
@@ -163,7 +163,7 @@ async fn an_archive_of_one_file_is_read_as_that_file() {
             }
         }
         assert_eq!(count, 20_000);
-        // From the middle, as a load that goes on reads it.
+        // From the middle, like a resumed load.
         let mut reader = source.rows(middle.unwrap()).await.unwrap();
         let batch = reader.next_batch(1).await.unwrap().unwrap();
         let first = batch.rows().next().unwrap();

@@ -1,15 +1,15 @@
-//! The header of a source of JSON: the names that the objects of its head have, and the paths that a mapping names.
+//! The header of a JSON source: the names of its objects, and the paths of the mapping.
 
 use assay_transaction::{Columns, HeaderError, Mapping, REQUIRED_COLUMNS, json_members, name_key, trimmed};
 
 use crate::SourceError;
 
-/// How many objects deep a name is looked for that is missing outside.
+/// Depth of the search for a missing name.
 const DEPTH: usize = 8;
-/// And how many objects of the head are looked at for it.
+/// Objects searched for it.
 const LOOKED_AT: usize = 20;
 
-/// The columns that the objects of a head have, as a mapping uses them.
+/// The columns of the objects of a head, as mapped.
 pub(crate) fn columns<'a>(
     objects: impl Iterator<Item = &'a [u8]>,
     mapping: Option<&Mapping>,
@@ -28,14 +28,14 @@ pub(crate) fn columns<'a>(
     })
 }
 
-/// The names, in the order in which they come up, and behind them the paths. What is no object has none. An object that a path goes
-/// into is itself none of them, unless the mapping names it.
+/// The names in order of appearance, then the paths. An object that a path enters is not a name, unless the mapping
+/// names it.
 fn names(objects: &[&[u8]], mapping: Option<&Mapping>) -> Vec<String> {
     let mut names: Vec<(String, String)> = Vec::new();
     for object in objects {
         for (name, _) in json_members(object).unwrap_or_default() {
             let key = name_key(&name);
-            // One that cannot be stored costs its row.
+            // A name that cannot be stored costs its row.
             if name.contains('\0') {
                 continue;
             }
@@ -54,7 +54,7 @@ fn names(objects: &[&[u8]], mapping: Option<&Mapping>) -> Vec<String> {
     names.chain(paths.into_iter().map(str::to_owned)).collect()
 }
 
-/// Whether an object has something at the end of a path.
+/// Whether an object has a value at a path.
 fn path_exists(object: &[u8], path: &str) -> bool {
     json_members(object).unwrap_or_default().into_iter().any(|(name, value)| {
         let key = name_key(&name);
@@ -63,7 +63,7 @@ fn path_exists(object: &[u8], path: &str) -> bool {
     })
 }
 
-/// Paths that lead to names which are missing, from one object that has all of them where there is one.
+/// Paths to the missing names, from the object with most of them.
 fn paths_to(objects: &[&[u8]], missing: &[String]) -> Vec<String> {
     let mut most = Vec::new();
     for object in objects.iter().take(LOOKED_AT) {
@@ -77,7 +77,7 @@ fn paths_to(objects: &[&[u8]], missing: &[String]) -> Vec<String> {
     most.iter().filter(is_missing).map(|(path, _)| path.clone()).collect()
 }
 
-/// Every required name that objects inside of an object have, with the path to it. Of one name only the first.
+/// Collects the required names of nested objects with their paths, the first of each.
 fn collect_paths(object: &[u8], before: &str, depth: usize, found: &mut Vec<(String, String)>) {
     for (name, value) in json_members(object).unwrap_or_default() {
         let (path, key) = (format!("{before}{name}"), name_key(&name));

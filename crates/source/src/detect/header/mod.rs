@@ -1,7 +1,7 @@
-//! Which line of a CSV source is the header, and what stands between its names.
+//! The header search: which line of a CSV source is the header, and its delimiter.
 //!
-//! It is the first line that has every name which is needed: the required columns, or those of the mapping. What stands before it
-//! is passed over: reports, comments, `sep=;`. What would be rows, or another header, is not.
+//! The header is the first line with every required name: the required columns, or those of the mapping. Lines before
+//! it are skipped if they are reports, comments or `sep=;`; rows or another header there are an error.
 
 use std::io::Cursor;
 
@@ -18,44 +18,44 @@ use crate::detect::head::{HEAD_BYTES, Head};
 use crate::{CsvLayout, CsvReader, FormatOptions, SourceError};
 use row_shape::RowShapes;
 
-/// Physical lines that are looked at, blank ones among them.
+/// Physical lines searched, including blank ones.
 const LINES: usize = 50;
-/// Most names of which an error tells what is wrong with them.
+/// Most names considered in an error.
 const MOST_NAMES: usize = 5_000;
-/// Bytes that tell whether a head is text.
+/// Bytes that show whether a head is text.
 const TEXT_IN: usize = 4_096;
-/// The longest line of which it is tried what stands between its names.
+/// The longest line searched for other delimiters.
 const LONGEST_HEADER: usize = 16 * 1024;
-/// The longest name that may be one of those that are needed, in bytes.
+/// The longest possible required name, in bytes.
 const LONGEST_NAME: usize = 1_024;
 
-/// A header, and how the rows below it are split.
+/// A header, and how to split the rows below it.
 #[derive(Debug)]
 pub(crate) struct CsvHeader {
     pub(crate) delimiter: Delimiter,
     pub(crate) columns: Columns,
     pub(crate) csv: CsvText,
-    /// Whether it has none of the names that are needed: a mapping names all of them by their places.
+    /// Whether it has no required name: the mapping uses column positions.
     pub(crate) is_by_place: bool,
-    /// Where it begins.
+    /// Its start.
     pub(crate) start: Position,
-    /// The place right behind it.
+    /// Its end.
     pub(crate) end: Position,
     pub(crate) decisions: Vec<Decision>,
 }
 
-/// Finds the header of a head whose text is in an encoding.
+/// Finds the header of a head in this encoding.
 pub(crate) async fn find(head: &Head, options: &FormatOptions, encoding: Encoding) -> Result<CsvHeader, SourceError> {
     let search = HeaderSearch { head, options, encoding, required: required(options.mapping.as_deref()) };
     if options.rules() == ReadingRules::First { search.v1_header().await } else { search.run().await }
 }
 
-/// Rows of a head from a place on.
+/// The rows of a head from a position.
 pub(crate) fn rows(head: &Head, layout: &CsvLayout<'_>, from: Position) -> CsvReader {
     CsvReader::new(Box::pin(Cursor::new(head.from(from.offset))), layout, from)
 }
 
-/// The names that a header must have, as they are compared.
+/// The names that a header must have, normalised.
 fn required(mapping: Option<&Mapping>) -> Vec<String> {
     match mapping {
         Some(mapping) => mapping.columns().into_iter().map(name_key).collect(),
@@ -63,20 +63,20 @@ fn required(mapping: Option<&Mapping>) -> Vec<String> {
     }
 }
 
-/// A line as one delimiter splits it.
+/// A line split by one delimiter.
 #[derive(Debug)]
 struct CandidateLine {
     delimiter: Delimiter,
     start: Position,
     end: Position,
-    /// None where a name is no text in the encoding; the names are approximate then.
+    /// The first name that is not valid text, if any; names are lossy then.
     broken: Option<usize>,
     names: Vec<String>,
 }
 
-/// The line that comes closest to a header.
+/// The line that is closest to a header.
 struct ClosestLine {
-    /// How many of the needed names it has, and how many names.
+    /// Number of required names, and of names.
     rank: (usize, usize),
     line: CandidateLine,
 }
@@ -89,7 +89,7 @@ struct HeaderSearch<'a> {
 }
 
 impl HeaderSearch<'_> {
-    /// Runs of the first rules have their header in the first row.
+    /// The header of a V1 run is its first row.
     async fn v1_header(&self) -> Result<CsvHeader, SourceError> {
         let delimiter = self.options.delimiter.unwrap_or(Delimiter::Comma);
         let csv = self.options.csv();
@@ -128,7 +128,7 @@ impl HeaderSearch<'_> {
                 };
                 let rank = (self.count_required(&line.names), line.names.len());
                 match self.may_be_header(rank.0).then(|| self.columns(&line)) {
-                    // By their places any line has the columns: a comment, a row.
+                    // A mapping by position accepts any line, even a comment or a row.
                     Some(Ok(columns)) if rank.0 > 0 || self.shape(&line, &columns).await?.may_fit() => {
                         found.push((line, columns));
                     }
@@ -151,7 +151,7 @@ impl HeaderSearch<'_> {
         Err(self.no_header_error(closest, &tried, is_cut, looked_at))
     }
 
-    /// The delimiters that are tried.
+    /// The delimiters to try.
     fn delimiters(&self, separator: Option<Delimiter>) -> Vec<Delimiter> {
         match self.options.delimiter.or(separator) {
             Some(delimiter) => vec![delimiter],
@@ -159,7 +159,7 @@ impl HeaderSearch<'_> {
         }
     }
 
-    /// The row that begins with a physical line at a place; none where it does not end within the head, or has a quote that is none.
+    /// Splits the row that starts at a line; none if it does not end within the head or its quotes are malformed.
     async fn split(
         &self,
         delimiter: Delimiter,
@@ -167,7 +167,7 @@ impl HeaderSearch<'_> {
         text: &[u8],
     ) -> Result<Option<CandidateLine>, SourceError> {
         let csv = self.options.csv();
-        // Most lines have no quote, and need no reader.
+        // Most lines have no quotes: split them without a reader.
         if !text.contains(&b'"') && csv.escape.is_none() {
             let end = self.head.lines_from(start).behind_next();
             let fields = text.split(|byte| *byte == delimiter.byte());
@@ -219,17 +219,17 @@ impl HeaderSearch<'_> {
         found.into_iter().filter(|is_there| *is_there).count()
     }
 
-    /// Whether it is worth to look for every column: a mapping may name one by its place, or need none.
+    /// Whether to check all columns: a mapping may use positions, or require no name.
     fn may_be_header(&self, count: usize) -> bool {
         self.options.mapping.is_some() || self.is_complete(count)
     }
 
-    /// Whether a line with so many of the needed names is the header, whatever else is wrong with it.
+    /// Whether a line with this many required names is the header, whatever else is wrong.
     fn is_complete(&self, count: usize) -> bool {
         count > 0 && count == self.required.len()
     }
 
-    /// A header that is found, and cannot be used.
+    /// The error for an unusable header.
     fn refuse(&self, line: &CandidateLine, error: HeaderError) -> SourceError {
         match error {
             HeaderError::NotText(_) if self.options.encoding.is_none() && self.is_text() => {
@@ -239,14 +239,14 @@ impl HeaderSearch<'_> {
         }
     }
 
-    /// The line at a place shows that the source is not UTF-8.
+    /// The error for a line that is not UTF-8.
     fn not_utf8(&self, start: Position) -> UndecidedFormat {
         let mut lines = self.head.lines_from(start).map(|(_, line)| line);
         let line = lines.next().unwrap_or_default();
         encoding::not_utf8(start.line, line, self.head.lines_from(self.head.start()).map(|(_, line)| line))
     }
 
-    /// The one delimiter of those that find a header under which the rows fit it.
+    /// Chooses the delimiter whose header fits the rows.
     async fn choose(
         &self,
         mut found: Vec<(CandidateLine, Columns)>,
@@ -275,7 +275,7 @@ impl HeaderSearch<'_> {
         }
     }
 
-    /// How many fields the rows below a header have.
+    /// The shapes of the rows below a header.
     async fn shape(&self, line: &CandidateLine, columns: &Columns) -> Result<RowShapes, SourceError> {
         let (csv, encoding, rules) = (self.options.csv(), self.encoding, self.options.rules());
         let layout = CsvLayout { delimiter: line.delimiter, columns: None, csv: &csv, encoding, rules };
@@ -283,7 +283,7 @@ impl HeaderSearch<'_> {
         RowShapes::of(rows(self.head, &layout, line.end), self.head, columns.count(), headers.as_ref()).await
     }
 
-    /// A line that has half of the names which are needed is no preamble, but the header of another table.
+    /// A line with half of the required names is not a preamble but the header of another table.
     fn refuse_two_headers(&self, closest: Option<&ClosestLine>, header: &CandidateLine) -> Result<(), UndecidedFormat> {
         match closest {
             Some(ClosestLine { rank: (names, _), line })
@@ -296,7 +296,7 @@ impl HeaderSearch<'_> {
         }
     }
 
-    /// The header, once it is seen how the rows below it end.
+    /// Accepts a header after checking the ends of its rows.
     async fn accept(
         &self,
         (line, mut columns): (CandidateLine, Columns),
@@ -346,7 +346,7 @@ impl HeaderSearch<'_> {
         Decision { what: Decided::Delimiter, value: quoted_delimiter(line.delimiter), by, evidence }
     }
 
-    /// Why there is no header: what comes closest to one.
+    /// The error if no line is a header: names the closest one.
     fn no_header_error(
         &self,
         closest: Option<ClosestLine>,
@@ -380,7 +380,7 @@ impl HeaderSearch<'_> {
         }
     }
 
-    /// The encoding of two bytes a character that is set for a source of which no name can be read in it: any bytes are some text in it.
+    /// The declared UTF-16 encoding, if no name can be read in it: any bytes are some text in UTF-16.
     fn misdeclared_encoding(&self, closest: Option<&ClosestLine>) -> Option<&'static str> {
         let is_set = |encoding: &Encoding| Some(*encoding) == self.options.encoding;
         let set = self.head.encoding.filter(is_set)?;
@@ -388,14 +388,13 @@ impl HeaderSearch<'_> {
         (!is_read && [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&set)).then(|| set.name())
     }
 
-    /// Whether the head is a text in some encoding, and not the bytes of a program.
+    /// Whether the head is text in some encoding, not binary.
     fn is_text(&self) -> bool {
         let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x1a);
         !self.head.bytes().iter().take(TEXT_IN).any(is_control)
     }
 
-    /// What stands between the names of a line that has all of them, where that is no common delimiter, or stands between names whose
-    /// quotes are none.
+    /// Searches for a line with all names separated by an uncommon delimiter or with malformed quotes.
     fn find_other_delimiter(&self, tried: &[Delimiter]) -> Option<UndecidedFormat> {
         for (start, line) in
             self.head.lines_from(self.head.start()).take(LINES).filter(|(_, line)| line.len() <= LONGEST_HEADER)
@@ -430,7 +429,7 @@ impl HeaderSearch<'_> {
     }
 }
 
-/// What is wrong with what stands between the names of a line, where some delimiters were tried in vain.
+/// The error for an uncommon delimiter.
 fn delimiter_problem(line: u64, run: &str, tried: &[Delimiter]) -> UndecidedFormat {
     let mut characters = run.chars();
     let delimiter = characters.next().and_then(Delimiter::of).filter(|_| characters.next().is_none());
@@ -445,7 +444,7 @@ fn delimiter_problem(line: u64, run: &str, tried: &[Delimiter]) -> UndecidedForm
     UndecidedFormat::OtherDelimiter { line, between: quoted(run), between_raw }
 }
 
-/// The delimiter that a line such as `sep=;` names, as spreadsheets write and read it.
+/// The delimiter of a line such as `sep=;`, a convention of spreadsheets.
 fn declared_separator(line: &[u8]) -> Option<Delimiter> {
     let line = std::str::from_utf8(line).ok()?.trim_matches(['\r', '\n', ' ']);
     let line = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')).unwrap_or(line);
@@ -458,7 +457,7 @@ fn declared_separator(line: &[u8]) -> Option<Delimiter> {
     }
 }
 
-/// What stands between two names, where that are several characters: it is in every second name then, or that is empty.
+/// A delimiter of several characters: every second name is its inner part, or empty.
 fn multi_character_delimiter(names: &[String], delimiter: Delimiter) -> Option<String> {
     let inner = names.get(1).filter(|inner| names.len() > 2 && !inner.contains(char::is_alphanumeric))?;
     let is_between = |(place, name): (usize, &String)| (name == inner) == (place % 2 == 1);

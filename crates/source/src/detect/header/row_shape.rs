@@ -1,4 +1,4 @@
-//! How many fields the rows below a header have: whether a delimiter fits them, and whether each ends with one too many.
+//! Field counts of the rows below a header: whether a delimiter fits them, and whether rows end with an extra one.
 
 use assay_transaction::{Decided, DecidedBy, Decision, Fields as _, HeaderRows};
 
@@ -7,25 +7,25 @@ use crate::detect::head::Head;
 use crate::detect::{format_count, nearly_all};
 use crate::{CsvReader, SourceError};
 
-/// Rows that are looked at together.
+/// Rows per batch.
 const BATCH: usize = 1_000;
 
-/// How many rows have which number of fields.
+/// Counts of rows by their number of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RowShapes {
     all: usize,
-    /// As many fields as the header has names.
+    /// As many fields as the header.
     as_many: usize,
-    /// Of these, those whose last one is empty.
+    /// Of these, rows whose last field is empty.
     ends_empty: usize,
-    /// One more, which is empty.
+    /// One more field, which is empty.
     one_more: usize,
-    /// One less.
+    /// One field fewer.
     one_less: usize,
 }
 
 impl RowShapes {
-    /// Looks at those rows of a head that are whole, and no header again.
+    /// Counts the complete rows of a head, without repeated headers.
     pub(crate) async fn of(
         mut reader: CsvReader,
         head: &Head,
@@ -58,7 +58,7 @@ impl RowShapes {
         }
     }
 
-    /// Whether a header may be that of the rows: most have as many fields, or one more or less.
+    /// Whether the header may belong to the rows: most have as many fields, or one more or fewer.
     pub(crate) fn may_fit(self) -> bool {
         (self.as_many + self.one_more + self.one_less) * 2 >= self.all
     }
@@ -68,28 +68,27 @@ impl RowShapes {
         nearly_all(self.as_many, self.all)
     }
 
-    /// Whether rows end with the delimiter that stands behind the last name of the header, which is empty. Rows of other shapes say
-    /// nothing.
+    /// Whether rows repeat the header's trailing delimiter. Other shapes are ignored.
     pub(crate) fn repeats_header_delimiter(self) -> bool {
         nearly_all(self.as_many, self.as_many + self.one_less)
     }
 
-    /// Whether rows end with a delimiter that the header does not have: most do, as no value is read from another column by it, and
-    /// those that do not are read as well, or rejected where their last field is empty. Rows with a value too many, or too few, say
-    /// nothing; but the header may lack a name where most are such.
+    /// Whether rows end with a delimiter that the header lacks. A majority suffices: it shifts no values, and rows
+    /// without it are still read, or rejected if their last field is empty. Rows with surplus values or missing ones
+    /// are ignored, but if they are the majority, the header may lack a name.
     pub(crate) fn has_trailing_delimiter(self) -> bool {
         let telling = self.as_many + self.one_more;
         self.one_more * 2 > telling && telling * 2 >= self.all
     }
 
-    /// Whether the last name of the header, which is empty, is none: no row has a value there.
+    /// Whether the header's empty last name is not a column: no row has a value there.
     pub(crate) fn is_last_column_empty(self) -> bool {
         let telling = self.as_many + self.one_less;
         let is_uniform = nearly_all(self.as_many, telling) || nearly_all(self.one_less, telling);
         self.ends_empty == self.as_many && (telling == 0 || is_uniform)
     }
 
-    /// What was seen of the ends of rows.
+    /// The decision about trailing delimiters.
     pub(crate) fn decision(self, is_of_header: bool, is_of_rows: bool) -> Decision {
         let ends = if is_of_header { self.as_many } else { self.one_more };
         let rows = format!("{} of {} rows end with a delimiter", format_count(ends), format_count(self.all));

@@ -195,12 +195,12 @@ async fn json_behind_something_else_names_its_format() {
 
 #[tokio::test]
 async fn delimiters_at_the_ends_may_have_blanks_around_them() {
-    // What the header has behind its last name, what the rows have, and whether those have a delimiter too many by it.
+    // Ends of the header and of the rows, and whether the rows then have a trailing delimiter.
     for (header, rows, between, columns, trailing) in [
         ("", "; ", "", 7, true),
         ("; ", " ;\t", "", 7, true),
         (";", "", "", 7, false),
-        // A table as databases draw it.
+        // A table drawn by a database.
         (" |", " |", "+----+\n", 7, true),
         ("", ";", "Subtotal\n", 7, true),
     ] {
@@ -214,7 +214,7 @@ async fn delimiters_at_the_ends_may_have_blanks_around_them() {
 
 #[tokio::test]
 async fn an_encoding_that_is_set_in_vain_is_named() {
-    // Any bytes are some text in one of two bytes a character.
+    // Any bytes are some text in UTF-16.
     let big_endian = Encoding::UTF_16BE.encode(NAMES).unwrap();
     for text in [NAMES.as_bytes(), &big_endian] {
         for mapping in [FormatOptions::default(), mapped(BANK)] {
@@ -223,7 +223,7 @@ async fn an_encoding_that_is_set_in_vain_is_named() {
             assert!(error.contains("as UTF-16LE, which ENCODING says"), "{error}");
         }
     }
-    // By a mark, nobody has set it.
+    // The encoding comes from a mark, not from the setting.
     let marked = Encoding::UTF_16LE.encode("\u{feff}a;b").unwrap();
     let options = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..FormatOptions::default() };
     assert!(!found(marked, &options).await.unwrap_err().contains("ENCODING"));

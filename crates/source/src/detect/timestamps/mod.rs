@@ -1,5 +1,5 @@
-//! In which form the timestamps of a sample are written. A month that is taken for a day is an error that nobody sees: what
-//! reads in two ways, and is not proven to be the one, is refused with both readings.
+//! The timestamp format of a sample. Swapping day and month is an error that nobody notices, so ambiguous timestamps
+//! are rejected with both readings.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use assay_transaction::{DecidedBy, Timestamp, TimestampFormat, trimmed};
 
 use super::{Detected, SampleText, UndecidedFormat, format_count, is_more_than_slips, nearly_all};
 
-/// Dates, as countries, spreadsheets, databases and older systems write them.
+/// Dates of countries, spreadsheets, databases and older systems.
 #[rustfmt::skip]
 const DATES: [&str; 42] = [
     "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%m.%d.%Y", "%d %m %Y", "%m %d %Y", "%d/%m/%y",
@@ -16,7 +16,7 @@ const DATES: [&str; 42] = [
     "%d %b %Y", "%d/%b/%Y", "%d%b%Y", "%d-%b-%y", "%y-%b-%d", "%d %b %y", "%y %b %d", "%d/%b/%y", "%y/%b/%d",
     "%d%b%y", "%d. %b %Y", "%b %d, %Y", "%b %d %Y", "%Y-%b-%d",
 ];
-/// What may follow a date.
+/// Times that may follow a date.
 #[rustfmt::skip]
 const TIMES: [&str; 44] = [
     "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H:%M:%S,%f", "T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f",
@@ -26,7 +26,7 @@ const TIMES: [&str; 44] = [
     " %H:%M %z", " %H:%M:%S %z", " %H:%M:%S.%f %z", " %H:%M:%S%z", " %I:%M %p %Z", " %I:%M:%S %p %Z",
     " %I.%M.%S.%f %p %z", "T%H:%M:%S%z", "T%H%M%S%z", "T%H%M%S", ":%H:%M:%S", ":%H:%M:%S.%f", ":%H:%M:%S %z",
 ];
-/// Forms of another build.
+/// Formats in another order.
 const OTHERS: [&str; 8] = [
     "%a %b %d %H:%M:%S %Z %Y",
     "%a %b %d %H:%M:%S %Y",
@@ -37,24 +37,24 @@ const OTHERS: [&str; 8] = [
     "%H:%M:%S %m/%d/%Y",
     "%H:%M:%S %d.%m.%Y",
 ];
-/// Counts since 1970, each with the digits that they have from 2001 to 2286.
+/// Counts since 1970, with their number of digits from 2001 to 2286.
 const EPOCHS: [(&str, usize); 4] =
     [("epoch-seconds", 10), ("epoch-milliseconds", 13), ("epoch-microseconds", 16), ("epoch-nanoseconds", 19)];
-/// Days since 1899-12-30, as spreadsheets count them, with as many digits from 1927 to 2173.
+/// Spreadsheet days since 1899-12-30, with their number of digits from 1927 to 2173.
 const SERIAL_DAYS: (&str, usize) = ("serial-days", 5);
-/// Timestamps that are looked at.
+/// Most timestamps examined.
 const SAMPLE: usize = 5_000;
-/// And those of them, from all over the sample, of which a form must read one to be tried on the others.
+/// Timestamps across the sample, one of which a format must read to be tried on all.
 const PROBES: usize = 60;
 
-/// A form that timestamps may be in.
+/// A format that timestamps may be in.
 #[derive(Clone)]
 struct CandidateFormat {
     format: TimestampFormat,
     name: String,
-    /// How many digits a text begins with, where that is no matter of taste: `chrono` reads fewer of each.
+    /// Exact number of leading digits, if fixed: `chrono` accepts fewer.
     leading_digits: Option<usize>,
-    /// How many words a text has at least: a blank of a pattern may be none at all.
+    /// Fewest words of a text: blanks in a pattern are optional.
     words: usize,
 }
 
@@ -64,7 +64,7 @@ impl CandidateFormat {
         Some(Self { format: name.parse().ok()?, name: name.to_owned(), leading_digits, words })
     }
 
-    /// What a text is by it.
+    /// The timestamp that a text is in this format.
     fn reading(&self, text: &str) -> Option<Timestamp> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         if self.leading_digits.is_some_and(|leading_digits| leading_digits != digits)
@@ -72,7 +72,7 @@ impl CandidateFormat {
         {
             return None;
         }
-        // No zone is called so: halves of days, and offsets.
+        // Halves of days and offsets are not names of zones.
         let is_half = |word: &str| word.eq_ignore_ascii_case("am") || word.eq_ignore_ascii_case("pm");
         let has_half = self.name.contains("%p");
         let is_no_zone = |word: &str| !has_half && is_half(word) || word.starts_with(['+', '-']);
@@ -82,7 +82,7 @@ impl CandidateFormat {
         self.format.reads_as_evidence(text)
     }
 
-    /// The order of day, month and year: two forms that differ in it are different even where they read the same.
+    /// The order of day, month and year: formats with different orders are rivals even if they agree on the sample.
     fn order(&self) -> Vec<char> {
         let places = self.name.split('%').skip(1).filter_map(|item| item.chars().next());
         places
@@ -92,7 +92,7 @@ impl CandidateFormat {
     }
 }
 
-/// How many digits a text of a pattern begins with; none where that varies.
+/// The number of digits that a pattern begins with; none if it varies.
 fn leading_digits(pattern: &str) -> Option<usize> {
     let mut rest = pattern;
     let (mut digits, mut items) = (0, 0);
@@ -110,7 +110,7 @@ fn leading_digits(pattern: &str) -> Option<usize> {
     is_fixed.then_some(digits)
 }
 
-/// Every form but ISO 8601 that may be recognised. Made once: there are some 1,900.
+/// All formats except ISO 8601: about 1,900, built once.
 static CANDIDATES: LazyLock<Vec<CandidateFormat>> = LazyLock::new(|| {
     let dated = DATES.iter().flat_map(|date| TIMES.iter().map(move |time| format!("{date}{time}")));
     let patterns = dated.chain(OTHERS.iter().map(ToString::to_string));
@@ -118,7 +118,7 @@ static CANDIDATES: LazyLock<Vec<CandidateFormat>> = LazyLock::new(|| {
     patterns.chain(EPOCHS.iter().filter_map(|(name, digits)| CandidateFormat::new(name, Some(*digits)))).collect()
 });
 
-/// A form with what it reads of the sample.
+/// A format, and what it reads of the sample.
 struct FormatReadings {
     form: CandidateFormat,
     read: Vec<Option<Timestamp>>,
@@ -132,26 +132,26 @@ impl FormatReadings {
         Self { form, read, count }
     }
 
-    /// The places of what only this one of both reads.
+    /// Positions that only this of the two reads.
     fn alone<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> {
         let both = self.read.iter().zip(&other.read).enumerate();
         both.filter(|(_, (one, other))| one.is_some() && other.is_none()).map(|(place, _)| place)
     }
 
-    /// A place that the two read differently.
+    /// The first position that both read differently.
     fn conflict(&self, other: &Self) -> Option<usize> {
         let both = self.read.iter().zip(&other.read);
         both.into_iter().position(|(one, other)| matches!((one, other), (Some(one), Some(other)) if one != other))
     }
 
-    /// Whether a later value may be another by the other form, though it may not be so of any that is there.
+    /// Whether later values may read differently, even if none of the sample does.
     fn differs(&self, other: &Self) -> bool {
         self.conflict(other).is_some()
             || self.form.order() != other.form.order() && self.shares(other)
             || self.is_rival(other)
     }
 
-    /// Whether only the order of day, month and year, or the length of the year, tells the two apart.
+    /// Whether only the order of day, month and year, or the length of the year, differs.
     fn is_rival(&self, other: &Self) -> bool {
         self.form.format.rivals().contains(&other.form.format)
     }
@@ -161,8 +161,8 @@ impl FormatReadings {
     }
 }
 
-/// The form of the timestamps: ISO 8601 where that reads nearly all of them, else the one pattern or count that does, else ISO
-/// 8601 where it reads any.
+/// The format: ISO 8601 if it reads nearly all, otherwise the only format that does, otherwise ISO 8601 if it reads
+/// any.
 pub(crate) fn detect(timestamps: &[SampleText]) -> Result<Detected<TimestampFormat>, UndecidedFormat> {
     let sampled: Vec<&SampleText> = timestamps.iter().filter(|it| !trimmed(&it.text).is_empty()).take(SAMPLE).collect();
     let sample: Vec<&str> = sampled.iter().map(|it| trimmed(&it.text)).collect();
@@ -177,7 +177,7 @@ pub(crate) fn detect(timestamps: &[SampleText]) -> Result<Detected<TimestampForm
         return Ok(detected(TimestampFormat::Iso, share(iso, count, example)));
     }
     let readings = readings(&sample);
-    // Of several that read as much the first, which is the one that more people write.
+    // Of equals the first: formats are ordered by popularity.
     let best = readings.iter().rev().max_by_key(|readings| readings.count);
     if let Some(best) = best.filter(|best| best.count > 0) {
         for other in readings.iter().filter(|other| best.differs(other)) {
@@ -203,7 +203,7 @@ pub(crate) fn detect(timestamps: &[SampleText]) -> Result<Detected<TimestampForm
     }
 }
 
-/// The forms that read anything, with what they read.
+/// The formats that read anything.
 fn readings(sample: &[&str]) -> Vec<FormatReadings> {
     let step = sample.len().div_ceil(PROBES).max(1);
     let probes: Vec<&str> = sample.iter().copied().step_by(step).collect();
@@ -211,7 +211,7 @@ fn readings(sample: &[&str]) -> Vec<FormatReadings> {
     likely.map(|form| FormatReadings::new(form.clone(), sample)).collect()
 }
 
-/// Whether the sample proves the one form against the other.
+/// Rejects the sample if it does not prove the format against a rival.
 fn check_rival(best: &FormatReadings, other: &FormatReadings, sample: &[&SampleText]) -> Result<(), UndecidedFormat> {
     let count = sample.len();
     let (one, two) = (best.alone(other).count(), other.alone(best).count());
@@ -238,7 +238,7 @@ fn check_rival(best: &FormatReadings, other: &FormatReadings, sample: &[&SampleT
     })
 }
 
-/// What proves the form.
+/// The evidence for a format.
 fn evidence(best: &FormatReadings, readings: &[FormatReadings], sample: &[&SampleText]) -> String {
     let rival = readings.iter().filter(|other| best.differs(other)).max_by_key(|other| other.count);
     let place = rival.and_then(|rival| best.alone(rival).next());
@@ -250,7 +250,7 @@ fn evidence(best: &FormatReadings, readings: &[FormatReadings], sample: &[&Sampl
     }
 }
 
-/// Serial days look like many other numbers: they are never taken for a date by themselves.
+/// Serial days look like many other numbers, so they are never assumed.
 fn serial_days(sample: &[&str], sampled: &[&SampleText]) -> Result<(), UndecidedFormat> {
     let (name, digits) = SERIAL_DAYS;
     let Some(form) = CandidateFormat::new(name, Some(digits)) else { return Ok(()) };
@@ -259,7 +259,7 @@ fn serial_days(sample: &[&str], sampled: &[&SampleText]) -> Result<(), Undecided
     if !nearly_all(readings.count, sample.len()) {
         return Ok(());
     }
-    // Its year is no content that would be one of the row's own: it tells days of a spreadsheet from other numbers.
+    // The year is no row content, and tells serial days from other numbers.
     let date = readings.read[place].map(|at| at.to_string()).unwrap_or_default();
     let year = date.split('-').next().unwrap_or_default().to_owned();
     Err(UndecidedFormat::SerialDays { example: sampled[place].to_string(), year })

@@ -35,7 +35,7 @@ fn what_can_only_be_read_in_one_way_is_recognised() {
         (&["15MAR2024:10:30:00"], "%d%b%Y:%H:%M:%S"),
         (&["15-MAR-99", "28-APR-99"], "%d-%b-%y"),
         (&["1710496800123456789"], "epoch-nanoseconds"),
-        // No names of zones.
+        // Not time zones.
         (&["15.03.2024 10:30 Uhr"], "iso"),
         (&["2024-03-15 10:30 Uhr"], "iso"),
         (&["3/15/24 2:05 P"], "iso"),

@@ -1,5 +1,4 @@
-//! The first rules: `csv-async` splits rows, the [window] below it knows where they stand. They are kept as they are for the runs
-//! that began under them.
+//! V1: `csv-async` splits rows, and the [window] below it locates them. Kept unchanged for runs that began with it.
 
 mod window;
 
@@ -10,21 +9,21 @@ use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, RowLocation}
 use crate::{ByteStream, SourceError};
 use window::RowWindow;
 
-/// What the CSV reader holds of the window's bytes.
+/// Bytes of the window that the CSV reader buffers.
 const CSV_BUFFER_BYTES: usize = 64 * 1024;
 
 /// See [`CsvReader`](super::CsvReader).
 pub(super) struct CsvReaderV1 {
     csv: AsyncReader<RowWindow>,
     record: ByteRecord,
-    /// What makes the CSV reader's count of bytes an offset of the source; it wraps.
+    /// The difference between the CSV reader's count of bytes and the source offset; it wraps.
     shift: u64,
     next: Position,
     output: BatchOutput,
 }
 
 impl CsvReaderV1 {
-    /// Reads a stream whose first byte is the first of the row at `from`, of rows that may reach so far.
+    /// Reads a stream that begins at `from`, with rows of at most `reach` bytes.
     pub(super) fn new(stream: ByteStream, delimiter: Delimiter, from: Position, reach: usize) -> Self {
         let window = RowWindow::new(stream, from.offset, from.line, reach);
         let csv = AsyncReaderBuilder::new()
@@ -52,7 +51,7 @@ impl BatchDecoder for CsvReaderV1 {
         &mut self.output
     }
 
-    /// One row, where there is one.
+    /// Adds one row, if any.
     async fn fill(&mut self, rows: &mut BatchStorage, _: usize) -> Result<bool, SourceError> {
         let found = self.csv.read_byte_record(&mut self.record).await.map_err(stream_error)?;
         let consumed = self.csv.position().byte();
@@ -80,7 +79,7 @@ impl BatchDecoder for CsvReaderV1 {
     }
 }
 
-/// Why a row whose end was given up is rejected, by the length of its first line.
+/// Why a row is cut, from the length of its first line.
 fn why_cut(bytes: usize) -> RejectReason {
     if bytes > MAX_ROW_BYTES { RejectReason::RowTooLarge } else { RejectReason::UnterminatedQuote }
 }

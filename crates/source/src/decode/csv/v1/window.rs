@@ -1,13 +1,13 @@
-//! The bytes under the CSV reader: it remembers those of the row in work, bounds how far a row may reach, and counts lines.
+//! The bytes below the CSV reader: keeps the current row, bounds its length, and counts lines.
 //!
-//! `csv-async` splits fields, but it keeps neither a row's own bytes nor a bound on its length: one quote that is never
-//! closed would pull a whole source into memory. So it reads through a [`RowWindow`], which
+//! `csv-async` splits fields, but neither keeps a row's bytes nor bounds its length: an unclosed quote would read a
+//! whole source into memory. Through a [`RowWindow`] it reads
 //!
-//! - keeps every byte from the start of the row in work, to be given as the row's own;
-//! - pretends that the source ends where a row reaches too far, so that memory stays bounded;
-//! - ends every source with a line end, so that a row which needs the end of the source to end has an open quote;
-//! - never gives a `\r` before it knows what follows, so that a row's end does not depend on how its bytes arrive;
-//! - can go back to any byte it keeps, and skip a line of any length.
+//! - every byte from the start of the current row, which is kept;
+//! - an end of the source where a row is too long, so that memory stays bounded;
+//! - a final line end, so that a row that only ends with the source has an open quote;
+//! - a `\r` only with the byte after it, so that row ends do not depend on chunks;
+//! - again from any kept byte, and after a skipped line of any length.
 
 use std::future::poll_fn;
 use std::io;
@@ -20,50 +20,49 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::ByteStream;
 use crate::decode::buffer::{READ_BYTES, count_lines, is_line_end};
 
-/// See the module.
 pub(super) struct RowWindow {
     stream: ByteStream,
-    /// What is kept; only `..filled` is of the source.
+    /// Only `..filled` is from the source.
     bytes: Vec<u8>,
     filled: usize,
-    /// Where the row in work starts.
+    /// Start of the current row.
     start: usize,
-    /// What the CSV reader has been given.
+    /// End of what the CSV reader has read.
     given: usize,
-    /// The source's offset of `bytes[0]`.
+    /// Offset of `bytes[0]` in the source.
     base: u64,
     /// The physical line of `start`.
     line: u64,
-    /// How many bytes a row may reach.
+    /// The longest row.
     reach: usize,
-    /// The very first thing that is given: a blank line, which keeps the CSV reader from taking the first three bytes of
-    /// a row for a byte order mark.
+    /// Whether the initial blank line was read: it keeps the CSV reader from taking the first bytes of a row for a byte
+    /// order mark.
     primed: bool,
     end: SourceEnd,
-    /// The CSV reader was told that the source ends.
+    /// Whether the CSV reader has seen an end of the source.
     cut: bool,
 }
 
-/// What is known of the source's end.
+/// The state of the source's end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SourceEnd {
     NotReached,
-    /// The last byte kept is the source's last.
+    /// The last byte held is the source's last.
     Reached,
-    /// The last byte kept is a line end that the source does not have.
+    /// The last byte held is an added line end.
     Closed,
 }
 
-/// A physical line, kept up to a bound.
+/// The first physical line of a row.
 pub(super) struct FirstLine {
-    /// How many bytes it has, its end not counted.
+    /// Its size without the line end.
     pub(super) bytes: usize,
-    /// The start of it.
+    /// Its first bytes.
     pub(super) kept: Vec<u8>,
 }
 
 impl RowWindow {
-    /// How many bytes the CSV reader is given that are not of the source: the blank line at the start.
+    /// Size of the initial blank line, which is not from the source.
     pub(super) const PRIMER: u64 = 1;
 
     /// Starts at an offset and a line of the source.
@@ -83,26 +82,26 @@ impl RowWindow {
         }
     }
 
-    /// Where the row in work starts, in the source.
+    /// Offset of the current row in the source.
     pub(super) fn offset(&self) -> u64 {
         self.base + self.start.min(self.real_end()) as u64
     }
 
-    /// The physical line it starts at.
+    /// Its first physical line.
     pub(super) fn line(&self) -> u64 {
         self.line
     }
 
-    /// Whether the row that the CSV reader just gave was cut short: it reached too far, or to the end of the source.
+    /// Whether the last row was cut, as it was too long or not closed at the end of the source.
     pub(super) fn was_cut(&self) -> bool {
         self.cut
     }
 
-    /// Passes over the blank lines before a row.
+    /// Skips blank lines before a row.
     pub(super) fn skip_blank_lines(&mut self) {
         let rest = &self.bytes[self.start..self.filled];
         let mut blank = rest.iter().take_while(|byte| is_line_end(**byte)).count();
-        // What follows a last `\r` may still belong to it.
+        // A `\n` may follow the last `\r`.
         if blank == rest.len() && !self.has_ended() && rest.last() == Some(&b'\r') {
             blank -= 1;
         }
@@ -111,8 +110,7 @@ impl RowWindow {
         }
     }
 
-    /// Where the bytes of a row are that ends at an offset of the source, without its line end; the window goes on
-    /// behind that.
+    /// Advances past a row that ends at an offset; returns its bytes without the line end.
     pub(super) fn finish_row(&mut self, end_offset: u64) -> Range<usize> {
         let start = self.start;
         let mut end = usize::try_from(end_offset - self.base).map_or(self.filled, |end| end.min(self.filled));
@@ -128,13 +126,12 @@ impl RowWindow {
         start..end - line_end
     }
 
-    /// The bytes of a finished row, until the CSV reader reads on.
+    /// The bytes of a finished row, until the next read.
     pub(super) fn bytes(&self, row: Range<usize>) -> &[u8] {
         &self.bytes[row]
     }
 
-    /// Gives up the row in work but for its first physical line, and goes on behind that: what the CSV reader is given
-    /// next is the line after it.
+    /// Cuts the current row to its first physical line, and continues with the next line.
     pub(super) async fn take_line(&mut self, keep: usize) -> io::Result<FirstLine> {
         let mut line = FirstLine { bytes: 0, kept: Vec::new() };
         loop {
@@ -164,19 +161,17 @@ impl RowWindow {
         Ok(line)
     }
 
-    /// How many bytes it holds room for.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// How many bytes it holds.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.filled
     }
 
-    /// Whether what follows a `\r` at `start` is known.
+    /// Whether the byte after a `\r` at `start` is known.
     fn end_is_known(&self) -> bool {
         self.bytes[self.start] != b'\r' || self.start + 1 < self.filled || self.has_ended()
     }
@@ -185,7 +180,7 @@ impl RowWindow {
         self.end != SourceEnd::NotReached
     }
 
-    /// Where the source's own bytes end.
+    /// End of the source's own bytes.
     fn real_end(&self) -> usize {
         self.filled - usize::from(self.end == SourceEnd::Closed)
     }
@@ -196,7 +191,7 @@ impl RowWindow {
         self.start = to;
     }
 
-    /// Reads on, once; keeps the row in work and what was not given yet.
+    /// Reads once; keeps the current row and unread bytes.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let unneeded = self.start.min(self.given);
         if unneeded > 0 {
@@ -225,7 +220,7 @@ impl RowWindow {
         Poll::Ready(Ok(()))
     }
 
-    /// Up to where the CSV reader may be given bytes now.
+    /// End of the bytes that the CSV reader may read now.
     fn givable(&self) -> usize {
         let known = match self.bytes[..self.filled].last() {
             Some(b'\r') if !self.has_ended() => self.filled - 1,

@@ -1,9 +1,8 @@
-//! The second rules: a field is quoted where its quote opens behind a delimiter and closes before one, and whatever else a
-//! quote does costs its own physical line.
+//! V2: a field is quoted if its quote opens after a delimiter and closes before one; any other quote that opens a field
+//! costs its physical line.
 //!
-//! The [splitter](split) finds the end of a row and its fields in the bytes that the [buffer](crate::buffer) holds; this reader brings
-//! both together, keeps count of rows and lines, and passes over the line of a row that is none. Why the quotes are our own:
-//! `docs/decisions/0018-our-own-quotes.md`.
+//! The [splitter](split) finds rows and fields in the [buffer](crate::decode::buffer); this reader counts rows and
+//! lines, and skips the line of a malformed row. Why the quoting is our own: `docs/decisions/0018-our-own-quotes.md`.
 
 mod split;
 
@@ -19,15 +18,15 @@ use split::Splitter;
 pub(super) struct CsvReaderV2 {
     buffer: ReadBuffer,
     splitter: Splitter,
-    /// Behind the last row.
+    /// After the last row.
     next: Position,
-    /// Behind the blank lines that follow it: where the row in work starts.
+    /// After the blank lines that follow it: the start of the current row.
     here: Position,
     output: BatchOutput,
 }
 
 impl CsvReaderV2 {
-    /// Reads a stream whose first byte is the first of the row at `from`, of rows that may reach so far.
+    /// Reads a stream that begins at `from`, with rows of at most `reach` bytes.
     pub(super) fn new(stream: ByteStream, layout: &CsvLayout<'_>, from: Position, reach: usize) -> Self {
         Self {
             buffer: ReadBuffer::new(stream, from.offset),
@@ -42,7 +41,7 @@ impl CsvReaderV2 {
         self.next
     }
 
-    /// Puts rows into a batch as long as they are held whole. None: the batch is full or the source has ended.
+    /// Adds complete rows to a batch. None: the batch is full or the source has ended.
     fn take_rows(&mut self, rows: &mut BatchStorage, max_rows: usize) -> Option<NoRow> {
         while rows.has_room(max_rows) {
             self.pass_blank_lines();
@@ -69,7 +68,7 @@ impl CsvReaderV2 {
         None
     }
 
-    /// Gives up the row in work but for its first physical line, and goes on behind that.
+    /// Cuts the current row to its first physical line, and continues with the next line.
     async fn take_line(&mut self, rows: &mut BatchStorage) -> Result<(), SourceError> {
         let Position { row: number, line, .. } = self.here;
         let first = self.buffer.skip_line(LineEnds::Any, MAX_RAW_KEPT).await?;
@@ -93,7 +92,7 @@ impl CsvReaderV2 {
             return;
         }
         let mut blank = rest.iter().take_while(|byte| is_line_end(**byte)).count();
-        // What follows a last `\r` may still belong to it.
+        // A `\n` may follow the last `\r`.
         if blank == rest.len() && !self.buffer.has_ended() && rest.last() == Some(&b'\r') {
             blank -= 1;
         }
@@ -112,7 +111,7 @@ impl BatchDecoder for CsvReaderV2 {
         match self.take_rows(rows, max_rows) {
             None => return Ok(false),
             Some(NoRow::Malformed) => self.take_line(rows).await?,
-            // Behind the reach, a row's end may need to know what follows a `\r`.
+            // One more byte, as a row's end may depend on the byte after a `\r`.
             Some(NoRow::NeedsMore) => self.buffer.grow(self.splitter.reach() + 1).await?,
         }
         Ok(true)

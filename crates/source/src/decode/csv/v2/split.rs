@@ -1,12 +1,12 @@
-//! Where a row ends, and what its fields are.
+//! Splits a row into fields.
 //!
-//! A field is quoted only if its quote opens right behind a delimiter or at the start of the row and closes right before a
-//! delimiter or at the end of a line, blanks aside; a quote anywhere else in a field without quotes is text. What is quoted may hold
-//! line ends, but a row over several lines must have the header's number of fields.
+//! A field is quoted if its quote opens at the start of the row or right after a delimiter, and closes right before a
+//! delimiter or line end, blanks aside. A quote elsewhere in an unquoted field is text. Quoted fields may contain line
+//! ends, but a row over several lines must have the header's number of fields.
 //!
-//! Guarantees: what is found depends on the bytes from the row's start on and on nothing before them; no byte behind the reach
-//! is looked at but one that ends the row's line end; a row over several lines is given up at its first field too many, so that a
-//! source of stray quotes is looked at no more than a few times over.
+//! Guarantees: the result depends only on bytes from the row's start; no byte beyond the reach is examined, except to
+//! complete a line end; a row over several lines is given up at its first surplus field, so that stray quotes cost only
+//! a few passes over the source.
 
 use assay_transaction::{CsvText, RejectReason};
 
@@ -15,44 +15,43 @@ use crate::decode::buffer::{NoRow, count_lines, is_line_end};
 use crate::decode::csv::CsvLayout;
 
 const QUOTE: u8 = b'"';
-/// Blanks that are none of ASCII: the one that breaks no line, and the mark that begins a file, wherever files were put together.
+/// Non-ASCII blanks: the no-break space, and the byte order mark of concatenated files.
 const BLANKS: [&str; 2] = ["\u{a0}", "\u{feff}"];
-/// How many line ends of a row may be escaped outside of quotes; whoever declares an escape for a source in which it
-/// is a common character must not have each line look for the end of all of them.
+/// Most escaped line ends of an unquoted row, so that a wrongly declared escape does not make every line search for the
+/// end of all of them.
 const MAX_ESCAPED_LINE_ENDS: u32 = 64;
-/// From how many columns on lines are counted: text may well hold a delimiter on each of its lines.
+/// Rows with fewer columns are not checked line by line: text may contain a delimiter on each line.
 const FEWEST_COLUMNS: usize = 3;
 
-/// See the module.
 pub(super) struct Splitter {
     delimiter: u8,
     columns: Option<usize>,
     escape: Option<u8>,
     nulls: Vec<Vec<u8>>,
-    /// What stands around quotes like a blank, and is no byte of ASCII.
+    /// Non-ASCII blanks around quotes.
     blanks: Vec<Vec<u8>>,
     trailing_delimiter: bool,
     fill_short_rows: bool,
     reach: usize,
-    /// By its first byte, whether a field may be more than the bytes up to the next delimiter.
+    /// By first byte: whether a field may be more than the bytes up to the next delimiter.
     is_special: [bool; 256],
-    /// What ends a part of a field without quotes where there is an escape.
+    /// What interrupts an unquoted field if there is an escape.
     is_stop: [bool; 256],
 }
 
 /// A row.
 pub(super) struct SplitRow {
-    /// How many bytes it has without its line end.
+    /// Its size without the line end.
     pub(super) bytes: usize,
-    /// And with it.
+    /// Its size with the line end.
     pub(super) taken: usize,
-    /// How many line ends those hold.
+    /// Its number of line ends.
     pub(super) lines: u64,
-    /// Why its fields are not to be judged.
+    /// Why it cannot be validated.
     pub(super) malformed: Option<RejectReason>,
 }
 
-/// The bytes from the start of a row on.
+/// The bytes from the start of a row.
 #[derive(Clone, Copy)]
 struct RowText<'a> {
     bytes: &'a [u8],
@@ -61,7 +60,7 @@ struct RowText<'a> {
 }
 
 impl RowText<'_> {
-    /// The byte at a place; none behind the source's last.
+    /// The byte at an index; none at the end of the source.
     fn at(&self, place: usize) -> Result<Option<u8>, NoRow> {
         match self.bytes.get(place) {
             _ if place >= self.reach => Err(NoRow::Malformed),
@@ -71,13 +70,13 @@ impl RowText<'_> {
         }
     }
 
-    /// What may be searched, from a place on.
+    /// The searchable bytes from an index.
     fn from(&self, place: usize) -> &[u8] {
         let end = self.bytes.len().min(self.reach);
         &self.bytes[place.min(end)..end]
     }
 
-    /// Where the source ends, when a search has found nothing.
+    /// The end of the source, after a search without result.
     fn end(&self) -> Result<usize, NoRow> {
         self.at(self.bytes.len()).map(|_| self.bytes.len())
     }
@@ -92,7 +91,7 @@ impl Splitter {
             escape.and_then(|escape| u8::try_from(escape).ok()).filter(|byte| byte.is_ascii() && *byte != QUOTE);
         let mut nulls: Vec<Vec<u8>> = null_values.iter().filter_map(|value| encoded(value.trim())).collect();
         let blanks: Vec<Vec<u8>> = BLANKS.into_iter().filter_map(encoded).collect();
-        // As databases write it that have an escape.
+        // Databases that escape write nulls like this.
         nulls.extend(escape.map(|escape| vec![escape, b'N']));
         let mut is_special = [false; 256];
         let first_of_nulls = nulls.iter().filter_map(|value| value.first().copied());
@@ -118,13 +117,13 @@ impl Splitter {
         }
     }
 
-    /// How many bytes a row may reach.
+    /// The longest row.
     pub(super) fn reach(&self) -> usize {
         self.reach
     }
 
-    /// Finds the row at the start of some bytes, which are not empty and do not begin with a line end. Where there is none, the fields
-    /// that were put are not to be kept.
+    /// Splits the row at the start of the bytes, which do not begin with a line end. On an error, clear the fields
+    /// added.
     pub(super) fn split(&self, bytes: &[u8], has_ended: bool, row: &mut OpenRow<'_>) -> Result<SplitRow, NoRow> {
         let text = RowText { bytes, has_ended, reach: self.reach };
         let most_fields = self.columns.map_or(usize::MAX, |columns| columns + usize::from(self.trailing_delimiter));
@@ -157,7 +156,7 @@ impl Splitter {
         Ok(SplitRow { bytes: end, taken: end + line_end, lines: inner_lines + u64::from(line_end > 0), malformed })
     }
 
-    /// Whether a row over several lines is one.
+    /// Whether a row over several lines is valid.
     fn may_have_lines(&self, row: &[u8], fields: usize) -> bool {
         let Some(columns) = self.columns else { return true };
         let has_fields = fields == columns
@@ -166,14 +165,14 @@ impl Splitter {
         has_fields && !lines_are_rows(row, self.delimiter, columns, self.trailing_delimiter)
     }
 
-    /// Gives the row the fields that the source's way of writing rows leaves out, and takes those that it adds.
+    /// Adds the fields that rows of this source omit, and removes a trailing empty one.
     fn settle_count(&self, row: &mut OpenRow<'_>) -> Option<RejectReason> {
         let columns = self.columns?;
         let ends_empty = row.last_field().trim_ascii().is_empty();
         if self.trailing_delimiter && ends_empty && row.count() == columns + 1 {
             row.drop_field();
         } else if self.trailing_delimiter && ends_empty && row.count() == columns && !self.fill_short_rows {
-            // The delimiter behind the last field is there, so that one of the others is not.
+            // The trailing delimiter is present, so another one is missing.
             return Some(RejectReason::FieldCount);
         }
         while self.fill_short_rows && row.count() < columns {
@@ -182,7 +181,7 @@ impl Splitter {
         None
     }
 
-    /// Puts the field that starts at a place, and tells where it ends: at a delimiter, a line end, or the end of the source.
+    /// Adds the field at an index; returns its end: a delimiter, line end, or the end of the source.
     fn field(&self, text: RowText<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, NoRow> {
         let first = text.at(start)?;
         if self.escape.is_none() && !first.is_some_and(|byte| self.is_special[usize::from(byte)]) {
@@ -205,7 +204,7 @@ impl Splitter {
         Ok(end)
     }
 
-    /// Where a field without quotes and escapes ends.
+    /// The end of a field without quotes and escapes.
     fn plain_end(&self, text: RowText<'_>, start: usize) -> Result<usize, NoRow> {
         match memchr::memchr3(self.delimiter, b'\n', b'\r', text.from(start)) {
             Some(at) => Ok(start + at),
@@ -213,7 +212,7 @@ impl Splitter {
         }
     }
 
-    /// A field without quotes and escapes.
+    /// Adds a field without quotes and escapes.
     fn plain(&self, text: RowText<'_>, start: usize, row: &mut OpenRow<'_>) -> Result<usize, NoRow> {
         let end = self.plain_end(text, start)?;
         let field = &text.bytes[start..end];
@@ -223,7 +222,7 @@ impl Splitter {
         Ok(end)
     }
 
-    /// A quoted field from behind its opening quote on.
+    /// Adds a quoted field from its opening quote.
     fn quoted(&self, text: RowText<'_>, mut from: usize, row: &mut OpenRow<'_>) -> Result<usize, NoRow> {
         loop {
             let Some(quote) = memchr::memchr(QUOTE, text.from(from)).map(|at| from + at) else {
@@ -238,7 +237,7 @@ impl Splitter {
         }
     }
 
-    /// The same where a character may be escaped.
+    /// Adds a quoted field with escapes.
     fn quoted_with_escapes(
         &self,
         text: RowText<'_>,
@@ -261,7 +260,7 @@ impl Splitter {
         }
     }
 
-    /// A field without quotes in which a character may be escaped.
+    /// Adds an unquoted field with escapes.
     fn plain_with_escapes(
         &self,
         text: RowText<'_>,
@@ -307,7 +306,7 @@ impl Splitter {
         Ok(end)
     }
 
-    /// Where a quoted field ends whose closing quote was passed.
+    /// The end of a quoted field after its closing quote.
     fn behind_quotes(&self, text: RowText<'_>, from: usize) -> Result<usize, NoRow> {
         let end = self.behind_blanks(text, from)?;
         match text.at(end)? {
@@ -329,7 +328,7 @@ impl Splitter {
         }
     }
 
-    /// How many bytes the blank at a place has that is none of ASCII.
+    /// The size of a non-ASCII blank at an index.
     fn blank_at(&self, text: RowText<'_>, place: usize) -> Result<Option<usize>, NoRow> {
         'blanks: for blank in &self.blanks {
             for (offset, byte) in blank.iter().enumerate() {
@@ -342,14 +341,14 @@ impl Splitter {
         Ok(None)
     }
 
-    /// Whether a field without quotes, as it is written, stands for nothing.
+    /// Whether an unquoted field is null.
     fn is_null(&self, field: &[u8]) -> bool {
         let field = field.trim_ascii();
         !field.is_empty() && self.nulls.iter().any(|null| null == field)
     }
 }
 
-/// What an escaped character stands for, as MySQL's `LOAD DATA` has it.
+/// The meaning of an escaped character, as in MySQL's `LOAD DATA`.
 fn unescaped(byte: u8) -> u8 {
     match byte {
         b'0' => 0,
@@ -362,9 +361,8 @@ fn unescaped(byte: u8) -> u8 {
     }
 }
 
-/// Whether the first and the last physical line would each be a row of the header's by itself, if the quotes were no more than
-/// characters. Two quotes that do not belong together then have met: what is between them is rows, and whatever else the source has
-/// between those, and no text of a field.
+/// Whether the first and last physical lines would be rows by themselves if quotes were plain characters. Then two
+/// unrelated quotes enclose rows, not text.
 fn lines_are_rows(row: &[u8], delimiter: u8, columns: usize, with_trailing: bool) -> bool {
     let is_row = |line: &[u8]| {
         let fields = memchr::memchr_iter(delimiter, line).count() + 1;
@@ -374,13 +372,14 @@ fn lines_are_rows(row: &[u8], delimiter: u8, columns: usize, with_trailing: bool
     columns >= FEWEST_COLUMNS && lines.next().is_some_and(is_row) && lines.next_back().is_some_and(is_row)
 }
 
-/// The text that such a formula gives, where a field is one. Blanks around it are no part of it.
+/// The text of a formula such as `="0001"`, which keeps spreadsheets from reading it as a number. Blanks around it are
+/// ignored.
 fn formula_text(field: &[u8]) -> Option<Vec<u8>> {
     let inner = field.trim_ascii().strip_prefix(b"=\"")?.strip_suffix(b"\"")?;
     let mut text = Vec::with_capacity(inner.len());
     let mut rest = inner;
     while let Some(quote) = memchr::memchr(b'"', rest) {
-        // A quote within it stands twice; else it is another formula, which is left as it is.
+        // Quotes within are doubled; otherwise it is another formula and stays as it is.
         if rest.get(quote + 1) != Some(&b'"') {
             return None;
         }

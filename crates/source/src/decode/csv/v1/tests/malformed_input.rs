@@ -1,5 +1,5 @@
-//! Any bytes at all, under every dialect and rows of any reach: each row once, in its place, however its bytes arrive and
-//! wherever a reader begins, and no more held than a row's reach and a read.
+//! Any bytes, in any dialect and with rows of any length: each row is read once and in place, however its bytes arrive
+//! and wherever a reader begins, and the bytes held are bounded.
 
 use assay_transaction::{Columns, DecimalMark, Dialect, Encoding, Rules, RunSettings};
 use proptest::test_runner::FileFailurePersistence;
@@ -45,7 +45,7 @@ proptest! {
         prop_assert!(bytes[at..].iter().all(is_end), "no byte is lost at the end");
     }
 
-    /// A row is a transaction, or is told which rule it broke, in a line that a person can read.
+    /// A row is a transaction, or is rejected with a readable reason.
     #[test]
     fn any_row_is_judged(bytes in any_pieces(), delimiter in prop::sample::select(&Delimiter::ALL[..]), windows: bool) {
         let encoding = if windows { Encoding::WINDOWS_1252 } else { Encoding::UTF_8 };
@@ -54,7 +54,7 @@ proptest! {
         let rules = Rules::new(Columns::from_names(settings.header.clone(), None).unwrap(), &settings);
         let good = ["1", "Card", "1", "2026-01-01 10:00:00", "x", "debit"];
         for row in block_on(rest(&bytes, delimiter, Position::START, QUOTE_REACH, &[], 100)) {
-            // As it is, and with each of its fields among good ones, so that every rule sees it.
+            // Also each field among valid ones, so that every rule sees it.
             let fields: Vec<&[u8]> = row.fields.iter().map(Vec::as_slice).collect();
             let among_good = fields.iter().flat_map(|field| {
                 (0..good.len()).map(move |at| (0..good.len()).map(|i| if i == at { *field } else { good[i].as_bytes() }).collect())

@@ -1,4 +1,4 @@
-//! Rows of well-formed sources, of broken ones, and of any bytes at all.
+//! Well-formed rows, malformed rows, and any bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ async fn rest(
 ) -> Vec<OwnedRow> {
     let at = usize::try_from(from.offset).unwrap();
     let stream = ChunkedStream::new(&bytes[at..], sizes);
-    // The row in work and one read more; a line end may have to wait for what follows it, and one may be added at the end.
+    // The current row and one read, plus a pending line end and an added one.
     let most_held = reach + stream.most() + 2;
     let mut reader = CsvReaderV1::new(Box::pin(stream), delimiter, from, reach);
     let mut rows = Vec::new();
@@ -180,7 +180,7 @@ fn the_error_of_a_stream_is_found_again() {
 }
 
 proptest! {
-    /// What is written in any dialect is read back, whatever pieces it comes in, and from any row on.
+    /// Rows written in any dialect are read back, in any chunks and from any row.
     #[test]
     fn well_formed_rows_read_back(
         rows in proptest::collection::vec(proptest::collection::vec(any_field(), 1..5), 0..12),
@@ -200,8 +200,7 @@ proptest! {
         }
     }
 
-    /// Any bytes: every row has its place, neither the pieces they come in nor where a reader starts matter, and
-    /// between two rows there is nothing but line ends.
+    /// Neither chunks nor the start of a read matter, and only line ends are between rows.
     #[test]
     fn any_bytes_give_the_same_rows_however_they_arrive(
         text in "([a;\"\r\n]|\"\"|\r\n|\u{feff}){0,60}",

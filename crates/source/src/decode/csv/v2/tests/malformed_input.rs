@@ -1,5 +1,5 @@
-//! Any bytes at all, under every dialect and rows of any reach: each row once, in its place, however its bytes arrive and
-//! wherever a reader begins, and no more held than a row's reach and a read.
+//! Any bytes, in any dialect and with rows of any length: each row is read once and in place, however its bytes arrive
+//! and wherever a reader begins, and the bytes held are bounded.
 
 use proptest::test_runner::FileFailurePersistence;
 

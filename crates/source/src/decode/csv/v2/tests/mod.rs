@@ -1,4 +1,4 @@
-//! Rows of well-formed sources, of broken ones, and of any bytes at all.
+//! Well-formed rows, malformed rows, and any bytes.
 
 use assay_transaction::{CsvText, Delimiter, Encoding, Position, ReadingRules};
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ mod malformed_input;
 mod quotes;
 mod text;
 
-/// How a source is read in a test.
+/// How a test reads a source.
 #[derive(Debug, Clone)]
 struct TestLayout {
     delimiter: Delimiter,
@@ -45,10 +45,10 @@ impl TestLayout {
         CsvReaderV2::new(stream, &self.layout(), from, self.reach)
     }
 
-    /// The rows from a place on, given in pieces of these sizes and taken in batches of so many rows.
+    /// The rows from a position, from chunks of these sizes, in batches of `batch`.
     fn rest(&self, bytes: &[u8], from: Position, sizes: &[usize], batch: usize) -> Vec<OwnedRow> {
         let stream = ChunkedStream::new(&bytes[usize::try_from(from.offset).unwrap()..], sizes);
-        // The row in work and one read more; a line end may have to wait for what follows it.
+        // The current row and one read, plus a pending line end.
         let most_held = self.reach + stream.most() + 2;
         let mut reader = self.reader(Box::pin(stream), from);
         block_on(async {
@@ -68,7 +68,7 @@ impl TestLayout {
         self.rest(bytes, Position::START, &[], 100)
     }
 
-    /// The fields of each row, joined; of a malformed one its reason and its own bytes.
+    /// The fields of each row, joined; for a malformed row the reason and its bytes.
     fn shown(&self, text: &str) -> Vec<String> {
         self.all(text.as_bytes()).iter().map(shown).collect()
     }
@@ -158,7 +158,7 @@ fn a_batch_that_is_kept_is_not_written_over() {
 }
 
 proptest! {
-    /// What is written in any dialect is read back, whatever pieces it comes in, and from any row on.
+    /// Rows written in any dialect are read back, in any chunks and from any row.
     #[test]
     fn well_formed_rows_read_back(
         rows in proptest::collection::vec(proptest::collection::vec(any_field(), 1..5), 0..12),

@@ -1,21 +1,21 @@
-//! What is a quote, and what one costs that is none.
+//! Quoted fields, and the cost of malformed quotes.
 
 use super::*;
 
 #[test]
 fn a_field_is_quoted_from_delimiter_to_delimiter() {
     for (text, expected) in [
-        // Quoted.
+        // Quoted fields.
         ("1;\"a;b\";c", vec!["1|a;b|c"]),
         ("1; \"a;b\"\t;c", vec!["1|a;b|c"]),
         ("\u{feff}\"1\";\u{a0}\"a;b\" \u{a0};c", vec!["1|a;b|c"]),
         ("\"a\nb\";\"\";\"\"\"\"\n", vec!["a\nb||\""]),
         ("1;\"two\r\nlines; one \"\"value\"\"\";x\r\n2;y;z", vec!["1|two\r\nlines; one \"value\"|x", "2|y|z"]),
-        // Text.
+        // Text with quotes.
         ("1;5\" pipe;c", vec!["1|5\" pipe|c"]),
         ("1;a \"b\" c;\u{a1}\"d\"", vec!["1|a \"b\" c|\u{a1}\"d\""]),
         ("1;a\"\";b\"", vec!["1|a\"\"|b\""]),
-        // Neither.
+        // Malformed quotes.
         ("1;\"Payment to \"ACME\" Ltd\";x\n2;y;z", vec!["quote_malformed: 1;\"Payment to \"ACME\" Ltd\";x", "2|y|z"]),
         (
             "1;\"CAFE;x\n2;y;z\n3;\"BAR;x\n4;y;z",
@@ -37,10 +37,10 @@ fn a_field_is_quoted_from_delimiter_to_delimiter() {
 #[test]
 fn quotes_that_meet_on_other_lines_make_no_field() {
     for (text, expected) in [
-        // They do not have the header's number of fields.
+        // The field count differs from the header's.
         ("1;x;\"CAFE\n2;y;z\n3;TV 42\";w\n", vec!["quote_malformed: 1;x;\"CAFE", "2|y|z", "3|TV 42\"|w"]),
         ("1;\"CAFE\n2;y\";z\n", vec!["1|CAFE\n2;y|z"]),
-        // They do, but so has each of their lines, or the outer ones with what a source has between its rows.
+        // The field count fits, but the outer lines are rows themselves.
         ("1;\"CAFE;x\nSubtotal\n\n2;y\n3;TV 42\";w\n", {
             vec!["quote_malformed: 1;\"CAFE;x", "Subtotal", "2|y", "3|TV 42\"|w"]
         }),
@@ -80,7 +80,7 @@ fn a_malformed_row_says_why() {
     assert_eq!(messages[1], "the row has 262149 bytes, more than 262144");
 }
 
-/// Whoever wants a reader to look for the end of each row through all the rest of a source does not get it to.
+/// Input cannot force a search through the rest of the source for each row.
 #[test]
 fn stray_quotes_in_every_line_are_read_in_good_time() {
     let escaping = CsvText { escape: Some('\\'), ..CsvText::default() };
@@ -102,7 +102,7 @@ fn stray_quotes_in_every_line_are_read_in_good_time() {
     }
 }
 
-/// Rows as programs write them, each of three fields or more.
+/// Well-formed rows of three or more fields.
 fn any_rows() -> impl Strategy<Value = (Vec<Vec<String>>, bool)> {
     (3_usize..6).prop_flat_map(|columns| {
         let field = prop_oneof![3 => "[a-c ]{0,4}", 1 => any_field()];
@@ -113,7 +113,7 @@ fn any_rows() -> impl Strategy<Value = (Vec<Vec<String>>, bool)> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
 
-    /// One stray quote, at any place, costs no other row but where it makes a field that is written as fields are.
+    /// A stray quote costs no other row, unless it forms a valid quoted field.
     #[test]
     fn a_stray_quote_costs_no_other_row(
         (rows, quote_all) in any_rows(),
@@ -123,7 +123,7 @@ proptest! {
         let layout = TestLayout::columns(rows[0].len());
         let (text, _) = write(&rows, Delimiter::Semicolon, line_end, quote_all, &[]);
         let before = layout.all(text.as_bytes());
-        // A field over several lines that could as well be rows each is given up: such a text has a quote astray already.
+        // A field whose lines could be rows is given up: the text already contains a stray quote.
         prop_assume!(before.iter().all(|row| row.malformed.is_none()));
         let at = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect::<Vec<_>>();
         let at = at[place.index(at.len())];
@@ -140,10 +140,10 @@ proptest! {
             behind = end;
         }
         if touched.is_empty() {
-            // Behind the last row.
+            // After the last row.
             touched = at..at + 1;
         }
-        // A row of several lines that takes some of the touched row and some of another.
+        // A row of several lines that spans the touched row and another.
         let mut start = 0;
         let is_reread = after.iter().any(|row| {
             let end = usize::try_from(row.end.offset).unwrap();

@@ -1,4 +1,4 @@
-//! What fields are, but for their quotes: null values, escapes, formulas, fields too many and too few.
+//! Fields apart from quotes: nulls, escapes, formulas, surplus and missing fields.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn an_escaped_character_is_itself() {
     ] {
         assert_eq!(escaping(None).shown(text), expected, "{text}");
     }
-    // A row over several lines has the header's fields, however it comes to them.
+    // A row over several lines must have the header's fields.
     assert_eq!(escaping(Some(3)).shown("a;b\\\nc;d;e;f\n"), ["quote_malformed: a;b\\", "c|d|e|f"]);
     assert_eq!(escaping(Some(3)).shown("a;b\\\nc;d\n"), ["a|b\nc|d"]);
 }
