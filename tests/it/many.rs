@@ -19,7 +19,7 @@ async fn a_broken_source_keeps_no_other_from_being_loaded() {
         "s3://transactions/2026/07/c.csv: run batch_",
         " is complete, 20 rows",
         "s3://transactions/2026/b.csv: the source is empty",
-        "no source is found by s3://transactions/none/*: check the argument or SOURCE_URL",
+        "no source matches s3://transactions/none/*: check the argument or SOURCE_URL",
         "4 sources: 2 loaded with 30 rows, 0 loaded before, 2 broken",
     ] {
         loaded.expect_says(words);

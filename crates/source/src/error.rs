@@ -12,7 +12,7 @@ use crate::UndecidedFormat;
 #[non_exhaustive]
 pub enum SourceError {
     /// The text is not the address of a source.
-    #[error("`{url}` is no source ({reason}): SOURCE_URL is s3://bucket/key or the path of a file")]
+    #[error("`{url}` is not a source ({reason}): SOURCE_URL is s3://bucket/key or the path of a file")]
     Url {
         /// As given.
         url: String,
@@ -20,7 +20,7 @@ pub enum SourceError {
         reason: &'static str,
     },
     /// Neither a pattern nor the name of an existing source.
-    #[error("`{pattern}` is no pattern of sources ({cause}): check the argument or SOURCE_URL")]
+    #[error("invalid pattern `{pattern}` ({cause}): check the argument or SOURCE_URL")]
     Pattern {
         /// As given.
         pattern: String,
@@ -29,8 +29,8 @@ pub enum SourceError {
     },
     /// A pattern, prefix or directory without sources.
     #[error(
-        "no source is found by {pattern}{}: check the argument or SOURCE_URL",
-        if *markers > 0 { format!(" ({markers} passed over, as their names begin with `_` or `.`; one that is named itself is read)") }
+        "no source matches {pattern}{}: check the argument or SOURCE_URL",
+        if *markers > 0 { format!(" ({markers} skipped, as their names begin with `_` or `.`; name one to read it)") }
         else { String::new() }
     )]
     NothingFound {
@@ -116,7 +116,7 @@ pub enum SourceError {
         cause: String,
     },
     /// The upload was stopped.
-    #[error("stopped before {location} was put: nothing of it is there")]
+    #[error("stopped before {location} was uploaded: nothing of it remains")]
     Stopped {
         /// The URL.
         location: String,
@@ -143,7 +143,7 @@ pub enum SourceError {
     },
     /// A download made no progress.
     #[error(
-        "reading {location} did not get past byte {offset} within SOURCE_TIMEOUT ({timeout:?}; {cause}): try again once S3 is well"
+        "reading {location} did not get past byte {offset} within SOURCE_TIMEOUT ({timeout:?}; {cause}): try again when S3 is healthy"
     )]
     Stalled {
         /// The URL.
@@ -170,7 +170,9 @@ pub enum SourceError {
         cause: String,
     },
     /// A header between rows differs from the first: other columns follow.
-    #[error("the line is another header than the first one ({0}): make a source of what follows it")]
+    #[error(
+        "the line is a header that differs from the first one ({0}): put the rows from here on into a source of their own"
+    )]
     OtherHeader(String),
     /// The head is ambiguous.
     #[error(transparent)]
@@ -179,7 +181,7 @@ pub enum SourceError {
     #[error("the source is JSON, but {0}: write one object on each line (JSON Lines), such as with `jq -c '.[]'`")]
     NotJsonLines(&'static str),
     /// A compressed Parquet file: it can only be read from its end.
-    #[error("the source is a Parquet file inside of {0}: unpack it, as Parquet files pack their own pages")]
+    #[error("the source is a Parquet file inside of {0}: unpack it, as Parquet compresses its own pages")]
     CompressedParquet(&'static str),
     /// A file in an unsupported format, detected by its content.
     #[error("the source is {what}: {remedy}")]
@@ -191,7 +193,7 @@ pub enum SourceError {
     },
     /// The content of a pipe cannot be written to a file.
     #[error(
-        "cannot keep what {location} gives in a file in {folder} ({cause}): make room there, or set TMPDIR to a folder that has it"
+        "cannot write the content of {location} to a file in {folder} ({cause}): free space there, or set TMPDIR to another folder"
     )]
     NotSpooled {
         /// Of the pipe.
@@ -202,9 +204,7 @@ pub enum SourceError {
         cause: String,
     },
     /// The content of a pipe is needed again.
-    #[error(
-        "what came through {location} cannot be read again, as a pipe gives it once: a load that was stopped goes on where the same is piped into it again"
-    )]
+    #[error("{location} cannot be read again, as it is a pipe: to resume a load, pipe the same content again")]
     PipeConsumed {
         /// Of the pipe.
         location: String,
@@ -228,8 +228,7 @@ pub enum SourceError {
     },
     /// No line has a required column under any delimiter.
     #[error(
-        "cannot tell the dialect: none of `,` `;` tab `|` finds a required column on the first 50 lines, whose first looks like {first_line}; set \
-         DELIMITER to another one, or MAPPING where the columns have other names"
+        "no header found: the first 50 lines have no required column (id, description, amount, timestamp, operation_type, side) with `,` `;` tab or `|` as delimiter, and the first line looks like {first_line}; set DELIMITER to another one, or MAPPING to rename columns (see docs/mapping.md)"
     )]
     UnknownDialect {
         /// The shape of its start.
@@ -239,9 +238,7 @@ pub enum SourceError {
     #[error("the header is not usable: {0}")]
     Header(Box<HeaderError>),
     /// No line is a header of transactions.
-    #[error(
-        "the header is not usable: {error} (line {line}, which comes closest of the {looked_at} that were looked at)"
-    )]
+    #[error("the header is not usable: {error} (line {line}, the closest of {looked_at} lines)")]
     NoHeader {
         /// What is wrong with the closest line.
         error: Box<HeaderError>,
@@ -284,7 +281,7 @@ impl SourceError {
 
     /// The source ends before a range does.
     pub(crate) fn ends_before_range(location: &str) -> Self {
-        Self::Read { cause: format!("{location} ends before the range that was asked for") }
+        Self::Read { cause: format!("{location} ends before the requested range") }
     }
 
     /// Whether a retry may succeed.
@@ -313,7 +310,7 @@ impl From<std::io::Error> for SourceError {
 }
 
 /// A reading thread panicked; its panic is logged elsewhere.
-pub(crate) const DIED: &str = "the thread that read it died";
+pub(crate) const DIED: &str = "the reading thread panicked";
 
 /// The text of an I/O error, or of its kind if that is clearer.
 pub(crate) fn io_cause(error: &std::io::Error) -> String {

@@ -47,7 +47,7 @@ fn is_content_hash(tag: &str) -> bool {
 /// Hashes a file; fails if it changes meanwhile.
 async fn hash_file(found: &Found) -> Result<String, SourceError> {
     let mut stream = file::open(&found.identity, 0).await?;
-    let mut hashing = ProgressHasher::new(format!("looking whether {} is a copy", found.identity.location));
+    let mut hashing = ProgressHasher::new(format!("hashing {} to find copies", found.identity.location));
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     while (&mut stream).take(BLOCK_BYTES as u64).read_to_end(&mut block).await? > 0 {
         let hashed = tokio::task::spawn_blocking(move || {

@@ -77,7 +77,7 @@ impl FromStr for SourceUrl {
                 Ok(Self::S3 { bucket: bucket.to_owned(), key: key.to_owned() })
             }
             Some(("file", _)) => {
-                let url = url::Url::parse(text).map_err(|_| wrong("it is no URL"))?;
+                let url = url::Url::parse(text).map_err(|_| wrong("it is not a URL"))?;
                 url.to_file_path().map(Self::File).map_err(|()| wrong("it names no local path"))
             }
             Some((scheme, _)) if is_scheme(scheme) => Err(wrong("its scheme is not supported")),
@@ -190,7 +190,7 @@ mod tests {
             assert_eq!(error.exit(), Exit::Usage, "{text}");
             assert_eq!(
                 error.to_string(),
-                format!("`{text}` is no source ({reason}): SOURCE_URL is s3://bucket/key or the path of a file")
+                format!("`{text}` is not a source ({reason}): SOURCE_URL is s3://bucket/key or the path of a file")
             );
         }
     }

@@ -86,21 +86,19 @@ impl Row<'_> {
             RejectReason::RowTooLarge => format!("the row has {} bytes, more than {MAX_ROW_BYTES}", self.raw_bytes),
             RejectReason::QuoteMalformed => {
                 let is_escaped = memchr::memmem::find(self.raw, b"\\\"").is_some();
-                let hint = if is_escaped { ", or set ESCAPE=\\ where a backslash stands before it" } else { "" };
+                let hint = if is_escaped { ", or set ESCAPE=\\ if a backslash escapes them" } else { "" };
                 format!(
-                    "a quote that opens a field on this line does not close before a delimiter or a line end, or does so on another \
-                     line in a row that has not the header's fields: write a quote inside of quotes twice{hint}; the next line was \
+                    "a quote that opens a field on this line is not closed before a delimiter or line end, or is closed on another line in a row without the header's number of fields: double quotes within quotes{hint}; the next line was \
                      read as a new row"
                 )
             }
             RejectReason::FieldCount => {
-                "the row has one delimiter less than the others, whose last stands behind all fields, and nothing \
-                 behind its own last one"
-                    .to_owned()
+                "the row has one delimiter fewer than the others, which end with one".to_owned()
             }
-            RejectReason::JsonFormat => "the line is no JSON object whose names are all different".to_owned(),
+            RejectReason::JsonFormat => "the line is not a JSON object with distinct names".to_owned(),
             RejectReason::Encoding => {
-                "the object is not valid text in the encoding of the source: ENCODING names another one".to_owned()
+                "the object is not valid text in the encoding of the source: set ENCODING if it is another one"
+                    .to_owned()
             }
             _ => format!(
                 "a quote that opens on this line is not closed within {QUOTE_REACH} bytes or before the source ends; \

@@ -40,7 +40,7 @@ pub(crate) fn detect(
         let [point, comma] = [point, comma].map(|amount| shape(&without_zeros(amount)));
         return Err(UndecidedFormat::AmbiguousAmounts { example: text.to_string(), point, comma });
     }
-    let evidence = "no amount of the sample has a mark; one that reads in two ways is rejected".to_owned();
+    let evidence = "no amount of the sample has a mark; ambiguous ones are rejected".to_owned();
     Ok(Detected { value: None, by: DecidedBy::Default, evidence })
 }
 
@@ -147,8 +147,7 @@ mod tests {
         let shown = detected(&["1,50", "2,50", "9.50"], &[]).unwrap_err();
         assert_eq!(
             shown,
-            "amounts have two decimal marks: 1 of 3 as `N.NN` in row 3, and 2 of 3 as `N,NN` in row 1; set DECIMAL_MARK to the one that is meant, \
-             and amounts with the other are rejected"
+            "amounts have two decimal marks: 1 of 3 as `N.NN` in row 3, and 2 of 3 as `N,NN` in row 1; set DECIMAL_MARK to the right one; amounts with the other are rejected"
         );
         for (slips, expected) in [(1, Ok("comma")), (2, Err(()))] {
             let mut texts = vec!["1,50"; 1_000];

@@ -117,7 +117,7 @@ impl Utf8Lines {
         let (by, evidence) = if good == 0 {
             (DecidedBy::Default, "the sample is ASCII".to_owned())
         } else {
-            let evidence = format!("{} of {of} lines with other characters than ASCII are it", format_count(good));
+            let evidence = format!("{} of {of} lines with non-ASCII characters are valid", format_count(good));
             (DecidedBy::Recognised, evidence)
         };
         Decision { what: Decided::Encoding, value: Encoding::UTF_8.name().to_owned(), by, evidence }

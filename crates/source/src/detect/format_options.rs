@@ -1,5 +1,5 @@
-//! The settings that say how a source is read. What none of them says is [recognised](crate::inspect()) from the head of the
-//! source; what is set is never questioned.
+//! Settings of the format of a source. What is not set is [detected](crate::inspect()) from its head; what is set is never
+//! questioned.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,51 +12,51 @@ use clap::{Args, ValueEnum};
 
 use crate::detect::mapping_file::read_mapping;
 
-/// What a source does not say itself. What is not set is recognised from its header and its first rows.
+/// How to read a source. What is not set is detected from its header and first rows.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FormatOptions {
-    /// Character between fields: comma, semicolon, tab, pipe, or any other character of ASCII itself. Recognised if not set,
-    /// where it is one of those four
+    /// Character between fields: comma, semicolon, tab, pipe, or any other ASCII character. Detected among these four
+    /// if not set
     #[arg(long, env = "DELIMITER", value_name = "DELIMITER")]
     pub delimiter: Option<Delimiter>,
-    /// Decimal mark of amounts: point, comma, or the character itself. Recognised if not set, and refused where both fit
+    /// Decimal mark of amounts: point, comma, or the character itself. Detected if not set; an error if both fit
     #[arg(long, env = "DECIMAL_MARK", value_name = "MARK", value_parser = parse_decimal_mark)]
     pub decimal_mark: Option<DecimalMark>,
-    /// Encoding of the text, such as windows-1252, iso-8859-15, utf-16le or gbk: any label of the WHATWG standard. UTF-8, or
-    /// UTF-16 where a byte order mark says so, if not set
+    /// Text encoding: a WHATWG label such as windows-1252, iso-8859-15, utf-16le or gbk. If not set, UTF-8, or UTF-16
+    /// with a byte order mark
     #[arg(long, env = "ENCODING", value_name = "ENCODING", value_parser = parse_encoding)]
     pub encoding: Option<Encoding>,
-    /// Format of the source: csv, json-lines or parquet. Recognised if not set, as gzip and zstd around it always are
+    /// Format of the source: csv, json-lines or parquet. Detected if not set, as compression always is
     #[arg(long, env = "FORMAT", value_name = "FORMAT", value_parser = parse_format)]
     pub format: Option<Format>,
-    /// Form of timestamps: a pattern such as %d/%m/%Y %H:%M, iso, epoch-seconds, epoch-milliseconds, epoch-microseconds, epoch-nanoseconds, or
-    /// serial-days as spreadsheets count them. Recognised if not set, and refused where two patterns fit
+    /// Timestamp format: a pattern such as %d/%m/%Y %H:%M, iso, epoch-seconds, epoch-milliseconds, epoch-microseconds,
+    /// epoch-nanoseconds or serial-days (spreadsheets). Detected if not set; an error if two fit
     #[arg(long, env = "TIMESTAMP_FORMAT", value_name = "PATTERN")]
     pub timestamp_format: Option<TimestampFormat>,
-    /// What stands for nothing in CSV fields without quotes, separated by commas; a lone comma for none
+    /// Unquoted CSV fields to read as empty, separated by commas; a lone comma for none
     #[arg(long, env = "NULL_VALUES", value_name = "TEXTS", default_value = "\\N,NULL", value_parser = parse_null_values)]
     pub null_values: NullValues,
-    /// Character of a CSV source that takes its meaning from the next one, such as \ where MySQL wrote it. None if not set
+    /// Escape character of a CSV source, such as \ as written by MySQL. None if not set
     #[arg(long, env = "ESCAPE", value_name = "CHARACTER", value_parser = parse_escape)]
     pub escape: Option<char>,
-    /// What becomes of CSV rows that lack their last fields: reject, or fill to have them empty
+    /// Handling of CSV rows that lack their last fields: reject, or fill them with empty ones
     #[arg(long, env = "SHORT_ROWS", value_name = "RULE", value_enum, default_value = "reject")]
     pub short_rows: ShortRows,
-    /// Signs and codes of currencies that may stand before or behind amounts, separated by commas, such as €,EUR
+    /// Currency signs and codes allowed before or after amounts, separated by commas, such as €,EUR
     #[arg(long, env = "CURRENCY", value_name = "CURRENCIES", value_parser = parse_currencies)]
     pub currency: Option<Currencies>,
-    /// TOML file that says which of the source's columns become which of ours, where they have other names or forms
+    /// TOML file that maps the columns of the source to the expected ones
     #[arg(long, env = "MAPPING", value_name = "FILE", value_parser = read_mapping)]
     pub mapping: Option<Arc<Mapping>>,
-    /// The rules of the run that these are the frozen settings of; none for a source that is looked at anew.
+    /// The rules of the run whose frozen settings these are; none for a new source.
     #[arg(skip)]
     pub frozen: Option<ReadingRules>,
-    /// What ends the source and is no data, where somebody says so: nothing is recognised from it.
+    /// The declared row that ends the source; nothing is detected from it.
     #[arg(skip)]
     pub trailer: Option<Trailer>,
 }
 
-/// Texts that stand for nothing.
+/// Unquoted texts that are read as empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NullValues(pub Vec<String>);
 
@@ -66,22 +66,22 @@ impl Default for NullValues {
     }
 }
 
-/// Signs and codes of currencies.
+/// Currency signs and codes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Currencies(pub Vec<String>);
 
-/// What becomes of rows that lack their last fields.
+/// Handling of rows that lack their last fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ShortRows {
-    /// They are rejected.
+    /// Reject them.
     #[default]
     Reject,
-    /// They have them empty.
+    /// Fill them with empty fields.
     Fill,
 }
 
 impl FormatOptions {
-    /// Exactly what a run has frozen: nothing is recognised.
+    /// The frozen settings of a run: nothing is detected.
     pub fn of(settings: &RunSettings) -> Self {
         let Dialect { delimiter, decimal_mark, encoding } = settings.dialect;
         let AmountText { currencies, .. } = &settings.amounts;
@@ -102,23 +102,23 @@ impl FormatOptions {
         }
     }
 
-    /// The same for a source at a location, from which a mapping may take values.
+    /// These options for a source at a location, from which a mapping may take values.
     pub(crate) fn located(&self, location: &str) -> Result<Self, PathError> {
         let mapping = self.mapping.as_ref().map(|mapping| mapping.resolve(location)).transpose()?;
         Ok(Self { mapping: mapping.map(Arc::new), ..self.clone() })
     }
 
-    /// By what rules the source is read.
+    /// The version of the reading rules.
     pub(crate) fn rules(&self) -> ReadingRules {
         self.frozen.unwrap_or(ReadingRules::Second)
     }
 
-    /// The signs and codes of currencies that amounts may have.
+    /// Currency signs and codes allowed in amounts.
     pub(crate) fn currencies(&self) -> &[String] {
         self.currency.as_ref().map_or(&[], |Currencies(all)| all.as_slice())
     }
 
-    /// What is set of the text of a CSV source.
+    /// The settings of CSV text.
     pub(crate) fn csv(&self) -> CsvText {
         CsvText {
             null_values: self.null_values.0.clone(),
@@ -134,7 +134,7 @@ fn parse_format(text: &str) -> Result<Format, String> {
         "csv" | "tsv" => Ok(Format::Csv),
         "json-lines" | "jsonl" | "ndjson" => Ok(Format::JsonLines),
         "parquet" => Ok(Format::Parquet),
-        _ => Err("it is csv, json-lines or parquet".to_owned()),
+        _ => Err("expected csv, json-lines or parquet".to_owned()),
     }
 }
 
@@ -142,19 +142,19 @@ fn parse_decimal_mark(text: &str) -> Result<DecimalMark, String> {
     match text.to_ascii_lowercase().as_str() {
         "point" | "." => Ok(DecimalMark::Point),
         "comma" | "," => Ok(DecimalMark::Comma),
-        _ => Err("it is point, comma, or the character itself".to_owned()),
+        _ => Err("expected point, comma, or the character itself".to_owned()),
     }
 }
 
 fn parse_encoding(text: &str) -> Result<Encoding, String> {
     Encoding::of(text).ok_or_else(|| {
-        "it is a label of the WHATWG encoding standard, such as utf-8, windows-1252, windows-1250, iso-8859-15, utf-16le, gbk \
+        "expected a label of the WHATWG encoding standard, such as utf-8, windows-1252, windows-1250, iso-8859-15, utf-16le, gbk \
          or shift_jis"
             .to_owned()
     })
 }
 
-/// The texts between commas, without the blanks around them.
+/// The trimmed texts between commas.
 fn parts(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
@@ -169,11 +169,13 @@ fn parse_escape(text: &str) -> Result<char, String> {
         Ok(character) if character.is_ascii_punctuation() && !matches!(character, '"' | ',' | ';' | '|') => {
             Ok(character)
         }
-        _ => Err("it is one mark of ASCII, such as \\, and neither a quote nor a delimiter".to_owned()),
+        _ => {
+            Err("expected one ASCII punctuation character, such as \\, and neither a quote nor a delimiter".to_owned())
+        }
     }
 }
 
-/// A currency may hold whatever no number does.
+/// A currency may contain anything that cannot be part of a number.
 fn parse_currencies(text: &str) -> Result<Currencies, String> {
     let parts = parts(text);
     let is_number =
@@ -184,7 +186,7 @@ fn parse_currencies(text: &str) -> Result<Currencies, String> {
     };
     match parts.iter().find(|part| part.contains(is_number) || has_mark_alone(part)) {
         Some(_) => {
-            Err("it is signs and codes between commas, such as €,EUR, and none of them can be a part of a number"
+            Err("expected signs and codes separated by commas, such as €,EUR, none of which can be part of a number"
                 .to_owned())
         }
         None => Ok(Currencies(parts)),

@@ -115,7 +115,7 @@ impl Head {
                 Some(object) if std::str::from_utf8(object).is_err() => Ok(Format::JsonLines),
                 // A header may also begin like this.
                 _ if self.lines().next().is_some_and(|line| line.contains(&b'"') || line == b"{") => {
-                    Err(SourceError::NotJsonLines("its first line is no whole object"))
+                    Err(SourceError::NotJsonLines("its first line is not a complete object"))
                 }
                 _ => Ok(Format::Csv),
             },

@@ -112,7 +112,7 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
             // Check first: objects in another encoding have no names, and would seem to lack columns.
             encoding_decision(head, head.start(), options)?;
             if head.objects().next().is_none() && head.lines().next().is_some() {
-                return Err(SourceError::NotJsonLines("its first lines hold no whole object"));
+                return Err(SourceError::NotJsonLines("its first lines hold no complete object"));
             }
             DetectedColumns::of(header::json::columns(head.objects(), mapping)?, head.start())
         }
@@ -126,7 +126,7 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
         let is_before = |start: Position| start.offset < header.offset;
         for (start, _) in head.lines_from(head.start()).take_while(|(start, _)| is_before(*start)) {
             if is_row_at(head, start, header.offset, &found, &formats, options).await? {
-                let what = "is a row by it".to_owned();
+                let what = "is a row under this header".to_owned();
                 return Err(UndecidedFormat::NotAPreamble { line: header.line, before: start.line, what }.into());
             }
         }
@@ -193,7 +193,7 @@ impl DetectedColumns {
             what: Decided::Header,
             value: "none".to_owned(),
             by: DecidedBy::Recognised,
-            evidence: format!("line {} is a row by the mapping, which names columns by their places", first.line),
+            evidence: format!("line {} is a row under the mapping, which names columns by position", first.line),
         });
         let start = Position { row: 1, ..first };
         Ok(Self { columns: Columns::from_names(names, mapping)?, header: None, start, ..self })
@@ -224,9 +224,9 @@ async fn sample(mut reader: RowReader, head: &Head) -> Result<Vec<RowBatch>, Sou
 fn format_decision(format: Format, options: &FormatOptions) -> Decision {
     let (by, evidence) = match (options.format, format) {
         (Some(_), _) => (DecidedBy::Set, ""),
-        (None, Format::Csv) => (DecidedBy::Recognised, "it begins as no other format does"),
+        (None, Format::Csv) => (DecidedBy::Recognised, "no other format begins like this"),
         (None, Format::JsonLines) => (DecidedBy::Recognised, "its first line is an object"),
-        (None, Format::Parquet) => (DecidedBy::Recognised, "its first bytes say so"),
+        (None, Format::Parquet) => (DecidedBy::Recognised, "its first bytes are those of the format"),
     };
     Decision { what: Decided::Format, value: format.name().to_owned(), by, evidence: evidence.to_owned() }
 }

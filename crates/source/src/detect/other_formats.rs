@@ -10,9 +10,9 @@ use crate::SourceError;
 /// Advice for other formats.
 const EXPORT: &str = "export it as CSV, JSON Lines or Parquet";
 /// Advice for other compressions.
-const UNPACK: &str = "unpack it first; only gzip, zstd and a zip of one file are unpacked while they are read";
+const UNPACK: &str = "unpack it first; only gzip, zstd and a zip of one file are unpacked automatically";
 /// Advice for nested compression.
-const UNPACK_ONCE: &str = "unpack it once; one packing is taken off while it is read";
+const UNPACK_ONCE: &str = "unpack it once; only one compression is unpacked automatically";
 /// Advice for archives.
 const TAKE_OUT: &str = "unpack it, and load the files in it";
 const DECRYPT: &str = "decrypt it first";

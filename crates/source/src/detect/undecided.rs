@@ -7,8 +7,7 @@
 pub enum UndecidedFormat {
     /// Amounts that both decimal marks read differently.
     #[error(
-        "amounts such as {example} are ambiguous: {point} if the decimal mark is a point, or {comma} if it is a comma, and no \
-         other amount tells which; set DECIMAL_MARK=point or DECIMAL_MARK=comma"
+        "amounts such as {example} are ambiguous: {point} if the decimal mark is a point, or {comma} if it is a comma, and no other amount shows which; set DECIMAL_MARK=point or DECIMAL_MARK=comma"
     )]
     AmbiguousAmounts {
         /// One of them.
@@ -20,8 +19,7 @@ pub enum UndecidedFormat {
     },
     /// Amounts with both decimal marks.
     #[error(
-        "amounts have two decimal marks: {} as {}, and {} as {}; set DECIMAL_MARK to the one that is meant, and amounts with the \
-         other are rejected",
+        "amounts have two decimal marks: {} as {}, and {} as {}; set DECIMAL_MARK to the right one; amounts with the other are rejected",
         seen[0].0, seen[0].1, seen[1].0, seen[1].1
     )]
     MixedAmounts {
@@ -30,7 +28,7 @@ pub enum UndecidedFormat {
     },
     /// Timestamps whose day and month, or day and year, may be swapped.
     #[error(
-        "timestamps such as {example} are ambiguous: one date by {}, and another by {}; set TIMESTAMP_FORMAT to the one that is meant",
+        "timestamps such as {example} are ambiguous: one date by {}, and another by {}; set TIMESTAMP_FORMAT to the right one",
         forms[0], forms[1]
     )]
     AmbiguousTimestamps {
@@ -41,8 +39,7 @@ pub enum UndecidedFormat {
     },
     /// Timestamps in two formats that read each other's values differently.
     #[error(
-        "timestamps are written in two ways: {} reads by {} alone, and {} by {} alone; set TIMESTAMP_FORMAT to the one that is \
-         meant, and those of the other are rejected or read by it",
+        "timestamps are written in two ways: {} reads by {} alone, and {} by {} alone; set TIMESTAMP_FORMAT to the right one; timestamps in the other are rejected or read by it",
         readings[0].0, readings[0].1, readings[1].0, readings[1].1
     )]
     MixedTimestamps {
@@ -51,8 +48,7 @@ pub enum UndecidedFormat {
     },
     /// Too few timestamps fit a format.
     #[error(
-        "{read} of {of} timestamps read by {form}, too few to take it for the form of all: {other} does not, and ISO 8601 reads \
-         no more of them; set TIMESTAMP_FORMAT to the form that is meant, such as TIMESTAMP_FORMAT='{form}'"
+        "{read} of {of} timestamps read by {form}, too few to assume it for all: {other} does not, and ISO 8601 reads no more of them; set TIMESTAMP_FORMAT, such as TIMESTAMP_FORMAT='{form}'"
     )]
     FewTimestamps {
         /// How many it reads.
@@ -66,8 +62,7 @@ pub enum UndecidedFormat {
     },
     /// Spreadsheet serial days, or other numbers.
     #[error(
-        "timestamps such as {example} may be the serial days of a spreadsheet, which makes it a day of {year}: if so, set \
-         TIMESTAMP_FORMAT=serial-days; a mapping says what other numbers count, as in `unit = \"days\", since = \
+        "timestamps such as {example} may be serial days of a spreadsheet (a day of {year}): if so, set TIMESTAMP_FORMAT=serial-days; for other numbers set the unit in a mapping, such as `unit = \"days\", since = \
          \"1899-12-30T00:00:00Z\"`"
     )]
     SerialDays {
@@ -78,8 +73,7 @@ pub enum UndecidedFormat {
     },
     /// The text is not UTF-8.
     #[error(
-        "the source is not UTF-8: {example} on line {line} is no text in it{}; set ENCODING to what it is in, or ENCODING=utf-8 \
-         to reject rows such as this one",
+        "the source is not UTF-8: {example} on line {line} is invalid{}; set ENCODING to the encoding of the source, or ENCODING=utf-8 to reject such rows",
         listed(readings)
     )]
     NotUtf8 {
@@ -99,12 +93,11 @@ pub enum UndecidedFormat {
         label: &'static str,
     },
     /// UTF-32.
-    #[error("the source is UTF-32, four bytes a character, which no ENCODING reads: write it as UTF-8")]
+    #[error("the source is UTF-32, which is not supported: convert it to UTF-8")]
     Utf32,
     /// The declared encoding yields no header.
     #[error(
-        "no header is found in the source as {encoding}, which ENCODING says it is: its first line looks like {first_line}; set ENCODING to \
-         what it is in"
+        "no header found in the source as {encoding}, the ENCODING that is set: its first line looks like {first_line}; set ENCODING to the encoding of the source"
     )]
     NoHeaderIn {
         /// The encoding.
@@ -120,8 +113,7 @@ pub enum UndecidedFormat {
     Iso2022Jp,
     /// Two delimiters split the same header.
     #[error(
-        "the header on line {line} has every column that is needed under {one} and under {two}: set DELIMITER to the one that is \
-         meant"
+        "the header on line {line} has every required column with {one} and with {two} as delimiter: set DELIMITER to the right one"
     )]
     TwoDelimiters {
         /// The header's line.
@@ -132,7 +124,7 @@ pub enum UndecidedFormat {
         two: String,
     },
     /// The header has an uncommon delimiter.
-    #[error("line {line} has every column that is needed, with {between} between them: set DELIMITER='{between_raw}'")]
+    #[error("line {line} has every required column, separated by {between}: set DELIMITER='{between_raw}'")]
     OtherDelimiter {
         /// The header's line.
         line: u64,
@@ -143,8 +135,7 @@ pub enum UndecidedFormat {
     },
     /// The header has a malformed quote.
     #[error(
-        "line {line} has every column that is needed, but a quote in it opens behind a delimiter and does not close before one: take \
-         it away, or write a quote inside of quotes twice"
+        "line {line} has every required column, but a quote after a delimiter is not closed before one: remove it, or double quotes within quotes"
     )]
     HeaderQuotes {
         /// The header's line.
@@ -152,8 +143,7 @@ pub enum UndecidedFormat {
     },
     /// JSON objects follow something else.
     #[error(
-        "line {line} seems to hold JSON, and the source does not begin with an object: take away what is none, or set \
-         FORMAT=json-lines, by which lines that are no objects are rejected"
+        "line {line} seems to be JSON, but the source does not begin with an object: remove what precedes it, or set FORMAT=json-lines to reject lines that are not objects"
     )]
     JsonBehind {
         /// The line.
@@ -161,8 +151,7 @@ pub enum UndecidedFormat {
     },
     /// The delimiter has several characters.
     #[error(
-        "line {line} has every column that is needed, with {between} between them: a delimiter is one character, which DELIMITER \
-         names; write the source with one such as `,` or `|`"
+        "line {line} has every required column, separated by {between}: a delimiter (DELIMITER) is one character; write the source with one such as `,` or `|`"
     )]
     LongDelimiter {
         /// The header's line.
@@ -172,8 +161,7 @@ pub enum UndecidedFormat {
     },
     /// Another header, or a row, precedes the header.
     #[error(
-        "line {line} has every column that is needed, but line {before} before it {what}: what stands before the header is not \
-         read; send the two as two sources, or take the lines before line {line} away"
+        "line {line} has every required column, but line {before} before it {what}: lines before the header are not read; make two sources of them, or remove the lines before line {line}"
     )]
     NotAPreamble {
         /// The header's line.

@@ -27,7 +27,7 @@ pub struct ObjectEvent {
 
 /// Why a message is not a bucket event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is no event of a bucket: {0}")]
+#[error("it is not a bucket event: {0}")]
 pub struct EventError(String);
 
 /// Parses one message: the objects it reports as created. Empty for other events and for S3's test message.
@@ -170,7 +170,7 @@ fn object(bucket: &str, key: String, size: Option<u64>, etag: Option<String>) ->
         return Err(EventError("it names no bucket, or no key".into()));
     }
     if key.len() > LONGEST_KEY {
-        return Err(EventError(format!("its key has {} bytes, more than the {LONGEST_KEY} that keys have", key.len())));
+        return Err(EventError(format!("its key has {} bytes, more than the limit of {LONGEST_KEY}", key.len())));
     }
     let version = etag.map(|tag| tag.trim_matches('"').to_owned()).filter(|tag| !tag.is_empty());
     Ok(ObjectEvent { bucket: bucket.to_owned(), key, size, version })
@@ -353,10 +353,7 @@ mod tests {
         ];
         for (message, expected) in cases {
             let error = read(&message).expect_err(expected);
-            assert!(
-                error.starts_with("it is no event of a bucket: ") && error.contains(expected),
-                "{message}: {error}"
-            );
+            assert!(error.starts_with("it is not a bucket event: ") && error.contains(expected), "{message}: {error}");
             assert!(!error.contains('\n'), "{error}");
         }
         assert!(parse_events(b"").is_err() && parse_events(b"{").is_err() && parse_events(b"\xff").is_err());

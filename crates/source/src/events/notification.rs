@@ -30,7 +30,7 @@ impl Sources {
     pub async fn notify(&self, bucket: &str, prefix: &str, arn: Option<&str>) -> Result<Notified, SourceError> {
         let s3 = self.s3().await?;
         if s3.aws_region().is_some() && arn.is_none() {
-            let text = "AWS has no usual target for events: give the ARN of an SQS queue with --arn";
+            let text = "AWS has no default target for events: give the ARN of an SQS queue with --arn";
             return Err(SourceError::Setting(text.to_owned()));
         }
         let found = self.notifications(bucket).await?;
@@ -129,7 +129,7 @@ fn rule(arn: &str, prefix: &str) -> Result<QueueConfiguration, SourceError> {
         NotificationConfigurationFilter::builder().key(S3KeyFilter::builder().filter_rules(rule).build()).build()
     });
     let rule = QueueConfiguration::builder().id(id).queue_arn(arn).events(Event::S3ObjectCreated).set_filter(only);
-    rule.build().map_err(|error| SourceError::Setting(format!("no rule can be made for {arn} ({error}): check --arn")))
+    rule.build().map_err(|error| SourceError::Setting(format!("cannot create a rule for {arn} ({error}): check --arn")))
 }
 
 fn is_named_by_us(rule: &QueueConfiguration) -> bool {

@@ -29,7 +29,7 @@ const FORM: AddressForm = AddressForm {
 
 /// A failed SQS request. A retry may succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot use the queue {url} ({cause}): check SQS_QUEUE_URL, AWS_REGION and the rights of the access key")]
+#[error("cannot use the queue {url} ({cause}): check SQS_QUEUE_URL, AWS_REGION and the permissions of the access key")]
 pub struct SqsError {
     url: String,
     cause: String,

@@ -25,7 +25,7 @@ pub(crate) async fn identify(path: &Path) -> Result<Found, SourceError> {
         return Err(unreadable("it is a directory".to_owned()));
     }
     if !metadata.is_file() {
-        return Err(unreadable("it is no regular file".to_owned()));
+        return Err(unreadable("it is not a regular file".to_owned()));
     }
     let location = canonical.to_str().ok_or_else(|| unreadable("its path is not UTF-8".to_owned()))?.to_owned();
     let version = version(&metadata).map_err(|error| unreadable(io_cause(&error)))?;
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(read_at(&found.identity, 2..5).await.unwrap(), "234");
         assert_eq!(read_at(&found.identity, 7..10).await.unwrap(), "789");
         let error = read_at(&found.identity, 7..11).await.unwrap_err().to_string();
-        assert!(error.ends_with("a.csv ends before the range that was asked for)"), "{error}");
+        assert!(error.ends_with("a.csv ends before the requested range)"), "{error}");
     }
 
     #[tokio::test]

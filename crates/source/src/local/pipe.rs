@@ -134,8 +134,7 @@ impl SpooledPipe {
 fn start(url: SourceUrl) -> Spooling {
     let (tell, told) = oneshot::channel();
     let location = location(&url);
-    let lost =
-        SpoolError { location: location.clone(), cause: "the thread that reads it has ended".to_owned(), folder: None };
+    let lost = SpoolError { location: location.clone(), cause: "the reading thread ended".to_owned(), folder: None };
     let reading = std::thread::Builder::new().name("pipe".to_owned()).spawn(move || {
         // No receiver is left if the process ends.
         let _ = tell.send(spool_to_file(&url, &location).map(Arc::new));
@@ -173,7 +172,7 @@ fn spool_to_file(url: &SourceUrl, location: &str) -> Result<SpooledPipe, SpoolEr
     };
     let mut pipe = open(url).map_err(unreadable)?;
     let mut file = tempfile::tempfile_in(&folder).map_err(not_spooled)?;
-    let mut hashing = ProgressHasher::new(format!("keeping what {location} gives in a file in {}", folder.display()));
+    let mut hashing = ProgressHasher::new(format!("spooling {location} to a file in {}", folder.display()));
     let mut block = vec![0; BLOCK_BYTES];
     loop {
         let read = match pipe.read(&mut block) {
@@ -257,7 +256,7 @@ mod tests {
         sources.identify(&url).await.unwrap();
         let other = SourceIdentity::piped("pipe".to_owned(), "00");
         let error = sources.open(&url, &other, 0).await.err().unwrap();
-        assert!(error.to_string().starts_with("what came through pipe cannot be read again"), "{error}");
+        assert!(error.to_string().starts_with("pipe cannot be read again"), "{error}");
     }
 
     #[tokio::test]

@@ -116,6 +116,6 @@ async fn markers_are_passed_over_unless_they_are_named() {
         assert_eq!(expand(folder.path(), pattern).await.unwrap(), expected, "{pattern}");
     }
     let error = expand(folder.path(), "marked").await.unwrap_err();
-    let expected = "marked (2 passed over, as their names begin with `_` or `.`; one that is named itself is read): check the argument or SOURCE_URL";
+    let expected = "marked (2 skipped, as their names begin with `_` or `.`; name one to read it): check the argument or SOURCE_URL";
     assert!(error.to_string().ends_with(expected), "{error}");
 }

@@ -65,14 +65,14 @@ impl ObjectVersion {
             Some(text) => content_range(text)
                 .filter(|(given, _)| given.start == range.start && given.end <= range.end)
                 .map(|(given, size)| (given.end, size))
-                .ok_or_else(|| self.target().refused("without the range that was asked for"))?,
+                .ok_or_else(|| self.target().refused("without the requested range"))?,
             // The whole object, from a server without ranges.
             None if range.start == 0 => {
                 let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
                 let size = size.ok_or_else(|| self.target().refused("without a Content-Length"))?;
                 (size, size)
             }
-            None => return Err(self.target().refused("without the range that was asked for")),
+            None => return Err(self.target().refused("without the requested range")),
         };
         Ok(RangeResponse { end, size, body: answer.body })
     }
@@ -85,7 +85,7 @@ impl ObjectVersion {
             return Err(self.replaced());
         }
         if offset < found.size {
-            return Err(self.target().refused("without the range that was asked for"));
+            return Err(self.target().refused("without the requested range"));
         }
         Ok(RangeResponse { end: offset, size: found.size, body: Body::from_static(b"") })
     }
@@ -177,7 +177,7 @@ impl Download {
         let Some(body) = self.body.as_mut().filter(|_| self.offset < self.end) else { return Ok(None) };
         match tokio::time::timeout(self.read_timeout, body.try_next()).await {
             Ok(Ok(Some(bytes))) if self.offset + bytes.len() as u64 > self.end => {
-                Err(self.object.target().refused("with more than was asked for").into())
+                Err(self.object.target().refused("with more bytes than requested").into())
             }
             Ok(Ok(Some(bytes))) => Ok(Some(bytes)),
             Ok(Ok(None)) => Err(Interruption::Transient("the connection was closed".to_owned())),
@@ -211,9 +211,9 @@ impl Download {
         };
         let offset = self.offset;
         if is_first {
-            warn!("reading {location} broke off at byte {offset} ({cause}): it is tried again for {timeout:?}");
+            warn!("reading {location} was interrupted at byte {offset} ({cause}): retrying for {timeout:?}");
         } else {
-            debug!("reading {location} still stands at byte {offset} ({cause})");
+            debug!("reading {location} is still interrupted at byte {offset} ({cause})");
         }
         tokio::time::sleep(pause).await;
         Ok(())

@@ -40,7 +40,7 @@ impl RequestTarget<'_> {
             }
             SdkError::ResponseError(_) if TlsTrouble::of(error).is_none() => {
                 // The SDK's own message may quote the response.
-                self.unreachable("its answer is not S3's".to_owned())
+                self.unreachable("its response is not from S3".to_owned())
             }
             SdkError::TimeoutError(_) => self.unreachable("timed out".to_owned()),
             SdkError::DispatchFailure(_) if is_about_credentials(error) => {
@@ -56,7 +56,7 @@ impl RequestTarget<'_> {
     fn without_tls(self, trouble: TlsTrouble) -> SourceError {
         let remedy = match trouble {
             TlsTrouble::CertificateWanted | TlsTrouble::CertificateRefused | TlsTrouble::Refused => {
-                "the SDK of AWS cannot show one: let Assay in by KEY and SECRET alone, or put a proxy before S3 that shows it"
+                "the AWS SDK cannot present one: require only KEY and SECRET, or use a proxy that presents it"
                     .to_owned()
             }
             trouble => trouble.remedy(TLS_PREFIX),

@@ -62,7 +62,7 @@ impl S3Client {
         let listed = listed.collect::<Result<_, SourceError>>()?;
         let next = match (page.is_truncated() == Some(true), page.next_continuation_token()) {
             (true, Some(token)) => Some(token.to_owned()),
-            (true, None) => return Err(target.refused("with a listing that is cut and does not say where to go on")),
+            (true, None) => return Err(target.refused("with a truncated listing without a continuation token")),
             (false, _) => None,
         };
         Ok((listed, next))

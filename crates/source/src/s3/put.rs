@@ -59,7 +59,7 @@ impl Sources {
         shutdown: &CancellationToken,
     ) -> Result<Put, SourceError> {
         let SourceUrl::S3 { bucket, key } = to else {
-            return Err(SourceError::Url { url: to.to_string(), reason: "an object can be put into a bucket alone" });
+            return Err(SourceError::Url { url: to.to_string(), reason: "objects can only be put into a bucket" });
         };
         let upload = Upload { s3: self.s3().await?, bucket, key, location: to.to_string(), sent, shutdown };
         Box::pin(upload.put(content)).await.map_err(writing)

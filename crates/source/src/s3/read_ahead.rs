@@ -122,7 +122,7 @@ impl PrefetchedPart {
             return Ok(None);
         }
         // A part that ends early must not look like the end of the source.
-        let lost = || Err(SourceError::Read { cause: "a part of it ended unexpectedly".to_owned() });
+        let lost = || Err(SourceError::Read { cause: "a part of it ended early".to_owned() });
         let bytes = self.bytes.recv().await.unwrap_or_else(lost)?;
         self.left = self.left.saturating_sub(bytes.len() as u64);
         Ok(Some(bytes))

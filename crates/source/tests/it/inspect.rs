@@ -91,10 +91,10 @@ async fn options_override_what_is_recognised() {
     assert_eq!((layout.dialect.decimal_mark, layout.dialect.encoding), (DecimalMark::Point, Encoding::WINDOWS_1252));
     let options = FormatOptions { delimiter: Some(Delimiter::Pipe), ..FormatOptions::default() };
     let error = look(&text, &options).await.unwrap_err().to_string();
-    assert_eq!(error, "line 1 has every column that is needed, with `;` between them: set DELIMITER=';'");
+    assert_eq!(error, "line 1 has every required column, separated by `;`: set DELIMITER=';'");
 
     let header = b"id;description;amount;timestamp;operation_type;side;soci\xe9t\xe9\n";
-    assert!(fails(header).await.contains("in windows-1252 it is `é`; set ENCODING to what it is in"));
+    assert!(fails(header).await.contains("in windows-1252 it is `é`; set ENCODING to the encoding of the source"));
     let options = FormatOptions { encoding: Some(Encoding::WINDOWS_1252), ..FormatOptions::default() };
     assert_eq!(look(header, &options).await.unwrap().header[6], "société");
 }
@@ -120,7 +120,7 @@ async fn json_in_another_encoding_is_no_broken_json() {
     let options = FormatOptions { format: Some(Format::JsonLines), ..FormatOptions::default() };
     for text in ["id;amount\n1;2\n", "[{\"id\":1},{\"id\":2}]", "{\n\"id\": 1\n}\n"] {
         let error = look(text, &options).await.unwrap_err().to_string();
-        assert!(error.contains("no whole object") && error.contains("jq"), "{error}");
+        assert!(error.contains("no complete object") && error.contains("jq"), "{error}");
     }
     // A single broken line is a slip, even the first.
     let slip =
@@ -194,7 +194,7 @@ async fn a_source_that_is_none_says_why() {
     assert_eq!(
         fails("id;amount;timestamp;merchant\n1;2;3;4\n").await,
         "the header is not usable: missing required columns `description`, `operation_type`, `side`; \
-         the header has `id`, `amount`, `timestamp`, `merchant` (line 1, which comes closest of the 2 that were looked at)"
+         the header has `id`, `amount`, `timestamp`, `merchant` (line 1, the closest of 2 lines)"
     );
     let twice = fails("id,amount,timestamp,description,side,operation_type,Amount\n").await;
     assert!(
@@ -203,8 +203,7 @@ async fn a_source_that_is_none_says_why() {
     );
     assert_eq!(
         fails("PK\u{3}\u{4} no, csv\nat all").await,
-        "cannot tell the dialect: none of `,` `;` tab `|` finds a required column on the first 50 lines, whose first looks \
-         like `AA\\u{3}\\u{4} AA, AAA`; set DELIMITER to another one, or MAPPING where the columns have other names"
+        "no header found: the first 50 lines have no required column (id, description, amount, timestamp, operation_type, side) with `,` `;` tab or `|` as delimiter, and the first line looks like `AA\\u{3}\\u{4} AA, AAA`; set DELIMITER to another one, or MAPPING to rename columns (see docs/mapping.md)"
     );
     assert!(fails("é".repeat(500)).await.contains(&format!("`{}…`; set", "A".repeat(40))));
     let endless = format!("id,\"{}", "amount,".repeat(60_000));
@@ -232,8 +231,8 @@ async fn what_was_decided_is_told_with_its_evidence() {
         [
             "format: CSV (set) ",
             "encoding: UTF-8 (default) the sample is ASCII",
-            "delimiter: `;` (recognised) the header has every column that is needed under no other",
-            "header: line 2 (recognised) the first line with every column that is needed; 1 line before it is passed over",
+            "delimiter: `;` (recognised) no other delimiter yields every required column",
+            "header: line 2 (recognised) the first line with every required column; 1 line before it is skipped",
             "decimal mark: comma (recognised) 1 of 2 amounts have it, such as `N.NNN,NN` in row 1",
             "timestamps: iso (recognised) 2 of 2 values, such as `NNNN-NN-NN NN:NN:NN` in row 1",
         ]
@@ -245,7 +244,7 @@ async fn rows_before_a_header_are_no_preamble() {
     let row = "debit;9;1.5;2023-11-28 06:35:12;EDF;refund;text;FR\n";
     let error = fails(format!("{row}{}{row}", source(Delimiter::Semicolon, "\n", &["1.5"]))).await;
     assert!(
-        error.starts_with("line 2 has every column that is needed, but line 1 before it is a row by it"),
+        error.starts_with("line 2 has every required column, but line 1 before it is a row under this header"),
         "{error}"
     );
     let other = "debit;account;balance;date;EDF;refund;text;FR\n";

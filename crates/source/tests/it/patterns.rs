@@ -39,7 +39,7 @@ async fn objects_are_found_by_prefix_and_pattern() {
     assert_eq!(expand(&sources, "s3://drops/").await.unwrap().len(), 6);
     for pattern in ["s3://drops/2025/", "s3://drops/*.parquet"] {
         let error = expand(&sources, pattern).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("no source is found by {pattern}: check the argument or SOURCE_URL"));
+        assert_eq!(error.to_string(), format!("no source matches {pattern}: check the argument or SOURCE_URL"));
         assert_eq!(error.exit(), Exit::SourceUnreadable);
     }
     let error = expand(&sources, "s3://elsewhere/*").await.unwrap_err();
@@ -82,7 +82,7 @@ async fn markers_are_passed_over_unless_they_are_named() {
         assert_eq!(expand(&sources, &format!("s3://drops/{pattern}")).await.unwrap(), expected, "{pattern}");
     }
     let error = expand(&sources, "s3://drops/marked/").await.unwrap_err().to_string();
-    assert!(error.starts_with("no source is found by s3://drops/marked/ (1 passed over"), "{error}");
+    assert!(error.starts_with("no source matches s3://drops/marked/ (1 skipped"), "{error}");
 }
 
 #[tokio::test]
@@ -107,5 +107,5 @@ async fn a_listing_that_is_cut_is_no_shorter_listing() {
     server.cut_listings();
     let sources = server.sources(SECRET);
     let error = sources.list("drops", "").try_collect::<Vec<_>>().await.unwrap_err();
-    assert!(error.to_string().ends_with("a listing that is cut and does not say where to go on"), "{error}");
+    assert!(error.to_string().ends_with("a truncated listing without a continuation token"), "{error}");
 }

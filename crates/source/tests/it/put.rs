@@ -68,7 +68,7 @@ async fn an_upload_that_fails_or_is_stopped_leaves_nothing() {
     let content = Content { bytes: Box::pin(tokio::io::repeat(b'x')), size: None };
     let stop = move |_| stopping.cancel();
     let error = sources.put(content, &url, &stop, &shutdown).await.unwrap_err();
-    assert_eq!(error.to_string(), "stopped before s3://drops/c.csv was put: nothing of it is there");
+    assert_eq!(error.to_string(), "stopped before s3://drops/c.csv was uploaded: nothing of it remains");
     assert_eq!(error.exit(), Exit::DependencyAway);
     assert_eq!(server.aborts(), 2);
     for key in ["b.csv", "c.csv"] {

@@ -118,7 +118,7 @@ async fn a_server_that_stays_away_is_given_up() {
         assert!((10..=PART as u64).contains(&offset), "{offset}");
         let expected = format!(
             "reading {url} did not get past byte {offset} within SOURCE_TIMEOUT (500ms; cannot reach S3 at {} (503 SlowDown): \
-             check ENDPOINT_URL): try again once S3 is well",
+             check ENDPOINT_URL): try again when S3 is healthy",
             server.endpoint()
         );
         assert_eq!(error.to_string(), expected);
@@ -161,7 +161,7 @@ async fn a_range_is_read_exactly_or_not_at_all() {
     }
     for (from, to) in [(end - 1, end + 1), (end, end + 1)] {
         let error = sources.read_at(&url, &found.identity, from as u64..to as u64).await.unwrap_err().to_string();
-        assert_eq!(error, format!("cannot read the source ({url} ends before the range that was asked for)"));
+        assert_eq!(error, format!("cannot read the source ({url} ends before the requested range)"));
     }
     server.put("drops", "large.csv", "id\n");
     let error = sources.read_at(&url, &found.identity, 0..2).await.unwrap_err();

@@ -95,7 +95,7 @@ impl ParquetReader {
 
 /// Runs blocking work. A panic of the library means a damaged file.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SourceError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| damaged("the decoder gave up on them"))
+    tokio::task::spawn_blocking(work).await.map_err(|_| damaged("the decoder panicked"))
 }
 
 fn damaged(cause: impl Into<String>) -> SourceError {

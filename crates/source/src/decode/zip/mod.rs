@@ -225,7 +225,10 @@ fn choose_entry(entries: &[DirectoryEntry]) -> Result<DirectoryEntry, SourceErro
     }
     if ![STORED, DEFLATED].contains(&entry.method) {
         let method = method_name(entry.method);
-        return Err(unsupported(format!("a zip archive whose file {name} is packed with {method}"), "unpack it first"));
+        return Err(unsupported(
+            format!("a zip archive whose file {name} is compressed with {method}"),
+            "unpack it first",
+        ));
     }
     if entry.method == STORED && entry.packed != entry.size {
         return Err(broken());
@@ -297,11 +300,11 @@ impl ChecksumVerifier {
     fn check(&self, is_end: bool) -> Result<(), SourceError> {
         let damaged = |cause: &str| Err(SourceError::Damaged { what: "zip", cause: cause.to_owned() });
         if self.read > self.member.size {
-            damaged("they are more than its directory says")
+            damaged("they are longer than its directory says")
         } else if is_end && self.read < self.member.size {
             damaged("they end too early")
         } else if is_end && self.crc.clone().finalize() != self.member.crc {
-            damaged("their checksum is another than its directory says")
+            damaged("their checksum differs from its directory")
         } else {
             Ok(())
         }

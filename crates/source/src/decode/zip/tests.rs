@@ -190,9 +190,9 @@ async fn what_cannot_be_unpacked_is_refused_by_its_name() {
         (archive(&[part("a/", b"")]).await, "an empty zip archive"),
         (archive(&[ArchivedFile { flags: 1, ..part("a.csv", &text) }]).await, "an encrypted zip archive (`a.csv`)"),
         (archive(&[method(99)]).await, "an encrypted zip archive"),
-        (archive(&[method(9)]).await, "packed with Deflate64: unpack it first"),
-        (archive(&[method(14)]).await, "packed with LZMA"),
-        (archive(&[method(77)]).await, "packed with method 77"),
+        (archive(&[method(9)]).await, "compressed with Deflate64: unpack it first"),
+        (archive(&[method(14)]).await, "compressed with LZMA"),
+        (archive(&[method(77)]).await, "compressed with method 77"),
         (
             archive(&[part("[Content_Types].xml", b"<x/>"), part("xl/workbook.xml", b"<x/>")]).await,
             "an Excel workbook (.xlsx): export",
@@ -231,7 +231,7 @@ async fn a_file_that_is_not_what_the_directory_says_is_damaged() {
     let packed = u32::try_from(number(&whole, entry + 20, 4).unwrap()).unwrap();
     fewer[entry + 20..entry + 24].copy_from_slice(&(packed - 64).to_le_bytes());
     let cases = [
-        (changed(entry + 16, 1), "their checksum is another than its directory says"),
+        (changed(entry + 16, 1), "their checksum differs from its directory"),
         (changed(entry + 24, 1), ""),
         (changed(40 + 1_000, 0x55), ""),
         (fewer, "they end too early"),

@@ -289,7 +289,7 @@ impl HeaderSearch<'_> {
             Some(ClosestLine { rank: (names, _), line })
                 if line.start.line < header.start.line && *names >= 2 && names * 2 >= self.required.len() =>
             {
-                let what = format!("has {names} of {}", self.required.len());
+                let what = format!("has {names} of {} of them", self.required.len());
                 Err(UndecidedFormat::NotAPreamble { line: header.start.line, before: line.start.line, what })
             }
             _ => Ok(()),
@@ -305,7 +305,7 @@ impl HeaderSearch<'_> {
         let mut decisions = vec![self.delimiter_decision(&line, separator)];
         if line.start.line > 1 {
             let evidence = format!(
-                "the first line with every column that is needed; {} before it {} passed over",
+                "the first line with every required column; {} before it {} skipped",
                 super::format_count_of(usize::try_from(line.start.line - 1).unwrap_or(usize::MAX), "line", "lines"),
                 if line.start.line == 2 { "is" } else { "are" },
             );
@@ -338,10 +338,8 @@ impl HeaderSearch<'_> {
     fn delimiter_decision(&self, line: &CandidateLine, separator: Option<(u64, Delimiter)>) -> Decision {
         let (by, evidence) = match (self.options.delimiter, separator) {
             (Some(_), _) => (DecidedBy::Set, String::new()),
-            (None, Some((number, _))) => (DecidedBy::Recognised, format!("line {number} says so")),
-            (None, None) => {
-                (DecidedBy::Recognised, "the header has every column that is needed under no other".to_owned())
-            }
+            (None, Some((number, _))) => (DecidedBy::Recognised, format!("line {number} declares it")),
+            (None, None) => (DecidedBy::Recognised, "no other delimiter yields every required column".to_owned()),
         };
         Decision { what: Decided::Delimiter, value: quoted_delimiter(line.delimiter), by, evidence }
     }

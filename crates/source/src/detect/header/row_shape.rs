@@ -93,11 +93,11 @@ impl RowShapes {
         let ends = if is_of_header { self.as_many } else { self.one_more };
         let rows = format!("{} of {} rows end with a delimiter", format_count(ends), format_count(self.all));
         let (value, evidence) = match (is_of_header, is_of_rows) {
-            (true, true) => ("passed over", format!("the header and {rows} and nothing behind it")),
+            (true, true) => ("ignored", format!("the header and {rows}")),
             (true, false) => {
-                ("passed over in the header", "no row has a value below its last name, which is empty".to_owned())
+                ("ignored in the header", "its last name is empty, and no row has a value there".to_owned())
             }
-            (false, _) => ("passed over in rows", format!("{rows} and nothing behind it, and the header does not")),
+            (false, _) => ("ignored in rows", format!("{rows}, and the header does not")),
         };
         Decision { what: Decided::TrailingDelimiter, value: value.to_owned(), by: DecidedBy::Recognised, evidence }
     }

@@ -65,7 +65,7 @@ async fn what_stands_before_the_header_is_passed_over() {
     let far = format!("{}{NAMES}\n", "x\n".repeat(49));
     assert_eq!(found(&far, &FormatOptions::default()).await.unwrap().start.line, 50);
     let too_far = found(format!("x\n{far}"), &FormatOptions::default()).await.unwrap_err();
-    assert!(too_far.contains("none of `,` `;` tab `|` finds a required column"), "{too_far}");
+    assert!(too_far.contains("the first 50 lines have no required column"), "{too_far}");
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_line_may_declare_the_delimiter() {
         let text = format!("{line}\n{}\n", NAMES.replace(';', &delimiter.to_string()));
         let header = found(&text, &FormatOptions::default()).await.unwrap();
         assert_eq!(char::from(header.delimiter.byte()), delimiter, "{line}");
-        assert_eq!(header.decisions[0].evidence, "line 1 says so");
+        assert_eq!(header.decisions[0].evidence, "line 1 declares it");
     }
     let error = found(format!("sep=,\n{NAMES}\n"), &FormatOptions::default()).await.unwrap_err();
     assert!(error.contains("DELIMITER=';'"), "{error}");
@@ -89,14 +89,14 @@ async fn a_preamble_is_told_by_the_names_of_the_mapping() {
     assert_eq!((header.start.line, header.columns.count()), (4, 5));
     let error = found("Date;Payee;Kind;Amount\n", &mapped(BANK)).await.unwrap_err();
     assert!(error.contains("names a column that the header lacks: `Value` for `amount`"), "{error}");
-    assert!(error.ends_with("(line 1, which comes closest of the 1 that were looked at)"), "{error}");
+    assert!(error.ends_with("(line 1, the closest of 1 lines)"), "{error}");
 }
 
 #[tokio::test]
 async fn rows_and_other_headers_are_no_preamble() {
     let error = found(format!("id;amount;timestamp\n1;2;3\n{NAMES}\n{ROW}\n"), &FormatOptions::default()).await;
     let error = error.unwrap_err();
-    assert!(error.starts_with("line 3 has every column that is needed, but line 1 before it has 3 of 6"), "{error}");
+    assert!(error.starts_with("line 3 has every required column, but line 1 before it has 3 of 6"), "{error}");
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_delimiter_that_is_not_recognised_is_named() {
     for between in ["||", "::", "|~|", ";;", ",,", "','", "§", "¦", "¬"] {
         let text = format!("{}\n", NAMES.replace(';', between));
         let error = found(&text, &FormatOptions::default()).await.unwrap_err();
-        assert!(error.contains("a delimiter is one character, which DELIMITER names"), "{between}: {error}");
+        assert!(error.contains("a delimiter (DELIMITER) is one character"), "{between}: {error}");
     }
 }
 
@@ -123,7 +123,7 @@ async fn a_header_under_two_delimiters_is_the_one_that_rows_fit() {
     for (rows, expected) in [("1;2\n", Ok(';')), ("1,2\n", Ok(',')), ("1;2,3\n", Err(())), ("", Err(()))] {
         let found = found(format!("a;x,a\n{rows}"), &mapping).await;
         if let Err(error) = &found {
-            let expected = "under `,` and under `;`: set DELIMITER to the one that is meant";
+            let expected = "with `,` and with `;` as delimiter: set DELIMITER to the right one";
             assert!(error.ends_with(expected), "{error}");
         }
         assert_eq!(found.map(|header| char::from(header.delimiter.byte())).map_err(|_| ()), expected, "{rows}");
@@ -220,7 +220,7 @@ async fn an_encoding_that_is_set_in_vain_is_named() {
         for mapping in [FormatOptions::default(), mapped(BANK)] {
             let options = FormatOptions { encoding: Some(Encoding::UTF_16LE), ..mapping };
             let error = found(text, &options).await.unwrap_err();
-            assert!(error.contains("as UTF-16LE, which ENCODING says"), "{error}");
+            assert!(error.contains("as UTF-16LE, the ENCODING that is set"), "{error}");
         }
     }
     // The encoding comes from a mark, not from the setting.
@@ -232,15 +232,12 @@ async fn an_encoding_that_is_set_in_vain_is_named() {
 #[tokio::test]
 async fn a_source_without_a_header_says_what_comes_closest() {
     let none = found("1,Shop,-1.00\n2,Shop,-2.00\n", &FormatOptions::default()).await.unwrap_err();
-    assert!(
-        none.contains("finds a required column on the first 50 lines, whose first looks like `N,AAAA,-N.NN`"),
-        "{none}"
-    );
+    assert!(none.contains("as delimiter, and the first line looks like `N,AAAA,-N.NN`"), "{none}");
     let error = found("x\nid;amount;timestamp;merchant\n1;2;3;4\n", &FormatOptions::default()).await.unwrap_err();
     assert_eq!(
         error,
         "the header is not usable: missing required columns `description`, `operation_type`, `side`; the header has `id`, \
-         `amount`, `timestamp`, `merchant` (line 2, which comes closest of the 3 that were looked at)"
+         `amount`, `timestamp`, `merchant` (line 2, the closest of 3 lines)"
     );
     for empty in ["", "\u{feff}", "\n\r\n \n"] {
         assert_eq!(found(empty, &FormatOptions::default()).await.unwrap_err(), "the source is empty: it has no header");

@@ -198,8 +198,8 @@ pub(crate) fn detect(timestamps: &[SampleText]) -> Result<Detected<TimestampForm
                 other: other.map(|(it, _)| it.to_string()).unwrap_or_default(),
             })
         }
-        _ if iso > 0 => Ok(default(format!("it reads {}; no other form reads nearly all", share(iso, count, None)))),
-        _ => Ok(default(format!("no form that is known reads {}", sampled[0]))),
+        _ if iso > 0 => Ok(default(format!("it reads {}; no other format reads nearly all", share(iso, count, None)))),
+        _ => Ok(default(format!("no known format reads {}", sampled[0]))),
     }
 }
 

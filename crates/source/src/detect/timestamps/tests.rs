@@ -84,7 +84,7 @@ fn what_reads_in_two_ways_is_refused_with_both() {
     assert_eq!(
         detected(&["05/05/2024 10:30", "03/04/2024 10:30"]).unwrap_err(),
         "timestamps such as `NN/NN/NNNN NN:NN` in row 2 are ambiguous: one date by %d/%m/%Y %H:%M, and another by %m/%d/%Y \
-         %H:%M; set TIMESTAMP_FORMAT to the one that is meant"
+         %H:%M; set TIMESTAMP_FORMAT to the right one"
     );
     let cases: [(&[&str], [&str; 2]); 12] = [
         (&["05/05/2024"], ["%d/%m/%Y", "%m/%d/%Y"]),
@@ -117,7 +117,7 @@ fn two_orders_in_one_source_are_refused_with_one_of_each() {
     assert_eq!(
         detected(&["13/03/2024 10:00", "28/03/2024 10:00", "2/3/2024 10:00", "3/25/2024 10:00"]).unwrap_err(),
         "timestamps are written in two ways: `NN/NN/NNNN NN:NN` in row 1 reads by %d/%m/%Y %H:%M alone, and `N/NN/NNNN NN:NN` in \
-         row 4 by %m/%d/%Y %H:%M alone; set TIMESTAMP_FORMAT to the one that is meant, and those of the other are rejected or read by it"
+         row 4 by %m/%d/%Y %H:%M alone; set TIMESTAMP_FORMAT to the right one; timestamps in the other are rejected or read by it"
     );
     let told = detected(&["13/03/2024", "14/03/2024", "3/25/2024"]).unwrap_err();
     assert!(told.contains("two ways"), "no value reads in both, and later ones may: {told}");

@@ -76,7 +76,7 @@ fn a_malformed_row_says_why() {
     let mut reader = TestLayout::default().reader(Box::pin(std::io::Cursor::new(text)), Position::START);
     let batch = block_on(reader.next_batch(10)).unwrap().unwrap();
     let messages: Vec<_> = batch.rows().map(|row| row.rejection().unwrap().message).collect();
-    assert!(messages[0].starts_with("a quote that opens a field on this line does not close"), "{}", messages[0]);
+    assert!(messages[0].starts_with("a quote that opens a field on this line is not closed"), "{}", messages[0]);
     assert_eq!(messages[1], "the row has 262149 bytes, more than 262144");
 }
 
