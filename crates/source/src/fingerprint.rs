@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_changed_since_has_none() {
+    async fn a_changed_file_has_no_fingerprint() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.csv");
         std::fs::write(&path, "abc").unwrap();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn objects_are_told_by_tags_that_are_made_of_their_content() {
+    async fn only_etags_that_hash_the_content_are_fingerprints() {
         let tag = "5d41402abc4b2a76b9719d911017c592";
         let parts = format!("{tag}-12");
         let cases = [

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_through_a_pipe_is_not_looked_for() {
+    fn the_content_of_a_pipe_has_no_address() {
         let of = |location: &str, version: &str| {
             SourceUrl::of(&SourceIdentity { location: location.to_owned(), version: version.to_owned() })
         };

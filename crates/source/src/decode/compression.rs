@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_cut_off_gives_what_there_is_and_says_so() {
+    async fn a_truncated_stream_yields_its_bytes_and_an_error() {
         let text = text();
         for packed in [gzip(&text).await, zstd(&text).await] {
             for end in [packed.len() - 1, packed.len() / 2, 12] {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_damaged_says_so() {
+    async fn a_damaged_stream_is_an_error() {
         let text = text();
         let mut broken = gzip(&text).await;
         let middle = broken.len() / 2;

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_utf8_whatever_it_was() {
+    fn text_becomes_utf8() {
         let text = "id;merchant\n1;Żabka 🍕 商店 カード\n";
         for label in ["utf-16le", "utf-16be", "gb18030"] {
             let bytes = encoding(label).encode(text).unwrap();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_character_costs_its_row() {
+    fn a_malformed_character_costs_its_row() {
         for (label, bytes, expected) in [
             ("gbk", &b"1;\xff\n2;\xc9\xcc\n"[..], &b"1;\xff\n2;\xe5\x95\x86\n"[..]),
             // A truncated character keeps the line end.
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_and_room_change_nothing(
+        fn chunks_and_buffer_sizes_change_nothing(
             bytes in proptest::collection::vec(any::<u8>(), 0..200),
             label in proptest::sample::select(&["utf-16le", "utf-16be", "gbk", "shift_jis", "iso-2022-jp", "big5", "euc-kr"][..]),
             sizes in proptest::collection::vec(0_usize..9, 0..5),

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_what_only_it_reads() {
+    fn a_decimal_mark_is_proven_by_amounts_that_only_it_reads() {
         let cases: [(&[&str], &str); 17] = [
             (&[], "unknown"),
             (&["1", "-20", "x", ""], "unknown"),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_thousand_or_a_unit_is_refused_with_both() {
+    fn an_ambiguous_amount_is_rejected_with_both_readings() {
         let shown = detected(&["450", "-3.000", "-1.250"], &[]).unwrap_err();
         let expected = "amounts such as `-N.NNN` in row 2 are ambiguous: `-N` if the decimal mark is a point, or `-NNNN` if it is a comma";
         assert!(
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn both_marks_are_refused_unless_one_is_a_slip() {
+    fn two_decimal_marks_are_rejected_unless_one_is_a_slip() {
         let shown = detected(&["1,50", "2,50", "9.50"], &[]).unwrap_err();
         assert_eq!(
             shown,

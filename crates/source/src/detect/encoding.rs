@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_says_the_encoding_and_is_surer_than_a_setting() {
+    fn a_byte_order_mark_overrides_the_setting() {
         let cases: [(&[u8], Option<Encoding>); 5] = [
             (b"", None),
             (b"id;", None),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn two_bytes_a_character_are_seen_without_a_mark() {
+    fn utf16_and_utf32_are_detected_without_a_mark() {
         for text in ["id;amount\n1;2\n", "编号,金额,时间\n1,-2.50,2024-03-15 10:00:00\n", "\u{17b}abka;1"] {
             for (encoding, label) in [(Encoding::UTF_16LE, "utf-16le"), (Encoding::UTF_16BE, "utf-16be")] {
                 let error = reject_unmarked(&encoding.encode(text).unwrap(), None).unwrap_err().to_string();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_to_another_alphabet_are_not_stored_as_they_stand() {
+    fn iso_2022_jp_is_rejected() {
         let bytes = Encoding::of("iso-2022-jp").unwrap().encode("id;名\n1;コンビニ\n").unwrap();
         assert!(bytes.is_ascii());
         let error = reject_unmarked(&bytes, None).unwrap_err().to_string();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn another_encoding_is_refused_by_the_likeliest_name() {
+    fn another_encoding_is_rejected_with_its_likeliest_name() {
         let texts = [
             ("windows-1250", "Żabka zakupy, Łódź, źródło świeżości", "`Ż`"),
             ("windows-1252", "Café à la crème brûlée – déjà vu", "`é`"),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_broken_lines_among_good_ones_are_theirs_to_bear() {
+    fn a_few_broken_lines_are_accepted() {
         let mut lines: Vec<&[u8]> = vec!["Café".as_bytes(); 20];
         lines[3] = b"Caf\xe9";
         lines[4] = b"cut \xe2\x82";

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_read_as_it_has_frozen() {
+    fn a_run_is_read_with_its_frozen_settings() {
         let mut settings = RunSettings::example();
         settings.csv =
             CsvText { null_values: vec!["-".to_owned()], escape: Some('\\'), fill_short_rows: true, ..settings.csv };

@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_in_toml_is_the_one_that_is_frozen_as_json() {
+    fn a_mapping_in_toml_equals_its_frozen_json() {
         let toml = r#"
             id = { template = "{nameOrig}-{row}" }
             amount = { column = "amt", unit = 0.01, negative_when = { column = "dc", is = "D" } }
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_place() {
+    fn an_error_in_a_mapping_names_its_position() {
         let cases = [
             ("id = \"a\"\namount = {", ", line 2, column "),
             ("id = \"a\"\nid = \"b\"", ", line 2, column 1: duplicate key"),

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_other_kinds_are_told_by_their_content() {
+    fn unsupported_formats_are_detected_by_content() {
         let cases: [(&[u8], &str); 38] = [
             (&tar(false), "a tar archive"),
             (&tar(true), "a tar archive"),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_rows_is_none_of_them() {
+    fn possible_rows_are_no_unsupported_format() {
         let long = format!("ORC_id;amount\n{}", "1;2\n".repeat(500));
         let cases: [&[u8]; 19] = [
             b"",
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_is_and_what_to_do_stand_in_one_line() {
+    fn an_unsupported_format_is_one_line_with_advice() {
         let error = OtherFormat::detect(&tar(false), false).unwrap().error(Compression::Gzip);
         assert_eq!(
             error.to_string(),

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn events_by_way_of_eventbridge_are_read() {
+    fn events_from_eventbridge_are_read() {
         let created = "Object Created";
         let sns = json!({"Type": "Notification", "Message": bridged(created, "in/a b.csv").to_string()});
         let mut sparse = bridged(created, "a.csv");
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_refused_in_one_line() {
+    fn an_invalid_event_is_rejected_in_one_line() {
         let put = "ObjectCreated:Put";
         let cases = [
             (json!({}), "it has no Records"),
@@ -366,7 +366,7 @@ mod tests {
         }
 
         #[test]
-        fn any_key_survives_the_way(key in "\\PC{1,40}") {
+        fn any_escaped_key_is_unescaped(key in "\\PC{1,40}") {
             let mut escaped = String::new();
             for byte in key.bytes() {
                 write!(escaped, "%{byte:02X}").unwrap();

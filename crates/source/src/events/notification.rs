@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_is_known_again_and_others_stay() {
+    fn our_rule_is_found_again_and_others_stay() {
         let ours = rule("arn:a", "2026/").unwrap();
         assert!(is_named_by_us(&ours) && is_of(&ours, "2026/") && !is_of(&ours, "") && !is_of(&ours, "2026/0"));
         let all = rule("arn:a", "").unwrap();

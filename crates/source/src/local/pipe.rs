@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_through_a_pipe_is_kept_and_read_as_often_as_is_asked() {
+    async fn the_content_of_a_pipe_can_be_read_repeatedly() {
         let text = "0123456789".repeat(100_000);
         let (url, _open) = piped(&text);
         let sources = sources();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_version_that_came_through_before_is_gone() {
+    async fn an_earlier_version_of_a_pipe_is_gone() {
         let (url, _open) = piped("id\n");
         let sources = sources();
         sources.identify(&url).await.unwrap();

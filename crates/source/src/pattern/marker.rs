@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markers_are_told_by_their_names_and_their_folders() {
+    fn markers_are_identified_by_name_and_folder() {
         let cases = [
             ("", "a.csv", false),
             ("", "_SUCCESS", true),

@@ -3,7 +3,7 @@ use crate::S3Options;
 use assay_transaction::Exit;
 
 #[test]
-fn tells_patterns_from_names() {
+fn patterns_are_distinguished_from_names() {
     let prefix = |bucket: &str, prefix: &str| PatternKind::Prefix { bucket: bucket.into(), prefix: prefix.into() };
     let keys = |bucket: &str, key: &str| PatternKind::Keys { bucket: bucket.into(), key: key.into() };
     let cases = [
@@ -70,7 +70,7 @@ async fn files_are_found_by_name_directory_and_pattern() {
 }
 
 #[tokio::test]
-async fn markers_are_passed_over_unless_they_are_named() {
+async fn markers_are_skipped_unless_named() {
     let folder = tempfile::tempdir().unwrap();
     let names = [
         "out/_SUCCESS",

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_range_was_given() {
+    fn the_content_range_is_parsed() {
         assert_eq!(content_range("bytes 0-4/10"), Some((0..5, 10)));
         assert_eq!(content_range("bytes 9-9/10"), Some((9..10, 10)));
         for wrong in ["", "bytes */10", "bytes 0-4/*", "bytes 5-4/10", "bytes 0-10/10", "items 0-4/10"] {

@@ -112,7 +112,7 @@ fn options() -> Vec<FormatOptions> {
 }
 
 #[tokio::test]
-async fn what_is_said_of_a_source_holds_no_content_of_a_row() {
+async fn messages_hold_no_row_content() {
     let (mut refused, mut read) = (0, 0);
     for canary in CANARIES {
         for source in sources(canary) {

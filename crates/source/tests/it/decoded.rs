@@ -61,7 +61,7 @@ async fn descriptions(bytes: &[u8], declared: Option<Encoding>) -> (RunSettings,
 }
 
 #[tokio::test]
-async fn text_is_read_whatever_its_encoding() {
+async fn text_is_read_in_any_encoding() {
     let marked = format!("\u{feff}{CSV}");
     let cases = [
         (Encoding::UTF_16LE, None, marked.clone()),
@@ -91,7 +91,7 @@ async fn text_is_read_whatever_its_encoding() {
 }
 
 #[tokio::test]
-async fn json_is_read_whatever_its_encoding_and_its_lines() {
+async fn json_is_read_in_any_encoding_and_lines() {
     for (encoding, text) in [
         (Encoding::UTF_8, JSON.to_owned()),
         (Encoding::WINDOWS_1252, JSON.to_owned()),

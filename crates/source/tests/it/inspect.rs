@@ -35,7 +35,7 @@ fn source(delimiter: Delimiter, line_end: &str, amounts: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn every_dialect_is_recognised() {
+async fn every_dialect_is_detected() {
     use DecimalMark::{Comma, Point};
     // The delimiter proves no decimal mark.
     let amounts: [(&[&str], DecimalMark, bool); 5] = [
@@ -80,7 +80,7 @@ async fn a_header_may_be_quoted_and_span_lines() {
 }
 
 #[tokio::test]
-async fn options_override_what_is_recognised() {
+async fn options_override_detection() {
     let text = source(Delimiter::Semicolon, "\n", &["1,50"]);
     let options = FormatOptions {
         decimal_mark: Some(DecimalMark::Point),
@@ -100,7 +100,7 @@ async fn options_override_what_is_recognised() {
 }
 
 #[tokio::test]
-async fn only_the_amounts_of_whole_rows_tell_the_decimal_mark() {
+async fn only_complete_rows_prove_the_decimal_mark() {
     let mut text = source(Delimiter::Semicolon, "\n", &["1.5"]);
     text += "a;row;with.,too;few\n";
     text += &"debit;9;1.5;2023-11-28 06:35:12;1,2,3;refund;1,2,3;1,2,3\n".repeat(5_000);
@@ -109,7 +109,7 @@ async fn only_the_amounts_of_whole_rows_tell_the_decimal_mark() {
 }
 
 #[tokio::test]
-async fn json_in_another_encoding_is_no_broken_json() {
+async fn json_in_another_encoding_is_not_malformed() {
     let object = r#"{"id":1,"description":"café","amount":-1.5,"timestamp":"2026-01-01 10:00:00","operation_type":"c","side":"d"}"#;
     let latin = Encoding::WINDOWS_1252.encode(&format!("{object}\n{object}\n")).unwrap();
     let error = fails(&latin).await;
@@ -129,7 +129,7 @@ async fn json_in_another_encoding_is_no_broken_json() {
 }
 
 #[tokio::test]
-async fn the_header_once_more_says_nothing_of_the_rows() {
+async fn a_repeated_header_is_no_evidence() {
     // One of three rows has no date, and one lacks the trailing delimiter.
     let header = HEADER.join(";");
     let row = "debit;9;1,5;25.04.2024;EDF;refund;x;FR;\n";
@@ -168,7 +168,7 @@ async fn a_source_without_a_header_begins_with_its_first_row() {
 }
 
 #[tokio::test]
-async fn a_first_row_may_have_a_count_for_its_timestamp() {
+async fn the_first_row_may_count_its_timestamp() {
     let mapping = r#"{"id":"column_1","description":"column_2","amount":"column_3","timestamp":{"column":"column_4","unit":"seconds"},"operation_type":{"constant":"x"},"side":{"constant":"y"}}"#;
     let mapping = Some(std::sync::Arc::new(serde_json::from_str(mapping).unwrap()));
     let options = FormatOptions { mapping, ..FormatOptions::default() };
@@ -177,7 +177,7 @@ async fn a_first_row_may_have_a_count_for_its_timestamp() {
 }
 
 #[tokio::test]
-async fn nothing_is_recognised_from_what_ends_a_source() {
+async fn a_trailer_is_no_evidence() {
     let row = "debit;9;1,5;25.04.2024;EDF;refund;x;FR\n";
     let text = format!("{}\n{row}{row}Total;2;3,0;none;;;;\nBalance;;1.00;4/25/2024;;;;\n", HEADER.join(";"));
     let trailer = Some("Total;*".parse().unwrap());
@@ -187,7 +187,7 @@ async fn nothing_is_recognised_from_what_ends_a_source() {
 }
 
 #[tokio::test]
-async fn a_source_that_is_none_says_why() {
+async fn an_unusable_source_says_why() {
     for empty in ["", "\u{feff}", "\n\r\n\n"] {
         assert_eq!(fails(empty).await, "the source is empty: it has no header");
     }
@@ -211,7 +211,7 @@ async fn a_source_that_is_none_says_why() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_head_cuts_is_no_evidence() {
+async fn a_truncated_row_is_no_evidence() {
     let row = "debit;9;1.5;2023-11-28 06:35:12;EDF;refund;text;FR";
     let text = source(Delimiter::Semicolon, "\n", &[]) + &format!("{row}\n").repeat(10_000);
     let inspected = inspect(&mut stream(&text), &FormatOptions::default()).await.unwrap();
@@ -221,7 +221,7 @@ async fn a_row_that_the_head_cuts_is_no_evidence() {
 }
 
 #[tokio::test]
-async fn what_was_decided_is_told_with_its_evidence() {
+async fn decisions_have_evidence() {
     let text = format!("# a report\n{}", source(Delimiter::Semicolon, "\n", &["1.234,50", "3.000"]));
     let layout = look(text, &FormatOptions { format: Some(Format::Csv), ..FormatOptions::default() }).await.unwrap();
     let decided: Vec<String> =
@@ -254,7 +254,7 @@ async fn rows_before_a_header_are_no_preamble() {
 }
 
 #[tokio::test]
-async fn texts_of_json_are_recognised_and_its_numbers_have_a_point() {
+async fn json_texts_are_detected_and_json_numbers_have_a_point() {
     let lines = |amounts: &[&str]| {
         let line = |amount: &&str| {
             format!(

@@ -216,13 +216,13 @@ proptest! {
     })]
 
     #[test]
-    fn any_source_is_refused_or_read(source in any_source(), options in any_options()) {
+    fn any_source_is_rejected_or_read(source in any_source(), options in any_options()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _ = runtime.block_on(read(&source, &options));
     }
 
     #[test]
-    fn any_bytes_are_refused_or_read(source in prop::collection::vec(any::<u8>(), 0..300), options in any_options()) {
+    fn any_bytes_are_rejected_or_read(source in prop::collection::vec(any::<u8>(), 0..300), options in any_options()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _ = runtime.block_on(read(&source, &options));
     }
@@ -230,7 +230,7 @@ proptest! {
 
 /// Heads of maximum size, each expensive to inspect.
 #[tokio::test]
-async fn a_large_head_is_refused_soon_and_in_short() {
+async fn a_large_head_is_rejected_quickly_and_briefly() {
     const SIZE: usize = 256 * 1024 - 1;
     let line = |text: String| text.into_bytes().into_iter().take(SIZE).chain(*b"\n").collect::<Vec<u8>>();
     let names = |separator: &str| (0..60_000).map(|name| format!("{name:x}")).collect::<Vec<_>>().join(separator);

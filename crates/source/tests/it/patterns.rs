@@ -49,7 +49,7 @@ async fn objects_are_found_by_prefix_and_pattern() {
 }
 
 #[tokio::test]
-async fn markers_are_passed_over_unless_they_are_named() {
+async fn markers_are_skipped_unless_named() {
     let server = InProcessS3::start().await;
     let keys = [
         "out/_SUCCESS",
@@ -101,7 +101,7 @@ async fn odd_keys_are_listed_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_listing_that_is_cut_is_no_shorter_listing() {
+async fn a_truncated_listing_is_an_error() {
     let server = InProcessS3::start().await;
     server.put("drops", "a.csv", "id\n");
     server.cut_listings();

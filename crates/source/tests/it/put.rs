@@ -24,7 +24,7 @@ async fn put(sources: &Sources, url: &str, content: &[u8], size: Option<u64>) ->
 }
 
 #[tokio::test]
-async fn what_is_put_is_what_is_read() {
+async fn an_upload_is_read_back() {
     let server = InProcessS3::start().await;
     let sources = server.sources(SECRET);
     let large: Vec<u8> = (0..33 * MIB + 7).map(|index| u8::try_from((index / 1_000) % 251).unwrap()).collect();

@@ -44,7 +44,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn a_head_is_one_request_and_more_asks_for_two_parts_and_no_more() {
+async fn two_parts_are_prefetched_only_beyond_the_head() {
     let server = InProcessS3::start().await;
     let sources = server.sources_within(LONG);
     let content = content();
@@ -62,7 +62,7 @@ async fn a_head_is_one_request_and_more_asks_for_two_parts_and_no_more() {
 }
 
 #[tokio::test]
-async fn parts_that_break_and_stall_are_taken_up_where_they_were() {
+async fn broken_and_stalled_parts_resume() {
     let server = InProcessS3::start().await;
     let sources = server.sources_within(Duration::from_secs(10));
     let content = content();
@@ -81,7 +81,7 @@ async fn parts_that_break_and_stall_are_taken_up_where_they_were() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_for_a_while_is_waited_for() {
+async fn an_unreachable_server_is_retried() {
     let server = InProcessS3::start().await;
     let sources = server.sources_within(LONG);
     let content = content();
@@ -101,7 +101,7 @@ async fn a_server_that_is_away_for_a_while_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_server_that_stays_away_is_given_up() {
+async fn a_server_that_stays_unreachable_is_an_error() {
     let server = InProcessS3::start().await;
     let sources = server.sources_within(Duration::from_millis(500));
     let content = content();
@@ -128,7 +128,7 @@ async fn a_server_that_stays_away_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_replaced_between_two_parts_is_noticed() {
+async fn an_object_replaced_between_two_parts_is_noticed() {
     let server = InProcessS3::start().await;
     let sources = server.sources_within(LONG);
     let content = content();

@@ -55,7 +55,7 @@ async fn an_empty_object_is_empty() {
 }
 
 #[tokio::test]
-async fn a_download_that_is_cut_goes_on_where_it_was() {
+async fn a_cut_download_resumes() {
     let server = InProcessS3::start().await;
     let content = large();
     let url = server.put("drops", "a.csv", &content);
@@ -97,7 +97,7 @@ async fn a_cut_download_of_a_replaced_object_ends() {
 }
 
 #[tokio::test]
-async fn without_etags_the_time_of_modification_tells_versions() {
+async fn without_etags_the_modification_time_is_the_version() {
     let server = InProcessS3::without_tags().await;
     let url = server.put("drops", "a.csv", "0123456789");
     let sources = server.sources(SECRET);
@@ -124,7 +124,7 @@ async fn a_server_without_ranges_and_conditions_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_says_what_to_fix() {
+async fn an_unreadable_object_says_what_to_fix() {
     let server = InProcessS3::start().await;
     let url = server.put("drops", "a.csv", "id\n");
     let good = server.sources(SECRET);
@@ -142,7 +142,7 @@ async fn what_cannot_be_read_says_what_to_fix() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_away_is_a_dependency_that_is_away() {
+async fn an_unreachable_endpoint_is_an_unreachable_dependency() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", taken.local_addr().unwrap());
     drop(taken);
@@ -175,7 +175,7 @@ async fn an_archive_of_one_file_is_unpacked_while_it_is_read() {
 }
 
 #[tokio::test]
-async fn an_object_of_the_same_content_has_the_same_fingerprint() {
+async fn objects_with_the_same_content_have_one_fingerprint() {
     let server = InProcessS3::start().await;
     let urls = [("a.csv", "id\n1\n"), ("b/a.csv", "id\n1\n"), ("c.csv", "id\n2\n")];
     let urls = urls.map(|(key, content)| server.put("drops", key, content).parse::<SourceUrl>().unwrap());

@@ -74,7 +74,7 @@ async fn a_message_is_received_until_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_no_url_of_a_queue_is_refused() {
+async fn an_invalid_queue_url_is_rejected() {
     for url in ["", "drops", "arn:aws:sqs:eu-west-1:123456789012:drops", "ftp://sqs/drops"] {
         let error = SqsQueue::connect(url, &S3Options::default()).await.unwrap_err();
         assert!(error.to_string().contains("SQS_QUEUE_URL"), "{url}: {error}");

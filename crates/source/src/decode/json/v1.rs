@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_value_is_the_text_it_is_written_as() {
+    async fn a_value_keeps_its_text() {
         let cases = [
             (r#"{"id":"a","amount":12.50}"#, Ok(["a", "12.50"]), ""),
             (r#" {"amount": -0.10, "ID ": "é\u20ac\n"} "#, Ok(["é€\n", "-0.10"]), ""),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_without_end_costs_itself_alone_and_no_memory() {
+    async fn an_endless_line_costs_only_itself_and_no_memory() {
         let long = format!("{{\"id\":\"{}\"}}", "x".repeat(20 * 1024 * 1024));
         let text = format!("{{\"id\":1}}\n{long}\n{{\"id\":3}}\n{long}");
         let header = ["id".to_owned()];

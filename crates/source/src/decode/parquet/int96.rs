@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn rows_have_them_wherever_a_reader_begins() {
+    async fn rows_have_int96_values_wherever_a_reader_begins() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.parquet");
         write(&path, &[2_500, 1, 7]);

@@ -172,7 +172,7 @@ async fn an_archive_of_one_file_is_read_as_that_file() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_unpacked_is_refused_by_its_name() {
+async fn an_unsupported_archive_is_rejected_by_name() {
     let text = rows(3);
     let method = |method| ArchivedFile { method, ..part("a.csv", &text) };
     let mut broken = archive(&[part("a.csv", &text)]).await;
@@ -218,7 +218,7 @@ async fn what_cannot_be_unpacked_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_what_the_directory_says_is_damaged() {
+async fn a_file_that_differs_from_the_directory_is_damaged() {
     let text = rows(5_000);
     let whole = archive(&[part("a.csv", &text)]).await;
     let entry = memchr::memmem::find(&whole, ENTRY_SIGNATURE).unwrap();
@@ -257,7 +257,7 @@ async fn a_file_that_is_not_what_the_directory_says_is_damaged() {
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(200))]
     #[test]
-    fn any_directory_is_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+    fn any_directory_is_read_or_rejected(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
         let _ = read_entries(&[ENTRY_SIGNATURE, &bytes].concat()).map(|entries| choose_entry(&entries));
         let _ = CentralDirectory::find(&[&bytes[..], END_SIGNATURE, &[0; 18]].concat());
         let _ = CentralDirectory::large(&[ZIP64_END_SIGNATURE, &bytes].concat());

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_the_mapping_is_a_name_and_what_it_goes_into_is_none() {
+    fn a_path_of_the_mapping_replaces_the_object_it_enters() {
         let objects = [
             r#"{"_id":{"$oid":"1"},"Id":"t1","amount":null,"when":{"$date":"x"},"op":"card","side":"d","description":"x"}"#,
             r#"{"id":"t2","amount":{"$numberDecimal":"-1.50"},"memo":"m"}"#,
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_leads_nowhere_is_refused() {
+    fn a_path_without_values_is_rejected() {
         let error = read(&[CHANGE], r#"{"id":"payload.after.key"}"#).unwrap_err();
         assert!(
             error.contains("`payload.after.key` for `id`") && error.contains("2 fields, which look like `AAAAAA`"),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_written_with_points_is_no_path() {
+    fn a_name_with_dots_is_no_path() {
         let flat =
             r#"{"a.id":1,"description":"x","amount":1,"timestamp":"t","operation_type":"o","side":"s","a":{"id":2}}"#;
         let names = read(&[flat], r#"{"id":"a.id"}"#).unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_objects_hold_is_said_where_it_is_missing() {
+    fn missing_names_are_found_in_nested_objects() {
         let error = read(&[r#"{"payload":{"after":null}}"#, CHANGE], "{}").unwrap_err();
         assert_eq!(
             error,

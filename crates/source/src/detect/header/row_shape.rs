@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delimiter_too_many_stands_in_nearly_all_rows_that_tell() {
+    fn a_trailing_delimiter_needs_a_majority_of_rows() {
         let (plain, empty, more, surplus) = ((7, false), (7, true), (8, true), (8, false));
         let cases = [
             (vec![], false, true),

@@ -31,7 +31,7 @@ side = { constant = "account" }
 "#;
 
 #[tokio::test]
-async fn what_stands_before_the_header_is_passed_over() {
+async fn lines_before_the_header_are_skipped() {
     let preambles: [(&str, u64); 12] = [
         ("", 1),
         ("\n\n", 3),
@@ -83,7 +83,7 @@ async fn a_line_may_declare_the_delimiter() {
 }
 
 #[tokio::test]
-async fn a_preamble_is_told_by_the_names_of_the_mapping() {
+async fn a_preamble_ends_at_the_names_of_the_mapping() {
     let text = "Date;Saldo\nBank;EUR;EUR\n\n Date ;Payee;KIND;Value;Currency\n01.02.2024;Shop;card;-1,50;EUR\n";
     let header = found(text, &mapped(BANK)).await.unwrap();
     assert_eq!((header.start.line, header.columns.count()), (4, 5));
@@ -100,7 +100,7 @@ async fn rows_and_other_headers_are_no_preamble() {
 }
 
 #[tokio::test]
-async fn a_delimiter_that_is_not_recognised_is_named() {
+async fn an_uncommon_delimiter_is_named() {
     for (between, setting) in [("^", "'^'"), ("~", "'~'"), ("\u{1}", "'\\x01'"), (":", "':'")] {
         let text = format!("{}\n{}\n", NAMES.replace(';', between), ROW.replace(';', between));
         let error = found(&text, &FormatOptions::default()).await.unwrap_err();
@@ -116,7 +116,7 @@ async fn a_delimiter_that_is_not_recognised_is_named() {
 }
 
 #[tokio::test]
-async fn a_header_under_two_delimiters_is_the_one_that_rows_fit() {
+async fn rows_decide_between_two_delimiters_of_a_header() {
     let mapping = mapped(
         "id = \"a\"\ndescription = \"a\"\namount = \"a\"\ntimestamp = \"a\"\noperation_type = \"a\"\nside = \"a\"\n",
     );
@@ -131,7 +131,7 @@ async fn a_header_under_two_delimiters_is_the_one_that_rows_fit() {
 }
 
 #[tokio::test]
-async fn a_delimiter_too_many_is_no_column() {
+async fn a_trailing_delimiter_is_no_column() {
     let with = |names: &str, rows: &[&str]| format!("{names}\n{}\n", rows.join("\n"));
     let (more, surplus, empty) = (format!("{ROW};"), format!("{ROW};what?"), "1;Shop;-1,50;2024-03-15;M;card;");
     let (more, surplus, longer) = (more.as_str(), surplus.as_str(), format!("{NAMES};"));
@@ -155,7 +155,7 @@ async fn a_delimiter_too_many_is_no_column() {
 }
 
 #[tokio::test]
-async fn names_that_are_no_utf8_name_the_encoding() {
+async fn names_in_another_encoding_name_it() {
     let text = b"id;description;amount;timestamp;operation_type;side;soci\xe9t\xe9\n";
     let error = found(text, &FormatOptions::default()).await.unwrap_err();
     assert!(error.starts_with("the source is not UTF-8: `\\xe9` on line 1"), "{error}");
@@ -178,14 +178,14 @@ async fn names_that_are_no_utf8_name_the_encoding() {
 }
 
 #[tokio::test]
-async fn a_name_that_cannot_be_stored_is_refused() {
+async fn a_name_that_cannot_be_stored_is_rejected() {
     let names = format!("{NAMES};no\0te\n");
     let error = found(&names, &FormatOptions::default()).await.unwrap_err();
     assert!(error.contains("`no\\u{0}te` of column 8 holds a NUL byte"), "{error}");
 }
 
 #[tokio::test]
-async fn json_behind_something_else_names_its_format() {
+async fn json_after_something_else_is_rejected() {
     let names = NAMES.split(';').map(|name| format!("\"{name}\":1")).collect::<Vec<_>>().join(",");
     for text in [format!(")]}}',\n{{{names}}}\n"), format!("2024-03-15 {{{names}}}\n")] {
         let error = found(&text, &FormatOptions::default()).await.unwrap_err();
@@ -194,7 +194,7 @@ async fn json_behind_something_else_names_its_format() {
 }
 
 #[tokio::test]
-async fn delimiters_at_the_ends_may_have_blanks_around_them() {
+async fn trailing_delimiters_may_have_blanks_around_them() {
     // Ends of the header and of the rows, and whether the rows then have a trailing delimiter.
     for (header, rows, between, columns, trailing) in [
         ("", "; ", "", 7, true),
@@ -213,7 +213,7 @@ async fn delimiters_at_the_ends_may_have_blanks_around_them() {
 }
 
 #[tokio::test]
-async fn an_encoding_that_is_set_in_vain_is_named() {
+async fn a_wrong_encoding_setting_is_named() {
     // Any bytes are some text in UTF-16.
     let big_endian = Encoding::UTF_16BE.encode(NAMES).unwrap();
     for text in [NAMES.as_bytes(), &big_endian] {
@@ -230,7 +230,7 @@ async fn an_encoding_that_is_set_in_vain_is_named() {
 }
 
 #[tokio::test]
-async fn a_source_without_a_header_says_what_comes_closest() {
+async fn a_missing_header_names_the_closest_line() {
     let none = found("1,Shop,-1.00\n2,Shop,-2.00\n", &FormatOptions::default()).await.unwrap_err();
     assert!(none.contains("as delimiter, and the first line looks like `N,AAAA,-N.NN`"), "{none}");
     let error = found("x\nid;amount;timestamp;merchant\n1;2;3;4\n", &FormatOptions::default()).await.unwrap_err();

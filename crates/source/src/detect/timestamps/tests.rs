@@ -5,7 +5,7 @@ fn detected(timestamps: &[&str]) -> Result<String, String> {
 }
 
 #[test]
-fn what_can_only_be_read_in_one_way_is_recognised() {
+fn unambiguous_timestamps_are_detected() {
     let cases: [(&[&str], &str); 65] = [
         (&[], "iso"),
         (&["", " ", "\u{200e}"], "iso"),
@@ -80,7 +80,7 @@ fn what_can_only_be_read_in_one_way_is_recognised() {
 }
 
 #[test]
-fn what_reads_in_two_ways_is_refused_with_both() {
+fn ambiguous_timestamps_are_rejected_with_both_readings() {
     assert_eq!(
         detected(&["05/05/2024 10:30", "03/04/2024 10:30"]).unwrap_err(),
         "timestamps such as `NN/NN/NNNN NN:NN` in row 2 are ambiguous: one date by %d/%m/%Y %H:%M, and another by %m/%d/%Y \
@@ -113,7 +113,7 @@ fn what_reads_in_two_ways_is_refused_with_both() {
 }
 
 #[test]
-fn two_orders_in_one_source_are_refused_with_one_of_each() {
+fn two_orders_in_one_source_are_rejected_with_examples() {
     assert_eq!(
         detected(&["13/03/2024 10:00", "28/03/2024 10:00", "2/3/2024 10:00", "3/25/2024 10:00"]).unwrap_err(),
         "timestamps are written in two ways: `NN/NN/NNNN NN:NN` in row 1 reads by %d/%m/%Y %H:%M alone, and `N/NN/NNNN NN:NN` in \
@@ -139,7 +139,7 @@ fn a_slip_decides_nothing() {
 }
 
 #[test]
-fn a_few_broken_ones_do_not_decide_and_a_few_good_ones_neither() {
+fn a_few_timestamps_decide_nothing() {
     let mut many: Vec<_> = (1..=28).map(|day| format!("{day:02}/01/2024")).collect();
     many.push("2024-01-01 00:00:00".to_owned());
     many.push("n/a".to_owned());
@@ -155,7 +155,7 @@ fn a_few_broken_ones_do_not_decide_and_a_few_good_ones_neither() {
 }
 
 #[test]
-fn serial_days_are_told_and_never_taken() {
+fn serial_days_are_hinted_at_but_never_assumed() {
     for days in [&["45367.4375", "45368.4375"][..], &["45367", "45368"]] {
         let shown = detected(days).unwrap_err();
         assert!(shown.contains("`NNNNN") && shown.contains("a day of 2024"), "{shown}");
@@ -164,20 +164,20 @@ fn serial_days_are_told_and_never_taken() {
 }
 
 #[test]
-fn a_large_sample_is_recognised_at_once() {
+fn a_large_sample_is_detected_quickly() {
     let many: Vec<String> =
         (0..5_000).map(|row| format!("{:02}/{:02}/2024 10:{:02}", row % 28 + 1, row % 12 + 1, row % 60)).collect();
     assert_eq!(detect(&SampleText::rows(&many)).unwrap().value.to_string(), "%d/%m/%Y %H:%M");
 }
 
 #[test]
-fn every_form_is_one() {
+fn every_format_is_valid() {
     let forms: Vec<_> = CANDIDATES.iter().map(|form| form.name.clone()).collect();
     assert_eq!(forms.len(), DATES.len() * TIMES.len() + OTHERS.len() + EPOCHS.len());
 }
 
 #[test]
-fn a_text_begins_with_as_many_digits_as_its_pattern_says() {
+fn leading_digits_follow_from_the_pattern() {
     let cases = [
         ("%d/%m/%Y", None),
         ("%y/%m/%d", Some(2)),

@@ -395,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_rows_where_the_outer_ones_have_as_many_fields() {
+    fn lines_are_rows_if_the_outer_ones_have_all_fields() {
         for (row, with_trailing, expected) in [
             ("5;\"CAFE;1\r\n6;TV 42\";2", false, true),
             ("5;\"CAFE;1\n\n7;x;1\n6;TV 42\";2", false, true),
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_formula_that_is_a_text_is_that_text() {
+    fn a_text_formula_is_its_text() {
         for (field, expected) in [
             ("=\"0001\"", Some("0001")),
             (" =\"0001\"\t", Some("0001")),

@@ -77,7 +77,7 @@ fn rows_know_their_lines_and_offsets() {
 }
 
 #[test]
-fn a_byte_order_mark_is_one_at_the_start_of_a_source_only() {
+fn a_byte_order_mark_is_only_removed_at_the_start_of_a_source() {
     let text = "1;a\n\u{feff}2;b\n".as_bytes();
     let rows = all(text);
     assert_eq!(rows[1].fields[0], "\u{feff}2".as_bytes());
@@ -85,7 +85,7 @@ fn a_byte_order_mark_is_one_at_the_start_of_a_source_only() {
 }
 
 #[test]
-fn what_is_too_long_or_never_closed_costs_one_row() {
+fn a_row_that_is_too_long_or_unclosed_costs_only_itself() {
     let long = |bytes: usize| "x".repeat(bytes);
     let many = "7;seven\n".repeat(400_000);
     let (large, open) = (Some(RejectReason::RowTooLarge), Some(RejectReason::UnterminatedQuote));
@@ -143,7 +143,7 @@ fn a_malformed_row_says_why() {
 }
 
 #[test]
-fn memory_is_bounded_whatever_a_row_holds() {
+fn memory_is_bounded_for_any_row() {
     let open = format!("1;\"{}", "z".repeat(64 * 1024 * 1024));
     let rows = format!("1;\"{}", "2;two\n".repeat(4_000_000));
     for text in [open, rows] {
@@ -157,7 +157,7 @@ fn memory_is_bounded_whatever_a_row_holds() {
 }
 
 #[test]
-fn a_batch_that_is_kept_is_not_written_over() {
+fn a_kept_batch_is_not_overwritten() {
     let mut reader =
         CsvReaderV1::new(Box::pin(io::Cursor::new("1;a\n2;b\n3;c\n")), SEMICOLON, Position::START, QUOTE_REACH);
     let first = block_on(reader.next_batch(1)).unwrap().unwrap();
@@ -167,7 +167,7 @@ fn a_batch_that_is_kept_is_not_written_over() {
 }
 
 #[test]
-fn the_error_of_a_stream_is_found_again() {
+fn the_error_of_a_stream_is_unwrapped() {
     struct FailingStream;
     impl AsyncRead for FailingStream {
         fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

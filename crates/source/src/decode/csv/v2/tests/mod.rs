@@ -105,7 +105,7 @@ fn rows_know_their_lines_and_offsets() {
 }
 
 #[test]
-fn what_is_too_long_or_never_closed_costs_one_row() {
+fn a_row_that_is_too_long_or_unclosed_costs_only_itself() {
     let long = |bytes: usize| "x".repeat(bytes);
     let many = "7;seven\n".repeat(400_000);
     let (large, quote) = (Some(RejectReason::RowTooLarge), Some(RejectReason::QuoteMalformed));
@@ -136,7 +136,7 @@ fn what_is_too_long_or_never_closed_costs_one_row() {
 }
 
 #[test]
-fn memory_is_bounded_whatever_a_row_holds() {
+fn memory_is_bounded_for_any_row() {
     let open = format!("1;\"{}", "z".repeat(64 * 1024 * 1024));
     let rows = format!("1;\"{}", "2;two\n".repeat(4_000_000));
     for text in [open, rows] {
@@ -149,7 +149,7 @@ fn memory_is_bounded_whatever_a_row_holds() {
 }
 
 #[test]
-fn a_batch_that_is_kept_is_not_written_over() {
+fn a_kept_batch_is_not_overwritten() {
     let mut reader = TestLayout::default().reader(Box::pin(std::io::Cursor::new("1;a\n2;b\n3;c\n")), Position::START);
     let first = block_on(reader.next_batch(1)).unwrap().unwrap();
     let second = block_on(reader.next_batch(1)).unwrap().unwrap();

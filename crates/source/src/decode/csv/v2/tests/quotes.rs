@@ -35,7 +35,7 @@ fn a_field_is_quoted_from_delimiter_to_delimiter() {
 }
 
 #[test]
-fn quotes_that_meet_on_other_lines_make_no_field() {
+fn stray_quotes_on_two_lines_are_no_field() {
     for (text, expected) in [
         // The field count differs from the header's.
         ("1;x;\"CAFE\n2;y;z\n3;TV 42\";w\n", vec!["quote_malformed: 1;x;\"CAFE", "2|y|z", "3|TV 42\"|w"]),
@@ -54,14 +54,14 @@ fn quotes_that_meet_on_other_lines_make_no_field() {
 }
 
 #[test]
-fn blanks_are_those_of_the_encoding() {
+fn blanks_are_compared_in_the_encoding() {
     let layout = TestLayout { columns: Some(3), encoding: Encoding::WINDOWS_1252, ..TestLayout::default() };
     let fields = layout.all(b"1;\xa0\"a;b\"\xa0;\xc2\xa0\"c\"\n").remove(0).fields;
     assert_eq!(fields, [&b"1"[..], b"a;b", b"\xc2\xa0\"c\""]);
 }
 
 #[test]
-fn an_escape_is_named_where_one_stands_before_a_quote() {
+fn an_escape_before_a_quote_is_hinted_at() {
     for (text, expected) in [("1;\"a \\\"b\\\"\";c", true), ("1;\"a \"b\";c", false)] {
         let mut reader = TestLayout::default().reader(Box::pin(std::io::Cursor::new(text)), Position::START);
         let batch = block_on(reader.next_batch(1)).unwrap().unwrap();
@@ -82,7 +82,7 @@ fn a_malformed_row_says_why() {
 
 /// Input cannot force a search through the rest of the source for each row.
 #[test]
-fn stray_quotes_in_every_line_are_read_in_good_time() {
+fn stray_quotes_in_every_line_are_read_quickly() {
     let escaping = CsvText { escape: Some('\\'), ..CsvText::default() };
     for (line, csv) in [
         ("x;\"y;z\n", CsvText::default()),

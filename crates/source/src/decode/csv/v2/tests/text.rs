@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn null_values_are_nothing_without_quotes() {
+fn unquoted_null_values_are_empty() {
     let text = "\\N;NULL; NULL\t;\"NULL\";null;NULLS;\\N x;=\"NULL\"\n";
     let default = TestLayout::default();
     assert_eq!(default.shown(text), ["||||null|NULLS|\\N x|NULL"].map(|row| row.replacen("||||", "|||NULL|", 1)));
@@ -15,7 +15,7 @@ fn null_values_are_nothing_without_quotes() {
 }
 
 #[test]
-fn null_values_are_those_of_the_encoding() {
+fn null_values_are_compared_in_the_encoding() {
     let csv = CsvText { null_values: vec!["–".to_owned()], ..CsvText::default() };
     let layout = TestLayout { csv: csv.clone(), encoding: Encoding::WINDOWS_1252, ..TestLayout::default() };
     let fields = |layout: &TestLayout, bytes: &[u8]| layout.all(bytes).remove(0).fields;
@@ -52,13 +52,13 @@ fn an_escaped_character_is_itself() {
 }
 
 #[test]
-fn formulas_that_are_texts_are_those_texts() {
+fn text_formulas_are_their_texts() {
     let text = "=\"0001\";\"=\"\"0002\"\"\"; =\"-1.50\" ;=\"a\"\"b\";=1+1;\"=A1&\"\"x\"\"\";=\"a\"&\"b\"\n";
     assert_eq!(TestLayout::default().shown(text), ["0001|0002|-1.50|a\"b|=1+1|=A1&\"x\"|=\"a\"&\"b\""]);
 }
 
 #[test]
-fn a_delimiter_behind_each_row_is_no_field() {
+fn a_trailing_delimiter_is_no_field() {
     let csv = CsvText { trailing_delimiter: true, ..CsvText::default() };
     let layout = TestLayout { columns: Some(3), csv: csv.clone(), ..TestLayout::default() };
     for (row, expected) in [
@@ -81,7 +81,7 @@ fn a_delimiter_behind_each_row_is_no_field() {
 }
 
 #[test]
-fn short_rows_are_filled_where_that_is_declared() {
+fn short_rows_are_filled_if_declared() {
     let csv = CsvText { fill_short_rows: true, ..CsvText::default() };
     let layout = TestLayout { columns: Some(4), csv, ..TestLayout::default() };
     let text = "1;2;3;4\n1;2\n1;2;3;4;5\n1;\"a\nb\"\n\"x\";\n";
@@ -90,7 +90,7 @@ fn short_rows_are_filled_where_that_is_declared() {
 }
 
 #[test]
-fn any_byte_may_stand_between_fields() {
+fn any_byte_may_be_the_delimiter() {
     for byte in [1, b'^', b'~', 0x1f, b'\\', b'=', b'#'] {
         let delimiter = Delimiter::Other(byte);
         let text = "1;\"a;\"\"b\"\"\" ;NULL;;x\n".replace(';', &char::from(byte).to_string());
