@@ -33,26 +33,6 @@ proptest! {
         batch in 1_usize..5,
     ) {
         let layout = TestLayout { delimiter, columns, csv, encoding: Encoding::UTF_8, reach };
-        let rows = layout.rest(&bytes, Position::START, &[], 1000);
-        let numbers: Vec<u64> = rows.iter().map(|row| row.number).collect();
-        prop_assert_eq!(numbers, (1..=rows.len() as u64).collect::<Vec<_>>());
-        prop_assert_eq!(&layout.rest(&bytes, Position::START, &sizes, batch), &rows);
-        prop_assert_eq!(&layout.rest(&bytes, Position::START, &[1], 1), &rows);
-
-        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        let (mut at, mut line) = (0, 1);
-        for (index, row) in rows.iter().enumerate() {
-            let end = usize::try_from(row.end.offset).unwrap();
-            let span = &bytes[at..end];
-            let blank = span.iter().take_while(|byte| is_end(byte)).count();
-            prop_assert_eq!(&span[blank..blank + row.raw_bytes], &row.raw[..], "a row's own bytes");
-            prop_assert!(span[blank + row.raw_bytes..].iter().all(is_end));
-            prop_assert!(row.line >= line && row.end.line >= row.line);
-            prop_assert_eq!(row.malformed.is_none(), !row.fields.is_empty());
-            (at, line) = (end, row.end.line);
-            let resumed = layout.rest(&bytes, row.end, &sizes, batch);
-            prop_assert_eq!(&resumed[..], &rows[index + 1..], "from row {} on", row.number + 1);
-        }
-        prop_assert!(bytes[at..].iter().all(is_end), "no byte is lost at the end");
+        expect_rows_in_place(&bytes, &sizes, batch, &|bytes, from, sizes, batch| layout.rest(bytes, from, sizes, batch));
     }
 }

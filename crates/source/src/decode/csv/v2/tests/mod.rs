@@ -5,13 +5,25 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::QUOTE_REACH;
-use crate::RowBatch;
-use crate::decode::batch::MAX_BATCH_BYTES;
-use crate::decode::csv::testing::{ChunkedStream, OwnedRow, any_field, block_on, write};
+use crate::decode::buffer::READ_BYTES;
+use crate::decode::csv::testing::{
+    ChunkedStream, OwnedRow, TestedReader, any_field, block_on, expect_bounded_memory, expect_kept_batches,
+    expect_long_rows_alone, expect_read_back, expect_rows_in_place, read_all, summaries, write,
+};
 
 mod malformed_input;
 mod quotes;
 mod text;
+
+impl TestedReader for CsvReaderV2 {
+    fn position(&self) -> Position {
+        self.position()
+    }
+
+    fn held(&self) -> usize {
+        self.buffer.held()
+    }
+}
 
 /// How a test reads a source.
 #[derive(Debug, Clone)]
@@ -50,18 +62,7 @@ impl TestLayout {
         let stream = ChunkedStream::new(&bytes[usize::try_from(from.offset).unwrap()..], sizes);
         // The current row and one read, plus a pending line end.
         let most_held = self.reach + stream.most() + 2;
-        let mut reader = self.reader(Box::pin(stream), from);
-        block_on(async {
-            let mut rows = Vec::new();
-            while let Some(batch) = reader.next_batch(batch).await.unwrap() {
-                let held = reader.buffer.held();
-                assert!(held <= most_held, "{held} bytes are held, of rows that may reach {}", self.reach);
-                rows.extend(batch.rows().map(|row| OwnedRow::of(&row)));
-                assert_eq!(Some(reader.position()), rows.last().map(|row: &OwnedRow| row.end));
-            }
-            assert_eq!(reader.next_batch(1).await.unwrap().map(|batch| batch.len()), None, "it stays at the end");
-            rows
-        })
+        read_all(self.reader(Box::pin(stream), from), most_held, batch)
     }
 
     fn all(&self, bytes: &[u8]) -> Vec<OwnedRow> {
@@ -85,11 +86,7 @@ fn shown(row: &OwnedRow) -> String {
 #[test]
 fn rows_know_their_lines_and_offsets() {
     let text = b"\r\n1;a\r\n\n\"2\n\r\n\";\"b\"\"c\"\n3;d\"ef\r4;\r\n\"\"\r\n\n5;g";
-    let found: Vec<_> = TestLayout::default()
-        .all(text)
-        .into_iter()
-        .map(|row| (row.line, shown(&row), String::from_utf8(row.raw).unwrap(), row.end.line, row.end.offset))
-        .collect();
+    let found = summaries(TestLayout::default().all(text));
     let row = |line, fields: &str, raw: &str, end_line, end| (line, fields.to_owned(), raw.to_owned(), end_line, end);
     assert_eq!(
         found,
@@ -106,55 +103,24 @@ fn rows_know_their_lines_and_offsets() {
 
 #[test]
 fn a_row_that_is_too_long_or_unclosed_costs_only_itself() {
-    let long = |bytes: usize| "x".repeat(bytes);
-    let many = "7;seven\n".repeat(400_000);
-    let (large, quote) = (Some(RejectReason::RowTooLarge), Some(RejectReason::QuoteMalformed));
-    let cases: Vec<(&str, String, Option<RejectReason>, usize)> = vec![
-        ("just not too long", long(MAX_ROW_BYTES), None, MAX_ROW_BYTES),
-        ("too long", long(MAX_ROW_BYTES + 1), large.clone(), MAX_ROW_BYTES + 1),
-        ("too long, with CRLF", long(MAX_ROW_BYTES + 1) + "\r", large.clone(), MAX_ROW_BYTES + 1),
-        ("longer than a row may reach", long(3 * QUOTE_REACH), large.clone(), 3 * QUOTE_REACH),
-        ("the same in quotes", format!("1;\"{}\"", long(3 * QUOTE_REACH)), large.clone(), 3 * QUOTE_REACH + 4),
-        ("lines in closed quotes", format!("1;\"{}\"", "line\n".repeat(60_000)), large.clone(), 300_004),
-        ("delimiters alone", ";".repeat(MAX_ROW_BYTES + 1), large, MAX_ROW_BYTES + 1),
-        ("a quote that is never closed", "1;\"oops;2".to_owned(), quote, 9),
-    ];
-    for (name, row, malformed, raw_bytes) in cases {
-        for tail in ["8;eight\n9;nine", &many] {
-            let text = format!("0;zero\n{row}\n{tail}");
-            let rows = TestLayout::columns(2).rest(text.as_bytes(), Position::START, &[], 1000);
-            assert_eq!(rows.len(), 2 + tail.lines().count(), "{name}");
-            assert_eq!((rows[1].malformed.clone(), rows[1].raw_bytes), (malformed.clone(), raw_bytes), "{name}");
-            assert_eq!(rows[1].raw, row.as_bytes()[..raw_bytes.min(MAX_RAW_KEPT)], "{name}");
-            assert_eq!(rows[1].fields.is_empty(), malformed.is_some(), "{name}");
-            assert_eq!(rows[2].raw, tail.lines().next().unwrap().as_bytes(), "{name}");
-            assert_eq!(usize::try_from(rows.last().unwrap().line).unwrap(), text.lines().count(), "{name}");
-            let resumed = TestLayout::columns(2).rest(text.as_bytes(), rows[1].end, &[70_000], 1000);
-            assert!(resumed == rows[2..], "{name}: resumed behind it");
-        }
-    }
+    let layout = TestLayout::columns(2);
+    expect_long_rows_alone(RejectReason::QuoteMalformed, &|bytes, from, sizes, batch| {
+        layout.rest(bytes, from, sizes, batch)
+    });
 }
 
 #[test]
 fn memory_is_bounded_for_any_row() {
-    let open = format!("1;\"{}", "z".repeat(64 * 1024 * 1024));
-    let rows = format!("1;\"{}", "2;two\n".repeat(4_000_000));
-    for text in [open, rows] {
-        let mut reader = TestLayout::columns(2).reader(Box::pin(std::io::Cursor::new(text)), Position::START);
-        while let Some(batch) = block_on(reader.next_batch(1_000_000)).unwrap() {
-            assert!(batch.0.bytes() <= MAX_BATCH_BYTES + 2 * QUOTE_REACH);
-            assert!(reader.buffer.capacity() <= 2 * QUOTE_REACH + 2 * crate::decode::buffer::READ_BYTES);
-        }
-    }
+    let layout = TestLayout::columns(2);
+    expect_bounded_memory(
+        |stream| layout.reader(stream, Position::START),
+        |reader| reader.buffer.capacity() <= 2 * QUOTE_REACH + 2 * READ_BYTES,
+    );
 }
 
 #[test]
 fn a_kept_batch_is_not_overwritten() {
-    let mut reader = TestLayout::default().reader(Box::pin(std::io::Cursor::new("1;a\n2;b\n3;c\n")), Position::START);
-    let first = block_on(reader.next_batch(1)).unwrap().unwrap();
-    let second = block_on(reader.next_batch(1)).unwrap().unwrap();
-    let raw = |batch: &RowBatch| batch.rows().next().unwrap().raw.to_vec();
-    assert_eq!((raw(&first), raw(&second)), (b"1;a".to_vec(), b"2;b".to_vec()));
+    expect_kept_batches(|stream| TestLayout::default().reader(stream, Position::START));
 }
 
 proptest! {
@@ -171,9 +137,8 @@ proptest! {
     ) {
         let (text, expected) = write(&rows, delimiter, line_end, quote_all, &blanks);
         let layout = TestLayout { delimiter, ..TestLayout::default() };
-        prop_assert_eq!(&layout.rest(text.as_bytes(), Position::START, &sizes, batch), &expected);
-        for (index, row) in expected.iter().enumerate() {
-            prop_assert_eq!(&layout.rest(text.as_bytes(), row.end, &sizes, batch)[..], &expected[index + 1..]);
-        }
+        expect_read_back(&text, &expected, &sizes, batch, &|bytes, from, sizes, batch| {
+            layout.rest(bytes, from, sizes, batch)
+        });
     }
 }
