@@ -89,12 +89,13 @@ impl Sources {
         options: &FormatOptions,
     ) -> Result<Inspected, SourceError> {
         let options = &options.located(&found.identity.location)?;
-        let taken = Arc::default();
-        let stream = CountingStream::new(self.open(url, &found.identity, 0).await?, &taken);
+        let bytes_read = Arc::default();
+        let stream = CountingStream::new(self.open(url, &found.identity, 0).await?, &bytes_read);
         let (compression, mut stream) = compression::detect(Box::pin(stream)).await?;
         let packing = self.packing(url, found, compression).await?;
         if packing.start() > 0 {
-            stream = Box::pin(CountingStream::new(self.open(url, &found.identity, packing.start()).await?, &taken));
+            stream =
+                Box::pin(CountingStream::new(self.open(url, &found.identity, packing.start()).await?, &bytes_read));
         }
         let mut stream = compression::unpack(stream, packing);
         let head = Head::read(&mut stream, options).await?;
@@ -111,8 +112,8 @@ impl Sources {
         let mut inspected = Box::pin(inspect_head(&head, options)).await?;
         inspected.layout.compression = compression;
         if !compression.is_none() || inspected.layout.dialect.encoding.is_transcoded() {
-            let taken = u128::from(taken.load(Ordering::Relaxed));
-            let share = u128::from(inspected.sample_bytes) * taken / u128::from(head.len().max(1));
+            let bytes_read = u128::from(bytes_read.load(Ordering::Relaxed));
+            let share = u128::from(inspected.sample_bytes) * bytes_read / u128::from(head.len().max(1));
             inspected.sample_bytes = u64::try_from(share).unwrap_or(u64::MAX);
         }
         Ok(inspected)

@@ -15,7 +15,7 @@ use crate::{ByteStream, CsvLayout, CsvReader, RowBatch, SourceError};
 pub struct RowReader {
     rows: FormatDecoder,
     /// Bytes read from the source.
-    taken: Arc<AtomicU64>,
+    bytes_read: Arc<AtomicU64>,
 }
 
 enum FormatDecoder {
@@ -41,8 +41,8 @@ impl RowReader {
     /// [`start_offset`], or where the compressed data begin.
     pub(crate) fn text(stream: ByteStream, packing: Packing, settings: &RunSettings, from: Position) -> Self {
         let start_offset = start_offset(settings, from);
-        let taken = Arc::new(AtomicU64::new(start_offset));
-        let mut stream = unpack(Box::pin(CountingStream::new(stream, &taken)), packing);
+        let bytes_read = Arc::new(AtomicU64::new(start_offset));
+        let mut stream = unpack(Box::pin(CountingStream::new(stream, &bytes_read)), packing);
         if settings.is_transcoded() {
             stream = transcode(stream, settings.dialect.encoding);
         }
@@ -55,7 +55,7 @@ impl RowReader {
             }
             _ => FormatDecoder::Csv(CsvReader::new(stream, &CsvLayout::of_run(settings), from)),
         };
-        Self { rows, taken }
+        Self { rows, bytes_read }
     }
 
     /// The position after the last row of the last batch.
@@ -70,7 +70,7 @@ impl RowReader {
 
     /// Bytes read from the source as stored.
     pub fn bytes_taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     /// The next rows: at most `max_rows`, fewer at the end or if they are long, none after the end. Rows read before an
@@ -89,20 +89,20 @@ impl RowReader {
 
 impl From<CsvReader> for RowReader {
     fn from(rows: CsvReader) -> Self {
-        Self { rows: FormatDecoder::Csv(rows), taken: Arc::default() }
+        Self { rows: FormatDecoder::Csv(rows), bytes_read: Arc::default() }
     }
 }
 
 impl From<JsonReader> for RowReader {
     fn from(rows: JsonReader) -> Self {
-        Self { rows: FormatDecoder::Json(rows), taken: Arc::default() }
+        Self { rows: FormatDecoder::Json(rows), bytes_read: Arc::default() }
     }
 }
 
 #[cfg(feature = "parquet")]
 impl From<crate::decode::parquet::ParquetReader> for RowReader {
     fn from(rows: crate::decode::parquet::ParquetReader) -> Self {
-        let taken = rows.taken();
-        Self { rows: FormatDecoder::Parquet(rows), taken }
+        let bytes_read = rows.bytes_read();
+        Self { rows: FormatDecoder::Parquet(rows), bytes_read }
     }
 }

@@ -9,7 +9,7 @@ use crate::FormatOptions;
 use crate::decode::transcode::bom_encoding;
 
 /// Bytes searched for zeros.
-const ZEROS_IN: usize = 4_096;
+const ZERO_SEARCH_BYTES: usize = 4_096;
 /// ISO-2022-JP escapes to Japanese characters: double-byte in both versions of the standard, and half-width.
 const JAPANESE: [&[u8]; 3] = [b"\x1b$B", b"\x1b$@", b"\x1b(I"];
 /// Most bytes of a character in any encoding.
@@ -39,7 +39,7 @@ pub(crate) fn reject_unmarked(head: &[u8], encoding: Option<Encoding>) -> Result
     if encoding.is_none() && JAPANESE.iter().any(|escape| memchr::memmem::find(head, escape).is_some()) {
         return Err(UndecidedFormat::Iso2022Jp);
     }
-    let looked_at = &head[..head.len().min(ZEROS_IN)];
+    let looked_at = &head[..head.len().min(ZERO_SEARCH_BYTES)];
     reject_utf32(looked_at)?;
     reject_utf16(looked_at)
 }

@@ -130,7 +130,7 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
                 return Err(UndecidedFormat::NotAPreamble { line: header.line, before: start.line, what }.into());
             }
         }
-        if found.is_by_place && is_row_at(head, header, found.start.offset, &found, &formats, options).await? {
+        if found.is_by_position && is_row_at(head, header, found.start.offset, &found, &formats, options).await? {
             found = found.without_header(header, mapping)?;
             (sample, formats) = detect_values(head, format, &found, encoding, options).await?;
         }
@@ -157,7 +157,7 @@ pub(crate) async fn inspect_parquet(
     let found =
         DetectedColumns { decisions, ..DetectedColumns::of(columns, Position { offset: 0, ..Position::START }) };
     let layout = formats.layout(Format::Parquet, found, options.encoding.unwrap_or_default());
-    Ok(Inspected { layout, sample, rows, sample_bytes: reader.taken().load(Ordering::Relaxed) })
+    Ok(Inspected { layout, sample, rows, sample_bytes: reader.bytes_read().load(Ordering::Relaxed) })
 }
 
 /// The columns of a source, and what is known with them.
@@ -168,7 +168,7 @@ struct DetectedColumns {
     /// Start of the header of a CSV source.
     header: Option<Position>,
     /// Whether it has no required name: the mapping uses column positions.
-    is_by_place: bool,
+    is_by_position: bool,
     /// Position of the first row.
     start: Position,
     decisions: Vec<Decision>,
@@ -177,12 +177,12 @@ struct DetectedColumns {
 impl DetectedColumns {
     fn of(columns: Columns, start: Position) -> Self {
         let (delimiter, csv, decisions) = (Delimiter::Comma, CsvText::default(), Vec::new());
-        Self { delimiter, columns, csv, header: None, is_by_place: false, start, decisions }
+        Self { delimiter, columns, csv, header: None, is_by_position: false, start, decisions }
     }
 
     fn csv(found: header::CsvHeader) -> Self {
-        let header::CsvHeader { delimiter, columns, csv, is_by_place, start, end, decisions } = found;
-        Self { delimiter, columns, csv, header: Some(start), is_by_place, start: end, decisions }
+        let header::CsvHeader { delimiter, columns, csv, is_by_position, start, end, decisions } = found;
+        Self { delimiter, columns, csv, header: Some(start), is_by_position, start: end, decisions }
     }
 
     /// The supposed header is the first row: columns are named by position.
@@ -371,8 +371,8 @@ async fn is_row_at(
         };
         let is_of_column = |name| (0..columns.count()).any(|index| columns.fields_of(index).contains(&name));
         // Column names are neither amounts nor dates, so one of them distinguishes a faulty row from a header.
-        let is_one =
-            found.is_by_place && (has_amount && is_of_column("amount") || has_timestamp && is_of_column("timestamp"));
+        let is_one = found.is_by_position
+            && (has_amount && is_of_column("amount") || has_timestamp && is_of_column("timestamp"));
         row.fields.count() == columns.count() && (has_amount && has_timestamp || is_one)
     };
     Ok(first.rows().take(1).any(|row| row.end.offset <= before && is_row(&row)))

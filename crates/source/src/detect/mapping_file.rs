@@ -10,7 +10,7 @@ use crate::error::io_cause;
 pub(crate) fn read_mapping(path: &str) -> Result<Arc<Mapping>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path} ({})", io_cause(&error)))?;
     let mapping: Mapping = toml::from_str(&text).map_err(|error| {
-        let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
+        let (line, column) = line_and_column(&text, error.span().map_or(0, |span| span.start));
         let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
         format!("{path}, line {line}, column {column}: {what}")
     })?;
@@ -19,7 +19,7 @@ pub(crate) fn read_mapping(path: &str) -> Result<Arc<Mapping>, String> {
 }
 
 /// Line and column of a byte, from 1.
-fn place(text: &str, offset: usize) -> (usize, usize) {
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
     (before.matches('\n').count() + 1, line.chars().count() + 1)

@@ -192,9 +192,9 @@ fn is_tar(head: &[u8]) -> bool {
     let Some(block) = head.get(..TAR_BLOCK) else { return false };
     let sum: u64 =
         block.iter().enumerate().map(|(at, byte)| u64::from(if (148..156).contains(&at) { b' ' } else { *byte })).sum();
-    let told = std::str::from_utf8(&block[148..156]).ok();
-    let told = told.and_then(|told| u64::from_str_radix(told.trim_matches(['\0', ' ']), 8).ok());
-    &block[257..262] == b"ustar" || (told == Some(sum) && block.contains(&0))
+    let stated = std::str::from_utf8(&block[148..156]).ok();
+    let stated = stated.and_then(|stated| u64::from_str_radix(stated.trim_matches(['\0', ' ']), 8).ok());
+    &block[257..262] == b"ustar" || (stated == Some(sum) && block.contains(&0))
 }
 
 /// Magic, level, and the start of a block or the end of the data.

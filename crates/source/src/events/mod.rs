@@ -123,7 +123,7 @@ impl EventEnvelope {
         match self {
             Self { event: Some(event), .. } if event == "s3:TestEvent" => Ok(Vec::new()),
             Self { source: Some(source), detail_type: Some(kind), detail, .. } => {
-                bridged(source.get(), kind.get(), detail)
+                parse_bridge_event(source.get(), kind.get(), detail)
             }
             Self { records: Some(records), key, .. } if !records.is_empty() || key.is_none() => {
                 records.into_iter().filter(|record| is_created(&record.event_name)).map(EventRecord::object).collect()
@@ -144,7 +144,7 @@ impl EventEnvelope {
 const LONGEST_KEY: usize = 1_024;
 
 /// Parses an EventBridge event.
-fn bridged(source: &str, kind: &str, detail: Option<Box<RawValue>>) -> Result<Vec<ObjectEvent>, EventError> {
+fn parse_bridge_event(source: &str, kind: &str, detail: Option<Box<RawValue>>) -> Result<Vec<ObjectEvent>, EventError> {
     if source != BRIDGE_SOURCE {
         return Err(EventError("it comes through EventBridge, but its source is not aws.s3".into()));
     }

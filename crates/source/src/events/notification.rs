@@ -35,19 +35,21 @@ impl Sources {
         }
         let found = self.notifications(bucket).await?;
         let arns: Vec<&str> = arn.map_or(USUAL_TARGETS.to_vec(), |arn| vec![arn]);
-        let others = |ours: usize| rules(&found) - ours;
+        let others = |ours: usize| count_rules(&found) - ours;
         if let Some(rule) = found.queue_configurations().iter().find(|rule| {
-            arns.contains(&rule.queue_arn()) && is_of(rule, prefix) && rule.events().contains(&Event::S3ObjectCreated)
+            arns.contains(&rule.queue_arn())
+                && covers_prefix(rule, prefix)
+                && rule.events().contains(&Event::S3ObjectCreated)
         }) {
             return Ok(Notified { arn: rule.queue_arn().to_owned(), was_there: true, others: others(1) });
         }
-        let is_ours = |rule: &&QueueConfiguration| is_named_by_us(rule) && is_of(rule, prefix);
+        let is_ours = |rule: &&QueueConfiguration| has_our_id(rule) && covers_prefix(rule, prefix);
         let ours = found.queue_configurations().iter().filter(is_ours).count();
         let mut last = None;
         for arn in &arns {
-            let mut configuration = without(found.clone(), is_ours);
+            let mut configuration = without_rules(found.clone(), is_ours);
             let rules = configuration.queue_configurations.get_or_insert_default();
-            rules.push(rule(arn, prefix)?);
+            rules.push(new_rule(arn, prefix)?);
             match self.set_notifications(bucket, configuration).await {
                 Ok(()) => return Ok(Notified { arn: (*arn).to_owned(), was_there: false, others: others(ours) }),
                 // The usual answer if the target does not exist.
@@ -74,15 +76,15 @@ impl Sources {
         arn: Option<&str>,
     ) -> Result<(usize, usize), SourceError> {
         let found = self.notifications(bucket).await?;
-        let all = rules(&found);
+        let all = count_rules(&found);
         let is_ours = |rule: &&QueueConfiguration| {
-            is_of(rule, prefix)
-                && (is_named_by_us(rule)
+            covers_prefix(rule, prefix)
+                && (has_our_id(rule)
                     || arn.map_or(USUAL_TARGETS.contains(&rule.queue_arn()), |arn| rule.queue_arn() == arn))
         };
         let ours = found.queue_configurations().iter().filter(is_ours).count();
         if ours > 0 {
-            self.set_notifications(bucket, without(found.clone(), is_ours)).await?;
+            self.set_notifications(bucket, without_rules(found.clone(), is_ours)).await?;
         }
         Ok((ours, all - ours))
     }
@@ -101,14 +103,14 @@ impl Sources {
     }
 }
 
-fn rules(found: &GetBucketNotificationConfigurationOutput) -> usize {
+fn count_rules(found: &GetBucketNotificationConfigurationOutput) -> usize {
     found.queue_configurations().len()
         + found.topic_configurations().len()
         + found.lambda_function_configurations().len()
 }
 
 /// The configuration without some of its queue rules.
-fn without(
+fn without_rules(
     found: GetBucketNotificationConfigurationOutput,
     is_left_out: impl Fn(&&QueueConfiguration) -> bool,
 ) -> NotificationConfiguration {
@@ -122,7 +124,7 @@ fn without(
         .build()
 }
 
-fn rule(arn: &str, prefix: &str) -> Result<QueueConfiguration, SourceError> {
+fn new_rule(arn: &str, prefix: &str) -> Result<QueueConfiguration, SourceError> {
     let id = if prefix.is_empty() { RULE_ID.to_owned() } else { format!("{RULE_ID}-{prefix}") };
     let only = (!prefix.is_empty()).then(|| {
         let rule = FilterRule::builder().name(FilterRuleName::Prefix).value(prefix).build();
@@ -132,12 +134,12 @@ fn rule(arn: &str, prefix: &str) -> Result<QueueConfiguration, SourceError> {
     rule.build().map_err(|error| SourceError::Setting(format!("cannot create a rule for {arn} ({error}): check --arn")))
 }
 
-fn is_named_by_us(rule: &QueueConfiguration) -> bool {
+fn has_our_id(rule: &QueueConfiguration) -> bool {
     rule.id().is_some_and(|id| id == RULE_ID || id.starts_with(&format!("{RULE_ID}-")))
 }
 
 /// Whether a rule covers exactly this prefix.
-fn is_of(rule: &QueueConfiguration, prefix: &str) -> bool {
+fn covers_prefix(rule: &QueueConfiguration, prefix: &str) -> bool {
     let filter = rule.filter().and_then(|filter| filter.key()).map(S3KeyFilter::filter_rules).unwrap_or_default();
     let is_prefix = |name: Option<&FilterRuleName>| {
         name.is_some_and(|name| name.as_str().eq_ignore_ascii_case(FilterRuleName::Prefix.as_str()))
@@ -156,16 +158,21 @@ mod tests {
 
     #[test]
     fn our_rule_is_found_again_and_others_stay() {
-        let ours = rule("arn:a", "2026/").unwrap();
-        assert!(is_named_by_us(&ours) && is_of(&ours, "2026/") && !is_of(&ours, "") && !is_of(&ours, "2026/0"));
-        let all = rule("arn:a", "").unwrap();
-        assert!(is_named_by_us(&all) && is_of(&all, "") && !is_of(&all, "2026/"));
+        let ours = new_rule("arn:a", "2026/").unwrap();
+        assert!(
+            has_our_id(&ours)
+                && covers_prefix(&ours, "2026/")
+                && !covers_prefix(&ours, "")
+                && !covers_prefix(&ours, "2026/0")
+        );
+        let all = new_rule("arn:a", "").unwrap();
+        assert!(has_our_id(&all) && covers_prefix(&all, "") && !covers_prefix(&all, "2026/"));
         let other = QueueConfiguration::builder().id("x").queue_arn("arn:b").events(Event::S3ObjectRemoved);
         let other = other.build().unwrap();
         let found = GetBucketNotificationConfigurationOutput::builder()
             .set_queue_configurations(Some(vec![ours, all.clone(), other.clone()]))
             .build();
-        let left = without(found, |rule| is_named_by_us(rule) && is_of(rule, "2026/"));
+        let left = without_rules(found, |rule| has_our_id(rule) && covers_prefix(rule, "2026/"));
         assert_eq!(left.queue_configurations(), [all, other]);
     }
 }

@@ -132,18 +132,18 @@ impl SpooledPipe {
 
 /// Starts reading a pipe.
 fn start(url: SourceUrl) -> Spooling {
-    let (tell, told) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     let location = location(&url);
     let lost = SpoolError { location: location.clone(), cause: "the reading thread ended".to_owned(), folder: None };
     let reading = std::thread::Builder::new().name("pipe".to_owned()).spawn(move || {
         // No receiver is left if the process ends.
-        let _ = tell.send(spool_to_file(&url, &location).map(Arc::new));
+        let _ = sender.send(spool_to_file(&url, &location).map(Arc::new));
     });
     let failed = reading.err().map(|error| SpoolError { cause: error.to_string(), ..lost.clone() });
     async move {
         match failed {
             Some(failed) => Err(failed),
-            None => told.await.unwrap_or(Err(lost)),
+            None => receiver.await.unwrap_or(Err(lost)),
         }
     }
     .boxed()

@@ -206,10 +206,10 @@ impl PathGlob {
 
     /// None if a path does not match; false if it is a marker that the pattern does not name.
     fn is_wanted(&self, path: &str) -> Option<bool> {
-        self.whole.is_match(path).then(|| !path[self.base..].split('/').any(|name| self.passes_over(name)))
+        self.whole.is_match(path).then(|| !path[self.base..].split('/').any(|name| self.skips(name)))
     }
 
-    fn passes_over(&self, name: &str) -> bool {
+    fn skips(&self, name: &str) -> bool {
         is_marked(name) && !self.marker_parts.iter().any(|part| part.is_match(name))
     }
 }
@@ -267,7 +267,7 @@ impl DirectoryWalk {
             let path = directory.join(&name);
             // A name that is not UTF-8 is found here and rejected later.
             let name = name.to_string_lossy();
-            if glob.map_or_else(|| is_marked(&name), |glob| glob.passes_over(&name)) {
+            if glob.map_or_else(|| is_marked(&name), |glob| glob.skips(&name)) {
                 self.markers += u64::from(glob.is_none_or(|glob| glob.whole.is_match(&path)));
                 continue;
             }

@@ -29,7 +29,7 @@ pub(crate) struct ReadAhead {
     /// The first part, read as it arrives.
     first: Option<Download>,
     /// Bytes read from it.
-    taken: u64,
+    read: u64,
     /// The following parts, in order.
     ahead: VecDeque<PrefetchedPart>,
     /// Start of the next part to request.
@@ -42,15 +42,15 @@ impl ReadAhead {
         let mut first = Download::new(Arc::clone(&object), from..from.saturating_add(PART_BYTES));
         let size = first.open().await?;
         let next = first.end();
-        Ok(Self { object, size, first: Some(first), taken: 0, ahead: VecDeque::new(), next })
+        Ok(Self { object, size, first: Some(first), read: 0, ahead: VecDeque::new(), next })
     }
 
     /// The next bytes; none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
         if let Some(first) = &mut self.first {
             if let Some(bytes) = first.next().await? {
-                self.taken += bytes.len() as u64;
-                if self.taken >= HEAD_BYTES {
+                self.read += bytes.len() as u64;
+                if self.read >= HEAD_BYTES {
                     self.prefetch();
                 }
                 return Ok(Some(bytes));

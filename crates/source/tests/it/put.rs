@@ -16,10 +16,10 @@ const MIB: usize = 1024 * 1024;
 async fn put(sources: &Sources, url: &str, content: &[u8], size: Option<u64>) -> Result<(Put, u64), SourceError> {
     let (url, sent): (SourceUrl, _) = (url.parse().unwrap(), AtomicU64::new(0));
     let content = Content { bytes: Box::pin(Cursor::new(content.to_vec())), size };
-    let hear = |bytes| {
+    let count = |bytes| {
         sent.fetch_add(bytes, Ordering::SeqCst);
     };
-    let put = sources.put(content, &url, &hear, &CancellationToken::new()).await?;
+    let put = sources.put(content, &url, &count, &CancellationToken::new()).await?;
     Ok((put, sent.into_inner()))
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn objects(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
                 _ if rest.is_empty() => return None,
                 Ok(found) => {
                     let object = &rest[..found.bytes];
-                    rest = &rest[found.taken..];
+                    rest = &rest[found.consumed..];
                     return Some(object);
                 }
                 Err(_) => rest = memchr::memchr(b'\n', rest).map_or(&[], |end| &rest[end..]),

@@ -19,7 +19,7 @@ pub(super) struct ScannedObject {
     /// Its size.
     pub(super) bytes: usize,
     /// Its size with the line end, if only blanks are between.
-    pub(super) taken: usize,
+    pub(super) consumed: usize,
     /// Whether the line ends after it.
     pub(super) ends_line: bool,
 }
@@ -60,12 +60,12 @@ pub(super) fn object(bytes: &[u8], has_ended: bool) -> Result<ScannedObject, NoR
             more => blanks += more,
         }
     }
-    let found = ScannedObject { bytes: end, taken: end, ends_line: false };
+    let found = ScannedObject { bytes: end, consumed: end, ends_line: false };
     match &behind[blanks..] {
         _ if blanks >= MOST_BLANKS => Ok(found),
-        [b'\n', ..] => Ok(ScannedObject { taken: end + blanks + 1, ends_line: true, ..found }),
+        [b'\n', ..] => Ok(ScannedObject { consumed: end + blanks + 1, ends_line: true, ..found }),
         [b'{', ..] => Ok(found),
-        [] if has_ended => Ok(ScannedObject { taken: end + blanks, ..found }),
+        [] if has_ended => Ok(ScannedObject { consumed: end + blanks, ..found }),
         rest if is_cut_blank(rest, has_ended) => Err(NoRow::NeedsMore),
         _ => Err(NoRow::Malformed),
     }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn an_object_ends_at_its_brace() {
-        let found = |bytes, taken, ends_line| Ok(ScannedObject { bytes, taken, ends_line });
+        let found = |bytes, consumed, ends_line| Ok(ScannedObject { bytes, consumed, ends_line });
         for (text, expected) in [
             ("{}", found(2, 2, false)),
             ("{}\n{}", found(2, 3, true)),
@@ -136,7 +136,7 @@ mod tests {
             // A part of the text never leads to another result.
             for end in 0..text.len() {
                 let part = object(&text.as_bytes()[..end], false);
-                assert!(part == Err(NoRow::NeedsMore) || part == expected, "{end} bytes of {text:?} tell {part:?}");
+                assert!(part == Err(NoRow::NeedsMore) || part == expected, "{end} bytes of {text:?} give {part:?}");
             }
         }
     }

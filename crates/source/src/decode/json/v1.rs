@@ -43,7 +43,7 @@ impl BatchDecoder for JsonReaderV1 {
         loop {
             let Some(line) = self.lines.next().await? else { return Ok(false) };
             let Position { row, line: at_line, offset } = self.next;
-            let end = Position { row, line: at_line + 1, offset: offset + line.taken };
+            let end = Position { row, line: at_line + 1, offset: offset + line.consumed };
             let text = line.kept.trim_ascii();
             if text.is_empty() {
                 self.next = end;
@@ -69,7 +69,7 @@ struct JsonLine<'a> {
     /// Its size without the line end.
     bytes: usize,
     /// Its size with the line end.
-    taken: u64,
+    consumed: u64,
 }
 
 /// Splits a stream at `\n`; a `\r` before it is part of the line end.
@@ -99,13 +99,13 @@ impl LineReader {
             if let Some((length, line_end)) = end {
                 let from = self.start;
                 self.start += length + line_end;
-                let taken = passed + (length + line_end) as u64;
+                let consumed = passed + (length + line_end) as u64;
                 let whole = &self.bytes[from..from + length];
                 let whole = whole.strip_suffix(b"\r").unwrap_or(whole);
                 // The start of a long line is at the front of the buffer.
                 let kept = if passed > 0 { &self.bytes[..MAX_RAW_KEPT] } else { whole };
                 let bytes = usize::try_from(passed).unwrap_or(usize::MAX).saturating_add(whole.len());
-                return Ok(Some(JsonLine { kept, bytes, taken }));
+                return Ok(Some(JsonLine { kept, bytes, consumed }));
             }
             searched = rest.len();
             if rest.len() > MAX_ROW_BYTES {

@@ -47,7 +47,7 @@ impl JsonReaderV2 {
             let end = Position {
                 row: number + 1,
                 line: line + u64::from(found.ends_line),
-                offset: offset + found.taken as u64,
+                offset: offset + found.consumed as u64,
             };
             let location = RowLocation { number, line, end_line: end.line, end_offset: end.offset };
             let object = &rest[..found.bytes];
@@ -57,7 +57,7 @@ impl JsonReaderV2 {
                 read_fields(&self.names, object, &mut self.fields).map(|()| &self.fields)
             };
             rows.push_fields(location, object, found.bytes, fields);
-            self.buffer.consume(found.taken);
+            self.buffer.consume(found.consumed);
             (self.next, self.here) = (end, end);
         }
         None

@@ -64,8 +64,8 @@ impl ParquetReader {
     }
 
     /// Counts the bytes read from the file.
-    pub(crate) fn taken(&self) -> Arc<AtomicU64> {
-        self.decoder.as_ref().map(|decoder| Arc::clone(&decoder.ranges.0.taken)).unwrap_or_default()
+    pub(crate) fn bytes_read(&self) -> Arc<AtomicU64> {
+        self.decoder.as_ref().map(|decoder| Arc::clone(&decoder.ranges.0.bytes_read)).unwrap_or_default()
     }
 
     /// Number of rows.
@@ -314,14 +314,14 @@ struct CachedFile {
     /// Why a range could not be read.
     failed: Mutex<Option<SourceError>>,
     /// Bytes read, counting repeated blocks again.
-    taken: Arc<AtomicU64>,
+    bytes_read: Arc<AtomicU64>,
 }
 
 impl FileRanges {
     fn new(sources: &Sources, url: &SourceUrl, found: &Found) -> Self {
         let (sources, url, found, runtime) = (sources.clone(), url.clone(), found.clone(), Handle::current());
-        let (blocks, failed, taken) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self(Arc::new(CachedFile { sources, url, found, runtime, blocks, failed, taken }))
+        let (blocks, failed, bytes_read) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self(Arc::new(CachedFile { sources, url, found, runtime, blocks, failed, bytes_read }))
     }
 
     /// The meaning of a library error: a failed read, or a damaged file.
@@ -332,7 +332,7 @@ impl FileRanges {
 
     /// The block at an offset, from that offset; empty at the end.
     fn from(&self, offset: u64) -> io::Result<Bytes> {
-        let CachedFile { sources, url, found, runtime, blocks, failed, taken } = &*self.0;
+        let CachedFile { sources, url, found, runtime, blocks, failed, bytes_read } = &*self.0;
         let start = offset / BLOCK_BYTES * BLOCK_BYTES;
         let end = found.size.min(start + BLOCK_BYTES);
         if offset >= end {
@@ -350,7 +350,7 @@ impl FileRanges {
         // One at a time: each column waits for its own block anyway.
         match runtime.block_on(sources.read_at(url, &found.identity, start..end)) {
             Ok(block) => {
-                taken.fetch_add(block.len() as u64, Ordering::Relaxed);
+                bytes_read.fetch_add(block.len() as u64, Ordering::Relaxed);
                 if blocks.len() >= MAX_BLOCKS {
                     blocks.pop_front();
                 }

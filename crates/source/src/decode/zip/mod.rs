@@ -204,18 +204,18 @@ fn choose_entry(entries: &[DirectoryEntry]) -> Result<DirectoryEntry, SourceErro
         return Err(unsupported(what.to_owned(), "export it as CSV, JSON Lines or Parquet"));
     }
     let files = || entries.iter().filter(|entry| !entry.name.ends_with(['/', '\\']));
-    let mut meant: Vec<&DirectoryEntry> = files().filter(|entry| !is_marker("", &entry.name)).collect();
-    if meant.is_empty() {
-        meant = files().collect();
+    let mut wanted: Vec<&DirectoryEntry> = files().filter(|entry| !is_marker("", &entry.name)).collect();
+    if wanted.is_empty() {
+        wanted = files().collect();
     }
-    let [entry] = meant[..] else {
-        if meant.is_empty() {
+    let [entry] = wanted[..] else {
+        if wanted.is_empty() {
             return Err(unsupported("an empty zip archive".to_owned(), "send it with a file in it"));
         }
-        let names: Vec<String> = meant.iter().take(SHOWN_NAMES).map(|entry| display_name(&entry.name)).collect();
-        let rest = if meant.len() > SHOWN_NAMES { ", …" } else { "" };
+        let names: Vec<String> = wanted.iter().take(SHOWN_NAMES).map(|entry| display_name(&entry.name)).collect();
+        let rest = if wanted.len() > SHOWN_NAMES { ", …" } else { "" };
         return Err(unsupported(
-            format!("a zip archive of {} files ({}{rest})", meant.len(), names.join(", ")),
+            format!("a zip archive of {} files ({}{rest})", wanted.len(), names.join(", ")),
             TAKE_OUT,
         ));
     };

@@ -19,11 +19,11 @@ use crate::{CsvLayout, CsvReader, FormatOptions, SourceError};
 use row_shape::RowShapes;
 
 /// Physical lines searched, including blank ones.
-const LINES: usize = 50;
+const MAX_LINES: usize = 50;
 /// Most names considered in an error.
 const MOST_NAMES: usize = 5_000;
 /// Bytes that show whether a head is text.
-const TEXT_IN: usize = 4_096;
+const TEXT_SAMPLE_BYTES: usize = 4_096;
 /// The longest line searched for other delimiters.
 const LONGEST_HEADER: usize = 16 * 1024;
 /// The longest possible required name, in bytes.
@@ -36,7 +36,7 @@ pub(crate) struct CsvHeader {
     pub(crate) columns: Columns,
     pub(crate) csv: CsvText,
     /// Whether it has no required name: the mapping uses column positions.
-    pub(crate) is_by_place: bool,
+    pub(crate) is_by_position: bool,
     /// Its start.
     pub(crate) start: Position,
     /// Its end.
@@ -105,13 +105,13 @@ impl HeaderSearch<'_> {
         let line = self.line(delimiter, start, row.end, fields);
         let columns = self.columns(&line)?;
         let end = line.end;
-        Ok(CsvHeader { delimiter, columns, csv, is_by_place: false, start, end, decisions: Vec::new() })
+        Ok(CsvHeader { delimiter, columns, csv, is_by_position: false, start, end, decisions: Vec::new() })
     }
 
     async fn run(&self) -> Result<CsvHeader, SourceError> {
         let mut closest: Option<ClosestLine> = None;
         let (mut separator, mut is_cut, mut looked_at) = (None, false, 0);
-        for (start, text) in self.head.lines_from(self.head.start()).take(LINES) {
+        for (start, text) in self.head.lines_from(self.head.start()).take(MAX_LINES) {
             if text.trim_ascii().is_empty() {
                 continue;
             }
@@ -330,9 +330,9 @@ impl HeaderSearch<'_> {
         if let Some(index) = columns.names().iter().position(|name| name.contains('\0')) {
             return Err(HeaderError::NulByte { name: columns.names()[index].clone(), place: index + 1 }.into());
         }
-        let is_by_place = self.count_required(&line.names) == 0;
+        let is_by_position = self.count_required(&line.names) == 0;
         let CandidateLine { delimiter, start, end, .. } = line;
-        Ok(CsvHeader { delimiter, columns, csv, is_by_place, start, end, decisions })
+        Ok(CsvHeader { delimiter, columns, csv, is_by_position, start, end, decisions })
     }
 
     fn delimiter_decision(&self, line: &CandidateLine, separator: Option<(u64, Delimiter)>) -> Decision {
@@ -353,7 +353,7 @@ impl HeaderSearch<'_> {
         looked_at: usize,
     ) -> SourceError {
         if self.options.encoding.is_none() && self.is_text() {
-            let mut lines = self.head.lines_from(self.head.start()).take(LINES);
+            let mut lines = self.head.lines_from(self.head.start()).take(MAX_LINES);
             let is_broken = |line| std::str::from_utf8(line).is_err_and(|error| error.error_len().is_some());
             if let Some((start, _)) = lines.find(|(_, line)| is_broken(line)) {
                 return self.not_utf8(start).into();
@@ -389,13 +389,13 @@ impl HeaderSearch<'_> {
     /// Whether the head is text in some encoding, not binary.
     fn is_text(&self) -> bool {
         let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x1a);
-        !self.head.bytes().iter().take(TEXT_IN).any(is_control)
+        !self.head.bytes().iter().take(TEXT_SAMPLE_BYTES).any(is_control)
     }
 
     /// Searches for a line with all names separated by an uncommon delimiter or with malformed quotes.
     fn find_other_delimiter(&self, tried: &[Delimiter]) -> Option<UndecidedFormat> {
         for (start, line) in
-            self.head.lines_from(self.head.start()).take(LINES).filter(|(_, line)| line.len() <= LONGEST_HEADER)
+            self.head.lines_from(self.head.start()).take(MAX_LINES).filter(|(_, line)| line.len() <= LONGEST_HEADER)
         {
             let Some(text) = self.encoding.decode(line) else { continue };
             let object = text.find('{').and_then(|start| json_members(text[start..].trim_end().as_bytes()).ok());

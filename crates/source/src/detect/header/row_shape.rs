@@ -15,13 +15,13 @@ const BATCH: usize = 1_000;
 pub(crate) struct RowShapes {
     all: usize,
     /// As many fields as the header.
-    as_many: usize,
+    equal: usize,
     /// Of these, rows whose last field is empty.
     ends_empty: usize,
     /// One more field, which is empty.
     one_more: usize,
     /// One field fewer.
-    one_less: usize,
+    one_fewer: usize,
 }
 
 impl RowShapes {
@@ -49,48 +49,48 @@ impl RowShapes {
     fn add(&mut self, count: usize, ends_empty: bool, columns: usize) {
         self.all += 1;
         if count == columns {
-            self.as_many += 1;
+            self.equal += 1;
             self.ends_empty += usize::from(ends_empty);
         } else if count == columns + 1 && ends_empty {
             self.one_more += 1;
         } else if count + 1 == columns {
-            self.one_less += 1;
+            self.one_fewer += 1;
         }
     }
 
     /// Whether the header may belong to the rows: most have as many fields, or one more or fewer.
     pub(crate) fn may_fit(self) -> bool {
-        (self.as_many + self.one_more + self.one_less) * 2 >= self.all
+        (self.equal + self.one_more + self.one_fewer) * 2 >= self.all
     }
 
     /// Whether nearly all rows have as many fields as the header.
     pub(crate) fn fits(self) -> bool {
-        nearly_all(self.as_many, self.all)
+        nearly_all(self.equal, self.all)
     }
 
     /// Whether rows repeat the header's trailing delimiter. Other shapes are ignored.
     pub(crate) fn repeats_header_delimiter(self) -> bool {
-        nearly_all(self.as_many, self.as_many + self.one_less)
+        nearly_all(self.equal, self.equal + self.one_fewer)
     }
 
     /// Whether rows end with a delimiter that the header lacks. A majority suffices: it shifts no values, and rows
     /// without it are still read, or rejected if their last field is empty. Rows with surplus values or missing ones
     /// are ignored, but if they are the majority, the header may lack a name.
     pub(crate) fn has_trailing_delimiter(self) -> bool {
-        let telling = self.as_many + self.one_more;
+        let telling = self.equal + self.one_more;
         self.one_more * 2 > telling && telling * 2 >= self.all
     }
 
     /// Whether the header's empty last name is not a column: no row has a value there.
     pub(crate) fn is_last_column_empty(self) -> bool {
-        let telling = self.as_many + self.one_less;
-        let is_uniform = nearly_all(self.as_many, telling) || nearly_all(self.one_less, telling);
-        self.ends_empty == self.as_many && (telling == 0 || is_uniform)
+        let telling = self.equal + self.one_fewer;
+        let is_uniform = nearly_all(self.equal, telling) || nearly_all(self.one_fewer, telling);
+        self.ends_empty == self.equal && (telling == 0 || is_uniform)
     }
 
     /// The decision about trailing delimiters.
     pub(crate) fn decision(self, is_of_header: bool, is_of_rows: bool) -> Decision {
-        let ends = if is_of_header { self.as_many } else { self.one_more };
+        let ends = if is_of_header { self.equal } else { self.one_more };
         let rows = format!("{} of {} rows end with a delimiter", format_count(ends), format_count(self.all));
         let (value, evidence) = match (is_of_header, is_of_rows) {
             (true, true) => ("ignored", format!("the header and {rows}")),

@@ -259,7 +259,7 @@ fn serial_days(sample: &[&str], sampled: &[&SampleText]) -> Result<(), Undecided
     if !nearly_all(readings.count, sample.len()) {
         return Ok(());
     }
-    // The year is no row content, and tells serial days from other numbers.
+    // The year is no row content, and distinguishes serial days from other numbers.
     let date = readings.read[place].map(|at| at.to_string()).unwrap_or_default();
     let year = date.split('-').next().unwrap_or_default().to_owned();
     Err(UndecidedFormat::SerialDays { example: sampled[place].to_string(), year })

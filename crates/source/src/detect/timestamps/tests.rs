@@ -119,8 +119,8 @@ fn two_orders_in_one_source_are_rejected_with_examples() {
         "timestamps are written in two ways: `NN/NN/NNNN NN:NN` in row 1 reads by %d/%m/%Y %H:%M alone, and `N/NN/NNNN NN:NN` in \
          row 4 by %m/%d/%Y %H:%M alone; set TIMESTAMP_FORMAT to the right one; timestamps in the other are rejected or read by it"
     );
-    let told = detected(&["13/03/2024", "14/03/2024", "3/25/2024"]).unwrap_err();
-    assert!(told.contains("two ways"), "no value reads in both, and later ones may: {told}");
+    let error = detected(&["13/03/2024", "14/03/2024", "3/25/2024"]).unwrap_err();
+    assert!(error.contains("two ways"), "no value reads in both, and later ones may: {error}");
     let mut many = vec!["13/03/2024"; 600];
     many.extend(["03/04/2024"; 600]);
     many[7] = "12/25/2024";

@@ -64,7 +64,7 @@ impl BatchDecoder for CsvReaderV1 {
                 let first = window.take_line(MAX_RAW_KEPT).await?;
                 self.shift = window.offset().wrapping_sub(consumed);
                 let location = RowLocation { number, line, end_line: window.line(), end_offset: window.offset() };
-                rows.push_record(location, &first.kept, first.bytes, Err(why_cut(first.bytes)));
+                rows.push_record(location, &first.kept, first.bytes, Err(cut_reason(first.bytes)));
             } else {
                 let row = window.finish_row(self.shift.wrapping_add(consumed));
                 let location = RowLocation { number, line, end_line: window.line(), end_offset: window.offset() };
@@ -80,7 +80,7 @@ impl BatchDecoder for CsvReaderV1 {
 }
 
 /// Why a row is cut, from the length of its first line.
-fn why_cut(bytes: usize) -> RejectReason {
+fn cut_reason(bytes: usize) -> RejectReason {
     if bytes > MAX_ROW_BYTES { RejectReason::RowTooLarge } else { RejectReason::UnterminatedQuote }
 }
 

@@ -58,11 +58,11 @@ impl CsvReaderV2 {
                 }
             };
             let Position { row: number, line, offset } = self.here;
-            let end = Position { row: number + 1, line: line + found.lines, offset: offset + found.taken as u64 };
+            let end = Position { row: number + 1, line: line + found.lines, offset: offset + found.consumed as u64 };
             let location = RowLocation { number, line, end_line: end.line, end_offset: end.offset };
             let malformed = if found.bytes > MAX_ROW_BYTES { Some(RejectReason::RowTooLarge) } else { found.malformed };
             row.finish(location, &rest[..found.bytes], found.bytes, malformed);
-            self.buffer.consume(found.taken);
+            self.buffer.consume(found.consumed);
             self.reached(end);
         }
         None

@@ -44,7 +44,7 @@ pub(super) struct SplitRow {
     /// Its size without the line end.
     pub(super) bytes: usize,
     /// Its size with the line end.
-    pub(super) taken: usize,
+    pub(super) consumed: usize,
     /// Its number of line ends.
     pub(super) lines: u64,
     /// Why it cannot be validated.
@@ -153,7 +153,7 @@ impl Splitter {
             return Err(NoRow::Malformed);
         }
         let malformed = self.settle_count(row);
-        Ok(SplitRow { bytes: end, taken: end + line_end, lines: inner_lines + u64::from(line_end > 0), malformed })
+        Ok(SplitRow { bytes: end, consumed: end + line_end, lines: inner_lines + u64::from(line_end > 0), malformed })
     }
 
     /// Whether a row over several lines is valid.
