@@ -238,7 +238,7 @@ fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> R
     };
     let (by, evidence) = match options.encoding {
         Some(set) if set == encoding => (DecidedBy::Set, String::new()),
-        Some(set) => (DecidedBy::Recognised, format!("{}, whatever is set: {set}", Decision::BY_MARK)),
+        Some(set) => (DecidedBy::Recognised, format!("{}, which overrides the setting {set}", Decision::BY_MARK)),
         None => (DecidedBy::Recognised, Decision::BY_MARK.to_owned()),
     };
     Ok(Decision { what: Decided::Encoding, value: encoding.name().to_owned(), by, evidence })

@@ -19,7 +19,7 @@ use crate::s3::error::{RequestTarget, root_cause};
 
 /// Longest wait for the next bytes of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The smallest ratio of the whole timeout to the wait for one read.
+/// A short SOURCE_TIMEOUT leaves time for this many reads.
 const READS_PER_TIMEOUT: u32 = 10;
 
 /// One version of one object.

@@ -5,10 +5,6 @@ mod decoded;
 mod inspect;
 mod malformed_input;
 mod page;
-mod patterns;
-mod put;
-mod read_ahead;
 mod s3;
-mod server;
 #[cfg(feature = "sqs")]
 mod sqs;

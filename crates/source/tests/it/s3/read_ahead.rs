@@ -6,7 +6,7 @@ use assay_source::{Found, SourceError, SourceUrl, Sources};
 use assay_transaction::Exit;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::server::InProcessS3;
+use crate::s3::server::InProcessS3;
 
 const MIB: usize = 1024 * 1024;
 

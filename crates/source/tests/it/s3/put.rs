@@ -8,7 +8,7 @@ use assay_transaction::Exit;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::InProcessS3;
+use crate::s3::server::InProcessS3;
 
 const SECRET: &str = "not-a-secret";
 const MIB: usize = 1024 * 1024;

@@ -1,10 +1,15 @@
 //! Objects over real sockets, with signed requests.
 
+mod patterns;
+mod put;
+mod read_ahead;
+mod server;
+
 use assay_source::{FormatOptions, Found, SourceError, SourceUrl, Sources};
 use assay_transaction::{Compression, Exit, RunSettings, SourceIdentity};
 use tokio::io::AsyncReadExt as _;
 
-use crate::server::{InProcessS3, sources};
+use self::server::{InProcessS3, sources};
 
 const SECRET: &str = "not-a-secret";
 

@@ -4,7 +4,7 @@ use assay_source::{Named, SourceError, Sources};
 use assay_transaction::Exit;
 use futures_util::TryStreamExt as _;
 
-use crate::server::InProcessS3;
+use crate::s3::server::InProcessS3;
 
 const SECRET: &str = "not-a-secret";
 
