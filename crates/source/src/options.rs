@@ -1,5 +1,4 @@
-//! The settings of S3: where it is, who reads it, and how long it is waited for. How a source is read is
-//! [`FormatOptions`](crate::FormatOptions).
+//! The settings of S3: address, credentials and timeout. [`FormatOptions`](crate::FormatOptions) say how to read a source.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,32 +10,32 @@ use clap::Args;
 
 use crate::SourceError;
 
-/// How long S3 may be away in the middle of a source.
+/// Longest outage of S3 within a source.
 const SOURCE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Where S3 is, and who reads it.
 #[derive(Clone, Args)]
 pub struct S3Options {
-    /// Access key of S3. Without it, credentials come from the AWS chain (AWS_ACCESS_KEY_ID, profiles, instance roles)
+    /// S3 access key. If not set, the AWS chain is used (AWS_ACCESS_KEY_ID, profiles, instance roles)
     #[arg(long, env = "KEY", value_name = "KEY", hide_env_values = true)]
     pub key: Option<String>,
-    /// File to read the access key from
+    /// File with the access key
     #[arg(long, env = "KEY_FILE", value_name = "PATH")]
     pub key_file: Option<PathBuf>,
     /// Secret of the access key
     #[arg(long, env = "SECRET", value_name = "SECRET", hide_env_values = true)]
     pub secret: Option<String>,
-    /// File to read the secret from
+    /// File with the secret
     #[arg(long, env = "SECRET_FILE", value_name = "PATH")]
     pub secret_file: Option<PathBuf>,
-    /// URL of an S3-compatible server such as MinIO, addressed path-style. Without it, AWS in AWS_REGION
+    /// URL of an S3-compatible server such as MinIO (path-style). If not set, AWS in AWS_REGION
     #[arg(long, env = "ENDPOINT_URL", value_name = "URL")]
     pub endpoint_url: Option<String>,
-    /// File with the certificates (PEM) of authorities to trust beside the system's, for S3 at https:// addresses. There is
-    /// none for a client certificate: the SDK of AWS cannot show one
+    /// File with CA certificates (PEM) to trust in addition to the system's, for S3 at https:// addresses. Client
+    /// certificates are not supported by the AWS SDK
     #[arg(long, env = "ENDPOINT_CA_FILE", value_name = "PATH")]
     pub endpoint_ca_file: Option<PathBuf>,
-    /// How long reading goes on trying where S3 is away or breaks off, from the last byte on
+    /// Longest time a read is retried without progress while S3 is unreachable or interrupts it
     #[arg(long, env = "SOURCE_TIMEOUT", default_value = "5m", value_parser = parse_duration, value_name = "DURATION")]
     pub source_timeout: Duration,
 }
@@ -81,7 +80,7 @@ pub(crate) struct S3Settings {
     pub(crate) endpoint: Option<String>,
     /// Certificates of authorities that are trusted beside the system's, PEM.
     pub(crate) authorities: Option<String>,
-    /// How long a read goes on trying without one byte of progress.
+    /// How long a read is retried without progress.
     pub(crate) timeout: Duration,
 }
 
@@ -124,7 +123,7 @@ pub(crate) fn endpoint(form: &AddressForm, text: &str) -> Result<String, SourceE
         return Err(form.wrong("it names no host").into());
     };
     if text.contains('?') {
-        return Err(form.wrong("it ends in a query, which it must not have").into());
+        return Err(form.wrong("it must not have a query").into());
     }
     // Not its own words, which may repeat a part of what it cannot read.
     let url = url::Url::parse(text).map_err(|_| form.wrong("HTTP clients cannot read it"))?;
