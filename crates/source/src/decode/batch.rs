@@ -42,7 +42,7 @@ impl RowBatch {
 #[derive(Debug, Clone)]
 pub struct BatchRows<'a> {
     storage: &'a BatchStorage,
-    rows: std::slice::Iter<'a, RowSpans>,
+    rows: std::slice::Iter<'a, RowRanges>,
 }
 
 impl<'a> Iterator for BatchRows<'a> {
@@ -187,7 +187,7 @@ impl FieldsBuffer {
 
 /// The parts of a row in the storage of its batch.
 #[derive(Debug)]
-struct RowSpans {
+struct RowRanges {
     number: u64,
     line: u64,
     raw: Range<usize>,
@@ -267,12 +267,12 @@ pub(crate) struct BatchStorage {
     ends: Vec<usize>,
     numbers: Vec<bool>,
     extras: Vec<ExtraField>,
-    rows: Vec<RowSpans>,
+    rows: Vec<RowRanges>,
 }
 
-/// The location of a row in its source.
+/// The bounds of a row in its source.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RowLocation {
+pub(crate) struct RowBounds {
     pub(crate) number: u64,
     pub(crate) line: u64,
     pub(crate) end_line: u64,
@@ -307,7 +307,7 @@ impl BatchStorage {
     /// Adds a CSV row, without fields if it is malformed.
     pub(crate) fn push_record(
         &mut self,
-        location: RowLocation,
+        bounds: RowBounds,
         raw: &[u8],
         raw_bytes: usize,
         fields: Result<&ByteRecord, RejectReason>,
@@ -321,7 +321,7 @@ impl BatchStorage {
             }
             Err(reason) => Some(reason),
         };
-        self.finish(from, location, raw, raw_bytes, malformed);
+        self.finish(from, bounds, raw, raw_bytes, malformed);
     }
 
     /// Begins a row whose fields are added one by one.
@@ -333,7 +333,7 @@ impl BatchStorage {
     /// Like [`BatchStorage::push_record`], for other fields.
     pub(crate) fn push_fields(
         &mut self,
-        location: RowLocation,
+        bounds: RowBounds,
         raw: &[u8],
         raw_bytes: usize,
         fields: Result<&FieldsBuffer, RejectReason>,
@@ -349,7 +349,7 @@ impl BatchStorage {
             }
             Err(reason) => Some(reason),
         };
-        self.finish(from, location, raw, raw_bytes, malformed);
+        self.finish(from, bounds, raw, raw_bytes, malformed);
     }
 
     /// The sizes of fields, ends, numbers and extras.
@@ -361,16 +361,16 @@ impl BatchStorage {
     fn finish(
         &mut self,
         (fields, ends, numbers, extras): (usize, usize, usize, usize),
-        location: RowLocation,
+        bounds: RowBounds,
         raw: &[u8],
         raw_bytes: usize,
         malformed: Option<RejectReason>,
     ) {
         let raw_from = self.raw.len();
         self.raw.extend_from_slice(&raw[..raw.len().min(MAX_RAW_KEPT)]);
-        self.rows.push(RowSpans {
-            number: location.number,
-            line: location.line,
+        self.rows.push(RowRanges {
+            number: bounds.number,
+            line: bounds.line,
             raw: raw_from..self.raw.len(),
             raw_bytes,
             malformed,
@@ -378,12 +378,12 @@ impl BatchStorage {
             ends: ends..self.ends.len(),
             numbers: numbers..self.numbers.len(),
             extras: extras..self.extras.len(),
-            end_line: location.end_line,
-            end_offset: location.end_offset,
+            end_line: bounds.end_line,
+            end_offset: bounds.end_offset,
         });
     }
 
-    fn row(&self, row: &RowSpans) -> Row<'_> {
+    fn row(&self, row: &RowRanges) -> Row<'_> {
         Row {
             number: row.number,
             line: row.line,
@@ -462,17 +462,11 @@ impl OpenRow<'_> {
     }
 
     /// Adds the row to the batch, without fields if it is malformed.
-    pub(crate) fn finish(
-        mut self,
-        location: RowLocation,
-        raw: &[u8],
-        raw_bytes: usize,
-        malformed: Option<RejectReason>,
-    ) {
+    pub(crate) fn finish(mut self, bounds: RowBounds, raw: &[u8], raw_bytes: usize, malformed: Option<RejectReason>) {
         if malformed.is_some() {
             self.clear();
         }
         let (_, _, numbers, extras) = self.storage.stored();
-        self.storage.finish((self.bytes, self.ends, numbers, extras), location, raw, raw_bytes, malformed);
+        self.storage.finish((self.bytes, self.ends, numbers, extras), bounds, raw, raw_bytes, malformed);
     }
 }

@@ -108,10 +108,10 @@ pub(super) fn read_all(mut reader: impl TestedReader, most_held: usize, batch: u
 }
 
 /// Reads bytes from a position, in chunks of these sizes and batches of so many rows.
-pub(super) type Read<'a> = &'a dyn Fn(&[u8], Position, &[usize], usize) -> Vec<OwnedRow>;
+pub(super) type ReadRows<'a> = &'a dyn Fn(&[u8], Position, &[usize], usize) -> Vec<OwnedRow>;
 
 /// Each row is read once and in place, however its bytes arrive and wherever a reader begins.
-pub(super) fn expect_rows_in_place(bytes: &[u8], sizes: &[usize], batch: usize, read: Read<'_>) {
+pub(super) fn expect_rows_in_place(bytes: &[u8], sizes: &[usize], batch: usize, read: ReadRows<'_>) {
     let rows = read(bytes, Position::START, &[], 1000);
     assert!(rows.iter().map(|row| row.number).eq(1..=rows.len() as u64));
     assert_eq!(read(bytes, Position::START, sizes, batch), rows);
@@ -132,7 +132,7 @@ pub(super) fn expect_rows_in_place(bytes: &[u8], sizes: &[usize], batch: usize, 
 }
 
 /// Rows of any length and with an open quote, rejected for this reason, cost no other row.
-pub(super) fn expect_long_rows_alone(open_quote: RejectReason, read: Read<'_>) {
+pub(super) fn expect_long_rows_alone(open_quote: RejectReason, read: ReadRows<'_>) {
     let long = |bytes: usize| "x".repeat(bytes);
     let many = "7;seven\n".repeat(400_000);
     let large = Some(RejectReason::RowTooLarge);
@@ -194,7 +194,7 @@ pub(super) fn summaries(rows: Vec<OwnedRow>) -> Vec<(u64, String, String, u64, u
 }
 
 /// Rows written in a dialect are read back, in any chunks and from any row.
-pub(super) fn expect_read_back(text: &str, expected: &[OwnedRow], sizes: &[usize], batch: usize, read: Read<'_>) {
+pub(super) fn expect_read_back(text: &str, expected: &[OwnedRow], sizes: &[usize], batch: usize, read: ReadRows<'_>) {
     assert_eq!(read(text.as_bytes(), Position::START, sizes, batch), expected);
     for (index, row) in expected.iter().enumerate() {
         assert_eq!(read(text.as_bytes(), row.end, sizes, batch), expected[index + 1..]);

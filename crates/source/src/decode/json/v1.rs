@@ -4,7 +4,7 @@ use assay_transaction::{JsonNames, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, Reject
 use tokio::io::AsyncReadExt as _;
 
 use super::read_fields;
-use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, FieldsBuffer, RowLocation};
+use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, FieldsBuffer, RowBounds};
 use crate::decode::buffer::READ_BYTES;
 use crate::{ByteStream, SourceError};
 
@@ -50,13 +50,13 @@ impl BatchDecoder for JsonReaderV1 {
                 continue;
             }
             self.next = Position { row: row + 1, ..end };
-            let location = RowLocation { number: row, line: at_line, end_line: end.line, end_offset: end.offset };
+            let bounds = RowBounds { number: row, line: at_line, end_line: end.line, end_offset: end.offset };
             let fields = if line.bytes > MAX_ROW_BYTES {
                 Err(RejectReason::RowTooLarge)
             } else {
                 read_fields(&self.names, text, &mut self.fields).map(|()| &self.fields)
             };
-            rows.push_fields(location, line.kept, line.bytes, fields);
+            rows.push_fields(bounds, line.kept, line.bytes, fields);
             return Ok(true);
         }
     }

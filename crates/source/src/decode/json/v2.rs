@@ -4,7 +4,7 @@
 use assay_transaction::{JsonNames, MAX_ROW_BYTES, Position, RejectReason};
 
 use super::{read_fields, scan};
-use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, FieldsBuffer, RowLocation};
+use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, FieldsBuffer, RowBounds};
 use crate::decode::buffer::{LineEnds, NoRow, ReadBuffer};
 use crate::decode::csv::QUOTE_REACH;
 use crate::{ByteStream, SourceError};
@@ -49,14 +49,14 @@ impl JsonReaderV2 {
                 line: line + u64::from(found.ends_line),
                 offset: offset + found.consumed as u64,
             };
-            let location = RowLocation { number, line, end_line: end.line, end_offset: end.offset };
+            let bounds = RowBounds { number, line, end_line: end.line, end_offset: end.offset };
             let object = &rest[..found.bytes];
             let fields = if found.bytes > MAX_ROW_BYTES {
                 Err(RejectReason::RowTooLarge)
             } else {
                 read_fields(&self.names, object, &mut self.fields).map(|()| &self.fields)
             };
-            rows.push_fields(location, object, found.bytes, fields);
+            rows.push_fields(bounds, object, found.bytes, fields);
             self.buffer.consume(found.consumed);
             (self.next, self.here) = (end, end);
         }
@@ -73,8 +73,8 @@ impl JsonReaderV2 {
             Err(_) => RejectReason::Encoding,
         };
         let end = Position { row: number + 1, line: line + u64::from(broken.has_end), offset: self.buffer.offset() };
-        let location = RowLocation { number, line, end_line: end.line, end_offset: end.offset };
-        rows.push_fields(location, &broken.kept, broken.bytes, Err(reason));
+        let bounds = RowBounds { number, line, end_line: end.line, end_offset: end.offset };
+        rows.push_fields(bounds, &broken.kept, broken.bytes, Err(reason));
         (self.next, self.here) = (end, end);
         Ok(())
     }

@@ -27,7 +27,7 @@ use parquet::record::{Field, Row};
 use tokio::runtime::Handle;
 
 use self::int96::Int96Column;
-use crate::decode::batch::{BatchOutput, BatchStorage, FieldsBuffer, RowBatch, RowLocation};
+use crate::decode::batch::{BatchOutput, BatchStorage, FieldsBuffer, RowBatch, RowBounds};
 use crate::{Found, SourceError, SourceUrl, Sources};
 
 /// Size of a range read from the file.
@@ -225,10 +225,10 @@ impl ParquetDecoder {
         }
         self.raw.push(b'}');
         let end = Position { row: at.row + 1, line: at.row + 1, offset: at.offset + 1 };
-        let location = RowLocation { number: at.row, line: at.row, end_line: end.line, end_offset: end.offset };
+        let bounds = RowBounds { number: at.row, line: at.row, end_line: end.line, end_offset: end.offset };
         let bytes = self.raw.len();
         let fields = if bytes > MAX_ROW_BYTES { Err(RejectReason::RowTooLarge) } else { Ok(&self.fields) };
-        storage.push_fields(location, &self.raw, bytes, fields);
+        storage.push_fields(bounds, &self.raw, bytes, fields);
         end
     }
 }

@@ -5,7 +5,7 @@ mod window;
 use assay_transaction::{Delimiter, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord, ErrorKind};
 
-use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, RowLocation};
+use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, RowBounds};
 use crate::{ByteStream, SourceError};
 use window::RowWindow;
 
@@ -63,14 +63,14 @@ impl BatchDecoder for CsvReaderV1 {
             if window.was_cut() {
                 let first = window.take_line(MAX_RAW_KEPT).await?;
                 self.shift = window.offset().wrapping_sub(consumed);
-                let location = RowLocation { number, line, end_line: window.line(), end_offset: window.offset() };
-                rows.push_record(location, &first.kept, first.bytes, Err(cut_reason(first.bytes)));
+                let bounds = RowBounds { number, line, end_line: window.line(), end_offset: window.offset() };
+                rows.push_record(bounds, &first.kept, first.bytes, Err(cut_reason(first.bytes)));
             } else {
                 let row = window.finish_row(self.shift.wrapping_add(consumed));
-                let location = RowLocation { number, line, end_line: window.line(), end_offset: window.offset() };
+                let bounds = RowBounds { number, line, end_line: window.line(), end_offset: window.offset() };
                 let raw = window.bytes(row);
                 let fields = if raw.len() > MAX_ROW_BYTES { Err(RejectReason::RowTooLarge) } else { Ok(&self.record) };
-                rows.push_record(location, raw, raw.len(), fields);
+                rows.push_record(bounds, raw, raw.len(), fields);
             }
             self.next.line = window.line();
             self.next.offset = window.offset();

@@ -9,7 +9,7 @@ mod split;
 use assay_transaction::{MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 
 use super::CsvLayout;
-use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, RowLocation};
+use crate::decode::batch::{BatchDecoder, BatchOutput, BatchStorage, RowBounds};
 use crate::decode::buffer::{LineEnds, NoRow, ReadBuffer, count_lines, is_line_end};
 use crate::{ByteStream, SourceError};
 use split::Splitter;
@@ -59,9 +59,9 @@ impl CsvReaderV2 {
             };
             let Position { row: number, line, offset } = self.here;
             let end = Position { row: number + 1, line: line + found.lines, offset: offset + found.consumed as u64 };
-            let location = RowLocation { number, line, end_line: end.line, end_offset: end.offset };
+            let bounds = RowBounds { number, line, end_line: end.line, end_offset: end.offset };
             let malformed = if found.bytes > MAX_ROW_BYTES { Some(RejectReason::RowTooLarge) } else { found.malformed };
-            row.finish(location, &rest[..found.bytes], found.bytes, malformed);
+            row.finish(bounds, &rest[..found.bytes], found.bytes, malformed);
             self.buffer.consume(found.consumed);
             self.reached(end);
         }
@@ -76,8 +76,8 @@ impl CsvReaderV2 {
         let end_line = line + u64::from(first.has_end);
         let end_offset = self.buffer.offset();
         self.reached(Position { row: number + 1, line: end_line, offset: end_offset });
-        let location = RowLocation { number, line, end_line, end_offset };
-        rows.open().finish(location, &first.kept, first.bytes, Some(reason));
+        let bounds = RowBounds { number, line, end_line, end_offset };
+        rows.open().finish(bounds, &first.kept, first.bytes, Some(reason));
         Ok(())
     }
 
