@@ -12,33 +12,25 @@
 //! - `dead_letters`: what is done with messages that were given up; `control`: what is told to all processes;
 //!   `events`: what others say of their objects
 
-mod batches;
+mod broadcast;
 mod broker;
-mod control;
-mod dead_letters;
-mod delay;
+mod consume;
 mod events;
-mod hold;
 mod in_process;
 mod memory;
 mod message;
 mod metrics;
 mod options;
-mod outcome;
 mod publish;
 mod rabbitmq;
 mod route;
-mod serve;
 
-pub use batches::{BatchOptions, Weighed, serve_batches};
 pub use broker::{Broker, BrokerError, Consumer, Death, Delivery, Depth, Listener, PublishError, health_check};
-pub use dead_letters::{Drained, serve_dead_letters};
+pub use consume::{BatchOptions, Drained, Outcome, ServeOptions, Weighed, serve, serve_batches, serve_dead_letters};
 pub use events::{EventDelivery, EventQueue};
 pub use in_process::InProcess;
 pub use message::{MAX_MESSAGE_BYTES, Message};
 pub use metrics::observe_depths;
 pub use options::{BrokerOptions, connect, declare, declare_events_exchange};
-pub use outcome::Outcome;
 pub use publish::{Unpublished, publish_until_confirmed};
 pub use route::{Route, Work};
-pub use serve::{ServeOptions, serve};

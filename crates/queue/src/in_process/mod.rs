@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::consumer::InProcessConsumer;
 use self::queue::{Bounds, Delayed, Held, Queue};
-use crate::control::{BACKLOG, Ear};
-use crate::delay::Delay;
+use crate::broadcast::{BACKLOG, Ear};
+use crate::consume::delay::Delay;
 use crate::memory::Budget;
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::options::HOLD_TIMEOUT;

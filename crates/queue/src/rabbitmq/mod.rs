@@ -16,22 +16,14 @@
 //! is short of memory or disk, and acknowledgements must still reach it then. So have dead letters and events, which hold
 //! what nobody of ours wrote: what is wrong with them disturbs no other work.
 
-mod address;
-mod compression;
-mod connection;
-mod consumer;
-mod events;
-mod exchange;
+mod connect;
+mod consume;
+mod declare;
 mod failure;
-mod gate;
 mod inbound;
-mod listener;
-mod losses;
-mod pacing;
 mod policies;
-mod publisher;
+mod publish;
 mod topology;
-mod transport;
 mod wire;
 
 use std::sync::Arc;
@@ -43,19 +35,19 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::connection::{Link, Settings};
-use self::consumer::{RabbitConsumer, Subscribing};
-use self::events::RabbitEvents;
-use self::gate::Gate;
-use self::publisher::Publisher;
+use self::connect::{Link, Settings};
+use self::consume::events::RabbitEvents;
+use self::consume::{RabbitConsumer, Subscribing, broadcast as listener};
+use self::publish::Publisher;
+use self::publish::full_queue::Gate;
 use self::topology::Declaring;
-use crate::delay::Delay;
+use crate::consume::delay::Delay;
 use crate::memory::{Budget, REALTIME_BYTES, Shares};
 use crate::{
     Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route,
 };
 
-pub(crate) use self::exchange::{declare as declare_exchange, declare_topology};
+pub(crate) use self::declare::{declare as declare_exchange, declare_topology};
 pub(crate) use self::inbound::damages;
 
 /// A RabbitMQ that is connected to.

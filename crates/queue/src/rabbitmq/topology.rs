@@ -31,8 +31,8 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
 
 use super::failure::{Verdict, verdict};
-use super::publisher::Address;
-use crate::delay::Delay;
+use super::publish::Address;
+use crate::consume::delay::Delay;
 use crate::events::queue_name;
 use crate::{Route, Work};
 

@@ -8,9 +8,9 @@ use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use tokio::sync::mpsc;
 
-use crate::dead_letters::{DRAIN, Draining};
+use crate::contract::dead_letters::{DRAIN, Draining};
+use crate::contract::single as serving;
 use crate::fixture::{ROUTE, Server, message, until_depth, within_a_minute};
-use crate::serving;
 
 fn headers<const N: usize>(headers: [(&str, AMQPValue); N]) -> BasicProperties {
     let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name.into(), value)).into();

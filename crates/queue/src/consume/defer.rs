@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::delay::Delay;
+use crate::consume::delay::Delay;
 use crate::{Broker, Delivery, Route, metrics};
 
 /// How much is taken on.

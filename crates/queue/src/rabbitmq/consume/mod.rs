@@ -8,6 +8,10 @@
 //! RabbitMQ keeps the prefetch with a consumer, and quorum queues know no other. So for another prefetch the consumer is
 //! cancelled, and the next one is begun on the same channel: what is unsettled stays so, and is acknowledged as ever.
 
+pub(super) mod broadcast;
+pub(super) mod events;
+mod settlements;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,9 +28,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::connection::{Link, Live};
+use self::settlements::Owed;
+use super::connect::{Link, Live};
 use super::failure::cause;
-use super::pacing::Owed;
 use super::wire;
 use crate::broker::{Receipt, Settlement};
 use crate::memory::{Budget, Share, Sizes, Taken};

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use assay_queue::{Broker, BrokerOptions, Outcome, ServeOptions, connect};
 use tokio::sync::mpsc;
 
+use crate::contract::{batch as serving_batches, single as serving};
 use crate::fixture::{ROUTE, STARTUP, Server, publish, until_depth, within_a_minute};
 use crate::node::Node;
-use crate::{serving, serving_batches};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -12,12 +12,12 @@ use lapin::{Acker, Channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::connection::{Link, Live};
-use super::failure::{Verdict, cause, verdict};
 use crate::BrokerError;
 use crate::events::{EventDelivery, EventQueue, EventReceipt};
+use crate::rabbitmq::connect::{Link, Live};
+use crate::rabbitmq::failure::{Verdict, cause, verdict};
 
-pub(super) struct RabbitEvents {
+pub(crate) struct RabbitEvents {
     link: Arc<Link>,
     exchange: ShortString,
     queue: ShortString,
@@ -28,7 +28,7 @@ pub(super) struct RabbitEvents {
 
 impl RabbitEvents {
     /// Declares exchange, queue and binding, so that what is published from now on arrives.
-    pub(super) async fn subscribe(
+    pub(crate) async fn subscribe(
         link: Arc<Link>,
         exchange: ShortString,
         queue: ShortString,

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::hold::{Ended, Pace, drained, put_off};
-use crate::outcome::{conclude, decode as run_decoder, guarded};
+use super::defer::{Ended, Pace, drained, put_off};
+use super::settle::{conclude, decode as run_decoder, guarded};
 use crate::{Broker, BrokerError, Delivery, Message, Outcome, Route};
 
 /// A decoded value, and how much of a batch it is: the rows of a chunk, say.

@@ -18,7 +18,7 @@ use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
-use super::inbound::{Inbound, MAX_FRAME, MIN_FRAME};
+use crate::rabbitmq::inbound::{Inbound, MAX_FRAME, MIN_FRAME};
 
 /// How much is read at a time.
 const READ: usize = 64 * 1024;

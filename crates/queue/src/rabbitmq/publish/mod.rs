@@ -7,6 +7,8 @@
 //! A message that comes back tells in a header which publish it is: ids are the senders' business, and two messages may have the
 //! same.
 
+pub(super) mod full_queue;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
-use super::connection::{Link, Live};
+use super::connect::{Link, Live};
 use super::failure::{cause, oversized};
 use super::wire::Outgoing;
 use crate::PublishError;

@@ -13,17 +13,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::connection::{Link, Live};
-use super::wire;
 use crate::Message;
-use crate::control::{BACKLOG, Ear};
+use crate::broadcast::{BACKLOG, Ear};
+use crate::rabbitmq::connect::{Link, Live};
+use crate::rabbitmq::wire;
 
 /// The longest message that is heard. Ours have some hundred bytes, and are not compressed; so many of them are remembered
 /// ([`BACKLOG`]) that longer ones could take gigabytes.
 const LONGEST: usize = 64 * 1024;
 
 /// Listens from now on, until `closing`.
-pub(super) async fn listen(link: Arc<Link>, closing: CancellationToken, tasks: &TaskTracker) -> Ear {
+pub(crate) async fn listen(link: Arc<Link>, closing: CancellationToken, tasks: &TaskTracker) -> Ear {
     let tell = broadcast::Sender::new(BACKLOG);
     let ear = Ear { heard: tell.subscribe(), closing: closing.clone() };
     // The first subscription is made here, so that what is said after this was heard of.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use assay_queue::{Broker, Death, Delivery, Drained, Message, Outcome};
 use tokio::sync::mpsc;
 
-use crate::dead_letters::{DRAIN, Draining};
-use crate::events;
+use super::events;
+use crate::contract::dead_letters::{DRAIN, Draining};
+use crate::contract::single as serving;
 use crate::fixture::{ROUTE, Server, message, next, within_a_minute};
 use crate::raw_amqp::{NOT_UTF_8, RawAmqp, RawProperties};
-use crate::serving;
 
 /// A broker, and messages that are put on the way to it.
 struct Poisoned {

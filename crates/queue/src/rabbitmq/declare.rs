@@ -8,7 +8,7 @@ use lapin::ExchangeKind;
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
 
-use super::connection::{Link, Settings};
+use super::connect::{Link, Settings};
 use super::failure::{Verdict, cause, verdict};
 use super::topology::Declaring;
 use crate::{BrokerError, BrokerOptions};

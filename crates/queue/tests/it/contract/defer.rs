@@ -9,8 +9,8 @@ use std::time::Duration;
 use assay_queue::{Broker, Drained, Message, Outcome, PublishError};
 use tokio::sync::{mpsc, watch};
 
+use super::{batch as serving_batches, dead_letters, single as serving};
 use crate::fixture::{ROUTE, message, next, publish, until_depth};
-use crate::{dead_letters, serving, serving_batches};
 
 const HOLD: Duration = Duration::from_millis(500);
 const A_MINUTE: Duration = Duration::from_mins(1);

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::hold::{Ended, Pace, drained, put_off};
-use crate::outcome::{conclude, decode as run_decoder, guarded};
+use super::defer::{Ended, Pace, drained, put_off};
+use super::settle::{conclude, decode as run_decoder, guarded};
 use crate::{Broker, BrokerError, Delivery, Message, Outcome, Route};
 
 /// How much [`serve`] takes on.

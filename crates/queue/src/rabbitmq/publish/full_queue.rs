@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 
-pub(super) struct Gate {
+pub(crate) struct Gate {
     is_open: watch::Sender<bool>,
     probing: Mutex<()>,
 }
@@ -21,17 +21,17 @@ impl Default for Gate {
 
 impl Gate {
     /// A publish got through.
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         self.is_open.send_if_modified(|is_open| !std::mem::replace(is_open, true));
     }
 
     /// A publish found the queue full.
-    pub(super) fn shut(&self) {
+    pub(crate) fn shut(&self) {
         self.is_open.send_if_modified(|is_open| std::mem::replace(is_open, false));
     }
 
     /// Waits until it is open, or until it is this caller's turn to try.
-    pub(super) async fn pass(&self) {
+    pub(crate) async fn pass(&self) {
         let mut is_open = self.is_open.subscribe();
         let turn = async {
             let _probing = self.probing.lock().await;

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::outcome::{give_back, guarded};
+use super::settle::{give_back, guarded};
 use crate::{Broker, BrokerError, Death, Message};
 
 /// One in work, and the next one at hand: a dead letter may be as large as any message can be.

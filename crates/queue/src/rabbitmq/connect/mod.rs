@@ -3,6 +3,10 @@
 //! Guarantee: whoever asks a [`Link`] for its connection waits until there is one. The client's own recovery is off: with
 //! it, publishes under way could hang for as long as the broker was away.
 
+mod address;
+mod backoff;
+mod transport;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +23,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::address;
+use self::backoff::{Loss, Losses};
 use super::failure::{Verdict, cause, is_unreadable, verdict};
-use super::losses::{Loss, Losses};
 use super::policies;
 use super::topology::{Declaring, Topology};
-use super::transport;
 use crate::options::TLS_PREFIX;
 use crate::publish::{LONGEST_PAUSE, pauses};
 use crate::{BrokerError, BrokerOptions, Depth, metrics};

@@ -1,0 +1,224 @@
+//! Messages as AMQP properties and headers, and back. Long bodies are compressed on the way ([`compression`]).
+//!
+//! Whatever headers come in are read as far as they go, and can be passed on. What the client cannot read is repaired before it
+//! gets here ([`super::inbound`]).
+
+mod compression;
+
+use assay_transaction::Lane;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+
+use self::compression::ENCODING;
+use super::topology::Topology;
+use crate::message::MAX_MESSAGE_BYTES;
+use crate::{Death, Message, PublishError};
+
+const PERSISTENT: u8 = 2;
+/// The longest id or type that AMQP carries.
+const MAX_SHORT: usize = 255;
+/// The longest text in a header that we pass on. Ours are shorter; what others sent could fill a frame up to its end, and then
+/// RabbitMQ would close the connection for what is added to it.
+const MAX_HEADER: usize = 1024;
+
+/// The longest text of a death that is read: our own reasons are shorter.
+const MAX_DEATH: usize = 8 * 1024;
+/// What a header takes in memory beside its text.
+const HEADER_BYTES: usize = 128;
+
+/// What the types of our messages begin with. Nothing else is compressed.
+const OUR_KINDS: &str = "assay.";
+/// The longest body of others that an earlier version passed on.
+const MAX_FOREIGN: usize = 1024 * 1024;
+
+/// A message ready to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) properties: BasicProperties,
+    pub(super) body: bytes::Bytes,
+}
+
+/// The lane is that of the work queue, if it goes to one.
+pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Death>) -> Result<Outgoing, PublishError> {
+    // What goes to no work queue is read by others than our own programs, and is not packed.
+    let message = if lane.is_some() { pack(message) } else { message };
+    let Message { id, kind, run_id, attempt, published_at_us, app_id, sent_at, traceparent, body, is_packed } = message;
+    // The broker's bound is on the body; an id that does not fit would be a bug of ours, and no retry would mend it.
+    if body.len() > MAX_MESSAGE_BYTES || id.len() > MAX_SHORT || kind.len() > MAX_SHORT || app_id.len() > MAX_SHORT {
+        return Err(PublishError::TooLarge { bytes: body.len() });
+    }
+    let mut headers = FieldTable::default();
+    let mut text = |name: &str, value: &str| {
+        headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
+    };
+    text("run_id", &run_id[..run_id.floor_char_boundary(MAX_HEADER)]);
+    if let Some(lane) = lane {
+        text("lane", lane.as_str());
+    }
+    // Half of it would be no trace context.
+    if let Some(traceparent) = traceparent.as_deref().filter(|traceparent| traceparent.len() <= MAX_HEADER) {
+        text("traceparent", traceparent);
+    }
+    if let Some(Death { queue, reason }) = death {
+        text("dead_queue", queue);
+        text("dead_reason", reason);
+    }
+    headers.insert("attempt".into(), AMQPValue::LongLongInt(attempt.into()));
+    let published_at = i64::try_from(published_at_us).unwrap_or(i64::MAX);
+    headers.insert("published_at_us".into(), AMQPValue::LongLongInt(published_at));
+    let mut properties = BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_content_type("application/json".into())
+        .with_message_id(id.as_str().into())
+        .with_type(kind.into())
+        .with_headers(headers);
+    if !app_id.is_empty() {
+        properties = properties.with_app_id(app_id.into());
+    }
+    if let Some(sent_at) = sent_at {
+        properties = properties.with_timestamp(sent_at);
+    }
+    if is_packed {
+        properties = properties.with_content_encoding(ENCODING.into());
+    }
+    Ok(Outgoing { properties, body })
+}
+
+/// The message with its body compressed, where it is one of ours and that makes it shorter. One that is too large stays as it is, to be
+/// refused as such.
+pub(super) fn pack(message: Message) -> Message {
+    if message.is_packed || !message.kind.starts_with(OUR_KINDS) || message.body.len() > MAX_MESSAGE_BYTES {
+        return message;
+    }
+    match compression::compressed(&message.body) {
+        Some(body) => Message { body, is_packed: true, ..message },
+        None => message,
+    }
+}
+
+/// How many bytes the body has once it is unpacked.
+pub(super) fn unpacked_bytes(properties: &BasicProperties, body: &[u8]) -> usize {
+    let unpacked = longest_unpacked(properties).and_then(|longest| compression::unpacked_bytes(body, longest));
+    unpacked.unwrap_or(body.len())
+}
+
+/// About how many bytes the headers take, which others may have filled a frame with.
+pub(super) fn header_bytes(properties: &BasicProperties) -> usize {
+    properties.headers().as_ref().map_or(0, table_bytes)
+}
+
+fn table_bytes(table: &FieldTable) -> usize {
+    table.inner().iter().map(|(name, value)| name.as_str().len() + value_bytes(value)).sum()
+}
+
+fn value_bytes(value: &AMQPValue) -> usize {
+    let content = match value {
+        AMQPValue::LongString(text) => text.as_bytes().len(),
+        AMQPValue::ShortString(text) => text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => bytes.as_slice().len(),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(value_bytes).sum(),
+        AMQPValue::FieldTable(table) => table_bytes(table),
+        _ => 0,
+    };
+    HEADER_BYTES + content
+}
+
+/// How long a compressed body may become; none where it is not one of ours, and is taken as it is.
+fn longest_unpacked(properties: &BasicProperties) -> Option<usize> {
+    let said =
+        |text: &Option<ShortString>, test: fn(&str) -> bool| text.as_ref().is_some_and(|text| test(text.as_str()));
+    if !said(properties.content_encoding(), |encoding| encoding == ENCODING) {
+        None
+    } else if said(properties.kind(), |kind| kind.starts_with(OUR_KINDS)) {
+        Some(MAX_MESSAGE_BYTES)
+    } else {
+        // Earlier versions compressed what others had sent when they passed it on, as can be told from a header.
+        number(properties, "published_at_us").map(|_| MAX_FOREIGN)
+    }
+}
+
+/// What cannot be decompressed is left as it came: whoever reads it will say that it is unreadable.
+pub(super) fn incoming(properties: &BasicProperties, body: Vec<u8>) -> Message {
+    let unpacked = longest_unpacked(properties).and_then(|longest| compression::decompressed(&body, longest));
+    plain(properties, unpacked.unwrap_or(body))
+}
+
+/// A message whose body is what it is, whatever its properties say of it.
+pub(super) fn plain(properties: &BasicProperties, body: Vec<u8>) -> Message {
+    let short = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+    Message {
+        id: short(properties.message_id()),
+        kind: short(properties.kind()),
+        run_id: text(properties, "run_id", MAX_HEADER).unwrap_or_default(),
+        attempt: number(properties, "attempt").and_then(|number| number.try_into().ok()).unwrap_or(0),
+        published_at_us: number(properties, "published_at_us").unwrap_or(0),
+        app_id: short(properties.app_id()),
+        sent_at: *properties.timestamp(),
+        // One of that length was longer, and half of it would be no trace context.
+        traceparent: text(properties, "traceparent", MAX_HEADER).filter(|traceparent| traceparent.len() < MAX_HEADER),
+        body: body.into(),
+        is_packed: false,
+    }
+}
+
+/// Why a message is among the dead letters: our own words, else what RabbitMQ noted down when it put it there.
+pub(super) fn death(properties: &BasicProperties, topology: &Topology) -> Death {
+    if let (Some(queue), Some(reason)) =
+        (text(properties, "dead_queue", MAX_DEATH), text(properties, "dead_reason", MAX_DEATH))
+    {
+        return Death { queue, reason };
+    }
+    let latest = match header(properties, "x-death") {
+        // The latest comes first; earlier ones are delays that expired.
+        Some(AMQPValue::FieldArray(deaths)) => match deaths.as_slice().first() {
+            Some(AMQPValue::FieldTable(death)) => Some(death),
+            _ => None,
+        },
+        _ => None,
+    };
+    let noted =
+        |name: &str| latest.and_then(|death| death.inner().get(name)).and_then(|value| as_text(value, MAX_DEATH));
+    let unknown = Death::unknown();
+    Death {
+        queue: noted("queue").map_or(unknown.queue, |queue| topology.without_prefix(&queue).to_owned()),
+        reason: noted("reason").unwrap_or(unknown.reason),
+    }
+}
+
+fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(name)
+}
+
+/// No more of a text than so many bytes: what others wrote may fill a frame, and is held as long as the message is.
+fn text(properties: &BasicProperties, name: &str, most: usize) -> Option<String> {
+    header(properties, name).and_then(|value| as_text(value, most))
+}
+
+fn as_text(value: &AMQPValue, most: usize) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => {
+            let text = text.as_bytes();
+            Some(String::from_utf8_lossy(&text[..text.len().min(most)]).into_owned())
+        }
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+/// Whatever kind of integer another client wrote.
+fn number(properties: &BasicProperties, name: &str) -> Option<u64> {
+    match *header(properties, name)? {
+        AMQPValue::ShortShortInt(number) => number.try_into().ok(),
+        AMQPValue::ShortShortUInt(number) => Some(number.into()),
+        AMQPValue::ShortInt(number) => number.try_into().ok(),
+        AMQPValue::ShortUInt(number) => Some(number.into()),
+        AMQPValue::LongInt(number) => number.try_into().ok(),
+        AMQPValue::LongUInt(number) => Some(number.into()),
+        AMQPValue::LongLongInt(number) => number.try_into().ok(),
+        AMQPValue::Timestamp(number) => Some(number),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+use std::collections::BTreeMap;
+
+use lapin::types::DecimalValue;
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+
+const LANE: Option<Lane> = Some(Lane::Batch);
+
+fn message() -> Message {
+    Message {
+        id: "batch_20260101:7".to_owned(),
+        kind: "assay.chunk.v1".to_owned(),
+        run_id: "batch_20260101".to_owned(),
+        attempt: 3,
+        published_at_us: 1_700_000_000_000_000,
+        app_id: "till".to_owned(),
+        sent_at: Some(1_700_000_000),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        body: bytes::Bytes::from_static(b"{}"),
+        is_packed: false,
+    }
+}
+
+#[test]
+fn a_message_survives_the_way_there_and_back() {
+    let sent = outgoing(message(), LANE, None).unwrap();
+    assert_eq!(*sent.properties.delivery_mode(), Some(PERSISTENT));
+    assert_eq!(text(&sent.properties, "lane", MAX_HEADER).as_deref(), Some("batch"));
+    assert_eq!(incoming(&sent.properties, sent.body.to_vec()), message());
+}
+
+#[test]
+fn a_long_body_is_compressed_on_the_way_between_our_own_programs() {
+    let long = Message { body: "transaction ".repeat(1_000).into(), ..message() };
+    let sent = outgoing(long.clone(), LANE, None).unwrap();
+    assert_eq!(sent.properties.content_encoding().as_ref().map(ShortString::as_str), Some(ENCODING));
+    assert!(sent.body.len() * 10 < long.body.len(), "{}", sent.body.len());
+    assert_eq!(incoming(&sent.properties, sent.body.to_vec()), long);
+
+    assert_eq!(unpacked_bytes(&sent.properties, &sent.body), long.body.len());
+
+    // Packed once, it is sent as it is.
+    let packed = pack(long.clone());
+    assert_eq!(pack(packed.clone()), packed);
+    assert_eq!(outgoing(packed, LANE, None).unwrap().body, sent.body);
+
+    let announced = outgoing(long.clone(), None, None).unwrap();
+    assert_eq!((announced.properties.content_encoding(), announced.body), (&None, long.body.clone()));
+
+    let foreign = outgoing(Message { kind: String::new(), ..long.clone() }, LANE, None).unwrap();
+    assert_eq!((foreign.properties.content_encoding(), &foreign.body), (&None, &long.body));
+
+    let damaged = incoming(&sent.properties, sent.body[1..].to_vec());
+    assert_eq!(damaged.body, sent.body[1..]);
+}
+
+#[test]
+fn only_what_is_ours_is_unpacked() {
+    let packed = |length: usize| compression::compressed(&vec![b' '; length]).unwrap().to_vec();
+    let encoded = BasicProperties::default().with_content_encoding(ENCODING.into());
+    let mut headers = FieldTable::default();
+    headers.insert("published_at_us".into(), AMQPValue::LongLongInt(1));
+    let passed_on = encoded.clone().with_headers(headers);
+    let chunk = encoded.clone().with_type("assay.chunk.v1".into());
+    let cases = [
+        (&encoded, 10_000, false),
+        (&encoded.clone().with_type("a.till".into()), 10_000, false),
+        (&passed_on, MAX_FOREIGN, true),
+        (&passed_on, MAX_FOREIGN + 1, false),
+        (&chunk, MAX_MESSAGE_BYTES, true),
+        (&chunk, MAX_MESSAGE_BYTES + 1, false),
+    ];
+    for (properties, length, is_unpacked) in cases {
+        let body = packed(length);
+        let expected = if is_unpacked { length } else { body.len() };
+        assert_eq!(incoming(properties, body).body.len(), expected, "{properties:?}");
+    }
+}
+
+#[test]
+fn foreign_messages_are_read_as_far_as_they_go() {
+    let bare = incoming(&BasicProperties::default(), b"x".to_vec());
+    assert_eq!((bare.id.as_str(), bare.attempt, bare.published_at_us), ("", 0, 0));
+
+    for (value, attempt) in [
+        (AMQPValue::LongInt(2), 2),
+        (AMQPValue::ShortShortUInt(2), 2),
+        (AMQPValue::LongLongInt(-1), 0),
+        (AMQPValue::LongLongInt(i64::MAX), 0),
+        (AMQPValue::Boolean(true), 0),
+    ] {
+        let mut headers = FieldTable::default();
+        headers.insert("attempt".into(), value.clone());
+        let properties = BasicProperties::default().with_headers(headers);
+        assert_eq!(incoming(&properties, Vec::new()).attempt, attempt, "{value:?}");
+    }
+}
+
+#[test]
+fn long_headers_are_counted_and_not_kept() {
+    let long = |bytes: &[u8]| AMQPValue::LongString(LongString::from(bytes));
+    let mut inner = FieldTable::default();
+    inner.insert("deep".into(), AMQPValue::FieldArray(vec![long(&[b'x'; 50_000])].into()));
+    let mut headers = FieldTable::default();
+    headers.insert("run_id".into(), long(&[0xff].repeat(40_000)));
+    headers.insert("traceparent".into(), long(&b"x".repeat(30_000)));
+    headers.insert("other".into(), AMQPValue::FieldTable(inner));
+    let properties = BasicProperties::default().with_headers(headers);
+    let counted = header_bytes(&properties);
+    assert!((120_000..122_000).contains(&counted), "{counted}");
+    let message = incoming(&properties, Vec::new());
+    // A byte that is not UTF-8 takes three.
+    assert_eq!((message.run_id.len(), message.traceparent), (3 * MAX_HEADER, None));
+    assert_eq!(header_bytes(&BasicProperties::default()), 0);
+}
+
+#[test]
+fn a_death_is_told_in_our_words_or_in_the_brokers() {
+    let topology = Topology::new("test.", 5);
+    let ours = Death { queue: "transactions.batch".to_owned(), reason: "no chunk".to_owned() };
+    let sent = outgoing(message(), LANE, Some(&ours)).unwrap();
+    assert_eq!(death(&sent.properties, &topology), ours);
+
+    let mut noted = FieldTable::default();
+    noted.insert("queue".into(), AMQPValue::LongString("test.predictions.batch".into()));
+    noted.insert("reason".into(), AMQPValue::LongString("delivery_limit".into()));
+    let mut headers = FieldTable::default();
+    headers.insert("x-death".into(), AMQPValue::FieldArray(vec![AMQPValue::FieldTable(noted)].into()));
+    let brokers = death(&BasicProperties::default().with_headers(headers), &topology);
+    assert_eq!(brokers, Death { queue: "predictions.batch".to_owned(), reason: "delivery_limit".to_owned() });
+}
+
+#[test]
+fn refuses_what_no_broker_takes() {
+    let large = Message { body: vec![0; MAX_MESSAGE_BYTES + 1].into(), ..message() };
+    let error = outgoing(large, LANE, None).unwrap_err();
+    assert_eq!(error, PublishError::TooLarge { bytes: MAX_MESSAGE_BYTES + 1 });
+}
+
+const NAMES: &[&str] =
+    &["run_id", "attempt", "published_at_us", "traceparent", "dead_queue", "dead_reason", "x-death", "queue", "reason"];
+
+/// The names of headers that are read, and others.
+fn any_name() -> impl Strategy<Value = ShortString> {
+    prop_oneof![
+        4 => proptest::sample::select(NAMES).prop_map(ShortString::from),
+        1 => any_short(),
+    ]
+}
+
+fn any_short() -> impl Strategy<Value = ShortString> {
+    ".{0,63}".prop_map(ShortString::from)
+}
+
+fn any_value() -> impl Strategy<Value = AMQPValue> {
+    let long = vec(any::<u8>(), 0..3000);
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(AMQPValue::Boolean),
+        any::<i8>().prop_map(AMQPValue::ShortShortInt),
+        any::<u8>().prop_map(AMQPValue::ShortShortUInt),
+        any::<i16>().prop_map(AMQPValue::ShortInt),
+        any::<u16>().prop_map(AMQPValue::ShortUInt),
+        any::<i32>().prop_map(AMQPValue::LongInt),
+        any::<u32>().prop_map(AMQPValue::LongUInt),
+        any::<i64>().prop_map(AMQPValue::LongLongInt),
+        any::<f32>().prop_map(AMQPValue::Float),
+        any::<f64>().prop_map(AMQPValue::Double),
+        any::<(u8, u32)>().prop_map(|(scale, value)| AMQPValue::DecimalValue(DecimalValue { scale, value })),
+        any::<u64>().prop_map(AMQPValue::Timestamp),
+        any_short().prop_map(AMQPValue::ShortString),
+        long.clone().prop_map(|bytes| AMQPValue::LongString(bytes.into())),
+        ".{0,2000}".prop_map(|text| AMQPValue::LongString(text.into())),
+        long.prop_map(|bytes| AMQPValue::ByteArray(bytes.into())),
+        Just(AMQPValue::Void),
+    ];
+    leaf.prop_recursive(6, 64, 6, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..6).prop_map(|values| AMQPValue::FieldArray(values.into())),
+            btree_map(any_name(), inner, 0..6).prop_map(|table| AMQPValue::FieldTable(table.into())),
+        ]
+    })
+}
+
+fn any_properties() -> impl Strategy<Value = BasicProperties> {
+    let headers = option::weighted(0.9, btree_map(any_name(), any_value(), 0..8));
+    (headers, option::of(any_short()), option::of(any_short())).prop_map(|(headers, id, kind)| {
+        let mut properties = BasicProperties::default();
+        if let Some(headers) = headers {
+            properties = properties.with_headers(BTreeMap::into(headers));
+        }
+        if let Some(id) = id {
+            properties = properties.with_message_id(id);
+        }
+        if let Some(kind) = kind {
+            properties = properties.with_type(kind);
+        }
+        properties
+    })
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    let texts = (".{0,63}", ".{0,63}", ".{0,255}", ".{0,63}", option::of(".{0,255}"));
+    let times = (0..=i64::MAX.unsigned_abs(), option::of(any::<u64>()));
+    (texts, any::<u32>(), times, vec(any::<u8>(), 0..100)).prop_map(
+        |((id, kind, run_id, app_id, traceparent), attempt, (published_at_us, sent_at), body)| Message {
+            id,
+            kind,
+            run_id,
+            attempt,
+            published_at_us,
+            app_id,
+            sent_at,
+            traceparent,
+            body: body.into(),
+            is_packed: false,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn whatever_comes_in_can_be_passed_on(properties in any_properties(), body in vec(any::<u8>(), 0..100)) {
+        let message = incoming(&properties, body);
+        let known = death(&properties, &Topology::new("test.", 5));
+        let death = Death { queue: "transactions.batch".to_owned(), ..known };
+        let passed_on = outgoing(message.clone(), LANE, Some(&death)).unwrap();
+        let again = incoming(&passed_on.properties, passed_on.body.to_vec());
+        prop_assert_eq!(&again.id, &message.id);
+        prop_assert_eq!(again.attempt, message.attempt);
+        prop_assert_eq!(&again.body, &message.body);
+        prop_assert!(message.run_id.starts_with(&again.run_id));
+        prop_assert!(again.run_id.len() <= MAX_HEADER);
+        prop_assert!(again.traceparent.is_none_or(|traceparent| traceparent.len() <= MAX_HEADER));
+    }
+
+    #[test]
+    fn what_goes_out_survives_the_way(message in any_message(), queue in ".{0,63}", reason in ".{0,255}") {
+        let death_of = Death { queue, reason };
+        let sent = outgoing(message.clone(), LANE, Some(&death_of)).unwrap();
+        prop_assert_eq!(death(&sent.properties, &Topology::new("test.", 5)), death_of);
+        prop_assert_eq!(incoming(&sent.properties, sent.body.to_vec()), message);
+    }
+}
