@@ -13,17 +13,17 @@ pub(crate) const BACKLOG: usize = 256;
 
 /// A listener of one channel in memory, which somebody fills. It ends with the channel or with `closing`, which it cancels
 /// when it is dropped.
-pub(crate) struct Ear {
-    pub(crate) heard: broadcast::Receiver<Message>,
+pub(crate) struct ChannelListener {
+    pub(crate) receiver: broadcast::Receiver<Message>,
     pub(crate) closing: CancellationToken,
 }
 
 #[async_trait]
-impl Listener for Ear {
+impl Listener for ChannelListener {
     async fn next(&mut self) -> Option<Message> {
         let next = async {
             loop {
-                match self.heard.recv().await {
+                match self.receiver.recv().await {
                     Ok(message) => return Some(message),
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
@@ -34,7 +34,7 @@ impl Listener for Ear {
     }
 }
 
-impl Drop for Ear {
+impl Drop for ChannelListener {
     fn drop(&mut self) {
         self.closing.cancel();
     }

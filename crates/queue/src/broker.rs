@@ -10,7 +10,7 @@ use assay_transaction::Exit;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::memory::Taken;
+use crate::memory::MemoryPermit;
 use crate::{EventQueue, Message, Route};
 
 /// A broker of messages. Delivery is at least once; a queue that is full refuses and never drops.
@@ -29,7 +29,7 @@ pub trait Broker: Send + Sync {
 
     /// Makes a message ready for its way, once, however often it is then published. Where the broker packs bodies, what it gives
     /// back has the body packed alone.
-    fn pack(&self, message: Message) -> Message {
+    fn compress(&self, message: Message) -> Message {
         message
     }
 
@@ -91,7 +91,7 @@ pub trait Consumer: Send {
     fn prefetch(&self) -> u16;
 
     /// Asks for another number of deliveries than the consumer was started with, from now on.
-    fn want(&mut self, prefetch: u16);
+    fn set_prefetch(&mut self, prefetch: u16);
 
     /// Ends the subscription: what has been settled reaches the broker, what has not is given back.
     async fn close(self: Box<Self>);
@@ -117,7 +117,7 @@ pub struct Delivery {
     pub(crate) since: Instant,
     receipt: Box<dyn Receipt>,
     /// The memory of its body, which is free again once it is settled.
-    _taken: Taken,
+    _taken: MemoryPermit,
 }
 
 impl Delivery {
@@ -126,7 +126,7 @@ impl Delivery {
         redelivered: bool,
         death: Option<Death>,
         receipt: Box<dyn Receipt>,
-        taken: Taken,
+        taken: MemoryPermit,
     ) -> Self {
         Self { message, redelivered, death, since: Instant::now(), receipt, _taken: taken }
     }

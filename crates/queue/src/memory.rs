@@ -1,8 +1,8 @@
 //! What a process holds of message bodies, bounded in bytes.
 //!
-//! A broker counts messages, and a message may have a hundred bytes or some million. So there are two bounds. [`Budget`] bounds
+//! A broker counts messages, and a message may have a hundred bytes or some million. So there are two bounds. [`MemoryBudget`] bounds
 //! what is in work: a delivery takes its unpacked size from the budget of its queue, and gives it back when it is settled; until
-//! there is room the next delivery stays packed, as it came. [`Sizes`] bounds what is at hand: the prefetch that a consumer asks
+//! there is room the next delivery stays packed, as it came. [`MessageSizes`] bounds what is at hand: the prefetch that a consumer asks
 //! for follows from how large the latest messages were. Decision 0023 has the reasons and the figures.
 //!
 //! Guarantees: a message that is larger than a whole budget is taken alone, so that no message is too large to be worked on; the
@@ -28,16 +28,16 @@ pub(crate) const IN_FLIGHT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes that may be taken. Cheap to clone: clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Budget {
+pub(crate) struct MemoryBudget {
     bytes: Arc<Semaphore>,
     all: u32,
 }
 
 /// Bytes of a budget, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Taken(#[expect(dead_code, reason = "held for its drop alone")] Option<OwnedSemaphorePermit>);
+pub(crate) struct MemoryPermit(#[expect(dead_code, reason = "held for its drop alone")] Option<OwnedSemaphorePermit>);
 
-impl Budget {
+impl MemoryBudget {
     pub(crate) fn new(bytes: usize) -> Self {
         let all = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
         Self { bytes: Arc::new(Semaphore::new(all as usize)), all }
@@ -52,10 +52,10 @@ impl Budget {
     }
 
     /// Takes so many bytes, or all where there are not so many; waits until they are there. Safe to cancel.
-    pub(crate) async fn take(&self, bytes: usize) -> Taken {
+    pub(crate) async fn take(&self, bytes: usize) -> MemoryPermit {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.all);
         // An error would mean that it is closed, which it never is.
-        Taken(Arc::clone(&self.bytes).acquire_many_owned(wanted).await.ok())
+        MemoryPermit(Arc::clone(&self.bytes).acquire_many_owned(wanted).await.ok())
     }
 
     /// How many bytes are taken.
@@ -67,27 +67,27 @@ impl Budget {
 
 /// What the consumers of a process share of [`AT_HAND_BYTES`]: each has an equal part.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shares(Arc<AtomicUsize>);
+pub(crate) struct PrefetchShares(Arc<AtomicUsize>);
 
 /// One consumer's part. It goes to the others when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share(Shares);
+pub(crate) struct PrefetchShare(PrefetchShares);
 
-impl Shares {
-    pub(crate) fn join(&self) -> Share {
+impl PrefetchShares {
+    pub(crate) fn join(&self) -> PrefetchShare {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Share(self.clone())
+        PrefetchShare(self.clone())
     }
 }
 
-impl Share {
+impl PrefetchShare {
     /// How many bytes it is at the moment.
     pub(crate) fn bytes(&self) -> usize {
         AT_HAND_BYTES / self.0.0.load(Ordering::Relaxed).max(1)
     }
 }
 
-impl Drop for Share {
+impl Drop for PrefetchShare {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -95,9 +95,9 @@ impl Drop for Share {
 
 /// How large the latest messages were, packed as they came, with their headers.
 #[derive(Debug, Default)]
-pub(crate) struct Sizes(VecDeque<usize>);
+pub(crate) struct MessageSizes(VecDeque<usize>);
 
-impl Sizes {
+impl MessageSizes {
     /// What a message is taken to have before any was seen.
     const UNKNOWN: usize = 1024 * 1024;
     /// So many say what the next ones are like.
@@ -107,7 +107,7 @@ impl Sizes {
     /// What a message takes beside its body and headers.
     const OVERHEAD: usize = 1024;
 
-    pub(crate) fn saw(&mut self, bytes: usize) {
+    pub(crate) fn record(&mut self, bytes: usize) {
         if self.0.len() == Self::REMEMBERED {
             self.0.pop_front();
         }
@@ -147,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_taken_than_there_is() {
-        let budget = Budget::new(10);
+        let budget = MemoryBudget::new(10);
         let first = budget.take(7).await;
         let _second = budget.take(3).await;
         assert_eq!(budget.taken(), 10);
@@ -159,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_larger_than_all_is_taken_alone() {
-        let budget = Budget::new(10);
+        let budget = MemoryBudget::new(10);
         let one = budget.take(1).await;
         assert!(budget.take(usize::MAX).now_or_never().is_none());
         drop(one);
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn consumers_share_what_is_at_hand() {
-        let shares = Shares::default();
+        let shares = PrefetchShares::default();
         let (one, two) = (shares.join(), shares.join());
         assert_eq!(one.bytes(), AT_HAND_BYTES / 2);
         drop(two);
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn the_prefetch_follows_the_size_of_messages() {
         let cases = [
-            // Sizes seen, wanted, prefetch in 16 MiB.
+            // MessageSizes seen, wanted, prefetch in 16 MiB.
             (vec![], 10, 10),
             (vec![], 50, 15),
             (vec![10 * KIB; 7], 50, 15),
@@ -196,11 +196,11 @@ mod tests {
             (vec![KIB; 8], 0, 1),
         ];
         for (seen, wanted, expected) in cases {
-            let mut sizes = Sizes::default();
+            let mut sizes = MessageSizes::default();
             let last = seen.last().copied();
             let many = seen.len();
             for bytes in seen {
-                sizes.saw(bytes);
+                sizes.record(bytes);
             }
             assert_eq!(sizes.prefetch(wanted, 16 * MIB), expected, "{many} up to {last:?}, {wanted} wanted");
         }
@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn small_differences_change_nothing() {
-        let mut sizes = Sizes::default();
-        (0..8).for_each(|_| sizes.saw(15 * KIB));
+        let mut sizes = MessageSizes::default();
+        (0..8).for_each(|_| sizes.record(15 * KIB));
         // 64 fit into 1 MiB.
         for (in_use, wanted, expected) in [
             (64, 100, None),
@@ -230,9 +230,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_change_is_not_followed_by_another(seen in proptest::collection::vec(0_usize..MIB, 0..200), in_use in 1_u16..1_000, wanted in 1_u16..1_000) {
-            let mut sizes = Sizes::default();
+            let mut sizes = MessageSizes::default();
             for bytes in seen {
-                sizes.saw(bytes);
+                sizes.record(bytes);
             }
             if let Some(right) = sizes.change(in_use, wanted, 4 * MIB) {
                 prop_assert!((1..=wanted).contains(&right));

@@ -33,8 +33,8 @@ pub struct Message {
     pub traceparent: Option<String>,
     /// What is said.
     pub body: Bytes,
-    /// Whether the body is packed for its way ([`Broker::pack`](crate::Broker::pack)). One that was delivered never is.
-    pub is_packed: bool,
+    /// Whether the body is packed for its way ([`Broker::compress`](crate::Broker::compress)). One that was delivered never is.
+    pub is_compressed: bool,
 }
 
 /// What stands for a byte that cannot be read (ASCII: substitute), in the properties of messages of others.
@@ -54,7 +54,7 @@ impl Message {
             sent_at: None,
             traceparent: None,
             body: body.into(),
-            is_packed: false,
+            is_compressed: false,
         }
     }
 

@@ -16,7 +16,7 @@ const MALFORMED: &str = "assay_queue_malformed_messages_total";
 const LOST: &str = "assay_queue_connections_lost_total";
 
 /// Between two looks at the queues.
-const LOOK: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Says what the metrics are, and begins them at 0.
 pub(crate) fn describe() {
@@ -46,11 +46,11 @@ pub(crate) fn retried(route: Route) {
     counter!(RETRIES, "queue" => route.to_string()).increment(1);
 }
 
-pub(crate) fn put_off(route: Route) {
+pub(crate) fn deferred(route: Route) {
     counter!(PUT_OFF, "queue" => route.to_string()).increment(1);
 }
 
-pub(crate) fn buried(route: Route) {
+pub(crate) fn dead_lettered(route: Route) {
     counter!(DEAD_LETTERS, "queue" => route.to_string()).increment(1);
 }
 
@@ -75,6 +75,6 @@ pub async fn observe_depths(broker: &dyn Broker) -> Infallible {
             gauge!(MESSAGES, "queue" => route.to_string()).set(depth.messages as f64);
             gauge!(CONSUMERS, "queue" => route.to_string()).set(depth.consumers);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }

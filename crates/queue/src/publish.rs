@@ -34,7 +34,7 @@ pub async fn publish_until_confirmed(
     message: Message,
     stop: &CancellationToken,
 ) -> Result<(), Unpublished> {
-    let message = broker.pack(message);
+    let message = broker.compress(message);
     let attempt = || broker.publish(route, message.clone());
     until_confirmed(attempt, || broker.room(route), &message.id, &route.to_string(), stop).await
 }

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::defer::{Ended, Pace, drained, put_off};
-use super::settle::{conclude, decode as run_decoder, guarded};
+use super::defer::{Disposition, Pace, defer, drain_in_time};
+use super::settle::{catch_panic, decode as run_decoder, settle};
 use crate::{Broker, BrokerError, Delivery, Message, Outcome, Route};
 
 /// A decoded value, and how much of a batch it is: the rows of a chunk, say.
@@ -107,7 +107,7 @@ impl<D, W> Serving<D, W> {
         let mut in_work: Option<InWork<Pin<Box<_>>>> = None;
         let next = loop {
             if batch.is_heavy() && pace == Pace::Full {
-                consumer.want(batch.messages_needed(prefetch));
+                consumer.set_prefetch(batch.messages_needed(prefetch));
             }
             if in_work.is_none() && batch.is_due() {
                 let (deliveries, values) = batch.take();
@@ -119,7 +119,7 @@ impl<D, W> Serving<D, W> {
             let exhausted = unsettled >= usize::from(consumer.prefetch());
             if exhausted && in_work.is_none() && !batch.deliveries.is_empty() {
                 if pace == Pace::Full {
-                    consumer.want(batch.messages_needed(prefetch));
+                    consumer.set_prefetch(batch.messages_needed(prefetch));
                 }
                 batch.due_at = Some(Instant::now());
                 continue;
@@ -134,10 +134,10 @@ impl<D, W> Serving<D, W> {
                     let deliveries = in_work.take().map(|batch| batch.deliveries).unwrap_or_default();
                     let ended = if let Ok(outcomes) = outcomes {
                         settling.settle(deliveries.into_iter().zip(outcomes));
-                        Ended::Settled
+                        Disposition::Settled
                     } else {
-                        settling.put_off(deliveries.into_iter().chain(batch.take().0));
-                        Ended::PutOff
+                        settling.defer(deliveries.into_iter().chain(batch.take().0));
+                        Disposition::Deferred
                     };
                     if let Some(next) = pace.after(ended, self.route) {
                         break Some(next);
@@ -165,7 +165,7 @@ impl<D, W> Serving<D, W> {
             }
             settling.finish().await;
         };
-        let in_time = drained(all, next, &self.shutdown, self.options.drain).await;
+        let in_time = drain_in_time(all, next, &self.shutdown, self.options.drain).await;
         if !in_time {
             info!(queue = %self.route, "work did not end in time; its messages will be redelivered");
             settling.tasks.shutdown().await;
@@ -182,7 +182,7 @@ impl<D, W> Serving<D, W> {
         F: Future<Output = Vec<Outcome>> + Send,
     {
         let queue = self.route;
-        if let Some(outcomes) = guarded(async { (self.work)(values).await }).await {
+        if let Some(outcomes) = catch_panic(async { (self.work)(values).await }).await {
             return one_each(outcomes, messages.len(), queue);
         }
         warn!(%queue, messages = messages.len(), "work on a batch panicked");
@@ -192,7 +192,7 @@ impl<D, W> Serving<D, W> {
             let outcomes = match run_decoder(&self.decode, &message) {
                 Err(reason) => Some(vec![Outcome::Dead { reason }]),
                 Ok(_) if alone => None,
-                Ok(item) => guarded(async { (self.work)(vec![item.value]).await }).await,
+                Ok(item) => catch_panic(async { (self.work)(vec![item.value]).await }).await,
             };
             let outcomes = outcomes.unwrap_or_else(|| {
                 warn!(%queue, message_id = message.id, "work panicked; it counts as a failed attempt");
@@ -293,14 +293,14 @@ impl Settling<'_> {
             }
             // The others may have to wait for the broker; what they hold counts towards the prefetch meanwhile.
             let (broker, route, shutdown) = (Arc::clone(self.broker), self.route, self.shutdown.clone());
-            self.tasks.spawn(async move { conclude(&*broker, route, delivery, outcome, &shutdown).await });
+            self.tasks.spawn(async move { settle(&*broker, route, delivery, outcome, &shutdown).await });
         }
     }
 
-    fn put_off(&mut self, deliveries: impl Iterator<Item = Delivery>) {
+    fn defer(&mut self, deliveries: impl Iterator<Item = Delivery>) {
         for delivery in deliveries {
             let (broker, route) = (Arc::clone(self.broker), self.route);
-            self.tasks.spawn(async move { put_off(&*broker, route, delivery).await });
+            self.tasks.spawn(async move { defer(&*broker, route, delivery).await });
         }
     }
 

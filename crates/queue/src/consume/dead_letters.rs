@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::settle::{give_back, guarded};
+use super::settle::{catch_panic, release_after_pause};
 use crate::{Broker, BrokerError, Death, Message};
 
 /// One in work, and the next one at hand: a dead letter may be as large as any message can be.
@@ -64,22 +64,22 @@ where
         }
         let message_id = delivery.message.id.as_str();
         let death = delivery.death.clone().unwrap_or_else(Death::unknown);
-        let recording = guarded(async { work(delivery.message.clone(), death).await });
+        let recording = catch_panic(async { work(delivery.message.clone(), death).await });
         let overdue = async {
             shutdown.cancelled().await;
             sleep(drain).await;
         };
-        let drained = tokio::select! {
+        let drain_in_time = tokio::select! {
             biased;
-            drained = timeout(hold, recording) => drained,
+            drain_in_time = timeout(hold, recording) => drain_in_time,
             () = overdue => break false,
         };
-        match drained {
+        match drain_in_time {
             Ok(Some(Drained::Recorded)) => delivery.ack(),
-            Ok(Some(Drained::NotNow)) => give_back(delivery, shutdown).await,
+            Ok(Some(Drained::NotNow)) => release_after_pause(delivery, shutdown).await,
             Ok(None) => {
                 warn!(message_id, "work on a dead letter panicked; the letter stays");
-                give_back(delivery, shutdown).await;
+                release_after_pause(delivery, shutdown).await;
             }
             Err(_) => {
                 warn!(message_id, "work on a dead letter does not end within HOLD_TIMEOUT; the letter stays");

@@ -25,16 +25,16 @@ pub(crate) enum Pace {
 
 /// How the work on a message came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum Disposition {
     Settled,
-    PutOff,
+    Deferred,
 }
 
 impl Pace {
     /// The other pace, if that is what is called for now.
-    pub(crate) fn after(self, ended: Ended, route: Route) -> Option<Self> {
+    pub(crate) fn after(self, ended: Disposition, route: Route) -> Option<Self> {
         match (self, ended) {
-            (Self::Full, Ended::PutOff) => {
+            (Self::Full, Disposition::Deferred) => {
                 warn!(
                     queue = %route,
                     "work does not end within HOLD_TIMEOUT, as if what it needs were away; messages are put off for a \
@@ -42,18 +42,18 @@ impl Pace {
                 );
                 Some(Self::Probe)
             }
-            (Self::Probe, Ended::Settled) => {
+            (Self::Probe, Disposition::Settled) => {
                 info!(queue = %route, "work ends again; taking on as much as before");
                 Some(Self::Full)
             }
-            (Self::Full, Ended::Settled) | (Self::Probe, Ended::PutOff) => None,
+            (Self::Full, Disposition::Settled) | (Self::Probe, Disposition::Deferred) => None,
         }
     }
 }
 
 /// Waits until what is under way has ended, as nothing more is taken: for another pace, or for good. Tells whether it ended in
 /// time, which is `drain` after the shutdown.
-pub(crate) async fn drained(
+pub(crate) async fn drain_in_time(
     all: impl Future<Output = ()>,
     next: Option<Pace>,
     shutdown: &CancellationToken,
@@ -75,10 +75,10 @@ pub(crate) async fn drained(
 
 /// Puts a message off for a minute, as the attempt that it is. Where that cannot be done now, it goes back to its queue, which
 /// always has its place.
-pub(crate) async fn put_off(broker: &dyn Broker, route: Route, delivery: Delivery) {
+pub(crate) async fn defer(broker: &dyn Broker, route: Route, delivery: Delivery) {
     match broker.publish_later(route, delivery.message.clone(), Delay::LONGEST.duration()).await {
         Ok(()) => {
-            metrics::put_off(route);
+            metrics::deferred(route);
             delivery.ack();
         }
         Err(error) => {

@@ -56,16 +56,16 @@ pub(crate) fn decode<T>(decode: impl Fn(&Message) -> Result<T, String>, message:
 }
 
 /// Runs the work. `None` if it panicked.
-pub(crate) async fn guarded<O>(work: impl Future<Output = O>) -> Option<O> {
+pub(crate) async fn catch_panic<O>(work: impl Future<Output = O>) -> Option<O> {
     AssertUnwindSafe(work).catch_unwind().await.ok()
 }
 
 /// How long a message that is given back while the stage is not stopping is held, so that it cannot go round in a loop.
-const HELD: Duration = Duration::from_secs(1);
+const RELEASE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Does what the outcome asks for, and settles the delivery. What finds no room within the hold timeout goes back to where it
 /// was. A caller that cannot wait drops it, and the message is redelivered.
-pub(crate) async fn conclude(
+pub(crate) async fn settle(
     broker: &dyn Broker,
     route: Route,
     delivery: Delivery,
@@ -76,40 +76,40 @@ pub(crate) async fn conclude(
     let confirmed = match outcome {
         Outcome::Done => Ok(()),
         Outcome::Release => {
-            give_back(delivery, shutdown).await;
+            release_after_pause(delivery, shutdown).await;
             return;
         }
         Outcome::Retry { after } => {
             metrics::retried(route);
             let again = Message { attempt: delivery.message.attempt.saturating_add(1), ..delivery.message.clone() };
-            let message = broker.pack(again);
+            let message = broker.compress(again);
             let attempt = || broker.publish_later(route, message.clone(), after);
-            replaced(hold, attempt, &message.id, &format!("{route}, delayed")).await
+            publish_replacement(hold, attempt, &message.id, &format!("{route}, delayed")).await
         }
         Outcome::Dead { reason } => {
-            metrics::buried(route);
+            metrics::dead_lettered(route);
             warn!(queue = %route, message_id = delivery.message.id, "message becomes a dead letter: {reason}");
-            let message = broker.pack(delivery.message.clone());
+            let message = broker.compress(delivery.message.clone());
             let attempt = || broker.bury(route, message.clone(), &reason);
-            replaced(hold, attempt, &message.id, "dead_letters").await
+            publish_replacement(hold, attempt, &message.id, "dead_letters").await
         }
     };
     match confirmed {
         Ok(()) => delivery.ack(),
         Err(error) => {
             error!(queue = %route, message_id = delivery.message.id, "message stays where it is: {error}");
-            give_back(delivery, shutdown).await;
+            release_after_pause(delivery, shutdown).await;
         }
     }
 }
 
 /// Gives a message back, after a pause.
-pub(crate) async fn give_back(delivery: Delivery, shutdown: &CancellationToken) {
-    let _ = tokio::time::timeout(HELD, shutdown.cancelled()).await;
+pub(crate) async fn release_after_pause(delivery: Delivery, shutdown: &CancellationToken) {
+    let _ = tokio::time::timeout(RELEASE_PAUSE, shutdown.cancelled()).await;
     delivery.release();
 }
 
-async fn replaced<A>(hold: Duration, attempt: impl Fn() -> A, id: &str, queue: &str) -> Result<(), String>
+async fn publish_replacement<A>(hold: Duration, attempt: impl Fn() -> A, id: &str, queue: &str) -> Result<(), String>
 where
     A: Future<Output = Result<(), PublishError>>,
 {

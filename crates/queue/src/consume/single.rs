@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::defer::{Ended, Pace, drained, put_off};
-use super::settle::{conclude, decode as run_decoder, guarded};
+use super::defer::{Disposition, Pace, defer, drain_in_time};
+use super::settle::{catch_panic, decode as run_decoder, settle};
 use crate::{Broker, BrokerError, Delivery, Message, Outcome, Route};
 
 /// How much [`serve`] takes on.
@@ -97,11 +97,12 @@ impl<D, W> Serving<D, W> {
             let decoded = run_decoder(&self.decode, &delivery.message);
             let work = self.work.clone();
             let work = decoded.map(|value| async move { work(value).await });
-            let settled = settled(Arc::clone(&self.broker), self.route, delivery, work, self.shutdown.clone());
-            running.spawn(async move { (settled.await, permit) });
+            let work_and_settle =
+                work_and_settle(Arc::clone(&self.broker), self.route, delivery, work, self.shutdown.clone());
+            running.spawn(async move { (work_and_settle.await, permit) });
         };
         let all = async { while running.join_next().await.is_some() {} };
-        let in_time = drained(all, next, &self.shutdown, self.options.drain).await;
+        let in_time = drain_in_time(all, next, &self.shutdown, self.options.drain).await;
         if !in_time {
             let messages = running.len();
             info!(queue = %self.route, messages, "work did not end in time; its messages will be redelivered");
@@ -113,27 +114,27 @@ impl<D, W> Serving<D, W> {
 }
 
 /// Works on a message, unless it could not be decoded, and settles it.
-async fn settled(
+async fn work_and_settle(
     broker: Arc<dyn Broker>,
     route: Route,
     delivery: Delivery,
     work: Result<impl Future<Output = Outcome> + Send, String>,
     shutdown: CancellationToken,
-) -> Ended {
+) -> Disposition {
     let outcome = match work {
-        Ok(work) => match timeout(broker.hold_timeout(), guarded(work)).await {
+        Ok(work) => match timeout(broker.hold_timeout(), catch_panic(work)).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => {
                 warn!(queue = %route, message_id = delivery.message.id, "work panicked; it counts as a failed attempt");
                 Outcome::of_panic(&delivery.message)
             }
             Err(_) => {
-                put_off(&*broker, route, delivery).await;
-                return Ended::PutOff;
+                defer(&*broker, route, delivery).await;
+                return Disposition::Deferred;
             }
         },
         Err(reason) => Outcome::Dead { reason },
     };
-    conclude(&*broker, route, delivery, outcome, &shutdown).await;
-    Ended::Settled
+    settle(&*broker, route, delivery, outcome, &shutdown).await;
+    Disposition::Settled
 }

@@ -7,54 +7,54 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{Held, Queue};
+use super::queue::{MemoryQueue, QueuedMessage};
 use crate::broker::{Receipt, Settlement};
-use crate::memory::{Budget, Taken};
+use crate::memory::{MemoryBudget, MemoryPermit};
 use crate::{Consumer, Delivery};
 
 pub(super) struct InProcessConsumer {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
     prefetch: u16,
-    budget: Budget,
+    budget: MemoryBudget,
     closed: CancellationToken,
 }
 
 /// What a consumer has in common with the receipts of its deliveries.
-struct Shared {
-    queue: Arc<Queue>,
-    holding: Mutex<Holding>,
+struct Inner {
+    queue: Arc<MemoryQueue>,
+    unsettled: Mutex<Unsettled>,
     settled: Notify,
 }
 
 #[derive(Default)]
-struct Holding {
-    held: BTreeMap<u64, Box<Held>>,
+struct Unsettled {
+    held: BTreeMap<u64, Box<QueuedMessage>>,
     next_tag: u64,
 }
 
-impl Shared {
-    fn holding(&self) -> MutexGuard<'_, Holding> {
-        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+impl Inner {
+    fn unsettled(&self) -> MutexGuard<'_, Unsettled> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl InProcessConsumer {
-    pub(super) fn new(queue: Arc<Queue>, prefetch: u16, budget: Budget, closed: CancellationToken) -> Self {
-        queue.consumer_came();
-        let shared = Arc::new(Shared { queue, holding: Mutex::default(), settled: Notify::new() });
-        Self { shared, prefetch: prefetch.max(1), budget, closed }
+    pub(super) fn new(queue: Arc<MemoryQueue>, prefetch: u16, budget: MemoryBudget, closed: CancellationToken) -> Self {
+        queue.add_consumer();
+        let inner = Arc::new(Inner { queue, unsettled: Mutex::default(), settled: Notify::new() });
+        Self { inner, prefetch: prefetch.max(1), budget, closed }
     }
 
     /// Takes the next message where it has as many bytes as were taken for it: another consumer may have been quicker.
-    fn take(&self, bytes: usize, taken: Taken) -> Option<Delivery> {
-        let held = self.shared.queue.pop(bytes)?;
+    fn take(&self, bytes: usize, taken: MemoryPermit) -> Option<Delivery> {
+        let held = self.inner.queue.pop(bytes)?;
         let (message, redelivered, death) = (held.message.clone(), held.returned > 0, held.death.clone());
-        let mut holding = self.shared.holding();
-        let tag = holding.next_tag;
-        holding.next_tag += 1;
-        holding.held.insert(tag, held);
-        drop(holding);
-        let receipt = TagReceipt { shared: Arc::clone(&self.shared), tag };
+        let mut unsettled = self.inner.unsettled();
+        let tag = unsettled.next_tag;
+        unsettled.next_tag += 1;
+        unsettled.held.insert(tag, held);
+        drop(unsettled);
+        let receipt = QueueReceipt { inner: Arc::clone(&self.inner), tag };
         Some(Delivery::new(message, redelivered, death, Box::new(receipt), taken))
     }
 }
@@ -66,8 +66,8 @@ impl Consumer for InProcessConsumer {
             if self.closed.is_cancelled() {
                 return None;
             }
-            let may_take = self.shared.holding().held.len() < usize::from(self.prefetch);
-            if may_take && let Some(bytes) = self.shared.queue.next_bytes() {
+            let may_take = self.inner.unsettled().held.len() < usize::from(self.prefetch);
+            if may_take && let Some(bytes) = self.inner.queue.next_bytes() {
                 let taken = tokio::select! {
                     () = self.closed.cancelled() => return None,
                     taken = self.budget.take(bytes) => taken,
@@ -79,8 +79,8 @@ impl Consumer for InProcessConsumer {
             }
             tokio::select! {
                 () = self.closed.cancelled() => return None,
-                () = self.shared.queue.arrived(), if may_take => {}
-                () = self.shared.settled.notified(), if !may_take => {}
+                () = self.inner.queue.arrived(), if may_take => {}
+                () = self.inner.settled.notified(), if !may_take => {}
             }
         }
     }
@@ -89,7 +89,7 @@ impl Consumer for InProcessConsumer {
         self.prefetch
     }
 
-    fn want(&mut self, prefetch: u16) {
+    fn set_prefetch(&mut self, prefetch: u16) {
         self.prefetch = prefetch.max(1);
     }
 
@@ -98,23 +98,23 @@ impl Consumer for InProcessConsumer {
 
 impl Drop for InProcessConsumer {
     fn drop(&mut self) {
-        let held = std::mem::take(&mut self.shared.holding().held);
-        self.shared.queue.give_back(held.into_values());
-        self.shared.queue.consumer_went();
+        let held = std::mem::take(&mut self.inner.unsettled().held);
+        self.inner.queue.requeue(held.into_values());
+        self.inner.queue.remove_consumer();
     }
 }
 
-struct TagReceipt {
-    shared: Arc<Shared>,
+struct QueueReceipt {
+    inner: Arc<Inner>,
     tag: u64,
 }
 
-impl Receipt for TagReceipt {
+impl Receipt for QueueReceipt {
     fn settle(self: Box<Self>, settlement: Settlement) {
-        let Some(held) = self.shared.holding().held.remove(&self.tag) else { return };
+        let Some(held) = self.inner.unsettled().held.remove(&self.tag) else { return };
         if settlement == Settlement::Release {
-            self.shared.queue.give_back(std::iter::once(held));
+            self.inner.queue.requeue(std::iter::once(held));
         }
-        self.shared.settled.notify_one();
+        self.inner.settled.notify_one();
     }
 }

@@ -15,10 +15,10 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use self::consumer::InProcessConsumer;
-use self::queue::{Bounds, Delayed, Held, Queue};
-use crate::broadcast::{BACKLOG, Ear};
+use self::queue::{DelayedMessages, MemoryQueue, QueueBounds, QueuedMessage};
+use crate::broadcast::{BACKLOG, ChannelListener};
 use crate::consume::delay::Delay;
-use crate::memory::Budget;
+use crate::memory::MemoryBudget;
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::options::HOLD_TIMEOUT;
 use crate::{Broker, BrokerError, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route, Work};
@@ -35,13 +35,13 @@ const IN_FLIGHT: usize = 256;
 
 /// The broker of a single process.
 pub struct InProcess {
-    work: [Arc<Queue>; 4],
-    delayed: [Arc<Delayed>; 4],
-    budgets: [Budget; 4],
-    dead: Arc<Queue>,
-    dead_budget: Budget,
-    control: broadcast::Sender<Message>,
-    bounds: Bounds,
+    work: [Arc<MemoryQueue>; 4],
+    delayed: [Arc<DelayedMessages>; 4],
+    budgets: [MemoryBudget; 4],
+    dead: Arc<MemoryQueue>,
+    dead_budget: MemoryBudget,
+    broadcasts: broadcast::Sender<Message>,
+    bounds: QueueBounds,
     hold_timeout: Duration,
     closed: CancellationToken,
 }
@@ -55,27 +55,27 @@ impl InProcess {
 
     /// As [`InProcess::new`], with another [`Broker::hold_timeout`] than the default.
     pub fn with_hold_timeout(max_length: usize, hold_timeout: Duration) -> Arc<dyn Broker> {
-        let dead_bounds = Bounds { messages: MAX_DEAD_LETTERS, bytes: MAX_QUEUE_BYTES };
-        let dead = Arc::new(Queue::new("dead_letters".to_owned(), dead_bounds, None));
-        let bounds = Bounds { messages: max_length.max(1), bytes: MAX_QUEUE_BYTES };
-        let queue = |route: Route| Arc::new(Queue::new(route.to_string(), bounds, Some(Arc::clone(&dead))));
+        let dead_bounds = QueueBounds { messages: MAX_DEAD_LETTERS, bytes: MAX_QUEUE_BYTES };
+        let dead = Arc::new(MemoryQueue::new("dead_letters".to_owned(), dead_bounds, None));
+        let bounds = QueueBounds { messages: max_length.max(1), bytes: MAX_QUEUE_BYTES };
+        let queue = |route: Route| Arc::new(MemoryQueue::new(route.to_string(), bounds, Some(Arc::clone(&dead))));
         Arc::new(Self {
             work: Route::ALL.map(queue),
             delayed: Default::default(),
             budgets: Route::ALL.map(|route| match route.work {
-                Work::Transactions => Budget::new(IN_WORK_BYTES / 2),
-                Work::Scored => Budget::new(IN_WORK_BYTES),
+                Work::Transactions => MemoryBudget::new(IN_WORK_BYTES / 2),
+                Work::Scored => MemoryBudget::new(IN_WORK_BYTES),
             }),
             dead: Arc::clone(&dead),
-            dead_budget: Budget::new(IN_WORK_BYTES),
-            control: broadcast::Sender::new(BACKLOG),
+            dead_budget: MemoryBudget::new(IN_WORK_BYTES),
+            broadcasts: broadcast::Sender::new(BACKLOG),
             bounds,
             hold_timeout,
             closed: CancellationToken::new(),
         })
     }
 
-    fn queue(&self, route: Route) -> &Arc<Queue> {
+    fn queue(&self, route: Route) -> &Arc<MemoryQueue> {
         &self.work[route.index()]
     }
 
@@ -94,7 +94,7 @@ impl InProcess {
 impl Broker for InProcess {
     async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
         self.check(&message)?;
-        self.queue(route).push(Box::new(Held::new(message))).map_err(|_| PublishError::Full)
+        self.queue(route).push(Box::new(QueuedMessage::new(message))).map_err(|_| PublishError::Full)
     }
 
     async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError> {
@@ -107,7 +107,7 @@ impl Broker for InProcess {
         tokio::spawn(async move {
             let enter = async {
                 tokio::time::sleep(Delay::at_least(after).duration()).await;
-                queue.push_when_room(Box::new(Held::new(message))).await;
+                queue.push_when_room(Box::new(QueuedMessage::new(message))).await;
                 delayed.leave(bytes);
             };
             tokio::select! {
@@ -121,7 +121,7 @@ impl Broker for InProcess {
     async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
         self.check(&message)?;
         let death = Death::of(route, reason);
-        self.dead.push(Box::new(Held::dead(message, death))).map_err(|_| PublishError::Full)
+        self.dead.push(Box::new(QueuedMessage::dead(message, death))).map_err(|_| PublishError::Full)
     }
 
     async fn room(&self, route: Route) {
@@ -141,7 +141,7 @@ impl Broker for InProcess {
     async fn broadcast(&self, message: Message) -> Result<(), PublishError> {
         self.check(&message)?;
         // It is no error that nobody listens.
-        let _ = self.control.send(message);
+        let _ = self.broadcasts.send(message);
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl Broker for InProcess {
     }
 
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
-        Ok(Box::new(Ear { heard: self.control.subscribe(), closing: self.closed.child_token() }))
+        Ok(Box::new(ChannelListener { receiver: self.broadcasts.subscribe(), closing: self.closed.child_token() }))
     }
 
     async fn subscribe_events(&self, _: &str, _: &str) -> Result<Box<dyn EventQueue>, BrokerError> {

@@ -11,14 +11,14 @@ use crate::{Death, Depth, Message};
 const DELIVERY_LIMIT: u32 = 100;
 
 /// A message in a queue or with a consumer.
-pub(super) struct Held {
+pub(super) struct QueuedMessage {
     pub(super) message: Message,
     pub(super) death: Option<Death>,
     /// How often it came back from a consumer.
     pub(super) returned: u32,
 }
 
-impl Held {
+impl QueuedMessage {
     pub(super) fn new(message: Message) -> Self {
         Self { message, death: None, returned: 0 }
     }
@@ -28,11 +28,11 @@ impl Held {
     }
 }
 
-pub(super) struct Queue {
+pub(super) struct MemoryQueue {
     name: String,
-    bounds: Bounds,
+    bounds: QueueBounds,
     /// Where messages go that came back too often; the dead letters themselves have no such place, and keep them.
-    dead_letters: Option<Arc<Queue>>,
+    dead_letters: Option<Arc<MemoryQueue>>,
     state: Mutex<State>,
     arrived: Notify,
     left: Notify,
@@ -40,13 +40,13 @@ pub(super) struct Queue {
 
 /// How much a queue takes from publishers. One message is always taken.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct QueueBounds {
     pub(super) messages: usize,
     /// Of their bodies.
     pub(super) bytes: usize,
 }
 
-impl Bounds {
+impl QueueBounds {
     fn has_room(self, messages: usize, bytes: usize) -> bool {
         messages == 0 || messages < self.messages && bytes < self.bytes
     }
@@ -54,35 +54,35 @@ impl Bounds {
 
 #[derive(Default)]
 struct State {
-    ready: VecDeque<Box<Held>>,
+    ready: VecDeque<Box<QueuedMessage>>,
     /// Of the bodies of what is ready.
     bytes: usize,
     consumers: u32,
 }
 
 impl State {
-    fn push_back(&mut self, held: Box<Held>) {
+    fn push_back(&mut self, held: Box<QueuedMessage>) {
         self.bytes += held.message.body.len();
         self.ready.push_back(held);
     }
 
-    fn push_front(&mut self, held: Box<Held>) {
+    fn push_front(&mut self, held: Box<QueuedMessage>) {
         self.bytes += held.message.body.len();
         self.ready.push_front(held);
     }
 
-    fn has_room(&self, bounds: Bounds) -> bool {
+    fn has_room(&self, bounds: QueueBounds) -> bool {
         bounds.has_room(self.ready.len(), self.bytes)
     }
 }
 
 /// Messages that enter a queue later, bounded as the queue is.
 #[derive(Debug, Default)]
-pub(super) struct Delayed(Mutex<(usize, usize)>);
+pub(super) struct DelayedMessages(Mutex<(usize, usize)>);
 
-impl Delayed {
+impl DelayedMessages {
     /// Whether there is room for one of so many bytes; it has to [leave](Self::leave) then.
-    pub(super) fn enter(&self, bytes: usize, bounds: Bounds) -> bool {
+    pub(super) fn enter(&self, bytes: usize, bounds: QueueBounds) -> bool {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let has_room = bounds.has_room(held.0, held.1);
         if has_room {
@@ -97,8 +97,8 @@ impl Delayed {
     }
 }
 
-impl Queue {
-    pub(super) fn new(name: String, bounds: Bounds, dead_letters: Option<Arc<Queue>>) -> Self {
+impl MemoryQueue {
+    pub(super) fn new(name: String, bounds: QueueBounds, dead_letters: Option<Arc<MemoryQueue>>) -> Self {
         Self { name, bounds, dead_letters, state: Mutex::default(), arrived: Notify::new(), left: Notify::new() }
     }
 
@@ -108,7 +108,7 @@ impl Queue {
     }
 
     /// Puts a message at the end; hands it back if the queue is full.
-    pub(super) fn push(&self, held: Box<Held>) -> Result<(), Box<Held>> {
+    pub(super) fn push(&self, held: Box<QueuedMessage>) -> Result<(), Box<QueuedMessage>> {
         let mut state = self.state();
         if !state.has_room(self.bounds) {
             return Err(held);
@@ -124,7 +124,7 @@ impl Queue {
         Ok(())
     }
 
-    pub(super) async fn push_when_room(&self, mut held: Box<Held>) {
+    pub(super) async fn push_when_room(&self, mut held: Box<QueuedMessage>) {
         while let Err(refused) = self.push(held) {
             held = refused;
             self.room().await;
@@ -148,7 +148,7 @@ impl Queue {
     }
 
     /// The next message, where its body has so many bytes.
-    pub(super) fn pop(&self, bytes: usize) -> Option<Box<Held>> {
+    pub(super) fn pop(&self, bytes: usize) -> Option<Box<QueuedMessage>> {
         let mut state = self.state();
         let held = state.ready.pop_front_if(|held| held.message.body.len() == bytes)?;
         state.bytes -= bytes;
@@ -168,7 +168,7 @@ impl Queue {
     }
 
     /// Takes back what a consumer held, to the front and in the order given; past the limit, to the dead letters.
-    pub(super) fn give_back(&self, held: impl DoubleEndedIterator<Item = Box<Held>>) {
+    pub(super) fn requeue(&self, held: impl DoubleEndedIterator<Item = Box<QueuedMessage>>) {
         let mut state = self.state();
         let mut dead = Vec::new();
         for mut held in held.rev() {
@@ -185,12 +185,12 @@ impl Queue {
         let Some(dead_letters) = &self.dead_letters else { return };
         for held in dead.into_iter().rev() {
             let death = Death { queue: self.name.clone(), reason: "delivery_limit".to_owned() };
-            dead_letters.push_regardless(Box::new(Held::dead(held.message, death)));
+            dead_letters.push_past_bound(Box::new(QueuedMessage::dead(held.message, death)));
         }
     }
 
     /// Past the bound: there is no other place for what the queue itself gives up.
-    fn push_regardless(&self, held: Box<Held>) {
+    fn push_past_bound(&self, held: Box<QueuedMessage>) {
         self.state().push_back(held);
         self.arrived.notify_one();
     }
@@ -200,11 +200,11 @@ impl Queue {
         Depth { messages: state.ready.len() as u64, consumers: state.consumers }
     }
 
-    pub(super) fn consumer_came(&self) {
+    pub(super) fn add_consumer(&self) {
         self.state().consumers += 1;
     }
 
-    pub(super) fn consumer_went(&self) {
+    pub(super) fn remove_consumer(&self) {
         let mut state = self.state();
         state.consumers = state.consumers.saturating_sub(1);
         let waiting = !state.ready.is_empty();

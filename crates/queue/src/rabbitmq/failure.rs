@@ -8,7 +8,7 @@ use lapin::{Error, ErrorKind};
 
 /// Whether trying to connect again may help.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum FailureKind {
     /// RabbitMQ refused the credentials.
     Refused,
     /// There is no such virtual host, or it may not be used.
@@ -25,20 +25,20 @@ pub(super) enum Verdict {
     Passing,
 }
 
-pub(super) fn verdict(error: &Error) -> Verdict {
+pub(super) fn classify(error: &Error) -> FailureKind {
     let ErrorKind::ProtocolError(error) = error.kind() else {
         return match error.kind() {
-            ErrorKind::AuthProviderError(_) => Verdict::Refused,
-            ErrorKind::IOError(error) => TlsTrouble::of(&**error).map_or(Verdict::Passing, Verdict::Tls),
-            _ => Verdict::Passing,
+            ErrorKind::AuthProviderError(_) => FailureKind::Refused,
+            ErrorKind::IOError(error) => TlsTrouble::of(&**error).map_or(FailureKind::Passing, FailureKind::Tls),
+            _ => FailureKind::Passing,
         };
     };
     match error.kind() {
-        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Verdict::Refused,
-        AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Verdict::NoVirtualHost,
-        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => Verdict::DeclaredOtherwise,
-        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Verdict::Missing,
-        _ => Verdict::Passing,
+        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => FailureKind::Refused,
+        AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => FailureKind::NoVirtualHost,
+        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => FailureKind::DeclaredOtherwise,
+        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => FailureKind::Missing,
+        _ => FailureKind::Passing,
     }
 }
 
@@ -100,14 +100,14 @@ mod tests {
     #[test]
     fn tells_what_does_not_pass() {
         let cases = [
-            (protocol(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - Login was refused"), Verdict::Refused),
-            (protocol(AMQPHardError::NOTALLOWED, "NOT_ALLOWED - vhost x not found"), Verdict::NoVirtualHost),
-            (protocol(AMQPSoftError::PRECONDITIONFAILED, "inequivalent arg"), Verdict::DeclaredOtherwise),
-            (protocol(AMQPHardError::CONNECTIONFORCED, "shutdown"), Verdict::Passing),
-            (io::Error::from(io::ErrorKind::ConnectionRefused).into(), Verdict::Passing),
+            (protocol(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - Login was refused"), FailureKind::Refused),
+            (protocol(AMQPHardError::NOTALLOWED, "NOT_ALLOWED - vhost x not found"), FailureKind::NoVirtualHost),
+            (protocol(AMQPSoftError::PRECONDITIONFAILED, "inequivalent arg"), FailureKind::DeclaredOtherwise),
+            (protocol(AMQPHardError::CONNECTIONFORCED, "shutdown"), FailureKind::Passing),
+            (io::Error::from(io::ErrorKind::ConnectionRefused).into(), FailureKind::Passing),
         ];
         for (error, expected) in cases {
-            assert_eq!(verdict(&error), expected, "{error}");
+            assert_eq!(classify(&error), expected, "{error}");
         }
     }
 

@@ -35,14 +35,14 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::connect::{Link, Settings};
-use self::consume::events::RabbitEvents;
-use self::consume::{RabbitConsumer, Subscribing, broadcast as listener};
+use self::connect::{ConnectionSettings, PersistentConnection};
+use self::consume::events::RabbitMqEventQueue;
+use self::consume::{ConsumerOptions, RabbitMqConsumer, broadcast as listener};
 use self::publish::Publisher;
-use self::publish::full_queue::Gate;
-use self::topology::Declaring;
+use self::publish::full_queue::FullQueueGate;
+use self::topology::DeclareMode;
 use crate::consume::delay::Delay;
-use crate::memory::{Budget, REALTIME_BYTES, Shares};
+use crate::memory::{MemoryBudget, PrefetchShares, REALTIME_BYTES};
 use crate::{
     Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route,
 };
@@ -52,30 +52,30 @@ pub(crate) use self::inbound::damages;
 
 /// A RabbitMQ that is connected to.
 pub(crate) struct RabbitMq {
-    settings: Arc<Settings>,
+    settings: Arc<ConnectionSettings>,
     startup: Duration,
     hold_timeout: Duration,
-    publishing: Arc<Link>,
+    publishing: Arc<PersistentConnection>,
     publisher: Publisher,
     /// Opened by the first who consumes from them.
-    consuming: OnceCell<Arc<Link>>,
-    dead_letters: OnceCell<Arc<Link>>,
-    events: OnceCell<Arc<Link>>,
-    gates: [Gate; 4],
+    consuming: OnceCell<Arc<PersistentConnection>>,
+    dead_letters: OnceCell<Arc<PersistentConnection>>,
+    events: OnceCell<Arc<PersistentConnection>>,
+    gates: [FullQueueGate; 4],
     /// Of what is in work, by work queue; and of the dead letters.
-    budgets: [Budget; 4],
-    dead_budget: Budget,
-    shares: Shares,
+    budgets: [MemoryBudget; 4],
+    dead_budget: MemoryBudget,
+    shares: PrefetchShares,
     consumers: TaskTracker,
     closing: CancellationToken,
 }
 
 impl RabbitMq {
     pub(crate) async fn connect(options: &BrokerOptions, stage: &str, startup: Duration) -> Result<Self, BrokerError> {
-        let settings = Arc::new(Settings::new(options, stage, Declaring::WhereAllowed)?);
-        let publishing = Arc::new(Link::open(&settings, startup).await?);
+        let settings = Arc::new(ConnectionSettings::new(options, stage, DeclareMode::IfAllowed)?);
+        let publishing = Arc::new(PersistentConnection::open(&settings, startup).await?);
         let asking = Arc::clone(&settings);
-        tokio::spawn(async move { asking.look_at_policies().await });
+        tokio::spawn(async move { asking.warn_of_policies().await });
         let publisher = Publisher::start(&publishing, options.publish_window, options.publish_timeout);
         Ok(Self {
             settings,
@@ -87,24 +87,27 @@ impl RabbitMq {
             dead_letters: OnceCell::new(),
             events: OnceCell::new(),
             gates: Default::default(),
-            budgets: Route::ALL.map(Budget::of),
-            dead_budget: Budget::new(REALTIME_BYTES),
-            shares: Shares::default(),
+            budgets: Route::ALL.map(MemoryBudget::of),
+            dead_budget: MemoryBudget::new(REALTIME_BYTES),
+            shares: PrefetchShares::default(),
             consumers: TaskTracker::new(),
             closing: CancellationToken::new(),
         })
     }
 
-    async fn opened(&self, link: &OnceCell<Arc<Link>>) -> Result<Arc<Link>, BrokerError> {
-        let open = async || Link::open(&self.settings, self.startup).await.map(Arc::new);
+    async fn opened(
+        &self,
+        link: &OnceCell<Arc<PersistentConnection>>,
+    ) -> Result<Arc<PersistentConnection>, BrokerError> {
+        let open = async || PersistentConnection::open(&self.settings, self.startup).await.map(Arc::new);
         link.get_or_try_init(open).await.cloned()
     }
 
-    async fn consuming(&self) -> Result<Arc<Link>, BrokerError> {
+    async fn consuming(&self) -> Result<Arc<PersistentConnection>, BrokerError> {
         self.opened(&self.consuming).await
     }
 
-    fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+    fn links(&self) -> impl Iterator<Item = &Arc<PersistentConnection>> {
         let opened = [&self.consuming, &self.dead_letters, &self.events].into_iter().filter_map(OnceCell::get);
         // The publishing one last, as consumers may have to publish to come to an end.
         opened.chain([&self.publishing])
@@ -112,15 +115,15 @@ impl RabbitMq {
 
     async fn subscribe(
         &self,
-        link: Arc<Link>,
+        link: Arc<PersistentConnection>,
         queue: ShortString,
         prefetch: u16,
-        budget: &Budget,
+        budget: &MemoryBudget,
         dead: bool,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
         let (budget, share, closing) = (budget.clone(), self.shares.join(), self.closing.child_token());
-        let subscribing = Subscribing { link, queue, prefetch, dead, budget, share, closing };
-        Ok(Box::new(RabbitConsumer::start(subscribing, &self.consumers).await?))
+        let subscribing = ConsumerOptions { link, queue, prefetch, dead, budget, share, closing };
+        Ok(Box::new(RabbitMqConsumer::start(subscribing, &self.consumers).await?))
     }
 }
 
@@ -129,10 +132,10 @@ impl Broker for RabbitMq {
     async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
         let address = self.settings.topology.work(route);
         let gate = &self.gates[route.index()];
-        let result = self.publisher.publish(address, wire::outgoing(message, Some(route.lane), None)?).await;
+        let result = self.publisher.publish(address, wire::encode(message, Some(route.lane), None)?).await;
         match result {
             Ok(()) => gate.open(),
-            Err(PublishError::Full) => gate.shut(),
+            Err(PublishError::Full) => gate.close(),
             Err(_) => {}
         }
         result
@@ -140,21 +143,21 @@ impl Broker for RabbitMq {
 
     async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError> {
         let address = self.settings.topology.delayed(route, Delay::at_least(after));
-        self.publisher.publish(address, wire::outgoing(message, Some(route.lane), None)?).await
+        self.publisher.publish(address, wire::encode(message, Some(route.lane), None)?).await
     }
 
     async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
         let death = Death::of(route, reason);
         let address = self.settings.topology.dead(route);
-        self.publisher.publish(address, wire::outgoing(message, Some(route.lane), Some(&death))?).await
+        self.publisher.publish(address, wire::encode(message, Some(route.lane), Some(&death))?).await
     }
 
-    fn pack(&self, message: Message) -> Message {
-        wire::pack(message)
+    fn compress(&self, message: Message) -> Message {
+        wire::compress(message)
     }
 
     async fn room(&self, route: Route) {
-        self.gates[route.index()].pass().await;
+        self.gates[route.index()].wait().await;
     }
 
     async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
@@ -168,13 +171,13 @@ impl Broker for RabbitMq {
     }
 
     async fn broadcast(&self, message: Message) -> Result<(), PublishError> {
-        self.publisher.publish(self.settings.topology.control(), wire::outgoing(message, None, None)?).await
+        self.publisher.publish(self.settings.topology.control(), wire::encode(message, None, None)?).await
     }
 
     async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError> {
         // Nobody waits for it, and it is not to fill the window, or hold up a shutdown, until RabbitMQ is back.
         self.publishing.health().map_err(PublishError::Unavailable)?;
-        self.publisher.publish(self.settings.topology.feed(key), wire::outgoing(message, None, None)?).await
+        self.publisher.publish(self.settings.topology.feed(key), wire::encode(message, None, None)?).await
     }
 
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
@@ -186,7 +189,7 @@ impl Broker for RabbitMq {
         let link = self.opened(&self.events).await?;
         let topology = &self.settings.topology;
         let (exchange, queue) = (topology.events_exchange(exchange), topology.events_queue(watched));
-        Ok(Box::new(RabbitEvents::subscribe(link, exchange, queue).await?))
+        Ok(Box::new(RabbitMqEventQueue::subscribe(link, exchange, queue).await?))
     }
 
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {

@@ -25,12 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 
 /// Asks, and warns of each queue whose policy changes what Assay relies on.
-pub(super) async fn look(uri: &AMQPUri, prefix: &str) {
+pub(super) async fn warn_of_policies(uri: &AMQPUri, prefix: &str) {
     if uri.scheme != AMQPScheme::AMQP {
         return;
     }
     match timeout(PATIENCE, ask(uri, PORT)).await {
-        Ok(Ok(queues)) => queues.iter().flat_map(|queue| queue.troubles(prefix)).for_each(|trouble| warn!("{trouble}")),
+        Ok(Ok(queues)) => queues.iter().flat_map(|queue| queue.warnings(prefix)).for_each(|warning| warn!("{warning}")),
         Ok(Err(cause)) => debug!("the policies of RabbitMQ are not known ({cause})"),
         Err(_) => debug!("the policies of RabbitMQ are not known (no answer)"),
     }
@@ -38,7 +38,7 @@ pub(super) async fn look(uri: &AMQPUri, prefix: &str) {
 
 /// A queue as the management API shows it.
 #[derive(Debug, Deserialize)]
-struct Queue {
+struct ListedQueue {
     name: String,
     #[serde(default)]
     policy: Option<String>,
@@ -49,15 +49,15 @@ struct Queue {
     effective_policy_definition: Value,
 }
 
-impl Queue {
+impl ListedQueue {
     /// What is wrong with it, a line each.
-    fn troubles(&self, prefix: &str) -> Vec<String> {
-        let Some(name) = self.name.strip_prefix(prefix).filter(|name| is_ours(name)) else { return Vec::new() };
+    fn warnings(&self, prefix: &str) -> Vec<String> {
+        let Some(name) = self.name.strip_prefix(prefix).filter(|name| is_assay_queue(name)) else { return Vec::new() };
         let Some(definition) = self.effective_policy_definition.as_object() else { return Vec::new() };
         let set: BTreeMap<_, _> = definition.iter().collect();
         let policies: Vec<_> =
             [&self.policy, &self.operator_policy].into_iter().flatten().map(String::as_str).collect();
-        let troubles = set.into_iter().filter_map(|(key, value)| {
+        let warnings = set.into_iter().filter_map(|(key, value)| {
             let effect = effect(name, key, value)?;
             Some(format!(
                 "policy `{}` sets {key} of queue {} to {value}: {effect}; keep the queues of Assay out of its pattern",
@@ -65,12 +65,12 @@ impl Queue {
                 self.name
             ))
         });
-        troubles.collect()
+        warnings.collect()
     }
 }
 
 /// Whether it is a queue of ours, by its name without the prefix.
-fn is_ours(name: &str) -> bool {
+fn is_assay_queue(name: &str) -> bool {
     ["transactions.", "predictions.", "assay.events."].iter().any(|start| name.starts_with(start))
         || name == "dead_letters"
 }
@@ -92,7 +92,7 @@ fn effect(queue: &str, key: &str, value: &Value) -> Option<&'static str> {
 }
 
 /// Asks for the queues of the virtual host.
-async fn ask(uri: &AMQPUri, port: u16) -> Result<Vec<Queue>, String> {
+async fn ask(uri: &AMQPUri, port: u16) -> Result<Vec<ListedQueue>, String> {
     let host = uri.authority.host.as_str();
     let mut stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
     let user = &uri.authority.userinfo;
@@ -109,7 +109,7 @@ async fn ask(uri: &AMQPUri, port: u16) -> Result<Vec<Queue>, String> {
     read(&answer)
 }
 
-fn read(answer: &[u8]) -> Result<Vec<Queue>, String> {
+fn read(answer: &[u8]) -> Result<Vec<ListedQueue>, String> {
     let (head, body) = answer
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
@@ -145,10 +145,10 @@ mod tests {
         for (name, definition, expected) in cases {
             let queue =
                 format!(r#"{{"name": "{name}", "policy": "all", "effective_policy_definition": {definition}}}"#);
-            let troubles = serde_json::from_str::<Queue>(&queue).unwrap().troubles("p.");
-            assert_eq!(troubles.len(), expected.len(), "{troubles:?}");
-            for (trouble, key) in troubles.iter().zip(expected) {
-                assert!(trouble.starts_with(&format!("policy `all` sets {key} of queue {name} to ")), "{trouble}");
+            let warnings = serde_json::from_str::<ListedQueue>(&queue).unwrap().warnings("p.");
+            assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+            for (warning, key) in warnings.iter().zip(expected) {
+                assert!(warning.starts_with(&format!("policy `all` sets {key} of queue {name} to ")), "{warning}");
             }
         }
     }

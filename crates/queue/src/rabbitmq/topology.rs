@@ -13,7 +13,7 @@
 //!
 //! Nothing is published to the default exchange, through which everybody who may use it reaches every queue: what a stage may
 //! write to is what its user is granted (`deploy/rabbitmq`). Whoever may not declare finds everything declared
-//! ([`Declaring::WhereAllowed`]); bindings cannot be looked at, and come with what was declared.
+//! ([`DeclareMode::IfAllowed`]); bindings cannot be looked at, and come with what was declared.
 //!
 //! Work queues dead-letter to `assay.dead` what came back more than [`DELIVERY_LIMIT`] times. All queues are quorum queues
 //! with a bound that refuses publishers (`reject-publish`): nothing is ever dropped, and a dead letter that finds no room
@@ -30,8 +30,8 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
 
-use super::failure::{Verdict, verdict};
-use super::publish::Address;
+use super::failure::{FailureKind, classify};
+use super::publish::PublishTarget;
 use crate::consume::delay::Delay;
 use crate::events::queue_name;
 use crate::{Route, Work};
@@ -52,11 +52,11 @@ const LISTENER_MAX_BYTES: i64 = 1024 * 1024;
 
 /// What is done about exchanges and queues at the start of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Declaring {
+pub(super) enum DeclareMode {
     /// They are declared; it is an error not to be allowed to.
     Always,
     /// They are declared, or looked for where the user may not declare them.
-    WhereAllowed,
+    IfAllowed,
 }
 
 /// The names and bounds of one installation.
@@ -115,16 +115,16 @@ impl Topology {
         self.name("dead_letters")
     }
 
-    pub(super) fn work(&self, route: Route) -> Address {
-        Address { exchange: self.exchange(route.work), key: route.lane.as_str().into(), mandatory: true }
+    pub(super) fn work(&self, route: Route) -> PublishTarget {
+        PublishTarget { exchange: self.exchange(route.work), key: route.lane.as_str().into(), mandatory: true }
     }
 
-    pub(super) fn delayed(&self, route: Route, delay: Delay) -> Address {
-        Address { exchange: self.delay_exchange(route.work), key: delay_key(route, delay), mandatory: true }
+    pub(super) fn delayed(&self, route: Route, delay: Delay) -> PublishTarget {
+        PublishTarget { exchange: self.delay_exchange(route.work), key: delay_key(route, delay), mandatory: true }
     }
 
-    pub(super) fn dead(&self, route: Route) -> Address {
-        Address { exchange: self.dead_exchange(), key: route.to_string().into(), mandatory: true }
+    pub(super) fn dead(&self, route: Route) -> PublishTarget {
+        PublishTarget { exchange: self.dead_exchange(), key: route.to_string().into(), mandatory: true }
     }
 
     /// Where others publish what happens to their objects.
@@ -152,13 +152,13 @@ impl Topology {
     }
 
     /// Where all who listen are told; it is no error that nobody does.
-    pub(super) fn control(&self) -> Address {
-        Address { exchange: self.control_exchange(), key: "".into(), mandatory: false }
+    pub(super) fn control(&self) -> PublishTarget {
+        PublishTarget { exchange: self.control_exchange(), key: "".into(), mandatory: false }
     }
 
     /// Where whoever wants to hears of predictions; it is no error that nobody does.
-    pub(super) fn feed(&self, key: &str) -> Address {
-        Address { exchange: self.feed_exchange(), key: key.into(), mandatory: false }
+    pub(super) fn feed(&self, key: &str) -> PublishTarget {
+        PublishTarget { exchange: self.feed_exchange(), key: key.into(), mandatory: false }
     }
 
     /// Declares a queue for one listener, which RabbitMQ deletes with its consumer. Returns its name.
@@ -179,10 +179,10 @@ impl Topology {
     }
 
     /// Sees to it that everything is there. What is there already must be as declared here.
-    pub(super) async fn ensure(&self, connection: &Connection, declaring: Declaring) -> lapin::Result<()> {
+    pub(super) async fn ensure(&self, connection: &Connection, declaring: DeclareMode) -> lapin::Result<()> {
         match self.declare(connection).await {
             // Refused is what would have been declared, though it may be there.
-            Err(error) if declaring == Declaring::WhereAllowed && verdict(&error) == Verdict::Refused => {
+            Err(error) if declaring == DeclareMode::IfAllowed && classify(&error) == FailureKind::Refused => {
                 self.find(connection).await
             }
             declared => declared,

@@ -16,13 +16,13 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// Why a connection was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Loss {
+pub(super) struct ConnectionLoss {
     pub(super) cause: String,
     /// Whether the client could not read what it was sent.
     pub(super) is_unreadable: bool,
 }
 
-impl From<&str> for Loss {
+impl From<&str> for ConnectionLoss {
     fn from(cause: &str) -> Self {
         Self { cause: cause.to_owned(), is_unreadable: false }
     }
@@ -30,14 +30,14 @@ impl From<&str> for Loss {
 
 /// The losses of one connection.
 #[derive(Default)]
-pub(super) struct Losses {
-    latest: Option<Loss>,
+pub(super) struct ReconnectBackoff {
+    latest: Option<ConnectionLoss>,
     in_a_row: u32,
 }
 
-impl Losses {
+impl ReconnectBackoff {
     /// How long to wait after a loss, before the first try to connect again. It logs once that it waits.
-    pub(super) fn pause(&mut self, server: &str, loss: &Loss, lived: Duration) -> Duration {
+    pub(super) fn pause(&mut self, server: &str, loss: &ConnectionLoss, lived: Duration) -> Duration {
         if lived >= SETTLED || self.latest.as_ref() != Some(loss) {
             self.latest = Some(loss.clone());
             self.in_a_row = 0;
@@ -66,9 +66,9 @@ mod tests {
     #[test]
     fn waits_longer_and_longer_for_what_cannot_be_read_alone() {
         let moment = Duration::from_millis(80);
-        let unreadable = Loss { cause: "parse error".to_owned(), is_unreadable: true };
-        let (cut, restarting) = (Loss::from("connection reset"), Loss::from("restarting"));
-        let mut losses = Losses::default();
+        let unreadable = ConnectionLoss { cause: "parse error".to_owned(), is_unreadable: true };
+        let (cut, restarting) = (ConnectionLoss::from("connection reset"), ConnectionLoss::from("restarting"));
+        let mut losses = ReconnectBackoff::default();
         let mut pause = |loss, lived| losses.pause("here", loss, lived).as_secs();
         let same: Vec<_> = (0..10).map(|_| pause(&unreadable, moment)).collect();
         assert_eq!(same, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);

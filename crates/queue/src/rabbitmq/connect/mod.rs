@@ -1,6 +1,6 @@
 //! Connections that are kept up: connecting, noticing a loss, connecting again with jittered backoff, declaring again.
 //!
-//! Guarantee: whoever asks a [`Link`] for its connection waits until there is one. The client's own recovery is off: with
+//! Guarantee: whoever asks a [`PersistentConnection`] for its connection waits until there is one. The client's own recovery is off: with
 //! it, publishes under way could hang for as long as the broker was away.
 
 mod address;
@@ -23,10 +23,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::backoff::{Loss, Losses};
-use super::failure::{Verdict, cause, is_unreadable, verdict};
+use self::backoff::{ConnectionLoss, ReconnectBackoff};
+use super::failure::{FailureKind, cause, classify, is_unreadable};
 use super::policies;
-use super::topology::{Declaring, Topology};
+use super::topology::{DeclareMode, Topology};
 use crate::options::TLS_PREFIX;
 use crate::publish::{LONGEST_PAUSE, pauses};
 use crate::{BrokerError, BrokerOptions, Depth, metrics};
@@ -44,20 +44,20 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 const NOT_ALLOWED: &str = "ACCESS_REFUSED";
 
 /// What all connections of a broker have in common.
-pub(super) struct Settings {
+pub(super) struct ConnectionSettings {
     uri: AMQPUri,
     name: String,
     /// Where certificates and keys are read anew for each connection, as they are renewed while a program runs.
     options: BrokerOptions,
-    declaring: Declaring,
+    declaring: DeclareMode,
     pub(super) topology: Topology,
     /// How long anything but a publish may take.
-    pub(super) patience: Duration,
+    pub(super) request_timeout: Duration,
     outage: Outage,
 }
 
-impl Settings {
-    pub(super) fn new(options: &BrokerOptions, stage: &str, declaring: Declaring) -> Result<Self, BrokerError> {
+impl ConnectionSettings {
+    pub(super) fn new(options: &BrokerOptions, stage: &str, declaring: DeclareMode) -> Result<Self, BrokerError> {
         let mut uri = address::read(&options.address()?).map_err(|error| BrokerError::Usage(error.to_string()))?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         options.tls().expect_tls(uri.scheme == AMQPScheme::AMQPS, "amqps://")?;
@@ -65,7 +65,7 @@ impl Settings {
             uri,
             name: format!("assay-{stage}"),
             topology: Topology::new(&options.queue_prefix, options.queue_max_length),
-            patience: options.publish_timeout,
+            request_timeout: options.publish_timeout,
             // Not its address, which may hold a password and is not needed any more.
             options: BrokerOptions { amqp_url: None, ..options.clone() },
             declaring,
@@ -74,8 +74,8 @@ impl Settings {
     }
 
     /// Warns of policies that take from our queues what Assay relies on.
-    pub(super) async fn look_at_policies(&self) {
-        policies::look(&self.uri, &self.options.queue_prefix).await;
+    pub(super) async fn warn_of_policies(&self) {
+        policies::warn_of_policies(&self.uri, &self.options.queue_prefix).await;
     }
 
     /// Where RabbitMQ is, fit for logs.
@@ -84,9 +84,9 @@ impl Settings {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    async fn establish(&self, deadline: Instant) -> Result<Live, Refusal> {
+    async fn connect_once(&self, deadline: Instant) -> Result<LiveConnection, ConnectFailure> {
         let deadline = deadline.max(Instant::now() + LAST_MOMENT).min(Instant::now() + CONNECT_TIMEOUT);
-        let tls = self.options.tls().read().map_err(|error| Refusal::Setting(error.to_string()))?;
+        let tls = self.options.tls().read().map_err(|error| ConnectFailure::Setting(error.to_string()))?;
         let connect = async {
             let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
             let connection = transport::connect(self.uri.clone(), properties, tls_config(tls)).await?;
@@ -95,39 +95,39 @@ impl Settings {
             Ok::<_, lapin::Error>((connection, declared))
         };
         match timeout_at(deadline, connect).await {
-            Ok(Ok((connection, Ok(())))) => Ok(Live::new(connection)),
-            Ok(Ok((_, Err(error)))) => Err(Refusal::Server(cause(&error), of_topology(verdict(&error)))),
-            Ok(Err(error)) => Err(Refusal::Server(cause(&error), verdict(&error))),
-            Err(_) => Err(Refusal::Server("no answer".to_owned(), Verdict::Passing)),
+            Ok(Ok((connection, Ok(())))) => Ok(LiveConnection::new(connection)),
+            Ok(Ok((_, Err(error)))) => Err(ConnectFailure::Server(cause(&error), while_declaring(classify(&error)))),
+            Ok(Err(error)) => Err(ConnectFailure::Server(cause(&error), classify(&error))),
+            Err(_) => Err(ConnectFailure::Server("no answer".to_owned(), FailureKind::Passing)),
         }
     }
 
     /// The line for a refusal that will not pass.
-    fn usage(&self, refusal: &Refusal) -> Option<BrokerError> {
+    fn permanent_error(&self, refusal: &ConnectFailure) -> Option<BrokerError> {
         let (server, user) = (self.server(), &self.uri.authority.userinfo.username);
-        let (cause, verdict) = match refusal {
-            Refusal::Setting(problem) => return Some(BrokerError::Usage(problem.clone())),
-            Refusal::Server(cause, verdict) => (cause, verdict),
+        let (cause, kind) = match refusal {
+            ConnectFailure::Setting(problem) => return Some(BrokerError::Usage(problem.clone())),
+            ConnectFailure::Server(cause, kind) => (cause, kind),
         };
-        Some(BrokerError::Usage(match verdict {
-            Verdict::Passing => return None,
-            Verdict::Refused => {
+        Some(BrokerError::Usage(match kind {
+            FailureKind::Passing => return None,
+            FailureKind::Refused => {
                 format!("RabbitMQ at {server} refuses user `{user}` ({cause}): check user and password in AMQP_URL")
             }
-            Verdict::Tls(trouble) => {
+            FailureKind::Tls(trouble) => {
                 format!("cannot connect to RabbitMQ at {server} by TLS ({cause}): {}", trouble.remedy(TLS_PREFIX))
             }
-            Verdict::NotAllowed => format!(
+            FailureKind::NotAllowed => format!(
                 "RabbitMQ at {server} does not let user `{user}` declare the queues ({cause}): use one who may configure them"
             ),
-            Verdict::Missing => format!(
+            FailureKind::Missing => format!(
                 "RabbitMQ at {server} lacks a queue or exchange that user `{user}` may not declare ({cause}): run \
                  `assay declare` as one who may"
             ),
-            Verdict::NoVirtualHost => {
+            FailureKind::NoVirtualHost => {
                 format!("RabbitMQ at {server} refuses the virtual host ({cause}): check AMQP_URL")
             }
-            Verdict::DeclaredOtherwise => format!(
+            FailureKind::DeclaredOtherwise => format!(
                 "RabbitMQ at {server} has the queues with other settings ({cause}): set QUEUE_MAX_LENGTH as it was, \
                  choose another QUEUE_PREFIX, or delete the queues"
             ),
@@ -136,14 +136,14 @@ impl Settings {
 }
 
 /// Why there is no connection yet.
-enum Refusal {
+enum ConnectFailure {
     /// A setting, by which nothing can be asked of RabbitMQ.
     Setting(String),
     /// What RabbitMQ said, or what became of asking it.
-    Server(String, Verdict),
+    Server(String, FailureKind),
 }
 
-impl Refusal {
+impl ConnectFailure {
     fn cause(self) -> String {
         match self {
             Self::Setting(cause) | Self::Server(cause, _) => cause,
@@ -152,10 +152,10 @@ impl Refusal {
 }
 
 /// What an error means while queues are declared, when the user is known already.
-fn of_topology(verdict: Verdict) -> Verdict {
-    match verdict {
-        Verdict::Refused => Verdict::NotAllowed,
-        verdict => verdict,
+fn while_declaring(kind: FailureKind) -> FailureKind {
+    match kind {
+        FailureKind::Refused => FailureKind::NotAllowed,
+        kind => kind,
     }
 }
 
@@ -193,24 +193,24 @@ impl Outage {
 }
 
 /// A connection that is up, or was until just now.
-pub(super) struct Live {
+pub(super) struct LiveConnection {
     connection: Connection,
     /// Whether RabbitMQ takes publishes at the moment; not when it is short of memory or disk.
     blocked: watch::Sender<bool>,
     /// Why somebody who uses it takes it for lost.
-    given_up: Mutex<Option<String>>,
-    look: Notify,
+    abandoned: Mutex<Option<String>>,
+    recheck: Notify,
     /// Fires once the connection is lost.
     pub(super) lost: CancellationToken,
 }
 
-impl Live {
+impl LiveConnection {
     fn new(connection: Connection) -> Self {
         Self {
             connection,
             blocked: watch::Sender::new(false),
-            given_up: Mutex::default(),
-            look: Notify::new(),
+            abandoned: Mutex::default(),
+            recheck: Notify::new(),
             lost: CancellationToken::new(),
         }
     }
@@ -220,20 +220,20 @@ impl Live {
     }
 
     /// Declares what is missing, when something turned out to be.
-    pub(super) async fn declare(&self, settings: &Settings) -> Result<(), String> {
-        self.attempt(settings.patience, settings.topology.ensure(&self.connection, settings.declaring)).await
+    pub(super) async fn declare(&self, settings: &ConnectionSettings) -> Result<(), String> {
+        self.attempt(settings.request_timeout, settings.topology.ensure(&self.connection, settings.declaring)).await
     }
 
     /// Asks something of RabbitMQ. It ends when the connection is lost, which the client itself does not promise.
     pub(super) async fn attempt<T>(
         &self,
-        patience: Duration,
+        request_timeout: Duration,
         request: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T, String> {
         tokio::select! {
             biased;
             () = self.lost.cancelled() => Err("connection lost".to_owned()),
-            answer = timeout(patience, request) => match answer {
+            answer = timeout(request_timeout, request) => match answer {
                 Ok(answer) => answer.map_err(|error| cause(&error)),
                 Err(_) => Err("no answer".to_owned()),
             },
@@ -249,24 +249,24 @@ impl Live {
     }
 
     /// Asks for another connection in place of this one.
-    pub(super) fn give_up(&self, cause: String) {
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
-        self.look.notify_one();
+    pub(super) fn abandon(&self, cause: String) {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+        self.recheck.notify_one();
     }
 
     /// Returns the cause once the connection is lost.
-    async fn until_lost(&self) -> Loss {
+    async fn until_lost(&self) -> ConnectionLoss {
         let mut events = Box::pin(self.connection.events_listener());
         let mut latest = None;
         loop {
-            if let Some(cause) = self.given_up.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-                return Loss { cause, is_unreadable: false };
+            if let Some(cause) = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+                return ConnectionLoss { cause, is_unreadable: false };
             }
             if !self.connection.status().connected() {
                 return latest.unwrap_or_else(|| "connection closed".into());
             }
             tokio::select! {
-                () = self.look.notified() => {}
+                () = self.recheck.notified() => {}
                 () = tokio::time::sleep(CHECK_EVERY) => {}
                 event = events.next() => match event {
                     Some(Event::ConnectionBlocked(reason)) => {
@@ -279,7 +279,7 @@ impl Live {
                     }
                     // Of a channel, or of the connection: which of them, its state says.
                     Some(Event::Error(error)) => {
-                        latest = Some(Loss { cause: cause(&error), is_unreadable: is_unreadable(&error) });
+                        latest = Some(ConnectionLoss { cause: cause(&error), is_unreadable: is_unreadable(&error) });
                     }
                     Some(_) => {}
                     None => return latest.unwrap_or_else(|| "connection closed".into()),
@@ -290,24 +290,24 @@ impl Live {
 }
 
 /// A connection and the task that keeps it up.
-pub(super) struct Link {
-    pub(super) settings: Arc<Settings>,
-    current: watch::Receiver<Option<Arc<Live>>>,
+pub(super) struct PersistentConnection {
+    pub(super) settings: Arc<ConnectionSettings>,
+    current: watch::Receiver<Option<Arc<LiveConnection>>>,
     closing: CancellationToken,
     task: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
-impl Link {
+impl PersistentConnection {
     /// Connects, for as long as `startup` if need be.
-    pub(super) async fn open(settings: &Arc<Settings>, startup: Duration) -> Result<Self, BrokerError> {
+    pub(super) async fn open(settings: &Arc<ConnectionSettings>, startup: Duration) -> Result<Self, BrokerError> {
         let deadline = Instant::now() + startup;
         let mut pauses = pauses(Duration::from_secs(2));
         let live = loop {
-            let refusal = match settings.establish(deadline).await {
+            let refusal = match settings.connect_once(deadline).await {
                 Ok(live) => break Arc::new(live),
                 Err(refusal) => refusal,
             };
-            if let Some(error) = settings.usage(&refusal) {
+            if let Some(error) = settings.permanent_error(&refusal) {
                 return Err(error);
             }
             let now = Instant::now();
@@ -322,12 +322,12 @@ impl Link {
         };
         let (sender, current) = watch::channel(Some(Arc::clone(&live)));
         let closing = CancellationToken::new();
-        let task = tokio::spawn(keep_up(Arc::clone(settings), live, sender, closing.clone()));
+        let task = tokio::spawn(reconnect_when_lost(Arc::clone(settings), live, sender, closing.clone()));
         Ok(Self { settings: Arc::clone(settings), current, closing, task: Mutex::new(Some(task)) })
     }
 
     /// The connection, once there is one; `None` once the link is closed.
-    pub(super) async fn live(&self) -> Option<Arc<Live>> {
+    pub(super) async fn live(&self) -> Option<Arc<LiveConnection>> {
         let mut current = self.current.clone();
         loop {
             {
@@ -353,23 +353,27 @@ impl Link {
     }
 
     /// Tries to consume until that works, and declares what may be missing. `None` once the link is closed.
-    pub(super) async fn until_it_works<T, F>(&self, queue: &str, consume: impl Fn(Arc<Live>) -> F + Send) -> Option<T>
+    pub(super) async fn retry_subscribe<T, F>(
+        &self,
+        queue: &str,
+        consume: impl Fn(Arc<LiveConnection>) -> F + Send,
+    ) -> Option<T>
     where
         F: Future<Output = lapin::Result<T>> + Send,
     {
         let mut pauses = pauses(LONGEST_PAUSE);
-        let mut told = false;
+        let mut logged = false;
         loop {
             let live = self.live().await?;
-            let failure = match live.attempt(self.settings.patience, consume(Arc::clone(&live))).await {
+            let failure = match live.attempt(self.settings.request_timeout, consume(Arc::clone(&live))).await {
                 Ok(consuming) => return Some(consuming),
                 Err(cause) => cause,
             };
-            if failure.starts_with(NOT_ALLOWED) && !told {
+            if failure.starts_with(NOT_ALLOWED) && !logged {
                 warn!(
                     "RabbitMQ does not let us consume from {queue} ({failure}): grant the user of AMQP_URL what it needs"
                 );
-                told = true;
+                logged = true;
             }
             debug!(queue, "cannot consume yet ({failure})");
             if live.is_up() {
@@ -387,7 +391,7 @@ impl Link {
                 self.settings.server()
             ))
         };
-        let answer = timeout(self.settings.patience, async {
+        let answer = timeout(self.settings.request_timeout, async {
             let live = self.live().await.ok_or_else(|| "connection closed".to_owned())?;
             let ask = async {
                 let channel = live.channel().await?;
@@ -396,7 +400,7 @@ impl Link {
                 channel.close(REPLY_SUCCESS, "OK".into()).await?;
                 Ok(declared)
             };
-            live.attempt(self.settings.patience, ask).await
+            live.attempt(self.settings.request_timeout, ask).await
         });
         let queue = answer.await.unwrap_or_else(|_| Err("no connection".to_owned())).map_err(away)?;
         Ok(Depth { messages: queue.message_count().into(), consumers: queue.consumer_count() })
@@ -413,20 +417,20 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for PersistentConnection {
     fn drop(&mut self) {
         self.closing.cancel();
     }
 }
 
-async fn keep_up(
-    settings: Arc<Settings>,
-    mut live: Arc<Live>,
-    current: watch::Sender<Option<Arc<Live>>>,
+async fn reconnect_when_lost(
+    settings: Arc<ConnectionSettings>,
+    mut live: Arc<LiveConnection>,
+    current: watch::Sender<Option<Arc<LiveConnection>>>,
     closing: CancellationToken,
 ) {
     let server = settings.server();
-    let mut losses = Losses::default();
+    let mut backoff = ReconnectBackoff::default();
     loop {
         let since = Instant::now();
         let loss = tokio::select! {
@@ -437,10 +441,10 @@ async fn keep_up(
         current.send_replace(None);
         settings.outage.began(&server, &loss.cause);
         metrics::connection_lost();
-        let pause = losses.pause(&server, &loss, since.elapsed());
+        let pause = backoff.pause(&server, &loss, since.elapsed());
         let again = async {
             tokio::time::sleep(pause).await;
-            reconnect(&settings).await
+            connect_again(&settings).await
         };
         let Some(again) = closing.run_until_cancelled(again).await else { return };
         live = Arc::new(again);
@@ -451,20 +455,20 @@ async fn keep_up(
     drop(current);
     let goodbye = live.connection.close(REPLY_SUCCESS, "OK".into());
     // It is going away in any case; there is nobody left who could act on an error.
-    let _ = timeout(Duration::from_secs(5).min(settings.patience), goodbye).await;
+    let _ = timeout(Duration::from_secs(5).min(settings.request_timeout), goodbye).await;
 }
 
-async fn reconnect(settings: &Settings) -> Live {
-    let mut told = false;
+async fn connect_again(settings: &ConnectionSettings) -> LiveConnection {
+    let mut logged = false;
     let mut pauses = pauses(Duration::from_secs(10));
     loop {
-        match settings.establish(Instant::now() + CONNECT_TIMEOUT).await {
+        match settings.connect_once(Instant::now() + CONNECT_TIMEOUT).await {
             Ok(live) => return live,
             Err(refusal) => {
                 // What would end a program at its start is no reason to end it now, but a person must hear of it.
-                if let Some(error) = settings.usage(&refusal).filter(|_| !told) {
+                if let Some(error) = settings.permanent_error(&refusal).filter(|_| !logged) {
                     warn!("{error}");
-                    told = true;
+                    logged = true;
                 }
             }
         }

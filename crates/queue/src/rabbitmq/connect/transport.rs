@@ -1,6 +1,6 @@
-//! The way to RabbitMQ: TCP, or TLS over it, with [`Inbound`] on the way back.
+//! The way to RabbitMQ: TCP, or TLS over it, with [`InboundFrames`] on the way back.
 //!
-//! The client takes any stream of a runtime that says what its streams are, so this is one: [`Wire`], which is Tokio but for
+//! The client takes any stream of a runtime that says what its streams are, so this is one: [`TransportRuntime`], which is Tokio but for
 //! that.
 
 use std::io::{self, Read, Write};
@@ -18,7 +18,7 @@ use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
-use crate::rabbitmq::inbound::{Inbound, MAX_FRAME, MIN_FRAME};
+use crate::rabbitmq::inbound::{InboundFrames, MAX_FRAME, MIN_FRAME};
 
 /// How much is read at a time.
 const READ: usize = 64 * 1024;
@@ -32,7 +32,7 @@ pub(super) async fn connect(
     let max_frame = uri.query.frame_max.filter(|&asked| asked > 0).unwrap_or(MAX_FRAME).clamp(MIN_FRAME, MAX_FRAME);
     uri.query.frame_max = Some(max_frame);
     let tokio = Tokio::current();
-    let runtime = Runtime::new(RuntimeParts::new(tokio.clone(), Wire(tokio.clone())));
+    let runtime = Runtime::new(RuntimeParts::new(tokio.clone(), TransportRuntime(tokio.clone())));
     let plain = Runtime::new(tokio);
     let connect = async move |uri: AMQPUri, _| {
         let stream = uri.connect_with_config_async(tls.as_ref(), &plain).await?;
@@ -46,13 +46,13 @@ type TokioStream = <TokioRuntime as Reactor>::TcpStream;
 /// A stream whose frames are looked at on the way in.
 pub(super) struct Transport {
     stream: AsyncTcpStream<TokioStream>,
-    inbound: Inbound,
+    inbound: InboundFrames,
     buffer: Box<[u8]>,
 }
 
 impl Transport {
     fn new(stream: AsyncTcpStream<TokioStream>, max_frame: u32) -> Self {
-        Self { stream, inbound: Inbound::new(max_frame), buffer: vec![0; READ].into() }
+        Self { stream, inbound: InboundFrames::new(max_frame), buffer: vec![0; READ].into() }
     }
 }
 
@@ -97,9 +97,9 @@ impl AsyncWrite for Transport {
 
 /// Tokio's timers, and our streams.
 #[derive(Debug, Clone)]
-pub(super) struct Wire(Tokio);
+pub(super) struct TransportRuntime(Tokio);
 
-impl Reactor for Wire {
+impl Reactor for TransportRuntime {
     type TcpStream = Transport;
     type Sleep = <Tokio as Reactor>::Sleep;
 

@@ -1,6 +1,6 @@
 //! Listeners: one task and one channel for each, with a queue that RabbitMQ deletes when they end.
 //!
-//! Guarantee: after a loss the task listens again by itself. What was said meanwhile is not heard; nothing is acknowledged.
+//! Guarantee: after a loss the task listens again by itself. What was said meanwhile is not receiver; nothing is acknowledged.
 
 use std::sync::Arc;
 
@@ -14,50 +14,54 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::Message;
-use crate::broadcast::{BACKLOG, Ear};
-use crate::rabbitmq::connect::{Link, Live};
+use crate::broadcast::{BACKLOG, ChannelListener};
+use crate::rabbitmq::connect::{LiveConnection, PersistentConnection};
 use crate::rabbitmq::wire;
 
-/// The longest message that is heard. Ours have some hundred bytes, and are not compressed; so many of them are remembered
+/// The longest message that is receiver. Ours have some hundred bytes, and are not compressed; so many of them are remembered
 /// ([`BACKLOG`]) that longer ones could take gigabytes.
-const LONGEST: usize = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 /// Listens from now on, until `closing`.
-pub(crate) async fn listen(link: Arc<Link>, closing: CancellationToken, tasks: &TaskTracker) -> Ear {
-    let tell = broadcast::Sender::new(BACKLOG);
-    let ear = Ear { heard: tell.subscribe(), closing: closing.clone() };
-    // The first subscription is made here, so that what is said after this was heard of.
+pub(crate) async fn listen(
+    link: Arc<PersistentConnection>,
+    closing: CancellationToken,
+    tasks: &TaskTracker,
+) -> ChannelListener {
+    let sender = broadcast::Sender::new(BACKLOG);
+    let listener = ChannelListener { receiver: sender.subscribe(), closing: closing.clone() };
+    // The first subscription is made here, so that what is said after this was receiver of.
     let first = closing.run_until_cancelled(subscribe(&link)).await.flatten();
-    tasks.spawn(async move { closing.run_until_cancelled(hear(&link, first, &tell)).await });
-    ear
+    tasks.spawn(async move { closing.run_until_cancelled(forward(&link, first, &sender)).await });
+    listener
 }
 
 /// One subscription on one channel, which ends with it.
 struct Subscription {
-    live: Arc<Live>,
+    live: Arc<LiveConnection>,
     _channel: Channel,
     deliveries: lapin::Consumer,
 }
 
-async fn hear(link: &Link, first: Option<Subscription>, tell: &broadcast::Sender<Message>) {
+async fn forward(link: &PersistentConnection, first: Option<Subscription>, sender: &broadcast::Sender<Message>) {
     let mut next = first;
     while let Some(Subscription { live, mut deliveries, .. }) = next {
         while let Some(Some(Ok(delivery))) = live.lost.run_until_cancelled(deliveries.next()).await {
-            if delivery.data.len() > LONGEST {
-                debug!(bytes = delivery.data.len(), "what was broadcast is not from us, and is not heard");
+            if delivery.data.len() > MAX_BYTES {
+                debug!(bytes = delivery.data.len(), "what was broadcast is not from us, and is ignored");
                 continue;
             }
             // Nobody listens any longer, if it fails, and this is about to end.
-            let _ = tell.send(wire::plain(&delivery.properties, delivery.data));
+            let _ = sender.send(wire::decode_uncompressed(&delivery.properties, delivery.data));
         }
         next = subscribe(link).await;
     }
 }
 
 /// `None` once the link is closed.
-async fn subscribe(link: &Link) -> Option<Subscription> {
+async fn subscribe(link: &PersistentConnection) -> Option<Subscription> {
     let topology = &link.settings.topology;
-    link.until_it_works("assay.control", |live| async move {
+    link.retry_subscribe("assay.control", |live| async move {
         let channel = live.channel().await?;
         let queue = topology.declare_listener(&channel).await?;
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };

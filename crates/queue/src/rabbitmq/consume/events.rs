@@ -14,22 +14,22 @@ use tokio::time::timeout;
 
 use crate::BrokerError;
 use crate::events::{EventDelivery, EventQueue, EventReceipt};
-use crate::rabbitmq::connect::{Link, Live};
-use crate::rabbitmq::failure::{Verdict, cause, verdict};
+use crate::rabbitmq::connect::{LiveConnection, PersistentConnection};
+use crate::rabbitmq::failure::{FailureKind, cause, classify};
 
-pub(crate) struct RabbitEvents {
-    link: Arc<Link>,
+pub(crate) struct RabbitMqEventQueue {
+    link: Arc<PersistentConnection>,
     exchange: ShortString,
     queue: ShortString,
-    current: Option<(Arc<Live>, Channel)>,
+    current: Option<(Arc<LiveConnection>, Channel)>,
     /// A pull, in a task of its own: whoever waited for it may have been cancelled.
     pulling: Option<JoinHandle<Result<Option<EventDelivery>, String>>>,
 }
 
-impl RabbitEvents {
+impl RabbitMqEventQueue {
     /// Declares exchange, queue and binding, so that what is published from now on arrives.
     pub(crate) async fn subscribe(
-        link: Arc<Link>,
+        link: Arc<PersistentConnection>,
         exchange: ShortString,
         queue: ShortString,
     ) -> Result<Self, BrokerError> {
@@ -39,15 +39,15 @@ impl RabbitEvents {
     }
 
     /// The channel, and the connection that it belongs to.
-    async fn channel(&mut self) -> Result<(Arc<Live>, Channel), BrokerError> {
+    async fn channel(&mut self) -> Result<(Arc<LiveConnection>, Channel), BrokerError> {
         if let Some((live, channel)) = &self.current
             && live.is_up()
             && channel.status().connected()
         {
             return Ok((Arc::clone(live), channel.clone()));
         }
-        let patience = self.patience();
-        let live = match timeout(patience, self.link.live()).await {
+        let request_timeout = self.request_timeout();
+        let live = match timeout(request_timeout, self.link.live()).await {
             Ok(Some(live)) => live,
             Ok(None) => return Err(self.away("the connection is closed")),
             Err(_) => return Err(self.away("no connection")),
@@ -58,9 +58,9 @@ impl RabbitEvents {
             let declared = topology.declare_events(&channel, self.exchange.clone(), self.queue.clone()).await;
             Ok(declared.map(|()| channel))
         };
-        let channel = match live.attempt(patience, open).await {
+        let channel = match live.attempt(request_timeout, open).await {
             Ok(Ok(channel)) => channel,
-            Ok(Err(error)) if verdict(&error) == Verdict::DeclaredOtherwise => {
+            Ok(Err(error)) if classify(&error) == FailureKind::DeclaredOtherwise => {
                 return Err(BrokerError::Usage(format!(
                     "RabbitMQ has exchange {} or queue {} with other settings ({}): make it a durable topic exchange, or \
                      choose another one with EVENTS_EXCHANGE",
@@ -69,7 +69,7 @@ impl RabbitEvents {
                     cause(&error)
                 )));
             }
-            Ok(Err(error)) if verdict(&error) == Verdict::Refused => {
+            Ok(Err(error)) if classify(&error) == FailureKind::Refused => {
                 return Err(BrokerError::Usage(format!(
                     "RabbitMQ does not let the user of AMQP_URL take events from {} ({}): grant it, or set AMQP_EVENTS=off",
                     self.queue,
@@ -83,8 +83,8 @@ impl RabbitEvents {
         Ok((live, channel))
     }
 
-    fn patience(&self) -> Duration {
-        self.link.settings.patience
+    fn request_timeout(&self) -> Duration {
+        self.link.settings.request_timeout
     }
 
     fn away(&self, cause: &str) -> BrokerError {
@@ -93,11 +93,11 @@ impl RabbitEvents {
 }
 
 #[async_trait]
-impl EventQueue for RabbitEvents {
+impl EventQueue for RabbitMqEventQueue {
     async fn pull(&mut self) -> Result<Option<EventDelivery>, BrokerError> {
         if self.pulling.is_none() {
             let (live, channel) = self.channel().await?;
-            self.pulling = Some(tokio::spawn(get(live, channel, self.queue.clone(), self.patience())));
+            self.pulling = Some(tokio::spawn(get(live, channel, self.queue.clone(), self.request_timeout())));
         }
         let Some(pulling) = &mut self.pulling else { return Ok(None) };
         let pulled = pulling.await;
@@ -120,35 +120,35 @@ impl EventQueue for RabbitEvents {
 
 /// Asks for one event.
 async fn get(
-    live: Arc<Live>,
+    live: Arc<LiveConnection>,
     channel: Channel,
     queue: ShortString,
-    patience: Duration,
+    request_timeout: Duration,
 ) -> Result<Option<EventDelivery>, String> {
-    let answer = live.attempt(patience, channel.basic_get(queue, BasicGetOptions::default())).await?;
+    let answer = live.attempt(request_timeout, channel.basic_get(queue, BasicGetOptions::default())).await?;
     Ok(answer.map(|message| {
         let lapin::message::Delivery { data, acker, .. } = message.delivery;
-        let receipt = Receipt { live, patience, acker: Some(acker) };
+        let receipt = AckerReceipt { live, request_timeout, acker: Some(acker) };
         EventDelivery::new(data.into(), Box::new(receipt))
     }))
 }
 
-struct Receipt {
-    live: Arc<Live>,
-    patience: Duration,
+struct AckerReceipt {
+    live: Arc<LiveConnection>,
+    request_timeout: Duration,
     /// Until it is settled.
     acker: Option<Acker>,
 }
 
-impl Receipt {
+impl AckerReceipt {
     async fn settle<F: Future<Output = lapin::Result<bool>> + Send + 'static>(
         mut self: Box<Self>,
         how: impl FnOnce(Acker) -> F,
     ) -> Result<(), BrokerError> {
         let Some(acker) = self.acker.take() else { return Ok(()) };
-        let (live, patience, settling) = (Arc::clone(&self.live), self.patience, how(acker));
+        let (live, request_timeout, settling) = (Arc::clone(&self.live), self.request_timeout, how(acker));
         // In a task of its own: what is half settled when it is cancelled would be held for good.
-        let settled = tokio::spawn(async move { live.attempt(patience, settling).await }).await;
+        let settled = tokio::spawn(async move { live.attempt(request_timeout, settling).await }).await;
         let away = |cause: &str| BrokerError::Away(format!("an event is not settled and comes again ({cause})"));
         match settled {
             Ok(Ok(true)) => Ok(()),
@@ -160,7 +160,7 @@ impl Receipt {
 }
 
 #[async_trait]
-impl EventReceipt for Receipt {
+impl EventReceipt for AckerReceipt {
     async fn ack(self: Box<Self>) -> Result<(), BrokerError> {
         self.settle(|acker| async move { acker.ack(BasicAckOptions::default()).await }).await
     }
@@ -171,15 +171,15 @@ impl EventReceipt for Receipt {
     }
 }
 
-impl Drop for Receipt {
+impl Drop for AckerReceipt {
     fn drop(&mut self) {
         let Some(acker) = self.acker.take() else { return };
         // Without a runtime the connection ends as well, and everything goes back with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (live, patience) = (Arc::clone(&self.live), self.patience);
+            let (live, request_timeout) = (Arc::clone(&self.live), self.request_timeout);
             runtime.spawn(async move {
                 let options = BasicNackOptions { requeue: true, multiple: false };
-                let _ = live.attempt(patience, acker.nack(options)).await;
+                let _ = live.attempt(request_timeout, acker.nack(options)).await;
             });
         }
     }

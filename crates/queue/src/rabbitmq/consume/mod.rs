@@ -3,7 +3,7 @@
 //! Guarantees: the task subscribes again by itself after any loss; a delivery is acknowledged only on the channel it came
 //! by; `multiple` is used only where every lower tag on the channel is settled; what is buffered when a channel is lost
 //! is thrown away, as it will be redelivered. The prefetch is the bound of what is held, and it follows from how large messages
-//! are (`memory`): what is at hand is kept packed, and unpacked when it is taken.
+//! are (`memory`): what is at hand is kept buffered, and unpacked when it is taken.
 //!
 //! RabbitMQ keeps the prefetch with a consumer, and quorum queues know no other. So for another prefetch the consumer is
 //! cancelled, and the next one is begun on the same channel: what is unsettled stays so, and is acknowledged as ever.
@@ -28,19 +28,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use self::settlements::Owed;
-use super::connect::{Link, Live};
+use self::settlements::PendingSettlements;
+use super::connect::{LiveConnection, PersistentConnection};
 use super::failure::cause;
 use super::wire;
 use crate::broker::{Receipt, Settlement};
-use crate::memory::{Budget, Share, Sizes, Taken};
+use crate::memory::{MemoryBudget, MemoryPermit, MessageSizes, PrefetchShare};
 use crate::{BrokerError, Consumer, Delivery};
 
-pub(super) struct RabbitConsumer {
-    intake: Arc<Intake>,
-    link: Arc<Link>,
+pub(super) struct RabbitMqConsumer {
+    buffer: Arc<DeliveryBuffer>,
+    link: Arc<PersistentConnection>,
     dead: bool,
-    budget: Budget,
+    budget: MemoryBudget,
     /// How many deliveries are wanted, and how many may be unsettled.
     wanted: watch::Sender<u16>,
     prefetch: Arc<AtomicU16>,
@@ -50,80 +50,80 @@ pub(super) struct RabbitConsumer {
 
 /// What the task has received and nobody has taken yet.
 #[derive(Default)]
-struct Intake {
-    state: Mutex<IntakeState>,
+struct DeliveryBuffer {
+    state: Mutex<BufferState>,
     arrived: Notify,
 }
 
 #[derive(Default)]
-struct IntakeState {
-    buffer: VecDeque<Packed>,
+struct BufferState {
+    buffer: VecDeque<BufferedDelivery>,
     ended: bool,
 }
 
 /// A delivery as it came.
-struct Packed {
+struct BufferedDelivery {
     properties: BasicProperties,
     body: Vec<u8>,
     redelivered: bool,
-    receipt: TagReceipt,
+    receipt: ChannelReceipt,
     since: Instant,
 }
 
-impl Packed {
-    fn unpacked_bytes(&self) -> usize {
-        wire::unpacked_bytes(&self.properties, &self.body)
+impl BufferedDelivery {
+    fn decompressed_bytes(&self) -> usize {
+        wire::decompressed_bytes(&self.properties, &self.body)
     }
 }
 
-impl Intake {
-    fn state(&self) -> MutexGuard<'_, IntakeState> {
+impl DeliveryBuffer {
+    fn state(&self) -> MutexGuard<'_, BufferState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What a consumer consumes, and within which bounds.
-pub(super) struct Subscribing {
-    pub(super) link: Arc<Link>,
+pub(super) struct ConsumerOptions {
+    pub(super) link: Arc<PersistentConnection>,
     pub(super) queue: ShortString,
     pub(super) prefetch: u16,
     /// Whether it is the queue of the dead letters.
     pub(super) dead: bool,
-    pub(super) budget: Budget,
-    pub(super) share: Share,
+    pub(super) budget: MemoryBudget,
+    pub(super) share: PrefetchShare,
     pub(super) closing: CancellationToken,
 }
 
-impl RabbitConsumer {
-    pub(super) async fn start(subscribing: Subscribing, tasks: &TaskTracker) -> Result<Self, BrokerError> {
-        let Subscribing { link, queue, prefetch, dead, budget, share, closing } = subscribing;
-        let intake = Arc::new(Intake::default());
+impl RabbitMqConsumer {
+    pub(super) async fn start(subscribing: ConsumerOptions, tasks: &TaskTracker) -> Result<Self, BrokerError> {
+        let ConsumerOptions { link, queue, prefetch, dead, budget, share, closing } = subscribing;
+        let buffer = Arc::new(DeliveryBuffer::default());
         let (settle, settlements) = mpsc::unbounded_channel();
         let (wanted, wants) = watch::channel(prefetch.max(1));
-        let prefetch = Arc::new(AtomicU16::new(Sizes::default().prefetch(prefetch, share.bytes())));
+        let prefetch = Arc::new(AtomicU16::new(MessageSizes::default().prefetch(prefetch, share.bytes())));
         let mut subscriber = Subscriber {
             link: Arc::clone(&link),
             queue,
             wants,
             prefetch: Arc::clone(&prefetch),
-            sizes: Sizes::default(),
+            sizes: MessageSizes::default(),
             share,
-            intake: Arc::clone(&intake),
+            buffer: Arc::clone(&buffer),
             closing: closing.clone(),
             settle,
             settlements,
             epoch: 0,
         };
         // The first subscription is made here, so that a consumer that was started is one that RabbitMQ knows of.
-        let first = subscriber.subscribe_until_it_works().await;
+        let first = subscriber.subscribe().await;
         let task = tasks.spawn(async move { subscriber.run(first).await });
-        Ok(Self { intake, link, dead, budget, wanted, prefetch, closing, task: Some(task) })
+        Ok(Self { buffer, link, dead, budget, wanted, prefetch, closing, task: Some(task) })
     }
 
-    fn unpack(&self, packed: Packed, taken: Taken) -> Delivery {
-        let Packed { properties, body, redelivered, receipt, since } = packed;
+    fn decode(&self, buffered: BufferedDelivery, taken: MemoryPermit) -> Delivery {
+        let BufferedDelivery { properties, body, redelivered, receipt, since } = buffered;
         let death = self.dead.then(|| wire::death(&properties, &self.link.settings.topology));
-        let message = wire::incoming(&properties, body);
+        let message = wire::decode(&properties, body);
         let mut delivery = Delivery::new(message, redelivered, death, Box::new(receipt), taken);
         delivery.since = since;
         delivery
@@ -131,14 +131,14 @@ impl RabbitConsumer {
 }
 
 #[async_trait]
-impl Consumer for RabbitConsumer {
+impl Consumer for RabbitMqConsumer {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
-            let arrived = self.intake.arrived.notified();
+            let arrived = self.buffer.arrived.notified();
             let bytes = {
-                let state = self.intake.state();
+                let state = self.buffer.state();
                 match state.buffer.front() {
-                    Some(packed) => Some(packed.unpacked_bytes()),
+                    Some(buffered) => Some(buffered.decompressed_bytes()),
                     None if state.ended => return None,
                     None => None,
                 }
@@ -149,9 +149,9 @@ impl Consumer for RabbitConsumer {
             };
             let taken = self.budget.take(bytes).await;
             // The channel may have been lost meanwhile, and another message may be the first.
-            let packed = self.intake.state().buffer.pop_front_if(|packed| packed.unpacked_bytes() == bytes);
-            if let Some(packed) = packed {
-                return Some(self.unpack(packed, taken));
+            let buffered = self.buffer.state().buffer.pop_front_if(|buffered| buffered.decompressed_bytes() == bytes);
+            if let Some(buffered) = buffered {
+                return Some(self.decode(buffered, taken));
             }
         }
     }
@@ -160,7 +160,7 @@ impl Consumer for RabbitConsumer {
         self.prefetch.load(Ordering::Relaxed)
     }
 
-    fn want(&mut self, prefetch: u16) {
+    fn set_prefetch(&mut self, prefetch: u16) {
         self.wanted.send_if_modified(|wanted| std::mem::replace(wanted, prefetch.max(1)) != prefetch.max(1));
     }
 
@@ -173,22 +173,22 @@ impl Consumer for RabbitConsumer {
     }
 }
 
-impl Drop for RabbitConsumer {
+impl Drop for RabbitMqConsumer {
     fn drop(&mut self) {
         self.closing.cancel();
     }
 }
 
 /// A settled delivery: the subscription it came by, its tag there, and how it was settled.
-type Settled = (u64, u64, Settlement);
+type TaggedSettlement = (u64, u64, Settlement);
 
-struct TagReceipt {
+struct ChannelReceipt {
     epoch: u64,
     tag: u64,
-    settle: mpsc::UnboundedSender<Settled>,
+    settle: mpsc::UnboundedSender<TaggedSettlement>,
 }
 
-impl Receipt for TagReceipt {
+impl Receipt for ChannelReceipt {
     fn settle(self: Box<Self>, settlement: Settlement) {
         // Where the task is gone, so is the channel, and the message is on its way back.
         let _ = self.settle.send((self.epoch, self.tag, settlement));
@@ -197,28 +197,28 @@ impl Receipt for TagReceipt {
 
 /// The task behind a consumer.
 struct Subscriber {
-    link: Arc<Link>,
+    link: Arc<PersistentConnection>,
     queue: ShortString,
     wants: watch::Receiver<u16>,
     /// Of the consumer that RabbitMQ knows.
     prefetch: Arc<AtomicU16>,
-    sizes: Sizes,
-    share: Share,
-    intake: Arc<Intake>,
+    sizes: MessageSizes,
+    share: PrefetchShare,
+    buffer: Arc<DeliveryBuffer>,
     closing: CancellationToken,
-    settle: mpsc::UnboundedSender<Settled>,
-    settlements: mpsc::UnboundedReceiver<Settled>,
+    settle: mpsc::UnboundedSender<TaggedSettlement>,
+    settlements: mpsc::UnboundedReceiver<TaggedSettlement>,
     /// Counts subscriptions, so that tags of a dead channel are never used on its successor.
     epoch: u64,
 }
 
 /// One subscription on one channel.
 struct Subscription {
-    live: Arc<Live>,
+    live: Arc<LiveConnection>,
     channel: Channel,
     deliveries: lapin::Consumer,
     unsettled: BTreeMap<u64, Acker>,
-    owed: Owed,
+    pending: PendingSettlements,
 }
 
 impl Subscriber {
@@ -226,35 +226,41 @@ impl Subscriber {
         let mut next = first;
         while let Some(mut subscription) = next {
             let ended = self.serve(&mut subscription).await;
-            self.intake.state().buffer.clear();
-            if let Ended::Lost(cause) = ended {
+            self.buffer.state().buffer.clear();
+            if let SubscriptionEnd::Lost(cause) = ended {
                 if subscription.live.is_up() {
                     warn!(queue = %self.queue, "consuming was interrupted ({cause}); consuming again");
                 }
                 drop(subscription);
-                next = self.subscribe_until_it_works().await;
+                next = self.subscribe().await;
             } else {
                 let goodbye = subscription.channel.close(REPLY_SUCCESS, "OK".into());
                 // What is not settled goes back to the queue with the channel, however that ends.
-                let _ = subscription.live.attempt(self.link.settings.patience, goodbye).await;
+                let _ = subscription.live.attempt(self.link.settings.request_timeout, goodbye).await;
                 next = None;
             }
         }
-        self.intake.state().ended = true;
-        self.intake.arrived.notify_one();
+        self.buffer.state().ended = true;
+        self.buffer.arrived.notify_one();
     }
 
     /// `None` once the consumer or the link is closed.
-    async fn subscribe_until_it_works(&mut self) -> Option<Subscription> {
+    async fn subscribe(&mut self) -> Option<Subscription> {
         self.epoch += 1;
-        let subscribed = self.link.until_it_works(self.queue.as_str(), |live| self.subscribe(live));
+        let subscribed = self.link.retry_subscribe(self.queue.as_str(), |live| self.subscribe_once(live));
         self.closing.run_until_cancelled(subscribed).await.flatten()
     }
 
-    async fn subscribe(&self, live: Arc<Live>) -> lapin::Result<Subscription> {
+    async fn subscribe_once(&self, live: Arc<LiveConnection>) -> lapin::Result<Subscription> {
         let channel = live.channel().await?;
         let deliveries = self.consume(&channel, self.prefetch.load(Ordering::Relaxed)).await?;
-        Ok(Subscription { live, channel, deliveries, unsettled: BTreeMap::new(), owed: Owed::default() })
+        Ok(Subscription {
+            live,
+            channel,
+            deliveries,
+            unsettled: BTreeMap::new(),
+            pending: PendingSettlements::default(),
+        })
     }
 
     async fn consume(&self, channel: &Channel, prefetch: u16) -> lapin::Result<lapin::Consumer> {
@@ -269,68 +275,68 @@ impl Subscriber {
         let (in_use, wanted) = (self.prefetch.load(Ordering::Relaxed), *self.wants.borrow_and_update());
         let Some(prefetch) = self.sizes.change(in_use, wanted, self.share.bytes()) else { return Ok(()) };
         debug!(queue = %self.queue, "at most {prefetch} messages at hand from now on, not {in_use}");
-        let patience = self.link.settings.patience;
+        let request_timeout = self.link.settings.request_timeout;
         let tag = subscription.deliveries.tag();
         let cancelled = subscription.channel.basic_cancel(tag, BasicCancelOptions::default());
-        subscription.live.attempt(patience, cancelled).await?;
+        subscription.live.attempt(request_timeout, cancelled).await?;
         // What RabbitMQ had sent by then has come; its end is where the client has ended the stream.
         while let Some(Some(delivery)) = subscription.deliveries.next().now_or_never() {
-            self.take_in(subscription, delivery.map_err(|error| cause(&error))?);
+            self.receive(subscription, delivery.map_err(|error| cause(&error))?);
         }
         let consuming = self.consume(&subscription.channel, prefetch);
-        subscription.deliveries = subscription.live.attempt(patience, consuming).await?;
+        subscription.deliveries = subscription.live.attempt(request_timeout, consuming).await?;
         self.prefetch.store(prefetch, Ordering::Relaxed);
         // Nothing comes in place of what the consumer before had.
-        let owed = subscription.owed.all();
-        self.settle(subscription, owed).await
+        let pending = subscription.pending.take_all();
+        self.settle(subscription, pending).await
     }
 
-    async fn serve(&mut self, subscription: &mut Subscription) -> Ended {
+    async fn serve(&mut self, subscription: &mut Subscription) -> SubscriptionEnd {
         loop {
             if let Err(cause) = self.adapt(subscription).await {
-                return Ended::Lost(cause);
+                return SubscriptionEnd::Lost(cause);
             }
-            let due = subscription.owed.due(self.share.bytes(), Instant::now());
+            let due = subscription.pending.take_due(self.share.bytes(), Instant::now());
             if let Err(cause) = self.settle(subscription, due).await {
-                return Ended::Lost(cause);
+                return SubscriptionEnd::Lost(cause);
             }
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => {
-                    subscription.owed.add(self.settled_by_now(None));
-                    let owed = subscription.owed.all();
-                    return match self.settle(subscription, owed).await {
-                        Ok(()) => Ended::Closed,
-                        Err(cause) => Ended::Lost(cause),
+                    subscription.pending.add(self.settled_by_now(None));
+                    let pending = subscription.pending.take_all();
+                    return match self.settle(subscription, pending).await {
+                        Ok(()) => SubscriptionEnd::Closed,
+                        Err(cause) => SubscriptionEnd::Lost(cause),
                     };
                 }
-                () = subscription.live.lost.cancelled() => return Ended::Lost("connection lost".to_owned()),
-                Some(first) = self.settlements.recv() => subscription.owed.add(self.settled_by_now(Some(first))),
+                () = subscription.live.lost.cancelled() => return SubscriptionEnd::Lost("connection lost".to_owned()),
+                Some(first) = self.settlements.recv() => subscription.pending.add(self.settled_by_now(Some(first))),
                 // What is wanted now, and what can be settled, is looked at above.
                 Ok(()) = self.wants.changed() => {}
-                () = subscription.owed.nothing_came() => {}
+                () = subscription.pending.wait_for_replacements() => {}
                 delivery = subscription.deliveries.next() => match delivery {
-                    Some(Ok(delivery)) => self.take_in(subscription, delivery),
-                    Some(Err(error)) => return Ended::Lost(cause(&error)),
-                    None => return Ended::Lost("RabbitMQ ended it".to_owned()),
+                    Some(Ok(delivery)) => self.receive(subscription, delivery),
+                    Some(Err(error)) => return SubscriptionEnd::Lost(cause(&error)),
+                    None => return SubscriptionEnd::Lost("RabbitMQ ended it".to_owned()),
                 },
             }
         }
     }
 
-    fn take_in(&mut self, subscription: &mut Subscription, delivery: lapin::message::Delivery) {
+    fn receive(&mut self, subscription: &mut Subscription, delivery: lapin::message::Delivery) {
         let lapin::message::Delivery { delivery_tag: tag, redelivered, properties, data, acker, .. } = delivery;
         subscription.unsettled.insert(tag, acker);
-        subscription.owed.arrived();
-        self.sizes.saw(data.len() + wire::header_bytes(&properties));
-        let receipt = TagReceipt { epoch: self.epoch, tag, settle: self.settle.clone() };
-        let packed = Packed { properties, body: data, redelivered, receipt, since: Instant::now() };
-        self.intake.state().buffer.push_back(packed);
-        self.intake.arrived.notify_one();
+        subscription.pending.received();
+        self.sizes.record(data.len() + wire::header_bytes(&properties));
+        let receipt = ChannelReceipt { epoch: self.epoch, tag, settle: self.settle.clone() };
+        let buffered = BufferedDelivery { properties, body: data, redelivered, receipt, since: Instant::now() };
+        self.buffer.state().buffer.push_back(buffered);
+        self.buffer.arrived.notify_one();
     }
 
     /// Everything that was settled up to now on this subscription.
-    fn settled_by_now(&mut self, first: Option<Settled>) -> Vec<(u64, Settlement)> {
+    fn settled_by_now(&mut self, first: Option<TaggedSettlement>) -> Vec<(u64, Settlement)> {
         let mut settled = Vec::new();
         let mut next = first.or_else(|| self.settlements.try_recv().ok());
         while let Some((epoch, tag, settlement)) = next {
@@ -370,9 +376,9 @@ impl Subscriber {
         tokio::select! {
             biased;
             () = subscription.live.lost.cancelled() => Err("connection lost".to_owned()),
-            sent = timeout(self.link.settings.patience, sent) => sent.unwrap_or_else(|_| {
+            sent = timeout(self.link.settings.request_timeout, sent) => sent.unwrap_or_else(|_| {
                 let cause = "acknowledging took too long";
-                subscription.live.give_up(cause.to_owned());
+                subscription.live.abandon(cause.to_owned());
                 Err(cause.to_owned())
             }),
         }
@@ -380,7 +386,7 @@ impl Subscriber {
 }
 
 /// How a subscription ended.
-enum Ended {
+enum SubscriptionEnd {
     Closed,
     Lost(String),
 }

@@ -2,7 +2,7 @@
 //!
 //! RabbitMQ passes on whatever was published. The client loses its connection over a short text that is not UTF-8 and over a
 //! header frame that outgrew the largest frame (RabbitMQ adds headers of its own), and its stack over tables nested a
-//! thousand deep; so one message could stop all programs for ever. [`Inbound`] stands between the two, looks at each method
+//! thousand deep; so one message could stop all programs for ever. [`InboundFrames`] stands between the two, looks at each method
 //! and header frame as it passes, and repairs it (`repair`). A message whose identity was damaged bears a mark
 //! ([`crate::message::SUBSTITUTE`]), becomes a dead letter as any other that cannot be read, and is counted.
 //!
@@ -29,10 +29,10 @@ const BEFORE_PAYLOAD: usize = 7;
 const FRAME_END: u8 = 206;
 
 /// Frames on their way from RabbitMQ to the client.
-pub(super) struct Inbound {
-    /// From `given` to `ready` is what the client may have; what follows is yet to be looked at.
+pub(super) struct InboundFrames {
+    /// From `taken` to `ready` is what the client may have; what follows is yet to be looked at.
     bytes: Vec<u8>,
-    given: usize,
+    taken: usize,
     ready: usize,
     /// What is to come of a frame that passes untouched.
     passing: usize,
@@ -40,38 +40,38 @@ pub(super) struct Inbound {
     dropping: usize,
     max_frame: usize,
     /// Which kinds of damage were logged.
-    told: Vec<Damage>,
+    logged: Vec<Damage>,
 }
 
-impl Inbound {
+impl InboundFrames {
     /// `max_frame` is what the client asks for; RabbitMQ may offer less.
     pub(super) fn new(max_frame: u32) -> Self {
         Self {
             bytes: Vec::new(),
-            given: 0,
+            taken: 0,
             ready: 0,
             passing: 0,
             dropping: 0,
             max_frame: in_memory(max_frame),
-            told: Vec::new(),
+            logged: Vec::new(),
         }
     }
 
     /// Takes what RabbitMQ has sent.
     pub(super) fn feed(&mut self, received: &[u8]) {
-        self.bytes.drain(..self.given);
-        self.ready -= self.given;
-        self.given = 0;
+        self.bytes.drain(..self.taken);
+        self.ready -= self.taken;
+        self.taken = 0;
         self.bytes.extend_from_slice(received);
         while self.advance() {}
     }
 
     /// Gives the client as much as there is, and room for.
     pub(super) fn take(&mut self, room: &mut [u8]) -> usize {
-        let ready = &self.bytes[self.given..self.ready];
+        let ready = &self.bytes[self.taken..self.ready];
         let length = ready.len().min(room.len());
         room[..length].copy_from_slice(&ready[..length]);
-        self.given += length;
+        self.taken += length;
         length
     }
 
@@ -104,12 +104,12 @@ impl Inbound {
                     }
                     let damage = repair::method(payload);
                     self.ready += length;
-                    self.found(damage);
+                    self.report(damage);
                 } else {
                     match repair::content_header(payload) {
                         Ok(damage) => {
                             self.ready += length;
-                            self.found(damage);
+                            self.report(damage);
                         }
                         Err(repair::Unreadable) => return self.leave_out_properties(length),
                     }
@@ -139,15 +139,15 @@ impl Inbound {
         self.bytes.splice(self.ready..self.ready + here, replaced.iter().copied());
         self.ready += replaced.len();
         self.dropping = length - here;
-        self.found(Some(Damage::Properties));
+        self.report(Some(Damage::Properties));
         true
     }
 
-    fn found(&mut self, damage: Option<Damage>) {
+    fn report(&mut self, damage: Option<Damage>) {
         let Some(damage) = damage else { return };
         metrics::malformed(damage.name());
-        if !self.told.contains(&damage) {
-            self.told.push(damage);
+        if !self.logged.contains(&damage) {
+            self.logged.push(damage);
             let what = match damage {
                 Damage::Text => "a property that is not UTF-8",
                 Damage::Nesting => "headers that are nested too deep",

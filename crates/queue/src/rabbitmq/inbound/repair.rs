@@ -76,7 +76,7 @@ pub(super) fn offered_frame_max(payload: &[u8]) -> Option<u32> {
 }
 
 /// A part of a method that has texts of others.
-enum Part {
+enum MethodField {
     Skip(usize),
     Text,
 }
@@ -122,23 +122,23 @@ impl Repair {
 
     fn method(&mut self, payload: &mut [u8]) -> Option<()> {
         let mut cursor = Cursor(payload);
-        let parts: &[Part] = match (cursor.short()?, cursor.short()?) {
+        let parts: &[MethodField] = match (cursor.short()?, cursor.short()?) {
             // connection.close, channel.close: code, text
-            (10, 50) | (20, 40) => &[Part::Skip(2), Part::Text],
+            (10, 50) | (20, 40) => &[MethodField::Skip(2), MethodField::Text],
             // connection.blocked: reason; basic.cancel: consumer
-            (10, 60) | (BASIC, 30) => &[Part::Text],
+            (10, 60) | (BASIC, 30) => &[MethodField::Text],
             // basic.return: code, text, exchange, key
-            (BASIC, 50) => &[Part::Skip(2), Part::Text, Part::Text, Part::Text],
+            (BASIC, 50) => &[MethodField::Skip(2), MethodField::Text, MethodField::Text, MethodField::Text],
             // basic.deliver: consumer, tag and whether it was redelivered, exchange, key
-            (BASIC, 60) => &[Part::Text, Part::Skip(9), Part::Text, Part::Text],
+            (BASIC, 60) => &[MethodField::Text, MethodField::Skip(9), MethodField::Text, MethodField::Text],
             // basic.get-ok: tag and whether it was redelivered, exchange, key
-            (BASIC, 71) => &[Part::Skip(9), Part::Text, Part::Text],
+            (BASIC, 71) => &[MethodField::Skip(9), MethodField::Text, MethodField::Text],
             _ => &[],
         };
         for part in parts {
             match part {
-                Part::Skip(length) => drop(cursor.take(*length)?),
-                Part::Text => self.text(&mut cursor)?,
+                MethodField::Skip(length) => drop(cursor.take(*length)?),
+                MethodField::Text => self.text(&mut cursor)?,
             }
         }
         Some(())
@@ -169,7 +169,7 @@ impl Repair {
     /// A text with a length of one byte in front of it.
     fn text(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
         let length = cursor.byte()?;
-        if make_text(cursor.take(length.into())?) {
+        if replace_invalid_utf8(cursor.take(length.into())?) {
             self.found(Damage::Text);
         }
         Some(())
@@ -213,7 +213,7 @@ impl Repair {
 }
 
 /// Puts a mark in place of each byte that is not UTF-8; `false` where there is none.
-fn make_text(bytes: &mut [u8]) -> bool {
+fn replace_invalid_utf8(bytes: &mut [u8]) -> bool {
     let mut start = 0;
     while let Err(error) = std::str::from_utf8(&bytes[start..]) {
         let wrong = start + error.valid_up_to();
@@ -239,7 +239,7 @@ mod tests {
         ];
         for (text, expected) in cases {
             let mut bytes = text.to_vec();
-            assert_eq!(make_text(&mut bytes), text != expected, "{text:?}");
+            assert_eq!(replace_invalid_utf8(&mut bytes), text != expected, "{text:?}");
             assert_eq!(bytes, expected);
         }
     }

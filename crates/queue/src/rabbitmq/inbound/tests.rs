@@ -46,7 +46,7 @@ fn nested(depth: usize, kinds: &[u8]) -> Vec<u8> {
 
 /// What comes out, where it comes in as pieces of that many bytes.
 fn passed(sent: &[u8], piece: usize) -> Vec<u8> {
-    let mut inbound = Inbound::new(MAX_FRAME);
+    let mut inbound = InboundFrames::new(MAX_FRAME);
     let mut passed = Vec::new();
     let mut room = vec![0; piece.max(1)];
     for received in sent.chunks(piece.max(1)) {

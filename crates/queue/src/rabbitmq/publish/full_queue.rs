@@ -8,30 +8,30 @@ use tokio::sync::{Mutex, watch};
 
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 
-pub(crate) struct Gate {
+pub(crate) struct FullQueueGate {
     is_open: watch::Sender<bool>,
     probing: Mutex<()>,
 }
 
-impl Default for Gate {
+impl Default for FullQueueGate {
     fn default() -> Self {
         Self { is_open: watch::Sender::new(true), probing: Mutex::default() }
     }
 }
 
-impl Gate {
+impl FullQueueGate {
     /// A publish got through.
     pub(crate) fn open(&self) {
         self.is_open.send_if_modified(|is_open| !std::mem::replace(is_open, true));
     }
 
     /// A publish found the queue full.
-    pub(crate) fn shut(&self) {
+    pub(crate) fn close(&self) {
         self.is_open.send_if_modified(|is_open| std::mem::replace(is_open, false));
     }
 
     /// Waits until it is open, or until it is this caller's turn to try.
-    pub(crate) async fn pass(&self) {
+    pub(crate) async fn wait(&self) {
         let mut is_open = self.is_open.subscribe();
         let turn = async {
             let _probing = self.probing.lock().await;
@@ -59,13 +59,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_probes_and_all_pass_once_it_opens() {
-        let gate = Arc::new(Gate::default());
-        gate.pass().await;
-        gate.shut();
+        let gate = Arc::new(FullQueueGate::default());
+        gate.wait().await;
+        gate.close();
         let mut waiting = JoinSet::new();
         for _ in 0..100 {
             let gate = Arc::clone(&gate);
-            waiting.spawn(async move { gate.pass().await });
+            waiting.spawn(async move { gate.wait().await });
         }
         // The first to be let through is a probe; the others are still waiting.
         waiting.join_next().await.unwrap().unwrap();

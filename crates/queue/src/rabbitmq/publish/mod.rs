@@ -23,15 +23,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
-use super::connect::{Link, Live};
+use super::connect::{LiveConnection, PersistentConnection};
 use super::failure::{cause, oversized};
-use super::wire::Outgoing;
+use super::wire::EncodedMessage;
 use crate::PublishError;
-use crate::memory::{Budget, IN_FLIGHT_BYTES, Taken};
+use crate::memory::{IN_FLIGHT_BYTES, MemoryBudget, MemoryPermit};
 
 /// Where a message is published to.
 #[derive(Debug, Clone)]
-pub(super) struct Address {
+pub(super) struct PublishTarget {
     pub(super) exchange: ShortString,
     pub(super) key: ShortString,
     /// Whether it is an error that no queue takes the message.
@@ -40,49 +40,50 @@ pub(super) struct Address {
 
 /// The way to the task. Cheap to use from many tasks at once.
 pub(super) struct Publisher {
-    jobs: mpsc::UnboundedSender<Job>,
+    pending: mpsc::UnboundedSender<PendingPublish>,
     permits: Arc<Semaphore>,
-    bytes: Budget,
+    bytes: MemoryBudget,
     window: u16,
-    patience: Duration,
+    request_timeout: Duration,
     _unused: DropGuard,
 }
 
 /// A message on its way, and who waits for it. The permit and its bytes stay with it until it is confirmed, even if nobody waits
-/// any longer: the window counts what RabbitMQ has to deal with. It bounds the queue of jobs, too.
-struct Job {
+/// any longer: the window counts what RabbitMQ has to deal with. It bounds the queue of pending, too.
+struct PendingPublish {
     /// Counts the publishes of a channel.
     number: u64,
-    address: Address,
-    message: Outgoing,
+    address: PublishTarget,
+    message: EncodedMessage,
     deadline: Instant,
     reply: oneshot::Sender<Result<(), PublishError>>,
     _permit: OwnedSemaphorePermit,
-    _bytes: Taken,
+    _bytes: MemoryPermit,
 }
 
 impl Publisher {
-    pub(super) fn start(link: &Arc<Link>, window: u16, patience: Duration) -> Self {
-        let (jobs, waiting) = mpsc::unbounded_channel();
+    pub(super) fn start(link: &Arc<PersistentConnection>, window: u16, request_timeout: Duration) -> Self {
+        let (pending, waiting) = mpsc::unbounded_channel();
         let unused = CancellationToken::new();
         tokio::spawn(run(Arc::clone(link), waiting, unused.clone()));
         let permits = Arc::new(Semaphore::new(window.into()));
-        let bytes = Budget::new(IN_FLIGHT_BYTES);
-        Self { jobs, permits, bytes, window, patience, _unused: unused.drop_guard() }
+        let bytes = MemoryBudget::new(IN_FLIGHT_BYTES);
+        Self { pending, permits, bytes, window, request_timeout, _unused: unused.drop_guard() }
     }
 
     pub(super) fn window(&self) -> usize {
         self.window.into()
     }
 
-    pub(super) async fn publish(&self, address: Address, message: Outgoing) -> Result<(), PublishError> {
-        let deadline = Instant::now() + self.patience;
+    pub(super) async fn publish(&self, address: PublishTarget, message: EncodedMessage) -> Result<(), PublishError> {
+        let deadline = Instant::now() + self.request_timeout;
         let confirmed = async {
             let bytes = self.bytes.take(message.body.len()).await;
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return Err(closed()) };
             let (reply, confirmed) = oneshot::channel();
-            let job = Job { number: 0, address, message, deadline, reply, _permit: permit, _bytes: bytes };
-            self.jobs.send(job).map_err(|_| closed())?;
+            let publish =
+                PendingPublish { number: 0, address, message, deadline, reply, _permit: permit, _bytes: bytes };
+            self.pending.send(publish).map_err(|_| closed())?;
             confirmed.await.unwrap_or_else(|_| Err(closed()))
         };
         timeout_at(deadline, confirmed).await.unwrap_or_else(|_| Err(no_confirm()))
@@ -90,7 +91,7 @@ impl Publisher {
 
     /// Waits until nothing is under way any longer; more is refused from then on.
     pub(super) async fn flush(&self) {
-        let _ = timeout(self.patience, self.permits.acquire_many(self.window.into())).await;
+        let _ = timeout(self.request_timeout, self.permits.acquire_many(self.window.into())).await;
         self.permits.close();
     }
 }
@@ -104,23 +105,27 @@ fn no_confirm() -> PublishError {
 }
 
 /// The task. It ends with the link, or once nobody can publish any more, even while RabbitMQ is away.
-async fn run(link: Arc<Link>, mut waiting: mpsc::UnboundedReceiver<Job>, unused: CancellationToken) {
+async fn run(
+    link: Arc<PersistentConnection>,
+    mut waiting: mpsc::UnboundedReceiver<PendingPublish>,
+    unused: CancellationToken,
+) {
     while let Some(Some(live)) = unused.run_until_cancelled(link.live()).await {
-        let end = match live.attempt(link.settings.patience, open(&live)).await {
+        let end = match live.attempt(link.settings.request_timeout, open(&live)).await {
             Ok(channel) => publish_on(&channel, &live, &link, &mut waiting).await,
-            Err(cause) => End::Lost(cause),
+            Err(cause) => ChannelEnd::Lost(cause),
         };
         match end {
-            End::Lost(cause) => {
-                live.give_up(cause);
+            ChannelEnd::Lost(cause) => {
+                live.abandon(cause);
                 live.lost.cancelled().await;
             }
-            End::Unused => return,
+            ChannelEnd::Unused => return,
         }
     }
 }
 
-async fn open(live: &Live) -> lapin::Result<Channel> {
+async fn open(live: &LiveConnection) -> lapin::Result<Channel> {
     let channel = live.channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     Ok(channel)
@@ -139,13 +144,18 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Why a channel is no longer published on.
-enum End {
+enum ChannelEnd {
     Lost(String),
     /// The publisher is gone, and nobody will publish any more.
     Unused,
 }
 
-async fn publish_on(channel: &Channel, live: &Live, link: &Link, waiting: &mut mpsc::UnboundedReceiver<Job>) -> End {
+async fn publish_on(
+    channel: &Channel,
+    live: &LiveConnection,
+    link: &PersistentConnection,
+    waiting: &mut mpsc::UnboundedReceiver<PendingPublish>,
+) -> ChannelEnd {
     let mut blocked = live.blocked();
     let mut under_way = FuturesUnordered::new();
     let mut returned = HashSet::new();
@@ -158,36 +168,36 @@ async fn publish_on(channel: &Channel, live: &Live, link: &Link, waiting: &mut m
             () = live.lost.cancelled() => {
                 // Whatever is known by now is passed on. The rest is dropped, which ends it as unavailable.
                 while let Some(Some(finished)) = under_way.next().now_or_never() {
-                    answer(finished);
+                    reply_to(finished);
                 }
-                return End::Lost("connection lost".to_owned());
+                return ChannelEnd::Lost("connection lost".to_owned());
             }
             Some(first) = under_way.next() => {
-                let mut ended = vec![first];
-                // All that have ended by now: a returned message may come with the confirm of another one, which the
+                let mut confirm = vec![first];
+                // All that have confirm by now: a returned message may come with the confirm of another one, which the
                 // client then resolves before the message's own.
                 while let Some(Some(next)) = under_way.next().now_or_never() {
-                    ended.push(next);
+                    confirm.push(next);
                 }
-                returned.extend(ended.iter_mut().filter_map(|finished| finished.returned.take()));
+                returned.extend(confirm.iter_mut().filter_map(|finished| finished.returned.take()));
                 let mut unroutable = false;
                 let mut lost = None;
-                for finished in ended {
-                    if returned.remove(&finished.job.number) {
+                for finished in confirm {
+                    if returned.remove(&finished.publish.number) {
                         unroutable = true;
-                        let _ = finished.job.reply.send(Err(PublishError::Unroutable));
+                        let _ = finished.publish.reply.send(Err(PublishError::Unroutable));
                         continue;
                     }
-                    if let Some(cause) = answer(finished) {
+                    if let Some(cause) = reply_to(finished) {
                         // While RabbitMQ has publishing blocked, waiting is right, and another connection no better.
                         lost = lost.or(Some(cause)).filter(|_| !is_blocked || !live.is_up());
                     }
                 }
                 if let Some(cause) = lost {
                     while let Some(Some(finished)) = under_way.next().now_or_never() {
-                        answer(finished);
+                        reply_to(finished);
                     }
-                    return End::Lost(cause);
+                    return ChannelEnd::Lost(cause);
                 }
                 if unroutable {
                     declare_at.get_or_insert_with(|| Instant::now() + DECLARE_AFTER);
@@ -201,21 +211,21 @@ async fn publish_on(channel: &Channel, live: &Live, link: &Link, waiting: &mut m
                 }
             }
             _ = blocked.changed() => {}
-            job = waiting.recv(), if !is_blocked => match job {
+            publish = waiting.recv(), if !is_blocked => match publish {
                 // Nobody waits for it any longer, so nobody needs it sent.
-                Some(job) if job.reply.is_closed() => {}
-                Some(job) => {
+                Some(publish) if publish.reply.is_closed() => {}
+                Some(publish) => {
                     number += 1;
-                    under_way.push(send(channel, Job { number, ..job }));
+                    under_way.push(send(channel, PendingPublish { number, ..publish }));
                 }
-                None => return End::Unused,
+                None => return ChannelEnd::Unused,
             },
         }
     }
 }
 
 /// What is known about a message in the end.
-enum Ended {
+enum Confirm {
     Acked,
     Nacked,
     NotRequested,
@@ -225,16 +235,16 @@ enum Ended {
 
 /// A message whose end is known, and the number of the unroutable message that came back with its confirm: its own, or
 /// another's.
-struct Finished {
-    job: Job,
-    ended: Ended,
+struct FinishedPublish {
+    publish: PendingPublish,
+    confirm: Confirm,
     returned: Option<u64>,
 }
 
 /// The header that says which publish of its channel a message is.
 const NUMBER: &str = "publish";
 
-fn numbered(properties: &BasicProperties, number: u64) -> BasicProperties {
+fn with_number(properties: &BasicProperties, number: u64) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
     headers.insert(NUMBER.into(), AMQPValue::LongLongInt(number.cast_signed()));
     properties.clone().with_headers(headers)
@@ -249,35 +259,35 @@ fn number_of(properties: &BasicProperties) -> Option<u64> {
 
 /// Publishes, and waits for the confirm. Everything up to the frames being queued happens when this is first polled,
 /// without a pause: that keeps the order of publishes and confirms, as all of them are polled by one task.
-async fn send(channel: &Channel, job: Job) -> Finished {
+async fn send(channel: &Channel, publish: PendingPublish) -> FinishedPublish {
     let confirmed = async {
-        let Address { exchange, key, mandatory } = job.address.clone();
+        let PublishTarget { exchange, key, mandatory } = publish.address.clone();
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-        let properties = numbered(&job.message.properties, job.number);
-        channel.basic_publish(exchange, key, options, &job.message.body, properties).await?.await
+        let properties = with_number(&publish.message.properties, publish.number);
+        channel.basic_publish(exchange, key, options, &publish.message.body, properties).await?.await
     };
-    let (ended, returned) = match timeout_at(job.deadline, confirmed).await {
-        Ok(Ok(Confirmation::Ack(returned))) => (Ended::Acked, returned),
-        Ok(Ok(Confirmation::Nack(returned))) => (Ended::Nacked, returned),
-        Ok(Ok(Confirmation::NotRequested)) => (Ended::NotRequested, None),
-        Ok(Err(error)) => (Ended::Failed(error), None),
-        Err(_) => (Ended::TimedOut, None),
+    let (confirm, returned) = match timeout_at(publish.deadline, confirmed).await {
+        Ok(Ok(Confirmation::Ack(returned))) => (Confirm::Acked, returned),
+        Ok(Ok(Confirmation::Nack(returned))) => (Confirm::Nacked, returned),
+        Ok(Ok(Confirmation::NotRequested)) => (Confirm::NotRequested, None),
+        Ok(Err(error)) => (Confirm::Failed(error), None),
+        Err(_) => (Confirm::TimedOut, None),
     };
     let returned = returned.and_then(|message| number_of(&message.properties));
-    Finished { job, ended, returned }
+    FinishedPublish { publish, confirm, returned }
 }
 
 /// Tells who waits. Returns the cause if the channel can no longer be relied on.
-fn answer(Finished { job, ended, returned: _ }: Finished) -> Option<String> {
-    let (result, lost) = match ended {
-        Ended::Acked => (Ok(()), None),
-        Ended::Nacked => (Err(PublishError::Full), None),
-        Ended::NotRequested => {
+fn reply_to(FinishedPublish { publish, confirm, returned: _ }: FinishedPublish) -> Option<String> {
+    let (result, lost) = match confirm {
+        Confirm::Acked => (Ok(()), None),
+        Confirm::Nacked => (Err(PublishError::Full), None),
+        Confirm::NotRequested => {
             let cause = "RabbitMQ does not confirm what is published".to_owned();
             (Err(PublishError::Unavailable(cause.clone())), Some(cause))
         }
-        Ended::Failed(error) => {
-            let bytes = job.message.body.len();
+        Confirm::Failed(error) => {
+            let bytes = publish.message.body.len();
             let result = if oversized(&error) == Some(bytes) {
                 PublishError::TooLarge { bytes }
             } else {
@@ -285,9 +295,9 @@ fn answer(Finished { job, ended, returned: _ }: Finished) -> Option<String> {
             };
             (Err(result), Some(cause(&error)))
         }
-        Ended::TimedOut => (Err(no_confirm()), Some("no confirm within PUBLISH_TIMEOUT".to_owned())),
+        Confirm::TimedOut => (Err(no_confirm()), Some("no confirm within PUBLISH_TIMEOUT".to_owned())),
     };
     // Whoever asked may have stopped waiting.
-    let _ = job.reply.send(result);
+    let _ = publish.reply.send(result);
     lost
 }

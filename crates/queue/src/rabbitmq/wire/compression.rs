@@ -26,14 +26,14 @@ pub(super) fn compressed(body: &[u8]) -> Option<Bytes> {
 }
 
 /// How many bytes the body has as it was, as it says itself; none where it was never compressed, or says that it is longer than that.
-pub(super) fn unpacked_bytes(body: &[u8], longest: usize) -> Option<usize> {
+pub(super) fn decompressed_bytes(body: &[u8], longest: usize) -> Option<usize> {
     let (length, _) = uncompressed_size(body).ok()?;
     (length <= longest.min(body.len().saturating_mul(MAX_RATIO))).then_some(length)
 }
 
 /// The body as it was, under the same conditions.
 pub(super) fn decompressed(body: &[u8], longest: usize) -> Option<Vec<u8>> {
-    unpacked_bytes(body, longest)?;
+    decompressed_bytes(body, longest)?;
     decompress_size_prepended(body).ok()
 }
 

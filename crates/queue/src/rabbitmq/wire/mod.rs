@@ -33,16 +33,21 @@ const MAX_FOREIGN: usize = 1024 * 1024;
 
 /// A message ready to be sent.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(super) struct EncodedMessage {
     pub(super) properties: BasicProperties,
     pub(super) body: bytes::Bytes,
 }
 
 /// The lane is that of the work queue, if it goes to one.
-pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Death>) -> Result<Outgoing, PublishError> {
+pub(super) fn encode(
+    message: Message,
+    lane: Option<Lane>,
+    death: Option<&Death>,
+) -> Result<EncodedMessage, PublishError> {
     // What goes to no work queue is read by others than our own programs, and is not packed.
-    let message = if lane.is_some() { pack(message) } else { message };
-    let Message { id, kind, run_id, attempt, published_at_us, app_id, sent_at, traceparent, body, is_packed } = message;
+    let message = if lane.is_some() { compress(message) } else { message };
+    let Message { id, kind, run_id, attempt, published_at_us, app_id, sent_at, traceparent, body, is_compressed } =
+        message;
     // The broker's bound is on the body; an id that does not fit would be a bug of ours, and no retry would mend it.
     if body.len() > MAX_MESSAGE_BYTES || id.len() > MAX_SHORT || kind.len() > MAX_SHORT || app_id.len() > MAX_SHORT {
         return Err(PublishError::TooLarge { bytes: body.len() });
@@ -78,27 +83,27 @@ pub(super) fn outgoing(message: Message, lane: Option<Lane>, death: Option<&Deat
     if let Some(sent_at) = sent_at {
         properties = properties.with_timestamp(sent_at);
     }
-    if is_packed {
+    if is_compressed {
         properties = properties.with_content_encoding(ENCODING.into());
     }
-    Ok(Outgoing { properties, body })
+    Ok(EncodedMessage { properties, body })
 }
 
 /// The message with its body compressed, where it is one of ours and that makes it shorter. One that is too large stays as it is, to be
 /// refused as such.
-pub(super) fn pack(message: Message) -> Message {
-    if message.is_packed || !message.kind.starts_with(OUR_KINDS) || message.body.len() > MAX_MESSAGE_BYTES {
+pub(super) fn compress(message: Message) -> Message {
+    if message.is_compressed || !message.kind.starts_with(OUR_KINDS) || message.body.len() > MAX_MESSAGE_BYTES {
         return message;
     }
     match compression::compressed(&message.body) {
-        Some(body) => Message { body, is_packed: true, ..message },
+        Some(body) => Message { body, is_compressed: true, ..message },
         None => message,
     }
 }
 
 /// How many bytes the body has once it is unpacked.
-pub(super) fn unpacked_bytes(properties: &BasicProperties, body: &[u8]) -> usize {
-    let unpacked = longest_unpacked(properties).and_then(|longest| compression::unpacked_bytes(body, longest));
+pub(super) fn decompressed_bytes(properties: &BasicProperties, body: &[u8]) -> usize {
+    let unpacked = max_decompressed(properties).and_then(|longest| compression::decompressed_bytes(body, longest));
     unpacked.unwrap_or(body.len())
 }
 
@@ -124,7 +129,7 @@ fn value_bytes(value: &AMQPValue) -> usize {
 }
 
 /// How long a compressed body may become; none where it is not one of ours, and is taken as it is.
-fn longest_unpacked(properties: &BasicProperties) -> Option<usize> {
+fn max_decompressed(properties: &BasicProperties) -> Option<usize> {
     let said =
         |text: &Option<ShortString>, test: fn(&str) -> bool| text.as_ref().is_some_and(|text| test(text.as_str()));
     if !said(properties.content_encoding(), |encoding| encoding == ENCODING) {
@@ -138,13 +143,13 @@ fn longest_unpacked(properties: &BasicProperties) -> Option<usize> {
 }
 
 /// What cannot be decompressed is left as it came: whoever reads it will say that it is unreadable.
-pub(super) fn incoming(properties: &BasicProperties, body: Vec<u8>) -> Message {
-    let unpacked = longest_unpacked(properties).and_then(|longest| compression::decompressed(&body, longest));
-    plain(properties, unpacked.unwrap_or(body))
+pub(super) fn decode(properties: &BasicProperties, body: Vec<u8>) -> Message {
+    let unpacked = max_decompressed(properties).and_then(|longest| compression::decompressed(&body, longest));
+    decode_uncompressed(properties, unpacked.unwrap_or(body))
 }
 
 /// A message whose body is what it is, whatever its properties say of it.
-pub(super) fn plain(properties: &BasicProperties, body: Vec<u8>) -> Message {
+pub(super) fn decode_uncompressed(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let short = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     Message {
         id: short(properties.message_id()),
@@ -157,7 +162,7 @@ pub(super) fn plain(properties: &BasicProperties, body: Vec<u8>) -> Message {
         // One of that length was longer, and half of it would be no trace context.
         traceparent: text(properties, "traceparent", MAX_HEADER).filter(|traceparent| traceparent.len() < MAX_HEADER),
         body: body.into(),
-        is_packed: false,
+        is_compressed: false,
     }
 }
 

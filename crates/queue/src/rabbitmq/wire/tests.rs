@@ -20,40 +20,40 @@ fn message() -> Message {
         sent_at: Some(1_700_000_000),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         body: bytes::Bytes::from_static(b"{}"),
-        is_packed: false,
+        is_compressed: false,
     }
 }
 
 #[test]
 fn a_message_survives_the_way_there_and_back() {
-    let sent = outgoing(message(), LANE, None).unwrap();
+    let sent = encode(message(), LANE, None).unwrap();
     assert_eq!(*sent.properties.delivery_mode(), Some(PERSISTENT));
     assert_eq!(text(&sent.properties, "lane", MAX_HEADER).as_deref(), Some("batch"));
-    assert_eq!(incoming(&sent.properties, sent.body.to_vec()), message());
+    assert_eq!(decode(&sent.properties, sent.body.to_vec()), message());
 }
 
 #[test]
 fn a_long_body_is_compressed_on_the_way_between_our_own_programs() {
     let long = Message { body: "transaction ".repeat(1_000).into(), ..message() };
-    let sent = outgoing(long.clone(), LANE, None).unwrap();
+    let sent = encode(long.clone(), LANE, None).unwrap();
     assert_eq!(sent.properties.content_encoding().as_ref().map(ShortString::as_str), Some(ENCODING));
     assert!(sent.body.len() * 10 < long.body.len(), "{}", sent.body.len());
-    assert_eq!(incoming(&sent.properties, sent.body.to_vec()), long);
+    assert_eq!(decode(&sent.properties, sent.body.to_vec()), long);
 
-    assert_eq!(unpacked_bytes(&sent.properties, &sent.body), long.body.len());
+    assert_eq!(decompressed_bytes(&sent.properties, &sent.body), long.body.len());
 
     // Packed once, it is sent as it is.
-    let packed = pack(long.clone());
-    assert_eq!(pack(packed.clone()), packed);
-    assert_eq!(outgoing(packed, LANE, None).unwrap().body, sent.body);
+    let packed = compress(long.clone());
+    assert_eq!(compress(packed.clone()), packed);
+    assert_eq!(encode(packed, LANE, None).unwrap().body, sent.body);
 
-    let announced = outgoing(long.clone(), None, None).unwrap();
+    let announced = encode(long.clone(), None, None).unwrap();
     assert_eq!((announced.properties.content_encoding(), announced.body), (&None, long.body.clone()));
 
-    let foreign = outgoing(Message { kind: String::new(), ..long.clone() }, LANE, None).unwrap();
+    let foreign = encode(Message { kind: String::new(), ..long.clone() }, LANE, None).unwrap();
     assert_eq!((foreign.properties.content_encoding(), &foreign.body), (&None, &long.body));
 
-    let damaged = incoming(&sent.properties, sent.body[1..].to_vec());
+    let damaged = decode(&sent.properties, sent.body[1..].to_vec());
     assert_eq!(damaged.body, sent.body[1..]);
 }
 
@@ -73,16 +73,16 @@ fn only_what_is_ours_is_unpacked() {
         (&chunk, MAX_MESSAGE_BYTES, true),
         (&chunk, MAX_MESSAGE_BYTES + 1, false),
     ];
-    for (properties, length, is_unpacked) in cases {
+    for (properties, length, is_decompressed) in cases {
         let body = packed(length);
-        let expected = if is_unpacked { length } else { body.len() };
-        assert_eq!(incoming(properties, body).body.len(), expected, "{properties:?}");
+        let expected = if is_decompressed { length } else { body.len() };
+        assert_eq!(decode(properties, body).body.len(), expected, "{properties:?}");
     }
 }
 
 #[test]
 fn foreign_messages_are_read_as_far_as_they_go() {
-    let bare = incoming(&BasicProperties::default(), b"x".to_vec());
+    let bare = decode(&BasicProperties::default(), b"x".to_vec());
     assert_eq!((bare.id.as_str(), bare.attempt, bare.published_at_us), ("", 0, 0));
 
     for (value, attempt) in [
@@ -95,7 +95,7 @@ fn foreign_messages_are_read_as_far_as_they_go() {
         let mut headers = FieldTable::default();
         headers.insert("attempt".into(), value.clone());
         let properties = BasicProperties::default().with_headers(headers);
-        assert_eq!(incoming(&properties, Vec::new()).attempt, attempt, "{value:?}");
+        assert_eq!(decode(&properties, Vec::new()).attempt, attempt, "{value:?}");
     }
 }
 
@@ -111,7 +111,7 @@ fn long_headers_are_counted_and_not_kept() {
     let properties = BasicProperties::default().with_headers(headers);
     let counted = header_bytes(&properties);
     assert!((120_000..122_000).contains(&counted), "{counted}");
-    let message = incoming(&properties, Vec::new());
+    let message = decode(&properties, Vec::new());
     // A byte that is not UTF-8 takes three.
     assert_eq!((message.run_id.len(), message.traceparent), (3 * MAX_HEADER, None));
     assert_eq!(header_bytes(&BasicProperties::default()), 0);
@@ -121,7 +121,7 @@ fn long_headers_are_counted_and_not_kept() {
 fn a_death_is_told_in_our_words_or_in_the_brokers() {
     let topology = Topology::new("test.", 5);
     let ours = Death { queue: "transactions.batch".to_owned(), reason: "no chunk".to_owned() };
-    let sent = outgoing(message(), LANE, Some(&ours)).unwrap();
+    let sent = encode(message(), LANE, Some(&ours)).unwrap();
     assert_eq!(death(&sent.properties, &topology), ours);
 
     let mut noted = FieldTable::default();
@@ -136,7 +136,7 @@ fn a_death_is_told_in_our_words_or_in_the_brokers() {
 #[test]
 fn refuses_what_no_broker_takes() {
     let large = Message { body: vec![0; MAX_MESSAGE_BYTES + 1].into(), ..message() };
-    let error = outgoing(large, LANE, None).unwrap_err();
+    let error = encode(large, LANE, None).unwrap_err();
     assert_eq!(error, PublishError::TooLarge { bytes: MAX_MESSAGE_BYTES + 1 });
 }
 
@@ -215,7 +215,7 @@ fn any_message() -> impl Strategy<Value = Message> {
             sent_at,
             traceparent,
             body: body.into(),
-            is_packed: false,
+            is_compressed: false,
         },
     )
 }
@@ -225,11 +225,11 @@ proptest! {
 
     #[test]
     fn whatever_comes_in_can_be_passed_on(properties in any_properties(), body in vec(any::<u8>(), 0..100)) {
-        let message = incoming(&properties, body);
+        let message = decode(&properties, body);
         let known = death(&properties, &Topology::new("test.", 5));
         let death = Death { queue: "transactions.batch".to_owned(), ..known };
-        let passed_on = outgoing(message.clone(), LANE, Some(&death)).unwrap();
-        let again = incoming(&passed_on.properties, passed_on.body.to_vec());
+        let passed_on = encode(message.clone(), LANE, Some(&death)).unwrap();
+        let again = decode(&passed_on.properties, passed_on.body.to_vec());
         prop_assert_eq!(&again.id, &message.id);
         prop_assert_eq!(again.attempt, message.attempt);
         prop_assert_eq!(&again.body, &message.body);
@@ -240,9 +240,9 @@ proptest! {
 
     #[test]
     fn what_goes_out_survives_the_way(message in any_message(), queue in ".{0,63}", reason in ".{0,255}") {
-        let death_of = Death { queue, reason };
-        let sent = outgoing(message.clone(), LANE, Some(&death_of)).unwrap();
-        prop_assert_eq!(death(&sent.properties, &Topology::new("test.", 5)), death_of);
-        prop_assert_eq!(incoming(&sent.properties, sent.body.to_vec()), message);
+        let known_death = Death { queue, reason };
+        let sent = encode(message.clone(), LANE, Some(&known_death)).unwrap();
+        prop_assert_eq!(death(&sent.properties, &Topology::new("test.", 5)), known_death);
+        prop_assert_eq!(decode(&sent.properties, sent.body.to_vec()), message);
     }
 }

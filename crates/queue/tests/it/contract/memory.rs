@@ -116,12 +116,12 @@ async fn another_prefetch_may_be_wanted(broker: Arc<dyn Broker>) {
     let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
     let mut held = all_it_gives(&mut consumer).await;
     assert_eq!((held.len(), consumer.prefetch()), (10, 10));
-    consumer.want(40);
+    consumer.set_prefetch(40);
     while held.len() < 40 {
         held.push(next(&mut consumer).await);
     }
     assert_eq!(consumer.prefetch(), 40);
-    consumer.want(2);
+    consumer.set_prefetch(2);
     // What is held already stays so, and can be settled as ever.
     held.into_iter().for_each(Delivery::ack);
     for _ in 40..60 {
