@@ -1,26 +1,25 @@
 //! Serving a queue in batches: how the writer consumes.
 //!
-//! Guarantees: one batch is in work at a time, while the next one is collected; it is worked on once it weighs enough, or its
-//! messages have enough bytes, or once its first item has waited long enough, or once the prefetch is used up. Where the prefetch
-//! is used up by items too light for a batch, more of them are held from then on. Outcomes are per item. A batch whose work
-//! panics is worked on again item by item, so that one bad item takes no other down. Work that does not end is given up, and
-//! all that is held by then is put off (`hold`).
+//! Guarantees: one batch is in work at a time, while the next one is collected. A batch is complete once it weighs enough, its
+//! messages have enough bytes, its first item has waited long enough, or the prefetch is used up. If items are too light for
+//! the prefetch, more of them are held from then on. Each item has its own outcome. A batch whose work panics is worked on again
+//! item by item, so that one bad item takes no other down.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use super::defer::{Disposition, Pace, defer, drain_in_time};
-use super::settle::{catch_panic, decode as run_decoder, settle};
-use crate::{Broker, BrokerError, Delivery, Message, Outcome, Route};
+use super::defer::defer;
+use super::settle::settle;
+use super::{Disposition, Intake, Pace, Service, catch_panic};
+use crate::{Broker, BrokerError, Consumer, Delivery, Message, Outcome, Route};
 
-/// A decoded value, and how much of a batch it is: the rows of a chunk, say.
+/// A decoded value, and its weight in a batch, such as the rows of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub struct Weighed<T> {
     /// The value.
@@ -32,21 +31,21 @@ pub struct Weighed<T> {
 /// When [`serve_batches`] considers a batch complete.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchOptions {
-    /// A batch that weighs this much is complete. The item that brings it over this bound is still part of it.
+    /// Weight at which a batch is complete. The item that exceeds it is still part of the batch.
     pub max_weight: usize,
-    /// A batch whose messages have so many bytes together is complete as well, the last one again being part of it.
+    /// Bytes of messages at which a batch is complete. The message that exceeds it is still part of the batch.
     pub max_bytes: usize,
-    /// How long the first item of a batch waits at most, while no other batch is in work.
+    /// Longest wait of the first item of a batch while no other batch is in work.
     pub max_wait: Duration,
-    /// How many messages may be held, in work or not: fewer where they are large, more where so many do not weigh enough.
+    /// Messages held, in work or not: fewer if they are large, more if so many do not weigh enough.
     pub prefetch: u16,
     /// How long running work may take to end after shutdown.
     pub drain: Duration,
 }
 
 /// Consumes until `shutdown`, then works on what it has collected, within `drain`. `work` returns one outcome per item, in
-/// order. What `decode` refuses becomes a dead letter with its words as the reason. Work that takes longer than
-/// [`Broker::hold_timeout`] is dropped, and so is what was collected meanwhile; all of it comes again, as the same attempt.
+/// order. If `decode` fails, the message becomes a dead letter with the error as the reason. Work that takes longer than
+/// [`Broker::hold_timeout`] is dropped with what was collected meanwhile; all of it is redelivered as the same attempt.
 pub async fn serve_batches<T, D, W, F>(
     broker: Arc<dyn Broker>,
     route: Route,
@@ -56,125 +55,151 @@ pub async fn serve_batches<T, D, W, F>(
     work: W,
 ) -> Result<(), BrokerError>
 where
-    D: Fn(&Message) -> Result<Weighed<T>, String>,
-    W: Fn(Vec<T>) -> F,
+    T: Send,
+    D: Fn(&Message) -> Result<Weighed<T>, String> + Sync,
+    W: Fn(Vec<T>) -> F + Sync,
     F: Future<Output = Vec<Outcome>> + Send,
 {
-    let serving = Serving { broker, route, options, shutdown, decode, work };
-    let mut pace = Some(Pace::Full);
-    while let Some(current) = pace {
-        pace = serving.at_pace(current).await?;
-    }
-    Ok(())
-}
-
-struct Serving<D, W> {
-    broker: Arc<dyn Broker>,
-    route: Route,
-    options: BatchOptions,
-    shutdown: CancellationToken,
-    decode: D,
-    work: W,
-}
-
-/// A batch in work: what is settled once `outcomes` are known, or put off where they are not in time.
-struct InWork<F> {
-    deliveries: Vec<Delivery>,
-    outcomes: F,
-    until: Instant,
-}
-
-impl<D, W> Serving<D, W> {
-    /// Consumes until another pace is called for, and returns that; `None` at the end. Each has a consumer of its own: what
-    /// the last one had in its buffer goes back to the queue.
-    async fn at_pace<T, F>(&self, pace: Pace) -> Result<Option<Pace>, BrokerError>
-    where
-        D: Fn(&Message) -> Result<Weighed<T>, String>,
-        W: Fn(Vec<T>) -> F,
-        F: Future<Output = Vec<Outcome>> + Send,
-    {
-        let hold = self.broker.hold_timeout();
+    let hold = broker.hold_timeout();
+    let service = Service { broker, route, shutdown, decode, work };
+    let start = |pace| {
         let prefetch = match pace {
-            Pace::Full => self.options.prefetch.max(1),
+            Pace::Full => options.prefetch.max(1),
             Pace::Probe => 1,
         };
-        let consume = self.broker.consume(self.route, prefetch);
-        let Some(consumer) = self.shutdown.run_until_cancelled(consume).await else { return Ok(None) };
-        let mut consumer = consumer?;
-        let mut settling =
-            Settling { broker: &self.broker, route: self.route, shutdown: &self.shutdown, tasks: JoinSet::new() };
-        let mut batch = Batch::new(&self.options, hold);
-        let mut in_work: Option<InWork<Pin<Box<_>>>> = None;
-        let next = loop {
-            if batch.is_heavy() && pace == Pace::Full {
-                consumer.set_prefetch(batch.messages_needed(prefetch));
+        let batch = Batch::new(&options, hold);
+        (
+            prefetch,
+            BatchIntake { service: &service, pace, prefetch, hold, batch, in_work: None, settling: JoinSet::new() },
+        )
+    };
+    service.run(options.drain, start).await
+}
+
+struct BatchIntake<'a, T, D, W> {
+    service: &'a Service<D, W>,
+    pace: Pace,
+    prefetch: u16,
+    hold: Duration,
+    batch: Batch<T>,
+    in_work: Option<InWork<'a>>,
+    /// Deliveries whose outcome is known and not yet confirmed.
+    settling: JoinSet<()>,
+}
+
+/// A batch in work: settled once `outcomes` are known, deferred if they are not known by `deadline`.
+struct InWork<'a> {
+    deliveries: Vec<Delivery>,
+    outcomes: BoxFuture<'a, Vec<Outcome>>,
+    deadline: Instant,
+}
+
+impl<'a, T, D, W, F> Intake for BatchIntake<'a, T, D, W>
+where
+    T: Send + 'a,
+    D: Fn(&Message) -> Result<Weighed<T>, String> + Sync,
+    W: Fn(Vec<T>) -> F + Sync,
+    F: Future<Output = Vec<Outcome>> + Send + 'a,
+{
+    async fn run(&mut self, consumer: &mut dyn Consumer) -> Option<Pace> {
+        let service = self.service;
+        loop {
+            if self.batch.is_full() {
+                self.raise_prefetch(consumer);
             }
-            if in_work.is_none() && batch.is_due() {
-                let (deliveries, values) = batch.take();
-                let outcomes = Box::pin(self.process(messages(&deliveries), values));
-                in_work = Some(InWork { deliveries, outcomes, until: Instant::now() + hold });
+            if self.in_work.is_none() && self.batch.is_due() {
+                let (deliveries, values) = self.batch.take();
+                let outcomes = Box::pin(service.process(messages(&deliveries), values));
+                self.in_work = Some(InWork { deliveries, outcomes, deadline: Instant::now() + self.hold });
             }
-            let unsettled = batch.deliveries.len() + in_work.as_ref().map_or(0, |batch| batch.deliveries.len());
-            // All that is held fills the prefetch: nothing more will come before some of it is settled.
-            let exhausted = unsettled >= usize::from(consumer.prefetch());
-            if exhausted && in_work.is_none() && !batch.deliveries.is_empty() {
-                if pace == Pace::Full {
-                    consumer.set_prefetch(batch.messages_needed(prefetch));
-                }
-                batch.due_at = Some(Instant::now());
+            let in_work = self.in_work.as_ref().map_or(0, |batch| batch.deliveries.len());
+            // The prefetch is used up: nothing more arrives before something is settled.
+            let is_exhausted = self.batch.deliveries.len() + in_work >= usize::from(consumer.prefetch());
+            if is_exhausted && self.in_work.is_none() && !self.batch.deliveries.is_empty() {
+                self.raise_prefetch(consumer);
+                self.batch.due_at = Some(Instant::now());
                 continue;
             }
-            let idle = in_work.is_none();
+            let is_idle = self.in_work.is_none();
             let done: OptionFuture<_> =
-                in_work.as_mut().map(|batch| timeout_at(batch.until, &mut batch.outcomes)).into();
+                self.in_work.as_mut().map(|batch| timeout_at(batch.deadline, &mut batch.outcomes)).into();
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => break None,
+                () = service.shutdown.cancelled() => return None,
                 Some(outcomes) = done => {
-                    let deliveries = in_work.take().map(|batch| batch.deliveries).unwrap_or_default();
-                    let ended = if let Ok(outcomes) = outcomes {
-                        settling.settle(deliveries.into_iter().zip(outcomes));
-                        Disposition::Settled
-                    } else {
-                        settling.defer(deliveries.into_iter().chain(batch.take().0));
-                        Disposition::Deferred
-                    };
-                    if let Some(next) = pace.after(ended, self.route) {
-                        break Some(next);
+                    let disposition = self.end_work(outcomes.ok());
+                    if let Some(next) = self.pace.after(disposition, service.route) {
+                        return Some(next);
                     }
                 }
-                () = batch.wait_until_due(), if idle => {}
-                delivery = consumer.next(), if !batch.is_heavy() && !exhausted => {
-                    let Some(delivery) = delivery else { break None };
-                    match run_decoder(&self.decode, &delivery.message) {
-                        Ok(item) => batch.push(delivery, item),
-                        Err(reason) => settling.settle([(delivery, Outcome::Dead { reason })]),
+                () = self.batch.wait_until_due(), if is_idle => {}
+                delivery = consumer.next(), if !self.batch.is_full() && !is_exhausted => {
+                    let delivery = delivery?;
+                    match service.decode(&delivery.message) {
+                        Ok(item) => self.batch.push(delivery, item),
+                        Err(reason) => self.settle([(delivery, Outcome::Dead { reason })]),
                     }
                 }
             }
-            settling.reap();
-        };
-        let all = async {
-            if let Some(InWork { deliveries, outcomes, .. }) = in_work {
-                settling.settle(deliveries.into_iter().zip(outcomes.await));
-            }
-            let (deliveries, values) = batch.take();
-            if !deliveries.is_empty() {
-                let outcomes = self.process(messages(&deliveries), values).await;
-                settling.settle(deliveries.into_iter().zip(outcomes));
-            }
-            settling.finish().await;
-        };
-        let in_time = drain_in_time(all, next, &self.shutdown, self.options.drain).await;
-        if !in_time {
-            info!(queue = %self.route, "work did not end in time; its messages will be redelivered");
-            settling.tasks.shutdown().await;
+            while self.settling.try_join_next().is_some() {}
         }
-        consumer.close().await;
-        Ok(next)
     }
 
-    /// Works on a batch, and on its items one by one should that panic. There is an outcome for each of them.
+    async fn finish(&mut self) {
+        if let Some(InWork { deliveries, outcomes, .. }) = self.in_work.take() {
+            let outcomes = outcomes.await;
+            self.settle(deliveries.into_iter().zip(outcomes));
+        }
+        let (deliveries, values) = self.batch.take();
+        if !deliveries.is_empty() {
+            let outcomes = self.service.process(messages(&deliveries), values).await;
+            self.settle(deliveries.into_iter().zip(outcomes));
+        }
+        while self.settling.join_next().await.is_some() {}
+    }
+
+    async fn abort(&mut self) {
+        self.settling.shutdown().await;
+    }
+}
+
+impl<T, D, W> BatchIntake<'_, T, D, W> {
+    fn raise_prefetch(&self, consumer: &mut dyn Consumer) {
+        if self.pace == Pace::Full {
+            consumer.set_prefetch(self.batch.messages_needed(self.prefetch));
+        }
+    }
+
+    /// Settles the batch in work, or, without outcomes, defers it with what was collected meanwhile.
+    fn end_work(&mut self, outcomes: Option<Vec<Outcome>>) -> Disposition {
+        let deliveries = self.in_work.take().map(|batch| batch.deliveries).unwrap_or_default();
+        if let Some(outcomes) = outcomes {
+            self.settle(deliveries.into_iter().zip(outcomes));
+            return Disposition::Settled;
+        }
+        for delivery in deliveries.into_iter().chain(self.batch.take().0) {
+            let (broker, route) = (Arc::clone(&self.service.broker), self.service.route);
+            self.settling.spawn(async move { defer(&*broker, route, delivery).await });
+        }
+        Disposition::Deferred
+    }
+
+    fn settle(&mut self, outcomes: impl IntoIterator<Item = (Delivery, Outcome)>) {
+        for (delivery, outcome) in outcomes {
+            if outcome == Outcome::Done {
+                delivery.ack();
+                continue;
+            }
+            // Other outcomes may have to wait for the broker; their deliveries count towards the prefetch meanwhile.
+            let Service { broker, route, shutdown, .. } = self.service;
+            let (broker, route, shutdown) = (Arc::clone(broker), *route, shutdown.clone());
+            self.settling.spawn(async move { settle(&*broker, route, delivery, outcome, &shutdown).await });
+        }
+    }
+}
+
+impl<D, W> Service<D, W> {
+    /// Works on a batch; if that panics, on its items one by one. Returns one outcome per item.
     async fn process<T, F>(&self, messages: Vec<Message>, values: Vec<T>) -> Vec<Outcome>
     where
         D: Fn(&Message) -> Result<Weighed<T>, String>,
@@ -186,13 +211,13 @@ impl<D, W> Serving<D, W> {
             return one_each(outcomes, messages.len(), queue);
         }
         warn!(%queue, messages = messages.len(), "work on a batch panicked");
-        let alone = messages.len() == 1;
+        let is_alone = messages.len() == 1;
         let mut settled = Vec::with_capacity(messages.len());
         for message in messages {
-            let outcomes = match run_decoder(&self.decode, &message) {
+            let outcomes = match self.decode(&message) {
                 Err(reason) => Some(vec![Outcome::Dead { reason }]),
-                Ok(_) if alone => None,
-                Ok(item) => catch_panic(async { (self.work)(vec![item.value]).await }).await,
+                Ok(_) if is_alone => None,
+                Ok(Weighed { value, .. }) => catch_panic(async { (self.work)(vec![value]).await }).await,
             };
             let outcomes = outcomes.unwrap_or_else(|| {
                 warn!(%queue, message_id = message.id, "work panicked; it counts as a failed attempt");
@@ -208,7 +233,7 @@ fn messages(deliveries: &[Delivery]) -> Vec<Message> {
     deliveries.iter().map(|delivery| delivery.message.clone()).collect()
 }
 
-/// What was given no outcome is tried again, as it may not have been worked on.
+/// Retries an item without an outcome: it may not have been worked on.
 fn one_each(mut outcomes: Vec<Outcome>, items: usize, route: Route) -> Vec<Outcome> {
     if outcomes.len() != items {
         error!(queue = %route, messages = items, outcomes = outcomes.len(), "work must return one outcome per item");
@@ -252,19 +277,18 @@ impl<T> Batch<T> {
         (std::mem::take(&mut self.deliveries), std::mem::take(&mut self.values))
     }
 
-    fn is_heavy(&self) -> bool {
+    fn is_full(&self) -> bool {
         !self.deliveries.is_empty() && (self.weight >= self.max_weight || self.bytes >= self.max_bytes)
     }
 
-    /// How many messages like these make a complete batch; no fewer than `least`. What the bytes of so many come to bounds the
-    /// consumer by itself.
+    /// How many messages like these make a complete batch; at least `least`. The consumer bounds their bytes itself.
     fn messages_needed(&self, least: u16) -> u16 {
         let needed = self.max_weight.saturating_mul(self.deliveries.len()).div_ceil(self.weight.max(1));
         u16::try_from(needed).unwrap_or(u16::MAX).max(least)
     }
 
     fn is_due(&self) -> bool {
-        self.is_heavy() || self.due_at.is_some_and(|at| at <= Instant::now())
+        self.is_full() || self.due_at.is_some_and(|at| at <= Instant::now())
     }
 
     /// Never ends for an empty batch.
@@ -273,42 +297,5 @@ impl<T> Batch<T> {
             Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
         }
-    }
-}
-
-/// Deliveries whose outcome is known, on their way to be settled.
-struct Settling<'a> {
-    broker: &'a Arc<dyn Broker>,
-    route: Route,
-    shutdown: &'a CancellationToken,
-    tasks: JoinSet<()>,
-}
-
-impl Settling<'_> {
-    fn settle(&mut self, outcomes: impl IntoIterator<Item = (Delivery, Outcome)>) {
-        for (delivery, outcome) in outcomes {
-            if outcome == Outcome::Done {
-                delivery.ack();
-                continue;
-            }
-            // The others may have to wait for the broker; what they hold counts towards the prefetch meanwhile.
-            let (broker, route, shutdown) = (Arc::clone(self.broker), self.route, self.shutdown.clone());
-            self.tasks.spawn(async move { settle(&*broker, route, delivery, outcome, &shutdown).await });
-        }
-    }
-
-    fn defer(&mut self, deliveries: impl Iterator<Item = Delivery>) {
-        for delivery in deliveries {
-            let (broker, route) = (Arc::clone(self.broker), self.route);
-            self.tasks.spawn(async move { defer(&*broker, route, delivery).await });
-        }
-    }
-
-    fn reap(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
-    }
-
-    async fn finish(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
     }
 }

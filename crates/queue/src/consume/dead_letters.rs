@@ -1,7 +1,7 @@
-//! Draining the dead letters: how what was given up is put on record.
+//! Draining the dead letters: recording the messages that were given up.
 //!
-//! Guarantees: a dead letter leaves its queue only once the work says that it is recorded; what cannot be recorded now comes
-//! again, after a pause; nothing is held for long (`hold`). Nothing is decoded: what is no chunk arrives as it is.
+//! Guarantees: a dead letter leaves its queue only once it is recorded; one that cannot be recorded now is redelivered after a
+//! pause; none is held for longer than the hold timeout. Nothing is decoded: a body that is no chunk arrives as it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +10,24 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::settle::{catch_panic, release_after_pause};
+use super::catch_panic;
+use super::settle::release_after_pause;
 use crate::{Broker, BrokerError, Death, Message};
 
-/// One in work, and the next one at hand: a dead letter may be as large as any message can be.
+/// One in work and one at hand: a dead letter may have the largest size of a message.
 const PREFETCH: u16 = 2;
 
-/// What became of the work on a dead letter. It can neither be tried again later nor be given up: it is there already.
+/// What became of a dead letter. It can neither be delayed nor be dead-lettered again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
-    /// It is recorded elsewhere, and leaves the dead letters.
+    /// It is recorded elsewhere, and leaves the queue.
     Recorded,
-    /// It could not be recorded now, and stays.
+    /// It could not be recorded now, and stays in the queue.
     NotNow,
 }
 
-/// Consumes the dead letters until `shutdown`; the work of then may take `drain` to end. A panic counts as
-/// [`Drained::NotNow`], and so does work that takes longer than [`Broker::hold_timeout`].
+/// Consumes the dead letters until `shutdown`; work under way may then take `drain` to end. A panic counts as
+/// [`Drained::NotNow`], as does work that takes longer than [`Broker::hold_timeout`].
 pub async fn serve_dead_letters<W, F>(
     broker: Arc<dyn Broker>,
     shutdown: CancellationToken,
@@ -41,7 +42,7 @@ where
     Ok(())
 }
 
-/// Consumes until what it holds has to go back to the queue, which its end brings about; `false` if that was all.
+/// Consumes until its deliveries have to go back to the queue, which ending the consumer does. Returns whether to consume again.
 async fn consume<W, F>(
     broker: &dyn Broker,
     shutdown: &CancellationToken,
@@ -56,10 +57,10 @@ where
     let consumer = shutdown.run_until_cancelled(broker.consume_dead_letters(PREFETCH)).await;
     let Some(consumer) = consumer else { return Ok(false) };
     let mut consumer = consumer?;
-    let goes_on = loop {
+    let again = loop {
         let Some(Some(delivery)) = shutdown.run_until_cancelled(consumer.next()).await else { break false };
         if delivery.since.elapsed() > hold {
-            // It waited behind others, and so did those after it.
+            // It waited behind others, as did those after it.
             break true;
         }
         let message_id = delivery.message.id.as_str();
@@ -78,15 +79,18 @@ where
             Ok(Some(Drained::Recorded)) => delivery.ack(),
             Ok(Some(Drained::NotNow)) => release_after_pause(delivery, shutdown).await,
             Ok(None) => {
-                warn!(message_id, "work on a dead letter panicked; the letter stays");
+                warn!(message_id, "work on a dead letter panicked; the letter stays in its queue");
                 release_after_pause(delivery, shutdown).await;
             }
             Err(_) => {
-                warn!(message_id, "work on a dead letter does not end within HOLD_TIMEOUT; the letter stays");
+                warn!(
+                    message_id,
+                    "work on a dead letter does not end within HOLD_TIMEOUT; the letter stays in its queue"
+                );
                 break true;
             }
         }
     };
     consumer.close().await;
-    Ok(goes_on)
+    Ok(again)
 }

@@ -1,12 +1,10 @@
-//! Outcomes: what a stage says about a message, and what becomes of the message then.
+//! Settling deliveries by their outcome.
 //!
-//! Guarantees: a delivery is acknowledged only after what takes its place (a delayed retry, a dead letter) is confirmed; it
-//! waits for that no longer than the hold timeout.
+//! Guarantees: a delivery is acknowledged only once its replacement (a delayed retry, a dead letter) is confirmed; it waits for
+//! that no longer than the hold timeout.
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -16,56 +14,42 @@ use crate::{Broker, Delivery, Message, PublishError, Route, metrics};
 /// What became of the work on a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done, with everything it had to publish or store: the message is acknowledged.
+    /// Everything is published or stored: the message is acknowledged.
     Done,
-    /// It failed: the message comes again after the delay (1, 10 or 60 s), as a further attempt.
+    /// It failed: the message is redelivered after a delay of 1, 10 or 60 s, as a further attempt.
     Retry {
-        /// How long to wait at least.
+        /// Shortest delay.
         after: Duration,
     },
-    /// It can't be done: the message becomes a dead letter.
+    /// It cannot be done: the message becomes a dead letter.
     Dead {
-        /// Why, for the people who look at dead letters. No data of the message.
+        /// Why, for the operator. No data of the message.
         reason: String,
     },
-    /// It was not done, by no fault of the message, as the stage is stopping: the message is given back.
+    /// It was not done, as the stage is stopping: the message is given back.
     Release,
 }
 
-/// After so many attempts that ended in a panic, a message is taken to be what causes them.
-const PANICS: u32 = 5;
+/// Attempts that panic before the message is taken to be the cause.
+const MAX_PANICS: u32 = 5;
 
 impl Outcome {
-    /// What becomes of a message whose work panicked.
-    pub(crate) fn of_panic(message: &Message) -> Self {
-        if message.attempt + 1 >= PANICS {
-            return Self::Dead { reason: format!("the work on it panicked {PANICS} times") };
+    /// The outcome for a message whose work panicked.
+    pub(super) fn of_panic(message: &Message) -> Self {
+        if message.attempt + 1 >= MAX_PANICS {
+            return Self::Dead { reason: format!("the work on it panicked {MAX_PANICS} times") };
         }
         let seconds = if message.attempt == 0 { 1 } else { 10 };
         Self::Retry { after: Duration::from_secs(seconds) }
     }
 }
 
-/// Runs a decoder. What it refuses, and what makes it panic, is the reason for a dead letter.
-pub(crate) fn decode<T>(decode: impl Fn(&Message) -> Result<T, String>, message: &Message) -> Result<T, String> {
-    if let Some(reason) = message.unreadable() {
-        return Err(reason.to_owned());
-    }
-    std::panic::catch_unwind(AssertUnwindSafe(|| decode(message)))
-        .unwrap_or_else(|_| Err("decoding it panicked".to_owned()))
-}
-
-/// Runs the work. `None` if it panicked.
-pub(crate) async fn catch_panic<O>(work: impl Future<Output = O>) -> Option<O> {
-    AssertUnwindSafe(work).catch_unwind().await.ok()
-}
-
-/// How long a message that is given back while the stage is not stopping is held, so that it cannot go round in a loop.
+/// How long a released message is held while the stage is not stopping, so that it does not circulate in a busy loop.
 const RELEASE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Does what the outcome asks for, and settles the delivery. What finds no room within the hold timeout goes back to where it
-/// was. A caller that cannot wait drops it, and the message is redelivered.
-pub(crate) async fn settle(
+/// Does what the outcome asks for, and settles the delivery. If the replacement is not confirmed within the hold timeout, the
+/// message goes back to its queue. If this future is dropped, the message is redelivered.
+pub(super) async fn settle(
     broker: &dyn Broker,
     route: Route,
     delivery: Delivery,
@@ -97,14 +81,13 @@ pub(crate) async fn settle(
     match confirmed {
         Ok(()) => delivery.ack(),
         Err(error) => {
-            error!(queue = %route, message_id = delivery.message.id, "message stays where it is: {error}");
+            error!(queue = %route, message_id = delivery.message.id, "message stays in its queue: {error}");
             release_after_pause(delivery, shutdown).await;
         }
     }
 }
 
-/// Gives a message back, after a pause.
-pub(crate) async fn release_after_pause(delivery: Delivery, shutdown: &CancellationToken) {
+pub(super) async fn release_after_pause(delivery: Delivery, shutdown: &CancellationToken) {
     let _ = tokio::time::timeout(RELEASE_PAUSE, shutdown.cancelled()).await;
     delivery.release();
 }
@@ -113,7 +96,7 @@ async fn publish_replacement<A>(hold: Duration, attempt: impl Fn() -> A, id: &st
 where
     A: Future<Output = Result<(), PublishError>>,
 {
-    // Room in these queues comes with time, or when a person makes some.
+    // Room in these queues comes with time, or when an operator makes some.
     let room = || tokio::time::sleep(Duration::from_secs(1));
     let never = CancellationToken::new();
     match tokio::time::timeout(hold, until_confirmed(attempt, room, id, queue, &never)).await {

@@ -1,36 +1,35 @@
 //! Serving a queue message by message: how predictors consume.
 //!
-//! Guarantees: at most `concurrency` messages are in work; each is settled only after its outcome is confirmed
-//! (`outcome`); a panic is a failed attempt; work that does not end is given up and its message put off (`hold`); on
-//! shutdown the intake stops, running work may end within `drain`, and the rest is redelivered. While nothing arrives,
-//! nothing runs.
+//! Guarantees: at most `concurrency` messages are in work; each is settled only once its outcome is confirmed (`settle`); a
+//! panic is a failed attempt. While nothing arrives, nothing runs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::defer::{Disposition, Pace, defer, drain_in_time};
-use super::settle::{catch_panic, decode as run_decoder, settle};
-use crate::{Broker, BrokerError, Delivery, Message, Outcome, Route};
+use super::defer::defer;
+use super::settle::settle;
+use super::{Disposition, Intake, Pace, Service, catch_panic};
+use crate::{Broker, BrokerError, Consumer, Delivery, Message, Outcome, Route};
 
 /// How much [`serve`] takes on.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeOptions {
-    /// How many messages may be in work at a time.
+    /// Messages in work at a time.
     pub concurrency: usize,
-    /// How many messages may be held, in work or not.
+    /// Messages held, in work or not.
     pub prefetch: u16,
     /// How long running work may take to end after shutdown.
     pub drain: Duration,
 }
 
-/// Consumes until `shutdown`, then drains. What `decode` refuses becomes a dead letter with its words as the reason. Work
-/// that takes longer than [`Broker::hold_timeout`] is dropped; its message comes again, as the same attempt.
+/// Consumes until `shutdown`, then drains. If `decode` fails, the message becomes a dead letter with the error as the reason.
+/// Work that takes longer than [`Broker::hold_timeout`] is dropped; its message is redelivered as the same attempt.
 pub async fn serve<T, D, W, F>(
     broker: Arc<dyn Broker>,
     route: Route,
@@ -45,71 +44,63 @@ where
     W: Fn(T) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send,
 {
-    let serving = Serving { broker, route, options, shutdown, decode, work };
-    let mut pace = Some(Pace::Full);
-    while let Some(current) = pace {
-        pace = serving.at_pace(current).await?;
-    }
-    Ok(())
-}
-
-struct Serving<D, W> {
-    broker: Arc<dyn Broker>,
-    route: Route,
-    options: ServeOptions,
-    shutdown: CancellationToken,
-    decode: D,
-    work: W,
-}
-
-impl<D, W> Serving<D, W> {
-    /// Consumes until another pace is called for, and returns that; `None` at the end. Each has a consumer of its own: what
-    /// the last one had in its buffer goes back to the queue.
-    async fn at_pace<T, F>(&self, pace: Pace) -> Result<Option<Pace>, BrokerError>
-    where
-        T: Send + 'static,
-        D: Fn(&Message) -> Result<T, String>,
-        W: Fn(T) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Outcome> + Send,
-    {
+    let service = Service { broker, route, shutdown, decode, work };
+    let start = |pace| {
         let (concurrency, prefetch) = match pace {
-            Pace::Full => (self.options.concurrency.max(1), self.options.prefetch),
+            Pace::Full => (options.concurrency.max(1), options.prefetch),
             Pace::Probe => (1, 1),
         };
-        let consume = self.broker.consume(self.route, prefetch);
-        let Some(consumer) = self.shutdown.run_until_cancelled(consume).await else { return Ok(None) };
-        let mut consumer = consumer?;
         let permits = Arc::new(Semaphore::new(concurrency));
-        let mut running = JoinSet::new();
-        let next = loop {
-            // The permit comes first, and stays with the task until the delivery is settled: a broker that is slow to take
-            // retries slows the intake.
+        (prefetch, SingleIntake { service: &service, pace, permits, running: JoinSet::new() })
+    };
+    service.run(options.drain, start).await
+}
+
+struct SingleIntake<'a, D, W> {
+    service: &'a Service<D, W>,
+    pace: Pace,
+    permits: Arc<Semaphore>,
+    /// The permit stays with its task until the delivery is settled: a broker that is slow to take retries slows the intake.
+    running: JoinSet<(Disposition, OwnedSemaphorePermit)>,
+}
+
+impl<T, D, W, F> Intake for SingleIntake<'_, D, W>
+where
+    T: Send + 'static,
+    D: Fn(&Message) -> Result<T, String>,
+    W: Fn(T) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Outcome> + Send,
+{
+    async fn run(&mut self, consumer: &mut dyn Consumer) -> Option<Pace> {
+        let service = self.service;
+        loop {
             let (permit, delivery) = tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => break None,
-                Some(ended) = running.join_next() => match ended {
-                    Ok((ended, _permit)) if let Some(next) = pace.after(ended, self.route) => break Some(next),
+                () = service.shutdown.cancelled() => return None,
+                Some(ended) = self.running.join_next() => match ended {
+                    Ok((disposition, _permit)) if let Some(next) = self.pace.after(disposition, service.route) => {
+                        return Some(next);
+                    }
                     _ => continue,
                 },
-                taken = async { (Arc::clone(&permits).acquire_owned().await, consumer.next().await) } => taken,
+                // The permit comes first, so that nothing is taken that would have to wait for one.
+                taken = async { (Arc::clone(&self.permits).acquire_owned().await, consumer.next().await) } => taken,
             };
-            let Some(delivery) = delivery else { break None };
-            let decoded = run_decoder(&self.decode, &delivery.message);
-            let work = self.work.clone();
-            let work = decoded.map(|value| async move { work(value).await });
-            let work_and_settle =
-                work_and_settle(Arc::clone(&self.broker), self.route, delivery, work, self.shutdown.clone());
-            running.spawn(async move { (work_and_settle.await, permit) });
-        };
-        let all = async { while running.join_next().await.is_some() {} };
-        let in_time = drain_in_time(all, next, &self.shutdown, self.options.drain).await;
-        if !in_time {
-            let messages = running.len();
-            info!(queue = %self.route, messages, "work did not end in time; its messages will be redelivered");
-            running.shutdown().await;
+            let (Ok(permit), Some(delivery)) = (permit, delivery) else { return None };
+            let work = service.work.clone();
+            let work = service.decode(&delivery.message).map(|value| async move { work(value).await });
+            let settled =
+                work_and_settle(Arc::clone(&service.broker), service.route, delivery, work, service.shutdown.clone());
+            self.running.spawn(async move { (settled.await, permit) });
         }
-        consumer.close().await;
-        Ok(next)
+    }
+
+    async fn finish(&mut self) {
+        while self.running.join_next().await.is_some() {}
+    }
+
+    async fn abort(&mut self) {
+        self.running.shutdown().await;
     }
 }
 

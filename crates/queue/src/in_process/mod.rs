@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::consumer::InProcessConsumer;
 use self::queue::{DelayedMessages, MemoryQueue, QueueBounds, QueuedMessage};
 use crate::broadcast::{BACKLOG, ChannelListener};
-use crate::consume::delay::Delay;
+use crate::consume::Delay;
 use crate::memory::MemoryBudget;
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::options::HOLD_TIMEOUT;

@@ -41,7 +41,7 @@ use self::consume::{ConsumerOptions, RabbitMqConsumer, broadcast as listener};
 use self::publish::Publisher;
 use self::publish::full_queue::FullQueueGate;
 use self::topology::DeclareMode;
-use crate::consume::delay::Delay;
+use crate::consume::Delay;
 use crate::memory::{MemoryBudget, PrefetchShares, REALTIME_BYTES};
 use crate::{
     Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route,

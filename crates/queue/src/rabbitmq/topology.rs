@@ -32,7 +32,7 @@ use lapin::{Channel, Connection, ExchangeKind};
 
 use super::failure::{FailureKind, classify};
 use super::publish::PublishTarget;
-use crate::consume::delay::Delay;
+use crate::consume::Delay;
 use crate::events::queue_name;
 use crate::{Route, Work};
 
