@@ -12,6 +12,49 @@ use tracing::{debug, warn};
 
 use crate::{Broker, Message, PublishError, Route};
 
+/// Messages that are published and not yet confirmed, or that wait in a queue, bounded in number and in bytes. One message
+/// always has room.
+#[derive(Debug)]
+pub struct PublishWindow {
+    max_messages: usize,
+    max_bytes: usize,
+    messages: usize,
+    bytes: usize,
+}
+
+impl PublishWindow {
+    /// An empty window.
+    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
+        Self { max_messages, max_bytes, messages: 0, bytes: 0 }
+    }
+
+    /// Whether another message may enter.
+    pub fn has_room(&self) -> bool {
+        self.messages == 0 || self.messages < self.max_messages && self.bytes < self.max_bytes
+    }
+
+    /// Adds a message with a body of that size, whether or not there is room.
+    pub fn add(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+
+    /// Adds a message if there is room, and returns whether there was.
+    pub fn try_add(&mut self, bytes: usize) -> bool {
+        let has_room = self.has_room();
+        if has_room {
+            self.add(bytes);
+        }
+        has_room
+    }
+
+    /// Removes a message that was added with that size.
+    pub fn remove(&mut self, bytes: usize) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 /// Why [`publish_until_confirmed`] gave up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unpublished {

@@ -1,12 +1,13 @@
-//! A consumer of a queue in memory: it holds what it was given until that is settled, and gives the rest back at its end.
+//! A consumer of a queue in memory. When it ends, its unsettled messages go back to the queue.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::lock;
 use super::queue::{MemoryQueue, QueuedMessage};
 use crate::broker::{Receipt, Settlement};
 use crate::memory::{MemoryBudget, MemoryPermit};
@@ -19,7 +20,7 @@ pub(super) struct InProcessConsumer {
     closed: CancellationToken,
 }
 
-/// What a consumer has in common with the receipts of its deliveries.
+/// What a consumer shares with the receipts of its deliveries.
 struct Inner {
     queue: Arc<MemoryQueue>,
     unsettled: Mutex<Unsettled>,
@@ -34,7 +35,7 @@ struct Unsettled {
 
 impl Inner {
     fn unsettled(&self) -> MutexGuard<'_, Unsettled> {
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.unsettled)
     }
 }
 
@@ -45,7 +46,7 @@ impl InProcessConsumer {
         Self { inner, prefetch: prefetch.max(1), budget, closed }
     }
 
-    /// Takes the next message where it has as many bytes as were taken for it: another consumer may have been quicker.
+    /// Takes the next message if it has the size that memory was taken for: another consumer may have been quicker.
     fn take(&self, bytes: usize, taken: MemoryPermit) -> Option<Delivery> {
         let held = self.inner.queue.pop(bytes)?;
         let (message, redelivered, death) = (held.message.clone(), held.returned > 0, held.death.clone());

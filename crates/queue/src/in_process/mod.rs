@@ -1,13 +1,12 @@
 //! The in-process broker of `assay run`: queues in memory, under the same contract as RabbitMQ's.
 //!
-//! Guarantees: a queue never holds more than its bound (but what was held by a consumer always has its place to go back
-//! to); what a consumer held when it ended is redelivered, in order; what came back more than 100 times is
-//! dead-lettered. What it holds is gone with the process: whoever needs more uses RabbitMQ.
+//! Guarantees: publishers never exceed a queue's bound; a consumer's unsettled messages are redelivered in order when it ends; a
+//! message that came back more than 100 times is dead-lettered. Messages are lost with the process.
 
 mod consumer;
 mod queue;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,33 +14,41 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use self::consumer::InProcessConsumer;
-use self::queue::{DelayedMessages, MemoryQueue, QueueBounds, QueuedMessage};
+use self::queue::{MemoryQueue, QueuedMessage};
 use crate::broadcast::{BACKLOG, ChannelListener};
 use crate::consume::Delay;
 use crate::memory::MemoryBudget;
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::options::HOLD_TIMEOUT;
-use crate::{Broker, BrokerError, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route, Work};
+use crate::{
+    Broker, BrokerError, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, PublishWindow, Route,
+    Work,
+};
 
-/// How many dead letters are kept: as many as in RabbitMQ.
+/// Dead letters kept: as many as in RabbitMQ.
 const MAX_DEAD_LETTERS: usize = 100_000;
-/// Bodies that a queue takes from publishers, and as much again of those that come later: all stages are in this one process.
+/// Bytes of bodies in a queue, and as many of delayed messages: all stages share this process.
 const MAX_QUEUE_BYTES: usize = 4 * 1024 * 1024;
-/// Bodies in work of a queue, for the same reason fewer than in a process that has one stage alone. A writer needs them for its
-/// batches: one in the database, and the next one.
+/// Bytes of bodies in work from a queue, fewer than in a process with a single stage. A writer needs them for two batches: one in
+/// the database, and the next one.
 const IN_WORK_BYTES: usize = 8 * 1024 * 1024;
-/// A publish takes no time here; this is how many chunks a loader may have at hand to be published.
+/// Publishing takes no time here; this bounds the chunks that a loader has ready to publish.
 const IN_FLIGHT: usize = 256;
+
+/// Locks what no panic can leave half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The broker of a single process.
 pub struct InProcess {
     work: [Arc<MemoryQueue>; 4],
-    delayed: [Arc<DelayedMessages>; 4],
+    delayed: [Arc<Mutex<PublishWindow>>; 4],
     budgets: [MemoryBudget; 4],
     dead: Arc<MemoryQueue>,
     dead_budget: MemoryBudget,
     broadcasts: broadcast::Sender<Message>,
-    bounds: QueueBounds,
+    max_length: usize,
     hold_timeout: Duration,
     closed: CancellationToken,
 }
@@ -55,13 +62,14 @@ impl InProcess {
 
     /// As [`InProcess::new`], with another [`Broker::hold_timeout`] than the default.
     pub fn with_hold_timeout(max_length: usize, hold_timeout: Duration) -> Arc<dyn Broker> {
-        let dead_bounds = QueueBounds { messages: MAX_DEAD_LETTERS, bytes: MAX_QUEUE_BYTES };
-        let dead = Arc::new(MemoryQueue::new("dead_letters".to_owned(), dead_bounds, None));
-        let bounds = QueueBounds { messages: max_length.max(1), bytes: MAX_QUEUE_BYTES };
-        let queue = |route: Route| Arc::new(MemoryQueue::new(route.to_string(), bounds, Some(Arc::clone(&dead))));
+        let max_length = max_length.max(1);
+        let window = || PublishWindow::new(max_length, MAX_QUEUE_BYTES);
+        let dead_window = PublishWindow::new(MAX_DEAD_LETTERS, MAX_QUEUE_BYTES);
+        let dead = MemoryQueue::new("dead_letters".to_owned(), dead_window, None);
+        let queue = |route: Route| MemoryQueue::new(route.to_string(), window(), Some(Arc::clone(&dead)));
         Arc::new(Self {
             work: Route::ALL.map(queue),
-            delayed: Default::default(),
+            delayed: Route::ALL.map(|_| Arc::new(Mutex::new(window()))),
             budgets: Route::ALL.map(|route| match route.work {
                 Work::Transactions => MemoryBudget::new(IN_WORK_BYTES / 2),
                 Work::Scored => MemoryBudget::new(IN_WORK_BYTES),
@@ -69,7 +77,7 @@ impl InProcess {
             dead: Arc::clone(&dead),
             dead_budget: MemoryBudget::new(IN_WORK_BYTES),
             broadcasts: broadcast::Sender::new(BACKLOG),
-            bounds,
+            max_length,
             hold_timeout,
             closed: CancellationToken::new(),
         })
@@ -94,21 +102,21 @@ impl InProcess {
 impl Broker for InProcess {
     async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
         self.check(&message)?;
-        self.queue(route).push(Box::new(QueuedMessage::new(message))).map_err(|_| PublishError::Full)
+        self.queue(route).push(QueuedMessage::new(message)).map_err(|_| PublishError::Full)
     }
 
     async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError> {
         self.check(&message)?;
         let (delayed, bytes) = (Arc::clone(&self.delayed[route.index()]), message.body.len());
-        if !delayed.enter(bytes, self.bounds) {
+        if !lock(&delayed).try_add(bytes) {
             return Err(PublishError::Full);
         }
         let (queue, closed) = (Arc::clone(self.queue(route)), self.closed.clone());
         tokio::spawn(async move {
             let enter = async {
                 tokio::time::sleep(Delay::at_least(after).duration()).await;
-                queue.push_when_room(Box::new(QueuedMessage::new(message))).await;
-                delayed.leave(bytes);
+                queue.push_when_room(QueuedMessage::new(message)).await;
+                lock(&delayed).remove(bytes);
             };
             tokio::select! {
                 () = closed.cancelled() => {}
@@ -121,7 +129,7 @@ impl Broker for InProcess {
     async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
         self.check(&message)?;
         let death = Death::of(route, reason);
-        self.dead.push(Box::new(QueuedMessage::dead(message, death))).map_err(|_| PublishError::Full)
+        self.dead.push(QueuedMessage::dead(message, death)).map_err(|_| PublishError::Full)
     }
 
     async fn room(&self, route: Route) {
@@ -140,7 +148,7 @@ impl Broker for InProcess {
 
     async fn broadcast(&self, message: Message) -> Result<(), PublishError> {
         self.check(&message)?;
-        // It is no error that nobody listens.
+        // Having no listener is no error.
         let _ = self.broadcasts.send(message);
         Ok(())
     }
@@ -154,7 +162,7 @@ impl Broker for InProcess {
     }
 
     async fn subscribe_events(&self, _: &str, _: &str) -> Result<Box<dyn EventQueue>, BrokerError> {
-        Err(BrokerError::Usage("the broker in this process hears of no bucket: set AMQP_URL".to_owned()))
+        Err(BrokerError::Usage("the in-process broker receives no bucket events: set AMQP_URL".to_owned()))
     }
 
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
@@ -166,8 +174,8 @@ impl Broker for InProcess {
     }
 
     fn max_in_flight(&self) -> usize {
-        // More than a queue takes would only be refused, and come there in another order.
-        IN_FLIGHT.min(self.bounds.messages)
+        // More than a queue takes would be refused, and arrive in another order.
+        IN_FLIGHT.min(self.max_length)
     }
 
     fn hold_timeout(&self) -> Duration {

@@ -1,13 +1,14 @@
-//! One queue in memory: bounded towards publishers, in messages and in bytes, with a place to go back to for what consumers held.
+//! One queue in memory. Its bound applies to publishers; what a consumer gives back always finds room.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use crate::{Death, Depth, Message};
+use super::lock;
+use crate::{Death, Depth, Message, PublishWindow};
 
-/// How often a message may come back before it is dead-lettered, as `x-delivery-limit` says in RabbitMQ.
+/// How often a message may come back before it is dead-lettered, as `x-delivery-limit` in RabbitMQ.
 const DELIVERY_LIMIT: u32 = 100;
 
 /// A message in a queue or with a consumer.
@@ -19,114 +20,77 @@ pub(super) struct QueuedMessage {
 }
 
 impl QueuedMessage {
-    pub(super) fn new(message: Message) -> Self {
-        Self { message, death: None, returned: 0 }
+    pub(super) fn new(message: Message) -> Box<Self> {
+        Box::new(Self { message, death: None, returned: 0 })
     }
 
-    pub(super) fn dead(message: Message, death: Death) -> Self {
-        Self { message, death: Some(death), returned: 0 }
+    pub(super) fn dead(message: Message, death: Death) -> Box<Self> {
+        Box::new(Self { message, death: Some(death), returned: 0 })
+    }
+
+    fn bytes(&self) -> usize {
+        self.message.body.len()
     }
 }
 
 pub(super) struct MemoryQueue {
     name: String,
-    bounds: QueueBounds,
-    /// Where messages go that came back too often; the dead letters themselves have no such place, and keep them.
+    /// Takes messages that came back too often; the dead letters themselves have no such queue, and keep them.
     dead_letters: Option<Arc<MemoryQueue>>,
     state: Mutex<State>,
     arrived: Notify,
     left: Notify,
 }
 
-/// How much a queue takes from publishers. One message is always taken.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct QueueBounds {
-    pub(super) messages: usize,
-    /// Of their bodies.
-    pub(super) bytes: usize,
-}
-
-impl QueueBounds {
-    fn has_room(self, messages: usize, bytes: usize) -> bool {
-        messages == 0 || messages < self.messages && bytes < self.bytes
-    }
-}
-
-#[derive(Default)]
 struct State {
     ready: VecDeque<Box<QueuedMessage>>,
-    /// Of the bodies of what is ready.
-    bytes: usize,
+    /// Of what is ready.
+    window: PublishWindow,
     consumers: u32,
 }
 
 impl State {
-    fn push_back(&mut self, held: Box<QueuedMessage>) {
-        self.bytes += held.message.body.len();
-        self.ready.push_back(held);
+    fn push_back(&mut self, queued: Box<QueuedMessage>) {
+        self.window.add(queued.bytes());
+        self.ready.push_back(queued);
     }
 
-    fn push_front(&mut self, held: Box<QueuedMessage>) {
-        self.bytes += held.message.body.len();
-        self.ready.push_front(held);
-    }
-
-    fn has_room(&self, bounds: QueueBounds) -> bool {
-        bounds.has_room(self.ready.len(), self.bytes)
-    }
-}
-
-/// Messages that enter a queue later, bounded as the queue is.
-#[derive(Debug, Default)]
-pub(super) struct DelayedMessages(Mutex<(usize, usize)>);
-
-impl DelayedMessages {
-    /// Whether there is room for one of so many bytes; it has to [leave](Self::leave) then.
-    pub(super) fn enter(&self, bytes: usize, bounds: QueueBounds) -> bool {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_room = bounds.has_room(held.0, held.1);
-        if has_room {
-            *held = (held.0 + 1, held.1 + bytes);
-        }
-        has_room
-    }
-
-    pub(super) fn leave(&self, bytes: usize) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = (held.0.saturating_sub(1), held.1.saturating_sub(bytes));
+    fn push_front(&mut self, queued: Box<QueuedMessage>) {
+        self.window.add(queued.bytes());
+        self.ready.push_front(queued);
     }
 }
 
 impl MemoryQueue {
-    pub(super) fn new(name: String, bounds: QueueBounds, dead_letters: Option<Arc<MemoryQueue>>) -> Self {
-        Self { name, bounds, dead_letters, state: Mutex::default(), arrived: Notify::new(), left: Notify::new() }
+    pub(super) fn new(name: String, window: PublishWindow, dead_letters: Option<Arc<MemoryQueue>>) -> Arc<Self> {
+        let state = Mutex::new(State { ready: VecDeque::new(), window, consumers: 0 });
+        Arc::new(Self { name, dead_letters, state, arrived: Notify::new(), left: Notify::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that is done under the lock can leave the state half-changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
-    /// Puts a message at the end; hands it back if the queue is full.
-    pub(super) fn push(&self, held: Box<QueuedMessage>) -> Result<(), Box<QueuedMessage>> {
+    /// Appends a message; returns it if the queue is full.
+    pub(super) fn push(&self, queued: Box<QueuedMessage>) -> Result<(), Box<QueuedMessage>> {
         let mut state = self.state();
-        if !state.has_room(self.bounds) {
-            return Err(held);
+        if !state.window.has_room() {
+            return Err(queued);
         }
-        state.push_back(held);
-        let has_room = state.has_room(self.bounds);
+        state.push_back(queued);
+        let has_room = state.window.has_room();
         drop(state);
         self.arrived.notify_one();
         if has_room {
-            // Pass it on: whoever was told of room before may have gone away without using it.
+            // Pass it on: the publisher notified before may have left without using the room.
             self.left.notify_one();
         }
         Ok(())
     }
 
-    pub(super) async fn push_when_room(&self, mut held: Box<QueuedMessage>) {
-        while let Err(refused) = self.push(held) {
-            held = refused;
+    pub(super) async fn push_when_room(&self, mut queued: Box<QueuedMessage>) {
+        while let Err(refused) = self.push(queued) {
+            queued = refused;
             self.room().await;
         }
     }
@@ -135,63 +99,63 @@ impl MemoryQueue {
     pub(super) async fn room(&self) {
         loop {
             let left = self.left.notified();
-            if self.state().has_room(self.bounds) {
+            if self.state().window.has_room() {
                 return;
             }
             left.await;
         }
     }
 
-    /// How many bytes the body of the next message has.
+    /// The size of the next message's body.
     pub(super) fn next_bytes(&self) -> Option<usize> {
-        self.state().ready.front().map(|held| held.message.body.len())
+        self.state().ready.front().map(|queued| queued.bytes())
     }
 
-    /// The next message, where its body has so many bytes.
+    /// The next message, if its body has that size.
     pub(super) fn pop(&self, bytes: usize) -> Option<Box<QueuedMessage>> {
         let mut state = self.state();
-        let held = state.ready.pop_front_if(|held| held.message.body.len() == bytes)?;
-        state.bytes -= bytes;
-        let more = !state.ready.is_empty();
+        let queued = state.ready.pop_front_if(|queued| queued.bytes() == bytes)?;
+        state.window.remove(bytes);
+        let has_more = !state.ready.is_empty();
         drop(state);
         self.left.notify_one();
-        if more {
-            // Pass it on: two messages that arrive while nobody listens leave one notice only.
+        if has_more {
+            // Pass it on: two messages that arrive while no consumer waits leave one notification only.
             self.arrived.notify_one();
         }
-        Some(held)
+        Some(queued)
     }
 
-    /// Ends when a message may be there to be popped. Each message wakes one consumer.
+    /// Returns when there may be a message to pop. Each message wakes one consumer.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
-    /// Takes back what a consumer held, to the front and in the order given; past the limit, to the dead letters.
-    pub(super) fn requeue(&self, held: impl DoubleEndedIterator<Item = Box<QueuedMessage>>) {
+    /// Takes back a consumer's messages, to the front and in the order given; past the delivery limit, to the dead letters.
+    pub(super) fn requeue(&self, returned: impl DoubleEndedIterator<Item = Box<QueuedMessage>>) {
         let mut state = self.state();
         let mut dead = Vec::new();
-        for mut held in held.rev() {
-            held.returned = held.returned.saturating_add(1);
+        for mut queued in returned.rev() {
+            queued.returned = queued.returned.saturating_add(1);
             match &self.dead_letters {
-                Some(_) if held.returned > DELIVERY_LIMIT => dead.push(held),
+                Some(_) if queued.returned > DELIVERY_LIMIT => dead.push(queued),
                 _ => {
-                    state.push_front(held);
+                    state.push_front(queued);
                     self.arrived.notify_one();
                 }
             }
         }
         drop(state);
         let Some(dead_letters) = &self.dead_letters else { return };
-        for held in dead.into_iter().rev() {
+        for queued in dead.into_iter().rev() {
             let death = Death { queue: self.name.clone(), reason: "delivery_limit".to_owned() };
-            dead_letters.push_past_bound(Box::new(QueuedMessage::dead(held.message, death)));
+            dead_letters.push_past_bound(QueuedMessage::dead(queued.message, death));
         }
     }
 
-    /// Past the bound: there is no other place for what the queue itself gives up.
-    fn push_past_bound(&self, held: Box<QueuedMessage>) {
-        self.state().push_back(held);
+    /// For what a queue itself gives up: there is no other place for it.
+    fn push_past_bound(&self, queued: Box<QueuedMessage>) {
+        self.state().push_back(queued);
         self.arrived.notify_one();
     }
 
@@ -207,10 +171,10 @@ impl MemoryQueue {
     pub(super) fn remove_consumer(&self) {
         let mut state = self.state();
         state.consumers = state.consumers.saturating_sub(1);
-        let waiting = !state.ready.is_empty();
+        let is_waiting = !state.ready.is_empty();
         drop(state);
-        if waiting {
-            // It may have been woken for a message that it did not take.
+        if is_waiting {
+            // The consumer may have been woken for a message that it did not take.
             self.arrived.notify_one();
         }
     }
