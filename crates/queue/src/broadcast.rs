@@ -1,6 +1,6 @@
-//! Listening to what is broadcast to all processes, the same for both brokers.
+//! Receiving broadcasts, the same for both brokers.
 //!
-//! Guarantee: a listener that takes nothing costs nobody anything; it forgets the oldest of what it has not taken.
+//! Guarantee: a slow listener holds up no sender; it loses the oldest messages.
 
 use async_trait::async_trait;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -8,11 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Listener, Message};
 
-/// How many messages a listener remembers until they are taken.
+/// Messages kept for a slow listener.
 pub(crate) const BACKLOG: usize = 256;
 
-/// A listener of one channel in memory, which somebody fills. It ends with the channel or with `closing`, which it cancels
-/// when it is dropped.
+/// Receives from a channel in memory. It ends with the channel or with `closing`, which it cancels when dropped.
 pub(crate) struct ChannelListener {
     pub(crate) receiver: broadcast::Receiver<Message>,
     pub(crate) closing: CancellationToken,

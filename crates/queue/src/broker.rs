@@ -1,4 +1,4 @@
-//! The seam: what a broker can do, and how it can fail. `rabbitmq` and `in_process` implement it under one contract suite.
+//! The seam: what a broker can do and how it can fail. `rabbitmq` and `in_process` implement it under one contract suite.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -13,110 +13,105 @@ use tokio::time::Instant;
 use crate::memory::MemoryPermit;
 use crate::{EventQueue, Message, Route};
 
-/// A broker of messages. Delivery is at least once; a queue that is full refuses and never drops.
+/// A message broker. Delivery is at least once; a full queue refuses and never drops.
 #[async_trait]
 pub trait Broker: Send + Sync {
-    /// Publishes, and returns once the broker has taken the message over and put it into the route's queue. An error may
-    /// leave the message published all the same. At most [`Broker::max_in_flight`] are under way at any time; more wait.
+    /// Publishes, and returns once the broker has confirmed that the message is in the route's queue. After an error the message
+    /// may be there nevertheless. At most [`Broker::max_in_flight`] messages are unconfirmed at a time; more wait.
     async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError>;
 
-    /// As [`Broker::publish`], but the message enters the route's queue later: after 1, 10 or 60 seconds, whichever is the
-    /// next that is not shorter than `after` (60 at the most).
+    /// As [`Broker::publish`], but the message enters the route's queue after 1, 10 or 60 seconds: `after`, rounded up.
     async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError>;
 
-    /// Publishes to the dead letters, with the route the message came by and the reason it is given up for.
+    /// Publishes to the dead letters, with the route by which the message came and the reason.
     async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError>;
 
-    /// Makes a message ready for its way, once, however often it is then published. Where the broker packs bodies, what it gives
-    /// back has the body packed alone.
+    /// Compresses the body if the broker sends it compressed, once for all attempts to publish the message.
     fn compress(&self, message: Message) -> Message {
         message
     }
 
-    /// Waits, after a publish that found the queue full, until it is worth another try. It promises nothing: others may
-    /// have been quicker.
+    /// Waits, after a publish that found the queue full, until another attempt makes sense. Others may be quicker.
     async fn room(&self, route: Route);
 
-    /// Starts to consume a work queue; at most `prefetch` deliveries are unsettled at any time, and fewer where messages are large
+    /// Starts to consume a work queue. At most `prefetch` deliveries are unsettled at a time, fewer if messages are large
     /// ([`Consumer::prefetch`]).
     async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
 
     /// Starts to consume the dead letters; their deliveries have a [`Death`].
     async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
 
-    /// Tells all who [`listen`](Broker::listen) at the moment, in all processes. Nobody may hear it, and nobody hears it twice:
-    /// who needs more repeats it.
+    /// Sends a message to all current [listeners](Broker::listen), in all processes: at most once, and possibly to none. A sender
+    /// that needs more repeats it.
     async fn broadcast(&self, message: Message) -> Result<(), PublishError>;
 
-    /// Tells all who have bound a queue to the feed of predictions (`assay.predictions`, a topic exchange) under this routing
-    /// key. Nobody may: it is told all the same, and kept for nobody. While the broker is away it fails at once. The broker in
-    /// this process has no others to tell.
+    /// Publishes to the feed of predictions (`assay.predictions`, a topic exchange) under this routing key. It is no error that no
+    /// queue is bound. Fails at once while the broker is unreachable. The in-process broker has no feed, and drops the message.
     async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError>;
 
-    /// Starts to listen to what is [broadcast](Broker::broadcast), from now on.
+    /// Starts to receive [broadcasts](Broker::broadcast), from now on.
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError>;
 
-    /// Starts to collect what others publish to an exchange, for all who watch the same place, from now on. The broker in
-    /// this process has no others, and refuses.
+    /// Starts to collect the events published to an exchange, from now on; watchers of the same place share a queue. The in-process
+    /// broker refuses.
     async fn subscribe_events(&self, exchange: &str, watched: &str) -> Result<Box<dyn EventQueue>, BrokerError>;
 
-    /// What waits in a work queue, and who consumes it.
+    /// Messages waiting in a work queue, and its consumers.
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError>;
 
-    /// Whether it takes and delivers messages at the moment; else why not.
+    /// Whether it takes and delivers messages at the moment; if not, why.
     fn health(&self) -> Result<(), String>;
 
-    /// How many publishes may be under way at a time (`PUBLISH_WINDOW`).
+    /// Most unconfirmed messages at a time (`PUBLISH_WINDOW`).
     fn max_in_flight(&self) -> usize;
 
-    /// How long work on a message may take, or wait for what it needs, before the message is put off (`HOLD_TIMEOUT`).
+    /// Longest time that work on a message may take before the message is deferred (`HOLD_TIMEOUT`).
     fn hold_timeout(&self) -> Duration;
 
-    /// Whether what was published is still there after this process has ended.
+    /// Whether published messages outlive this process.
     fn survives_restart(&self) -> bool;
 
-    /// Ends the consumers, waits for publishes under way (within the publish timeout), and disconnects. What is unsettled
-    /// will be redelivered.
+    /// Ends the consumers, waits for unconfirmed messages (within the publish timeout), and disconnects. Unsettled deliveries are
+    /// redelivered.
     async fn close(&self);
 }
 
-/// A subscription to one queue. It outlives the connection to the broker: after an outage it goes on by itself. Dropping
-/// it gives back what is unsettled.
+/// A subscription to one queue. It resumes by itself after an outage. Dropping it gives back the unsettled deliveries.
 #[async_trait]
 pub trait Consumer: Send {
-    /// The next delivery, once there is memory for its body; `None` once the broker is closed. Safe to cancel.
+    /// The next delivery, once there is memory for its body; `None` once the broker is closed. Cancel-safe.
     async fn next(&mut self) -> Option<Delivery>;
 
-    /// How many deliveries may be unsettled at the moment.
+    /// Most unsettled deliveries at the moment.
     fn prefetch(&self) -> u16;
 
-    /// Asks for another number of deliveries than the consumer was started with, from now on.
+    /// Asks for another prefetch than the consumer was started with.
     fn set_prefetch(&mut self, prefetch: u16);
 
-    /// Ends the subscription: what has been settled reaches the broker, what has not is given back.
+    /// Ends the subscription: settlements reach the broker, unsettled deliveries are given back.
     async fn close(self: Box<Self>);
 }
 
-/// Who hears what is broadcast. It outlives the connection to the broker, but what is said during an outage it misses; and
-/// of what it does not take it remembers the latest only.
+/// A receiver of broadcasts. It resumes by itself after an outage, and misses what was sent meanwhile. A slow listener loses the
+/// oldest messages.
 #[async_trait]
 pub trait Listener: Send {
-    /// The next message; `None` once the broker is closed. Safe to cancel.
+    /// The next message; `None` once the broker is closed. Cancel-safe.
     async fn next(&mut self) -> Option<Message>;
 }
 
-/// A message that a consumer holds until it is settled. Dropped unsettled, it stays held until its consumer ends.
+/// A message that a consumer holds until it is settled. Dropped unsettled, it stays held until the consumer ends.
 pub struct Delivery {
     /// The message.
     pub message: Message,
     /// Whether it may have been delivered before.
     pub redelivered: bool,
-    /// Why it is a dead letter, if it is one.
+    /// Why it is a dead letter; `None` if it is not.
     pub death: Option<Death>,
-    /// Since when it is held.
+    /// When it was received.
     pub(crate) since: Instant,
     receipt: Box<dyn Receipt>,
-    /// The memory of its body, which is free again once it is settled.
+    /// The memory of its body, until it is settled.
     _taken: MemoryPermit,
 }
 
@@ -131,13 +126,13 @@ impl Delivery {
         Self { message, redelivered, death, since: Instant::now(), receipt, _taken: taken }
     }
 
-    /// Takes the message out of its queue: its work is done. Stages don't call this: they return
-    /// [`Outcome`](crate::Outcome)s. Should the connection be lost before the broker learns of it, the message is redelivered.
+    /// Removes the message from its queue. Stages return [`Outcome`](crate::Outcome)s instead of calling this. If the connection
+    /// is lost before the broker receives it, the message is redelivered.
     pub fn ack(self) {
         self.receipt.settle(Settlement::Ack);
     }
 
-    /// Gives the message back, to be redelivered at once.
+    /// Gives the message back for immediate redelivery.
     pub fn release(self) {
         self.receipt.settle(Settlement::Release);
     }
@@ -163,7 +158,7 @@ pub(crate) enum Settlement {
     Release,
 }
 
-/// The way back from a delivery to the consumer that holds it. Settling with a consumer that is gone does nothing.
+/// The way back from a delivery to its consumer. Settling after the consumer has ended does nothing.
 pub(crate) trait Receipt: Send + Sync {
     fn settle(self: Box<Self>, settlement: Settlement);
 }
@@ -173,29 +168,29 @@ pub(crate) trait Receipt: Send + Sync {
 pub struct Death {
     /// The queue it was in, without the prefix, such as `transactions.batch`.
     pub queue: String,
-    /// Why it was given up: a stage's words, or RabbitMQ's, such as `delivery_limit`.
+    /// The reason, in the words of a stage or of RabbitMQ (`delivery_limit`).
     pub reason: String,
 }
 
-/// The longest reason, in bytes. RabbitMQ closes the connection for headers that don't fit into a frame, 128 KiB.
+/// The longest reason, in bytes. RabbitMQ closes the connection over headers that exceed a frame of 128 KiB.
 const MAX_REASON: usize = 1024;
 
 impl Death {
-    /// What a stage gives up. The reason is cut to what a header takes.
+    /// A message that a stage gives up. The reason is cut to what a header takes.
     pub(crate) fn of(route: Route, reason: &str) -> Self {
         Self { queue: route.to_string(), reason: reason[..reason.floor_char_boundary(MAX_REASON)].to_owned() }
     }
 
-    /// A death of which nothing is known.
+    /// For a dead letter without any header that says why.
     pub(crate) fn unknown() -> Self {
         Self { queue: String::new(), reason: "unknown".to_owned() }
     }
 }
 
-/// How full a queue is.
+/// The size of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
-    /// Messages that wait for a consumer; held ones are not counted.
+    /// Messages that wait for a consumer; unsettled deliveries are not counted.
     pub messages: u64,
     /// Consumers, in all processes.
     pub consumers: u32,
@@ -208,15 +203,15 @@ pub enum PublishError {
     #[error("the queue is full (its bound is set by QUEUE_MAX_LENGTH)")]
     Full,
     /// No queue takes messages of this route at the moment.
-    #[error("no queue takes the message: somebody has deleted it, and it is about to be declared again")]
+    #[error("no queue takes the message: the queue was deleted, and is about to be declared again")]
     Unroutable,
-    /// The broker takes no message of this size; trying again changes nothing.
+    /// The message exceeds the broker's limit; a retry does not help.
     #[error("the message of {bytes} bytes is larger than the broker takes: lower API_BATCH_SIZE")]
     TooLarge {
         /// The size of the body.
         bytes: usize,
     },
-    /// The broker is away, or did not confirm in time.
+    /// The broker is unreachable, or did not confirm in time.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -224,10 +219,10 @@ pub enum PublishError {
 /// Why a broker cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// A setting is wrong; trying again changes nothing.
+    /// A setting is wrong; a retry does not help.
     #[error("{0}")]
     Usage(String),
-    /// The broker is away.
+    /// The broker is unreachable.
     #[error("{0}")]
     Away(String),
 }
@@ -248,7 +243,7 @@ impl BrokerError {
     }
 }
 
-/// Asks a broker for its health, in the form that a process's health is told in.
+/// The health of a broker, as a check of the process's health.
 pub fn health_check(broker: &Arc<dyn Broker>) -> impl Fn() -> Ready<Result<(), String>> + Send + 'static {
     let broker = Arc::clone(broker);
     move || ready(broker.health())

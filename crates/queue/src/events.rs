@@ -1,27 +1,26 @@
-//! Messages of others: what a bucket says of its objects, in a queue of its own.
+//! Bucket notifications, which other programs publish, in a queue of their own.
 //!
-//! They are pulled one by one, not pushed: who has no room for another piece of work leaves the next event where it is, and
-//! any other process may have it.
+//! They are pulled one by one: a process without room for more work leaves the next event in the queue for another process.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::BrokerError;
 
-/// A queue of events. It outlives the connection to the broker: after an outage the next pull works again.
+/// A queue of events. After an outage the next pull connects again.
 #[async_trait]
 pub trait EventQueue: Send {
-    /// The next event; none where none waits at the moment. After an error it is worth another try a little later. Safe to
-    /// cancel: what was on its way by then is what the next pull gives.
+    /// The next event, if one is waiting. After an error, try again a little later. Cancel-safe: the next pull returns what was on
+    /// its way.
     async fn pull(&mut self) -> Result<Option<EventDelivery>, BrokerError>;
 
-    /// Gives back what was on its way when a pull was cancelled: nobody is about to pull again.
+    /// Gives back what was on its way when a pull was cancelled, if no other pull follows soon.
     fn put_back(&mut self);
 }
 
-/// An event that somebody holds until it is settled. Dropped unsettled, it goes back to its queue.
+/// An event, held until it is settled. Dropped unsettled, it goes back to its queue.
 pub struct EventDelivery {
-    /// What is said, as it was sent.
+    /// The content, as it was sent.
     pub body: Bytes,
     receipt: Box<dyn EventReceipt>,
 }
@@ -31,13 +30,12 @@ impl EventDelivery {
         Self { body, receipt }
     }
 
-    /// Takes the event out of its queue: what it led to is committed. Where the broker does not hear of it, the event comes
-    /// again.
+    /// Removes the event from its queue. If the broker does not receive that, the event is redelivered.
     pub async fn ack(self) -> Result<(), BrokerError> {
         self.receipt.ack().await
     }
 
-    /// Moves the event to the dead letters, as nobody can read it.
+    /// Moves an unreadable event to the dead letters.
     pub async fn bury(self) -> Result<(), BrokerError> {
         self.receipt.bury().await
     }
@@ -56,7 +54,7 @@ pub(crate) trait EventReceipt: Send + Sync {
     async fn bury(self: Box<Self>) -> Result<(), BrokerError>;
 }
 
-/// The name of the queue of those who watch the same place: readable, short, and unlike that of any other place.
+/// The name of the queue that watchers of the same place share: readable, short and unique to the place.
 pub(crate) fn queue_name(watched: &str) -> String {
     let readable: String = watched
         .chars()
@@ -66,7 +64,7 @@ pub(crate) fn queue_name(watched: &str) -> String {
     format!("assay.events.{readable}.{:08x}", fingerprint(watched))
 }
 
-/// FNV-1a, folded: the same with every version of everything, unlike the hashes of the standard library.
+/// FNV-1a, folded: stable across versions, unlike the hashes of the standard library.
 fn fingerprint(text: &str) -> u32 {
     let hash = text
         .bytes()
@@ -79,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_queue_is_readable_and_lasts() {
+    fn the_name_of_a_queue_is_readable_and_stable() {
         assert_eq!(
             queue_name("s3://drops/in/"),
             format!("assay.events.s3---drops-in-.{:08x}", fingerprint("s3://drops/in/"))

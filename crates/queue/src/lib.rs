@@ -1,16 +1,15 @@
 //! The broker seam: RabbitMQ and an in-process broker behind one trait.
 //!
-//! A stage never talks AMQP. It publishes through [`publish_until_confirmed`], and it consumes through [`serve`] (one
-//! message at a time, many at once) or [`serve_batches`] (many messages in one go), which hand it decoded values and take
-//! back [`Outcome`]s. Only this crate acknowledges, and only after what the outcome asks for has been confirmed: decode,
-//! process, publish downstream, confirm, then acknowledge upstream. Whatever dies in between, the message is redelivered.
+//! Stages do not use AMQP directly. They publish through [`publish_until_confirmed`] and consume through [`serve`] (single
+//! messages) or [`serve_batches`], which pass decoded values to the stage and take [`Outcome`]s back. Only this crate
+//! acknowledges: decode, process, publish downstream, confirm, then acknowledge upstream. If a process dies in between, the
+//! message is redelivered.
 //!
-//! - `broker`: the [`Broker`] trait, its deliveries and its errors; `route` and `message`: what goes where
-//! - `rabbitmq`: the implementation on RabbitMQ, 3.10 to 4.x, with its own reconnect loop; the topology is in one file
-//! - `in_process`: the implementation of `assay run`, under the same contract suite (`tests/it`)
-//! - `publish`, `serve`, `batches`, `outcome`, `hold`: what stages use; `memory`: how much of it they hold
-//! - `dead_letters`: what is done with messages that were given up; `control`: what is told to all processes;
-//!   `events`: what others say of their objects
+//! - `broker`: the [`Broker`] trait, its deliveries and errors; `route` and `message`: what goes where
+//! - `publish`: publishing until confirmed; `consume`: single messages, batches, dead letters; `memory`: bounds in bytes
+//! - `broadcast`: messages to all processes; `events`: bucket notifications of other programs
+//! - `rabbitmq`: the implementation on RabbitMQ 3.10 to 4.x; `in_process`: that of `assay run`, under the same contract suite
+//!   (`tests/it/contract`)
 
 mod broadcast;
 mod broker;

@@ -1,12 +1,12 @@
-//! What a process holds of message bodies, bounded in bytes.
+//! Bounds, in bytes, of the message bodies that a process holds.
 //!
-//! A broker counts messages, and a message may have a hundred bytes or some million. So there are two bounds. [`MemoryBudget`] bounds
-//! what is in work: a delivery takes its unpacked size from the budget of its queue, and gives it back when it is settled; until
-//! there is room the next delivery stays packed, as it came. [`MessageSizes`] bounds what is at hand: the prefetch that a consumer asks
-//! for follows from how large the latest messages were. Decision 0023 has the reasons and the figures.
+//! A broker counts messages, and a message may have a hundred bytes or some million. So there are two bounds. [`MemoryBudget`]
+//! bounds what is in work: a delivery takes its decompressed size from the budget of its queue until it is settled; without room,
+//! the next delivery stays compressed. [`MessageSizes`] bounds what is at hand: the prefetch of a consumer follows the size of
+//! the latest messages. Decision 0023 has the reasons and the figures.
 //!
-//! Guarantees: a message that is larger than a whole budget is taken alone, so that no message is too large to be worked on; the
-//! lanes and the dead letters have a budget each, so that none waits for the memory of another.
+//! Guarantees: a message larger than a whole budget is taken alone, so that no message is too large to be worked on; each lane
+//! and the dead letters have their own budget, so that none waits for the memory of another.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Route;
 
-/// Bodies of a batch lane in work, unpacked. A stage has some copies of each: decoded, encoded for the next, on its way.
+/// Decompressed bodies in work from a batch lane. A stage has several copies of each: decoded, encoded for the next stage, on its way.
 pub(crate) const BATCH_BYTES: usize = 16 * 1024 * 1024;
-/// Those of a realtime lane, and of the dead letters.
+/// The same for a realtime lane, and for the dead letters.
 pub(crate) const REALTIME_BYTES: usize = 8 * 1024 * 1024;
-/// Bodies at hand that are not in work, packed, of all consumers of a process.
+/// Bodies at hand and not in work, as they came, of all consumers of a process.
 pub(crate) const AT_HAND_BYTES: usize = 32 * 1024 * 1024;
-/// Bodies that are published and not yet confirmed, packed.
+/// Unconfirmed bodies, as they are sent.
 pub(crate) const IN_FLIGHT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Bytes that may be taken. Cheap to clone: clones share them.
+/// Bytes that may be taken. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryBudget {
     bytes: Arc<Semaphore>,
     all: u32,
 }
 
-/// Bytes of a budget, given back when it is dropped.
+/// Bytes of a budget, given back on drop.
 #[derive(Debug)]
 pub(crate) struct MemoryPermit(#[expect(dead_code, reason = "held for its drop alone")] Option<OwnedSemaphorePermit>);
 
@@ -43,7 +43,7 @@ impl MemoryBudget {
         Self { bytes: Arc::new(Semaphore::new(all as usize)), all }
     }
 
-    /// Of a work queue.
+    /// The budget of a work queue.
     pub(crate) fn of(route: Route) -> Self {
         Self::new(match route.lane {
             Lane::Batch => BATCH_BYTES,
@@ -51,25 +51,25 @@ impl MemoryBudget {
         })
     }
 
-    /// Takes so many bytes, or all where there are not so many; waits until they are there. Safe to cancel.
+    /// Takes that many bytes, or the whole budget if it is smaller; waits until they are free. Cancel-safe.
     pub(crate) async fn take(&self, bytes: usize) -> MemoryPermit {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.all);
-        // An error would mean that it is closed, which it never is.
+        // The semaphore is never closed.
         MemoryPermit(Arc::clone(&self.bytes).acquire_many_owned(wanted).await.ok())
     }
 
-    /// How many bytes are taken.
+    /// Bytes taken.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.all as usize - self.bytes.available_permits()
     }
 }
 
-/// What the consumers of a process share of [`AT_HAND_BYTES`]: each has an equal part.
+/// The equal shares of a process's consumers in [`AT_HAND_BYTES`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PrefetchShares(Arc<AtomicUsize>);
 
-/// One consumer's part. It goes to the others when it is dropped.
+/// One consumer's share. The others get it on drop.
 #[derive(Debug)]
 pub(crate) struct PrefetchShare(PrefetchShares);
 
@@ -81,7 +81,7 @@ impl PrefetchShares {
 }
 
 impl PrefetchShare {
-    /// How many bytes it is at the moment.
+    /// Its size at the moment.
     pub(crate) fn bytes(&self) -> usize {
         AT_HAND_BYTES / self.0.0.load(Ordering::Relaxed).max(1)
     }
@@ -93,18 +93,18 @@ impl Drop for PrefetchShare {
     }
 }
 
-/// How large the latest messages were, packed as they came, with their headers.
+/// The sizes of the latest messages, as they came, with their headers.
 #[derive(Debug, Default)]
 pub(crate) struct MessageSizes(VecDeque<usize>);
 
 impl MessageSizes {
-    /// What a message is taken to have before any was seen.
+    /// The assumed size before any message was seen.
     const UNKNOWN: usize = 1024 * 1024;
-    /// So many say what the next ones are like.
+    /// So many messages predict the next ones.
     const ENOUGH: usize = 8;
-    /// So many are remembered: one large message is expected again for a while.
+    /// So many are remembered: after a large message, another one is expected for a while.
     const REMEMBERED: usize = 128;
-    /// What a message takes beside its body and headers.
+    /// What a message takes in addition to body and headers.
     const OVERHEAD: usize = 1024;
 
     pub(crate) fn record(&mut self, bytes: usize) {
@@ -114,19 +114,19 @@ impl MessageSizes {
         self.0.push_back(bytes);
     }
 
-    /// The largest message that is to be expected.
+    /// The largest message to expect.
     fn largest(&self) -> usize {
         let largest = self.0.iter().copied().max().unwrap_or_default();
         if self.0.len() < Self::ENOUGH { largest.max(Self::UNKNOWN) } else { largest }
     }
 
-    /// How many messages of the expected size there may be in so many bytes: one at least, and no more than are wanted.
+    /// How many messages of the expected size fit into that many bytes: at least one, at most `wanted`.
     pub(crate) fn prefetch(&self, wanted: u16, bytes: usize) -> u16 {
         let fit = bytes / (self.largest() + Self::OVERHEAD);
         u16::try_from(fit).unwrap_or(u16::MAX).clamp(1, wanted.max(1))
     }
 
-    /// The prefetch to change to, where the one in use is too large, or much too small: a change costs two round trips.
+    /// Another prefetch if the one in use is too large, or much too small: a change costs two round trips.
     pub(crate) fn change(&self, in_use: u16, wanted: u16, bytes: usize) -> Option<u16> {
         let right = self.prefetch(wanted, bytes);
         let is_too_large = right < in_use - in_use / 4;
@@ -146,7 +146,7 @@ mod tests {
     const MIB: usize = 1024 * KIB;
 
     #[tokio::test]
-    async fn no_more_is_taken_than_there_is() {
+    async fn no_more_is_taken_than_the_budget() {
         let budget = MemoryBudget::new(10);
         let first = budget.take(7).await;
         let _second = budget.take(3).await;
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_larger_than_all_is_taken_alone() {
+    async fn more_than_the_budget_is_taken_alone() {
         let budget = MemoryBudget::new(10);
         let one = budget.take(1).await;
         assert!(budget.take(usize::MAX).now_or_never().is_none());
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn consumers_share_what_is_at_hand() {
+    fn consumers_have_equal_shares() {
         let shares = PrefetchShares::default();
         let (one, two) = (shares.join(), shares.join());
         assert_eq!(one.bytes(), AT_HAND_BYTES / 2);
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn the_prefetch_follows_the_size_of_messages() {
         let cases = [
-            // MessageSizes seen, wanted, prefetch in 16 MiB.
+            // Sizes seen, wanted, prefetch in 16 MiB.
             (vec![], 10, 10),
             (vec![], 50, 15),
             (vec![10 * KIB; 7], 50, 15),
@@ -229,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_change_is_not_followed_by_another(seen in proptest::collection::vec(0_usize..MIB, 0..200), in_use in 1_u16..1_000, wanted in 1_u16..1_000) {
+        fn a_change_is_stable(seen in proptest::collection::vec(0_usize..MIB, 0..200), in_use in 1_u16..1_000, wanted in 1_u16..1_000) {
             let mut sizes = MessageSizes::default();
             for bytes in seen {
                 sizes.record(bytes);

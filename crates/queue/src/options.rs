@@ -29,30 +29,27 @@ pub struct BrokerOptions {
     /// File with the key (PEM, without a passphrase) of that certificate.
     #[arg(long, env = "AMQP_KEY_FILE", value_name = "PATH")]
     pub amqp_key_file: Option<PathBuf>,
-    /// Put in front of the names of all queues and exchanges, so that installations can share a RabbitMQ.
+    /// Prefix of all queue and exchange names, so that installations can share a RabbitMQ.
     #[arg(long, env = "QUEUE_PREFIX", value_name = "TEXT", default_value = "", value_parser = parse_prefix)]
     pub queue_prefix: String,
-    /// How many messages a work queue takes; publishers wait when it is full. What they have under way when it fills up is
-    /// still taken: at most `PUBLISH_WINDOW` more for each process that publishes. RabbitMQ keeps it with the queue: to
-    /// change it, delete the queues first.
+    /// Messages in a work queue before publishers wait; to change it, delete the queues first.
     #[arg(long, env = "QUEUE_MAX_LENGTH", value_name = "MESSAGES", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub queue_max_length: u32,
-    /// How many messages may be published and not yet confirmed.
+    /// Published messages that may be unconfirmed at a time.
     #[arg(long, env = "PUBLISH_WINDOW", value_name = "MESSAGES", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub publish_window: u16,
-    /// How long a publish may take until it is confirmed, before it is tried again.
+    /// Longest wait for a confirm before a message is published again.
     #[arg(long, env = "PUBLISH_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
     pub publish_timeout: Duration,
-    /// How long a message is held while what it needs is away; then it is put off for a minute, and no attempt is counted.
-    /// Work on a message that takes longer does not come to an end. RabbitMQ itself takes back what is held for 30 minutes.
+    /// Longest time a message stays unacknowledged; then it is requeued with a one-minute delay, attempt unchanged.
     #[arg(long, env = "HOLD_TIMEOUT", value_name = "DURATION", default_value = "8m", value_parser = parse_hold)]
     pub hold_timeout: Duration,
 }
 
 /// The default of [`BrokerOptions::hold_timeout`].
 pub(crate) const HOLD_TIMEOUT: Duration = Duration::from_mins(8);
-/// A message can be held for up to three times the hold timeout: behind others, in work, and while RabbitMQ has no room for
-/// what takes its place. RabbitMQ allows 30 minutes.
+/// A message can be held for up to three times the hold timeout: behind others, in work, and until its replacement is
+/// confirmed. RabbitMQ takes back what is held for 30 minutes.
 const LONGEST_HOLD: Duration = Duration::from_mins(9);
 
 impl Default for BrokerOptions {
@@ -135,20 +132,20 @@ impl BrokerOptions {
 /// What the names of the settings of TLS begin with.
 pub(crate) const TLS_PREFIX: &str = "AMQP";
 
-/// Connects to RabbitMQ as `assay-<stage>` and declares the topology; where the user may not declare, it must be there already
-/// ([`declare`]). A broker that is away is waited for during `startup`.
+/// Connects to RabbitMQ as `assay-<stage>` and declares the topology; if the user may not declare, it must exist
+/// ([`declare`]). Waits up to `startup` for an unreachable broker.
 pub async fn connect(options: &BrokerOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Broker>, BrokerError> {
     metrics::describe();
     Ok(Arc::new(rabbitmq::RabbitMq::connect(options, stage, startup).await?))
 }
 
-/// Declares the topology, for stages whose users may not. Safe to repeat.
+/// Declares the topology, for stages whose users may not. Idempotent.
 pub async fn declare(options: &BrokerOptions, startup: Duration) -> Result<(), BrokerError> {
     rabbitmq::declare_topology(options, startup).await
 }
 
-/// Declares the exchange that an S3 server publishes its events to, a durable topic exchange, and the topology with it; tells
-/// the whole name of it, as `QUEUE_PREFIX` is put in front.
+/// Declares the topology and the durable topic exchange that an S3 server publishes its events to; returns the name of the
+/// exchange, `QUEUE_PREFIX` included.
 pub async fn declare_events_exchange(
     options: &BrokerOptions,
     exchange: &str,
@@ -159,16 +156,16 @@ pub async fn declare_events_exchange(
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        Duration::ZERO => Err("nothing is confirmed in no time; write a duration such as 30s".to_owned()),
+        Duration::ZERO => Err("must be longer than zero, such as 30s".to_owned()),
         timeout => Ok(timeout),
     }
 }
 
 fn parse_hold(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        Duration::ZERO => Err("no work is done in no time; write a duration such as 5m".to_owned()),
+        Duration::ZERO => Err("must be longer than zero, such as 5m".to_owned()),
         hold if hold > LONGEST_HOLD => {
-            Err("at most 9m: RabbitMQ takes back what is held for 30 minutes, and a message may be held three times as long"
+            Err("at most 9m: RabbitMQ takes back a message after 30 minutes, and it may be held three times as long as this"
                 .to_owned())
         }
         hold => Ok(hold),
@@ -201,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_makes_no_sense() {
+    fn impossible_values_are_rejected() {
         let cases = [
             (["--queue-prefix", "a b"], "a prefix has at most 64 letters"),
             (["--queue-max-length", "0"], "0 is not in 1..=10000000"),

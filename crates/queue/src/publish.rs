@@ -1,7 +1,7 @@
-//! Publishing until it is confirmed: how all stages publish.
+//! Publishing until confirmed: how all stages publish.
 //!
-//! Guarantee: a message is reported as published only once the broker has confirmed that it is in its queue. What fails
-//! for a reason that passes (a full queue, an outage) is tried again for as long as the stage runs.
+//! Guarantee: a message is reported as published only once the broker has confirmed that it is in its queue. Transient failures
+//! (a full queue, an outage) are retried for as long as the stage runs.
 
 use std::future::Future;
 use std::time::Duration;
@@ -58,10 +58,10 @@ impl PublishWindow {
 /// Why [`publish_until_confirmed`] gave up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unpublished {
-    /// It was told to stop. The message may have been published all the same, by a try whose confirm was lost.
+    /// Stopped. The message may have been published nevertheless, if its confirm was lost.
     #[error("stopped before the broker confirmed the message")]
     Stopped,
-    /// The broker takes no message of this size.
+    /// The message exceeds the broker's limit.
     #[error("the message of {bytes} bytes is larger than the broker takes: lower API_BATCH_SIZE")]
     TooLarge {
         /// The size of the body.
@@ -69,8 +69,8 @@ pub enum Unpublished {
     },
 }
 
-/// Publishes, waiting for room in a full queue and for the end of an outage. It always tries once, so that a stage that
-/// drains can hand on what it has; `stop` ends the waiting between tries.
+/// Publishes, waiting for room in a full queue and for the end of an outage. It always tries once, so that a draining stage can
+/// publish its results; `stop` ends the waiting between attempts.
 pub async fn publish_until_confirmed(
     broker: &dyn Broker,
     route: Route,
@@ -82,7 +82,7 @@ pub async fn publish_until_confirmed(
     until_confirmed(attempt, || broker.room(route), &message.id, &route.to_string(), stop).await
 }
 
-/// Tries until one `attempt` is confirmed; after one that found the queue full, `room` says when to try again.
+/// Repeats `attempt` until it is confirmed; after a full queue it waits for `room`.
 pub(crate) async fn until_confirmed<A, R>(
     attempt: impl Fn() -> A,
     room: impl Fn() -> R,
@@ -108,7 +108,7 @@ where
                 false
             }
             Err(error @ PublishError::Unavailable(_)) => {
-                // The connection logs its outages itself, once each.
+                // The connection logs each outage once.
                 debug!(queue, message_id = id, "cannot publish yet: {error}");
                 false
             }

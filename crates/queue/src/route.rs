@@ -4,7 +4,7 @@ use std::fmt;
 
 use assay_transaction::Lane;
 
-/// The two steps of the pipeline that have a queue before them.
+/// The two kinds of work queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Work {
     /// Chunks of transactions, from the loader to the predictors.
@@ -13,10 +13,10 @@ pub enum Work {
     Scored,
 }
 
-/// One work queue: a step and a lane. Its `Display` is the queue's name without the prefix, such as `transactions.batch`.
+/// One work queue: a kind and a lane. Its `Display` is the queue's name without the prefix, such as `transactions.batch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// The step of the pipeline.
+    /// What the queue holds.
     pub work: Work,
     /// The lane, which is the routing key.
     pub lane: Lane,
@@ -31,7 +31,7 @@ impl Route {
         Self { work: Work::Scored, lane: Lane::Realtime },
     ];
 
-    /// The place of the route in [`Route::ALL`].
+    /// The index of the route in [`Route::ALL`].
     pub(crate) fn index(self) -> usize {
         let work = match self.work {
             Work::Transactions => 0,
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_route_has_its_own_place_and_name() {
+    fn each_route_has_its_own_index_and_name() {
         let names = ["transactions.batch", "transactions.realtime", "predictions.batch", "predictions.realtime"];
         for (index, (route, name)) in Route::ALL.into_iter().zip(names).enumerate() {
             assert_eq!(route.index(), index);

@@ -1,5 +1,4 @@
-//! What is declared for those who cannot do that themselves: the exchange that others publish their events to, and the
-//! whole topology, for stages whose users may not.
+//! Declaring for programs that may not declare themselves: the topology, and the exchange of bucket events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
 
 use super::connect::{ConnectionSettings, PersistentConnection};
-use super::failure::{FailureKind, cause, classify};
+use super::failure::{cause, events_refused};
 use super::topology::DeclareMode;
 use crate::{BrokerError, BrokerOptions};
 
@@ -22,7 +21,7 @@ pub(crate) async fn declare_topology(options: &BrokerOptions, startup: Duration)
     Ok(())
 }
 
-/// Declares a durable topic exchange; tells its whole name.
+/// Declares a durable topic exchange; returns its name with the prefix.
 pub(crate) async fn declare(options: &BrokerOptions, exchange: &str, startup: Duration) -> Result<String, BrokerError> {
     let name = format!("{}{exchange}", options.queue_prefix);
     let settings = Arc::new(ConnectionSettings::new(options, "watch-setup", DeclareMode::IfAllowed)?);
@@ -33,8 +32,9 @@ pub(crate) async fn declare(options: &BrokerOptions, exchange: &str, startup: Du
 }
 
 async fn declare_on(link: &PersistentConnection, name: &str, request_timeout: Duration) -> Result<(), BrokerError> {
-    let away = |cause: String| BrokerError::Away(format!("cannot declare exchange {name} ({cause}): check AMQP_URL"));
-    let Some(live) = link.live().await else { return Err(away("the connection is closed".to_owned())) };
+    let unreachable =
+        |cause: String| BrokerError::Away(format!("cannot declare exchange {name} ({cause}): check AMQP_URL"));
+    let Some(live) = link.live().await else { return Err(unreachable("the connection is closed".to_owned())) };
     let declaring = async {
         let channel = live.channel().await?;
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -42,16 +42,11 @@ async fn declare_on(link: &PersistentConnection, name: &str, request_timeout: Du
     };
     match live.attempt(request_timeout, declaring).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if classify(&error) == FailureKind::DeclaredOtherwise => Err(BrokerError::Usage(format!(
-            "RabbitMQ has exchange {name} with other settings ({}): make it a durable topic exchange, or choose another one \
-             with EVENTS_EXCHANGE",
-            cause(&error)
-        ))),
-        Ok(Err(error)) if classify(&error) == FailureKind::Refused => Err(BrokerError::Usage(format!(
-            "RabbitMQ does not let the user of AMQP_URL declare exchange {name} ({}): grant it, or use another user",
-            cause(&error)
-        ))),
-        Ok(Err(error)) => Err(away(cause(&error))),
-        Err(cause) => Err(away(cause)),
+        Ok(Err(error)) => {
+            let what = format!("exchange {name}");
+            let refused = events_refused(&error, &what, &format!("declare {what}"), "use another user");
+            Err(refused.unwrap_or_else(|| unreachable(cause(&error))))
+        }
+        Err(cause) => Err(unreachable(cause)),
     }
 }

@@ -1,4 +1,4 @@
-//! What an error of the AMQP client means, and how it is told in one line without a password.
+//! What an error of the AMQP client means, and its description in one line without a password.
 
 use std::io;
 
@@ -6,31 +6,33 @@ use assay_credentials::TlsTrouble;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
 
-/// Whether trying to connect again may help.
+use crate::BrokerError;
+
+/// The kinds of failure, by what helps.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FailureKind {
     /// RabbitMQ refused the credentials.
     Refused,
-    /// There is no such virtual host, or it may not be used.
+    /// The virtual host does not exist, or the user may not use it.
     NoVirtualHost,
-    /// A queue or exchange is there already, with other arguments.
+    /// A queue or exchange exists with other arguments.
     DeclaredOtherwise,
-    /// A right is missing to declare what is not there.
+    /// The user may not declare a missing queue or exchange.
     NotAllowed,
-    /// A queue or exchange is not there, and whoever asks may not declare it.
+    /// A queue or exchange is missing, and was only looked for.
     Missing,
-    /// There is no TLS with it.
+    /// TLS failed.
     Tls(TlsTrouble),
-    /// Anything else, in the end: a broker that starts up, restarts or is out of reach.
-    Passing,
+    /// Anything else: a broker that starts, restarts or is unreachable.
+    Transient,
 }
 
 pub(super) fn classify(error: &Error) -> FailureKind {
     let ErrorKind::ProtocolError(error) = error.kind() else {
         return match error.kind() {
             ErrorKind::AuthProviderError(_) => FailureKind::Refused,
-            ErrorKind::IOError(error) => TlsTrouble::of(&**error).map_or(FailureKind::Passing, FailureKind::Tls),
-            _ => FailureKind::Passing,
+            ErrorKind::IOError(error) => TlsTrouble::of(&**error).map_or(FailureKind::Transient, FailureKind::Tls),
+            _ => FailureKind::Transient,
         };
     };
     match error.kind() {
@@ -38,11 +40,11 @@ pub(super) fn classify(error: &Error) -> FailureKind {
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => FailureKind::NoVirtualHost,
         AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => FailureKind::DeclaredOtherwise,
         AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => FailureKind::Missing,
-        _ => FailureKind::Passing,
+        _ => FailureKind::Transient,
     }
 }
 
-/// Whether the client could not read what RabbitMQ sent, or took it for what nobody may send.
+/// Whether the client could not read what RabbitMQ sent, or took it for a protocol violation.
 pub(super) fn is_unreadable(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::ParsingError(_) => true,
@@ -73,14 +75,29 @@ pub(super) fn cause(error: &Error) -> String {
         ErrorKind::InvalidConnectionState(_) | ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidChannel(_) => {
             "connection closed".to_owned()
         }
-        // The parser may show the bytes that it could not read.
-        ErrorKind::ParsingError(_) => "RabbitMQ sent what cannot be read".to_owned(),
+        // The parser's own message may contain the bytes.
+        ErrorKind::ParsingError(_) => "RabbitMQ sent unreadable data".to_owned(),
         ErrorKind::MissingHeartbeatError => "no heartbeat from RabbitMQ".to_owned(),
         _ => error.to_string(),
     }
 }
 
-/// The size of the message for which RabbitMQ closed the channel, if that is why it did.
+/// The error for a declaration of an events exchange or queue that RabbitMQ keeps refusing; `None` for a transient failure.
+pub(super) fn events_refused(error: &Error, what: &str, action: &str, remedy: &str) -> Option<BrokerError> {
+    let cause = cause(error);
+    match classify(error) {
+        FailureKind::DeclaredOtherwise => Some(BrokerError::Usage(format!(
+            "RabbitMQ has {what} with other settings ({cause}): make the exchange a durable topic exchange, or choose another one \
+             with EVENTS_EXCHANGE"
+        ))),
+        FailureKind::Refused => Some(BrokerError::Usage(format!(
+            "RabbitMQ does not let the user of AMQP_URL {action} ({cause}): grant it, or {remedy}"
+        ))),
+        _ => None,
+    }
+}
+
+/// The size of the message, if RabbitMQ closed the channel because it was too large.
 pub(super) fn oversized(error: &Error) -> Option<usize> {
     let ErrorKind::ProtocolError(error) = error.kind() else { return None };
     let (_, rest) = error.get_message().as_str().split_once("message size ")?;
@@ -98,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_does_not_pass() {
+    fn permanent_failures_are_classified() {
         let cases = [
             (protocol(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - Login was refused"), FailureKind::Refused),
             (protocol(AMQPHardError::NOTALLOWED, "NOT_ALLOWED - vhost x not found"), FailureKind::NoVirtualHost),
             (protocol(AMQPSoftError::PRECONDITIONFAILED, "inequivalent arg"), FailureKind::DeclaredOtherwise),
-            (protocol(AMQPHardError::CONNECTIONFORCED, "shutdown"), FailureKind::Passing),
-            (io::Error::from(io::ErrorKind::ConnectionRefused).into(), FailureKind::Passing),
+            (protocol(AMQPHardError::CONNECTIONFORCED, "shutdown"), FailureKind::Transient),
+            (io::Error::from(io::ErrorKind::ConnectionRefused).into(), FailureKind::Transient),
         ];
         for (error, expected) in cases {
             assert_eq!(classify(&error), expected, "{error}");
@@ -112,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn knows_what_could_not_be_read() {
+    fn unreadable_data_is_recognised() {
         assert!(is_unreadable(&protocol(AMQPHardError::FRAMEERROR, "frame too large: 140000 bytes")));
         assert!(!is_unreadable(&protocol(AMQPHardError::CONNECTIONFORCED, "shutdown")));
         assert!(!is_unreadable(&io::Error::from(io::ErrorKind::ConnectionReset).into()));
     }
 
     #[test]
-    fn finds_the_size_that_was_refused() {
+    fn the_size_of_a_refused_message_is_found() {
         let text = "PRECONDITION_FAILED - message size 2097152 is larger than configured max size 1048576";
         assert_eq!(oversized(&protocol(AMQPSoftError::PRECONDITIONFAILED, text)), Some(2_097_152));
         assert_eq!(oversized(&protocol(AMQPSoftError::PRECONDITIONFAILED, "inequivalent arg")), None);

@@ -1,20 +1,14 @@
 //! The broker on RabbitMQ, 3.10 to 4.x.
 //!
-//! - `address`: what `AMQP_URL` means
-//! - `topology`: all exchanges and queues, declared idempotently
-//! - `connection`: connections, each kept up by a loop of its own; `losses`: how soon after it was lost
-//! - `transport`: the way there; `inbound`: repairs of what others published, before the client reads it
-//! - `publisher`: one task and one channel for all publishes, with a window of unconfirmed ones
-//! - `consumer`: one task and one channel for each subscription, with `pacing`; `listener`: the same for what is broadcast
-//! - `events`: what others publish, pulled one by one
-//! - `exchange`: what others publish their events to
-//! - `policies`: what an operator's policies take from our queues, told at the start
-//! - `gate`: who tries again when a queue was full; `wire`: properties and headers; `compression`: of
-//!   long bodies; `failure`: what errors mean
+//! - `connect`: connections that reconnect by themselves; `failure`: what errors mean
+//! - `topology`: all exchanges and queues; `declare`: declaring them for others; `policies`: warnings about policies
+//! - `publish`: one task and one channel for all publishes
+//! - `consume`: one task and one channel for each subscription: deliveries, broadcasts, events
+//! - `wire`: messages as AMQP properties and headers, and compression; `inbound`: repairs of external messages
 //!
-//! Publishing and consuming have connections of their own, as RabbitMQ stops reading from connections that publish when it
-//! is short of memory or disk, and acknowledgements must still reach it then. So have dead letters and events, which hold
-//! what nobody of ours wrote: what is wrong with them disturbs no other work.
+//! Publishing and consuming have separate connections: when RabbitMQ is short of memory or disk, it stops reading from
+//! connections that publish, and acknowledgements must still reach it. Dead letters and events, which hold external messages,
+//! have their own connections too, so that a bad message disturbs no other work.
 
 mod connect;
 mod consume;
@@ -50,19 +44,19 @@ use crate::{
 pub(crate) use self::declare::{declare as declare_exchange, declare_topology};
 pub(crate) use self::inbound::damages;
 
-/// A RabbitMQ that is connected to.
+/// A connected RabbitMQ.
 pub(crate) struct RabbitMq {
     settings: Arc<ConnectionSettings>,
     startup: Duration,
     hold_timeout: Duration,
     publishing: Arc<PersistentConnection>,
     publisher: Publisher,
-    /// Opened by the first who consumes from them.
+    /// Opened by the first consumer.
     consuming: OnceCell<Arc<PersistentConnection>>,
     dead_letters: OnceCell<Arc<PersistentConnection>>,
     events: OnceCell<Arc<PersistentConnection>>,
     gates: [FullQueueGate; 4],
-    /// Of what is in work, by work queue; and of the dead letters.
+    /// For what is in work, by work queue.
     budgets: [MemoryBudget; 4],
     dead_budget: MemoryBudget,
     shares: PrefetchShares,
@@ -109,7 +103,7 @@ impl RabbitMq {
 
     fn links(&self) -> impl Iterator<Item = &Arc<PersistentConnection>> {
         let opened = [&self.consuming, &self.dead_letters, &self.events].into_iter().filter_map(OnceCell::get);
-        // The publishing one last, as consumers may have to publish to come to an end.
+        // The publishing one last, as ending consumers may still publish.
         opened.chain([&self.publishing])
     }
 
@@ -175,7 +169,7 @@ impl Broker for RabbitMq {
     }
 
     async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError> {
-        // Nobody waits for it, and it is not to fill the window, or hold up a shutdown, until RabbitMQ is back.
+        // During an outage it must neither fill the window nor hold up a shutdown.
         self.publishing.health().map_err(PublishError::Unavailable)?;
         self.publisher.publish(self.settings.topology.feed(key), wire::encode(message, None, None)?).await
     }
@@ -193,7 +187,7 @@ impl Broker for RabbitMq {
     }
 
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
-        // Not on the connection that publishes, where RabbitMQ may not be listening just now.
+        // Not on the publishing connection, from which RabbitMQ may have stopped reading.
         self.consuming().await?.depth(self.settings.topology.work_queue(route)).await
     }
 
@@ -216,7 +210,7 @@ impl Broker for RabbitMq {
     async fn close(&self) {
         self.closing.cancel();
         self.consumers.close();
-        // Each of them has its own bound.
+        // Each consumer bounds its own end.
         self.consumers.wait().await;
         self.publisher.flush().await;
         for link in self.links() {

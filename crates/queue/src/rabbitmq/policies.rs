@@ -1,9 +1,8 @@
-//! Policies of RabbitMQ that take from our queues what Assay relies on. They prevail over what is declared, and AMQP does not tell of
-//! them; the management API does, where it is there.
+//! Warnings about RabbitMQ policies that break what Assay relies on. Policies override what is declared, and AMQP does not show
+//! them; the management API does, if it is enabled.
 //!
-//! It is asked at the usual port beside an `amqp://` address, by the same user, once at the start; never in place of `amqps://…`,
-//! as its answer there may come in the clear, and the password would. What cannot be asked is not known: it is a warning, and
-//! no promise.
+//! It is asked once at the start, at its default port on the host of an `amqp://` address, as the same user; never for `amqps://…`,
+//! as the password could be sent unencrypted. If it cannot be asked, no warning appears.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,19 +19,19 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 const PORT: u16 = 15672;
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The longest answer that is read: some thousands of queues.
-const MAX_ANSWER: u64 = 4 * 1024 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest response read: some thousands of queues.
+const MAX_RESPONSE: u64 = 4 * 1024 * 1024;
 
-/// Asks, and warns of each queue whose policy changes what Assay relies on.
+/// Warns of each queue whose policy breaks what Assay relies on.
 pub(super) async fn warn_of_policies(uri: &AMQPUri, prefix: &str) {
     if uri.scheme != AMQPScheme::AMQP {
         return;
     }
-    match timeout(PATIENCE, ask(uri, PORT)).await {
+    match timeout(TIMEOUT, ask(uri, PORT)).await {
         Ok(Ok(queues)) => queues.iter().flat_map(|queue| queue.warnings(prefix)).for_each(|warning| warn!("{warning}")),
-        Ok(Err(cause)) => debug!("the policies of RabbitMQ are not known ({cause})"),
-        Err(_) => debug!("the policies of RabbitMQ are not known (no answer)"),
+        Ok(Err(cause)) => debug!("cannot read the policies of RabbitMQ ({cause})"),
+        Err(_) => debug!("cannot read the policies of RabbitMQ (no response)"),
     }
 }
 
@@ -50,7 +49,7 @@ struct ListedQueue {
 }
 
 impl ListedQueue {
-    /// What is wrong with it, a line each.
+    /// One line for each problem.
     fn warnings(&self, prefix: &str) -> Vec<String> {
         let Some(name) = self.name.strip_prefix(prefix).filter(|name| is_assay_queue(name)) else { return Vec::new() };
         let Some(definition) = self.effective_policy_definition.as_object() else { return Vec::new() };
@@ -69,59 +68,59 @@ impl ListedQueue {
     }
 }
 
-/// Whether it is a queue of ours, by its name without the prefix.
+/// Whether the name without the prefix is that of a queue of ours.
 fn is_assay_queue(name: &str) -> bool {
     ["transactions.", "predictions.", "assay.events."].iter().any(|start| name.starts_with(start))
         || name == "dead_letters"
 }
 
-/// What comes of a policy that sets this; none where nothing is lost by it.
+/// The consequence of a policy with this setting; `None` if it does no harm.
 fn effect(queue: &str, key: &str, value: &Value) -> Option<&'static str> {
     match key {
         "overflow" if value != "reject-publish" => Some("messages are dropped when it is full, and rows go missing"),
         "message-ttl" if queue == "dead_letters" => {
             Some("dead letters expire before they are recorded, and runs do not end")
         }
-        "message-ttl" => Some("what waits too long becomes a dead letter, and its rows fail"),
-        "expires" => Some("it is deleted while nobody consumes from it, with all that waits in it"),
+        "message-ttl" => Some("messages that wait too long become dead letters, and their rows fail"),
+        "expires" => Some("it is deleted with all its messages while it has no consumers"),
         "max-length" | "max-length-bytes" => Some("it is full before QUEUE_MAX_LENGTH is reached"),
-        "delivery-limit" => Some("messages are given up sooner than after 100 deliveries, and their rows fail"),
+        "delivery-limit" => Some("messages are dead-lettered before 100 deliveries, and their rows fail"),
         "dead-letter-strategy" if value != "at-least-once" => Some("dead letters can be lost, and rows go missing"),
         _ => None,
     }
 }
 
-/// Asks for the queues of the virtual host.
+/// Gets the queues of the virtual host.
 async fn ask(uri: &AMQPUri, port: u16) -> Result<Vec<ListedQueue>, String> {
     let host = uri.authority.host.as_str();
     let mut stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
     let user = &uri.authority.userinfo;
     let credentials = STANDARD.encode(format!("{}:{}", user.username, user.password));
-    // HTTP/1.0: the answer comes in one piece, and ends with the connection.
+    // HTTP/1.0: the response is not chunked, and ends with the connection.
     let request = format!(
         "GET /api/queues/{}?columns=name,policy,operator_policy,effective_policy_definition HTTP/1.0\r\n\
          Host: {host}:{port}\r\nAuthorization: Basic {credentials}\r\nAccept: application/json\r\n\r\n",
         utf8_percent_encode(&uri.vhost, NON_ALPHANUMERIC)
     );
     stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer).await.map_err(|error| error.to_string())?;
-    read(&answer)
+    let mut response = Vec::new();
+    stream.take(MAX_RESPONSE).read_to_end(&mut response).await.map_err(|error| error.to_string())?;
+    read(&response)
 }
 
-fn read(answer: &[u8]) -> Result<Vec<ListedQueue>, String> {
-    let (head, body) = answer
+fn read(response: &[u8]) -> Result<Vec<ListedQueue>, String> {
+    let (head, body) = response
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
-        .map(|end| (&answer[..end], &answer[end + 4..]))
-        .ok_or("an answer that is no HTTP")?;
+        .map(|end| (&response[..end], &response[end + 4..]))
+        .ok_or("the response is not HTTP")?;
     let status = head.split(|&byte| byte == b' ').nth(1);
     if status != Some(b"200") {
         let status = String::from_utf8_lossy(status.unwrap_or_default());
         return Err(format!("status {status}; its users need the tag `management`"));
     }
-    // Not with its words, which quote what it read.
-    serde_json::from_slice(body).map_err(|_| "an answer that is no list of queues".to_owned())
+    // The error itself would quote the response.
+    serde_json::from_slice(body).map_err(|_| "the response is not a list of queues".to_owned())
 }
 
 #[cfg(test)]
@@ -131,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_what_a_policy_takes_from_our_queues() {
+    fn harmful_policies_are_reported() {
         let cases = [
             ("p.transactions.batch", r#"{"overflow": "drop-head", "max-length": 5}"#, vec!["max-length", "overflow"]),
             ("p.predictions.realtime.delay.1s", r#"{"message-ttl": 1}"#, vec!["message-ttl"]),
@@ -154,22 +153,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn asks_as_the_same_user_and_reads_no_more_than_an_answer() {
-        let answers = [
+    async fn the_management_api_is_asked_as_the_same_user() {
+        let responses = [
             ("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[{\"name\": \"q\"}]", Ok(1)),
             ("HTTP/1.1 401 Unauthorized\r\n\r\n{}", Err("status 401")),
-            ("HTTP/1.1 200 OK\r\n\r\n<html>", Err("no list of queues")),
-            ("SSH-2.0-x\r\n", Err("no HTTP")),
-            ("", Err("no HTTP")),
+            ("HTTP/1.1 200 OK\r\n\r\n<html>", Err("not a list of queues")),
+            ("SSH-2.0-x\r\n", Err("not HTTP")),
+            ("", Err("not HTTP")),
         ];
-        for (answer, expected) in answers {
+        for (response, expected) in responses {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let server = tokio::spawn(async move {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut request = vec![0; 1024];
                 let length = stream.read(&mut request).await.unwrap();
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.write_all(response.as_bytes()).await.unwrap();
                 String::from_utf8(request[..length].to_vec()).unwrap()
             });
             let uri: AMQPUri = "amqp://guest:gu%20est@127.0.0.1:5672/a%2fb".parse().unwrap();

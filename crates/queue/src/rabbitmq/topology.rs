@@ -6,24 +6,24 @@
 //! assay.transactions.delay (direct) ─batch.1s─► transactions.batch.delay.1s, .10s, .60s ──expired──► back to transactions.batch
 //! assay.scored.delay (direct)  ─batch.1s───► predictions.batch.delay.1s, .10s, .60s ──expired──► back to predictions.batch
 //! assay.dead         (fanout)  ────────────► dead_letters
-//! assay.events       (topic)   ─#──────────► assay.events.<place>, for those who watch that place: others publish here
-//! assay.control      (fanout)  ────────────► one queue for each listener, which ends with it
-//! assay.predictions  (topic)   ─<key>──────► whatever anybody binds to it: the feed of what was stored
+//! assay.events       (topic)   ─#──────────► assay.events.<place>, for the watchers of a place: S3 servers publish here
+//! assay.control      (fanout)  ────────────► one queue for each broadcast listener, which ends with it
+//! assay.predictions  (topic)   ─<key>──────► queues of other programs: the feed of stored predictions
 //! ```
 //!
-//! Nothing is published to the default exchange, through which everybody who may use it reaches every queue: what a stage may
-//! write to is what its user is granted (`deploy/rabbitmq`). Whoever may not declare finds everything declared
-//! ([`DeclareMode::IfAllowed`]); bindings cannot be looked at, and come with what was declared.
+//! Nothing is published to the default exchange, which reaches every queue: a stage's user is granted the exchanges that it
+//! writes to (`deploy/rabbitmq`). Users who may not declare need everything declared ([`DeclareMode::IfAllowed`]); bindings
+//! cannot be checked, and exist if their queues do.
 //!
 //! Work queues dead-letter to `assay.dead` what came back more than [`DELIVERY_LIMIT`] times. All queues are quorum queues
-//! with a bound that refuses publishers (`reject-publish`): nothing is ever dropped, and a dead letter that finds no room
-//! stays where it is (`at-least-once`). Every argument used here means the same on RabbitMQ 3.10 and 4.x.
+//! with a bound that refuses publishers (`reject-publish`): nothing is ever dropped, and a dead letter without room stays in its
+//! queue (`at-least-once`). Every argument used here means the same on RabbitMQ 3.10 and 4.x.
 //!
-//! A quorum queue checks its bound for publishes that are yet to come: what is under way when it is reached still gets in. So
-//! a work queue holds at most its bound and one window of unconfirmed publishes (`PUBLISH_WINDOW`) for each process that
-//! publishes, and the few that come back from delay queues at that time. Measured with a bound of 2000: a burst through a
-//! window of 256 leaves 2256; of 5 through windows of 1, 16, 64 and 256: 6, 18, 65 and 257. Publishing less at a time near
-//! the bound would spare some hundred places and cost speed.
+//! A quorum queue checks its bound for later publishes only: messages under way when it is reached still enter. So a work queue
+//! holds at most its bound, one window of unconfirmed messages (`PUBLISH_WINDOW`) for each publishing process, and the few that
+//! return from delay queues at that time. Measured with a bound of 2000: a burst through a window of 256 leaves 2256; with a
+//! bound of 5 and windows of 1, 16, 64 and 256: 6, 18, 65 and 257. A smaller window near the bound would save some hundred
+//! places and cost speed.
 
 use assay_transaction::Lane;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -36,26 +36,26 @@ use crate::consume::Delay;
 use crate::events::queue_name;
 use crate::{Route, Work};
 
-/// How often a message may come back to its queue (its consumer died, or gave it back) before it is dead-lettered.
+/// How often a message may return to its queue (its consumer died, or gave it back) before it is dead-lettered.
 const DELIVERY_LIMIT: i64 = 100;
-/// Dead letters are given back by those who look at them: RabbitMQ 4 would drop them after 20 times, had they no limit.
+/// Dead letters are given back when people look at them; without a limit, RabbitMQ 4 would drop them after 20 times.
 const DEAD_LETTERS_DELIVERY_LIMIT: i64 = 1_000_000_000;
-/// Room for dead letters. Once it is used up, consumers wait until somebody looks at them.
+/// Room for dead letters. Once it is used up, consumers wait for the operator.
 const DEAD_LETTERS_MAX_LENGTH: i64 = 100_000;
 
-/// Room for events that nobody has pulled yet. Whoever publishes more is refused; a listing finds what was not heard of.
+/// Room for events that are not pulled yet. More are refused; a listing finds their objects.
 const EVENTS_MAX_LENGTH: i64 = 100_000;
 
-/// How much waits for one listener.
+/// Room for the broadcasts to one listener.
 const LISTENER_MAX_LENGTH: i64 = 256;
 const LISTENER_MAX_BYTES: i64 = 1024 * 1024;
 
-/// What is done about exchanges and queues at the start of a connection.
+/// How a new connection makes sure of exchanges and queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeclareMode {
-    /// They are declared; it is an error not to be allowed to.
+    /// Declares them; a missing permission is an error.
     Always,
-    /// They are declared, or looked for where the user may not declare them.
+    /// Declares them, or checks that they exist if the user may not declare.
     IfAllowed,
 }
 
@@ -71,7 +71,7 @@ impl Topology {
         Self { prefix: prefix.to_owned(), max_length }
     }
 
-    /// A name of ours; the prefix is checked to be short, and so are these.
+    /// Short enough for AMQP: the length of the prefix is checked.
     fn name(&self, name: &str) -> ShortString {
         format!("{}{name}", self.prefix).into()
     }
@@ -83,7 +83,7 @@ impl Topology {
         }
     }
 
-    /// Where messages go that are to come back to a queue of this kind of work.
+    /// The exchange of delayed messages.
     fn delay_exchange(&self, work: Work) -> ShortString {
         match work {
             Work::Transactions => self.name("assay.transactions.delay"),
@@ -127,17 +127,17 @@ impl Topology {
         PublishTarget { exchange: self.dead_exchange(), key: route.to_string().into(), mandatory: true }
     }
 
-    /// Where others publish what happens to their objects.
+    /// The exchange to which S3 servers publish their events.
     pub(super) fn events_exchange(&self, exchange: &str) -> ShortString {
         self.name(exchange)
     }
 
-    /// Where those find it who watch a place.
+    /// The queue that the watchers of a place share.
     pub(super) fn events_queue(&self, watched: &str) -> ShortString {
         self.name(&queue_name(watched))
     }
 
-    /// Declares both. The exchange may be there already: whoever publishes may have declared it.
+    /// Declares exchange and queue. The S3 server may have declared the exchange already.
     pub(super) async fn declare_events(
         &self,
         channel: &Channel,
@@ -151,12 +151,12 @@ impl Topology {
         bind(channel, queue, exchange, "#").await
     }
 
-    /// Where all who listen are told; it is no error that nobody does.
+    /// The target of broadcasts; having no listener is no error.
     pub(super) fn control(&self) -> PublishTarget {
         PublishTarget { exchange: self.control_exchange(), key: "".into(), mandatory: false }
     }
 
-    /// Where whoever wants to hears of predictions; it is no error that nobody does.
+    /// The target of the feed of predictions; having no reader is no error.
     pub(super) fn feed(&self, key: &str) -> PublishTarget {
         PublishTarget { exchange: self.feed_exchange(), key: key.into(), mandatory: false }
     }
@@ -165,7 +165,7 @@ impl Topology {
     pub(super) async fn declare_listener(&self, channel: &Channel) -> lapin::Result<ShortString> {
         let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
         let mut arguments = FieldTable::default();
-        // Should anything keep the listener from being told, the latest is what counts.
+        // For a slow listener, the latest messages count.
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(LISTENER_MAX_LENGTH));
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(LISTENER_MAX_BYTES));
         let queue = channel.queue_declare("".into(), options, arguments).await?.name().clone();
@@ -173,15 +173,15 @@ impl Topology {
         Ok(queue)
     }
 
-    /// A queue's name as people know it.
+    /// A queue's name without the prefix.
     pub(super) fn without_prefix<'a>(&self, queue: &'a str) -> &'a str {
         queue.strip_prefix(&self.prefix).unwrap_or(queue)
     }
 
-    /// Sees to it that everything is there. What is there already must be as declared here.
+    /// Makes sure that everything exists. What exists already must be as declared here.
     pub(super) async fn ensure(&self, connection: &Connection, declaring: DeclareMode) -> lapin::Result<()> {
         match self.declare(connection).await {
-            // Refused is what would have been declared, though it may be there.
+            // RabbitMQ refuses to declare even what exists.
             Err(error) if declaring == DeclareMode::IfAllowed && classify(&error) == FailureKind::Refused => {
                 self.find(connection).await
             }
@@ -201,7 +201,7 @@ impl Topology {
         ]
     }
 
-    /// Looks for everything, which needs no rights. What is missing first is the error.
+    /// Checks that everything exists, which needs no permission. The first missing part is the error.
     async fn find(&self, connection: &Connection) -> lapin::Result<()> {
         let channel = connection.create_channel().await?;
         for (name, kind) in self.exchanges() {
@@ -240,7 +240,7 @@ impl Topology {
         bind(channel, queue, exchange.clone(), route.lane.as_str()).await?;
         for delay in Delay::ALL {
             let back = (exchange.clone(), Lane::as_str(route.lane).into());
-            // A length of its own: a full work queue must not keep retries from being taken over.
+            // A bound of its own: a full work queue must not block retries.
             let mut arguments = bounded(Some(back), self.max_length.into(), DELIVERY_LIMIT);
             let millis = i64::try_from(delay.duration().as_millis()).unwrap_or(i64::MAX);
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
@@ -263,7 +263,7 @@ fn delay_key(route: Route, delay: Delay) -> ShortString {
     format!("{}.{}", route.lane.as_str(), delay.name()).into()
 }
 
-/// The arguments of a quorum queue that refuses what it has no room for, and where it puts what it gives up.
+/// The arguments of a quorum queue with a bound that refuses publishers, and the target of its dead letters.
 fn bounded(dead: Option<(ShortString, ShortString)>, length: i64, delivery_limit: i64) -> FieldTable {
     let mut arguments = FieldTable::default();
     let text = |text: &str| AMQPValue::LongString(LongString::from(text));

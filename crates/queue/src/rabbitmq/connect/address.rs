@@ -1,5 +1,4 @@
-//! What `AMQP_URL` means. The client's own parser takes localhost where the host is an IPv6 address, so its address is made of what is
-//! read here, and that parser is not used.
+//! Parsing `AMQP_URL`. The client's own parser is not used: it takes localhost for an IPv6 address.
 
 use assay_credentials::{Address, AddressForm, CredentialsError, Host};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
@@ -11,7 +10,7 @@ const FORM: AddressForm = AddressForm {
     example: "amqp://user:password@host:5672/vhost, or amqps://… for TLS",
 };
 
-/// Parameters of other clients that change nothing here, and what they may be set to.
+/// Parameters of other clients that are ignored, and their allowed values.
 const WITHOUT_EFFECT: [(&str, &[&str]); 18] = [
     ("backpressure_detection", &[]),
     ("blocked_connection_timeout", &[]),
@@ -33,7 +32,7 @@ const WITHOUT_EFFECT: [(&str, &[&str]); 18] = [
     ("write_timeout", &[]),
 ];
 
-/// Reads an address. User and password are RabbitMQ's `guest` where none are named, and the virtual host is `/`.
+/// Reads an address. The defaults are RabbitMQ's user `guest` and virtual host `/`.
 pub(super) fn read(text: &str) -> Result<AMQPUri, CredentialsError> {
     let address = FORM.read(text)?;
     let default = AMQPUri::default();
@@ -49,14 +48,14 @@ pub(super) fn read(text: &str) -> Result<AMQPUri, CredentialsError> {
         username: address.user.unwrap_or(default.authority.userinfo.username),
         password: address.password.unwrap_or(default.authority.userinfo.password),
     };
-    // A trailing slash: nobody means a virtual host without a name.
+    // A trailing slash does not mean a virtual host without a name.
     let vhost = address.path.filter(|vhost| !vhost.is_empty()).unwrap_or(default.vhost);
     Ok(AMQPUri { scheme, authority: AMQPAuthority { userinfo, host, port }, vhost, query })
 }
 
 fn query(address: &Address) -> Result<AMQPQueryString, CredentialsError> {
     let mut query = AMQPQueryString::default();
-    let number = || FORM.wrong("one of its parameters has a value that it cannot have");
+    let number = || FORM.wrong("one of its parameters has an invalid value");
     for (name, value) in &address.parameters {
         match name.as_str() {
             "frame_max" => query.frame_max = Some(value.parse().map_err(|_| number())?),
@@ -99,11 +98,11 @@ mod tests {
         }
         let query = read("amqp://host?heartbeat=7&frame_max=4096&auth_mechanism=external").unwrap().query;
         assert_eq!((query.heartbeat, query.frame_max), (Some(7), Some(4096)));
-        for foreign in ["connection_attempts=3&retry_delay=5", "socket_timeout=10&name=x", "verify=verify_peer"] {
+        for external in ["connection_attempts=3&retry_delay=5", "socket_timeout=10&name=x", "verify=verify_peer"] {
             assert_eq!(
-                read(&format!("amqps://host?heartbeat=7&{foreign}")).unwrap().query.heartbeat,
+                read(&format!("amqps://host?heartbeat=7&{external}")).unwrap().query.heartbeat,
                 Some(7),
-                "{foreign}"
+                "{external}"
             );
         }
     }
@@ -114,7 +113,7 @@ mod tests {
             ("amqp://u:secret@/v", "no host"),
             ("amqp://u:secret@:5672", "no host"),
             ("amqp://u:secret@%2Frun%2Frabbit/v", "Unix socket"),
-            ("amqp://u:secret@host?heartbeat=secret", "a value that it cannot have"),
+            ("amqp://u:secret@host?heartbeat=secret", "an invalid value"),
             ("amqp://u:secret@host?secret=1", "auth_mechanism"),
             ("amqps://u:secret@host?verify=verify_none", "verify_peer"),
             ("amqps://u:secret@host?cacertfile=secret", "AMQP_CA_FILE"),

@@ -1,24 +1,24 @@
-//! How soon a connection that was lost is made again: at once, unless it is lost again and again for the same cause.
+//! The pause before reconnecting: none, unless the connection is lost repeatedly for the same cause.
 
 use std::time::Duration;
 
 use tracing::error;
 
-/// A connection that lived as long as this was a good one.
-const SETTLED: Duration = Duration::from_secs(10);
-/// So many losses in a row are no reason to wait, where the client could not read something.
+/// A connection that lasted this long was good.
+const GOOD: Duration = Duration::from_secs(10);
+/// Losses in a row without a pause, if the client could not read something.
 const FREE_UNREADABLE: u32 = 2;
-/// And where it was anything else: RabbitMQ may be restarting, or an operator closing connections.
+/// The same for any other cause: RabbitMQ may be restarting, or an operator closing connections.
 const FREE: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Where the client could not read what RabbitMQ sent: it comes again with each connection.
+/// If the client could not read something: RabbitMQ sends it again on each connection.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// Why a connection was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ConnectionLoss {
     pub(super) cause: String,
-    /// Whether the client could not read what it was sent.
+    /// Whether the client could not read what RabbitMQ sent.
     pub(super) is_unreadable: bool,
 }
 
@@ -36,9 +36,9 @@ pub(super) struct ReconnectBackoff {
 }
 
 impl ReconnectBackoff {
-    /// How long to wait after a loss, before the first try to connect again. It logs once that it waits.
+    /// The pause after a loss. Logs once when pauses begin.
     pub(super) fn pause(&mut self, server: &str, loss: &ConnectionLoss, lived: Duration) -> Duration {
-        if lived >= SETTLED || self.latest.as_ref() != Some(loss) {
+        if lived >= GOOD || self.latest.as_ref() != Some(loss) {
             self.latest = Some(loss.clone());
             self.in_a_row = 0;
         }
@@ -50,8 +50,8 @@ impl ReconnectBackoff {
         }
         if doublings == 0 {
             error!(
-                "the connection to RabbitMQ at {server} is lost again and again, as what it sends cannot be read ({}); from now \
-                 on it is made again after 1 to 60 s: look at what was published to the queues of this program last",
+                "the connection to RabbitMQ at {server} is lost repeatedly, as it sends unreadable data ({}); reconnecting after 1 \
+                 to 60 s from now on: check the latest messages in the queues of this program",
                 loss.cause
             );
         }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_longer_and_longer_for_what_cannot_be_read_alone() {
+    fn pauses_grow_for_unreadable_data_alone() {
         let moment = Duration::from_millis(80);
         let unreadable = ConnectionLoss { cause: "parse error".to_owned(), is_unreadable: true };
         let (cut, restarting) = (ConnectionLoss::from("connection reset"), ConnectionLoss::from("restarting"));
@@ -78,7 +78,7 @@ mod tests {
             assert_eq!(pause(loss, moment), 0, "another cause");
         }
         for _ in 0..20 {
-            assert_eq!(pause(&restarting, SETTLED), 0, "each was a good one");
+            assert_eq!(pause(&restarting, GOOD), 0, "each was a good one");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Connections that are kept up: connecting, noticing a loss, connecting again with jittered backoff, declaring again.
+//! Connections that reconnect by themselves, with jittered backoff, and declare the topology again.
 //!
-//! Guarantee: whoever asks a [`PersistentConnection`] for its connection waits until there is one. The client's own recovery is off: with
-//! it, publishes under way could hang for as long as the broker was away.
+//! Guarantee: [`PersistentConnection::live`] waits until there is a connection. The client's own recovery is off: with it,
+//! publishes under way could hang for the whole outage.
 
 mod address;
 mod backoff;
@@ -31,27 +31,26 @@ use crate::options::TLS_PREFIX;
 use crate::publish::{LONGEST_PAUSE, pauses};
 use crate::{BrokerError, BrokerOptions, Depth, metrics};
 
-/// Seconds between signs of life, unless the URL says otherwise: a dead peer is noticed after two of them.
+/// Seconds between heartbeats, unless the URL sets them: a dead peer is noticed after two.
 const HEARTBEAT: u16 = 10;
-/// One try to connect and declare.
+/// One attempt to connect and declare.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// What an attempt has at least, though the start-up may be over sooner: so that the error tells what is wrong, and not that
-/// there was no time left to ask.
+/// Shortest time for an attempt, even at the end of the startup: so that the error names the cause, and not the lack of time.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
-/// How often a connection is looked at that says nothing of its own accord.
+/// How often a silent connection is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How RabbitMQ's answer begins where a user lacks a right.
+/// The start of RabbitMQ's reply to a user without permission.
 const NOT_ALLOWED: &str = "ACCESS_REFUSED";
 
-/// What all connections of a broker have in common.
+/// What all connections of a broker share.
 pub(super) struct ConnectionSettings {
     uri: AMQPUri,
     name: String,
-    /// Where certificates and keys are read anew for each connection, as they are renewed while a program runs.
+    /// Certificates and keys are read anew for each connection, as they may be renewed meanwhile.
     options: BrokerOptions,
     declaring: DeclareMode,
     pub(super) topology: Topology,
-    /// How long anything but a publish may take.
+    /// Longest time for any request but a publish.
     pub(super) request_timeout: Duration,
     outage: Outage,
 }
@@ -66,19 +65,19 @@ impl ConnectionSettings {
             name: format!("assay-{stage}"),
             topology: Topology::new(&options.queue_prefix, options.queue_max_length),
             request_timeout: options.publish_timeout,
-            // Not its address, which may hold a password and is not needed any more.
+            // Not the address, which may hold a password and is no longer needed.
             options: BrokerOptions { amqp_url: None, ..options.clone() },
             declaring,
             outage: Outage::default(),
         })
     }
 
-    /// Warns of policies that take from our queues what Assay relies on.
+    /// Warns of policies that break what Assay relies on.
     pub(super) async fn warn_of_policies(&self) {
         policies::warn_of_policies(&self.uri, &self.options.queue_prefix).await;
     }
 
-    /// Where RabbitMQ is, fit for logs.
+    /// The address without credentials.
     fn server(&self) -> String {
         let AMQPAuthority { host, port, .. } = &self.uri.authority;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -90,7 +89,7 @@ impl ConnectionSettings {
         let connect = async {
             let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
             let connection = transport::connect(self.uri.clone(), properties, tls_config(tls)).await?;
-            // An error of the channel, which only tells what is wrong with the topology.
+            // An error here concerns the topology, and not the connection.
             let declared = self.topology.ensure(&connection, self.declaring).await;
             Ok::<_, lapin::Error>((connection, declared))
         };
@@ -98,11 +97,11 @@ impl ConnectionSettings {
             Ok(Ok((connection, Ok(())))) => Ok(LiveConnection::new(connection)),
             Ok(Ok((_, Err(error)))) => Err(ConnectFailure::Server(cause(&error), while_declaring(classify(&error)))),
             Ok(Err(error)) => Err(ConnectFailure::Server(cause(&error), classify(&error))),
-            Err(_) => Err(ConnectFailure::Server("no answer".to_owned(), FailureKind::Passing)),
+            Err(_) => Err(ConnectFailure::Server("no answer".to_owned(), FailureKind::Transient)),
         }
     }
 
-    /// The line for a refusal that will not pass.
+    /// The error for a permanent failure; `None` for a transient one.
     fn permanent_error(&self, refusal: &ConnectFailure) -> Option<BrokerError> {
         let (server, user) = (self.server(), &self.uri.authority.userinfo.username);
         let (cause, kind) = match refusal {
@@ -110,7 +109,7 @@ impl ConnectionSettings {
             ConnectFailure::Server(cause, kind) => (cause, kind),
         };
         Some(BrokerError::Usage(match kind {
-            FailureKind::Passing => return None,
+            FailureKind::Transient => return None,
             FailureKind::Refused => {
                 format!("RabbitMQ at {server} refuses user `{user}` ({cause}): check user and password in AMQP_URL")
             }
@@ -118,11 +117,11 @@ impl ConnectionSettings {
                 format!("cannot connect to RabbitMQ at {server} by TLS ({cause}): {}", trouble.remedy(TLS_PREFIX))
             }
             FailureKind::NotAllowed => format!(
-                "RabbitMQ at {server} does not let user `{user}` declare the queues ({cause}): use one who may configure them"
+                "RabbitMQ at {server} does not let user `{user}` declare the queues ({cause}): use a user who may configure them"
             ),
             FailureKind::Missing => format!(
                 "RabbitMQ at {server} lacks a queue or exchange that user `{user}` may not declare ({cause}): run \
-                 `assay declare` as one who may"
+                 `assay declare` as a user who may"
             ),
             FailureKind::NoVirtualHost => {
                 format!("RabbitMQ at {server} refuses the virtual host ({cause}): check AMQP_URL")
@@ -135,11 +134,11 @@ impl ConnectionSettings {
     }
 }
 
-/// Why there is no connection yet.
+/// Why an attempt to connect failed.
 enum ConnectFailure {
-    /// A setting, by which nothing can be asked of RabbitMQ.
+    /// A setting is wrong; RabbitMQ was not asked.
     Setting(String),
-    /// What RabbitMQ said, or what became of asking it.
+    /// RabbitMQ refused, or was not reached.
     Server(String, FailureKind),
 }
 
@@ -151,7 +150,7 @@ impl ConnectFailure {
     }
 }
 
-/// What an error means while queues are declared, when the user is known already.
+/// What a failure means while queues are declared, after the user was accepted.
 fn while_declaring(kind: FailureKind) -> FailureKind {
     match kind {
         FailureKind::Refused => FailureKind::NotAllowed,
@@ -166,7 +165,7 @@ fn tls_config(TlsMaterial { authorities, identity }: TlsMaterial) -> OwnedTLSCon
     }
 }
 
-/// An outage is logged once, however many connections it takes down.
+/// Logs an outage once for all connections.
 #[derive(Default)]
 struct Outage(Mutex<Option<(u32, Instant)>>);
 
@@ -177,7 +176,7 @@ impl Outage {
             *connections += 1;
         } else {
             *down = Some((1, Instant::now()));
-            warn!("lost the connection to RabbitMQ at {server} ({cause}); connecting again");
+            warn!("lost the connection to RabbitMQ at {server} ({cause}); reconnecting");
         }
     }
 
@@ -186,7 +185,7 @@ impl Outage {
         let Some((connections, since)) = &mut *down else { return };
         *connections -= 1;
         if *connections == 0 {
-            info!("connected to RabbitMQ at {server} again after {:.1} s", since.elapsed().as_secs_f64());
+            info!("reconnected to RabbitMQ at {server} after {:.1} s", since.elapsed().as_secs_f64());
             *down = None;
         }
     }
@@ -195,9 +194,9 @@ impl Outage {
 /// A connection that is up, or was until just now.
 pub(super) struct LiveConnection {
     connection: Connection,
-    /// Whether RabbitMQ takes publishes at the moment; not when it is short of memory or disk.
+    /// Whether RabbitMQ has blocked publishing, as it is short of memory or disk.
     blocked: watch::Sender<bool>,
-    /// Why somebody who uses it takes it for lost.
+    /// Why a user of the connection gave it up.
     abandoned: Mutex<Option<String>>,
     recheck: Notify,
     /// Fires once the connection is lost.
@@ -219,12 +218,12 @@ impl LiveConnection {
         self.connection.create_channel().await
     }
 
-    /// Declares what is missing, when something turned out to be.
+    /// Declares the topology again, after something was missing.
     pub(super) async fn declare(&self, settings: &ConnectionSettings) -> Result<(), String> {
         self.attempt(settings.request_timeout, settings.topology.ensure(&self.connection, settings.declaring)).await
     }
 
-    /// Asks something of RabbitMQ. It ends when the connection is lost, which the client itself does not promise.
+    /// Sends a request. It fails when the connection is lost; the client does not guarantee that.
     pub(super) async fn attempt<T>(
         &self,
         request_timeout: Duration,
@@ -248,13 +247,13 @@ impl LiveConnection {
         !self.lost.is_cancelled() && self.connection.status().connected()
     }
 
-    /// Asks for another connection in place of this one.
+    /// Gives the connection up, to be replaced by another one.
     pub(super) fn abandon(&self, cause: String) {
         self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
         self.recheck.notify_one();
     }
 
-    /// Returns the cause once the connection is lost.
+    /// Returns once the connection is lost.
     async fn until_lost(&self) -> ConnectionLoss {
         let mut events = Box::pin(self.connection.events_listener());
         let mut latest = None;
@@ -270,14 +269,14 @@ impl LiveConnection {
                 () = tokio::time::sleep(CHECK_EVERY) => {}
                 event = events.next() => match event {
                     Some(Event::ConnectionBlocked(reason)) => {
-                        warn!("RabbitMQ takes no messages for now ({reason}); publishing waits");
+                        warn!("RabbitMQ blocked publishing ({reason}); waiting");
                         self.blocked.send_replace(true);
                     }
                     Some(Event::ConnectionUnblocked) => {
-                        info!("RabbitMQ takes messages again");
+                        info!("RabbitMQ unblocked publishing");
                         self.blocked.send_replace(false);
                     }
-                    // Of a channel, or of the connection: which of them, its state says.
+                    // Of a channel or of the connection; `connected` tells which.
                     Some(Event::Error(error)) => {
                         latest = Some(ConnectionLoss { cause: cause(&error), is_unreadable: is_unreadable(&error) });
                     }
@@ -289,7 +288,7 @@ impl LiveConnection {
     }
 }
 
-/// A connection and the task that keeps it up.
+/// A connection, and the task that replaces it when it is lost.
 pub(super) struct PersistentConnection {
     pub(super) settings: Arc<ConnectionSettings>,
     current: watch::Receiver<Option<Arc<LiveConnection>>>,
@@ -298,7 +297,7 @@ pub(super) struct PersistentConnection {
 }
 
 impl PersistentConnection {
-    /// Connects, for as long as `startup` if need be.
+    /// Connects, retrying during `startup`.
     pub(super) async fn open(settings: &Arc<ConnectionSettings>, startup: Duration) -> Result<Self, BrokerError> {
         let deadline = Instant::now() + startup;
         let mut pauses = pauses(Duration::from_secs(2));
@@ -326,7 +325,7 @@ impl PersistentConnection {
         Ok(Self { settings: Arc::clone(settings), current, closing, task: Mutex::new(Some(task)) })
     }
 
-    /// The connection, once there is one; `None` once the link is closed.
+    /// The connection, once there is one; `None` after [`close`](Self::close).
     pub(super) async fn live(&self) -> Option<Arc<LiveConnection>> {
         let mut current = self.current.clone();
         loop {
@@ -340,19 +339,19 @@ impl PersistentConnection {
         }
     }
 
-    /// Whether RabbitMQ is there at this moment, and takes what is published; else why not.
+    /// Whether RabbitMQ is connected and accepts messages; if not, why.
     pub(super) fn health(&self) -> Result<(), String> {
         let server = self.settings.server();
         match &*self.current.borrow() {
             Some(live) if live.is_up() && *live.blocked.borrow() => {
-                Err(format!("RabbitMQ at {server} takes no messages for now, as it is short of memory or disk"))
+                Err(format!("RabbitMQ at {server} blocks publishing, as it is short of memory or disk"))
             }
             Some(live) if live.is_up() => Ok(()),
-            _ => Err(format!("no connection to RabbitMQ at {server}; connecting again")),
+            _ => Err(format!("no connection to RabbitMQ at {server}; reconnecting")),
         }
     }
 
-    /// Tries to consume until that works, and declares what may be missing. `None` once the link is closed.
+    /// Repeats `consume` until it succeeds, and declares what may be missing. `None` after [`close`](Self::close).
     pub(super) async fn retry_subscribe<T, F>(
         &self,
         queue: &str,
@@ -370,14 +369,12 @@ impl PersistentConnection {
                 Err(cause) => cause,
             };
             if failure.starts_with(NOT_ALLOWED) && !logged {
-                warn!(
-                    "RabbitMQ does not let us consume from {queue} ({failure}): grant the user of AMQP_URL what it needs"
-                );
+                warn!("RabbitMQ does not let the user of AMQP_URL consume from {queue} ({failure}): grant it");
                 logged = true;
             }
             debug!(queue, "cannot consume yet ({failure})");
             if live.is_up() {
-                // It is the queue that is missing, most likely; where it is not, this changes nothing.
+                // Most likely the queue is missing; if not, this does no harm.
                 let _ = live.declare(&self.settings).await;
             }
             tokio::time::sleep(pauses.next().unwrap_or(CHECK_EVERY)).await;
@@ -385,7 +382,7 @@ impl PersistentConnection {
     }
 
     pub(super) async fn depth(&self, queue: ShortString) -> Result<Depth, BrokerError> {
-        let away = |cause: String| {
+        let unreachable = |cause: String| {
             BrokerError::Away(format!(
                 "cannot ask RabbitMQ at {} for the depth of {queue} ({cause})",
                 self.settings.server()
@@ -402,16 +399,16 @@ impl PersistentConnection {
             };
             live.attempt(self.settings.request_timeout, ask).await
         });
-        let queue = answer.await.unwrap_or_else(|_| Err("no connection".to_owned())).map_err(away)?;
+        let queue = answer.await.unwrap_or_else(|_| Err("no connection".to_owned())).map_err(unreachable)?;
         Ok(Depth { messages: queue.message_count().into(), consumers: queue.consumer_count() })
     }
 
-    /// Disconnects, cleanly if RabbitMQ plays along.
+    /// Disconnects, cleanly if possible.
     pub(super) async fn close(&self) {
         self.closing.cancel();
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
-            // It ends by itself, within the time that it gives RabbitMQ.
+            // It ends by itself, within its own timeout.
             let _ = task.await;
         }
     }
@@ -454,7 +451,7 @@ async fn reconnect_when_lost(
     live.lost.cancel();
     drop(current);
     let goodbye = live.connection.close(REPLY_SUCCESS, "OK".into());
-    // It is going away in any case; there is nobody left who could act on an error.
+    // The connection ends in any case.
     let _ = timeout(Duration::from_secs(5).min(settings.request_timeout), goodbye).await;
 }
 
@@ -465,7 +462,7 @@ async fn connect_again(settings: &ConnectionSettings) -> LiveConnection {
         match settings.connect_once(Instant::now() + CONNECT_TIMEOUT).await {
             Ok(live) => return live,
             Err(refusal) => {
-                // What would end a program at its start is no reason to end it now, but a person must hear of it.
+                // At startup this would end the program; later it is logged for the operator.
                 if let Some(error) = settings.permanent_error(&refusal).filter(|_| !logged) {
                     warn!("{error}");
                     logged = true;

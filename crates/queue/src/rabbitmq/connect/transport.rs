@@ -1,7 +1,6 @@
-//! The way to RabbitMQ: TCP, or TLS over it, with [`InboundFrames`] on the way back.
+//! The stream to RabbitMQ: TCP, or TLS over it, with [`InboundFrames`] on the way back.
 //!
-//! The client takes any stream of a runtime that says what its streams are, so this is one: [`TransportRuntime`], which is Tokio but for
-//! that.
+//! The client takes the streams of its runtime, so [`TransportRuntime`] is Tokio with other streams.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -20,10 +19,10 @@ use lapin::{Connection, ConnectionProperties};
 
 use crate::rabbitmq::inbound::{InboundFrames, MAX_FRAME, MIN_FRAME};
 
-/// How much is read at a time.
+/// Bytes read at a time.
 const READ: usize = 64 * 1024;
 
-/// Connects. Frames are no larger than [`MAX_FRAME`], whatever the address or RabbitMQ say.
+/// Connects. Frames are at most [`MAX_FRAME`] long, even if the address or RabbitMQ allow more.
 pub(super) async fn connect(
     mut uri: AMQPUri,
     properties: ConnectionProperties,
@@ -43,7 +42,7 @@ pub(super) async fn connect(
 
 type TokioStream = <TokioRuntime as Reactor>::TcpStream;
 
-/// A stream whose frames are looked at on the way in.
+/// A stream whose inbound frames are repaired.
 pub(super) struct Transport {
     stream: AsyncTcpStream<TokioStream>,
     inbound: InboundFrames,
@@ -95,7 +94,7 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// Tokio's timers, and our streams.
+/// Tokio's timers, with our streams.
 #[derive(Debug, Clone)]
 pub(super) struct TransportRuntime(Tokio);
 
@@ -107,7 +106,7 @@ impl Reactor for TransportRuntime {
         &self,
         _: H,
     ) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
-        // The client asks for no other streams than it is given.
+        // The client registers no streams of its own.
         Err::<Transport, _>(io::ErrorKind::Unsupported.into())
     }
 

@@ -1,6 +1,6 @@
-//! Listeners: one task and one channel for each, with a queue that RabbitMQ deletes when they end.
+//! Broadcast listeners: one task and one channel for each, with a queue that RabbitMQ deletes when they end.
 //!
-//! Guarantee: after a loss the task listens again by itself. What was said meanwhile is not receiver; nothing is acknowledged.
+//! Guarantee: after a loss the task subscribes again by itself; broadcasts sent meanwhile are missed. Nothing is acknowledged.
 
 use std::sync::Arc;
 
@@ -18,11 +18,10 @@ use crate::broadcast::{BACKLOG, ChannelListener};
 use crate::rabbitmq::connect::{LiveConnection, PersistentConnection};
 use crate::rabbitmq::wire;
 
-/// The longest message that is receiver. Ours have some hundred bytes, and are not compressed; so many of them are remembered
-/// ([`BACKLOG`]) that longer ones could take gigabytes.
+/// The longest broadcast taken. Ours have some hundred bytes; a backlog ([`BACKLOG`]) of large ones could take gigabytes.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Listens from now on, until `closing`.
+/// Receives broadcasts from now on, until `closing`.
 pub(crate) async fn listen(
     link: Arc<PersistentConnection>,
     closing: CancellationToken,
@@ -30,13 +29,13 @@ pub(crate) async fn listen(
 ) -> ChannelListener {
     let sender = broadcast::Sender::new(BACKLOG);
     let listener = ChannelListener { receiver: sender.subscribe(), closing: closing.clone() };
-    // The first subscription is made here, so that what is said after this was receiver of.
+    // The first subscription is made here, so that every broadcast sent after this returns is received.
     let first = closing.run_until_cancelled(subscribe(&link)).await.flatten();
     tasks.spawn(async move { closing.run_until_cancelled(forward(&link, first, &sender)).await });
     listener
 }
 
-/// One subscription on one channel, which ends with it.
+/// One subscription on one channel.
 struct Subscription {
     live: Arc<LiveConnection>,
     _channel: Channel,
@@ -48,10 +47,10 @@ async fn forward(link: &PersistentConnection, first: Option<Subscription>, sende
     while let Some(Subscription { live, mut deliveries, .. }) = next {
         while let Some(Some(Ok(delivery))) = live.lost.run_until_cancelled(deliveries.next()).await {
             if delivery.data.len() > MAX_BYTES {
-                debug!(bytes = delivery.data.len(), "what was broadcast is not from us, and is ignored");
+                debug!(bytes = delivery.data.len(), "ignoring an oversized broadcast");
                 continue;
             }
-            // Nobody listens any longer, if it fails, and this is about to end.
+            // It fails once the listener is gone; then this task ends too.
             let _ = sender.send(wire::decode_uncompressed(&delivery.properties, delivery.data));
         }
         next = subscribe(link).await;

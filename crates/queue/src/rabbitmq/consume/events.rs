@@ -1,6 +1,6 @@
-//! The queue of events that others publish: pulled on a channel of its own, which is opened again after any loss.
+//! The queue of bucket events, pulled on a channel of its own, which is opened again after a loss.
 //!
-//! Guarantee: an event is acknowledged only on the channel it came by; what is neither acknowledged nor buried goes back.
+//! Guarantee: an event is settled only on the channel by which it came; one that is never settled goes back to the queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use tokio::time::timeout;
 use crate::BrokerError;
 use crate::events::{EventDelivery, EventQueue, EventReceipt};
 use crate::rabbitmq::connect::{LiveConnection, PersistentConnection};
-use crate::rabbitmq::failure::{FailureKind, cause, classify};
+use crate::rabbitmq::failure::{cause, events_refused};
 
 pub(crate) struct RabbitMqEventQueue {
     link: Arc<PersistentConnection>,
     exchange: ShortString,
     queue: ShortString,
     current: Option<(Arc<LiveConnection>, Channel)>,
-    /// A pull, in a task of its own: whoever waited for it may have been cancelled.
+    /// A pull, in a task of its own: its caller may have been cancelled.
     pulling: Option<JoinHandle<Result<Option<EventDelivery>, String>>>,
 }
 
 impl RabbitMqEventQueue {
-    /// Declares exchange, queue and binding, so that what is published from now on arrives.
+    /// Declares exchange, queue and binding, so that events published from now on arrive.
     pub(crate) async fn subscribe(
         link: Arc<PersistentConnection>,
         exchange: ShortString,
@@ -38,7 +38,7 @@ impl RabbitMqEventQueue {
         Ok(events)
     }
 
-    /// The channel, and the connection that it belongs to.
+    /// The channel and its connection.
     async fn channel(&mut self) -> Result<(Arc<LiveConnection>, Channel), BrokerError> {
         if let Some((live, channel)) = &self.current
             && live.is_up()
@@ -49,8 +49,8 @@ impl RabbitMqEventQueue {
         let request_timeout = self.request_timeout();
         let live = match timeout(request_timeout, self.link.live()).await {
             Ok(Some(live)) => live,
-            Ok(None) => return Err(self.away("the connection is closed")),
-            Err(_) => return Err(self.away("no connection")),
+            Ok(None) => return Err(self.unreachable("the connection is closed")),
+            Err(_) => return Err(self.unreachable("no connection")),
         };
         let topology = &self.link.settings.topology;
         let open = async {
@@ -60,24 +60,13 @@ impl RabbitMqEventQueue {
         };
         let channel = match live.attempt(request_timeout, open).await {
             Ok(Ok(channel)) => channel,
-            Ok(Err(error)) if classify(&error) == FailureKind::DeclaredOtherwise => {
-                return Err(BrokerError::Usage(format!(
-                    "RabbitMQ has exchange {} or queue {} with other settings ({}): make it a durable topic exchange, or \
-                     choose another one with EVENTS_EXCHANGE",
-                    self.exchange,
-                    self.queue,
-                    cause(&error)
-                )));
+            Ok(Err(error)) => {
+                let what = format!("exchange {} or queue {}", self.exchange, self.queue);
+                let action = format!("take events from {}", self.queue);
+                let refused = events_refused(&error, &what, &action, "set AMQP_EVENTS=off");
+                return Err(refused.unwrap_or_else(|| self.unreachable(&cause(&error))));
             }
-            Ok(Err(error)) if classify(&error) == FailureKind::Refused => {
-                return Err(BrokerError::Usage(format!(
-                    "RabbitMQ does not let the user of AMQP_URL take events from {} ({}): grant it, or set AMQP_EVENTS=off",
-                    self.queue,
-                    cause(&error)
-                )));
-            }
-            Ok(Err(error)) => return Err(self.away(&cause(&error))),
-            Err(cause) => return Err(self.away(&cause)),
+            Err(cause) => return Err(self.unreachable(&cause)),
         };
         self.current = Some((Arc::clone(&live), channel.clone()));
         Ok((live, channel))
@@ -87,7 +76,7 @@ impl RabbitMqEventQueue {
         self.link.settings.request_timeout
     }
 
-    fn away(&self, cause: &str) -> BrokerError {
+    fn unreachable(&self, cause: &str) -> BrokerError {
         BrokerError::Away(format!("cannot pull events from {} ({cause})", self.queue))
     }
 }
@@ -106,19 +95,19 @@ impl EventQueue for RabbitMqEventQueue {
             Ok(Ok(event)) => Ok(event),
             Ok(Err(cause)) => {
                 self.current = None;
-                Err(self.away(&cause))
+                Err(self.unreachable(&cause))
             }
-            Err(error) => Err(self.away(&error.to_string())),
+            Err(error) => Err(self.unreachable(&error.to_string())),
         }
     }
 
     fn put_back(&mut self) {
-        // Dropped with the answer of the task, which goes on, what it has pulled goes back.
+        // The task continues, and its event is dropped with its result, which gives it back.
         self.pulling = None;
     }
 }
 
-/// Asks for one event.
+/// Pulls one event.
 async fn get(
     live: Arc<LiveConnection>,
     channel: Channel,
@@ -147,14 +136,15 @@ impl AckerReceipt {
     ) -> Result<(), BrokerError> {
         let Some(acker) = self.acker.take() else { return Ok(()) };
         let (live, request_timeout, settling) = (Arc::clone(&self.live), self.request_timeout, how(acker));
-        // In a task of its own: what is half settled when it is cancelled would be held for good.
+        // In a task of its own: an event whose settling is cancelled half-way would be held for ever.
         let settled = tokio::spawn(async move { live.attempt(request_timeout, settling).await }).await;
-        let away = |cause: &str| BrokerError::Away(format!("an event is not settled and comes again ({cause})"));
+        let unreachable =
+            |cause: &str| BrokerError::Away(format!("an event is not settled and will be redelivered ({cause})"));
         match settled {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(away("its channel is closed")),
-            Ok(Err(cause)) => Err(away(&cause)),
-            Err(error) => Err(away(&error.to_string())),
+            Ok(Ok(false)) => Err(unreachable("its channel is closed")),
+            Ok(Err(cause)) => Err(unreachable(&cause)),
+            Err(error) => Err(unreachable(&error.to_string())),
         }
     }
 }
@@ -174,7 +164,7 @@ impl EventReceipt for AckerReceipt {
 impl Drop for AckerReceipt {
     fn drop(&mut self) {
         let Some(acker) = self.acker.take() else { return };
-        // Without a runtime the connection ends as well, and everything goes back with it.
+        // Without a runtime the connection ends too, and gives everything back.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (live, request_timeout) = (Arc::clone(&self.live), self.request_timeout);
             runtime.spawn(async move {

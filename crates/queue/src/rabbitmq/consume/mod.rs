@@ -1,12 +1,14 @@
 //! Consumers: one task and one channel for each subscription.
 //!
-//! Guarantees: the task subscribes again by itself after any loss; a delivery is acknowledged only on the channel it came
-//! by; `multiple` is used only where every lower tag on the channel is settled; what is buffered when a channel is lost
-//! is thrown away, as it will be redelivered. The prefetch is the bound of what is held, and it follows from how large messages
-//! are (`memory`): what is at hand is kept buffered, and unpacked when it is taken.
+//! - `settlements`: acknowledging in steps, to bound memory; `broadcast`: broadcast listeners; `events`: bucket events
 //!
-//! RabbitMQ keeps the prefetch with a consumer, and quorum queues know no other. So for another prefetch the consumer is
-//! cancelled, and the next one is begun on the same channel: what is unsettled stays so, and is acknowledged as ever.
+//! Guarantees: the task subscribes again by itself after a loss; a delivery is settled only on the channel by which it came;
+//! `multiple` is used only if every lower tag on the channel is settled; the buffer of a lost channel is dropped, as its messages
+//! are redelivered. The prefetch bounds what is held, and follows the size of messages (`memory`): buffered messages stay
+//! compressed until they are taken.
+//!
+//! RabbitMQ fixes the prefetch when a consumer starts, and quorum queues know no other. So another prefetch takes another consumer
+//! on the same channel; unsettled deliveries stay valid.
 
 pub(super) mod broadcast;
 pub(super) mod events;
@@ -41,14 +43,14 @@ pub(super) struct RabbitMqConsumer {
     link: Arc<PersistentConnection>,
     dead: bool,
     budget: MemoryBudget,
-    /// How many deliveries are wanted, and how many may be unsettled.
+    /// The prefetch asked for, and the one in use.
     wanted: watch::Sender<u16>,
     prefetch: Arc<AtomicU16>,
     closing: CancellationToken,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
-/// What the task has received and nobody has taken yet.
+/// Received deliveries that are not taken yet.
 #[derive(Default)]
 struct DeliveryBuffer {
     state: Mutex<BufferState>,
@@ -82,12 +84,12 @@ impl DeliveryBuffer {
     }
 }
 
-/// What a consumer consumes, and within which bounds.
+/// The queue of a consumer, and its bounds.
 pub(super) struct ConsumerOptions {
     pub(super) link: Arc<PersistentConnection>,
     pub(super) queue: ShortString,
     pub(super) prefetch: u16,
-    /// Whether it is the queue of the dead letters.
+    /// Whether it is the queue of dead letters.
     pub(super) dead: bool,
     pub(super) budget: MemoryBudget,
     pub(super) share: PrefetchShare,
@@ -114,7 +116,7 @@ impl RabbitMqConsumer {
             settlements,
             epoch: 0,
         };
-        // The first subscription is made here, so that a consumer that was started is one that RabbitMQ knows of.
+        // The first subscription is made here, so that RabbitMQ knows every started consumer.
         let first = subscriber.subscribe().await;
         let task = tasks.spawn(async move { subscriber.run(first).await });
         Ok(Self { buffer, link, dead, budget, wanted, prefetch, closing, task: Some(task) })
@@ -148,7 +150,7 @@ impl Consumer for RabbitMqConsumer {
                 continue;
             };
             let taken = self.budget.take(bytes).await;
-            // The channel may have been lost meanwhile, and another message may be the first.
+            // After a lost channel, another message may be the first.
             let buffered = self.buffer.state().buffer.pop_front_if(|buffered| buffered.decompressed_bytes() == bytes);
             if let Some(buffered) = buffered {
                 return Some(self.decode(buffered, taken));
@@ -167,7 +169,7 @@ impl Consumer for RabbitMqConsumer {
     async fn close(mut self: Box<Self>) {
         self.closing.cancel();
         if let Some(task) = self.task.take() {
-            // It ends by itself, within the time that it gives RabbitMQ.
+            // It ends by itself, within its own timeout.
             let _ = task.await;
         }
     }
@@ -179,7 +181,7 @@ impl Drop for RabbitMqConsumer {
     }
 }
 
-/// A settled delivery: the subscription it came by, its tag there, and how it was settled.
+/// The subscription and tag of a delivery, and how it was settled.
 type TaggedSettlement = (u64, u64, Settlement);
 
 struct ChannelReceipt {
@@ -190,7 +192,7 @@ struct ChannelReceipt {
 
 impl Receipt for ChannelReceipt {
     fn settle(self: Box<Self>, settlement: Settlement) {
-        // Where the task is gone, so is the channel, and the message is on its way back.
+        // If the task is gone, so is the channel, and the message is redelivered.
         let _ = self.settle.send((self.epoch, self.tag, settlement));
     }
 }
@@ -200,7 +202,7 @@ struct Subscriber {
     link: Arc<PersistentConnection>,
     queue: ShortString,
     wants: watch::Receiver<u16>,
-    /// Of the consumer that RabbitMQ knows.
+    /// The prefetch of the current consumer.
     prefetch: Arc<AtomicU16>,
     sizes: MessageSizes,
     share: PrefetchShare,
@@ -208,7 +210,7 @@ struct Subscriber {
     closing: CancellationToken,
     settle: mpsc::UnboundedSender<TaggedSettlement>,
     settlements: mpsc::UnboundedReceiver<TaggedSettlement>,
-    /// Counts subscriptions, so that tags of a dead channel are never used on its successor.
+    /// Counts subscriptions, so that tags of a lost channel are never used on its successor.
     epoch: u64,
 }
 
@@ -229,13 +231,13 @@ impl Subscriber {
             self.buffer.state().buffer.clear();
             if let SubscriptionEnd::Lost(cause) = ended {
                 if subscription.live.is_up() {
-                    warn!(queue = %self.queue, "consuming was interrupted ({cause}); consuming again");
+                    warn!(queue = %self.queue, "consuming was interrupted ({cause}); subscribing again");
                 }
                 drop(subscription);
                 next = self.subscribe().await;
             } else {
                 let goodbye = subscription.channel.close(REPLY_SUCCESS, "OK".into());
-                // What is not settled goes back to the queue with the channel, however that ends.
+                // Unsettled deliveries go back to the queue with the channel.
                 let _ = subscription.live.attempt(self.link.settings.request_timeout, goodbye).await;
                 next = None;
             }
@@ -244,7 +246,7 @@ impl Subscriber {
         self.buffer.arrived.notify_one();
     }
 
-    /// `None` once the consumer or the link is closed.
+    /// `None` once the consumer or the connection is closed.
     async fn subscribe(&mut self) -> Option<Subscription> {
         self.epoch += 1;
         let subscribed = self.link.retry_subscribe(self.queue.as_str(), |live| self.subscribe_once(live));
@@ -270,23 +272,23 @@ impl Subscriber {
         channel.basic_consume(self.queue.clone(), tag, options, FieldTable::default()).await
     }
 
-    /// Consumes with another prefetch, where the messages that came and what is wanted ask for one.
+    /// Consumes with another prefetch if the size of messages, or the prefetch asked for, has changed.
     async fn adapt(&mut self, subscription: &mut Subscription) -> Result<(), String> {
         let (in_use, wanted) = (self.prefetch.load(Ordering::Relaxed), *self.wants.borrow_and_update());
         let Some(prefetch) = self.sizes.change(in_use, wanted, self.share.bytes()) else { return Ok(()) };
-        debug!(queue = %self.queue, "at most {prefetch} messages at hand from now on, not {in_use}");
+        debug!(queue = %self.queue, "changing the prefetch from {in_use} to {prefetch}");
         let request_timeout = self.link.settings.request_timeout;
         let tag = subscription.deliveries.tag();
         let cancelled = subscription.channel.basic_cancel(tag, BasicCancelOptions::default());
         subscription.live.attempt(request_timeout, cancelled).await?;
-        // What RabbitMQ had sent by then has come; its end is where the client has ended the stream.
+        // Everything that RabbitMQ sent before has arrived; the client has ended the stream after it.
         while let Some(Some(delivery)) = subscription.deliveries.next().now_or_never() {
             self.receive(subscription, delivery.map_err(|error| cause(&error))?);
         }
         let consuming = self.consume(&subscription.channel, prefetch);
         subscription.deliveries = subscription.live.attempt(request_timeout, consuming).await?;
         self.prefetch.store(prefetch, Ordering::Relaxed);
-        // Nothing comes in place of what the consumer before had.
+        // The deliveries of the old consumer are not replaced.
         let pending = subscription.pending.take_all();
         self.settle(subscription, pending).await
     }
@@ -312,7 +314,7 @@ impl Subscriber {
                 }
                 () = subscription.live.lost.cancelled() => return SubscriptionEnd::Lost("connection lost".to_owned()),
                 Some(first) = self.settlements.recv() => subscription.pending.add(self.settled_by_now(Some(first))),
-                // What is wanted now, and what can be settled, is looked at above.
+                // Handled at the start of the loop.
                 Ok(()) = self.wants.changed() => {}
                 () = subscription.pending.wait_for_replacements() => {}
                 delivery = subscription.deliveries.next() => match delivery {
@@ -335,7 +337,7 @@ impl Subscriber {
         self.buffer.arrived.notify_one();
     }
 
-    /// Everything that was settled up to now on this subscription.
+    /// Everything settled on this subscription by now.
     fn settled_by_now(&mut self, first: Option<TaggedSettlement>) -> Vec<(u64, Settlement)> {
         let mut settled = Vec::new();
         let mut next = first.or_else(|| self.settlements.try_recv().ok());
@@ -372,7 +374,7 @@ impl Subscriber {
             }
             Ok(())
         };
-        // The client may leave an acknowledgement hanging when the connection is lost.
+        // An acknowledgement may hang in the client when the connection is lost.
         tokio::select! {
             biased;
             () = subscription.live.lost.cancelled() => Err("connection lost".to_owned()),
@@ -391,7 +393,7 @@ enum SubscriptionEnd {
     Lost(String),
 }
 
-/// `false` means that nothing was sent, as the channel is gone.
+/// `false` means that the channel is gone and nothing was sent.
 fn checked(sent: lapin::Result<bool>) -> Result<(), String> {
     match sent {
         Ok(true) => Ok(()),
@@ -406,8 +408,8 @@ struct Ack {
     multiple: bool,
 }
 
-/// The fewest acknowledgements for these tags (in rising order), where `lowest` is the lowest one that is not settled: one
-/// for all below it, and one each for those above.
+/// The fewest acknowledgements for these tags (in rising order): one for all below `lowest`, the lowest unsettled tag, and one
+/// each for those above.
 fn acks(tags: impl Iterator<Item = u64>, lowest: Option<u64>) -> Vec<Ack> {
     let mut below = Vec::new();
     let mut acks = Vec::new();

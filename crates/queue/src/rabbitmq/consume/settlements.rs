@@ -1,6 +1,6 @@
-//! Settling in steps. RabbitMQ sends a message for each one that is settled, and nobody knows how large that will be: after a
-//! thousand small ones were settled at once, a thousand large ones could be on their way. So a few are settled, what comes in their
-//! place is looked at, and then the next few.
+//! Settling in steps, to bound what RabbitMQ sends. It sends a message for each one that is settled: after settling a thousand
+//! small ones at once, a thousand large ones could be on their way. So a few are settled, their replacements are awaited, and then
+//! the next few are settled.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use tokio::time::Instant;
 
 use crate::broker::Settlement;
 
-/// How long what is settled waits for what comes in its place: the queue may be empty.
-const PATIENCE: Duration = Duration::from_millis(5);
-/// What a message that comes may have, at the most that is usual.
-const LARGE: usize = 2 * 1024 * 1024;
+/// Longest wait for replacements: the queue may be empty.
+const REPLACEMENT_WAIT: Duration = Duration::from_millis(5);
+/// The assumed size of a large message.
+const LARGE_MESSAGE: usize = 2 * 1024 * 1024;
 
-/// Settlements that RabbitMQ does not know of yet, by tag.
+/// Settlements not yet sent to RabbitMQ, by tag.
 #[derive(Debug, Default)]
 pub(super) struct PendingSettlements {
     settlements: BTreeMap<u64, Settlement>,
-    /// How many messages may be on their way in place of those that were settled.
+    /// Messages that may be on their way in place of settled ones.
     replacements: usize,
     until: Option<Instant>,
 }
@@ -28,32 +28,32 @@ impl PendingSettlements {
         self.settlements.extend(settled);
     }
 
-    /// A message has come.
+    /// A message has arrived.
     pub(super) fn received(&mut self) {
         self.replacements = self.replacements.saturating_sub(1);
     }
 
-    /// What can be settled now, where messages that are on their way may take so many bytes; the lowest tags first.
+    /// Takes what can be settled now, lowest tags first, if messages on their way may have `bytes`.
     pub(super) fn take_due(&mut self, bytes: usize, now: Instant) -> Vec<(u64, Settlement)> {
         if self.until.is_some_and(|until| until <= now) {
             self.replacements = 0;
         }
-        let room = (bytes / LARGE).max(1).saturating_sub(self.replacements);
-        let take_due: Vec<_> = std::iter::from_fn(|| self.settlements.pop_first()).take(room).collect();
-        if !take_due.is_empty() {
-            self.replacements += take_due.len();
-            self.until = Some(now + PATIENCE);
+        let room = (bytes / LARGE_MESSAGE).max(1).saturating_sub(self.replacements);
+        let due: Vec<_> = std::iter::from_fn(|| self.settlements.pop_first()).take(room).collect();
+        if !due.is_empty() {
+            self.replacements += due.len();
+            self.until = Some(now + REPLACEMENT_WAIT);
         }
-        take_due
+        due
     }
 
-    /// Everything: nothing comes in place of it.
+    /// Takes everything, if no replacements follow.
     pub(super) fn take_all(&mut self) -> Vec<(u64, Settlement)> {
         self.replacements = 0;
         std::mem::take(&mut self.settlements).into_iter().collect()
     }
 
-    /// Waits until more can be settled though nothing has come. Never ends where nothing is to be settled.
+    /// Waits until more can be settled although no replacement arrived. Never ends without settlements.
     pub(super) async fn wait_for_replacements(&self) {
         match self.until {
             Some(until) if !self.settlements.is_empty() => tokio::time::sleep_until(until).await,
@@ -66,8 +66,8 @@ impl PendingSettlements {
 mod tests {
     use super::*;
 
-    fn tags(take_due: &[(u64, Settlement)]) -> Vec<u64> {
-        take_due.iter().map(|(tag, _)| *tag).collect()
+    fn tags(due: &[(u64, Settlement)]) -> Vec<u64> {
+        due.iter().map(|(tag, _)| *tag).collect()
     }
 
     fn pending(tags: impl IntoIterator<Item = u64>) -> PendingSettlements {
@@ -79,7 +79,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_is_settled_than_may_come_at_once() {
         let mut pending = pending([5, 3, 1, 4, 2]);
-        let bytes = 3 * LARGE;
+        let bytes = 3 * LARGE_MESSAGE;
         let now = Instant::now();
         assert_eq!(tags(&pending.take_due(bytes, now)), [1, 2, 3]);
         assert!(pending.take_due(bytes, now).is_empty());

@@ -1,12 +1,12 @@
-//! What RabbitMQ sends, made fit for the client before the client reads it.
+//! Repairing inbound frames before the client reads them.
 //!
 //! RabbitMQ passes on whatever was published. The client loses its connection over a short text that is not UTF-8 and over a
-//! header frame that outgrew the largest frame (RabbitMQ adds headers of its own), and its stack over tables nested a
-//! thousand deep; so one message could stop all programs for ever. [`InboundFrames`] stands between the two, looks at each method
-//! and header frame as it passes, and repairs it (`repair`). A message whose identity was damaged bears a mark
-//! ([`crate::message::SUBSTITUTE`]), becomes a dead letter as any other that cannot be read, and is counted.
+//! header frame that outgrew the largest frame (RabbitMQ adds headers of its own), and overflows its stack over tables nested a
+//! thousand deep; so one message could stop all programs for ever. [`InboundFrames`] checks each method and header frame, and
+//! repairs it (`repair`). A message with a damaged identity carries a mark ([`crate::message::SUBSTITUTE`]), becomes a dead
+//! letter, and is counted.
 //!
-//! Guarantee: whatever is published, the client reads it. Bodies pass untouched. At most one frame is held back.
+//! Guarantee: the client can read everything that can be published. Bodies pass untouched. At most one frame is held back.
 
 mod repair;
 
@@ -15,36 +15,35 @@ use tracing::warn;
 use self::repair::Damage;
 use crate::metrics;
 
-/// The largest frame that is agreed on, RabbitMQ's own default. The stack that the client needs, and what is held back here,
-/// grow with it.
+/// The largest frame, RabbitMQ's default. The client's stack, and what is held back here, grow with it.
 pub(super) const MAX_FRAME: u32 = 128 * 1024;
-/// The smallest that anybody may insist on.
+/// The smallest limit on frames that AMQP allows.
 pub(super) const MIN_FRAME: u32 = 4096;
 
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 /// Type, channel and length.
 const BEFORE_PAYLOAD: usize = 7;
-/// The mark at the end of a frame.
+/// The last byte of a frame.
 const FRAME_END: u8 = 206;
 
 /// Frames on their way from RabbitMQ to the client.
 pub(super) struct InboundFrames {
-    /// From `taken` to `ready` is what the client may have; what follows is yet to be looked at.
+    /// The client may take `taken..ready`; the rest is not checked yet.
     bytes: Vec<u8>,
     taken: usize,
     ready: usize,
-    /// What is to come of a frame that passes untouched.
+    /// Bytes to come of a frame that passes untouched.
     passing: usize,
-    /// What is to come of a frame that is left out.
+    /// Bytes to come of a frame that is dropped.
     dropping: usize,
     max_frame: usize,
-    /// Which kinds of damage were logged.
+    /// The kinds of damage already logged.
     logged: Vec<Damage>,
 }
 
 impl InboundFrames {
-    /// `max_frame` is what the client asks for; RabbitMQ may offer less.
+    /// `max_frame` is the limit that the client asks for; RabbitMQ may offer less.
     pub(super) fn new(max_frame: u32) -> Self {
         Self {
             bytes: Vec::new(),
@@ -52,12 +51,12 @@ impl InboundFrames {
             ready: 0,
             passing: 0,
             dropping: 0,
-            max_frame: in_memory(max_frame),
+            max_frame: to_usize(max_frame),
             logged: Vec::new(),
         }
     }
 
-    /// Takes what RabbitMQ has sent.
+    /// Adds received bytes.
     pub(super) fn feed(&mut self, received: &[u8]) {
         self.bytes.drain(..self.taken);
         self.ready -= self.taken;
@@ -66,7 +65,7 @@ impl InboundFrames {
         while self.advance() {}
     }
 
-    /// Gives the client as much as there is, and room for.
+    /// Copies checked bytes to the client.
     pub(super) fn take(&mut self, room: &mut [u8]) -> usize {
         let ready = &self.bytes[self.taken..self.ready];
         let length = ready.len().min(room.len());
@@ -75,7 +74,7 @@ impl InboundFrames {
         length
     }
 
-    /// Looks at the next frame; `false` where more of it must come first.
+    /// Checks the next frame; `false` if it is incomplete.
     fn advance(&mut self) -> bool {
         let waiting = self.bytes.len() - self.ready;
         if self.passing > 0 {
@@ -92,7 +91,7 @@ impl InboundFrames {
         }
         let frame = &mut self.bytes[self.ready..];
         let (Some(&kind), Some(&[a, b, c, d])) = (frame.first(), frame.get(3..BEFORE_PAYLOAD)) else { return false };
-        let payload = in_memory(u32::from_be_bytes([a, b, c, d]));
+        let payload = to_usize(u32::from_be_bytes([a, b, c, d]));
         let length = payload.saturating_add(BEFORE_PAYLOAD + 1);
         match kind {
             METHOD | HEADER if length <= self.max_frame => {
@@ -100,7 +99,7 @@ impl InboundFrames {
                 let payload = &mut frame[BEFORE_PAYLOAD..length - 1];
                 if kind == METHOD {
                     if let Some(offered) = repair::offered_frame_max(payload).filter(|&offered| offered > 0) {
-                        self.max_frame = self.max_frame.min(in_memory(offered.max(MIN_FRAME)));
+                        self.max_frame = self.max_frame.min(to_usize(offered.max(MIN_FRAME)));
                     }
                     let damage = repair::method(payload);
                     self.ready += length;
@@ -121,14 +120,14 @@ impl InboundFrames {
         true
     }
 
-    /// Puts a header frame without the properties in place of one that is that long.
+    /// Replaces a header frame of that length by one without properties.
     fn leave_out_properties(&mut self, length: usize) -> bool {
         let frame = &self.bytes[self.ready..];
         let here = frame.len().min(length);
         let whole = here == length;
         let Some(kept) = frame.get(BEFORE_PAYLOAD..here.min(length - 1)).and_then(repair::before_properties) else {
             if whole {
-                // No header frame at all. The client will say so.
+                // Not a header frame; the client will report it.
                 self.ready += length;
             }
             return whole;
@@ -151,22 +150,22 @@ impl InboundFrames {
             let what = match damage {
                 Damage::Text => "a property that is not UTF-8",
                 Damage::Nesting => "headers that are nested too deep",
-                Damage::Properties => "properties that cannot be read",
+                Damage::Properties => "unreadable properties",
             };
             warn!(
-                "a message came with {what}; where its identity is damaged it becomes a dead letter: see who may publish"
+                "received a message with {what}; if its identity is damaged, it becomes a dead letter: check who may publish"
             );
         }
     }
 }
 
-/// The kinds of damage, as the metric names them.
+/// The labels of damage in the metric.
 pub(crate) fn damages() -> impl Iterator<Item = &'static str> {
     Damage::ALL.into_iter().map(Damage::name)
 }
 
-/// A length of four bytes. There is no platform of ours on which it does not fit.
-fn in_memory(length: u32) -> usize {
+/// A length of four bytes, which fits on all supported platforms.
+fn to_usize(length: u32) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }
 

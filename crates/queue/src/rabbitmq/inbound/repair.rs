@@ -1,30 +1,30 @@
-//! Repairs of what others wrote into the properties of a message, in place and without a change of length.
+//! Repairs of the properties of external messages, in place and without a change of length.
 //!
-//! Guarantees, for any bytes: after [`content_header`] returned `Ok`, and after [`method`], the client reads the frame; no table
-//! is nested more than [`MAX_DEPTH`] deep; there are at most [`MAX_VALUES`] values. What was right is left as it is.
+//! Guarantees, for any bytes: after [`content_header`] returned `Ok`, and after [`method`], the client can read the frame; no
+//! table is nested more than [`MAX_DEPTH`] deep; there are at most [`MAX_VALUES`] values. Valid properties stay as they are.
 
 use crate::message::SUBSTITUTE;
 
-/// How deep tables and arrays may be nested. Ours are not nested, those of RabbitMQ (`x-death`) three deep. The client reads,
-/// copies and drops them by recursion.
+/// Most levels of tables and arrays. Ours are flat, those of RabbitMQ (`x-death`) three deep. The client reads, copies and drops
+/// them by recursion.
 const MAX_DEPTH: usize = 32;
-/// How many values the headers of a message may have. One of a byte on the wire takes a hundred in memory. Ours are ten, those of
-/// RabbitMQ (`x-death`) ten for each queue that the message died in.
+/// Most values in the headers of a message: one byte on the wire may take a hundred in memory. Ours have ten, those of RabbitMQ
+/// (`x-death`) ten for each queue in which the message died.
 const MAX_VALUES: usize = 512;
 
-/// The class `basic`, which all messages are of.
+/// The class `basic`, that of all messages.
 const BASIC: u16 = 60;
 /// Class, weight and length of the body, before the properties.
 const BEFORE_PROPERTIES: usize = 12;
 
-/// What was wrong.
+/// The kinds of damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Damage {
     /// A short text that is not UTF-8.
     Text,
-    /// Headers nested too deep, or of a kind that nobody knows, which are read as bytes.
+    /// Headers nested too deep, or of an unknown kind, which are read as bytes.
     Nesting,
-    /// Properties that cannot be read, or take too much room; they are left out.
+    /// Properties that are unreadable or too large; they are dropped.
     Properties,
 }
 
@@ -40,14 +40,14 @@ impl Damage {
     }
 }
 
-/// The properties cannot be read at all.
+/// The properties are unreadable.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
-/// What the client finds in place of properties that cannot be read: no more than the mark of that as the type.
+/// Replaces unreadable properties: a type that consists of the mark.
 pub(super) const NO_PROPERTIES: [u8; 4] = [0x00, 0x20, 1, SUBSTITUTE];
 
-/// The part of a header frame that comes before the properties; what is shorter is no header frame.
+/// The part of a header frame before the properties; `None` if it is too short for a header frame.
 pub(super) fn before_properties(payload: &[u8]) -> Option<&[u8]> {
     payload.get(..BEFORE_PROPERTIES)
 }
@@ -60,28 +60,28 @@ pub(super) fn content_header(payload: &mut [u8]) -> Result<Option<Damage>, Unrea
     Ok(repair.damage)
 }
 
-/// Repairs the payload of a method frame: the texts in it that others chose, such as the routing key of a message.
+/// Repairs the payload of a method frame: its texts, such as the routing key of a message.
 pub(super) fn method(payload: &mut [u8]) -> Option<Damage> {
     let mut repair = Repair { values: 0, damage: None };
-    // What is too short for its kind is not from RabbitMQ, and the client will say so.
+    // RabbitMQ does not send incomplete methods; the client will report one.
     let _ = repair.method(payload);
     repair.damage
 }
 
-/// The largest frame that RabbitMQ offers, and where it says so; none where the method is another one.
+/// The largest frame that RabbitMQ offers, in the method that does; `None` for other methods.
 pub(super) fn offered_frame_max(payload: &[u8]) -> Option<u32> {
     const TUNE: [u8; 4] = [0, 10, 0, 30];
     let rest = payload.strip_prefix(&TUNE)?;
     Some(u32::from_be_bytes(rest.get(2..6)?.try_into().ok()?))
 }
 
-/// A part of a method that has texts of others.
+/// A field of a method with texts.
 enum MethodField {
     Skip(usize),
     Text,
 }
 
-/// Bytes that are read from the front.
+/// Reads bytes from the front.
 struct Cursor<'a>(&'a mut [u8]);
 
 impl<'a> Cursor<'a> {
@@ -102,14 +102,14 @@ impl<'a> Cursor<'a> {
         self.take(2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
-    /// What a length of four bytes stands in front of.
+    /// Bytes prefixed by a length of four bytes.
     fn long(&mut self) -> Option<&'a mut [u8]> {
         let length = u32::from_be_bytes((&*self.take(4)?).try_into().ok()?);
         self.take(usize::try_from(length).ok()?)
     }
 }
 
-/// What is left to be found, and what was found.
+/// The values still allowed, and the worst damage found.
 struct Repair {
     values: usize,
     damage: Option<Damage>,
@@ -166,7 +166,7 @@ impl Repair {
         cursor.0.is_empty().then_some(())
     }
 
-    /// A text with a length of one byte in front of it.
+    /// A text prefixed by a length of one byte.
     fn text(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
         let length = cursor.byte()?;
         if replace_invalid_utf8(cursor.take(length.into())?) {
@@ -212,7 +212,7 @@ impl Repair {
     }
 }
 
-/// Puts a mark in place of each byte that is not UTF-8; `false` where there is none.
+/// Replaces each byte that is not UTF-8 by a mark; returns whether there was one.
 fn replace_invalid_utf8(bytes: &mut [u8]) -> bool {
     let mut start = 0;
     while let Err(error) = std::str::from_utf8(&bytes[start..]) {
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_each_byte_that_is_not_utf_8() {
+    fn each_byte_that_is_not_utf_8_is_marked() {
         let cases: [(&[u8], &[u8]); 6] = [
             (b"", b""),
             ("caf\u{e9}".as_bytes(), "caf\u{e9}".as_bytes()),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_largest_frame_that_is_offered() {
+    fn the_offered_frame_size_is_found() {
         let tune = [0, 10, 0, 30, 7, 255, 0, 2, 0, 0, 0, 60];
         assert_eq!(offered_frame_max(&tune), Some(131_072));
         assert_eq!(offered_frame_max(&tune[..9]), None);

@@ -44,7 +44,7 @@ fn nested(depth: usize, kinds: &[u8]) -> Vec<u8> {
     table
 }
 
-/// What comes out, where it comes in as pieces of that many bytes.
+/// The output for input in pieces of that many bytes.
 fn passed(sent: &[u8], piece: usize) -> Vec<u8> {
     let mut inbound = InboundFrames::new(MAX_FRAME);
     let mut passed = Vec::new();
@@ -61,7 +61,7 @@ fn passed(sent: &[u8], piece: usize) -> Vec<u8> {
     passed
 }
 
-/// As the client reads it.
+/// Parses frames as the client does.
 fn parsed(mut bytes: &[u8]) -> Vec<AMQPFrame> {
     let mut frames = Vec::new();
     while !bytes.is_empty() {
@@ -91,10 +91,10 @@ fn depth(value: &AMQPValue) -> usize {
 }
 
 #[test]
-fn the_deepest_headers_of_a_frame_are_read_as_bytes_from_some_depth_on() {
+fn headers_nested_too_deep_are_read_as_bytes() {
     for (kinds, levels) in [(&b"F"[..], 18_700), (b"A", 26_000), (b"FA", 20_000), (b"AAF", 20_000)] {
         let sent = header(HEADERS, &long(&nested(levels, kinds)));
-        assert!(sent.len() <= in_memory(MAX_FRAME), "{kinds:?} {levels}: {}", sent.len());
+        assert!(sent.len() <= to_usize(MAX_FRAME), "{kinds:?} {levels}: {}", sent.len());
         let frames = parsed(&passed(&sent, 5000));
         let headers = properties(&frames[0]).headers().clone().unwrap();
         let deepest = depth(&AMQPValue::FieldTable(headers));
@@ -111,8 +111,8 @@ fn headers_as_deep_as_those_of_rabbitmq_stay_as_they_are() {
 }
 
 #[test]
-fn a_text_that_is_not_utf_8_is_marked_wherever_it_stands() {
-    // All short texts that a message has, one after the other, by the bits that say that they are there.
+fn a_text_that_is_not_utf_8_is_marked_in_any_place() {
+    // Each short text of a message, by its flag.
     for bit in [15, 14, 10, 9, 8, 7, 5, 4, 3, 2] {
         let frames = parsed(&passed(&header(1 << bit, b"\x03a\xffb"), 4));
         let marked = format!("{:?}", properties(&frames[0]));
@@ -133,8 +133,8 @@ fn a_text_that_is_not_utf_8_is_marked_wherever_it_stands() {
 }
 
 #[test]
-fn properties_that_outgrew_a_frame_or_make_no_sense_are_left_out() {
-    // RabbitMQ adds headers of its own to those of a frame that was full, and sends them all.
+fn oversized_or_malformed_properties_are_dropped() {
+    // RabbitMQ adds headers of its own to a full frame.
     let long_header = [b"\x01aS", &long(&vec![b'x'; 200_000])[..]].concat();
     let cases = [
         header(HEADERS, &long(&long_header)),
@@ -161,7 +161,7 @@ fn properties_that_outgrew_a_frame_or_make_no_sense_are_left_out() {
 }
 
 #[test]
-fn a_frame_is_as_large_as_was_agreed_on() {
+fn the_negotiated_frame_size_is_the_limit() {
     let tune = frame(METHOD, &[0, 10, 0, 30, 7, 255, 0, 0, 0x20, 0, 0, 60]);
     let large = header(HEADERS, &long(&[b"\x01aS", &long(&[b'x'; 9000])[..]].concat()));
     assert_eq!(passed(&large, 100), large);
@@ -169,7 +169,7 @@ fn a_frame_is_as_large_as_was_agreed_on() {
     assert_eq!(properties(&frames[1]).kind().as_ref().unwrap().as_str(), "\u{1a}");
 }
 
-/// Bytes that are nearly what RabbitMQ sends: the kinds of values, lengths, and anything.
+/// Bytes similar to what RabbitMQ sends: kinds of values, lengths, and anything.
 fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         2 => proptest::sample::select(&b"tbBsUuIiLlfdDSATFxV"[..]),
@@ -183,7 +183,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn whatever_is_published_can_be_read(flags in any::<u16>(), bytes in any_bytes(), in_a_table: bool, piece in 1_usize..300) {
+    fn anything_published_can_be_read(flags in any::<u16>(), bytes in any_bytes(), in_a_table: bool, piece in 1_usize..300) {
         let bytes = if in_a_table { long(&bytes) } else { bytes };
         let sent = header(if in_a_table { HEADERS } else { flags }, &bytes);
         let body = frame(BODY, b"1234567");
@@ -193,14 +193,14 @@ proptest! {
         if let Some(headers) = properties.headers() {
             prop_assert!(depth(&AMQPValue::FieldTable(headers.clone())) < 40);
         }
-        // What the client reads anyhow is not touched, unless nested too deep.
+        // What the client can read is not touched, unless nested too deep.
         if let Ok(([], read)) = parse_frame(&sent[..]) {
             prop_assert_eq!(&read, &frames[0]);
         }
     }
 
     #[test]
-    fn methods_and_bodies_pass_whatever_is_in_them(bytes in vec(any::<u8>(), 0..100), method in 0_u8..80, piece in 1_usize..50) {
+    fn methods_and_bodies_pass_with_any_content(bytes in vec(any::<u8>(), 0..100), method in 0_u8..80, piece in 1_usize..50) {
         let frames = [
             frame(METHOD, &[&[0, 60, 0, method], &bytes[..]].concat()),
             frame(BODY, &bytes),

@@ -1,5 +1,5 @@
-//! Who tries again when a queue was full. RabbitMQ does not tell when there is room, and hundreds of publishers that each
-//! try again on their own would send the same bodies over and over. So one probes at a time; once it got through, all may.
+//! Backpressure of a full queue. RabbitMQ does not notify publishers of room, and hundreds of them retrying independently would
+//! send the same bodies over and over. So one publisher probes at a time; once it succeeds, all continue.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Default for FullQueueGate {
 }
 
 impl FullQueueGate {
-    /// A publish got through.
+    /// A publish succeeded.
     pub(crate) fn open(&self) {
         self.is_open.send_if_modified(|is_open| !std::mem::replace(is_open, true));
     }
@@ -30,7 +30,7 @@ impl FullQueueGate {
         self.is_open.send_if_modified(|is_open| std::mem::replace(is_open, false));
     }
 
-    /// Waits until it is open, or until it is this caller's turn to try.
+    /// Waits until the gate is open, or until it is this caller's turn to probe.
     pub(crate) async fn wait(&self) {
         let mut is_open = self.is_open.subscribe();
         let turn = async {
@@ -44,7 +44,7 @@ impl FullQueueGate {
     }
 }
 
-/// Different for each, so that processes don't probe in step.
+/// Jittered, so that processes do not probe in step.
 fn probe_pause() -> Duration {
     ConstantBuilder::default().with_delay(PROBE_EVERY).with_jitter().build().next().unwrap_or(PROBE_EVERY)
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_probes_and_all_pass_once_it_opens() {
+    async fn one_probes_and_all_continue_once_it_opens() {
         let gate = Arc::new(FullQueueGate::default());
         gate.wait().await;
         gate.close();
@@ -67,7 +67,7 @@ mod tests {
             let gate = Arc::clone(&gate);
             waiting.spawn(async move { gate.wait().await });
         }
-        // The first to be let through is a probe; the others are still waiting.
+        // The first to continue is a probe; the others are still waiting.
         waiting.join_next().await.unwrap().unwrap();
         assert!(waiting.try_join_next().is_none());
         let before = tokio::time::Instant::now();

@@ -1,11 +1,10 @@
-//! The publisher: one task owns the one channel that everything is published on.
+//! The publisher: one task with one channel for everything that is published.
 //!
-//! Guarantees: at most `window` messages, and 16 MiB of bodies, are unconfirmed at a time; a publish is reported as done only for
-//! its own positive confirm, and not if the message was returned; every publish ends within its timeout. What was under way when
-//! the connection was lost ends as unavailable, and may have arrived.
+//! Guarantees: at most `window` messages, and 16 MiB of bodies, are unconfirmed at a time; a publish succeeds only by its own
+//! positive confirm, and not if the message was returned; every publish ends within its timeout. Publishes under way when the
+//! connection is lost end as unavailable, and may have arrived.
 //!
-//! A message that comes back tells in a header which publish it is: ids are the senders' business, and two messages may have the
-//! same.
+//! A header numbers the publishes of a channel, to recognise returned messages: two messages may have the same id.
 
 pub(super) mod full_queue;
 
@@ -29,16 +28,16 @@ use super::wire::EncodedMessage;
 use crate::PublishError;
 use crate::memory::{IN_FLIGHT_BYTES, MemoryBudget, MemoryPermit};
 
-/// Where a message is published to.
+/// The exchange and key of a publish.
 #[derive(Debug, Clone)]
 pub(super) struct PublishTarget {
     pub(super) exchange: ShortString,
     pub(super) key: ShortString,
-    /// Whether it is an error that no queue takes the message.
+    /// Whether an unroutable message is an error.
     pub(super) mandatory: bool,
 }
 
-/// The way to the task. Cheap to use from many tasks at once.
+/// The handle of the publishing task.
 pub(super) struct Publisher {
     pending: mpsc::UnboundedSender<PendingPublish>,
     permits: Arc<Semaphore>,
@@ -48,10 +47,10 @@ pub(super) struct Publisher {
     _unused: DropGuard,
 }
 
-/// A message on its way, and who waits for it. The permit and its bytes stay with it until it is confirmed, even if nobody waits
-/// any longer: the window counts what RabbitMQ has to deal with. It bounds the queue of pending, too.
+/// A message on its way, and its caller. It keeps its place in the window until it is confirmed, even if the caller is gone: the
+/// window counts what RabbitMQ has to handle. The window bounds the channel to the task, too.
 struct PendingPublish {
-    /// Counts the publishes of a channel.
+    /// The number of the publish on its channel.
     number: u64,
     address: PublishTarget,
     message: EncodedMessage,
@@ -89,7 +88,7 @@ impl Publisher {
         timeout_at(deadline, confirmed).await.unwrap_or_else(|_| Err(no_confirm()))
     }
 
-    /// Waits until nothing is under way any longer; more is refused from then on.
+    /// Waits until nothing is unconfirmed; refuses further publishes.
     pub(super) async fn flush(&self) {
         let _ = timeout(self.request_timeout, self.permits.acquire_many(self.window.into())).await;
         self.permits.close();
@@ -104,7 +103,7 @@ fn no_confirm() -> PublishError {
     PublishError::Unavailable("RabbitMQ did not confirm within PUBLISH_TIMEOUT".to_owned())
 }
 
-/// The task. It ends with the link, or once nobody can publish any more, even while RabbitMQ is away.
+/// The task. It ends with the connection, or with the publisher, even during an outage.
 async fn run(
     link: Arc<PersistentConnection>,
     mut waiting: mpsc::UnboundedReceiver<PendingPublish>,
@@ -131,11 +130,11 @@ async fn open(live: &LiveConnection) -> lapin::Result<Channel> {
     Ok(channel)
 }
 
-/// How long after an unroutable message its queue is declared again. RabbitMQ tells the consumers of a deleted queue that
-/// it is gone, but not those of one that is back by then: they would wait forever.
+/// Pause between an unroutable message and declaring its queue again. RabbitMQ notifies the consumers of a deleted queue, but not
+/// if it exists again by then: they would wait for ever.
 const DECLARE_AFTER: Duration = Duration::from_secs(1);
 
-/// Never ends where there is no such time.
+/// Never ends for `None`.
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -143,10 +142,10 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Why a channel is no longer published on.
+/// Why publishing on a channel ended.
 enum ChannelEnd {
     Lost(String),
-    /// The publisher is gone, and nobody will publish any more.
+    /// The publisher is gone.
     Unused,
 }
 
@@ -166,7 +165,7 @@ async fn publish_on(
         tokio::select! {
             biased;
             () = live.lost.cancelled() => {
-                // Whatever is known by now is passed on. The rest is dropped, which ends it as unavailable.
+                // Known results are passed on. The rest is dropped, which ends it as unavailable.
                 while let Some(Some(finished)) = under_way.next().now_or_never() {
                     reply_to(finished);
                 }
@@ -174,8 +173,8 @@ async fn publish_on(
             }
             Some(first) = under_way.next() => {
                 let mut confirm = vec![first];
-                // All that have confirm by now: a returned message may come with the confirm of another one, which the
-                // client then resolves before the message's own.
+                // All that have ended by now: the client may attach a returned message to the confirm of another one, and
+                // resolve that one first.
                 while let Some(Some(next)) = under_way.next().now_or_never() {
                     confirm.push(next);
                 }
@@ -189,7 +188,7 @@ async fn publish_on(
                         continue;
                     }
                     if let Some(cause) = reply_to(finished) {
-                        // While RabbitMQ has publishing blocked, waiting is right, and another connection no better.
+                        // While RabbitMQ blocks publishing, another connection would be no better.
                         lost = lost.or(Some(cause)).filter(|_| !is_blocked || !live.is_up());
                     }
                 }
@@ -212,7 +211,7 @@ async fn publish_on(
             }
             _ = blocked.changed() => {}
             publish = waiting.recv(), if !is_blocked => match publish {
-                // Nobody waits for it any longer, so nobody needs it sent.
+                // Its caller is gone.
                 Some(publish) if publish.reply.is_closed() => {}
                 Some(publish) => {
                     number += 1;
@@ -224,7 +223,7 @@ async fn publish_on(
     }
 }
 
-/// What is known about a message in the end.
+/// How a publish ended.
 enum Confirm {
     Acked,
     Nacked,
@@ -233,15 +232,14 @@ enum Confirm {
     TimedOut,
 }
 
-/// A message whose end is known, and the number of the unroutable message that came back with its confirm: its own, or
-/// another's.
+/// A publish that ended, and the number of the unroutable message returned with its confirm: its own or another's.
 struct FinishedPublish {
     publish: PendingPublish,
     confirm: Confirm,
     returned: Option<u64>,
 }
 
-/// The header that says which publish of its channel a message is.
+/// The header with the number of the publish.
 const NUMBER: &str = "publish";
 
 fn with_number(properties: &BasicProperties, number: u64) -> BasicProperties {
@@ -257,8 +255,8 @@ fn number_of(properties: &BasicProperties) -> Option<u64> {
     }
 }
 
-/// Publishes, and waits for the confirm. Everything up to the frames being queued happens when this is first polled,
-/// without a pause: that keeps the order of publishes and confirms, as all of them are polled by one task.
+/// Publishes, and waits for the confirm. The frames are queued when this is first polled, without a pause: as one task polls all
+/// publishes, that keeps the order of publishes and confirms.
 async fn send(channel: &Channel, publish: PendingPublish) -> FinishedPublish {
     let confirmed = async {
         let PublishTarget { exchange, key, mandatory } = publish.address.clone();
@@ -277,7 +275,7 @@ async fn send(channel: &Channel, publish: PendingPublish) -> FinishedPublish {
     FinishedPublish { publish, confirm, returned }
 }
 
-/// Tells who waits. Returns the cause if the channel can no longer be relied on.
+/// Replies to the caller. Returns the cause if the channel is no longer reliable.
 fn reply_to(FinishedPublish { publish, confirm, returned: _ }: FinishedPublish) -> Option<String> {
     let (result, lost) = match confirm {
         Confirm::Acked => (Ok(()), None),
@@ -297,7 +295,7 @@ fn reply_to(FinishedPublish { publish, confirm, returned: _ }: FinishedPublish) 
         }
         Confirm::TimedOut => (Err(no_confirm()), Some("no confirm within PUBLISH_TIMEOUT".to_owned())),
     };
-    // Whoever asked may have stopped waiting.
+    // The caller may be gone.
     let _ = publish.reply.send(result);
     lost
 }

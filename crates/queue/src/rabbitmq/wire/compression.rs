@@ -1,22 +1,21 @@
-//! Bodies on their way through RabbitMQ: compressed by LZ4 (block format, the length in front), marked by the property
-//! `content_encoding`.
+//! Compression of bodies by LZ4 (block format, prefixed by the length), marked by the property `content_encoding`.
 //!
-//! A chunk is the same names a hundred times over: it shrinks to a quarter, and so does what RabbitMQ copies, writes and keeps of a
+//! A chunk repeats its names a hundred times: it shrinks to a quarter, and with it what RabbitMQ copies, writes and keeps of a
 //! backlog. Decision 0017 has the figures.
 
 use bytes::Bytes;
 use lz4_flex::block::{compress_prepend_size, decompress_size_prepended, uncompressed_size};
 
-/// What `content_encoding` says of a compressed body.
+/// The `content_encoding` of a compressed body.
 pub(super) const ENCODING: &str = "lz4";
 
-/// A shorter body is not worth it: live messages above all, which somebody may want to look at.
+/// Shorter bodies are not compressed: above all live messages, which people may want to read.
 const MIN_BYTES: usize = 4 * 1024;
 
-/// LZ4 makes nothing shorter than that.
+/// The best ratio of LZ4.
 const MAX_RATIO: usize = 255;
 
-/// The body compressed, where that makes it shorter.
+/// The body compressed, if that makes it shorter.
 pub(super) fn compressed(body: &[u8]) -> Option<Bytes> {
     if body.len() < MIN_BYTES {
         return None;
@@ -25,13 +24,13 @@ pub(super) fn compressed(body: &[u8]) -> Option<Bytes> {
     (compressed.len() < body.len()).then(|| compressed.into())
 }
 
-/// How many bytes the body has as it was, as it says itself; none where it was never compressed, or says that it is longer than that.
+/// The decompressed size that a body claims; `None` if it is not compressed, or claims more than `longest`.
 pub(super) fn decompressed_bytes(body: &[u8], longest: usize) -> Option<usize> {
     let (length, _) = uncompressed_size(body).ok()?;
     (length <= longest.min(body.len().saturating_mul(MAX_RATIO))).then_some(length)
 }
 
-/// The body as it was, under the same conditions.
+/// The decompressed body, under the same conditions.
 pub(super) fn decompressed(body: &[u8], longest: usize) -> Option<Vec<u8>> {
     decompressed_bytes(body, longest)?;
     decompress_size_prepended(body).ok()
@@ -46,7 +45,7 @@ mod tests {
     use crate::message::MAX_MESSAGE_BYTES as LONGEST;
 
     #[test]
-    fn takes_no_memory_for_what_a_length_only_claims() {
+    fn a_false_length_takes_no_memory() {
         let mut claims = u32::MAX.to_le_bytes().to_vec();
         claims.extend([0; 16]);
         assert_eq!(decompressed(&claims, LONGEST), None);
@@ -54,7 +53,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_body_comes_back(word in vec(any::<u8>(), 1..40), times in 1_usize..2_000) {
+        fn every_body_survives(word in vec(any::<u8>(), 1..40), times in 1_usize..2_000) {
             let body = word.repeat(times);
             match compressed(&body) {
                 Some(compressed) => prop_assert_eq!(decompressed(&compressed, LONGEST), Some(body)),
@@ -63,7 +62,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(body in vec(any::<u8>(), 0..300)) {
+        fn no_input_panics(body in vec(any::<u8>(), 0..300)) {
             let _ = decompressed(&body, LONGEST);
         }
     }

@@ -1,7 +1,6 @@
 //! Messages as AMQP properties and headers, and back. Long bodies are compressed on the way ([`compression`]).
 //!
-//! Whatever headers come in are read as far as they go, and can be passed on. What the client cannot read is repaired before it
-//! gets here ([`super::inbound`]).
+//! Any headers can be read and passed on. Properties that the client cannot read are repaired before ([`super::inbound`]).
 
 mod compression;
 
@@ -17,19 +16,19 @@ use crate::{Death, Message, PublishError};
 const PERSISTENT: u8 = 2;
 /// The longest id or type that AMQP carries.
 const MAX_SHORT: usize = 255;
-/// The longest text in a header that we pass on. Ours are shorter; what others sent could fill a frame up to its end, and then
-/// RabbitMQ would close the connection for what is added to it.
+/// The longest header passed on. Ours are shorter; an external one could fill a frame, and RabbitMQ would close the connection over
+/// the headers added to it.
 const MAX_HEADER: usize = 1024;
 
-/// The longest text of a death that is read: our own reasons are shorter.
+/// The longest text of a death: our own reasons are shorter.
 const MAX_DEATH: usize = 8 * 1024;
-/// What a header takes in memory beside its text.
+/// Memory of a header in addition to its text.
 const HEADER_BYTES: usize = 128;
 
-/// What the types of our messages begin with. Nothing else is compressed.
+/// Prefix of the types of our messages. No others are compressed.
 const OUR_KINDS: &str = "assay.";
-/// The longest body of others that an earlier version passed on.
-const MAX_FOREIGN: usize = 1024 * 1024;
+/// The longest external body that an earlier version passed on.
+const MAX_EXTERNAL: usize = 1024 * 1024;
 
 /// A message ready to be sent.
 #[derive(Debug)]
@@ -38,17 +37,17 @@ pub(super) struct EncodedMessage {
     pub(super) body: bytes::Bytes,
 }
 
-/// The lane is that of the work queue, if it goes to one.
+/// Encodes a message; `lane` is that of its work queue, if it goes to one.
 pub(super) fn encode(
     message: Message,
     lane: Option<Lane>,
     death: Option<&Death>,
 ) -> Result<EncodedMessage, PublishError> {
-    // What goes to no work queue is read by others than our own programs, and is not packed.
+    // Other programs read what goes to no work queue, so it is not compressed.
     let message = if lane.is_some() { compress(message) } else { message };
     let Message { id, kind, run_id, attempt, published_at_us, app_id, sent_at, traceparent, body, is_compressed } =
         message;
-    // The broker's bound is on the body; an id that does not fit would be a bug of ours, and no retry would mend it.
+    // An id that does not fit would be a bug of ours, which no retry fixes.
     if body.len() > MAX_MESSAGE_BYTES || id.len() > MAX_SHORT || kind.len() > MAX_SHORT || app_id.len() > MAX_SHORT {
         return Err(PublishError::TooLarge { bytes: body.len() });
     }
@@ -60,7 +59,7 @@ pub(super) fn encode(
     if let Some(lane) = lane {
         text("lane", lane.as_str());
     }
-    // Half of it would be no trace context.
+    // A cut trace context would be invalid.
     if let Some(traceparent) = traceparent.as_deref().filter(|traceparent| traceparent.len() <= MAX_HEADER) {
         text("traceparent", traceparent);
     }
@@ -89,8 +88,8 @@ pub(super) fn encode(
     Ok(EncodedMessage { properties, body })
 }
 
-/// The message with its body compressed, where it is one of ours and that makes it shorter. One that is too large stays as it is, to be
-/// refused as such.
+/// Compresses the body if the message is one of ours and that makes it shorter. A body that is too large stays as it is, to be
+/// refused.
 pub(super) fn compress(message: Message) -> Message {
     if message.is_compressed || !message.kind.starts_with(OUR_KINDS) || message.body.len() > MAX_MESSAGE_BYTES {
         return message;
@@ -101,13 +100,13 @@ pub(super) fn compress(message: Message) -> Message {
     }
 }
 
-/// How many bytes the body has once it is unpacked.
+/// The size of the body after decompression.
 pub(super) fn decompressed_bytes(properties: &BasicProperties, body: &[u8]) -> usize {
     let unpacked = max_decompressed(properties).and_then(|longest| compression::decompressed_bytes(body, longest));
     unpacked.unwrap_or(body.len())
 }
 
-/// About how many bytes the headers take, which others may have filled a frame with.
+/// The approximate size of the headers in memory; external ones may fill a frame.
 pub(super) fn header_bytes(properties: &BasicProperties) -> usize {
     properties.headers().as_ref().map_or(0, table_bytes)
 }
@@ -128,7 +127,7 @@ fn value_bytes(value: &AMQPValue) -> usize {
     HEADER_BYTES + content
 }
 
-/// How long a compressed body may become; none where it is not one of ours, and is taken as it is.
+/// The largest decompressed size; `None` if the body is external and is taken as it is.
 fn max_decompressed(properties: &BasicProperties) -> Option<usize> {
     let said =
         |text: &Option<ShortString>, test: fn(&str) -> bool| text.as_ref().is_some_and(|text| test(text.as_str()));
@@ -137,18 +136,18 @@ fn max_decompressed(properties: &BasicProperties) -> Option<usize> {
     } else if said(properties.kind(), |kind| kind.starts_with(OUR_KINDS)) {
         Some(MAX_MESSAGE_BYTES)
     } else {
-        // Earlier versions compressed what others had sent when they passed it on, as can be told from a header.
-        number(properties, "published_at_us").map(|_| MAX_FOREIGN)
+        // Earlier versions compressed external messages when they passed them on; this header shows it.
+        number(properties, "published_at_us").map(|_| MAX_EXTERNAL)
     }
 }
 
-/// What cannot be decompressed is left as it came: whoever reads it will say that it is unreadable.
+/// Decodes a message. A body that cannot be decompressed stays as it is; its reader will refuse it.
 pub(super) fn decode(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let unpacked = max_decompressed(properties).and_then(|longest| compression::decompressed(&body, longest));
     decode_uncompressed(properties, unpacked.unwrap_or(body))
 }
 
-/// A message whose body is what it is, whatever its properties say of it.
+/// Decodes a message, without regard to a content encoding.
 pub(super) fn decode_uncompressed(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let short = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     Message {
@@ -159,14 +158,14 @@ pub(super) fn decode_uncompressed(properties: &BasicProperties, body: Vec<u8>) -
         published_at_us: number(properties, "published_at_us").unwrap_or(0),
         app_id: short(properties.app_id()),
         sent_at: *properties.timestamp(),
-        // One of that length was longer, and half of it would be no trace context.
+        // One of that length was cut, and is invalid.
         traceparent: text(properties, "traceparent", MAX_HEADER).filter(|traceparent| traceparent.len() < MAX_HEADER),
         body: body.into(),
         is_compressed: false,
     }
 }
 
-/// Why a message is among the dead letters: our own words, else what RabbitMQ noted down when it put it there.
+/// Why a message is a dead letter: our own headers, else what RabbitMQ noted.
 pub(super) fn death(properties: &BasicProperties, topology: &Topology) -> Death {
     if let (Some(queue), Some(reason)) =
         (text(properties, "dead_queue", MAX_DEATH), text(properties, "dead_reason", MAX_DEATH))
@@ -194,7 +193,7 @@ fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPVal
     properties.headers().as_ref()?.inner().get(name)
 }
 
-/// No more of a text than so many bytes: what others wrote may fill a frame, and is held as long as the message is.
+/// A header, cut to `most` bytes: an external one may fill a frame, and is held as long as the message.
 fn text(properties: &BasicProperties, name: &str, most: usize) -> Option<String> {
     header(properties, name).and_then(|value| as_text(value, most))
 }
@@ -210,7 +209,7 @@ fn as_text(value: &AMQPValue, most: usize) -> Option<String> {
     }
 }
 
-/// Whatever kind of integer another client wrote.
+/// An integer of any kind.
 fn number(properties: &BasicProperties, name: &str) -> Option<u64> {
     match *header(properties, name)? {
         AMQPValue::ShortShortInt(number) => number.try_into().ok(),

@@ -25,7 +25,7 @@ fn message() -> Message {
 }
 
 #[test]
-fn a_message_survives_the_way_there_and_back() {
+fn a_message_survives_encoding_and_decoding() {
     let sent = encode(message(), LANE, None).unwrap();
     assert_eq!(*sent.properties.delivery_mode(), Some(PERSISTENT));
     assert_eq!(text(&sent.properties, "lane", MAX_HEADER).as_deref(), Some("batch"));
@@ -33,7 +33,7 @@ fn a_message_survives_the_way_there_and_back() {
 }
 
 #[test]
-fn a_long_body_is_compressed_on_the_way_between_our_own_programs() {
+fn a_long_body_is_compressed_between_our_own_programs() {
     let long = Message { body: "transaction ".repeat(1_000).into(), ..message() };
     let sent = encode(long.clone(), LANE, None).unwrap();
     assert_eq!(sent.properties.content_encoding().as_ref().map(ShortString::as_str), Some(ENCODING));
@@ -42,7 +42,7 @@ fn a_long_body_is_compressed_on_the_way_between_our_own_programs() {
 
     assert_eq!(decompressed_bytes(&sent.properties, &sent.body), long.body.len());
 
-    // Packed once, it is sent as it is.
+    // Compressed once, it is sent as it is.
     let packed = compress(long.clone());
     assert_eq!(compress(packed.clone()), packed);
     assert_eq!(encode(packed, LANE, None).unwrap().body, sent.body);
@@ -50,15 +50,15 @@ fn a_long_body_is_compressed_on_the_way_between_our_own_programs() {
     let announced = encode(long.clone(), None, None).unwrap();
     assert_eq!((announced.properties.content_encoding(), announced.body), (&None, long.body.clone()));
 
-    let foreign = encode(Message { kind: String::new(), ..long.clone() }, LANE, None).unwrap();
-    assert_eq!((foreign.properties.content_encoding(), &foreign.body), (&None, &long.body));
+    let external = encode(Message { kind: String::new(), ..long.clone() }, LANE, None).unwrap();
+    assert_eq!((external.properties.content_encoding(), &external.body), (&None, &long.body));
 
     let damaged = decode(&sent.properties, sent.body[1..].to_vec());
     assert_eq!(damaged.body, sent.body[1..]);
 }
 
 #[test]
-fn only_what_is_ours_is_unpacked() {
+fn only_our_own_bodies_are_decompressed() {
     let packed = |length: usize| compression::compressed(&vec![b' '; length]).unwrap().to_vec();
     let encoded = BasicProperties::default().with_content_encoding(ENCODING.into());
     let mut headers = FieldTable::default();
@@ -68,8 +68,8 @@ fn only_what_is_ours_is_unpacked() {
     let cases = [
         (&encoded, 10_000, false),
         (&encoded.clone().with_type("a.till".into()), 10_000, false),
-        (&passed_on, MAX_FOREIGN, true),
-        (&passed_on, MAX_FOREIGN + 1, false),
+        (&passed_on, MAX_EXTERNAL, true),
+        (&passed_on, MAX_EXTERNAL + 1, false),
         (&chunk, MAX_MESSAGE_BYTES, true),
         (&chunk, MAX_MESSAGE_BYTES + 1, false),
     ];
@@ -81,7 +81,7 @@ fn only_what_is_ours_is_unpacked() {
 }
 
 #[test]
-fn foreign_messages_are_read_as_far_as_they_go() {
+fn external_messages_are_read_as_far_as_possible() {
     let bare = decode(&BasicProperties::default(), b"x".to_vec());
     assert_eq!((bare.id.as_str(), bare.attempt, bare.published_at_us), ("", 0, 0));
 
@@ -100,7 +100,7 @@ fn foreign_messages_are_read_as_far_as_they_go() {
 }
 
 #[test]
-fn long_headers_are_counted_and_not_kept() {
+fn long_headers_are_counted_and_cut() {
     let long = |bytes: &[u8]| AMQPValue::LongString(LongString::from(bytes));
     let mut inner = FieldTable::default();
     inner.insert("deep".into(), AMQPValue::FieldArray(vec![long(&[b'x'; 50_000])].into()));
@@ -118,7 +118,7 @@ fn long_headers_are_counted_and_not_kept() {
 }
 
 #[test]
-fn a_death_is_told_in_our_words_or_in_the_brokers() {
+fn a_death_is_read_from_our_headers_or_the_brokers() {
     let topology = Topology::new("test.", 5);
     let ours = Death { queue: "transactions.batch".to_owned(), reason: "no chunk".to_owned() };
     let sent = encode(message(), LANE, Some(&ours)).unwrap();
@@ -134,7 +134,7 @@ fn a_death_is_told_in_our_words_or_in_the_brokers() {
 }
 
 #[test]
-fn refuses_what_no_broker_takes() {
+fn a_body_over_the_limit_is_refused() {
     let large = Message { body: vec![0; MAX_MESSAGE_BYTES + 1].into(), ..message() };
     let error = encode(large, LANE, None).unwrap_err();
     assert_eq!(error, PublishError::TooLarge { bytes: MAX_MESSAGE_BYTES + 1 });
@@ -143,7 +143,7 @@ fn refuses_what_no_broker_takes() {
 const NAMES: &[&str] =
     &["run_id", "attempt", "published_at_us", "traceparent", "dead_queue", "dead_reason", "x-death", "queue", "reason"];
 
-/// The names of headers that are read, and others.
+/// The names of known headers, and others.
 fn any_name() -> impl Strategy<Value = ShortString> {
     prop_oneof![
         4 => proptest::sample::select(NAMES).prop_map(ShortString::from),
@@ -224,7 +224,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn whatever_comes_in_can_be_passed_on(properties in any_properties(), body in vec(any::<u8>(), 0..100)) {
+    fn any_message_can_be_passed_on(properties in any_properties(), body in vec(any::<u8>(), 0..100)) {
         let message = decode(&properties, body);
         let known = death(&properties, &Topology::new("test.", 5));
         let death = Death { queue: "transactions.batch".to_owned(), ..known };
@@ -239,7 +239,7 @@ proptest! {
     }
 
     #[test]
-    fn what_goes_out_survives_the_way(message in any_message(), queue in ".{0,63}", reason in ".{0,255}") {
+    fn every_message_survives_the_way(message in any_message(), queue in ".{0,63}", reason in ".{0,255}") {
         let known_death = Death { queue, reason };
         let sent = encode(message.clone(), LANE, Some(&known_death)).unwrap();
         prop_assert_eq!(death(&sent.properties, &Topology::new("test.", 5)), known_death);
