@@ -1,4 +1,4 @@
-//! Brokers for tests, each with queues of its own, and what the tests have in common.
+//! Brokers for tests, each with its own queues, and shared helpers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +17,7 @@ use lapin::{Connection, ConnectionProperties};
 pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
 pub(crate) const OTHER: Route = Route { work: Work::Scored, lane: Lane::Realtime };
 
-/// Each test of the contract, on each of the implementations, with queues of the given length.
+/// Runs each test of the contract on both brokers, with queues of the given length.
 macro_rules! on_both {
     ($($test:ident($length:expr);)*) => {
         mod in_process {
@@ -49,7 +49,7 @@ pub(crate) async fn within_a_minute<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_mins(1), test).await.expect("the test hangs")
 }
 
-/// A part of the tests' RabbitMQ.
+/// The tests' RabbitMQ, with a prefix of its own.
 pub(crate) struct Server {
     pub(crate) options: BrokerOptions,
 }
@@ -77,7 +77,7 @@ impl Server {
         connect(&self.options, "test", STARTUP).await.unwrap()
     }
 
-    /// A connection of the client itself, past the seam.
+    /// A raw connection of the client.
     pub(crate) async fn client(&self) -> Connection {
         let url = self.options.amqp_url.as_deref().unwrap();
         Connection::connect(url, ConnectionProperties::default()).await.unwrap()
@@ -87,8 +87,8 @@ impl Server {
         format!("{}{name}", self.options.queue_prefix)
     }
 
-    /// Lets messages leave the longest delay queue of a route at once, as RabbitMQ does after a minute. Ends with the client's
-    /// connection.
+    /// Moves messages at once from the longest delay queue of a route to its work queue, as RabbitMQ does after a minute. Ends
+    /// with the client's connection.
     pub(crate) async fn let_minutes_pass(&self, client: &Connection, route: Route) {
         let channel = client.create_channel().await.unwrap();
         let queue = self.name(&format!("{route}.delay.60s"));
@@ -171,7 +171,7 @@ pub(crate) async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
     consumer.next().await.expect("the broker is closed")
 }
 
-/// Waits until the queue is as deep as that: RabbitMQ's own view lags behind a little.
+/// Waits until the queue has that depth: RabbitMQ's counts lag behind a little.
 pub(crate) async fn until_depth(broker: &dyn Broker, route: Route, messages: u64, consumers: u32) {
     let expected = Depth { messages, consumers };
     let reached = async {

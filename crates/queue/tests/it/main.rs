@@ -1,4 +1,4 @@
-//! The contract of the broker seam, on both implementations, and what RabbitMQ alone can go through.
+//! Tests of the broker seam: its contract on both implementations, and what concerns RabbitMQ alone.
 
 mod contract;
 mod fixture;

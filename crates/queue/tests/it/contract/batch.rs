@@ -13,16 +13,16 @@ use crate::fixture::{ROUTE, message, next, on_both, publish, until_depth};
 
 on_both! {
     a_batch_is_complete_once_it_weighs_enough(100);
-    a_batch_waits_no_longer_than_it_may(100);
+    a_batch_waits_no_longer_than_max_wait(100);
     a_batch_does_not_wait_for_more_than_the_prefetch(100);
     light_items_raise_the_prefetch_until_a_batch_is_complete(100);
     a_batch_is_complete_once_its_messages_have_enough_bytes(100);
     the_next_batch_is_collected_while_one_is_in_work(100);
-    outcomes_are_per_item(100);
+    each_item_has_its_own_outcome(100);
     a_batch_that_panics_is_worked_on_item_by_item(100);
-    what_cannot_be_decoded_is_dead_lettered(100);
-    shutdown_works_on_what_was_collected(100);
-    shutdown_gives_back_what_does_not_end_in_time(100);
+    an_undecodable_message_is_dead_lettered(100);
+    shutdown_finishes_the_collected_batch(100);
+    shutdown_gives_back_unfinished_messages(100);
 }
 
 const NEVER: Duration = Duration::from_hours(1);
@@ -36,13 +36,13 @@ pub(crate) const OPTIONS: BatchOptions = BatchOptions {
 
 pub(crate) type Item = (String, u32);
 
-/// A service of which the test sees what it decodes and what it begins to work on, and whose work it may hold up.
+/// A service that reports what it decodes and works on, and whose work the test can hold up.
 pub(crate) struct Serving {
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), BrokerError>>,
     decoded: mpsc::UnboundedReceiver<String>,
     pub(crate) batches: mpsc::UnboundedReceiver<Vec<Item>>,
-    /// The items whose work has come to its end.
+    /// The items whose work has ended.
     pub(crate) ended: mpsc::UnboundedReceiver<Item>,
     /// One permit for each batch that may end.
     may_end: Arc<Semaphore>,
@@ -71,7 +71,7 @@ impl Serving {
                     may_end.acquire().await.unwrap().forget();
                     let outcomes = items.iter().map(outcome).collect();
                     for item in items {
-                        // Most tests don't look.
+                        // Most tests ignore it.
                         let _ = ending.send(item);
                     }
                     outcomes
@@ -86,7 +86,7 @@ impl Serving {
         self.batches.recv().await.unwrap().into_iter().map(|(id, _)| id).collect()
     }
 
-    /// Publishes messages, and gives the batches that they come in.
+    /// Publishes messages, and returns their batches.
     async fn batches_of(&mut self, broker: &Arc<dyn Broker>, messages: usize) -> Vec<Vec<String>> {
         publish(&**broker, ROUTE, messages).await;
         let (mut batches, mut found) = (Vec::new(), 0);
@@ -126,7 +126,7 @@ async fn a_batch_is_complete_once_it_weighs_enough(broker: Arc<dyn Broker>) {
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn a_batch_waits_no_longer_than_it_may(broker: Arc<dyn Broker>) {
+async fn a_batch_waits_no_longer_than_max_wait(broker: Arc<dyn Broker>) {
     let options = BatchOptions { max_weight: 1000, max_wait: Duration::from_millis(20), ..OPTIONS };
     let mut serving = Serving::start(&broker, options, done);
     serving.let_end(3);
@@ -152,7 +152,7 @@ async fn light_items_raise_the_prefetch_until_a_batch_is_complete(broker: Arc<dy
     let options = BatchOptions { max_weight: 40, max_wait: Duration::from_millis(500), prefetch: 3, ..OPTIONS };
     let mut serving = Serving::start(&broker, options, done);
     serving.let_end(1000);
-    // It takes some batches until it is known how many messages make a complete one.
+    // The first batches show how many messages make a complete one.
     while !serving.batches_of(&broker, 80).await.iter().any(|batch| batch.len() == 40) {}
     serving.end().await;
     until_depth(&*broker, ROUTE, 0, 0).await;
@@ -172,7 +172,7 @@ async fn the_next_batch_is_collected_while_one_is_in_work(broker: Arc<dyn Broker
     let mut serving = Serving::start(&broker, OPTIONS, done);
     publish(&*broker, ROUTE, 10).await;
     assert_eq!(serving.batch().await, ids(0..5));
-    // All of the next batch has been decoded, though the first may not end.
+    // The next batch is decoded while the first one is in work.
     for id in ids(0..10) {
         assert_eq!(serving.decoded.recv().await, Some(id));
     }
@@ -184,7 +184,7 @@ async fn the_next_batch_is_collected_while_one_is_in_work(broker: Arc<dyn Broker
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn outcomes_are_per_item(broker: Arc<dyn Broker>) {
+async fn each_item_has_its_own_outcome(broker: Arc<dyn Broker>) {
     let mut serving = Serving::start(&broker, BatchOptions { max_weight: 4, ..OPTIONS }, |(id, attempt)| {
         match (id.as_str(), attempt) {
             ("1", 0) => Outcome::Retry { after: Duration::ZERO },
@@ -211,7 +211,7 @@ async fn outcomes_are_per_item(broker: Arc<dyn Broker>) {
 
 async fn a_batch_that_panics_is_worked_on_item_by_item(broker: Arc<dyn Broker>) {
     let mut serving = Serving::start(&broker, BatchOptions { max_weight: 3, ..OPTIONS }, |(id, attempt)| {
-        assert!(id != "1" || *attempt > 0, "as it was told to");
+        assert!(id != "1" || *attempt > 0, "on purpose");
         Outcome::Done
     });
     serving.let_end(10);
@@ -220,7 +220,7 @@ async fn a_batch_that_panics_is_worked_on_item_by_item(broker: Arc<dyn Broker>) 
     for alone in ids(0..3) {
         assert_eq!(serving.batch().await, [alone]);
     }
-    // Only the one at fault comes again.
+    // Only the one at fault is retried.
     for id in ["a", "b"] {
         broker.publish(ROUTE, message(id)).await.unwrap();
     }
@@ -230,7 +230,7 @@ async fn a_batch_that_panics_is_worked_on_item_by_item(broker: Arc<dyn Broker>) 
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn what_cannot_be_decoded_is_dead_lettered(broker: Arc<dyn Broker>) {
+async fn an_undecodable_message_is_dead_lettered(broker: Arc<dyn Broker>) {
     let serving = Serving::start(&broker, OPTIONS, done);
     broker.publish(ROUTE, Message { body: "garbage".into(), ..message("garbage") }).await.unwrap();
     let mut dead = broker.consume_dead_letters(1).await.unwrap();
@@ -241,7 +241,7 @@ async fn what_cannot_be_decoded_is_dead_lettered(broker: Arc<dyn Broker>) {
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn shutdown_works_on_what_was_collected(broker: Arc<dyn Broker>) {
+async fn shutdown_finishes_the_collected_batch(broker: Arc<dyn Broker>) {
     let mut serving = Serving::start(&broker, OPTIONS, done);
     publish(&*broker, ROUTE, 8).await;
     assert_eq!(serving.batch().await, ids(0..5));
@@ -255,7 +255,7 @@ async fn shutdown_works_on_what_was_collected(broker: Arc<dyn Broker>) {
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn shutdown_gives_back_what_does_not_end_in_time(broker: Arc<dyn Broker>) {
+async fn shutdown_gives_back_unfinished_messages(broker: Arc<dyn Broker>) {
     let options = BatchOptions { drain: Duration::from_millis(50), ..OPTIONS };
     let mut serving = Serving::start(&broker, options, done);
     publish(&*broker, ROUTE, 7).await;

@@ -1,4 +1,4 @@
-//! The contract of a broker, without anything that serves its queues.
+//! The contract of a broker.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use tokio_util::sync::CancellationToken;
 use crate::fixture::{OTHER, ROUTE, fill, message, next, on_both, publish, until_depth};
 
 on_both! {
-    delivers_what_was_published_in_order(100);
-    redelivers_what_a_dropped_consumer_held(100);
-    a_released_message_comes_again(100);
+    messages_are_delivered_in_order(100);
+    deliveries_of_a_dropped_consumer_are_redelivered(100);
+    a_released_message_is_redelivered(100);
     a_full_queue_refuses_until_there_is_room(5);
     publishing_until_confirmed_waits_for_room(5);
     stopping_ends_the_wait_for_room(5);
-    a_delayed_message_comes_later_and_blocks_nobody(100);
+    a_delayed_message_comes_later_and_blocks_no_other(100);
     a_delayed_message_waits_for_room_in_a_full_queue(5);
-    a_buried_message_keeps_its_reason(100);
-    a_reason_is_cut_to_what_a_header_takes(100);
-    what_comes_back_too_often_is_dead_lettered(100);
-    refuses_what_is_too_large(100);
-    holds_no_more_than_the_prefetch(100);
-    tells_depth_and_consumers_per_route(100);
+    a_dead_letter_keeps_its_reason(100);
+    a_long_reason_is_cut_to_the_limit_of_a_header(100);
+    a_message_over_the_delivery_limit_is_dead_lettered(100);
+    a_message_over_the_size_limit_is_refused(100);
+    no_more_is_held_than_the_prefetch(100);
+    depth_and_consumers_are_counted_per_route(100);
     two_consumers_share_a_queue(100);
     a_closed_broker_publishes_and_delivers_nothing(100);
 }
 
-async fn delivers_what_was_published_in_order(broker: Arc<dyn Broker>) {
+async fn messages_are_delivered_in_order(broker: Arc<dyn Broker>) {
     let sent: Vec<Message> = (0..20)
         .map(|id| Message {
             attempt: id,
@@ -52,7 +52,7 @@ async fn delivers_what_was_published_in_order(broker: Arc<dyn Broker>) {
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn redelivers_what_a_dropped_consumer_held(broker: Arc<dyn Broker>) {
+async fn deliveries_of_a_dropped_consumer_are_redelivered(broker: Arc<dyn Broker>) {
     publish(&*broker, ROUTE, 5).await;
     let mut first = broker.consume(ROUTE, 10).await.unwrap();
     let held = [next(&mut first).await, next(&mut first).await, next(&mut first).await];
@@ -71,14 +71,14 @@ async fn redelivers_what_a_dropped_consumer_held(broker: Arc<dyn Broker>) {
         delivery.ack();
     }
     assert_eq!(redelivered, ["0", "2", "3", "4"].map(String::from).into());
-    // Receipts of a consumer that is gone do nothing.
+    // Receipts of an ended consumer do nothing.
     zero.ack();
     two.ack();
     second.close().await;
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn a_released_message_comes_again(broker: Arc<dyn Broker>) {
+async fn a_released_message_is_redelivered(broker: Arc<dyn Broker>) {
     publish(&*broker, ROUTE, 1).await;
     let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
     next(&mut consumer).await.release();
@@ -89,7 +89,7 @@ async fn a_released_message_comes_again(broker: Arc<dyn Broker>) {
 
 async fn a_full_queue_refuses_until_there_is_room(broker: Arc<dyn Broker>) {
     let taken = fill(&*broker, ROUTE).await;
-    // RabbitMQ learns of its own bound a message or two late.
+    // RabbitMQ enforces its bound a message or two late.
     assert!((5..=8).contains(&taken), "{taken} messages in a queue of 5");
     // The other queues are not full.
     broker.publish(OTHER, message("other")).await.unwrap();
@@ -131,7 +131,7 @@ async fn publishing_until_confirmed_waits_for_room(broker: Arc<dyn Broker>) {
 async fn stopping_ends_the_wait_for_room(broker: Arc<dyn Broker>) {
     let stop = CancellationToken::new();
     stop.cancel();
-    // One try is always made.
+    // One attempt is always made.
     publish_until_confirmed(&*broker, OTHER, message("in time"), &stop).await.unwrap();
 
     fill(&*broker, ROUTE).await;
@@ -139,7 +139,7 @@ async fn stopping_ends_the_wait_for_room(broker: Arc<dyn Broker>) {
     assert_eq!(published, Err(Unpublished::Stopped));
 }
 
-async fn a_delayed_message_comes_later_and_blocks_nobody(broker: Arc<dyn Broker>) {
+async fn a_delayed_message_comes_later_and_blocks_no_other(broker: Arc<dyn Broker>) {
     let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
     let start = Instant::now();
     let delayed = Message { attempt: 3, ..message("delayed") };
@@ -155,7 +155,7 @@ async fn a_delayed_message_comes_later_and_blocks_nobody(broker: Arc<dyn Broker>
 
 async fn a_delayed_message_waits_for_room_in_a_full_queue(broker: Arc<dyn Broker>) {
     let taken = fill(&*broker, ROUTE).await;
-    // A full work queue does not keep retries from being taken over.
+    // A full work queue does not block retries.
     broker.publish_later(ROUTE, message("delayed"), Duration::ZERO).await.unwrap();
     let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
     for _ in 0..taken {
@@ -164,7 +164,7 @@ async fn a_delayed_message_waits_for_room_in_a_full_queue(broker: Arc<dyn Broker
     assert_eq!(next(&mut consumer).await.message.id, "delayed");
 }
 
-async fn a_buried_message_keeps_its_reason(broker: Arc<dyn Broker>) {
+async fn a_dead_letter_keeps_its_reason(broker: Arc<dyn Broker>) {
     broker.bury(OTHER, message("hopeless"), "no chunk: expected value at line 1").await.unwrap();
     let mut dead = broker.consume_dead_letters(10).await.unwrap();
     let delivery = next(&mut dead).await;
@@ -174,13 +174,13 @@ async fn a_buried_message_keeps_its_reason(broker: Arc<dyn Broker>) {
     delivery.ack();
 }
 
-async fn a_reason_is_cut_to_what_a_header_takes(broker: Arc<dyn Broker>) {
+async fn a_long_reason_is_cut_to_the_limit_of_a_header(broker: Arc<dyn Broker>) {
     broker.bury(OTHER, message("hopeless"), &"é".repeat(1_000_000)).await.unwrap();
     let mut dead = broker.consume_dead_letters(10).await.unwrap();
     assert_eq!(next(&mut dead).await.death.unwrap().reason, "é".repeat(512));
 }
 
-async fn what_comes_back_too_often_is_dead_lettered(broker: Arc<dyn Broker>) {
+async fn a_message_over_the_delivery_limit_is_dead_lettered(broker: Arc<dyn Broker>) {
     publish(&*broker, ROUTE, 1).await;
     let mut dead = broker.consume_dead_letters(10).await.unwrap();
     let mut consumer = broker.consume(ROUTE, 1).await.unwrap();
@@ -198,14 +198,14 @@ async fn what_comes_back_too_often_is_dead_lettered(broker: Arc<dyn Broker>) {
     assert_eq!(delivery.message.id, "0");
     let death = Death { queue: "transactions.batch".to_owned(), reason: "delivery_limit".to_owned() };
     assert_eq!(delivery.death, Some(death));
-    // Whoever looks at dead letters may give them back more often than that.
+    // Dead letters may be given back more often.
     delivery.release();
     for _ in 0..120 {
         next(&mut dead).await.release();
     }
 }
 
-async fn refuses_what_is_too_large(broker: Arc<dyn Broker>) {
+async fn a_message_over_the_size_limit_is_refused(broker: Arc<dyn Broker>) {
     let bytes = MAX_MESSAGE_BYTES + 1;
     let large = Message { body: vec![b' '; bytes].into(), ..message("large") };
     let published = publish_until_confirmed(&*broker, ROUTE, large, &CancellationToken::new()).await;
@@ -213,7 +213,7 @@ async fn refuses_what_is_too_large(broker: Arc<dyn Broker>) {
     publish(&*broker, ROUTE, 1).await;
 }
 
-async fn holds_no_more_than_the_prefetch(broker: Arc<dyn Broker>) {
+async fn no_more_is_held_than_the_prefetch(broker: Arc<dyn Broker>) {
     publish(&*broker, ROUTE, 10).await;
     let mut consumer = broker.consume(ROUTE, 3).await.unwrap();
     let mut held = vec![next(&mut consumer).await, next(&mut consumer).await, next(&mut consumer).await];
@@ -223,7 +223,7 @@ async fn holds_no_more_than_the_prefetch(broker: Arc<dyn Broker>) {
     until_depth(&*broker, ROUTE, 6, 1).await;
 }
 
-async fn tells_depth_and_consumers_per_route(broker: Arc<dyn Broker>) {
+async fn depth_and_consumers_are_counted_per_route(broker: Arc<dyn Broker>) {
     until_depth(&*broker, ROUTE, 0, 0).await;
     publish(&*broker, ROUTE, 4).await;
     publish(&*broker, OTHER, 2).await;
@@ -242,7 +242,7 @@ async fn two_consumers_share_a_queue(broker: Arc<dyn Broker>) {
     let mut one = broker.consume(ROUTE, 1).await.unwrap();
     let mut two = broker.consume(ROUTE, 1).await.unwrap();
     publish(&*broker, ROUTE, 2).await;
-    // Neither settles, so each of them must be given one.
+    // Neither settles, so each of them must receive one.
     let (first, second) = tokio::join!(next(&mut one), next(&mut two));
     assert_ne!(first.message.id, second.message.id);
 }

@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use crate::fixture::{OTHER, ROUTE, message, next, on_both, publish, until_depth};
 
 on_both! {
-    what_is_buried_and_what_the_broker_gives_up_arrive_as_they_are(100);
-    what_cannot_be_recorded_now_comes_again(100);
-    one_is_in_work_at_a_time_and_many_are_drained(100);
+    what_is_dead_lettered_and_what_the_broker_gives_up_arrive_as_they_are(100);
+    an_unrecorded_dead_letter_is_redelivered(100);
+    many_dead_letters_are_drained_one_at_a_time(100);
     nothing_is_lost_when_the_consumer_dies(100);
-    shutdown_lets_the_work_end(100);
-    shutdown_gives_back_what_does_not_end_in_time(100);
+    shutdown_lets_running_work_end(100);
+    shutdown_gives_back_unfinished_messages(100);
 }
 
 pub(crate) struct Draining {
@@ -44,14 +44,14 @@ impl Draining {
 
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-async fn bury(broker: &dyn Broker, count: usize) {
+async fn dead_letter(broker: &dyn Broker, count: usize) {
     for id in 0..count {
         broker.bury(ROUTE, message(id.to_string()), "hopeless").await.unwrap();
     }
 }
 
-/// That no dead letter is left over: the next one is the one that is put there now.
-pub(crate) async fn nothing_is_left(broker: &dyn Broker) {
+/// Expects that no dead letter is left: the next one is one published now.
+pub(crate) async fn expect_no_dead_letters(broker: &dyn Broker) {
     broker.bury(OTHER, message("the last"), "a test").await.unwrap();
     let mut dead = broker.consume_dead_letters(10).await.unwrap();
     let delivery = next(&mut dead).await;
@@ -60,12 +60,12 @@ pub(crate) async fn nothing_is_left(broker: &dyn Broker) {
     dead.close().await;
 }
 
-async fn what_is_buried_and_what_the_broker_gives_up_arrive_as_they_are(broker: Arc<dyn Broker>) {
+async fn what_is_dead_lettered_and_what_the_broker_gives_up_arrive_as_they_are(broker: Arc<dyn Broker>) {
     let garbage = Message { attempt: 3, body: vec![0xff, 0, b'{'].into(), ..message("garbage") };
     broker.bury(OTHER, garbage.clone(), "no chunk: expected value at line 1").await.unwrap();
     publish(&*broker, ROUTE, 1).await;
     let mut consumer = broker.consume(ROUTE, 1).await.unwrap();
-    // Until it came back once too often.
+    // Beyond the delivery limit.
     for _ in 0..101 {
         next(&mut consumer).await.release();
     }
@@ -76,20 +76,20 @@ async fn what_is_buried_and_what_the_broker_gives_up_arrive_as_they_are(broker: 
     });
     let mut letters = [all_seen.recv().await.unwrap(), all_seen.recv().await.unwrap()];
     letters.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
-    let [(given_up, by_the_broker), (buried, by_a_stage)] = letters;
+    let [(given_up, by_the_broker), (dead_lettered, by_a_stage)] = letters;
     assert_eq!((given_up.id.as_str(), &given_up.body[..]), ("0", &b"{}"[..]));
     let death = |queue: &str, reason: &str| Death { queue: queue.to_owned(), reason: reason.to_owned() };
     assert_eq!(by_the_broker, death("transactions.batch", "delivery_limit"));
-    assert_eq!(buried, garbage);
+    assert_eq!(dead_lettered, garbage);
     assert_eq!(by_a_stage, death("predictions.realtime", "no chunk: expected value at line 1"));
     draining.end().await;
     consumer.close().await;
     until_depth(&*broker, ROUTE, 0, 0).await;
-    nothing_is_left(&*broker).await;
+    expect_no_dead_letters(&*broker).await;
 }
 
-async fn what_cannot_be_recorded_now_comes_again(broker: Arc<dyn Broker>) {
-    bury(&*broker, 3).await;
+async fn an_unrecorded_dead_letter_is_redelivered(broker: Arc<dyn Broker>) {
+    dead_letter(&*broker, 3).await;
     let (seen, mut all_seen) = mpsc::unbounded_channel();
     let draining = Draining::start(&broker, DRAIN, {
         let before = std::sync::Mutex::new(HashSet::new());
@@ -99,7 +99,7 @@ async fn what_cannot_be_recorded_now_comes_again(broker: Arc<dyn Broker>) {
             async move {
                 match message.id.as_str() {
                     "0" if is_first => Drained::NotNow,
-                    "1" if is_first => panic!("as it was told to"),
+                    "1" if is_first => panic!("on purpose"),
                     _ => {
                         seen.send(message.id).unwrap();
                         Drained::Recorded
@@ -115,11 +115,11 @@ async fn what_cannot_be_recorded_now_comes_again(broker: Arc<dyn Broker>) {
     recorded.sort();
     assert_eq!(recorded, ["0", "1", "2"]);
     draining.end().await;
-    nothing_is_left(&*broker).await;
+    expect_no_dead_letters(&*broker).await;
 }
 
-async fn one_is_in_work_at_a_time_and_many_are_drained(broker: Arc<dyn Broker>) {
-    bury(&*broker, 100).await;
+async fn many_dead_letters_are_drained_one_at_a_time(broker: Arc<dyn Broker>) {
+    dead_letter(&*broker, 100).await;
     let (seen, mut all_seen) = mpsc::unbounded_channel();
     let draining = Draining::start(&broker, DRAIN, {
         let in_work = Arc::new(tokio::sync::Mutex::new(()));
@@ -137,10 +137,10 @@ async fn one_is_in_work_at_a_time_and_many_are_drained(broker: Arc<dyn Broker>) 
         assert_eq!(all_seen.recv().await, Some(id.to_string()));
     }
     draining.end().await;
-    nothing_is_left(&*broker).await;
+    expect_no_dead_letters(&*broker).await;
 }
 
-/// Begins to work on the first of some dead letters, and never ends.
+/// Starts work on the first dead letter that never ends.
 async fn stuck(broker: &Arc<dyn Broker>, drain: Duration) -> Draining {
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let draining = Draining::start(broker, drain, move |_, _| {
@@ -151,7 +151,7 @@ async fn stuck(broker: &Arc<dyn Broker>, drain: Duration) -> Draining {
     draining
 }
 
-async fn all_come_again(broker: &Arc<dyn Broker>, count: usize) {
+async fn expect_redelivered(broker: &Arc<dyn Broker>, count: usize) {
     let (seen, mut all_seen) = mpsc::unbounded_channel();
     let draining = Draining::start(broker, DRAIN, move |message, _| {
         seen.send(message.id).unwrap();
@@ -163,25 +163,25 @@ async fn all_come_again(broker: &Arc<dyn Broker>, count: usize) {
     }
     assert_eq!(ids, (0..count).map(|id| id.to_string()).collect());
     draining.end().await;
-    nothing_is_left(&**broker).await;
+    expect_no_dead_letters(&**broker).await;
 }
 
 async fn nothing_is_lost_when_the_consumer_dies(broker: Arc<dyn Broker>) {
-    bury(&*broker, 30).await;
+    dead_letter(&*broker, 30).await;
     let draining = stuck(&broker, DRAIN).await;
     draining.task.abort();
     assert!(draining.task.await.unwrap_err().is_cancelled());
-    all_come_again(&broker, 30).await;
+    expect_redelivered(&broker, 30).await;
 }
 
-async fn shutdown_gives_back_what_does_not_end_in_time(broker: Arc<dyn Broker>) {
-    bury(&*broker, 3).await;
+async fn shutdown_gives_back_unfinished_messages(broker: Arc<dyn Broker>) {
+    dead_letter(&*broker, 3).await;
     stuck(&broker, Duration::from_millis(50)).await.end().await;
-    all_come_again(&broker, 3).await;
+    expect_redelivered(&broker, 3).await;
 }
 
-async fn shutdown_lets_the_work_end(broker: Arc<dyn Broker>) {
-    bury(&*broker, 1).await;
+async fn shutdown_lets_running_work_end(broker: Arc<dyn Broker>) {
+    dead_letter(&*broker, 1).await;
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let may_end = CancellationToken::new();
     let draining = Draining::start(&broker, DRAIN, {
@@ -199,5 +199,5 @@ async fn shutdown_lets_the_work_end(broker: Arc<dyn Broker>) {
     draining.shutdown.cancel();
     may_end.cancel();
     draining.end().await;
-    nothing_is_left(&*broker).await;
+    expect_no_dead_letters(&*broker).await;
 }

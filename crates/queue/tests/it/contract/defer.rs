@@ -1,6 +1,6 @@
-//! The contract of work that does not end: nothing is held for long, nothing is lost, and no attempt is counted.
+//! The contract of work that does not end: no message is held for long, none is lost, and no attempt is counted.
 //!
-//! In the process, the minute in a delay queue passes on a paused clock; on RabbitMQ, the fixture lets it pass.
+//! In process, the minute in a delay queue passes on a paused clock; on RabbitMQ, the fixture moves the messages.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::fixture::{ROUTE, message, next, publish, until_depth};
 const HOLD: Duration = Duration::from_millis(500);
 const A_MINUTE: Duration = Duration::from_mins(1);
 
-/// Each test on each of the implementations. `minutes_pass` says whether what is put off comes back.
+/// Runs each test on both brokers. `minutes_pass`: whether deferred messages come back.
 macro_rules! on_both {
     ($($test:ident($length:expr, minutes_pass: $minutes_pass:expr);)*) => {
         mod in_process {
@@ -50,26 +50,26 @@ macro_rules! on_both {
 }
 
 on_both! {
-    work_that_hangs_is_put_off_and_comes_again_as_the_same_attempt(100, minutes_pass: true);
-    what_waits_behind_work_that_hangs_goes_back_to_the_queue(100, minutes_pass: false);
-    a_batch_that_hangs_is_put_off_with_what_was_collected(100, minutes_pass: true);
-    what_cannot_be_put_off_goes_back_to_the_queue(5, minutes_pass: false);
-    a_retry_that_finds_no_room_goes_back_to_the_queue(5, minutes_pass: false);
-    a_dead_letter_whose_work_hangs_comes_again(100, minutes_pass: false);
+    a_message_whose_work_hangs_is_deferred_as_the_same_attempt(100, minutes_pass: true);
+    messages_behind_work_that_hangs_go_back_to_the_queue(100, minutes_pass: false);
+    a_batch_that_hangs_is_deferred_with_the_next_one(100, minutes_pass: true);
+    a_message_that_cannot_be_deferred_goes_back_to_the_queue(5, minutes_pass: false);
+    a_retry_without_room_goes_back_to_the_queue(5, minutes_pass: false);
+    a_dead_letter_whose_work_hangs_is_redelivered(100, minutes_pass: false);
 }
 
-/// What a test sees of the work on a message.
+/// The start of work on a message.
 #[derive(Debug, Clone)]
 struct Begun {
     id: String,
     attempt: u32,
-    /// How many were in work then, itself included.
+    /// How many were in work then, this one included.
     in_work: usize,
 }
 
-/// Something that work needs and that may be away; the work hangs meanwhile.
+/// A dependency of work; while it is unreachable, the work hangs.
 pub(crate) struct Dependency {
-    away: watch::Sender<bool>,
+    is_down: watch::Sender<bool>,
     in_work: AtomicUsize,
     begun: mpsc::UnboundedSender<Begun>,
     done: mpsc::UnboundedSender<Message>,
@@ -84,7 +84,7 @@ impl Dependency {
     fn new() -> (Arc<Self>, Seen) {
         let (begun, see_begun) = mpsc::unbounded_channel();
         let (done, see_done) = mpsc::unbounded_channel();
-        let dependency = Self { away: watch::Sender::new(true), in_work: AtomicUsize::new(0), begun, done };
+        let dependency = Self { is_down: watch::Sender::new(true), in_work: AtomicUsize::new(0), begun, done };
         (Arc::new(dependency), Seen { begun: see_begun, done: see_done })
     }
 
@@ -106,7 +106,7 @@ impl Dependency {
         let in_work = self.in_work.fetch_add(1, Ordering::SeqCst) + 1;
         let _in_work = InWork(&self.in_work);
         self.begun.send(Begun { id: message.id.clone(), attempt: message.attempt, in_work }).unwrap();
-        self.away.subscribe().wait_for(|away| !away).await.unwrap();
+        self.is_down.subscribe().wait_for(|is_down| !is_down).await.unwrap();
         self.done.send(message).unwrap();
         Outcome::Done
     }
@@ -121,7 +121,7 @@ impl Seen {
         begun
     }
 
-    /// The ids of all that was done, in order; each must be a first attempt.
+    /// The sorted ids of finished messages; each must be a first attempt.
     async fn all_done(&mut self, count: usize) -> Vec<String> {
         let mut ids = Vec::new();
         while ids.len() < count {
@@ -138,40 +138,40 @@ fn ids(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|id| id.to_string()).collect()
 }
 
-async fn work_that_hangs_is_put_off_and_comes_again_as_the_same_attempt(broker: Arc<dyn Broker>) {
+async fn a_message_whose_work_hangs_is_deferred_as_the_same_attempt(broker: Arc<dyn Broker>) {
     publish(&*broker, ROUTE, 10).await;
     let (dependency, mut seen) = Dependency::new();
     let serving = dependency.serve(&broker);
     let begun = seen.begun(8).await;
     assert!(begun.iter().all(|begun| begun.attempt == 0), "{begun:?}");
     let mut in_work: Vec<_> = begun.iter().map(|begun| begun.in_work).collect();
-    // Four at once say so in any order.
+    // The first four report in any order.
     in_work[..4].sort_unstable();
     assert_eq!(in_work, [1, 2, 3, 4, 1, 1, 1, 1]);
 
-    dependency.away.send_replace(false);
+    dependency.is_down.send_replace(false);
     assert_eq!(seen.all_done(10).await, ids(0..10));
     until_depth(&*broker, ROUTE, 0, 1).await;
 
-    // It takes on as much as before: two are in work at a time when it is away again.
-    dependency.away.send_replace(true);
+    // It is back at full pace: two are in work at a time during the next outage.
+    dependency.is_down.send_replace(true);
     while seen.begun.try_recv().is_ok() {}
     publish(&*broker, ROUTE, 3).await;
     while seen.begun(1).await[0].in_work < 2 {}
-    dependency.away.send_replace(false);
+    dependency.is_down.send_replace(false);
     assert_eq!(seen.all_done(3).await, ids(0..3));
     serving.end().await;
     assert!(seen.done.try_recv().is_err(), "some work was done twice");
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn what_waits_behind_work_that_hangs_goes_back_to_the_queue(broker: Arc<dyn Broker>) {
-    // As many as it holds: four in work, four in its buffer.
+async fn messages_behind_work_that_hangs_go_back_to_the_queue(broker: Arc<dyn Broker>) {
+    // Four in work, four in the buffer.
     publish(&*broker, ROUTE, 8).await;
     let (dependency, mut seen) = Dependency::new();
     let serving = dependency.serve(&broker);
     let begun: Vec<_> = seen.begun(4).await.into_iter().map(|begun| begun.id).collect();
-    // The fifth is only begun once the consumer was ended; whoever comes now gets what it had.
+    // The fifth starts only after the consumer ended; the next consumer receives what it held.
     let fifth = seen.begun(1).await.remove(0).id;
     let mut other = broker.consume(ROUTE, 10).await.unwrap();
     let mut elsewhere = Vec::new();
@@ -186,11 +186,11 @@ async fn what_waits_behind_work_that_hangs_goes_back_to_the_queue(broker: Arc<dy
     serving.end().await;
 }
 
-async fn a_batch_that_hangs_is_put_off_with_what_was_collected(broker: Arc<dyn Broker>) {
+async fn a_batch_that_hangs_is_deferred_with_the_next_one(broker: Arc<dyn Broker>) {
     let mut serving = serving_batches::Serving::start(&broker, serving_batches::OPTIONS, serving_batches::done);
     publish(&*broker, ROUTE, 8).await;
     assert_eq!(serving.batches.recv().await.unwrap().len(), 5);
-    // Now it tries one at a time.
+    // From now on one at a time is tried.
     for _ in 0..3 {
         let probe = serving.batches.recv().await.unwrap();
         assert!(matches!(&probe[..], [(_, 0)]), "{probe:?}");
@@ -210,12 +210,12 @@ async fn a_batch_that_hangs_is_put_off_with_what_was_collected(broker: Arc<dyn B
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-/// Leaves no room for what is put off for a minute.
+/// Fills the delay queue of a minute.
 async fn fill_the_longest_delay(broker: &dyn Broker) {
     while broker.publish_later(ROUTE, message("filler"), A_MINUTE).await != Err(PublishError::Full) {}
 }
 
-/// The attempts at a message, of which the first is worked on as `first` says.
+/// The attempts at a message, the first of which runs `first`.
 async fn attempts<F>(broker: &Arc<dyn Broker>, first: impl Fn() -> F + Clone + Send + Sync + 'static) -> Vec<u32>
 where
     F: Future<Output = Outcome> + Send + 'static,
@@ -248,26 +248,26 @@ where
     seen.clone()
 }
 
-async fn what_cannot_be_put_off_goes_back_to_the_queue(broker: Arc<dyn Broker>) {
+async fn a_message_that_cannot_be_deferred_goes_back_to_the_queue(broker: Arc<dyn Broker>) {
     fill_the_longest_delay(&*broker).await;
     assert_eq!(attempts(&broker, std::future::pending).await, [0, 0]);
 }
 
-async fn a_retry_that_finds_no_room_goes_back_to_the_queue(broker: Arc<dyn Broker>) {
+async fn a_retry_without_room_goes_back_to_the_queue(broker: Arc<dyn Broker>) {
     fill_the_longest_delay(&*broker).await;
     assert_eq!(attempts(&broker, || async { Outcome::Retry { after: A_MINUTE } }).await, [0, 0]);
 }
 
-async fn a_dead_letter_whose_work_hangs_comes_again(broker: Arc<dyn Broker>) {
+async fn a_dead_letter_whose_work_hangs_is_redelivered(broker: Arc<dyn Broker>) {
     broker.bury(ROUTE, message("dead"), "hopeless").await.unwrap();
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let (recorded, mut is_recorded) = mpsc::unbounded_channel();
-    let (away, is_away) = watch::channel(true);
+    let (down, is_down) = watch::channel(true);
     let draining = dead_letters::Draining::start(&broker, dead_letters::DRAIN, move |message, death| {
         begun.send((message.id, death.reason)).unwrap();
-        let (mut is_away, recorded) = (is_away.clone(), recorded.clone());
+        let (mut is_down, recorded) = (is_down.clone(), recorded.clone());
         async move {
-            is_away.wait_for(|away| !away).await.unwrap();
+            is_down.wait_for(|is_down| !is_down).await.unwrap();
             recorded.send(()).unwrap();
             Drained::Recorded
         }
@@ -275,8 +275,8 @@ async fn a_dead_letter_whose_work_hangs_comes_again(broker: Arc<dyn Broker>) {
     for _ in 0..3 {
         assert_eq!(has_begun.recv().await.unwrap(), ("dead".to_owned(), "hopeless".to_owned()));
     }
-    away.send_replace(false);
+    down.send_replace(false);
     is_recorded.recv().await.unwrap();
     draining.end().await;
-    dead_letters::nothing_is_left(&*broker).await;
+    dead_letters::expect_no_dead_letters(&*broker).await;
 }

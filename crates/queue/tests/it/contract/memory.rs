@@ -1,4 +1,4 @@
-//! What a consumer and a publisher hold, in bytes.
+//! Bounds in bytes of consumers and publishers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use tokio_util::sync::CancellationToken;
 use crate::fixture::{OTHER, ROUTE, Server, message, next, on_both, publish, until_depth, within_a_minute};
 
 on_both! {
-    no_more_bytes_are_in_work_than_there_is_memory_for(100);
-    the_lanes_do_not_wait_for_each_others_memory(100);
-    a_message_larger_than_all_memory_is_taken_alone(100);
-    another_prefetch_may_be_wanted(1000);
+    bytes_in_work_are_bounded_by_the_budget(100);
+    each_lane_has_its_own_budget(100);
+    a_message_larger_than_the_budget_is_taken_alone(100);
+    the_prefetch_can_be_changed(1000);
 }
 
 const MIB: usize = 1024 * 1024;
-/// The most that is in work of a queue.
+/// Most bytes in work from a queue.
 const IN_WORK: usize = 16 * MIB;
 
-/// A body that nothing makes shorter.
+/// An incompressible body.
 fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut body = Vec::with_capacity(bytes + 8);
@@ -37,10 +37,10 @@ fn large(id: usize, body: &[u8]) -> Message {
     Message { body: body.to_vec().into(), ..message(id.to_string()) }
 }
 
-/// What a consumer gives until it gives no more.
-async fn all_it_gives(consumer: &mut Box<dyn Consumer>) -> Vec<Delivery> {
+/// Takes deliveries until no more come.
+async fn take_all(consumer: &mut Box<dyn Consumer>) -> Vec<Delivery> {
     let mut held = vec![next(consumer).await];
-    // Long enough for what is there: the test is no slower where nothing more comes.
+    // Long enough for what is there.
     while let Ok(Some(delivery)) = tokio::time::timeout(Duration::from_millis(500), consumer.next()).await {
         held.push(delivery);
     }
@@ -51,9 +51,9 @@ fn bytes(held: &[Delivery]) -> usize {
     held.iter().map(|delivery| delivery.message.body.len()).sum()
 }
 
-async fn no_more_bytes_are_in_work_than_there_is_memory_for(broker: Arc<dyn Broker>) {
+async fn bytes_in_work_are_bounded_by_the_budget(broker: Arc<dyn Broker>) {
     const MESSAGES: usize = 12;
-    // Packed they are small, and all of them may be at hand.
+    // Compressed they are small, and all of them may be at hand.
     let body = vec![b'a'; 3 * MIB];
     let publishing = {
         let broker = Arc::clone(&broker);
@@ -69,9 +69,9 @@ async fn no_more_bytes_are_in_work_than_there_is_memory_for(broker: Arc<dyn Brok
     while settled < MESSAGES {
         let (mut first, mut second) = (Vec::new(), Vec::new());
         let [one, two] = &mut consumers;
-        // One of them may be given nothing, as the other has it all.
+        // One of them may receive nothing, as the other one has it all.
         let _ = tokio::time::timeout(Duration::from_secs(2), async {
-            tokio::join!(async { first = all_it_gives(one).await }, async { second = all_it_gives(two).await })
+            tokio::join!(async { first = take_all(one).await }, async { second = take_all(two).await })
         })
         .await;
         let held = bytes(&first) + bytes(&second);
@@ -86,7 +86,7 @@ async fn no_more_bytes_are_in_work_than_there_is_memory_for(broker: Arc<dyn Brok
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn the_lanes_do_not_wait_for_each_others_memory(broker: Arc<dyn Broker>) {
+async fn each_lane_has_its_own_budget(broker: Arc<dyn Broker>) {
     let body = vec![b'a'; 15 * MIB];
     broker.publish(ROUTE, large(0, &body)).await.unwrap();
     publish(&*broker, OTHER, 1).await;
@@ -96,25 +96,22 @@ async fn the_lanes_do_not_wait_for_each_others_memory(broker: Arc<dyn Broker>) {
     held.ack();
 }
 
-async fn a_message_larger_than_all_memory_is_taken_alone(broker: Arc<dyn Broker>) {
+async fn a_message_larger_than_the_budget_is_taken_alone(broker: Arc<dyn Broker>) {
     let body = vec![b'a'; 16 * MIB];
     broker.publish(OTHER, large(0, &body)).await.unwrap();
     let mut consumer = broker.consume(OTHER, 5).await.unwrap();
     let held = next(&mut consumer).await;
     assert_eq!(held.message.body.len(), 16 * MIB);
     publish(&*broker, OTHER, 1).await;
-    assert!(
-        tokio::time::timeout(Duration::from_millis(200), consumer.next()).await.is_err(),
-        "there is no memory left"
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(200), consumer.next()).await.is_err(), "no memory is left");
     held.ack();
     next(&mut consumer).await.ack();
 }
 
-async fn another_prefetch_may_be_wanted(broker: Arc<dyn Broker>) {
+async fn the_prefetch_can_be_changed(broker: Arc<dyn Broker>) {
     publish(&*broker, ROUTE, 60).await;
     let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
-    let mut held = all_it_gives(&mut consumer).await;
+    let mut held = take_all(&mut consumer).await;
     assert_eq!((held.len(), consumer.prefetch()), (10, 10));
     consumer.set_prefetch(40);
     while held.len() < 40 {
@@ -122,7 +119,7 @@ async fn another_prefetch_may_be_wanted(broker: Arc<dyn Broker>) {
     }
     assert_eq!(consumer.prefetch(), 40);
     consumer.set_prefetch(2);
-    // What is held already stays so, and can be settled as ever.
+    // Deliveries already held stay valid.
     held.into_iter().for_each(Delivery::ack);
     for _ in 40..60 {
         next(&mut consumer).await.ack();
@@ -131,18 +128,18 @@ async fn another_prefetch_may_be_wanted(broker: Arc<dyn Broker>) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     publish(&*broker, ROUTE, 5).await;
-    assert_eq!(all_it_gives(&mut consumer).await.len(), 2);
+    assert_eq!(take_all(&mut consumer).await.len(), 2);
     consumer.close().await;
     until_depth(&*broker, ROUTE, 5, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_messages_lower_what_is_at_hand_and_small_ones_raise_it() {
+async fn large_messages_lower_the_prefetch_and_small_ones_raise_it() {
     let server = Server::new(1000);
     let broker = server.connect().await;
     within_a_minute(async {
         let mut consumer = broker.consume(ROUTE, 50).await.unwrap();
-        assert!(consumer.prefetch() < 50, "before anything is known, large ones are expected");
+        assert!(consumer.prefetch() < 50, "large messages are expected at first");
         let pass = async |consumer: &mut Box<dyn Consumer>, count: usize, body: &[u8]| {
             for id in 0..count {
                 broker.publish(ROUTE, large(id, body)).await.unwrap();
@@ -156,7 +153,7 @@ async fn large_messages_lower_what_is_at_hand_and_small_ones_raise_it() {
         let prefetch = usize::from(consumer.prefetch());
         assert!((1..=8).contains(&prefetch), "{prefetch} of {} bytes may be at hand", body.len());
         pass(&mut consumer, 150, b"{}").await;
-        assert_eq!(consumer.prefetch(), 50, "large ones are not expected for ever");
+        assert_eq!(consumer.prefetch(), 50, "large messages are not expected for ever");
         consumer.close().await;
         until_depth(&*broker, ROUTE, 0, 0).await;
     })
@@ -166,7 +163,7 @@ async fn large_messages_lower_what_is_at_hand_and_small_ones_raise_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_messages_with_one_id_the_returned_one_alone_is_unpublished() {
+async fn of_two_messages_with_one_id_only_the_returned_one_fails() {
     let server = Server::new(1000);
     let broker = server.connect().await;
     let client = server.client().await;
@@ -179,7 +176,7 @@ async fn of_two_messages_with_one_id_the_returned_one_alone_is_unpublished() {
             );
             assert_eq!(there, Ok(()), "round {round}");
             if gone == Ok(()) {
-                // It is declared again, a moment after it was missed.
+                // It was declared again meanwhile.
                 assert!(round > 0);
                 server.delete_queue(&client, &ROUTE.to_string()).await;
             } else {
@@ -193,7 +190,7 @@ async fn of_two_messages_with_one_id_the_returned_one_alone_is_unpublished() {
 }
 
 #[tokio::test]
-async fn the_queues_of_this_process_are_bounded_in_bytes() {
+async fn in_process_queues_are_bounded_in_bytes() {
     let broker = InProcess::new(1000);
     let body = vec![b'a'; 3 * MIB / 2];
     for id in 0..3 {

@@ -12,20 +12,20 @@ use tokio_util::sync::CancellationToken;
 use crate::fixture::{ROUTE, message, next, on_both, publish, until_depth};
 
 on_both! {
-    works_on_so_many_at_a_time(100);
-    a_failed_attempt_comes_again_and_counts(100);
+    concurrency_is_bounded(100);
+    a_failed_attempt_is_retried_and_counted(100);
     a_panic_is_a_failed_attempt(100);
-    a_message_that_always_panics_is_given_up(100);
-    what_cannot_be_decoded_is_dead_lettered(100);
-    what_work_gives_up_is_dead_lettered(100);
+    a_message_that_always_panics_is_dead_lettered(100);
+    an_undecodable_message_is_dead_lettered(100);
+    a_message_is_dead_lettered_if_its_outcome_says_so(100);
     shutdown_lets_running_work_end(100);
-    shutdown_gives_back_what_does_not_end_in_time(100);
-    what_is_given_back_while_stopping_is_redelivered(100);
+    shutdown_gives_back_unfinished_messages(100);
+    a_message_released_while_stopping_is_redelivered(100);
 }
 
 pub(crate) const OPTIONS: ServeOptions = ServeOptions { concurrency: 4, prefetch: 8, drain: Duration::from_secs(20) };
 
-/// Serves with `work`, which is given each message.
+/// Serves with `work`, which receives each message.
 pub(crate) fn start<W, F>(broker: &Arc<dyn Broker>, options: ServeOptions, work: W) -> Serving
 where
     W: Fn(Message) -> F + Clone + Send + Sync + 'static,
@@ -34,7 +34,7 @@ where
     let shutdown = CancellationToken::new();
     let decode = |message: &Message| match &message.body[..] {
         b"{}" => Ok(message.clone()),
-        b"panic" => panic!("as it was told to"),
+        b"panic" => panic!("on purpose"),
         _ => Err("not a test message".to_owned()),
     };
     let task = tokio::spawn(serve(Arc::clone(broker), ROUTE, options, shutdown.clone(), decode, work));
@@ -53,9 +53,9 @@ impl Serving {
     }
 }
 
-async fn works_on_so_many_at_a_time(broker: Arc<dyn Broker>) {
+async fn concurrency_is_bounded(broker: Arc<dyn Broker>) {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    // Nobody passes before four are there: fewer at a time would hang.
+    // None passes the barrier before four are in work: fewer would hang.
     let four = Arc::new(Barrier::new(4));
     let (done, mut all_done) = mpsc::unbounded_channel();
     let serving = start(&broker, OPTIONS, {
@@ -113,7 +113,7 @@ async fn attempts(
     seen.clone()
 }
 
-async fn a_failed_attempt_comes_again_and_counts(broker: Arc<dyn Broker>) {
+async fn a_failed_attempt_is_retried_and_counted(broker: Arc<dyn Broker>) {
     let outcome = |attempt| match attempt {
         0 | 1 => Outcome::Retry { after: Duration::ZERO },
         _ => Outcome::Done,
@@ -122,19 +122,19 @@ async fn a_failed_attempt_comes_again_and_counts(broker: Arc<dyn Broker>) {
 }
 
 async fn a_panic_is_a_failed_attempt(broker: Arc<dyn Broker>) {
-    let outcome = |attempt| if attempt == 0 { panic!("as it was told to") } else { Outcome::Done };
+    let outcome = |attempt| if attempt == 0 { panic!("on purpose") } else { Outcome::Done };
     assert_eq!(attempts(&broker, outcome).await, [0, 1]);
 }
 
-async fn a_message_that_always_panics_is_given_up(broker: Arc<dyn Broker>) {
-    let serving = start(&broker, OPTIONS, |_| async { panic!("as it was told to") });
+async fn a_message_that_always_panics_is_dead_lettered(broker: Arc<dyn Broker>) {
+    let serving = start(&broker, OPTIONS, |_| async { panic!("on purpose") });
     broker.publish(ROUTE, Message { attempt: 4, ..message("poison") }).await.unwrap();
     assert_eq!(first_death(&broker).await, ("poison".to_owned(), "the work on it panicked 5 times".to_owned()));
     serving.end().await;
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn what_cannot_be_decoded_is_dead_lettered(broker: Arc<dyn Broker>) {
+async fn an_undecodable_message_is_dead_lettered(broker: Arc<dyn Broker>) {
     let serving = start(&broker, OPTIONS, |_| async { Outcome::Done });
     for (body, reason) in [("garbage", "not a test message"), ("panic", "decoding it panicked")] {
         broker.publish(ROUTE, Message { body: body.into(), ..message(body) }).await.unwrap();
@@ -144,7 +144,7 @@ async fn what_cannot_be_decoded_is_dead_lettered(broker: Arc<dyn Broker>) {
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
-async fn what_work_gives_up_is_dead_lettered(broker: Arc<dyn Broker>) {
+async fn a_message_is_dead_lettered_if_its_outcome_says_so(broker: Arc<dyn Broker>) {
     let serving = start(&broker, OPTIONS, |_| async { Outcome::Dead { reason: "of another version".to_owned() } });
     publish(&*broker, ROUTE, 1).await;
     assert_eq!(first_death(&broker).await, ("0".to_owned(), "of another version".to_owned()));
@@ -183,11 +183,11 @@ async fn shutdown_lets_running_work_end(broker: Arc<dyn Broker>) {
     serving.shutdown.cancel();
     go_on.notify_one();
     serving.end().await;
-    // The one in work was acknowledged, and no other was begun.
+    // The one in work was acknowledged, and no other one started.
     until_depth(&*broker, ROUTE, 2, 0).await;
 }
 
-async fn shutdown_gives_back_what_does_not_end_in_time(broker: Arc<dyn Broker>) {
+async fn shutdown_gives_back_unfinished_messages(broker: Arc<dyn Broker>) {
     let started = Arc::new(Notify::new());
     let options = ServeOptions { drain: Duration::from_millis(50), ..OPTIONS };
     let serving = start(&broker, options, {
@@ -205,7 +205,7 @@ async fn shutdown_gives_back_what_does_not_end_in_time(broker: Arc<dyn Broker>) 
     assert_eq!((delivery.message.attempt, delivery.redelivered), (0, true));
 }
 
-async fn what_is_given_back_while_stopping_is_redelivered(broker: Arc<dyn Broker>) {
+async fn a_message_released_while_stopping_is_redelivered(broker: Arc<dyn Broker>) {
     let stop = CancellationToken::new();
     let started = Arc::new(Notify::new());
     let serving = start(&broker, OPTIONS, {

@@ -1,4 +1,4 @@
-//! What only a broker behind a network goes through.
+//! Lost connections, deleted queues, wrong settings: what only a broker behind a network can suffer.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -64,7 +64,7 @@ async fn nothing_is_lost_when_connections_are_cut() {
     .await;
     assert_eq!(delivered, (0..MESSAGES).map(|id| id.to_string()).collect());
 
-    // What was published twice, or redelivered as its ack was lost, is worked off too: nothing is left over.
+    // Duplicates, published twice or redelivered after a lost ack, are worked off too.
     until_depth(&*broker, ROUTE, 0, 1).await;
     shutdown.cancel();
     serving.await.unwrap().unwrap();
@@ -74,7 +74,7 @@ async fn nothing_is_lost_when_connections_are_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_connection_is_given_up() {
+async fn a_silent_connection_is_replaced() {
     let server = Server::new(100);
     let proxy = Proxy::start().await;
     let options = BrokerOptions {
@@ -90,7 +90,7 @@ async fn a_silent_connection_is_given_up() {
     within_a_minute(publish_until_confirmed(&*broker, ROUTE, message("after"), &CancellationToken::new()))
         .await
         .unwrap();
-    // A confirm that takes longer than the short timeout of this test makes it twice.
+    // A confirm that takes longer than the short timeout of this test makes a duplicate.
     let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
     let mut seen = HashSet::new();
     while seen.len() < 2 {
@@ -119,7 +119,7 @@ async fn a_delivery_of_a_lost_channel_is_not_acknowledged_on_the_next() {
     proxy.cut();
     let again = within_a_minute(next(&mut consumer)).await;
     assert_eq!((again.message.id.as_str(), again.redelivered), ("first", true));
-    // It has the tag of the one that is held now.
+    // It has the tag of the delivery held now.
     stale.ack();
     consumer.close().await;
     until_depth(&*broker, ROUTE, 2, 0).await;
@@ -128,7 +128,7 @@ async fn a_delivery_of_a_lost_channel_is_not_acknowledged_on_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_topology_is_declared_again_and_again() {
+async fn the_topology_is_declared_idempotently() {
     let server = Server::new(100);
     let first = server.connect().await;
     first.publish(ROUTE, message("kept")).await.unwrap();
@@ -146,7 +146,7 @@ async fn the_topology_is_declared_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_queue_is_told_and_declared_again() {
+async fn a_deleted_queue_is_reported_and_declared_again() {
     let server = Server::new(100);
     let broker = server.connect().await;
     let mut consumer = broker.consume(ROUTE, 10).await.unwrap();
@@ -159,7 +159,7 @@ async fn a_deleted_queue_is_told_and_declared_again() {
         .unwrap();
     until_depth(&*broker, deleted, 1, 0).await;
 
-    // A consumer gets over it, too.
+    // A consumer resumes, too.
     server.delete_queue(&client, "transactions.batch").await;
     within_a_minute(publish_until_confirmed(&*broker, ROUTE, message("found"), &CancellationToken::new()))
         .await
@@ -171,7 +171,7 @@ async fn a_deleted_queue_is_told_and_declared_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_more_is_under_way_than_the_window() {
+async fn unconfirmed_messages_are_bounded_by_the_window() {
     let server = Server::new(2000);
     let proxy = Proxy::start().await;
     let options = BrokerOptions { amqp_url: Some(proxy.url()), publish_window: 7, ..server.options.clone() };
@@ -195,7 +195,7 @@ async fn no_more_is_under_way_than_the_window() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_goes_past_its_bound_by_what_is_under_way_at_most() {
+async fn a_queue_exceeds_its_bound_by_the_windows_at_most() {
     const LENGTH: usize = 20;
     const WINDOW: u16 = 64;
     let server = Server::new(LENGTH);
@@ -215,7 +215,7 @@ async fn a_queue_goes_past_its_bound_by_what_is_under_way_at_most() {
     assert!(published.iter().all(|published| matches!(published, Ok(()) | Err(PublishError::Full))), "{published:?}");
     assert!((LENGTH..=bound).contains(&taken), "{taken} messages, not within {LENGTH} and {bound}");
 
-    // And so it stays while room is made and publishers wait for it.
+    // The same holds while room is made and publishers wait for it.
     let stop = CancellationToken::new();
     let mut waiting = JoinSet::new();
     for broker in &publishers {
@@ -237,7 +237,7 @@ async fn a_queue_goes_past_its_bound_by_what_is_under_way_at_most() {
             }
         }
         stop.cancel();
-        // Of those who only wait for room, none is left; those who publish have one last try.
+        // Waiting publishers stop; the others have one last attempt.
         while let Some(ended) = waiting.join_next().await {
             ended.unwrap();
         }
@@ -262,7 +262,7 @@ fn at(url: String) -> BrokerOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wrong_settings_are_told_at_once_and_without_the_password() {
+async fn wrong_settings_are_reported_at_once_and_without_the_password() {
     let mut wrong_password = address();
     wrong_password.authority.userinfo.password = "hunter2".to_owned();
     let mut wrong_host = address();
@@ -274,19 +274,19 @@ async fn wrong_settings_are_told_at_once_and_without_the_password() {
         ("user:hunter2@localhost".to_owned(), "AMQP_URL is no address of RabbitMQ"),
     ];
     for (url, expected) in cases {
-        // Within a startup that the test would not outlive.
+        // The startup is longer than the test may take.
         let error = within_a_minute(refused(&at(url), Duration::from_mins(10))).await;
         assert_eq!(error.exit(), Exit::Usage, "{error}");
-        let told = error.to_string();
-        assert!(told.contains(expected) && !told.contains("hunter2") && !told.contains('\n'), "{told}");
+        let text = error.to_string();
+        assert!(text.contains(expected) && !text.contains("hunter2") && !text.contains('\n'), "{text}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_away_is_waited_for_as_long_as_allowed() {
+async fn an_unreachable_broker_is_waited_for_during_the_startup() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    // Somebody listens, but is no RabbitMQ.
+    // This listener is no RabbitMQ.
     let startup = Duration::from_millis(700);
     let url = format!("amqp://user:hunter2@{address}");
     let start = Instant::now();

@@ -1,5 +1,4 @@
-//! What RabbitMQ does to consumers that hold a message for too long, and that ours are no such consumers. Its timeout of 30
-//! minutes is seconds here.
+//! RabbitMQ interrupts consumers that hold a message for too long; ours never do. Its timeout of 30 minutes is seconds here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-async fn rabbitmq_interrupts_nobody_who_puts_off_what_he_holds() {
+async fn rabbitmq_does_not_interrupt_a_consumer_that_defers_in_time() {
     let settings = format!("{{consumer_timeout,{}}},{{channel_tick_interval,200}}", TIMEOUT.as_millis());
     let Some(node) = Node::start(&settings).await else {
         eprintln!("skipped: no RabbitMQ is installed here, and another broker's timeout is not ours to set");
@@ -24,13 +23,13 @@ async fn rabbitmq_interrupts_nobody_who_puts_off_what_he_holds() {
     within_a_minute(async {
         held_too_long(&node).await;
         let before = interruptions(&node);
-        put_off_in_time(&node).await;
+        deferred_in_time(&node).await;
         assert_eq!(interruptions(&node), before, "{}", node.log());
     })
     .await;
 }
 
-/// How often the node closed a channel for the timeout.
+/// How often the node closed a channel over the timeout.
 fn interruptions(node: &Node) -> usize {
     node.log().matches("has timed out waiting").count()
 }
@@ -42,8 +41,8 @@ async fn broker(node: &Node, prefix: &str, hold_timeout: Duration) -> (Server, A
     (server, broker)
 }
 
-/// The measure of the test: who holds a message past the timeout is interrupted, and the message comes again while it is
-/// still in work.
+/// The control of the test: a consumer that holds a message past the timeout is interrupted, and the message is redelivered while
+/// it is still in work.
 async fn held_too_long(node: &Node) {
     let (_server, broker) = broker(node, "held.", Duration::from_mins(1)).await;
     let (begun, mut all_begun) = mpsc::unbounded_channel();
@@ -62,7 +61,7 @@ async fn held_too_long(node: &Node) {
     broker.close().await;
 }
 
-async fn put_off_in_time(node: &Node) {
+async fn deferred_in_time(node: &Node) {
     let hold = TIMEOUT / 4;
     let (server, singly) = broker(node, "singly.", hold).await;
     let (server_of_batches, in_batches) = broker(node, "in-batches.", hold).await;

@@ -1,4 +1,4 @@
-//! Events that others publish: pulled, settled, given back, and nothing of them lost.
+//! Bucket events: pulled, settled, given back, and never lost.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::proxy::Proxy;
 const EXCHANGE: &str = "assay.events";
 const PLACE: &str = "s3://drops/in/";
 
-/// Whoever publishes: an S3 server, say. It knows nothing of us but the exchange.
+/// The publisher, such as an S3 server. It knows only the exchange.
 struct Bucket {
     channel: Channel,
     exchange: String,
@@ -29,7 +29,7 @@ impl Bucket {
         Self { channel, exchange: server.name(EXCHANGE) }
     }
 
-    async fn says(&self, body: &str) {
+    async fn publishes(&self, body: &str) {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let (exchange, key) = (self.exchange.as_str().into(), "any.key".into());
         let properties = BasicProperties::default().with_delivery_mode(2);
@@ -43,7 +43,7 @@ async fn pull(events: &mut Box<dyn EventQueue>) -> EventDelivery {
     loop {
         match events.pull().await {
             Ok(Some(event)) => return event,
-            // Not there yet, or the connection is being made again.
+            // Not there yet, or reconnecting.
             Ok(None) | Err(BrokerError::Away(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
             Err(error) => panic!("{error}"),
         }
@@ -66,12 +66,12 @@ pub(crate) async fn delete(server: &Server, queues: &[&str]) {
     server.delete_all().await;
 }
 
-/// As they are called in RabbitMQ: another name in a later version would leave a queue behind.
+/// The names in RabbitMQ, pinned: another name in a later version would leave a queue behind.
 pub(crate) const QUEUE: &str = "assay.events.s3---drops-in-.9d820514";
 const OTHER_QUEUE: &str = "assay.events.s3---drops-out-.cab72020";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_is_held_by_one_until_it_is_settled() {
+async fn an_event_is_held_by_one_watcher_until_it_is_settled() {
     let server = Server::new(100);
     let (one, two) = (server.connect().await, server.connect().await);
     within_a_minute(async {
@@ -81,7 +81,7 @@ async fn an_event_is_held_by_one_until_it_is_settled() {
         assert!(first.pull().await.unwrap().is_none());
         let bucket = Bucket::of(&server).await;
         for body in ["1", "2"] {
-            bucket.says(body).await;
+            bucket.publishes(body).await;
         }
         let held = pull(&mut first).await;
         assert_eq!(&held.body[..], b"1");
@@ -90,7 +90,7 @@ async fn an_event_is_held_by_one_until_it_is_settled() {
         drop(held);
         assert_eq!(read(&mut second).await, "1", "it came back");
         assert!(first.pull().await.unwrap().is_none());
-        // Who watches another place hears of everything as well.
+        // The watchers of another place receive all events too.
         assert_eq!((read(&mut elsewhere).await, read(&mut elsewhere).await), ("1".into(), "2".into()));
     })
     .await;
@@ -100,12 +100,12 @@ async fn an_event_is_held_by_one_until_it_is_settled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nobody_can_read_becomes_a_dead_letter() {
+async fn an_unreadable_event_becomes_a_dead_letter() {
     let server = Server::new(100);
     let broker = server.connect().await;
     within_a_minute(async {
         let mut events = broker.subscribe_events(EXCHANGE, PLACE).await.unwrap();
-        Bucket::of(&server).await.says("hello").await;
+        Bucket::of(&server).await.publishes("hello").await;
         pull(&mut events).await.bury().await.unwrap();
         let mut letters = broker.consume_dead_letters(1).await.unwrap();
         let letter = next(&mut letters).await;
@@ -131,22 +131,22 @@ async fn events_outlive_connections_and_their_queue() {
         let mut events = broker.subscribe_events(EXCHANGE, PLACE).await.unwrap();
         let bucket = Bucket::of(&server).await;
         for body in ["0", "1", "2"] {
-            bucket.says(body).await;
+            bucket.publishes(body).await;
         }
         let mut seen = HashSet::new();
         while seen.len() < 3 {
             let event = pull(&mut events).await;
             seen.insert(event.body.clone());
             proxy.cut();
-            // It may come again: whether RabbitMQ has heard of it, nobody knows.
+            // It may be redelivered, if RabbitMQ did not receive this.
             let _ = event.ack().await;
         }
         server.delete_queue(&server.client().await, QUEUE).await;
-        // The pull that finds it missing makes sure that the next one does not.
+        // A pull that finds the queue missing makes the next one declare it.
         while events.pull().await.is_err() {
             tokio::task::yield_now().await;
         }
-        bucket.says("after").await;
+        bucket.publishes("after").await;
         assert_eq!(read(&mut events).await, "after");
     })
     .await;
@@ -169,7 +169,7 @@ async fn an_exchange_of_another_kind_is_refused_with_the_setting_to_change() {
 }
 
 #[tokio::test]
-async fn the_broker_in_this_process_hears_of_no_bucket() {
+async fn the_in_process_broker_refuses_events() {
     let error = InProcess::new(1).subscribe_events(EXCHANGE, PLACE).await.err().expect("it has none");
     assert_eq!(error.exit(), assay_transaction::Exit::Usage);
     assert!(error.to_string().contains("AMQP_URL"), "{error}");

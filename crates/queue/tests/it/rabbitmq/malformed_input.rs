@@ -1,4 +1,4 @@
-//! Messages that nobody of ours would send, on the real way: they end among the dead letters, and stop nobody.
+//! Malformed external messages on RabbitMQ: they become dead letters and block no others.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ fn headers<const N: usize>(headers: [(&str, AMQPValue); N]) -> BasicProperties {
     BasicProperties::default().with_headers(headers.into())
 }
 
-/// Tables in tables in arrays.
+/// Nested tables and arrays.
 fn nested(depth: usize) -> AMQPValue {
     (0..depth).fold(AMQPValue::Void, |value, _| {
         let mut table = FieldTable::default();
@@ -31,8 +31,8 @@ fn long(length: usize) -> AMQPValue {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hostile_messages_stop_nobody() {
-    // A header as long as a frame takes, but for the frame's own bytes: nothing can be added to it.
+async fn malformed_messages_become_dead_letters() {
+    // A header that nearly fills a frame, so that nothing can be added.
     const ALMOST_A_FRAME: usize = 130_900;
     let cases = [
         ("nothing", BasicProperties::default()),

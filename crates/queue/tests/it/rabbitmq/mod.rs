@@ -1,4 +1,4 @@
-//! What RabbitMQ alone can go through.
+//! What concerns RabbitMQ alone: the network, its timeouts, and external messages.
 
 mod connections;
 mod consumer_timeout;

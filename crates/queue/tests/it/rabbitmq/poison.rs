@@ -1,5 +1,5 @@
-//! Messages with properties that no client library writes, and that those of our programs cannot read as they are: each costs
-//! itself alone, on whatever way it comes. No connection is lost over them, so nothing is delivered twice.
+//! Poison messages, with properties that no client library writes or reads: each becomes a dead letter, in every queue. No
+//! connection is lost over them, so no message is delivered twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::contract::single as serving;
 use crate::fixture::{ROUTE, Server, message, next, within_a_minute};
 use crate::raw_amqp::{NOT_UTF_8, RawAmqp, RawProperties};
 
-/// A broker, and messages that are put on the way to it.
+/// A broker, and a connection to publish poison.
 struct Poisoned {
     server: Server,
     broker: Arc<dyn Broker>,
@@ -28,7 +28,7 @@ impl Poisoned {
         Self { server, broker, amqp }
     }
 
-    /// Publishes each, with its name as the body.
+    /// Publishes each poison message, with its name as the body.
     async fn publish(&mut self, exchange: &str, key: &[u8]) -> usize {
         let poisons = RawProperties::poisons();
         for (name, properties) in &poisons {
@@ -66,7 +66,7 @@ async fn poison_in_a_work_queue_is_delivered_once() {
         let deepest = next(&mut consumer).await;
         assert_eq!((&deepest.message.body[..], deepest.redelivered), (&b"the deepest"[..], false));
         deepest.ack();
-        // Given back, each comes again with what RabbitMQ adds.
+        // Given back, each is redelivered with the headers that RabbitMQ adds.
         for delivery in deliveries {
             delivery.release();
         }
@@ -86,7 +86,7 @@ async fn poison_in_a_work_queue_is_delivered_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_among_the_dead_letters_keeps_nobody_from_those_behind_it() {
+async fn poison_among_the_dead_letters_blocks_no_others() {
     within_a_minute(async {
         let mut poisoned = Poisoned::new().await;
         let count = poisoned.publish("assay.dead", b"\xffany\xfe").await;
@@ -107,12 +107,12 @@ async fn poison_among_the_dead_letters_keeps_nobody_from_those_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_among_what_is_broadcast_deafens_no_listener() {
+async fn poison_among_broadcasts_stops_no_listener() {
     within_a_minute(async {
         let mut poisoned = Poisoned::new().await;
         let mut listener = poisoned.broker.listen().await.unwrap();
         let count = poisoned.publish("assay.control", b"\xff").await;
-        // Nor does what takes memory for nothing.
+        // Nor does an oversized one.
         let large = vec![b' '; 100_000];
         poisoned
             .amqp
@@ -129,14 +129,14 @@ async fn poison_among_what_is_broadcast_deafens_no_listener() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_among_the_events_keeps_nobody_from_those_behind_it() {
+async fn poison_among_the_events_blocks_no_others() {
     within_a_minute(async {
         let mut poisoned = Poisoned::new().await;
         let mut queue = poisoned.broker.subscribe_events("assay.events", "s3://drops/in/").await.unwrap();
         poisoned.publish("assay.events", b"any\xff").await;
         for (name, _) in RawProperties::poisons() {
             let event = loop {
-                // An error would be a lost connection.
+                // An error would mean a lost connection.
                 match queue.pull().await.unwrap() {
                     Some(event) => break event,
                     None => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -153,7 +153,7 @@ async fn poison_among_the_events_keeps_nobody_from_those_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_a_damaged_identity_becomes_a_dead_letter_and_says_why() {
+async fn a_message_with_a_damaged_identity_becomes_a_dead_letter_with_the_reason() {
     within_a_minute(async {
         let mut poisoned = Poisoned::new().await;
         let serving = serving::start(&poisoned.broker, serving::OPTIONS, |_| async { Outcome::Done });
@@ -162,7 +162,7 @@ async fn what_has_a_damaged_identity_becomes_a_dead_letter_and_says_why() {
             seen.send((message.id, death.reason)).unwrap();
             async { Drained::Recorded }
         });
-        // The body is one that is worked on.
+        // The body is valid.
         for (bit, id) in [(7, "a\u{1a}\u{1a}b"), (5, ""), (3, "")] {
             let exchange = poisoned.server.name("assay.transactions");
             assert!(poisoned.amqp.publish(&exchange, b"batch", &RawProperties::short(bit, NOT_UTF_8), b"{}").await);
