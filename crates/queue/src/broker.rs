@@ -224,7 +224,7 @@ pub enum BrokerError {
     Usage(String),
     /// The broker is unreachable.
     #[error("{0}")]
-    Away(String),
+    Unreachable(String),
 }
 
 impl From<CredentialsError> for BrokerError {
@@ -238,7 +238,7 @@ impl BrokerError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
-            Self::Away(_) => Exit::DependencyAway,
+            Self::Unreachable(_) => Exit::DependencyAway,
         }
     }
 }

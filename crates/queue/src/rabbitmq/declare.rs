@@ -33,7 +33,7 @@ pub(crate) async fn declare(options: &BrokerOptions, exchange: &str, startup: Du
 
 async fn declare_on(link: &PersistentConnection, name: &str, request_timeout: Duration) -> Result<(), BrokerError> {
     let unreachable =
-        |cause: String| BrokerError::Away(format!("cannot declare exchange {name} ({cause}): check AMQP_URL"));
+        |cause: String| BrokerError::Unreachable(format!("cannot declare exchange {name} ({cause}): check AMQP_URL"));
     let Some(live) = link.live().await else { return Err(unreachable("the connection is closed".to_owned())) };
     let declaring = async {
         let channel = live.channel().await?;

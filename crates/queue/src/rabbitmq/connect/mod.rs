@@ -313,7 +313,7 @@ impl PersistentConnection {
             if now >= deadline {
                 let (server, startup) = (settings.server(), seconds(startup));
                 let cause = refusal.cause();
-                return Err(BrokerError::Away(format!(
+                return Err(BrokerError::Unreachable(format!(
                     "cannot reach RabbitMQ at {server} within {startup} ({cause}): check AMQP_URL"
                 )));
             }
@@ -383,7 +383,7 @@ impl PersistentConnection {
 
     pub(super) async fn depth(&self, queue: ShortString) -> Result<Depth, BrokerError> {
         let unreachable = |cause: String| {
-            BrokerError::Away(format!(
+            BrokerError::Unreachable(format!(
                 "cannot ask RabbitMQ at {} for the depth of {queue} ({cause})",
                 self.settings.server()
             ))

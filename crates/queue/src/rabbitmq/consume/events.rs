@@ -77,7 +77,7 @@ impl RabbitMqEventQueue {
     }
 
     fn unreachable(&self, cause: &str) -> BrokerError {
-        BrokerError::Away(format!("cannot pull events from {} ({cause})", self.queue))
+        BrokerError::Unreachable(format!("cannot pull events from {} ({cause})", self.queue))
     }
 }
 
@@ -139,7 +139,7 @@ impl AckerReceipt {
         // In a task of its own: an event whose settling is cancelled half-way would be held for ever.
         let settled = tokio::spawn(async move { live.attempt(request_timeout, settling).await }).await;
         let unreachable =
-            |cause: &str| BrokerError::Away(format!("an event is not settled and will be redelivered ({cause})"));
+            |cause: &str| BrokerError::Unreachable(format!("an event is not settled and will be redelivered ({cause})"));
         match settled {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => Err(unreachable("its channel is closed")),

@@ -44,7 +44,7 @@ async fn pull(events: &mut Box<dyn EventQueue>) -> EventDelivery {
         match events.pull().await {
             Ok(Some(event)) => return event,
             // Not there yet, or reconnecting.
-            Ok(None) | Err(BrokerError::Away(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Ok(None) | Err(BrokerError::Unreachable(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
             Err(error) => panic!("{error}"),
         }
     }
