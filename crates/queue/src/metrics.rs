@@ -7,9 +7,9 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::{Broker, Route, rabbitmq};
 
-const RETRIES: &str = "assay_queue_retries_total";
-const DEFERRED: &str = "assay_queue_put_off_total";
-const DEAD_LETTERS: &str = "assay_queue_dead_letters_total";
+pub(crate) const RETRIES: &str = "assay_queue_retries_total";
+pub(crate) const DEFERRED: &str = "assay_queue_put_off_total";
+pub(crate) const DEAD_LETTERS: &str = "assay_queue_dead_letters_total";
 const MESSAGES: &str = "assay_queue_messages";
 const CONSUMERS: &str = "assay_queue_consumers";
 const MALFORMED: &str = "assay_queue_malformed_messages_total";
@@ -39,16 +39,9 @@ pub(crate) fn describe() {
     }
 }
 
-pub(crate) fn retried(route: Route) {
-    counter!(RETRIES, "queue" => route.to_string()).increment(1);
-}
-
-pub(crate) fn deferred(route: Route) {
-    counter!(DEFERRED, "queue" => route.to_string()).increment(1);
-}
-
-pub(crate) fn dead_lettered(route: Route) {
-    counter!(DEAD_LETTERS, "queue" => route.to_string()).increment(1);
+/// Counts a message of a queue under one of the metrics by queue.
+pub(crate) fn count(metric: &'static str, route: Route) {
+    counter!(metric, "queue" => route.to_string()).increment(1);
 }
 
 pub(crate) fn malformed(damage: &'static str) {

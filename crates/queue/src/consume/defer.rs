@@ -13,7 +13,7 @@ use crate::{Broker, Delivery, Route, metrics};
 pub(super) async fn defer(broker: &dyn Broker, route: Route, delivery: Delivery) {
     match broker.publish_later(route, delivery.message.clone(), Delay::LONGEST.duration()).await {
         Ok(()) => {
-            metrics::deferred(route);
+            metrics::count(metrics::DEFERRED, route);
             delivery.ack();
         }
         Err(error) => {

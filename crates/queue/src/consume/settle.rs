@@ -64,14 +64,14 @@ pub(super) async fn settle(
             return;
         }
         Outcome::Retry { after } => {
-            metrics::retried(route);
+            metrics::count(metrics::RETRIES, route);
             let again = Message { attempt: delivery.message.attempt.saturating_add(1), ..delivery.message.clone() };
             let message = broker.compress(again);
             let attempt = || broker.publish_later(route, message.clone(), after);
             publish_replacement(hold, attempt, &message.id, &format!("{route}, delayed")).await
         }
         Outcome::Dead { reason } => {
-            metrics::dead_lettered(route);
+            metrics::count(metrics::DEAD_LETTERS, route);
             warn!(queue = %route, message_id = delivery.message.id, "message becomes a dead letter: {reason}");
             let message = broker.compress(delivery.message.clone());
             let attempt = || broker.bury(route, message.clone(), &reason);

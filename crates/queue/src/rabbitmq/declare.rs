@@ -4,20 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::ExchangeKind;
-use lapin::options::ExchangeDeclareOptions;
-use lapin::types::FieldTable;
 
 use super::connect::{ConnectionSettings, PersistentConnection};
 use super::failure::{cause, events_refused};
-use super::topology::DeclareMode;
+use super::topology::{DeclareMode, declare_exchange};
 use crate::{BrokerError, BrokerOptions};
 
 /// Declares all exchanges and queues.
 pub(crate) async fn declare_topology(options: &BrokerOptions, startup: Duration) -> Result<(), BrokerError> {
     let settings = Arc::new(ConnectionSettings::new(options, "declare", DeclareMode::Always)?);
-    let link = PersistentConnection::open(&settings, startup).await?;
+    let connection = PersistentConnection::open(&settings, startup).await?;
     settings.warn_of_policies().await;
-    link.close().await;
+    connection.close().await;
     Ok(())
 }
 
@@ -25,20 +23,23 @@ pub(crate) async fn declare_topology(options: &BrokerOptions, startup: Duration)
 pub(crate) async fn declare(options: &BrokerOptions, exchange: &str, startup: Duration) -> Result<String, BrokerError> {
     let name = format!("{}{exchange}", options.queue_prefix);
     let settings = Arc::new(ConnectionSettings::new(options, "watch-setup", DeclareMode::IfAllowed)?);
-    let link = PersistentConnection::open(&settings, startup).await?;
-    let declared = declare_on(&link, &name, options.publish_timeout).await;
-    link.close().await;
+    let connection = PersistentConnection::open(&settings, startup).await?;
+    let declared = declare_on(&connection, &name, options.publish_timeout).await;
+    connection.close().await;
     declared.map(|()| name)
 }
 
-async fn declare_on(link: &PersistentConnection, name: &str, request_timeout: Duration) -> Result<(), BrokerError> {
+async fn declare_on(
+    connection: &PersistentConnection,
+    name: &str,
+    request_timeout: Duration,
+) -> Result<(), BrokerError> {
     let unreachable =
         |cause: String| BrokerError::Unreachable(format!("cannot declare exchange {name} ({cause}): check AMQP_URL"));
-    let Some(live) = link.live().await else { return Err(unreachable("the connection is closed".to_owned())) };
+    let Some(live) = connection.live().await else { return Err(unreachable("the connection is closed".to_owned())) };
     let declaring = async {
         let channel = live.channel().await?;
-        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        Ok(channel.exchange_declare(name.into(), ExchangeKind::Topic, options, FieldTable::default()).await)
+        Ok(declare_exchange(&channel, name.into(), ExchangeKind::Topic).await)
     };
     match live.attempt(request_timeout, declaring).await {
         Ok(Ok(())) => Ok(()),

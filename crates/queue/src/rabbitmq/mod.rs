@@ -91,17 +91,17 @@ impl RabbitMq {
 
     async fn opened(
         &self,
-        link: &OnceCell<Arc<PersistentConnection>>,
+        connection: &OnceCell<Arc<PersistentConnection>>,
     ) -> Result<Arc<PersistentConnection>, BrokerError> {
         let open = async || PersistentConnection::open(&self.settings, self.startup).await.map(Arc::new);
-        link.get_or_try_init(open).await.cloned()
+        connection.get_or_try_init(open).await.cloned()
     }
 
     async fn consuming(&self) -> Result<Arc<PersistentConnection>, BrokerError> {
         self.opened(&self.consuming).await
     }
 
-    fn links(&self) -> impl Iterator<Item = &Arc<PersistentConnection>> {
+    fn connections(&self) -> impl Iterator<Item = &Arc<PersistentConnection>> {
         let opened = [&self.consuming, &self.dead_letters, &self.events].into_iter().filter_map(OnceCell::get);
         // The publishing one last, as ending consumers may still publish.
         opened.chain([&self.publishing])
@@ -109,14 +109,14 @@ impl RabbitMq {
 
     async fn subscribe(
         &self,
-        link: Arc<PersistentConnection>,
+        connection: Arc<PersistentConnection>,
         queue: ShortString,
         prefetch: u16,
         budget: &MemoryBudget,
         dead: bool,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
         let (budget, share, closing) = (budget.clone(), self.shares.join(), self.closing.child_token());
-        let subscribing = ConsumerOptions { link, queue, prefetch, dead, budget, share, closing };
+        let subscribing = ConsumerOptions { connection, queue, prefetch, dead, budget, share, closing };
         Ok(Box::new(RabbitMqConsumer::start(subscribing, &self.consumers).await?))
     }
 }
@@ -155,13 +155,13 @@ impl Broker for RabbitMq {
     }
 
     async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        let (link, queue) = (self.consuming().await?, self.settings.topology.work_queue(route));
-        self.subscribe(link, queue, prefetch, &self.budgets[route.index()], false).await
+        let (connection, queue) = (self.consuming().await?, self.settings.topology.work_queue(route));
+        self.subscribe(connection, queue, prefetch, &self.budgets[route.index()], false).await
     }
 
     async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        let link = self.opened(&self.dead_letters).await?;
-        self.subscribe(link, self.settings.topology.dead_letters(), prefetch, &self.dead_budget, true).await
+        let connection = self.opened(&self.dead_letters).await?;
+        self.subscribe(connection, self.settings.topology.dead_letters(), prefetch, &self.dead_budget, true).await
     }
 
     async fn broadcast(&self, message: Message) -> Result<(), PublishError> {
@@ -175,15 +175,15 @@ impl Broker for RabbitMq {
     }
 
     async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
-        let link = self.consuming().await?;
-        Ok(Box::new(listener::listen(link, self.closing.child_token(), &self.consumers).await))
+        let connection = self.consuming().await?;
+        Ok(Box::new(listener::listen(connection, self.closing.child_token(), &self.consumers).await))
     }
 
     async fn subscribe_events(&self, exchange: &str, watched: &str) -> Result<Box<dyn EventQueue>, BrokerError> {
-        let link = self.opened(&self.events).await?;
+        let connection = self.opened(&self.events).await?;
         let topology = &self.settings.topology;
         let (exchange, queue) = (topology.events_exchange(exchange), topology.events_queue(watched));
-        Ok(Box::new(RabbitMqEventQueue::subscribe(link, exchange, queue).await?))
+        Ok(Box::new(RabbitMqEventQueue::subscribe(connection, exchange, queue).await?))
     }
 
     async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
@@ -192,7 +192,7 @@ impl Broker for RabbitMq {
     }
 
     fn health(&self) -> Result<(), String> {
-        self.links().try_for_each(|link| link.health())
+        self.connections().try_for_each(|connection| connection.health())
     }
 
     fn max_in_flight(&self) -> usize {
@@ -213,8 +213,8 @@ impl Broker for RabbitMq {
         // Each consumer bounds its own end.
         self.consumers.wait().await;
         self.publisher.flush().await;
-        for link in self.links() {
-            link.close().await;
+        for connection in self.connections() {
+            connection.close().await;
         }
     }
 }

@@ -36,6 +36,10 @@ use crate::consume::Delay;
 use crate::events::queue_name;
 use crate::{Route, Work};
 
+const DEAD_EXCHANGE: &str = "assay.dead";
+const BROADCAST_EXCHANGE: &str = "assay.control";
+const FEED_EXCHANGE: &str = "assay.predictions";
+
 /// How often a message may return to its queue (its consumer died, or gave it back) before it is dead-lettered.
 const DELIVERY_LIMIT: i64 = 100;
 /// Dead letters are given back when people look at them; without a limit, RabbitMQ 4 would drop them after 20 times.
@@ -85,22 +89,7 @@ impl Topology {
 
     /// The exchange of delayed messages.
     fn delay_exchange(&self, work: Work) -> ShortString {
-        match work {
-            Work::Transactions => self.name("assay.transactions.delay"),
-            Work::Scored => self.name("assay.scored.delay"),
-        }
-    }
-
-    fn dead_exchange(&self) -> ShortString {
-        self.name("assay.dead")
-    }
-
-    fn control_exchange(&self) -> ShortString {
-        self.name("assay.control")
-    }
-
-    fn feed_exchange(&self) -> ShortString {
-        self.name("assay.predictions")
+        format!("{}.delay", self.exchange(work)).into()
     }
 
     fn delay_queue(&self, route: Route, delay: Delay) -> ShortString {
@@ -124,7 +113,7 @@ impl Topology {
     }
 
     pub(super) fn dead(&self, route: Route) -> PublishTarget {
-        PublishTarget { exchange: self.dead_exchange(), key: route.to_string().into(), mandatory: true }
+        PublishTarget { exchange: self.name(DEAD_EXCHANGE), key: route.to_string().into(), mandatory: true }
     }
 
     /// The exchange to which S3 servers publish their events.
@@ -144,21 +133,20 @@ impl Topology {
         exchange: ShortString,
         queue: ShortString,
     ) -> lapin::Result<()> {
-        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, options, FieldTable::default()).await?;
-        let dead = (self.dead_exchange(), queue.clone());
+        declare_exchange(channel, exchange.clone(), ExchangeKind::Topic).await?;
+        let dead = (self.name(DEAD_EXCHANGE), queue.clone());
         declare_queue(channel, queue.clone(), bounded(Some(dead), EVENTS_MAX_LENGTH, DELIVERY_LIMIT)).await?;
         bind(channel, queue, exchange, "#").await
     }
 
     /// The target of broadcasts; having no listener is no error.
     pub(super) fn control(&self) -> PublishTarget {
-        PublishTarget { exchange: self.control_exchange(), key: "".into(), mandatory: false }
+        PublishTarget { exchange: self.name(BROADCAST_EXCHANGE), key: "".into(), mandatory: false }
     }
 
     /// The target of the feed of predictions; having no reader is no error.
     pub(super) fn feed(&self, key: &str) -> PublishTarget {
-        PublishTarget { exchange: self.feed_exchange(), key: key.into(), mandatory: false }
+        PublishTarget { exchange: self.name(FEED_EXCHANGE), key: key.into(), mandatory: false }
     }
 
     /// Declares a queue for one listener, which RabbitMQ deletes with its consumer. Returns its name.
@@ -169,7 +157,7 @@ impl Topology {
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(LISTENER_MAX_LENGTH));
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(LISTENER_MAX_BYTES));
         let queue = channel.queue_declare("".into(), options, arguments).await?.name().clone();
-        bind(channel, queue.clone(), self.control_exchange(), "").await?;
+        bind(channel, queue.clone(), self.name(BROADCAST_EXCHANGE), "").await?;
         Ok(queue)
     }
 
@@ -195,9 +183,9 @@ impl Topology {
             (self.exchange(Work::Scored), ExchangeKind::Direct),
             (self.delay_exchange(Work::Transactions), ExchangeKind::Direct),
             (self.delay_exchange(Work::Scored), ExchangeKind::Direct),
-            (self.control_exchange(), ExchangeKind::Fanout),
-            (self.feed_exchange(), ExchangeKind::Topic),
-            (self.dead_exchange(), ExchangeKind::Fanout),
+            (self.name(BROADCAST_EXCHANGE), ExchangeKind::Fanout),
+            (self.name(FEED_EXCHANGE), ExchangeKind::Topic),
+            (self.name(DEAD_EXCHANGE), ExchangeKind::Fanout),
         ]
     }
 
@@ -222,8 +210,7 @@ impl Topology {
     async fn declare(&self, connection: &Connection) -> lapin::Result<()> {
         let channel = connection.create_channel().await?;
         for (name, kind) in self.exchanges() {
-            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-            channel.exchange_declare(name, kind, options, FieldTable::default()).await?;
+            declare_exchange(&channel, name, kind).await?;
         }
         self.declare_dead_letters(&channel).await?;
         for route in Route::ALL {
@@ -234,7 +221,7 @@ impl Topology {
 
     async fn declare_work(&self, channel: &Channel, route: Route) -> lapin::Result<()> {
         let queue = self.work_queue(route);
-        let dead = (self.dead_exchange(), queue.clone());
+        let dead = (self.name(DEAD_EXCHANGE), queue.clone());
         declare_queue(channel, queue.clone(), bounded(Some(dead), self.max_length.into(), DELIVERY_LIMIT)).await?;
         let exchange = self.exchange(route.work);
         bind(channel, queue, exchange.clone(), route.lane.as_str()).await?;
@@ -255,7 +242,7 @@ impl Topology {
         let queue = self.dead_letters();
         let arguments = bounded(None, DEAD_LETTERS_MAX_LENGTH, DEAD_LETTERS_DELIVERY_LIMIT);
         declare_queue(channel, queue.clone(), arguments).await?;
-        bind(channel, queue, self.dead_exchange(), "").await
+        bind(channel, queue, self.name(DEAD_EXCHANGE), "").await
     }
 }
 
@@ -277,6 +264,11 @@ fn bounded(dead: Option<(ShortString, ShortString)>, length: i64, delivery_limit
         arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
     }
     arguments
+}
+
+pub(super) async fn declare_exchange(channel: &Channel, name: ShortString, kind: ExchangeKind) -> lapin::Result<()> {
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(name, kind, options, FieldTable::default()).await
 }
 
 async fn declare_queue(channel: &Channel, name: ShortString, arguments: FieldTable) -> lapin::Result<()> {

@@ -1,10 +1,13 @@
 //! Brokers for tests, each with its own queues, and shared helpers.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use assay_queue::{Broker, BrokerOptions, Consumer, Delivery, Depth, Message, PublishError, Route, Work, connect};
+use assay_queue::{
+    Broker, BrokerError, BrokerOptions, Consumer, Delivery, Depth, Message, PublishError, Route, Work, connect,
+};
 use assay_transaction::{Lane, RunId};
 use futures_util::StreamExt;
 use lapin::options::{
@@ -13,6 +16,10 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::proxy::Proxy;
 
 pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
 pub(crate) const OTHER: Route = Route { work: Work::Scored, lane: Lane::Realtime };
@@ -35,14 +42,35 @@ macro_rules! on_both {
                     let server = $crate::fixture::Server::new($length);
                     let broker = server.connect().await;
                     $crate::fixture::within_a_minute(super::$test(std::sync::Arc::clone(&broker))).await;
-                    broker.close().await;
-                    server.delete_all().await;
+                    server.end(broker).await;
                 }
             )*
         }
     };
 }
 pub(crate) use on_both;
+
+/// A service in a task of its own.
+pub(crate) struct Running {
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) task: JoinHandle<Result<(), BrokerError>>,
+}
+
+impl Running {
+    pub(crate) fn start<F>(serve: impl FnOnce(CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = Result<(), BrokerError>> + Send + 'static,
+    {
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(serve(shutdown.clone()));
+        Self { shutdown, task }
+    }
+
+    pub(crate) async fn end(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
 
 /// Fails a test that hangs.
 pub(crate) async fn within_a_minute<T>(test: impl Future<Output = T>) -> T {
@@ -75,6 +103,13 @@ impl Server {
 
     pub(crate) async fn connect(&self) -> Arc<dyn Broker> {
         connect(&self.options, "test", STARTUP).await.unwrap()
+    }
+
+    /// Connects through a proxy.
+    pub(crate) async fn connect_through_proxy(&self) -> (Proxy, Arc<dyn Broker>) {
+        let proxy = Proxy::start().await;
+        let options = BrokerOptions { amqp_url: Some(proxy.url()), ..self.options.clone() };
+        (proxy, connect(&options, "test", STARTUP).await.unwrap())
     }
 
     /// A raw connection of the client.
@@ -112,6 +147,12 @@ impl Server {
         channel.queue_delete(self.name(queue).into(), QueueDeleteOptions::default()).await.unwrap();
     }
 
+    /// Ends a test.
+    pub(crate) async fn end(&self, broker: Arc<dyn Broker>) {
+        broker.close().await;
+        self.delete_all().await;
+    }
+
     pub(crate) async fn delete_all(&self) {
         let client = self.client().await;
         self.delete_queue(&client, "dead_letters").await;
@@ -146,6 +187,10 @@ pub(crate) fn address() -> AMQPUri {
 pub(crate) fn message(id: impl Into<String>) -> Message {
     let run_id: RunId = "run_1".parse().unwrap();
     Message::new(id, "assay.test.v1", &run_id, "{}")
+}
+
+pub(crate) fn ids(range: Range<usize>) -> Vec<String> {
+    range.map(|id| id.to_string()).collect()
 }
 
 /// Publishes messages `0` to `count - 1`.

@@ -23,15 +23,15 @@ const MAX_BYTES: usize = 64 * 1024;
 
 /// Receives broadcasts from now on, until `closing`.
 pub(crate) async fn listen(
-    link: Arc<PersistentConnection>,
+    connection: Arc<PersistentConnection>,
     closing: CancellationToken,
     tasks: &TaskTracker,
 ) -> ChannelListener {
     let sender = broadcast::Sender::new(BACKLOG);
     let listener = ChannelListener { receiver: sender.subscribe(), closing: closing.clone() };
     // The first subscription is made here, so that every broadcast sent after this returns is received.
-    let first = closing.run_until_cancelled(subscribe(&link)).await.flatten();
-    tasks.spawn(async move { closing.run_until_cancelled(forward(&link, first, &sender)).await });
+    let first = closing.run_until_cancelled(subscribe(&connection)).await.flatten();
+    tasks.spawn(async move { closing.run_until_cancelled(forward(&connection, first, &sender)).await });
     listener
 }
 
@@ -42,7 +42,7 @@ struct Subscription {
     deliveries: lapin::Consumer,
 }
 
-async fn forward(link: &PersistentConnection, first: Option<Subscription>, sender: &broadcast::Sender<Message>) {
+async fn forward(connection: &PersistentConnection, first: Option<Subscription>, sender: &broadcast::Sender<Message>) {
     let mut next = first;
     while let Some(Subscription { live, mut deliveries, .. }) = next {
         while let Some(Some(Ok(delivery))) = live.lost.run_until_cancelled(deliveries.next()).await {
@@ -53,19 +53,20 @@ async fn forward(link: &PersistentConnection, first: Option<Subscription>, sende
             // It fails once the listener is gone; then this task ends too.
             let _ = sender.send(wire::decode_uncompressed(&delivery.properties, delivery.data));
         }
-        next = subscribe(link).await;
+        next = subscribe(connection).await;
     }
 }
 
-/// `None` once the link is closed.
-async fn subscribe(link: &PersistentConnection) -> Option<Subscription> {
-    let topology = &link.settings.topology;
-    link.retry_subscribe("assay.control", |live| async move {
-        let channel = live.channel().await?;
-        let queue = topology.declare_listener(&channel).await?;
-        let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
-        let deliveries = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
-        Ok(Subscription { live, _channel: channel, deliveries })
-    })
-    .await
+/// `None` once the connection is closed.
+async fn subscribe(connection: &PersistentConnection) -> Option<Subscription> {
+    let topology = &connection.settings.topology;
+    connection
+        .retry_subscribe("assay.control", |live| async move {
+            let channel = live.channel().await?;
+            let queue = topology.declare_listener(&channel).await?;
+            let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
+            let deliveries = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
+            Ok(Subscription { live, _channel: channel, deliveries })
+        })
+        .await
 }

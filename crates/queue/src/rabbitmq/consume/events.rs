@@ -18,7 +18,7 @@ use crate::rabbitmq::connect::{LiveConnection, PersistentConnection};
 use crate::rabbitmq::failure::{cause, events_refused};
 
 pub(crate) struct RabbitMqEventQueue {
-    link: Arc<PersistentConnection>,
+    connection: Arc<PersistentConnection>,
     exchange: ShortString,
     queue: ShortString,
     current: Option<(Arc<LiveConnection>, Channel)>,
@@ -29,11 +29,11 @@ pub(crate) struct RabbitMqEventQueue {
 impl RabbitMqEventQueue {
     /// Declares exchange, queue and binding, so that events published from now on arrive.
     pub(crate) async fn subscribe(
-        link: Arc<PersistentConnection>,
+        connection: Arc<PersistentConnection>,
         exchange: ShortString,
         queue: ShortString,
     ) -> Result<Self, BrokerError> {
-        let mut events = Self { link, exchange, queue, current: None, pulling: None };
+        let mut events = Self { connection, exchange, queue, current: None, pulling: None };
         events.channel().await?;
         Ok(events)
     }
@@ -47,12 +47,12 @@ impl RabbitMqEventQueue {
             return Ok((Arc::clone(live), channel.clone()));
         }
         let request_timeout = self.request_timeout();
-        let live = match timeout(request_timeout, self.link.live()).await {
+        let live = match timeout(request_timeout, self.connection.live()).await {
             Ok(Some(live)) => live,
             Ok(None) => return Err(self.unreachable("the connection is closed")),
             Err(_) => return Err(self.unreachable("no connection")),
         };
-        let topology = &self.link.settings.topology;
+        let topology = &self.connection.settings.topology;
         let open = async {
             let channel = live.channel().await?;
             let declared = topology.declare_events(&channel, self.exchange.clone(), self.queue.clone()).await;
@@ -73,7 +73,7 @@ impl RabbitMqEventQueue {
     }
 
     fn request_timeout(&self) -> Duration {
-        self.link.settings.request_timeout
+        self.connection.settings.request_timeout
     }
 
     fn unreachable(&self, cause: &str) -> BrokerError {
@@ -138,8 +138,9 @@ impl AckerReceipt {
         let (live, request_timeout, settling) = (Arc::clone(&self.live), self.request_timeout, how(acker));
         // In a task of its own: an event whose settling is cancelled half-way would be held for ever.
         let settled = tokio::spawn(async move { live.attempt(request_timeout, settling).await }).await;
-        let unreachable =
-            |cause: &str| BrokerError::Unreachable(format!("an event is not settled and will be redelivered ({cause})"));
+        let unreachable = |cause: &str| {
+            BrokerError::Unreachable(format!("an event is not settled and will be redelivered ({cause})"))
+        };
         match settled {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => Err(unreachable("its channel is closed")),

@@ -40,7 +40,7 @@ use crate::{BrokerError, Consumer, Delivery};
 
 pub(super) struct RabbitMqConsumer {
     buffer: Arc<DeliveryBuffer>,
-    link: Arc<PersistentConnection>,
+    connection: Arc<PersistentConnection>,
     dead: bool,
     budget: MemoryBudget,
     /// The prefetch asked for, and the one in use.
@@ -86,7 +86,7 @@ impl DeliveryBuffer {
 
 /// The queue of a consumer, and its bounds.
 pub(super) struct ConsumerOptions {
-    pub(super) link: Arc<PersistentConnection>,
+    pub(super) connection: Arc<PersistentConnection>,
     pub(super) queue: ShortString,
     pub(super) prefetch: u16,
     /// Whether it is the queue of dead letters.
@@ -98,13 +98,13 @@ pub(super) struct ConsumerOptions {
 
 impl RabbitMqConsumer {
     pub(super) async fn start(subscribing: ConsumerOptions, tasks: &TaskTracker) -> Result<Self, BrokerError> {
-        let ConsumerOptions { link, queue, prefetch, dead, budget, share, closing } = subscribing;
+        let ConsumerOptions { connection, queue, prefetch, dead, budget, share, closing } = subscribing;
         let buffer = Arc::new(DeliveryBuffer::default());
         let (settle, settlements) = mpsc::unbounded_channel();
         let (wanted, wants) = watch::channel(prefetch.max(1));
         let prefetch = Arc::new(AtomicU16::new(MessageSizes::default().prefetch(prefetch, share.bytes())));
         let mut subscriber = Subscriber {
-            link: Arc::clone(&link),
+            connection: Arc::clone(&connection),
             queue,
             wants,
             prefetch: Arc::clone(&prefetch),
@@ -119,12 +119,12 @@ impl RabbitMqConsumer {
         // The first subscription is made here, so that RabbitMQ knows every started consumer.
         let first = subscriber.subscribe().await;
         let task = tasks.spawn(async move { subscriber.run(first).await });
-        Ok(Self { buffer, link, dead, budget, wanted, prefetch, closing, task: Some(task) })
+        Ok(Self { buffer, connection, dead, budget, wanted, prefetch, closing, task: Some(task) })
     }
 
     fn decode(&self, buffered: BufferedDelivery, taken: MemoryPermit) -> Delivery {
         let BufferedDelivery { properties, body, redelivered, receipt, since } = buffered;
-        let death = self.dead.then(|| wire::death(&properties, &self.link.settings.topology));
+        let death = self.dead.then(|| wire::death(&properties, &self.connection.settings.topology));
         let message = wire::decode(&properties, body);
         let mut delivery = Delivery::new(message, redelivered, death, Box::new(receipt), taken);
         delivery.since = since;
@@ -199,7 +199,7 @@ impl Receipt for ChannelReceipt {
 
 /// The task behind a consumer.
 struct Subscriber {
-    link: Arc<PersistentConnection>,
+    connection: Arc<PersistentConnection>,
     queue: ShortString,
     wants: watch::Receiver<u16>,
     /// The prefetch of the current consumer.
@@ -238,7 +238,7 @@ impl Subscriber {
             } else {
                 let goodbye = subscription.channel.close(REPLY_SUCCESS, "OK".into());
                 // Unsettled deliveries go back to the queue with the channel.
-                let _ = subscription.live.attempt(self.link.settings.request_timeout, goodbye).await;
+                let _ = subscription.live.attempt(self.connection.settings.request_timeout, goodbye).await;
                 next = None;
             }
         }
@@ -249,7 +249,7 @@ impl Subscriber {
     /// `None` once the consumer or the connection is closed.
     async fn subscribe(&mut self) -> Option<Subscription> {
         self.epoch += 1;
-        let subscribed = self.link.retry_subscribe(self.queue.as_str(), |live| self.subscribe_once(live));
+        let subscribed = self.connection.retry_subscribe(self.queue.as_str(), |live| self.subscribe_once(live));
         self.closing.run_until_cancelled(subscribed).await.flatten()
     }
 
@@ -277,7 +277,7 @@ impl Subscriber {
         let (in_use, wanted) = (self.prefetch.load(Ordering::Relaxed), *self.wants.borrow_and_update());
         let Some(prefetch) = self.sizes.change(in_use, wanted, self.share.bytes()) else { return Ok(()) };
         debug!(queue = %self.queue, "changing the prefetch from {in_use} to {prefetch}");
-        let request_timeout = self.link.settings.request_timeout;
+        let request_timeout = self.connection.settings.request_timeout;
         let tag = subscription.deliveries.tag();
         let cancelled = subscription.channel.basic_cancel(tag, BasicCancelOptions::default());
         subscription.live.attempt(request_timeout, cancelled).await?;
@@ -378,7 +378,7 @@ impl Subscriber {
         tokio::select! {
             biased;
             () = subscription.live.lost.cancelled() => Err("connection lost".to_owned()),
-            sent = timeout(self.link.settings.request_timeout, sent) => sent.unwrap_or_else(|_| {
+            sent = timeout(self.connection.settings.request_timeout, sent) => sent.unwrap_or_else(|_| {
                 let cause = "acknowledging took too long";
                 subscription.live.abandon(cause.to_owned());
                 Err(cause.to_owned())

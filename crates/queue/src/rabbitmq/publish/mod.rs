@@ -61,10 +61,10 @@ struct PendingPublish {
 }
 
 impl Publisher {
-    pub(super) fn start(link: &Arc<PersistentConnection>, window: u16, request_timeout: Duration) -> Self {
+    pub(super) fn start(connection: &Arc<PersistentConnection>, window: u16, request_timeout: Duration) -> Self {
         let (pending, waiting) = mpsc::unbounded_channel();
         let unused = CancellationToken::new();
-        tokio::spawn(run(Arc::clone(link), waiting, unused.clone()));
+        tokio::spawn(run(Arc::clone(connection), waiting, unused.clone()));
         let permits = Arc::new(Semaphore::new(window.into()));
         let bytes = MemoryBudget::new(IN_FLIGHT_BYTES);
         Self { pending, permits, bytes, window, request_timeout, _unused: unused.drop_guard() }
@@ -105,13 +105,13 @@ fn no_confirm() -> PublishError {
 
 /// The task. It ends with the connection, or with the publisher, even during an outage.
 async fn run(
-    link: Arc<PersistentConnection>,
+    connection: Arc<PersistentConnection>,
     mut waiting: mpsc::UnboundedReceiver<PendingPublish>,
     unused: CancellationToken,
 ) {
-    while let Some(Some(live)) = unused.run_until_cancelled(link.live()).await {
-        let end = match live.attempt(link.settings.request_timeout, open(&live)).await {
-            Ok(channel) => publish_on(&channel, &live, &link, &mut waiting).await,
+    while let Some(Some(live)) = unused.run_until_cancelled(connection.live()).await {
+        let end = match live.attempt(connection.settings.request_timeout, open(&live)).await {
+            Ok(channel) => publish_on(&channel, &live, &connection, &mut waiting).await,
             Err(cause) => ChannelEnd::Lost(cause),
         };
         match end {
@@ -152,7 +152,7 @@ enum ChannelEnd {
 async fn publish_on(
     channel: &Channel,
     live: &LiveConnection,
-    link: &PersistentConnection,
+    connection: &PersistentConnection,
     waiting: &mut mpsc::UnboundedReceiver<PendingPublish>,
 ) -> ChannelEnd {
     let mut blocked = live.blocked();
@@ -204,7 +204,7 @@ async fn publish_on(
             }
             () = until(declare_at) => {
                 declare_at = None;
-                match live.declare(&link.settings).await {
+                match live.declare(&connection.settings).await {
                     Ok(()) => debug!("declared the queues again, as one was missing"),
                     Err(cause) => debug!("cannot declare the queues again ({cause})"),
                 }

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{BatchOptions, Broker, BrokerError, Message, Outcome, Weighed, serve_batches};
+use assay_queue::{BatchOptions, Broker, Message, Outcome, Weighed, serve_batches};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{ROUTE, message, next, on_both, publish, until_depth};
+use crate::fixture::{ROUTE, Running, ids, message, next, on_both, publish, until_depth};
 
 on_both! {
     a_batch_is_complete_once_it_weighs_enough(100);
@@ -38,8 +36,7 @@ pub(crate) type Item = (String, u32);
 
 /// A service that reports what it decodes and works on, and whose work the test can hold up.
 pub(crate) struct Serving {
-    shutdown: CancellationToken,
-    task: JoinHandle<Result<(), BrokerError>>,
+    running: Running,
     decoded: mpsc::UnboundedReceiver<String>,
     pub(crate) batches: mpsc::UnboundedReceiver<Vec<Item>>,
     /// The items whose work has ended.
@@ -50,7 +47,6 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(broker: &Arc<dyn Broker>, options: BatchOptions, outcome: fn(&Item) -> Outcome) -> Self {
-        let shutdown = CancellationToken::new();
         let may_end = Arc::new(Semaphore::new(0));
         let (decoding, decoded) = mpsc::unbounded_channel();
         let (working, batches) = mpsc::unbounded_channel();
@@ -78,8 +74,9 @@ impl Serving {
                 }
             }
         };
-        let task = tokio::spawn(serve_batches(Arc::clone(broker), ROUTE, options, shutdown.clone(), decode, work));
-        Self { shutdown, task, decoded, batches, ended, may_end }
+        let running =
+            Running::start(|shutdown| serve_batches(Arc::clone(broker), ROUTE, options, shutdown, decode, work));
+        Self { running, decoded, batches, ended, may_end }
     }
 
     async fn batch(&mut self) -> Vec<String> {
@@ -103,17 +100,12 @@ impl Serving {
     }
 
     pub(crate) async fn end(self) {
-        self.shutdown.cancel();
-        self.task.await.unwrap().unwrap();
+        self.running.end().await;
     }
 }
 
 pub(crate) fn done(_: &Item) -> Outcome {
     Outcome::Done
-}
-
-fn ids(range: std::ops::Range<usize>) -> Vec<String> {
-    range.map(|id| id.to_string()).collect()
 }
 
 async fn a_batch_is_complete_once_it_weighs_enough(broker: Arc<dyn Broker>) {
@@ -248,7 +240,7 @@ async fn shutdown_finishes_the_collected_batch(broker: Arc<dyn Broker>) {
     for id in ids(0..8) {
         assert_eq!(serving.decoded.recv().await, Some(id));
     }
-    serving.shutdown.cancel();
+    serving.running.shutdown.cancel();
     serving.let_end(2);
     assert_eq!(serving.batch().await, ids(5..8));
     serving.end().await;

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, BrokerOptions, Listener, PublishError, connect};
+use assay_queue::{Broker, Listener, PublishError};
 
-use crate::fixture::{STARTUP, Server, message, on_both, within_a_minute};
-use crate::proxy::Proxy;
+use crate::fixture::{Server, message, on_both, within_a_minute};
 
 on_both! {
     every_listener_receives_a_broadcast(100);
@@ -79,9 +78,7 @@ async fn a_closed_broker_neither_sends_nor_receives_broadcasts(broker: Arc<dyn B
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_resumes_when_connections_are_cut() {
     let server = Server::new(100);
-    let proxy = Proxy::start().await;
-    let options = BrokerOptions { amqp_url: Some(proxy.url()), ..server.options.clone() };
-    let broker = connect(&options, "test", STARTUP).await.unwrap();
+    let (proxy, broker) = server.connect_through_proxy().await;
     // Another process, with healthy connections.
     let sender = server.connect().await;
     within_a_minute(async {
@@ -104,7 +101,6 @@ async fn a_listener_resumes_when_connections_are_cut() {
         }
     })
     .await;
-    broker.close().await;
     sender.close().await;
-    server.delete_all().await;
+    server.end(broker).await;
 }

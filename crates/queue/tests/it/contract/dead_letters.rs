@@ -4,12 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, BrokerError, Death, Drained, Message, serve_dead_letters};
+use assay_queue::{Broker, Death, Drained, Message, serve_dead_letters};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{OTHER, ROUTE, message, next, on_both, publish, until_depth};
+use crate::fixture::{OTHER, ROUTE, Running, message, next, on_both, publish, until_depth};
 
 on_both! {
     what_is_dead_lettered_and_what_the_broker_gives_up_arrive_as_they_are(100);
@@ -20,26 +19,12 @@ on_both! {
     shutdown_gives_back_unfinished_messages(100);
 }
 
-pub(crate) struct Draining {
-    pub(crate) shutdown: CancellationToken,
-    pub(crate) task: JoinHandle<Result<(), BrokerError>>,
-}
-
-impl Draining {
-    pub(crate) fn start<W, F>(broker: &Arc<dyn Broker>, drain: Duration, work: W) -> Self
-    where
-        W: Fn(Message, Death) -> F + Send + Sync + 'static,
-        F: Future<Output = Drained> + Send + 'static,
-    {
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve_dead_letters(Arc::clone(broker), shutdown.clone(), drain, work));
-        Self { shutdown, task }
-    }
-
-    pub(crate) async fn end(self) {
-        self.shutdown.cancel();
-        self.task.await.unwrap().unwrap();
-    }
+pub(crate) fn start<W, F>(broker: &Arc<dyn Broker>, drain: Duration, work: W) -> Running
+where
+    W: Fn(Message, Death) -> F + Send + Sync + 'static,
+    F: Future<Output = Drained> + Send + 'static,
+{
+    Running::start(|shutdown| serve_dead_letters(Arc::clone(broker), shutdown, drain, work))
 }
 
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
@@ -70,7 +55,7 @@ async fn what_is_dead_lettered_and_what_the_broker_gives_up_arrive_as_they_are(b
         next(&mut consumer).await.release();
     }
     let (seen, mut all_seen) = mpsc::unbounded_channel();
-    let draining = Draining::start(&broker, DRAIN, move |message, death| {
+    let draining = start(&broker, DRAIN, move |message, death| {
         seen.send((message, death)).unwrap();
         async { Drained::Recorded }
     });
@@ -91,7 +76,7 @@ async fn what_is_dead_lettered_and_what_the_broker_gives_up_arrive_as_they_are(b
 async fn an_unrecorded_dead_letter_is_redelivered(broker: Arc<dyn Broker>) {
     dead_letter(&*broker, 3).await;
     let (seen, mut all_seen) = mpsc::unbounded_channel();
-    let draining = Draining::start(&broker, DRAIN, {
+    let draining = start(&broker, DRAIN, {
         let before = std::sync::Mutex::new(HashSet::new());
         move |message: Message, _| {
             let is_first = before.lock().unwrap().insert(message.id.clone());
@@ -121,7 +106,7 @@ async fn an_unrecorded_dead_letter_is_redelivered(broker: Arc<dyn Broker>) {
 async fn many_dead_letters_are_drained_one_at_a_time(broker: Arc<dyn Broker>) {
     dead_letter(&*broker, 100).await;
     let (seen, mut all_seen) = mpsc::unbounded_channel();
-    let draining = Draining::start(&broker, DRAIN, {
+    let draining = start(&broker, DRAIN, {
         let in_work = Arc::new(tokio::sync::Mutex::new(()));
         move |message, _| {
             let (seen, in_work) = (seen.clone(), Arc::clone(&in_work));
@@ -141,9 +126,9 @@ async fn many_dead_letters_are_drained_one_at_a_time(broker: Arc<dyn Broker>) {
 }
 
 /// Starts work on the first dead letter that never ends.
-async fn stuck(broker: &Arc<dyn Broker>, drain: Duration) -> Draining {
+async fn stuck(broker: &Arc<dyn Broker>, drain: Duration) -> Running {
     let (begun, mut has_begun) = mpsc::unbounded_channel();
-    let draining = Draining::start(broker, drain, move |_, _| {
+    let draining = start(broker, drain, move |_, _| {
         begun.send(()).unwrap();
         std::future::pending()
     });
@@ -153,7 +138,7 @@ async fn stuck(broker: &Arc<dyn Broker>, drain: Duration) -> Draining {
 
 async fn expect_redelivered(broker: &Arc<dyn Broker>, count: usize) {
     let (seen, mut all_seen) = mpsc::unbounded_channel();
-    let draining = Draining::start(broker, DRAIN, move |message, _| {
+    let draining = start(broker, DRAIN, move |message, _| {
         seen.send(message.id).unwrap();
         async { Drained::Recorded }
     });
@@ -184,7 +169,7 @@ async fn shutdown_lets_running_work_end(broker: Arc<dyn Broker>) {
     dead_letter(&*broker, 1).await;
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let may_end = CancellationToken::new();
-    let draining = Draining::start(&broker, DRAIN, {
+    let draining = start(&broker, DRAIN, {
         let may_end = may_end.clone();
         move |_, _| {
             begun.send(()).unwrap();

@@ -10,7 +10,7 @@ use assay_queue::{Broker, Drained, Message, Outcome, PublishError};
 use tokio::sync::{mpsc, watch};
 
 use super::{batch as serving_batches, dead_letters, single as serving};
-use crate::fixture::{ROUTE, message, next, publish, until_depth};
+use crate::fixture::{ROUTE, Running, ids, message, next, publish, until_depth};
 
 const HOLD: Duration = Duration::from_millis(500);
 const A_MINUTE: Duration = Duration::from_mins(1);
@@ -88,7 +88,7 @@ impl Dependency {
         (Arc::new(dependency), Seen { begun: see_begun, done: see_done })
     }
 
-    fn serve(self: &Arc<Self>, broker: &Arc<dyn Broker>) -> serving::Serving {
+    fn serve(self: &Arc<Self>, broker: &Arc<dyn Broker>) -> Running {
         let dependency = Arc::clone(self);
         serving::start(broker, serving::OPTIONS, move |message| {
             let dependency = Arc::clone(&dependency);
@@ -132,10 +132,6 @@ impl Seen {
         ids.sort();
         ids
     }
-}
-
-fn ids(range: std::ops::Range<usize>) -> Vec<String> {
-    range.map(|id| id.to_string()).collect()
 }
 
 async fn a_message_whose_work_hangs_is_deferred_as_the_same_attempt(broker: Arc<dyn Broker>) {
@@ -263,7 +259,7 @@ async fn a_dead_letter_whose_work_hangs_is_redelivered(broker: Arc<dyn Broker>) 
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let (recorded, mut is_recorded) = mpsc::unbounded_channel();
     let (down, is_down) = watch::channel(true);
-    let draining = dead_letters::Draining::start(&broker, dead_letters::DRAIN, move |message, death| {
+    let draining = dead_letters::start(&broker, dead_letters::DRAIN, move |message, death| {
         begun.send((message.id, death.reason)).unwrap();
         let (mut is_down, recorded) = (is_down.clone(), recorded.clone());
         async move {

@@ -158,8 +158,7 @@ async fn large_messages_lower_the_prefetch_and_small_ones_raise_it() {
         until_depth(&*broker, ROUTE, 0, 0).await;
     })
     .await;
-    broker.close().await;
-    server.delete_all().await;
+    server.end(broker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -185,8 +184,7 @@ async fn of_two_messages_with_one_id_only_the_returned_one_fails() {
         }
     })
     .await;
-    broker.close().await;
-    server.delete_all().await;
+    server.end(broker).await;
 }
 
 #[tokio::test]

@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use assay_queue::{Broker, BrokerError, Message, Outcome, ServeOptions, serve};
+use assay_queue::{Broker, Message, Outcome, ServeOptions, serve};
 use tokio::sync::{Barrier, Notify, mpsc};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{ROUTE, message, next, on_both, publish, until_depth};
+use crate::fixture::{ROUTE, Running, message, next, on_both, publish, until_depth};
 
 on_both! {
     concurrency_is_bounded(100);
@@ -26,31 +25,17 @@ on_both! {
 pub(crate) const OPTIONS: ServeOptions = ServeOptions { concurrency: 4, prefetch: 8, drain: Duration::from_secs(20) };
 
 /// Serves with `work`, which receives each message.
-pub(crate) fn start<W, F>(broker: &Arc<dyn Broker>, options: ServeOptions, work: W) -> Serving
+pub(crate) fn start<W, F>(broker: &Arc<dyn Broker>, options: ServeOptions, work: W) -> Running
 where
     W: Fn(Message) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
 {
-    let shutdown = CancellationToken::new();
     let decode = |message: &Message| match &message.body[..] {
         b"{}" => Ok(message.clone()),
         b"panic" => panic!("on purpose"),
         _ => Err("not a test message".to_owned()),
     };
-    let task = tokio::spawn(serve(Arc::clone(broker), ROUTE, options, shutdown.clone(), decode, work));
-    Serving { shutdown, task }
-}
-
-pub(crate) struct Serving {
-    shutdown: CancellationToken,
-    task: JoinHandle<Result<(), BrokerError>>,
-}
-
-impl Serving {
-    pub(crate) async fn end(self) {
-        self.shutdown.cancel();
-        self.task.await.unwrap().unwrap();
-    }
+    Running::start(|shutdown| serve(Arc::clone(broker), ROUTE, options, shutdown, decode, work))
 }
 
 async fn concurrency_is_bounded(broker: Arc<dyn Broker>) {

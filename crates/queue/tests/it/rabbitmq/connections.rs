@@ -4,42 +4,31 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use assay_queue::{
-    BrokerError, BrokerOptions, Outcome, PublishError, ServeOptions, connect, publish_until_confirmed, serve,
-};
+use assay_queue::{BrokerError, BrokerOptions, Outcome, PublishError, ServeOptions, connect, publish_until_confirmed};
 use assay_transaction::Exit;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::contract::single;
 use crate::fixture::{ROUTE, STARTUP, Server, address, message, next, until_depth, within_a_minute};
-use crate::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_connections_are_cut() {
     const MESSAGES: usize = 500;
-    let server = Server::new(2000);
-    let proxy = Proxy::start().await;
-    let options = BrokerOptions { amqp_url: Some(proxy.url()), publish_window: 50, ..server.options.clone() };
-    let broker = connect(&options, "test", STARTUP).await.unwrap();
-
-    let shutdown = CancellationToken::new();
+    let mut server = Server::new(2000);
+    server.options.publish_window = 50;
+    let (proxy, broker) = server.connect_through_proxy().await;
     let (done, mut all_done) = mpsc::unbounded_channel();
-    let serving = tokio::spawn(serve(
-        Arc::clone(&broker),
-        ROUTE,
-        ServeOptions { concurrency: 8, prefetch: 16, drain: Duration::from_secs(20) },
-        shutdown.clone(),
-        |message| Ok(message.id.clone()),
-        move |id| {
-            let done = done.clone();
-            async move {
-                done.send(id).unwrap();
-                Outcome::Done
-            }
-        },
-    ));
+    let options = ServeOptions { concurrency: 8, prefetch: 16, ..single::OPTIONS };
+    let serving = single::start(&broker, options, move |message| {
+        let done = done.clone();
+        async move {
+            done.send(message.id).unwrap();
+            Outcome::Done
+        }
+    });
     let mut publishing = JoinSet::new();
     for id in 0..MESSAGES {
         let broker = Arc::clone(&broker);
@@ -66,23 +55,16 @@ async fn nothing_is_lost_when_connections_are_cut() {
 
     // Duplicates, published twice or redelivered after a lost ack, are worked off too.
     until_depth(&*broker, ROUTE, 0, 1).await;
-    shutdown.cancel();
-    serving.await.unwrap().unwrap();
+    serving.end().await;
     until_depth(&*broker, ROUTE, 0, 0).await;
-    broker.close().await;
-    server.delete_all().await;
+    server.end(broker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_connection_is_replaced() {
-    let server = Server::new(100);
-    let proxy = Proxy::start().await;
-    let options = BrokerOptions {
-        amqp_url: Some(proxy.url()),
-        publish_timeout: Duration::from_millis(500),
-        ..server.options.clone()
-    };
-    let broker = connect(&options, "test", STARTUP).await.unwrap();
+    let mut server = Server::new(100);
+    server.options.publish_timeout = Duration::from_millis(500);
+    let (proxy, broker) = server.connect_through_proxy().await;
     broker.publish(ROUTE, message("before")).await.unwrap();
     proxy.silence();
     let published = broker.publish(ROUTE, message("lost")).await;
@@ -100,16 +82,13 @@ async fn a_silent_connection_is_replaced() {
     }
     assert_eq!(seen, HashSet::from(["before", "after"].map(str::to_owned)));
     consumer.close().await;
-    broker.close().await;
-    server.delete_all().await;
+    server.end(broker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_of_a_lost_channel_is_not_acknowledged_on_the_next() {
     let server = Server::new(100);
-    let proxy = Proxy::start().await;
-    let options = BrokerOptions { amqp_url: Some(proxy.url()), ..server.options.clone() };
-    let broker = connect(&options, "test", STARTUP).await.unwrap();
+    let (proxy, broker) = server.connect_through_proxy().await;
     for id in ["first", "second"] {
         broker.publish(ROUTE, message(id)).await.unwrap();
     }
@@ -123,8 +102,7 @@ async fn a_delivery_of_a_lost_channel_is_not_acknowledged_on_the_next() {
     stale.ack();
     consumer.close().await;
     until_depth(&*broker, ROUTE, 2, 0).await;
-    broker.close().await;
-    server.delete_all().await;
+    server.end(broker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,16 +144,14 @@ async fn a_deleted_queue_is_reported_and_declared_again() {
         .unwrap();
     assert_eq!(within_a_minute(next(&mut consumer)).await.message.id, "found");
     consumer.close().await;
-    broker.close().await;
-    server.delete_all().await;
+    server.end(broker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unconfirmed_messages_are_bounded_by_the_window() {
-    let server = Server::new(2000);
-    let proxy = Proxy::start().await;
-    let options = BrokerOptions { amqp_url: Some(proxy.url()), publish_window: 7, ..server.options.clone() };
-    let broker = connect(&options, "test", STARTUP).await.unwrap();
+    let mut server = Server::new(2000);
+    server.options.publish_window = 7;
+    let (_proxy, broker) = server.connect_through_proxy().await;
     assert_eq!(broker.max_in_flight(), 7);
     // Far more than the window at once, over one channel.
     let published = Arc::new(Mutex::new(0));
@@ -190,8 +166,7 @@ async fn unconfirmed_messages_are_bounded_by_the_window() {
     within_a_minute(publishing.join_all()).await;
     assert_eq!(*published.lock().unwrap(), 1000);
     until_depth(&*broker, ROUTE, 1000, 0).await;
-    broker.close().await;
-    server.delete_all().await;
+    server.end(broker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,15 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use assay_queue::{BrokerError, BrokerOptions, EventDelivery, EventQueue, InProcess, connect};
+use assay_queue::{BrokerError, EventDelivery, EventQueue, InProcess};
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, ExchangeKind};
 
-use crate::fixture::{STARTUP, Server, next, within_a_minute};
-use crate::proxy::Proxy;
+use crate::fixture::{Server, next, within_a_minute};
 
 const EXCHANGE: &str = "assay.events";
 const PLACE: &str = "s3://drops/in/";
@@ -124,9 +123,7 @@ async fn an_unreadable_event_becomes_a_dead_letter() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_outlive_connections_and_their_queue() {
     let server = Server::new(100);
-    let proxy = Proxy::start().await;
-    let options = BrokerOptions { amqp_url: Some(proxy.url()), ..server.options.clone() };
-    let broker = connect(&options, "test", STARTUP).await.unwrap();
+    let (proxy, broker) = server.connect_through_proxy().await;
     within_a_minute(async {
         let mut events = broker.subscribe_events(EXCHANGE, PLACE).await.unwrap();
         let bucket = Bucket::of(&server).await;

@@ -8,7 +8,7 @@ use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use tokio::sync::mpsc;
 
-use crate::contract::dead_letters::{DRAIN, Draining};
+use crate::contract::dead_letters::{self, DRAIN};
 use crate::contract::single as serving;
 use crate::fixture::{ROUTE, Server, message, until_depth, within_a_minute};
 
@@ -63,7 +63,7 @@ async fn malformed_messages_become_dead_letters() {
             async { Outcome::Done }
         });
         let (seen, mut all_seen) = mpsc::unbounded_channel();
-        let draining = Draining::start(&broker, DRAIN, move |message: Message, death| {
+        let draining = dead_letters::start(&broker, DRAIN, move |message: Message, death| {
             seen.send((String::from_utf8(message.body.to_vec()).unwrap(), death.reason)).unwrap();
             async { Drained::Recorded }
         });

@@ -8,7 +8,7 @@ use assay_queue::{Broker, Death, Delivery, Drained, Message, Outcome};
 use tokio::sync::mpsc;
 
 use super::events;
-use crate::contract::dead_letters::{DRAIN, Draining};
+use crate::contract::dead_letters::{self, DRAIN};
 use crate::contract::single as serving;
 use crate::fixture::{ROUTE, Server, message, next, within_a_minute};
 use crate::raw_amqp::{NOT_UTF_8, RawAmqp, RawProperties};
@@ -38,8 +38,7 @@ impl Poisoned {
     }
 
     async fn end(self) {
-        self.broker.close().await;
-        self.server.delete_all().await;
+        self.server.end(self.broker).await;
     }
 }
 
@@ -158,7 +157,7 @@ async fn a_message_with_a_damaged_identity_becomes_a_dead_letter_with_the_reason
         let mut poisoned = Poisoned::new().await;
         let serving = serving::start(&poisoned.broker, serving::OPTIONS, |_| async { Outcome::Done });
         let (seen, mut all_seen) = mpsc::unbounded_channel();
-        let draining = Draining::start(&poisoned.broker, DRAIN, move |message: Message, death| {
+        let draining = dead_letters::start(&poisoned.broker, DRAIN, move |message: Message, death| {
             seen.send((message.id, death.reason)).unwrap();
             async { Drained::Recorded }
         });
