@@ -43,7 +43,6 @@ impl MemoryBudget {
         Self { bytes: Arc::new(Semaphore::new(all as usize)), all }
     }
 
-    /// The budget of a work queue.
     pub(crate) fn of(route: Route) -> Self {
         Self::new(match route.lane {
             Lane::Batch => BATCH_BYTES,
@@ -58,7 +57,6 @@ impl MemoryBudget {
         MemoryPermit(Arc::clone(&self.bytes).acquire_many_owned(wanted).await.ok())
     }
 
-    /// Bytes taken.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.all as usize - self.bytes.available_permits()
@@ -81,7 +79,6 @@ impl PrefetchShares {
 }
 
 impl PrefetchShare {
-    /// Its size at the moment.
     pub(crate) fn bytes(&self) -> usize {
         AT_HAND_BYTES / self.0.0.load(Ordering::Relaxed).max(1)
     }
@@ -114,7 +111,6 @@ impl MessageSizes {
         self.0.push_back(bytes);
     }
 
-    /// The largest message to expect.
     fn largest(&self) -> usize {
         let largest = self.0.iter().copied().max().unwrap_or_default();
         if self.0.len() < Self::ENOUGH { largest.max(Self::UNKNOWN) } else { largest }

@@ -18,7 +18,6 @@ const LOST: &str = "assay_queue_connections_lost_total";
 /// Between two observations of the queues.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Describes the metrics and starts them at 0.
 pub(crate) fn describe() {
     describe_counter!(RETRIES, "Messages retried after a delay, by queue.");
     describe_counter!(

@@ -30,7 +30,6 @@ pub use self::settle::Outcome;
 pub use self::single::{ServeOptions, serve};
 use crate::{Broker, BrokerError, Consumer, Message, Route};
 
-/// How much work is taken on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
     /// As much as the options allow.
@@ -39,7 +38,6 @@ enum Pace {
     Probe,
 }
 
-/// What became of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disposition {
     Settled,

@@ -11,7 +11,6 @@ use crate::{Death, Depth, Message, PublishWindow};
 /// How often a message may come back before it is dead-lettered, as `x-delivery-limit` in RabbitMQ.
 const DELIVERY_LIMIT: u32 = 100;
 
-/// A message in a queue or with a consumer.
 pub(super) struct QueuedMessage {
     pub(super) message: Message,
     pub(super) death: Option<Death>,

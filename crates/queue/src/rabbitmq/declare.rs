@@ -10,7 +10,6 @@ use super::failure::{cause, events_refused};
 use super::topology::{DeclareMode, declare_exchange};
 use crate::{BrokerError, BrokerOptions};
 
-/// Declares all exchanges and queues.
 pub(crate) async fn declare_topology(options: &BrokerOptions, startup: Duration) -> Result<(), BrokerError> {
     let settings = Arc::new(ConnectionSettings::new(options, "declare", DeclareMode::Always)?);
     let connection = PersistentConnection::open(&settings, startup).await?;

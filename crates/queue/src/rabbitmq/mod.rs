@@ -44,7 +44,6 @@ use crate::{
 pub(crate) use self::declare::{declare as declare_exchange, declare_topology};
 pub(crate) use self::inbound::damages;
 
-/// A connected RabbitMQ.
 pub(crate) struct RabbitMq {
     settings: Arc<ConnectionSettings>,
     startup: Duration,

@@ -35,7 +35,6 @@ pub(super) async fn warn_of_policies(uri: &AMQPUri, prefix: &str) {
     }
 }
 
-/// A queue as the management API shows it.
 #[derive(Debug, Deserialize)]
 struct ListedQueue {
     name: String,
@@ -90,7 +89,6 @@ fn effect(queue: &str, key: &str, value: &Value) -> Option<&'static str> {
     }
 }
 
-/// Gets the queues of the virtual host.
 async fn ask(uri: &AMQPUri, port: u16) -> Result<Vec<ListedQueue>, String> {
     let host = uri.authority.host.as_str();
     let mut stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;

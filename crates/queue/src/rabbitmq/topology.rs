@@ -63,7 +63,6 @@ pub(super) enum DeclareMode {
     IfAllowed,
 }
 
-/// The names and bounds of one installation.
 #[derive(Debug, Clone)]
 pub(super) struct Topology {
     prefix: String,

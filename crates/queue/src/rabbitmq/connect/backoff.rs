@@ -14,7 +14,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// If the client could not read something: RabbitMQ sends it again on each connection.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Why a connection was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ConnectionLoss {
     pub(super) cause: String,
@@ -28,7 +27,6 @@ impl From<&str> for ConnectionLoss {
     }
 }
 
-/// The losses of one connection.
 #[derive(Default)]
 pub(super) struct ReconnectBackoff {
     latest: Option<ConnectionLoss>,

@@ -33,7 +33,6 @@ use crate::{BrokerError, BrokerOptions, Depth, metrics};
 
 /// Seconds between heartbeats, unless the URL sets them: a dead peer is noticed after two.
 const HEARTBEAT: u16 = 10;
-/// One attempt to connect and declare.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest time for an attempt, even at the end of the startup: so that the error names the cause, and not the lack of time.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
@@ -134,7 +133,6 @@ impl ConnectionSettings {
     }
 }
 
-/// Why an attempt to connect failed.
 enum ConnectFailure {
     /// A setting is wrong; RabbitMQ was not asked.
     Setting(String),
@@ -253,7 +251,6 @@ impl LiveConnection {
         self.recheck.notify_one();
     }
 
-    /// Returns once the connection is lost.
     async fn until_lost(&self) -> ConnectionLoss {
         let mut events = Box::pin(self.connection.events_listener());
         let mut latest = None;
@@ -297,7 +294,6 @@ pub(super) struct PersistentConnection {
 }
 
 impl PersistentConnection {
-    /// Connects, retrying during `startup`.
     pub(super) async fn open(settings: &Arc<ConnectionSettings>, startup: Duration) -> Result<Self, BrokerError> {
         let deadline = Instant::now() + startup;
         let mut pauses = pauses(Duration::from_secs(2));

@@ -19,7 +19,6 @@ use lapin::{Connection, ConnectionProperties};
 
 use crate::rabbitmq::inbound::{InboundFrames, MAX_FRAME, MIN_FRAME};
 
-/// Bytes read at a time.
 const READ: usize = 64 * 1024;
 
 /// Connects. Frames are at most [`MAX_FRAME`] long, even if the address or RabbitMQ allow more.
@@ -42,7 +41,6 @@ pub(super) async fn connect(
 
 type TokioStream = <TokioRuntime as Reactor>::TcpStream;
 
-/// A stream whose inbound frames are repaired.
 pub(super) struct Transport {
     stream: AsyncTcpStream<TokioStream>,
     inbound: InboundFrames,
@@ -94,7 +92,6 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// Tokio's timers, with our streams.
 #[derive(Debug, Clone)]
 pub(super) struct TransportRuntime(Tokio);
 

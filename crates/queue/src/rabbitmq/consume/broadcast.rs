@@ -35,7 +35,6 @@ pub(crate) async fn listen(
     listener
 }
 
-/// One subscription on one channel.
 struct Subscription {
     live: Arc<LiveConnection>,
     _channel: Channel,

@@ -38,7 +38,6 @@ impl RabbitMqEventQueue {
         Ok(events)
     }
 
-    /// The channel and its connection.
     async fn channel(&mut self) -> Result<(Arc<LiveConnection>, Channel), BrokerError> {
         if let Some((live, channel)) = &self.current
             && live.is_up()
@@ -107,7 +106,6 @@ impl EventQueue for RabbitMqEventQueue {
     }
 }
 
-/// Pulls one event.
 async fn get(
     live: Arc<LiveConnection>,
     channel: Channel,

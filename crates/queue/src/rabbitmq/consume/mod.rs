@@ -63,7 +63,6 @@ struct BufferState {
     ended: bool,
 }
 
-/// A delivery as it came.
 struct BufferedDelivery {
     properties: BasicProperties,
     body: Vec<u8>,
@@ -84,12 +83,10 @@ impl DeliveryBuffer {
     }
 }
 
-/// The queue of a consumer, and its bounds.
 pub(super) struct ConsumerOptions {
     pub(super) connection: Arc<PersistentConnection>,
     pub(super) queue: ShortString,
     pub(super) prefetch: u16,
-    /// Whether it is the queue of dead letters.
     pub(super) dead: bool,
     pub(super) budget: MemoryBudget,
     pub(super) share: PrefetchShare,
@@ -197,7 +194,6 @@ impl Receipt for ChannelReceipt {
     }
 }
 
-/// The task behind a consumer.
 struct Subscriber {
     connection: Arc<PersistentConnection>,
     queue: ShortString,
@@ -214,7 +210,6 @@ struct Subscriber {
     epoch: u64,
 }
 
-/// One subscription on one channel.
 struct Subscription {
     live: Arc<LiveConnection>,
     channel: Channel,
@@ -387,7 +382,6 @@ impl Subscriber {
     }
 }
 
-/// How a subscription ended.
 enum SubscriptionEnd {
     Closed,
     Lost(String),

@@ -28,7 +28,6 @@ impl PendingSettlements {
         self.settlements.extend(settled);
     }
 
-    /// A message has arrived.
     pub(super) fn received(&mut self) {
         self.replacements = self.replacements.saturating_sub(1);
     }

@@ -24,10 +24,8 @@ const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 /// Type, channel and length.
 const BEFORE_PAYLOAD: usize = 7;
-/// The last byte of a frame.
 const FRAME_END: u8 = 206;
 
-/// Frames on their way from RabbitMQ to the client.
 pub(super) struct InboundFrames {
     /// The client may take `taken..ready`; the rest is not checked yet.
     bytes: Vec<u8>,
@@ -56,7 +54,6 @@ impl InboundFrames {
         }
     }
 
-    /// Adds received bytes.
     pub(super) fn feed(&mut self, received: &[u8]) {
         self.bytes.drain(..self.taken);
         self.ready -= self.taken;
@@ -65,7 +62,6 @@ impl InboundFrames {
         while self.advance() {}
     }
 
-    /// Copies checked bytes to the client.
     pub(super) fn take(&mut self, room: &mut [u8]) -> usize {
         let ready = &self.bytes[self.taken..self.ready];
         let length = ready.len().min(room.len());

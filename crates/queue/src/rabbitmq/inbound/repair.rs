@@ -17,7 +17,6 @@ const BASIC: u16 = 60;
 /// Class, weight and length of the body, before the properties.
 const BEFORE_PROPERTIES: usize = 12;
 
-/// The kinds of damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Damage {
     /// A short text that is not UTF-8.
@@ -40,7 +39,6 @@ impl Damage {
     }
 }
 
-/// The properties are unreadable.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
@@ -52,7 +50,6 @@ pub(super) fn before_properties(payload: &[u8]) -> Option<&[u8]> {
     payload.get(..BEFORE_PROPERTIES)
 }
 
-/// Repairs the payload of a header frame.
 pub(super) fn content_header(payload: &mut [u8]) -> Result<Option<Damage>, Unreadable> {
     let mut repair = Repair { values: MAX_VALUES, damage: None };
     let properties = payload.get_mut(BEFORE_PROPERTIES..).ok_or(Unreadable)?;
@@ -81,7 +78,6 @@ enum MethodField {
     Text,
 }
 
-/// Reads bytes from the front.
 struct Cursor<'a>(&'a mut [u8]);
 
 impl<'a> Cursor<'a> {

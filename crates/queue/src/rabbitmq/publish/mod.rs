@@ -28,7 +28,6 @@ use super::wire::EncodedMessage;
 use crate::PublishError;
 use crate::memory::{IN_FLIGHT_BYTES, MemoryBudget, MemoryPermit};
 
-/// The exchange and key of a publish.
 #[derive(Debug, Clone)]
 pub(super) struct PublishTarget {
     pub(super) exchange: ShortString,
@@ -37,7 +36,6 @@ pub(super) struct PublishTarget {
     pub(super) mandatory: bool,
 }
 
-/// The handle of the publishing task.
 pub(super) struct Publisher {
     pending: mpsc::UnboundedSender<PendingPublish>,
     permits: Arc<Semaphore>,
@@ -142,10 +140,8 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Why publishing on a channel ended.
 enum ChannelEnd {
     Lost(String),
-    /// The publisher is gone.
     Unused,
 }
 
@@ -223,7 +219,6 @@ async fn publish_on(
     }
 }
 
-/// How a publish ended.
 enum Confirm {
     Acked,
     Nacked,
@@ -239,7 +234,6 @@ struct FinishedPublish {
     returned: Option<u64>,
 }
 
-/// The header with the number of the publish.
 const NUMBER: &str = "publish";
 
 fn with_number(properties: &BasicProperties, number: u64) -> BasicProperties {

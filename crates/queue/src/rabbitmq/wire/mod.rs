@@ -30,7 +30,6 @@ const OUR_KINDS: &str = "assay.";
 /// The longest external body that an earlier version passed on.
 const MAX_EXTERNAL: usize = 1024 * 1024;
 
-/// A message ready to be sent.
 #[derive(Debug)]
 pub(super) struct EncodedMessage {
     pub(super) properties: BasicProperties,

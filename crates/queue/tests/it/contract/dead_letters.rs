@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fixture::{OTHER, ROUTE, Running, message, next, on_both, publish, until_depth};
 
 on_both! {
-    what_is_dead_lettered_and_what_the_broker_gives_up_arrive_as_they_are(100);
+    dead_letters_of_stages_and_of_the_broker_arrive_unchanged(100);
     an_unrecorded_dead_letter_is_redelivered(100);
     many_dead_letters_are_drained_one_at_a_time(100);
     nothing_is_lost_when_the_consumer_dies(100);
@@ -45,7 +45,7 @@ pub(crate) async fn expect_no_dead_letters(broker: &dyn Broker) {
     dead.close().await;
 }
 
-async fn what_is_dead_lettered_and_what_the_broker_gives_up_arrive_as_they_are(broker: Arc<dyn Broker>) {
+async fn dead_letters_of_stages_and_of_the_broker_arrive_unchanged(broker: Arc<dyn Broker>) {
     let garbage = Message { attempt: 3, body: vec![0xff, 0, b'{'].into(), ..message("garbage") };
     broker.bury(OTHER, garbage.clone(), "no chunk: expected value at line 1").await.unwrap();
     publish(&*broker, ROUTE, 1).await;
