@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +17,7 @@ use tracing::{error, warn};
 
 use super::defer::defer;
 use super::settle::settle;
-use super::{Disposition, Intake, Pace, Service, catch_panic};
+use super::{Disposition, Intake, Pace, Service, catch_panic, wait_until};
 use crate::{Broker, BrokerError, Consumer, Delivery, Message, Outcome, Route};
 
 /// A decoded value, and its weight in a batch, such as the rows of a chunk.
@@ -73,7 +74,8 @@ where
             BatchIntake { service: &service, pace, prefetch, hold, batch, in_work: None, settling: JoinSet::new() },
         )
     };
-    service.run(options.drain, start).await
+    // Boxed, as the compiler cannot prove it `Send` for all callers otherwise.
+    service.run(options.drain, start).boxed().await
 }
 
 struct BatchIntake<'a, T, D, W> {
@@ -132,7 +134,7 @@ where
                         return Some(next);
                     }
                 }
-                () = self.batch.wait_until_due(), if is_idle => {}
+                () = wait_until(self.batch.due_at), if is_idle => {}
                 delivery = consumer.next(), if !self.batch.is_full() && !is_exhausted => {
                     let delivery = delivery?;
                     match service.decode(&delivery.message) {
@@ -252,6 +254,7 @@ struct Batch<T> {
     max_weight: usize,
     max_bytes: usize,
     max_wait: Duration,
+    /// `None` for an empty batch.
     due_at: Option<Instant>,
 }
 
@@ -289,13 +292,5 @@ impl<T> Batch<T> {
 
     fn is_due(&self) -> bool {
         self.is_full() || self.due_at.is_some_and(|at| at <= Instant::now())
-    }
-
-    /// Never ends for an empty batch.
-    async fn wait_until_due(&self) {
-        match self.due_at {
-            Some(at) => tokio::time::sleep_until(at).await,
-            None => std::future::pending().await,
-        }
     }
 }

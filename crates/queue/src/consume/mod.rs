@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -75,15 +75,15 @@ struct Service<D, W> {
 }
 
 /// Works on the deliveries of one consumer.
-trait Intake {
+trait Intake: Send {
     /// Takes deliveries until another pace is called for, and returns it; `None` on shutdown and once the broker is closed.
-    async fn run(&mut self, consumer: &mut dyn Consumer) -> Option<Pace>;
+    fn run(&mut self, consumer: &mut dyn Consumer) -> impl Future<Output = Option<Pace>> + Send;
 
     /// Finishes and settles what was taken. May be cancelled.
-    async fn finish(&mut self);
+    fn finish(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Drops what is not finished.
-    async fn abort(&mut self);
+    fn abort(&mut self) -> impl Future<Output = ()> + Send;
 }
 
 impl<D, W> Service<D, W> {
@@ -131,6 +131,14 @@ impl<D, W> Service<D, W> {
         }
         std::panic::catch_unwind(AssertUnwindSafe(|| (self.decode)(message)))
             .unwrap_or_else(|_| Err("decoding it panicked".to_owned()))
+    }
+}
+
+/// Sleeps until `at`; never ends for `None`.
+pub(crate) async fn wait_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

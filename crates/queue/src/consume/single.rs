@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -40,7 +41,7 @@ pub async fn serve<T, D, W, F>(
 ) -> Result<(), BrokerError>
 where
     T: Send + 'static,
-    D: Fn(&Message) -> Result<T, String>,
+    D: Fn(&Message) -> Result<T, String> + Sync,
     W: Fn(T) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send,
 {
@@ -53,7 +54,8 @@ where
         let permits = Arc::new(Semaphore::new(concurrency));
         (prefetch, SingleIntake { service: &service, pace, permits, running: JoinSet::new() })
     };
-    service.run(options.drain, start).await
+    // Boxed, as the compiler cannot prove it `Send` for all callers otherwise.
+    service.run(options.drain, start).boxed().await
 }
 
 struct SingleIntake<'a, D, W> {
@@ -67,7 +69,7 @@ struct SingleIntake<'a, D, W> {
 impl<T, D, W, F> Intake for SingleIntake<'_, D, W>
 where
     T: Send + 'static,
-    D: Fn(&Message) -> Result<T, String>,
+    D: Fn(&Message) -> Result<T, String> + Sync,
     W: Fn(T) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send,
 {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::broker::Settlement;
+use crate::consume::wait_until;
 
 /// Longest wait for replacements: the queue may be empty.
 const REPLACEMENT_WAIT: Duration = Duration::from_millis(5);
@@ -54,10 +55,7 @@ impl PendingSettlements {
 
     /// Waits until more can be settled although no replacement arrived. Never ends without settlements.
     pub(super) async fn wait_for_replacements(&self) {
-        match self.until {
-            Some(until) if !self.settlements.is_empty() => tokio::time::sleep_until(until).await,
-            _ => std::future::pending().await,
-        }
+        wait_until(self.until.filter(|_| !self.settlements.is_empty())).await;
     }
 }
 

@@ -26,6 +26,7 @@ use super::connect::{LiveConnection, PersistentConnection};
 use super::failure::{cause, oversized};
 use super::wire::EncodedMessage;
 use crate::PublishError;
+use crate::consume::wait_until;
 use crate::memory::{IN_FLIGHT_BYTES, MemoryBudget, MemoryPermit};
 
 #[derive(Debug, Clone)]
@@ -132,14 +133,6 @@ async fn open(live: &LiveConnection) -> lapin::Result<Channel> {
 /// if it exists again by then: they would wait for ever.
 const DECLARE_AFTER: Duration = Duration::from_secs(1);
 
-/// Never ends for `None`.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 enum ChannelEnd {
     Lost(String),
     Unused,
@@ -198,7 +191,7 @@ async fn publish_on(
                     declare_at.get_or_insert_with(|| Instant::now() + DECLARE_AFTER);
                 }
             }
-            () = until(declare_at) => {
+            () = wait_until(declare_at) => {
                 declare_at = None;
                 match live.declare(&connection.settings).await {
                     Ok(()) => debug!("declared the queues again, as one was missing"),
