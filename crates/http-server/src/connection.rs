@@ -1,5 +1,8 @@
 //! One connection: requests are answered one after the other, until either side has had enough.
 
+pub(crate) mod state;
+mod stream;
+
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -22,10 +25,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use self::state::{Answering, State};
+use self::stream::Timed;
 use crate::Limits;
 use crate::body::Ending;
-use crate::state::{Answering, State};
-use crate::timed::Timed;
 
 /// How long what else comes in is read and thrown away after the last answer: a connection that is closed with unread bytes is reset,
 /// and the answer may be lost with it.

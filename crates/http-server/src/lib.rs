@@ -16,8 +16,6 @@ mod body;
 mod connection;
 mod limits;
 mod serve;
-mod state;
-mod timed;
 
 pub use body::{Bodies, BodyError, ReadBody};
 pub use limits::Limits;

@@ -14,8 +14,8 @@ use tracing::{debug, info, warn};
 
 use crate::Limits;
 use crate::connection::answer;
+use crate::connection::state::State;
 use crate::limits::open_files;
-use crate::state::State;
 
 /// After an error of the system, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -9,15 +9,15 @@
 
 mod arguments;
 mod error;
-mod foreign;
+mod external;
+mod message;
 mod metrics;
 mod micro_batch;
 mod options;
 mod progress;
 mod run;
-mod scoring;
-mod stopped;
-mod task;
+mod score;
+mod stopped_runs;
 
 pub use arguments::Arguments;
 pub use error::PredictError;

@@ -9,11 +9,11 @@ use assay_transaction::Lane;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::foreign::Foreign;
+use crate::external::Foreign;
+use crate::message::decode;
 use crate::micro_batch::MicroBatches;
-use crate::scoring::Scoring;
-use crate::stopped::StoppedRuns;
-use crate::task::decode;
+use crate::score::Scoring;
+use crate::stopped_runs::StoppedRuns;
 use crate::{LiveOptions, PredictError, PredictProgress, metrics};
 
 /// Most live messages that one predictor has in work, where they are small: the broker bounds their bytes.

@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::class::{Class, Sign};
+use crate::failure::{Class, Sign};
 use crate::http::{Http, NO_ANSWER, Trouble};
 
 /// What an API said of its health.

@@ -13,7 +13,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER}
 use reqwest::{Response, redirect};
 use url::Url;
 
-use crate::class::Sign;
+use crate::failure::Sign;
 use crate::protocol::{HEALTH_PATH, PREDICT_PATH};
 use crate::{ApiOptions, ScoringError};
 

@@ -8,22 +8,22 @@
 //! Guarantees: every entry comes back exactly once; a row fails only where the model is known to work; an outage, a
 //! broken model or a wrong setting is waited out, and fails nothing. See `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
 
-mod bisect;
-mod circuit;
-mod class;
+mod breaker;
+mod canary;
+mod client;
 mod error;
-mod evidence;
+mod failure;
 mod health;
 mod http;
-mod inquiry;
 mod metrics;
 mod options;
 mod permits;
 mod policy;
 mod proof;
 mod protocol;
+mod request;
 mod row;
-mod scorer;
+mod split;
 mod state;
 mod stats;
 #[cfg(test)]
@@ -33,8 +33,8 @@ pub use error::{ScoreError, ScoringError};
 pub use options::ApiOptions;
 pub use permits::Permit;
 // For `benches/answer.rs` alone.
+pub use client::{Scorer, Scores};
 #[doc(hidden)]
 pub use protocol::read_answer;
-pub use scorer::{Scorer, Scores};
 pub use state::ApiState;
 pub use stats::ScorerStats;

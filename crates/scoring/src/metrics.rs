@@ -5,7 +5,7 @@ use std::time::Duration;
 use assay_transaction::Lane;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::class::Class;
+use crate::failure::Class;
 
 const REQUESTS: &str = "assay_predictor_api_requests_total";
 const DURATION: &str = "assay_predictor_api_request_duration_seconds";

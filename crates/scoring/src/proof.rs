@@ -4,11 +4,11 @@
 //! `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
 
 use crate::ScoreError;
-use crate::circuit::Cause;
-use crate::class::Sign;
-use crate::evidence::Control;
+use crate::breaker::Cause;
+use crate::canary::Control;
+use crate::failure::Sign;
 use crate::http::Trouble;
-use crate::inquiry::{Inquiry, Refusal, Shared, rows_sign};
+use crate::request::{Inquiry, Refusal, Shared, rows_sign};
 
 /// What a control showed.
 #[derive(Debug)]

@@ -187,7 +187,7 @@ fn string_length(text: &str) -> usize {
 }
 
 #[cfg(test)]
-mod hostile;
+mod malformed_input;
 
 #[cfg(test)]
 mod tests {

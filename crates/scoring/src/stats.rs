@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::class::Class;
+use crate::failure::Class;
 use crate::metrics;
 
 /// Counts since the scorer was made. A chunk that is delivered twice counts twice.

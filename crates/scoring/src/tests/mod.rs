@@ -2,7 +2,7 @@
 
 mod answers;
 mod broken_model;
-mod hostile;
+mod malformed_input;
 mod no_health;
 mod outages;
 mod rows_at_fault;

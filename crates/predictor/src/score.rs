@@ -13,10 +13,10 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use crate::PredictProgress;
+use crate::message::Task;
 use crate::metrics::{self, Rows};
 use crate::micro_batch::{MicroBatches, Unanswered};
-use crate::stopped::StoppedRuns;
-use crate::task::Task;
+use crate::stopped_runs::StoppedRuns;
 
 /// When a live message whose batch has panicked is tried again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
@@ -146,8 +146,8 @@ mod tests {
 
     use super::*;
     use crate::LiveOptions;
-    use crate::foreign::Foreign;
-    use crate::task::decode;
+    use crate::external::Foreign;
+    use crate::message::decode;
 
     /// A transaction as its own producer sends it, after so many failed attempts.
     fn task(attempt: u32) -> Task {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::Limits;
-use crate::state::State;
+use crate::connection::state::State;
 
 /// A stream whose silence is bounded, as the state of its connection says, and so is the time that what is written to it waits.
 pub(crate) struct Timed<IO> {

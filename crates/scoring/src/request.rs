@@ -15,10 +15,9 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::ScoreError;
-use crate::bisect::{Part, SizeLimit};
-use crate::circuit::{Cause, Circuit, Probe, Turn};
-use crate::class::{Class, Sign};
-use crate::evidence::{Control, Evidence, Tick};
+use crate::breaker::{Cause, Circuit, Probe, Turn};
+use crate::canary::{Control, Evidence, Tick};
+use crate::failure::{Class, Sign};
 use crate::health::{Health, HealthCheck};
 use crate::http::{Http, Trouble};
 use crate::metrics;
@@ -27,6 +26,7 @@ use crate::policy::Policy;
 use crate::proof::Controlled;
 use crate::protocol::{self, RowAnswer};
 use crate::row::{Outcome, Row, count_attempt};
+use crate::split::{Part, SizeLimit};
 use crate::stats::Counters;
 
 /// How often a request may be cut off, with the API well in between, before the request itself is suspected: a row can

@@ -11,17 +11,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::bisect::{SizeLimit, part};
-use crate::circuit::Circuit;
-use crate::class::Sign;
-use crate::evidence::Evidence;
+use crate::breaker::Circuit;
+use crate::canary::Evidence;
+use crate::failure::Sign;
 use crate::health::{Health, HealthCheck};
 use crate::http::{Http, Trouble};
-use crate::inquiry::{Inquiry, Shared};
 use crate::options::TLS_PREFIX;
 use crate::permits::{Permit, Permits};
 use crate::policy::Policy;
+use crate::request::{Inquiry, Shared};
 use crate::row::{Outcome, Row};
+use crate::split::{SizeLimit, part};
 use crate::stats::Counters;
 use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError, metrics};
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::class::{Class, Sign};
+use crate::failure::{Class, Sign};
 use crate::http::Trouble;
 use crate::policy::Policy;
 use crate::{ApiState, ScoreError, metrics};

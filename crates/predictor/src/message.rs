@@ -3,7 +3,7 @@
 use assay_queue::Message;
 use assay_transaction::{Chunk, Lane, LiveMessage, ReplayPart};
 
-use crate::foreign::Foreign;
+use crate::external::Foreign;
 
 /// What the types of our messages begin with.
 const OURS: &str = "assay.";
