@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// How long a server that is ending waits for what is under way of a body.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// That the server is ending, which each request carries.
 #[derive(Debug, Clone)]
-pub(crate) struct Ending(pub(crate) CancellationToken);
+pub(crate) struct ShutdownSignal(pub(crate) CancellationToken);
 
 /// The bodies of a server's requests: each of them is bounded, and so is the sum of those that are in memory.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub enum BodyError {
     NoRoom,
     /// The server is ending, and does not wait for the rest.
     #[error("the server is shutting down: send it again later")]
-    Ending,
+    ShuttingDown,
 }
 
 impl BodyError {
@@ -55,7 +55,7 @@ impl BodyError {
             Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Broken => StatusCode::BAD_REQUEST,
-            Self::NoRoom | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoRoom | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -78,16 +78,17 @@ impl Bodies {
     /// Reads the body of a request. Whether the request is allowed at all has to be decided before.
     pub async fn read(&self, request: Request) -> Result<ReadBody, BodyError> {
         let (parts, body) = request.into_parts();
-        let ending = parts.extensions.get::<Ending>().map_or_else(CancellationToken::new, |ending| ending.0.clone());
+        let ending =
+            parts.extensions.get::<ShutdownSignal>().map_or_else(CancellationToken::new, |ending| ending.0.clone());
         let reading = self.read_within(body, Instant::now() + self.time);
         let overdue = async {
             ending.cancelled().await;
-            sleep(LAST_MOMENT).await;
+            sleep(SHUTDOWN_GRACE).await;
         };
         tokio::select! {
             biased;
             read = reading => read,
-            () = overdue => Err(BodyError::Ending),
+            () = overdue => Err(BodyError::ShuttingDown),
         }
     }
 
@@ -132,9 +133,9 @@ mod tests {
     const TIME: Duration = Duration::from_secs(30);
 
     /// A body of unknown length: these pieces, and then its end, or nothing more.
-    struct Pieces(Vec<&'static str>, bool);
+    struct ChunkedBody(Vec<&'static str>, bool);
 
-    impl hyper::body::Body for Pieces {
+    impl hyper::body::Body for ChunkedBody {
         type Data = Bytes;
         type Error = Infallible;
 
@@ -151,7 +152,7 @@ mod tests {
     }
 
     fn unfinished(pieces: &[&'static str]) -> Body {
-        Body::new(Pieces(pieces.iter().rev().copied().collect(), false))
+        Body::new(ChunkedBody(pieces.iter().rev().copied().collect(), false))
     }
 
     async fn read(bodies: &Bodies, body: impl Into<Body>) -> Result<ReadBody, BodyError> {
@@ -185,7 +186,7 @@ mod tests {
         let (waited, ()) = tokio::join!(waiting, freeing);
         assert_eq!(waited.unwrap_err(), BodyError::TooLong(10));
         // One of unknown length takes what it turned out to need.
-        let unsized_body = read(&bodies, Body::new(Pieces(vec!["01234"], true))).await.unwrap();
+        let unsized_body = read(&bodies, Body::new(ChunkedBody(vec!["01234"], true))).await.unwrap();
         let other = read(&bodies, "0123456789").await.unwrap();
         assert_eq!((unsized_body.bytes.len(), other.bytes.len()), (5, 10));
     }
@@ -193,12 +194,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_end_waits_for_a_body_only_a_moment() {
         let bodies = Bodies::new(10, 10, TIME);
-        let ending = Ending(CancellationToken::new());
+        let ending = ShutdownSignal(CancellationToken::new());
         let mut request = Request::new(unfinished(&["0"]));
         request.extensions_mut().insert(ending.clone());
         let began = Instant::now();
         let stopping = async { ending.0.cancel() };
         let (read, ()) = tokio::join!(bodies.read(request), stopping);
-        assert_eq!((read.unwrap_err(), began.elapsed()), (BodyError::Ending, LAST_MOMENT));
+        assert_eq!((read.unwrap_err(), began.elapsed()), (BodyError::ShuttingDown, SHUTDOWN_GRACE));
     }
 }

@@ -25,10 +25,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use self::state::{Answering, State};
-use self::stream::Timed;
+use self::state::{ConnectionState, ResponseGuard};
+use self::stream::TimedStream;
 use crate::Limits;
-use crate::body::Ending;
+use crate::body::ShutdownSignal;
 
 /// How long what else comes in is read and thrown away after the last answer: a connection that is closed with unread bytes is reset,
 /// and the answer may be lost with it.
@@ -42,7 +42,7 @@ const HTTP_2: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type:
 pub(crate) async fn answer<IO>(
     stream: IO,
     router: Router,
-    state: Arc<State>,
+    state: Arc<ConnectionState>,
     limits: Limits,
     shutdown: CancellationToken,
 ) where
@@ -57,15 +57,15 @@ pub(crate) async fn answer<IO>(
             // The connection is about to be dropped, and the request with it.
             let Some(answering) = answering else { return pending().await };
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Ending(ending));
+            request.extensions_mut().insert(ShutdownSignal(ending));
             let response: Response = router.call(request).await?;
             if response.status().is_success() {
-                asked.prove();
+                asked.mark_proven();
             }
-            Ok::<_, Infallible>(response.map(|body| Tracked { body, _answering: answering }))
+            Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _answering: answering }))
         })
     });
-    let timed = Timed::new(stream, Arc::clone(&state), limits);
+    let timed = TimedStream::new(stream, Arc::clone(&state), limits);
     let mut connection = http1::Builder::new()
         .max_buf_size(limits.head_bytes)
         .max_header_size(limits.head_bytes)
@@ -104,7 +104,7 @@ pub(crate) async fn answer<IO>(
 }
 
 /// Says that nothing more is sent, and waits for the other side to do so.
-async fn part<IO: AsyncRead + AsyncWrite + Unpin>(stream: &mut Timed<IO>) -> std::io::Result<()> {
+async fn part<IO: AsyncRead + AsyncWrite + Unpin>(stream: &mut TimedStream<IO>) -> std::io::Result<()> {
     stream.shutdown().await?;
     let mut thrown_away = vec![0; 16 * 1024];
     while stream.read(&mut thrown_away).await? > 0 {}
@@ -112,12 +112,12 @@ async fn part<IO: AsyncRead + AsyncWrite + Unpin>(stream: &mut Timed<IO>) -> std
 }
 
 /// The body of an answer, which tells when it has been handed over.
-struct Tracked {
+struct TrackedBody {
     body: Body,
-    _answering: Answering,
+    _answering: ResponseGuard,
 }
 
-impl hyper::body::Body for Tracked {
+impl hyper::body::Body for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

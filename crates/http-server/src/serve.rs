@@ -14,13 +14,13 @@ use tracing::{debug, info, warn};
 
 use crate::Limits;
 use crate::connection::answer;
-use crate::connection::state::State;
+use crate::connection::state::ConnectionState;
 use crate::limits::open_files;
 
 /// After an error of the system, such as too many open files.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Between two lines in the log about the same.
-const REMARKS: Duration = Duration::from_mins(1);
+const WARN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Answers with `router` what comes to `listener`, until `shutdown`. Then it answers what has come in whole, and returns; dropped, it
 /// closes all connections.
@@ -31,7 +31,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
         info!("{} connections at a time, not {asked}, as this process may open few files", limits.connections);
     }
     let mut connections =
-        Connections { limits, idle: Arc::default(), tasks: JoinSet::new(), open: Vec::new(), remark: None };
+        OpenConnections { limits, idle: Arc::default(), tasks: JoinSet::new(), open: Vec::new(), last_warning: None };
     while let Some(accepted) = shutdown.run_until_cancelled(connections.accept(&listener)).await {
         match accepted {
             Ok(stream) => {
@@ -48,17 +48,17 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
 }
 
 /// The connections of a server.
-struct Connections {
+struct OpenConnections {
     limits: Limits,
     /// Told when one could be closed that could not before.
     idle: Arc<Notify>,
     tasks: JoinSet<()>,
-    open: Vec<Arc<State>>,
+    open: Vec<Arc<ConnectionState>>,
     /// When it was last said that there are too many.
-    remark: Option<Instant>,
+    last_warning: Option<Instant>,
 }
 
-impl Connections {
+impl OpenConnections {
     /// The next connection; those that have ended meanwhile are forgotten.
     async fn accept(&mut self, listener: &TcpListener) -> io::Result<TcpStream> {
         loop {
@@ -70,11 +70,11 @@ impl Connections {
         }
     }
 
-    /// Waits until there is room for one more. Connections that owe no answer go where there is none: those first that have never had
+    /// Waits until there is room for one more. OpenConnections that owe no answer go where there is none: those first that have never had
     /// one, and of those the ones that have been silent longest.
     async fn make_room(&mut self) {
         while self.tasks.len() >= self.limits.connections {
-            self.say("there are too many connections, so silent ones are closed");
+            self.warn_sometimes("there are too many connections, so silent ones are closed");
             self.close_one();
             tokio::select! {
                 Some(ended) = self.tasks.join_next() => self.forget(ended),
@@ -84,8 +84,8 @@ impl Connections {
     }
 
     fn close_one(&self) -> bool {
-        let silent = self.open.iter().filter_map(|state| Some((state.worth()?, state)));
-        silent.min_by_key(|(worth, _)| *worth).is_some_and(|(_, state)| state.close_if_silent())
+        let silent = self.open.iter().filter_map(|state| Some((state.eviction_rank()?, state)));
+        silent.min_by_key(|(rank, _)| *rank).is_some_and(|(_, state)| state.close_if_silent())
     }
 
     fn open(&mut self, stream: TcpStream, router: Router, shutdown: CancellationToken) {
@@ -93,7 +93,7 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             debug!("cannot set TCP_NODELAY: {error}");
         }
-        let state = State::new(Arc::clone(&self.idle));
+        let state = ConnectionState::new(Arc::clone(&self.idle));
         self.open.push(Arc::clone(&state));
         self.tasks.spawn(answer(stream, router, state, self.limits, shutdown));
     }
@@ -108,19 +108,19 @@ impl Connections {
 
     /// Nothing could be accepted. What the system runs short of, files above all, is what connections take up.
     async fn recover(&mut self, error: &io::Error) {
-        self.say(&format!("no connection can be accepted ({error}), so silent ones are closed"));
+        self.warn_sometimes(&format!("no connection can be accepted ({error}), so silent ones are closed"));
         if self.close_one()
             && let Some(ended) = self.tasks.join_next().await
         {
             self.forget(ended);
         }
-        sleep(PAUSE).await;
+        sleep(ACCEPT_PAUSE).await;
     }
 
-    fn say(&mut self, remark: &str) {
-        if self.remark.is_none_or(|last| last.elapsed() >= REMARKS) {
-            warn!("{remark}: {} are open", self.tasks.len());
-            self.remark = Some(Instant::now());
+    fn warn_sometimes(&mut self, message: &str) {
+        if self.last_warning.is_none_or(|last| last.elapsed() >= WARN_INTERVAL) {
+            warn!("{message}: {} are open", self.tasks.len());
+            self.last_warning = Some(Instant::now());
         }
     }
 }
@@ -138,9 +138,9 @@ mod tests {
     use super::*;
 
     /// Longer than any test takes: what waits for it has failed.
-    const PATIENCE: Duration = Duration::from_mins(1);
+    const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-    struct Served {
+    struct TestServer {
         address: SocketAddr,
         shutdown: CancellationToken,
         /// Requests that wait to be released.
@@ -150,7 +150,7 @@ mod tests {
     }
 
     /// `/now` is answered at once, `/later` once it is released.
-    async fn serving(address: &str, connections: usize) -> Served {
+    async fn serving(address: &str, connections: usize) -> TestServer {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, release) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
@@ -168,7 +168,7 @@ mod tests {
         let router = Router::new().route("/now", get(async || "now")).route("/later", post(later));
         let limits = Limits { connections, ..Limits::default() };
         let task = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
-        Served { address, shutdown, waiting, release, task }
+        TestServer { address, shutdown, waiting, release, task }
     }
 
     async fn send(address: SocketAddr, request: &str) -> TcpStream {
@@ -180,7 +180,7 @@ mod tests {
     async fn read_to_end(mut stream: TcpStream) -> String {
         let mut text = Vec::new();
         // A connection that is given up may be reset.
-        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut text)).await.expect("it is closed");
+        let _ = tokio::time::timeout(TEST_TIMEOUT, stream.read_to_end(&mut text)).await.expect("it is closed");
         String::from_utf8(text).unwrap()
     }
 
@@ -219,7 +219,7 @@ mod tests {
         for owed in owed {
             assert!(read_to_end(owed).await.starts_with("HTTP/1.1 200 "));
         }
-        tokio::time::timeout(PATIENCE, served.task).await.unwrap().unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, served.task).await.unwrap().unwrap();
     }
 
     #[tokio::test]
@@ -251,7 +251,7 @@ mod tests {
         // Everything above has been accepted once this is answered.
         read_to_end(send(served.address, NOW).await).await;
         served.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, served.task).await.unwrap().unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, served.task).await.unwrap().unwrap();
         for silent in silent {
             assert_eq!(read_to_end(silent).await, "");
         }

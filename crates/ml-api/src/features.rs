@@ -101,7 +101,7 @@ impl Encoder {
 
     /// The features of one transaction.
     pub fn encode(&self, transaction: &TransactionFields<'_>) -> Features {
-        let amount = Amount::of(transaction.amount);
+        let amount = AmountFeatures::of(transaction.amount);
         let at = transaction.timestamp.as_datetime();
         let operation = key(&transaction.operation_type);
         let name = transaction.merchant.as_deref().unwrap_or_default().trim();
@@ -140,7 +140,7 @@ impl Encoder {
 }
 
 /// What an amount looks like to a person, whatever its sign.
-struct Amount {
+struct AmountFeatures {
     log: f32,
     /// 0 to 99.
     cents: f32,
@@ -150,7 +150,7 @@ struct Amount {
     below_hundred: f32,
 }
 
-impl Amount {
+impl AmountFeatures {
     #[expect(clippy::cast_possible_truncation, reason = "features are single floats; a few digits are enough")]
     fn of(amount: f64) -> Self {
         let size = amount.abs();

@@ -32,19 +32,19 @@ pub struct TransactionFields<'a> {
     pub side: Cow<'a, str>,
 }
 
-/// Text that borrows, which serde does for a plain `Cow` alone.
+/// BorrowedText that borrows, which serde does for a plain `Cow` alone.
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct BorrowedText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn optional<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
-    Ok(Option::<Text<'a>>::deserialize(deserializer)?.map(|text| text.0))
+    Ok(Option::<BorrowedText<'a>>::deserialize(deserializer)?.map(|text| text.0))
 }
 
 /// Reads a timestamp without a copy of its text.
 pub(crate) fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    struct Parse;
+    struct TimestampVisitor;
 
-    impl Visitor<'_> for Parse {
+    impl Visitor<'_> for TimestampVisitor {
         type Value = Timestamp;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,7 +55,7 @@ pub(crate) fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ti
             Timestamp::parse(text.as_bytes(), TimeZone::UTC).map_err(E::custom)
         }
     }
-    deserializer.deserialize_str(Parse)
+    deserializer.deserialize_str(TimestampVisitor)
 }
 
 #[cfg(test)]

@@ -25,5 +25,5 @@ pub use error::ApiError;
 pub use features::{Encoder, FEATURES, Features, Merchant, Tables, words};
 pub use fields::TransactionFields;
 pub use model::{MAX_DEPTH, Model, ModelError, ModelFile, Training, Tree};
-pub use predict::{Refusal, Scored, predict};
+pub use predict::{RejectedRequest, ScoredBatch, predict};
 pub use server::{ServeOptions, serve};

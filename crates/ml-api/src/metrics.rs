@@ -82,7 +82,7 @@ impl Metrics {
         for (status, count) in statuses.chain([("other", &self.other_requests)]) {
             writeln!(text, "assay_ml_api_requests_total{{status=\"{status}\"}} {}", get(count))?;
         }
-        writeln!(text, "# HELP assay_ml_api_transactions_total Scored transactions by what was predicted.")?;
+        writeln!(text, "# HELP assay_ml_api_transactions_total ScoredBatch transactions by what was predicted.")?;
         writeln!(text, "# TYPE assay_ml_api_transactions_total counter")?;
         for (prediction, count) in [("fraud", &self.fraud), ("legitimate", &self.legitimate)] {
             writeln!(text, "assay_ml_api_transactions_total{{prediction=\"{prediction}\"}} {}", get(count))?;

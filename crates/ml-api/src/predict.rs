@@ -15,7 +15,7 @@ use crate::{Model, TransactionFields};
 
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scored {
+pub struct ScoredBatch {
     /// A JSON array of predictions, in the order of the transactions.
     pub body: Vec<u8>,
     /// How many there are.
@@ -26,7 +26,7 @@ pub struct Scored {
 
 /// What a prediction looks like.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct PredictionJson<'a> {
     transaction_id: &'a str,
     prediction: &'a str,
     fraud_score: f64,
@@ -34,19 +34,19 @@ struct Answer<'a> {
 }
 
 /// Bytes of a prediction, roughly: what to reserve for each.
-const ANSWER_BYTES: usize = 144;
+const PREDICTION_BYTES: usize = 144;
 
 /// Scores the transactions of a body, a JSON array of at most `max_batch` of them.
-pub fn predict(model: &Model, body: &[u8], max_batch: usize) -> Result<Scored, Refusal> {
+pub fn predict(model: &Model, body: &[u8], max_batch: usize) -> Result<ScoredBatch, RejectedRequest> {
     let transactions: Vec<TransactionFields<'_>> = match serde_json::from_slice(body) {
         Ok(transactions) => transactions,
         Err(error) => return Err(diagnose(body, max_batch, &error)),
     };
     if transactions.len() > max_batch {
-        return Err(Refusal::too_many(transactions.len(), max_batch));
+        return Err(RejectedRequest::too_many(transactions.len(), max_batch));
     }
     let mut scored =
-        Scored { body: Vec::with_capacity(transactions.len() * ANSWER_BYTES + 2), transactions: 0, fraud: 0 };
+        ScoredBatch { body: Vec::with_capacity(transactions.len() * PREDICTION_BYTES + 2), transactions: 0, fraud: 0 };
     scored.body.push(b'[');
     for transaction in &transactions {
         if scored.transactions > 0 {
@@ -54,14 +54,14 @@ pub fn predict(model: &Model, body: &[u8], max_batch: usize) -> Result<Scored, R
         }
         let score = model.score(transaction);
         let is_fraud = model.is_fraud(score);
-        let answer = Answer {
+        let answer = PredictionJson {
             transaction_id: &transaction.id,
             prediction: if is_fraud { "fraud" } else { "legitimate" },
             // Six decimals: more would only be noise.
             fraud_score: (f64::from(score) * 1e6).round() / 1e6,
             model_version: model.version(),
         };
-        serde_json::to_writer(&mut scored.body, &answer).map_err(|_| Refusal::internal())?;
+        serde_json::to_writer(&mut scored.body, &answer).map_err(|_| RejectedRequest::internal())?;
         scored.transactions += 1;
         scored.fraud += u64::from(is_fraud);
     }
@@ -71,7 +71,7 @@ pub fn predict(model: &Model, body: &[u8], max_batch: usize) -> Result<Scored, R
 
 /// Why a request is not answered; in JSON, the body of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refusal {
+pub struct RejectedRequest {
     /// The HTTP status.
     #[serde(skip)]
     pub status: StatusCode,
@@ -85,7 +85,7 @@ pub struct Refusal {
     pub field: Option<&'static str>,
 }
 
-impl Refusal {
+impl RejectedRequest {
     pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self { status, error: error.into(), index: None, field: None }
     }
@@ -108,70 +108,73 @@ impl Refusal {
 }
 
 /// Reads a field's value, and says what it must be.
-type Check = fn(&RawValue) -> Result<(), &'static str>;
+type FieldCheck = fn(&RawValue) -> Result<(), &'static str>;
 
 /// The fields of a transaction, in the order in which they are judged.
-const FIELDS: [(&str, Check); 7] = [
+const FIELDS: [(&str, FieldCheck); 7] = [
     ("id", text),
     ("description", text),
-    ("amount", |value| read::<f64>(value).then_some(()).ok_or("must be a number that fits a 64-bit float")),
+    ("amount", |value| parses::<f64>(value).then_some(()).ok_or("must be a number that fits a 64-bit float")),
     ("timestamp", |value| {
         timestamp(&mut serde_json::Deserializer::from_str(value.get()))
             .is_ok()
             .then_some(())
             .ok_or("must be an ISO 8601 date and time such as 2023-11-28T06:35:12Z")
     }),
-    ("merchant", |value| read::<Option<Cow<'_, str>>>(value).then_some(()).ok_or("must be a string or null")),
+    ("merchant", |value| parses::<Option<Cow<'_, str>>>(value).then_some(()).ok_or("must be a string or null")),
     ("operation_type", text),
     ("side", text),
 ];
 
 fn text(value: &RawValue) -> Result<(), &'static str> {
-    read::<Cow<'_, str>>(value).then_some(()).ok_or("must be a string")
+    parses::<Cow<'_, str>>(value).then_some(()).ok_or("must be a string")
 }
 
-fn read<'a, T: Deserialize<'a>>(value: &'a RawValue) -> bool {
+fn parses<'a, T: Deserialize<'a>>(value: &'a RawValue) -> bool {
     serde_json::from_str::<T>(value.get()).is_ok()
 }
 
 /// What is wrong with a body that could not be read for this reason.
-fn diagnose(body: &[u8], max_batch: usize, error: &serde_json::Error) -> Refusal {
+fn diagnose(body: &[u8], max_batch: usize, error: &serde_json::Error) -> RejectedRequest {
     let transactions: Vec<&RawValue> = match serde_json::from_slice(body) {
         Ok(transactions) => transactions,
         Err(error) if error.is_data() => {
-            return Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "the body must be a JSON array of transactions");
+            return RejectedRequest::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "the body must be a JSON array of transactions",
+            );
         }
         Err(error) => {
             let place = format!("line {}, column {}", error.line(), error.column());
-            return Refusal::new(StatusCode::BAD_REQUEST, format!("the body is not JSON, from {place} on"));
+            return RejectedRequest::new(StatusCode::BAD_REQUEST, format!("the body is not JSON, from {place} on"));
         }
     };
     if transactions.len() > max_batch {
-        return Refusal::too_many(transactions.len(), max_batch);
+        return RejectedRequest::too_many(transactions.len(), max_batch);
     }
     let at_fault = transactions.iter().enumerate().find_map(|(index, transaction)| {
-        let unreadable = !read::<TransactionFields<'_>>(transaction);
-        unreadable.then(|| judge(index, transaction))
+        let unreadable = !parses::<TransactionFields<'_>>(transaction);
+        unreadable.then(|| find_field_at_fault(index, transaction))
     });
     at_fault.unwrap_or_else(|| {
         let place = format!("line {}, column {}", error.line(), error.column());
-        Refusal::new(StatusCode::BAD_REQUEST, format!("the body cannot be read, from {place} on"))
+        RejectedRequest::new(StatusCode::BAD_REQUEST, format!("the body cannot be read, from {place} on"))
     })
 }
 
 /// What is wrong with a transaction that cannot be read.
-fn judge(index: usize, transaction: &RawValue) -> Refusal {
+fn find_field_at_fault(index: usize, transaction: &RawValue) -> RejectedRequest {
     let Ok(values) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(transaction.get()) else {
-        return Refusal::unprocessable(index, None, "must be a JSON object");
+        return RejectedRequest::unprocessable(index, None, "must be a JSON object");
     };
     for (name, check) in FIELDS {
         match values.get(name).map(|value| check(value)) {
-            Some(Err(problem)) => return Refusal::unprocessable(index, Some(name), problem),
-            None if name != "merchant" => return Refusal::unprocessable(index, Some(name), "is missing"),
+            Some(Err(problem)) => return RejectedRequest::unprocessable(index, Some(name), problem),
+            None if name != "merchant" => return RejectedRequest::unprocessable(index, Some(name), "is missing"),
             Some(Ok(())) | None => {}
         }
     }
-    Refusal::unprocessable(index, None, "must have each field once")
+    RejectedRequest::unprocessable(index, None, "must have each field once")
 }
 
 #[cfg(test)]
@@ -184,7 +187,7 @@ mod tests {
                "merchant": null, "operation_type": "payment", "side": "debit", "attributes": {"country": "FR"}})
     }
 
-    fn refused(body: &str) -> Refusal {
+    fn refused(body: &str) -> RejectedRequest {
         predict(&Model::bundled(), body.as_bytes(), 3).unwrap_err()
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Model;
 use crate::metrics::Metrics;
-use crate::predict::{Refusal, Scored, predict};
+use crate::predict::{RejectedRequest, ScoredBatch, predict};
 
 /// How a server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +36,12 @@ impl Default for ServeOptions {
 /// worst, beside its own words.
 const MAX_BODY_BYTES: u32 = 16 * 1024 * 1024;
 /// The bytes of all bodies that are read and answered at a time.
-const BODIES: u32 = 64 * 1024 * 1024;
+const MAX_BODIES_BYTES: u32 = 64 * 1024 * 1024;
 /// How long a body may take to come.
-const READ: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long open requests may take once the server is asked to end; below the 10 s that compose gives.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The description of this API, written by hand.
 const OPENAPI: &str = include_str!("../openapi.json");
@@ -49,7 +49,7 @@ const OPENAPI: &str = include_str!("../openapi.json");
 const JSON: &str = "application/json";
 
 /// What all requests share.
-struct Served {
+struct ServerState {
     model: Arc<Model>,
     options: ServeOptions,
     metrics: Metrics,
@@ -58,74 +58,74 @@ struct Served {
 
 /// Answers on `listener` until `shutdown`, then finishes the requests that it has and returns.
 pub async fn serve(listener: TcpListener, model: Arc<Model>, options: ServeOptions, shutdown: CancellationToken) {
-    let bodies = Bodies::new(MAX_BODY_BYTES, BODIES, READ);
-    let served = Arc::new(Served { model, options, metrics: Metrics::default(), bodies });
+    let bodies = Bodies::new(MAX_BODY_BYTES, MAX_BODIES_BYTES, READ_TIMEOUT);
+    let state = Arc::new(ServerState { model, options, metrics: Metrics::default(), bodies });
     let router = axum::Router::new()
         .route("/predict", post(answer_predict))
         .route("/health", get(answer_health))
         .route("/metrics", get(answer_metrics))
-        .route("/openapi.json", get(async || typed(JSON, OPENAPI)))
-        .with_state(served);
+        .route("/openapi.json", get(async || response(JSON, OPENAPI)))
+        .with_state(state);
     let answering = assay_http_server::serve(listener, router, Limits::default(), shutdown.clone());
     let overdue = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
         () = answering => {}
-        () = overdue => tracing::warn!("ending with requests that are still open after {DRAIN:?}"),
+        () = overdue => tracing::warn!("ending with requests that are still open after {DRAIN_TIMEOUT:?}"),
     }
 }
 
-async fn answer_predict(State(served): State<Arc<Served>>, request: Request) -> Response {
+async fn answer_predict(State(state): State<Arc<ServerState>>, request: Request) -> Response {
     let began = Instant::now();
-    let body = served.bodies.read(request).await;
-    if !served.options.delay.is_zero() {
-        tokio::time::sleep(served.options.delay).await;
+    let body = state.bodies.read(request).await;
+    if !state.options.delay.is_zero() {
+        tokio::time::sleep(state.options.delay).await;
     }
     // On this thread: a thousand transactions take it a few milliseconds, which is less than to hand them over is worth.
     let scored = match body {
-        Ok(body) => predict(&served.model, &body.bytes, served.options.max_batch),
-        Err(error) => Err(unread(error)),
+        Ok(body) => predict(&state.model, &body.bytes, state.options.max_batch),
+        Err(error) => Err(rejected_body(error)),
     };
-    let response = match scored {
-        Ok(Scored { body, transactions, fraud }) => {
-            served.metrics.transactions(transactions, fraud);
-            typed(JSON, body)
+    let answer = match scored {
+        Ok(ScoredBatch { body, transactions, fraud }) => {
+            state.metrics.transactions(transactions, fraud);
+            response(JSON, body)
         }
         Err(refusal) => {
             tracing::debug!(status = refusal.status.as_u16(), "refused: {}", refusal.error);
             (refusal.status, json(&refusal)).into_response()
         }
     };
-    served.metrics.request(response.status(), began.elapsed());
-    response
+    state.metrics.request(answer.status(), began.elapsed());
+    answer
 }
 
 /// The refusal of a body that was not read.
-fn unread(error: BodyError) -> Refusal {
+fn rejected_body(error: BodyError) -> RejectedRequest {
     let message = match error {
         BodyError::TooLong(most) => format!("the body is too large: at most {} MiB are read", most / (1024 * 1024)),
         error => error.to_string(),
     };
-    Refusal::new(error.status(), message)
+    RejectedRequest::new(error.status(), message)
 }
 
-async fn answer_health(State(served): State<Arc<Served>>) -> Response {
-    json(&serde_json::json!({ "status": "ok", "model_version": served.model.version() }))
+async fn answer_health(State(state): State<Arc<ServerState>>) -> Response {
+    json(&serde_json::json!({ "status": "ok", "model_version": state.model.version() }))
 }
 
-async fn answer_metrics(State(served): State<Arc<Served>>) -> Response {
-    typed("text/plain; version=0.0.4; charset=utf-8", served.metrics.render(served.model.version()))
+async fn answer_metrics(State(state): State<Arc<ServerState>>) -> Response {
+    response("text/plain; version=0.0.4; charset=utf-8", state.metrics.render(state.model.version()))
 }
 
 fn json(value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
-        Ok(body) => typed(JSON, body),
+        Ok(body) => response(JSON, body),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
+fn response(content_type: &'static str, body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], body.into()).into_response()
 }

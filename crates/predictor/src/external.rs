@@ -15,18 +15,18 @@ use crate::LiveOptions;
 /// The longest body: a request to the ML API is no larger than many of usual size.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How far from now a message may say that it was sent.
-const CREDIBLE: TimeDelta = TimeDelta::days(2);
+const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::days(2);
 /// Producers whose rules are kept: more than send at a time.
-const PRODUCERS: usize = 256;
+const MAX_PRODUCERS: usize = 256;
 
-/// The reader of what is foreign.
-pub(crate) struct Foreign {
+/// The reader of what is external.
+pub(crate) struct ExternalReader {
     options: LiveOptions,
     /// What each producer's transactions are judged by: it takes longer to make than to use.
     rules: Mutex<HashMap<Producer, Arc<LiveRules>>>,
 }
 
-impl Foreign {
+impl ExternalReader {
     pub(crate) fn new(options: LiveOptions) -> Self {
         Self { options, rules: Mutex::default() }
     }
@@ -51,20 +51,20 @@ impl Foreign {
         Ok(LiveMessage { id, transactions, rejected })
     }
 
-    /// The rules of a producer. Anybody may make up names of producers: what is kept is bounded.
+    /// The rules of a producer. Anybody may make up names of producers: what is cache is bounded.
     fn rules(&self, producer: &Producer) -> Result<Arc<LiveRules>, String> {
-        let mut kept = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(rules) = kept.get(producer) {
+        let mut cache = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rules) = cache.get(producer) {
             return Ok(Arc::clone(rules));
         }
         let LiveOptions { time_zone, id_namespace, .. } = &self.options;
         let settings = RunSettings::live_read_in(producer, *time_zone, id_namespace.as_deref());
         let rules = LiveRules::new(&settings).map_err(|error| error.to_string())?;
-        if kept.len() >= PRODUCERS {
-            kept.clear();
+        if cache.len() >= MAX_PRODUCERS {
+            cache.clear();
         }
         let rules = Arc::new(rules);
-        kept.insert(producer.clone(), Arc::clone(&rules));
+        cache.insert(producer.clone(), Arc::clone(&rules));
         Ok(rules)
     }
 }
@@ -73,7 +73,7 @@ impl Foreign {
 fn sent_at(message: &Message, now: DateTime<Utc>) -> DateTime<Utc> {
     let said = message.sent_at.and_then(|seconds| DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0));
     // Milliseconds in place of seconds are thousands of years away.
-    said.filter(|said| (*said - now).abs() <= CREDIBLE).unwrap_or(now)
+    said.filter(|said| (*said - now).abs() <= MAX_CLOCK_SKEW).unwrap_or(now)
 }
 
 #[cfg(test)]
@@ -112,8 +112,8 @@ mod tests {
     fn plain_json_is_judged_and_named_after_its_producer_and_day() {
         let good = r#"{"id":1,"description":"Café","amount":12.50,"timestamp":"2026-01-11 10:00:00","operation_type":"payment","side":"debit"}"#;
         let body = format!("[{good}, {}]", good.replace("12.50", "12.50001"));
-        let foreign = Foreign::new(LiveOptions::default());
-        let read = |message: Message| foreign.read(&message);
+        let external = ExternalReader::new(LiveOptions::default());
+        let read = |message: Message| external.read(&message);
         let live = read(message(&body)).unwrap();
         let run = format!("amqp_till-7-7bdb95b7_{}", Day::of(yesterday()).to_string().replace('-', ""));
         assert_eq!((live.id.run_id().as_str(), live.id.message.as_str()), (run.as_str(), "m-1"));
@@ -131,7 +131,8 @@ mod tests {
     fn programs_whose_names_look_alike_have_ids_of_their_own() {
         let body = r#"{"id":"4711","description":"x","amount":1,"timestamp":"2026-01-11 10:00:00","operation_type":"payment","side":"debit"}"#;
         let read = |options: &LiveOptions, app_id: &str| {
-            let live = Foreign::new(options.clone()).read(&Message { app_id: app_id.to_owned(), ..message(body) });
+            let live =
+                ExternalReader::new(options.clone()).read(&Message { app_id: app_id.to_owned(), ..message(body) });
             let live = live.unwrap();
             (live.id.producer.to_string(), live.transactions[0].transaction.id().unwrap())
         };
@@ -149,17 +150,17 @@ mod tests {
 
     #[test]
     fn the_rules_that_are_kept_are_bounded() {
-        let foreign = Foreign::new(LiveOptions::default());
-        for name in 0..=PRODUCERS {
+        let external = ExternalReader::new(LiveOptions::default());
+        for name in 0..=MAX_PRODUCERS {
             let message = Message { app_id: format!("till {name}"), ..message("{}") };
-            assert_eq!(foreign.read(&message).unwrap().id.producer, Producer::of_application(&message.app_id));
-            let kept = foreign.rules.lock().unwrap().len();
-            assert!((1..=PRODUCERS).contains(&kept), "{kept}");
+            assert_eq!(external.read(&message).unwrap().id.producer, Producer::of_application(&message.app_id));
+            let kept = external.rules.lock().unwrap().len();
+            assert!((1..=MAX_PRODUCERS).contains(&kept), "{kept}");
         }
         let large = Message { app_id: "new".to_owned(), ..message(&" ".repeat(MAX_BODY_BYTES + 1)) };
-        assert!(foreign.read(&large).unwrap_err().contains("send several"));
+        assert!(external.read(&large).unwrap_err().contains("send several"));
         assert!(
-            !foreign.rules.lock().unwrap().contains_key(&Producer::of_application("new")),
+            !external.rules.lock().unwrap().contains_key(&Producer::of_application("new")),
             "it is not even looked at"
         );
     }

@@ -34,7 +34,7 @@ pub(crate) fn describe() {
 
 /// The rows of a message that is handed on.
 #[derive(Debug)]
-pub(crate) struct Rows {
+pub(crate) struct RowCounts {
     pub(crate) predicted: usize,
     /// The class of each.
     pub(crate) failed: Vec<FailureClass>,
@@ -43,15 +43,15 @@ pub(crate) struct Rows {
     pub(crate) known: usize,
 }
 
-impl Rows {
+impl RowCounts {
     /// Where so many of what is predicted were not scored now.
-    pub(crate) fn knowing(self, known: usize) -> Self {
+    pub(crate) fn with_known(self, known: usize) -> Self {
         Self { predicted: self.predicted.saturating_sub(known), known, ..self }
     }
 }
 
 /// A message that the broker has confirmed.
-pub(crate) fn handed_on(lane: Lane, rows: &Rows) {
+pub(crate) fn forwarded(lane: Lane, rows: &RowCounts) {
     let lane = lane.as_str();
     counter!(CHUNKS, "lane" => lane).increment(1);
     let outcomes =

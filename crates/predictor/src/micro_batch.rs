@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use assay_scoring::{Permit, ScoreError, Scorer, Scores};
+use assay_scoring::{RequestPermit, ScoreError, Scorer, Scores};
 use assay_transaction::Entry;
 use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, oneshot};
@@ -17,40 +17,40 @@ use tokio_util::sync::CancellationToken;
 use crate::LiveOptions;
 
 /// Where messages wait to be collected: the tasks that serve them are bounded themselves.
-const WAITING: usize = 64;
+const MAX_QUEUED: usize = 64;
 
 /// The way to the batches.
 #[derive(Debug, Clone)]
 pub(crate) struct MicroBatches {
-    parts: mpsc::Sender<Part>,
-    /// Rows of a request.
-    most: usize,
+    messages: mpsc::Sender<PendingMessage>,
+    /// RowCounts of a request.
+    max_rows: usize,
 }
 
 /// Nobody answers any more.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unanswered;
+pub(crate) struct NotScored;
 
 /// The transactions of one message.
 #[derive(Debug)]
-struct Part {
+struct PendingMessage {
     entries: Vec<Entry>,
     answer: oneshot::Sender<Scores>,
 }
 
 /// Who collects.
-pub(crate) struct Collector {
-    parts: mpsc::Receiver<Part>,
+pub(crate) struct BatchCollector {
+    messages: mpsc::Receiver<PendingMessage>,
     scorer: Arc<Scorer>,
     options: LiveOptions,
     /// Messages that there can be at a time.
-    messages: usize,
+    max_messages: usize,
     stop: CancellationToken,
 }
 
 /// A batch that is being collected.
-struct Batch {
-    parts: Vec<Part>,
+struct MicroBatch {
+    messages: Vec<PendingMessage>,
     rows: usize,
 }
 
@@ -59,42 +59,42 @@ impl MicroBatches {
     pub(crate) fn new(
         scorer: Arc<Scorer>,
         options: LiveOptions,
-        messages: usize,
+        max_messages: usize,
         stop: CancellationToken,
-    ) -> (Self, Collector) {
-        let (sender, parts) = mpsc::channel(WAITING);
-        let most = options.api_batch_size.get();
-        (Self { parts: sender, most }, Collector { parts, scorer, options, messages, stop })
+    ) -> (Self, BatchCollector) {
+        let (sender, messages) = mpsc::channel(MAX_QUEUED);
+        let max_rows = options.api_batch_size.get();
+        (Self { messages: sender, max_rows }, BatchCollector { messages, scorer, options, max_messages, stop })
     }
 
     /// Has the transactions of one message scored. Fails where the shutdown comes first, or where its batch has panicked.
-    pub(crate) async fn score(&self, entries: Vec<Entry>) -> Result<Scores, Unanswered> {
+    pub(crate) async fn score(&self, entries: Vec<Entry>) -> Result<Scores, NotScored> {
         if entries.is_empty() {
             return Ok(Scores::default());
         }
         let (answer, answered) = oneshot::channel();
-        self.parts.send(Part { entries, answer }).await.map_err(|_| Unanswered)?;
-        answered.await.map_err(|_| Unanswered)
+        self.messages.send(PendingMessage { entries, answer }).await.map_err(|_| NotScored)?;
+        answered.await.map_err(|_| NotScored)
     }
 
     /// Batches that are never answered, as each of them panics; and who collects them.
     #[cfg(test)]
-    pub(crate) fn unanswered() -> (Self, tokio::task::JoinHandle<()>) {
-        let (sender, mut parts) = mpsc::channel(WAITING);
-        let collecting = tokio::spawn(async move { while parts.recv().await.is_some() {} });
-        (Self { parts: sender, most: 100 }, collecting)
+    pub(crate) fn never_scored() -> (Self, tokio::task::JoinHandle<()>) {
+        let (sender, mut messages) = mpsc::channel(MAX_QUEUED);
+        let collecting = tokio::spawn(async move { while messages.recv().await.is_some() {} });
+        (Self { messages: sender, max_rows: 100 }, collecting)
     }
 
     /// Has them scored in requests of their own. It panics where scoring them does. Fails where the shutdown comes first.
-    pub(crate) async fn score_alone(
+    pub(crate) async fn score_separately(
         &self,
         entries: Vec<Entry>,
         scorer: &Scorer,
         stop: &CancellationToken,
-    ) -> Result<Scores, Unanswered> {
+    ) -> Result<Scores, NotScored> {
         let mut all = Scores::default();
         for Scores { predicted, failed } in
-            ask(entries, scorer, None, self.most, stop).await.map_err(|_stopped| Unanswered)?
+            ask(entries, scorer, None, self.max_rows, stop).await.map_err(|_stopped| NotScored)?
         {
             all.predicted.extend(predicted);
             all.failed.extend(failed);
@@ -103,66 +103,72 @@ impl MicroBatches {
     }
 }
 
-impl Collector {
+impl BatchCollector {
     /// Collects and sends until nobody is left who asks.
     pub(crate) async fn run(mut self) {
         let mut under_way = JoinSet::new();
-        while let Some(first) = self.parts.recv().await {
-            let mut batch = Batch { parts: Vec::new(), rows: 0 };
+        while let Some(first) = self.messages.recv().await {
+            let mut batch = MicroBatch { messages: Vec::new(), rows: 0 };
             batch.push(first);
             self.collect(&mut batch).await;
             let permit = self.admit(&mut batch).await;
             let (scorer, stop) = (Arc::clone(&self.scorer), self.stop.clone());
-            let most = self.options.api_batch_size.get();
-            under_way.spawn(async move { batch.score(&scorer, permit, most, &stop).await });
+            let max_rows = self.options.api_batch_size.get();
+            under_way.spawn(async move { batch.score(&scorer, permit, max_rows, &stop).await });
             while under_way.try_join_next().is_some() {}
         }
         while under_way.join_next().await.is_some() {}
     }
 
-    async fn collect(&mut self, batch: &mut Batch) {
+    async fn collect(&mut self, batch: &mut MicroBatch) {
         let due = Instant::now() + self.options.buffer_timeout;
         while !self.is_whole(batch) {
             tokio::select! {
                 biased;
-                Some(part) = self.parts.recv() => batch.push(part),
+                Some(message) = self.messages.recv() => batch.push(message),
                 () = sleep_until(due) => return,
             }
         }
     }
 
     /// Waits for a permit, collecting on. None at the shutdown: the scorer refuses then.
-    async fn admit(&mut self, batch: &mut Batch) -> Option<Permit> {
+    async fn admit(&mut self, batch: &mut MicroBatch) -> Option<RequestPermit> {
         loop {
             let is_whole = self.is_whole(batch);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
-                permit = self.scorer.admit_live(is_whole) => return Some(permit),
-                Some(part) = self.parts.recv(), if !is_whole => batch.push(part),
+                permit = self.scorer.acquire_live_permit(is_whole) => return Some(permit),
+                Some(message) = self.messages.recv(), if !is_whole => batch.push(message),
             }
         }
     }
 
-    fn is_whole(&self, batch: &Batch) -> bool {
-        batch.rows >= self.options.api_batch_size.get() || batch.parts.len() >= self.messages
+    fn is_whole(&self, batch: &MicroBatch) -> bool {
+        batch.rows >= self.options.api_batch_size.get() || batch.messages.len() >= self.max_messages
     }
 }
 
-impl Batch {
-    fn push(&mut self, part: Part) {
-        self.rows += part.entries.len();
-        self.parts.push(part);
+impl MicroBatch {
+    fn push(&mut self, message: PendingMessage) {
+        self.rows += message.entries.len();
+        self.messages.push(message);
     }
 
     /// Asks for all of it, at most so many rows a request, and answers each message. At a shutdown nobody is answered.
-    async fn score(mut self, scorer: &Scorer, permit: Option<Permit>, most: usize, stop: &CancellationToken) {
+    async fn score(
+        mut self,
+        scorer: &Scorer,
+        permit: Option<RequestPermit>,
+        max_rows: usize,
+        stop: &CancellationToken,
+    ) {
         // Whoever was put off meanwhile has gone, and asks again.
-        self.parts.retain(|part| !part.answer.is_closed());
+        self.messages.retain(|message| !message.answer.is_closed());
         let mut rows = Vec::with_capacity(self.rows);
         let mut entries = Vec::with_capacity(self.rows);
-        let mut answers = Vec::with_capacity(self.parts.len());
-        for (message, Part { entries: of_message, answer }) in self.parts.into_iter().enumerate() {
+        let mut answers = Vec::with_capacity(self.messages.len());
+        for (message, PendingMessage { entries: of_message, answer }) in self.messages.into_iter().enumerate() {
             for mut entry in of_message {
                 // In the batch a row is named by its place, as two messages may both have a first one.
                 rows.push((message, entry.row));
@@ -171,7 +177,7 @@ impl Batch {
             }
             answers.push((Scores::default(), answer));
         }
-        let Ok(answered) = ask(entries, scorer, permit, most, stop).await else { return };
+        let Ok(answered) = ask(entries, scorer, permit, max_rows, stop).await else { return };
         let place = |row: &mut u64| {
             let at = usize::try_from(*row - 1).unwrap_or(usize::MAX);
             let (message, own) = rows[at];
@@ -199,14 +205,14 @@ impl Batch {
 async fn ask(
     mut entries: Vec<Entry>,
     scorer: &Scorer,
-    permit: Option<Permit>,
-    most: usize,
+    permit: Option<RequestPermit>,
+    max_rows: usize,
     stop: &CancellationToken,
 ) -> Result<Vec<Scores>, ScoreError> {
     let mut permit = permit;
-    let mut asking = Vec::with_capacity(entries.len().div_ceil(most));
+    let mut asking = Vec::with_capacity(entries.len().div_ceil(max_rows));
     while !entries.is_empty() {
-        let rest = entries.split_off(entries.len().min(most));
+        let rest = entries.split_off(entries.len().min(max_rows));
         asking.push(scorer.score_live(std::mem::replace(&mut entries, rest), permit.take(), stop));
     }
     try_join_all(asking).await

@@ -9,10 +9,10 @@ use assay_transaction::Lane;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::external::Foreign;
+use crate::external::ExternalReader;
 use crate::message::decode;
 use crate::micro_batch::MicroBatches;
-use crate::score::Scoring;
+use crate::score::ChunkScorer;
 use crate::stopped_runs::StoppedRuns;
 use crate::{LiveOptions, PredictError, PredictProgress, metrics};
 
@@ -31,7 +31,7 @@ pub async fn run(
     metrics::describe();
     let concurrency = scorer.max_workers();
     info!("scoring with up to {concurrency} requests at a time");
-    let (longest, hold) = (scorer.longest_inquiry(), broker.hold_timeout());
+    let (longest, hold) = (scorer.longest_bisection(), broker.hold_timeout());
     if longest > hold {
         warn!(
             "a row that makes the ML API time out may take {longest:?} to be found, and after HOLD_TIMEOUT ({hold:?}) its \
@@ -42,7 +42,7 @@ pub async fn run(
     let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).min(MAX_LIVE_MESSAGES).max(concurrency);
     let (micro_batches, collector) =
         MicroBatches::new(Arc::clone(&scorer), live.clone(), live_messages, shutdown.clone());
-    let scoring = Scoring { broker, scorer, micro_batches, progress, stopped: Arc::clone(&stopped), shutdown };
+    let scoring = ChunkScorer { broker, scorer, micro_batches, progress, stopped: Arc::clone(&stopped), shutdown };
     let broker = Arc::clone(&scoring.broker);
     let lanes = async {
         let batch = serve_lane(scoring.clone(), Lane::Batch, &live, concurrency, drain);
@@ -62,7 +62,7 @@ pub async fn run(
 /// Scores the chunks of one lane, so many at a time. The scorer bounds the requests of both, and says whose turn it is: so
 /// neither lane waits for the other's messages.
 async fn serve_lane(
-    scoring: Scoring,
+    scoring: ChunkScorer,
     lane: Lane,
     live: &LiveOptions,
     concurrency: usize,
@@ -76,9 +76,9 @@ async fn serve_lane(
     };
     let options = ServeOptions { concurrency, prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX), drain };
     let route = Route { work: Work::Transactions, lane };
-    let (broker, shutdown, foreign) =
-        (Arc::clone(&scoring.broker), scoring.shutdown.clone(), Foreign::new(live.clone()));
-    let decode = move |message: &Message| decode(message, lane, &foreign);
+    let (broker, shutdown, external) =
+        (Arc::clone(&scoring.broker), scoring.shutdown.clone(), ExternalReader::new(live.clone()));
+    let decode = move |message: &Message| decode(message, lane, &external);
     let work = move |task| {
         let scoring = scoring.clone();
         async move { scoring.score(task, lane).await }

@@ -13,9 +13,9 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use crate::PredictProgress;
-use crate::message::Task;
-use crate::metrics::{self, Rows};
-use crate::micro_batch::{MicroBatches, Unanswered};
+use crate::message::IncomingMessage;
+use crate::metrics::{self, RowCounts};
+use crate::micro_batch::{MicroBatches, NotScored};
 use crate::stopped_runs::StoppedRuns;
 
 /// When a live message whose batch has panicked is tried again.
@@ -23,7 +23,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What it takes to score a chunk.
 #[derive(Clone)]
-pub(crate) struct Scoring {
+pub(crate) struct ChunkScorer {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) scorer: Arc<Scorer>,
     pub(crate) micro_batches: MicroBatches,
@@ -33,26 +33,26 @@ pub(crate) struct Scoring {
 }
 
 /// A message for the writer, and what is in it.
-struct Scored {
+struct ScoredMessage {
     message: Result<Message, WireError>,
-    rows: Rows,
+    rows: RowCounts,
 }
 
-impl Scoring {
+impl ChunkScorer {
     /// Has what a message asks for scored, and publishes the result. Done means that the broker has confirmed it.
-    pub(crate) async fn score(&self, task: Task, lane: Lane) -> Outcome {
+    pub(crate) async fn score(&self, task: IncomingMessage, lane: Lane) -> Outcome {
         let scored = match task {
-            Task::Chunk(chunk) => self.chunk(chunk, lane).await,
-            Task::Replay(part) => self.replay(part, lane).await,
-            Task::Live { message, alone } => match self.live(message, alone).await {
+            IncomingMessage::Chunk(chunk) => self.chunk(chunk, lane).await,
+            IncomingMessage::Replay(part) => self.replay(part, lane).await,
+            IncomingMessage::Live { message, alone } => match self.live(message, alone).await {
                 Ok(scored) => Some(scored),
-                Err(Unanswered) if self.shutdown.is_cancelled() => None,
+                Err(NotScored) if self.shutdown.is_cancelled() => None,
                 // Its batch has panicked, and nothing says by whose fault: a failed attempt, after which each is alone. The panic
                 // of one that is counts towards its end, and takes no other down.
-                Err(Unanswered) => return Outcome::Retry { after: AFTER_PANIC },
+                Err(NotScored) => return Outcome::Retry { after: AFTER_PANIC },
             },
         };
-        let Some(Scored { message, rows }) = scored else { return Outcome::Release };
+        let Some(ScoredMessage { message, rows }) = scored else { return Outcome::Release };
         let message = match message {
             Ok(message) => message,
             Err(error) => return Outcome::Dead { reason: error.to_string() },
@@ -61,7 +61,7 @@ impl Scoring {
         match publish_until_confirmed(&*self.broker, route, message, &self.shutdown).await {
             Ok(()) => {
                 self.progress.add(rows.predicted + rows.known, rows.failed.len());
-                metrics::handed_on(lane, &rows);
+                metrics::forwarded(lane, &rows);
                 Outcome::Done
             }
             Err(Unpublished::Stopped) => Outcome::Release,
@@ -73,7 +73,7 @@ impl Scoring {
 
     /// Nothing where the shutdown, or an order to stop the run, comes first: the chunk is given back, and whoever is given
     /// it next finds the order.
-    async fn chunk(&self, chunk: Chunk, lane: Lane) -> Option<Scored> {
+    async fn chunk(&self, chunk: Chunk, lane: Lane) -> Option<ScoredMessage> {
         let scored = if let Some(notice) = self.stopped.notice(&chunk.id.run_id) {
             ScoredChunk::given_up(chunk, lane, now(), &notice.kind.failure_class(), &notice.reason)
         } else {
@@ -95,16 +95,16 @@ impl Scoring {
         };
         let id = &scored.id;
         let message = |body| Message::new(id.to_string(), ScoredChunk::MESSAGE_TYPE, &id.run_id, body);
-        let rows = rows(&scored.predicted, &scored.failed, &scored.rejected).knowing(scored.known.len());
-        Some(Scored { message: scored.encode().map(message), rows })
+        let rows = rows(&scored.predicted, &scored.failed, &scored.rejected).with_known(scored.known.len());
+        Some(ScoredMessage { message: scored.encode().map(message), rows })
     }
 
     /// A message shares requests with others, unless it is to be alone, and has a result of its own. An order to stop its run drops
     /// nothing: it was accepted.
-    async fn live(&self, message: LiveMessage, alone: bool) -> Result<Scored, Unanswered> {
+    async fn live(&self, message: LiveMessage, alone: bool) -> Result<ScoredMessage, NotScored> {
         let LiveMessage { id, transactions, rejected } = message;
         let Scores { predicted, failed } = if alone {
-            self.micro_batches.score_alone(transactions, &self.scorer, &self.shutdown).await?
+            self.micro_batches.score_separately(transactions, &self.scorer, &self.shutdown).await?
         } else {
             self.micro_batches.score(transactions).await?
         };
@@ -112,24 +112,24 @@ impl Scoring {
         let scored = ScoredLive { id, predicted_at: now(), predicted, failed, rejected };
         let message = |body| Message::new(scored.id.message.clone(), ScoredLive::MESSAGE_TYPE, &run_id, body);
         let rows = rows(&scored.predicted, &scored.failed, &scored.rejected);
-        Ok(Scored { message: scored.encode().map(message), rows })
+        Ok(ScoredMessage { message: scored.encode().map(message), rows })
     }
 
     /// A replay is asked for by a person, for a run that was stopped too.
-    async fn replay(&self, part: ReplayPart, lane: Lane) -> Option<Scored> {
+    async fn replay(&self, part: ReplayPart, lane: Lane) -> Option<ScoredMessage> {
         let ReplayPart { id, transactions } = part;
         let answer = self.scorer.score(transactions, &self.shutdown).await.ok()?;
         let rows = rows(&answer.predicted, &answer.failed, &[]);
         let scored = ScoredReplay { id, lane, predicted_at: now(), predicted: answer.predicted, failed: answer.failed };
         let id = &scored.id;
         let message = |body| Message::new(id.to_string(), ScoredReplay::MESSAGE_TYPE, &id.run_id, body);
-        Some(Scored { message: scored.encode().map(message), rows })
+        Some(ScoredMessage { message: scored.encode().map(message), rows })
     }
 }
 
-fn rows(predicted: &[Predicted], failed: &[FailedRow], rejected: &[RejectedRow]) -> Rows {
+fn rows(predicted: &[Predicted], failed: &[FailedRow], rejected: &[RejectedRow]) -> RowCounts {
     let failed = failed.iter().map(|row| row.class.clone()).collect();
-    Rows { predicted: predicted.len(), failed, invalid: rejected.len(), known: 0 }
+    RowCounts { predicted: predicted.len(), failed, invalid: rejected.len(), known: 0 }
 }
 
 fn now() -> Timestamp {
@@ -146,14 +146,14 @@ mod tests {
 
     use super::*;
     use crate::LiveOptions;
-    use crate::external::Foreign;
+    use crate::external::ExternalReader;
     use crate::message::decode;
 
     /// A transaction as its own producer sends it, after so many failed attempts.
-    fn task(attempt: u32) -> Task {
+    fn task(attempt: u32) -> IncomingMessage {
         let body = r#"{"id":1,"description":"Café","amount":1,"timestamp":"2026-01-11 10:00:00","operation_type":"x","side":"debit"}"#;
         let message = Message { attempt, ..Message::new("m-1", "", &"x".parse().unwrap(), body) };
-        decode(&message, Lane::Realtime, &Foreign::new(LiveOptions::default())).unwrap()
+        decode(&message, Lane::Realtime, &ExternalReader::new(LiveOptions::default())).unwrap()
     }
 
     #[tokio::test]
@@ -169,8 +169,8 @@ mod tests {
         ));
         let scorer = Arc::new(Scorer::new(&url, &ApiOptions::default()).unwrap());
         // Each batch ends without an answer, as after a panic.
-        let (micro_batches, panicking) = MicroBatches::unanswered();
-        let scoring = Scoring {
+        let (micro_batches, panicking) = MicroBatches::never_scored();
+        let scoring = ChunkScorer {
             broker: InProcess::new(10),
             scorer,
             micro_batches,
@@ -198,9 +198,9 @@ mod tests {
         let predicted: Vec<_> = chunk.transactions.iter().map(passed_on).collect();
         // Nobody listens there.
         let scorer = Arc::new(Scorer::new("http://127.0.0.1:1", &ApiOptions::default()).unwrap());
-        let (micro_batches, collecting) = MicroBatches::unanswered();
+        let (micro_batches, collecting) = MicroBatches::never_scored();
         let broker: Arc<dyn Broker> = InProcess::new(10);
-        let scoring = Scoring {
+        let scoring = ChunkScorer {
             broker: Arc::clone(&broker),
             scorer,
             micro_batches,
@@ -208,7 +208,7 @@ mod tests {
             stopped: Arc::default(),
             shutdown: CancellationToken::new(),
         };
-        let Scored { message, rows } = scoring.chunk(chunk, Lane::Batch).await.unwrap();
+        let ScoredMessage { message, rows } = scoring.chunk(chunk, Lane::Batch).await.unwrap();
         assert_eq!((rows.predicted, rows.known), (0, 2));
         let written = ScoredChunk::decode(&message.unwrap().body).unwrap();
         assert!(written.accounts_for_its_rows());

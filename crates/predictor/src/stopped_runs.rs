@@ -1,7 +1,7 @@
 //! The runs that were stopped, as the control exchange tells: their chunks are not scored any more.
 //!
 //! What is told is told again every few seconds for as long as the run is not finished, so a predictor that starts later
-//! hears of it too. One that has not heard of it yet scores the chunk, which is just as lawful.
+//! hears of it too. One that has not changed of it yet scores the chunk, which is just as lawful.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -15,13 +15,13 @@ use tracing::{debug, info};
 use crate::PredictError;
 
 /// How many runs are remembered: far more than are stopped while their chunks wait.
-const REMEMBERED: usize = 1_000;
+const MAX_NOTICES: usize = 1_000;
 
 /// The runs that were stopped.
 #[derive(Debug, Default)]
 pub(crate) struct StoppedRuns {
     notices: Mutex<VecDeque<StopNotice>>,
-    heard: watch::Sender<()>,
+    changed: watch::Sender<()>,
 }
 
 impl StoppedRuns {
@@ -33,10 +33,10 @@ impl StoppedRuns {
 
     /// Waits until a run is stopped.
     pub(crate) async fn stopped(&self, run_id: &RunId) {
-        let mut heard = self.heard.subscribe();
+        let mut changed = self.changed.subscribe();
         while self.notice(run_id).is_none() {
             // An error would mean that the sender is gone, but it is ours.
-            let _ = heard.changed().await;
+            let _ = changed.changed().await;
         }
     }
 
@@ -48,25 +48,25 @@ impl StoppedRuns {
             info!("run {} is {}: its chunks are not scored any more", notice.run_id, notice.kind.as_str());
         });
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        if notices.len() == REMEMBERED {
+        if notices.len() == MAX_NOTICES {
             notices.pop_front();
         }
         notices.push_back(notice);
         drop(notices);
-        self.heard.send_replace(());
+        self.changed.send_replace(());
     }
 
     /// Takes in what is told, until the broker is closed.
     pub(crate) async fn listen(&self, broker: &dyn Broker) -> Result<(), PredictError> {
         let mut listener: Box<dyn Listener> = broker.listen().await?;
         while let Some(message) = listener.next().await {
-            self.hear(&message);
+            self.receive(&message);
         }
         Ok(())
     }
 
     /// Other things may be told on the same exchange, also by a newer version.
-    fn hear(&self, message: &Message) {
+    fn receive(&self, message: &Message) {
         if message.kind != StopNotice::MESSAGE_TYPE {
             return;
         }
@@ -97,11 +97,11 @@ mod tests {
         let stopped = StoppedRuns::default();
         let run: RunId = "run".parse().unwrap();
         let mut waiting = std::pin::pin!(stopped.stopped(&run));
-        stopped.hear(&message("assay.other.v1", notice("run").encode().unwrap()));
-        stopped.hear(&message(StopNotice::MESSAGE_TYPE, b"{}".to_vec()));
-        stopped.hear(&message(StopNotice::MESSAGE_TYPE, notice("other").encode().unwrap()));
+        stopped.receive(&message("assay.other.v1", notice("run").encode().unwrap()));
+        stopped.receive(&message(StopNotice::MESSAGE_TYPE, b"{}".to_vec()));
+        stopped.receive(&message(StopNotice::MESSAGE_TYPE, notice("other").encode().unwrap()));
         assert!(waiting.as_mut().now_or_never().is_none());
-        stopped.hear(&message(StopNotice::MESSAGE_TYPE, notice("run").encode().unwrap()));
+        stopped.receive(&message(StopNotice::MESSAGE_TYPE, notice("run").encode().unwrap()));
         waiting.await;
         assert_eq!(stopped.notice(&run), Some(notice("run")));
     }
@@ -109,11 +109,11 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let stopped = StoppedRuns::default();
-        for number in 0..=REMEMBERED {
+        for number in 0..=MAX_NOTICES {
             stopped.add(notice(&format!("run-{number}")));
             stopped.add(notice(&format!("run-{number}")));
         }
         assert_eq!(stopped.notice(&"run-0".parse().unwrap()), None);
-        assert_eq!(stopped.notices.lock().unwrap().len(), REMEMBERED);
+        assert_eq!(stopped.notices.lock().unwrap().len(), MAX_NOTICES);
     }
 }

@@ -16,37 +16,37 @@ pub(crate) struct Tick(u64);
 
 /// A transaction that the API is asked for to learn whether the model works.
 #[derive(Debug, Clone)]
-pub(crate) struct Control {
+pub(crate) struct Canary {
     pub(crate) id: Uuid,
     pub(crate) transaction: EncodedTransaction,
 }
 
 /// What this process has seen the model do.
 #[derive(Debug)]
-pub(crate) struct Evidence {
+pub(crate) struct SuccessTracker {
     clock: AtomicU64,
     /// When the newest request that scored a row was sent.
     proof: watch::Sender<Tick>,
-    known_good: Mutex<Option<Control>>,
+    last_good: Mutex<Option<Canary>>,
     under_way: AtomicUsize,
 }
 
 /// Counts a request as under way until it is dropped.
 #[derive(Debug)]
-pub(crate) struct UnderWay<'a>(&'a AtomicUsize);
+pub(crate) struct PendingRequest<'a>(&'a AtomicUsize);
 
-impl Drop for UnderWay<'_> {
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Evidence {
+impl SuccessTracker {
     pub(crate) fn new() -> Self {
         Self {
             clock: AtomicU64::new(0),
             proof: watch::Sender::new(Tick(0)),
-            known_good: Mutex::default(),
+            last_good: Mutex::default(),
             under_way: AtomicUsize::new(0),
         }
     }
@@ -57,19 +57,19 @@ impl Evidence {
     }
 
     /// Notes that a request is under way.
-    pub(crate) fn begin(&self) -> UnderWay<'_> {
+    pub(crate) fn begin(&self) -> PendingRequest<'_> {
         self.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay(&self.under_way)
+        PendingRequest(&self.under_way)
     }
 
     /// Whether requests are under way that may show soon that the model works.
-    pub(crate) fn is_something_under_way(&self) -> bool {
+    pub(crate) fn has_pending_requests(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) > 0
     }
 
     /// Notes that a request of that time was answered and scored this transaction.
-    pub(crate) fn scored(&self, sent: Tick, control: Control) {
-        *self.known_good.lock().unwrap_or_else(PoisonError::into_inner) = Some(control);
+    pub(crate) fn scored(&self, sent: Tick, canary: Canary) {
+        *self.last_good.lock().unwrap_or_else(PoisonError::into_inner) = Some(canary);
         self.proof.send_if_modified(|proof| {
             let is_newer = *proof < sent;
             *proof = (*proof).max(sent);
@@ -78,23 +78,23 @@ impl Evidence {
     }
 
     /// Whether a request that was sent after that time has scored a row.
-    pub(crate) fn proves_since(&self, time: Tick) -> bool {
+    pub(crate) fn has_success_since(&self, time: Tick) -> bool {
         *self.proof.borrow() > time
     }
 
     /// Waits for such a request.
-    pub(crate) async fn proof_since(&self, time: Tick) {
+    pub(crate) async fn wait_for_success_since(&self, time: Tick) {
         // An error would mean that the sender is gone, but it is ours.
         let _ = self.proof.subscribe().wait_for(|proof| *proof > time).await;
     }
 
     /// The transaction that was scored last.
-    pub(crate) fn known_good(&self) -> Option<Control> {
-        self.known_good.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn last_good(&self) -> Option<Canary> {
+        self.last_good.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Control {
+impl Canary {
     /// A plain transaction, for a process that has not seen one scored yet. Its id is new each time, as an API may refuse
     /// one that it knows.
     pub(crate) fn made_up() -> Option<Self> {
@@ -113,32 +113,32 @@ mod tests {
 
     #[test]
     fn only_a_request_sent_later_is_proof() {
-        let evidence = Evidence::new();
-        let control = Control::made_up().unwrap();
-        let (sent, refused, later) = (evidence.tick(), evidence.tick(), evidence.tick());
-        assert!(!evidence.proves_since(refused) && evidence.known_good().is_none());
-        evidence.scored(sent, control.clone());
-        assert!(!evidence.proves_since(refused));
-        evidence.scored(later, control.clone());
-        assert!(evidence.proves_since(refused));
-        evidence.scored(sent, control.clone());
-        assert!(evidence.proves_since(refused), "an answer that comes late takes nothing back");
-        assert_eq!(evidence.known_good().unwrap().id, control.id);
+        let successes = SuccessTracker::new();
+        let canary = Canary::made_up().unwrap();
+        let (sent, refused, later) = (successes.tick(), successes.tick(), successes.tick());
+        assert!(!successes.has_success_since(refused) && successes.last_good().is_none());
+        successes.scored(sent, canary.clone());
+        assert!(!successes.has_success_since(refused));
+        successes.scored(later, canary.clone());
+        assert!(successes.has_success_since(refused));
+        successes.scored(sent, canary.clone());
+        assert!(successes.has_success_since(refused), "an answer that comes late takes nothing back");
+        assert_eq!(successes.last_good().unwrap().id, canary.id);
     }
 
     #[test]
     fn the_made_up_transaction_is_one() {
-        let control = Control::made_up().unwrap();
-        assert_eq!(control.transaction.decode().unwrap().id, control.id);
-        assert_ne!(Control::made_up().unwrap().id, control.id);
+        let canary = Canary::made_up().unwrap();
+        assert_eq!(canary.transaction.decode().unwrap().id, canary.id);
+        assert_ne!(Canary::made_up().unwrap().id, canary.id);
     }
 
     #[test]
     fn counts_what_is_under_way() {
-        let evidence = Evidence::new();
-        let request = evidence.begin();
-        assert!(evidence.is_something_under_way());
+        let successes = SuccessTracker::new();
+        let request = successes.begin();
+        assert!(successes.has_pending_requests());
         drop(request);
-        assert!(!evidence.is_something_under_way());
+        assert!(!successes.has_pending_requests());
     }
 }

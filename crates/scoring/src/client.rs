@@ -11,18 +11,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::breaker::Circuit;
-use crate::canary::Evidence;
-use crate::failure::Sign;
-use crate::health::{Health, HealthCheck};
-use crate::http::{Http, Trouble};
+use crate::breaker::CircuitBreaker;
+use crate::canary::SuccessTracker;
+use crate::failure::Symptom;
+use crate::health::{HealthCheck, HealthStatus};
+use crate::http::{HttpClient, RequestError};
 use crate::options::TLS_PREFIX;
-use crate::permits::{Permit, Permits};
+use crate::permits::{RequestPermit, RequestPermits};
 use crate::policy::Policy;
-use crate::request::{Inquiry, Shared};
-use crate::row::{Outcome, Row};
+use crate::request::{ClientState, RequestExecutor};
+use crate::row::{PendingRow, RowOutcome};
 use crate::split::{SizeLimit, part};
-use crate::stats::Counters;
+use crate::stats::ScorerCounters;
 use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError, metrics};
 
 /// What an attempt has at least, though the start-up may be over sooner: so that the error tells what is wrong, and not that
@@ -36,7 +36,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// learn together that the API is away.
 #[derive(Debug)]
 pub struct Scorer {
-    shared: Shared,
+    shared: ClientState,
     max_workers: usize,
     api_timeout: Duration,
 }
@@ -66,18 +66,18 @@ impl Scorer {
     pub(crate) fn with_policy(url: &str, options: &ApiOptions, policy: Policy) -> Result<Self, ScoringError> {
         metrics::describe(options.api_max_workers);
         let max_workers = usize::from(options.api_max_workers);
-        let http = Http::new(url.trim(), options)?;
-        let shared = Shared {
-            circuit: Circuit::new(http.address(), http.predict_path(), &policy),
+        let http = HttpClient::new(url.trim(), options)?;
+        let shared = ClientState {
+            breaker: CircuitBreaker::new(http.address(), http.predict_path(), &policy),
             http,
             health_check: HealthCheck::default(),
             max_retries: options.max_retries,
             policy,
-            permits: Permits::new(max_workers, options.realtime_reserve),
-            evidence: Evidence::new(),
+            permits: RequestPermits::new(max_workers, options.realtime_reserve),
+            successes: SuccessTracker::new(),
             size_limit: SizeLimit::none(),
-            counters: Counters::default(),
-            control: Mutex::default(),
+            counters: ScorerCounters::default(),
+            canary_lock: Mutex::default(),
         };
         Ok(Self { shared, max_workers, api_timeout: options.api_timeout })
     }
@@ -85,7 +85,7 @@ impl Scorer {
     /// Waits until the API gives any HTTP answer, at most for `startup`, and says what it waits for. Whether it scores shows
     /// with the first transaction: what does not work then is waited out, and fails no row.
     pub async fn wait_until_ready(&self, startup: Duration) -> Result<(), ScoringError> {
-        let Shared { http, policy, .. } = &self.shared;
+        let ClientState { http, policy, .. } = &self.shared;
         let deadline = Instant::now() + startup;
         let url = || http.address().to_owned();
         let mut is_said = false;
@@ -107,30 +107,38 @@ impl Scorer {
                     asking.await
                 }
             };
-            let trouble = match health {
-                Health::Well => return Ok(()),
-                Health::NoCheck(Trouble { sign, .. }) => {
-                    info!("ML API at {} has no health check at GET /health ({sign}), and needs none", http.address());
-                    return Ok(());
-                }
-                Health::Sick(Trouble { sign, .. }) => {
-                    warn!(
-                        "ML API at {} answers GET /health with {sign}: transactions wait until it scores",
+            let error = match health {
+                HealthStatus::Healthy => return Ok(()),
+                HealthStatus::NoCheck(RequestError { symptom, .. }) => {
+                    info!(
+                        "ML API at {} has no health check at GET /health ({symptom}), and needs none",
                         http.address()
                     );
                     return Ok(());
                 }
-                Health::NoAnswer(Trouble { sign, .. }) if http.answers_nothing_to_score(patience()).await => {
-                    info!("ML API at {} does not answer GET /health ({sign}), but requests to score", http.address());
+                HealthStatus::Unhealthy(RequestError { symptom, .. }) => {
+                    warn!(
+                        "ML API at {} answers GET /health with {symptom}: transactions wait until it scores",
+                        http.address()
+                    );
                     return Ok(());
                 }
-                Health::NoAnswer(trouble) | Health::Silent(trouble) => trouble,
+                HealthStatus::NoAnswer(RequestError { symptom, .. })
+                    if http.accepts_empty_predict(patience()).await =>
+                {
+                    info!(
+                        "ML API at {} does not answer GET /health ({symptom}), but requests to score",
+                        http.address()
+                    );
+                    return Ok(());
+                }
+                HealthStatus::NoAnswer(error) | HealthStatus::Unreachable(error) => error,
             };
-            if let Sign::Tls(trouble) = trouble.sign {
-                let (cause, remedy) = (trouble.cause(), trouble.remedy(TLS_PREFIX));
+            if let Symptom::Tls(error) = error.symptom {
+                let (cause, remedy) = (error.cause(), error.remedy(TLS_PREFIX));
                 return Err(ScoringError::Tls { url: url(), cause, remedy });
             }
-            let problem = trouble.sign.to_string();
+            let problem = error.symptom.to_string();
             let now = Instant::now();
             if now >= deadline {
                 return Err(ScoringError::Away { url: url(), startup, problem });
@@ -154,7 +162,7 @@ impl Scorer {
     pub async fn score_live(
         &self,
         entries: Vec<Entry>,
-        permit: Option<Permit>,
+        permit: Option<RequestPermit>,
         stop: &CancellationToken,
     ) -> Result<Scores, ScoreError> {
         self.score_in(Lane::Realtime, entries, permit, stop).await
@@ -162,7 +170,7 @@ impl Scorer {
 
     /// Waits for a permit of the realtime lane, so that more can be collected until there is one. `is_whole` says that what is
     /// to be asked for fills a request. Safe to cancel.
-    pub async fn admit_live(&self, is_whole: bool) -> Permit {
+    pub async fn acquire_live_permit(&self, is_whole: bool) -> RequestPermit {
         self.shared.permits.acquire(Lane::Realtime, is_whole).await
     }
 
@@ -170,29 +178,29 @@ impl Scorer {
         &self,
         lane: Lane,
         entries: Vec<Entry>,
-        permit: Option<Permit>,
+        permit: Option<RequestPermit>,
         stop: &CancellationToken,
     ) -> Result<Scores, ScoreError> {
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut rows = Vec::with_capacity(entries.len());
-        for (place, entry) in entries.into_iter().enumerate() {
+        for (position, entry) in entries.into_iter().enumerate() {
             match entry.transaction.id() {
-                Ok(id) => rows.push(Row { place, id, entry, attempts: 0 }),
+                Ok(id) => rows.push(PendingRow { position, id, entry, attempts: 0 }),
                 // The answer could not be matched. The loader writes none such.
                 Err(_) => outcomes.push(
-                    Row { place, id: Uuid::nil(), entry, attempts: 0 }
+                    PendingRow { position, id: Uuid::nil(), entry, attempts: 0 }
                         .failed(FailureClass::Rejected, "the transaction has no id to match an answer by".to_owned()),
                 ),
             }
         }
-        let at_hand = std::sync::Mutex::new(permit);
-        let inquiry = Inquiry { shared: &self.shared, lane, at_hand: &at_hand, stop };
+        let reserved_permit = std::sync::Mutex::new(permit);
+        let inquiry = RequestExecutor { shared: &self.shared, lane, reserved_permit: &reserved_permit, stop };
         let mut asking: FuturesUnordered<_> =
-            part(rows, &self.shared.size_limit).into_iter().map(|part| inquiry.settle(part)).collect();
+            part(rows, &self.shared.size_limit).into_iter().map(|part| inquiry.execute(part)).collect();
         while let Some(settled) = asking.next().await {
             let settled = settled?;
             outcomes.extend(settled.outcomes);
-            asking.extend(settled.halves.into_iter().flatten().map(|half| inquiry.settle(half)));
+            asking.extend(settled.halves.into_iter().flatten().map(|half| inquiry.execute(half)));
         }
         drop(asking);
         let scores = in_order(outcomes);
@@ -203,8 +211,8 @@ impl Scorer {
 
     /// How long nobody asks the API from now on.
     #[cfg(test)]
-    pub(crate) fn waits(&self) -> Duration {
-        self.shared.circuit.waits()
+    pub(crate) fn time_until_probe(&self) -> Duration {
+        self.shared.breaker.time_until_probe()
     }
 
     /// How many requests may be under way at a time.
@@ -214,7 +222,7 @@ impl Scorer {
 
     /// How long a chunk of 100 rows may take, no outage counted, where one of them makes the API time out whenever it is
     /// asked for: with all repetitions as it came, then by halves, then with all repetitions alone.
-    pub fn longest_inquiry(&self) -> Duration {
+    pub fn longest_bisection(&self) -> Duration {
         const HALVINGS: u32 = 6;
         let repetitions = 2 * (self.shared.max_retries + 1);
         self.api_timeout * (repetitions + HALVINGS)
@@ -222,13 +230,13 @@ impl Scorer {
 
     /// What was done so far.
     pub fn stats(&self) -> ScorerStats {
-        let Counters { requests, retries, bisections, controls, scored, failed } = &self.shared.counters;
+        let ScorerCounters { requests, retries, bisections, canaries, scored, failed } = &self.shared.counters;
         ScorerStats {
             requests: requests.get(),
             retries: retries.get(),
             bisections: bisections.get(),
-            controls: controls.get(),
-            outages: self.shared.circuit.outages(),
+            canaries: canaries.get(),
+            outages: self.shared.breaker.outages(),
             scored: scored.get(),
             failed: failed.get(),
         }
@@ -236,7 +244,7 @@ impl Scorer {
 
     /// Whether the API can be asked at the moment; else why not.
     pub fn health(&self) -> Result<(), String> {
-        match &*self.shared.circuit.state().borrow() {
+        match &*self.shared.breaker.state().borrow() {
             ApiState::Ready => Ok(()),
             ApiState::Unavailable { reason, .. } => Err(format!("the ML API is unavailable ({reason})")),
             ApiState::Misconfigured { reason, remedy } => {
@@ -247,12 +255,12 @@ impl Scorer {
 
     /// Whether the API can be asked, now and from now on.
     pub fn state(&self) -> watch::Receiver<ApiState> {
-        self.shared.circuit.state()
+        self.shared.breaker.state()
     }
 }
 
-fn in_order(mut outcomes: Vec<Outcome>) -> Scores {
-    outcomes.sort_unstable_by_key(|outcome| outcome.place);
+fn in_order(mut outcomes: Vec<RowOutcome>) -> Scores {
+    outcomes.sort_unstable_by_key(|outcome| outcome.position);
     let mut scores = Scores::default();
     for outcome in outcomes {
         match outcome.result {

@@ -1,4 +1,4 @@
-//! What an answer of the ML API means. Decided here and nowhere else: everybody else asks [`Sign::class`].
+//! What an answer of the ML API means. Decided here and nowhere else: everybody else asks [`Symptom::class`].
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -9,7 +9,7 @@ use crate::options::TLS_PREFIX;
 
 /// What happens after a request that did not score all of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
+pub(crate) enum ErrorClass {
     /// Not the request's fault: wait until the API is well again; no attempt is used up.
     Unavailable,
     /// Perhaps the request's fault: repeat it, then bisect.
@@ -20,7 +20,7 @@ pub(crate) enum Class {
     Misconfigured,
 }
 
-impl Class {
+impl ErrorClass {
     /// Its name in metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
@@ -34,11 +34,11 @@ impl Class {
 
 /// What was seen of a request that did not score all of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sign {
+pub(crate) enum Symptom {
     /// No connection, and why.
     Unreachable(&'static str),
     /// A connection that ended before the answer did.
-    BrokenOff,
+    ConnectionLost,
     /// There is no TLS with the API.
     Tls(TlsTrouble),
     /// No answer in time, and none from `/health` either.
@@ -54,41 +54,41 @@ pub(crate) enum Sign {
 }
 
 /// What each status means; the first line that has it counts.
-const STATUSES: &[(RangeInclusive<u16>, Class)] = &[
-    (400..=400, Class::Rejected),
+const STATUS_CLASSES: &[(RangeInclusive<u16>, ErrorClass)] = &[
+    (400..=400, ErrorClass::Rejected),
     // A time-out that the server notices, and a request that came too early: as transient as what the gateways say.
-    (408..=408, Class::Unavailable),
-    // Also lowers the size of later requests; see `Sign::is_too_large`.
-    (413..=413, Class::Rejected),
-    (422..=422, Class::Rejected),
-    (425..=425, Class::Unavailable),
-    (429..=429, Class::Unavailable),
-    (502..=504, Class::Unavailable),
-    (500..=599, Class::Suspect),
+    (408..=408, ErrorClass::Unavailable),
+    // Also lowers the size of later requests; see `Symptom::is_too_large`.
+    (413..=413, ErrorClass::Rejected),
+    (422..=422, ErrorClass::Rejected),
+    (425..=425, ErrorClass::Unavailable),
+    (429..=429, ErrorClass::Unavailable),
+    (502..=504, ErrorClass::Unavailable),
+    (500..=599, ErrorClass::Suspect),
     // 401, 403, 404, 405, every other 4xx; and redirections, as a POST that follows one arrives as a GET.
-    (300..=499, Class::Misconfigured),
-    (0..=u16::MAX, Class::Suspect),
+    (300..=499, ErrorClass::Misconfigured),
+    (0..=u16::MAX, ErrorClass::Suspect),
 ];
 
-impl Sign {
+impl Symptom {
     /// What the sign means.
-    pub(crate) fn class(self) -> Class {
+    pub(crate) fn class(self) -> ErrorClass {
         match self {
-            Self::Unreachable(_) | Self::BrokenOff | Self::TimedOutUnhealthy => Class::Unavailable,
-            Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => Class::Suspect,
-            Self::Tls(_) => Class::Misconfigured,
-            Self::Status(status) => STATUSES
+            Self::Unreachable(_) | Self::ConnectionLost | Self::TimedOutUnhealthy => ErrorClass::Unavailable,
+            Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => ErrorClass::Suspect,
+            Self::Tls(_) => ErrorClass::Misconfigured,
+            Self::Status(status) => STATUS_CLASSES
                 .iter()
                 .find(|(statuses, _)| statuses.contains(&status))
-                .map_or(Class::Suspect, |(_, class)| *class),
+                .map_or(ErrorClass::Suspect, |(_, class)| *class),
         }
     }
 
     /// What the sign means where a transaction that is known to be good, or everything, meets it: the model is broken.
-    pub(crate) fn class_of_broken_model(self) -> Class {
+    pub(crate) fn class_if_model_broken(self) -> ErrorClass {
         match self.class() {
-            Class::Suspect => Class::Unavailable,
-            Class::Rejected => Class::Misconfigured,
+            ErrorClass::Suspect => ErrorClass::Unavailable,
+            ErrorClass::Rejected => ErrorClass::Misconfigured,
             class => class,
         }
     }
@@ -111,12 +111,12 @@ impl Sign {
     }
 
     /// Whether the request was cut off on its way: by an outage, or because it crashed what worked on it.
-    pub(crate) fn is_cut(self) -> bool {
-        matches!(self, Self::BrokenOff | Self::Status(502 | 504))
+    pub(crate) fn is_disconnect(self) -> bool {
+        matches!(self, Self::ConnectionLost | Self::Status(502 | 504))
     }
 
     /// Whether no answer came in time.
-    pub(crate) fn is_time_out(self) -> bool {
+    pub(crate) fn is_timeout(self) -> bool {
         matches!(self, Self::TimedOutHealthy | Self::TimedOutUnhealthy)
     }
 
@@ -127,11 +127,11 @@ impl Sign {
 }
 
 /// In our own words, as the API's may repeat the transactions that it was asked for.
-impl fmt::Display for Sign {
+impl fmt::Display for Symptom {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BrokenOff => formatter.write_str("connection broken off"),
-            Self::Tls(trouble) => write!(formatter, "{}; {}", trouble.cause(), trouble.remedy(TLS_PREFIX)),
+            Self::ConnectionLost => formatter.write_str("connection broken off"),
+            Self::Tls(error) => write!(formatter, "{}; {}", error.cause(), error.remedy(TLS_PREFIX)),
             Self::TimedOutUnhealthy => formatter.write_str("no answer in time, and none from /health"),
             Self::TimedOutHealthy => formatter.write_str("no answer in time, though /health answers"),
             Self::Unreachable(why) | Self::Unreadable(why) | Self::Incomplete(why) => formatter.write_str(why),
@@ -151,31 +151,31 @@ mod tests {
     #[test]
     fn every_sign_has_its_class() {
         let cases = [
-            (Class::Unavailable, &[408, 425, 429, 502, 503, 504][..]),
-            (Class::Suspect, &[500, 501, 505, 507, 599, 600, 100, 999]),
-            (Class::Rejected, &[400, 413, 422]),
-            (Class::Misconfigured, &[301, 307, 401, 402, 403, 404, 405, 406, 407, 409, 410, 415, 418, 451, 499]),
+            (ErrorClass::Unavailable, &[408, 425, 429, 502, 503, 504][..]),
+            (ErrorClass::Suspect, &[500, 501, 505, 507, 599, 600, 100, 999]),
+            (ErrorClass::Rejected, &[400, 413, 422]),
+            (ErrorClass::Misconfigured, &[301, 307, 401, 402, 403, 404, 405, 406, 407, 409, 410, 415, 418, 451, 499]),
         ];
         for (class, statuses) in cases {
             for status in statuses {
-                assert_eq!(Sign::Status(*status).class(), class, "{status}");
+                assert_eq!(Symptom::Status(*status).class(), class, "{status}");
             }
         }
-        assert_eq!(Sign::Unreachable("connection refused").class(), Class::Unavailable);
-        assert_eq!(Sign::BrokenOff.class(), Class::Unavailable);
-        assert_eq!(Sign::TimedOutUnhealthy.class(), Class::Unavailable);
-        assert_eq!(Sign::TimedOutHealthy.class(), Class::Suspect);
-        assert_eq!(Sign::Unreadable("no JSON").class(), Class::Suspect);
-        assert_eq!(Sign::Incomplete("no entry").class(), Class::Suspect);
-        assert_eq!(Sign::Tls(TlsTrouble::NoTls).class(), Class::Misconfigured);
+        assert_eq!(Symptom::Unreachable("connection refused").class(), ErrorClass::Unavailable);
+        assert_eq!(Symptom::ConnectionLost.class(), ErrorClass::Unavailable);
+        assert_eq!(Symptom::TimedOutUnhealthy.class(), ErrorClass::Unavailable);
+        assert_eq!(Symptom::TimedOutHealthy.class(), ErrorClass::Suspect);
+        assert_eq!(Symptom::Unreadable("no JSON").class(), ErrorClass::Suspect);
+        assert_eq!(Symptom::Incomplete("no entry").class(), ErrorClass::Suspect);
+        assert_eq!(Symptom::Tls(TlsTrouble::NoTls).class(), ErrorClass::Misconfigured);
     }
 
     #[test]
     fn a_broken_model_is_nobodys_fault() {
-        assert_eq!(Sign::Status(500).class_of_broken_model(), Class::Unavailable);
-        assert_eq!(Sign::Status(422).class_of_broken_model(), Class::Misconfigured);
-        assert_eq!(Sign::Status(404).class_of_broken_model(), Class::Misconfigured);
-        assert_eq!(Sign::Unreadable("no JSON").class_of_broken_model(), Class::Unavailable);
+        assert_eq!(Symptom::Status(500).class_if_model_broken(), ErrorClass::Unavailable);
+        assert_eq!(Symptom::Status(422).class_if_model_broken(), ErrorClass::Misconfigured);
+        assert_eq!(Symptom::Status(404).class_if_model_broken(), ErrorClass::Misconfigured);
+        assert_eq!(Symptom::Unreadable("no JSON").class_if_model_broken(), ErrorClass::Unavailable);
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
             (415, &["ML_API_URL", "POST /models/fraud/predict"]),
         ];
         for (status, words) in cases {
-            let remedy = Sign::Status(status).remedy("/models/fraud/predict");
+            let remedy = Symptom::Status(status).remedy("/models/fraud/predict");
             assert!(words.iter().all(|word| remedy.contains(word)), "{status}: {remedy}");
             assert!(remedy.starts_with("check ML_API_URL"), "{remedy}");
         }
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn speaks_in_its_own_words() {
-        assert_eq!(Sign::Status(422).to_string(), "HTTP status 422 Unprocessable Entity");
-        assert_eq!(Sign::Status(599).to_string(), "HTTP status 599");
+        assert_eq!(Symptom::Status(422).to_string(), "HTTP status 422 Unprocessable Entity");
+        assert_eq!(Symptom::Status(599).to_string(), "HTTP status 599");
     }
 }

@@ -1,57 +1,57 @@
 //! What `GET /health` says, and whether the API has such a check at all: many have none, and score all the same.
 //!
-//! Any HTTP answer shows that something lives at the address. Only one that once said "well" is believed when it says "not
+//! Any HTTP answer shows that something is_responsive at the address. Only one that once said "well" is capped when it says "not
 //! well"; see `docs/decisions/0021-an-api-without-a-health-check.md`. What follows for the circuit is `inquiry`'s part.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::failure::{Class, Sign};
-use crate::http::{Http, NO_ANSWER, Trouble};
+use crate::failure::{ErrorClass, Symptom};
+use crate::http::{HttpClient, NO_ANSWER, RequestError};
 
 /// What an API said of its health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Health {
+pub(crate) enum HealthStatus {
     /// It is well.
-    Well,
+    Healthy,
     /// It answers, but has no health check for us: 404, 405, 501, a redirection, 401 and the like.
-    NoCheck(Trouble),
+    NoCheck(RequestError),
     /// It answers that it, or what is behind it, does not work at the moment.
-    Sick(Trouble),
+    Unhealthy(RequestError),
     /// It took the question, and gave no HTTP answer.
-    NoAnswer(Trouble),
+    NoAnswer(RequestError),
     /// There is no connection to it.
-    Silent(Trouble),
+    Unreachable(RequestError),
 }
 
-impl Health {
-    fn of(answer: Result<(), Trouble>) -> Self {
+impl HealthStatus {
+    fn of(answer: Result<(), RequestError>) -> Self {
         const NOT_IMPLEMENTED: u16 = 501;
         const SERVER_ERRORS: u16 = 500;
         match answer {
-            Ok(()) => Self::Well,
-            Err(trouble) => match trouble.sign {
-                Sign::Status(NOT_IMPLEMENTED) => Self::NoCheck(trouble),
-                Sign::Status(status) if status >= SERVER_ERRORS => Self::Sick(trouble),
-                sign @ Sign::Status(_) if sign.class() == Class::Unavailable => Self::Sick(trouble),
-                Sign::Status(_) => Self::NoCheck(trouble),
-                Sign::BrokenOff | NO_ANSWER => Self::NoAnswer(trouble),
-                _ => Self::Silent(trouble),
+            Ok(()) => Self::Healthy,
+            Err(error) => match error.symptom {
+                Symptom::Status(NOT_IMPLEMENTED) => Self::NoCheck(error),
+                Symptom::Status(status) if status >= SERVER_ERRORS => Self::Unhealthy(error),
+                symptom @ Symptom::Status(_) if symptom.class() == ErrorClass::Unavailable => Self::Unhealthy(error),
+                Symptom::Status(_) => Self::NoCheck(error),
+                Symptom::ConnectionLost | NO_ANSWER => Self::NoAnswer(error),
+                _ => Self::Unreachable(error),
             },
         }
     }
 
     /// Whether a request that was not answered in time may itself be the reason.
-    pub(crate) fn lives(self) -> bool {
-        matches!(self, Self::Well | Self::NoCheck(_))
+    pub(crate) fn is_responsive(self) -> bool {
+        matches!(self, Self::Healthy | Self::NoCheck(_))
     }
 
     /// How long it asks to be left alone.
     pub(crate) fn retry_after(self) -> Option<Duration> {
         match self {
-            Self::Well => None,
-            Self::NoCheck(trouble) | Self::Sick(trouble) | Self::NoAnswer(trouble) | Self::Silent(trouble) => {
-                trouble.retry_after
+            Self::Healthy => None,
+            Self::NoCheck(error) | Self::Unhealthy(error) | Self::NoAnswer(error) | Self::Unreachable(error) => {
+                error.retry_after
             }
         }
     }
@@ -59,12 +59,12 @@ impl Health {
 
 /// What is known of the health check of one API.
 #[derive(Debug, Default)]
-pub(crate) struct HealthCheck(Mutex<Known>);
+pub(crate) struct HealthCheck(Mutex<CheckHistory>);
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Known {
+struct CheckHistory {
     /// Whether it has ever said that the API is well.
-    has_worked: bool,
+    has_been_healthy: bool,
     /// The outage in which it was found missing. In the next one it is asked again, as a proxy may have answered for an API
     /// that was still starting.
     missing_in: Option<u64>,
@@ -72,28 +72,28 @@ struct Known {
 
 impl HealthCheck {
     /// Asks, and remembers what that shows of the check itself. `outage` is the number of the present outage.
-    pub(crate) async fn ask(&self, http: &Http, timeout: Duration, outage: u64) -> Health {
-        let health = Health::of(http.health(timeout).await);
-        let mut known = self.known();
+    pub(crate) async fn ask(&self, http: &HttpClient, timeout: Duration, outage: u64) -> HealthStatus {
+        let health = HealthStatus::of(http.health(timeout).await);
+        let mut history = self.history();
         match health {
-            Health::Well => *known = Known { has_worked: true, missing_in: None },
-            Health::NoCheck(_) => *known = Known { has_worked: false, missing_in: Some(outage) },
-            Health::Sick(_) | Health::NoAnswer(_) | Health::Silent(_) => {}
+            HealthStatus::Healthy => *history = CheckHistory { has_been_healthy: true, missing_in: None },
+            HealthStatus::NoCheck(_) => *history = CheckHistory { has_been_healthy: false, missing_in: Some(outage) },
+            HealthStatus::Unhealthy(_) | HealthStatus::NoAnswer(_) | HealthStatus::Unreachable(_) => {}
         }
         health
     }
 
     /// Whether it was found missing in the outage of this number.
     pub(crate) fn is_missing_in(&self, outage: u64) -> bool {
-        self.known().missing_in == Some(outage)
+        self.history().missing_in == Some(outage)
     }
 
-    /// Whether it is believed when it says that the API is not well.
-    pub(crate) fn is_believed(&self) -> bool {
-        self.known().has_worked
+    /// Whether it is capped when it says that the API is not well.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.history().has_been_healthy
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn history(&self) -> MutexGuard<'_, CheckHistory> {
         // Nothing that is done under the lock can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,21 +107,21 @@ mod tests {
 
     #[test]
     fn any_answer_but_a_server_error_or_too_many_requests_is_life() {
-        let of = |sign: Sign| Health::of(Err(sign.into()));
+        let of = |symptom: Symptom| HealthStatus::of(Err(symptom.into()));
         for status in [301, 302, 307, 400, 401, 403, 404, 405, 406, 410, 415, 418, 422, 501] {
-            let health = of(Sign::Status(status));
-            assert!(matches!(health, Health::NoCheck(_)) && health.lives(), "{status}: {health:?}");
+            let health = of(Symptom::Status(status));
+            assert!(matches!(health, HealthStatus::NoCheck(_)) && health.is_responsive(), "{status}: {health:?}");
         }
         for status in [408, 425, 429, 500, 502, 503, 504, 599, 999] {
-            let health = of(Sign::Status(status));
-            assert!(matches!(health, Health::Sick(_)) && !health.lives(), "{status}: {health:?}");
+            let health = of(Symptom::Status(status));
+            assert!(matches!(health, HealthStatus::Unhealthy(_)) && !health.is_responsive(), "{status}: {health:?}");
         }
-        for sign in [Sign::BrokenOff, NO_ANSWER] {
-            assert!(matches!(of(sign), Health::NoAnswer(_)) && !of(sign).lives(), "{sign:?}");
+        for symptom in [Symptom::ConnectionLost, NO_ANSWER] {
+            assert!(matches!(of(symptom), HealthStatus::NoAnswer(_)) && !of(symptom).is_responsive(), "{symptom:?}");
         }
-        for sign in [Sign::Unreachable("connection refused"), Sign::Tls(TlsTrouble::NoTls)] {
-            assert!(matches!(of(sign), Health::Silent(_)) && !of(sign).lives(), "{sign:?}");
+        for symptom in [Symptom::Unreachable("connection refused"), Symptom::Tls(TlsTrouble::NoTls)] {
+            assert!(matches!(of(symptom), HealthStatus::Unreachable(_)) && !of(symptom).is_responsive(), "{symptom:?}");
         }
-        assert!(Health::of(Ok(())).lives());
+        assert!(HealthStatus::of(Ok(())).is_responsive());
     }
 }

@@ -1,6 +1,6 @@
 //! One HTTP exchange with the ML API, and what was seen of it. `reqwest` appears here alone.
 //!
-//! Nothing is repeated or waited for here; that is for the callers to decide, by the class of the [`Trouble`].
+//! Nothing is repeated or waited for here; that is for the callers to decide, by the class of the [`RequestError`].
 
 use std::error::Error;
 use std::fmt;
@@ -13,7 +13,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER}
 use reqwest::{Response, redirect};
 use url::Url;
 
-use crate::failure::Sign;
+use crate::failure::Symptom;
 use crate::protocol::{HEALTH_PATH, PREDICT_PATH};
 use crate::{ApiOptions, ScoringError};
 
@@ -25,25 +25,25 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAINED: usize = 64 * 1024;
 
 /// What a question that is not answered in time is, where nothing waits for the answer.
-pub(crate) const NO_ANSWER: Sign = Sign::Unreachable("no answer in time");
+pub(crate) const NO_ANSWER: Symptom = Symptom::Unreachable("no answer in time");
 
 /// What was seen of an exchange that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct RequestError {
     /// What it was.
-    pub(crate) sign: Sign,
+    pub(crate) symptom: Symptom,
     /// How long the API asks to be left alone.
     pub(crate) retry_after: Option<Duration>,
 }
 
-impl From<Sign> for Trouble {
-    fn from(sign: Sign) -> Self {
-        Self { sign, retry_after: None }
+impl From<Symptom> for RequestError {
+    fn from(symptom: Symptom) -> Self {
+        Self { symptom, retry_after: None }
     }
 }
 
 /// The ML API behind its address, which may hold a password: its `Debug` shows none.
-pub(crate) struct Http {
+pub(crate) struct HttpClient {
     client: reqwest::Client,
     predict: Url,
     health: Url,
@@ -51,13 +51,13 @@ pub(crate) struct Http {
     shown: String,
 }
 
-impl fmt::Debug for Http {
+impl fmt::Debug for HttpClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Http").field("address", &self.shown).finish_non_exhaustive()
     }
 }
 
-impl Http {
+impl HttpClient {
     /// A client that keeps a connection alive for each worker. Connects to nothing yet.
     pub(crate) fn new(address: &str, options: &ApiOptions) -> Result<Self, ScoringError> {
         let base = parse_address(address)?;
@@ -104,9 +104,9 @@ impl Http {
     }
 
     /// Sends a body to be scored, and reads an answer of at most `longest` bytes.
-    pub(crate) async fn predict(&self, body: Bytes, longest: usize) -> Result<Bytes, Trouble> {
+    pub(crate) async fn predict(&self, body: Bytes, longest: usize) -> Result<Bytes, RequestError> {
         let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body(body);
-        let response = request.send().await.map_err(|error| sign_of(&error))?;
+        let response = request.send().await.map_err(|error| symptom_of(&error))?;
         if !response.status().is_success() {
             return Err(refused(response).await);
         }
@@ -114,7 +114,7 @@ impl Http {
     }
 
     /// Whether a request to score, of no transaction at all, gets any HTTP answer.
-    pub(crate) async fn answers_nothing_to_score(&self, timeout: Duration) -> bool {
+    pub(crate) async fn accepts_empty_predict(&self, timeout: Duration) -> bool {
         let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body("[]");
         match request.timeout(timeout).send().await {
             Ok(response) => {
@@ -126,11 +126,11 @@ impl Http {
     }
 
     /// Asks whether the API is well. Anything but success is `Err`.
-    pub(crate) async fn health(&self, timeout: Duration) -> Result<(), Trouble> {
+    pub(crate) async fn health(&self, timeout: Duration) -> Result<(), RequestError> {
         let request = self.client.get(self.health.clone()).timeout(timeout);
-        let response = request.send().await.map_err(|error| match sign_of(&error) {
-            Sign::TimedOutHealthy => NO_ANSWER,
-            sign => sign,
+        let response = request.send().await.map_err(|error| match symptom_of(&error) {
+            Symptom::TimedOutHealthy => NO_ANSWER,
+            symptom => symptom,
         })?;
         if !response.status().is_success() {
             return Err(refused(response).await);
@@ -190,13 +190,13 @@ fn without_credentials(mut url: Url) -> String {
 }
 
 /// What a status other than success says.
-async fn refused(response: Response) -> Trouble {
-    let trouble = Trouble {
-        sign: Sign::Status(response.status().as_u16()),
+async fn refused(response: Response) -> RequestError {
+    let error = RequestError {
+        symptom: Symptom::Status(response.status().as_u16()),
         retry_after: response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now())),
     };
     drain(response).await;
-    trouble
+    error
 }
 
 /// Reads what is left of an answer, so that the connection can be used again. What it says may repeat the request, and
@@ -211,11 +211,11 @@ async fn drain(mut response: Response) {
     }
 }
 
-async fn read_body(mut response: Response, longest: usize) -> Result<Bytes, Trouble> {
+async fn read_body(mut response: Response, longest: usize) -> Result<Bytes, RequestError> {
     let mut body = BytesMut::new();
-    while let Some(part) = response.chunk().await.map_err(|error| sign_of(&error))? {
+    while let Some(part) = response.chunk().await.map_err(|error| symptom_of(&error))? {
         if body.len() + part.len() > longest {
-            return Err(Sign::Unreadable("the answer is too long").into());
+            return Err(Symptom::Unreadable("the answer is too long").into());
         }
         body.extend_from_slice(&part);
     }
@@ -233,18 +233,18 @@ fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
 }
 
 /// What an exchange without an answer means.
-fn sign_of(error: &reqwest::Error) -> Sign {
-    if let Some(trouble) = TlsTrouble::of(error) {
-        return Sign::Tls(trouble);
+fn symptom_of(error: &reqwest::Error) -> Symptom {
+    if let Some(error) = TlsTrouble::of(error) {
+        return Symptom::Tls(error);
     }
     if error.is_connect() {
-        return Sign::Unreachable(why_unreachable(error));
+        return Symptom::Unreachable(why_unreachable(error));
     }
     if error.is_timeout() {
         // The caller finds out whether it is well otherwise.
-        return Sign::TimedOutHealthy;
+        return Symptom::TimedOutHealthy;
     }
-    Sign::BrokenOff
+    Symptom::ConnectionLost
 }
 
 fn why_unreachable(error: &reqwest::Error) -> &'static str {
@@ -293,7 +293,7 @@ mod tests {
             ("http://HOST:80", "http://host/predict", "http://host"),
         ];
         for (address, predict, shown) in cases {
-            let http = Http::new(address, &ApiOptions::default()).unwrap();
+            let http = HttpClient::new(address, &ApiOptions::default()).unwrap();
             assert_eq!(http.predict.as_str(), predict);
             assert_eq!(http.address(), shown);
             assert!(!format!("{http:?}").contains("secret"));
@@ -320,7 +320,7 @@ mod tests {
             ("http://[fe80::1%25eth0]:8000", "zone"),
         ];
         for (address, problem) in cases {
-            let error = Http::new(address, &ApiOptions::default()).unwrap_err();
+            let error = HttpClient::new(address, &ApiOptions::default()).unwrap_err();
             assert_eq!(error.exit(), assay_transaction::Exit::Usage);
             let message = error.to_string();
             assert!(message.contains(problem) && message.contains("ML_API_URL"), "{address}: {message}");

@@ -31,10 +31,10 @@ mod tests;
 
 pub use error::{ScoreError, ScoringError};
 pub use options::ApiOptions;
-pub use permits::Permit;
+pub use permits::RequestPermit;
 // For `benches/answer.rs` alone.
 pub use client::{Scorer, Scores};
 #[doc(hidden)]
-pub use protocol::read_answer;
+pub use protocol::read_response;
 pub use state::ApiState;
 pub use stats::ScorerStats;

@@ -20,12 +20,12 @@ use tokio::sync::oneshot;
 const BATCH_TURN: u32 = 10;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Permits(Arc<Mutex<State>>);
+pub(crate) struct RequestPermits(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// Permits that the realtime lane is given first.
+    /// RequestPermits that the realtime lane is given first.
     reserve: usize,
     realtime_used: usize,
     realtime: VecDeque<Waiter>,
@@ -37,17 +37,17 @@ struct State {
 #[derive(Debug)]
 struct Waiter {
     is_whole: bool,
-    granted: oneshot::Sender<Permit>,
+    granted: oneshot::Sender<RequestPermit>,
 }
 
 /// The right to have one request under way, for as long as it is held.
 #[derive(Debug)]
-pub struct Permit {
-    permits: Permits,
+pub struct RequestPermit {
+    permits: RequestPermits,
     lane: Lane,
 }
 
-impl Permits {
+impl RequestPermits {
     pub(crate) fn new(permits: usize, reserve: Share) -> Self {
         let reserve = match permits {
             0 | 1 => 0,
@@ -58,7 +58,7 @@ impl Permits {
     }
 
     /// Waits for a permit. `is_whole` says that what is to be asked for fills a request. Safe to cancel.
-    pub(crate) async fn acquire(&self, lane: Lane, is_whole: bool) -> Permit {
+    pub(crate) async fn acquire(&self, lane: Lane, is_whole: bool) -> RequestPermit {
         let (granted, grant) = oneshot::channel();
         self.change(|state| {
             state.waiting(lane).push_back(Waiter { is_whole, granted });
@@ -76,7 +76,7 @@ impl Permits {
         change(&mut state);
         let mut grants = Vec::new();
         while let Some((lane, waiter)) = state.next() {
-            grants.push((waiter, Permit { permits: self.clone(), lane }));
+            grants.push((waiter, RequestPermit { permits: self.clone(), lane }));
         }
         // A permit that nobody takes comes back here.
         drop(state);
@@ -128,7 +128,7 @@ impl State {
     }
 }
 
-impl Drop for Permit {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         let lane = self.lane;
         self.permits.change(|state| {
@@ -149,17 +149,21 @@ mod tests {
     const PART: bool = false;
     const WHOLE: bool = true;
 
-    fn permits(permits: usize) -> Permits {
-        Permits::new(permits, "0.25".parse().unwrap())
+    fn permits(permits: usize) -> RequestPermits {
+        RequestPermits::new(permits, "0.25".parse().unwrap())
     }
 
-    fn waiting(permits: &Permits, lane: Lane, is_whole: bool) -> Pin<Box<dyn Future<Output = Permit> + '_>> {
-        let mut waiting: Pin<Box<dyn Future<Output = Permit> + '_>> = Box::pin(permits.acquire(lane, is_whole));
+    fn waiting(
+        permits: &RequestPermits,
+        lane: Lane,
+        is_whole: bool,
+    ) -> Pin<Box<dyn Future<Output = RequestPermit> + '_>> {
+        let mut waiting: Pin<Box<dyn Future<Output = RequestPermit> + '_>> = Box::pin(permits.acquire(lane, is_whole));
         assert!(waiting.as_mut().now_or_never().is_none(), "there is one for {lane:?}");
         waiting
     }
 
-    fn take(permits: &Permits, lane: Lane) -> Permit {
+    fn take(permits: &RequestPermits, lane: Lane) -> RequestPermit {
         permits.acquire(lane, WHOLE).now_or_never().expect("a permit is free")
     }
 
@@ -168,8 +172,8 @@ mod tests {
         for (all, reserve) in [(1, 0), (2, 1), (5, 1), (8, 2), (100, 25)] {
             assert_eq!(permits(all).state().reserve, reserve, "of {all}");
         }
-        assert_eq!(Permits::new(4, "1".parse().unwrap()).state().reserve, 3, "the batch is left one");
-        assert_eq!(Permits::new(4, "0".parse().unwrap()).state().reserve, 1);
+        assert_eq!(RequestPermits::new(4, "1".parse().unwrap()).state().reserve, 3, "the batch is left one");
+        assert_eq!(RequestPermits::new(4, "0".parse().unwrap()).state().reserve, 1);
     }
 
     #[test]

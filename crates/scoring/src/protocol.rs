@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 /// Where transactions are sent, below the API's address.
 pub(crate) const PREDICT_PATH: &str = "predict";
-/// Where the API tells whether it lives.
+/// Where the API tells whether it is_responsive.
 pub(crate) const HEALTH_PATH: &str = "health";
 
 /// The longest label or model version that is taken.
@@ -40,19 +40,19 @@ pub(crate) fn write_request<'a>(transactions: impl Iterator<Item = &'a EncodedTr
 }
 
 /// The most bytes that an answer about this many rows may have.
-pub(crate) fn longest_answer(rows: usize) -> usize {
+pub(crate) fn max_response_bytes(rows: usize) -> usize {
     const BASE: usize = 64 * 1024;
     const PER_ROW: usize = 4 * 1024;
     rows.saturating_mul(PER_ROW).saturating_add(BASE)
 }
 
 /// What the answer says of one of the rows that were asked for, or why that cannot be told.
-pub(crate) type RowAnswer = Result<Prediction, &'static str>;
+pub(crate) type RowResult = Result<Prediction, &'static str>;
 
 /// Reads an answer: for each id that was asked for, in that order, what it says. `Err` where it says nothing of any.
 ///
 /// The ids asked for must differ.
-pub fn read_answer(body: &[u8], asked: &[Uuid]) -> Result<Vec<RowAnswer>, &'static str> {
+pub fn read_response(body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, &'static str> {
     let repaired;
     let text = std::str::from_utf8(body).map_err(|_| "the answer is not UTF-8")?;
     let items: Vec<&RawValue> = if let Ok(items) = serde_json::from_str(text) {
@@ -61,10 +61,10 @@ pub fn read_answer(body: &[u8], asked: &[Uuid]) -> Result<Vec<RowAnswer>, &'stat
         repaired = without_bare_words(text).ok_or("the answer is no JSON array")?;
         serde_json::from_str(&repaired).map_err(|_| "the answer is no JSON array")?
     };
-    let mut answers: Vec<Option<RowAnswer>> = vec![None; asked.len()];
+    let mut answers: Vec<Option<RowResult>> = vec![None; asked.len()];
     let mut by_id = None;
     for (at, item) in items.into_iter().enumerate() {
-        let Ok(item) = serde_json::from_str::<Item<'_>>(item.get()) else { continue };
+        let Ok(item) = serde_json::from_str::<ResponseEntry<'_>>(item.get()) else { continue };
         let Some(id) = item.id() else { continue };
         // Most answers come in the order of the request; only others pay for a table.
         let position = if asked.get(at) == Some(&id) {
@@ -85,7 +85,7 @@ fn positions(asked: &[Uuid]) -> HashMap<Uuid, usize> {
 
 /// One entry of an answer, each field in its own text, so that a wrong one spoils no other entry.
 #[derive(Deserialize)]
-struct Item<'a> {
+struct ResponseEntry<'a> {
     #[serde(borrow, default)]
     transaction_id: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -106,13 +106,13 @@ struct Item<'a> {
     model_version: Option<&'a RawValue>,
 }
 
-impl Item<'_> {
+impl ResponseEntry<'_> {
     fn id(&self) -> Option<Uuid> {
         let text: Cow<'_, str> = serde_json::from_str(self.transaction_id?.get()).ok()?;
         Uuid::parse_str(&text).ok()
     }
 
-    fn prediction(&self) -> RowAnswer {
+    fn prediction(&self) -> RowResult {
         let label = self.prediction.or(self.category).or(self.label).ok_or("the answer has no prediction for it")?;
         let score = self.fraud_score.or(self.confidence_score).or(self.score).or(self.probability);
         Ok(Prediction {
@@ -219,7 +219,7 @@ mod tests {
         let no_label = Err("the answer's prediction for it is no label");
         let missing = Err("the answer lacks it");
         let long = format!(r#""prediction":"{}""#, "x".repeat(MAX_TEXT + 1));
-        let cases: &[(&str, RowAnswer)] = &[
+        let cases: &[(&str, RowResult)] = &[
             (r#""prediction":"fraud","fraud_score":0.97,"model_version":"v1""#, said("fraud", Some(0.97), Some("v1"))),
             (r#""category":"Rent""#, said("Rent", None, None)),
             (r#""label":"ok","probability":1"#, said("ok", Some(1.0), None)),
@@ -258,7 +258,7 @@ mod tests {
             let body = format!(
                 r#"[{{"transaction_id":"{A}",{fields}}},{{"transaction_id":"{B}","prediction":"NaN \" Infinity"}}]"#
             );
-            let answers = read_answer(body.as_bytes(), &[A, B]).unwrap();
+            let answers = read_response(body.as_bytes(), &[A, B]).unwrap();
             assert_eq!(answers, [expected.clone(), Ok(label("NaN \" Infinity"))], "{fields}");
         }
     }
@@ -278,14 +278,14 @@ mod tests {
             ("[]".to_owned(), [lacks.clone(), lacks]),
         ];
         for (body, expected) in cases {
-            assert_eq!(read_answer(body.as_bytes(), &[A, B]).unwrap(), expected, "{body}");
+            assert_eq!(read_response(body.as_bytes(), &[A, B]).unwrap(), expected, "{body}");
         }
     }
 
     #[test]
     fn what_is_no_array_says_nothing_of_any_row() {
         for body in [&b""[..], b"{}", b"null", b"<html>", b"[", b"[1,]", b"[{}", b"[NaN", b"\"Infinity", b"[\xff]"] {
-            assert!(read_answer(body, &[A]).is_err(), "{body:?}");
+            assert!(read_response(body, &[A]).is_err(), "{body:?}");
         }
     }
 
@@ -318,18 +318,18 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read_answer(&body, &[A, B]);
+            let _ = read_response(&body, &[A, B]);
         }
 
         #[test]
         fn no_text_makes_it_panic(body in r#"[\[\]{}",:\\NaInfity0-9.eé -]{0,60}"#) {
-            let _ = read_answer(body.as_bytes(), &[A, B]);
+            let _ = read_response(body.as_bytes(), &[A, B]);
         }
 
         #[test]
         fn any_json_is_read_within_its_bounds(items in proptest::collection::vec(any_json(), 0..6)) {
             let body = serde_json::to_vec(&items).unwrap();
-            let answers = read_answer(&body, &[A, B]).unwrap();
+            let answers = read_response(&body, &[A, B]).unwrap();
             prop_assert_eq!(answers.len(), 2);
             for said in answers.into_iter().flatten() {
                 prop_assert!(!said.prediction.is_empty() && said.prediction.chars().count() <= MAX_TEXT);
@@ -347,7 +347,7 @@ mod tests {
             answered.sort_by_key(|id| id.as_u64_pair().0 ^ shuffled_by);
             let items: Vec<String> =
                 answered.iter().map(|id| format!(r#"{{"transaction_id":"{id}","label":"{id}"}}"#)).collect();
-            let answers = read_answer(format!("[{}]", items.join(",")).as_bytes(), &asked).unwrap();
+            let answers = read_response(format!("[{}]", items.join(",")).as_bytes(), &asked).unwrap();
             for (id, answer) in asked.iter().zip(answers) {
                 prop_assert_eq!(answer, Ok(label(&id.to_string())));
             }

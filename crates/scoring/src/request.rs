@@ -15,72 +15,72 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::ScoreError;
-use crate::breaker::{Cause, Circuit, Probe, Turn};
-use crate::canary::{Control, Evidence, Tick};
-use crate::failure::{Class, Sign};
-use crate::health::{Health, HealthCheck};
-use crate::http::{Http, Trouble};
+use crate::breaker::{CircuitBreaker, OpenReason, Probe, Turn};
+use crate::canary::{Canary, SuccessTracker, Tick};
+use crate::failure::{ErrorClass, Symptom};
+use crate::health::{HealthCheck, HealthStatus};
+use crate::http::{HttpClient, RequestError};
 use crate::metrics;
-use crate::permits::{Permit, Permits};
+use crate::permits::{RequestPermit, RequestPermits};
 use crate::policy::Policy;
-use crate::proof::Controlled;
-use crate::protocol::{self, RowAnswer};
-use crate::row::{Outcome, Row, count_attempt};
-use crate::split::{Part, SizeLimit};
-use crate::stats::Counters;
+use crate::proof::CanaryResult;
+use crate::protocol::{self, RowResult};
+use crate::row::{PendingRow, RowOutcome, count_attempt};
+use crate::split::{RowGroup, SizeLimit};
+use crate::stats::ScorerCounters;
 
 /// How often a request may be cut off, with the API well in between, before the request itself is suspected: a row can
 /// crash the process that scores it.
-const MOST_CUTS: u32 = 5;
+const MAX_DISCONNECTS: u32 = 5;
 
 /// What all requests of a process share.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) http: Http,
+pub(crate) struct ClientState {
+    pub(crate) http: HttpClient,
     pub(crate) health_check: HealthCheck,
     pub(crate) max_retries: u32,
     pub(crate) policy: Policy,
-    pub(crate) permits: Permits,
-    pub(crate) circuit: Circuit,
-    pub(crate) evidence: Evidence,
+    pub(crate) permits: RequestPermits,
+    pub(crate) breaker: CircuitBreaker,
+    pub(crate) successes: SuccessTracker,
     pub(crate) size_limit: SizeLimit,
-    pub(crate) counters: Counters,
+    pub(crate) counters: ScorerCounters,
     /// Held by whoever asks for a control, so that one answer serves all who wait for it.
-    pub(crate) control: Mutex<()>,
+    pub(crate) canary_lock: Mutex<()>,
 }
 
 /// What became of a part.
 #[derive(Debug)]
-pub(crate) struct Settled {
+pub(crate) struct GroupOutcome {
     /// The rows that are done.
-    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) outcomes: Vec<RowOutcome>,
     /// What has to be asked for next; together with the outcomes, all rows of the part.
-    pub(crate) halves: Option<[Part; 2]>,
+    pub(crate) halves: Option<[RowGroup; 2]>,
 }
 
 /// An answer about some of the rows, or a refusal that they may be the reason of.
-enum Asked {
+enum GroupResponse {
     /// About the rows from `first` on: all of them, or the only one that was sent to find out whether the API scores again,
     /// and was scored.
     Answered {
         first: usize,
-        rows: Vec<RowAnswer>,
+        rows: Vec<RowResult>,
         at: Tick,
     },
-    Refused(Refusal),
+    Refused(FailedRequest),
 }
 
 /// How often the request for a part was cut off, or not answered in time by an API that is probed; and when and how it was last.
 #[derive(Debug, Default)]
-struct Cuts {
+struct Disconnects {
     count: u32,
-    last: Option<(Sign, Tick)>,
+    last: Option<(Symptom, Tick)>,
 }
 
 /// A request that failed, and may have deserved it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Refusal {
-    sign: Sign,
+pub(crate) struct FailedRequest {
+    symptom: Symptom,
     /// When it was seen.
     pub(crate) at: Tick,
     /// How often the circuit had been opened by then.
@@ -89,9 +89,9 @@ pub(crate) struct Refusal {
 
 /// What follows from a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum NextStep {
     /// It says nothing about the rows: they are asked for as if for the first time.
-    Anew,
+    StartOver,
     /// They are asked for again.
     Repeat,
     /// Both halves are asked for.
@@ -105,133 +105,135 @@ type Admission<'a> = Option<Probe<'a>>;
 
 /// Asks for the parts of one call.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Inquiry<'a> {
-    pub(crate) shared: &'a Shared,
+pub(crate) struct RequestExecutor<'a> {
+    pub(crate) shared: &'a ClientState,
     /// Whose permits are used.
     pub(crate) lane: Lane,
     /// A permit that was waited for before the call: the first request uses it.
-    pub(crate) at_hand: &'a std::sync::Mutex<Option<Permit>>,
+    pub(crate) reserved_permit: &'a std::sync::Mutex<Option<RequestPermit>>,
     pub(crate) stop: &'a CancellationToken,
 }
 
-impl Inquiry<'_> {
+impl RequestExecutor<'_> {
     /// Asks for a part until each of its rows has an outcome, or until it is to be halved.
-    pub(crate) async fn settle(self, mut part: Part) -> Result<Settled, ScoreError> {
+    pub(crate) async fn execute(self, mut part: RowGroup) -> Result<GroupOutcome, ScoreError> {
         let mut outcomes = Vec::with_capacity(part.rows.len());
-        let (mut repeated, mut cuts) = (0, Cuts::default());
+        let (mut repeated, mut cuts) = (0, Disconnects::default());
         loop {
-            let asked = self.ask(&part, &mut cuts).await?;
+            let asked = self.request(&part, &mut cuts).await?;
             let refusal = match asked {
-                Asked::Refused(refusal) => refusal,
+                GroupResponse::Refused(refusal) => refusal,
                 // A single row that was scored says nothing of the others, which are asked for as before.
-                Asked::Answered { first, rows, .. } if rows.len() < part.rows.len() => {
+                GroupResponse::Answered { first, rows, .. } if rows.len() < part.rows.len() => {
                     let _ = take_scored(&mut part, first, rows, &mut outcomes);
                     continue;
                 }
-                Asked::Answered { first, rows, at } => {
+                GroupResponse::Answered { first, rows, at } => {
                     let before = outcomes.len();
-                    let Some(sign) = take_scored(&mut part, first, rows, &mut outcomes) else {
-                        return Ok(Settled { outcomes, halves: None });
+                    let Some(symptom) = take_scored(&mut part, first, rows, &mut outcomes) else {
+                        return Ok(GroupOutcome { outcomes, halves: None });
                     };
                     if outcomes.len() > before {
                         // What is left is another request, with all its repetitions.
                         count_attempt(&mut part.rows);
-                        self.shared.counters.retry(sign.class());
+                        self.shared.counters.retry(symptom.class());
                         repeated = 0;
-                        self.pause(0).await?;
+                        self.back_off(0).await?;
                         continue;
                     }
-                    self.refusal(sign, at)
+                    self.failed_request(symptom, at)
                 }
             };
-            cuts = Cuts::default();
-            match self.judge(&part, refusal, repeated).await? {
-                Verdict::Anew => repeated = 0,
-                Verdict::Repeat => {
+            cuts = Disconnects::default();
+            match self.next_step(&part, refusal, repeated).await? {
+                NextStep::StartOver => repeated = 0,
+                NextStep::Repeat => {
                     count_attempt(&mut part.rows);
-                    self.shared.counters.retry(refusal.sign.class());
-                    if refusal.sign.class() == Class::Suspect {
-                        self.pause(repeated).await?;
+                    self.shared.counters.retry(refusal.symptom.class());
+                    if refusal.symptom.class() == ErrorClass::Suspect {
+                        self.back_off(repeated).await?;
                     }
                     repeated += 1;
                 }
-                Verdict::Halve => {
+                NextStep::Halve => {
                     count_attempt(&mut part.rows);
                     self.shared.counters.bisection();
-                    return Ok(Settled { outcomes, halves: Some(part.halve()) });
+                    return Ok(GroupOutcome { outcomes, halves: Some(part.halve()) });
                 }
-                Verdict::Fail => {
+                NextStep::Fail => {
                     count_attempt(&mut part.rows);
-                    let failed = |row: Row| row.failed(failure(refusal.sign), reason(refusal.sign));
+                    let failed =
+                        |row: PendingRow| row.failed(failure_class(refusal.symptom), failure_reason(refusal.symptom));
                     outcomes.extend(part.rows.into_iter().map(failed));
-                    return Ok(Settled { outcomes, halves: None });
+                    return Ok(GroupOutcome { outcomes, halves: None });
                 }
             }
         }
     }
 
     /// What follows from a refusal, after the part was repeated so often.
-    async fn judge(self, part: &Part, refusal: Refusal, repeated: u32) -> Result<Verdict, ScoreError> {
-        let is_alone = part.is_alone();
-        let verdict = if repeated < self.repetitions(part, refusal.sign) {
-            Verdict::Repeat
-        } else if is_alone {
-            Verdict::Fail
+    async fn next_step(self, part: &RowGroup, refusal: FailedRequest, repeated: u32) -> Result<NextStep, ScoreError> {
+        let is_single = part.is_single();
+        let verdict = if repeated < self.max_repetitions(part, refusal.symptom) {
+            NextStep::Repeat
+        } else if is_single {
+            NextStep::Fail
         } else {
-            Verdict::Halve
+            NextStep::Halve
         };
         let needs_proof = match verdict {
             // Once for each row is enough: what follows are refusals after the model was seen to work.
-            Verdict::Repeat => is_alone && repeated == 0,
+            NextStep::Repeat => is_single && repeated == 0,
             // Once for each request as it came; and smaller requests for what was too large are right whatever the model does.
-            Verdict::Halve => !part.is_half && !refusal.sign.is_too_large(),
-            Verdict::Fail | Verdict::Anew => false,
+            NextStep::Halve => !part.is_half && !refusal.symptom.is_too_large(),
+            NextStep::Fail | NextStep::StartOver => false,
         };
-        let stands = if needs_proof { self.is_proven(refusal, is_alone).await? } else { !self.is_overtaken(refusal) };
-        Ok(if stands { verdict } else { Verdict::Anew })
+        let stands =
+            if needs_proof { self.is_model_proven(refusal, is_single).await? } else { !self.is_outdated(refusal) };
+        Ok(if stands { verdict } else { NextStep::StartOver })
     }
 
     /// Whether the API turned out to be away, or the model to be broken, since the refusal, which then means nothing.
-    pub(crate) fn is_overtaken(self, refusal: Refusal) -> bool {
-        let circuit = &self.shared.circuit;
-        !circuit.is_closed() || circuit.outages() != refusal.outages
+    pub(crate) fn is_outdated(self, refusal: FailedRequest) -> bool {
+        let breaker = &self.shared.breaker;
+        !breaker.is_closed() || breaker.outages() != refusal.outages
     }
 
-    fn refusal(self, sign: Sign, at: Tick) -> Refusal {
-        Refusal { sign, at, outages: self.shared.circuit.outages() }
+    fn failed_request(self, symptom: Symptom, at: Tick) -> FailedRequest {
+        FailedRequest { symptom, at, outages: self.shared.breaker.outages() }
     }
 
     /// How often a part is asked for again before more is concluded. A row that stands alone is asked for at least once
     /// more, after the model was seen to work.
-    fn repetitions(self, part: &Part, sign: Sign) -> u32 {
-        match sign.class() {
-            Class::Suspect if part.is_alone() => self.shared.max_retries.max(1),
-            Class::Suspect if !part.is_half => self.shared.max_retries,
-            _ if part.is_alone() => 1,
+    fn max_repetitions(self, part: &RowGroup, symptom: Symptom) -> u32 {
+        match symptom.class() {
+            ErrorClass::Suspect if part.is_single() => self.shared.max_retries.max(1),
+            ErrorClass::Suspect if !part.is_half => self.shared.max_retries,
+            _ if part.is_single() => 1,
             _ => 0,
         }
     }
 
     /// Sends a part, as often as it takes to get an answer that says something about its rows.
-    async fn ask(self, part: &Part, cuts: &mut Cuts) -> Result<Asked, ScoreError> {
-        let Shared { circuit, evidence, counters, .. } = self.shared;
+    async fn request(self, part: &RowGroup, cuts: &mut Disconnects) -> Result<GroupResponse, ScoreError> {
+        let ClientState { breaker, successes, counters, .. } = self.shared;
         let (mut may_be_stale, mut probes) = (true, 0);
         loop {
             // Whoever waits at the circuit must not keep a permit from those who find out whether it can be closed.
-            let at_hand = self.take_at_hand().filter(|_| circuit.is_closed());
-            let (admission, permit) = if let Some(permit) = at_hand {
+            let reserved_permit = self.take_reserved_permit().filter(|_| breaker.is_closed());
+            let (admission, permit) = if let Some(permit) = reserved_permit {
                 (None, permit)
             } else {
-                let admission = self.admission().await?;
-                if admission.is_some() && cuts.count >= MOST_CUTS {
-                    match self.tell_from_outage(cuts).await? {
-                        Some(refusal) => return Ok(Asked::Refused(refusal)),
+                let admission = self.admit().await?;
+                if admission.is_some() && cuts.count >= MAX_DISCONNECTS {
+                    match self.distinguish_from_outage(cuts).await? {
+                        Some(refusal) => return Ok(GroupResponse::Refused(refusal)),
                         None => continue,
                     }
                 }
-                (admission, self.permit().await?)
+                (admission, self.acquire_permit().await?)
             };
-            if admission.is_none() && !circuit.is_closed() {
+            if admission.is_none() && !breaker.is_closed() {
                 continue;
             }
             // One transaction finds out as much as many do. Another each time, as one may be at fault itself.
@@ -245,66 +247,68 @@ impl Inquiry<'_> {
             };
             let (first, rows) = (rows.start, &part.rows[rows]);
             let is_whole = rows.len() == part.rows.len();
-            let sent = evidence.tick();
+            let sent = successes.tick();
             let answered = self.send(rows.iter().map(|row| (row.id, &row.entry.transaction)), permit).await;
-            let at = evidence.tick();
-            let trouble = match answered {
+            let at = successes.tick();
+            let error = match answered {
                 Ok(answers) => {
                     let scored = rows.iter().zip(&answers).find(|(_, answer)| answer.is_ok());
                     if let Some((row, _)) = scored {
-                        evidence.scored(sent, Control { id: row.id, transaction: row.entry.transaction.clone() });
+                        successes.scored(sent, Canary { id: row.id, transaction: row.entry.transaction.clone() });
                         if admission.is_some() {
-                            circuit.close();
+                            breaker.close();
                         }
-                        circuit.succeeded();
+                        breaker.record_success();
                     } else if let Some(Probe { cause, .. }) = &admission {
-                        self.refused_again(*cause, rows_sign(&answers)).await?;
+                        self.probe_refused(*cause, symptom_of_rows(&answers)).await?;
                         if !is_whole {
                             continue;
                         }
                     }
-                    return Ok(Asked::Answered { first, rows: answers, at });
+                    return Ok(GroupResponse::Answered { first, rows: answers, at });
                 }
                 // Perhaps a connection that the server had closed while nothing was sent on it.
-                Err(Trouble { sign: Sign::BrokenOff, .. }) if may_be_stale => {
+                Err(RequestError { symptom: Symptom::ConnectionLost, .. }) if may_be_stale => {
                     may_be_stale = false;
-                    counters.retry(Sign::BrokenOff.class());
+                    counters.retry(Symptom::ConnectionLost.class());
                     continue;
                 }
-                Err(trouble) => trouble,
+                Err(error) => error,
             };
-            if is_whole && (trouble.sign.is_cut() || admission.is_some() && trouble.sign.is_time_out()) {
-                *cuts = Cuts { count: cuts.count + 1, last: Some((trouble.sign, at)) };
+            if is_whole && (error.symptom.is_disconnect() || admission.is_some() && error.symptom.is_timeout()) {
+                *cuts = Disconnects { count: cuts.count + 1, last: Some((error.symptom, at)) };
             }
-            match (&admission, Cause::of(trouble.sign)) {
-                (Some(_), Some(cause)) => circuit.keep_open(cause, &trouble),
+            match (&admission, OpenReason::of(error.symptom)) {
+                (Some(_), Some(cause)) => breaker.keep_open(cause, &error),
                 // That something answers otherwise does not show that it scores.
-                (Some(Probe { cause: Cause::Outage | Cause::Setting, .. }), None) if trouble.sign.is_time_out() => {
-                    circuit.keep_open(Cause::Outage, &trouble);
+                (Some(Probe { cause: OpenReason::Outage | OpenReason::Misconfiguration, .. }), None)
+                    if error.symptom.is_timeout() =>
+                {
+                    breaker.keep_open(OpenReason::Outage, &error);
                 }
                 // The circuit stays closed, so that a control can tell this request from an outage.
-                (None, Some(_)) if cuts.count >= MOST_CUTS => {
-                    return Ok(Asked::Refused(self.refusal(trouble.sign, at)));
+                (None, Some(_)) if cuts.count >= MAX_DISCONNECTS => {
+                    return Ok(GroupResponse::Refused(self.failed_request(error.symptom, at)));
                 }
-                (None, Some(cause)) => circuit.open(cause, &trouble),
+                (None, Some(cause)) => breaker.open(cause, &error),
                 (_, None) => {
                     if let Some(Probe { cause, .. }) = &admission {
-                        self.refused_again(*cause, trouble.sign).await?;
+                        self.probe_refused(*cause, error.symptom).await?;
                     }
                     if !is_whole {
                         continue;
                     }
-                    if trouble.sign.is_too_large() && !part.is_alone() {
-                        self.shrink(part);
+                    if error.symptom.is_too_large() && !part.is_single() {
+                        self.shrink_later_requests(part);
                     }
-                    return Ok(Asked::Refused(self.refusal(trouble.sign, at)));
+                    return Ok(GroupResponse::Refused(self.failed_request(error.symptom, at)));
                 }
             }
         }
     }
 
     /// Makes later requests smaller than one that was too large.
-    fn shrink(self, part: &Part) {
+    fn shrink_later_requests(self, part: &RowGroup) {
         let too_large = protocol::write_request(part.rows.iter().map(|row| &row.entry.transaction)).len();
         if let Some(limit) = self.shared.size_limit.lower_below(too_large) {
             info!("ML API takes no request of {too_large} bytes: sending at most {limit} from now on");
@@ -315,84 +319,87 @@ impl Inquiry<'_> {
     pub(crate) async fn send<'b>(
         self,
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
-        permit: Permit,
-    ) -> Result<Vec<RowAnswer>, Trouble> {
-        let Shared { http, evidence, counters, .. } = self.shared;
+        permit: RequestPermit,
+    ) -> Result<Vec<RowResult>, RequestError> {
+        let ClientState { http, successes, counters, .. } = self.shared;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
         let body = protocol::write_request(rows.map(|(_, transaction)| transaction));
         counters.requests.add(1);
         let sent = Instant::now();
         let answered = {
-            let (_under_way, _in_flight) = (evidence.begin(), metrics::InFlight::begin(self.lane));
-            let answered = http.predict(body, protocol::longest_answer(ids.len())).await;
+            let (_under_way, _in_flight) = (successes.begin(), metrics::InFlightGauge::begin(self.lane));
+            let answered = http.predict(body, protocol::max_response_bytes(ids.len())).await;
             drop(permit);
             answered
         };
         let took = sent.elapsed();
         let read = self.read(answered, &ids).await;
         let class = match &read {
-            Ok(rows) => rows.iter().any(Result::is_err).then(|| rows_sign(rows).class()),
-            Err(trouble) => Some(trouble.sign.class()),
+            Ok(rows) => rows.iter().any(Result::is_err).then(|| symptom_of_rows(rows).class()),
+            Err(error) => Some(error.symptom.class()),
         };
-        metrics::answered(self.lane, took, class);
+        metrics::request_ended(self.lane, took, class);
         read
     }
 
     /// What an answer says of the rows. Whether one that did not come in time speaks against them, `/health` tells, if only
     /// by answering at all.
-    async fn read(self, answered: Result<Bytes, Trouble>, ids: &[Uuid]) -> Result<Vec<RowAnswer>, Trouble> {
+    async fn read(self, answered: Result<Bytes, RequestError>, ids: &[Uuid]) -> Result<Vec<RowResult>, RequestError> {
         match answered {
-            Ok(answer) => protocol::read_answer(&answer, ids).map_err(|why| Sign::Unreadable(why).into()),
-            Err(Trouble { sign: Sign::TimedOutHealthy, .. }) => {
+            Ok(answer) => protocol::read_response(&answer, ids).map_err(|why| Symptom::Unreadable(why).into()),
+            Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
                 let health = self.health().await;
-                let sign = if health.lives() { Sign::TimedOutHealthy } else { Sign::TimedOutUnhealthy };
-                Err(Trouble { sign, retry_after: health.retry_after() })
+                let symptom =
+                    if health.is_responsive() { Symptom::TimedOutHealthy } else { Symptom::TimedOutUnhealthy };
+                Err(RequestError { symptom, retry_after: health.retry_after() })
             }
-            Err(trouble) => Err(trouble),
+            Err(error) => Err(error),
         }
     }
 
-    async fn health(self) -> Health {
-        let Shared { http, health_check, policy, circuit, .. } = self.shared;
-        health_check.ask(http, policy.health_timeout, circuit.outages()).await
+    async fn health(self) -> HealthStatus {
+        let ClientState { http, health_check, policy, breaker, .. } = self.shared;
+        health_check.ask(http, policy.health_timeout, breaker.outages()).await
     }
 
     /// Waits until a request may go out.
-    async fn admission(&self) -> Result<Admission<'_>, ScoreError> {
-        let Shared { circuit, health_check, .. } = self.shared;
+    async fn admit(&self) -> Result<Admission<'_>, ScoreError> {
+        let ClientState { breaker, health_check, .. } = self.shared;
         loop {
-            let probe = match circuit.turn(self.stop).await? {
+            let probe = match breaker.admit(self.stop).await? {
                 Turn::Closed => return Ok(None),
                 Turn::Probe(probe) => probe,
             };
-            if probe.cause != Cause::Outage || health_check.is_missing_in(circuit.outages()) {
+            if probe.cause != OpenReason::Outage || health_check.is_missing_in(breaker.outages()) {
                 return Ok(Some(probe));
             }
             match self.health().await {
-                Health::Well => circuit.close(),
-                Health::Silent(trouble) => circuit.keep_open(Cause::Outage, &trouble),
-                Health::Sick(trouble) | Health::NoAnswer(trouble)
-                    if health_check.is_believed() || trouble.retry_after.is_some() =>
+                HealthStatus::Healthy => breaker.close(),
+                HealthStatus::Unreachable(error) => breaker.keep_open(OpenReason::Outage, &error),
+                HealthStatus::Unhealthy(error) | HealthStatus::NoAnswer(error)
+                    if health_check.is_trusted() || error.retry_after.is_some() =>
                 {
-                    circuit.keep_open(Cause::Outage, &trouble);
+                    breaker.keep_open(OpenReason::Outage, &error);
                 }
                 // It tells nothing, so that only a transaction can.
-                Health::Sick(_) | Health::NoAnswer(_) | Health::NoCheck(_) => return Ok(Some(probe)),
+                HealthStatus::Unhealthy(_) | HealthStatus::NoAnswer(_) | HealthStatus::NoCheck(_) => {
+                    return Ok(Some(probe));
+                }
             }
         }
     }
 
     /// After a probe with a waiting transaction that the API refused for what may be the transaction's own fault.
-    async fn refused_again(self, cause: Cause, sign: Sign) -> Result<(), ScoreError> {
-        let circuit = &self.shared.circuit;
+    async fn probe_refused(self, cause: OpenReason, symptom: Symptom) -> Result<(), ScoreError> {
+        let breaker = &self.shared.breaker;
         match cause {
             // Whoever judges the request lets us in again.
-            Cause::Setting | Cause::Outage => circuit.close(),
+            OpenReason::Misconfiguration | OpenReason::Outage => breaker.close(),
             // All that wait may be at fault.
-            Cause::BrokenModel => match self.control().await? {
-                Controlled::Scored => circuit.close(),
-                Controlled::Refused(_) => circuit.keep_open(cause, &sign.into()),
-                Controlled::Away(cause, trouble) => circuit.keep_open(cause, &trouble),
+            OpenReason::BrokenModel => match self.run_canary().await? {
+                CanaryResult::Scored => breaker.close(),
+                CanaryResult::Refused(_) => breaker.keep_open(cause, &symptom.into()),
+                CanaryResult::Away(cause, error) => breaker.keep_open(cause, &error),
             },
         }
         Ok(())
@@ -400,23 +407,23 @@ impl Inquiry<'_> {
 
     /// Whether it is the part that makes the API break off or stall, and no outage, where that happened again and again: what was
     /// scored before is asked for. Nothing is concluded before something was scored.
-    async fn tell_from_outage(self, cuts: &mut Cuts) -> Result<Option<Refusal>, ScoreError> {
-        let Shared { circuit, evidence, .. } = self.shared;
-        let Cuts { last, .. } = std::mem::take(cuts);
-        let (Some((sign, at)), Some(known_good)) = (last, evidence.known_good()) else { return Ok(None) };
-        match self.ask_for(known_good).await? {
-            Controlled::Scored | Controlled::Refused(_) => {
-                circuit.close();
-                Ok(Some(self.refusal(sign, at)))
+    async fn distinguish_from_outage(self, cuts: &mut Disconnects) -> Result<Option<FailedRequest>, ScoreError> {
+        let ClientState { breaker, successes, .. } = self.shared;
+        let Disconnects { last, .. } = std::mem::take(cuts);
+        let (Some((symptom, at)), Some(last_good)) = (last, successes.last_good()) else { return Ok(None) };
+        match self.send_canary(last_good).await? {
+            CanaryResult::Scored | CanaryResult::Refused(_) => {
+                breaker.close();
+                Ok(Some(self.failed_request(symptom, at)))
             }
-            Controlled::Away(cause, trouble) => {
-                circuit.keep_open(cause, &trouble);
+            CanaryResult::Away(cause, error) => {
+                breaker.keep_open(cause, &error);
                 Ok(None)
             }
         }
     }
 
-    pub(crate) async fn permit(&self) -> Result<Permit, ScoreError> {
+    pub(crate) async fn acquire_permit(&self) -> Result<RequestPermit, ScoreError> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(ScoreError::Stopped),
@@ -424,11 +431,11 @@ impl Inquiry<'_> {
         }
     }
 
-    fn take_at_hand(&self) -> Option<Permit> {
-        self.at_hand.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take_reserved_permit(&self) -> Option<RequestPermit> {
+        self.reserved_permit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    async fn pause(self, step: u32) -> Result<(), ScoreError> {
+    async fn back_off(self, step: u32) -> Result<(), ScoreError> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(ScoreError::Stopped),
@@ -438,8 +445,13 @@ impl Inquiry<'_> {
 }
 
 /// Moves the rows from `first` on that were scored to the outcomes. What is wrong with the first of the others, where any are left.
-fn take_scored(part: &mut Part, first: usize, answers: Vec<RowAnswer>, outcomes: &mut Vec<Outcome>) -> Option<Sign> {
-    let sign = answers.iter().find_map(|answer| answer.as_ref().err()).map(|why| Sign::Incomplete(why));
+fn take_scored(
+    part: &mut RowGroup,
+    first: usize,
+    answers: Vec<RowResult>,
+    outcomes: &mut Vec<RowOutcome>,
+) -> Option<Symptom> {
+    let symptom = answers.iter().find_map(|answer| answer.as_ref().err()).map(|why| Symptom::Incomplete(why));
     let rest = part.rows.split_off(first + answers.len());
     let asked = part.rows.split_off(first);
     for (row, answer) in asked.into_iter().zip(answers) {
@@ -449,23 +461,23 @@ fn take_scored(part: &mut Part, first: usize, answers: Vec<RowAnswer>, outcomes:
         }
     }
     part.rows.extend(rest);
-    sign
+    symptom
 }
 
-pub(crate) fn rows_sign(rows: &[RowAnswer]) -> Sign {
+pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {
     rows.iter()
         .find_map(|row| row.as_ref().err())
-        .map_or(Sign::Incomplete("the answer lacks it"), |why| Sign::Incomplete(why))
+        .map_or(Symptom::Incomplete("the answer lacks it"), |why| Symptom::Incomplete(why))
 }
 
-fn failure(sign: Sign) -> FailureClass {
-    match sign.class() {
-        Class::Rejected => FailureClass::Rejected,
-        Class::Suspect | Class::Unavailable | Class::Misconfigured => FailureClass::Suspect,
+fn failure_class(symptom: Symptom) -> FailureClass {
+    match symptom.class() {
+        ErrorClass::Rejected => FailureClass::Rejected,
+        ErrorClass::Suspect | ErrorClass::Unavailable | ErrorClass::Misconfigured => FailureClass::Suspect,
     }
 }
 
 /// For a person, in our own words; short by construction.
-fn reason(sign: Sign) -> String {
-    format!("ML API: {sign}, when asked for this transaction alone")
+fn failure_reason(symptom: Symptom) -> String {
+    format!("ML API: {symptom}, when asked for this transaction alone")
 }

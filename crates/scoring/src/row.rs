@@ -3,11 +3,11 @@
 use assay_transaction::{Entry, FailedRow, FailureClass, Predicted, Prediction};
 use uuid::Uuid;
 
-/// A transaction whose outcome is still open. It is in one place at a time, so that it gets exactly one outcome.
+/// A transaction whose outcome is still open. It is in one position at a time, so that it gets exactly one outcome.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct PendingRow {
     /// Its position in the call.
-    pub(crate) place: usize,
+    pub(crate) position: usize,
     /// Its id, as the API will name it.
     pub(crate) id: Uuid,
     /// The transaction.
@@ -18,24 +18,24 @@ pub(crate) struct Row {
 
 /// A row with its outcome.
 #[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) place: usize,
+pub(crate) struct RowOutcome {
+    pub(crate) position: usize,
     pub(crate) result: Result<Predicted, FailedRow>,
 }
 
-impl Row {
-    pub(crate) fn predicted(self, prediction: Prediction) -> Outcome {
-        Outcome { place: self.place, result: Ok(Predicted { entry: self.entry, prediction }) }
+impl PendingRow {
+    pub(crate) fn predicted(self, prediction: Prediction) -> RowOutcome {
+        RowOutcome { position: self.position, result: Ok(Predicted { entry: self.entry, prediction }) }
     }
 
-    pub(crate) fn failed(self, class: FailureClass, reason: String) -> Outcome {
-        let Self { place, id, entry, attempts } = self;
-        Outcome { place, result: Err(FailedRow { entry, transaction_id: id, class, reason, attempts }) }
+    pub(crate) fn failed(self, class: FailureClass, reason: String) -> RowOutcome {
+        let Self { position, id, entry, attempts } = self;
+        RowOutcome { position, result: Err(FailedRow { entry, transaction_id: id, class, reason, attempts }) }
     }
 }
 
 /// Counts one more attempt for each row.
-pub(crate) fn count_attempt(rows: &mut [Row]) {
+pub(crate) fn count_attempt(rows: &mut [PendingRow]) {
     for row in rows {
         row.attempts = row.attempts.saturating_add(1);
     }

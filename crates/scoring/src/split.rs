@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::row::Row;
+use crate::row::PendingRow;
 
 /// Rows that are asked for in one request; never none, and no id twice.
 #[derive(Debug)]
-pub(crate) struct Part {
-    pub(crate) rows: Vec<Row>,
+pub(crate) struct RowGroup {
+    pub(crate) rows: Vec<PendingRow>,
     /// Whether it is half of one that the API failed on. Such a part is not repeated but halved further, as its halves are
     /// a repetition too; only a row that stands alone is.
     pub(crate) is_half: bool,
 }
 
-impl Part {
+impl RowGroup {
     /// Whether a single row is left, so that the API's verdict is about that row.
-    pub(crate) fn is_alone(&self) -> bool {
+    pub(crate) fn is_single(&self) -> bool {
         self.rows.len() == 1
     }
 
@@ -50,10 +50,10 @@ impl SizeLimit {
 
 /// Parts the rows so that each id is in a request once, and each body is within the limit. A row that is larger than the
 /// limit goes alone.
-pub(crate) fn part(rows: Vec<Row>, limit: &SizeLimit) -> Vec<Part> {
+pub(crate) fn part(rows: Vec<PendingRow>, limit: &SizeLimit) -> Vec<RowGroup> {
     let limit = limit.get();
     let mut seen: HashMap<_, usize> = HashMap::with_capacity(rows.len());
-    let mut rounds: Vec<Vec<Row>> = Vec::new();
+    let mut rounds: Vec<Vec<PendingRow>> = Vec::new();
     for row in rows {
         let before = seen.entry(row.id).or_default();
         if *before == rounds.len() {
@@ -62,11 +62,11 @@ pub(crate) fn part(rows: Vec<Row>, limit: &SizeLimit) -> Vec<Part> {
         rounds[*before].push(row);
         *before += 1;
     }
-    rounds.into_iter().flat_map(|round| within(round, limit)).map(|rows| Part { rows, is_half: false }).collect()
+    rounds.into_iter().flat_map(|round| within(round, limit)).map(|rows| RowGroup { rows, is_half: false }).collect()
 }
 
-fn within(rows: Vec<Row>, limit: usize) -> Vec<Vec<Row>> {
-    let mut parts: Vec<Vec<Row>> = Vec::new();
+fn within(rows: Vec<PendingRow>, limit: usize) -> Vec<Vec<PendingRow>> {
+    let mut parts: Vec<Vec<PendingRow>> = Vec::new();
     let mut size = 0;
     for row in rows {
         let more = row.entry.transaction.as_json().len() + 1;
@@ -92,17 +92,17 @@ mod tests {
 
     use super::*;
 
-    fn rows(ids: &[u128]) -> Vec<Row> {
-        let row = |(place, id): (usize, &u128)| {
+    fn rows(ids: &[u128]) -> Vec<PendingRow> {
+        let row = |(position, id): (usize, &u128)| {
             let id = Uuid::from_u128(*id);
             let transaction = serde_json::from_str(&format!(r#"{{"id":"{id}"}}"#)).unwrap();
-            Row { place, id, entry: Entry { row: 1, external_id: None, transaction }, attempts: 0 }
+            PendingRow { position, id, entry: Entry { row: 1, external_id: None, transaction }, attempts: 0 }
         };
         ids.iter().enumerate().map(row).collect()
     }
 
-    fn places(parts: &[Part]) -> Vec<Vec<usize>> {
-        parts.iter().map(|part| part.rows.iter().map(|row| row.place).collect()).collect()
+    fn positions(parts: &[RowGroup]) -> Vec<Vec<usize>> {
+        parts.iter().map(|part| part.rows.iter().map(|row| row.position).collect()).collect()
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
             (&[1, 1, 1], &[&[0], &[1], &[2]]),
         ];
         for (ids, expected) in cases {
-            assert_eq!(places(&part(rows(ids), &none)), expected, "{ids:?}");
+            assert_eq!(positions(&part(rows(ids), &none)), expected, "{ids:?}");
         }
     }
 
@@ -126,9 +126,9 @@ mod tests {
         // The brackets and commas of the body count too.
         assert_eq!(limit.lower_below(2 * (3 * one + 4)), Some(3 * one + 4));
         assert_eq!(limit.lower_below(10 * one * 2), None);
-        assert_eq!(places(&part(rows(&[1, 2, 3, 4]), &limit)), [vec![0, 1, 2], vec![3]]);
+        assert_eq!(positions(&part(rows(&[1, 2, 3, 4]), &limit)), [vec![0, 1, 2], vec![3]]);
         assert_eq!(limit.lower_below(2), Some(1));
-        assert_eq!(places(&part(rows(&[1, 2]), &limit)), [vec![0], vec![1]]);
+        assert_eq!(positions(&part(rows(&[1, 2]), &limit)), [vec![0], vec![1]]);
     }
 
     proptest! {
@@ -137,12 +137,12 @@ mod tests {
             let ids: Vec<u128> = (0..n as u128).collect();
             let mut parts = part(rows(&ids), &SizeLimit::none());
             let mut steps = 0;
-            while parts.iter().any(|part| !part.is_alone()) {
+            while parts.iter().any(|part| !part.is_single()) {
                 steps += 1;
-                parts = parts.into_iter().flat_map(|part| if part.is_alone() { vec![part] } else { part.halve().into() }).collect();
+                parts = parts.into_iter().flat_map(|part| if part.is_single() { vec![part] } else { part.halve().into() }).collect();
             }
             prop_assert_eq!(steps, n.next_power_of_two().ilog2());
-            prop_assert_eq!(places(&parts), (0..n).map(|place| vec![place]).collect::<Vec<_>>());
+            prop_assert_eq!(positions(&parts), (0..n).map(|position| vec![position]).collect::<Vec<_>>());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::failure::Class;
+use crate::failure::ErrorClass;
 use crate::metrics;
 
 /// Counts since the scorer was made. A chunk that is delivered twice counts twice.
@@ -16,7 +16,7 @@ pub struct ScorerStats {
     /// How often a request's rows were halved.
     pub bisections: u64,
     /// Requests with a transaction that is known to be good, to tell rows at fault from a broken model.
-    pub controls: u64,
+    pub canaries: u64,
     /// How often the API turned from ready to unavailable or misconfigured.
     pub outages: u64,
     /// Transactions scored.
@@ -27,18 +27,18 @@ pub struct ScorerStats {
 
 /// The counters behind [`ScorerStats`].
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) requests: Counter,
-    pub(crate) retries: Counter,
-    pub(crate) bisections: Counter,
-    pub(crate) controls: Counter,
-    pub(crate) scored: Counter,
-    pub(crate) failed: Counter,
+pub(crate) struct ScorerCounters {
+    pub(crate) requests: AtomicCount,
+    pub(crate) retries: AtomicCount,
+    pub(crate) bisections: AtomicCount,
+    pub(crate) canaries: AtomicCount,
+    pub(crate) scored: AtomicCount,
+    pub(crate) failed: AtomicCount,
 }
 
-impl Counters {
+impl ScorerCounters {
     /// Counts a request that repeats one whose rows the API failed on in this way.
-    pub(crate) fn retry(&self, after: Class) {
+    pub(crate) fn retry(&self, after: ErrorClass) {
         self.retries.add(1);
         metrics::retried(after);
     }
@@ -50,17 +50,17 @@ impl Counters {
     }
 
     /// Counts a request that checks on the model.
-    pub(crate) fn control(&self) {
-        self.controls.add(1);
-        metrics::controlled();
+    pub(crate) fn canary(&self) {
+        self.canaries.add(1);
+        metrics::canary_sent();
     }
 }
 
 /// One count.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(crate) struct AtomicCount(AtomicU64);
 
-impl Counter {
+impl AtomicCount {
     pub(crate) fn add(&self, count: usize) {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }

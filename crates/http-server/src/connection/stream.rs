@@ -9,20 +9,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::Limits;
-use crate::connection::state::State;
+use crate::connection::state::ConnectionState;
 
 /// A stream whose silence is bounded, as the state of its connection says, and so is the time that what is written to it waits.
-pub(crate) struct Timed<IO> {
+pub(crate) struct TimedStream<IO> {
     stream: IO,
-    state: Arc<State>,
+    state: Arc<ConnectionState>,
     limits: Limits,
     silence: Pin<Box<Sleep>>,
     /// Runs since something could not be written, until everything is.
     sending: Option<Pin<Box<Sleep>>>,
 }
 
-impl<IO> Timed<IO> {
-    pub(crate) fn new(stream: IO, state: Arc<State>, limits: Limits) -> Self {
+impl<IO> TimedStream<IO> {
+    pub(crate) fn new(stream: IO, state: Arc<ConnectionState>, limits: Limits) -> Self {
         let silence = Box::pin(sleep_until(Instant::now() + limits.head));
         Self { stream, state, limits, silence, sending: None }
     }
@@ -36,7 +36,7 @@ impl<IO> Timed<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Timed<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for TimedStream<IO> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
@@ -58,7 +58,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Timed<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Timed<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for TimedStream<IO> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_write(context, bytes) {

@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use super::*;
 use crate::{Bodies, BodyError};
 
-struct Talk {
+struct TestConnection {
     client: DuplexStream,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
-fn talk(limits: Limits) -> Talk {
+fn connect(limits: Limits) -> TestConnection {
     let bodies = Arc::new(Bodies::new(1_000, 1_000, Duration::from_secs(30)));
     let reading = move |request: Request| {
         let bodies = Arc::clone(&bodies);
@@ -35,12 +35,12 @@ fn talk(limits: Limits) -> Talk {
         .route("/body", post(reading));
     let (client, server) = duplex(8 * 1024);
     let shutdown = CancellationToken::new();
-    let state = State::new(Arc::default());
+    let state = ConnectionState::new(Arc::default());
     let task = tokio::spawn(answer(server, router, state, limits, shutdown.clone()));
-    Talk { client, shutdown, task }
+    TestConnection { client, shutdown, task }
 }
 
-impl Talk {
+impl TestConnection {
     async fn send(&mut self, text: &str) {
         self.client.write_all(text.as_bytes()).await.unwrap();
     }
@@ -73,14 +73,14 @@ const NOW: &str = "GET /now HTTP/1.1\r\nhost: test\r\n\r\n";
 #[tokio::test(start_paused = true)]
 async fn who_sends_no_complete_head_in_time_is_cut_off() {
     for text in ["", "GET /now HTTP/1.1\r\nhost: te"] {
-        let mut talk = talk(Limits::default());
-        talk.send(text).await;
-        assert_eq!(talk.rest().await, (String::new(), 10), "{text}");
+        let mut connection = connect(Limits::default());
+        connection.send(text).await;
+        assert_eq!(connection.rest().await, (String::new(), 10), "{text}");
     }
     // One byte now and then does not help.
-    let mut talk = talk(Limits::default());
+    let mut connection = connect(Limits::default());
     let began = Instant::now();
-    while talk.client.write_all(b"G").await.is_ok() {
+    while connection.client.write_all(b"G").await.is_ok() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(began.elapsed().as_secs(), 11, "the first byte that finds no reader");
@@ -88,62 +88,62 @@ async fn who_sends_no_complete_head_in_time_is_cut_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_kept_between_requests_for_a_time() {
-    let mut talk = talk(Limits::default());
+    let mut connection = connect(Limits::default());
     for _ in 0..3 {
-        talk.send(NOW).await;
-        talk.until("now").await;
+        connection.send(NOW).await;
+        connection.until("now").await;
         tokio::time::sleep(Duration::from_secs(119)).await;
     }
-    talk.send(NOW).await;
-    talk.until("now").await;
-    assert_eq!(talk.rest().await, (String::new(), 120));
+    connection.send(NOW).await;
+    connection.until("now").await;
+    assert_eq!(connection.rest().await, (String::new(), 120));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_head_of_a_later_request_has_its_own_time() {
-    let mut talk = talk(Limits::default());
-    talk.send(NOW).await;
-    talk.until("now").await;
+    let mut connection = connect(Limits::default());
+    connection.send(NOW).await;
+    connection.until("now").await;
     tokio::time::sleep(Duration::from_secs(50)).await;
-    talk.send("GET /now").await;
-    assert_eq!(talk.rest().await, (String::new(), 10));
+    connection.send("GET /now").await;
+    assert_eq!(connection.rest().await, (String::new(), 10));
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_may_come_one_behind_the_other() {
-    let mut talk = talk(Limits::default());
-    talk.send(&format!("{NOW}{}", NOW.replace("host: test", "host: test\r\nconnection: close"))).await;
-    let (text, seconds) = talk.rest().await;
+    let mut connection = connect(Limits::default());
+    connection.send(&format!("{NOW}{}", NOW.replace("host: test", "host: test\r\nconnection: close"))).await;
+    let (text, seconds) = connection.rest().await;
     assert_eq!((text.matches("\r\n\r\nnow").count(), seconds), (2, 0), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_is_too_long_is_refused() {
     for length in [8_193, 20_000, 1_000_000] {
-        let mut talk = talk(Limits { head_bytes: 8 * 1024, ..Limits::default() });
+        let mut connection = connect(Limits { head_bytes: 8 * 1024, ..Limits::default() });
         let head = format!("GET /now HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(length));
         // As much as is read.
-        let _ = talk.client.write_all(head.as_bytes()).await;
-        let (text, _) = talk.rest().await;
+        let _ = connection.client.write_all(head.as_bytes()).await;
+        let (text, _) = connection.rest().await;
         assert!(text.starts_with("HTTP/1.1 431 "), "{length}: {text}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_body_is_not_waited_for() {
-    let mut talk = talk(Limits::default());
-    talk.send("POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n0").await;
-    let (text, seconds) = talk.rest().await;
+    let mut connection = connect(Limits::default());
+    connection.send("POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n0").await;
+    let (text, seconds) = connection.rest().await;
     assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
     assert_eq!(seconds, 30);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_receive_the_answer_is_cut_off() {
-    let mut talk = talk(Limits::default());
-    talk.send("GET /long HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let mut connection = connect(Limits::default());
+    connection.send("GET /long HTTP/1.1\r\nhost: test\r\n\r\n").await;
     let began = Instant::now();
-    let Talk { client, task, .. } = talk;
+    let TestConnection { client, task, .. } = connection;
     task.await.unwrap();
     assert_eq!(began.elapsed().as_secs(), 30);
     drop(client);
@@ -151,20 +151,20 @@ async fn who_does_not_receive_the_answer_is_cut_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_arrives_although_the_body_is_not_read() {
-    let mut talk = talk(Limits::default());
-    talk.send("POST /refused HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\n").await;
+    let mut connection = connect(Limits::default());
+    connection.send("POST /refused HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\n").await;
     // It is answered before the body is.
-    let head = talk.until("\r\n\r\n").await;
+    let head = connection.until("\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
-    talk.send(&"x".repeat(100_000)).await;
-    assert_eq!(talk.rest().await.0, "");
+    connection.send(&"x".repeat(100_000)).await;
+    assert_eq!(connection.rest().await.0, "");
 }
 
 #[tokio::test(start_paused = true)]
 async fn http_2_is_refused() {
-    let mut talk = talk(Limits::default());
-    talk.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    let (text, _) = talk.rest().await;
+    let mut connection = connect(Limits::default());
+    connection.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    let (text, _) = connection.rest().await;
     assert!(text.starts_with("HTTP/1.1 505 ") && text.ends_with("\r\n\r\nonly HTTP/1.1 is spoken\n"), "{text}");
 }
 
@@ -177,13 +177,13 @@ async fn the_end_waits_for_whole_requests_alone() {
         ("POST /body HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n", "HTTP/1.1 100 "),
         ("POST /body HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n1\r\n0", "HTTP/1.1 503 "),
     ] {
-        let mut talk = talk(Limits::default());
-        talk.send(text).await;
+        let mut connection = connect(Limits::default());
+        connection.send(text).await;
         // It has been read.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let began = Instant::now();
-        talk.shutdown.cancel();
-        let (answer, _) = talk.rest().await;
+        connection.shutdown.cancel();
+        let (answer, _) = connection.rest().await;
         assert!(answer.starts_with(expected) && (!expected.is_empty() || answer.is_empty()), "{text}: {answer}");
         assert_eq!(answer.contains("HTTP/1.1 503 "), !expected.is_empty(), "{text}: {answer}");
         assert!(began.elapsed() <= LINGER, "in the time of the test");

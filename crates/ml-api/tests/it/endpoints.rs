@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::generated::transactions;
-use crate::http::{Answer, Server};
+use crate::http::{HttpResponse, Server};
 
 fn batch(count: usize) -> String {
     let transactions: Vec<_> = transactions(3, count).map(|(transaction, _)| transaction).collect();
@@ -117,7 +117,7 @@ async fn a_request_that_has_begun_is_answered_after_the_shutdown() {
     stream.write_all(body.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
-    let answer = Answer::parse(&answer);
+    let answer = HttpResponse::parse(&answer);
     assert_eq!((answer.status, answer.json().as_array().unwrap().len()), (200, 5));
     server.task.await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err(), "still listening");

@@ -16,13 +16,13 @@ pub(crate) struct Server {
     pub(crate) task: JoinHandle<()>,
 }
 
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) content_type: String,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl HttpResponse {
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.content_type, "application/json", "{}", self.body);
         serde_json::from_str(&self.body).unwrap()
@@ -47,7 +47,7 @@ impl Server {
         Self { address, shutdown, task }
     }
 
-    pub(crate) async fn send(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, body: &[u8]) -> HttpResponse {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
         let head =
@@ -56,14 +56,14 @@ impl Server {
         stream.write_all(body).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
-        Answer::parse(&answer)
+        HttpResponse::parse(&answer)
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> HttpResponse {
         self.send("GET", path, b"").await
     }
 
-    pub(crate) async fn predict(&self, body: impl AsRef<[u8]>) -> Answer {
+    pub(crate) async fn predict(&self, body: impl AsRef<[u8]>) -> HttpResponse {
         self.send("POST", "/predict", body.as_ref()).await
     }
 }

@@ -1,4 +1,4 @@
-//! Answers that want to be trouble: each row gets an answer or the reason why not, whatever the others get.
+//! Answers that want to be error: each row gets an answer or the reason why not, whatever the others get.
 //!
 //! `tests/corpus` holds answers about two rows, [`FIRST`] and [`SECOND`], by what is read of each: see [`EXPECTED`].
 
@@ -15,14 +15,14 @@ const FIRST: Uuid = Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
 const SECOND: Uuid = Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c9);
 
 /// A label, or a part of the reason why there is none.
-type Read = Result<&'static str, &'static str>;
+type ExpectedResult = Result<&'static str, &'static str>;
 
-const LACKS: Read = Err("lacks it");
-const NO_SCORE: Read = Err("no number from 0 to 1");
-const NO_LABEL: Read = Err("no label");
+const LACKS: ExpectedResult = Err("lacks it");
+const NO_SCORE: ExpectedResult = Err("no number from 0 to 1");
+const NO_LABEL: ExpectedResult = Err("no label");
 
 /// What is read of the two rows; nothing where the answer is none.
-const EXPECTED: &[(&str, Option<[Read; 2]>)] = &[
+const EXPECTED: &[(&str, Option<[ExpectedResult; 2]>)] = &[
     ("plain.json", Some([Ok("fraud"), Ok("legitimate")])),
     ("the-other-way-round.json", Some([Ok("fraud"), Ok("legitimate")])),
     ("ids-in-other-forms.json", Some([Ok("fraud"), Ok("legitimate")])),
@@ -75,7 +75,7 @@ fn the_corpus_is_read_as_expected() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     for (name, expected) in EXPECTED {
         let body = std::fs::read(directory.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        match (read_answer(&body, &[FIRST, SECOND]), expected) {
+        match (read_response(&body, &[FIRST, SECOND]), expected) {
             (Err(_), None) => {}
             (Ok(found), Some(expected)) => {
                 assert_eq!(found.len(), 2);
@@ -98,11 +98,11 @@ fn entry(id: Uuid) -> String {
 }
 
 /// Where a row's answer is unharmed, it is this.
-fn unharmed(answer: &RowAnswer) -> bool {
+fn unharmed(answer: &RowResult) -> bool {
     answer.as_ref().is_ok_and(|answer| answer.prediction == "fraud" && answer.fraud_score == Some(0.97))
 }
 
-fn in_bounds(answer: &RowAnswer) -> bool {
+fn in_bounds(answer: &RowResult) -> bool {
     answer.as_ref().map_or(true, |said| {
         let length = said.prediction.chars().count();
         (1..=MAX_TEXT).contains(&length)
@@ -121,7 +121,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_an_answer_or_none(body in prop::collection::vec(any::<u8>(), 0..400)) {
-        if let Ok(found) = read_answer(&body, &[FIRST, SECOND]) {
+        if let Ok(found) = read_response(&body, &[FIRST, SECOND]) {
             prop_assert_eq!(found.len(), 2);
         }
     }
@@ -149,7 +149,7 @@ proptest! {
             let at = at.index(body.len());
             body.splice(at..at, piece.bytes());
         }
-        if let Ok(found) = read_answer(&body, &asked) {
+        if let Ok(found) = read_response(&body, &asked) {
             prop_assert_eq!(found.len(), asked.len());
             prop_assert!(found.iter().all(in_bounds), "{found:?}");
         }
@@ -174,7 +174,7 @@ proptest! {
         let asked: Vec<Uuid> = (0..5).map(Uuid::from_u128).collect();
         let item = |at: usize| if at == spoiled { by.replace("ID", &asked[at].to_string()) } else { entry(asked[at]) };
         let body = format!("[{}]", order.map(item).join(","));
-        let found = read_answer(body.as_bytes(), &asked).unwrap();
+        let found = read_response(body.as_bytes(), &asked).unwrap();
         for (at, answer) in found.iter().enumerate() {
             prop_assert!(in_bounds(answer), "{answer:?}");
             prop_assert!(at == spoiled || unharmed(answer), "{at}: {answer:?} of {body}");
@@ -185,7 +185,7 @@ proptest! {
 /// As large as an answer may be, and made to be expensive.
 #[test]
 fn the_largest_answers_are_read_soon() {
-    let longest = longest_answer(100);
+    let longest = max_response_bytes(100);
     let asked: Vec<Uuid> = (0..100).map(Uuid::from_u128).collect();
     let fill = |start: &str, piece: &str, end: &str| {
         let pieces = (longest - start.len() - end.len()) / piece.len();
@@ -212,7 +212,7 @@ fn the_largest_answers_are_read_soon() {
     for body in bodies {
         assert!(body.len() <= longest);
         let began = Instant::now();
-        if let Ok(found) = read_answer(body.as_bytes(), &asked) {
+        if let Ok(found) = read_response(body.as_bytes(), &asked) {
             assert!(found.len() == asked.len() && found.iter().all(in_bounds));
         }
         assert!(began.elapsed() < Duration::from_secs(2), "{:?} for {body:.60}…", began.elapsed());

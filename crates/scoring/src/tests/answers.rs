@@ -88,7 +88,7 @@ async fn an_id_is_asked_for_once_a_request() {
 type Spoil = fn(&str) -> String;
 
 /// An answer to the rows of the request that breaks the entry of the third row.
-fn spoiled(asked: &super::stub::Asked, spoil: Spoil) -> String {
+fn spoiled(asked: &super::stub::ReceivedRequest, spoil: Spoil) -> String {
     let third = id(3).to_string();
     let items: Vec<String> = asked
         .ids()

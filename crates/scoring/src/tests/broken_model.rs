@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::stub::{Asked, Reply, Stub};
+use super::stub::{ReceivedRequest, Reply, Stub};
 use super::{assert_outcomes, entries, options, quick, score, scorer, within};
 use crate::{ApiOptions, ApiState, ScoreError, Scorer};
 
@@ -20,7 +20,7 @@ const BROKEN: [fn() -> Reply; 5] = [
     || Reply::Body("[]".to_owned()),
 ];
 
-fn answer(is_broken: bool, broken: fn() -> Reply, asked: &Asked) -> Reply {
+fn answer(is_broken: bool, broken: fn() -> Reply, asked: &ReceivedRequest) -> Reply {
     match () {
         () if is_broken => broken(),
         () if asked.has("bad") => Reply::Status(422),

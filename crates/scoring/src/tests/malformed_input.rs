@@ -88,7 +88,7 @@ async fn a_header_beyond_measure_costs_its_rows_only() {
 
 /// What an API answers that has lost its mind.
 #[derive(Debug, Clone)]
-enum Mad {
+enum MalformedReply {
     Bytes(Vec<u8>),
     /// The right answer, with a byte changed.
     Flipped(prop::sample::Index, u8),
@@ -104,24 +104,24 @@ enum Mad {
     Cut,
 }
 
-fn any_madness() -> impl Strategy<Value = Mad> {
+fn any_madness() -> impl Strategy<Value = MalformedReply> {
     let at = || any::<prop::sample::Index>();
     prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..60).prop_map(Mad::Bytes),
-        (at(), 1..=u8::MAX).prop_map(|(at, bits)| Mad::Flipped(at, bits)),
-        at().prop_map(Mad::CutOff),
-        at().prop_map(Mad::Doubled),
-        any::<u8>().prop_map(Mad::Swapped),
+        prop::collection::vec(any::<u8>(), 0..60).prop_map(MalformedReply::Bytes),
+        (at(), 1..=u8::MAX).prop_map(|(at, bits)| MalformedReply::Flipped(at, bits)),
+        at().prop_map(MalformedReply::CutOff),
+        at().prop_map(MalformedReply::Doubled),
+        any::<u8>().prop_map(MalformedReply::Swapped),
         prop::sample::select(&["NaN", "-Infinity", "1e999", "-0.1", "\"0.5\"", "[[[[", "null", "0.5"][..])
-            .prop_map(Mad::Scores),
+            .prop_map(MalformedReply::Scores),
         prop::sample::select(&[201_u16, 204, 206, 301, 400, 401, 404, 413, 422, 500, 503, 599][..])
-            .prop_map(Mad::Status),
-        Just(Mad::Cut),
+            .prop_map(MalformedReply::Status),
+        Just(MalformedReply::Cut),
     ]
 }
 
-impl Mad {
-    fn reply(&self, asked: &super::stub::Asked) -> Reply {
+impl MalformedReply {
+    fn reply(&self, asked: &super::stub::ReceivedRequest) -> Reply {
         let mut right = scores(asked).into_bytes();
         match self {
             Self::Bytes(bytes) => Reply::Bytes(bytes.clone()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use assay_transaction::FailureClass;
 use futures_util::future::join_all;
 
-use super::stub::{Asked, Reply, Stub};
+use super::stub::{ReceivedRequest, Reply, Stub};
 use super::{assert_outcomes, entries, options, quick, score, scorer, within};
 use crate::{ApiOptions, ApiState, Scorer};
 
@@ -21,7 +21,7 @@ const NONE: [fn() -> Reply; 4] = [
 ];
 
 /// How often each transaction was asked for, and none of them made up.
-fn asked_for(asked: &[Asked]) -> HashMap<String, usize> {
+fn asked_for(asked: &[ReceivedRequest]) -> HashMap<String, usize> {
     let mut ids = HashMap::new();
     for request in asked {
         assert!(!request.has("Assay connection check"), "a made-up transaction was sent: {}", request.body);
@@ -65,7 +65,7 @@ async fn one_waiting_transaction_at_a_time_finds_out_and_is_scored() {
             );
             asked_for(&stub.asked());
             let done = scorer.stats();
-            assert_eq!((done.outages, done.controls, done.failed), (1, 0, 0));
+            assert_eq!((done.outages, done.canaries, done.failed), (1, 0, 0));
         }
     }
 }
@@ -121,7 +121,7 @@ async fn a_check_that_said_well_is_believed_and_is_asked_again_at_each_outage() 
             tokio::task::yield_now().await;
         }
         // One may have been on its way.
-        assert!(stub.asked().len() <= asked + 1, "it is believed");
+        assert!(stub.asked().len() <= asked + 1, "it is capped");
         sick.store(false, Ordering::SeqCst);
         health.store(200, Ordering::SeqCst);
     };
@@ -154,7 +154,7 @@ async fn a_wrong_setting_is_probed_with_what_waits_also_after_something_was_scor
         assert!(found.iter().all(|found| found.predicted.len() == 9), "{status}");
         let asked = asked_for(&stub.asked());
         assert_eq!(asked.len(), 90);
-        assert_eq!(scorer.stats().controls, 0, "nothing is asked for but what waits");
+        assert_eq!(scorer.stats().canaries, 0, "nothing is asked for but what waits");
     }
 }
 

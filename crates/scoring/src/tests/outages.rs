@@ -39,7 +39,7 @@ async fn while_it_is_away_one_asks_and_all_wait() {
     let reply = |is_well: &AtomicBool, well| if is_well.load(Ordering::SeqCst) { well } else { Reply::Status(503) };
     let stub = Stub::with_health(move |_| reply(&predict, Reply::Scores), move |_| reply(&health, Reply::Status(200)));
     let scorer = scorer(&stub.url());
-    // Its health check has said that it is well before, and so is believed.
+    // Its health check has said that it is well before, and so is capped.
     is_well.store(true, Ordering::SeqCst);
     within(scorer.wait_until_ready(Duration::from_secs(50))).await.unwrap();
     is_well.store(false, Ordering::SeqCst);
@@ -86,7 +86,7 @@ async fn retry_after_is_kept() {
             let (mut state, stop) = (scorer.state(), CancellationToken::new());
             let wait = async {
                 state.wait_for(|state| !state.is_ready()).await.unwrap();
-                let left = scorer.waits();
+                let left = scorer.time_until_probe();
                 assert!((Duration::from_secs(500)..=Duration::from_mins(10)).contains(&left), "{left:?}");
                 stop.cancel();
             };
@@ -141,7 +141,7 @@ async fn a_wrong_setting_is_waited_out_and_named() {
         let (found, ()) = within(async { tokio::join!(work, repair) }).await;
         assert!(found.iter().all(|found| found.predicted.len() == 9), "{status}");
         let seen = scorer.stats();
-        assert_eq!((seen.outages, seen.controls, seen.failed), (1, 0, 0), "only real transactions were sent");
+        assert_eq!((seen.outages, seen.canaries, seen.failed), (1, 0, 0), "only real transactions were sent");
     }
 }
 

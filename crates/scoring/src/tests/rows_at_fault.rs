@@ -33,11 +33,11 @@ async fn bisection_finds_the_rows_within_its_bound() {
             }
             let k = bad.len() as u64;
             let stats = scorer.stats();
-            let halves = stats.requests - stats.retries - stats.controls - 1;
+            let halves = stats.requests - stats.retries - stats.canaries - 1;
             assert_eq!(halves, 2 * stats.bisections);
             assert!(halves <= 2 * k * STEPS, "{status} {bad:?}: {stats:?}");
             // Once for each row and for the whole, at most.
-            assert!(stats.controls <= k + 1, "{status} {bad:?}: {stats:?}");
+            assert!(stats.canaries <= k + 1, "{status} {bad:?}: {stats:?}");
             let repetitions = if class == FailureClass::Suspect { u64::from(options().max_retries) } else { 1 };
             assert!(stats.retries <= repetitions * (k + 1), "{status} {bad:?}: {stats:?}");
             assert_eq!((stats.scored, stats.failed), (N - k, k));

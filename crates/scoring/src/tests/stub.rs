@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 /// What the stub was asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(super) struct ReceivedRequest {
     /// How many requests to score came before.
     pub(super) number: usize,
     /// The body as it came.
@@ -29,7 +29,7 @@ pub(super) struct Asked {
     pub(super) authorization: Option<String>,
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub(super) fn rows(&self) -> Vec<Value> {
         serde_json::from_str(&self.body).unwrap()
     }
@@ -94,19 +94,19 @@ impl Flow {
     }
 }
 
-type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
+type ReplyScript = dyn Fn(&ReceivedRequest) -> Reply + Send + Sync;
 
-struct Shared {
-    predict: Box<Script>,
-    health: Box<Script>,
-    asked: Mutex<Vec<Asked>>,
+struct StubState {
+    predict: Box<ReplyScript>,
+    health: Box<ReplyScript>,
+    asked: Mutex<Vec<ReceivedRequest>>,
     health_asked: Mutex<usize>,
     count: watch::Sender<usize>,
 }
 
 /// A stub on a port of its own.
 pub(super) struct Stub {
-    shared: Arc<Shared>,
+    shared: Arc<StubState>,
     address: SocketAddr,
     /// Bound, so that nobody else has the port, but not listening yet.
     socket: Option<TcpSocket>,
@@ -123,13 +123,13 @@ impl Drop for Stub {
 
 impl Stub {
     /// Answers requests to score by the script; is healthy.
-    pub(super) fn serve(predict: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(super) fn serve(predict: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static) -> Self {
         Self::with_health(predict, |_| Reply::Status(200))
     }
 
     pub(super) fn with_health(
-        predict: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
-        health: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+        predict: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
+        health: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let mut stub = Self::away(predict, health);
         stub.start();
@@ -138,10 +138,10 @@ impl Stub {
 
     /// One that does not listen before [`Stub::start`]; connections are refused.
     pub(super) fn away(
-        predict: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
-        health: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+        predict: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
+        health: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(StubState {
             predict: Box::new(predict),
             health: Box::new(health),
             asked: Mutex::default(),
@@ -164,7 +164,7 @@ impl Stub {
     }
 
     /// Every request to score so far.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<ReceivedRequest> {
         self.shared.asked.lock().unwrap().clone()
     }
 
@@ -179,13 +179,13 @@ impl Stub {
 }
 
 async fn answer(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<StubState>>,
     method: Method,
     uri: Uri,
     headers: axum::http::HeaderMap,
     body: Bytes,
 ) -> Response {
-    let mut asked = Asked {
+    let mut asked = ReceivedRequest {
         number: 0,
         body: String::from_utf8(body.to_vec()).unwrap(),
         path: uri.path().to_owned(),
@@ -198,7 +198,7 @@ async fn answer(
         asked.number = {
             let mut all = shared.asked.lock().unwrap();
             let number = all.len();
-            all.push(Asked { number, ..asked.clone() });
+            all.push(ReceivedRequest { number, ..asked.clone() });
             number
         };
         shared.count.send_modify(|count| *count += 1);
@@ -207,7 +207,7 @@ async fn answer(
     respond(reply, &asked).await
 }
 
-async fn respond(reply: Reply, asked: &Asked) -> Response {
+async fn respond(reply: Reply, asked: &ReceivedRequest) -> Response {
     let response = |status: u16| Response::builder().status(status);
     match reply {
         Reply::Scores => response(200).body(scores(asked).into()).unwrap(),
@@ -232,7 +232,7 @@ async fn respond(reply: Reply, asked: &Asked) -> Response {
 }
 
 /// What a well API answers.
-pub(super) fn scores(asked: &Asked) -> String {
+pub(super) fn scores(asked: &ReceivedRequest) -> String {
     let items: Vec<String> = asked
         .ids()
         .iter()
