@@ -100,7 +100,7 @@ async fn a_wrong_setting_of_the_api_fails_no_row_and_is_named() {
     let object = stack.s3.put("transactions", "a.csv", &file);
     let [mut predictor, _writer] = stack.start_stages();
     let loader = stack.loader(&object).arg("--wait").start();
-    predictor.says("refuses to work (HTTP status 401 Unauthorized): check ML_API_URL").await;
+    predictor.says("rejects every request (HTTP status 401 Unauthorized): check ML_API_URL").await;
     assert_eq!(stack.database.count("SELECT count(*) FROM chunks").await, 0);
     stack.ml_api.set(Script::Score);
     loader.end().await.expect_exit(0).expect_says("Pipeline complete: 300 processed, 0 failed, 0 invalid");

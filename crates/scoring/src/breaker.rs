@@ -1,7 +1,8 @@
-//! The circuit before the ML API: closed while the API is well, open while it is not, so that one request or question at a
-//! time finds out, at a growing pace, and everything else time_until_probe.
+//! The circuit breaker in front of the ML API: closed while the API works, open while it does not. While it is open, one
+//! probe at a time goes out, with growing pauses, and all other work waits.
 //!
-//! It knows when to ask; what to ask, and what the answer means, is `inquiry`'s part. It logs each change of state once.
+//! The breaker decides when to probe; [`request`](crate::request) decides what to send and what the response means. Each
+//! change of state is logged once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,21 +15,50 @@ use tracing::{error, info, warn};
 use crate::failure::{ErrorClass, Symptom};
 use crate::http::RequestError;
 use crate::policy::Policy;
-use crate::{ApiState, ScoreError, metrics};
+use crate::{ScoreError, metrics};
 
-/// Why the circuit is open.
+/// Whether the ML API accepts work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ApiState {
+    /// Nothing is known against it.
+    Ready,
+    /// It is unreachable, overloaded, or fails every request; it is probed until it recovers.
+    Unavailable {
+        /// When this was first seen.
+        since: SystemTime,
+        /// What was seen.
+        reason: String,
+    },
+    /// It rejects every request until a setting is changed, here or there.
+    Misconfigured {
+        /// What was seen.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
+    },
+}
+
+impl ApiState {
+    /// Whether requests can be sent.
+    pub fn is_ready(&self) -> bool {
+        *self == Self::Ready
+    }
+}
+
+/// Why the breaker is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OpenReason {
-    /// The API is away or overloaded: `/health` tells when it is back or, where there is none, a transaction that it scores.
+    /// The API is unreachable or overloaded. `/health` shows when it is back; without one, a scored transaction does.
     Outage,
-    /// It refuses us: only a transaction that it scores tells when that is repaired.
+    /// It rejects all requests. Only a scored transaction shows that this is repaired.
     Misconfiguration,
-    /// It fails on everything, even on what it scored before: only a transaction that it scores tells when that is over.
+    /// It fails on everything, even on what it scored before. Only a scored transaction shows that this is over.
     BrokenModel,
 }
 
 impl OpenReason {
-    /// Why a request that was nobody's fault did not succeed; `None` where the request itself may be at fault.
+    /// The reason to open for this symptom; `None` if the request itself may be at fault.
     pub(crate) fn of(symptom: Symptom) -> Option<Self> {
         match symptom.class() {
             ErrorClass::Unavailable => Some(Self::Outage),
@@ -38,45 +68,36 @@ impl OpenReason {
     }
 }
 
-/// The circuit of one process.
+/// The circuit breaker of one process.
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker {
     address: String,
-    /// What scores are asked of, below the address.
+    /// Where transactions are sent, below the address.
     path: String,
     policy: Policy,
     state: watch::Sender<ApiState>,
     inner: Mutex<Inner>,
-    /// Held by whoever finds out whether the API is well again; in the order of arrival.
+    /// Held during a probe; waiters queue in order.
     prober: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// Why it is open.
-    open: Option<OpenReason>,
+    /// Set while it is open.
+    reason: Option<OpenReason>,
     opened: Instant,
-    /// How often it was opened or stayed open since something record_success.
+    /// How often it opened or stayed open since the last success.
     step: u32,
-    /// Before that time nobody asks.
+    /// No probe before this time.
     not_before: Instant,
     outages: u64,
 }
 
-/// What whoever comes to the circuit may do.
-#[derive(Debug)]
-pub(crate) enum Turn<'a> {
-    /// Ask.
-    Closed,
-    /// Find out whether the API is well again, alone.
-    Probe(Probe<'a>),
-}
-
-/// The right to find out whether the API is well again, for as long as it is held.
+/// The right to probe the API, alone, while it is held.
 #[derive(Debug)]
 pub(crate) struct Probe<'a> {
-    /// Why the circuit is open.
-    pub(crate) cause: OpenReason,
+    /// Why the breaker is open.
+    pub(crate) reason: OpenReason,
     _alone: tokio::sync::MutexGuard<'a, ()>,
 }
 
@@ -88,7 +109,7 @@ impl CircuitBreaker {
             path: path.to_owned(),
             policy: policy.clone(),
             state: watch::Sender::new(ApiState::Ready),
-            inner: Mutex::new(Inner { open: None, opened: now, step: 0, not_before: now, outages: 0 }),
+            inner: Mutex::new(Inner { reason: None, opened: now, step: 0, not_before: now, outages: 0 }),
             prober: tokio::sync::Mutex::default(),
         }
     }
@@ -107,15 +128,15 @@ impl CircuitBreaker {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.inner().open.is_none()
+        self.inner().reason.is_none()
     }
 
-    /// Waits until the circuit is closed, or until it is this one's turn to find out whether it can be.
-    pub(crate) async fn admit(&self, stop: &CancellationToken) -> Result<Turn<'_>, ScoreError> {
+    /// Waits until the breaker is closed (`None`), or until it is the caller's turn to probe.
+    pub(crate) async fn admit(&self, stop: &CancellationToken) -> Result<Option<Probe<'_>>, ScoreError> {
         let mut state = self.state.subscribe();
         loop {
             if self.is_closed() {
-                return Ok(Turn::Closed);
+                return Ok(None);
             }
             let alone = tokio::select! {
                 biased;
@@ -123,21 +144,21 @@ impl CircuitBreaker {
                 _ = state.wait_for(ApiState::is_ready) => continue,
                 alone = self.prober.lock() => alone,
             };
-            if let Some(cause) = self.wait_until_due(stop).await? {
-                return Ok(Turn::Probe(Probe { cause, _alone: alone }));
+            if let Some(reason) = self.wait_until_due(stop).await? {
+                return Ok(Some(Probe { reason, _alone: alone }));
             }
         }
     }
 
-    /// Waits until it is time to ask, which may be put off meanwhile. `None` where the circuit has been closed.
+    /// Waits until a probe is due, which may be postponed meanwhile. `None` if the breaker is closed by then.
     async fn wait_until_due(&self, stop: &CancellationToken) -> Result<Option<OpenReason>, ScoreError> {
         loop {
-            let (open, not_before) = {
+            let (reason, not_before) = {
                 let inner = self.inner();
-                (inner.open, inner.not_before)
+                (inner.reason, inner.not_before)
             };
-            if open.is_none() || not_before <= Instant::now() {
-                return Ok(open);
+            if reason.is_none() || not_before <= Instant::now() {
+                return Ok(reason);
             }
             tokio::select! {
                 biased;
@@ -147,54 +168,54 @@ impl CircuitBreaker {
         }
     }
 
-    /// Opens the circuit for a request that went out while it was closed. Where another one has opened it meanwhile, only
-    /// what the API asks for is added.
-    pub(crate) fn open(&self, cause: OpenReason, error: &RequestError) {
+    /// Opens the breaker after a request that was sent while it was closed. If another request has opened it since, only
+    /// the API's `Retry-After` is added.
+    pub(crate) fn open(&self, reason: OpenReason, error: &RequestError) {
         let mut inner = self.inner();
-        if inner.open.is_some() {
+        if inner.reason.is_some() {
             let asked_for = Instant::now() + self.capped(error.retry_after);
             inner.not_before = inner.not_before.max(asked_for);
             return;
         }
         inner.opened = Instant::now();
         inner.outages += 1;
-        self.schedule_probe(&mut inner, cause, error);
-        self.publish(cause, error.symptom);
+        self.schedule_probe(&mut inner, reason, error);
+        self.publish(reason, error.symptom);
     }
 
-    /// Keeps the circuit open, after a probe found out that the API is not well yet, perhaps for another cause.
-    pub(crate) fn keep_open(&self, cause: OpenReason, error: &RequestError) {
+    /// Keeps the breaker open after a failed probe, perhaps for another reason than before.
+    pub(crate) fn keep_open(&self, reason: OpenReason, error: &RequestError) {
         let mut inner = self.inner();
-        self.schedule_probe(&mut inner, cause, error);
-        self.publish(cause, error.symptom);
+        self.schedule_probe(&mut inner, reason, error);
+        self.publish(reason, error.symptom);
     }
 
-    /// Closes the breaker, after a probe found out that the API is well. The pace is kept until something succeeds.
+    /// Closes the breaker after a successful probe. The backoff is reset only by [`record_success`](Self::record_success).
     pub(crate) fn close(&self) {
         let mut inner = self.inner();
-        if inner.open.take().is_some() {
-            info!("ML API is well again after {:.1} s", inner.opened.elapsed().as_secs_f64());
+        if inner.reason.take().is_some() {
+            info!("ML API recovered after {:.1} s", inner.opened.elapsed().as_secs_f64());
             self.state.send_replace(ApiState::Ready);
             metrics::set_breaker_open(false);
         }
     }
 
-    /// Notes that a request record_success, so that the next outage begins with short time_until_probe.
+    /// Resets the backoff, so that the next outage begins with short pauses.
     pub(crate) fn record_success(&self) {
         let mut inner = self.inner();
-        if inner.open.is_none() {
+        if inner.reason.is_none() {
             inner.step = 0;
         }
     }
 
-    fn schedule_probe(&self, inner: &mut Inner, cause: OpenReason, error: &RequestError) {
-        let backoff = match cause {
+    fn schedule_probe(&self, inner: &mut Inner, reason: OpenReason, error: &RequestError) {
+        let backoff = match reason {
             OpenReason::Outage => self.policy.outage,
             OpenReason::Misconfiguration | OpenReason::BrokenModel => self.policy.repair,
         };
         let delay = backoff.delay(inner.step).max(self.capped(error.retry_after));
         metrics::set_breaker_open(true);
-        inner.open = Some(cause);
+        inner.reason = Some(reason);
         inner.step = inner.step.saturating_add(1);
         inner.not_before = Instant::now() + delay;
     }
@@ -203,27 +224,26 @@ impl CircuitBreaker {
         retry_after.unwrap_or_default().min(self.policy.longest_retry_after)
     }
 
-    /// Publishes and logs the state, where it has changed.
-    fn publish(&self, cause: OpenReason, symptom: Symptom) {
-        let is_broken = cause == OpenReason::BrokenModel;
-        let (reason, class) = if is_broken {
-            (format!("{symptom} to every transaction"), symptom.class_if_model_broken())
+    /// Publishes and logs the state if it has changed.
+    fn publish(&self, reason: OpenReason, symptom: Symptom) {
+        let (seen, class) = if reason == OpenReason::BrokenModel {
+            (format!("{symptom}, for every transaction"), symptom.class_if_model_broken())
         } else {
             (symptom.to_string(), symptom.class())
         };
         let address = &self.address;
-        let is_setting = class == ErrorClass::Misconfigured;
-        self.state.send_if_modified(|state| match (&*state, is_setting) {
+        let is_misconfigured = class == ErrorClass::Misconfigured;
+        self.state.send_if_modified(|state| match (&*state, is_misconfigured) {
             (ApiState::Unavailable { .. }, false) | (ApiState::Misconfigured { .. }, true) => false,
             (_, false) => {
-                warn!("ML API at {address} is unavailable ({reason}): waiting until it is well, no row fails for it");
-                *state = ApiState::Unavailable { since: SystemTime::now(), reason };
+                warn!("ML API at {address} is unavailable ({seen}): paused until it recovers, no row fails meanwhile");
+                *state = ApiState::Unavailable { since: SystemTime::now(), reason: seen };
                 true
             }
             (_, true) => {
                 let remedy = symptom.remedy(&self.path);
-                error!("ML API at {address} refuses to work ({reason}): {remedy}; waiting, no row fails for it");
-                *state = ApiState::Misconfigured { reason, remedy };
+                error!("ML API at {address} rejects every request ({seen}): {remedy}; paused, no row fails meanwhile");
+                *state = ApiState::Misconfigured { reason: seen, remedy };
                 true
             }
         });

@@ -1,7 +1,7 @@
-//! What shows that the model works: answers that scored a row, and when the requests for them were sent.
+//! What keeps a broken model from failing rows: a row is at fault only if the model is seen to score others at the time.
 //!
-//! A row is at fault only where others are scored at the same time; see `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
-//! Times are ticks of a counter, as only the order of events matters.
+//! [`SuccessTracker`] remembers what was scored and when; if nothing was, a canary is sent: a transaction that no row
+//! waits for. The rule and its reasons are in `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,88 +10,26 @@ use assay_transaction::EncodedTransaction;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// A point in the order of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tick(u64);
+use crate::ScoreError;
+use crate::breaker::OpenReason;
+use crate::failure::Symptom;
+use crate::http::RequestError;
+use crate::request::{ClientState, FailedRequest, RequestExecutor, symptom_of_rows};
 
-/// A transaction that the API is asked for to learn whether the model works.
+/// A transaction that is sent to learn whether the model works.
 #[derive(Debug, Clone)]
 pub(crate) struct Canary {
     pub(crate) id: Uuid,
     pub(crate) transaction: EncodedTransaction,
 }
 
-/// What this process has seen the model do.
+/// What a canary showed.
 #[derive(Debug)]
-pub(crate) struct SuccessTracker {
-    clock: AtomicU64,
-    /// When the newest request that scored a row was sent.
-    proof: watch::Sender<Tick>,
-    last_good: Mutex<Option<Canary>>,
-    under_way: AtomicUsize,
-}
-
-/// Counts a request as under way until it is dropped.
-#[derive(Debug)]
-pub(crate) struct PendingRequest<'a>(&'a AtomicUsize);
-
-impl Drop for PendingRequest<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl SuccessTracker {
-    pub(crate) fn new() -> Self {
-        Self {
-            clock: AtomicU64::new(0),
-            proof: watch::Sender::new(Tick(0)),
-            last_good: Mutex::default(),
-            under_way: AtomicUsize::new(0),
-        }
-    }
-
-    /// The next point in the order of events.
-    pub(crate) fn tick(&self) -> Tick {
-        Tick(self.clock.fetch_add(1, Ordering::SeqCst) + 1)
-    }
-
-    /// Notes that a request is under way.
-    pub(crate) fn begin(&self) -> PendingRequest<'_> {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        PendingRequest(&self.under_way)
-    }
-
-    /// Whether requests are under way that may show soon that the model works.
-    pub(crate) fn has_pending_requests(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) > 0
-    }
-
-    /// Notes that a request of that time was answered and scored this transaction.
-    pub(crate) fn scored(&self, sent: Tick, canary: Canary) {
-        *self.last_good.lock().unwrap_or_else(PoisonError::into_inner) = Some(canary);
-        self.proof.send_if_modified(|proof| {
-            let is_newer = *proof < sent;
-            *proof = (*proof).max(sent);
-            is_newer
-        });
-    }
-
-    /// Whether a request that was sent after that time has scored a row.
-    pub(crate) fn has_success_since(&self, time: Tick) -> bool {
-        *self.proof.borrow() > time
-    }
-
-    /// Waits for such a request.
-    pub(crate) async fn wait_for_success_since(&self, time: Tick) {
-        // An error would mean that the sender is gone, but it is ours.
-        let _ = self.proof.subscribe().wait_for(|proof| *proof > time).await;
-    }
-
-    /// The transaction that was scored last.
-    pub(crate) fn last_good(&self) -> Option<Canary> {
-        self.last_good.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
+pub(crate) enum CanaryResult {
+    Scored,
+    Refused(Symptom),
+    /// The API is unavailable or misconfigured.
+    Unavailable(OpenReason, RequestError),
 }
 
 impl Canary {
@@ -107,6 +45,148 @@ impl Canary {
     }
 }
 
+impl RequestExecutor<'_> {
+    /// Whether the model is known to have worked after this failure, so that the rows may be at fault.
+    ///
+    /// The proof is a row scored by a later request of this process or, failing that, by a canary. If the model does not
+    /// even score the canary, it is broken, and the breaker opens. A process that has never seen a row scored may halve
+    /// without proof, as that may find the first one; but it fails no row.
+    pub(crate) async fn is_model_proven(self, failed: FailedRequest, is_single: bool) -> Result<bool, ScoreError> {
+        let ClientState { breaker, successes, policy, canary_lock, .. } = self.shared;
+        if !successes.has_success_since(failed.at) && breaker.is_closed() && successes.has_pending_requests() {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(ScoreError::Stopped),
+                () = successes.wait_for_success_since(failed.at) => {}
+                () = tokio::time::sleep(policy.patience) => {}
+            }
+        }
+        let _alone = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(ScoreError::Stopped),
+            alone = canary_lock.lock() => alone,
+        };
+        if self.is_outdated(failed) {
+            return Ok(false);
+        }
+        if successes.has_success_since(failed.at) || !is_single && successes.last_good().is_none() {
+            return Ok(true);
+        }
+        match self.run_canaries().await? {
+            CanaryResult::Scored => return Ok(true),
+            CanaryResult::Refused(symptom) => breaker.open(OpenReason::BrokenModel, &symptom.into()),
+            CanaryResult::Unavailable(reason, error) => breaker.open(reason, &error),
+        }
+        Ok(false)
+    }
+
+    /// Sends the transaction that was scored last and, if it is refused or there is none, a made-up one.
+    pub(crate) async fn run_canaries(self) -> Result<CanaryResult, ScoreError> {
+        let mut result = CanaryResult::Refused(Symptom::Incomplete("no transaction to send"));
+        for canary in self.shared.successes.last_good().into_iter().chain(Canary::made_up()) {
+            result = self.send_canary(canary).await?;
+            if !matches!(result, CanaryResult::Refused(_)) {
+                break;
+            }
+        }
+        Ok(result)
+    }
+
+    pub(crate) async fn send_canary(self, canary: Canary) -> Result<CanaryResult, ScoreError> {
+        let ClientState { successes, breaker, counters, .. } = self.shared;
+        let permit = self.acquire_permit().await?;
+        counters.count_canary();
+        let sent = successes.tick();
+        Ok(match self.send(std::iter::once((canary.id, &canary.transaction)), permit).await {
+            Ok(rows) if rows.iter().all(Result::is_ok) => {
+                successes.record(sent, canary);
+                breaker.record_success();
+                CanaryResult::Scored
+            }
+            Ok(rows) => CanaryResult::Refused(symptom_of_rows(&rows)),
+            Err(error) => match OpenReason::of(error.symptom) {
+                Some(reason) => CanaryResult::Unavailable(reason, error),
+                None => CanaryResult::Refused(error.symptom),
+            },
+        })
+    }
+}
+
+/// A point in the order of events, which is all that matters here; counted, not measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(u64);
+
+/// The successes of this process: when the model scored a row last, and which.
+#[derive(Debug)]
+pub(crate) struct SuccessTracker {
+    clock: AtomicU64,
+    /// When the newest request that scored a row was sent.
+    newest: watch::Sender<Tick>,
+    last_good: Mutex<Option<Canary>>,
+    pending: AtomicUsize,
+}
+
+/// Counts a request as pending until it is dropped.
+#[derive(Debug)]
+pub(crate) struct PendingRequest<'a>(&'a AtomicUsize);
+
+impl Drop for PendingRequest<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl SuccessTracker {
+    pub(crate) fn new() -> Self {
+        Self {
+            clock: AtomicU64::new(0),
+            newest: watch::Sender::new(Tick(0)),
+            last_good: Mutex::default(),
+            pending: AtomicUsize::new(0),
+        }
+    }
+
+    /// The next point in the order of events.
+    pub(crate) fn tick(&self) -> Tick {
+        Tick(self.clock.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    pub(crate) fn begin_request(&self) -> PendingRequest<'_> {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        PendingRequest(&self.pending)
+    }
+
+    /// Whether a pending request may soon show that the model works.
+    pub(crate) fn has_pending_requests(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) > 0
+    }
+
+    /// Records that a request sent at this time scored this transaction.
+    pub(crate) fn record(&self, sent: Tick, scored: Canary) {
+        *self.last_good.lock().unwrap_or_else(PoisonError::into_inner) = Some(scored);
+        self.newest.send_if_modified(|newest| {
+            let is_newer = *newest < sent;
+            *newest = (*newest).max(sent);
+            is_newer
+        });
+    }
+
+    /// Whether a request sent after this time has scored a row.
+    pub(crate) fn has_success_since(&self, time: Tick) -> bool {
+        *self.newest.borrow() > time
+    }
+
+    pub(crate) async fn wait_for_success_since(&self, time: Tick) {
+        // An error would mean that the sender is gone, but `self` holds it.
+        let _ = self.newest.subscribe().wait_for(|newest| *newest > time).await;
+    }
+
+    /// The transaction that was scored last.
+    pub(crate) fn last_good(&self) -> Option<Canary> {
+        self.last_good.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,12 +197,12 @@ mod tests {
         let canary = Canary::made_up().unwrap();
         let (sent, refused, later) = (successes.tick(), successes.tick(), successes.tick());
         assert!(!successes.has_success_since(refused) && successes.last_good().is_none());
-        successes.scored(sent, canary.clone());
+        successes.record(sent, canary.clone());
         assert!(!successes.has_success_since(refused));
-        successes.scored(later, canary.clone());
+        successes.record(later, canary.clone());
         assert!(successes.has_success_since(refused));
-        successes.scored(sent, canary.clone());
-        assert!(successes.has_success_since(refused), "an answer that comes late takes nothing back");
+        successes.record(sent, canary.clone());
+        assert!(successes.has_success_since(refused), "a late response takes nothing back");
         assert_eq!(successes.last_good().unwrap().id, canary.id);
     }
 
@@ -134,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn counts_what_is_under_way() {
+    fn pending_requests_are_counted() {
         let successes = SuccessTracker::new();
-        let request = successes.begin();
+        let request = successes.begin_request();
         assert!(successes.has_pending_requests());
         drop(request);
         assert!(!successes.has_pending_requests());

@@ -1,4 +1,4 @@
-//! The scorer: what the predictor calls.
+//! The scorer: what the predictor calls to score transactions.
 
 use std::time::Duration;
 
@@ -16,24 +16,22 @@ use crate::canary::SuccessTracker;
 use crate::failure::Symptom;
 use crate::health::{HealthCheck, HealthStatus};
 use crate::http::{HttpClient, RequestError};
+use crate::metrics::{self, ScorerCounters};
 use crate::options::TLS_PREFIX;
 use crate::permits::{RequestPermit, RequestPermits};
 use crate::policy::Policy;
 use crate::request::{ClientState, RequestExecutor};
-use crate::row::{PendingRow, RowOutcome};
-use crate::split::{SizeLimit, part};
-use crate::stats::ScorerCounters;
-use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError, metrics};
+use crate::split::{PendingRow, RowOutcome, SizeLimit, split_into_requests};
+use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
 
-/// What an attempt has at least, though the start-up may be over sooner: so that the error tells what is wrong, and not that
-/// there was no time left to ask.
+/// Minimum time of an attempt, even at the end of the start-up, so that the error names the cause and not a lack of time.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
-/// How long the first question at the start may go unanswered before that is said.
-const SILENCE: Duration = Duration::from_secs(1);
+/// How long the first health check at start-up may take before the wait is logged.
+const QUIET_TIME: Duration = Duration::from_secs(1);
 
-/// Has transactions scored by an ML API. One serves a whole process: it bounds the requests under way, and all its callers
-/// learn together that the API is away.
+/// Scores transactions through an ML API. One serves a whole process: it bounds the requests in flight, and one circuit
+/// breaker holds back all callers.
 #[derive(Debug)]
 pub struct Scorer {
     shared: ClientState,
@@ -41,7 +39,7 @@ pub struct Scorer {
     api_timeout: Duration,
 }
 
-/// What became of the entries of a call: each of them is in exactly one of the lists.
+/// The result of a call: each entry is in exactly one of the lists.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scores {
     /// Scored, in the order of the call.
@@ -51,12 +49,12 @@ pub struct Scores {
 }
 
 impl Scorer {
-    /// A scorer for the API at this address. Connects to nothing yet; fails for an address that cannot be one.
+    /// A scorer for the API at this address. Does not connect yet; fails if the address is invalid.
     pub fn new(url: &str, options: &ApiOptions) -> Result<Self, ScoringError> {
         Self::with_policy(url, options, Policy::default())
     }
 
-    /// A scorer for the API that the settings name.
+    /// A scorer for the API named by the settings.
     pub fn from_options(options: &ApiOptions) -> Result<Self, ScoringError> {
         let url = options.address()?;
         options.tls().expect_tls(url.starts_with("https:"), "https://")?;
@@ -82,28 +80,28 @@ impl Scorer {
         Ok(Self { shared, max_workers, api_timeout: options.api_timeout })
     }
 
-    /// Waits until the API gives any HTTP answer, at most for `startup`, and says what it waits for. Whether it scores shows
-    /// with the first transaction: what does not work then is waited out, and fails no row.
+    /// Waits up to `startup` for any HTTP response of the API, and logs what it waits for. Whether the API scores shows with
+    /// the first transaction; trouble then is waited out, and fails no row.
     pub async fn wait_until_ready(&self, startup: Duration) -> Result<(), ScoringError> {
         let ClientState { http, policy, .. } = &self.shared;
         let deadline = Instant::now() + startup;
         let url = || http.address().to_owned();
-        let mut is_said = false;
-        let mut say = |problem: &str| {
-            if !std::mem::replace(&mut is_said, true) {
+        let mut is_logged = false;
+        let mut log_wait = |problem: &str| {
+            if !std::mem::replace(&mut is_logged, true) {
                 let (url, limit) = (http.address(), startup.as_secs_f64().round());
-                warn!("waiting for the ML API at {url} ({problem}), for {limit} s at the most (STARTUP_TIMEOUT)");
+                warn!("waiting for the ML API at {url} ({problem}), up to {limit} s (STARTUP_TIMEOUT)");
             }
         };
-        let patience =
+        let time_left =
             || policy.health_timeout.min(deadline.saturating_duration_since(Instant::now()).max(LAST_MOMENT));
         for step in 0.. {
-            let asking = self.shared.health_check.ask(http, patience(), 0);
+            let asking = self.shared.health_check.ask(http, time_left(), 0);
             let mut asking = std::pin::pin!(asking);
             let health = tokio::select! {
                 health = &mut asking => health,
-                () = tokio::time::sleep(SILENCE) => {
-                    say("it does not answer yet");
+                () = tokio::time::sleep(QUIET_TIME) => {
+                    log_wait("no response yet");
                     asking.await
                 }
             };
@@ -118,16 +116,16 @@ impl Scorer {
                 }
                 HealthStatus::Unhealthy(RequestError { symptom, .. }) => {
                     warn!(
-                        "ML API at {} answers GET /health with {symptom}: transactions wait until it scores",
+                        "ML API at {} responds to GET /health with {symptom}: transactions wait until it scores",
                         http.address()
                     );
                     return Ok(());
                 }
                 HealthStatus::NoAnswer(RequestError { symptom, .. })
-                    if http.accepts_empty_predict(patience()).await =>
+                    if http.accepts_empty_predict(time_left()).await =>
                 {
                     info!(
-                        "ML API at {} does not answer GET /health ({symptom}), but requests to score",
+                        "ML API at {} does not respond to GET /health ({symptom}), but does to POST /predict",
                         http.address()
                     );
                     return Ok(());
@@ -141,24 +139,24 @@ impl Scorer {
             let problem = error.symptom.to_string();
             let now = Instant::now();
             if now >= deadline {
-                return Err(ScoringError::Away { url: url(), startup, problem });
+                return Err(ScoringError::Unreachable { url: url(), startup, problem });
             }
-            say(&problem);
-            // However long the next pause would be, the whole time is used: it may come at the end.
+            log_wait(&problem);
+            // The last attempt comes at the end of the time, however long the pause would be.
             tokio::time::sleep_until(deadline.min(now + policy.outage.delay(step))).await;
         }
         Ok(())
     }
 
-    /// Has every entry scored, however long that takes: an outage, a broken model and a wrong setting are waited out.
+    /// Scores every entry, however long that takes: outages, a broken model and wrong settings are waited out.
     ///
-    /// Once `stop` fires no further request is sent; those under way may still complete the call. Dropping the future is
-    /// safe: the entries can be scored again.
+    /// Once `stop` fires no further request is sent; those in flight may still complete the call. Safe to drop: the entries
+    /// can be scored again.
     pub async fn score(&self, entries: Vec<Entry>, stop: &CancellationToken) -> Result<Scores, ScoreError> {
         self.score_in(Lane::Batch, entries, None, stop).await
     }
 
-    /// As [`Scorer::score`], for live transactions; the first request uses a permit that was waited for before.
+    /// As [`Scorer::score`], for live transactions; the first request uses `permit`.
     pub async fn score_live(
         &self,
         entries: Vec<Entry>,
@@ -168,10 +166,10 @@ impl Scorer {
         self.score_in(Lane::Realtime, entries, permit, stop).await
     }
 
-    /// Waits for a permit of the realtime lane, so that more can be collected until there is one. `is_whole` says that what is
-    /// to be asked for fills a request. Safe to cancel.
-    pub async fn acquire_live_permit(&self, is_whole: bool) -> RequestPermit {
-        self.shared.permits.acquire(Lane::Realtime, is_whole).await
+    /// Waits for a permit of the realtime lane; more rows can be collected meanwhile. `is_full`: the rows fill a request. Safe
+    /// to cancel.
+    pub async fn acquire_live_permit(&self, is_full: bool) -> RequestPermit {
+        self.shared.permits.acquire(Lane::Realtime, is_full).await
     }
 
     async fn score_in(
@@ -186,49 +184,51 @@ impl Scorer {
         for (position, entry) in entries.into_iter().enumerate() {
             match entry.transaction.id() {
                 Ok(id) => rows.push(PendingRow { position, id, entry, attempts: 0 }),
-                // The answer could not be matched. The loader writes none such.
-                Err(_) => outcomes.push(
-                    PendingRow { position, id: Uuid::nil(), entry, attempts: 0 }
-                        .failed(FailureClass::Rejected, "the transaction has no id to match an answer by".to_owned()),
-                ),
+                // Its response could not be matched. The loader never sends such a row.
+                Err(_) => {
+                    outcomes.push(PendingRow { position, id: Uuid::nil(), entry, attempts: 0 }.failed(
+                        FailureClass::Rejected,
+                        "the transaction has no id to match the response by".to_owned(),
+                    ))
+                }
             }
         }
         let reserved_permit = std::sync::Mutex::new(permit);
-        let inquiry = RequestExecutor { shared: &self.shared, lane, reserved_permit: &reserved_permit, stop };
-        let mut asking: FuturesUnordered<_> =
-            part(rows, &self.shared.size_limit).into_iter().map(|part| inquiry.execute(part)).collect();
-        while let Some(settled) = asking.next().await {
-            let settled = settled?;
-            outcomes.extend(settled.outcomes);
-            asking.extend(settled.halves.into_iter().flatten().map(|half| inquiry.execute(half)));
+        let executor = RequestExecutor { shared: &self.shared, lane, reserved_permit: &reserved_permit, stop };
+        let groups = split_into_requests(rows, &self.shared.size_limit);
+        let mut executing: FuturesUnordered<_> = groups.into_iter().map(|group| executor.execute(group)).collect();
+        while let Some(outcome) = executing.next().await {
+            let outcome = outcome?;
+            outcomes.extend(outcome.finished);
+            executing.extend(outcome.halves.into_iter().flatten().map(|half| executor.execute(half)));
         }
-        drop(asking);
+        drop(executing);
         let scores = in_order(outcomes);
         self.shared.counters.scored.add(scores.predicted.len());
         self.shared.counters.failed.add(scores.failed.len());
         Ok(scores)
     }
 
-    /// How long nobody asks the API from now on.
+    /// Time until the next probe.
     #[cfg(test)]
     pub(crate) fn time_until_probe(&self) -> Duration {
         self.shared.breaker.time_until_probe()
     }
 
-    /// How many requests may be under way at a time.
+    /// Most requests in flight at a time.
     pub fn max_workers(&self) -> usize {
         self.max_workers
     }
 
-    /// How long a chunk of 100 rows may take, no outage counted, where one of them makes the API time out whenever it is
-    /// asked for: with all repetitions as it came, then by halves, then with all repetitions alone.
+    /// How long a chunk of 100 rows may take, outages aside, if one row always makes the API time out: with all retries as a
+    /// whole, then by halves, then with all retries alone.
     pub fn longest_bisection(&self) -> Duration {
         const HALVINGS: u32 = 6;
-        let repetitions = 2 * (self.shared.max_retries + 1);
-        self.api_timeout * (repetitions + HALVINGS)
+        let attempts = 2 * (self.shared.max_retries + 1);
+        self.api_timeout * (attempts + HALVINGS)
     }
 
-    /// What was done so far.
+    /// The counts so far.
     pub fn stats(&self) -> ScorerStats {
         let ScorerCounters { requests, retries, bisections, canaries, scored, failed } = &self.shared.counters;
         ScorerStats {
@@ -242,18 +242,18 @@ impl Scorer {
         }
     }
 
-    /// Whether the API can be asked at the moment; else why not.
+    /// Whether requests can be sent at the moment; else why not.
     pub fn health(&self) -> Result<(), String> {
         match &*self.shared.breaker.state().borrow() {
             ApiState::Ready => Ok(()),
             ApiState::Unavailable { reason, .. } => Err(format!("the ML API is unavailable ({reason})")),
             ApiState::Misconfigured { reason, remedy } => {
-                Err(format!("the ML API refuses to work ({reason}): {remedy}"))
+                Err(format!("the ML API rejects every request ({reason}): {remedy}"))
             }
         }
     }
 
-    /// Whether the API can be asked, now and from now on.
+    /// The state of the API, now and from now on.
     pub fn state(&self) -> watch::Receiver<ApiState> {
         self.shared.breaker.state()
     }

@@ -1,28 +1,28 @@
-//! Why the ML API cannot be used, in one line each.
+//! Why the ML API cannot be used.
 
 use std::time::Duration;
 
 use assay_credentials::CredentialsError;
 use assay_transaction::Exit;
 
-/// Why a scorer cannot be made, or is not ready.
+/// Why a scorer cannot be created, or is not ready.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScoringError {
     /// No address was given.
     #[error("ML_API_URL is not set: give the address of the ML API, such as http://localhost:8000")]
     NotSet,
-    /// It was not there in time.
+    /// It did not respond in time.
     #[error("cannot reach the ML API at {url} within {} s ({problem}): check ML_API_URL", startup.as_secs_f64().round())]
-    Away {
+    Unreachable {
         /// Its address, without credentials.
         url: String,
-        /// How long it was waited for.
+        /// How long the start-up waited.
         startup: Duration,
-        /// The last thing seen.
+        /// What was seen last.
         problem: String,
     },
-    /// There is no TLS with it.
+    /// No TLS connection can be made.
     #[error("cannot connect to the ML API at {url} by TLS ({cause}): {remedy}")]
     Tls {
         /// Its address, without credentials.
@@ -32,28 +32,28 @@ pub enum ScoringError {
         /// What to do.
         remedy: String,
     },
-    /// The address is none, or the address or a certificate cannot be read from its file.
+    /// The address is invalid, or the file of the address or a certificate cannot be read.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// The HTTP client cannot be made.
+    /// The HTTP client cannot be created.
     #[error("cannot set up the client for ML_API_URL ({0})")]
     Client(String),
 }
 
 impl ScoringError {
-    /// How a program ends for it.
+    /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Self::NotSet | Self::Tls { .. } | Self::Credentials(_) | Self::Client(_) => Exit::Usage,
-            Self::Away { .. } => Exit::DependencyAway,
+            Self::Unreachable { .. } => Exit::DependencyAway,
         }
     }
 }
 
-/// Why entries were not scored. What goes wrong with the ML API is no reason: it is waited out, or rows fail.
+/// Why a call ended early. Trouble with the ML API is no reason: it is waited out, or rows fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
-    /// The process is to stop; nothing was decided about the entries.
+    /// The process is stopping; nothing was decided about the entries.
     #[error("stopped before every transaction was scored")]
     Stopped,
 }

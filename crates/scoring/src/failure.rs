@@ -1,4 +1,4 @@
-//! What an answer of the ML API means. Decided here and nowhere else: everybody else asks [`Symptom::class`].
+//! What a failed request to the ML API means. [`Symptom::class`] is the only place that decides it.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -10,18 +10,18 @@ use crate::options::TLS_PREFIX;
 /// What happens after a request that did not score all of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorClass {
-    /// Not the request's fault: wait until the API is well again; no attempt is used up.
+    /// Not the request's fault: wait until the API recovers; no attempt is used up.
     Unavailable,
-    /// Perhaps the request's fault: repeat it, then bisect.
+    /// Perhaps the request's fault: retry it, then bisect.
     Suspect,
     /// The request's fault: bisect at once.
     Rejected,
-    /// The fault of a setting, here or there: wait until it is repaired, and say loudly what to fix.
+    /// The fault of a setting, here or there: wait until it is repaired, and log what to fix.
     Misconfigured,
 }
 
 impl ErrorClass {
-    /// Its name in metrics.
+    /// The label in metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
@@ -37,26 +37,26 @@ impl ErrorClass {
 pub(crate) enum Symptom {
     /// No connection, and why.
     Unreachable(&'static str),
-    /// A connection that ended before the answer did.
+    /// The connection ended before the response did.
     ConnectionLost,
-    /// There is no TLS with the API.
+    /// No TLS connection can be made.
     Tls(TlsTrouble),
-    /// No answer in time, and none from `/health` either.
+    /// No response in time, and none from `/health` either.
     TimedOutUnhealthy,
-    /// No answer in time, though `/health` answers.
+    /// No response in time, although `/health` responds.
     TimedOutHealthy,
     /// An HTTP status other than success.
     Status(u16),
-    /// Success, but the body is no answer.
+    /// Success, but the body is not a response of the protocol.
     Unreadable(&'static str),
-    /// Success, but the answer lacks rows, or says of them what cannot be used.
+    /// Success, but rows are missing or unusable in the response.
     Incomplete(&'static str),
 }
 
-/// What each status means; the first line that has it counts.
+/// What each status means; the first matching line counts.
 const STATUS_CLASSES: &[(RangeInclusive<u16>, ErrorClass)] = &[
     (400..=400, ErrorClass::Rejected),
-    // A time-out that the server notices, and a request that came too early: as transient as what the gateways say.
+    // Request Timeout and Too Early are as transient as what gateways return.
     (408..=408, ErrorClass::Unavailable),
     // Also lowers the size of later requests; see `Symptom::is_too_large`.
     (413..=413, ErrorClass::Rejected),
@@ -71,7 +71,7 @@ const STATUS_CLASSES: &[(RangeInclusive<u16>, ErrorClass)] = &[
 ];
 
 impl Symptom {
-    /// What the sign means.
+    /// What the symptom means.
     pub(crate) fn class(self) -> ErrorClass {
         match self {
             Self::Unreachable(_) | Self::ConnectionLost | Self::TimedOutUnhealthy => ErrorClass::Unavailable,
@@ -84,7 +84,7 @@ impl Symptom {
         }
     }
 
-    /// What the sign means where a transaction that is known to be good, or everything, meets it: the model is broken.
+    /// What it means if even a known good transaction shows it: the model is broken.
     pub(crate) fn class_if_model_broken(self) -> ErrorClass {
         match self.class() {
             ErrorClass::Suspect => ErrorClass::Unavailable,
@@ -93,29 +93,29 @@ impl Symptom {
         }
     }
 
-    /// What to do about a setting that this shows to be wrong, where `path` is what scores are asked of.
+    /// What to do about a wrong setting; `path` is where transactions are sent.
     pub(crate) fn remedy(self, path: &str) -> String {
         match self {
             Self::Status(401 | 403 | 407) => {
                 format!(
-                    "check ML_API_URL (user and password stand in it, as in http://user:password@host) and, where it asks for \
-                     a certificate, {TLS_PREFIX}_CERT_FILE and {TLS_PREFIX}_KEY_FILE"
+                    "check ML_API_URL (with user and password, as in http://user:password@host) and, if the API requires a \
+                     client certificate, {TLS_PREFIX}_CERT_FILE and {TLS_PREFIX}_KEY_FILE"
                 )
             }
-            Self::Status(404 | 405 | 410) => format!("check ML_API_URL, as nothing there answers POST {path}"),
-            Self::Status(300..=399) => format!("check ML_API_URL, as POST {path} is redirected from there"),
-            // It says itself what to do.
+            Self::Status(404 | 405 | 410) => format!("check ML_API_URL, as nothing there serves POST {path}"),
+            Self::Status(300..=399) => format!("check ML_API_URL, as POST {path} is redirected there"),
+            // Its message contains the remedy.
             Self::Tls(_) => "check ML_API_URL".to_owned(),
-            _ => format!("check ML_API_URL and what answers POST {path} there"),
+            _ => format!("check ML_API_URL and what serves POST {path} there"),
         }
     }
 
-    /// Whether the request was cut off on its way: by an outage, or because it crashed what worked on it.
+    /// Whether the connection was lost: through an outage, or because the request crashed the process behind it.
     pub(crate) fn is_disconnect(self) -> bool {
         matches!(self, Self::ConnectionLost | Self::Status(502 | 504))
     }
 
-    /// Whether no answer came in time.
+    /// Whether no response came in time.
     pub(crate) fn is_timeout(self) -> bool {
         matches!(self, Self::TimedOutHealthy | Self::TimedOutUnhealthy)
     }
@@ -126,14 +126,14 @@ impl Symptom {
     }
 }
 
-/// In our own words, as the API's may repeat the transactions that it was asked for.
+/// In our own words, as the API's may repeat the transactions.
 impl fmt::Display for Symptom {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ConnectionLost => formatter.write_str("connection broken off"),
+            Self::ConnectionLost => formatter.write_str("connection lost"),
             Self::Tls(error) => write!(formatter, "{}; {}", error.cause(), error.remedy(TLS_PREFIX)),
-            Self::TimedOutUnhealthy => formatter.write_str("no answer in time, and none from /health"),
-            Self::TimedOutHealthy => formatter.write_str("no answer in time, though /health answers"),
+            Self::TimedOutUnhealthy => formatter.write_str("no response in time, and none from /health"),
+            Self::TimedOutHealthy => formatter.write_str("no response in time, although /health responds"),
             Self::Unreachable(why) | Self::Unreadable(why) | Self::Incomplete(why) => formatter.write_str(why),
             Self::Status(status) => {
                 let phrase = reqwest::StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason());
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_sign_has_its_class() {
+    fn every_symptom_has_its_class() {
         let cases = [
             (ErrorClass::Unavailable, &[408, 425, 429, 502, 503, 504][..]),
             (ErrorClass::Suspect, &[500, 501, 505, 507, 599, 600, 100, 999]),
@@ -165,17 +165,17 @@ mod tests {
         assert_eq!(Symptom::ConnectionLost.class(), ErrorClass::Unavailable);
         assert_eq!(Symptom::TimedOutUnhealthy.class(), ErrorClass::Unavailable);
         assert_eq!(Symptom::TimedOutHealthy.class(), ErrorClass::Suspect);
-        assert_eq!(Symptom::Unreadable("no JSON").class(), ErrorClass::Suspect);
+        assert_eq!(Symptom::Unreadable("not JSON").class(), ErrorClass::Suspect);
         assert_eq!(Symptom::Incomplete("no entry").class(), ErrorClass::Suspect);
         assert_eq!(Symptom::Tls(TlsTrouble::NoTls).class(), ErrorClass::Misconfigured);
     }
 
     #[test]
-    fn a_broken_model_is_nobodys_fault() {
+    fn a_broken_model_is_not_the_requests_fault() {
         assert_eq!(Symptom::Status(500).class_if_model_broken(), ErrorClass::Unavailable);
         assert_eq!(Symptom::Status(422).class_if_model_broken(), ErrorClass::Misconfigured);
         assert_eq!(Symptom::Status(404).class_if_model_broken(), ErrorClass::Misconfigured);
-        assert_eq!(Symptom::Unreadable("no JSON").class_if_model_broken(), ErrorClass::Unavailable);
+        assert_eq!(Symptom::Unreadable("not JSON").class_if_model_broken(), ErrorClass::Unavailable);
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn speaks_in_its_own_words() {
+    fn statuses_are_shown_with_their_phrase() {
         assert_eq!(Symptom::Status(422).to_string(), "HTTP status 422 Unprocessable Entity");
         assert_eq!(Symptom::Status(599).to_string(), "HTTP status 599");
     }

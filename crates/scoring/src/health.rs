@@ -1,7 +1,7 @@
-//! What `GET /health` says, and whether the API has such a check at all: many have none, and score all the same.
+//! `GET /health`, and whether the API has such a check at all: many have none.
 //!
-//! Any HTTP answer shows that something is_responsive at the address. Only one that once said "well" is capped when it says "not
-//! well"; see `docs/decisions/0021-an-api-without-a-health-check.md`. What follows for the circuit is `inquiry`'s part.
+//! Any HTTP response shows that the API runs. A check is trusted to say "unhealthy" only if it once said "healthy"; see
+//! `docs/decisions/0021-an-api-without-a-health-check.md`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,18 +9,18 @@ use std::time::Duration;
 use crate::failure::{ErrorClass, Symptom};
 use crate::http::{HttpClient, NO_ANSWER, RequestError};
 
-/// What an API said of its health.
+/// The result of one health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HealthStatus {
-    /// It is well.
+    /// A success status.
     Healthy,
-    /// It answers, but has no health check for us: 404, 405, 501, a redirection, 401 and the like.
+    /// A response, but not of a health check: 404, 405, 501, a redirection, 401 and the like.
     NoCheck(RequestError),
-    /// It answers that it, or what is behind it, does not work at the moment.
+    /// It says that it, or what is behind it, does not work at the moment.
     Unhealthy(RequestError),
-    /// It took the question, and gave no HTTP answer.
+    /// It accepted the request, and gave no HTTP response.
     NoAnswer(RequestError),
-    /// There is no connection to it.
+    /// No connection to it.
     Unreachable(RequestError),
 }
 
@@ -41,12 +41,12 @@ impl HealthStatus {
         }
     }
 
-    /// Whether a request that was not answered in time may itself be the reason.
+    /// Whether a request that timed out may itself be the reason.
     pub(crate) fn is_responsive(self) -> bool {
         matches!(self, Self::Healthy | Self::NoCheck(_))
     }
 
-    /// How long it asks to be left alone.
+    /// Its `Retry-After`.
     pub(crate) fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Healthy => None,
@@ -57,21 +57,21 @@ impl HealthStatus {
     }
 }
 
-/// What is known of the health check of one API.
+/// The health check of one API, and what it has shown of itself so far.
 #[derive(Debug, Default)]
 pub(crate) struct HealthCheck(Mutex<CheckHistory>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct CheckHistory {
-    /// Whether it has ever said that the API is well.
+    /// Whether it has ever said that the API is healthy.
     has_been_healthy: bool,
-    /// The outage in which it was found missing. In the next one it is asked again, as a proxy may have answered for an API
-    /// that was still starting.
+    /// The outage in which it was found missing. The next outage asks again, as a proxy may have answered for an API that
+    /// was still starting.
     missing_in: Option<u64>,
 }
 
 impl HealthCheck {
-    /// Asks, and remembers what that shows of the check itself. `outage` is the number of the present outage.
+    /// Asks, and remembers what that shows of the check itself. `outage` is the number of the current outage.
     pub(crate) async fn ask(&self, http: &HttpClient, timeout: Duration, outage: u64) -> HealthStatus {
         let health = HealthStatus::of(http.health(timeout).await);
         let mut history = self.history();
@@ -83,18 +83,18 @@ impl HealthCheck {
         health
     }
 
-    /// Whether it was found missing in the outage of this number.
+    /// Whether it was found missing in this outage.
     pub(crate) fn is_missing_in(&self, outage: u64) -> bool {
         self.history().missing_in == Some(outage)
     }
 
-    /// Whether it is capped when it says that the API is not well.
+    /// Whether it is trusted when it says that the API is unhealthy.
     pub(crate) fn is_trusted(&self) -> bool {
         self.history().has_been_healthy
     }
 
     fn history(&self) -> MutexGuard<'_, CheckHistory> {
-        // Nothing that is done under the lock can panic.
+        // Nothing under the lock can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_answer_but_a_server_error_or_too_many_requests_is_life() {
+    fn any_response_but_a_server_error_or_too_many_requests_is_responsive() {
         let of = |symptom: Symptom| HealthStatus::of(Err(symptom.into()));
         for status in [301, 302, 307, 400, 401, 403, 404, 405, 406, 410, 415, 418, 422, 501] {
             let health = of(Symptom::Status(status));

@@ -1,6 +1,6 @@
-//! One HTTP exchange with the ML API, and what was seen of it. `reqwest` appears here alone.
+//! One HTTP exchange with the ML API. Only this module uses `reqwest`.
 //!
-//! Nothing is repeated or waited for here; that is for the callers to decide, by the class of the [`RequestError`].
+//! It neither retries nor waits; callers decide that by the class of the [`RequestError`].
 
 use std::error::Error;
 use std::fmt;
@@ -17,22 +17,21 @@ use crate::failure::Symptom;
 use crate::protocol::{HEALTH_PATH, PREDICT_PATH};
 use crate::{ApiOptions, ScoringError};
 
-/// How long an idle connection is kept: less than the 5 s after which many servers close theirs.
+/// How long an idle connection is kept: less than the 5 s after which many servers close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// The longest that a connection may take to be made; a request's own time-out may be shorter.
+/// Longest time to connect; the time-out of a request may be shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of an answer that is not used is read, so that its connection can be used again.
+/// How much of an unused body is read, so that its connection can be reused.
 const DRAINED: usize = 64 * 1024;
 
-/// What a question that is not answered in time is, where nothing waits for the answer.
-pub(crate) const NO_ANSWER: Symptom = Symptom::Unreachable("no answer in time");
+/// The symptom of a health check that times out.
+pub(crate) const NO_ANSWER: Symptom = Symptom::Unreachable("no response in time");
 
-/// What was seen of an exchange that did not succeed.
+/// Why an exchange failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestError {
-    /// What it was.
     pub(crate) symptom: Symptom,
-    /// How long the API asks to be left alone.
+    /// The API's `Retry-After`.
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -42,12 +41,12 @@ impl From<Symptom> for RequestError {
     }
 }
 
-/// The ML API behind its address, which may hold a password: its `Debug` shows none.
+/// The ML API at its address, which may contain a password; `Debug` shows none.
 pub(crate) struct HttpClient {
     client: reqwest::Client,
     predict: Url,
     health: Url,
-    /// The address as it may be shown.
+    /// The address without credentials.
     shown: String,
 }
 
@@ -58,16 +57,16 @@ impl fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// A client that keeps a connection alive for each worker. Connects to nothing yet.
+    /// Keeps a connection alive for each worker. Does not connect yet.
     pub(crate) fn new(address: &str, options: &ApiOptions) -> Result<Self, ScoringError> {
         let base = parse_address(address)?;
         let timeout = options.api_timeout;
-        // The process may have chosen one before, which then is the one that is used.
+        // If the process has installed one before, that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let client = if base.scheme() == "http" {
-            // A machine without root certificates can do without them.
+            // Works on a machine without root certificates.
             reqwest::Client::builder().tls_certs_only([])
         } else {
             trusting(options.tls().read()?)?
@@ -80,7 +79,7 @@ impl HttpClient {
             .tcp_nodelay(true)
             .pool_max_idle_per_host(usize::from(options.api_max_workers))
             .pool_idle_timeout(KEEP_ALIVE)
-            // A redirection would turn the POST into a GET, and a proxy is not among the settings.
+            // A redirection would turn the POST into a GET; no setting names a proxy.
             .redirect(redirect::Policy::none())
             .no_proxy()
             .build()
@@ -98,22 +97,22 @@ impl HttpClient {
         &self.shown
     }
 
-    /// What is asked for scores, as it may be shown.
+    /// Where transactions are sent, below the address.
     pub(crate) fn predict_path(&self) -> &str {
         self.predict.path()
     }
 
-    /// Sends a body to be scored, and reads an answer of at most `longest` bytes.
-    pub(crate) async fn predict(&self, body: Bytes, longest: usize) -> Result<Bytes, RequestError> {
+    /// Sends a body to be scored, and reads a response of at most `max_bytes`.
+    pub(crate) async fn predict(&self, body: Bytes, max_bytes: usize) -> Result<Bytes, RequestError> {
         let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body(body);
         let response = request.send().await.map_err(|error| symptom_of(&error))?;
         if !response.status().is_success() {
-            return Err(refused(response).await);
+            return Err(status_error(response).await);
         }
-        read_body(response, longest).await
+        read_body(response, max_bytes).await
     }
 
-    /// Whether a request to score, of no transaction at all, gets any HTTP answer.
+    /// Whether `POST /predict` with no transactions gets any HTTP response.
     pub(crate) async fn accepts_empty_predict(&self, timeout: Duration) -> bool {
         let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body("[]");
         match request.timeout(timeout).send().await {
@@ -125,7 +124,7 @@ impl HttpClient {
         }
     }
 
-    /// Asks whether the API is well. Anything but success is `Err`.
+    /// `GET /health`. Anything but success is `Err`.
     pub(crate) async fn health(&self, timeout: Duration) -> Result<(), RequestError> {
         let request = self.client.get(self.health.clone()).timeout(timeout);
         let response = request.send().await.map_err(|error| match symptom_of(&error) {
@@ -133,14 +132,14 @@ impl HttpClient {
             symptom => symptom,
         })?;
         if !response.status().is_success() {
-            return Err(refused(response).await);
+            return Err(status_error(response).await);
         }
         drain(response).await;
         Ok(())
     }
 }
 
-/// A client that trusts these authorities beside the system's, and has this to show.
+/// A client that trusts these authorities in addition to the system's, with this client certificate.
 fn trusting(TlsMaterial { authorities, identity }: TlsMaterial) -> Result<reqwest::ClientBuilder, ScoringError> {
     let unusable = |error: reqwest::Error| ScoringError::Client(innermost(&error));
     let mut client = reqwest::Client::builder();
@@ -159,16 +158,16 @@ fn trusting(TlsMaterial { authorities, identity }: TlsMaterial) -> Result<reqwes
 const FORM: AddressForm =
     AddressForm { name: "ML_API_URL", schemes: &["http", "https"], of: "an ML API", example: "http://localhost:8000" };
 
-/// Reads an address: `http` or `https`, a host, and perhaps a path that the API's own are below.
+/// Parses an address: `http` or `https`, a host, and perhaps a path above the API's own.
 fn parse_address(text: &str) -> Result<Url, ScoringError> {
     let address = FORM.read(text)?;
     let Some(host @ (Host::Name(_) | Host::Ip(_))) = &address.host else {
         return Err(FORM.wrong("it names no host").into());
     };
     if text.contains('?') {
-        return Err(FORM.wrong("it ends in a query, which it must not have").into());
+        return Err(FORM.wrong("it must not end in a query").into());
     }
-    // Not its own words, which may repeat a part of what it cannot read.
+    // The parser's message may repeat a part of the address.
     let url = Url::parse(text.trim()).map_err(|_| FORM.wrong("HTTP clients cannot read it"))?;
     let is_same = url.scheme() == address.scheme
         && url.host_str().is_some_and(|theirs| host.is(theirs))
@@ -183,14 +182,14 @@ fn below(base: &Url, path: &str) -> Url {
 }
 
 fn without_credentials(mut url: Url) -> String {
-    // They fail only for addresses without a host, which are refused before.
+    // They fail only for addresses without a host, which are rejected before.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// What a status other than success says.
-async fn refused(response: Response) -> RequestError {
+/// The error of a status other than success.
+async fn status_error(response: Response) -> RequestError {
     let error = RequestError {
         symptom: Symptom::Status(response.status().as_u16()),
         retry_after: response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now())),
@@ -199,8 +198,7 @@ async fn refused(response: Response) -> RequestError {
     error
 }
 
-/// Reads what is left of an answer, so that the connection can be used again. What it says may repeat the request, and
-/// is of no use.
+/// Reads the rest of a body, so that the connection can be reused. Its content may repeat the request, and is not used.
 async fn drain(mut response: Response) {
     let mut bytes = 0;
     while let Ok(Some(part)) = response.chunk().await {
@@ -211,18 +209,18 @@ async fn drain(mut response: Response) {
     }
 }
 
-async fn read_body(mut response: Response, longest: usize) -> Result<Bytes, RequestError> {
+async fn read_body(mut response: Response, max_bytes: usize) -> Result<Bytes, RequestError> {
     let mut body = BytesMut::new();
     while let Some(part) = response.chunk().await.map_err(|error| symptom_of(&error))? {
-        if body.len() + part.len() > longest {
-            return Err(Symptom::Unreadable("the answer is too long").into());
+        if body.len() + part.len() > max_bytes {
+            return Err(Symptom::Unreadable("response is too long").into());
         }
         body.extend_from_slice(&part);
     }
     Ok(body.freeze())
 }
 
-/// Reads `Retry-After`: seconds, or the date until which to wait.
+/// Parses `Retry-After`: seconds, or a date.
 fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -232,7 +230,7 @@ fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// What an exchange without an answer means.
+/// The symptom of an exchange without a response.
 fn symptom_of(error: &reqwest::Error) -> Symptom {
     if let Some(error) = TlsTrouble::of(error) {
         return Symptom::Tls(error);
@@ -241,7 +239,7 @@ fn symptom_of(error: &reqwest::Error) -> Symptom {
         return Symptom::Unreachable(why_unreachable(error));
     }
     if error.is_timeout() {
-        // The caller finds out whether it is well otherwise.
+        // The caller asks `/health` to tell the two time-outs apart.
         return Symptom::TimedOutHealthy;
     }
     Symptom::ConnectionLost
@@ -258,7 +256,7 @@ fn why_unreachable(error: &reqwest::Error) -> &'static str {
     match kind {
         Some(io::ErrorKind::ConnectionRefused) => "connection refused",
         Some(io::ErrorKind::ConnectionReset) => "connection reset",
-        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "no route to it",
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "no route to host",
         _ => "no connection",
     }
 }

@@ -1,5 +1,6 @@
-//! What is counted of the ML API. The predictor is the only program that asks one, and its name stands in the names.
+//! Metrics and counters of the ML API's client. Only the predictor has one, hence `assay_predictor_…`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use assay_transaction::Lane;
@@ -16,22 +17,25 @@ const BISECTIONS: &str = "assay_predictor_bisections_total";
 const CANARIES: &str = "assay_predictor_controls_total";
 const OPEN: &str = "assay_predictor_circuit_open";
 
-/// How a request ended that scored all of its rows.
+/// The outcome of a request that scored all of its rows.
 const SUCCESS: &str = "success";
 
-/// Says what the metrics are, and begins them at 0.
+/// Describes the metrics, and starts them at 0.
 pub(crate) fn describe(limit: u16) {
-    describe_counter!(REQUESTS, "Requests to the ML API, by what their answer means; each attempt is one.");
-    describe_histogram!(DURATION, "From sending a request to the ML API to its answer, of whatever kind.");
-    describe_gauge!(IN_FLIGHT, "Requests to the ML API that are under way.");
-    describe_gauge!(LIMIT, "Requests to the ML API that may be under way at a time.");
-    describe_counter!(RETRIES, "Requests repeated for rows that the ML API may have failed on, by the answer before.");
+    describe_counter!(REQUESTS, "Requests to the ML API by outcome; each attempt counts.");
+    describe_histogram!(DURATION, "Time from sending a request to the ML API to its response, whatever it is.");
+    describe_gauge!(IN_FLIGHT, "Requests to the ML API in flight.");
+    describe_gauge!(LIMIT, "Most requests to the ML API in flight at a time.");
+    describe_counter!(
+        RETRIES,
+        "Requests repeated for rows that the ML API may have failed on, by the previous outcome."
+    );
     describe_counter!(BISECTIONS, "Requests whose rows were halved to find the ones at fault.");
     describe_counter!(CANARIES, "Requests with a known good transaction, to tell rows at fault from a broken model.");
-    describe_gauge!(OPEN, "1 while no rows are sent, as the ML API is away, broken or misconfigured.");
-    for outcome in [ErrorClass::Unavailable, ErrorClass::Suspect, ErrorClass::Rejected, ErrorClass::Misconfigured] {
-        counter!(REQUESTS, "outcome" => outcome.label()).absolute(0);
-        counter!(RETRIES, "class" => outcome.label()).absolute(0);
+    describe_gauge!(OPEN, "1 while no rows are sent because the ML API is unavailable, broken or misconfigured.");
+    for class in [ErrorClass::Unavailable, ErrorClass::Suspect, ErrorClass::Rejected, ErrorClass::Misconfigured] {
+        counter!(REQUESTS, "outcome" => class.label()).absolute(0);
+        counter!(RETRIES, "class" => class.label()).absolute(0);
     }
     counter!(REQUESTS, "outcome" => SUCCESS).absolute(0);
     counter!(BISECTIONS).absolute(0);
@@ -40,7 +44,11 @@ pub(crate) fn describe(limit: u16) {
     set_breaker_open(false);
 }
 
-/// One request that is under way, from when it is sent until it has an answer or is given up.
+pub(crate) fn set_breaker_open(is_open: bool) {
+    gauge!(OPEN).set(u32::from(is_open));
+}
+
+/// Counts a request as in flight until it is dropped.
 pub(crate) struct InFlightGauge(Lane);
 
 impl InFlightGauge {
@@ -56,24 +64,69 @@ impl Drop for InFlightGauge {
     }
 }
 
-/// An answer, after so long; none of the classes where it scored rows.
-pub(crate) fn request_ended(lane: Lane, took: Duration, class: Option<ErrorClass>) {
+/// Records a response; `class` is `None` if all rows were scored.
+pub(crate) fn record_response(lane: Lane, took: Duration, class: Option<ErrorClass>) {
     counter!(REQUESTS, "outcome" => class.map_or(SUCCESS, ErrorClass::label)).increment(1);
     histogram!(DURATION, "lane" => lane.as_str()).record(took);
 }
 
-pub(crate) fn retried(class: ErrorClass) {
-    counter!(RETRIES, "class" => class.label()).increment(1);
+/// Counts since the scorer was made. A chunk that is delivered twice counts twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScorerStats {
+    /// Requests to score, whatever their outcome, canaries included.
+    pub requests: u64,
+    /// Requests repeated after a failure, or to confirm that a row is at fault.
+    pub retries: u64,
+    /// Requests whose rows were halved.
+    pub bisections: u64,
+    /// Requests with a known good transaction, to tell rows at fault from a broken model.
+    pub canaries: u64,
+    /// How often the API turned from ready to unavailable or misconfigured.
+    pub outages: u64,
+    /// Transactions scored.
+    pub scored: u64,
+    /// Transactions that could not be scored.
+    pub failed: u64,
 }
 
-pub(crate) fn bisected() {
-    counter!(BISECTIONS).increment(1);
+/// The counters behind [`ScorerStats`].
+#[derive(Debug, Default)]
+pub(crate) struct ScorerCounters {
+    pub(crate) requests: AtomicCount,
+    pub(crate) retries: AtomicCount,
+    pub(crate) bisections: AtomicCount,
+    pub(crate) canaries: AtomicCount,
+    pub(crate) scored: AtomicCount,
+    pub(crate) failed: AtomicCount,
 }
 
-pub(crate) fn canary_sent() {
-    counter!(CANARIES).increment(1);
+impl ScorerCounters {
+    pub(crate) fn count_retry(&self, after: ErrorClass) {
+        self.retries.add(1);
+        counter!(RETRIES, "class" => after.label()).increment(1);
+    }
+
+    pub(crate) fn count_bisection(&self) {
+        self.bisections.add(1);
+        counter!(BISECTIONS).increment(1);
+    }
+
+    pub(crate) fn count_canary(&self) {
+        self.canaries.add(1);
+        counter!(CANARIES).increment(1);
+    }
 }
 
-pub(crate) fn set_breaker_open(is_open: bool) {
-    gauge!(OPEN).set(u32::from(is_open));
+#[derive(Debug, Default)]
+pub(crate) struct AtomicCount(AtomicU64);
+
+impl AtomicCount {
+    pub(crate) fn add(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }

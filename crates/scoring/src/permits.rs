@@ -1,14 +1,14 @@
-//! The permits of a process: how many requests are under way, and whose turn it is where both lanes want one.
+//! The permits of a process bound its requests in flight, and share them between the lanes.
 //!
-//! While only one lane asks, it may use all of them. Where both wait, a permit that is given back goes to
+//! A lane that waits alone may use all permits. If both wait, a returned permit goes to
 //!
 //! - the realtime lane, while it has less than its reserve;
-//! - else the realtime lane, if what it has to ask for fills a whole request, or there is no reserve as there is only one
-//!   permit; but every tenth time the batch;
-//! - else the batch: a request that others could still join waits for one of its own lane's to end.
+//! - else the realtime lane, if its request is full, or if there is no reserve because there is only one permit; but every
+//!   tenth time the batch lane;
+//! - else the batch lane: a live request that can still grow waits for one of its own lane to end.
 //!
-//! So a live transaction waits for the end of one request at the most, and a stream of small live requests, each of which
-//! takes as long as a large one, does not take the batch's permits away. See `docs/decisions/0013-two-lanes-one-fleet.md`.
+//! So a live transaction waits for the end of one request at most, and a stream of small live requests, each as slow as a
+//! large one, does not take the batch lane's permits. See `docs/decisions/0013-two-lanes-one-fleet.md`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use assay_transaction::{Lane, Share};
 use tokio::sync::oneshot;
 
-/// Where both lanes want a permit, every so many go to the batch.
+/// If both lanes wait, every tenth permit goes to the batch lane.
 const BATCH_TURN: u32 = 10;
 
 #[derive(Debug, Clone)]
@@ -25,22 +25,22 @@ pub(crate) struct RequestPermits(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// RequestPermits that the realtime lane is given first.
+    /// Permits that go to the realtime lane first.
     reserve: usize,
     realtime_used: usize,
     realtime: VecDeque<Waiter>,
     batch: VecDeque<Waiter>,
-    /// How often the realtime lane had the choice since the batch last had it.
+    /// Turns of the realtime lane since the last one of the batch lane.
     turns: u32,
 }
 
 #[derive(Debug)]
 struct Waiter {
-    is_whole: bool,
+    is_full: bool,
     granted: oneshot::Sender<RequestPermit>,
 }
 
-/// The right to have one request under way, for as long as it is held.
+/// The right to one request in flight, while it is held.
 #[derive(Debug)]
 pub struct RequestPermit {
     permits: RequestPermits,
@@ -57,20 +57,20 @@ impl RequestPermits {
         Self(Arc::new(Mutex::new(State { free: permits, reserve, realtime_used: 0, realtime, batch, turns: 0 })))
     }
 
-    /// Waits for a permit. `is_whole` says that what is to be asked for fills a request. Safe to cancel.
-    pub(crate) async fn acquire(&self, lane: Lane, is_whole: bool) -> RequestPermit {
+    /// Waits for a permit. `is_full`: no more rows can join the request. Safe to cancel.
+    pub(crate) async fn acquire(&self, lane: Lane, is_full: bool) -> RequestPermit {
         let (granted, grant) = oneshot::channel();
         self.change(|state| {
-            state.waiting(lane).push_back(Waiter { is_whole, granted });
+            state.waiting(lane).push_back(Waiter { is_full, granted });
         });
         match grant.await {
             Ok(permit) => permit,
-            // A waiter leaves its line with a permit, or as nobody waits any more.
+            // A waiter leaves its queue with a permit, or because it was dropped.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Changes the state, and gives the permits that are free then to those who wait.
+    /// Changes the state, and grants the permits that are then free.
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         change(&mut state);
@@ -78,7 +78,7 @@ impl RequestPermits {
         while let Some((lane, waiter)) = state.next() {
             grants.push((waiter, RequestPermit { permits: self.clone(), lane }));
         }
-        // A permit that nobody takes comes back here.
+        // A permit whose waiter is gone comes back here.
         drop(state);
         for (waiter, permit) in grants {
             let _ = waiter.granted.send(permit);
@@ -86,7 +86,7 @@ impl RequestPermits {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that is done under the lock can leave the state half-changed.
+        // Nothing under the lock can leave the state half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// Who is given the next permit, if one is free.
+    /// The next waiter to get a permit, if one is free.
     fn next(&mut self) -> Option<(Lane, Waiter)> {
         if self.free == 0 {
             return None;
@@ -120,7 +120,7 @@ impl State {
         if batch.is_none() || self.realtime_used < self.reserve {
             return Some(Lane::Realtime);
         }
-        if self.reserve > 0 && !realtime.is_whole {
+        if self.reserve > 0 && !realtime.is_full {
             return Some(Lane::Batch);
         }
         self.turns = (self.turns + 1) % BATCH_TURN;
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     const PART: bool = false;
-    const WHOLE: bool = true;
+    const FULL: bool = true;
 
     fn permits(permits: usize) -> RequestPermits {
         RequestPermits::new(permits, "0.25".parse().unwrap())
@@ -156,28 +156,28 @@ mod tests {
     fn waiting(
         permits: &RequestPermits,
         lane: Lane,
-        is_whole: bool,
+        is_full: bool,
     ) -> Pin<Box<dyn Future<Output = RequestPermit> + '_>> {
-        let mut waiting: Pin<Box<dyn Future<Output = RequestPermit> + '_>> = Box::pin(permits.acquire(lane, is_whole));
-        assert!(waiting.as_mut().now_or_never().is_none(), "there is one for {lane:?}");
+        let mut waiting: Pin<Box<dyn Future<Output = RequestPermit> + '_>> = Box::pin(permits.acquire(lane, is_full));
+        assert!(waiting.as_mut().now_or_never().is_none(), "a permit is free for {lane:?}");
         waiting
     }
 
     fn take(permits: &RequestPermits, lane: Lane) -> RequestPermit {
-        permits.acquire(lane, WHOLE).now_or_never().expect("a permit is free")
+        permits.acquire(lane, FULL).now_or_never().expect("a permit is free")
     }
 
     #[test]
-    fn the_reserve_is_a_share_and_one_where_there_are_two() {
+    fn the_reserve_is_a_share_and_at_least_one_of_two() {
         for (all, reserve) in [(1, 0), (2, 1), (5, 1), (8, 2), (100, 25)] {
             assert_eq!(permits(all).state().reserve, reserve, "of {all}");
         }
-        assert_eq!(RequestPermits::new(4, "1".parse().unwrap()).state().reserve, 3, "the batch is left one");
+        assert_eq!(RequestPermits::new(4, "1".parse().unwrap()).state().reserve, 3, "one is left for the batch lane");
         assert_eq!(RequestPermits::new(4, "0".parse().unwrap()).state().reserve, 1);
     }
 
     #[test]
-    fn either_lane_may_use_what_is_idle() {
+    fn either_lane_may_use_idle_permits() {
         for lane in Lane::ALL {
             let permits = permits(5);
             let held: Vec<_> = (0..5).map(|_| take(&permits, lane)).collect();
@@ -188,30 +188,30 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_that_is_given_back_goes_to_the_reserve_first_and_then_to_the_batch() {
+    fn a_returned_permit_goes_to_the_reserve_first_and_then_to_the_batch() {
         let permits = permits(5);
         let mut held: Vec<_> = (0..5).map(|_| take(&permits, Lane::Batch)).collect();
-        let mut batch = waiting(&permits, Lane::Batch, WHOLE);
+        let mut batch = waiting(&permits, Lane::Batch, FULL);
         let mut live = waiting(&permits, Lane::Realtime, PART);
         held.pop();
         let reserved = live.as_mut().now_or_never().expect("the live request goes first");
         let mut next = waiting(&permits, Lane::Realtime, PART);
         held.pop();
-        assert!(next.as_mut().now_or_never().is_none(), "its reserve is used up, and others could join it");
-        held.push(batch.as_mut().now_or_never().expect("the batch has its turn"));
-        let _batch = waiting(&permits, Lane::Batch, WHOLE);
+        assert!(next.as_mut().now_or_never().is_none(), "its reserve is used up, and it can still grow");
+        held.push(batch.as_mut().now_or_never().expect("it is the turn of the batch lane"));
+        let _batch = waiting(&permits, Lane::Batch, FULL);
         drop(reserved);
         assert!(next.as_mut().now_or_never().is_some(), "the reserve is free again");
     }
 
-    /// Which lanes are served of two long lines, one permit at a time.
-    fn served(all: usize, is_whole: bool) -> Vec<Lane> {
+    /// The lanes served from two long queues, one permit at a time.
+    fn served(all: usize, is_full: bool) -> Vec<Lane> {
         let permits = permits(all);
         let reserve = permits.state().reserve;
         let mut reserved: Vec<_> = (0..reserve).map(|_| take(&permits, Lane::Realtime)).collect();
         let mut held: Vec<_> = (reserve..all).map(|_| take(&permits, Lane::Batch)).collect();
-        let mut lines: Vec<_> = (0..40).map(|_| waiting(&permits, Lane::Batch, WHOLE)).collect();
-        lines.extend((0..40).map(|_| waiting(&permits, Lane::Realtime, is_whole)));
+        let mut lines: Vec<_> = (0..40).map(|_| waiting(&permits, Lane::Batch, FULL)).collect();
+        lines.extend((0..40).map(|_| waiting(&permits, Lane::Realtime, is_full)));
         let mut served = Vec::new();
         for _ in 0..20 {
             held.pop();
@@ -226,26 +226,26 @@ mod tests {
     }
 
     #[test]
-    fn every_tenth_is_the_batchs_where_live_requests_are_whole_or_there_is_one_permit() {
-        for (all, is_whole, batches) in [(1, PART, 2), (1, WHOLE, 2), (5, WHOLE, 2), (5, PART, 20)] {
-            let found = served(all, is_whole).iter().filter(|lane| **lane == Lane::Batch).count();
-            assert_eq!(found, batches, "of {all}, whole: {is_whole}");
+    fn every_tenth_permit_is_the_batchs_if_live_requests_are_full_or_there_is_one_permit() {
+        for (all, is_full, batches) in [(1, PART, 2), (1, FULL, 2), (5, FULL, 2), (5, PART, 20)] {
+            let found = served(all, is_full).iter().filter(|lane| **lane == Lane::Batch).count();
+            assert_eq!(found, batches, "of {all}, full: {is_full}");
         }
     }
 
     #[test]
-    fn who_waits_no_more_takes_no_permit() {
+    fn a_dropped_waiter_takes_no_permit() {
         let permits = permits(1);
         let held = take(&permits, Lane::Batch);
-        let gone = waiting(&permits, Lane::Realtime, WHOLE);
-        let mut next = waiting(&permits, Lane::Batch, WHOLE);
+        let gone = waiting(&permits, Lane::Realtime, FULL);
+        let mut next = waiting(&permits, Lane::Batch, FULL);
         drop(gone);
         drop(held);
         drop(next.as_mut().now_or_never().expect("the next is served"));
         drop(next);
         // Granted, but never taken.
         let held = take(&permits, Lane::Batch);
-        let granted = waiting(&permits, Lane::Realtime, WHOLE);
+        let granted = waiting(&permits, Lane::Realtime, FULL);
         drop(held);
         drop(granted);
         assert_eq!(permits.state().free, 1);

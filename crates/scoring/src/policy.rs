@@ -17,7 +17,7 @@ pub(crate) struct Policy {
     pub(crate) patience: Duration,
     /// How long `GET /health` may take.
     pub(crate) health_timeout: Duration,
-    /// The longest that a `Retry-After` is capped.
+    /// The longest that a `Retry-After` is believed.
     pub(crate) longest_retry_after: Duration,
 }
 

@@ -1,10 +1,10 @@
-//! What a request to the ML API looks like, and how its answer is read.
+//! The protocol of the ML API: how a request is written, and how a response is read.
 //!
-//! Another protocol (MLflow, Open Inference) differs in what is here: the two paths, the body, and the reader. Nothing
-//! outside this module knows them.
+//! Only this module knows the two paths, the body and the reader, which is what another protocol (MLflow, Open Inference)
+//! would change.
 //!
-//! The reader trusts nothing: whatever the bytes are, it neither panics nor takes more memory than they do, and what is
-//! wrong about one row costs that row only.
+//! The reader trusts nothing: whatever the bytes are, it neither panics nor takes more memory than they do, and a fault in
+//! one entry costs that row only.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,14 +17,16 @@ use uuid::Uuid;
 
 /// Where transactions are sent, below the API's address.
 pub(crate) const PREDICT_PATH: &str = "predict";
-/// Where the API tells whether it is_responsive.
+/// The health check.
 pub(crate) const HEALTH_PATH: &str = "health";
 
-/// The longest label or model version that is taken.
+/// Longest label or model version, in characters.
 const MAX_TEXT: usize = 255;
 
-/// The body of a request: the transactions in their own bytes, never encoded again, so that every digit of an amount
-/// arrives.
+/// Why a row was not scored: the response does not contain it.
+pub(crate) const MISSING: &str = "missing from the response";
+
+/// The body of a request: the transactions' own bytes, never re-encoded, so that every digit of an amount arrives.
 pub(crate) fn write_request<'a>(transactions: impl Iterator<Item = &'a EncodedTransaction> + Clone) -> Bytes {
     let size = transactions.clone().map(|transaction| transaction.as_json().len() + 1).sum::<usize>() + 1;
     let mut body = Vec::with_capacity(size);
@@ -39,51 +41,51 @@ pub(crate) fn write_request<'a>(transactions: impl Iterator<Item = &'a EncodedTr
     body.into()
 }
 
-/// The most bytes that an answer about this many rows may have.
+/// The longest response about this many rows.
 pub(crate) fn max_response_bytes(rows: usize) -> usize {
     const BASE: usize = 64 * 1024;
     const PER_ROW: usize = 4 * 1024;
     rows.saturating_mul(PER_ROW).saturating_add(BASE)
 }
 
-/// What the answer says of one of the rows that were asked for, or why that cannot be told.
+/// The prediction for a row of the request, or why there is none.
 pub(crate) type RowResult = Result<Prediction, &'static str>;
 
-/// Reads an answer: for each id that was asked for, in that order, what it says. `Err` where it says nothing of any.
+/// Reads a response: a result for each id of the request, in that order. `Err` if it is no response at all.
 ///
-/// The ids asked for must differ.
+/// The ids must differ.
 pub fn read_response(body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, &'static str> {
     let repaired;
-    let text = std::str::from_utf8(body).map_err(|_| "the answer is not UTF-8")?;
+    let text = std::str::from_utf8(body).map_err(|_| "response is not UTF-8")?;
     let items: Vec<&RawValue> = if let Ok(items) = serde_json::from_str(text) {
         items
     } else {
-        repaired = without_bare_words(text).ok_or("the answer is no JSON array")?;
-        serde_json::from_str(&repaired).map_err(|_| "the answer is no JSON array")?
+        repaired = replace_bare_words(text).ok_or("response is not a JSON array")?;
+        serde_json::from_str(&repaired).map_err(|_| "response is not a JSON array")?
     };
-    let mut answers: Vec<Option<RowResult>> = vec![None; asked.len()];
+    let mut results: Vec<Option<RowResult>> = vec![None; asked.len()];
     let mut by_id = None;
     for (at, item) in items.into_iter().enumerate() {
-        let Ok(item) = serde_json::from_str::<ResponseEntry<'_>>(item.get()) else { continue };
-        let Some(id) = item.id() else { continue };
-        // Most answers come in the order of the request; only others pay for a table.
+        let Ok(entry) = serde_json::from_str::<ResponseEntry<'_>>(item.get()) else { continue };
+        let Some(id) = entry.id() else { continue };
+        // Most responses keep the order of the request; only others pay for a table.
         let position = if asked.get(at) == Some(&id) {
             Some(at)
         } else {
             by_id.get_or_insert_with(|| positions(asked)).get(&id).copied()
         };
-        if let Some(answer) = position.and_then(|position| answers.get_mut(position)) {
-            *answer = Some(if answer.is_none() { item.prediction() } else { Err("the answer has its id twice") });
+        if let Some(result) = position.and_then(|position| results.get_mut(position)) {
+            *result = Some(if result.is_none() { entry.prediction() } else { Err("id is in the response twice") });
         }
     }
-    Ok(answers.into_iter().map(|answer| answer.unwrap_or(Err("the answer lacks it"))).collect())
+    Ok(results.into_iter().map(|result| result.unwrap_or(Err(MISSING))).collect())
 }
 
 fn positions(asked: &[Uuid]) -> HashMap<Uuid, usize> {
     asked.iter().enumerate().map(|(position, id)| (*id, position)).collect()
 }
 
-/// One entry of an answer, each field in its own text, so that a wrong one spoils no other entry.
+/// One entry of a response. Each field is kept as text, so that a wrong one spoils no other entry.
 #[derive(Deserialize)]
 struct ResponseEntry<'a> {
     #[serde(borrow, default)]
@@ -113,22 +115,20 @@ impl ResponseEntry<'_> {
     }
 
     fn prediction(&self) -> RowResult {
-        let label = self.prediction.or(self.category).or(self.label).ok_or("the answer has no prediction for it")?;
+        let label = self.prediction.or(self.category).or(self.label).ok_or("no prediction in the response")?;
         let score = self.fraud_score.or(self.confidence_score).or(self.score).or(self.probability);
         Ok(Prediction {
-            prediction: read_text(label).ok_or("the answer's prediction for it is no label")?,
-            fraud_score: score
-                .map(|score| read_score(score).ok_or("the answer's score for it is no number from 0 to 1"))
-                .transpose()?,
+            prediction: read_text(label).ok_or("prediction is not a label")?,
+            fraud_score: score.map(|score| read_score(score).ok_or("score is not a number from 0 to 1")).transpose()?,
             model_version: self
                 .model_version
-                .map(|version| read_text(version).ok_or("the answer's model version for it is no text"))
+                .map(|version| read_text(version).ok_or("model version is not text"))
                 .transpose()?,
         })
     }
 }
 
-/// A text, or the text of a number or a boolean. It must fit a database's text: not empty, bounded, without NUL.
+/// A string, or the text of a number or a boolean. It must fit a database's text: not empty, bounded, without NUL.
 fn read_text(value: &RawValue) -> Option<String> {
     let json = value.get();
     let text = match json.as_bytes().first()? {
@@ -145,9 +145,9 @@ fn read_score(value: &RawValue) -> Option<f64> {
     (0.0..=1.0).contains(&score).then_some(score)
 }
 
-/// The text with the bare words that Python writes for numbers that are none (`NaN`, `Infinity`) replaced by a value that
-/// is JSON but no label and no score, so that they cost their own row only. `None` where there are none.
-fn without_bare_words(text: &str) -> Option<String> {
+/// The text with Python's bare words (`NaN`, `Infinity`) replaced by a value that is JSON but neither label nor score, so
+/// that they cost their own row only. `None` if there are none.
+fn replace_bare_words(text: &str) -> Option<String> {
     const WORDS: [(&str, &str); 3] = [("NaN", "[]"), ("-Infinity", "[]"), ("Infinity", "[]")];
     let mut repaired = String::with_capacity(text.len());
     let (mut rest, mut found) = (text, false);
@@ -163,7 +163,7 @@ fn without_bare_words(text: &str) -> Option<String> {
             rest = &from[word.len()..];
             found = true;
         } else {
-            // All of what is searched for is ASCII, so this is a whole character.
+            // Only ASCII is searched for, so this is a whole character.
             repaired.push_str(&from[..1]);
             rest = &from[1..];
         }
@@ -172,7 +172,7 @@ fn without_bare_words(text: &str) -> Option<String> {
     found.then_some(repaired)
 }
 
-/// The length of the JSON string that the text begins with, quotes included; all of the text where it does not end.
+/// The length of the JSON string at the start, quotes included; all of the text if it does not end.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_the_transactions_own_bytes() {
+    fn the_body_consists_of_the_transactions_own_bytes() {
         let transaction = |json: &str| serde_json::from_str::<EncodedTransaction>(json).unwrap();
         let two = [transaction(r#"{"id":"x",  "amount":-952.40}"#), transaction(r#"{"amount":9999999999999999.9999}"#)];
         let body = write_request(two.iter());
@@ -211,13 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn reads_one_rows_entry() {
+    fn one_entry_is_read() {
         let said = |text: &str, fraud_score, model_version: Option<&str>| {
             Ok(Prediction { prediction: text.to_owned(), fraud_score, model_version: model_version.map(str::to_owned) })
         };
-        let no_score = Err("the answer's score for it is no number from 0 to 1");
-        let no_label = Err("the answer's prediction for it is no label");
-        let missing = Err("the answer lacks it");
+        let no_score = Err("score is not a number from 0 to 1");
+        let no_label = Err("prediction is not a label");
+        let missing = Err(MISSING);
         let long = format!(r#""prediction":"{}""#, "x".repeat(MAX_TEXT + 1));
         let cases: &[(&str, RowResult)] = &[
             (r#""prediction":"fraud","fraud_score":0.97,"model_version":"v1""#, said("fraud", Some(0.97), Some("v1"))),
@@ -247,9 +247,9 @@ mod tests {
             (r#""prediction":["a"]"#, no_label.clone()),
             (r#""prediction":{"a":1}"#, no_label.clone()),
             (&long, no_label),
-            (r#""prediction":null"#, Err("the answer has no prediction for it")),
-            (r#""other":1"#, Err("the answer has no prediction for it")),
-            (r#""prediction":"a","model_version":[]"#, Err("the answer's model version for it is no text")),
+            (r#""prediction":null"#, Err("no prediction in the response")),
+            (r#""other":1"#, Err("no prediction in the response")),
+            (r#""prediction":"a","model_version":[]"#, Err("model version is not text")),
             (r#""prediction":"a","prediction":"b""#, missing.clone()),
             (r#""transaction_id":7,"prediction":"a""#, missing),
         ];
@@ -264,17 +264,17 @@ mod tests {
     }
 
     #[test]
-    fn matches_by_id_in_any_order() {
+    fn entries_are_matched_by_id_in_any_order() {
         let entry = |id: Uuid, text: &str| format!(r#"{{"transaction_id":"{id}","label":"{text}"}}"#);
         let (a, b, stranger) = (entry(A, "a"), entry(B, "b"), entry(Uuid::from_u128(7), "x"));
         let upper = a.replace(&A.to_string(), &A.simple().to_string().to_uppercase());
-        let (both, lacks) = ([Ok(label("a")), Ok(label("b"))], Err("the answer lacks it"));
+        let (both, lacks) = ([Ok(label("a")), Ok(label("b"))], Err(MISSING));
         let cases = [
             (format!("[{a},{b}]"), both.clone()),
             (format!(" [{b}, {a}] "), both.clone()),
             (format!("[{stranger},7,null,[],\"x\",{b},{upper}]"), both),
             (format!("[{b}]"), [lacks.clone(), Ok(label("b"))]),
-            (format!("[{a},{b},{a}]"), [Err("the answer has its id twice"), Ok(label("b"))]),
+            (format!("[{a},{b},{a}]"), [Err("id is in the response twice"), Ok(label("b"))]),
             ("[]".to_owned(), [lacks.clone(), lacks]),
         ];
         for (body, expected) in cases {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_says_nothing_of_any_row() {
+    fn anything_but_an_array_is_an_error() {
         for body in [&b""[..], b"{}", b"null", b"<html>", b"[", b"[1,]", b"[{}", b"[NaN", b"\"Infinity", b"[\xff]"] {
             assert!(read_response(body, &[A]).is_err(), "{body:?}");
         }
@@ -317,12 +317,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn no_bytes_cause_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = read_response(&body, &[A, B]);
         }
 
         #[test]
-        fn no_text_makes_it_panic(body in r#"[\[\]{}",:\\NaInfity0-9.eé -]{0,60}"#) {
+        fn no_text_causes_a_panic(body in r#"[\[\]{}",:\\NaInfity0-9.eé -]{0,60}"#) {
             let _ = read_response(body.as_bytes(), &[A, B]);
         }
 

@@ -1,8 +1,8 @@
-//! What becomes of the rows of one part: asks for them, waits out what is not their fault, and says what is next.
+//! Requests one group of rows until each row has an outcome or the group is halved; waits out what is not their fault.
 //!
-//! While the circuit is open, one waiting transaction at a time is asked for alone, to find out whether the API scores again,
-//! and its answer is used: see `docs/decisions/0021-an-api-without-a-health-check.md`. The rule that keeps a broken model from
-//! failing rows is in `proof`.
+//! While the breaker is open, one waiting transaction at a time is sent alone, to find out whether the API scores again, and
+//! its response is used: see `docs/decisions/0021-an-api-without-a-health-check.md`. The rule that keeps a broken model from
+//! failing rows is in [`canary`](crate::canary).
 
 use std::sync::PoisonError;
 
@@ -15,22 +15,19 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::ScoreError;
-use crate::breaker::{CircuitBreaker, OpenReason, Probe, Turn};
-use crate::canary::{Canary, SuccessTracker, Tick};
+use crate::breaker::{CircuitBreaker, OpenReason, Probe};
+use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
 use crate::failure::{ErrorClass, Symptom};
 use crate::health::{HealthCheck, HealthStatus};
 use crate::http::{HttpClient, RequestError};
-use crate::metrics;
+use crate::metrics::{self, ScorerCounters};
 use crate::permits::{RequestPermit, RequestPermits};
 use crate::policy::Policy;
-use crate::proof::CanaryResult;
 use crate::protocol::{self, RowResult};
-use crate::row::{PendingRow, RowOutcome, count_attempt};
-use crate::split::{RowGroup, SizeLimit};
-use crate::stats::ScorerCounters;
+use crate::split::{PendingRow, RowGroup, RowOutcome, SizeLimit};
 
-/// How often a request may be cut off, with the API well in between, before the request itself is suspected: a row can
-/// crash the process that scores it.
+/// How often a request may lose its connection, with the API healthy in between, before the request itself is suspected: a
+/// row can crash the process that scores it.
 const MAX_DISCONNECTS: u32 = 5;
 
 /// What all requests of a process share.
@@ -45,277 +42,272 @@ pub(crate) struct ClientState {
     pub(crate) successes: SuccessTracker,
     pub(crate) size_limit: SizeLimit,
     pub(crate) counters: ScorerCounters,
-    /// Held by whoever asks for a control, so that one answer serves all who wait for it.
+    /// Held while a canary is sent, so that its result serves all that wait for one.
     pub(crate) canary_lock: Mutex<()>,
 }
 
-/// What became of a part.
+/// The result of a group. The finished rows and the halves are together all rows of the group.
 #[derive(Debug)]
 pub(crate) struct GroupOutcome {
-    /// The rows that are done.
-    pub(crate) outcomes: Vec<RowOutcome>,
-    /// What has to be asked for next; together with the outcomes, all rows of the part.
+    pub(crate) finished: Vec<RowOutcome>,
+    /// What to request next.
     pub(crate) halves: Option<[RowGroup; 2]>,
 }
 
-/// An answer about some of the rows, or a refusal that they may be the reason of.
+/// A response that says something about the rows of a group.
 enum GroupResponse {
-    /// About the rows from `first` on: all of them, or the only one that was sent to find out whether the API scores again,
-    /// and was scored.
+    /// About the rows from `first` on: all of them, or the single one that was sent as a probe and scored.
     Answered {
         first: usize,
         rows: Vec<RowResult>,
         at: Tick,
     },
-    Refused(FailedRequest),
+    Failed(FailedRequest),
 }
 
-/// How often the request for a part was cut off, or not answered in time by an API that is probed; and when and how it was last.
+/// How often the request of a group lost its connection, or timed out while the API is probed; and the last time.
 #[derive(Debug, Default)]
 struct Disconnects {
     count: u32,
     last: Option<(Symptom, Tick)>,
 }
 
-/// A request that failed, and may have deserved it.
+/// A failed request whose rows may be at fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FailedRequest {
     symptom: Symptom,
     /// When it was seen.
     pub(crate) at: Tick,
-    /// How often the circuit had been opened by then.
+    /// How often the breaker had opened by then.
     outages: u64,
 }
 
-/// What follows from a refusal.
+/// What to do after a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NextStep {
-    /// It says nothing about the rows: they are asked for as if for the first time.
+    /// It says nothing about the rows: request them as if for the first time.
     StartOver,
-    /// They are asked for again.
-    Repeat,
-    /// Both halves are asked for.
+    Retry,
+    /// Request both halves.
     Halve,
     /// The row is at fault.
     Fail,
 }
 
-/// Whether a request goes out in the ordinary way, or as the one that finds out whether the API is well again.
-type Admission<'a> = Option<Probe<'a>>;
-
-/// Asks for the parts of one call.
+/// Requests the groups of one call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestExecutor<'a> {
     pub(crate) shared: &'a ClientState,
     /// Whose permits are used.
     pub(crate) lane: Lane,
-    /// A permit that was waited for before the call: the first request uses it.
+    /// A permit acquired before the call, for the first request.
     pub(crate) reserved_permit: &'a std::sync::Mutex<Option<RequestPermit>>,
     pub(crate) stop: &'a CancellationToken,
 }
 
 impl RequestExecutor<'_> {
-    /// Asks for a part until each of its rows has an outcome, or until it is to be halved.
-    pub(crate) async fn execute(self, mut part: RowGroup) -> Result<GroupOutcome, ScoreError> {
-        let mut outcomes = Vec::with_capacity(part.rows.len());
-        let (mut repeated, mut cuts) = (0, Disconnects::default());
+    /// Requests a group until each of its rows has an outcome, or until it is to be halved.
+    pub(crate) async fn execute(self, mut group: RowGroup) -> Result<GroupOutcome, ScoreError> {
+        let mut finished = Vec::with_capacity(group.rows.len());
+        let (mut retries, mut disconnects) = (0, Disconnects::default());
         loop {
-            let asked = self.request(&part, &mut cuts).await?;
-            let refusal = match asked {
-                GroupResponse::Refused(refusal) => refusal,
-                // A single row that was scored says nothing of the others, which are asked for as before.
-                GroupResponse::Answered { first, rows, .. } if rows.len() < part.rows.len() => {
-                    let _ = take_scored(&mut part, first, rows, &mut outcomes);
+            let failed = match self.request(&group, &mut disconnects).await? {
+                GroupResponse::Failed(failed) => failed,
+                // A single scored row says nothing of the others, which are requested as before.
+                GroupResponse::Answered { first, rows, .. } if rows.len() < group.rows.len() => {
+                    let _ = take_scored(&mut group, first, rows, &mut finished);
                     continue;
                 }
                 GroupResponse::Answered { first, rows, at } => {
-                    let before = outcomes.len();
-                    let Some(symptom) = take_scored(&mut part, first, rows, &mut outcomes) else {
-                        return Ok(GroupOutcome { outcomes, halves: None });
+                    let before = finished.len();
+                    let Some(symptom) = take_scored(&mut group, first, rows, &mut finished) else {
+                        return Ok(GroupOutcome { finished, halves: None });
                     };
-                    if outcomes.len() > before {
-                        // What is left is another request, with all its repetitions.
-                        count_attempt(&mut part.rows);
-                        self.shared.counters.retry(symptom.class());
-                        repeated = 0;
+                    if finished.len() > before {
+                        // What is left is another request, with retries of its own.
+                        group.count_attempt();
+                        self.shared.counters.count_retry(symptom.class());
+                        retries = 0;
                         self.back_off(0).await?;
                         continue;
                     }
                     self.failed_request(symptom, at)
                 }
             };
-            cuts = Disconnects::default();
-            match self.next_step(&part, refusal, repeated).await? {
-                NextStep::StartOver => repeated = 0,
-                NextStep::Repeat => {
-                    count_attempt(&mut part.rows);
-                    self.shared.counters.retry(refusal.symptom.class());
-                    if refusal.symptom.class() == ErrorClass::Suspect {
-                        self.back_off(repeated).await?;
+            disconnects = Disconnects::default();
+            match self.next_step(&group, failed, retries).await? {
+                NextStep::StartOver => retries = 0,
+                NextStep::Retry => {
+                    group.count_attempt();
+                    self.shared.counters.count_retry(failed.symptom.class());
+                    if failed.symptom.class() == ErrorClass::Suspect {
+                        self.back_off(retries).await?;
                     }
-                    repeated += 1;
+                    retries += 1;
                 }
                 NextStep::Halve => {
-                    count_attempt(&mut part.rows);
-                    self.shared.counters.bisection();
-                    return Ok(GroupOutcome { outcomes, halves: Some(part.halve()) });
+                    group.count_attempt();
+                    self.shared.counters.count_bisection();
+                    return Ok(GroupOutcome { finished, halves: Some(group.halve()) });
                 }
                 NextStep::Fail => {
-                    count_attempt(&mut part.rows);
-                    let failed =
-                        |row: PendingRow| row.failed(failure_class(refusal.symptom), failure_reason(refusal.symptom));
-                    outcomes.extend(part.rows.into_iter().map(failed));
-                    return Ok(GroupOutcome { outcomes, halves: None });
+                    group.count_attempt();
+                    let fail =
+                        |row: PendingRow| row.failed(failure_class(failed.symptom), failure_reason(failed.symptom));
+                    finished.extend(group.rows.into_iter().map(fail));
+                    return Ok(GroupOutcome { finished, halves: None });
                 }
             }
         }
     }
 
-    /// What follows from a refusal, after the part was repeated so often.
-    async fn next_step(self, part: &RowGroup, refusal: FailedRequest, repeated: u32) -> Result<NextStep, ScoreError> {
-        let is_single = part.is_single();
-        let verdict = if repeated < self.max_repetitions(part, refusal.symptom) {
-            NextStep::Repeat
+    /// What to do about a failed request, after so many retries.
+    async fn next_step(self, group: &RowGroup, failed: FailedRequest, retries: u32) -> Result<NextStep, ScoreError> {
+        let is_single = group.is_single();
+        let step = if retries < self.max_retries(group, failed.symptom) {
+            NextStep::Retry
         } else if is_single {
             NextStep::Fail
         } else {
             NextStep::Halve
         };
-        let needs_proof = match verdict {
-            // Once for each row is enough: what follows are refusals after the model was seen to work.
-            NextStep::Repeat => is_single && repeated == 0,
-            // Once for each request as it came; and smaller requests for what was too large are right whatever the model does.
-            NextStep::Halve => !part.is_half && !refusal.symptom.is_too_large(),
+        let needs_proof = match step {
+            // Once for each row is enough: what follows are failures after the model was seen to work.
+            NextStep::Retry => is_single && retries == 0,
+            // Once for each request as it came; smaller requests for what was too large are right whatever the model does.
+            NextStep::Halve => !group.is_half && !failed.symptom.is_too_large(),
             NextStep::Fail | NextStep::StartOver => false,
         };
-        let stands =
-            if needs_proof { self.is_model_proven(refusal, is_single).await? } else { !self.is_outdated(refusal) };
-        Ok(if stands { verdict } else { NextStep::StartOver })
+        let holds =
+            if needs_proof { self.is_model_proven(failed, is_single).await? } else { !self.is_outdated(failed) };
+        Ok(if holds { step } else { NextStep::StartOver })
     }
 
-    /// Whether the API turned out to be away, or the model to be broken, since the refusal, which then means nothing.
-    pub(crate) fn is_outdated(self, refusal: FailedRequest) -> bool {
+    /// Whether the breaker has opened since the failure, which then says nothing about the rows.
+    pub(crate) fn is_outdated(self, failed: FailedRequest) -> bool {
         let breaker = &self.shared.breaker;
-        !breaker.is_closed() || breaker.outages() != refusal.outages
+        !breaker.is_closed() || breaker.outages() != failed.outages
     }
 
     fn failed_request(self, symptom: Symptom, at: Tick) -> FailedRequest {
         FailedRequest { symptom, at, outages: self.shared.breaker.outages() }
     }
 
-    /// How often a part is asked for again before more is concluded. A row that stands alone is asked for at least once
-    /// more, after the model was seen to work.
-    fn max_repetitions(self, part: &RowGroup, symptom: Symptom) -> u32 {
+    /// Retries of a group before it is halved or fails. A single row is retried at least once, after the model was seen to
+    /// work.
+    fn max_retries(self, group: &RowGroup, symptom: Symptom) -> u32 {
         match symptom.class() {
-            ErrorClass::Suspect if part.is_single() => self.shared.max_retries.max(1),
-            ErrorClass::Suspect if !part.is_half => self.shared.max_retries,
-            _ if part.is_single() => 1,
+            ErrorClass::Suspect if group.is_single() => self.shared.max_retries.max(1),
+            ErrorClass::Suspect if !group.is_half => self.shared.max_retries,
+            _ if group.is_single() => 1,
             _ => 0,
         }
     }
 
-    /// Sends a part, as often as it takes to get an answer that says something about its rows.
-    async fn request(self, part: &RowGroup, cuts: &mut Disconnects) -> Result<GroupResponse, ScoreError> {
+    /// Sends a group until a response says something about its rows.
+    async fn request(self, group: &RowGroup, disconnects: &mut Disconnects) -> Result<GroupResponse, ScoreError> {
         let ClientState { breaker, successes, counters, .. } = self.shared;
         let (mut may_be_stale, mut probes) = (true, 0);
         loop {
-            // Whoever waits at the circuit must not keep a permit from those who find out whether it can be closed.
+            // A request that waits at the breaker must not keep a permit from the probe.
             let reserved_permit = self.take_reserved_permit().filter(|_| breaker.is_closed());
-            let (admission, permit) = if let Some(permit) = reserved_permit {
+            let (probe, permit) = if let Some(permit) = reserved_permit {
                 (None, permit)
             } else {
-                let admission = self.admit().await?;
-                if admission.is_some() && cuts.count >= MAX_DISCONNECTS {
-                    match self.distinguish_from_outage(cuts).await? {
-                        Some(refusal) => return Ok(GroupResponse::Refused(refusal)),
+                let probe = self.admit().await?;
+                if probe.is_some() && disconnects.count >= MAX_DISCONNECTS {
+                    match self.distinguish_from_outage(disconnects).await? {
+                        Some(failed) => return Ok(GroupResponse::Failed(failed)),
                         None => continue,
                     }
                 }
-                (admission, self.acquire_permit().await?)
+                (probe, self.acquire_permit().await?)
             };
-            if admission.is_none() && !breaker.is_closed() {
+            if probe.is_none() && !breaker.is_closed() {
                 continue;
             }
-            // One transaction finds out as much as many do. Another each time, as one may be at fault itself.
-            let rows = match admission {
+            // A probe is one transaction, another each time, as one may be at fault itself.
+            let rows = match probe {
                 Some(_) => {
-                    let first = probes % part.rows.len();
+                    let first = probes % group.rows.len();
                     probes += 1;
                     first..first + 1
                 }
-                None => 0..part.rows.len(),
+                None => 0..group.rows.len(),
             };
-            let (first, rows) = (rows.start, &part.rows[rows]);
-            let is_whole = rows.len() == part.rows.len();
+            let (first, rows) = (rows.start, &group.rows[rows]);
+            let is_whole = rows.len() == group.rows.len();
             let sent = successes.tick();
-            let answered = self.send(rows.iter().map(|row| (row.id, &row.entry.transaction)), permit).await;
+            let response = self.send(rows.iter().map(|row| (row.id, &row.entry.transaction)), permit).await;
             let at = successes.tick();
-            let error = match answered {
-                Ok(answers) => {
-                    let scored = rows.iter().zip(&answers).find(|(_, answer)| answer.is_ok());
+            let error = match response {
+                Ok(results) => {
+                    let scored = rows.iter().zip(&results).find(|(_, result)| result.is_ok());
                     if let Some((row, _)) = scored {
-                        successes.scored(sent, Canary { id: row.id, transaction: row.entry.transaction.clone() });
-                        if admission.is_some() {
+                        successes.record(sent, Canary { id: row.id, transaction: row.entry.transaction.clone() });
+                        if probe.is_some() {
                             breaker.close();
                         }
                         breaker.record_success();
-                    } else if let Some(Probe { cause, .. }) = &admission {
-                        self.probe_refused(*cause, symptom_of_rows(&answers)).await?;
+                    } else if let Some(Probe { reason, .. }) = &probe {
+                        self.probe_refused(*reason, symptom_of_rows(&results)).await?;
                         if !is_whole {
                             continue;
                         }
                     }
-                    return Ok(GroupResponse::Answered { first, rows: answers, at });
+                    return Ok(GroupResponse::Answered { first, rows: results, at });
                 }
-                // Perhaps a connection that the server had closed while nothing was sent on it.
+                // Perhaps an idle connection that the server had closed.
                 Err(RequestError { symptom: Symptom::ConnectionLost, .. }) if may_be_stale => {
                     may_be_stale = false;
-                    counters.retry(Symptom::ConnectionLost.class());
+                    counters.count_retry(Symptom::ConnectionLost.class());
                     continue;
                 }
                 Err(error) => error,
             };
-            if is_whole && (error.symptom.is_disconnect() || admission.is_some() && error.symptom.is_timeout()) {
-                *cuts = Disconnects { count: cuts.count + 1, last: Some((error.symptom, at)) };
+            if is_whole && (error.symptom.is_disconnect() || probe.is_some() && error.symptom.is_timeout()) {
+                *disconnects = Disconnects { count: disconnects.count + 1, last: Some((error.symptom, at)) };
             }
-            match (&admission, OpenReason::of(error.symptom)) {
-                (Some(_), Some(cause)) => breaker.keep_open(cause, &error),
-                // That something answers otherwise does not show that it scores.
-                (Some(Probe { cause: OpenReason::Outage | OpenReason::Misconfiguration, .. }), None)
+            match (&probe, OpenReason::of(error.symptom)) {
+                (Some(_), Some(reason)) => breaker.keep_open(reason, &error),
+                // A responsive health check does not show that the API scores.
+                (Some(Probe { reason: OpenReason::Outage | OpenReason::Misconfiguration, .. }), None)
                     if error.symptom.is_timeout() =>
                 {
                     breaker.keep_open(OpenReason::Outage, &error);
                 }
-                // The circuit stays closed, so that a control can tell this request from an outage.
-                (None, Some(_)) if cuts.count >= MAX_DISCONNECTS => {
-                    return Ok(GroupResponse::Refused(self.failed_request(error.symptom, at)));
+                // The breaker stays closed, so that a canary can tell this request from an outage.
+                (None, Some(_)) if disconnects.count >= MAX_DISCONNECTS => {
+                    return Ok(GroupResponse::Failed(self.failed_request(error.symptom, at)));
                 }
-                (None, Some(cause)) => breaker.open(cause, &error),
+                (None, Some(reason)) => breaker.open(reason, &error),
                 (_, None) => {
-                    if let Some(Probe { cause, .. }) = &admission {
-                        self.probe_refused(*cause, error.symptom).await?;
+                    if let Some(Probe { reason, .. }) = &probe {
+                        self.probe_refused(*reason, error.symptom).await?;
                     }
                     if !is_whole {
                         continue;
                     }
-                    if error.symptom.is_too_large() && !part.is_single() {
-                        self.shrink_later_requests(part);
+                    if error.symptom.is_too_large() && !group.is_single() {
+                        self.shrink_later_requests(group);
                     }
-                    return Ok(GroupResponse::Refused(self.failed_request(error.symptom, at)));
+                    return Ok(GroupResponse::Failed(self.failed_request(error.symptom, at)));
                 }
             }
         }
     }
 
     /// Makes later requests smaller than one that was too large.
-    fn shrink_later_requests(self, part: &RowGroup) {
-        let too_large = protocol::write_request(part.rows.iter().map(|row| &row.entry.transaction)).len();
+    fn shrink_later_requests(self, group: &RowGroup) {
+        let too_large = protocol::write_request(group.rows.iter().map(|row| &row.entry.transaction)).len();
         if let Some(limit) = self.shared.size_limit.lower_below(too_large) {
-            info!("ML API takes no request of {too_large} bytes: sending at most {limit} from now on");
+            info!(
+                "ML API rejects a request of {too_large} bytes as too large: sending at most {limit} bytes from now on"
+            );
         }
     }
 
-    /// One exchange; `permit` is held while it is under way.
+    /// Sends one request, holding `permit` meanwhile.
     pub(crate) async fn send<'b>(
         self,
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
@@ -326,27 +318,26 @@ impl RequestExecutor<'_> {
         let body = protocol::write_request(rows.map(|(_, transaction)| transaction));
         counters.requests.add(1);
         let sent = Instant::now();
-        let answered = {
-            let (_under_way, _in_flight) = (successes.begin(), metrics::InFlightGauge::begin(self.lane));
-            let answered = http.predict(body, protocol::max_response_bytes(ids.len())).await;
+        let response = {
+            let (_pending, _in_flight) = (successes.begin_request(), metrics::InFlightGauge::begin(self.lane));
+            let response = http.predict(body, protocol::max_response_bytes(ids.len())).await;
             drop(permit);
-            answered
+            response
         };
         let took = sent.elapsed();
-        let read = self.read(answered, &ids).await;
-        let class = match &read {
+        let results = self.read(response, &ids).await;
+        let class = match &results {
             Ok(rows) => rows.iter().any(Result::is_err).then(|| symptom_of_rows(rows).class()),
             Err(error) => Some(error.symptom.class()),
         };
-        metrics::request_ended(self.lane, took, class);
-        read
+        metrics::record_response(self.lane, took, class);
+        results
     }
 
-    /// What an answer says of the rows. Whether one that did not come in time speaks against them, `/health` tells, if only
-    /// by answering at all.
-    async fn read(self, answered: Result<Bytes, RequestError>, ids: &[Uuid]) -> Result<Vec<RowResult>, RequestError> {
-        match answered {
-            Ok(answer) => protocol::read_response(&answer, ids).map_err(|why| Symptom::Unreadable(why).into()),
+    /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.
+    async fn read(self, response: Result<Bytes, RequestError>, ids: &[Uuid]) -> Result<Vec<RowResult>, RequestError> {
+        match response {
+            Ok(body) => protocol::read_response(&body, ids).map_err(|why| Symptom::Unreadable(why).into()),
             Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
                 let health = self.health().await;
                 let symptom =
@@ -362,15 +353,12 @@ impl RequestExecutor<'_> {
         health_check.ask(http, policy.health_timeout, breaker.outages()).await
     }
 
-    /// Waits until a request may go out.
-    async fn admit(&self) -> Result<Admission<'_>, ScoreError> {
+    /// Waits until a request may go out: in the ordinary way (`None`), or as a probe.
+    async fn admit(&self) -> Result<Option<Probe<'_>>, ScoreError> {
         let ClientState { breaker, health_check, .. } = self.shared;
         loop {
-            let probe = match breaker.admit(self.stop).await? {
-                Turn::Closed => return Ok(None),
-                Turn::Probe(probe) => probe,
-            };
-            if probe.cause != OpenReason::Outage || health_check.is_missing_in(breaker.outages()) {
+            let Some(probe) = breaker.admit(self.stop).await? else { return Ok(None) };
+            if probe.reason != OpenReason::Outage || health_check.is_missing_in(breaker.outages()) {
                 return Ok(Some(probe));
             }
             match self.health().await {
@@ -381,7 +369,7 @@ impl RequestExecutor<'_> {
                 {
                     breaker.keep_open(OpenReason::Outage, &error);
                 }
-                // It tells nothing, so that only a transaction can.
+                // It proves nothing; only a transaction can.
                 HealthStatus::Unhealthy(_) | HealthStatus::NoAnswer(_) | HealthStatus::NoCheck(_) => {
                     return Ok(Some(probe));
                 }
@@ -389,35 +377,35 @@ impl RequestExecutor<'_> {
         }
     }
 
-    /// After a probe with a waiting transaction that the API refused for what may be the transaction's own fault.
-    async fn probe_refused(self, cause: OpenReason, symptom: Symptom) -> Result<(), ScoreError> {
+    /// After a probe that the API refused, perhaps through the transaction's own fault.
+    async fn probe_refused(self, reason: OpenReason, symptom: Symptom) -> Result<(), ScoreError> {
         let breaker = &self.shared.breaker;
-        match cause {
-            // Whoever judges the request lets us in again.
+        match reason {
+            // An API that judges the request accepts requests again.
             OpenReason::Misconfiguration | OpenReason::Outage => breaker.close(),
-            // All that wait may be at fault.
-            OpenReason::BrokenModel => match self.run_canary().await? {
+            // All waiting transactions may be at fault.
+            OpenReason::BrokenModel => match self.run_canaries().await? {
                 CanaryResult::Scored => breaker.close(),
-                CanaryResult::Refused(_) => breaker.keep_open(cause, &symptom.into()),
-                CanaryResult::Away(cause, error) => breaker.keep_open(cause, &error),
+                CanaryResult::Refused(_) => breaker.keep_open(reason, &symptom.into()),
+                CanaryResult::Unavailable(reason, error) => breaker.keep_open(reason, &error),
             },
         }
         Ok(())
     }
 
-    /// Whether it is the part that makes the API break off or stall, and no outage, where that happened again and again: what was
-    /// scored before is asked for. Nothing is concluded before something was scored.
-    async fn distinguish_from_outage(self, cuts: &mut Disconnects) -> Result<Option<FailedRequest>, ScoreError> {
+    /// After repeated disconnects or time-outs: whether the group causes them, or an outage does. The last scored
+    /// transaction is sent to find out; without one, nothing is concluded.
+    async fn distinguish_from_outage(self, disconnects: &mut Disconnects) -> Result<Option<FailedRequest>, ScoreError> {
         let ClientState { breaker, successes, .. } = self.shared;
-        let Disconnects { last, .. } = std::mem::take(cuts);
+        let Disconnects { last, .. } = std::mem::take(disconnects);
         let (Some((symptom, at)), Some(last_good)) = (last, successes.last_good()) else { return Ok(None) };
         match self.send_canary(last_good).await? {
             CanaryResult::Scored | CanaryResult::Refused(_) => {
                 breaker.close();
                 Ok(Some(self.failed_request(symptom, at)))
             }
-            CanaryResult::Away(cause, error) => {
-                breaker.keep_open(cause, &error);
+            CanaryResult::Unavailable(reason, error) => {
+                breaker.keep_open(reason, &error);
                 Ok(None)
             }
         }
@@ -444,30 +432,30 @@ impl RequestExecutor<'_> {
     }
 }
 
-/// Moves the rows from `first` on that were scored to the outcomes. What is wrong with the first of the others, where any are left.
+/// Moves the scored ones of the rows from `first` on to the finished rows. Returns the symptom of the first that was not
+/// scored.
 fn take_scored(
-    part: &mut RowGroup,
+    group: &mut RowGroup,
     first: usize,
-    answers: Vec<RowResult>,
-    outcomes: &mut Vec<RowOutcome>,
+    results: Vec<RowResult>,
+    finished: &mut Vec<RowOutcome>,
 ) -> Option<Symptom> {
-    let symptom = answers.iter().find_map(|answer| answer.as_ref().err()).map(|why| Symptom::Incomplete(why));
-    let rest = part.rows.split_off(first + answers.len());
-    let asked = part.rows.split_off(first);
-    for (row, answer) in asked.into_iter().zip(answers) {
-        match answer {
-            Ok(prediction) => outcomes.push(row.predicted(prediction)),
-            Err(_) => part.rows.push(row),
+    let symptom = results.iter().find_map(|result| result.as_ref().err()).map(|why| Symptom::Incomplete(why));
+    let rest = group.rows.split_off(first + results.len());
+    let requested = group.rows.split_off(first);
+    for (row, result) in requested.into_iter().zip(results) {
+        match result {
+            Ok(prediction) => finished.push(row.predicted(prediction)),
+            Err(_) => group.rows.push(row),
         }
     }
-    part.rows.extend(rest);
+    group.rows.extend(rest);
     symptom
 }
 
 pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {
-    rows.iter()
-        .find_map(|row| row.as_ref().err())
-        .map_or(Symptom::Incomplete("the answer lacks it"), |why| Symptom::Incomplete(why))
+    let why = rows.iter().find_map(|row| row.as_ref().err().copied());
+    Symptom::Incomplete(why.unwrap_or(protocol::MISSING))
 }
 
 fn failure_class(symptom: Symptom) -> FailureClass {
@@ -477,7 +465,7 @@ fn failure_class(symptom: Symptom) -> FailureClass {
     }
 }
 
-/// For a person, in our own words; short by construction.
+/// In our own words, as the API's may repeat the transaction; short by construction.
 fn failure_reason(symptom: Symptom) -> String {
-    format!("ML API: {symptom}, when asked for this transaction alone")
+    format!("ML API: {symptom}, for this transaction alone")
 }

@@ -1,34 +1,72 @@
-//! Which rows go into a request together: at first, and after the API failed on them.
+//! Which rows share a request: at first, and after the API failed on them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::row::PendingRow;
+use assay_transaction::{Entry, FailedRow, FailureClass, Predicted, Prediction};
+use uuid::Uuid;
 
-/// Rows that are asked for in one request; never none, and no id twice.
+/// A transaction whose outcome is still open. Each has one owner at a time, and so gets exactly one outcome.
+#[derive(Debug)]
+pub(crate) struct PendingRow {
+    /// Its position in the call.
+    pub(crate) position: usize,
+    /// Its id, as the API will name it.
+    pub(crate) id: Uuid,
+    pub(crate) entry: Entry,
+    /// Requests with this row that the API failed on; outages do not count.
+    pub(crate) attempts: u32,
+}
+
+/// A row with its outcome.
+#[derive(Debug)]
+pub(crate) struct RowOutcome {
+    pub(crate) position: usize,
+    pub(crate) result: Result<Predicted, FailedRow>,
+}
+
+impl PendingRow {
+    pub(crate) fn predicted(self, prediction: Prediction) -> RowOutcome {
+        RowOutcome { position: self.position, result: Ok(Predicted { entry: self.entry, prediction }) }
+    }
+
+    pub(crate) fn failed(self, class: FailureClass, reason: String) -> RowOutcome {
+        let Self { position, id, entry, attempts } = self;
+        RowOutcome { position, result: Err(FailedRow { entry, transaction_id: id, class, reason, attempts }) }
+    }
+}
+
+/// The rows of one request; never empty, and no id twice.
 #[derive(Debug)]
 pub(crate) struct RowGroup {
     pub(crate) rows: Vec<PendingRow>,
-    /// Whether it is half of one that the API failed on. Such a part is not repeated but halved further, as its halves are
-    /// a repetition too; only a row that stands alone is.
+    /// Whether it is half of a group that the API failed on. A half is not retried but halved further, as its halves are a
+    /// retry too; only a single row is retried.
     pub(crate) is_half: bool,
 }
 
 impl RowGroup {
-    /// Whether a single row is left, so that the API's verdict is about that row.
+    /// Whether a single row is left, so that the API's response is about that row.
     pub(crate) fn is_single(&self) -> bool {
         self.rows.len() == 1
     }
 
-    /// Both halves. With `n` rows, halving again and again reaches every single row in `ceil(log2 n)` steps.
+    /// Counts one more attempt for each row.
+    pub(crate) fn count_attempt(&mut self) {
+        for row in &mut self.rows {
+            row.attempts = row.attempts.saturating_add(1);
+        }
+    }
+
+    /// Both halves. Repeated halving of `n` rows reaches every single row in `ceil(log2 n)` steps.
     pub(crate) fn halve(mut self) -> [Self; 2] {
         let upper = self.rows.split_off(self.rows.len() / 2);
         [Self { rows: self.rows, is_half: true }, Self { rows: upper, is_half: true }]
     }
 }
 
-/// How large the bodies of requests may be, for all requests of a process. Begins without a bound, and falls with every
-/// request that is too large.
+/// The largest request body, for all requests of a process. It starts unbounded and falls with every request that the API
+/// finds too large.
 #[derive(Debug)]
 pub(crate) struct SizeLimit(AtomicUsize);
 
@@ -37,7 +75,7 @@ impl SizeLimit {
         Self(AtomicUsize::new(usize::MAX))
     }
 
-    /// Half of what was too large is tried next. Tells whether that is news.
+    /// Lowers the limit to half of what was too large; returns it if it is new.
     pub(crate) fn lower_below(&self, too_large: usize) -> Option<usize> {
         let limit = (too_large / 2).max(1);
         (self.0.fetch_min(limit, Ordering::Relaxed) > limit).then_some(limit)
@@ -48,9 +86,9 @@ impl SizeLimit {
     }
 }
 
-/// Parts the rows so that each id is in a request once, and each body is within the limit. A row that is larger than the
-/// limit goes alone.
-pub(crate) fn part(rows: Vec<PendingRow>, limit: &SizeLimit) -> Vec<RowGroup> {
+/// Groups rows so that no request has an id twice, and each body is within the limit. A row larger than the limit goes
+/// alone.
+pub(crate) fn split_into_requests(rows: Vec<PendingRow>, limit: &SizeLimit) -> Vec<RowGroup> {
     let limit = limit.get();
     let mut seen: HashMap<_, usize> = HashMap::with_capacity(rows.len());
     let mut rounds: Vec<Vec<PendingRow>> = Vec::new();
@@ -62,33 +100,35 @@ pub(crate) fn part(rows: Vec<PendingRow>, limit: &SizeLimit) -> Vec<RowGroup> {
         rounds[*before].push(row);
         *before += 1;
     }
-    rounds.into_iter().flat_map(|round| within(round, limit)).map(|rows| RowGroup { rows, is_half: false }).collect()
+    rounds
+        .into_iter()
+        .flat_map(|round| split_by_size(round, limit))
+        .map(|rows| RowGroup { rows, is_half: false })
+        .collect()
 }
 
-fn within(rows: Vec<PendingRow>, limit: usize) -> Vec<Vec<PendingRow>> {
-    let mut parts: Vec<Vec<PendingRow>> = Vec::new();
+fn split_by_size(rows: Vec<PendingRow>, limit: usize) -> Vec<Vec<PendingRow>> {
+    let mut groups: Vec<Vec<PendingRow>> = Vec::new();
     let mut size = 0;
     for row in rows {
         let more = row.entry.transaction.as_json().len() + 1;
-        match parts.last_mut() {
-            Some(part) if size + more < limit => {
+        match groups.last_mut() {
+            Some(group) if size + more < limit => {
                 size += more;
-                part.push(row);
+                group.push(row);
             }
             _ => {
                 size = more;
-                parts.push(vec![row]);
+                groups.push(vec![row]);
             }
         }
     }
-    parts
+    groups
 }
 
 #[cfg(test)]
 mod tests {
-    use assay_transaction::Entry;
     use proptest::prelude::*;
-    use uuid::Uuid;
 
     use super::*;
 
@@ -101,12 +141,12 @@ mod tests {
         ids.iter().enumerate().map(row).collect()
     }
 
-    fn positions(parts: &[RowGroup]) -> Vec<Vec<usize>> {
-        parts.iter().map(|part| part.rows.iter().map(|row| row.position).collect()).collect()
+    fn positions(groups: &[RowGroup]) -> Vec<Vec<usize>> {
+        groups.iter().map(|group| group.rows.iter().map(|row| row.position).collect()).collect()
     }
 
     #[test]
-    fn an_id_is_in_a_request_once() {
+    fn no_request_has_an_id_twice() {
         let none = SizeLimit::none();
         let cases: [(&[u128], &[&[usize]]); 4] = [
             (&[], &[]),
@@ -115,34 +155,34 @@ mod tests {
             (&[1, 1, 1], &[&[0], &[1], &[2]]),
         ];
         for (ids, expected) in cases {
-            assert_eq!(positions(&part(rows(ids), &none)), expected, "{ids:?}");
+            assert_eq!(positions(&split_into_requests(rows(ids), &none)), expected, "{ids:?}");
         }
     }
 
     #[test]
-    fn a_limit_holds_for_bodies_of_more_than_one_row() {
+    fn the_limit_holds_for_bodies_of_more_than_one_row() {
         let limit = SizeLimit::none();
         let one = rows(&[1])[0].entry.transaction.as_json().len();
         // The brackets and commas of the body count too.
         assert_eq!(limit.lower_below(2 * (3 * one + 4)), Some(3 * one + 4));
         assert_eq!(limit.lower_below(10 * one * 2), None);
-        assert_eq!(positions(&part(rows(&[1, 2, 3, 4]), &limit)), [vec![0, 1, 2], vec![3]]);
+        assert_eq!(positions(&split_into_requests(rows(&[1, 2, 3, 4]), &limit)), [vec![0, 1, 2], vec![3]]);
         assert_eq!(limit.lower_below(2), Some(1));
-        assert_eq!(positions(&part(rows(&[1, 2]), &limit)), [vec![0], vec![1]]);
+        assert_eq!(positions(&split_into_requests(rows(&[1, 2]), &limit)), [vec![0], vec![1]]);
     }
 
     proptest! {
         #[test]
         fn halving_reaches_every_row_in_log2_steps(n in 1_usize..300) {
             let ids: Vec<u128> = (0..n as u128).collect();
-            let mut parts = part(rows(&ids), &SizeLimit::none());
+            let mut groups = split_into_requests(rows(&ids), &SizeLimit::none());
             let mut steps = 0;
-            while parts.iter().any(|part| !part.is_single()) {
+            while groups.iter().any(|group| !group.is_single()) {
                 steps += 1;
-                parts = parts.into_iter().flat_map(|part| if part.is_single() { vec![part] } else { part.halve().into() }).collect();
+                groups = groups.into_iter().flat_map(|group| if group.is_single() { vec![group] } else { group.halve().into() }).collect();
             }
             prop_assert_eq!(steps, n.next_power_of_two().ilog2());
-            prop_assert_eq!(positions(&parts), (0..n).map(|position| vec![position]).collect::<Vec<_>>());
+            prop_assert_eq!(positions(&groups), (0..n).map(|position| vec![position]).collect::<Vec<_>>());
         }
     }
 }

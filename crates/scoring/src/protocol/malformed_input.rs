@@ -1,6 +1,6 @@
-//! Answers that want to be error: each row gets an answer or the reason why not, whatever the others get.
+//! Malformed responses: each row gets a prediction or a reason, whatever the others get.
 //!
-//! `tests/corpus` holds answers about two rows, [`FIRST`] and [`SECOND`], by what is read of each: see [`EXPECTED`].
+//! `tests/corpus` contains responses about two rows, [`FIRST`] and [`SECOND`]; [`EXPECTED`] lists the results.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,23 +17,23 @@ const SECOND: Uuid = Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c9);
 /// A label, or a part of the reason why there is none.
 type ExpectedResult = Result<&'static str, &'static str>;
 
-const LACKS: ExpectedResult = Err("lacks it");
-const NO_SCORE: ExpectedResult = Err("no number from 0 to 1");
-const NO_LABEL: ExpectedResult = Err("no label");
+const ABSENT: ExpectedResult = Err(MISSING);
+const NO_SCORE: ExpectedResult = Err("not a number from 0 to 1");
+const NO_LABEL: ExpectedResult = Err("not a label");
 
-/// What is read of the two rows; nothing where the answer is none.
+/// The results of the two rows; none if the file is no response.
 const EXPECTED: &[(&str, Option<[ExpectedResult; 2]>)] = &[
     ("plain.json", Some([Ok("fraud"), Ok("legitimate")])),
     ("the-other-way-round.json", Some([Ok("fraud"), Ok("legitimate")])),
     ("ids-in-other-forms.json", Some([Ok("fraud"), Ok("legitimate")])),
     ("escaped.json", Some([Ok("fraud"), Ok("légal 💸")])),
-    ("one-missing.json", Some([LACKS, Ok("legitimate")])),
-    ("nobody.json", Some([LACKS, LACKS])),
-    ("ids-of-others.json", Some([LACKS, LACKS])),
+    ("one-missing.json", Some([ABSENT, Ok("legitimate")])),
+    ("nobody.json", Some([ABSENT, ABSENT])),
+    ("ids-of-others.json", Some([ABSENT, ABSENT])),
     ("an-id-twice.json", Some([Err("twice"), Ok("legitimate")])),
     ("an-id-three-times.json", Some([Err("twice"), Ok("legitimate")])),
-    ("the-field-of-an-id-twice.json", Some([LACKS, Ok("legitimate")])),
-    ("ids-that-are-none.json", Some([LACKS, Ok("legitimate")])),
+    ("the-field-of-an-id-twice.json", Some([ABSENT, Ok("legitimate")])),
+    ("ids-that-are-none.json", Some([ABSENT, Ok("legitimate")])),
     ("more-than-was-asked-for.json", Some([Ok("fraud"), Ok("legitimate")])),
     ("strangers-between.json", Some([Ok("fraud"), Ok("legitimate")])),
     ("score-beyond-one.json", Some([NO_SCORE, Ok("legitimate")])),
@@ -52,7 +52,7 @@ const EXPECTED: &[(&str, Option<[ExpectedResult; 2]>)] = &[
     ("no-label.json", Some([Err("no prediction"), Ok("legitimate")])),
     ("version-nested.json", Some([Err("model version"), Ok("legitimate")])),
     ("deep-inside-an-entry.json", Some([Ok("fraud"), Ok("legitimate")])),
-    ("entries-that-are-none.json", Some([LACKS, Ok("legitimate")])),
+    ("entries-that-are-none.json", Some([ABSENT, Ok("legitimate")])),
     ("nothing.json", None),
     ("null.json", None),
     ("an-object.json", None),
@@ -90,14 +90,14 @@ fn the_corpus_is_read_as_expected() {
             (found, _) => panic!("{name}: {found:?}"),
         }
     }
-    assert_eq!(std::fs::read_dir(directory).unwrap().count(), EXPECTED.len(), "each file of the corpus is named here");
+    assert_eq!(std::fs::read_dir(directory).unwrap().count(), EXPECTED.len(), "each file of the corpus is listed here");
 }
 
 fn entry(id: Uuid) -> String {
     format!(r#"{{"transaction_id":"{id}","prediction":"fraud","fraud_score":0.97,"model_version":"v1"}}"#)
 }
 
-/// Where a row's answer is unharmed, it is this.
+/// Whether a row has the result of [`entry`].
 fn unharmed(answer: &RowResult) -> bool {
     answer.as_ref().is_ok_and(|answer| answer.prediction == "fraud" && answer.fraud_score == Some(0.97))
 }
@@ -120,14 +120,14 @@ proptest! {
     })]
 
     #[test]
-    fn any_bytes_are_an_answer_or_none(body in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn any_bytes_are_a_response_or_an_error(body in prop::collection::vec(any::<u8>(), 0..400)) {
         if let Ok(found) = read_response(&body, &[FIRST, SECOND]) {
             prop_assert_eq!(found.len(), 2);
         }
     }
 
     #[test]
-    fn an_answer_that_was_changed_is_read_within_its_bounds(
+    fn a_changed_response_is_read_within_its_bounds(
         flips in prop::collection::vec((any::<Index>(), any::<u8>()), 0..4),
         cuts in prop::collection::vec((any::<Index>(), 0..40_usize), 0..2),
         put in prop::collection::vec((any::<Index>(), prop::sample::select(&[
@@ -155,9 +155,9 @@ proptest! {
         }
     }
 
-    /// One entry is spoiled, in any way that leaves the answer an array: the others are unharmed.
+    /// One entry is spoiled in any way that leaves the response an array: the others are unharmed.
     #[test]
-    fn an_entry_that_is_spoiled_costs_its_row_only(
+    fn a_spoiled_entry_costs_its_row_only(
         spoiled in 0..5_usize,
         by in prop_oneof![
             prop::sample::select(&[
@@ -182,9 +182,9 @@ proptest! {
     }
 }
 
-/// As large as an answer may be, and made to be expensive.
+/// As long as a response may be, and expensive to read.
 #[test]
-fn the_largest_answers_are_read_soon() {
+fn the_longest_responses_are_read_quickly() {
     let longest = max_response_bytes(100);
     let asked: Vec<Uuid> = (0..100).map(Uuid::from_u128).collect();
     let fill = |start: &str, piece: &str, end: &str| {

@@ -102,13 +102,13 @@ fn spoiled(asked: &super::stub::ReceivedRequest, spoil: Spoil) -> String {
 #[tokio::test]
 async fn an_entry_that_cannot_be_used_costs_its_own_row_only() {
     let spoils: [(Spoil, &str); 5] = [
-        (|_| String::new(), "the answer lacks it"),
+        (|_| String::new(), "missing from the response"),
         (
             |_| r#"{"transaction_id":"00000000-0000-0000-0000-0000000000ff","label":"x"}"#.to_owned(),
-            "the answer lacks it",
+            "missing from the response",
         ),
-        (|id| format!(r#"{{"transaction_id":"{id}","label":"x","score":1.5}}"#), "no number from 0 to 1"),
-        (|id| format!(r#"{{"transaction_id":"{id}","label":"x","score":NaN}}"#), "no number from 0 to 1"),
+        (|id| format!(r#"{{"transaction_id":"{id}","label":"x","score":1.5}}"#), "not a number from 0 to 1"),
+        (|id| format!(r#"{{"transaction_id":"{id}","label":"x","score":NaN}}"#), "not a number from 0 to 1"),
         (|id| format!(r#"{{"transaction_id":"{id}","label":"x"}},{{"transaction_id":"{id}","label":"x"}}"#), "twice"),
     ];
     for (spoil, problem) in spoils {

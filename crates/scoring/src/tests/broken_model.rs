@@ -101,7 +101,7 @@ async fn a_server_error_counts_as_unavailable() {
     let wait = async {
         let seen = state.wait_for(|state| !state.is_ready()).await.unwrap().clone();
         let ApiState::Unavailable { reason, .. } = seen else { panic!("{seen:?}") };
-        assert_eq!(reason, "HTTP status 500 Internal Server Error to every transaction");
+        assert_eq!(reason, "HTTP status 500 Internal Server Error, for every transaction");
         stop.cancel();
     };
     let (ended, ()) = within(async { tokio::join!(scorer.score(entries(1..9, "", &[]), &stop), wait) }).await;

@@ -119,7 +119,7 @@ async fn what_gives_no_answer_ends_the_start() {
 
     let stalled = Stub::with_health(|_| Reply::Stall, |_| Reply::Stall);
     let error = within(scorer(&stalled.url()).wait_until_ready(SHORT)).await.unwrap_err();
-    assert!(error.to_string().contains("(no answer in time)"), "{error}");
+    assert!(error.to_string().contains("(no response in time)"), "{error}");
 
     let error = within(scorer("http://no-such-host.invalid").wait_until_ready(SHORT)).await.unwrap_err();
     assert_eq!(error.exit(), Exit::DependencyAway);
@@ -139,8 +139,7 @@ async fn it_says_once_what_it_waits_for() {
     let (ready, ()) = within(async { tokio::join!(scorer.wait_until_ready(LONG), start) }).await;
     ready.unwrap();
     let text = log.text();
-    let expected =
-        format!("waiting for the ML API at {url} (connection refused), for 50 s at the most (STARTUP_TIMEOUT)");
+    let expected = format!("waiting for the ML API at {url} (connection refused), up to 50 s (STARTUP_TIMEOUT)");
     assert_eq!(text.matches(&expected).count(), 1, "{text}");
     assert_eq!(text.matches("waiting").count(), 1, "{text}");
     assert!(text.contains("has no health check at GET /health (HTTP status 404 Not Found)"), "{text}");
@@ -153,7 +152,7 @@ async fn one_that_keeps_silent_is_named_while_it_is_waited_for() {
     let patient = Policy { health_timeout: Duration::from_mins(1), ..quick() };
     let scorer = Scorer::with_policy(&stalled.url(), &options(), patient).unwrap();
     let said = async {
-        while !log.text().contains("(it does not answer yet)") {
+        while !log.text().contains("(no response yet)") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
