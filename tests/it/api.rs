@@ -150,7 +150,7 @@ async fn an_api_that_lets_nobody_in_is_waited_for_and_named() {
         let run = Program::new("assay").args(["run", "a.csv"]).within(folder.path()).env("ML_API_URL", ml_api.url());
         let mut run = run.start();
         run.says(&format!("rejects every request (HTTP status {status}")).await;
-        run.says("check ML_API_URL (user and password stand in it").await;
+        run.says("check ML_API_URL (with user and password").await;
         ml_api.set(Script::Score);
         run.end().await.expect_exit(0).expect_says("Pipeline complete: 250 processed, 0 failed, 0 invalid");
     }

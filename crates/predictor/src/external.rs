@@ -1,7 +1,7 @@
-//! What other people's producers send: plain JSON, without a type of ours, on the realtime lane.
+//! Messages of external producers: plain JSON, without a type of ours, on the realtime lane.
 //!
-//! The producer is the message's `app_id`, or what `PRODUCER_ALIASES` makes of that, its day that of its `timestamp`, or else of its arrival here; its name is its
-//! `message_id`, or else the hash of its body.
+//! The producer is the message's `app_id`, mapped by `PRODUCER_ALIASES`. The day is that of its `timestamp`, else of its
+//! arrival. The name is its `message_id`, else the hash of its body.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,17 +12,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::LiveOptions;
 
-/// The longest body: a request to the ML API is no larger than many of usual size.
+/// The longest body: as large as many requests to the ML API.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// How far from now a message may say that it was sent.
+/// How far from now a message's time of sending may be.
 const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::days(2);
-/// Producers whose rules are kept: more than send at a time.
+/// Producers whose rules are cached: more than send at a time.
 const MAX_PRODUCERS: usize = 256;
 
-/// The reader of what is external.
+/// Reads and validates messages of external producers.
 pub(crate) struct ExternalReader {
     options: LiveOptions,
-    /// What each producer's transactions are judged by: it takes longer to make than to use.
+    /// The rules of each producer, cached as they are expensive to create.
     rules: Mutex<HashMap<Producer, Arc<LiveRules>>>,
 }
 
@@ -31,10 +31,13 @@ impl ExternalReader {
         Self { options, rules: Mutex::default() }
     }
 
-    /// Reads and judges one; the error is the reason for a dead letter.
+    /// Reads and validates one message; the error is the reason for a dead letter.
     pub(crate) fn read(&self, message: &Message) -> Result<LiveMessage, String> {
         if message.body.len() > MAX_BODY_BYTES {
-            return Err(format!("its body has {} bytes, more than {MAX_BODY_BYTES}: send several", message.body.len()));
+            return Err(format!(
+                "the body has {} bytes, more than {MAX_BODY_BYTES}: send several messages",
+                message.body.len()
+            ));
         }
         let producer = self.options.producer(&message.app_id);
         let rules = self.rules(&producer)?;
@@ -51,7 +54,7 @@ impl ExternalReader {
         Ok(LiveMessage { id, transactions, rejected })
     }
 
-    /// The rules of a producer. Anybody may make up names of producers: what is cache is bounded.
+    /// The rules of a producer. The cache is bounded, as anyone may invent names of producers.
     fn rules(&self, producer: &Producer) -> Result<Arc<LiveRules>, String> {
         let mut cache = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(rules) = cache.get(producer) {
@@ -69,10 +72,10 @@ impl ExternalReader {
     }
 }
 
-/// When a message was sent: what it says, where that may be, else now.
+/// When a message was sent, by its own account if that is credible, else now.
 fn sent_at(message: &Message, now: DateTime<Utc>) -> DateTime<Utc> {
     let said = message.sent_at.and_then(|seconds| DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0));
-    // Milliseconds in place of seconds are thousands of years away.
+    // Milliseconds instead of seconds are thousands of years away.
     said.filter(|said| (*said - now).abs() <= MAX_CLOCK_SKEW).unwrap_or(now)
 }
 
@@ -94,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_cannot_be_is_not_believed() {
+    fn an_impossible_time_is_ignored() {
         let noon: DateTime<Utc> = "2026-01-11T12:00:00Z".parse().unwrap();
         for (said, expected) in [
             (None, noon),
@@ -109,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_json_is_judged_and_named_after_its_producer_and_day() {
+    fn plain_json_is_validated_and_named_after_its_producer_and_day() {
         let good = r#"{"id":1,"description":"Café","amount":12.50,"timestamp":"2026-01-11 10:00:00","operation_type":"payment","side":"debit"}"#;
         let body = format!("[{good}, {}]", good.replace("12.50", "12.50001"));
         let external = ExternalReader::new(LiveOptions::default());
@@ -128,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_whose_names_look_alike_have_ids_of_their_own() {
+    fn producers_with_similar_names_have_separate_ids() {
         let body = r#"{"id":"4711","description":"x","amount":1,"timestamp":"2026-01-11 10:00:00","operation_type":"payment","side":"debit"}"#;
         let read = |options: &LiveOptions, app_id: &str| {
             let live =
@@ -142,14 +145,14 @@ mod tests {
             let (producer, id) = read(&options, app_id);
             assert!(producer.starts_with("till-7-") && id != clean.1, "{app_id}: {producer}");
         }
-        // One that had sent under the name that versions before made of its own keeps that, and its ids.
+        // An alias keeps the name, and so the ids, that earlier versions derived.
         let kept = LiveOptions { producer_aliases: vec!["till 7=till-7".parse().unwrap()], ..options };
         assert_eq!(read(&kept, "till 7"), clean);
         assert_ne!(read(&kept, "till/7"), clean);
     }
 
     #[test]
-    fn the_rules_that_are_kept_are_bounded() {
+    fn the_cache_of_rules_is_bounded() {
         let external = ExternalReader::new(LiveOptions::default());
         for name in 0..=MAX_PRODUCERS {
             let message = Message { app_id: format!("till {name}"), ..message("{}") };
@@ -161,7 +164,7 @@ mod tests {
         assert!(external.read(&large).unwrap_err().contains("send several"));
         assert!(
             !external.rules.lock().unwrap().contains_key(&Producer::of_application("new")),
-            "it is not even looked at"
+            "it is rejected before its producer is looked up"
         );
     }
 }

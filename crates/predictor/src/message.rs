@@ -1,31 +1,32 @@
-//! What a predictor takes from the broker: a chunk, a part of a replay, or live transactions; read by the message's type.
+//! The messages that a predictor receives: a chunk, a part of a replay, or live transactions, by the message's type.
 
 use assay_queue::Message;
 use assay_transaction::{Chunk, Lane, LiveMessage, ReplayPart};
 
 use crate::external::ExternalReader;
 
-/// What the types of our messages begin with.
+/// The prefix of the types of our messages.
 const OWN_TYPE_PREFIX: &str = "assay.";
 
-/// One message's work.
+/// A decoded message.
 #[derive(Debug)]
 pub(crate) enum IncomingMessage {
-    /// RowCounts of a source, for the first time.
+    /// Rows of a source, for the first time.
     Chunk(Chunk),
-    /// RowCounts that failed before.
+    /// Rows that failed before.
     Replay(ReplayPart),
     /// Live transactions.
     Live {
         message: LiveMessage,
-        /// Whether they share no request with others: they did before, and nothing came of it.
-        alone: bool,
+        /// Whether to score it in requests of its own, after a shared one failed.
+        is_alone: bool,
     },
 }
 
-/// Reads a message; the error is the reason for a dead letter. On the realtime lane, what has no type of ours is plain JSON.
+/// Decodes a message; the error is the reason for a dead letter. On the realtime lane, a message without a type of ours is
+/// plain JSON.
 pub(crate) fn decode(message: &Message, lane: Lane, external: &ExternalReader) -> Result<IncomingMessage, String> {
-    let live = |live| IncomingMessage::Live { message: live, alone: message.attempt > 0 };
+    let live = |live| IncomingMessage::Live { message: live, is_alone: message.attempt > 0 };
     match message.kind.as_str() {
         Chunk::MESSAGE_TYPE => Chunk::decode(&message.body).map(IncomingMessage::Chunk),
         ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(IncomingMessage::Replay),
@@ -33,7 +34,12 @@ pub(crate) fn decode(message: &Message, lane: Lane, external: &ExternalReader) -
         other if lane == Lane::Realtime && !other.starts_with(OWN_TYPE_PREFIX) => {
             return external.read(message).map(live);
         }
-        _ => return Err(format!("its type is {}, which no predictor of this version reads", message.kind_shown())),
+        _ => {
+            return Err(format!(
+                "its type is {}, which this version of the predictor does not know",
+                message.kind_shown()
+            ));
+        }
     }
     .map_err(|error| error.to_string())
 }

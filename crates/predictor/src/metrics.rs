@@ -1,4 +1,6 @@
-//! What is counted of the predictor's own work; what concerns the ML API is in `scoring`, what concerns the broker in `queue`.
+//! Metrics and progress of the predictor's own work; those of the ML API are in `scoring`, those of the broker in `queue`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use assay_transaction::{FailureClass, Lane};
 use metrics::{counter, describe_counter};
@@ -13,12 +15,12 @@ const FAILED_ROW: &str = "failed";
 const INVALID: &str = "invalid";
 const KNOWN: &str = "known";
 
-/// Says what the metrics are, and begins them at 0.
+/// Describes the metrics, and starts them at 0.
 pub(crate) fn describe() {
-    describe_counter!(CHUNKS, "Chunks, live messages and parts of replays that were handed on to the writer.");
+    describe_counter!(CHUNKS, "Chunks, live messages and parts of replays forwarded to the writer.");
     describe_counter!(
         ROWS,
-        "Rows of those, by outcome; those that the loader rejected pass through as invalid, and those that are stored already as known."
+        "Rows of those, by outcome; rows rejected by the loader pass through as invalid, rows already stored as known."
     );
     describe_counter!(FAILED, "Rows of those that could not be scored, by class.");
     for lane in Lane::ALL {
@@ -32,26 +34,26 @@ pub(crate) fn describe() {
     }
 }
 
-/// The rows of a message that is handed on.
+/// The rows of a message for the writer.
 #[derive(Debug)]
 pub(crate) struct RowCounts {
     pub(crate) predicted: usize,
     /// The class of each.
     pub(crate) failed: Vec<FailureClass>,
     pub(crate) invalid: usize,
-    /// Stored already, and so not scored.
+    /// Already stored, and so not scored.
     pub(crate) known: usize,
 }
 
 impl RowCounts {
-    /// Where so many of what is predicted were not scored now.
+    /// Counts so many of the predicted rows as known.
     pub(crate) fn with_known(self, known: usize) -> Self {
         Self { predicted: self.predicted.saturating_sub(known), known, ..self }
     }
 }
 
-/// A message that the broker has confirmed.
-pub(crate) fn forwarded(lane: Lane, rows: &RowCounts) {
+/// Records a message that the broker has confirmed.
+pub(crate) fn record_forwarded(lane: Lane, rows: &RowCounts) {
     let lane = lane.as_str();
     counter!(CHUNKS, "lane" => lane).increment(1);
     let outcomes =
@@ -61,5 +63,29 @@ pub(crate) fn forwarded(lane: Lane, rows: &RowCounts) {
     }
     for class in &rows.failed {
         counter!(FAILED, "class" => class.label()).increment(1);
+    }
+}
+
+/// Counters of one predictor. A chunk that is delivered twice counts twice; the database has the exact numbers.
+#[derive(Debug, Default)]
+pub struct PredictProgress {
+    scored: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl PredictProgress {
+    /// Transactions scored.
+    pub fn scored(&self) -> u64 {
+        self.scored.load(Ordering::Relaxed)
+    }
+
+    /// Transactions that could not be scored.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, scored: usize, failed: usize) {
+        self.scored.fetch_add(scored as u64, Ordering::Relaxed);
+        self.failed.fetch_add(failed as u64, Ordering::Relaxed);
     }
 }

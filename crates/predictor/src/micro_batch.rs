@@ -1,8 +1,8 @@
 //! Micro-batches: live messages share requests to the ML API, and nothing else.
 //!
-//! A batch is sent once it has `API_BATCH_SIZE` transactions, or all messages that a predictor has in work at a time, or
-//! `BUFFER_TIMEOUT` after its first one came; and while it waits for a permit, others join it. So under load requests grow
-//! instead of their number. Each message has its own answer.
+//! A batch is sent once it has `API_BATCH_SIZE` transactions, or as many messages as a predictor processes at a time, or
+//! `BUFFER_TIMEOUT` after its first one; more messages join while it waits for a permit. So under load requests grow in size,
+//! not in number. Each message gets its own result.
 
 use std::sync::Arc;
 
@@ -16,18 +16,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::LiveOptions;
 
-/// Where messages wait to be collected: the tasks that serve them are bounded themselves.
+/// Capacity of the channel to the collector; the tasks that send are bounded themselves.
 const MAX_QUEUED: usize = 64;
 
-/// The way to the batches.
+/// Sends messages to the collector.
 #[derive(Debug, Clone)]
 pub(crate) struct MicroBatches {
     messages: mpsc::Sender<PendingMessage>,
-    /// RowCounts of a request.
+    /// Most rows of a request.
     max_rows: usize,
 }
 
-/// Nobody answers any more.
+/// The scores will never come: the batch has panicked, or the process is stopping.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotScored;
 
@@ -38,12 +38,12 @@ struct PendingMessage {
     answer: oneshot::Sender<Scores>,
 }
 
-/// Who collects.
+/// Collects messages into batches.
 pub(crate) struct BatchCollector {
     messages: mpsc::Receiver<PendingMessage>,
     scorer: Arc<Scorer>,
     options: LiveOptions,
-    /// Messages that there can be at a time.
+    /// Most messages processed at a time.
     max_messages: usize,
     stop: CancellationToken,
 }
@@ -55,7 +55,7 @@ struct MicroBatch {
 }
 
 impl MicroBatches {
-    /// `messages` are the most that are asked for at a time.
+    /// `max_messages`: most messages processed at a time.
     pub(crate) fn new(
         scorer: Arc<Scorer>,
         options: LiveOptions,
@@ -67,7 +67,7 @@ impl MicroBatches {
         (Self { messages: sender, max_rows }, BatchCollector { messages, scorer, options, max_messages, stop })
     }
 
-    /// Has the transactions of one message scored. Fails where the shutdown comes first, or where its batch has panicked.
+    /// Scores the transactions of one message. Fails at a shutdown, or if its batch panics.
     pub(crate) async fn score(&self, entries: Vec<Entry>) -> Result<Scores, NotScored> {
         if entries.is_empty() {
             return Ok(Scores::default());
@@ -77,7 +77,7 @@ impl MicroBatches {
         answered.await.map_err(|_| NotScored)
     }
 
-    /// Batches that are never answered, as each of them panics; and who collects them.
+    /// Batches that are never scored, as after a panic; and their collector.
     #[cfg(test)]
     pub(crate) fn never_scored() -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, mut messages) = mpsc::channel(MAX_QUEUED);
@@ -85,7 +85,7 @@ impl MicroBatches {
         (Self { messages: sender, max_rows: 100 }, collecting)
     }
 
-    /// Has them scored in requests of their own. It panics where scoring them does. Fails where the shutdown comes first.
+    /// Scores them in requests of their own. Panics if scoring does; fails at a shutdown.
     pub(crate) async fn score_separately(
         &self,
         entries: Vec<Entry>,
@@ -94,7 +94,7 @@ impl MicroBatches {
     ) -> Result<Scores, NotScored> {
         let mut all = Scores::default();
         for Scores { predicted, failed } in
-            ask(entries, scorer, None, self.max_rows, stop).await.map_err(|_stopped| NotScored)?
+            score_in_requests(entries, scorer, None, self.max_rows, stop).await.map_err(|_stopped| NotScored)?
         {
             all.predicted.extend(predicted);
             all.failed.extend(failed);
@@ -104,7 +104,7 @@ impl MicroBatches {
 }
 
 impl BatchCollector {
-    /// Collects and sends until nobody is left who asks.
+    /// Collects and sends until all senders are dropped.
     pub(crate) async fn run(mut self) {
         let mut under_way = JoinSet::new();
         while let Some(first) = self.messages.recv().await {
@@ -122,7 +122,7 @@ impl BatchCollector {
 
     async fn collect(&mut self, batch: &mut MicroBatch) {
         let due = Instant::now() + self.options.buffer_timeout;
-        while !self.is_whole(batch) {
+        while !self.is_full(batch) {
             tokio::select! {
                 biased;
                 Some(message) = self.messages.recv() => batch.push(message),
@@ -131,20 +131,20 @@ impl BatchCollector {
         }
     }
 
-    /// Waits for a permit, collecting on. None at the shutdown: the scorer refuses then.
+    /// Waits for a permit, collecting meanwhile. `None` at a shutdown: the scorer then returns an error.
     async fn admit(&mut self, batch: &mut MicroBatch) -> Option<RequestPermit> {
         loop {
-            let is_whole = self.is_whole(batch);
+            let is_full = self.is_full(batch);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
-                permit = self.scorer.acquire_live_permit(is_whole) => return Some(permit),
-                Some(message) = self.messages.recv(), if !is_whole => batch.push(message),
+                permit = self.scorer.acquire_live_permit(is_full) => return Some(permit),
+                Some(message) = self.messages.recv(), if !is_full => batch.push(message),
             }
         }
     }
 
-    fn is_whole(&self, batch: &MicroBatch) -> bool {
+    fn is_full(&self, batch: &MicroBatch) -> bool {
         batch.rows >= self.options.api_batch_size.get() || batch.messages.len() >= self.max_messages
     }
 }
@@ -155,7 +155,7 @@ impl MicroBatch {
         self.messages.push(message);
     }
 
-    /// Asks for all of it, at most so many rows a request, and answers each message. At a shutdown nobody is answered.
+    /// Scores all rows, at most `max_rows` a request, and returns each message its result. At a shutdown none is returned.
     async fn score(
         mut self,
         scorer: &Scorer,
@@ -163,28 +163,28 @@ impl MicroBatch {
         max_rows: usize,
         stop: &CancellationToken,
     ) {
-        // Whoever was put off meanwhile has gone, and asks again.
+        // A message that was deferred meanwhile is delivered again.
         self.messages.retain(|message| !message.answer.is_closed());
         let mut rows = Vec::with_capacity(self.rows);
         let mut entries = Vec::with_capacity(self.rows);
         let mut answers = Vec::with_capacity(self.messages.len());
         for (message, PendingMessage { entries: of_message, answer }) in self.messages.into_iter().enumerate() {
             for mut entry in of_message {
-                // In the batch a row is named by its place, as two messages may both have a first one.
+                // In the batch a row is numbered by its position, as two messages may both have a row 1.
                 rows.push((message, entry.row));
                 entry.row = rows.len() as u64;
                 entries.push(entry);
             }
             answers.push((Scores::default(), answer));
         }
-        let Ok(answered) = ask(entries, scorer, permit, max_rows, stop).await else { return };
+        let Ok(all_scores) = score_in_requests(entries, scorer, permit, max_rows, stop).await else { return };
         let place = |row: &mut u64| {
             let at = usize::try_from(*row - 1).unwrap_or(usize::MAX);
             let (message, own) = rows[at];
             *row = own;
             message
         };
-        for Scores { predicted, failed } in answered {
+        for Scores { predicted, failed } in all_scores {
             for mut scored in predicted {
                 let message = place(&mut scored.entry.row);
                 answers[message].0.predicted.push(scored);
@@ -195,14 +195,14 @@ impl MicroBatch {
             }
         }
         for (scores, answer) in answers {
-            // Whoever has gone away is given the message again.
+            // If the receiver is gone, its message is delivered again.
             let _ = answer.send(scores);
         }
     }
 }
 
-/// Asks for entries, at most so many a request; the first request uses the permit.
-async fn ask(
+/// Scores entries, at most `max_rows` a request; the first request uses the permit.
+async fn score_in_requests(
     mut entries: Vec<Entry>,
     scorer: &Scorer,
     permit: Option<RequestPermit>,
@@ -210,10 +210,10 @@ async fn ask(
     stop: &CancellationToken,
 ) -> Result<Vec<Scores>, ScoreError> {
     let mut permit = permit;
-    let mut asking = Vec::with_capacity(entries.len().div_ceil(max_rows));
+    let mut requests = Vec::with_capacity(entries.len().div_ceil(max_rows));
     while !entries.is_empty() {
         let rest = entries.split_off(entries.len().min(max_rows));
-        asking.push(scorer.score_live(std::mem::replace(&mut entries, rest), permit.take(), stop));
+        requests.push(scorer.score_live(std::mem::replace(&mut entries, rest), permit.take(), stop));
     }
-    try_join_all(asking).await
+    try_join_all(requests).await
 }

@@ -1,4 +1,4 @@
-//! How live transactions are collected and read.
+//! Settings of live transactions: how they share requests, and how external messages are read.
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -7,34 +7,34 @@ use std::time::Duration;
 use assay_transaction::{ParseProducerError, Producer, TimeZone, parse_duration};
 use clap::Args;
 
-/// How live transactions share requests, and how those of other people's producers are read.
+/// How live transactions share requests, and how messages of external producers are read.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Live transactions")]
 pub struct LiveOptions {
     /// Most live transactions that share one request to the ML API
     #[arg(long, env = "API_BATCH_SIZE", default_value = "100", value_name = "ROWS")]
     pub api_batch_size: NonZeroUsize,
-    /// How long a live transaction waits for others to share its request with
+    /// Longest wait of a live transaction for others to share its request
     #[arg(long, env = "BUFFER_TIMEOUT", default_value = "20ms", value_parser = parse_duration, value_name = "DURATION")]
     pub buffer_timeout: Duration,
-    /// Zone of timestamps that name none, in what other producers send
+    /// Time zone of timestamps without one, in messages of external producers
     #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
     pub time_zone: TimeZone,
-    /// Namespace in which the ids of what other producers send are unique [default: each producer has its own]
+    /// Namespace of the ids in messages of external producers [default: one for each producer]
     #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
     pub id_namespace: Option<String>,
-    /// Producers that other programs are, by the names (app_id) that they give themselves, between commas: `till 7=till-7`
-    /// [default: a name that no producer can have is cleaned, and a hash of it follows]
+    /// Producer names of external programs by their `app_id`, comma-separated: `till 7=till-7` [default: an invalid name is
+    /// cleaned and gets a hash]
     #[arg(long, env = "PRODUCER_ALIASES", value_delimiter = ',', value_name = "APP_ID=NAME")]
     pub producer_aliases: Vec<ProducerAlias>,
 }
 
-/// The producer that a program is which names itself otherwise.
+/// The producer name of an external program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducerAlias {
-    /// What the program calls itself.
+    /// The program's `app_id`.
     pub application: String,
-    /// The producer that it is.
+    /// The producer's name.
     pub producer: Producer,
 }
 
@@ -42,15 +42,15 @@ impl FromStr for ProducerAlias {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // A producer's name has no `=`, and another program's may.
-        let (application, producer) = text.rsplit_once('=').ok_or("it is APP_ID=NAME, such as `till 7=till-7`")?;
+        // A producer's name has no `=`; an `app_id` may.
+        let (application, producer) = text.rsplit_once('=').ok_or("expected APP_ID=NAME, such as `till 7=till-7`")?;
         let producer = producer.parse().map_err(|error: ParseProducerError| error.to_string())?;
         Ok(Self { application: application.to_owned(), producer })
     }
 }
 
 impl LiveOptions {
-    /// The producer that a program is, by the name that it gives itself.
+    /// The producer of an `app_id`.
     pub(crate) fn producer(&self, application: &str) -> Producer {
         let alias = self.producer_aliases.iter().find(|alias| alias.application == application);
         alias.map_or_else(|| Producer::of_application(application), |alias| alias.producer.clone())
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_may_be_named_as_producers() {
+    fn an_app_id_maps_to_its_producer() {
         let live = Program::parse_from(["x", "--producer-aliases", "till 7=till-7,a=b=c"]).live;
         for (application, expected) in [("till 7", "till-7"), ("a=b", "c"), ("till-7", "till-7"), ("other", "other")] {
             assert_eq!(live.producer(application).as_str(), expected);

@@ -1,4 +1,4 @@
-//! A predictor from its start to its shutdown: both lanes, side by side.
+//! A predictor from start to shutdown, serving both lanes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::score::ChunkScorer;
 use crate::stopped_runs::StoppedRuns;
 use crate::{LiveOptions, PredictError, PredictProgress, metrics};
 
-/// Most live messages that one predictor has in work, where they are small: the broker bounds their bytes.
+/// Most live messages that one predictor processes at a time; the broker bounds their bytes.
 const MAX_LIVE_MESSAGES: usize = 64;
 
-/// Scores chunks until the shutdown, then ends what has begun, within `drain`.
+/// Scores chunks until `shutdown`, then finishes those in progress, within `drain`.
 pub async fn run(
     broker: Arc<dyn Broker>,
     scorer: Arc<Scorer>,
@@ -34,8 +34,8 @@ pub async fn run(
     let (longest, hold) = (scorer.longest_bisection(), broker.hold_timeout());
     if longest > hold {
         warn!(
-            "a row that makes the ML API time out may take {longest:?} to be found, and after HOLD_TIMEOUT ({hold:?}) its \
-             chunk is begun anew: lower API_TIMEOUT or MAX_RETRIES, or raise HOLD_TIMEOUT"
+            "finding a row that makes the ML API time out may take {longest:?}, but after HOLD_TIMEOUT ({hold:?}) its chunk \
+             starts over: lower API_TIMEOUT or MAX_RETRIES, or raise HOLD_TIMEOUT"
         );
     }
     let stopped = Arc::new(StoppedRuns::default());
@@ -48,19 +48,19 @@ pub async fn run(
         let batch = serve_lane(scoring.clone(), Lane::Batch, &live, concurrency, drain);
         tokio::try_join!(batch, serve_lane(scoring, Lane::Realtime, &live, live_messages, drain)).map(|((), ())| ())
     };
-    // The collector ends with the lanes, which hold the way to it.
+    // The collector ends with the lanes, which hold its senders.
     let served = async { tokio::join!(lanes, collector.run()).0 };
     let mut served = std::pin::pin!(served);
     tokio::select! {
         served = &mut served => return served,
-        // What it has heard stays known; should the broker be closed, the lanes end too.
-        heard = stopped.listen(&*broker) => heard?,
+        // Received notices stay known; if the broker is closed, the lanes end too.
+        listened = stopped.listen(&*broker) => listened?,
     }
     served.await
 }
 
-/// Scores the chunks of one lane, so many at a time. The scorer bounds the requests of both, and says whose turn it is: so
-/// neither lane waits for the other's messages.
+/// Scores the messages of one lane, `concurrency` at a time. The scorer bounds the requests of both lanes and shares its
+/// permits between them, so neither lane waits for the other's messages.
 async fn serve_lane(
     scoring: ChunkScorer,
     lane: Lane,
@@ -68,8 +68,8 @@ async fn serve_lane(
     concurrency: usize,
     drain: Duration,
 ) -> Result<(), PredictError> {
-    // Of the batch twice as many: one chunk in work and one at hand, so that others find the rest in the queue. Live messages
-    // are at hand as long as they wait for others to share a request with.
+    // Batch: one chunk in progress and one ready for each worker, so that other predictors find the rest in the queue. Live
+    // messages are all in progress, as they wait for others to share a request with.
     let prefetch = match lane {
         Lane::Batch => 2 * concurrency,
         Lane::Realtime => concurrency,
@@ -79,9 +79,9 @@ async fn serve_lane(
     let (broker, shutdown, external) =
         (Arc::clone(&scoring.broker), scoring.shutdown.clone(), ExternalReader::new(live.clone()));
     let decode = move |message: &Message| decode(message, lane, &external);
-    let work = move |task| {
+    let work = move |message| {
         let scoring = scoring.clone();
-        async move { scoring.score(task, lane).await }
+        async move { scoring.score(message, lane).await }
     };
     Ok(serve(broker, route, options, shutdown, decode, work).await?)
 }

@@ -1,4 +1,4 @@
-//! One chunk, or one part of a replay: scored, and published for the writer.
+//! Scores one message, and publishes the result for the writer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::metrics::{self, RowCounts};
 use crate::micro_batch::{MicroBatches, NotScored};
 use crate::stopped_runs::StoppedRuns;
 
-/// When a live message whose batch has panicked is tried again.
+/// Delay before a live message is retried after its batch panicked.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// What it takes to score a chunk.
+/// Scores the messages of both lanes.
 #[derive(Clone)]
 pub(crate) struct ChunkScorer {
     pub(crate) broker: Arc<dyn Broker>,
@@ -32,23 +32,23 @@ pub(crate) struct ChunkScorer {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// A message for the writer, and what is in it.
+/// A message for the writer, and the counts of its rows.
 struct ScoredMessage {
     message: Result<Message, WireError>,
     rows: RowCounts,
 }
 
 impl ChunkScorer {
-    /// Has what a message asks for scored, and publishes the result. Done means that the broker has confirmed it.
-    pub(crate) async fn score(&self, task: IncomingMessage, lane: Lane) -> Outcome {
-        let scored = match task {
+    /// Scores a message and publishes the result. `Done` means that the broker has confirmed it.
+    pub(crate) async fn score(&self, message: IncomingMessage, lane: Lane) -> Outcome {
+        let scored = match message {
             IncomingMessage::Chunk(chunk) => self.chunk(chunk, lane).await,
             IncomingMessage::Replay(part) => self.replay(part, lane).await,
-            IncomingMessage::Live { message, alone } => match self.live(message, alone).await {
+            IncomingMessage::Live { message, is_alone } => match self.live(message, is_alone).await {
                 Ok(scored) => Some(scored),
                 Err(NotScored) if self.shutdown.is_cancelled() => None,
-                // Its batch has panicked, and nothing says by whose fault: a failed attempt, after which each is alone. The panic
-                // of one that is counts towards its end, and takes no other down.
+                // Its batch has panicked, through any of its messages: a failed attempt, after which each is scored alone. A
+                // message that panics alone uses up its own attempts only.
                 Err(NotScored) => return Outcome::Retry { after: AFTER_PANIC },
             },
         };
@@ -61,32 +61,32 @@ impl ChunkScorer {
         match publish_until_confirmed(&*self.broker, route, message, &self.shutdown).await {
             Ok(()) => {
                 self.progress.add(rows.predicted + rows.known, rows.failed.len());
-                metrics::forwarded(lane, &rows);
+                metrics::record_forwarded(lane, &rows);
                 Outcome::Done
             }
             Err(Unpublished::Stopped) => Outcome::Release,
             Err(Unpublished::TooLarge { bytes }) => {
-                Outcome::Dead { reason: format!("the scored chunk has {bytes} bytes, more than the broker takes") }
+                Outcome::Dead { reason: format!("the scored message has {bytes} bytes, more than the broker accepts") }
             }
         }
     }
 
-    /// Nothing where the shutdown, or an order to stop the run, comes first: the chunk is given back, and whoever is given
-    /// it next finds the order.
+    /// `None` at a shutdown, or if the run is stopped meanwhile: the chunk is released, and found stopped at its next
+    /// delivery.
     async fn chunk(&self, chunk: Chunk, lane: Lane) -> Option<ScoredMessage> {
         let scored = if let Some(notice) = self.stopped.notice(&chunk.id.run_id) {
             ScoredChunk::given_up(chunk, lane, now(), &notice.kind.failure_class(), &notice.reason)
         } else {
-            // What is stored already with the same content need not be scored again.
+            // Rows already stored with the same content are not scored again.
             let mut chunk = chunk;
             let stored = chunk.take_known();
             let Chunk { id, range, transactions, rejected, .. } = chunk;
-            let answer = tokio::select! {
-                answer = self.scorer.score(transactions, &self.shutdown) => answer.ok()?,
+            let scores = tokio::select! {
+                scores = self.scorer.score(transactions, &self.shutdown) => scores.ok()?,
                 () = self.stopped.stopped(&id.run_id) => return None,
             };
             let known = stored.iter().map(|stored| stored.entry.row).collect();
-            let (mut predicted, failed) = (answer.predicted, answer.failed);
+            let (mut predicted, failed) = (scores.predicted, scores.failed);
             if !stored.is_empty() {
                 predicted.extend(stored);
                 predicted.sort_by_key(|predicted| predicted.entry.row);
@@ -99,11 +99,11 @@ impl ChunkScorer {
         Some(ScoredMessage { message: scored.encode().map(message), rows })
     }
 
-    /// A message shares requests with others, unless it is to be alone, and has a result of its own. An order to stop its run drops
-    /// nothing: it was accepted.
-    async fn live(&self, message: LiveMessage, alone: bool) -> Result<ScoredMessage, NotScored> {
+    /// A message shares requests with others, unless `is_alone`, and gets a result of its own. It is scored even if its run is
+    /// stopped, as it was accepted.
+    async fn live(&self, message: LiveMessage, is_alone: bool) -> Result<ScoredMessage, NotScored> {
         let LiveMessage { id, transactions, rejected } = message;
-        let Scores { predicted, failed } = if alone {
+        let Scores { predicted, failed } = if is_alone {
             self.micro_batches.score_separately(transactions, &self.scorer, &self.shutdown).await?
         } else {
             self.micro_batches.score(transactions).await?
@@ -115,12 +115,12 @@ impl ChunkScorer {
         Ok(ScoredMessage { message: scored.encode().map(message), rows })
     }
 
-    /// A replay is asked for by a person, for a run that was stopped too.
+    /// A replay is scored even if its run is stopped, as an operator ordered it.
     async fn replay(&self, part: ReplayPart, lane: Lane) -> Option<ScoredMessage> {
         let ReplayPart { id, transactions } = part;
-        let answer = self.scorer.score(transactions, &self.shutdown).await.ok()?;
-        let rows = rows(&answer.predicted, &answer.failed, &[]);
-        let scored = ScoredReplay { id, lane, predicted_at: now(), predicted: answer.predicted, failed: answer.failed };
+        let Scores { predicted, failed } = self.scorer.score(transactions, &self.shutdown).await.ok()?;
+        let rows = rows(&predicted, &failed, &[]);
+        let scored = ScoredReplay { id, lane, predicted_at: now(), predicted, failed };
         let id = &scored.id;
         let message = |body| Message::new(id.to_string(), ScoredReplay::MESSAGE_TYPE, &id.run_id, body);
         Some(ScoredMessage { message: scored.encode().map(message), rows })
@@ -149,8 +149,8 @@ mod tests {
     use crate::external::ExternalReader;
     use crate::message::decode;
 
-    /// A transaction as its own producer sends it, after so many failed attempts.
-    fn task(attempt: u32) -> IncomingMessage {
+    /// A message of an external producer, after so many failed attempts.
+    fn external_message(attempt: u32) -> IncomingMessage {
         let body = r#"{"id":1,"description":"Café","amount":1,"timestamp":"2026-01-11 10:00:00","operation_type":"x","side":"debit"}"#;
         let message = Message { attempt, ..Message::new("m-1", "", &"x".parse().unwrap(), body) };
         decode(&message, Lane::Realtime, &ExternalReader::new(LiveOptions::default())).unwrap()
@@ -168,7 +168,7 @@ mod tests {
             shutdown.clone(),
         ));
         let scorer = Arc::new(Scorer::new(&url, &ApiOptions::default()).unwrap());
-        // Each batch ends without an answer, as after a panic.
+        // Each batch ends without scores, as after a panic.
         let (micro_batches, panicking) = MicroBatches::never_scored();
         let scoring = ChunkScorer {
             broker: InProcess::new(10),
@@ -178,8 +178,8 @@ mod tests {
             stopped: Arc::default(),
             shutdown: shutdown.clone(),
         };
-        assert_eq!(scoring.score(task(0), Lane::Realtime).await, Outcome::Retry { after: AFTER_PANIC });
-        assert_eq!(scoring.score(task(1), Lane::Realtime).await, Outcome::Done);
+        assert_eq!(scoring.score(external_message(0), Lane::Realtime).await, Outcome::Retry { after: AFTER_PANIC });
+        assert_eq!(scoring.score(external_message(1), Lane::Realtime).await, Outcome::Done);
         let downstream = Route { work: Work::Scored, lane: Lane::Realtime };
         assert_eq!(scoring.broker.depth(downstream).await.unwrap().messages, 1);
         panicking.abort();
@@ -187,16 +187,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_row_that_is_stored_is_passed_on_without_a_request() {
+    async fn a_stored_row_is_forwarded_without_a_request() {
         let body = r#"{"run_id":"r","chunk":0,"first_row":1,"rows":2,"transactions":[
             {"row":1,"transaction":{"id":"00000000-0000-0000-0000-000000000001"}},
             {"row":2,"transaction":{"id":"00000000-0000-0000-0000-000000000002"}}],
             "known":[{"row":2,"prediction":{"prediction":"fraud"}},{"row":1,"prediction":{"prediction":"fraud"}}]}"#;
         let chunk = Chunk::decode(body.as_bytes()).unwrap();
         let prediction = Prediction { prediction: "fraud".into(), fraud_score: None, model_version: None };
-        let passed_on = |entry: &Entry| Predicted { entry: entry.clone(), prediction: prediction.clone() };
-        let predicted: Vec<_> = chunk.transactions.iter().map(passed_on).collect();
-        // Nobody listens there.
+        let forwarded = |entry: &Entry| Predicted { entry: entry.clone(), prediction: prediction.clone() };
+        let predicted: Vec<_> = chunk.transactions.iter().map(forwarded).collect();
+        // Nothing listens there.
         let scorer = Arc::new(Scorer::new("http://127.0.0.1:1", &ApiOptions::default()).unwrap());
         let (micro_batches, collecting) = MicroBatches::never_scored();
         let broker: Arc<dyn Broker> = InProcess::new(10);

@@ -1,7 +1,7 @@
-//! The runs that were stopped, as the control exchange tells: their chunks are not scored any more.
+//! The runs that were stopped, by the notices of the control exchange: their chunks are no longer scored.
 //!
-//! What is told is told again every few seconds for as long as the run is not finished, so a predictor that starts later
-//! hears of it too. One that has not changed of it yet scores the chunk, which is just as lawful.
+//! A notice is repeated every few seconds until the run is finished, so a predictor that starts later receives it too. Until
+//! then it scores the chunk, which keeps the law as well.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ use tracing::{debug, info};
 
 use crate::PredictError;
 
-/// How many runs are remembered: far more than are stopped while their chunks wait.
+/// Notices kept: far more than there are stopped runs with waiting chunks.
 const MAX_NOTICES: usize = 1_000;
 
 /// The runs that were stopped.
@@ -25,7 +25,7 @@ pub(crate) struct StoppedRuns {
 }
 
 impl StoppedRuns {
-    /// The notice of a run, where it was stopped.
+    /// The notice of a run, if it was stopped.
     pub(crate) fn notice(&self, run_id: &RunId) -> Option<StopNotice> {
         let notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         notices.iter().find(|notice| notice.run_id == *run_id).cloned()
@@ -35,7 +35,7 @@ impl StoppedRuns {
     pub(crate) async fn stopped(&self, run_id: &RunId) {
         let mut changed = self.changed.subscribe();
         while self.notice(run_id).is_none() {
-            // An error would mean that the sender is gone, but it is ours.
+            // An error would mean that the sender is gone, but `self` holds it.
             let _ = changed.changed().await;
         }
     }
@@ -45,7 +45,7 @@ impl StoppedRuns {
             return;
         }
         about_run(&notice.run_id, || {
-            info!("run {} is {}: its chunks are not scored any more", notice.run_id, notice.kind.as_str());
+            info!("run {} is {}: its chunks are no longer scored", notice.run_id, notice.kind.as_str());
         });
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         if notices.len() == MAX_NOTICES {
@@ -56,7 +56,7 @@ impl StoppedRuns {
         self.changed.send_replace(());
     }
 
-    /// Takes in what is told, until the broker is closed.
+    /// Receives notices until the broker is closed.
     pub(crate) async fn listen(&self, broker: &dyn Broker) -> Result<(), PredictError> {
         let mut listener: Box<dyn Listener> = broker.listen().await?;
         while let Some(message) = listener.next().await {
@@ -65,14 +65,14 @@ impl StoppedRuns {
         Ok(())
     }
 
-    /// Other things may be told on the same exchange, also by a newer version.
+    /// Ignores other messages of the exchange, perhaps of a newer version.
     fn receive(&self, message: &Message) {
         if message.kind != StopNotice::MESSAGE_TYPE {
             return;
         }
         match StopNotice::decode(&message.body) {
             Ok(notice) => self.add(notice),
-            Err(error) => debug!("passing over a notice: {error}"),
+            Err(error) => debug!("ignoring a notice: {error}"),
         }
     }
 }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_run_hears_of_it() {
+    async fn a_waiter_for_a_run_receives_its_notice() {
         let stopped = StoppedRuns::default();
         let run: RunId = "run".parse().unwrap();
         let mut waiting = std::pin::pin!(stopped.stopped(&run));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_notices_is_bounded() {
         let stopped = StoppedRuns::default();
         for number in 0..=MAX_NOTICES {
             stopped.add(notice(&format!("run-{number}")));
