@@ -1,4 +1,4 @@
-//! The body of a request: read within a time, and only where there is room for it.
+//! Reads the body of a request, within bounds of time and memory.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,17 +13,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// How long a server that is ending waits for what is under way of a body.
+/// How long a body is still read after the shutdown signal.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// That the server is ending, which each request carries.
+/// The server's shutdown signal; each request carries it.
 #[derive(Debug, Clone)]
 pub(crate) struct ShutdownSignal(pub(crate) CancellationToken);
 
-/// The bodies of a server's requests: each of them is bounded, and so is the sum of those that are in memory.
+/// Reads the bodies of a server's requests; bounds each of them, and all of them in memory together.
 #[derive(Debug)]
 pub struct Bodies {
-    most: u32,
+    max_bytes: u32,
     time: Duration,
     room: Arc<Semaphore>,
 }
@@ -31,25 +31,25 @@ pub struct Bodies {
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// It is longer than one may be.
+    /// It is longer than allowed.
     #[error("the body is longer than {0} bytes")]
     TooLong(u32),
-    /// It did not come in time.
-    #[error("the body did not come within {} seconds", .0.as_secs())]
+    /// It was not received in time.
+    #[error("the body was not received within {} seconds", .0.as_secs())]
     Slow(Duration),
-    /// It broke off, or is no body.
-    #[error("the body could not be read to its end")]
+    /// It ended early, or is malformed.
+    #[error("the body could not be read completely")]
     Broken,
-    /// Other bodies took up the room for as long as one waits for it.
-    #[error("the bodies of other requests leave no room for this one: send it again later")]
+    /// Other bodies used all memory for too long.
+    #[error("the server has no memory left for this body: try again later")]
     NoRoom,
-    /// The server is ending, and does not wait for the rest.
-    #[error("the server is shutting down: send it again later")]
+    /// The server is shutting down, and does not wait for the rest.
+    #[error("the server is shutting down: try again later")]
     ShuttingDown,
 }
 
 impl BodyError {
-    /// The status of an answer that says so.
+    /// The status of the response.
     pub fn status(self) -> StatusCode {
         match self {
             Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -60,29 +60,30 @@ impl BodyError {
     }
 }
 
-/// A body that was read. Its room is taken until this is dropped: keep it as long as what was made of the body.
+/// A complete body. It counts against the memory bound until `room` is dropped: keep that as long as what was made of the
+/// body.
 #[derive(Debug)]
 pub struct ReadBody {
-    /// What came.
+    /// The content.
     pub bytes: Bytes,
-    /// The room of what it becomes.
+    /// The reserved memory.
     pub room: OwnedSemaphorePermit,
 }
 
 impl Bodies {
-    /// Bodies of `most` bytes, and of `together` bytes in all, each of which may take so much time.
-    pub fn new(most: u32, together: u32, time: Duration) -> Self {
-        Self { most, time, room: Arc::new(Semaphore::new(most.max(together) as usize)) }
+    /// Allows `max_bytes` and `time` for each body, and `max_total_bytes` for all together.
+    pub fn new(max_bytes: u32, max_total_bytes: u32, time: Duration) -> Self {
+        Self { max_bytes, time, room: Arc::new(Semaphore::new(max_bytes.max(max_total_bytes) as usize)) }
     }
 
-    /// Reads the body of a request. Whether the request is allowed at all has to be decided before.
+    /// Reads the body of a request. Authorize the request before.
     pub async fn read(&self, request: Request) -> Result<ReadBody, BodyError> {
         let (parts, body) = request.into_parts();
-        let ending =
-            parts.extensions.get::<ShutdownSignal>().map_or_else(CancellationToken::new, |ending| ending.0.clone());
+        let shutdown =
+            parts.extensions.get::<ShutdownSignal>().map_or_else(CancellationToken::new, |signal| signal.0.clone());
         let reading = self.read_within(body, Instant::now() + self.time);
         let overdue = async {
-            ending.cancelled().await;
+            shutdown.cancelled().await;
             sleep(SHUTDOWN_GRACE).await;
         };
         tokio::select! {
@@ -94,29 +95,30 @@ impl Bodies {
 
     async fn read_within(&self, body: Body, deadline: Instant) -> Result<ReadBody, BodyError> {
         let announced = body.size_hint();
-        if announced.lower() > self.most.into() {
-            return Err(BodyError::TooLong(self.most));
+        if announced.lower() > self.max_bytes.into() {
+            return Err(BodyError::TooLong(self.max_bytes));
         }
-        let most = announced.upper().and_then(|upper| u32::try_from(upper).ok()).unwrap_or(self.most).min(self.most);
-        let room = timeout_at(deadline, Arc::clone(&self.room).acquire_many_owned(most)).await;
+        let reserved =
+            announced.upper().and_then(|upper| u32::try_from(upper).ok()).unwrap_or(self.max_bytes).min(self.max_bytes);
+        let room = timeout_at(deadline, Arc::clone(&self.room).acquire_many_owned(reserved)).await;
         // The semaphore is never closed.
         let Ok(Ok(mut room)) = room else { return Err(BodyError::NoRoom) };
-        let reading = read(body, self.most);
+        let reading = read(body, self.max_bytes);
         let bytes = timeout_at(deadline, reading).await.map_err(|_| BodyError::Slow(self.time))??;
-        drop(room.split((most as usize).saturating_sub(bytes.len())));
+        drop(room.split((reserved as usize).saturating_sub(bytes.len())));
         Ok(ReadBody { bytes, room })
     }
 }
 
-async fn read(body: Body, most: u32) -> Result<Bytes, BodyError> {
+async fn read(body: Body, max_bytes: u32) -> Result<Bytes, BodyError> {
     let mut body = pin!(body);
     let mut whole = BytesMut::new();
     while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        if whole.len() + data.len() > most as usize {
-            return Err(BodyError::TooLong(most));
+        if whole.len() + data.len() > max_bytes as usize {
+            return Err(BodyError::TooLong(max_bytes));
         }
-        // Copied, as a piece may be part of a larger buffer that it would keep.
+        // Copied, as a frame may be part of a larger buffer and keep it alive.
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
@@ -132,7 +134,7 @@ mod tests {
 
     const TIME: Duration = Duration::from_secs(30);
 
-    /// A body of unknown length: these pieces, and then its end, or nothing more.
+    /// A body of unknown length: these pieces, then its end, or nothing more.
     struct ChunkedBody(Vec<&'static str>, bool);
 
     impl hyper::body::Body for ChunkedBody {
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bodies_are_bounded_in_all() {
+    async fn all_bodies_together_are_bounded() {
         let bodies = Bodies::new(10, 15, TIME);
         let first = read(&bodies, "0123456789").await.unwrap();
         let second = read(&bodies, "01234").await.unwrap();
@@ -185,20 +187,20 @@ mod tests {
         };
         let (waited, ()) = tokio::join!(waiting, freeing);
         assert_eq!(waited.unwrap_err(), BodyError::TooLong(10));
-        // One of unknown length takes what it turned out to need.
+        // A body of unknown length keeps only what it turned out to need.
         let unsized_body = read(&bodies, Body::new(ChunkedBody(vec!["01234"], true))).await.unwrap();
         let other = read(&bodies, "0123456789").await.unwrap();
         assert_eq!((unsized_body.bytes.len(), other.bytes.len()), (5, 10));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_waits_for_a_body_only_a_moment() {
+    async fn a_shutdown_waits_only_a_moment_for_a_body() {
         let bodies = Bodies::new(10, 10, TIME);
-        let ending = ShutdownSignal(CancellationToken::new());
+        let shutdown = ShutdownSignal(CancellationToken::new());
         let mut request = Request::new(unfinished(&["0"]));
-        request.extensions_mut().insert(ending.clone());
+        request.extensions_mut().insert(shutdown.clone());
         let began = Instant::now();
-        let stopping = async { ending.0.cancel() };
+        let stopping = async { shutdown.0.cancel() };
         let (read, ()) = tokio::join!(bodies.read(request), stopping);
         assert_eq!((read.unwrap_err(), began.elapsed()), (BodyError::ShuttingDown, SHUTDOWN_GRACE));
     }

@@ -1,4 +1,4 @@
-//! One connection: requests are answered one after the other, until either side has had enough.
+//! One connection: serves its requests one after the other until either side closes it.
 
 pub(crate) mod state;
 mod stream;
@@ -30,16 +30,16 @@ use self::stream::TimedStream;
 use crate::Limits;
 use crate::body::ShutdownSignal;
 
-/// How long what else comes in is read and thrown away after the last answer: a connection that is closed with unread bytes is reset,
-/// and the answer may be lost with it.
+/// How long input is read and discarded after the last response: closing a connection with unread bytes resets it, and the
+/// response may be lost.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What HTTP/2 without negotiation gets.
+/// The response to HTTP/2 without negotiation.
 const HTTP_2: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\ncontent-length: 24\r\n\
     connection: close\r\n\r\nonly HTTP/1.1 is spoken\n";
 
-/// Answers requests until the other side leaves, its time is over, or `shutdown`.
-pub(crate) async fn answer<IO>(
+/// Serves requests until the client disconnects, a limit is exceeded, or `shutdown`.
+pub(crate) async fn serve_connection<IO>(
     stream: IO,
     router: Router,
     state: Arc<ConnectionState>,
@@ -49,20 +49,20 @@ pub(crate) async fn answer<IO>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = TowerToHyperService::new(router);
-    let (asked, ending) = (Arc::clone(&state), shutdown.clone());
+    let (shared, signal) = (Arc::clone(&state), shutdown.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (router, answering) = (router.clone(), asked.begin());
-        let (asked, ending) = (Arc::clone(&asked), ending.clone());
+        let (router, guard) = (router.clone(), shared.begin());
+        let (shared, signal) = (Arc::clone(&shared), signal.clone());
         Box::pin(async move {
-            // The connection is about to be dropped, and the request with it.
-            let Some(answering) = answering else { return pending().await };
+            // The connection is about to be dropped with its request.
+            let Some(guard) = guard else { return pending().await };
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ShutdownSignal(ending));
+            request.extensions_mut().insert(ShutdownSignal(signal));
             let response: Response = router.call(request).await?;
             if response.status().is_success() {
-                asked.mark_proven();
+                shared.mark_proven();
             }
-            Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _answering: answering }))
+            Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _guard: guard }))
         })
     });
     let timed = TimedStream::new(stream, Arc::clone(&state), limits);
@@ -70,20 +70,20 @@ pub(crate) async fn answer<IO>(
         .max_buf_size(limits.head_bytes)
         .max_header_size(limits.head_bytes)
         .timer(TokioTimer::new())
-        // The stream's own times are shorter. But with one, hyper asks the stream for more as soon as an answer is sent, and so the stream
-        // knows when the silence begins.
+        // The stream's own time-outs are shorter. But with this one set, hyper reads from the stream as soon as a response is
+        // sent, so that the stream knows when the idle time begins.
         .header_read_timeout(limits.idle + limits.head)
         .serve_connection(TokioIo::new(timed), service);
-    let mut is_ending = false;
+    let mut is_closing = false;
     let ended = loop {
         tokio::select! {
             biased;
             () = state.closed.cancelled() => return,
-            () = shutdown.cancelled(), if !is_ending => {
+            () = shutdown.cancelled(), if !is_closing => {
                 if state.close_if_silent() {
                     return;
                 }
-                is_ending = true;
+                is_closing = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
             ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
@@ -91,30 +91,30 @@ pub(crate) async fn answer<IO>(
     };
     let mut stream = connection.into_parts().io.into_inner();
     if let Err(error) = ended {
-        debug!("a connection has ended: {error}");
+        debug!("connection closed: {error}");
         if !error.is_parse_version_h2() || stream.write_all(HTTP_2).await.is_err() {
             return;
         }
     }
-    let parting = timeout(LINGER, part(&mut stream));
+    let lingering = timeout(LINGER, linger(&mut stream));
     tokio::select! {
         () = state.closed.cancelled() => {}
-        _ = parting => {}
+        _ = lingering => {}
     }
 }
 
-/// Says that nothing more is sent, and waits for the other side to do so.
-async fn part<IO: AsyncRead + AsyncWrite + Unpin>(stream: &mut TimedStream<IO>) -> std::io::Result<()> {
+/// Ends the output, and waits for the client to end its own.
+async fn linger<IO: AsyncRead + AsyncWrite + Unpin>(stream: &mut TimedStream<IO>) -> std::io::Result<()> {
     stream.shutdown().await?;
-    let mut thrown_away = vec![0; 16 * 1024];
-    while stream.read(&mut thrown_away).await? > 0 {}
+    let mut discarded = vec![0; 16 * 1024];
+    while stream.read(&mut discarded).await? > 0 {}
     Ok(())
 }
 
-/// The body of an answer, which tells when it has been handed over.
+/// The body of a response, which keeps its guard until it has been handed over.
 struct TrackedBody {
     body: Body,
-    _answering: ResponseGuard,
+    _guard: ResponseGuard,
 }
 
 impl hyper::body::Body for TrackedBody {

@@ -1,28 +1,28 @@
-//! The bounds of a server.
+//! The limits of a server.
 
 use std::time::Duration;
 
-/// What a server allows those who connect to it.
+/// What a server allows its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time. The files that the process may open bound them too: they get half of those.
+    /// Most connections at a time; at most half of the files that the process may open.
     pub connections: usize,
-    /// The longest head of a request, in bytes; at least 8 KiB.
+    /// Longest head of a request, in bytes; at least 8 KiB.
     pub head_bytes: usize,
-    /// How long a head may take to come, from its first byte or from the connection on.
+    /// Longest time to receive a head, from its first byte or from the connection on.
     pub head: Duration,
-    /// How long a connection is kept between two requests: longer than clients and proxies keep theirs, as a rule, so that it
-    /// is not closed while a request is on its way.
+    /// How long an idle connection is kept: longer than most clients and proxies do, so that it is not closed while a request
+    /// is on its way.
     pub idle: Duration,
-    /// How long whoever asked may take to receive what waits to be sent.
+    /// How long a client may take to read waiting output.
     pub write: Duration,
 }
 
 impl Limits {
-    /// The fewest connections that a server has, however few files the process may open.
+    /// Connections allowed however few files the process may open.
     const FEWEST: usize = 4;
 
-    /// The bounds that hold for a process that may open so many files.
+    /// The limits for a process that may open so many files.
     pub(crate) fn with_open_files(self, files: Option<usize>) -> Self {
         let connections = files.map_or(self.connections, |files| self.connections.min(files / 2));
         Self { connections: connections.max(Self::FEWEST), ..self }
@@ -41,7 +41,7 @@ impl Default for Limits {
     }
 }
 
-/// How many files this process may open, where the system says so.
+/// How many files this process may open, if known.
 pub(crate) fn open_files() -> Option<usize> {
     parse_open_files(&std::fs::read_to_string("/proc/self/limits").ok()?)
 }

@@ -1,4 +1,4 @@
-//! A server: it accepts connections as long as there is room, and makes some where silent ones take it up.
+//! Accepts connections; a full server closes silent ones to make room.
 
 use std::io;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::Limits;
-use crate::connection::answer;
+use crate::connection::serve_connection;
 use crate::connection::state::ConnectionState;
 use crate::limits::open_files;
 
-/// After an error of the system, such as too many open files.
+/// Pause after a failed `accept`, such as with too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Between two lines in the log about the same.
+/// Time between two warnings.
 const WARN_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Answers with `router` what comes to `listener`, until `shutdown`. Then it answers what has come in whole, and returns; dropped, it
-/// closes all connections.
+/// Serves `router` on `listener` until `shutdown`, then answers the requests that it has received completely, and returns.
+/// Closes all connections when dropped.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
-    let asked = limits.connections;
+    let wanted = limits.connections;
     let limits = limits.with_open_files(open_files());
-    if limits.connections < asked {
-        info!("{} connections at a time, not {asked}, as this process may open few files", limits.connections);
+    if limits.connections < wanted {
+        info!("at most {} connections, not {wanted}, as this process may open few files", limits.connections);
     }
     let mut connections =
         OpenConnections { limits, idle: Arc::default(), tasks: JoinSet::new(), open: Vec::new(), last_warning: None };
@@ -50,34 +50,34 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
 /// The connections of a server.
 struct OpenConnections {
     limits: Limits,
-    /// Told when one could be closed that could not before.
+    /// Notified when a connection becomes idle.
     idle: Arc<Notify>,
     tasks: JoinSet<()>,
     open: Vec<Arc<ConnectionState>>,
-    /// When it was last said that there are too many.
+    /// Time of the last warning.
     last_warning: Option<Instant>,
 }
 
 impl OpenConnections {
-    /// The next connection; those that have ended meanwhile are forgotten.
+    /// Accepts the next connection, and removes ended ones meanwhile.
     async fn accept(&mut self, listener: &TcpListener) -> io::Result<TcpStream> {
         loop {
             tokio::select! {
                 biased;
-                Some(ended) = self.tasks.join_next() => self.forget(ended),
+                Some(ended) = self.tasks.join_next() => self.remove(ended),
                 accepted = listener.accept() => return accepted.map(|(stream, _)| stream),
             }
         }
     }
 
-    /// Waits until there is room for one more. OpenConnections that owe no answer go where there is none: those first that have never had
-    /// one, and of those the ones that have been silent longest.
+    /// Waits until there is room for one more connection. A full server closes connections that owe no response: first those
+    /// that never had one, longest silent first.
     async fn make_room(&mut self) {
         while self.tasks.len() >= self.limits.connections {
-            self.warn_sometimes("there are too many connections, so silent ones are closed");
+            self.warn_rarely("too many connections: closing silent ones");
             self.close_one();
             tokio::select! {
-                Some(ended) = self.tasks.join_next() => self.forget(ended),
+                Some(ended) = self.tasks.join_next() => self.remove(ended),
                 () = self.idle.notified() => {}
             }
         }
@@ -89,37 +89,37 @@ impl OpenConnections {
     }
 
     fn open(&mut self, stream: TcpStream, router: Router, shutdown: CancellationToken) {
-        // Answers are written at once; waiting for more to send would only make them late.
+        // Responses are written in one piece; waiting for more would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
             debug!("cannot set TCP_NODELAY: {error}");
         }
         let state = ConnectionState::new(Arc::clone(&self.idle));
         self.open.push(Arc::clone(&state));
-        self.tasks.spawn(answer(stream, router, state, self.limits, shutdown));
+        self.tasks.spawn(serve_connection(stream, router, state, self.limits, shutdown));
     }
 
-    fn forget(&mut self, ended: Result<(), tokio::task::JoinError>) {
-        if let Err(died) = ended {
-            warn!("a connection has died: {died}");
+    fn remove(&mut self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended {
+            warn!("a connection task panicked: {error}");
         }
-        // What a task had is dropped before it is seen to have ended.
+        // A task drops its state before it is seen to have ended.
         self.open.retain(|state| Arc::strong_count(state) > 1);
     }
 
-    /// Nothing could be accepted. What the system runs short of, files above all, is what connections take up.
+    /// After a failed `accept`: closes a connection, as connections use what the system lacks, above all files.
     async fn recover(&mut self, error: &io::Error) {
-        self.warn_sometimes(&format!("no connection can be accepted ({error}), so silent ones are closed"));
+        self.warn_rarely(&format!("cannot accept connections ({error}): closing silent ones"));
         if self.close_one()
             && let Some(ended) = self.tasks.join_next().await
         {
-            self.forget(ended);
+            self.remove(ended);
         }
         sleep(ACCEPT_PAUSE).await;
     }
 
-    fn warn_sometimes(&mut self, message: &str) {
+    fn warn_rarely(&mut self, message: &str) {
         if self.last_warning.is_none_or(|last| last.elapsed() >= WARN_INTERVAL) {
-            warn!("{message}: {} are open", self.tasks.len());
+            warn!("{message}, {} are open", self.tasks.len());
             self.last_warning = Some(Instant::now());
         }
     }
@@ -137,19 +137,19 @@ mod tests {
 
     use super::*;
 
-    /// Longer than any test takes: what waits for it has failed.
+    /// Longer than any test takes.
     const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
     struct TestServer {
         address: SocketAddr,
         shutdown: CancellationToken,
-        /// Requests that wait to be released.
+        /// Requests waiting for `release`.
         waiting: Arc<AtomicUsize>,
         release: Arc<Semaphore>,
         task: JoinHandle<()>,
     }
 
-    /// `/now` is answered at once, `/later` once it is released.
+    /// Answers `/now` at once, `/later` once released.
     async fn serving(address: &str, connections: usize) -> TestServer {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -179,7 +179,7 @@ mod tests {
 
     async fn read_to_end(mut stream: TcpStream) -> String {
         let mut text = Vec::new();
-        // A connection that is given up may be reset.
+        // A closed connection may be reset.
         let _ = tokio::time::timeout(TEST_TIMEOUT, stream.read_to_end(&mut text)).await.expect("it is closed");
         String::from_utf8(text).unwrap()
     }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_is_owed_an_answer_is_not_closed() {
+    async fn a_connection_with_an_open_request_is_not_closed() {
         let served = serving("127.0.0.1:0", 4).await;
         let later = "POST /later HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         let mut owed = Vec::new();
@@ -209,11 +209,11 @@ mod tests {
         while served.waiting.load(Ordering::Relaxed) < owed.len() {
             tokio::task::yield_now().await;
         }
-        // There is no room for this one until one of the others has its answer.
+        // There is no room for this one until one of the others has its response.
         let asking = tokio::spawn(read_to_end(send(served.address, NOW).await));
         served.release.add_permits(1);
         assert!(asking.await.unwrap().ends_with("now"));
-        // Nor does the end of the server take an answer away.
+        // The shutdown does not lose a response either.
         served.shutdown.cancel();
         served.release.add_permits(3);
         for owed in owed {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_was_answered_is_kept_longer_than_one_that_never_asked() {
+    async fn an_answered_connection_is_kept_longer_than_a_silent_one() {
         let served = serving("127.0.0.1:0", 4).await;
         let keep = NOW.replace("connection: close\r\n", "");
         let mut proven = send(served.address, &keep).await;
@@ -242,13 +242,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_does_not_wait_for_what_is_not_a_request() {
+    async fn a_shutdown_does_not_wait_for_incomplete_requests() {
         let served = serving("127.0.0.1:0", 16).await;
         let mut silent = Vec::new();
         for text in ["", "POST", "POST /later HTTP/1.1\r\nhost: "] {
             silent.push(send(served.address, text).await);
         }
-        // Everything above has been accepted once this is answered.
+        // All connections above are accepted once this one is answered.
         read_to_end(send(served.address, NOW).await).await;
         served.shutdown.cancel();
         tokio::time::timeout(TEST_TIMEOUT, served.task).await.unwrap().unwrap();
@@ -259,8 +259,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_listens_at_addresses_of_ipv6() {
-        // A machine may be without.
+    async fn ipv6_addresses_work() {
+        // A machine may have no IPv6.
         if TcpListener::bind("[::1]:0").await.is_err() {
             return;
         }

@@ -1,4 +1,4 @@
-//! How many transactions a core scores in a second: from the JSON of a request to the JSON of the answer, and its parts.
+//! Transactions scored a second on one core, from the JSON of the request to that of the response, and by step.
 //!
 //! ```text
 //! cargo bench -p assay-ml-api --bench predict
@@ -24,9 +24,9 @@ fn body(count: usize) -> Vec<u8> {
     serde_json::to_vec(&transactions(count)).expect("transactions are JSON")
 }
 
-/// Parse, features, trees, answer: what the target of 200,000 a second on one core is about.
+/// Parse, features, trees, response; the target is 200,000 a second on one core.
 #[divan::bench(args = [1, 10, 100, 1_000])]
-fn request_to_answer(bencher: Bencher<'_, '_>, count: usize) {
+fn request_to_response(bencher: Bencher<'_, '_>, count: usize) {
     let (model, body) = (Model::bundled(), body(count));
     let bencher = bencher.counter(ItemsCount::new(count));
     bencher.bench_local(|| predict(&model, black_box(&body), count).expect("a good request"));

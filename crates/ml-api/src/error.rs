@@ -10,12 +10,12 @@ use crate::ModelError;
 /// Why `ml-api` ends early, in one line.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The address is taken, or is not one of this machine.
+    /// The address is in use, or not an address of this machine.
     #[error("cannot listen on {address} ({}): choose another ML_API_HOST or ML_API_PORT", cause.kind())]
     Listen {
         /// Host and port.
         address: String,
-        /// What the system says.
+        /// The system's error.
         cause: io::Error,
     },
     /// The model file cannot be read.
@@ -23,7 +23,7 @@ pub enum ApiError {
     ModelUnreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         cause: io::Error,
     },
     /// The model file is not a model.
@@ -37,7 +37,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// How the program ends.
+    /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Listen { .. } | Self::ModelUnreadable { .. } | Self::Model { .. } => Exit::Usage,

@@ -1,8 +1,8 @@
-//! What the model looks at: numbers made of the seven columns.
+//! The model's features: numbers computed from the seven columns.
 //!
-//! Training and serving both go through [`Encoder::encode`], so that a feature means the same to both. What is learned
-//! from the training data before any tree is grown (how often words, merchants and operations come with fraud, and what
-//! is usually paid at a merchant) is in [`Tables`], part of the model file.
+//! Training and serving both use [`Encoder::encode`], so that a feature means the same to both. [`Tables`], part of the model
+//! file, holds what is learned before any tree is grown: how often words, merchants and operations come with fraud, and the
+//! usual amount at a merchant.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::TransactionFields;
 
-/// How many features there are.
+/// Number of features.
 const COUNT: usize = 16;
 
 /// One transaction's features, in the order of [`FEATURES`]. All are finite.
 pub type Features = [f32; COUNT];
 
-/// The names of the features. A model file lists those that it was trained on; it is refused where they differ.
+/// The names of the features. A model file that was trained on others is rejected.
 pub const FEATURES: [&str; COUNT] = [
     "amount_log",
     "amount_negative",
@@ -37,18 +37,17 @@ pub const FEATURES: [&str; COUNT] = [
     "word_odds_sum",
 ];
 
-/// What was learned about names and words. Odds are logarithms, relative to those of all transactions: 0 says nothing.
-/// All keys are in lower case.
+/// Fraud odds of names and words: logarithms, relative to the odds of all transactions; 0 says nothing. Keys are lower-case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tables {
-    /// The logarithm of one plus the amount, on average: for merchants that were never seen.
+    /// Average of `ln(1 + amount)`, for unknown merchants.
     pub usual_amount: f32,
-    /// Odds of the types of operation.
+    /// Odds by type of operation.
     pub operations: BTreeMap<String, f32>,
-    /// Odds of the words of descriptions.
+    /// Odds by word of the description.
     pub words: BTreeMap<String, f32>,
-    /// What is known of merchants; the empty name stands for transactions without one.
+    /// By merchant; the empty name stands for transactions without one.
     pub merchants: BTreeMap<String, Merchant>,
 }
 
@@ -58,13 +57,13 @@ pub struct Tables {
 pub struct Merchant {
     /// Odds of fraud there.
     pub odds: f32,
-    /// The logarithm of one plus the amount that is paid there, on average.
+    /// Average of `ln(1 + amount)` there.
     pub usual_amount: f32,
-    /// Odds of the types of operation there.
+    /// Odds by type of operation there.
     pub operations: BTreeMap<String, f32>,
 }
 
-/// Computes features, by [`Tables`] made ready for look-ups.
+/// Computes features from [`Tables`], indexed for look-ups.
 #[derive(Debug)]
 pub struct Encoder {
     usual_amount: f32,
@@ -77,7 +76,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Makes the tables ready.
+    /// Indexes the tables.
     pub fn new(tables: &Tables) -> Self {
         let by_key = |odds: &BTreeMap<String, f32>| odds.iter().map(|(name, odds)| (key(name), *odds)).collect();
         Self {
@@ -139,14 +138,14 @@ impl Encoder {
     }
 }
 
-/// What an amount looks like to a person, whatever its sign.
+/// Features of an amount, whatever its sign.
 struct AmountFeatures {
     log: f32,
     /// 0 to 99.
     cents: f32,
-    /// Above the last multiple of ten, so 0 for round ones.
+    /// Above the last multiple of ten; 0 for round amounts.
     beyond_ten: f32,
-    /// Missing to the next hundred: above 0, at most 100.
+    /// Missing to the next hundred; above 0, at most 100.
     below_hundred: f32,
 }
 
@@ -154,9 +153,9 @@ impl AmountFeatures {
     #[expect(clippy::cast_possible_truncation, reason = "features are single floats; a few digits are enough")]
     fn of(amount: f64) -> Self {
         let size = amount.abs();
-        // Counted in whole cents, as 0.1 is no binary fraction.
+        // In whole cents, as 0.1 is not a binary fraction.
         let cents = (size * 100.0).round();
-        // Beyond 2^53 cents, or where the product overflows, the cents are noise; 0 is as good.
+        // Beyond 2^53 cents, or if the product overflows, the cents are noise; 0 is as good.
         let cents = if cents < 9.0e15 { cents } else { 0.0 };
         Self {
             log: size.ln_1p() as f32,
@@ -167,7 +166,7 @@ impl AmountFeatures {
     }
 }
 
-/// The words of a description. They end at ASCII spaces and punctuation; numbers are none.
+/// The words of a description, separated by ASCII spaces and punctuation; numbers are not words.
 pub fn words(description: &str) -> impl Iterator<Item = &str> {
     description
         .split(|character: char| character.is_ascii() && !character.is_ascii_alphanumeric())
@@ -184,7 +183,7 @@ fn side(text: &str) -> f32 {
     }
 }
 
-/// The types of operation that are known, by a number; all others share one.
+/// A number for each known type of operation; all others share one.
 fn kind(operation_type: &str) -> f32 {
     const KNOWN: [&str; 7] = ["fee", "card_payment", "direct_debit", "payment", "withdrawal", "transfer", "refund"];
     KNOWN
@@ -194,7 +193,7 @@ fn kind(operation_type: &str) -> f32 {
         .map_or(0.0, |(_, number)| f32::from(number))
 }
 
-/// A number of a clock or a calendar.
+/// A number from a clock or a calendar.
 fn small(number: u32) -> f32 {
     u16::try_from(number).map_or(0.0, f32::from)
 }
@@ -251,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn words_are_between_punctuation_and_no_numbers() {
+    fn words_end_at_punctuation_and_are_not_numbers() {
         let found: Vec<_> = words("  Café de l'Est; ref. 2024/113 (A4), 50€").collect();
         assert_eq!(found, ["Café", "de", "l", "Est", "ref", "A4", "50€"]);
     }
 
     #[test]
-    fn what_was_never_seen_says_nothing() {
+    fn unknown_values_have_neutral_features() {
         let unknown = TransactionFields {
             description: String::new().into(),
             merchant: None,
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn features_of_the_wildest_amounts_are_finite() {
+    fn features_of_extreme_amounts_are_finite() {
         let encoder = Encoder::new(&Tables::default());
         for amount in [0.0, -0.0, 1e-300, f64::MAX, f64::MIN, 9_999_999_999_999_999.999_9] {
             let features = encoder.encode(&transaction(amount));

@@ -1,4 +1,4 @@
-//! A transaction as a request holds it: borrowed from the body, but for text with escapes.
+//! A transaction of a request, borrowed from the body except for text with escapes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,18 +7,18 @@ use assay_transaction::{TimeZone, Timestamp};
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// The fields of one transaction that the model knows; whatever else a request holds is ignored.
+/// The fields of a transaction that the model knows; all others are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TransactionFields<'a> {
-    /// Comes back as `transaction_id`; the model does not look at it.
+    /// Returned as `transaction_id`; the model ignores it.
     #[serde(borrow)]
     pub id: Cow<'a, str>,
-    /// What the bank's customer reads.
+    /// The text on the account statement.
     #[serde(borrow)]
     pub description: Cow<'a, str>,
-    /// Below zero, as a rule, for money that leaves the account. A float is exact enough to score by; it is never stored.
+    /// Usually negative for money that leaves the account. A float is exact enough for scoring; it is never stored.
     pub amount: f64,
-    /// When it happened; UTC where it names no zone.
+    /// When it happened; UTC if it names no zone.
     #[serde(deserialize_with = "timestamp")]
     pub timestamp: Timestamp,
     /// Who was paid; `null`, empty and absent are the same.
@@ -32,7 +32,7 @@ pub struct TransactionFields<'a> {
     pub side: Cow<'a, str>,
 }
 
-/// BorrowedText that borrows, which serde does for a plain `Cow` alone.
+/// Text that borrows even inside an `Option`, where serde would copy.
 #[derive(Deserialize)]
 struct BorrowedText<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -1,15 +1,14 @@
 //! The reference ML API: a demonstration model behind HTTP.
 //!
-//! It is what `assay run` scores with where no `ML_API_URL` is given, and what one's own model server can be compared
-//! with. [`serve`] answers over HTTP; [`Model`] scores; [`features`](Tables) are computed by one module for training and
-//! serving alike, so that the two never differ.
+//! `assay run` scores with it unless `ML_API_URL` is set; it is also a reference for a model server of your own. [`serve`]
+//! answers over HTTP; [`Model`] scores; one module computes the [features](Tables) for training and serving, so that the two
+//! never differ.
 //!
-//! **The model that comes along is a demonstration.** It is trained on made-up data that `assay-generator` makes, with
-//! fraud patterns that were planted there. It must not decide about anybody's real money. What it is worth on made-up
-//! data that it has not seen is in the crate's README.
+//! **The bundled model is a demonstration.** It is trained on data made up by `assay-generator`, with planted fraud patterns,
+//! and must not decide about real money. The crate's README says how good it is on unseen made-up data.
 //!
-//! The model is trained elsewhere (`crates/training`), by a library that is not needed here: what is left of it is a
-//! JSON file, and the few lines of [`Model`] that walk its trees.
+//! The model is trained in `crates/training`, by a library that is not needed here: a model is a JSON file, and [`Model`]
+//! walks its trees.
 
 mod arguments;
 mod error;

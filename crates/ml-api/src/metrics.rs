@@ -1,7 +1,7 @@
-//! What `/metrics` tells, in Prometheus' text format.
+//! The `/metrics` endpoint, in Prometheus' text format.
 //!
-//! A few atomics of its own instead of a recorder for the whole process: `assay run` serves the model inside a process
-//! that has metrics of its own, and a recorder's histograms grow until somebody scrapes them, which nobody may.
+//! It uses a few atomics instead of the process-wide recorder: `assay run` serves the model inside a process with metrics of
+//! its own, and a recorder's histograms grow until they are scraped, which may never happen.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
-/// The statuses that `/predict` answers with. All others are counted as `other`.
+/// The statuses of `/predict`; all others are counted as `other`.
 const STATUSES: [(StatusCode, &str); 5] = [
     (StatusCode::OK, "200"),
     (StatusCode::BAD_REQUEST, "400"),
@@ -18,7 +18,7 @@ const STATUSES: [(StatusCode, &str); 5] = [
     (StatusCode::INTERNAL_SERVER_ERROR, "500"),
 ];
 
-/// Upper bounds of the latency's buckets, in microseconds, and as they are written.
+/// Upper bounds of the latency buckets, in microseconds and as written.
 const BUCKETS: [(u64, &str); 14] = [
     (250, "0.00025"),
     (500, "0.0005"),
@@ -43,14 +43,14 @@ pub(crate) struct Metrics {
     other_requests: AtomicU64,
     fraud: AtomicU64,
     legitimate: AtomicU64,
-    /// Not cumulative yet; the last one has no upper bound.
+    /// Not cumulative; the last one has no upper bound.
     latency: [AtomicU64; BUCKETS.len() + 1],
     latency_micros: AtomicU64,
 }
 
 impl Metrics {
-    /// Counts an answered request of `/predict`, and how long it took.
-    pub(crate) fn request(&self, status: StatusCode, took: Duration) {
+    /// Counts a request to `/predict` and its duration.
+    pub(crate) fn record_request(&self, status: StatusCode, took: Duration) {
         let position = STATUSES.iter().position(|(known, _)| *known == status);
         add(position.map_or(&self.other_requests, |position| &self.requests[position]), 1);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -59,12 +59,12 @@ impl Metrics {
     }
 
     /// Counts scored transactions.
-    pub(crate) fn transactions(&self, scored: u64, fraud: u64) {
+    pub(crate) fn record_transactions(&self, scored: u64, fraud: u64) {
         add(&self.fraud, fraud);
         add(&self.legitimate, scored - fraud);
     }
 
-    /// All of it as text.
+    /// All metrics as text.
     pub(crate) fn render(&self, model_version: &str) -> String {
         let mut text = String::with_capacity(4_096);
         // Writing to a string cannot fail.
@@ -73,22 +73,19 @@ impl Metrics {
     }
 
     fn write(&self, text: &mut String, model_version: &str) -> std::fmt::Result {
-        writeln!(
-            text,
-            "# HELP assay_ml_api_requests_total Requests to /predict by the status they were answered with."
-        )?;
+        writeln!(text, "# HELP assay_ml_api_requests_total Requests to /predict by the status of the response.")?;
         writeln!(text, "# TYPE assay_ml_api_requests_total counter")?;
         let statuses = STATUSES.iter().map(|(_, status)| *status).zip(&self.requests);
         for (status, count) in statuses.chain([("other", &self.other_requests)]) {
             writeln!(text, "assay_ml_api_requests_total{{status=\"{status}\"}} {}", get(count))?;
         }
-        writeln!(text, "# HELP assay_ml_api_transactions_total ScoredBatch transactions by what was predicted.")?;
+        writeln!(text, "# HELP assay_ml_api_transactions_total Scored transactions by prediction.")?;
         writeln!(text, "# TYPE assay_ml_api_transactions_total counter")?;
         for (prediction, count) in [("fraud", &self.fraud), ("legitimate", &self.legitimate)] {
             writeln!(text, "assay_ml_api_transactions_total{{prediction=\"{prediction}\"}} {}", get(count))?;
         }
         let name = "assay_ml_api_request_duration_seconds";
-        writeln!(text, "# HELP {name} From the end of a request's body to its answer.")?;
+        writeln!(text, "# HELP {name} From the end of the request's body to the response.")?;
         writeln!(text, "# TYPE {name} histogram")?;
         let mut count = 0;
         for (bound, bucket) in BUCKETS.iter().map(|(_, bound)| *bound).chain(["+Inf"]).zip(&self.latency) {
@@ -98,7 +95,7 @@ impl Metrics {
         let micros = get(&self.latency_micros);
         writeln!(text, "{name}_sum {}.{:06}", micros / 1_000_000, micros % 1_000_000)?;
         writeln!(text, "{name}_count {count}")?;
-        writeln!(text, "# HELP assay_ml_api_model_info The model that answers.")?;
+        writeln!(text, "# HELP assay_ml_api_model_info The model that scores.")?;
         writeln!(text, "# TYPE assay_ml_api_model_info gauge")?;
         let version = model_version.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         writeln!(text, "assay_ml_api_model_info{{version=\"{version}\"}} 1")
@@ -118,13 +115,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_come_out_as_prometheus_reads_them() {
+    fn counts_are_rendered_in_prometheus_format() {
         let metrics = Metrics::default();
-        metrics.request(StatusCode::OK, Duration::from_millis(1));
-        metrics.request(StatusCode::OK, Duration::from_micros(1_001));
-        metrics.request(StatusCode::UNPROCESSABLE_ENTITY, Duration::from_mins(1));
-        metrics.request(StatusCode::IM_A_TEAPOT, Duration::ZERO);
-        metrics.transactions(100, 3);
+        metrics.record_request(StatusCode::OK, Duration::from_millis(1));
+        metrics.record_request(StatusCode::OK, Duration::from_micros(1_001));
+        metrics.record_request(StatusCode::UNPROCESSABLE_ENTITY, Duration::from_mins(1));
+        metrics.record_request(StatusCode::IM_A_TEAPOT, Duration::ZERO);
+        metrics.record_transactions(100, 3);
         let text = metrics.render("a\"b");
         for line in [
             "assay_ml_api_requests_total{status=\"200\"} 2",

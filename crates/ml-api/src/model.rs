@@ -1,7 +1,7 @@
-//! The model: boosted trees as flat arrays, read from JSON and walked by a few lines of our own.
+//! The model: boosted trees as flat arrays, read from JSON and walked by our own code.
 //!
 //! Every tree is full: `depth` levels of splits, then leaves. So a walk is `depth` steps of `2 i + 1` or `2 i + 2`, without a
-//! branch that a processor could mispredict, and its cost does not depend on the data. The training pads what grew less.
+//! branch to mispredict, and its cost does not depend on the data. The training pads smaller trees.
 
 use assay_transaction::Exit;
 use serde::{Deserialize, Serialize};
@@ -9,56 +9,56 @@ use serde::{Deserialize, Serialize};
 use crate::features::{Encoder, FEATURES, Features, Tables};
 use crate::fields::TransactionFields;
 
-/// The format of the file; another one is refused.
+/// The format of the file; any other is rejected.
 const FORMAT: &str = "assay-model-1";
 
-/// The deepest trees that a file may have: a full tree of more would be mostly padding.
+/// Depth of the deepest tree: a deeper full tree would be mostly padding.
 pub const MAX_DEPTH: u32 = 8;
 
-/// A model as its file holds it.
+/// The content of a model file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelFile {
-    /// What kind of file this is; see [`ModelFile::new`].
+    /// The format of the file, set by [`ModelFile::new`].
     format: String,
-    /// What it is good for, in plain words.
+    /// What the model is good for, in plain words.
     pub note: String,
-    /// What predictions name as `model_version`.
+    /// The `model_version` of predictions.
     pub version: String,
-    /// How it came to be.
+    /// How it was trained.
     pub training: Training,
-    /// From this score on a transaction is called fraud.
+    /// The lowest score that is called fraud.
     pub threshold: f32,
-    /// The names of the features, in their order.
+    /// The names of the features, in order.
     features: Vec<String>,
-    /// What the features look up.
+    /// The tables that the features look up.
     pub tables: Tables,
-    /// How many splits lead to a leaf, in every tree.
+    /// Splits above each leaf, in every tree.
     pub depth: u32,
-    /// Log-odds before any tree is asked.
+    /// Log-odds before the first tree.
     pub base: f32,
-    /// The trees, whose leaves are added up.
+    /// The trees; their leaves are summed.
     pub trees: Vec<Tree>,
 }
 
-/// How a model came to be, and what it is worth.
+/// How a model was trained, and how good it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
-    /// Generated transactions that it was trained on.
+    /// Generated transactions for training.
     pub rows: usize,
-    /// The generator's seed for these.
+    /// The generator's seed for training.
     pub seed: u64,
-    /// Generated transactions that it was measured on.
+    /// Generated transactions for the test.
     pub test_rows: usize,
-    /// The generator's seed for those.
+    /// The generator's seed for the test.
     pub test_seed: u64,
-    /// Area under the ROC curve on the latter.
+    /// Area under the ROC curve in the test.
     pub auc: f64,
 }
 
-/// A full binary tree. Split `i` leads to `2 i + 1` where the feature is below the threshold, else to `2 i + 2`; what
-/// comes after the last split is the leaves.
+/// A full binary tree. Split `i` leads to `2 i + 1` if the feature is below the threshold, else to `2 i + 2`; after the last
+/// split come the leaves.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tree {
@@ -71,7 +71,7 @@ pub struct Tree {
 }
 
 impl ModelFile {
-    /// A file of this format, on the features of this crate.
+    /// A file of this format, with the features of this crate.
     pub fn new(version: &str, note: &str, training: Training, tables: Tables, depth: u32, base: f32) -> Self {
         Self {
             format: FORMAT.to_owned(),
@@ -88,10 +88,10 @@ impl ModelFile {
     }
 }
 
-/// Why a text is not a model.
+/// Why a file is not a model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// Not JSON, or not of the fields that a model has.
+    /// Not JSON, or not with the fields of a model.
     #[error("not a model file of this version: {0}")]
     Json(serde_json::Error),
     /// JSON that contradicts itself or this program.
@@ -100,7 +100,7 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    /// How the program ends.
+    /// The exit code.
     pub fn exit(&self) -> Exit {
         Exit::Usage
     }
@@ -127,7 +127,7 @@ struct Split {
 }
 
 impl Model {
-    /// The demonstration model that is part of the program.
+    /// The demonstration model, part of the program.
     pub fn bundled() -> Self {
         Self::from_json(Self::BUNDLED).expect("the file is part of the program, and tested")
     }
@@ -140,7 +140,7 @@ impl Model {
         Self::from_file(&serde_json::from_str(json).map_err(ModelError::Json)?)
     }
 
-    /// Checks a model and makes it ready.
+    /// Checks and prepares a model.
     pub fn from_file(file: &ModelFile) -> Result<Self, ModelError> {
         check(file).map_err(ModelError::Unusable)?;
         let splits = file.trees.iter().flat_map(|tree| {
@@ -158,17 +158,17 @@ impl Model {
         })
     }
 
-    /// What predictions name as their `model_version`.
+    /// The `model_version` of predictions.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// How likely the transaction is fraud, 0 to 1, as far as this model can tell.
+    /// The fraud score of a transaction, from 0 to 1.
     pub fn score(&self, transaction: &TransactionFields<'_>) -> f32 {
         self.score_features(&self.encoder.encode(transaction))
     }
 
-    /// The same for features that [`Encoder::encode`] made of this model's tables.
+    /// The score of features that [`Encoder::encode`] computed from this model's tables.
     pub fn score_features(&self, features: &Features) -> f32 {
         1.0 / (1.0 + (-self.log_odds(features)).exp())
     }
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn walks_come_to_the_leaves_that_the_arrays_say() {
+    fn a_walk_ends_at_the_leaf_given_by_the_arrays() {
         let model = Model::from_file(&file()).unwrap();
         // Negative, hour, side; log-odds.
         let cases = [
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_contradicts_itself_is_refused() {
+    fn an_inconsistent_file_is_rejected() {
         type Break = fn(&mut ModelFile);
         let cases: [(Break, &str); 9] = [
             (|file| file.format = "other".to_owned(), "format is `other`"),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn json_brings_back_every_bit() {
+    fn json_preserves_every_bit() {
         let bundled: ModelFile = serde_json::from_str(Model::BUNDLED).unwrap();
         for file in [file(), bundled] {
             let again: ModelFile = serde_json::from_str(&serde_json::to_string(&file).unwrap()).unwrap();

@@ -1,7 +1,7 @@
-//! From a request's body to the answer's: reads transactions, scores them and writes predictions. No HTTP here.
+//! From the body of a request to that of the response: reads transactions, scores them and writes predictions. No HTTP here.
 //!
-//! A good request is read once, without copies. Only a bad one is read again, to say what is wrong with it; what is said
-//! never repeats the request's values, so that it may be logged and stored.
+//! A good request is parsed once, without copies. Only a bad one is parsed again, to find the fault. Error messages never
+//! contain values of the request, so that they may be logged and stored.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,18 +13,18 @@ use serde_json::value::RawValue;
 use crate::fields::timestamp;
 use crate::{Model, TransactionFields};
 
-/// The answer to a request.
+/// The body of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScoredBatch {
     /// A JSON array of predictions, in the order of the transactions.
     pub body: Vec<u8>,
-    /// How many there are.
+    /// Number of transactions.
     pub transactions: u64,
-    /// How many of them say fraud.
+    /// Number of those predicted as fraud.
     pub fraud: u64,
 }
 
-/// What a prediction looks like.
+/// One entry of the response.
 #[derive(Serialize)]
 struct PredictionJson<'a> {
     transaction_id: &'a str,
@@ -33,7 +33,7 @@ struct PredictionJson<'a> {
     model_version: &'a str,
 }
 
-/// Bytes of a prediction, roughly: what to reserve for each.
+/// Bytes to reserve for each prediction.
 const PREDICTION_BYTES: usize = 144;
 
 /// Scores the transactions of a body, a JSON array of at most `max_batch` of them.
@@ -54,14 +54,14 @@ pub fn predict(model: &Model, body: &[u8], max_batch: usize) -> Result<ScoredBat
         }
         let score = model.score(transaction);
         let is_fraud = model.is_fraud(score);
-        let answer = PredictionJson {
+        let prediction = PredictionJson {
             transaction_id: &transaction.id,
             prediction: if is_fraud { "fraud" } else { "legitimate" },
             // Six decimals: more would only be noise.
             fraud_score: (f64::from(score) * 1e6).round() / 1e6,
             model_version: model.version(),
         };
-        serde_json::to_writer(&mut scored.body, &answer).map_err(|_| RejectedRequest::internal())?;
+        serde_json::to_writer(&mut scored.body, &prediction).map_err(|_| RejectedRequest::internal())?;
         scored.transactions += 1;
         scored.fraud += u64::from(is_fraud);
     }
@@ -69,18 +69,18 @@ pub fn predict(model: &Model, body: &[u8], max_batch: usize) -> Result<ScoredBat
     Ok(scored)
 }
 
-/// Why a request is not answered; in JSON, the body of the answer.
+/// Why a request is rejected; in JSON, the body of the response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RejectedRequest {
     /// The HTTP status.
     #[serde(skip)]
     pub status: StatusCode,
-    /// In words; never holds values of the request.
+    /// The message, without values of the request.
     pub error: String,
-    /// Which transaction is at fault, counted from 0.
+    /// The transaction at fault, counted from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
-    /// Which field of it.
+    /// Its field at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'static str>,
 }
@@ -91,7 +91,7 @@ impl RejectedRequest {
     }
 
     fn too_many(count: usize, max_batch: usize) -> Self {
-        let error = format!("{count} transactions are too many: at most {max_batch} a request are scored");
+        let error = format!("{count} transactions are too many: a request may have at most {max_batch}");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, error)
     }
 
@@ -101,16 +101,16 @@ impl RejectedRequest {
         Self { status: StatusCode::UNPROCESSABLE_ENTITY, error, index: Some(index), field }
     }
 
-    /// Memory is the only writer there is, and it does not fail.
+    /// Never happens: writing to memory does not fail.
     fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot write the answer")
     }
 }
 
-/// Reads a field's value, and says what it must be.
+/// Checks the value of a field; the error says what it must be.
 type FieldCheck = fn(&RawValue) -> Result<(), &'static str>;
 
-/// The fields of a transaction, in the order in which they are judged.
+/// The fields of a transaction, in the order of checking.
 const FIELDS: [(&str, FieldCheck); 7] = [
     ("id", text),
     ("description", text),
@@ -134,7 +134,7 @@ fn parses<'a, T: Deserialize<'a>>(value: &'a RawValue) -> bool {
     serde_json::from_str::<T>(value.get()).is_ok()
 }
 
-/// What is wrong with a body that could not be read for this reason.
+/// Finds the fault in a body that could not be parsed.
 fn diagnose(body: &[u8], max_batch: usize, error: &serde_json::Error) -> RejectedRequest {
     let transactions: Vec<&RawValue> = match serde_json::from_slice(body) {
         Ok(transactions) => transactions,
@@ -146,7 +146,7 @@ fn diagnose(body: &[u8], max_batch: usize, error: &serde_json::Error) -> Rejecte
         }
         Err(error) => {
             let place = format!("line {}, column {}", error.line(), error.column());
-            return RejectedRequest::new(StatusCode::BAD_REQUEST, format!("the body is not JSON, from {place} on"));
+            return RejectedRequest::new(StatusCode::BAD_REQUEST, format!("the body is not JSON from {place} on"));
         }
     };
     if transactions.len() > max_batch {
@@ -158,11 +158,11 @@ fn diagnose(body: &[u8], max_batch: usize, error: &serde_json::Error) -> Rejecte
     });
     at_fault.unwrap_or_else(|| {
         let place = format!("line {}, column {}", error.line(), error.column());
-        RejectedRequest::new(StatusCode::BAD_REQUEST, format!("the body cannot be read, from {place} on"))
+        RejectedRequest::new(StatusCode::BAD_REQUEST, format!("the body cannot be read from {place} on"))
     })
 }
 
-/// What is wrong with a transaction that cannot be read.
+/// Finds the fault in a transaction that cannot be parsed.
 fn find_field_at_fault(index: usize, transaction: &RawValue) -> RejectedRequest {
     let Ok(values) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(transaction.get()) else {
         return RejectedRequest::unprocessable(index, None, "must be a JSON object");
@@ -187,7 +187,7 @@ mod tests {
                "merchant": null, "operation_type": "payment", "side": "debit", "attributes": {"country": "FR"}})
     }
 
-    fn refused(body: &str) -> RejectedRequest {
+    fn rejected(body: &str) -> RejectedRequest {
         predict(&Model::bundled(), body.as_bytes(), 3).unwrap_err()
     }
 
@@ -225,31 +225,31 @@ mod tests {
         for (field, value, error) in cases {
             let mut broken = transaction();
             broken[field] = value;
-            let refusal = refused(&json!([transaction(), broken]).to_string());
+            let rejection = rejected(&json!([transaction(), broken]).to_string());
             assert_eq!(
-                (refusal.status, refusal.index, refusal.field),
+                (rejection.status, rejection.index, rejection.field),
                 (StatusCode::UNPROCESSABLE_ENTITY, Some(1), Some(field))
             );
-            assert_eq!(refusal.error, error);
+            assert_eq!(rejection.error, error);
             if field != "merchant" {
                 let mut without = transaction();
                 without.as_object_mut().unwrap().remove(field);
-                let refusal = refused(&json!([without]).to_string());
-                assert_eq!((refusal.index, refusal.field), (Some(0), Some(field)));
-                assert_eq!(refusal.error, format!("transaction 0: {field} is missing"));
+                let rejection = rejected(&json!([without]).to_string());
+                assert_eq!((rejection.index, rejection.field), (Some(0), Some(field)));
+                assert_eq!(rejection.error, format!("transaction 0: {field} is missing"));
             }
         }
     }
 
     #[test]
-    fn what_is_no_batch_is_refused_as_such() {
+    fn anything_but_a_batch_is_rejected_with_the_reason() {
         let good = transaction().to_string();
         let infinite = good.replace("-12.5", "1e999");
         let twice = good.replacen('{', r#"{"side":"debit","#, 1);
         let four = format!("[{good},{good},{good},7]");
         let cases = [
             ("", 400, "not JSON"),
-            ("[{]", 400, "not JSON, from line 1, column 3"),
+            ("[{]", 400, "not JSON from line 1, column 3"),
             ("[] []", 400, "not JSON"),
             ("{}", 422, "array of transactions"),
             ("null", 422, "array of transactions"),
@@ -260,9 +260,9 @@ mod tests {
             (&four, 413, "4 transactions are too many"),
         ];
         for (body, status, error) in cases {
-            let refusal = refused(body);
-            assert_eq!(refusal.status.as_u16(), status, "{body}");
-            assert!(refusal.error.contains(error), "{body}: {}", refusal.error);
+            let rejection = rejected(body);
+            assert_eq!(rejection.status.as_u16(), status, "{body}");
+            assert!(rejection.error.contains(error), "{body}: {}", rejection.error);
         }
         let not_text = predict(&Model::bundled(), b"[\"\xff\"]", 3).unwrap_err();
         assert_eq!(not_text.status, StatusCode::BAD_REQUEST);

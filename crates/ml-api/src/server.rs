@@ -1,4 +1,4 @@
-//! HTTP: routes, limits, and an orderly end.
+//! The HTTP server: routes, limits, and an orderly shutdown.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +17,12 @@ use crate::Model;
 use crate::metrics::Metrics;
 use crate::predict::{RejectedRequest, ScoredBatch, predict};
 
-/// How a server answers.
+/// Settings of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServeOptions {
-    /// The most transactions that one request may hold.
+    /// Most transactions of a request.
     pub max_batch: usize,
-    /// Added to the time that each prediction takes, to see how a fleet does with a slow model.
+    /// Extra time for each request, to try out a slow model.
     pub delay: Duration,
 }
 
@@ -32,18 +32,18 @@ impl Default for ServeOptions {
     }
 }
 
-/// The longest body that is read. A chunk holds at most 1 MiB of a source's bytes, of which JSON makes six times as much at
-/// worst, beside its own words.
+/// Longest body. A chunk has at most 1 MiB of a source's bytes, which JSON escapes to at most six times as much, plus its own
+/// syntax.
 const MAX_BODY_BYTES: u32 = 16 * 1024 * 1024;
-/// The bytes of all bodies that are read and answered at a time.
+/// Most bytes of all bodies in memory.
 const MAX_BODIES_BYTES: u32 = 64 * 1024 * 1024;
-/// How long a body may take to come.
+/// Longest time to receive a body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long open requests may take once the server is asked to end; below the 10 s that compose gives.
+/// Longest time for open requests after the shutdown signal; less than the 10 s that compose allows.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The description of this API, written by hand.
+/// The OpenAPI description, written by hand.
 const OPENAPI: &str = include_str!("../openapi.json");
 
 const JSON: &str = "application/json";
@@ -56,7 +56,7 @@ struct ServerState {
     bodies: Bodies,
 }
 
-/// Answers on `listener` until `shutdown`, then finishes the requests that it has and returns.
+/// Serves on `listener` until `shutdown`, then finishes the open requests and returns.
 pub async fn serve(listener: TcpListener, model: Arc<Model>, options: ServeOptions, shutdown: CancellationToken) {
     let bodies = Bodies::new(MAX_BODY_BYTES, MAX_BODIES_BYTES, READ_TIMEOUT);
     let state = Arc::new(ServerState { model, options, metrics: Metrics::default(), bodies });
@@ -66,14 +66,14 @@ pub async fn serve(listener: TcpListener, model: Arc<Model>, options: ServeOptio
         .route("/metrics", get(answer_metrics))
         .route("/openapi.json", get(async || response(JSON, OPENAPI)))
         .with_state(state);
-    let answering = assay_http_server::serve(listener, router, Limits::default(), shutdown.clone());
+    let serving = assay_http_server::serve(listener, router, Limits::default(), shutdown.clone());
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
-        () = answering => {}
-        () = overdue => tracing::warn!("ending with requests that are still open after {DRAIN_TIMEOUT:?}"),
+        () = serving => {}
+        () = overdue => tracing::warn!("stopping with requests still open after {DRAIN_TIMEOUT:?}"),
     }
 }
 
@@ -83,29 +83,29 @@ async fn answer_predict(State(state): State<Arc<ServerState>>, request: Request)
     if !state.options.delay.is_zero() {
         tokio::time::sleep(state.options.delay).await;
     }
-    // On this thread: a thousand transactions take it a few milliseconds, which is less than to hand them over is worth.
+    // On this thread: a thousand transactions take a few milliseconds, too little to hand over to another.
     let scored = match body {
         Ok(body) => predict(&state.model, &body.bytes, state.options.max_batch),
         Err(error) => Err(rejected_body(error)),
     };
     let answer = match scored {
         Ok(ScoredBatch { body, transactions, fraud }) => {
-            state.metrics.transactions(transactions, fraud);
+            state.metrics.record_transactions(transactions, fraud);
             response(JSON, body)
         }
-        Err(refusal) => {
-            tracing::debug!(status = refusal.status.as_u16(), "refused: {}", refusal.error);
-            (refusal.status, json(&refusal)).into_response()
+        Err(rejection) => {
+            tracing::debug!(status = rejection.status.as_u16(), "rejected: {}", rejection.error);
+            (rejection.status, json(&rejection)).into_response()
         }
     };
-    state.metrics.request(answer.status(), began.elapsed());
+    state.metrics.record_request(answer.status(), began.elapsed());
     answer
 }
 
-/// The refusal of a body that was not read.
+/// The response to a body that was not read.
 fn rejected_body(error: BodyError) -> RejectedRequest {
     let message = match error {
-        BodyError::TooLong(most) => format!("the body is too large: at most {} MiB are read", most / (1024 * 1024)),
+        BodyError::TooLong(most) => format!("the body is too large: the limit is {} MiB", most / (1024 * 1024)),
         error => error.to_string(),
     };
     RejectedRequest::new(error.status(), message)

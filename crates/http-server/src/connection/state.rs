@@ -1,4 +1,4 @@
-//! What a connection is doing: its stream, its service and the server share it.
+//! The state of a connection, shared by its stream, its service and the server.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,41 +12,41 @@ use crate::Limits;
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     inner: Mutex<Inner>,
-    /// Cancelled when the connection has to go.
+    /// Cancelled to close the connection.
     pub(crate) closed: CancellationToken,
-    /// Told when the connection could be closed without harm, which a server without room waits for.
+    /// Notified when the connection becomes idle; a full server waits for that.
     idle: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct Inner {
     phase: ConnectionPhase,
-    /// Whether a request on it was answered with success: of connections that are as idle, such a one is kept longer.
+    /// Whether a request on it succeeded; such a connection is kept longer than others.
     is_proven: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConnectionPhase {
-    /// A head is to come, and its time runs since then.
+    /// Waiting for a head since then.
     Head(Instant),
-    /// A request is being answered.
+    /// Processing a request.
     Answering,
-    /// The answer is complete, but perhaps not sent yet.
+    /// The response is complete, but perhaps not sent yet.
     Answered,
-    /// Everything is answered and sent, since then.
+    /// Idle since then, with everything sent.
     Idle(Instant),
-    /// It has been given up.
+    /// To be dropped.
     Closed,
 }
 
 impl ConnectionState {
-    /// Of a connection that was accepted now.
+    /// The state of a connection accepted now.
     pub(crate) fn new(idle: Arc<Notify>) -> Arc<Self> {
         let inner = Inner { phase: ConnectionPhase::Head(Instant::now()), is_proven: false };
         Arc::new(Self { inner: Mutex::new(inner), closed: CancellationToken::new(), idle })
     }
 
-    /// Bytes have come in.
+    /// Records that bytes were received.
     pub(crate) fn received(&self) {
         let mut inner = self.inner();
         if matches!(inner.phase, ConnectionPhase::Idle(_) | ConnectionPhase::Answered) {
@@ -54,7 +54,7 @@ impl ConnectionState {
         }
     }
 
-    /// Nothing has come in, and nothing waits to be sent: until when that may go on.
+    /// How long the connection may stay silent, with nothing received and nothing to send.
     pub(crate) fn deadline(&self, limits: &Limits) -> Option<Instant> {
         let mut inner = self.inner();
         if inner.phase == ConnectionPhase::Answered {
@@ -68,7 +68,7 @@ impl ConnectionState {
         }
     }
 
-    /// A request begins to be answered; none does on a connection that has been given up.
+    /// Begins a request; `None` if the connection is closed.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<ResponseGuard> {
         let mut inner = self.inner();
         if inner.phase == ConnectionPhase::Closed {
@@ -82,7 +82,7 @@ impl ConnectionState {
         self.inner().is_proven = true;
     }
 
-    /// Closes the connection, unless it owes an answer.
+    /// Closes the connection, unless it owes a response.
     pub(crate) fn close_if_silent(&self) -> bool {
         let mut inner = self.inner();
         let is_silent = matches!(inner.phase, ConnectionPhase::Head(_) | ConnectionPhase::Idle(_));
@@ -93,7 +93,7 @@ impl ConnectionState {
         is_silent
     }
 
-    /// How much closing it would cost: whether it is proven, and since when it is silent. None while it owes an answer.
+    /// The order of closing: whether it is proven, and since when it is silent. `None` while it owes a response.
     pub(crate) fn eviction_rank(&self) -> Option<(bool, Instant)> {
         let inner = self.inner();
         match inner.phase {
@@ -103,12 +103,12 @@ impl ConnectionState {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Each change is a single one.
+        // Each change is a single assignment.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// That a request is being answered, until the last byte of the answer has been handed over.
+/// Marks a request as in progress until the last byte of its response has been handed over.
 #[derive(Debug)]
 pub(crate) struct ResponseGuard(Arc<ConnectionState>);
 

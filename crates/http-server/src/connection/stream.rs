@@ -1,4 +1,4 @@
-//! The stream of a connection, which ends with an error once the other side has had its time.
+//! The stream of a connection, with time-outs for reading and writing.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -11,13 +11,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::Limits;
 use crate::connection::state::ConnectionState;
 
-/// A stream whose silence is bounded, as the state of its connection says, and so is the time that what is written to it waits.
+/// A stream that fails when the client is silent or does not read for too long, by the state of its connection.
 pub(crate) struct TimedStream<IO> {
     stream: IO,
     state: Arc<ConnectionState>,
     limits: Limits,
     silence: Pin<Box<Sleep>>,
-    /// Runs since something could not be written, until everything is.
+    /// Runs while data cannot be written.
     sending: Option<Pin<Box<Sleep>>>,
 }
 
@@ -27,12 +27,12 @@ impl<IO> TimedStream<IO> {
         Self { stream, state, limits, silence, sending: None }
     }
 
-    /// Nothing can be written for now: whether that has lasted too long.
+    /// Fails once nothing could be written for too long.
     fn poll_sending<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         let limit = self.limits.write;
         let sending = self.sending.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
         ready!(sending.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the answer was not received in time")))
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client did not read the response in time")))
     }
 }
 
@@ -54,7 +54,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for TimedStream<IO> {
             this.silence.as_mut().reset(deadline);
         }
         ready!(this.silence.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "no complete request came in time")))
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client sent no complete request in time")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! One connection against clients that take their time, in a time that tests set.
+//! One connection with slow clients, on a paused clock.
 
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -36,7 +36,7 @@ fn connect(limits: Limits) -> TestConnection {
     let (client, server) = duplex(8 * 1024);
     let shutdown = CancellationToken::new();
     let state = ConnectionState::new(Arc::default());
-    let task = tokio::spawn(answer(server, router, state, limits, shutdown.clone()));
+    let task = tokio::spawn(serve_connection(server, router, state, limits, shutdown.clone()));
     TestConnection { client, shutdown, task }
 }
 
@@ -45,7 +45,7 @@ impl TestConnection {
         self.client.write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// What comes before the connection ends, and after how many seconds it does.
+    /// The rest of the output, and after how many seconds the connection ends.
     async fn rest(mut self) -> (String, u64) {
         let began = Instant::now();
         let mut text = Vec::new();
@@ -71,13 +71,13 @@ impl TestConnection {
 const NOW: &str = "GET /now HTTP/1.1\r\nhost: test\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn who_sends_no_complete_head_in_time_is_cut_off() {
+async fn a_client_without_a_complete_head_in_time_is_disconnected() {
     for text in ["", "GET /now HTTP/1.1\r\nhost: te"] {
         let mut connection = connect(Limits::default());
         connection.send(text).await;
         assert_eq!(connection.rest().await, (String::new(), 10), "{text}");
     }
-    // One byte now and then does not help.
+    // Single bytes do not extend the time.
     let mut connection = connect(Limits::default());
     let began = Instant::now();
     while connection.client.write_all(b"G").await.is_ok() {
@@ -87,7 +87,7 @@ async fn who_sends_no_complete_head_in_time_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_is_kept_between_requests_for_a_time() {
+async fn an_idle_connection_is_kept_for_a_time() {
     let mut connection = connect(Limits::default());
     for _ in 0..3 {
         connection.send(NOW).await;
@@ -100,7 +100,7 @@ async fn a_connection_is_kept_between_requests_for_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_head_of_a_later_request_has_its_own_time() {
+async fn a_later_head_has_its_own_time() {
     let mut connection = connect(Limits::default());
     connection.send(NOW).await;
     connection.until("now").await;
@@ -110,7 +110,7 @@ async fn the_head_of_a_later_request_has_its_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_may_come_one_behind_the_other() {
+async fn requests_may_be_pipelined() {
     let mut connection = connect(Limits::default());
     connection.send(&format!("{NOW}{}", NOW.replace("host: test", "host: test\r\nconnection: close"))).await;
     let (text, seconds) = connection.rest().await;
@@ -118,11 +118,11 @@ async fn requests_may_come_one_behind_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_is_too_long_is_refused() {
+async fn a_too_long_head_is_rejected() {
     for length in [8_193, 20_000, 1_000_000] {
         let mut connection = connect(Limits { head_bytes: 8 * 1024, ..Limits::default() });
         let head = format!("GET /now HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(length));
-        // As much as is read.
+        // As much as the server reads.
         let _ = connection.client.write_all(head.as_bytes()).await;
         let (text, _) = connection.rest().await;
         assert!(text.starts_with("HTTP/1.1 431 "), "{length}: {text}");
@@ -130,7 +130,7 @@ async fn a_head_that_is_too_long_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_body_is_not_waited_for() {
+async fn a_slow_body_times_out() {
     let mut connection = connect(Limits::default());
     connection.send("POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n0").await;
     let (text, seconds) = connection.rest().await;
@@ -139,7 +139,7 @@ async fn a_slow_body_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_receive_the_answer_is_cut_off() {
+async fn a_client_that_does_not_read_is_disconnected() {
     let mut connection = connect(Limits::default());
     connection.send("GET /long HTTP/1.1\r\nhost: test\r\n\r\n").await;
     let began = Instant::now();
@@ -150,10 +150,10 @@ async fn who_does_not_receive_the_answer_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_arrives_although_the_body_is_not_read() {
+async fn a_rejection_arrives_although_the_body_is_not_read() {
     let mut connection = connect(Limits::default());
     connection.send("POST /refused HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\n").await;
-    // It is answered before the body is.
+    // The response comes before the body.
     let head = connection.until("\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
     connection.send(&"x".repeat(100_000)).await;
@@ -161,7 +161,7 @@ async fn a_refusal_arrives_although_the_body_is_not_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn http_2_is_refused() {
+async fn http_2_is_rejected() {
     let mut connection = connect(Limits::default());
     connection.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     let (text, _) = connection.rest().await;
@@ -169,7 +169,7 @@ async fn http_2_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_waits_for_whole_requests_alone() {
+async fn a_shutdown_waits_for_complete_requests_only() {
     for (text, expected) in [
         ("", ""),
         ("GET /now HTTP/1.1\r\n", ""),
@@ -179,7 +179,7 @@ async fn the_end_waits_for_whole_requests_alone() {
     ] {
         let mut connection = connect(Limits::default());
         connection.send(text).await;
-        // It has been read.
+        // The server has read it.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let began = Instant::now();
         connection.shutdown.cancel();

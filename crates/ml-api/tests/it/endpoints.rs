@@ -1,4 +1,4 @@
-//! Each endpoint: what it answers, what it refuses, and how the server ends.
+//! Each endpoint: its responses, its rejections, and the shutdown of the server.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn batch(count: usize) -> String {
 }
 
 #[tokio::test]
-async fn each_transaction_is_answered_in_its_place() {
+async fn predictions_keep_the_order_of_the_transactions() {
     let server = Server::start(ServeOptions::default()).await;
     let answer = server.predict(batch(1_000)).await;
     assert_eq!(answer.status, 200);
@@ -33,15 +33,15 @@ async fn each_transaction_is_answered_in_its_place() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_scored_is_refused_with_a_reason() {
+async fn an_unscorable_request_is_rejected_with_a_reason() {
     let server = Server::start(ServeOptions { max_batch: 2, ..ServeOptions::default() }).await;
     let broken = batch(1).replace("\"side\"", "\"slide\"");
     // Exactly one byte more than is read.
     let long = " ".repeat(16 * 1024 * 1024 + 1);
     let cases = [
-        ("[{", 400, json!({"error": "the body is not JSON, from line 1, column 2 on"})),
-        (&batch(3), 413, json!({"error": "3 transactions are too many: at most 2 a request are scored"})),
-        (&long, 413, json!({"error": "the body is too large: at most 16 MiB are read"})),
+        ("[{", 400, json!({"error": "the body is not JSON from line 1, column 2 on"})),
+        (&batch(3), 413, json!({"error": "3 transactions are too many: a request may have at most 2"})),
+        (&long, 413, json!({"error": "the body is too large: the limit is 16 MiB"})),
         (&broken, 422, json!({"error": "transaction 0: side is missing", "index": 0, "field": "side"})),
     ];
     for (body, status, expected) in cases {
@@ -51,7 +51,7 @@ async fn what_cannot_be_scored_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
-async fn other_requests_get_what_http_has_for_them() {
+async fn other_requests_get_the_fitting_status() {
     let server = Server::start(ServeOptions::default()).await;
     let cases = [
         ("GET", "/predict", 405),
@@ -70,7 +70,7 @@ async fn other_requests_get_what_http_has_for_them() {
 }
 
 #[tokio::test]
-async fn metrics_count_what_was_answered() {
+async fn metrics_count_the_responses() {
     let server = Server::start(ServeOptions::default()).await;
     server.predict(batch(100)).await;
     server.predict(batch(50)).await;
@@ -91,7 +91,7 @@ async fn metrics_count_what_was_answered() {
 }
 
 #[tokio::test]
-async fn a_delay_makes_a_prediction_wait_and_nothing_else() {
+async fn a_delay_only_postpones_a_prediction() {
     let delay = Duration::from_millis(30);
     let server = Server::start(ServeOptions { delay, ..ServeOptions::default() }).await;
     let began = Instant::now();
@@ -100,18 +100,18 @@ async fn a_delay_makes_a_prediction_wait_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_request_that_has_begun_is_answered_after_the_shutdown() {
+async fn a_started_request_is_answered_after_the_shutdown_signal() {
     let server = Server::start(ServeOptions::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let body = batch(5);
     let length = body.len();
-    // The server asks for the body once the request is being answered: from then on it has begun.
+    // The server asks for the body once it processes the request.
     let head =
         format!("POST /predict HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut go_on = [0; 25];
-    stream.read_exact(&mut go_on).await.unwrap();
-    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
 
     server.shutdown.cancel();
     stream.write_all(body.as_bytes()).await.unwrap();

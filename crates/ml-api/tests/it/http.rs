@@ -1,4 +1,4 @@
-//! A server on a free port, and a client of a few lines: what it sends and gets is on the wire, byte for byte.
+//! A server on a free port, and a small client that shows what is on the wire.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl HttpResponse {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// Of all that a server sent before it closed.
+    /// Parses all that the server sent before it closed the connection.
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

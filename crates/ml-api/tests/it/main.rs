@@ -1,4 +1,4 @@
-//! The server over real sockets, and the model that it serves.
+//! The server over real sockets, and its model.
 
 mod endpoints;
 mod generated;

@@ -1,10 +1,10 @@
-//! The model file that is part of the program: that it fits the features, and is worth what its README says.
+//! The bundled model file: it fits the features, and is as good as its README says.
 
 use assay_ml_api::{Model, ModelFile, TransactionFields};
 
 use crate::generated::transactions;
 
-/// The share of pairs of a fraud and another one in which the fraud scores higher; half for a tie.
+/// The share of pairs of a fraud and a legitimate transaction in which the fraud scores higher; a tie counts half.
 fn auc(scored: &[(f32, bool)]) -> f64 {
     let of = |wanted: bool| scored.iter().filter(move |(_, is_fraud)| *is_fraud == wanted).map(|(score, _)| *score);
     let won = |fraud: f32| {
@@ -15,12 +15,12 @@ fn auc(scored: &[(f32, bool)]) -> f64 {
 }
 
 #[test]
-fn the_bundled_model_tells_fraud_it_has_never_seen() {
+fn the_bundled_model_detects_unseen_fraud() {
     let model = Model::bundled();
     let scored: Vec<_> =
         transactions(4_242, 20_000).map(|(transaction, is_fraud)| (model.score(&transaction), is_fraud)).collect();
     let auc = auc(&scored);
-    // A twentieth of the labels is noise that no model can foretell, which is why more would be suspicious.
+    // A twentieth of the labels is noise, so a higher value would be suspicious.
     assert!((0.955..0.985).contains(&auc), "AUC {auc}");
     let called = scored.iter().filter(|(score, _)| model.is_fraud(*score)).count();
     assert!((200..800).contains(&called), "{called} of 20000 are called fraud, about 500 are");
@@ -37,7 +37,7 @@ fn the_readme_states_the_auc_of_the_file() {
 }
 
 #[test]
-fn what_was_planted_scores_higher_than_its_harmless_neighbour() {
+fn planted_fraud_scores_higher_than_a_harmless_counterpart() {
     let model = Model::bundled();
     let score = |json: &str| model.score(&serde_json::from_str::<TransactionFields<'_>>(json).unwrap());
     let cases = [
@@ -52,7 +52,7 @@ fn what_was_planted_scores_higher_than_its_harmless_neighbour() {
             r#"{"id":"1","description":"Online payment","amount":-24.99,"timestamp":"2024-05-14T20:10:00Z","merchant":"Steam","operation_type":"payment","side":"debit"}"#,
         ),
         (
-            "somebody in a hurry",
+            "an urgent transfer",
             r#"{"id":"1","description":"Urgent: safe account","amount":-2400,"timestamp":"2024-05-14T15:10:00Z","operation_type":"transfer","side":"debit"}"#,
             r#"{"id":"1","description":"Rent; thank you","amount":-800,"timestamp":"2024-05-14T15:10:00Z","operation_type":"transfer","side":"debit"}"#,
         ),

@@ -1,5 +1,5 @@
-//! The description of the API holds for what the API answers: every path, method and status of it is tried, and every
-//! answer is validated by the schema that it is described with.
+//! The OpenAPI description is right: every path, method and status of it is tried, and every response is validated against
+//! its schema.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 
-/// The part of JSON Schema that the description uses; a keyword that it does not know is a failure.
+/// The part of JSON Schema that the description uses; an unknown keyword is a failure.
 fn validate(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let schema = resolve(document, schema).as_object().unwrap();
     for (keyword, rule) in schema {
@@ -70,7 +70,7 @@ fn is(name: &str, value: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn every_answer_is_as_described() {
+async fn every_response_is_as_described() {
     let server = Server::start(ServeOptions::default()).await;
     let document = server.get("/openapi.json").await.json();
     let request = &document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"];
