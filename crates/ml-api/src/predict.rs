@@ -256,7 +256,11 @@ mod tests {
             ("[7]", 422, "transaction 0: must be a JSON object"),
             (&format!("[{infinite}]"), 422, "transaction 0: amount must be a number"),
             (&format!("[{twice}]"), 422, "transaction 0: must have each field once"),
-            (&format!("[{good},{good},{good},{good}]"), 413, "4 transactions are too many: at most 3"),
+            (
+                &format!("[{good},{good},{good},{good}]"),
+                413,
+                "4 transactions are too many: a request may have at most 3",
+            ),
             (&four, 413, "4 transactions are too many"),
         ];
         for (body, status, error) in cases {

@@ -1,4 +1,4 @@
-//! How fast an answer of the ML API is read, in the order of the request and in another: `cargo bench -p assay-scoring`.
+//! How fast a response of the ML API is read, in the order of the request and in another: `cargo bench -p assay-scoring`.
 
 use std::hint::black_box;
 
@@ -7,7 +7,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use uuid::Uuid;
 
-/// As `API_BATCH_SIZE` has it.
+/// The default of `API_BATCH_SIZE`.
 const ROWS: usize = 100;
 
 fn main() {
@@ -31,7 +31,7 @@ fn answer<'a>(ids: impl Iterator<Item = &'a Uuid>) -> Vec<u8> {
 fn read(bencher: Bencher<'_, '_>, body: &[u8]) {
     let asked = ids();
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
-        let read = read_response(black_box(body), black_box(&asked)).expect("it is an answer");
+        let read = read_response(black_box(body), black_box(&asked)).expect("it is a response");
         assert!(read.iter().all(Result::is_ok));
     });
 }

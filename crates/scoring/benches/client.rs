@@ -1,5 +1,5 @@
-//! How many transactions a second the client can have scored by an API in the same process that costs next to nothing,
-//! 100 a request, by the number of requests at a time. Run it with `cargo bench -p assay-scoring`.
+//! Transactions a second through the client, with a nearly free API in the same process, at 100 a request, by the number of
+//! requests in flight: `cargo bench -p assay-scoring`.
 
 use assay_scoring::{ApiOptions, Scorer};
 use assay_transaction::Entry;
@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// As `API_BATCH_SIZE` has it.
+/// The default of `API_BATCH_SIZE`.
 const ROWS: usize = 100;
 /// Requests an iteration.
 const REQUESTS: usize = 50;
@@ -34,7 +34,7 @@ fn entries() -> Vec<Entry> {
     (0..ROWS).map(entry).collect()
 }
 
-/// What a reference API would answer to these entries, whatever it is asked for.
+/// The response to these entries, as the reference API writes it.
 fn answer() -> Bytes {
     let item = |row: usize| {
         let id = Uuid::from_u128(row as u128);

@@ -9,7 +9,7 @@ use assay_transaction::{Share, parse_duration};
 
 use crate::ScoringError;
 
-/// Which ML API to ask, and how. Its `Debug` shows no credentials.
+/// How to reach the ML API. `Debug` shows no credentials.
 #[derive(Clone, clap::Args)]
 #[command(next_help_heading = "ML API")]
 pub struct ApiOptions {
@@ -28,16 +28,16 @@ pub struct ApiOptions {
     /// File with the key (PEM, without a passphrase) of that certificate.
     #[arg(long, env = "ML_API_KEY_FILE", value_name = "PATH")]
     pub ml_api_key_file: Option<PathBuf>,
-    /// How many requests one process has under way at a time.
+    /// Most requests of one process in flight at a time.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
-    /// Share of these requests that live transactions are given first; at least one, where there are two.
+    /// Share of these requests reserved for live transactions; at least one of two or more.
     #[arg(long, env = "REALTIME_RESERVE", value_name = "SHARE", default_value_t = Share::QUARTER)]
     pub realtime_reserve: Share,
-    /// How often a request that the ML API failed on is repeated before its rows are asked for apart.
+    /// Retries of a failed request before it is bisected.
     #[arg(long, env = "MAX_RETRIES", value_name = "TIMES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub max_retries: u32,
-    /// How long the ML API may take for one request.
+    /// Longest time for one request to the ML API.
     #[arg(long, env = "API_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
     pub api_timeout: Duration,
 }
@@ -87,7 +87,7 @@ impl fmt::Debug for ApiOptions {
 }
 
 impl ApiOptions {
-    /// Whether an address of the ML API was given. An empty one counts as none, as compose files pass on unset variables.
+    /// Whether an address was given. An empty one counts as none, as compose files pass on unset variables.
     pub fn is_set(&self) -> bool {
         self.url().is_set()
     }
@@ -96,7 +96,7 @@ impl ApiOptions {
         Secret { name: "ML_API_URL", value: self.ml_api_url.as_deref(), file: self.ml_api_url_file.as_deref() }
     }
 
-    /// The address, from wherever it was given.
+    /// The address, from the setting or its file.
     pub(crate) fn address(&self) -> Result<String, ScoringError> {
         self.url().read()?.ok_or(ScoringError::NotSet)
     }
@@ -112,12 +112,12 @@ impl ApiOptions {
     }
 }
 
-/// What the names of the settings of TLS begin with.
+/// Prefix of the TLS settings.
 pub(crate) const TLS_PREFIX: &str = "ML_API";
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        Duration::ZERO => Err("a time-out of nothing lets no request through; write one such as 30s".to_owned()),
+        Duration::ZERO => Err("a time-out of 0 lets no request through; use one such as 30s".to_owned()),
         timeout => Ok(timeout),
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_makes_no_sense() {
+    fn senseless_values_are_rejected() {
         let cases = [
             (["--api-max-workers", "0"], "0 is not in 1..=1000"),
             (["--max-retries", "-1"], "-1"),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_address_is_none() {
+    fn an_empty_address_counts_as_none() {
         let options = |url: &str| ApiOptions { ml_api_url: Some(url.to_owned()), ..ApiOptions::default() };
         assert!(!ApiOptions::default().is_set());
         assert!(!options(" ").is_set());

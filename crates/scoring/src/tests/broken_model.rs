@@ -11,7 +11,7 @@ use super::stub::{ReceivedRequest, Reply, Stub};
 use super::{assert_outcomes, entries, options, quick, score, scorer, within};
 use crate::{ApiOptions, ApiState, ScoreError, Scorer};
 
-/// What a model that is broken answers to everything.
+/// What a broken model returns for everything.
 const BROKEN: [fn() -> Reply; 5] = [
     || Reply::Status(500),
     || Reply::Status(422),
@@ -29,7 +29,7 @@ fn answer(is_broken: bool, broken: fn() -> Reply, asked: &ReceivedRequest) -> Re
 }
 
 #[tokio::test]
-async fn a_model_that_is_broken_from_the_start_fails_no_row() {
+async fn a_model_broken_from_the_start_fails_no_row() {
     for broken in BROKEN {
         let is_broken = Arc::new(AtomicBool::new(true));
         let script = Arc::clone(&is_broken);
@@ -40,7 +40,7 @@ async fn a_model_that_is_broken_from_the_start_fails_no_row() {
         let repair = async {
             state.wait_for(|state| !state.is_ready()).await.unwrap();
             let asked = stub.asked().len();
-            // Long enough for whatever is held to come by again.
+            // Long enough for every waiting group to be probed again.
             stub.until_asked(asked + 60).await;
             is_broken.store(false, Ordering::SeqCst);
         };
@@ -71,7 +71,7 @@ async fn a_model_that_breaks_at_any_moment_fails_no_row() {
 }
 
 #[tokio::test]
-async fn it_is_asked_little_while_it_is_broken() {
+async fn a_broken_model_gets_few_requests() {
     let is_broken = Arc::new(AtomicBool::new(false));
     let script = Arc::clone(&is_broken);
     let stub = Stub::serve(move |asked| answer(script.load(Ordering::SeqCst), || Reply::Status(422), asked));
@@ -84,7 +84,7 @@ async fn it_is_asked_little_while_it_is_broken() {
     let repair = async {
         let seen = state.wait_for(|state| !state.is_ready()).await.unwrap().clone();
         assert!(matches!(seen, ApiState::Misconfigured { .. }), "{seen:?}");
-        // One each for those who had a permit, and the controls that said that it is broken: no bisection.
+        // One each for those with a permit, and the canaries that showed the fault: no bisection.
         assert!(stub.asked().len() - before <= 20 + 3, "{}", stub.asked().len());
         is_broken.store(false, Ordering::SeqCst);
     };
@@ -108,21 +108,21 @@ async fn a_server_error_counts_as_unavailable() {
     assert_eq!(ended, Err(ScoreError::Stopped));
 }
 
-/// The whole file is bad, and nothing was scored before: a made-up transaction shows that the model works.
+/// All rows are bad, and none was scored before: a made-up transaction shows that the model works.
 #[tokio::test]
-async fn a_tiny_file_may_be_bad_altogether() {
+async fn a_tiny_file_may_be_all_bad() {
     for status in [422, 500] {
         let stub = Stub::serve(move |asked| if asked.has("bad") { Reply::Status(status) } else { Reply::Scores });
         let scorer = scorer(&stub.url());
         assert_outcomes(&score(&scorer, entries(0..3, "bad", &[0, 1, 2])).await, 0..3, &[0, 1, 2]);
         let made_up = stub.asked().into_iter().filter(|asked| asked.has("Assay connection check"));
         let ids: HashSet<_> = made_up.flat_map(|asked| asked.ids()).collect();
-        assert_eq!(ids.len(), 1, "from then on it is known to be good");
+        assert_eq!(ids.len(), 1, "then that one is the known good transaction");
         assert!(scorer.state().borrow().is_ready());
     }
 }
 
-/// Nothing was ever scored, and the model has no use for made-up transactions: it waits for what shows that it works.
+/// Nothing was ever scored, and the model refuses made-up transactions: bad rows wait for a good one.
 #[tokio::test]
 async fn bad_rows_wait_for_the_first_good_one() {
     let stub =
@@ -139,9 +139,9 @@ async fn bad_rows_wait_for_the_first_good_one() {
     assert_outcomes(&good, 10..15, &[]);
 }
 
-/// What was good need not stay so: an API may refuse an id that it has seen.
+/// A known good transaction need not stay good: an API may refuse an id that it has seen.
 #[tokio::test]
-async fn an_api_that_scores_an_id_only_once_is_no_broken_model() {
+async fn an_api_that_scores_each_id_only_once_is_not_a_broken_model() {
     let seen = std::sync::Mutex::new(std::collections::HashSet::new());
     let stub = Stub::serve(move |asked| {
         if asked.has("bad") {

@@ -1,5 +1,5 @@
-//! An API that is against us, over a real socket: bodies without end, headers without measure, any bytes at all. Each row
-//! has one outcome in the end, and no more is read than an answer may have.
+//! Malformed responses over a real socket: endless bodies, huge headers, arbitrary bytes. Each row gets one outcome, and no
+//! more is read than a response may have.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use super::stub::{Flow, Reply, Stub, scores};
 use super::{assert_outcomes, entries, failed, options, predicted, quick, score};
 use crate::{ApiOptions, Scorer};
 
-/// What sockets may hold on both sides, beyond what is read.
+/// What both sockets may buffer beyond what is read.
 const BETWEEN: usize = 16 * 1024 * 1024;
 
-/// A scorer that waits for little, and repeats nothing.
+/// A scorer with a short time-out and no retries.
 fn hasty(url: &str, timeout: Duration) -> Scorer {
     let options = ApiOptions { api_timeout: timeout, max_retries: 0, ..options() };
     Scorer::with_policy(url, &options, quick()).unwrap()
@@ -33,7 +33,7 @@ const LARGE: &str = match std::str::from_utf8(&[b' '; 64 * 1024]) {
 };
 
 #[tokio::test]
-async fn an_endless_answer_costs_its_rows_and_no_memory() {
+async fn an_endless_response_costs_its_rows_and_no_memory() {
     for (status, class) in [(200, FailureClass::Suspect), (500, FailureClass::Suspect), (422, FailureClass::Rejected)] {
         let endless = flow(LARGE, Duration::ZERO);
         let given = Arc::clone(&endless.given);
@@ -52,7 +52,7 @@ async fn an_endless_answer_costs_its_rows_and_no_memory() {
 }
 
 #[tokio::test]
-async fn an_answer_that_drips_is_a_time_out() {
+async fn a_dripping_response_times_out() {
     for status in [200, 500] {
         let drips = flow(" ", Duration::from_millis(5));
         let stub = Stub::serve(
@@ -67,7 +67,7 @@ async fn an_answer_that_drips_is_a_time_out() {
 }
 
 #[tokio::test]
-async fn an_outage_that_never_stops_talking_is_one() {
+async fn an_outage_with_endless_responses_is_an_outage() {
     let (endless, asked_before) = (flow(LARGE, Duration::ZERO), 3);
     let health = endless.clone();
     let stub = Stub::with_health(
@@ -80,21 +80,21 @@ async fn an_outage_that_never_stops_talking_is_one() {
 }
 
 #[tokio::test]
-async fn a_header_beyond_measure_costs_its_rows_only() {
+async fn a_huge_header_costs_its_rows_only() {
     let stub = Stub::serve(|asked| if asked.has("verbose") { Reply::Header(4 * 1024 * 1024) } else { Reply::Scores });
     let found = score(&hasty(&stub.url(), Duration::from_secs(20)), entries(1..5, "verbose", &[4])).await;
     assert_outcomes(&found, 1..5, &[4]);
 }
 
-/// What an API answers that has lost its mind.
+/// A malformed response.
 #[derive(Debug, Clone)]
 enum MalformedReply {
     Bytes(Vec<u8>),
-    /// The right answer, with a byte changed.
+    /// The right response, with a byte changed.
     Flipped(prop::sample::Index, u8),
-    /// The start of the right answer.
+    /// The start of the right response.
     CutOff(prop::sample::Index),
-    /// The right answer, and an entry of it once more.
+    /// The right response, with one entry twice.
     Doubled(prop::sample::Index),
     /// The ids of other rows.
     Swapped(u8),
@@ -104,7 +104,7 @@ enum MalformedReply {
     Cut,
 }
 
-fn any_madness() -> impl Strategy<Value = MalformedReply> {
+fn any_malformed_reply() -> impl Strategy<Value = MalformedReply> {
     let at = || any::<prop::sample::Index>();
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..60).prop_map(MalformedReply::Bytes),
@@ -156,15 +156,15 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// However mad it is at first: once it is well, each row has an outcome, and those that failed say why.
+    /// After any malformed responses and a recovery, each row has an outcome, and failed rows have a reason.
     #[test]
-    fn each_row_has_one_outcome_in_the_end(madness in prop::collection::vec(any_madness(), 0..25)) {
+    fn each_row_has_one_outcome_in_the_end(replies in prop::collection::vec(any_malformed_reply(), 0..25)) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            let madness = Mutex::new(madness.into_iter());
+            let replies = Mutex::new(replies.into_iter());
             let stub = Stub::serve(move |asked| {
-                let next = madness.lock().unwrap().next();
-                next.map_or(Reply::Scores, |mad| mad.reply(asked))
+                let next = replies.lock().unwrap().next();
+                next.map_or(Reply::Scores, |reply| reply.reply(asked))
             });
             let found = score(&hasty(&stub.url(), Duration::from_secs(20)), entries(1..10, "", &[])).await;
             let rows: BTreeSet<u64> = predicted(&found).into_iter().chain(failed(&found)).collect();

@@ -1,10 +1,10 @@
 //! The scorer against a scripted API, over a real socket.
 
-mod answers;
 mod broken_model;
 mod malformed_input;
 mod no_health;
 mod outages;
+mod responses;
 mod rows_at_fault;
 mod start;
 mod stub;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::policy::{Backoff, Policy};
 use crate::{ApiOptions, Scorer, Scores};
 
-/// Waits that are short, but the same in kind.
+/// Short waits, for quick tests.
 fn quick() -> Policy {
     let backoff =
         |first, longest| Backoff { first: Duration::from_millis(first), longest: Duration::from_millis(longest) };
@@ -45,7 +45,7 @@ fn id(row: u64) -> Uuid {
     Uuid::from_u128(u128::from(row))
 }
 
-/// A transaction that the stub sees as this `kind`, by its description.
+/// A transaction whose description is `kind`, for the stub's script.
 fn entry(row: u64, kind: &str) -> Entry {
     let json = format!(
         r#"{{"id":"{}","description":"{kind}","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}}"#,
@@ -54,7 +54,7 @@ fn entry(row: u64, kind: &str) -> Entry {
     Entry { row, external_id: None, transaction: serde_json::from_str(&json).unwrap() }
 }
 
-/// Rows of a chunk, those in `bad` of this kind.
+/// Rows of a chunk; those in `bad` are of this kind, others are good.
 fn entries(rows: std::ops::Range<u64>, kind: &str, bad: &[u64]) -> Vec<Entry> {
     rows.map(|row| entry(row, if bad.contains(&row) { kind } else { "good" })).collect()
 }
@@ -63,7 +63,7 @@ async fn score(scorer: &Scorer, entries: Vec<Entry>) -> Scores {
     within(scorer.score(entries, &CancellationToken::new())).await.unwrap()
 }
 
-/// A test that hangs fails.
+/// Fails a test that hangs.
 async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_mins(1), work).await.expect("it hangs")
 }

@@ -1,4 +1,4 @@
-//! An API without a health check: the probe of an open circuit is a waiting transaction, and its answer is used.
+//! An API without a health check: an open breaker probes with a waiting transaction, and uses its prediction.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::stub::{ReceivedRequest, Reply, Stub};
 use super::{assert_outcomes, entries, options, quick, score, scorer, within};
 use crate::{ApiOptions, ApiState, Scorer};
 
-/// What an API answers to `GET /health` that has none.
+/// Responses to `GET /health` of an API without one.
 const NONE: [fn() -> Reply; 4] = [
     || Reply::Page(404, "content-type", "text/html"),
     || Reply::Page(405, "allow", "POST"),
@@ -20,8 +20,8 @@ const NONE: [fn() -> Reply; 4] = [
     || Reply::Page(302, "location", "/login"),
 ];
 
-/// How often each transaction was asked for, and none of them made up.
-fn asked_for(asked: &[ReceivedRequest]) -> HashMap<String, usize> {
+/// How often each transaction was requested; none of them is made up.
+fn requests_by_id(asked: &[ReceivedRequest]) -> HashMap<String, usize> {
     let mut ids = HashMap::new();
     for request in asked {
         assert!(!request.has("Assay connection check"), "a made-up transaction was sent: {}", request.body);
@@ -33,7 +33,7 @@ fn asked_for(asked: &[ReceivedRequest]) -> HashMap<String, usize> {
 }
 
 #[tokio::test]
-async fn one_waiting_transaction_at_a_time_finds_out_and_is_scored() {
+async fn one_waiting_transaction_at_a_time_probes_and_is_scored() {
     for none in NONE {
         for sick in [429, 502, 503, 504] {
             let is_well = Arc::new(AtomicBool::new(false));
@@ -56,14 +56,14 @@ async fn one_waiting_transaction_at_a_time_finds_out_and_is_scored() {
             };
             let (found, failed) = within(async { tokio::join!(work, repair) }).await;
             assert!(found.iter().all(|found| found.predicted.len() == 9), "{sick}");
-            assert_eq!(stub.health_asked(), 1, "known to be missing, it is not asked again in the same outage");
-            // One may have been on its way while it was repaired.
+            assert_eq!(stub.health_asked(), 1, "a missing check is not asked again in the same outage");
+            // One may have been in flight during the repair.
             let answered: Vec<_> = stub.asked().into_iter().skip(failed + 1).collect();
             assert!(
-                asked_for(&answered).values().all(|times| *times == 1),
-                "what a probe scored is not asked for again"
+                requests_by_id(&answered).values().all(|times| *times == 1),
+                "a scored probe is not requested again"
             );
-            asked_for(&stub.asked());
+            requests_by_id(&stub.asked());
             let done = scorer.stats();
             assert_eq!((done.outages, done.canaries, done.failed), (1, 0, 0));
         }
@@ -71,7 +71,7 @@ async fn one_waiting_transaction_at_a_time_finds_out_and_is_scored() {
 }
 
 #[tokio::test]
-async fn a_check_that_never_said_well_does_not_keep_the_work_waiting() {
+async fn a_check_that_was_never_healthy_holds_back_no_work() {
     for health in [500, 502, 503] {
         let stub = Stub::with_health(
             |asked| if asked.number < 8 { Reply::Status(503) } else { Reply::Scores },
@@ -79,12 +79,12 @@ async fn a_check_that_never_said_well_does_not_keep_the_work_waiting() {
         );
         let scorer = scorer(&stub.url());
         assert_outcomes(&score(&scorer, entries(0..9, "", &[])).await, 0..9, &[]);
-        asked_for(&stub.asked());
+        requests_by_id(&stub.asked());
     }
 }
 
 #[tokio::test]
-async fn where_the_check_is_asked_and_does_not_answer_what_waits_finds_out_too() {
+async fn a_check_without_a_response_holds_back_no_work() {
     for health in [|| Reply::Stall, || Reply::Drop] {
         let stub = Stub::with_health(
             |asked| if asked.number < 9 { Reply::Status(503) } else { Reply::Scores },
@@ -93,12 +93,12 @@ async fn where_the_check_is_asked_and_does_not_answer_what_waits_finds_out_too()
         let scorer = scorer(&stub.url());
         let found = within(score(&scorer, entries(0..9, "", &[]))).await;
         assert_outcomes(&found, 0..9, &[]);
-        asked_for(&stub.asked());
+        requests_by_id(&stub.asked());
     }
 }
 
 #[tokio::test]
-async fn a_check_that_said_well_is_believed_and_is_asked_again_at_each_outage() {
+async fn a_check_that_was_healthy_is_trusted_and_asked_again_in_each_outage() {
     let (health, sick) = (Arc::new(AtomicUsize::new(404)), Arc::new(AtomicBool::new(false)));
     let (answer, is_sick) = (Arc::clone(&health), Arc::clone(&sick));
     let stub = Stub::with_health(
@@ -120,8 +120,8 @@ async fn a_check_that_said_well_is_believed_and_is_asked_again_at_each_outage() 
         while stub.health_asked() < checked + 10 {
             tokio::task::yield_now().await;
         }
-        // One may have been on its way.
-        assert!(stub.asked().len() <= asked + 1, "it is capped");
+        // One may have been in flight.
+        assert!(stub.asked().len() <= asked + 1, "the check is trusted");
         sick.store(false, Ordering::SeqCst);
         health.store(200, Ordering::SeqCst);
     };
@@ -130,7 +130,7 @@ async fn a_check_that_said_well_is_believed_and_is_asked_again_at_each_outage() 
 }
 
 #[tokio::test]
-async fn a_wrong_setting_is_probed_with_what_waits_also_after_something_was_scored() {
+async fn a_wrong_setting_is_probed_with_waiting_transactions_even_after_a_success() {
     for status in [401, 403, 404] {
         let is_right = Arc::new(AtomicBool::new(true));
         let script = Arc::clone(&is_right);
@@ -152,14 +152,14 @@ async fn a_wrong_setting_is_probed_with_what_waits_also_after_something_was_scor
         };
         let (found, ()) = within(async { tokio::join!(work, repair) }).await;
         assert!(found.iter().all(|found| found.predicted.len() == 9), "{status}");
-        let asked = asked_for(&stub.asked());
+        let asked = requests_by_id(&stub.asked());
         assert_eq!(asked.len(), 90);
-        assert_eq!(scorer.stats().canaries, 0, "nothing is asked for but what waits");
+        assert_eq!(scorer.stats().canaries, 0, "only waiting transactions are sent");
     }
 }
 
 #[tokio::test]
-async fn a_model_that_is_repaired_is_found_by_what_waits() {
+async fn waiting_transactions_discover_a_repaired_model() {
     for broken in [422, 500] {
         let is_broken = Arc::new(AtomicBool::new(false));
         let script = Arc::clone(&is_broken);
@@ -182,7 +182,7 @@ async fn a_model_that_is_repaired_is_found_by_what_waits() {
     }
 }
 
-/// Whoever probes may be at fault itself, alone or among others.
+/// The probing transaction may itself be at fault, alone or among others.
 #[tokio::test]
 async fn rows_at_fault_are_found_after_an_outage_too() {
     for bad in [&[0][..], &[0, 1, 2, 8], &[4]] {
@@ -200,7 +200,7 @@ async fn rows_at_fault_are_found_after_an_outage_too() {
     }
 }
 
-/// A row that crashes the process that scores it looks like an outage, and there is no health check to tell it from one.
+/// A row that crashes the model looks like an outage, and no health check tells them apart.
 #[tokio::test]
 async fn a_row_that_crashes_the_model_is_found() {
     for status in [None, Some(502)] {
@@ -217,7 +217,7 @@ async fn a_row_that_crashes_the_model_is_found() {
             let found = score(&scorer, entries(0..8, "crash", &[bad])).await;
             assert_outcomes(&found, 0..8, &[bad]);
             assert_eq!(found.failed[0].class, FailureClass::Suspect);
-            asked_for(&stub.asked());
+            requests_by_id(&stub.asked());
         }
     }
 }
@@ -233,7 +233,7 @@ async fn a_row_that_stalls_the_model_is_found() {
     assert_eq!(found.failed[0].class, FailureClass::Suspect);
 }
 
-/// The only row that waits after an outage is one that stalls the model.
+/// The only row waiting after an outage stalls the model.
 #[tokio::test]
 async fn a_row_that_stalls_the_model_is_found_after_an_outage() {
     let is_away = Arc::new(AtomicBool::new(false));
@@ -252,11 +252,11 @@ async fn a_row_that_stalls_the_model_is_found_after_an_outage() {
     is_away.store(true, Ordering::SeqCst);
     let found = score(&scorer, entries(0..1, "slow", &[0])).await;
     assert_outcomes(&found, 0..1, &[0]);
-    asked_for(&stub.asked());
+    requests_by_id(&stub.asked());
 }
 
 #[tokio::test]
-async fn an_api_that_stalls_altogether_fails_no_row() {
+async fn an_api_that_always_stalls_fails_no_row() {
     let is_stalled = Arc::new(AtomicBool::new(true));
     let script = Arc::clone(&is_stalled);
     let stub = Stub::with_health(

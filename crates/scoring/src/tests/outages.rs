@@ -1,4 +1,4 @@
-//! What is nobody's fault: it is waited out, no attempt is used up, no row fails.
+//! Outages and wrong settings: they are waited out, use up no attempt, and fail no row.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::{ApiOptions, ApiState, ScoreError, Scorer};
 #[tokio::test]
 async fn an_outage_of_any_length_is_waited_out() {
     for status in [429, 502, 503, 504] {
-        // Many more failures than there are retries; a fresh request each time, so that `/health` was asked in between.
+        // Many more failures than retries; `/health` is asked in between.
         let stub =
             Stub::serve(
                 move |asked| if asked.number < 12 { Reply::RetryAfter(status, "0".to_owned()) } else { Reply::Scores },
@@ -33,13 +33,13 @@ async fn an_outage_of_any_length_is_waited_out() {
 }
 
 #[tokio::test]
-async fn while_it_is_away_one_asks_and_all_wait() {
+async fn during_an_outage_one_probes_and_all_others_wait() {
     let is_well = Arc::new(AtomicBool::new(false));
     let (predict, health) = (Arc::clone(&is_well), Arc::clone(&is_well));
     let reply = |is_well: &AtomicBool, well| if is_well.load(Ordering::SeqCst) { well } else { Reply::Status(503) };
     let stub = Stub::with_health(move |_| reply(&predict, Reply::Scores), move |_| reply(&health, Reply::Status(200)));
     let scorer = scorer(&stub.url());
-    // Its health check has said that it is well before, and so is capped.
+    // Its health check was healthy before, and so is trusted.
     is_well.store(true, Ordering::SeqCst);
     within(scorer.wait_until_ready(Duration::from_secs(50))).await.unwrap();
     is_well.store(false, Ordering::SeqCst);
@@ -50,7 +50,7 @@ async fn while_it_is_away_one_asks_and_all_wait() {
         while stub.health_asked() < 11 {
             tokio::task::yield_now().await;
         }
-        // Those that were under way, and no others.
+        // Only those in flight at the time.
         assert!(stub.asked().len() <= scorer.max_workers());
         is_well.store(true, Ordering::SeqCst);
     };
@@ -61,7 +61,7 @@ async fn while_it_is_away_one_asks_and_all_wait() {
 
 #[tokio::test]
 async fn an_api_that_comes_up_late_is_found() {
-    let mut stub = Stub::away(|_| Reply::Scores, |_| Reply::Status(200));
+    let mut stub = Stub::not_started(|_| Reply::Scores, |_| Reply::Status(200));
     let scorer = scorer(&stub.url());
     let mut state = scorer.state();
     let work = score(&scorer, entries(0..9, "", &[]));
@@ -76,7 +76,7 @@ async fn an_api_that_comes_up_late_is_found() {
 }
 
 #[tokio::test]
-async fn retry_after_is_kept() {
+async fn retry_after_is_respected() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_mins(10));
     for after in ["600".to_owned(), date] {
         for status in [429, 503] {
@@ -103,12 +103,12 @@ async fn retry_after_ends() {
         Stub::serve(|asked| if asked.number == 0 { Reply::RetryAfter(429, "1".to_owned()) } else { Reply::Scores });
     let began = Instant::now();
     assert_outcomes(&score(&scorer(&stub.url()), entries(0..9, "", &[])).await, 0..9, &[]);
-    assert!(began.elapsed() >= Duration::from_secs(1), "never earlier than asked for");
+    assert!(began.elapsed() >= Duration::from_secs(1), "never earlier than requested");
     assert_eq!(stub.asked().len(), 2);
 }
 
 #[tokio::test]
-async fn a_stall_with_a_sick_health_is_an_outage() {
+async fn a_stall_with_an_unhealthy_check_is_an_outage() {
     let stub = Stub::with_health(|asked| if asked.number < 2 { Reply::Stall } else { Reply::Scores }, {
         let asked = std::sync::atomic::AtomicUsize::new(0);
         move |_| if asked.fetch_add(1, Ordering::SeqCst) < 3 { Reply::Status(500) } else { Reply::Status(200) }
@@ -146,7 +146,7 @@ async fn a_wrong_setting_is_waited_out_and_named() {
 }
 
 #[tokio::test]
-async fn a_cut_connection_is_tried_again() {
+async fn a_lost_connection_is_retried() {
     let stub = Stub::serve(|asked| if asked.number % 3 == 0 { Reply::Cut } else { Reply::Scores });
     let scorer = scorer(&stub.url());
     for chunk in 0..6 {
@@ -156,7 +156,7 @@ async fn a_cut_connection_is_tried_again() {
             &[],
         );
     }
-    assert_eq!(scorer.stats().outages, 0, "a single one is no outage");
+    assert_eq!(scorer.stats().outages, 0, "a single lost connection is no outage");
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn stop_ends_every_kind_of_wait() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_at_a_stop_may_end() {
+async fn requests_in_flight_at_a_stop_may_complete() {
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let stub = Stub::serve(move |_| {

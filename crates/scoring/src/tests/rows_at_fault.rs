@@ -1,4 +1,4 @@
-//! Rows that the API refuses or fails on while the model is well: found by bisection, and nothing else fails.
+//! Rows that the API refuses or fails on while the model works: found by bisection, and no other row fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ async fn bisection_finds_the_rows_within_its_bound() {
             let halves = stats.requests - stats.retries - stats.canaries - 1;
             assert_eq!(halves, 2 * stats.bisections);
             assert!(halves <= 2 * k * STEPS, "{status} {bad:?}: {stats:?}");
-            // Once for each row and for the whole, at most.
+            // At most one for each row and one for the whole.
             assert!(stats.canaries <= k + 1, "{status} {bad:?}: {stats:?}");
             let repetitions = if class == FailureClass::Suspect { u64::from(options().max_retries) } else { 1 };
             assert!(stats.retries <= repetitions * (k + 1), "{status} {bad:?}: {stats:?}");
@@ -46,7 +46,7 @@ async fn bisection_finds_the_rows_within_its_bound() {
 }
 
 #[tokio::test]
-async fn chunks_side_by_side_fail_their_own_rows_only() {
+async fn concurrent_chunks_fail_their_own_rows_only() {
     let stub = Stub::serve(|asked| match () {
         () if asked.has("rejected") => Reply::Status(422),
         () if asked.has("suspect") => Reply::Status(500),
@@ -74,7 +74,7 @@ async fn no_more_requests_at_a_time_than_workers() {
     let (counted, peak) = (Arc::clone(&now), Arc::clone(&most));
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let opened = Arc::clone(&gate);
-    // A server that lets requests end only once as many as may be are there, so that more would be seen.
+    // A server that holds requests until the allowed number has arrived, so that more would show.
     let app = axum::Router::new().fallback(move |body: String| {
         let (counted, peak, gate) = (Arc::clone(&counted), Arc::clone(&peak), Arc::clone(&gate));
         async move {
@@ -104,7 +104,7 @@ async fn no_more_requests_at_a_time_than_workers() {
 }
 
 #[tokio::test]
-async fn what_fails_once_is_asked_for_again() {
+async fn a_temporary_failure_is_retried() {
     let stub = Stub::serve(|asked| if asked.number < 3 { Reply::Status(500) } else { Reply::Scores });
     let scorer = scorer(&stub.url());
     assert_outcomes(&score(&scorer, entries(0..N, "", &[])).await, 0..N, &[]);
@@ -113,19 +113,19 @@ async fn what_fails_once_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn without_retries_it_is_halved_at_once() {
+async fn without_retries_a_group_is_halved_at_once() {
     let stub = Stub::serve(|asked| if asked.has("bad") { Reply::Status(500) } else { Reply::Scores });
     let none = ApiOptions { max_retries: 0, ..options() };
     let scorer = Scorer::with_policy(&stub.url(), &none, quick()).unwrap();
     let found = score(&scorer, entries(0..8, "bad", &[5])).await;
     assert_outcomes(&found, 0..8, &[5]);
-    // Whole, three halvings, and once more to be sure.
+    // Whole, three halvings, and one retry of the single row.
     assert_eq!(found.failed[0].attempts, 5);
     assert_eq!(scorer.stats().retries, 1);
 }
 
 #[tokio::test]
-async fn requests_that_are_too_large_become_smaller_for_good() {
+async fn too_large_requests_become_smaller_for_good() {
     let row = entry(0, "good").transaction.as_json().len();
     let most = 30 * row;
     let stub = Stub::serve(move |asked| if asked.body.len() > most { Reply::Status(413) } else { Reply::Scores });
@@ -152,7 +152,7 @@ async fn a_row_that_is_too_large_by_itself_fails() {
     assert_eq!(found.failed[0].class, FailureClass::Rejected);
 }
 
-/// A row that crashes the process behind a gateway, which then is started again: `/health` answers all the while.
+/// A row crashes the process behind a gateway, which restarts; `/health` responds all the time.
 #[tokio::test]
 async fn a_row_that_crashes_the_model_is_found() {
     for status in [None, Some(502)] {

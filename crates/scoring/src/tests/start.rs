@@ -1,4 +1,4 @@
-//! How a process finds its API at the start: any HTTP answer will do.
+//! The start-up: any HTTP response of the API will do.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use super::{assert_outcomes, entries, options, quick, score, scorer, within};
 use crate::Scorer;
 use crate::policy::{Backoff, Policy};
 
-/// What was logged.
+/// The captured log.
 #[derive(Clone, Default)]
 struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
@@ -41,7 +41,7 @@ impl<'a> MakeWriter<'a> for CapturedLog {
     }
 }
 
-/// Logs of this thread, which is the one that a test runs on.
+/// Captures the log of this thread, which runs the test.
 fn log() -> (CapturedLog, tracing::subscriber::DefaultGuard) {
     let log = CapturedLog::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
@@ -52,7 +52,7 @@ const LONG: Duration = Duration::from_secs(50);
 const SHORT: Duration = Duration::from_millis(50);
 
 #[tokio::test]
-async fn any_http_answer_is_life() {
+async fn any_http_response_will_do() {
     let answers: [fn() -> Reply; 12] = [
         || Reply::Status(200),
         || Reply::Status(204),
@@ -74,12 +74,12 @@ async fn any_http_answer_is_life() {
         assert_eq!(stub.health_asked(), 1);
         assert_eq!(scorer.health(), Ok(()));
         assert_outcomes(&score(&scorer, entries(0..9, "", &[])).await, 0..9, &[]);
-        assert_eq!(stub.asked().len(), 1, "it is asked as any other is");
+        assert_eq!(stub.asked().len(), 1, "it is used like any other");
     }
 }
 
 #[tokio::test]
-async fn one_that_answers_requests_to_score_and_nothing_else_is_life() {
+async fn an_api_that_serves_only_predict_will_do() {
     for health in [|| Reply::Stall, || Reply::Drop] {
         let stub = Stub::with_health(|_| Reply::Scores, move |_| health());
         let scorer = scorer(&stub.url());
@@ -96,7 +96,7 @@ async fn one_that_answers_requests_to_score_and_nothing_else_is_life() {
 #[tokio::test]
 async fn the_whole_time_is_used_however_long_the_pauses_are() {
     let (log, _guard) = log();
-    let mut late = Stub::away(|_| Reply::Scores, |_| Reply::Status(200));
+    let mut late = Stub::not_started(|_| Reply::Scores, |_| Reply::Status(200));
     let rare = Backoff { first: Duration::from_hours(1), longest: Duration::from_hours(1) };
     let scorer = Scorer::with_policy(&late.url(), &options(), Policy { outage: rare, ..quick() }).unwrap();
     let start = async {
@@ -110,12 +110,12 @@ async fn the_whole_time_is_used_however_long_the_pauses_are() {
 }
 
 #[tokio::test]
-async fn what_gives_no_answer_ends_the_start() {
-    let away = Stub::away(|_| Reply::Scores, |_| Reply::Status(200));
-    let error = within(scorer(&away.url()).wait_until_ready(SHORT)).await.unwrap_err();
+async fn an_api_without_a_response_ends_the_start() {
+    let silent = Stub::not_started(|_| Reply::Scores, |_| Reply::Status(200));
+    let error = within(scorer(&silent.url()).wait_until_ready(SHORT)).await.unwrap_err();
     assert_eq!(error.exit(), Exit::DependencyAway);
     let message = error.to_string();
-    assert!(message.contains("(connection refused): check ML_API_URL") && message.contains(&away.url()), "{message}");
+    assert!(message.contains("(connection refused): check ML_API_URL") && message.contains(&silent.url()), "{message}");
 
     let stalled = Stub::with_health(|_| Reply::Stall, |_| Reply::Stall);
     let error = within(scorer(&stalled.url()).wait_until_ready(SHORT)).await.unwrap_err();
@@ -126,9 +126,9 @@ async fn what_gives_no_answer_ends_the_start() {
 }
 
 #[tokio::test]
-async fn it_says_once_what_it_waits_for() {
+async fn the_wait_is_logged_once() {
     let (log, _guard) = log();
-    let mut late = Stub::away(|_| Reply::Scores, |_| Reply::Status(404));
+    let mut late = Stub::not_started(|_| Reply::Scores, |_| Reply::Status(404));
     let (url, scorer) = (late.url(), scorer(&late.url()));
     let start = async {
         while !log.text().contains("waiting") {
@@ -146,7 +146,7 @@ async fn it_says_once_what_it_waits_for() {
 }
 
 #[tokio::test]
-async fn one_that_keeps_silent_is_named_while_it_is_waited_for() {
+async fn a_silent_api_is_logged_while_the_start_waits() {
     let (log, _guard) = log();
     let stalled = Stub::with_health(|_| Reply::Scores, |_| Reply::Stall);
     let patient = Policy { health_timeout: Duration::from_mins(1), ..quick() };

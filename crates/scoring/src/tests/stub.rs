@@ -1,4 +1,4 @@
-//! An ML API that answers by a script and remembers what it was asked for.
+//! An ML API that replies by a script and remembers its requests.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,16 +16,16 @@ use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What the stub was asked for.
+/// A request to the stub.
 #[derive(Debug, Clone)]
 pub(super) struct ReceivedRequest {
     /// How many requests to score came before.
     pub(super) number: usize,
-    /// The body as it came.
+    /// The body.
     pub(super) body: String,
     /// The path.
     pub(super) path: String,
-    /// What came as `Authorization`.
+    /// The `Authorization` header.
     pub(super) authorization: Option<String>,
 }
 
@@ -38,13 +38,13 @@ impl ReceivedRequest {
         self.rows().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Whether a row of that kind is among them.
+    /// Whether it has a row of that kind.
     pub(super) fn has(&self, kind: &str) -> bool {
         self.rows().iter().any(|row| row["description"] == kind)
     }
 }
 
-/// What the stub answers.
+/// A reply of the stub.
 pub(super) enum Reply {
     /// A score for each row.
     Scores,
@@ -54,7 +54,7 @@ pub(super) enum Reply {
     Bytes(Vec<u8>),
     /// This status, with a body that never ends.
     Endless(u16, Flow),
-    /// This status, with this header and a page for people.
+    /// This status, with this header and an HTML page.
     Page(u16, &'static str, &'static str),
     /// Success, with a header of so many bytes.
     Header(usize),
@@ -64,19 +64,19 @@ pub(super) enum Reply {
     RetryAfter(u16, String),
     /// Nothing, ever.
     Stall,
-    /// A connection that ends before the answer does.
+    /// The connection ends before the response does.
     Cut,
-    /// A connection that ends without an answer.
+    /// The connection ends without a response.
     Drop,
 }
 
-/// How a body comes that never ends.
+/// An endless body.
 #[derive(Clone)]
 pub(super) struct Flow {
     pub(super) piece: &'static str,
     /// Between two pieces.
     pub(super) pause: Duration,
-    /// How many bytes were given so far.
+    /// How many bytes were sent so far.
     pub(super) given: Arc<AtomicUsize>,
 }
 
@@ -108,7 +108,7 @@ struct StubState {
 pub(super) struct Stub {
     shared: Arc<StubState>,
     address: SocketAddr,
-    /// Bound, so that nobody else has the port, but not listening yet.
+    /// Bound, so that the port is taken, but not listening yet.
     socket: Option<TcpSocket>,
     serving: Option<JoinHandle<()>>,
 }
@@ -122,7 +122,7 @@ impl Drop for Stub {
 }
 
 impl Stub {
-    /// Answers requests to score by the script; is healthy.
+    /// Replies to requests to score by the script; is healthy.
     pub(super) fn serve(predict: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static) -> Self {
         Self::with_health(predict, |_| Reply::Status(200))
     }
@@ -131,13 +131,13 @@ impl Stub {
         predict: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
         health: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let mut stub = Self::away(predict, health);
+        let mut stub = Self::not_started(predict, health);
         stub.start();
         stub
     }
 
-    /// One that does not listen before [`Stub::start`]; connections are refused.
-    pub(super) fn away(
+    /// Refuses connections until [`Stub::start`].
+    pub(super) fn not_started(
         predict: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
         health: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -223,7 +223,7 @@ async fn respond(reply: Reply, asked: &ReceivedRequest) -> Response {
             response(status).header(header::RETRY_AFTER, after).body(Body::empty()).unwrap()
         }
         Reply::Stall => std::future::pending().await,
-        Reply::Drop => panic!("no answer, as the script has it"),
+        Reply::Drop => panic!("no reply, by the script"),
         Reply::Cut => {
             let cut = stream::iter([Ok("[{"), Err(std::io::Error::other("cut"))]);
             response(200).body(Body::from_stream(cut)).unwrap()
@@ -231,7 +231,7 @@ async fn respond(reply: Reply, asked: &ReceivedRequest) -> Response {
     }
 }
 
-/// What a well API answers.
+/// The reply of a healthy API.
 pub(super) fn scores(asked: &ReceivedRequest) -> String {
     let items: Vec<String> = asked
         .ids()

@@ -1,4 +1,4 @@
-//! What is sent, and how answers of all kinds are taken.
+//! What is sent, and how responses of all kinds are read.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ async fn every_row_comes_back_with_its_prediction() {
 }
 
 #[tokio::test]
-async fn no_rows_are_no_request() {
+async fn no_request_is_sent_without_rows() {
     let stub = Stub::serve(|_| Reply::Scores);
     assert_outcomes(&score(&scorer(&stub.url()), Vec::new()).await, 1..1, &[]);
     assert_eq!(stub.asked().len(), 0);
@@ -52,7 +52,7 @@ async fn credentials_of_the_address_are_sent_as_such() {
 }
 
 #[tokio::test]
-async fn answers_in_any_order_find_their_rows() {
+async fn responses_may_be_in_any_order() {
     let stub = Stub::serve(|asked| {
         let mut ids = asked.ids();
         ids.reverse();
@@ -69,7 +69,7 @@ async fn answers_in_any_order_find_their_rows() {
 }
 
 #[tokio::test]
-async fn an_id_is_asked_for_once_a_request() {
+async fn no_request_has_an_id_twice() {
     let stub = Stub::serve(|_| Reply::Scores);
     let mut rows = entries(1..6, "", &[]);
     rows.extend(entries(3..7, "", &[]));
@@ -84,10 +84,10 @@ async fn an_id_is_asked_for_once_a_request() {
     }
 }
 
-/// What is made of an entry for this id.
+/// Returns a broken entry for an id.
 type Spoil = fn(&str) -> String;
 
-/// An answer to the rows of the request that breaks the entry of the third row.
+/// A response whose entry for the third row is broken.
 fn spoiled(asked: &super::stub::ReceivedRequest, spoil: Spoil) -> String {
     let third = id(3).to_string();
     let items: Vec<String> = asked
@@ -100,7 +100,7 @@ fn spoiled(asked: &super::stub::ReceivedRequest, spoil: Spoil) -> String {
 }
 
 #[tokio::test]
-async fn an_entry_that_cannot_be_used_costs_its_own_row_only() {
+async fn an_unusable_entry_costs_its_own_row_only() {
     let spoils: [(Spoil, &str); 5] = [
         (|_| String::new(), "missing from the response"),
         (
@@ -120,16 +120,16 @@ async fn an_entry_that_cannot_be_used_costs_its_own_row_only() {
         assert_eq!(row.class, FailureClass::Suspect);
         assert_eq!(row.transaction_id, id(3));
         assert!(row.reason.contains(problem), "{}", row.reason);
-        // With the others, and then alone as often as is due.
+        // Once with the others, then alone with all retries.
         assert_eq!(row.attempts, 2 + options().max_retries);
         let whole = stub.asked().iter().filter(|asked| asked.ids().len() > 1).count();
-        assert_eq!(whole, 1, "what was scored is not asked for again");
+        assert_eq!(whole, 1, "scored rows are not requested again");
     }
 }
 
 #[tokio::test]
-async fn half_an_answer_is_completed() {
-    // Never more than three rows an answer.
+async fn a_partial_response_is_completed() {
+    // At most three rows a response.
     let stub = Stub::serve(|asked| {
         let answer: Vec<serde_json::Value> = serde_json::from_str(&scores(asked)).unwrap();
         Reply::Body(serde_json::to_string(&answer[..answer.len().min(3)]).unwrap())
@@ -139,7 +139,7 @@ async fn half_an_answer_is_completed() {
 }
 
 #[tokio::test]
-async fn garbage_is_asked_for_again() {
+async fn garbage_is_retried() {
     let garbage = ["", "<html>no</html>", "{}", "[", "[]"];
     for text in garbage {
         let stub =
@@ -152,7 +152,7 @@ async fn garbage_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_is_cut() {
+async fn an_endless_response_is_cut_off() {
     let stub = Stub::serve(|asked| {
         if asked.number == 0 { Reply::Body(format!("[\"{}\"]", "x".repeat(200_000))) } else { Reply::Scores }
     });
