@@ -67,12 +67,12 @@ pub(crate) async fn serve_connection<IO>(
     });
     let timed = TimedStream::new(stream, Arc::clone(&state), limits);
     let mut connection = http1::Builder::new()
-        .max_buf_size(limits.head_bytes)
-        .max_header_size(limits.head_bytes)
+        .max_buf_size(limits.max_head_bytes)
+        .max_header_size(limits.max_head_bytes)
         .timer(TokioTimer::new())
         // The stream's own time-outs are shorter. But with this one set, hyper reads from the stream as soon as a response is
         // sent, so that the stream knows when the idle time begins.
-        .header_read_timeout(limits.idle + limits.head)
+        .header_read_timeout(limits.idle_timeout + limits.head_timeout)
         .serve_connection(TokioIo::new(timed), service);
     let mut is_closing = false;
     let ended = loop {

@@ -8,14 +8,14 @@ pub struct Limits {
     /// Most connections at a time; at most half of the files that the process may open.
     pub connections: usize,
     /// Longest head of a request, in bytes; at least 8 KiB.
-    pub head_bytes: usize,
+    pub max_head_bytes: usize,
     /// Longest time to receive a head, from its first byte or from the connection on.
-    pub head: Duration,
+    pub head_timeout: Duration,
     /// How long an idle connection is kept: longer than most clients and proxies do, so that it is not closed while a request
     /// is on its way.
-    pub idle: Duration,
+    pub idle_timeout: Duration,
     /// How long a client may take to read waiting output.
-    pub write: Duration,
+    pub write_timeout: Duration,
 }
 
 impl Limits {
@@ -33,10 +33,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
-            head_bytes: 64 * 1024,
-            head: Duration::from_secs(10),
-            idle: Duration::from_mins(2),
-            write: Duration::from_secs(30),
+            max_head_bytes: 64 * 1024,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(2),
+            write_timeout: Duration::from_secs(30),
         }
     }
 }

@@ -49,7 +49,7 @@ const OPENAPI: &str = include_str!("../openapi.json");
 const JSON: &str = "application/json";
 
 /// What all requests share.
-struct ServerState {
+struct ApiServerState {
     model: Arc<Model>,
     options: ServeOptions,
     metrics: Metrics,
@@ -59,7 +59,7 @@ struct ServerState {
 /// Serves on `listener` until `shutdown`, then finishes the open requests and returns.
 pub async fn serve(listener: TcpListener, model: Arc<Model>, options: ServeOptions, shutdown: CancellationToken) {
     let bodies = Bodies::new(MAX_BODY_BYTES, MAX_BODIES_BYTES, READ_TIMEOUT);
-    let state = Arc::new(ServerState { model, options, metrics: Metrics::default(), bodies });
+    let state = Arc::new(ApiServerState { model, options, metrics: Metrics::default(), bodies });
     let router = axum::Router::new()
         .route("/predict", post(answer_predict))
         .route("/health", get(answer_health))
@@ -77,7 +77,7 @@ pub async fn serve(listener: TcpListener, model: Arc<Model>, options: ServeOptio
     }
 }
 
-async fn answer_predict(State(state): State<Arc<ServerState>>, request: Request) -> Response {
+async fn answer_predict(State(state): State<Arc<ApiServerState>>, request: Request) -> Response {
     let began = Instant::now();
     let body = state.bodies.read(request).await;
     if !state.options.delay.is_zero() {
@@ -111,11 +111,11 @@ fn rejected_body(error: BodyError) -> RejectedRequest {
     RejectedRequest::new(error.status(), message)
 }
 
-async fn answer_health(State(state): State<Arc<ServerState>>) -> Response {
+async fn answer_health(State(state): State<Arc<ApiServerState>>) -> Response {
     json(&serde_json::json!({ "status": "ok", "model_version": state.model.version() }))
 }
 
-async fn answer_metrics(State(state): State<Arc<ServerState>>) -> Response {
+async fn answer_metrics(State(state): State<Arc<ApiServerState>>) -> Response {
     response("text/plain; version=0.0.4; charset=utf-8", state.metrics.render(state.model.version()))
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use assay_scoring::{RequestPermit, ScoreError, Scorer, Scores};
+use assay_scoring::{ApiPermit, ScoreError, Scorer, Scores};
 use assay_transaction::Entry;
 use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +22,7 @@ const MAX_QUEUED: usize = 64;
 /// Sends messages to the collector.
 #[derive(Debug, Clone)]
 pub(crate) struct MicroBatches {
-    messages: mpsc::Sender<PendingMessage>,
+    messages: mpsc::Sender<UnscoredMessage>,
     /// Most rows of a request.
     max_rows: usize,
 }
@@ -33,14 +33,14 @@ pub(crate) struct NotScored;
 
 /// The transactions of one message.
 #[derive(Debug)]
-struct PendingMessage {
+struct UnscoredMessage {
     entries: Vec<Entry>,
     answer: oneshot::Sender<Scores>,
 }
 
 /// Collects messages into batches.
 pub(crate) struct BatchCollector {
-    messages: mpsc::Receiver<PendingMessage>,
+    messages: mpsc::Receiver<UnscoredMessage>,
     scorer: Arc<Scorer>,
     options: LiveOptions,
     /// Most messages processed at a time.
@@ -50,7 +50,7 @@ pub(crate) struct BatchCollector {
 
 /// A batch that is being collected.
 struct MicroBatch {
-    messages: Vec<PendingMessage>,
+    messages: Vec<UnscoredMessage>,
     rows: usize,
 }
 
@@ -73,7 +73,7 @@ impl MicroBatches {
             return Ok(Scores::default());
         }
         let (answer, answered) = oneshot::channel();
-        self.messages.send(PendingMessage { entries, answer }).await.map_err(|_| NotScored)?;
+        self.messages.send(UnscoredMessage { entries, answer }).await.map_err(|_| NotScored)?;
         answered.await.map_err(|_| NotScored)
     }
 
@@ -132,7 +132,7 @@ impl BatchCollector {
     }
 
     /// Waits for a permit, collecting meanwhile. `None` at a shutdown: the scorer then returns an error.
-    async fn admit(&mut self, batch: &mut MicroBatch) -> Option<RequestPermit> {
+    async fn admit(&mut self, batch: &mut MicroBatch) -> Option<ApiPermit> {
         loop {
             let is_full = self.is_full(batch);
             tokio::select! {
@@ -150,25 +150,19 @@ impl BatchCollector {
 }
 
 impl MicroBatch {
-    fn push(&mut self, message: PendingMessage) {
+    fn push(&mut self, message: UnscoredMessage) {
         self.rows += message.entries.len();
         self.messages.push(message);
     }
 
     /// Scores all rows, at most `max_rows` a request, and returns each message its result. At a shutdown none is returned.
-    async fn score(
-        mut self,
-        scorer: &Scorer,
-        permit: Option<RequestPermit>,
-        max_rows: usize,
-        stop: &CancellationToken,
-    ) {
+    async fn score(mut self, scorer: &Scorer, permit: Option<ApiPermit>, max_rows: usize, stop: &CancellationToken) {
         // A message that was deferred meanwhile is delivered again.
         self.messages.retain(|message| !message.answer.is_closed());
         let mut rows = Vec::with_capacity(self.rows);
         let mut entries = Vec::with_capacity(self.rows);
         let mut answers = Vec::with_capacity(self.messages.len());
-        for (message, PendingMessage { entries: of_message, answer }) in self.messages.into_iter().enumerate() {
+        for (message, UnscoredMessage { entries: of_message, answer }) in self.messages.into_iter().enumerate() {
             for mut entry in of_message {
                 // In the batch a row is numbered by its position, as two messages may both have a row 1.
                 rows.push((message, entry.row));
@@ -205,7 +199,7 @@ impl MicroBatch {
 async fn score_in_requests(
     mut entries: Vec<Entry>,
     scorer: &Scorer,
-    permit: Option<RequestPermit>,
+    permit: Option<ApiPermit>,
     max_rows: usize,
     stop: &CancellationToken,
 ) -> Result<Vec<Scores>, ScoreError> {

@@ -33,7 +33,7 @@ pub(crate) struct ChunkScorer {
 }
 
 /// A message for the writer, and the counts of its rows.
-struct ScoredMessage {
+struct WriterMessage {
     message: Result<Message, WireError>,
     rows: RowCounts,
 }
@@ -52,7 +52,7 @@ impl ChunkScorer {
                 Err(NotScored) => return Outcome::Retry { after: AFTER_PANIC },
             },
         };
-        let Some(ScoredMessage { message, rows }) = scored else { return Outcome::Release };
+        let Some(WriterMessage { message, rows }) = scored else { return Outcome::Release };
         let message = match message {
             Ok(message) => message,
             Err(error) => return Outcome::Dead { reason: error.to_string() },
@@ -73,7 +73,7 @@ impl ChunkScorer {
 
     /// `None` at a shutdown, or if the run is stopped meanwhile: the chunk is released, and found stopped at its next
     /// delivery.
-    async fn chunk(&self, chunk: Chunk, lane: Lane) -> Option<ScoredMessage> {
+    async fn chunk(&self, chunk: Chunk, lane: Lane) -> Option<WriterMessage> {
         let scored = if let Some(notice) = self.stopped.notice(&chunk.id.run_id) {
             ScoredChunk::given_up(chunk, lane, now(), &notice.kind.failure_class(), &notice.reason)
         } else {
@@ -96,12 +96,12 @@ impl ChunkScorer {
         let id = &scored.id;
         let message = |body| Message::new(id.to_string(), ScoredChunk::MESSAGE_TYPE, &id.run_id, body);
         let rows = rows(&scored.predicted, &scored.failed, &scored.rejected).with_known(scored.known.len());
-        Some(ScoredMessage { message: scored.encode().map(message), rows })
+        Some(WriterMessage { message: scored.encode().map(message), rows })
     }
 
     /// A message shares requests with others, unless `is_alone`, and gets a result of its own. It is scored even if its run is
     /// stopped, as it was accepted.
-    async fn live(&self, message: LiveMessage, is_alone: bool) -> Result<ScoredMessage, NotScored> {
+    async fn live(&self, message: LiveMessage, is_alone: bool) -> Result<WriterMessage, NotScored> {
         let LiveMessage { id, transactions, rejected } = message;
         let Scores { predicted, failed } = if is_alone {
             self.micro_batches.score_separately(transactions, &self.scorer, &self.shutdown).await?
@@ -112,18 +112,18 @@ impl ChunkScorer {
         let scored = ScoredLive { id, predicted_at: now(), predicted, failed, rejected };
         let message = |body| Message::new(scored.id.message.clone(), ScoredLive::MESSAGE_TYPE, &run_id, body);
         let rows = rows(&scored.predicted, &scored.failed, &scored.rejected);
-        Ok(ScoredMessage { message: scored.encode().map(message), rows })
+        Ok(WriterMessage { message: scored.encode().map(message), rows })
     }
 
     /// A replay is scored even if its run is stopped, as an operator ordered it.
-    async fn replay(&self, part: ReplayPart, lane: Lane) -> Option<ScoredMessage> {
+    async fn replay(&self, part: ReplayPart, lane: Lane) -> Option<WriterMessage> {
         let ReplayPart { id, transactions } = part;
         let Scores { predicted, failed } = self.scorer.score(transactions, &self.shutdown).await.ok()?;
         let rows = rows(&predicted, &failed, &[]);
         let scored = ScoredReplay { id, lane, predicted_at: now(), predicted, failed };
         let id = &scored.id;
         let message = |body| Message::new(id.to_string(), ScoredReplay::MESSAGE_TYPE, &id.run_id, body);
-        Some(ScoredMessage { message: scored.encode().map(message), rows })
+        Some(WriterMessage { message: scored.encode().map(message), rows })
     }
 }
 
@@ -208,7 +208,7 @@ mod tests {
             stopped: Arc::default(),
             shutdown: CancellationToken::new(),
         };
-        let ScoredMessage { message, rows } = scoring.chunk(chunk, Lane::Batch).await.unwrap();
+        let WriterMessage { message, rows } = scoring.chunk(chunk, Lane::Batch).await.unwrap();
         assert_eq!((rows.predicted, rows.known), (0, 2));
         let written = ScoredChunk::decode(&message.unwrap().body).unwrap();
         assert!(written.accounts_for_its_rows());

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::failure::{ErrorClass, Symptom};
+use crate::failure::{Symptom, SymptomClass};
 use crate::http::RequestError;
 use crate::policy::Policy;
 use crate::{ScoreError, metrics};
@@ -61,9 +61,9 @@ impl OpenReason {
     /// The reason to open for this symptom; `None` if the request itself may be at fault.
     pub(crate) fn of(symptom: Symptom) -> Option<Self> {
         match symptom.class() {
-            ErrorClass::Unavailable => Some(Self::Outage),
-            ErrorClass::Misconfigured => Some(Self::Misconfiguration),
-            ErrorClass::Suspect | ErrorClass::Rejected => None,
+            SymptomClass::Unavailable => Some(Self::Outage),
+            SymptomClass::Misconfigured => Some(Self::Misconfiguration),
+            SymptomClass::Suspect | SymptomClass::Rejected => None,
         }
     }
 }
@@ -232,7 +232,7 @@ impl CircuitBreaker {
             (symptom.to_string(), symptom.class())
         };
         let address = &self.address;
-        let is_misconfigured = class == ErrorClass::Misconfigured;
+        let is_misconfigured = class == SymptomClass::Misconfigured;
         self.state.send_if_modified(|state| match (&*state, is_misconfigured) {
             (ApiState::Unavailable { .. }, false) | (ApiState::Misconfigured { .. }, true) => false,
             (_, false) => {

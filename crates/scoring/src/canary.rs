@@ -128,9 +128,9 @@ pub(crate) struct SuccessTracker {
 
 /// Counts a request as pending until it is dropped.
 #[derive(Debug)]
-pub(crate) struct PendingRequest<'a>(&'a AtomicUsize);
+pub(crate) struct InFlightCount<'a>(&'a AtomicUsize);
 
-impl Drop for PendingRequest<'_> {
+impl Drop for InFlightCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -151,9 +151,9 @@ impl SuccessTracker {
         Tick(self.clock.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
-    pub(crate) fn begin_request(&self) -> PendingRequest<'_> {
+    pub(crate) fn begin_request(&self) -> InFlightCount<'_> {
         self.pending.fetch_add(1, Ordering::Relaxed);
-        PendingRequest(&self.pending)
+        InFlightCount(&self.pending)
     }
 
     /// Whether a pending request may soon show that the model works.

@@ -18,10 +18,10 @@ use crate::health::{HealthCheck, HealthStatus};
 use crate::http::{HttpClient, RequestError};
 use crate::metrics::{self, ScorerCounters};
 use crate::options::TLS_PREFIX;
-use crate::permits::{RequestPermit, RequestPermits};
+use crate::permits::{ApiPermit, ApiPermits};
 use crate::policy::Policy;
 use crate::request::{ClientState, RequestExecutor};
-use crate::split::{PendingRow, RowOutcome, SizeLimit, split_into_requests};
+use crate::split::{FinishedRow, PendingRow, SizeLimit, split_into_requests};
 use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
 
 /// Minimum time of an attempt, even at the end of the start-up, so that the error names the cause and not a lack of time.
@@ -71,7 +71,7 @@ impl Scorer {
             health_check: HealthCheck::default(),
             max_retries: options.max_retries,
             policy,
-            permits: RequestPermits::new(max_workers, options.realtime_reserve),
+            permits: ApiPermits::new(max_workers, options.realtime_reserve),
             successes: SuccessTracker::new(),
             size_limit: SizeLimit::none(),
             counters: ScorerCounters::default(),
@@ -160,7 +160,7 @@ impl Scorer {
     pub async fn score_live(
         &self,
         entries: Vec<Entry>,
-        permit: Option<RequestPermit>,
+        permit: Option<ApiPermit>,
         stop: &CancellationToken,
     ) -> Result<Scores, ScoreError> {
         self.score_in(Lane::Realtime, entries, permit, stop).await
@@ -168,7 +168,7 @@ impl Scorer {
 
     /// Waits for a permit of the realtime lane; more rows can be collected meanwhile. `is_full`: the rows fill a request. Safe
     /// to cancel.
-    pub async fn acquire_live_permit(&self, is_full: bool) -> RequestPermit {
+    pub async fn acquire_live_permit(&self, is_full: bool) -> ApiPermit {
         self.shared.permits.acquire(Lane::Realtime, is_full).await
     }
 
@@ -176,7 +176,7 @@ impl Scorer {
         &self,
         lane: Lane,
         entries: Vec<Entry>,
-        permit: Option<RequestPermit>,
+        permit: Option<ApiPermit>,
         stop: &CancellationToken,
     ) -> Result<Scores, ScoreError> {
         let mut outcomes = Vec::with_capacity(entries.len());
@@ -259,7 +259,7 @@ impl Scorer {
     }
 }
 
-fn in_order(mut outcomes: Vec<RowOutcome>) -> Scores {
+fn in_order(mut outcomes: Vec<FinishedRow>) -> Scores {
     outcomes.sort_unstable_by_key(|outcome| outcome.position);
     let mut scores = Scores::default();
     for outcome in outcomes {

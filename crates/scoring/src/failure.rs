@@ -9,7 +9,7 @@ use crate::options::TLS_PREFIX;
 
 /// What happens after a request that did not score all of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ErrorClass {
+pub(crate) enum SymptomClass {
     /// Not the request's fault: wait until the API recovers; no attempt is used up.
     Unavailable,
     /// Perhaps the request's fault: retry it, then bisect.
@@ -20,7 +20,7 @@ pub(crate) enum ErrorClass {
     Misconfigured,
 }
 
-impl ErrorClass {
+impl SymptomClass {
     /// The label in metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
@@ -54,41 +54,41 @@ pub(crate) enum Symptom {
 }
 
 /// What each status means; the first matching line counts.
-const STATUS_CLASSES: &[(RangeInclusive<u16>, ErrorClass)] = &[
-    (400..=400, ErrorClass::Rejected),
+const STATUS_CLASSES: &[(RangeInclusive<u16>, SymptomClass)] = &[
+    (400..=400, SymptomClass::Rejected),
     // Request Timeout and Too Early are as transient as what gateways return.
-    (408..=408, ErrorClass::Unavailable),
+    (408..=408, SymptomClass::Unavailable),
     // Also lowers the size of later requests; see `Symptom::is_too_large`.
-    (413..=413, ErrorClass::Rejected),
-    (422..=422, ErrorClass::Rejected),
-    (425..=425, ErrorClass::Unavailable),
-    (429..=429, ErrorClass::Unavailable),
-    (502..=504, ErrorClass::Unavailable),
-    (500..=599, ErrorClass::Suspect),
+    (413..=413, SymptomClass::Rejected),
+    (422..=422, SymptomClass::Rejected),
+    (425..=425, SymptomClass::Unavailable),
+    (429..=429, SymptomClass::Unavailable),
+    (502..=504, SymptomClass::Unavailable),
+    (500..=599, SymptomClass::Suspect),
     // 401, 403, 404, 405, every other 4xx; and redirections, as a POST that follows one arrives as a GET.
-    (300..=499, ErrorClass::Misconfigured),
-    (0..=u16::MAX, ErrorClass::Suspect),
+    (300..=499, SymptomClass::Misconfigured),
+    (0..=u16::MAX, SymptomClass::Suspect),
 ];
 
 impl Symptom {
     /// What the symptom means.
-    pub(crate) fn class(self) -> ErrorClass {
+    pub(crate) fn class(self) -> SymptomClass {
         match self {
-            Self::Unreachable(_) | Self::ConnectionLost | Self::TimedOutUnhealthy => ErrorClass::Unavailable,
-            Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => ErrorClass::Suspect,
-            Self::Tls(_) => ErrorClass::Misconfigured,
+            Self::Unreachable(_) | Self::ConnectionLost | Self::TimedOutUnhealthy => SymptomClass::Unavailable,
+            Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => SymptomClass::Suspect,
+            Self::Tls(_) => SymptomClass::Misconfigured,
             Self::Status(status) => STATUS_CLASSES
                 .iter()
                 .find(|(statuses, _)| statuses.contains(&status))
-                .map_or(ErrorClass::Suspect, |(_, class)| *class),
+                .map_or(SymptomClass::Suspect, |(_, class)| *class),
         }
     }
 
     /// What it means if even a known good transaction shows it: the model is broken.
-    pub(crate) fn class_if_model_broken(self) -> ErrorClass {
+    pub(crate) fn class_if_model_broken(self) -> SymptomClass {
         match self.class() {
-            ErrorClass::Suspect => ErrorClass::Unavailable,
-            ErrorClass::Rejected => ErrorClass::Misconfigured,
+            SymptomClass::Suspect => SymptomClass::Unavailable,
+            SymptomClass::Rejected => SymptomClass::Misconfigured,
             class => class,
         }
     }
@@ -151,31 +151,31 @@ mod tests {
     #[test]
     fn every_symptom_has_its_class() {
         let cases = [
-            (ErrorClass::Unavailable, &[408, 425, 429, 502, 503, 504][..]),
-            (ErrorClass::Suspect, &[500, 501, 505, 507, 599, 600, 100, 999]),
-            (ErrorClass::Rejected, &[400, 413, 422]),
-            (ErrorClass::Misconfigured, &[301, 307, 401, 402, 403, 404, 405, 406, 407, 409, 410, 415, 418, 451, 499]),
+            (SymptomClass::Unavailable, &[408, 425, 429, 502, 503, 504][..]),
+            (SymptomClass::Suspect, &[500, 501, 505, 507, 599, 600, 100, 999]),
+            (SymptomClass::Rejected, &[400, 413, 422]),
+            (SymptomClass::Misconfigured, &[301, 307, 401, 402, 403, 404, 405, 406, 407, 409, 410, 415, 418, 451, 499]),
         ];
         for (class, statuses) in cases {
             for status in statuses {
                 assert_eq!(Symptom::Status(*status).class(), class, "{status}");
             }
         }
-        assert_eq!(Symptom::Unreachable("connection refused").class(), ErrorClass::Unavailable);
-        assert_eq!(Symptom::ConnectionLost.class(), ErrorClass::Unavailable);
-        assert_eq!(Symptom::TimedOutUnhealthy.class(), ErrorClass::Unavailable);
-        assert_eq!(Symptom::TimedOutHealthy.class(), ErrorClass::Suspect);
-        assert_eq!(Symptom::Unreadable("not JSON").class(), ErrorClass::Suspect);
-        assert_eq!(Symptom::Incomplete("no entry").class(), ErrorClass::Suspect);
-        assert_eq!(Symptom::Tls(TlsTrouble::NoTls).class(), ErrorClass::Misconfigured);
+        assert_eq!(Symptom::Unreachable("connection refused").class(), SymptomClass::Unavailable);
+        assert_eq!(Symptom::ConnectionLost.class(), SymptomClass::Unavailable);
+        assert_eq!(Symptom::TimedOutUnhealthy.class(), SymptomClass::Unavailable);
+        assert_eq!(Symptom::TimedOutHealthy.class(), SymptomClass::Suspect);
+        assert_eq!(Symptom::Unreadable("not JSON").class(), SymptomClass::Suspect);
+        assert_eq!(Symptom::Incomplete("no entry").class(), SymptomClass::Suspect);
+        assert_eq!(Symptom::Tls(TlsTrouble::NoTls).class(), SymptomClass::Misconfigured);
     }
 
     #[test]
     fn a_broken_model_is_not_the_requests_fault() {
-        assert_eq!(Symptom::Status(500).class_if_model_broken(), ErrorClass::Unavailable);
-        assert_eq!(Symptom::Status(422).class_if_model_broken(), ErrorClass::Misconfigured);
-        assert_eq!(Symptom::Status(404).class_if_model_broken(), ErrorClass::Misconfigured);
-        assert_eq!(Symptom::Unreadable("not JSON").class_if_model_broken(), ErrorClass::Unavailable);
+        assert_eq!(Symptom::Status(500).class_if_model_broken(), SymptomClass::Unavailable);
+        assert_eq!(Symptom::Status(422).class_if_model_broken(), SymptomClass::Misconfigured);
+        assert_eq!(Symptom::Status(404).class_if_model_broken(), SymptomClass::Misconfigured);
+        assert_eq!(Symptom::Unreadable("not JSON").class_if_model_broken(), SymptomClass::Unavailable);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::failure::{ErrorClass, Symptom};
+use crate::failure::{Symptom, SymptomClass};
 use crate::http::{HttpClient, NO_ANSWER, RequestError};
 
 /// The result of one health check.
@@ -33,7 +33,7 @@ impl HealthStatus {
             Err(error) => match error.symptom {
                 Symptom::Status(NOT_IMPLEMENTED) => Self::NoCheck(error),
                 Symptom::Status(status) if status >= SERVER_ERRORS => Self::Unhealthy(error),
-                symptom @ Symptom::Status(_) if symptom.class() == ErrorClass::Unavailable => Self::Unhealthy(error),
+                symptom @ Symptom::Status(_) if symptom.class() == SymptomClass::Unavailable => Self::Unhealthy(error),
                 Symptom::Status(_) => Self::NoCheck(error),
                 Symptom::ConnectionLost | NO_ANSWER => Self::NoAnswer(error),
                 _ => Self::Unreachable(error),

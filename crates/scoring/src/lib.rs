@@ -30,7 +30,7 @@ pub use client::{Scorer, Scores};
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
 pub use options::ApiOptions;
-pub use permits::RequestPermit;
+pub use permits::ApiPermit;
 // For `benches/answer.rs` alone.
 #[doc(hidden)]
 pub use protocol::read_response;

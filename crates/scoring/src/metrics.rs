@@ -6,7 +6,7 @@ use std::time::Duration;
 use assay_transaction::Lane;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::failure::ErrorClass;
+use crate::failure::SymptomClass;
 
 const REQUESTS: &str = "assay_predictor_api_requests_total";
 const DURATION: &str = "assay_predictor_api_request_duration_seconds";
@@ -33,7 +33,8 @@ pub(crate) fn describe(limit: u16) {
     describe_counter!(BISECTIONS, "Requests whose rows were halved to find the ones at fault.");
     describe_counter!(CANARIES, "Requests with a known good transaction, to tell rows at fault from a broken model.");
     describe_gauge!(OPEN, "1 while no rows are sent because the ML API is unavailable, broken or misconfigured.");
-    for class in [ErrorClass::Unavailable, ErrorClass::Suspect, ErrorClass::Rejected, ErrorClass::Misconfigured] {
+    for class in [SymptomClass::Unavailable, SymptomClass::Suspect, SymptomClass::Rejected, SymptomClass::Misconfigured]
+    {
         counter!(REQUESTS, "outcome" => class.label()).absolute(0);
         counter!(RETRIES, "class" => class.label()).absolute(0);
     }
@@ -65,8 +66,8 @@ impl Drop for InFlightGauge {
 }
 
 /// Records a response; `class` is `None` if all rows were scored.
-pub(crate) fn record_response(lane: Lane, took: Duration, class: Option<ErrorClass>) {
-    counter!(REQUESTS, "outcome" => class.map_or(SUCCESS, ErrorClass::label)).increment(1);
+pub(crate) fn record_response(lane: Lane, took: Duration, class: Option<SymptomClass>) {
+    counter!(REQUESTS, "outcome" => class.map_or(SUCCESS, SymptomClass::label)).increment(1);
     histogram!(DURATION, "lane" => lane.as_str()).record(took);
 }
 
@@ -102,7 +103,7 @@ pub(crate) struct ScorerCounters {
 }
 
 impl ScorerCounters {
-    pub(crate) fn count_retry(&self, after: ErrorClass) {
+    pub(crate) fn count_retry(&self, after: SymptomClass) {
         self.retries.add(1);
         counter!(RETRIES, "class" => after.label()).increment(1);
     }

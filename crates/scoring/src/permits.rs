@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 const BATCH_TURN: u32 = 10;
 
 #[derive(Debug, Clone)]
-pub(crate) struct RequestPermits(Arc<Mutex<State>>);
+pub(crate) struct ApiPermits(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -37,17 +37,17 @@ struct State {
 #[derive(Debug)]
 struct Waiter {
     is_full: bool,
-    granted: oneshot::Sender<RequestPermit>,
+    granted: oneshot::Sender<ApiPermit>,
 }
 
 /// The right to one request in flight, while it is held.
 #[derive(Debug)]
-pub struct RequestPermit {
-    permits: RequestPermits,
+pub struct ApiPermit {
+    permits: ApiPermits,
     lane: Lane,
 }
 
-impl RequestPermits {
+impl ApiPermits {
     pub(crate) fn new(permits: usize, reserve: Share) -> Self {
         let reserve = match permits {
             0 | 1 => 0,
@@ -58,7 +58,7 @@ impl RequestPermits {
     }
 
     /// Waits for a permit. `is_full`: no more rows can join the request. Safe to cancel.
-    pub(crate) async fn acquire(&self, lane: Lane, is_full: bool) -> RequestPermit {
+    pub(crate) async fn acquire(&self, lane: Lane, is_full: bool) -> ApiPermit {
         let (granted, grant) = oneshot::channel();
         self.change(|state| {
             state.waiting(lane).push_back(Waiter { is_full, granted });
@@ -76,7 +76,7 @@ impl RequestPermits {
         change(&mut state);
         let mut grants = Vec::new();
         while let Some((lane, waiter)) = state.next() {
-            grants.push((waiter, RequestPermit { permits: self.clone(), lane }));
+            grants.push((waiter, ApiPermit { permits: self.clone(), lane }));
         }
         // A permit whose waiter is gone comes back here.
         drop(state);
@@ -128,7 +128,7 @@ impl State {
     }
 }
 
-impl Drop for RequestPermit {
+impl Drop for ApiPermit {
     fn drop(&mut self) {
         let lane = self.lane;
         self.permits.change(|state| {
@@ -149,21 +149,17 @@ mod tests {
     const PART: bool = false;
     const FULL: bool = true;
 
-    fn permits(permits: usize) -> RequestPermits {
-        RequestPermits::new(permits, "0.25".parse().unwrap())
+    fn permits(permits: usize) -> ApiPermits {
+        ApiPermits::new(permits, "0.25".parse().unwrap())
     }
 
-    fn waiting(
-        permits: &RequestPermits,
-        lane: Lane,
-        is_full: bool,
-    ) -> Pin<Box<dyn Future<Output = RequestPermit> + '_>> {
-        let mut waiting: Pin<Box<dyn Future<Output = RequestPermit> + '_>> = Box::pin(permits.acquire(lane, is_full));
+    fn waiting(permits: &ApiPermits, lane: Lane, is_full: bool) -> Pin<Box<dyn Future<Output = ApiPermit> + '_>> {
+        let mut waiting: Pin<Box<dyn Future<Output = ApiPermit> + '_>> = Box::pin(permits.acquire(lane, is_full));
         assert!(waiting.as_mut().now_or_never().is_none(), "a permit is free for {lane:?}");
         waiting
     }
 
-    fn take(permits: &RequestPermits, lane: Lane) -> RequestPermit {
+    fn take(permits: &ApiPermits, lane: Lane) -> ApiPermit {
         permits.acquire(lane, FULL).now_or_never().expect("a permit is free")
     }
 
@@ -172,8 +168,8 @@ mod tests {
         for (all, reserve) in [(1, 0), (2, 1), (5, 1), (8, 2), (100, 25)] {
             assert_eq!(permits(all).state().reserve, reserve, "of {all}");
         }
-        assert_eq!(RequestPermits::new(4, "1".parse().unwrap()).state().reserve, 3, "one is left for the batch lane");
-        assert_eq!(RequestPermits::new(4, "0".parse().unwrap()).state().reserve, 1);
+        assert_eq!(ApiPermits::new(4, "1".parse().unwrap()).state().reserve, 3, "one is left for the batch lane");
+        assert_eq!(ApiPermits::new(4, "0".parse().unwrap()).state().reserve, 1);
     }
 
     #[test]

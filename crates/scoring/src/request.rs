@@ -17,14 +17,14 @@ use uuid::Uuid;
 use crate::ScoreError;
 use crate::breaker::{CircuitBreaker, OpenReason, Probe};
 use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
-use crate::failure::{ErrorClass, Symptom};
+use crate::failure::{Symptom, SymptomClass};
 use crate::health::{HealthCheck, HealthStatus};
 use crate::http::{HttpClient, RequestError};
 use crate::metrics::{self, ScorerCounters};
-use crate::permits::{RequestPermit, RequestPermits};
+use crate::permits::{ApiPermit, ApiPermits};
 use crate::policy::Policy;
 use crate::protocol::{self, RowResult};
-use crate::split::{PendingRow, RowGroup, RowOutcome, SizeLimit};
+use crate::split::{FinishedRow, PendingRow, RowGroup, SizeLimit};
 
 /// How often a request may lose its connection, with the API healthy in between, before the request itself is suspected: a
 /// row can crash the process that scores it.
@@ -37,7 +37,7 @@ pub(crate) struct ClientState {
     pub(crate) health_check: HealthCheck,
     pub(crate) max_retries: u32,
     pub(crate) policy: Policy,
-    pub(crate) permits: RequestPermits,
+    pub(crate) permits: ApiPermits,
     pub(crate) breaker: CircuitBreaker,
     pub(crate) successes: SuccessTracker,
     pub(crate) size_limit: SizeLimit,
@@ -49,7 +49,7 @@ pub(crate) struct ClientState {
 /// The result of a group. The finished rows and the halves are together all rows of the group.
 #[derive(Debug)]
 pub(crate) struct GroupOutcome {
-    pub(crate) finished: Vec<RowOutcome>,
+    pub(crate) finished: Vec<FinishedRow>,
     /// What to request next.
     pub(crate) halves: Option<[RowGroup; 2]>,
 }
@@ -101,7 +101,7 @@ pub(crate) struct RequestExecutor<'a> {
     /// Whose permits are used.
     pub(crate) lane: Lane,
     /// A permit acquired before the call, for the first request.
-    pub(crate) reserved_permit: &'a std::sync::Mutex<Option<RequestPermit>>,
+    pub(crate) reserved_permit: &'a std::sync::Mutex<Option<ApiPermit>>,
     pub(crate) stop: &'a CancellationToken,
 }
 
@@ -140,7 +140,7 @@ impl RequestExecutor<'_> {
                 NextStep::Retry => {
                     group.count_attempt();
                     self.shared.counters.count_retry(failed.symptom.class());
-                    if failed.symptom.class() == ErrorClass::Suspect {
+                    if failed.symptom.class() == SymptomClass::Suspect {
                         self.back_off(retries).await?;
                     }
                     retries += 1;
@@ -197,8 +197,8 @@ impl RequestExecutor<'_> {
     /// work.
     fn max_retries(self, group: &RowGroup, symptom: Symptom) -> u32 {
         match symptom.class() {
-            ErrorClass::Suspect if group.is_single() => self.shared.max_retries.max(1),
-            ErrorClass::Suspect if !group.is_half => self.shared.max_retries,
+            SymptomClass::Suspect if group.is_single() => self.shared.max_retries.max(1),
+            SymptomClass::Suspect if !group.is_half => self.shared.max_retries,
             _ if group.is_single() => 1,
             _ => 0,
         }
@@ -311,7 +311,7 @@ impl RequestExecutor<'_> {
     pub(crate) async fn send<'b>(
         self,
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
-        permit: RequestPermit,
+        permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
         let ClientState { http, successes, counters, .. } = self.shared;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
@@ -411,7 +411,7 @@ impl RequestExecutor<'_> {
         }
     }
 
-    pub(crate) async fn acquire_permit(&self) -> Result<RequestPermit, ScoreError> {
+    pub(crate) async fn acquire_permit(&self) -> Result<ApiPermit, ScoreError> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(ScoreError::Stopped),
@@ -419,7 +419,7 @@ impl RequestExecutor<'_> {
         }
     }
 
-    fn take_reserved_permit(&self) -> Option<RequestPermit> {
+    fn take_reserved_permit(&self) -> Option<ApiPermit> {
         self.reserved_permit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -438,7 +438,7 @@ fn take_scored(
     group: &mut RowGroup,
     first: usize,
     results: Vec<RowResult>,
-    finished: &mut Vec<RowOutcome>,
+    finished: &mut Vec<FinishedRow>,
 ) -> Option<Symptom> {
     let symptom = results.iter().find_map(|result| result.as_ref().err()).map(|why| Symptom::Incomplete(why));
     let rest = group.rows.split_off(first + results.len());
@@ -460,8 +460,8 @@ pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {
 
 fn failure_class(symptom: Symptom) -> FailureClass {
     match symptom.class() {
-        ErrorClass::Rejected => FailureClass::Rejected,
-        ErrorClass::Suspect | ErrorClass::Unavailable | ErrorClass::Misconfigured => FailureClass::Suspect,
+        SymptomClass::Rejected => FailureClass::Rejected,
+        SymptomClass::Suspect | SymptomClass::Unavailable | SymptomClass::Misconfigured => FailureClass::Suspect,
     }
 }
 

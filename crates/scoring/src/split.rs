@@ -20,19 +20,19 @@ pub(crate) struct PendingRow {
 
 /// A row with its outcome.
 #[derive(Debug)]
-pub(crate) struct RowOutcome {
+pub(crate) struct FinishedRow {
     pub(crate) position: usize,
     pub(crate) result: Result<Predicted, FailedRow>,
 }
 
 impl PendingRow {
-    pub(crate) fn predicted(self, prediction: Prediction) -> RowOutcome {
-        RowOutcome { position: self.position, result: Ok(Predicted { entry: self.entry, prediction }) }
+    pub(crate) fn predicted(self, prediction: Prediction) -> FinishedRow {
+        FinishedRow { position: self.position, result: Ok(Predicted { entry: self.entry, prediction }) }
     }
 
-    pub(crate) fn failed(self, class: FailureClass, reason: String) -> RowOutcome {
+    pub(crate) fn failed(self, class: FailureClass, reason: String) -> FinishedRow {
         let Self { position, id, entry, attempts } = self;
-        RowOutcome { position, result: Err(FailedRow { entry, transaction_id: id, class, reason, attempts }) }
+        FinishedRow { position, result: Err(FailedRow { entry, transaction_id: id, class, reason, attempts }) }
     }
 }
 

@@ -62,8 +62,8 @@ impl ConnectionState {
             self.idle.notify_one();
         }
         match inner.phase {
-            ConnectionPhase::Head(since) => Some(since + limits.head),
-            ConnectionPhase::Idle(since) => Some(since + limits.idle),
+            ConnectionPhase::Head(since) => Some(since + limits.head_timeout),
+            ConnectionPhase::Idle(since) => Some(since + limits.idle_timeout),
             ConnectionPhase::Answering | ConnectionPhase::Answered | ConnectionPhase::Closed => None,
         }
     }

@@ -23,13 +23,13 @@ pub(crate) struct TimedStream<IO> {
 
 impl<IO> TimedStream<IO> {
     pub(crate) fn new(stream: IO, state: Arc<ConnectionState>, limits: Limits) -> Self {
-        let silence = Box::pin(sleep_until(Instant::now() + limits.head));
+        let silence = Box::pin(sleep_until(Instant::now() + limits.head_timeout));
         Self { stream, state, limits, silence, sending: None }
     }
 
     /// Fails once nothing could be written for too long.
     fn poll_sending<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let limit = self.limits.write;
+        let limit = self.limits.write_timeout;
         let sending = self.sending.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
         ready!(sending.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client did not read the response in time")))

@@ -120,7 +120,7 @@ async fn requests_may_be_pipelined() {
 #[tokio::test(start_paused = true)]
 async fn a_too_long_head_is_rejected() {
     for length in [8_193, 20_000, 1_000_000] {
-        let mut connection = connect(Limits { head_bytes: 8 * 1024, ..Limits::default() });
+        let mut connection = connect(Limits { max_head_bytes: 8 * 1024, ..Limits::default() });
         let head = format!("GET /now HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(length));
         // As much as the server reads.
         let _ = connection.client.write_all(head.as_bytes()).await;

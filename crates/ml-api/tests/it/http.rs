@@ -10,19 +10,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) struct Server {
+pub(crate) struct ApiServer {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: JoinHandle<()>,
 }
 
-pub(crate) struct HttpResponse {
+pub(crate) struct ApiResponse {
     pub(crate) status: u16,
     pub(crate) content_type: String,
     pub(crate) body: String,
 }
 
-impl HttpResponse {
+impl ApiResponse {
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.content_type, "application/json", "{}", self.body);
         serde_json::from_str(&self.body).unwrap()
@@ -38,7 +38,7 @@ impl HttpResponse {
     }
 }
 
-impl Server {
+impl ApiServer {
     pub(crate) async fn start(options: ServeOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -47,7 +47,7 @@ impl Server {
         Self { address, shutdown, task }
     }
 
-    pub(crate) async fn send(&self, method: &str, path: &str, body: &[u8]) -> HttpResponse {
+    pub(crate) async fn send(&self, method: &str, path: &str, body: &[u8]) -> ApiResponse {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
         let head =
@@ -56,14 +56,14 @@ impl Server {
         stream.write_all(body).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
-        HttpResponse::parse(&answer)
+        ApiResponse::parse(&answer)
     }
 
-    pub(crate) async fn get(&self, path: &str) -> HttpResponse {
+    pub(crate) async fn get(&self, path: &str) -> ApiResponse {
         self.send("GET", path, b"").await
     }
 
-    pub(crate) async fn predict(&self, body: impl AsRef<[u8]>) -> HttpResponse {
+    pub(crate) async fn predict(&self, body: impl AsRef<[u8]>) -> ApiResponse {
         self.send("POST", "/predict", body.as_ref()).await
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use assay_ml_api::ServeOptions;
 use serde_json::Value;
 
-use crate::http::Server;
+use crate::http::ApiServer;
 
 /// Follows `$ref`.
 fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
@@ -71,7 +71,7 @@ fn is(name: &str, value: &Value) -> bool {
 
 #[tokio::test]
 async fn every_response_is_as_described() {
-    let server = Server::start(ServeOptions::default()).await;
+    let server = ApiServer::start(ServeOptions::default()).await;
     let document = server.get("/openapi.json").await.json();
     let request = &document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"];
     let example = request["example"].to_string();
