@@ -65,6 +65,8 @@ async fn score(scorer: &Scorer, entries: Vec<Entry>) -> Scores {
 
 /// Fails a test that hangs.
 async fn within<T>(work: impl Future<Output = T>) -> T {
+    // Without a global subscriber, a thread may cache that a log line is disabled while another test captures it.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     tokio::time::timeout(Duration::from_mins(1), work).await.expect("it hangs")
 }
 
