@@ -10,24 +10,24 @@ use assay_telemetry::{LogOptions, MetricsOptions, ShutdownOptions, StartupOption
 use assay_writer::WriterOptions;
 use clap::{Args, Parser, Subcommand};
 
-use crate::declare::DeclareArguments;
-use crate::desk::ActOptions;
-use crate::desk::audit::AuditArguments;
-use crate::desk::cancel::CancelArguments;
-use crate::desk::failures::FailuresArguments;
-use crate::desk::invalid::InvalidArguments;
-use crate::desk::operations::OperationsArguments;
-use crate::desk::remove::RemoveArguments;
-use crate::desk::repair::RepairArguments;
-use crate::desk::replay::ReplayArguments;
-use crate::desk::row::RowArguments;
-use crate::desk::runs::RunsArguments;
-use crate::desk::status::StatusArguments;
-use crate::desk::transaction::TransactionArguments;
-use crate::health::HealthArguments;
-use crate::inspect::InspectArguments;
-use crate::put::PutArguments;
-use crate::watch_setup::WatchSetupArguments;
+use crate::commands::change::cancel::CancelArguments;
+use crate::commands::change::remove::RemoveArguments;
+use crate::commands::change::repair::RepairArguments;
+use crate::commands::change::replay::ReplayArguments;
+use crate::commands::ledger::ActOptions;
+use crate::commands::load::inspect::InspectArguments;
+use crate::commands::load::put::PutArguments;
+use crate::commands::query::audit::AuditArguments;
+use crate::commands::query::failures::FailuresArguments;
+use crate::commands::query::invalid::InvalidArguments;
+use crate::commands::query::operations::OperationsArguments;
+use crate::commands::query::row::RowArguments;
+use crate::commands::query::runs::RunsArguments;
+use crate::commands::query::status::StatusArguments;
+use crate::commands::query::transaction::TransactionArguments;
+use crate::commands::setup::declare::DeclareArguments;
+use crate::commands::setup::health::HealthArguments;
+use crate::commands::setup::watch_setup::WatchSetupArguments;
 
 /// Fraud scoring for transactions, in bulk: every row validated, scored by an ML API and stored, and none lost or doubled.
 #[derive(Debug, Parser)]

@@ -1,27 +1,22 @@
 //! `assay`, the operator's command. Each subcommand has a module of its own; this one tells them apart.
 
 mod arguments;
-mod declare;
-mod desk;
-mod error;
-mod generate;
-mod health;
-mod inspect;
-mod migrate;
-mod print;
-mod put;
+mod commands;
 #[cfg(test)]
-mod reference;
-mod run;
-mod stages;
-mod watch_setup;
+mod configuration;
+mod error;
+mod local;
+mod output;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
 use assay_telemetry::LogOptions;
 use assay_transaction::Exit;
-use desk::{audit, cancel, failures, invalid, operations, remove, repair, replay, row, runs, status, transaction};
+use commands::change::{cancel, remove, repair, replay};
+use commands::load::{generate, inspect, put, run};
+use commands::query::{audit, failures, invalid, operations, row, runs, status, transaction};
+use commands::setup::{declare, health, migrate, watch_setup};
 use error::CommandError;
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +70,7 @@ fn execute(log: &LogOptions, command: impl AsyncFnOnce(CancellationToken) -> Res
 /// Whoever reads the results of a command may stop when it has enough.
 fn unless_unread(ended: Result<Exit, CommandError>) -> Result<Exit, CommandError> {
     match ended {
-        Err(error) if print::is_unread(&error) => Ok(Exit::Done),
+        Err(error) if output::is_unread(&error) => Ok(Exit::Done),
         ended => ended,
     }
 }

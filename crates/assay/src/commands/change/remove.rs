@@ -1,0 +1,269 @@
+//! `assay remove`: a finished run is taken back.
+
+use std::fmt;
+
+use assay_store::{RemovalBegun, RemovalPlan, RemovalStep, Removed, Store};
+use assay_transaction::{Exit, Removal, Run, RunId, Tally};
+use clap::Args;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::confirm::ConfirmedAct;
+use crate::commands::ledger::{DeskOptions, find, rows_read};
+use crate::error::CommandError;
+use crate::output::{Fields, counted, grouped, moment, one_line, print};
+
+/// How often a step that fails for a passing reason is taken again: each takes its time to fail.
+const ATTEMPTS: u32 = 5;
+/// After how many rows it is told how far it is.
+const TOLD: u64 = 100_000;
+
+/// Take a finished run back, with all that it has stored
+///
+/// For a load that should not have been: the wrong file, the wrong month, the wrong namespace. Of each row nothing is kept but its
+/// number: it counts as failed, class removed, and cannot be replayed, so that the law holds for the run before and after. A
+/// transaction that other runs count as a duplicate passes to the earliest of those rows. What the run has replaced under
+/// ID_CONFLICT=update is again what it was. Its source can be loaded again, without --force. What was told to others, such as
+/// the feed of predictions, is not taken back.
+///
+/// Goes on in small steps beside loads, and may be stopped: the same command goes on with it. Nothing brings the rows back but
+/// loading the source again.
+///
+/// Exits 0 when it is done, or was before; 2 where the run is not finished, or it is not confirmed; 3 when the database is away, or it
+/// was stopped.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay remove batch_20260111_100000_3f9a1c --dry-run
+  assay remove batch_20260111_100000_3f9a1c --reason 'December again' --yes")]
+pub(crate) struct RemoveArguments {
+    /// Which run
+    #[arg(value_name = "RUN")]
+    run_id: RunId,
+    /// Only tell what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    act: ConfirmedAct,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+}
+
+/// Removes a run, or counts what that would do.
+pub(crate) async fn remove(arguments: &RemoveArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("remove").await?;
+    let report = carry_out(&*store, arguments, shutdown).await;
+    store.close().await;
+    print(&report?, arguments.json)?;
+    Ok(Exit::Done)
+}
+
+async fn carry_out(
+    store: &dyn Store,
+    arguments: &RemoveArguments,
+    shutdown: &CancellationToken,
+) -> Result<Report, CommandError> {
+    let run = find(store, &arguments.run_id).await?;
+    if !run.state.is_finished() {
+        return Err(CommandError::Unfinished(run.run_id));
+    }
+    if let Some(removal) = run.removal.clone().filter(|removal| removal.ended_at.is_some()) {
+        return Ok(Report { outcome: Outcome::Before { removal }, ..Report::of(&run) });
+    }
+    if arguments.dry_run {
+        let (tally, plan) = (store.tally(&run.run_id).await?, store.plan_removal(&run.run_id).await?);
+        return Ok(Report { outcome: Outcome::Planned { tally, plan }, ..Report::of(&run) });
+    }
+    let act = if run.removal.is_some() {
+        arguments.act.confirmed()
+    } else {
+        let (rows, source) = (counted(rows_read(&run), "row", "rows"), one_line(&run.source.location, 200));
+        arguments.act.confirm(&format!("Remove run {} ({rows} of {source})?", run.run_id))?
+    };
+    match store.begin_removal(&run.run_id, &act).await? {
+        RemovalBegun::Now(_) => {}
+        RemovalBegun::Before(_) => info!("The removal of run {} goes on", run.run_id),
+        RemovalBegun::Done(run) => {
+            let removal = run.removal.clone().ok_or_else(|| CommandError::NoRun(run.run_id.to_string()))?;
+            return Ok(Report { outcome: Outcome::Before { removal }, ..Report::of(&run) });
+        }
+        RemovalBegun::Unfinished(run) => return Err(CommandError::Unfinished(run.run_id)),
+        RemovalBegun::Incomplete(run) => return Err(CommandError::Incomplete(run.run_id)),
+        RemovalBegun::Other(other) => return Err(CommandError::OtherRemoval(other)),
+    }
+    let removed = steps(store, &run, shutdown).await?;
+    Ok(Report { outcome: Outcome::Done { removed }, ..Report::of(&run) })
+}
+
+/// Takes one step after the other.
+async fn steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -> Result<Removed, CommandError> {
+    let (mut next, mut removed, mut told, mut failed) = (Some(RemovalStep::Start), Removed::default(), 0, 0);
+    while let Some(step) = next.take() {
+        if shutdown.is_cancelled() {
+            return Err(CommandError::RemovalStopped(run.run_id.clone()));
+        }
+        match store.remove_some(&run.run_id, &step).await {
+            Ok((done, after)) => {
+                removed += done;
+                next = after;
+                failed = 0;
+            }
+            Err(error) if error.is_transient() && failed < ATTEMPTS => {
+                info!("The step is taken again: {error}");
+                failed += 1;
+                next = Some(step);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if removed.rows >= told + TOLD {
+            told = removed.rows;
+            info!("{} of {} rows of run {} are removed", grouped(told), grouped(rows_read(run)), run.run_id);
+        }
+    }
+    Ok(removed)
+}
+
+/// What was, or would be, removed.
+#[derive(Debug, Serialize)]
+struct Report {
+    run_id: RunId,
+    source: String,
+    rows_read: u64,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Outcome {
+    /// A dry run.
+    Planned { tally: Tally, plan: RemovalPlan },
+    /// It is removed now. Of a removal that was interrupted, what was left of it.
+    Done { removed: Removed },
+    /// It was before.
+    Before { removal: Removal },
+}
+
+impl Report {
+    fn of(run: &Run) -> Self {
+        let outcome = Outcome::Done { removed: Removed::default() };
+        let (run_id, source) = (run.run_id.clone(), run.source.location.clone());
+        Self { run_id, source, rows_read: rows_read(run), outcome }
+    }
+}
+
+/// `removed by ada, 2026-01-11 10:00:00 UTC: the wrong file`, or that it is not done yet.
+pub(crate) fn told(removal: &Removal) -> String {
+    let Removal { by, reason, began_at, ended_at } = removal;
+    let (word, at) = ended_at.map_or(("being removed", began_at), |_| ("removed", began_at));
+    format!("{word} by {}, {} UTC: {}", one_line(by, 40), moment(*at), one_line(reason, 500))
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { run_id, source, rows_read, outcome } = self;
+        let mut fields = Fields::default();
+        fields.add("source", one_line(source, 200));
+        fields.add("rows read", grouped(*rows_read));
+        match outcome {
+            Outcome::Before { removal } => writeln!(out, "run {run_id} was removed before: {}", told(removal)),
+            Outcome::Done { removed } => {
+                writeln!(out, "run {run_id} is removed")?;
+                fields.add("removed now", counted(removed.rows, "row", "rows"));
+                fields.add("passed on", counted(removed.passed_on, "transaction", "transactions"));
+                fields.add("restored", counted(removed.restored, "transaction", "transactions"));
+                writeln!(
+                    out,
+                    "{fields}its source can be loaded again; `assay audit {run_id}` proves that the law holds"
+                )
+            }
+            Outcome::Planned { tally, plan } => {
+                writeln!(out, "of run {run_id} would be removed:")?;
+                let Tally { predicted, invalid, failed, duplicate } = tally;
+                fields.add("predicted", grouped(*predicted));
+                fields.add("invalid", grouped(*invalid));
+                fields.add("failed", grouped(*failed));
+                fields.add("duplicate", grouped(*duplicate));
+                for (heir, count) in &plan.passed_on {
+                    fields.add("passed on", format!("{} of the predicted, to run {heir}", grouped(*count)));
+                }
+                fields.add(
+                    "restored",
+                    format!("{} of other runs", counted(plan.restored, "transaction", "transactions")),
+                );
+                if plan.dead_letters > 0 {
+                    fields.add("dead letters", grouped(plan.dead_letters));
+                }
+                writeln!(out, "{fields}nothing was removed (--dry-run)")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::{at, example};
+
+    #[test]
+    fn tells_what_was_removed() {
+        let removed = Removed { rows: 1_000, passed_on: 10, restored: 1 };
+        let report = Report { outcome: Outcome::Done { removed }, ..Report::of(&example()) };
+        assert_eq!(
+            report.to_string(),
+            "\
+run batch_20260111_100000_3f9a1c is removed
+  source       s3://transactions/2026.csv
+  rows read    1,000
+  removed now  1,000 rows
+  passed on    10 transactions
+  restored     1 transaction
+its source can be loaded again; `assay audit batch_20260111_100000_3f9a1c` proves that the law holds
+"
+        );
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!((&json["outcome"], &json["removed"]["passed_on"]), (&"done".into(), &10.into()));
+    }
+
+    #[test]
+    fn tells_what_would_be_removed() {
+        let tally = Tally { predicted: 900, invalid: 60, failed: 30, duplicate: 10 };
+        let plan = RemovalPlan { passed_on: vec![("second".parse().unwrap(), 7)], restored: 2, dead_letters: 1 };
+        let report = Report { outcome: Outcome::Planned { tally, plan }, ..Report::of(&example()) };
+        assert_eq!(
+            report.to_string(),
+            "\
+of run batch_20260111_100000_3f9a1c would be removed:
+  source        s3://transactions/2026.csv
+  rows read     1,000
+  predicted     900
+  invalid       60
+  failed        30
+  duplicate     10
+  passed on     7 of the predicted, to run second
+  restored      2 transactions of other runs
+  dead letters  1
+nothing was removed (--dry-run)
+"
+        );
+    }
+
+    #[test]
+    fn tells_who_removed_it() {
+        let removal = Removal {
+            by: "ada".into(),
+            reason: "wrong\nfile".into(),
+            began_at: at("10:00:00"),
+            ended_at: Some(at("10:00:05")),
+        };
+        let report = Report { outcome: Outcome::Before { removal: removal.clone() }, ..Report::of(&example()) };
+        assert_eq!(
+            report.to_string(),
+            "run batch_20260111_100000_3f9a1c was removed before: removed by ada, 2026-01-11 10:00:00 UTC: wrong\\nfile\n"
+        );
+        assert!(told(&Removal { ended_at: None, ..removal }).starts_with("being removed by ada, "));
+    }
+}

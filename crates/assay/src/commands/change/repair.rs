@@ -1,0 +1,282 @@
+//! `assay repair`: what a run lacks is read from its source again, and published.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_loader::{Dependencies, Holder, LeaseOptions, LoadError, RepairOptions, Repaired};
+use assay_queue::InProcess;
+use assay_source::{S3Options, Sources};
+use assay_store::Store;
+use assay_transaction::{Exit, Run, RunId, RunState, StopKind, parse_duration};
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::commands::ledger::{ActOptions, DeskOptions, StageOptions, find};
+use crate::error::CommandError;
+use crate::local::{Progress, Stages};
+use crate::output::{Fields, counted, grouped, print};
+
+/// How often the ledger is asked.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Read a run's source again, and publish the chunks that are missing
+///
+/// For what was lost outside: a queue that was purged, a broker that lost its disk, a database that was restored from a
+/// backup, a chunk that became an unreadable dead letter. Chunks have the same boundaries whoever reads the source, and what
+/// is recorded is booked once, so a repair does no harm where nothing is missing. It needs the very version of the source
+/// that the run has read. Dead letters that kept the run from being complete count as resolved afterwards.
+///
+/// Where AMQP_URL is set, chunks go to the predictors of that broker; else predictor and writer run in this process, and it
+/// waits for them. Exits 0 when what was missing is published (with --wait: recorded), 3 when something it depends on is
+/// away, 4 when the source has been replaced or cannot be read.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay repair batch_20260111_100000_3f9a1c --dry-run
+  assay repair batch_20260111_100000_3f9a1c --wait --reason 'the queue was purged'")]
+pub(crate) struct RepairArguments {
+    /// Which run
+    #[arg(value_name = "RUN")]
+    run_id: RunId,
+    /// Stay until every chunk of the run is recorded
+    #[arg(long)]
+    wait: bool,
+    /// How long --wait may take, before exit code 3
+    #[arg(long, env = "WAIT_TIMEOUT", default_value = "24h", value_parser = parse_duration, value_name = "DURATION")]
+    wait_timeout: Duration,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    repair: RepairOptions,
+    #[command(flatten)]
+    act: ActOptions,
+    #[command(flatten)]
+    lease: LeaseOptions,
+    #[command(flatten)]
+    s3: S3Options,
+    #[command(flatten)]
+    stages: StageOptions,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+}
+
+/// Repairs a run, or counts what is missing.
+pub(crate) async fn repair(arguments: &RepairArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("repair").await?;
+    let run = find(&*store, &arguments.run_id).await?;
+    if run.removal.is_some() {
+        return Err(CommandError::Gone(run.run_id, "repaired"));
+    }
+    let sources = Sources::new(&arguments.s3)?;
+    if arguments.repair.dry_run {
+        let (broker, progress) = (InProcess::new(1), Progress::default());
+        let dependencies = dependencies(arguments, sources, Arc::clone(&store), broker);
+        let repaired = assay_loader::repair(&dependencies, &run, &arguments.repair, &progress.load, shutdown).await?;
+        store.close().await;
+        print(&Report::new(&run, repaired, 0, false), arguments.json)?;
+        return Ok(Exit::Done);
+    }
+    arguments.stages.check(&run)?;
+    let progress = Progress::default();
+    let starting = Box::pin(Stages::reach(store, arguments.stages.settings(&arguments.desk), "repair", &progress));
+    let Some(stages) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
+    let stages = stages?;
+    let repaired = tokio::select! {
+        repaired = publish(arguments, &run, sources, &stages, &progress, shutdown) => repaired,
+        failed = stages.failed() => Err(failed),
+    };
+    stages.stop().await;
+    print(&repaired?, arguments.json)?;
+    Ok(Exit::Done)
+}
+
+fn dependencies(
+    arguments: &RepairArguments,
+    sources: Sources,
+    store: Arc<dyn Store>,
+    broker: Arc<dyn assay_queue::Broker>,
+) -> Dependencies {
+    let (startup, drain) = (arguments.desk.startup.startup_timeout, arguments.stages.shutdown.drain_timeout);
+    let lease = arguments.lease.lease_timeout;
+    Dependencies { sources, store, broker, startup, drain, holder: Holder::new(), lease, act: arguments.act.act() }
+}
+
+/// Publishes what is missing and, where asked to or in this process, waits until it is recorded.
+async fn publish(
+    arguments: &RepairArguments,
+    run: &Run,
+    sources: Sources,
+    stages: &Stages,
+    progress: &Progress,
+    shutdown: &CancellationToken,
+) -> Result<Report, CommandError> {
+    let store = stages.store();
+    let dependencies = dependencies(arguments, sources, Arc::clone(store), Arc::clone(stages.broker()));
+    // Those that are there before anything is published: one that comes meanwhile may be of what is published now, and died
+    // again.
+    let letters = store.open_dead_letters(&run.run_id).await?;
+    let repaired = assay_loader::repair(&dependencies, run, &arguments.repair, &progress.load, shutdown).await?;
+    let resolved = store.resolve_dead_letters(&letters).await?;
+    let is_changed = repaired.chunks_missing > 0 || resolved > 0 || run.state == RunState::Loading;
+    if is_changed {
+        let details = json!({
+            "chunks_published": repaired.chunks_missing,
+            "rows_published": repaired.rows_missing,
+            "dead_letters_resolved": resolved,
+        });
+        store.record_operation("repair", Some(&run.run_id), Some(&details), &dependencies.act).await?;
+    }
+    let waits = arguments.wait || stages.are_here();
+    if waits {
+        wait(&**store, &run.run_id, repaired.sealed.chunks_total, arguments.wait_timeout, shutdown).await?;
+    }
+    Ok(Report::new(run, repaired, resolved, waits))
+}
+
+/// Stays until each chunk of a run is recorded, and a run that was not finished is.
+async fn wait(
+    store: &dyn Store,
+    run_id: &RunId,
+    chunks: u64,
+    timeout: Duration,
+    shutdown: &CancellationToken,
+) -> Result<(), CommandError> {
+    let deadline = Instant::now() + timeout.min(Duration::MAX / 4);
+    loop {
+        let looked = async {
+            let recorded = store.progress(run_id).await?.chunks_recorded;
+            let is_finished = store.run(run_id).await?.is_some_and(|run| run.state.is_finished());
+            Ok::<_, assay_store::StoreError>((recorded, is_finished, store.blocking_dead_letters(run_id).await?))
+        };
+        match looked.await {
+            Ok((recorded, true, _)) if recorded >= chunks => return Ok(()),
+            Ok((_, _, letters)) if letters > 0 => {
+                return Err(LoadError::Stalled { run_id: run_id.clone(), letters }.into());
+            }
+            Ok((recorded, ..)) if Instant::now() >= deadline => {
+                return Err(CommandError::RepairTimeout { run_id: run_id.clone(), recorded, chunks });
+            }
+            Ok(_) => {}
+            Err(error) if error.is_transient() && Instant::now() < deadline => debug!("waiting: {error}"),
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = shutdown.cancelled() => return Err(CommandError::RepairStopped(run_id.clone())),
+        }
+    }
+}
+
+/// What was missing, and what was done about it.
+#[derive(Debug, Serialize)]
+struct Report {
+    run_id: RunId,
+    chunks_missing: u64,
+    rows_missing: u64,
+    is_published: bool,
+    is_recorded: bool,
+    chunks_total: u64,
+    rows_read: u64,
+    dead_letters_resolved: u64,
+    /// How the run ends early, where it was ordered to and has not ended yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ending: Option<StopKind>,
+}
+
+impl Report {
+    fn new(run: &Run, repaired: Repaired, dead_letters_resolved: u64, is_recorded: bool) -> Self {
+        Self {
+            run_id: run.run_id.clone(),
+            chunks_missing: repaired.chunks_missing,
+            rows_missing: repaired.rows_missing,
+            is_published: repaired.is_published,
+            is_recorded,
+            chunks_total: repaired.sealed.chunks_total,
+            rows_read: repaired.sealed.rows_read,
+            dead_letters_resolved,
+            ending: run.stop.as_ref().filter(|_| !run.state.is_finished()).map(|stop| stop.kind),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "run {}", self.run_id)?;
+        let mut fields = Fields::default();
+        let source = counted(self.rows_read, "row", "rows");
+        fields.add("source", format!("{source} in {}", counted(self.chunks_total, "chunk", "chunks")));
+        let missing = match self.chunks_missing {
+            0 => "nothing".to_owned(),
+            chunks => {
+                format!("{} in {}", counted(self.rows_missing, "row", "rows"), counted(chunks, "chunk", "chunks"))
+            }
+        };
+        fields.add("missing", missing);
+        if self.dead_letters_resolved > 0 {
+            fields.add("dead letters", format!("{} resolved", grouped(self.dead_letters_resolved)));
+        }
+        fields.fmt(out)?;
+        match (self.chunks_missing > 0, self.is_published, self.is_recorded) {
+            (true, false, _) => writeln!(out, "nothing was published (--dry-run)"),
+            (true, true, _) if let Some(kind) = self.ending => writeln!(
+                out,
+                "it is published again, to be booked as failed, class {}, as the run ends early: `assay replay {}` scores it after \
+                 all",
+                kind.as_str(),
+                self.run_id
+            ),
+            (true, true, false) => writeln!(
+                out,
+                "it is published again; predictors and writers go on: `assay status {}` shows it",
+                self.run_id
+            ),
+            (true, true, true) => {
+                writeln!(out, "it is published again, and recorded: `assay audit {}` proves it", self.run_id)
+            }
+            (false, ..) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::example;
+    use assay_transaction::{Sealed, StopOrder};
+
+    fn report(chunks_missing: u64, is_published: bool, is_recorded: bool) -> String {
+        let sealed = Sealed { rows_read: 1_000, chunks_total: 10, amount: None };
+        let repaired = Repaired { chunks_missing, rows_missing: chunks_missing * 100, is_published, sealed };
+        Report::new(&example(), repaired, chunks_missing / 2, is_recorded).to_string()
+    }
+
+    #[test]
+    fn says_what_was_missing() {
+        assert_eq!(
+            report(2, true, true),
+            "\
+run batch_20260111_100000_3f9a1c
+  source        1,000 rows in 10 chunks
+  missing       200 rows in 2 chunks
+  dead letters  1 resolved
+it is published again, and recorded: `assay audit batch_20260111_100000_3f9a1c` proves it
+"
+        );
+        assert!(report(2, true, false).ends_with("`assay status batch_20260111_100000_3f9a1c` shows it\n"));
+        assert!(
+            report(1, false, false).ends_with("  missing  100 rows in 1 chunk\nnothing was published (--dry-run)\n")
+        );
+        assert!(report(0, true, true).ends_with("  missing  nothing\n"));
+        let stop = StopOrder { kind: StopKind::Cancelled, reason: "mistake".into(), at: example().started_at };
+        let cancelled = Run { state: RunState::Sealed, stop: Some(stop), ..example() };
+        let sealed = Sealed { rows_read: 1_000, chunks_total: 10, amount: None };
+        let repaired = Repaired { chunks_missing: 1, rows_missing: 100, is_published: true, sealed };
+        let text = Report::new(&cancelled, repaired, 0, false).to_string();
+        assert!(text.contains("to be booked as failed, class cancelled, as the run ends early"), "{text}");
+    }
+}

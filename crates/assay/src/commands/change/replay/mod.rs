@@ -1,0 +1,143 @@
+//! `assay replay`: failed transactions go through predictors and writer again.
+//!
+//! `sending` publishes them, `waiting` stays until their outcomes are recorded, `report` says what came of it. The exchange
+//! itself, a failed row for its outcome, is the store's, in one transaction; here nothing is changed.
+
+mod publish;
+mod report;
+mod wait;
+
+use std::time::Duration;
+
+use assay_store::{Exchanged, Selection, Store};
+use assay_transaction::{Exit, Run, RunId, parse_duration};
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use self::publish::{Sending, Sent};
+use self::report::{Plan, Replayed, Report};
+use self::wait::{Waiting, wait};
+use crate::commands::ledger::{ActOptions, DeskOptions, StageOptions, find};
+use crate::commands::query::failures::classes;
+use crate::error::CommandError;
+use crate::local::{Progress, Stages};
+use crate::output::print;
+
+/// Send failed transactions through predictors and writer again
+///
+/// What is scored now is stored and no longer failed; what fails again stays failed, with its attempts added up. The law
+/// holds all the while, and a row that is no longer failed changes nothing, so a replay may be repeated at any time. Where
+/// AMQP_URL is set, the rows go to the predictors of that broker; else predictor and writer run in this process, as for
+/// `assay run`, and it waits for them. The replay is recorded among the operations.
+///
+/// Exits 0 when the rows are sent, with --wait when none of them failed again; 1 where some did; 3 when something it depends
+/// on is away, or it was stopped.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay replay batch_20260111_100000_3f9a1c --dry-run
+  assay replay batch_20260111_100000_3f9a1c --class rejected --class suspect --wait
+  assay replay batch_20260111_100000_3f9a1c --rows 1-1000,4711 --reason 'the model is repaired'")]
+pub(crate) struct ReplayArguments {
+    /// Which run
+    #[arg(value_name = "RUN")]
+    run_id: RunId,
+    /// Only rows that failed with this class; may be repeated
+    #[arg(long = "class", value_name = "CLASS", value_parser = classes(), value_delimiter = ',')]
+    classes: Vec<String>,
+    /// Only these rows: numbers and ranges; may be repeated
+    #[arg(long, value_name = "ROWS", value_parser = parse_range, value_delimiter = ',')]
+    rows: Vec<(u64, u64)>,
+    /// Only tell what would be sent
+    #[arg(long)]
+    dry_run: bool,
+    /// Stay until every outcome is recorded; exit code 1 where rows failed again
+    #[arg(long)]
+    wait: bool,
+    /// How long --wait may take, before exit code 3
+    #[arg(long, env = "WAIT_TIMEOUT", default_value = "24h", value_parser = parse_duration, value_name = "DURATION")]
+    wait_timeout: Duration,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    act: ActOptions,
+    #[command(flatten)]
+    stages: StageOptions,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+}
+
+/// `12` or `1-10`.
+fn parse_range(text: &str) -> Result<(u64, u64), String> {
+    let wrong = || format!("`{text}` is no row or range of rows, such as 4711 or 1-100");
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (number(first)?, number(last)?),
+        None => (number(text)?, number(text)?),
+    };
+    if first == 0 || first > last { Err(wrong()) } else { Ok((first, last)) }
+}
+
+/// Replays what is selected.
+pub(crate) async fn replay(arguments: &ReplayArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("replay").await?;
+    let run = find(&*store, &arguments.run_id).await?;
+    let selection = Selection { classes: arguments.classes.clone(), rows: arguments.rows.clone() };
+    let selected = store.count_failed(&run.run_id, &selection).await?;
+    let plan = Plan::new(&run, selected);
+    if arguments.dry_run || plan.rows_selected == 0 {
+        store.close().await;
+        print(&Report { plan, is_dry_run: arguments.dry_run, replayed: None }, arguments.json)?;
+        return Ok(Exit::Done);
+    }
+    arguments.stages.check(&run)?;
+    let progress = Progress::default();
+    let settings = arguments.stages.settings(&arguments.desk);
+    let starting = Box::pin(Stages::reach(store, settings, "replay", &progress));
+    let Some(stages) = shutdown.run_until_cancelled(starting).await else { return Err(CommandError::NotBegun) };
+    let stages = stages?;
+    let replayed = tokio::select! {
+        replayed = send(arguments, &run, &selection, &plan, &stages, shutdown) => replayed,
+        failed = stages.failed() => Err(failed),
+    };
+    stages.stop().await;
+    let report = Report { plan, is_dry_run: false, replayed: Some(replayed?) };
+    print(&report, arguments.json)?;
+    Ok(report.exit())
+}
+
+/// Sends the selected rows and, where asked to or in this process, waits for their outcomes.
+async fn send(
+    arguments: &ReplayArguments,
+    run: &Run,
+    selection: &Selection,
+    plan: &Plan,
+    stages: &Stages,
+    shutdown: &CancellationToken,
+) -> Result<Replayed, CommandError> {
+    let store: &dyn Store = &**stages.store();
+    let details = plan.details(selection);
+    let replay = store.begin_replay(&run.run_id, &details, &arguments.act.act()).await?;
+    let sending = Sending { store, broker: &**stages.broker(), run, selection, replay, shutdown };
+    let sent: Sent = sending.send().await?;
+    if !arguments.wait && !stages.are_here() {
+        return Ok(Replayed::new(replay, sent, None));
+    }
+    let waiting = Waiting { store, run_id: &run.run_id, replay, sent, timeout: arguments.wait_timeout, shutdown };
+    let (exchanged, lost_parts): (Exchanged, u64) = wait(&waiting).await?;
+    Ok(Replayed::new(replay, sent, Some((exchanged, lost_parts))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_numbers_and_ranges() {
+        assert_eq!(parse_range("4711"), Ok((4_711, 4_711)));
+        assert_eq!(parse_range("1-10"), Ok((1, 10)));
+        for wrong in ["", "0", "0-5", "10-1", "a", "1-", "-1", "1-2-3"] {
+            assert!(parse_range(wrong).unwrap_err().contains("such as 4711 or 1-100"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Publishing failed rows in parts, many unconfirmed at a time.
+//!
+//! Guarantee: memory is bounded however many rows failed; a part is counted as sent only once the broker has confirmed it.
+
+use assay_queue::{Broker, Message, Route, Unpublished, Work, publish_until_confirmed};
+use assay_store::{Selection, Store};
+use assay_transaction::{Entry, FailureClass, Lane, ReplayId, ReplayPart, Run, RunId, RunSettings};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::commands::ledger::transactions::entry;
+use crate::error::CommandError;
+
+/// Bytes of unconfirmed parts, at which no more are published.
+const MAX_BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
+/// How many failed rows one query brings at the most: each comes with its payload, which may have more than 1 MiB.
+const MAX_PAGE: u32 = 32;
+
+/// Sends the selected rows of a run.
+pub(super) struct Sending<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) broker: &'a dyn Broker,
+    pub(super) run: &'a Run,
+    pub(super) selection: &'a Selection,
+    pub(super) replay: u64,
+    pub(super) shutdown: &'a CancellationToken,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Sent {
+    pub(super) rows: u64,
+    pub(super) parts: u64,
+    /// Rows of which nothing was kept that could be sent.
+    pub(super) unreadable: u64,
+}
+
+impl Sending<'_> {
+    /// Sends all, and returns once the broker has confirmed it.
+    pub(super) async fn send(&self) -> Result<Sent, CommandError> {
+        let chunk_rows = self.run.settings.chunk_rows.get();
+        let page_rows = chunk_rows.min(MAX_PAGE);
+        let mut cutting = Cutting::new(self.run.run_id.clone(), self.replay, chunk_rows);
+        let mut sent = Sent::default();
+        let mut in_flight = FuturesUnordered::new();
+        let (mut bytes_in_flight, mut from, mut more) = (0, 0, true);
+        while more || !in_flight.is_empty() {
+            let room = in_flight.len() < self.broker.max_in_flight() && bytes_in_flight < MAX_BYTES_IN_FLIGHT;
+            if !more || !room {
+                if let Some(confirmed) = in_flight.next().await {
+                    let (rows, bytes) = self.confirmed(confirmed, sent)?;
+                    bytes_in_flight -= bytes;
+                    sent.rows += rows;
+                    sent.parts += 1;
+                }
+                continue;
+            }
+            if self.shutdown.is_cancelled() {
+                return Err(self.stopped(sent));
+            }
+            let page = self.store.failed_rows(&self.run.run_id, self.selection, from, page_rows).await?;
+            more = !page.is_empty();
+            from = page.last().map_or(from, |last| last.row + 1);
+            let mut parts = Vec::new();
+            for record in page.iter().filter(|record| record.class != FailureClass::Removed.code()) {
+                if let Some(entry) = entry(record) {
+                    parts.extend(cutting.add(entry, record.payload.len()));
+                } else {
+                    sent.unreadable += 1;
+                    warn!("row {} cannot be sent: what was kept of it cannot be read", record.row);
+                }
+            }
+            if !more {
+                parts.extend(cutting.rest());
+            }
+            for part in parts {
+                let (rows, body) = (part.transactions.len() as u64, part.encode()?);
+                bytes_in_flight += body.len();
+                in_flight.push(self.publish(&part.id, rows, body));
+            }
+        }
+        info!("sent {} rows in {} parts", sent.rows, sent.parts);
+        Ok(sent)
+    }
+
+    fn publish(
+        &self,
+        id: &ReplayId,
+        rows: u64,
+        body: Vec<u8>,
+    ) -> impl Future<Output = Result<(u64, usize), Unpublished>> + use<'_> {
+        let bytes = body.len();
+        let message = Message::new(id.to_string(), ReplayPart::MESSAGE_TYPE, &id.run_id, body);
+        let (broker, route, shutdown) = (self.broker, route(self.run), self.shutdown);
+        async move {
+            publish_until_confirmed(broker, route, message, shutdown).await?;
+            Ok((rows, bytes))
+        }
+    }
+
+    fn confirmed(
+        &self,
+        published: Result<(u64, usize), Unpublished>,
+        sent: Sent,
+    ) -> Result<(u64, usize), CommandError> {
+        published.map_err(|error| match error {
+            Unpublished::Stopped => self.stopped(sent),
+            Unpublished::TooLarge { bytes } => CommandError::PartTooLarge { bytes },
+        })
+    }
+
+    fn stopped(&self, sent: Sent) -> CommandError {
+        CommandError::ReplayStopped { run_id: self.run.run_id.clone(), rows: sent.rows }
+    }
+}
+
+/// Where a run's replays go: the way that its rows went, as the lane tells what they are stored as.
+fn route(run: &Run) -> Route {
+    let lane = if run.source.is_live() { Lane::Realtime } else { Lane::Batch };
+    Route { work: Work::Transactions, lane }
+}
+
+/// Cuts rows into parts, as a chunk is cut: by rows and by bytes.
+struct Cutting {
+    next: ReplayId,
+    max_rows: usize,
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+impl Cutting {
+    fn new(run_id: RunId, replay: u64, max_rows: u32) -> Self {
+        let next = ReplayId { run_id, replay, part: 0 };
+        Self { next, max_rows: usize::try_from(max_rows).unwrap_or(usize::MAX), entries: Vec::new(), bytes: 0 }
+    }
+
+    /// Takes a row; gives the part that it fills.
+    fn add(&mut self, entry: Entry, bytes: usize) -> Option<ReplayPart> {
+        self.entries.push(entry);
+        self.bytes += bytes;
+        let is_full = self.entries.len() >= self.max_rows || self.bytes >= RunSettings::CHUNK_BYTES.get() as usize;
+        if is_full { self.rest() } else { None }
+    }
+
+    /// Gives what is left.
+    fn rest(&mut self) -> Option<ReplayPart> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let id = self.next.clone();
+        self.next.part += 1;
+        self.bytes = 0;
+        Some(ReplayPart { id, transactions: std::mem::take(&mut self.entries) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::transactions::tests::failed;
+
+    fn rows(part: &ReplayPart) -> (u64, usize) {
+        (part.id.part, part.transactions.len())
+    }
+
+    #[test]
+    fn parts_are_cut_by_rows_and_by_bytes() {
+        let entry = || entry(&failed()).unwrap();
+        let mut cutting = Cutting::new("run".parse().unwrap(), 2, 3);
+        assert_eq!(cutting.rest(), None);
+        assert_eq!(cutting.add(entry(), 10), None);
+        assert_eq!(cutting.add(entry(), 10), None);
+        assert_eq!(rows(&cutting.add(entry(), 10).unwrap()), (0, 3));
+        assert_eq!(rows(&cutting.add(entry(), 1024 * 1024).unwrap()), (1, 1));
+        assert_eq!(cutting.add(entry(), 10), None);
+        let last = cutting.rest().unwrap();
+        assert_eq!(rows(&last), (2, 1));
+        assert_eq!(last.id.to_string(), "run/2/2");
+        assert_eq!(cutting.rest(), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! What a replay would send, and what came of what it sent.
+
+use std::fmt;
+
+use assay_store::{Exchanged, Selection};
+use assay_transaction::{Exit, FailureClass, Run, RunId};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::publish::Sent;
+use crate::output::{Fields, Side, Table, counted, grouped};
+
+/// What is to be sent.
+#[derive(Debug, Serialize)]
+pub(super) struct Plan {
+    run_id: RunId,
+    pub(super) rows_selected: u64,
+    selected: Vec<(String, u64)>,
+    /// Tombstones among what was asked for: nothing of them is kept that could be sent.
+    #[serde(skip_serializing_if = "is_none")]
+    rows_removed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Plan {
+    pub(super) fn new(run: &Run, selected: Vec<(String, u64)>) -> Self {
+        let is_removed = |(class, _): &(String, u64)| class == FailureClass::Removed.code();
+        let (removed, selected): (Vec<_>, Vec<_>) = selected.into_iter().partition(is_removed);
+        let sum = |counts: &[(String, u64)]| counts.iter().map(|(_, count)| count).sum();
+        let (rows_selected, rows_removed) = (sum(&selected), sum(&removed));
+        Self { run_id: run.run_id.clone(), rows_selected, selected, rows_removed }
+    }
+
+    /// For the table of operations: what was asked for, and how many rows that were.
+    pub(super) fn details(&self, selection: &Selection) -> Value {
+        let mut details = json!({ "rows_selected": self.rows_selected });
+        if !selection.classes.is_empty() {
+            details["classes"] = json!(selection.classes);
+        }
+        if !selection.rows.is_empty() {
+            details["rows"] = json!(selection.rows);
+        }
+        details
+    }
+}
+
+/// What became of a replay.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    #[serde(flatten)]
+    pub(super) plan: Plan,
+    pub(super) is_dry_run: bool,
+    #[serde(flatten)]
+    pub(super) replayed: Option<Replayed>,
+}
+
+/// What was sent and, where it was waited for, what came of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Replayed {
+    replay: u64,
+    rows_sent: u64,
+    parts_sent: u64,
+    /// Rows that could not be sent.
+    rows_unreadable: u64,
+    #[serde(flatten)]
+    outcome: Option<Outcome>,
+}
+
+#[derive(Debug, Serialize)]
+struct Outcome {
+    stored: u64,
+    failed: u64,
+    gone: u64,
+    /// Rows of parts that became dead letters: they are failed as before.
+    given_up: u64,
+    parts_given_up: u64,
+}
+
+impl Replayed {
+    /// `waited` holds what the parts did, and how many of them were given up.
+    pub(super) fn new(replay: u64, sent: Sent, waited: Option<(Exchanged, u64)>) -> Self {
+        let outcome = waited.map(|(Exchanged { stored, failed, gone, is_new: _ }, parts_given_up)| Outcome {
+            stored,
+            failed,
+            gone,
+            given_up: sent.rows.saturating_sub(stored + failed + gone),
+            parts_given_up,
+        });
+        let Sent { rows, parts, unreadable } = sent;
+        Self { replay, rows_sent: rows, parts_sent: parts, rows_unreadable: unreadable, outcome }
+    }
+}
+
+impl Report {
+    /// Rows that are still failed are told by the exit code, where that is known.
+    pub(super) fn exit(&self) -> Exit {
+        let is_well = self.replayed.as_ref().is_none_or(|replayed| {
+            replayed.rows_unreadable == 0
+                && replayed.outcome.as_ref().is_none_or(|outcome| outcome.failed + outcome.given_up == 0)
+        });
+        if is_well { Exit::Done } else { Exit::FailedRows }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { run_id, rows_selected, selected, rows_removed } = &self.plan;
+        if *rows_removed > 0 {
+            let rows = counted(*rows_removed, "row was", "rows were");
+            writeln!(out, "{rows} removed, and cannot be sent: nothing of that is kept")?;
+        }
+        if *rows_selected == 0 {
+            return writeln!(out, "no failed transaction of run {run_id} is selected: nothing to replay");
+        }
+        let Some(replayed) = &self.replayed else {
+            writeln!(out, "of run {run_id} would be sent again:\n")?;
+            let mut table = Table::new([("class", Side::Left), ("rows", Side::Right)]);
+            for (class, count) in selected {
+                table.add([class.clone(), grouped(*count)]);
+            }
+            table.add(["all".to_owned(), grouped(*rows_selected)]);
+            return write!(out, "{table}\nnothing was sent (--dry-run)\n");
+        };
+        writeln!(out, "replay {} of run {run_id}", replayed.replay)?;
+        let mut fields = Fields::default();
+        let parts = counted(replayed.parts_sent, "part", "parts");
+        fields.add("rows sent", format!("{}, in {parts}", grouped(replayed.rows_sent)));
+        if replayed.rows_unreadable > 0 {
+            fields.add("not readable", grouped(replayed.rows_unreadable));
+        }
+        if let Some(outcome) = &replayed.outcome {
+            fields.add("stored", grouped(outcome.stored));
+            fields.add("failed again", grouped(outcome.failed));
+            fields.add("no longer failed", grouped(outcome.gone));
+            if outcome.parts_given_up > 0 {
+                let parts = counted(outcome.parts_given_up, "part", "parts");
+                fields.add("dead letters", format!("{}, in {parts}: failed as before", grouped(outcome.given_up)));
+            }
+            return fields.fmt(out);
+        }
+        writeln!(out, "{fields}predictors and writers go on: `assay status {run_id}` shows what comes of it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::example;
+
+    fn plan(selected: &[(&str, u64)]) -> Plan {
+        let selected: Vec<_> = selected.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect();
+        Plan::new(&Run { run_id: "first".parse().unwrap(), ..example() }, selected)
+    }
+
+    fn report(waited: Option<(Exchanged, u64)>) -> Report {
+        let sent = Sent { rows: 1_070, parts: 11, unreadable: 0 };
+        let plan = plan(&[("rejected", 1_050), ("suspect", 20)]);
+        Report { plan, is_dry_run: false, replayed: Some(Replayed::new(2, sent, waited)) }
+    }
+
+    #[test]
+    fn a_dry_run_tells_what_would_be_sent() {
+        let dry = Report { is_dry_run: true, replayed: None, ..report(None) };
+        assert_eq!(
+            dry.to_string(),
+            "\
+of run first would be sent again:
+
+class      rows
+rejected  1,050
+suspect      20
+all       1,070
+
+nothing was sent (--dry-run)
+"
+        );
+        assert_eq!(dry.exit(), Exit::Done);
+        let nothing = Report { plan: plan(&[]), is_dry_run: false, replayed: None };
+        assert_eq!(nothing.to_string(), "no failed transaction of run first is selected: nothing to replay\n");
+    }
+
+    #[test]
+    fn tombstones_are_passed_over() {
+        let removed = Report { plan: plan(&[("removed", 1_000)]), is_dry_run: false, replayed: None };
+        assert_eq!(
+            removed.to_string(),
+            "1,000 rows were removed, and cannot be sent: nothing of that is kept\n\
+             no failed transaction of run first is selected: nothing to replay\n"
+        );
+        assert_eq!(plan(&[("removed", 2), ("rejected", 3)]).rows_selected, 3);
+    }
+
+    #[test]
+    fn tells_what_came_of_it() {
+        let exchanged = Exchanged { is_new: false, stored: 1_060, failed: 0, gone: 10 };
+        let well = report(Some((exchanged, 0)));
+        assert_eq!(
+            well.to_string(),
+            "\
+replay 2 of run first
+  rows sent         1,070, in 11 parts
+  stored            1,060
+  failed again      0
+  no longer failed  10
+"
+        );
+        assert_eq!(well.exit(), Exit::Done);
+        let again = report(Some((Exchanged { failed: 1, stored: 969, gone: 0, is_new: false }, 1)));
+        assert!(again.to_string().ends_with("  dead letters      100, in 1 part: failed as before\n"), "{again}");
+        assert_eq!(again.exit(), Exit::FailedRows);
+    }
+
+    #[test]
+    fn a_fleet_goes_on_by_itself() {
+        let sent = report(None);
+        assert!(
+            sent.to_string()
+                .ends_with("in 11 parts\npredictors and writers go on: `assay status first` shows what comes of it\n")
+        );
+        assert_eq!(sent.exit(), Exit::Done);
+        let json = serde_json::to_value(&sent).unwrap();
+        assert_eq!((&json["replay"], &json["rows_sent"], json.get("stored")), (&2.into(), &1_070.into(), None));
+    }
+
+    #[test]
+    fn operations_learn_what_was_asked_for() {
+        let selection = Selection { classes: vec!["rejected".into()], rows: vec![(1, 10)] };
+        let details = plan(&[("rejected", 3)]).details(&selection);
+        assert_eq!(details, json!({ "rows_selected": 3, "classes": ["rejected"], "rows": [[1, 10]] }));
+        assert_eq!(plan(&[("rejected", 3)]).details(&Selection::default()), json!({ "rows_selected": 3 }));
+    }
+}

@@ -1,0 +1,64 @@
+//! Waiting until the outcomes of a replay are recorded, or its parts are among the dead letters.
+
+use std::time::Duration;
+
+use assay_store::{Exchanged, Store, StoreError};
+use assay_transaction::RunId;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::publish::Sent;
+use crate::error::CommandError;
+
+/// How often the ledger is asked.
+const POLL: Duration = Duration::from_millis(250);
+
+/// What is waited for.
+pub(super) struct Waiting<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) run_id: &'a RunId,
+    pub(super) replay: u64,
+    pub(super) sent: Sent,
+    pub(super) timeout: Duration,
+    pub(super) shutdown: &'a CancellationToken,
+}
+
+/// Stays until each part is recorded or given up; tells what the recorded ones did, and how many were given up.
+pub(super) async fn wait(waiting: &Waiting<'_>) -> Result<(Exchanged, u64), CommandError> {
+    let Waiting { run_id, replay, sent, timeout, shutdown, .. } = *waiting;
+    let deadline = Instant::now() + timeout.min(Duration::MAX / 4);
+    loop {
+        match look(waiting).await {
+            Ok((recorded, exchanged, given_up)) if recorded + given_up >= sent.parts => {
+                return Ok((exchanged, given_up));
+            }
+            Ok((recorded, ..)) if Instant::now() >= deadline => {
+                return Err(CommandError::ReplayTimeout {
+                    run_id: run_id.clone(),
+                    replay,
+                    recorded,
+                    parts: sent.parts,
+                });
+            }
+            Ok(_) => {}
+            Err(error) if error.is_transient() && Instant::now() < deadline => debug!("waiting: {error}"),
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = shutdown.cancelled() => {
+                return Err(CommandError::ReplayStopped { run_id: run_id.clone(), rows: sent.rows });
+            }
+        }
+    }
+}
+
+async fn look(waiting: &Waiting<'_>) -> Result<(u64, Exchanged, u64), StoreError> {
+    let Waiting { store, run_id, replay, .. } = *waiting;
+    // What is recorded first: a part that was given up and is recorded between the two questions then counts as neither, and is
+    // asked for again, instead of as both.
+    let (recorded, exchanged) = store.replayed(run_id, replay).await?;
+    let given_up = store.parts_given_up(run_id, replay).await?;
+    Ok((recorded, exchanged, given_up))
+}

@@ -1,0 +1,91 @@
+//! The control totals of a run, and what was read.
+
+use std::fmt;
+
+use assay_transaction::{AmountSum, Run};
+use serde::Serialize;
+
+use crate::output::grouped;
+
+/// What was expected of a source, and what was read of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ControlTotals {
+    rows_expected: Option<u64>,
+    amount_expected: Option<AmountSum>,
+    rows_read: Option<u64>,
+    amount_read: Option<AmountSum>,
+    /// Known once the source is read to its end.
+    differ: Option<bool>,
+}
+
+impl ControlTotals {
+    /// Those of a run; none where it has none. A run that was stopped was never to be read to its end.
+    pub(crate) fn of(run: &Run) -> Option<Self> {
+        let expected = run.settings.expected;
+        let sealed = run.sealed.filter(|_| run.stop.is_none());
+        (!expected.is_nothing()).then(|| Self {
+            rows_expected: expected.rows,
+            amount_expected: expected.amount,
+            rows_read: sealed.map(|sealed| sealed.rows_read),
+            amount_read: sealed.and_then(|sealed| sealed.amount),
+            differ: sealed.map(|sealed| expected.differences(sealed).is_some()),
+        })
+    }
+
+    /// Whether they are known to differ.
+    pub(crate) fn differ(&self) -> bool {
+        self.differ == Some(true)
+    }
+}
+
+impl fmt::Display for ControlTotals {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.differ() {
+            out.write_str("THEY DIFFER: ")?;
+        }
+        let rows = self.rows_expected.map(|rows| {
+            let read = self.rows_read.map(|rows| format!(", {} read", grouped(rows))).unwrap_or_default();
+            format!("{} rows expected{read}", grouped(rows))
+        });
+        let amount = self.amount_expected.map(|amount| {
+            let read = self.amount_read.map(|amount| format!(", {amount} read")).unwrap_or_default();
+            format!("an amount of {amount} expected{read}")
+        });
+        out.write_str(&rows.into_iter().chain(amount).collect::<Vec<_>>().join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::example;
+    use assay_transaction::{Expected, RunSettings, Sealed};
+
+    fn shown(expected: Expected, sealed: Option<Sealed>) -> Option<(String, bool)> {
+        let settings = RunSettings { expected, ..RunSettings::example() };
+        ControlTotals::of(&Run { settings, sealed, ..example() }).map(|totals| (totals.to_string(), totals.differ()))
+    }
+
+    #[test]
+    fn shows_both_sides_once_they_are_known() {
+        let expected = Expected { rows: Some(5_000), amount: "12.5".parse().ok() };
+        let read = |rows_read, amount: &str| Some(Sealed { rows_read, chunks_total: 50, amount: amount.parse().ok() });
+        let cases = [
+            (None, "5,000 rows expected; an amount of 12.5000 expected", false),
+            (
+                read(5_000, "12.50"),
+                "5,000 rows expected, 5,000 read; an amount of 12.5000 expected, 12.5000 read",
+                false,
+            ),
+            (
+                read(4_999, "12.50"),
+                "THEY DIFFER: 5,000 rows expected, 4,999 read; an amount of 12.5000 expected, 12.5000 read",
+                true,
+            ),
+        ];
+        for (sealed, text, differ) in cases {
+            assert_eq!(shown(expected, sealed), Some((text.to_owned(), differ)));
+        }
+        assert_eq!(shown(Expected::default(), read(1, "1")), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! What waits in the queues, where a broker is named. It is told beside what the database knows, and a broker that is away
+//! keeps nobody from learning that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay_queue::{Broker, BrokerError, BrokerOptions, Route, Work};
+use assay_transaction::Lane;
+use serde::Serialize;
+
+use crate::output::{Side, Table, grouped};
+
+/// How long a broker may take to answer somebody who only looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What waits in one queue, of all runs together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct QueueDepth {
+    pub(crate) queue: String,
+    pub(crate) waiting: u64,
+    pub(crate) consumers: u32,
+}
+
+/// What waits in the queues, or why that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Queues {
+    Known(Vec<QueueDepth>),
+    Unknown { error: String },
+}
+
+/// A broker that is looked at, and never written to.
+pub(crate) struct Glimpse(Option<Result<Arc<dyn Broker>, BrokerError>>);
+
+impl Glimpse {
+    /// Connects where a broker is named.
+    pub(crate) async fn connect(options: &BrokerOptions, command: &str, startup: Duration) -> Self {
+        if !options.is_set() {
+            return Self(None);
+        }
+        Self(Some(assay_queue::connect(options, command, startup.min(PATIENCE)).await))
+    }
+
+    /// What waits now; nothing where no broker is named.
+    pub(crate) async fn look(&self) -> Option<Queues> {
+        let unknown = |error: &BrokerError| Queues::Unknown { error: error.to_string() };
+        Some(match self.0.as_ref()? {
+            Ok(broker) => depths(&**broker).await.map_or_else(|error| unknown(&error), Queues::Known),
+            Err(error) => unknown(error),
+        })
+    }
+
+    /// Disconnects.
+    pub(crate) async fn close(&self) {
+        if let Some(Ok(broker)) = &self.0 {
+            broker.close().await;
+        }
+    }
+}
+
+async fn depths(broker: &dyn Broker) -> Result<Vec<QueueDepth>, BrokerError> {
+    let mut queues = Vec::new();
+    for lane in Lane::ALL {
+        for work in [Work::Transactions, Work::Scored] {
+            let route = Route { work, lane };
+            let depth = broker.depth(route).await?;
+            queues.push(QueueDepth { queue: route.to_string(), waiting: depth.messages, consumers: depth.consumers });
+        }
+    }
+    Ok(queues)
+}
+
+impl std::fmt::Display for Queues {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Known(queues) => {
+                let mut table = Table::new([
+                    ("queue (all runs)", Side::Left),
+                    ("waiting", Side::Right),
+                    ("consumers", Side::Right),
+                ]);
+                for QueueDepth { queue, waiting, consumers } in queues {
+                    table.add([queue.clone(), grouped(*waiting), grouped(u64::from(*consumers))]);
+                }
+                table.fmt(out)
+            }
+            Self::Unknown { error } => writeln!(out, "what waits in the queues is not known: {error}"),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! From when on: `--since` of the lists.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use assay_transaction::{TimeZone, Timestamp, parse_duration};
+use chrono::Utc;
+
+/// A time, or so long before now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Since {
+    Ago(Duration),
+    At(Timestamp),
+}
+
+impl Since {
+    /// How long ago that is, in seconds.
+    pub(crate) fn seconds(self) -> f64 {
+        match self {
+            Self::Ago(duration) => duration.as_secs_f64(),
+            Self::At(at) => (Utc::now() - at.as_datetime()).to_std().unwrap_or_default().as_secs_f64(),
+        }
+    }
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+        if let Some(days) = days {
+            return Ok(Self::Ago(Duration::from_hours(24 * u64::from(days))));
+        }
+        if let Ok(duration) = parse_duration(text) {
+            return Ok(Self::Ago(duration));
+        }
+        let day = [text, " 00:00:00"].concat();
+        let read = |text: &str| Timestamp::parse(text.as_bytes(), TimeZone::UTC);
+        read(text).or_else(|_| read(&day)).map(Self::At).map_err(|_| {
+            format!("`{text}` is neither a time span, such as 12h or 7d, nor a day or time in UTC, such as 2026-01-11")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::at;
+
+    #[test]
+    fn takes_spans_days_and_times() {
+        let hours = |hours| Ok(Since::Ago(Duration::from_hours(hours)));
+        let cases = [
+            ("12h", hours(12)),
+            ("7d", hours(168)),
+            ("2026-01-11", Ok(Since::At(at("00:00:00")))),
+            ("2026-01-11 10:00:00", Ok(Since::At(at("10:00:00")))),
+            ("2026-01-11T11:00:00+01:00", Ok(Since::At(at("10:00:00")))),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Since>(), expected, "{text}");
+        }
+        for text in ["", "yesterday", "7", "d", "2026-13-01"] {
+            assert!(text.parse::<Since>().unwrap_err().contains("such as 12h or 7d"), "{text}");
+        }
+        assert!(Since::At(at("10:00:00")).seconds() > 0.0);
+    }
+}

@@ -1,0 +1,270 @@
+//! What is known of a transaction, as a person may see it: card numbers are masked here, in JSON as well as in text.
+
+use std::collections::BTreeMap;
+
+use assay_store::{FailedRecord, PredictionRecord, TransactionRecord};
+use assay_transaction::{Entry, RunId, Timestamp, Transaction, mask_card_numbers};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::output::{Fields, counted, moment, one_line};
+
+/// How much of one value is shown.
+const VALUE: usize = 1_000;
+
+/// What a source says of a transaction.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Content {
+    id: Uuid,
+    external_id: Option<String>,
+    description: String,
+    /// With two decimals, or as many as it takes: the same whether it is stored or has failed.
+    amount: String,
+    timestamp: Timestamp,
+    merchant: Option<String>,
+    operation_type: String,
+    side: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<String, String>,
+}
+
+impl Content {
+    fn new(transaction: Transaction, external_id: Option<&str>) -> Self {
+        let Transaction { id, description, amount, timestamp, merchant, operation_type, side, attributes } =
+            transaction;
+        let masked = |text: &str| mask_card_numbers(text).into_owned();
+        Self {
+            id,
+            external_id: external_id.map(masked),
+            description: masked(&description),
+            amount: shown_amount(&amount.to_string()),
+            timestamp,
+            merchant: merchant.as_deref().map(masked),
+            operation_type: masked(&operation_type),
+            side: masked(&side),
+            attributes: attributes.iter().map(|(name, value)| (name.clone(), masked(value))).collect(),
+        }
+    }
+
+    /// Adds it to what is shown.
+    pub(crate) fn show(&self, fields: &mut Fields) {
+        let shown = |text: &str| one_line(text, VALUE);
+        fields.add("transaction", self.id.to_string());
+        fields.add_some("external id", self.external_id.as_deref().map(shown));
+        fields.add("description", shown(&self.description));
+        fields.add("amount", self.amount.clone());
+        fields.add("timestamp", format!("{} UTC", moment(self.timestamp)));
+        fields.add_some("merchant", self.merchant.as_deref().map(shown));
+        fields.add("operation type", shown(&self.operation_type));
+        fields.add("side", shown(&self.side));
+        for (name, value) in &self.attributes {
+            fields.add(one_line(name, 40), shown(value));
+        }
+    }
+}
+
+/// An amount with two decimals, or as many as it takes: what is stored has four, and a source as many as it likes.
+fn shown_amount(amount: &str) -> String {
+    let (whole, decimals) = amount.split_once('.').unwrap_or((amount, ""));
+    format!("{whole}.{:0<2}", decimals.trim_end_matches('0'))
+}
+
+/// A transaction that is stored, with its prediction.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct StoredTransaction {
+    #[serde(flatten)]
+    content: Content,
+    pub(crate) run_id: RunId,
+    pub(crate) row: u64,
+    processing_type: String,
+    stored_at: Timestamp,
+    prediction: Option<Answer>,
+    replaced: u64,
+}
+
+/// What the model said.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Answer {
+    prediction: String,
+    fraud_score: Option<f64>,
+    model_version: Option<String>,
+    run_id: RunId,
+    predicted_at: Timestamp,
+}
+
+impl From<TransactionRecord> for StoredTransaction {
+    fn from(record: TransactionRecord) -> Self {
+        let answer = |prediction: PredictionRecord| Answer {
+            // A model may repeat what it was asked for.
+            prediction: mask_card_numbers(&prediction.prediction).into_owned(),
+            fraud_score: prediction.fraud_score,
+            model_version: prediction.model_version.map(|version| mask_card_numbers(&version).into_owned()),
+            run_id: prediction.run_id,
+            predicted_at: prediction.predicted_at,
+        };
+        Self {
+            content: Content::new(record.transaction, record.external_id.as_deref()),
+            run_id: record.run_id,
+            row: record.row,
+            processing_type: record.processing_type,
+            stored_at: record.created_at,
+            prediction: record.prediction.map(answer),
+            replaced: record.replaced,
+        }
+    }
+}
+
+impl StoredTransaction {
+    /// `fraud, score 0.9700, by model demo-1`.
+    pub(crate) fn verdict(&self) -> String {
+        let Some(answer) = &self.prediction else {
+            return "no prediction: somebody has deleted it, and the law is broken".to_owned();
+        };
+        let score = answer.fraud_score.map(|score| format!(", score {score:.4}")).unwrap_or_default();
+        let model = answer.model_version.as_deref().map(|model| format!(", by model {}", one_line(model, VALUE)));
+        format!("{}{score}{}", one_line(&answer.prediction, VALUE), model.unwrap_or_default())
+    }
+
+    /// Adds it to what is shown.
+    pub(crate) fn show(&self, fields: &mut Fields) {
+        self.content.show(fields);
+        if let Some(answer) = &self.prediction {
+            let run_id = Some(&answer.run_id).filter(|run_id| **run_id != self.run_id);
+            let by = run_id.map(|run_id| format!(", for run {run_id}")).unwrap_or_default();
+            fields.add("scored at", format!("{} UTC{by}", moment(answer.predicted_at)));
+        }
+        fields.add("stored at", format!("{} UTC", moment(self.stored_at)));
+        if self.replaced > 0 {
+            let times = counted(self.replaced, "time", "times");
+            fields.add("replaced", format!("{times}; what it was is in transaction_history"));
+        }
+    }
+}
+
+/// A transaction that could not be scored or stored.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct FailedTransaction {
+    pub(crate) run_id: RunId,
+    pub(crate) row: u64,
+    transaction_id: Uuid,
+    pub(crate) class: String,
+    pub(crate) reason: String,
+    attempts: u64,
+    /// Whether a replay can send it again.
+    replayable: bool,
+    transaction: Option<Content>,
+}
+
+impl From<FailedRecord> for FailedTransaction {
+    fn from(record: FailedRecord) -> Self {
+        let entry = entry(&record);
+        let content = entry.as_ref().and_then(|entry| {
+            let transaction = entry.transaction.decode().ok()?;
+            Some(Content::new(transaction, entry.external_id.as_deref()))
+        });
+        Self {
+            run_id: record.run_id,
+            row: record.row,
+            transaction_id: record.transaction_id,
+            class: record.class,
+            reason: mask_card_numbers(&record.reason).into_owned(),
+            attempts: record.attempts,
+            replayable: entry.is_some(),
+            transaction: content,
+        }
+    }
+}
+
+impl FailedTransaction {
+    /// Adds it to what is shown.
+    pub(crate) fn show(&self, fields: &mut Fields) {
+        fields.add("reason", one_line(&self.reason, VALUE));
+        fields.add("attempts", self.attempts.to_string());
+        let replay = if self.replayable {
+            format!("yes: assay replay {} --rows {}", self.run_id, self.row)
+        } else {
+            "no: what was kept of it cannot be read".to_owned()
+        };
+        fields.add("replayable", replay);
+        match &self.transaction {
+            Some(content) => content.show(fields),
+            None => fields.add("transaction", self.transaction_id.to_string()),
+        }
+    }
+}
+
+/// A failed transaction as a replay sends it; none where its payload is not one.
+pub(crate) fn entry(record: &FailedRecord) -> Option<Entry> {
+    serde_json::from_slice(&record.payload).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::at;
+
+    /// A transaction whose every text holds a card number.
+    pub(crate) fn record() -> TransactionRecord {
+        let json = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"CB 4111111111111111 EDF","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":"EDF","operation_type":"refund","side":"debit","attributes":{"card":"4111111111111111"}}"#;
+        let run_id: RunId = "first".parse().unwrap();
+        TransactionRecord {
+            transaction: serde_json::from_str(json).unwrap(),
+            external_id: Some("4711".into()),
+            run_id: run_id.clone(),
+            row: 3,
+            processing_type: "batch".into(),
+            created_at: at("10:00:02"),
+            prediction: Some(PredictionRecord {
+                prediction: "fraud".into(),
+                fraud_score: Some(0.97),
+                model_version: Some("demo-1".into()),
+                run_id,
+                predicted_at: at("10:00:01"),
+            }),
+            replaced: 0,
+        }
+    }
+
+    /// One that failed.
+    pub(crate) fn failed() -> FailedRecord {
+        let json = r#"{"row":7,"external_id":"4711","transaction":{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"CB 4111111111111111 EDF","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}}"#;
+        FailedRecord {
+            run_id: "first".parse().unwrap(),
+            row: 7,
+            transaction_id: "67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap(),
+            class: "rejected".into(),
+            reason: "HTTP status 422".into(),
+            attempts: 2,
+            payload: json.into(),
+        }
+    }
+
+    #[test]
+    fn an_amount_is_shown_alike_wherever_it_is() {
+        for (amount, shown) in
+            [("-777.77", "-777.77"), ("-777.7700", "-777.77"), ("5", "5.00"), ("1.5", "1.50"), ("0.1250", "0.125")]
+        {
+            assert_eq!(shown_amount(amount), shown);
+        }
+    }
+
+    #[test]
+    fn no_card_number_is_shown() {
+        let (stored, unstored) = (StoredTransaction::from(record()), FailedTransaction::from(failed()));
+        let mut fields = Fields::default();
+        stored.show(&mut fields);
+        unstored.show(&mut fields);
+        let json = serde_json::to_string(&(&stored, &unstored)).unwrap();
+        for text in [fields.to_string(), json] {
+            assert!(text.contains("411111******1111") && !text.contains("4111111111111111"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_payload_that_is_none_is_not_replayable() {
+        let broken = FailedRecord { payload: b"{}".to_vec(), ..failed() };
+        let mut fields = Fields::default();
+        FailedTransaction::from(broken).show(&mut fields);
+        assert!(fields.to_string().contains("replayable   no"), "{fields}");
+    }
+}

@@ -1,0 +1,185 @@
+//! `assay run`: the three stages in one process, and what became of the rows.
+//!
+//! [`crate::local`] puts them together with the parts that the settings name; [`display`] shows how far they are;
+//! [`summary`] says how it ended, and [`several`] how several sources did.
+
+mod progress;
+mod sources;
+mod summary;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use assay_loader::{
+    Dependencies, Ended, Holder, LoadError, ReadOptions, SourceEnded, WaitOptions, choose, describe_metrics, find,
+    gravest, run_many,
+};
+use assay_predictor::LiveOptions;
+use assay_source::{Named, SourceUrl, Sources};
+use assay_store::Store;
+use assay_telemetry::Health;
+use assay_transaction::Exit;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::arguments::RunArguments;
+use crate::error::CommandError;
+pub(crate) use progress::Display;
+use sources::Several;
+use summary::{OnlyOne, Summary};
+
+use crate::local::{DEFAULT_DATABASE, Progress, StageSettings, Stages};
+use crate::output::print;
+
+/// Loads sources and stays until all of them are stored.
+pub(crate) async fn run(
+    arguments: &RunArguments,
+    display: &Display,
+    shutdown: &CancellationToken,
+    health: &Health,
+) -> Result<Exit, CommandError> {
+    let began = Instant::now();
+    let progress = Progress::default();
+    let startup = arguments.startup.startup_timeout;
+    let sources = Sources::new(&arguments.s3)?;
+    let settings = StageSettings {
+        broker: &arguments.broker,
+        api: &arguments.api,
+        writer: &arguments.writer,
+        live: live_options(&arguments.load.read),
+        take_queued: arguments.take_queued,
+        startup,
+        drain: arguments.shutdown.drain_timeout,
+    };
+    let starting = Box::pin(async {
+        // Before anything is started for files that are not there.
+        let (found, broken) = find(&sources, &arguments.source_url, startup).await?;
+        if let ([Named { url: file @ SourceUrl::File(_), .. }], []) = (&found[..], &broken[..]) {
+            sources.identify(file).await?;
+        }
+        let store = open(arguments).await?;
+        let found = choose(&sources, &*store, found, &arguments.load, &arguments.many).await?;
+        let stages = Stages::start(store, settings, "run", &progress).await?;
+        Ok::<_, CommandError>((stages, found, broken))
+    });
+    let Some(started) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
+    let (stages, found, missing) = started?;
+    let (store, broker) = (Arc::clone(stages.store()), Arc::clone(stages.broker()));
+    describe_metrics();
+    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
+    health.depend_on("postgresql", assay_store::health_check(&store));
+    if let Some(scorer) = stages.scorer().map(Arc::clone) {
+        health.depend_on("ml_api", move || std::future::ready(scorer.health()));
+    }
+    health.begin();
+    let dependencies = Dependencies {
+        sources,
+        store,
+        broker,
+        startup,
+        drain: arguments.shutdown.drain_timeout,
+        holder: Holder::new(),
+        lease: arguments.lease.lease_timeout,
+        act: arguments.act.act(),
+    };
+    let shown = AbortOnDropHandle::new(tokio::spawn(display.clone().follow(progress.clone())));
+    let ended = tokio::select! {
+        ended = load(arguments, &dependencies, found, missing, &progress, shutdown) => ended,
+        failed = stages.failed() => Err(failed),
+    };
+    drop(shown);
+    display.clear();
+    let printed = match &ended {
+        Ok(ended) => summarise(ended, &**stages.store(), began.elapsed()).await.map(Some),
+        Err(_) => Ok(None),
+    };
+    stages.stop().await;
+    let ended = ended?;
+    match printed? {
+        Some(Printed::One(summary)) => {
+            print(&OnlyOne::new(&summary), arguments.json)?;
+            summary.check()?;
+        }
+        Some(Printed::Several(several)) => {
+            print(&several, arguments.json)?;
+            several.check()?;
+        }
+        None => {}
+    }
+    Ok(ended.exit())
+}
+
+/// What became of the sources.
+enum Loaded {
+    /// Of the only one.
+    One(Box<Ended>),
+    /// Of several, or of none.
+    Several(Vec<SourceEnded>),
+}
+
+impl Loaded {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::One(ended) => ended.exit(),
+            Self::Several(ended) => gravest(ended),
+        }
+    }
+}
+
+enum Printed {
+    One(Box<Summary>),
+    Several(Several),
+}
+
+async fn load(
+    arguments: &RunArguments,
+    dependencies: &Dependencies,
+    found: Vec<SourceUrl>,
+    missing: Vec<SourceEnded>,
+    progress: &Progress,
+    shutdown: &CancellationToken,
+) -> Result<Loaded, CommandError> {
+    let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
+    let RunArguments { load, many, .. } = arguments;
+    if let ([source], []) = (&found[..], &missing[..]) {
+        let ended = assay_loader::run(dependencies, source, load, &wait, &progress.load, shutdown).await?;
+        return Ok(Loaded::One(Box::new(ended)));
+    }
+    let mut ended = missing;
+    ended.extend(run_many(dependencies, found, load, &wait, many.max_loads, &progress.load, shutdown).await);
+    Ok(Loaded::Several(ended))
+}
+
+async fn summarise(loaded: &Loaded, store: &dyn Store, elapsed: Duration) -> Result<Printed, CommandError> {
+    Ok(match loaded {
+        Loaded::One(ended) => Printed::One(Box::new(Summary::collect(store, ended, elapsed).await?)),
+        Loaded::Several(ended) => Printed::Several(Several::collect(store, ended, elapsed).await?),
+    })
+}
+
+/// Opens the database that is named, or the file here, which is created where it is missing.
+async fn open(arguments: &RunArguments) -> Result<Arc<dyn Store>, CommandError> {
+    let startup = arguments.startup.startup_timeout;
+    let database = arguments.database.clone().or_default(DEFAULT_DATABASE);
+    if database.is_file() {
+        assay_store::migrate(&database, startup).await?;
+    }
+    Ok(assay_store::connect(&database, "run", startup).await?)
+}
+
+/// Live transactions that wait on a broker that is named are read as the predictors' settings of the same names say.
+fn live_options(read: &ReadOptions) -> LiveOptions {
+    let default = LiveOptions::default();
+    LiveOptions {
+        api_batch_size: read.api_batch_size.try_into().unwrap_or(default.api_batch_size),
+        time_zone: read.time_zone,
+        id_namespace: read.id_namespace.clone(),
+        ..default
+    }
+}
+
+/// A rate, for a person.
+fn per_second(count: u64, elapsed: Duration) -> u64 {
+    let rate = u128::from(count) * 1_000_000 / elapsed.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}

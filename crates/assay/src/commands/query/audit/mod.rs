@@ -1,0 +1,421 @@
+//! `assay audit`: the law and the chunk set, proved from the tables alone.
+
+mod stranded;
+mod strays;
+
+use std::fmt;
+
+use assay_queue::BrokerOptions;
+use assay_store::{Audit, Breach, Store};
+use assay_transaction::{Exit, Removal, Run, RunId, RunState, Tally};
+use clap::Args;
+use serde::Serialize;
+
+use self::stranded::{Missing, look_for};
+use self::strays::StrayFindings;
+use crate::commands::change::remove::told;
+use crate::commands::ledger::DeskOptions;
+use crate::commands::ledger::control_totals::ControlTotals;
+use crate::commands::ledger::live_counts::LiveCounts;
+use crate::commands::ledger::queues::Glimpse;
+use crate::commands::ledger::run_argument::named;
+use crate::error::CommandError;
+use crate::output::{Fields, counted, grouped, one_line, print, print_json, print_text, ranges};
+
+/// Prove for a run that every row that was read has exactly one outcome
+///
+/// Counts the data rows, and no sums kept on the side: rows_read = predicted + invalid + failed + duplicate; each row has one
+/// outcome; each stored transaction has its prediction, and each duplicate the transaction that was there before it; every chunk
+/// from 0 to the total is recorded. What is missing is named. Of a run that is not finished, what is recorded so far is judged;
+/// where AMQP_URL is set, also whether what is missing is on its way: after PostgreSQL was restored to an earlier point, it is
+/// not. With --all, rows that belong to no run are named too.
+///
+/// Where control totals were given, both sides are shown. So are the counts of a live run: what its producer has accepted, and
+/// what arrived.
+///
+/// Exits 0 where the law holds, 1 where it does not, where control totals differ, where live rows are missing, or where missing
+/// chunks are not on their way, 2 where there is no such run.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay audit batch_20260111_100000_3f9a1c
+  assay audit --all
+  assay audit --all --json | jq '.[] | select(.breaches != [])'")]
+pub(crate) struct AuditArguments {
+    /// Which run: its name, a source that it has loaded, or `latest`
+    #[arg(value_name = "RUN", required_unless_present = "all", conflicts_with = "all")]
+    run: Option<String>,
+    /// Audit every run
+    #[arg(long)]
+    all: bool,
+    /// Print the result as JSON, on stdout: an object, with --all an array of them
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+    #[command(flatten)]
+    broker: BrokerOptions,
+}
+
+/// Audits a run, or all of them.
+pub(crate) async fn audit(arguments: &AuditArguments) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("audit").await?;
+    let glimpse = Glimpse::connect(&arguments.broker, "audit", arguments.desk.startup.startup_timeout).await;
+    let exit = match &arguments.run {
+        Some(run) => {
+            let (Run { run_id, .. }, _) = named(&*store, run).await?;
+            let finding =
+                recount(&*store, &glimpse, &run_id).await?.ok_or_else(|| CommandError::NoRun(run_id.to_string()))?;
+            print(&finding, arguments.json)?;
+            finding.exit()
+        }
+        None => audit_all(&*store, &glimpse, arguments.json).await?,
+    };
+    glimpse.close().await;
+    store.close().await;
+    Ok(exit)
+}
+
+async fn audit_all(store: &dyn Store, glimpse: &Glimpse, json: bool) -> Result<Exit, CommandError> {
+    let mut findings = Vec::new();
+    let (mut audited, mut broken, mut differing) = (0, 0, 0);
+    for run in store.runs(None, u32::MAX).await? {
+        let Some(finding) = recount(store, glimpse, &run.run_id).await? else { continue };
+        audited += 1;
+        broken += u64::from(!finding.breaches.is_empty() || finding.is_short() || finding.chunks_stranded > 0);
+        differing += u64::from(finding.totals_differ());
+        if json {
+            findings.push(serde_json::to_value(&finding).map_err(|error| CommandError::Print(error.into()))?);
+        } else {
+            // At once, as the next may take its time.
+            print_text(&format_args!("{finding}\n"))?;
+        }
+    }
+    let strays = StrayFindings(store.strays().await?);
+    if json {
+        findings.extend(strays.json());
+        print_json(&findings)?;
+    } else {
+        print_text(&strays)?;
+        let verdict = match broken {
+            0 => "the law holds".to_owned(),
+            broken => format!("{} the law", counted(broken, "breaks", "break")),
+        };
+        let totals = match differing {
+            0 => String::new(),
+            differing => format!("; control totals of {} differ", counted(differing, "run", "runs")),
+        };
+        print_text(&format_args!("{}: {verdict}{totals}{}\n", counted(audited, "run", "runs"), strays.verdict()))?;
+    }
+    Ok(if broken + differing == 0 && strays.is_empty() { Exit::Done } else { Exit::FailedRows })
+}
+
+async fn recount(store: &dyn Store, glimpse: &Glimpse, run_id: &RunId) -> Result<Option<Finding>, CommandError> {
+    let Some(audit) = store.audit(run_id).await? else { return Ok(None) };
+    let live = LiveCounts::of(store, &audit.run).await?;
+    let (chunks_stranded, why_unknown) = match look_for(store, glimpse, &audit).await? {
+        Missing::OnTheirWay => (0, None),
+        Missing::Unknown(why) => (0, Some(why)),
+        Missing::Stranded(chunks) => (chunks, None),
+    };
+    Ok(Some(Finding { chunks_stranded, why_unknown, live, ..Finding::from(audit) }))
+}
+
+/// What the audit of a run has found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    run_id: RunId,
+    source: String,
+    state: RunState,
+    /// Whether all of it is judged, as nothing more will come.
+    is_finished: bool,
+    /// What the reader counted, or, while the run goes on, the rows of the recorded chunks.
+    rows_read: u64,
+    #[serde(flatten)]
+    tally: Tally,
+    chunks_recorded: u64,
+    chunks_total: Option<u64>,
+    chunks_missing: u64,
+    /// First and last of each range.
+    missing: Vec<(u64, u64)>,
+    /// Missing chunks of a run that goes on, where nothing brings them.
+    chunks_stranded: u64,
+    /// Why it is not known whether missing chunks are on their way.
+    #[serde(skip)]
+    why_unknown: Option<String>,
+    holds: bool,
+    breaches: Vec<Breach>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_totals: Option<ControlTotals>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<LiveCounts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removal: Option<Removal>,
+}
+
+impl From<Audit> for Finding {
+    fn from(audit: Audit) -> Self {
+        let (breaches, control_totals) = (audit.breaches(), ControlTotals::of(&audit.run));
+        let Audit { run, tally, chunks_recorded, rows_covered, missing, chunks_missing, .. } = audit;
+        let Run { run_id, source, state, sealed, removal, .. } = run;
+        let is_finished = state.is_finished();
+        Self {
+            run_id,
+            source: source.location,
+            state,
+            is_finished,
+            rows_read: if is_finished { sealed.map_or(0, |sealed| sealed.rows_read) } else { rows_covered },
+            tally,
+            chunks_recorded,
+            chunks_total: sealed.map(|sealed| sealed.chunks_total),
+            chunks_missing,
+            missing,
+            chunks_stranded: 0,
+            why_unknown: None,
+            holds: breaches.is_empty(),
+            breaches,
+            control_totals,
+            live: None,
+            removal,
+        }
+    }
+}
+
+impl Finding {
+    fn exit(&self) -> Exit {
+        if self.holds && !self.totals_differ() && !self.is_short() && self.chunks_stranded == 0 {
+            Exit::Done
+        } else {
+            Exit::FailedRows
+        }
+    }
+
+    fn is_short(&self) -> bool {
+        self.live.as_ref().is_some_and(LiveCounts::is_breach)
+    }
+
+    fn totals_differ(&self) -> bool {
+        self.control_totals.as_ref().is_some_and(ControlTotals::differ)
+    }
+
+    fn chunks(&self) -> String {
+        let text = match self.chunks_total {
+            Some(total) => format!("{} of {} recorded", grouped(self.chunks_recorded), grouped(total)),
+            None => format!("{} recorded so far", grouped(self.chunks_recorded)),
+        };
+        if self.chunks_missing > 0 {
+            let listed: u64 = self.missing.iter().map(|(first, last)| last - first + 1).sum();
+            let more = if listed < self.chunks_missing { ", …" } else { "" };
+            let count =
+                if self.chunks_missing > 1 { format!(" ({})", grouped(self.chunks_missing)) } else { String::new() };
+            let noun = if self.chunks_missing == 1 { "chunk" } else { "chunks" };
+            let ranges = ranges(&self.missing);
+            return format!("{text}; missing{count}: {noun} {ranges}{more}");
+        }
+        text
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { predicted, invalid, failed, duplicate } = self.tally;
+        let verdict = match (self.holds, self.is_finished) {
+            (true, false) if self.chunks_stranded > 0 => "not finished; CHUNKS ARE MISSING, AND NOT ON THEIR WAY",
+            (true, true) => "the law holds",
+            (true, false) => "not finished; the law holds for what is recorded",
+            (false, _) => "THE LAW IS BROKEN",
+        };
+        writeln!(out, "run {} ({}): {verdict}", self.run_id, self.state)?;
+        let mut fields = Fields::default();
+        fields.add("source", one_line(&self.source, 200));
+        let law = format!(
+            "{} = {} predicted + {} invalid + {} failed + {} duplicate",
+            grouped(self.tally.total()),
+            grouped(predicted),
+            grouped(invalid),
+            grouped(failed),
+            grouped(duplicate)
+        );
+        fields.add(if self.is_finished { "rows read" } else { "rows recorded" }, grouped(self.rows_read));
+        fields.add("outcomes", law);
+        fields.add("chunks", self.chunks());
+        fields.add_some("control totals", self.control_totals.as_ref().map(ToString::to_string));
+        fields.add_some("live rows", self.live.as_ref().map(ToString::to_string));
+        if let Some(removal) = &self.removal {
+            let goes_on = if removal.ended_at.is_some() { "" } else { "; `assay remove` goes on with it" };
+            fields.add("removal", format!("{}{goes_on}", told(removal)));
+        }
+        for breach in &self.breaches {
+            fields.add("breach", describe(breach));
+        }
+        if let Some(why) = &self.why_unknown {
+            fields.add("on their way", format!("not known: {}", one_line(why, 300)));
+        }
+        if self.chunks_stranded > 0 {
+            let missing = counted(self.chunks_stranded, "missing chunk: it waits", "missing chunks: they wait");
+            fields.add(
+                "lost",
+                format!("{missing} in no queue, and no loader holds the run; unless the ML API is away just now, `assay repair {}` reads the source again", self.run_id),
+            );
+        }
+        fields.fmt(out)
+    }
+}
+
+/// A breach, for a person.
+fn describe(breach: &Breach) -> String {
+    match breach {
+        Breach::Sum { expected, found } if found < expected => {
+            format!("{} no outcome", counted(expected - found, "row has", "rows have"))
+        }
+        Breach::Sum { expected, found } => {
+            format!(
+                "{} for rows that were not read",
+                counted(found - expected, "outcome is there", "outcomes are there")
+            )
+        }
+        Breach::Doubled { outcomes } => {
+            format!("{} too many: rows with more than one", counted(*outcomes, "outcome", "outcomes"))
+        }
+        Breach::Uncovered { outcomes } => {
+            format!(
+                "{} to rows that no recorded chunk covers",
+                counted(*outcomes, "outcome belongs", "outcomes belong")
+            )
+        }
+        Breach::Unpredicted { transactions } => {
+            format!("{} no prediction", counted(*transactions, "transaction has", "transactions have"))
+        }
+        Breach::Unfounded { duplicates } => format!(
+            "{} not stored",
+            counted(
+                *duplicates,
+                "row is a duplicate of a transaction that is",
+                "rows are duplicates of transactions that are"
+            )
+        ),
+        Breach::Credited { expected, found } => format!(
+            "the chunks of the run tell of {}, and {} there",
+            counted(*expected, "stored row", "stored rows"),
+            counted(*found, "is", "are")
+        ),
+        Breach::Missing { chunks } => format!(
+            "{} not recorded: `assay repair` reads the source again and publishes what is missing",
+            counted(*chunks, "chunk is", "chunks are")
+        ),
+        Breach::Beyond { chunks } => {
+            format!("{} beyond the end of the run", counted(*chunks, "recorded chunk lies", "recorded chunks lie"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::example;
+
+    fn whole() -> Audit {
+        Audit {
+            run: example(),
+            tally: Tally { predicted: 900, invalid: 60, failed: 30, duplicate: 10 },
+            distinct_rows: 1_000,
+            uncovered_rows: 0,
+            unpredicted: 0,
+            unfounded_duplicates: 0,
+            credited: 900,
+            chunks_recorded: 10,
+            rows_covered: 1_000,
+            chunks_beyond: 0,
+            missing: Vec::new(),
+            chunks_missing: 0,
+        }
+    }
+
+    #[test]
+    fn shows_the_law_with_its_numbers() {
+        let finding = Finding::from(whole());
+        assert_eq!(finding.exit(), Exit::Done);
+        assert_eq!(
+            finding.to_string(),
+            "\
+run batch_20260111_100000_3f9a1c (complete): the law holds
+  source     s3://transactions/2026.csv
+  rows read  1,000
+  outcomes   1,000 = 900 predicted + 60 invalid + 30 failed + 10 duplicate
+  chunks     10 of 10 recorded
+"
+        );
+    }
+
+    #[test]
+    fn names_what_is_broken() {
+        let finding = Finding::from(Audit {
+            tally: Tally { predicted: 899, invalid: 60, failed: 30, duplicate: 0 },
+            distinct_rows: 988,
+            uncovered_rows: 2,
+            unpredicted: 1,
+            unfounded_duplicates: 2,
+            chunks_recorded: 7,
+            missing: vec![(6, 7), (9, 9)],
+            chunks_missing: 3,
+            chunks_beyond: 1,
+            ..whole()
+        });
+        assert_eq!(finding.exit(), Exit::FailedRows);
+        assert_eq!(
+            finding.to_string(),
+            "\
+run batch_20260111_100000_3f9a1c (complete): THE LAW IS BROKEN
+  source     s3://transactions/2026.csv
+  rows read  1,000
+  outcomes   989 = 899 predicted + 60 invalid + 30 failed + 0 duplicate
+  chunks     7 of 10 recorded; missing (3): chunks 6-7, 9
+  breach     11 rows have no outcome
+  breach     1 outcome too many: rows with more than one
+  breach     2 outcomes belong to rows that no recorded chunk covers
+  breach     1 transaction has no prediction
+  breach     2 rows are duplicates of transactions that are not stored
+  breach     3 chunks are not recorded: `assay repair` reads the source again and publishes what is missing
+  breach     1 recorded chunk lies beyond the end of the run
+"
+        );
+    }
+
+    #[test]
+    fn a_run_that_goes_on_is_judged_by_what_is_recorded() {
+        let run = Run { state: RunState::Loading, sealed: None, ..example() };
+        let tally = Tally { predicted: 300, ..Tally::default() };
+        let finding = Finding::from(Audit {
+            run,
+            tally,
+            distinct_rows: 300,
+            credited: 300,
+            chunks_recorded: 3,
+            rows_covered: 300,
+            missing: vec![(2, 2)],
+            chunks_missing: 1,
+            ..whole()
+        });
+        assert_eq!(
+            finding.to_string(),
+            "\
+run batch_20260111_100000_3f9a1c (loading): not finished; the law holds for what is recorded
+  source         s3://transactions/2026.csv
+  rows recorded  300
+  outcomes       300 = 300 predicted + 0 invalid + 0 failed + 0 duplicate
+  chunks         3 recorded so far; missing: chunk 2
+"
+        );
+        assert_eq!(finding.exit(), Exit::Done);
+        let unknown = Finding { why_unknown: Some("AMQP_URL is not set".to_owned()), ..finding };
+        assert!(unknown.to_string().ends_with("  on their way   not known: AMQP_URL is not set\n"), "{unknown}");
+        assert_eq!(unknown.exit(), Exit::Done);
+        let lost = Finding { chunks_stranded: 1, why_unknown: None, ..unknown };
+        let text = lost.to_string();
+        assert!(
+            text.contains("MISSING, AND NOT ON THEIR WAY")
+                && text.contains("lost           1 missing chunk: it waits in no queue"),
+            "{text}"
+        );
+        assert_eq!(lost.exit(), Exit::FailedRows);
+    }
+}

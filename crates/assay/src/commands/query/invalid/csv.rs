@@ -1,0 +1,183 @@
+//! Rejected rows as a file in their source's own dialect and encoding: the header, and the rows byte for byte. Those of JSON are
+//! lines of JSON without a header, and so are those of Parquet, whose own rows are no text.
+//!
+//! Guarantee: memory is constant, and what is written parses by the same settings into the same rows again, but where the stray quotes of two
+//! of the last rows happen to make a field together.
+
+use std::io::Write;
+
+use assay_store::{InvalidRecord, Store};
+use assay_transaction::{Decided, DecidedBy, Delimiter, Format, MAX_RAW_KEPT, RejectReason, Run, RunSettings};
+
+use super::Pages;
+use super::encoder::Encoder;
+use crate::error::CommandError;
+
+/// How much was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Written {
+    pub(super) rows: u64,
+    /// Rows of which only the start was kept, or whose encoding reads characters that it cannot write.
+    pub(super) left_out: u64,
+}
+
+/// Writes the first `limit` rejected rows of a run.
+pub(super) async fn write(
+    store: &dyn Store,
+    run: &Run,
+    limit: u64,
+    out: &mut impl Write,
+) -> Result<Written, CommandError> {
+    let mut written = Written::default();
+    let encoder = Encoder::of_run(&run.settings);
+    out.write_all(&encoder.mark()).map_err(CommandError::Print)?;
+    if run.settings.format == Format::Csv {
+        let header = encoder.text(&(separator(&run.settings) + &header(&run.settings)));
+        let header = header.ok_or_else(|| CommandError::Stage("the header does not fit its encoding".to_owned()))?;
+        out.write_all(&header).map_err(CommandError::Print)?;
+    }
+    let mut has_open_quotes = false;
+    let mut pages = Pages::new(store, run, limit);
+    while let Some(page) = pages.next().await? {
+        for record in page {
+            match kind(&record) {
+                Kind::Cut => written.left_out += 1,
+                Kind::OpenQuote => has_open_quotes = true,
+                Kind::Whole => written.count(line(out, encoder.row(&record.raw))?),
+            }
+        }
+    }
+    // Once more, as they may be too many to be kept in memory until here.
+    let mut pages = Pages::new(store, run, if has_open_quotes { limit } else { 0 });
+    while let Some(page) = pages.next().await? {
+        for record in page.iter().filter(|record| kind(record) == Kind::OpenQuote) {
+            written.count(line(out, encoder.row(&record.raw))?);
+        }
+    }
+    out.flush().map_err(CommandError::Print)?;
+    Ok(written)
+}
+
+impl Written {
+    fn count(&mut self, is_written: bool) {
+        self.rows += u64::from(is_written);
+        self.left_out += u64::from(!is_written);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Whole,
+    /// Only its start was kept.
+    Cut,
+    /// It may swallow what is written behind it.
+    OpenQuote,
+}
+
+fn kind(record: &InvalidRecord) -> Kind {
+    let reason = RejectReason::from(record.reason.as_str());
+    if reason == RejectReason::RowTooLarge || record.raw.len() >= MAX_RAW_KEPT {
+        Kind::Cut
+    } else if matches!(reason, RejectReason::UnterminatedQuote | RejectReason::QuoteMalformed) {
+        Kind::OpenQuote
+    } else {
+        Kind::Whole
+    }
+}
+
+/// Writes a line, if there is one; tells whether there was.
+fn line(out: &mut impl Write, line: Option<Vec<u8>>) -> Result<bool, CommandError> {
+    let Some(line) = line else { return Ok(false) };
+    out.write_all(&line).map_err(CommandError::Print)?;
+    Ok(true)
+}
+
+/// The line that says which delimiter there is, where nobody has set it and none but such a line makes it known.
+fn separator(settings: &RunSettings) -> String {
+    let delimiter = settings.dialect.delimiter;
+    let is_told = Delimiter::ALL.contains(&delimiter) || settings.decided_by(Decided::Delimiter) == DecidedBy::Set;
+    if is_told { String::new() } else { format!("sep={}\n", char::from(delimiter.byte())) }
+}
+
+/// The header's names, quoted where they have to be.
+fn header(settings: &RunSettings) -> String {
+    let delimiter = char::from(settings.dialect.delimiter.byte());
+    let name = |name: &String| {
+        let name = match settings.csv.escape {
+            Some(escape) => name.replace(escape, &format!("{escape}{escape}")),
+            None => name.clone(),
+        };
+        if name.contains([delimiter, '"', '\n', '\r']) || settings.csv.null_values.contains(&name) {
+            format!("\"{}\"", name.replace('"', "\"\""))
+        } else {
+            name
+        }
+    };
+    let names: Vec<String> = settings.header.iter().map(name).collect();
+    names.join(&delimiter.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_transaction::{CsvText, DecimalMark, Decision, Dialect, Encoding};
+
+    fn record(reason: &str, bytes: usize) -> InvalidRecord {
+        InvalidRecord {
+            run_id: "run".parse().unwrap(),
+            row: 1,
+            line: 2,
+            reason: reason.to_owned(),
+            message: String::new(),
+            raw: vec![b'x'; bytes],
+        }
+    }
+
+    #[test]
+    fn tells_what_cannot_be_written_as_it_was() {
+        let cases = [
+            ("amount_scale", 100, Kind::Whole),
+            ("amount_scale", MAX_RAW_KEPT, Kind::Cut),
+            ("row_too_large", 100, Kind::Cut),
+            ("unterminated_quote", 100, Kind::OpenQuote),
+            ("quote_malformed", 100, Kind::OpenQuote),
+            ("a_newer_reason", 100, Kind::Whole),
+        ];
+        for (reason, bytes, expected) in cases {
+            assert_eq!(kind(&record(reason, bytes)), expected, "{reason} {bytes}");
+        }
+    }
+
+    #[test]
+    fn the_header_is_in_the_dialect_and_the_encoding_of_the_source() {
+        let header_of = |delimiter, encoding, csv: CsvText| {
+            let header = ["id", "libellé", "a;b", "say \"x\"", "NULL"].map(str::to_owned).to_vec();
+            let dialect = Dialect { delimiter, decimal_mark: DecimalMark::Comma, encoding };
+            let settings = RunSettings { header, dialect, csv, ..RunSettings::example() };
+            Encoder::of_run(&settings).text(&super::header(&settings)).unwrap()
+        };
+        let plain = header_of(Delimiter::Semicolon, Encoding::UTF_8, CsvText::default());
+        assert_eq!(plain, "id;libellé;\"a;b\";\"say \"\"x\"\"\";\"NULL\"\n".as_bytes());
+        let windows =
+            header_of(Delimiter::Tab, Encoding::WINDOWS_1252, CsvText { null_values: vec![], ..CsvText::default() });
+        assert_eq!(windows, b"id\tlibell\xe9\ta;b\t\"say \"\"x\"\"\"\tNULL\n");
+        let escaping =
+            header_of(Delimiter::Other(b'b'), Encoding::UTF_8, CsvText { escape: Some('l'), ..CsvText::default() });
+        assert!(escaping.starts_with("idb\"llibellll".as_bytes()), "{}", String::from_utf8_lossy(&escaping));
+    }
+
+    #[test]
+    fn a_delimiter_that_only_the_source_named_is_named_again() {
+        for (delimiter, by, expected) in [
+            (Delimiter::Other(b'^'), DecidedBy::Recognised, "sep=^\n"),
+            (Delimiter::Other(b'^'), DecidedBy::Set, ""),
+            (Delimiter::Semicolon, DecidedBy::Recognised, ""),
+        ] {
+            let example = RunSettings::example();
+            let dialect = Dialect { delimiter, ..example.dialect };
+            let decision = Decision { what: Decided::Delimiter, value: String::new(), by, evidence: String::new() };
+            let settings = RunSettings { dialect, decisions: vec![decision], ..example };
+            assert_eq!(separator(&settings), expected, "{delimiter:?} {by}");
+        }
+    }
+}

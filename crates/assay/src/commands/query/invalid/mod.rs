@@ -1,0 +1,200 @@
+//! `assay invalid`: the rows that broke a rule, to be read by a person, or as a file to correct and load again.
+
+mod csv;
+mod encoder;
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use assay_store::{InvalidRecord, Store};
+use assay_transaction::{Exit, Run, RunId, mask_card_numbers};
+use clap::Args;
+use serde::Serialize;
+use tracing::{info, warn};
+
+use crate::commands::ledger::DeskOptions;
+use crate::commands::ledger::run_argument::named;
+use crate::commands::query::row::raw_text;
+use crate::error::CommandError;
+use crate::output::{counted, grouped, one_line, print_json, print_text};
+
+/// How many rejected rows one query brings: each may have 64 KiB.
+const PAGE: u32 = 100;
+/// How many are listed unless --limit says otherwise.
+const LISTED: u64 = 100;
+/// How much of a row's text, and of a message, is shown to a person.
+const TEXT: usize = 200;
+
+/// List the rows that broke a rule
+///
+/// With their row number, line, rule and text; card numbers are masked. With --csv they are written as a file of the
+/// source's own dialect and encoding: its header, and the rows' own bytes, NOT MASKED, ready to be corrected and loaded
+/// again. Those of JSON and Parquet are lines of JSON. Rows of which only the start was kept (those over 64 KiB) are left out of that, and
+/// counted on stderr. Rows with a stray quote come last, as they might swallow those behind them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay invalid batch_20260111_100000_3f9a1c
+  assay invalid batch_20260111_100000_3f9a1c --csv --output rejected.csv")]
+pub(crate) struct InvalidArguments {
+    /// Which run: its name, a source that it has loaded, or `latest`
+    #[arg(value_name = "RUN")]
+    run: String,
+    /// Write the header and the rows' own bytes, not masked, as CSV
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// Where to write the CSV, instead of stdout
+    #[arg(long, value_name = "FILE", requires = "csv")]
+    output: Option<PathBuf>,
+    /// How many rows, the first ones [default: 100, with --csv all]
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<u64>,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+}
+
+/// Lists rejected rows, or writes them.
+pub(crate) async fn invalid(arguments: &InvalidArguments) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("invalid").await?;
+    let (run, _) = named(&*store, &arguments.run).await?;
+    if arguments.csv {
+        let limit = arguments.limit.unwrap_or(u64::MAX);
+        match &arguments.output {
+            Some(path) => {
+                let failed = |error| CommandError::Output { path: path.display().to_string(), error };
+                let mut file = std::io::BufWriter::new(File::create(path).map_err(failed)?);
+                say(&csv::write(&*store, &run, limit, &mut file).await?, path.to_str());
+                file.flush().map_err(failed)?;
+            }
+            None => say(&csv::write(&*store, &run, limit, &mut std::io::stdout().lock()).await?, None),
+        }
+    } else {
+        list(&*store, &run, arguments.limit.unwrap_or(LISTED), arguments.json).await?;
+    }
+    store.close().await;
+    Ok(Exit::Done)
+}
+
+/// Says what was written, and what was not.
+fn say(written: &csv::Written, to: Option<&str>) {
+    if let Some(path) = to {
+        info!("wrote {} to {path}", counted(written.rows, "row", "rows"));
+    }
+    if written.left_out > 0 {
+        let rows = counted(written.left_out, "row is", "rows are");
+        warn!(
+            "{rows} left out, as only the start was kept, or the encoding cannot write what it reads: correct them in the source"
+        );
+    }
+}
+
+async fn list(store: &dyn Store, run: &Run, limit: u64, json: bool) -> Result<(), CommandError> {
+    let total: u64 = store.invalid_counts(&run.run_id).await?.iter().map(|(_, count)| count).sum();
+    let mut pages = Pages::new(store, run, limit);
+    let (mut listed, mut all) = (0, Vec::new());
+    while let Some(page) = pages.next().await? {
+        for record in page {
+            listed += 1;
+            let shown = Shown::new(&record, run);
+            if json {
+                all.push(shown);
+            } else {
+                print_text(&shown)?;
+            }
+        }
+    }
+    if json {
+        return print_json(&all);
+    }
+    match total {
+        0 => print_text("no row is invalid\n"),
+        total if total > listed => {
+            print_text(&format_args!("\n{} of {} invalid rows; --limit shows more\n", grouped(listed), grouped(total)))
+        }
+        total => print_text(&format_args!("\n{}\n", counted(total, "invalid row", "invalid rows"))),
+    }
+}
+
+/// A rejected row as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown {
+    row: u64,
+    line: u64,
+    reason: String,
+    message: String,
+    raw: String,
+}
+
+impl Shown {
+    fn new(record: &InvalidRecord, run: &Run) -> Self {
+        Self {
+            row: record.row,
+            line: record.line,
+            reason: record.reason.clone(),
+            message: mask_card_numbers(&record.message).into_owned(),
+            raw: mask_card_numbers(&raw_text(record, run)).into_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { row, line, reason, message, raw } = self;
+        writeln!(out, "row {}, line {}: {reason}: {}", grouped(*row), grouped(*line), one_line(message, TEXT))?;
+        writeln!(out, "    {}", one_line(raw, TEXT))
+    }
+}
+
+/// The rejected rows of a run, in order, some at a time.
+struct Pages<'a> {
+    store: &'a dyn Store,
+    run_id: &'a RunId,
+    from: u64,
+    left: u64,
+}
+
+impl<'a> Pages<'a> {
+    fn new(store: &'a dyn Store, run: &'a Run, limit: u64) -> Self {
+        Self { store, run_id: &run.run_id, from: 0, left: limit }
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<InvalidRecord>>, CommandError> {
+        let limit = u32::try_from(self.left).unwrap_or(PAGE).min(PAGE);
+        if limit == 0 {
+            return Ok(None);
+        }
+        let page = self.store.invalid_rows(self.run_id, self.from, limit).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        self.from = last.row + 1;
+        self.left -= page.len() as u64;
+        Ok(Some(page))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::example;
+
+    #[test]
+    fn a_row_is_shown_on_two_lines_and_masked() {
+        let record = InvalidRecord {
+            run_id: example().run_id,
+            row: 4_711,
+            line: 4_713,
+            reason: "amount_format".into(),
+            message: "`amount` is not a decimal number: `4111111111111111x`".into(),
+            raw: b"7;CB 4111111111111111;\"two\nlines\"".to_vec(),
+        };
+        assert_eq!(
+            Shown::new(&record, &example()).to_string(),
+            "\
+row 4,711, line 4,713: amount_format: `amount` is not a decimal number: `411111******1111x`
+    7;CB 411111******1111;\"two\\nlines\"
+"
+        );
+    }
+}

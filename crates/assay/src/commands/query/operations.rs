@@ -1,0 +1,113 @@
+//! `assay operations`: who did what.
+
+use std::fmt;
+
+use assay_store::Operation;
+use assay_transaction::Exit;
+use clap::Args;
+use serde::Serialize;
+
+use crate::commands::ledger::DeskOptions;
+use crate::commands::ledger::run_argument::named;
+use crate::error::CommandError;
+use crate::output::{Side, Table, moment, one_line, print};
+
+/// How much of a text is shown.
+const TEXT: usize = 200;
+
+/// List who cancelled, replayed, repaired or forced what, when and why
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay operations
+  assay operations batch_20260111_100000_3f9a1c --json")]
+pub(crate) struct OperationsArguments {
+    /// Only what was done to this run: its name, a source that it has loaded, or `latest`
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    /// How many to list, the latest first
+    #[arg(long, default_value_t = 50, value_name = "OPERATIONS")]
+    limit: u32,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+}
+
+/// Lists operations.
+pub(crate) async fn operations(arguments: &OperationsArguments) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("operations").await?;
+    let run_id = match &arguments.run {
+        Some(run) => Some(named(&*store, run).await?.0.run_id),
+        None => None,
+    };
+    let list = List(store.operations(run_id.as_ref(), arguments.limit).await?);
+    store.close().await;
+    print(&list, arguments.json)?;
+    Ok(Exit::Done)
+}
+
+/// The operations.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct List(Vec<Operation>);
+
+impl fmt::Display for List {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return writeln!(out, "nobody has done anything yet");
+        }
+        let mut table = Table::new([
+            ("when (UTC)", Side::Left),
+            ("who", Side::Left),
+            ("what", Side::Left),
+            ("run", Side::Left),
+            ("why", Side::Left),
+            ("details", Side::Left),
+        ]);
+        for operation in &self.0 {
+            table.add([
+                moment(operation.done_at),
+                one_line(&operation.operator, 40),
+                operation.action.clone(),
+                operation.run_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+                operation.reason.as_deref().map(|reason| one_line(reason, TEXT)).unwrap_or_default(),
+                operation.details.as_ref().map(|details| one_line(&details.to_string(), TEXT)).unwrap_or_default(),
+            ]);
+        }
+        table.fmt(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::at;
+
+    #[test]
+    fn reads_as_a_table() {
+        let operation = Operation {
+            operator: "ada".into(),
+            action: "cancel".into(),
+            run_id: Some("first".parse().unwrap()),
+            reason: Some("wrong\nfile".into()),
+            details: None,
+            done_at: at("10:00:00"),
+        };
+        let replay = Operation {
+            action: "replay".into(),
+            reason: None,
+            details: Some(serde_json::json!({ "rows_selected": 3 })),
+            ..operation.clone()
+        };
+        assert_eq!(
+            List(vec![operation, replay]).to_string(),
+            "\
+when (UTC)           who  what    run    why          details
+2026-01-11 10:00:00  ada  cancel  first  wrong\\nfile
+2026-01-11 10:00:00  ada  replay  first               {\"rows_selected\":3}
+"
+        );
+        assert_eq!(List(Vec::new()).to_string(), "nobody has done anything yet\n");
+    }
+}

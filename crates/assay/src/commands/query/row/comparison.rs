@@ -1,0 +1,426 @@
+//! `assay row --source`: is what is stored of a row what its source says?
+//!
+//! The loader reads the row again; what its rules make of it is compared here, value by value, with what is recorded. Card
+//! numbers are masked only after the comparison, and only in what is shown.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use assay_loader::{LoadError, LoadProgress, Reread};
+use assay_source::Sources;
+use assay_store::{InvalidRecord, RowFate};
+use assay_transaction::{Columns, Entry, Run, Transaction, mask_card_numbers};
+use serde::Serialize;
+use tracing::info;
+
+use super::raw_text;
+use crate::commands::ledger::rows_read;
+use crate::commands::ledger::transactions::entry;
+use crate::error::CommandError;
+use crate::output::{Side, Table, grouped, one_line};
+
+/// Between two lines that say how far the reading is.
+const PROGRESS: Duration = Duration::from_secs(5);
+/// How much of one value is shown.
+const VALUE: usize = 200;
+
+/// A row as its source has it, beside what is recorded of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Proof {
+    /// The line that the row starts at; none where the source has no such row.
+    line: Option<u64>,
+    /// Its own text, masked.
+    raw: Option<String>,
+    /// Whether everything that is recorded is what the source says.
+    pub(super) is_same: bool,
+    values: Vec<Value>,
+}
+
+/// One value.
+#[derive(Debug, Serialize)]
+struct Value {
+    name: String,
+    /// The text in the source, masked; none where it is made of no column.
+    source: Option<String>,
+    /// What the rules make of it, masked.
+    read_as: Option<String>,
+    /// What is recorded, masked.
+    stored: Option<String>,
+    /// Whether both are the same; none where nothing is recorded that it could be compared with.
+    is_same: Option<bool>,
+}
+
+/// What is recorded of a row.
+#[derive(Debug)]
+enum Recorded<'a> {
+    Transaction(Transaction, Option<String>),
+    Invalid(&'a InvalidRecord),
+    /// A duplicate of what somebody has deleted: only its id is known.
+    Id(uuid::Uuid),
+    Nothing,
+}
+
+/// Reads a row of a run's source again, and compares.
+pub(super) async fn prove(
+    sources: &Sources,
+    run: &Run,
+    row: u64,
+    fate: &RowFate,
+    startup: Duration,
+) -> Result<Proof, CommandError> {
+    let progress = LoadProgress::default();
+    let reread = tokio::select! {
+        reread = assay_loader::reread(sources, run, row, startup, &progress) => reread?,
+        never = tell(run, row, &progress) => match never {},
+    };
+    let columns =
+        Columns::from_names(run.settings.header.clone(), run.settings.mapping.as_deref()).map_err(LoadError::from)?;
+    Ok(compare(reread, &columns, run, &recorded(fate)))
+}
+
+/// Says from time to time how far the reading is.
+async fn tell(run: &Run, row: u64, progress: &LoadProgress) -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(PROGRESS).await;
+        let (read, location) = (grouped(progress.rows_read()), &run.source.location);
+        info!("Reading {location} again: {read} of {} rows are read", grouped(row.min(rows_read(run))));
+    }
+}
+
+fn recorded(fate: &RowFate) -> Recorded<'_> {
+    match fate {
+        RowFate::Predicted(record) | RowFate::Duplicate { of: Some(record), .. } => {
+            Recorded::Transaction(record.transaction.clone(), record.external_id.clone())
+        }
+        RowFate::Duplicate { of: None, transaction_id } => Recorded::Id(*transaction_id),
+        RowFate::Invalid(record) => Recorded::Invalid(record),
+        RowFate::Failed(record) => {
+            let kept = entry(record).and_then(|entry| Some((entry.transaction.decode().ok()?, entry.external_id)));
+            kept.map_or(Recorded::Id(record.transaction_id), |(transaction, id)| Recorded::Transaction(transaction, id))
+        }
+        RowFate::Unrecorded => Recorded::Nothing,
+    }
+}
+
+fn compare(reread: Option<Reread>, columns: &Columns, run: &Run, recorded: &Recorded<'_>) -> Proof {
+    let Some(row) = reread else {
+        let is_same = matches!(recorded, Recorded::Nothing);
+        return Proof { line: None, raw: None, is_same, values: Vec::new() };
+    };
+    let texts = Texts { row: &row, columns, header: &run.settings.header };
+    let values = match (&row.judged, recorded) {
+        (Ok(read), Recorded::Transaction(stored, external_id)) => match read.transaction.decode() {
+            Ok(transaction) => transactions(&texts, read, &transaction, Some((stored, external_id.as_deref()))),
+            Err(error) => vec![Value::outcome(error.to_string(), "a transaction".to_owned())],
+        },
+        (Ok(read), Recorded::Nothing) => {
+            read.transaction.decode().map(|it| transactions(&texts, read, &it, None)).unwrap_or_default()
+        }
+        (Ok(read), Recorded::Id(id)) => {
+            let read = read.transaction.id().map(|id| id.to_string()).unwrap_or_default();
+            vec![Value::of("id", texts.of_field("id"), Some(read), Some(id.to_string()))]
+        }
+        (Ok(_), Recorded::Invalid(stored)) => {
+            let stored = format!("invalid: {}: {}", stored.reason, stored.message);
+            vec![Value::outcome("a transaction".to_owned(), stored)]
+        }
+        (Err(read), Recorded::Invalid(stored)) => {
+            let raw = Some(raw_text(stored, run));
+            vec![
+                Value::of("reason", None, Some(read.reason.code().to_owned()), Some(stored.reason.clone())),
+                Value::of("line", None, Some(read.line.to_string()), Some(stored.line.to_string())),
+                Value::of("raw text", Some(row.raw.clone()), Some(row.raw.clone()), raw),
+            ]
+        }
+        (Err(read), recorded) => {
+            let read = format!("invalid: {}: {}", read.reason.code(), read.message);
+            vec![match recorded {
+                Recorded::Nothing => Value::alone("outcome", None, Some(read)),
+                _ => Value::outcome(read, "a transaction".to_owned()),
+            }]
+        }
+    };
+    let raw = Some(mask_card_numbers(&row.raw).into_owned());
+    Proof { line: Some(row.line), raw, is_same: values.iter().all(|it| it.is_same != Some(false)), values }
+}
+
+/// Each value of a transaction, beside that of the stored one.
+fn transactions(
+    texts: &Texts<'_>,
+    entry: &Entry,
+    read: &Transaction,
+    stored: Option<(&Transaction, Option<&str>)>,
+) -> Vec<Value> {
+    let text = |value: &str| Some(value.to_owned());
+    let mut values = Vec::new();
+    let mut add = |name: &str, source: Option<String>, get: &dyn Fn(&Transaction) -> Option<String>| {
+        values.push(match stored {
+            Some((stored, _)) => Value::of(name, source, get(read), get(stored)),
+            None => Value::alone(name, source, get(read)),
+        });
+    };
+    // An id that is kept as it is, is a UUID; any other is made of the source's, which stands in the next line.
+    let id = texts.of_field("id");
+    let (of_id, of_external) = if entry.external_id.is_none() { (id, None) } else { (None, id) };
+    add("id", of_id, &|it| Some(it.id.to_string()));
+    add("description", texts.of_field("description"), &|it| text(&it.description));
+    // The number, not how many zeros a database shows.
+    add("amount", texts.of_field("amount"), &|it| Some(it.amount.as_decimal().normalize().to_string()));
+    add("timestamp", texts.of_field("timestamp"), &|it| Some(it.timestamp.to_string()));
+    add("merchant", texts.of_field("merchant"), &|it| it.merchant.clone());
+    add("operation_type", texts.of_field("operation_type"), &|it| text(&it.operation_type));
+    add("side", texts.of_field("side"), &|it| text(&it.side));
+    let names: BTreeSet<&String> =
+        read.attributes.keys().chain(stored.iter().flat_map(|(stored, _)| stored.attributes.keys())).collect();
+    for name in names {
+        add(name, texts.of_attribute(name), &|it| it.attributes.get(name).cloned());
+    }
+    let (name, read) = ("external id", entry.external_id.clone());
+    let external = match stored {
+        Some((_, stored)) => Value::of(name, of_external, read, stored.map(str::to_owned)),
+        None => Value::alone(name, of_external, read),
+    };
+    values.insert(1, external);
+    values
+}
+
+/// The texts of a row by what is made of them.
+struct Texts<'a> {
+    row: &'a Reread,
+    columns: &'a Columns,
+    header: &'a [String],
+}
+
+impl Texts<'_> {
+    /// What a field is made of: the text of its column, or of several, each with its name.
+    fn of_field(&self, field: &str) -> Option<String> {
+        let places = (0..self.header.len()).filter(|index| self.columns.fields_of(*index).contains(&field));
+        self.joined(places, field)
+    }
+
+    fn of_attribute(&self, name: &str) -> Option<String> {
+        let places = (0..self.header.len()).filter(|index| self.columns.attribute_of(*index) == Some(name));
+        let extra = || self.row.extras.iter().find(|(extra, _)| extra == name).map(|(_, text)| text.clone());
+        self.joined(places, name).or_else(extra)
+    }
+
+    fn joined(&self, places: impl Iterator<Item = usize>, name: &str) -> Option<String> {
+        let text = |index: usize| self.row.fields.get(index).cloned();
+        let places: Vec<usize> = places.collect();
+        match places[..] {
+            [] => None,
+            [place] if self.header[place].eq_ignore_ascii_case(name) => text(place),
+            _ => {
+                let named = |place: usize| Some(format!("{}: {}", self.header[place], text(place)?));
+                places.into_iter().map(named).collect::<Option<Vec<_>>>().map(|texts| texts.join("; "))
+            }
+        }
+    }
+}
+
+impl Value {
+    /// A value of which nothing is recorded.
+    fn alone(name: &str, source: Option<String>, read: Option<String>) -> Self {
+        let masked = |text: Option<String>| text.map(|text| mask_card_numbers(&text).into_owned());
+        Self { name: name.to_owned(), source: masked(source), read_as: masked(read), stored: None, is_same: None }
+    }
+
+    /// A value beside the one that is recorded.
+    fn of(name: &str, source: Option<String>, read: Option<String>, stored: Option<String>) -> Self {
+        let is_same = Some(stored == read);
+        let stored = stored.map(|text| mask_card_numbers(&text).into_owned());
+        Self { stored, is_same, ..Self::alone(name, source, read) }
+    }
+
+    /// What the row is, where that differs.
+    fn outcome(read: String, stored: String) -> Self {
+        Self::of("outcome", None, Some(read), Some(stored))
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(line), Some(raw)) = (self.line, &self.raw) else {
+            return writeln!(out, "\nread again, the source has no such row");
+        };
+        writeln!(out, "\nread again, the source says on line {}:\n  {}\n", grouped(line), one_line(raw, VALUE))?;
+        let mut table = Table::new([
+            ("value", Side::Left),
+            ("in the source", Side::Left),
+            ("read as", Side::Left),
+            ("stored", Side::Left),
+            ("same", Side::Left),
+        ]);
+        let shown = |text: &Option<String>| text.as_ref().map_or("–".to_owned(), |text| one_line(text, VALUE));
+        for value in &self.values {
+            let same = match value.is_same {
+                Some(true) => "yes",
+                Some(false) => "NO",
+                None => "",
+            };
+            let name = one_line(&value.name, 40);
+            table.add([name, shown(&value.source), shown(&value.read_as), shown(&value.stored), same.to_owned()]);
+        }
+        write!(out, "{table}")?;
+        let differing: Vec<&str> =
+            self.values.iter().filter(|it| it.is_same == Some(false)).map(|it| it.name.as_str()).collect();
+        let compared = self.values.iter().any(|it| it.is_same.is_some());
+        match (compared, differing.is_empty()) {
+            (false, _) => writeln!(out, "\nnothing is recorded that it could be compared with"),
+            (true, true) => writeln!(out, "\nwhat is recorded is what the source says"),
+            (true, false) => writeln!(
+                out,
+                "\nwhat is recorded is not what the source says: {}",
+                differing.iter().map(|name| one_line(name, 40)).collect::<Vec<_>>().join(", ")
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::example;
+    use crate::commands::ledger::transactions::tests::{failed, record};
+    use assay_transaction::{RejectReason, RejectedRow};
+
+    const HEADER: [&str; 8] =
+        ["id", "Description", "amount", "timestamp", "merchant", "operation_type", "side", "card"];
+
+    /// The row that `record` was made of.
+    fn reread() -> Reread {
+        let fields = [
+            "4711",
+            "CB 4111111111111111 EDF",
+            "-952,4",
+            "28/11/2023 06:35:12",
+            "EDF",
+            "refund",
+            "debit",
+            "4111111111111111",
+        ];
+        let transaction = serde_json::to_value(record().transaction).unwrap();
+        let entry = serde_json::json!({ "row": 3, "external_id": "4711", "transaction": transaction });
+        Reread {
+            line: 4,
+            raw: fields.join(";"),
+            fields: fields.map(str::to_owned).to_vec(),
+            extras: Vec::new(),
+            judged: Ok(serde_json::from_value(entry).unwrap()),
+        }
+    }
+
+    fn run() -> Run {
+        let mut run = example();
+        run.settings.header = HEADER.map(str::to_owned).to_vec();
+        run
+    }
+
+    fn proof(reread: Option<Reread>, fate: &RowFate) -> Proof {
+        let run = run();
+        let columns = Columns::from_names(run.settings.header.clone(), None).unwrap();
+        compare(reread, &columns, &run, &recorded(fate))
+    }
+
+    fn differing(proof: &Proof) -> Vec<&str> {
+        proof.values.iter().filter(|it| it.is_same == Some(false)).map(|it| it.name.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_stored_is_what_the_source_says() {
+        let proof = proof(Some(reread()), &RowFate::Predicted(Box::new(record())));
+        assert!(proof.is_same);
+        assert_eq!(
+            proof.to_string(),
+            "
+read again, the source says on line 4:
+  4711;CB 411111******1111 EDF;-952,4;28/11/2023 06:35:12;EDF;refund;debit;411111******1111
+
+value           in the source            read as                               stored                                same
+id              –                        67e55044-10b1-426f-9247-bb680e5fe0c8  67e55044-10b1-426f-9247-bb680e5fe0c8  yes
+external id     4711                     4711                                  4711                                  yes
+description     CB 411111******1111 EDF  CB 411111******1111 EDF               CB 411111******1111 EDF               yes
+amount          -952,4                   -952.4                                -952.4                                yes
+timestamp       28/11/2023 06:35:12      2023-11-28T06:35:12Z                  2023-11-28T06:35:12Z                  yes
+merchant        EDF                      EDF                                   EDF                                   yes
+operation_type  refund                   refund                                refund                                yes
+side            debit                    debit                                 debit                                 yes
+card            411111******1111         411111******1111                      411111******1111                      yes
+
+what is recorded is what the source says
+"
+        );
+        assert!(!serde_json::to_string(&proof).unwrap().contains("4111111111111111"));
+    }
+
+    #[test]
+    fn every_value_that_differs_is_named() {
+        let mut changed = record();
+        changed.transaction.description = "CB 4111111111111112 EDF".to_owned();
+        changed.transaction.merchant = None;
+        changed.transaction.attributes.insert("other".to_owned(), String::new());
+        changed.external_id = Some("4712".to_owned());
+        let fates = [
+            RowFate::Predicted(Box::new(changed.clone())),
+            RowFate::Duplicate { of: Some(Box::new(changed)), transaction_id: record().transaction.id },
+        ];
+        for fate in fates {
+            let proof = proof(Some(reread()), &fate);
+            assert!(!proof.is_same);
+            // Compared before it is masked.
+            assert_eq!(differing(&proof), ["external id", "description", "merchant", "other"]);
+            assert!(
+                proof.to_string().ends_with("not what the source says: external id, description, merchant, other\n")
+            );
+        }
+        let cases = [
+            (RowFate::Failed(failed()), vec!["merchant", "card"]),
+            (RowFate::Duplicate { of: None, transaction_id: record().transaction.id }, vec![]),
+            (RowFate::Duplicate { of: None, transaction_id: uuid::Uuid::nil() }, vec!["id"]),
+            (RowFate::Unrecorded, vec![]),
+        ];
+        for (fate, expected) in cases {
+            let proof = proof(Some(reread()), &fate);
+            assert_eq!((differing(&proof), proof.is_same), (expected.clone(), expected.is_empty()), "{fate:?}");
+        }
+    }
+
+    fn rejected(reason: RejectReason) -> Reread {
+        const RAW: &str = "7;4111111111111111;1.00001";
+        let row = RejectedRow { row: 3, line: 4, reason, message: "`amount` is bad".to_owned(), raw: RAW.into() };
+        Reread { line: 4, raw: RAW.to_owned(), fields: Vec::new(), extras: Vec::new(), judged: Err(row) }
+    }
+
+    #[test]
+    fn a_rejected_row_keeps_its_reason_and_its_text() {
+        let stored = InvalidRecord {
+            run_id: "first".parse().unwrap(),
+            row: 3,
+            line: 4,
+            reason: "amount_scale".to_owned(),
+            message: "`amount` has more than 4 decimals".to_owned(),
+            raw: b"7;4111111111111111;1.00001".to_vec(),
+        };
+        let fate = |record: InvalidRecord| RowFate::Invalid(record);
+        let same = proof(Some(rejected(RejectReason::AmountScale)), &fate(stored.clone()));
+        assert!(same.is_same, "{same}");
+        assert!(!same.to_string().contains("4111111111111111"));
+        let other = InvalidRecord { line: 5, raw: b"7;4111111111111111;1.00002".to_vec(), ..stored.clone() };
+        let other = proof(Some(rejected(RejectReason::AmountFormat)), &fate(other));
+        assert_eq!(differing(&other), ["reason", "line", "raw text"]);
+        // One of them a transaction, the other not.
+        assert_eq!(differing(&proof(Some(reread()), &fate(stored))), ["outcome"]);
+        let predicted = RowFate::Predicted(Box::new(record()));
+        assert_eq!(differing(&proof(Some(rejected(RejectReason::AmountScale)), &predicted)), ["outcome"]);
+        assert!(proof(Some(rejected(RejectReason::AmountScale)), &RowFate::Unrecorded).is_same);
+    }
+
+    #[test]
+    fn a_row_that_the_source_does_not_have() {
+        assert!(proof(None, &RowFate::Unrecorded).is_same);
+        let gone = proof(None, &RowFate::Predicted(Box::new(record())));
+        assert!(!gone.is_same);
+        assert_eq!(gone.to_string(), "\nread again, the source has no such row\n");
+    }
+}

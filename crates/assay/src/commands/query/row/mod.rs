@@ -1,0 +1,410 @@
+//! `assay row`: what became of row 4,711?
+//!
+//! `place` finds out where a row is that nothing is recorded of; `source` compares what is recorded with what the source says.
+
+mod comparison;
+mod location;
+
+use std::fmt;
+
+use assay_queue::BrokerOptions;
+use assay_source::{S3Options, Sources};
+use assay_store::{EarlierFailure, InvalidRecord, RowFate, Store};
+use assay_transaction::{Exit, FailureClass, Removal, Run, RunId, mask_card_numbers};
+use clap::Args;
+use serde::Serialize;
+use uuid::Uuid;
+
+use self::comparison::Proof;
+use self::location::Place;
+use crate::commands::change::remove::told;
+use crate::commands::ledger::DeskOptions;
+use crate::commands::ledger::queues::{Glimpse, Queues};
+use crate::commands::ledger::run_argument::named;
+use crate::commands::ledger::transactions::{FailedTransaction, StoredTransaction};
+use crate::error::CommandError;
+use crate::output::{Fields, counted, grouped, moment, one_line, print};
+
+/// How much of a rejected row is shown to a person.
+const RAW: usize = 2_000;
+
+/// Tell what became of one row
+///
+/// Rows count from 1, the header not counted; those of a live run as they arrive. Instead of a run, a source may be named: then its latest run is meant. Where
+/// AMQP_URL is set, a row that is on its way is told with what waits in the queues. Card numbers are masked.
+///
+/// With --source, the very version of the source that the run has read is read again, from its first row to this one, and every
+/// value that is recorded is compared with what the source says.
+///
+/// Exits 0 when it is answered, 1 where the row is lost although its run is finished, or differs from its source, 2 where there is
+/// no such run, and 4 where the source has been replaced, is gone, or cannot be read twice.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay row batch_20260111_100000_3f9a1c 4711
+  assay row s3://transactions/2026.csv 4711
+  assay row examples/transactions.csv 4711 --json
+  assay row examples/transactions.csv 4711 --source
+  assay row live:streamer 4711")]
+pub(crate) struct RowArguments {
+    /// A run; or s3://bucket/key or the path of a file, the latest run of that source; or `latest`
+    #[arg(value_name = "RUN_OR_SOURCE")]
+    run_or_source: String,
+    /// Which row, from 1
+    #[arg(value_name = "N")]
+    row: u64,
+    /// Read the row in its source again, and compare it with what is recorded
+    #[arg(long)]
+    source: bool,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    s3: S3Options,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+    #[command(flatten)]
+    broker: BrokerOptions,
+}
+
+/// Answers.
+pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("row").await?;
+    let (run, is_latest) = named(&*store, &arguments.run_or_source).await?;
+    if arguments.source && run.removal.is_some() {
+        return Err(CommandError::Gone(run.run_id, "compared with its source"));
+    }
+    let recorded = store.row(&run.run_id, arguments.row).await?;
+    let proof = if arguments.source {
+        let (sources, startup) = (Sources::new(&arguments.s3)?, arguments.desk.startup.startup_timeout);
+        Some(comparison::prove(&sources, &run, arguments.row, &recorded, startup).await?)
+    } else {
+        None
+    };
+    let earlier = store.earlier_failures(&run.run_id, arguments.row).await?;
+    let fate = fate(&*store, &run, recorded, arguments).await?;
+    store.close().await;
+    let answer = Answer {
+        run_id: run.run_id,
+        source: run.source.location,
+        is_latest_of_source: is_latest,
+        row: arguments.row,
+        fate,
+        earlier: earlier.into_iter().map(Earlier::from).collect(),
+        proof,
+    };
+    print(&answer, arguments.json)?;
+    let differs = answer.proof.as_ref().is_some_and(|proof| !proof.is_same);
+    Ok(if differs || matches!(answer.fate, Fate::Lost) { Exit::FailedRows } else { Exit::Done })
+}
+
+async fn fate(store: &dyn Store, run: &Run, recorded: RowFate, arguments: &RowArguments) -> Result<Fate, CommandError> {
+    let row = arguments.row;
+    Ok(match recorded {
+        RowFate::Predicted(record) => Fate::Predicted { transaction: Box::new((*record).into()) },
+        RowFate::Invalid(record) => Fate::invalid(&record, run),
+        RowFate::Failed(record) if record.class == FailureClass::Removed.code() => {
+            Fate::Removed { removal: run.removal.clone() }
+        }
+        RowFate::Failed(record) => Fate::Failed(Box::new(record.into())),
+        RowFate::Duplicate { of, transaction_id } => {
+            Fate::Duplicate { transaction_id, of: of.map(|record| Box::new((*record).into())) }
+        }
+        RowFate::Unrecorded => match location::find(store, run, row).await? {
+            Place::Lost => Fate::Lost,
+            Place::NeverRead { why } => Fate::NeverRead { why },
+            Place::OnItsWay(stage) => {
+                let startup = arguments.desk.startup.startup_timeout;
+                let glimpse = Glimpse::connect(&arguments.broker, "row", startup).await;
+                let queues = glimpse.look().await;
+                glimpse.close().await;
+                Fate::OnItsWay { stage, queues }
+            }
+        },
+    })
+}
+
+/// What became of a row.
+#[derive(Debug, Serialize)]
+struct Answer {
+    run_id: RunId,
+    source: String,
+    is_latest_of_source: bool,
+    row: u64,
+    #[serde(flatten)]
+    fate: Fate,
+    /// How it had failed before each replay of it.
+    #[serde(rename = "failed_before", skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<Earlier>,
+    /// Whether it is what the source says, where that was asked.
+    #[serde(rename = "source_says", skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Fate {
+    Predicted {
+        transaction: Box<StoredTransaction>,
+    },
+    Invalid {
+        reason: String,
+        message: String,
+        line: u64,
+        /// Its own text, masked.
+        raw: String,
+    },
+    Failed(Box<FailedTransaction>),
+    /// Nothing of it is kept; with its run, where that is removed.
+    Removed {
+        removal: Option<Removal>,
+    },
+    Duplicate {
+        transaction_id: Uuid,
+        of: Option<Box<StoredTransaction>>,
+    },
+    OnItsWay {
+        #[serde(flatten)]
+        stage: location::Stage,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        queues: Option<Queues>,
+    },
+    NeverRead {
+        why: String,
+    },
+    Lost,
+}
+
+/// How the row had failed before a replay.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Earlier(EarlierFailure);
+
+impl From<EarlierFailure> for Earlier {
+    fn from(failure: EarlierFailure) -> Self {
+        let reason = mask_card_numbers(&failure.reason).into_owned();
+        Self(EarlierFailure { reason, ..failure })
+    }
+}
+
+impl fmt::Display for Earlier {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EarlierFailure { replay, class, reason, attempts, replayed_at } = &self.0;
+        let attempts = counted(*attempts, "attempt", "attempts");
+        let (class, reason, at) = (one_line(class, 40), one_line(reason, RAW), moment(*replayed_at));
+        write!(out, "{class}, after {attempts}: {reason}; replay {replay}, {at} UTC")
+    }
+}
+
+impl Fate {
+    fn invalid(record: &InvalidRecord, run: &Run) -> Self {
+        let text = raw_text(record, run);
+        Self::Invalid {
+            reason: record.reason.clone(),
+            message: mask_card_numbers(&record.message).into_owned(),
+            line: record.line,
+            raw: mask_card_numbers(&text).into_owned(),
+        }
+    }
+}
+
+/// The text of a rejected row, in its source's encoding where it is in it.
+pub(crate) fn raw_text(record: &InvalidRecord, run: &Run) -> String {
+    let decoded = run.settings.encoding_of_rows().decode(&record.raw);
+    decoded.unwrap_or_else(|| String::from_utf8_lossy(&record.raw)).into_owned()
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latest = if self.is_latest_of_source { ", the latest run of that source" } else { "" };
+        writeln!(out, "row {} of run {}{latest}", grouped(self.row), self.run_id)?;
+        writeln!(out, "{}\n", one_line(&self.source, RAW))?;
+        let mut fields = Fields::default();
+        match &self.fate {
+            Fate::Predicted { transaction } => {
+                writeln!(out, "predicted: {}", transaction.verdict())?;
+                transaction.show(&mut fields);
+            }
+            Fate::Invalid { reason, message, line, raw } => {
+                writeln!(out, "invalid: {reason}")?;
+                fields.add("rule", one_line(message, RAW));
+                fields.add("line", grouped(*line));
+                fields.add("raw text", one_line(raw, RAW));
+            }
+            Fate::Failed(unstored) => {
+                writeln!(out, "failed: {}", unstored.class)?;
+                unstored.show(&mut fields);
+            }
+            Fate::Removed { removal } => {
+                let why = removal.as_ref().map_or_else(|| "removed".to_owned(), told);
+                writeln!(out, "{why}\nnothing of it is kept, and it cannot be replayed")?;
+            }
+            Fate::Duplicate { of: Some(of), .. } => {
+                writeln!(out, "duplicate: row {} of run {} stored this transaction", grouped(of.row), of.run_id)?;
+                fields.add("prediction", of.verdict());
+                of.show(&mut fields);
+            }
+            Fate::Duplicate { of: None, transaction_id } => {
+                writeln!(out, "duplicate: of transaction {transaction_id}, which somebody has deleted")?;
+            }
+            Fate::OnItsWay { stage, queues } => {
+                writeln!(out, "on its way: {stage}")?;
+                if let Some(queues) = queues {
+                    write!(out, "\n{queues}")?;
+                }
+            }
+            Fate::NeverRead { why } => writeln!(out, "never read: {why}")?,
+            Fate::Lost => writeln!(
+                out,
+                "lost: its run is finished, and nothing is recorded of it; run `assay audit {}`",
+                self.run_id
+            )?,
+        }
+        for earlier in &self.earlier {
+            fields.add("failed before", earlier.to_string());
+        }
+        fields.fmt(out)?;
+        self.proof.as_ref().map_or(Ok(()), |proof| proof.fmt(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::{at, example};
+    use crate::commands::ledger::transactions::tests::{failed, record};
+
+    fn answer(fate: Fate) -> String {
+        let run_id = "second".parse().unwrap();
+        let earlier = Vec::new();
+        Answer {
+            run_id,
+            source: "/data/a.csv".into(),
+            is_latest_of_source: true,
+            row: 4_711,
+            fate,
+            earlier,
+            proof: None,
+        }
+        .to_string()
+    }
+
+    #[test]
+    fn a_replayed_row_tells_how_it_had_failed() {
+        let failure = EarlierFailure {
+            replay: 2,
+            class: "rejected".into(),
+            reason: "HTTP status 422: 4111111111111111".into(),
+            attempts: 8,
+            replayed_at: at("10:00:00"),
+        };
+        let answer = Answer {
+            run_id: "second".parse().unwrap(),
+            source: "/data/a.csv".into(),
+            is_latest_of_source: false,
+            row: 4_711,
+            fate: Fate::Predicted { transaction: Box::new(record().into()) },
+            earlier: vec![failure.into()],
+            proof: None,
+        };
+        assert!(
+            answer.to_string().ends_with(
+                "  failed before   rejected, after 8 attempts: HTTP status 422: 411111******1111; replay 2, \
+                 2026-01-11 10:00:00 UTC\n"
+            ),
+            "{answer}"
+        );
+        let json = serde_json::to_value(&answer).unwrap();
+        assert_eq!((&json["failed_before"][0]["replay"], &json["outcome"]), (&2.into(), &"predicted".into()));
+    }
+
+    #[test]
+    fn a_removed_row() {
+        let removal = Removal { by: "ada".into(), reason: "wrong".into(), began_at: at("10:00:00"), ended_at: None };
+        assert!(
+            answer(Fate::Removed { removal: Some(removal) }).ends_with(
+                "\n\nbeing removed by ada, 2026-01-11 10:00:00 UTC: wrong\nnothing of it is kept, and it cannot be replayed\n"
+            )
+        );
+        assert!(answer(Fate::Removed { removal: None }).contains("\n\nremoved\nnothing of it is kept"));
+    }
+
+    #[test]
+    fn a_predicted_row() {
+        assert_eq!(
+            answer(Fate::Predicted { transaction: Box::new(record().into()) }),
+            "\
+row 4,711 of run second, the latest run of that source
+/data/a.csv
+
+predicted: fraud, score 0.9700, by model demo-1
+  transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
+  external id     4711
+  description     CB 411111******1111 EDF
+  amount          -952.40
+  timestamp       2023-11-28 06:35:12 UTC
+  merchant        EDF
+  operation type  refund
+  side            debit
+  card            411111******1111
+  scored at       2026-01-11 10:00:01 UTC
+  stored at       2026-01-11 10:00:02 UTC
+"
+        );
+    }
+
+    #[test]
+    fn an_invalid_row() {
+        let record = InvalidRecord {
+            run_id: "second".parse().unwrap(),
+            row: 4_711,
+            line: 4_713,
+            reason: "amount_scale".into(),
+            message: "`amount` has more than 4 decimals: `1.00001`".into(),
+            raw: b"7;4111111111111111;1.00001".to_vec(),
+        };
+        assert!(answer(Fate::invalid(&record, &example())).ends_with(
+            "
+invalid: amount_scale
+  rule      `amount` has more than 4 decimals: `1.00001`
+  line      4,713
+  raw text  7;411111******1111;1.00001
+"
+        ));
+    }
+
+    #[test]
+    fn a_failed_row() {
+        assert!(answer(Fate::Failed(Box::new(failed().into()))).ends_with(
+            "
+failed: rejected
+  reason          HTTP status 422
+  attempts        2
+  replayable      yes: assay replay first --rows 7
+  transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
+  external id     4711
+  description     CB 411111******1111 EDF
+  amount          -952.40
+  timestamp       2023-11-28 06:35:12 UTC
+  operation type  refund
+  side            debit
+"
+        ));
+    }
+
+    #[test]
+    fn a_duplicate_names_the_row_that_stored_it() {
+        let stored = StoredTransaction::from(record());
+        let transaction_id = record().transaction.id;
+        let text = answer(Fate::Duplicate { transaction_id, of: Some(Box::new(stored)) });
+        assert!(text.contains("\nduplicate: row 3 of run first stored this transaction\n  prediction "), "{text}");
+    }
+
+    #[test]
+    fn rows_that_nothing_is_recorded_of() {
+        let text = answer(Fate::NeverRead { why: "the source has 10 rows".into() });
+        assert!(text.ends_with("\n\nnever read: the source has 10 rows\n"), "{text}");
+        assert!(answer(Fate::Lost).contains("run `assay audit second`"));
+        let json = serde_json::to_value(Fate::NeverRead { why: String::new() }).unwrap();
+        assert_eq!(json["outcome"], "never_read");
+    }
+}

@@ -1,0 +1,237 @@
+//! `assay runs`: which runs there are.
+
+use std::fmt;
+
+use assay_store::{RunFilter, Store};
+use assay_transaction::{Exit, Run, RunId, Tally, Timestamp};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+
+use crate::commands::ledger::live_counts::LiveCounts;
+use crate::commands::ledger::since::Since;
+use crate::commands::ledger::state::{ShownState, blocking};
+use crate::commands::ledger::{DeskOptions, rows_read};
+use crate::error::CommandError;
+use crate::output::{Side, Table, grouped, moment, one_line, print, seconds_between, span};
+
+/// How much of a location is shown.
+const LOCATION: usize = 100;
+/// How much of an error is.
+const ERROR: usize = 500;
+/// How many runs one query brings.
+const PAGE: u32 = 100;
+
+/// List the runs, the latest first
+///
+/// With what became of their rows so far; of a live run, what has arrived of what its producer accepted. Why a run has failed or
+/// was ended stands below the table. `stalled` is one that a dead letter keeps from being complete; `cancelling` and
+/// `aborting` are runs that end early as soon as what was published of them is recorded.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay runs
+  assay runs --since 7d --state failed --state stalled
+  assay runs --source 's3://bank/2026/*' --limit 5 --json")]
+pub(crate) struct RunsArguments {
+    /// How many runs to list
+    #[arg(long, default_value_t = 20, value_name = "RUNS")]
+    limit: u32,
+    /// Only runs in this state; may be repeated
+    #[arg(long = "state", value_name = "STATE", value_parser = states(), value_delimiter = ',')]
+    states: Vec<String>,
+    /// Only runs that began since then: a time span such as 12h or 7d, or a day or time in UTC, such as 2026-01-11
+    #[arg(long, value_name = "WHEN")]
+    since: Option<Since>,
+    /// Only runs of sources with this text in their location; with * or ? in it, a pattern of the whole location
+    #[arg(long, value_name = "TEXT")]
+    source: Option<String>,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+}
+
+fn states() -> PossibleValuesParser {
+    PossibleValuesParser::new(ShownState::ALL.map(ShownState::as_str))
+}
+
+/// Lists runs.
+pub(crate) async fn runs(arguments: &RunsArguments) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("runs").await?;
+    let list = List(select(&*store, arguments).await?);
+    store.close().await;
+    print(&list, arguments.json)?;
+    Ok(Exit::Done)
+}
+
+/// The runs that are asked for. What state one is in takes more than its own record, so that is looked at here.
+async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<Line>, CommandError> {
+    let filter =
+        RunFilter { seconds: arguments.since.map(Since::seconds), source: arguments.source.clone(), has_failed: false };
+    let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
+    let (mut lines, mut skip) = (Vec::new(), 0);
+    while lines.len() < limit {
+        let page = store.list_runs(&filter, skip, PAGE).await?;
+        skip += PAGE;
+        let is_last = page.len() < PAGE as usize;
+        for run in page {
+            let state = ShownState::of(&run, blocking(store, &run).await?);
+            if lines.len() < limit
+                && (arguments.states.is_empty() || arguments.states.iter().any(|asked| asked == state.as_str()))
+            {
+                let (tally, live) = (store.booked(&run.run_id).await?, LiveCounts::of(store, &run).await?);
+                lines.push(Line::new(run, state, tally, live));
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(lines)
+}
+
+/// The runs.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct List(Vec<Line>);
+
+/// One of them.
+#[derive(Debug, Serialize)]
+struct Line {
+    run_id: RunId,
+    state: ShownState,
+    /// Of a live run, those that have arrived.
+    rows_read: u64,
+    #[serde(flatten)]
+    tally: Tally,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<LiveCounts>,
+    started_at: Timestamp,
+    finished_at: Option<Timestamp>,
+    source: String,
+    version: String,
+    error: Option<String>,
+}
+
+impl Line {
+    fn new(run: Run, state: ShownState, tally: Tally, live: Option<LiveCounts>) -> Self {
+        let arrived = live.as_ref().map_or(0, LiveCounts::rows_numbered);
+        Self {
+            state,
+            // Of a run that goes on, the ledger knows what is confirmed, or what is recorded of it, or what has arrived.
+            rows_read: match run.sealed {
+                Some(sealed) => sealed.rows_read,
+                None => rows_read(&run).max(tally.total()).max(arrived),
+            },
+            tally,
+            live,
+            run_id: run.run_id,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            source: run.source.location,
+            version: run.source.version,
+            error: run.error,
+        }
+    }
+
+    /// Its source; of a live one with what its producer accepted.
+    fn place(&self) -> String {
+        let source = one_line(&self.source, LOCATION);
+        match self.live.as_ref().and_then(LiveCounts::rows_accepted) {
+            Some(accepted) => format!("{source}, {} accepted", grouped(accepted)),
+            None => source,
+        }
+    }
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return writeln!(out, "there is no such run");
+        }
+        let mut table = Table::new([
+            ("run", Side::Left),
+            ("state", Side::Left),
+            ("rows read", Side::Right),
+            ("predicted", Side::Right),
+            ("invalid", Side::Right),
+            ("failed", Side::Right),
+            ("duplicate", Side::Right),
+            ("began (UTC)", Side::Left),
+            ("took", Side::Right),
+            ("source", Side::Left),
+        ]);
+        for run in &self.0 {
+            let took = run.finished_at.map(|end| span(seconds_between(run.started_at, end))).unwrap_or_default();
+            table.add([
+                run.run_id.to_string(),
+                run.state.to_string(),
+                grouped(run.rows_read),
+                grouped(run.tally.predicted),
+                grouped(run.tally.invalid),
+                grouped(run.tally.failed),
+                grouped(run.tally.duplicate),
+                moment(run.started_at),
+                took,
+                run.place(),
+            ]);
+        }
+        table.fmt(out)?;
+        let mut is_first = true;
+        for (run_id, error) in self.0.iter().filter_map(|run| Some((&run.run_id, run.error.as_deref()?))) {
+            writeln!(out, "{}{run_id}: {}", if is_first { "\n" } else { "" }, one_line(error, ERROR))?;
+            is_first = false;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::example;
+    use assay_transaction::{Checkpoint, Position, RunState, SourceIdentity};
+
+    #[test]
+    fn reads_as_a_table() {
+        let loading = Run {
+            run_id: "nightly".parse().unwrap(),
+            state: RunState::Loading,
+            checkpoint: Checkpoint::first(Position { row: 12_501, ..Position::START }),
+            sealed: None,
+            finished_at: None,
+            ..example()
+        };
+        let tally = Tally { predicted: 980, invalid: 15, failed: 3, duplicate: 2 };
+        let booked = Tally { predicted: 12_000, ..Tally::default() };
+        let failed = Run { state: RunState::Failed, error: Some("not one\nof 1000 rows is valid".into()), ..example() };
+        let list = List(vec![
+            Line::new(loading, ShownState::Loading, booked, None),
+            Line::new(failed, ShownState::Failed, tally, None),
+        ]);
+        assert_eq!(
+            list.to_string(),
+            "\
+run                           state    rows read  predicted  invalid  failed  duplicate  began (UTC)          took  source
+nightly                       loading     12,500     12,000        0       0          0  2026-01-11 10:00:00        s3://transactions/2026.csv
+batch_20260111_100000_3f9a1c  failed       1,000        980       15       3          2  2026-01-11 10:00:00  50 s  s3://transactions/2026.csv
+
+batch_20260111_100000_3f9a1c: not one\\nof 1000 rows is valid
+"
+        );
+        assert_eq!(List(Vec::new()).to_string(), "there is no such run\n");
+        let json = serde_json::to_value(&list).unwrap();
+        assert_eq!((&json[0]["state"], &json[1]["rows_read"]), (&"loading".into(), &1_000.into()));
+        assert_eq!((&json[1]["failed"], &json[1]["error"]), (&3.into(), &"not one\nof 1000 rows is valid".into()));
+    }
+
+    #[test]
+    fn a_live_run_shows_what_has_arrived_and_what_was_accepted() {
+        let source = SourceIdentity { location: "live:shop".into(), version: "2026-01-11".into() };
+        let live = Run { state: RunState::Loading, sealed: None, checkpoint: Checkpoint::START, source, ..example() };
+        let tally = Tally { predicted: 180, ..Tally::default() };
+        let shown = Line::new(live, ShownState::Loading, tally, Some(LiveCounts::example(200, 190)));
+        assert_eq!((shown.rows_read, shown.place().as_str()), (190, "live:shop, 200 accepted"));
+    }
+}

@@ -1,0 +1,229 @@
+//! What is in the way of a run, as far as the database and the queues tell: plain lines, each with what to do. No I/O.
+
+use assay_queue::{Route, Work};
+use assay_store::Overview;
+use assay_transaction::{Lane, RunState};
+
+use crate::commands::ledger::queues::{QueueDepth, Queues};
+use crate::commands::ledger::state::blocking_of;
+use crate::output::{counted, grouped, one_line, span};
+
+/// How long nothing may be stored of a run before that is worth a line: requests to a slow ML API take as long.
+const QUIET_MILLIS: u64 = 30_000;
+/// How much of a location or an error is shown.
+const TEXT: usize = 300;
+
+/// What is known of the queues.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen<'a> {
+    /// None where no broker is named.
+    pub(super) queues: Option<&'a Queues>,
+    /// At which length a queue takes no more (`QUEUE_MAX_LENGTH`).
+    pub(super) full_at: u64,
+}
+
+/// What keeps a run that is not finished from going on.
+pub(super) fn obstacles(overview: &Overview, seen: Seen<'_>) -> Vec<String> {
+    let Overview { run, held_by, progress, .. } = overview;
+    if run.state.is_finished() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let blocking = blocking_of(run, overview.blocking);
+    if blocking > 0 {
+        found.push(format!(
+            "{} the run from being complete: `assay failures {1}` shows why, `assay repair {1}` publishes the rows again",
+            counted(blocking, "dead letter keeps", "dead letters keep"),
+            run.run_id
+        ));
+    }
+    let is_live = run.source.is_live();
+    let has_lost_loader = run.state == RunState::Loading && held_by.is_none() && run.stop.is_none() && !is_live;
+    if has_lost_loader {
+        let (program, location) = (program(overview), one_line(&run.source.location, TEXT));
+        found.push(format!("no loader reads its source: `{program} {location}` goes on where it was"));
+    }
+    let is_quiet = overview.quiet_millis >= QUIET_MILLIS;
+    let is_all_recorded = run.sealed.is_some_and(|sealed| progress.chunks_recorded >= sealed.chunks_total);
+    match seen.queues {
+        Some(Queues::Unknown { error }) => {
+            found.push(format!("RabbitMQ cannot be asked what waits: {}", one_line(error, TEXT)));
+        }
+        Some(Queues::Known(queues)) if !is_all_recorded => {
+            let lane = if is_live { Lane::Realtime } else { Lane::Batch };
+            let of = |work| {
+                let name = Route { work, lane }.to_string();
+                queues.iter().find(move |depth| depth.queue == name)
+            };
+            if let (Some(transactions), Some(scored)) = (of(Work::Transactions), of(Work::Scored)) {
+                let quiet = is_quiet && !has_lost_loader && !is_live;
+                found.extend(in_the_queues(transactions, scored, seen.full_at, quiet.then_some(overview.quiet_millis)));
+            }
+        }
+        None if is_quiet && !is_all_recorded && !has_lost_loader && !is_live => {
+            let quiet = quiet(overview.quiet_millis);
+            found.push(if run.settings.durable_broker {
+                format!("{quiet}: set AMQP_URL, and what waits in the queues is shown")
+            } else {
+                format!("{quiet}: the log of the `assay run` that loads it says for what it waits")
+            });
+        }
+        Some(Queues::Known(_)) | None => {}
+    }
+    found
+}
+
+/// What goes on with the run.
+fn program(overview: &Overview) -> &'static str {
+    if overview.run.settings.durable_broker { "loader" } else { "assay run" }
+}
+
+fn quiet(millis: u64) -> String {
+    format!("nothing was stored for {}", span(millis / 1_000))
+}
+
+/// What the queues of a lane tell. `quiet_millis`: how long nothing was stored, where that is too long.
+fn in_the_queues(
+    transactions: &QueueDepth,
+    scored: &QueueDepth,
+    full_at: u64,
+    quiet_millis: Option<u64>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let full = |depth: &QueueDepth, who: &str, whom: &str| {
+        (depth.waiting >= full_at).then(|| {
+            format!("{} is full, with {} messages: {who} waits for {whom}", depth.queue, grouped(depth.waiting))
+        })
+    };
+    if transactions.consumers == 0 {
+        found.push(format!(
+            "no predictor takes rows from {}: start one; one that runs has stopped taking some as its ML API is away, and its \
+             log and GET /health/ready say why",
+            transactions.queue
+        ));
+    }
+    if scored.consumers == 0 {
+        found.push(format!("no writer takes rows from {}: start one", scored.queue));
+    }
+    found.extend(full(transactions, "the loader", "the predictors"));
+    found.extend(full(scored, "every predictor", "the writers"));
+    if let (Some(millis), true) = (quiet_millis, transactions.consumers > 0 && scored.consumers > 0) {
+        let quiet = quiet(millis);
+        found.push(if scored.waiting > 0 {
+            format!(
+                "{quiet}, and {} has {}: the writers wait for the database, such as for room on its disk; their log says for what",
+                scored.queue,
+                counted(scored.waiting, "message", "messages")
+            )
+        } else {
+            format!(
+                "{quiet}, though predictors are connected: their ML API is away, slow, or fails on everything; their log and \
+                 GET /health/ready say what it is"
+            )
+        });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::state::tests::example;
+    use assay_store::{Pace, Progress};
+    use assay_transaction::{Run, RunSettings, SourceIdentity, Tally};
+
+    fn overview(run: Run) -> Overview {
+        Overview {
+            run,
+            held_by: Some("host/1/2/x".into()),
+            progress: Progress { chunks_recorded: 4, rows_recorded: 400 },
+            pace: Pace::default(),
+            quiet_millis: 1_000,
+            tally: Tally { predicted: 400, ..Tally::default() },
+            invalid: Vec::new(),
+            failed: Vec::new(),
+            predictions: None,
+            blocking: 0,
+        }
+    }
+
+    fn loading() -> Overview {
+        overview(Run { state: RunState::Loading, sealed: None, finished_at: None, ..example() })
+    }
+
+    fn queues(transactions: (u64, u32), scored: (u64, u32)) -> Queues {
+        let depth = |queue: &str, (waiting, consumers)| QueueDepth { queue: queue.into(), waiting, consumers };
+        Queues::Known(vec![depth("transactions.batch", transactions), depth("predictions.batch", scored)])
+    }
+
+    fn found(overview: &Overview, queues: Option<&Queues>) -> Vec<String> {
+        obstacles(overview, Seen { queues, full_at: 2_000 })
+    }
+
+    #[test]
+    fn each_is_named_with_what_to_do() {
+        let quiet = Overview { quiet_millis: 45_000, ..loading() };
+        let gone = Overview { held_by: None, ..loading() };
+        let in_process = Overview {
+            run: Run { settings: RunSettings { durable_broker: false, ..RunSettings::example() }, ..quiet.run.clone() },
+            ..quiet.clone()
+        };
+        let cases: [(&Overview, Option<Queues>, &[&str]); 12] = [
+            (&loading(), Some(queues((0, 2), (0, 1))), &[]),
+            (&loading(), None, &[]),
+            (&loading(), Some(queues((7, 0), (0, 1))), &["no predictor takes rows from transactions.batch: start one"]),
+            (&loading(), Some(queues((7, 2), (3, 0))), &["no writer takes rows from predictions.batch: start one"]),
+            (
+                &loading(),
+                Some(queues((2_000, 2), (2_100, 1))),
+                &[
+                    "transactions.batch is full, with 2,000 messages: the loader waits",
+                    "predictions.batch is full, with 2,100 messages: every predictor waits",
+                ],
+            ),
+            (&quiet, Some(queues((7, 2), (0, 1))), &["nothing was stored for 45 s, though predictors are connected"]),
+            (
+                &quiet,
+                Some(queues((7, 2), (9, 1))),
+                &["predictions.batch has 9 messages: the writers wait for the database"],
+            ),
+            (&quiet, Some(queues((7, 0), (0, 1))), &["no predictor takes rows"]),
+            (&quiet, None, &["nothing was stored for 45 s: set AMQP_URL"]),
+            (&in_process, None, &["nothing was stored for 45 s: the log of the `assay run`"]),
+            (
+                &gone,
+                Some(queues((0, 2), (0, 1))),
+                &["no loader reads its source: `loader s3://transactions/2026.csv` goes on"],
+            ),
+            (
+                &loading(),
+                Some(Queues::Unknown { error: "cannot reach it".into() }),
+                &["RabbitMQ cannot be asked what waits: cannot reach it"],
+            ),
+        ];
+        for (overview, queues, expected) in cases {
+            let found = found(overview, queues.as_ref());
+            assert_eq!(found.len(), expected.len(), "{found:?}, {expected:?}");
+            for (line, words) in found.iter().zip(expected) {
+                assert!(line.contains(words), "{line}\n{words}");
+            }
+        }
+        let letters = found(&Overview { blocking: 1, ..loading() }, None);
+        assert!(letters[0].starts_with("1 dead letter keeps the run from being complete: `assay failures batch_"));
+    }
+
+    #[test]
+    fn nothing_is_in_the_way_of_what_is_done_or_merely_waits_for_the_day_to_go_on() {
+        let finished = overview(example());
+        let nobody = queues((0, 0), (0, 0));
+        assert!(found(&Overview { quiet_millis: 90_000, held_by: None, ..finished }, Some(&nobody)).is_empty());
+        let source = SourceIdentity { location: "live:shop".into(), version: "2026-01-11".into() };
+        let live =
+            Overview { run: Run { source, ..loading().run }, held_by: None, quiet_millis: 3_600_000, ..loading() };
+        let queues = Queues::Known(vec![
+            QueueDepth { queue: "transactions.realtime".into(), waiting: 0, consumers: 1 },
+            QueueDepth { queue: "predictions.realtime".into(), waiting: 0, consumers: 1 },
+        ]);
+        assert_eq!(found(&live, Some(&queues)), [""; 0]);
+    }
+}

@@ -1,0 +1,140 @@
+//! `assay transaction`: what is known of a transaction.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use assay_store::Store;
+use assay_transaction::{Exit, Namespace};
+use clap::Args;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::commands::ledger::DeskOptions;
+use crate::commands::ledger::transactions::{FailedTransaction, StoredTransaction};
+use crate::error::CommandError;
+use crate::output::{Fields, grouped, print};
+
+/// Show a transaction by its id
+///
+/// By the stored UUID, or by the id that its source gave it: that is looked up among the ids of every source that was ever
+/// loaded, and may belong to several transactions. Shows what is stored, with its prediction, and every row that failed
+/// with that id. Card numbers are masked.
+///
+/// Exits 0 when something is found, 2 when nothing is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  assay transaction 67e55044-10b1-426f-9247-bb680e5fe0c8
+  assay transaction 4711 --json")]
+pub(crate) struct TransactionArguments {
+    /// A stored UUID, or the id in the source
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub(crate) desk: DeskOptions,
+}
+
+/// Shows what is found.
+pub(crate) async fn transaction(arguments: &TransactionArguments) -> Result<Exit, CommandError> {
+    let store = arguments.desk.open("transaction").await?;
+    let found = look_up(&*store, arguments.id.trim()).await?;
+    store.close().await;
+    if found.stored.is_empty() && found.failed.is_empty() {
+        return Err(CommandError::NoTransaction(arguments.id.clone()));
+    }
+    print(&found, arguments.json)?;
+    Ok(Exit::Done)
+}
+
+async fn look_up(store: &dyn Store, id: &str) -> Result<Found, CommandError> {
+    let mut candidates = BTreeSet::new();
+    // In every form that a UUID is written in; the hyphenated one is stored as it is.
+    if let Ok(uuid) = Uuid::try_parse(id) {
+        candidates.insert(uuid);
+    }
+    for namespace in store.namespaces().await? {
+        candidates.insert(Namespace::new(&namespace.to_string()).identify(id).0);
+    }
+    let mut found = Found { stored: Vec::new(), failed: Vec::new() };
+    for candidate in candidates {
+        found.stored.extend(store.transaction(candidate).await?.map(StoredTransaction::from));
+        found.failed.extend(store.failed_with_id(candidate).await?.into_iter().map(FailedTransaction::from));
+    }
+    Ok(found)
+}
+
+/// What is known of the transactions with one id.
+#[derive(Debug, Serialize)]
+struct Found {
+    stored: Vec<StoredTransaction>,
+    failed: Vec<FailedTransaction>,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut gap = "";
+        for stored in &self.stored {
+            writeln!(out, "{gap}predicted: {}", stored.verdict())?;
+            let mut fields = Fields::default();
+            fields.add("from", format!("row {} of run {}", grouped(stored.row), stored.run_id));
+            stored.show(&mut fields);
+            fields.fmt(out)?;
+            gap = "\n";
+        }
+        for unstored in &self.failed {
+            writeln!(out, "{gap}failed: {}", unstored.class)?;
+            let mut fields = Fields::default();
+            fields.add("from", format!("row {} of run {}", grouped(unstored.row), unstored.run_id));
+            unstored.show(&mut fields);
+            fields.fmt(out)?;
+            gap = "\n";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::ledger::transactions::tests::{failed, record};
+
+    #[test]
+    fn shows_all_that_have_the_id() {
+        let replaced = assay_store::TransactionRecord { replaced: 2, ..record() };
+        let found = Found { stored: vec![replaced.into()], failed: vec![failed().into()] };
+        assert_eq!(
+            found.to_string(),
+            "\
+predicted: fraud, score 0.9700, by model demo-1
+  from            row 3 of run first
+  transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
+  external id     4711
+  description     CB 411111******1111 EDF
+  amount          -952.40
+  timestamp       2023-11-28 06:35:12 UTC
+  merchant        EDF
+  operation type  refund
+  side            debit
+  card            411111******1111
+  scored at       2026-01-11 10:00:01 UTC
+  stored at       2026-01-11 10:00:02 UTC
+  replaced        2 times; what it was is in transaction_history
+
+failed: rejected
+  from            row 7 of run first
+  reason          HTTP status 422
+  attempts        2
+  replayable      yes: assay replay first --rows 7
+  transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
+  external id     4711
+  description     CB 411111******1111 EDF
+  amount          -952.40
+  timestamp       2023-11-28 06:35:12 UTC
+  operation type  refund
+  side            debit
+"
+        );
+    }
+}

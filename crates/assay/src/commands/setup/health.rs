@@ -1,0 +1,120 @@
+//! `assay health`: asks a program whether it is well, for a container that has no other program to ask with.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use assay_telemetry::{LogOptions, MetricsOptions};
+use assay_transaction::Exit;
+use clap::Args;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::error::CommandError;
+use crate::output::print_text;
+
+/// Where health is told, unless the URL says otherwise.
+const READY: &str = "/health/ready";
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// As much of an answer as is read.
+const LONGEST: u64 = 16 * 1024;
+
+/// Ask a program whether it is well, as a container's health check
+///
+/// Prints what it answers. Exits 0 if it is well; 3 if it is not, or does not answer within 3 seconds.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  METRICS_ADDR=0.0.0.0:9464 assay health      the program of the same container
+  assay health http://ml-api:8000/health")]
+pub(crate) struct HealthArguments {
+    /// What to ask, over plain HTTP [default: /health/ready at the port of METRICS_ADDR, here]
+    #[arg(value_name = "URL")]
+    url: Option<Url>,
+    /// Exit 0 where METRICS_ADDR is not set, as there is nothing to ask: for an image whose programs may go without
+    #[arg(long, conflicts_with = "url")]
+    if_shown: bool,
+    /// Where the program shows its health.
+    #[command(flatten)]
+    metrics: MetricsOptions,
+    /// What is logged.
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// Asks, and tells the answer.
+pub(crate) async fn health(arguments: &HealthArguments) -> Result<Exit, CommandError> {
+    let (address, path) = match (&arguments.url, arguments.metrics.metrics_addr) {
+        (Some(url), _) => parts(url)?,
+        (None, Some(address)) => (here(address).to_string(), READY.to_owned()),
+        (None, None) if arguments.if_shown => return Ok(Exit::Done),
+        (None, None) => {
+            return Err(CommandError::Health("give a URL, or set METRICS_ADDR as the program has it".to_owned()));
+        }
+    };
+    let answered =
+        timeout(PATIENCE, ask(&address, &path)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let answer = match answered {
+        Ok(answer) => answer,
+        Err(error) => {
+            print_text(&format_args!("no answer from {address}: {error}\n"))?;
+            return Ok(Exit::DependencyAway);
+        }
+    };
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).unwrap_or("no status");
+    print_text(&format_args!("{}\n", if body.trim().is_empty() { status } else { body.trim_end() }))?;
+    Ok(if status.starts_with('2') { Exit::Done } else { Exit::DependencyAway })
+}
+
+/// The address and path of a URL.
+fn parts(url: &Url) -> Result<(String, String), CommandError> {
+    match (url.scheme(), url.host_str(), url.port_or_known_default()) {
+        ("http", Some(host), Some(port)) => Ok((format!("{host}:{port}"), url.path().to_owned())),
+        // Not the URL itself, which may hold a password.
+        _ => Err(CommandError::Health("that URL is not asked: only http://… is".to_owned())),
+    }
+}
+
+/// The address that a program of this machine is reached at, which listens at this one.
+fn here(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// One exchange in HTTP/1.0, which closes the connection behind the answer.
+async fn ask(address: &str, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(LONGEST).read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_listens_everywhere_is_asked_here() {
+        for (listens, asked) in
+            [("0.0.0.0:9464", "127.0.0.1:9464"), ("[::]:9464", "[::1]:9464"), ("10.1.2.3:9464", "10.1.2.3:9464")]
+        {
+            assert_eq!(here(listens.parse().unwrap()).to_string(), asked);
+        }
+    }
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let parts = |url: &str| parts(&url.parse().unwrap());
+        assert_eq!(parts("http://ml-api:8000/health").unwrap(), ("ml-api:8000".to_owned(), "/health".to_owned()));
+        assert_eq!(parts("http://[::1]/").unwrap(), ("[::1]:80".to_owned(), "/".to_owned()));
+        assert!(parts("https://ml-api/health").unwrap_err().to_string().contains("only http://"));
+    }
+}

@@ -1,0 +1,59 @@
+//! The operator's guide: every command in it is run as it is written.
+
+use std::path::Path;
+
+use assay_tests::{Program, law};
+use tempfile::TempDir;
+
+const GUIDE: &str = include_str!("../../../docs/operations.md");
+
+/// The commands of a page, in its order, each with the exit code that it is said to have.
+fn commands(page: &str) -> Vec<(&str, i32)> {
+    let blocks = page.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
+    let exit = |line: &str| line.split_once("# exits ").map_or(0, |(_, rest)| rest[..1].parse().expect("an exit code"));
+    blocks.flat_map(str::lines).map(|line| (line, exit(line))).collect()
+}
+
+/// Runs the commands of a page one after the other, in a folder with the examples, which is given back.
+pub(crate) async fn play(page: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").canonicalize().unwrap();
+    std::os::unix::fs::symlink(examples, folder.path().join("examples")).unwrap();
+    let mut variables = Vec::new();
+    for (command, exit) in commands(page) {
+        if let Some((name, value)) = command.strip_prefix("export ").and_then(|rest| rest.split_once('=')) {
+            variables.push((name, value.split(" #").next().unwrap_or_default()));
+            continue;
+        }
+        let program = variables.iter().fold(Program::shell(command), |program, (name, value)| program.env(name, value));
+        let ended = program.within(folder.path()).run().await;
+        assert_eq!(ended.code, Some(exit), "exit code of `{command}`, which said:\n{}{}", ended.stdout, ended.stderr);
+    }
+    folder
+}
+
+#[tokio::test]
+async fn every_command_works_as_it_is_written() {
+    let commands = commands(GUIDE);
+    let named = |name: &str| commands.iter().any(|(command, _)| command.contains(&format!("assay {name}")));
+    for name in [
+        "run",
+        "runs",
+        "status",
+        "row",
+        "transaction",
+        "audit",
+        "invalid",
+        "failures",
+        "replay",
+        "repair",
+        "cancel",
+        "remove",
+    ] {
+        assert!(named(name), "the guide shows `assay {name}`");
+    }
+    let folder = play(GUIDE).await;
+    let tallies = law::holds_in_file(&folder.path().join("operations.db")).await;
+    assert_eq!(tallies["january"].total(), 10_000);
+    assert_eq!(tallies["changed"].failed, tallies["changed"].total(), "it is removed");
+}
