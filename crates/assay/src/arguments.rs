@@ -14,7 +14,7 @@ use crate::commands::change::cancel::CancelArguments;
 use crate::commands::change::remove::RemoveArguments;
 use crate::commands::change::repair::RepairArguments;
 use crate::commands::change::replay::ReplayArguments;
-use crate::commands::ledger::ActOptions;
+use crate::commands::ledger::OperatorOptions;
 use crate::commands::load::inspect::InspectArguments;
 use crate::commands::load::put::PutArguments;
 use crate::commands::query::audit::AuditArguments;
@@ -105,7 +105,7 @@ pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) shutdown: ShutdownOptions,
     #[command(flatten)]
-    pub(crate) act: ActOptions,
+    pub(crate) operator: OperatorOptions,
     #[command(flatten)]
     pub(crate) metrics: MetricsOptions,
     #[command(flatten)]

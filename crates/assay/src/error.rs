@@ -35,9 +35,9 @@ pub(crate) enum CommandError {
     #[error("a stage ended unexpectedly: {0}")]
     Stage(String),
     #[error("run {run_id} breaks the law: {rows_read} rows were read, but {} are accounted for ({tally:?})", tally.total())]
-    Law { run_id: RunId, rows_read: u64, tally: Tally },
+    RowAccounting { run_id: RunId, rows_read: u64, tally: Tally },
     #[error("nobody to ask: {0}")]
-    Health(String),
+    NoHealthTarget(String),
     #[error("cannot print the result: {0}")]
     Print(std::io::Error),
     #[error("cannot write {path} ({error}): check --output")]
@@ -45,7 +45,7 @@ pub(crate) enum CommandError {
     #[error(transparent)]
     Wire(#[from] WireError),
     #[error("nothing was loaded here yet: there is no assay.db in this folder, and DATABASE_URL is not set")]
-    NothingHere,
+    NoDatabase,
     #[error("there is no run {0}: `assay runs` lists those that there are")]
     NoRun(String),
     #[error("no transaction has the id {0}: none that is stored, and none that failed")]
@@ -65,7 +65,7 @@ pub(crate) enum CommandError {
     )]
     OtherRemoval(RunId),
     #[error("run {0} was removed: nothing of it can be {1}; its source can be loaded again")]
-    Gone(RunId, &'static str),
+    RunRemoved(RunId, &'static str),
     #[error("stopped before all of run {0} was removed: `assay remove {0}` goes on with it")]
     RemovalStopped(RunId),
     #[error(
@@ -117,12 +117,12 @@ impl Failure for CommandError {
             | Self::RepairStopped(_)
             | Self::RemovalStopped(_)
             | Self::RepairTimeout { .. } => Exit::DependencyAway,
-            Self::Law { .. } => Exit::FailedRows,
-            Self::Health(_)
+            Self::RowAccounting { .. } => Exit::FailedRows,
+            Self::NoHealthTarget(_)
             | Self::Print(_)
             | Self::Output { .. }
             | Self::Wire(_)
-            | Self::NothingHere
+            | Self::NoDatabase
             | Self::NoRun(_)
             | Self::NoTransaction(_)
             | Self::Unconfirmed { .. }
@@ -131,7 +131,7 @@ impl Failure for CommandError {
             | Self::Unfinished(_)
             | Self::Incomplete(_)
             | Self::OtherRemoval(_)
-            | Self::Gone(..)
+            | Self::RunRemoved(..)
             | Self::NoFleet(_)
             | Self::FleetRuns { .. }
             | Self::QueueNotEmpty { .. }

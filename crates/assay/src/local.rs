@@ -28,7 +28,7 @@ pub(crate) const DEFAULT_DATABASE_FILE: &str = "assay.db";
 
 /// The counters of the three stages.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Progress {
+pub(crate) struct StageCounters {
     pub(crate) load: Arc<LoadProgress>,
     pub(crate) predict: Arc<PredictProgress>,
     pub(crate) write: Arc<WriteProgress>,
@@ -68,14 +68,14 @@ impl Stages {
         store: Arc<dyn Store>,
         settings: StageSettings<'_>,
         command: &str,
-        progress: &Progress,
+        counters: &StageCounters,
     ) -> Result<Self, CommandError> {
         let StageSettings { api, writer, live, take_queued, startup, drain, .. } = settings;
         let mut tasks = JoinSet::new();
         let (shutdown, ml_api) = (CancellationToken::new(), CancellationToken::new());
         let broker = if settings.broker.is_set() {
             let broker = assay_queue::connect(settings.broker, command, startup).await?;
-            leave_to_others(&*broker, take_queued).await?;
+            ensure_queues_are_unused(&*broker, take_queued).await?;
             broker
         } else {
             InProcess::with_hold_timeout(QUEUE_LENGTH, settings.broker.hold_timeout)
@@ -83,7 +83,7 @@ impl Stages {
         let scorer = if api.is_set() {
             Scorer::from_options(api)?
         } else {
-            Scorer::new(&serve_reference_model(&mut tasks, ml_api.clone()).await?, api)?
+            Scorer::new(&start_reference_ml_api(&mut tasks, ml_api.clone()).await?, api)?
         };
         scorer.wait_until_ready(startup).await?;
         let scorer = Arc::new(scorer);
@@ -92,13 +92,13 @@ impl Stages {
             Arc::clone(&broker),
             Arc::clone(&scorer),
             live,
-            Arc::clone(&progress.predict),
+            Arc::clone(&counters.predict),
             drain,
             shutdown.clone(),
         );
         tasks.spawn(async move { Ok(predictor.await?) });
         let (writer_broker, writer_store, options) = (Arc::clone(&broker), Arc::clone(&store), writer.clone());
-        let (write, stop) = (Arc::clone(&progress.write), shutdown.clone());
+        let (write, stop) = (Arc::clone(&counters.write), shutdown.clone());
         let writer =
             async move { Box::pin(assay_writer::run(writer_broker, writer_store, &options, write, drain, stop)).await };
         tasks.spawn(async move { Ok(writer.await?) });
@@ -106,14 +106,14 @@ impl Stages {
     }
 
     /// The stages of a fleet where a broker is named, else some in this process.
-    pub(crate) async fn reach(
+    pub(crate) async fn connect_or_start(
         store: Arc<dyn Store>,
         settings: StageSettings<'_>,
         command: &str,
-        progress: &Progress,
+        counters: &StageCounters,
     ) -> Result<Self, CommandError> {
         if !settings.broker.is_set() {
-            return Self::start(store, settings, command, progress).await;
+            return Self::start(store, settings, command, counters).await;
         }
         Ok(Self {
             broker: assay_queue::connect(settings.broker, command, settings.startup).await?,
@@ -136,7 +136,7 @@ impl Stages {
     }
 
     /// Whether they are in this process, and so end with it.
-    pub(crate) fn are_here(&self) -> bool {
+    pub(crate) fn are_local(&self) -> bool {
         self.scorer.is_some()
     }
 
@@ -146,8 +146,8 @@ impl Stages {
     }
 
     /// Waits for a stage of this process to end although nobody asked it to.
-    pub(crate) async fn failed(&self) -> CommandError {
-        if !self.are_here() {
+    pub(crate) async fn failure(&self) -> CommandError {
+        if !self.are_local() {
             return std::future::pending().await;
         }
         match self.tasks.lock().await.join_next().await {
@@ -172,7 +172,7 @@ impl Stages {
 
 /// Refuses queues that are somebody else's: stages of this process would take a fleet's work, score it with their model and
 /// store it in their database.
-async fn leave_to_others(broker: &dyn Broker, take_queued: bool) -> Result<(), CommandError> {
+async fn ensure_queues_are_unused(broker: &dyn Broker, take_queued: bool) -> Result<(), CommandError> {
     for route in Route::ALL {
         let depth = broker.depth(route).await?;
         if depth.consumers > 0 {
@@ -186,7 +186,7 @@ async fn leave_to_others(broker: &dyn Broker, take_queued: bool) -> Result<(), C
 }
 
 /// Starts the reference ML API behind real HTTP on loopback, and tells its URL.
-async fn serve_reference_model(
+async fn start_reference_ml_api(
     tasks: &mut JoinSet<Result<(), CommandError>>,
     shutdown: CancellationToken,
 ) -> Result<String, CommandError> {

@@ -24,35 +24,35 @@ fn main() -> ExitCode {
     let Arguments { command } = assay_telemetry::parse();
     match command {
         Command::Run(arguments) => {
-            let display = run::Display::new(&arguments.log);
+            let display = run::ProgressDisplay::new(&arguments.log);
             assay_telemetry::run_observed("assay", &arguments.log, &arguments.metrics, async |shutdown, health| {
-                unless_unread(run::run(&arguments, &display, &shutdown, &health).await)
+                ignore_broken_pipe(run::run(&arguments, &display, &shutdown, &health).await)
             })
         }
         Command::Inspect(arguments) => execute(&arguments.log, async |_| inspect::inspect(&arguments).await),
-        Command::Runs(arguments) => execute(&arguments.desk.log, async |_| runs::runs(&arguments).await),
+        Command::Runs(arguments) => execute(&arguments.ledger.log, async |_| runs::runs(&arguments).await),
         Command::Status(arguments) => {
-            execute(&arguments.desk.log, async |shutdown| status::status(&arguments, &shutdown).await)
+            execute(&arguments.ledger.log, async |shutdown| status::status(&arguments, &shutdown).await)
         }
-        Command::Row(arguments) => execute(&arguments.desk.log, async |_| row::row(&arguments).await),
+        Command::Row(arguments) => execute(&arguments.ledger.log, async |_| row::row(&arguments).await),
         Command::Transaction(arguments) => {
-            execute(&arguments.desk.log, async |_| transaction::transaction(&arguments).await)
+            execute(&arguments.ledger.log, async |_| transaction::transaction(&arguments).await)
         }
-        Command::Audit(arguments) => execute(&arguments.desk.log, async |_| audit::audit(&arguments).await),
-        Command::Failures(arguments) => execute(&arguments.desk.log, async |_| failures::failures(&arguments).await),
-        Command::Invalid(arguments) => execute(&arguments.desk.log, async |_| invalid::invalid(&arguments).await),
+        Command::Audit(arguments) => execute(&arguments.ledger.log, async |_| audit::audit(&arguments).await),
+        Command::Failures(arguments) => execute(&arguments.ledger.log, async |_| failures::failures(&arguments).await),
+        Command::Invalid(arguments) => execute(&arguments.ledger.log, async |_| invalid::invalid(&arguments).await),
         Command::Replay(arguments) => {
-            execute(&arguments.desk.log, async |shutdown| replay::replay(&arguments, &shutdown).await)
+            execute(&arguments.ledger.log, async |shutdown| replay::replay(&arguments, &shutdown).await)
         }
         Command::Repair(arguments) => {
-            execute(&arguments.desk.log, async |shutdown| repair::repair(&arguments, &shutdown).await)
+            execute(&arguments.ledger.log, async |shutdown| repair::repair(&arguments, &shutdown).await)
         }
-        Command::Cancel(arguments) => execute(&arguments.desk.log, async |_| cancel::cancel(&arguments).await),
+        Command::Cancel(arguments) => execute(&arguments.ledger.log, async |_| cancel::cancel(&arguments).await),
         Command::Remove(arguments) => {
-            execute(&arguments.desk.log, async |shutdown| remove::remove(&arguments, &shutdown).await)
+            execute(&arguments.ledger.log, async |shutdown| remove::remove(&arguments, &shutdown).await)
         }
         Command::Operations(arguments) => {
-            execute(&arguments.desk.log, async |_| operations::operations(&arguments).await)
+            execute(&arguments.ledger.log, async |_| operations::operations(&arguments).await)
         }
         Command::Generate(arguments) => execute(&arguments.log, async |_| generate::generate(&arguments.options)),
         Command::Migrate(arguments) => execute(&arguments.log, async |_| migrate::migrate(&arguments).await),
@@ -64,13 +64,13 @@ fn main() -> ExitCode {
 }
 
 fn execute(log: &LogOptions, command: impl AsyncFnOnce(CancellationToken) -> Result<Exit, CommandError>) -> ExitCode {
-    assay_telemetry::run(log, async |shutdown| unless_unread(command(shutdown).await))
+    assay_telemetry::run(log, async |shutdown| ignore_broken_pipe(command(shutdown).await))
 }
 
 /// Whoever reads the results of a command may stop when it has enough.
-fn unless_unread(ended: Result<Exit, CommandError>) -> Result<Exit, CommandError> {
+fn ignore_broken_pipe(ended: Result<Exit, CommandError>) -> Result<Exit, CommandError> {
     match ended {
-        Err(error) if output::is_unread(&error) => Ok(Exit::Done),
+        Err(error) if output::is_broken_pipe(&error) => Ok(Exit::Done),
         ended => ended,
     }
 }

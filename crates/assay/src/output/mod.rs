@@ -31,7 +31,7 @@ pub(crate) fn print_text(result: &(impl Display + ?Sized)) -> Result<(), Command
 }
 
 /// Whoever reads stdout may stop when it has enough: that is no failure.
-pub(crate) fn is_unread(error: &CommandError) -> bool {
+pub(crate) fn is_broken_pipe(error: &CommandError) -> bool {
     matches!(error, CommandError::Print(error) if error.kind() == ErrorKind::BrokenPipe)
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn moment(at: Timestamp) -> String {
 }
 
 /// `40 s`, `12 min 5 s`, `3 h 20 min`.
-pub(crate) fn span(seconds: u64) -> String {
+pub(crate) fn human_duration(seconds: u64) -> String {
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds} s"),
         (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
@@ -197,7 +197,7 @@ mod tests {
             assert_eq!(grouped(number), text);
         }
         for (seconds, text) in [(0, "0 s"), (59, "59 s"), (725, "12 min 5 s"), (12_000, "3 h 20 min")] {
-            assert_eq!(span(seconds), text);
+            assert_eq!(human_duration(seconds), text);
         }
         assert_eq!(counted(1, "row", "rows") + ", " + &counted(1_000, "row", "rows"), "1 row, 1,000 rows");
         assert_eq!(ranges(&[(7, 9), (12, 12)]), "7-9, 12");

@@ -11,18 +11,18 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::confirm::ConfirmedAct;
-use crate::commands::ledger::{DeskOptions, find, rows_read};
+use super::confirm::ConfirmOptions;
+use crate::commands::ledger::{LedgerOptions, find_run, rows_read};
 use crate::error::CommandError;
 use crate::output::{counted, grouped, one_line, print};
 
 /// How long a loader that lives may take to seal the run, before the command ends without it: as a rule it waits for what
 /// is in flight no longer than this.
-const LOADER: Duration = Duration::from_secs(15);
+const SEAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a run may take to be finished, once it is sealed, before the command ends without it.
-const CLOSING: Duration = Duration::from_secs(2);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks.
-const POLL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// End a run where it is
 ///
@@ -50,22 +50,22 @@ pub(crate) struct CancelArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    act: ConfirmedAct,
+    confirm: ConfirmOptions,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
 }
 
 /// Orders it, and sees to it that the run is sealed, also where its loader is gone.
 pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("cancel").await?;
+    let store = arguments.ledger.open("cancel").await?;
     let run_id = &arguments.run_id;
-    let run = find(&*store, run_id).await?;
+    let run = find_run(&*store, run_id).await?;
     if matches!(run.state, RunState::Complete | RunState::Failed) {
         return Err(CommandError::Finished { run_id: run.run_id, state: run.state });
     }
-    let act = arguments.act.confirm(&format!("Cancel run {run_id} of {}?", one_line(&run.source.location, 200)))?;
-    let reason = act.reason.clone().unwrap_or_default();
-    let was_ordered_before = match store.order_stop(run_id, StopKind::Cancelled, &reason, &act).await? {
+    let context = arguments.confirm.ask(&format!("Cancel run {run_id} of {}?", one_line(&run.source.location, 200)))?;
+    let reason = context.reason.clone().unwrap_or_default();
+    let was_ordered_before = match store.order_stop(run_id, StopKind::Cancelled, &reason, &context).await? {
         Stopping::Finished(run) if run.state != RunState::Cancelled => {
             return Err(CommandError::Finished { run_id: run.run_id, state: run.state });
         }
@@ -73,20 +73,20 @@ pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandE
             // The same command again adds nothing; another reason is kept beside the first, which stays.
             if run.stop.is_some_and(|stop| stop.reason != reason) {
                 let details = json!({ "was_ordered_before": true });
-                store.record_operation("cancel", Some(run_id), Some(&details), &act).await?;
+                store.record_operation("cancel", Some(run_id), Some(&details), &context).await?;
             }
             true
         }
         Stopping::Ordered(_) => false,
     };
     evict_if_gone(&*store, run_id).await?;
-    until_sealed(&*store, run_id).await?;
+    wait_until_sealed(&*store, run_id).await?;
     store.close_run(run_id).await?;
-    let run = until(&*store, run_id, CLOSING, |run| run.state.is_finished()).await?;
+    let run = wait_until(&*store, run_id, FINISH_TIMEOUT, |run| run.state.is_finished()).await?;
     let recorded = store.progress(run_id).await?.chunks_recorded;
     store.close().await;
     let total = run.sealed.map_or(0, |sealed| sealed.chunks_total);
-    let ended = Cancelled {
+    let ended = CancelReport {
         was_ordered_before,
         state: run.state,
         reason: run.stop.as_ref().map_or(reason, |stop| stop.reason.clone()),
@@ -99,34 +99,34 @@ pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandE
 }
 
 /// Seals a run that no loader holds. One that does hears of the order within a second, and seals it itself.
-async fn until_sealed(store: &dyn Store, run_id: &RunId) -> Result<(), CommandError> {
-    let deadline = Instant::now() + LOADER;
+async fn wait_until_sealed(store: &dyn Store, run_id: &RunId) -> Result<(), CommandError> {
+    let deadline = Instant::now() + SEAL_TIMEOUT;
     while store.seal_stopped(run_id).await? == RunState::Loading && Instant::now() < deadline {
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }
 
 /// Looks at a run until something is so, or for so long.
-async fn until(
+async fn wait_until(
     store: &dyn Store,
     run_id: &RunId,
-    patience: Duration,
-    is_so: impl Fn(&Run) -> bool,
+    timeout: Duration,
+    is_reached: impl Fn(&Run) -> bool,
 ) -> Result<Run, CommandError> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     loop {
-        let run = find(store, run_id).await?;
-        if is_so(&run) || Instant::now() >= deadline {
+        let run = find_run(store, run_id).await?;
+        if is_reached(&run) || Instant::now() >= deadline {
             return Ok(run);
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
 /// What the order has led to so far.
 #[derive(Debug, Serialize)]
-struct Cancelled {
+struct CancelReport {
     run_id: RunId,
     state: RunState,
     was_ordered_before: bool,
@@ -135,7 +135,7 @@ struct Cancelled {
     chunks_missing: u64,
 }
 
-impl fmt::Display for Cancelled {
+impl fmt::Display for CancelReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { run_id, state, was_ordered_before, reason, rows_read, chunks_missing } = self;
         let before = if *was_ordered_before { "it was to be stopped before" } else { "it is to be stopped" };
@@ -170,8 +170,8 @@ impl fmt::Display for Cancelled {
 mod tests {
     use super::*;
 
-    fn ended(state: RunState) -> Cancelled {
-        Cancelled {
+    fn ended(state: RunState) -> CancelReport {
+        CancelReport {
             run_id: "first".parse().unwrap(),
             state,
             was_ordered_before: false,
@@ -187,7 +187,7 @@ mod tests {
             ended(RunState::Cancelled).to_string(),
             "run first is cancelled now, after 1,200 rows: wrong file\n"
         );
-        let again = Cancelled { was_ordered_before: true, ..ended(RunState::Cancelled) };
+        let again = CancelReport { was_ordered_before: true, ..ended(RunState::Cancelled) };
         assert_eq!(again.to_string(), "run first is cancelled already, after 1,200 rows: wrong file\n");
         let text = ended(RunState::Loading).to_string();
         assert!(

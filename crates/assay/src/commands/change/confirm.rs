@@ -5,32 +5,32 @@ use std::io::{BufRead, IsTerminal as _, Write};
 use assay_store::Act;
 use clap::Args;
 
-use crate::commands::ledger::ActOptions;
+use crate::commands::ledger::OperatorOptions;
 use crate::error::CommandError;
 
 /// An act that takes a reason and a confirmation.
 #[derive(Debug, Args)]
-pub(crate) struct ConfirmedAct {
+pub(crate) struct ConfirmOptions {
     /// Do it without asking; needed where nobody is at a terminal
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    act: ActOptions,
+    operator: OperatorOptions,
 }
 
-impl ConfirmedAct {
+impl ConfirmOptions {
     /// Asks for what is missing, the reason and whether it is to be done. Where nobody can be asked, what is missing is an error.
-    pub(crate) fn confirm(&self, question: &str) -> Result<Act, CommandError> {
+    pub(crate) fn ask(&self, question: &str) -> Result<Act, CommandError> {
         let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         let asked = is_terminal.then(|| (std::io::stdin().lock(), std::io::stderr()));
-        let act = self.act.act();
-        let reason = decide(question, act.reason.as_deref(), self.yes, asked)?;
-        Ok(Act { reason: Some(reason), ..act })
+        let context = self.operator.audit_context();
+        let reason = decide(question, context.reason.as_deref(), self.yes, asked)?;
+        Ok(Act { reason: Some(reason), ..context })
     }
 
     /// The act where it was confirmed before.
-    pub(crate) fn confirmed(&self) -> Act {
-        self.act.act()
+    pub(crate) fn without_asking(&self) -> Act {
+        self.operator.audit_context()
     }
 }
 

@@ -9,15 +9,15 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::confirm::ConfirmedAct;
-use crate::commands::ledger::{DeskOptions, find, rows_read};
+use super::confirm::ConfirmOptions;
+use crate::commands::ledger::{LedgerOptions, find_run, rows_read};
 use crate::error::CommandError;
 use crate::output::{Fields, counted, grouped, moment, one_line, print};
 
 /// How often a step that fails for a passing reason is taken again: each takes its time to fail.
 const ATTEMPTS: u32 = 5;
-/// After how many rows it is told how far it is.
-const TOLD: u64 = 100_000;
+/// After how many rows progress is logged.
+const LOG_EVERY_ROWS: u64 = 100_000;
 
 /// Take a finished run back, with all that it has stored
 ///
@@ -47,14 +47,14 @@ pub(crate) struct RemoveArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    act: ConfirmedAct,
+    confirm: ConfirmOptions,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
 }
 
 /// Removes a run, or counts what that would do.
 pub(crate) async fn remove(arguments: &RemoveArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("remove").await?;
+    let store = arguments.ledger.open("remove").await?;
     let report = carry_out(&*store, arguments, shutdown).await;
     store.close().await;
     print(&report?, arguments.json)?;
@@ -65,42 +65,42 @@ async fn carry_out(
     store: &dyn Store,
     arguments: &RemoveArguments,
     shutdown: &CancellationToken,
-) -> Result<Report, CommandError> {
-    let run = find(store, &arguments.run_id).await?;
+) -> Result<RemovalReport, CommandError> {
+    let run = find_run(store, &arguments.run_id).await?;
     if !run.state.is_finished() {
         return Err(CommandError::Unfinished(run.run_id));
     }
     if let Some(removal) = run.removal.clone().filter(|removal| removal.ended_at.is_some()) {
-        return Ok(Report { outcome: Outcome::Before { removal }, ..Report::of(&run) });
+        return Ok(RemovalReport { outcome: RemovalOutcome::Before { removal }, ..RemovalReport::of(&run) });
     }
     if arguments.dry_run {
         let (tally, plan) = (store.tally(&run.run_id).await?, store.plan_removal(&run.run_id).await?);
-        return Ok(Report { outcome: Outcome::Planned { tally, plan }, ..Report::of(&run) });
+        return Ok(RemovalReport { outcome: RemovalOutcome::Planned { tally, plan }, ..RemovalReport::of(&run) });
     }
-    let act = if run.removal.is_some() {
-        arguments.act.confirmed()
+    let context = if run.removal.is_some() {
+        arguments.confirm.without_asking()
     } else {
         let (rows, source) = (counted(rows_read(&run), "row", "rows"), one_line(&run.source.location, 200));
-        arguments.act.confirm(&format!("Remove run {} ({rows} of {source})?", run.run_id))?
+        arguments.confirm.ask(&format!("Remove run {} ({rows} of {source})?", run.run_id))?
     };
-    match store.begin_removal(&run.run_id, &act).await? {
+    match store.begin_removal(&run.run_id, &context).await? {
         RemovalBegun::Now(_) => {}
         RemovalBegun::Before(_) => info!("The removal of run {} goes on", run.run_id),
         RemovalBegun::Done(run) => {
             let removal = run.removal.clone().ok_or_else(|| CommandError::NoRun(run.run_id.to_string()))?;
-            return Ok(Report { outcome: Outcome::Before { removal }, ..Report::of(&run) });
+            return Ok(RemovalReport { outcome: RemovalOutcome::Before { removal }, ..RemovalReport::of(&run) });
         }
         RemovalBegun::Unfinished(run) => return Err(CommandError::Unfinished(run.run_id)),
         RemovalBegun::Incomplete(run) => return Err(CommandError::Incomplete(run.run_id)),
         RemovalBegun::Other(other) => return Err(CommandError::OtherRemoval(other)),
     }
-    let removed = steps(store, &run, shutdown).await?;
-    Ok(Report { outcome: Outcome::Done { removed }, ..Report::of(&run) })
+    let removed = run_steps(store, &run, shutdown).await?;
+    Ok(RemovalReport { outcome: RemovalOutcome::Done { removed }, ..RemovalReport::of(&run) })
 }
 
 /// Takes one step after the other.
-async fn steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -> Result<Removed, CommandError> {
-    let (mut next, mut removed, mut told, mut failed) = (Some(RemovalStep::Start), Removed::default(), 0, 0);
+async fn run_steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -> Result<Removed, CommandError> {
+    let (mut next, mut removed, mut logged, mut failed) = (Some(RemovalStep::Start), Removed::default(), 0, 0);
     while let Some(step) = next.take() {
         if shutdown.is_cancelled() {
             return Err(CommandError::RemovalStopped(run.run_id.clone()));
@@ -118,9 +118,9 @@ async fn steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -> Re
             }
             Err(error) => return Err(error.into()),
         }
-        if removed.rows >= told + TOLD {
-            told = removed.rows;
-            info!("{} of {} rows of run {} are removed", grouped(told), grouped(rows_read(run)), run.run_id);
+        if removed.rows >= logged + LOG_EVERY_ROWS {
+            logged = removed.rows;
+            info!("{} of {} rows of run {} are removed", grouped(logged), grouped(rows_read(run)), run.run_id);
         }
     }
     Ok(removed)
@@ -128,17 +128,17 @@ async fn steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -> Re
 
 /// What was, or would be, removed.
 #[derive(Debug, Serialize)]
-struct Report {
+struct RemovalReport {
     run_id: RunId,
     source: String,
     rows_read: u64,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: RemovalOutcome,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-enum Outcome {
+enum RemovalOutcome {
     /// A dry run.
     Planned { tally: Tally, plan: RemovalPlan },
     /// It is removed now. Of a removal that was interrupted, what was left of it.
@@ -147,30 +147,32 @@ enum Outcome {
     Before { removal: Removal },
 }
 
-impl Report {
+impl RemovalReport {
     fn of(run: &Run) -> Self {
-        let outcome = Outcome::Done { removed: Removed::default() };
+        let outcome = RemovalOutcome::Done { removed: Removed::default() };
         let (run_id, source) = (run.run_id.clone(), run.source.location.clone());
         Self { run_id, source, rows_read: rows_read(run), outcome }
     }
 }
 
 /// `removed by ada, 2026-01-11 10:00:00 UTC: the wrong file`, or that it is not done yet.
-pub(crate) fn told(removal: &Removal) -> String {
+pub(crate) fn describe_removal(removal: &Removal) -> String {
     let Removal { by, reason, began_at, ended_at } = removal;
     let (word, at) = ended_at.map_or(("being removed", began_at), |_| ("removed", began_at));
     format!("{word} by {}, {} UTC: {}", one_line(by, 40), moment(*at), one_line(reason, 500))
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RemovalReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { run_id, source, rows_read, outcome } = self;
         let mut fields = Fields::default();
         fields.add("source", one_line(source, 200));
         fields.add("rows read", grouped(*rows_read));
         match outcome {
-            Outcome::Before { removal } => writeln!(out, "run {run_id} was removed before: {}", told(removal)),
-            Outcome::Done { removed } => {
+            RemovalOutcome::Before { removal } => {
+                writeln!(out, "run {run_id} was removed before: {}", describe_removal(removal))
+            }
+            RemovalOutcome::Done { removed } => {
                 writeln!(out, "run {run_id} is removed")?;
                 fields.add("removed now", counted(removed.rows, "row", "rows"));
                 fields.add("passed on", counted(removed.passed_on, "transaction", "transactions"));
@@ -180,7 +182,7 @@ impl fmt::Display for Report {
                     "{fields}its source can be loaded again; `assay audit {run_id}` proves that the law holds"
                 )
             }
-            Outcome::Planned { tally, plan } => {
+            RemovalOutcome::Planned { tally, plan } => {
                 writeln!(out, "of run {run_id} would be removed:")?;
                 let Tally { predicted, invalid, failed, duplicate } = tally;
                 fields.add("predicted", grouped(*predicted));
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn tells_what_was_removed() {
         let removed = Removed { rows: 1_000, passed_on: 10, restored: 1 };
-        let report = Report { outcome: Outcome::Done { removed }, ..Report::of(&example()) };
+        let report = RemovalReport { outcome: RemovalOutcome::Done { removed }, ..RemovalReport::of(&example()) };
         assert_eq!(
             report.to_string(),
             "\
@@ -232,7 +234,8 @@ its source can be loaded again; `assay audit batch_20260111_100000_3f9a1c` prove
     fn tells_what_would_be_removed() {
         let tally = Tally { predicted: 900, invalid: 60, failed: 30, duplicate: 10 };
         let plan = RemovalPlan { passed_on: vec![("second".parse().unwrap(), 7)], restored: 2, dead_letters: 1 };
-        let report = Report { outcome: Outcome::Planned { tally, plan }, ..Report::of(&example()) };
+        let report =
+            RemovalReport { outcome: RemovalOutcome::Planned { tally, plan }, ..RemovalReport::of(&example()) };
         assert_eq!(
             report.to_string(),
             "\
@@ -259,11 +262,14 @@ nothing was removed (--dry-run)
             began_at: at("10:00:00"),
             ended_at: Some(at("10:00:05")),
         };
-        let report = Report { outcome: Outcome::Before { removal: removal.clone() }, ..Report::of(&example()) };
+        let report = RemovalReport {
+            outcome: RemovalOutcome::Before { removal: removal.clone() },
+            ..RemovalReport::of(&example())
+        };
         assert_eq!(
             report.to_string(),
             "run batch_20260111_100000_3f9a1c was removed before: removed by ada, 2026-01-11 10:00:00 UTC: wrong\\nfile\n"
         );
-        assert!(told(&Removal { ended_at: None, ..removal }).starts_with("being removed by ada, "));
+        assert!(describe_removal(&Removal { ended_at: None, ..removal }).starts_with("being removed by ada, "));
     }
 }

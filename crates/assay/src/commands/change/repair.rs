@@ -16,13 +16,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::commands::ledger::{ActOptions, DeskOptions, StageOptions, find};
+use crate::commands::ledger::{LedgerOptions, OperatorOptions, StageOptions, find_run};
 use crate::error::CommandError;
-use crate::local::{Progress, Stages};
+use crate::local::{StageCounters, Stages};
 use crate::output::{Fields, counted, grouped, print};
 
 /// How often the ledger is asked.
-const POLL: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Read a run's source again, and publish the chunks that are missing
 ///
@@ -54,7 +54,7 @@ pub(crate) struct RepairArguments {
     #[command(flatten)]
     repair: RepairOptions,
     #[command(flatten)]
-    act: ActOptions,
+    operator: OperatorOptions,
     #[command(flatten)]
     lease: LeaseOptions,
     #[command(flatten)]
@@ -62,33 +62,34 @@ pub(crate) struct RepairArguments {
     #[command(flatten)]
     stages: StageOptions,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
 }
 
 /// Repairs a run, or counts what is missing.
 pub(crate) async fn repair(arguments: &RepairArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("repair").await?;
-    let run = find(&*store, &arguments.run_id).await?;
+    let store = arguments.ledger.open("repair").await?;
+    let run = find_run(&*store, &arguments.run_id).await?;
     if run.removal.is_some() {
-        return Err(CommandError::Gone(run.run_id, "repaired"));
+        return Err(CommandError::RunRemoved(run.run_id, "repaired"));
     }
     let sources = Sources::new(&arguments.s3)?;
     if arguments.repair.dry_run {
-        let (broker, progress) = (InProcess::new(1), Progress::default());
+        let (broker, progress) = (InProcess::new(1), StageCounters::default());
         let dependencies = dependencies(arguments, sources, Arc::clone(&store), broker);
         let repaired = assay_loader::repair(&dependencies, &run, &arguments.repair, &progress.load, shutdown).await?;
         store.close().await;
-        print(&Report::new(&run, repaired, 0, false), arguments.json)?;
+        print(&RepairReport::new(&run, repaired, 0, false), arguments.json)?;
         return Ok(Exit::Done);
     }
-    arguments.stages.check(&run)?;
-    let progress = Progress::default();
-    let starting = Box::pin(Stages::reach(store, arguments.stages.settings(&arguments.desk), "repair", &progress));
+    arguments.stages.require_scorer(&run)?;
+    let progress = StageCounters::default();
+    let starting =
+        Box::pin(Stages::connect_or_start(store, arguments.stages.settings(&arguments.ledger), "repair", &progress));
     let Some(stages) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
     let stages = stages?;
     let repaired = tokio::select! {
         repaired = publish(arguments, &run, sources, &stages, &progress, shutdown) => repaired,
-        failed = stages.failed() => Err(failed),
+        failed = stages.failure() => Err(failed),
     };
     stages.stop().await;
     print(&repaired?, arguments.json)?;
@@ -101,9 +102,18 @@ fn dependencies(
     store: Arc<dyn Store>,
     broker: Arc<dyn assay_queue::Broker>,
 ) -> Dependencies {
-    let (startup, drain) = (arguments.desk.startup.startup_timeout, arguments.stages.shutdown.drain_timeout);
+    let (startup, drain) = (arguments.ledger.startup.startup_timeout, arguments.stages.shutdown.drain_timeout);
     let lease = arguments.lease.lease_timeout;
-    Dependencies { sources, store, broker, startup, drain, holder: Holder::new(), lease, act: arguments.act.act() }
+    Dependencies {
+        sources,
+        store,
+        broker,
+        startup,
+        drain,
+        holder: Holder::new(),
+        lease,
+        act: arguments.operator.audit_context(),
+    }
 }
 
 /// Publishes what is missing and, where asked to or in this process, waits until it is recorded.
@@ -112,9 +122,9 @@ async fn publish(
     run: &Run,
     sources: Sources,
     stages: &Stages,
-    progress: &Progress,
+    progress: &StageCounters,
     shutdown: &CancellationToken,
-) -> Result<Report, CommandError> {
+) -> Result<RepairReport, CommandError> {
     let store = stages.store();
     let dependencies = dependencies(arguments, sources, Arc::clone(store), Arc::clone(stages.broker()));
     // Those that are there before anything is published: one that comes meanwhile may be of what is published now, and died
@@ -131,15 +141,16 @@ async fn publish(
         });
         store.record_operation("repair", Some(&run.run_id), Some(&details), &dependencies.act).await?;
     }
-    let waits = arguments.wait || stages.are_here();
+    let waits = arguments.wait || stages.are_local();
     if waits {
-        wait(&**store, &run.run_id, repaired.sealed.chunks_total, arguments.wait_timeout, shutdown).await?;
+        wait_until_recorded(&**store, &run.run_id, repaired.sealed.chunks_total, arguments.wait_timeout, shutdown)
+            .await?;
     }
-    Ok(Report::new(run, repaired, resolved, waits))
+    Ok(RepairReport::new(run, repaired, resolved, waits))
 }
 
 /// Stays until each chunk of a run is recorded, and a run that was not finished is.
-async fn wait(
+async fn wait_until_recorded(
     store: &dyn Store,
     run_id: &RunId,
     chunks: u64,
@@ -166,7 +177,7 @@ async fn wait(
             Err(error) => return Err(error.into()),
         }
         tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = shutdown.cancelled() => return Err(CommandError::RepairStopped(run_id.clone())),
         }
     }
@@ -174,7 +185,7 @@ async fn wait(
 
 /// What was missing, and what was done about it.
 #[derive(Debug, Serialize)]
-struct Report {
+struct RepairReport {
     run_id: RunId,
     chunks_missing: u64,
     rows_missing: u64,
@@ -188,7 +199,7 @@ struct Report {
     ending: Option<StopKind>,
 }
 
-impl Report {
+impl RepairReport {
     fn new(run: &Run, repaired: Repaired, dead_letters_resolved: u64, is_recorded: bool) -> Self {
         Self {
             run_id: run.run_id.clone(),
@@ -204,7 +215,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RepairReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "run {}", self.run_id)?;
         let mut fields = Fields::default();
@@ -252,7 +263,7 @@ mod tests {
     fn report(chunks_missing: u64, is_published: bool, is_recorded: bool) -> String {
         let sealed = Sealed { rows_read: 1_000, chunks_total: 10, amount: None };
         let repaired = Repaired { chunks_missing, rows_missing: chunks_missing * 100, is_published, sealed };
-        Report::new(&example(), repaired, chunks_missing / 2, is_recorded).to_string()
+        RepairReport::new(&example(), repaired, chunks_missing / 2, is_recorded).to_string()
     }
 
     #[test]
@@ -276,7 +287,7 @@ it is published again, and recorded: `assay audit batch_20260111_100000_3f9a1c` 
         let cancelled = Run { state: RunState::Sealed, stop: Some(stop), ..example() };
         let sealed = Sealed { rows_read: 1_000, chunks_total: 10, amount: None };
         let repaired = Repaired { chunks_missing: 1, rows_missing: 100, is_published: true, sealed };
-        let text = Report::new(&cancelled, repaired, 0, false).to_string();
+        let text = RepairReport::new(&cancelled, repaired, 0, false).to_string();
         assert!(text.contains("to be booked as failed, class cancelled, as the run ends early"), "{text}");
     }
 }

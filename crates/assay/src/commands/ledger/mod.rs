@@ -1,4 +1,4 @@
-//! The operator's desk: the commands that tell what became of runs and rows, and those that change it.
+//! The ledger: the commands that tell what became of runs and rows, and those that change it.
 //!
 //! One module a command, which holds its arguments, asks the database through `assay_store::Operations`, and prints what it
 //! learns: `runs`, `status`, `audit`, `row`, `transaction`, `failures`, `invalid`, `operations` only look; `replay`, `repair`,
@@ -31,7 +31,7 @@ use crate::local::{DEFAULT_DATABASE, DEFAULT_DATABASE_FILE, StageSettings};
 
 /// What every command of the desk needs.
 #[derive(Debug, Args)]
-pub(crate) struct DeskOptions {
+pub(crate) struct LedgerOptions {
     #[command(flatten)]
     pub(crate) database: DatabaseOptions,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub(crate) struct DeskOptions {
     pub(crate) log: LogOptions,
 }
 
-impl DeskOptions {
+impl LedgerOptions {
     /// Opens the database: the one that is named, else the file that `assay run` made here.
     pub(crate) async fn open(&self, command: &str) -> Result<Arc<dyn Store>, CommandError> {
         let startup = self.startup.startup_timeout;
@@ -48,7 +48,7 @@ impl DeskOptions {
             return Ok(assay_store::connect(&self.database, command, startup).await?);
         }
         if !Path::new(DEFAULT_DATABASE_FILE).exists() {
-            return Err(CommandError::NothingHere);
+            return Err(CommandError::NoDatabase);
         }
         let database = self.database.clone().or_default(DEFAULT_DATABASE);
         // As `assay run` does: an earlier version may have made the file.
@@ -60,7 +60,7 @@ impl DeskOptions {
 /// Whose act it is.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Who and why")]
-pub(crate) struct ActOptions {
+pub(crate) struct OperatorOptions {
     /// Who does this, for the table of operations [default: the name of the user]
     #[arg(long, env = "ASSAY_OPERATOR", value_name = "NAME")]
     operator: Option<String>,
@@ -72,9 +72,9 @@ pub(crate) struct ActOptions {
     user: Option<String>,
 }
 
-impl ActOptions {
+impl OperatorOptions {
     /// Who, and why.
-    pub(crate) fn act(&self) -> Act {
+    pub(crate) fn audit_context(&self) -> Act {
         let name = [&self.operator, &self.user].into_iter().flatten().map(|name| name.trim()).find(|it| !it.is_empty());
         Act { operator: name.map_or_else(operator::of_system, str::to_owned), reason: self.reason.clone() }
     }
@@ -95,8 +95,8 @@ pub(crate) struct StageOptions {
 
 impl StageOptions {
     /// The same, for those who start them.
-    pub(crate) fn settings<'a>(&'a self, desk: &DeskOptions) -> StageSettings<'a> {
-        let (startup, drain) = (desk.startup.startup_timeout, self.shutdown.drain_timeout);
+    pub(crate) fn settings<'a>(&'a self, ledger: &LedgerOptions) -> StageSettings<'a> {
+        let (startup, drain) = (ledger.startup.startup_timeout, self.shutdown.drain_timeout);
         StageSettings {
             broker: &self.broker,
             api: &self.api,
@@ -111,7 +111,7 @@ impl StageOptions {
 
     /// Demands that rows of a run whose chunks went through a fleet are not scored by the demonstration model, because
     /// somebody forgot to name the broker.
-    pub(crate) fn check(&self, run: &Run) -> Result<(), CommandError> {
+    pub(crate) fn require_scorer(&self, run: &Run) -> Result<(), CommandError> {
         if run.settings.durable_broker && !self.broker.is_set() && !self.api.is_set() {
             return Err(CommandError::NoFleet(run.run_id.clone()));
         }
@@ -120,7 +120,7 @@ impl StageOptions {
 }
 
 /// A run by its name.
-pub(crate) async fn find(store: &dyn Store, run_id: &RunId) -> Result<Run, CommandError> {
+pub(crate) async fn find_run(store: &dyn Store, run_id: &RunId) -> Result<Run, CommandError> {
     store.run(run_id).await?.ok_or_else(|| CommandError::NoRun(run_id.to_string()))
 }
 

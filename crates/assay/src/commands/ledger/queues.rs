@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::output::{Side, Table, grouped};
 
 /// How long a broker may take to answer somebody who only looks.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What waits in one queue, of all runs together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,28 +24,28 @@ pub(crate) struct QueueDepth {
 /// What waits in the queues, or why that is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Queues {
+pub(crate) enum QueueSnapshot {
     Known(Vec<QueueDepth>),
     Unknown { error: String },
 }
 
 /// A broker that is looked at, and never written to.
-pub(crate) struct Glimpse(Option<Result<Arc<dyn Broker>, BrokerError>>);
+pub(crate) struct QueueProbe(Option<Result<Arc<dyn Broker>, BrokerError>>);
 
-impl Glimpse {
+impl QueueProbe {
     /// Connects where a broker is named.
     pub(crate) async fn connect(options: &BrokerOptions, command: &str, startup: Duration) -> Self {
         if !options.is_set() {
             return Self(None);
         }
-        Self(Some(assay_queue::connect(options, command, startup.min(PATIENCE)).await))
+        Self(Some(assay_queue::connect(options, command, startup.min(TIMEOUT)).await))
     }
 
     /// What waits now; nothing where no broker is named.
-    pub(crate) async fn look(&self) -> Option<Queues> {
-        let unknown = |error: &BrokerError| Queues::Unknown { error: error.to_string() };
+    pub(crate) async fn snapshot(&self) -> Option<QueueSnapshot> {
+        let unknown = |error: &BrokerError| QueueSnapshot::Unknown { error: error.to_string() };
         Some(match self.0.as_ref()? {
-            Ok(broker) => depths(&**broker).await.map_or_else(|error| unknown(&error), Queues::Known),
+            Ok(broker) => depths(&**broker).await.map_or_else(|error| unknown(&error), QueueSnapshot::Known),
             Err(error) => unknown(error),
         })
     }
@@ -70,7 +70,7 @@ async fn depths(broker: &dyn Broker) -> Result<Vec<QueueDepth>, BrokerError> {
     Ok(queues)
 }
 
-impl std::fmt::Display for Queues {
+impl std::fmt::Display for QueueSnapshot {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Known(queues) => {

@@ -12,7 +12,7 @@ use crate::error::CommandError;
 const LATEST: &str = "latest";
 
 /// The run that is meant, and whether it is so as the latest of its source.
-pub(crate) async fn named(store: &dyn Store, text: &str) -> Result<(Run, bool), CommandError> {
+pub(crate) async fn resolve_run(store: &dyn Store, text: &str) -> Result<(Run, bool), CommandError> {
     if let Ok(run_id) = text.parse::<RunId>()
         && let Some(run) = store.run(&run_id).await?
     {
@@ -24,7 +24,7 @@ pub(crate) async fn named(store: &dyn Store, text: &str) -> Result<(Run, bool), 
             None => Err(CommandError::NoRun(text.to_owned())),
         };
     }
-    for location in locations(text) {
+    for location in source_locations(text) {
         if let Some(run) = store.runs(Some(&location), 1).await?.pop() {
             return Ok((run, true));
         }
@@ -33,25 +33,25 @@ pub(crate) async fn named(store: &dyn Store, text: &str) -> Result<(Run, bool), 
 }
 
 /// The names under which the ledger may know a source.
-fn locations(text: &str) -> Vec<String> {
+fn source_locations(text: &str) -> Vec<String> {
     if (SourceIdentity { location: text.to_owned(), version: String::new() }).is_live() {
         return vec![text.to_owned()];
     }
     match text.parse() {
         Ok(SourceUrl::File(path)) => {
             // As the loader does. A file that is gone since has no canonical path, but perhaps its folder has.
-            let candidates = [path.canonicalize().ok(), in_canonical_folder(&path), std::path::absolute(&path).ok()];
-            let mut locations: Vec<String> =
+            let candidates = [path.canonicalize().ok(), under_canonical_parent(&path), std::path::absolute(&path).ok()];
+            let mut source_locations: Vec<String> =
                 candidates.into_iter().flatten().filter_map(|path| path.to_str().map(str::to_owned)).collect();
-            locations.dedup();
-            locations
+            source_locations.dedup();
+            source_locations
         }
         Ok(url) => vec![url.to_string()],
         Err(_) => Vec::new(),
     }
 }
 
-fn in_canonical_folder(path: &Path) -> Option<PathBuf> {
+fn under_canonical_parent(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
 }
@@ -62,15 +62,15 @@ mod tests {
 
     #[test]
     fn a_source_is_named_as_the_loader_names_it() {
-        assert_eq!(locations("s3://drops/a.csv"), ["s3://drops/a.csv"]);
-        assert_eq!(locations("gs://drops/a.csv"), [""; 0]);
+        assert_eq!(source_locations("s3://drops/a.csv"), ["s3://drops/a.csv"]);
+        assert_eq!(source_locations("gs://drops/a.csv"), [""; 0]);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sub/../a.csv");
         std::fs::create_dir(folder.path().join("sub")).unwrap();
         std::fs::write(folder.path().join("a.csv"), "").unwrap();
         let expected = folder.path().canonicalize().unwrap().join("a.csv");
-        assert_eq!(locations(path.to_str().unwrap())[0], expected.to_str().unwrap());
+        assert_eq!(source_locations(path.to_str().unwrap())[0], expected.to_str().unwrap());
         std::fs::remove_file(&expected).unwrap();
-        assert!(locations(path.to_str().unwrap()).contains(&expected.to_str().unwrap().to_owned()));
+        assert!(source_locations(path.to_str().unwrap()).contains(&expected.to_str().unwrap().to_owned()));
     }
 }

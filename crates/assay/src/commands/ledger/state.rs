@@ -80,18 +80,18 @@ impl std::fmt::Display for ShownState {
 }
 
 /// How many dead letters keep a run from being complete; none matters to one that is finished.
-pub(crate) async fn blocking(store: &(impl Operations + ?Sized), run: &Run) -> Result<u64, StoreError> {
-    let letters = if matters(run) { store.blocking_dead_letters(&run.run_id).await? } else { 0 };
-    Ok(blocking_of(run, letters))
+pub(crate) async fn blocking_letters(store: &(impl Operations + ?Sized), run: &Run) -> Result<u64, StoreError> {
+    let letters = if can_be_blocked(run) { store.blocking_dead_letters(&run.run_id).await? } else { 0 };
+    Ok(blocking_count(run, letters))
 }
 
 /// The same of so many letters that were counted.
-pub(crate) fn blocking_of(run: &Run, letters: u64) -> u64 {
-    if matters(run) { letters } else { 0 }
+pub(crate) fn blocking_count(run: &Run, letters: u64) -> u64 {
+    if can_be_blocked(run) { letters } else { 0 }
 }
 
 /// Whether a run waits for what a dead letter holds. A live one goes on without a message that was refused.
-fn matters(run: &Run) -> bool {
+fn can_be_blocked(run: &Run) -> bool {
     !run.state.is_finished() && !run.source.is_live()
 }
 

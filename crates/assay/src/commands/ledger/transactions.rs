@@ -14,7 +14,7 @@ const VALUE: usize = 1_000;
 
 /// What a source says of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Content {
+pub(crate) struct TransactionView {
     id: Uuid,
     external_id: Option<String>,
     description: String,
@@ -28,7 +28,7 @@ pub(crate) struct Content {
     attributes: BTreeMap<String, String>,
 }
 
-impl Content {
+impl TransactionView {
     fn new(transaction: Transaction, external_id: Option<&str>) -> Self {
         let Transaction { id, description, amount, timestamp, merchant, operation_type, side, attributes } =
             transaction;
@@ -37,7 +37,7 @@ impl Content {
             id,
             external_id: external_id.map(masked),
             description: masked(&description),
-            amount: shown_amount(&amount.to_string()),
+            amount: display_amount(&amount.to_string()),
             timestamp,
             merchant: merchant.as_deref().map(masked),
             operation_type: masked(&operation_type),
@@ -64,7 +64,7 @@ impl Content {
 }
 
 /// An amount with two decimals, or as many as it takes: what is stored has four, and a source as many as it likes.
-fn shown_amount(amount: &str) -> String {
+fn display_amount(amount: &str) -> String {
     let (whole, decimals) = amount.split_once('.').unwrap_or((amount, ""));
     format!("{whole}.{:0<2}", decimals.trim_end_matches('0'))
 }
@@ -73,18 +73,18 @@ fn shown_amount(amount: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct StoredTransaction {
     #[serde(flatten)]
-    content: Content,
+    content: TransactionView,
     pub(crate) run_id: RunId,
     pub(crate) row: u64,
     processing_type: String,
     stored_at: Timestamp,
-    prediction: Option<Answer>,
+    prediction: Option<PredictionView>,
     replaced: u64,
 }
 
 /// What the model said.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Answer {
+struct PredictionView {
     prediction: String,
     fraud_score: Option<f64>,
     model_version: Option<String>,
@@ -94,7 +94,7 @@ struct Answer {
 
 impl From<TransactionRecord> for StoredTransaction {
     fn from(record: TransactionRecord) -> Self {
-        let answer = |prediction: PredictionRecord| Answer {
+        let view = |prediction: PredictionRecord| PredictionView {
             // A model may repeat what it was asked for.
             prediction: mask_card_numbers(&prediction.prediction).into_owned(),
             fraud_score: prediction.fraud_score,
@@ -103,12 +103,12 @@ impl From<TransactionRecord> for StoredTransaction {
             predicted_at: prediction.predicted_at,
         };
         Self {
-            content: Content::new(record.transaction, record.external_id.as_deref()),
+            content: TransactionView::new(record.transaction, record.external_id.as_deref()),
             run_id: record.run_id,
             row: record.row,
             processing_type: record.processing_type,
             stored_at: record.created_at,
-            prediction: record.prediction.map(answer),
+            prediction: record.prediction.map(view),
             replaced: record.replaced,
         }
     }
@@ -116,7 +116,7 @@ impl From<TransactionRecord> for StoredTransaction {
 
 impl StoredTransaction {
     /// `fraud, score 0.9700, by model demo-1`.
-    pub(crate) fn verdict(&self) -> String {
+    pub(crate) fn prediction_line(&self) -> String {
         let Some(answer) = &self.prediction else {
             return "no prediction: somebody has deleted it, and the law is broken".to_owned();
         };
@@ -152,15 +152,15 @@ pub(crate) struct FailedTransaction {
     attempts: u64,
     /// Whether a replay can send it again.
     replayable: bool,
-    transaction: Option<Content>,
+    transaction: Option<TransactionView>,
 }
 
 impl From<FailedRecord> for FailedTransaction {
     fn from(record: FailedRecord) -> Self {
-        let entry = entry(&record);
+        let entry = replayable_entry(&record);
         let content = entry.as_ref().and_then(|entry| {
             let transaction = entry.transaction.decode().ok()?;
-            Some(Content::new(transaction, entry.external_id.as_deref()))
+            Some(TransactionView::new(transaction, entry.external_id.as_deref()))
         });
         Self {
             run_id: record.run_id,
@@ -194,7 +194,7 @@ impl FailedTransaction {
 }
 
 /// A failed transaction as a replay sends it; none where its payload is not one.
-pub(crate) fn entry(record: &FailedRecord) -> Option<Entry> {
+pub(crate) fn replayable_entry(record: &FailedRecord) -> Option<Entry> {
     serde_json::from_slice(&record.payload).ok()
 }
 
@@ -244,7 +244,7 @@ pub(crate) mod tests {
         for (amount, shown) in
             [("-777.77", "-777.77"), ("-777.7700", "-777.77"), ("5", "5.00"), ("1.5", "1.50"), ("0.1250", "0.125")]
         {
-            assert_eq!(shown_amount(amount), shown);
+            assert_eq!(display_amount(amount), shown);
         }
     }
 

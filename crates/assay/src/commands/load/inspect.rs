@@ -59,13 +59,13 @@ pub(crate) async fn inspect(arguments: &InspectArguments) -> Result<Exit, Comman
         .await
         .map_err(|cause| LoadError::Layout { location: url.to_string(), cause: Box::new(cause) })?;
     let settings = read.settings(inspected.layout.clone(), url);
-    let report = Report::new(found.identity.location, found.size, &inspected, &settings)?;
+    let report = InspectReport::new(found.identity.location, found.size, &inspected, &settings)?;
     print(&report, arguments.json)?;
     Ok(Exit::Done)
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
+struct InspectReport {
     source: String,
     bytes: u64,
     format: &'static str,
@@ -78,16 +78,16 @@ struct Report {
     time_zone: String,
     decided: Vec<Decision>,
     columns: Vec<ColumnReport>,
-    rows: Estimate,
+    rows: RowEstimate,
     sampled_rows: u64,
     rejected: BTreeMap<String, u64>,
-    first_rejects: Vec<Reject>,
+    first_rejects: Vec<SampleReject>,
     api_calls: u64,
     api_batch_size: u32,
 }
 
 #[derive(Debug, Serialize)]
-struct Estimate {
+struct RowEstimate {
     count: u64,
     is_exact: bool,
 }
@@ -99,13 +99,13 @@ struct ColumnReport {
     field: Option<String>,
     /// The attribute that it is kept as.
     attribute: Option<String>,
-    kind: Kind,
+    kind: ValueKind,
     empty: u64,
     examples: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Reject {
+struct SampleReject {
     row: u64,
     line: u64,
     reason: String,
@@ -115,7 +115,7 @@ struct Reject {
 /// What all values of a column that are not empty have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+enum ValueKind {
     Empty,
     Integer,
     Decimal,
@@ -124,7 +124,7 @@ enum Kind {
     Text,
 }
 
-impl Report {
+impl InspectReport {
     fn new(source: String, bytes: u64, inspected: &Inspected, settings: &RunSettings) -> Result<Self, CommandError> {
         let columns =
             Columns::from_names(settings.header.clone(), settings.mapping.as_deref()).map_err(LoadError::from)?;
@@ -134,12 +134,12 @@ impl Report {
         let (mut rejected, mut first_rejects) = (BTreeMap::new(), Vec::new());
         for row in inspected.sample.iter().flat_map(|batch| batch.rows()) {
             for (index, column) in seen.iter_mut().enumerate() {
-                column.look(row.fields.get(index).unwrap_or_default(), settings);
+                column.add_sample(row.fields.get(index).unwrap_or_default(), settings);
             }
             if let Some(Rejection { reason, message, .. }) = rejection(&rules, &row) {
                 *rejected.entry(reason.code().to_owned()).or_default() += 1;
                 if first_rejects.len() < SHOWN_REJECTS {
-                    first_rejects.push(Reject {
+                    first_rejects.push(SampleReject {
                         row: row.number,
                         line: row.line,
                         reason: reason.code().to_owned(),
@@ -161,7 +161,7 @@ impl Report {
             time_zone: settings.time_zone.to_string(),
             decided: settings.decisions.clone(),
             columns: seen,
-            rows: Estimate { count, is_exact: inspected.rows.is_some() },
+            rows: RowEstimate { count, is_exact: inspected.rows.is_some() },
             sampled_rows: inspected.sample_rows(),
             rejected,
             first_rejects,
@@ -182,14 +182,14 @@ impl ColumnReport {
             name: one_line(name, SHOWN_MESSAGE),
             field: (!fields.is_empty()).then(|| fields.join(", ")),
             attribute: columns.attribute_of(index).map(|name| one_line(name, SHOWN_MESSAGE)),
-            kind: Kind::Empty,
+            kind: ValueKind::Empty,
             empty: 0,
             examples: Vec::new(),
         }
     }
 
     /// What becomes of it, for a person.
-    fn becomes(&self) -> String {
+    fn target(&self) -> String {
         match (&self.field, &self.attribute) {
             (Some(field), Some(attribute)) => format!("{field}, attribute {attribute}"),
             (Some(field), None) => field.clone(),
@@ -199,14 +199,14 @@ impl ColumnReport {
         }
     }
 
-    fn look(&mut self, bytes: &[u8], settings: &RunSettings) {
+    fn add_sample(&mut self, bytes: &[u8], settings: &RunSettings) {
         let text = settings.encoding_of_rows().decode(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes));
         let text = text.trim();
         if text.is_empty() {
             self.empty += 1;
             return;
         }
-        self.kind = self.kind.with(Kind::of(text, settings));
+        self.kind = self.kind.with(ValueKind::of(text, settings));
         let shown = one_line(&mask_card_numbers(text), SHOWN_CHARACTERS);
         if self.examples.len() < SHOWN_VALUES && !self.examples.contains(&shown) {
             self.examples.push(shown);
@@ -214,7 +214,7 @@ impl ColumnReport {
     }
 }
 
-impl Kind {
+impl ValueKind {
     fn of(text: &str, settings: &RunSettings) -> Self {
         let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -239,7 +239,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ValueKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Empty => "empty",
@@ -252,7 +252,7 @@ impl fmt::Display for Kind {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for InspectReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}", one_line(&self.source, SHOWN_SOURCE))?;
         let mut fields = Fields::default();
@@ -285,7 +285,7 @@ impl fmt::Display for Report {
         for column in &self.columns {
             table.add([
                 column.name.clone(),
-                column.becomes(),
+                column.target(),
                 column.kind.to_string(),
                 grouped(column.empty),
                 column.examples.join(" | "),
@@ -319,20 +319,20 @@ mod tests {
     fn a_column_holds_what_all_its_values_are() {
         let settings = RunSettings::example();
         let columns = Columns::from_names(settings.header.clone(), None).unwrap();
-        let cases: [(&[&str], Kind); 8] = [
-            (&[], Kind::Empty),
-            (&["", " "], Kind::Empty),
-            (&["1", "-2", ""], Kind::Integer),
-            (&["1", "2.50"], Kind::Decimal),
-            (&["2023-11-28 06:35:12"], Kind::Timestamp),
-            (&["67e55044-10b1-426f-9247-bb680e5fe0c8"], Kind::Uuid),
-            (&["1", "x"], Kind::Text),
-            (&["1,5"], Kind::Text),
+        let cases: [(&[&str], ValueKind); 8] = [
+            (&[], ValueKind::Empty),
+            (&["", " "], ValueKind::Empty),
+            (&["1", "-2", ""], ValueKind::Integer),
+            (&["1", "2.50"], ValueKind::Decimal),
+            (&["2023-11-28 06:35:12"], ValueKind::Timestamp),
+            (&["67e55044-10b1-426f-9247-bb680e5fe0c8"], ValueKind::Uuid),
+            (&["1", "x"], ValueKind::Text),
+            (&["1,5"], ValueKind::Text),
         ];
         for (values, expected) in cases {
             let mut column = ColumnReport::new("Amount", 2, &columns);
             for value in values {
-                column.look(value.as_bytes(), &settings);
+                column.add_sample(value.as_bytes(), &settings);
             }
             assert_eq!((column.kind, column.field.as_deref()), (expected, Some("amount")), "{values:?}");
         }

@@ -91,13 +91,13 @@ async fn put_one(
     file: &Path,
     url: SourceUrl,
     shutdown: &CancellationToken,
-) -> Result<Line, CommandError> {
+) -> Result<PutObject, CommandError> {
     let content = open(file).await?;
-    let bar = bar(content.size, &url);
+    let bar = progress_bar(content.size, &url);
     let put = sources.put(content, &url, &|bytes| bar.inc(bytes), shutdown).await;
     bar.finish_and_clear();
     let Put { size, version, made_bucket } = put?;
-    Ok(Line { file: file.display().to_string(), url: url.to_string(), size, version, made_bucket })
+    Ok(PutObject { file: file.display().to_string(), url: url.to_string(), size, version, made_bucket })
 }
 
 async fn open(file: &Path) -> Result<Content, CommandError> {
@@ -120,7 +120,7 @@ async fn open(file: &Path) -> Result<Content, CommandError> {
 }
 
 /// A bar on a terminal, nothing elsewhere.
-fn bar(size: Option<u64>, url: &SourceUrl) -> ProgressBar {
+fn progress_bar(size: Option<u64>, url: &SourceUrl) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -132,7 +132,7 @@ fn bar(size: Option<u64>, url: &SourceUrl) -> ProgressBar {
 
 /// An object that was put.
 #[derive(Debug, Serialize)]
-struct Line {
+struct PutObject {
     file: String,
     url: String,
     size: u64,
@@ -140,7 +140,7 @@ struct Line {
     made_bucket: bool,
 }
 
-impl Display for Line {
+impl Display for PutObject {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = one_line(&self.url, SHOWN_CHARACTERS);
         let version = self.version.as_ref().map_or_else(String::new, |version| format!(", ETag {version}"));

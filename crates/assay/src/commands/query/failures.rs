@@ -10,10 +10,10 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::commands::ledger::DeskOptions;
-use crate::commands::ledger::run_argument::named;
+use crate::commands::ledger::LedgerOptions;
+use crate::commands::ledger::run_argument::resolve_run;
 use crate::commands::ledger::since::Since;
-use crate::commands::query::status::LETTERS;
+use crate::commands::query::status::MAX_LETTERS;
 use crate::error::CommandError;
 use crate::output::{Side, Table, grouped, moment, one_line, print};
 
@@ -54,7 +54,7 @@ pub(crate) struct FailuresArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
 }
 
 /// What `--class` takes.
@@ -64,36 +64,46 @@ pub(crate) fn classes() -> PossibleValuesParser {
 
 /// Lists failures.
 pub(crate) async fn failures(arguments: &FailuresArguments) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("failures").await?;
+    let store = arguments.ledger.open("failures").await?;
     let runs = if let Some(run) = &arguments.run {
-        vec![named(&*store, run).await?.0]
+        vec![resolve_run(&*store, run).await?.0]
     } else {
         let seconds = Some(arguments.since.seconds());
         store.list_runs(&RunFilter { seconds, has_failed: true, source: None }, 0, RUNS).await?
     };
     let run_id = arguments.run.as_ref().and_then(|_| runs.first()).map(|run| run.run_id.clone());
-    let mut failures = Failures { runs: Vec::new(), dead_letters: Vec::new() };
+    let mut failures = FailureReport { runs: Vec::new(), dead_letters: Vec::new() };
     for run in runs {
         let selection = Selection { classes: arguments.classes.clone(), rows: Vec::new() };
         let mut classes = Vec::new();
         for (class, count) in store.count_failed(&run.run_id, &selection).await? {
-            let first = first_of(&*store, &run.run_id, &class, arguments.limit).await?;
-            classes.push(OfClass { class, count, first });
+            let first = first_of_class(&*store, &run.run_id, &class, arguments.limit).await?;
+            classes.push(ClassFailures { class, count, first });
         }
         if run_id.is_some() || !classes.is_empty() {
-            failures.runs.push(OfRun { run_id: run.run_id, source: run.source.location, state: run.state, classes });
+            failures.runs.push(RunFailures {
+                run_id: run.run_id,
+                source: run.source.location,
+                state: run.state,
+                classes,
+            });
         }
     }
-    failures.dead_letters = by_outcome(store.dead_letters(run_id.as_ref(), LETTERS).await?);
+    failures.dead_letters = by_outcome(store.dead_letters(run_id.as_ref(), MAX_LETTERS).await?);
     store.close().await;
     print(&failures, arguments.json)?;
     Ok(Exit::Done)
 }
 
 /// The first transactions of a class, in row order.
-async fn first_of(store: &dyn Store, run_id: &RunId, class: &str, limit: u32) -> Result<Vec<FailedRow>, CommandError> {
+async fn first_of_class(
+    store: &dyn Store,
+    run_id: &RunId,
+    class: &str,
+    limit: u32,
+) -> Result<Vec<FailedRowLine>, CommandError> {
     let selection = Selection { classes: vec![class.to_owned()], rows: Vec::new() };
-    let (mut rows, mut from) = (Vec::<FailedRow>::new(), 0);
+    let (mut rows, mut from) = (Vec::<FailedRowLine>::new(), 0);
     loop {
         let missing = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(limit));
         if missing == 0 {
@@ -102,21 +112,21 @@ async fn first_of(store: &dyn Store, run_id: &RunId, class: &str, limit: u32) ->
         let page = store.failed_rows(run_id, &selection, from, missing.min(PAGE)).await?;
         let Some(last) = page.last() else { return Ok(rows) };
         from = last.row + 1;
-        rows.extend(page.into_iter().map(FailedRow::from));
+        rows.extend(page.into_iter().map(FailedRowLine::from));
     }
 }
 
 /// The letters by what was made of them, the latest of each.
-fn by_outcome(letters: Vec<DeadLetterRecord>) -> Vec<Letters> {
-    let mut outcomes = BTreeMap::<&'static str, Letters>::new();
+fn by_outcome(letters: Vec<DeadLetterRecord>) -> Vec<DeadLetterGroup> {
+    let mut outcomes = BTreeMap::<&'static str, DeadLetterGroup>::new();
     for record in letters {
-        let outcome = crate::commands::query::status::outcome_word(record.letter.outcome);
+        let outcome = crate::commands::query::status::outcome_name(record.letter.outcome);
         let resolved = u64::from(record.resolved_at.is_some());
-        let letters = outcomes.entry(outcome).or_insert_with(|| Letters {
+        let letters = outcomes.entry(outcome).or_insert_with(|| DeadLetterGroup {
             outcome,
             count: 0,
             resolved: 0,
-            latest: Letter {
+            latest: LatestLetter {
                 id: record.id,
                 received_at: record.received_at,
                 queue: record.letter.queue,
@@ -134,36 +144,36 @@ fn by_outcome(letters: Vec<DeadLetterRecord>) -> Vec<Letters> {
 
 /// What could not be scored, stored or read.
 #[derive(Debug, Serialize)]
-struct Failures {
-    runs: Vec<OfRun>,
-    dead_letters: Vec<Letters>,
+struct FailureReport {
+    runs: Vec<RunFailures>,
+    dead_letters: Vec<DeadLetterGroup>,
 }
 
 /// The failed transactions of a run.
 #[derive(Debug, Serialize)]
-struct OfRun {
+struct RunFailures {
     run_id: RunId,
     source: String,
     state: RunState,
-    classes: Vec<OfClass>,
+    classes: Vec<ClassFailures>,
 }
 
 #[derive(Debug, Serialize)]
-struct OfClass {
+struct ClassFailures {
     class: String,
     count: u64,
-    first: Vec<FailedRow>,
+    first: Vec<FailedRowLine>,
 }
 
 #[derive(Debug, Serialize)]
-struct FailedRow {
+struct FailedRowLine {
     row: u64,
     transaction_id: Uuid,
     attempts: u64,
     reason: String,
 }
 
-impl From<FailedRecord> for FailedRow {
+impl From<FailedRecord> for FailedRowLine {
     fn from(record: FailedRecord) -> Self {
         Self {
             row: record.row,
@@ -176,15 +186,15 @@ impl From<FailedRecord> for FailedRow {
 
 /// Dead letters that the same was made of.
 #[derive(Debug, Serialize)]
-struct Letters {
+struct DeadLetterGroup {
     outcome: &'static str,
     count: u64,
     resolved: u64,
-    latest: Letter,
+    latest: LatestLetter,
 }
 
 #[derive(Debug, Serialize)]
-struct Letter {
+struct LatestLetter {
     id: u64,
     received_at: Timestamp,
     queue: String,
@@ -193,7 +203,7 @@ struct Letter {
     reason: String,
 }
 
-impl fmt::Display for Failures {
+impl fmt::Display for FailureReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for run in &self.runs {
             writeln!(out, "run {} ({}), {}", run.run_id, run.state, one_line(&run.source, REASON))?;
@@ -213,7 +223,7 @@ impl fmt::Display for Failures {
     }
 }
 
-fn class_table(classes: &[OfClass]) -> Table {
+fn class_table(classes: &[ClassFailures]) -> Table {
     let mut table = Table::new([
         ("class", Side::Left),
         ("count", Side::Right),
@@ -222,7 +232,7 @@ fn class_table(classes: &[OfClass]) -> Table {
         ("attempts", Side::Right),
         ("reason", Side::Left),
     ]);
-    for OfClass { class, count, first } in classes {
+    for ClassFailures { class, count, first } in classes {
         let (mut name, mut number) = (one_line(class, 40), grouped(*count));
         if first.is_empty() {
             table.add([name, number, String::new(), String::new(), String::new(), String::new()]);
@@ -242,7 +252,7 @@ fn class_table(classes: &[OfClass]) -> Table {
     table
 }
 
-fn letter_table(letters: &[Letters]) -> Table {
+fn letter_table(letters: &[DeadLetterGroup]) -> Table {
     let mut table = Table::new([
         ("dead letters", Side::Left),
         ("count", Side::Right),
@@ -252,7 +262,7 @@ fn letter_table(letters: &[Letters]) -> Table {
         ("message", Side::Left),
         ("reason", Side::Left),
     ]);
-    for Letters { outcome, count, resolved, latest } in letters {
+    for DeadLetterGroup { outcome, count, resolved, latest } in letters {
         table.add([
             (*outcome).to_owned(),
             grouped(*count),
@@ -295,10 +305,10 @@ mod tests {
     fn lists_each_class_with_its_first_rows() {
         let second = FailedRecord { row: 12, reason: "HTTP status 422: 4111111111111111".into(), ..failed() };
         let classes = vec![
-            OfClass { class: "rejected".into(), count: 1_050, first: vec![failed().into(), second.into()] },
-            OfClass { class: "suspect".into(), count: 2, first: Vec::new() },
+            ClassFailures { class: "rejected".into(), count: 1_050, first: vec![failed().into(), second.into()] },
+            ClassFailures { class: "suspect".into(), count: 2, first: Vec::new() },
         ];
-        let run = OfRun {
+        let run = RunFailures {
             run_id: "first".parse().unwrap(),
             source: "/data/a.csv".into(),
             state: RunState::Complete,
@@ -310,7 +320,7 @@ mod tests {
             letter(1, DeadLetterOutcome::Unreadable),
         ]);
         assert_eq!(
-            Failures { runs: vec![run], dead_letters }.to_string(),
+            FailureReport { runs: vec![run], dead_letters }.to_string(),
             "\
 run first (complete), /data/a.csv
 class     count  row  transaction                           attempts  reason
@@ -327,7 +337,7 @@ unreadable        2         0  2026-01-11 10:00:00  transactions.batch  first/3 
 
     #[test]
     fn says_that_nothing_failed() {
-        let nothing = Failures { runs: Vec::new(), dead_letters: Vec::new() };
+        let nothing = FailureReport { runs: Vec::new(), dead_letters: Vec::new() };
         assert_eq!(nothing.to_string(), "no transaction of these runs is failed\n\nthere is no dead letter\n");
     }
 }

@@ -7,8 +7,8 @@ use assay_transaction::Exit;
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::ledger::DeskOptions;
-use crate::commands::ledger::run_argument::named;
+use crate::commands::ledger::LedgerOptions;
+use crate::commands::ledger::run_argument::resolve_run;
 use crate::error::CommandError;
 use crate::output::{Side, Table, moment, one_line, print};
 
@@ -31,17 +31,17 @@ pub(crate) struct OperationsArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
 }
 
 /// Lists operations.
 pub(crate) async fn operations(arguments: &OperationsArguments) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("operations").await?;
+    let store = arguments.ledger.open("operations").await?;
     let run_id = match &arguments.run {
-        Some(run) => Some(named(&*store, run).await?.0.run_id),
+        Some(run) => Some(resolve_run(&*store, run).await?.0.run_id),
         None => None,
     };
-    let list = List(store.operations(run_id.as_ref(), arguments.limit).await?);
+    let list = OperationList(store.operations(run_id.as_ref(), arguments.limit).await?);
     store.close().await;
     print(&list, arguments.json)?;
     Ok(Exit::Done)
@@ -50,9 +50,9 @@ pub(crate) async fn operations(arguments: &OperationsArguments) -> Result<Exit, 
 /// The operations.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-struct List(Vec<Operation>);
+struct OperationList(Vec<Operation>);
 
-impl fmt::Display for List {
+impl fmt::Display for OperationList {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return writeln!(out, "nobody has done anything yet");
@@ -101,13 +101,13 @@ mod tests {
             ..operation.clone()
         };
         assert_eq!(
-            List(vec![operation, replay]).to_string(),
+            OperationList(vec![operation, replay]).to_string(),
             "\
 when (UTC)           who  what    run    why          details
 2026-01-11 10:00:00  ada  cancel  first  wrong\\nfile
 2026-01-11 10:00:00  ada  replay  first               {\"rows_selected\":3}
 "
         );
-        assert_eq!(List(Vec::new()).to_string(), "nobody has done anything yet\n");
+        assert_eq!(OperationList(Vec::new()).to_string(), "nobody has done anything yet\n");
     }
 }

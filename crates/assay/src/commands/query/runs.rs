@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use crate::commands::ledger::live_counts::LiveCounts;
 use crate::commands::ledger::since::Since;
-use crate::commands::ledger::state::{ShownState, blocking};
-use crate::commands::ledger::{DeskOptions, rows_read};
+use crate::commands::ledger::state::{ShownState, blocking_letters};
+use crate::commands::ledger::{LedgerOptions, rows_read};
 use crate::error::CommandError;
-use crate::output::{Side, Table, grouped, moment, one_line, print, seconds_between, span};
+use crate::output::{Side, Table, grouped, human_duration, moment, one_line, print, seconds_between};
 
 /// How much of a location is shown.
 const LOCATION: usize = 100;
@@ -49,7 +49,7 @@ pub(crate) struct RunsArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
 }
 
 fn states() -> PossibleValuesParser {
@@ -58,15 +58,15 @@ fn states() -> PossibleValuesParser {
 
 /// Lists runs.
 pub(crate) async fn runs(arguments: &RunsArguments) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("runs").await?;
-    let list = List(select(&*store, arguments).await?);
+    let store = arguments.ledger.open("runs").await?;
+    let list = RunList(select(&*store, arguments).await?);
     store.close().await;
     print(&list, arguments.json)?;
     Ok(Exit::Done)
 }
 
 /// The runs that are asked for. What state one is in takes more than its own record, so that is looked at here.
-async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<Line>, CommandError> {
+async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<RunLine>, CommandError> {
     let filter =
         RunFilter { seconds: arguments.since.map(Since::seconds), source: arguments.source.clone(), has_failed: false };
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
@@ -76,12 +76,12 @@ async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<Line
         skip += PAGE;
         let is_last = page.len() < PAGE as usize;
         for run in page {
-            let state = ShownState::of(&run, blocking(store, &run).await?);
+            let state = ShownState::of(&run, blocking_letters(store, &run).await?);
             if lines.len() < limit
                 && (arguments.states.is_empty() || arguments.states.iter().any(|asked| asked == state.as_str()))
             {
                 let (tally, live) = (store.booked(&run.run_id).await?, LiveCounts::of(store, &run).await?);
-                lines.push(Line::new(run, state, tally, live));
+                lines.push(RunLine::new(run, state, tally, live));
             }
         }
         if is_last {
@@ -94,11 +94,11 @@ async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<Line
 /// The runs.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-struct List(Vec<Line>);
+struct RunList(Vec<RunLine>);
 
 /// One of them.
 #[derive(Debug, Serialize)]
-struct Line {
+struct RunLine {
     run_id: RunId,
     state: ShownState,
     /// Of a live run, those that have arrived.
@@ -114,7 +114,7 @@ struct Line {
     error: Option<String>,
 }
 
-impl Line {
+impl RunLine {
     fn new(run: Run, state: ShownState, tally: Tally, live: Option<LiveCounts>) -> Self {
         let arrived = live.as_ref().map_or(0, LiveCounts::rows_numbered);
         Self {
@@ -136,7 +136,7 @@ impl Line {
     }
 
     /// Its source; of a live one with what its producer accepted.
-    fn place(&self) -> String {
+    fn source_text(&self) -> String {
         let source = one_line(&self.source, LOCATION);
         match self.live.as_ref().and_then(LiveCounts::rows_accepted) {
             Some(accepted) => format!("{source}, {} accepted", grouped(accepted)),
@@ -145,7 +145,7 @@ impl Line {
     }
 }
 
-impl fmt::Display for List {
+impl fmt::Display for RunList {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return writeln!(out, "there is no such run");
@@ -163,7 +163,8 @@ impl fmt::Display for List {
             ("source", Side::Left),
         ]);
         for run in &self.0 {
-            let took = run.finished_at.map(|end| span(seconds_between(run.started_at, end))).unwrap_or_default();
+            let took =
+                run.finished_at.map(|end| human_duration(seconds_between(run.started_at, end))).unwrap_or_default();
             table.add([
                 run.run_id.to_string(),
                 run.state.to_string(),
@@ -174,7 +175,7 @@ impl fmt::Display for List {
                 grouped(run.tally.duplicate),
                 moment(run.started_at),
                 took,
-                run.place(),
+                run.source_text(),
             ]);
         }
         table.fmt(out)?;
@@ -206,9 +207,9 @@ mod tests {
         let tally = Tally { predicted: 980, invalid: 15, failed: 3, duplicate: 2 };
         let booked = Tally { predicted: 12_000, ..Tally::default() };
         let failed = Run { state: RunState::Failed, error: Some("not one\nof 1000 rows is valid".into()), ..example() };
-        let list = List(vec![
-            Line::new(loading, ShownState::Loading, booked, None),
-            Line::new(failed, ShownState::Failed, tally, None),
+        let list = RunList(vec![
+            RunLine::new(loading, ShownState::Loading, booked, None),
+            RunLine::new(failed, ShownState::Failed, tally, None),
         ]);
         assert_eq!(
             list.to_string(),
@@ -220,7 +221,7 @@ batch_20260111_100000_3f9a1c  failed       1,000        980       15       3    
 batch_20260111_100000_3f9a1c: not one\\nof 1000 rows is valid
 "
         );
-        assert_eq!(List(Vec::new()).to_string(), "there is no such run\n");
+        assert_eq!(RunList(Vec::new()).to_string(), "there is no such run\n");
         let json = serde_json::to_value(&list).unwrap();
         assert_eq!((&json[0]["state"], &json[1]["rows_read"]), (&"loading".into(), &1_000.into()));
         assert_eq!((&json[1]["failed"], &json[1]["error"]), (&3.into(), &"not one\nof 1000 rows is valid".into()));
@@ -231,7 +232,7 @@ batch_20260111_100000_3f9a1c: not one\\nof 1000 rows is valid
         let source = SourceIdentity { location: "live:shop".into(), version: "2026-01-11".into() };
         let live = Run { state: RunState::Loading, sealed: None, checkpoint: Checkpoint::START, source, ..example() };
         let tally = Tally { predicted: 180, ..Tally::default() };
-        let shown = Line::new(live, ShownState::Loading, tally, Some(LiveCounts::example(200, 190)));
-        assert_eq!((shown.rows_read, shown.place().as_str()), (190, "live:shop, 200 accepted"));
+        let shown = RunLine::new(live, ShownState::Loading, tally, Some(LiveCounts::example(200, 190)));
+        assert_eq!((shown.rows_read, shown.source_text().as_str()), (190, "live:shop, 200 accepted"));
     }
 }

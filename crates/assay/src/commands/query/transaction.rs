@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::commands::ledger::DeskOptions;
+use crate::commands::ledger::LedgerOptions;
 use crate::commands::ledger::transactions::{FailedTransaction, StoredTransaction};
 use crate::error::CommandError;
 use crate::output::{Fields, grouped, print};
@@ -33,12 +33,12 @@ pub(crate) struct TransactionArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
 }
 
 /// Shows what is found.
 pub(crate) async fn transaction(arguments: &TransactionArguments) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("transaction").await?;
+    let store = arguments.ledger.open("transaction").await?;
     let found = look_up(&*store, arguments.id.trim()).await?;
     store.close().await;
     if found.stored.is_empty() && found.failed.is_empty() {
@@ -48,7 +48,7 @@ pub(crate) async fn transaction(arguments: &TransactionArguments) -> Result<Exit
     Ok(Exit::Done)
 }
 
-async fn look_up(store: &dyn Store, id: &str) -> Result<Found, CommandError> {
+async fn look_up(store: &dyn Store, id: &str) -> Result<TransactionReport, CommandError> {
     let mut candidates = BTreeSet::new();
     // In every form that a UUID is written in; the hyphenated one is stored as it is.
     if let Ok(uuid) = Uuid::try_parse(id) {
@@ -57,7 +57,7 @@ async fn look_up(store: &dyn Store, id: &str) -> Result<Found, CommandError> {
     for namespace in store.namespaces().await? {
         candidates.insert(Namespace::new(&namespace.to_string()).identify(id).0);
     }
-    let mut found = Found { stored: Vec::new(), failed: Vec::new() };
+    let mut found = TransactionReport { stored: Vec::new(), failed: Vec::new() };
     for candidate in candidates {
         found.stored.extend(store.transaction(candidate).await?.map(StoredTransaction::from));
         found.failed.extend(store.failed_with_id(candidate).await?.into_iter().map(FailedTransaction::from));
@@ -67,16 +67,16 @@ async fn look_up(store: &dyn Store, id: &str) -> Result<Found, CommandError> {
 
 /// What is known of the transactions with one id.
 #[derive(Debug, Serialize)]
-struct Found {
+struct TransactionReport {
     stored: Vec<StoredTransaction>,
     failed: Vec<FailedTransaction>,
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for TransactionReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut gap = "";
         for stored in &self.stored {
-            writeln!(out, "{gap}predicted: {}", stored.verdict())?;
+            writeln!(out, "{gap}predicted: {}", stored.prediction_line())?;
             let mut fields = Fields::default();
             fields.add("from", format!("row {} of run {}", grouped(stored.row), stored.run_id));
             stored.show(&mut fields);
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn shows_all_that_have_the_id() {
         let replaced = assay_store::TransactionRecord { replaced: 2, ..record() };
-        let found = Found { stored: vec![replaced.into()], failed: vec![failed().into()] };
+        let found = TransactionReport { stored: vec![replaced.into()], failed: vec![failed().into()] };
         assert_eq!(
             found.to_string(),
             "\

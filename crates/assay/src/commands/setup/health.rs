@@ -16,11 +16,11 @@ use crate::error::CommandError;
 use crate::output::print_text;
 
 /// Where health is told, unless the URL says otherwise.
-const READY: &str = "/health/ready";
+const READY_PATH: &str = "/health/ready";
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// As much of an answer as is read.
-const LONGEST: u64 = 16 * 1024;
+const MAX_ANSWER_BYTES: u64 = 16 * 1024;
 
 /// Ask a program whether it is well, as a container's health check
 ///
@@ -47,15 +47,16 @@ pub(crate) struct HealthArguments {
 /// Asks, and tells the answer.
 pub(crate) async fn health(arguments: &HealthArguments) -> Result<Exit, CommandError> {
     let (address, path) = match (&arguments.url, arguments.metrics.metrics_addr) {
-        (Some(url), _) => parts(url)?,
-        (None, Some(address)) => (here(address).to_string(), READY.to_owned()),
+        (Some(url), _) => address_and_path(url)?,
+        (None, Some(address)) => (local_address(address).to_string(), READY_PATH.to_owned()),
         (None, None) if arguments.if_shown => return Ok(Exit::Done),
         (None, None) => {
-            return Err(CommandError::Health("give a URL, or set METRICS_ADDR as the program has it".to_owned()));
+            return Err(CommandError::NoHealthTarget(
+                "give a URL, or set METRICS_ADDR as the program has it".to_owned(),
+            ));
         }
     };
-    let answered =
-        timeout(PATIENCE, ask(&address, &path)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let answered = timeout(TIMEOUT, get(&address, &path)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let answer = match answered {
         Ok(answer) => answer,
         Err(error) => {
@@ -70,16 +71,16 @@ pub(crate) async fn health(arguments: &HealthArguments) -> Result<Exit, CommandE
 }
 
 /// The address and path of a URL.
-fn parts(url: &Url) -> Result<(String, String), CommandError> {
+fn address_and_path(url: &Url) -> Result<(String, String), CommandError> {
     match (url.scheme(), url.host_str(), url.port_or_known_default()) {
         ("http", Some(host), Some(port)) => Ok((format!("{host}:{port}"), url.path().to_owned())),
         // Not the URL itself, which may hold a password.
-        _ => Err(CommandError::Health("that URL is not asked: only http://… is".to_owned())),
+        _ => Err(CommandError::NoHealthTarget("that URL is not asked: only http://… is".to_owned())),
     }
 }
 
 /// The address that a program of this machine is reached at, which listens at this one.
-fn here(address: SocketAddr) -> SocketAddr {
+fn local_address(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -89,11 +90,11 @@ fn here(address: SocketAddr) -> SocketAddr {
 }
 
 /// One exchange in HTTP/1.0, which closes the connection behind the answer.
-async fn ask(address: &str, path: &str) -> io::Result<String> {
+async fn get(address: &str, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer).await?;
+    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
@@ -106,15 +107,18 @@ mod tests {
         for (listens, asked) in
             [("0.0.0.0:9464", "127.0.0.1:9464"), ("[::]:9464", "[::1]:9464"), ("10.1.2.3:9464", "10.1.2.3:9464")]
         {
-            assert_eq!(here(listens.parse().unwrap()).to_string(), asked);
+            assert_eq!(local_address(listens.parse().unwrap()).to_string(), asked);
         }
     }
 
     #[test]
     fn a_url_is_taken_apart() {
-        let parts = |url: &str| parts(&url.parse().unwrap());
-        assert_eq!(parts("http://ml-api:8000/health").unwrap(), ("ml-api:8000".to_owned(), "/health".to_owned()));
-        assert_eq!(parts("http://[::1]/").unwrap(), ("[::1]:80".to_owned(), "/".to_owned()));
-        assert!(parts("https://ml-api/health").unwrap_err().to_string().contains("only http://"));
+        let address_and_path = |url: &str| address_and_path(&url.parse().unwrap());
+        assert_eq!(
+            address_and_path("http://ml-api:8000/health").unwrap(),
+            ("ml-api:8000".to_owned(), "/health".to_owned())
+        );
+        assert_eq!(address_and_path("http://[::1]/").unwrap(), ("[::1]:80".to_owned(), "/".to_owned()));
+        assert!(address_and_path("https://ml-api/health").unwrap_err().to_string().contains("only http://"));
     }
 }

@@ -23,8 +23,8 @@ use crate::output::{counted, print_text};
   assay watch-setup s3://transactions --remove")]
 pub(crate) struct WatchSetupArguments {
     /// Which objects: s3://bucket, or s3://bucket/prefix
-    #[arg(value_name = "S3_URL", value_parser = parse_place)]
-    place: Place,
+    #[arg(value_name = "S3_URL", value_parser = parse_bucket_prefix)]
+    place: BucketPrefix,
     /// Whom the bucket tells: the ARN of the server's AMQP target or, on AWS, of an SQS queue [default: the AMQP target
     /// `primary` of RustFS, else of MinIO]
     #[arg(long, value_name = "ARN")]
@@ -47,24 +47,24 @@ pub(crate) struct WatchSetupArguments {
 
 /// A bucket, and what the keys in it begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct BucketPrefix {
     bucket: String,
     prefix: String,
 }
 
-fn parse_place(text: &str) -> Result<Place, String> {
+fn parse_bucket_prefix(text: &str) -> Result<BucketPrefix, String> {
     let wrong = || format!("`{text}` is no place for objects: write s3://bucket or s3://bucket/prefix");
     let whole = if text.splitn(4, '/').count() == 3 { format!("{text}/") } else { text.to_owned() };
     // What has no key is a place all the same.
     match format!("{whole}.").parse() {
-        Ok(SourceUrl::S3 { bucket, key }) => Ok(Place { bucket, prefix: key[..key.len() - 1].to_owned() }),
+        Ok(SourceUrl::S3 { bucket, key }) => Ok(BucketPrefix { bucket, prefix: key[..key.len() - 1].to_owned() }),
         _ => Err(wrong()),
     }
 }
 
 /// Sets the rule, or takes it away, and says so.
 pub(crate) async fn watch_setup(arguments: &WatchSetupArguments) -> Result<Exit, CommandError> {
-    let Place { bucket, prefix } = &arguments.place;
+    let BucketPrefix { bucket, prefix } = &arguments.place;
     let (sources, arn) = (Sources::new(&arguments.s3)?, arguments.arn.as_deref());
     let place = format!("s3://{bucket}/{prefix}");
     if arguments.remove {
@@ -87,19 +87,19 @@ pub(crate) async fn watch_setup(arguments: &WatchSetupArguments) -> Result<Exit,
         None
     };
     let notified = sources.notify(bucket, prefix, arn).await?;
-    print_text(&Report { place, notified, exchange })?;
+    print_text(&WatchSetupReport { place, notified, exchange })?;
     Ok(Exit::Done)
 }
 
 /// What was set, and what to do next.
 #[derive(Debug)]
-struct Report {
+struct WatchSetupReport {
     place: String,
     notified: Notified,
     exchange: Option<String>,
 }
 
-impl Display for Report {
+impl Display for WatchSetupReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place, notified: Notified { arn, was_there, others }, exchange } = self;
         let tells = if *was_there { "tells" } else { "now tells" };
@@ -126,14 +126,14 @@ mod tests {
 
     #[test]
     fn a_place_is_a_bucket_with_or_without_a_prefix() {
-        let place = |bucket: &str, prefix: &str| Ok(Place { bucket: bucket.into(), prefix: prefix.into() });
+        let place = |bucket: &str, prefix: &str| Ok(BucketPrefix { bucket: bucket.into(), prefix: prefix.into() });
         for text in ["s3://drops", "s3://drops/"] {
-            assert_eq!(parse_place(text), place("drops", ""), "{text}");
+            assert_eq!(parse_bucket_prefix(text), place("drops", ""), "{text}");
         }
-        assert_eq!(parse_place("s3://drops/2026/"), place("drops", "2026/"));
-        assert_eq!(parse_place("s3://drops/2026"), place("drops", "2026"));
+        assert_eq!(parse_bucket_prefix("s3://drops/2026/"), place("drops", "2026/"));
+        assert_eq!(parse_bucket_prefix("s3://drops/2026"), place("drops", "2026"));
         for wrong in ["", "drops", "s3://", "s3:///a", "/tmp/a", "https://drops/a"] {
-            assert!(parse_place(wrong).unwrap_err().contains("write s3://bucket"), "{wrong}");
+            assert!(parse_bucket_prefix(wrong).unwrap_err().contains("write s3://bucket"), "{wrong}");
         }
     }
 }

@@ -14,13 +14,13 @@ use assay_transaction::{Exit, Run, RunId, parse_duration};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use self::publish::{Sending, Sent};
-use self::report::{Plan, Replayed, Report};
-use self::wait::{Waiting, wait};
-use crate::commands::ledger::{ActOptions, DeskOptions, StageOptions, find};
+use self::publish::{PartPublisher, SentParts};
+use self::report::{ReplayPlan, ReplayReport, ReplaySummary};
+use self::wait::{ReplayWait, wait};
+use crate::commands::ledger::{LedgerOptions, OperatorOptions, StageOptions, find_run};
 use crate::commands::query::failures::classes;
 use crate::error::CommandError;
-use crate::local::{Progress, Stages};
+use crate::local::{StageCounters, Stages};
 use crate::output::print;
 
 /// Send failed transactions through predictors and writer again
@@ -60,11 +60,11 @@ pub(crate) struct ReplayArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    act: ActOptions,
+    operator: OperatorOptions,
     #[command(flatten)]
     stages: StageOptions,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
 }
 
 /// `12` or `1-10`.
@@ -80,28 +80,28 @@ fn parse_range(text: &str) -> Result<(u64, u64), String> {
 
 /// Replays what is selected.
 pub(crate) async fn replay(arguments: &ReplayArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("replay").await?;
-    let run = find(&*store, &arguments.run_id).await?;
+    let store = arguments.ledger.open("replay").await?;
+    let run = find_run(&*store, &arguments.run_id).await?;
     let selection = Selection { classes: arguments.classes.clone(), rows: arguments.rows.clone() };
     let selected = store.count_failed(&run.run_id, &selection).await?;
-    let plan = Plan::new(&run, selected);
+    let plan = ReplayPlan::new(&run, selected);
     if arguments.dry_run || plan.rows_selected == 0 {
         store.close().await;
-        print(&Report { plan, is_dry_run: arguments.dry_run, replayed: None }, arguments.json)?;
+        print(&ReplayReport { plan, is_dry_run: arguments.dry_run, replayed: None }, arguments.json)?;
         return Ok(Exit::Done);
     }
-    arguments.stages.check(&run)?;
-    let progress = Progress::default();
-    let settings = arguments.stages.settings(&arguments.desk);
-    let starting = Box::pin(Stages::reach(store, settings, "replay", &progress));
+    arguments.stages.require_scorer(&run)?;
+    let progress = StageCounters::default();
+    let settings = arguments.stages.settings(&arguments.ledger);
+    let starting = Box::pin(Stages::connect_or_start(store, settings, "replay", &progress));
     let Some(stages) = shutdown.run_until_cancelled(starting).await else { return Err(CommandError::NotBegun) };
     let stages = stages?;
     let replayed = tokio::select! {
         replayed = send(arguments, &run, &selection, &plan, &stages, shutdown) => replayed,
-        failed = stages.failed() => Err(failed),
+        failed = stages.failure() => Err(failed),
     };
     stages.stop().await;
-    let report = Report { plan, is_dry_run: false, replayed: Some(replayed?) };
+    let report = ReplayReport { plan, is_dry_run: false, replayed: Some(replayed?) };
     print(&report, arguments.json)?;
     Ok(report.exit())
 }
@@ -111,21 +111,21 @@ async fn send(
     arguments: &ReplayArguments,
     run: &Run,
     selection: &Selection,
-    plan: &Plan,
+    plan: &ReplayPlan,
     stages: &Stages,
     shutdown: &CancellationToken,
-) -> Result<Replayed, CommandError> {
+) -> Result<ReplaySummary, CommandError> {
     let store: &dyn Store = &**stages.store();
     let details = plan.details(selection);
-    let replay = store.begin_replay(&run.run_id, &details, &arguments.act.act()).await?;
-    let sending = Sending { store, broker: &**stages.broker(), run, selection, replay, shutdown };
-    let sent: Sent = sending.send().await?;
-    if !arguments.wait && !stages.are_here() {
-        return Ok(Replayed::new(replay, sent, None));
+    let replay = store.begin_replay(&run.run_id, &details, &arguments.operator.audit_context()).await?;
+    let sending = PartPublisher { store, broker: &**stages.broker(), run, selection, replay, shutdown };
+    let sent: SentParts = sending.send().await?;
+    if !arguments.wait && !stages.are_local() {
+        return Ok(ReplaySummary::new(replay, sent, None));
     }
-    let waiting = Waiting { store, run_id: &run.run_id, replay, sent, timeout: arguments.wait_timeout, shutdown };
+    let waiting = ReplayWait { store, run_id: &run.run_id, replay, sent, timeout: arguments.wait_timeout, shutdown };
     let (exchanged, lost_parts): (Exchanged, u64) = wait(&waiting).await?;
-    Ok(Replayed::new(replay, sent, Some((exchanged, lost_parts))))
+    Ok(ReplaySummary::new(replay, sent, Some((exchanged, lost_parts))))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::commands::ledger::transactions::entry;
+use crate::commands::ledger::transactions::replayable_entry;
 use crate::error::CommandError;
 
 /// Bytes of unconfirmed parts, at which no more are published.
@@ -19,7 +19,7 @@ const MAX_BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
 const MAX_PAGE: u32 = 32;
 
 /// Sends the selected rows of a run.
-pub(super) struct Sending<'a> {
+pub(super) struct PartPublisher<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) broker: &'a dyn Broker,
     pub(super) run: &'a Run,
@@ -30,20 +30,20 @@ pub(super) struct Sending<'a> {
 
 /// What was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Sent {
+pub(super) struct SentParts {
     pub(super) rows: u64,
     pub(super) parts: u64,
     /// Rows of which nothing was kept that could be sent.
     pub(super) unreadable: u64,
 }
 
-impl Sending<'_> {
+impl PartPublisher<'_> {
     /// Sends all, and returns once the broker has confirmed it.
-    pub(super) async fn send(&self) -> Result<Sent, CommandError> {
+    pub(super) async fn send(&self) -> Result<SentParts, CommandError> {
         let chunk_rows = self.run.settings.chunk_rows.get();
         let page_rows = chunk_rows.min(MAX_PAGE);
-        let mut cutting = Cutting::new(self.run.run_id.clone(), self.replay, chunk_rows);
-        let mut sent = Sent::default();
+        let mut builder = PartBuilder::new(self.run.run_id.clone(), self.replay, chunk_rows);
+        let mut sent = SentParts::default();
         let mut in_flight = FuturesUnordered::new();
         let (mut bytes_in_flight, mut from, mut more) = (0, 0, true);
         while more || !in_flight.is_empty() {
@@ -65,15 +65,15 @@ impl Sending<'_> {
             from = page.last().map_or(from, |last| last.row + 1);
             let mut parts = Vec::new();
             for record in page.iter().filter(|record| record.class != FailureClass::Removed.code()) {
-                if let Some(entry) = entry(record) {
-                    parts.extend(cutting.add(entry, record.payload.len()));
+                if let Some(entry) = replayable_entry(record) {
+                    parts.extend(builder.add(entry, record.payload.len()));
                 } else {
                     sent.unreadable += 1;
                     warn!("row {} cannot be sent: what was kept of it cannot be read", record.row);
                 }
             }
             if !more {
-                parts.extend(cutting.rest());
+                parts.extend(builder.rest());
             }
             for part in parts {
                 let (rows, body) = (part.transactions.len() as u64, part.encode()?);
@@ -103,7 +103,7 @@ impl Sending<'_> {
     fn confirmed(
         &self,
         published: Result<(u64, usize), Unpublished>,
-        sent: Sent,
+        sent: SentParts,
     ) -> Result<(u64, usize), CommandError> {
         published.map_err(|error| match error {
             Unpublished::Stopped => self.stopped(sent),
@@ -111,7 +111,7 @@ impl Sending<'_> {
         })
     }
 
-    fn stopped(&self, sent: Sent) -> CommandError {
+    fn stopped(&self, sent: SentParts) -> CommandError {
         CommandError::ReplayStopped { run_id: self.run.run_id.clone(), rows: sent.rows }
     }
 }
@@ -123,14 +123,14 @@ fn route(run: &Run) -> Route {
 }
 
 /// Cuts rows into parts, as a chunk is cut: by rows and by bytes.
-struct Cutting {
+struct PartBuilder {
     next: ReplayId,
     max_rows: usize,
     entries: Vec<Entry>,
     bytes: usize,
 }
 
-impl Cutting {
+impl PartBuilder {
     fn new(run_id: RunId, replay: u64, max_rows: u32) -> Self {
         let next = ReplayId { run_id, replay, part: 0 };
         Self { next, max_rows: usize::try_from(max_rows).unwrap_or(usize::MAX), entries: Vec::new(), bytes: 0 }
@@ -167,17 +167,17 @@ mod tests {
 
     #[test]
     fn parts_are_cut_by_rows_and_by_bytes() {
-        let entry = || entry(&failed()).unwrap();
-        let mut cutting = Cutting::new("run".parse().unwrap(), 2, 3);
-        assert_eq!(cutting.rest(), None);
-        assert_eq!(cutting.add(entry(), 10), None);
-        assert_eq!(cutting.add(entry(), 10), None);
-        assert_eq!(rows(&cutting.add(entry(), 10).unwrap()), (0, 3));
-        assert_eq!(rows(&cutting.add(entry(), 1024 * 1024).unwrap()), (1, 1));
-        assert_eq!(cutting.add(entry(), 10), None);
-        let last = cutting.rest().unwrap();
+        let entry = || replayable_entry(&failed()).unwrap();
+        let mut builder = PartBuilder::new("run".parse().unwrap(), 2, 3);
+        assert_eq!(builder.rest(), None);
+        assert_eq!(builder.add(entry(), 10), None);
+        assert_eq!(builder.add(entry(), 10), None);
+        assert_eq!(rows(&builder.add(entry(), 10).unwrap()), (0, 3));
+        assert_eq!(rows(&builder.add(entry(), 1024 * 1024).unwrap()), (1, 1));
+        assert_eq!(builder.add(entry(), 10), None);
+        let last = builder.rest().unwrap();
         assert_eq!(rows(&last), (2, 1));
         assert_eq!(last.id.to_string(), "run/2/2");
-        assert_eq!(cutting.rest(), None);
+        assert_eq!(builder.rest(), None);
     }
 }

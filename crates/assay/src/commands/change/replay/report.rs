@@ -7,12 +7,12 @@ use assay_transaction::{Exit, FailureClass, Run, RunId};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::publish::Sent;
+use super::publish::SentParts;
 use crate::output::{Fields, Side, Table, counted, grouped};
 
 /// What is to be sent.
 #[derive(Debug, Serialize)]
-pub(super) struct Plan {
+pub(super) struct ReplayPlan {
     run_id: RunId,
     pub(super) rows_selected: u64,
     selected: Vec<(String, u64)>,
@@ -26,7 +26,7 @@ fn is_none(count: &u64) -> bool {
     *count == 0
 }
 
-impl Plan {
+impl ReplayPlan {
     pub(super) fn new(run: &Run, selected: Vec<(String, u64)>) -> Self {
         let is_removed = |(class, _): &(String, u64)| class == FailureClass::Removed.code();
         let (removed, selected): (Vec<_>, Vec<_>) = selected.into_iter().partition(is_removed);
@@ -50,28 +50,28 @@ impl Plan {
 
 /// What became of a replay.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct ReplayReport {
     #[serde(flatten)]
-    pub(super) plan: Plan,
+    pub(super) plan: ReplayPlan,
     pub(super) is_dry_run: bool,
     #[serde(flatten)]
-    pub(super) replayed: Option<Replayed>,
+    pub(super) replayed: Option<ReplaySummary>,
 }
 
 /// What was sent and, where it was waited for, what came of it.
 #[derive(Debug, Serialize)]
-pub(super) struct Replayed {
+pub(super) struct ReplaySummary {
     replay: u64,
     rows_sent: u64,
     parts_sent: u64,
     /// Rows that could not be sent.
     rows_unreadable: u64,
     #[serde(flatten)]
-    outcome: Option<Outcome>,
+    outcome: Option<ReplayOutcome>,
 }
 
 #[derive(Debug, Serialize)]
-struct Outcome {
+struct ReplayOutcome {
     stored: u64,
     failed: u64,
     gone: u64,
@@ -80,22 +80,22 @@ struct Outcome {
     parts_given_up: u64,
 }
 
-impl Replayed {
+impl ReplaySummary {
     /// `waited` holds what the parts did, and how many of them were given up.
-    pub(super) fn new(replay: u64, sent: Sent, waited: Option<(Exchanged, u64)>) -> Self {
-        let outcome = waited.map(|(Exchanged { stored, failed, gone, is_new: _ }, parts_given_up)| Outcome {
+    pub(super) fn new(replay: u64, sent: SentParts, waited: Option<(Exchanged, u64)>) -> Self {
+        let outcome = waited.map(|(Exchanged { stored, failed, gone, is_new: _ }, parts_given_up)| ReplayOutcome {
             stored,
             failed,
             gone,
             given_up: sent.rows.saturating_sub(stored + failed + gone),
             parts_given_up,
         });
-        let Sent { rows, parts, unreadable } = sent;
+        let SentParts { rows, parts, unreadable } = sent;
         Self { replay, rows_sent: rows, parts_sent: parts, rows_unreadable: unreadable, outcome }
     }
 }
 
-impl Report {
+impl ReplayReport {
     /// Rows that are still failed are told by the exit code, where that is known.
     pub(super) fn exit(&self) -> Exit {
         let is_well = self.replayed.as_ref().is_none_or(|replayed| {
@@ -106,9 +106,9 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ReplayReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { run_id, rows_selected, selected, rows_removed } = &self.plan;
+        let ReplayPlan { run_id, rows_selected, selected, rows_removed } = &self.plan;
         if *rows_removed > 0 {
             let rows = counted(*rows_removed, "row was", "rows were");
             writeln!(out, "{rows} removed, and cannot be sent: nothing of that is kept")?;
@@ -151,20 +151,20 @@ mod tests {
     use super::*;
     use crate::commands::ledger::state::tests::example;
 
-    fn plan(selected: &[(&str, u64)]) -> Plan {
+    fn plan(selected: &[(&str, u64)]) -> ReplayPlan {
         let selected: Vec<_> = selected.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect();
-        Plan::new(&Run { run_id: "first".parse().unwrap(), ..example() }, selected)
+        ReplayPlan::new(&Run { run_id: "first".parse().unwrap(), ..example() }, selected)
     }
 
-    fn report(waited: Option<(Exchanged, u64)>) -> Report {
-        let sent = Sent { rows: 1_070, parts: 11, unreadable: 0 };
+    fn report(waited: Option<(Exchanged, u64)>) -> ReplayReport {
+        let sent = SentParts { rows: 1_070, parts: 11, unreadable: 0 };
         let plan = plan(&[("rejected", 1_050), ("suspect", 20)]);
-        Report { plan, is_dry_run: false, replayed: Some(Replayed::new(2, sent, waited)) }
+        ReplayReport { plan, is_dry_run: false, replayed: Some(ReplaySummary::new(2, sent, waited)) }
     }
 
     #[test]
     fn a_dry_run_tells_what_would_be_sent() {
-        let dry = Report { is_dry_run: true, replayed: None, ..report(None) };
+        let dry = ReplayReport { is_dry_run: true, replayed: None, ..report(None) };
         assert_eq!(
             dry.to_string(),
             "\
@@ -179,13 +179,13 @@ nothing was sent (--dry-run)
 "
         );
         assert_eq!(dry.exit(), Exit::Done);
-        let nothing = Report { plan: plan(&[]), is_dry_run: false, replayed: None };
+        let nothing = ReplayReport { plan: plan(&[]), is_dry_run: false, replayed: None };
         assert_eq!(nothing.to_string(), "no failed transaction of run first is selected: nothing to replay\n");
     }
 
     #[test]
     fn tombstones_are_passed_over() {
-        let removed = Report { plan: plan(&[("removed", 1_000)]), is_dry_run: false, replayed: None };
+        let removed = ReplayReport { plan: plan(&[("removed", 1_000)]), is_dry_run: false, replayed: None };
         assert_eq!(
             removed.to_string(),
             "1,000 rows were removed, and cannot be sent: nothing of that is kept\n\

@@ -8,28 +8,28 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::publish::Sent;
+use super::publish::SentParts;
 use crate::error::CommandError;
 
 /// How often the ledger is asked.
-const POLL: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What is waited for.
-pub(super) struct Waiting<'a> {
+pub(super) struct ReplayWait<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) run_id: &'a RunId,
     pub(super) replay: u64,
-    pub(super) sent: Sent,
+    pub(super) sent: SentParts,
     pub(super) timeout: Duration,
     pub(super) shutdown: &'a CancellationToken,
 }
 
 /// Stays until each part is recorded or given up; tells what the recorded ones did, and how many were given up.
-pub(super) async fn wait(waiting: &Waiting<'_>) -> Result<(Exchanged, u64), CommandError> {
-    let Waiting { run_id, replay, sent, timeout, shutdown, .. } = *waiting;
+pub(super) async fn wait(waiting: &ReplayWait<'_>) -> Result<(Exchanged, u64), CommandError> {
+    let ReplayWait { run_id, replay, sent, timeout, shutdown, .. } = *waiting;
     let deadline = Instant::now() + timeout.min(Duration::MAX / 4);
     loop {
-        match look(waiting).await {
+        match poll(waiting).await {
             Ok((recorded, exchanged, given_up)) if recorded + given_up >= sent.parts => {
                 return Ok((exchanged, given_up));
             }
@@ -46,7 +46,7 @@ pub(super) async fn wait(waiting: &Waiting<'_>) -> Result<(Exchanged, u64), Comm
             Err(error) => return Err(error.into()),
         }
         tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = shutdown.cancelled() => {
                 return Err(CommandError::ReplayStopped { run_id: run_id.clone(), rows: sent.rows });
             }
@@ -54,8 +54,8 @@ pub(super) async fn wait(waiting: &Waiting<'_>) -> Result<(Exchanged, u64), Comm
     }
 }
 
-async fn look(waiting: &Waiting<'_>) -> Result<(u64, Exchanged, u64), StoreError> {
-    let Waiting { store, run_id, replay, .. } = *waiting;
+async fn poll(waiting: &ReplayWait<'_>) -> Result<(u64, Exchanged, u64), StoreError> {
+    let ReplayWait { store, run_id, replay, .. } = *waiting;
     // What is recorded first: a part that was given up and is recorded between the two questions then counts as neither, and is
     // asked for again, instead of as both.
     let (recorded, exchanged) = store.replayed(run_id, replay).await?;

@@ -24,22 +24,22 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::arguments::RunArguments;
 use crate::error::CommandError;
-pub(crate) use progress::Display;
-use sources::Several;
-use summary::{OnlyOne, Summary};
+pub(crate) use progress::ProgressDisplay;
+use sources::SourcesSummary;
+use summary::{RunSummary, SingleSource};
 
-use crate::local::{DEFAULT_DATABASE, Progress, StageSettings, Stages};
+use crate::local::{DEFAULT_DATABASE, StageCounters, StageSettings, Stages};
 use crate::output::print;
 
 /// Loads sources and stays until all of them are stored.
 pub(crate) async fn run(
     arguments: &RunArguments,
-    display: &Display,
+    display: &ProgressDisplay,
     shutdown: &CancellationToken,
     health: &Health,
 ) -> Result<Exit, CommandError> {
     let began = Instant::now();
-    let progress = Progress::default();
+    let progress = StageCounters::default();
     let startup = arguments.startup.startup_timeout;
     let sources = Sources::new(&arguments.s3)?;
     let settings = StageSettings {
@@ -80,27 +80,27 @@ pub(crate) async fn run(
         drain: arguments.shutdown.drain_timeout,
         holder: Holder::new(),
         lease: arguments.lease.lease_timeout,
-        act: arguments.act.act(),
+        act: arguments.operator.audit_context(),
     };
     let shown = AbortOnDropHandle::new(tokio::spawn(display.clone().follow(progress.clone())));
     let ended = tokio::select! {
         ended = load(arguments, &dependencies, found, missing, &progress, shutdown) => ended,
-        failed = stages.failed() => Err(failed),
+        failed = stages.failure() => Err(failed),
     };
     drop(shown);
     display.clear();
     let printed = match &ended {
-        Ok(ended) => summarise(ended, &**stages.store(), began.elapsed()).await.map(Some),
+        Ok(ended) => collect_report(ended, &**stages.store(), began.elapsed()).await.map(Some),
         Err(_) => Ok(None),
     };
     stages.stop().await;
     let ended = ended?;
     match printed? {
-        Some(Printed::One(summary)) => {
-            print(&OnlyOne::new(&summary), arguments.json)?;
+        Some(RunReport::One(summary)) => {
+            print(&SingleSource::new(&summary), arguments.json)?;
             summary.check()?;
         }
-        Some(Printed::Several(several)) => {
+        Some(RunReport::Several(several)) => {
             print(&several, arguments.json)?;
             several.check()?;
         }
@@ -110,14 +110,14 @@ pub(crate) async fn run(
 }
 
 /// What became of the sources.
-enum Loaded {
+enum LoadResult {
     /// Of the only one.
     One(Box<Ended>),
     /// Of several, or of none.
     Several(Vec<SourceEnded>),
 }
 
-impl Loaded {
+impl LoadResult {
     fn exit(&self) -> Exit {
         match self {
             Self::One(ended) => ended.exit(),
@@ -126,9 +126,9 @@ impl Loaded {
     }
 }
 
-enum Printed {
-    One(Box<Summary>),
-    Several(Several),
+enum RunReport {
+    One(Box<RunSummary>),
+    Several(SourcesSummary),
 }
 
 async fn load(
@@ -136,24 +136,24 @@ async fn load(
     dependencies: &Dependencies,
     found: Vec<SourceUrl>,
     missing: Vec<SourceEnded>,
-    progress: &Progress,
+    progress: &StageCounters,
     shutdown: &CancellationToken,
-) -> Result<Loaded, CommandError> {
+) -> Result<LoadResult, CommandError> {
     let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
     let RunArguments { load, many, .. } = arguments;
     if let ([source], []) = (&found[..], &missing[..]) {
         let ended = assay_loader::run(dependencies, source, load, &wait, &progress.load, shutdown).await?;
-        return Ok(Loaded::One(Box::new(ended)));
+        return Ok(LoadResult::One(Box::new(ended)));
     }
     let mut ended = missing;
     ended.extend(run_many(dependencies, found, load, &wait, many.max_loads, &progress.load, shutdown).await);
-    Ok(Loaded::Several(ended))
+    Ok(LoadResult::Several(ended))
 }
 
-async fn summarise(loaded: &Loaded, store: &dyn Store, elapsed: Duration) -> Result<Printed, CommandError> {
+async fn collect_report(loaded: &LoadResult, store: &dyn Store, elapsed: Duration) -> Result<RunReport, CommandError> {
     Ok(match loaded {
-        Loaded::One(ended) => Printed::One(Box::new(Summary::collect(store, ended, elapsed).await?)),
-        Loaded::Several(ended) => Printed::Several(Several::collect(store, ended, elapsed).await?),
+        LoadResult::One(ended) => RunReport::One(Box::new(RunSummary::collect(store, ended, elapsed).await?)),
+        LoadResult::Several(ended) => RunReport::Several(SourcesSummary::collect(store, ended, elapsed).await?),
     })
 }
 

@@ -8,32 +8,32 @@ use assay_telemetry::{LogFormat, LogOptions, init_logs_to};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::per_second;
-use crate::local::Progress;
-use crate::output::{counted, grouped, span};
+use crate::local::StageCounters;
+use crate::output::{counted, grouped, human_duration};
 
 /// Between two looks at the counters.
-const TICK: Duration = Duration::from_millis(100);
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Three bars on a terminal, or nothing.
 #[derive(Debug, Clone)]
-pub(crate) struct Display(Option<Bars>);
+pub(crate) struct ProgressDisplay(Option<ProgressBars>);
 
 #[derive(Debug, Clone)]
-struct Bars {
+struct ProgressBars {
     all: MultiProgress,
     read: ProgressBar,
     scored: ProgressBar,
     stored: ProgressBar,
 }
 
-impl Display {
+impl ProgressDisplay {
     /// Draws where stderr is a terminal and logs are text. The bars then take the place of the lines of level `info`, and
     /// what is logged is written above them.
     pub(crate) fn new(log: &LogOptions) -> Self {
         if !std::io::stderr().is_terminal() || log.log_format != LogFormat::Text || log.log_level != "info" {
             return Self(None);
         }
-        let bars = Bars::new();
+        let bars = ProgressBars::new();
         let all = bars.all.clone();
         let log = LogOptions { log_level: "warn".to_owned(), ..log.clone() };
         init_logs_to(&log, move || AboveBars(all.clone()));
@@ -41,12 +41,12 @@ impl Display {
     }
 
     /// Redraws until it is dropped.
-    pub(crate) async fn follow(self, progress: Progress) -> Infallible {
+    pub(crate) async fn follow(self, progress: StageCounters) -> Infallible {
         loop {
             if let Some(bars) = &self.0 {
                 bars.show(&progress);
             }
-            tokio::time::sleep(TICK).await;
+            tokio::time::sleep(REDRAW_INTERVAL).await;
         }
     }
 
@@ -59,7 +59,7 @@ impl Display {
     }
 }
 
-impl Bars {
+impl ProgressBars {
     fn new() -> Self {
         let style = ProgressStyle::with_template("{prefix:>9} {wide_bar:.cyan} {percent:>3} %  {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -70,7 +70,7 @@ impl Bars {
 
     /// Reading is measured in bytes, as the number of rows is not known before the end; the others in the rows that the
     /// whole source has if it goes on as it began.
-    fn show(&self, Progress { load, predict, write }: &Progress) {
+    fn show(&self, StageCounters { load, predict, write }: &StageCounters) {
         let (bytes, bytes_read, rows_read) = (load.source_bytes(), load.bytes_read(), load.rows_read());
         if bytes_read == 0 {
             return;
@@ -92,7 +92,7 @@ impl Bars {
 
 /// What stands behind a bar.
 fn message(count: u64, rate: u64, left: Option<u64>) -> String {
-    let left = left.map(|seconds| format!(", {} left", span(seconds))).unwrap_or_default();
+    let left = left.map(|seconds| format!(", {} left", human_duration(seconds))).unwrap_or_default();
     format!("{}, {}/s{left}", counted(count, "row", "rows"), grouped(rate))
 }
 

@@ -10,14 +10,14 @@ use assay_transaction::Tally;
 use serde::Serialize;
 
 use super::per_second;
-use super::summary::{SHOWN_CHARACTERS, Summary};
+use super::summary::{RunSummary, SHOWN_CHARACTERS};
 use crate::error::CommandError;
 use crate::output::{Side, Table, counted, grouped, one_line};
 
 /// What became of several sources.
 #[derive(Debug, Serialize)]
-pub(crate) struct Several {
-    sources: Vec<Line>,
+pub(crate) struct SourcesSummary {
+    sources: Vec<SourceLine>,
     broken: u64,
     rows_read: u64,
     #[serde(flatten)]
@@ -29,12 +29,12 @@ pub(crate) struct Several {
 /// What became of one of them.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Line {
-    Loaded(Box<Summary>),
+enum SourceLine {
+    Loaded(Box<RunSummary>),
     Broken { source: String, error: String },
 }
 
-impl Several {
+impl SourcesSummary {
     /// Counts the rows of all runs.
     pub(crate) async fn collect(
         store: &dyn Store,
@@ -44,46 +44,46 @@ impl Several {
         let mut sources = Vec::with_capacity(ended.len());
         for SourceEnded { name, ended } in ended {
             sources.push(match ended {
-                Ok(ended) => Line::Loaded(Box::new(Summary::collect(store, ended, elapsed).await?)),
-                Err(error) => Line::Broken { source: name.clone(), error: error.to_string() },
+                Ok(ended) => SourceLine::Loaded(Box::new(RunSummary::collect(store, ended, elapsed).await?)),
+                Err(error) => SourceLine::Broken { source: name.clone(), error: error.to_string() },
             });
         }
         Ok(Self::new(sources, elapsed))
     }
 
-    fn new(sources: Vec<Line>, elapsed: Duration) -> Self {
-        let (mut broken, mut rows_read, mut rows_now, mut tally) = (0, 0, 0, Tally::default());
+    fn new(sources: Vec<SourceLine>, elapsed: Duration) -> Self {
+        let (mut broken, mut rows_read, mut rows_read_now, mut tally) = (0, 0, 0, Tally::default());
         let mut counted = HashSet::new();
         for source in &sources {
             match source {
                 // Copies of what was loaded have one run, whose rows count once.
-                Line::Loaded(summary) if !counted.insert(&summary.run_id) => {}
-                Line::Loaded(summary) => {
+                SourceLine::Loaded(summary) if !counted.insert(&summary.run_id) => {}
+                SourceLine::Loaded(summary) => {
                     rows_read += summary.rows_read;
-                    rows_now += summary.rows_now();
+                    rows_read_now += summary.rows_read_now();
                     tally.predicted += summary.tally.predicted;
                     tally.invalid += summary.tally.invalid;
                     tally.failed += summary.tally.failed;
                     tally.duplicate += summary.tally.duplicate;
                 }
-                Line::Broken { .. } => broken += 1,
+                SourceLine::Broken { .. } => broken += 1,
             }
         }
-        let (seconds, rows_per_second) = (elapsed.as_secs_f64(), per_second(rows_now, elapsed));
+        let (seconds, rows_per_second) = (elapsed.as_secs_f64(), per_second(rows_read_now, elapsed));
         Self { sources, broken, rows_read, tally, seconds, rows_per_second }
     }
 
     /// The law, for each run.
     pub(crate) fn check(&self) -> Result<(), CommandError> {
         self.sources.iter().try_for_each(|source| match source {
-            Line::Loaded(summary) => summary.check(),
-            Line::Broken { .. } => Ok(()),
+            SourceLine::Loaded(summary) => summary.check(),
+            SourceLine::Broken { .. } => Ok(()),
         })
     }
 }
 
 /// A table for a person.
-impl Display for Several {
+impl Display for SourcesSummary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new([
             ("run", Side::Left),
@@ -100,7 +100,7 @@ impl Display for Several {
         };
         for line in &self.sources {
             let (run, state, counts, source) = match line {
-                Line::Loaded(summary) => {
+                SourceLine::Loaded(summary) => {
                     let before = match (summary.already_loaded, &summary.same_content_as) {
                         (true, Some(_)) => ", copy",
                         (true, None) => ", before",
@@ -109,7 +109,7 @@ impl Display for Several {
                     let state = format!("{}{before}", summary.state);
                     (summary.run_id.to_string(), state, counts(summary.rows_read, summary.tally), &summary.source)
                 }
-                Line::Broken { source, .. } => {
+                SourceLine::Broken { source, .. } => {
                     ("-".to_owned(), "broken".to_owned(), [""; 5].map(str::to_owned), source)
                 }
             };
@@ -122,7 +122,7 @@ impl Display for Several {
         table.add(["all".to_owned(), String::new(), rows_read, predicted, invalid, failed, duplicate, all]);
         write!(out, "\n{table}\n")?;
         for line in &self.sources {
-            if let Line::Broken { source, error } = line {
+            if let SourceLine::Broken { source, error } = line {
                 // The error may begin with the name of its source.
                 let named = if error.contains(source.as_str()) { error.clone() } else { format!("{source}: {error}") };
                 writeln!(out, "{}", one_line(&named, SHOWN_CHARACTERS))?;
@@ -130,7 +130,7 @@ impl Display for Several {
         }
         writeln!(out, "took {:.1} s, {} rows a second", self.seconds, grouped(self.rows_per_second))?;
         for line in &self.sources {
-            let Line::Loaded(summary) = line else { continue };
+            let SourceLine::Loaded(summary) = line else { continue };
             if summary.tally.failed > 0 {
                 let (rows, run_id) = (counted(summary.tally.failed, "row", "rows"), &summary.run_id);
                 writeln!(out, "{rows} of run {run_id} failed: `assay failures {run_id}` shows why")?;
@@ -150,17 +150,17 @@ mod tests {
 
     #[test]
     fn reads_as_a_table_with_what_is_broken_below() {
-        let loaded = Line::Loaded(Box::new(example()));
+        let loaded = SourceLine::Loaded(Box::new(example()));
         let mut before = example();
         before.already_loaded = true;
         before.run_id = "batch_20260110_100000_3f9a1c".parse().unwrap();
         let mut copy = example();
         (copy.already_loaded, copy.same_content_as) = (true, Some(copy.source));
         copy.source = "s3://transactions/copy.csv".into();
-        let copy = Line::Loaded(Box::new(copy));
-        let before = Line::Loaded(Box::new(before));
-        let broken = Line::Broken { source: "s3://transactions/none.csv".into(), error: "no such object".into() };
-        let several = Several::new(vec![loaded, before, copy, broken], Duration::from_secs(20));
+        let copy = SourceLine::Loaded(Box::new(copy));
+        let before = SourceLine::Loaded(Box::new(before));
+        let broken = SourceLine::Broken { source: "s3://transactions/none.csv".into(), error: "no such object".into() };
+        let several = SourcesSummary::new(vec![loaded, before, copy, broken], Duration::from_secs(20));
         let expected = "
 run                           state             rows read  predicted  invalid  failed  duplicate  source
 batch_20260111_100000_3f9a1c  complete          1,000,000    999,000      900       0        100  s3://transactions/2026.csv

@@ -20,7 +20,7 @@ const SHOWN_LABEL: usize = 60;
 
 /// What became of the rows of a run.
 #[derive(Debug, Serialize)]
-pub(crate) struct Summary {
+pub(crate) struct RunSummary {
     pub(super) run_id: RunId,
     pub(super) source: String,
     pub(super) state: RunState,
@@ -43,7 +43,7 @@ pub(crate) struct Summary {
     pub(super) remarks: Remarks,
 }
 
-impl Summary {
+impl RunSummary {
     /// Counts the rows of a run that has ended.
     pub(crate) async fn collect(store: &dyn Store, ended: &Ended, elapsed: Duration) -> Result<Self, CommandError> {
         let run = &ended.run;
@@ -68,12 +68,12 @@ impl Summary {
             rows_per_second: 0,
             remarks: ended.remarks.clone(),
         };
-        summary.rows_per_second = per_second(summary.rows_now(), elapsed);
+        summary.rows_per_second = per_second(summary.rows_read_now(), elapsed);
         Ok(summary)
     }
 
     /// Rows that were read just now.
-    pub(super) fn rows_now(&self) -> u64 {
+    pub(super) fn rows_read_now(&self) -> u64 {
         if self.already_loaded { 0 } else { self.rows_read }
     }
 
@@ -82,33 +82,33 @@ impl Summary {
         if !self.state.is_finished() || self.tally.accounts_for(self.rows_read) {
             return Ok(());
         }
-        Err(CommandError::Law { run_id: self.run_id.clone(), rows_read: self.rows_read, tally: self.tally })
+        Err(CommandError::RowAccounting { run_id: self.run_id.clone(), rows_read: self.rows_read, tally: self.tally })
     }
 }
 
 /// The summary of the only source, in the form that several have too, and with its own fields at the top.
 #[derive(Debug, Serialize)]
-pub(super) struct OnlyOne<'a> {
+pub(super) struct SingleSource<'a> {
     #[serde(flatten)]
-    summary: &'a Summary,
-    sources: [&'a Summary; 1],
+    summary: &'a RunSummary,
+    sources: [&'a RunSummary; 1],
     broken: u64,
 }
 
-impl<'a> OnlyOne<'a> {
-    pub(super) fn new(summary: &'a Summary) -> Self {
+impl<'a> SingleSource<'a> {
+    pub(super) fn new(summary: &'a RunSummary) -> Self {
         Self { summary, sources: [summary], broken: 0 }
     }
 }
 
-impl Display for OnlyOne<'_> {
+impl Display for SingleSource<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.summary.fmt(out)
     }
 }
 
 /// A table for a person.
-impl Display for Summary {
+impl Display for RunSummary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { predicted, invalid, failed, duplicate } = self.tally;
         let source = one_line(&self.source, SHOWN_CHARACTERS);
@@ -187,8 +187,8 @@ pub(super) use tests::example;
 mod tests {
     use super::*;
 
-    pub(in crate::commands::load::run) fn example() -> Summary {
-        Summary {
+    pub(in crate::commands::load::run) fn example() -> RunSummary {
+        RunSummary {
             run_id: "batch_20260111_100000_3f9a1c".parse().unwrap(),
             source: "s3://transactions/2026.csv".into(),
             state: RunState::Complete,
@@ -213,7 +213,7 @@ mod tests {
     fn what_a_model_or_a_file_is_called_neither_shows_a_card_nor_moves_the_cursor() {
         let hostile = "4111 1111 1111 1111\u{1b}[2J\r\nFAKE";
         let counts = || vec![PredictionCount { prediction: hostile.into(), count: 1, mean_score: None }];
-        let summary = Summary { source: hostile.into(), predictions: counts(), ..example() };
+        let summary = RunSummary { source: hostile.into(), predictions: counts(), ..example() };
         let text = summary.to_string();
         assert!(text.matches("FAKE").count() == 2, "{text}");
         assert!(!text.contains("1111 1111") && !text.contains('\u{1b}') && !text.contains('\r'), "{text}");
@@ -245,20 +245,20 @@ took 20.0 s, 49,900 rows a second
     #[test]
     fn ends_with_what_is_to_be_said() {
         let copy = Some("s3://transactions/2026.csv".to_owned());
-        let copy = Summary { source: "copy.csv".into(), already_loaded: true, same_content_as: copy, ..example() };
+        let copy = RunSummary { source: "copy.csv".into(), already_loaded: true, same_content_as: copy, ..example() };
         let end = "\nloaded before, by run batch_20260111_100000_3f9a1c, as s3://transactions/2026.csv (same content): nothing was read, scored or stored; --force loads \
                    it again\n";
         assert!(copy.to_string().ends_with(end), "{copy}");
         let tally = Tally { predicted: 999_997, failed: 3, ..Tally::default() };
         let before =
-            Summary { tally, already_loaded: true, unused_name: Some("january".parse().unwrap()), ..example() };
+            RunSummary { tally, already_loaded: true, unused_name: Some("january".parse().unwrap()), ..example() };
         let end = "; --force loads it again\n\
             BATCH_RUN_ID=january is not used: the source has run batch_20260111_100000_3f9a1c\n\
             3 rows failed: `assay failures batch_20260111_100000_3f9a1c` shows why, `assay replay \
             batch_20260111_100000_3f9a1c` tries again\n";
         assert!(before.to_string().ends_with(end), "{before}");
         let remarks = Remarks { ambiguous_hours: 2, zone: "Europe/Paris".into(), ..Remarks::default() };
-        let remarked = Summary { remarks, ..example() };
+        let remarked = RunSummary { remarks, ..example() };
         let text = remarked.to_string();
         assert!(text.contains("rows a second\n\n2 rows have a local time that comes twice in Europe/Paris"), "{text}");
         assert!(serde_json::to_string(&remarked).unwrap().ends_with(r#""ambiguous_hours":2}"#));
@@ -266,7 +266,7 @@ took 20.0 s, 49,900 rows a second
 
     #[test]
     fn json_of_one_source_has_the_form_of_several() {
-        let json = serde_json::to_value(OnlyOne::new(&example())).unwrap();
+        let json = serde_json::to_value(SingleSource::new(&example())).unwrap();
         assert_eq!(json["sources"][0]["run_id"], "batch_20260111_100000_3f9a1c");
         for field in ["run_id", "state", "rows_read", "predicted", "seconds", "predictions"] {
             assert_eq!(json[field], json["sources"][0][field], "{field}");
@@ -278,7 +278,7 @@ took 20.0 s, 49,900 rows a second
     #[test]
     fn the_law_is_checked() {
         assert!(example().check().is_ok());
-        let broken = Summary { rows_read: 1_000_001, ..example() };
+        let broken = RunSummary { rows_read: 1_000_001, ..example() };
         assert!(broken.check().unwrap_err().to_string().contains("1000001 rows were read, but 1000000"));
     }
 }

@@ -11,14 +11,14 @@ use assay_transaction::{Exit, Removal, Run, RunId, RunState, Tally};
 use clap::Args;
 use serde::Serialize;
 
-use self::stranded::{Missing, look_for};
+use self::stranded::{MissingChunks, find_missing_chunks};
 use self::strays::StrayFindings;
-use crate::commands::change::remove::told;
-use crate::commands::ledger::DeskOptions;
+use crate::commands::change::remove::describe_removal;
+use crate::commands::ledger::LedgerOptions;
 use crate::commands::ledger::control_totals::ControlTotals;
 use crate::commands::ledger::live_counts::LiveCounts;
-use crate::commands::ledger::queues::Glimpse;
-use crate::commands::ledger::run_argument::named;
+use crate::commands::ledger::queues::QueueProbe;
+use crate::commands::ledger::run_argument::resolve_run;
 use crate::error::CommandError;
 use crate::output::{Fields, counted, grouped, one_line, print, print_json, print_text, ranges};
 
@@ -51,37 +51,37 @@ pub(crate) struct AuditArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
     #[command(flatten)]
     broker: BrokerOptions,
 }
 
 /// Audits a run, or all of them.
 pub(crate) async fn audit(arguments: &AuditArguments) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("audit").await?;
-    let glimpse = Glimpse::connect(&arguments.broker, "audit", arguments.desk.startup.startup_timeout).await;
+    let store = arguments.ledger.open("audit").await?;
+    let probe = QueueProbe::connect(&arguments.broker, "audit", arguments.ledger.startup.startup_timeout).await;
     let exit = match &arguments.run {
         Some(run) => {
-            let (Run { run_id, .. }, _) = named(&*store, run).await?;
+            let (Run { run_id, .. }, _) = resolve_run(&*store, run).await?;
             let finding =
-                recount(&*store, &glimpse, &run_id).await?.ok_or_else(|| CommandError::NoRun(run_id.to_string()))?;
+                audit_run(&*store, &probe, &run_id).await?.ok_or_else(|| CommandError::NoRun(run_id.to_string()))?;
             print(&finding, arguments.json)?;
             finding.exit()
         }
-        None => audit_all(&*store, &glimpse, arguments.json).await?,
+        None => audit_all(&*store, &probe, arguments.json).await?,
     };
-    glimpse.close().await;
+    probe.close().await;
     store.close().await;
     Ok(exit)
 }
 
-async fn audit_all(store: &dyn Store, glimpse: &Glimpse, json: bool) -> Result<Exit, CommandError> {
+async fn audit_all(store: &dyn Store, probe: &QueueProbe, json: bool) -> Result<Exit, CommandError> {
     let mut findings = Vec::new();
     let (mut audited, mut broken, mut differing) = (0, 0, 0);
     for run in store.runs(None, u32::MAX).await? {
-        let Some(finding) = recount(store, glimpse, &run.run_id).await? else { continue };
+        let Some(finding) = audit_run(store, probe, &run.run_id).await? else { continue };
         audited += 1;
-        broken += u64::from(!finding.breaches.is_empty() || finding.is_short() || finding.chunks_stranded > 0);
+        broken += u64::from(!finding.breaches.is_empty() || finding.lacks_live_rows() || finding.chunks_stranded > 0);
         differing += u64::from(finding.totals_differ());
         if json {
             findings.push(serde_json::to_value(&finding).map_err(|error| CommandError::Print(error.into()))?);
@@ -109,20 +109,24 @@ async fn audit_all(store: &dyn Store, glimpse: &Glimpse, json: bool) -> Result<E
     Ok(if broken + differing == 0 && strays.is_empty() { Exit::Done } else { Exit::FailedRows })
 }
 
-async fn recount(store: &dyn Store, glimpse: &Glimpse, run_id: &RunId) -> Result<Option<Finding>, CommandError> {
+async fn audit_run(
+    store: &dyn Store,
+    probe: &QueueProbe,
+    run_id: &RunId,
+) -> Result<Option<AuditFinding>, CommandError> {
     let Some(audit) = store.audit(run_id).await? else { return Ok(None) };
     let live = LiveCounts::of(store, &audit.run).await?;
-    let (chunks_stranded, why_unknown) = match look_for(store, glimpse, &audit).await? {
-        Missing::OnTheirWay => (0, None),
-        Missing::Unknown(why) => (0, Some(why)),
-        Missing::Stranded(chunks) => (chunks, None),
+    let (chunks_stranded, unknown_because) = match find_missing_chunks(store, probe, &audit).await? {
+        MissingChunks::OnTheirWay => (0, None),
+        MissingChunks::Unknown(why) => (0, Some(why)),
+        MissingChunks::Stranded(chunks) => (chunks, None),
     };
-    Ok(Some(Finding { chunks_stranded, why_unknown, live, ..Finding::from(audit) }))
+    Ok(Some(AuditFinding { chunks_stranded, unknown_because, live, ..AuditFinding::from(audit) }))
 }
 
 /// What the audit of a run has found.
 #[derive(Debug, Serialize)]
-struct Finding {
+struct AuditFinding {
     run_id: RunId,
     source: String,
     state: RunState,
@@ -141,7 +145,7 @@ struct Finding {
     chunks_stranded: u64,
     /// Why it is not known whether missing chunks are on their way.
     #[serde(skip)]
-    why_unknown: Option<String>,
+    unknown_because: Option<String>,
     holds: bool,
     breaches: Vec<Breach>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,7 +156,7 @@ struct Finding {
     removal: Option<Removal>,
 }
 
-impl From<Audit> for Finding {
+impl From<Audit> for AuditFinding {
     fn from(audit: Audit) -> Self {
         let (breaches, control_totals) = (audit.breaches(), ControlTotals::of(&audit.run));
         let Audit { run, tally, chunks_recorded, rows_covered, missing, chunks_missing, .. } = audit;
@@ -170,7 +174,7 @@ impl From<Audit> for Finding {
             chunks_missing,
             missing,
             chunks_stranded: 0,
-            why_unknown: None,
+            unknown_because: None,
             holds: breaches.is_empty(),
             breaches,
             control_totals,
@@ -180,16 +184,16 @@ impl From<Audit> for Finding {
     }
 }
 
-impl Finding {
+impl AuditFinding {
     fn exit(&self) -> Exit {
-        if self.holds && !self.totals_differ() && !self.is_short() && self.chunks_stranded == 0 {
+        if self.holds && !self.totals_differ() && !self.lacks_live_rows() && self.chunks_stranded == 0 {
             Exit::Done
         } else {
             Exit::FailedRows
         }
     }
 
-    fn is_short(&self) -> bool {
+    fn lacks_live_rows(&self) -> bool {
         self.live.as_ref().is_some_and(LiveCounts::is_breach)
     }
 
@@ -215,7 +219,7 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for AuditFinding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { predicted, invalid, failed, duplicate } = self.tally;
         let verdict = match (self.holds, self.is_finished) {
@@ -242,12 +246,12 @@ impl fmt::Display for Finding {
         fields.add_some("live rows", self.live.as_ref().map(ToString::to_string));
         if let Some(removal) = &self.removal {
             let goes_on = if removal.ended_at.is_some() { "" } else { "; `assay remove` goes on with it" };
-            fields.add("removal", format!("{}{goes_on}", told(removal)));
+            fields.add("removal", format!("{}{goes_on}", describe_removal(removal)));
         }
         for breach in &self.breaches {
             fields.add("breach", describe(breach));
         }
-        if let Some(why) = &self.why_unknown {
+        if let Some(why) = &self.unknown_because {
             fields.add("on their way", format!("not known: {}", one_line(why, 300)));
         }
         if self.chunks_stranded > 0 {
@@ -332,7 +336,7 @@ mod tests {
 
     #[test]
     fn shows_the_law_with_its_numbers() {
-        let finding = Finding::from(whole());
+        let finding = AuditFinding::from(whole());
         assert_eq!(finding.exit(), Exit::Done);
         assert_eq!(
             finding.to_string(),
@@ -348,7 +352,7 @@ run batch_20260111_100000_3f9a1c (complete): the law holds
 
     #[test]
     fn names_what_is_broken() {
-        let finding = Finding::from(Audit {
+        let finding = AuditFinding::from(Audit {
             tally: Tally { predicted: 899, invalid: 60, failed: 30, duplicate: 0 },
             distinct_rows: 988,
             uncovered_rows: 2,
@@ -384,7 +388,7 @@ run batch_20260111_100000_3f9a1c (complete): THE LAW IS BROKEN
     fn a_run_that_goes_on_is_judged_by_what_is_recorded() {
         let run = Run { state: RunState::Loading, sealed: None, ..example() };
         let tally = Tally { predicted: 300, ..Tally::default() };
-        let finding = Finding::from(Audit {
+        let finding = AuditFinding::from(Audit {
             run,
             tally,
             distinct_rows: 300,
@@ -406,10 +410,10 @@ run batch_20260111_100000_3f9a1c (loading): not finished; the law holds for what
 "
         );
         assert_eq!(finding.exit(), Exit::Done);
-        let unknown = Finding { why_unknown: Some("AMQP_URL is not set".to_owned()), ..finding };
+        let unknown = AuditFinding { unknown_because: Some("AMQP_URL is not set".to_owned()), ..finding };
         assert!(unknown.to_string().ends_with("  on their way   not known: AMQP_URL is not set\n"), "{unknown}");
         assert_eq!(unknown.exit(), Exit::Done);
-        let lost = Finding { chunks_stranded: 1, why_unknown: None, ..unknown };
+        let lost = AuditFinding { chunks_stranded: 1, unknown_because: None, ..unknown };
         let text = lost.to_string();
         assert!(
             text.contains("MISSING, AND NOT ON THEIR WAY")

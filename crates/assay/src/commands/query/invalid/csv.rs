@@ -9,13 +9,13 @@ use std::io::Write;
 use assay_store::{InvalidRecord, Store};
 use assay_transaction::{Decided, DecidedBy, Delimiter, Format, MAX_RAW_KEPT, RejectReason, Run, RunSettings};
 
-use super::Pages;
-use super::encoder::Encoder;
+use super::InvalidPages;
+use super::encoder::LineEncoder;
 use crate::error::CommandError;
 
 /// How much was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Written {
+pub(super) struct CsvCounts {
     pub(super) rows: u64,
     /// Rows of which only the start was kept, or whose encoding reads characters that it cannot write.
     pub(super) left_out: u64,
@@ -27,30 +27,30 @@ pub(super) async fn write(
     run: &Run,
     limit: u64,
     out: &mut impl Write,
-) -> Result<Written, CommandError> {
-    let mut written = Written::default();
-    let encoder = Encoder::of_run(&run.settings);
-    out.write_all(&encoder.mark()).map_err(CommandError::Print)?;
+) -> Result<CsvCounts, CommandError> {
+    let mut written = CsvCounts::default();
+    let encoder = LineEncoder::for_run(&run.settings);
+    out.write_all(&encoder.byte_order_mark()).map_err(CommandError::Print)?;
     if run.settings.format == Format::Csv {
         let header = encoder.text(&(separator(&run.settings) + &header(&run.settings)));
         let header = header.ok_or_else(|| CommandError::Stage("the header does not fit its encoding".to_owned()))?;
         out.write_all(&header).map_err(CommandError::Print)?;
     }
     let mut has_open_quotes = false;
-    let mut pages = Pages::new(store, run, limit);
+    let mut pages = InvalidPages::new(store, run, limit);
     while let Some(page) = pages.next().await? {
         for record in page {
             match kind(&record) {
-                Kind::Cut => written.left_out += 1,
-                Kind::OpenQuote => has_open_quotes = true,
-                Kind::Whole => written.count(line(out, encoder.row(&record.raw))?),
+                RowKind::Cut => written.left_out += 1,
+                RowKind::OpenQuote => has_open_quotes = true,
+                RowKind::Whole => written.count(line(out, encoder.row(&record.raw))?),
             }
         }
     }
     // Once more, as they may be too many to be kept in memory until here.
-    let mut pages = Pages::new(store, run, if has_open_quotes { limit } else { 0 });
+    let mut pages = InvalidPages::new(store, run, if has_open_quotes { limit } else { 0 });
     while let Some(page) = pages.next().await? {
-        for record in page.iter().filter(|record| kind(record) == Kind::OpenQuote) {
+        for record in page.iter().filter(|record| kind(record) == RowKind::OpenQuote) {
             written.count(line(out, encoder.row(&record.raw))?);
         }
     }
@@ -58,7 +58,7 @@ pub(super) async fn write(
     Ok(written)
 }
 
-impl Written {
+impl CsvCounts {
     fn count(&mut self, is_written: bool) {
         self.rows += u64::from(is_written);
         self.left_out += u64::from(!is_written);
@@ -66,7 +66,7 @@ impl Written {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RowKind {
     Whole,
     /// Only its start was kept.
     Cut,
@@ -74,14 +74,14 @@ enum Kind {
     OpenQuote,
 }
 
-fn kind(record: &InvalidRecord) -> Kind {
+fn kind(record: &InvalidRecord) -> RowKind {
     let reason = RejectReason::from(record.reason.as_str());
     if reason == RejectReason::RowTooLarge || record.raw.len() >= MAX_RAW_KEPT {
-        Kind::Cut
+        RowKind::Cut
     } else if matches!(reason, RejectReason::UnterminatedQuote | RejectReason::QuoteMalformed) {
-        Kind::OpenQuote
+        RowKind::OpenQuote
     } else {
-        Kind::Whole
+        RowKind::Whole
     }
 }
 
@@ -136,12 +136,12 @@ mod tests {
     #[test]
     fn tells_what_cannot_be_written_as_it_was() {
         let cases = [
-            ("amount_scale", 100, Kind::Whole),
-            ("amount_scale", MAX_RAW_KEPT, Kind::Cut),
-            ("row_too_large", 100, Kind::Cut),
-            ("unterminated_quote", 100, Kind::OpenQuote),
-            ("quote_malformed", 100, Kind::OpenQuote),
-            ("a_newer_reason", 100, Kind::Whole),
+            ("amount_scale", 100, RowKind::Whole),
+            ("amount_scale", MAX_RAW_KEPT, RowKind::Cut),
+            ("row_too_large", 100, RowKind::Cut),
+            ("unterminated_quote", 100, RowKind::OpenQuote),
+            ("quote_malformed", 100, RowKind::OpenQuote),
+            ("a_newer_reason", 100, RowKind::Whole),
         ];
         for (reason, bytes, expected) in cases {
             assert_eq!(kind(&record(reason, bytes)), expected, "{reason} {bytes}");
@@ -154,7 +154,7 @@ mod tests {
             let header = ["id", "libellé", "a;b", "say \"x\"", "NULL"].map(str::to_owned).to_vec();
             let dialect = Dialect { delimiter, decimal_mark: DecimalMark::Comma, encoding };
             let settings = RunSettings { header, dialect, csv, ..RunSettings::example() };
-            Encoder::of_run(&settings).text(&super::header(&settings)).unwrap()
+            LineEncoder::for_run(&settings).text(&super::header(&settings)).unwrap()
         };
         let plain = header_of(Delimiter::Semicolon, Encoding::UTF_8, CsvText::default());
         assert_eq!(plain, "id;libellé;\"a;b\";\"say \"\"x\"\"\";\"NULL\"\n".as_bytes());

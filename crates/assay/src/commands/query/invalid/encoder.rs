@@ -3,7 +3,7 @@
 use assay_transaction::{Decided, Decision, Encoding, RunSettings};
 
 /// Writes lines in the encoding of a run's source.
-pub(super) struct Encoder {
+pub(super) struct LineEncoder {
     encoding: Encoding,
     /// Whether the rows were kept as UTF-8, and the source is something else.
     is_transcoded: bool,
@@ -13,8 +13,8 @@ pub(super) struct Encoder {
     malformed: Vec<u8>,
 }
 
-impl Encoder {
-    pub(super) fn of_run(settings: &RunSettings) -> Self {
+impl LineEncoder {
+    pub(super) fn for_run(settings: &RunSettings) -> Self {
         let encoding = settings.dialect.encoding;
         let malformed = if encoding == Encoding::UTF_16LE {
             // Half of a pair.
@@ -30,7 +30,7 @@ impl Encoder {
     }
 
     /// The byte order mark that a file of such an encoding must have, or that its source had, against what is set.
-    pub(super) fn mark(&self) -> Vec<u8> {
+    pub(super) fn byte_order_mark(&self) -> Vec<u8> {
         let needs_one = self.is_marked || [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&self.encoding);
         if needs_one { self.encoding.encode("\u{feff}").unwrap_or_default() } else { Vec::new() }
     }
@@ -63,10 +63,10 @@ mod tests {
 
     use super::*;
 
-    fn encoder(label: &str, format: Format) -> Encoder {
+    fn encoder(label: &str, format: Format) -> LineEncoder {
         let example = RunSettings::example();
         let dialect = Dialect { encoding: Encoding::of(label).unwrap(), ..example.dialect };
-        Encoder::of_run(&RunSettings { dialect, format, ..example })
+        LineEncoder::for_run(&RunSettings { dialect, format, ..example })
     }
 
     #[test]
@@ -87,14 +87,17 @@ mod tests {
 
     #[test]
     fn utf16_begins_with_its_mark() {
-        assert_eq!(encoder("utf-16le", Format::Csv).mark(), b"\xff\xfe");
-        assert_eq!(encoder("utf-16be", Format::Csv).mark(), b"\xfe\xff");
-        assert!(encoder("gbk", Format::Csv).mark().is_empty() && encoder("utf-8", Format::Csv).mark().is_empty());
+        assert_eq!(encoder("utf-16le", Format::Csv).byte_order_mark(), b"\xff\xfe");
+        assert_eq!(encoder("utf-16be", Format::Csv).byte_order_mark(), b"\xfe\xff");
+        assert!(
+            encoder("gbk", Format::Csv).byte_order_mark().is_empty()
+                && encoder("utf-8", Format::Csv).byte_order_mark().is_empty()
+        );
         assert_eq!(encoder("utf-16be", Format::Csv).text("a").unwrap(), b"\0a\0\n");
         // Without it, the same ENCODING would make something else of it, which it said in vain of the source.
         let evidence = format!("{}, whatever is set: windows-1252", Decision::BY_MARK);
         let by_mark = Decision { what: Decided::Encoding, value: "UTF-8".into(), by: DecidedBy::Recognised, evidence };
         let settings = RunSettings { decisions: vec![by_mark], ..RunSettings::example() };
-        assert_eq!(Encoder::of_run(&settings).mark(), b"\xef\xbb\xbf");
+        assert_eq!(LineEncoder::for_run(&settings).byte_order_mark(), b"\xef\xbb\xbf");
     }
 }

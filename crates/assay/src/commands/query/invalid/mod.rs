@@ -13,8 +13,8 @@ use clap::Args;
 use serde::Serialize;
 use tracing::{info, warn};
 
-use crate::commands::ledger::DeskOptions;
-use crate::commands::ledger::run_argument::named;
+use crate::commands::ledger::LedgerOptions;
+use crate::commands::ledger::run_argument::resolve_run;
 use crate::commands::query::row::raw_text;
 use crate::error::CommandError;
 use crate::output::{counted, grouped, one_line, print_json, print_text};
@@ -53,23 +53,23 @@ pub(crate) struct InvalidArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
 }
 
 /// Lists rejected rows, or writes them.
 pub(crate) async fn invalid(arguments: &InvalidArguments) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("invalid").await?;
-    let (run, _) = named(&*store, &arguments.run).await?;
+    let store = arguments.ledger.open("invalid").await?;
+    let (run, _) = resolve_run(&*store, &arguments.run).await?;
     if arguments.csv {
         let limit = arguments.limit.unwrap_or(u64::MAX);
         match &arguments.output {
             Some(path) => {
                 let failed = |error| CommandError::Output { path: path.display().to_string(), error };
                 let mut file = std::io::BufWriter::new(File::create(path).map_err(failed)?);
-                say(&csv::write(&*store, &run, limit, &mut file).await?, path.to_str());
+                log_written(&csv::write(&*store, &run, limit, &mut file).await?, path.to_str());
                 file.flush().map_err(failed)?;
             }
-            None => say(&csv::write(&*store, &run, limit, &mut std::io::stdout().lock()).await?, None),
+            None => log_written(&csv::write(&*store, &run, limit, &mut std::io::stdout().lock()).await?, None),
         }
     } else {
         list(&*store, &run, arguments.limit.unwrap_or(LISTED), arguments.json).await?;
@@ -79,7 +79,7 @@ pub(crate) async fn invalid(arguments: &InvalidArguments) -> Result<Exit, Comman
 }
 
 /// Says what was written, and what was not.
-fn say(written: &csv::Written, to: Option<&str>) {
+fn log_written(written: &csv::CsvCounts, to: Option<&str>) {
     if let Some(path) = to {
         info!("wrote {} to {path}", counted(written.rows, "row", "rows"));
     }
@@ -93,12 +93,12 @@ fn say(written: &csv::Written, to: Option<&str>) {
 
 async fn list(store: &dyn Store, run: &Run, limit: u64, json: bool) -> Result<(), CommandError> {
     let total: u64 = store.invalid_counts(&run.run_id).await?.iter().map(|(_, count)| count).sum();
-    let mut pages = Pages::new(store, run, limit);
+    let mut pages = InvalidPages::new(store, run, limit);
     let (mut listed, mut all) = (0, Vec::new());
     while let Some(page) = pages.next().await? {
         for record in page {
             listed += 1;
-            let shown = Shown::new(&record, run);
+            let shown = InvalidRowLine::new(&record, run);
             if json {
                 all.push(shown);
             } else {
@@ -120,7 +120,7 @@ async fn list(store: &dyn Store, run: &Run, limit: u64, json: bool) -> Result<()
 
 /// A rejected row as it is shown.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct InvalidRowLine {
     row: u64,
     line: u64,
     reason: String,
@@ -128,7 +128,7 @@ struct Shown {
     raw: String,
 }
 
-impl Shown {
+impl InvalidRowLine {
     fn new(record: &InvalidRecord, run: &Run) -> Self {
         Self {
             row: record.row,
@@ -140,7 +140,7 @@ impl Shown {
     }
 }
 
-impl std::fmt::Display for Shown {
+impl std::fmt::Display for InvalidRowLine {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { row, line, reason, message, raw } = self;
         writeln!(out, "row {}, line {}: {reason}: {}", grouped(*row), grouped(*line), one_line(message, TEXT))?;
@@ -149,14 +149,14 @@ impl std::fmt::Display for Shown {
 }
 
 /// The rejected rows of a run, in order, some at a time.
-struct Pages<'a> {
+struct InvalidPages<'a> {
     store: &'a dyn Store,
     run_id: &'a RunId,
     from: u64,
     left: u64,
 }
 
-impl<'a> Pages<'a> {
+impl<'a> InvalidPages<'a> {
     fn new(store: &'a dyn Store, run: &'a Run, limit: u64) -> Self {
         Self { store, run_id: &run.run_id, from: 0, left: limit }
     }
@@ -190,7 +190,7 @@ mod tests {
             raw: b"7;CB 4111111111111111;\"two\nlines\"".to_vec(),
         };
         assert_eq!(
-            Shown::new(&record, &example()).to_string(),
+            InvalidRowLine::new(&record, &example()).to_string(),
             "\
 row 4,711, line 4,713: amount_format: `amount` is not a decimal number: `411111******1111x`
     7;CB 411111******1111;\"two\\nlines\"

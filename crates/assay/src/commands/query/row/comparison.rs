@@ -16,30 +16,30 @@ use tracing::info;
 
 use super::raw_text;
 use crate::commands::ledger::rows_read;
-use crate::commands::ledger::transactions::entry;
+use crate::commands::ledger::transactions::replayable_entry;
 use crate::error::CommandError;
 use crate::output::{Side, Table, grouped, one_line};
 
 /// Between two lines that say how far the reading is.
-const PROGRESS: Duration = Duration::from_secs(5);
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// How much of one value is shown.
 const VALUE: usize = 200;
 
 /// A row as its source has it, beside what is recorded of it.
 #[derive(Debug, Serialize)]
-pub(super) struct Proof {
+pub(super) struct SourceComparison {
     /// The line that the row starts at; none where the source has no such row.
     line: Option<u64>,
     /// Its own text, masked.
     raw: Option<String>,
     /// Whether everything that is recorded is what the source says.
     pub(super) is_same: bool,
-    values: Vec<Value>,
+    values: Vec<ValueComparison>,
 }
 
 /// One value.
 #[derive(Debug, Serialize)]
-struct Value {
+struct ValueComparison {
     name: String,
     /// The text in the source, masked; none where it is made of no column.
     source: Option<String>,
@@ -53,7 +53,7 @@ struct Value {
 
 /// What is recorded of a row.
 #[derive(Debug)]
-enum Recorded<'a> {
+enum RecordedRow<'a> {
     Transaction(Transaction, Option<String>),
     Invalid(&'a InvalidRecord),
     /// A duplicate of what somebody has deleted: only its id is known.
@@ -62,17 +62,17 @@ enum Recorded<'a> {
 }
 
 /// Reads a row of a run's source again, and compares.
-pub(super) async fn prove(
+pub(super) async fn compare_with_source(
     sources: &Sources,
     run: &Run,
     row: u64,
     fate: &RowFate,
     startup: Duration,
-) -> Result<Proof, CommandError> {
+) -> Result<SourceComparison, CommandError> {
     let progress = LoadProgress::default();
     let reread = tokio::select! {
         reread = assay_loader::reread(sources, run, row, startup, &progress) => reread?,
-        never = tell(run, row, &progress) => match never {},
+        never = log_progress(run, row, &progress) => match never {},
     };
     let columns =
         Columns::from_names(run.settings.header.clone(), run.settings.mapping.as_deref()).map_err(LoadError::from)?;
@@ -80,84 +80,87 @@ pub(super) async fn prove(
 }
 
 /// Says from time to time how far the reading is.
-async fn tell(run: &Run, row: u64, progress: &LoadProgress) -> std::convert::Infallible {
+async fn log_progress(run: &Run, row: u64, progress: &LoadProgress) -> std::convert::Infallible {
     loop {
-        tokio::time::sleep(PROGRESS).await;
+        tokio::time::sleep(LOG_INTERVAL).await;
         let (read, location) = (grouped(progress.rows_read()), &run.source.location);
         info!("Reading {location} again: {read} of {} rows are read", grouped(row.min(rows_read(run))));
     }
 }
 
-fn recorded(fate: &RowFate) -> Recorded<'_> {
+fn recorded(fate: &RowFate) -> RecordedRow<'_> {
     match fate {
         RowFate::Predicted(record) | RowFate::Duplicate { of: Some(record), .. } => {
-            Recorded::Transaction(record.transaction.clone(), record.external_id.clone())
+            RecordedRow::Transaction(record.transaction.clone(), record.external_id.clone())
         }
-        RowFate::Duplicate { of: None, transaction_id } => Recorded::Id(*transaction_id),
-        RowFate::Invalid(record) => Recorded::Invalid(record),
+        RowFate::Duplicate { of: None, transaction_id } => RecordedRow::Id(*transaction_id),
+        RowFate::Invalid(record) => RecordedRow::Invalid(record),
         RowFate::Failed(record) => {
-            let kept = entry(record).and_then(|entry| Some((entry.transaction.decode().ok()?, entry.external_id)));
-            kept.map_or(Recorded::Id(record.transaction_id), |(transaction, id)| Recorded::Transaction(transaction, id))
+            let kept =
+                replayable_entry(record).and_then(|entry| Some((entry.transaction.decode().ok()?, entry.external_id)));
+            kept.map_or(RecordedRow::Id(record.transaction_id), |(transaction, id)| {
+                RecordedRow::Transaction(transaction, id)
+            })
         }
-        RowFate::Unrecorded => Recorded::Nothing,
+        RowFate::Unrecorded => RecordedRow::Nothing,
     }
 }
 
-fn compare(reread: Option<Reread>, columns: &Columns, run: &Run, recorded: &Recorded<'_>) -> Proof {
+fn compare(reread: Option<Reread>, columns: &Columns, run: &Run, recorded: &RecordedRow<'_>) -> SourceComparison {
     let Some(row) = reread else {
-        let is_same = matches!(recorded, Recorded::Nothing);
-        return Proof { line: None, raw: None, is_same, values: Vec::new() };
+        let is_same = matches!(recorded, RecordedRow::Nothing);
+        return SourceComparison { line: None, raw: None, is_same, values: Vec::new() };
     };
-    let texts = Texts { row: &row, columns, header: &run.settings.header };
+    let texts = SourceTexts { row: &row, columns, header: &run.settings.header };
     let values = match (&row.judged, recorded) {
-        (Ok(read), Recorded::Transaction(stored, external_id)) => match read.transaction.decode() {
+        (Ok(read), RecordedRow::Transaction(stored, external_id)) => match read.transaction.decode() {
             Ok(transaction) => transactions(&texts, read, &transaction, Some((stored, external_id.as_deref()))),
-            Err(error) => vec![Value::outcome(error.to_string(), "a transaction".to_owned())],
+            Err(error) => vec![ValueComparison::outcome(error.to_string(), "a transaction".to_owned())],
         },
-        (Ok(read), Recorded::Nothing) => {
+        (Ok(read), RecordedRow::Nothing) => {
             read.transaction.decode().map(|it| transactions(&texts, read, &it, None)).unwrap_or_default()
         }
-        (Ok(read), Recorded::Id(id)) => {
+        (Ok(read), RecordedRow::Id(id)) => {
             let read = read.transaction.id().map(|id| id.to_string()).unwrap_or_default();
-            vec![Value::of("id", texts.of_field("id"), Some(read), Some(id.to_string()))]
+            vec![ValueComparison::of("id", texts.of_field("id"), Some(read), Some(id.to_string()))]
         }
-        (Ok(_), Recorded::Invalid(stored)) => {
+        (Ok(_), RecordedRow::Invalid(stored)) => {
             let stored = format!("invalid: {}: {}", stored.reason, stored.message);
-            vec![Value::outcome("a transaction".to_owned(), stored)]
+            vec![ValueComparison::outcome("a transaction".to_owned(), stored)]
         }
-        (Err(read), Recorded::Invalid(stored)) => {
+        (Err(read), RecordedRow::Invalid(stored)) => {
             let raw = Some(raw_text(stored, run));
             vec![
-                Value::of("reason", None, Some(read.reason.code().to_owned()), Some(stored.reason.clone())),
-                Value::of("line", None, Some(read.line.to_string()), Some(stored.line.to_string())),
-                Value::of("raw text", Some(row.raw.clone()), Some(row.raw.clone()), raw),
+                ValueComparison::of("reason", None, Some(read.reason.code().to_owned()), Some(stored.reason.clone())),
+                ValueComparison::of("line", None, Some(read.line.to_string()), Some(stored.line.to_string())),
+                ValueComparison::of("raw text", Some(row.raw.clone()), Some(row.raw.clone()), raw),
             ]
         }
         (Err(read), recorded) => {
             let read = format!("invalid: {}: {}", read.reason.code(), read.message);
             vec![match recorded {
-                Recorded::Nothing => Value::alone("outcome", None, Some(read)),
-                _ => Value::outcome(read, "a transaction".to_owned()),
+                RecordedRow::Nothing => ValueComparison::unrecorded("outcome", None, Some(read)),
+                _ => ValueComparison::outcome(read, "a transaction".to_owned()),
             }]
         }
     };
     let raw = Some(mask_card_numbers(&row.raw).into_owned());
-    Proof { line: Some(row.line), raw, is_same: values.iter().all(|it| it.is_same != Some(false)), values }
+    SourceComparison { line: Some(row.line), raw, is_same: values.iter().all(|it| it.is_same != Some(false)), values }
 }
 
 /// Each value of a transaction, beside that of the stored one.
 fn transactions(
-    texts: &Texts<'_>,
+    texts: &SourceTexts<'_>,
     entry: &Entry,
     read: &Transaction,
     stored: Option<(&Transaction, Option<&str>)>,
-) -> Vec<Value> {
+) -> Vec<ValueComparison> {
     let text = |value: &str| Some(value.to_owned());
     let mut values = Vec::new();
     let mut add = |name: &str, source: Option<String>, get: &dyn Fn(&Transaction) -> Option<String>| {
         values.push(match stored {
-            Some((stored, _)) => Value::of(name, source, get(read), get(stored)),
-            None => Value::alone(name, source, get(read)),
+            Some((stored, _)) => ValueComparison::of(name, source, get(read), get(stored)),
+            None => ValueComparison::unrecorded(name, source, get(read)),
         });
     };
     // An id that is kept as it is, is a UUID; any other is made of the source's, which stands in the next line.
@@ -178,21 +181,21 @@ fn transactions(
     }
     let (name, read) = ("external id", entry.external_id.clone());
     let external = match stored {
-        Some((_, stored)) => Value::of(name, of_external, read, stored.map(str::to_owned)),
-        None => Value::alone(name, of_external, read),
+        Some((_, stored)) => ValueComparison::of(name, of_external, read, stored.map(str::to_owned)),
+        None => ValueComparison::unrecorded(name, of_external, read),
     };
     values.insert(1, external);
     values
 }
 
 /// The texts of a row by what is made of them.
-struct Texts<'a> {
+struct SourceTexts<'a> {
     row: &'a Reread,
     columns: &'a Columns,
     header: &'a [String],
 }
 
-impl Texts<'_> {
+impl SourceTexts<'_> {
     /// What a field is made of: the text of its column, or of several, each with its name.
     fn of_field(&self, field: &str) -> Option<String> {
         let places = (0..self.header.len()).filter(|index| self.columns.fields_of(*index).contains(&field));
@@ -219,9 +222,9 @@ impl Texts<'_> {
     }
 }
 
-impl Value {
+impl ValueComparison {
     /// A value of which nothing is recorded.
-    fn alone(name: &str, source: Option<String>, read: Option<String>) -> Self {
+    fn unrecorded(name: &str, source: Option<String>, read: Option<String>) -> Self {
         let masked = |text: Option<String>| text.map(|text| mask_card_numbers(&text).into_owned());
         Self { name: name.to_owned(), source: masked(source), read_as: masked(read), stored: None, is_same: None }
     }
@@ -230,7 +233,7 @@ impl Value {
     fn of(name: &str, source: Option<String>, read: Option<String>, stored: Option<String>) -> Self {
         let is_same = Some(stored == read);
         let stored = stored.map(|text| mask_card_numbers(&text).into_owned());
-        Self { stored, is_same, ..Self::alone(name, source, read) }
+        Self { stored, is_same, ..Self::unrecorded(name, source, read) }
     }
 
     /// What the row is, where that differs.
@@ -239,7 +242,7 @@ impl Value {
     }
 }
 
-impl fmt::Display for Proof {
+impl fmt::Display for SourceComparison {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Some(line), Some(raw)) = (self.line, &self.raw) else {
             return writeln!(out, "\nread again, the source has no such row");
@@ -317,22 +320,22 @@ mod tests {
         run
     }
 
-    fn proof(reread: Option<Reread>, fate: &RowFate) -> Proof {
+    fn comparison(reread: Option<Reread>, fate: &RowFate) -> SourceComparison {
         let run = run();
         let columns = Columns::from_names(run.settings.header.clone(), None).unwrap();
         compare(reread, &columns, &run, &recorded(fate))
     }
 
-    fn differing(proof: &Proof) -> Vec<&str> {
-        proof.values.iter().filter(|it| it.is_same == Some(false)).map(|it| it.name.as_str()).collect()
+    fn differing(comparison: &SourceComparison) -> Vec<&str> {
+        comparison.values.iter().filter(|it| it.is_same == Some(false)).map(|it| it.name.as_str()).collect()
     }
 
     #[test]
     fn what_is_stored_is_what_the_source_says() {
-        let proof = proof(Some(reread()), &RowFate::Predicted(Box::new(record())));
-        assert!(proof.is_same);
+        let comparison = comparison(Some(reread()), &RowFate::Predicted(Box::new(record())));
+        assert!(comparison.is_same);
         assert_eq!(
-            proof.to_string(),
+            comparison.to_string(),
             "
 read again, the source says on line 4:
   4711;CB 411111******1111 EDF;-952,4;28/11/2023 06:35:12;EDF;refund;debit;411111******1111
@@ -351,7 +354,7 @@ card            411111******1111         411111******1111                      4
 what is recorded is what the source says
 "
         );
-        assert!(!serde_json::to_string(&proof).unwrap().contains("4111111111111111"));
+        assert!(!serde_json::to_string(&comparison).unwrap().contains("4111111111111111"));
     }
 
     #[test]
@@ -366,12 +369,14 @@ what is recorded is what the source says
             RowFate::Duplicate { of: Some(Box::new(changed)), transaction_id: record().transaction.id },
         ];
         for fate in fates {
-            let proof = proof(Some(reread()), &fate);
-            assert!(!proof.is_same);
+            let comparison = comparison(Some(reread()), &fate);
+            assert!(!comparison.is_same);
             // Compared before it is masked.
-            assert_eq!(differing(&proof), ["external id", "description", "merchant", "other"]);
+            assert_eq!(differing(&comparison), ["external id", "description", "merchant", "other"]);
             assert!(
-                proof.to_string().ends_with("not what the source says: external id, description, merchant, other\n")
+                comparison
+                    .to_string()
+                    .ends_with("not what the source says: external id, description, merchant, other\n")
             );
         }
         let cases = [
@@ -381,8 +386,12 @@ what is recorded is what the source says
             (RowFate::Unrecorded, vec![]),
         ];
         for (fate, expected) in cases {
-            let proof = proof(Some(reread()), &fate);
-            assert_eq!((differing(&proof), proof.is_same), (expected.clone(), expected.is_empty()), "{fate:?}");
+            let comparison = comparison(Some(reread()), &fate);
+            assert_eq!(
+                (differing(&comparison), comparison.is_same),
+                (expected.clone(), expected.is_empty()),
+                "{fate:?}"
+            );
         }
     }
 
@@ -403,23 +412,23 @@ what is recorded is what the source says
             raw: b"7;4111111111111111;1.00001".to_vec(),
         };
         let fate = |record: InvalidRecord| RowFate::Invalid(record);
-        let same = proof(Some(rejected(RejectReason::AmountScale)), &fate(stored.clone()));
+        let same = comparison(Some(rejected(RejectReason::AmountScale)), &fate(stored.clone()));
         assert!(same.is_same, "{same}");
         assert!(!same.to_string().contains("4111111111111111"));
         let other = InvalidRecord { line: 5, raw: b"7;4111111111111111;1.00002".to_vec(), ..stored.clone() };
-        let other = proof(Some(rejected(RejectReason::AmountFormat)), &fate(other));
+        let other = comparison(Some(rejected(RejectReason::AmountFormat)), &fate(other));
         assert_eq!(differing(&other), ["reason", "line", "raw text"]);
         // One of them a transaction, the other not.
-        assert_eq!(differing(&proof(Some(reread()), &fate(stored))), ["outcome"]);
+        assert_eq!(differing(&comparison(Some(reread()), &fate(stored))), ["outcome"]);
         let predicted = RowFate::Predicted(Box::new(record()));
-        assert_eq!(differing(&proof(Some(rejected(RejectReason::AmountScale)), &predicted)), ["outcome"]);
-        assert!(proof(Some(rejected(RejectReason::AmountScale)), &RowFate::Unrecorded).is_same);
+        assert_eq!(differing(&comparison(Some(rejected(RejectReason::AmountScale)), &predicted)), ["outcome"]);
+        assert!(comparison(Some(rejected(RejectReason::AmountScale)), &RowFate::Unrecorded).is_same);
     }
 
     #[test]
     fn a_row_that_the_source_does_not_have() {
-        assert!(proof(None, &RowFate::Unrecorded).is_same);
-        let gone = proof(None, &RowFate::Predicted(Box::new(record())));
+        assert!(comparison(None, &RowFate::Unrecorded).is_same);
+        let gone = comparison(None, &RowFate::Predicted(Box::new(record())));
         assert!(!gone.is_same);
         assert_eq!(gone.to_string(), "\nread again, the source has no such row\n");
     }

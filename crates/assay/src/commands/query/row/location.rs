@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::output::{grouped, one_line};
 
 /// How many dead letters of a run are looked at.
-const LETTERS: u32 = 1_000;
+const MAX_LETTERS: u32 = 1_000;
 
 /// Where the row is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    OnItsWay(Stage),
+pub(super) enum RowLocation {
+    OnItsWay(TransitStage),
     NeverRead { why: String },
     Lost,
 }
@@ -23,27 +23,27 @@ pub(super) enum Place {
 /// How far it is.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
-pub(super) enum Stage {
+pub(super) enum TransitStage {
     /// Beyond the checkpoint: it is not read yet, or read and not known to be on the broker.
     Unconfirmed { checkpoint_row: u64, is_stopping: bool },
     /// Its chunk was confirmed by the broker, and is not recorded.
-    Published { chunks: Chunks },
+    Published { chunks: ChunkRange },
     /// Its chunk may be one that became a dead letter.
-    Stalled { chunks: Chunks, letter: u64, message_id: Option<String>, reason: String },
+    Stalled { chunks: ChunkRange, letter: u64, message_id: Option<String>, reason: String },
 }
 
 /// The chunks, first and last, of which one holds the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Chunks(u64, u64);
+pub(super) struct ChunkRange(u64, u64);
 
-impl fmt::Display for Chunks {
+impl fmt::Display for ChunkRange {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(first, last) = self;
         if first == last { write!(out, "chunk {first}") } else { write!(out, "one of the chunks {first} to {last}") }
     }
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for TransitStage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unconfirmed { is_stopping: true, .. } => {
@@ -67,25 +67,26 @@ impl fmt::Display for Stage {
 }
 
 /// Finds a row.
-pub(super) async fn find(store: &dyn Store, run: &Run, row: u64) -> Result<Place, StoreError> {
+pub(super) async fn locate(store: &dyn Store, run: &Run, row: u64) -> Result<RowLocation, StoreError> {
     if row == 0 {
-        return Ok(Place::NeverRead { why: "rows count from 1".to_owned() });
+        return Ok(RowLocation::NeverRead { why: "rows count from 1".to_owned() });
     }
     if run.sealed.is_none()
         && let Some(live) = store.live_run(&run.run_id).await?
     {
         if row > live.numbered {
             let why = format!("the run has {} rows so far: they are numbered as they arrive", grouped(live.numbered));
-            return Ok(Place::NeverRead { why });
+            return Ok(RowLocation::NeverRead { why });
         }
-        return on_its_way(store, run, row).await;
+        return locate_published(store, run, row).await;
     }
     let Some(sealed) = run.sealed else {
         if run.checkpoint.at.row <= row {
-            let stage = Stage::Unconfirmed { checkpoint_row: run.checkpoint.at.row, is_stopping: run.stop.is_some() };
-            return Ok(Place::OnItsWay(stage));
+            let stage =
+                TransitStage::Unconfirmed { checkpoint_row: run.checkpoint.at.row, is_stopping: run.stop.is_some() };
+            return Ok(RowLocation::OnItsWay(stage));
         }
-        return on_its_way(store, run, row).await;
+        return locate_published(store, run, row).await;
     };
     if row > sealed.rows_read {
         let end = grouped(sealed.rows_read);
@@ -93,32 +94,34 @@ pub(super) async fn find(store: &dyn Store, run: &Run, row: u64) -> Result<Place
             Some(error) => format!("reading ended after row {end}: {}", one_line(error, 500)),
             None => format!("the source has {end} rows"),
         };
-        return Ok(Place::NeverRead { why });
+        return Ok(RowLocation::NeverRead { why });
     }
     if run.state.is_finished() {
-        return Ok(Place::Lost);
+        return Ok(RowLocation::Lost);
     }
-    on_its_way(store, run, row).await
+    locate_published(store, run, row).await
 }
 
-async fn on_its_way(store: &dyn Store, run: &Run, row: u64) -> Result<Place, StoreError> {
-    let chunks = chunks_of(store, run, row).await?;
+async fn locate_published(store: &dyn Store, run: &Run, row: u64) -> Result<RowLocation, StoreError> {
+    let chunks = chunks_around(store, run, row).await?;
     if store.blocking_dead_letters(&run.run_id).await? > 0 {
-        let letters = store.dead_letters(Some(&run.run_id), LETTERS).await?;
+        let letters = store.dead_letters(Some(&run.run_id), MAX_LETTERS).await?;
         let blocking = letters.into_iter().find(|letter| {
             let blocks = matches!(letter.letter.outcome, DeadLetterOutcome::Unreadable | DeadLetterOutcome::Refused);
-            blocks && letter.resolved_at.is_none() && may_hold(letter.letter.message_id.as_deref(), &run.run_id, chunks)
+            blocks
+                && letter.resolved_at.is_none()
+                && may_hold_row(letter.letter.message_id.as_deref(), &run.run_id, chunks)
         });
         if let Some(record) = blocking {
             let (message_id, reason) = (record.letter.message_id, record.letter.reason);
-            return Ok(Place::OnItsWay(Stage::Stalled { chunks, letter: record.id, message_id, reason }));
+            return Ok(RowLocation::OnItsWay(TransitStage::Stalled { chunks, letter: record.id, message_id, reason }));
         }
     }
-    Ok(Place::OnItsWay(Stage::Published { chunks }))
+    Ok(RowLocation::OnItsWay(TransitStage::Published { chunks }))
 }
 
 /// Whether a dead letter may be one of these chunks: its id says which it is, where it has one.
-fn may_hold(message_id: Option<&str>, run_id: &RunId, Chunks(first, last): Chunks) -> bool {
+fn may_hold_row(message_id: Option<&str>, run_id: &RunId, ChunkRange(first, last): ChunkRange) -> bool {
     let name = message_id.and_then(|id| id.strip_prefix(run_id.as_str())?.strip_prefix('/'));
     match name.map(str::parse::<u64>) {
         Some(Ok(chunk)) => (first..=last).contains(&chunk),
@@ -129,7 +132,7 @@ fn may_hold(message_id: Option<&str>, run_id: &RunId, Chunks(first, last): Chunk
 }
 
 /// Which chunks may hold a row that no recorded chunk covers.
-async fn chunks_of(store: &dyn Store, run: &Run, row: u64) -> Result<Chunks, StoreError> {
+async fn chunks_around(store: &dyn Store, run: &Run, row: u64) -> Result<ChunkRange, StoreError> {
     let per_chunk = u64::from(run.settings.chunk_rows.get());
     // Recorded chunks rise in rows as in numbers: halving finds the first number from which on all lie above the row.
     let (mut low, mut high) = ((row - 1) / per_chunk, row);
@@ -145,7 +148,7 @@ async fn chunks_of(store: &dyn Store, run: &Run, row: u64) -> Result<Chunks, Sto
         Some(before) => next(store, run, before).await?.filter(|chunk| chunk.chunk == before),
         None => None,
     };
-    let known = Known {
+    let known = ChunkBounds {
         below,
         above,
         confirmed: Some(run.checkpoint).filter(|checkpoint| checkpoint.at.row > row),
@@ -159,7 +162,7 @@ async fn next(store: &dyn Store, run: &Run, chunk: u64) -> Result<Option<Recorde
 }
 
 /// What is known of the chunks around a row.
-struct Known {
+struct ChunkBounds {
     /// The recorded chunk right below.
     below: Option<RecordedChunk>,
     /// The number of the next recorded one above.
@@ -169,9 +172,9 @@ struct Known {
     total: Option<u64>,
 }
 
-impl Known {
+impl ChunkBounds {
     /// A chunk has at least one row, and at most so many.
-    fn narrow(&self, row: u64, low: u64, per_chunk: u64) -> Chunks {
+    fn narrow(&self, row: u64, low: u64, per_chunk: u64) -> ChunkRange {
         let start = self.below.map_or(1, |chunk| chunk.range.first_row + chunk.range.rows);
         let ahead = row.saturating_sub(start);
         let (base, first) = match self.below {
@@ -180,7 +183,7 @@ impl Known {
         };
         let bounds = [self.above, self.total, self.confirmed.map(|at| at.chunk)];
         let last = bounds.into_iter().flatten().map(|bound| bound.saturating_sub(1)).fold(base + ahead, u64::min);
-        Chunks(first.min(last), last)
+        ChunkRange(first.min(last), last)
     }
 }
 
@@ -204,18 +207,18 @@ mod tests {
                 Some(10),
                 450,
                 4,
-                Chunks(4, 4),
+                ChunkRange(4, 4),
             ),
-            ("nothing is recorded", None, None, None, None, 450, 4, Chunks(4, 449)),
-            ("nothing but the end", None, None, None, Some(10), 450, 4, Chunks(4, 9)),
-            ("after a short one", Some(recorded(3, 301, 10)), Some(9), None, None, 450, 4, Chunks(5, 8)),
-            ("the first row of all", None, Some(1), None, None, 1, 0, Chunks(0, 0)),
-            ("up to the checkpoint", None, None, Some(6), None, 450, 4, Chunks(4, 5)),
+            ("nothing is recorded", None, None, None, None, 450, 4, ChunkRange(4, 449)),
+            ("nothing but the end", None, None, None, Some(10), 450, 4, ChunkRange(4, 9)),
+            ("after a short one", Some(recorded(3, 301, 10)), Some(9), None, None, 450, 4, ChunkRange(5, 8)),
+            ("the first row of all", None, Some(1), None, None, 1, 0, ChunkRange(0, 0)),
+            ("up to the checkpoint", None, None, Some(6), None, 450, 4, ChunkRange(4, 5)),
         ];
         for (what, below, above, confirmed, total, row, low, expected) in cases {
             let confirmed = confirmed
                 .map(|chunk| Checkpoint { chunk, ..Checkpoint::first(Position { row: 601, ..Position::START }) });
-            let known = Known { below, above, confirmed, total };
+            let known = ChunkBounds { below, above, confirmed, total };
             assert_eq!(known.narrow(row, low, 100), expected, "{what}");
         }
     }
@@ -231,23 +234,26 @@ mod tests {
             (None, true),
         ];
         for (message_id, expected) in cases {
-            assert_eq!(may_hold(message_id, &run_id, Chunks(4, 5)), expected, "{message_id:?}");
+            assert_eq!(may_hold_row(message_id, &run_id, ChunkRange(4, 5)), expected, "{message_id:?}");
         }
     }
 
     #[test]
     fn stages_are_told_in_one_line() {
-        let unconfirmed = |is_stopping| Stage::Unconfirmed { checkpoint_row: 4_001, is_stopping };
+        let unconfirmed = |is_stopping| TransitStage::Unconfirmed { checkpoint_row: 4_001, is_stopping };
         let cases = [
             (
                 unconfirmed(false),
                 "the checkpoint is at row 4,001: it is not read yet, or read and not confirmed by the broker",
             ),
             (unconfirmed(true), "its run is being stopped, and it is not known to be published: it may never be read"),
-            (Stage::Published { chunks: Chunks(4, 4) }, "published in chunk 4, and waits to be scored or stored"),
             (
-                Stage::Stalled {
-                    chunks: Chunks(4, 5),
+                TransitStage::Published { chunks: ChunkRange(4, 4) },
+                "published in chunk 4, and waits to be scored or stored",
+            ),
+            (
+                TransitStage::Stalled {
+                    chunks: ChunkRange(4, 5),
                     letter: 1,
                     message_id: Some("run/4".into()),
                     reason: "not a readable assay.chunk.v1".into(),
@@ -259,7 +265,7 @@ mod tests {
         for (stage, expected) in cases {
             assert_eq!(stage.to_string(), expected);
         }
-        let json = serde_json::to_value(Stage::Published { chunks: Chunks(4, 4) }).unwrap();
+        let json = serde_json::to_value(TransitStage::Published { chunks: ChunkRange(4, 4) }).unwrap();
         assert_eq!(json, serde_json::json!({ "stage": "published", "chunks": [4, 4] }));
     }
 }

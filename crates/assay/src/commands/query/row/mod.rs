@@ -15,12 +15,12 @@ use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
-use self::comparison::Proof;
-use self::location::Place;
-use crate::commands::change::remove::told;
-use crate::commands::ledger::DeskOptions;
-use crate::commands::ledger::queues::{Glimpse, Queues};
-use crate::commands::ledger::run_argument::named;
+use self::comparison::SourceComparison;
+use self::location::RowLocation;
+use crate::commands::change::remove::describe_removal;
+use crate::commands::ledger::LedgerOptions;
+use crate::commands::ledger::queues::{QueueProbe, QueueSnapshot};
+use crate::commands::ledger::run_argument::resolve_run;
 use crate::commands::ledger::transactions::{FailedTransaction, StoredTransaction};
 use crate::error::CommandError;
 use crate::output::{Fields, counted, grouped, moment, one_line, print};
@@ -61,63 +61,68 @@ pub(crate) struct RowArguments {
     #[command(flatten)]
     s3: S3Options,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
     #[command(flatten)]
     broker: BrokerOptions,
 }
 
 /// Answers.
 pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("row").await?;
-    let (run, is_latest) = named(&*store, &arguments.run_or_source).await?;
+    let store = arguments.ledger.open("row").await?;
+    let (run, is_latest) = resolve_run(&*store, &arguments.run_or_source).await?;
     if arguments.source && run.removal.is_some() {
-        return Err(CommandError::Gone(run.run_id, "compared with its source"));
+        return Err(CommandError::RunRemoved(run.run_id, "compared with its source"));
     }
     let recorded = store.row(&run.run_id, arguments.row).await?;
-    let proof = if arguments.source {
-        let (sources, startup) = (Sources::new(&arguments.s3)?, arguments.desk.startup.startup_timeout);
-        Some(comparison::prove(&sources, &run, arguments.row, &recorded, startup).await?)
+    let comparison = if arguments.source {
+        let (sources, startup) = (Sources::new(&arguments.s3)?, arguments.ledger.startup.startup_timeout);
+        Some(comparison::compare_with_source(&sources, &run, arguments.row, &recorded, startup).await?)
     } else {
         None
     };
     let earlier = store.earlier_failures(&run.run_id, arguments.row).await?;
-    let fate = fate(&*store, &run, recorded, arguments).await?;
+    let outcome = outcome(&*store, &run, recorded, arguments).await?;
     store.close().await;
-    let answer = Answer {
+    let report = RowReport {
         run_id: run.run_id,
         source: run.source.location,
         is_latest_of_source: is_latest,
         row: arguments.row,
-        fate,
-        earlier: earlier.into_iter().map(Earlier::from).collect(),
-        proof,
+        outcome,
+        earlier: earlier.into_iter().map(EarlierAttempt::from).collect(),
+        comparison,
     };
-    print(&answer, arguments.json)?;
-    let differs = answer.proof.as_ref().is_some_and(|proof| !proof.is_same);
-    Ok(if differs || matches!(answer.fate, Fate::Lost) { Exit::FailedRows } else { Exit::Done })
+    print(&report, arguments.json)?;
+    let differs = report.comparison.as_ref().is_some_and(|comparison| !comparison.is_same);
+    Ok(if differs || matches!(report.outcome, RowOutcome::Lost) { Exit::FailedRows } else { Exit::Done })
 }
 
-async fn fate(store: &dyn Store, run: &Run, recorded: RowFate, arguments: &RowArguments) -> Result<Fate, CommandError> {
+async fn outcome(
+    store: &dyn Store,
+    run: &Run,
+    recorded: RowFate,
+    arguments: &RowArguments,
+) -> Result<RowOutcome, CommandError> {
     let row = arguments.row;
     Ok(match recorded {
-        RowFate::Predicted(record) => Fate::Predicted { transaction: Box::new((*record).into()) },
-        RowFate::Invalid(record) => Fate::invalid(&record, run),
+        RowFate::Predicted(record) => RowOutcome::Predicted { transaction: Box::new((*record).into()) },
+        RowFate::Invalid(record) => RowOutcome::invalid(&record, run),
         RowFate::Failed(record) if record.class == FailureClass::Removed.code() => {
-            Fate::Removed { removal: run.removal.clone() }
+            RowOutcome::Removed { removal: run.removal.clone() }
         }
-        RowFate::Failed(record) => Fate::Failed(Box::new(record.into())),
+        RowFate::Failed(record) => RowOutcome::Failed(Box::new(record.into())),
         RowFate::Duplicate { of, transaction_id } => {
-            Fate::Duplicate { transaction_id, of: of.map(|record| Box::new((*record).into())) }
+            RowOutcome::Duplicate { transaction_id, of: of.map(|record| Box::new((*record).into())) }
         }
-        RowFate::Unrecorded => match location::find(store, run, row).await? {
-            Place::Lost => Fate::Lost,
-            Place::NeverRead { why } => Fate::NeverRead { why },
-            Place::OnItsWay(stage) => {
-                let startup = arguments.desk.startup.startup_timeout;
-                let glimpse = Glimpse::connect(&arguments.broker, "row", startup).await;
-                let queues = glimpse.look().await;
-                glimpse.close().await;
-                Fate::OnItsWay { stage, queues }
+        RowFate::Unrecorded => match location::locate(store, run, row).await? {
+            RowLocation::Lost => RowOutcome::Lost,
+            RowLocation::NeverRead { why } => RowOutcome::NeverRead { why },
+            RowLocation::OnItsWay(stage) => {
+                let startup = arguments.ledger.startup.startup_timeout;
+                let probe = QueueProbe::connect(&arguments.broker, "row", startup).await;
+                let queues = probe.snapshot().await;
+                probe.close().await;
+                RowOutcome::OnItsWay { stage, queues }
             }
         },
     })
@@ -125,24 +130,24 @@ async fn fate(store: &dyn Store, run: &Run, recorded: RowFate, arguments: &RowAr
 
 /// What became of a row.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct RowReport {
     run_id: RunId,
     source: String,
     is_latest_of_source: bool,
     row: u64,
     #[serde(flatten)]
-    fate: Fate,
+    outcome: RowOutcome,
     /// How it had failed before each replay of it.
     #[serde(rename = "failed_before", skip_serializing_if = "Vec::is_empty")]
-    earlier: Vec<Earlier>,
+    earlier: Vec<EarlierAttempt>,
     /// Whether it is what the source says, where that was asked.
     #[serde(rename = "source_says", skip_serializing_if = "Option::is_none")]
-    proof: Option<Proof>,
+    comparison: Option<SourceComparison>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-enum Fate {
+enum RowOutcome {
     Predicted {
         transaction: Box<StoredTransaction>,
     },
@@ -164,9 +169,9 @@ enum Fate {
     },
     OnItsWay {
         #[serde(flatten)]
-        stage: location::Stage,
+        stage: location::TransitStage,
         #[serde(skip_serializing_if = "Option::is_none")]
-        queues: Option<Queues>,
+        queues: Option<QueueSnapshot>,
     },
     NeverRead {
         why: String,
@@ -177,16 +182,16 @@ enum Fate {
 /// How the row had failed before a replay.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-struct Earlier(EarlierFailure);
+struct EarlierAttempt(EarlierFailure);
 
-impl From<EarlierFailure> for Earlier {
+impl From<EarlierFailure> for EarlierAttempt {
     fn from(failure: EarlierFailure) -> Self {
         let reason = mask_card_numbers(&failure.reason).into_owned();
         Self(EarlierFailure { reason, ..failure })
     }
 }
 
-impl fmt::Display for Earlier {
+impl fmt::Display for EarlierAttempt {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let EarlierFailure { replay, class, reason, attempts, replayed_at } = &self.0;
         let attempts = counted(*attempts, "attempt", "attempts");
@@ -195,7 +200,7 @@ impl fmt::Display for Earlier {
     }
 }
 
-impl Fate {
+impl RowOutcome {
     fn invalid(record: &InvalidRecord, run: &Run) -> Self {
         let text = raw_text(record, run);
         Self::Invalid {
@@ -213,47 +218,47 @@ pub(crate) fn raw_text(record: &InvalidRecord, run: &Run) -> String {
     decoded.unwrap_or_else(|| String::from_utf8_lossy(&record.raw)).into_owned()
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for RowReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let latest = if self.is_latest_of_source { ", the latest run of that source" } else { "" };
         writeln!(out, "row {} of run {}{latest}", grouped(self.row), self.run_id)?;
         writeln!(out, "{}\n", one_line(&self.source, RAW))?;
         let mut fields = Fields::default();
-        match &self.fate {
-            Fate::Predicted { transaction } => {
-                writeln!(out, "predicted: {}", transaction.verdict())?;
+        match &self.outcome {
+            RowOutcome::Predicted { transaction } => {
+                writeln!(out, "predicted: {}", transaction.prediction_line())?;
                 transaction.show(&mut fields);
             }
-            Fate::Invalid { reason, message, line, raw } => {
+            RowOutcome::Invalid { reason, message, line, raw } => {
                 writeln!(out, "invalid: {reason}")?;
                 fields.add("rule", one_line(message, RAW));
                 fields.add("line", grouped(*line));
                 fields.add("raw text", one_line(raw, RAW));
             }
-            Fate::Failed(unstored) => {
+            RowOutcome::Failed(unstored) => {
                 writeln!(out, "failed: {}", unstored.class)?;
                 unstored.show(&mut fields);
             }
-            Fate::Removed { removal } => {
-                let why = removal.as_ref().map_or_else(|| "removed".to_owned(), told);
+            RowOutcome::Removed { removal } => {
+                let why = removal.as_ref().map_or_else(|| "removed".to_owned(), describe_removal);
                 writeln!(out, "{why}\nnothing of it is kept, and it cannot be replayed")?;
             }
-            Fate::Duplicate { of: Some(of), .. } => {
+            RowOutcome::Duplicate { of: Some(of), .. } => {
                 writeln!(out, "duplicate: row {} of run {} stored this transaction", grouped(of.row), of.run_id)?;
-                fields.add("prediction", of.verdict());
+                fields.add("prediction", of.prediction_line());
                 of.show(&mut fields);
             }
-            Fate::Duplicate { of: None, transaction_id } => {
+            RowOutcome::Duplicate { of: None, transaction_id } => {
                 writeln!(out, "duplicate: of transaction {transaction_id}, which somebody has deleted")?;
             }
-            Fate::OnItsWay { stage, queues } => {
+            RowOutcome::OnItsWay { stage, queues } => {
                 writeln!(out, "on its way: {stage}")?;
                 if let Some(queues) = queues {
                     write!(out, "\n{queues}")?;
                 }
             }
-            Fate::NeverRead { why } => writeln!(out, "never read: {why}")?,
-            Fate::Lost => writeln!(
+            RowOutcome::NeverRead { why } => writeln!(out, "never read: {why}")?,
+            RowOutcome::Lost => writeln!(
                 out,
                 "lost: its run is finished, and nothing is recorded of it; run `assay audit {}`",
                 self.run_id
@@ -263,7 +268,7 @@ impl fmt::Display for Answer {
             fields.add("failed before", earlier.to_string());
         }
         fields.fmt(out)?;
-        self.proof.as_ref().map_or(Ok(()), |proof| proof.fmt(out))
+        self.comparison.as_ref().map_or(Ok(()), |comparison| comparison.fmt(out))
     }
 }
 
@@ -273,17 +278,17 @@ mod tests {
     use crate::commands::ledger::state::tests::{at, example};
     use crate::commands::ledger::transactions::tests::{failed, record};
 
-    fn answer(fate: Fate) -> String {
+    fn report(outcome: RowOutcome) -> String {
         let run_id = "second".parse().unwrap();
         let earlier = Vec::new();
-        Answer {
+        RowReport {
             run_id,
             source: "/data/a.csv".into(),
             is_latest_of_source: true,
             row: 4_711,
-            fate,
+            outcome,
             earlier,
-            proof: None,
+            comparison: None,
         }
         .to_string()
     }
@@ -297,23 +302,23 @@ mod tests {
             attempts: 8,
             replayed_at: at("10:00:00"),
         };
-        let answer = Answer {
+        let report = RowReport {
             run_id: "second".parse().unwrap(),
             source: "/data/a.csv".into(),
             is_latest_of_source: false,
             row: 4_711,
-            fate: Fate::Predicted { transaction: Box::new(record().into()) },
+            outcome: RowOutcome::Predicted { transaction: Box::new(record().into()) },
             earlier: vec![failure.into()],
-            proof: None,
+            comparison: None,
         };
         assert!(
-            answer.to_string().ends_with(
+            report.to_string().ends_with(
                 "  failed before   rejected, after 8 attempts: HTTP status 422: 411111******1111; replay 2, \
                  2026-01-11 10:00:00 UTC\n"
             ),
-            "{answer}"
+            "{report}"
         );
-        let json = serde_json::to_value(&answer).unwrap();
+        let json = serde_json::to_value(&report).unwrap();
         assert_eq!((&json["failed_before"][0]["replay"], &json["outcome"]), (&2.into(), &"predicted".into()));
     }
 
@@ -321,17 +326,17 @@ mod tests {
     fn a_removed_row() {
         let removal = Removal { by: "ada".into(), reason: "wrong".into(), began_at: at("10:00:00"), ended_at: None };
         assert!(
-            answer(Fate::Removed { removal: Some(removal) }).ends_with(
+            report(RowOutcome::Removed { removal: Some(removal) }).ends_with(
                 "\n\nbeing removed by ada, 2026-01-11 10:00:00 UTC: wrong\nnothing of it is kept, and it cannot be replayed\n"
             )
         );
-        assert!(answer(Fate::Removed { removal: None }).contains("\n\nremoved\nnothing of it is kept"));
+        assert!(report(RowOutcome::Removed { removal: None }).contains("\n\nremoved\nnothing of it is kept"));
     }
 
     #[test]
     fn a_predicted_row() {
         assert_eq!(
-            answer(Fate::Predicted { transaction: Box::new(record().into()) }),
+            report(RowOutcome::Predicted { transaction: Box::new(record().into()) }),
             "\
 row 4,711 of run second, the latest run of that source
 /data/a.csv
@@ -362,7 +367,7 @@ predicted: fraud, score 0.9700, by model demo-1
             message: "`amount` has more than 4 decimals: `1.00001`".into(),
             raw: b"7;4111111111111111;1.00001".to_vec(),
         };
-        assert!(answer(Fate::invalid(&record, &example())).ends_with(
+        assert!(report(RowOutcome::invalid(&record, &example())).ends_with(
             "
 invalid: amount_scale
   rule      `amount` has more than 4 decimals: `1.00001`
@@ -374,7 +379,7 @@ invalid: amount_scale
 
     #[test]
     fn a_failed_row() {
-        assert!(answer(Fate::Failed(Box::new(failed().into()))).ends_with(
+        assert!(report(RowOutcome::Failed(Box::new(failed().into()))).ends_with(
             "
 failed: rejected
   reason          HTTP status 422
@@ -395,16 +400,16 @@ failed: rejected
     fn a_duplicate_names_the_row_that_stored_it() {
         let stored = StoredTransaction::from(record());
         let transaction_id = record().transaction.id;
-        let text = answer(Fate::Duplicate { transaction_id, of: Some(Box::new(stored)) });
+        let text = report(RowOutcome::Duplicate { transaction_id, of: Some(Box::new(stored)) });
         assert!(text.contains("\nduplicate: row 3 of run first stored this transaction\n  prediction "), "{text}");
     }
 
     #[test]
     fn rows_that_nothing_is_recorded_of() {
-        let text = answer(Fate::NeverRead { why: "the source has 10 rows".into() });
+        let text = report(RowOutcome::NeverRead { why: "the source has 10 rows".into() });
         assert!(text.ends_with("\n\nnever read: the source has 10 rows\n"), "{text}");
-        assert!(answer(Fate::Lost).contains("run `assay audit second`"));
-        let json = serde_json::to_value(Fate::NeverRead { why: String::new() }).unwrap();
+        assert!(report(RowOutcome::Lost).contains("run `assay audit second`"));
+        let json = serde_json::to_value(RowOutcome::NeverRead { why: String::new() }).unwrap();
         assert_eq!(json["outcome"], "never_read");
     }
 }

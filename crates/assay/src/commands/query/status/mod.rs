@@ -17,15 +17,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::obstacles::{Seen, obstacles};
-pub(in crate::commands) use self::view::outcome_word;
-use self::view::{DeadLetters, Outcome, ReplayProgress, Status};
-use crate::commands::ledger::DeskOptions;
+use self::obstacles::{QueueView, obstacles};
+pub(in crate::commands) use self::view::outcome_name;
+use self::view::{DeadLetterCounts, OutcomeCounts, ReplayProgress, Status};
+use crate::commands::ledger::LedgerOptions;
 use crate::commands::ledger::control_totals::ControlTotals;
 use crate::commands::ledger::live_counts::LiveCounts;
-use crate::commands::ledger::queues::Glimpse;
-use crate::commands::ledger::run_argument::named;
-use crate::commands::ledger::state::{ShownState, blocking_of};
+use crate::commands::ledger::queues::QueueProbe;
+use crate::commands::ledger::run_argument::resolve_run;
+use crate::commands::ledger::state::{ShownState, blocking_count};
 use crate::error::CommandError;
 use crate::output::{masked_labels, print, print_text};
 
@@ -34,9 +34,9 @@ const REDRAW: Duration = Duration::from_secs(2);
 /// What the rate is measured over.
 const WINDOW_SECONDS: u32 = 60;
 /// How many of a run's operations are looked through for replays.
-const OPERATIONS: u32 = 1_000;
+const MAX_OPERATIONS: u32 = 1_000;
 /// How many dead letters of a run are counted.
-pub(in crate::commands) const LETTERS: u32 = 1_000;
+pub(in crate::commands) const MAX_LETTERS: u32 = 1_000;
 /// Counting the rows of a large run takes its time: a watcher counts them for one part in so many of its own time.
 const COUNTING_SHARE: u32 = 10;
 
@@ -61,51 +61,51 @@ pub(crate) struct StatusArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub(crate) desk: DeskOptions,
+    pub(crate) ledger: LedgerOptions,
     #[command(flatten)]
     broker: BrokerOptions,
 }
 
 /// Shows a run once, or until it is finished.
 pub(crate) async fn status(arguments: &StatusArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
-    let store = arguments.desk.open("status").await?;
-    let (Run { run_id, .. }, _) = named(&*store, &arguments.run).await?;
-    let glimpse = Glimpse::connect(&arguments.broker, "status", arguments.desk.startup.startup_timeout).await;
-    let asking = Asking {
+    let store = arguments.ledger.open("status").await?;
+    let (Run { run_id, .. }, _) = resolve_run(&*store, &arguments.run).await?;
+    let probe = QueueProbe::connect(&arguments.broker, "status", arguments.ledger.startup.startup_timeout).await;
+    let query = StatusQuery {
         store: &*store,
-        glimpse: &glimpse,
+        probe: &probe,
         run_id: &run_id,
         full_at: arguments.broker.queue_max_length.into(),
     };
     if arguments.watch {
-        watch(&asking, arguments, shutdown).await?;
+        watch(&query, arguments, shutdown).await?;
     } else {
-        let status = asking.collect(None).await?;
+        let status = query.collect(None).await?;
         print(&status, arguments.json)?;
     }
-    glimpse.close().await;
+    probe.close().await;
     store.close().await;
     Ok(Exit::Done)
 }
 
 /// Looks again and again. A database that is away for a moment is no reason to stop.
 async fn watch(
-    asking: &Asking<'_>,
+    query: &StatusQuery<'_>,
     arguments: &StatusArguments,
     shutdown: &CancellationToken,
 ) -> Result<(), CommandError> {
     use std::io::IsTerminal as _;
     let redraws = std::io::stdout().is_terminal() && !arguments.json;
-    let mut counted: Option<Counted> = None;
+    let mut counted: Option<LabelCounts> = None;
     loop {
         let recent = counted.as_ref().filter(|counted| counted.is_recent());
         let began = Instant::now();
-        match shutdown.run_until_cancelled(asking.collect(recent)).await {
+        match shutdown.run_until_cancelled(query.collect(recent)).await {
             None => return Ok(()),
             Some(Ok(status)) => {
                 if status.outcome.labels_seconds_old.is_none() {
                     let labels = status.outcome.predictions.clone();
-                    counted = Some(Counted { labels, at: Instant::now(), took: began.elapsed() });
+                    counted = Some(LabelCounts { labels, at: Instant::now(), took: began.elapsed() });
                 }
                 if redraws {
                     // To the upper left, and everything below is gone.
@@ -132,31 +132,31 @@ async fn watch(
 }
 
 /// The labels when they were last counted.
-struct Counted {
+struct LabelCounts {
     labels: Vec<PredictionCount>,
     at: Instant,
     took: Duration,
 }
 
-impl Counted {
+impl LabelCounts {
     fn is_recent(&self) -> bool {
         self.at.elapsed() < self.took * COUNTING_SHARE
     }
 }
 
 /// Who is asked, and for what.
-struct Asking<'a> {
+struct StatusQuery<'a> {
     store: &'a dyn Store,
-    glimpse: &'a Glimpse,
+    probe: &'a QueueProbe,
     run_id: &'a RunId,
     /// At which length a queue takes no more.
     full_at: u64,
 }
 
-impl Asking<'_> {
+impl StatusQuery<'_> {
     /// Asks how far the run is. Its rows are counted one by one, unless that was done a moment ago: then as its chunks are
     /// booked, and the labels are those of then. A finished run is counted in any case: what is shown at last is exact.
-    async fn collect(&self, recent: Option<&Counted>) -> Result<Status, CommandError> {
+    async fn collect(&self, recent: Option<&LabelCounts>) -> Result<Status, CommandError> {
         let (mut recent, mut overview) = (recent, None);
         if recent.is_some() {
             overview = Some(self.overview(Counting::Chunks).await?).filter(|found| !found.run.state.is_finished());
@@ -167,14 +167,14 @@ impl Asking<'_> {
             recent = None;
             self.overview(Counting::Rows).await?
         };
-        let Self { store, glimpse, run_id, full_at } = *self;
+        let Self { store, probe, run_id, full_at } = *self;
         let run = &overview.run;
         let is_finished = run.state.is_finished();
-        let queues = if is_finished { None } else { glimpse.look().await };
+        let queues = if is_finished { None } else { probe.snapshot().await };
         let pace = (!is_finished).then_some(overview.pace);
         Ok(Status {
             run_id: run.run_id.clone(),
-            state: ShownState::of(run, blocking_of(run, overview.blocking)),
+            state: ShownState::of(run, blocking_count(run, overview.blocking)),
             is_finished,
             source: run.source.location.clone(),
             version: run.source.version.clone(),
@@ -183,19 +183,19 @@ impl Asking<'_> {
             finished_at: run.finished_at,
             error: run.error.clone(),
             stop: run.stop.clone(),
-            read: progress::reading(run, overview.progress),
-            stored: progress::storing(run, overview.progress),
+            read: progress::read_progress(run, overview.progress),
+            stored: progress::store_progress(run, overview.progress),
             control_totals: ControlTotals::of(run),
             live: LiveCounts::of(store, run).await?,
             rows_per_second: pace.map(progress::rate),
-            left: pace.and_then(|pace| progress::left(run, overview.progress, pace)),
-            in_the_way: obstacles(&overview, Seen { queues: queues.as_ref(), full_at }),
+            left: pace.and_then(|pace| progress::time_left(run, overview.progress, pace)),
+            in_the_way: obstacles(&overview, QueueView { queues: queues.as_ref(), full_at }),
             replays: replays(store, run).await?,
-            dead_letters: DeadLetters::new(
-                &store.dead_letters(Some(run_id), LETTERS).await?,
-                blocking_of(run, overview.blocking),
+            dead_letters: DeadLetterCounts::new(
+                &store.dead_letters(Some(run_id), MAX_LETTERS).await?,
+                blocking_count(run, overview.blocking),
             ),
-            outcome: Outcome {
+            outcome: OutcomeCounts {
                 tally: overview.tally,
                 invalid_by_reason: overview.invalid,
                 failed_by_class: overview.failed,
@@ -218,7 +218,7 @@ impl Asking<'_> {
 
 /// The replays of a run, the first first: they are numbered in the order in which they were recorded.
 async fn replays(store: &dyn Store, run: &Run) -> Result<Vec<ReplayProgress>, StoreError> {
-    let operations = store.operations(Some(&run.run_id), OPERATIONS).await?;
+    let operations = store.operations(Some(&run.run_id), MAX_OPERATIONS).await?;
     let mut replays = Vec::new();
     for (index, operation) in operations.iter().rev().filter(|operation| operation.action == "replay").enumerate() {
         let replay = index as u64 + 1;

@@ -4,9 +4,9 @@ use assay_queue::{Route, Work};
 use assay_store::Overview;
 use assay_transaction::{Lane, RunState};
 
-use crate::commands::ledger::queues::{QueueDepth, Queues};
-use crate::commands::ledger::state::blocking_of;
-use crate::output::{counted, grouped, one_line, span};
+use crate::commands::ledger::queues::{QueueDepth, QueueSnapshot};
+use crate::commands::ledger::state::blocking_count;
+use crate::output::{counted, grouped, human_duration, one_line};
 
 /// How long nothing may be stored of a run before that is worth a line: requests to a slow ML API take as long.
 const QUIET_MILLIS: u64 = 30_000;
@@ -15,21 +15,21 @@ const TEXT: usize = 300;
 
 /// What is known of the queues.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct QueueView<'a> {
     /// None where no broker is named.
-    pub(super) queues: Option<&'a Queues>,
+    pub(super) queues: Option<&'a QueueSnapshot>,
     /// At which length a queue takes no more (`QUEUE_MAX_LENGTH`).
     pub(super) full_at: u64,
 }
 
 /// What keeps a run that is not finished from going on.
-pub(super) fn obstacles(overview: &Overview, seen: Seen<'_>) -> Vec<String> {
+pub(super) fn obstacles(overview: &Overview, seen: QueueView<'_>) -> Vec<String> {
     let Overview { run, held_by, progress, .. } = overview;
     if run.state.is_finished() {
         return Vec::new();
     }
     let mut found = Vec::new();
-    let blocking = blocking_of(run, overview.blocking);
+    let blocking = blocking_count(run, overview.blocking);
     if blocking > 0 {
         found.push(format!(
             "{} the run from being complete: `assay failures {1}` shows why, `assay repair {1}` publishes the rows again",
@@ -46,10 +46,10 @@ pub(super) fn obstacles(overview: &Overview, seen: Seen<'_>) -> Vec<String> {
     let is_quiet = overview.quiet_millis >= QUIET_MILLIS;
     let is_all_recorded = run.sealed.is_some_and(|sealed| progress.chunks_recorded >= sealed.chunks_total);
     match seen.queues {
-        Some(Queues::Unknown { error }) => {
+        Some(QueueSnapshot::Unknown { error }) => {
             found.push(format!("RabbitMQ cannot be asked what waits: {}", one_line(error, TEXT)));
         }
-        Some(Queues::Known(queues)) if !is_all_recorded => {
+        Some(QueueSnapshot::Known(queues)) if !is_all_recorded => {
             let lane = if is_live { Lane::Realtime } else { Lane::Batch };
             let of = |work| {
                 let name = Route { work, lane }.to_string();
@@ -68,7 +68,7 @@ pub(super) fn obstacles(overview: &Overview, seen: Seen<'_>) -> Vec<String> {
                 format!("{quiet}: the log of the `assay run` that loads it says for what it waits")
             });
         }
-        Some(Queues::Known(_)) | None => {}
+        Some(QueueSnapshot::Known(_)) | None => {}
     }
     found
 }
@@ -79,7 +79,7 @@ fn program(overview: &Overview) -> &'static str {
 }
 
 fn quiet(millis: u64) -> String {
-    format!("nothing was stored for {}", span(millis / 1_000))
+    format!("nothing was stored for {}", human_duration(millis / 1_000))
 }
 
 /// What the queues of a lane tell. `quiet_millis`: how long nothing was stored, where that is too long.
@@ -151,13 +151,13 @@ mod tests {
         overview(Run { state: RunState::Loading, sealed: None, finished_at: None, ..example() })
     }
 
-    fn queues(transactions: (u64, u32), scored: (u64, u32)) -> Queues {
+    fn queues(transactions: (u64, u32), scored: (u64, u32)) -> QueueSnapshot {
         let depth = |queue: &str, (waiting, consumers)| QueueDepth { queue: queue.into(), waiting, consumers };
-        Queues::Known(vec![depth("transactions.batch", transactions), depth("predictions.batch", scored)])
+        QueueSnapshot::Known(vec![depth("transactions.batch", transactions), depth("predictions.batch", scored)])
     }
 
-    fn found(overview: &Overview, queues: Option<&Queues>) -> Vec<String> {
-        obstacles(overview, Seen { queues, full_at: 2_000 })
+    fn found(overview: &Overview, queues: Option<&QueueSnapshot>) -> Vec<String> {
+        obstacles(overview, QueueView { queues, full_at: 2_000 })
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
             run: Run { settings: RunSettings { durable_broker: false, ..RunSettings::example() }, ..quiet.run.clone() },
             ..quiet.clone()
         };
-        let cases: [(&Overview, Option<Queues>, &[&str]); 12] = [
+        let cases: [(&Overview, Option<QueueSnapshot>, &[&str]); 12] = [
             (&loading(), Some(queues((0, 2), (0, 1))), &[]),
             (&loading(), None, &[]),
             (&loading(), Some(queues((7, 0), (0, 1))), &["no predictor takes rows from transactions.batch: start one"]),
@@ -197,7 +197,7 @@ mod tests {
             ),
             (
                 &loading(),
-                Some(Queues::Unknown { error: "cannot reach it".into() }),
+                Some(QueueSnapshot::Unknown { error: "cannot reach it".into() }),
                 &["RabbitMQ cannot be asked what waits: cannot reach it"],
             ),
         ];
@@ -220,7 +220,7 @@ mod tests {
         let source = SourceIdentity { location: "live:shop".into(), version: "2026-01-11".into() };
         let live =
             Overview { run: Run { source, ..loading().run }, held_by: None, quiet_millis: 3_600_000, ..loading() };
-        let queues = Queues::Known(vec![
+        let queues = QueueSnapshot::Known(vec![
             QueueDepth { queue: "transactions.realtime".into(), waiting: 0, consumers: 1 },
             QueueDepth { queue: "predictions.realtime".into(), waiting: 0, consumers: 1 },
         ]);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// How much of the source is read.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Reading {
+pub(super) struct ReadProgress {
     /// Rows that are known to be published, or all that were read once the run is sealed.
     pub(super) rows: u64,
     /// The share of the source's bytes that they are, in per cent.
@@ -16,7 +16,7 @@ pub(super) struct Reading {
 
 /// How much of it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Storing {
+pub(super) struct StoreProgress {
     pub(super) rows: u64,
     pub(super) chunks: u64,
     /// Known once the run is sealed.
@@ -25,28 +25,28 @@ pub(super) struct Storing {
 
 /// How long it will take at the present rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Left {
+pub(super) struct TimeLeft {
     pub(super) seconds: u64,
     /// Whether the number of rows is estimated.
     pub(super) is_estimated: bool,
 }
 
 /// How much of the source is read.
-pub(super) fn reading(run: &Run, progress: Progress) -> Reading {
+pub(super) fn read_progress(run: &Run, progress: Progress) -> ReadProgress {
     if let Some(sealed) = run.sealed {
         // A run that was stopped is sealed where it was stopped, not at the end of its source.
-        return Reading { rows: sealed.rows_read, percent: run.error.is_none().then_some(100) };
+        return ReadProgress { rows: sealed.rows_read, percent: run.error.is_none().then_some(100) };
     }
     // The checkpoint of a process that holds its broker itself follows what is recorded.
     let rows = run.checkpoint.rows_before().max(progress.rows_recorded);
     // Not all of it, as long as it is not known to be.
     let percent = estimated_rows(run).map(|all| share(rows, all).min(99));
-    Reading { rows, percent }
+    ReadProgress { rows, percent }
 }
 
 /// How much of it is recorded.
-pub(super) fn storing(run: &Run, progress: Progress) -> Storing {
-    Storing {
+pub(super) fn store_progress(run: &Run, progress: Progress) -> StoreProgress {
+    StoreProgress {
         rows: progress.rows_recorded,
         chunks: progress.chunks_recorded,
         chunks_total: run.sealed.map(|sealed| sealed.chunks_total),
@@ -60,7 +60,7 @@ pub(super) fn rate(pace: Pace) -> u64 {
 }
 
 /// How long the rest takes; nothing where that cannot be told.
-pub(super) fn left(run: &Run, progress: Progress, pace: Pace) -> Option<Left> {
+pub(super) fn time_left(run: &Run, progress: Progress, pace: Pace) -> Option<TimeLeft> {
     let rate = Some(rate(pace)).filter(|rate| *rate > 0)?;
     let (rows, is_estimated) = match run.sealed {
         Some(sealed) => (sealed.rows_read, false),
@@ -68,7 +68,7 @@ pub(super) fn left(run: &Run, progress: Progress, pace: Pace) -> Option<Left> {
         None if run.stop.is_some() => return None,
         None => (estimated_rows(run)?, true),
     };
-    Some(Left { seconds: rows.saturating_sub(progress.rows_recorded).div_ceil(rate), is_estimated })
+    Some(TimeLeft { seconds: rows.saturating_sub(progress.rows_recorded).div_ceil(rate), is_estimated })
 }
 
 /// The rows of the whole source, if it goes on as it began.
@@ -109,9 +109,9 @@ mod tests {
     #[test]
     fn of_a_packed_source_no_share_is_told() {
         let mut run = loading(501, 5_000);
-        assert!(reading(&run, recorded(500)).percent.is_some());
+        assert!(read_progress(&run, recorded(500)).percent.is_some());
         run.settings.compression = Compression::Gzip;
-        assert_eq!(reading(&run, recorded(500)).percent, None);
+        assert_eq!(read_progress(&run, recorded(500)).percent, None);
     }
 
     const PACE: Pace = Pace { rows: 600, millis: 60_000 };
@@ -119,41 +119,41 @@ mod tests {
     #[test]
     fn while_loading_what_is_left_is_estimated_from_bytes() {
         let run = loading(501, 50_000);
-        assert_eq!(reading(&run, recorded(400)), Reading { rows: 500, percent: Some(50) });
-        assert_eq!(left(&run, recorded(400), PACE), Some(Left { seconds: 60, is_estimated: true }));
+        assert_eq!(read_progress(&run, recorded(400)), ReadProgress { rows: 500, percent: Some(50) });
+        assert_eq!(time_left(&run, recorded(400), PACE), Some(TimeLeft { seconds: 60, is_estimated: true }));
         let unknown = Run { source_bytes: None, ..run };
-        assert_eq!(reading(&unknown, recorded(400)), Reading { rows: 500, percent: None });
-        assert_eq!(left(&unknown, recorded(400), PACE), None);
+        assert_eq!(read_progress(&unknown, recorded(400)), ReadProgress { rows: 500, percent: None });
+        assert_eq!(time_left(&unknown, recorded(400), PACE), None);
     }
 
     #[test]
     fn once_sealed_it_is_exact() {
         let run = Run { state: RunState::Sealed, finished_at: None, ..example() };
-        assert_eq!(reading(&run, recorded(400)), Reading { rows: 1_000, percent: Some(100) });
-        assert_eq!(left(&run, recorded(400), PACE), Some(Left { seconds: 60, is_estimated: false }));
-        assert_eq!(left(&run, recorded(400), Pace::default()), None, "nothing moves");
-        assert_eq!(storing(&run, recorded(400)), Storing { rows: 400, chunks: 4, chunks_total: Some(10) });
+        assert_eq!(read_progress(&run, recorded(400)), ReadProgress { rows: 1_000, percent: Some(100) });
+        assert_eq!(time_left(&run, recorded(400), PACE), Some(TimeLeft { seconds: 60, is_estimated: false }));
+        assert_eq!(time_left(&run, recorded(400), Pace::default()), None, "nothing moves");
+        assert_eq!(store_progress(&run, recorded(400)), StoreProgress { rows: 400, chunks: 4, chunks_total: Some(10) });
     }
 
     #[test]
     fn without_a_checkpoint_what_is_stored_was_read() {
         let run = loading(1, 0);
-        assert_eq!(reading(&run, recorded(400)), Reading { rows: 400, percent: None });
-        assert_eq!(left(&run, recorded(400), PACE), None);
+        assert_eq!(read_progress(&run, recorded(400)), ReadProgress { rows: 400, percent: None });
+        assert_eq!(time_left(&run, recorded(400), PACE), None);
     }
 
     #[test]
     fn where_more_is_recorded_than_the_checkpoint_has_passed_the_share_is_that_of_the_rows() {
         let run = loading(501, 50_000);
-        assert_eq!(reading(&run, recorded(700)), Reading { rows: 700, percent: Some(70) });
-        assert_eq!(reading(&run, recorded(1_000)).percent, Some(99), "its end is not known yet");
+        assert_eq!(read_progress(&run, recorded(700)), ReadProgress { rows: 700, percent: Some(70) });
+        assert_eq!(read_progress(&run, recorded(1_000)).percent, Some(99), "its end is not known yet");
     }
 
     #[test]
     fn a_run_that_is_being_stopped_has_no_time_left() {
         let stop = StopOrder { kind: StopKind::Cancelled, reason: "mistake".into(), at: example().started_at };
         let run = Run { stop: Some(stop), ..loading(501, 50_000) };
-        assert_eq!(left(&run, recorded(400), PACE), None);
+        assert_eq!(time_left(&run, recorded(400), PACE), None);
     }
 
     #[test]

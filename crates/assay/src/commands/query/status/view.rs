@@ -7,13 +7,15 @@ use assay_store::{DeadLetterOutcome, DeadLetterRecord, Exchanged, Operation, Pre
 use assay_transaction::{RunId, StopOrder, Tally, Timestamp};
 use serde::Serialize;
 
-use super::progress::{Left, Reading, Storing};
+use super::progress::{ReadProgress, StoreProgress, TimeLeft};
 use super::rows_selected;
 use crate::commands::ledger::control_totals::ControlTotals;
 use crate::commands::ledger::live_counts::LiveCounts;
-use crate::commands::ledger::queues::Queues;
+use crate::commands::ledger::queues::QueueSnapshot;
 use crate::commands::ledger::state::ShownState;
-use crate::output::{Fields, Side, Table, counted, grouped, moment, one_line, seconds_between, span, unmasked_line};
+use crate::output::{
+    Fields, Side, Table, counted, grouped, human_duration, moment, one_line, seconds_between, unmasked_line,
+};
 
 /// How much of a text from outside is shown.
 const TEXT: usize = 300;
@@ -33,27 +35,27 @@ pub(super) struct Status {
     pub(super) finished_at: Option<Timestamp>,
     pub(super) error: Option<String>,
     pub(super) stop: Option<StopOrder>,
-    pub(super) read: Reading,
-    pub(super) stored: Storing,
+    pub(super) read: ReadProgress,
+    pub(super) stored: StoreProgress,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) control_totals: Option<ControlTotals>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) live: Option<LiveCounts>,
     /// Of the last minute; none of a finished run.
     pub(super) rows_per_second: Option<u64>,
-    pub(super) left: Option<Left>,
+    pub(super) left: Option<TimeLeft>,
     /// What keeps it from going on, a line each.
     pub(super) in_the_way: Vec<String>,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: OutcomeCounts,
     pub(super) replays: Vec<ReplayProgress>,
-    pub(super) dead_letters: DeadLetters,
+    pub(super) dead_letters: DeadLetterCounts,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) queues: Option<Queues>,
+    pub(super) queues: Option<QueueSnapshot>,
 }
 
 /// What became of the rows so far.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Outcome {
+pub(super) struct OutcomeCounts {
     #[serde(flatten)]
     pub(super) tally: Tally,
     #[serde(serialize_with = "as_map")]
@@ -102,25 +104,25 @@ impl ReplayProgress {
 
 /// The dead letters of the run, by what was made of them.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct DeadLetters {
+pub(super) struct DeadLetterCounts {
     #[serde(flatten)]
     by_outcome: BTreeMap<&'static str, u64>,
     /// How many keep the run from being complete.
     blocking: u64,
 }
 
-impl DeadLetters {
+impl DeadLetterCounts {
     pub(super) fn new(letters: &[DeadLetterRecord], blocking: u64) -> Self {
         let mut by_outcome = BTreeMap::new();
         for record in letters {
-            *by_outcome.entry(outcome_word(record.letter.outcome)).or_default() += 1;
+            *by_outcome.entry(outcome_name(record.letter.outcome)).or_default() += 1;
         }
         Self { by_outcome, blocking }
     }
 }
 
 /// What was made of a dead letter, as it is stored and shown.
-pub(in crate::commands) fn outcome_word(outcome: DeadLetterOutcome) -> &'static str {
+pub(in crate::commands) fn outcome_name(outcome: DeadLetterOutcome) -> &'static str {
     match outcome {
         DeadLetterOutcome::Booked => "booked",
         DeadLetterOutcome::Known => "known",
@@ -149,7 +151,7 @@ impl Status {
         fields.add("version", format!("{}{bytes}", unmasked_line(&self.version, TEXT)));
         fields.add("began", format!("{} UTC", moment(self.started_at)));
         if let Some(end) = self.finished_at {
-            let took = span(seconds_between(self.started_at, end));
+            let took = human_duration(seconds_between(self.started_at, end));
             fields.add("finished", format!("{} UTC, after {took}", moment(end)));
         }
         if let Some(stop) = &self.stop {
@@ -177,8 +179,8 @@ impl Status {
         if let Some(rate) = self.rows_per_second {
             fields.add("rate", format!("{} a second, over the last minute", counted(rate, "row", "rows")));
             let left = match self.left {
-                Some(Left { seconds, is_estimated: true }) => format!("about {}", span(seconds)),
-                Some(Left { seconds, is_estimated: false }) => span(seconds),
+                Some(TimeLeft { seconds, is_estimated: true }) => format!("about {}", human_duration(seconds)),
+                Some(TimeLeft { seconds, is_estimated: false }) => human_duration(seconds),
                 None => "not known".to_owned(),
             };
             fields.add("time left", left);
@@ -193,7 +195,7 @@ impl Status {
         let predictions: Vec<_> =
             self.outcome.predictions.iter().map(|count| (count.prediction.clone(), count.count)).collect();
         let age = match self.outcome.labels_seconds_old {
-            Some(seconds) if !predictions.is_empty() => format!(" (as of {} ago)", span(seconds)),
+            Some(seconds) if !predictions.is_empty() => format!(" (as of {} ago)", human_duration(seconds)),
             _ => String::new(),
         };
         let counts = [
@@ -280,14 +282,14 @@ mod tests {
             finished_at: None,
             error: None,
             stop: None,
-            read: Reading { rows: 500_000, percent: Some(52) },
-            stored: Storing { rows: 480_000, chunks: 4_800, chunks_total: None },
+            read: ReadProgress { rows: 500_000, percent: Some(52) },
+            stored: StoreProgress { rows: 480_000, chunks: 4_800, chunks_total: None },
             live: None,
             control_totals: None,
             rows_per_second: Some(12_345),
-            left: Some(Left { seconds: 38, is_estimated: true }),
+            left: Some(TimeLeft { seconds: 38, is_estimated: true }),
             in_the_way: Vec::new(),
-            outcome: Outcome {
+            outcome: OutcomeCounts {
                 tally: Tally { predicted: 479_000, invalid: 900, failed: 3, duplicate: 97 },
                 invalid_by_reason: vec![("amount_scale".into(), 600), ("id_empty".into(), 300)],
                 failed_by_class: vec![("rejected".into(), 3)],
@@ -295,8 +297,8 @@ mod tests {
                 labels_seconds_old: None,
             },
             replays: Vec::new(),
-            dead_letters: DeadLetters::default(),
-            queues: Some(Queues::Known(vec![QueueDepth {
+            dead_letters: DeadLetterCounts::default(),
+            queues: Some(QueueSnapshot::Known(vec![QueueDepth {
                 queue: "transactions.batch".into(),
                 waiting: 1_200,
                 consumers: 2,
@@ -334,11 +336,11 @@ transactions.batch    1,200          2
     fn a_run_that_is_stalled_and_one_that_was_cancelled() {
         let stalled = Status {
             state: ShownState::Stalled,
-            stored: Storing { chunks_total: Some(5_000), ..loading().stored },
+            stored: StoreProgress { chunks_total: Some(5_000), ..loading().stored },
             left: None,
             in_the_way: vec!["no writer takes rows".into()],
-            dead_letters: DeadLetters { by_outcome: [("booked", 2), ("unreadable", 1)].into(), blocking: 1 },
-            queues: Some(Queues::Unknown { error: "RabbitMQ is away".into() }),
+            dead_letters: DeadLetterCounts { by_outcome: [("booked", 2), ("unreadable", 1)].into(), blocking: 1 },
+            queues: Some(QueueSnapshot::Unknown { error: "RabbitMQ is away".into() }),
             ..loading()
         };
         let text = stalled.to_string();
@@ -371,7 +373,7 @@ transactions.batch    1,200          2
 
     #[test]
     fn labels_that_are_old_say_so() {
-        let outcome = Outcome { labels_seconds_old: Some(40), ..loading().outcome };
+        let outcome = OutcomeCounts { labels_seconds_old: Some(40), ..loading().outcome };
         let text = Status { outcome, ..loading() }.to_string();
         assert!(text.contains("  predicted  479,000  fraud 479,000 (as of 40 s ago)\n"), "{text}");
     }
