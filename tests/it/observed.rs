@@ -143,7 +143,7 @@ async fn a_program_that_still_waits_lives_and_is_not_ready() {
     let url = format!("amqp://guest:guest@{}", nobody.address());
     let (writer, address) = shown(stack.writer().env("AMQP_URL", url).env("STARTUP_TIMEOUT", "1h")).await;
     let reasons = until(&address, "/health/ready", "that it starts", |status, _| status == 503).await;
-    assert_eq!(reasons, "starting: waiting for what it depends on\n");
+    assert_eq!(reasons, "starting: waiting for dependencies\n");
     assert_eq!(get_text(&address, "/health/live").await.unwrap().0, 200);
     writer.terminate();
     writer.end().await.expect_exit(0);

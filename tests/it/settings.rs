@@ -44,7 +44,7 @@ async fn a_mistyped_setting_is_refused_by_the_programs_that_read_it() {
     ];
     for (program, variable, setting) in cases {
         let ended = program.without(setting).env(variable, "1").run().await;
-        ended.expect_exit(2).expect_says(&format!("{variable} is no setting, {setting} is: rename it"));
+        ended.expect_exit(2).expect_says(&format!("unknown setting {variable}, did you mean {setting}? rename it"));
     }
     // The right one is set too: the other is another program's.
     let program = loader().env("LOGLEVEL", "loud").env("LOG_LEVEL", "warn").run().await;

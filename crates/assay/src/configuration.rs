@@ -123,12 +123,12 @@ fn no_program_takes_the_setting_of_another_for_a_mistyped_one() {
         names.collect::<Vec<_>>()
     });
     let mistyped = [
-        assay_telemetry::taken_for_mistyped::<assay_loader::Arguments>,
-        assay_telemetry::taken_for_mistyped::<assay_predictor::Arguments>,
-        assay_telemetry::taken_for_mistyped::<assay_writer::Arguments>,
-        assay_telemetry::taken_for_mistyped::<assay_streamer::Arguments>,
-        assay_telemetry::taken_for_mistyped::<assay_ml_api::Arguments>,
-        assay_telemetry::taken_for_mistyped::<crate::arguments::Arguments>,
+        assay_telemetry::find_mistyped_setting::<assay_loader::Arguments>,
+        assay_telemetry::find_mistyped_setting::<assay_predictor::Arguments>,
+        assay_telemetry::find_mistyped_setting::<assay_writer::Arguments>,
+        assay_telemetry::find_mistyped_setting::<assay_streamer::Arguments>,
+        assay_telemetry::find_mistyped_setting::<assay_ml_api::Arguments>,
+        assay_telemetry::find_mistyped_setting::<crate::arguments::Arguments>,
     ];
     for setting in settings {
         let variable = [setting];

@@ -1,4 +1,4 @@
-//! `assay`, the operator's command. Each subcommand has a module of its own; this one tells them apart.
+//! `assay`, the operator's command. Each subcommand is a module of [`commands`].
 
 mod arguments;
 mod commands;
@@ -23,51 +23,39 @@ use tokio_util::sync::CancellationToken;
 fn main() -> ExitCode {
     let Arguments { command } = assay_telemetry::parse();
     match command {
-        Command::Run(arguments) => {
-            let display = run::ProgressDisplay::new(&arguments.log);
-            assay_telemetry::run_observed("assay", &arguments.log, &arguments.metrics, async |shutdown, health| {
-                ignore_broken_pipe(run::run(&arguments, &display, &shutdown, &health).await)
+        Command::Run(args) => {
+            let display = run::ProgressDisplay::new(&args.common.process.log);
+            assay_telemetry::run_program("assay", &args.common.process, async |shutdown, health| {
+                ignore_broken_pipe(run::run(&args, &display, &shutdown, &health).await)
             })
         }
-        Command::Inspect(arguments) => execute(&arguments.log, async |_| inspect::inspect(&arguments).await),
-        Command::Runs(arguments) => execute(&arguments.ledger.log, async |_| runs::runs(&arguments).await),
-        Command::Status(arguments) => {
-            execute(&arguments.ledger.log, async |shutdown| status::status(&arguments, &shutdown).await)
-        }
-        Command::Row(arguments) => execute(&arguments.ledger.log, async |_| row::row(&arguments).await),
-        Command::Transaction(arguments) => {
-            execute(&arguments.ledger.log, async |_| transaction::transaction(&arguments).await)
-        }
-        Command::Audit(arguments) => execute(&arguments.ledger.log, async |_| audit::audit(&arguments).await),
-        Command::Failures(arguments) => execute(&arguments.ledger.log, async |_| failures::failures(&arguments).await),
-        Command::Invalid(arguments) => execute(&arguments.ledger.log, async |_| invalid::invalid(&arguments).await),
-        Command::Replay(arguments) => {
-            execute(&arguments.ledger.log, async |shutdown| replay::replay(&arguments, &shutdown).await)
-        }
-        Command::Repair(arguments) => {
-            execute(&arguments.ledger.log, async |shutdown| repair::repair(&arguments, &shutdown).await)
-        }
-        Command::Cancel(arguments) => execute(&arguments.ledger.log, async |_| cancel::cancel(&arguments).await),
-        Command::Remove(arguments) => {
-            execute(&arguments.ledger.log, async |shutdown| remove::remove(&arguments, &shutdown).await)
-        }
-        Command::Operations(arguments) => {
-            execute(&arguments.ledger.log, async |_| operations::operations(&arguments).await)
-        }
-        Command::Generate(arguments) => execute(&arguments.log, async |_| generate::generate(&arguments.options)),
-        Command::Migrate(arguments) => execute(&arguments.log, async |_| migrate::migrate(&arguments).await),
-        Command::Declare(arguments) => execute(&arguments.log, async |_| declare::declare(&arguments).await),
-        Command::Health(arguments) => execute(&arguments.log, async |_| health::health(&arguments).await),
-        Command::Put(arguments) => execute(&arguments.log, async |shutdown| put::put(&arguments, &shutdown).await),
-        Command::WatchSetup(arguments) => execute(&arguments.log, async |_| watch_setup::watch_setup(&arguments).await),
+        Command::Inspect(args) => execute(&args.log, async |_| inspect::inspect(&args).await),
+        Command::Runs(args) => execute(&args.ledger.log, async |_| runs::runs(&args).await),
+        Command::Status(args) => execute(&args.ledger.log, async |shutdown| status::status(&args, &shutdown).await),
+        Command::Row(args) => execute(&args.ledger.log, async |_| row::row(&args).await),
+        Command::Transaction(args) => execute(&args.ledger.log, async |_| transaction::transaction(&args).await),
+        Command::Audit(args) => execute(&args.ledger.log, async |_| audit::audit(&args).await),
+        Command::Failures(args) => execute(&args.ledger.log, async |_| failures::failures(&args).await),
+        Command::Invalid(args) => execute(&args.ledger.log, async |_| invalid::invalid(&args).await),
+        Command::Replay(args) => execute(&args.ledger.log, async |shutdown| replay::replay(&args, &shutdown).await),
+        Command::Repair(args) => execute(&args.ledger.log, async |shutdown| repair::repair(&args, &shutdown).await),
+        Command::Cancel(args) => execute(&args.ledger.log, async |_| cancel::cancel(&args).await),
+        Command::Remove(args) => execute(&args.ledger.log, async |shutdown| remove::remove(&args, &shutdown).await),
+        Command::Operations(args) => execute(&args.ledger.log, async |_| operations::operations(&args).await),
+        Command::Generate(args) => execute(&args.log, async |_| generate::generate(&args)),
+        Command::Migrate(args) => execute(&args.log, async |_| migrate::migrate(&args).await),
+        Command::Declare(args) => execute(&args.log, async |_| declare::declare(&args).await),
+        Command::Health(args) => execute(&args.log, async |_| health::health(&args).await),
+        Command::Put(args) => execute(&args.log, async |shutdown| put::put(&args, &shutdown).await),
+        Command::WatchSetup(args) => execute(&args.log, async |_| watch_setup::watch_setup(&args).await),
     }
 }
 
 fn execute(log: &LogOptions, command: impl AsyncFnOnce(CancellationToken) -> Result<Exit, CommandError>) -> ExitCode {
-    assay_telemetry::run(log, async |shutdown| ignore_broken_pipe(command(shutdown).await))
+    assay_telemetry::run_command(log, async |shutdown| ignore_broken_pipe(command(shutdown).await))
 }
 
-/// Whoever reads the results of a command may stop when it has enough.
+/// A reader of the results that stops reading is no failure.
 fn ignore_broken_pipe(ended: Result<Exit, CommandError>) -> Result<Exit, CommandError> {
     match ended {
         Err(error) if output::is_broken_pipe(&error) => Ok(Exit::Done),

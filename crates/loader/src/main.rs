@@ -1,6 +1,6 @@
-//! `loader`: sources become chunks on the broker, or all that comes to lie in a bucket.
+//! `loader`: publishes sources, or all objects of a bucket, as chunks.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,30 +11,30 @@ use assay_loader::{
 };
 use assay_source::Sources;
 use assay_store::Act;
-use assay_telemetry::{Health, run_observed};
+use assay_telemetry::{CommonArgs, Health, print_json, run_program};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 
-/// Between two listings of the watched place for the health of this process: a listing costs money.
-const ASK_S3: Duration = Duration::from_secs(30);
+/// Between two checks of the watched bucket, which cost a listing each.
+const S3_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
     match &arguments.command {
-        Some(Command::Watch(watch)) => run_observed("loader", &watch.log, &watch.metrics, async |shutdown, health| {
+        Some(Command::Watch(watch)) => run_program("loader", &watch.common.process, async |shutdown, health| {
             Box::pin(watch_bucket(watch, shutdown, health)).await
         }),
-        None => run_observed("loader", &arguments.log, &arguments.metrics, async |shutdown, health| {
+        None => run_program("loader", &arguments.common.process, async |shutdown, health| {
             load(&arguments, &shutdown, &health).await
         }),
     }
 }
 
 async fn load(arguments: &Arguments, shutdown: &CancellationToken, health: &Health) -> Result<Exit, LoadError> {
-    let connecting = connect(&arguments.connect, &arguments.operator);
+    let connecting = connect(&arguments.connect, &arguments.common, &arguments.operator);
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Err(LoadError::NotBegun) };
     let dependencies = dependencies?;
-    show(health, &dependencies);
+    observe(health, &dependencies);
     let ended = load_all(arguments, &dependencies, shutdown).await;
     dependencies.broker.close().await;
     dependencies.store.close().await;
@@ -65,16 +65,12 @@ async fn load_all(
         }
     }
     if *json {
-        print(&Report::of(&ended))?;
+        // A reader that has read enough is no failure.
+        print_json(&Report::of(&ended)).or_else(|error| {
+            if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(LoadError::Print(error)) }
+        })?;
     }
     Ok(gravest(&ended))
-}
-
-/// Who reads stdout may stop when it has enough: that is no failure.
-fn print(report: &Report<'_>) -> Result<(), LoadError> {
-    let mut out = std::io::stdout().lock();
-    let printed = serde_json::to_writer_pretty(&mut out, report).map_err(Into::into).and_then(|()| writeln!(out));
-    printed.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(LoadError::Print(error)) })
 }
 
 async fn watch_bucket(
@@ -82,11 +78,11 @@ async fn watch_bucket(
     shutdown: CancellationToken,
     health: Health,
 ) -> Result<Exit, LoadError> {
-    let connecting = connect(&arguments.connect, "loader");
+    let connecting = connect(&arguments.connect, &arguments.common, "loader");
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Ok(Exit::Done) };
     let dependencies = Arc::new(dependencies?);
-    show(&health, &dependencies);
-    health.depend_on_every(ASK_S3, "s3", {
+    observe(&health, &dependencies);
+    health.depend_on_every(S3_CHECK_INTERVAL, "s3", {
         let (dependencies, watched) = (Arc::clone(&dependencies), arguments.watched.clone());
         move || {
             let (dependencies, watched) = (Arc::clone(&dependencies), watched.clone());
@@ -102,22 +98,22 @@ async fn watch_bucket(
     ended.map(|()| Exit::Done)
 }
 
-/// What this process shows of itself from now on.
-fn show(health: &Health, dependencies: &Dependencies) {
+/// Starts health checks and metrics.
+fn observe(health: &Health, dependencies: &Dependencies) {
     describe_metrics();
     health.depend_on("rabbitmq", assay_queue::health_check(&dependencies.broker));
     health.depend_on("postgresql", assay_store::health_check(&dependencies.store));
     health.begin();
 }
 
-async fn connect(options: &ConnectOptions, operator: &str) -> Result<Dependencies, LoadError> {
-    let startup = options.startup.startup_timeout;
+async fn connect(options: &ConnectOptions, common: &CommonArgs, operator: &str) -> Result<Dependencies, LoadError> {
+    let startup = common.startup.startup_timeout;
     Ok(Dependencies {
         sources: Sources::new(&options.s3)?,
         store: assay_store::connect(&options.database, "loader", startup).await?,
         broker: assay_queue::connect(&options.broker, "loader", startup).await?,
         startup,
-        drain: options.shutdown.drain_timeout,
+        drain: common.shutdown.drain_timeout,
         holder: Holder::new(),
         lease: options.lease.lease_timeout,
         act: Act { operator: operator.to_owned(), reason: None },

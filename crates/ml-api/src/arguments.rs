@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_telemetry::{LogOptions, MetricsOptions};
+use assay_telemetry::ProcessArgs;
 use assay_transaction::parse_duration;
 use clap::Parser;
 
@@ -13,36 +13,33 @@ use crate::ServeOptions;
 
 /// Scores transactions over HTTP with a demonstration model: POST /predict, GET /health, /metrics and /openapi.json.
 ///
-/// The model is trained on made-up data and not for real decisions. Runs until SIGTERM or Ctrl-C, then finishes the
-/// requests that it has and exits 0.
+/// The model is trained on synthetic data and not fit for real decisions. Runs until SIGTERM or Ctrl-C, then finishes open
+/// requests and exits 0.
 #[derive(Debug, Parser)]
 #[command(name = "ml-api", version)]
 pub struct Arguments {
-    /// Address to listen on; 0.0.0.0 for every one, as a container needs
+    /// Address to listen on; 0.0.0.0 for all, as a container needs
     #[arg(long, env = "ML_API_HOST", default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub host: IpAddr,
     /// Port to listen on
     #[arg(long, env = "ML_API_PORT", default_value_t = 8000)]
     pub port: u16,
-    /// The most transactions that one request may hold
+    /// Most transactions in a request
     #[arg(long, env = "ML_API_MAX_BATCH", default_value = "1000", value_name = "COUNT")]
     pub max_batch: NonZeroUsize,
-    /// Time that each request is made to take longer, to try out a slow model
+    /// Delay of each response, to simulate a slow model
     #[arg(long, env = "ML_API_DELAY", default_value = "0s", value_parser = parse_duration, value_name = "DURATION")]
     pub delay: Duration,
-    /// Model file to score with instead of the demonstration model, as the training writes it
+    /// Model file, as the training writes it [default: the demonstration model]
     #[arg(long, env = "ML_API_MODEL", value_name = "FILE")]
     pub model: Option<PathBuf>,
-    /// Where to show the health and the metrics of the process.
+    /// Logs and metrics.
     #[command(flatten)]
-    pub metrics: MetricsOptions,
-    /// What is logged.
-    #[command(flatten)]
-    pub log: LogOptions,
+    pub process: ProcessArgs,
 }
 
 impl Arguments {
-    /// How the server answers.
+    /// The options of the server.
     pub fn serve_options(&self) -> ServeOptions {
         ServeOptions { max_batch: self.max_batch.get(), delay: self.delay }
     }
@@ -54,7 +51,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_defaults_are_those_of_the_library() {
+    fn the_defaults_match_the_library() {
         Arguments::command().debug_assert();
         let arguments = Arguments::parse_from(["ml-api"]);
         assert_eq!(arguments.serve_options(), ServeOptions::default());

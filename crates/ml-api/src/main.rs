@@ -5,16 +5,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use assay_ml_api::{ApiError, Arguments, Model, serve};
-use assay_telemetry::Health;
+use assay_telemetry::{Health, run_program};
 use assay_transaction::Exit;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
-    assay_telemetry::run_observed("ml-api", &arguments.log, &arguments.metrics, async |shutdown, health| {
-        listen(&arguments, shutdown, health).await
-    })
+    run_program("ml-api", &arguments.process, async |shutdown, health| listen(&arguments, shutdown, health).await)
 }
 
 async fn listen(arguments: &Arguments, shutdown: CancellationToken, health: Health) -> Result<Exit, ApiError> {
@@ -22,7 +20,7 @@ async fn listen(arguments: &Arguments, shutdown: CancellationToken, health: Heal
     let address = SocketAddr::new(arguments.host, arguments.port);
     let listen_error = |cause| ApiError::Listen { address: address.to_string(), cause };
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
-    // Port 0 is any free one: tell which.
+    // Port 0 stands for any free port.
     let address = listener.local_addr().map_err(listen_error)?;
     tracing::info!("model {} listens on http://{address}", model.version());
     health.begin();

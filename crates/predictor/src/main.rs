@@ -6,13 +6,13 @@ use std::sync::Arc;
 use assay_predictor::{Arguments, PredictError, PredictProgress};
 use assay_queue::Broker;
 use assay_scoring::Scorer;
-use assay_telemetry::Health;
+use assay_telemetry::{Health, run_program};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
-    assay_telemetry::run_observed("predictor", &arguments.log, &arguments.metrics, async |shutdown, health| {
+    run_program("predictor", &arguments.common.process, async |shutdown, health| {
         predict(&arguments, shutdown, health).await
     })
 }
@@ -28,7 +28,7 @@ async fn predict(arguments: &Arguments, shutdown: CancellationToken, health: Hea
     });
     health.begin();
     let progress = Arc::new(PredictProgress::default());
-    let drain = arguments.shutdown.drain_timeout;
+    let drain = arguments.common.shutdown.drain_timeout;
     let ended =
         assay_predictor::run(Arc::clone(&broker), scorer, arguments.live.clone(), progress, drain, shutdown).await;
     broker.close().await;
@@ -36,7 +36,7 @@ async fn predict(arguments: &Arguments, shutdown: CancellationToken, health: Hea
 }
 
 async fn connect(arguments: &Arguments) -> Result<(Arc<dyn Broker>, Scorer), PredictError> {
-    let startup = arguments.startup.startup_timeout;
+    let startup = arguments.common.startup.startup_timeout;
     let scorer = Scorer::from_options(&arguments.api)?;
     let broker = assay_queue::connect(&arguments.broker, "predictor", startup).await?;
     scorer.wait_until_ready(startup).await?;

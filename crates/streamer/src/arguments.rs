@@ -2,90 +2,79 @@
 
 use assay_queue::BrokerOptions;
 use assay_store::DatabaseOptions;
-use assay_telemetry::{LogOptions, MetricsOptions, ShutdownOptions, StartupOptions};
+use assay_telemetry::CommonArgs;
 use clap::{Args, Parser, Subcommand};
 
 use crate::options::{ServeOptions, SimulateOptions};
 
-/// Takes single transactions by HTTP, or makes some up, and sends them to the predictors ahead of all files.
+/// Accepts single transactions over HTTP, or generates some, and sends them to the predictors ahead of all files.
 #[derive(Debug, Parser)]
 #[command(name = "streamer", version)]
 pub struct Arguments {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What a streamer does.
+/// The commands of the streamer.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Take transactions by HTTP, and tell what became of them
+    /// Accept transactions over HTTP, and report their predictions
     Serve(Box<ServeArguments>),
-    /// Send made-up transactions, or those of a file, at a pace
+    /// Send generated transactions, or those of a file, at a given rate
     Simulate(Box<SimulateArguments>),
 }
 
-/// Take transactions by HTTP, and tell what became of them
+/// Accept transactions over HTTP, and report their predictions
 ///
 /// POST /transactions takes one as JSON, an array of them, or JSON Lines. It answers 202 once the broker has them and they are
-/// counted; with ?wait=500ms, it waits as long for their predictions. GET /transactions/ID tells the prediction of one.
+/// counted; with ?wait=500ms, it waits that long for their predictions. GET /transactions/ID returns the prediction of one.
 ///
-/// Runs until SIGTERM or Ctrl-C, then finishes the requests that it has and exits 0. Exits 2 for wrong settings, 3 when the
-/// broker or the database is away at the start.
+/// Runs until SIGTERM or Ctrl-C, then finishes open requests and exits 0. Exits 2 for invalid settings, 3 when the broker or
+/// the database is unreachable at start-up.
 #[derive(Debug, Args)]
 pub struct ServeArguments {
-    /// Where requests are taken.
+    /// Where requests are accepted.
     #[command(flatten)]
     pub serve: ServeOptions,
-    /// Where everything is.
+    /// Services.
     #[command(flatten)]
     pub connect: ConnectOptions,
-    /// Where to show health and metrics.
+    /// What all programs have.
     #[command(flatten)]
-    pub metrics: MetricsOptions,
-    /// What is logged.
-    #[command(flatten)]
-    pub log: LogOptions,
+    pub common: CommonArgs,
 }
 
-/// Send made-up transactions, or those of a file, at a pace
+/// Send generated transactions, or those of a file, at a given rate
 ///
-/// Sends straight to the broker. Ends with the file, after --transactions, or at SIGTERM or Ctrl-C, prints what was accepted,
-/// and exits 0; 2 for wrong settings; 3 when the broker or the database is away at the start; 4 when the file cannot be read.
+/// Sends straight to the broker. Ends with the file, after --transactions, or at SIGTERM or Ctrl-C, prints how many were
+/// accepted, and exits 0; 2 for invalid settings; 3 when the broker or the database is unreachable at start-up; 4 when the
+/// file cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   streamer simulate --rate 500 --transactions 10000
   PRODUCE_INTERVAL=200ms streamer simulate transactions.csv")]
 pub struct SimulateArguments {
-    /// What is sent.
+    /// What is sent, and how fast.
     #[command(flatten)]
     pub simulate: SimulateOptions,
-    /// Where everything is.
+    /// Services.
     #[command(flatten)]
     pub connect: ConnectOptions,
-    /// Where to show health and metrics.
+    /// What all programs have.
     #[command(flatten)]
-    pub metrics: MetricsOptions,
-    /// What is logged.
-    #[command(flatten)]
-    pub log: LogOptions,
+    pub common: CommonArgs,
 }
 
-/// Where everything is, and how long it may take.
+/// The services that a streamer needs.
 #[derive(Debug, Args)]
 pub struct ConnectOptions {
-    /// Where transactions are counted, and looked up.
+    /// The database, which counts transactions and knows their predictions.
     #[command(flatten)]
     pub database: DatabaseOptions,
-    /// Where they go.
+    /// The broker.
     #[command(flatten)]
     pub broker: BrokerOptions,
-    /// How long to wait for both.
-    #[command(flatten)]
-    pub startup: StartupOptions,
-    /// How long to take to end.
-    #[command(flatten)]
-    pub shutdown: ShutdownOptions,
 }
 
 #[cfg(test)]

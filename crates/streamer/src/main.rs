@@ -1,4 +1,4 @@
-//! `streamer`: single transactions come in by HTTP, or are made up, and go to the broker.
+//! `streamer`: sends single transactions, received over HTTP or generated, to the broker.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -7,42 +7,32 @@ use std::sync::Arc;
 use assay_queue::Broker;
 use assay_store::Store;
 use assay_streamer::{Arguments, Command, ConnectOptions, ServeArguments, SimulateArguments, StreamError};
-use assay_telemetry::{Health, run_observed};
+use assay_telemetry::{CommonArgs, Health, run_program};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
     match &arguments.command {
-        Command::Serve(serving) => {
-            run_observed("streamer", &serving.log, &serving.metrics, async |shutdown, health| {
-                Box::pin(serve(serving, shutdown, health)).await
-            })
-        }
-        Command::Simulate(simulating) => {
-            run_observed("streamer", &simulating.log, &simulating.metrics, async |shutdown, health| {
-                Box::pin(simulate(simulating, shutdown, health)).await
-            })
-        }
+        Command::Serve(arguments) => run_program("streamer", &arguments.common.process, async |shutdown, health| {
+            Box::pin(serve(arguments, shutdown, health)).await
+        }),
+        Command::Simulate(arguments) => run_program("streamer", &arguments.common.process, async |shutdown, health| {
+            Box::pin(simulate(arguments, shutdown, health)).await
+        }),
     }
 }
 
 async fn serve(arguments: &ServeArguments, shutdown: CancellationToken, health: Health) -> Result<Exit, StreamError> {
-    let ServeArguments { serve: options, connect: connecting, .. } = arguments;
+    let ServeArguments { serve: options, connect, common } = arguments;
     let tokens = options.tokens()?;
     let listener = assay_streamer::listen(options).await?;
-    let Some(connected) = shutdown.run_until_cancelled(connect(connecting)).await else { return Ok(Exit::Done) };
-    let (broker, store) = connected?;
-    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
-    health.depend_on("postgresql", assay_store::health_check(&store));
-    health.begin();
-    let drain = connecting.shutdown.drain_timeout;
-    let serving =
-        assay_streamer::serve(listener, Arc::clone(&broker), Arc::clone(&store), options, tokens, drain, shutdown);
-    let ended = Box::pin(serving).await;
-    broker.close().await;
-    store.close().await;
-    ended.map(|()| Exit::Done)
+    let drain = common.shutdown.drain_timeout;
+    let serving = async |broker, store, shutdown| {
+        assay_streamer::serve(listener, broker, store, options, tokens, drain, shutdown).await
+    };
+    with_services(connect, common, shutdown, &health, serving).await?;
+    Ok(Exit::Done)
 }
 
 async fn simulate(
@@ -50,27 +40,39 @@ async fn simulate(
     shutdown: CancellationToken,
     health: Health,
 ) -> Result<Exit, StreamError> {
-    let SimulateArguments { simulate: options, connect: connecting, .. } = arguments;
+    let SimulateArguments { simulate: options, connect, common } = arguments;
     options.check()?;
-    let Some(connected) = shutdown.run_until_cancelled(connect(connecting)).await else { return Ok(Exit::Done) };
+    let drain = common.shutdown.drain_timeout;
+    let simulating =
+        async |broker, store, shutdown| assay_streamer::simulate(broker, store, options, drain, shutdown).await;
+    if let Some(simulated) = with_services(connect, common, shutdown, &health, simulating).await? {
+        // A reader of stdout may stop reading.
+        let _ = writeln!(std::io::stdout().lock(), "{simulated}");
+    }
+    Ok(Exit::Done)
+}
+
+/// Runs the work between connecting to the services and disconnecting. Returns none if it is stopped before.
+async fn with_services<T>(
+    options: &ConnectOptions,
+    common: &CommonArgs,
+    shutdown: CancellationToken,
+    health: &Health,
+    work: impl AsyncFnOnce(Arc<dyn Broker>, Arc<dyn Store>, CancellationToken) -> Result<T, StreamError>,
+) -> Result<Option<T>, StreamError> {
+    let startup = common.startup.startup_timeout;
+    let connecting = async {
+        let store = assay_store::connect(&options.database, "streamer", startup).await?;
+        let broker = assay_queue::connect(&options.broker, "streamer", startup).await?;
+        Ok::<_, StreamError>((broker, store))
+    };
+    let Some(connected) = shutdown.run_until_cancelled(connecting).await else { return Ok(None) };
     let (broker, store) = connected?;
     health.depend_on("rabbitmq", assay_queue::health_check(&broker));
     health.depend_on("postgresql", assay_store::health_check(&store));
     health.begin();
-    let drain = connecting.shutdown.drain_timeout;
-    let simulating = assay_streamer::simulate(Arc::clone(&broker), Arc::clone(&store), options, drain, shutdown);
-    let ended = Box::pin(simulating).await;
+    let result = Box::pin(work(Arc::clone(&broker), Arc::clone(&store), shutdown.clone())).await;
     broker.close().await;
     store.close().await;
-    let simulated = ended?;
-    // Whoever reads stdout may stop when it has enough.
-    let _ = writeln!(std::io::stdout().lock(), "{simulated}");
-    Ok(Exit::Done)
-}
-
-async fn connect(options: &ConnectOptions) -> Result<(Arc<dyn Broker>, Arc<dyn Store>), StreamError> {
-    let startup = options.startup.startup_timeout;
-    let store = assay_store::connect(&options.database, "streamer", startup).await?;
-    let broker = assay_queue::connect(&options.broker, "streamer", startup).await?;
-    Ok((broker, store))
+    result.map(Some)
 }

@@ -1,7 +1,7 @@
-//! Whether a process can do its work: what it depends on is asked now and again, and those who run it are told.
+//! Whether a process can do its work: its dependencies are checked at intervals.
 //!
-//! A process is ready once it has begun its work and everything that it depends on was well when it was last asked. An answer
-//! is at hand at any time, however long a dependency takes to give its own.
+//! A process is ready once it works and all of its dependencies were healthy at their last check. Readiness is answered at
+//! once, however long a check takes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,19 +10,19 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-/// Between two questions to a dependency.
-const EVERY: Duration = Duration::from_secs(2);
-/// How long it may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two checks of a dependency.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest time of a check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The health of this process. Cheap to clone; all clones are of the same.
+/// The health of this process. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     phase: Phase,
-    /// What is wrong with each dependency, if anything.
+    /// The problem of each dependency, if any.
     dependencies: BTreeMap<&'static str, Option<String>>,
 }
 
@@ -35,66 +35,66 @@ enum Phase {
 }
 
 impl Health {
-    /// Asks a dependency from now on, every few seconds: it is well, or it says why it is not.
-    pub fn depend_on<F>(&self, dependency: &'static str, ask: impl Fn() -> F + Send + 'static)
+    /// Checks a dependency from now on, every few seconds. The check returns why the dependency is not healthy.
+    pub fn depend_on<F>(&self, dependency: &'static str, check: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = Result<(), String>> + Send,
     {
-        self.depend_on_every(EVERY, dependency, ask);
+        self.depend_on_every(CHECK_INTERVAL, dependency, check);
     }
 
-    /// As [`Health::depend_on`], for one that is not to be asked as often.
-    pub fn depend_on_every<F>(&self, every: Duration, dependency: &'static str, ask: impl Fn() -> F + Send + 'static)
+    /// As [`Health::depend_on`], with another interval.
+    pub fn depend_on_every<F>(&self, every: Duration, dependency: &'static str, check: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = Result<(), String>> + Send,
     {
-        self.state().dependencies.insert(dependency, Some("not asked yet".to_owned()));
+        self.state().dependencies.insert(dependency, Some("not checked yet".to_owned()));
         let health = self.clone();
         tokio::spawn(async move {
             loop {
-                let answer = timeout(PATIENCE, ask()).await;
-                let trouble = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}"))).err();
-                metrics::gauge!("assay_dependency_up", "dependency" => dependency).set(if trouble.is_none() {
+                let checked = timeout(CHECK_TIMEOUT, check()).await;
+                let problem = checked.unwrap_or_else(|_| Err(format!("no answer within {CHECK_TIMEOUT:?}"))).err();
+                metrics::gauge!("assay_dependency_up", "dependency" => dependency).set(if problem.is_none() {
                     1.0
                 } else {
                     0.0
                 });
-                health.state().dependencies.insert(dependency, trouble);
+                health.state().dependencies.insert(dependency, problem);
                 tokio::time::sleep(every).await;
             }
         });
     }
 
-    /// Says that everything is connected, and work goes on.
+    /// Marks the process as working: everything is connected.
     pub fn begin(&self) {
         self.state().phase = Phase::Working;
     }
 
-    /// Says that no more work is taken on.
+    /// Marks the process as shutting down.
     pub fn end(&self) {
         self.state().phase = Phase::Ending;
     }
 
-    /// Whether work can go on now; else why not, a line for each reason.
+    /// Whether the process can work now; else the reasons, one a line.
     pub fn ready(&self) -> Result<(), String> {
         let state = self.state();
         let mut reasons = String::new();
         match state.phase {
-            Phase::Starting => reasons.push_str("starting: waiting for what it depends on\n"),
+            Phase::Starting => reasons.push_str("starting: waiting for dependencies\n"),
             Phase::Working => {}
             Phase::Ending => reasons.push_str("shutting down\n"),
         }
-        for (dependency, trouble) in &state.dependencies {
-            if let Some(trouble) = trouble {
+        for (dependency, problem) in &state.dependencies {
+            if let Some(problem) = problem {
                 // Writing to a string cannot fail.
-                let _ = writeln!(reasons, "{dependency}: {trouble}");
+                let _ = writeln!(reasons, "{dependency}: {problem}");
             }
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is a single one.
+        // Poisoning does no harm: each change is a single assignment.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -106,35 +106,35 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_process_is_ready_while_it_works_and_all_it_depends_on_is_well() {
+    async fn a_process_is_ready_while_it_works_and_its_dependencies_are_healthy() {
         let health = Health::default();
-        assert_eq!(health.ready().unwrap_err(), "starting: waiting for what it depends on\n");
+        assert_eq!(health.ready().unwrap_err(), "starting: waiting for dependencies\n");
         let is_up = Arc::new(AtomicBool::new(true));
-        let asked = Arc::clone(&is_up);
+        let checked = Arc::clone(&is_up);
         health.depend_on("rabbitmq", move || {
-            let is_up = asked.load(Ordering::Relaxed);
+            let is_up = checked.load(Ordering::Relaxed);
             async move { if is_up { Ok(()) } else { Err("connection lost".to_owned()) } }
         });
         health.begin();
-        assert_eq!(health.ready().unwrap_err(), "rabbitmq: not asked yet\n");
-        tokio::time::sleep(EVERY).await;
+        assert_eq!(health.ready().unwrap_err(), "rabbitmq: not checked yet\n");
+        tokio::time::sleep(CHECK_INTERVAL).await;
         health.ready().unwrap();
         is_up.store(false, Ordering::Relaxed);
-        tokio::time::sleep(2 * EVERY).await;
+        tokio::time::sleep(2 * CHECK_INTERVAL).await;
         assert_eq!(health.ready().unwrap_err(), "rabbitmq: connection lost\n");
         is_up.store(true, Ordering::Relaxed);
-        tokio::time::sleep(2 * EVERY).await;
+        tokio::time::sleep(2 * CHECK_INTERVAL).await;
         health.ready().unwrap();
         health.end();
         assert_eq!(health.ready().unwrap_err(), "shutting down\n");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_dependency_that_hangs_is_away() {
+    async fn a_hanging_dependency_is_not_healthy() {
         let health = Health::default();
         health.depend_on("postgresql", std::future::pending);
         health.begin();
-        tokio::time::sleep(PATIENCE + EVERY).await;
+        tokio::time::sleep(CHECK_TIMEOUT + CHECK_INTERVAL).await;
         assert_eq!(health.ready().unwrap_err(), "postgresql: no answer within 5s\n");
     }
 }

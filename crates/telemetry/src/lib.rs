@@ -1,20 +1,16 @@
-//! What every program of Assay shares: how it reads its command line, logs, hears signals and ends.
+//! What all programs of Assay share: command line, logs, signals, health, metrics and exit codes.
 //!
-//! A program's `main` is three steps: [`parse`] its options, name its work as an async function of a shutdown token, and
-//! give both to [`run`], or to [`run_observed`] where others watch over it. Results go to stdout, logs to stderr. Traces will
-//! join here.
+//! A program's `main` has three steps: [`parse`] the arguments, name the work as an async function of a shutdown token, and
+//! pass both to [`run_program`], or to [`run_command`] if nothing has to watch it. Results go to stdout, logs to stderr.
 
 mod arguments;
 mod health;
 mod logs;
-mod mistyped;
-mod observe;
+mod metrics_server;
 mod program;
-mod shutdown;
 
-pub use arguments::{ShutdownOptions, StartupOptions, parse, taken_for_mistyped};
+pub use arguments::{CommonArgs, ProcessArgs, ShutdownOptions, StartupOptions, find_mistyped_setting, parse};
 pub use health::Health;
-pub use logs::{LogFormat, LogOptions, about_run, init_logs, init_logs_to, name_run, one_of_several, run_span};
-pub use observe::MetricsOptions;
-pub use program::{Failure, run, run_observed};
-pub use shutdown::shutdown_signal;
+pub use logs::{LogFormat, LogOptions, about_run, init_logs_to, name_run, one_of_several, run_span};
+pub use metrics_server::MetricsOptions;
+pub use program::{Failure, print_json, run_command, run_program};

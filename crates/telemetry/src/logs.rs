@@ -1,8 +1,8 @@
-//! Logs: to stderr, as text that users of the earlier Python job can go on grepping, or as JSON for machines.
+//! Logs to stderr: as text that scripts for the earlier Python job can grep, or as JSON for machines.
 //!
-//! Guarantees, whatever names and messages of servers an event holds:
-//! - It is one line. What would break it, or turn the direction of what is around it, is escaped here, once for all.
-//! - It shows no card number and no IBAN: others name files and messages as they like.
+//! Guarantees for every event, whatever names and messages it holds:
+//! - It is one line. Line breaks, control characters and changes of the text direction are escaped here.
+//! - It shows no card number and no IBAN, as names of files and messages may contain some.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -15,9 +15,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{self, Format, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum LogFormat {
     /// `2026-01-11 10:00:00Z - INFO - Starting batch pipeline`
@@ -27,37 +27,37 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is logged, and how.
+/// What is logged, and in which format.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
-    /// How log lines look, on stderr
+    /// Format of the log lines on stderr
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug or trace; also by module, such as `warn,assay_queue=debug`. Libraries are heard
-    /// from warn on, unless they are named
+    /// Lowest level that is logged: error, warn, info, debug or trace; also by module, such as `warn,assay_queue=debug`.
+    /// Libraries log from warn, unless they are named
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", value_parser = parse_level)]
     pub log_level: String,
 }
 
 fn parse_level(text: &str) -> Result<String, String> {
-    // To the filter, a word that is no level is a module.
+    // The filter would take an unknown level for a module.
     let is_level = |part: &str| part.is_empty() || part.contains('=') || part.parse::<LevelFilter>().is_ok();
     let is_directive = |part: &str| is_level(part) && EnvFilter::builder().parse(part).is_ok();
     if text.split(',').map(str::trim).all(is_directive) {
         Ok(text.to_owned())
     } else {
-        Err("allowed are error, warn, info, debug, trace, and MODULE=LEVEL behind a comma".to_owned())
+        Err("expected error, warn, info, debug or trace, and MODULE=LEVEL after a comma".to_owned())
     }
 }
 
-/// Starts logging to stderr, once in a process; a second call changes nothing.
-pub fn init_logs(options: &LogOptions) {
+/// Starts logging to stderr. Only the first call in a process has an effect.
+pub(crate) fn init_logs(options: &LogOptions) {
     init_logs_to(options, std::io::stderr);
 }
 
-/// Starts logging to `writer`, once in a process: for a program that draws on its terminal too. Panics are logged like any other
-/// error.
+/// Starts logging to `writer`, for a program that also draws on its terminal. Only the first call in a process has an effect.
+/// Panics are logged as errors.
 pub fn init_logs_to<W: std::io::Write + 'static>(options: &LogOptions, writer: impl Fn() -> W + Send + Sync + 'static) {
     let filter = EnvFilter::new(directives(&options.log_level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
@@ -71,30 +71,29 @@ pub fn init_logs_to<W: std::io::Write + 'static>(options: &LogOptions, writer: i
 
 /// Libraries that log errors that they also return.
 const QUIET: &str = "lapin=off,sqlx=error,aws_config=error,aws_smithy_runtime=error";
-/// Libraries that write what they send, passwords, access keys and transactions with it, where they are asked for more than
-/// `info`.
-const TALKATIVE: [&str; 3] = ["lapin", "amq_protocol", "aws_"];
-/// What the modules of our own begin with.
-const OWN: [&str; 7] = ["assay", "loader", "predictor", "writer", "streamer", "ml_api", "train"];
+/// Libraries that log passwords, access keys and transactions below `info`.
+const LEAKY: [&str; 3] = ["lapin", "amq_protocol", "aws_"];
+/// Prefixes of our own modules.
+const OWN_MODULES: [&str; 7] = ["assay", "loader", "predictor", "writer", "streamer", "ml_api", "train"];
 
-/// The level that people ask for, as directives: a level without a module is one for Assay itself. Libraries are heard from
-/// `warn` on, unless they are named: at `debug` and `trace` they write what nobody means who asks for Assay's own.
+/// The filter directives of a level. A level without a module applies to Assay alone: libraries log from `warn`, unless they
+/// are named.
 fn directives(level: &str) -> String {
     let mut directives = vec!["warn".to_owned(), QUIET.to_owned()];
     for asked in level.split(',').map(str::trim).filter(|asked| !asked.is_empty()) {
         match asked.parse::<LevelFilter>() {
-            // So are libraries where less is asked for than they are heard from.
+            // Also for libraries, which would log more than that.
             Ok(all) if all <= LevelFilter::WARN => directives.push(asked.to_owned()),
-            Ok(_) => directives.extend(OWN.map(|module| format!("{module}={asked}"))),
-            Err(_) if TALKATIVE.iter().any(|module| asked.starts_with(module)) => directives.push(tamed(asked)),
+            Ok(_) => directives.extend(OWN_MODULES.map(|module| format!("{module}={asked}"))),
+            Err(_) if LEAKY.iter().any(|module| asked.starts_with(module)) => directives.push(at_most_info(asked)),
             Err(_) => directives.push(asked.to_owned()),
         }
     }
     directives.join(",")
 }
 
-/// A directive for a module, with no more than `info`.
-fn tamed(directive: &str) -> String {
+/// A directive with a level of `info` at most.
+fn at_most_info(directive: &str) -> String {
     match directive.rsplit_once('=') {
         Some((module, level)) if level.parse::<LevelFilter>().is_ok_and(|level| level <= LevelFilter::INFO) => {
             format!("{module}={level}")
@@ -104,7 +103,7 @@ fn tamed(directive: &str) -> String {
     }
 }
 
-/// The text form.
+/// `2026-01-11 10:00:00Z - INFO - Starting batch pipeline`.
 struct Text;
 
 impl<S, N> FormatEvent<S, N> for Text
@@ -113,21 +112,20 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        // By the clock of everything else that is shown: names of runs, results, JSON.
+        // UTC, as in names of runs, results and JSON.
         let now = chrono::Utc::now().format("%Y-%m-%d %H:%M:%SZ");
         write!(writer, "{now} - {} - ", event.metadata().level())?;
         let mut fields = String::new();
         context.format_fields(Writer::new(&mut fields), event)?;
         write!(writer, "{}", escaped(&mask_card_numbers(&fields)))?;
-        if let Some(Run { fields, is_one_of_several: true }) = run_of(context) {
+        if let Some(LoggedRun { fields, is_one_of_several: true }) = run_of(context) {
             write!(writer, " {fields}")?;
         }
         writeln!(writer)
     }
 }
 
-/// The form for machines: that of `tracing`, with the run that a line is about. Escapes stand for all that nobody sees: JSON itself
-/// asks for that of control characters below 32 alone.
+/// The JSON of `tracing`, with [`SPAN_FIELDS`]. All unseen characters are escaped, not only those below 32 as JSON demands.
 struct Json(Format<format::Json>);
 
 impl Default for Json {
@@ -145,12 +143,12 @@ where
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
         line = with_masked_strings(&line);
-        let run = run_of(context).filter(|_| !line.contains("\"run_id\":"));
-        let fields = run.as_ref().and_then(|run| run.fields.strip_prefix('{')?.strip_suffix('}'));
-        if let (Some(event), Some(fields)) = (line.trim_end().strip_suffix('}'), fields) {
-            line = format!("{event},{fields}}}");
+        for (name, value) in span_fields(context) {
+            if let Some(event) = line.trim_end().strip_suffix('}').filter(|_| !line.contains(&format!("\"{name}\":"))) {
+                line = format!("{event},\"{name}\":{value}}}");
+            }
         }
-        // Outside of strings, JSON has no such character but its line end.
+        // Outside of strings, only the line end is unseen.
         for character in line.trim_end().chars() {
             if is_unseen(character) {
                 for unit in character.encode_utf16(&mut [0; 2]) {
@@ -164,7 +162,7 @@ where
     }
 }
 
-/// The JSON with what is masked in its strings. What stands outside of them are numbers of ours.
+/// Masks the strings of a line of JSON. Numbers are our own, and stay.
 fn with_masked_strings(line: &str) -> String {
     let (mut masked, mut rest) = (String::with_capacity(line.len()), line);
     while let Some(start) = rest.find('"') {
@@ -184,39 +182,59 @@ fn with_masked_strings(line: &str) -> String {
     masked
 }
 
-/// The work on one run, whose name is in its log lines: always where they are JSON, and in text where several runs are worked on
-/// at a time ([`one_of_several`]). The name is recorded once it is known ([`name_run`]).
+/// The work on one run. JSON log lines in it have the `run_id`; text lines have it if several runs are worked on at a time
+/// ([`one_of_several`]). The name is recorded once it is known ([`name_run`]).
 pub fn run_span() -> Span {
-    // Of the level that is never left out.
+    // `error` is enabled at every level.
     tracing::error_span!("run", run_id = tracing::field::Empty)
 }
 
-/// Logs what is said of a run by a program that works on many.
-pub fn about_run<T>(run_id: &RunId, say: impl FnOnce() -> T) -> T {
+/// Logs in the span of one run, for a program that works on many.
+pub fn about_run<T>(run_id: &RunId, log: impl FnOnce() -> T) -> T {
     run_span().in_scope(|| {
         name_run(run_id);
-        say()
+        log()
     })
 }
 
-/// Work on one of several runs at a time.
+/// The work on one of several runs at a time.
 pub fn one_of_several() -> Span {
     tracing::error_span!("one_of_several")
 }
 
-/// Says in which run the work is that goes on in a [`run_span`].
+/// Records the run of the current [`run_span`].
 pub fn name_run(run_id: &RunId) {
     Span::current().record("run_id", tracing::field::display(run_id));
 }
 
-/// The run that a line is about.
-struct Run {
-    /// Its name, as the format has fields.
+/// The run of a log line.
+struct LoggedRun {
+    /// Its name, as the format shows fields.
     fields: String,
     is_one_of_several: bool,
 }
 
-fn run_of<S, N>(context: &FmtContext<'_, S, N>) -> Option<Run>
+/// Fields of spans that JSON lines have, so that the lines of one run, chunk or lane can be found.
+const SPAN_FIELDS: [&str; 3] = ["run_id", "chunk", "lane"];
+
+/// The [`SPAN_FIELDS`] of the spans around an event, as JSON. An inner span overrides an outer one.
+fn span_fields<S, N>(context: &FmtContext<'_, S, N>) -> Vec<(&'static str, serde_json::Value)>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    let mut merged = serde_json::Map::new();
+    for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
+        let extensions = span.extensions();
+        let fields = extensions.get::<FormattedFields<N>>().map(|fields| serde_json::from_str(&fields.fields));
+        if let Some(Ok(serde_json::Value::Object(fields))) = fields {
+            merged.extend(fields);
+        }
+    }
+    SPAN_FIELDS.into_iter().filter_map(|name| Some((name, merged.remove(name)?))).collect()
+}
+
+fn run_of<S, N>(context: &FmtContext<'_, S, N>) -> Option<LoggedRun>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -230,26 +248,26 @@ where
         }
     }
     let fields = fields.filter(|fields| fields.contains("run_id"))?;
-    Some(Run { fields, is_one_of_several })
+    Some(LoggedRun { fields, is_one_of_several })
 }
 
-/// Has panics logged as one line, without what may be content of rows.
+/// Logs panics as one line, without messages that may hold content of rows.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!("a fault in this program at {place}: {}", said_by(panic.payload()));
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!("a fault in this program at {location}: {}", panic_message(panic.payload()));
     }));
 }
 
-/// How messages begin that hold nothing but numbers.
-const OF_NUMBERS: [&str; 4] =
+/// Starts of messages that hold nothing but numbers.
+const NUMERIC_MESSAGES: [&str; 4] =
     ["index out of bounds: ", "range start index ", "range end index ", "slice index starts at "];
 
-/// What a panic says, where it can hold no value: words of the source code, or numbers.
-fn said_by(payload: &(dyn Any + Send)) -> &str {
+/// The message of a panic, if it is a literal of the source code or holds only numbers.
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
     let words = payload.downcast_ref::<&'static str>().copied();
     let said = payload.downcast_ref::<String>().map(String::as_str);
-    let said = said.filter(|said| OF_NUMBERS.iter().any(|start| said.starts_with(start)));
+    let said = said.filter(|said| NUMERIC_MESSAGES.iter().any(|start| said.starts_with(start)));
     words.or(said).unwrap_or("its message is left out, as it may hold content of rows")
 }
 
@@ -273,35 +291,34 @@ mod tests {
         }
     }
 
-    #[test]
-    fn text_reads_as_the_earlier_job_wrote_it() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).event_format(Text).finish();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!("Starting batch pipeline");
-            tracing::warn!(retry = 3, "the broker is away");
-        });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let tails: Vec<&str> = text.lines().map(|line| &line["2026-01-11 10:00:00Z".len()..]).collect();
-        assert_eq!(tails, [" - INFO - Starting batch pipeline", " - WARN - the broker is away retry=3"]);
-    }
-
-    /// The lines of an event whose message and field hold this.
-    fn lines_of(text: &str, format: LogFormat) -> String {
+    /// The lines that are logged in a format.
+    fn captured(format: LogFormat, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let builder = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
-        let log = || tracing::warn!(name = text, "{text} is not loaded");
         match format {
             LogFormat::Text => tracing::subscriber::with_default(builder.event_format(Text).finish(), log),
             LogFormat::Json => {
-                let builder = builder.json().fmt_fields(JsonFields::new()).event_format(Json::default());
+                let builder = builder.fmt_fields(JsonFields::new()).event_format(Json::default());
                 tracing::subscriber::with_default(builder.finish(), log);
             }
         }
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn text_reads_as_the_earlier_job_wrote_it() {
+        let text = captured(LogFormat::Text, || {
+            tracing::info!("Starting batch pipeline");
+            tracing::warn!(retry = 3, "the broker is unreachable");
+        });
+        let tails: Vec<&str> = text.lines().map(|line| &line["2026-01-11 10:00:00Z".len()..]).collect();
+        assert_eq!(tails, [" - INFO - Starting batch pipeline", " - WARN - the broker is unreachable retry=3"]);
+    }
+
+    /// The lines of an event whose message and field hold this.
+    fn lines_of(text: &str, format: LogFormat) -> String {
+        captured(format, || tracing::warn!(name = text, "{text} is not loaded"))
     }
 
     #[test]
@@ -343,15 +360,15 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_tells_numbers_and_words_of_ours() {
+    fn a_panic_shows_literals_and_numbers_only() {
         let said = |panicking: fn()| {
             let payload = std::panic::catch_unwind(panicking).unwrap_err();
-            said_by(&*payload).to_owned()
+            panic_message(&*payload).to_owned()
         };
         assert_eq!(said(|| panic!("no such stage")), "no such stage");
         let index = std::hint::black_box(3);
         let payload = std::panic::catch_unwind(|| [0, 1][index]).unwrap_err();
-        assert_eq!(said_by(&*payload), "index out of bounds: the len is 2 but the index is 3");
+        assert_eq!(panic_message(&*payload), "index out of bounds: the len is 2 but the index is 3");
         for panicking in [
             || panic!("row {}", std::hint::black_box("4111111111111111")),
             || drop("Jéan"[..2].to_owned()),
@@ -361,7 +378,7 @@ mod tests {
         }
     }
 
-    fn say_about_a_run() {
+    fn log_about_a_run() {
         let run_id: RunId = "january".parse().unwrap();
         run_span().in_scope(|| {
             tracing::info!("Starting batch pipeline");
@@ -372,20 +389,13 @@ mod tests {
     }
 
     #[test]
-    fn json_names_the_run() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .with_writer(move || writer.clone())
-            .fmt_fields(JsonFields::new())
-            .event_format(Json::default())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
-            say_about_a_run();
+    fn json_has_the_run_chunk_and_lane_of_its_spans() {
+        let text = captured(LogFormat::Json, || {
+            log_about_a_run();
             tracing::info!(run_id = "february", "a field of its own");
+            let chunk = tracing::info_span!("chunk", run_id = "march", chunk = 7_u64, lane = "batch", rows = 100);
+            chunk.in_scope(|| tracing::warn!(lane = "realtime", "scored"));
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let runs: Vec<Option<String>> = text
             .lines()
             .map(|line| {
@@ -394,17 +404,15 @@ mod tests {
                 line["run_id"].as_str().map(str::to_owned)
             })
             .collect();
-        assert_eq!(runs, [None, Some("january".into()), Some("january".into()), Some("february".into())]);
+        let expected = [None, Some("january"), Some("january"), Some("february"), Some("march")];
+        assert_eq!(runs, expected.map(|run| run.map(str::to_owned)));
+        let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!((&last["chunk"], &last["lane"], last.get("rows")), (&7.into(), &"realtime".into(), None), "{last}");
     }
 
     #[test]
-    fn text_names_the_run_where_it_is_one_of_several() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).event_format(Text).finish();
-        tracing::subscriber::with_default(subscriber, say_about_a_run);
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    fn text_names_the_run_if_several_are_worked_on() {
+        let text = captured(LogFormat::Text, log_about_a_run);
         let ends = ["pipeline", "processed 3000 transactions", "processed 3000 transactions run_id=january"];
         for (line, end) in text.lines().zip(ends) {
             assert!(line.ends_with(end), "{line}");
@@ -413,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_one_for_assay_itself() {
+    fn a_level_applies_to_assay_alone() {
         let says = |level: &str, words: &str| directives(level).split(',').any(|directive| directive == words);
         assert!(says("trace", "assay=trace") && says("trace", "writer=trace") && says("trace", "warn"));
         assert!(!says("trace", "trace") && says("trace", "lapin=off"));
@@ -426,12 +434,12 @@ mod tests {
     }
 
     #[test]
-    fn a_level_must_be_one() {
+    fn an_unknown_level_is_rejected() {
         for level in ["info", "WARN", "off", "warn,assay_queue=debug", "info, hyper=trace"] {
             assert!(parse_level(level).is_ok(), "{level}");
         }
         for level in ["foo", "warning", "info,assay_queue", "assay_queue=loud", "info warn"] {
-            assert!(parse_level(level).unwrap_err().starts_with("allowed are error"), "{level}");
+            assert!(parse_level(level).unwrap_err().starts_with("expected error"), "{level}");
         }
     }
 }

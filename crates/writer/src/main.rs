@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use assay_queue::Broker;
 use assay_store::Store;
-use assay_telemetry::Health;
+use assay_telemetry::{Health, run_program};
 use assay_transaction::Exit;
 use assay_writer::{Arguments, WriteError, WriteProgress};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use tracing::warn;
 
 fn main() -> ExitCode {
     let arguments: Arguments = assay_telemetry::parse();
-    assay_telemetry::run_observed("writer", &arguments.log, &arguments.metrics, async |shutdown, health| {
+    run_program("writer", &arguments.common.process, async |shutdown, health| {
         Box::pin(write(&arguments, shutdown, health)).await
     })
 }
@@ -23,14 +23,14 @@ async fn write(arguments: &Arguments, shutdown: CancellationToken, health: Healt
     let (broker, store) = connected?;
     health.depend_on("rabbitmq", assay_queue::health_check(&broker));
     health.depend_on("postgresql", assay_store::health_check(&store));
-    if arguments.metrics.metrics_addr.is_some() {
+    if arguments.common.process.metrics.metrics_addr.is_some() {
         let broker = Arc::clone(&broker);
         tokio::spawn(async move { assay_queue::observe_depths(&*broker).await });
     }
     health.begin();
-    tracing::info!("ready: scored rows are taken from RabbitMQ and written to the database");
+    tracing::info!("ready: writing scored rows from RabbitMQ to the database");
     let progress = Arc::new(WriteProgress::default());
-    let drain = arguments.shutdown.drain_timeout;
+    let drain = arguments.common.shutdown.drain_timeout;
     let (stages_broker, stages_store) = (Arc::clone(&broker), Arc::clone(&store));
     let running = assay_writer::run(stages_broker, stages_store, &arguments.writer, progress, drain, shutdown);
     let ended = Box::pin(running).await;
@@ -40,11 +40,11 @@ async fn write(arguments: &Arguments, shutdown: CancellationToken, health: Healt
 }
 
 async fn connect(arguments: &Arguments) -> Result<(Arc<dyn Broker>, Arc<dyn Store>), WriteError> {
-    let startup = arguments.startup.startup_timeout;
+    let startup = arguments.common.startup.startup_timeout;
     let store = assay_store::connect(&arguments.database, "writer", startup).await?;
-    // A server that does not answer this now is waited for later.
+    // Only a warning: an unreachable server is waited for later.
     for setting in store.hazards().await.unwrap_or_default() {
-        warn!("PostgreSQL has {setting} off: a crash of its machine may spoil what it has confirmed; turn it on");
+        warn!("PostgreSQL has {setting} off: a crash of its machine may lose committed rows; turn it on");
     }
     let broker = assay_queue::connect(&arguments.broker, "writer", startup).await?;
     Ok((broker, store))

@@ -85,7 +85,7 @@ async fn runs_are_listed_with_outcomes_and_by_filters() {
             ["predicted", "invalid", "failed", "duplicate"].map(|name| run[name].as_u64().unwrap()).iter().sum();
         assert_eq!(json!(sum), run["rows_read"], "{run}");
     }
-    stack.assay(["runs", "--state", "done"]).run().await.expect_exit(2).expect_says("allowed are loading, sealed");
+    stack.assay(["runs", "--state", "done"]).run().await.expect_exit(2).expect_says("allowed: loading, sealed");
     stack.assay(["runs", "--since", "lately"]).run().await.expect_exit(2).expect_says("such as 12h or 7d");
     stack.assay(["audit", &good]).run().await.expect_exit(0).expect_says("run good (complete): the law holds");
     law::holds(&stack.database).await;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::confirm::ConfirmOptions;
+use crate::commands::ledger::operator::ConfirmOptions;
 use crate::commands::ledger::{LedgerOptions, find_run, rows_read};
 use crate::error::CommandError;
 use crate::output::{counted, grouped, one_line, print};

@@ -1,7 +1,6 @@
 //! Commands that change runs. Each is recorded with its operator.
 
 pub(crate) mod cancel;
-mod confirm;
 pub(crate) mod remove;
 pub(crate) mod repair;
 pub(crate) mod replay;

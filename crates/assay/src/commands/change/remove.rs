@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::confirm::ConfirmOptions;
+use crate::commands::ledger::operator::ConfirmOptions;
 use crate::commands::ledger::{LedgerOptions, find_run, rows_read};
 use crate::error::CommandError;
 use crate::output::{Fields, counted, grouped, moment, one_line, print};

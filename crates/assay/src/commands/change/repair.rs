@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::commands::ledger::{LedgerOptions, OperatorOptions, StageOptions, find_run};
+use crate::commands::ledger::operator::OperatorOptions;
+use crate::commands::ledger::{LedgerOptions, StageOptions, find_run};
 use crate::error::CommandError;
 use crate::local::{StageCounters, Stages};
 use crate::output::{Fields, counted, grouped, print};

@@ -7,7 +7,7 @@
 
 pub(crate) mod control_totals;
 pub(crate) mod live_counts;
-mod operator;
+pub(crate) mod operator;
 pub(crate) mod queues;
 pub(crate) mod run_argument;
 pub(crate) mod since;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use assay_predictor::LiveOptions;
 use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
-use assay_store::{Act, DatabaseOptions, Store};
+use assay_store::{DatabaseOptions, Store};
 use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
 use assay_transaction::{Run, RunId};
 use assay_writer::WriterOptions;
@@ -54,29 +54,6 @@ impl LedgerOptions {
         // As `assay run` does: an earlier version may have made the file.
         assay_store::migrate(&database, startup).await?;
         Ok(assay_store::connect(&database, command, startup).await?)
-    }
-}
-
-/// Whose act it is.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Who and why")]
-pub(crate) struct OperatorOptions {
-    /// Who does this, for the table of operations [default: the name of the user]
-    #[arg(long, env = "ASSAY_OPERATOR", value_name = "NAME")]
-    operator: Option<String>,
-    /// Why, for the table of operations
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-    /// The name of the user, as the system knows it.
-    #[arg(long, env = "USER", hide = true)]
-    user: Option<String>,
-}
-
-impl OperatorOptions {
-    /// Who, and why.
-    pub(crate) fn audit_context(&self) -> Act {
-        let name = [&self.operator, &self.user].into_iter().flatten().map(|name| name.trim()).find(|it| !it.is_empty());
-        Act { operator: name.map_or_else(operator::of_system, str::to_owned), reason: self.reason.clone() }
     }
 }
 

@@ -1,16 +1,30 @@
-//! `assay generate`.
+//! `assay generate`: writes transactions for trials.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 
 use assay_generator::{GenerateError, GenerateOptions};
+use assay_telemetry::LogOptions;
 use assay_transaction::Exit;
+use clap::Args;
 use tracing::info;
 
 use crate::error::CommandError;
 
-/// Generates to the files that the options name, or to stdout. Whoever reads stdout may stop when it has enough.
-pub(crate) fn generate(options: &GenerateOptions) -> Result<Exit, CommandError> {
+/// Write realistic transactions with planted fraud as CSV, on request with invalid rows and duplicates
+///
+/// The same seed gives the same bytes on every machine. Rows stream to stdout, or to --output.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArguments {
+    #[command(flatten)]
+    options: GenerateOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// Writes to --output, or to stdout, whose reader may stop reading.
+pub(crate) fn generate(arguments: &GenerateArguments) -> Result<Exit, CommandError> {
+    let options = &arguments.options;
     let mut manifest = options.manifest.as_ref().map(File::create).transpose().map_err(GenerateError::Manifest)?;
     let manifest = manifest.as_mut().map(|file| file as &mut dyn Write);
     let written = match &options.output {

@@ -1,12 +1,25 @@
-//! `assay migrate`.
+//! `assay migrate`: creates or updates the tables.
 
+use assay_store::DatabaseOptions;
+use assay_telemetry::{LogOptions, StartupOptions};
 use assay_transaction::Exit;
+use clap::Args;
 use tracing::info;
 
-use crate::arguments::MigrateArguments;
 use crate::error::CommandError;
 
-/// Applies the migrations that a database lacks.
+/// Create or update the tables of a database; safe to repeat
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArguments {
+    #[command(flatten)]
+    database: DatabaseOptions,
+    #[command(flatten)]
+    startup: StartupOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// Applies the missing migrations.
 pub(crate) async fn migrate(arguments: &MigrateArguments) -> Result<Exit, CommandError> {
     let migrated = assay_store::migrate(&arguments.database, arguments.startup.startup_timeout).await?;
     match migrated.applied {

@@ -3,6 +3,7 @@
 //! [`crate::local`] puts them together with the parts that the settings name; [`display`] shows how far they are;
 //! [`summary`] says how it ended, and [`several`] how several sources did.
 
+mod arguments;
 mod progress;
 mod sources;
 mod summary;
@@ -22,8 +23,8 @@ use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::arguments::RunArguments;
 use crate::error::CommandError;
+pub(crate) use arguments::RunArguments;
 pub(crate) use progress::ProgressDisplay;
 use sources::SourcesSummary;
 use summary::{RunSummary, SingleSource};
@@ -40,7 +41,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, CommandError> {
     let began = Instant::now();
     let progress = StageCounters::default();
-    let startup = arguments.startup.startup_timeout;
+    let startup = arguments.common.startup.startup_timeout;
     let sources = Sources::new(&arguments.s3)?;
     let settings = StageSettings {
         broker: &arguments.broker,
@@ -49,7 +50,7 @@ pub(crate) async fn run(
         live: live_options(&arguments.load.read),
         take_queued: arguments.take_queued,
         startup,
-        drain: arguments.shutdown.drain_timeout,
+        drain: arguments.common.shutdown.drain_timeout,
     };
     let starting = Box::pin(async {
         // Before anything is started for files that are not there.
@@ -77,7 +78,7 @@ pub(crate) async fn run(
         store,
         broker,
         startup,
-        drain: arguments.shutdown.drain_timeout,
+        drain: arguments.common.shutdown.drain_timeout,
         holder: Holder::new(),
         lease: arguments.lease.lease_timeout,
         act: arguments.operator.audit_context(),
@@ -159,7 +160,7 @@ async fn collect_report(loaded: &LoadResult, store: &dyn Store, elapsed: Duratio
 
 /// Opens the database that is named, or the file here, which is created where it is missing.
 async fn open(arguments: &RunArguments) -> Result<Arc<dyn Store>, CommandError> {
-    let startup = arguments.startup.startup_timeout;
+    let startup = arguments.common.startup.startup_timeout;
     let database = arguments.database.clone().or_default(DEFAULT_DATABASE);
     if database.is_file() {
         assay_store::migrate(&database, startup).await?;
@@ -176,10 +177,4 @@ fn live_options(read: &ReadOptions) -> LiveOptions {
         id_namespace: read.id_namespace.clone(),
         ..default
     }
-}
-
-/// A rate, for a person.
-fn per_second(count: u64, elapsed: Duration) -> u64 {
-    let rate = u128::from(count) * 1_000_000 / elapsed.as_micros().max(1);
-    u64::try_from(rate).unwrap_or(u64::MAX)
 }

@@ -7,9 +7,8 @@ use std::time::Duration;
 use assay_telemetry::{LogFormat, LogOptions, init_logs_to};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::per_second;
 use crate::local::StageCounters;
-use crate::output::{counted, grouped, human_duration};
+use crate::output::{counted, grouped, human_duration, per_second};
 
 /// Between two looks at the counters.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);

@@ -9,10 +9,9 @@ use assay_store::Store;
 use assay_transaction::Tally;
 use serde::Serialize;
 
-use super::per_second;
 use super::summary::{RunSummary, SHOWN_CHARACTERS};
 use crate::error::CommandError;
-use crate::output::{Side, Table, counted, grouped, one_line};
+use crate::output::{Side, Table, counted, grouped, one_line, per_second};
 
 /// What became of several sources.
 #[derive(Debug, Serialize)]

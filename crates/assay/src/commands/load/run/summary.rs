@@ -9,9 +9,8 @@ use assay_store::{PredictionCount, Store};
 use assay_transaction::{RunId, RunState, Tally};
 use serde::Serialize;
 
-use super::per_second;
 use crate::error::CommandError;
-use crate::output::{counted, grouped, masked_labels, one_line};
+use crate::output::{counted, grouped, masked_labels, one_line, per_second};
 
 /// How much of a location, or of a remark, is shown.
 pub(super) const SHOWN_CHARACTERS: usize = 500;

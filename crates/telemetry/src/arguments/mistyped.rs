@@ -1,43 +1,43 @@
-//! Variables of the environment that are meant for settings, and mistyped: the program would run without the setting, and say
-//! nothing. [`parse`](crate::parse) refuses them.
+//! Finds mistyped settings among the environment variables. Without that, the program would silently use the default.
+//! [`parse`](crate::parse) refuses them.
 //!
-//! The environment is shared with everything else that runs on a machine, so a name is taken for a mistyped one only where it
-//! can hardly be anything else: it is a setting's but for case or underscores, or one slip away from a long name. It is not where
-//! the setting itself is set too: that is the way out for who needs both.
+//! The environment is shared with other programs, so a variable counts as mistyped only if it can hardly be anything else: it
+//! differs from a setting in case or underscores, or by one slip in a long name. If the setting itself is set too, both are
+//! accepted.
 
-/// A setting's name that is shorter is a word that anybody may use.
-const SHORTEST: usize = 8;
-/// A first segment this long tells whose name it is, even with a slip in it.
-const TELLING: usize = 5;
+/// Shorter names of settings are common words.
+const MIN_LENGTH: usize = 8;
+/// A first segment of this length identifies the owner of a name, even with a slip in it.
+const MIN_PREFIX_LENGTH: usize = 5;
 
-/// What others name their variables after: the shell and its libraries, clouds, databases, telemetry, orchestrators.
-const FOREIGN_PREFIXES: [&str; 9] =
+/// Prefixes of shells, libraries, clouds, databases, telemetry and orchestrators.
+const EXTERNAL_PREFIXES: [&str; 9] =
     ["AWS_", "AZURE_", "GOOGLE_", "PG", "OTEL_", "RUST_", "CARGO_", "KUBERNETES_", "LC_"];
-/// What Kubernetes and container links make of the names of services.
-const FOREIGN_SUFFIXES: [&str; 6] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_TCP", "_TCP_ADDR", "_TCP_PROTO"];
-/// Names of well-known programs that are one letter away from a setting.
-const FOREIGN: [&str; 2] = ["DB_CONNECTION", "SECRETS_FILE"];
+/// Suffixes that Kubernetes and container links add to names of services.
+const EXTERNAL_SUFFIXES: [&str; 6] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_TCP", "_TCP_ADDR", "_TCP_PROTO"];
+/// Variables of well-known programs that are one letter away from a setting.
+const EXTERNAL: [&str; 2] = ["DB_CONNECTION", "SECRETS_FILE"];
 
-/// The settings that variables are meant for, and are not: each variable with the setting, in the order of the variables.
+/// Each mistyped variable with the setting it is meant for, in the order of the variables.
 pub(crate) fn mistyped<'a>(variables: &'a [String], settings: &'a [String]) -> Vec<(&'a str, &'a str)> {
     let is_set = |setting: &str| variables.iter().any(|variable| variable == setting);
     let meant = |variable: &'a String| {
         let setting = settings.iter().find(|setting| is_meant(variable, setting))?;
-        (!settings.contains(variable) && !is_foreign(variable) && !is_set(setting))
+        (!settings.contains(variable) && !is_external(variable) && !is_set(setting))
             .then_some((variable.as_str(), setting.as_str()))
     };
     variables.iter().filter_map(meant).collect()
 }
 
-fn is_foreign(variable: &str) -> bool {
-    FOREIGN.contains(&variable)
-        || FOREIGN_PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
-        || FOREIGN_SUFFIXES.iter().any(|suffix| variable.ends_with(suffix))
+fn is_external(variable: &str) -> bool {
+    EXTERNAL.contains(&variable)
+        || EXTERNAL_PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
+        || EXTERNAL_SUFFIXES.iter().any(|suffix| variable.ends_with(suffix))
 }
 
-/// Whether a variable of this name can hardly be anything but the setting.
+/// Whether a variable can hardly be meant for anything but the setting.
 fn is_meant(variable: &str, setting: &str) -> bool {
-    if setting.len() < SHORTEST {
+    if setting.len() < MIN_LENGTH {
         return false;
     }
     let variable = variable.to_ascii_uppercase().replace(['-', '.'], "_");
@@ -48,31 +48,30 @@ fn is_meant(variable: &str, setting: &str) -> bool {
     let first = |name: &str| name.split('_').next().map(str::to_owned).unwrap_or_default();
     let (own, other) = (first(setting), first(&variable));
     match slip(variable.as_bytes(), setting.as_bytes()) {
-        // `AMPQ_URL`: no word of its own.
-        Some(Slip::Exchanged) => true,
+        // `AMPQ_URL` is no word of its own.
+        Some(Slip::Swapped) => true,
         Some(Slip::Other) if own == setting => own[..1] == variable[..1.min(variable.len())],
-        Some(Slip::Other) => own == other || own.len() >= TELLING,
+        Some(Slip::Other) => own == other || own.len() >= MIN_PREFIX_LENGTH,
         None => false,
     }
 }
 
-/// What makes one name of the other.
+/// The difference of two names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slip {
-    /// Two neighbouring letters are exchanged.
-    Exchanged,
+    /// Two neighbouring letters are swapped.
+    Swapped,
     /// One letter is wrong, missing or too many.
     Other,
 }
 
-/// The one slip between two names; none where they are the same, or further apart, or told apart by a digit, as numbered
-/// variables are.
+/// The only slip between two names. None if they are equal, differ by more, or differ in a digit, as numbered variables do.
 fn slip(name: &[u8], other: &[u8]) -> Option<Slip> {
     let same = name.iter().zip(other).take_while(|(one, two)| one == two).count();
     let (name, other) = (&name[same..], &other[same..]);
     let is_digit = |letter: &u8| letter.is_ascii_digit();
     match (name, other) {
-        ([a, b, rest @ ..], [c, d, end @ ..]) if a == d && b == c && rest == end && a != b => Some(Slip::Exchanged),
+        ([a, b, rest @ ..], [c, d, end @ ..]) if a == d && b == c && rest == end && a != b => Some(Slip::Swapped),
         ([a, rest @ ..], [c, end @ ..]) if rest == end => (!is_digit(a) && !is_digit(c)).then_some(Slip::Other),
         ([a, rest @ ..], other) if rest == other => (!is_digit(a)).then_some(Slip::Other),
         (name, [c, end @ ..]) if name == end => (!is_digit(c)).then_some(Slip::Other),
@@ -138,8 +137,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_somebody_elses_is_left_alone() {
-        let foreign = [
+    fn variables_of_other_programs_are_accepted() {
+        let external = [
             "PATH",
             "HOME",
             "USER",
@@ -188,7 +187,7 @@ mod tests {
             "HTTPS_PROXY",
             "no_proxy",
         ];
-        for variable in foreign {
+        for variable in external {
             assert_eq!(meant(variable), None, "{variable}");
         }
         for setting in SETTINGS {
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sets_both_means_both() {
+    fn a_variable_beside_its_setting_is_accepted() {
         let (variables, settings) = (owned(&["LOGLEVEL", "LOG_LEVEL", "AMQP_ULR"]), owned(&SETTINGS));
         assert_eq!(mistyped(&variables, &settings), [("AMQP_ULR", "AMQP_URL")]);
     }

@@ -1,34 +1,19 @@
 //! The command line: read by clap, with errors that name the environment variable too, as most settings come from there.
 
-use std::ffi::OsStr;
-use std::time::Duration;
+mod common;
+mod mistyped;
 
-use assay_transaction::parse_duration;
+use std::ffi::OsStr;
+
 use clap::builder::{Resettable, StyledStr};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Command, Parser};
+use clap::{Command, Parser};
 
-use crate::mistyped::mistyped;
+use self::mistyped::mistyped;
 
-/// How long a program waits for what it depends on.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Start-up")]
-pub struct StartupOptions {
-    /// How long each dependency (database, broker, ML API) may take to answer at start-up, before exit code 3
-    #[arg(long, env = "STARTUP_TIMEOUT", default_value = "30s", value_parser = parse_duration, value_name = "DURATION")]
-    pub startup_timeout: Duration,
-}
+pub use self::common::{CommonArgs, ProcessArgs, ShutdownOptions, StartupOptions};
 
-/// How long a program takes to end.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Shutdown")]
-pub struct ShutdownOptions {
-    /// How long what has begun may take to end after SIGTERM or Ctrl-C; what is left by then is delivered again
-    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
-    pub drain_timeout: Duration,
-}
-
-/// Settings that the short help shows: those that a first try may need. `--help` has all.
+/// Settings in the short help, as a first try may need them. `--help` shows all.
 const NEEDED_FIRST: [&str; 11] = [
     "SOURCE_URL",
     "WATCH_URL",
@@ -43,8 +28,8 @@ const NEEDED_FIRST: [&str; 11] = [
     "LOG_LEVEL",
 ];
 
-/// Reads the command line and the environment. What cannot be read ends the program with exit code 2, and a message that
-/// names the option, its variable, the value and what is allowed. So does a variable that is a mistyped setting.
+/// Reads the command line and the environment. An invalid value ends the program with exit code 2 and a message that names
+/// the option, its variable, the value and what is allowed. A mistyped variable does so too.
 pub fn parse<P: Parser>() -> P {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let command = with_short_help(without_empty_variables(P::command(), &is_empty));
@@ -57,14 +42,14 @@ pub fn parse<P: Parser>() -> P {
     }
     let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
     let variables: Vec<String> = set.filter_map(|(name, _)| name.into_string().ok()).collect();
-    if let Some(message) = refusal(&variables, &P::command()) {
+    if let Some(message) = mistyped_message(&variables, &P::command()) {
         command.clone().error(ErrorKind::ValueValidation, message).exit()
     }
     parsed.unwrap_or_else(|mut error| {
-        if let Some(message) = wrong_value(&error, &command) {
+        if let Some(message) = invalid_value_message(&error, &command) {
             command.clone().error(error.kind(), message).exit()
         }
-        // clap's own has the options that variables set, as if they had to be given.
+        // clap would list options that are set by variables as required.
         if error.get(ContextKind::Usage).is_some() {
             let usage = usage(command.clone(), std::env::args().skip(1));
             error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
@@ -73,7 +58,7 @@ pub fn parse<P: Parser>() -> P {
     })
 }
 
-/// Leaves out of the short help what has a variable, but for what is needed first.
+/// Hides options with a variable from the short help, except those needed first.
 fn with_short_help(command: Command) -> Command {
     command
         .mut_args(|argument| {
@@ -84,7 +69,7 @@ fn with_short_help(command: Command) -> Command {
         .mut_subcommands(with_short_help)
 }
 
-/// How the command is used that was called.
+/// The usage of the called command.
 fn usage(mut command: Command, arguments: impl Iterator<Item = String>) -> StyledStr {
     command.build();
     for name in arguments {
@@ -94,30 +79,33 @@ fn usage(mut command: Command, arguments: impl Iterator<Item = String>) -> Style
     command.render_usage()
 }
 
-/// Every setting of a program and its commands.
+/// All settings of a program and its commands.
 fn settings(command: &Command) -> Vec<String> {
     let own = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
     own.chain(command.get_subcommands().flat_map(settings)).collect()
 }
 
-/// What is to be said of variables that are mistyped settings; none where there are none.
-fn refusal(variables: &[String], command: &Command) -> Option<String> {
+/// The message for mistyped settings among the variables; none if there are none.
+fn mistyped_message(variables: &[String], command: &Command) -> Option<String> {
     let mut settings = settings(command);
     settings.sort_unstable();
     settings.dedup();
     let mistyped = mistyped(variables, &settings);
-    let named: Vec<String> =
-        mistyped.iter().map(|(variable, setting)| format!("{variable} is no setting, {setting} is")).collect();
-    let first = mistyped.first().map(|(variable, _)| *variable)?;
-    Some(format!("{}: rename it; where {first} is meant for another program, set the right one too", named.join("; ")))
+    let (first, setting) = *mistyped.first()?;
+    let questions: Vec<String> = mistyped
+        .iter()
+        .map(|(variable, setting)| format!("unknown setting {variable}, did you mean {setting}?"))
+        .collect();
+    let questions = questions.join(" ");
+    Some(format!("{questions} rename it; if another program reads {first}, set {setting} too"))
 }
 
-/// For a test of all programs: which of some variables this one would take for mistyped settings of its own.
-pub fn taken_for_mistyped<P: Parser>(variables: &[String]) -> Option<String> {
-    refusal(variables, &P::command())
+/// The message of [`parse`] about mistyped variables of program `P`: lets a test compare the settings of all programs.
+pub fn find_mistyped_setting<P: Parser>(variables: &[String]) -> Option<String> {
+    mistyped_message(variables, &P::command())
 }
 
-/// A variable that is set to nothing is not set: compose files and charts pass on variables that nobody gave a value.
+/// Treats an empty variable as unset: compose files and charts pass on variables without a value.
 fn without_empty_variables(command: Command, is_empty: &dyn Fn(&OsStr) -> bool) -> Command {
     command
         .mut_args(
@@ -128,8 +116,8 @@ fn without_empty_variables(command: Command, is_empty: &dyn Fn(&OsStr) -> bool) 
         .mut_subcommands(|subcommand| without_empty_variables(subcommand, is_empty))
 }
 
-/// The message for a value that cannot be read; none for every other kind of error, which clap words well.
-fn wrong_value(error: &clap::Error, command: &Command) -> Option<String> {
+/// The message for an invalid value; none for other errors, whose text by clap is clear.
+fn invalid_value_message(error: &clap::Error, command: &Command) -> Option<String> {
     if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
         return None;
     }
@@ -138,28 +126,33 @@ fn wrong_value(error: &clap::Error, command: &Command) -> Option<String> {
         _ => None,
     };
     let (argument, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
-    let option = find(command, argument)?;
+    let option = find_option(command, argument)?;
     let variable = option.get_env().map(|name| format!(" ({})", name.to_string_lossy())).unwrap_or_default();
-    let allowed = match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(values)) if !values.is_empty() => format!("allowed are {}", values.join(", ")),
-        _ => std::error::Error::source(error).map(|cause| in_words(&cause.to_string()))?,
-    };
-    Some(format!("`{value}` is no value for --{}{variable}: {allowed}", option.get_long()?))
+    let setting = format!("--{}{variable}", option.get_long()?);
+    if let Some(ContextValue::Strings(allowed)) = error.get(ContextKind::ValidValue)
+        && !allowed.is_empty()
+    {
+        return Some(format!("invalid value `{value}` for {setting}; allowed: {}", allowed.join(", ")));
+    }
+    let cause = plain_cause(&std::error::Error::source(error)?.to_string());
+    // Of a file, the cause names the place in it.
+    if cause.starts_with(&format!("{value}:")) {
+        return Some(format!("invalid {setting}: {cause}"));
+    }
+    Some(format!("invalid value `{value}` for {setting}: {cause}"))
 }
 
-/// The option that clap shows as `argument`, of the command itself or of one of its subcommands.
-fn find<'a>(command: &'a Command, argument: &str) -> Option<&'a clap::Arg> {
+/// The option that clap shows as `argument`, of the command or of a subcommand.
+fn find_option<'a>(command: &'a Command, argument: &str) -> Option<&'a clap::Arg> {
     let name = argument.trim_start_matches('-').split([' ', '=']).next()?;
     let own = command.get_arguments().find(|option| option.get_long() == Some(name));
-    own.or_else(|| command.get_subcommands().find_map(|subcommand| find(subcommand, argument)))
+    own.or_else(|| command.get_subcommands().find_map(|subcommand| find_option(subcommand, argument)))
 }
 
-/// What Rust's number parsers say, for people who do not write Rust.
-fn in_words(cause: &str) -> String {
+/// The messages of Rust's number parsers in plain words.
+fn plain_cause(cause: &str) -> String {
     match cause {
-        "invalid digit found in string" | "cannot parse integer from empty string" => {
-            "a whole number is expected".into()
-        }
+        "invalid digit found in string" | "cannot parse integer from empty string" => "expected a whole number".into(),
         "number would be zero for non-zero type" => "it must be at least 1".into(),
         "number too large to fit in target type" => "the number is too large".into(),
         other => other.to_owned(),
@@ -183,23 +176,23 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_named_with_its_variable_and_what_is_allowed() {
+    fn an_invalid_value_is_named_with_its_variable_and_what_is_allowed() {
         let cases = [
-            ("--row-batch-size=x", "`x` is no value for --row-batch-size (ROW_BATCH_SIZE): a whole number is expected"),
-            ("--row-batch-size=0", "`0` is no value for --row-batch-size (ROW_BATCH_SIZE): it must be at least 1"),
-            ("--id-conflict=maybe", "`maybe` is no value for --id-conflict: allowed are fail, update"),
+            ("--row-batch-size=x", "invalid value `x` for --row-batch-size (ROW_BATCH_SIZE): expected a whole number"),
+            ("--row-batch-size=0", "invalid value `0` for --row-batch-size (ROW_BATCH_SIZE): it must be at least 1"),
+            ("--id-conflict=maybe", "invalid value `maybe` for --id-conflict; allowed: fail, update"),
         ];
         for (argument, message) in cases {
             let error = Options::try_parse_from(["program", argument]).unwrap_err();
-            assert_eq!(wrong_value(&error, &Options::command()).as_deref(), Some(message), "{argument}");
+            assert_eq!(invalid_value_message(&error, &Options::command()).as_deref(), Some(message), "{argument}");
         }
         let error = Options::try_parse_from(["program", "--startup-timeout=soon"]).unwrap_err();
-        let message = wrong_value(&error, &Options::command()).unwrap();
-        assert!(message.starts_with("`soon` is no value for --startup-timeout (STARTUP_TIMEOUT): "), "{message}");
+        let message = invalid_value_message(&error, &Options::command()).unwrap();
+        assert!(message.starts_with("invalid value `soon` for --startup-timeout (STARTUP_TIMEOUT): "), "{message}");
     }
 
     #[test]
-    fn a_variable_that_is_empty_is_not_set() {
+    fn an_empty_variable_is_unset() {
         let command = without_empty_variables(Options::command(), &|name| name == "ROW_BATCH_SIZE");
         let variable = |long| {
             let argument = command.get_arguments().find(|argument| argument.get_long() == Some(long)).unwrap();
@@ -210,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_setting_is_refused_by_name() {
-        let message = |variable: &str| refusal(&[variable.to_owned(), "PATH".to_owned()], &Options::command());
+    fn a_mistyped_setting_is_named() {
+        let message = |variable: &str| mistyped_message(&[variable.to_owned(), "PATH".to_owned()], &Options::command());
         assert_eq!(
             message("ROW_BATCHSIZE").as_deref(),
             Some(
-                "ROW_BATCHSIZE is no setting, ROW_BATCH_SIZE is: rename it; where ROW_BATCHSIZE is meant for another \
-                 program, set the right one too"
+                "unknown setting ROW_BATCHSIZE, did you mean ROW_BATCH_SIZE? rename it; if another program reads \
+                 ROW_BATCHSIZE, set ROW_BATCH_SIZE too"
             )
         );
         assert_eq!(message("ROW_BATCH_SIZE"), None);
@@ -235,23 +228,40 @@ mod tests {
     }
 
     #[test]
-    fn the_usage_is_that_of_the_command_and_has_nothing_that_variables_set() {
+    fn the_usage_is_that_of_the_called_command() {
         let called = ["status", "--nothing"].map(str::to_owned).into_iter();
         let usage = usage(Program::command(), called).to_string();
         assert_eq!(usage, "Usage: program status [OPTIONS]");
     }
 
     #[test]
-    fn the_short_help_has_what_is_needed_first() {
+    fn the_short_help_shows_what_is_needed_first() {
         let command = with_short_help(Options::command());
         let (short, long) = (command.clone().render_help().to_string(), command.clone().render_long_help().to_string());
         assert!(!short.contains("--startup-timeout") && short.contains("--id-conflict"), "{short}");
         assert!(long.contains("--startup-timeout") && long.contains("STARTUP_TIMEOUT"), "{long}");
     }
 
+    fn parse_file(path: &str) -> Result<String, String> {
+        Err(format!("{path}:3:1: unknown field `amont`"))
+    }
+
+    #[derive(Debug, Parser)]
+    struct WithFile {
+        #[arg(long, env = "MAPPING", value_parser = parse_file)]
+        mapping: Option<String>,
+    }
+
+    #[test]
+    fn a_fault_in_a_file_is_named_by_its_place() {
+        let error = WithFile::try_parse_from(["program", "--mapping=t.toml"]).unwrap_err();
+        let message = invalid_value_message(&error, &WithFile::command());
+        assert_eq!(message.as_deref(), Some("invalid --mapping (MAPPING): t.toml:3:1: unknown field `amont`"));
+    }
+
     #[test]
     fn other_errors_are_left_to_clap() {
         let error = Options::try_parse_from(["program", "--no-such-option"]).unwrap_err();
-        assert_eq!(wrong_value(&error, &Options::command()), None);
+        assert_eq!(invalid_value_message(&error, &Options::command()), None);
     }
 }

@@ -1,0 +1,95 @@
+//! Tables and lists of named values for people.
+
+use std::fmt::{self, Display, Write as _};
+
+/// The alignment of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Left,
+    Right,
+}
+
+/// Rows under a header, in aligned columns.
+#[derive(Debug)]
+pub(crate) struct Table {
+    columns: Vec<(&'static str, Side)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub(crate) fn new<const N: usize>(columns: [(&'static str, Side); N]) -> Self {
+        Self { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub(crate) fn add<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.into());
+    }
+}
+
+impl Display for Table {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let lines = || std::iter::once(&header).chain(&self.rows);
+        let widths: Vec<usize> = (0..self.columns.len())
+            .map(|column| lines().map(|line| line[column].chars().count()).max().unwrap_or_default())
+            .collect();
+        for line in lines() {
+            let mut text = String::new();
+            for ((cell, width), (_, side)) in line.iter().zip(&widths).zip(&self.columns) {
+                match side {
+                    Side::Left => write!(text, "{cell:<width$}  ")?,
+                    Side::Right => write!(text, "{cell:>width$}  ")?,
+                }
+            }
+            writeln!(out, "{}", text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Named values, one a line, indented.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// Adds a value.
+    pub(crate) fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// Adds a value, if present.
+    pub(crate) fn add_some(&mut self, name: &str, value: Option<impl Into<String>>) {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+    }
+}
+
+impl Display for Fields {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+        for (name, value) in &self.0 {
+            writeln!(out, "{}", format!("  {name:<width$}  {value}").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::grouped;
+
+    #[test]
+    fn a_table_is_aligned() {
+        let mut table = Table::new([("class", Side::Left), ("count", Side::Right), ("reason", Side::Left)]);
+        table.add(["rejected".to_owned(), grouped(12_345), "HTTP status 422".to_owned()]);
+        table.add(["é".to_owned(), grouped(1), String::new()]);
+        assert_eq!(
+            table.to_string(),
+            "class      count  reason\nrejected  12,345  HTTP status 422\né              1\n"
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! Numbers, times and text from outside, formatted for people.
+
+use std::time::Duration;
+
+use assay_store::PredictionCount;
+use assay_transaction::{Timestamp, is_unseen, mask_card_numbers};
+
+/// `1,000,000`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 row`, `1,000 rows`.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+}
+
+/// `2026-01-11 10:00:00`, in UTC.
+pub(crate) fn moment(at: Timestamp) -> String {
+    at.to_string().chars().take(19).map(|character| if character == 'T' { ' ' } else { character }).collect()
+}
+
+/// `40 s`, `12 min 5 s`, `3 h 20 min`.
+pub(crate) fn human_duration(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{} h {minutes} min", grouped(hours)),
+    }
+}
+
+/// `7-9, 12`.
+pub(crate) fn ranges(ranges: &[(u64, u64)]) -> String {
+    let range = |(first, last): &(u64, u64)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    ranges.iter().map(range).collect::<Vec<_>>().join(", ")
+}
+
+/// Whole seconds between two moments.
+pub(crate) fn seconds_between(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from((to.as_datetime() - from.as_datetime()).num_seconds()).unwrap_or_default()
+}
+
+/// Text from outside on one line: card numbers masked, control characters escaped, cut after `limit` characters.
+pub(crate) fn one_line(text: &str, limit: usize) -> String {
+    unmasked_line(&mask_card_numbers(text), limit)
+}
+
+/// As [`one_line`], without masking: for text that holds no card numbers, such as the version of a source.
+pub(crate) fn unmasked_line(text: &str, limit: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(limit));
+    for (index, character) in text.chars().enumerate() {
+        if index == limit {
+            line.push('…');
+            break;
+        }
+        match character {
+            // A tab may be a delimiter.
+            '\t' => line.push('\t'),
+            character if is_unseen(character) => line.extend(character.escape_default()),
+            character => line.push(character),
+        }
+    }
+    line
+}
+
+/// Labels with card numbers masked, as a model may repeat its input.
+pub(crate) fn masked_labels(counts: Vec<PredictionCount>) -> Vec<PredictionCount> {
+    let masked = |count: PredictionCount| PredictionCount {
+        prediction: mask_card_numbers(&count.prediction).into_owned(),
+        ..count
+    };
+    counts.into_iter().map(masked).collect()
+}
+
+/// A rate in whole numbers.
+pub(crate) fn per_second(count: u64, elapsed: Duration) -> u64 {
+    let rate = u128::from(count) * 1_000_000 / elapsed.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_are_readable() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (725, "12 min 5 s"), (12_000, "3 h 20 min")] {
+            assert_eq!(human_duration(seconds), text);
+        }
+        assert_eq!(counted(1, "row", "rows") + ", " + &counted(1_000, "row", "rows"), "1 row, 1,000 rows");
+        assert_eq!(ranges(&[(7, 9), (12, 12)]), "7-9, 12");
+        let at = Timestamp::parse(b"2026-01-11T10:00:00.25Z", assay_transaction::TimeZone::UTC).unwrap();
+        assert_eq!(moment(at), "2026-01-11 10:00:00");
+    }
+
+    #[test]
+    fn text_from_outside_is_masked_and_cannot_steer_a_terminal() {
+        assert_eq!(one_line("CB 4111111111111111\r\nEDF", 100), "CB 411111******1111\\r\\nEDF");
+        assert_eq!(one_line("\u{1b}[2Ja\u{202e}b\tc", 100), "\\u{1b}[2Ja\\u{202e}b\tc");
+        assert_eq!(one_line("Café crème", 4), "Café…");
+        // Cut after it is masked: half a card number would not be recognised.
+        assert_eq!(one_line("4111111111111111", 15), "411111******111…");
+    }
+}
