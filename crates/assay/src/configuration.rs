@@ -1,12 +1,12 @@
-//! The table of settings in the README, made from the command lines of all programs; the test below keeps it true.
+//! docs/configuration.md, made from the command lines of all programs; the test below keeps it current.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::{Arg, Command, CommandFactory};
 
-/// The commands of the desk, and those beside it. The table calls them `assay`, and `assay run` with them where it has a setting too.
-const DESK: [&str; 13] = [
+/// Commands whose settings are listed for `assay`, as long as no other command of that name has them.
+const ASSAY_COMMANDS: [&str; 13] = [
     "runs",
     "status",
     "row",
@@ -22,16 +22,80 @@ const DESK: [&str; 13] = [
     "watch-setup",
 ];
 
-/// A setting, and the programs that have it.
+/// Settings that a first try may need.
+const NEEDED_FIRST: [&str; 10] = [
+    "SOURCE_URL",
+    "AMQP_URL",
+    "DATABASE_URL",
+    "ML_API_URL",
+    "ENDPOINT_URL",
+    "KEY",
+    "SECRET",
+    "MAPPING",
+    "ID_NAMESPACE",
+    "API_BATCH_SIZE",
+];
+
+/// The sections after the shared one.
+const PROGRAMS: [(&str, &str); 6] = [
+    ("loader", "Settings of sources, validation and runs. `assay run` and `assay inspect` have most of them too."),
+    ("predictor", "Settings of live transactions, which the predictor collects and validates."),
+    ("writer", "`assay run` has them too."),
+    ("streamer", ""),
+    ("ml-api", "The reference ML API."),
+    ("assay", ""),
+];
+
+/// A setting, and the programs that read it.
 struct Setting {
     flag: String,
     default: String,
     help: String,
+    section: String,
     programs: Vec<&'static str>,
+}
+
+impl Setting {
+    fn of(argument: &Arg) -> Self {
+        let values: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let default = match values.join(" ").as_str() {
+            "" => String::new(),
+            value => format!("`{value}`"),
+        };
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        Self {
+            flag: argument.get_long().map_or_else(|| "argument".to_owned(), |long| format!("`--{long}`")),
+            default,
+            help: help.replace('|', "\\|").replace('\n', " "),
+            section: argument.get_help_heading().unwrap_or("General").to_owned(),
+            programs: Vec::new(),
+        }
+    }
+
+    /// The only program that reads the setting, apart from `assay`; none if several do.
+    fn only_program(&self) -> Option<&'static str> {
+        let first_word = |name: &&'static str| name.split(' ').next();
+        let mut stages: Vec<_> = self.programs.iter().filter_map(first_word).filter(|name| *name != "assay").collect();
+        stages.dedup();
+        match stages[..] {
+            [] => Some("assay"),
+            [stage] => Some(stage),
+            _ => None,
+        }
+    }
+
+    /// The programs, without the commands of those that read it in all commands.
+    fn readers(&self) -> String {
+        let is_included = |name: &str| {
+            self.programs.iter().any(|other| name.strip_prefix(other).is_some_and(|rest| rest.starts_with(' ')))
+        };
+        self.programs.iter().copied().filter(|name| !is_included(name)).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The command lines of all programs.
 fn programs() -> Vec<(&'static str, Command)> {
+    let assay = crate::arguments::Arguments::command();
     let mut programs: Vec<(&str, Command)> = vec![
         ("loader", assay_loader::Arguments::command()),
         ("loader watch", subcommand(&assay_loader::Arguments::command(), "watch")),
@@ -40,82 +104,94 @@ fn programs() -> Vec<(&'static str, Command)> {
         ("streamer serve", subcommand(&assay_streamer::Arguments::command(), "serve")),
         ("streamer simulate", subcommand(&assay_streamer::Arguments::command(), "simulate")),
         ("ml-api", assay_ml_api::Arguments::command()),
-        ("assay run", subcommand(&crate::arguments::Arguments::command(), "run")),
-        ("assay inspect", subcommand(&crate::arguments::Arguments::command(), "inspect")),
-        ("assay put", subcommand(&crate::arguments::Arguments::command(), "put")),
-        ("assay watch-setup", subcommand(&crate::arguments::Arguments::command(), "watch-setup")),
+        ("assay run", subcommand(&assay, "run")),
+        ("assay inspect", subcommand(&assay, "inspect")),
+        ("assay put", subcommand(&assay, "put")),
+        ("assay watch-setup", subcommand(&assay, "watch-setup")),
     ];
-    programs.extend(DESK.map(|name| ("assay", subcommand(&crate::arguments::Arguments::command(), name))));
+    programs.extend(ASSAY_COMMANDS.map(|name| ("assay", subcommand(&assay, name))));
     programs
-}
-
-/// Every setting that has an environment variable, by the order in which the programs name them.
-fn table() -> String {
-    let programs = programs();
-    let (mut order, mut settings) = (Vec::new(), BTreeMap::<String, Setting>::new());
-    for (program, command) in &programs {
-        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
-            let Some(variable) = argument.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
-            let setting = settings.entry(variable.clone()).or_insert_with(|| {
-                order.push(variable);
-                describe(argument)
-            });
-            if !setting.programs.contains(program) {
-                setting.programs.push(*program);
-            }
-        }
-    }
-    let mut table =
-        String::from("| variable | flag | default | what it is | read by |\n| --- | --- | --- | --- | --- |\n");
-    for variable in order {
-        let Setting { flag, default, help, programs } = &settings[&variable];
-        // Where a whole program has it, its commands need not be named.
-        let is_told = |name: &str| {
-            programs.iter().any(|other| name.strip_prefix(other).is_some_and(|rest| rest.starts_with(' ')))
-        };
-        let programs: Vec<_> = programs.iter().copied().filter(|name| !is_told(name)).collect();
-        let programs = programs.join(", ");
-        writeln!(table, "| `{variable}` | {flag} | {default} | {help} | {programs} |").unwrap();
-    }
-    table
 }
 
 fn subcommand(program: &Command, name: &str) -> Command {
     program.find_subcommand(name).expect("the program has it").clone()
 }
 
-fn describe(argument: &Arg) -> Setting {
-    let values: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-    let default = match values.join(" ").as_str() {
-        "" => String::new(),
-        value => format!("`{value}`"),
-    };
-    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-    let flag = argument.get_long().map_or_else(|| "argument".to_owned(), |long| format!("`--{long}`"));
-    Setting { flag, default, help: help.replace('|', "\\|").replace('\n', " "), programs: Vec::new() }
+/// All settings with an environment variable, in the order in which the programs name them.
+fn settings() -> Vec<(String, Setting)> {
+    let (mut order, mut settings) = (Vec::new(), BTreeMap::<String, Setting>::new());
+    for (program, command) in programs() {
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            let Some(variable) = argument.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
+            let setting = settings.entry(variable.clone()).or_insert_with(|| {
+                order.push(variable);
+                Setting::of(argument)
+            });
+            if !setting.programs.contains(&program) {
+                setting.programs.push(program);
+            }
+        }
+    }
+    order.into_iter().filter_map(|variable| settings.remove_entry(&variable)).collect()
+}
+
+/// The sections of docs/configuration.md.
+fn sections() -> String {
+    let settings = settings();
+    let mut text = String::from("## Needed first\n\n");
+    let find = |name: &&str| settings.iter().find(|(variable, _)| variable == name).expect("the setting exists");
+    add_table(&mut text, NEEDED_FIRST.iter().map(find));
+    text.push_str("\n## Settings of several programs\n");
+    let shared = || settings.iter().filter(|(_, setting)| setting.only_program().is_none());
+    let mut headings: Vec<&str> = Vec::new();
+    for (_, setting) in shared() {
+        if !headings.contains(&setting.section.as_str()) {
+            headings.push(&setting.section);
+        }
+    }
+    for heading in headings {
+        write!(text, "\n### {heading}\n\n").unwrap();
+        add_table(&mut text, shared().filter(|(_, setting)| setting.section == heading));
+    }
+    for (program, about) in PROGRAMS {
+        write!(text, "\n## {program}\n\n").unwrap();
+        if !about.is_empty() {
+            write!(text, "{about}\n\n").unwrap();
+        }
+        add_table(&mut text, settings.iter().filter(|(_, setting)| setting.only_program() == Some(program)));
+    }
+    text
+}
+
+fn add_table<'a>(text: &mut String, settings: impl Iterator<Item = &'a (String, Setting)>) {
+    text.push_str("| variable | flag | default | meaning | read by |\n| --- | --- | --- | --- | --- |\n");
+    for (variable, setting) in settings {
+        let Setting { flag, default, help, .. } = setting;
+        writeln!(text, "| `{variable}` | {flag} | {default} | {help} | {} |", setting.readers()).unwrap();
+    }
 }
 
 #[test]
-fn the_readme_lists_every_setting() {
+fn docs_configuration_lists_every_setting() {
     const BEGIN: &str = "<!-- settings: made by the code -->\n";
     const END: &str = "<!-- end of settings -->\n";
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
-    let begin = readme.find(BEGIN).expect("the README has a place for settings") + BEGIN.len();
-    let end = readme.find(END).expect("the place for settings ends");
-    if std::env::var_os("UPDATE_README").is_some() {
-        let updated = format!("{}{}{}", &readme[..begin], table(), &readme[end..]);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let begin = document.find(BEGIN).expect("the settings begin") + BEGIN.len();
+    let end = document.find(END).expect("the settings end");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let updated = format!("{}{}{}", &document[..begin], sections(), &document[end..]);
         std::fs::write(path, updated).unwrap();
         return;
     }
     assert_eq!(
-        &readme[begin..end],
-        table(),
-        "run `UPDATE_README=1 cargo test --release -p assay` and look at what changed"
+        &document[begin..end],
+        sections(),
+        "run `UPDATE_DOCS=1 cargo test -p assay --bins configuration` and review the changes"
     );
 }
 
-/// The environment of a fleet is shared: what one program reads must not look like a slip to another.
+/// The programs of a fleet share an environment: a setting of one must not look like a typo to another.
 #[test]
 fn no_program_takes_the_setting_of_another_for_a_mistyped_one() {
     let settings = programs().into_iter().flat_map(|(_, command)| {
