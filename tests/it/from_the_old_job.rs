@@ -63,9 +63,9 @@ async fn what_the_old_job_stored_is_left_alone_and_copied() {
     assay(&database, ["migrate"]).run().await.expect_exit(0);
 
     copy(&database, "SET assay.schema = 'beside'").await.unwrap();
-    assay(&database, ["audit", "old_job"]).run().await.expect_exit(0).expect_says("the law holds");
+    assay(&database, ["audit", "old_job"]).run().await.expect_exit(0).expect_says("audit passed");
     copy(&database, "SET assay.schema = 'beside'").await.unwrap();
-    assay(&database, ["audit", "--all"]).run().await.expect_exit(0).expect_says("1 run: the law holds");
+    assay(&database, ["audit", "--all"]).run().await.expect_exit(0).expect_says("1 run: audit passed");
     assay(&database, ["status", "old_job"]).run().await.expect_exit(0);
     assay(&database, ["failures", "old_job"]).run().await.expect_exit(0).expect_says("no prediction for it");
 

@@ -36,15 +36,8 @@ const NEEDED_FIRST: [&str; 10] = [
     "API_BATCH_SIZE",
 ];
 
-/// The sections after the shared one.
-const PROGRAMS: [(&str, &str); 6] = [
-    ("loader", "Settings of sources, validation and runs. `assay run` and `assay inspect` have most of them too."),
-    ("predictor", "Settings of live transactions, which the predictor collects and validates."),
-    ("writer", "`assay run` has them too."),
-    ("streamer", ""),
-    ("ml-api", "The reference ML API."),
-    ("assay", ""),
-];
+/// The programs with settings of their own.
+const PROGRAMS: [&str; 5] = ["loader", "predictor", "writer", "streamer", "ml-api"];
 
 /// A setting, and the programs that read it.
 struct Setting {
@@ -72,16 +65,12 @@ impl Setting {
         }
     }
 
-    /// The only program that reads the setting, apart from `assay`; none if several do.
+    /// The program that reads the setting, if it is only one apart from `assay`.
     fn only_program(&self) -> Option<&'static str> {
         let first_word = |name: &&'static str| name.split(' ').next();
         let mut stages: Vec<_> = self.programs.iter().filter_map(first_word).filter(|name| *name != "assay").collect();
         stages.dedup();
-        match stages[..] {
-            [] => Some("assay"),
-            [stage] => Some(stage),
-            _ => None,
-        }
+        if let [stage] = stages[..] { Some(stage) } else { None }
     }
 
     /// The programs, without the commands of those that read it in all commands.
@@ -153,11 +142,8 @@ fn sections() -> String {
         write!(text, "\n### {heading}\n\n").unwrap();
         add_table(&mut text, shared().filter(|(_, setting)| setting.section == heading));
     }
-    for (program, about) in PROGRAMS {
+    for program in PROGRAMS {
         write!(text, "\n## {program}\n\n").unwrap();
-        if !about.is_empty() {
-            write!(text, "{about}\n\n").unwrap();
-        }
         add_table(&mut text, settings.iter().filter(|(_, setting)| setting.only_program() == Some(program)));
     }
     text
@@ -184,10 +170,11 @@ fn docs_configuration_lists_every_setting() {
         std::fs::write(path, updated).unwrap();
         return;
     }
-    assert_eq!(
-        &document[begin..end],
-        sections(),
-        "run `UPDATE_DOCS=1 cargo test -p assay --bins configuration` and review the changes"
+    let (found, expected) = (&document[begin..end], sections());
+    let difference = found.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
+    assert!(
+        found == expected,
+        "run `UPDATE_DOCS=1 cargo test -p assay --bins configuration` and review the changes, such as {difference:?}"
     );
 }
 

@@ -11,7 +11,7 @@ use assay_telemetry::Failure;
 use assay_transaction::{Exit, RunId, RunState, Tally, WireError};
 use assay_writer::WriteError;
 
-/// Why a command ends early: what one of the parts says, mostly.
+/// Why a command ends early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error(transparent)]
@@ -34,9 +34,9 @@ pub(crate) enum CommandError {
     MlApi(std::io::Error),
     #[error("a stage ended unexpectedly: {0}")]
     Stage(String),
-    #[error("run {run_id} breaks the law: {rows_read} rows were read, but {} are accounted for ({tally:?})", tally.total())]
+    #[error("the row accounting of run {run_id} failed: {rows_read} rows were read, but {} have an outcome ({tally:?})", tally.total())]
     RowAccounting { run_id: RunId, rows_read: u64, tally: Tally },
-    #[error("nobody to ask: {0}")]
+    #[error("no program to check: {0}")]
     NoHealthTarget(String),
     #[error("cannot print the result: {0}")]
     Print(std::io::Error),
@@ -44,56 +44,56 @@ pub(crate) enum CommandError {
     Output { path: String, error: std::io::Error },
     #[error(transparent)]
     Wire(#[from] WireError),
-    #[error("nothing was loaded here yet: there is no assay.db in this folder, and DATABASE_URL is not set")]
+    #[error("no database: there is no assay.db in this folder, and DATABASE_URL is not set")]
     NoDatabase,
-    #[error("there is no run {0}: `assay runs` lists those that there are")]
+    #[error("there is no run {0}: `assay runs` lists all runs")]
     NoRun(String),
-    #[error("no transaction has the id {0}: none that is stored, and none that failed")]
+    #[error("no stored or failed transaction has the id {0}")]
     NoTransaction(String),
-    #[error("nothing was done: give {missing}, as nobody can be asked here")]
+    #[error("nothing was done: give {missing}, as there is no terminal to ask on")]
     Unconfirmed { missing: &'static str },
     #[error("nothing was done")]
     Declined,
-    #[error("run {run_id} is {state}: there is nothing left to cancel")]
+    #[error("run {run_id} is {state}: nothing is left to cancel")]
     Finished { run_id: RunId, state: RunState },
-    #[error("run {0} is not finished: wait for it, or end it with `assay cancel {0}`, before it is removed")]
+    #[error("run {0} is not finished: wait for it or end it with `assay cancel {0}`, then remove it")]
     Unfinished(RunId),
-    #[error("chunks of run {0} are missing: publish them with `assay repair {0}` before it is removed")]
+    #[error("chunks of run {0} are missing: publish them with `assay repair {0}`, then remove it")]
     Incomplete(RunId),
-    #[error(
-        "the removal of run {0} was begun and is not done: `assay remove {0}` goes on with it, and then this one can begin"
-    )]
+    #[error("the removal of run {0} is not finished: resume it with `assay remove {0}` first")]
     OtherRemoval(RunId),
-    #[error("run {0} was removed: nothing of it can be {1}; its source can be loaded again")]
+    #[error("run {0} was removed and cannot be {1}; its source can be loaded again")]
     RunRemoved(RunId, &'static str),
-    #[error("stopped before all of run {0} was removed: `assay remove {0}` goes on with it")]
+    #[error("stopped before all of run {0} was removed: `assay remove {0}` resumes")]
     RemovalStopped(RunId),
     #[error(
-        "run {0} was loaded through a broker: set AMQP_URL, so that its predictors and writers take the rows, or ML_API_URL, to have them scored in this process"
+        "run {0} was loaded through a broker: set AMQP_URL to send its rows to that fleet, or ML_API_URL to score them in this process"
     )]
     NoFleet(RunId),
     #[error(
-        "{queue} has {consumers} consumers: the queues of AMQP_URL are a fleet's, and this process would take its work; load with `loader`, or set another QUEUE_PREFIX"
+        "{queue} has {consumers} consumers: a fleet uses the queues of AMQP_URL; load with `loader`, or set another QUEUE_PREFIX"
     )]
     FleetRuns { queue: String, consumers: u32 },
     #[error(
-        "{queue} holds {messages} messages, which this process would score and store: load with `loader`, or set another QUEUE_PREFIX; --take-queued takes them, such as those of an `assay run` that was stopped"
+        "{queue} holds {messages} messages, which this process would score and store: load with `loader`, or set another QUEUE_PREFIX; --take-queued accepts them, such as chunks of a stopped `assay run`"
     )]
     QueueNotEmpty { queue: String, messages: u64 },
     #[error("stopped before anything was sent")]
     NotBegun,
-    #[error("stopped after {rows} rows of run {run_id} were sent: what is still failed can be replayed again")]
+    #[error("stopped after {rows} rows of run {run_id} were sent: rows that are still failed can be replayed again")]
     ReplayStopped { run_id: RunId, rows: u64 },
     #[error(
-        "replay {replay} of run {run_id} is not recorded after WAIT_TIMEOUT: {recorded} of {parts} parts are; do predictors and writers run?"
+        "replay {replay} of run {run_id} is incomplete after WAIT_TIMEOUT: {recorded} of {parts} parts are recorded; check that predictors and writers run"
     )]
     ReplayTimeout { run_id: RunId, replay: u64, recorded: u64, parts: u64 },
-    #[error("a part of the replay has {bytes} bytes, more than the broker takes: raise its max_message_size")]
+    #[error("a part of the replay has {bytes} bytes, more than the broker accepts: raise its max_message_size")]
     PartTooLarge { bytes: usize },
-    #[error("stopped before run {0} was whole: what is published goes on; `assay repair` again does no harm")]
+    #[error(
+        "stopped before run {0} was complete: published chunks are still processed, and `assay repair {0}` can be repeated"
+    )]
     RepairStopped(RunId),
     #[error(
-        "run {run_id} is not whole after WAIT_TIMEOUT: {recorded} of {chunks} chunks are recorded; do predictors and writers run?"
+        "run {run_id} is incomplete after WAIT_TIMEOUT: {recorded} of {chunks} chunks are recorded; check that predictors and writers run"
     )]
     RepairTimeout { run_id: RunId, recorded: u64, chunks: u64 },
 }

@@ -1,6 +1,5 @@
-//! The predictor, the writer and, unless another is named, the reference ML API: in this process, around one broker and
-//! one database. `assay run` starts them beside a loader; replays and repairs do where no broker is named, and else publish
-//! for the stages of a fleet.
+//! A fleet in this process: predictor, writer and, unless ML_API_URL is set, the reference ML API, with one broker and one
+//! database. `assay run` adds a loader. Replays and repairs use it if no broker is set; else they publish to that fleet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::CommandError;
 
-/// Chunks that the broker in this process holds in each queue: enough that no stage waits, and little memory.
+/// Chunks in each queue of the in-process broker: enough that no stage waits, in little memory.
 const QUEUE_LENGTH: usize = 128;
-/// Where rows go, unless a database is named.
+/// The database, unless another is set.
 pub(crate) const DEFAULT_DATABASE: &str = "sqlite://assay.db";
-/// The file that this is.
+/// The file of [`DEFAULT_DATABASE`].
 pub(crate) const DEFAULT_DATABASE_FILE: &str = "assay.db";
 
-/// The counters of the three stages.
+/// The counters of the stages.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StageCounters {
     pub(crate) load: Arc<LoadProgress>,
@@ -34,36 +33,36 @@ pub(crate) struct StageCounters {
     pub(crate) write: Arc<WriteProgress>,
 }
 
-/// What the stages are made of.
+/// How the stages are started.
 #[derive(Debug, Clone)]
 pub(crate) struct StageSettings<'a> {
     pub(crate) broker: &'a BrokerOptions,
     pub(crate) api: &'a ApiOptions,
     pub(crate) writer: &'a WriterOptions,
-    /// How live transactions are read, of which a broker that is named may have some.
+    /// How live transactions are read, which only an external broker has.
     pub(crate) live: LiveOptions,
-    /// Whether what waits on a broker that is named is taken as well.
+    /// Whether messages that are already in the queues are accepted.
     pub(crate) take_queued: bool,
     pub(crate) startup: Duration,
-    /// How long they may take to end.
+    /// Longest time to stop.
     pub(crate) drain: Duration,
 }
 
-/// Stages that run beside whoever publishes to them.
+/// Running stages, in this process or in a fleet.
 pub(crate) struct Stages {
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
     tasks: Mutex<JoinSet<Result<(), CommandError>>>,
-    /// What scores in this process, where the stages are.
+    /// The scorer, if the stages are in this process.
     scorer: Option<Arc<Scorer>>,
-    /// Ends predictor and writer, which drain.
+    /// Stops predictor and writer, which drain.
     shutdown: CancellationToken,
-    /// Ends the ML API, which the predictor may need until its own end.
+    /// Stops the ML API, after the predictor.
     ml_api: CancellationToken,
 }
 
 impl Stages {
-    /// Connects to the parts that are named, starts the others here, and both stages.
+    /// Connects to the services that are set, starts the others here, and starts both stages.
     pub(crate) async fn start(
         store: Arc<dyn Store>,
         settings: StageSettings<'_>,
@@ -105,7 +104,7 @@ impl Stages {
         Ok(Self { store, broker, tasks: Mutex::new(tasks), scorer: Some(scorer), shutdown, ml_api })
     }
 
-    /// The stages of a fleet where a broker is named, else some in this process.
+    /// Connects to the fleet of a broker, if one is set; else starts the stages in this process.
     pub(crate) async fn connect_or_start(
         store: Arc<dyn Store>,
         settings: StageSettings<'_>,
@@ -135,30 +134,30 @@ impl Stages {
         &self.broker
     }
 
-    /// Whether they are in this process, and so end with it.
+    /// Whether the stages are in this process, and so end with it.
     pub(crate) fn are_local(&self) -> bool {
         self.scorer.is_some()
     }
 
-    /// What scores in this process.
+    /// The scorer of this process.
     pub(crate) fn scorer(&self) -> Option<&Arc<Scorer>> {
         self.scorer.as_ref()
     }
 
-    /// Waits for a stage of this process to end although nobody asked it to.
+    /// Waits until a stage of this process ends unexpectedly.
     pub(crate) async fn failure(&self) -> CommandError {
         if !self.are_local() {
             return std::future::pending().await;
         }
         match self.tasks.lock().await.join_next().await {
             Some(Ok(Err(error))) => error,
-            // What it panicked with is logged where it may be.
+            // The panic hook has logged the message.
             Some(Err(_)) => CommandError::Stage("it panicked".to_owned()),
-            Some(Ok(Ok(()))) | None => CommandError::Stage("it stopped without being asked to".to_owned()),
+            Some(Ok(Ok(()))) | None => CommandError::Stage("it stopped by itself".to_owned()),
         }
     }
 
-    /// Ends the stages one after the other: first those that use the rest.
+    /// Stops the stages, those that use others first.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         let mut tasks = self.tasks.into_inner();
@@ -170,8 +169,7 @@ impl Stages {
     }
 }
 
-/// Refuses queues that are somebody else's: stages of this process would take a fleet's work, score it with their model and
-/// store it in their database.
+/// Refuses queues of a fleet, whose work this process would score with its model and store in its database.
 async fn ensure_queues_are_unused(broker: &dyn Broker, take_queued: bool) -> Result<(), CommandError> {
     for route in Route::ALL {
         let depth = broker.depth(route).await?;
@@ -185,7 +183,7 @@ async fn ensure_queues_are_unused(broker: &dyn Broker, take_queued: bool) -> Res
     Ok(())
 }
 
-/// Starts the reference ML API behind real HTTP on loopback, and tells its URL.
+/// Starts the reference ML API on loopback, and returns its URL.
 async fn start_reference_ml_api(
     tasks: &mut JoinSet<Result<(), CommandError>>,
     shutdown: CancellationToken,

@@ -184,7 +184,7 @@ async fn help_is_worth_reading_and_errors_are_one_line() {
         };
         let program = Program::new("assay").arg(command);
         let nothing = unset.iter().fold(program, Program::arg).run().await;
-        nothing.expect_one_clear_line(2, &["nothing was loaded here yet", "DATABASE_URL"]);
+        nothing.expect_one_clear_line(2, &["no database", "DATABASE_URL"]);
         assert_eq!(nothing.stdout, "");
     }
 }

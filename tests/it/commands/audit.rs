@@ -25,7 +25,7 @@ async fn each_table_that_lacks_a_row_breaks_the_law() {
     let stack = loaded().await;
     let audit = async || stack.assay(["audit", "first"]).run().await;
     let whole = audit().await;
-    whole.expect_exit(0).expect_says("run first (complete): the law holds");
+    whole.expect_exit(0).expect_says("run first (complete): audit passed");
     whole.expect_says("24 = 21 predicted + 1 invalid + 1 failed + 1 duplicate").expect_says("3 of 3 recorded");
 
     // Each table's row is taken away, missed, and put back.
@@ -48,7 +48,7 @@ async fn each_table_that_lacks_a_row_breaks_the_law() {
         execute(&stack.database, statement).await;
 
         let broken = audit().await;
-        broken.expect_exit(1).expect_says("THE LAW IS BROKEN").expect_says(breach);
+        broken.expect_exit(1).expect_says("AUDIT FAILED").expect_says(breach);
         if statement.contains("chunk = 1") {
             broken.expect_says("2 of 3 recorded; missing: chunk 1");
         }
@@ -65,12 +65,14 @@ async fn all_runs_are_audited_and_one_that_is_broken_is_told() {
     let object = stack.s3.put("transactions", "b.csv", Rows::valid(10));
     let _stages = stack.start_stages();
     stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "second").run().await.expect_exit(0);
-    stack.assay(["audit", "--all"]).run().await.expect_exit(0).expect_says("2 runs: the law holds");
+    stack.assay(["audit", "--all"]).run().await.expect_exit(0).expect_says("2 runs: audit passed");
 
     execute(&stack.database, "INSERT INTO invalid_transactions SELECT 'second', 5, 6, 'x', 'x', ''").await;
     let all = stack.assay(["audit", "--all"]).run().await;
-    all.expect_exit(1).expect_says("run first (complete): the law holds").expect_says("run second (complete): THE LAW");
-    all.expect_says("2 runs: 1 breaks the law");
+    all.expect_exit(1)
+        .expect_says("run first (complete): audit passed")
+        .expect_says("run second (complete): AUDIT FAILED");
+    all.expect_says("2 runs: audit failed for 1");
     let json = stack.assay(["audit", "--all", "--json"]).run().await.expect_exit(1).json();
     let verdict = |index: usize| (json[index]["run_id"].clone(), json[index]["holds"].clone());
     assert_eq!([verdict(0), verdict(1)], [(json!("second"), json!(false)), (json!("first"), json!(true))]);
@@ -91,7 +93,7 @@ async fn all_runs_are_audited_and_one_that_is_broken_is_told() {
         .expect_says("10 transactions, 1 invalid, 0 failed, in");
     execute(&stack.database, "DELETE FROM runs").await;
     let all = stack.assay(["audit", "--all"]).run().await;
-    all.expect_exit(1).expect_says("0 runs: the law holds; 2 runs that are not in the ledger have rows");
+    all.expect_exit(1).expect_says("0 runs: audit passed; 2 runs that are not in the ledger have rows");
     let json = stack.assay(["audit", "--all", "--json"]).run().await.expect_exit(1).json();
     assert_eq!((&json[0]["run_id"], &json[1]["breaches"][0]["breach"]), (&json!("first"), &json!("no_run")));
 }
@@ -102,10 +104,10 @@ async fn a_run_that_goes_on_is_judged_by_what_is_recorded() {
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
     stack.loader(&object).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
     let audit = stack.assay(["audit", "first"]).run().await;
-    audit.expect_exit(0).expect_says("run first (sealed): not finished; the law holds for what is recorded");
+    audit.expect_exit(0).expect_says("run first (sealed): not finished; audit passed for the recorded rows");
     audit.expect_says("0 of 3 recorded");
     let _stages = stack.start_stages();
     stack.database.until_finished().await;
-    stack.assay(["audit", "first"]).run().await.expect_exit(0).expect_says("run first (complete): the law holds");
+    stack.assay(["audit", "first"]).run().await.expect_exit(0).expect_says("run first (complete): audit passed");
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 30);
 }

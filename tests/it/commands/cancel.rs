@@ -23,7 +23,7 @@ async fn a_run_whose_loader_is_gone_is_sealed_and_ends() {
     small(stack.assay(["status", "first"])).run().await.expect_exit(0).expect_says("run first: cancelling");
     small(stack.assay(["row", "first", "300"])).run().await.expect_says("never read: reading ended after row ");
     // The order stays, and it is recorded once; another reason is kept beside it.
-    cancel().run().await.expect_exit(0).expect_says("it was to be stopped before: the wrong file");
+    cancel().run().await.expect_exit(0).expect_says("was being cancelled before: the wrong file");
     let operations = stack.assay(["operations", "--json"]).run().await.expect_exit(0).json();
     assert_eq!((&operations[0]["action"], &operations[1]), (&json!("cancel"), &json!(null)), "{operations}");
     stack.assay(["cancel", "first", "--reason", "it was broken too", "--yes"]).run().await.expect_exit(0);
@@ -47,7 +47,7 @@ async fn a_run_whose_loader_is_gone_is_sealed_and_ends() {
     let tally = law::holds_for_one_run(&stack.database).await;
     assert_eq!(tally.total(), rows_read);
     cancel().run().await.expect_exit(0).expect_says("run first is cancelled already");
-    stack.assay(["audit", "first"]).run().await.expect_exit(0).expect_says("run first (cancelled): the law holds");
+    stack.assay(["audit", "first"]).run().await.expect_exit(0).expect_says("run first (cancelled): audit passed");
 
     // Its source can be loaded again.
     let again = small(stack.loader(&object)).arg("--wait").env("BATCH_RUN_ID", "second").run().await;
@@ -65,7 +65,7 @@ async fn what_is_finished_cannot_be_cancelled() {
         .assay(["cancel", "first"])
         .run()
         .await
-        .expect_one_clear_line(2, &["first is complete", "nothing left to cancel"]);
+        .expect_one_clear_line(2, &["first is complete", "nothing is left to cancel"]);
     stack.assay(["cancel", "second", "--yes"]).run().await.expect_one_clear_line(2, &["second"]);
     assert_eq!(stack.database.count("SELECT count(*) FROM operations").await, 0);
     assert_eq!(law::holds_for_one_run(&stack.database).await, Tally { predicted: 30, ..Tally::default() });

@@ -37,7 +37,7 @@ async fn every_command_works_with_nothing_set() {
         .await
         .expect_exit(0)
         .expect_says("23 = 20 predicted + 1 invalid + 1 failed + 1 duplicate");
-    assay(&["audit", "--all"]).await.expect_exit(0).expect_says("1 run: the law holds");
+    assay(&["audit", "--all"]).await.expect_exit(0).expect_says("1 run: audit passed");
     let outcomes = [("1", "predicted"), ("7", "failed"), ("22", "duplicate"), ("23", "invalid"), ("24", "never_read")];
     for source in ["first", "a.csv", "./a.csv", folder.join("a.csv").to_str().unwrap()] {
         for (number, outcome) in outcomes {
@@ -103,6 +103,6 @@ async fn a_run_that_was_killed_can_be_cancelled() {
     if cancelled.stdout.contains("assay repair first") {
         assay(&["repair", "first"]).await.expect_exit(0);
     }
-    assay(&["audit", "first"]).await.expect_exit(0).expect_says("run first (cancelled): the law holds");
+    assay(&["audit", "first"]).await.expect_exit(0).expect_says("run first (cancelled): audit passed");
     law::holds_in_file(&folder.path().join("assay.db")).await;
 }

@@ -84,7 +84,7 @@ async fn a_run_without_rejected_rows_has_only_a_header() {
     stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "first").run().await.expect_exit(0);
     let csv = stack.assay(["invalid", "first", "--csv"]).run().await;
     assert_eq!(csv.expect_exit(0).stdout, format!("{}\n", assay_tests::HEADER));
-    stack.assay(["invalid", "first"]).run().await.expect_exit(0).expect_says("no row is invalid");
+    stack.assay(["invalid", "first"]).run().await.expect_exit(0).expect_says("no invalid rows");
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 3);
     let nowhere = stack.assay(["invalid", "first", "--csv", "--output", "/nowhere/at/all.csv"]).run().await;
     nowhere.expect_one_clear_line(2, &["/nowhere/at/all.csv", "--output"]);

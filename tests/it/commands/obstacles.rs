@@ -17,10 +17,10 @@ async fn what_keeps_a_run_from_going_on_is_named() {
     let loader = stack.loader(&object).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
     loader.run().await.expect_exit(0);
     let lines = in_the_way(&stack, "first").await;
-    assert!(lines[0].starts_with("no predictor takes rows from transactions.batch: start one"), "{lines:?}");
-    assert!(lines[1].starts_with("no writer takes rows from predictions.batch: start one"), "{lines:?}");
+    assert!(lines[0].starts_with("no predictor consumes transactions.batch: start one"), "{lines:?}");
+    assert!(lines[1].starts_with("no writer consumes predictions.batch: start one"), "{lines:?}");
     let status = stack.assay(["status", &object]).run().await;
-    status.expect_exit(0).expect_says("\nin the way:\n  no predictor takes rows");
+    status.expect_exit(0).expect_says("\nin the way:\n  no predictor consumes");
 
     // With both connected, a model that fails on everything keeps all rows.
     let [predictor, writer] = [stack.predictor().start(), stack.writer().start()];
@@ -30,7 +30,7 @@ async fn what_keeps_a_run_from_going_on_is_named() {
     let found = async {
         loop {
             let lines = in_the_way(&stack, "latest").await;
-            if lines.iter().any(|line| line.contains("though predictors are connected: their ML API is away")) {
+            if lines.iter().any(|line| line.contains("though predictors are connected: their ML API is unreachable")) {
                 return lines;
             }
         }
@@ -56,7 +56,7 @@ async fn a_loader_that_is_gone_is_named_with_what_goes_on() {
     let lost = "UPDATE runs SET lease_until = now() - interval '1 second'";
     sqlx::raw_sql(lost).execute(stack.database.pool()).await.unwrap();
     let status = stack.assay(["status", "first"]).env("QUEUE_MAX_LENGTH", "5").run().await;
-    status.expect_exit(0).expect_says(&format!("no loader reads its source: `loader {object}` goes on where it was"));
+    status.expect_exit(0).expect_says(&format!("no loader reads its source: resume with `loader {object}`"));
     status.expect_says("transactions.batch is full, with ").expect_says(": the loader waits for the predictors");
 }
 
@@ -87,6 +87,6 @@ async fn runs_are_listed_with_outcomes_and_by_filters() {
     }
     stack.assay(["runs", "--state", "done"]).run().await.expect_exit(2).expect_says("allowed: loading, sealed");
     stack.assay(["runs", "--since", "lately"]).run().await.expect_exit(2).expect_says("such as 12h or 7d");
-    stack.assay(["audit", &good]).run().await.expect_exit(0).expect_says("run good (complete): the law holds");
+    stack.assay(["audit", &good]).run().await.expect_exit(0).expect_says("run good (complete): audit passed");
     law::holds(&stack.database).await;
 }

@@ -45,7 +45,7 @@ async fn a_wrong_load_is_taken_back() {
         .expect_says("nothing was removed (--dry-run)");
     assay(&["remove", "wrong", "--yes"]).await.expect_one_clear_line(2, &["--reason"]);
     assay(&["remove", "wrong", "--reason", "wrong"]).await.expect_one_clear_line(2, &["--yes"]);
-    assay(&["audit", "wrong"]).await.expect_exit(0).expect_says("run wrong (complete): the law holds");
+    assay(&["audit", "wrong"]).await.expect_exit(0).expect_says("run wrong (complete): audit passed");
 
     let removed = assay(&["remove", "wrong", "--yes", "--reason", "not ours", "--json"]).await.expect_exit(0).json();
     assert_eq!(removed["removed"], json!({ "rows": 21, "passed_on": 6, "restored": 1 }));

@@ -70,7 +70,7 @@ async fn refused_rows_are_scored_once_the_model_takes_them() {
     let others: Vec<_> =
         stack.ml_api.bodies().split_off(asked).into_iter().filter(|body| !body.contains("refuse me")).collect();
     assert_eq!(others, [""; 0], "no other row is scored again");
-    stack.assay(["audit", "first"]).run().await.expect_exit(0).expect_says("the law holds");
+    stack.assay(["audit", "first"]).run().await.expect_exit(0).expect_says("audit passed");
 
     // Again: nothing is left, nothing changes.
     let again = stack.assay(["replay", "first", "--wait"]).run().await;
@@ -99,7 +99,7 @@ async fn two_replays_at_once_store_each_row_once() {
     // Without --wait both send all: each row is scored twice, and exchanged by whichever comes first.
     for _ in 0..2 {
         let sent = stack.assay(["replay", "first"]).run().await;
-        sent.expect_exit(0).expect_says("rows sent  25, in 2 parts").expect_says("predictors and writers go on");
+        sent.expect_exit(0).expect_says("rows sent  25, in 2 parts").expect_says("sent to predictors and writers");
     }
     stack.ml_api.set(Script::Score);
     stack.database.until("SELECT count(*) = 4 FROM replay_parts").await;

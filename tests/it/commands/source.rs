@@ -54,7 +54,7 @@ async fn every_value_is_what_the_file_says_until_somebody_changes_one() {
     assert_eq!(second["source_says"]["line"], 3);
     assert_eq!(second["source_says"]["values"][2]["source"], "CB 411111******1111\nof Monday");
     let said = assay(folder, &["row", "a.csv", "3", "--source"]).await;
-    said.expect_exit(0).expect_says("side_empty").expect_says("what is recorded is what the source says");
+    said.expect_exit(0).expect_says("side_empty").expect_says("all recorded values equal the source");
     let beyond = assay(folder, &["row", "a.csv", "7", "--source"]).await;
     beyond.expect_exit(0).expect_says("never read").expect_says("the source has no such row");
 

@@ -1,4 +1,4 @@
-//! `assay cancel`: a run ends where it is.
+//! `assay cancel`: ends a run early.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,34 +16,31 @@ use crate::commands::ledger::{LedgerOptions, find_run, rows_read};
 use crate::error::CommandError;
 use crate::output::{counted, grouped, one_line, print};
 
-/// How long a loader that lives may take to seal the run, before the command ends without it: as a rule it waits for what
-/// is in flight no longer than this.
+/// Longest wait for a running loader to seal the run, which usually needs less for its chunks in flight.
 const SEAL_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a run may take to be finished, once it is sealed, before the command ends without it.
+/// Longest wait for a sealed run to finish.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two looks.
+/// Interval of queries.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// End a run where it is
+/// End a run early
 ///
-/// Nothing more of its source is read or published, and its chunks that are on their way are booked as failed, class
-/// cancelled, instead of being scored. What was stored stays. The run is `cancelled` once all that was read is accounted for,
-/// and the law holds for it; `assay replay RUN --class cancelled` has the dropped rows scored after all. Its source can be
-/// loaded again.
+/// Reads and publishes no more of its source. Chunks on their way are not scored: their rows fail with class cancelled. Stored
+/// rows stay. The run is `cancelled` once every row that was read has an outcome; `assay replay RUN --class cancelled` scores
+/// the dropped rows after all. Its source can be loaded again.
 ///
-/// A live run ends by itself an hour after its day, unless rows that its producer was answered for are missing. Where they are
-/// lost, this ends it all the same: what has arrived stays, `assay audit` goes on to say how many are missing, and what arrives
-/// later is booked in the run of the day on which it does.
+/// A live run ends by itself an hour after its day, unless accepted rows are missing. If they are lost, this command ends it:
+/// rows that arrived stay, `assay audit` keeps reporting the missing ones, and later arrivals go to the run of their day.
 ///
-/// It takes a reason and a confirmation: on a terminal it asks, elsewhere it takes --reason and --yes. Of a run that was to be
-/// stopped before, the first reason stays, and the new one is recorded in `assay operations`.
+/// Needs a reason and a confirmation: asks on a terminal, else requires --reason and --yes. If the run is being stopped
+/// already, the first reason stays, and the new one is recorded in `assay operations`.
 ///
-/// Exits 0 when the order is given, or had been before; 2 where the run is finished otherwise, or where nothing was confirmed.
+/// Exits 0 when the run is being cancelled, or was before; 2 if it is finished otherwise, or without a confirmation.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay cancel batch_20260111_100000_3f9a1c --reason 'the wrong file' --yes")]
 pub(crate) struct CancelArguments {
-    /// Which run
+    /// The run
     #[arg(value_name = "RUN")]
     run_id: RunId,
     /// Print the result as JSON, on stdout
@@ -55,7 +52,7 @@ pub(crate) struct CancelArguments {
     pub(crate) ledger: LedgerOptions,
 }
 
-/// Orders it, and sees to it that the run is sealed, also where its loader is gone.
+/// Orders the stop, and seals the run if its loader is gone.
 pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandError> {
     let store = arguments.ledger.open("cancel").await?;
     let run_id = &arguments.run_id;
@@ -70,7 +67,7 @@ pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandE
             return Err(CommandError::Finished { run_id: run.run_id, state: run.state });
         }
         Stopping::Finished(run) | Stopping::Before(run) => {
-            // The same command again adds nothing; another reason is kept beside the first, which stays.
+            // Only another reason is recorded.
             if run.stop.is_some_and(|stop| stop.reason != reason) {
                 let details = json!({ "was_ordered_before": true });
                 store.record_operation("cancel", Some(run_id), Some(&details), &context).await?;
@@ -98,7 +95,7 @@ pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandE
     Ok(Exit::Done)
 }
 
-/// Seals a run that no loader holds. One that does hears of the order within a second, and seals it itself.
+/// Seals a run without a loader. A running loader receives the order within a second, and seals the run itself.
 async fn wait_until_sealed(store: &dyn Store, run_id: &RunId) -> Result<(), CommandError> {
     let deadline = Instant::now() + SEAL_TIMEOUT;
     while store.seal_stopped(run_id).await? == RunState::Loading && Instant::now() < deadline {
@@ -107,7 +104,7 @@ async fn wait_until_sealed(store: &dyn Store, run_id: &RunId) -> Result<(), Comm
     Ok(())
 }
 
-/// Looks at a run until something is so, or for so long.
+/// Queries a run until a condition holds, or the time is over.
 async fn wait_until(
     store: &dyn Store,
     run_id: &RunId,
@@ -124,7 +121,7 @@ async fn wait_until(
     }
 }
 
-/// What the order has led to so far.
+/// The state of the run after the order.
 #[derive(Debug, Serialize)]
 struct CancelReport {
     run_id: RunId,
@@ -138,29 +135,29 @@ struct CancelReport {
 impl fmt::Display for CancelReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { run_id, state, was_ordered_before, reason, rows_read, chunks_missing } = self;
-        let before = if *was_ordered_before { "it was to be stopped before" } else { "it is to be stopped" };
+        let order = if *was_ordered_before { "was being cancelled before" } else { "cancelling" };
         let rows = counted(*rows_read, "row", "rows");
         if state.is_finished() {
             let again = if *was_ordered_before { "already" } else { "now" };
             return writeln!(out, "run {run_id} is {state} {again}, after {rows}: {}", one_line(reason, 500));
         }
-        writeln!(out, "run {run_id}: {before}: {}", one_line(reason, 500))?;
+        writeln!(out, "run {run_id}: {order}: {}", one_line(reason, 500))?;
         if *state == RunState::Loading {
             return writeln!(
                 out,
-                "Its loader has not ended yet. The run is sealed when it has; where it is gone, by the writer, once its lease \
-                 has run out (LEASE_TIMEOUT), or by this command, repeated then. `assay status {run_id} --watch` shows it."
+                "Its loader is still running, and seals the run when it ends. If the loader is gone, the writer seals the run \
+                 after LEASE_TIMEOUT, as does this command, repeated then. `assay status {run_id} --watch` shows progress."
             );
         }
         writeln!(
             out,
-            "It ends after {rows}. {} still on the way: the rows are booked as failed, class cancelled, or are stored where \
-             they were scored already; then the run is cancelled. `assay status {run_id} --watch` shows it.",
+            "It ends after {rows}. {} still on the way: their rows fail with class cancelled, or are stored if they are scored \
+             already; then the run is cancelled. `assay status {run_id} --watch` shows progress.",
             counted(*chunks_missing, "chunk is", "chunks are")
         )?;
         writeln!(
             out,
-            "Where predictors and writers run and the count stays at {}, the chunks are gone: `assay repair {run_id}`.",
+            "If predictors and writers run and the count stays at {}, the chunks are lost: `assay repair {run_id}`.",
             grouped(*chunks_missing)
         )
     }
@@ -182,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_happens_next() {
+    fn the_next_steps_are_shown() {
         assert_eq!(
             ended(RunState::Cancelled).to_string(),
             "run first is cancelled now, after 1,200 rows: wrong file\n"
@@ -191,12 +188,10 @@ mod tests {
         assert_eq!(again.to_string(), "run first is cancelled already, after 1,200 rows: wrong file\n");
         let text = ended(RunState::Loading).to_string();
         assert!(
-            text.starts_with("run first: it is to be stopped: wrong file\nIts loader has not ended yet."),
+            text.starts_with("run first: cancelling: wrong file\nIts loader is still running, and seals"),
             "{text}"
         );
         let text = ended(RunState::Sealed).to_string();
-        assert!(text.starts_with(
-            "run first: it is to be stopped: wrong file\nIt ends after 1,200 rows. 3 chunks are still on"
-        ));
+        assert!(text.starts_with("run first: cancelling: wrong file\nIt ends after 1,200 rows. 3 chunks are still on"));
     }
 }

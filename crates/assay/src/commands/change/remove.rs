@@ -1,4 +1,4 @@
-//! `assay remove`: a finished run is taken back.
+//! `assay remove`: deletes the rows of a finished run.
 
 use std::fmt;
 
@@ -14,33 +14,32 @@ use crate::commands::ledger::{LedgerOptions, find_run, rows_read};
 use crate::error::CommandError;
 use crate::output::{Fields, counted, grouped, moment, one_line, print};
 
-/// How often a step that fails for a passing reason is taken again: each takes its time to fail.
+/// Retries of a step after transient errors, which take long to be reported.
 const ATTEMPTS: u32 = 5;
-/// After how many rows progress is logged.
+/// Progress is logged after this many rows.
 const LOG_EVERY_ROWS: u64 = 100_000;
 
-/// Take a finished run back, with all that it has stored
+/// Delete everything that a finished run has stored
 ///
-/// For a load that should not have been: the wrong file, the wrong month, the wrong namespace. Of each row nothing is kept but its
-/// number: it counts as failed, class removed, and cannot be replayed, so that the law holds for the run before and after. A
-/// transaction that other runs count as a duplicate passes to the earliest of those rows. What the run has replaced under
-/// ID_CONFLICT=update is again what it was. Its source can be loaded again, without --force. What was told to others, such as
-/// the feed of predictions, is not taken back.
+/// For the load of a wrong file, month or namespace. Only the number of each row is kept: it counts as failed with class
+/// removed, and cannot be replayed, so the row accounting stays complete. A transaction with duplicates in other runs passes
+/// to the earliest of them. Transactions that the run replaced under ID_CONFLICT=update are restored. Its source can be loaded
+/// again without --force. Announcements, such as the feed of predictions, are not revoked.
 ///
-/// Goes on in small steps beside loads, and may be stopped: the same command goes on with it. Nothing brings the rows back but
-/// loading the source again.
+/// Works in small steps while loads go on, and can be stopped: the same command resumes. Only a new load of the source brings
+/// the rows back.
 ///
-/// Exits 0 when it is done, or was before; 2 where the run is not finished, or it is not confirmed; 3 when the database is away, or it
-/// was stopped.
+/// Exits 0 when the run is removed, or was before; 2 if the run is not finished, or without a confirmation; 3 when the
+/// database is unreachable, or the command was stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay remove batch_20260111_100000_3f9a1c --dry-run
   assay remove batch_20260111_100000_3f9a1c --reason 'December again' --yes")]
 pub(crate) struct RemoveArguments {
-    /// Which run
+    /// The run
     #[arg(value_name = "RUN")]
     run_id: RunId,
-    /// Only tell what would be removed
+    /// Only show what would be removed
     #[arg(long)]
     dry_run: bool,
     /// Print the result as JSON, on stdout
@@ -52,7 +51,7 @@ pub(crate) struct RemoveArguments {
     pub(crate) ledger: LedgerOptions,
 }
 
-/// Removes a run, or counts what that would do.
+/// Removes a run, or shows what that would do.
 pub(crate) async fn remove(arguments: &RemoveArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
     let store = arguments.ledger.open("remove").await?;
     let report = carry_out(&*store, arguments, shutdown).await;
@@ -85,7 +84,7 @@ async fn carry_out(
     };
     match store.begin_removal(&run.run_id, &context).await? {
         RemovalBegun::Now(_) => {}
-        RemovalBegun::Before(_) => info!("The removal of run {} goes on", run.run_id),
+        RemovalBegun::Before(_) => info!("Resuming the removal of run {}", run.run_id),
         RemovalBegun::Done(run) => {
             let removal = run.removal.clone().ok_or_else(|| CommandError::NoRun(run.run_id.to_string()))?;
             return Ok(RemovalReport { outcome: RemovalOutcome::Before { removal }, ..RemovalReport::of(&run) });
@@ -98,7 +97,7 @@ async fn carry_out(
     Ok(RemovalReport { outcome: RemovalOutcome::Done { removed }, ..RemovalReport::of(&run) })
 }
 
-/// Takes one step after the other.
+/// Runs all steps.
 async fn run_steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -> Result<Removed, CommandError> {
     let (mut next, mut removed, mut logged, mut failed) = (Some(RemovalStep::Start), Removed::default(), 0, 0);
     while let Some(step) = next.take() {
@@ -112,7 +111,7 @@ async fn run_steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -
                 failed = 0;
             }
             Err(error) if error.is_transient() && failed < ATTEMPTS => {
-                info!("The step is taken again: {error}");
+                info!("Retrying: {error}");
                 failed += 1;
                 next = Some(step);
             }
@@ -120,13 +119,13 @@ async fn run_steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -
         }
         if removed.rows >= logged + LOG_EVERY_ROWS {
             logged = removed.rows;
-            info!("{} of {} rows of run {} are removed", grouped(logged), grouped(rows_read(run)), run.run_id);
+            info!("Removed {} of {} rows of run {}", grouped(logged), grouped(rows_read(run)), run.run_id);
         }
     }
     Ok(removed)
 }
 
-/// What was, or would be, removed.
+/// What was removed, or would be.
 #[derive(Debug, Serialize)]
 struct RemovalReport {
     run_id: RunId,
@@ -141,9 +140,9 @@ struct RemovalReport {
 enum RemovalOutcome {
     /// A dry run.
     Planned { tally: Tally, plan: RemovalPlan },
-    /// It is removed now. Of a removal that was interrupted, what was left of it.
+    /// Removed now; after an interruption, only the rest.
     Done { removed: Removed },
-    /// It was before.
+    /// Removed before.
     Before { removal: Removal },
 }
 
@@ -155,7 +154,7 @@ impl RemovalReport {
     }
 }
 
-/// `removed by ada, 2026-01-11 10:00:00 UTC: the wrong file`, or that it is not done yet.
+/// `removed by ada, 2026-01-11 10:00:00 UTC: the wrong file`, or `being removed by …`.
 pub(crate) fn describe_removal(removal: &Removal) -> String {
     let Removal { by, reason, began_at, ended_at } = removal;
     let (word, at) = ended_at.map_or(("being removed", began_at), |_| ("removed", began_at));
@@ -179,7 +178,7 @@ impl fmt::Display for RemovalReport {
                 fields.add("restored", counted(removed.restored, "transaction", "transactions"));
                 writeln!(
                     out,
-                    "{fields}its source can be loaded again; `assay audit {run_id}` proves that the law holds"
+                    "{fields}its source can be loaded again; `assay audit {run_id}` verifies its row accounting"
                 )
             }
             RemovalOutcome::Planned { tally, plan } => {
@@ -211,7 +210,7 @@ mod tests {
     use crate::commands::ledger::state::tests::{at, example};
 
     #[test]
-    fn tells_what_was_removed() {
+    fn the_report_shows_what_was_removed() {
         let removed = Removed { rows: 1_000, passed_on: 10, restored: 1 };
         let report = RemovalReport { outcome: RemovalOutcome::Done { removed }, ..RemovalReport::of(&example()) };
         assert_eq!(
@@ -223,7 +222,7 @@ run batch_20260111_100000_3f9a1c is removed
   removed now  1,000 rows
   passed on    10 transactions
   restored     1 transaction
-its source can be loaded again; `assay audit batch_20260111_100000_3f9a1c` proves that the law holds
+its source can be loaded again; `assay audit batch_20260111_100000_3f9a1c` verifies its row accounting
 "
         );
         let json = serde_json::to_value(&report).unwrap();
@@ -231,7 +230,7 @@ its source can be loaded again; `assay audit batch_20260111_100000_3f9a1c` prove
     }
 
     #[test]
-    fn tells_what_would_be_removed() {
+    fn a_dry_run_shows_what_would_be_removed() {
         let tally = Tally { predicted: 900, invalid: 60, failed: 30, duplicate: 10 };
         let plan = RemovalPlan { passed_on: vec![("second".parse().unwrap(), 7)], restored: 2, dead_letters: 1 };
         let report =
@@ -255,7 +254,7 @@ nothing was removed (--dry-run)
     }
 
     #[test]
-    fn tells_who_removed_it() {
+    fn an_earlier_removal_is_shown_with_its_operator() {
         let removal = Removal {
             by: "ada".into(),
             reason: "wrong\nfile".into(),

@@ -1,4 +1,4 @@
-//! `assay repair`: what a run lacks is read from its source again, and published.
+//! `assay repair`: reads the missing chunks of a run from its source again, and publishes them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,31 +22,31 @@ use crate::error::CommandError;
 use crate::local::{StageCounters, Stages};
 use crate::output::{Fields, counted, grouped, print};
 
-/// How often the ledger is asked.
+/// Interval of queries.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Read a run's source again, and publish the chunks that are missing
+/// Publish the missing chunks of a run again, from its source
 ///
-/// For what was lost outside: a queue that was purged, a broker that lost its disk, a database that was restored from a
-/// backup, a chunk that became an unreadable dead letter. Chunks have the same boundaries whoever reads the source, and what
-/// is recorded is booked once, so a repair does no harm where nothing is missing. It needs the very version of the source
-/// that the run has read. Dead letters that kept the run from being complete count as resolved afterwards.
+/// For chunks that were lost: a queue was purged, a broker lost its disk, a database was restored from a backup, or a chunk
+/// became an unreadable dead letter. Chunks always have the same boundaries, and recorded chunks are ignored, so a repair can
+/// be repeated. It needs the same version of the source. Dead letters that kept the run from being complete count as resolved
+/// afterwards.
 ///
-/// Where AMQP_URL is set, chunks go to the predictors of that broker; else predictor and writer run in this process, and it
-/// waits for them. Exits 0 when what was missing is published (with --wait: recorded), 3 when something it depends on is
-/// away, 4 when the source has been replaced or cannot be read.
+/// If AMQP_URL is set, chunks go to that fleet; else predictor and writer run in this process, which waits for them. Exits 0
+/// when the missing chunks are published (with --wait: recorded), 3 when a dependency is unreachable, 4 when the source was
+/// replaced or cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay repair batch_20260111_100000_3f9a1c --dry-run
   assay repair batch_20260111_100000_3f9a1c --wait --reason 'the queue was purged'")]
 pub(crate) struct RepairArguments {
-    /// Which run
+    /// The run
     #[arg(value_name = "RUN")]
     run_id: RunId,
-    /// Stay until every chunk of the run is recorded
+    /// Wait until every chunk of the run is recorded
     #[arg(long)]
     wait: bool,
-    /// How long --wait may take, before exit code 3
+    /// Longest time of --wait; then exit code 3
     #[arg(long, env = "WAIT_TIMEOUT", default_value = "24h", value_parser = parse_duration, value_name = "DURATION")]
     wait_timeout: Duration,
     /// Print the result as JSON, on stdout
@@ -66,7 +66,7 @@ pub(crate) struct RepairArguments {
     pub(crate) ledger: LedgerOptions,
 }
 
-/// Repairs a run, or counts what is missing.
+/// Repairs a run, or shows what is missing.
 pub(crate) async fn repair(arguments: &RepairArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
     let store = arguments.ledger.open("repair").await?;
     let run = find_run(&*store, &arguments.run_id).await?;
@@ -117,7 +117,7 @@ fn dependencies(
     }
 }
 
-/// Publishes what is missing and, where asked to or in this process, waits until it is recorded.
+/// Publishes the missing chunks. Waits until they are recorded if requested, or if the stages are in this process.
 async fn publish(
     arguments: &RepairArguments,
     run: &Run,
@@ -128,8 +128,7 @@ async fn publish(
 ) -> Result<RepairReport, CommandError> {
     let store = stages.store();
     let dependencies = dependencies(arguments, sources, Arc::clone(store), Arc::clone(stages.broker()));
-    // Those that are there before anything is published: one that comes meanwhile may be of what is published now, and died
-    // again.
+    // Read before publishing: a letter that arrives meanwhile may be a chunk of this repair.
     let letters = store.open_dead_letters(&run.run_id).await?;
     let repaired = assay_loader::repair(&dependencies, run, &arguments.repair, &progress.load, shutdown).await?;
     let resolved = store.resolve_dead_letters(&letters).await?;
@@ -150,7 +149,7 @@ async fn publish(
     Ok(RepairReport::new(run, repaired, resolved, waits))
 }
 
-/// Stays until each chunk of a run is recorded, and a run that was not finished is.
+/// Waits until every chunk is recorded and the run is finished.
 async fn wait_until_recorded(
     store: &dyn Store,
     run_id: &RunId,
@@ -184,7 +183,7 @@ async fn wait_until_recorded(
     }
 }
 
-/// What was missing, and what was done about it.
+/// What was missing and published.
 #[derive(Debug, Serialize)]
 struct RepairReport {
     run_id: RunId,
@@ -195,7 +194,7 @@ struct RepairReport {
     chunks_total: u64,
     rows_read: u64,
     dead_letters_resolved: u64,
-    /// How the run ends early, where it was ordered to and has not ended yet.
+    /// How the run ends early, if it was ordered to and has not ended yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<StopKind>,
 }
@@ -237,18 +236,17 @@ impl fmt::Display for RepairReport {
             (true, false, _) => writeln!(out, "nothing was published (--dry-run)"),
             (true, true, _) if let Some(kind) = self.ending => writeln!(
                 out,
-                "it is published again, to be booked as failed, class {}, as the run ends early: `assay replay {}` scores it after \
-                 all",
+                "published again; as the run ends early, the rows fail with class {}: `assay replay {}` scores them after all",
                 kind.as_str(),
                 self.run_id
             ),
             (true, true, false) => writeln!(
                 out,
-                "it is published again; predictors and writers go on: `assay status {}` shows it",
+                "published again for predictors and writers: `assay status {}` shows progress",
                 self.run_id
             ),
             (true, true, true) => {
-                writeln!(out, "it is published again, and recorded: `assay audit {}` proves it", self.run_id)
+                writeln!(out, "published again and recorded: `assay audit {}` verifies it", self.run_id)
             }
             (false, ..) => Ok(()),
         }
@@ -268,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_was_missing() {
+    fn the_report_shows_what_was_missing() {
         assert_eq!(
             report(2, true, true),
             "\
@@ -276,10 +274,10 @@ run batch_20260111_100000_3f9a1c
   source        1,000 rows in 10 chunks
   missing       200 rows in 2 chunks
   dead letters  1 resolved
-it is published again, and recorded: `assay audit batch_20260111_100000_3f9a1c` proves it
+published again and recorded: `assay audit batch_20260111_100000_3f9a1c` verifies it
 "
         );
-        assert!(report(2, true, false).ends_with("`assay status batch_20260111_100000_3f9a1c` shows it\n"));
+        assert!(report(2, true, false).ends_with("`assay status batch_20260111_100000_3f9a1c` shows progress\n"));
         assert!(
             report(1, false, false).ends_with("  missing  100 rows in 1 chunk\nnothing was published (--dry-run)\n")
         );
@@ -289,6 +287,6 @@ it is published again, and recorded: `assay audit batch_20260111_100000_3f9a1c` 
         let sealed = Sealed { rows_read: 1_000, chunks_total: 10, amount: None };
         let repaired = Repaired { chunks_missing: 1, rows_missing: 100, is_published: true, sealed };
         let text = RepairReport::new(&cancelled, repaired, 0, false).to_string();
-        assert!(text.contains("to be booked as failed, class cancelled, as the run ends early"), "{text}");
+        assert!(text.contains("as the run ends early, the rows fail with class cancelled"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! The control totals of a run, and what was read.
+//! The control totals of a run: what was expected of its source, and what was read.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use serde::Serialize;
 
 use crate::output::grouped;
 
-/// What was expected of a source, and what was read of it.
+/// Expected and actual totals of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ControlTotals {
     rows_expected: Option<u64>,
     amount_expected: Option<AmountSum>,
     rows_read: Option<u64>,
     amount_read: Option<AmountSum>,
-    /// Known once the source is read to its end.
+    /// Known once the source is read completely.
     differ: Option<bool>,
 }
 
 impl ControlTotals {
-    /// Those of a run; none where it has none. A run that was stopped was never to be read to its end.
+    /// The totals of a run, if any were expected. A stopped run is not compared.
     pub(crate) fn of(run: &Run) -> Option<Self> {
         let expected = run.settings.expected;
         let sealed = run.sealed.filter(|_| run.stop.is_none());
@@ -32,7 +32,7 @@ impl ControlTotals {
         })
     }
 
-    /// Whether they are known to differ.
+    /// Whether the totals are known to differ.
     pub(crate) fn differ(&self) -> bool {
         self.differ == Some(true)
     }
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_both_sides_once_they_are_known() {
+    fn both_sides_are_shown_once_known() {
         let expected = Expected { rows: Some(5_000), amount: "12.5".parse().ok() };
         let read = |rows_read, amount: &str| Some(Sealed { rows_read, chunks_total: 50, amount: amount.parse().ok() });
         let cases = [

@@ -1,4 +1,4 @@
-//! What is known of a live run beside its rows: who counts them, and whether that agrees.
+//! The counts of a live run: rows that its producer accepted, and rows that arrived.
 
 use std::fmt;
 
@@ -9,33 +9,32 @@ use serde::Serialize;
 
 use crate::output::{counted, grouped};
 
-/// How long after its day a run may wait for rows that were accepted: as long as the writer does, and some minutes.
+/// Accepted rows that arrive later than this after their day are overdue: the wait of the writer, and some minutes.
 const OVERDUE: TimeDelta = TimeDelta::minutes(70);
 
-/// What producers say of a live run.
+/// The counts of a live run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct LiveCounts {
     producer: String,
     day: String,
-    /// Rows that the producer has answered for; none where it does not count.
+    /// Rows that the producer has accepted; none if it does not count.
     rows_accepted: Option<u64>,
-    /// Rows that have a place in the run.
+    /// Rows that have arrived, and so have a number in the run.
     rows_numbered: u64,
     rows_in_doubt: u64,
-    /// Rows of earlier days that came too late for their own run.
+    /// Rows of earlier days that arrived too late for their own run.
     rows_late: u64,
     processes_counting: u64,
-    /// Rows that were accepted and have no place, long after the day.
+    /// Accepted rows that are overdue.
     rows_missing: u64,
-    /// Rows that were accepted and may have no place, as those in doubt that have arrived may stand for them: as soon as nothing
-    /// more is to be expected.
+    /// Accepted rows that may be overdue, as rows in doubt that arrived may mask them. Known once no more rows are expected.
     rows_possibly_missing: u64,
-    /// Rows that have a place and that nobody can have sent.
+    /// Rows that arrived though no producer sent them.
     rows_unexplained: u64,
 }
 
 impl LiveCounts {
-    /// Those of a run; none where it reads a source.
+    /// The counts of a run, if it is live.
     pub(crate) async fn of(store: &(impl LiveLedger + ?Sized), run: &Run) -> Result<Option<Self>, StoreError> {
         if !run.source.is_live() {
             return Ok(None);
@@ -59,7 +58,7 @@ impl LiveCounts {
         }
     }
 
-    /// Rows that its producer has accepted, where that counts them.
+    /// Rows that the producer has accepted, if it counts.
     pub(crate) fn rows_accepted(&self) -> Option<u64> {
         self.rows_accepted
     }
@@ -69,7 +68,7 @@ impl LiveCounts {
         self.rows_numbered
     }
 
-    /// Whether rows that were accepted have not arrived although it is time, or rows have arrived that nobody sent.
+    /// Whether accepted rows are overdue, or rows arrived that no producer sent.
     pub(crate) fn is_breach(&self) -> bool {
         self.rows_missing > 0 || self.rows_unexplained > 0
     }
@@ -81,15 +80,15 @@ impl fmt::Display for LiveCounts {
         let Some(accepted) = self.rows_accepted else {
             return write!(
                 out,
-                "{numbered} arrived; no independent count exists, as the producer keeps none: what it lost on its way here \
-                 does not show"
+                "{numbered} arrived; no independent count exists, as the producer keeps none: rows that it lost on their way \
+                 are not detected"
             );
         };
         if self.rows_missing > 0 {
             write!(out, "{} NOT ARRIVED: ", counted(self.rows_missing, "ROW HAS", "ROWS HAVE"))?;
         }
         if self.rows_unexplained > 0 {
-            write!(out, "{} SENT BY NOBODY: ", counted(self.rows_unexplained, "ROW WAS", "ROWS WERE"))?;
+            write!(out, "{} NOT SENT BY ANY PRODUCER: ", counted(self.rows_unexplained, "ROW WAS", "ROWS WERE"))?;
         }
         write!(out, "{} accepted by {}, {numbered} arrived", grouped(accepted), self.producer)?;
         if self.rows_in_doubt > 0 {
@@ -113,7 +112,7 @@ mod tests {
     use super::*;
 
     impl LiveCounts {
-        /// Counts of a day that goes on.
+        /// Counts of the current day.
         pub(crate) fn example(accepted: u64, numbered: u64) -> Self {
             Self::at(&live(Some(accepted), numbered), "2026-01-11T12:00:00Z".parse().unwrap())
         }
@@ -135,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn says_who_counts_and_what_is_missing() {
+    fn accepted_and_arrived_rows_are_compared() {
         let at = |live, now: &str| LiveCounts::at(&live, now.parse().unwrap());
         let (noon, next_day) = ("2026-01-11T12:00:00Z", "2026-01-12T02:00:00Z");
         for (live, now, expected, is_breach) in [
             (live(Some(1_000), 1_000), noon, "1,000 accepted by shop, 1,000 arrived", false),
             (live(Some(1_000), 999), noon, "1,000 accepted by shop, 999 arrived", false),
             (live(Some(1_000), 999), next_day, "1 ROW HAS NOT ARRIVED: 1,000 accepted by shop, 999 arrived", true),
-            (live(Some(5), 6), noon, "1 ROW WAS SENT BY NOBODY: 5 accepted by shop, 6 arrived", true),
+            (live(Some(5), 6), noon, "1 ROW WAS NOT SENT BY ANY PRODUCER: 5 accepted by shop, 6 arrived", true),
             (
                 LiveRun { doubtful: 2, open_counts: 1, ..live(Some(5), 6) },
                 next_day,
@@ -171,7 +170,7 @@ mod tests {
             let counts = at(live, now);
             assert_eq!((counts.to_string().as_str(), counts.is_breach()), (expected, is_breach));
         }
-        let foreign = at(live(None, 7), next_day);
-        assert!(foreign.to_string().starts_with("7 arrived; no independent count exists") && !foreign.is_breach());
+        let uncounted = at(live(None, 7), next_day);
+        assert!(uncounted.to_string().starts_with("7 arrived; no independent count exists") && !uncounted.is_breach());
     }
 }

@@ -1,9 +1,4 @@
-//! The ledger: the commands that tell what became of runs and rows, and those that change it.
-//!
-//! One module a command, which holds its arguments, asks the database through `assay_store::Operations`, and prints what it
-//! learns: `runs`, `status`, `audit`, `row`, `transaction`, `failures`, `invalid`, `operations` only look; `replay`, `repair`,
-//! `cancel` and `remove` act, and record who did so. What they share is here: how a database is opened, how a run is found, who the
-//! operator is.
+//! What commands share: opening the ledger, finding a run, and the parts that several of them show.
 
 pub(crate) mod control_totals;
 pub(crate) mod live_counts;
@@ -29,7 +24,7 @@ use clap::Args;
 use crate::error::CommandError;
 use crate::local::{DEFAULT_DATABASE, DEFAULT_DATABASE_FILE, StageSettings};
 
-/// What every command of the desk needs.
+/// The options of every command that reads the ledger.
 #[derive(Debug, Args)]
 pub(crate) struct LedgerOptions {
     #[command(flatten)]
@@ -41,7 +36,7 @@ pub(crate) struct LedgerOptions {
 }
 
 impl LedgerOptions {
-    /// Opens the database: the one that is named, else the file that `assay run` made here.
+    /// Opens the database of DATABASE_URL, else the file that `assay run` created in this folder.
     pub(crate) async fn open(&self, command: &str) -> Result<Arc<dyn Store>, CommandError> {
         let startup = self.startup.startup_timeout;
         if self.database.is_set() {
@@ -51,13 +46,13 @@ impl LedgerOptions {
             return Err(CommandError::NoDatabase);
         }
         let database = self.database.clone().or_default(DEFAULT_DATABASE);
-        // As `assay run` does: an earlier version may have made the file.
+        // An earlier version may have created the file.
         assay_store::migrate(&database, startup).await?;
         Ok(assay_store::connect(&database, command, startup).await?)
     }
 }
 
-/// The stages that rows go through again: those of a fleet, or some in this process.
+/// The stages for rows that are sent again: of a fleet, or in this process.
 #[derive(Debug, Args)]
 pub(crate) struct StageOptions {
     #[command(flatten)]
@@ -71,14 +66,14 @@ pub(crate) struct StageOptions {
 }
 
 impl StageOptions {
-    /// The same, for those who start them.
+    /// The settings to start them.
     pub(crate) fn settings<'a>(&'a self, ledger: &LedgerOptions) -> StageSettings<'a> {
         let (startup, drain) = (ledger.startup.startup_timeout, self.shutdown.drain_timeout);
         StageSettings {
             broker: &self.broker,
             api: &self.api,
             writer: &self.writer,
-            // Where a broker is named, they are a fleet's; the one in this process has no live transactions.
+            // The in-process broker has no live transactions.
             live: LiveOptions::default(),
             take_queued: false,
             startup,
@@ -86,8 +81,7 @@ impl StageOptions {
         }
     }
 
-    /// Demands that rows of a run whose chunks went through a fleet are not scored by the demonstration model, because
-    /// somebody forgot to name the broker.
+    /// Refuses to score rows of a fleet with the demonstration model, if AMQP_URL was forgotten.
     pub(crate) fn require_scorer(&self, run: &Run) -> Result<(), CommandError> {
         if run.settings.durable_broker && !self.broker.is_set() && !self.api.is_set() {
             return Err(CommandError::NoFleet(run.run_id.clone()));
@@ -96,12 +90,12 @@ impl StageOptions {
     }
 }
 
-/// A run by its name.
+/// Finds a run by its name.
 pub(crate) async fn find_run(store: &dyn Store, run_id: &RunId) -> Result<Run, CommandError> {
     store.run(run_id).await?.ok_or_else(|| CommandError::NoRun(run_id.to_string()))
 }
 
-/// The rows that a run has read, as far as the ledger knows.
+/// Rows that a run has read, according to the ledger.
 pub(crate) fn rows_read(run: &Run) -> u64 {
     run.sealed.map_or_else(|| run.checkpoint.rows_before(), |sealed| sealed.rows_read)
 }

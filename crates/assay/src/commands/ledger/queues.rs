@@ -1,5 +1,4 @@
-//! What waits in the queues, where a broker is named. It is told beside what the database knows, and a broker that is away
-//! keeps nobody from learning that.
+//! The messages in the queues, if a broker is set. An unreachable broker does not fail a command.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +9,10 @@ use serde::Serialize;
 
 use crate::output::{Side, Table, grouped};
 
-/// How long a broker may take to answer somebody who only looks.
+/// Longest wait for a broker, as a command works without its answer too.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What waits in one queue, of all runs together.
+/// The messages of all runs in a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct QueueDepth {
     pub(crate) queue: String,
@@ -21,7 +20,7 @@ pub(crate) struct QueueDepth {
     pub(crate) consumers: u32,
 }
 
-/// What waits in the queues, or why that is not known.
+/// The messages in the queues, or why they are not known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum QueueSnapshot {
@@ -29,11 +28,11 @@ pub(crate) enum QueueSnapshot {
     Unknown { error: String },
 }
 
-/// A broker that is looked at, and never written to.
+/// A connection that only reads the length of queues.
 pub(crate) struct QueueProbe(Option<Result<Arc<dyn Broker>, BrokerError>>);
 
 impl QueueProbe {
-    /// Connects where a broker is named.
+    /// Connects, if a broker is set.
     pub(crate) async fn connect(options: &BrokerOptions, command: &str, startup: Duration) -> Self {
         if !options.is_set() {
             return Self(None);
@@ -41,7 +40,7 @@ impl QueueProbe {
         Self(Some(assay_queue::connect(options, command, startup.min(TIMEOUT)).await))
     }
 
-    /// What waits now; nothing where no broker is named.
+    /// The messages now; none if no broker is set.
     pub(crate) async fn snapshot(&self) -> Option<QueueSnapshot> {
         let unknown = |error: &BrokerError| QueueSnapshot::Unknown { error: error.to_string() };
         Some(match self.0.as_ref()? {
@@ -84,7 +83,7 @@ impl std::fmt::Display for QueueSnapshot {
                 }
                 table.fmt(out)
             }
-            Self::Unknown { error } => writeln!(out, "what waits in the queues is not known: {error}"),
+            Self::Unknown { error } => writeln!(out, "queues: not known: {error}"),
         }
     }
 }

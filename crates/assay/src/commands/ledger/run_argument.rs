@@ -1,4 +1,4 @@
-//! Which run is meant: its name, a source that it has loaded, or `latest`. The commands that only look take all of these.
+//! The argument RUN of commands that only read: the name of a run, a source that it loaded, or `latest`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use assay_transaction::{Run, RunId, SourceIdentity};
 
 use crate::error::CommandError;
 
-/// The run that began last, unless one has this name.
+/// The latest run, unless one has this name.
 const LATEST: &str = "latest";
 
-/// The run that is meant, and whether it is so as the latest of its source.
+/// Finds the run, and whether it was named by its source.
 pub(crate) async fn resolve_run(store: &dyn Store, text: &str) -> Result<(Run, bool), CommandError> {
     if let Ok(run_id) = text.parse::<RunId>()
         && let Some(run) = store.run(&run_id).await?
@@ -32,14 +32,14 @@ pub(crate) async fn resolve_run(store: &dyn Store, text: &str) -> Result<(Run, b
     Err(CommandError::NoRun(text.to_owned()))
 }
 
-/// The names under which the ledger may know a source.
+/// The locations under which the ledger may know a source.
 fn source_locations(text: &str) -> Vec<String> {
     if (SourceIdentity { location: text.to_owned(), version: String::new() }).is_live() {
         return vec![text.to_owned()];
     }
     match text.parse() {
         Ok(SourceUrl::File(path)) => {
-            // As the loader does. A file that is gone since has no canonical path, but perhaps its folder has.
+            // As the loader does. A file that was deleted since has no canonical path, but its folder may have one.
             let candidates = [path.canonicalize().ok(), under_canonical_parent(&path), std::path::absolute(&path).ok()];
             let mut source_locations: Vec<String> =
                 candidates.into_iter().flatten().filter_map(|path| path.to_str().map(str::to_owned)).collect();
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_is_named_as_the_loader_names_it() {
+    fn a_source_has_the_location_that_the_loader_records() {
         assert_eq!(source_locations("s3://drops/a.csv"), ["s3://drops/a.csv"]);
         assert_eq!(source_locations("gs://drops/a.csv"), [""; 0]);
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! From when on: `--since` of the lists.
+//! The option `--since`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use assay_transaction::{TimeZone, Timestamp, parse_duration};
 use chrono::Utc;
 
-/// A time, or so long before now.
+/// A time, or a span before now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Since {
     Ago(Duration),
@@ -14,7 +14,7 @@ pub(crate) enum Since {
 }
 
 impl Since {
-    /// How long ago that is, in seconds.
+    /// Seconds from then to now.
     pub(crate) fn seconds(self) -> f64 {
         match self {
             Self::Ago(duration) => duration.as_secs_f64(),
@@ -48,7 +48,7 @@ mod tests {
     use crate::commands::ledger::state::tests::at;
 
     #[test]
-    fn takes_spans_days_and_times() {
+    fn spans_days_and_times_are_accepted() {
         let hours = |hours| Ok(Since::Ago(Duration::from_hours(hours)));
         let cases = [
             ("12h", hours(12)),

@@ -1,32 +1,32 @@
-//! The state of a run as a person is told it: what the ledger says, and what is going on.
+//! The state of a run as it is shown: that of the ledger, refined by dead letters, stop orders and removals.
 
 use assay_store::{Operations, StoreError};
 use assay_transaction::{Run, RunState, StopKind};
 use serde::Serialize;
 
-/// How far a run is.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ShownState {
     Loading,
     Sealed,
-    /// A dead letter that nobody has taken care of keeps it from being complete.
+    /// An unresolved dead letter keeps it from being complete.
     Stalled,
-    /// A person's order to end it is being carried out.
+    /// It is being cancelled by an operator.
     Cancelling,
-    /// The same for a budget's.
+    /// It is being aborted, as it exceeded a limit.
     Aborting,
     Complete,
     Failed,
     Cancelled,
-    /// It is being taken back, or that was interrupted.
+    /// Its removal is going on, or was interrupted.
     Removing,
-    /// It was taken back.
+    /// It was removed.
     Removed,
 }
 
 impl ShownState {
-    /// Every one of them.
+    /// The states that runs can be filtered by.
     pub(crate) const ALL: [Self; 8] = [
         Self::Loading,
         Self::Sealed,
@@ -38,7 +38,7 @@ impl ShownState {
         Self::Cancelled,
     ];
 
-    /// The state of a run that so many dead letters are in the way of.
+    /// The state of a run that is blocked by this many dead letters.
     pub(crate) fn of(run: &Run, blocking: u64) -> Self {
         if let Some(removal) = &run.removal {
             return if removal.ended_at.is_some() { Self::Removed } else { Self::Removing };
@@ -47,7 +47,7 @@ impl ShownState {
             (RunState::Complete, _) => Self::Complete,
             (RunState::Failed, _) => Self::Failed,
             (RunState::Cancelled, _) => Self::Cancelled,
-            // First of all what a person has to do something about.
+            // First what an operator has to act on.
             _ if blocking > 0 => Self::Stalled,
             (_, Some(StopKind::Cancelled)) => Self::Cancelling,
             (_, Some(StopKind::Aborted)) => Self::Aborting,
@@ -56,7 +56,7 @@ impl ShownState {
         }
     }
 
-    /// As it is shown.
+    /// The word for it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Loading => "loading",
@@ -79,18 +79,18 @@ impl std::fmt::Display for ShownState {
     }
 }
 
-/// How many dead letters keep a run from being complete; none matters to one that is finished.
+/// Dead letters that keep a run from being complete; zero for a finished run.
 pub(crate) async fn blocking_letters(store: &(impl Operations + ?Sized), run: &Run) -> Result<u64, StoreError> {
     let letters = if can_be_blocked(run) { store.blocking_dead_letters(&run.run_id).await? } else { 0 };
     Ok(blocking_count(run, letters))
 }
 
-/// The same of so many letters that were counted.
+/// As [`blocking_letters`], of letters that were counted already.
 pub(crate) fn blocking_count(run: &Run, letters: u64) -> u64 {
     if can_be_blocked(run) { letters } else { 0 }
 }
 
-/// Whether a run waits for what a dead letter holds. A live one goes on without a message that was refused.
+/// Whether a dead letter can keep a run from being complete. A live run continues without it.
 fn can_be_blocked(run: &Run) -> bool {
     !run.state.is_finished() && !run.source.is_live()
 }
@@ -102,12 +102,12 @@ pub(crate) mod tests {
         Checkpoint, Position, RunSettings, Sealed, SourceIdentity, StopOrder, TimeZone, Timestamp,
     };
 
-    /// A moment on the morning of the examples.
+    /// A moment on the day of the examples.
     pub(crate) fn at(time: &str) -> Timestamp {
         Timestamp::parse(format!("2026-01-11 {time}").as_bytes(), TimeZone::UTC).unwrap()
     }
 
-    /// A run of 1,000 rows in 10 chunks that is complete.
+    /// A complete run of 1,000 rows in 10 chunks.
     pub(crate) fn example() -> Run {
         Run {
             run_id: "batch_20260111_100000_3f9a1c".parse().unwrap(),
@@ -129,7 +129,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn says_what_is_going_on() {
+    fn the_state_shows_what_is_going_on() {
         let open = |state| Run { state, ..example() };
         let stopping = |state, kind| Run {
             stop: Some(StopOrder { kind, reason: "mistake".into(), at: at("10:00:00") }),

@@ -1,4 +1,4 @@
-//! What is known of a transaction, as a person may see it: card numbers are masked here, in JSON as well as in text.
+//! Transactions as commands show them, in text and JSON. Card numbers are masked here.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use uuid::Uuid;
 
 use crate::output::{Fields, counted, moment, one_line};
 
-/// How much of one value is shown.
+/// Longest value that is shown.
 const VALUE: usize = 1_000;
 
-/// What a source says of a transaction.
+/// The content of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct TransactionView {
     id: Uuid,
     external_id: Option<String>,
     description: String,
-    /// With two decimals, or as many as it takes: the same whether it is stored or has failed.
+    /// The same text for a stored and a failed transaction.
     amount: String,
     timestamp: Timestamp,
     merchant: Option<String>,
@@ -63,13 +63,13 @@ impl TransactionView {
     }
 }
 
-/// An amount with two decimals, or as many as it takes: what is stored has four, and a source as many as it likes.
+/// An amount with at least two decimals, and without further zeros.
 fn display_amount(amount: &str) -> String {
     let (whole, decimals) = amount.split_once('.').unwrap_or((amount, ""));
     format!("{whole}.{:0<2}", decimals.trim_end_matches('0'))
 }
 
-/// A transaction that is stored, with its prediction.
+/// A stored transaction, with its prediction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct StoredTransaction {
     #[serde(flatten)]
@@ -82,7 +82,7 @@ pub(crate) struct StoredTransaction {
     replaced: u64,
 }
 
-/// What the model said.
+/// The prediction of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct PredictionView {
     prediction: String,
@@ -95,7 +95,7 @@ struct PredictionView {
 impl From<TransactionRecord> for StoredTransaction {
     fn from(record: TransactionRecord) -> Self {
         let view = |prediction: PredictionRecord| PredictionView {
-            // A model may repeat what it was asked for.
+            // A model may repeat its input.
             prediction: mask_card_numbers(&prediction.prediction).into_owned(),
             fraud_score: prediction.fraud_score,
             model_version: prediction.model_version.map(|version| mask_card_numbers(&version).into_owned()),
@@ -118,7 +118,7 @@ impl StoredTransaction {
     /// `fraud, score 0.9700, by model demo-1`.
     pub(crate) fn prediction_line(&self) -> String {
         let Some(answer) = &self.prediction else {
-            return "no prediction: somebody has deleted it, and the law is broken".to_owned();
+            return "no prediction: it was deleted, so the audit of its run fails".to_owned();
         };
         let score = answer.fraud_score.map(|score| format!(", score {score:.4}")).unwrap_or_default();
         let model = answer.model_version.as_deref().map(|model| format!(", by model {}", one_line(model, VALUE)));
@@ -136,7 +136,7 @@ impl StoredTransaction {
         fields.add("stored at", format!("{} UTC", moment(self.stored_at)));
         if self.replaced > 0 {
             let times = counted(self.replaced, "time", "times");
-            fields.add("replaced", format!("{times}; what it was is in transaction_history"));
+            fields.add("replaced", format!("{times}; earlier versions are in transaction_history"));
         }
     }
 }
@@ -150,7 +150,7 @@ pub(crate) struct FailedTransaction {
     pub(crate) class: String,
     pub(crate) reason: String,
     attempts: u64,
-    /// Whether a replay can send it again.
+    /// Whether a replay can send it.
     replayable: bool,
     transaction: Option<TransactionView>,
 }
@@ -183,7 +183,7 @@ impl FailedTransaction {
         let replay = if self.replayable {
             format!("yes: assay replay {} --rows {}", self.run_id, self.row)
         } else {
-            "no: what was kept of it cannot be read".to_owned()
+            "no: its stored payload cannot be read".to_owned()
         };
         fields.add("replayable", replay);
         match &self.transaction {
@@ -193,7 +193,7 @@ impl FailedTransaction {
     }
 }
 
-/// A failed transaction as a replay sends it; none where its payload is not one.
+/// A failed transaction as a replay sends it; none if its payload cannot be read.
 pub(crate) fn replayable_entry(record: &FailedRecord) -> Option<Entry> {
     serde_json::from_slice(&record.payload).ok()
 }
@@ -203,7 +203,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::commands::ledger::state::tests::at;
 
-    /// A transaction whose every text holds a card number.
+    /// A transaction with card numbers in its texts.
     pub(crate) fn record() -> TransactionRecord {
         let json = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"CB 4111111111111111 EDF","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":"EDF","operation_type":"refund","side":"debit","attributes":{"card":"4111111111111111"}}"#;
         let run_id: RunId = "first".parse().unwrap();
@@ -240,7 +240,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_amount_is_shown_alike_wherever_it_is() {
+    fn an_amount_is_shown_alike_everywhere() {
         for (amount, shown) in
             [("-777.77", "-777.77"), ("-777.7700", "-777.77"), ("5", "5.00"), ("1.5", "1.50"), ("0.1250", "0.125")]
         {
@@ -261,7 +261,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_payload_that_is_none_is_not_replayable() {
+    fn an_unreadable_payload_is_not_replayable() {
         let broken = FailedRecord { payload: b"{}".to_vec(), ..failed() };
         let mut fields = Fields::default();
         FailedTransaction::from(broken).show(&mut fields);

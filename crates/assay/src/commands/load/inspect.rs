@@ -1,5 +1,4 @@
-//! `assay inspect`: how a source would be read, told from its head alone. Nothing is loaded, and nobody but the source is
-//! asked.
+//! `assay inspect`: shows how a source would be read, from its head alone. Loads nothing, and connects to nothing but the source.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,25 +16,24 @@ use serde::Serialize;
 use crate::error::CommandError;
 use crate::output::{Fields, Side, Table, counted, grouped, one_line, print};
 
-/// Rejected rows that are shown.
+/// Invalid rows that are shown.
 const SHOWN_REJECTS: usize = 10;
-/// Values that are shown of a column.
+/// Values of a column that are shown.
 const SHOWN_VALUES: usize = 3;
-/// The most characters of each.
+/// Longest value that is shown.
 const SHOWN_CHARACTERS: usize = 24;
-/// And of a name or a message.
+/// Longest name or message that is shown.
 const SHOWN_MESSAGE: usize = 120;
-/// And of the source's location.
+/// Longest location that is shown.
 const SHOWN_SOURCE: usize = 1024;
 
-/// Tell how a source would be read: its format and dialect, its columns, what would be rejected, and how many requests it
-/// takes
+/// Show how a source would be read: format, dialect, columns, invalid rows, and number of requests
 ///
-/// Reads the first 256 KiB alone, and of a Parquet file its index and first rows. Loads nothing. Exits 4 when the source
-/// cannot be read.
+/// Reads only the first 256 KiB; of a Parquet file, its index and first rows. Loads nothing. Exits 4 when the source cannot be
+/// read.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// What to look at: the path of a file, s3://bucket/key, or - for stdin
+    /// The source: a file, s3://bucket/key, or - for stdin
     #[arg(env = "SOURCE_URL", value_name = "FILE_OR_S3_URL")]
     pub(crate) source_url: SourceUrl,
     /// Print the result as JSON
@@ -49,7 +47,7 @@ pub(crate) struct InspectArguments {
     pub(crate) log: LogOptions,
 }
 
-/// Looks at a source.
+/// Inspects a source.
 pub(crate) async fn inspect(arguments: &InspectArguments) -> Result<Exit, CommandError> {
     let InspectArguments { source_url: url, read, .. } = arguments;
     let sources = Sources::new(&arguments.s3)?;
@@ -95,9 +93,9 @@ struct RowEstimate {
 #[derive(Debug, Serialize)]
 struct ColumnReport {
     name: String,
-    /// Which fields of a transaction are made of it.
+    /// The fields of a transaction that it becomes.
     field: Option<String>,
-    /// The attribute that it is kept as.
+    /// The attribute that it becomes.
     attribute: Option<String>,
     kind: ValueKind,
     empty: u64,
@@ -112,7 +110,7 @@ struct SampleReject {
     message: String,
 }
 
-/// What all values of a column that are not empty have in common.
+/// The type of all values of a column that are not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum ValueKind {
@@ -188,7 +186,7 @@ impl ColumnReport {
         }
     }
 
-    /// What becomes of it, for a person.
+    /// What the column becomes, as text.
     fn target(&self) -> String {
         match (&self.field, &self.attribute) {
             (Some(field), Some(attribute)) => format!("{field}, attribute {attribute}"),
@@ -228,7 +226,7 @@ impl ValueKind {
         }
     }
 
-    /// What both have in common.
+    /// The type that fits both.
     fn with(self, other: Self) -> Self {
         match (self, other) {
             (Self::Empty, other) => other,
@@ -256,13 +254,13 @@ impl fmt::Display for InspectReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}", one_line(&self.source, SHOWN_SOURCE))?;
         let mut fields = Fields::default();
-        let packed =
-            if self.compression == "none" { String::new() } else { format!(", packed with {}", self.compression) };
-        fields.add("format", format!("{}{packed}", self.format));
+        let compressed =
+            if self.compression == "none" { String::new() } else { format!(", compressed with {}", self.compression) };
+        fields.add("format", format!("{}{compressed}", self.format));
         fields.add_some("delimiter", self.delimiter.map(|delimiter| format!("{delimiter:?}")));
         fields.add("decimal mark", format!("{:?}", self.decimal_mark));
         fields.add("encoding", self.encoding.name());
-        fields.add("timestamps", format!("{}; {} where they name no zone", self.timestamps, self.time_zone));
+        fields.add("timestamps", format!("{}; {} if they have no zone", self.timestamps, self.time_zone));
         fields.add("size", counted(self.bytes, "byte", "bytes"));
         let about = if self.rows.is_exact { "" } else { "about " };
         fields.add("rows", format!("{about}{}", grouped(self.rows.count)));
@@ -293,8 +291,8 @@ impl fmt::Display for InspectReport {
         }
         writeln!(out, "{table}")?;
         let rejects: u64 = self.rejected.values().sum();
-        let looked_at = counted(self.sampled_rows, "row was", "rows were");
-        writeln!(out, "{looked_at} looked at; {} would be rejected", grouped(rejects))?;
+        let inspected = counted(self.sampled_rows, "row was", "rows were");
+        writeln!(out, "{inspected} inspected; {} would be invalid", grouped(rejects))?;
         if rejects == 0 {
             return Ok(());
         }
@@ -316,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_column_holds_what_all_its_values_are() {
+    fn a_column_has_the_type_of_all_its_values() {
         let settings = RunSettings::example();
         let columns = Columns::from_names(settings.header.clone(), None).unwrap();
         let cases: [(&[&str], ValueKind); 8] = [

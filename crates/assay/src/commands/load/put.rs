@@ -1,4 +1,4 @@
-//! `assay put`: files become objects, with no other client at hand.
+//! `assay put`: uploads files to a bucket, without another client.
 
 use std::fmt::{self, Display};
 use std::io::IsTerminal as _;
@@ -16,22 +16,22 @@ use tokio_util::sync::CancellationToken;
 use crate::error::CommandError;
 use crate::output::{grouped, one_line, print_json, print_text};
 
-/// How much of a name is shown.
+/// Longest name that is shown.
 const SHOWN_CHARACTERS: usize = 500;
 
-/// Put files into a bucket, which is made where there is none
+/// Upload files to a bucket, which is created if it is missing
 ///
-/// What is larger than 16 MiB goes in parts, some at a time. Exits 0 when every file is an object; 2 for wrong settings; 3 when
-/// the S3 server is away; 4 when a file cannot be read or an object not be written.
+/// Files over 16 MiB are uploaded in parallel parts. Exits 0 when every file is uploaded; 2 for invalid settings; 3 when the
+/// S3 server is unreachable; 4 when a file cannot be read or an object cannot be written.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay put transactions.csv s3://transactions/2026/
   zcat old.csv.gz | assay put - s3://transactions/old.csv")]
 pub(crate) struct PutArguments {
-    /// What to put: files, or `-` for stdin
+    /// The files, or `-` for stdin
     #[arg(value_name = "FILE", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
-    /// Where to: s3://bucket/key, or a prefix such as s3://bucket/2026/, which keeps the names of the files
+    /// The target: s3://bucket/key, or a prefix such as s3://bucket/2026/, which keeps the names of the files
     #[arg(value_name = "S3_URL")]
     to: String,
     /// Print the result as JSON, on stdout
@@ -43,7 +43,7 @@ pub(crate) struct PutArguments {
     pub(crate) log: LogOptions,
 }
 
-/// Puts the files, one after the other.
+/// Uploads the files in order.
 pub(crate) async fn put(arguments: &PutArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
     let pairs = destinations(&arguments.files, &arguments.to)?;
     let sources = Sources::new(&arguments.s3)?;
@@ -61,22 +61,22 @@ pub(crate) async fn put(arguments: &PutArguments, shutdown: &CancellationToken) 
     Ok(Exit::Done)
 }
 
-/// Which file becomes which object.
+/// The target of each file.
 fn destinations<'a>(files: &'a [PathBuf], to: &str) -> Result<Vec<(&'a Path, SourceUrl)>, CommandError> {
     let wrong = |reason| SourceError::Url { url: to.to_owned(), reason };
     if !to.starts_with("s3://") {
-        return Err(wrong("an object is put to s3://bucket/key or s3://bucket/prefix/").into());
+        return Err(wrong("the target has to be s3://bucket/key or s3://bucket/prefix/").into());
     }
     if !to.ends_with('/') {
         let url = to.parse()?;
         return match files {
             [file] => Ok(vec![(file, url)]),
-            _ => Err(wrong("several files go under a prefix, which ends with /").into()),
+            _ => Err(wrong("several files need a prefix, which ends with /").into()),
         };
     }
     let named = files.iter().map(|file| {
         let name = file.file_name().filter(|_| !is_stdin(file)).and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| wrong("what has no name cannot be put under a prefix: give it a key"))?;
+        let name = name.ok_or_else(|| wrong("a source without a name needs a key, not a prefix"))?;
         Ok((file.as_path(), format!("{to}{name}").parse()?))
     });
     named.collect()
@@ -114,12 +114,12 @@ async fn open(file: &Path) -> Result<Content, CommandError> {
     if metadata.is_dir() {
         return Err(unreadable(&std::io::Error::other("it is a directory")).into());
     }
-    // What is no regular file, such as a pipe, does not say how long it is.
+    // Only a regular file has a known size.
     let size = metadata.is_file().then_some(metadata.len());
     Ok(Content { bytes: Box::pin(opened), size })
 }
 
-/// A bar on a terminal, nothing elsewhere.
+/// A bar on a terminal, else a hidden one.
 fn progress_bar(size: Option<u64>, url: &SourceUrl) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -130,7 +130,7 @@ fn progress_bar(size: Option<u64>, url: &SourceUrl) -> ProgressBar {
     bar.with_style(style).with_prefix(one_line(&url.to_string(), SHOWN_CHARACTERS))
 }
 
-/// An object that was put.
+/// An uploaded object.
 #[derive(Debug, Serialize)]
 struct PutObject {
     file: String,
@@ -144,7 +144,7 @@ impl Display for PutObject {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = one_line(&self.url, SHOWN_CHARACTERS);
         let version = self.version.as_ref().map_or_else(String::new, |version| format!(", ETag {version}"));
-        let bucket = if self.made_bucket { "; its bucket is new" } else { "" };
+        let bucket = if self.made_bucket { "; created its bucket" } else { "" };
         writeln!(out, "put {url} ({} bytes{version}){bucket}", grouped(self.size))
     }
 }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_becomes_a_key_or_goes_under_a_prefix() {
+    fn a_target_is_a_key_or_a_prefix() {
         let put = |files: &[&str], to: &str| {
             let files: Vec<_> = files.iter().map(PathBuf::from).collect();
             let pairs = destinations(&files, to).map_err(|error| error.to_string())?;
@@ -165,9 +165,9 @@ mod tests {
         assert_eq!(put(&["in/a.csv"], "s3://drops/2026/").unwrap(), ["s3://drops/2026/a.csv"]);
         assert_eq!(put(&["-"], "s3://drops/b.csv").unwrap(), ["s3://drops/b.csv"]);
         let cases: [(&[&str], &str, &str); 4] = [
-            (&["a", "b"], "s3://drops/c", "several files go under a prefix"),
-            (&["-"], "s3://drops/", "what has no name"),
-            (&["a"], "/tmp/b", "an object is put to s3://bucket/key"),
+            (&["a", "b"], "s3://drops/c", "several files need a prefix"),
+            (&["-"], "s3://drops/", "a source without a name"),
+            (&["a"], "/tmp/b", "the target has to be s3://bucket/key"),
             (&["a"], "s3://drops", "it names no key"),
         ];
         for (files, to, expected) in cases {

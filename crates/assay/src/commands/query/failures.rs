@@ -1,4 +1,4 @@
-//! `assay failures`: failed transactions by class, and dead letters by what was made of them.
+//! `assay failures`: failed transactions by class, and dead letters by outcome.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,20 +17,20 @@ use crate::commands::query::status::MAX_LETTERS;
 use crate::error::CommandError;
 use crate::output::{Side, Table, grouped, moment, one_line, print};
 
-/// The runs that are looked at where none is named: those of the last month, as most jobs run once a day.
+/// The default of `--since`: a month, as most jobs run daily.
 const PERIOD: &str = "31d";
-/// How many runs with failed transactions are shown at the most.
-const RUNS: u32 = 1_000;
-/// How many failed transactions one query brings: each comes with its payload.
+/// Most runs that are shown.
+const MAX_RUNS: u32 = 1_000;
+/// Failed transactions of a query, which include their payload.
 const PAGE: u32 = 100;
-/// How much of a reason is shown to a person.
+/// Longest reason that is shown as text.
 const REASON: usize = 200;
 
-/// List what could not be scored or stored
+/// List transactions that could not be scored or stored
 ///
-/// Failed transactions of a run, or of all runs of the last 31 days, by class, with the first of each; and the messages that the
-/// broker gave up or that could not be read: `booked` (their rows are failed, class dead_lettered), `known` (recorded before),
-/// `unreadable` and `refused` (these keep their run from being complete, until `assay repair`).
+/// Shows failed transactions of a run, or of all runs of the last 31 days, by class, with the first of each; and dead letters:
+/// `booked` (their rows are failed, class dead_lettered), `known` (recorded before), `unreadable` and `refused` (they keep
+/// their run from being complete until `assay repair`).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay failures
@@ -38,16 +38,16 @@ const REASON: usize = 200;
   assay failures batch_20260111_100000_3f9a1c
   assay failures batch_20260111_100000_3f9a1c --class rejected --limit 50")]
 pub(crate) struct FailuresArguments {
-    /// Which run: its name, a source that it has loaded, or `latest` [default: every run since --since]
+    /// The run: its name, a source that it loaded, or `latest` [default: every run since --since]
     #[arg(value_name = "RUN")]
     run: Option<String>,
-    /// Only runs that began since then: a time span such as 12h or 7d, or a day or time in UTC, such as 2026-01-11
+    /// Only runs that began after this: a span such as 12h or 7d, or a day or time in UTC, such as 2026-01-11
     #[arg(long, value_name = "WHEN", default_value = PERIOD, conflicts_with = "run")]
     since: Since,
-    /// Only these classes; may be repeated
+    /// Only this class; may be repeated
     #[arg(long = "class", value_name = "CLASS", value_parser = classes(), value_delimiter = ',')]
     classes: Vec<String>,
-    /// How many transactions of each class to show
+    /// Transactions to show of each class
     #[arg(long, default_value_t = 1, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     limit: u32,
     /// Print the result as JSON, on stdout
@@ -57,7 +57,7 @@ pub(crate) struct FailuresArguments {
     pub(crate) ledger: LedgerOptions,
 }
 
-/// What `--class` takes.
+/// The values of `--class`.
 pub(crate) fn classes() -> PossibleValuesParser {
     PossibleValuesParser::new(FailureClass::ALL.iter().map(FailureClass::code))
 }
@@ -69,7 +69,7 @@ pub(crate) async fn failures(arguments: &FailuresArguments) -> Result<Exit, Comm
         vec![resolve_run(&*store, run).await?.0]
     } else {
         let seconds = Some(arguments.since.seconds());
-        store.list_runs(&RunFilter { seconds, has_failed: true, source: None }, 0, RUNS).await?
+        store.list_runs(&RunFilter { seconds, has_failed: true, source: None }, 0, MAX_RUNS).await?
     };
     let run_id = arguments.run.as_ref().and_then(|_| runs.first()).map(|run| run.run_id.clone());
     let mut failures = FailureReport { runs: Vec::new(), dead_letters: Vec::new() };
@@ -116,7 +116,7 @@ async fn first_of_class(
     }
 }
 
-/// The letters by what was made of them, the latest of each.
+/// Dead letters by outcome, with the latest of each.
 fn by_outcome(letters: Vec<DeadLetterRecord>) -> Vec<DeadLetterGroup> {
     let mut outcomes = BTreeMap::<&'static str, DeadLetterGroup>::new();
     for record in letters {
@@ -130,7 +130,7 @@ fn by_outcome(letters: Vec<DeadLetterRecord>) -> Vec<DeadLetterGroup> {
                 id: record.id,
                 received_at: record.received_at,
                 queue: record.letter.queue,
-                // Others name their messages as they like.
+                // Its name may hold anything.
                 message_id: record.letter.message_id.map(|id| mask_card_numbers(&id).into_owned()),
                 run_id: record.letter.run_id,
                 reason: mask_card_numbers(&record.letter.reason).into_owned(),
@@ -142,7 +142,7 @@ fn by_outcome(letters: Vec<DeadLetterRecord>) -> Vec<DeadLetterGroup> {
     outcomes.into_values().collect()
 }
 
-/// What could not be scored, stored or read.
+/// Failed transactions and dead letters.
 #[derive(Debug, Serialize)]
 struct FailureReport {
     runs: Vec<RunFailures>,
@@ -184,7 +184,7 @@ impl From<FailedRecord> for FailedRowLine {
     }
 }
 
-/// Dead letters that the same was made of.
+/// Dead letters of one outcome.
 #[derive(Debug, Serialize)]
 struct DeadLetterGroup {
     outcome: &'static str,
@@ -214,7 +214,7 @@ impl fmt::Display for FailureReport {
             }
         }
         if self.runs.is_empty() {
-            writeln!(out, "no transaction of these runs is failed\n")?;
+            writeln!(out, "no transaction of these runs failed\n")?;
         }
         if self.dead_letters.is_empty() {
             return writeln!(out, "there is no dead letter");
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_each_class_with_its_first_rows() {
+    fn each_class_is_listed_with_its_first_rows() {
         let second = FailedRecord { row: 12, reason: "HTTP status 422: 4111111111111111".into(), ..failed() };
         let classes = vec![
             ClassFailures { class: "rejected".into(), count: 1_050, first: vec![failed().into(), second.into()] },
@@ -336,8 +336,8 @@ unreadable        2         0  2026-01-11 10:00:00  transactions.batch  first/3 
     }
 
     #[test]
-    fn says_that_nothing_failed() {
+    fn no_failures_are_reported_as_such() {
         let nothing = FailureReport { runs: Vec::new(), dead_letters: Vec::new() };
-        assert_eq!(nothing.to_string(), "no transaction of these runs is failed\n\nthere is no dead letter\n");
+        assert_eq!(nothing.to_string(), "no transaction of these runs failed\n\nthere is no dead letter\n");
     }
 }

@@ -1,4 +1,4 @@
-//! `assay operations`: who did what.
+//! `assay operations`: the changes that operators made.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::commands::ledger::run_argument::resolve_run;
 use crate::error::CommandError;
 use crate::output::{Side, Table, moment, one_line, print};
 
-/// How much of a text is shown.
+/// Longest text that is shown.
 const TEXT: usize = 200;
 
 /// List who cancelled, replayed, repaired or forced what, when and why
@@ -21,10 +21,10 @@ const TEXT: usize = 200;
   assay operations
   assay operations batch_20260111_100000_3f9a1c --json")]
 pub(crate) struct OperationsArguments {
-    /// Only what was done to this run: its name, a source that it has loaded, or `latest`
+    /// Only this run: its name, a source that it loaded, or `latest`
     #[arg(value_name = "RUN")]
     run: Option<String>,
-    /// How many to list, the latest first
+    /// Operations to list, the latest first
     #[arg(long, default_value_t = 50, value_name = "OPERATIONS")]
     limit: u32,
     /// Print the result as JSON, on stdout
@@ -55,7 +55,7 @@ struct OperationList(Vec<Operation>);
 impl fmt::Display for OperationList {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return writeln!(out, "nobody has done anything yet");
+            return writeln!(out, "no operations yet");
         }
         let mut table = Table::new([
             ("when (UTC)", Side::Left),
@@ -108,6 +108,6 @@ when (UTC)           who  what    run    why          details
 2026-01-11 10:00:00  ada  replay  first               {\"rows_selected\":3}
 "
         );
-        assert_eq!(OperationList(Vec::new()).to_string(), "nobody has done anything yet\n");
+        assert_eq!(OperationList(Vec::new()).to_string(), "no operations yet\n");
     }
 }

@@ -1,4 +1,4 @@
-//! `assay runs`: which runs there are.
+//! `assay runs`: lists the runs.
 
 use std::fmt;
 
@@ -15,34 +15,34 @@ use crate::commands::ledger::{LedgerOptions, rows_read};
 use crate::error::CommandError;
 use crate::output::{Side, Table, grouped, human_duration, moment, one_line, print, seconds_between};
 
-/// How much of a location is shown.
+/// Longest location that is shown.
 const LOCATION: usize = 100;
-/// How much of an error is.
+/// Longest error that is shown.
 const ERROR: usize = 500;
-/// How many runs one query brings.
+/// Runs of a query.
 const PAGE: u32 = 100;
 
 /// List the runs, the latest first
 ///
-/// With what became of their rows so far; of a live run, what has arrived of what its producer accepted. Why a run has failed or
-/// was ended stands below the table. `stalled` is one that a dead letter keeps from being complete; `cancelling` and
-/// `aborting` are runs that end early as soon as what was published of them is recorded.
+/// Shows the outcomes of their rows so far; of a live run, the rows that arrived and those that its producer accepted. Errors
+/// follow below the table. A `stalled` run is kept from being complete by a dead letter; a `cancelling` or `aborting` run
+/// ends once its published rows are recorded.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay runs
   assay runs --since 7d --state failed --state stalled
   assay runs --source 's3://bank/2026/*' --limit 5 --json")]
 pub(crate) struct RunsArguments {
-    /// How many runs to list
+    /// Runs to list
     #[arg(long, default_value_t = 20, value_name = "RUNS")]
     limit: u32,
     /// Only runs in this state; may be repeated
     #[arg(long = "state", value_name = "STATE", value_parser = states(), value_delimiter = ',')]
     states: Vec<String>,
-    /// Only runs that began since then: a time span such as 12h or 7d, or a day or time in UTC, such as 2026-01-11
+    /// Only runs that began after this: a span such as 12h or 7d, or a day or time in UTC, such as 2026-01-11
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
-    /// Only runs of sources with this text in their location; with * or ? in it, a pattern of the whole location
+    /// Only runs whose source contains this text; with * or ?, a pattern of the whole location
     #[arg(long, value_name = "TEXT")]
     source: Option<String>,
     /// Print the result as JSON, on stdout
@@ -65,7 +65,7 @@ pub(crate) async fn runs(arguments: &RunsArguments) -> Result<Exit, CommandError
     Ok(Exit::Done)
 }
 
-/// The runs that are asked for. What state one is in takes more than its own record, so that is looked at here.
+/// The selected runs. The shown state depends on other tables too, so the filter by state is here.
 async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<RunLine>, CommandError> {
     let filter =
         RunFilter { seconds: arguments.since.map(Since::seconds), source: arguments.source.clone(), has_failed: false };
@@ -96,12 +96,12 @@ async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<RunL
 #[serde(transparent)]
 struct RunList(Vec<RunLine>);
 
-/// One of them.
+/// A run.
 #[derive(Debug, Serialize)]
 struct RunLine {
     run_id: RunId,
     state: ShownState,
-    /// Of a live run, those that have arrived.
+    /// Of a live run, rows that arrived.
     rows_read: u64,
     #[serde(flatten)]
     tally: Tally,
@@ -119,7 +119,7 @@ impl RunLine {
         let arrived = live.as_ref().map_or(0, LiveCounts::rows_numbered);
         Self {
             state,
-            // Of a run that goes on, the ledger knows what is confirmed, or what is recorded of it, or what has arrived.
+            // An unfinished run has confirmed, recorded or arrived rows: the most of these.
             rows_read: match run.sealed {
                 Some(sealed) => sealed.rows_read,
                 None => rows_read(&run).max(tally.total()).max(arrived),
@@ -135,7 +135,7 @@ impl RunLine {
         }
     }
 
-    /// Its source; of a live one with what its producer accepted.
+    /// The source; of a live run, with the rows that its producer accepted.
     fn source_text(&self) -> String {
         let source = one_line(&self.source, LOCATION);
         match self.live.as_ref().and_then(LiveCounts::rows_accepted) {
@@ -148,7 +148,7 @@ impl RunLine {
 impl fmt::Display for RunList {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return writeln!(out, "there is no such run");
+            return writeln!(out, "no such runs");
         }
         let mut table = Table::new([
             ("run", Side::Left),
@@ -221,14 +221,14 @@ batch_20260111_100000_3f9a1c  failed       1,000        980       15       3    
 batch_20260111_100000_3f9a1c: not one\\nof 1000 rows is valid
 "
         );
-        assert_eq!(RunList(Vec::new()).to_string(), "there is no such run\n");
+        assert_eq!(RunList(Vec::new()).to_string(), "no such runs\n");
         let json = serde_json::to_value(&list).unwrap();
         assert_eq!((&json[0]["state"], &json[1]["rows_read"]), (&"loading".into(), &1_000.into()));
         assert_eq!((&json[1]["failed"], &json[1]["error"]), (&3.into(), &"not one\nof 1000 rows is valid".into()));
     }
 
     #[test]
-    fn a_live_run_shows_what_has_arrived_and_what_was_accepted() {
+    fn a_live_run_shows_arrived_and_accepted_rows() {
         let source = SourceIdentity { location: "live:shop".into(), version: "2026-01-11".into() };
         let live = Run { state: RunState::Loading, sealed: None, checkpoint: Checkpoint::START, source, ..example() };
         let tally = Tally { predicted: 180, ..Tally::default() };

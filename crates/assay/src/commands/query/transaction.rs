@@ -1,4 +1,4 @@
-//! `assay transaction`: what is known of a transaction.
+//! `assay transaction`: shows a transaction.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,11 +16,10 @@ use crate::output::{Fields, grouped, print};
 
 /// Show a transaction by its id
 ///
-/// By the stored UUID, or by the id that its source gave it: that is looked up among the ids of every source that was ever
-/// loaded, and may belong to several transactions. Shows what is stored, with its prediction, and every row that failed
-/// with that id. Card numbers are masked.
+/// Takes the stored UUID, or the id in its source, which may belong to several transactions of different sources. Shows stored
+/// transactions with their predictions, and every failed row with that id. Card numbers are masked.
 ///
-/// Exits 0 when something is found, 2 when nothing is.
+/// Exits 0 when something is found, else 2.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay transaction 67e55044-10b1-426f-9247-bb680e5fe0c8
@@ -36,7 +35,7 @@ pub(crate) struct TransactionArguments {
     pub(crate) ledger: LedgerOptions,
 }
 
-/// Shows what is found.
+/// Shows all transactions with the id.
 pub(crate) async fn transaction(arguments: &TransactionArguments) -> Result<Exit, CommandError> {
     let store = arguments.ledger.open("transaction").await?;
     let found = look_up(&*store, arguments.id.trim()).await?;
@@ -50,7 +49,7 @@ pub(crate) async fn transaction(arguments: &TransactionArguments) -> Result<Exit
 
 async fn look_up(store: &dyn Store, id: &str) -> Result<TransactionReport, CommandError> {
     let mut candidates = BTreeSet::new();
-    // In every form that a UUID is written in; the hyphenated one is stored as it is.
+    // A UUID in any notation.
     if let Ok(uuid) = Uuid::try_parse(id) {
         candidates.insert(uuid);
     }
@@ -65,7 +64,7 @@ async fn look_up(store: &dyn Store, id: &str) -> Result<TransactionReport, Comma
     Ok(found)
 }
 
-/// What is known of the transactions with one id.
+/// The transactions with an id.
 #[derive(Debug, Serialize)]
 struct TransactionReport {
     stored: Vec<StoredTransaction>,
@@ -101,7 +100,7 @@ mod tests {
     use crate::commands::ledger::transactions::tests::{failed, record};
 
     #[test]
-    fn shows_all_that_have_the_id() {
+    fn all_transactions_with_the_id_are_shown() {
         let replaced = assay_store::TransactionRecord { replaced: 2, ..record() };
         let found = TransactionReport { stored: vec![replaced.into()], failed: vec![failed().into()] };
         assert_eq!(
@@ -120,7 +119,7 @@ predicted: fraud, score 0.9700, by model demo-1
   card            411111******1111
   scored at       2026-01-11 10:00:01 UTC
   stored at       2026-01-11 10:00:02 UTC
-  replaced        2 times; what it was is in transaction_history
+  replaced        2 times; earlier versions are in transaction_history
 
 failed: rejected
   from            row 7 of run first

@@ -1,4 +1,4 @@
-//! `assay declare`: queues and exchanges, for an installation whose stages may not declare any themselves.
+//! `assay declare`: declares queues and exchanges, for stages that are not permitted to.
 
 use assay_queue::BrokerOptions;
 use assay_telemetry::{LogOptions, StartupOptions};
@@ -10,9 +10,8 @@ use crate::error::CommandError;
 
 /// Declare the queues and exchanges in RabbitMQ; safe to repeat
 ///
-/// Each stage does so when it starts, where its user may. Where it may not, this command does it for all of them, once and
-/// after each update, as a user who may configure, write and read what begins with assay., transactions. and predictions.,
-/// and dead_letters.
+/// Each stage does so at its start, if its user is permitted to. If not, run this command once and after each update, as a
+/// user with permission to configure, write and read assay.*, transactions.*, predictions.* and dead_letters.
 #[derive(Debug, Args)]
 pub(crate) struct DeclareArguments {
     #[command(flatten)]
@@ -23,9 +22,9 @@ pub(crate) struct DeclareArguments {
     pub(crate) log: LogOptions,
 }
 
-/// Declares them.
+/// Declares queues and exchanges.
 pub(crate) async fn declare(arguments: &DeclareArguments) -> Result<Exit, CommandError> {
     assay_queue::declare(&arguments.broker, arguments.startup.startup_timeout).await?;
-    info!("the queues and exchanges are declared");
+    info!("queues and exchanges are declared");
     Ok(Exit::Done)
 }

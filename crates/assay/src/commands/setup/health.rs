@@ -1,4 +1,4 @@
-//! `assay health`: asks a program whether it is well, for a container that has no other program to ask with.
+//! `assay health`: checks the health of a program, for containers without another HTTP client.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,28 +15,28 @@ use url::Url;
 use crate::error::CommandError;
 use crate::output::print_text;
 
-/// Where health is told, unless the URL says otherwise.
+/// The default path.
 const READY_PATH: &str = "/health/ready";
-/// How long an answer may take.
+/// Longest wait for a response.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// As much of an answer as is read.
+/// Bytes of a response that are read.
 const MAX_ANSWER_BYTES: u64 = 16 * 1024;
 
-/// Ask a program whether it is well, as a container's health check
+/// Check the health of a program, as a container does
 ///
-/// Prints what it answers. Exits 0 if it is well; 3 if it is not, or does not answer within 3 seconds.
+/// Prints the response. Exits 0 if the program is healthy; 3 if it is not, or does not respond within 3 seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   METRICS_ADDR=0.0.0.0:9464 assay health      the program of the same container
   assay health http://ml-api:8000/health")]
 pub(crate) struct HealthArguments {
-    /// What to ask, over plain HTTP [default: /health/ready at the port of METRICS_ADDR, here]
+    /// URL to check, over plain HTTP [default: /health/ready at METRICS_ADDR of this machine]
     #[arg(value_name = "URL")]
     url: Option<Url>,
-    /// Exit 0 where METRICS_ADDR is not set, as there is nothing to ask: for an image whose programs may go without
+    /// Exit 0 if METRICS_ADDR is not set, for an image whose programs may run without it
     #[arg(long, conflicts_with = "url")]
     if_shown: bool,
-    /// Where the program shows its health.
+    /// Where the program serves its health.
     #[command(flatten)]
     metrics: MetricsOptions,
     /// What is logged.
@@ -44,7 +44,7 @@ pub(crate) struct HealthArguments {
     pub(crate) log: LogOptions,
 }
 
-/// Asks, and tells the answer.
+/// Checks, and prints the response.
 pub(crate) async fn health(arguments: &HealthArguments) -> Result<Exit, CommandError> {
     let (address, path) = match (&arguments.url, arguments.metrics.metrics_addr) {
         (Some(url), _) => address_and_path(url)?,
@@ -75,11 +75,11 @@ fn address_and_path(url: &Url) -> Result<(String, String), CommandError> {
     match (url.scheme(), url.host_str(), url.port_or_known_default()) {
         ("http", Some(host), Some(port)) => Ok((format!("{host}:{port}"), url.path().to_owned())),
         // Not the URL itself, which may hold a password.
-        _ => Err(CommandError::NoHealthTarget("that URL is not asked: only http://… is".to_owned())),
+        _ => Err(CommandError::NoHealthTarget("only http:// URLs can be checked".to_owned())),
     }
 }
 
-/// The address that a program of this machine is reached at, which listens at this one.
+/// The address to reach a program of this machine that listens on `address`.
 fn local_address(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -89,7 +89,7 @@ fn local_address(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// One exchange in HTTP/1.0, which closes the connection behind the answer.
+/// A request in HTTP/1.0, which closes the connection after the response.
 async fn get(address: &str, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_listens_everywhere_is_asked_here() {
+    fn a_program_that_listens_on_all_addresses_is_checked_on_loopback() {
         for (listens, asked) in
             [("0.0.0.0:9464", "127.0.0.1:9464"), ("[::]:9464", "[::1]:9464"), ("10.1.2.3:9464", "10.1.2.3:9464")]
         {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn a_url_is_parsed() {
         let address_and_path = |url: &str| address_and_path(&url.parse().unwrap());
         assert_eq!(
             address_and_path("http://ml-api:8000/health").unwrap(),

@@ -1,4 +1,4 @@
-//! `assay watch-setup`: a bucket tells of the objects that are created in it, with no other client at hand.
+//! `assay watch-setup`: enables notifications of a bucket, without another client.
 
 use std::fmt::{self, Display};
 
@@ -11,28 +11,28 @@ use clap::Args;
 use crate::error::CommandError;
 use crate::output::{counted, print_text};
 
-/// Have a bucket tell of new objects, so that `loader watch` loads each of them as it comes
+/// Enable notifications of new objects, so that `loader watch` loads each one at once
 ///
-/// Sets the bucket's notification for objects that are created; rules of others are kept. RustFS and MinIO publish events to
-/// an exchange of RabbitMQ, which is declared here where AMQP_URL is set. The server itself has to be started with that AMQP
-/// target. On AWS, --arn names an SQS queue. Safe to repeat.
+/// Adds a rule for created objects to the bucket; other rules are kept. RustFS and MinIO publish events to an exchange of
+/// RabbitMQ, which this command declares if AMQP_URL is set; the server has to be started with that AMQP target. On AWS, --arn
+/// names an SQS queue. Safe to repeat.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay watch-setup s3://transactions
   assay watch-setup s3://transactions/in/ --arn arn:aws:sqs:eu-west-3:123456789012:drops
   assay watch-setup s3://transactions --remove")]
 pub(crate) struct WatchSetupArguments {
-    /// Which objects: s3://bucket, or s3://bucket/prefix
+    /// The objects: s3://bucket, or s3://bucket/prefix
     #[arg(value_name = "S3_URL", value_parser = parse_bucket_prefix)]
     place: BucketPrefix,
-    /// Whom the bucket tells: the ARN of the server's AMQP target or, on AWS, of an SQS queue [default: the AMQP target
-    /// `primary` of RustFS, else of MinIO]
+    /// Target of the events: ARN of the server's AMQP target or, on AWS, of an SQS queue [default: the AMQP target `primary` of
+    /// RustFS, else of MinIO]
     #[arg(long, value_name = "ARN")]
     arn: Option<String>,
-    /// Take the rule away again
+    /// Remove the rule
     #[arg(long)]
     remove: bool,
-    /// Exchange (topic, durable) to which the S3 server publishes its events; QUEUE_PREFIX is put in front of it
+    /// Exchange (topic, durable) that the S3 server publishes events to, prefixed with QUEUE_PREFIX
     #[arg(long, env = "EVENTS_EXCHANGE", default_value = "assay.events", value_name = "NAME")]
     events_exchange: String,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub(crate) struct WatchSetupArguments {
     pub(crate) log: LogOptions,
 }
 
-/// A bucket, and what the keys in it begin with.
+/// A bucket and a prefix of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct BucketPrefix {
     bucket: String,
@@ -53,16 +53,16 @@ struct BucketPrefix {
 }
 
 fn parse_bucket_prefix(text: &str) -> Result<BucketPrefix, String> {
-    let wrong = || format!("`{text}` is no place for objects: write s3://bucket or s3://bucket/prefix");
+    let wrong = || "expected s3://bucket or s3://bucket/prefix".to_owned();
     let whole = if text.splitn(4, '/').count() == 3 { format!("{text}/") } else { text.to_owned() };
-    // What has no key is a place all the same.
+    // With a dot as the key, as a URL needs one.
     match format!("{whole}.").parse() {
         Ok(SourceUrl::S3 { bucket, key }) => Ok(BucketPrefix { bucket, prefix: key[..key.len() - 1].to_owned() }),
         _ => Err(wrong()),
     }
 }
 
-/// Sets the rule, or takes it away, and says so.
+/// Adds or removes the rule.
 pub(crate) async fn watch_setup(arguments: &WatchSetupArguments) -> Result<Exit, CommandError> {
     let BucketPrefix { bucket, prefix } = &arguments.place;
     let (sources, arn) = (Sources::new(&arguments.s3)?, arguments.arn.as_deref());
@@ -70,16 +70,13 @@ pub(crate) async fn watch_setup(arguments: &WatchSetupArguments) -> Result<Exit,
     if arguments.remove {
         let (removed, others) = sources.stop_notifying(bucket, prefix, arn).await?;
         let removed = match removed {
-            0 => format!("no rule of `assay watch-setup` is there for {place}"),
-            _ => format!("{place} no longer tells of new objects"),
+            0 => format!("{place} has no rule of `assay watch-setup`"),
+            _ => format!("{place} no longer sends events of new objects"),
         };
-        print_text(&format!(
-            "{removed}; {} kept\n",
-            counted(others as u64, "rule of others is", "rules of others are")
-        ))?;
+        print_text(&format!("{removed}; {} kept\n", counted(others as u64, "other rule is", "other rules are")))?;
         return Ok(Exit::Done);
     }
-    // The exchange first, as events go nowhere while there is none.
+    // The exchange first, as events without one are lost.
     let exchange = if arguments.broker.is_set() {
         let startup = arguments.startup.startup_timeout;
         Some(declare_events_exchange(&arguments.broker, &arguments.events_exchange, startup).await?)
@@ -102,18 +99,18 @@ struct WatchSetupReport {
 impl Display for WatchSetupReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place, notified: Notified { arn, was_there, others }, exchange } = self;
-        let tells = if *was_there { "tells" } else { "now tells" };
-        let others = counted(*others as u64, "rule of others is", "rules of others are");
-        writeln!(out, "{place} {tells} {arn} of new objects; {others} kept")?;
+        let sends = if *was_there { "sends" } else { "now sends" };
+        let others = counted(*others as u64, "other rule is", "other rules are");
+        writeln!(out, "{place} {sends} events of new objects to {arn}; {others} kept")?;
         if arn.starts_with("arn:aws:") {
             return writeln!(out, "next: loader watch {place}, with SQS_QUEUE_URL");
         }
         match exchange {
             Some(exchange) => {
-                writeln!(out, "exchange {exchange} is declared: the server's AMQP target has to publish to it")?;
+                writeln!(out, "exchange {exchange} is declared; the AMQP target of the server has to publish to it")?;
             }
             None => {
-                writeln!(out, "the exchange is not declared, as AMQP_URL is not set; `loader watch` declares it too")?;
+                writeln!(out, "the exchange is not declared, as AMQP_URL is not set; `loader watch` will declare it")?;
             }
         }
         writeln!(out, "next: loader watch {place}")
@@ -125,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_bucket_with_or_without_a_prefix() {
+    fn a_bucket_has_a_prefix_or_none() {
         let place = |bucket: &str, prefix: &str| Ok(BucketPrefix { bucket: bucket.into(), prefix: prefix.into() });
         for text in ["s3://drops", "s3://drops/"] {
             assert_eq!(parse_bucket_prefix(text), place("drops", ""), "{text}");
@@ -133,7 +130,7 @@ mod tests {
         assert_eq!(parse_bucket_prefix("s3://drops/2026/"), place("drops", "2026/"));
         assert_eq!(parse_bucket_prefix("s3://drops/2026"), place("drops", "2026"));
         for wrong in ["", "drops", "s3://", "s3:///a", "/tmp/a", "https://drops/a"] {
-            assert!(parse_bucket_prefix(wrong).unwrap_err().contains("write s3://bucket"), "{wrong}");
+            assert!(parse_bucket_prefix(wrong).unwrap_err().contains("expected s3://bucket"), "{wrong}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! `assay replay`: failed transactions go through predictors and writer again.
+//! `assay replay`: sends failed transactions to predictors and writer again.
 //!
-//! `sending` publishes them, `waiting` stays until their outcomes are recorded, `report` says what came of it. The exchange
-//! itself, a failed row for its outcome, is the store's, in one transaction; here nothing is changed.
+//! `publish` publishes them, `wait` waits for their outcomes, `report` shows the result. The store replaces a failed row by its
+//! new outcome in one transaction; nothing is changed here.
 
 mod publish;
 mod report;
@@ -24,22 +24,21 @@ use crate::error::CommandError;
 use crate::local::{StageCounters, Stages};
 use crate::output::print;
 
-/// Send failed transactions through predictors and writer again
+/// Send failed transactions to predictors and writer again
 ///
-/// What is scored now is stored and no longer failed; what fails again stays failed, with its attempts added up. The law
-/// holds all the while, and a row that is no longer failed changes nothing, so a replay may be repeated at any time. Where
-/// AMQP_URL is set, the rows go to the predictors of that broker; else predictor and writer run in this process, as for
-/// `assay run`, and it waits for them. The replay is recorded among the operations.
+/// Rows that are scored now are stored, and no longer failed; others stay failed, with their attempts added up. Rows that are
+/// no longer failed are ignored, so a replay can be repeated at any time. If AMQP_URL is set, the rows go to that fleet; else
+/// predictor and writer run in this process, which waits for them. The replay is recorded in `assay operations`.
 ///
-/// Exits 0 when the rows are sent, with --wait when none of them failed again; 1 where some did; 3 when something it depends
-/// on is away, or it was stopped.
+/// Exits 0 when the rows are sent, with --wait when none failed again; 1 if some did; 3 when a dependency is unreachable, or
+/// the command was stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay replay batch_20260111_100000_3f9a1c --dry-run
   assay replay batch_20260111_100000_3f9a1c --class rejected --class suspect --wait
   assay replay batch_20260111_100000_3f9a1c --rows 1-1000,4711 --reason 'the model is repaired'")]
 pub(crate) struct ReplayArguments {
-    /// Which run
+    /// The run
     #[arg(value_name = "RUN")]
     run_id: RunId,
     /// Only rows that failed with this class; may be repeated
@@ -48,13 +47,13 @@ pub(crate) struct ReplayArguments {
     /// Only these rows: numbers and ranges; may be repeated
     #[arg(long, value_name = "ROWS", value_parser = parse_range, value_delimiter = ',')]
     rows: Vec<(u64, u64)>,
-    /// Only tell what would be sent
+    /// Only show what would be sent
     #[arg(long)]
     dry_run: bool,
-    /// Stay until every outcome is recorded; exit code 1 where rows failed again
+    /// Wait until every outcome is recorded; exit code 1 if rows failed again
     #[arg(long)]
     wait: bool,
-    /// How long --wait may take, before exit code 3
+    /// Longest time of --wait; then exit code 3
     #[arg(long, env = "WAIT_TIMEOUT", default_value = "24h", value_parser = parse_duration, value_name = "DURATION")]
     wait_timeout: Duration,
     /// Print the result as JSON, on stdout
@@ -70,7 +69,7 @@ pub(crate) struct ReplayArguments {
 
 /// `12` or `1-10`.
 fn parse_range(text: &str) -> Result<(u64, u64), String> {
-    let wrong = || format!("`{text}` is no row or range of rows, such as 4711 or 1-100");
+    let wrong = || format!("expected a row or a range of rows, such as 4711 or 1-100");
     let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
     let (first, last) = match text.split_once('-') {
         Some((first, last)) => (number(first)?, number(last)?),
@@ -79,7 +78,7 @@ fn parse_range(text: &str) -> Result<(u64, u64), String> {
     if first == 0 || first > last { Err(wrong()) } else { Ok((first, last)) }
 }
 
-/// Replays what is selected.
+/// Replays the selected rows.
 pub(crate) async fn replay(arguments: &ReplayArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
     let store = arguments.ledger.open("replay").await?;
     let run = find_run(&*store, &arguments.run_id).await?;
@@ -107,7 +106,7 @@ pub(crate) async fn replay(arguments: &ReplayArguments, shutdown: &CancellationT
     Ok(report.exit())
 }
 
-/// Sends the selected rows and, where asked to or in this process, waits for their outcomes.
+/// Sends the selected rows. Waits for their outcomes if requested, or if the stages are in this process.
 async fn send(
     arguments: &ReplayArguments,
     run: &Run,

@@ -1,6 +1,6 @@
-//! Publishing failed rows in parts, many unconfirmed at a time.
+//! Publishes failed rows in parts.
 //!
-//! Guarantee: memory is bounded however many rows failed; a part is counted as sent only once the broker has confirmed it.
+//! Guarantee: memory is bounded however many rows failed, and a part counts as sent only once the broker has confirmed it.
 
 use assay_queue::{Broker, Message, Route, Unpublished, Work, publish_until_confirmed};
 use assay_store::{Selection, Store};
@@ -13,12 +13,12 @@ use tracing::{info, warn};
 use crate::commands::ledger::transactions::replayable_entry;
 use crate::error::CommandError;
 
-/// Bytes of unconfirmed parts, at which no more are published.
+/// Bytes of unconfirmed parts at which publishing pauses.
 const MAX_BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
-/// How many failed rows one query brings at the most: each comes with its payload, which may have more than 1 MiB.
+/// Most failed rows of a query, as each comes with a payload that may exceed 1 MiB.
 const MAX_PAGE: u32 = 32;
 
-/// Sends the selected rows of a run.
+/// Publishes the selected rows of a run.
 pub(super) struct PartPublisher<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) broker: &'a dyn Broker,
@@ -28,17 +28,17 @@ pub(super) struct PartPublisher<'a> {
     pub(super) shutdown: &'a CancellationToken,
 }
 
-/// What was sent.
+/// What was published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct SentParts {
     pub(super) rows: u64,
     pub(super) parts: u64,
-    /// Rows of which nothing was kept that could be sent.
+    /// Rows without a readable payload.
     pub(super) unreadable: u64,
 }
 
 impl PartPublisher<'_> {
-    /// Sends all, and returns once the broker has confirmed it.
+    /// Publishes all, and returns once the broker has confirmed them.
     pub(super) async fn send(&self) -> Result<SentParts, CommandError> {
         let chunk_rows = self.run.settings.chunk_rows.get();
         let page_rows = chunk_rows.min(MAX_PAGE);
@@ -69,7 +69,7 @@ impl PartPublisher<'_> {
                     parts.extend(builder.add(entry, record.payload.len()));
                 } else {
                     sent.unreadable += 1;
-                    warn!("row {} cannot be sent: what was kept of it cannot be read", record.row);
+                    warn!("row {} cannot be sent: its stored payload cannot be read", record.row);
                 }
             }
             if !more {
@@ -116,13 +116,13 @@ impl PartPublisher<'_> {
     }
 }
 
-/// Where a run's replays go: the way that its rows went, as the lane tells what they are stored as.
+/// The route of a run's rows, as the lane decides the type that they are stored with.
 fn route(run: &Run) -> Route {
     let lane = if run.source.is_live() { Lane::Realtime } else { Lane::Batch };
     Route { work: Work::Transactions, lane }
 }
 
-/// Cuts rows into parts, as a chunk is cut: by rows and by bytes.
+/// Cuts rows into parts by rows and bytes, as chunks are.
 struct PartBuilder {
     next: ReplayId,
     max_rows: usize,
@@ -136,7 +136,7 @@ impl PartBuilder {
         Self { next, max_rows: usize::try_from(max_rows).unwrap_or(usize::MAX), entries: Vec::new(), bytes: 0 }
     }
 
-    /// Takes a row; gives the part that it fills.
+    /// Adds a row; returns the part if it is full.
     fn add(&mut self, entry: Entry, bytes: usize) -> Option<ReplayPart> {
         self.entries.push(entry);
         self.bytes += bytes;
@@ -144,7 +144,7 @@ impl PartBuilder {
         if is_full { self.rest() } else { None }
     }
 
-    /// Gives what is left.
+    /// Returns the last part.
     fn rest(&mut self) -> Option<ReplayPart> {
         if self.entries.is_empty() {
             return None;
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_cut_by_rows_and_by_bytes() {
+    fn parts_are_cut_by_rows_and_bytes() {
         let entry = || replayable_entry(&failed()).unwrap();
         let mut builder = PartBuilder::new("run".parse().unwrap(), 2, 3);
         assert_eq!(builder.rest(), None);

@@ -1,4 +1,4 @@
-//! What a replay would send, and what came of what it sent.
+//! The plan and the result of a replay.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 use super::publish::SentParts;
 use crate::output::{Fields, Side, Table, counted, grouped};
 
-/// What is to be sent.
+/// What a replay sends.
 #[derive(Debug, Serialize)]
 pub(super) struct ReplayPlan {
     run_id: RunId,
     pub(super) rows_selected: u64,
     selected: Vec<(String, u64)>,
-    /// Tombstones among what was asked for: nothing of them is kept that could be sent.
+    /// Selected rows whose content was removed.
     #[serde(skip_serializing_if = "is_none")]
     rows_removed: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_none(count: &u64) -> bool {
     *count == 0
 }
@@ -35,7 +35,7 @@ impl ReplayPlan {
         Self { run_id: run.run_id.clone(), rows_selected, selected, rows_removed }
     }
 
-    /// For the table of operations: what was asked for, and how many rows that were.
+    /// The selection and its number of rows, for the table of operations.
     pub(super) fn details(&self, selection: &Selection) -> Value {
         let mut details = json!({ "rows_selected": self.rows_selected });
         if !selection.classes.is_empty() {
@@ -48,7 +48,7 @@ impl ReplayPlan {
     }
 }
 
-/// What became of a replay.
+/// The result of a replay.
 #[derive(Debug, Serialize)]
 pub(super) struct ReplayReport {
     #[serde(flatten)]
@@ -58,7 +58,7 @@ pub(super) struct ReplayReport {
     pub(super) replayed: Option<ReplaySummary>,
 }
 
-/// What was sent and, where it was waited for, what came of it.
+/// What was sent and, if it was waited for, the outcomes.
 #[derive(Debug, Serialize)]
 pub(super) struct ReplaySummary {
     replay: u64,
@@ -75,13 +75,13 @@ struct ReplayOutcome {
     stored: u64,
     failed: u64,
     gone: u64,
-    /// Rows of parts that became dead letters: they are failed as before.
+    /// Rows of dead-lettered parts, which stay failed.
     given_up: u64,
     parts_given_up: u64,
 }
 
 impl ReplaySummary {
-    /// `waited` holds what the parts did, and how many of them were given up.
+    /// `waited` holds the sum of the parts, and how many were dead-lettered.
     pub(super) fn new(replay: u64, sent: SentParts, waited: Option<(Exchanged, u64)>) -> Self {
         let outcome = waited.map(|(Exchanged { stored, failed, gone, is_new: _ }, parts_given_up)| ReplayOutcome {
             stored,
@@ -96,13 +96,13 @@ impl ReplaySummary {
 }
 
 impl ReplayReport {
-    /// Rows that are still failed are told by the exit code, where that is known.
+    /// Failed if rows are known to be failed still.
     pub(super) fn exit(&self) -> Exit {
-        let is_well = self.replayed.as_ref().is_none_or(|replayed| {
+        let is_successful = self.replayed.as_ref().is_none_or(|replayed| {
             replayed.rows_unreadable == 0
                 && replayed.outcome.as_ref().is_none_or(|outcome| outcome.failed + outcome.given_up == 0)
         });
-        if is_well { Exit::Done } else { Exit::FailedRows }
+        if is_successful { Exit::Done } else { Exit::FailedRows }
     }
 }
 
@@ -111,7 +111,7 @@ impl fmt::Display for ReplayReport {
         let ReplayPlan { run_id, rows_selected, selected, rows_removed } = &self.plan;
         if *rows_removed > 0 {
             let rows = counted(*rows_removed, "row was", "rows were");
-            writeln!(out, "{rows} removed, and cannot be sent: nothing of that is kept")?;
+            writeln!(out, "{rows} removed, and cannot be sent")?;
         }
         if *rows_selected == 0 {
             return writeln!(out, "no failed transaction of run {run_id} is selected: nothing to replay");
@@ -142,7 +142,7 @@ impl fmt::Display for ReplayReport {
             }
             return fields.fmt(out);
         }
-        writeln!(out, "{fields}predictors and writers go on: `assay status {run_id}` shows what comes of it")
+        writeln!(out, "{fields}sent to predictors and writers: `assay status {run_id}` shows the outcomes")
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dry_run_tells_what_would_be_sent() {
+    fn a_dry_run_shows_what_would_be_sent() {
         let dry = ReplayReport { is_dry_run: true, replayed: None, ..report(None) };
         assert_eq!(
             dry.to_string(),
@@ -184,18 +184,18 @@ nothing was sent (--dry-run)
     }
 
     #[test]
-    fn tombstones_are_passed_over() {
+    fn removed_rows_are_skipped() {
         let removed = ReplayReport { plan: plan(&[("removed", 1_000)]), is_dry_run: false, replayed: None };
         assert_eq!(
             removed.to_string(),
-            "1,000 rows were removed, and cannot be sent: nothing of that is kept\n\
+            "1,000 rows were removed, and cannot be sent\n\
              no failed transaction of run first is selected: nothing to replay\n"
         );
         assert_eq!(plan(&[("removed", 2), ("rejected", 3)]).rows_selected, 3);
     }
 
     #[test]
-    fn tells_what_came_of_it() {
+    fn the_outcomes_are_shown() {
         let exchanged = Exchanged { is_new: false, stored: 1_060, failed: 0, gone: 10 };
         let well = report(Some((exchanged, 0)));
         assert_eq!(
@@ -215,11 +215,11 @@ replay 2 of run first
     }
 
     #[test]
-    fn a_fleet_goes_on_by_itself() {
+    fn with_a_fleet_the_outcomes_are_not_known_yet() {
         let sent = report(None);
         assert!(
             sent.to_string()
-                .ends_with("in 11 parts\npredictors and writers go on: `assay status first` shows what comes of it\n")
+                .ends_with("in 11 parts\nsent to predictors and writers: `assay status first` shows the outcomes\n")
         );
         assert_eq!(sent.exit(), Exit::Done);
         let json = serde_json::to_value(&sent).unwrap();
@@ -227,7 +227,7 @@ replay 2 of run first
     }
 
     #[test]
-    fn operations_learn_what_was_asked_for() {
+    fn the_selection_is_recorded_in_operations() {
         let selection = Selection { classes: vec!["rejected".into()], rows: vec![(1, 10)] };
         let details = plan(&[("rejected", 3)]).details(&selection);
         assert_eq!(details, json!({ "rows_selected": 3, "classes": ["rejected"], "rows": [[1, 10]] }));

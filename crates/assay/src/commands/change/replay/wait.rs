@@ -1,4 +1,4 @@
-//! Waiting until the outcomes of a replay are recorded, or its parts are among the dead letters.
+//! Waits until each part of a replay is recorded or dead-lettered.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tracing::debug;
 use super::publish::SentParts;
 use crate::error::CommandError;
 
-/// How often the ledger is asked.
+/// Interval of queries.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What is waited for.
+/// The replay to wait for.
 pub(super) struct ReplayWait<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) run_id: &'a RunId,
@@ -24,7 +24,7 @@ pub(super) struct ReplayWait<'a> {
     pub(super) shutdown: &'a CancellationToken,
 }
 
-/// Stays until each part is recorded or given up; tells what the recorded ones did, and how many were given up.
+/// Returns the sum of the recorded parts, and how many were dead-lettered.
 pub(super) async fn wait(waiting: &ReplayWait<'_>) -> Result<(Exchanged, u64), CommandError> {
     let ReplayWait { run_id, replay, sent, timeout, shutdown, .. } = *waiting;
     let deadline = Instant::now() + timeout.min(Duration::MAX / 4);
@@ -56,8 +56,7 @@ pub(super) async fn wait(waiting: &ReplayWait<'_>) -> Result<(Exchanged, u64), C
 
 async fn poll(waiting: &ReplayWait<'_>) -> Result<(u64, Exchanged, u64), StoreError> {
     let ReplayWait { store, run_id, replay, .. } = *waiting;
-    // What is recorded first: a part that was given up and is recorded between the two questions then counts as neither, and is
-    // asked for again, instead of as both.
+    // Recorded parts first: a dead letter that is recorded between the queries then counts as neither, instead of as both.
     let (recorded, exchanged) = store.replayed(run_id, replay).await?;
     let given_up = store.parts_given_up(run_id, replay).await?;
     Ok((recorded, exchanged, given_up))

@@ -1,7 +1,7 @@
-//! `assay run`: the three stages in one process, and what became of the rows.
+//! `assay run`: all stages in one process, and the outcomes of the rows.
 //!
-//! [`crate::local`] puts them together with the parts that the settings name; [`display`] shows how far they are;
-//! [`summary`] says how it ended, and [`several`] how several sources did.
+//! [`crate::local`] starts the stages; [`progress`] shows their progress; [`summary`] shows the outcomes of a run, and
+//! [`sources`] those of several sources.
 
 mod arguments;
 mod progress;
@@ -32,7 +32,7 @@ use summary::{RunSummary, SingleSource};
 use crate::local::{DEFAULT_DATABASE, StageCounters, StageSettings, Stages};
 use crate::output::print;
 
-/// Loads sources and stays until all of them are stored.
+/// Loads sources, and waits until their rows are stored.
 pub(crate) async fn run(
     arguments: &RunArguments,
     display: &ProgressDisplay,
@@ -53,7 +53,7 @@ pub(crate) async fn run(
         drain: arguments.common.shutdown.drain_timeout,
     };
     let starting = Box::pin(async {
-        // Before anything is started for files that are not there.
+        // First, so that nothing is started for missing files.
         let (found, broken) = find(&sources, &arguments.source_url, startup).await?;
         if let ([Named { url: file @ SourceUrl::File(_), .. }], []) = (&found[..], &broken[..]) {
             sources.identify(file).await?;
@@ -110,11 +110,11 @@ pub(crate) async fn run(
     Ok(ended.exit())
 }
 
-/// What became of the sources.
+/// The result of the loads.
 enum LoadResult {
-    /// Of the only one.
+    /// Of a single source.
     One(Box<Ended>),
-    /// Of several, or of none.
+    /// Of several sources, or of none.
     Several(Vec<SourceEnded>),
 }
 
@@ -158,7 +158,7 @@ async fn collect_report(loaded: &LoadResult, store: &dyn Store, elapsed: Duratio
     })
 }
 
-/// Opens the database that is named, or the file here, which is created where it is missing.
+/// Opens the database of DATABASE_URL, or the file in this folder, which is created if it is missing.
 async fn open(arguments: &RunArguments) -> Result<Arc<dyn Store>, CommandError> {
     let startup = arguments.common.startup.startup_timeout;
     let database = arguments.database.clone().or_default(DEFAULT_DATABASE);
@@ -168,7 +168,7 @@ async fn open(arguments: &RunArguments) -> Result<Arc<dyn Store>, CommandError> 
     Ok(assay_store::connect(&database, "run", startup).await?)
 }
 
-/// Live transactions that wait on a broker that is named are read as the predictors' settings of the same names say.
+/// Live transactions on an external broker are read with the settings of this command.
 fn live_options(read: &ReadOptions) -> LiveOptions {
     let default = LiveOptions::default();
     LiveOptions {

@@ -1,4 +1,4 @@
-//! How far a run is: a bar per stage on a terminal; elsewhere the log lines of the stages say it.
+//! Progress on a terminal: a bar for each stage. Elsewhere, the log shows it.
 
 use std::convert::Infallible;
 use std::io::{IsTerminal as _, Write};
@@ -10,10 +10,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::local::StageCounters;
 use crate::output::{counted, grouped, human_duration, per_second};
 
-/// Between two looks at the counters.
+/// Interval of redrawing.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Three bars on a terminal, or nothing.
+/// The bars, or nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct ProgressDisplay(Option<ProgressBars>);
 
@@ -26,8 +26,8 @@ struct ProgressBars {
 }
 
 impl ProgressDisplay {
-    /// Draws where stderr is a terminal and logs are text. The bars then take the place of the lines of level `info`, and
-    /// what is logged is written above them.
+    /// Draws if stderr is a terminal and logs are text. The bars replace log lines of level `info`; other lines are written
+    /// above them.
     pub(crate) fn new(log: &LogOptions) -> Self {
         if !std::io::stderr().is_terminal() || log.log_format != LogFormat::Text || log.log_level != "info" {
             return Self(None);
@@ -49,10 +49,10 @@ impl ProgressDisplay {
         }
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub(crate) fn clear(&self) {
         if let Some(bars) = &self.0 {
-            // A terminal that is gone needs no clearing.
+            // Without a terminal there is nothing to clear.
             let _ = bars.all.clear();
         }
     }
@@ -67,8 +67,8 @@ impl ProgressBars {
         Self { read: bar("read"), scored: bar("scored"), stored: bar("stored"), all }
     }
 
-    /// Reading is measured in bytes, as the number of rows is not known before the end; the others in the rows that the
-    /// whole source has if it goes on as it began.
+    /// Reading is measured in bytes, as the number of rows is not known before the end; the other bars in the estimated rows of
+    /// the source.
     fn show(&self, StageCounters { load, predict, write }: &StageCounters) {
         let (bytes, bytes_read, rows_read) = (load.source_bytes(), load.bytes_read(), load.rows_read());
         if bytes_read == 0 {
@@ -89,13 +89,13 @@ impl ProgressBars {
     }
 }
 
-/// What stands behind a bar.
+/// The text behind a bar.
 fn message(count: u64, rate: u64, left: Option<u64>) -> String {
     let left = left.map(|seconds| format!(", {} left", human_duration(seconds))).unwrap_or_default();
     format!("{}, {}/s{left}", counted(count, "row", "rows"), grouped(rate))
 }
 
-/// The seconds that the rest takes, if it goes on as it began. Of the first hundredth nothing can be told.
+/// Estimated seconds left; none before one per cent is done.
 fn left(elapsed: Duration, position: u64, length: u64) -> Option<u64> {
     let (done, rest) = (u128::from(position), u128::from(length.saturating_sub(position)));
     if done == 0 || done * 100 < u128::from(length) || rest == 0 {
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_says_how_far_how_fast_and_how_long() {
+    fn a_bar_shows_count_rate_and_time_left() {
         let elapsed = Duration::from_secs(12);
         assert_eq!(message(365_000, 30_878, left(elapsed, 25, 100)), "365,000 rows, 30,878/s, 36 s left");
         assert_eq!(message(1, 1, None), "1 row, 1/s");

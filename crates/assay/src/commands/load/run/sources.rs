@@ -1,4 +1,4 @@
-//! What became of several sources, for a person or for a machine.
+//! The outcomes of several sources, as text and as JSON.
 
 use std::collections::HashSet;
 use std::fmt::{self, Display};
@@ -13,7 +13,7 @@ use super::summary::{RunSummary, SHOWN_CHARACTERS};
 use crate::error::CommandError;
 use crate::output::{Side, Table, counted, grouped, one_line, per_second};
 
-/// What became of several sources.
+/// The outcomes of several sources.
 #[derive(Debug, Serialize)]
 pub(crate) struct SourcesSummary {
     sources: Vec<SourceLine>,
@@ -25,7 +25,7 @@ pub(crate) struct SourcesSummary {
     rows_per_second: u64,
 }
 
-/// What became of one of them.
+/// The outcome of a source.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum SourceLine {
@@ -55,7 +55,7 @@ impl SourcesSummary {
         let mut counted = HashSet::new();
         for source in &sources {
             match source {
-                // Copies of what was loaded have one run, whose rows count once.
+                // Copies share one run, whose rows count once.
                 SourceLine::Loaded(summary) if !counted.insert(&summary.run_id) => {}
                 SourceLine::Loaded(summary) => {
                     rows_read += summary.rows_read;
@@ -72,7 +72,7 @@ impl SourcesSummary {
         Self { sources, broken, rows_read, tally, seconds, rows_per_second }
     }
 
-    /// The law, for each run.
+    /// Checks the row accounting of each run.
     pub(crate) fn check(&self) -> Result<(), CommandError> {
         self.sources.iter().try_for_each(|source| match source {
             SourceLine::Loaded(summary) => summary.check(),
@@ -81,7 +81,7 @@ impl SourcesSummary {
     }
 }
 
-/// A table for a person.
+/// As a table.
 impl Display for SourcesSummary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new([
@@ -148,7 +148,7 @@ mod tests {
     use crate::commands::load::run::summary::example;
 
     #[test]
-    fn reads_as_a_table_with_what_is_broken_below() {
+    fn reads_as_a_table_with_errors_below() {
         let loaded = SourceLine::Loaded(Box::new(example()));
         let mut before = example();
         before.already_loaded = true;

@@ -1,4 +1,4 @@
-//! What became of the rows of a run, counted from the database, for a person or for a machine.
+//! The outcomes of the rows of a run, counted in the database, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -12,22 +12,22 @@ use serde::Serialize;
 use crate::error::CommandError;
 use crate::output::{counted, grouped, masked_labels, one_line, per_second};
 
-/// How much of a location, or of a remark, is shown.
+/// Longest location or remark that is shown.
 pub(super) const SHOWN_CHARACTERS: usize = 500;
-/// How much of a label, as the model may say anything.
+/// Longest label that is shown, as a model may return anything.
 const SHOWN_LABEL: usize = 60;
 
-/// What became of the rows of a run.
+/// The outcomes of the rows of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunSummary {
     pub(super) run_id: RunId,
     pub(super) source: String,
     pub(super) state: RunState,
     pub(super) already_loaded: bool,
-    /// What the run has loaded, where the source is a copy of it.
+    /// The loaded source, if this one is a copy of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) same_content_as: Option<String>,
-    /// The name that was given for the run (`BATCH_RUN_ID`), where the run has another, as it was begun before.
+    /// The requested name (`BATCH_RUN_ID`), if the run was begun with another.
     #[serde(skip_serializing_if = "Option::is_none")]
     unused_name: Option<RunId>,
     pub(super) rows_read: u64,
@@ -43,7 +43,7 @@ pub(crate) struct RunSummary {
 }
 
 impl RunSummary {
-    /// Counts the rows of a run that has ended.
+    /// Counts the rows of a run.
     pub(crate) async fn collect(store: &dyn Store, ended: &Ended, elapsed: Duration) -> Result<Self, CommandError> {
         let run = &ended.run;
         let tally = match ended.tally {
@@ -71,12 +71,12 @@ impl RunSummary {
         Ok(summary)
     }
 
-    /// Rows that were read just now.
+    /// Rows that this command has read.
     pub(super) fn rows_read_now(&self) -> u64 {
         if self.already_loaded { 0 } else { self.rows_read }
     }
 
-    /// The law: every row that was read has exactly one outcome.
+    /// Checks that every row of a finished run has an outcome.
     pub(crate) fn check(&self) -> Result<(), CommandError> {
         if !self.state.is_finished() || self.tally.accounts_for(self.rows_read) {
             return Ok(());
@@ -85,7 +85,7 @@ impl RunSummary {
     }
 }
 
-/// The summary of the only source, in the form that several have too, and with its own fields at the top.
+/// The summary of a single source: with its own fields, and in the form of several sources.
 #[derive(Debug, Serialize)]
 pub(super) struct SingleSource<'a> {
     #[serde(flatten)]
@@ -106,7 +106,7 @@ impl Display for SingleSource<'_> {
     }
 }
 
-/// A table for a person.
+/// As a table.
 impl Display for RunSummary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { predicted, invalid, failed, duplicate } = self.tally;
@@ -154,16 +154,16 @@ impl Display for RunSummary {
         }
         if failed > 0 {
             let (rows, run_id) = (counted(failed, "row", "rows"), &self.run_id);
-            writeln!(out, "{rows} failed: `assay failures {run_id}` shows why, `assay replay {run_id}` tries again")?;
+            writeln!(out, "{rows} failed: `assay failures {run_id}` shows why, `assay replay {run_id}` retries them")?;
         }
         self.remarks.lines().iter().try_for_each(|line| writeln!(out, "\n{}", one_line(line, SHOWN_CHARACTERS)))
     }
 }
 
-/// How many reasons or classes are listed by name.
+/// Reasons or classes that are listed by name.
 const LISTED: usize = 4;
 
-/// `amount_format 12, id_empty 3`, the most frequent first, and the rest in one.
+/// `amount_format 12, id_empty 3`, the most frequent first, and the sum of the rest.
 fn listed(counts: &BTreeMap<String, u64>) -> String {
     let mut counts: Vec<_> = counts.iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_or_a_file_is_called_neither_shows_a_card_nor_moves_the_cursor() {
+    fn names_of_models_and_files_neither_show_a_card_nor_move_the_cursor() {
         let hostile = "4111 1111 1111 1111\u{1b}[2J\r\nFAKE";
         let counts = || vec![PredictionCount { prediction: hostile.into(), count: 1, mean_score: None }];
         let summary = RunSummary { source: hostile.into(), predictions: counts(), ..example() };
@@ -242,7 +242,7 @@ took 20.0 s, 49,900 rows a second
     }
 
     #[test]
-    fn ends_with_what_is_to_be_said() {
+    fn ends_with_remarks() {
         let copy = Some("s3://transactions/2026.csv".to_owned());
         let copy = RunSummary { source: "copy.csv".into(), already_loaded: true, same_content_as: copy, ..example() };
         let end = "\nloaded before, by run batch_20260111_100000_3f9a1c, as s3://transactions/2026.csv (same content): nothing was read, scored or stored; --force loads \
@@ -254,7 +254,7 @@ took 20.0 s, 49,900 rows a second
         let end = "; --force loads it again\n\
             BATCH_RUN_ID=january is not used: the source has run batch_20260111_100000_3f9a1c\n\
             3 rows failed: `assay failures batch_20260111_100000_3f9a1c` shows why, `assay replay \
-            batch_20260111_100000_3f9a1c` tries again\n";
+            batch_20260111_100000_3f9a1c` retries them\n";
         assert!(before.to_string().ends_with(end), "{before}");
         let remarks = Remarks { ambiguous_hours: 2, zone: "Europe/Paris".into(), ..Remarks::default() };
         let remarked = RunSummary { remarks, ..example() };
@@ -275,7 +275,7 @@ took 20.0 s, 49,900 rows a second
     }
 
     #[test]
-    fn the_law_is_checked() {
+    fn the_row_accounting_is_checked() {
         assert!(example().check().is_ok());
         let broken = RunSummary { rows_read: 1_000_001, ..example() };
         assert!(broken.check().unwrap_err().to_string().contains("1000001 rows were read, but 1000000"));

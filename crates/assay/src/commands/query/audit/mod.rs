@@ -1,4 +1,4 @@
-//! `assay audit`: the law and the chunk set, proved from the tables alone.
+//! `assay audit`: verifies the row accounting and the chunks of runs, from the tables alone.
 
 mod stranded;
 mod strays;
@@ -22,26 +22,24 @@ use crate::commands::ledger::run_argument::resolve_run;
 use crate::error::CommandError;
 use crate::output::{Fields, counted, grouped, one_line, print, print_json, print_text, ranges};
 
-/// Prove for a run that every row that was read has exactly one outcome
+/// Verify that every row of a run has exactly one outcome
 ///
-/// Counts the data rows, and no sums kept on the side: rows_read = predicted + invalid + failed + duplicate; each row has one
-/// outcome; each stored transaction has its prediction, and each duplicate the transaction that was there before it; every chunk
-/// from 0 to the total is recorded. What is missing is named. Of a run that is not finished, what is recorded so far is judged;
-/// where AMQP_URL is set, also whether what is missing is on its way: after PostgreSQL was restored to an earlier point, it is
-/// not. With --all, rows that belong to no run are named too.
+/// Counts the rows themselves: rows_read = predicted + invalid + failed + duplicate; each row has one outcome; each stored
+/// transaction has a prediction, each duplicate its original; every chunk from 0 to the total is recorded. Lists what is
+/// missing. Of an unfinished run, the recorded rows are audited; if AMQP_URL is set, also whether missing chunks are still in
+/// the queues, which they are not after a restore of PostgreSQL. With --all, rows without a run are listed too.
 ///
-/// Where control totals were given, both sides are shown. So are the counts of a live run: what its producer has accepted, and
-/// what arrived.
+/// Shows control totals with what was read, and for a live run the rows that its producer accepted and those that arrived.
 ///
-/// Exits 0 where the law holds, 1 where it does not, where control totals differ, where live rows are missing, or where missing
-/// chunks are not on their way, 2 where there is no such run.
+/// Exits 0 if the audit passed; 1 if it failed, control totals differ, live rows are missing, or missing chunks are lost; 2 if
+/// there is no such run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay audit batch_20260111_100000_3f9a1c
   assay audit --all
   assay audit --all --json | jq '.[] | select(.breaches != [])'")]
 pub(crate) struct AuditArguments {
-    /// Which run: its name, a source that it has loaded, or `latest`
+    /// The run: its name, a source that it loaded, or `latest`
     #[arg(value_name = "RUN", required_unless_present = "all", conflicts_with = "all")]
     run: Option<String>,
     /// Audit every run
@@ -86,7 +84,7 @@ async fn audit_all(store: &dyn Store, probe: &QueueProbe, json: bool) -> Result<
         if json {
             findings.push(serde_json::to_value(&finding).map_err(|error| CommandError::Print(error.into()))?);
         } else {
-            // At once, as the next may take its time.
+            // At once, as the next run may take long.
             print_text(&format_args!("{finding}\n"))?;
         }
     }
@@ -96,15 +94,15 @@ async fn audit_all(store: &dyn Store, probe: &QueueProbe, json: bool) -> Result<
         print_json(&findings)?;
     } else {
         print_text(&strays)?;
-        let verdict = match broken {
-            0 => "the law holds".to_owned(),
-            broken => format!("{} the law", counted(broken, "breaks", "break")),
+        let result = match broken {
+            0 => "audit passed".to_owned(),
+            broken => format!("audit failed for {}", grouped(broken)),
         };
         let totals = match differing {
             0 => String::new(),
             differing => format!("; control totals of {} differ", counted(differing, "run", "runs")),
         };
-        print_text(&format_args!("{}: {verdict}{totals}{}\n", counted(audited, "run", "runs"), strays.verdict()))?;
+        print_text(&format_args!("{}: {result}{totals}{}\n", counted(audited, "run", "runs"), strays.summary()))?;
     }
     Ok(if broken + differing == 0 && strays.is_empty() { Exit::Done } else { Exit::FailedRows })
 }
@@ -124,26 +122,26 @@ async fn audit_run(
     Ok(Some(AuditFinding { chunks_stranded, unknown_because, live, ..AuditFinding::from(audit) }))
 }
 
-/// What the audit of a run has found.
+/// The result of an audit.
 #[derive(Debug, Serialize)]
 struct AuditFinding {
     run_id: RunId,
     source: String,
     state: RunState,
-    /// Whether all of it is judged, as nothing more will come.
+    /// Whether the whole run was audited, as no more rows will come.
     is_finished: bool,
-    /// What the reader counted, or, while the run goes on, the rows of the recorded chunks.
+    /// Rows that were read; of an unfinished run, those of its recorded chunks.
     rows_read: u64,
     #[serde(flatten)]
     tally: Tally,
     chunks_recorded: u64,
     chunks_total: Option<u64>,
     chunks_missing: u64,
-    /// First and last of each range.
+    /// First and last chunk of each missing range.
     missing: Vec<(u64, u64)>,
-    /// Missing chunks of a run that goes on, where nothing brings them.
+    /// Missing chunks of an unfinished run that are in no queue.
     chunks_stranded: u64,
-    /// Why it is not known whether missing chunks are on their way.
+    /// Why it is not known whether missing chunks are in a queue.
     #[serde(skip)]
     unknown_because: Option<String>,
     holds: bool,
@@ -222,16 +220,16 @@ impl AuditFinding {
 impl fmt::Display for AuditFinding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { predicted, invalid, failed, duplicate } = self.tally;
-        let verdict = match (self.holds, self.is_finished) {
-            (true, false) if self.chunks_stranded > 0 => "not finished; CHUNKS ARE MISSING, AND NOT ON THEIR WAY",
-            (true, true) => "the law holds",
-            (true, false) => "not finished; the law holds for what is recorded",
-            (false, _) => "THE LAW IS BROKEN",
+        let result = match (self.holds, self.is_finished) {
+            (true, false) if self.chunks_stranded > 0 => "not finished; CHUNKS ARE LOST",
+            (true, true) => "audit passed",
+            (true, false) => "not finished; audit passed for the recorded rows",
+            (false, _) => "AUDIT FAILED",
         };
-        writeln!(out, "run {} ({}): {verdict}", self.run_id, self.state)?;
+        writeln!(out, "run {} ({}): {result}", self.run_id, self.state)?;
         let mut fields = Fields::default();
         fields.add("source", one_line(&self.source, 200));
-        let law = format!(
+        let outcomes = format!(
             "{} = {} predicted + {} invalid + {} failed + {} duplicate",
             grouped(self.tally.total()),
             grouped(predicted),
@@ -240,25 +238,25 @@ impl fmt::Display for AuditFinding {
             grouped(duplicate)
         );
         fields.add(if self.is_finished { "rows read" } else { "rows recorded" }, grouped(self.rows_read));
-        fields.add("outcomes", law);
+        fields.add("outcomes", outcomes);
         fields.add("chunks", self.chunks());
         fields.add_some("control totals", self.control_totals.as_ref().map(ToString::to_string));
         fields.add_some("live rows", self.live.as_ref().map(ToString::to_string));
         if let Some(removal) = &self.removal {
-            let goes_on = if removal.ended_at.is_some() { "" } else { "; `assay remove` goes on with it" };
-            fields.add("removal", format!("{}{goes_on}", describe_removal(removal)));
+            let resume = if removal.ended_at.is_some() { "" } else { "; `assay remove` resumes it" };
+            fields.add("removal", format!("{}{resume}", describe_removal(removal)));
         }
         for breach in &self.breaches {
             fields.add("breach", describe(breach));
         }
         if let Some(why) = &self.unknown_because {
-            fields.add("on their way", format!("not known: {}", one_line(why, 300)));
+            fields.add("missing chunks", format!("not known whether they are in a queue: {}", one_line(why, 300)));
         }
         if self.chunks_stranded > 0 {
-            let missing = counted(self.chunks_stranded, "missing chunk: it waits", "missing chunks: they wait");
+            let missing = counted(self.chunks_stranded, "missing chunk is", "missing chunks are");
             fields.add(
                 "lost",
-                format!("{missing} in no queue, and no loader holds the run; unless the ML API is away just now, `assay repair {}` reads the source again", self.run_id),
+                format!("{missing} in no queue, and no loader works on the run; unless the ML API is unreachable right now, publish again with `assay repair {}`", self.run_id),
             );
         }
         fields.fmt(out)
@@ -298,14 +296,13 @@ fn describe(breach: &Breach) -> String {
             )
         ),
         Breach::Credited { expected, found } => format!(
-            "the chunks of the run tell of {}, and {} there",
+            "the chunks of the run count {}, but {} stored",
             counted(*expected, "stored row", "stored rows"),
             counted(*found, "is", "are")
         ),
-        Breach::Missing { chunks } => format!(
-            "{} not recorded: `assay repair` reads the source again and publishes what is missing",
-            counted(*chunks, "chunk is", "chunks are")
-        ),
+        Breach::Missing { chunks } => {
+            format!("{} not recorded: publish again with `assay repair`", counted(*chunks, "chunk is", "chunks are"))
+        }
         Breach::Beyond { chunks } => {
             format!("{} beyond the end of the run", counted(*chunks, "recorded chunk lies", "recorded chunks lie"))
         }
@@ -335,13 +332,13 @@ mod tests {
     }
 
     #[test]
-    fn shows_the_law_with_its_numbers() {
+    fn a_passed_audit_shows_the_counts() {
         let finding = AuditFinding::from(whole());
         assert_eq!(finding.exit(), Exit::Done);
         assert_eq!(
             finding.to_string(),
             "\
-run batch_20260111_100000_3f9a1c (complete): the law holds
+run batch_20260111_100000_3f9a1c (complete): audit passed
   source     s3://transactions/2026.csv
   rows read  1,000
   outcomes   1,000 = 900 predicted + 60 invalid + 30 failed + 10 duplicate
@@ -351,7 +348,7 @@ run batch_20260111_100000_3f9a1c (complete): the law holds
     }
 
     #[test]
-    fn names_what_is_broken() {
+    fn a_failed_audit_names_each_breach() {
         let finding = AuditFinding::from(Audit {
             tally: Tally { predicted: 899, invalid: 60, failed: 30, duplicate: 0 },
             distinct_rows: 988,
@@ -368,7 +365,7 @@ run batch_20260111_100000_3f9a1c (complete): the law holds
         assert_eq!(
             finding.to_string(),
             "\
-run batch_20260111_100000_3f9a1c (complete): THE LAW IS BROKEN
+run batch_20260111_100000_3f9a1c (complete): AUDIT FAILED
   source     s3://transactions/2026.csv
   rows read  1,000
   outcomes   989 = 899 predicted + 60 invalid + 30 failed + 0 duplicate
@@ -378,14 +375,14 @@ run batch_20260111_100000_3f9a1c (complete): THE LAW IS BROKEN
   breach     2 outcomes belong to rows that no recorded chunk covers
   breach     1 transaction has no prediction
   breach     2 rows are duplicates of transactions that are not stored
-  breach     3 chunks are not recorded: `assay repair` reads the source again and publishes what is missing
+  breach     3 chunks are not recorded: publish again with `assay repair`
   breach     1 recorded chunk lies beyond the end of the run
 "
         );
     }
 
     #[test]
-    fn a_run_that_goes_on_is_judged_by_what_is_recorded() {
+    fn an_unfinished_run_is_audited_by_its_recorded_rows() {
         let run = Run { state: RunState::Loading, sealed: None, ..example() };
         let tally = Tally { predicted: 300, ..Tally::default() };
         let finding = AuditFinding::from(Audit {
@@ -402,7 +399,7 @@ run batch_20260111_100000_3f9a1c (complete): THE LAW IS BROKEN
         assert_eq!(
             finding.to_string(),
             "\
-run batch_20260111_100000_3f9a1c (loading): not finished; the law holds for what is recorded
+run batch_20260111_100000_3f9a1c (loading): not finished; audit passed for the recorded rows
   source         s3://transactions/2026.csv
   rows recorded  300
   outcomes       300 = 300 predicted + 0 invalid + 0 failed + 0 duplicate
@@ -411,13 +408,15 @@ run batch_20260111_100000_3f9a1c (loading): not finished; the law holds for what
         );
         assert_eq!(finding.exit(), Exit::Done);
         let unknown = AuditFinding { unknown_because: Some("AMQP_URL is not set".to_owned()), ..finding };
-        assert!(unknown.to_string().ends_with("  on their way   not known: AMQP_URL is not set\n"), "{unknown}");
+        assert!(
+            unknown.to_string().ends_with("not known whether they are in a queue: AMQP_URL is not set\n"),
+            "{unknown}"
+        );
         assert_eq!(unknown.exit(), Exit::Done);
         let lost = AuditFinding { chunks_stranded: 1, unknown_because: None, ..unknown };
         let text = lost.to_string();
         assert!(
-            text.contains("MISSING, AND NOT ON THEIR WAY")
-                && text.contains("lost           1 missing chunk: it waits in no queue"),
+            text.contains("CHUNKS ARE LOST") && text.contains("lost           1 missing chunk is in no queue"),
             "{text}"
         );
         assert_eq!(lost.exit(), Exit::FailedRows);

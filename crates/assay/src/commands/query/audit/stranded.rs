@@ -1,5 +1,5 @@
-//! Whether chunks of a run that goes on are lost: after a database was restored to an earlier point, or a queue was purged, they
-//! are neither recorded nor on their way, and nobody else would notice.
+//! Finds lost chunks of an unfinished run: after a restore of the database or a purge of a queue, they are neither recorded
+//! nor in a queue, and no stage would notice.
 
 use std::time::Duration;
 
@@ -10,25 +10,24 @@ use tokio::time::sleep;
 use crate::commands::ledger::queues::{QueueProbe, QueueSnapshot};
 use crate::error::CommandError;
 
-/// How often the queues and the ledger are looked at, and how long between two looks. What is moved from one stage to the
-/// next, or written, is seen by one of them.
+/// Probes of queues and ledger, and the time between them. One of them sees a chunk that moves from stage to stage.
 const PROBES: u32 = 5;
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where the chunks are that are missing.
+/// Where the missing chunks of a run are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum MissingChunks {
-    /// None is missing, or what is missing may be on its way.
+    /// None is missing, or the missing ones may be in a queue.
     #[default]
     OnTheirWay,
-    /// That is not known, and why.
+    /// Not known, for this reason.
     Unknown(String),
-    /// So many are not on their way.
+    /// This many are lost.
     Stranded(u64),
 }
 
-/// Looks for what is missing of a run that goes on. It is stranded where no loader holds the run, nothing waits in the queues of its
-/// lane, though each has its consumers, and nothing is recorded meanwhile.
+/// Looks for the missing chunks of an unfinished run. They are lost if no loader works on the run, the queues of its lane are
+/// empty and have consumers, and nothing is recorded meanwhile.
 pub(super) async fn find_missing_chunks(
     store: &dyn Store,
     probe: &QueueProbe,
@@ -52,7 +51,7 @@ pub(super) async fn find_missing_chunks(
             Some(QueueSnapshot::Unknown { error }) => return Ok(MissingChunks::Unknown(error)),
             None => return Ok(MissingChunks::Unknown("AMQP_URL is not set".to_owned())),
         };
-        // Sources go by the batch lane.
+        // Rows of sources use the batch lane.
         let queues = || queues.iter().filter(|queue| queue.queue.ends_with(Lane::Batch.as_str()));
         if queues().any(|queue| queue.waiting > 0) {
             return Ok(MissingChunks::OnTheirWay);

@@ -1,4 +1,4 @@
-//! What no run accounts for, as `assay audit --all` tells it.
+//! Rows without a run, for `assay audit --all`.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 
 use crate::output::{Fields, counted, grouped, one_line};
 
-/// What was found, for a person and for machines.
+/// Rows without a run, and predictions without a transaction.
 pub(super) struct StrayFindings(pub(super) Strays);
 
 impl StrayFindings {
-    /// Whether everything that is stored belongs to a run.
+    /// Whether everything belongs to a run.
     pub(super) fn is_empty(&self) -> bool {
         let Strays { runs, predictions, .. } = self.0;
         runs == 0 && predictions == 0
     }
 
-    /// The end of the verdict on all runs: nothing where there is nothing to tell.
-    pub(super) fn verdict(&self) -> String {
+    /// The end of the summary of all runs; empty if nothing was found.
+    pub(super) fn summary(&self) -> String {
         let Strays { runs, predictions, .. } = self.0;
         let of_runs = (runs > 0).then(|| {
             let have = if runs == 1 { "has" } else { "have" };
@@ -29,7 +29,7 @@ impl StrayFindings {
         [of_runs, of_predictions].into_iter().flatten().collect()
     }
 
-    /// Beside the findings of runs, and of the same form as far as that goes.
+    /// In the form of the results of runs.
     pub(super) fn json(&self) -> impl Iterator<Item = Value> {
         let of_run = |Stray { run_id, chunks, transactions, invalid, failed }: &Stray| {
             let breach = json!({
@@ -54,7 +54,7 @@ impl fmt::Display for StrayFindings {
             let (transactions, invalid, failed) = (grouped(*transactions), grouped(*invalid), grouped(*failed));
             fields.add(
                 "breach",
-                format!("rows of a run that nobody began: {transactions} transactions, {invalid} invalid, {failed} failed, in {chunks}"),
+                format!("rows of an unknown run: {transactions} transactions, {invalid} invalid, {failed} failed, in {chunks}"),
             );
             writeln!(out, "{fields}")?;
         }
@@ -71,16 +71,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_what_no_run_accounts_for() {
+    fn rows_without_a_run_are_named() {
         let stray = Stray { run_id: "a\nb".to_owned(), chunks: 1, transactions: 1_000, invalid: 2, failed: 3 };
         let findings = StrayFindings(Strays { runs: 2, named: vec![stray], predictions: 1 });
         assert_eq!(
             findings.to_string(),
-            "run a\\nb: NOT IN THE LEDGER\n  breach  rows of a run that nobody began: 1,000 transactions, 2 invalid, 3 failed, in \
+            "run a\\nb: NOT IN THE LEDGER\n  breach  rows of an unknown run: 1,000 transactions, 2 invalid, 3 failed, in \
              1 chunk\n\nand 1 run more that are not in the ledger\n\n"
         );
         assert_eq!(
-            findings.verdict(),
+            findings.summary(),
             "; 2 runs that are not in the ledger have rows; 1 prediction has no transaction"
         );
         let json: Vec<_> = findings.json().collect();
@@ -89,7 +89,7 @@ mod tests {
         assert!(!findings.is_empty());
 
         let nothing = StrayFindings(Strays::default());
-        assert!(nothing.is_empty() && nothing.verdict().is_empty() && nothing.to_string().is_empty());
+        assert!(nothing.is_empty() && nothing.summary().is_empty() && nothing.to_string().is_empty());
         assert_eq!(nothing.json().count(), 0);
     }
 }

@@ -1,8 +1,8 @@
-//! Rejected rows as a file in their source's own dialect and encoding: the header, and the rows byte for byte. Those of JSON are
-//! lines of JSON without a header, and so are those of Parquet, whose own rows are no text.
+//! Writes invalid rows in the dialect and encoding of their source: the header, and the rows byte for byte. Rows of JSON and
+//! Parquet sources become JSON Lines, without a header.
 //!
-//! Guarantee: memory is constant, and what is written parses by the same settings into the same rows again, but where the stray quotes of two
-//! of the last rows happen to make a field together.
+//! Guarantee: memory is constant, and the same settings parse the file into the same rows, unless stray quotes of two of the
+//! last rows combine to one field.
 
 use std::io::Write;
 
@@ -13,15 +13,15 @@ use super::InvalidPages;
 use super::encoder::LineEncoder;
 use crate::error::CommandError;
 
-/// How much was written.
+/// Rows that were written and skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct CsvCounts {
     pub(super) rows: u64,
-    /// Rows of which only the start was kept, or whose encoding reads characters that it cannot write.
+    /// Rows of which only the start is stored, or whose encoding cannot write their text.
     pub(super) left_out: u64,
 }
 
-/// Writes the first `limit` rejected rows of a run.
+/// Writes the first `limit` invalid rows of a run.
 pub(super) async fn write(
     store: &dyn Store,
     run: &Run,
@@ -47,7 +47,7 @@ pub(super) async fn write(
             }
         }
     }
-    // Once more, as they may be too many to be kept in memory until here.
+    // A second pass, as they may be too many to keep in memory.
     let mut pages = InvalidPages::new(store, run, if has_open_quotes { limit } else { 0 });
     while let Some(page) = pages.next().await? {
         for record in page.iter().filter(|record| kind(record) == RowKind::OpenQuote) {
@@ -68,9 +68,9 @@ impl CsvCounts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RowKind {
     Whole,
-    /// Only its start was kept.
+    /// Only its start is stored.
     Cut,
-    /// It may swallow what is written behind it.
+    /// It may swallow the rows after it.
     OpenQuote,
 }
 
@@ -85,7 +85,7 @@ fn kind(record: &InvalidRecord) -> RowKind {
     }
 }
 
-/// Writes a line, if there is one; tells whether there was.
+/// Writes a line, if present; returns whether it was.
 fn line(out: &mut impl Write, line: Option<Vec<u8>>) -> Result<bool, CommandError> {
     let Some(line) = line else { return Ok(false) };
     out.write_all(&line).map_err(CommandError::Print)?;

@@ -1,15 +1,15 @@
-//! Lines of text in the encoding of their source. The text of a source that was made UTF-8 when it was read is made what it was.
+//! Lines of text in the encoding of their source. Text that was converted to UTF-8 when it was read is converted back.
 
 use assay_transaction::{Decided, Decision, Encoding, RunSettings};
 
-/// Writes lines in the encoding of a run's source.
+/// Encodes lines for the source of a run.
 pub(super) struct LineEncoder {
     encoding: Encoding,
-    /// Whether the rows were kept as UTF-8, and the source is something else.
+    /// Whether the stored rows are UTF-8, and the source is not.
     is_transcoded: bool,
-    /// Whether the encoding is that of a byte order mark alone.
+    /// Whether only a byte order mark told the encoding.
     is_marked: bool,
-    /// Bytes that are no character of the encoding: in the place of others that were none.
+    /// Bytes that are invalid in the encoding, to stand for invalid bytes of the source.
     malformed: Vec<u8>,
 }
 
@@ -17,7 +17,7 @@ impl LineEncoder {
     pub(super) fn for_run(settings: &RunSettings) -> Self {
         let encoding = settings.dialect.encoding;
         let malformed = if encoding == Encoding::UTF_16LE {
-            // Half of a pair.
+            // Half of a surrogate pair.
             vec![0x00, 0xd8]
         } else if encoding == Encoding::UTF_16BE {
             vec![0xd8, 0x00]
@@ -29,18 +29,18 @@ impl LineEncoder {
         Self { encoding, is_transcoded: settings.is_transcoded(), is_marked, malformed }
     }
 
-    /// The byte order mark that a file of such an encoding must have, or that its source had, against what is set.
+    /// The byte order mark, if the encoding needs one or only the mark of the source told the encoding.
     pub(super) fn byte_order_mark(&self) -> Vec<u8> {
         let needs_one = self.is_marked || [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&self.encoding);
         if needs_one { self.encoding.encode("\u{feff}").unwrap_or_default() } else { Vec::new() }
     }
 
-    /// A line of text. None where the encoding lacks one of its characters.
+    /// Encodes a line of text. None if the encoding lacks one of its characters.
     pub(super) fn text(&self, text: &str) -> Option<Vec<u8>> {
         self.encoding.encode(&format!("{text}\n"))
     }
 
-    /// A line of a row's own bytes; the same of it.
+    /// Encodes the stored bytes of a row, as [`LineEncoder::text`] does.
     pub(super) fn row(&self, raw: &[u8]) -> Option<Vec<u8>> {
         if !self.is_transcoded {
             return Some([raw, b"\n"].concat());
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn utf16_begins_with_its_mark() {
+    fn utf16_begins_with_its_byte_order_mark() {
         assert_eq!(encoder("utf-16le", Format::Csv).byte_order_mark(), b"\xff\xfe");
         assert_eq!(encoder("utf-16be", Format::Csv).byte_order_mark(), b"\xfe\xff");
         assert!(
@@ -94,7 +94,7 @@ mod tests {
                 && encoder("utf-8", Format::Csv).byte_order_mark().is_empty()
         );
         assert_eq!(encoder("utf-16be", Format::Csv).text("a").unwrap(), b"\0a\0\n");
-        // Without it, the same ENCODING would make something else of it, which it said in vain of the source.
+        // Without the mark, the same ENCODING would read it differently, which the mark of the source overrode.
         let evidence = format!("{}, whatever is set: windows-1252", Decision::BY_MARK);
         let by_mark = Decision { what: Decided::Encoding, value: "UTF-8".into(), by: DecidedBy::Recognised, evidence };
         let settings = RunSettings { decisions: vec![by_mark], ..RunSettings::example() };

@@ -1,4 +1,4 @@
-//! `assay invalid`: the rows that broke a rule, to be read by a person, or as a file to correct and load again.
+//! `assay invalid`: lists invalid rows, or writes them to a file to correct and load again.
 
 mod csv;
 mod encoder;
@@ -19,34 +19,34 @@ use crate::commands::query::row::raw_text;
 use crate::error::CommandError;
 use crate::output::{counted, grouped, one_line, print_json, print_text};
 
-/// How many rejected rows one query brings: each may have 64 KiB.
+/// Invalid rows of a query, with up to 64 KiB each.
 const PAGE: u32 = 100;
-/// How many are listed unless --limit says otherwise.
+/// The default of `--limit`.
 const LISTED: u64 = 100;
-/// How much of a row's text, and of a message, is shown to a person.
+/// Longest text of a row or message that is shown as text.
 const TEXT: usize = 200;
 
-/// List the rows that broke a rule
+/// List invalid rows
 ///
-/// With their row number, line, rule and text; card numbers are masked. With --csv they are written as a file of the
-/// source's own dialect and encoding: its header, and the rows' own bytes, NOT MASKED, ready to be corrected and loaded
-/// again. Those of JSON and Parquet are lines of JSON. Rows of which only the start was kept (those over 64 KiB) are left out of that, and
-/// counted on stderr. Rows with a stray quote come last, as they might swallow those behind them.
+/// Shows row number, line, rule and text; card numbers are masked. With --csv, writes a file in the dialect and encoding of
+/// the source: its header and the original bytes of the rows, NOT MASKED, to be corrected and loaded again. Rows of JSON and
+/// Parquet sources are written as JSON Lines. Rows over 64 KiB, of which only the start is stored, are skipped and counted on
+/// stderr. Rows with a stray quote come last, as they might swallow the next rows.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay invalid batch_20260111_100000_3f9a1c
   assay invalid batch_20260111_100000_3f9a1c --csv --output rejected.csv")]
 pub(crate) struct InvalidArguments {
-    /// Which run: its name, a source that it has loaded, or `latest`
+    /// The run: its name, a source that it loaded, or `latest`
     #[arg(value_name = "RUN")]
     run: String,
-    /// Write the header and the rows' own bytes, not masked, as CSV
+    /// Write the header and the original rows, not masked, as CSV
     #[arg(long, conflicts_with = "json")]
     csv: bool,
-    /// Where to write the CSV, instead of stdout
+    /// Write the CSV to this file instead of stdout
     #[arg(long, value_name = "FILE", requires = "csv")]
     output: Option<PathBuf>,
-    /// How many rows, the first ones [default: 100, with --csv all]
+    /// Rows to list, the first ones [default: 100; with --csv all]
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
     /// Print the result as JSON, on stdout
@@ -56,7 +56,7 @@ pub(crate) struct InvalidArguments {
     pub(crate) ledger: LedgerOptions,
 }
 
-/// Lists rejected rows, or writes them.
+/// Lists invalid rows, or writes them.
 pub(crate) async fn invalid(arguments: &InvalidArguments) -> Result<Exit, CommandError> {
     let store = arguments.ledger.open("invalid").await?;
     let (run, _) = resolve_run(&*store, &arguments.run).await?;
@@ -78,7 +78,7 @@ pub(crate) async fn invalid(arguments: &InvalidArguments) -> Result<Exit, Comman
     Ok(Exit::Done)
 }
 
-/// Says what was written, and what was not.
+/// Logs how many rows were written and skipped.
 fn log_written(written: &csv::CsvCounts, to: Option<&str>) {
     if let Some(path) = to {
         info!("wrote {} to {path}", counted(written.rows, "row", "rows"));
@@ -86,7 +86,7 @@ fn log_written(written: &csv::CsvCounts, to: Option<&str>) {
     if written.left_out > 0 {
         let rows = counted(written.left_out, "row is", "rows are");
         warn!(
-            "{rows} left out, as only the start was kept, or the encoding cannot write what it reads: correct them in the source"
+            "{rows} left out: only the start is stored, or the encoding cannot write the text; correct them in the source"
         );
     }
 }
@@ -110,7 +110,7 @@ async fn list(store: &dyn Store, run: &Run, limit: u64, json: bool) -> Result<()
         return print_json(&all);
     }
     match total {
-        0 => print_text("no row is invalid\n"),
+        0 => print_text("no invalid rows\n"),
         total if total > listed => {
             print_text(&format_args!("\n{} of {} invalid rows; --limit shows more\n", grouped(listed), grouped(total)))
         }
@@ -118,7 +118,7 @@ async fn list(store: &dyn Store, run: &Run, limit: u64, json: bool) -> Result<()
     }
 }
 
-/// A rejected row as it is shown.
+/// An invalid row.
 #[derive(Debug, Serialize)]
 struct InvalidRowLine {
     row: u64,
@@ -148,7 +148,7 @@ impl std::fmt::Display for InvalidRowLine {
     }
 }
 
-/// The rejected rows of a run, in order, some at a time.
+/// The invalid rows of a run in order, page by page.
 struct InvalidPages<'a> {
     store: &'a dyn Store,
     run_id: &'a RunId,
@@ -180,7 +180,7 @@ mod tests {
     use crate::commands::ledger::state::tests::example;
 
     #[test]
-    fn a_row_is_shown_on_two_lines_and_masked() {
+    fn a_row_is_shown_masked_on_two_lines() {
         let record = InvalidRecord {
             run_id: example().run_id,
             row: 4_711,

@@ -1,7 +1,7 @@
-//! `assay row --source`: is what is stored of a row what its source says?
+//! `assay row --source`: compares the recorded values of a row with its source.
 //!
-//! The loader reads the row again; what its rules make of it is compared here, value by value, with what is recorded. Card
-//! numbers are masked only after the comparison, and only in what is shown.
+//! The loader reads the row again and applies its rules; each value is compared here. Card numbers are masked after the
+//! comparison, for display.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,19 +20,19 @@ use crate::commands::ledger::transactions::replayable_entry;
 use crate::error::CommandError;
 use crate::output::{Side, Table, grouped, one_line};
 
-/// Between two lines that say how far the reading is.
+/// Interval of progress in the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
-/// How much of one value is shown.
+/// Longest value that is shown.
 const VALUE: usize = 200;
 
-/// A row as its source has it, beside what is recorded of it.
+/// A row in its source, with the recorded values.
 #[derive(Debug, Serialize)]
 pub(super) struct SourceComparison {
-    /// The line that the row starts at; none where the source has no such row.
+    /// The first line of the row; none if the source has no such row.
     line: Option<u64>,
-    /// Its own text, masked.
+    /// Its text, masked.
     raw: Option<String>,
-    /// Whether everything that is recorded is what the source says.
+    /// Whether all recorded values equal the source.
     pub(super) is_same: bool,
     values: Vec<ValueComparison>,
 }
@@ -41,27 +41,27 @@ pub(super) struct SourceComparison {
 #[derive(Debug, Serialize)]
 struct ValueComparison {
     name: String,
-    /// The text in the source, masked; none where it is made of no column.
+    /// The text in the source, masked; none if no column holds it.
     source: Option<String>,
-    /// What the rules make of it, masked.
+    /// The value by the rules, masked.
     read_as: Option<String>,
-    /// What is recorded, masked.
+    /// The recorded value, masked.
     stored: Option<String>,
-    /// Whether both are the same; none where nothing is recorded that it could be compared with.
+    /// Whether both are equal; none if no value is recorded.
     is_same: Option<bool>,
 }
 
-/// What is recorded of a row.
+/// The record of a row.
 #[derive(Debug)]
 enum RecordedRow<'a> {
     Transaction(Transaction, Option<String>),
     Invalid(&'a InvalidRecord),
-    /// A duplicate of what somebody has deleted: only its id is known.
+    /// Only the id is known, as of a duplicate whose original was deleted.
     Id(uuid::Uuid),
     Nothing,
 }
 
-/// Reads a row of a run's source again, and compares.
+/// Reads a row from the source of its run again, and compares it.
 pub(super) async fn compare_with_source(
     sources: &Sources,
     run: &Run,
@@ -79,12 +79,12 @@ pub(super) async fn compare_with_source(
     Ok(compare(reread, &columns, run, &recorded(fate)))
 }
 
-/// Says from time to time how far the reading is.
+/// Logs the progress of reading.
 async fn log_progress(run: &Run, row: u64, progress: &LoadProgress) -> std::convert::Infallible {
     loop {
         tokio::time::sleep(LOG_INTERVAL).await;
         let (read, location) = (grouped(progress.rows_read()), &run.source.location);
-        info!("Reading {location} again: {read} of {} rows are read", grouped(row.min(rows_read(run))));
+        info!("Reading {location} again: {read} of {} rows", grouped(row.min(rows_read(run))));
     }
 }
 
@@ -148,7 +148,7 @@ fn compare(reread: Option<Reread>, columns: &Columns, run: &Run, recorded: &Reco
     SourceComparison { line: Some(row.line), raw, is_same: values.iter().all(|it| it.is_same != Some(false)), values }
 }
 
-/// Each value of a transaction, beside that of the stored one.
+/// Each value of a transaction, with the stored one.
 fn transactions(
     texts: &SourceTexts<'_>,
     entry: &Entry,
@@ -163,12 +163,12 @@ fn transactions(
             None => ValueComparison::unrecorded(name, source, get(read)),
         });
     };
-    // An id that is kept as it is, is a UUID; any other is made of the source's, which stands in the next line.
+    // A UUID is stored as it is. Any other id is the external id, and the UUID is derived from it.
     let id = texts.of_field("id");
     let (of_id, of_external) = if entry.external_id.is_none() { (id, None) } else { (None, id) };
     add("id", of_id, &|it| Some(it.id.to_string()));
     add("description", texts.of_field("description"), &|it| text(&it.description));
-    // The number, not how many zeros a database shows.
+    // As numbers: a database pads with zeros.
     add("amount", texts.of_field("amount"), &|it| Some(it.amount.as_decimal().normalize().to_string()));
     add("timestamp", texts.of_field("timestamp"), &|it| Some(it.timestamp.to_string()));
     add("merchant", texts.of_field("merchant"), &|it| it.merchant.clone());
@@ -188,7 +188,7 @@ fn transactions(
     values
 }
 
-/// The texts of a row by what is made of them.
+/// The texts of a row by field and attribute.
 struct SourceTexts<'a> {
     row: &'a Reread,
     columns: &'a Columns,
@@ -196,7 +196,7 @@ struct SourceTexts<'a> {
 }
 
 impl SourceTexts<'_> {
-    /// What a field is made of: the text of its column, or of several, each with its name.
+    /// The text of the column of a field; of several columns, each with its name.
     fn of_field(&self, field: &str) -> Option<String> {
         let places = (0..self.header.len()).filter(|index| self.columns.fields_of(*index).contains(&field));
         self.joined(places, field)
@@ -223,20 +223,20 @@ impl SourceTexts<'_> {
 }
 
 impl ValueComparison {
-    /// A value of which nothing is recorded.
+    /// A value without a recorded one.
     fn unrecorded(name: &str, source: Option<String>, read: Option<String>) -> Self {
         let masked = |text: Option<String>| text.map(|text| mask_card_numbers(&text).into_owned());
         Self { name: name.to_owned(), source: masked(source), read_as: masked(read), stored: None, is_same: None }
     }
 
-    /// A value beside the one that is recorded.
+    /// A value with the recorded one.
     fn of(name: &str, source: Option<String>, read: Option<String>, stored: Option<String>) -> Self {
         let is_same = Some(stored == read);
         let stored = stored.map(|text| mask_card_numbers(&text).into_owned());
         Self { stored, is_same, ..Self::unrecorded(name, source, read) }
     }
 
-    /// What the row is, where that differs.
+    /// The outcome, if it differs.
     fn outcome(read: String, stored: String) -> Self {
         Self::of("outcome", None, Some(read), Some(stored))
     }
@@ -245,9 +245,9 @@ impl ValueComparison {
 impl fmt::Display for SourceComparison {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Some(line), Some(raw)) = (self.line, &self.raw) else {
-            return writeln!(out, "\nread again, the source has no such row");
+            return writeln!(out, "\nin the source: no such row");
         };
-        writeln!(out, "\nread again, the source says on line {}:\n  {}\n", grouped(line), one_line(raw, VALUE))?;
+        writeln!(out, "\nin the source, line {}:\n  {}\n", grouped(line), one_line(raw, VALUE))?;
         let mut table = Table::new([
             ("value", Side::Left),
             ("in the source", Side::Left),
@@ -270,11 +270,11 @@ impl fmt::Display for SourceComparison {
             self.values.iter().filter(|it| it.is_same == Some(false)).map(|it| it.name.as_str()).collect();
         let compared = self.values.iter().any(|it| it.is_same.is_some());
         match (compared, differing.is_empty()) {
-            (false, _) => writeln!(out, "\nnothing is recorded that it could be compared with"),
-            (true, true) => writeln!(out, "\nwhat is recorded is what the source says"),
+            (false, _) => writeln!(out, "\nno recorded values to compare"),
+            (true, true) => writeln!(out, "\nall recorded values equal the source"),
             (true, false) => writeln!(
                 out,
-                "\nwhat is recorded is not what the source says: {}",
+                "\nrecorded values differ from the source: {}",
                 differing.iter().map(|name| one_line(name, 40)).collect::<Vec<_>>().join(", ")
             ),
         }
@@ -291,7 +291,7 @@ mod tests {
     const HEADER: [&str; 8] =
         ["id", "Description", "amount", "timestamp", "merchant", "operation_type", "side", "card"];
 
-    /// The row that `record` was made of.
+    /// The source of the row in `record`.
     fn reread() -> Reread {
         let fields = [
             "4711",
@@ -331,13 +331,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_what_the_source_says() {
+    fn equal_values_are_reported_as_such() {
         let comparison = comparison(Some(reread()), &RowFate::Predicted(Box::new(record())));
         assert!(comparison.is_same);
         assert_eq!(
             comparison.to_string(),
             "
-read again, the source says on line 4:
+in the source, line 4:
   4711;CB 411111******1111 EDF;-952,4;28/11/2023 06:35:12;EDF;refund;debit;411111******1111
 
 value           in the source            read as                               stored                                same
@@ -351,14 +351,14 @@ operation_type  refund                   refund                                r
 side            debit                    debit                                 debit                                 yes
 card            411111******1111         411111******1111                      411111******1111                      yes
 
-what is recorded is what the source says
+all recorded values equal the source
 "
         );
         assert!(!serde_json::to_string(&comparison).unwrap().contains("4111111111111111"));
     }
 
     #[test]
-    fn every_value_that_differs_is_named() {
+    fn each_differing_value_is_named() {
         let mut changed = record();
         changed.transaction.description = "CB 4111111111111112 EDF".to_owned();
         changed.transaction.merchant = None;
@@ -374,9 +374,7 @@ what is recorded is what the source says
             // Compared before it is masked.
             assert_eq!(differing(&comparison), ["external id", "description", "merchant", "other"]);
             assert!(
-                comparison
-                    .to_string()
-                    .ends_with("not what the source says: external id, description, merchant, other\n")
+                comparison.to_string().ends_with("differ from the source: external id, description, merchant, other\n")
             );
         }
         let cases = [
@@ -402,7 +400,7 @@ what is recorded is what the source says
     }
 
     #[test]
-    fn a_rejected_row_keeps_its_reason_and_its_text() {
+    fn an_invalid_row_is_compared_by_reason_line_and_text() {
         let stored = InvalidRecord {
             run_id: "first".parse().unwrap(),
             row: 3,
@@ -418,7 +416,7 @@ what is recorded is what the source says
         let other = InvalidRecord { line: 5, raw: b"7;4111111111111111;1.00002".to_vec(), ..stored.clone() };
         let other = comparison(Some(rejected(RejectReason::AmountFormat)), &fate(other));
         assert_eq!(differing(&other), ["reason", "line", "raw text"]);
-        // One of them a transaction, the other not.
+        // A transaction on one side only.
         assert_eq!(differing(&comparison(Some(reread()), &fate(stored))), ["outcome"]);
         let predicted = RowFate::Predicted(Box::new(record()));
         assert_eq!(differing(&comparison(Some(rejected(RejectReason::AmountScale)), &predicted)), ["outcome"]);
@@ -426,10 +424,10 @@ what is recorded is what the source says
     }
 
     #[test]
-    fn a_row_that_the_source_does_not_have() {
+    fn a_row_that_the_source_lacks() {
         assert!(comparison(None, &RowFate::Unrecorded).is_same);
         let gone = comparison(None, &RowFate::Predicted(Box::new(record())));
         assert!(!gone.is_same);
-        assert_eq!(gone.to_string(), "\nread again, the source has no such row\n");
+        assert_eq!(gone.to_string(), "\nin the source: no such row\n");
     }
 }

@@ -1,5 +1,4 @@
-//! Where a row is that nothing is recorded of: judged by the checkpoint, the seal, the recorded chunks around it and the
-//! dead letters of its run.
+//! Locates a row without an outcome by the checkpoint, the seal, the recorded chunks around it and the dead letters of its run.
 
 use std::fmt;
 
@@ -9,10 +8,10 @@ use serde::Serialize;
 
 use crate::output::{grouped, one_line};
 
-/// How many dead letters of a run are looked at.
+/// Dead letters of a run that are searched.
 const MAX_LETTERS: u32 = 1_000;
 
-/// Where the row is.
+/// Where a row is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RowLocation {
     OnItsWay(TransitStage),
@@ -20,19 +19,19 @@ pub(super) enum RowLocation {
     Lost,
 }
 
-/// How far it is.
+/// The stage of a row on its way.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub(super) enum TransitStage {
-    /// Beyond the checkpoint: it is not read yet, or read and not known to be on the broker.
+    /// Beyond the checkpoint: not read yet, or not confirmed by the broker.
     Unconfirmed { checkpoint_row: u64, is_stopping: bool },
-    /// Its chunk was confirmed by the broker, and is not recorded.
+    /// Its chunk was confirmed by the broker, but is not recorded.
     Published { chunks: ChunkRange },
-    /// Its chunk may be one that became a dead letter.
+    /// Its chunk may be a dead letter.
     Stalled { chunks: ChunkRange, letter: u64, message_id: Option<String>, reason: String },
 }
 
-/// The chunks, first and last, of which one holds the row.
+/// The first and the last chunk that may hold the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct ChunkRange(u64, u64);
 
@@ -47,14 +46,14 @@ impl fmt::Display for TransitStage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unconfirmed { is_stopping: true, .. } => {
-                out.write_str("its run is being stopped, and it is not known to be published: it may never be read")
+                out.write_str("its run is being stopped, and it may not be published: perhaps it will never be read")
             }
             Self::Unconfirmed { checkpoint_row, .. } => write!(
                 out,
-                "the checkpoint is at row {}: it is not read yet, or read and not confirmed by the broker",
+                "the checkpoint is at row {}: it is not read yet, or not confirmed by the broker",
                 grouped(*checkpoint_row)
             ),
-            Self::Published { chunks } => write!(out, "published in {chunks}, and waits to be scored or stored"),
+            Self::Published { chunks } => write!(out, "published in {chunks}, waiting to be scored or stored"),
             Self::Stalled { chunks, letter, message_id, reason } => {
                 write!(out, "stalled: it is in {chunks}, and dead letter {letter}")?;
                 if let Some(message_id) = message_id {
@@ -66,7 +65,7 @@ impl fmt::Display for TransitStage {
     }
 }
 
-/// Finds a row.
+/// Locates a row.
 pub(super) async fn locate(store: &dyn Store, run: &Run, row: u64) -> Result<RowLocation, StoreError> {
     if row == 0 {
         return Ok(RowLocation::NeverRead { why: "rows count from 1".to_owned() });
@@ -120,21 +119,21 @@ async fn locate_published(store: &dyn Store, run: &Run, row: u64) -> Result<RowL
     Ok(RowLocation::OnItsWay(TransitStage::Published { chunks }))
 }
 
-/// Whether a dead letter may be one of these chunks: its id says which it is, where it has one.
+/// Whether a dead letter may be one of these chunks, according to its id, if it has one.
 fn may_hold_row(message_id: Option<&str>, run_id: &RunId, ChunkRange(first, last): ChunkRange) -> bool {
     let name = message_id.and_then(|id| id.strip_prefix(run_id.as_str())?.strip_prefix('/'));
     match name.map(str::parse::<u64>) {
         Some(Ok(chunk)) => (first..=last).contains(&chunk),
-        // A part of a replay has rows that were recorded.
+        // A part of a replay holds recorded rows.
         Some(Err(_)) => name.is_none_or(|name| !name.contains('/')),
         None => true,
     }
 }
 
-/// Which chunks may hold a row that no recorded chunk covers.
+/// The chunks that may hold a row that no recorded chunk covers.
 async fn chunks_around(store: &dyn Store, run: &Run, row: u64) -> Result<ChunkRange, StoreError> {
     let per_chunk = u64::from(run.settings.chunk_rows.get());
-    // Recorded chunks rise in rows as in numbers: halving finds the first number from which on all lie above the row.
+    // Rows of recorded chunks increase with their numbers: a binary search finds the first chunk above the row.
     let (mut low, mut high) = ((row - 1) / per_chunk, row);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -161,19 +160,19 @@ async fn next(store: &dyn Store, run: &Run, chunk: u64) -> Result<Option<Recorde
     Ok(store.recorded_from(&run.run_id, chunk, 1).await?.pop())
 }
 
-/// What is known of the chunks around a row.
+/// Bounds for the chunk of a row.
 struct ChunkBounds {
-    /// The recorded chunk right below.
+    /// The recorded chunk directly below.
     below: Option<RecordedChunk>,
-    /// The number of the next recorded one above.
+    /// The next recorded chunk above.
     above: Option<u64>,
-    /// The checkpoint, where that is behind the row.
+    /// The checkpoint, if it is behind the row.
     confirmed: Option<Checkpoint>,
     total: Option<u64>,
 }
 
 impl ChunkBounds {
-    /// A chunk has at least one row, and at most so many.
+    /// Narrows the range, as a chunk has 1 to `per_chunk` rows.
     fn narrow(&self, row: u64, low: u64, per_chunk: u64) -> ChunkRange {
         let start = self.below.map_or(1, |chunk| chunk.range.first_row + chunk.range.rows);
         let ahead = row.saturating_sub(start);
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chunk_of_a_row_is_as_narrow_as_what_is_known() {
+    fn the_range_of_chunks_is_as_narrow_as_the_bounds_allow() {
         let cases = [
             (
                 "between two that are recorded",
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_holds_the_row_unless_its_name_says_otherwise() {
+    fn a_dead_letter_may_hold_the_row_unless_its_id_says_otherwise() {
         let run_id: RunId = "run".parse().unwrap();
         let cases = [
             (Some("run/4"), true),
@@ -239,17 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn stages_are_told_in_one_line() {
+    fn stages_are_shown_in_one_line() {
         let unconfirmed = |is_stopping| TransitStage::Unconfirmed { checkpoint_row: 4_001, is_stopping };
         let cases = [
-            (
-                unconfirmed(false),
-                "the checkpoint is at row 4,001: it is not read yet, or read and not confirmed by the broker",
-            ),
-            (unconfirmed(true), "its run is being stopped, and it is not known to be published: it may never be read"),
+            (unconfirmed(false), "the checkpoint is at row 4,001: it is not read yet, or not confirmed by the broker"),
+            (unconfirmed(true), "its run is being stopped, and it may not be published: perhaps it will never be read"),
             (
                 TransitStage::Published { chunks: ChunkRange(4, 4) },
-                "published in chunk 4, and waits to be scored or stored",
+                "published in chunk 4, waiting to be scored or stored",
             ),
             (
                 TransitStage::Stalled {

@@ -1,6 +1,6 @@
 //! `assay row`: what became of row 4,711?
 //!
-//! `place` finds out where a row is that nothing is recorded of; `source` compares what is recorded with what the source says.
+//! `location` finds a row without an outcome; `comparison` compares the recorded values with the source.
 
 mod comparison;
 mod location;
@@ -25,19 +25,19 @@ use crate::commands::ledger::transactions::{FailedTransaction, StoredTransaction
 use crate::error::CommandError;
 use crate::output::{Fields, counted, grouped, moment, one_line, print};
 
-/// How much of a rejected row is shown to a person.
+/// Longest text of an invalid row that is shown.
 const RAW: usize = 2_000;
 
-/// Tell what became of one row
+/// Show what became of one row
 ///
-/// Rows count from 1, the header not counted; those of a live run as they arrive. Instead of a run, a source may be named: then its latest run is meant. Where
-/// AMQP_URL is set, a row that is on its way is told with what waits in the queues. Card numbers are masked.
+/// Rows count from 1, without the header; those of a live run as they arrive. A source stands for its latest run. If AMQP_URL
+/// is set, the queues are shown for a row on its way. Card numbers are masked.
 ///
-/// With --source, the very version of the source that the run has read is read again, from its first row to this one, and every
-/// value that is recorded is compared with what the source says.
+/// With --source, reads the same version of the source again, from its first row to this one, and compares every recorded
+/// value with it.
 ///
-/// Exits 0 when it is answered, 1 where the row is lost although its run is finished, or differs from its source, 2 where there is
-/// no such run, and 4 where the source has been replaced, is gone, or cannot be read twice.
+/// Exits 0 when the row is found; 1 if it is lost although its run is finished, or differs from its source; 2 if there is no
+/// such run; 4 if the source was replaced, is gone, or cannot be read twice.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay row batch_20260111_100000_3f9a1c 4711
@@ -46,13 +46,13 @@ const RAW: usize = 2_000;
   assay row examples/transactions.csv 4711 --source
   assay row live:streamer 4711")]
 pub(crate) struct RowArguments {
-    /// A run; or s3://bucket/key or the path of a file, the latest run of that source; or `latest`
+    /// A run; s3://bucket/key or the path of a file, for the latest run of that source; or `latest`
     #[arg(value_name = "RUN_OR_SOURCE")]
     run_or_source: String,
-    /// Which row, from 1
+    /// The row, from 1
     #[arg(value_name = "N")]
     row: u64,
-    /// Read the row in its source again, and compare it with what is recorded
+    /// Read the row from its source again, and compare it with the recorded values
     #[arg(long)]
     source: bool,
     /// Print the result as JSON, on stdout
@@ -66,7 +66,7 @@ pub(crate) struct RowArguments {
     broker: BrokerOptions,
 }
 
-/// Answers.
+/// Shows the row.
 pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> {
     let store = arguments.ledger.open("row").await?;
     let (run, is_latest) = resolve_run(&*store, &arguments.run_or_source).await?;
@@ -137,10 +137,10 @@ struct RowReport {
     row: u64,
     #[serde(flatten)]
     outcome: RowOutcome,
-    /// How it had failed before each replay of it.
+    /// Its failures before each replay.
     #[serde(rename = "failed_before", skip_serializing_if = "Vec::is_empty")]
     earlier: Vec<EarlierAttempt>,
-    /// Whether it is what the source says, where that was asked.
+    /// The comparison with the source, if requested.
     #[serde(rename = "source_says", skip_serializing_if = "Option::is_none")]
     comparison: Option<SourceComparison>,
 }
@@ -155,11 +155,11 @@ enum RowOutcome {
         reason: String,
         message: String,
         line: u64,
-        /// Its own text, masked.
+        /// Its text, masked.
         raw: String,
     },
     Failed(Box<FailedTransaction>),
-    /// Nothing of it is kept; with its run, where that is removed.
+    /// Its content was deleted, with that of the run or alone.
     Removed {
         removal: Option<Removal>,
     },
@@ -179,7 +179,7 @@ enum RowOutcome {
     Lost,
 }
 
-/// How the row had failed before a replay.
+/// A failure before a replay.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 struct EarlierAttempt(EarlierFailure);
@@ -212,7 +212,7 @@ impl RowOutcome {
     }
 }
 
-/// The text of a rejected row, in its source's encoding where it is in it.
+/// The text of an invalid row, decoded from the encoding of its source.
 pub(crate) fn raw_text(record: &InvalidRecord, run: &Run) -> String {
     let decoded = run.settings.encoding_of_rows().decode(&record.raw);
     decoded.unwrap_or_else(|| String::from_utf8_lossy(&record.raw)).into_owned()
@@ -241,7 +241,7 @@ impl fmt::Display for RowReport {
             }
             RowOutcome::Removed { removal } => {
                 let why = removal.as_ref().map_or_else(|| "removed".to_owned(), describe_removal);
-                writeln!(out, "{why}\nnothing of it is kept, and it cannot be replayed")?;
+                writeln!(out, "{why}\nits content was deleted, and it cannot be replayed")?;
             }
             RowOutcome::Duplicate { of: Some(of), .. } => {
                 writeln!(out, "duplicate: row {} of run {} stored this transaction", grouped(of.row), of.run_id)?;
@@ -249,7 +249,7 @@ impl fmt::Display for RowReport {
                 of.show(&mut fields);
             }
             RowOutcome::Duplicate { of: None, transaction_id } => {
-                writeln!(out, "duplicate: of transaction {transaction_id}, which somebody has deleted")?;
+                writeln!(out, "duplicate: of transaction {transaction_id}, which was deleted")?;
             }
             RowOutcome::OnItsWay { stage, queues } => {
                 writeln!(out, "on its way: {stage}")?;
@@ -258,11 +258,9 @@ impl fmt::Display for RowReport {
                 }
             }
             RowOutcome::NeverRead { why } => writeln!(out, "never read: {why}")?,
-            RowOutcome::Lost => writeln!(
-                out,
-                "lost: its run is finished, and nothing is recorded of it; run `assay audit {}`",
-                self.run_id
-            )?,
+            RowOutcome::Lost => {
+                writeln!(out, "lost: its run is finished, but it has no outcome; run `assay audit {}`", self.run_id)?
+            }
         }
         for earlier in &self.earlier {
             fields.add("failed before", earlier.to_string());
@@ -294,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replayed_row_tells_how_it_had_failed() {
+    fn a_replayed_row_shows_its_earlier_failures() {
         let failure = EarlierFailure {
             replay: 2,
             class: "rejected".into(),
@@ -327,10 +325,10 @@ mod tests {
         let removal = Removal { by: "ada".into(), reason: "wrong".into(), began_at: at("10:00:00"), ended_at: None };
         assert!(
             report(RowOutcome::Removed { removal: Some(removal) }).ends_with(
-                "\n\nbeing removed by ada, 2026-01-11 10:00:00 UTC: wrong\nnothing of it is kept, and it cannot be replayed\n"
+                "\n\nbeing removed by ada, 2026-01-11 10:00:00 UTC: wrong\nits content was deleted, and it cannot be replayed\n"
             )
         );
-        assert!(report(RowOutcome::Removed { removal: None }).contains("\n\nremoved\nnothing of it is kept"));
+        assert!(report(RowOutcome::Removed { removal: None }).contains("\n\nremoved\nits content was deleted"));
     }
 
     #[test]
@@ -405,7 +403,7 @@ failed: rejected
     }
 
     #[test]
-    fn rows_that_nothing_is_recorded_of() {
+    fn rows_without_an_outcome() {
         let text = report(RowOutcome::NeverRead { why: "the source has 10 rows".into() });
         assert!(text.ends_with("\n\nnever read: the source has 10 rows\n"), "{text}");
         assert!(report(RowOutcome::Lost).contains("run `assay audit second`"));

@@ -1,7 +1,7 @@
-//! `assay status`: how far a run is.
+//! `assay status`: the progress of a run.
 //!
-//! It asks the database, at one point in time, and then the broker; `pace` works out what is left, `obstacles` what is in the
-//! way, and `view` shows it all.
+//! Reads the database at one point in time, then the broker. `progress` computes rate and time left, `obstacles` finds what
+//! is in the way, and `view` shows it.
 
 mod obstacles;
 mod progress;
@@ -29,32 +29,32 @@ use crate::commands::ledger::state::{ShownState, blocking_count};
 use crate::error::CommandError;
 use crate::output::{masked_labels, print, print_text};
 
-/// Between two looks of --watch.
-const REDRAW: Duration = Duration::from_secs(2);
-/// What the rate is measured over.
+/// Interval of --watch.
+const REDRAW_INTERVAL: Duration = Duration::from_secs(2);
+/// Period of the rate.
 const WINDOW_SECONDS: u32 = 60;
-/// How many of a run's operations are looked through for replays.
+/// Operations of a run that are searched for replays.
 const MAX_OPERATIONS: u32 = 1_000;
-/// How many dead letters of a run are counted.
+/// Dead letters of a run that are counted.
 pub(in crate::commands) const MAX_LETTERS: u32 = 1_000;
-/// Counting the rows of a large run takes its time: a watcher counts them for one part in so many of its own time.
+/// Counting the rows of a large run is slow, so --watch spends at most this fraction of its time on it: one in ten.
 const COUNTING_SHARE: u32 = 10;
 
-/// Show how far a run is
+/// Show the progress of a run
 ///
-/// Its state, what is read and what is stored, the rate of the last minute and the time left, what became of its rows so
-/// far, what is in the way, replays, dead letters, and, where AMQP_URL is set, what waits in the queues. `stalled` means that a dead letter keeps
-/// the run from being complete: `assay failures RUN` shows it, and `assay repair RUN` publishes its rows again.
+/// Shows its state, rows that are read and stored, the rate of the last minute and the time left, outcomes so far, obstacles,
+/// replays, dead letters and, if AMQP_URL is set, the queues. `stalled` means that a dead letter keeps the run from being
+/// complete: `assay failures RUN` shows it, and `assay repair RUN` publishes its rows again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay status batch_20260111_100000_3f9a1c
   assay status latest --watch
   assay status batch_20260111_100000_3f9a1c --json | jq .state")]
 pub(crate) struct StatusArguments {
-    /// Which run: its name, a source that it has loaded, or `latest`
+    /// The run: its name, a source that it loaded, or `latest`
     #[arg(value_name = "RUN")]
     run: String,
-    /// Show it again every 2 seconds, until the run is finished or Ctrl-C
+    /// Repeat every 2 seconds until the run is finished or Ctrl-C
     #[arg(long)]
     watch: bool,
     /// Print the result as JSON, on stdout; with --watch one object a line
@@ -88,7 +88,7 @@ pub(crate) async fn status(arguments: &StatusArguments, shutdown: &CancellationT
     Ok(Exit::Done)
 }
 
-/// Looks again and again. A database that is away for a moment is no reason to stop.
+/// Repeats until the run is finished. Transient errors of the database do not end it.
 async fn watch(
     query: &StatusQuery<'_>,
     arguments: &StatusArguments,
@@ -108,7 +108,7 @@ async fn watch(
                     counted = Some(LabelCounts { labels, at: Instant::now(), took: began.elapsed() });
                 }
                 if redraws {
-                    // To the upper left, and everything below is gone.
+                    // Cursor to the upper left, then clear the screen.
                     print_text("\x1b[H\x1b[J")?;
                 }
                 if arguments.json {
@@ -121,17 +121,17 @@ async fn watch(
                     return Ok(());
                 }
             }
-            Some(Err(CommandError::Store(error))) if error.is_transient() => warn!("looking again soon: {error}"),
+            Some(Err(CommandError::Store(error))) if error.is_transient() => warn!("retrying: {error}"),
             Some(Err(error)) => return Err(error),
         }
         tokio::select! {
-            () = tokio::time::sleep(REDRAW) => {}
+            () = tokio::time::sleep(REDRAW_INTERVAL) => {}
             () = shutdown.cancelled() => return Ok(()),
         }
     }
 }
 
-/// The labels when they were last counted.
+/// The last count of predictions by label.
 struct LabelCounts {
     labels: Vec<PredictionCount>,
     at: Instant,
@@ -144,18 +144,18 @@ impl LabelCounts {
     }
 }
 
-/// Who is asked, and for what.
+/// What is queried, and where.
 struct StatusQuery<'a> {
     store: &'a dyn Store,
     probe: &'a QueueProbe,
     run_id: &'a RunId,
-    /// At which length a queue takes no more.
+    /// Length at which a queue is full.
     full_at: u64,
 }
 
 impl StatusQuery<'_> {
-    /// Asks how far the run is. Its rows are counted one by one, unless that was done a moment ago: then as its chunks are
-    /// booked, and the labels are those of then. A finished run is counted in any case: what is shown at last is exact.
+    /// Collects the status. Rows are counted one by one, unless that was done recently: then the sums of the chunks are used,
+    /// with the earlier labels. A finished run is always counted, so that the final status is exact.
     async fn collect(&self, recent: Option<&LabelCounts>) -> Result<Status, CommandError> {
         let (mut recent, mut overview) = (recent, None);
         if recent.is_some() {
@@ -216,7 +216,7 @@ impl StatusQuery<'_> {
     }
 }
 
-/// The replays of a run, the first first: they are numbered in the order in which they were recorded.
+/// The replays of a run in order. They are numbered as they were recorded.
 async fn replays(store: &dyn Store, run: &Run) -> Result<Vec<ReplayProgress>, StoreError> {
     let operations = store.operations(Some(&run.run_id), MAX_OPERATIONS).await?;
     let mut replays = Vec::new();
@@ -228,7 +228,7 @@ async fn replays(store: &dyn Store, run: &Run) -> Result<Vec<ReplayProgress>, St
     Ok(replays)
 }
 
-/// How many rows a replay was begun for.
+/// Rows that a replay was begun for.
 fn rows_selected(operation: &Operation) -> Option<u64> {
     operation.details.as_ref()?.get("rows_selected")?.as_u64()
 }

@@ -1,4 +1,4 @@
-//! What is in the way of a run, as far as the database and the queues tell: plain lines, each with what to do. No I/O.
+//! What is in the way of a run, judged by database and queues: plain lines, each with what to do. No I/O.
 
 use assay_queue::{Route, Work};
 use assay_store::Overview;
@@ -8,21 +8,21 @@ use crate::commands::ledger::queues::{QueueDepth, QueueSnapshot};
 use crate::commands::ledger::state::blocking_count;
 use crate::output::{counted, grouped, human_duration, one_line};
 
-/// How long nothing may be stored of a run before that is worth a line: requests to a slow ML API take as long.
+/// A run without stored rows for this long has an obstacle. Requests to a slow ML API take nearly as long.
 const QUIET_MILLIS: u64 = 30_000;
-/// How much of a location or an error is shown.
+/// Longest location or error that is shown.
 const TEXT: usize = 300;
 
-/// What is known of the queues.
+/// The state of the queues.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueView<'a> {
-    /// None where no broker is named.
+    /// None if no broker is set.
     pub(super) queues: Option<&'a QueueSnapshot>,
-    /// At which length a queue takes no more (`QUEUE_MAX_LENGTH`).
+    /// Length at which a queue is full (`QUEUE_MAX_LENGTH`).
     pub(super) full_at: u64,
 }
 
-/// What keeps a run that is not finished from going on.
+/// The obstacles of an unfinished run.
 pub(super) fn obstacles(overview: &Overview, seen: QueueView<'_>) -> Vec<String> {
     let Overview { run, held_by, progress, .. } = overview;
     if run.state.is_finished() {
@@ -41,13 +41,13 @@ pub(super) fn obstacles(overview: &Overview, seen: QueueView<'_>) -> Vec<String>
     let has_lost_loader = run.state == RunState::Loading && held_by.is_none() && run.stop.is_none() && !is_live;
     if has_lost_loader {
         let (program, location) = (program(overview), one_line(&run.source.location, TEXT));
-        found.push(format!("no loader reads its source: `{program} {location}` goes on where it was"));
+        found.push(format!("no loader reads its source: resume with `{program} {location}`"));
     }
     let is_quiet = overview.quiet_millis >= QUIET_MILLIS;
     let is_all_recorded = run.sealed.is_some_and(|sealed| progress.chunks_recorded >= sealed.chunks_total);
     match seen.queues {
         Some(QueueSnapshot::Unknown { error }) => {
-            found.push(format!("RabbitMQ cannot be asked what waits: {}", one_line(error, TEXT)));
+            found.push(format!("RabbitMQ is unreachable, so the queues are not known: {}", one_line(error, TEXT)));
         }
         Some(QueueSnapshot::Known(queues)) if !is_all_recorded => {
             let lane = if is_live { Lane::Realtime } else { Lane::Batch };
@@ -63,9 +63,9 @@ pub(super) fn obstacles(overview: &Overview, seen: QueueView<'_>) -> Vec<String>
         None if is_quiet && !is_all_recorded && !has_lost_loader && !is_live => {
             let quiet = quiet(overview.quiet_millis);
             found.push(if run.settings.durable_broker {
-                format!("{quiet}: set AMQP_URL, and what waits in the queues is shown")
+                format!("{quiet}: set AMQP_URL to see the queues too")
             } else {
-                format!("{quiet}: the log of the `assay run` that loads it says for what it waits")
+                format!("{quiet}: see the log of the `assay run` that loads it")
             });
         }
         Some(QueueSnapshot::Known(_)) | None => {}
@@ -73,7 +73,7 @@ pub(super) fn obstacles(overview: &Overview, seen: QueueView<'_>) -> Vec<String>
     found
 }
 
-/// What goes on with the run.
+/// The program that resumes the run.
 fn program(overview: &Overview) -> &'static str {
     if overview.run.settings.durable_broker { "loader" } else { "assay run" }
 }
@@ -82,7 +82,7 @@ fn quiet(millis: u64) -> String {
     format!("nothing was stored for {}", human_duration(millis / 1_000))
 }
 
-/// What the queues of a lane tell. `quiet_millis`: how long nothing was stored, where that is too long.
+/// The obstacles in the queues of a lane. `quiet_millis` is the time without stored rows, if it is too long.
 fn in_the_queues(
     transactions: &QueueDepth,
     scored: &QueueDepth,
@@ -97,13 +97,13 @@ fn in_the_queues(
     };
     if transactions.consumers == 0 {
         found.push(format!(
-            "no predictor takes rows from {}: start one; one that runs has stopped taking some as its ML API is away, and its \
-             log and GET /health/ready say why",
+            "no predictor consumes {}: start one; a running one has paused because its ML API is unreachable, see its log \
+             and GET /health/ready",
             transactions.queue
         ));
     }
     if scored.consumers == 0 {
-        found.push(format!("no writer takes rows from {}: start one", scored.queue));
+        found.push(format!("no writer consumes {}: start one", scored.queue));
     }
     found.extend(full(transactions, "the loader", "the predictors"));
     found.extend(full(scored, "every predictor", "the writers"));
@@ -111,14 +111,14 @@ fn in_the_queues(
         let quiet = quiet(millis);
         found.push(if scored.waiting > 0 {
             format!(
-                "{quiet}, and {} has {}: the writers wait for the database, such as for room on its disk; their log says for what",
+                "{quiet}, and {} has {}: the writers wait for the database, such as for disk space; see their log",
                 scored.queue,
                 counted(scored.waiting, "message", "messages")
             )
         } else {
             format!(
-                "{quiet}, though predictors are connected: their ML API is away, slow, or fails on everything; their log and \
-                 GET /health/ready say what it is"
+                "{quiet}, though predictors are connected: their ML API is unreachable, slow, or fails every request; see \
+                 their log and GET /health/ready"
             )
         });
     }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_named_with_what_to_do() {
+    fn each_obstacle_is_named_with_what_to_do() {
         let quiet = Overview { quiet_millis: 45_000, ..loading() };
         let gone = Overview { held_by: None, ..loading() };
         let in_process = Overview {
@@ -171,8 +171,8 @@ mod tests {
         let cases: [(&Overview, Option<QueueSnapshot>, &[&str]); 12] = [
             (&loading(), Some(queues((0, 2), (0, 1))), &[]),
             (&loading(), None, &[]),
-            (&loading(), Some(queues((7, 0), (0, 1))), &["no predictor takes rows from transactions.batch: start one"]),
-            (&loading(), Some(queues((7, 2), (3, 0))), &["no writer takes rows from predictions.batch: start one"]),
+            (&loading(), Some(queues((7, 0), (0, 1))), &["no predictor consumes transactions.batch: start one"]),
+            (&loading(), Some(queues((7, 2), (3, 0))), &["no writer consumes predictions.batch: start one"]),
             (
                 &loading(),
                 Some(queues((2_000, 2), (2_100, 1))),
@@ -187,18 +187,18 @@ mod tests {
                 Some(queues((7, 2), (9, 1))),
                 &["predictions.batch has 9 messages: the writers wait for the database"],
             ),
-            (&quiet, Some(queues((7, 0), (0, 1))), &["no predictor takes rows"]),
+            (&quiet, Some(queues((7, 0), (0, 1))), &["no predictor consumes"]),
             (&quiet, None, &["nothing was stored for 45 s: set AMQP_URL"]),
-            (&in_process, None, &["nothing was stored for 45 s: the log of the `assay run`"]),
+            (&in_process, None, &["nothing was stored for 45 s: see the log of the `assay run`"]),
             (
                 &gone,
                 Some(queues((0, 2), (0, 1))),
-                &["no loader reads its source: `loader s3://transactions/2026.csv` goes on"],
+                &["no loader reads its source: resume with `loader s3://transactions/2026.csv`"],
             ),
             (
                 &loading(),
                 Some(QueueSnapshot::Unknown { error: "cannot reach it".into() }),
-                &["RabbitMQ cannot be asked what waits: cannot reach it"],
+                &["the queues are not known: cannot reach it"],
             ),
         ];
         for (overview, queues, expected) in cases {
@@ -213,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_in_the_way_of_what_is_done_or_merely_waits_for_the_day_to_go_on() {
+    fn a_finished_run_and_an_idle_live_run_have_no_obstacles() {
         let finished = overview(example());
-        let nobody = queues((0, 0), (0, 0));
-        assert!(found(&Overview { quiet_millis: 90_000, held_by: None, ..finished }, Some(&nobody)).is_empty());
+        let unattended = queues((0, 0), (0, 0));
+        assert!(found(&Overview { quiet_millis: 90_000, held_by: None, ..finished }, Some(&unattended)).is_empty());
         let source = SourceIdentity { location: "live:shop".into(), version: "2026-01-11".into() };
         let live =
             Overview { run: Run { source, ..loading().run }, held_by: None, quiet_millis: 3_600_000, ..loading() };

@@ -1,4 +1,4 @@
-//! How far a run is, for a person and for a machine.
+//! The status of a run, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,12 +17,12 @@ use crate::output::{
     Fields, Side, Table, counted, grouped, human_duration, moment, one_line, seconds_between, unmasked_line,
 };
 
-/// How much of a text from outside is shown.
+/// Longest text from outside that is shown.
 const TEXT: usize = 300;
-/// How many reasons, classes and labels are listed by name.
+/// Reasons, classes or labels that are listed by name.
 const LISTED: usize = 6;
 
-/// How far a run is.
+/// The status of a run.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
     pub(super) run_id: RunId,
@@ -41,10 +41,10 @@ pub(super) struct Status {
     pub(super) control_totals: Option<ControlTotals>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) live: Option<LiveCounts>,
-    /// Of the last minute; none of a finished run.
+    /// Of the last minute; none for a finished run.
     pub(super) rows_per_second: Option<u64>,
     pub(super) left: Option<TimeLeft>,
-    /// What keeps it from going on, a line each.
+    /// The obstacles, one a line.
     pub(super) in_the_way: Vec<String>,
     pub(super) outcome: OutcomeCounts,
     pub(super) replays: Vec<ReplayProgress>,
@@ -53,7 +53,7 @@ pub(super) struct Status {
     pub(super) queues: Option<QueueSnapshot>,
 }
 
-/// What became of the rows so far.
+/// Outcomes of the rows so far.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct OutcomeCounts {
     #[serde(flatten)]
@@ -63,7 +63,7 @@ pub(super) struct OutcomeCounts {
     #[serde(serialize_with = "as_map")]
     pub(super) failed_by_class: Vec<(String, u64)>,
     pub(super) predictions: Vec<PredictionCount>,
-    /// How old the predictions by label are, where they are older than everything else: counting them takes its time.
+    /// Age of the predictions by label, if they are older than the rest, as counting them is slow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) labels_seconds_old: Option<u64>,
 }
@@ -72,13 +72,13 @@ fn as_map<S: serde::Serializer>(counts: &[(String, u64)], serializer: S) -> Resu
     serializer.collect_map(counts.iter().map(|(name, count)| (name, count)))
 }
 
-/// One replay of the run.
+/// A replay of the run.
 #[derive(Debug, Serialize)]
 pub(super) struct ReplayProgress {
     replay: u64,
     began_at: Timestamp,
     operator: String,
-    /// Rows that were selected when it began.
+    /// Rows that were selected at its start.
     rows_selected: Option<u64>,
     parts_recorded: u64,
     stored: u64,
@@ -102,12 +102,12 @@ impl ReplayProgress {
     }
 }
 
-/// The dead letters of the run, by what was made of them.
+/// The dead letters of the run by outcome.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct DeadLetterCounts {
     #[serde(flatten)]
     by_outcome: BTreeMap<&'static str, u64>,
-    /// How many keep the run from being complete.
+    /// Those that keep the run from being complete.
     blocking: u64,
 }
 
@@ -121,7 +121,7 @@ impl DeadLetterCounts {
     }
 }
 
-/// What was made of a dead letter, as it is stored and shown.
+/// The outcome of a dead letter, as it is stored and shown.
 pub(in crate::commands) fn outcome_name(outcome: DeadLetterOutcome) -> &'static str {
     match outcome {
         DeadLetterOutcome::Booked => "booked",
@@ -131,7 +131,7 @@ pub(in crate::commands) fn outcome_name(outcome: DeadLetterOutcome) -> &'static 
     }
 }
 
-/// `amount_scale 600, id_empty 300`, and the rest in one.
+/// `amount_scale 600, id_empty 300`, and the sum of the rest.
 fn listed(counts: &[(String, u64)]) -> String {
     let (named, rest) = counts.split_at(counts.len().min(LISTED));
     let mut parts: Vec<String> =
@@ -143,7 +143,7 @@ fn listed(counts: &[(String, u64)]) -> String {
 }
 
 impl Status {
-    /// What the run is, and when it was.
+    /// Source and times.
     fn head(&self) -> Fields {
         let mut fields = Fields::default();
         fields.add("source", one_line(&self.source, TEXT));
@@ -158,13 +158,13 @@ impl Status {
             let order = format!("{} at {} UTC: {}", stop.kind.as_str(), moment(stop.at), one_line(&stop.reason, TEXT));
             fields.add("stop order", order);
         }
-        // Of a run that was stopped, the error is the order's reason.
-        let is_told = self.stop.as_ref().is_some_and(|stop| self.error.as_deref() == Some(&stop.reason));
-        fields.add_some("error", self.error.as_deref().filter(|_| !is_told).map(|error| one_line(error, TEXT)));
+        // The error of a stopped run repeats the reason of the order.
+        let is_repeated = self.stop.as_ref().is_some_and(|stop| self.error.as_deref() == Some(&stop.reason));
+        fields.add_some("error", self.error.as_deref().filter(|_| !is_repeated).map(|error| one_line(error, TEXT)));
         fields
     }
 
-    /// How far each stage is.
+    /// Progress of each stage.
     fn stages(&self) -> Fields {
         let mut fields = Fields::default();
         let percent = self.read.percent.map(|percent| format!(", {percent} % of the source")).unwrap_or_default();
@@ -188,7 +188,7 @@ impl Status {
         fields
     }
 
-    /// What became of its rows.
+    /// Outcomes of the rows.
     fn outcomes(&self) -> Fields {
         let mut fields = Fields::default();
         let Tally { predicted, invalid, failed, duplicate } = self.outcome.tally;
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_goes_on() {
+    fn an_unfinished_run() {
         assert_eq!(
             loading().to_string(),
             "\
@@ -333,14 +333,14 @@ transactions.batch    1,200          2
     }
 
     #[test]
-    fn a_run_that_is_stalled_and_one_that_was_cancelled() {
+    fn a_stalled_and_a_cancelled_run() {
         let stalled = Status {
             state: ShownState::Stalled,
             stored: StoreProgress { chunks_total: Some(5_000), ..loading().stored },
             left: None,
-            in_the_way: vec!["no writer takes rows".into()],
+            in_the_way: vec!["no writer consumes".into()],
             dead_letters: DeadLetterCounts { by_outcome: [("booked", 2), ("unreadable", 1)].into(), blocking: 1 },
-            queues: Some(QueueSnapshot::Unknown { error: "RabbitMQ is away".into() }),
+            queues: Some(QueueSnapshot::Unknown { error: "RabbitMQ is unreachable".into() }),
             ..loading()
         };
         let text = stalled.to_string();
@@ -349,8 +349,8 @@ transactions.batch    1,200          2
             "  stored     480,000 rows, 4,800 of 5,000 chunks\n",
             "  time left  not known\n",
             "\ndead letters: booked 2, unreadable 1\n",
-            "not known\n\nin the way:\n  no writer takes rows\n\n  predicted",
-            "\nwhat waits in the queues is not known: RabbitMQ is away\n",
+            "not known\n\nin the way:\n  no writer consumes\n\n  predicted",
+            "\nqueues: not known: RabbitMQ is unreachable\n",
         ] {
             assert!(text.contains(words), "{words}\n{text}");
         }
@@ -372,7 +372,7 @@ transactions.batch    1,200          2
     }
 
     #[test]
-    fn labels_that_are_old_say_so() {
+    fn old_labels_show_their_age() {
         let outcome = OutcomeCounts { labels_seconds_old: Some(40), ..loading().outcome };
         let text = Status { outcome, ..loading() }.to_string();
         assert!(text.contains("  predicted  479,000  fraud 479,000 (as of 40 s ago)\n"), "{text}");
