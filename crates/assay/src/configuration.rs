@@ -5,23 +5,6 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command, CommandFactory};
 
-/// Commands whose settings are listed for `assay`, as long as no other command of that name has them.
-const ASSAY_COMMANDS: [&str; 13] = [
-    "runs",
-    "status",
-    "row",
-    "transaction",
-    "audit",
-    "failures",
-    "invalid",
-    "replay",
-    "repair",
-    "cancel",
-    "operations",
-    "put",
-    "watch-setup",
-];
-
 /// Settings that a first try may need.
 const NEEDED_FIRST: [&str; 10] = [
     "SOURCE_URL",
@@ -82,28 +65,25 @@ impl Setting {
     }
 }
 
-/// The command lines of all programs.
+/// The command lines of all programs. `assay` stands for all of its commands.
 fn programs() -> Vec<(&'static str, Command)> {
+    let (loader, streamer) = (assay_loader::Arguments::command(), assay_streamer::Arguments::command());
     let assay = crate::arguments::Arguments::command();
-    let mut programs: Vec<(&str, Command)> = vec![
-        ("loader", assay_loader::Arguments::command()),
-        ("loader watch", subcommand(&assay_loader::Arguments::command(), "watch")),
+    let subcommand = |program: &Command, name| program.find_subcommand(name).expect("the program has it").clone();
+    let mut programs = vec![
+        ("loader", loader.clone()),
+        ("loader watch", subcommand(&loader, "watch")),
         ("predictor", assay_predictor::Arguments::command()),
         ("writer", assay_writer::Arguments::command()),
-        ("streamer serve", subcommand(&assay_streamer::Arguments::command(), "serve")),
-        ("streamer simulate", subcommand(&assay_streamer::Arguments::command(), "simulate")),
+        ("streamer serve", subcommand(&streamer, "serve")),
+        ("streamer simulate", subcommand(&streamer, "simulate")),
         ("ml-api", assay_ml_api::Arguments::command()),
         ("assay run", subcommand(&assay, "run")),
         ("assay inspect", subcommand(&assay, "inspect")),
-        ("assay put", subcommand(&assay, "put")),
-        ("assay watch-setup", subcommand(&assay, "watch-setup")),
     ];
-    programs.extend(ASSAY_COMMANDS.map(|name| ("assay", subcommand(&assay, name))));
+    let others = assay.get_subcommands().filter(|command| !["run", "inspect"].contains(&command.get_name()));
+    programs.extend(others.map(|command| ("assay", command.clone())));
     programs
-}
-
-fn subcommand(program: &Command, name: &str) -> Command {
-    program.find_subcommand(name).expect("the program has it").clone()
 }
 
 /// All settings with an environment variable, in the order in which the programs name them.

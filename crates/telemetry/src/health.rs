@@ -54,11 +54,8 @@ impl Health {
             loop {
                 let checked = timeout(CHECK_TIMEOUT, check()).await;
                 let problem = checked.unwrap_or_else(|_| Err(format!("no answer within {CHECK_TIMEOUT:?}"))).err();
-                metrics::gauge!("assay_dependency_up", "dependency" => dependency).set(if problem.is_none() {
-                    1.0
-                } else {
-                    0.0
-                });
+                let is_up = f64::from(u8::from(problem.is_none()));
+                metrics::gauge!("assay_dependency_up", "dependency" => dependency).set(is_up);
                 health.state().dependencies.insert(dependency, problem);
                 tokio::time::sleep(every).await;
             }

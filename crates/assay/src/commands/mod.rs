@@ -1,15 +1,40 @@
-//! The commands of `assay`, one file or folder each.
-//!
-//! | room | commands | what they do |
-//! | --- | --- | --- |
-//! | [`load`] | run, inspect, put, generate | bring rows in |
-//! | [`query`] | runs, status, audit, row, transaction, failures, invalid, operations | show what became of runs and rows; change nothing |
-//! | [`change`] | replay, repair, cancel, remove | change runs, and record who did so |
-//! | [`setup`] | migrate, declare, watch-setup, health | prepare and check an installation |
-//! | [`ledger`] | – | what these commands share: opening the database, finding a run, its state, its counts |
+//! The commands of `assay`, one file or folder each, grouped by what they do.
 
-pub(crate) mod change;
 pub(crate) mod ledger;
-pub(crate) mod load;
-pub(crate) mod query;
-pub(crate) mod setup;
+
+/// Commands that bring rows in.
+pub(crate) mod load {
+    pub(crate) mod generate;
+    pub(crate) mod inspect;
+    pub(crate) mod put;
+    pub(crate) mod run;
+}
+
+/// Commands that show what became of runs and rows. They only read.
+pub(crate) mod query {
+    pub(crate) mod audit;
+    pub(crate) mod failures;
+    pub(crate) mod invalid;
+    pub(crate) mod operations;
+    pub(crate) mod row;
+    pub(crate) mod runs;
+    pub(crate) mod status;
+    pub(crate) mod transaction;
+}
+
+/// Commands that change runs, and record who did so.
+pub(crate) mod change {
+    pub(crate) mod cancel;
+    pub(crate) mod remove;
+    pub(crate) mod repair;
+    pub(crate) mod replay;
+    mod stages;
+}
+
+/// Commands that prepare an installation, and check it.
+pub(crate) mod setup {
+    pub(crate) mod declare;
+    pub(crate) mod health;
+    pub(crate) mod migrate;
+    pub(crate) mod watch_setup;
+}

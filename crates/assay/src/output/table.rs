@@ -2,23 +2,16 @@
 
 use std::fmt::{self, Display, Write as _};
 
-/// The alignment of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Left,
-    Right,
-}
-
 /// Rows under a header, in aligned columns.
 #[derive(Debug)]
 pub(crate) struct Table {
-    columns: Vec<(&'static str, Side)>,
+    columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// An empty table.
-    pub(crate) fn new<const N: usize>(columns: [(&'static str, Side); N]) -> Self {
+    /// An empty table. A column whose name begins with `>` is aligned to the right.
+    pub(crate) fn new<const N: usize>(columns: [&'static str; N]) -> Self {
         Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
@@ -30,17 +23,18 @@ impl Table {
 
 impl Display for Table {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let header: Vec<String> = self.columns.iter().map(|name| name.trim_start_matches('>').to_owned()).collect();
         let lines = || std::iter::once(&header).chain(&self.rows);
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|column| lines().map(|line| line[column].chars().count()).max().unwrap_or_default())
             .collect();
         for line in lines() {
             let mut text = String::new();
-            for ((cell, width), (_, side)) in line.iter().zip(&widths).zip(&self.columns) {
-                match side {
-                    Side::Left => write!(text, "{cell:<width$}  ")?,
-                    Side::Right => write!(text, "{cell:>width$}  ")?,
+            for ((cell, width), column) in line.iter().zip(&widths).zip(&self.columns) {
+                if column.starts_with('>') {
+                    write!(text, "{cell:>width$}  ")?;
+                } else {
+                    write!(text, "{cell:<width$}  ")?;
                 }
             }
             writeln!(out, "{}", text.trim_end())?;
@@ -84,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned() {
-        let mut table = Table::new([("class", Side::Left), ("count", Side::Right), ("reason", Side::Left)]);
+        let mut table = Table::new(["class", ">count", "reason"]);
         table.add(["rejected".to_owned(), grouped(12_345), "HTTP status 422".to_owned()]);
         table.add(["é".to_owned(), grouped(1), String::new()]);
         assert_eq!(

@@ -23,6 +23,17 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
+/// `amount_scale 600, id_empty 300, 2 others 7`: the first counts by name, and the sum of the rest.
+pub(crate) fn list_counts(counts: &[(String, u64)]) -> String {
+    const NAMED: usize = 6;
+    const MAX_NAME: usize = 60;
+    let (named, rest) = counts.split_at(counts.len().min(NAMED));
+    let named = named.iter().map(|(name, count)| format!("{} {}", one_line(name, MAX_NAME), grouped(*count)));
+    let rest = (!rest.is_empty())
+        .then(|| format!("{} others {}", rest.len(), grouped(rest.iter().map(|(_, count)| count).sum())));
+    named.chain(rest).collect::<Vec<_>>().join(", ")
+}
+
 /// `2026-01-11 10:00:00`, in UTC.
 pub(crate) fn moment(at: Timestamp) -> String {
     at.to_string().chars().take(19).map(|character| if character == 'T' { ' ' } else { character }).collect()

@@ -12,18 +12,14 @@ use assay_transaction::{Exit, Run, RunId, RunState, StopKind, parse_duration};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
+use super::stages::{StageOptions, poll_until};
 use crate::commands::ledger::operator::OperatorOptions;
-use crate::commands::ledger::{LedgerOptions, StageOptions, find_run};
+use crate::commands::ledger::{LedgerOptions, find_run};
 use crate::error::CommandError;
 use crate::local::{StageCounters, Stages};
 use crate::output::{Fields, counted, grouped, print};
-
-/// Interval of queries.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Publish the missing chunks of a run again, from its source
 ///
@@ -82,18 +78,11 @@ pub(crate) async fn repair(arguments: &RepairArguments, shutdown: &CancellationT
         print(&RepairReport::new(&run, repaired, 0, false), arguments.json)?;
         return Ok(Exit::Done);
     }
-    arguments.stages.require_scorer(&run)?;
-    let progress = StageCounters::default();
-    let starting =
-        Box::pin(Stages::connect_or_start(store, arguments.stages.settings(&arguments.ledger), "repair", &progress));
-    let Some(stages) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
-    let stages = stages?;
-    let repaired = tokio::select! {
-        repaired = publish(arguments, &run, sources, &stages, &progress, shutdown) => repaired,
-        failed = stages.failure() => Err(failed),
+    let publishing = async |stages: &Stages, counters: &StageCounters| {
+        publish(arguments, &run, sources, stages, counters, shutdown).await
     };
-    stages.stop().await;
-    print(&repaired?, arguments.json)?;
+    let repaired = arguments.stages.with_stages(&arguments.ledger, store, &run, "repair", shutdown, publishing).await?;
+    print(&repaired, arguments.json)?;
     Ok(Exit::Done)
 }
 
@@ -157,30 +146,19 @@ async fn wait_until_recorded(
     timeout: Duration,
     shutdown: &CancellationToken,
 ) -> Result<(), CommandError> {
-    let deadline = Instant::now() + timeout.min(Duration::MAX / 4);
-    loop {
-        let looked = async {
-            let recorded = store.progress(run_id).await?.chunks_recorded;
-            let is_finished = store.run(run_id).await?.is_some_and(|run| run.state.is_finished());
-            Ok::<_, assay_store::StoreError>((recorded, is_finished, store.blocking_dead_letters(run_id).await?))
-        };
-        match looked.await {
-            Ok((recorded, true, _)) if recorded >= chunks => return Ok(()),
-            Ok((_, _, letters)) if letters > 0 => {
-                return Err(LoadError::Stalled { run_id: run_id.clone(), letters }.into());
-            }
-            Ok((recorded, ..)) if Instant::now() >= deadline => {
-                return Err(CommandError::RepairTimeout { run_id: run_id.clone(), recorded, chunks });
-            }
-            Ok(_) => {}
-            Err(error) if error.is_transient() && Instant::now() < deadline => debug!("waiting: {error}"),
-            Err(error) => return Err(error.into()),
+    poll_until(timeout, shutdown, CommandError::RepairStopped(run_id.clone()), async || {
+        let recorded = store.progress(run_id).await?.chunks_recorded;
+        let is_finished = store.run(run_id).await?.is_some_and(|run| run.state.is_finished());
+        let letters = store.blocking_dead_letters(run_id).await?;
+        if is_finished && recorded >= chunks {
+            return Ok(Ok(()));
         }
-        tokio::select! {
-            () = tokio::time::sleep(POLL_INTERVAL) => {}
-            () = shutdown.cancelled() => return Err(CommandError::RepairStopped(run_id.clone())),
+        if letters > 0 {
+            return Err(LoadError::Stalled { run_id: run_id.clone(), letters }.into());
         }
-    }
+        Ok(Err(CommandError::RepairTimeout { run_id: run_id.clone(), recorded, chunks }))
+    })
+    .await
 }
 
 /// What was missing and published.

@@ -12,17 +12,13 @@ pub(crate) mod transactions;
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_predictor::LiveOptions;
-use assay_queue::BrokerOptions;
-use assay_scoring::ApiOptions;
 use assay_store::{DatabaseOptions, Store};
-use assay_telemetry::{LogOptions, ShutdownOptions, StartupOptions};
+use assay_telemetry::{LogOptions, StartupOptions};
 use assay_transaction::{Run, RunId};
-use assay_writer::WriterOptions;
 use clap::Args;
 
 use crate::error::CommandError;
-use crate::local::{DEFAULT_DATABASE, DEFAULT_DATABASE_FILE, StageSettings};
+use crate::local::{DEFAULT_DATABASE, DEFAULT_DATABASE_FILE};
 
 /// The options of every command that reads the ledger.
 #[derive(Debug, Args)]
@@ -49,44 +45,6 @@ impl LedgerOptions {
         // An earlier version may have created the file.
         assay_store::migrate(&database, startup).await?;
         Ok(assay_store::connect(&database, command, startup).await?)
-    }
-}
-
-/// The stages for rows that are sent again: of a fleet, or in this process.
-#[derive(Debug, Args)]
-pub(crate) struct StageOptions {
-    #[command(flatten)]
-    pub(crate) broker: BrokerOptions,
-    #[command(flatten)]
-    api: ApiOptions,
-    #[command(flatten)]
-    writer: WriterOptions,
-    #[command(flatten)]
-    pub(crate) shutdown: ShutdownOptions,
-}
-
-impl StageOptions {
-    /// The settings to start them.
-    pub(crate) fn settings<'a>(&'a self, ledger: &LedgerOptions) -> StageSettings<'a> {
-        let (startup, drain) = (ledger.startup.startup_timeout, self.shutdown.drain_timeout);
-        StageSettings {
-            broker: &self.broker,
-            api: &self.api,
-            writer: &self.writer,
-            // The in-process broker has no live transactions.
-            live: LiveOptions::default(),
-            take_queued: false,
-            startup,
-            drain,
-        }
-    }
-
-    /// Refuses to score rows of a fleet with the demonstration model, if AMQP_URL was forgotten.
-    pub(crate) fn require_scorer(&self, run: &Run) -> Result<(), CommandError> {
-        if run.settings.durable_broker && !self.broker.is_set() && !self.api.is_set() {
-            return Err(CommandError::NoFleet(run.run_id.clone()));
-        }
-        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use assay_queue::{Broker, BrokerError, BrokerOptions, Route, Work};
 use assay_transaction::Lane;
 use serde::Serialize;
 
-use crate::output::{Side, Table, grouped};
+use crate::output::{Table, grouped};
 
 /// Longest wait for a broker, as a command works without its answer too.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,11 +73,7 @@ impl std::fmt::Display for QueueSnapshot {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Known(queues) => {
-                let mut table = Table::new([
-                    ("queue (all runs)", Side::Left),
-                    ("waiting", Side::Right),
-                    ("consumers", Side::Right),
-                ]);
+                let mut table = Table::new(["queue (all runs)", ">waiting", ">consumers"]);
                 for QueueDepth { queue, waiting, consumers } in queues {
                     table.add([queue.clone(), grouped(*waiting), grouped(u64::from(*consumers))]);
                 }

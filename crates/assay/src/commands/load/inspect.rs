@@ -14,7 +14,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::error::CommandError;
-use crate::output::{Fields, Side, Table, counted, grouped, one_line, print};
+use crate::output::{Fields, Table, counted, grouped, one_line, print};
 
 /// Invalid rows that are shown.
 const SHOWN_REJECTS: usize = 10;
@@ -266,20 +266,13 @@ impl fmt::Display for InspectReport {
         fields.add("rows", format!("{about}{}", grouped(self.rows.count)));
         fields.add("API calls", format!("{about}{}, {} rows each", grouped(self.api_calls), self.api_batch_size));
         writeln!(out, "{fields}")?;
-        let mut table =
-            Table::new([("decided", Side::Left), ("is", Side::Left), ("by", Side::Left), ("evidence", Side::Left)]);
+        let mut table = Table::new(["decided", "is", "by", "evidence"]);
         for Decision { what, value, by, evidence } in &self.decided {
             let [value, evidence] = [value, evidence].map(|text| one_line(&mask_card_numbers(text), SHOWN_MESSAGE));
             table.add([what.to_string(), value, by.to_string(), evidence]);
         }
         writeln!(out, "{table}")?;
-        let mut table = Table::new([
-            ("column", Side::Left),
-            ("is", Side::Left),
-            ("holds", Side::Left),
-            ("empty", Side::Right),
-            ("such as", Side::Left),
-        ]);
+        let mut table = Table::new(["column", "is", "holds", ">empty", "such as"]);
         for column in &self.columns {
             table.add([
                 column.name.clone(),
@@ -296,8 +289,7 @@ impl fmt::Display for InspectReport {
         if rejects == 0 {
             return Ok(());
         }
-        let mut table =
-            Table::new([("row", Side::Right), ("line", Side::Right), ("reason", Side::Left), ("why", Side::Left)]);
+        let mut table = Table::new([">row", ">line", "reason", "why"]);
         for reject in &self.first_rejects {
             table.add([grouped(reject.row), grouped(reject.line), reject.reason.clone(), reject.message.clone()]);
         }

@@ -15,7 +15,7 @@ use crate::commands::ledger::run_argument::resolve_run;
 use crate::commands::ledger::since::Since;
 use crate::commands::query::status::MAX_LETTERS;
 use crate::error::CommandError;
-use crate::output::{Side, Table, grouped, moment, one_line, print};
+use crate::output::{Table, grouped, moment, one_line, print};
 
 /// The default of `--since`: a month, as most jobs run daily.
 const PERIOD: &str = "31d";
@@ -224,14 +224,7 @@ impl fmt::Display for FailureReport {
 }
 
 fn class_table(classes: &[ClassFailures]) -> Table {
-    let mut table = Table::new([
-        ("class", Side::Left),
-        ("count", Side::Right),
-        ("row", Side::Right),
-        ("transaction", Side::Left),
-        ("attempts", Side::Right),
-        ("reason", Side::Left),
-    ]);
+    let mut table = Table::new(["class", ">count", ">row", "transaction", ">attempts", "reason"]);
     for ClassFailures { class, count, first } in classes {
         let (mut name, mut number) = (one_line(class, 40), grouped(*count));
         if first.is_empty() {
@@ -253,15 +246,7 @@ fn class_table(classes: &[ClassFailures]) -> Table {
 }
 
 fn letter_table(letters: &[DeadLetterGroup]) -> Table {
-    let mut table = Table::new([
-        ("dead letters", Side::Left),
-        ("count", Side::Right),
-        ("resolved", Side::Right),
-        ("latest (UTC)", Side::Left),
-        ("queue", Side::Left),
-        ("message", Side::Left),
-        ("reason", Side::Left),
-    ]);
+    let mut table = Table::new(["dead letters", ">count", ">resolved", "latest (UTC)", "queue", "message", "reason"]);
     for DeadLetterGroup { outcome, count, resolved, latest } in letters {
         table.add([
             (*outcome).to_owned(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::commands::ledger::LedgerOptions;
 use crate::commands::ledger::run_argument::resolve_run;
 use crate::error::CommandError;
-use crate::output::{Side, Table, moment, one_line, print};
+use crate::output::{Table, moment, one_line, print};
 
 /// Longest text that is shown.
 const TEXT: usize = 200;
@@ -57,14 +57,7 @@ impl fmt::Display for OperationList {
         if self.0.is_empty() {
             return writeln!(out, "no operations yet");
         }
-        let mut table = Table::new([
-            ("when (UTC)", Side::Left),
-            ("who", Side::Left),
-            ("what", Side::Left),
-            ("run", Side::Left),
-            ("why", Side::Left),
-            ("details", Side::Left),
-        ]);
+        let mut table = Table::new(["when (UTC)", "who", "what", "run", "why", "details"]);
         for operation in &self.0 {
             table.add([
                 moment(operation.done_at),

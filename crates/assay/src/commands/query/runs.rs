@@ -13,7 +13,7 @@ use crate::commands::ledger::since::Since;
 use crate::commands::ledger::state::{ShownState, blocking_letters};
 use crate::commands::ledger::{LedgerOptions, rows_read};
 use crate::error::CommandError;
-use crate::output::{Side, Table, grouped, human_duration, moment, one_line, print, seconds_between};
+use crate::output::{Table, grouped, human_duration, moment, one_line, print, seconds_between};
 
 /// Longest location that is shown.
 const LOCATION: usize = 100;
@@ -151,16 +151,16 @@ impl fmt::Display for RunList {
             return writeln!(out, "no such runs");
         }
         let mut table = Table::new([
-            ("run", Side::Left),
-            ("state", Side::Left),
-            ("rows read", Side::Right),
-            ("predicted", Side::Right),
-            ("invalid", Side::Right),
-            ("failed", Side::Right),
-            ("duplicate", Side::Right),
-            ("began (UTC)", Side::Left),
-            ("took", Side::Right),
-            ("source", Side::Left),
+            "run",
+            "state",
+            ">rows read",
+            ">predicted",
+            ">invalid",
+            ">failed",
+            ">duplicate",
+            "began (UTC)",
+            ">took",
+            "source",
         ]);
         for run in &self.0 {
             let took =

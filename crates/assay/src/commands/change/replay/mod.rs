@@ -1,11 +1,10 @@
 //! `assay replay`: sends failed transactions to predictors and writer again.
 //!
-//! `publish` publishes them, `wait` waits for their outcomes, `report` shows the result. The store replaces a failed row by its
+//! `publish` publishes them, `report` shows the outcomes. The store replaces a failed row by its
 //! new outcome in one transaction; nothing is changed here.
 
 mod publish;
 mod report;
-mod wait;
 
 use std::time::Duration;
 
@@ -16,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::publish::{PartPublisher, SentParts};
 use self::report::{ReplayPlan, ReplayReport, ReplaySummary};
-use self::wait::{ReplayWait, wait};
+use crate::commands::change::stages::{StageOptions, poll_until};
 use crate::commands::ledger::operator::OperatorOptions;
-use crate::commands::ledger::{LedgerOptions, StageOptions, find_run};
+use crate::commands::ledger::{LedgerOptions, find_run};
 use crate::commands::query::failures::classes;
 use crate::error::CommandError;
 use crate::local::{StageCounters, Stages};
@@ -90,18 +89,10 @@ pub(crate) async fn replay(arguments: &ReplayArguments, shutdown: &CancellationT
         print(&ReplayReport { plan, is_dry_run: arguments.dry_run, replayed: None }, arguments.json)?;
         return Ok(Exit::Done);
     }
-    arguments.stages.require_scorer(&run)?;
-    let progress = StageCounters::default();
-    let settings = arguments.stages.settings(&arguments.ledger);
-    let starting = Box::pin(Stages::connect_or_start(store, settings, "replay", &progress));
-    let Some(stages) = shutdown.run_until_cancelled(starting).await else { return Err(CommandError::NotBegun) };
-    let stages = stages?;
-    let replayed = tokio::select! {
-        replayed = send(arguments, &run, &selection, &plan, &stages, shutdown) => replayed,
-        failed = stages.failure() => Err(failed),
-    };
-    stages.stop().await;
-    let report = ReplayReport { plan, is_dry_run: false, replayed: Some(replayed?) };
+    let sending =
+        async |stages: &Stages, _: &StageCounters| send(arguments, &run, &selection, &plan, stages, shutdown).await;
+    let replayed = arguments.stages.with_stages(&arguments.ledger, store, &run, "replay", shutdown, sending).await?;
+    let report = ReplayReport { plan, is_dry_run: false, replayed: Some(replayed) };
     print(&report, arguments.json)?;
     Ok(report.exit())
 }
@@ -123,9 +114,30 @@ async fn send(
     if !arguments.wait && !stages.are_local() {
         return Ok(ReplaySummary::new(replay, sent, None));
     }
-    let waiting = ReplayWait { store, run_id: &run.run_id, replay, sent, timeout: arguments.wait_timeout, shutdown };
-    let (exchanged, lost_parts): (Exchanged, u64) = wait(&waiting).await?;
-    Ok(ReplaySummary::new(replay, sent, Some((exchanged, lost_parts))))
+    let outcomes = wait_for_parts(arguments, store, &run.run_id, replay, sent, shutdown).await?;
+    Ok(ReplaySummary::new(replay, sent, Some(outcomes)))
+}
+
+/// Waits until each part is recorded or dead-lettered. Returns the sum of the recorded parts, and how many were dead-lettered.
+async fn wait_for_parts(
+    arguments: &ReplayArguments,
+    store: &dyn Store,
+    run_id: &RunId,
+    replay: u64,
+    sent: SentParts,
+    shutdown: &CancellationToken,
+) -> Result<(Exchanged, u64), CommandError> {
+    let stopped = CommandError::ReplayStopped { run_id: run_id.clone(), rows: sent.rows };
+    poll_until(arguments.wait_timeout, shutdown, stopped, async || {
+        // Recorded parts first: a dead letter that is recorded between the queries then counts as neither, instead of as both.
+        let (recorded, exchanged) = store.replayed(run_id, replay).await?;
+        let given_up = store.parts_given_up(run_id, replay).await?;
+        if recorded + given_up >= sent.parts {
+            return Ok(Ok((exchanged, given_up)));
+        }
+        Ok(Err(CommandError::ReplayTimeout { run_id: run_id.clone(), replay, recorded, parts: sent.parts }))
+    })
+    .await
 }
 
 #[cfg(test)]

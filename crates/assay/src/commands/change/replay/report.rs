@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::publish::SentParts;
-use crate::output::{Fields, Side, Table, counted, grouped};
+use crate::output::{Fields, Table, counted, grouped};
 
 /// What a replay sends.
 #[derive(Debug, Serialize)]
@@ -118,7 +118,7 @@ impl fmt::Display for ReplayReport {
         }
         let Some(replayed) = &self.replayed else {
             writeln!(out, "of run {run_id} would be sent again:\n")?;
-            let mut table = Table::new([("class", Side::Left), ("rows", Side::Right)]);
+            let mut table = Table::new(["class", ">rows"]);
             for (class, count) in selected {
                 table.add([class.clone(), grouped(*count)]);
             }

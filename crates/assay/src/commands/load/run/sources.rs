@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::summary::{RunSummary, SHOWN_CHARACTERS};
 use crate::error::CommandError;
-use crate::output::{Side, Table, counted, grouped, one_line, per_second};
+use crate::output::{Table, counted, grouped, one_line, per_second};
 
 /// The outcomes of several sources.
 #[derive(Debug, Serialize)]
@@ -84,16 +84,8 @@ impl SourcesSummary {
 /// As a table.
 impl Display for SourcesSummary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new([
-            ("run", Side::Left),
-            ("state", Side::Left),
-            ("rows read", Side::Right),
-            ("predicted", Side::Right),
-            ("invalid", Side::Right),
-            ("failed", Side::Right),
-            ("duplicate", Side::Right),
-            ("source", Side::Left),
-        ]);
+        let mut table =
+            Table::new(["run", "state", ">rows read", ">predicted", ">invalid", ">failed", ">duplicate", "source"]);
         let counts = |rows_read: u64, tally: Tally| {
             [rows_read, tally.predicted, tally.invalid, tally.failed, tally.duplicate].map(grouped)
         };

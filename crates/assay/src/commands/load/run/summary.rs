@@ -10,7 +10,7 @@ use assay_transaction::{RunId, RunState, Tally};
 use serde::Serialize;
 
 use crate::error::CommandError;
-use crate::output::{counted, grouped, masked_labels, one_line, per_second};
+use crate::output::{counted, grouped, list_counts, masked_labels, one_line, per_second};
 
 /// Longest location or remark that is shown.
 pub(super) const SHOWN_CHARACTERS: usize = 500;
@@ -115,8 +115,8 @@ impl Display for RunSummary {
         let rows = [
             ("rows read", self.rows_read, String::new()),
             ("  predicted", predicted, String::new()),
-            ("  invalid", invalid, listed(&self.invalid_by_reason)),
-            ("  failed", failed, listed(&self.failed_by_class)),
+            ("  invalid", invalid, list_most_frequent(&self.invalid_by_reason)),
+            ("  failed", failed, list_most_frequent(&self.failed_by_class)),
             ("  duplicate", duplicate, String::new()),
         ];
         for (name, count, detail) in rows {
@@ -160,23 +160,11 @@ impl Display for RunSummary {
     }
 }
 
-/// Reasons or classes that are listed by name.
-const LISTED: usize = 4;
-
-/// `amount_format 12, id_empty 3`, the most frequent first, and the sum of the rest.
-fn listed(counts: &BTreeMap<String, u64>) -> String {
-    let mut counts: Vec<_> = counts.iter().collect();
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let rest = counts.split_off(counts.len().min(LISTED));
-    let mut listed: Vec<String> = counts
-        .into_iter()
-        .map(|(name, count)| format!("{} {}", one_line(name, SHOWN_LABEL), grouped(*count)))
-        .collect();
-    if !rest.is_empty() {
-        let count = rest.iter().map(|(_, count)| **count).sum();
-        listed.push(format!("{} other reasons {}", rest.len(), grouped(count)));
-    }
-    listed.join(", ")
+/// As [`list_counts`], the most frequent first.
+fn list_most_frequent(counts: &BTreeMap<String, u64>) -> String {
+    let mut counts: Vec<_> = counts.iter().map(|(name, count)| (name.clone(), *count)).collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    list_counts(&counts)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::raw_text;
 use crate::commands::ledger::rows_read;
 use crate::commands::ledger::transactions::replayable_entry;
 use crate::error::CommandError;
-use crate::output::{Side, Table, grouped, one_line};
+use crate::output::{Table, grouped, one_line};
 
 /// Interval of progress in the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
@@ -248,13 +248,7 @@ impl fmt::Display for SourceComparison {
             return writeln!(out, "\nin the source: no such row");
         };
         writeln!(out, "\nin the source, line {}:\n  {}\n", grouped(line), one_line(raw, VALUE))?;
-        let mut table = Table::new([
-            ("value", Side::Left),
-            ("in the source", Side::Left),
-            ("read as", Side::Left),
-            ("stored", Side::Left),
-            ("same", Side::Left),
-        ]);
+        let mut table = Table::new(["value", "in the source", "read as", "stored", "same"]);
         let shown = |text: &Option<String>| text.as_ref().map_or("–".to_owned(), |text| one_line(text, VALUE));
         for value in &self.values {
             let same = match value.is_same {

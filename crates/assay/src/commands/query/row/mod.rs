@@ -276,11 +276,9 @@ mod tests {
     use crate::commands::ledger::state::tests::{at, example};
     use crate::commands::ledger::transactions::tests::{failed, record};
 
-    fn report(outcome: RowOutcome) -> String {
-        let run_id = "second".parse().unwrap();
-        let earlier = Vec::new();
+    fn row_report(outcome: RowOutcome, earlier: Vec<EarlierAttempt>) -> RowReport {
         RowReport {
-            run_id,
+            run_id: "second".parse().unwrap(),
             source: "/data/a.csv".into(),
             is_latest_of_source: true,
             row: 4_711,
@@ -288,7 +286,10 @@ mod tests {
             earlier,
             comparison: None,
         }
-        .to_string()
+    }
+
+    fn report(outcome: RowOutcome) -> String {
+        row_report(outcome, Vec::new()).to_string()
     }
 
     #[test]
@@ -300,15 +301,7 @@ mod tests {
             attempts: 8,
             replayed_at: at("10:00:00"),
         };
-        let report = RowReport {
-            run_id: "second".parse().unwrap(),
-            source: "/data/a.csv".into(),
-            is_latest_of_source: false,
-            row: 4_711,
-            outcome: RowOutcome::Predicted { transaction: Box::new(record().into()) },
-            earlier: vec![failure.into()],
-            comparison: None,
-        };
+        let report = row_report(RowOutcome::Predicted { transaction: Box::new(record().into()) }, vec![failure.into()]);
         assert!(
             report.to_string().ends_with(
                 "  failed before   rejected, after 8 attempts: HTTP status 422: 411111******1111; replay 2, \

@@ -14,13 +14,11 @@ use crate::commands::ledger::live_counts::LiveCounts;
 use crate::commands::ledger::queues::QueueSnapshot;
 use crate::commands::ledger::state::ShownState;
 use crate::output::{
-    Fields, Side, Table, counted, grouped, human_duration, moment, one_line, seconds_between, unmasked_line,
+    Fields, Table, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, unmasked_line,
 };
 
 /// Longest text from outside that is shown.
 const TEXT: usize = 300;
-/// Reasons, classes or labels that are listed by name.
-const LISTED: usize = 6;
 
 /// The status of a run.
 #[derive(Debug, Serialize)]
@@ -131,17 +129,6 @@ pub(in crate::commands) fn outcome_name(outcome: DeadLetterOutcome) -> &'static 
     }
 }
 
-/// `amount_scale 600, id_empty 300`, and the sum of the rest.
-fn listed(counts: &[(String, u64)]) -> String {
-    let (named, rest) = counts.split_at(counts.len().min(LISTED));
-    let mut parts: Vec<String> =
-        named.iter().map(|(name, count)| format!("{} {}", one_line(name, 40), grouped(*count))).collect();
-    if !rest.is_empty() {
-        parts.push(format!("{} others {}", rest.len(), grouped(rest.iter().map(|(_, count)| count).sum())));
-    }
-    parts.join(", ")
-}
-
 impl Status {
     /// Source and times.
     fn head(&self) -> Fields {
@@ -199,9 +186,9 @@ impl Status {
             _ => String::new(),
         };
         let counts = [
-            ("predicted", predicted, format!("{}{age}", listed(&predictions))),
-            ("invalid", invalid, listed(&self.outcome.invalid_by_reason)),
-            ("failed", failed, listed(&self.outcome.failed_by_class)),
+            ("predicted", predicted, format!("{}{age}", list_counts(&predictions))),
+            ("invalid", invalid, list_counts(&self.outcome.invalid_by_reason)),
+            ("failed", failed, list_counts(&self.outcome.failed_by_class)),
             ("duplicate", duplicate, String::new()),
         ];
         let width = counts.iter().map(|(_, count, _)| grouped(*count).len()).max().unwrap_or_default();
@@ -212,15 +199,7 @@ impl Status {
     }
 
     fn replay_table(&self) -> Table {
-        let mut table = Table::new([
-            ("replay", Side::Right),
-            ("began (UTC)", Side::Left),
-            ("selected", Side::Right),
-            ("stored", Side::Right),
-            ("failed again", Side::Right),
-            ("gone", Side::Right),
-            ("by", Side::Left),
-        ]);
+        let mut table = Table::new([">replay", "began (UTC)", ">selected", ">stored", ">failed again", ">gone", "by"]);
         for replay in &self.replays {
             table.add([
                 replay.replay.to_string(),
@@ -254,7 +233,7 @@ impl fmt::Display for Status {
         if !self.dead_letters.by_outcome.is_empty() {
             let counts: Vec<_> =
                 self.dead_letters.by_outcome.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect();
-            writeln!(out, "\ndead letters: {}", listed(&counts))?;
+            writeln!(out, "\ndead letters: {}", list_counts(&counts))?;
         }
         match &self.queues {
             Some(queues) => write!(out, "\n{queues}"),
@@ -379,7 +358,7 @@ transactions.batch    1,200          2
     }
 
     #[test]
-    fn replays_are_listed() {
+    fn replays_are_list_counts() {
         let operation = Operation {
             operator: "ada".into(),
             action: "replay".into(),
