@@ -6,7 +6,7 @@ use assay_tests::{Program, law};
 use assay_transaction::Tally;
 use serde_json::Value;
 
-use crate::commands::guide::play;
+use crate::commands::operator_guide::play;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
 

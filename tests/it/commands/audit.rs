@@ -1,4 +1,4 @@
-//! `assay audit` proves the law from the tables, and sees it broken, whichever table somebody deletes a row from.
+//! `assay audit` verifies the row accounting, and fails if a row is deleted from any table.
 
 use assay_tests::{Database, Rows, Script, Stack, law, row};
 use serde_json::json;
@@ -21,14 +21,14 @@ async fn execute(database: &Database, statement: &'static str) {
 }
 
 #[tokio::test]
-async fn each_table_that_lacks_a_row_breaks_the_law() {
+async fn the_audit_fails_if_any_table_lacks_a_row() {
     let stack = loaded().await;
     let audit = async || stack.assay(["audit", "first"]).run().await;
     let whole = audit().await;
     whole.expect_exit(0).expect_says("run first (complete): audit passed");
     whole.expect_says("24 = 21 predicted + 1 invalid + 1 failed + 1 duplicate").expect_says("3 of 3 recorded");
 
-    // Each table's row is taken away, missed, and put back.
+    // A row of each table is deleted, missed, and restored.
     let tables = [
         ("transactions", "DELETE FROM transactions WHERE row_number = 5", "1 row has no outcome"),
         (
@@ -60,7 +60,7 @@ async fn each_table_that_lacks_a_row_breaks_the_law() {
 }
 
 #[tokio::test]
-async fn all_runs_are_audited_and_one_that_is_broken_is_told() {
+async fn all_runs_are_audited_and_a_broken_one_is_named() {
     let stack = loaded().await;
     let object = stack.s3.put("transactions", "b.csv", Rows::valid(10));
     let _stages = stack.start_stages();
@@ -79,13 +79,13 @@ async fn all_runs_are_audited_and_one_that_is_broken_is_told() {
     let breaches = json[0]["breaches"].as_array().unwrap();
     assert!(breaches.contains(&json!({ "breach": "doubled", "outcomes": 1 })), "{json}");
 
-    // What an audit says of a row, `assay row` does not contradict.
+    // `assay row` agrees with the audit.
     execute(&stack.database, "DELETE FROM failed_transactions").await;
     stack.assay(["row", "first", "7"]).run().await.expect_exit(1).expect_says("lost").expect_says("assay audit first");
     stack.assay(["audit", "third"]).run().await.expect_one_clear_line(2, &["third"]);
     stack.assay(["audit"]).run().await.expect_exit(2);
 
-    // Rows whose run nobody knows are not passed over.
+    // Rows of unknown runs are reported.
     execute(&stack.database, "DELETE FROM runs WHERE run_id = 'second'").await;
     let all = stack.assay(["audit", "--all"]).run().await;
     all.expect_exit(1)
@@ -99,7 +99,7 @@ async fn all_runs_are_audited_and_one_that_is_broken_is_told() {
 }
 
 #[tokio::test]
-async fn a_run_that_goes_on_is_judged_by_what_is_recorded() {
+async fn an_unfinished_run_is_audited_by_its_recorded_rows() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
     stack.loader(&object).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10").run().await.expect_exit(0);

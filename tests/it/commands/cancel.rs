@@ -1,11 +1,11 @@
-//! `assay cancel`, where nobody else is there to carry it out, and where there is nothing to cancel.
+//! `assay cancel` of a run without a loader, and of a finished run.
 
 use assay_tests::{Program, Rows, Script, Stack, law};
 use assay_transaction::Tally;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_run_whose_loader_is_gone_is_sealed_and_ends() {
+async fn a_run_without_a_loader_is_sealed_and_ends() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
     let small = |program: Program| program.env("QUEUE_MAX_LENGTH", "5").env("PUBLISH_WINDOW", "2");
@@ -22,7 +22,7 @@ async fn a_run_whose_loader_is_gone_is_sealed_and_ends() {
     assert!((40..300).contains(&rows_read) && rows_read % 10 == 0, "{cancelled}");
     small(stack.assay(["status", "first"])).run().await.expect_exit(0).expect_says("run first: cancelling");
     small(stack.assay(["row", "first", "300"])).run().await.expect_says("never read: reading ended after row ");
-    // The order stays, and it is recorded once; another reason is kept beside it.
+    // The order stays and is recorded once; another reason is recorded too.
     cancel().run().await.expect_exit(0).expect_says("was being cancelled before: the wrong file");
     let operations = stack.assay(["operations", "--json"]).run().await.expect_exit(0).json();
     assert_eq!((&operations[0]["action"], &operations[1]), (&json!("cancel"), &json!(null)), "{operations}");
@@ -56,7 +56,7 @@ async fn a_run_whose_loader_is_gone_is_sealed_and_ends() {
 }
 
 #[tokio::test]
-async fn what_is_finished_cannot_be_cancelled() {
+async fn a_finished_run_cannot_be_cancelled() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
     let _stages = stack.start_stages();

@@ -1,9 +1,9 @@
-//! `assay invalid --csv`: rejected rows as a file in their source's own dialect, to be corrected and loaded again.
+//! `assay invalid --csv`: writes invalid rows in the dialect of their source, to be corrected and loaded again.
 
 use assay_tests::{Rows, Script, Stack, law};
 use assay_transaction::{MAX_RAW_KEPT, Tally};
 
-/// As a French spreadsheet writes it, in Windows-1252: two good rows, and five that are not.
+/// A file of a French spreadsheet in Windows-1252: two valid rows and five invalid ones.
 fn file() -> Vec<u8> {
     let mut file = b"id;libell\xe9;description;amount;timestamp;operation_type;side\r\n".to_vec();
     let rows: [&[u8]; 4] = [
@@ -25,7 +25,7 @@ fn file() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn rejected_rows_are_corrected_and_loaded_again() {
+async fn invalid_rows_are_corrected_and_loaded_again() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", file());
     let _stages = stack.start_stages();
@@ -43,7 +43,7 @@ async fn rejected_rows_are_corrected_and_loaded_again() {
     written.expect_exit(0).expect_says("wrote 3 rows to ").expect_says("2 rows are left out");
     assert_eq!(written.stdout, "");
     let csv = std::fs::read(&path).unwrap();
-    // Byte for byte and not masked; what is never closed comes last.
+    // Byte for byte and not masked; the unterminated quote comes last.
     let expected: &[u8] = b"id;libell\xe9;description;amount;timestamp;operation_type;side\n\
         2;hiver;\"Caf\xe9 \x80;\r\n\"\"du\"\" coin\";-2,5O;2026-01-01 10:00:00;card_payment;debit\n\
         4;CB 4111111111111111;Caf\xe9;-4,50;01/01/2026;card_payment;debit\n\
@@ -77,7 +77,7 @@ async fn rejected_rows_are_corrected_and_loaded_again() {
 }
 
 #[tokio::test]
-async fn a_run_without_rejected_rows_has_only_a_header() {
+async fn a_run_without_invalid_rows_has_only_a_header() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(3));
     let _stages = stack.start_stages();

@@ -1,14 +1,23 @@
 //! What the commands of `assay` print, and what they change.
 
-mod answers;
 mod audit;
 mod cancel;
-pub(crate) mod guide;
-mod in_one_process;
+mod comparison;
 mod invalid;
 mod obstacles;
-mod on_the_way;
+pub(crate) mod operator_guide;
+mod queries;
 mod remove;
 mod repair;
 mod replay;
-mod source;
+mod sqlite;
+mod unfinished;
+
+use std::path::Path;
+
+use assay_tests::{Ended, Program};
+
+/// Runs `assay` with the database file of a folder.
+async fn assay(folder: &Path, arguments: &[&str]) -> Ended {
+    arguments.iter().fold(Program::new("assay").within(folder), Program::arg).run().await
+}

@@ -1,9 +1,9 @@
-//! `assay status` names what is in the way of a run, and `assay runs` what became of runs.
+//! `assay status` names the obstacles of a run, and `assay runs` lists runs with their outcomes.
 
 use assay_tests::{Rows, Script, Stack, law};
 use serde_json::json;
 
-/// What is said to be in the way.
+/// The obstacles in the status.
 async fn in_the_way(stack: &Stack, run: &str) -> Vec<String> {
     let status = stack.assay(["status", run, "--json"]).run().await.expect_exit(0).json();
     let lines = status["in_the_way"].as_array().unwrap_or_else(|| panic!("{status}"));
@@ -11,7 +11,7 @@ async fn in_the_way(stack: &Stack, run: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_keeps_a_run_from_going_on_is_named() {
+async fn the_obstacles_of_a_run_are_named() {
     let stack = Stack::new(Script::Broken(500)).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
     let loader = stack.loader(&object).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
@@ -22,7 +22,7 @@ async fn what_keeps_a_run_from_going_on_is_named() {
     let status = stack.assay(["status", &object]).run().await;
     status.expect_exit(0).expect_says("\nin the way:\n  no predictor consumes");
 
-    // With both connected, a model that fails on everything keeps all rows.
+    // With both connected, a failing model stops all rows.
     let [predictor, writer] = [stack.predictor().start(), stack.writer().start()];
     stack.ml_api.asked(1).await;
     let waiting = "UPDATE runs SET started_at = started_at - interval '1 minute'";
@@ -46,7 +46,7 @@ async fn what_keeps_a_run_from_going_on_is_named() {
 }
 
 #[tokio::test]
-async fn a_loader_that_is_gone_is_named_with_what_goes_on() {
+async fn a_lost_loader_is_named_with_the_command_to_resume() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
     let loader = stack.loader(&object).env("QUEUE_MAX_LENGTH", "5").env("PUBLISH_WINDOW", "2");

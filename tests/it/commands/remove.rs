@@ -1,4 +1,4 @@
-//! `assay remove`: a load that should not have been is taken back, and everything else is as it would be without it.
+//! `assay remove`: a wrong load is removed, and all other rows are as they would be without it.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ async fn load(folder: &Path, run: &str, file: &str) -> Ended {
 }
 
 #[tokio::test]
-async fn a_wrong_load_is_taken_back() {
+async fn a_wrong_load_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let assay = async |arguments: &[&str]| assay(folder, arguments).await;
@@ -78,7 +78,7 @@ async fn a_wrong_load_is_taken_back() {
 }
 
 #[tokio::test]
-async fn a_removal_that_is_killed_goes_on() {
+async fn a_killed_removal_resumes() {
     const ROWS: u64 = 20_000;
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(ROWS));

@@ -1,4 +1,4 @@
-//! `assay repair`: what was lost outside is read from the source again, and only that.
+//! `assay repair`: publishes lost chunks again from the source, and only those.
 
 use assay_tests::{Rows, STORED, Script, Stack, assert_same, content, law};
 use serde_json::json;
@@ -12,7 +12,7 @@ async fn chunks_that_the_database_lost_are_published_again() {
     let loader = stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
     loader.run().await.expect_exit(0);
     let asked = stack.ml_api.bodies().len();
-    // As a database that was restored from a backup.
+    // As in a database that was restored from a backup.
     let restored = "
         DELETE FROM predictions WHERE transaction_id IN (SELECT id FROM transactions WHERE row_number BETWEEN 31 AND 50);
         DELETE FROM transactions WHERE row_number BETWEEN 31 AND 50;
@@ -45,12 +45,12 @@ async fn chunks_that_the_database_lost_are_published_again() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_stalled_is_complete_after_its_repair() {
+async fn a_stalled_run_is_complete_after_its_repair() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
     let loader = || stack.loader(&object).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
     loader().run().await.expect_exit(0);
-    // Somebody purges the queue, and one chunk is a dead letter that nobody can read.
+    // The queue is purged, and one chunk is an unreadable dead letter.
     assert_eq!(stack.broker.purge("transactions.batch").await, 3);
     let letter = "INSERT INTO dead_letters (queue, message_id, run_id, reason, attempt, body, outcome)
         VALUES ('transactions.batch', 'first/1', 'first', 'not a readable assay.chunk.v1', 0, '', 'unreadable')";

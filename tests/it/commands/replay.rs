@@ -1,10 +1,10 @@
-//! `assay replay`: rows that the ML API refused are sent again, and exchanged for their outcomes.
+//! `assay replay`: rows that the ML API refused are sent again, and replaced by their new outcomes.
 
 use assay_tests::{MlApi, Rows, STORED, Script, Stack, assert_same, content, law, row};
 use assay_transaction::Tally;
 use serde_json::json;
 
-/// Of 250 rows each tenth is refused, in chunks of 20.
+/// 250 rows in chunks of 20, of which every tenth is refused.
 fn file() -> Rows {
     (1..=250).fold(Rows::header(), |file, number| {
         let row = row(number);
@@ -33,7 +33,7 @@ async fn attempts(stack: &Stack) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn refused_rows_are_scored_once_the_model_takes_them() {
+async fn refused_rows_are_scored_once_the_model_accepts_them() {
     let (stack, _stages) = loaded().await;
     let failed = stack.database.texts(FAILED).await;
 
@@ -51,7 +51,7 @@ async fn refused_rows_are_scored_once_the_model_takes_them() {
     assert!(after[0] > before[0], "row 20 was sent again: {before:?}, {after:?}");
     assert_eq!(after[1], before[1], "row 30 was not");
 
-    // Now it does not; the others are not asked for again.
+    // Now it does not; the other rows are not sent again.
     let asked = stack.ml_api.bodies().len();
     stack.ml_api.set(Script::Score);
     let replay = stack.assay(["replay", "first", "--wait", "--class", "rejected", "--json", "--reason", "repaired"]);
@@ -96,7 +96,7 @@ async fn refused_rows_are_scored_once_the_model_takes_them() {
 async fn two_replays_at_once_store_each_row_once() {
     let (stack, _stages) = loaded().await;
     stack.ml_api.set(Script::Hold);
-    // Without --wait both send all: each row is scored twice, and exchanged by whichever comes first.
+    // Without --wait both send all rows: each is scored twice, and replaced by the first outcome.
     for _ in 0..2 {
         let sent = stack.assay(["replay", "first"]).run().await;
         sent.expect_exit(0).expect_says("rows sent  25, in 2 parts").expect_says("sent to predictors and writers");
@@ -113,12 +113,12 @@ async fn two_replays_at_once_store_each_row_once() {
 }
 
 #[tokio::test]
-async fn without_a_broker_it_is_scored_in_this_process_where_an_api_is_named() {
+async fn without_a_broker_rows_are_scored_in_this_process_if_an_api_is_set() {
     let (stack, stages) = loaded().await;
     drop(stages);
     stack.ml_api.set(Script::Score);
     let here = || stack.assay(["replay", "first"]).without("AMQP_URL");
-    // Not by the demonstration model because somebody forgot the broker.
+    // Not by the demonstration model if AMQP_URL was forgotten.
     here().run().await.expect_one_clear_line(2, &["AMQP_URL", "ML_API_URL"]);
     assert_eq!(law::holds_for_one_run(&stack.database).await, REFUSED);
     here().env("ML_API_URL", stack.ml_api.url()).run().await.expect_exit(0).expect_says("stored            25\n");

@@ -46,7 +46,7 @@ impl TransactionView {
         }
     }
 
-    /// Adds it to what is shown.
+    /// Adds its fields.
     pub(crate) fn show(&self, fields: &mut Fields) {
         let shown = |text: &str| one_line(text, VALUE);
         fields.add("transaction", self.id.to_string());
@@ -125,7 +125,7 @@ impl StoredTransaction {
         format!("{}{score}{}", one_line(&answer.prediction, VALUE), model.unwrap_or_default())
     }
 
-    /// Adds it to what is shown.
+    /// Adds its fields.
     pub(crate) fn show(&self, fields: &mut Fields) {
         self.content.show(fields);
         if let Some(answer) = &self.prediction {
@@ -176,7 +176,7 @@ impl From<FailedRecord> for FailedTransaction {
 }
 
 impl FailedTransaction {
-    /// Adds it to what is shown.
+    /// Adds its fields.
     pub(crate) fn show(&self, fields: &mut Fields) {
         fields.add("reason", one_line(&self.reason, VALUE));
         fields.add("attempts", self.attempts.to_string());

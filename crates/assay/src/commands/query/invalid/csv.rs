@@ -92,7 +92,7 @@ fn line(out: &mut impl Write, line: Option<Vec<u8>>) -> Result<bool, CommandErro
     Ok(true)
 }
 
-/// The line that says which delimiter there is, where nobody has set it and none but such a line makes it known.
+/// The `sep=` line, if the delimiter was not set and only such a line makes it known.
 fn separator(settings: &RunSettings) -> String {
     let delimiter = settings.dialect.delimiter;
     let is_told = Delimiter::ALL.contains(&delimiter) || settings.decided_by(Decided::Delimiter) == DecidedBy::Set;

@@ -7,7 +7,7 @@ pub(super) struct LineEncoder {
     encoding: Encoding,
     /// Whether the stored rows are UTF-8, and the source is not.
     is_transcoded: bool,
-    /// Whether only a byte order mark told the encoding.
+    /// Whether the encoding is known only from a byte order mark.
     is_marked: bool,
     /// Bytes that are invalid in the encoding, to stand for invalid bytes of the source.
     malformed: Vec<u8>,
@@ -29,7 +29,7 @@ impl LineEncoder {
         Self { encoding, is_transcoded: settings.is_transcoded(), is_marked, malformed }
     }
 
-    /// The byte order mark, if the encoding needs one or only the mark of the source told the encoding.
+    /// The byte order mark, if the encoding needs one or is known only from the mark of the source.
     pub(super) fn byte_order_mark(&self) -> Vec<u8> {
         let needs_one = self.is_marked || [Encoding::UTF_16LE, Encoding::UTF_16BE].contains(&self.encoding);
         if needs_one { self.encoding.encode("\u{feff}").unwrap_or_default() } else { Vec::new() }

@@ -1,10 +1,10 @@
-//! Rows and runs that are on their way: what is told of them depends on how far they are, and on nothing's timing.
+//! What is shown of unfinished runs and their rows at each stage.
 
 use assay_tests::{ClosedPort, Program, Rows, Script, Stack, law};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_row_that_is_published_waits_in_a_queue() {
+async fn a_published_row_is_in_a_queue() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
     let loader = stack.loader(&object).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
@@ -18,7 +18,7 @@ async fn a_row_that_is_published_waits_in_a_queue() {
         (&row["outcome"], &row["stage"], &row["chunks"]),
         (&json!("on_its_way"), &json!("published"), &json!([1, 2]))
     );
-    // Without a broker, what the database knows is told.
+    // Without a broker, only the database is queried.
     let row = stack.assay(["row", "first", "15"]).without("AMQP_URL").run().await;
     row.expect_exit(0).expect_says("published").expect_silent_about("consumers");
 
@@ -27,7 +27,7 @@ async fn a_row_that_is_published_waits_in_a_queue() {
     status.expect_says("stored     0 rows, 0 of 3 chunks").expect_says("time left  not known");
     status.expect_says("transactions.batch           3          0\n");
 
-    // A dead letter of its run that cannot be read may be its chunk; one of another chunk may not.
+    // An unreadable dead letter of the run may be its chunk; one of another chunk may not.
     let letter = "INSERT INTO dead_letters (queue, message_id, run_id, reason, attempt, body, outcome)
         VALUES ('transactions.batch', 'first/0', 'first', 'not a readable assay.chunk.v1', 0, '', 'unreadable')";
     sqlx::raw_sql(letter).execute(stack.database.pool()).await.unwrap();
@@ -45,13 +45,13 @@ async fn a_row_that_is_published_waits_in_a_queue() {
 }
 
 #[tokio::test]
-async fn a_row_beyond_the_checkpoint_is_not_known_to_be_published() {
+async fn a_row_beyond_the_checkpoint_may_not_be_published() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
     let small = |program: Program| program.env("QUEUE_MAX_LENGTH", "5").env("PUBLISH_WINDOW", "2");
     let loader = small(stack.loader(&object)).env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20");
     let mut loader = loader.arg("--wait").env("BATCH_RUN_ID", "first").start();
-    // The queue is full, and nobody takes from it.
+    // The queue is full and has no consumer.
     stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
     let row = small(stack.assay(["row", "first", "300"])).run().await;
     row.expect_exit(0).expect_says("on its way: the checkpoint is at row ").expect_says("not confirmed by the broker");
@@ -63,7 +63,7 @@ async fn a_row_beyond_the_checkpoint_is_not_known_to_be_published() {
     let watched = small(stack.assay(["status", "first", "--watch", "--json"])).start();
     let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
     loader.says("Pipeline complete").await;
-    // It is shown until it is finished, and as finished at last.
+    // It is shown until it is finished, at last as finished.
     let watched = watched.end().await;
     watched.expect_exit(0);
     let last: serde_json::Value = serde_json::from_str(watched.stdout.lines().last().unwrap()).unwrap();
@@ -73,7 +73,7 @@ async fn a_row_beyond_the_checkpoint_is_not_known_to_be_published() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_is_interrupted_has_not_failed() {
+async fn an_interrupted_watch_exits_with_0() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
     stack.loader(&object).env("BATCH_RUN_ID", "first").run().await.expect_exit(0);
@@ -83,12 +83,12 @@ async fn a_watcher_that_is_interrupted_has_not_failed() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_away_keeps_nobody_from_learning_what_the_database_knows() {
+async fn an_unreachable_broker_does_not_fail_a_query() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
     stack.loader(&object).env("BATCH_RUN_ID", "first").run().await.expect_exit(0);
-    let nobody = ClosedPort::new();
-    let away = format!("amqp://{}", nobody.address());
-    let status = stack.assay(["status", "first"]).env("AMQP_URL", away).env("STARTUP_TIMEOUT", "1s").run().await;
+    let closed = ClosedPort::new();
+    let unreachable = format!("amqp://{}", closed.address());
+    let status = stack.assay(["status", "first"]).env("AMQP_URL", unreachable).env("STARTUP_TIMEOUT", "1s").run().await;
     status.expect_exit(0).expect_says("run first: sealed").expect_says("queues: not known: cannot reach");
 }

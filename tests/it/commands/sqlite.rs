@@ -1,18 +1,15 @@
-//! The operator's commands after the newcomer's first `assay run`: with nothing set, on the SQLite file that it made.
+//! All commands after a first `assay run`: without settings, on its SQLite file.
 
 use std::path::Path;
 
-use assay_tests::{Ended, MlApi, Program, Rows, Script, law, row};
+use assay_tests::{MlApi, Program, Rows, Script, law, row};
 use assay_transaction::Tally;
 use serde_json::json;
 
-async fn assay(folder: &Path, arguments: &[&str]) -> Ended {
-    let program = Program::new("assay").within(folder);
-    arguments.iter().fold(program, Program::arg).run().await
-}
+use super::assay;
 
 #[tokio::test]
-async fn every_command_works_with_nothing_set() {
+async fn every_command_works_without_settings() {
     let ml_api = MlApi::start(Script::Refuse).await;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -22,7 +19,7 @@ async fn every_command_works_with_nothing_set() {
         .with(",no id,1,2026-01-01 10:00:00,,x,debit");
     std::fs::write(folder.join("a.csv"), &file).unwrap();
     let run = Program::new("assay").args(["run", "a.csv"]).within(folder);
-    // One request at a time: of two rows with one id, the first is then the one that is stored.
+    // One request at a time, so that the first of two rows with one id is stored.
     let run = run.env("ML_API_URL", ml_api.url()).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
     let run = run.env("API_MAX_WORKERS", "1");
     run.run().await.expect_exit(1);
@@ -55,7 +52,7 @@ async fn every_command_works_with_nothing_set() {
     let csv = assay(&["invalid", "first", "--csv"]).await;
     assert_eq!(csv.expect_exit(0).stdout.lines().nth(1), Some(",no id,1,2026-01-01 10:00:00,,x,debit"));
 
-    // Replays and repairs bring the stages with them: the reference model scores what the other one refused.
+    // Replays and repairs start stages themselves: the reference model scores the rows that the other one refused.
     assay(&["replay", "first", "--dry-run"]).await.expect_exit(0).expect_says("rejected     1");
     assay(&["replay", "first"]).await.expect_exit(0).expect_says("stored            1\n");
     let scored = Tally { predicted: 21, failed: 0, ..refused };
@@ -71,11 +68,11 @@ async fn every_command_works_with_nothing_set() {
     assay(&["cancel", "first"]).await.expect_one_clear_line(2, &["first is complete"]);
     let operations = assay(&["operations"]).await;
     operations.expect_exit(0).expect_says("  repair  first").expect_says("  replay  first");
-    // No USER is set here, as in containers: the system knows who it is.
+    // USER is not set, as in containers: the system knows the user.
     operations.expect_silent_about("unknown");
 }
 
-/// As a file that was restored from a backup would lack it.
+/// As in a file that was restored from a backup.
 async fn delete_chunk(database: &Path) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
     let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
@@ -88,7 +85,7 @@ async fn delete_chunk(database: &Path) {
 }
 
 #[tokio::test]
-async fn a_run_that_was_killed_can_be_cancelled() {
+async fn a_killed_run_can_be_cancelled() {
     let ml_api = MlApi::start(Script::Hold).await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.csv"), Rows::valid(300)).unwrap();
@@ -98,7 +95,7 @@ async fn a_run_that_was_killed_can_be_cancelled() {
     run.kill().await;
     let assay = async |arguments: &[&str]| assay(folder.path(), arguments).await;
     let cancelled = assay(&["cancel", "first", "--reason", "mistake", "--yes"]).await;
-    // What was published was in that process alone, and is gone with it.
+    // Published chunks were lost with that process.
     cancelled.expect_exit(0);
     if cancelled.stdout.contains("assay repair first") {
         assay(&["repair", "first"]).await.expect_exit(0);

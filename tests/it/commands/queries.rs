@@ -1,15 +1,15 @@
-//! The operator's questions, asked about a run that has rows of every kind: predicted, invalid, failed and duplicate.
+//! The commands that only read, for a run with rows of every outcome: predicted, invalid, failed and duplicate.
 
 use assay_tests::{Ended, Program, Rows, Script, Stack, law, row};
 use assay_transaction::Tally;
 use serde_json::{Value, json};
 
-/// A number that passes for a card's, and how it may be shown.
+/// A valid card number, and how it is shown.
 const CARD: &str = "4111111111111111";
 const MASKED: &str = "411111******1111";
 
-/// 24 rows in chunks of 10: row 7 is refused by the ML API, row 22 repeats row 21, row 23 has no id, the others are scored.
-/// Rows 21 and 22 are in one chunk, where the first one wins; of two chunks, either may be stored before the other.
+/// 24 rows in chunks of 10: the ML API refuses row 7, row 22 repeats row 21, row 23 has no id, the others are scored. Rows 21
+/// and 22 are in one chunk, so that row 21 is stored first.
 fn file() -> Rows {
     (1..=21)
         .fold(Rows::header(), |file, number| file.with(&row(number)))
@@ -24,7 +24,7 @@ fn file() -> Rows {
 async fn loaded() -> (Stack, String, [assay_tests::Running; 2]) {
     let stack = Stack::new(Script::Refuse).await;
     let object = stack.s3.put("transactions", "a.csv", file());
-    // One request at a time: of two rows with one id, the first is then the one that is stored.
+    // One request at a time, so that the first of two rows with one id is stored.
     let stages = [stack.predictor().env("API_MAX_WORKERS", "1").start(), stack.writer().start()];
     let loader = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "first");
     loader.run().await.expect_exit(1);
@@ -40,7 +40,7 @@ async fn answered<const N: usize>(stack: &Stack, arguments: [&str; N]) -> Ended 
 }
 
 #[tokio::test]
-async fn what_became_of_a_row() {
+async fn a_row_is_shown_with_its_outcome() {
     let (stack, object, _stages) = loaded().await;
     let predicted = answered(&stack, ["row", "first", "9"]).await;
     predicted.expect_says("row 9 of run first\n").expect_says("predicted: fraud, score 0.9090, by model scripted-1");
@@ -72,7 +72,7 @@ async fn what_became_of_a_row() {
 }
 
 #[tokio::test]
-async fn every_row_has_the_answer_that_the_tables_have() {
+async fn every_row_is_shown_as_the_tables_have_it() {
     let (stack, ..) = loaded().await;
     let mut outcomes = std::collections::BTreeMap::<String, u64>::new();
     for number in 1..=24_u64 {
@@ -84,7 +84,7 @@ async fn every_row_has_the_answer_that_the_tables_have() {
 }
 
 #[tokio::test]
-async fn what_is_known_of_a_transaction() {
+async fn a_transaction_is_shown_by_its_ids() {
     let (stack, _, stages) = loaded().await;
     let by_external_id = answered(&stack, ["transaction", "9", "--json"]).await.json();
     let stored = &by_external_id["stored"][0];
@@ -98,7 +98,7 @@ async fn what_is_known_of_a_transaction() {
     failed.expect_says("failed: rejected").expect_says("from            row 7 of run first");
     stack.assay(["transaction", "4711"]).run().await.expect_one_clear_line(2, &["4711"]);
 
-    // Another source may have the same id for another transaction, and one whose content was replaced says so.
+    // Another source may use the same id for another transaction; a replaced transaction shows that.
     drop(stages);
     let _stages = [stack.predictor().start(), stack.writer().env("ID_CONFLICT", "update").start()];
     let other = stack.s3.put("transactions", "b.csv", Rows::header().with(&row(9)));
@@ -112,7 +112,7 @@ async fn what_is_known_of_a_transaction() {
 }
 
 #[tokio::test]
-async fn which_runs_there_are_and_how_far_they_are() {
+async fn runs_are_shown_with_their_progress() {
     let (stack, object, _stages) = loaded().await;
     answered(&stack, ["runs"]).await.expect_says("first  complete         24").expect_says(&object);
     let runs = answered(&stack, ["runs", "--json", "--limit", "1"]).await.json();
@@ -129,14 +129,14 @@ async fn which_runs_there_are_and_how_far_they_are() {
         (&status["outcome"]["predicted"], &status["outcome"]["invalid_by_reason"]["id_empty"]),
         (&json!(21), &json!(1))
     );
-    // It is finished: a watcher shows it once, and ends.
+    // Of a finished run, --watch shows the status once.
     let watched = answered(&stack, ["status", "first", "--watch", "--json"]).await;
     assert_eq!(watched.stdout.lines().count(), 1, "{}", watched.stdout);
     stack.assay(["status", "second"]).run().await.expect_one_clear_line(2, &["second", "assay runs"]);
 }
 
 #[tokio::test]
-async fn what_failed_and_what_was_invalid() {
+async fn failed_and_invalid_rows_are_listed() {
     let (stack, ..) = loaded().await;
     for arguments in [&["failures"][..], &["failures", "first"]] {
         let ended = arguments.iter().fold(stack.assay([]), Program::arg).run().await;
@@ -160,7 +160,7 @@ async fn what_failed_and_what_was_invalid() {
 }
 
 #[tokio::test]
-async fn help_is_worth_reading_and_errors_are_one_line() {
+async fn help_has_examples_and_errors_are_one_line() {
     for command in [
         "runs",
         "status",

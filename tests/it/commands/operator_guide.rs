@@ -1,4 +1,4 @@
-//! The operator's guide: every command in it is run as it is written.
+//! Runs every command of the operator's guide as written.
 
 use std::path::Path;
 
@@ -7,14 +7,14 @@ use tempfile::TempDir;
 
 const GUIDE: &str = include_str!("../../../docs/operations.md");
 
-/// The commands of a page, in its order, each with the exit code that it is said to have.
+/// The commands of a page in order, with their documented exit codes.
 fn commands(page: &str) -> Vec<(&str, i32)> {
     let blocks = page.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
     let exit = |line: &str| line.split_once("# exits ").map_or(0, |(_, rest)| rest[..1].parse().expect("an exit code"));
     blocks.flat_map(str::lines).map(|line| (line, exit(line))).collect()
 }
 
-/// Runs the commands of a page one after the other, in a folder with the examples, which is given back.
+/// Runs the commands of a page in order, in a new folder with the examples. Returns the folder.
 pub(crate) async fn play(page: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").canonicalize().unwrap();
@@ -33,7 +33,7 @@ pub(crate) async fn play(page: &str) -> TempDir {
 }
 
 #[tokio::test]
-async fn every_command_works_as_it_is_written() {
+async fn every_command_works_as_documented() {
     let commands = commands(GUIDE);
     let named = |name: &str| commands.iter().any(|(command, _)| command.contains(&format!("assay {name}")));
     for name in [
@@ -55,5 +55,5 @@ async fn every_command_works_as_it_is_written() {
     let folder = play(GUIDE).await;
     let tallies = law::holds_in_file(&folder.path().join("operations.db")).await;
     assert_eq!(tallies["january"].total(), 10_000);
-    assert_eq!(tallies["changed"].failed, tallies["changed"].total(), "it is removed");
+    assert_eq!(tallies["changed"].failed, tallies["changed"].total(), "the run is removed");
 }

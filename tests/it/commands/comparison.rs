@@ -1,12 +1,14 @@
-//! `assay row --source`: what is stored of a row, held against what its source says.
+//! `assay row --source`: compares stored rows with their source.
 
 use std::path::Path;
 
-use assay_tests::{Ended, HEADER, Program, Rows, row};
+use assay_tests::{HEADER, Rows, row};
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
 
-/// A number that passes for a card's.
+use super::assay;
+
+/// A valid card number.
 const CARD: &str = "4111111111111111";
 
 /// Row 2 has a line end and a card number in it, row 3 no side; row 6 repeats row 5, in the same chunk, where the
@@ -21,11 +23,7 @@ fn file() -> Rows {
         .with(&row(5))
 }
 
-async fn assay(folder: &Path, arguments: &[&str]) -> Ended {
-    arguments.iter().fold(Program::new("assay").within(folder), Program::arg).run().await
-}
-
-async fn proof(folder: &Path, row: &str, exit: i32) -> Value {
+async fn comparison(folder: &Path, row: &str, exit: i32) -> Value {
     let ended = assay(folder, &["row", "a.csv", row, "--source", "--json"]).await;
     ended.expect_exit(exit).expect_silent_about(CARD);
     ended.json()
@@ -37,7 +35,7 @@ fn differing(answer: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn every_value_is_what_the_file_says_until_somebody_changes_one() {
+async fn every_value_equals_the_source_until_one_is_changed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     std::fs::write(folder.join("a.csv"), file()).unwrap();
@@ -45,12 +43,12 @@ async fn every_value_is_what_the_file_says_until_somebody_changes_one() {
     for (row, outcome, values) in
         [("1", "predicted", 8), ("2", "predicted", 8), ("3", "invalid", 3), ("6", "duplicate", 8)]
     {
-        let answer = proof(folder, row, 0).await;
+        let answer = comparison(folder, row, 0).await;
         assert_eq!(answer["outcome"], outcome, "{answer}");
         assert_eq!(answer["source_says"]["is_same"], true, "{answer}");
         assert_eq!(answer["source_says"]["values"].as_array().unwrap().len(), values, "{answer}");
     }
-    let second = proof(folder, "2", 0).await;
+    let second = comparison(folder, "2", 0).await;
     assert_eq!(second["source_says"]["line"], 3);
     assert_eq!(second["source_says"]["values"][2]["source"], "CB 411111******1111\nof Monday");
     let said = assay(folder, &["row", "a.csv", "3", "--source"]).await;
@@ -67,8 +65,8 @@ async fn every_value_is_what_the_file_says_until_somebody_changes_one() {
         sqlx::query(change).execute(&pool).await.unwrap();
     }
     pool.close().await;
-    assert_eq!(differing(&proof(folder, "2", 1).await), ["amount", "merchant"]);
-    assert_eq!(differing(&proof(folder, "3", 1).await), ["reason"]);
+    assert_eq!(differing(&comparison(folder, "2", 1).await), ["amount", "merchant"]);
+    assert_eq!(differing(&comparison(folder, "3", 1).await), ["reason"]);
     assay(folder, &["row", "a.csv", "2", "--source"]).await.expect_exit(1).expect_says("says: amount, merchant\n");
 
     std::fs::write(folder.join("a.csv"), format!("{HEADER}\n{}\n", row(9))).unwrap();
@@ -80,7 +78,7 @@ async fn every_value_is_what_the_file_says_until_somebody_changes_one() {
 }
 
 #[tokio::test]
-async fn a_mapped_row_shows_the_columns_that_its_values_are_made_of() {
+async fn a_mapped_row_shows_the_columns_of_its_values() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/paysim");
