@@ -67,7 +67,10 @@ async fn every_value_equals_the_source_until_one_is_changed() {
     pool.close().await;
     assert_eq!(differing(&comparison(folder, "2", 1).await), ["amount", "merchant"]);
     assert_eq!(differing(&comparison(folder, "3", 1).await), ["reason"]);
-    assay(folder, &["row", "a.csv", "2", "--source"]).await.expect_exit(1).expect_says("says: amount, merchant\n");
+    assay(folder, &["row", "a.csv", "2", "--source"])
+        .await
+        .expect_exit(1)
+        .expect_says("differ from the source: amount, merchant\n");
 
     std::fs::write(folder.join("a.csv"), format!("{HEADER}\n{}\n", row(9))).unwrap();
     let replaced = assay(folder, &["row", "a.csv", "2", "--source"]).await;

@@ -154,7 +154,7 @@ impl Display for RunSummary {
         }
         if failed > 0 {
             let (rows, run_id) = (counted(failed, "row", "rows"), &self.run_id);
-            writeln!(out, "{rows} failed: `assay failures {run_id}` shows why, `assay replay {run_id}` retries them")?;
+            writeln!(out, "{rows} failed: `assay failures {run_id}` shows why, `assay replay {run_id}` tries again")?;
         }
         self.remarks.lines().iter().try_for_each(|line| writeln!(out, "\n{}", one_line(line, SHOWN_CHARACTERS)))
     }
@@ -242,7 +242,7 @@ took 20.0 s, 49,900 rows a second
         let end = "; --force loads it again\n\
             BATCH_RUN_ID=january is not used: the source has run batch_20260111_100000_3f9a1c\n\
             3 rows failed: `assay failures batch_20260111_100000_3f9a1c` shows why, `assay replay \
-            batch_20260111_100000_3f9a1c` retries them\n";
+            batch_20260111_100000_3f9a1c` tries again\n";
         assert!(before.to_string().ends_with(end), "{before}");
         let remarks = Remarks { ambiguous_hours: 2, zone: "Europe/Paris".into(), ..Remarks::default() };
         let remarked = RunSummary { remarks, ..example() };

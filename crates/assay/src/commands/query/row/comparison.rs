@@ -245,7 +245,7 @@ impl ValueComparison {
 impl fmt::Display for SourceComparison {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Some(line), Some(raw)) = (self.line, &self.raw) else {
-            return writeln!(out, "\nin the source: no such row");
+            return writeln!(out, "\nthe source has no such row");
         };
         writeln!(out, "\nin the source, line {}:\n  {}\n", grouped(line), one_line(raw, VALUE))?;
         let mut table = Table::new(["value", "in the source", "read as", "stored", "same"]);
@@ -422,6 +422,6 @@ all recorded values equal the source
         assert!(comparison(None, &RowFate::Unrecorded).is_same);
         let gone = comparison(None, &RowFate::Predicted(Box::new(record())));
         assert!(!gone.is_same);
-        assert_eq!(gone.to_string(), "\nin the source: no such row\n");
+        assert_eq!(gone.to_string(), "\nthe source has no such row\n");
     }
 }
