@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, info, warn};
 
-use crate::begin::{Beginning, begin, is_durable};
-use crate::conclude::{Loaded, Unfinished};
-use crate::copies::{say_copy, stands_still};
 use crate::load::Load;
+use crate::load::begin::{Beginning, begin, is_durable};
+use crate::load::copies::{say_copy, stands_still};
+use crate::load::finish::{Loaded, Unfinished};
+use crate::load::publish::say_published;
 use crate::metrics::{self, Outcome};
 use crate::options::{LoadOptions, WaitOptions};
-use crate::publishing::say_published;
-use crate::waiting::{Following, finished, watch_consumers};
+use crate::wait::{Following, finished, watch_consumers};
 use crate::{Holder, LoadError, LoadProgress, Remarks};
 
 /// What a load needs.

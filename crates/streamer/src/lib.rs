@@ -7,9 +7,9 @@
 //! - `simulate`: transactions at a pace, made up or from a file
 //! - `acceptance`: from valid transactions to a message that is confirmed and counted; `counting`: the counts
 
-mod acceptance;
+mod accept;
 mod arguments;
-mod counting;
+mod count;
 mod error;
 mod lookup;
 mod metrics;
@@ -19,7 +19,7 @@ mod simulate;
 mod tokens;
 
 pub use arguments::{Arguments, Command, ConnectOptions, ServeArguments, SimulateArguments};
-pub use counting::Totals;
+pub use count::Totals;
 pub use error::StreamError;
 pub use options::{ReadOptions, ServeOptions, SimulateOptions};
 pub use server::{listen, serve};

@@ -16,7 +16,7 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::closing::close;
+use crate::close::close;
 use crate::patience::{OnData, until_done};
 use crate::{WriteProgress, metrics};
 

@@ -7,18 +7,18 @@
 //! was stored.
 
 mod arguments;
-mod arrival;
-mod closing;
+mod close;
 mod dead_letters;
 mod error;
 mod feed;
+mod message;
 mod metrics;
 mod options;
 mod patience;
 mod progress;
 mod run;
 mod sweep;
-mod writing;
+mod write;
 
 pub use arguments::Arguments;
 pub use error::WriteError;

@@ -9,11 +9,11 @@ use assay_transaction::Lane;
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::arrival::decode;
 use crate::dead_letters::Draining;
 use crate::feed::Feed;
+use crate::message::decode;
 use crate::sweep::sweep;
-use crate::writing::Writing;
+use crate::write::Writing;
 use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
 /// Live messages at hand, where they are small.

@@ -14,7 +14,7 @@ use assay_transaction::{Run, RunId, RunState, StopKind, StopNotice, StopOrder};
 use chrono::Utc;
 use tracing::{debug, warn};
 
-use crate::closing::{close, say_finished};
+use crate::close::{close, say_finished};
 use crate::{WriteProgress, metrics};
 
 /// Between two sweeps.

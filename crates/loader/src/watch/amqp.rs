@@ -7,7 +7,7 @@ use assay_source::parse_events;
 use async_trait::async_trait;
 use tracing::{debug, warn};
 
-use super::intake::{Intake, Piece, Receipt, Told};
+use super::event_source::{Intake, Piece, Receipt, Told};
 use super::options::Watched;
 use crate::LoadError;
 

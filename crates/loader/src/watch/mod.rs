@@ -9,13 +9,13 @@
 //! are committed; trouble with one object ends neither the watch nor any other load.
 
 mod amqp;
-mod intake;
+mod dispatch;
+mod event_source;
 mod listing;
 mod options;
 mod orphans;
 #[cfg(feature = "sqs")]
 mod sqs;
-mod taking;
 mod webhook;
 
 use std::sync::Arc;
@@ -32,13 +32,13 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
 use self::amqp::AmqpEvents;
-use self::intake::{Intake, Told};
+use self::dispatch::Taking;
+use self::event_source::{Intake, Told};
 use self::listing::Listing;
 pub use self::options::{Switch, WatchOptions, Watched};
 use self::orphans::Orphans;
-use self::taking::Taking;
 use self::webhook::WebhookEvents;
-use crate::waiting::watch_consumers;
+use crate::wait::watch_consumers;
 use crate::{Dependencies, LoadError, LoadOptions};
 
 /// Loads what lies in the watched place, and what comes to lie there, until the shutdown; then it ends what has begun, as
@@ -69,8 +69,8 @@ pub async fn watch(
         load,
         options,
         shutdown: shutdown.clone(),
-        beginning: taking::Underway::default(),
-        copies: taking::Copies::default(),
+        beginning: dispatch::Underway::default(),
+        copies: dispatch::Copies::default(),
     });
     take_on(intakes, &taking, &shutdown).await;
     drop(consumers);
@@ -129,7 +129,7 @@ async fn look(dependencies: &Dependencies, watched: &Watched) -> Result<(), Sour
         match is_there(&dependencies.sources, watched).await {
             Ok(()) => return Ok(()),
             Err(error) if error.exit() == Exit::DependencyAway && Instant::now() < deadline => {
-                tokio::time::sleep(taking::PAUSE).await;
+                tokio::time::sleep(dispatch::PAUSE).await;
             }
             Err(error) => return Err(error),
         }

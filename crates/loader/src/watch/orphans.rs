@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::intake::{Intake, NoReceipt, Piece, Told};
+use super::event_source::{Intake, NoReceipt, Piece, Told};
 use super::options::{WatchOptions, Watched};
 use crate::Dependencies;
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
-use super::intake::{Intake, Piece, Receipt, Told};
+use super::event_source::{Intake, Piece, Receipt, Told};
 
 /// Between two attempts while SQS is away.
 const AWAY: Duration = Duration::from_secs(5);

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
-use super::intake::{Intake, Piece, Receipt, Told};
+use super::event_source::{Intake, Piece, Receipt, Told};
 use super::options::Webhook;
 use crate::LoadError;
 

@@ -10,7 +10,7 @@ use assay_store::{Act, Begun, RemovalStep};
 use assay_transaction::RunState;
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{LEASE, Place, Process};
+use crate::fixture::{LEASE, Place, Process};
 
 async fn load(process: &Process) -> Result<Ended, LoadError> {
     process.load(&Arc::default(), &CancellationToken::new()).await

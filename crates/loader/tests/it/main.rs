@@ -1,13 +1,13 @@
 //! The loader as a library, with everything it depends on in this process.
 
+mod control_totals;
 mod copies;
-mod ending;
-mod first_rules;
-mod invalid;
-mod piping;
-mod place;
-mod repairing;
-mod resuming;
-mod sharing;
-mod small;
-mod totals;
+mod first_version_rules;
+mod fixture;
+mod invalid_rows;
+mod lease;
+mod pipe;
+mod repair;
+mod resume;
+mod small_broker;
+mod stopped_early;

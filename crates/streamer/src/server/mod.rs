@@ -3,7 +3,7 @@
 //! Guarantees: who has no token is not read; bodies are bounded in all; a request that is answered with 202 is with the broker and counted; where one is
 //! refused as a whole, nothing of it is published. What was begun is ended although its sender has gone away.
 
-mod refusal;
+mod error_response;
 mod requests;
 
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use self::refusal::Refusal;
-use crate::acceptance::Acceptance;
-use crate::counting::Counter;
+use self::error_response::Refusal;
+use crate::accept::Acceptance;
+use crate::count::Counter;
 use crate::lookup::Lookup;
 use crate::metrics::{self, count_request};
 use crate::tokens::Tokens;

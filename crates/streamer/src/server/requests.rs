@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Served;
-use super::refusal::{Refusal, json};
-use crate::acceptance::Refused;
+use super::error_response::{Refusal, json};
+use crate::accept::Refused;
 use crate::lookup::{Fate, Sought};
 
 /// The description of this API, written by hand, and held to what is answered by a test.

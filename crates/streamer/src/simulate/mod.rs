@@ -20,8 +20,8 @@ use uuid::Uuid;
 
 use self::pace::Pace;
 use self::records::Records;
-use crate::acceptance::{Acceptance, Refused};
-use crate::counting::{Counter, Totals};
+use crate::accept::{Acceptance, Refused};
+use crate::count::{Counter, Totals};
 use crate::{SimulateOptions, StreamError};
 
 /// Before another try, while something is away.

@@ -1,8 +1,8 @@
 //! The streamer as a library, over a real socket, with everything it depends on in this process.
 
+mod fixture;
 mod openapi;
-mod place;
-mod refusing;
-mod serving;
-mod simulating;
-mod unsure;
+mod refused_requests;
+mod serve;
+mod simulate;
+mod unconfirmed;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use assay_transaction::MAX_LIVE_ROWS;
 use serde_json::Value;
 
-use crate::place::{Answer, Place, transaction};
+use crate::fixture::{Answer, Place, transaction};
 
 /// The description of an answer, where there is one.
 fn described<'a>(document: &'a Value, method: &str, path: &str, status: u16) -> Option<&'a Value> {

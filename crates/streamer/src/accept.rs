@@ -9,7 +9,7 @@ use assay_queue::{Broker, Message, PublishError, Route, Work};
 use assay_transaction::{Day, Entry, Lane, LiveId, LiveMessage, Producer, RunId, WireError};
 use tokio::time::timeout;
 
-use crate::counting::{Counter, Uncounted};
+use crate::count::{Counter, Uncounted};
 use crate::metrics;
 
 /// Where live transactions go.

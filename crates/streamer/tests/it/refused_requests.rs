@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use assay_transaction::MAX_LIVE_ROWS;
 
-use crate::place::{Answer, Place, transaction};
-use crate::unsure::Unsure;
+use crate::fixture::{Answer, Place, transaction};
+use crate::unconfirmed::Unsure;
 
 fn error(answer: &Answer) -> &str {
     answer.body["error"].as_str().expect("an error says what it is")

@@ -4,7 +4,7 @@ use clap::Parser;
 use tokio::sync::{Barrier, oneshot};
 use tokio::time::timeout;
 
-use super::super::intake::Receipt;
+use super::super::event_source::Receipt;
 use super::super::orphans::tests::dependencies;
 use super::*;
 

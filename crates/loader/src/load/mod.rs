@@ -1,6 +1,21 @@
 //! One pass over a source: its rows are read and published; the whole of it, the rest of it, or what is missing of it. How
 //! the pass ended decides `conclude` what becomes of the run.
 
+pub(crate) mod begin;
+pub(crate) mod checkpoint;
+pub(crate) mod copies;
+pub(crate) mod counting;
+pub(crate) mod finish;
+pub(crate) mod judge;
+pub(crate) mod known;
+pub(crate) mod lease;
+pub(crate) mod lease_owner;
+pub(crate) mod publish;
+pub(crate) mod read;
+pub(crate) mod recorded;
+pub(crate) mod remarks;
+pub(crate) mod run_name;
+
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,14 +28,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, debug, info};
 
-use crate::counting::is_counted;
-use crate::judging::Seen;
-use crate::known::Known;
-use crate::ordering::hold;
+use crate::load::counting::is_counted;
+use crate::load::judge::Seen;
+use crate::load::known::Known;
+use crate::load::lease::hold;
+use crate::load::publish::{Published, Publishing};
+use crate::load::read::{Batch, End, Read, Reading, read};
+use crate::load::recorded::{Recorded, end_of_recorded};
 use crate::patience::{until_answered, while_there_is_time};
-use crate::publishing::{Published, Publishing};
-use crate::reading::{Batch, End, Read, Reading, read};
-use crate::recorded::{Recorded, end_of_recorded};
 use crate::totals::TrailerFound;
 use crate::{Dependencies, LoadError, LoadProgress};
 

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use crate::place::{PATIENCE, Place, run_of_today, transaction};
+use crate::fixture::{PATIENCE, Place, run_of_today, transaction};
 
 const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 

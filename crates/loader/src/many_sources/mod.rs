@@ -2,6 +2,8 @@
 //!
 //! Each has a run of its own, as [`run`](crate::run) gives it. One that is broken keeps no other from being loaded.
 
+pub(crate) mod report;
+
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;

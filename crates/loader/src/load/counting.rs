@@ -4,8 +4,8 @@ use assay_source::RowReader;
 use assay_transaction::{Mapping, Run};
 
 use crate::LoadError;
-use crate::judging::Judge;
-use crate::reading::End;
+use crate::load::judge::Judge;
+use crate::load::read::End;
 
 /// Rows that are read together.
 const ROWS: usize = 5_000;
@@ -53,8 +53,8 @@ mod tests {
     use tokio::sync::mpsc;
 
     use crate::LoadProgress;
-    use crate::reading::tests::run_of;
-    use crate::reading::{Read, read};
+    use crate::load::read::tests::run_of;
+    use crate::load::read::{Read, read};
 
     const MAPPING: &str = r#"{"id":{"columns":["Date","Payee"]},"description":"Payee","amount":"Amount","timestamp":"Date","operation_type":{"constant":"bank"},"side":{"constant":"debit"},"namespace":"account-1"}"#;
 

@@ -4,6 +4,8 @@
 //! chunks have the same boundaries whoever reads the source, and an identity is booked once, it does no harm where nothing
 //! is missing, or where what seemed lost arrives after all.
 
+pub(crate) mod reread;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -15,12 +17,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::begin::first_row;
-use crate::holder::evict_if_gone;
+use crate::load::begin::first_row;
+use crate::load::lease_owner::evict_if_gone;
+use crate::load::read::{End, Read};
+use crate::load::recorded::Recorded;
 use crate::load::{Load, Part};
-use crate::reading::{End, Read};
-use crate::recorded::Recorded;
-use crate::reread::same_source;
+use crate::repair::reread::same_source;
 use crate::{Dependencies, LoadError, LoadProgress};
 
 /// How a run is repaired.

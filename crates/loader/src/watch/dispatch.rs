@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
-use super::intake::{Piece, Told};
+use super::event_source::{Piece, Told};
 use super::options::{WatchOptions, Watched};
-use crate::begin::{Beginning, begin_found, new_run, take_over};
-use crate::copies::{Fingerprints, say_copy};
 use crate::load::Load;
-use crate::publishing::say_published;
+use crate::load::begin::{Beginning, begin_found, new_run, take_over};
+use crate::load::copies::{Fingerprints, say_copy};
+use crate::load::publish::say_published;
 use crate::run::say_sealed;
 use crate::{Dependencies, LoadError, LoadOptions};
 

@@ -8,7 +8,7 @@ use assay_loader::{LoadError, RepairOptions, repair};
 use assay_transaction::{Exit, Namespace, RunState};
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{Place, Process};
+use crate::fixture::{Place, Process};
 
 /// A process that is given the file of a place through a pipe, which is open for as long as the reader is.
 async fn piped(place: &Place, arguments: &[&str]) -> (Process, PipeReader) {

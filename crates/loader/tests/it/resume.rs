@@ -6,7 +6,7 @@ use assay_loader::LoadError;
 use assay_transaction::{Exit, RunState};
 use tokio_util::sync::CancellationToken;
 
-use crate::place::Place;
+use crate::fixture::Place;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_that_is_stopped_is_not_sealed_and_the_next_one_ends_it() {

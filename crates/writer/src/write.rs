@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use crate::WriteProgress;
-use crate::arrival::Arrival;
-use crate::closing::close;
+use crate::close::close;
 use crate::feed::Feed;
+use crate::message::Arrival;
 use crate::metrics;
 use crate::patience::{Ended, OnData, until_done};
 

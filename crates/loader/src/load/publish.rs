@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::checkpoints::{Checkpoints, Reached};
-use crate::known::Known;
+use crate::load::checkpoint::{Checkpoints, Reached};
+use crate::load::known::Known;
+use crate::load::read::{Batch, Read};
+use crate::load::recorded::Recorded;
 use crate::patience::while_there_is_time;
-use crate::reading::{Batch, Read};
-use crate::recorded::Recorded;
 use crate::{LoadError, LoadProgress, metrics};
 
 /// Where a loader's chunks go.

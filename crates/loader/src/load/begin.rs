@@ -10,12 +10,12 @@ use chrono::Utc;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use crate::copies::{Fingerprints, as_mapped, copy_of, evict_gone};
-use crate::holder::held_by;
 use crate::load::Part;
-use crate::ordering::abort_replaced;
+use crate::load::copies::{Fingerprints, as_mapped, copy_of, evict_gone};
+use crate::load::lease::abort_replaced;
+use crate::load::lease_owner::held_by;
+use crate::load::run_name::run_name;
 use crate::patience::until_reached;
-use crate::run_name::run_name;
 use crate::{Dependencies, LoadError, LoadOptions};
 
 /// Between two looks at a run that another loader is at.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::reading::Batch;
+use crate::load::read::Batch;
 use crate::{LoadError, LoadProgress};
 
 /// How often the ledger is asked.

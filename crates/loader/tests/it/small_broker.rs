@@ -14,8 +14,8 @@ use assay_transaction::{Exit, REQUIRED_COLUMNS, RunState, StopKind};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::ending::rejected_chunk;
-use crate::place::{Place, Process};
+use crate::fixture::{Place, Process};
+use crate::stopped_early::rejected_chunk;
 
 struct Small {
     broker: Arc<dyn Broker>,

@@ -5,8 +5,8 @@ use assay_transaction::{Checkpoint, Chunker, Cut, Position, Run};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::counting::{is_counted, pass_over};
-use crate::judging::{Judge, Seen, Verdict};
+use crate::load::counting::{is_counted, pass_over};
+use crate::load::judge::{Judge, Seen, Verdict};
 use crate::totals::TrailerFound;
 use crate::{LoadError, LoadProgress, metrics};
 

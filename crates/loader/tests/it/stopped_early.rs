@@ -10,7 +10,7 @@ use assay_transaction::{
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{Place, Process};
+use crate::fixture::{Place, Process};
 
 /// Orders to cancel the one run there is.
 async fn cancel(process: &Process) {

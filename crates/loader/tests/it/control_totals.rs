@@ -8,7 +8,7 @@ use assay_telemetry::Failure as _;
 use assay_transaction::{Exit, RunState};
 use tokio_util::sync::CancellationToken;
 
-use crate::place::Place;
+use crate::fixture::Place;
 
 /// 1,000 rows of 1.50.
 const ROWS: usize = 1_000;

@@ -5,7 +5,7 @@ use assay_transaction::{Prevailing, TimeZone};
 use serde::Serialize;
 use tracing::warn;
 
-use crate::judging::Seen;
+use crate::load::judge::Seen;
 
 /// What is to be said of the rows that one process has read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]

@@ -9,7 +9,7 @@ use assay_telemetry::Failure as _;
 use assay_transaction::{Exit, REQUIRED_COLUMNS, RejectReason, RunState};
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{Place, Process};
+use crate::fixture::{Place, Process};
 
 async fn load(process: &Process) -> Result<Ended, LoadError> {
     process.load(&Arc::default(), &CancellationToken::new()).await

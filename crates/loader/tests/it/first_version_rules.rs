@@ -10,8 +10,8 @@ use assay_transaction::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::ending::rejected_chunk;
-use crate::place::{LEASE, Place, Process};
+use crate::fixture::{LEASE, Place, Process};
+use crate::stopped_early::rejected_chunk;
 
 /// As version 0.1 froze it.
 const SETTINGS: &str = r#"{"chunk_rows":2,"chunk_bytes":1048576,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"timestamps":"%d/%m/%Y %H:%M:%S","header":["id","description","amount","timestamp","operation_type","side","note"],"start":{"row":1,"line":2,"offset":57},"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","durable_broker":true,"budgets":{}}"#;

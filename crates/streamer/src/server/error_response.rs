@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::debug;
 
-use crate::acceptance::Refused;
+use crate::accept::Refused;
 
 /// When a sender may come back, in seconds: once there may be room, and once something may be back.
 const ROOM: &str = "1";

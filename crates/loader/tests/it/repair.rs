@@ -8,7 +8,7 @@ use assay_store::Store;
 use assay_transaction::{Exit, Run, RunState, Sealed};
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{PATIENCE, Place, Process};
+use crate::fixture::{PATIENCE, Place, Process};
 
 async fn repaired(process: &Process, run: &Run, dry_run: bool) -> Result<Repaired, LoadError> {
     let options = RepairOptions { row_batch_size: NonZeroUsize::new(70).unwrap(), dry_run };

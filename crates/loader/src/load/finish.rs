@@ -6,12 +6,12 @@ use assay_transaction::{Checkpoint, Position, Run, RunSettings, Sealed, StopKind
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use crate::judging::Seen;
+use crate::load::judge::Seen;
+use crate::load::read::Batch;
+use crate::load::remarks::Remarks;
 use crate::load::{Load, Part, PassEnd, Passed};
 use crate::metrics::{self, InProgress, Outcome};
 use crate::patience::until_answered;
-use crate::reading::Batch;
-use crate::remarks::Remarks;
 use crate::totals::{TrailerFound, differences};
 use crate::{Dependencies, LoadError};
 

@@ -9,9 +9,9 @@ use assay_source::{Found, SourceUrl, Sources};
 use assay_transaction::{Checkpoint, Cut, Entry, Fields as _, RejectedRow, Run};
 use tokio::sync::mpsc;
 
-use crate::begin::{first_row, identify};
 use crate::load::READ_AHEAD;
-use crate::reading::{End, Read, read};
+use crate::load::begin::{first_row, identify};
+use crate::load::read::{End, Read, read};
 use crate::{LoadError, LoadProgress};
 
 /// Rows that are read together.

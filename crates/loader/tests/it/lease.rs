@@ -8,7 +8,7 @@ use assay_store::{Lease, Taken};
 use assay_transaction::{Exit, RunState};
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{LEASE, Place, Process};
+use crate::fixture::{LEASE, Place, Process};
 
 /// A loader of another machine.
 const OTHER: &str = "elsewhere/1/2/other";

@@ -6,7 +6,7 @@ use assay_streamer::{SimulateOptions, Simulated, simulate};
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{PATIENCE, Place, run_of_today, transaction};
+use crate::fixture::{PATIENCE, Place, run_of_today, transaction};
 
 #[derive(Parser)]
 struct Options {
