@@ -12,7 +12,7 @@ const IN_PROGRESS: &str = "assay_loader_loads_in_progress";
 
 /// How a load ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum LoadOutcome {
     /// Its source is read to the end, and every chunk is confirmed.
     Loaded,
     /// Its source had been loaded before.
@@ -23,7 +23,7 @@ pub(crate) enum Outcome {
     Unfinished,
 }
 
-impl Outcome {
+impl LoadOutcome {
     const ALL: [Self; 4] = [Self::Loaded, Self::AlreadyLoaded, Self::EndedEarly, Self::Unfinished];
 
     fn label(self) -> &'static str {
@@ -53,7 +53,7 @@ pub fn describe() {
     for reason in RejectReason::ALL {
         counter!(INVALID, "reason" => reason.label()).absolute(0);
     }
-    for outcome in &Outcome::ALL {
+    for outcome in &LoadOutcome::ALL {
         counter!(LOADS, "outcome" => outcome.label()).absolute(0);
     }
     for name in [CHUNKS, PUBLISHED] {
@@ -77,7 +77,7 @@ pub(crate) fn published(rows: u64) {
     counter!(PUBLISHED).increment(rows);
 }
 
-pub(crate) fn ended(outcome: Outcome) {
+pub(crate) fn ended(outcome: LoadOutcome) {
     counter!(LOADS, "outcome" => outcome.label()).increment(1);
 }
 

@@ -14,13 +14,13 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, info, warn};
 
 use crate::load::Load;
-use crate::load::begin::{Beginning, begin, is_durable};
-use crate::load::copies::{say_copy, stands_still};
-use crate::load::finish::{Loaded, Unfinished};
-use crate::load::publish::say_published;
-use crate::metrics::{self, Outcome};
+use crate::load::begin::{LoadPlan, begin, is_durable};
+use crate::load::copies::{log_copy, until_stalled};
+use crate::load::finish::{FinishedLoad, UnfinishedLoad};
+use crate::load::publish::log_published_batches;
+use crate::metrics::{self, LoadOutcome};
 use crate::options::{LoadOptions, WaitOptions};
-use crate::wait::{Following, finished, watch_consumers};
+use crate::wait::{RunFollower, until_finished, warn_of_missing_consumers};
 use crate::{Holder, LoadError, LoadProgress, Remarks};
 
 /// What a load needs.
@@ -98,13 +98,13 @@ async fn load_one(
 ) -> Result<Ended, LoadError> {
     info!("Starting batch pipeline");
     let Dependencies { store, broker, .. } = dependencies;
-    let beginning = Box::pin(begin(dependencies, url, options));
-    let Some(begun) = shutdown.run_until_cancelled(beginning).await else { return Err(LoadError::NotBegun) };
-    let (beginning, size) = begun?;
+    let plan = Box::pin(begin(dependencies, url, options));
+    let Some(begun) = shutdown.run_until_cancelled(plan).await else { return Err(LoadError::NotBegun) };
+    let (plan, size) = begun?;
     progress.set_source_bytes(size);
     let watcher = {
         let (broker, downstream) = (Arc::clone(broker), wait.wait);
-        tokio::spawn(async move { watch_consumers(&*broker, downstream).await }.in_current_span())
+        tokio::spawn(async move { warn_of_missing_consumers(&*broker, downstream).await }.in_current_span())
     };
     let _watcher = AbortOnDropHandle::new(watcher);
     let (sender, batches) = mpsc::unbounded_channel();
@@ -118,22 +118,22 @@ async fn load_one(
         }
         unused
     };
-    let (run, lease, part) = match beginning {
-        Beginning::Read(run, lease, part) => (run, lease, part),
-        Beginning::Held { run, by, .. } => return Err(LoadError::Held { run_id: run.run_id, by }),
-        Beginning::Nothing(run) => {
+    let (run, lease, scope) = match plan {
+        LoadPlan::Read(run, lease, scope) => (run, lease, scope),
+        LoadPlan::Held { run, by, .. } => return Err(LoadError::Held { run_id: run.run_id, by }),
+        LoadPlan::NothingToDo(run) => {
             name_run(&run.run_id);
-            say_already_loaded(&run);
+            log_already_loaded(&run);
             let again = again(&run);
-            let following = Following::new(&**store, &run.run_id, run.checkpoint, progress, batches);
-            let ended = loaded_before(following, dependencies, &run, None, wait, &again, shutdown).await?;
+            let following = RunFollower::new(&**store, &run.run_id, run.checkpoint, progress, batches);
+            let ended = wait_for_earlier_run(following, dependencies, &run, None, wait, &again, shutdown).await?;
             return Ok(Ended { unused_name: unused(&run), ..ended });
         }
-        Beginning::Copied(run) => {
+        LoadPlan::Copied(run) => {
             name_run(&run.run_id);
-            say_copy(url, &run);
-            let following = Following::new(&**store, &run.run_id, run.checkpoint, progress, batches);
-            let ended = loaded_before(following, dependencies, &run, Some(url), wait, "", shutdown).await?;
+            log_copy(url, &run);
+            let following = RunFollower::new(&**store, &run.run_id, run.checkpoint, progress, batches);
+            let ended = wait_for_earlier_run(following, dependencies, &run, Some(url), wait, "", shutdown).await?;
             return Ok(Ended { unused_name: unused(&run), ..ended });
         }
     };
@@ -149,24 +149,24 @@ async fn load_one(
     };
     let load = Load { dependencies, url, batch_rows, again, lease, progress, shutdown };
     if !wait.wait {
-        let (loaded, ()) = tokio::join!(Box::pin(load.load(&run, part, sender)), say_published(batches));
-        let Loaded { sealed, remarks, .. } = loaded.map_err(|unfinished| unfinished.error)?;
-        say_sealed(&run, sealed);
+        let (loaded, ()) = tokio::join!(Box::pin(load.run(&run, scope, sender)), log_published_batches(batches));
+        let FinishedLoad { sealed, remarks, .. } = loaded.map_err(|unfinished| unfinished.error)?;
+        log_sealed(&run, sealed);
         remarks.log();
         let run = Run { state: RunState::Sealed, sealed: Some(sealed), ..run };
         return Ok(ended(run, None, remarks));
     }
-    let mut following = Following::new(&**store, &run.run_id, part.from, progress, batches);
+    let mut following = RunFollower::new(&**store, &run.run_id, scope.from, progress, batches);
     let loaded = tokio::select! {
-        loaded = Box::pin(load.load(&run, part, sender)) => loaded,
+        loaded = Box::pin(load.run(&run, scope, sender)) => loaded,
         never = following.follow() => match never {},
     };
     let remarks = match loaded {
         Ok(loaded) => loaded.remarks,
-        Err(Unfinished { error, is_sealed }) => {
+        Err(UnfinishedLoad { error, is_sealed }) => {
             if is_sealed {
                 // What was published is stored all the same, and the run is closed.
-                let closing = finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await;
+                let closing = until_finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await;
                 if let Err(later) = closing {
                     warn!("{later}");
                 }
@@ -174,16 +174,16 @@ async fn load_one(
             return Err(error);
         }
     };
-    let (run, tally) = finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await?;
-    say_complete(&run, tally);
+    let (run, tally) = until_finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await?;
+    log_complete(&run, tally);
     remarks.log();
     Ok(ended(run, Some(tally), remarks))
 }
 
 /// What there is to tell of a run that has loaded the source before, or a copy of it; where the load is to wait, once that run is
 /// complete.
-async fn loaded_before(
-    mut following: Following<'_>,
+async fn wait_for_earlier_run(
+    mut following: RunFollower<'_>,
     dependencies: &Dependencies,
     run: &Run,
     copy: Option<&SourceUrl>,
@@ -192,7 +192,7 @@ async fn loaded_before(
     shutdown: &CancellationToken,
 ) -> Result<Ended, LoadError> {
     let Dependencies { store, broker, lease, .. } = dependencies;
-    metrics::ended(Outcome::AlreadyLoaded);
+    metrics::ended(LoadOutcome::AlreadyLoaded);
     let copy = copy.map(SourceUrl::to_string);
     let ended = |run: &Run, tally, failed_before, copy| Ended {
         run: run.clone(),
@@ -206,7 +206,7 @@ async fn loaded_before(
     if run.state.is_finished() {
         let (failed, _) = store.failed_share(&run.run_id).await?;
         if failed > 0 {
-            say_failed(&run.run_id, failed);
+            log_failed_rows(&run.run_id, failed);
         }
         return Ok(ended(run, None, if wait.wait { failed } else { 0 }, copy));
     }
@@ -216,30 +216,30 @@ async fn loaded_before(
     // Whoever loads the run again brings what was lost with its process, but a copy of its source cannot.
     let is_lost = copy.is_some() && !is_durable(run, broker.survives_restart());
     let (run, tally) = tokio::select! {
-        finished = finished(&mut following, &**broker, wait.wait_timeout, again, shutdown) => finished?,
-        error = stands_still(&**store, &run.run_id, *lease), if is_lost => return Err(error),
+        finished = until_finished(&mut following, &**broker, wait.wait_timeout, again, shutdown) => finished?,
+        error = until_stalled(&**store, &run.run_id, *lease), if is_lost => return Err(error),
     };
-    say_complete(&run, tally);
+    log_complete(&run, tally);
     Ok(ended(&run, Some(tally), 0, copy))
 }
 
 /// Says how to see what failed, and what to do about it.
-fn say_failed(run_id: &RunId, failed: u64) {
+fn log_failed_rows(run_id: &RunId, failed: u64) {
     let rows = if failed == 1 { "1 row".to_owned() } else { format!("{failed} rows") };
     warn!("{rows} of run {run_id} failed: `assay failures {run_id}` shows why, `assay replay {run_id}` tries again");
 }
 
-fn say_already_loaded(run: &Run) {
+fn log_already_loaded(run: &Run) {
     let Run { source, run_id, state, .. } = run;
     info!("{} is already loaded by run {run_id} ({state}): nothing to do; --force loads it again", source.location);
 }
 
-pub(crate) fn say_sealed(run: &Run, sealed: Sealed) {
+pub(crate) fn log_sealed(run: &Run, sealed: Sealed) {
     let Sealed { rows_read, chunks_total, .. } = sealed;
     info!("Published {rows_read} rows in {chunks_total} chunks; predictors and writers go on with run {}", run.run_id);
 }
 
-fn say_complete(run: &Run, tally: Tally) {
+fn log_complete(run: &Run, tally: Tally) {
     let Tally { predicted, failed, invalid, duplicate } = tally;
     if duplicate > 0 {
         info!("{duplicate} rows repeat transactions that are stored: they count as duplicates");
@@ -249,6 +249,6 @@ fn say_complete(run: &Run, tally: Tally) {
     }
     info!("Pipeline complete: {predicted} processed, {failed} failed, {invalid} invalid");
     if failed > 0 {
-        say_failed(&run.run_id, failed);
+        log_failed_rows(&run.run_id, failed);
     }
 }

@@ -35,7 +35,7 @@ pub struct TotalsOptions {
 
 /// A manifest. Whatever else it says is passed over.
 #[derive(Deserialize)]
-struct Manifest<'a> {
+struct TotalsManifest<'a> {
     rows: Option<u64>,
     /// A text or a number, which must not become a float.
     #[serde(borrow)]
@@ -130,7 +130,7 @@ async fn manifest(sources: &Sources, url: &SourceUrl) -> Result<Expected, LoadEr
 }
 
 fn read_manifest(text: &str) -> Result<Expected, String> {
-    let Manifest { rows, amount } = serde_json::from_str(text).map_err(|error| json_problem(&error))?;
+    let TotalsManifest { rows, amount } = serde_json::from_str(text).map_err(|error| json_problem(&error))?;
     let amount = amount.map(|amount| amount.get().trim_matches('"').parse::<AmountSum>()).transpose();
     let amount = amount.map_err(|error| format!("its `amount` {error}"))?;
     let expected = Expected { rows, amount };

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::load::read::Batch;
+use crate::load::read::ReadBatch;
 use crate::{LoadError, LoadProgress};
 
 /// How often the ledger is asked.
@@ -27,25 +27,25 @@ const CONSUMER_GRACE: Duration = Duration::from_secs(3);
 const CONSUMER_REMINDER: Duration = Duration::from_mins(1);
 
 /// Follows a run in the ledger and says of each batch that it is processed, once all of its rows are stored.
-pub(crate) struct Following<'a> {
+pub(crate) struct RunFollower<'a> {
     store: &'a dyn Store,
     run_id: &'a RunId,
     progress: &'a LoadProgress,
-    batches: mpsc::UnboundedReceiver<Batch>,
-    waiting: VecDeque<Batch>,
+    batches: mpsc::UnboundedReceiver<ReadBatch>,
+    waiting: VecDeque<ReadBatch>,
     /// The first chunk, and the number of rows before it, that the ledger did not have when it was last asked.
     next_chunk: u64,
     rows: u64,
 }
 
-impl<'a> Following<'a> {
+impl<'a> RunFollower<'a> {
     /// Follows a run from a checkpoint on.
     pub(crate) fn new(
         store: &'a dyn Store,
         run_id: &'a RunId,
         from: Checkpoint,
         progress: &'a LoadProgress,
-        batches: mpsc::UnboundedReceiver<Batch>,
+        batches: mpsc::UnboundedReceiver<ReadBatch>,
     ) -> Self {
         let (next_chunk, rows) = (from.chunk, from.rows_before());
         Self { store, run_id, progress, batches, waiting: VecDeque::new(), next_chunk, rows }
@@ -89,8 +89,8 @@ impl<'a> Following<'a> {
 }
 
 /// Stays until a sealed run is finished, and tells what became of its rows.
-pub(crate) async fn finished(
-    following: &mut Following<'_>,
+pub(crate) async fn until_finished(
+    following: &mut RunFollower<'_>,
     broker: &dyn Broker,
     timeout: Duration,
     again: &str,
@@ -167,7 +167,7 @@ async fn has_no_consumer(broker: &dyn Broker, route: Route) -> bool {
 
 /// Says which queue nobody consumes, soon and then now and again, until it is dropped. `downstream` tells whether the writer
 /// matters too, as it does to one who waits.
-pub(crate) async fn watch_consumers(broker: &dyn Broker, downstream: bool) {
+pub(crate) async fn warn_of_missing_consumers(broker: &dyn Broker, downstream: bool) {
     let routes = if downstream { &ROUTES[..] } else { &ROUTES[..1] };
     tokio::time::sleep(CONSUMER_GRACE).await;
     loop {

@@ -9,7 +9,7 @@ use assay_queue::{Broker, Message, PublishError, Route, Work};
 use assay_transaction::{Day, Entry, Lane, LiveId, LiveMessage, Producer, RunId, WireError};
 use tokio::time::timeout;
 
-use crate::count::{Counter, Uncounted};
+use crate::count::{CountError, LiveCounter};
 use crate::metrics;
 
 /// Where live transactions go.
@@ -19,7 +19,7 @@ const CONFIRM: Duration = Duration::from_secs(5);
 
 /// Why a message is not accepted.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum AcceptError {
     /// The queue is at its bound.
     #[error("the queue is full: the predictors are behind; send it again later")]
     Full,
@@ -34,7 +34,7 @@ pub(crate) enum Refused {
     Broker(String),
     /// It was not begun, as it could not be counted.
     #[error(transparent)]
-    NotBegun(Uncounted),
+    NotBegun(CountError),
     /// The broker has it, and it will be counted, but cannot be yet.
     #[error("the ledger is away: the transactions are under way, but not yet counted")]
     Uncounted,
@@ -45,7 +45,7 @@ pub(crate) enum Refused {
 
 /// A message that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Accepted {
+pub(crate) struct AcceptedMessage {
     /// Its name.
     pub(crate) message: String,
     /// The run it will be booked in.
@@ -54,49 +54,50 @@ pub(crate) struct Accepted {
 
 /// Accepts messages for a producer; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Acceptance {
+pub(crate) struct MessageAcceptor {
     broker: Arc<dyn Broker>,
-    counter: Arc<Counter>,
+    counter: Arc<LiveCounter>,
 }
 
-impl Acceptance {
+impl MessageAcceptor {
     /// Publishes to this broker, and counts here.
-    pub(crate) fn new(broker: Arc<dyn Broker>, counter: Arc<Counter>) -> Self {
+    pub(crate) fn new(broker: Arc<dyn Broker>, counter: Arc<LiveCounter>) -> Self {
         Self { broker, counter }
     }
 
     /// Publishes transactions as a message of this name, waits for the confirm, and for the count.
     ///
     /// A name may be used again for the same transactions, unless the broker has confirmed them.
-    pub(crate) async fn accept(&self, name: &str, transactions: Vec<Entry>) -> Result<Accepted, Refused> {
+    pub(crate) async fn accept(&self, name: &str, transactions: Vec<Entry>) -> Result<AcceptedMessage, AcceptError> {
         let rows = transactions.len() as u64;
         let accepted = self.publish(name, transactions).await;
-        let acceptance = if accepted.is_ok() { metrics::Acceptance::Accepted } else { metrics::Acceptance::Refused };
+        let acceptance =
+            if accepted.is_ok() { metrics::AcceptanceOutcome::Accepted } else { metrics::AcceptanceOutcome::Refused };
         metrics::transactions(acceptance, rows);
         accepted
     }
 
-    async fn publish(&self, name: &str, transactions: Vec<Entry>) -> Result<Accepted, Refused> {
-        let under_way = self.counter.begin().await.map_err(Refused::NotBegun)?;
+    async fn publish(&self, name: &str, transactions: Vec<Entry>) -> Result<AcceptedMessage, AcceptError> {
+        let under_way = self.counter.begin().await.map_err(AcceptError::NotBegun)?;
         let id = identify(self.counter.producer(), under_way.day(), name, &transactions);
-        let accepted = Accepted { message: id.message.clone(), run_id: id.run_id() };
+        let accepted = AcceptedMessage { message: id.message.clone(), run_id: id.run_id() };
         let message = LiveMessage { id, transactions, rejected: Vec::new() };
         let rows = message.rows();
         let body = message.encode()?;
         let message = Message::new(message.id.to_string(), LiveMessage::MESSAGE_TYPE, &accepted.run_id, body);
         match timeout(CONFIRM, self.broker.publish(ROUTE, message)).await {
-            Ok(Ok(())) => under_way.accepted(rows).await.map(|()| accepted).map_err(|_| Refused::Uncounted),
-            Ok(Err(PublishError::Full)) => Err(Refused::Full),
-            Ok(Err(PublishError::TooLarge { bytes })) => Err(Refused::TooLarge { bytes }),
+            Ok(Ok(())) => under_way.accepted(rows).await.map(|()| accepted).map_err(|_| AcceptError::Uncounted),
+            Ok(Err(PublishError::Full)) => Err(AcceptError::Full),
+            Ok(Err(PublishError::TooLarge { bytes })) => Err(AcceptError::TooLarge { bytes }),
             // It came back: it is in no queue.
-            Ok(Err(error @ PublishError::Unroutable)) => Err(Refused::Broker(error.to_string())),
+            Ok(Err(error @ PublishError::Unroutable)) => Err(AcceptError::Broker(error.to_string())),
             Ok(Err(PublishError::Unavailable(problem))) => {
                 under_way.doubtful(rows);
-                Err(Refused::Broker(problem))
+                Err(AcceptError::Broker(problem))
             }
             Err(_) => {
                 under_way.doubtful(rows);
-                Err(Refused::Broker(format!("it did not confirm within {CONFIRM:?}")))
+                Err(AcceptError::Broker(format!("it did not confirm within {CONFIRM:?}")))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Counting: what this process has answered for, told to the ledger before anybody is answered.
 //!
-//! Guarantees: an answer is given only after a count that includes its message is kept; nothing is published on a day of which
+//! Guarantees: an answer is given only after a count that includes its message is saved; nothing is published on a day of which
 //! the ledger does not know that this process counts, so that a process that dies in between leaves a count that is open; and
 //! while the ledger takes no counts, nothing is begun. One count is under way at a time: all who wait are covered by the next.
 
@@ -20,13 +20,13 @@ use uuid::Uuid;
 /// How long an answer waits for its count, and how long the ledger may take for one.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is looked whether a day is over.
-const LOOK: Duration = Duration::from_secs(30);
+const DAY_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why nothing may be begun, or answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Uncounted {
+pub(crate) enum CountError {
     /// The ledger takes no counts.
     #[error("the ledger is away: what is sent could not be counted")]
     Away,
@@ -50,14 +50,14 @@ pub struct Totals {
 type Clock = fn() -> DateTime<Utc>;
 
 /// Counts for one producer, in this process.
-pub(crate) struct Counter {
+pub(crate) struct LiveCounter {
     ledger: Arc<dyn LiveLedger>,
     producer: Producer,
     process: String,
     clock: Clock,
     state: Mutex<State>,
     changed: Notify,
-    kept: watch::Sender<Kept>,
+    saved: watch::Sender<SavedCounts>,
 }
 
 #[derive(Default)]
@@ -79,32 +79,32 @@ struct DayCount {
     opened: u64,
     /// Its latest change.
     changed: u64,
-    /// The change up to which it is kept.
-    kept: u64,
+    /// The change up to which it is saved.
+    saved: u64,
 }
 
 /// How far the ledger is.
 #[derive(Debug, Clone, Copy, Default)]
-struct Kept {
-    /// All changes up to this one are kept.
+struct SavedCounts {
+    /// All changes up to this one are saved.
     up_to: u64,
-    /// Whether the last count could not be kept.
+    /// Whether the last count could not be saved.
     failing: bool,
 }
 
 /// The task that tells the ledger; dropped, it ends.
-pub(crate) type Counting = AbortOnDropHandle<()>;
+pub(crate) type CountingTask = AbortOnDropHandle<()>;
 
-impl Counter {
+impl LiveCounter {
     /// Starts to count.
-    pub(crate) fn start(ledger: Arc<dyn LiveLedger>, producer: Producer) -> (Arc<Self>, Counting) {
+    pub(crate) fn start(ledger: Arc<dyn LiveLedger>, producer: Producer) -> (Arc<Self>, CountingTask) {
         Self::with_clock(ledger, producer, Utc::now)
     }
 
-    fn with_clock(ledger: Arc<dyn LiveLedger>, producer: Producer, clock: Clock) -> (Arc<Self>, Counting) {
-        let (kept, _) = watch::channel(Kept::default());
+    fn with_clock(ledger: Arc<dyn LiveLedger>, producer: Producer, clock: Clock) -> (Arc<Self>, CountingTask) {
+        let (saved, _) = watch::channel(SavedCounts::default());
         let (state, changed) = (Mutex::default(), Notify::new());
-        let counter = Arc::new(Self { ledger, producer, process: process_name(), clock, state, changed, kept });
+        let counter = Arc::new(Self { ledger, producer, process: process_name(), clock, state, changed, saved });
         let counting = tokio::spawn({
             let counter = Arc::clone(&counter);
             async move { counter.run().await }
@@ -117,20 +117,20 @@ impl Counter {
         &self.producer
     }
 
-    /// What was counted so far, whether or not it is kept.
+    /// What was counted so far, whether or not it is saved.
     pub(crate) fn totals(&self) -> Totals {
         self.state().totals
     }
 
     /// Begins a message, which belongs to today. The day stays open until what is given is dropped.
-    pub(crate) async fn begin(self: &Arc<Self>) -> Result<UnderWay, Uncounted> {
-        if self.kept.borrow().failing {
-            return Err(Uncounted::Away);
+    pub(crate) async fn begin(self: &Arc<Self>) -> Result<PendingMessage, CountError> {
+        if self.saved.borrow().failing {
+            return Err(CountError::Away);
         }
         let (under_way, opened) = {
             let mut state = self.state();
             if state.ending {
-                return Err(Uncounted::Ending);
+                return Err(CountError::Ending);
             }
             let day = state.today((self.clock)());
             let change = state.change + 1;
@@ -139,15 +139,15 @@ impl Counter {
             count.under_way += 1;
             let opened = count.opened;
             state.change = state.change.max(opened);
-            (UnderWay { counter: Arc::clone(self), day }, opened)
+            (PendingMessage { counter: Arc::clone(self), day }, opened)
         };
-        self.kept(opened, true).await?;
+        self.saved(opened, true).await?;
         Ok(under_way)
     }
 
     /// Counts no more, and tells the ledger so: within some seconds, else it never hears of it. Days on which something is still
     /// under way stay open.
-    pub(crate) async fn finish(&self, counting: Counting) {
+    pub(crate) async fn finish(&self, counting: CountingTask) {
         self.state().ending = true;
         self.changed.notify_one();
         if timeout(COUNT_TIMEOUT, counting).await.is_err() {
@@ -160,17 +160,17 @@ impl Counter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a change is kept; through failures, unless one `is_final`.
-    async fn kept(&self, change: u64, is_final: bool) -> Result<(), Uncounted> {
-        let mut kept = self.kept.subscribe();
-        if kept.borrow().up_to >= change {
+    /// Waits until a change is saved; through failures, unless one `is_final`.
+    async fn saved(&self, change: u64, is_final: bool) -> Result<(), CountError> {
+        let mut saved = self.saved.subscribe();
+        if saved.borrow().up_to >= change {
             return Ok(());
         }
         self.changed.notify_one();
-        let is_decided = |kept: &Kept| kept.up_to >= change || is_final && kept.failing;
-        match timeout(COUNT_TIMEOUT, kept.wait_for(is_decided)).await {
-            Ok(Ok(kept)) if kept.up_to >= change => Ok(()),
-            _ => Err(Uncounted::Away),
+        let is_decided = |saved: &SavedCounts| saved.up_to >= change || is_final && saved.failing;
+        match timeout(COUNT_TIMEOUT, saved.wait_for(is_decided)).await {
+            Ok(Ok(saved)) if saved.up_to >= change => Ok(()),
+            _ => Err(CountError::Away),
         }
     }
 
@@ -194,19 +194,19 @@ impl Counter {
                 if ending {
                     return;
                 }
-                let _ = timeout(LOOK, self.changed.notified()).await;
+                let _ = timeout(DAY_CHECK_INTERVAL, self.changed.notified()).await;
                 continue;
             }
-            match self.keep(&due, up_to).await {
+            match self.save(&due, up_to).await {
                 Ok(()) => {
                     pause = SHORTEST_PAUSE;
-                    if self.kept.send_replace(Kept { up_to, failing: false }).failing {
+                    if self.saved.send_replace(SavedCounts { up_to, failing: false }).failing {
                         info!("the ledger takes counts again");
                     }
                 }
                 Err(problem) => {
-                    let was_failing = self.kept.borrow().failing;
-                    self.kept.send_modify(|kept| kept.failing = true);
+                    let was_failing = self.saved.borrow().failing;
+                    self.saved.send_modify(|saved| saved.failing = true);
                     if !was_failing {
                         warn!("nothing is accepted until what was sent can be counted: {problem}");
                     }
@@ -225,7 +225,7 @@ impl Counter {
         let count = |(day, count): (&Day, &DayCount)| {
             let ended = count.under_way == 0 && (ending || *day < today);
             let Totals { messages, rows, doubtful } = count.totals;
-            (ended || count.changed > count.kept).then(|| LiveCount {
+            (ended || count.changed > count.saved).then(|| LiveCount {
                 producer: self.producer.clone(),
                 day: *day,
                 process: self.process.clone(),
@@ -238,17 +238,17 @@ impl Counter {
         (state.days.iter().filter_map(count).collect(), state.change, ending)
     }
 
-    async fn keep(&self, due: &[LiveCount], up_to: u64) -> Result<(), String> {
+    async fn save(&self, due: &[LiveCount], up_to: u64) -> Result<(), String> {
         for count in due {
             match timeout(COUNT_TIMEOUT, self.ledger.keep_count(count)).await {
-                Ok(kept) => kept.map_err(|error| error.to_string())?,
-                Err(_) => return Err(format!("the ledger has kept no count within {COUNT_TIMEOUT:?}")),
+                Ok(saved) => saved.map_err(|error| error.to_string())?,
+                Err(_) => return Err(format!("the ledger has saved no count within {COUNT_TIMEOUT:?}")),
             }
             let mut state = self.state();
             if count.ended {
                 state.days.remove(&count.day);
             } else if let Some(day) = state.days.get_mut(&count.day) {
-                day.kept = up_to;
+                day.saved = up_to;
             }
         }
         Ok(())
@@ -264,24 +264,24 @@ impl State {
 }
 
 /// A message that was begun.
-pub(crate) struct UnderWay {
-    counter: Arc<Counter>,
+pub(crate) struct PendingMessage {
+    counter: Arc<LiveCounter>,
     day: Day,
 }
 
-impl UnderWay {
+impl PendingMessage {
     /// The day it belongs to.
     pub(crate) fn day(&self) -> Day {
         self.day
     }
 
-    /// The broker has confirmed it: it is counted, whatever becomes of this call, and the count is kept once it returns.
-    pub(crate) async fn accepted(self, rows: u64) -> Result<(), Uncounted> {
+    /// The broker has confirmed it: it is counted, whatever becomes of this call, and the count is saved once it returns.
+    pub(crate) async fn accepted(self, rows: u64) -> Result<(), CountError> {
         let change = self.counter.change(self.day, |totals| {
             totals.messages += 1;
             totals.rows += rows;
         });
-        self.counter.kept(change, false).await
+        self.counter.saved(change, false).await
     }
 
     /// The broker may have taken it.
@@ -291,7 +291,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for PendingMessage {
     fn drop(&mut self) {
         let mut state = self.counter.state();
         if let Some(count) = state.days.get_mut(&self.day) {

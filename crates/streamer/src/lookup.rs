@@ -17,7 +17,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// A transaction that is looked for.
-pub(crate) struct Sought {
+pub(crate) struct LookupTarget {
     pub(crate) id: Uuid,
     /// What it says, where that is known: one that is stored with other content is another one.
     pub(crate) content: Option<EncodedTransaction>,
@@ -27,7 +27,7 @@ pub(crate) struct Sought {
 
 /// What the ledger knows of an id at a time, as far as it was asked: a message may have the same id in many rows.
 #[derive(Default)]
-struct Records {
+struct LedgerRecords {
     is_asked: bool,
     stored: Option<TransactionRecord>,
     failed: Option<Vec<FailedRecord>>,
@@ -35,16 +35,16 @@ struct Records {
 
 /// What became of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Fate {
+pub(crate) struct TransactionResult {
     pub(crate) run_id: RunId,
     #[serde(flatten)]
-    scored: Option<Scored>,
+    scored: Option<ScoredResult>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<Failed>,
+    failed: Option<FailedResult>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Scored {
+struct ScoredResult {
     prediction: String,
     fraud_score: Option<f64>,
     model_version: Option<String>,
@@ -52,16 +52,16 @@ struct Scored {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Failed {
+struct FailedResult {
     class: String,
     reason: String,
 }
 
-impl Fate {
+impl TransactionResult {
     /// Of one that is stored, once it is predicted.
     fn stored(record: &TransactionRecord) -> Option<Self> {
         let said = record.prediction.as_ref()?;
-        let scored = Scored {
+        let scored = ScoredResult {
             prediction: said.prediction.clone(),
             fraud_score: said.fraud_score,
             model_version: said.model_version.clone(),
@@ -72,7 +72,8 @@ impl Fate {
 
     fn failed(record: &FailedRecord) -> Self {
         // The reason of a conflict shows what is in both transactions.
-        let failed = Failed { class: record.class.clone(), reason: mask_card_numbers(&record.reason).into_owned() };
+        let failed =
+            FailedResult { class: record.class.clone(), reason: mask_card_numbers(&record.reason).into_owned() };
         Self { run_id: record.run_id.clone(), scored: None, failed: Some(failed) }
     }
 }
@@ -88,13 +89,13 @@ impl Lookup {
     }
 
     /// Notes where transactions that are about to be sent have failed before.
-    pub(crate) async fn note_failures(&self, sought: &mut [Sought]) -> Result<(), StoreError> {
+    pub(crate) async fn note_failures(&self, targets: &mut [LookupTarget]) -> Result<(), StoreError> {
         let mut known: HashMap<Uuid, Arc<HashSet<(RunId, u64)>>> = HashMap::new();
-        for sought in sought {
-            sought.failed_before = match known.entry(sought.id) {
+        for target in targets {
+            target.failed_before = match known.entry(target.id) {
                 Entry::Occupied(failed) => Arc::clone(failed.get()),
                 Entry::Vacant(unknown) => {
-                    let failed = self.store.failed_with_id(sought.id).await?;
+                    let failed = self.store.failed_with_id(target.id).await?;
                     let failed = failed.into_iter().map(|record| (record.run_id, record.row)).collect();
                     Arc::clone(unknown.insert(Arc::new(failed)))
                 }
@@ -105,24 +106,24 @@ impl Lookup {
 
     /// What became of transactions, in their order, as far as it is known by then, or when `stop` says so. It is known of one
     /// message all at once: behind one of which nothing is known, none is asked for.
-    pub(crate) async fn settle(
+    pub(crate) async fn wait_for_results(
         &self,
-        sought: &[Sought],
+        targets: &[LookupTarget],
         until: Instant,
         stop: &CancellationToken,
-    ) -> Result<Vec<Option<Fate>>, StoreError> {
-        let mut found = Vec::with_capacity(sought.len());
+    ) -> Result<Vec<Option<TransactionResult>>, StoreError> {
+        let mut found = Vec::with_capacity(targets.len());
         let mut pause = SHORTEST_PAUSE;
         loop {
-            let mut seen: HashMap<Uuid, Records> = HashMap::new();
-            while let Some(next) = sought.get(found.len()) {
+            let mut seen: HashMap<Uuid, LedgerRecords> = HashMap::new();
+            while let Some(next) = targets.get(found.len()) {
                 match self.find(next, seen.entry(next.id).or_default()).await? {
-                    Some(fate) => found.push(Some(fate)),
+                    Some(result) => found.push(Some(result)),
                     None => break,
                 }
             }
             let now = Instant::now();
-            if found.len() == sought.len() || now >= until {
+            if found.len() == targets.len() || now >= until {
                 break;
             }
             if stop.run_until_cancelled(sleep_until(until.min(now + pause))).await.is_none() {
@@ -130,27 +131,31 @@ impl Lookup {
             }
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
-        found.resize_with(sought.len(), || None);
+        found.resize_with(targets.len(), || None);
         Ok(found)
     }
 
-    async fn find(&self, sought: &Sought, records: &mut Records) -> Result<Option<Fate>, StoreError> {
+    async fn find(
+        &self,
+        target: &LookupTarget,
+        records: &mut LedgerRecords,
+    ) -> Result<Option<TransactionResult>, StoreError> {
         if !records.is_asked {
-            records.stored = self.store.transaction(sought.id).await?;
+            records.stored = self.store.transaction(target.id).await?;
             records.is_asked = true;
         }
         let is_same = |record: &&TransactionRecord| {
-            let content = sought.content.as_ref().map(EncodedTransaction::decode);
+            let content = target.content.as_ref().map(EncodedTransaction::decode);
             content.is_none_or(|content| content.is_ok_and(|content| content == record.transaction))
         };
-        let fate = records.stored.as_ref().filter(is_same).and_then(Fate::stored);
-        if fate.is_some() {
-            return Ok(fate);
+        let result = records.stored.as_ref().filter(is_same).and_then(TransactionResult::stored);
+        if result.is_some() {
+            return Ok(result);
         }
         if records.failed.is_none() {
-            records.failed = Some(self.store.failed_with_id(sought.id).await?);
+            records.failed = Some(self.store.failed_with_id(target.id).await?);
         }
-        let is_new = |record: &&FailedRecord| !sought.failed_before.contains(&(record.run_id.clone(), record.row));
-        Ok(records.failed.as_deref().unwrap_or_default().iter().rfind(is_new).map(Fate::failed))
+        let is_new = |record: &&FailedRecord| !target.failed_before.contains(&(record.run_id.clone(), record.row));
+        Ok(records.failed.as_deref().unwrap_or_default().iter().rfind(is_new).map(TransactionResult::failed))
     }
 }

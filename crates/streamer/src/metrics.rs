@@ -12,12 +12,12 @@ const TRANSACTIONS: &str = "assay_streamer_transactions_total";
 
 /// Whether transactions are with the broker, and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Acceptance {
+pub(crate) enum AcceptanceOutcome {
     Accepted,
     Refused,
 }
 
-impl Acceptance {
+impl AcceptanceOutcome {
     fn label(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -31,7 +31,7 @@ pub(crate) fn describe() {
     describe_counter!(REQUESTS, "Requests that were answered, by path and status.");
     describe_histogram!(DURATION, "From the head of a request to its answer, waits for predictions included, by path.");
     describe_counter!(TRANSACTIONS, "Valid transactions, by whether the broker has them and they are counted.");
-    for acceptance in [Acceptance::Accepted, Acceptance::Refused] {
+    for acceptance in [AcceptanceOutcome::Accepted, AcceptanceOutcome::Refused] {
         counter!(TRANSACTIONS, "outcome" => acceptance.label()).absolute(0);
     }
 }
@@ -47,6 +47,6 @@ pub(crate) async fn count_request(request: Request, next: Next) -> Response {
     response
 }
 
-pub(crate) fn transactions(acceptance: Acceptance, count: u64) {
+pub(crate) fn transactions(acceptance: AcceptanceOutcome, count: u64) {
     counter!(TRANSACTIONS, "outcome" => acceptance.label()).increment(count);
 }

@@ -8,9 +8,9 @@ use tracing::{info, warn};
 use crate::WriteProgress;
 
 /// Closes a run where it is sealed and whole. What fails here is left to the sweep.
-pub(crate) async fn close(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) {
+pub(crate) async fn close_if_complete(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) {
     match store.close_run(run_id).await {
-        Ok(state) => say_finished(run_id, state, progress),
+        Ok(state) => log_finished(run_id, state, progress),
         Err(error) => about_run(run_id, || {
             warn!("cannot tell whether run {run_id} is complete, and will look again: {error}");
         }),
@@ -18,9 +18,9 @@ pub(crate) async fn close(store: &dyn Store, run_id: &RunId, progress: &WritePro
 }
 
 /// Says so, where a run is finished; once, however many commits and sweeps find it so.
-pub(crate) fn say_finished(run_id: &RunId, state: RunState, progress: &WriteProgress) {
-    if state.is_finished() && progress.is_news(run_id) {
-        progress.say();
+pub(crate) fn log_finished(run_id: &RunId, state: RunState, progress: &WriteProgress) {
+    if state.is_finished() && progress.is_newly_finished(run_id) {
+        progress.log_written();
         about_run(run_id, || info!("run {run_id} {}", state.in_words()));
     }
 }

@@ -16,20 +16,20 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::close::close;
+use crate::close::close_if_complete;
 use crate::patience::{OnData, until_done};
 use crate::{WriteProgress, metrics};
 
 /// What it takes to drain dead letters.
 #[derive(Clone)]
-pub(crate) struct Draining {
+pub(crate) struct DeadLetterDrain {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) progress: Arc<WriteProgress>,
     pub(crate) shutdown: CancellationToken,
 }
 
 /// What a dead letter says.
-enum Content {
+enum DeadLetterContent {
     /// Rows that have no outcome yet, perhaps.
     Chunk(Box<ScoredChunk>),
     /// Live rows that have no outcome yet, perhaps.
@@ -40,17 +40,17 @@ enum Content {
     Unreadable,
 }
 
-impl Draining {
+impl DeadLetterDrain {
     /// Books and records one dead letter.
     pub(crate) async fn drain(&self, message: Message, death: Death) -> Drained {
         let content = read(&message, &death);
         let run_id = run_of(&message, &content);
         let record = || async {
             let outcome = match &content {
-                Content::Unreadable => DeadLetterOutcome::Unreadable,
-                Content::Replay => DeadLetterOutcome::Known,
-                Content::Chunk(chunk) => self.book(chunk).await?,
-                Content::Live(live) => self.book_live(live).await?,
+                DeadLetterContent::Unreadable => DeadLetterOutcome::Unreadable,
+                DeadLetterContent::Replay => DeadLetterOutcome::Known,
+                DeadLetterContent::Chunk(chunk) => self.book(chunk).await?,
+                DeadLetterContent::Live(live) => self.book_live(live).await?,
             };
             let letter = letter(&message, &death, run_id.clone(), outcome);
             let is_new = self.store.record_dead_letter(&letter).await?;
@@ -61,11 +61,11 @@ impl Draining {
         };
         if is_new {
             metrics::dead_letter(outcome);
-            say(&message, &death, outcome, run_id.is_some());
+            log_outcome(&message, &death, outcome, run_id.is_some());
         }
-        if let Content::Chunk(chunk) = &content {
+        if let DeadLetterContent::Chunk(chunk) = &content {
             // A live run is not over before its day, and the sweep closes it.
-            close(&*self.store, &chunk.id.run_id, &self.progress).await;
+            close_if_complete(&*self.store, &chunk.id.run_id, &self.progress).await;
         }
         Drained::Recorded
     }
@@ -102,35 +102,35 @@ impl Draining {
 }
 
 /// Reads what was dead-lettered, whatever stage it was on its way to.
-fn read(message: &Message, death: &Death) -> Content {
+fn read(message: &Message, death: &Death) -> DeadLetterContent {
     let class = FailureClass::DeadLettered;
     let lane = if death.queue.ends_with(Lane::Realtime.as_str()) { Lane::Realtime } else { Lane::Batch };
     let reason = format!("dead letter of {}: {}", death.queue, death.reason);
     let content = match message.kind.as_str() {
         Chunk::MESSAGE_TYPE => Chunk::decode(&message.body)
             .map(|chunk| ScoredChunk::given_up(chunk, lane, Timestamp::from(Utc::now()), &class, &reason))
-            .map(|chunk| Content::Chunk(Box::new(chunk))),
+            .map(|chunk| DeadLetterContent::Chunk(Box::new(chunk))),
         ScoredChunk::MESSAGE_TYPE => ScoredChunk::decode(&message.body)
-            .map(|chunk| Content::Chunk(Box::new(chunk.without_predictions(&class, &reason)))),
+            .map(|chunk| DeadLetterContent::Chunk(Box::new(chunk.without_predictions(&class, &reason)))),
         LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body)
             .map(|live| ScoredLive::given_up(live, Timestamp::from(Utc::now()), &class, &reason))
-            .map(|live| Content::Live(Box::new(live))),
+            .map(|live| DeadLetterContent::Live(Box::new(live))),
         ScoredLive::MESSAGE_TYPE => ScoredLive::decode(&message.body)
-            .map(|live| Content::Live(Box::new(live.without_predictions(&class, &reason)))),
-        ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(|_| Content::Replay),
-        ScoredReplay::MESSAGE_TYPE => ScoredReplay::decode(&message.body).map(|_| Content::Replay),
-        _ => return Content::Unreadable,
+            .map(|live| DeadLetterContent::Live(Box::new(live.without_predictions(&class, &reason)))),
+        ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(|_| DeadLetterContent::Replay),
+        ScoredReplay::MESSAGE_TYPE => ScoredReplay::decode(&message.body).map(|_| DeadLetterContent::Replay),
+        _ => return DeadLetterContent::Unreadable,
     };
-    content.unwrap_or(Content::Unreadable)
+    content.unwrap_or(DeadLetterContent::Unreadable)
 }
 
 /// The run that a message belongs to: as its body says, else its header, else the start of its id. What can be no run's name is none,
 /// whatever others wrote there: it may be longer than the database can find rows by, and no record would then ever be made.
-fn run_of(message: &Message, content: &Content) -> Option<String> {
+fn run_of(message: &Message, content: &DeadLetterContent) -> Option<String> {
     match content {
-        Content::Chunk(chunk) => return Some(chunk.id.run_id.to_string()),
-        Content::Live(live) => return Some(live.id.run_id().to_string()),
-        Content::Replay | Content::Unreadable => {}
+        DeadLetterContent::Chunk(chunk) => return Some(chunk.id.run_id.to_string()),
+        DeadLetterContent::Live(live) => return Some(live.id.run_id().to_string()),
+        DeadLetterContent::Replay | DeadLetterContent::Unreadable => {}
     }
     let start_of_id = message.id.split_once('/').map(|(start, _)| start);
     let named = [Some(message.run_id.as_str()), start_of_id].into_iter().flatten();
@@ -151,7 +151,7 @@ fn letter(message: &Message, death: &Death, run_id: Option<String>, outcome: Dea
     }
 }
 
-fn say(message: &Message, death: &Death, outcome: DeadLetterOutcome, has_run: bool) {
+fn log_outcome(message: &Message, death: &Death, outcome: DeadLetterOutcome, has_run: bool) {
     let Death { queue, reason } = death;
     let consequence = match outcome {
         DeadLetterOutcome::Booked => "its rows are booked as failed; `assay replay` sends them again",
@@ -200,14 +200,14 @@ mod tests {
             r#"{{"run_id":"run","chunk":0,"first_row":1,"rows":1,"lane":"batch","predicted_at":"2026-01-11T10:00:00Z","predicted":[{{"entry":{row},"prediction":{{"prediction":"fraud"}}}}]}}"#
         );
         for (kind, body) in [(Chunk::MESSAGE_TYPE, &chunk), (ScoredChunk::MESSAGE_TYPE, &scored)] {
-            let Content::Chunk(given_up) = read(&message("run/0", kind, body), &death()) else {
+            let DeadLetterContent::Chunk(given_up) = read(&message("run/0", kind, body), &death()) else {
                 panic!("{kind} is read")
             };
             assert!(given_up.accounts_for_its_rows() && given_up.predicted.is_empty());
             assert_eq!(given_up.failed[0].class, FailureClass::DeadLettered);
             assert_eq!(given_up.failed[0].reason, "dead letter of transactions.realtime: delivery_limit");
         }
-        assert!(matches!(read(&message("run/0", Chunk::MESSAGE_TYPE, "{"), &death()), Content::Unreadable));
-        assert!(matches!(read(&message("run/0", "assay.chunk.v9", &chunk), &death()), Content::Unreadable));
+        assert!(matches!(read(&message("run/0", Chunk::MESSAGE_TYPE, "{"), &death()), DeadLetterContent::Unreadable));
+        assert!(matches!(read(&message("run/0", "assay.chunk.v9", &chunk), &death()), DeadLetterContent::Unreadable));
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::PredictionFeed;
-use crate::metrics::{self, Announcement};
+use crate::metrics::{self, AnnouncementOutcome};
 
 /// Predictions that may wait to be announced, and the bytes that they may have.
 const MAX_WAITING: usize = 10_000;
@@ -29,35 +29,35 @@ const NOTICE_BYTES: usize = 256;
 /// Most announcements on their way at a time.
 const MAX_IN_FLIGHT: usize = 128;
 /// How long a writer that ends waits for what is still to be announced.
-const FLUSH: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two lines of the log about what was left out.
-const SAY: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The writer's end of the feed. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Feed {
     which: PredictionFeed,
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<QueuedNotice>,
     bytes: Arc<Semaphore>,
-    tally: Arc<Tally>,
+    counts: Arc<FeedCounts>,
 }
 
 /// A prediction that waits, and its part of the bytes that there are.
 #[derive(Debug)]
-struct Waiting {
+struct QueuedNotice {
     notice: PredictionNotice,
     _bytes: OwnedSemaphorePermit,
 }
 
 /// The task that publishes. It ends once it is closed, or nobody has a [`Feed`] any more.
-pub(crate) struct Announcing {
+pub(crate) struct FeedTask {
     closing: CancellationToken,
     task: JoinHandle<()>,
 }
 
 /// What became of the predictions that were to be announced.
 #[derive(Debug, Default)]
-struct Tally {
+struct FeedCounts {
     announced: AtomicU64,
     /// There was no room for them.
     left_out: AtomicU64,
@@ -76,29 +76,29 @@ enum FeedError {
 
 impl Feed {
     /// Starts to announce.
-    pub(crate) fn start(which: PredictionFeed, broker: &Arc<dyn Broker>) -> (Self, Announcing) {
+    pub(crate) fn start(which: PredictionFeed, broker: &Arc<dyn Broker>) -> (Self, FeedTask) {
         // What else a writer publishes must not wait behind the feed.
         let in_flight = (broker.max_in_flight() / 2).clamp(1, MAX_IN_FLIGHT);
         let broker = Arc::clone(broker);
-        Self::through(which, in_flight, move |notice| {
+        Self::with_publisher(which, in_flight, move |notice| {
             let broker = Arc::clone(&broker);
             async move { announce(&*broker, &notice).await }
         })
     }
 
-    fn through<F>(
+    fn with_publisher<F>(
         which: PredictionFeed,
         in_flight: usize,
         announce: impl Fn(PredictionNotice) -> F + Send + 'static,
-    ) -> (Self, Announcing)
+    ) -> (Self, FeedTask)
     where
         F: Future<Output = Result<(), FeedError>> + Send + 'static,
     {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
-        let (tally, closing) = (Arc::<Tally>::default(), CancellationToken::new());
-        let task = tokio::spawn(publish(waiting, in_flight, announce, Arc::clone(&tally), closing.clone()));
+        let (counts, closing) = (Arc::<FeedCounts>::default(), CancellationToken::new());
+        let task = tokio::spawn(publish(waiting, in_flight, announce, Arc::clone(&counts), closing.clone()));
         let bytes = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
-        (Self { which, queue, bytes, tally }, Announcing { closing, task })
+        (Self { which, queue, bytes, counts }, FeedTask { closing, task })
     }
 
     /// Has the predictions announced that were stored now, where there is room for them. Does not wait.
@@ -124,13 +124,13 @@ impl Feed {
                 continue;
             };
             match PredictionNotice::of(chunk, predicted) {
-                Ok(notice) => room.send(Waiting { notice, _bytes: bytes }),
+                Ok(notice) => room.send(QueuedNotice { notice, _bytes: bytes }),
                 Err(_) => left_out += 1,
             }
         }
         if left_out > 0 {
-            self.tally.left_out.fetch_add(left_out, Ordering::Relaxed);
-            metrics::announcement(Announcement::LeftOut, left_out);
+            self.counts.left_out.fetch_add(left_out, Ordering::Relaxed);
+            metrics::announcement(AnnouncementOutcome::LeftOut, left_out);
         }
     }
 }
@@ -143,11 +143,11 @@ impl Feed {
     }
 }
 
-impl Announcing {
+impl FeedTask {
     /// Ends the feed: what waits is announced, if that takes no longer than a moment.
     pub(crate) async fn close(mut self) {
         self.closing.cancel();
-        if timeout(FLUSH, &mut self.task).await.is_err() {
+        if timeout(DRAIN_TIMEOUT, &mut self.task).await.is_err() {
             self.task.abort();
             warn!("the feed of predictions ends with some that are not announced: RabbitMQ takes them too slowly");
         }
@@ -162,65 +162,65 @@ async fn announce(broker: &dyn Broker, notice: &PredictionNotice) -> Result<(), 
 
 /// The task: many announcements on their way at a time, each of them tried once.
 async fn publish<F: Future<Output = Result<(), FeedError>>>(
-    mut waiting: mpsc::Receiver<Waiting>,
+    mut waiting: mpsc::Receiver<QueuedNotice>,
     in_flight: usize,
     announce: impl Fn(PredictionNotice) -> F,
-    tally: Arc<Tally>,
+    counts: Arc<FeedCounts>,
     closing: CancellationToken,
 ) {
     let mut under_way = FuturesUnordered::new();
-    let mut report = Report::default();
-    let mut ticks = interval(SAY);
+    let mut log = FeedLog::default();
+    let mut ticks = interval(LOG_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_open = true;
     while is_open || !under_way.is_empty() {
         tokio::select! {
             Some(result) = under_way.next() => match result {
                 Ok(()) => {
-                    tally.announced.fetch_add(1, Ordering::Relaxed);
-                    metrics::announcement(Announcement::Sent, 1);
+                    counts.announced.fetch_add(1, Ordering::Relaxed);
+                    metrics::announcement(AnnouncementOutcome::Sent, 1);
                 }
                 Err(error) => {
-                    tally.refused.fetch_add(1, Ordering::Relaxed);
-                    metrics::announcement(Announcement::Refused, 1);
-                    report.last_error = Some(error);
+                    counts.refused.fetch_add(1, Ordering::Relaxed);
+                    metrics::announcement(AnnouncementOutcome::Refused, 1);
+                    log.last_error = Some(error);
                 }
             },
             next = waiting.recv(), if is_open && under_way.len() < in_flight => match next {
-                Some(Waiting { notice, .. }) => under_way.push(announce(notice)),
+                Some(QueuedNotice { notice, .. }) => under_way.push(announce(notice)),
                 None => is_open = false,
             },
             // What waits already still comes out.
             () = closing.cancelled(), if !waiting.is_closed() => waiting.close(),
-            _ = ticks.tick() => report.say(&tally),
+            _ = ticks.tick() => log.write(&counts),
         }
     }
-    report.say(&tally);
-    debug!("the feed ends after {} predictions", tally.announced.load(Ordering::Relaxed));
+    log.write(&counts);
+    debug!("the feed ends after {} predictions", counts.announced.load(Ordering::Relaxed));
 }
 
-/// What the log has heard of the tally.
+/// What the log has heard of the counts.
 #[derive(Debug, Default)]
-struct Report {
+struct FeedLog {
     left_out: u64,
     refused: u64,
     last_error: Option<FeedError>,
 }
 
-impl Report {
-    fn say(&mut self, tally: &Tally) {
+impl FeedLog {
+    fn write(&mut self, counts: &FeedCounts) {
         let since = |counter: &AtomicU64, said: &mut u64| {
             let all = counter.load(Ordering::Relaxed);
             all - std::mem::replace(said, all)
         };
-        let left_out = since(&tally.left_out, &mut self.left_out);
+        let left_out = since(&counts.left_out, &mut self.left_out);
         if left_out > 0 {
             warn!(
                 "{left_out} stored predictions were not announced, as more are written than the feed takes: \
                  PREDICTION_FEED=flagged announces fewer"
             );
         }
-        let refused = since(&tally.refused, &mut self.refused);
+        let refused = since(&counts.refused, &mut self.refused);
         if let Some(error) = self.last_error.take() {
             warn!("{refused} stored predictions were not announced, or nobody knows: {error}");
         }
@@ -255,18 +255,18 @@ mod tests {
     }
 
     /// A feed into a list, each announcement of which needs a permit.
-    struct Listening {
+    struct FeedProbe {
         feed: Feed,
-        announcing: Announcing,
+        feed_task: FeedTask,
         heard: mpsc::UnboundedReceiver<u64>,
         pace: Arc<Semaphore>,
     }
 
-    fn listen(which: PredictionFeed, permits: usize) -> Listening {
+    fn listen(which: PredictionFeed, permits: usize) -> FeedProbe {
         let (say, heard) = mpsc::unbounded_channel();
         let pace = Arc::new(Semaphore::new(permits));
         let gate = Arc::clone(&pace);
-        let (feed, announcing) = Feed::through(which, 10, move |notice| {
+        let (feed, feed_task) = Feed::with_publisher(which, 10, move |notice| {
             let (say, gate) = (say.clone(), Arc::clone(&gate));
             async move {
                 gate.acquire().await.unwrap().forget();
@@ -274,10 +274,10 @@ mod tests {
                 Ok(())
             }
         });
-        Listening { feed, announcing, heard, pace }
+        FeedProbe { feed, feed_task, heard, pace }
     }
 
-    fn say(feed: &Feed, chunk: &ScoredChunk) {
+    fn announce_one(feed: &Feed, chunk: &ScoredChunk) {
         let written = Written { outcomes: vec![ChunkOutcome::Recorded], ..Written::default() };
         feed.announce(std::slice::from_ref(chunk), &written);
     }
@@ -298,79 +298,79 @@ mod tests {
             (PredictionFeed::Flagged, vec![1, 3, 5]),
             (PredictionFeed::All, vec![1, 2, 3, 4, 5]),
         ] {
-            let Listening { feed, announcing, heard, .. } = listen(which, 1_000);
-            say(&feed, &chunk(5));
-            announcing.close().await;
+            let FeedProbe { feed, feed_task, heard, .. } = listen(which, 1_000);
+            announce_one(&feed, &chunk(5));
+            feed_task.close().await;
             assert_eq!(rows_heard(heard).await, expected, "{which:?}");
-            assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 0);
+            assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 0);
         }
     }
 
     #[tokio::test]
     async fn what_was_not_stored_now_is_not_announced() {
-        let Listening { feed, announcing, heard, .. } = listen(PredictionFeed::All, 1_000);
+        let FeedProbe { feed, feed_task, heard, .. } = listen(PredictionFeed::All, 1_000);
         let chunks = [chunk(2), chunk(1), chunk(3)];
         let outcomes = vec![ChunkOutcome::Known, ChunkOutcome::Dropped, ChunkOutcome::Recorded];
         feed.announce(&chunks, &Written { outcomes, passed_over: [(0, 3), (2, 1)].into(), ..Written::default() });
-        announcing.close().await;
+        feed_task.close().await;
         assert_eq!(rows_heard(heard).await, [2, 3]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_feed_that_nothing_leaves_is_left_out_and_ended_soon() {
-        let Listening { feed, announcing, heard, pace } = listen(PredictionFeed::All, 0);
+        let FeedProbe { feed, feed_task, heard, pace } = listen(PredictionFeed::All, 0);
         let many = chunk(1_000);
         for _ in 0..30 {
-            say(&feed, &many);
+            announce_one(&feed, &many);
         }
         // No await in between: the task has taken none.
-        assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 20_000);
+        assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 20_000);
         let began = tokio::time::Instant::now();
-        announcing.close().await;
-        assert_eq!(began.elapsed().as_secs(), FLUSH.as_secs());
-        say(&feed, &many);
-        assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 21_000);
+        feed_task.close().await;
+        assert_eq!(began.elapsed().as_secs(), DRAIN_TIMEOUT.as_secs());
+        announce_one(&feed, &many);
+        assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 21_000);
         drop(pace);
         assert!(rows_heard(heard).await.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn room_comes_back() {
-        let Listening { feed, announcing, heard, pace } = listen(PredictionFeed::All, 0);
+        let FeedProbe { feed, feed_task, heard, pace } = listen(PredictionFeed::All, 0);
         let many = chunk(10_000);
-        say(&feed, &many);
-        say(&feed, &chunk(1));
-        assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 1);
+        announce_one(&feed, &many);
+        announce_one(&feed, &chunk(1));
+        assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 1);
         pace.add_permits(100_000);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        say(&feed, &many);
-        announcing.close().await;
-        assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 1);
+        announce_one(&feed, &many);
+        feed_task.close().await;
+        assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 1);
         assert_eq!(rows_heard(heard).await.len(), 20_000);
     }
 
     #[tokio::test]
     async fn what_waits_is_bounded_in_bytes() {
-        let Listening { feed, announcing, heard, pace } = listen(PredictionFeed::All, 0);
+        let FeedProbe { feed, feed_task, heard, pace } = listen(PredictionFeed::All, 0);
         let mut long = chunk(100);
         for predicted in &mut long.predicted {
             predicted.entry.external_id = Some("x".repeat(250_000));
         }
-        say(&feed, &long);
-        assert_eq!(feed.tally.left_out.load(Ordering::Relaxed), 100 - 33);
+        announce_one(&feed, &long);
+        assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 100 - 33);
         pace.add_permits(100);
-        announcing.close().await;
+        feed_task.close().await;
         assert_eq!(rows_heard(heard).await.len(), 33);
         assert_eq!(feed.bytes.available_permits(), MAX_WAITING_BYTES);
     }
 
     #[tokio::test]
     async fn what_is_refused_is_not_tried_again() {
-        let (feed, announcing) =
-            Feed::through(PredictionFeed::All, 10, |_| async { Err(PublishError::Unroutable.into()) });
-        say(&feed, &chunk(7));
-        announcing.close().await;
-        assert_eq!(feed.tally.refused.load(Ordering::Relaxed), 7);
-        assert_eq!(feed.tally.announced.load(Ordering::Relaxed), 0);
+        let (feed, feed_task) =
+            Feed::with_publisher(PredictionFeed::All, 10, |_| async { Err(PublishError::Unroutable.into()) });
+        announce_one(&feed, &chunk(7));
+        feed_task.close().await;
+        assert_eq!(feed.counts.refused.load(Ordering::Relaxed), 7);
+        assert_eq!(feed.counts.announced.load(Ordering::Relaxed), 0);
     }
 }

@@ -5,7 +5,7 @@ use assay_transaction::{ScoredChunk, ScoredLive, ScoredReplay};
 
 /// One message's content.
 #[derive(Debug)]
-pub(crate) enum Arrival {
+pub(crate) enum ScoredMessage {
     /// Rows of a source, for the first time.
     Chunk(ScoredChunk),
     /// Rows that failed before.
@@ -15,24 +15,24 @@ pub(crate) enum Arrival {
 }
 
 /// Reads a message; the error is the reason for a dead letter.
-pub(crate) fn decode(message: &Message) -> Result<Weighed<Arrival>, String> {
-    let (arrival, rows) = match message.kind.as_str() {
+pub(crate) fn decode(message: &Message) -> Result<Weighed<ScoredMessage>, String> {
+    let (scored, rows) = match message.kind.as_str() {
         ScoredChunk::MESSAGE_TYPE => {
             let chunk = ScoredChunk::decode(&message.body).map_err(|error| error.to_string())?;
             let rows = usize::try_from(chunk.range.rows).unwrap_or(usize::MAX);
-            (Arrival::Chunk(chunk), rows)
+            (ScoredMessage::Chunk(chunk), rows)
         }
         ScoredReplay::MESSAGE_TYPE => {
             let part = ScoredReplay::decode(&message.body).map_err(|error| error.to_string())?;
             let rows = part.predicted.len() + part.failed.len();
-            (Arrival::Replay(part), rows)
+            (ScoredMessage::Replay(part), rows)
         }
         ScoredLive::MESSAGE_TYPE => {
             let live = ScoredLive::decode(&message.body).map_err(|error| error.to_string())?;
             let rows = usize::try_from(live.rows()).unwrap_or(usize::MAX);
-            (Arrival::Live(live), rows)
+            (ScoredMessage::Live(live), rows)
         }
         _ => return Err(format!("its type is {}, which no writer of this version reads", message.kind_shown())),
     };
-    Ok(Weighed { value: arrival, weight: rows })
+    Ok(Weighed { value: scored, weight: rows })
 }

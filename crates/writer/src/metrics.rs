@@ -19,7 +19,7 @@ const OPEN: &str = "assay_writer_open_runs";
 
 /// What became of a prediction that was to be announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Announcement {
+pub(crate) enum AnnouncementOutcome {
     Sent,
     /// There was no room for it.
     LeftOut,
@@ -27,7 +27,7 @@ pub(crate) enum Announcement {
     Refused,
 }
 
-impl Announcement {
+impl AnnouncementOutcome {
     const ALL: [Self; 3] = [Self::Sent, Self::LeftOut, Self::Refused];
 
     fn label(self) -> &'static str {
@@ -76,7 +76,7 @@ pub(crate) fn describe() {
     {
         counter!(DEAD_LETTERS, "outcome" => outcome.as_str()).absolute(0);
     }
-    for outcome in Announcement::ALL {
+    for outcome in AnnouncementOutcome::ALL {
         counter!(ANNOUNCEMENTS, "outcome" => outcome.label()).absolute(0);
     }
     counter!(BISECTIONS).absolute(0);
@@ -141,7 +141,7 @@ pub(crate) fn dead_letter(outcome: DeadLetterOutcome) {
     counter!(DEAD_LETTERS, "outcome" => outcome.as_str()).increment(1);
 }
 
-pub(crate) fn announcement(outcome: Announcement, count: u64) {
+pub(crate) fn announcement(outcome: AnnouncementOutcome, count: u64) {
     counter!(ANNOUNCEMENTS, "outcome" => outcome.label()).increment(count);
 }
 

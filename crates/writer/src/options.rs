@@ -21,7 +21,7 @@ pub enum PredictionFeed {
 
 /// How many rows are written together, and what happens where two claim one id.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Writing")]
+#[command(next_help_heading = "BatchWriter")]
 pub struct WriterOptions {
     /// Rows at which collected chunks are written, in one database transaction
     #[arg(long, env = "DB_ROW_BATCH_SIZE", default_value = "5000", value_name = "ROWS")]

@@ -1,4 +1,4 @@
-//! Waiting for the database: the same call again and again, at a growing pace, until it succeeds or the writer is to stop.
+//! QueuedNotice for the database: the same call again and again, at a growing pace, until it succeeds or the writer is to stop.
 
 use std::time::Duration;
 

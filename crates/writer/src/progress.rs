@@ -15,7 +15,7 @@ const REMEMBERED: usize = 1_000;
 pub struct WriteProgress {
     rows: AtomicU64,
     transactions: AtomicU64,
-    said: AtomicU64,
+    logged: AtomicU64,
     finished: Mutex<VecDeque<RunId>>,
 }
 
@@ -36,7 +36,7 @@ impl WriteProgress {
     }
 
     /// Whether a run that is finished was not known to be so.
-    pub(crate) fn is_news(&self, run_id: &RunId) -> bool {
+    pub(crate) fn is_newly_finished(&self, run_id: &RunId) -> bool {
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
         if finished.contains(run_id) {
             return false;
@@ -46,10 +46,10 @@ impl WriteProgress {
         true
     }
 
-    /// Logs how many transactions were written since it was last said; nothing where none were.
-    pub(crate) fn say(&self) {
+    /// Logs how many transactions were written since it was last logged; nothing where none were.
+    pub(crate) fn log_written(&self) {
         let all = self.transactions();
-        let new = all - self.said.swap(all, Ordering::Relaxed);
+        let new = all - self.logged.swap(all, Ordering::Relaxed);
         if new > 0 {
             info!("Successfully wrote {new} transactions to database");
         }
@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn the_end_of_a_run_is_news_once() {
         let progress = WriteProgress::default();
-        let news: Vec<bool> = ["a", "b", "a"].iter().map(|run_id| progress.is_news(&run_id.parse().unwrap())).collect();
+        let news: Vec<bool> =
+            ["a", "b", "a"].iter().map(|run_id| progress.is_newly_finished(&run_id.parse().unwrap())).collect();
         assert_eq!(news, [true, true, false]);
     }
 }

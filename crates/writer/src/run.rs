@@ -9,11 +9,11 @@ use assay_transaction::Lane;
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::dead_letters::Draining;
+use crate::dead_letters::DeadLetterDrain;
 use crate::feed::Feed;
 use crate::message::decode;
 use crate::sweep::sweep;
-use crate::write::Writing;
+use crate::write::BatchWriter;
 use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
 /// Live messages at hand, where they are small.
@@ -23,7 +23,7 @@ const MAX_CHUNKS: usize = 100;
 /// Bytes of the messages that are in the database at a time, in all batches of a lane. As many are collected meanwhile.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Between two lines of the log that say how much was written.
-const SAY: Duration = Duration::from_secs(2);
+const LOG_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Writes scored chunks until the shutdown, then ends what has begun, within `drain`.
 pub async fn run(
@@ -35,8 +35,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), WriteError> {
     metrics::describe();
-    let (feed, announcing) = Feed::start(options.prediction_feed, &broker);
-    let writing = |lane| Writing {
+    let (feed, feed_task) = Feed::start(options.prediction_feed, &broker);
+    let writer = |lane| BatchWriter {
         store: Arc::clone(&store),
         id_conflict: options.id_conflict,
         lane,
@@ -44,12 +44,13 @@ pub async fn run(
         feed: feed.clone(),
         shutdown: shutdown.clone(),
     };
-    let serve = |lane| serve_lane(Arc::clone(&broker), writing(lane), options, drain, shutdown.clone());
-    let draining = Draining { store: Arc::clone(&store), progress: Arc::clone(&progress), shutdown: shutdown.clone() };
+    let serve = |lane| serve_lane(Arc::clone(&broker), writer(lane), options, drain, shutdown.clone());
+    let drainer =
+        DeadLetterDrain { store: Arc::clone(&store), progress: Arc::clone(&progress), shutdown: shutdown.clone() };
     let dead_letters = async {
         let work = move |message, death| {
-            let draining = draining.clone();
-            async move { draining.drain(message, death).await }
+            let drainer = drainer.clone();
+            async move { drainer.drain(message, death).await }
         };
         Ok(serve_dead_letters(Arc::clone(&broker), shutdown.clone(), drain, work).await?)
     };
@@ -59,32 +60,32 @@ pub async fn run(
     let ended = tokio::select! {
         ended = async { tokio::try_join!(batches, serve(Lane::Realtime), dead_letters) } => ended,
         never = sweep(&*store, &*broker, &progress) => match never {},
-        never = say_now_and_again(&progress) => match never {},
+        never = log_periodically(&progress) => match never {},
     };
-    progress.say();
-    announcing.close().await;
+    progress.log_written();
+    feed_task.close().await;
     ended.map(drop)
 }
 
 async fn serve_lane(
     broker: Arc<dyn Broker>,
-    writing: Writing,
+    writer: BatchWriter,
     options: &WriterOptions,
     drain: Duration,
     shutdown: CancellationToken,
 ) -> Result<(), WriteError> {
     let rows = options.db_row_batch_size.get();
-    let (max_wait, prefetch, workers) = match writing.lane {
+    let (max_wait, prefetch, workers) = match writer.lane {
         Lane::Batch => (options.flush_interval, prefetch(rows, options.db_max_workers), options.db_max_workers),
         // A live message is a row or few, so that a batch takes more of them.
         Lane::Realtime => (options.realtime_flush_interval, MAX_LIVE_MESSAGES, 2),
     };
     let max_bytes = MAX_BATCH_BYTES / usize::from(workers);
     let batches = BatchOptions { max_weight: rows, max_bytes, max_wait, prefetch, drain };
-    let route = Route { work: Work::Scored, lane: writing.lane };
-    let work = move |arrivals| {
-        let writing = writing.clone();
-        async move { writing.write(arrivals).await }
+    let route = Route { work: Work::Scored, lane: writer.lane };
+    let work = move |messages| {
+        let writer = writer.clone();
+        async move { writer.write(messages).await }
     };
     Ok(serve_batches(broker, route, batches, shutdown, decode, work).await?)
 }
@@ -95,9 +96,9 @@ fn prefetch(rows: usize, workers: u8) -> u16 {
     u16::try_from(all / usize::from(workers)).unwrap_or(u16::MAX)
 }
 
-async fn say_now_and_again(progress: &WriteProgress) -> std::convert::Infallible {
+async fn log_periodically(progress: &WriteProgress) -> std::convert::Infallible {
     loop {
-        tokio::time::sleep(SAY).await;
-        progress.say();
+        tokio::time::sleep(LOG_INTERVAL).await;
+        progress.log_written();
     }
 }

@@ -14,11 +14,11 @@ use assay_transaction::{Run, RunId, RunState, StopKind, StopNotice, StopOrder};
 use chrono::Utc;
 use tracing::{debug, warn};
 
-use crate::close::{close, say_finished};
+use crate::close::{close_if_complete, log_finished};
 use crate::{WriteProgress, metrics};
 
 /// Between two sweeps.
-const SWEEP: Duration = Duration::from_secs(5);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Looks after every run that is not finished, again and again, until it is dropped.
 pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &WriteProgress) -> Infallible {
@@ -28,7 +28,7 @@ pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &Wri
                 metrics::open(&runs);
                 for open in runs {
                     let run_id = open.run.run_id.clone();
-                    if let Err(error) = look_after(store, broker, open, progress).await {
+                    if let Err(error) = sweep_run(store, broker, open, progress).await {
                         about_run(&run_id, || {
                             warn!("cannot look after run {run_id}, and will look again: {error}");
                         });
@@ -37,11 +37,11 @@ pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &Wri
             }
             Err(error) => warn!("cannot look for runs to close: {error}"),
         }
-        tokio::time::sleep(SWEEP).await;
+        tokio::time::sleep(SWEEP_INTERVAL).await;
     }
 }
 
-async fn look_after(
+async fn sweep_run(
     store: &dyn Store,
     broker: &dyn Broker,
     OpenRun { run, held_by }: OpenRun,
@@ -52,11 +52,11 @@ async fn look_after(
         Some(order) => {
             // What is under way of a live run was accepted: it is scored, and booked in the run of the day.
             if !run.source.is_live() {
-                tell(broker, run_id, order).await;
+                broadcast_stop(broker, run_id, order).await;
             }
             // A loader that lives hears of the order itself.
             if run.state == RunState::Loading && held_by.is_none() {
-                say_finished(run_id, store.seal_stopped(run_id).await?, progress);
+                log_finished(run_id, store.seal_stopped(run_id).await?, progress);
             }
         }
         None => check_budget(store, &run).await?,
@@ -65,7 +65,7 @@ async fn look_after(
         seal_past_day(store, run_id, progress).await?;
     }
     if run.state == RunState::Sealed {
-        close(store, run_id, progress).await;
+        close_if_complete(store, run_id, progress).await;
     }
     Ok(())
 }
@@ -74,13 +74,13 @@ async fn look_after(
 async fn seal_past_day(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) -> Result<(), StoreError> {
     let Some(live) = store.live_run(run_id).await? else { return Ok(()) };
     if live.is_over(Utc::now()) {
-        say_finished(run_id, store.seal_live(run_id).await?, progress);
+        log_finished(run_id, store.seal_live(run_id).await?, progress);
     }
     Ok(())
 }
 
 /// Tells the predictors. Whoever does not hear it hears it after the next sweep.
-async fn tell(broker: &dyn Broker, run_id: &RunId, order: &StopOrder) {
+async fn broadcast_stop(broker: &dyn Broker, run_id: &RunId, order: &StopOrder) {
     let notice = StopNotice { run_id: run_id.clone(), kind: order.kind, reason: order.reason.clone() };
     let Ok(body) = notice.encode() else { return };
     let message = Message::new(format!("{run_id}/stop"), StopNotice::MESSAGE_TYPE, run_id, body);

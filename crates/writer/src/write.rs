@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use crate::WriteProgress;
-use crate::close::close;
+use crate::close::close_if_complete;
 use crate::feed::Feed;
-use crate::message::Arrival;
+use crate::message::ScoredMessage;
 use crate::metrics;
 use crate::patience::{Ended, OnData, until_done};
 
 /// What it takes to write a batch.
 #[derive(Clone)]
-pub(crate) struct Writing {
+pub(crate) struct BatchWriter {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) id_conflict: IdConflict,
     pub(crate) lane: Lane,
@@ -29,22 +29,22 @@ pub(crate) struct Writing {
     pub(crate) shutdown: CancellationToken,
 }
 
-impl Writing {
+impl BatchWriter {
     /// Writes a batch, its chunks in one database transaction, and tells what is to become of each message.
-    pub(crate) async fn write(&self, arrivals: Vec<Arrival>) -> Vec<Outcome> {
-        let mut outcomes: Vec<Outcome> = arrivals.iter().map(|_| Outcome::Release).collect();
+    pub(crate) async fn write(&self, messages: Vec<ScoredMessage>) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> = messages.iter().map(|_| Outcome::Release).collect();
         let (mut places, mut chunks, mut replays, mut live) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (place, arrival) in arrivals.into_iter().enumerate() {
-            match arrival {
-                Arrival::Chunk(chunk) => {
+        for (place, scored) in messages.into_iter().enumerate() {
+            match scored {
+                ScoredMessage::Chunk(chunk) => {
                     places.push(place);
                     chunks.push(chunk);
                 }
-                Arrival::Replay(part) => replays.push((place, part)),
-                Arrival::Live(message) => live.push((place, message)),
+                ScoredMessage::Replay(part) => replays.push((place, part)),
+                ScoredMessage::Live(message) => live.push((place, message)),
             }
         }
-        for (place, numbered) in self.numbered(live).await {
+        for (place, numbered) in self.with_places(live).await {
             match numbered {
                 Ok(chunk) => {
                     places.push(place);
@@ -66,13 +66,13 @@ impl Writing {
 
     /// Gives live messages their places, committed before anything is written: from there on they are chunks, and one that
     /// comes again has the same place.
-    async fn numbered(&self, live: Vec<(usize, ScoredLive)>) -> Vec<(usize, Result<ScoredChunk, Outcome>)> {
+    async fn with_places(&self, live: Vec<(usize, ScoredLive)>) -> Vec<(usize, Result<ScoredChunk, Outcome>)> {
         if live.is_empty() {
             return Vec::new();
         }
-        let arrivals: Vec<_> =
+        let messages: Vec<_> =
             live.iter().map(|(_, message)| LiveArrival { id: &message.id, rows: message.rows() }).collect();
-        let number = || self.store.number(&arrivals, Utc::now());
+        let number = || self.store.number(&messages, Utc::now());
         let numbered = until_done(&self.name(), OnData::Wait, &self.shutdown, number).await;
         let Ok(numbered) = numbered else {
             return live.into_iter().map(|(place, _)| (place, Err(Outcome::Release))).collect();
@@ -104,14 +104,14 @@ impl Writing {
         self.progress.add(recorded.map(|(chunk, _)| chunk.range.rows).sum(), written.transactions);
         let runs: BTreeSet<_> = chunks.iter().map(|chunk| &chunk.id.run_id).collect();
         for run_id in runs {
-            close(&*self.store, run_id, &self.progress).await;
+            close_if_complete(&*self.store, run_id, &self.progress).await;
         }
         written.outcomes.into_iter().zip(chunks).map(|(outcome, chunk)| settle(outcome, chunk)).collect()
     }
 
     async fn replay(&self, part: &ScoredReplay) -> Outcome {
-        let exchange = || self.store.exchange(part, self.id_conflict);
-        match until_done(&self.name(), OnData::GiveUp, &self.shutdown, exchange).await {
+        let replay = || self.store.exchange(part, self.id_conflict);
+        match until_done(&self.name(), OnData::GiveUp, &self.shutdown, replay).await {
             Ok(done) if done.is_new => {
                 let (stored, failed, gone) = (done.stored, done.failed, done.gone);
                 info!("replay {}: {stored} rows stored, {failed} failed again, {gone} were done before", part.id);

@@ -10,9 +10,9 @@ use chrono::Utc;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use crate::load::Part;
-use crate::load::copies::{Fingerprints, as_mapped, copy_of, evict_gone};
-use crate::load::lease::abort_replaced;
+use crate::load::PassScope;
+use crate::load::copies::{FingerprintCache, copy_of, evict_dead_owner, with_path_values};
+use crate::load::lease::abort_runs_of_replaced_source;
 use crate::load::lease_owner::held_by;
 use crate::load::run_name::run_name;
 use crate::patience::until_reached;
@@ -25,11 +25,11 @@ const HELD_PAUSE: Duration = Duration::from_secs(1);
 const KNOWN: u32 = 100;
 
 /// What there is to do.
-pub(crate) enum Beginning {
-    /// Read, as the part says. Only a run that is sealed already has no lease.
-    Read(Run, Option<Lease>, Part),
+pub(crate) enum LoadPlan {
+    /// Read, as the scope says. Only a run that is sealed already has no lease.
+    Read(Run, Option<Lease>, PassScope),
     /// Nothing: every chunk of the source was confirmed before.
-    Nothing(Run),
+    NothingToDo(Run),
     /// Nothing: a run of another source, or of another version, has loaded the same content.
     Copied(Run),
     /// Nothing for now: another loader is at it, which lives.
@@ -49,13 +49,13 @@ pub(crate) async fn begin(
     dependencies: &Dependencies,
     url: &SourceUrl,
     options: &LoadOptions,
-) -> Result<(Beginning, u64), LoadError> {
-    let (mut is_said, mut fingerprints) = (false, Fingerprints::default());
+) -> Result<(LoadPlan, u64), LoadError> {
+    let (mut is_said, mut fingerprints) = (false, FingerprintCache::default());
     loop {
         let found = identify(&dependencies.sources, url, dependencies.startup).await?;
         let size = found.size;
-        let beginning = begin_found(dependencies, url, found, options, &mut fingerprints).await?;
-        let Beginning::Held { run, by, remaining } = beginning else { return Ok((beginning, size)) };
+        let plan = begin_found(dependencies, url, found, options, &mut fingerprints).await?;
+        let LoadPlan::Held { run, by, remaining } = plan else { return Ok((plan, size)) };
         if !is_said {
             let Run { run_id, source, .. } = &run;
             let copy = format!("{url} has the same content as {}, which", source.location);
@@ -75,8 +75,8 @@ pub(crate) async fn begin_found(
     url: &SourceUrl,
     found: Found,
     options: &LoadOptions,
-    fingerprints: &mut Fingerprints,
-) -> Result<Beginning, LoadError> {
+    fingerprints: &mut FingerprintCache,
+) -> Result<LoadPlan, LoadError> {
     let Dependencies { sources, store, act, .. } = dependencies;
     let known = store.runs(Some(&found.identity.location), KNOWN).await?;
     let going_on = known.iter().find(|run| run.source == found.identity && is_same(run, options));
@@ -85,8 +85,8 @@ pub(crate) async fn begin_found(
         (run.settings.clone(), None)
     } else {
         let mapping = options.read.format.mapping.as_deref();
-        let as_mapped = |fingerprint| as_mapped(fingerprint, mapping, &found.identity.location);
-        let fingerprint = fingerprints.of(sources, url, &found).await?.map(as_mapped).transpose();
+        let with_path_values = |fingerprint| with_path_values(fingerprint, mapping, &found.identity.location);
+        let fingerprint = fingerprints.of(sources, url, &found).await?.map(with_path_values).transpose();
         let fingerprint = fingerprint.map_err(|error| unusable(url, error.into()))?;
         // Before its head is looked at, which settings of today may not even read.
         if let Some(fingerprint) = fingerprint.as_deref().filter(|_| !options.force)
@@ -98,46 +98,46 @@ pub(crate) async fn begin_found(
     };
     let new = NewRun { fingerprint, ..new_run(dependencies, found, options, settings) };
     let mut begun = store.begin_run(&new).await?;
-    if evict_gone(dependencies, &begun).await? {
+    if evict_dead_owner(dependencies, &begun).await? {
         begun = store.begin_run(&new).await?;
     }
     match begun {
         Begun::Started(run, lease) => {
             let prepare = async {
                 // Also where the loader before died in between.
-                abort_replaced(&**store, &run.source, &known, act).await?;
+                abort_runs_of_replaced_source(&**store, &run.source, &known, act).await?;
                 if options.force {
                     store.record_operation("force", Some(&run.run_id), None, act).await?;
                 }
                 first_row(&dependencies.sources, url, &run).await
             };
             let first = or_release(dependencies, &lease, prepare.await).await?;
-            Ok(read(run, Some(lease), Part { from: first, until: None, only_missing: false }))
+            Ok(read(run, Some(lease), PassScope { from: first, until: None, only_missing: false }))
         }
         Begun::Resumed(run, lease) => {
             let prepare = async {
-                abort_replaced(&**store, &run.source, &known, act).await?;
+                abort_runs_of_replaced_source(&**store, &run.source, &known, act).await?;
                 rest(dependencies, url, &run).await
             };
-            let part = or_release(dependencies, &lease, prepare.await).await?;
-            Ok(read(run, Some(lease), part))
+            let scope = or_release(dependencies, &lease, prepare.await).await?;
+            Ok(read(run, Some(lease), scope))
         }
         begun => begun_before(dependencies, url, begun).await,
     }
 }
 
 /// What there is to do where no run begins, and none goes on.
-async fn begun_before(dependencies: &Dependencies, url: &SourceUrl, begun: Begun) -> Result<Beginning, LoadError> {
+async fn begun_before(dependencies: &Dependencies, url: &SourceUrl, begun: Begun) -> Result<LoadPlan, LoadError> {
     let survives_restart = dependencies.broker.survives_restart();
     match begun {
-        Begun::Held { run, by, remaining } => Ok(Beginning::Held { run, by, remaining }),
-        Begun::Copied(run) => Ok(Beginning::Copied(run)),
+        Begun::Held { run, by, remaining } => Ok(LoadPlan::Held { run, by, remaining }),
+        Begun::Copied(run) => Ok(LoadPlan::Copied(run)),
         // The chunks that were not recorded went with the process that held them.
         Begun::AlreadyLoaded(run) if !is_durable(&run, survives_restart) && !run.state.is_finished() => {
-            let part = rest(dependencies, url, &run).await?;
-            Ok(read(run, None, part))
+            let scope = rest(dependencies, url, &run).await?;
+            Ok(read(run, None, scope))
         }
-        Begun::Started(run, _) | Begun::Resumed(run, _) | Begun::AlreadyLoaded(run) => Ok(Beginning::Nothing(run)),
+        Begun::Started(run, _) | Begun::Resumed(run, _) | Begun::AlreadyLoaded(run) => Ok(LoadPlan::NothingToDo(run)),
     }
 }
 
@@ -146,7 +146,7 @@ async fn begun_before(dependencies: &Dependencies, url: &SourceUrl, begun: Begun
 pub(crate) async fn take_over(
     dependencies: &Dependencies,
     run_id: &RunId,
-) -> Result<Option<(SourceUrl, Beginning)>, LoadError> {
+) -> Result<Option<(SourceUrl, LoadPlan)>, LoadError> {
     let Dependencies { store, holder, lease, .. } = dependencies;
     match held_by(&**store, run_id).await? {
         // This process is at it already.
@@ -161,8 +161,8 @@ pub(crate) async fn take_over(
         let url: SourceUrl = run.source.location.parse()?;
         let reason = match dependencies.sources.identify(&url).await {
             Ok(found) if found.identity == run.source => {
-                let part = rest(dependencies, &url, &run).await?;
-                return Ok(Some((url, part)));
+                let scope = rest(dependencies, &url, &run).await?;
+                return Ok(Some((url, scope)));
             }
             Ok(_) => format!("its source was replaced: version {} is gone", run.source.version),
             Err(SourceError::NoObject { .. }) => "its source is gone".to_owned(),
@@ -175,7 +175,7 @@ pub(crate) async fn take_over(
         Ok(None)
     };
     let taken = or_release(dependencies, &lease, prepare.await).await?;
-    Ok(taken.map(|(url, part)| (url, read(run, Some(lease), part))))
+    Ok(taken.map(|(url, scope)| (url, read(run, Some(lease), scope))))
 }
 
 /// Who has begun and cannot go on lets others try.
@@ -213,14 +213,14 @@ pub(crate) fn new_run(
 }
 
 /// What is left to be read of a run that was begun before.
-async fn rest(dependencies: &Dependencies, url: &SourceUrl, run: &Run) -> Result<Part, LoadError> {
+async fn rest(dependencies: &Dependencies, url: &SourceUrl, run: &Run) -> Result<PassScope, LoadError> {
     let is_durable = is_durable(run, dependencies.broker.survives_restart());
     let from = if is_durable && run.checkpoint.chunk > 0 {
         run.checkpoint
     } else {
         first_row(&dependencies.sources, url, run).await?
     };
-    Ok(Part { from, until: None, only_missing: !is_durable })
+    Ok(PassScope { from, until: None, only_missing: !is_durable })
 }
 
 /// What was published before is still there only if the broker then, and the broker now, are of that kind.
@@ -228,7 +228,7 @@ pub(crate) fn is_durable(run: &Run, survives_restart: bool) -> bool {
     run.settings.durable_broker && survives_restart
 }
 
-fn read(run: Run, lease: Option<Lease>, part: Part) -> Beginning {
+fn read(run: Run, lease: Option<Lease>, scope: PassScope) -> LoadPlan {
     name_run(&run.run_id);
     info!("Pipeline Run ID: {}", run.run_id);
     info!("Loading {}", run.source.location);
@@ -236,10 +236,10 @@ fn read(run: Run, lease: Option<Lease>, part: Part) -> Beginning {
     if !decided.is_empty() {
         info!("read with {}", decided.join(", "));
     }
-    if part.from.at.row > 1 {
-        info!("going on at row {}, where the loader before stopped", part.from.at.row);
+    if scope.from.at.row > 1 {
+        info!("going on at row {}, where the loader before stopped", scope.from.at.row);
     }
-    Beginning::Read(run, lease, part)
+    LoadPlan::Read(run, lease, scope)
 }
 
 /// Whether a run of the same source is the one that these options mean, and was not given up.

@@ -12,13 +12,13 @@ const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 /// Which confirmed positions may be kept. What a broker that outlives this process has confirmed is passed for good; of any other, what
 /// is recorded in the database: so much is read and stored, as whoever looks at the run is shown.
-pub(crate) struct Reached {
+pub(crate) struct ConfirmedPositions {
     survives_restart: bool,
     waiting: VecDeque<Checkpoint>,
     last: Option<Instant>,
 }
 
-impl Reached {
+impl ConfirmedPositions {
     pub(crate) fn new(survives_restart: bool) -> Self {
         Self { survives_restart, waiting: VecDeque::new(), last: None }
     }
@@ -43,14 +43,14 @@ impl Reached {
 }
 
 /// Keeps positions, one at a time. Of those that come meanwhile only the latest is of use, and is the next.
-pub(crate) struct Checkpoints<K, F> {
+pub(crate) struct CheckpointWriter<K, F> {
     keep: K,
     latest: Option<Checkpoint>,
     is_due: bool,
     under_way: Option<Pin<Box<F>>>,
 }
 
-impl<K, F> Checkpoints<K, F>
+impl<K, F> CheckpointWriter<K, F>
 where
     K: Fn(Checkpoint) -> F,
     F: Future<Output = ()>,
@@ -117,7 +117,7 @@ mod tests {
                 kept.borrow_mut().push(at.chunk);
             }
         };
-        let mut checkpoints = Checkpoints::new(keep);
+        let mut checkpoints = CheckpointWriter::new(keep);
         assert!(checkpoints.follow().now_or_never().is_none(), "nothing is due");
         for chunk in 1..=3 {
             checkpoints.note(at(chunk));
@@ -137,7 +137,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_one_is_waited_for() {
         let kept = RefCell::new(Vec::new());
-        let mut checkpoints = Checkpoints::new(async |at: Checkpoint| kept.borrow_mut().push(at.chunk));
+        let mut checkpoints = CheckpointWriter::new(async |at: Checkpoint| kept.borrow_mut().push(at.chunk));
         checkpoints.note(at(1));
         checkpoints.note(at(2));
         checkpoints.finish().await;
@@ -147,9 +147,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_broker_loses_with_its_process_is_passed_once_it_is_recorded() {
         let behind = |rows: u64| Checkpoint::first(Position { row: rows + 1, ..Position::START });
-        let mut lasting = Reached::new(true);
+        let mut lasting = ConfirmedPositions::new(true);
         assert_eq!(lasting.confirmed(behind(100), 0), Some(behind(100)));
-        let mut passing = Reached::new(false);
+        let mut passing = ConfirmedPositions::new(false);
         assert_eq!(passing.confirmed(behind(100), 99), None);
         assert_eq!(passing.confirmed(behind(200), 250), Some(behind(200)));
         assert_eq!(passing.confirmed(behind(300), 400), None, "it was kept just now");

@@ -16,9 +16,9 @@ use crate::{Dependencies, LoadError};
 
 /// What the source is that is being begun: a large file is hashed once, however often its run is asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Fingerprints(Option<(SourceIdentity, Option<String>)>);
+pub(crate) struct FingerprintCache(Option<(SourceIdentity, Option<String>)>);
 
-impl Fingerprints {
+impl FingerprintCache {
     /// The fingerprint of a version; none where nothing tells what it holds.
     pub(crate) async fn of(
         &mut self,
@@ -38,7 +38,11 @@ impl Fingerprints {
 }
 
 /// The fingerprint of a content that is read by a mapping, at a location from which that may take values.
-pub(crate) fn as_mapped(fingerprint: String, mapping: Option<&Mapping>, location: &str) -> Result<String, PathError> {
+pub(crate) fn with_path_values(
+    fingerprint: String,
+    mapping: Option<&Mapping>,
+    location: &str,
+) -> Result<String, PathError> {
     let values = mapping.map(|mapping| mapping.path_values(location)).transpose()?.unwrap_or_default();
     let named = values.iter().fold(fingerprint, |named, (name, value)| format!("{named} {name:?}={value:?}"));
     Ok(named)
@@ -48,13 +52,13 @@ pub(crate) fn as_mapped(fingerprint: String, mapping: Option<&Mapping>, location
 pub(crate) async fn copy_of(dependencies: &Dependencies, fingerprint: &str) -> Result<Option<Begun>, StoreError> {
     let found = dependencies.store.copy_of(fingerprint).await?;
     match found {
-        Some(begun) if evict_gone(dependencies, &begun).await? => dependencies.store.copy_of(fingerprint).await,
+        Some(begun) if evict_dead_owner(dependencies, &begun).await? => dependencies.store.copy_of(fingerprint).await,
         found => Ok(found),
     }
 }
 
 /// Gives up the lease of a loader of this machine that is gone; whether there was one in the way.
-pub(crate) async fn evict_gone(dependencies: &Dependencies, begun: &Begun) -> Result<bool, StoreError> {
+pub(crate) async fn evict_dead_owner(dependencies: &Dependencies, begun: &Begun) -> Result<bool, StoreError> {
     let Dependencies { store, holder, .. } = dependencies;
     match begun {
         Begun::Held { run, by, .. } if holder.outlives(by) => {
@@ -66,7 +70,7 @@ pub(crate) async fn evict_gone(dependencies: &Dependencies, begun: &Begun) -> Re
 }
 
 /// Says that a source is a copy of what a run has loaded.
-pub(crate) fn say_copy(url: &SourceUrl, run: &Run) {
+pub(crate) fn log_copy(url: &SourceUrl, run: &Run) {
     let Run { source, run_id, state, .. } = run;
     if source.location == url.to_string() {
         info!(
@@ -82,7 +86,7 @@ pub(crate) fn say_copy(url: &SourceUrl, run: &Run) {
 }
 
 /// Returns once nothing more becomes of a sealed run for a while: the process that held its chunks is gone.
-pub(crate) async fn stands_still(store: &dyn Store, run_id: &RunId, a_while: Duration) -> LoadError {
+pub(crate) async fn until_stalled(store: &dyn Store, run_id: &RunId, a_while: Duration) -> LoadError {
     let mut before = None;
     loop {
         match store.progress(run_id).await {

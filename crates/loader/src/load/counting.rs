@@ -5,40 +5,40 @@ use assay_transaction::{Mapping, Run};
 
 use crate::LoadError;
 use crate::load::judge::Judge;
-use crate::load::read::End;
+use crate::load::read::ReadEnd;
 
 /// Rows that are read together.
 const ROWS: usize = 5_000;
 
 /// Whether who goes on with a run must read its source from the first row on.
-pub(crate) fn is_counted(run: &Run) -> bool {
+pub(crate) fn counts_equal_rows(run: &Run) -> bool {
     run.settings.mapping.as_deref().is_some_and(Mapping::counts_rows)
 }
 
 /// Counts the rows before a row. Ends early where the reading ends for good, or where nobody is to hear of what comes.
-pub(crate) async fn pass_over(
+pub(crate) async fn count_rows_before(
     reader: &mut RowReader,
     judge: &mut Judge<'_>,
     before: u64,
     is_unheard: impl Fn() -> bool,
-) -> Result<Option<End>, LoadError> {
+) -> Result<Option<ReadEnd>, LoadError> {
     loop {
         let left = before.saturating_sub(reader.position().row);
         if left == 0 {
             return Ok(None);
         }
         if is_unheard() {
-            return Ok(Some(End::Unheard));
+            return Ok(Some(ReadEnd::Abandoned));
         }
         let rows = match reader.next_batch(ROWS.min(usize::try_from(left).unwrap_or(ROWS))).await {
             Ok(Some(rows)) => rows,
             Ok(None) => return Ok(None),
-            Err(error) if error.is_final() => return Ok(Some(End::Broken(error, reader.position()))),
+            Err(error) if error.is_final() => return Ok(Some(ReadEnd::Broken(error, reader.position()))),
             Err(error) => return Err(error.into()),
         };
         for row in rows.rows() {
             if let Err(error) = judge.count(&row) {
-                return Ok(Some(End::Spent(error.to_string())));
+                return Ok(Some(ReadEnd::BudgetSpent(error.to_string())));
             }
         }
     }
@@ -54,7 +54,7 @@ mod tests {
 
     use crate::LoadProgress;
     use crate::load::read::tests::run_of;
-    use crate::load::read::{Read, read};
+    use crate::load::read::{ReaderMessage, read};
 
     const MAPPING: &str = r#"{"id":{"columns":["Date","Payee"]},"description":"Payee","amount":"Amount","timestamp":"Date","operation_type":{"constant":"bank"},"side":{"constant":"debit"},"namespace":"account-1"}"#;
 
@@ -82,7 +82,7 @@ mod tests {
             read(reader, &run, checkpoints[from], None, 3, &LoadProgress::default(), sender).await.unwrap();
             ids.clear();
             while let Some(heard) = heard.recv().await {
-                let Read::Cut(cut) = heard else { continue };
+                let ReaderMessage::Cut(cut) = heard else { continue };
                 ids.extend(cut.chunk.transactions.into_iter().filter_map(|entry| entry.external_id));
                 if from == 0 {
                     checkpoints.push(cut.next);

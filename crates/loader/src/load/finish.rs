@@ -6,18 +6,18 @@ use assay_transaction::{Checkpoint, Position, Run, RunSettings, Sealed, StopKind
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use crate::load::judge::Seen;
-use crate::load::read::Batch;
+use crate::load::judge::RowStats;
+use crate::load::read::ReadBatch;
 use crate::load::remarks::Remarks;
-use crate::load::{Load, Part, PassEnd, Passed};
-use crate::metrics::{self, InProgress, Outcome};
+use crate::load::{Load, PassEnd, PassReport, PassScope};
+use crate::metrics::{self, InProgress, LoadOutcome};
 use crate::patience::until_answered;
 use crate::totals::{TrailerFound, differences};
 use crate::{Dependencies, LoadError};
 
 /// What a load did that came to its end.
 #[derive(Debug, Clone)]
-pub(crate) struct Loaded {
+pub(crate) struct FinishedLoad {
     /// Where the run ends.
     pub(crate) sealed: Sealed,
     /// Chunks that were published.
@@ -30,13 +30,13 @@ pub(crate) struct Loaded {
 
 /// Why a load did not.
 #[derive(Debug)]
-pub(crate) struct Unfinished {
+pub(crate) struct UnfinishedLoad {
     pub(crate) error: LoadError,
     /// Whether the run is sealed all the same, so that it ends once what was published is stored.
     pub(crate) is_sealed: bool,
 }
 
-impl From<LoadError> for Unfinished {
+impl From<LoadError> for UnfinishedLoad {
     fn from(error: LoadError) -> Self {
         Self { error, is_sealed: false }
     }
@@ -44,53 +44,54 @@ impl From<LoadError> for Unfinished {
 
 impl Load<'_> {
     /// Reads, publishes and seals. Whatever comes of it, the lease is over afterwards.
-    pub(crate) async fn load(
+    pub(crate) async fn run(
         &self,
         run: &Run,
-        part: Part,
-        batches: mpsc::UnboundedSender<Batch>,
-    ) -> Result<Loaded, Unfinished> {
+        scope: PassScope,
+        batches: mpsc::UnboundedSender<ReadBatch>,
+    ) -> Result<FinishedLoad, UnfinishedLoad> {
         let in_progress = InProgress::begin();
-        let loaded = self.load_held(run, part, batches).await;
+        let loaded = self.run_with_lease(run, scope, batches).await;
         drop(in_progress);
         metrics::ended(match &loaded {
-            Ok(_) => Outcome::Loaded,
-            Err(Unfinished { is_sealed: true, .. }) => Outcome::EndedEarly,
-            Err(Unfinished { is_sealed: false, .. }) => Outcome::Unfinished,
+            Ok(_) => LoadOutcome::Loaded,
+            Err(UnfinishedLoad { is_sealed: true, .. }) => LoadOutcome::EndedEarly,
+            Err(UnfinishedLoad { is_sealed: false, .. }) => LoadOutcome::Unfinished,
         });
-        if let Err(Unfinished { is_sealed: false, .. }) = &loaded {
+        if let Err(UnfinishedLoad { is_sealed: false, .. }) = &loaded {
             self.release().await;
         }
         loaded
     }
 
-    async fn load_held(
+    async fn run_with_lease(
         &self,
         run: &Run,
-        part: Part,
-        batches: mpsc::UnboundedSender<Batch>,
-    ) -> Result<Loaded, Unfinished> {
+        scope: PassScope,
+        batches: mpsc::UnboundedSender<ReadBatch>,
+    ) -> Result<FinishedLoad, UnfinishedLoad> {
         let order = run.stop.as_ref().filter(|_| run.sealed.is_none());
-        let part = match (order, run.sealed) {
-            (Some(_), _) => self.part_before_stop(run, part).await?,
-            (None, Some(sealed)) => Part { until: Some(sealed.chunks_total), ..part },
-            (None, None) => part,
+        let scope = match (order, run.sealed) {
+            (Some(_), _) => self.scope_before_stop(run, scope).await?,
+            (None, Some(sealed)) => PassScope { until: Some(sealed.chunks_total), ..scope },
+            (None, None) => scope,
         };
-        let Passed { end, confirmed, chunks, rows, seen } = Box::pin(self.pass(run, part, batches.clone())).await?;
+        let PassReport { end, confirmed, chunks, rows, stats } =
+            Box::pin(self.pass(run, scope, batches.clone())).await?;
         match (end, order) {
             // The loader before is gone, and left the seal to whoever comes next.
             (PassEnd::Whole(at, _), Some(order)) => Err(self.seal_stopped(run, at, order, &batches).await),
             (PassEnd::Whole(at, trailer), None) => {
                 // A run that is sealed already was judged then.
                 if run.sealed.is_none()
-                    && let Some(error) = wrong(&run.settings, at, &trailer, &seen)
+                    && let Some(error) = wrong(&run.settings, at, &trailer, &stats)
                 {
                     return Err(self.seal_failed(run, at, error).await);
                 }
                 match self.seal(run, at, None).await? {
                     Sealing::Done => {
-                        let remarks = Remarks::of(&seen, run.settings.time_zone);
-                        Ok(Loaded { sealed: Sealed::at(at), chunks, rows, remarks })
+                        let remarks = Remarks::of(&stats, run.settings.time_zone);
+                        Ok(FinishedLoad { sealed: Sealed::at(at), chunks, rows, remarks })
                     }
                     Sealing::Elsewhere { reason } | Sealing::RecordedBeyond { reason } => {
                         Err(LoadError::NotSealed(reason).into())
@@ -101,20 +102,20 @@ impl Load<'_> {
             (PassEnd::TooLarge { chunk, bytes }, _) => {
                 Err(self.abort_too_large(run, confirmed, LoadError::ChunkTooLarge { chunk, bytes }, &batches).await)
             }
-            (PassEnd::Spent(reason), _) => Err(self.abort(run, confirmed, reason, &batches).await),
-            (PassEnd::Ordered(order), _) => Err(self.seal_stopped(run, confirmed, &order, &batches).await),
+            (PassEnd::BudgetSpent(reason), _) => Err(self.abort(run, confirmed, reason, &batches).await),
+            (PassEnd::StopOrdered(order), _) => Err(self.seal_stopped(run, confirmed, &order, &batches).await),
             (PassEnd::Interrupted, _) => Err(self.stopped(run, confirmed.rows_before()).into()),
         }
     }
 
     /// Seals a run whose source cannot be read to its end. One that was sealed before, and is only being repaired, stays as it
     /// is.
-    async fn seal_failed(&self, run: &Run, at: Checkpoint, error: LoadError) -> Unfinished {
+    async fn seal_failed(&self, run: &Run, at: Checkpoint, error: LoadError) -> UnfinishedLoad {
         if run.sealed.is_some() {
             return error.into();
         }
         match self.seal(run, at, Some(&error.to_string())).await {
-            Ok(Sealing::Done | Sealing::Elsewhere { .. }) => Unfinished { error, is_sealed: true },
+            Ok(Sealing::Done | Sealing::Elsewhere { .. }) => UnfinishedLoad { error, is_sealed: true },
             Ok(Sealing::RecordedBeyond { reason }) => {
                 warn!("{reason}");
                 error.into()
@@ -130,13 +131,13 @@ impl Load<'_> {
         run: &Run,
         at: Checkpoint,
         error: LoadError,
-        batches: &mpsc::UnboundedSender<Batch>,
-    ) -> Unfinished {
+        batches: &mpsc::UnboundedSender<ReadBatch>,
+    ) -> UnfinishedLoad {
         if run.sealed.is_some() {
             return error.into();
         }
         match self.abort(run, at, error.to_string(), batches).await {
-            Unfinished { error: LoadError::Ended { .. }, is_sealed } => Unfinished { error, is_sealed },
+            UnfinishedLoad { error: LoadError::Ended { .. }, is_sealed } => UnfinishedLoad { error, is_sealed },
             unfinished => unfinished,
         }
     }
@@ -147,8 +148,8 @@ impl Load<'_> {
         run: &Run,
         at: Checkpoint,
         reason: String,
-        batches: &mpsc::UnboundedSender<Batch>,
-    ) -> Unfinished {
+        batches: &mpsc::UnboundedSender<ReadBatch>,
+    ) -> UnfinishedLoad {
         let Dependencies { store, act, .. } = self.dependencies;
         let ordering = until_answered("the order to end the run", || {
             store.order_stop(&run.run_id, StopKind::Aborted, &reason, act)
@@ -175,13 +176,15 @@ impl Load<'_> {
         run: &Run,
         mut at: Checkpoint,
         order: &StopOrder,
-        batches: &mpsc::UnboundedSender<Batch>,
-    ) -> Unfinished {
+        batches: &mpsc::UnboundedSender<ReadBatch>,
+    ) -> UnfinishedLoad {
         let ended = LoadError::Ended { run_id: run.run_id.clone(), kind: order.kind, reason: order.reason.clone() };
         loop {
             let reason = match self.seal(run, at, Some(&order.reason)).await {
                 // Elsewhere, as this loader was taken to be gone.
-                Ok(Sealing::Done | Sealing::Elsewhere { .. }) => return Unfinished { error: ended, is_sealed: true },
+                Ok(Sealing::Done | Sealing::Elsewhere { .. }) => {
+                    return UnfinishedLoad { error: ended, is_sealed: true };
+                }
                 Ok(Sealing::RecordedBeyond { reason }) => reason,
                 Err(error) => return error.into(),
             };
@@ -200,16 +203,16 @@ impl Load<'_> {
         run: &Run,
         from: Checkpoint,
         order: &StopOrder,
-        batches: &mpsc::UnboundedSender<Batch>,
+        batches: &mpsc::UnboundedSender<ReadBatch>,
     ) -> Result<Checkpoint, LoadError> {
         let run = Run { checkpoint: from, stop: Some(order.clone()), ..run.clone() };
-        let part = self.part_before_stop(&run, Part { from, until: None, only_missing: true }).await?;
-        let Passed { end, confirmed, .. } = Box::pin(self.pass(&run, part, batches.clone())).await?;
+        let scope = self.scope_before_stop(&run, PassScope { from, until: None, only_missing: true }).await?;
+        let PassReport { end, confirmed, .. } = Box::pin(self.pass(&run, scope, batches.clone())).await?;
         match end {
             PassEnd::Whole(at, _) => Ok(at),
             PassEnd::Broken(cause, at) => Err(broken_off(&run, at, cause)),
             PassEnd::TooLarge { chunk, bytes } => Err(LoadError::ChunkTooLarge { chunk, bytes }),
-            PassEnd::Spent(_) | PassEnd::Ordered(_) | PassEnd::Interrupted => {
+            PassEnd::BudgetSpent(_) | PassEnd::StopOrdered(_) | PassEnd::Interrupted => {
                 Err(self.stopped(&run, confirmed.rows_before()))
             }
         }
@@ -242,10 +245,10 @@ impl Load<'_> {
 }
 
 /// Why the run of a source that was read to its end has failed all the same; none where it has not. One without rows has not.
-fn wrong(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound, seen: &Seen) -> Option<LoadError> {
+fn wrong(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound, stats: &RowStats) -> Option<LoadError> {
     let rows = at.rows_before();
     if rows > 0 && at.counted.invalid == rows {
-        return Some(LoadError::NothingValid { rows, most: seen.rejections.most_frequent(seen.rows).map(Box::new) });
+        return Some(LoadError::NothingValid { rows, most: stats.rejections.most_frequent(stats.rows).map(Box::new) });
     }
     differences(settings, at, trailer).map(LoadError::ControlTotals)
 }

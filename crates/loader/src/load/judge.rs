@@ -1,5 +1,5 @@
 //! Judging: what each row of a source is. By the rules of its run a transaction or a rejected row; and what is no row of it at all: its
-//! trailer, its footer, another header. What was seen is told at the end.
+//! trailer, its footer, another header. What was stats is told at the end.
 
 use assay_source::{HEAD_BYTES, Row};
 use assay_transaction::{
@@ -12,9 +12,9 @@ use tracing::warn;
 use crate::metrics;
 use crate::totals::TrailerFound;
 
-/// What one process has seen of the rows of a source.
+/// What one process has stats of the rows of a source.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct RowStats {
     /// How many there were.
     pub(crate) rows: u64,
     /// Why those were rejected that were.
@@ -28,7 +28,7 @@ pub(crate) struct Seen {
 }
 
 /// What a row is.
-pub(crate) enum Verdict {
+pub(crate) enum RowKind {
     /// A row.
     Row(Judged),
     /// Another header than that of the source: how it differs.
@@ -45,7 +45,7 @@ pub(crate) struct Judge<'a> {
     bytes: RowBytes,
     /// The rows up to now, where ids count those that are equal.
     occurrences: Occurrences,
-    pub(crate) seen: Seen,
+    pub(crate) stats: RowStats,
 }
 
 impl<'a> Judge<'a> {
@@ -53,7 +53,7 @@ impl<'a> Judge<'a> {
         let rules = Rules::of_run(settings)?;
         let headers = HeaderRows::of_run(settings, rules.columns());
         let bytes = RowBytes::of_run(settings, rules.columns());
-        Ok(Self { settings, rules, headers, bytes, occurrences: Occurrences::default(), seen: Seen::default() })
+        Ok(Self { settings, rules, headers, bytes, occurrences: Occurrences::default(), stats: RowStats::default() })
     }
 
     /// Which of the rows with the same id a row is, where ids count them; the first one in every other source. Each row is to be
@@ -90,10 +90,10 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether a row is a transaction; else which rule it broke, with its own bytes.
-    pub(crate) fn judge(&mut self, row: &Row<'_>) -> Result<Verdict, WireError> {
+    pub(crate) fn judge(&mut self, row: &Row<'_>) -> Result<RowKind, WireError> {
         let nth = match self.count(row) {
             Ok(nth) => nth,
-            Err(error) => return Ok(Verdict::Uncountable(error.to_string())),
+            Err(error) => return Ok(RowKind::Uncountable(error.to_string())),
         };
         let checked = match row.rejection() {
             Some(rejection) => Err(rejection),
@@ -101,9 +101,9 @@ impl<'a> Judge<'a> {
         };
         let (judged, amount, other_reading) = match checked {
             Ok(valid) => {
-                self.seen.ambiguous_hours += u64::from(valid.is_ambiguous_hour);
+                self.stats.ambiguous_hours += u64::from(valid.is_ambiguous_hour);
                 if let Some(id) = &valid.external_id {
-                    self.seen.lookalikes.add(row.number, id);
+                    self.stats.lookalikes.add(row.number, id);
                 }
                 (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount), false)
             }
@@ -113,7 +113,7 @@ impl<'a> Judge<'a> {
                         let message = "the row is the header once more".to_owned();
                         Rejection::new(RejectReason::HeaderRepeated, message)
                     }
-                    Some(HeaderRow::Other(difference)) => return Ok(Verdict::OtherHeader(difference)),
+                    Some(HeaderRow::Other(difference)) => return Ok(RowKind::OtherHeader(difference)),
                     None => rejection,
                 };
                 rejection.other_reading |= is_in_another_encoding(self.settings, row.end, &rejection.reason);
@@ -124,9 +124,9 @@ impl<'a> Judge<'a> {
                 (Err(rejected), self.rules.amount(row.number, &row.fields), other_reading)
             }
         };
-        self.seen.rows += 1;
+        self.stats.rows += 1;
         let bytes = self.bytes.of(row.raw, row.raw_bytes, &row.fields);
-        Ok(Verdict::Row(Judged { row: judged, amount, other_reading, bytes, end: row.end }))
+        Ok(RowKind::Row(Judged { row: judged, amount, other_reading, bytes, end: row.end }))
     }
 
     fn header_in(&self, row: &Row<'_>) -> Option<HeaderRow> {
@@ -135,9 +135,9 @@ impl<'a> Judge<'a> {
 
     fn note(&mut self, row: &Row<'_>, rejection: &Rejection) {
         metrics::rejected(&rejection.reason);
-        self.seen.rejections.add(rejection);
-        if rejection.other_reading && self.seen.other_reading.is_none() {
-            self.seen.other_reading =
+        self.stats.rejections.add(rejection);
+        if rejection.other_reading && self.stats.other_reading.is_none() {
+            self.stats.other_reading =
                 Some(format!("row {} (line {}): {}", row.number, row.line, rejection.without_values()));
         }
     }
@@ -149,7 +149,7 @@ impl<'a> Judge<'a> {
             let other = counted.other_reading;
             Budgets::is_read_wrongly(other, rows, is_end).then(|| {
                 let readings = recognised(self.settings);
-                let example = self.seen.other_reading.as_deref().map(|row| format!(", such as {row}")).unwrap_or_default();
+                let example = self.stats.other_reading.as_deref().map(|row| format!(", such as {row}")).unwrap_or_default();
                 format!(
                     "{other} of {rows} rows fit another reading than {} alone, more than one in a thousand{example}; set {} to the \
                      one that is meant",
@@ -208,7 +208,7 @@ mod tests {
         ];
         let settings = RunSettings { decisions, ..RunSettings::example() };
         let mut judge = Judge::of_run(&settings).unwrap();
-        judge.seen.other_reading = Some("row 7 (line 8): `timestamp` is none".to_owned());
+        judge.stats.other_reading = Some("row 7 (line 8): `timestamp` is none".to_owned());
         let counted = |other_reading| Counted { invalid: other_reading, other_reading, ..Counted::default() };
         assert_eq!(judge.spent(counted(1), 1_000, false), None);
         assert_eq!(judge.spent(counted(2), 999, false), None, "too few rows to say so");

@@ -12,7 +12,7 @@ use crate::LoadError;
 use crate::patience::until_answered;
 
 /// What is known of a run's rows, chunk by chunk.
-pub(crate) struct Known<'a> {
+pub(crate) struct StoredRowMarker<'a> {
     store: &'a dyn Store,
     run: &'a Run,
     /// Which ids may be stored; none where that was not asked yet.
@@ -20,7 +20,7 @@ pub(crate) struct Known<'a> {
     rows: u64,
 }
 
-impl<'a> Known<'a> {
+impl<'a> StoredRowMarker<'a> {
     pub(crate) fn of(store: &'a dyn Store, run: &'a Run) -> Self {
         Self { store, run, earlier: None, rows: 0 }
     }

@@ -35,7 +35,7 @@ pub(crate) async fn hold(
 }
 
 /// Says that a source has changed since it was loaded, and aborts the runs that can never read the rest of what is gone.
-pub(crate) async fn abort_replaced(
+pub(crate) async fn abort_runs_of_replaced_source(
     store: &dyn Store,
     source: &SourceIdentity,
     known: &[Run],

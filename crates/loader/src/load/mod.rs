@@ -28,13 +28,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, debug, info};
 
-use crate::load::counting::is_counted;
-use crate::load::judge::Seen;
-use crate::load::known::Known;
+use crate::load::counting::counts_equal_rows;
+use crate::load::judge::RowStats;
+use crate::load::known::StoredRowMarker;
 use crate::load::lease::hold;
-use crate::load::publish::{Published, Publishing};
-use crate::load::read::{Batch, End, Read, Reading, read};
-use crate::load::recorded::{Recorded, end_of_recorded};
+use crate::load::publish::{ChunkPublisher, PublishReport};
+use crate::load::read::{ReadBatch, ReadEnd, ReaderMessage, ReaderTask, read};
+use crate::load::recorded::{RecordedChunks, end_of_recorded_chunks};
 use crate::patience::{until_answered, while_there_is_time};
 use crate::totals::TrailerFound;
 use crate::{Dependencies, LoadError, LoadProgress};
@@ -58,7 +58,7 @@ pub(crate) struct Load<'a> {
 
 /// What a pass takes on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Part {
+pub(crate) struct PassScope {
     /// Where it begins.
     pub(crate) from: Checkpoint,
     /// The chunk before which it ends; none for the end of the source.
@@ -82,16 +82,16 @@ pub(crate) enum PassEnd {
         bytes: usize,
     },
     /// Too many rows are invalid: why, for a person.
-    Spent(String),
+    BudgetSpent(String),
     /// Somebody ordered the run to end.
-    Ordered(StopOrder),
+    StopOrdered(StopOrder),
     /// The process was asked to stop.
     Interrupted,
 }
 
 /// What a pass did.
 #[derive(Debug)]
-pub(crate) struct Passed {
+pub(crate) struct PassReport {
     pub(crate) end: PassEnd,
     /// Everything before it is confirmed.
     pub(crate) confirmed: Checkpoint,
@@ -99,50 +99,50 @@ pub(crate) struct Passed {
     pub(crate) chunks: u64,
     /// Their rows.
     pub(crate) rows: u64,
-    /// What was seen of the rows that it read, where it came to an end of its own.
-    pub(crate) seen: Seen,
+    /// What was stats of the rows that it read, where it came to an end of its own.
+    pub(crate) stats: RowStats,
 }
 
 impl Load<'_> {
     /// What is still to be read of a run that was ordered to end, and has lost the loader that was to seal it: what may be
     /// missing before the last chunk that is recorded, as the run cannot be sealed before that one.
-    pub(crate) async fn part_before_stop(&self, run: &Run, part: Part) -> Result<Part, LoadError> {
+    pub(crate) async fn scope_before_stop(&self, run: &Run, scope: PassScope) -> Result<PassScope, LoadError> {
         let store = &*self.dependencies.store;
-        let recorded = until_answered("the run", || end_of_recorded(store, &run.run_id, run.checkpoint.chunk));
+        let recorded = until_answered("the run", || end_of_recorded_chunks(store, &run.run_id, run.checkpoint.chunk));
         let Some(recorded) = self.shutdown.run_until_cancelled(recorded).await else {
             return Err(self.stopped(run, run.checkpoint.rows_before()));
         };
-        Ok(Part { until: Some(recorded?), only_missing: true, ..part })
+        Ok(PassScope { until: Some(recorded?), only_missing: true, ..scope })
     }
 
     /// Reads and publishes.
     pub(crate) async fn pass(
         &self,
         run: &Run,
-        part: Part,
-        batches: mpsc::UnboundedSender<Batch>,
-    ) -> Result<Passed, LoadError> {
+        scope: PassScope,
+        batches: mpsc::UnboundedSender<ReadBatch>,
+    ) -> Result<PassReport, LoadError> {
         let Dependencies { store, broker, drain, .. } = self.dependencies;
-        let passed = |end, published: Published| {
-            let Published { until: confirmed, chunks, rows, .. } = published;
-            Ok(Passed { end, confirmed, chunks, rows, seen: Seen::default() })
+        let passed = |end, published: PublishReport| {
+            let PublishReport { until: confirmed, chunks, rows, .. } = published;
+            Ok(PassReport { end, confirmed, chunks, rows, stats: RowStats::default() })
         };
-        let nothing = Published::nothing(part.from);
+        let nothing = PublishReport::nothing(scope.from);
         // S3 may be away for as long as SOURCE_TIMEOUT.
-        let starting = Box::pin(self.start_reading(run, part));
+        let starting = Box::pin(self.start_reading(run, scope));
         let (reading, chunks) = match self.shutdown.run_until_cancelled(starting).await {
             Some(Ok(started)) => started,
-            Some(Err(error)) if error.is_final() => return passed(PassEnd::Broken(error, part.from.at), nothing),
+            Some(Err(error)) if error.is_final() => return passed(PassEnd::Broken(error, scope.from.at), nothing),
             Some(Err(error)) => return Err(error.into()),
             None => return passed(PassEnd::Interrupted, nothing),
         };
-        let recorded = if part.only_missing {
-            Recorded::of(&**store, &run.run_id)
+        let recorded = if scope.only_missing {
+            RecordedChunks::of(&**store, &run.run_id)
         } else {
-            Recorded::nothing(&**store, &run.run_id)
+            RecordedChunks::nothing(&**store, &run.run_id)
         };
         let (intake, stop, ordered) = (self.shutdown.child_token(), CancellationToken::new(), OnceLock::new());
-        let publishing = Publishing {
+        let publishing = ChunkPublisher {
             broker: &**broker,
             store: &**store,
             durable: broker.survives_restart() && run.settings.durable_broker,
@@ -153,7 +153,7 @@ impl Load<'_> {
             stop: &stop,
         };
         let published = tokio::select! {
-            published = publishing.publish(part.from, chunks, recorded, Known::of(&**store, run)) => published?,
+            published = publishing.publish(scope.from, chunks, recorded, StoredRowMarker::of(&**store, run)) => published?,
             never = stop_after_drain(&intake, *drain, &stop) => match never {},
             by = self.hold(run, &ordered, &intake) => {
                 return Err(LoadError::TakenOver { run_id: run.run_id.clone(), by });
@@ -162,7 +162,7 @@ impl Load<'_> {
         if let Some(order) = ordered.into_inner() {
             // Not to be waited for: it may hang on a slow source.
             reading.abort();
-            return passed(PassEnd::Ordered(order), published);
+            return passed(PassEnd::StopOrdered(order), published);
         }
         if let Some((chunk, bytes)) = published.too_large {
             return passed(PassEnd::TooLarge { chunk, bytes }, published);
@@ -170,14 +170,14 @@ impl Load<'_> {
         if !published.all {
             return passed(PassEnd::Interrupted, published);
         }
-        let (end, seen) = reading.await.map_err(|_| LoadError::Reader)??;
+        let (end, stats) = reading.await.map_err(|_| LoadError::Reader)??;
         let end = match end {
-            End::Source(at, trailer) => PassEnd::Whole(at, trailer),
-            End::Broken(error, at) => PassEnd::Broken(error, at),
-            End::Spent(reason) => PassEnd::Spent(reason),
-            End::Unheard => PassEnd::Interrupted,
+            ReadEnd::Complete(at, trailer) => PassEnd::Whole(at, trailer),
+            ReadEnd::Broken(error, at) => PassEnd::Broken(error, at),
+            ReadEnd::BudgetSpent(reason) => PassEnd::BudgetSpent(reason),
+            ReadEnd::Abandoned => PassEnd::Interrupted,
         };
-        Ok(Passed { seen, ..passed(end, published)? })
+        Ok(PassReport { stats, ..passed(end, published)? })
     }
 
     /// Keeps the lease, where there is one; returns if it is lost.
@@ -210,15 +210,15 @@ impl Load<'_> {
     pub(crate) async fn start_reading(
         &self,
         run: &Run,
-        part: Part,
-    ) -> Result<(Reading, mpsc::Receiver<Read>), SourceError> {
+        scope: PassScope,
+    ) -> Result<(ReaderTask, mpsc::Receiver<ReaderMessage>), SourceError> {
         let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
-        // Where rows are counted, those before the part are read as well.
-        let first = run.settings.start.filter(|_| is_counted(run)).unwrap_or(part.from.at);
+        // Where rows are counted, those before the scope are read as well.
+        let first = run.settings.start.filter(|_| counts_equal_rows(run)).unwrap_or(scope.from.at);
         let reader = self.dependencies.sources.rows(self.url, &found, &run.settings, first).await?;
         let (sender, chunks) = mpsc::channel(READ_AHEAD);
         let (run, progress, rows) = (run.clone(), Arc::clone(self.progress), self.batch_rows);
-        let read = async move { read(reader, &run, part.from, part.until, rows, &progress, sender).await };
+        let read = async move { read(reader, &run, scope.from, scope.until, rows, &progress, sender).await };
         Ok((AbortOnDropHandle::new(tokio::spawn(read.in_current_span())), chunks))
     }
 

@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::load::checkpoint::{Checkpoints, Reached};
-use crate::load::known::Known;
-use crate::load::read::{Batch, Read};
-use crate::load::recorded::Recorded;
+use crate::load::checkpoint::{CheckpointWriter, ConfirmedPositions};
+use crate::load::known::StoredRowMarker;
+use crate::load::read::{ReadBatch, ReaderMessage};
+use crate::load::recorded::RecordedChunks;
 use crate::patience::while_there_is_time;
 use crate::{LoadError, LoadProgress, metrics};
 
@@ -29,7 +29,7 @@ const MAX_BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
 const SURE_BYTES: usize = 128 * 1024;
 
 /// Publishes the chunks of one run.
-pub(crate) struct Publishing<'a> {
+pub(crate) struct ChunkPublisher<'a> {
     pub(crate) broker: &'a dyn Broker,
     pub(crate) store: &'a dyn Store,
     /// Whether what is confirmed is still on the broker when this process has ended; else a position is kept once what lies before
@@ -39,7 +39,7 @@ pub(crate) struct Publishing<'a> {
     pub(crate) lease: Option<&'a Lease>,
     pub(crate) progress: &'a LoadProgress,
     /// Hears of each batch whose chunks are all confirmed.
-    pub(crate) batches: mpsc::UnboundedSender<Batch>,
+    pub(crate) batches: mpsc::UnboundedSender<ReadBatch>,
     /// Where nothing more is to be published.
     pub(crate) intake: &'a CancellationToken,
     /// Where nothing more is waited for either.
@@ -48,7 +48,7 @@ pub(crate) struct Publishing<'a> {
 
 /// How far publishing came.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Published {
+pub(crate) struct PublishReport {
     /// Everything before it is confirmed.
     pub(crate) until: Checkpoint,
     /// Whether that is all that the reader sent. Where it is not, later chunks may be on the broker too.
@@ -61,7 +61,7 @@ pub(crate) struct Published {
     pub(crate) rows: u64,
 }
 
-impl Published {
+impl PublishReport {
     /// Nothing yet.
     pub(crate) fn nothing(from: Checkpoint) -> Self {
         Self { until: from, all: true, too_large: None, chunks: 0, rows: 0 }
@@ -69,7 +69,7 @@ impl Published {
 }
 
 /// A chunk that the broker has, and where the run goes on after it.
-struct Confirmed {
+struct ConfirmedChunk {
     next: Checkpoint,
     bytes: usize,
     /// Rows that were published; none where the chunk was recorded.
@@ -82,24 +82,24 @@ enum Unconfirmed {
     TooLarge { chunk: u64, bytes: usize },
 }
 
-impl Publishing<'_> {
+impl ChunkPublisher<'_> {
     /// Publishes what the reader sends, in order, but for what is `recorded`. At a shutdown it takes nothing more and waits
     /// for what is in flight.
     pub(crate) async fn publish(
         &self,
         from: Checkpoint,
-        mut chunks: mpsc::Receiver<Read>,
-        mut recorded: Recorded<'_>,
-        mut known: Known<'_>,
-    ) -> Result<Published, LoadError> {
-        let mut published = Published::nothing(from);
+        mut chunks: mpsc::Receiver<ReaderMessage>,
+        mut recorded: RecordedChunks<'_>,
+        mut known: StoredRowMarker<'_>,
+    ) -> Result<PublishReport, LoadError> {
+        let mut published = PublishReport::nothing(from);
         let mut in_flight = FuturesOrdered::new();
         let mut bytes_in_flight = 0;
         // The last chunk in flight may prove to be too large.
         let (mut sure, mut is_unsure) = (SURE_BYTES, false);
         let mut batches = VecDeque::new();
-        let mut checkpoints = Checkpoints::new(|at| self.checkpoint(at));
-        let mut reached = Reached::new(self.durable);
+        let mut checkpoints = CheckpointWriter::new(|at| self.checkpoint(at));
+        let mut reached = ConfirmedPositions::new(self.durable);
         let mut confirmed = |at| reached.confirmed(at, self.progress.rows_recorded());
         let mut reading = true;
         while reading || !in_flight.is_empty() {
@@ -107,7 +107,7 @@ impl Publishing<'_> {
             let room = in_flight.is_empty() || !is_full && !is_unsure;
             tokio::select! {
                 Some(chunk) = in_flight.next() => match chunk {
-                    Ok(Confirmed { next, bytes, rows }) => {
+                    Ok(ConfirmedChunk { next, bytes, rows }) => {
                         bytes_in_flight -= bytes;
                         sure = sure.max(bytes);
                         rows.inspect(|rows| metrics::published(*rows));
@@ -131,7 +131,7 @@ impl Publishing<'_> {
                     }
                 },
                 read = chunks.recv(), if reading && room => match read {
-                    Some(Read::Batch(batch)) => {
+                    Some(ReaderMessage::Batch(batch)) => {
                         batches.push_back(batch);
                         if self.finish_batches(&mut batches, published.until)
                             && let Some(at) = confirmed(published.until)
@@ -139,7 +139,7 @@ impl Publishing<'_> {
                             checkpoints.note(at);
                         }
                     }
-                    Some(Read::Cut(mut cut)) => {
+                    Some(ReaderMessage::Cut(mut cut)) => {
                         // Asked until there is an answer, and there may be none before the shutdown.
                         let asking = async {
                             let publish = !recorded.has(cut.chunk.id.chunk).await?;
@@ -192,14 +192,14 @@ impl Publishing<'_> {
         rows: u64,
         body: Option<Vec<u8>>,
         next: Checkpoint,
-    ) -> impl Future<Output = Result<Confirmed, Unconfirmed>> + use<'_> {
+    ) -> impl Future<Output = Result<ConfirmedChunk, Unconfirmed>> + use<'_> {
         let (broker, stop, chunk) = (self.broker, self.stop, id.chunk);
         let message = body.map(|body| Message::new(id.to_string(), Chunk::MESSAGE_TYPE, &id.run_id, body));
         async move {
-            let Some(message) = message else { return Ok(Confirmed { next, bytes: 0, rows: None }) };
+            let Some(message) = message else { return Ok(ConfirmedChunk { next, bytes: 0, rows: None }) };
             let bytes = message.body.len();
             match publish_until_confirmed(broker, ROUTE, message, stop).await {
-                Ok(()) => Ok(Confirmed { next, bytes, rows: Some(rows) }),
+                Ok(()) => Ok(ConfirmedChunk { next, bytes, rows: Some(rows) }),
                 Err(Unpublished::Stopped) => Err(Unconfirmed::Stopped),
                 Err(Unpublished::TooLarge { bytes }) => Err(Unconfirmed::TooLarge { chunk, bytes }),
             }
@@ -207,7 +207,7 @@ impl Publishing<'_> {
     }
 
     /// Tells of the batches whose every row is confirmed; whether there are any.
-    fn finish_batches(&self, batches: &mut VecDeque<Batch>, confirmed: Checkpoint) -> bool {
+    fn finish_batches(&self, batches: &mut VecDeque<ReadBatch>, confirmed: Checkpoint) -> bool {
         let mut finished = false;
         while let Some(batch) = batches.pop_front_if(|batch| batch.last_row <= confirmed.rows_before()) {
             finished = true;
@@ -234,7 +234,7 @@ impl Publishing<'_> {
 }
 
 /// Says of each batch that it is published: for loaders that do not wait until it is stored.
-pub(crate) async fn say_published(mut batches: mpsc::UnboundedReceiver<Batch>) {
+pub(crate) async fn log_published_batches(mut batches: mpsc::UnboundedReceiver<ReadBatch>) {
     while let Some(batch) = batches.recv().await {
         info!("Batch {}: published {} transactions", batch.number, batch.transactions);
     }

@@ -5,23 +5,23 @@ use assay_transaction::{Checkpoint, Chunker, Cut, Position, Run};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::load::counting::{is_counted, pass_over};
-use crate::load::judge::{Judge, Seen, Verdict};
+use crate::load::counting::{count_rows_before, counts_equal_rows};
+use crate::load::judge::{Judge, RowKind, RowStats};
 use crate::totals::TrailerFound;
 use crate::{LoadError, LoadProgress, metrics};
 
 /// What the reader tells the publisher, in the order of the source.
 #[derive(Debug)]
-pub(crate) enum Read {
+pub(crate) enum ReaderMessage {
     /// A chunk is full.
     Cut(Cut),
     /// A batch of rows is read; its last chunk may still be open.
-    Batch(Batch),
+    Batch(ReadBatch),
 }
 
 /// A batch of rows: the unit of reading, validating and checkpointing.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Batch {
+pub(crate) struct ReadBatch {
     /// Counted from 0 over the source.
     pub(crate) number: u64,
     /// Its last row.
@@ -31,19 +31,19 @@ pub(crate) struct Batch {
 }
 
 /// A task that reads.
-pub(crate) type Reading = AbortOnDropHandle<Result<(End, Seen), LoadError>>;
+pub(crate) type ReaderTask = AbortOnDropHandle<Result<(ReadEnd, RowStats), LoadError>>;
 
 /// Where a reader stopped. Only what was read to its end may be sealed as it was counted.
 #[derive(Debug)]
-pub(crate) enum End {
+pub(crate) enum ReadEnd {
     /// At the end of the source, or of what was asked for, and what the trailer row said.
-    Source(Checkpoint, TrailerFound),
+    Complete(Checkpoint, TrailerFound),
     /// Where the source is damaged, or gone, or becomes another one: every row before it is in a chunk.
     Broken(SourceError, Position),
     /// Somewhere, as nobody listened any more.
-    Unheard,
+    Abandoned,
     /// Somewhere, as too many rows are invalid, fit another reading alone, or cannot be counted: why, for a person.
-    Spent(String),
+    BudgetSpent(String),
 }
 
 /// Reads a run's source from a checkpoint to its end, and counts what it holds; not beyond the chunk `until`, where there is
@@ -55,11 +55,11 @@ pub(crate) async fn read(
     until: Option<u64>,
     batch_rows: usize,
     progress: &LoadProgress,
-    to: mpsc::Sender<Read>,
-) -> Result<(End, Seen), LoadError> {
+    to: mpsc::Sender<ReaderMessage>,
+) -> Result<(ReadEnd, RowStats), LoadError> {
     let mut judge = Judge::of_run(&run.settings)?;
     let end = read_all(&mut reader, &mut judge, run, from, until, batch_rows, progress, to).await?;
-    Ok((end, judge.seen))
+    Ok((end, judge.stats))
 }
 
 #[expect(clippy::too_many_arguments, reason = "those of `read`, and what it makes of them")]
@@ -71,19 +71,19 @@ async fn read_all(
     until: Option<u64>,
     batch_rows: usize,
     progress: &LoadProgress,
-    to: mpsc::Sender<Read>,
-) -> Result<End, LoadError> {
-    if is_counted(run)
-        && let Some(end) = pass_over(reader, judge, from.at.row, || to.is_closed()).await?
+    to: mpsc::Sender<ReaderMessage>,
+) -> Result<ReadEnd, LoadError> {
+    if counts_equal_rows(run)
+        && let Some(end) = count_rows_before(reader, judge, from.at.row, || to.is_closed()).await?
     {
         return Ok(end);
     }
     let mut chunker = Chunker::new(run.run_id.clone(), &run.settings, from);
-    let mut batches = Batches::new(from, batch_rows);
+    let mut batches = BatchCounter::new(from, batch_rows);
     let mut last = from;
     let is_over = |at: Checkpoint| until.is_some_and(|until| at.chunk >= until);
     if is_over(last) {
-        return Ok(End::Source(last, TrailerFound::NotAsked));
+        return Ok(ReadEnd::Complete(last, TrailerFound::NotAsked));
     }
     let mut trailer = if run.settings.trailer.is_some() { TrailerFound::Missing } else { TrailerFound::NotAsked };
     // The place behind the last row that is data: a reader that goes on from there finds the trailer again.
@@ -94,7 +94,7 @@ async fn read_all(
             Ok(None) => break None,
             // The open chunk ends here for good, so that its rows are kept.
             Err(error @ SourceError::Damaged { .. }) => break Some((error, reader.position())),
-            Err(error) if error.is_final() => return Ok(End::Broken(error, reader.position())),
+            Err(error) if error.is_final() => return Ok(ReadEnd::Broken(error, reader.position())),
             Err(error) => return Err(error.into()),
         };
         let before = (chunker.rows(), chunker.counted().invalid);
@@ -112,9 +112,9 @@ async fn read_all(
                 continue;
             }
             let judged = match judge.judge(&row)? {
-                Verdict::Row(judged) => judged,
-                Verdict::Uncountable(reason) => return Ok(End::Spent(reason)),
-                Verdict::OtherHeader(difference) => {
+                RowKind::Row(judged) => judged,
+                RowKind::Uncountable(reason) => return Ok(ReadEnd::BudgetSpent(reason)),
+                RowKind::OtherHeader(difference) => {
                     let at = Position { line: row.line, ..behind };
                     break 'reading Some((SourceError::OtherHeader(difference), at));
                 }
@@ -123,11 +123,11 @@ async fn read_all(
             full = batches.count(row.number, judged.row.is_ok());
             if let Some(cut) = chunker.push(judged) {
                 last = cut.next;
-                if to.send(Read::Cut(cut)).await.is_err() {
-                    return Ok(End::Unheard);
+                if to.send(ReaderMessage::Cut(cut)).await.is_err() {
+                    return Ok(ReadEnd::Abandoned);
                 }
                 if is_over(last) {
-                    return Ok(End::Source(last, TrailerFound::NotAsked));
+                    return Ok(ReadEnd::Complete(last, TrailerFound::NotAsked));
                 }
             }
         }
@@ -138,43 +138,43 @@ async fn read_all(
         progress.set_bytes_read(reader.bytes_taken());
         // A batch of long rows comes in several parts.
         if let Some(batch) = full
-            && to.send(Read::Batch(batch)).await.is_err()
+            && to.send(ReaderMessage::Batch(batch)).await.is_err()
         {
-            return Ok(End::Unheard);
+            return Ok(ReadEnd::Abandoned);
         }
         // What has an end already was judged before.
         if let Some(reason) = judge.spent(chunker.counted(), rows_read, false).filter(|_| until.is_none()) {
-            return Ok(End::Spent(reason));
+            return Ok(ReadEnd::BudgetSpent(reason));
         }
     };
     let is_behind = trailer.is_found() || matches!(end, Some((SourceError::OtherHeader(_), _)));
     if let Some(cut) = chunker.finish(if is_behind { behind } else { reader.position() }) {
         last = cut.next;
-        if to.send(Read::Cut(cut)).await.is_err() {
-            return Ok(End::Unheard);
+        if to.send(ReaderMessage::Cut(cut)).await.is_err() {
+            return Ok(ReadEnd::Abandoned);
         }
     }
     if let Some(batch) = batches.finish(last.rows_before()) {
         // The last batch is only spoken of: its chunks are out.
-        let _ = to.send(Read::Batch(batch)).await;
+        let _ = to.send(ReaderMessage::Batch(batch)).await;
     }
     if let Some((error, at)) = end {
-        return Ok(End::Broken(error, at));
+        return Ok(ReadEnd::Broken(error, at));
     }
     match judge.spent(last.counted, last.rows_before(), true).filter(|_| until.is_none()) {
-        Some(reason) => Ok(End::Spent(reason)),
-        None => Ok(End::Source(last, trailer)),
+        Some(reason) => Ok(ReadEnd::BudgetSpent(reason)),
+        None => Ok(ReadEnd::Complete(last, trailer)),
     }
 }
 
 /// Counts rows into batches. A batch ends at the same row whoever reads the source, and from whichever checkpoint.
-struct Batches {
+struct BatchCounter {
     size: usize,
     rows: usize,
     transactions: u64,
 }
 
-impl Batches {
+impl BatchCounter {
     fn new(from: Checkpoint, size: usize) -> Self {
         let rows = usize::try_from(from.rows_before() % size as u64).unwrap_or_default();
         Self { size, rows, transactions: 0 }
@@ -186,20 +186,20 @@ impl Batches {
     }
 
     /// Counts a row; gives the batch, if that filled one.
-    fn count(&mut self, row: u64, valid: bool) -> Option<Batch> {
+    fn count(&mut self, row: u64, valid: bool) -> Option<ReadBatch> {
         self.rows += 1;
         self.transactions += u64::from(valid);
         if self.rows == self.size { self.finish(row) } else { None }
     }
 
     /// Ends the batch that has begun, where one has: a trailer row, or none at all, begins none.
-    fn finish(&mut self, last_row: u64) -> Option<Batch> {
+    fn finish(&mut self, last_row: u64) -> Option<ReadBatch> {
         if self.rows == 0 {
             return None;
         }
         self.rows = 0;
         let number = (last_row - 1) / self.size as u64;
-        Some(Batch { number, last_row, transactions: std::mem::take(&mut self.transactions) })
+        Some(ReadBatch { number, last_row, transactions: std::mem::take(&mut self.transactions) })
     }
 }
 
@@ -241,7 +241,7 @@ pub(crate) mod tests {
     }
 
     /// The batches of a file with such a trailer that is read by fours from its first row on.
-    async fn read_by_fours(path: &Path, trailer: &str) -> (Vec<(u64, u64, u64)>, End) {
+    async fn read_by_fours(path: &Path, trailer: &str) -> (Vec<(u64, u64, u64)>, ReadEnd) {
         let options = Options::parse_from(["test"]);
         let sources = Sources::new(&options.s3).unwrap();
         let url = SourceUrl::File(path.to_owned());
@@ -261,7 +261,7 @@ pub(crate) mod tests {
         let (end, _) = read(reader, &run, from, None, 4, &progress, sender).await.unwrap();
         let mut batches = Vec::new();
         while let Some(read) = heard.recv().await {
-            if let Read::Batch(Batch { number, last_row, transactions }) = read {
+            if let ReaderMessage::Batch(ReadBatch { number, last_row, transactions }) = read {
                 batches.push((number, last_row, transactions));
             }
         }
@@ -283,7 +283,7 @@ pub(crate) mod tests {
         read(reader, &run, from, None, 5_000, &LoadProgress::default(), sender).await.unwrap();
         let mut chunks = Vec::new();
         while let Some(read) = heard.recv().await {
-            if let Read::Cut(Cut { chunk, .. }) = read {
+            if let ReaderMessage::Cut(Cut { chunk, .. }) = read {
                 chunks.push((chunk.encode().unwrap().len(), chunk.range.rows));
             }
         }
@@ -338,7 +338,7 @@ pub(crate) mod tests {
             std::fs::write(&path, format!("{text}END,{rows},0\n")).unwrap();
             let (batches, end) = read_by_fours(&path, "END,{rows},{amount}").await;
             assert_eq!(batches, expected, "{rows} rows");
-            assert!(matches!(end, End::Source(_, TrailerFound::Totals(_))), "{end:?}");
+            assert!(matches!(end, ReadEnd::Complete(_, TrailerFound::Totals(_))), "{end:?}");
         }
     }
 
@@ -351,7 +351,7 @@ pub(crate) mod tests {
             std::fs::write(&path, format!("{text}{footer}")).unwrap();
             let (batches, end) = read_by_fours(&path, "END of*").await;
             assert_eq!(batches.len(), 1, "{footer}");
-            assert!(matches!(end, End::Source(_, trailer) if trailer.is_found() == is_found), "{footer}");
+            assert!(matches!(end, ReadEnd::Complete(_, trailer) if trailer.is_found() == is_found), "{footer}");
         }
     }
 
@@ -359,8 +359,8 @@ pub(crate) mod tests {
     fn a_batch_ends_at_the_same_row_from_every_checkpoint() {
         for before in 0..12 {
             let from = Checkpoint::first(Position { row: before + 1, ..Position::START });
-            let mut batches = Batches::new(from, 5);
-            let ends: Vec<Batch> = (before + 1..=20).filter_map(|row| batches.count(row, row % 2 == 0)).collect();
+            let mut batches = BatchCounter::new(from, 5);
+            let ends: Vec<ReadBatch> = (before + 1..=20).filter_map(|row| batches.count(row, row % 2 == 0)).collect();
             let numbers: Vec<_> = ends.iter().map(|batch| (batch.number, batch.last_row)).collect();
             let all = [(0, 5), (1, 10), (2, 15), (3, 20)];
             assert_eq!(numbers, &all[usize::try_from(before / 5).unwrap()..], "from row {}", before + 1);

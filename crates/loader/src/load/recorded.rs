@@ -12,7 +12,7 @@ use crate::patience::until_answered;
 const PAGE: u32 = 2_000;
 
 /// A walk over the recorded chunks of a run, for questions in ascending order.
-pub(crate) struct Recorded<'a> {
+pub(crate) struct RecordedChunks<'a> {
     store: &'a dyn Store,
     run_id: &'a RunId,
     page: VecDeque<RecordedChunk>,
@@ -20,7 +20,7 @@ pub(crate) struct Recorded<'a> {
     beyond: Option<u64>,
 }
 
-impl<'a> Recorded<'a> {
+impl<'a> RecordedChunks<'a> {
     /// A walk from the first chunk on.
     pub(crate) fn of(store: &'a dyn Store, run_id: &'a RunId) -> Self {
         Self { store, run_id, page: VecDeque::new(), beyond: Some(0) }
@@ -51,7 +51,11 @@ impl<'a> Recorded<'a> {
 }
 
 /// The chunk behind the last one that is recorded, or `chunk` where that lies further on.
-pub(crate) async fn end_of_recorded(store: &dyn Store, run_id: &RunId, mut chunk: u64) -> Result<u64, StoreError> {
+pub(crate) async fn end_of_recorded_chunks(
+    store: &dyn Store,
+    run_id: &RunId,
+    mut chunk: u64,
+) -> Result<u64, StoreError> {
     while let Some(last) = store.recorded_from(run_id, chunk, PAGE).await?.last() {
         chunk = last.chunk + 1;
     }

@@ -5,7 +5,7 @@ use assay_transaction::{Prevailing, TimeZone};
 use serde::Serialize;
 use tracing::warn;
 
-use crate::load::judge::Seen;
+use crate::load::judge::RowStats;
 
 /// What is to be said of the rows that one process has read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -36,8 +36,8 @@ fn is_none(count: &u64) -> bool {
 }
 
 impl Remarks {
-    pub(crate) fn of(seen: &Seen, time_zone: TimeZone) -> Self {
-        let Seen { rejections, rows, ambiguous_hours, lookalikes, .. } = seen;
+    pub(crate) fn of(stats: &RowStats, time_zone: TimeZone) -> Self {
+        let RowStats { rejections, rows, ambiguous_hours, lookalikes, .. } = stats;
         let lookalikes = lookalikes.count();
         Self {
             lookalike_ids: lookalikes.rows,

@@ -8,14 +8,14 @@ use crate::{Ended, Remarks, SourceEnded};
 /// What became of the sources.
 #[derive(Debug, Serialize)]
 pub struct Report<'a> {
-    sources: Vec<Line<'a>>,
+    sources: Vec<SourceLine<'a>>,
     /// How many could not be loaded.
     broken: usize,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Line<'a> {
+enum SourceLine<'a> {
     Loaded {
         source: &'a str,
         run_id: &'a RunId,
@@ -42,13 +42,13 @@ enum Line<'a> {
 impl<'a> Report<'a> {
     /// Of the sources of one invocation.
     pub fn of(ended: &'a [SourceEnded]) -> Self {
-        let sources: Vec<_> = ended.iter().map(Line::of).collect();
-        let broken = sources.iter().filter(|line| matches!(line, Line::Broken { .. })).count();
+        let sources: Vec<_> = ended.iter().map(SourceLine::of).collect();
+        let broken = sources.iter().filter(|line| matches!(line, SourceLine::Broken { .. })).count();
         Self { sources, broken }
     }
 }
 
-impl<'a> Line<'a> {
+impl<'a> SourceLine<'a> {
     fn of(SourceEnded { name, ended }: &'a SourceEnded) -> Self {
         let Ended { run, already_loaded, tally, unused_name, copy, remarks, .. } = match ended {
             Ok(ended) => ended,

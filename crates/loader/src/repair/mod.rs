@@ -19,9 +19,9 @@ use tracing::info;
 
 use crate::load::begin::first_row;
 use crate::load::lease_owner::evict_if_gone;
-use crate::load::read::{End, Read};
-use crate::load::recorded::Recorded;
-use crate::load::{Load, Part};
+use crate::load::read::{ReadEnd, ReaderMessage};
+use crate::load::recorded::RecordedChunks;
+use crate::load::{Load, PassScope};
 use crate::repair::reread::same_source;
 use crate::{Dependencies, LoadError, LoadProgress};
 
@@ -72,8 +72,8 @@ pub async fn repair(
     }
     // Nobody has to hear of the batches.
     let (batches, _) = mpsc::unbounded_channel();
-    let part = Part { from, until: None, only_missing: true };
-    let loaded = load.load(run, part, batches).await.map_err(|unfinished| unfinished.error)?;
+    let scope = PassScope { from, until: None, only_missing: true };
+    let loaded = load.run(run, scope, batches).await.map_err(|unfinished| unfinished.error)?;
     Ok(Repaired { chunks_missing: loaded.chunks, rows_missing: loaded.rows, is_published: true, sealed: loaded.sealed })
 }
 
@@ -101,12 +101,12 @@ async fn begin_repair(dependencies: &Dependencies, run: &Run) -> Result<(SourceU
 
 /// Counts what is missing.
 async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired, LoadError> {
-    let part = Part { from, until: run.sealed.map(|sealed| sealed.chunks_total), only_missing: true };
-    let (reading, mut chunks) = load.start_reading(run, part).await?;
-    let mut recorded = Recorded::of(&*load.dependencies.store, &run.run_id);
+    let scope = PassScope { from, until: run.sealed.map(|sealed| sealed.chunks_total), only_missing: true };
+    let (reading, mut chunks) = load.start_reading(run, scope).await?;
+    let mut recorded = RecordedChunks::of(&*load.dependencies.store, &run.run_id);
     let (mut chunks_missing, mut rows_missing) = (0, 0);
     while let Some(read) = load.shutdown.run_until_cancelled(chunks.recv()).await.flatten() {
-        let Read::Cut(cut) = read else { continue };
+        let ReaderMessage::Cut(cut) = read else { continue };
         let asking = recorded.has(cut.chunk.id.chunk);
         let Some(is_recorded) = load.shutdown.run_until_cancelled(asking).await else { break };
         if !is_recorded? {
@@ -119,10 +119,10 @@ async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired,
     }
     let (end, _) = reading.await.map_err(|_| LoadError::Reader)??;
     match end {
-        End::Source(at, _) => {
+        ReadEnd::Complete(at, _) => {
             Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed: Sealed::at(at) })
         }
-        End::Broken(error, _) => Err(error.into()),
-        End::Unheard | End::Spent(_) => Err(LoadError::NotBegun),
+        ReadEnd::Broken(error, _) => Err(error.into()),
+        ReadEnd::Abandoned | ReadEnd::BudgetSpent(_) => Err(LoadError::NotBegun),
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::load::READ_AHEAD;
 use crate::load::begin::{first_row, identify};
-use crate::load::read::{End, Read, read};
+use crate::load::read::{ReadEnd, ReaderMessage, read};
 use crate::{LoadError, LoadProgress};
 
 /// Rows that are read together.
@@ -51,7 +51,7 @@ pub async fn reread(
     let find = async move {
         let mut before = from;
         while let Some(read) = heard.recv().await {
-            let Read::Cut(Cut { chunk, next }) = read else { continue };
+            let ReaderMessage::Cut(Cut { chunk, next }) = read else { continue };
             if next.rows_before() >= row {
                 let valid = chunk.transactions.into_iter().find(|entry| entry.row == row).map(Ok);
                 return valid
@@ -65,7 +65,7 @@ pub async fn reread(
     let (end, judged) = tokio::join!(read(reader, run, from, Some(NO_CHUNK), BATCH_ROWS, progress, sender), find);
     match (end?.0, judged) {
         (_, Some((before, judged))) => text_of(sources, (&url, &found), run, row, before, judged).await,
-        (End::Broken(error, _), None) => Err(error.into()),
+        (ReadEnd::Broken(error, _), None) => Err(error.into()),
         _ => Ok(None),
     }
 }

@@ -7,26 +7,26 @@ use assay_source::parse_events;
 use async_trait::async_trait;
 use tracing::{debug, warn};
 
-use super::event_source::{Intake, Piece, Receipt, Told};
+use super::event_source::{Event, EventSource, Receipt, WorkItem};
 use super::options::Watched;
 use crate::LoadError;
 
 /// Between two pulls from a queue that was empty.
-const PULL_EVERY: Duration = Duration::from_millis(500);
+const PULL_INTERVAL: Duration = Duration::from_millis(500);
 /// The same while RabbitMQ is away.
-const AWAY: Duration = Duration::from_secs(2);
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The queue of those who watch the same place.
 pub(crate) struct AmqpEvents {
     queue: Box<dyn EventQueue>,
-    is_away: bool,
+    is_unreachable: bool,
 }
 
 impl AmqpEvents {
     /// Declares the queue, so that what is published from now on is heard.
     pub(crate) async fn subscribe(broker: &dyn Broker, exchange: &str, watched: &Watched) -> Result<Self, LoadError> {
         let queue = broker.subscribe_events(exchange, &watched.to_string()).await?;
-        Ok(Self { queue, is_away: false })
+        Ok(Self { queue, is_unreachable: false })
     }
 
     /// The next event, as it is.
@@ -34,19 +34,19 @@ impl AmqpEvents {
         loop {
             match self.queue.pull().await {
                 Ok(Some(event)) => {
-                    self.is_away = false;
+                    self.is_unreachable = false;
                     return event;
                 }
                 Ok(None) => {
-                    self.is_away = false;
-                    tokio::time::sleep(PULL_EVERY).await;
+                    self.is_unreachable = false;
+                    tokio::time::sleep(PULL_INTERVAL).await;
                 }
                 Err(error) => {
-                    if !self.is_away {
+                    if !self.is_unreachable {
                         warn!("{error}; objects are found by listing meanwhile");
                     }
-                    self.is_away = true;
-                    tokio::time::sleep(AWAY).await;
+                    self.is_unreachable = true;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
         }
@@ -54,15 +54,15 @@ impl AmqpEvents {
 }
 
 #[async_trait]
-impl Intake for AmqpEvents {
-    async fn next(&mut self) -> Told {
+impl EventSource for AmqpEvents {
+    async fn next(&mut self) -> Event {
         loop {
             let event = self.pull().await;
             let settled = match parse_events(&event.body) {
                 Ok(objects) if objects.is_empty() => event.ack().await,
                 Ok(objects) => {
-                    let pieces = objects.into_iter().map(Piece::Object).collect();
-                    return Told { pieces, receipt: Box::new(Event(event)) };
+                    let items = objects.into_iter().map(WorkItem::Object).collect();
+                    return Event { items, receipt: Box::new(AmqpReceipt(event)) };
                 }
                 Err(error) => {
                     warn!("an event of {} bytes becomes a dead letter: {error}", event.body.len());
@@ -80,10 +80,10 @@ impl Intake for AmqpEvents {
     }
 }
 
-struct Event(EventDelivery);
+struct AmqpReceipt(EventDelivery);
 
 #[async_trait]
-impl Receipt for Event {
+impl Receipt for AmqpReceipt {
     async fn ack(self: Box<Self>) {
         if let Err(error) = self.0.ack().await {
             // When it comes again, there is nothing to do.

@@ -1,4 +1,4 @@
-//! What becomes of a piece of work: it is looked at again, as what was told may be old news; the run begins; whoever told of
+//! What becomes of an item of work: it is looked at again, as what was told may be old news; the run begins; whoever told of
 //! it hears so; and the run is loaded.
 
 use std::collections::HashSet;
@@ -16,13 +16,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
-use super::event_source::{Piece, Told};
+use super::event_source::{Event, WorkItem};
 use super::options::{WatchOptions, Watched};
 use crate::load::Load;
-use crate::load::begin::{Beginning, begin_found, new_run, take_over};
-use crate::load::copies::{Fingerprints, say_copy};
-use crate::load::publish::say_published;
-use crate::run::say_sealed;
+use crate::load::begin::{LoadPlan, begin_found, new_run, take_over};
+use crate::load::copies::{FingerprintCache, log_copy};
+use crate::load::publish::log_published_batches;
+use crate::run::log_sealed;
 use crate::{Dependencies, LoadError, LoadOptions};
 
 /// The longest key that S3 knows, in bytes.
@@ -32,30 +32,30 @@ const KEY_SHOWN: usize = 64;
 /// Between two attempts while something is away.
 pub(super) const PAUSE: Duration = Duration::from_secs(2);
 /// Between two looks whether somebody else has begun the same.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How long one piece of work is tried, and what told of it is held; then it goes back. RabbitMQ allows 30 minutes.
-const PATIENCE: Duration = Duration::from_mins(5);
+const LOCK_POLL: Duration = Duration::from_millis(50);
+/// How long one item of work is tried, and what told of it is held; then it goes back. RabbitMQ allows 30 minutes.
+const HOLD_LIMIT: Duration = Duration::from_mins(5);
 
 /// How many objects of one message are looked at at a time.
-const SIDE_BY_SIDE: usize = 16;
+const CONCURRENT_LOOKUPS: usize = 16;
 
 /// What it takes to take on work.
-pub(super) struct Taking {
+pub(super) struct Dispatcher {
     pub(super) dependencies: Arc<Dependencies>,
     pub(super) watched: Watched,
     pub(super) load: LoadOptions,
     pub(super) options: WatchOptions,
     pub(super) shutdown: CancellationToken,
-    pub(super) beginning: Underway,
-    pub(super) copies: Copies,
+    pub(super) begin_locks: BeginLocks,
+    pub(super) copies: KnownCopies,
 }
 
 /// Objects that are copies of what was loaded under other names: no run has read them, so that each listing finds them again. What
 /// is forgotten is recognised once more.
 #[derive(Default)]
-pub(super) struct Copies(Mutex<HashSet<SourceIdentity>>);
+pub(super) struct KnownCopies(Mutex<HashSet<SourceIdentity>>);
 
-impl Copies {
+impl KnownCopies {
     /// Most that are remembered.
     const MOST: usize = 10_000;
 
@@ -78,15 +78,15 @@ impl Copies {
 
 /// What is being begun at the moment: of two that hear of the same, one begins it, and the other finds it begun.
 #[derive(Default)]
-pub(super) struct Underway(Mutex<HashSet<String>>);
+pub(super) struct BeginLocks(Mutex<HashSet<String>>);
 
-impl Underway {
+impl BeginLocks {
     /// Waits until nobody else is at it.
-    async fn alone(&self, name: String) -> Alone<'_> {
+    async fn lock(&self, name: String) -> BeginLock<'_> {
         while !self.names().insert(name.clone()) {
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(LOCK_POLL).await;
         }
-        Alone { underway: self, name }
+        BeginLock { locks: self, name }
     }
 
     fn names(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -94,45 +94,45 @@ impl Underway {
     }
 }
 
-struct Alone<'a> {
-    underway: &'a Underway,
+struct BeginLock<'a> {
+    locks: &'a BeginLocks,
     name: String,
 }
 
-impl Drop for Alone<'_> {
+impl Drop for BeginLock<'_> {
     fn drop(&mut self) {
-        self.underway.names().remove(&self.name);
+        self.locks.names().remove(&self.name);
     }
 }
 
-/// Nothing can be said of a piece of work for now: it has to come again.
-struct NotNow;
+/// Nothing can be said of an item of work for now: it has to come again.
+struct RetryLater;
 
-impl Taking {
-    /// Begins what was told, says so, and loads it.
-    pub(super) async fn take(&self, told: Told) {
-        let Told { mut pieces, receipt } = told;
+impl Dispatcher {
+    /// Begins what was event, says so, and loads it.
+    pub(super) async fn take(&self, event: Event) {
+        let Event { mut items, receipt } = event;
         // A sender may name an object as often as it likes.
         let mut names = HashSet::new();
-        pieces.retain(|piece| names.insert(describe(piece)));
-        let looking = self.with_something_to_do(pieces);
-        let Some(pieces) = self.shutdown.run_until_cancelled(looking.boxed()).await else { return };
-        if pieces.is_empty() {
+        items.retain(|item| names.insert(describe(item)));
+        let looking = self.without_loaded_objects(items);
+        let Some(items) = self.shutdown.run_until_cancelled(looking.boxed()).await else { return };
+        if items.is_empty() {
             receipt.ack().await;
             return;
         }
-        let (mut receipt, mut left) = (Some(receipt), pieces.len());
-        for piece in pieces {
+        let (mut receipt, mut left) = (Some(receipt), items.len());
+        for item in items {
             let span = one_of_several().in_scope(run_span);
-            let Ok(begun) = self.begin(&piece).boxed().instrument(span.clone()).await else { return };
+            let Ok(begun) = self.begin(&item).boxed().instrument(span.clone()).await else { return };
             left -= 1;
             if left == 0
                 && let Some(receipt) = receipt.take()
             {
                 receipt.ack().await;
             }
-            if let Some((url, beginning)) = begun {
-                self.load(&url, beginning).boxed().instrument(span).await;
+            if let Some((url, plan)) = begun {
+                self.load(&url, plan).boxed().instrument(span).await;
             }
         }
     }
@@ -140,59 +140,59 @@ impl Taking {
     /// Leaves out objects that are gone, or loaded already. A sender waits for the answer and asks again where that takes long, so
     /// that one which names thousands would never have it if they were looked at one by one. Once something is away, the rest is left
     /// to `begin`, which waits for it.
-    async fn with_something_to_do(&self, pieces: Vec<Piece>) -> Vec<Piece> {
-        if pieces.len() < 2 {
-            return pieces;
+    async fn without_loaded_objects(&self, items: Vec<WorkItem>) -> Vec<WorkItem> {
+        if items.len() < 2 {
+            return items;
         }
-        let is_away = AtomicBool::new(false);
-        let has_something_to_do = async |piece: &Piece| {
-            let Piece::Object(object) = piece else { return true };
-            if is_away.load(Ordering::Relaxed) {
+        let is_unreachable = AtomicBool::new(false);
+        let has_something_to_do = async |item: &WorkItem| {
+            let WorkItem::Object(object) = item else { return true };
+            if is_unreachable.load(Ordering::Relaxed) {
                 return true;
             }
-            let seen = self.look_at(object).boxed().await;
-            is_away.fetch_or(seen.is_err(), Ordering::Relaxed);
+            let seen = self.find_object(object).boxed().await;
+            is_unreachable.fetch_or(seen.is_err(), Ordering::Relaxed);
             !matches!(seen, Ok(None))
         };
-        let looking = pieces.into_iter().map(|piece| async { has_something_to_do(&piece).await.then_some(piece) });
-        stream::iter(looking).buffered(SIDE_BY_SIDE).filter_map(std::future::ready).collect().await
+        let looking = items.into_iter().map(|item| async { has_something_to_do(&item).await.then_some(item) });
+        stream::iter(looking).buffered(CONCURRENT_LOOKUPS).filter_map(std::future::ready).collect().await
     }
 
-    /// Begins a piece of work; none where there is nothing to load. What is away is waited for.
-    async fn begin(&self, piece: &Piece) -> Result<Option<(SourceUrl, Beginning)>, NotNow> {
-        let deadline = Instant::now() + PATIENCE;
+    /// Begins an item of work; none where there is nothing to load. What is away is waited for.
+    async fn begin(&self, item: &WorkItem) -> Result<Option<(SourceUrl, LoadPlan)>, RetryLater> {
+        let deadline = Instant::now() + HOLD_LIMIT;
         let mut is_said = false;
         loop {
             let trying = async {
-                let _alone = self.beginning.alone(describe(piece)).await;
-                match piece {
-                    Piece::Object(object) => Box::pin(self.begin_object(object)).await,
-                    Piece::Orphan(run_id) => self.begin_orphan(run_id).await,
+                let _lock = self.begin_locks.lock(describe(item)).await;
+                match item {
+                    WorkItem::Object(object) => Box::pin(self.begin_object(object)).await,
+                    WorkItem::Orphan(run_id) => self.begin_orphan(run_id).await,
                 }
             };
-            let Some(begun) = self.shutdown.run_until_cancelled(trying.boxed()).await else { return Err(NotNow) };
+            let Some(begun) = self.shutdown.run_until_cancelled(trying.boxed()).await else { return Err(RetryLater) };
             let error = match begun {
                 Ok(begun) => return Ok(begun),
                 Err(error) => error,
             };
-            if !is_away(&error) {
-                warn!("{} is not loaded: {error}", describe(piece));
+            if !is_unreachable(&error) {
+                warn!("{} is not loaded: {error}", describe(item));
                 return Ok(None);
             }
             if !is_said {
-                warn!("{} has to wait: {error}", describe(piece));
+                warn!("{} has to wait: {error}", describe(item));
                 is_said = true;
             }
             if Instant::now() >= deadline
                 || self.shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none()
             {
-                return Err(NotNow);
+                return Err(RetryLater);
             }
         }
     }
 
     /// What lies there now; none where there is nothing to load.
-    async fn look_at(&self, object: &ObjectEvent) -> Result<Option<(SourceUrl, Found)>, LoadError> {
+    async fn find_object(&self, object: &ObjectEvent) -> Result<Option<(SourceUrl, Found)>, LoadError> {
         let ObjectEvent { bucket, key, .. } = object;
         if *bucket != self.watched.bucket || !self.options.wants(&self.watched, key, None) {
             return Ok(None);
@@ -222,15 +222,15 @@ impl Taking {
         Ok((!self.copies.has(&found.identity)).then_some((url, found)))
     }
 
-    async fn begin_object(&self, object: &ObjectEvent) -> Result<Option<(SourceUrl, Beginning)>, LoadError> {
-        let Some((url, found)) = self.look_at(object).await? else { return Ok(None) };
-        match begin_found(&self.dependencies, &url, found.clone(), &self.load, &mut Fingerprints::default()).await {
-            Ok(Beginning::Copied(run)) => {
-                say_copy(&url, &run);
+    async fn begin_object(&self, object: &ObjectEvent) -> Result<Option<(SourceUrl, LoadPlan)>, LoadError> {
+        let Some((url, found)) = self.find_object(object).await? else { return Ok(None) };
+        match begin_found(&self.dependencies, &url, found.clone(), &self.load, &mut FingerprintCache::default()).await {
+            Ok(LoadPlan::Copied(run)) => {
+                log_copy(&url, &run);
                 self.copies.remember(found.identity);
                 Ok(None)
             }
-            Ok(beginning) => Ok(Some((url, beginning))),
+            Ok(plan) => Ok(Some((url, plan))),
             Err(LoadError::Layout { cause, .. }) if is_hopeless(&cause) => {
                 self.record_unusable(&url, found, &cause).await?;
                 Ok(None)
@@ -239,10 +239,10 @@ impl Taking {
         }
     }
 
-    async fn begin_orphan(&self, run_id: &RunId) -> Result<Option<(SourceUrl, Beginning)>, LoadError> {
-        let Some((url, beginning)) = take_over(&self.dependencies, run_id).await? else { return Ok(None) };
+    async fn begin_orphan(&self, run_id: &RunId) -> Result<Option<(SourceUrl, LoadPlan)>, LoadError> {
+        let Some((url, plan)) = take_over(&self.dependencies, run_id).await? else { return Ok(None) };
         info!("run {run_id} has lost its loader: it is taken over");
-        Ok(Some((url, beginning)))
+        Ok(Some((url, plan)))
     }
 
     /// A file that nobody can load has a run all the same, which has failed: so it is seen, and it is not looked at again
@@ -268,10 +268,10 @@ impl Taking {
     }
 
     /// Loads what has begun. However that ends, it is said here and nowhere else.
-    async fn load(&self, url: &SourceUrl, beginning: Beginning) {
-        let (run, lease, part) = match beginning {
-            Beginning::Read(run, lease, part) => (run, lease, part),
-            Beginning::Nothing(_) | Beginning::Copied(_) | Beginning::Held { .. } => return,
+    async fn load(&self, url: &SourceUrl, plan: LoadPlan) {
+        let (run, lease, scope) = match plan {
+            LoadPlan::Read(run, lease, scope) => (run, lease, scope),
+            LoadPlan::NothingToDo(_) | LoadPlan::Copied(_) | LoadPlan::Held { .. } => return,
         };
         let (progress, again) = (Arc::default(), String::new());
         let batch_rows = self.load.row_batch_size.get();
@@ -285,10 +285,10 @@ impl Taking {
             shutdown: &self.shutdown,
         };
         let (tell, batches) = mpsc::unbounded_channel();
-        let (loaded, ()) = tokio::join!(load.load(&run, part, tell).boxed(), say_published(batches));
+        let (loaded, ()) = tokio::join!(load.run(&run, scope, tell).boxed(), log_published_batches(batches));
         match loaded.map_err(|unfinished| unfinished.error) {
             Ok(loaded) => {
-                say_sealed(&run, loaded.sealed);
+                log_sealed(&run, loaded.sealed);
                 loaded.remarks.log();
             }
             Err(error @ (LoadError::Stopped { .. } | LoadError::TakenOver { .. })) => info!("{error}"),
@@ -298,7 +298,7 @@ impl Taking {
 }
 
 /// Whether the same may well succeed later, as something is away, or somebody was quicker.
-fn is_away(error: &LoadError) -> bool {
+fn is_unreachable(error: &LoadError) -> bool {
     match error {
         LoadError::Store(_) => true,
         // An object that was replaced, or is gone, since it was found is looked for again at once.
@@ -329,12 +329,12 @@ fn too_long(key: &str) -> Option<String> {
         .then(|| format!("its key, `{}…`, has {} bytes, more than {LONGEST_KEY}", shown(), key.len()))
 }
 
-fn describe(piece: &Piece) -> String {
-    match piece {
-        Piece::Object(ObjectEvent { bucket, key, .. }) => {
+fn describe(item: &WorkItem) -> String {
+    match item {
+        WorkItem::Object(ObjectEvent { bucket, key, .. }) => {
             SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() }.to_string()
         }
-        Piece::Orphan(run_id) => format!("run {run_id}"),
+        WorkItem::Orphan(run_id) => format!("run {run_id}"),
     }
 }
 

@@ -6,18 +6,18 @@ use async_trait::async_trait;
 
 /// A source of work. What it has to tell is asked for only when there is room for another load.
 #[async_trait]
-pub(crate) trait Intake: Send {
+pub(crate) trait EventSource: Send {
     /// What comes next; waits until something does. Safe to cancel: what was not given out comes again. Trouble is its own:
     /// it says so, and tries again.
-    async fn next(&mut self) -> Told;
+    async fn next(&mut self) -> Event;
 
     /// There is no room for now: what is on its way, others may have.
     fn put_back(&mut self) {}
 }
 
-/// A piece of work, as it was heard of. Whether there is anything to do about it is seen when it is taken up.
+/// An item of work, as it was heard of. Whether there is anything to do about it is seen when it is taken up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub(crate) enum WorkItem {
     /// An object that may be new.
     Object(ObjectEvent),
     /// A run that has lost its loader.
@@ -25,8 +25,8 @@ pub(crate) enum Piece {
 }
 
 /// Work, and whom to tell that it is taken care of.
-pub(crate) struct Told {
-    pub(crate) pieces: Vec<Piece>,
+pub(crate) struct Event {
+    pub(crate) items: Vec<WorkItem>,
     pub(crate) receipt: Box<dyn Receipt>,
 }
 

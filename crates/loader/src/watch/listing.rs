@@ -1,4 +1,4 @@
-//! Objects of which no event told: the bucket is listed now and again.
+//! Objects of which no event came: the bucket is listed now and again.
 //!
 //! Guarantee: an object that lies in the bucket, and that no run has read, is found by the next listing, whatever became of
 //! its events.
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
-use super::event_source::{Intake, NoReceipt, Piece, Told};
+use super::event_source::{Event, EventSource, NoReceipt, WorkItem};
 use super::options::{WatchOptions, Watched};
 use crate::{Dependencies, LoadError};
 
@@ -24,40 +24,40 @@ const BATCH: usize = 200;
 /// What the latest listings have found.
 pub(crate) struct Listing {
     found: mpsc::Receiver<ObjectEvent>,
-    _sweeping: AbortOnDropHandle<()>,
+    _listing_task: AbortOnDropHandle<()>,
 }
 
 impl Listing {
     /// Lists at once, and then at intervals.
     pub(crate) fn start(dependencies: Arc<Dependencies>, watched: Watched, options: WatchOptions) -> Self {
-        let (tell, found) = mpsc::channel(BATCH);
-        let sweeper = Sweeper { dependencies, watched, options, tell };
-        Self { found, _sweeping: AbortOnDropHandle::new(tokio::spawn(sweeper.sweep_on())) }
+        let (sender, found) = mpsc::channel(BATCH);
+        let lister = BucketLister { dependencies, watched, options, sender };
+        Self { found, _listing_task: AbortOnDropHandle::new(tokio::spawn(lister.run())) }
     }
 }
 
 #[async_trait]
-impl Intake for Listing {
-    async fn next(&mut self) -> Told {
+impl EventSource for Listing {
+    async fn next(&mut self) -> Event {
         match self.found.recv().await {
-            Some(object) => Told { pieces: vec![Piece::Object(object)], receipt: Box::new(NoReceipt) },
+            Some(object) => Event { items: vec![WorkItem::Object(object)], receipt: Box::new(NoReceipt) },
             None => std::future::pending().await,
         }
     }
 }
 
-struct Sweeper {
+struct BucketLister {
     dependencies: Arc<Dependencies>,
     watched: Watched,
     options: WatchOptions,
-    tell: mpsc::Sender<ObjectEvent>,
+    sender: mpsc::Sender<ObjectEvent>,
 }
 
-impl Sweeper {
-    async fn sweep_on(self) {
+impl BucketLister {
+    async fn run(self) {
         let interval = self.options.watch_interval;
         loop {
-            if let Err(error) = self.sweep().await {
+            if let Err(error) = self.list_once().await {
                 let pause = interval.as_secs();
                 warn!("{} was not looked through, and will be in {pause} s: {error}", self.watched);
             }
@@ -65,7 +65,7 @@ impl Sweeper {
         }
     }
 
-    async fn sweep(&self) -> Result<(), LoadError> {
+    async fn list_once(&self) -> Result<(), LoadError> {
         let Watched { bucket, prefix } = &self.watched;
         let listing = self.dependencies.sources.list(bucket, prefix);
         let mut pages = listing.ready_chunks(BATCH);
@@ -97,7 +97,7 @@ impl Sweeper {
             if known == Known::Not {
                 debug!("{} was not read yet", SourceUrl::S3 { bucket: object.bucket.clone(), key: object.key.clone() });
                 // Waits until there is room for what was found before. Nobody listens any more: this ends as well.
-                let _ = self.tell.send(object).await;
+                let _ = self.sender.send(object).await;
             }
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! `loader watch`: objects are loaded as they come.
 //!
 //! - `options`: what is watched, and what for
-//! - `intake`: where it is heard of work, one trait; `amqp`, `webhook`, `sqs`, `listing` and `orphans` are the sources
-//! - `taking`: what becomes of a piece of work: an object's run begins, or one that lost its loader is taken over
+//! - `source`: where it is heard of work, one trait; `amqp`, `webhook`, `sqs`, `listing` and `orphans` are the sources
+//! - `dispatcher`: what becomes of an item of work: an object's run begins, or one that lost its loader is taken over
 //!
 //! Guarantees: one run for each version of an object, however many events tell of it; a bounded number of loads at a time,
 //! and nothing is taken from a source before there is room for it; what was told is acknowledged once the run and its lease
@@ -32,13 +32,13 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
 use self::amqp::AmqpEvents;
-use self::dispatch::Taking;
-use self::event_source::{Intake, Told};
+use self::dispatch::Dispatcher;
+use self::event_source::{Event, EventSource};
 use self::listing::Listing;
 pub use self::options::{Switch, WatchOptions, Watched};
 use self::orphans::Orphans;
 use self::webhook::WebhookEvents;
-use crate::wait::watch_consumers;
+use crate::wait::warn_of_missing_consumers;
 use crate::{Dependencies, LoadError, LoadOptions};
 
 /// Loads what lies in the watched place, and what comes to lie there, until the shutdown; then it ends what has begun, as
@@ -58,21 +58,22 @@ pub async fn watch(
         )));
     }
     let starting = Box::pin(start(&dependencies, &watched, &options, s3, &shutdown));
-    let Some(intakes) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
-    let intakes = intakes?;
+    let Some(sources) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
+    let sources = sources?;
     info!("Watching {watched}");
     let broker = Arc::clone(&dependencies.broker);
-    let consumers = AbortOnDropHandle::new(tokio::spawn(async move { watch_consumers(&*broker, true).await }));
-    let taking = Arc::new(Taking {
+    let consumers =
+        AbortOnDropHandle::new(tokio::spawn(async move { warn_of_missing_consumers(&*broker, true).await }));
+    let dispatcher = Arc::new(Dispatcher {
         dependencies,
         watched,
         load,
         options,
         shutdown: shutdown.clone(),
-        beginning: dispatch::Underway::default(),
-        copies: dispatch::Copies::default(),
+        begin_locks: dispatch::BeginLocks::default(),
+        copies: dispatch::KnownCopies::default(),
     });
-    take_on(intakes, &taking, &shutdown).await;
+    dispatch_events(sources, &dispatcher, &shutdown).await;
     drop(consumers);
     info!("the watch has ended");
     Ok(())
@@ -85,34 +86,34 @@ async fn start(
     options: &WatchOptions,
     s3: &S3Options,
     shutdown: &CancellationToken,
-) -> Result<Vec<Box<dyn Intake>>, LoadError> {
+) -> Result<Vec<Box<dyn EventSource>>, LoadError> {
     let webhook = options.webhook()?;
     look(dependencies, watched).await?;
-    let mut intakes: Vec<Box<dyn Intake>> = Vec::new();
+    let mut sources: Vec<Box<dyn EventSource>> = Vec::new();
     if options.amqp_events == Switch::On {
         let broker = &*dependencies.broker;
-        intakes.push(Box::new(AmqpEvents::subscribe(broker, &options.events_exchange, watched).await?));
+        sources.push(Box::new(AmqpEvents::subscribe(broker, &options.events_exchange, watched).await?));
     }
     if let Some(url) = options.sqs_queue_url.as_deref().filter(|url| !url.is_empty()) {
-        intakes.push(sqs_events(url, s3).await?);
+        sources.push(sqs_events(url, s3).await?);
     }
     if let Some(webhook) = webhook {
-        intakes.push(Box::new(WebhookEvents::serve(webhook, shutdown.clone()).await?));
+        sources.push(Box::new(WebhookEvents::serve(webhook, shutdown.clone()).await?));
     }
-    intakes.push(Box::new(Orphans::start(Arc::clone(dependencies), watched, options)));
+    sources.push(Box::new(Orphans::start(Arc::clone(dependencies), watched, options)));
     // The last one: what is found by it was there before anybody listened.
-    intakes.push(Box::new(Listing::start(Arc::clone(dependencies), watched.clone(), options.clone())));
-    Ok(intakes)
+    sources.push(Box::new(Listing::start(Arc::clone(dependencies), watched.clone(), options.clone())));
+    Ok(sources)
 }
 
 #[cfg(feature = "sqs")]
-async fn sqs_events(url: &str, s3: &S3Options) -> Result<Box<dyn Intake>, LoadError> {
+async fn sqs_events(url: &str, s3: &S3Options) -> Result<Box<dyn EventSource>, LoadError> {
     Ok(Box::new(sqs::SqsEvents::new(assay_source::SqsQueue::connect(url, s3).await?)))
 }
 
 #[cfg(not(feature = "sqs"))]
 #[expect(clippy::unused_async, reason = "the other one connects")]
-async fn sqs_events(_: &str, _: &S3Options) -> Result<Box<dyn Intake>, LoadError> {
+async fn sqs_events(_: &str, _: &S3Options) -> Result<Box<dyn EventSource>, LoadError> {
     let reason = "SQS_QUEUE_URL is set, but this program cannot use SQS: build it with --features sqs";
     Err(LoadError::Setting(reason.to_owned()))
 }
@@ -136,47 +137,51 @@ async fn look(dependencies: &Dependencies, watched: &Watched) -> Result<(), Sour
     }
 }
 
-/// Takes on one piece of work after the other, as long as there is room.
-async fn take_on(mut intakes: Vec<Box<dyn Intake>>, taking: &Arc<Taking>, shutdown: &CancellationToken) {
-    let room = Arc::new(Semaphore::new(taking.options.max_loads.get()));
+/// Takes on one item of work after the other, as long as there is room.
+async fn dispatch_events(
+    mut sources: Vec<Box<dyn EventSource>>,
+    dispatcher: &Arc<Dispatcher>,
+    shutdown: &CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(dispatcher.options.max_loads.get()));
     let mut loads = JoinSet::new();
     loop {
         if room.available_permits() == 0 {
-            for intake in &mut intakes {
-                intake.put_back();
+            for source in &mut sources {
+                source.put_back();
             }
         }
         let permit = shutdown.run_until_cancelled(Arc::clone(&room).acquire_owned()).await;
         let Some(Ok(permit)) = permit else { break };
-        let Some(told) = shutdown.run_until_cancelled(next(&mut intakes)).await else { break };
-        let taking = Arc::clone(taking);
+        let Some(event) = shutdown.run_until_cancelled(next(&mut sources)).await else { break };
+        let dispatcher = Arc::clone(dispatcher);
         loads.spawn(async move {
             let _permit = permit;
-            taking.take(told).await;
+            dispatcher.take(event).await;
         });
         while let Some(ended) = loads.try_join_next() {
-            say_panic(&ended);
+            log_panic(&ended);
         }
     }
-    // What is not taken on any more goes back to where it was told.
-    drop(intakes);
+    // What is not taken on any more goes back to where it was event.
+    drop(sources);
     if !loads.is_empty() {
         info!("ending {} loads; others go on with what is left", loads.len());
     }
     while let Some(ended) = loads.join_next().await {
-        say_panic(&ended);
+        log_panic(&ended);
     }
 }
 
 /// What any of the sources tells first.
-async fn next(intakes: &mut [Box<dyn Intake>]) -> Told {
-    let (told, at, _) = select_all(intakes.iter_mut().map(|intake| intake.next())).await;
+async fn next(sources: &mut [Box<dyn EventSource>]) -> Event {
+    let (event, at, _) = select_all(sources.iter_mut().map(|source| source.next())).await;
     // Whoever had its turn is asked last, so that one that always has something keeps nobody waiting.
-    intakes[at..].rotate_left(1);
-    told
+    sources[at..].rotate_left(1);
+    event
 }
 
-fn say_panic(ended: &Result<(), tokio::task::JoinError>) {
+fn log_panic(ended: &Result<(), tokio::task::JoinError>) {
     if ended.is_err() {
         error!("a load has died, and is taken over once its lease has run out");
     }

@@ -21,32 +21,32 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
-use super::event_source::{Intake, Piece, Receipt, Told};
+use super::event_source::{Event, EventSource, Receipt, WorkItem};
 use super::options::Webhook;
 use crate::LoadError;
 
 /// The largest body that is read, and all that are in memory: each of them until its sender is answered.
 const MAX_BODY_BYTES: u32 = 1024 * 1024;
-const BODIES: u32 = 8 * MAX_BODY_BYTES;
+const MAX_BODIES_BYTES: u32 = 8 * MAX_BODY_BYTES;
 /// How long a body may take to come.
-const READ: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Those that send events are few.
-const CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 256;
 /// How long a sender waits for a load that may begin.
-const ROOM: Duration = Duration::from_secs(10);
+const DISPATCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it waits for the load to have begun.
-const BEGIN: Duration = Duration::from_mins(1);
+const BEGIN_TIMEOUT: Duration = Duration::from_mins(1);
 /// When a sender may come back, in seconds.
 const RETRY_AFTER: &str = "10";
 
-/// A server, and what it was told.
+/// A server, and what it was event.
 pub(crate) struct WebhookEvents {
-    told: mpsc::Receiver<Request>,
+    requests: mpsc::Receiver<PendingRequest>,
     _server: AbortOnDropHandle<()>,
 }
 
 /// What one sender says, and waits for.
-struct Request {
+struct PendingRequest {
     objects: Vec<ObjectEvent>,
     taken: oneshot::Sender<()>,
     begun: oneshot::Sender<()>,
@@ -66,78 +66,79 @@ impl WebhookEvents {
     }
 
     fn start(listener: TcpListener, secret: String, shutdown: CancellationToken) -> Self {
-        let (tell, told) = mpsc::channel(1);
-        let gate = Gate { secret, tell, bodies: Bodies::new(MAX_BODY_BYTES, BODIES, READ) };
-        let router = Router::new().route("/events/s3", post(take)).with_state(Arc::new(gate));
-        let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
+        let (sender, requests) = mpsc::channel(1);
+        let state =
+            WebhookState { secret, sender, bodies: Bodies::new(MAX_BODY_BYTES, MAX_BODIES_BYTES, BODY_TIMEOUT) };
+        let router = Router::new().route("/events/s3", post(receive_events)).with_state(Arc::new(state));
+        let limits = Limits { connections: MAX_CONNECTIONS, ..Limits::default() };
         let server = tokio::spawn(serve(listener, router, limits, shutdown));
-        Self { told, _server: AbortOnDropHandle::new(server) }
+        Self { requests, _server: AbortOnDropHandle::new(server) }
     }
 }
 
 #[async_trait]
-impl Intake for WebhookEvents {
-    async fn next(&mut self) -> Told {
+impl EventSource for WebhookEvents {
+    async fn next(&mut self) -> Event {
         loop {
             // Nobody tells anything any more once the server has ended.
-            let Some(Request { objects, taken, begun }) = self.told.recv().await else {
+            let Some(PendingRequest { objects, taken, begun }) = self.requests.recv().await else {
                 return std::future::pending().await;
             };
             // Whoever has gone away meanwhile tells it again.
             if taken.send(()).is_ok() {
-                let pieces = objects.into_iter().map(Piece::Object).collect();
-                return Told { pieces, receipt: Box::new(Answer(begun)) };
+                let items = objects.into_iter().map(WorkItem::Object).collect();
+                return Event { items, receipt: Box::new(WebhookReceipt(begun)) };
             }
         }
     }
 }
 
 /// Dropped, it says that nothing has begun.
-struct Answer(oneshot::Sender<()>);
+struct WebhookReceipt(oneshot::Sender<()>);
 
 #[async_trait]
-impl Receipt for Answer {
+impl Receipt for WebhookReceipt {
     async fn ack(self: Box<Self>) {
         // A sender that has gone away tells it again, and hears that there is nothing to do.
         let _ = self.0.send(());
     }
 }
 
-struct Gate {
+struct WebhookState {
     secret: String,
-    tell: mpsc::Sender<Request>,
+    sender: mpsc::Sender<PendingRequest>,
     bodies: Bodies,
 }
 
-async fn take(State(gate): State<Arc<Gate>>, request: axum::extract::Request) -> Response {
-    if !gate.lets_in(request.headers()) {
+async fn receive_events(State(state): State<Arc<WebhookState>>, request: axum::extract::Request) -> Response {
+    if !state.is_authorized(request.headers()) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     // The room of the body is taken until the answer: so long live the objects that it names.
-    let ReadBody { bytes, room: _room } = match gate.bodies.read(request).await {
+    let ReadBody { bytes, room: _room } = match state.bodies.read(request).await {
         Ok(body) => body,
-        Err(error) => return refuse(error),
+        Err(error) => return body_error_response(error),
     };
     let objects = parse_events(&bytes);
     drop(bytes);
     match objects {
         Ok(objects) if objects.is_empty() => StatusCode::OK.into_response(),
-        Ok(objects) => gate.begin(objects).await,
+        Ok(objects) => state.begin(objects).await,
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
 }
 
 /// The answer to a body that was not read.
-fn refuse(error: BodyError) -> Response {
+fn body_error_response(error: BodyError) -> Response {
     match error.status() {
-        StatusCode::SERVICE_UNAVAILABLE => come_back(),
+        StatusCode::SERVICE_UNAVAILABLE => retry_later(),
         status => (status, format!("{error}\n")).into_response(),
     }
 }
 
-impl Gate {
+impl WebhookState {
     /// `Bearer …`, or the secret alone.
-    fn lets_in(&self, headers: &HeaderMap) -> bool {
+    fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let Some(given) = headers.get(header::AUTHORIZATION).map(axum::http::HeaderValue::as_bytes) else {
             return false;
         };
@@ -151,19 +152,19 @@ impl Gate {
     async fn begin(&self, objects: Vec<ObjectEvent>) -> Response {
         let ((taken, is_taken), (begun, is_begun)) = (oneshot::channel(), oneshot::channel());
         let room = async {
-            self.tell.send(Request { objects, taken, begun }).await.ok()?;
+            self.sender.send(PendingRequest { objects, taken, begun }).await.ok()?;
             is_taken.await.ok()
         };
         // Dropped, the request is withdrawn.
-        let Ok(Some(())) = timeout(ROOM, room).await else { return come_back() };
-        match timeout(BEGIN, is_begun).await {
+        let Ok(Some(())) = timeout(DISPATCH_TIMEOUT, room).await else { return retry_later() };
+        match timeout(BEGIN_TIMEOUT, is_begun).await {
             Ok(Ok(())) => StatusCode::OK.into_response(),
-            _ => come_back(),
+            _ => retry_later(),
         }
     }
 }
 
-fn come_back() -> Response {
+fn retry_later() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER)]).into_response()
 }
 

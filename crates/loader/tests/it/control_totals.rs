@@ -8,19 +8,19 @@ use assay_telemetry::Failure as _;
 use assay_transaction::{Exit, RunState};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::Place;
+use crate::fixture::LoaderFixture;
 
 /// 1,000 rows of 1.50.
 const ROWS: usize = 1_000;
 const SUM: &str = "1500.0000";
 
-fn append(place: &Place, text: &str) {
-    std::fs::OpenOptions::new().append(true).open(place.file()).unwrap().write_all(text.as_bytes()).unwrap();
+fn append(fixture: &LoaderFixture, text: &str) {
+    std::fs::OpenOptions::new().append(true).open(fixture.file()).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 /// Loads, and tells why the run is failed, where it is; its rows are there in any case.
-async fn load(place: &Place, arguments: &[&str]) -> Option<String> {
-    let process = place.process(arguments, 100, true).await;
+async fn load(fixture: &LoaderFixture, arguments: &[&str]) -> Option<String> {
+    let process = fixture.process(arguments, 100, true).await;
     let ended = process.load(&Arc::<LoadProgress>::default(), &CancellationToken::new()).await;
     let (run, tally) = process.only_run().await;
     let sealed = run.sealed.expect("a run that has an end");
@@ -74,27 +74,27 @@ async fn what_is_told_is_compared_with_what_was_read() {
         ),
     ];
     for (arguments, manifest, end, expected) in cases {
-        let place = Place::new(ROWS);
-        append(&place, end);
+        let fixture = LoaderFixture::new(ROWS);
+        append(&fixture, end);
         if !manifest.is_empty() {
-            std::fs::write(place.folder.path().join("transactions.csv.manifest.json"), manifest).unwrap();
+            std::fs::write(fixture.folder.path().join("transactions.csv.manifest.json"), manifest).unwrap();
         }
         let arguments: Vec<&str> = arguments.split(' ').collect();
-        assert_eq!(load(&place, &arguments).await, expected, "{arguments:?} {manifest} {end}");
+        assert_eq!(load(&fixture, &arguments).await, expected, "{arguments:?} {manifest} {end}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rejected_rows_count_with_the_amount_that_they_have() {
-    let place = Place::new(ROWS);
-    place.spoil(10);
-    assert_eq!(load(&place, &["--expect-rows=1000", "--expect-amount", SUM]).await, None);
+    let fixture = LoaderFixture::new(ROWS);
+    fixture.spoil(10);
+    assert_eq!(load(&fixture, &["--expect-rows=1000", "--expect-amount", SUM]).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manifest_that_is_missing_is_named_and_nothing_is_begun() {
-    let place = Place::new(ROWS);
-    let process = place.process(&["--manifest=.json"], 100, true).await;
+    let fixture = LoaderFixture::new(ROWS);
+    let process = fixture.process(&["--manifest=.json"], 100, true).await;
     let error = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, LoadError::Manifest { .. }) && error.exit() == Exit::SourceUnreadable, "{error}");
     assert!(error.to_string().contains("transactions.csv.json cannot be used (it does not exist)"), "{error}");
@@ -107,15 +107,15 @@ async fn a_load_that_is_stopped_and_goes_on_knows_its_totals_and_needs_no_settin
         (&["--expect-rows=3000", "--expect-amount=4500"][..], ""),
         (&["--trailer=END,{rows},{amount}"], "END,3000,4500"),
     ] {
-        let place = Place::new(3_000);
-        append(&place, end);
+        let fixture = LoaderFixture::new(3_000);
+        append(&fixture, end);
         let common = ["--row-batch-size", "1", "--api-batch-size", "100"];
         for (stop_after, more) in [(100, told), (700, &[]), (1_500, &[])] {
-            let process = place.process(&[&common[..], more].concat(), 4, true).await;
+            let process = fixture.process(&[&common[..], more].concat(), 4, true).await;
             let error = process.stopped_after(stop_after).await;
             assert!(matches!(error, LoadError::Stopped { .. }), "{error}");
         }
-        let process = place.process(&common, 4, true).await;
+        let process = fixture.process(&common, 4, true).await;
         let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
         let sealed = ended.run.sealed.unwrap();
         assert_eq!((ended.run.state, sealed.rows_read), (RunState::Complete, 3_000));

@@ -10,25 +10,25 @@ use assay_store::{Act, Begun, RemovalStep};
 use assay_transaction::RunState;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{LEASE, Place, Process};
+use crate::fixture::{LEASE, LoaderFixture, LoaderProcess};
 
-async fn load(process: &Process) -> Result<Ended, LoadError> {
+async fn load(process: &LoaderProcess) -> Result<Ended, LoadError> {
     process.load(&Arc::default(), &CancellationToken::new()).await
 }
 
-/// A process that is to load a copy of the place's file.
-async fn copying(place: &Place, name: &str, arguments: &[&str]) -> Process {
-    let path = place.folder.path().join(name);
-    std::fs::copy(place.file(), &path).unwrap();
-    let mut process = place.process(arguments, 100, true).await;
+/// A process that is to load a copy of the fixture's file.
+async fn copying(fixture: &LoaderFixture, name: &str, arguments: &[&str]) -> LoaderProcess {
+    let path = fixture.folder.path().join(name);
+    std::fs::copy(fixture.file(), &path).unwrap();
+    let mut process = fixture.process(arguments, 100, true).await;
     process.url = SourceUrl::File(path);
     process
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_is_loaded_before_whatever_the_settings_are() {
-    let place = Place::new(300);
-    let first = load(&place.process(&[], 100, true).await).await.unwrap();
+    let fixture = LoaderFixture::new(300);
+    let first = load(&fixture.process(&[], 100, true).await).await.unwrap();
     for arguments in [
         &[][..],
         &["--id-namespace=other", "--time-zone=Europe/Paris"],
@@ -36,26 +36,26 @@ async fn a_copy_is_loaded_before_whatever_the_settings_are() {
         &["--delimiter=pipe"],
         &["--trailer=END;{rows}"],
     ] {
-        let process = copying(&place, "copy.csv", arguments).await;
+        let process = copying(&fixture, "copy.csv", arguments).await;
         let ended = load(&process).await.unwrap();
         assert_eq!((ended.run.run_id, ended.already_loaded), (first.run.run_id.clone(), true), "{arguments:?}");
         assert_eq!(ended.copy, Some(process.url.to_string()));
     }
     // The same name, at another time.
-    let file = std::fs::File::options().write(true).open(place.file()).unwrap();
+    let file = std::fs::File::options().write(true).open(fixture.file()).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
-    let process = place.process(&[], 100, true).await;
+    let process = fixture.process(&[], 100, true).await;
     assert!(load(&process).await.unwrap().already_loaded);
     assert_eq!(process.only_run().await.0.run_id, first.run.run_id);
 
-    let forced = load(&copying(&place, "copy.csv", &["--force"]).await).await.unwrap();
+    let forced = load(&copying(&fixture, "copy.csv", &["--force"]).await).await.unwrap();
     assert_eq!((forced.already_loaded, forced.copy), (false, None));
-    place.write("second");
-    assert!(!load(&place.process(&[], 100, true).await).await.unwrap().already_loaded, "it is no copy of any");
+    fixture.write("second");
+    assert!(!load(&fixture.process(&[], 100, true).await).await.unwrap().already_loaded, "it is no copy of any");
 }
 
 /// Takes a run back.
-async fn remove(process: &Process, ended: &Ended) {
+async fn remove(process: &LoaderProcess, ended: &Ended) {
     let (store, run_id) = (&process.dependencies.store, &ended.run.run_id);
     store.begin_removal(run_id, &Act { operator: "test".to_owned(), reason: None }).await.unwrap();
     let mut next = Some(RemovalStep::Start);
@@ -66,44 +66,44 @@ async fn remove(process: &Process, ended: &Ended) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_whose_run_was_removed_is_a_copy_of_what_was_loaded_since() {
-    let place = Place::new(30);
-    let process = place.process(&[], 100, true).await;
+    let fixture = LoaderFixture::new(30);
+    let process = fixture.process(&[], 100, true).await;
     let first = load(&process).await.unwrap();
     remove(&process, &first).await;
-    let copy = load(&copying(&place, "copy.csv", &[]).await).await.unwrap();
+    let copy = load(&copying(&fixture, "copy.csv", &[]).await).await.unwrap();
     assert!(!copy.already_loaded, "nothing of it is there any more");
-    let ended = load(&place.process(&[], 100, true).await).await.unwrap();
+    let ended = load(&fixture.process(&[], 100, true).await).await.unwrap();
     assert_eq!((ended.run.run_id, ended.already_loaded), (copy.run.run_id, true));
 }
 
 /// The file of each day is the same, as it has no date in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_mapping_takes_from_the_path_tells_copies_apart() {
-    let place = Place::new(30);
-    let mapping = place.folder.path().join("m.toml");
+    let fixture = LoaderFixture::new(30);
+    let mapping = fixture.folder.path().join("m.toml");
     std::fs::write(&mapping, "timestamp = { template = \"{path:day} 10:00:00\" }\n").unwrap();
     let by_path = format!("--mapping={}", mapping.display());
     for day in ["2026-01-11", "2026-01-12"] {
-        std::fs::create_dir(place.folder.path().join(format!("day={day}"))).unwrap();
+        std::fs::create_dir(fixture.folder.path().join(format!("day={day}"))).unwrap();
         let name = format!("day={day}/part-0.csv");
-        let ended = load(&copying(&place, &name, &[&by_path]).await).await.unwrap();
+        let ended = load(&copying(&fixture, &name, &[&by_path]).await).await.unwrap();
         assert!(!ended.already_loaded, "{day}");
     }
     // In the same folder it is a copy all the same; and where there is no such folder, that is said.
-    let again = load(&copying(&place, "day=2026-01-12/part-0 (1).csv", &[&by_path]).await).await.unwrap();
+    let again = load(&copying(&fixture, "day=2026-01-12/part-0 (1).csv", &[&by_path]).await).await.unwrap();
     assert!(again.already_loaded && again.copy.is_some());
-    let error = load(&copying(&place, "elsewhere.csv", &[&by_path]).await).await.unwrap_err();
+    let error = load(&copying(&fixture, "elsewhere.csv", &[&by_path]).await).await.unwrap_err();
     assert!(error.to_string().contains("`day`"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_copies_that_are_loaded_together_one_is() {
-    let place = Place::new(20_000);
-    let process = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let fixture = LoaderFixture::new(20_000);
+    let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     let names = ["a.csv", "b.csv", "c.csv", "d.csv"];
     let urls = names.map(|name| {
-        let path = place.folder.path().join(name);
-        std::fs::copy(place.file(), &path).unwrap();
+        let path = fixture.folder.path().join(name);
+        std::fs::copy(fixture.file(), &path).unwrap();
         SourceUrl::File(path)
     });
     let (options, at_a_time) = (&process.options, NonZeroUsize::new(3).unwrap());
@@ -120,30 +120,30 @@ async fn of_copies_that_are_loaded_together_one_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_failed_is_no_reason_not_to_load_a_copy() {
-    let place = Place::new(300);
-    let error = load(&place.process(&["--expect-rows=301"], 100, true).await).await.unwrap_err();
+    let fixture = LoaderFixture::new(300);
+    let error = load(&fixture.process(&["--expect-rows=301"], 100, true).await).await.unwrap_err();
     assert!(matches!(error, LoadError::ControlTotals(_)), "{error}");
-    let ended = load(&copying(&place, "copy.csv", &[]).await).await.unwrap();
+    let ended = load(&copying(&fixture, "copy.csv", &[]).await).await.unwrap();
     assert_eq!((ended.already_loaded, ended.run.state), (false, RunState::Complete));
 }
 
 /// A run that is sealed, and whose chunks ended with the process that held them, can be completed from its own source alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_does_not_wait_for_what_is_lost() {
-    let place = Place::new(300);
-    let lost = place.process(&["--wait-timeout", "0s"], 100, false).await;
+    let fixture = LoaderFixture::new(300);
+    let lost = fixture.process(&["--wait-timeout", "0s"], 100, false).await;
     load(&lost).await.unwrap_err();
     drop(lost);
-    let mut process = copying(&place, "copy.csv", &[]).await;
+    let mut process = copying(&fixture, "copy.csv", &[]).await;
     process.dependencies.lease = Duration::from_millis(300);
     let error = load(&process).await.unwrap_err();
     let LoadError::CopyUnfinished { location, .. } = &error else { panic!("{error}") };
-    assert_eq!(location, &place.file().display().to_string());
+    assert_eq!(location, &fixture.file().display().to_string());
     assert!(error.to_string().contains("--force"), "{error}");
-    process.url = SourceUrl::File(place.file());
+    process.url = SourceUrl::File(fixture.file());
     process.dependencies.lease = LEASE;
     assert_eq!(load(&process).await.unwrap().run.state, RunState::Complete);
-    let again = load(&copying(&place, "copy.csv", &[]).await).await.unwrap();
+    let again = load(&copying(&fixture, "copy.csv", &[]).await).await.unwrap();
     assert!(again.already_loaded && again.tally.is_none());
 }
 
@@ -151,13 +151,13 @@ async fn a_copy_does_not_wait_for_what_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_that_is_being_loaded_is_waited_for() {
     const TIME: Duration = Duration::from_millis(1_500);
-    let place = Place::new(3_000);
-    let process = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let fixture = LoaderFixture::new(3_000);
+    let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     process.stopped_after(500).await;
     let (run, _) = process.only_run().await;
     process.dependencies.store.take_lease(&run.run_id, "elsewhere/1/2/other", TIME).await.unwrap();
     let taken = std::time::Instant::now();
-    let ended = load(&copying(&place, "copy.csv", &[]).await).await.unwrap();
+    let ended = load(&copying(&fixture, "copy.csv", &[]).await).await.unwrap();
     assert!(taken.elapsed() >= TIME, "it began after {:?}", taken.elapsed());
     assert!(!ended.already_loaded && ended.run.run_id != run.run_id, "it may never have come to its end");
     let found = process.dependencies.store.copy_of("sha256:none").await.unwrap();
@@ -166,11 +166,11 @@ async fn a_copy_that_is_being_loaded_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_location_keeps_its_namespace_unless_another_is_named() {
-    let place = Place::new(10);
+    let fixture = LoaderFixture::new(10);
     let mut namespaces = Vec::new();
     for arguments in [&["--id-namespace=bank"][..], &[], &["--id-namespace=other"], &[]] {
-        place.write(&format!("version {}", namespaces.len()));
-        let ended = load(&place.process(arguments, 100, true).await).await.unwrap();
+        fixture.write(&format!("version {}", namespaces.len()));
+        let ended = load(&fixture.process(arguments, 100, true).await).await.unwrap();
         namespaces.push(ended.run.settings.namespace);
     }
     assert_eq!((namespaces[0], namespaces[2]), (namespaces[1], namespaces[3]));

@@ -10,7 +10,7 @@ use assay_transaction::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{LEASE, Place, Process};
+use crate::fixture::{LEASE, LoaderFixture, LoaderProcess};
 use crate::stopped_early::rejected_chunk;
 
 /// As version 0.1 froze it.
@@ -46,7 +46,7 @@ const EXPECTED: &[&str] = &[
     r#"11 "last" 8.50 2026-01-11T10:00:00Z "debit" " x ""#,
 ];
 
-async fn outcomes(process: &Process, run: &Run) -> Vec<String> {
+async fn outcomes(process: &LoaderProcess, run: &Run) -> Vec<String> {
     let store = &process.dependencies.store;
     let mut rows = Vec::new();
     for failed in store.failed_rows(&run.run_id, &Selection::default(), 1, 100).await.unwrap() {
@@ -62,9 +62,9 @@ async fn outcomes(process: &Process, run: &Run) -> Vec<String> {
     rows.into_iter().map(|(row, text)| format!("{row} {text}")).collect()
 }
 
-async fn begun_by_the_first(place: &Place) -> (Process, Run) {
-    std::fs::write(place.file(), FILE).unwrap();
-    let process = place.process(&["--row-batch-size", "3"], 100, true).await;
+async fn begun_by_the_first(fixture: &LoaderFixture) -> (LoaderProcess, Run) {
+    std::fs::write(fixture.file(), FILE).unwrap();
+    let process = fixture.process(&["--row-batch-size", "3"], 100, true).await;
     let settings: RunSettings = serde_json::from_str(SETTINGS).unwrap();
     assert_eq!(settings.reading, ReadingRules::First);
     let found = process.dependencies.sources.identify(&process.url).await.unwrap();
@@ -88,8 +88,8 @@ async fn begun_by_the_first(place: &Place) -> (Process, Run) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_of_the_first_rules_is_resumed_by_them() {
-    let place = Place::new(0);
-    let (process, run) = begun_by_the_first(&place).await;
+    let fixture = LoaderFixture::new(0);
+    let (process, run) = begun_by_the_first(&fixture).await;
     let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
     assert_eq!((&ended.run.run_id, ended.run.state), (&run.run_id, RunState::Complete));
     assert_eq!(outcomes(&process, &run).await, EXPECTED);
@@ -98,8 +98,8 @@ async fn a_run_of_the_first_rules_is_resumed_by_them() {
 /// The loader before had come to the middle, and of what it published the second chunk alone is recorded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_makes_the_chunks_that_are_missing() {
-    let place = Place::new(0);
-    let (process, run) = begun_by_the_first(&place).await;
+    let fixture = LoaderFixture::new(0);
+    let (process, run) = begun_by_the_first(&fixture).await;
     let store = &process.dependencies.store;
     store.write(&[recorded(&run, 1)], IdConflict::Fail).await.unwrap();
     let options = RepairOptions { row_batch_size: 3.try_into().unwrap(), dry_run: false };
@@ -119,8 +119,8 @@ async fn a_repair_makes_the_chunks_that_are_missing() {
 /// What a loader relies on that goes on at a checkpoint.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_each_place_between_two_rows_the_rest_is_the_same() {
-    let place = Place::new(0);
-    let (process, run) = begun_by_the_first(&place).await;
+    let fixture = LoaderFixture::new(0);
+    let (process, run) = begun_by_the_first(&fixture).await;
     let found = process.dependencies.sources.identify(&process.url).await.unwrap();
     let rows_from = async |from: Position| {
         let sources = &process.dependencies.sources;

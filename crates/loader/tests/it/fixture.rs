@@ -33,24 +33,24 @@ pub(crate) struct Options {
 }
 
 /// A file and a database, for one process after the other.
-pub(crate) struct Place {
+pub(crate) struct LoaderFixture {
     pub(crate) folder: TempDir,
     pub(crate) rows: usize,
 }
 
 /// What one process has.
-pub(crate) struct Process {
+pub(crate) struct LoaderProcess {
     pub(crate) dependencies: Dependencies,
     pub(crate) options: Options,
     pub(crate) url: SourceUrl,
     end: CancellationToken,
 }
 
-impl Place {
+impl LoaderFixture {
     pub(crate) fn new(rows: usize) -> Self {
-        let place = Self { folder: tempfile::tempdir().unwrap(), rows };
-        place.write("first");
-        place
+        let fixture = Self { folder: tempfile::tempdir().unwrap(), rows };
+        fixture.write("first");
+        fixture
     }
 
     pub(crate) fn write(&self, description: &str) {
@@ -72,7 +72,7 @@ impl Place {
     }
 
     /// A process with a broker of its own, which takes at most so many chunks, and perhaps with somebody who takes them.
-    pub(crate) async fn process(&self, arguments: &[&str], queue: usize, served: bool) -> Process {
+    pub(crate) async fn process(&self, arguments: &[&str], queue: usize, served: bool) -> LoaderProcess {
         let database = format!("sqlite://{}", self.folder.path().join("assay.db").display());
         let options = Options::parse_from(["loader", "--wait", "--database-url", &database].iter().chain(arguments));
         assay_store::migrate(&options.database, PATIENCE).await.unwrap();
@@ -94,11 +94,11 @@ impl Place {
             lease: LEASE,
             act,
         };
-        Process { dependencies, options, url: SourceUrl::File(self.file()), end }
+        LoaderProcess { dependencies, options, url: SourceUrl::File(self.file()), end }
     }
 }
 
-impl Process {
+impl LoaderProcess {
     pub(crate) async fn load(
         &self,
         progress: &Arc<LoadProgress>,
@@ -124,7 +124,7 @@ impl Process {
     }
 }
 
-impl Process {
+impl LoaderProcess {
     /// The one run that the ledger has, and what became of its rows.
     pub(crate) async fn only_run(&self) -> (Run, Tally) {
         let store = &self.dependencies.store;
@@ -149,7 +149,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for LoaderProcess {
     fn drop(&mut self) {
         self.end.cancel();
     }

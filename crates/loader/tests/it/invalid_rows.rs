@@ -9,17 +9,17 @@ use assay_telemetry::Failure as _;
 use assay_transaction::{Exit, REQUIRED_COLUMNS, RejectReason, RunState};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{Place, Process};
+use crate::fixture::{LoaderFixture, LoaderProcess};
 
-async fn load(process: &Process) -> Result<Ended, LoadError> {
+async fn load(process: &LoaderProcess) -> Result<Ended, LoadError> {
     process.load(&Arc::default(), &CancellationToken::new()).await
 }
 
 /// A file of that text behind its header.
-fn place_of(text: &str) -> Place {
-    let place = Place::new(0);
-    std::fs::write(place.file(), format!("{}\n{text}", REQUIRED_COLUMNS.join(","))).unwrap();
-    place
+fn fixture_of(text: &str) -> LoaderFixture {
+    let fixture = LoaderFixture::new(0);
+    std::fs::write(fixture.file(), format!("{}\n{text}", REQUIRED_COLUMNS.join(","))).unwrap();
+    fixture
 }
 
 /// Some good rows.
@@ -32,9 +32,9 @@ fn rows(numbers: std::ops::RangeInclusive<u32>) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_without_a_valid_row_has_failed_and_can_be_loaded_again() {
-    let place = Place::new(1_000);
-    place.spoil(1_000);
-    let process = place.process(&["--row-batch-size", "300"], 100, true).await;
+    let fixture = LoaderFixture::new(1_000);
+    fixture.spoil(1_000);
+    let process = fixture.process(&["--row-batch-size", "300"], 100, true).await;
     for attempt in 1..=2 {
         let error = load(&process).await.unwrap_err();
         assert!(matches!(error, LoadError::NothingValid { rows: 1_000, .. }), "{error}");
@@ -54,7 +54,7 @@ async fn a_source_without_a_valid_row_has_failed_and_can_be_loaded_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_header_alone_is_complete() {
-    let ended = load(&place_of("").process(&[], 100, true).await).await.unwrap();
+    let ended = load(&fixture_of("").process(&[], 100, true).await).await.unwrap();
     assert_eq!((ended.run.state, ended.run.sealed.unwrap().rows_read), (RunState::Complete, 0));
     assert_eq!(ended.exit(), Exit::Done);
 }
@@ -64,9 +64,9 @@ async fn one_reason_for_nearly_all_rows_is_told_with_its_setting() {
     for (rows, spoiled, is_told) in
         [(1_000, 999, true), (1_000, 900, true), (1_000, 899, false), (3, 2, true), (3, 1, false)]
     {
-        let place = Place::new(rows);
-        place.spoil(spoiled);
-        let ended = load(&place.process(&["--row-batch-size", "300"], 100, true).await).await.unwrap();
+        let fixture = LoaderFixture::new(rows);
+        fixture.spoil(spoiled);
+        let ended = load(&fixture.process(&["--row-batch-size", "300"], 100, true).await).await.unwrap();
         assert_eq!(ended.run.state, RunState::Complete);
         let prevailing = ended.remarks.prevailing;
         assert_eq!(prevailing.is_some(), is_told, "{spoiled} of {rows}");
@@ -79,8 +79,8 @@ async fn one_reason_for_nearly_all_rows_is_told_with_its_setting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_header_again_costs_itself() {
     let header = REQUIRED_COLUMNS.join(",");
-    let place = place_of(&format!("{}{header}\n{}{}\n", rows(1..=2), rows(3..=4), header.to_uppercase()));
-    let process = place.process(&[], 100, true).await;
+    let fixture = fixture_of(&format!("{}{header}\n{}{}\n", rows(1..=2), rows(3..=4), header.to_uppercase()));
+    let process = fixture.process(&[], 100, true).await;
     let ended = load(&process).await.unwrap();
     let tally = ended.tally.unwrap();
     assert_eq!((tally.invalid, tally.failed, ended.run.state), (2, 4, RunState::Complete));
@@ -97,8 +97,8 @@ async fn another_header_ends_the_run_before_it() {
     ];
     for (header, difference) in headers {
         for before in [0, 2, 450] {
-            let place = place_of(&format!("{}{header}\n{}", rows(1..=before), rows(before + 1..=before + 300)));
-            let process = place.process(&["--row-batch-size", "70"], 100, true).await;
+            let fixture = fixture_of(&format!("{}{header}\n{}", rows(1..=before), rows(before + 1..=before + 300)));
+            let process = fixture.process(&["--row-batch-size", "70"], 100, true).await;
             let error = load(&process).await.unwrap_err();
             let LoadError::BrokenOff { row, line, cause, .. } = &error else { panic!("{error}") };
             assert!(matches!(**cause, SourceError::OtherHeader(_)), "{error}");
@@ -127,8 +127,8 @@ async fn a_footer_is_no_data() {
         ),
     ];
     for (pattern, footer, expected) in cases {
-        let place = place_of(&format!("{}{footer}", rows(1..=4)));
-        let process = place.process(&["--trailer", pattern], 100, true).await;
+        let fixture = fixture_of(&format!("{}{footer}", rows(1..=4)));
+        let process = fixture.process(&["--trailer", pattern], 100, true).await;
         let ended = load(&process).await;
         let (run, tally) = process.only_run().await;
         assert_eq!((run.sealed.unwrap().rows_read, tally.failed, tally.invalid), (4, 4, 0), "{footer}");
@@ -140,14 +140,14 @@ async fn a_footer_is_no_data() {
 type Write = fn(usize, bool) -> String;
 
 /// Rows of which the first ones, as many as are looked at, prove a reading, and some of the others fit another one alone.
-fn two_readings(rows: usize, others: usize, row: Write) -> Place {
-    let place = Place::new(0);
+fn two_readings(rows: usize, others: usize, row: Write) -> LoaderFixture {
+    let fixture = LoaderFixture::new(0);
     let mut text = format!("{}\n", REQUIRED_COLUMNS.join(";"));
     for number in 1..=rows {
         writeln!(text, "{}", row(number, number + others > rows)).unwrap();
     }
-    std::fs::write(place.file(), text).unwrap();
-    place
+    std::fs::write(fixture.file(), text).unwrap();
+    fixture
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,8 +165,8 @@ async fn rows_that_fit_another_reading_alone_end_the_run_above_a_thousandth() {
         (dates, 21, Some("TIMESTAMP_FORMAT")),
     ];
     for (row, others, setting) in cases {
-        let place = two_readings(20_000, others, row);
-        let process = place.process(&["--row-batch-size", "500"], 100, true).await;
+        let fixture = two_readings(20_000, others, row);
+        let process = fixture.process(&["--row-batch-size", "500"], 100, true).await;
         let ended = load(&process).await;
         let (run, tally) = process.only_run().await;
         assert!(tally.accounts_for(run.sealed.unwrap().rows_read), "{tally:?}");
@@ -190,8 +190,8 @@ async fn rows_that_fit_another_reading_alone_end_the_run_above_a_thousandth() {
 async fn local_times_that_come_twice_are_counted() {
     let times = ["2024-10-27 01:30:00", "2024-10-27 02:15:00", "2024-10-27 02:45:00", "2024-10-27 03:30:00"];
     let rows = times.map(|time| format!("{},first,1.50,{time},payment,debit\n", &time[11..]));
-    let place = place_of(&rows.concat());
-    let process = place.process(&["--time-zone", "Europe/Paris"], 100, true).await;
+    let fixture = fixture_of(&rows.concat());
+    let process = fixture.process(&["--time-zone", "Europe/Paris"], 100, true).await;
     let remarks = load(&process).await.unwrap().remarks;
     assert_eq!(remarks.ambiguous_hours, 2);
     assert!(remarks.lines()[0].contains("comes twice in Europe/Paris"), "{:?}", remarks.lines());

@@ -8,12 +8,12 @@ use assay_store::{Lease, Taken};
 use assay_transaction::{Exit, RunState};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{LEASE, Place, Process};
+use crate::fixture::{LEASE, LoaderFixture, LoaderProcess};
 
 /// A loader of another machine.
 const OTHER: &str = "elsewhere/1/2/other";
 
-async fn take(process: &Process, time: Duration) -> Lease {
+async fn take(process: &LoaderProcess, time: Duration) -> Lease {
     let (run, _) = process.only_run().await;
     match process.dependencies.store.take_lease(&run.run_id, OTHER, time).await.unwrap() {
         Taken::Granted(_, lease) => lease,
@@ -24,8 +24,8 @@ async fn take(process: &Process, time: Duration) -> Lease {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loader_waits_until_the_lease_of_another_has_run_out() {
     const TIME: Duration = Duration::from_millis(1_500);
-    let place = Place::new(3_000);
-    let process = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let fixture = LoaderFixture::new(3_000);
+    let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     process.stopped_after(500).await;
     let taken = Instant::now();
     take(&process, TIME).await;
@@ -37,8 +37,8 @@ async fn a_loader_waits_until_the_lease_of_another_has_run_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loader_that_waits_can_be_stopped_and_a_repair_does_not_wait() {
-    let place = Place::new(3_000);
-    let process = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let fixture = LoaderFixture::new(3_000);
+    let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     process.stopped_after(500).await;
     take(&process, LEASE).await;
     let (run, _) = process.only_run().await;
@@ -57,9 +57,9 @@ async fn a_loader_that_waits_can_be_stopped_and_a_repair_does_not_wait() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loader_that_has_lost_its_run_leaves_it_alone() {
-    let place = Place::new(60_000);
+    let fixture = LoaderFixture::new(60_000);
     // A short queue: the loader cannot be done before it finds out.
-    let process = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     let store = &process.dependencies.store;
     let mut taken = None;
     let take_it = async || {

@@ -8,12 +8,12 @@ use assay_loader::{LoadError, RepairOptions, repair};
 use assay_transaction::{Exit, Namespace, RunState};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{Place, Process};
+use crate::fixture::{LoaderFixture, LoaderProcess};
 
-/// A process that is given the file of a place through a pipe, which is open for as long as the reader is.
-async fn piped(place: &Place, arguments: &[&str]) -> (Process, PipeReader) {
-    let mut process = place.process(arguments, 4, true).await;
-    let content = std::fs::read(place.file()).unwrap();
+/// A process that is given the file of a fixture through a pipe, which is open for as long as the reader is.
+async fn piped(fixture: &LoaderFixture, arguments: &[&str]) -> (LoaderProcess, PipeReader) {
+    let mut process = fixture.process(arguments, 4, true).await;
+    let content = std::fs::read(fixture.file()).unwrap();
     let (reader, mut writer) = std::io::pipe().unwrap();
     std::thread::spawn(move || writer.write_all(&content));
     process.url = format!("/dev/fd/{}", reader.as_raw_fd()).parse().unwrap();
@@ -22,31 +22,31 @@ async fn piped(place: &Place, arguments: &[&str]) -> (Process, PipeReader) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_goes_on_where_the_same_is_piped_again() {
-    let place = Place::new(3_000);
+    let fixture = LoaderFixture::new(3_000);
     let arguments = ["--row-batch-size", "1", "--api-batch-size", "100"];
-    let (process, _open) = piped(&place, &arguments).await;
+    let (process, _open) = piped(&fixture, &arguments).await;
     let error = process.stopped_after(700).await;
     assert!(matches!(error, LoadError::Stopped { .. }), "{error}");
     // Something else that comes through a pipe takes the place of nothing.
-    place.write("second");
-    let (other, _open) = piped(&place, &["--id-namespace", "another"]).await;
+    fixture.write("second");
+    let (other, _open) = piped(&fixture, &["--id-namespace", "another"]).await;
     assert_eq!(other.load(&Arc::default(), &CancellationToken::new()).await.unwrap().run.state, RunState::Complete);
-    place.write("first");
-    let (again, _open) = piped(&place, &arguments).await;
+    fixture.write("first");
+    let (again, _open) = piped(&fixture, &arguments).await;
     let ended = again.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
     assert_eq!((ended.run.state, ended.already_loaded), (RunState::Complete, false));
     assert_eq!((ended.run.source.location.as_str(), ended.run.settings.namespace), ("pipe", Namespace::new("stdin")));
     assert!(ended.tally.unwrap().accounts_for(3_000), "{:?}", ended.tally);
     assert_eq!(again.dependencies.store.runs(None, 10).await.unwrap().len(), 2);
 
-    let (once_more, _open) = piped(&place, &arguments).await;
+    let (once_more, _open) = piped(&fixture, &arguments).await;
     assert!(once_more.load(&Arc::default(), &CancellationToken::new()).await.unwrap().already_loaded);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_came_through_a_pipe_cannot_be_repaired() {
-    let place = Place::new(10);
-    let (process, _open) = piped(&place, &[]).await;
+    let fixture = LoaderFixture::new(10);
+    let (process, _open) = piped(&fixture, &[]).await;
     let run = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap().run;
     let options = RepairOptions { row_batch_size: process.options.load.row_batch_size, dry_run: true };
     let never = CancellationToken::new();

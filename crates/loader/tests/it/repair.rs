@@ -8,9 +8,9 @@ use assay_store::Store;
 use assay_transaction::{Exit, Run, RunState, Sealed};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{PATIENCE, Place, Process};
+use crate::fixture::{LoaderFixture, LoaderProcess, PATIENCE};
 
-async fn repaired(process: &Process, run: &Run, dry_run: bool) -> Result<Repaired, LoadError> {
+async fn repaired(process: &LoaderProcess, run: &Run, dry_run: bool) -> Result<Repaired, LoadError> {
     let options = RepairOptions { row_batch_size: NonZeroUsize::new(70).unwrap(), dry_run };
     repair(&process.dependencies, run, &options, &Arc::default(), &CancellationToken::new()).await
 }
@@ -29,11 +29,11 @@ async fn until_finished(store: &dyn Store, run: &Run) -> Run {
 }
 
 /// A sealed run whose queue is lost with its process, and a process that has a broker and somebody who serves it.
-async fn lost_queue(place: &Place) -> (Process, Run) {
-    let first = place.process(&["--wait-timeout", "0s"], 100, false).await;
+async fn lost_queue(fixture: &LoaderFixture) -> (LoaderProcess, Run) {
+    let first = fixture.process(&["--wait-timeout", "0s"], 100, false).await;
     first.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
     drop(first);
-    let next = place.process(&[], 100, true).await;
+    let next = fixture.process(&[], 100, true).await;
     let (run, _) = next.only_run().await;
     assert_eq!(run.state, RunState::Sealed);
     (next, run)
@@ -41,8 +41,8 @@ async fn lost_queue(place: &Place) -> (Process, Run) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_missing_is_published_and_nothing_else() {
-    let place = Place::new(1_000);
-    let (process, run) = lost_queue(&place).await;
+    let fixture = LoaderFixture::new(1_000);
+    let (process, run) = lost_queue(&fixture).await;
     let store = &*process.dependencies.store;
     let all = Repaired {
         chunks_missing: 10,
@@ -62,12 +62,12 @@ async fn what_is_missing_is_published_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_loader_died_is_sealed_by_its_repair() {
-    let place = Place::new(3_000);
-    let dead = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let fixture = LoaderFixture::new(3_000);
+    let dead = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     dead.stopped_after(500).await;
     let (run, _) = dead.only_run().await;
     drop(dead);
-    let next = place.process(&[], 100, true).await;
+    let next = fixture.process(&[], 100, true).await;
     let repaired = repaired(&next, &run, false).await.unwrap();
     assert!(repaired.chunks_missing < 30, "{repaired:?}");
     assert_eq!(repaired.sealed.rows_read, 3_000);
@@ -77,9 +77,9 @@ async fn a_run_whose_loader_died_is_sealed_by_its_repair() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_was_replaced_repairs_nothing() {
-    let place = Place::new(300);
-    let (process, run) = lost_queue(&place).await;
-    place.write("second and longer");
+    let fixture = LoaderFixture::new(300);
+    let (process, run) = lost_queue(&fixture).await;
+    fixture.write("second and longer");
     let error = repaired(&process, &run, false).await.unwrap_err();
     assert!(matches!(error, LoadError::SourceReplaced { .. }), "{error}");
     assert_eq!(assay_telemetry::Failure::exit(&error), Exit::SourceUnreadable);
@@ -87,8 +87,8 @@ async fn a_source_that_was_replaced_repairs_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_away_holds_up_no_shutdown() {
-    let place = Place::new(1_000);
-    let (process, run) = lost_queue(&place).await;
+    let fixture = LoaderFixture::new(1_000);
+    let (process, run) = lost_queue(&fixture).await;
     // Whatever it is asked for now has to wait, and is asked for again.
     process.dependencies.store.close().await;
     for dry_run in [true, false] {

@@ -6,15 +6,15 @@ use assay_loader::LoadError;
 use assay_transaction::{Exit, RunState};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::Place;
+use crate::fixture::LoaderFixture;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_that_is_stopped_is_not_sealed_and_the_next_one_ends_it() {
-    let place = Place::new(3_000);
+    let fixture = LoaderFixture::new(3_000);
     // A batch of one row makes a send after nearly every row, any of which may be the one that finds nobody listening.
     let arguments = ["--row-batch-size", "1", "--api-batch-size", "100"];
     for stop_after in [100, 700, 1_500] {
-        let process = place.process(&arguments, 4, true).await;
+        let process = fixture.process(&arguments, 4, true).await;
         let error = process.stopped_after(stop_after).await;
         assert!(matches!(error, LoadError::Stopped { .. }), "{error}");
         let store = &process.dependencies.store;
@@ -24,7 +24,7 @@ async fn a_load_that_is_stopped_is_not_sealed_and_the_next_one_ends_it() {
             assert!(open.run.checkpoint.chunk <= prefix as u64, "what is passed is recorded");
         }
     }
-    let process = place.process(&arguments, 4, true).await;
+    let process = fixture.process(&arguments, 4, true).await;
     let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
     assert_eq!(ended.run.state, RunState::Complete);
     assert_eq!(ended.run.sealed.unwrap().rows_read, 3_000);
@@ -35,13 +35,13 @@ async fn a_load_that_is_stopped_is_not_sealed_and_the_next_one_ends_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_broker_lost_with_its_process_is_published_again() {
-    let place = Place::new(1_000);
+    let fixture = LoaderFixture::new(1_000);
     // Nobody takes the chunks: the run is sealed, and its chunks end with the process.
-    let first = place.process(&["--wait-timeout", "0s"], 100, false).await;
+    let first = fixture.process(&["--wait-timeout", "0s"], 100, false).await;
     let error = first.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
     assert!(error.to_string().ends_with("0 of 10 chunks are stored; no consumer on transactions.batch"), "{error}");
     drop(first);
-    let second = place.process(&[], 100, true).await;
+    let second = fixture.process(&[], 100, true).await;
     let ended = second.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
     assert_eq!((ended.run.state, ended.already_loaded), (RunState::Complete, false));
     assert!(ended.tally.unwrap().accounts_for(1_000));
@@ -49,9 +49,9 @@ async fn what_a_broker_lost_with_its_process_is_published_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_is_replaced_fails_its_run_and_what_was_read_is_kept() {
-    let place = Place::new(60_000);
-    let process = place.process(&["--row-batch-size", "100"], 1, true).await;
-    let error = process.load_and(500, async || place.write("second and longer")).await.unwrap_err();
+    let fixture = LoaderFixture::new(60_000);
+    let process = fixture.process(&["--row-batch-size", "100"], 1, true).await;
+    let error = process.load_and(500, async || fixture.write("second and longer")).await.unwrap_err();
     assert!(error.to_string().contains("was replaced while it was read"), "{error}");
     assert_eq!(assay_telemetry::Failure::exit(&error), Exit::SourceUnreadable);
     assert_eq!(process.dependencies.store.open_runs().await.unwrap(), [], "the run is closed");

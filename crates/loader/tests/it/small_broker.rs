@@ -14,10 +14,10 @@ use assay_transaction::{Exit, REQUIRED_COLUMNS, RunState, StopKind};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{Place, Process};
+use crate::fixture::{LoaderFixture, LoaderProcess};
 use crate::stopped_early::rejected_chunk;
 
-struct Small {
+struct SmallMessageBroker {
     broker: Arc<dyn Broker>,
     max_bytes: usize,
     /// The chunks that were published.
@@ -25,7 +25,7 @@ struct Small {
 }
 
 #[async_trait]
-impl Broker for Small {
+impl Broker for SmallMessageBroker {
     async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
         let bytes = message.body.len();
         if bytes > self.max_bytes {
@@ -103,25 +103,30 @@ impl Broker for Small {
 const LARGE: u64 = 5;
 
 /// A file of ten chunks of 100 rows, the rows of one of which are so long.
-fn write(place: &Place, bytes: usize) {
+fn write(fixture: &LoaderFixture, bytes: usize) {
     let mut text = format!("{}\n", REQUIRED_COLUMNS.join(","));
     for row in 0..1_000 {
         let long = row / 100 == LARGE;
         let description = if long { "x".repeat(bytes) } else { "x".to_owned() };
         writeln!(text, "{row},{description},1.50,2026-01-11 10:00:00,payment,debit").unwrap();
     }
-    std::fs::write(place.file(), text).unwrap();
+    std::fs::write(fixture.file(), text).unwrap();
 }
 
-async fn process(place: &Place, arguments: &[&str], served: bool, max_bytes: usize) -> (Process, Arc<Small>) {
-    let mut process = place.process(arguments, 100, served).await;
+async fn process(
+    fixture: &LoaderFixture,
+    arguments: &[&str],
+    served: bool,
+    max_bytes: usize,
+) -> (LoaderProcess, Arc<SmallMessageBroker>) {
+    let mut process = fixture.process(arguments, 100, served).await;
     let broker = Arc::clone(&process.dependencies.broker);
-    let small = Arc::new(Small { broker, max_bytes, published: Mutex::default() });
-    process.dependencies.broker = Arc::<Small>::clone(&small);
+    let small = Arc::new(SmallMessageBroker { broker, max_bytes, published: Mutex::default() });
+    process.dependencies.broker = Arc::<SmallMessageBroker>::clone(&small);
     (process, small)
 }
 
-async fn load(process: &Process) -> LoadError {
+async fn load(process: &LoaderProcess) -> LoadError {
     let progress = Arc::<LoadProgress>::default();
     let error = process.load(&progress, &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, LoadError::ChunkTooLarge { chunk: LARGE, .. }), "{error}");
@@ -131,9 +136,9 @@ async fn load(process: &Process) -> LoadError {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_goes_out_behind_a_chunk_that_may_be_too_large() {
-    let place = Place::new(0);
-    write(&place, 2_000);
-    let (process, broker) = process(&place, &[], true, 150_000).await;
+    let fixture = LoaderFixture::new(0);
+    write(&fixture, 2_000);
+    let (process, broker) = process(&fixture, &[], true, 150_000).await;
     let error = load(&process).await;
     assert_eq!(*broker.published.lock().unwrap(), [0, 1, 2, 3, 4]);
     let (run, tally) = process.only_run().await;
@@ -144,9 +149,9 @@ async fn nothing_goes_out_behind_a_chunk_that_may_be_too_large() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_chunk_that_is_taken_is_followed_by_the_others() {
-    let place = Place::new(0);
-    write(&place, 2_000);
-    let (process, broker) = process(&place, &[], true, MAX_MESSAGE_BYTES).await;
+    let fixture = LoaderFixture::new(0);
+    write(&fixture, 2_000);
+    let (process, broker) = process(&fixture, &[], true, MAX_MESSAGE_BYTES).await;
     let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
     assert_eq!(ended.run.state, RunState::Complete);
     assert_eq!(broker.published.lock().unwrap().len(), 10);
@@ -154,10 +159,10 @@ async fn a_large_chunk_that_is_taken_is_followed_by_the_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_out_behind_a_chunk_that_is_too_large_is_dropped() {
-    let place = Place::new(0);
+    let fixture = LoaderFixture::new(0);
     // So small a limit is not reckoned with: the later chunks overtake.
-    write(&place, 500);
-    let (process, broker) = process(&place, &["--wait-timeout", "0s"], false, 50_000).await;
+    write(&fixture, 500);
+    let (process, broker) = process(&fixture, &["--wait-timeout", "0s"], false, 50_000).await;
     let error = load(&process).await;
     assert!(broker.published.lock().unwrap().contains(&9));
     let (run, _) = process.only_run().await;

@@ -10,10 +10,10 @@ use assay_transaction::{
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{Place, Process};
+use crate::fixture::{LoaderFixture, LoaderProcess};
 
 /// Orders to cancel the one run there is.
-async fn cancel(process: &Process) {
+async fn cancel(process: &LoaderProcess) {
     let (run, _) = process.only_run().await;
     let act = Act { operator: "somebody".to_owned(), reason: None };
     let store = &process.dependencies.store;
@@ -27,9 +27,9 @@ fn exit(error: &LoadError) -> Exit {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_run_is_sealed_behind_what_is_published_and_the_law_holds() {
-    let place = Place::new(60_000);
+    let fixture = LoaderFixture::new(60_000);
     // A short queue: the loader cannot be done before it hears of the order.
-    let process = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     let error = process.load_and(500, async || cancel(&process).await).await.unwrap_err();
     assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
     assert_eq!(exit(&error), Exit::FailedRows);
@@ -46,13 +46,13 @@ async fn a_cancelled_run_is_sealed_behind_what_is_published_and_the_law_holds() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_loader_seals_a_cancelled_run_whose_loader_died() {
-    let place = Place::new(60_000);
+    let fixture = LoaderFixture::new(60_000);
     // One chunk at a time, and so in order: nothing is missing before the last that is recorded.
-    let dead = place.process(&["--row-batch-size", "100"], 1, true).await;
+    let dead = fixture.process(&["--row-batch-size", "100"], 1, true).await;
     dead.stopped_after(500).await;
     cancel(&dead).await;
     drop(dead);
-    let next = place.process(&[], 100, true).await;
+    let next = fixture.process(&[], 100, true).await;
     let error = next.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
     let (run, tally) = next.only_run().await;
@@ -63,14 +63,14 @@ async fn the_next_loader_seals_a_cancelled_run_whose_loader_died() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_run_has_no_hole_before_what_a_loader_before_had_published() {
     const BEYOND: u64 = 550;
-    let place = Place::new(60_000);
-    let dead = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let fixture = LoaderFixture::new(60_000);
+    let dead = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     dead.stopped_after(500).await;
     // As if it had been killed, and later chunks had been quicker than earlier ones, which are gone.
     let (run, _) = dead.only_run().await;
     dead.dependencies.store.write(&[rejected_chunk(&run, BEYOND)], IdConflict::Fail).await.unwrap();
     drop(dead);
-    let next = place.process(&["--row-batch-size", "100"], 2, true).await;
+    let next = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     let error = next.load_and(700, async || cancel(&next).await).await.unwrap_err();
     assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
     let (run, tally) = next.only_run().await;
@@ -104,13 +104,13 @@ pub(crate) fn rejected_chunk(run: &Run, chunk: u64) -> ScoredChunk {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_of_a_replaced_source_is_aborted_by_the_load_of_the_next_version() {
-    let place = Place::new(60_000);
+    let fixture = LoaderFixture::new(60_000);
     // One chunk at a time, and so in order: nothing is missing before the last that is recorded.
-    let dead = place.process(&["--row-batch-size", "100"], 1, true).await;
+    let dead = fixture.process(&["--row-batch-size", "100"], 1, true).await;
     dead.stopped_after(500).await;
     drop(dead);
-    place.write("second and longer");
-    let next = place.process(&[], 100, true).await;
+    fixture.write("second and longer");
+    let next = fixture.process(&[], 100, true).await;
     let ended = next.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
     assert_eq!(ended.run.state, RunState::Complete);
     let runs = next.dependencies.store.runs(None, 10).await.unwrap();
@@ -127,9 +127,9 @@ async fn too_many_invalid_rows_abort_a_run() {
     for (rows, invalid, budget, is_aborted) in
         [(20_000, 100, "0.004", true), (20_000, 100, "0.2", false), (20, 1, "0.04", true), (20, 1, "0.05", false)]
     {
-        let place = Place::new(rows);
-        place.spoil(invalid);
-        let process = place.process(&["--max-invalid-ratio", budget, "--row-batch-size", "1000"], 100, true).await;
+        let fixture = LoaderFixture::new(rows);
+        fixture.spoil(invalid);
+        let process = fixture.process(&["--max-invalid-ratio", budget, "--row-batch-size", "1000"], 100, true).await;
         let ended = process.load(&Arc::default(), &CancellationToken::new()).await;
         let (run, tally) = process.only_run().await;
         let rows_read = run.sealed.unwrap().rows_read;
@@ -147,8 +147,8 @@ async fn too_many_invalid_rows_abort_a_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_a_stalled_run_is_told_at_once() {
-    let place = Place::new(300);
-    let process = place.process(&["--wait-timeout", "1h"], 100, false).await;
+    let fixture = LoaderFixture::new(300);
+    let process = fixture.process(&["--wait-timeout", "1h"], 100, false).await;
     let stall = async || {
         let (run, _) = process.only_run().await;
         let letter = assay_store::DeadLetter {

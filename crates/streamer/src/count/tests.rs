@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use super::*;
 
-struct Ledger {
+struct FakeLedger {
     told: Mutex<Vec<LiveCount>>,
     millis: AtomicU64,
     is_away: AtomicBool,
@@ -17,7 +17,7 @@ struct Ledger {
     closed: Arc<dyn Store>,
 }
 
-impl Ledger {
+impl FakeLedger {
     async fn new() -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
         let database = DatabaseOptions::default().or_default(&format!("sqlite://{}/a.db", folder.path().display()));
@@ -42,7 +42,7 @@ impl Ledger {
 }
 
 #[async_trait]
-impl LiveLedger for Ledger {
+impl LiveLedger for FakeLedger {
     async fn number(&self, _: &[LiveArrival<'_>], _: DateTime<Utc>) -> Result<Vec<Numbering>, StoreError> {
         Ok(Vec::new())
     }
@@ -71,8 +71,8 @@ fn producer() -> Producer {
 
 #[tokio::test]
 async fn an_answer_comes_after_its_count_and_all_who_wait_share_one() {
-    let ledger = Ledger::new().await;
-    let (counter, counting) = Counter::start(Arc::clone(&ledger) as _, producer());
+    let ledger = FakeLedger::new().await;
+    let (counter, counting) = LiveCounter::start(Arc::clone(&ledger) as _, producer());
     let first = counter.begin().await.unwrap();
     let day = first.day();
     assert_eq!(ledger.last(day).rows, 0, "the day is open before anything is published");
@@ -91,15 +91,15 @@ async fn an_answer_comes_after_its_count_and_all_who_wait_share_one() {
     let last = ledger.last(day);
     assert_eq!((last.messages, last.rows, last.doubtful, last.ended), (51, 152, 7, true));
     assert_eq!(counter.totals(), Totals { messages: 51, rows: 152, doubtful: 7 });
-    assert_eq!(counter.begin().await.err(), Some(Uncounted::Ending));
+    assert_eq!(counter.begin().await.err(), Some(CountError::Ending));
 }
 
 #[tokio::test]
 async fn nothing_is_begun_while_the_ledger_is_away() {
-    let ledger = Ledger::new().await;
-    let (counter, counting) = Counter::start(Arc::clone(&ledger) as _, producer());
+    let ledger = FakeLedger::new().await;
+    let (counter, counting) = LiveCounter::start(Arc::clone(&ledger) as _, producer());
     ledger.set_away(true);
-    assert_eq!(counter.begin().await.err(), Some(Uncounted::Away), "not even the first one");
+    assert_eq!(counter.begin().await.err(), Some(CountError::Away), "not even the first one");
     ledger.set_away(false);
     let under_way = loop {
         match counter.begin().await {
@@ -131,8 +131,8 @@ async fn a_day_ends_once_nothing_of_it_is_under_way() {
         let seconds = NOW.load(Ordering::SeqCst);
         DateTime::from_timestamp(i64::try_from(seconds).unwrap(), 0).unwrap()
     }
-    let ledger = Ledger::new().await;
-    let (counter, counting) = Counter::with_clock(Arc::clone(&ledger) as _, producer(), clock);
+    let ledger = FakeLedger::new().await;
+    let (counter, counting) = LiveCounter::with_clock(Arc::clone(&ledger) as _, producer(), clock);
     let late = counter.begin().await.unwrap();
     let yesterday = late.day();
     NOW.fetch_add(86_400, Ordering::SeqCst);
@@ -157,8 +157,8 @@ async fn a_day_ends_once_nothing_of_it_is_under_way() {
 
 #[tokio::test]
 async fn a_process_that_ends_leaves_open_what_is_under_way() {
-    let ledger = Ledger::new().await;
-    let (counter, counting) = Counter::start(Arc::clone(&ledger) as _, producer());
+    let ledger = FakeLedger::new().await;
+    let (counter, counting) = LiveCounter::start(Arc::clone(&ledger) as _, producer());
     let under_way = counter.begin().await.unwrap();
     counter.finish(counting).await;
     assert!(!ledger.last(under_way.day()).ended);

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::debug;
 
-use crate::accept::Refused;
+use crate::accept::AcceptError;
 
 /// When a sender may come back, in seconds: once there may be room, and once something may be back.
 const ROOM: &str = "1";
@@ -16,7 +16,7 @@ const BACK: &str = "5";
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum ErrorResponse {
     #[error("a token is needed that lets in: send Authorization: Bearer …")]
     Unauthorized,
     #[error("too many requests are being answered (MAX_REQUESTS): send it again later")]
@@ -39,7 +39,7 @@ pub(super) enum Refusal {
     #[error("the body is said to be encoded ({0}): send it as it is")]
     Encoded(String),
     #[error(transparent)]
-    Refused(#[from] Refused),
+    NotAccepted(#[from] AcceptError),
     #[error("the ledger is away: {0}")]
     Ledger(StoreError),
     #[error("no transaction {0} is stored: it is not known, or still under way")]
@@ -60,44 +60,43 @@ struct RowError<'a> {
     message: std::borrow::Cow<'a, str>,
 }
 
-impl Refusal {
+impl ErrorResponse {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Busy | Self::Unread(BodyError::NoRoom) | Self::Refused(Refused::Full) => {
+            Self::Busy | Self::Unread(BodyError::NoRoom) | Self::NotAccepted(AcceptError::Full) => {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::Unread(error) => error.status(),
-            Self::BodyTooLong(_) | Self::Plain(PlainError::TooMany(_)) | Self::Refused(Refused::TooLarge { .. }) => {
-                StatusCode::PAYLOAD_TOO_LARGE
-            }
+            Self::BodyTooLong(_)
+            | Self::Plain(PlainError::TooMany(_))
+            | Self::NotAccepted(AcceptError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Plain(_) | Self::Wait(_) | Self::Id => StatusCode::BAD_REQUEST,
             Self::Kind(_) | Self::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Refused(Refused::Broker(_) | Refused::NotBegun(_) | Refused::Uncounted) | Self::Ledger(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NotAccepted(AcceptError::Broker(_) | AcceptError::NotBegun(_) | AcceptError::Uncounted)
+            | Self::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotStored(_) | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Refused(Refused::Wire(_)) | Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotAccepted(AcceptError::Wire(_)) | Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let status = self.status();
         match &self {
             // What was asked for is not for the log.
             Self::NotStored(_) | Self::Wait(_) => debug!(status = status.as_u16(), "refused"),
-            refusal => debug!(status = status.as_u16(), "refused: {refusal}"),
+            error => debug!(status = status.as_u16(), "refused: {error}"),
         }
         let mut response = match &self {
             Self::Invalid(rows) => {
                 let errors: Vec<_> = rows.iter().map(RowError::from).collect();
-                json(status, &serde_json::json!({ "errors": errors }))
+                json_response(status, &serde_json::json!({ "errors": errors }))
             }
-            _ => json(status, &serde_json::json!({ "error": self.to_string() })),
+            _ => json_response(status, &serde_json::json!({ "error": self.to_string() })),
         };
         let headers = response.headers_mut();
         match status {
@@ -123,7 +122,7 @@ impl<'a> From<&'a RejectedRow> for RowError<'a> {
     }
 }
 
-impl From<BodyError> for Refusal {
+impl From<BodyError> for ErrorResponse {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLong(most) => Self::BodyTooLong(most),
@@ -133,7 +132,7 @@ impl From<BodyError> for Refusal {
 }
 
 /// An answer in JSON.
-pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+pub(super) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

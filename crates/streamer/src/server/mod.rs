@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use self::error_response::Refusal;
-use crate::accept::Acceptance;
-use crate::count::Counter;
+use self::error_response::ErrorResponse;
+use crate::accept::MessageAcceptor;
+use crate::count::LiveCounter;
 use crate::lookup::Lookup;
 use crate::metrics::{self, count_request};
 use crate::tokens::Tokens;
@@ -38,8 +38,8 @@ const READ: Duration = Duration::from_secs(30);
 const BODIES: u32 = 16 * 1024 * 1024;
 
 /// What all requests share.
-struct Served {
-    acceptance: Acceptance,
+struct ServerState {
+    acceptor: MessageAcceptor,
     lookup: Lookup,
     rules: LiveRules,
     namespace: Namespace,
@@ -51,15 +51,15 @@ struct Served {
 }
 
 /// That one more request may be answered; whoever has to end what it began keeps it.
-type Permit = Arc<OwnedSemaphorePermit>;
+type RequestPermit = Arc<OwnedSemaphorePermit>;
 
-impl Served {
+impl ServerState {
     /// Lets a request in, or says why not.
-    fn admit(&self, headers: &HeaderMap) -> Result<Permit, Refusal> {
+    fn admit(&self, headers: &HeaderMap) -> Result<RequestPermit, ErrorResponse> {
         if !self.tokens.let_in(headers) {
-            return Err(Refusal::Unauthorized);
+            return Err(ErrorResponse::Unauthorized);
         }
-        Arc::clone(&self.permits).try_acquire_owned().map(Arc::new).map_err(|_| Refusal::Busy)
+        Arc::clone(&self.permits).try_acquire_owned().map(Arc::new).map_err(|_| ErrorResponse::Busy)
     }
 }
 
@@ -85,9 +85,9 @@ pub async fn serve(
     let settings = options.read.settings(&options.producer_run_id);
     let rules = LiveRules::new(&settings)?;
     let address = listener.local_addr()?;
-    let (counter, counting) = Counter::start(Arc::clone(&store) as _, options.producer_run_id.clone());
-    let served = Arc::new(Served {
-        acceptance: Acceptance::new(broker, Arc::clone(&counter)),
+    let (counter, counting) = LiveCounter::start(Arc::clone(&store) as _, options.producer_run_id.clone());
+    let state = Arc::new(ServerState {
+        acceptor: MessageAcceptor::new(broker, Arc::clone(&counter)),
         lookup: Lookup::new(store),
         rules,
         namespace: settings.namespace,
@@ -101,12 +101,12 @@ pub async fn serve(
     let limits = Limits::default();
     // Each request that is answered has a connection, and others come meanwhile.
     let limits = Limits { connections: limits.connections.max(2 * options.max_requests as usize), ..limits };
-    let answering = assay_http_server::serve(listener, router(&served), limits, shutdown.clone());
+    let answering = assay_http_server::serve(listener, router(&state), limits, shutdown.clone());
     let answered = async {
         answering.await;
         // What was begun for senders that have gone away.
-        served.tasks.close();
-        served.tasks.wait().await;
+        state.tasks.close();
+        state.tasks.wait().await;
     };
     let overdue = async {
         shutdown.cancelled().await;
@@ -122,13 +122,13 @@ pub async fn serve(
     Ok(())
 }
 
-fn router(served: &Arc<Served>) -> Router {
+fn router(state: &Arc<ServerState>) -> Router {
     Router::new()
         .route("/transactions", post(requests::send))
         .route("/transactions/{id}", get(requests::ask))
         .route("/openapi.json", get(requests::describe))
-        .fallback(async || Refusal::NoSuchPath)
-        .method_not_allowed_fallback(async || Refusal::NoSuchMethod)
+        .fallback(async || ErrorResponse::NoSuchPath)
+        .method_not_allowed_fallback(async || ErrorResponse::NoSuchMethod)
         .layer(from_fn(count_request))
-        .with_state(Arc::clone(served))
+        .with_state(Arc::clone(state))
 }

@@ -18,10 +18,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use self::pace::Pace;
+use self::pace::SendPace;
 use self::records::Records;
-use crate::accept::{Acceptance, Refused};
-use crate::count::{Counter, Totals};
+use crate::accept::{AcceptError, MessageAcceptor};
+use crate::count::{LiveCounter, Totals};
 use crate::{SimulateOptions, StreamError};
 
 /// Before another try, while something is away.
@@ -68,30 +68,30 @@ pub async fn simulate(
 ) -> Result<Simulated, StreamError> {
     let settings = options.read.settings(&options.producer_run_id);
     let mut records = Records::open(options, &settings).await?;
-    let (counter, counting) = Counter::start(store as _, options.producer_run_id.clone());
-    let sending = Sending {
-        acceptance: Acceptance::new(broker, Arc::clone(&counter)),
+    let (counter, counting) = LiveCounter::start(store as _, options.producer_run_id.clone());
+    let sender = MessageSender {
+        acceptor: MessageAcceptor::new(broker, Arc::clone(&counter)),
         is_slow: options.rate.is_none(),
         sent: Arc::default(),
         shutdown,
     };
-    let ended = send_all(&sending, &mut records, Pace::new(options), drain).await;
+    let ended = send_all(&sender, &mut records, SendPace::new(options), drain).await;
     counter.finish(counting).await;
     // Only now, so that what was accepted is counted.
     let unsent = ended?;
-    let runs = sending.sent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+    let runs = sender.sent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
     Ok(Simulated { totals: counter.totals(), invalid: records.invalid(), unsent, runs })
 }
 
 /// Sends, and tells how many transactions were not.
 async fn send_all(
-    sending: &Sending,
+    sender: &MessageSender,
     records: &mut Records,
-    mut pace: Pace,
+    mut pace: SendPace,
     drain: Duration,
 ) -> Result<u64, StreamError> {
-    let shutdown = &sending.shutdown;
-    let permits = Arc::new(Semaphore::new(sending.acceptance.max_in_flight()));
+    let shutdown = &sender.shutdown;
+    let permits = Arc::new(Semaphore::new(sender.acceptor.max_in_flight()));
     let (tasks, unsent) = (TaskTracker::new(), Arc::new(Mutex::new(0)));
     let ended = loop {
         let entries = match records.next(pace.size()).await {
@@ -100,15 +100,15 @@ async fn send_all(
             Err(error) => break Err(error),
         };
         let turn = async {
-            pace.turn().await;
+            pace.wait_turn().await;
             Arc::clone(&permits).acquire_owned().await
         };
         // Closed by nobody.
         let Some(Ok(permit)) = shutdown.run_until_cancelled(turn).await else { break Ok(()) };
-        let (sending, unsent) = (sending.clone(), Arc::clone(&unsent));
+        let (sender, unsent) = (sender.clone(), Arc::clone(&unsent));
         tasks.spawn(async move {
             let rows = entries.len() as u64;
-            if !sending.send(entries).await {
+            if !sender.send(entries).await {
                 *unsent.lock().unwrap_or_else(PoisonError::into_inner) += rows;
             }
             drop(permit);
@@ -130,8 +130,8 @@ async fn send_all(
 
 /// How a message is sent; cheap to clone.
 #[derive(Clone)]
-struct Sending {
-    acceptance: Acceptance,
+struct MessageSender {
+    acceptor: MessageAcceptor,
     /// Whether each message is worth a line of the log.
     is_slow: bool,
     /// Which runs messages were sent in.
@@ -139,12 +139,12 @@ struct Sending {
     shutdown: CancellationToken,
 }
 
-impl Sending {
+impl MessageSender {
     /// Sends one message, until it is accepted or nobody wants it any more; tells whether the broker has it.
     async fn send(&self, entries: Vec<Entry>) -> bool {
         let name = Uuid::new_v4().to_string();
         loop {
-            match self.acceptance.accept(&name, entries.clone()).await {
+            match self.acceptor.accept(&name, entries.clone()).await {
                 Ok(accepted) => {
                     let (rows, run_id) = (entries.len(), &accepted.run_id);
                     if self.is_slow {
@@ -154,17 +154,17 @@ impl Sending {
                     return true;
                 }
                 // The broker has it: sent again, it would be counted twice.
-                Err(Refused::Uncounted) => return true,
-                Err(refused @ (Refused::TooLarge { .. } | Refused::Wire(_))) => {
+                Err(AcceptError::Uncounted) => return true,
+                Err(refused @ (AcceptError::TooLarge { .. } | AcceptError::Wire(_))) => {
                     error!("{} transactions are not sent: {refused}", entries.len());
                     return false;
                 }
-                Err(Refused::Full) => {
-                    if self.shutdown.run_until_cancelled(self.acceptance.room()).await.is_none() {
+                Err(AcceptError::Full) => {
+                    if self.shutdown.run_until_cancelled(self.acceptor.room()).await.is_none() {
                         return false;
                     }
                 }
-                Err(refused @ (Refused::Broker(_) | Refused::NotBegun(_))) => {
+                Err(refused @ (AcceptError::Broker(_) | AcceptError::NotBegun(_))) => {
                     debug!("cannot send yet: {refused}");
                     if timeout(PAUSE, self.shutdown.cancelled()).await.is_ok() {
                         return false;

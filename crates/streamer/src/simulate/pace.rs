@@ -8,27 +8,27 @@ use tokio::time::{Instant, sleep_until};
 use crate::SimulateOptions;
 
 /// A pace, from its first message on.
-pub(super) struct Pace {
-    beat: Beat,
+pub(super) struct SendPace {
+    schedule: Schedule,
     fewest: u16,
     most: u16,
 }
 
-enum Beat {
+enum Schedule {
     /// So long after the message before.
     Interval { time: Duration, due: Instant },
     /// So many in a second, by a schedule that does not drift: whoever was held up catches up.
     Rate { per_second: u32, began: Option<Instant>, sent: u64 },
 }
 
-impl Pace {
+impl SendPace {
     pub(super) fn new(options: &SimulateOptions) -> Self {
         match options.rate {
             Some(rate) => {
-                Self { beat: Beat::Rate { per_second: rate.get(), began: None, sent: 0 }, fewest: 1, most: 1 }
+                Self { schedule: Schedule::Rate { per_second: rate.get(), began: None, sent: 0 }, fewest: 1, most: 1 }
             }
             None => Self {
-                beat: Beat::Interval { time: options.produce_interval, due: Instant::now() },
+                schedule: Schedule::Interval { time: options.produce_interval, due: Instant::now() },
                 fewest: options.min_records_per_batch,
                 most: options.max_records_per_batch,
             },
@@ -41,13 +41,13 @@ impl Pace {
     }
 
     /// Waits until the next message is due.
-    pub(super) async fn turn(&mut self) {
-        match &mut self.beat {
-            Beat::Interval { time, due } => {
+    pub(super) async fn wait_turn(&mut self) {
+        match &mut self.schedule {
+            Schedule::Interval { time, due } => {
                 sleep_until(*due).await;
                 *due = Instant::now() + *time;
             }
-            Beat::Rate { per_second, began, sent } => {
+            Schedule::Rate { per_second, began, sent } => {
                 let began = *began.get_or_insert_with(Instant::now);
                 let due = began + after(*sent, *per_second);
                 *sent += 1;
@@ -78,8 +78,8 @@ mod tests {
         options: SimulateOptions,
     }
 
-    fn pace(arguments: &[&str]) -> Pace {
-        Pace::new(&Program::parse_from(["program"].iter().chain(arguments)).options)
+    fn pace(arguments: &[&str]) -> SendPace {
+        SendPace::new(&Program::parse_from(["program"].iter().chain(arguments)).options)
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
         {
             let (mut pace, began) = (pace(arguments), Instant::now());
             for _ in 0..turns {
-                pace.turn().await;
+                pace.wait_turn().await;
             }
             assert!(began.elapsed() >= Duration::from_millis(fastest), "{arguments:?}: {:?}", began.elapsed());
         }

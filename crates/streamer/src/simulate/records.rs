@@ -19,16 +19,16 @@ const SHOWN: u64 = 10;
 
 /// Transactions to send.
 pub(super) struct Records {
-    from: From,
+    source: RecordSource,
     left: Option<u64>,
 }
 
-enum From {
+enum RecordSource {
     Generator(Box<(Transactions, LiveRules)>),
-    File(Box<Rows>),
+    File(Box<FileRows>),
 }
 
-struct Rows {
+struct FileRows {
     reader: RowReader,
     rules: Rules,
     occurrences: Occurrences,
@@ -38,24 +38,26 @@ struct Rows {
 
 impl Records {
     pub(super) async fn open(options: &SimulateOptions, settings: &RunSettings) -> Result<Self, StreamError> {
-        let from = match &options.file {
-            Some(path) => From::File(Box::new(Rows::open(path, options, settings).await?)),
+        let source = match &options.file {
+            Some(path) => RecordSource::File(Box::new(FileRows::open(path, options, settings).await?)),
             // By chance, as are the ids that come of it: those of a seed would be duplicates the second time.
-            None => From::Generator(Box::new((Transactions::new(rand::random(), true), LiveRules::new(settings)?))),
+            None => {
+                RecordSource::Generator(Box::new((Transactions::new(rand::random(), true), LiveRules::new(settings)?)))
+            }
         };
-        Ok(Self { from, left: options.transactions })
+        Ok(Self { source, left: options.transactions })
     }
 
     /// The transactions of the next message; none once there are no more. Not to be cancelled.
     pub(super) async fn next(&mut self, size: usize) -> Result<Vec<Entry>, StreamError> {
         let size = self.left.map_or(size, |left| size.min(usize::try_from(left).unwrap_or(size)));
-        let mut entries = match &mut self.from {
-            From::Generator(generator) => {
+        let mut entries = match &mut self.source {
+            RecordSource::Generator(generator) => {
                 let (transactions, rules) = &mut **generator;
                 let made = (1..).zip(transactions.take(size)).map(|(row, made)| entry(rules, row, &made));
                 made.collect::<Result<Vec<_>, _>>()?
             }
-            From::File(rows) => rows.next(size).await?,
+            RecordSource::File(rows) => rows.next(size).await?,
         };
         for (row, entry) in (1..).zip(&mut entries) {
             entry.row = row;
@@ -66,14 +68,14 @@ impl Records {
 
     /// Rows that were passed over, as a rule rejects them.
     pub(super) fn invalid(&self) -> u64 {
-        match &self.from {
-            From::Generator(_) => 0,
-            From::File(rows) => rows.invalid,
+        match &self.source {
+            RecordSource::Generator(_) => 0,
+            RecordSource::File(rows) => rows.invalid,
         }
     }
 }
 
-impl Rows {
+impl FileRows {
     async fn open(path: &Path, options: &SimulateOptions, settings: &RunSettings) -> Result<Self, StreamError> {
         let sources = Sources::new(&S3Options::default())?;
         let url = SourceUrl::File(path.to_owned());
@@ -118,7 +120,7 @@ impl Rows {
 
 /// A made-up transaction as somebody would send it.
 #[derive(Serialize)]
-struct Plain<'a> {
+struct TransactionJson<'a> {
     id: &'a str,
     description: &'a str,
     amount: String,
@@ -133,7 +135,7 @@ struct Plain<'a> {
 
 fn entry(rules: &LiveRules, row: u64, made: &Generated) -> Result<Entry, StreamError> {
     let (sign, cents) = (if made.amount_cents < 0 { "-" } else { "" }, made.amount_cents.unsigned_abs());
-    let plain = Plain {
+    let plain = TransactionJson {
         id: &made.id,
         description: &made.description,
         amount: format!("{sign}{}.{:02}", cents / 100, cents % 100),

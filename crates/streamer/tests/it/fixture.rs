@@ -31,14 +31,14 @@ struct Options {
 }
 
 /// A database and a broker.
-pub(crate) struct Place {
+pub(crate) struct StreamerFixture {
     pub(crate) folder: TempDir,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
     end: CancellationToken,
 }
 
-impl Place {
+impl StreamerFixture {
     /// With a queue that takes so many messages.
     pub(crate) async fn new(queue: usize) -> Self {
         Self::with(InProcess::new(queue)).await
@@ -85,7 +85,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamerFixture {
     fn drop(&mut self) {
         self.end.cancel();
     }
@@ -108,7 +108,7 @@ pub(crate) struct Streamer {
     task: JoinHandle<Result<(), StreamError>>,
 }
 
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Value,
@@ -120,12 +120,12 @@ impl Streamer {
         self.text(method, path, header, b"").await
     }
 
-    pub(crate) async fn send(&self, method: &str, path: &str, header: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, header: &str, body: &[u8]) -> TestResponse {
         let text = self.text(method, path, header, body).await;
         let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
         assert!(head.contains("content-type: application/json"), "{text}");
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap() }
+        TestResponse { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap() }
     }
 
     async fn text(&self, method: &str, path: &str, header: &str, body: &[u8]) -> String {
@@ -142,11 +142,11 @@ impl Streamer {
         String::from_utf8(answer).unwrap()
     }
 
-    pub(crate) async fn post(&self, body: impl AsRef<[u8]>) -> Answer {
+    pub(crate) async fn post(&self, body: impl AsRef<[u8]>) -> TestResponse {
         self.send("POST", "/transactions", "", body.as_ref()).await
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> TestResponse {
         self.send("GET", path, "", b"").await
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use assay_transaction::MAX_LIVE_ROWS;
 use serde_json::Value;
 
-use crate::fixture::{Answer, Place, transaction};
+use crate::fixture::{StreamerFixture, TestResponse, transaction};
 
 /// The description of an answer, where there is one.
 fn described<'a>(document: &'a Value, method: &str, path: &str, status: u16) -> Option<&'a Value> {
@@ -19,10 +19,10 @@ fn described<'a>(document: &'a Value, method: &str, path: &str, status: u16) -> 
 
 #[tokio::test]
 async fn every_answer_is_described() {
-    let place = Place::new(1).await;
-    place.score();
+    let fixture = StreamerFixture::new(1).await;
+    fixture.score();
     let tokens = ["--streamer-tokens", "hush", "--max-body-bytes", "200000"];
-    let streamer = place.streamer(&tokens).await;
+    let streamer = fixture.streamer(&tokens).await;
     let token = "authorization: Bearer hush\r\n";
     let document = streamer.get("/openapi.json").await;
     assert_eq!(document.status, 200, "whoever asks");
@@ -69,7 +69,7 @@ async fn every_answer_is_described() {
     }
 }
 
-fn has_content(description: &Value, answer: &Answer) {
+fn has_content(description: &Value, answer: &TestResponse) {
     let content = description["content"].as_object().expect("an answer has content");
     assert!(content.contains_key("application/json") && answer.body.is_object(), "{}", answer.body);
 }

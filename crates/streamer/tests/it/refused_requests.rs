@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use assay_transaction::MAX_LIVE_ROWS;
 
-use crate::fixture::{Answer, Place, transaction};
-use crate::unconfirmed::Unsure;
+use crate::fixture::{StreamerFixture, TestResponse, transaction};
+use crate::unconfirmed::UnconfirmingBroker;
 
-fn error(answer: &Answer) -> &str {
+fn error(answer: &TestResponse) -> &str {
     answer.body["error"].as_str().expect("an error says what it is")
 }
 
 #[tokio::test]
 async fn what_is_not_valid_is_not_published() {
-    let place = Place::new(100).await;
-    let streamer = place.streamer(&["--max-body-bytes", "200000"]).await;
+    let fixture = StreamerFixture::new(100).await;
+    let streamer = fixture.streamer(&["--max-body-bytes", "200000"]).await;
     let body = format!("[{},{},7]", transaction("1", "1"), transaction("2", "1.00001"));
     let answer = streamer.post(body).await;
     assert_eq!(answer.status, 422);
@@ -41,18 +41,18 @@ async fn what_is_not_valid_is_not_published() {
     {
         assert_eq!(streamer.send(method, path, "", b"").await.status, status, "{method} {path}");
     }
-    assert_eq!((place.waiting().await, place.live_run("streamer").await), (0, None));
+    assert_eq!((fixture.waiting().await, fixture.live_run("streamer").await), (0, None));
 }
 
 #[tokio::test]
 async fn a_full_queue_and_a_full_streamer_ask_to_come_back() {
-    let place = Place::new(1).await;
-    let streamer = place.streamer(&["--max-requests", "1"]).await;
+    let fixture = StreamerFixture::new(1).await;
+    let streamer = fixture.streamer(&["--max-requests", "1"]).await;
     assert_eq!(streamer.post(transaction("1", "1")).await.status, 202);
     let full = streamer.post(transaction("2", "1")).await;
     assert_eq!(full.status, 429, "{}", full.body);
     assert!(full.head.contains("retry-after: 1") && error(&full).contains("queue is full"));
-    let run = place.live_run("streamer").await.unwrap();
+    let run = fixture.live_run("streamer").await.unwrap();
     assert_eq!((run.accepted, run.doubtful), (Some(1), 0));
 
     // Whichever of both comes first, the other one is too much.
@@ -80,38 +80,38 @@ async fn a_full_queue_and_a_full_streamer_ask_to_come_back() {
 
 #[tokio::test]
 async fn what_cannot_be_counted_is_not_published() {
-    let place = Place::new(100).await;
-    let streamer = place.streamer(&[]).await;
+    let fixture = StreamerFixture::new(100).await;
+    let streamer = fixture.streamer(&[]).await;
     assert_eq!(streamer.post(transaction("1", "1")).await.status, 202);
-    place.store.close().await;
+    fixture.store.close().await;
     let uncounted = streamer.post(transaction("2", "1")).await;
     assert_eq!(uncounted.status, 503, "{}", uncounted.body);
     assert!(uncounted.head.contains("retry-after: 5") && error(&uncounted).contains("not yet counted"));
-    assert_eq!(place.waiting().await, 2, "it was published before anybody knew");
+    assert_eq!(fixture.waiting().await, 2, "it was published before anybody knew");
     let refused = streamer.post(transaction("3", "1")).await;
-    assert_eq!((refused.status, place.waiting().await), (503, 2));
+    assert_eq!((refused.status, fixture.waiting().await), (503, 2));
     assert_eq!(streamer.get("/transactions/1").await.status, 503);
 }
 
 #[tokio::test]
 async fn what_the_broker_may_have_taken_is_in_doubt() {
-    let place = Place::with(Unsure::start()).await;
-    let streamer = place.streamer(&[]).await;
+    let fixture = StreamerFixture::with(UnconfirmingBroker::start()).await;
+    let streamer = fixture.streamer(&[]).await;
     let answer = streamer.post(format!("[{},{}]", transaction("1", "1"), transaction("2", "1"))).await;
     assert_eq!(answer.status, 503, "{}", answer.body);
     assert!(error(&answer).contains("broker is away"));
-    while place.live_run("streamer").await.unwrap().doubtful != 2 {
+    while fixture.live_run("streamer").await.unwrap().doubtful != 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     streamer.stop().await;
-    let run = place.live_run("streamer").await.unwrap();
+    let run = fixture.live_run("streamer").await.unwrap();
     assert_eq!((run.accepted, run.doubtful, run.open_counts), (Some(0), 2, 0));
 }
 
 #[tokio::test]
 async fn who_has_no_token_is_not_read() {
-    let place = Place::new(100).await;
-    let streamer = place.streamer(&["--streamer-tokens", "first,second"]).await;
+    let fixture = StreamerFixture::new(100).await;
+    let streamer = fixture.streamer(&["--streamer-tokens", "first,second"]).await;
     for header in ["", "authorization: Bearer third\r\n", "authorization: Basic first\r\n"] {
         for (method, path) in [("POST", "/transactions"), ("GET", "/transactions/1")] {
             let answer = streamer.send(method, path, header, b"").await;

@@ -2,17 +2,17 @@
 
 use futures_util::future::join_all;
 
-use crate::fixture::{PATIENCE, Place, run_of_today, transaction};
+use crate::fixture::{PATIENCE, StreamerFixture, run_of_today, transaction};
 
 const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
 #[tokio::test]
 async fn transactions_are_accepted_once_they_are_counted() {
-    let place = Place::new(1_000).await;
-    let streamer = place.streamer(&["--producer-run-id", "shop"]).await;
+    let fixture = StreamerFixture::new(1_000).await;
+    let streamer = fixture.streamer(&["--producer-run-id", "shop"]).await;
     let answer = streamer.post(format!("[{},{}]", transaction(UUID, "12.50"), transaction("4711", "1"))).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
-    let run = place.live_run("shop").await.unwrap();
+    let run = fixture.live_run("shop").await.unwrap();
     assert_eq!((run.accepted, run.doubtful, run.open_counts), (Some(2), 0, 1));
     assert_eq!(answer.body["run_id"], run_of_today("shop").as_str());
     assert_eq!(answer.body["transactions"][0], serde_json::json!({ "id": UUID, "external_id": null }));
@@ -23,19 +23,19 @@ async fn transactions_are_accepted_once_they_are_counted() {
     let counted = join_all((0..40).map(async |id| {
         let lines = format!("{}\n{}\n", transaction(&format!("a{id}"), "1"), transaction(&format!("b{id}"), "2"));
         assert_eq!(streamer.post(lines).await.status, 202);
-        place.live_run("shop").await.unwrap().accepted.unwrap()
+        fixture.live_run("shop").await.unwrap().accepted.unwrap()
     }));
     // Whoever hears last finds all of them counted; nobody finds less than its own.
     let counted = tokio::time::timeout(PATIENCE, counted).await.unwrap();
     assert!(counted.iter().all(|rows| *rows >= 4) && counted.iter().max() == Some(&82), "{counted:?}");
-    assert_eq!(place.waiting().await, 41);
+    assert_eq!(fixture.waiting().await, 41);
 }
 
 #[tokio::test]
 async fn predictions_are_waited_for() {
-    let place = Place::new(100).await;
-    place.score();
-    let streamer = place.streamer(&[]).await;
+    let fixture = StreamerFixture::new(100).await;
+    fixture.score();
+    let streamer = fixture.streamer(&[]).await;
     let refused = transaction("refused", "3").replace("Café", "refused");
     let body = format!("[{},{},{refused}]", transaction(UUID, "12.50"), transaction("a/b", "1"));
     let answer = streamer.send("POST", "/transactions?wait=20s", "", body.as_bytes()).await;
@@ -71,9 +71,9 @@ async fn predictions_are_waited_for() {
 
 #[tokio::test]
 async fn who_sends_again_is_not_told_an_earlier_failure() {
-    let place = Place::new(100).await;
-    place.score();
-    let streamer = place.streamer(&[]).await;
+    let fixture = StreamerFixture::new(100).await;
+    fixture.score();
+    let streamer = fixture.streamer(&[]).await;
     let refused = transaction("1", "3").replace("Café", "refused");
     let send = async |wait: &str| {
         let answer = streamer.send("POST", &format!("/transactions?wait={wait}"), "", refused.as_bytes()).await;
@@ -82,7 +82,7 @@ async fn who_sends_again_is_not_told_an_earlier_failure() {
     };
     assert!(send("20s").await.is_some());
     assert!(send("20s").await.is_some(), "it has failed again");
-    place.stop_scoring();
+    fixture.stop_scoring();
     assert_eq!(send("200ms").await, None, "of this one nothing is known");
     let known = streamer.get("/transactions/1").await;
     assert_eq!((known.status, &known.body["failed"]["class"]), (200, &"rejected".into()));
@@ -91,9 +91,9 @@ async fn who_sends_again_is_not_told_an_earlier_failure() {
 /// What is known of an id is asked once for all rows that have it: else a message of n rows, sent n times, would ask for n³ records.
 #[tokio::test]
 async fn many_rows_may_have_the_same_id() {
-    let place = Place::new(100).await;
-    place.score();
-    let streamer = place.streamer(&[]).await;
+    let fixture = StreamerFixture::new(100).await;
+    fixture.score();
+    let streamer = fixture.streamer(&[]).await;
     let rows =
         |from: usize| (from..from + 1_000).map(|row| transaction("1", &row.to_string()) + "\n").collect::<String>();
     for from in [1, 2_000, 3_000] {
@@ -109,8 +109,8 @@ async fn many_rows_may_have_the_same_id() {
 
 #[tokio::test]
 async fn a_wait_ends() {
-    let place = Place::new(100).await;
-    let streamer = place.streamer(&[]).await;
+    let fixture = StreamerFixture::new(100).await;
+    let streamer = fixture.streamer(&[]).await;
     let body = transaction("1", "1");
     let answer = streamer.send("POST", "/transactions?wait=50ms", "", body.as_bytes()).await;
     assert_eq!((answer.status, answer.body["transactions"][0].get("prediction")), (202, None));
@@ -121,7 +121,7 @@ async fn a_wait_ends() {
     // One that waits long hears what there is once the streamer is told to end.
     let (address, shutdown) = (streamer.address, streamer.shutdown.clone());
     let ending = async {
-        while place.live_run("streamer").await.unwrap().accepted != Some(2) {
+        while fixture.live_run("streamer").await.unwrap().accepted != Some(2) {
             tokio::task::yield_now().await;
         }
         shutdown.cancel();
@@ -133,6 +133,6 @@ async fn a_wait_ends() {
     tokio::join!(asking, ending);
     streamer.stop().await;
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
-    let run = place.live_run("streamer").await.unwrap();
+    let run = fixture.live_run("streamer").await.unwrap();
     assert_eq!((run.accepted, run.open_counts), (Some(2), 0), "it has counted to its end");
 }

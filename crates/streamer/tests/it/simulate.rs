@@ -6,7 +6,7 @@ use assay_streamer::{SimulateOptions, Simulated, simulate};
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{PATIENCE, Place, run_of_today, transaction};
+use crate::fixture::{PATIENCE, StreamerFixture, run_of_today, transaction};
 
 #[derive(Parser)]
 struct Options {
@@ -14,71 +14,72 @@ struct Options {
     simulate: SimulateOptions,
 }
 
-async fn run(place: &Place, arguments: &[&str], shutdown: &CancellationToken) -> Simulated {
+async fn run(fixture: &StreamerFixture, arguments: &[&str], shutdown: &CancellationToken) -> Simulated {
     let options = Options::parse_from(["streamer"].iter().chain(arguments)).simulate;
-    let (broker, store) = (Arc::clone(&place.broker), Arc::clone(&place.store));
+    let (broker, store) = (Arc::clone(&fixture.broker), Arc::clone(&fixture.store));
     let simulating = simulate(broker, store, &options, PATIENCE, shutdown.clone());
     tokio::time::timeout(PATIENCE, simulating).await.expect("it ends").unwrap()
 }
 
 #[tokio::test]
 async fn so_many_are_sent_and_counted() {
-    let place = Place::new(1_000).await;
-    place.score();
+    let fixture = StreamerFixture::new(1_000).await;
+    fixture.score();
     let never = CancellationToken::new();
-    let simulated = run(&place, &["--rate", "2000", "--transactions", "120"], &never).await;
+    let simulated = run(&fixture, &["--rate", "2000", "--transactions", "120"], &never).await;
     assert_eq!((simulated.totals.messages, simulated.totals.rows, simulated.unsent), (120, 120, 0));
     assert!(simulated.to_string().starts_with("120 transactions accepted in 120 messages (live_simulator_"));
     // New ids each time: none is a duplicate of the first.
     let again = ["--produce-interval", "1ms", "--transactions", "30", "--min-records-per-batch", "10"];
-    let simulated = run(&place, &again, &never).await;
+    let simulated = run(&fixture, &again, &never).await;
     assert_eq!((simulated.totals.messages, simulated.totals.rows), (3, 30));
-    let run = place.live_run("simulator").await.unwrap();
+    let run = fixture.live_run("simulator").await.unwrap();
     assert_eq!((run.accepted, run.doubtful, run.open_counts), (Some(150), 0, 0));
     let run_id = run_of_today("simulator");
-    while place.store.tally(&run_id).await.unwrap().predicted < 150 {
+    while fixture.store.tally(&run_id).await.unwrap().predicted < 150 {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
 async fn a_full_queue_is_waited_for() {
-    let place = Place::new(2).await;
+    let fixture = StreamerFixture::new(2).await;
     let never = CancellationToken::new();
     let then_scored = async {
-        while place.waiting().await < 2 {
+        while fixture.waiting().await < 2 {
             tokio::task::yield_now().await;
         }
-        place.score();
+        fixture.score();
     };
-    let (simulated, ()) = tokio::join!(run(&place, &["--rate", "10000", "--transactions", "50"], &never), then_scored);
+    let (simulated, ()) =
+        tokio::join!(run(&fixture, &["--rate", "10000", "--transactions", "50"], &never), then_scored);
     assert_eq!((simulated.totals.rows, simulated.totals.doubtful), (50, 0));
 }
 
 #[tokio::test]
 async fn a_simulation_that_is_stopped_has_counted_what_was_accepted() {
-    let place = Place::new(20).await;
+    let fixture = StreamerFixture::new(20).await;
     let stop = CancellationToken::new();
     let when_full = async {
-        while place.waiting().await < 20 {
+        while fixture.waiting().await < 20 {
             tokio::task::yield_now().await;
         }
         stop.cancel();
     };
-    let (simulated, ()) = tokio::join!(run(&place, &["--rate", "5000"], &stop), when_full);
-    assert_eq!(simulated.totals.rows, place.waiting().await);
-    let run = place.live_run("simulator").await.unwrap();
+    let (simulated, ()) = tokio::join!(run(&fixture, &["--rate", "5000"], &stop), when_full);
+    assert_eq!(simulated.totals.rows, fixture.waiting().await);
+    let run = fixture.live_run("simulator").await.unwrap();
     assert_eq!((run.accepted, run.open_counts), (Some(20), 0));
 }
 
 #[tokio::test]
 async fn a_file_is_sent_once() {
-    let place = Place::new(100).await;
-    let path = place.folder.path().join("rows.jsonl");
+    let fixture = StreamerFixture::new(100).await;
+    let path = fixture.folder.path().join("rows.jsonl");
     let rows: Vec<_> = (0..7).map(|id| transaction(&id.to_string(), if id == 3 { "1.00001" } else { "1" })).collect();
     std::fs::write(&path, rows.join("\n")).unwrap();
     let arguments = [path.to_str().unwrap(), "--produce-interval", "1ms", "--producer-run-id", "till"];
-    let simulated = run(&place, &arguments, &CancellationToken::new()).await;
+    let simulated = run(&fixture, &arguments, &CancellationToken::new()).await;
     assert_eq!((simulated.totals.rows, simulated.invalid), (6, 1));
-    assert_eq!(place.live_run("till").await.unwrap().accepted, Some(6));
+    assert_eq!(fixture.live_run("till").await.unwrap().accepted, Some(6));
 }

@@ -8,16 +8,16 @@ use assay_queue::{
 };
 use async_trait::async_trait;
 
-pub(crate) struct Unsure(Arc<dyn Broker>);
+pub(crate) struct UnconfirmingBroker(Arc<dyn Broker>);
 
-impl Unsure {
+impl UnconfirmingBroker {
     pub(crate) fn start() -> Arc<dyn Broker> {
         Arc::new(Self(InProcess::new(100)))
     }
 }
 
 #[async_trait]
-impl Broker for Unsure {
+impl Broker for UnconfirmingBroker {
     async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
         self.0.publish(route, message).await?;
         Err(PublishError::Unavailable("connection lost".to_owned()))

@@ -17,10 +17,10 @@ struct Program {
 }
 
 /// Tells whether it was acknowledged.
-struct Heard(oneshot::Sender<()>);
+struct AckProbe(oneshot::Sender<()>);
 
 #[async_trait::async_trait]
-impl Receipt for Heard {
+impl Receipt for AckProbe {
     async fn ack(self: Box<Self>) {
         let _ = self.0.send(());
     }
@@ -41,22 +41,22 @@ async fn objects_of_one_message_are_looked_at_side_by_side() {
     };
     let folder = tempfile::tempdir().unwrap();
     let Program { watch, load } = Program::parse_from(["program"]);
-    let taking = Taking {
+    let dispatcher = Dispatcher {
         dependencies: dependencies(&folder, Router::new().fallback(gone)).await,
         watched: "s3://drops/in/".parse().unwrap(),
         load,
         options: watch,
         shutdown: CancellationToken::new(),
-        beginning: Underway::default(),
-        copies: Copies::default(),
+        begin_locks: BeginLocks::default(),
+        copies: KnownCopies::default(),
     };
-    let pieces = (0..4).map(|index| {
+    let items = (0..4).map(|index| {
         let key = format!("in/{index}.csv");
-        Piece::Object(ObjectEvent { bucket: "drops".to_owned(), key, size: None, version: None })
+        WorkItem::Object(ObjectEvent { bucket: "drops".to_owned(), key, size: None, version: None })
     });
     let (acknowledge, acknowledged) = oneshot::channel();
-    let told = Told { pieces: pieces.collect(), receipt: Box::new(Heard(acknowledge)) };
-    timeout(Duration::from_mins(1), taking.take(told)).await.expect("they are looked at");
+    let event = Event { items: items.collect(), receipt: Box::new(AckProbe(acknowledge)) };
+    timeout(Duration::from_mins(1), dispatcher.take(event)).await.expect("they are looked at");
     acknowledged.await.expect("there is nothing to do");
 }
 

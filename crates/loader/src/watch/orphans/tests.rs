@@ -106,6 +106,6 @@ async fn a_backlog_of_objects_hides_no_orphan() {
     dependencies.store.begin_run(&new).await.unwrap();
     assert!(timeout(Duration::from_millis(1), orphans.next()).await.is_err(), "it is held");
     dependencies.store.evict(&run_id, "another machine").await.unwrap();
-    let told = timeout(PATIENCE, orphans.next()).await.expect("the orphan is found");
-    assert_eq!(told.pieces, [Piece::Orphan(run_id)]);
+    let event = timeout(PATIENCE, orphans.next()).await.expect("the orphan is found");
+    assert_eq!(event.items, [WorkItem::Orphan(run_id)]);
 }
