@@ -38,7 +38,7 @@ async fn the_next_loader_goes_on(stack: &Stack, object: &str, file: &Rows) {
     let resumed = small(stack.loader(object)).arg("--wait").run().await;
     resumed
         .expect_exit(0)
-        .expect_says("going on at row ")
+        .expect_says("resuming at row ")
         .expect_silent_about("Batch 0:")
         .expect_says("Pipeline complete: 300 processed, 0 failed, 0 invalid");
     nothing_is_lost_or_doubled(stack, file).await;
@@ -60,7 +60,7 @@ async fn a_stopped_loader_says_how_to_go_on() {
     let object = stack.s3.put("transactions", "a.csv", &file);
     let loader = stuck_loader(&stack, &object).await;
     loader.terminate();
-    loader.end().await.expect_one_clear_line(3, &["start the loader again"]);
+    loader.end().await.expect_one_clear_line(3, &["repeat the command"]);
     the_next_loader_goes_on(&stack, &object, &file).await;
 }
 

@@ -113,7 +113,7 @@ async fn a_fleet_tells_nothing_of_the_rows_that_come_in_by_any_way() {
     stack.s3.put("drops", "in/last.csv", Rows::valid(3));
     let mut watcher =
         level(stack.watcher()).env("WEBHOOK_ADDR", "127.0.0.1:0").env("WEBHOOK_SECRET", "open sesame").start();
-    watcher.says("events are taken at http://").await;
+    watcher.says("taking events at http://").await;
     let streamer = level(stack.known_to(Program::new("streamer"))).arg("serve").env("STREAMER_ADDR", "127.0.0.1:0");
     let mut streamer = streamer.start();
     streamer.says("are taken at http://").await;

@@ -45,7 +45,7 @@ async fn tell(stack: &Stack, event: &Value) {
 /// Sends an event by HTTP; tells the status of the answer.
 async fn post(watcher: &Running, authorization: &str, body: &[u8]) -> u16 {
     let log = watcher.log();
-    let (_, rest) = log.split_once("events are taken at http://").expect("it said where");
+    let (_, rest) = log.split_once("taking events at http://").expect("it said where");
     let (address, _) = rest.split_once('/').expect("a path follows");
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
@@ -174,7 +174,7 @@ async fn events_by_way_of_event_bridge_load_what_they_name() {
         .env("WEBHOOK_ADDR", "127.0.0.1:0")
         .env("WEBHOOK_SECRET", "open sesame")
         .start();
-    watcher.says("events are taken at http://").await;
+    watcher.says("taking events at http://").await;
     let keys = ["in/a b.csv", "in/50%25 c+d.csv", "in/é.csv"];
     for (more, key) in keys.iter().enumerate() {
         stack.s3.put("drops", key, Rows::valid(10 + more as u64));
@@ -219,7 +219,7 @@ async fn a_file_that_nobody_can_load_fails_once_and_keeps_no_other() {
     watcher.terminate();
     let ended = watcher.end().await;
     ended.expect_exit(0).expect_says("s3://drops/in/letter.csv cannot be loaded");
-    ended.expect_says("s3://drops/in/odd.csv is not loaded to its end: not one of 3 rows is valid");
+    ended.expect_says("s3://drops/in/odd.csv is not loaded completely: not one of 3 rows is valid");
     let failed = "SELECT concat_ws('|', source_location, rows_read, error IS NOT NULL) FROM runs WHERE state = 'failed' ORDER BY 1";
     let expected = ["s3://drops/in/letter.csv|0|t", "s3://drops/in/odd.csv|3|t"];
     assert_eq!(stack.database.texts(failed).await, expected, "no listing brings them again");
@@ -269,8 +269,8 @@ async fn what_a_killed_watcher_has_left_is_finished_by_the_other() {
         .end()
         .await
         .expect_exit(0)
-        .expect_says("has lost its loader: it is taken over")
-        .expect_says("going on at row ");
+        .expect_says("has lost its loader: taking it over")
+        .expect_says("resuming at row ");
 }
 
 #[tokio::test]
@@ -285,7 +285,7 @@ async fn a_watcher_that_slept_changes_nothing_when_it_wakes() {
     first.freeze().await;
     let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
     the_other_has_finished(&stack, &file).await;
-    second.says("has lost its loader: it is taken over").await;
+    second.says("has lost its loader: taking it over").await;
     let before = stack.database.texts(LEDGER).await;
     first.thaw();
     first.says("was taken over").await;

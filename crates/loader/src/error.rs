@@ -7,28 +7,28 @@ use assay_store::StoreError;
 use assay_telemetry::Failure;
 use assay_transaction::{Exit, HeaderError, Prevailing, RunId, StopKind, WireError};
 
-/// Why a load ends early. What was published stays valid in every case.
+/// Why a load ends early. Published chunks stay valid in every case.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The source cannot be read, or not to its end.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The source is no file that can be loaded.
+    /// The source is not a file that can be loaded.
     #[error("{location}: {cause}")]
     Layout {
-        /// Which source.
+        /// The source.
         location: String,
         /// What is wrong with it.
         cause: Box<SourceError>,
     },
-    /// The source cannot be read to its end; what was read before stays.
+    /// The source cannot be read to its end. The rows before stay.
     #[error("{location} cannot be read from row {row} (line {line}) on: {cause}; the rows before it are kept")]
     BrokenOff {
-        /// Which source.
+        /// The source.
         location: String,
         /// The first row that is missing.
         row: u64,
-        /// The line it would start at.
+        /// Its line.
         line: u64,
         /// Why.
         cause: Box<SourceError>,
@@ -42,127 +42,127 @@ pub enum LoadError {
     /// A secret or a certificate cannot be read.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// A setting is wrong, or missing beside another one.
+    /// A setting is wrong, or requires another one.
     #[error("{0}")]
     Setting(String),
-    /// The header frozen in the ledger is not one that this version reads.
+    /// This version cannot read the header frozen in the ledger.
     #[error("the header of the run cannot be used: {0}")]
     Header(#[from] HeaderError),
-    /// A transaction cannot be written as JSON.
+    /// A transaction cannot be encoded as JSON.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The broker takes no message of the size of a chunk.
+    /// The broker accepts no message as large as a chunk.
     #[error(
-        "chunk {chunk} has {bytes} bytes, more than the broker takes: raise its max_message_size, or load the source anew with --force and a lower API_BATCH_SIZE"
+        "chunk {chunk} has {bytes} bytes, more than the broker accepts: raise its max_message_size, or load the source again with --force and a lower API_BATCH_SIZE"
     )]
     ChunkTooLarge {
-        /// Which.
+        /// Its number.
         chunk: u64,
         /// Its size.
         bytes: usize,
     },
-    /// The run does not end where this loader read to.
+    /// The run does not end where this loader stopped reading.
     #[error("{0}")]
     NotSealed(String),
-    /// The source is read to its end, and is not what it should be; its rows are kept.
+    /// The source differs from its control totals. Its rows are kept.
     #[error("{0}")]
     ControlTotals(String),
-    /// The source has rows, and each of them is rejected.
-    #[error("not one of {rows} rows is valid{}; nothing of it counts as loaded: load it again once it can be read", explained(most.as_deref()))]
+    /// The source has rows, and all of them are rejected.
+    #[error("not one of {rows} rows is valid{}; it does not count as loaded: load it again once it can be read", explained(most.as_deref()))]
     NothingValid {
-        /// How many rows it has.
+        /// Number of rows.
         rows: u64,
-        /// Why most of those are rejected that this loader has read.
+        /// The most frequent reason among the rows that this loader has read.
         most: Option<Box<Prevailing>>,
     },
-    /// Another run has the same content, and lost what was to be stored of it with its process.
+    /// Another run has the same content, and lost chunks with its process.
     #[error(
-        "run {run_id} has loaded the same content, as {location}, and lost chunks that were not stored with the process that held \
-         them: load {location} again, which completes it, or this source with --force"
+        "run {run_id} has loaded the same content, as {location}, and lost unstored chunks with its process: complete it by loading \
+         {location} again, or load this source with --force"
     )]
     CopyUnfinished {
-        /// Which run.
+        /// The run.
         run_id: RunId,
-        /// What it read.
+        /// Its source.
         location: String,
     },
-    /// The file that says what the source should hold.
+    /// The manifest cannot be used.
     #[error("the manifest {location} cannot be used ({cause}): check MANIFEST_SUFFIX")]
     Manifest {
-        /// Where it should be.
+        /// Its location.
         location: String,
-        /// What is wrong with it.
+        /// Why.
         cause: String,
     },
-    /// The process was asked to stop.
+    /// The process was stopped.
     #[error(
-        "stopped before run {run_id} was complete ({rows} rows are published): start the loader again{again} to go on"
+        "stopped before run {run_id} was complete ({rows} rows are published): repeat the command{again} to resume"
     )]
     Stopped {
-        /// Which run.
+        /// The run.
         run_id: RunId,
-        /// Rows that are published.
+        /// Published rows.
         rows: u64,
-        /// How, where the source alone would not find the run.
+        /// Further arguments that are needed to resume the run.
         again: String,
     },
-    /// The run was ended early, by a person or by a budget.
+    /// The run was ended early.
     #[error("run {run_id} is {}: {reason}", kind.as_str())]
     Ended {
-        /// Which run.
+        /// The run.
         run_id: RunId,
-        /// By whom.
+        /// Cancelled or aborted.
         kind: StopKind,
         /// Why.
         reason: String,
     },
-    /// Another loader went on with the run, as this one gave no sign of life.
-    #[error("run {run_id} was taken over{}: nothing more is done about it here", by_whom(by.as_deref()))]
+    /// Another loader took over the run, as this one did not renew its lease.
+    #[error("run {run_id} was taken over{}: this loader stops", by_whom(by.as_deref()))]
     TakenOver {
-        /// Which run.
+        /// The run.
         run_id: RunId,
-        /// By whom, where somebody has it now.
+        /// The new lease owner, if there is one.
         by: Option<String>,
     },
-    /// Another loader is at the run.
+    /// Another loader holds the run.
     #[error("run {run_id} is being loaded by {by}: wait until it is loaded, or end it with `assay cancel {run_id}`")]
     Held {
-        /// Which run.
+        /// The run.
         run_id: RunId,
-        /// Which loader.
+        /// Its lease owner.
         by: String,
     },
-    /// Chunks of the run are among the dead letters, and cannot be read.
+    /// Dead letters of the run cannot be recorded.
     #[error(
-        "run {run_id} is stalled, as {letters} of its dead letters cannot be booked: see `assay failures {run_id}`, then `assay repair {run_id}`"
+        "run {run_id} is stalled: {letters} of its dead letters cannot be recorded; see `assay failures {run_id}`, then `assay repair {run_id}`"
     )]
     Stalled {
-        /// Which run.
+        /// The run.
         run_id: RunId,
-        /// How many.
+        /// Number of these dead letters.
         letters: u64,
     },
-    /// The source of a run that is to be read again has been replaced.
+    /// The source of the run was replaced.
     #[error(
         "the source of run {run_id} cannot be read again: it read version {read} of {location}, which now has version {found}"
     )]
     SourceReplaced {
-        /// Which run.
+        /// The run.
         run_id: RunId,
-        /// What it reads.
+        /// Its source.
         location: String,
-        /// The version it read.
+        /// The version that the run has read.
         read: String,
-        /// The version that is there now.
+        /// The current version.
         found: String,
     },
-    /// What a producer sends is no source that could be read again.
-    #[error("run {run_id} has no source that could be read again: its rows came from a producer")]
+    /// Rows of a producer have no source.
+    #[error("run {run_id} has no source to read again: its rows came from a producer")]
     NoSource {
-        /// Which run.
+        /// The run.
         run_id: RunId,
     },
-    /// The process was asked to stop before there was a run.
+    /// The process was stopped before there was a run.
     #[error("stopped before anything was loaded")]
     NotBegun,
     /// `WAIT_TIMEOUT` passed.
@@ -170,28 +170,28 @@ pub enum LoadError {
         "run {run_id} is not complete after WAIT_TIMEOUT ({timeout}): {recorded} of {total} chunks are stored{hint}"
     )]
     WaitTimeout {
-        /// Which run.
+        /// The run.
         run_id: RunId,
-        /// As it was set.
+        /// Its value.
         timeout: String,
-        /// Chunks that are stored.
+        /// Stored chunks.
         recorded: u64,
-        /// Chunks that there are.
+        /// All chunks.
         total: u64,
-        /// What is in the way, where that is known.
+        /// The cause, if it is known.
         hint: String,
     },
-    /// One name for several runs.
-    #[error("BATCH_RUN_ID names one run, but there are {sources} sources: leave it out, or load them one by one")]
+    /// One run name for several sources.
+    #[error("BATCH_RUN_ID names one run, but there are {sources} sources: omit it, or load them one by one")]
     OneName {
-        /// How many there are.
+        /// Number of sources.
         sources: usize,
     },
-    /// Nothing takes what is printed.
+    /// The output cannot be written.
     #[error("cannot print the result: {0}")]
     Print(std::io::Error),
-    /// The task that reads the source died.
-    #[error("the reading of the source ended unexpectedly")]
+    /// The reader task panicked.
+    #[error("the reader of the source ended unexpectedly")]
     Reader,
 }
 

@@ -1,14 +1,11 @@
 //! The loader: one source becomes validated chunks on the broker, and a run in the ledger.
 //!
-//! The way of a row: [`run`] identifies the source and begins its run (`begin`), unless
-//! another run has its content (`copies`); `load` makes one pass over the source, in
-//! which `reading` cuts rows into chunks as `judging` judges them, `known` marks the rows that are stored already, `publishing` sends the chunks and moves the checkpoint over what is
-//! confirmed, and `ordering` keeps the run's lease and hears of an order to end it early; `conclude` makes of the pass's end
-//! what becomes of the run, and seals it; and `waiting` stays until it is complete, where asked to. [`repair`] makes such a pass for what the
-//! ledger lacks; [`reread`] reads one row again; `many` loads several sources; [`watch`] loads objects as they come.
+//! [`run`] loads one source: `load/begin` begins or resumes its run, the rest of `load/` reads, publishes and seals it, and `wait`
+//! stays until every row is stored. `many_sources` loads several; [`watch`] loads objects of a bucket as they arrive; [`repair`]
+//! publishes the chunks that the ledger lacks, and [`reread`] reads one row again. `totals` are the control totals of a source.
 //!
-//! Guarantees: memory is bounded whatever the source's size; a checkpoint never passes a chunk that is not confirmed; a
-//! loader that starts again goes on at the checkpoint and makes the very same chunks.
+//! Guarantees: memory is bounded for sources of any size; a checkpoint never passes an unconfirmed chunk; a restarted loader
+//! resumes at the checkpoint and makes the same chunks.
 
 mod arguments;
 mod error;
@@ -27,7 +24,7 @@ mod watch;
 pub use arguments::{Arguments, Command, ConnectOptions, WatchArguments};
 pub use error::LoadError;
 pub use load::lease_owner::{Holder, evict_if_gone};
-pub use load::remarks::Remarks;
+pub use load::warnings::Remarks;
 pub use many_sources::report::Report;
 pub use many_sources::{ManyOptions, SourceEnded, choose, find, gravest, log_summary, run_many};
 pub use metrics::describe as describe_metrics;

@@ -1,4 +1,4 @@
-//! What is counted of the loader's own work; what concerns the broker is in `queue`.
+//! Metrics of the loader. Those of the broker are in `queue`.
 
 use assay_transaction::RejectReason;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
@@ -13,13 +13,13 @@ const IN_PROGRESS: &str = "assay_loader_loads_in_progress";
 /// How a load ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LoadOutcome {
-    /// Its source is read to the end, and every chunk is confirmed.
+    /// The source is read, and every chunk is confirmed.
     Loaded,
-    /// Its source had been loaded before.
+    /// The source was loaded before.
     AlreadyLoaded,
-    /// Its run ends early: it was cancelled or aborted, or the source is damaged.
+    /// The run ended early: cancelled, aborted, or its source is damaged.
     EndedEarly,
-    /// It stopped, and another load of the same source goes on.
+    /// The load stopped; another load of the source resumes the run.
     Unfinished,
 }
 
@@ -36,17 +36,14 @@ impl LoadOutcome {
     }
 }
 
-/// Says what the metrics are, and begins them at 0.
+/// Describes the metrics, and sets them to 0.
 pub fn describe() {
-    describe_counter!(
-        ROWS,
-        "Rows that were read and judged, by outcome; those before a checkpoint are not read again."
-    );
-    describe_counter!(INVALID, "Rows of those that a rule rejected, by reason.");
-    describe_counter!(CHUNKS, "Chunks that the broker has confirmed.");
-    describe_counter!(PUBLISHED, "Rows of those.");
-    describe_counter!(LOADS, "Loads that ended, by how.");
-    describe_gauge!(IN_PROGRESS, "Loads that are under way.");
+    describe_counter!(ROWS, "Rows read and validated, by outcome; rows before a checkpoint are not read again.");
+    describe_counter!(INVALID, "Rejected rows, by reason.");
+    describe_counter!(CHUNKS, "Chunks confirmed by the broker.");
+    describe_counter!(PUBLISHED, "Rows of the confirmed chunks.");
+    describe_counter!(LOADS, "Ended loads, by outcome.");
+    describe_gauge!(IN_PROGRESS, "Loads in progress.");
     for outcome in ["valid", "invalid"] {
         counter!(ROWS, "outcome" => outcome).absolute(0);
     }
@@ -62,7 +59,7 @@ pub fn describe() {
     gauge!(IN_PROGRESS).set(0);
 }
 
-/// Rows that were judged: all, and those that a rule rejected.
+/// Counts validated rows.
 pub(crate) fn judged(rows: u64, invalid: u64) {
     counter!(ROWS, "outcome" => "valid").increment(rows - invalid);
     counter!(ROWS, "outcome" => "invalid").increment(invalid);
@@ -81,7 +78,7 @@ pub(crate) fn ended(outcome: LoadOutcome) {
     counter!(LOADS, "outcome" => outcome.label()).increment(1);
 }
 
-/// A load that is under way, until it is dropped.
+/// Counts a load as in progress until it is dropped.
 pub(crate) struct InProgress(());
 
 impl InProgress {

@@ -1,4 +1,4 @@
-//! How a source is loaded.
+//! Settings of a load.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -9,58 +9,57 @@ use clap::Args;
 
 use crate::totals::TotalsOptions;
 
-/// Bytes that the names of empty attributes may take in a chunk: all that it may have, so that nobody is told of more rows than
-/// there is room for. A CSV source has each name once, and a chunk in every row.
+/// Bytes that the names of empty attributes may take in a chunk: a CSV source has each name once, a chunk has it in every row.
 const MAX_ATTRIBUTE_BYTES: u32 = RunSettings::CHUNK_BYTES.get();
 
-/// How a source is read, cut and named.
+/// Settings of a load.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Loading")]
 pub struct LoadOptions {
-    /// Rows that are read and validated together, and after which the checkpoint moves
+    /// Rows read and validated together; the checkpoint moves after each batch
     #[arg(long, env = "ROW_BATCH_SIZE", default_value = "5000", value_name = "ROWS")]
     pub row_batch_size: NonZeroUsize,
     /// Name of the run: 1 to 64 letters, digits, `_` or `-` [default: batch_YYYYMMDD_HHMMSS_ and ten characters]
     #[arg(long, env = "BATCH_RUN_ID", value_name = "NAME")]
     pub batch_run_id: Option<RunId>,
-    /// Load a source again that was loaded before: a new run, whose known rows count as duplicates
+    /// Load a source that was loaded before: a new run, whose known rows count as duplicates
     #[arg(long)]
     pub force: bool,
-    /// Share of the rows that may be invalid, such as 0.01: beyond it the run is aborted [default: no limit]
+    /// Share of invalid rows, such as 0.01, above which the run is aborted [default: no limit]
     #[arg(long, env = "MAX_INVALID_RATIO", value_name = "SHARE")]
     pub max_invalid_ratio: Option<Share>,
-    /// Share of the rows that may fail to be scored or stored: beyond it the run is aborted [default: no limit]
+    /// Share of rows that fail to be scored or stored, above which the run is aborted [default: no limit]
     #[arg(long, env = "MAX_FAILED_RATIO", value_name = "SHARE")]
     pub max_failed_ratio: Option<Share>,
-    /// How the source is read.
+    /// Reading.
     #[command(flatten)]
     pub read: ReadOptions,
-    /// What it should hold.
+    /// Control totals.
     #[command(flatten)]
     pub totals: TotalsOptions,
 }
 
-/// How rows are read and cut into chunks: what a run freezes, and what an inspection tries out.
+/// How rows are read and cut into chunks: frozen by a run, tried out by an inspection.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Reading")]
 pub struct ReadOptions {
-    /// Rows of a chunk: the most transactions that one request to the ML API holds
+    /// Rows per chunk: the most transactions in one request to the ML API
     #[arg(long, env = "API_BATCH_SIZE", default_value = "100", value_name = "ROWS")]
     pub api_batch_size: NonZeroU32,
-    /// Zone of timestamps that name none, such as Europe/Paris
+    /// Time zone of timestamps without an offset, such as Europe/Paris
     #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
     pub time_zone: TimeZone,
     /// Namespace in which ids are unique [default: that of the mapping, else the bucket and key, the absolute path of a local file,
     /// or stdin]
     #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
     pub id_namespace: Option<String>,
-    /// How the source writes its rows.
+    /// Format of the source.
     #[command(flatten)]
     pub format: FormatOptions,
 }
 
 impl ReadOptions {
-    /// The settings of a run of a source that was looked at; without budgets, and with a broker that keeps what it has.
+    /// The settings of a run of an inspected source, without budgets and with a durable broker.
     pub fn settings(&self, layout: Layout, url: &SourceUrl) -> RunSettings {
         let namespace = self.namespace().map_or_else(|| url.default_namespace(), str::to_owned);
         let chunk_rows = self.chunk_rows(&layout.header, layout.mapping.as_deref());
@@ -68,21 +67,21 @@ impl ReadOptions {
         layout.freeze(RunSettings { chunk_rows, time_zone: self.time_zone, ..standard })
     }
 
-    /// The namespace that is named: by the setting, or else by the mapping.
+    /// The namespace of the setting, or else of the mapping.
     pub(crate) fn namespace(&self) -> Option<&str> {
         let mapped = || self.format.mapping.as_deref().and_then(Mapping::namespace);
         self.id_namespace.as_deref().or_else(mapped)
     }
 
-    /// Whether a namespace is named, so that it is this one whatever the ledger knows of the source.
+    /// Whether a namespace is named, which then overrides that of earlier runs.
     pub(crate) fn names_namespace(&self) -> bool {
         self.namespace().is_some()
     }
 
-    /// Rows of a chunk: as many as are asked for, or as few as the names of many columns leave room for.
+    /// Rows per chunk: as set, or fewer if the names of many columns take much room.
     fn chunk_rows(&self, header: &[String], mapping: Option<&Mapping>) -> NonZeroU32 {
         let columns = Columns::from_names(header.to_vec(), mapping);
-        // Who reads rows by a header that cannot be used is told so.
+        // An unusable header is reported when rows are read.
         let row_bytes = columns.map_or(0, |columns| columns.attribute_bytes());
         let row_bytes = u32::try_from(row_bytes).unwrap_or(u32::MAX);
         let most = MAX_ATTRIBUTE_BYTES.checked_div(row_bytes).unwrap_or(u32::MAX);
@@ -91,17 +90,17 @@ impl ReadOptions {
 }
 
 impl LoadOptions {
-    /// What a new run freezes of the limits.
+    /// The limits that a new run freezes.
     pub(crate) fn budgets(&self) -> Budgets {
         Budgets { max_invalid: self.max_invalid_ratio, max_failed: self.max_failed_ratio }
     }
 }
 
-/// How loaders share the work.
+/// Settings of leases.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Loading")]
 pub struct LeaseOptions {
-    /// How long after its last sign of life a loader's run may be taken over by another
+    /// Time without a renewal after which another loader may take over a run
     #[arg(long, env = "LEASE_TIMEOUT", default_value = "30s", value_parser = parse_lease, value_name = "DURATION")]
     pub lease_timeout: Duration,
 }
@@ -111,7 +110,7 @@ fn parse_lease(text: &str) -> Result<Duration, String> {
     if (SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
         Ok(lease)
     } else {
-        Err("it is from 1s to 1h, such as 30s".to_owned())
+        Err("must be from 1s to 1h, such as 30s".to_owned())
     }
 }
 
@@ -119,14 +118,14 @@ fn parse_lease(text: &str) -> Result<Duration, String> {
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 const LONGEST_LEASE: Duration = Duration::from_hours(1);
 
-/// Whether, and how long, the loader stays until the run is complete.
+/// Whether and how long to wait until the run is complete.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Loading")]
 pub struct WaitOptions {
-    /// Stay until every row is in the database; exit code 1 where rows failed
+    /// Wait until every row is in the database; exit code 1 if rows failed
     #[arg(long)]
     pub wait: bool,
-    /// How long --wait may take after the source is read, before exit code 3
+    /// Longest wait after the source is read; then exit code 3
     #[arg(long, env = "WAIT_TIMEOUT", default_value = "24h", value_parser = parse_duration, value_name = "DURATION")]
     pub wait_timeout: Duration,
 }
@@ -147,7 +146,7 @@ mod tests {
     #[test]
     fn chunks_of_many_long_names_have_fewer_rows() {
         let cases = [
-            // Attributes, characters of each name, rows asked for, rows.
+            // Attributes, characters of each name, API_BATCH_SIZE, rows.
             (0, 0, u32::MAX, u32::MAX),
             (0, 0, 100, 100),
             (24, 20, 800, 800),

@@ -1,9 +1,9 @@
-//! How far a load is, or several are, for whoever shows it.
+//! Progress of one load, or of several together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters of one load. They only grow; the truth is in the ledger.
+/// Counters of one load. They only grow; the ledger is authoritative.
 #[derive(Debug, Default)]
 pub struct LoadProgress {
     source_bytes: AtomicU64,
@@ -12,12 +12,12 @@ pub struct LoadProgress {
     rows_invalid: AtomicU64,
     rows_published: AtomicU64,
     rows_recorded: AtomicU64,
-    /// What adds up several loads, this one among them.
+    /// The sum over several loads, including this one.
     whole: Option<Arc<LoadProgress>>,
 }
 
 impl LoadProgress {
-    /// Counters of one load of several: what they count is added to the whole too.
+    /// Counters of one of several loads, which are added to the whole.
     pub fn part_of(whole: Arc<Self>) -> Self {
         Self { whole: Some(whole), ..Self::default() }
     }
@@ -44,17 +44,17 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Bytes of the whole source.
+    /// Bytes of the source.
     source_bytes <- set_source_bytes;
-    /// Bytes that lie before the next row to read.
+    /// Bytes before the next row.
     bytes_read <- set_bytes_read;
-    /// Data rows read, those before a resumed checkpoint included.
+    /// Data rows read, including those before a resumed checkpoint.
     rows_read <- set_rows_read;
     /// Rows that this process rejected.
     rows_invalid <- set_rows_invalid;
     /// Rows whose chunks are confirmed by the broker.
     rows_published <- set_rows_published;
-    /// Rows whose chunks are recorded in the database; known while waiting only.
+    /// Rows whose chunks are recorded in the database; updated only while the load waits.
     rows_recorded <- set_rows_recorded;
 }
 

@@ -1,4 +1,4 @@
-//! A load from beginning to end.
+//! The load of one source, from its beginning to the wait for its rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use assay_queue::Broker;
 use assay_source::{SourceUrl, Sources};
 use assay_store::{Act, Store};
 use assay_telemetry::name_run;
-use assay_transaction::{Exit, Run, RunId, RunState, Sealed, Tally};
+use assay_transaction::{Exit, Run, RunId, RunState, Tally};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -17,54 +17,52 @@ use crate::load::Load;
 use crate::load::begin::{LoadPlan, begin, is_durable};
 use crate::load::copies::{log_copy, until_stalled};
 use crate::load::finish::{FinishedLoad, UnfinishedLoad};
-use crate::load::publish::log_published_batches;
 use crate::metrics::{self, LoadOutcome};
 use crate::options::{LoadOptions, WaitOptions};
 use crate::wait::{RunFollower, until_finished, warn_of_missing_consumers};
 use crate::{Holder, LoadError, LoadProgress, Remarks};
 
-/// What a load needs.
+/// Dependencies of a load.
 pub struct Dependencies {
-    /// Where rows come from.
+    /// Sources of rows.
     pub sources: Sources,
     /// The ledger.
     pub store: Arc<dyn Store>,
-    /// Where chunks go.
+    /// Destination of the chunks.
     pub broker: Arc<dyn Broker>,
-    /// How long S3 may take to answer at the start.
+    /// Longest wait for S3 at the start.
     pub startup: Duration,
-    /// How long chunks in flight may take to be confirmed after a shutdown.
+    /// Longest wait for the confirmation of chunks in flight after a shutdown.
     pub drain: Duration,
-    /// Under which name this process holds the runs that it loads.
+    /// Name of this process in the leases of its runs.
     pub holder: Holder,
-    /// How long a run is its own without a sign of life.
+    /// Lifetime of a lease that is not renewed.
     pub lease: Duration,
-    /// Who is recorded as the one that forces a load, or aborts a run.
+    /// Recorded with forced loads and aborted runs.
     pub act: Act,
 }
 
-/// How a load ended.
+/// Result of a load.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// The run, as the ledger knows it.
+    /// The run, as recorded in the ledger.
     pub run: Run,
-    /// Whether the source had been loaded before, so that there was nothing to do.
+    /// Whether the source was loaded before, so that there was nothing to do.
     pub already_loaded: bool,
-    /// What became of its rows, where the load waited for that.
+    /// Outcomes of its rows, if the load waited for them.
     pub tally: Option<Tally>,
-    /// How many rows had failed in a run that was finished before, and still do; looked up where the load was to wait.
+    /// Failed rows of a run that was finished before, if the load was to wait.
     pub failed_before: u64,
-    /// The name that was given for a run (`BATCH_RUN_ID`) and is not used, as the run that has loaded the source has another.
+    /// `BATCH_RUN_ID`, if it is not used because the source already has a run with another name.
     pub unused_name: Option<RunId>,
-    /// The source that was asked for, where the run has loaded another one with the same content, or an earlier version of it.
+    /// The requested source, if the run has loaded another source or version with the same content.
     pub copy: Option<String>,
-    /// What is to be said of the rows that were read just now.
+    /// Warnings about the rows read by this load.
     pub remarks: Remarks,
 }
 
 impl Ended {
-    /// What a scheduler is told. Of a run that was finished before it is what is so of it now: rows that failed then, and were
-    /// not replayed since, are failed rows.
+    /// The exit code. Failed rows of a run that was finished before count, unless they were replayed.
     pub fn exit(&self) -> Exit {
         match self.tally {
             _ if self.failed_before > 0 => Exit::FailedRows,
@@ -75,7 +73,7 @@ impl Ended {
     }
 }
 
-/// Loads one source. Returns when all of its chunks are confirmed by the broker or, where it waits, when all are stored.
+/// Loads one source. Returns when the broker has confirmed all of its chunks or, with `wait`, when all of them are stored.
 pub async fn run(
     dependencies: &Dependencies,
     url: &SourceUrl,
@@ -137,7 +135,7 @@ async fn load_one(
             return Ok(Ended { unused_name: unused(&run), ..ended });
         }
     };
-    let (batch_rows, again, unused_name) = (options.row_batch_size.get(), again(&run), unused(&run));
+    let (again, unused_name) = (again(&run), unused(&run));
     let ended = |run, tally, remarks| Ended {
         run,
         already_loaded: false,
@@ -147,12 +145,9 @@ async fn load_one(
         copy: None,
         remarks,
     };
-    let load = Load { dependencies, url, batch_rows, again, lease, progress, shutdown };
+    let load = Load { again, ..Load::new(dependencies, url, options.row_batch_size, lease, progress, shutdown) };
     if !wait.wait {
-        let (loaded, ()) = tokio::join!(Box::pin(load.run(&run, scope, sender)), log_published_batches(batches));
-        let FinishedLoad { sealed, remarks, .. } = loaded.map_err(|unfinished| unfinished.error)?;
-        log_sealed(&run, sealed);
-        remarks.log();
+        let FinishedLoad { sealed, remarks, .. } = load.run_logged(&run, scope).await?;
         let run = Run { state: RunState::Sealed, sealed: Some(sealed), ..run };
         return Ok(ended(run, None, remarks));
     }
@@ -165,7 +160,7 @@ async fn load_one(
         Ok(loaded) => loaded.remarks,
         Err(UnfinishedLoad { error, is_sealed }) => {
             if is_sealed {
-                // What was published is stored all the same, and the run is closed.
+                // What was published is still stored, and the run is closed.
                 let closing = until_finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await;
                 if let Err(later) = closing {
                     warn!("{later}");
@@ -180,8 +175,7 @@ async fn load_one(
     Ok(ended(run, Some(tally), remarks))
 }
 
-/// What there is to tell of a run that has loaded the source before, or a copy of it; where the load is to wait, once that run is
-/// complete.
+/// Reports the earlier run of the source, or of a copy of it. Waits until it is finished, if the load is to wait.
 async fn wait_for_earlier_run(
     mut following: RunFollower<'_>,
     dependencies: &Dependencies,
@@ -213,7 +207,7 @@ async fn wait_for_earlier_run(
     if !wait.wait {
         return Ok(ended(run, None, 0, copy));
     }
-    // Whoever loads the run again brings what was lost with its process, but a copy of its source cannot.
+    // Loading the source again restores chunks that were lost with their process; loading a copy of it cannot.
     let is_lost = copy.is_some() && !is_durable(run, broker.survives_restart());
     let (run, tally) = tokio::select! {
         finished = until_finished(&mut following, &**broker, wait.wait_timeout, again, shutdown) => finished?,
@@ -223,7 +217,6 @@ async fn wait_for_earlier_run(
     Ok(ended(&run, Some(tally), 0, copy))
 }
 
-/// Says how to see what failed, and what to do about it.
 fn log_failed_rows(run_id: &RunId, failed: u64) {
     let rows = if failed == 1 { "1 row".to_owned() } else { format!("{failed} rows") };
     warn!("{rows} of run {run_id} failed: `assay failures {run_id}` shows why, `assay replay {run_id}` tries again");
@@ -232,11 +225,6 @@ fn log_failed_rows(run_id: &RunId, failed: u64) {
 fn log_already_loaded(run: &Run) {
     let Run { source, run_id, state, .. } = run;
     info!("{} is already loaded by run {run_id} ({state}): nothing to do; --force loads it again", source.location);
-}
-
-pub(crate) fn log_sealed(run: &Run, sealed: Sealed) {
-    let Sealed { rows_read, chunks_total, .. } = sealed;
-    info!("Published {rows_read} rows in {chunks_total} chunks; predictors and writers go on with run {}", run.run_id);
 }
 
 fn log_complete(run: &Run, tally: Tally) {

@@ -1,5 +1,5 @@
-//! Control totals of a source: from the command line, from a manifest beside the source, and from its trailer row. They are
-//! frozen when a run begins, and compared where it is concluded.
+//! Control totals of a source: from the command line, a manifest next to the source, or its trailer row. Frozen when a run
+//! begins, compared when it ends.
 
 use assay_source::{SourceError, SourceUrl, Sources};
 use assay_transaction::{AmountSum, Checkpoint, Expected, Format, RunSettings, Sealed, Trailer, json_problem};
@@ -10,60 +10,59 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::LoadError;
 
-/// The longest manifest that is read.
+/// Longest manifest.
 const MAX_MANIFEST_BYTES: u64 = 64 * 1024;
 
-/// What a source should hold. Where it does not, its run fails and keeps its rows.
+/// Control totals of a source. If they differ, its run fails and keeps its rows.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Control totals")]
 pub struct TotalsOptions {
-    /// Data rows that the source should have, whatever becomes of them
+    /// Expected data rows of the source, whatever their outcomes
     #[arg(long, env = "EXPECT_ROWS", value_name = "ROWS")]
     pub expect_rows: Option<u64>,
-    /// What all amounts that can be read should sum up to, such as -1234.50; those of rejected rows count
+    /// Expected sum of all readable amounts, such as -1234.50; those of rejected rows count
     #[arg(long, env = "EXPECT_AMOUNT", value_name = "SUM", allow_negative_numbers = true)]
     pub expect_amount: Option<AmountSum>,
-    /// Take both from the JSON file beside the source that has its name and this suffix, such as .manifest.json:
-    /// {"rows": 5000, "amount": "123.45"}
+    /// Suffix of the JSON file next to the source that has both, such as .manifest.json: {"rows": 5000, "amount": "123.45"}
     #[arg(long = "manifest", env = "MANIFEST_SUFFIX", value_name = "SUFFIX")]
     pub manifest_suffix: Option<String>,
-    /// Take both from the last row of a CSV source, which is no data: a pattern such as 'TRAILER;{rows};{amount}'. Without the two, it
-    /// is the first row of a footer, such as '***END OF FILE***' or 'Balance as of *', where a * at the end stands for any rest
+    /// Pattern of the last row of a CSV source that has both, such as 'TRAILER;{rows};{amount}'; without them, the first row of a
+    /// footer, such as '***END OF FILE***' or 'Balance as of *', where a final * stands for any rest
     #[arg(long, env = "TRAILER", value_name = "PATTERN")]
     pub trailer: Option<Trailer>,
 }
 
-/// A manifest. Whatever else it says is passed over.
+/// A manifest. Other keys are ignored.
 #[derive(Deserialize)]
 struct TotalsManifest<'a> {
     rows: Option<u64>,
-    /// A text or a number, which must not become a float.
+    /// A string, or a number that must not become a float.
     #[serde(borrow)]
     amount: Option<&'a RawValue>,
 }
 
-/// What was found of a trailer row.
+/// Result of the search for the trailer row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TrailerFound {
-    /// None is asked for.
+    /// No trailer is expected.
     NotAsked,
-    /// None of the rows is it.
+    /// No row is the trailer.
     Missing,
-    /// What it says.
+    /// Its totals.
     Totals(Expected),
-    /// It is not as it should be: why, for a person.
+    /// It is wrong, for this reason.
     Wrong(String),
 }
 
 impl TrailerFound {
-    /// Whether one of the rows was it, however well it can be read.
+    /// Whether a row was the trailer, even if it is wrong.
     pub(crate) fn is_found(&self) -> bool {
         !matches!(self, Self::NotAsked | Self::Missing)
     }
 }
 
 impl TotalsOptions {
-    /// Freezes what a new run is to be compared with. What the command line says goes before what a manifest says.
+    /// Freezes the totals of a new run. Command-line values override the manifest.
     pub(crate) async fn freeze(
         &self,
         sources: &Sources,
@@ -72,18 +71,18 @@ impl TotalsOptions {
     ) -> Result<RunSettings, LoadError> {
         if self.trailer.is_some() && settings.format != Format::Csv {
             let format = settings.format.name();
-            let reason = format!("TRAILER is for CSV, but {url} is {format}: leave it out, or give it a manifest");
+            let reason = format!("TRAILER is for CSV, but {url} is {format}: omit it, or use a manifest");
             return Err(SourceError::Setting(reason).into());
         }
-        let told = Expected { rows: self.expect_rows, amount: self.expect_amount };
+        let given = Expected { rows: self.expect_rows, amount: self.expect_amount };
         let expected = match self.suffix() {
-            Some(suffix) => told.or(manifest(sources, &beside(url, suffix)?).await?),
-            None => told,
+            Some(suffix) => given.or(manifest(sources, &next_to(url, suffix)?).await?),
+            None => given,
         };
         Ok(RunSettings { expected, trailer: self.trailer.clone(), ..settings })
     }
 
-    /// Whether a source is rather the manifest of another.
+    /// Whether a source is the manifest of another.
     pub(crate) fn is_manifest(&self, url: &SourceUrl) -> bool {
         self.suffix().is_some_and(|suffix| url.to_string().ends_with(suffix))
     }
@@ -93,7 +92,7 @@ impl TotalsOptions {
     }
 }
 
-fn beside(url: &SourceUrl, suffix: &str) -> Result<SourceUrl, SourceError> {
+fn next_to(url: &SourceUrl, suffix: &str) -> Result<SourceUrl, SourceError> {
     Ok(match url {
         SourceUrl::S3 { bucket, key } => SourceUrl::S3 { bucket: bucket.clone(), key: format!("{key}{suffix}") },
         SourceUrl::File(path) => {
@@ -103,7 +102,7 @@ fn beside(url: &SourceUrl, suffix: &str) -> Result<SourceUrl, SourceError> {
         }
         SourceUrl::Descriptor(_) => {
             let reason = format!(
-                "MANIFEST_SUFFIX names a file beside the source, and {url} has none: leave it out, or set EXPECT_ROWS and \
+                "MANIFEST_SUFFIX names a file next to the source, and {url} has none: omit it, or set EXPECT_ROWS and \
                  EXPECT_AMOUNT"
             );
             return Err(SourceError::Setting(reason));
@@ -137,7 +136,7 @@ fn read_manifest(text: &str) -> Result<Expected, String> {
     if expected.is_nothing() { Err("it has neither `rows` nor `amount`".to_owned()) } else { Ok(expected) }
 }
 
-/// Why a source that was read to its end is not what it should be; none where it is.
+/// How a completely read source differs from its control totals, if it does.
 pub(crate) fn differences(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound) -> Option<String> {
     let read = Sealed::at(at);
     let expected = match trailer {
@@ -168,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_says_rows_or_an_amount() {
+    fn a_manifest_has_rows_or_an_amount() {
         let amount = |text: &str| text.parse::<AmountSum>().ok();
         let cases = [
             (r#"{"rows": 5000, "amount": "123.45"}"#, Ok(Expected { rows: Some(5_000), amount: amount("123.45") })),
@@ -184,11 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_lies_beside_its_source() {
+    fn a_manifest_is_next_to_its_source() {
         for (url, expected) in [("s3://b/a/x.csv", "s3://b/a/x.csv.manifest"), ("/a/x.csv", "/a/x.csv.manifest")] {
-            assert_eq!(beside(&url.parse().unwrap(), ".manifest").unwrap().to_string(), expected);
+            assert_eq!(next_to(&url.parse().unwrap(), ".manifest").unwrap().to_string(), expected);
         }
-        let error = beside(&"-".parse().unwrap(), ".manifest").unwrap_err().to_string();
-        assert!(error.contains("stdin has none: leave it out, or set EXPECT_ROWS"), "{error}");
+        let error = next_to(&"-".parse().unwrap(), ".manifest").unwrap_err().to_string();
+        assert!(error.contains("stdin has none: omit it, or set EXPECT_ROWS"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting: `--wait` stays until every chunk of the run is in the database, and says how far it is and what is in the way.
+//! `--wait`: stays until every chunk of the run is stored, and logs its progress and what blocks it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -13,33 +13,32 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::load::read::ReadBatch;
+use crate::load::stored::PAGE;
 use crate::{LoadError, LoadProgress};
 
-/// How often the ledger is asked.
+/// Interval between two queries of the ledger.
 const POLL: Duration = Duration::from_millis(250);
-/// How often the dead letters are looked at.
-const LOOK_AT_LETTERS: Duration = Duration::from_secs(2);
-/// How many recorded chunks one query brings.
-const PAGE: u32 = 2_000;
-/// How long a queue may be without a consumer at the start, until that is said: the other programs are starting too.
+/// Interval between two checks for dead letters.
+const DEAD_LETTER_POLL: Duration = Duration::from_secs(2);
+/// Time after the start before a missing consumer is logged: the other programs are starting, too.
 const CONSUMER_GRACE: Duration = Duration::from_secs(3);
-/// How often it is said again.
+/// Interval between two such warnings.
 const CONSUMER_REMINDER: Duration = Duration::from_mins(1);
 
-/// Follows a run in the ledger and says of each batch that it is processed, once all of its rows are stored.
+/// Follows a run in the ledger, and logs each batch once all of its rows are stored.
 pub(crate) struct RunFollower<'a> {
     store: &'a dyn Store,
     run_id: &'a RunId,
     progress: &'a LoadProgress,
     batches: mpsc::UnboundedReceiver<ReadBatch>,
     waiting: VecDeque<ReadBatch>,
-    /// The first chunk, and the number of rows before it, that the ledger did not have when it was last asked.
+    /// The first chunk that was not recorded at the last query, and the number of rows before it.
     next_chunk: u64,
     rows: u64,
 }
 
 impl<'a> RunFollower<'a> {
-    /// Follows a run from a checkpoint on.
+    /// Follows a run from a checkpoint.
     pub(crate) fn new(
         store: &'a dyn Store,
         run_id: &'a RunId,
@@ -51,18 +50,18 @@ impl<'a> RunFollower<'a> {
         Self { store, run_id, progress, batches, waiting: VecDeque::new(), next_chunk, rows }
     }
 
-    /// Looks again and again, until it is dropped.
+    /// Follows the run until it is dropped.
     pub(crate) async fn follow(&mut self) -> Infallible {
         loop {
-            if let Err(error) = self.look().await {
-                warn!("cannot tell how far the run is: {error}");
+            if let Err(error) = self.poll().await {
+                warn!("cannot query the progress of the run: {error}");
             }
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// Looks once.
-    pub(crate) async fn look(&mut self) -> Result<(), LoadError> {
+    /// Queries the ledger once.
+    pub(crate) async fn poll(&mut self) -> Result<(), LoadError> {
         loop {
             let recorded = self.store.recorded_from(self.run_id, self.next_chunk, PAGE).await?;
             let before = self.next_chunk;
@@ -88,7 +87,7 @@ impl<'a> RunFollower<'a> {
     }
 }
 
-/// Stays until a sealed run is finished, and tells what became of its rows.
+/// Waits until a sealed run is finished. Returns the outcomes of its rows.
 pub(crate) async fn until_finished(
     following: &mut RunFollower<'_>,
     broker: &dyn Broker,
@@ -98,18 +97,18 @@ pub(crate) async fn until_finished(
 ) -> Result<(Run, Tally), LoadError> {
     let (store, run_id) = (following.store, following.run_id);
     let deadline = Instant::now() + timeout;
-    let mut look_at_letters = Instant::now();
+    let mut next_letter_check = Instant::now();
     loop {
         let run = store.run(run_id).await;
-        following.look().await.or_else(|error| if is_transient(&error) { Ok(()) } else { Err(error) })?;
+        following.poll().await.or_else(|error| if is_transient(&error) { Ok(()) } else { Err(error) })?;
         match run {
             Ok(Some(run)) if run.state.is_finished() => {
                 let tally = store.tally(run_id).await?;
                 return Ok((run, tally));
             }
             Ok(run) if Instant::now() >= deadline => return Err(timed_out(store, broker, run_id, run, timeout).await),
-            Ok(_) if Instant::now() >= look_at_letters => {
-                look_at_letters = Instant::now() + LOOK_AT_LETTERS;
+            Ok(_) if Instant::now() >= next_letter_check => {
+                next_letter_check = Instant::now() + DEAD_LETTER_POLL;
                 match store.blocking_dead_letters(run_id).await {
                     Ok(0) => {}
                     Ok(letters) => return Err(LoadError::Stalled { run_id: run_id.clone(), letters }),
@@ -157,7 +156,7 @@ async fn timed_out(
     LoadError::WaitTimeout { run_id: run_id.clone(), timeout: format!("{timeout:?}"), recorded, total, hint }
 }
 
-/// The queues that a run passes through.
+/// The queues of a run.
 const ROUTES: [Route; 2] =
     [Route { work: Work::Transactions, lane: Lane::Batch }, Route { work: Work::Scored, lane: Lane::Batch }];
 
@@ -165,8 +164,7 @@ async fn has_no_consumer(broker: &dyn Broker, route: Route) -> bool {
     broker.depth(route).await.is_ok_and(|depth| depth.consumers == 0)
 }
 
-/// Says which queue nobody consumes, soon and then now and again, until it is dropped. `downstream` tells whether the writer
-/// matters too, as it does to one who waits.
+/// Warns of queues without a consumer, until it is dropped; of the writer's queue only with `downstream`.
 pub(crate) async fn warn_of_missing_consumers(broker: &dyn Broker, downstream: bool) {
     let routes = if downstream { &ROUTES[..] } else { &ROUTES[..1] };
     tokio::time::sleep(CONSUMER_GRACE).await;

@@ -1,75 +1,72 @@
-//! The beginning of a load: the source gets an identity, its dialect is settled, and the ledger says which run this is.
+//! The beginning of a load: identifies the source, settles its dialect, and begins or resumes its run in the ledger.
 
 use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
-use assay_store::{Begun, Lease, NewRun, Taken};
+use assay_store::{Act, Begun, Lease, NewRun, Store, StoreError, Taken};
 use assay_telemetry::name_run;
-use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, StopKind};
-use chrono::Utc;
+use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, SourceIdentity, StopKind};
+use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::load::PassScope;
 use crate::load::copies::{FingerprintCache, copy_of, evict_dead_owner, with_path_values};
-use crate::load::lease::abort_runs_of_replaced_source;
 use crate::load::lease_owner::held_by;
-use crate::load::run_name::run_name;
 use crate::patience::until_reached;
 use crate::{Dependencies, LoadError, LoadOptions};
 
-/// Between two looks at a run that another loader is at.
+/// Pause between two attempts to begin a run that another loader holds.
 const HELD_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many earlier runs of a location are looked at.
-const KNOWN: u32 = 100;
+/// Earlier runs of a location that are considered.
+const MAX_EARLIER_RUNS: u32 = 100;
 
-/// What there is to do.
+/// What is left to do for a source.
 pub(crate) enum LoadPlan {
-    /// Read, as the scope says. Only a run that is sealed already has no lease.
+    /// Read this scope. Only a sealed run has no lease.
     Read(Run, Option<Lease>, PassScope),
-    /// Nothing: every chunk of the source was confirmed before.
+    /// Every chunk of the source is confirmed.
     NothingToDo(Run),
-    /// Nothing: a run of another source, or of another version, has loaded the same content.
+    /// A run of another source, or of another version, has the same content.
     Copied(Run),
-    /// Nothing for now: another loader is at it, which lives.
+    /// Another loader holds the run.
     Held {
         /// The run.
         run: Run,
-        /// Which loader.
+        /// Its lease owner.
         by: String,
-        /// How long its lease lasts unless it renews it.
+        /// Time until its lease expires, unless it is renewed.
         remaining: Duration,
     },
 }
 
-/// Begins the run of a source, or finds the one that has begun; tells the size of the source too. Where another loader is at
-/// it, waits until it is loaded, or that loader is gone.
+/// Begins or resumes the run of a source; also returns the size of the source. Waits while another loader holds the run.
 pub(crate) async fn begin(
     dependencies: &Dependencies,
     url: &SourceUrl,
     options: &LoadOptions,
 ) -> Result<(LoadPlan, u64), LoadError> {
-    let (mut is_said, mut fingerprints) = (false, FingerprintCache::default());
+    let (mut is_logged, mut fingerprints) = (false, FingerprintCache::default());
     loop {
         let found = identify(&dependencies.sources, url, dependencies.startup).await?;
         let size = found.size;
         let plan = begin_found(dependencies, url, found, options, &mut fingerprints).await?;
         let LoadPlan::Held { run, by, remaining } = plan else { return Ok((plan, size)) };
-        if !is_said {
+        if !is_logged {
             let Run { run_id, source, .. } = &run;
             let copy = format!("{url} has the same content as {}, which", source.location);
             let what = if source.location == url.to_string() { url.to_string() } else { copy };
             info!(
                 "{what} is being loaded by {by}, as run {run_id}: waiting until it is loaded, or that loader is gone"
             );
-            is_said = true;
+            is_logged = true;
         }
         tokio::time::sleep(HELD_PAUSE.min(remaining)).await;
     }
 }
 
-/// Begins the run of a version of a source, or finds the one that has begun.
+/// Begins or resumes the run of one version of a source.
 pub(crate) async fn begin_found(
     dependencies: &Dependencies,
     url: &SourceUrl,
@@ -78,17 +75,17 @@ pub(crate) async fn begin_found(
     fingerprints: &mut FingerprintCache,
 ) -> Result<LoadPlan, LoadError> {
     let Dependencies { sources, store, act, .. } = dependencies;
-    let known = store.runs(Some(&found.identity.location), KNOWN).await?;
-    let going_on = known.iter().find(|run| run.source == found.identity && is_same(run, options));
-    let (settings, fingerprint) = if let Some(run) = going_on {
-        // Whatever the environment says by now.
+    let known = store.runs(Some(&found.identity.location), MAX_EARLIER_RUNS).await?;
+    let resumable = known.iter().find(|run| run.source == found.identity && is_same(run, options));
+    let (settings, fingerprint) = if let Some(run) = resumable {
+        // Its settings are frozen.
         (run.settings.clone(), None)
     } else {
         let mapping = options.read.format.mapping.as_deref();
         let with_path_values = |fingerprint| with_path_values(fingerprint, mapping, &found.identity.location);
         let fingerprint = fingerprints.of(sources, url, &found).await?.map(with_path_values).transpose();
         let fingerprint = fingerprint.map_err(|error| unusable(url, error.into()))?;
-        // Before its head is looked at, which settings of today may not even read.
+        // Before its head is inspected, which the current settings may be unable to read.
         if let Some(fingerprint) = fingerprint.as_deref().filter(|_| !options.force)
             && let Some(copy) = copy_of(dependencies, fingerprint).await?
         {
@@ -104,7 +101,7 @@ pub(crate) async fn begin_found(
     match begun {
         Begun::Started(run, lease) => {
             let prepare = async {
-                // Also where the loader before died in between.
+                // Also if the previous loader died in between.
                 abort_runs_of_replaced_source(&**store, &run.source, &known, act).await?;
                 if options.force {
                     store.record_operation("force", Some(&run.run_id), None, act).await?;
@@ -126,13 +123,13 @@ pub(crate) async fn begin_found(
     }
 }
 
-/// What there is to do where no run begins, and none goes on.
+/// What is left to do if no run begins or resumes.
 async fn begun_before(dependencies: &Dependencies, url: &SourceUrl, begun: Begun) -> Result<LoadPlan, LoadError> {
     let survives_restart = dependencies.broker.survives_restart();
     match begun {
         Begun::Held { run, by, remaining } => Ok(LoadPlan::Held { run, by, remaining }),
         Begun::Copied(run) => Ok(LoadPlan::Copied(run)),
-        // The chunks that were not recorded went with the process that held them.
+        // Chunks that were not recorded died with their in-process broker.
         Begun::AlreadyLoaded(run) if !is_durable(&run, survives_restart) && !run.state.is_finished() => {
             let scope = rest(dependencies, url, &run).await?;
             Ok(read(run, None, scope))
@@ -141,15 +138,14 @@ async fn begun_before(dependencies: &Dependencies, url: &SourceUrl, begun: Begun
     }
 }
 
-/// Goes on with a run that has lost its loader, where its source still is what it reads; otherwise the run is ended. None
-/// where there is nothing to go on with.
+/// Takes over a run that has lost its loader. Aborts it if its source was replaced. None if there is nothing left to load.
 pub(crate) async fn take_over(
     dependencies: &Dependencies,
     run_id: &RunId,
 ) -> Result<Option<(SourceUrl, LoadPlan)>, LoadError> {
     let Dependencies { store, holder, lease, .. } = dependencies;
     match held_by(&**store, run_id).await? {
-        // This process is at it already.
+        // This process loads it.
         Some(by) if by == holder.to_string() => return Ok(None),
         Some(by) if holder.outlives(&by) => store.evict(run_id, &by).await?,
         _ => {}
@@ -178,7 +174,7 @@ pub(crate) async fn take_over(
     Ok(taken.map(|(url, scope)| (url, read(run, Some(lease), scope))))
 }
 
-/// Who has begun and cannot go on lets others try.
+/// Releases the lease if the load cannot be prepared, so that others can try.
 async fn or_release<T>(
     dependencies: &Dependencies,
     lease: &Lease,
@@ -187,12 +183,12 @@ async fn or_release<T>(
     if prepared.is_err()
         && let Err(error) = dependencies.store.release_lease(lease).await
     {
-        debug!("the lease of run {} has to run out: {error}", lease.run_id);
+        debug!("the lease of run {} is left to expire: {error}", lease.run_id);
     }
     prepared
 }
 
-/// What the ledger is asked to begin, of a content that nothing is known of.
+/// A new run, without a fingerprint.
 pub(crate) fn new_run(
     dependencies: &Dependencies,
     found: Found,
@@ -212,7 +208,7 @@ pub(crate) fn new_run(
     }
 }
 
-/// What is left to be read of a run that was begun before.
+/// What is left to read of a run that began before.
 async fn rest(dependencies: &Dependencies, url: &SourceUrl, run: &Run) -> Result<PassScope, LoadError> {
     let is_durable = is_durable(run, dependencies.broker.survives_restart());
     let from = if is_durable && run.checkpoint.chunk > 0 {
@@ -223,7 +219,7 @@ async fn rest(dependencies: &Dependencies, url: &SourceUrl, run: &Run) -> Result
     Ok(PassScope { from, until: None, only_missing: !is_durable })
 }
 
-/// What was published before is still there only if the broker then, and the broker now, are of that kind.
+/// Whether chunks that were published before are still on the broker.
 pub(crate) fn is_durable(run: &Run, survives_restart: bool) -> bool {
     run.settings.durable_broker && survives_restart
 }
@@ -237,12 +233,12 @@ fn read(run: Run, lease: Option<Lease>, scope: PassScope) -> LoadPlan {
         info!("read with {}", decided.join(", "));
     }
     if scope.from.at.row > 1 {
-        info!("going on at row {}, where the loader before stopped", scope.from.at.row);
+        info!("resuming at row {}, where the previous loader stopped", scope.from.at.row);
     }
     LoadPlan::Read(run, lease, scope)
 }
 
-/// Whether a run of the same source is the one that these options mean, and was not given up.
+/// Whether these options mean this run of the same source, and it was not given up.
 fn is_same(run: &Run, options: &LoadOptions) -> bool {
     let is_meant = options.batch_run_id.as_ref() == Some(&run.run_id) || !options.force;
     is_meant
@@ -251,7 +247,7 @@ fn is_same(run: &Run, options: &LoadOptions) -> bool {
         && !matches!(run.state, RunState::Failed | RunState::Cancelled)
 }
 
-/// Where the first row of a run's source is. Runs of earlier versions do not say, but the head of their source does.
+/// The first row of a run's source. Runs of earlier versions do not record it: then the head of the source is inspected.
 pub(crate) async fn first_row(sources: &Sources, url: &SourceUrl, run: &Run) -> Result<Checkpoint, LoadError> {
     if let Some(start) = run.settings.start {
         return Ok(Checkpoint::first(start));
@@ -261,13 +257,13 @@ pub(crate) async fn first_row(sources: &Sources, url: &SourceUrl, run: &Run) -> 
     Ok(Checkpoint::first(inspected.layout.start))
 }
 
-/// Which version of the source is there. An S3 server that is away, or still starting, is waited for.
+/// The current version of the source. Waits for an S3 server that is unreachable or still starting.
 pub(crate) async fn identify(sources: &Sources, url: &SourceUrl, startup: Duration) -> Result<Found, SourceError> {
     until_reached("the source", startup, || sources.identify(url)).await
 }
 
-/// The settings that a new run freezes. A location keeps the namespace that its latest run had, unless another one is named: what is
-/// the default may change, and its transactions must be the same ones all the same.
+/// The settings that a new run freezes. A location keeps the namespace of its latest run, unless another one is named: the
+/// default may change, but its transactions must keep their identity.
 async fn settle(
     dependencies: &Dependencies,
     url: &SourceUrl,
@@ -291,7 +287,7 @@ async fn settle(
     options.totals.freeze(&dependencies.sources, url, settings).await
 }
 
-/// Looks at the head of a source.
+/// Inspects the head of a source.
 async fn inspect(
     sources: &Sources,
     url: &SourceUrl,
@@ -303,4 +299,60 @@ async fn inspect(
 
 fn unusable(url: &SourceUrl, cause: SourceError) -> LoadError {
     LoadError::Layout { location: url.to_string(), cause: Box::new(cause) }
+}
+
+/// Aborts the runs of earlier versions of a source that are still loading: nothing can read the rest of these versions.
+async fn abort_runs_of_replaced_source(
+    store: &dyn Store,
+    source: &SourceIdentity,
+    known: &[Run],
+    act: &Act,
+) -> Result<(), StoreError> {
+    // A pipe replaces nothing.
+    if source.piped_sha256().is_some() {
+        return Ok(());
+    }
+    let earlier: Vec<&Run> = known.iter().filter(|run| run.source.version != source.version).collect();
+    if let Some(latest) = earlier.first() {
+        info!("{} has changed since run {}: this version is a new source", source.location, latest.run_id);
+    }
+    for run in earlier {
+        if run.state != RunState::Loading || run.stop.is_some() {
+            continue;
+        }
+        let reason = format!("its source was replaced: version {} is gone", run.source.version);
+        warn!("run {} is aborted: {reason}", run.run_id);
+        store.order_stop(&run.run_id, StopKind::Aborted, &reason, act).await?;
+    }
+    Ok(())
+}
+
+/// Digits and letters that are not easily confused.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// 50 random bits: among a thousand runs in one second, two names collide once in two thousand million times.
+const CHARACTERS: u32 = 10;
+
+/// The default name of a run, such as `batch_20260111_100000_3f9a1c7km2`: the time in UTC, as the earlier job logged it, and
+/// random characters, as many loads may begin in one second.
+fn run_name(now: DateTime<Utc>, random: Uuid) -> RunId {
+    // The last 62 bits of a random UUID are random.
+    let digit = |place| ALPHABET[(random.as_u128() >> (5 * place)) as usize % ALPHABET.len()];
+    let random: String = (0..CHARACTERS).rev().map(|place| char::from(digit(place))).collect();
+    let name = format!("batch_{}_{random}", now.format("%Y%m%d_%H%M%S"));
+    name.parse().expect("letters, digits and underscores make a run id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_run_name_has_the_second_and_is_unique() {
+        let now = "2026-01-11T10:00:00Z".parse().unwrap();
+        let name = run_name(now, Uuid::from_u128(0x3_1f));
+        assert_eq!(name.as_str(), "batch_20260111_100000_00000000rz");
+        let names: HashSet<_> = (0..100_000).map(|_| run_name(now, Uuid::new_v4())).collect();
+        assert_eq!(names.len(), 100_000);
+    }
 }

@@ -1,4 +1,4 @@
-//! The checkpoints of a load: positions are kept beside the publishing, which waits for none of them but the last.
+//! Checkpoints, written while chunks are published. Only the last one is waited for.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use assay_transaction::Checkpoint;
 use tokio::time::Instant;
 
-/// How often a position is kept that only shows how far a run is.
+/// Shortest time between two checkpoints that only show the progress of a run.
 const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
-/// Which confirmed positions may be kept. What a broker that outlives this process has confirmed is passed for good; of any other, what
-/// is recorded in the database: so much is read and stored, as whoever looks at the run is shown.
+/// Which confirmed positions may become checkpoints: all of them if the broker outlives this process; otherwise those before
+/// which every row is recorded in the database.
 pub(crate) struct ConfirmedPositions {
     survives_restart: bool,
     waiting: VecDeque<Checkpoint>,
@@ -23,8 +23,8 @@ impl ConfirmedPositions {
         Self { survives_restart, waiting: VecDeque::new(), last: None }
     }
 
-    /// The position to keep, once the broker has confirmed everything before one more, and so many rows are recorded.
-    pub(crate) fn confirmed(&mut self, at: Checkpoint, rows_recorded: u64) -> Option<Checkpoint> {
+    /// The position to write, once the broker has confirmed everything before `at` and this many rows are recorded.
+    fn confirmed(&mut self, at: Checkpoint, rows_recorded: u64) -> Option<Checkpoint> {
         if self.survives_restart {
             return Some(at);
         }
@@ -42,35 +42,42 @@ impl ConfirmedPositions {
     }
 }
 
-/// Keeps positions, one at a time. Of those that come meanwhile only the latest is of use, and is the next.
-pub(crate) struct CheckpointWriter<K, F> {
-    keep: K,
+/// Writes checkpoints one at a time. While one is being written, only the latest of the next ones is kept.
+pub(crate) struct CheckpointWriter<W, F> {
+    positions: ConfirmedPositions,
+    write: W,
     latest: Option<Checkpoint>,
     is_due: bool,
     under_way: Option<Pin<Box<F>>>,
 }
 
-impl<K, F> CheckpointWriter<K, F>
+impl<W, F> CheckpointWriter<W, F>
 where
-    K: Fn(Checkpoint) -> F,
+    W: Fn(Checkpoint) -> F,
     F: Future<Output = ()>,
 {
-    /// None yet.
-    pub(crate) fn new(keep: K) -> Self {
-        Self { keep, latest: None, is_due: false, under_way: None }
+    pub(crate) fn new(survives_restart: bool, write: W) -> Self {
+        let positions = ConfirmedPositions::new(survives_restart);
+        Self { positions, write, latest: None, is_due: false, under_way: None }
     }
 
-    /// Has a position kept as soon as may be.
-    pub(crate) fn note(&mut self, at: Checkpoint) {
+    /// Notes that everything before `at` is confirmed, and how many rows are recorded.
+    pub(crate) fn confirmed(&mut self, at: Checkpoint, rows_recorded: u64) {
+        if let Some(at) = self.positions.confirmed(at, rows_recorded) {
+            self.note(at);
+        }
+    }
+
+    fn note(&mut self, at: Checkpoint) {
         self.is_due |= self.latest != Some(at);
         self.latest = Some(at);
     }
 
-    /// Keeps one that is due, if one is; tells whether. Safe to cancel: the next call goes on with it.
-    async fn keep_one(&mut self) -> bool {
+    /// Writes the checkpoint that is due. Returns whether there was one. Safe to cancel: the next call continues.
+    async fn write_one(&mut self) -> bool {
         if self.under_way.is_none() {
             let due = self.latest.filter(|_| self.is_due);
-            self.under_way = due.map(|at| Box::pin((self.keep)(at)));
+            self.under_way = due.map(|at| Box::pin((self.write)(at)));
             self.is_due = false;
         }
         let Some(under_way) = &mut self.under_way else { return false };
@@ -79,16 +86,16 @@ where
         true
     }
 
-    /// Keeps what is noted, and returns when one of them is kept. Runs beside the publishing. Safe to cancel.
+    /// Returns when the next checkpoint is written. Safe to cancel.
     pub(crate) async fn follow(&mut self) {
-        if !self.keep_one().await {
+        if !self.write_one().await {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits until the latest is kept.
+    /// Waits until the latest checkpoint is written.
     pub(crate) async fn finish(mut self) {
-        while self.keep_one().await {}
+        while self.write_one().await {}
     }
 }
 
@@ -107,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_what_comes_while_one_is_kept_the_latest_follows() {
+    async fn only_the_latest_checkpoint_follows_the_one_being_written() {
         let (answers, asked, kept) = (Semaphore::new(0), RefCell::default(), RefCell::default());
         let keep = |at: Checkpoint| {
             let (answers, asked, kept): (_, &RefCell<Vec<u64>>, &RefCell<Vec<u64>>) = (&answers, &asked, &kept);
@@ -117,7 +124,7 @@ mod tests {
                 kept.borrow_mut().push(at.chunk);
             }
         };
-        let mut checkpoints = CheckpointWriter::new(keep);
+        let mut checkpoints = CheckpointWriter::new(true, keep);
         assert!(checkpoints.follow().now_or_never().is_none(), "nothing is due");
         for chunk in 1..=3 {
             checkpoints.note(at(chunk));
@@ -127,17 +134,17 @@ mod tests {
         answers.add_permits(1);
         assert!(checkpoints.follow().now_or_never().is_some());
         assert!(checkpoints.follow().now_or_never().is_none());
-        // What is under way already.
+        // It is being written already.
         checkpoints.note(at(3));
         answers.add_permits(1);
-        checkpoints.finish().now_or_never().expect("it is kept");
+        checkpoints.finish().now_or_never().expect("it is written");
         assert_eq!((asked.take(), kept.take()), (vec![1, 3], vec![1, 3]));
     }
 
     #[tokio::test]
-    async fn the_last_one_is_waited_for() {
+    async fn finish_waits_for_the_last_checkpoint() {
         let kept = RefCell::new(Vec::new());
-        let mut checkpoints = CheckpointWriter::new(async |at: Checkpoint| kept.borrow_mut().push(at.chunk));
+        let mut checkpoints = CheckpointWriter::new(true, async |at: Checkpoint| kept.borrow_mut().push(at.chunk));
         checkpoints.note(at(1));
         checkpoints.note(at(2));
         checkpoints.finish().await;
@@ -145,15 +152,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_broker_loses_with_its_process_is_passed_once_it_is_recorded() {
+    async fn a_checkpoint_passes_only_recorded_rows_if_the_broker_dies_with_its_process() {
         let behind = |rows: u64| Checkpoint::first(Position { row: rows + 1, ..Position::START });
-        let mut lasting = ConfirmedPositions::new(true);
-        assert_eq!(lasting.confirmed(behind(100), 0), Some(behind(100)));
-        let mut passing = ConfirmedPositions::new(false);
-        assert_eq!(passing.confirmed(behind(100), 99), None);
-        assert_eq!(passing.confirmed(behind(200), 250), Some(behind(200)));
-        assert_eq!(passing.confirmed(behind(300), 400), None, "it was kept just now");
+        let mut durable = ConfirmedPositions::new(true);
+        assert_eq!(durable.confirmed(behind(100), 0), Some(behind(100)));
+        let mut in_process = ConfirmedPositions::new(false);
+        assert_eq!(in_process.confirmed(behind(100), 99), None);
+        assert_eq!(in_process.confirmed(behind(200), 250), Some(behind(200)));
+        assert_eq!(in_process.confirmed(behind(300), 400), None, "one was written just now");
         tokio::time::advance(SHOWN_EVERY).await;
-        assert_eq!(passing.confirmed(behind(400), 350), Some(behind(300)));
+        assert_eq!(in_process.confirmed(behind(400), 350), Some(behind(300)));
     }
 }

@@ -1,9 +1,9 @@
-//! Copies: a source whose very content another run has is not loaded again, whatever its name and its time, and whatever mapping,
-//! namespace or other settings there are by now. Only `--force` does. Where the mapping takes values from the path, these are content
-//! too: the same bytes in the folder of another day are the rows of another day.
+//! Copies: a source with the same content as another run is not loaded again, whatever its name, time and settings, except with
+//! `--force`. Values that the mapping takes from the path are content too: the same bytes in the folder of another day are the
+//! rows of another day.
 //!
-//! That is known before the head of the source is looked at; and the ledger makes sure of it as the run begins, so that of two
-//! copies which come at once one is loaded.
+//! Copies are found before the head of the source is inspected. The ledger checks again when the run begins, so that of two
+//! simultaneous copies one is loaded.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use tracing::info;
 
 use crate::{Dependencies, LoadError};
 
-/// What the source is that is being begun: a large file is hashed once, however often its run is asked for.
+/// The fingerprint of the source being begun: a large file is hashed only once.
 #[derive(Debug, Default)]
 pub(crate) struct FingerprintCache(Option<(SourceIdentity, Option<String>)>);
 
 impl FingerprintCache {
-    /// The fingerprint of a version; none where nothing tells what it holds.
+    /// The fingerprint of a version. None if the source has none.
     pub(crate) async fn of(
         &mut self,
         sources: &Sources,
@@ -37,7 +37,7 @@ impl FingerprintCache {
     }
 }
 
-/// The fingerprint of a content that is read by a mapping, at a location from which that may take values.
+/// The fingerprint of a content, with the values that the mapping takes from its location.
 pub(crate) fn with_path_values(
     fingerprint: String,
     mapping: Option<&Mapping>,
@@ -48,7 +48,7 @@ pub(crate) fn with_path_values(
     Ok(named)
 }
 
-/// The run that has a content, or is about to.
+/// The run that has a content, or is loading it.
 pub(crate) async fn copy_of(dependencies: &Dependencies, fingerprint: &str) -> Result<Option<Begun>, StoreError> {
     let found = dependencies.store.copy_of(fingerprint).await?;
     match found {
@@ -57,7 +57,7 @@ pub(crate) async fn copy_of(dependencies: &Dependencies, fingerprint: &str) -> R
     }
 }
 
-/// Gives up the lease of a loader of this machine that is gone; whether there was one in the way.
+/// Evicts a dead lease owner of this machine. Returns whether there was one.
 pub(crate) async fn evict_dead_owner(dependencies: &Dependencies, begun: &Begun) -> Result<bool, StoreError> {
     let Dependencies { store, holder, .. } = dependencies;
     match begun {
@@ -69,7 +69,6 @@ pub(crate) async fn evict_dead_owner(dependencies: &Dependencies, begun: &Begun)
     }
 }
 
-/// Says that a source is a copy of what a run has loaded.
 pub(crate) fn log_copy(url: &SourceUrl, run: &Run) {
     let Run { source, run_id, state, .. } = run;
     if source.location == url.to_string() {
@@ -85,7 +84,7 @@ pub(crate) fn log_copy(url: &SourceUrl, run: &Run) {
     }
 }
 
-/// Returns once nothing more becomes of a sealed run for a while: the process that held its chunks is gone.
+/// Returns once a sealed run has made no progress for `a_while`: the process that held its chunks is gone.
 pub(crate) async fn until_stalled(store: &dyn Store, run_id: &RunId, a_while: Duration) -> LoadError {
     let mut before = None;
     loop {

@@ -1,38 +1,36 @@
-//! What becomes of a run when a pass over its source ends: the one place that seals runs and says how a load ended.
+//! The end of a load: the run is sealed, failed, aborted or stopped. The only place that seals runs.
 
 use assay_source::SourceError;
 use assay_store::{Sealing, Stopping};
 use assay_transaction::{Checkpoint, Position, Run, RunSettings, Sealed, StopKind, StopOrder, escaped};
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::load::judge::RowStats;
 use crate::load::read::ReadBatch;
-use crate::load::remarks::Remarks;
 use crate::load::{Load, PassEnd, PassReport, PassScope};
-use crate::metrics::{self, InProgress, LoadOutcome};
 use crate::patience::until_answered;
 use crate::totals::{TrailerFound, differences};
-use crate::{Dependencies, LoadError};
+use crate::{Dependencies, LoadError, Remarks};
 
-/// What a load did that came to its end.
+/// Result of a load that sealed its run.
 #[derive(Debug, Clone)]
 pub(crate) struct FinishedLoad {
-    /// Where the run ends.
+    /// The end of the run.
     pub(crate) sealed: Sealed,
-    /// Chunks that were published.
+    /// Published chunks.
     pub(crate) chunks: u64,
     /// Their rows.
     pub(crate) rows: u64,
-    /// What a person should be told of them.
+    /// Warnings about its rows.
     pub(crate) remarks: Remarks,
 }
 
-/// Why a load did not.
+/// Why a load ended early.
 #[derive(Debug)]
 pub(crate) struct UnfinishedLoad {
     pub(crate) error: LoadError,
-    /// Whether the run is sealed all the same, so that it ends once what was published is stored.
+    /// Whether the run is sealed nevertheless, so that it is finished once everything published is stored.
     pub(crate) is_sealed: bool,
 }
 
@@ -43,74 +41,8 @@ impl From<LoadError> for UnfinishedLoad {
 }
 
 impl Load<'_> {
-    /// Reads, publishes and seals. Whatever comes of it, the lease is over afterwards.
-    pub(crate) async fn run(
-        &self,
-        run: &Run,
-        scope: PassScope,
-        batches: mpsc::UnboundedSender<ReadBatch>,
-    ) -> Result<FinishedLoad, UnfinishedLoad> {
-        let in_progress = InProgress::begin();
-        let loaded = self.run_with_lease(run, scope, batches).await;
-        drop(in_progress);
-        metrics::ended(match &loaded {
-            Ok(_) => LoadOutcome::Loaded,
-            Err(UnfinishedLoad { is_sealed: true, .. }) => LoadOutcome::EndedEarly,
-            Err(UnfinishedLoad { is_sealed: false, .. }) => LoadOutcome::Unfinished,
-        });
-        if let Err(UnfinishedLoad { is_sealed: false, .. }) = &loaded {
-            self.release().await;
-        }
-        loaded
-    }
-
-    async fn run_with_lease(
-        &self,
-        run: &Run,
-        scope: PassScope,
-        batches: mpsc::UnboundedSender<ReadBatch>,
-    ) -> Result<FinishedLoad, UnfinishedLoad> {
-        let order = run.stop.as_ref().filter(|_| run.sealed.is_none());
-        let scope = match (order, run.sealed) {
-            (Some(_), _) => self.scope_before_stop(run, scope).await?,
-            (None, Some(sealed)) => PassScope { until: Some(sealed.chunks_total), ..scope },
-            (None, None) => scope,
-        };
-        let PassReport { end, confirmed, chunks, rows, stats } =
-            Box::pin(self.pass(run, scope, batches.clone())).await?;
-        match (end, order) {
-            // The loader before is gone, and left the seal to whoever comes next.
-            (PassEnd::Whole(at, _), Some(order)) => Err(self.seal_stopped(run, at, order, &batches).await),
-            (PassEnd::Whole(at, trailer), None) => {
-                // A run that is sealed already was judged then.
-                if run.sealed.is_none()
-                    && let Some(error) = wrong(&run.settings, at, &trailer, &stats)
-                {
-                    return Err(self.seal_failed(run, at, error).await);
-                }
-                match self.seal(run, at, None).await? {
-                    Sealing::Done => {
-                        let remarks = Remarks::of(&stats, run.settings.time_zone);
-                        Ok(FinishedLoad { sealed: Sealed::at(at), chunks, rows, remarks })
-                    }
-                    Sealing::Elsewhere { reason } | Sealing::RecordedBeyond { reason } => {
-                        Err(LoadError::NotSealed(reason).into())
-                    }
-                }
-            }
-            (PassEnd::Broken(cause, at), _) => Err(self.seal_failed(run, confirmed, broken_off(run, at, cause)).await),
-            (PassEnd::TooLarge { chunk, bytes }, _) => {
-                Err(self.abort_too_large(run, confirmed, LoadError::ChunkTooLarge { chunk, bytes }, &batches).await)
-            }
-            (PassEnd::BudgetSpent(reason), _) => Err(self.abort(run, confirmed, reason, &batches).await),
-            (PassEnd::StopOrdered(order), _) => Err(self.seal_stopped(run, confirmed, &order, &batches).await),
-            (PassEnd::Interrupted, _) => Err(self.stopped(run, confirmed.rows_before()).into()),
-        }
-    }
-
-    /// Seals a run whose source cannot be read to its end. One that was sealed before, and is only being repaired, stays as it
-    /// is.
-    async fn seal_failed(&self, run: &Run, at: Checkpoint, error: LoadError) -> UnfinishedLoad {
+    /// Seals a run as failed. A run that was sealed before, and is only being repaired, stays as it is.
+    pub(super) async fn seal_failed(&self, run: &Run, at: Checkpoint, error: LoadError) -> UnfinishedLoad {
         if run.sealed.is_some() {
             return error.into();
         }
@@ -124,9 +56,9 @@ impl Load<'_> {
         }
     }
 
-    /// Ends a run before the chunk that the broker does not take. By an order, as later chunks may be on the broker already: what
-    /// lies beyond an ordered end is dropped, and refused beyond any other.
-    async fn abort_too_large(
+    /// Ends a run before the chunk that is too large for the broker. By a stop order, as later chunks may be on the broker
+    /// already: chunks beyond an ordered end are dropped, beyond any other end they are refused.
+    pub(super) async fn abort_too_large(
         &self,
         run: &Run,
         at: Checkpoint,
@@ -142,8 +74,8 @@ impl Load<'_> {
         }
     }
 
-    /// Ends a run whose budget is spent, or as somebody ordered a moment before.
-    async fn abort(
+    /// Aborts a run, unless it was ordered to stop a moment before.
+    pub(super) async fn abort(
         &self,
         run: &Run,
         at: Checkpoint,
@@ -151,17 +83,17 @@ impl Load<'_> {
         batches: &mpsc::UnboundedSender<ReadBatch>,
     ) -> UnfinishedLoad {
         let Dependencies { store, act, .. } = self.dependencies;
-        let ordering = until_answered("the order to end the run", || {
+        let aborting = until_answered("the order to stop the run", || {
             store.order_stop(&run.run_id, StopKind::Aborted, &reason, act)
         });
-        let Some(ordered) = self.shutdown.run_until_cancelled(ordering).await else {
+        let Some(ordered) = self.shutdown.run_until_cancelled(aborting).await else {
             return self.stopped(run, at.rows_before()).into();
         };
         match ordered {
             Ok(Stopping::Ordered(ordered) | Stopping::Before(ordered) | Stopping::Finished(ordered)) => {
                 match &ordered.stop {
                     Some(order) => self.seal_stopped(run, at, order, batches).await,
-                    // It was closed elsewhere.
+                    // Another process closed it.
                     None => self.stopped(run, at.rows_before()).into(),
                 }
             }
@@ -169,9 +101,8 @@ impl Load<'_> {
         }
     }
 
-    /// Seals a run that was ended early. Where a loader before had come further than this one, the run cannot end here: then
-    /// what may be missing up to there is published first.
-    async fn seal_stopped(
+    /// Seals a stopped run. If an earlier loader had come further than this one, publishes what is missing up to there first.
+    pub(super) async fn seal_stopped(
         &self,
         run: &Run,
         mut at: Checkpoint,
@@ -181,14 +112,14 @@ impl Load<'_> {
         let ended = LoadError::Ended { run_id: run.run_id.clone(), kind: order.kind, reason: order.reason.clone() };
         loop {
             let reason = match self.seal(run, at, Some(&order.reason)).await {
-                // Elsewhere, as this loader was taken to be gone.
+                // Another process took this loader for dead.
                 Ok(Sealing::Done | Sealing::Elsewhere { .. }) => {
                     return UnfinishedLoad { error: ended, is_sealed: true };
                 }
                 Ok(Sealing::RecordedBeyond { reason }) => reason,
                 Err(error) => return error.into(),
             };
-            debug!("{reason}: what is missing before it is published first");
+            debug!("{reason}: missing chunks before it are published first");
             at = match self.fill(run, at, order, batches).await {
                 Ok(next) if next.chunk > at.chunk => next,
                 Ok(_) => return LoadError::NotSealed(reason).into(),
@@ -197,7 +128,7 @@ impl Load<'_> {
         }
     }
 
-    /// Publishes what is missing between a place and the last chunk that is recorded; tells the place behind that.
+    /// Publishes what is missing between a checkpoint and the last recorded chunk. Returns the checkpoint after that.
     async fn fill(
         &self,
         run: &Run,
@@ -210,7 +141,7 @@ impl Load<'_> {
         let PassReport { end, confirmed, .. } = Box::pin(self.pass(&run, scope, batches.clone())).await?;
         match end {
             PassEnd::Whole(at, _) => Ok(at),
-            PassEnd::Broken(cause, at) => Err(broken_off(&run, at, cause)),
+            PassEnd::Broken(cause, at) => Err(source_broken(&run, at, cause)),
             PassEnd::TooLarge { chunk, bytes } => Err(LoadError::ChunkTooLarge { chunk, bytes }),
             PassEnd::BudgetSpent(_) | PassEnd::StopOrdered(_) | PassEnd::Interrupted => {
                 Err(self.stopped(&run, confirmed.rows_before()))
@@ -218,9 +149,9 @@ impl Load<'_> {
         }
     }
 
-    /// Seals the run, unless it was sealed before, and closes it in case the last chunk was faster. Waits while the database is
-    /// away. Another loader that has taken the run over seals it itself.
-    async fn seal(&self, run: &Run, at: Checkpoint, error: Option<&str>) -> Result<Sealing, LoadError> {
+    /// Seals the run, unless it is sealed, and closes it if its last chunk is stored already. Waits for an unreachable database.
+    /// A loader that has taken over the run seals it itself.
+    pub(super) async fn seal(&self, run: &Run, at: Checkpoint, error: Option<&str>) -> Result<Sealing, LoadError> {
         let store = &self.dependencies.store;
         let error = error.map(escaped);
         let error = error.as_deref();
@@ -244,8 +175,13 @@ impl Load<'_> {
     }
 }
 
-/// Why the run of a source that was read to its end has failed all the same; none where it has not. One without rows has not.
-fn wrong(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound, stats: &RowStats) -> Option<LoadError> {
+/// Why the run of a completely read source has failed, if it has. A source without rows has not.
+pub(crate) fn failure(
+    settings: &RunSettings,
+    at: Checkpoint,
+    trailer: &TrailerFound,
+    stats: &RowStats,
+) -> Option<LoadError> {
     let rows = at.rows_before();
     if rows > 0 && at.counted.invalid == rows {
         return Some(LoadError::NothingValid { rows, most: stats.rejections.most_frequent(stats.rows).map(Box::new) });
@@ -253,6 +189,11 @@ fn wrong(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound, stats: 
     differences(settings, at, trailer).map(LoadError::ControlTotals)
 }
 
-fn broken_off(run: &Run, at: Position, cause: SourceError) -> LoadError {
+pub(crate) fn source_broken(run: &Run, at: Position, cause: SourceError) -> LoadError {
     LoadError::BrokenOff { location: run.source.location.clone(), row: at.row, line: at.line, cause: Box::new(cause) }
+}
+
+pub(crate) fn log_sealed(run: &Run, sealed: Sealed) {
+    let Sealed { rows_read, chunks_total, .. } = sealed;
+    info!("Published {rows_read} rows in {chunks_total} chunks; predictors and writers go on with run {}", run.run_id);
 }

@@ -1,5 +1,5 @@
-//! Judging: what each row of a source is. By the rules of its run a transaction or a rejected row; and what is no row of it at all: its
-//! trailer, its footer, another header. What was stats is told at the end.
+//! Decides what each row of a source is: a transaction or a rejected row by the rules of its run, its trailer, its footer, or
+//! another header. Collects statistics of the rows.
 
 use assay_source::{HEAD_BYTES, Row};
 use assay_transaction::{
@@ -12,18 +12,18 @@ use tracing::warn;
 use crate::metrics;
 use crate::totals::TrailerFound;
 
-/// What one process has stats of the rows of a source.
+/// Statistics of the rows that this process has read.
 #[derive(Debug, Default)]
 pub(crate) struct RowStats {
-    /// How many there were.
+    /// Number of rows.
     pub(crate) rows: u64,
-    /// Why those were rejected that were.
+    /// Reasons of the rejected rows.
     pub(crate) rejections: Rejections,
-    /// Those whose local time comes twice.
+    /// Rows whose local time exists twice.
     pub(crate) ambiguous_hours: u64,
-    /// Those whose id is that of another but for case or composition.
+    /// Rows whose id equals another one except for case or composition.
     pub(crate) lookalikes: Lookalikes,
-    /// The first one that only another reading fits, for a person.
+    /// Description of the first row that only another reading fits.
     other_reading: Option<String>,
 }
 
@@ -31,9 +31,9 @@ pub(crate) struct RowStats {
 pub(crate) enum RowKind {
     /// A row.
     Row(Judged),
-    /// Another header than that of the source: how it differs.
+    /// A header other than that of the source, and the difference.
     OtherHeader(String),
-    /// One more than can be counted, where ids count equal rows: why, for a person.
+    /// Ids count equal rows, and there are too many; with the reason.
     Uncountable(String),
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Judge<'a> {
     rules: Rules,
     headers: Option<HeaderRows<'a>>,
     bytes: RowBytes,
-    /// The rows up to now, where ids count those that are equal.
+    /// Equal rows so far, if ids count them.
     occurrences: Occurrences,
     pub(crate) stats: RowStats,
 }
@@ -56,17 +56,17 @@ impl<'a> Judge<'a> {
         Ok(Self { settings, rules, headers, bytes, occurrences: Occurrences::default(), stats: RowStats::default() })
     }
 
-    /// Which of the rows with the same id a row is, where ids count them; the first one in every other source. Each row is to be
-    /// counted once, in the order of the source.
+    /// Index of the row among equal rows, from 1, if ids count them; else 1. Each row must be counted once, in the order of the
+    /// source.
     pub(crate) fn count(&mut self, row: &Row<'_>) -> Result<u64, TooManyRows> {
         if row.malformed.is_some() {
-            // It has no fields that could be told apart, and no id.
+            // It has neither fields nor an id.
             return Ok(1);
         }
         self.occurrences.nth(&self.rules, row.number, &row.fields)
     }
 
-    /// What a row says, if it is the trailer that the run's source should have.
+    /// Reads the row as the expected trailer.
     pub(crate) fn trailer_in(&self, row: &Row<'_>) -> Option<TrailerFound> {
         let trailer = self.settings.trailer.as_ref()?;
         if let Some(reason) = &row.malformed {
@@ -77,19 +77,19 @@ impl<'a> Judge<'a> {
         if trailer.is_footer() && self.rules.check(row.number, &row.fields, row.raw_bytes).is_ok() {
             let (number, line, pattern) = (row.number, row.line, quoted(trailer.as_str()));
             warn!(
-                "row {number} (line {line}) is the footer {pattern}, as TRAILER says, and would be a transaction without it"
+                "row {number} (line {line}) is the footer {pattern} of TRAILER, and would be a transaction without it"
             );
         }
         Some(found.map_or_else(TrailerFound::Wrong, TrailerFound::Totals))
     }
 
-    /// Whether a row that follows the trailer is no data either: a footer may have several lines, but no transaction among them.
+    /// Whether a row after the trailer belongs to the footer, which may have several lines, but no transaction among them.
     pub(crate) fn is_of_footer(&self, row: &Row<'_>) -> bool {
         let is_footer = self.settings.trailer.as_ref().is_some_and(assay_transaction::Trailer::is_footer);
         is_footer && (row.malformed.is_some() || self.rules.check(row.number, &row.fields, row.raw_bytes).is_err())
     }
 
-    /// Whether a row is a transaction; else which rule it broke, with its own bytes.
+    /// Whether a row is a transaction; otherwise the broken rule, with the row's bytes.
     pub(crate) fn judge(&mut self, row: &Row<'_>) -> Result<RowKind, WireError> {
         let nth = match self.count(row) {
             Ok(nth) => nth,
@@ -110,7 +110,7 @@ impl<'a> Judge<'a> {
             Err(rejection) => {
                 let mut rejection = match self.header_in(row) {
                     Some(HeaderRow::Same) => {
-                        let message = "the row is the header once more".to_owned();
+                        let message = "the row repeats the header".to_owned();
                         Rejection::new(RejectReason::HeaderRepeated, message)
                     }
                     Some(HeaderRow::Other(difference)) => return Ok(RowKind::OtherHeader(difference)),
@@ -142,8 +142,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Why a run is to end after so many rows: more of them are invalid than it allows, or too many fit another reading alone. None
-    /// while it is to go on.
+    /// Why the run must end after this many rows: too many are invalid, or fit only another reading. None while it may
+    /// continue.
     pub(crate) fn spent(&self, counted: Counted, rows: u64, is_end: bool) -> Option<String> {
         let read_wrongly = || {
             let other = counted.other_reading;
@@ -161,18 +161,18 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether a row that ends at a place, and is no text in UTF-8, is one that only another encoding fits: where the sample is ASCII,
-/// nothing says that the source is UTF-8. What of the sample itself is none was known to be a slip.
+/// Whether a row that is not UTF-8 fits only another encoding: if the sample is ASCII, nothing proves that the source is UTF-8.
+/// Rows within the sample were known then.
 fn is_in_another_encoding(settings: &RunSettings, end: Position, reason: &RejectReason) -> bool {
     *reason == RejectReason::Encoding && end.offset > HEAD_BYTES as u64 && is_encoding_default(settings)
 }
 
-/// Whether nothing of the source speaks for its encoding, and nobody has set it.
+/// Whether the encoding was neither recognised nor set.
 fn is_encoding_default(settings: &RunSettings) -> bool {
     settings.decisions.iter().any(|it| it.what == Decided::Encoding && it.by == DecidedBy::Default)
 }
 
-/// What was recognised of a source that could be read in another way, in words, and the settings that say which is meant.
+/// The recognised readings in words, and the settings that choose others.
 fn recognised(settings: &RunSettings) -> (String, String) {
     let names = [
         (Decided::DecimalMark, "DECIMAL_MARK"),
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fits_another_reading_names_the_recognised_one_and_its_setting() {
+    fn rows_of_another_reading_name_the_recognised_one_and_its_setting() {
         let decision = |what, value: &str, by| Decision { what, value: value.into(), by, evidence: String::new() };
         let decisions = vec![
             decision(Decided::DecimalMark, "point", DecidedBy::Set),
@@ -211,7 +211,7 @@ mod tests {
         judge.stats.other_reading = Some("row 7 (line 8): `timestamp` is none".to_owned());
         let counted = |other_reading| Counted { invalid: other_reading, other_reading, ..Counted::default() };
         assert_eq!(judge.spent(counted(1), 1_000, false), None);
-        assert_eq!(judge.spent(counted(2), 999, false), None, "too few rows to say so");
+        assert_eq!(judge.spent(counted(2), 999, false), None, "too few rows");
         assert_eq!(
             judge.spent(counted(2), 1_000, false).unwrap(),
             "2 of 1000 rows fit another reading than timestamps %d/%m/%Y (recognised) alone, more than one in a thousand, such as \
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_sample_of_ascii_text_that_is_no_utf8_is_in_another_encoding() {
+    fn invalid_utf8_after_an_ascii_sample_is_another_encoding() {
         let decision = |by| Decision { what: Decided::Encoding, value: "UTF-8".into(), by, evidence: String::new() };
         for (by, offset, expected) in [
             (DecidedBy::Default, HEAD_BYTES + 1, true),

@@ -1,61 +1,73 @@
-//! Whose a run is, and whether it is to end early: a loader keeps its lease and hears of such an order while it loads, and
-//! gives one where a source was replaced.
+//! The lease of a run: renewed while the run is loaded, and released if another loader is to resume it. Each renewal also
+//! brings an order to stop the run, if there is one.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use assay_store::{Act, Lease, Renewed, Store, StoreError};
-use assay_transaction::{Run, RunState, SourceIdentity, StopKind, StopOrder};
-use tracing::{debug, info, warn};
+use assay_store::{Lease, Renewed, Store};
+use assay_transaction::{Run, StopOrder};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
 
-/// Between two renewals of a lease.
-const RENEW: Duration = Duration::from_secs(1);
+use crate::Dependencies;
+use crate::load::Load;
+use crate::patience::while_there_is_time;
 
-/// Keeps a lease, and passes on the order to end its run, where there is one, with each renewal. Runs beside the load, and
-/// returns only if the lease is lost; then with who has it now.
-pub(crate) async fn hold(
+/// Longest time between two renewals: short, as a person who cancels the run waits for it.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Load<'_> {
+    /// Renews the lease, if this load has one. Stops the publishing when the run is ordered to stop. Returns only if the lease
+    /// is lost, with its new owner.
+    pub(super) async fn keep_lease(
+        &self,
+        run: &Run,
+        ordered: &OnceLock<StopOrder>,
+        no_more: &CancellationToken,
+    ) -> Option<String> {
+        let Dependencies { store, lease: timeout, .. } = self.dependencies;
+        let Some(lease) = &self.lease else { return std::future::pending().await };
+        renew_lease(&**store, lease, *timeout, |order| {
+            // A load that began with an order carries it out already.
+            if run.stop.is_none() && ordered.get().is_none() {
+                let (run_id, kind, reason) = (&run.run_id, order.kind.as_str(), &order.reason);
+                info!("run {run_id} is {kind}: {reason}; no more of its source is read");
+                let _ = ordered.set(order);
+                no_more.cancel();
+            }
+        })
+        .await
+    }
+
+    /// Releases the lease, so that others can resume the run at once. If that fails, the lease expires.
+    pub(super) async fn release_lease(&self) {
+        let Some(lease) = &self.lease else { return };
+        match while_there_is_time(self.dependencies.store.release_lease(lease), self.shutdown).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => debug!("the lease of run {} is left to expire: {error}", lease.run_id),
+            None => debug!("the lease of run {} is left to expire: the database does not answer", lease.run_id),
+        }
+    }
+}
+
+/// Renews a lease until it is lost; returns its new owner.
+async fn renew_lease(
     store: &dyn Store,
     lease: &Lease,
-    time: Duration,
-    mut hear: impl FnMut(StopOrder),
+    timeout: Duration,
+    mut on_order: impl FnMut(StopOrder),
 ) -> Option<String> {
     let run_id = &lease.run_id;
     loop {
-        match store.renew_lease(lease, time).await {
+        match store.renew_lease(lease, timeout).await {
             Ok(Renewed::Kept(order)) => {
                 if let Some(order) = order {
-                    hear(order);
+                    on_order(order);
                 }
             }
             Ok(Renewed::Lost { by }) => return by,
             Err(error) => debug!("cannot renew the lease of run {run_id}: {error}"),
         }
-        // Often, however long it lasts: a person who cancels the run waits.
-        tokio::time::sleep(RENEW.min(time / 3)).await;
+        tokio::time::sleep(RENEWAL_INTERVAL.min(timeout / 3)).await;
     }
-}
-
-/// Says that a source has changed since it was loaded, and aborts the runs that can never read the rest of what is gone.
-pub(crate) async fn abort_runs_of_replaced_source(
-    store: &dyn Store,
-    source: &SourceIdentity,
-    known: &[Run],
-    act: &Act,
-) -> Result<(), StoreError> {
-    // What comes through a pipe takes the place of nothing.
-    if source.piped_sha256().is_some() {
-        return Ok(());
-    }
-    let earlier: Vec<&Run> = known.iter().filter(|run| run.source.version != source.version).collect();
-    if let Some(latest) = earlier.first() {
-        info!("{} has changed since run {}: this version is a new source", source.location, latest.run_id);
-    }
-    for run in earlier {
-        if run.state != RunState::Loading || run.stop.is_some() {
-            continue;
-        }
-        let reason = format!("its source was replaced: version {} is gone", run.source.version);
-        warn!("run {} is aborted: {reason}", run.run_id);
-        store.order_stop(&run.run_id, StopKind::Aborted, &reason, act).await?;
-    }
-    Ok(())
 }

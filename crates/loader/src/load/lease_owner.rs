@@ -1,5 +1,4 @@
-//! Who holds the lease of a run: a name that no other loader has, and from which this machine can tell that its bearer is
-//! gone.
+//! The owner of a lease: a name unique to one process, by which other processes of the same machine can see that it is dead.
 
 use std::fmt;
 use std::path::Path;
@@ -8,12 +7,11 @@ use assay_store::{Store, StoreError};
 use assay_transaction::RunId;
 use uuid::Uuid;
 
-/// `host/boot/processes/pid/unique`: the name of the host, the identity of the boot of its kernel, the space in which its processes
-/// are numbered, the number of this one, and something random.
+/// `host/boot/processes/pid/unique`: host name, boot id of the kernel, PID namespace, process id, and random characters.
 ///
-/// A process number says something only among processes that are numbered together. The name of a host does not tell: two machines
-/// may be called `localhost`. Nor does the space: the first one of each kernel has the same number. Only all of them do, where the
-/// system tells them. Versions before this one wrote no boot: whose holder is without one is never taken to be of this machine.
+/// A process id is comparable only within one PID namespace of one boot. The host name does not identify a machine (two may be
+/// called `localhost`), nor does the namespace (the first one of every kernel has the same number): only all three together do,
+/// if the system provides them. Earlier versions wrote no boot id: such an owner never counts as one of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     host: String,
@@ -24,7 +22,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// This process; another one each time, so make it once.
+    /// A new name for this process: create it once.
     pub fn new() -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let one_part = |text: &str| text.trim().chars().filter(|character| *character != '/').collect();
@@ -38,18 +36,18 @@ impl Holder {
         }
     }
 
-    /// Whether another holder is known to be gone. One of another machine is not known to be: its lease has to run out.
+    /// Whether another owner is known to be dead. That of another machine is not: its lease has to expire.
     pub fn outlives(&self, other: &str) -> bool {
         let Some(other) = Self::read(other) else { return false };
-        if !self.is_beside(&other) || self.unique == other.unique {
+        if !self.shares_processes_with(&other) || self.unique == other.unique {
             return false;
         }
-        // Who had our own process number before us has ended.
+        // The previous process with our own id has ended.
         other.pid == self.pid || is_gone(other.pid)
     }
 
-    /// Whether the processes of both are numbered together, as far as the system tells.
-    fn is_beside(&self, other: &Self) -> bool {
+    /// Whether both are known to share a PID namespace.
+    fn shares_processes_with(&self, other: &Self) -> bool {
         let Self { host, boot, processes, pid: _, unique: _ } = self;
         !boot.is_empty()
             && !processes.is_empty()
@@ -77,21 +75,20 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Whether a process of this machine has ended. Where the system does not tell, it has not.
+/// Whether a process of this machine is known to have ended.
 fn is_gone(pid: u32) -> bool {
-    // The first process always lives: where it is hidden, others may be, too (`hidepid`).
+    // The first process always exists: if it is hidden, others may be too (`hidepid`).
     if !Path::new("/proc/1/stat").exists() {
         return false;
     }
-    // The state follows the name, which stands in parentheses. Who is dead and not yet buried does nothing any more either.
+    // The state follows the name in parentheses. A zombie has ended, too.
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
 }
 
-/// Frees a run that is held by a loader of this machine which is gone, so that nobody has to wait until its lease has run
-/// out.
+/// Evicts a dead lease owner of this machine, so that its lease need not expire first.
 pub async fn evict_if_gone(store: &dyn Store, run_id: &RunId) -> Result<(), StoreError> {
     match held_by(store, run_id).await? {
         Some(by) if Holder::new().outlives(&by) => store.evict(run_id, &by).await,
@@ -99,7 +96,7 @@ pub async fn evict_if_gone(store: &dyn Store, run_id: &RunId) -> Result<(), Stor
     }
 }
 
-/// Who holds a run.
+/// The lease owner of a run.
 pub(crate) async fn held_by(store: &dyn Store, run_id: &RunId) -> Result<Option<String>, StoreError> {
     let open = store.open_runs().await?;
     Ok(open.into_iter().find(|open| open.run.run_id == *run_id).and_then(|open| open.held_by))
@@ -109,7 +106,7 @@ pub(crate) async fn held_by(store: &dyn Store, run_id: &RunId) -> Result<Option<
 mod tests {
     use super::*;
 
-    /// A number that no process has: no system counts as far.
+    /// An id above those of any process.
     const GONE: u32 = u32::MAX;
 
     fn holder(host: &str, boot: &str, processes: &str, pid: u32, unique: &str) -> Holder {
@@ -123,23 +120,23 @@ mod tests {
     }
 
     #[test]
-    fn only_who_is_known_to_be_gone_is_outlived() {
+    fn only_a_known_dead_owner_is_outlived() {
         let (here, alive) = (std::process::id(), 1);
         let this = holder("localhost", "b1", "4026531836", here, "this");
         for (other, expected, why) in [
             (holder("localhost", "b1", "4026531836", GONE, "other"), true, "it has ended"),
-            (holder("localhost", "b1", "4026531836", here, "other"), true, "nobody else has this process number"),
+            (holder("localhost", "b1", "4026531836", here, "other"), true, "its process id is ours"),
             (holder("localhost", "b1", "4026531836", here, "this"), false, "it is this one"),
             (holder("localhost", "b1", "4026531836", alive, "other"), false, "the first process always lives"),
             (holder("localhost", "b2", "4026531836", GONE, "other"), false, "another machine of the same name"),
-            (holder("localhost", "", "4026531836", GONE, "other"), false, "nobody knows which machine"),
+            (holder("localhost", "", "4026531836", GONE, "other"), false, "unknown machine"),
             (holder("other", "b1", "4026531836", GONE, "other"), false, "another name"),
             (holder("localhost", "b1", "4026532177", GONE, "other"), false, "another container"),
-            (holder("localhost", "b1", "", GONE, "other"), false, "nobody knows which container"),
+            (holder("localhost", "b1", "", GONE, "other"), false, "unknown container"),
         ] {
             assert_eq!(this.outlives(&other.to_string()), expected, "{why}: {other}");
         }
-        // Where this system does not tell, even what looks the same is not.
+        // Without these facts, equal names prove nothing.
         for this in [holder("h", "", "1", here, "this"), holder("h", "b", "", here, "this")] {
             let other = Holder { pid: GONE, unique: "other".to_owned(), ..this.clone() };
             assert!(!this.outlives(&other.to_string()), "{this}");
@@ -147,11 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_holder_of_this_form_is_not_outlived() {
+    fn a_name_of_another_form_is_not_outlived() {
         let this = Holder::new();
         assert_eq!(Holder::read(&this.to_string()), Some(this.clone()));
         let Holder { host, boot, processes, .. } = &this;
-        // As versions before this one wrote it.
+        // The form of earlier versions.
         let former = format!("{host}/{processes}/{GONE}/other");
         for text in [&former, "", "host", "host/b/1/x/y", &format!("{host}/{boot}/{processes}/{GONE}/other/more")] {
             assert!(!this.outlives(text), "{text}");
@@ -162,7 +159,7 @@ mod tests {
     fn a_process_that_has_ended_is_gone() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
-        // Dead, whether or not anybody has asked for its status.
+        // A zombie, or gone.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         while !is_gone(pid) {
             assert!(std::time::Instant::now() < deadline, "it ends");

@@ -1,111 +1,198 @@
-//! One pass over a source: its rows are read and published; the whole of it, the rest of it, or what is missing of it. How
-//! the pass ended decides `conclude` what becomes of the run.
+//! One load of one run: from the checkpoint to the seal.
+//!
+//! [`Load::run`] makes one pass over the source and decides how the run ends. In order of use:
+//! - `begin`: which run the source has, and what is left to read of it; `copies`: sources with the same content
+//! - `read`: a task cuts the rows into chunks, `judge` decides what each row is
+//! - `stored`: chunks and rows that the database already has
+//! - `publish`: chunks go to the broker; `checkpoint`: the position follows what is confirmed
+//! - `lease`: renewal of the lease, and the order to stop; `lease_owner`: the name of this process in it
+//! - `finish`: the run is sealed, aborted or left to the next loader; `warnings`: what a person should know of its rows
 
 pub(crate) mod begin;
 pub(crate) mod checkpoint;
 pub(crate) mod copies;
-pub(crate) mod counting;
 pub(crate) mod finish;
 pub(crate) mod judge;
-pub(crate) mod known;
 pub(crate) mod lease;
 pub(crate) mod lease_owner;
 pub(crate) mod publish;
 pub(crate) mod read;
-pub(crate) mod recorded;
-pub(crate) mod remarks;
-pub(crate) mod run_name;
+pub(crate) mod stored;
+pub(crate) mod warnings;
 
 use std::convert::Infallible;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use assay_source::{Found, SourceError, SourceUrl};
-use assay_store::Lease;
-use assay_transaction::{Checkpoint, Position, Run, StopOrder};
+use assay_store::{Lease, Sealing};
+use assay_transaction::{Checkpoint, Position, Run, Sealed, StopOrder};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{Instrument as _, debug, info};
+use tracing::Instrument as _;
 
-use crate::load::counting::counts_equal_rows;
-use crate::load::judge::RowStats;
-use crate::load::known::StoredRowMarker;
-use crate::load::lease::hold;
-use crate::load::publish::{ChunkPublisher, PublishReport};
-use crate::load::read::{ReadBatch, ReadEnd, ReaderMessage, ReaderTask, read};
-use crate::load::recorded::{RecordedChunks, end_of_recorded_chunks};
-use crate::patience::{until_answered, while_there_is_time};
+use self::finish::{FinishedLoad, UnfinishedLoad, failure, log_sealed, source_broken};
+use self::judge::RowStats;
+use self::publish::{ChunkPublisher, PublishReport, log_published_batches};
+use self::read::{ReadBatch, ReadEnd, ReaderMessage, ReaderTask, counts_equal_rows, read};
+use self::stored::{RecordedChunks, StoredRowMarker, end_of_recorded_chunks};
+use crate::metrics::{self, InProgress, LoadOutcome};
+use crate::patience::until_answered;
 use crate::totals::TrailerFound;
-use crate::{Dependencies, LoadError, LoadProgress};
+use crate::{Dependencies, LoadError, LoadProgress, Remarks};
 
-/// Chunks that wait between the reader and the publisher.
+/// Chunks between the reader and the publisher.
 pub(crate) const READ_AHEAD: usize = 8;
 
-/// One load, from a position to the seal.
+/// One load.
 pub(crate) struct Load<'a> {
     pub(crate) dependencies: &'a Dependencies,
     pub(crate) url: &'a SourceUrl,
     /// Rows that are read together.
     pub(crate) batch_rows: usize,
-    /// How a person starts a loader that goes on with this run, beside naming its source.
+    /// Arguments, besides the source, with which another loader resumes this run.
     pub(crate) again: String,
-    /// The right to seal the run. Without one, it is sealed already.
+    /// The right to seal the run. None if it is sealed already.
     pub(crate) lease: Option<Lease>,
     pub(crate) progress: &'a Arc<LoadProgress>,
     pub(crate) shutdown: &'a CancellationToken,
 }
 
-/// What a pass takes on.
+/// The chunks of a pass.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PassScope {
-    /// Where it begins.
+    /// Start.
     pub(crate) from: Checkpoint,
-    /// The chunk before which it ends; none for the end of the source.
+    /// End (exclusive). None means the end of the source.
     pub(crate) until: Option<u64>,
-    /// Whether chunks that are recorded are passed over.
+    /// Skips chunks that are recorded.
     pub(crate) only_missing: bool,
 }
 
 /// How a pass ended.
 #[derive(Debug)]
 pub(crate) enum PassEnd {
-    /// All of it is read, and every chunk is confirmed.
+    /// Everything is read, and every chunk is confirmed.
     Whole(Checkpoint, TrailerFound),
-    /// The source cannot be read any further, now or later.
+    /// The source can never be read any further.
     Broken(SourceError, Position),
-    /// The broker takes no message of the size of the next chunk.
-    TooLarge {
-        /// Which chunk.
-        chunk: u64,
-        /// Its size.
-        bytes: usize,
-    },
-    /// Too many rows are invalid: why, for a person.
+    /// The broker accepts no message as large as this chunk.
+    TooLarge { chunk: u64, bytes: usize },
+    /// Too many rows are invalid, for this reason.
     BudgetSpent(String),
-    /// Somebody ordered the run to end.
+    /// The run was ordered to stop.
     StopOrdered(StopOrder),
-    /// The process was asked to stop.
+    /// The process shuts down.
     Interrupted,
 }
 
-/// What a pass did.
+/// Result of a pass.
 #[derive(Debug)]
 pub(crate) struct PassReport {
     pub(crate) end: PassEnd,
     /// Everything before it is confirmed.
     pub(crate) confirmed: Checkpoint,
-    /// Chunks that were published.
+    /// Published chunks.
     pub(crate) chunks: u64,
-    /// Their rows.
+    /// Rows of these chunks.
     pub(crate) rows: u64,
-    /// What was stats of the rows that it read, where it came to an end of its own.
+    /// Statistics of the rows read, if the reader came to an end.
     pub(crate) stats: RowStats,
 }
 
-impl Load<'_> {
-    /// What is still to be read of a run that was ordered to end, and has lost the loader that was to seal it: what may be
-    /// missing before the last chunk that is recorded, as the run cannot be sealed before that one.
+impl<'a> Load<'a> {
+    pub(crate) fn new(
+        dependencies: &'a Dependencies,
+        url: &'a SourceUrl,
+        batch_rows: NonZeroUsize,
+        lease: Option<Lease>,
+        progress: &'a Arc<LoadProgress>,
+        shutdown: &'a CancellationToken,
+    ) -> Self {
+        Self { dependencies, url, batch_rows: batch_rows.get(), again: String::new(), lease, progress, shutdown }
+    }
+
+    /// Runs the load, and logs each batch once it is published.
+    pub(crate) async fn run_logged(&self, run: &Run, scope: PassScope) -> Result<FinishedLoad, LoadError> {
+        let (sender, batches) = mpsc::unbounded_channel();
+        let (loaded, ()) = tokio::join!(Box::pin(self.run(run, scope, sender)), log_published_batches(batches));
+        let loaded = loaded.map_err(|unfinished| unfinished.error)?;
+        log_sealed(run, loaded.sealed);
+        loaded.remarks.log();
+        Ok(loaded)
+    }
+
+    /// Reads, publishes and seals. The lease is over afterwards.
+    pub(crate) async fn run(
+        &self,
+        run: &Run,
+        scope: PassScope,
+        batches: mpsc::UnboundedSender<ReadBatch>,
+    ) -> Result<FinishedLoad, UnfinishedLoad> {
+        let in_progress = InProgress::begin();
+        let loaded = self.run_with_lease(run, scope, batches).await;
+        drop(in_progress);
+        metrics::ended(match &loaded {
+            Ok(_) => LoadOutcome::Loaded,
+            Err(UnfinishedLoad { is_sealed: true, .. }) => LoadOutcome::EndedEarly,
+            Err(UnfinishedLoad { is_sealed: false, .. }) => LoadOutcome::Unfinished,
+        });
+        if let Err(UnfinishedLoad { is_sealed: false, .. }) = &loaded {
+            self.release_lease().await;
+        }
+        loaded
+    }
+
+    async fn run_with_lease(
+        &self,
+        run: &Run,
+        scope: PassScope,
+        batches: mpsc::UnboundedSender<ReadBatch>,
+    ) -> Result<FinishedLoad, UnfinishedLoad> {
+        let order = run.stop.as_ref().filter(|_| run.sealed.is_none());
+        let scope = match (order, run.sealed) {
+            (Some(_), _) => self.scope_before_stop(run, scope).await?,
+            (None, Some(sealed)) => PassScope { until: Some(sealed.chunks_total), ..scope },
+            (None, None) => scope,
+        };
+        let PassReport { end, confirmed, chunks, rows, stats } =
+            Box::pin(self.pass(run, scope, batches.clone())).await?;
+        match (end, order) {
+            // The previous loader died before it sealed the run.
+            (PassEnd::Whole(at, _), Some(order)) => Err(self.seal_stopped(run, at, order, &batches).await),
+            (PassEnd::Whole(at, trailer), None) => {
+                // A sealed run was checked when it was sealed.
+                if run.sealed.is_none()
+                    && let Some(error) = failure(&run.settings, at, &trailer, &stats)
+                {
+                    return Err(self.seal_failed(run, at, error).await);
+                }
+                match self.seal(run, at, None).await? {
+                    Sealing::Done => {
+                        let remarks = Remarks::of(&stats, run.settings.time_zone);
+                        Ok(FinishedLoad { sealed: Sealed::at(at), chunks, rows, remarks })
+                    }
+                    Sealing::Elsewhere { reason } | Sealing::RecordedBeyond { reason } => {
+                        Err(LoadError::NotSealed(reason).into())
+                    }
+                }
+            }
+            (PassEnd::Broken(cause, at), _) => {
+                Err(self.seal_failed(run, confirmed, source_broken(run, at, cause)).await)
+            }
+            (PassEnd::TooLarge { chunk, bytes }, _) => {
+                Err(self.abort_too_large(run, confirmed, LoadError::ChunkTooLarge { chunk, bytes }, &batches).await)
+            }
+            (PassEnd::BudgetSpent(reason), _) => Err(self.abort(run, confirmed, reason, &batches).await),
+            (PassEnd::StopOrdered(order), _) => Err(self.seal_stopped(run, confirmed, &order, &batches).await),
+            (PassEnd::Interrupted, _) => Err(self.stopped(run, confirmed.rows_before()).into()),
+        }
+    }
+
+    /// The scope for a stopped run whose loader died before it sealed the run: chunks missing before the last recorded one,
+    /// as a run cannot be sealed before that.
     pub(crate) async fn scope_before_stop(&self, run: &Run, scope: PassScope) -> Result<PassScope, LoadError> {
         let store = &*self.dependencies.store;
         let recorded = until_answered("the run", || end_of_recorded_chunks(store, &run.run_id, run.checkpoint.chunk));
@@ -123,97 +210,71 @@ impl Load<'_> {
         batches: mpsc::UnboundedSender<ReadBatch>,
     ) -> Result<PassReport, LoadError> {
         let Dependencies { store, broker, drain, .. } = self.dependencies;
-        let passed = |end, published: PublishReport| {
+        let report = |end, published: PublishReport| {
             let PublishReport { until: confirmed, chunks, rows, .. } = published;
             Ok(PassReport { end, confirmed, chunks, rows, stats: RowStats::default() })
         };
         let nothing = PublishReport::nothing(scope.from);
-        // S3 may be away for as long as SOURCE_TIMEOUT.
+        // S3 may be unreachable for as long as SOURCE_TIMEOUT.
         let starting = Box::pin(self.start_reading(run, scope));
-        let (reading, chunks) = match self.shutdown.run_until_cancelled(starting).await {
+        let (reader, chunks) = match self.shutdown.run_until_cancelled(starting).await {
             Some(Ok(started)) => started,
-            Some(Err(error)) if error.is_final() => return passed(PassEnd::Broken(error, scope.from.at), nothing),
+            Some(Err(error)) if error.is_final() => return report(PassEnd::Broken(error, scope.from.at), nothing),
             Some(Err(error)) => return Err(error.into()),
-            None => return passed(PassEnd::Interrupted, nothing),
+            None => return report(PassEnd::Interrupted, nothing),
         };
         let recorded = if scope.only_missing {
             RecordedChunks::of(&**store, &run.run_id)
         } else {
             RecordedChunks::nothing(&**store, &run.run_id)
         };
-        let (intake, stop, ordered) = (self.shutdown.child_token(), CancellationToken::new(), OnceLock::new());
-        let publishing = ChunkPublisher {
+        let (no_more, give_up, ordered) = (self.shutdown.child_token(), CancellationToken::new(), OnceLock::new());
+        let publisher = ChunkPublisher {
             broker: &**broker,
             store: &**store,
             durable: broker.survives_restart() && run.settings.durable_broker,
             lease: self.lease.as_ref(),
             progress: self.progress,
             batches,
-            intake: &intake,
-            stop: &stop,
+            no_more: &no_more,
+            give_up: &give_up,
         };
         let published = tokio::select! {
-            published = publishing.publish(scope.from, chunks, recorded, StoredRowMarker::of(&**store, run)) => published?,
-            never = stop_after_drain(&intake, *drain, &stop) => match never {},
-            by = self.hold(run, &ordered, &intake) => {
+            published = publisher.publish(scope.from, chunks, recorded, StoredRowMarker::of(&**store, run)) => published?,
+            never = give_up_after(*drain, &no_more, &give_up) => match never {},
+            by = self.keep_lease(run, &ordered, &no_more) => {
                 return Err(LoadError::TakenOver { run_id: run.run_id.clone(), by });
             }
         };
         if let Some(order) = ordered.into_inner() {
-            // Not to be waited for: it may hang on a slow source.
-            reading.abort();
-            return passed(PassEnd::StopOrdered(order), published);
+            // It may hang on a slow source: do not wait.
+            reader.abort();
+            return report(PassEnd::StopOrdered(order), published);
         }
         if let Some((chunk, bytes)) = published.too_large {
-            return passed(PassEnd::TooLarge { chunk, bytes }, published);
+            return report(PassEnd::TooLarge { chunk, bytes }, published);
         }
         if !published.all {
-            return passed(PassEnd::Interrupted, published);
+            return report(PassEnd::Interrupted, published);
         }
-        let (end, stats) = reading.await.map_err(|_| LoadError::Reader)??;
+        let (end, stats) = reader.await.map_err(|_| LoadError::Reader)??;
         let end = match end {
             ReadEnd::Complete(at, trailer) => PassEnd::Whole(at, trailer),
             ReadEnd::Broken(error, at) => PassEnd::Broken(error, at),
             ReadEnd::BudgetSpent(reason) => PassEnd::BudgetSpent(reason),
             ReadEnd::Abandoned => PassEnd::Interrupted,
         };
-        Ok(PassReport { stats, ..passed(end, published)? })
+        Ok(PassReport { stats, ..report(end, published)? })
     }
 
-    /// Keeps the lease, where there is one; returns if it is lost.
-    async fn hold(&self, run: &Run, ordered: &OnceLock<StopOrder>, intake: &CancellationToken) -> Option<String> {
-        let Dependencies { store, lease: time, .. } = self.dependencies;
-        let Some(lease) = &self.lease else { return std::future::pending().await };
-        hold(&**store, lease, *time, |order| {
-            // An order that was known is what this pass is for.
-            if run.stop.is_none() && ordered.get().is_none() {
-                let (run_id, kind, reason) = (&run.run_id, order.kind.as_str(), &order.reason);
-                info!("run {run_id} is {kind}: {reason}; no more of its source is read");
-                let _ = ordered.set(order);
-                intake.cancel();
-            }
-        })
-        .await
-    }
-
-    /// Lets others take the run, at once. A lease that is not released runs out.
-    pub(crate) async fn release(&self) {
-        let Some(lease) = &self.lease else { return };
-        match while_there_is_time(self.dependencies.store.release_lease(lease), self.shutdown).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => debug!("the lease of run {} has to run out: {error}", lease.run_id),
-            None => debug!("the lease of run {} has to run out: the database does not answer", lease.run_id),
-        }
-    }
-
-    /// Starts to read the source.
+    /// Starts the reader.
     pub(crate) async fn start_reading(
         &self,
         run: &Run,
         scope: PassScope,
     ) -> Result<(ReaderTask, mpsc::Receiver<ReaderMessage>), SourceError> {
         let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
-        // Where rows are counted, those before the scope are read as well.
+        // Ids that count equal rows need all the rows before, too.
         let first = run.settings.start.filter(|_| counts_equal_rows(run)).unwrap_or(scope.from.at);
         let reader = self.dependencies.sources.rows(self.url, &found, &run.settings, first).await?;
         let (sender, chunks) = mpsc::channel(READ_AHEAD);
@@ -227,10 +288,10 @@ impl Load<'_> {
     }
 }
 
-/// Stops what is still in flight some time after the intake ended; runs beside it and never returns.
-async fn stop_after_drain(intake: &CancellationToken, drain: Duration, stop: &CancellationToken) -> Infallible {
-    intake.cancelled().await;
+/// Gives up what is in flight, `drain` after `no_more`. Never returns.
+async fn give_up_after(drain: Duration, no_more: &CancellationToken, give_up: &CancellationToken) -> Infallible {
+    no_more.cancelled().await;
     tokio::time::sleep(drain).await;
-    stop.cancel();
+    give_up.cancel();
     std::future::pending().await
 }

@@ -9,41 +9,39 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, error_span, info, warn};
 
-use crate::load::checkpoint::{CheckpointWriter, ConfirmedPositions};
-use crate::load::known::StoredRowMarker;
+use crate::load::checkpoint::CheckpointWriter;
 use crate::load::read::{ReadBatch, ReaderMessage};
-use crate::load::recorded::RecordedChunks;
+use crate::load::stored::{RecordedChunks, StoredRowMarker};
 use crate::patience::while_there_is_time;
 use crate::{LoadError, LoadProgress, metrics};
 
 /// Where a loader's chunks go.
 pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
 
-/// Bytes of unconfirmed chunks, at which no more are published: what bounds memory where rows are long.
+/// Bytes of unconfirmed chunks at which publishing pauses: bounds memory if rows are long.
 const MAX_BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
 
-/// Messages of this size go into any broker that is of use. One that is larger, and larger than all that were confirmed, is
-/// followed by no other until it is confirmed: should it be too large, the run can end before it, as nothing is out behind it.
+/// Every usable broker accepts messages of this size. A chunk larger than that, and larger than all confirmed ones, must be
+/// confirmed before the next is published: if it is too large, the run can end before it, as no later chunk is out.
 const SURE_BYTES: usize = 128 * 1024;
 
 /// Publishes the chunks of one run.
 pub(crate) struct ChunkPublisher<'a> {
     pub(crate) broker: &'a dyn Broker,
     pub(crate) store: &'a dyn Store,
-    /// Whether what is confirmed is still on the broker when this process has ended; else a position is kept once what lies before
-    /// it is recorded.
+    /// Whether the broker keeps confirmed chunks when this process ends. If not, a checkpoint passes only recorded chunks.
     pub(crate) durable: bool,
-    /// Without one, no position is kept: the run is sealed.
+    /// Without it, no checkpoint is written: the run is sealed.
     pub(crate) lease: Option<&'a Lease>,
     pub(crate) progress: &'a LoadProgress,
-    /// Hears of each batch whose chunks are all confirmed.
+    /// Receives each batch whose chunks are all confirmed.
     pub(crate) batches: mpsc::UnboundedSender<ReadBatch>,
-    /// Where nothing more is to be published.
-    pub(crate) intake: &'a CancellationToken,
-    /// Where nothing more is waited for either.
-    pub(crate) stop: &'a CancellationToken,
+    /// Cancelled when no more chunks are to be published.
+    pub(crate) no_more: &'a CancellationToken,
+    /// Cancelled when unconfirmed chunks are given up too.
+    pub(crate) give_up: &'a CancellationToken,
 }
 
 /// How far publishing came.
@@ -51,60 +49,58 @@ pub(crate) struct ChunkPublisher<'a> {
 pub(crate) struct PublishReport {
     /// Everything before it is confirmed.
     pub(crate) until: Checkpoint,
-    /// Whether that is all that the reader sent. Where it is not, later chunks may be on the broker too.
+    /// Whether all chunks of the reader are confirmed. If not, later chunks may be on the broker too.
     pub(crate) all: bool,
-    /// The chunk that is larger than the broker takes, and its size.
+    /// Number and size of the chunk that the broker did not accept.
     pub(crate) too_large: Option<(u64, usize)>,
-    /// Chunks that were published, those that were recorded not among them.
+    /// Published chunks, without the recorded ones.
     pub(crate) chunks: u64,
     /// Their rows.
     pub(crate) rows: u64,
 }
 
 impl PublishReport {
-    /// Nothing yet.
     pub(crate) fn nothing(from: Checkpoint) -> Self {
         Self { until: from, all: true, too_large: None, chunks: 0, rows: 0 }
     }
 }
 
-/// A chunk that the broker has, and where the run goes on after it.
+/// A chunk that is on the broker, or recorded.
 struct ConfirmedChunk {
+    /// Start of the next chunk.
     next: Checkpoint,
     bytes: usize,
-    /// Rows that were published; none where the chunk was recorded.
+    /// Published rows. None if the chunk was recorded.
     rows: Option<u64>,
 }
 
-/// Why a chunk is not known to be on the broker.
+/// Why a chunk may not be on the broker.
 enum Unconfirmed {
     Stopped,
     TooLarge { chunk: u64, bytes: usize },
 }
 
 impl ChunkPublisher<'_> {
-    /// Publishes what the reader sends, in order, but for what is `recorded`. At a shutdown it takes nothing more and waits
-    /// for what is in flight.
+    /// Publishes the chunks of the reader in order, without those in `recorded`. After `no_more`, waits only for what is in
+    /// flight.
     pub(crate) async fn publish(
         &self,
         from: Checkpoint,
         mut chunks: mpsc::Receiver<ReaderMessage>,
         mut recorded: RecordedChunks<'_>,
-        mut known: StoredRowMarker<'_>,
+        mut stored: StoredRowMarker<'_>,
     ) -> Result<PublishReport, LoadError> {
         let mut published = PublishReport::nothing(from);
         let mut in_flight = FuturesOrdered::new();
         let mut bytes_in_flight = 0;
-        // The last chunk in flight may prove to be too large.
+        // The last chunk in flight may be too large.
         let (mut sure, mut is_unsure) = (SURE_BYTES, false);
         let mut batches = VecDeque::new();
-        let mut checkpoints = CheckpointWriter::new(|at| self.checkpoint(at));
-        let mut reached = ConfirmedPositions::new(self.durable);
-        let mut confirmed = |at| reached.confirmed(at, self.progress.rows_recorded());
+        let mut checkpoints = CheckpointWriter::new(self.durable, |at| self.checkpoint(at));
         let mut reading = true;
         while reading || !in_flight.is_empty() {
             let is_full = in_flight.len() >= self.broker.max_in_flight() || bytes_in_flight >= MAX_BYTES_IN_FLIGHT;
-            let room = in_flight.is_empty() || !is_full && !is_unsure;
+            let has_room = in_flight.is_empty() || !is_full && !is_unsure;
             tokio::select! {
                 Some(chunk) = in_flight.next() => match chunk {
                     Ok(ConfirmedChunk { next, bytes, rows }) => {
@@ -115,10 +111,8 @@ impl ChunkPublisher<'_> {
                         published.rows += rows.unwrap_or_default();
                         published.until = next;
                         self.progress.set_rows_published(next.rows_before());
-                        if self.finish_batches(&mut batches, next)
-                            && let Some(at) = confirmed(next)
-                        {
-                            checkpoints.note(at);
+                        if self.finish_batches(&mut batches, next) {
+                            checkpoints.confirmed(next, self.progress.rows_recorded());
                         }
                     }
                     Err(Unconfirmed::Stopped) => {
@@ -130,31 +124,28 @@ impl ChunkPublisher<'_> {
                         break;
                     }
                 },
-                read = chunks.recv(), if reading && room => match read {
+                read = chunks.recv(), if reading && has_room => match read {
                     Some(ReaderMessage::Batch(batch)) => {
                         batches.push_back(batch);
-                        if self.finish_batches(&mut batches, published.until)
-                            && let Some(at) = confirmed(published.until)
-                        {
-                            checkpoints.note(at);
+                        if self.finish_batches(&mut batches, published.until) {
+                            checkpoints.confirmed(published.until, self.progress.rows_recorded());
                         }
                     }
                     Some(ReaderMessage::Cut(mut cut)) => {
-                        // Asked until there is an answer, and there may be none before the shutdown.
-                        let asking = async {
-                            let publish = !recorded.has(cut.chunk.id.chunk).await?;
-                            if publish {
-                                known.mark(&mut cut.chunk).await?;
+                        // An unreachable database may not answer before the shutdown.
+                        let looking_up = async {
+                            let is_missing = !recorded.has(cut.chunk.id.chunk).await?;
+                            if is_missing {
+                                stored.mark(&mut cut.chunk).await?;
                             }
-                            Ok::<_, LoadError>(publish)
+                            Ok::<_, LoadError>(is_missing)
                         };
-                        let Some(publish) = self.intake.run_until_cancelled(asking).await else {
-                            // This chunk is not published, whether or not the reader has come to its end by now.
+                        let Some(is_missing) = self.no_more.run_until_cancelled(looking_up).await else {
+                            // This chunk is not published, even if the reader has finished.
                             published.all = false;
                             continue;
                         };
-                        let publish = publish?;
-                        let body = if publish { Some(cut.chunk.encode()?) } else { None };
+                        let body = if is_missing? { Some(cut.chunk.encode()?) } else { None };
                         let bytes = body.as_ref().map_or(0, Vec::len);
                         bytes_in_flight += bytes;
                         is_unsure = bytes > sure;
@@ -164,28 +155,24 @@ impl ChunkPublisher<'_> {
                     None => reading = false,
                 },
                 () = checkpoints.follow() => {}
-                () = self.intake.cancelled(), if reading => {
+                () = self.no_more.cancelled(), if reading => {
                     published.all = false;
                     reading = false;
                     chunks.close();
                 }
             }
         }
-        if published.until != from
-            && let Some(at) = confirmed(published.until)
-        {
-            checkpoints.note(at);
+        if published.until != from {
+            checkpoints.confirmed(published.until, self.progress.rows_recorded());
         }
         checkpoints.finish().await;
-        known.say();
+        stored.log();
         // The last batch ends with the last chunk, which is cut only at the end of the source.
-        for batch in batches.drain(..).filter(|batch| batch.last_row <= published.until.rows_before()) {
-            let _ = self.batches.send(batch);
-        }
+        self.finish_batches(&mut batches, published.until);
         Ok(published)
     }
 
-    /// Publishes the body of a chunk, where it has to be published. Holds nothing else of the chunk.
+    /// Publishes the body of a chunk, if it has one. Holds nothing else of the chunk.
     fn confirm(
         &self,
         id: &ChunkId,
@@ -193,47 +180,52 @@ impl ChunkPublisher<'_> {
         body: Option<Vec<u8>>,
         next: Checkpoint,
     ) -> impl Future<Output = Result<ConfirmedChunk, Unconfirmed>> + use<'_> {
-        let (broker, stop, chunk) = (self.broker, self.stop, id.chunk);
+        let (broker, give_up, chunk) = (self.broker, self.give_up, id.chunk);
+        let span = error_span!("chunk", run_id = %id.run_id, chunk, lane = ROUTE.lane.as_str());
         let message = body.map(|body| Message::new(id.to_string(), Chunk::MESSAGE_TYPE, &id.run_id, body));
-        async move {
+        let publishing = async move {
             let Some(message) = message else { return Ok(ConfirmedChunk { next, bytes: 0, rows: None }) };
             let bytes = message.body.len();
-            match publish_until_confirmed(broker, ROUTE, message, stop).await {
-                Ok(()) => Ok(ConfirmedChunk { next, bytes, rows: Some(rows) }),
+            match publish_until_confirmed(broker, ROUTE, message, give_up).await {
+                Ok(()) => {
+                    debug!("published {rows} rows");
+                    Ok(ConfirmedChunk { next, bytes, rows: Some(rows) })
+                }
                 Err(Unpublished::Stopped) => Err(Unconfirmed::Stopped),
                 Err(Unpublished::TooLarge { bytes }) => Err(Unconfirmed::TooLarge { chunk, bytes }),
             }
-        }
+        };
+        publishing.instrument(span)
     }
 
-    /// Tells of the batches whose every row is confirmed; whether there are any.
+    /// Reports the batches whose rows are all confirmed. Returns whether there were any.
     fn finish_batches(&self, batches: &mut VecDeque<ReadBatch>, confirmed: Checkpoint) -> bool {
-        let mut finished = false;
+        let mut any = false;
         while let Some(batch) = batches.pop_front_if(|batch| batch.last_row <= confirmed.rows_before()) {
-            finished = true;
-            // Nobody may listen.
+            any = true;
+            // Fails if there is no receiver.
             let _ = self.batches.send(batch);
         }
-        finished
+        any
     }
 
-    /// Keeps the position. A checkpoint that is lost costs a later loader some work, but never a row.
+    /// Writes a checkpoint. A lost one costs the next loader some work, but never a row.
     async fn checkpoint(&self, at: Checkpoint) {
         let Some(lease) = self.lease else { return };
-        let Some(kept) = while_there_is_time(self.store.checkpoint(lease, at), self.stop).await else {
-            warn!("the checkpoint at row {} is not kept in time", at.at.row);
+        let Some(written) = while_there_is_time(self.store.checkpoint(lease, at), self.give_up).await else {
+            warn!("the checkpoint at row {} is not written in time", at.at.row);
             return;
         };
-        match kept {
-            // Who keeps the lease is about to find out.
+        match written {
+            // The renewal of the lease is about to fail too.
             Err(error) if error.is_lease_lost() => debug!("{error}"),
-            Err(error) => warn!("the checkpoint at row {} is not kept: {error}", at.at.row),
+            Err(error) => warn!("the checkpoint at row {} is not written: {error}", at.at.row),
             Ok(()) => {}
         }
     }
 }
 
-/// Says of each batch that it is published: for loaders that do not wait until it is stored.
+/// Logs each published batch, for loads that do not wait until it is stored.
 pub(crate) async fn log_published_batches(mut batches: mpsc::UnboundedReceiver<ReadBatch>) {
     while let Some(batch) = batches.recv().await {
         info!("Batch {}: published {} transactions", batch.number, batch.transactions);

@@ -1,6 +1,6 @@
-//! Several sources in one invocation: found, told from those that were read before, and loaded some at a time.
+//! Several sources in one invocation: found, filtered, and loaded `MAX_LOADS` at a time.
 //!
-//! Each has a run of its own, as [`run`](crate::run) gives it. One that is broken keeps no other from being loaded.
+//! Each has its own run. A broken source does not prevent the load of others.
 
 pub(crate) mod report;
 
@@ -21,38 +21,38 @@ use tracing::{Instrument as _, error, info, warn};
 use crate::patience::until_reached;
 use crate::{Dependencies, Ended, LoadError, LoadOptions, LoadProgress, WaitOptions, run};
 
-/// Sources that are asked for their versions at a time.
-const IDENTIFIED_TOGETHER: usize = 16;
+/// Sources whose versions are queried concurrently.
+const CONCURRENT_LOOKUPS: usize = 16;
 
-/// How several sources are loaded.
+/// Options of a load of several sources.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Loading")]
 pub struct ManyOptions {
-    /// Sources that are loaded at a time, where there are several
+    /// Sources loaded concurrently
     #[arg(long, env = "MAX_LOADS", default_value = "2", value_name = "SOURCES")]
     pub max_loads: NonZeroUsize,
-    /// Load only those of the sources that no run has read
+    /// Load only sources that no run has read
     #[arg(long, conflicts_with = "force")]
     pub new: bool,
 }
 
-/// A source, or a pattern that found none, and what became of it.
+/// Result of one source, or of a pattern that found none.
 #[derive(Debug)]
 pub struct SourceEnded {
-    /// As it was found, or as it was given.
+    /// The URL, or the pattern as given.
     pub name: String,
-    /// Its run as the ledger knows it by now, or why there is none to speak of.
+    /// Its run as recorded in the ledger, or why it failed.
     pub ended: Result<Ended, LoadError>,
 }
 
 impl SourceEnded {
-    /// Its name with what is wrong, which may begin with it.
+    /// Its error, with its name.
     pub fn broken(&self) -> Option<String> {
         let error = self.ended.as_ref().err()?.to_string();
         Some(if error.contains(&self.name) { error } else { format!("{}: {error}", self.name) })
     }
 
-    /// What a scheduler is told of it.
+    /// Its exit code.
     pub fn exit(&self) -> Exit {
         match &self.ended {
             Ok(ended) => ended.exit(),
@@ -65,8 +65,8 @@ impl SourceEnded {
     }
 }
 
-/// What a scheduler is told of several: the gravest. What may go well when it is started again comes first, then wrong
-/// settings, a source that cannot be read, and failed rows.
+/// The most serious exit code of several sources: errors that a restart may solve, then wrong settings, unreadable sources and
+/// failed rows.
 pub fn gravest(ended: &[SourceEnded]) -> Exit {
     let gravity = |exit: &Exit| match exit {
         Exit::Done => 0,
@@ -78,8 +78,8 @@ pub fn gravest(ended: &[SourceEnded]) -> Exit {
     ended.iter().map(SourceEnded::exit).max_by_key(gravity).unwrap_or(Exit::Done)
 }
 
-/// The sources that are named, each once, and what is to be said of patterns that found none. Where there is but one
-/// pattern, that is an error. An S3 that is away is waited for.
+/// The sources that the patterns match, each once, and the patterns that failed. A single pattern that fails is an error.
+/// Waits for an unreachable S3.
 pub async fn find(
     sources: &Sources,
     patterns: &[SourcePattern],
@@ -96,7 +96,7 @@ pub async fn find(
     Ok((found, broken))
 }
 
-/// Leaves out what a run has read, where only new sources are asked for; checks that there are not several for one name.
+/// Leaves out manifests and, with `--new`, sources that a run has read. Rejects several sources for one run name.
 pub async fn choose(
     sources: &Sources,
     store: &dyn Store,
@@ -113,11 +113,11 @@ pub async fn choose(
     }
     let total = found.len();
     let identified = stream::iter(found).map(|named| identified(sources, named));
-    let identified: Vec<_> = identified.buffered(IDENTIFIED_TOGETHER).collect().await;
+    let identified: Vec<_> = identified.buffered(CONCURRENT_LOOKUPS).collect().await;
     let known: Vec<_> = identified.iter().filter_map(|(_, identity)| identity.clone()).collect();
-    // One whose run is still loading, or was left so, is to go on.
+    // A source whose run is still loading is resumed.
     let mut unread = store.known(&known).await?.into_iter().map(|known| known != Known::Read);
-    // What cannot be identified is tried, and then says why.
+    // A source that cannot be identified is loaded, which reports the error.
     let mut is_new = |identity: &Option<SourceIdentity>| identity.is_none() || unread.next().unwrap_or(true);
     let new: Vec<_> = identified.into_iter().filter(|(_, identity)| is_new(identity)).map(|(url, _)| url).collect();
     info!("{} of {total} sources are new", new.len());
@@ -132,7 +132,7 @@ async fn identified(sources: &Sources, Named { url, version }: Named) -> (Source
     (url, identity)
 }
 
-/// Loads sources, some at a time. What was not begun when a shutdown came is not begun any more.
+/// Loads sources concurrently. Begins no more of them after a shutdown.
 pub async fn run_many(
     dependencies: &Dependencies,
     sources: Vec<SourceUrl>,
@@ -153,7 +153,7 @@ pub async fn run_many(
         match &mut ended {
             Ok(ended) => refresh(&*dependencies.store, ended).await,
             Err(LoadError::NotBegun) => {}
-            // The summary may be hours away.
+            // The summary may come hours later.
             Err(error) => warn!("not loaded: {error}"),
         }
         (at, SourceEnded { name, ended })
@@ -163,14 +163,14 @@ pub async fn run_many(
     ended.into_iter().map(|(_, ended)| ended).collect()
 }
 
-/// The run as it is in the ledger by now: it began with nothing read.
+/// Reads the run from the ledger again: it was read when it began.
 async fn refresh(store: &dyn Store, ended: &mut Ended) {
     if let Ok(Some(run)) = store.run(&ended.run.run_id).await {
         ended.run = run;
     }
 }
 
-/// Says in the log what became of several sources.
+/// Logs the results of several sources.
 pub fn log_summary(ended: &[SourceEnded]) {
     let (mut loaded, mut before, mut failed, mut rows) = (0_u64, 0_u64, 0_u64, 0_u64);
     for source in ended.iter().filter(|source| source.is_begun()) {

@@ -1,15 +1,15 @@
-//! What `loader --json` prints at its end: of each source its run, in the words of `assay run --json`.
+//! The report of `loader --json`: the run of each source, with the keys of `assay run --json`.
 
 use assay_transaction::{RunId, RunState, Tally};
 use serde::Serialize;
 
 use crate::{Ended, Remarks, SourceEnded};
 
-/// What became of the sources.
+/// Results of the sources.
 #[derive(Debug, Serialize)]
 pub struct Report<'a> {
     sources: Vec<SourceLine<'a>>,
-    /// How many could not be loaded.
+    /// Sources that failed.
     broken: usize,
 }
 
@@ -25,9 +25,9 @@ enum SourceLine<'a> {
         same_content_as: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         unused_name: Option<&'a RunId>,
-        /// None while they are still being read.
+        /// None while they are being read.
         rows_read: Option<u64>,
-        /// Known where the load has waited for it.
+        /// Present if the load waited.
         #[serde(flatten)]
         tally: Option<Tally>,
         #[serde(flatten)]
@@ -40,7 +40,7 @@ enum SourceLine<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Of the sources of one invocation.
+    /// The report of one invocation.
     pub fn of(ended: &'a [SourceEnded]) -> Self {
         let sources: Vec<_> = ended.iter().map(SourceLine::of).collect();
         let broken = sources.iter().filter(|line| matches!(line, SourceLine::Broken { .. })).count();

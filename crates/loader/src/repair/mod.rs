@@ -1,8 +1,7 @@
-//! Repair: a source is read again, and only those of its run's chunks are published that the ledger does not have.
+//! Repair: reads the source of a run again, and publishes only the chunks that the ledger lacks.
 //!
-//! For what a load cannot know of: a queue that was purged, a broker that lost its disk, a database that was restored. As
-//! chunks have the same boundaries whoever reads the source, and an identity is booked once, it does no harm where nothing
-//! is missing, or where what seemed lost arrives after all.
+//! For losses that a load cannot see: a purged queue, a broker without its disk, a restored database. Chunks always have the
+//! same boundaries, and an id is stored once: a repair does no harm if nothing is missing, or if lost chunks arrive after all.
 
 pub(crate) mod reread;
 
@@ -20,38 +19,38 @@ use tracing::info;
 use crate::load::begin::first_row;
 use crate::load::lease_owner::evict_if_gone;
 use crate::load::read::{ReadEnd, ReaderMessage};
-use crate::load::recorded::RecordedChunks;
+use crate::load::stored::RecordedChunks;
 use crate::load::{Load, PassScope};
 use crate::repair::reread::same_source;
 use crate::{Dependencies, LoadError, LoadProgress};
 
-/// How a run is repaired.
+/// Options of a repair.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Repairing")]
 pub struct RepairOptions {
-    /// Rows that are read and validated together
+    /// Rows read and validated together
     #[arg(long, env = "ROW_BATCH_SIZE", default_value = "5000", value_name = "ROWS")]
     pub row_batch_size: NonZeroUsize,
-    /// Only count what is missing; publish nothing
+    /// Only count what is missing
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// What a repair found and did.
+/// Result of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repaired {
-    /// Chunks of the source that the ledger did not have.
+    /// Chunks that the ledger lacked.
     pub chunks_missing: u64,
     /// Their rows.
     pub rows_missing: u64,
     /// Whether they were published.
     pub is_published: bool,
-    /// What the source holds, as far as it belongs to the run.
+    /// Contents of the source, up to the end of the run.
     pub sealed: Sealed,
 }
 
-/// Reads a run's source again, with the settings that the run has frozen, and publishes what is missing. A run that was
-/// never sealed is sealed by it. Fails where the source has been replaced since.
+/// Reads a run's source again with its frozen settings, and publishes what is missing. Seals the run if it is not sealed. Fails
+/// if the source was replaced.
 pub async fn repair(
     dependencies: &Dependencies,
     run: &Run,
@@ -64,21 +63,20 @@ pub async fn repair(
     let (url, from, size) = begun?;
     progress.set_source_bytes(size);
     info!("Reading {} again for run {}", run.source.location, run.run_id);
-    let (batch_rows, again) = (options.row_batch_size.get(), String::new());
-    let lease = if options.dry_run { None } else { take(dependencies, run).await? };
-    let load = Load { dependencies, url: &url, batch_rows, again, lease, progress, shutdown };
+    let lease = if options.dry_run { None } else { take_lease(dependencies, run).await? };
+    let load = Load::new(dependencies, &url, options.row_batch_size, lease, progress, shutdown);
     if options.dry_run {
         return count(&load, run, from).await;
     }
-    // Nobody has to hear of the batches.
+    // Batches are not reported.
     let (batches, _) = mpsc::unbounded_channel();
     let scope = PassScope { from, until: None, only_missing: true };
     let loaded = load.run(run, scope, batches).await.map_err(|unfinished| unfinished.error)?;
     Ok(Repaired { chunks_missing: loaded.chunks, rows_missing: loaded.rows, is_published: true, sealed: loaded.sealed })
 }
 
-/// Takes the lease of a run that was never sealed, as it is about to be; no other loader is to be at it.
-async fn take(dependencies: &Dependencies, run: &Run) -> Result<Option<Lease>, LoadError> {
+/// Takes the lease of a run that is not sealed. Fails if another loader holds it.
+async fn take_lease(dependencies: &Dependencies, run: &Run) -> Result<Option<Lease>, LoadError> {
     let Dependencies { store, holder, lease, .. } = dependencies;
     if run.state != RunState::Loading {
         return Ok(None);
@@ -91,7 +89,7 @@ async fn take(dependencies: &Dependencies, run: &Run) -> Result<Option<Lease>, L
     }
 }
 
-/// The source of a run, where it still is what the run reads, and where its first row is.
+/// The source of a run, if it is unchanged; with its first row and its size.
 async fn begin_repair(dependencies: &Dependencies, run: &Run) -> Result<(SourceUrl, Checkpoint, u64), LoadError> {
     let Dependencies { sources, startup, .. } = dependencies;
     let (url, found) = same_source(sources, run, *startup).await?;
@@ -99,7 +97,7 @@ async fn begin_repair(dependencies: &Dependencies, run: &Run) -> Result<(SourceU
     Ok((url, first, found.size))
 }
 
-/// Counts what is missing.
+/// Counts the missing chunks.
 async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired, LoadError> {
     let scope = PassScope { from, until: run.sealed.map(|sealed| sealed.chunks_total), only_missing: true };
     let (reading, mut chunks) = load.start_reading(run, scope).await?;

@@ -1,7 +1,7 @@
-//! One row of a run's source, read again: the answer to "is that what the file said?".
+//! Reads one row of a run's source again, to show what the file said.
 //!
-//! The source is read from its first row on, by the very reader and rules of a load, with what the run has frozen, so that what
-//! the rules make of the row is what they made of it then. Nothing is published, and nothing is recorded.
+//! Reads from the first row, with the reader, the rules and the frozen settings of the load: the row gets the same outcome.
+//! Publishes and records nothing.
 
 use std::time::Duration;
 
@@ -16,25 +16,25 @@ use crate::{LoadError, LoadProgress};
 
 /// Rows that are read together.
 const BATCH_ROWS: usize = 5_000;
-/// No chunk has this number: the end of a source is its end, and nobody's budget is spent on reading it again.
+/// Beyond every chunk. With an end, the reader checks no budget.
 const NO_CHUNK: u64 = u64::MAX;
 
-/// A row as its source has it now, and what the rules make of it.
+/// A row of the source, and its outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reread {
-    /// The physical line it starts at, 1-based.
+    /// The physical line at which it starts, from 1.
     pub line: u64,
-    /// Its own text, in the encoding of the source; only the start of it where it is very long.
+    /// Its text, decoded; truncated if it is very long.
     pub raw: String,
-    /// Its fields, in the order of the run's header; none where it cannot be told apart into fields.
+    /// Its fields, in the order of the run's header. Empty if the row is malformed.
     pub fields: Vec<String>,
-    /// What it has beside them: the name and the text of each.
+    /// Further fields, by name.
     pub extras: Vec<(String, String)>,
-    /// What the rules make of it.
+    /// Its outcome by the rules of the run.
     pub judged: Result<Entry, RejectedRow>,
 }
 
-/// Reads one row of a run's source again; none where the source has fewer rows. Fails where the source has been replaced since.
+/// Reads one row of a run's source again. None if the source has fewer rows. Fails if the source was replaced.
 pub async fn reread(
     sources: &Sources,
     run: &Run,
@@ -47,7 +47,7 @@ pub async fn reread(
     let from = first_row(sources, &url, run).await?;
     let reader = sources.rows(&url, &found, &run.settings, from.at).await?;
     let (sender, mut heard) = mpsc::channel(READ_AHEAD);
-    // The receiver is dropped once the row is found: the reader then stops, as nobody listens.
+    // Dropping the receiver once the row is found stops the reader.
     let find = async move {
         let mut before = from;
         while let Some(read) = heard.recv().await {
@@ -70,7 +70,7 @@ pub async fn reread(
     }
 }
 
-/// The source of a run, where it still is the version that the run has read.
+/// The source of a run, if it still has the version that the run has read.
 pub(crate) async fn same_source(
     sources: &Sources,
     run: &Run,
@@ -93,7 +93,7 @@ pub(crate) async fn same_source(
     Ok((url, found))
 }
 
-/// The row as it stands in its source: looked for from the start of its chunk on.
+/// Finds the row in its source, from the start of its chunk.
 async fn text_of(
     sources: &Sources,
     (url, found): (&SourceUrl, &Found),

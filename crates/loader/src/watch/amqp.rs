@@ -1,4 +1,4 @@
-//! Events that come through RabbitMQ.
+//! Bucket events from RabbitMQ.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use super::event_source::{Event, EventSource, Receipt, WorkItem};
 use super::options::Watched;
 use crate::LoadError;
 
-/// Between two pulls from a queue that was empty.
+/// Interval between two pulls from an empty queue.
 const PULL_INTERVAL: Duration = Duration::from_millis(500);
-/// The same while RabbitMQ is away.
+/// The same while RabbitMQ is unreachable.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The queue of those who watch the same place.
+/// The queue that all watchers of the same target share.
 pub(crate) struct AmqpEvents {
     queue: Box<dyn EventQueue>,
     is_unreachable: bool,
 }
 
 impl AmqpEvents {
-    /// Declares the queue, so that what is published from now on is heard.
+    /// Declares the queue, which receives every event from now on.
     pub(crate) async fn subscribe(broker: &dyn Broker, exchange: &str, watched: &Watched) -> Result<Self, LoadError> {
         let queue = broker.subscribe_events(exchange, &watched.to_string()).await?;
         Ok(Self { queue, is_unreachable: false })
     }
 
-    /// The next event, as it is.
+    /// The next event, undecoded.
     async fn pull(&mut self) -> EventDelivery {
         loop {
             match self.queue.pull().await {
@@ -43,7 +43,7 @@ impl AmqpEvents {
                 }
                 Err(error) => {
                     if !self.is_unreachable {
-                        warn!("{error}; objects are found by listing meanwhile");
+                        warn!("{error}; meanwhile, objects are found by listing");
                     }
                     self.is_unreachable = true;
                     tokio::time::sleep(RETRY_INTERVAL).await;
@@ -86,7 +86,7 @@ struct AmqpReceipt(EventDelivery);
 impl Receipt for AmqpReceipt {
     async fn ack(self: Box<Self>) {
         if let Err(error) = self.0.ack().await {
-            // When it comes again, there is nothing to do.
+            // When the event comes again, there is nothing to do.
             debug!("{error}");
         }
     }

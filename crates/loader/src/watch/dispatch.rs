@@ -1,5 +1,5 @@
-//! What becomes of an item of work: it is looked at again, as what was told may be old news; the run begins; whoever told of
-//! it hears so; and the run is loaded.
+//! Dispatch: looks up the objects of an event again, as they may have changed; begins their runs; acknowledges the event; and
+//! loads the runs.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,6 @@ use assay_store::{Begun, Known};
 use assay_telemetry::{name_run, one_of_several, run_span};
 use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed, SourceIdentity, escaped};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
@@ -21,25 +20,23 @@ use super::options::{WatchOptions, Watched};
 use crate::load::Load;
 use crate::load::begin::{LoadPlan, begin_found, new_run, take_over};
 use crate::load::copies::{FingerprintCache, log_copy};
-use crate::load::publish::log_published_batches;
-use crate::run::log_sealed;
 use crate::{Dependencies, LoadError, LoadOptions};
 
-/// The longest key that S3 knows, in bytes.
+/// Longest key in S3, in bytes.
 const LONGEST_KEY: usize = 1_024;
-/// As much of a longer one is named.
+/// Characters of a longer key that are logged.
 const KEY_SHOWN: usize = 64;
-/// Between two attempts while something is away.
+/// Pause between two attempts while a service is unreachable.
 pub(super) const PAUSE: Duration = Duration::from_secs(2);
-/// Between two looks whether somebody else has begun the same.
+/// Pause between two attempts to get a lock.
 const LOCK_POLL: Duration = Duration::from_millis(50);
-/// How long one item of work is tried, and what told of it is held; then it goes back. RabbitMQ allows 30 minutes.
+/// Longest time that an event is held while its work cannot begin. RabbitMQ allows 30 minutes.
 const HOLD_LIMIT: Duration = Duration::from_mins(5);
 
-/// How many objects of one message are looked at at a time.
+/// Objects of one event that are looked up concurrently.
 const CONCURRENT_LOOKUPS: usize = 16;
 
-/// What it takes to take on work.
+/// Begins and loads the work of events.
 pub(super) struct Dispatcher {
     pub(super) dependencies: Arc<Dependencies>,
     pub(super) watched: Watched,
@@ -50,14 +47,14 @@ pub(super) struct Dispatcher {
     pub(super) copies: KnownCopies,
 }
 
-/// Objects that are copies of what was loaded under other names: no run has read them, so that each listing finds them again. What
-/// is forgotten is recognised once more.
+/// Objects known to be copies of loaded ones: each listing finds them again, as no run has read them. Forgotten copies are
+/// recognised again.
 #[derive(Default)]
 pub(super) struct KnownCopies(Mutex<HashSet<SourceIdentity>>);
 
 impl KnownCopies {
-    /// Most that are remembered.
-    const MOST: usize = 10_000;
+    /// Capacity.
+    const CAPACITY: usize = 10_000;
 
     fn has(&self, object: &SourceIdentity) -> bool {
         self.objects().contains(object)
@@ -65,7 +62,7 @@ impl KnownCopies {
 
     fn remember(&self, object: SourceIdentity) {
         let mut objects = self.objects();
-        if objects.len() >= Self::MOST {
+        if objects.len() >= Self::CAPACITY {
             objects.clear();
         }
         objects.insert(object);
@@ -76,12 +73,12 @@ impl KnownCopies {
     }
 }
 
-/// What is being begun at the moment: of two that hear of the same, one begins it, and the other finds it begun.
+/// Locks by name: of two events for the same work, one begins it, and the other finds it begun.
 #[derive(Default)]
 pub(super) struct BeginLocks(Mutex<HashSet<String>>);
 
 impl BeginLocks {
-    /// Waits until nobody else is at it.
+    /// Waits for the lock.
     async fn lock(&self, name: String) -> BeginLock<'_> {
         while !self.names().insert(name.clone()) {
             tokio::time::sleep(LOCK_POLL).await;
@@ -105,14 +102,14 @@ impl Drop for BeginLock<'_> {
     }
 }
 
-/// Nothing can be said of an item of work for now: it has to come again.
+/// The work cannot begin now: the event must be delivered again.
 struct RetryLater;
 
 impl Dispatcher {
-    /// Begins what was event, says so, and loads it.
-    pub(super) async fn take(&self, event: Event) {
+    /// Begins the work of an event, acknowledges it, and loads.
+    pub(super) async fn dispatch(&self, event: Event) {
         let Event { mut items, receipt } = event;
-        // A sender may name an object as often as it likes.
+        // A sender may name an object repeatedly.
         let mut names = HashSet::new();
         items.retain(|item| names.insert(describe(item)));
         let looking = self.without_loaded_objects(items);
@@ -137,9 +134,8 @@ impl Dispatcher {
         }
     }
 
-    /// Leaves out objects that are gone, or loaded already. A sender waits for the answer and asks again where that takes long, so
-    /// that one which names thousands would never have it if they were looked at one by one. Once something is away, the rest is left
-    /// to `begin`, which waits for it.
+    /// Leaves out objects that are gone or loaded. Looks them up concurrently, as a webhook sender that names thousands would time
+    /// out otherwise. Once a service is unreachable, leaves the rest to `begin`, which waits for it.
     async fn without_loaded_objects(&self, items: Vec<WorkItem>) -> Vec<WorkItem> {
         if items.len() < 2 {
             return items;
@@ -158,10 +154,10 @@ impl Dispatcher {
         stream::iter(looking).buffered(CONCURRENT_LOOKUPS).filter_map(std::future::ready).collect().await
     }
 
-    /// Begins an item of work; none where there is nothing to load. What is away is waited for.
+    /// Begins an item. None if there is nothing to load. Waits for unreachable services.
     async fn begin(&self, item: &WorkItem) -> Result<Option<(SourceUrl, LoadPlan)>, RetryLater> {
         let deadline = Instant::now() + HOLD_LIMIT;
-        let mut is_said = false;
+        let mut is_logged = false;
         loop {
             let trying = async {
                 let _lock = self.begin_locks.lock(describe(item)).await;
@@ -179,9 +175,9 @@ impl Dispatcher {
                 warn!("{} is not loaded: {error}", describe(item));
                 return Ok(None);
             }
-            if !is_said {
+            if !is_logged {
                 warn!("{} has to wait: {error}", describe(item));
-                is_said = true;
+                is_logged = true;
             }
             if Instant::now() >= deadline
                 || self.shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none()
@@ -191,14 +187,14 @@ impl Dispatcher {
         }
     }
 
-    /// What lies there now; none where there is nothing to load.
+    /// The current version of an object. None if there is nothing to load.
     async fn find_object(&self, object: &ObjectEvent) -> Result<Option<(SourceUrl, Found)>, LoadError> {
         let ObjectEvent { bucket, key, .. } = object;
         if *bucket != self.watched.bucket || !self.options.wants(&self.watched, key, None) {
             return Ok(None);
         }
         if let Some(problem) = too_long(key) {
-            warn!("an event is passed over: {problem}");
+            warn!("an event is ignored: {problem}");
             return Ok(None);
         }
         let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() };
@@ -241,16 +237,15 @@ impl Dispatcher {
 
     async fn begin_orphan(&self, run_id: &RunId) -> Result<Option<(SourceUrl, LoadPlan)>, LoadError> {
         let Some((url, plan)) = take_over(&self.dependencies, run_id).await? else { return Ok(None) };
-        info!("run {run_id} has lost its loader: it is taken over");
+        info!("run {run_id} has lost its loader: taking it over");
         Ok(Some((url, plan)))
     }
 
-    /// A file that nobody can load has a run all the same, which has failed: so it is seen, and it is not looked at again
-    /// with each listing.
+    /// Records a failed run for a file that cannot be loaded: it is visible, and the next listing skips it.
     async fn record_unusable(&self, url: &SourceUrl, found: Found, cause: &SourceError) -> Result<(), LoadError> {
         let Dependencies { store, broker, .. } = &*self.dependencies;
         let namespace = self.load.read.namespace().map_or_else(|| url.default_namespace(), str::to_owned);
-        // No row is read by these, or ever will be.
+        // No row will ever be read with these settings.
         let settings = RunSettings {
             chunk_rows: self.load.read.api_batch_size,
             time_zone: self.load.read.time_zone,
@@ -261,55 +256,41 @@ impl Dispatcher {
         let Begun::Started(run, lease) = store.begin_run(&new).await? else { return Ok(()) };
         name_run(&run.run_id);
         warn!("{url} cannot be loaded, as run {} says: {cause}", run.run_id);
-        // Nothing is recorded of what has just begun: it can only be sealed here.
+        // The run has just begun: nothing of it is recorded.
         let _ = store.seal(&lease, Sealed::at(Checkpoint::START), Some(&escaped(&cause.to_string()))).await?;
         store.close_run(&run.run_id).await?;
         Ok(())
     }
 
-    /// Loads what has begun. However that ends, it is said here and nowhere else.
+    /// Loads what has begun, and logs how it ends.
     async fn load(&self, url: &SourceUrl, plan: LoadPlan) {
         let (run, lease, scope) = match plan {
             LoadPlan::Read(run, lease, scope) => (run, lease, scope),
             LoadPlan::NothingToDo(_) | LoadPlan::Copied(_) | LoadPlan::Held { .. } => return,
         };
-        let (progress, again) = (Arc::default(), String::new());
-        let batch_rows = self.load.row_batch_size.get();
-        let load = Load {
-            dependencies: &self.dependencies,
-            url,
-            batch_rows,
-            again,
-            lease,
-            progress: &progress,
-            shutdown: &self.shutdown,
-        };
-        let (tell, batches) = mpsc::unbounded_channel();
-        let (loaded, ()) = tokio::join!(load.run(&run, scope, tell).boxed(), log_published_batches(batches));
-        match loaded.map_err(|unfinished| unfinished.error) {
-            Ok(loaded) => {
-                log_sealed(&run, loaded.sealed);
-                loaded.remarks.log();
-            }
+        let (progress, rows) = (Arc::default(), self.load.row_batch_size);
+        let load = Load::new(&self.dependencies, url, rows, lease, &progress, &self.shutdown);
+        match load.run_logged(&run, scope).boxed().await {
+            Ok(_) => {}
             Err(error @ (LoadError::Stopped { .. } | LoadError::TakenOver { .. })) => info!("{error}"),
-            Err(error) => warn!("{url} is not loaded to its end: {error}"),
+            Err(error) => warn!("{url} is not loaded completely: {error}"),
         }
     }
 }
 
-/// Whether the same may well succeed later, as something is away, or somebody was quicker.
+/// Whether a retry may succeed, as a service is unreachable or the object has just changed.
 fn is_unreachable(error: &LoadError) -> bool {
     match error {
         LoadError::Store(_) => true,
-        // An object that was replaced, or is gone, since it was found is looked for again at once.
+        // An object that was replaced or removed since it was found is looked up again at once.
         LoadError::Source(cause) => cause.exit() == Exit::DependencyAway || cause.is_final(),
         LoadError::Layout { cause, .. } => cause.exit() == Exit::DependencyAway || cause.is_final(),
         _ => false,
     }
 }
 
-/// Whether this version of the object can never be loaded: what it holds is not what it should be. What a person may repair
-/// elsewhere, such as the rights to read it, is no reason to give it up.
+/// Whether this version of the object can never be loaded because of its content. Problems that can be solved elsewhere, such
+/// as missing permissions, do not count.
 fn is_hopeless(cause: &SourceError) -> bool {
     let is_elsewhere = matches!(
         cause,
@@ -322,7 +303,7 @@ fn is_hopeless(cause: &SourceError) -> bool {
     cause.exit() == Exit::SourceUnreadable && !cause.is_final() && !is_elsewhere
 }
 
-/// Why no server has an object of this key, if that is so. Some break off a request for one, as if they were away.
+/// Why no S3 server can have an object with this key. Some servers drop the connection for such a request.
 fn too_long(key: &str) -> Option<String> {
     let shown = || key.chars().take(KEY_SHOWN).flat_map(char::escape_debug).collect::<String>();
     (key.len() > LONGEST_KEY)

@@ -1,21 +1,20 @@
-//! Where it is heard of objects that may have to be loaded: each kind of source behind one trait.
+//! Sources of events about objects that may have to be loaded, behind one trait.
 
 use assay_source::ObjectEvent;
 use assay_transaction::RunId;
 use async_trait::async_trait;
 
-/// A source of work. What it has to tell is asked for only when there is room for another load.
+/// A source of events. It is asked for the next one only when there is room for another load.
 #[async_trait]
 pub(crate) trait EventSource: Send {
-    /// What comes next; waits until something does. Safe to cancel: what was not given out comes again. Trouble is its own:
-    /// it says so, and tries again.
+    /// Waits for the next event. Logs errors, and retries. Safe to cancel: undelivered events come again.
     async fn next(&mut self) -> Event;
 
-    /// There is no room for now: what is on its way, others may have.
+    /// Returns events that are on their way, as there is no room for now.
     fn put_back(&mut self) {}
 }
 
-/// An item of work, as it was heard of. Whether there is anything to do about it is seen when it is taken up.
+/// An item of work. Whether there is anything to do is decided when it is dispatched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WorkItem {
     /// An object that may be new.
@@ -24,20 +23,20 @@ pub(crate) enum WorkItem {
     Orphan(RunId),
 }
 
-/// Work, and whom to tell that it is taken care of.
+/// Work, and the receipt for it.
 pub(crate) struct Event {
     pub(crate) items: Vec<WorkItem>,
     pub(crate) receipt: Box<dyn Receipt>,
 }
 
-/// The way back to a source. Dropped without an acknowledgement, what was told comes again.
+/// Acknowledges an event. If it is dropped instead, the event comes again.
 #[async_trait]
 pub(crate) trait Receipt: Send + Sync {
-    /// The runs, with their leases, are committed; or there is nothing to do.
+    /// The runs and their leases are committed, or there is nothing to do.
     async fn ack(self: Box<Self>);
 }
 
-/// Of a source that nobody has to tell: what is left undone, it finds again.
+/// For sources that find unfinished work again by themselves.
 pub(super) struct NoReceipt;
 
 #[async_trait]

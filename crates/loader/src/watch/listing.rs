@@ -1,7 +1,6 @@
-//! Objects of which no event came: the bucket is listed now and again.
+//! The listing finds objects without an event: the bucket is listed at intervals.
 //!
-//! Guarantee: an object that lies in the bucket, and that no run has read, is found by the next listing, whatever became of
-//! its events.
+//! Guarantee: the next listing finds every object that no run has read, whatever happened to its events.
 
 use std::sync::Arc;
 
@@ -18,17 +17,17 @@ use super::event_source::{Event, EventSource, NoReceipt, WorkItem};
 use super::options::{WatchOptions, Watched};
 use crate::{Dependencies, LoadError};
 
-/// Objects that the ledger is asked about at a time, and that wait to be taken up.
+/// Objects per query of the ledger, and objects waiting for dispatch.
 const BATCH: usize = 200;
 
-/// What the latest listings have found.
+/// Objects found by the listings.
 pub(crate) struct Listing {
     found: mpsc::Receiver<ObjectEvent>,
     _listing_task: AbortOnDropHandle<()>,
 }
 
 impl Listing {
-    /// Lists at once, and then at intervals.
+    /// Lists now, and then at intervals.
     pub(crate) fn start(dependencies: Arc<Dependencies>, watched: Watched, options: WatchOptions) -> Self {
         let (sender, found) = mpsc::channel(BATCH);
         let lister = BucketLister { dependencies, watched, options, sender };
@@ -59,7 +58,7 @@ impl BucketLister {
         loop {
             if let Err(error) = self.list_once().await {
                 let pause = interval.as_secs();
-                warn!("{} was not looked through, and will be in {pause} s: {error}", self.watched);
+                warn!("{} was not listed, and will be again in {pause} s: {error}", self.watched);
             }
             tokio::time::sleep(interval).await;
         }
@@ -76,7 +75,7 @@ impl BucketLister {
         Ok(())
     }
 
-    /// Objects that no run has read.
+    /// Sends the objects that no run has read.
     async fn find_new(&self, listed: Vec<Listed>) -> Result<(), LoadError> {
         let Dependencies { store, sources, .. } = &*self.dependencies;
         let (mut objects, mut identities) = (Vec::new(), Vec::new());
@@ -96,7 +95,7 @@ impl BucketLister {
         for (object, known) in objects.into_iter().zip(store.known(&identities).await?) {
             if known == Known::Not {
                 debug!("{} was not read yet", SourceUrl::S3 { bucket: object.bucket.clone(), key: object.key.clone() });
-                // Waits until there is room for what was found before. Nobody listens any more: this ends as well.
+                // Waits for room. Fails only if the watch has ended.
                 let _ = self.sender.send(object).await;
             }
         }
@@ -104,7 +103,7 @@ impl BucketLister {
     }
 }
 
-/// Which version lies there. A listing does not always say; what is gone meanwhile, or cannot be read, is passed over.
+/// The version of an object, which not every listing has. None if the object is gone or unreadable.
 async fn identity(sources: &Sources, url: &SourceUrl, version: Option<String>) -> Option<SourceIdentity> {
     match version {
         Some(version) => Some(SourceIdentity { location: url.to_string(), version }),

@@ -1,12 +1,12 @@
-//! `loader watch`: objects are loaded as they come.
+//! `loader watch`: loads the objects of a bucket as they arrive.
 //!
-//! - `options`: what is watched, and what for
-//! - `source`: where it is heard of work, one trait; `amqp`, `webhook`, `sqs`, `listing` and `orphans` are the sources
-//! - `dispatcher`: what becomes of an item of work: an object's run begins, or one that lost its loader is taken over
+//! - `event_source`: where events come from, one trait; `amqp`, `sqs`, `webhook`, `listing` and `orphans` implement it
+//! - `dispatch`: begins the runs of an event's objects, or takes over an orphaned run, and loads them
+//! - `options`: what is watched
 //!
-//! Guarantees: one run for each version of an object, however many events tell of it; a bounded number of loads at a time,
-//! and nothing is taken from a source before there is room for it; what was told is acknowledged once the run and its lease
-//! are committed; trouble with one object ends neither the watch nor any other load.
+//! Guarantees: one run for each version of an object, however many events name it; a bounded number of concurrent loads, and no
+//! event is taken before there is room for it; an event is acknowledged once its runs and their leases are committed; a failed
+//! object ends neither the watch nor other loads.
 
 mod amqp;
 mod dispatch;
@@ -41,8 +41,8 @@ use self::webhook::WebhookEvents;
 use crate::wait::warn_of_missing_consumers;
 use crate::{Dependencies, LoadError, LoadOptions};
 
-/// Loads what lies in the watched place, and what comes to lie there, until the shutdown; then it ends what has begun, as
-/// far as the drain allows, and leaves the rest to others.
+/// Loads the existing and new objects of the watched target until the shutdown. Then finishes the loads in progress within the
+/// drain, and leaves the rest to others.
 pub async fn watch(
     dependencies: Arc<Dependencies>,
     watched: Watched,
@@ -54,7 +54,7 @@ pub async fn watch(
     if load.batch_run_id.is_some() || load.force {
         let what = if load.force { "--force" } else { "BATCH_RUN_ID" };
         return Err(LoadError::Setting(format!(
-            "{what} is for one load: a watch names its runs itself, and reads nothing twice"
+            "{what} is for a single load: a watch names its runs itself, and loads nothing twice"
         )));
     }
     let starting = Box::pin(start(&dependencies, &watched, &options, s3, &shutdown));
@@ -79,7 +79,7 @@ pub async fn watch(
     Ok(())
 }
 
-/// Looks whether the place is there at all, and starts to listen.
+/// Checks that the target exists, and starts the event sources.
 async fn start(
     dependencies: &Arc<Dependencies>,
     watched: &Watched,
@@ -88,7 +88,7 @@ async fn start(
     shutdown: &CancellationToken,
 ) -> Result<Vec<Box<dyn EventSource>>, LoadError> {
     let webhook = options.webhook()?;
-    look(dependencies, watched).await?;
+    check_target(dependencies, watched).await?;
     let mut sources: Vec<Box<dyn EventSource>> = Vec::new();
     if options.amqp_events == Switch::On {
         let broker = &*dependencies.broker;
@@ -101,7 +101,7 @@ async fn start(
         sources.push(Box::new(WebhookEvents::serve(webhook, shutdown.clone()).await?));
     }
     sources.push(Box::new(Orphans::start(Arc::clone(dependencies), watched, options)));
-    // The last one: what is found by it was there before anybody listened.
+    // Last, so that the other sources already receive events when it starts.
     sources.push(Box::new(Listing::start(Arc::clone(dependencies), watched.clone(), options.clone())));
     Ok(sources)
 }
@@ -112,19 +112,19 @@ async fn sqs_events(url: &str, s3: &S3Options) -> Result<Box<dyn EventSource>, L
 }
 
 #[cfg(not(feature = "sqs"))]
-#[expect(clippy::unused_async, reason = "the other one connects")]
+#[expect(clippy::unused_async, reason = "with the feature, it connects")]
 async fn sqs_events(_: &str, _: &S3Options) -> Result<Box<dyn EventSource>, LoadError> {
-    let reason = "SQS_QUEUE_URL is set, but this program cannot use SQS: build it with --features sqs";
+    let reason = "SQS_QUEUE_URL is set, but this program is built without SQS: build it with --features sqs";
     Err(LoadError::Setting(reason.to_owned()))
 }
 
-/// Whether the place can be listed.
+/// Checks that the target can be listed.
 pub async fn is_there(sources: &Sources, Watched { bucket, prefix }: &Watched) -> Result<(), SourceError> {
     sources.list(bucket, prefix).try_next().await.map(drop)
 }
 
-/// Settings that are wrong are refused at the start; a server that is still starting is waited for.
-async fn look(dependencies: &Dependencies, watched: &Watched) -> Result<(), SourceError> {
+/// Checks the target at the start. Waits for a server that is still starting.
+async fn check_target(dependencies: &Dependencies, watched: &Watched) -> Result<(), SourceError> {
     let deadline = Instant::now() + dependencies.startup;
     loop {
         match is_there(&dependencies.sources, watched).await {
@@ -137,52 +137,52 @@ async fn look(dependencies: &Dependencies, watched: &Watched) -> Result<(), Sour
     }
 }
 
-/// Takes on one item of work after the other, as long as there is room.
+/// Dispatches one event after another, as long as there is room.
 async fn dispatch_events(
     mut sources: Vec<Box<dyn EventSource>>,
     dispatcher: &Arc<Dispatcher>,
     shutdown: &CancellationToken,
 ) {
-    let room = Arc::new(Semaphore::new(dispatcher.options.max_loads.get()));
+    let permits = Arc::new(Semaphore::new(dispatcher.options.max_loads.get()));
     let mut loads = JoinSet::new();
     loop {
-        if room.available_permits() == 0 {
+        if permits.available_permits() == 0 {
             for source in &mut sources {
                 source.put_back();
             }
         }
-        let permit = shutdown.run_until_cancelled(Arc::clone(&room).acquire_owned()).await;
+        let permit = shutdown.run_until_cancelled(Arc::clone(&permits).acquire_owned()).await;
         let Some(Ok(permit)) = permit else { break };
         let Some(event) = shutdown.run_until_cancelled(next(&mut sources)).await else { break };
         let dispatcher = Arc::clone(dispatcher);
         loads.spawn(async move {
             let _permit = permit;
-            dispatcher.take(event).await;
+            dispatcher.dispatch(event).await;
         });
         while let Some(ended) = loads.try_join_next() {
             log_panic(&ended);
         }
     }
-    // What is not taken on any more goes back to where it was event.
+    // Undispatched events go back to their sources.
     drop(sources);
     if !loads.is_empty() {
-        info!("ending {} loads; others go on with what is left", loads.len());
+        info!("finishing {} loads; other watchers continue", loads.len());
     }
     while let Some(ended) = loads.join_next().await {
         log_panic(&ended);
     }
 }
 
-/// What any of the sources tells first.
+/// The next event of any source.
 async fn next(sources: &mut [Box<dyn EventSource>]) -> Event {
     let (event, at, _) = select_all(sources.iter_mut().map(|source| source.next())).await;
-    // Whoever had its turn is asked last, so that one that always has something keeps nobody waiting.
+    // This source is asked last next time, so that a busy one does not starve the others.
     sources[at..].rotate_left(1);
     event
 }
 
 fn log_panic(ended: &Result<(), tokio::task::JoinError>) {
     if ended.is_err() {
-        error!("a load has died, and is taken over once its lease has run out");
+        error!("a load has panicked; it will be taken over once its lease has expired");
     }
 }

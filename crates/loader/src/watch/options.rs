@@ -1,4 +1,4 @@
-//! The settings of a watch.
+//! Settings of a watch.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -13,12 +13,12 @@ use clap::{Args, ValueEnum};
 
 use crate::LoadError;
 
-/// What is watched: a bucket, or what lies under a prefix of it.
+/// The watched bucket, or a prefix of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watched {
     /// The bucket.
     pub bucket: String,
-    /// What the keys begin with; empty for all of them.
+    /// Prefix of the keys; empty for all.
     pub prefix: String,
 }
 
@@ -26,10 +26,10 @@ impl FromStr for Watched {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let place = text.strip_prefix("s3://").ok_or("it is s3://bucket or s3://bucket/prefix")?;
+        let place = text.strip_prefix("s3://").ok_or("must be s3://bucket or s3://bucket/prefix")?;
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         if bucket.is_empty() || bucket.chars().any(char::is_whitespace) {
-            return Err("it names no bucket: write s3://bucket or s3://bucket/prefix".to_owned());
+            return Err("it names no bucket: use s3://bucket or s3://bucket/prefix".to_owned());
         }
         Ok(Self { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
     }
@@ -41,55 +41,55 @@ impl std::fmt::Display for Watched {
     }
 }
 
-/// Whether something is done.
+/// An on/off setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
-    /// It is.
+    /// Enabled.
     On,
-    /// It is not.
+    /// Disabled.
     Off,
 }
 
-/// What is watched for, and how much is loaded at a time.
+/// Sources of events, filters, and concurrency of a watch.
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Watching")]
 pub struct WatchOptions {
-    /// Objects that are loaded at a time
+    /// Objects loaded concurrently
     #[arg(long, env = "MAX_LOADS", default_value = "2", value_name = "LOADS")]
     pub max_loads: NonZeroUsize,
-    /// How often the bucket is listed, for objects of which no event came, and for loads whose loader is gone
+    /// Interval between two listings, which find objects without an event and loads without a loader
     #[arg(long, env = "WATCH_INTERVAL", default_value = "60s", value_parser = parse_interval, value_name = "DURATION")]
     pub watch_interval: Duration,
-    /// What the keys of objects end with that are loaded, such as .csv,.csv.gz [default: whatever they end with]
+    /// Load only keys with these suffixes, such as .csv,.csv.gz [default: all]
     #[arg(long, env = "WATCH_SUFFIX", value_delimiter = ',', value_name = "SUFFIXES")]
     pub watch_suffix: Vec<String>,
-    /// The fewest bytes that an object has that is loaded
+    /// Skip objects smaller than this many bytes
     #[arg(long, env = "MIN_SIZE", default_value = "1", value_name = "BYTES")]
     pub min_size: u64,
-    /// The most bytes that an object has that is loaded [default: no limit]
+    /// Skip objects larger than this many bytes [default: no limit]
     #[arg(long, env = "MAX_SIZE", value_name = "BYTES")]
     pub max_size: Option<u64>,
-    /// Whether events are taken from RabbitMQ: on or off
+    /// Whether to take bucket events from RabbitMQ: on or off
     #[arg(long, env = "AMQP_EVENTS", default_value = "on", value_enum, value_name = "SWITCH")]
     pub amqp_events: Switch,
-    /// Exchange (topic, durable) to which the S3 server publishes its events; QUEUE_PREFIX is put in front of it
+    /// Exchange (topic, durable) of the bucket events; prefixed with QUEUE_PREFIX
     #[arg(long, env = "EVENTS_EXCHANGE", default_value = "assay.events", value_parser = parse_exchange, value_name = "NAME")]
     pub events_exchange: String,
-    /// URL of an SQS queue to take events from (a program that is built with the feature sqs)
+    /// URL of an SQS queue with bucket events (needs the feature sqs)
     #[arg(long, env = "SQS_QUEUE_URL", value_name = "URL")]
     pub sqs_queue_url: Option<String>,
-    /// Address to take events at by HTTP, such as 0.0.0.0:9900: POST /events/s3
+    /// Address of the webhook for bucket events (POST /events/s3), such as 0.0.0.0:9900
     #[arg(long, env = "WEBHOOK_ADDR", value_name = "ADDRESS")]
     pub webhook_addr: Option<SocketAddr>,
-    /// Secret that senders have to show at that address: Authorization: Bearer …
+    /// Secret of the senders: Authorization: Bearer …
     #[arg(long, env = "WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub webhook_secret: Option<String>,
-    /// File to read that secret from
+    /// File with this secret
     #[arg(long, env = "WEBHOOK_SECRET_FILE", value_name = "PATH")]
     pub webhook_secret_file: Option<PathBuf>,
 }
 
-/// Shows whether there is a secret, never what it is.
+/// Shows whether there is a secret, but not its value.
 impl std::fmt::Debug for WatchOptions {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
@@ -102,14 +102,14 @@ impl std::fmt::Debug for WatchOptions {
     }
 }
 
-/// A server for events, as it was asked for.
+/// Settings of the webhook.
 pub(crate) struct Webhook {
     pub(crate) address: SocketAddr,
     pub(crate) secret: String,
 }
 
 impl WatchOptions {
-    /// Where events are taken by HTTP, if they are. Without a secret anybody could have objects loaded.
+    /// The settings of the webhook, if it is enabled. It needs a secret.
     pub(crate) fn webhook(&self) -> Result<Option<Webhook>, LoadError> {
         let Some(address) = self.webhook_addr else { return Ok(None) };
         let secret = Secret {
@@ -119,26 +119,27 @@ impl WatchOptions {
         };
         match secret.read()? {
             None => Err(LoadError::Setting(
-                "WEBHOOK_ADDR is set, but WEBHOOK_SECRET is not: anybody could have objects loaded".to_owned(),
+                "WEBHOOK_ADDR is set, but WEBHOOK_SECRET is not: set it, as anyone could trigger loads otherwise"
+                    .to_owned(),
             )),
             Some(secret) => Ok(Some(Webhook { address, secret })),
         }
     }
 
-    /// Whether an object of the bucket is one of those that are loaded, as far as its key and its size tell. A key that ends with
-    /// `/` is a folder; names that begin with `_` or `.` are of markers.
+    /// Whether an object is to be loaded, by its key and size. Keys that end with `/` are folders; names that begin with `_` or `.`
+    /// are markers.
     pub(crate) fn wants(&self, watched: &Watched, key: &str, size: Option<u64>) -> bool {
-        let lies_there = key.starts_with(&watched.prefix) && !is_marker(&watched.prefix, key);
+        let is_target = key.starts_with(&watched.prefix) && !is_marker(&watched.prefix, key);
         let suffixes = &self.watch_suffix;
-        let ends_well = suffixes.is_empty() || suffixes.iter().any(|suffix| key.ends_with(suffix.trim()));
+        let has_suffix = suffixes.is_empty() || suffixes.iter().any(|suffix| key.ends_with(suffix.trim()));
         let fits = size.is_none_or(|size| size >= self.min_size && self.max_size.is_none_or(|most| size <= most));
-        lies_there && ends_well && fits && !key.ends_with('/')
+        is_target && has_suffix && fits && !key.ends_with('/')
     }
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        interval if interval < SHORTEST_INTERVAL => Err("at least 1s: each listing is paid for".to_owned()),
+        interval if interval < SHORTEST_INTERVAL => Err("must be at least 1s, as each listing costs money".to_owned()),
         interval => Ok(interval),
     }
 }
@@ -150,7 +151,7 @@ fn parse_exchange(text: &str) -> Result<String, String> {
     if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
         Ok(text.to_owned())
     } else {
-        Err("a name has 1 to 128 letters, digits, `.`, `_` or `-`".to_owned())
+        Err("must have 1 to 128 letters, digits, `.`, `_` or `-`".to_owned())
     }
 }
 
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_or_a_prefix_of_it_is_watched() {
+    fn a_bucket_or_a_prefix_can_be_watched() {
         for (text, bucket, prefix) in
             [("s3://drops", "drops", ""), ("s3://drops/", "drops", ""), ("s3://drops/in/a b+", "drops", "in/a b+")]
         {
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_watched_is_meant_by_its_name() {
+    fn a_watched_prefix_may_begin_like_a_marker() {
         let options = parse(&[]).unwrap();
         let cases = [
             ("s3://drops/_raw/", "_raw/a.csv", true),

@@ -1,7 +1,7 @@
-//! Runs that have lost their loader: the ledger is asked for them now and again.
+//! Orphans: runs that have lost their loader, searched for in the ledger at intervals.
 //!
-//! Guarantee: such a run of the watched place is found within the shorter of `LEASE_TIMEOUT` and `WATCH_INTERVAL` after its lease has
-//! run out, however many objects are listed and wait to be loaded: nothing of this is shared with the listing.
+//! Guarantee: an orphan is found within the shorter of `LEASE_TIMEOUT` and `WATCH_INTERVAL` after its lease has expired, however
+//! many objects wait to be loaded: the search shares nothing with the listing.
 
 use std::sync::Arc;
 
@@ -16,22 +16,22 @@ use super::event_source::{Event, EventSource, NoReceipt, WorkItem};
 use super::options::{WatchOptions, Watched};
 use crate::Dependencies;
 
-/// What the latest search has found.
+/// Orphans found by the latest search.
 pub(crate) struct Orphans {
     found: mpsc::Receiver<RunId>,
     _search_task: AbortOnDropHandle<()>,
 }
 
 impl Orphans {
-    /// Searches at once, and then at intervals.
+    /// Searches now, and then at intervals.
     pub(crate) fn start(dependencies: Arc<Dependencies>, watched: &Watched, options: &WatchOptions) -> Self {
-        // One at a time: what waits here for long is old news.
+        // One at a time, as waiting ones become outdated.
         let (sender, found) = mpsc::channel(1);
         let (place, every) = (watched.to_string(), dependencies.lease.min(options.watch_interval));
         let searching = async move {
             loop {
                 if let Err(error) = search(&dependencies, &place, &sender).await {
-                    debug!("cannot look for runs without a loader: {error}");
+                    debug!("cannot search for runs without a loader: {error}");
                 }
                 tokio::time::sleep(every).await;
             }
@@ -50,14 +50,14 @@ impl EventSource for Orphans {
     }
 }
 
-/// Runs of the place that are loading, and that no loader holds any more.
+/// Sends the runs of the target that are loading and have no living loader.
 async fn search(dependencies: &Dependencies, place: &str, sender: &mpsc::Sender<RunId>) -> Result<(), StoreError> {
     let Dependencies { store, holder, .. } = dependencies;
     for open in store.open_runs().await? {
         let is_held = open.held_by.as_deref().is_some_and(|by| !holder.outlives(by));
         let run = open.run;
         if run.state == RunState::Loading && !is_held && run.source.location.starts_with(place) {
-            // Nobody listens any more: this ends as well.
+            // Fails only if the watch has ended.
             let _ = sender.send(run.run_id).await;
         }
     }

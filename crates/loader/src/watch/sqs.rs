@@ -1,4 +1,4 @@
-//! Events that come through SQS, in programs that are built with the feature `sqs`.
+//! Bucket events from SQS (feature `sqs`).
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tracing::{debug, warn};
 
 use super::event_source::{Event, EventSource, Receipt, WorkItem};
 
-/// Between two attempts while SQS is away.
+/// Pause between two attempts while SQS is unreachable.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A queue of SQS.
+/// An SQS queue.
 pub(super) struct SqsEvents {
     queue: SqsQueue,
     is_unreachable: bool,
-    /// A request, in a task of its own: whoever waited for it may have been cancelled.
+    /// The pending request, in its own task, as the caller may be cancelled.
     receiving: Option<AbortOnDropHandle<Result<Option<SqsMessage>, SqsError>>>,
 }
 
@@ -37,12 +37,12 @@ impl EventSource for SqsEvents {
             let message = match received {
                 Ok(Ok(message)) => message,
                 Err(died) => {
-                    warn!("events of SQS are asked for again: {died}");
+                    warn!("receiving from SQS again: {died}");
                     continue;
                 }
                 Ok(Err(error)) => {
                     if !self.is_unreachable {
-                        warn!("{error}; objects are found by listing meanwhile");
+                        warn!("{error}; meanwhile, objects are found by listing");
                     }
                     self.is_unreachable = true;
                     tokio::time::sleep(RETRY_INTERVAL).await;
@@ -57,14 +57,14 @@ impl EventSource for SqsEvents {
                     let items = objects.into_iter().map(WorkItem::Object).collect();
                     return Event { items, receipt: Box::new(SqsReceipt(message)) };
                 }
-                // It is delivered again, and goes the way that the queue has for what nobody can read.
+                // It is delivered again, and ends in the queue's own dead-letter queue.
                 Err(error) => warn!("an event of {} bytes is left to the queue: {error}", message.body.len()),
             }
         }
     }
 
     fn put_back(&mut self) {
-        // What it has received comes again after the visibility timeout.
+        // Received messages come again after the visibility timeout.
         self.receiving = None;
     }
 }
@@ -75,7 +75,7 @@ struct SqsReceipt(SqsMessage);
 impl Receipt for SqsReceipt {
     async fn ack(self: Box<Self>) {
         if let Err(error) = self.0.delete().await {
-            // When it comes again, there is nothing to do.
+            // When the event comes again, there is nothing to do.
             debug!("{error}");
         }
     }

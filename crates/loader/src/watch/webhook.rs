@@ -1,7 +1,8 @@
-//! Events that come by HTTP: `POST /events/s3`.
+//! Bucket events by HTTP: `POST /events/s3`.
 //!
-//! Guarantees: who has no secret is not read; bodies are bounded in all; the answer is 200 only once the run of the object and its
-//! lease are committed; where no load can begin within some seconds, or something is away, the sender is told to come back (503).
+//! Guarantees: bodies of senders without the secret are not read; the memory of all bodies is bounded; the response is 200 only
+//! once the run of the object and its lease are committed; if no load can begin soon, or a service is unreachable, it is 503 with
+//! `Retry-After`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,27 +26,26 @@ use super::event_source::{Event, EventSource, Receipt, WorkItem};
 use super::options::Webhook;
 use crate::LoadError;
 
-/// The largest body that is read, and all that are in memory: each of them until its sender is answered.
+/// Largest body, and the memory of all bodies, each held until its response.
 const MAX_BODY_BYTES: u32 = 1024 * 1024;
 const MAX_BODIES_BYTES: u32 = 8 * MAX_BODY_BYTES;
-/// How long a body may take to come.
+/// Longest time to receive a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Those that send events are few.
 const MAX_CONNECTIONS: usize = 256;
-/// How long a sender waits for a load that may begin.
+/// Longest wait for room for another load.
 const DISPATCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it waits for the load to have begun.
+/// Longest wait for the load to begin.
 const BEGIN_TIMEOUT: Duration = Duration::from_mins(1);
-/// When a sender may come back, in seconds.
+/// `Retry-After`, in seconds.
 const RETRY_AFTER: &str = "10";
 
-/// A server, and what it was event.
+/// The server, and its pending requests.
 pub(crate) struct WebhookEvents {
     requests: mpsc::Receiver<PendingRequest>,
     _server: AbortOnDropHandle<()>,
 }
 
-/// What one sender says, and waits for.
+/// A request that waits for its load to begin.
 struct PendingRequest {
     objects: Vec<ObjectEvent>,
     taken: oneshot::Sender<()>,
@@ -53,7 +53,7 @@ struct PendingRequest {
 }
 
 impl WebhookEvents {
-    /// Listens until `shutdown`.
+    /// Serves until `shutdown`.
     pub(crate) async fn serve(webhook: Webhook, shutdown: CancellationToken) -> Result<Self, LoadError> {
         let Webhook { address, secret } = webhook;
         let cannot = |error: std::io::Error| {
@@ -61,7 +61,7 @@ impl WebhookEvents {
         };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        info!("events are taken at http://{address}/events/s3");
+        info!("taking events at http://{address}/events/s3");
         Ok(Self::start(listener, secret, shutdown))
     }
 
@@ -80,11 +80,11 @@ impl WebhookEvents {
 impl EventSource for WebhookEvents {
     async fn next(&mut self) -> Event {
         loop {
-            // Nobody tells anything any more once the server has ended.
+            // None once the server has ended.
             let Some(PendingRequest { objects, taken, begun }) = self.requests.recv().await else {
                 return std::future::pending().await;
             };
-            // Whoever has gone away meanwhile tells it again.
+            // Fails if the sender has gone away: it sends the event again.
             if taken.send(()).is_ok() {
                 let items = objects.into_iter().map(WorkItem::Object).collect();
                 return Event { items, receipt: Box::new(WebhookReceipt(begun)) };
@@ -93,13 +93,13 @@ impl EventSource for WebhookEvents {
     }
 }
 
-/// Dropped, it says that nothing has begun.
+/// If it is dropped, nothing has begun.
 struct WebhookReceipt(oneshot::Sender<()>);
 
 #[async_trait]
 impl Receipt for WebhookReceipt {
     async fn ack(self: Box<Self>) {
-        // A sender that has gone away tells it again, and hears that there is nothing to do.
+        // A sender that has gone away sends the event again, and there is nothing to do.
         let _ = self.0.send(());
     }
 }
@@ -114,7 +114,7 @@ async fn receive_events(State(state): State<Arc<WebhookState>>, request: axum::e
     if !state.is_authorized(request.headers()) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    // The room of the body is taken until the answer: so long live the objects that it names.
+    // Holds the room of the body until the response, as long as its objects live.
     let ReadBody { bytes, room: _room } = match state.bodies.read(request).await {
         Ok(body) => body,
         Err(error) => return body_error_response(error),
@@ -128,7 +128,7 @@ async fn receive_events(State(state): State<Arc<WebhookState>>, request: axum::e
     }
 }
 
-/// The answer to a body that was not read.
+/// The response to a body that was not read.
 fn body_error_response(error: BodyError) -> Response {
     match error.status() {
         StatusCode::SERVICE_UNAVAILABLE => retry_later(),
@@ -137,7 +137,7 @@ fn body_error_response(error: BodyError) -> Response {
 }
 
 impl WebhookState {
-    /// `Bearer …`, or the secret alone.
+    /// Accepts `Bearer …`, or the secret alone.
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let Some(given) = headers.get(header::AUTHORIZATION).map(axum::http::HeaderValue::as_bytes) else {
             return false;
@@ -155,7 +155,7 @@ impl WebhookState {
             self.sender.send(PendingRequest { objects, taken, begun }).await.ok()?;
             is_taken.await.ok()
         };
-        // Dropped, the request is withdrawn.
+        // On a timeout, the request is dropped and so withdrawn.
         let Ok(Some(())) = timeout(DISPATCH_TIMEOUT, room).await else { return retry_later() };
         match timeout(BEGIN_TIMEOUT, is_begun).await {
             Ok(Ok(())) => StatusCode::OK.into_response(),
@@ -168,7 +168,7 @@ fn retry_later() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER)]).into_response()
 }
 
-/// Compares all bytes, however soon they differ: the time that it takes tells nothing of them.
+/// Compares in constant time.
 fn is_same(given: &[u8], secret: &[u8]) -> bool {
     let differences = given.iter().zip(secret).fold(0, |differences, (one, other)| differences | (one ^ other));
     given.len() == secret.len() && std::hint::black_box(differences) == 0
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// Longer than any test takes: what waits for it has failed.
+    /// Timeout of a test that fails.
     const PATIENCE: Duration = Duration::from_mins(1);
 
     async fn events() -> (WebhookEvents, u16) {
@@ -190,7 +190,7 @@ mod tests {
         (WebhookEvents::start(listener, "hush".to_owned(), CancellationToken::new()), port)
     }
 
-    /// What is answered to a head and as much of its body.
+    /// The response to a head with part of its body.
     async fn send(port: u16, secret: &str, length: usize, body: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let head = format!(
@@ -207,10 +207,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_no_secret_is_not_read() {
+    async fn a_body_without_the_secret_is_not_read() {
         let (_events, port) = events().await;
         for secret in ["", "Bearer nope", "Bearer", "hush2"] {
-            // The body never comes, and nobody waits for it.
+            // The body never comes.
             let answer = send(port, secret, 1_000_000, "{").await;
             assert!(answer.starts_with("HTTP/1.1 401 "), "{secret}: {answer}");
         }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_too_long_is_refused_before_it_comes() {
+    async fn a_body_that_is_too_long_is_rejected_before_it_comes() {
         let (_events, port) = events().await;
         let answer = send(port, "hush", MAX_BODY_BYTES as usize + 1, "").await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");

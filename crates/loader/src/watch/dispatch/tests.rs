@@ -16,7 +16,7 @@ struct Program {
     load: LoadOptions,
 }
 
-/// Tells whether it was acknowledged.
+/// Reports an acknowledgement.
 struct AckProbe(oneshot::Sender<()>);
 
 #[async_trait::async_trait]
@@ -27,8 +27,8 @@ impl Receipt for AckProbe {
 }
 
 #[tokio::test]
-async fn objects_of_one_message_are_looked_at_side_by_side() {
-    // A server that answers a question about an object when there is another one: one that is asked after the other is never answered.
+async fn objects_of_one_event_are_looked_up_concurrently() {
+    // A server that answers only two requests together: sequential ones never get an answer.
     let both = Arc::new(Barrier::new(2));
     let gone = move |method: Method| {
         let both = Arc::clone(&both);
@@ -56,12 +56,12 @@ async fn objects_of_one_message_are_looked_at_side_by_side() {
     });
     let (acknowledge, acknowledged) = oneshot::channel();
     let event = Event { items: items.collect(), receipt: Box::new(AckProbe(acknowledge)) };
-    timeout(Duration::from_mins(1), dispatcher.take(event)).await.expect("they are looked at");
+    timeout(Duration::from_mins(1), dispatcher.dispatch(event)).await.expect("they are looked up");
     acknowledged.await.expect("there is nothing to do");
 }
 
 #[test]
-fn a_key_that_no_object_can_have_is_not_asked_for() {
+fn a_key_that_is_too_long_is_rejected() {
     for fine in ["", "in/a.csv", &"k".repeat(1_024), &"é".repeat(512)] {
         assert_eq!(too_long(fine), None);
     }

@@ -1,4 +1,4 @@
-//! The search beside a listing that finds more than anybody takes.
+//! The search for orphans during a listing with a backlog.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::*;
 use crate::Holder;
 use crate::watch::listing::Listing;
 
-/// Longer than any test takes: what waits for it has failed.
+/// Timeout of a test that fails.
 const PATIENCE: Duration = Duration::from_mins(1);
 const OBJECTS: usize = 10_000;
 
@@ -31,7 +31,7 @@ struct Program {
     watch: WatchOptions,
 }
 
-/// A page of a bucket of many objects: from the one that the token says.
+/// A page of a large bucket, from the continuation token.
 async fn list(request: Request) -> String {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let token = query.split('&').find_map(|parameter| parameter.strip_prefix("continuation-token="));
@@ -53,7 +53,7 @@ async fn list(request: Request) -> String {
     )
 }
 
-/// What a watch needs, with an S3 server that answers by this router.
+/// Dependencies of a watch, with this router as the S3 server.
 pub(in crate::watch) async fn dependencies(folder: &TempDir, router: Router) -> Arc<Dependencies> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -87,7 +87,7 @@ async fn a_backlog_of_objects_hides_no_orphan() {
     let options = Program::parse_from(["program", "--watch-interval", "1s"]).watch;
     let mut orphans = Orphans::start(Arc::clone(&dependencies), &watched, &options);
     let mut listing = Listing::start(Arc::clone(&dependencies), watched.clone(), options);
-    // The listing has begun, and from here on nobody takes what it finds.
+    // From here on, nothing takes the objects that the listing finds.
     timeout(PATIENCE, listing.next()).await.expect("an object is listed");
 
     let run_id: RunId = "orphaned".parse().unwrap();

@@ -1,5 +1,5 @@
-//! What a person should be told of a source that was loaded, though its run is complete: that nearly all of its rows are invalid for
-//! one reason, that times of it come twice, and that ids of it are nearly the same.
+//! Warnings about a loaded source, even if its run is complete: nearly all rows are invalid for one reason, local times exist
+//! twice, or ids are nearly the same.
 
 use assay_transaction::{Prevailing, TimeZone};
 use serde::Serialize;
@@ -7,30 +7,30 @@ use tracing::warn;
 
 use crate::load::judge::RowStats;
 
-/// What is to be said of the rows that one process has read.
+/// Warnings about the rows that this process has read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Remarks {
-    /// The reason that all of the rows, or all but a few, are invalid for.
+    /// The reason for which all or nearly all rows are invalid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prevailing: Option<Prevailing>,
-    /// Rows whose local time comes twice.
+    /// Rows whose local time exists twice.
     #[serde(skip_serializing_if = "is_none")]
     pub ambiguous_hours: u64,
-    /// Rows whose id is that of an earlier row but for case or the form of Unicode: at least so many.
+    /// Least number of rows whose id equals an earlier one except for case or Unicode form.
     #[serde(skip_serializing_if = "is_none")]
     pub lookalike_ids: u64,
     /// The first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_lookalike_row: Option<u64>,
-    /// Whether there may be more of them, as the source has too many ids to tell all apart.
+    /// Whether there may be more: the source has too many ids to compare all.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub more_lookalikes: bool,
-    /// In which zone it does.
+    /// Time zone of the ambiguous hours.
     #[serde(skip)]
     pub zone: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_none(count: &u64) -> bool {
     *count == 0
 }
@@ -49,7 +49,7 @@ impl Remarks {
         }
     }
 
-    /// Each in one line, the gravest last.
+    /// One line each, the most serious last.
     pub fn lines(&self) -> Vec<String> {
         let twice = (self.ambiguous_hours > 0).then(|| {
             let (rows, zone) = (self.ambiguous_hours, &self.zone);
@@ -83,13 +83,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_nothing_to_say_of_most_sources() {
+    fn most_sources_have_no_warnings() {
         assert_eq!(Remarks::default().lines(), Vec::<String>::new());
         assert_eq!(serde_json::to_string(&Remarks::default()).unwrap(), "{}");
     }
 
     #[test]
-    fn what_there_is_names_the_setting() {
+    fn warnings_name_the_setting() {
         let prevailing = Prevailing {
             reason: RejectReason::AmountFormat,
             rejected: 99,

@@ -1,0 +1,123 @@
+//! What the database already has of a run: chunks that are recorded, and rows that are stored with the same content.
+
+use std::collections::VecDeque;
+
+use assay_store::{Earlier, ErrorClass, RecordedChunk, Store, StoreError};
+use assay_transaction::{Chunk, Entry, Run, RunId};
+use tracing::info;
+
+use crate::LoadError;
+use crate::patience::until_answered;
+
+/// Recorded chunks per query.
+pub(crate) const PAGE: u32 = 2_000;
+
+/// The recorded chunks of a run, in ascending order.
+pub(crate) struct RecordedChunks<'a> {
+    store: &'a dyn Store,
+    run_id: &'a RunId,
+    page: VecDeque<RecordedChunk>,
+    /// The first chunk after the page. None if there is no further page.
+    beyond: Option<u64>,
+}
+
+impl<'a> RecordedChunks<'a> {
+    pub(crate) fn of(store: &'a dyn Store, run_id: &'a RunId) -> Self {
+        Self { store, run_id, page: VecDeque::new(), beyond: Some(0) }
+    }
+
+    /// For a run whose recorded chunks do not matter.
+    pub(crate) fn nothing(store: &'a dyn Store, run_id: &'a RunId) -> Self {
+        Self { beyond: None, ..Self::of(store, run_id) }
+    }
+
+    /// Whether a chunk is recorded. Must be called with ascending chunks.
+    pub(crate) async fn has(&mut self, chunk: u64) -> Result<bool, LoadError> {
+        loop {
+            while self.page.pop_front_if(|recorded| recorded.chunk < chunk).is_some() {}
+            match (self.page.front(), self.beyond) {
+                (Some(recorded), _) => return Ok(recorded.chunk == chunk),
+                (None, None) => return Ok(false),
+                (None, Some(beyond)) => {
+                    let (store, run_id) = (self.store, self.run_id);
+                    let page =
+                        until_answered("the next chunk", || store.recorded_from(run_id, beyond.max(chunk), PAGE));
+                    self.page = page.await?.into();
+                    self.beyond = self.page.back().map(|last| last.chunk + 1);
+                }
+            }
+        }
+    }
+}
+
+/// The chunk after the last recorded one, but at least `chunk`.
+pub(crate) async fn end_of_recorded_chunks(
+    store: &dyn Store,
+    run_id: &RunId,
+    mut chunk: u64,
+) -> Result<u64, StoreError> {
+    while let Some(last) = store.recorded_from(run_id, chunk, PAGE).await?.last() {
+        chunk = last.chunk + 1;
+    }
+    Ok(chunk)
+}
+
+/// Marks the rows of a chunk that are stored with the same content, so that they are not scored again: a new version of an
+/// object, `--force` or an overlapping export would score known rows only to count them as duplicates, and the model may
+/// reject them by now. The first load of a source costs one query. See
+/// `docs/decisions/0022-stored-rows-are-not-scored-again.md`.
+pub(crate) struct StoredRowMarker<'a> {
+    store: &'a dyn Store,
+    run: &'a Run,
+    /// Which ids may be stored. None before the first lookup.
+    earlier: Option<Earlier>,
+    rows: u64,
+}
+
+impl<'a> StoredRowMarker<'a> {
+    pub(crate) fn of(store: &'a dyn Store, run: &'a Run) -> Self {
+        Self { store, run, earlier: None, rows: 0 }
+    }
+
+    /// Marks the stored rows. Waits for an unreachable database.
+    pub(crate) async fn mark(&mut self, chunk: &mut Chunk) -> Result<(), LoadError> {
+        match self.look_up(chunk).await {
+            // Most likely a missing privilege. Scoring the rows again is still right.
+            Err(error) if error.class() != ErrorClass::Transient => {
+                info!("stored rows cannot be looked up, and are scored again: {error}");
+                self.earlier = Some(Earlier::Nothing);
+                Ok(())
+            }
+            looked_up => Ok(looked_up?),
+        }
+    }
+
+    async fn look_up(&mut self, chunk: &mut Chunk) -> Result<(), StoreError> {
+        let (store, run) = (self.store, self.run);
+        let earlier = if let Some(earlier) = self.earlier {
+            earlier
+        } else {
+            let earlier = until_answered("the lookup of earlier runs", || store.earlier(run)).await?;
+            *self.earlier.insert(earlier)
+        };
+        let may_be_stored = |entry: &&Entry| match earlier {
+            Earlier::Nothing => false,
+            Earlier::Uuids => entry.external_id.is_none(),
+            Earlier::Any => true,
+        };
+        let entries: Vec<&Entry> = chunk.transactions.iter().filter(may_be_stored).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let known = until_answered("the lookup of stored rows", || store.stored_alike(&entries)).await?;
+        self.rows += known.len() as u64;
+        chunk.known = known;
+        Ok(())
+    }
+
+    pub(crate) fn log(&self) {
+        if self.rows > 0 {
+            info!("{} rows are stored already with the same content: they are not scored again", self.rows);
+        }
+    }
+}
