@@ -19,9 +19,9 @@ const COUNTED: [&str; 3] = [
 async fn streamer(stack: &Stack) -> (Running, String) {
     let program = stack.known_to(Program::new("streamer")).arg("serve").env("STREAMER_ADDR", "127.0.0.1:0");
     let mut streamer = program.start();
-    streamer.says("are taken at http://").await;
+    streamer.says("are accepted at http://").await;
     let log = streamer.log();
-    let address = log.split("are taken at http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let address = log.split("are accepted at http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
     let address = address.to_owned();
     (streamer, address)
 }

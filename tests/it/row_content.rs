@@ -113,10 +113,10 @@ async fn a_fleet_tells_nothing_of_the_rows_that_come_in_by_any_way() {
     stack.s3.put("drops", "in/last.csv", Rows::valid(3));
     let mut watcher =
         level(stack.watcher()).env("WEBHOOK_ADDR", "127.0.0.1:0").env("WEBHOOK_SECRET", "open sesame").start();
-    watcher.says("taking events at http://").await;
+    watcher.says("events are accepted at http://").await;
     let streamer = level(stack.known_to(Program::new("streamer"))).arg("serve").env("STREAMER_ADDR", "127.0.0.1:0");
     let mut streamer = streamer.start();
-    streamer.says("are taken at http://").await;
+    streamer.says("are accepted at http://").await;
     let address =
         |log: String, at: &str| log.split(at).nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned();
 
@@ -155,7 +155,7 @@ async fn a_fleet_tells_nothing_of_the_rows_that_come_in_by_any_way() {
         }
     }
     // Requests.
-    let live = address(streamer.log(), "are taken at http://");
+    let live = address(streamer.log(), "are accepted at http://");
     for body in [
         NAME.to_owned(),
         json!({"id": CARD, "description": NAME, "amount": ACCOUNT, "timestamp": NAME, "side": "debit"}).to_string(),

@@ -213,9 +213,9 @@ async fn a_token_that_is_wrong_is_not_repeated() {
         .env("STREAMER_TOKENS", format!("token-{TELLTALE}"))
         .env("LOG_LEVEL", LEVELS[2])
         .start();
-    streamer.says("are taken at http://").await;
+    streamer.says("are accepted at http://").await;
     let address = streamer.log();
-    let address = address.split("are taken at http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let address = address.split("are accepted at http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
     let refused = post(address, &format!("/transactions?token={TELLTALE}"), "[]").await.unwrap();
     assert_eq!(refused.status, 401);
     streamer.terminate();

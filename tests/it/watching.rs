@@ -45,7 +45,7 @@ async fn tell(stack: &Stack, event: &Value) {
 /// Sends an event by HTTP; tells the status of the answer.
 async fn post(watcher: &Running, authorization: &str, body: &[u8]) -> u16 {
     let log = watcher.log();
-    let (_, rest) = log.split_once("taking events at http://").expect("it said where");
+    let (_, rest) = log.split_once("events are accepted at http://").expect("it said where");
     let (address, _) = rest.split_once('/').expect("a path follows");
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
@@ -174,7 +174,7 @@ async fn events_by_way_of_event_bridge_load_what_they_name() {
         .env("WEBHOOK_ADDR", "127.0.0.1:0")
         .env("WEBHOOK_SECRET", "open sesame")
         .start();
-    watcher.says("taking events at http://").await;
+    watcher.says("events are accepted at http://").await;
     let keys = ["in/a b.csv", "in/50%25 c+d.csv", "in/é.csv"];
     for (more, key) in keys.iter().enumerate() {
         stack.s3.put("drops", key, Rows::valid(10 + more as u64));

@@ -98,6 +98,8 @@ impl Stages {
         tasks.spawn(async move { Ok(predictor.await?) });
         let (writer_broker, writer_store, options) = (Arc::clone(&broker), Arc::clone(&store), writer.clone());
         let (write, stop) = (Arc::clone(&counters.write), shutdown.clone());
+        let written = Arc::clone(&write);
+        counters.load.log_before_complete(move || written.log_written());
         let writer =
             async move { Box::pin(assay_writer::run(writer_broker, writer_store, &options, write, drain, stop)).await };
         tasks.spawn(async move { Ok(writer.await?) });

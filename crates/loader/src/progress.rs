@@ -1,7 +1,8 @@
 //! Progress of one load, or of several together.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Counters of one load. They only grow; the ledger is authoritative.
 #[derive(Debug, Default)]
@@ -14,12 +15,33 @@ pub struct LoadProgress {
     rows_recorded: AtomicU64,
     /// The sum over several loads, including this one.
     whole: Option<Arc<LoadProgress>>,
+    before_complete: OnceLock<LogHook>,
+}
+
+struct LogHook(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for LogHook {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("LogHook")
+    }
 }
 
 impl LoadProgress {
     /// Counters of one of several loads, which are added to the whole.
     pub fn part_of(whole: Arc<Self>) -> Self {
         Self { whole: Some(whole), ..Self::default() }
+    }
+
+    /// Lets a writer in this process log what it has written, before a load logs that it is complete.
+    pub fn log_before_complete(&self, log: impl Fn() + Send + Sync + 'static) {
+        let _ = self.before_complete.set(LogHook(Box::new(log)));
+    }
+
+    pub(crate) fn log_stored(&self) {
+        let hook = self.before_complete.get().or_else(|| self.whole.as_ref()?.before_complete.get());
+        if let Some(LogHook(log)) = hook {
+            log();
+        }
     }
 }
 

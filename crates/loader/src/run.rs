@@ -170,6 +170,7 @@ async fn load_one(
         }
     };
     let (run, tally) = until_finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await?;
+    progress.log_stored();
     log_complete(&run, tally);
     remarks.log();
     Ok(ended(run, Some(tally), remarks))

@@ -2,6 +2,7 @@
 
 use assay_queue::Message;
 use assay_transaction::{Chunk, Lane, LiveMessage, ReplayPart};
+use tracing::{Span, error_span};
 
 use crate::external::ExternalReader;
 
@@ -21,6 +22,18 @@ pub(crate) enum IncomingMessage {
         /// Whether to score it in requests of its own, after a shared one failed.
         is_alone: bool,
     },
+}
+
+impl IncomingMessage {
+    /// The span of its work: every JSON log line within it has these fields.
+    pub(crate) fn span(&self, lane: Lane) -> Span {
+        let lane = lane.as_str();
+        match self {
+            Self::Chunk(chunk) => error_span!("chunk", run_id = %chunk.id.run_id, chunk = chunk.id.chunk, lane),
+            Self::Replay(part) => error_span!("replay", run_id = %part.id.run_id, lane),
+            Self::Live { message, .. } => error_span!("live", run_id = %message.id.run_id(), lane),
+        }
+    }
 }
 
 /// Decodes a message; the error is the reason for a dead letter. On the realtime lane, a message without a type of ours is

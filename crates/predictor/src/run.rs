@@ -7,10 +7,10 @@ use assay_queue::{Broker, Message, Route, ServeOptions, Work, serve};
 use assay_scoring::Scorer;
 use assay_transaction::Lane;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use crate::external::ExternalReader;
-use crate::message::decode;
+use crate::message::{IncomingMessage, decode};
 use crate::micro_batch::MicroBatches;
 use crate::score::ChunkScorer;
 use crate::stopped_runs::StoppedRuns;
@@ -79,9 +79,12 @@ async fn serve_lane(
     let (broker, shutdown, external) =
         (Arc::clone(&scoring.broker), scoring.shutdown.clone(), ExternalReader::new(live.clone()));
     let decode = move |message: &Message| decode(message, lane, &external);
-    let work = move |message| {
+    let work = move |message: IncomingMessage| {
         let scoring = scoring.clone();
-        async move { scoring.score(message, lane).await }
+        async move {
+            let span = message.span(lane);
+            scoring.score(message, lane).instrument(span).await
+        }
     };
     Ok(serve(broker, route, options, shutdown, decode, work).await?)
 }

@@ -1,6 +1,6 @@
-//! Acceptance: valid transactions become a message, which is confirmed by the broker and counted in the ledger.
+//! Acceptance: valid transactions become a message, which the broker confirms and the ledger counts.
 //!
-//! What was begun is to be ended, whoever waits for it: callers run it in a task of its own where they may go away.
+//! An acceptance must not be cancelled: callers that may go away run it in its own task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,47 +12,47 @@ use tokio::time::timeout;
 use crate::count::{CountError, LiveCounter};
 use crate::metrics;
 
-/// Where live transactions go.
+/// Destination of live transactions.
 pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Realtime };
-/// How long the broker may take to confirm.
+/// Longest wait for the confirmation of the broker.
 const CONFIRM: Duration = Duration::from_secs(5);
 
 /// Why a message is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AcceptError {
     /// The queue is at its bound.
-    #[error("the queue is full: the predictors are behind; send it again later")]
+    #[error("the queue is full, as the predictors are behind: send it again later")]
     Full,
-    /// The broker takes no message of this size.
-    #[error("the message of {bytes} bytes is larger than the broker takes: send fewer transactions in one")]
+    /// The broker accepts no message of this size.
+    #[error("the message of {bytes} bytes is larger than the broker accepts: send fewer transactions at once")]
     TooLarge {
         /// The size of the body.
         bytes: usize,
     },
     /// The broker did not confirm it.
-    #[error("the broker is away: {0}")]
+    #[error("the broker is unreachable: {0}")]
     Broker(String),
-    /// It was not begun, as it could not be counted.
+    /// It was not published, as it could not be counted.
     #[error(transparent)]
     NotBegun(CountError),
-    /// The broker has it, and it will be counted, but cannot be yet.
-    #[error("the ledger is away: the transactions are under way, but not yet counted")]
+    /// It is published, and will be counted once the ledger is reachable.
+    #[error("the ledger is unreachable: the transactions are published, but not yet counted")]
     Uncounted,
-    /// It cannot be written as JSON.
+    /// It cannot be encoded as JSON.
     #[error(transparent)]
     Wire(#[from] WireError),
 }
 
-/// A message that was accepted.
+/// An accepted message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AcceptedMessage {
     /// Its name.
     pub(crate) message: String,
-    /// The run it will be booked in.
+    /// The run that will contain it.
     pub(crate) run_id: RunId,
 }
 
-/// Accepts messages for a producer; cheap to clone.
+/// Accepts messages of a producer. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct MessageAcceptor {
     broker: Arc<dyn Broker>,
@@ -60,12 +60,11 @@ pub(crate) struct MessageAcceptor {
 }
 
 impl MessageAcceptor {
-    /// Publishes to this broker, and counts here.
     pub(crate) fn new(broker: Arc<dyn Broker>, counter: Arc<LiveCounter>) -> Self {
         Self { broker, counter }
     }
 
-    /// Publishes transactions as a message of this name, waits for the confirm, and for the count.
+    /// Publishes transactions as a message, and waits until it is confirmed and counted.
     ///
     /// A name may be used again for the same transactions, unless the broker has confirmed them.
     pub(crate) async fn accept(&self, name: &str, transactions: Vec<Entry>) -> Result<AcceptedMessage, AcceptError> {
@@ -89,7 +88,7 @@ impl MessageAcceptor {
             Ok(Ok(())) => under_way.accepted(rows).await.map(|()| accepted).map_err(|_| AcceptError::Uncounted),
             Ok(Err(PublishError::Full)) => Err(AcceptError::Full),
             Ok(Err(PublishError::TooLarge { bytes })) => Err(AcceptError::TooLarge { bytes }),
-            // It came back: it is in no queue.
+            // It was returned: it is in no queue.
             Ok(Err(error @ PublishError::Unroutable)) => Err(AcceptError::Broker(error.to_string())),
             Ok(Err(PublishError::Unavailable(problem))) => {
                 under_way.doubtful(rows);
@@ -102,18 +101,18 @@ impl MessageAcceptor {
         }
     }
 
-    /// Waits, after one that found the queue full, until it is worth another try.
+    /// Waits until a full queue may have room.
     pub(crate) async fn room(&self) {
         self.broker.room(ROUTE).await;
     }
 
-    /// How many messages may be under way at a time.
+    /// Most unconfirmed messages.
     pub(crate) fn max_in_flight(&self) -> usize {
         self.broker.max_in_flight()
     }
 }
 
-/// The identity of a message, with a hash of its transactions as they are sent.
+/// The id of a message, with a hash of its transactions.
 fn identify(producer: &Producer, day: Day, name: &str, transactions: &[Entry]) -> LiveId {
     let mut content = Vec::new();
     for entry in transactions {

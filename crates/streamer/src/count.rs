@@ -1,8 +1,8 @@
-//! Counting: what this process has answered for, told to the ledger before anybody is answered.
+//! Counts accepted messages in the ledger, before they are acknowledged to their senders.
 //!
-//! Guarantees: an answer is given only after a count that includes its message is saved; nothing is published on a day of which
-//! the ledger does not know that this process counts, so that a process that dies in between leaves a count that is open; and
-//! while the ledger takes no counts, nothing is begun. One count is under way at a time: all who wait are covered by the next.
+//! Guarantees: a message is acknowledged only after a saved count includes it; the ledger knows that this process counts on a day
+//! before anything is published on that day, so that a crash leaves an open count; while the ledger is unreachable, no message
+//! is begun. One count is saved at a time: the next one covers all waiting messages.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,39 +17,39 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-/// How long an answer waits for its count, and how long the ledger may take for one.
+/// Longest wait for a count to be saved.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often it is looked whether a day is over.
+/// Interval between two checks for the end of a day.
 const DAY_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Why nothing may be begun, or answered.
+/// Why a message cannot be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CountError {
-    /// The ledger takes no counts.
-    #[error("the ledger is away: what is sent could not be counted")]
+    /// The ledger is unreachable.
+    #[error("the ledger is unreachable: transactions cannot be counted")]
     Away,
-    /// This process is about to end.
+    /// This process is shutting down.
     #[error("the streamer is shutting down")]
     Ending,
 }
 
-/// What a process has counted in all.
+/// All counts of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
-    /// Messages that the broker has confirmed.
+    /// Confirmed messages.
     pub messages: u64,
     /// Their rows.
     pub rows: u64,
-    /// Rows that the broker may have taken, although it did not say so.
+    /// Rows that the broker may have, although it did not confirm them.
     pub doubtful: u64,
 }
 
-/// Tells the time; a test has its own.
+/// The clock, which tests replace.
 type Clock = fn() -> DateTime<Utc>;
 
-/// Counts for one producer, in this process.
+/// Counts the messages of one producer in this process.
 pub(crate) struct LiveCounter {
     ledger: Arc<dyn LiveLedger>,
     producer: Producer,
@@ -62,7 +62,7 @@ pub(crate) struct LiveCounter {
 
 #[derive(Default)]
 struct State {
-    /// The latest day that was ever seen: should the clock go back, nothing is counted on a day that was ended.
+    /// The latest day seen: if the clock goes back, nothing is counted on an ended day.
     today: Option<Day>,
     days: BTreeMap<Day, DayCount>,
     /// The number of the latest change.
@@ -75,28 +75,28 @@ struct State {
 struct DayCount {
     totals: Totals,
     under_way: usize,
-    /// The change that began it.
+    /// Its first change.
     opened: u64,
     /// Its latest change.
     changed: u64,
-    /// The change up to which it is saved.
+    /// Its last saved change.
     saved: u64,
 }
 
-/// How far the ledger is.
+/// The state of the ledger.
 #[derive(Debug, Clone, Copy, Default)]
 struct SavedCounts {
     /// All changes up to this one are saved.
     up_to: u64,
-    /// Whether the last count could not be saved.
+    /// Whether the last attempt failed.
     failing: bool,
 }
 
-/// The task that tells the ledger; dropped, it ends.
+/// The task that saves the counts. Dropping it ends it.
 pub(crate) type CountingTask = AbortOnDropHandle<()>;
 
 impl LiveCounter {
-    /// Starts to count.
+    /// Starts the task.
     pub(crate) fn start(ledger: Arc<dyn LiveLedger>, producer: Producer) -> (Arc<Self>, CountingTask) {
         Self::with_clock(ledger, producer, Utc::now)
     }
@@ -112,17 +112,17 @@ impl LiveCounter {
         (counter, AbortOnDropHandle::new(counting))
     }
 
-    /// For whom.
+    /// The producer.
     pub(crate) fn producer(&self) -> &Producer {
         &self.producer
     }
 
-    /// What was counted so far, whether or not it is saved.
+    /// Counts so far, saved or not.
     pub(crate) fn totals(&self) -> Totals {
         self.state().totals
     }
 
-    /// Begins a message, which belongs to today. The day stays open until what is given is dropped.
+    /// Begins a message of today. The day stays open until the message is dropped.
     pub(crate) async fn begin(self: &Arc<Self>) -> Result<PendingMessage, CountError> {
         if self.saved.borrow().failing {
             return Err(CountError::Away);
@@ -145,22 +145,21 @@ impl LiveCounter {
         Ok(under_way)
     }
 
-    /// Counts no more, and tells the ledger so: within some seconds, else it never hears of it. Days on which something is still
-    /// under way stay open.
+    /// Stops counting, and saves the final counts if the ledger is reachable. Days with pending messages stay open.
     pub(crate) async fn finish(&self, counting: CountingTask) {
         self.state().ending = true;
         self.changed.notify_one();
         if timeout(COUNT_TIMEOUT, counting).await.is_err() {
-            warn!("the ledger is away: it is not told that this process has counted to its end");
+            warn!("the ledger is unreachable: the final counts of this process are not saved");
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that is done under the lock can leave the state half-changed.
+        // No panic under the lock can leave the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a change is saved; through failures, unless one `is_final`.
+    /// Waits until a change is saved. With `is_final`, the first failure ends the wait.
     async fn saved(&self, change: u64, is_final: bool) -> Result<(), CountError> {
         let mut saved = self.saved.subscribe();
         if saved.borrow().up_to >= change {
@@ -201,14 +200,14 @@ impl LiveCounter {
                 Ok(()) => {
                     pause = SHORTEST_PAUSE;
                     if self.saved.send_replace(SavedCounts { up_to, failing: false }).failing {
-                        info!("the ledger takes counts again");
+                        info!("the ledger is reachable again");
                     }
                 }
                 Err(problem) => {
                     let was_failing = self.saved.borrow().failing;
                     self.saved.send_modify(|saved| saved.failing = true);
                     if !was_failing {
-                        warn!("nothing is accepted until what was sent can be counted: {problem}");
+                        warn!("accepting nothing until the ledger can save counts: {problem}");
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -217,7 +216,7 @@ impl LiveCounter {
         }
     }
 
-    /// What the ledger is to be told, and the change up to which that goes.
+    /// The counts to save, their last change, and whether the counting ends.
     fn due(&self) -> (Vec<LiveCount>, u64, bool) {
         let mut state = self.state();
         let today = state.today((self.clock)());
@@ -242,7 +241,7 @@ impl LiveCounter {
         for count in due {
             match timeout(COUNT_TIMEOUT, self.ledger.keep_count(count)).await {
                 Ok(saved) => saved.map_err(|error| error.to_string())?,
-                Err(_) => return Err(format!("the ledger has saved no count within {COUNT_TIMEOUT:?}")),
+                Err(_) => return Err(format!("the ledger has not saved the count within {COUNT_TIMEOUT:?}")),
             }
             let mut state = self.state();
             if count.ended {
@@ -263,19 +262,19 @@ impl State {
     }
 }
 
-/// A message that was begun.
+/// A message that is being published.
 pub(crate) struct PendingMessage {
     counter: Arc<LiveCounter>,
     day: Day,
 }
 
 impl PendingMessage {
-    /// The day it belongs to.
+    /// Its day.
     pub(crate) fn day(&self) -> Day {
         self.day
     }
 
-    /// The broker has confirmed it: it is counted, whatever becomes of this call, and the count is saved once it returns.
+    /// Counts a confirmed message, even if this call is cancelled. Returns once the count is saved.
     pub(crate) async fn accepted(self, rows: u64) -> Result<(), CountError> {
         let change = self.counter.change(self.day, |totals| {
             totals.messages += 1;
@@ -284,7 +283,7 @@ impl PendingMessage {
         self.counter.saved(change, false).await
     }
 
-    /// The broker may have taken it.
+    /// Counts a message that the broker may have.
     pub(crate) fn doubtful(self, rows: u64) {
         self.counter.change(self.day, |totals| totals.doubtful += rows);
         self.counter.changed.notify_one();
@@ -303,7 +302,7 @@ impl Drop for PendingMessage {
     }
 }
 
-/// `host/pid/unique`: words that no other process has.
+/// `host/pid/unique`: a name unique to this process.
 fn process_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let unique = Uuid::new_v4().simple().to_string();

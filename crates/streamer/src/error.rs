@@ -7,7 +7,7 @@ use assay_store::StoreError;
 use assay_telemetry::Failure;
 use assay_transaction::{Exit, HeaderError, TooManyRows, WireError};
 
-/// Why a streamer ends early. What it had accepted is with the broker.
+/// Why a streamer ends early. The broker has every accepted message.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// The broker cannot be used.
@@ -19,23 +19,23 @@ pub enum StreamError {
     /// The file to send cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The columns of that file cannot be used.
+    /// The columns of the file cannot be used.
     #[error("the columns of the file cannot be used: {0}")]
     Header(#[from] HeaderError),
-    /// That file has more rows than can be counted, as its mapping asks for.
+    /// The file has more rows than its mapping can count.
     #[error(transparent)]
     TooManyRows(#[from] TooManyRows),
-    /// A transaction cannot be written as JSON.
+    /// A transaction cannot be encoded as JSON.
     #[error(transparent)]
     Wire(#[from] WireError),
     /// The tokens cannot be read.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// A setting is wrong, or missing beside another one.
+    /// A setting is wrong, or requires another one.
     #[error("{0}")]
     Setting(String),
-    /// Nothing can be listened to any more.
-    #[error("requests cannot be taken any more: {0}")]
+    /// The listener failed.
+    #[error("cannot accept requests: {0}")]
     Listener(#[from] std::io::Error),
 }
 

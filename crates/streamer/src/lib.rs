@@ -1,11 +1,11 @@
-//! The streamer: live transactions, from whoever sends them by HTTP or from a simulation, become messages on the realtime lane.
+//! The streamer: live transactions, from HTTP clients or a simulation, become messages on the realtime lane.
 //!
-//! What is answered with 202 is confirmed by the broker and counted in the ledger, so that its loss would show: the run of a
-//! producer's day is sealed only once all that was counted is booked.
+//! A response of 202 means that the broker has confirmed the message and the ledger has counted it, so that its loss would show:
+//! the run of a producer's day is sealed only once every counted transaction is stored.
 //!
-//! - `server`: `POST /transactions` and `GET /transactions/{id}`; `tokens`: who may ask; `lookup`: what became of a transaction
-//! - `simulate`: transactions at a pace, made up or from a file
-//! - `acceptance`: from valid transactions to a message that is confirmed and counted; `counting`: the counts
+//! - `server`: `POST /transactions` and `GET /transactions/{id}`; `tokens`: authorization; `lookup`: outcomes of transactions
+//! - `simulate`: generated transactions, or those of a file, at a pace
+//! - `accept`: publishes valid transactions as a confirmed and counted message; `count`: the counts
 
 mod accept;
 mod arguments;

@@ -1,4 +1,4 @@
-//! Lookup: what became of a transaction, asked of the ledger until it says so.
+//! Looks up the outcomes of transactions in the ledger, and waits for them.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -12,20 +12,20 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Between two questions: at first, and at most.
+/// Shortest and longest pause between two queries.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// A transaction that is looked for.
+/// A transaction to look up.
 pub(crate) struct LookupTarget {
     pub(crate) id: Uuid,
-    /// What it says, where that is known: one that is stored with other content is another one.
+    /// Its content, if it is known: a stored one with other content is another transaction.
     pub(crate) content: Option<EncodedTransaction>,
-    /// Where it failed before it was sent this time: run and row.
+    /// Runs and rows in which it failed before it was sent this time.
     pub(crate) failed_before: Arc<HashSet<(RunId, u64)>>,
 }
 
-/// What the ledger knows of an id at a time, as far as it was asked: a message may have the same id in many rows.
+/// Records of an id, cached for one round of queries, as many rows of a message may have the same id.
 #[derive(Default)]
 struct LedgerRecords {
     is_asked: bool,
@@ -33,7 +33,7 @@ struct LedgerRecords {
     failed: Option<Vec<FailedRecord>>,
 }
 
-/// What became of a transaction.
+/// Outcome of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct TransactionResult {
     pub(crate) run_id: RunId,
@@ -58,27 +58,27 @@ struct FailedResult {
 }
 
 impl TransactionResult {
-    /// Of one that is stored, once it is predicted.
+    /// The outcome of a stored transaction, if it has a prediction.
     fn stored(record: &TransactionRecord) -> Option<Self> {
-        let said = record.prediction.as_ref()?;
+        let prediction = record.prediction.as_ref()?;
         let scored = ScoredResult {
-            prediction: said.prediction.clone(),
-            fraud_score: said.fraud_score,
-            model_version: said.model_version.clone(),
-            predicted_at: said.predicted_at,
+            prediction: prediction.prediction.clone(),
+            fraud_score: prediction.fraud_score,
+            model_version: prediction.model_version.clone(),
+            predicted_at: prediction.predicted_at,
         };
         Some(Self { run_id: record.run_id.clone(), scored: Some(scored), failed: None })
     }
 
     fn failed(record: &FailedRecord) -> Self {
-        // The reason of a conflict shows what is in both transactions.
+        // The reason of a conflict quotes both transactions.
         let failed =
             FailedResult { class: record.class.clone(), reason: mask_card_numbers(&record.reason).into_owned() };
         Self { run_id: record.run_id.clone(), scored: None, failed: Some(failed) }
     }
 }
 
-/// Asks the ledger.
+/// Queries the ledger.
 pub(crate) struct Lookup {
     store: Arc<dyn Store>,
 }
@@ -88,7 +88,7 @@ impl Lookup {
         Self { store }
     }
 
-    /// Notes where transactions that are about to be sent have failed before.
+    /// Notes earlier failures of transactions that are about to be sent.
     pub(crate) async fn note_failures(&self, targets: &mut [LookupTarget]) -> Result<(), StoreError> {
         let mut known: HashMap<Uuid, Arc<HashSet<(RunId, u64)>>> = HashMap::new();
         for target in targets {
@@ -104,8 +104,8 @@ impl Lookup {
         Ok(())
     }
 
-    /// What became of transactions, in their order, as far as it is known by then, or when `stop` says so. It is known of one
-    /// message all at once: behind one of which nothing is known, none is asked for.
+    /// Waits for the outcomes of transactions, in their order, until a deadline or `stop`. All outcomes of a message appear at
+    /// once: after the first unknown one, no other is queried.
     pub(crate) async fn wait_for_results(
         &self,
         targets: &[LookupTarget],

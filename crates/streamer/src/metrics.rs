@@ -1,4 +1,4 @@
-//! What is counted of the streamer's own work; what concerns the broker is in `queue`.
+//! Metrics of the streamer. Those of the broker are in `queue`.
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
@@ -10,7 +10,7 @@ const REQUESTS: &str = "assay_streamer_requests_total";
 const DURATION: &str = "assay_streamer_request_duration_seconds";
 const TRANSACTIONS: &str = "assay_streamer_transactions_total";
 
-/// Whether transactions are with the broker, and counted.
+/// Whether transactions are confirmed and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AcceptanceOutcome {
     Accepted,
@@ -26,17 +26,17 @@ impl AcceptanceOutcome {
     }
 }
 
-/// Says what the metrics are, and begins them at 0.
+/// Describes the metrics, and sets them to 0.
 pub(crate) fn describe() {
-    describe_counter!(REQUESTS, "Requests that were answered, by path and status.");
-    describe_histogram!(DURATION, "From the head of a request to its answer, waits for predictions included, by path.");
-    describe_counter!(TRANSACTIONS, "Valid transactions, by whether the broker has them and they are counted.");
+    describe_counter!(REQUESTS, "Requests, by path and status.");
+    describe_histogram!(DURATION, "Duration of requests, including waits for predictions, by path.");
+    describe_counter!(TRANSACTIONS, "Valid transactions, by whether they were accepted (confirmed and counted).");
     for acceptance in [AcceptanceOutcome::Accepted, AcceptanceOutcome::Refused] {
         counter!(TRANSACTIONS, "outcome" => acceptance.label()).absolute(0);
     }
 }
 
-/// Counts a request once it is answered. A path that is none of ours is not named, as anybody may make up any number of them.
+/// Counts a request. Unknown paths are counted together, as clients may send any number of them.
 pub(crate) async fn count_request(request: Request, next: Next) -> Response {
     let path =
         request.extensions().get::<MatchedPath>().map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());

@@ -1,4 +1,4 @@
-//! The settings of the streamer.
+//! Settings of the streamer.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,14 +13,14 @@ use clap::Args;
 use crate::StreamError;
 use crate::tokens::Tokens;
 
-/// The most that it may be set to: what predictors and writers hold of live messages is bounded in number, and so in bytes.
+/// Upper limit of the setting: predictors and writers bound live messages by number, and so by bytes.
 const MAX_BODY_BYTES: u32 = 1024 * 1024;
 
 /// How transactions are read and identified.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Reading")]
 pub struct ReadOptions {
-    /// Zone of timestamps that name none, such as Europe/Paris
+    /// Time zone of timestamps without an offset, such as Europe/Paris
     #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
     pub time_zone: TimeZone,
     /// Namespace in which ids are unique [default: the producer's]
@@ -29,40 +29,40 @@ pub struct ReadOptions {
 }
 
 impl ReadOptions {
-    /// What transactions of a producer are read by.
+    /// Settings by which transactions of a producer are read.
     pub(crate) fn settings(&self, producer: &Producer) -> RunSettings {
         RunSettings::live_read_in(producer, self.time_zone, self.id_namespace.as_deref())
     }
 }
 
-/// Where requests are taken, from whom, and how many.
+/// Address, authorization and limits of the server.
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct ServeOptions {
-    /// Address to take requests at; one that others can reach needs tokens
+    /// Address of the server; any other than loopback requires tokens
     #[arg(long, env = "STREAMER_ADDR", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     pub streamer_addr: SocketAddr,
-    /// Name of the producer: each day of it has a run, such as live_streamer_20260111
+    /// Name of the producer, which has one run per day, such as live_streamer_20260111
     #[arg(long, env = "PRODUCER_RUN_ID", default_value = "streamer", value_name = "NAME")]
     pub producer_run_id: Producer,
-    /// Tokens between commas, one of which requests have to show: Authorization: Bearer …
+    /// Accepted tokens, separated by commas: Authorization: Bearer …
     #[arg(long, env = "STREAMER_TOKENS", hide_env_values = true, value_name = "TOKENS")]
     pub streamer_tokens: Option<String>,
-    /// File to read those tokens from
+    /// File with these tokens
     #[arg(long, env = "STREAMER_TOKENS_FILE", value_name = "PATH")]
     pub streamer_tokens_file: Option<PathBuf>,
-    /// The longest body of a request, in bytes
+    /// Largest request body, in bytes
     #[arg(long, env = "MAX_BODY_BYTES", default_value_t = MAX_BODY_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=MAX_BODY_BYTES.into()))]
     pub max_body_bytes: u32,
-    /// Requests that are answered at a time, those that wait for predictions among them
+    /// Concurrent requests, including those that wait for predictions
     #[arg(long, env = "MAX_REQUESTS", default_value_t = 256, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_requests: u32,
-    /// How transactions are read.
+    /// Reading.
     #[command(flatten)]
     pub read: ReadOptions,
 }
 
-/// Shows whether there are tokens, never what they are.
+/// Shows whether there are tokens, but not their values.
 impl fmt::Debug for ServeOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -76,7 +76,7 @@ impl fmt::Debug for ServeOptions {
 }
 
 impl ServeOptions {
-    /// Who is let in.
+    /// The accepted tokens.
     pub fn tokens(&self) -> Result<Tokens, StreamError> {
         Tokens::read(self.streamer_tokens.as_deref(), self.streamer_tokens_file.as_ref(), self.streamer_addr)
     }
@@ -86,31 +86,31 @@ impl ServeOptions {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Simulating")]
 pub struct SimulateOptions {
-    /// File to send, CSV or JSON Lines [default: made-up transactions]
+    /// File to send, CSV or JSON Lines [default: generated transactions]
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// How many transactions to send [default: the whole file; made-up ones until Ctrl-C]
+    /// Number of transactions to send [default: the whole file; generated ones until Ctrl-C]
     #[arg(long, value_name = "COUNT")]
     pub transactions: Option<u64>,
-    /// Name of the producer: each day of it has a run, such as live_simulator_20260111
+    /// Name of the producer, which has one run per day, such as live_simulator_20260111
     #[arg(long, env = "PRODUCER_RUN_ID", default_value = "simulator", value_name = "NAME")]
     pub producer_run_id: Producer,
     /// Time between two messages
     #[arg(long, env = "PRODUCE_INTERVAL", default_value = "1s", value_parser = parse_interval, value_name = "DURATION")]
     pub produce_interval: Duration,
-    /// The fewest transactions of a message
+    /// Fewest transactions per message
     #[arg(long, env = "MIN_RECORDS_PER_BATCH", default_value_t = 1, value_name = "COUNT", value_parser = records())]
     pub min_records_per_batch: u16,
-    /// The most transactions of a message
+    /// Most transactions per message
     #[arg(long, env = "MAX_RECORDS_PER_BATCH", default_value_t = 10, value_name = "COUNT", value_parser = records())]
     pub max_records_per_batch: u16,
-    /// Transactions per second, each a message of its own, instead of messages at an interval
+    /// Transactions per second, one per message, instead of messages at an interval
     #[arg(long, value_name = "TX_PER_SECOND")]
     pub rate: Option<NonZeroU32>,
-    /// How transactions are read.
+    /// Reading.
     #[command(flatten)]
     pub read: ReadOptions,
-    /// How the file writes its rows.
+    /// Format of the file.
     #[command(flatten)]
     pub format: FormatOptions,
 }
@@ -121,7 +121,7 @@ fn records() -> clap::builder::RangedI64ValueParser<u16> {
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        Duration::ZERO => Err("at least 1ms; --rate is for more".to_owned()),
+        Duration::ZERO => Err("must be at least 1ms; use --rate for more".to_owned()),
         interval => Ok(interval),
     }
 }

@@ -1,4 +1,4 @@
-//! Bearer tokens: who may send and ask.
+//! Bearer tokens of the clients.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,39 +9,40 @@ use uuid::Uuid;
 
 use crate::StreamError;
 
-/// The tokens that let in; without any, everybody is. They are kept as hashes: nothing can show them.
+/// The accepted tokens, stored as hashes. Without tokens, every request is accepted.
 pub struct Tokens(Vec<Uuid>);
 
 impl Tokens {
-    /// The tokens of the settings, which another address than loopback must have.
+    /// The tokens of the settings. Addresses other than loopback require some.
     pub(crate) fn read(list: Option<&str>, file: Option<&PathBuf>, address: SocketAddr) -> Result<Self, StreamError> {
         let tokens = Secret { name: "STREAMER_TOKENS", value: list, file: file.map(PathBuf::as_path) };
         let tokens = tokens.read()?.map_or_else(|| Ok(Self(Vec::new())), |list| Self::parse(&list))?;
         if tokens.0.is_empty() && !address.ip().to_canonical().is_loopback() {
             return Err(setting(format!(
-                "STREAMER_ADDR is {address}, where others can reach it, and there are no tokens: set STREAMER_TOKENS or \
+                "STREAMER_ADDR is {address}, which others can reach, but there are no tokens: set STREAMER_TOKENS or \
                  STREAMER_TOKENS_FILE, or listen at 127.0.0.1"
             )));
         }
         Ok(tokens)
     }
 
-    /// Tokens between commas, or on lines of their own.
+    /// Tokens separated by commas or line breaks.
     fn parse(text: &str) -> Result<Self, StreamError> {
         let tokens: Vec<&str> = text.split([',', '\n']).map(str::trim).filter(|token| !token.is_empty()).collect();
         if tokens.is_empty() {
-            return Err(setting("STREAMER_TOKENS holds no token: write one, or several between commas".to_owned()));
+            return Err(setting("STREAMER_TOKENS has no token: set one, or several separated by commas".to_owned()));
         }
         if !tokens.iter().all(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(setting(
-                "STREAMER_TOKENS holds a token that no header can: use letters, digits and `-._~+/=`".to_owned(),
+                "STREAMER_TOKENS has a token that is not valid in a header: use letters, digits and `-._~+/=`"
+                    .to_owned(),
             ));
         }
         Ok(Self(tokens.into_iter().map(|token| hash(token.as_bytes())).collect()))
     }
 
-    /// Whether a request shows one of them.
-    pub(crate) fn let_in(&self, headers: &HeaderMap) -> bool {
+    /// Whether a request has one of the tokens.
+    pub(crate) fn accept(&self, headers: &HeaderMap) -> bool {
         if self.0.is_empty() {
             return true;
         }
@@ -51,7 +52,7 @@ impl Tokens {
         match given.split_at_checked(b"Bearer ".len()) {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => {
                 let given = hash(token.trim_ascii());
-                // Each of them is compared, and all of their bytes: the time that it takes tells nothing of them.
+                // Constant time: every token is compared completely.
                 self.0.iter().fold(false, |found, token| found | is_same(given, *token))
             }
             _ => false,
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_can_be_reached_needs_tokens() {
+    fn a_reachable_address_requires_tokens() {
         for address in [LOOPBACK, "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert!(read(None, None, address).is_ok(), "{address}");
         }
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_from_one_place() {
+    fn tokens_come_from_the_setting_or_a_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "one\ntwo,three\n").unwrap();
         let path = file.path().to_str();
@@ -103,8 +104,8 @@ mod tests {
         for (list, file, expected) in [
             (Some("a"), path, "both set"),
             (None, Some("/nowhere"), "check STREAMER_TOKENS_FILE"),
-            (Some(" , "), None, "holds no token"),
-            (Some("a b"), None, "no header can"),
+            (Some(" , "), None, "has no token"),
+            (Some("a b"), None, "not valid in a header"),
         ] {
             let error = read(list, file, LOOPBACK).err().unwrap();
             assert!(error.contains(expected) && !error.contains("a b"), "{error}");
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_the_tokens_lets_in() {
+    fn each_token_is_accepted() {
         let tokens = read(Some("first, second"), None, "0.0.0.0:1").unwrap();
         for (given, expected) in [
             (Some("Bearer first"), true),
@@ -127,8 +128,8 @@ mod tests {
             if let Some(given) = given {
                 headers.insert(header::AUTHORIZATION, given.parse().unwrap());
             }
-            assert_eq!(tokens.let_in(&headers), expected, "{given:?}");
+            assert_eq!(tokens.accept(&headers), expected, "{given:?}");
         }
-        assert!(read(None, None, LOOPBACK).unwrap().let_in(&HeaderMap::new()));
+        assert!(read(None, None, LOOPBACK).unwrap().accept(&HeaderMap::new()));
     }
 }

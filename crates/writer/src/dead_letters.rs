@@ -1,8 +1,7 @@
-//! Draining the dead letters: what can be read is booked as failed, so that its run can be complete; everything is recorded,
-//! so that somebody can look at it.
+//! Drains the dead letters: rows of readable ones are recorded as failed, so that their run can be complete; every dead letter is
+//! recorded for inspection.
 //!
-//! A dead letter is acknowledged once both are committed. Delivered twice it is booked once, as a chunk is, and recorded
-//! once.
+//! A dead letter is acknowledged once both are committed. Redelivered ones are recorded once.
 
 use std::sync::Arc;
 
@@ -16,11 +15,11 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::close::close_if_complete;
 use crate::patience::{OnData, until_done};
+use crate::sweep::close_if_complete;
 use crate::{WriteProgress, metrics};
 
-/// What it takes to drain dead letters.
+/// Drains dead letters.
 #[derive(Clone)]
 pub(crate) struct DeadLetterDrain {
     pub(crate) store: Arc<dyn Store>,
@@ -28,20 +27,20 @@ pub(crate) struct DeadLetterDrain {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// What a dead letter says.
+/// Content of a dead letter.
 enum DeadLetterContent {
-    /// Rows that have no outcome yet, perhaps.
+    /// Rows that may have no outcome yet.
     Chunk(Box<ScoredChunk>),
-    /// Live rows that have no outcome yet, perhaps.
+    /// Live rows that may have no outcome yet.
     Live(Box<ScoredLive>),
-    /// Rows that failed before, and are booked so.
+    /// Rows that are recorded as failed already.
     Replay,
-    /// Nothing that can be read.
+    /// Unreadable.
     Unreadable,
 }
 
 impl DeadLetterDrain {
-    /// Books and records one dead letter.
+    /// Records one dead letter, and the outcome of its rows.
     pub(crate) async fn drain(&self, message: Message, death: Death) -> Drained {
         let content = read(&message, &death);
         let run_id = run_of(&message, &content);
@@ -49,8 +48,8 @@ impl DeadLetterDrain {
             let outcome = match &content {
                 DeadLetterContent::Unreadable => DeadLetterOutcome::Unreadable,
                 DeadLetterContent::Replay => DeadLetterOutcome::Known,
-                DeadLetterContent::Chunk(chunk) => self.book(chunk).await?,
-                DeadLetterContent::Live(live) => self.book_live(live).await?,
+                DeadLetterContent::Chunk(chunk) => self.record_failed(chunk).await?,
+                DeadLetterContent::Live(live) => self.record_live(live).await?,
             };
             let letter = letter(&message, &death, run_id.clone(), outcome);
             let is_new = self.store.record_dead_letter(&letter).await?;
@@ -64,15 +63,15 @@ impl DeadLetterDrain {
             log_outcome(&message, &death, outcome, run_id.is_some());
         }
         if let DeadLetterContent::Chunk(chunk) = &content {
-            // A live run is not over before its day, and the sweep closes it.
+            // Live runs are closed by the sweep after their day.
             close_if_complete(&*self.store, &chunk.id.run_id, &self.progress).await;
         }
         Drained::Recorded
     }
 
-    /// Books what is in it.
-    async fn book(&self, chunk: &ScoredChunk) -> Result<DeadLetterOutcome, StoreError> {
-        // No content competes for an id here: its rows all fail.
+    /// Records its rows as failed.
+    async fn record_failed(&self, chunk: &ScoredChunk) -> Result<DeadLetterOutcome, StoreError> {
+        // All rows fail, so ids cannot conflict.
         let chunks = std::slice::from_ref(chunk);
         let written = self.store.write(chunks, IdConflict::Fail).await?;
         metrics::wrote(chunks, &written);
@@ -86,11 +85,11 @@ impl DeadLetterDrain {
         }
     }
 
-    /// Gives a live message its place, and books it there. What had been refused one has none.
-    async fn book_live(&self, live: &ScoredLive) -> Result<DeadLetterOutcome, StoreError> {
+    /// Assigns row numbers to a live message, unless they were refused, and records its rows.
+    async fn record_live(&self, live: &ScoredLive) -> Result<DeadLetterOutcome, StoreError> {
         let arrival = LiveArrival { id: &live.id, rows: live.rows() };
         match self.store.number(&[arrival], Utc::now()).await?.pop() {
-            Some(Numbering::Place(place)) => self.book(&live.clone().numbered(place)).await,
+            Some(Numbering::Place(place)) => self.record_failed(&live.clone().numbered(place)).await,
             _ => Ok(DeadLetterOutcome::Refused),
         }
     }
@@ -101,7 +100,7 @@ impl DeadLetterDrain {
     }
 }
 
-/// Reads what was dead-lettered, whatever stage it was on its way to.
+/// Decodes a dead letter of any stage.
 fn read(message: &Message, death: &Death) -> DeadLetterContent {
     let class = FailureClass::DeadLettered;
     let lane = if death.queue.ends_with(Lane::Realtime.as_str()) { Lane::Realtime } else { Lane::Batch };
@@ -124,8 +123,8 @@ fn read(message: &Message, death: &Death) -> DeadLetterContent {
     content.unwrap_or(DeadLetterContent::Unreadable)
 }
 
-/// The run that a message belongs to: as its body says, else its header, else the start of its id. What can be no run's name is none,
-/// whatever others wrote there: it may be longer than the database can find rows by, and no record would then ever be made.
+/// The run of a message: by its body, else its header, else the start of its id. An invalid run name is ignored: it may be too
+/// long for the database to index, and the dead letter could never be recorded.
 fn run_of(message: &Message, content: &DeadLetterContent) -> Option<String> {
     match content {
         DeadLetterContent::Chunk(chunk) => return Some(chunk.id.run_id.to_string()),
@@ -154,9 +153,9 @@ fn letter(message: &Message, death: &Death, run_id: Option<String>, outcome: Dea
 fn log_outcome(message: &Message, death: &Death, outcome: DeadLetterOutcome, has_run: bool) {
     let Death { queue, reason } = death;
     let consequence = match outcome {
-        DeadLetterOutcome::Booked => "its rows are booked as failed; `assay replay` sends them again",
-        DeadLetterOutcome::Known => "its rows were booked before",
-        // Such as what somebody told a watcher that it could not read.
+        DeadLetterOutcome::Booked => "its rows are recorded as failed; `assay replay` sends them again",
+        DeadLetterOutcome::Known => "its rows were recorded before",
+        // Such as an unreadable bucket event.
         DeadLetterOutcome::Unreadable | DeadLetterOutcome::Refused if !has_run => "it belongs to no run",
         DeadLetterOutcome::Unreadable | DeadLetterOutcome::Refused => {
             "its run is stalled; `assay repair` reads the source again"
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_run_is_found_wherever_it_is_named() {
+    fn the_run_is_found_in_body_header_and_id() {
         let in_header = |run_id: &str, id| Message { run_id: run_id.to_owned(), ..message(id, "what", "") };
         let cases = [
             (in_header("header", "id/3"), Some("header")),

@@ -5,7 +5,7 @@ use assay_store::StoreError;
 use assay_telemetry::Failure;
 use assay_transaction::Exit;
 
-/// Why a writer ends early. What it had not committed is delivered again.
+/// Why a writer ends early. Uncommitted messages are delivered again.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The broker cannot be used.

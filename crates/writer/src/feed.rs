@@ -1,8 +1,8 @@
-//! The feed of predictions: who listens is told of what was stored, and never gets in the way of storing it.
+//! The feed announces stored predictions, and never delays a write.
 //!
-//! Between the writer and the task that publishes stands a queue with a bound. What finds it full is left out, and counted;
-//! what RabbitMQ does not take is not tried again. So everything is told at most once, after its commit, and however slow,
-//! blocked or absent RabbitMQ and the listeners are, a write takes as long as without a feed.
+//! A bounded queue connects the writer with the publishing task. Predictions that find it full are left out and counted;
+//! unconfirmed ones are not retried. So every prediction is announced at most once, after its commit, and slow or unreachable
+//! brokers and listeners cost a write no time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,19 +21,19 @@ use tracing::{debug, warn};
 use crate::PredictionFeed;
 use crate::metrics::{self, AnnouncementOutcome};
 
-/// Predictions that may wait to be announced, and the bytes that they may have.
+/// Most predictions in the queue, and their most bytes.
 const MAX_WAITING: usize = 10_000;
 const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
-/// What one has beside its texts.
+/// Bytes of an announcement besides its strings.
 const NOTICE_BYTES: usize = 256;
-/// Most announcements on their way at a time.
+/// Most unconfirmed announcements.
 const MAX_IN_FLIGHT: usize = 128;
-/// How long a writer that ends waits for what is still to be announced.
+/// Longest wait for the queue to empty at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two lines of the log about what was left out.
+/// Interval between two log lines about missing announcements.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The writer's end of the feed. Cheap to clone.
+/// The sending side of the feed. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Feed {
     which: PredictionFeed,
@@ -42,26 +42,26 @@ pub(crate) struct Feed {
     counts: Arc<FeedCounts>,
 }
 
-/// A prediction that waits, and its part of the bytes that there are.
+/// A queued prediction, and its share of the bytes.
 #[derive(Debug)]
 struct QueuedNotice {
     notice: PredictionNotice,
     _bytes: OwnedSemaphorePermit,
 }
 
-/// The task that publishes. It ends once it is closed, or nobody has a [`Feed`] any more.
+/// The publishing task. It ends once it is closed, or every [`Feed`] is dropped.
 pub(crate) struct FeedTask {
     closing: CancellationToken,
     task: JoinHandle<()>,
 }
 
-/// What became of the predictions that were to be announced.
+/// Outcomes of the announcements.
 #[derive(Debug, Default)]
 struct FeedCounts {
     announced: AtomicU64,
-    /// There was no room for them.
+    /// There was no room.
     left_out: AtomicU64,
-    /// RabbitMQ did not take them, or did not say so.
+    /// RabbitMQ did not confirm them.
     refused: AtomicU64,
 }
 
@@ -75,9 +75,9 @@ enum FeedError {
 }
 
 impl Feed {
-    /// Starts to announce.
+    /// Starts the feed.
     pub(crate) fn start(which: PredictionFeed, broker: &Arc<dyn Broker>) -> (Self, FeedTask) {
-        // What else a writer publishes must not wait behind the feed.
+        // Other messages of the writer must not wait behind the feed.
         let in_flight = (broker.max_in_flight() / 2).clamp(1, MAX_IN_FLIGHT);
         let broker = Arc::clone(broker);
         Self::with_publisher(which, in_flight, move |notice| {
@@ -101,7 +101,7 @@ impl Feed {
         (Self { which, queue, bytes, counts }, FeedTask { closing, task })
     }
 
-    /// Has the predictions announced that were stored now, where there is room for them. Does not wait.
+    /// Queues the predictions that were stored by this write, as far as there is room. Does not wait.
     pub(crate) fn announce(&self, chunks: &[ScoredChunk], written: &Written) {
         if self.which == PredictionFeed::Off {
             return;
@@ -118,7 +118,7 @@ impl Feed {
         };
         let mut left_out = 0;
         for predicted in chunk.predicted.iter().filter(is_wanted) {
-            // Room comes first, so that what is left out costs next to nothing.
+            // Reserves room first, so that a full queue costs almost nothing.
             let Some((room, bytes)) = self.queue.try_reserve().ok().zip(self.bytes_for(predicted)) else {
                 left_out += 1;
                 continue;
@@ -133,9 +133,7 @@ impl Feed {
             metrics::announcement(AnnouncementOutcome::LeftOut, left_out);
         }
     }
-}
 
-impl Feed {
     fn bytes_for(&self, predicted: &Predicted) -> Option<OwnedSemaphorePermit> {
         let texts = predicted.entry.external_id.as_ref().map_or(0, String::len) + predicted.prediction.prediction.len();
         let bytes = u32::try_from(NOTICE_BYTES + texts).ok()?;
@@ -144,12 +142,12 @@ impl Feed {
 }
 
 impl FeedTask {
-    /// Ends the feed: what waits is announced, if that takes no longer than a moment.
+    /// Ends the feed. Waits shortly for queued predictions to be announced.
     pub(crate) async fn close(mut self) {
         self.closing.cancel();
         if timeout(DRAIN_TIMEOUT, &mut self.task).await.is_err() {
             self.task.abort();
-            warn!("the feed of predictions ends with some that are not announced: RabbitMQ takes them too slowly");
+            warn!("the feed ends with unannounced predictions: RabbitMQ accepts them too slowly");
         }
     }
 }
@@ -160,7 +158,7 @@ async fn announce(broker: &dyn Broker, notice: &PredictionNotice) -> Result<(), 
     Ok(broker.announce(&notice.routing_key(), message).await?)
 }
 
-/// The task: many announcements on their way at a time, each of them tried once.
+/// The task: publishes announcements concurrently, each of them once.
 async fn publish<F: Future<Output = Result<(), FeedError>>>(
     mut waiting: mpsc::Receiver<QueuedNotice>,
     in_flight: usize,
@@ -190,16 +188,16 @@ async fn publish<F: Future<Output = Result<(), FeedError>>>(
                 Some(QueuedNotice { notice, .. }) => under_way.push(announce(notice)),
                 None => is_open = false,
             },
-            // What waits already still comes out.
+            // Queued predictions are still received.
             () = closing.cancelled(), if !waiting.is_closed() => waiting.close(),
             _ = ticks.tick() => log.write(&counts),
         }
     }
     log.write(&counts);
-    debug!("the feed ends after {} predictions", counts.announced.load(Ordering::Relaxed));
+    debug!("the feed ends after {} announcements", counts.announced.load(Ordering::Relaxed));
 }
 
-/// What the log has heard of the counts.
+/// Counts that are logged already.
 #[derive(Debug, Default)]
 struct FeedLog {
     left_out: u64,
@@ -216,13 +214,13 @@ impl FeedLog {
         let left_out = since(&counts.left_out, &mut self.left_out);
         if left_out > 0 {
             warn!(
-                "{left_out} stored predictions were not announced, as more are written than the feed takes: \
-                 PREDICTION_FEED=flagged announces fewer"
+                "{left_out} stored predictions were not announced, as the feed is too slow: PREDICTION_FEED=flagged announces \
+                 fewer"
             );
         }
         let refused = since(&counts.refused, &mut self.refused);
         if let Some(error) = self.last_error.take() {
-            warn!("{refused} stored predictions were not announced, or nobody knows: {error}");
+            warn!("{refused} stored predictions were not announced, or not confirmed: {error}");
         }
     }
 }
@@ -233,7 +231,7 @@ mod tests {
 
     use super::*;
 
-    /// Rows by turns `fraud` and `legitimate`, the first with a score.
+    /// Rows labelled `fraud` and `legitimate` in turn.
     fn chunk(rows: u64) -> ScoredChunk {
         let predicted = |row| {
             let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"x","amount":1.5,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
@@ -254,7 +252,7 @@ mod tests {
         }
     }
 
-    /// A feed into a list, each announcement of which needs a permit.
+    /// A feed into a channel. Each announcement needs a permit.
     struct FeedProbe {
         feed: Feed,
         feed_task: FeedTask,
@@ -292,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wanted_is_announced_once() {
+    async fn the_selected_predictions_are_announced_once() {
         for (which, expected) in [
             (PredictionFeed::Off, vec![]),
             (PredictionFeed::Flagged, vec![1, 3, 5]),
@@ -307,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_not_stored_now_is_not_announced() {
+    async fn only_rows_stored_by_this_write_are_announced() {
         let FeedProbe { feed, feed_task, heard, .. } = listen(PredictionFeed::All, 1_000);
         let chunks = [chunk(2), chunk(1), chunk(3)];
         let outcomes = vec![ChunkOutcome::Known, ChunkOutcome::Dropped, ChunkOutcome::Recorded];
@@ -317,13 +315,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_feed_that_nothing_leaves_is_left_out_and_ended_soon() {
+    async fn a_blocked_feed_leaves_predictions_out_and_ends_soon() {
         let FeedProbe { feed, feed_task, heard, pace } = listen(PredictionFeed::All, 0);
         let many = chunk(1_000);
         for _ in 0..30 {
             announce_one(&feed, &many);
         }
-        // No await in between: the task has taken none.
+        // Without an await, the task has not received any.
         assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 20_000);
         let began = tokio::time::Instant::now();
         feed_task.close().await;
@@ -335,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn room_comes_back() {
+    async fn announced_predictions_make_room() {
         let FeedProbe { feed, feed_task, heard, pace } = listen(PredictionFeed::All, 0);
         let many = chunk(10_000);
         announce_one(&feed, &many);
@@ -350,7 +348,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_is_bounded_in_bytes() {
+    async fn the_queue_is_bounded_in_bytes() {
         let FeedProbe { feed, feed_task, heard, pace } = listen(PredictionFeed::All, 0);
         let mut long = chunk(100);
         for predicted in &mut long.predicted {
@@ -365,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_refused_is_not_tried_again() {
+    async fn a_refused_announcement_is_not_retried() {
         let (feed, feed_task) =
             Feed::with_publisher(PredictionFeed::All, 10, |_| async { Err(PublishError::Unroutable.into()) });
         announce_one(&feed, &chunk(7));

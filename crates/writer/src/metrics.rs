@@ -1,4 +1,4 @@
-//! What is counted of the writer's own work; what concerns the broker is in `queue`.
+//! Metrics of the writer. Those of the broker are in `queue`.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ const DEAD_LETTERS: &str = "assay_writer_dead_letters_total";
 const ANNOUNCEMENTS: &str = "assay_writer_announcements_total";
 const OPEN: &str = "assay_writer_open_runs";
 
-/// What became of a prediction that was to be announced.
+/// Outcome of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AnnouncementOutcome {
     Sent,
-    /// There was no room for it.
+    /// There was no room.
     LeftOut,
-    /// RabbitMQ did not take it, or did not say so.
+    /// RabbitMQ did not confirm it.
     Refused,
 }
 
@@ -39,21 +39,18 @@ impl AnnouncementOutcome {
     }
 }
 
-/// Says what the metrics are, and begins them at 0.
+/// Describes the metrics, and sets them to 0.
 pub(crate) fn describe() {
-    describe_counter!(CHUNKS, "Scored chunks and live messages, by what became of them in the database.");
-    describe_counter!(ROWS, "Rows of the chunks that were recorded, by outcome.");
-    describe_counter!(INVALID, "Rows of those that a rule rejected, by reason.");
-    describe_counter!(FAILED, "Rows of those that were not scored or not stored, by class.");
-    describe_histogram!(DURATION, "From beginning a database transaction of many chunks to its end, of whatever kind.");
-    describe_counter!(RETRIES, "Calls to the database that are tried again, by the kind of error.");
-    describe_counter!(
-        BISECTIONS,
-        "Database transactions that were run again to find the rows that the database refuses."
-    );
-    describe_counter!(DEAD_LETTERS, "Dead letters that were recorded, by what became of their rows.");
-    describe_counter!(ANNOUNCEMENTS, "Predictions that were to be announced to the feed, by what became of them.");
-    describe_gauge!(OPEN, "Runs that are not finished, by state.");
+    describe_counter!(CHUNKS, "Scored chunks and live messages, by outcome in the database.");
+    describe_counter!(ROWS, "Rows of recorded chunks, by outcome.");
+    describe_counter!(INVALID, "Invalid rows of recorded chunks, by reason.");
+    describe_counter!(FAILED, "Failed rows of recorded chunks, by class.");
+    describe_histogram!(DURATION, "Duration of a database transaction of many chunks, successful or not.");
+    describe_counter!(RETRIES, "Retried database calls, by class of error.");
+    describe_counter!(BISECTIONS, "Database transactions repeated to find rows that the database rejects.");
+    describe_counter!(DEAD_LETTERS, "Recorded dead letters, by outcome of their rows.");
+    describe_counter!(ANNOUNCEMENTS, "Announcements of predictions, by outcome.");
+    describe_gauge!(OPEN, "Unfinished runs, by state.");
     for lane in Lane::ALL {
         for outcome in ["recorded", "known", "dropped", "refused"] {
             counter!(CHUNKS, "lane" => lane.as_str(), "outcome" => outcome).absolute(0);
@@ -82,12 +79,12 @@ pub(crate) fn describe() {
     counter!(BISECTIONS).absolute(0);
 }
 
-/// One call that writes chunks, however it ended.
+/// Records the duration of a write, successful or not.
 pub(crate) fn write_took(took: Duration) {
     histogram!(DURATION).record(took);
 }
 
-/// What a call has written.
+/// Counts the chunks and rows of a write.
 pub(crate) fn wrote(chunks: &[ScoredChunk], written: &Written) {
     for (chunk, outcome) in chunks.iter().zip(&written.outcomes) {
         counter!(CHUNKS, "lane" => chunk.lane.as_str(), "outcome" => chunk_outcome(outcome)).increment(1);
@@ -145,7 +142,7 @@ pub(crate) fn announcement(outcome: AnnouncementOutcome, count: u64) {
     counter!(ANNOUNCEMENTS, "outcome" => outcome.label()).increment(count);
 }
 
-/// All runs that are not finished.
+/// Sets the number of unfinished runs.
 pub(crate) fn open(runs: &[OpenRun]) {
     for state in [RunState::Loading, RunState::Sealed] {
         let count = runs.iter().filter(|open| open.run.state == state).count();

@@ -1,4 +1,4 @@
-//! How much a writer has done: for whoever shows it, and for the log, which hears of it now and again.
+//! Progress of a writer, for displays and for the log.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use assay_transaction::RunId;
 use tracing::info;
 
-/// Runs that were finished lately, and are remembered as such: more than finish while one of them is still looked at.
+/// Finished runs that are remembered: more than can finish between two sweeps of one of them.
 const REMEMBERED: usize = 1_000;
 
-/// Counters of one writer. The truth is in the database.
+/// Counters of one writer. The database is authoritative.
 #[derive(Debug, Default)]
 pub struct WriteProgress {
     rows: AtomicU64,
@@ -20,12 +20,12 @@ pub struct WriteProgress {
 }
 
 impl WriteProgress {
-    /// Rows whose outcome was recorded, whatever it is.
+    /// Recorded rows, with any outcome.
     pub fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
     }
 
-    /// Transactions that are new in the database.
+    /// New transactions in the database.
     pub fn transactions(&self) -> u64 {
         self.transactions.load(Ordering::Relaxed)
     }
@@ -35,7 +35,7 @@ impl WriteProgress {
         self.transactions.fetch_add(transactions, Ordering::Relaxed);
     }
 
-    /// Whether a run that is finished was not known to be so.
+    /// Whether this is the first call for a finished run.
     pub(crate) fn is_newly_finished(&self, run_id: &RunId) -> bool {
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
         if finished.contains(run_id) {
@@ -46,8 +46,8 @@ impl WriteProgress {
         true
     }
 
-    /// Logs how many transactions were written since it was last logged; nothing where none were.
-    pub(crate) fn log_written(&self) {
+    /// Logs the transactions written since the last call, if there are any.
+    pub fn log_written(&self) {
         let all = self.transactions();
         let new = all - self.logged.swap(all, Ordering::Relaxed);
         if new > 0 {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_run_is_news_once() {
+    fn a_run_is_newly_finished_once() {
         let progress = WriteProgress::default();
         let news: Vec<bool> =
             ["a", "b", "a"].iter().map(|run_id| progress.is_newly_finished(&run_id.parse().unwrap())).collect();

@@ -1,4 +1,4 @@
-//! A writer from its start to its shutdown: both lanes and the dead letters side by side, the sweep beside them.
+//! A writer from start to shutdown: both lanes, the dead letters and the sweep run concurrently.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use crate::sweep::sweep;
 use crate::write::BatchWriter;
 use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
-/// Live messages at hand, where they are small.
+/// Prefetched live messages.
 const MAX_LIVE_MESSAGES: u16 = 64;
-/// Chunks at hand at first. Where they have few rows, more are held until a batch is complete; where they are large, fewer.
+/// Prefetched chunks at first: more are held if they have few rows, fewer if they are large.
 const MAX_CHUNKS: usize = 100;
-/// Bytes of the messages that are in the database at a time, in all batches of a lane. As many are collected meanwhile.
+/// Bytes of the messages of a lane that are being written. As many are collected meanwhile.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Between two lines of the log that say how much was written.
+/// Interval between two log lines about written transactions.
 const LOG_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Writes scored chunks until the shutdown, then ends what has begun, within `drain`.
+/// Writes scored chunks until the shutdown, then finishes within `drain`.
 pub async fn run(
     broker: Arc<dyn Broker>,
     store: Arc<dyn Store>,
@@ -54,8 +54,7 @@ pub async fn run(
         };
         Ok(serve_dead_letters(Arc::clone(&broker), shutdown.clone(), drain, work).await?)
     };
-    // Each with a consumer of its own, as if it were another writer: while one has its batch in the database, the other reads and
-    // encodes the next.
+    // Each worker has its own consumer, like a separate writer: while one writes its batch, the other decodes the next.
     let batches = try_join_all((0..options.db_max_workers).map(|_| serve(Lane::Batch)));
     let ended = tokio::select! {
         ended = async { tokio::try_join!(batches, serve(Lane::Realtime), dead_letters) } => ended,
@@ -77,7 +76,7 @@ async fn serve_lane(
     let rows = options.db_row_batch_size.get();
     let (max_wait, prefetch, workers) = match writer.lane {
         Lane::Batch => (options.flush_interval, prefetch(rows, options.db_max_workers), options.db_max_workers),
-        // A live message is a row or few, so that a batch takes more of them.
+        // Live messages have few rows.
         Lane::Realtime => (options.realtime_flush_interval, MAX_LIVE_MESSAGES, 2),
     };
     let max_bytes = MAX_BATCH_BYTES / usize::from(workers);
@@ -90,7 +89,7 @@ async fn serve_lane(
     Ok(serve_batches(broker, route, batches, shutdown, decode, work).await?)
 }
 
-/// Chunks at hand of each worker at first: up to some batches of the usual chunks of 100 rows.
+/// Prefetched chunks per worker at first: enough for some batches of chunks with 100 rows.
 fn prefetch(rows: usize, workers: u8) -> u16 {
     let all = (rows.saturating_mul(usize::from(workers)) / 20).clamp(20, MAX_CHUNKS);
     u16::try_from(all / usize::from(workers)).unwrap_or(u16::MAX)

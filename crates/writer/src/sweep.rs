@@ -1,8 +1,8 @@
-//! The sweep: looks after runs that are not finished, for all that no commit does.
+//! Closes runs: right after a commit that may hold their last chunk, and in the sweep, which covers all other cases.
 //!
-//! It closes the runs whose last chunk was recorded before they were sealed, or by a writer that died right after its commit
-//! (`closing`). It tells the predictors which runs were stopped, seals those whose loader is gone and live runs whose day is
-//! over, and stops those that have spent their budget of failed rows.
+//! The sweep closes runs whose last chunk was recorded before they were sealed, or by a writer that died after its commit. It
+//! broadcasts stop orders to the predictors, seals stopped runs without a loader and live runs whose day is over, and aborts
+//! runs that have spent their budget of failed rows.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -12,15 +12,31 @@ use assay_store::{Act, OpenRun, Store, StoreError};
 use assay_telemetry::about_run;
 use assay_transaction::{Run, RunId, RunState, StopKind, StopNotice, StopOrder};
 use chrono::Utc;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use crate::close::{close_if_complete, log_finished};
 use crate::{WriteProgress, metrics};
 
-/// Between two sweeps.
+/// Interval between two sweeps.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks after every run that is not finished, again and again, until it is dropped.
+/// Closes a run if it is sealed and complete. Leaves errors to the sweep.
+pub(crate) async fn close_if_complete(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) {
+    match store.close_run(run_id).await {
+        Ok(state) => log_finished(run_id, state, progress),
+        Err(error) => about_run(run_id, || {
+            warn!("cannot check whether run {run_id} is complete, and will retry: {error}");
+        }),
+    }
+}
+
+/// Logs that a run is finished: once, although several commits and sweeps may see it.
+fn log_finished(run_id: &RunId, state: RunState, progress: &WriteProgress) {
+    if state.is_finished() && progress.is_newly_finished(run_id) {
+        about_run(run_id, || info!("run {run_id} {}", state.in_words()));
+    }
+}
+
+/// Sweeps all open runs at intervals, until it is dropped.
 pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &WriteProgress) -> Infallible {
     loop {
         match store.open_runs().await {
@@ -30,12 +46,12 @@ pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &Wri
                     let run_id = open.run.run_id.clone();
                     if let Err(error) = sweep_run(store, broker, open, progress).await {
                         about_run(&run_id, || {
-                            warn!("cannot look after run {run_id}, and will look again: {error}");
+                            warn!("cannot check run {run_id}, and will retry: {error}");
                         });
                     }
                 }
             }
-            Err(error) => warn!("cannot look for runs to close: {error}"),
+            Err(error) => warn!("cannot check for runs to close: {error}"),
         }
         tokio::time::sleep(SWEEP_INTERVAL).await;
     }
@@ -50,11 +66,11 @@ async fn sweep_run(
     let run_id = &run.run_id;
     match &run.stop {
         Some(order) => {
-            // What is under way of a live run was accepted: it is scored, and booked in the run of the day.
+            // Live messages in flight were accepted: they are scored, and stored in the run of their day.
             if !run.source.is_live() {
                 broadcast_stop(broker, run_id, order).await;
             }
-            // A loader that lives hears of the order itself.
+            // A living loader seals the run itself.
             if run.state == RunState::Loading && held_by.is_none() {
                 log_finished(run_id, store.seal_stopped(run_id).await?, progress);
             }
@@ -79,17 +95,17 @@ async fn seal_past_day(store: &dyn Store, run_id: &RunId, progress: &WriteProgre
     Ok(())
 }
 
-/// Tells the predictors. Whoever does not hear it hears it after the next sweep.
+/// Broadcasts a stop order to the predictors. A predictor that misses it receives that of the next sweep.
 async fn broadcast_stop(broker: &dyn Broker, run_id: &RunId, order: &StopOrder) {
     let notice = StopNotice { run_id: run_id.clone(), kind: order.kind, reason: order.reason.clone() };
     let Ok(body) = notice.encode() else { return };
     let message = Message::new(format!("{run_id}/stop"), StopNotice::MESSAGE_TYPE, run_id, body);
     if let Err(error) = broker.broadcast(message).await {
-        debug!("the predictors do not hear yet that run {run_id} is stopped: {error}");
+        debug!("cannot broadcast yet that run {run_id} is stopped: {error}");
     }
 }
 
-/// Stops a run of which too much has failed.
+/// Aborts a run if too many of its rows have failed.
 async fn check_budget(store: &dyn Store, run: &Run) -> Result<(), StoreError> {
     if run.settings.budgets.max_failed.is_none() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! One batch of what was scored: written, however long the database is away, and its runs closed.
+//! Writes one batch of scored messages, however long the database is unreachable, and closes finished runs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::time::Instant;
 
 use assay_queue::Outcome;
 use assay_store::{ChunkOutcome, IdConflict, LiveArrival, Numbering, Store};
-use assay_transaction::{Lane, ScoredChunk, ScoredLive, ScoredReplay};
+use assay_transaction::{ChunkId, Lane, ScoredChunk, ScoredLive, ScoredReplay};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{debug, error, error_span, info};
 
 use crate::WriteProgress;
-use crate::close::close_if_complete;
 use crate::feed::Feed;
 use crate::message::ScoredMessage;
 use crate::metrics;
 use crate::patience::{Ended, OnData, until_done};
+use crate::sweep::close_if_complete;
 
-/// What it takes to write a batch.
+/// Writes batches.
 #[derive(Clone)]
 pub(crate) struct BatchWriter {
     pub(crate) store: Arc<dyn Store>,
@@ -30,7 +30,7 @@ pub(crate) struct BatchWriter {
 }
 
 impl BatchWriter {
-    /// Writes a batch, its chunks in one database transaction, and tells what is to become of each message.
+    /// Writes a batch, its chunks in one database transaction. Returns how to settle each message.
     pub(crate) async fn write(&self, messages: Vec<ScoredMessage>) -> Vec<Outcome> {
         let mut outcomes: Vec<Outcome> = messages.iter().map(|_| Outcome::Release).collect();
         let (mut places, mut chunks, mut replays, mut live) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -64,8 +64,7 @@ impl BatchWriter {
         outcomes
     }
 
-    /// Gives live messages their places, committed before anything is written: from there on they are chunks, and one that
-    /// comes again has the same place.
+    /// Assigns row numbers to live messages, and commits them first: a redelivered message keeps its numbers.
     async fn with_places(&self, live: Vec<(usize, ScoredLive)>) -> Vec<(usize, Result<ScoredChunk, Outcome>)> {
         if live.is_empty() {
             return Vec::new();
@@ -132,8 +131,13 @@ impl BatchWriter {
 }
 
 fn settle(outcome: ChunkOutcome, chunk: &ScoredChunk) -> Outcome {
+    let ChunkId { run_id, chunk: number } = &chunk.id;
+    let _span = error_span!("chunk", %run_id, chunk = number, lane = chunk.lane.as_str()).entered();
     match outcome {
-        ChunkOutcome::Recorded | ChunkOutcome::Known => Outcome::Done,
+        ChunkOutcome::Recorded | ChunkOutcome::Known => {
+            debug!("chunk {} is stored", chunk.id);
+            Outcome::Done
+        }
         ChunkOutcome::Dropped => {
             debug!("chunk {} is dropped: its run was stopped before it, or removed", chunk.id);
             Outcome::Done
@@ -142,5 +146,71 @@ fn settle(outcome: ChunkOutcome, chunk: &ScoredChunk) -> Outcome {
             error!("chunk {} is refused: {reason}", chunk.id);
             Outcome::Dead { reason }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Result, Write};
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use assay_queue::InProcess;
+    use assay_store::DatabaseOptions;
+    use assay_telemetry::{LogFormat, LogOptions, init_logs_to};
+    use assay_transaction::{RejectReason, RejectedRow, RowRange, Timestamp};
+
+    use super::*;
+    use crate::PredictionFeed;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn json_log_lines_of_a_chunk_have_its_run_chunk_and_lane() {
+        let lines = Lines::default();
+        let (log, options) = (lines.clone(), LogOptions { log_format: LogFormat::Json, log_level: "info".to_owned() });
+        init_logs_to(&options, move || log.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("assay.db").display());
+        let (database, timeout) = (DatabaseOptions::default().or_default(&url), Duration::from_secs(30));
+        assay_store::migrate(&database, timeout).await.unwrap();
+        let writer = BatchWriter {
+            store: assay_store::connect(&database, "test", timeout).await.unwrap(),
+            id_conflict: IdConflict::Fail,
+            lane: Lane::Batch,
+            progress: Arc::default(),
+            feed: Feed::start(PredictionFeed::Off, &(InProcess::new(1) as _)).0,
+            shutdown: CancellationToken::new(),
+        };
+        let (reason, message, raw) = (RejectReason::JsonFormat, String::new(), Vec::new().into());
+        let chunk = ScoredChunk {
+            id: ChunkId { run_id: "january".parse().unwrap(), chunk: 7 },
+            range: RowRange { first_row: 701, rows: 1 },
+            lane: Lane::Batch,
+            predicted_at: Timestamp::from(Utc::now()),
+            predicted: Vec::new(),
+            failed: Vec::new(),
+            rejected: vec![RejectedRow { row: 701, line: 702, reason, message, raw }],
+            known: Vec::new(),
+        };
+        // No run has this name.
+        let [outcome] = <[Outcome; 1]>::try_from(writer.write(vec![ScoredMessage::Chunk(chunk)]).await).unwrap();
+        assert!(matches!(outcome, Outcome::Dead { .. }), "{outcome:?}");
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let line = text.lines().find(|line| line.contains("chunk january/7 is refused")).expect("it is logged");
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&line["run_id"], &line["chunk"], &line["lane"]), (&"january".into(), &7.into(), &"batch".into()));
     }
 }

@@ -61,7 +61,7 @@ impl WebhookEvents {
         };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        info!("taking events at http://{address}/events/s3");
+        info!("events are accepted at http://{address}/events/s3");
         Ok(Self::start(listener, secret, shutdown))
     }
 

@@ -1,4 +1,4 @@
-//! Counts, against a ledger that can be slow or away.
+//! Counts with a slow or unreachable ledger.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ struct FakeLedger {
     told: Mutex<Vec<LiveCount>>,
     millis: AtomicU64,
     is_away: AtomicBool,
-    /// A database that is closed: where errors come from.
+    /// A closed database, as a source of errors.
     closed: Arc<dyn Store>,
 }
 
@@ -31,7 +31,7 @@ impl FakeLedger {
         self.told.lock().unwrap().clone()
     }
 
-    /// What was told last of a day.
+    /// The last count of a day.
     fn last(&self, day: Day) -> LiveCount {
         self.told().into_iter().rfind(|count| count.day == day).expect("the day is counted")
     }

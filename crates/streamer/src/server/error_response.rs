@@ -1,4 +1,4 @@
-//! Why a request is refused, and how that is said.
+//! Errors of requests, and their responses.
 
 use assay_http_server::BodyError;
 use assay_store::StoreError;
@@ -10,49 +10,49 @@ use tracing::debug;
 
 use crate::accept::AcceptError;
 
-/// When a sender may come back, in seconds: once there may be room, and once something may be back.
-const ROOM: &str = "1";
-const BACK: &str = "5";
+/// `Retry-After` in seconds, if there is no room or a service is unreachable.
+const RETRY_FULL: &str = "1";
+const RETRY_UNREACHABLE: &str = "5";
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ErrorResponse {
-    #[error("a token is needed that lets in: send Authorization: Bearer …")]
+    #[error("a valid token is required: send Authorization: Bearer …")]
     Unauthorized,
-    #[error("too many requests are being answered (MAX_REQUESTS): send it again later")]
+    #[error("too many concurrent requests (MAX_REQUESTS): send it again later")]
     Busy,
-    #[error("the body is longer than {0} bytes (MAX_BODY_BYTES): send several")]
+    #[error("the body is longer than {0} bytes (MAX_BODY_BYTES): send several requests")]
     BodyTooLong(u32),
     #[error(transparent)]
     Unread(BodyError),
     #[error("the body cannot be used: {0}")]
     Plain(#[from] PlainError),
-    /// Some rows are not valid; nothing was published.
+    /// Some rows are invalid; nothing was published.
     #[error("{} rows are not valid: nothing was accepted", .0.len())]
     Invalid(Vec<RejectedRow>),
     #[error("`wait` cannot be used: {0}")]
     Wait(String),
     #[error("the id in the path is not UTF-8")]
     Id,
-    #[error("the body is said to be {0}: send JSON, or JSON Lines")]
+    #[error("the content type {0} is not supported: send JSON or JSON Lines")]
     Kind(String),
-    #[error("the body is said to be encoded ({0}): send it as it is")]
+    #[error("the content encoding {0} is not supported: send the body uncompressed")]
     Encoded(String),
     #[error(transparent)]
     NotAccepted(#[from] AcceptError),
-    #[error("the ledger is away: {0}")]
+    #[error("the ledger is unreachable: {0}")]
     Ledger(StoreError),
-    #[error("no transaction {0} is stored: it is not known, or still under way")]
+    #[error("no transaction {0} is stored: it is unknown, or still being processed")]
     NotStored(String),
-    #[error("nothing is here: see POST /transactions and GET /transactions/ID")]
+    #[error("no such path: use POST /transactions or GET /transactions/ID")]
     NoSuchPath,
-    #[error("this method is not for this path: see POST /transactions and GET /transactions/ID")]
+    #[error("method not allowed: use POST /transactions or GET /transactions/ID")]
     NoSuchMethod,
-    #[error("the request could not be answered")]
+    #[error("the request could not be processed")]
     Broken,
 }
 
-/// What is wrong with a row.
+/// An invalid row.
 #[derive(Serialize)]
 struct RowError<'a> {
     row: u64,
@@ -87,7 +87,7 @@ impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let status = self.status();
         match &self {
-            // What was asked for is not for the log.
+            // The requested id or parameter is not logged.
             Self::NotStored(_) | Self::Wait(_) => debug!(status = status.as_u16(), "refused"),
             error => debug!(status = status.as_u16(), "refused: {error}"),
         }
@@ -104,10 +104,10 @@ impl IntoResponse for ErrorResponse {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"assay\""));
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(ROOM));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_FULL));
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(BACK));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_UNREACHABLE));
             }
             _ => {}
         }
@@ -117,7 +117,7 @@ impl IntoResponse for ErrorResponse {
 
 impl<'a> From<&'a RejectedRow> for RowError<'a> {
     fn from(row: &'a RejectedRow) -> Self {
-        // It quotes the value, and may be logged by whoever sent it.
+        // The message quotes the value, and the client may log it.
         Self { row: row.row, reason: row.reason.code(), message: mask_card_numbers(&row.message) }
     }
 }
@@ -131,7 +131,7 @@ impl From<BodyError> for ErrorResponse {
     }
 }
 
-/// An answer in JSON.
+/// A JSON response.
 pub(super) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),

@@ -1,7 +1,8 @@
-//! HTTP: routes, limits, and an orderly end.
+//! The HTTP server: routes, limits and shutdown.
 //!
-//! Guarantees: who has no token is not read; bodies are bounded in all; a request that is answered with 202 is with the broker and counted; where one is
-//! refused as a whole, nothing of it is published. What was begun is ended although its sender has gone away.
+//! Guarantees: bodies of clients without a token are not read; the memory of all bodies is bounded; a response of 202 means
+//! confirmed and counted; of a rejected request, nothing is published. A request that was begun is finished even if its client
+//! has gone away.
 
 mod error_response;
 mod requests;
@@ -31,13 +32,12 @@ use crate::metrics::{self, count_request};
 use crate::tokens::Tokens;
 use crate::{ServeOptions, StreamError};
 
-/// How long a body may take to come.
+/// Longest time to receive a body.
 const READ: Duration = Duration::from_secs(30);
-/// The bytes of all bodies together, from when they begin to be read until their requests are answered: what is made of a body
-/// takes some times as much.
+/// Bytes of all bodies, each held until its response. The decoded transactions take some times as much.
 const BODIES: u32 = 16 * 1024 * 1024;
 
-/// What all requests share.
+/// State shared by all requests.
 struct ServerState {
     acceptor: MessageAcceptor,
     lookup: Lookup,
@@ -50,20 +50,20 @@ struct ServerState {
     shutdown: CancellationToken,
 }
 
-/// That one more request may be answered; whoever has to end what it began keeps it.
+/// Permission to serve one request, held until its work is finished.
 type RequestPermit = Arc<OwnedSemaphorePermit>;
 
 impl ServerState {
-    /// Lets a request in, or says why not.
+    /// Admits a request.
     fn admit(&self, headers: &HeaderMap) -> Result<RequestPermit, ErrorResponse> {
-        if !self.tokens.let_in(headers) {
+        if !self.tokens.accept(headers) {
             return Err(ErrorResponse::Unauthorized);
         }
         Arc::clone(&self.permits).try_acquire_owned().map(Arc::new).map_err(|_| ErrorResponse::Busy)
     }
 }
 
-/// Begins to listen.
+/// Starts listening.
 pub async fn listen(options: &ServeOptions) -> Result<TcpListener, StreamError> {
     let address = options.streamer_addr;
     TcpListener::bind(address)
@@ -71,7 +71,7 @@ pub async fn listen(options: &ServeOptions) -> Result<TcpListener, StreamError> 
         .map_err(|error| StreamError::Setting(format!("cannot listen at {address} ({error}): check STREAMER_ADDR")))
 }
 
-/// Answers until `shutdown`, then finishes the requests that it has, within `drain`, and tells the ledger the last counts.
+/// Serves until `shutdown`. Then finishes open requests within `drain`, and saves the final counts.
 pub async fn serve(
     listener: TcpListener,
     broker: Arc<dyn Broker>,
@@ -97,14 +97,14 @@ pub async fn serve(
         tasks: TaskTracker::new(),
         shutdown: shutdown.clone(),
     });
-    info!("transactions of {} are taken at http://{address}/transactions", options.producer_run_id);
+    info!("transactions of {} are accepted at http://{address}/transactions", options.producer_run_id);
     let limits = Limits::default();
-    // Each request that is answered has a connection, and others come meanwhile.
+    // Each served request has a connection, and others arrive meanwhile.
     let limits = Limits { connections: limits.connections.max(2 * options.max_requests as usize), ..limits };
     let answering = assay_http_server::serve(listener, router(&state), limits, shutdown.clone());
     let answered = async {
         answering.await;
-        // What was begun for senders that have gone away.
+        // Work for clients that have gone away.
         state.tasks.close();
         state.tasks.wait().await;
     };
@@ -114,7 +114,7 @@ pub async fn serve(
     };
     tokio::select! {
         () = answered => {}
-        () = overdue => warn!("ending with requests that are still open after DRAIN_TIMEOUT ({drain:?})"),
+        () = overdue => warn!("ending with open requests after DRAIN_TIMEOUT ({drain:?})"),
     }
     counter.finish(counting).await;
     let totals = counter.totals();

@@ -1,4 +1,4 @@
-//! The requests: send transactions, and ask for one.
+//! Handlers of the requests: send transactions, look one up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use super::error_response::{ErrorResponse, json_response};
 use crate::accept::AcceptError;
 use crate::lookup::{LookupTarget, TransactionResult};
 
-/// The description of this API, written by hand, and held to what is answered by a test.
+/// The description of this API. A test compares it with the responses.
 const OPENAPI: &str = include_str!("../../openapi.json");
 /// The longest wait for predictions.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// What is said of transactions that were accepted.
+/// Response to accepted transactions.
 #[derive(Serialize)]
 struct AcceptedResponse {
     message: String,
@@ -40,12 +40,12 @@ struct AcceptedTransaction {
     result: Option<ResultFields>,
 }
 
-/// What became of a transaction, with its run only where that is another one.
+/// Outcome of a transaction, with its run only if that is another one.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct ResultFields(serde_json::Map<String, serde_json::Value>);
 
-/// What is said of one transaction.
+/// Response to a lookup.
 #[derive(Serialize)]
 struct LookupResponse {
     id: Uuid,
@@ -58,7 +58,7 @@ pub(super) async fn send(State(state): State<Arc<ServerState>>, request: Request
     let permit = state.admit(request.headers())?;
     let wait = wait_of(request.uri())?;
     check_kind(request.headers())?;
-    // The room of the body is taken until the answer: so long lives what was made of it.
+    // Holds the room of the body until the response, as long as its transactions live.
     let ReadBody { bytes, room: _room } = state.bodies.read(request).await?;
     let entries = judge(&state, &bytes)?;
     drop(bytes);
@@ -71,10 +71,10 @@ pub(super) async fn send(State(state): State<Arc<ServerState>>, request: Request
             targets.push(LookupTarget { id, content: Some(entry.transaction.clone()), failed_before: Arc::default() });
         }
     }
-    // Else one that failed before, and is sent again, would be told that at once.
+    // Otherwise, the response would report an earlier failure of a transaction that is sent again.
     state.lookup.note_failures(&mut targets).await.map_err(ErrorResponse::Ledger)?;
     let began = Instant::now();
-    // A task of its own: it ends what it began although the sender may go away, and that counts as a request until then.
+    // In its own task, which finishes even if the client goes away, and counts as a request until then.
     let accepting = state.tasks.spawn({
         let (state, permit) = (Arc::clone(&state), Arc::clone(&permit));
         async move {
@@ -85,7 +85,7 @@ pub(super) async fn send(State(state): State<Arc<ServerState>>, request: Request
     });
     let accepted = accepting.await.map_err(|_| ErrorResponse::Broken)??;
     if let Some(wait) = wait {
-        // It is accepted: an error of the ledger only means that nobody can say more of it.
+        // The transactions are accepted: an error of the ledger only hides their outcomes.
         let results = state.lookup.wait_for_results(&targets, began + wait, &state.shutdown).await.unwrap_or_default();
         for (transaction, result) in transactions.iter_mut().zip(results) {
             transaction.result = result.map(|result| ResultFields::of(&result, &accepted.run_id));
@@ -119,18 +119,18 @@ pub(super) async fn describe() -> impl IntoResponse {
 
 impl ResultFields {
     fn of(result: &TransactionResult, run_id: &RunId) -> Self {
-        let mut told = match serde_json::to_value(result) {
-            Ok(serde_json::Value::Object(told)) => told,
+        let mut fields = match serde_json::to_value(result) {
+            Ok(serde_json::Value::Object(fields)) => fields,
             _ => serde_json::Map::new(),
         };
         if result.run_id == *run_id {
-            told.remove("run_id");
+            fields.remove("run_id");
         }
-        Self(told)
+        Self(fields)
     }
 }
 
-/// The transactions of a body, if each of them is valid.
+/// The transactions of a body, if all of them are valid.
 fn judge(state: &ServerState, body: &[u8]) -> Result<Vec<Entry>, ErrorResponse> {
     let rows = split_transactions(body)?;
     let mut entries = Vec::with_capacity(rows.len());
@@ -154,8 +154,7 @@ fn judge(state: &ServerState, body: &[u8]) -> Result<Vec<Entry>, ErrorResponse> 
     Err(ErrorResponse::Invalid(invalid))
 }
 
-/// Refuses a body that says of itself that it is something else: compressed, or of a type that no JSON has. `curl -d` and the like
-/// say that it is a form, and many say nothing.
+/// Rejects compressed bodies, and content types other than JSON. `curl -d` sends the type of a form, and many clients send none.
 fn check_kind(headers: &HeaderMap) -> Result<(), ErrorResponse> {
     let text =
         |name| headers.get(name).map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
@@ -168,15 +167,15 @@ fn check_kind(headers: &HeaderMap) -> Result<(), ErrorResponse> {
     if is_json { Ok(()) } else { Err(ErrorResponse::Kind(kind.to_owned())) }
 }
 
-/// What the body of a form is said to be.
+/// The content type of a form.
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// How long the sender waits for predictions, if it does: `?wait=500ms`.
+/// The wait for predictions, as in `?wait=500ms`.
 fn wait_of(uri: &Uri) -> Result<Option<Duration>, ErrorResponse> {
     let mut waits = uri.query().unwrap_or_default().split('&').filter_map(|parameter| parameter.strip_prefix("wait="));
     let Some(wait) = waits.next() else { return Ok(None) };
     if waits.next().is_some() {
-        return Err(ErrorResponse::Wait("it is there twice".to_owned()));
+        return Err(ErrorResponse::Wait("it is given twice".to_owned()));
     }
     parse_duration(wait).map(|wait| Some(wait.min(LONGEST_WAIT))).map_err(ErrorResponse::Wait)
 }
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_json_unless_it_says_otherwise() {
+    fn a_body_is_json_unless_its_headers_differ() {
         let check = |name: &'static str, value: &'static str| {
             check_kind(&HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))]))
         };

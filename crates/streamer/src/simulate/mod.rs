@@ -1,4 +1,4 @@
-//! A simulation: transactions at a pace, straight to the broker, until there are no more or it is told to stop.
+//! A simulation: sends transactions at a pace to the broker, until there are no more or it is stopped.
 
 mod pace;
 mod records;
@@ -24,23 +24,22 @@ use crate::accept::{AcceptError, MessageAcceptor};
 use crate::count::{LiveCounter, Totals};
 use crate::{SimulateOptions, StreamError};
 
-/// Before another try, while something is away.
+/// Pause before a retry while a service is unreachable.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What a simulation has sent.
+/// Result of a simulation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Simulated {
-    /// What was accepted.
+    /// Accepted transactions.
     pub totals: Totals,
-    /// Rows of the file that are not valid, and were not sent.
+    /// Invalid rows of the file, which were not sent.
     pub invalid: u64,
-    /// Transactions that were not accepted before the end.
+    /// Transactions not accepted before the end.
     pub unsent: u64,
-    /// The runs that they are booked in.
+    /// Runs of the accepted transactions.
     pub runs: Vec<RunId>,
 }
 
-/// For a person, in one line.
 impl fmt::Display for Simulated {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { totals: Totals { messages, rows, doubtful }, invalid, unsent, runs } = self;
@@ -58,7 +57,7 @@ impl fmt::Display for Simulated {
     }
 }
 
-/// Sends transactions until there are no more, or until `shutdown`; what is under way then may take `drain` to end.
+/// Sends transactions until there are no more, or until `shutdown`. Then finishes within `drain`.
 pub async fn simulate(
     broker: Arc<dyn Broker>,
     store: Arc<dyn Store>,
@@ -77,13 +76,13 @@ pub async fn simulate(
     };
     let ended = send_all(&sender, &mut records, SendPace::new(options), drain).await;
     counter.finish(counting).await;
-    // Only now, so that what was accepted is counted.
+    // Errors are returned only after accepted transactions are counted.
     let unsent = ended?;
     let runs = sender.sent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
     Ok(Simulated { totals: counter.totals(), invalid: records.invalid(), unsent, runs })
 }
 
-/// Sends, and tells how many transactions were not.
+/// Sends all messages. Returns the number of unsent transactions.
 async fn send_all(
     sender: &MessageSender,
     records: &mut Records,
@@ -103,7 +102,7 @@ async fn send_all(
             pace.wait_turn().await;
             Arc::clone(&permits).acquire_owned().await
         };
-        // Closed by nobody.
+        // The semaphore is never closed.
         let Some(Ok(permit)) = shutdown.run_until_cancelled(turn).await else { break Ok(()) };
         let (sender, unsent) = (sender.clone(), Arc::clone(&unsent));
         tasks.spawn(async move {
@@ -115,32 +114,32 @@ async fn send_all(
         });
     };
     tasks.close();
-    // After the last transaction there is time; after a signal there is not.
+    // The drain limits the wait only after a shutdown.
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(drain).await;
     };
     tokio::select! {
         () = tasks.wait() => {}
-        () = overdue => warn!("ending with messages that are still under way after DRAIN_TIMEOUT ({drain:?})"),
+        () = overdue => warn!("ending with unconfirmed messages after DRAIN_TIMEOUT ({drain:?})"),
     }
     let unsent = *unsent.lock().unwrap_or_else(PoisonError::into_inner);
     ended.map(|()| unsent)
 }
 
-/// How a message is sent; cheap to clone.
+/// Sends messages. Cheap to clone.
 #[derive(Clone)]
 struct MessageSender {
     acceptor: MessageAcceptor,
-    /// Whether each message is worth a line of the log.
+    /// Whether each message is logged.
     is_slow: bool,
-    /// Which runs messages were sent in.
+    /// Runs of the sent messages.
     sent: Arc<Mutex<BTreeSet<RunId>>>,
     shutdown: CancellationToken,
 }
 
 impl MessageSender {
-    /// Sends one message, until it is accepted or nobody wants it any more; tells whether the broker has it.
+    /// Sends one message until it is accepted or the simulation is stopped. Returns whether the broker has it.
     async fn send(&self, entries: Vec<Entry>) -> bool {
         let name = Uuid::new_v4().to_string();
         loop {
@@ -153,7 +152,7 @@ impl MessageSender {
                     self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(accepted.run_id);
                     return true;
                 }
-                // The broker has it: sent again, it would be counted twice.
+                // The broker has it: resending would count it twice.
                 Err(AcceptError::Uncounted) => return true,
                 Err(refused @ (AcceptError::TooLarge { .. } | AcceptError::Wire(_))) => {
                     error!("{} transactions are not sent: {refused}", entries.len());

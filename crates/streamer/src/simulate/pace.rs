@@ -1,4 +1,4 @@
-//! The pace: when the next message is due, and how many transactions it has.
+//! The pace: the time and the size of the next message.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::SimulateOptions;
 
-/// A pace, from its first message on.
+/// The pace of a simulation.
 pub(super) struct SendPace {
     schedule: Schedule,
     fewest: u16,
@@ -15,9 +15,9 @@ pub(super) struct SendPace {
 }
 
 enum Schedule {
-    /// So long after the message before.
+    /// At this interval.
     Interval { time: Duration, due: Instant },
-    /// So many in a second, by a schedule that does not drift: whoever was held up catches up.
+    /// This many per second, by a schedule that does not drift: a delayed simulation catches up.
     Rate { per_second: u32, began: Option<Instant>, sent: u64 },
 }
 
@@ -35,7 +35,7 @@ impl SendPace {
         }
     }
 
-    /// How many transactions the next message has.
+    /// Size of the next message.
     pub(super) fn size(&self) -> usize {
         rand::rng().random_range(self.fewest..=self.most).into()
     }
@@ -51,7 +51,7 @@ impl SendPace {
                 let began = *began.get_or_insert_with(Instant::now);
                 let due = began + after(*sent, *per_second);
                 *sent += 1;
-                // The timer has steps of a millisecond, and more than one may be due in each.
+                // The timer has steps of a millisecond; several messages may be due in one.
                 if due > Instant::now() {
                     sleep_until(due).await;
                 }
@@ -60,7 +60,7 @@ impl SendPace {
     }
 }
 
-/// How long after the start so many are sent.
+/// Time from the start until this many are sent.
 fn after(sent: u64, per_second: u32) -> Duration {
     let nanos = u128::from(sent) * 1_000_000_000 / u128::from(per_second);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_come_at_their_time() {
+    async fn messages_keep_the_pace() {
         for (arguments, turns, fastest) in
             [(&["--rate", "1000"][..], 51, 50), (&["--produce-interval", "20ms"][..], 4, 60)]
         {

@@ -1,4 +1,4 @@
-//! Where simulated transactions come from: made up, with ids of their own in each run, or the rows of a file.
+//! Transactions of a simulation: generated with new ids each time, or the rows of a file.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::{SimulateOptions, StreamError};
 
 /// Rows of a file that are read together.
 const ROWS: usize = 1_000;
-/// Invalid rows that are named in the log.
+/// Invalid rows that are logged.
 const SHOWN: u64 = 10;
 
 /// Transactions to send.
@@ -40,7 +40,7 @@ impl Records {
     pub(super) async fn open(options: &SimulateOptions, settings: &RunSettings) -> Result<Self, StreamError> {
         let source = match &options.file {
             Some(path) => RecordSource::File(Box::new(FileRows::open(path, options, settings).await?)),
-            // By chance, as are the ids that come of it: those of a seed would be duplicates the second time.
+            // A random seed, so that ids are new each time.
             None => {
                 RecordSource::Generator(Box::new((Transactions::new(rand::random(), true), LiveRules::new(settings)?)))
             }
@@ -48,7 +48,7 @@ impl Records {
         Ok(Self { source, left: options.transactions })
     }
 
-    /// The transactions of the next message; none once there are no more. Not to be cancelled.
+    /// The transactions of the next message; empty at the end. Not safe to cancel.
     pub(super) async fn next(&mut self, size: usize) -> Result<Vec<Entry>, StreamError> {
         let size = self.left.map_or(size, |left| size.min(usize::try_from(left).unwrap_or(size)));
         let mut entries = match &mut self.source {
@@ -66,7 +66,7 @@ impl Records {
         Ok(entries)
     }
 
-    /// Rows that were passed over, as a rule rejects them.
+    /// Invalid rows so far.
     pub(super) fn invalid(&self) -> u64 {
         match &self.source {
             RecordSource::Generator(_) => 0,
@@ -107,7 +107,7 @@ impl FileRows {
                     Err(rejection) => {
                         self.invalid += 1;
                         if self.invalid <= SHOWN {
-                            // Not the message, which quotes the row.
+                            // Without the message, which quotes the row.
                             warn!("row {} is not sent, as it is invalid: {}", row.number, rejection.reason);
                         }
                     }
@@ -118,7 +118,7 @@ impl FileRows {
     }
 }
 
-/// A made-up transaction as somebody would send it.
+/// A generated transaction as a client would send it.
 #[derive(Serialize)]
 struct TransactionJson<'a> {
     id: &'a str,
@@ -151,14 +151,14 @@ fn entry(rules: &LiveRules, row: u64, made: &Generated) -> Result<Entry, StreamE
     rules.judge(row, &json)?.map_err(|rejected| unsound(&rejected.message))
 }
 
-/// The same time of the day, within the last 24 hours: what is fraud shows by the hour too.
+/// The same time of day within the last 24 hours, as fraud depends on the hour.
 fn recent(at: NaiveDateTime, now: NaiveDateTime) -> NaiveDateTime {
     let today = now.date().and_time(at.time());
     if today <= now { today } else { today - TimeDelta::days(1) }
 }
 
 fn unsound(problem: &dyn std::fmt::Display) -> StreamError {
-    StreamError::Setting(format!("a made-up transaction cannot be sent: {problem}"))
+    StreamError::Setting(format!("a generated transaction cannot be sent: {problem}"))
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn made_up_transactions_are_valid_recent_and_new_each_time() {
+    async fn generated_transactions_are_valid_recent_and_new_each_time() {
         let (mut ids, now) = (HashSet::new(), Utc::now());
         for _ in 0..2 {
             let mut records = open(&["--transactions", "250"]).await.unwrap();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_rows_of_a_file_are_sent_but_for_those_that_are_invalid() {
+    async fn the_valid_rows_of_a_file_are_sent() {
         let folder = tempfile::tempdir().unwrap();
         let head = "id;description;amount;timestamp;operation_type;side\n";
         let good = |id: u32| format!("{id};Coffee;-2,50;2026-01-11 10:00:00;payment;debit\n");

@@ -99,7 +99,7 @@ async fn what_the_broker_may_have_taken_is_in_doubt() {
     let streamer = fixture.streamer(&[]).await;
     let answer = streamer.post(format!("[{},{}]", transaction("1", "1"), transaction("2", "1"))).await;
     assert_eq!(answer.status, 503, "{}", answer.body);
-    assert!(error(&answer).contains("broker is away"));
+    assert!(error(&answer).contains("broker is unreachable"));
     while fixture.live_run("streamer").await.unwrap().doubtful != 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
