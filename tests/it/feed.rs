@@ -111,7 +111,7 @@ async fn a_listener_that_takes_nothing_keeps_nobody_from_writing() {
     stack.database.until_finished().await;
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, MANY);
     writer.terminate();
-    writer.end().await.expect_exit(0).expect_says("not announced, or nobody knows");
+    writer.end().await.expect_exit(0).expect_says("not announced, or not confirmed");
     // Another's full queue is none of its business.
     let heard = ids_told(&wide_awake).await;
     assert!(!heard.is_empty() && heard.is_sorted_by(|one, next| one < next), "none twice");

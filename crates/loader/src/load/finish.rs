@@ -195,5 +195,8 @@ pub(crate) fn source_broken(run: &Run, at: Position, cause: SourceError) -> Load
 
 pub(crate) fn log_sealed(run: &Run, sealed: Sealed) {
     let Sealed { rows_read, chunks_total, .. } = sealed;
-    info!("Published {rows_read} rows in {chunks_total} chunks; predictors and writers go on with run {}", run.run_id);
+    info!(
+        "Published {rows_read} rows in {chunks_total} chunks; predictors and writers continue with run {}",
+        run.run_id
+    );
 }

@@ -255,7 +255,7 @@ impl Dispatcher {
         let new = new_run(&self.dependencies, found, &self.load, settings);
         let Begun::Started(run, lease) = store.begin_run(&new).await? else { return Ok(()) };
         name_run(&run.run_id);
-        warn!("{url} cannot be loaded, as run {} says: {cause}", run.run_id);
+        warn!("{url} cannot be loaded, see run {}: {cause}", run.run_id);
         // The run has just begun: nothing of it is recorded.
         let _ = store.seal(&lease, Sealed::at(Checkpoint::START), Some(&escaped(&cause.to_string()))).await?;
         store.close_run(&run.run_id).await?;

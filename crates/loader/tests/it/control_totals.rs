@@ -1,4 +1,4 @@
-//! Control totals: a source that is not what it should be fails its run, which keeps its rows.
+//! Control totals: a source that differs fails its run, which keeps its rows.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ fn append(fixture: &LoaderFixture, text: &str) {
     std::fs::OpenOptions::new().append(true).open(fixture.file()).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-/// Loads, and tells why the run is failed, where it is; its rows are there in any case.
+/// Loads. Returns the error of the run, if there is one. Its rows are stored in any case.
 async fn load(fixture: &LoaderFixture, arguments: &[&str]) -> Option<String> {
     let process = fixture.process(arguments, 100, true).await;
     let ended = process.load(&Arc::<LoadProgress>::default(), &CancellationToken::new()).await;

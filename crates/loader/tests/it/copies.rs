@@ -1,4 +1,4 @@
-//! Sources whose content a run has loaded already, under another name or at another time.
+//! Sources with the same content as an earlier run, under another name or at another time.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ async fn copying(fixture: &LoaderFixture, name: &str, arguments: &[&str]) -> Loa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_is_loaded_before_whatever_the_settings_are() {
+async fn a_copy_is_recognised_with_any_settings() {
     let fixture = LoaderFixture::new(300);
     let first = load(&fixture.process(&[], 100, true).await).await.unwrap();
     for arguments in [
         &[][..],
         &["--id-namespace=other", "--time-zone=Europe/Paris"],
-        // By which not one of its rows could be read.
+        // With these settings, no row could be read.
         &["--delimiter=pipe"],
         &["--trailer=END;{rows}"],
     ] {
@@ -54,7 +54,7 @@ async fn a_copy_is_loaded_before_whatever_the_settings_are() {
     assert!(!load(&fixture.process(&[], 100, true).await).await.unwrap().already_loaded, "it is no copy of any");
 }
 
-/// Takes a run back.
+/// Removes a run.
 async fn remove(process: &LoaderProcess, ended: &Ended) {
     let (store, run_id) = (&process.dependencies.store, &ended.run.run_id);
     store.begin_removal(run_id, &Act { operator: "test".to_owned(), reason: None }).await.unwrap();
@@ -76,9 +76,9 @@ async fn a_source_whose_run_was_removed_is_a_copy_of_what_was_loaded_since() {
     assert_eq!((ended.run.run_id, ended.already_loaded), (copy.run.run_id, true));
 }
 
-/// The file of each day is the same, as it has no date in it.
+/// The files of all days are equal, as they contain no date.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_mapping_takes_from_the_path_tells_copies_apart() {
+async fn path_values_distinguish_copies() {
     let fixture = LoaderFixture::new(30);
     let mapping = fixture.folder.path().join("m.toml");
     std::fs::write(&mapping, "timestamp = { template = \"{path:day} 10:00:00\" }\n").unwrap();
@@ -89,7 +89,7 @@ async fn what_a_mapping_takes_from_the_path_tells_copies_apart() {
         let ended = load(&copying(&fixture, &name, &[&by_path]).await).await.unwrap();
         assert!(!ended.already_loaded, "{day}");
     }
-    // In the same folder it is a copy all the same; and where there is no such folder, that is said.
+    // In the same folder it is a copy; without such a folder, the load fails.
     let again = load(&copying(&fixture, "day=2026-01-12/part-0 (1).csv", &[&by_path]).await).await.unwrap();
     assert!(again.already_loaded && again.copy.is_some());
     let error = load(&copying(&fixture, "elsewhere.csv", &[&by_path]).await).await.unwrap_err();
@@ -97,7 +97,7 @@ async fn what_a_mapping_takes_from_the_path_tells_copies_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_copies_that_are_loaded_together_one_is() {
+async fn one_of_simultaneous_copies_is_loaded() {
     let fixture = LoaderFixture::new(20_000);
     let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     let names = ["a.csv", "b.csv", "c.csv", "d.csv"];
@@ -119,7 +119,7 @@ async fn of_copies_that_are_loaded_together_one_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_failed_is_no_reason_not_to_load_a_copy() {
+async fn a_copy_of_a_failed_run_is_loaded() {
     let fixture = LoaderFixture::new(300);
     let error = load(&fixture.process(&["--expect-rows=301"], 100, true).await).await.unwrap_err();
     assert!(matches!(error, LoadError::ControlTotals(_)), "{error}");
@@ -127,9 +127,9 @@ async fn what_has_failed_is_no_reason_not_to_load_a_copy() {
     assert_eq!((ended.already_loaded, ended.run.state), (false, RunState::Complete));
 }
 
-/// A run that is sealed, and whose chunks ended with the process that held them, can be completed from its own source alone.
+/// A sealed run whose chunks were lost with their process can be completed only from its own source.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_does_not_wait_for_what_is_lost() {
+async fn a_copy_does_not_wait_for_lost_chunks() {
     let fixture = LoaderFixture::new(300);
     let lost = fixture.process(&["--wait-timeout", "0s"], 100, false).await;
     load(&lost).await.unwrap_err();
@@ -147,9 +147,9 @@ async fn a_copy_does_not_wait_for_what_is_lost() {
     assert!(again.already_loaded && again.tally.is_none());
 }
 
-/// A loader of another machine is at the copy, and then gone.
+/// A loader of another machine holds the copy, and then dies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_that_is_being_loaded_is_waited_for() {
+async fn a_load_waits_for_a_copy_in_progress() {
     const TIME: Duration = Duration::from_millis(1_500);
     let fixture = LoaderFixture::new(3_000);
     let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;

@@ -1,4 +1,4 @@
-//! Runs that an earlier version began: whoever goes on with one, or repairs it, reads it as that version did.
+//! Runs of an earlier version are resumed and repaired by the rules of that version.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fixture::{LEASE, LoaderFixture, LoaderProcess};
 use crate::stopped_early::rejected_chunk;
 
-/// As version 0.1 froze it.
+/// Frozen by version 0.1.
 const SETTINGS: &str = r#"{"chunk_rows":2,"chunk_bytes":1048576,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"timestamps":"%d/%m/%Y %H:%M:%S","header":["id","description","amount","timestamp","operation_type","side","note"],"start":{"row":1,"line":2,"offset":57},"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","durable_broker":true,"budgets":{}}"#;
 
 const FILE: &str = "\
@@ -31,7 +31,7 @@ id,description,amount,timestamp,operation_type,side,note
 11,last,8.50,11/01/2026 10:00:00,payment,debit, x 
 ";
 
-/// What that version made of it: each row with its chunk's place, its values or its reason.
+/// The outcomes by that version: each row with its chunk, and its values or its reason.
 const EXPECTED: &[&str] = &[
     r#"1 " padded " 1.50 2026-01-11T10:00:00Z "debit" "\\N""#,
     r#"2 "quoted, text" 2.50 2026-01-11T10:00:00Z "debit" "NULL""#,
@@ -62,7 +62,7 @@ async fn outcomes(process: &LoaderProcess, run: &Run) -> Vec<String> {
     rows.into_iter().map(|(row, text)| format!("{row} {text}")).collect()
 }
 
-async fn begun_by_the_first(fixture: &LoaderFixture) -> (LoaderProcess, Run) {
+async fn begun_by_the_first_version(fixture: &LoaderFixture) -> (LoaderProcess, Run) {
     std::fs::write(fixture.file(), FILE).unwrap();
     let process = fixture.process(&["--row-batch-size", "3"], 100, true).await;
     let settings: RunSettings = serde_json::from_str(SETTINGS).unwrap();
@@ -89,17 +89,17 @@ async fn begun_by_the_first(fixture: &LoaderFixture) -> (LoaderProcess, Run) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_of_the_first_rules_is_resumed_by_them() {
     let fixture = LoaderFixture::new(0);
-    let (process, run) = begun_by_the_first(&fixture).await;
+    let (process, run) = begun_by_the_first_version(&fixture).await;
     let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
     assert_eq!((&ended.run.run_id, ended.run.state), (&run.run_id, RunState::Complete));
     assert_eq!(outcomes(&process, &run).await, EXPECTED);
 }
 
-/// The loader before had come to the middle, and of what it published the second chunk alone is recorded.
+/// The previous loader had read half of the source; of its chunks, only the second is recorded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_makes_the_chunks_that_are_missing() {
     let fixture = LoaderFixture::new(0);
-    let (process, run) = begun_by_the_first(&fixture).await;
+    let (process, run) = begun_by_the_first_version(&fixture).await;
     let store = &process.dependencies.store;
     store.write(&[recorded(&run, 1)], IdConflict::Fail).await.unwrap();
     let options = RepairOptions { row_batch_size: 3.try_into().unwrap(), dry_run: false };
@@ -111,16 +111,16 @@ async fn a_repair_makes_the_chunks_that_are_missing() {
         tokio::task::yield_now().await;
     }
     let mut expected = EXPECTED.to_vec();
-    // What was recorded stays.
+    // Recorded rows stay.
     expected.splice(2..4, ["3 line 4 field_count", "4 line 5 field_count"]);
     assert_eq!(outcomes(&process, &run).await, expected);
 }
 
-/// What a loader relies on that goes on at a checkpoint.
+/// A loader that resumes at a checkpoint relies on this.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn from_each_place_between_two_rows_the_rest_is_the_same() {
+async fn a_load_resumed_after_any_row_is_the_same() {
     let fixture = LoaderFixture::new(0);
-    let (process, run) = begun_by_the_first(&fixture).await;
+    let (process, run) = begun_by_the_first_version(&fixture).await;
     let found = process.dependencies.sources.identify(&process.url).await.unwrap();
     let rows_from = async |from: Position| {
         let sources = &process.dependencies.sources;
@@ -141,7 +141,7 @@ async fn from_each_place_between_two_rows_the_rest_is_the_same() {
     }
 }
 
-/// A chunk of two rows, as it is recorded.
+/// A recorded chunk of two rows.
 fn recorded(run: &Run, chunk: u64) -> ScoredChunk {
     let first_row = 2 * chunk + 1;
     let rejected = (first_row..first_row + 2).map(|row| RejectedRow {

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// Longer than anybody waits here.
+/// Longer than any test.
 pub(crate) const LEASE: Duration = Duration::from_mins(10);
 
 #[derive(Parser)]
@@ -32,13 +32,13 @@ pub(crate) struct Options {
     s3: S3Options,
 }
 
-/// A file and a database, for one process after the other.
+/// A file and a database, used by one process after another.
 pub(crate) struct LoaderFixture {
     pub(crate) folder: TempDir,
     pub(crate) rows: usize,
 }
 
-/// What one process has.
+/// A loader process.
 pub(crate) struct LoaderProcess {
     pub(crate) dependencies: Dependencies,
     pub(crate) options: Options,
@@ -61,7 +61,7 @@ impl LoaderFixture {
         std::fs::write(self.file(), file).unwrap();
     }
 
-    /// Takes the description from so many rows, from the first one on.
+    /// Removes the description of the first rows.
     pub(crate) fn spoil(&self, rows: usize) {
         let file = std::fs::read_to_string(self.file()).unwrap();
         std::fs::write(self.file(), file.replacen(",first,", ",,", rows)).unwrap();
@@ -71,7 +71,7 @@ impl LoaderFixture {
         self.folder.path().join("transactions.csv")
     }
 
-    /// A process with a broker of its own, which takes at most so many chunks, and perhaps with somebody who takes them.
+    /// A process with its own broker, the length of its queue, and whether its chunks are consumed.
     pub(crate) async fn process(&self, arguments: &[&str], queue: usize, served: bool) -> LoaderProcess {
         let database = format!("sqlite://{}", self.folder.path().join("assay.db").display());
         let options = Options::parse_from(["loader", "--wait", "--database-url", &database].iter().chain(arguments));
@@ -108,7 +108,7 @@ impl LoaderProcess {
         assay_loader::run(&self.dependencies, &self.url, load, wait, progress, shutdown).await
     }
 
-    /// Loads until so many rows are published, and is then asked to stop.
+    /// Loads until this many rows are published, and is then stopped.
     pub(crate) async fn stopped_after(&self, rows: u64) -> LoadError {
         let (progress, shutdown) = (Arc::new(LoadProgress::default()), CancellationToken::new());
         let stop = async {
@@ -122,10 +122,8 @@ impl LoaderProcess {
             .expect("a load that is asked to stop stops");
         ended.expect_err("there is more to load")
     }
-}
 
-impl LoaderProcess {
-    /// The one run that the ledger has, and what became of its rows.
+    /// The only run of the ledger, and the outcomes of its rows.
     pub(crate) async fn only_run(&self) -> (Run, Tally) {
         let store = &self.dependencies.store;
         let [run] = <[Run; 1]>::try_from(store.runs(None, 10).await.unwrap()).expect("one run");
@@ -133,7 +131,7 @@ impl LoaderProcess {
         (run, tally)
     }
 
-    /// Loads, and does something as soon as so many rows are published.
+    /// Loads, and runs `then` as soon as this many rows are published.
     pub(crate) async fn load_and(&self, rows: u64, then: impl AsyncFnOnce()) -> Result<Ended, LoadError> {
         let (progress, never) = (Arc::new(LoadProgress::default()), CancellationToken::new());
         let at_rows = async {
@@ -155,7 +153,7 @@ impl Drop for LoaderProcess {
     }
 }
 
-/// Records the rows of every chunk as failed, one after the other.
+/// Records the rows of every chunk as failed, one chunk after another.
 async fn record(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: CancellationToken) {
     let route = Route { work: Work::Transactions, lane: Lane::Batch };
     let options = ServeOptions { concurrency: 1, prefetch: 1, drain: PATIENCE };

@@ -1,4 +1,4 @@
-//! Sources whose rows are invalid, all of them or nearly all; and what stands between and behind the rows.
+//! Sources with all or nearly all rows invalid; headers and footers among the rows.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ async fn load(process: &LoaderProcess) -> Result<Ended, LoadError> {
     process.load(&Arc::default(), &CancellationToken::new()).await
 }
 
-/// A file of that text behind its header.
+/// A file with this text after its header.
 fn fixture_of(text: &str) -> LoaderFixture {
     let fixture = LoaderFixture::new(0);
     std::fs::write(fixture.file(), format!("{}\n{text}", REQUIRED_COLUMNS.join(","))).unwrap();
     fixture
 }
 
-/// Some good rows.
+/// Valid rows.
 fn rows(numbers: std::ops::RangeInclusive<u32>) -> String {
     numbers.fold(String::new(), |mut text, row| {
         writeln!(text, "{row},first,1.50,2026-01-11 10:00:00,payment,debit").unwrap();
@@ -60,7 +60,7 @@ async fn a_header_alone_is_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_reason_for_nearly_all_rows_is_told_with_its_setting() {
+async fn a_prevailing_reason_names_its_setting() {
     for (rows, spoiled, is_told) in
         [(1_000, 999, true), (1_000, 900, true), (1_000, 899, false), (3, 2, true), (3, 1, false)]
     {
@@ -77,7 +77,7 @@ async fn one_reason_for_nearly_all_rows_is_told_with_its_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_header_again_costs_itself() {
+async fn a_repeated_header_costs_one_row() {
     let header = REQUIRED_COLUMNS.join(",");
     let fixture = fixture_of(&format!("{}{header}\n{}{}\n", rows(1..=2), rows(3..=4), header.to_uppercase()));
     let process = fixture.process(&[], 100, true).await;
@@ -113,7 +113,7 @@ async fn another_header_ends_the_run_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_footer_is_no_data() {
+async fn a_footer_is_not_data() {
     let cases = [
         ("***END OF FILE***", "***END OF FILE***\n", None),
         ("***END OF FILE***", "***END OF FILE***,,,,,\n\n", None),
@@ -136,10 +136,10 @@ async fn a_footer_is_no_data() {
     }
 }
 
-/// Writes the row of a number, in the one way or in the other.
+/// Writes a row in one of two readings.
 type Write = fn(usize, bool) -> String;
 
-/// Rows of which the first ones, as many as are looked at, prove a reading, and some of the others fit another one alone.
+/// The rows of the sample prove one reading; some later rows fit only the other.
 fn two_readings(rows: usize, others: usize, row: Write) -> LoaderFixture {
     let fixture = LoaderFixture::new(0);
     let mut text = format!("{}\n", REQUIRED_COLUMNS.join(";"));
@@ -151,7 +151,7 @@ fn two_readings(rows: usize, others: usize, row: Write) -> LoaderFixture {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_fit_another_reading_alone_end_the_run_above_a_thousandth() {
+async fn more_than_a_thousandth_of_another_reading_ends_the_run() {
     let amounts = |number: usize, is_other: bool| {
         format!("{number};x;{};2026-01-11 10:00:00;payment;debit", if is_other { "1.5" } else { "1,25" })
     };
@@ -187,7 +187,7 @@ async fn rows_that_fit_another_reading_alone_end_the_run_above_a_thousandth() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn local_times_that_come_twice_are_counted() {
+async fn ambiguous_local_times_are_counted() {
     let times = ["2024-10-27 01:30:00", "2024-10-27 02:15:00", "2024-10-27 02:45:00", "2024-10-27 03:30:00"];
     let rows = times.map(|time| format!("{},first,1.50,{time},payment,debit\n", &time[11..]));
     let fixture = fixture_of(&rows.concat());

@@ -1,4 +1,4 @@
-//! Loaders that want the same run: one has it, the others wait, and who has lost it leaves it alone.
+//! Loaders that compete for a run: one holds the lease, the others wait; a loader that has lost it stops.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ async fn take(process: &LoaderProcess, time: Duration) -> Lease {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_loader_waits_until_the_lease_of_another_has_run_out() {
+async fn a_loader_waits_until_the_lease_of_another_has_expired() {
     const TIME: Duration = Duration::from_millis(1_500);
     let fixture = LoaderFixture::new(3_000);
     let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
@@ -58,7 +58,7 @@ async fn a_loader_that_waits_can_be_stopped_and_a_repair_does_not_wait() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loader_that_has_lost_its_run_leaves_it_alone() {
     let fixture = LoaderFixture::new(60_000);
-    // A short queue: the loader cannot be done before it finds out.
+    // A short queue, so that the loader cannot finish before it notices.
     let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     let store = &process.dependencies.store;
     let mut taken = None;

@@ -1,4 +1,4 @@
-//! Loads of what comes through a pipe.
+//! Loads from a pipe.
 
 use std::io::{PipeReader, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{LoaderFixture, LoaderProcess};
 
-/// A process that is given the file of a fixture through a pipe, which is open for as long as the reader is.
+/// A process that loads the file of a fixture through a pipe, which stays open as long as the reader.
 async fn piped(fixture: &LoaderFixture, arguments: &[&str]) -> (LoaderProcess, PipeReader) {
     let mut process = fixture.process(arguments, 4, true).await;
     let content = std::fs::read(fixture.file()).unwrap();
@@ -21,13 +21,13 @@ async fn piped(fixture: &LoaderFixture, arguments: &[&str]) -> (LoaderProcess, P
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_load_goes_on_where_the_same_is_piped_again() {
+async fn a_load_resumes_when_the_same_content_is_piped_again() {
     let fixture = LoaderFixture::new(3_000);
     let arguments = ["--row-batch-size", "1", "--api-batch-size", "100"];
     let (process, _open) = piped(&fixture, &arguments).await;
     let error = process.stopped_after(700).await;
     assert!(matches!(error, LoadError::Stopped { .. }), "{error}");
-    // Something else that comes through a pipe takes the place of nothing.
+    // Other content of a pipe replaces nothing.
     fixture.write("second");
     let (other, _open) = piped(&fixture, &["--id-namespace", "another"]).await;
     assert_eq!(other.load(&Arc::default(), &CancellationToken::new()).await.unwrap().run.state, RunState::Complete);
@@ -44,7 +44,7 @@ async fn a_load_goes_on_where_the_same_is_piped_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_came_through_a_pipe_cannot_be_repaired() {
+async fn a_piped_source_cannot_be_repaired() {
     let fixture = LoaderFixture::new(10);
     let (process, _open) = piped(&fixture, &[]).await;
     let run = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap().run;

@@ -1,4 +1,4 @@
-//! Runs that lack chunks, and get them.
+//! Repairs of runs that lack chunks.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn until_finished(store: &dyn Store, run: &Run) -> Run {
     tokio::time::timeout(PATIENCE, finished).await.expect("the run is finished")
 }
 
-/// A sealed run whose queue is lost with its process, and a process that has a broker and somebody who serves it.
+/// A sealed run whose queue was lost with its process, and a new process with a broker and a consumer.
 async fn lost_queue(fixture: &LoaderFixture) -> (LoaderProcess, Run) {
     let first = fixture.process(&["--wait-timeout", "0s"], 100, false).await;
     first.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
@@ -40,7 +40,7 @@ async fn lost_queue(fixture: &LoaderFixture) -> (LoaderProcess, Run) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_missing_is_published_and_nothing_else() {
+async fn only_missing_chunks_are_published() {
     let fixture = LoaderFixture::new(1_000);
     let (process, run) = lost_queue(&fixture).await;
     let store = &*process.dependencies.store;
@@ -76,7 +76,7 @@ async fn a_run_whose_loader_died_is_sealed_by_its_repair() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_source_that_was_replaced_repairs_nothing() {
+async fn a_replaced_source_repairs_nothing() {
     let fixture = LoaderFixture::new(300);
     let (process, run) = lost_queue(&fixture).await;
     fixture.write("second and longer");
@@ -86,10 +86,10 @@ async fn a_source_that_was_replaced_repairs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_away_holds_up_no_shutdown() {
+async fn an_unreachable_database_does_not_delay_a_shutdown() {
     let fixture = LoaderFixture::new(1_000);
     let (process, run) = lost_queue(&fixture).await;
-    // Whatever it is asked for now has to wait, and is asked for again.
+    // From here on, every query fails and is retried.
     process.dependencies.store.close().await;
     for dry_run in [true, false] {
         let (options, shutdown) =

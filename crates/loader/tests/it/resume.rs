@@ -1,4 +1,4 @@
-//! Loads that are stopped, and begun again.
+//! Loads that are stopped and resumed.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::fixture::LoaderFixture;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_load_that_is_stopped_is_not_sealed_and_the_next_one_ends_it() {
+async fn a_stopped_load_is_sealed_by_the_next_one() {
     let fixture = LoaderFixture::new(3_000);
-    // A batch of one row makes a send after nearly every row, any of which may be the one that finds nobody listening.
+    // With batches of one row, the reader sends after nearly every row: any of these may find the receiver dropped.
     let arguments = ["--row-batch-size", "1", "--api-batch-size", "100"];
     for stop_after in [100, 700, 1_500] {
         let process = fixture.process(&arguments, 4, true).await;
@@ -34,9 +34,9 @@ async fn a_load_that_is_stopped_is_not_sealed_and_the_next_one_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_broker_lost_with_its_process_is_published_again() {
+async fn chunks_lost_with_an_in_process_broker_are_published_again() {
     let fixture = LoaderFixture::new(1_000);
-    // Nobody takes the chunks: the run is sealed, and its chunks end with the process.
+    // Without a consumer, the run is sealed, and its chunks are lost with the process.
     let first = fixture.process(&["--wait-timeout", "0s"], 100, false).await;
     let error = first.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
     assert!(error.to_string().ends_with("0 of 10 chunks are stored; no consumer on transactions.batch"), "{error}");
@@ -48,7 +48,7 @@ async fn what_a_broker_lost_with_its_process_is_published_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_source_that_is_replaced_fails_its_run_and_what_was_read_is_kept() {
+async fn a_replaced_source_fails_its_run_and_keeps_its_rows() {
     let fixture = LoaderFixture::new(60_000);
     let process = fixture.process(&["--row-batch-size", "100"], 1, true).await;
     let error = process.load_and(500, async || fixture.write("second and longer")).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! A broker that takes no large messages: a run ends before the chunk that is too large, and what is behind it does no harm.
+//! A broker that accepts no large messages: a run ends before the chunk that is too large, and later chunks do no harm.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use crate::stopped_early::rejected_chunk;
 struct SmallMessageBroker {
     broker: Arc<dyn Broker>,
     max_bytes: usize,
-    /// The chunks that were published.
+    /// Published chunks.
     published: Mutex<Vec<u64>>,
 }
 
@@ -29,7 +29,7 @@ impl Broker for SmallMessageBroker {
     async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
         let bytes = message.body.len();
         if bytes > self.max_bytes {
-            // Time enough for others to overtake it.
+            // Others may overtake it.
             tokio::time::sleep(Duration::from_millis(200)).await;
             return Err(PublishError::TooLarge { bytes });
         }
@@ -99,10 +99,10 @@ impl Broker for SmallMessageBroker {
     }
 }
 
-/// The chunk that is larger than the others.
+/// The large chunk.
 const LARGE: u64 = 5;
 
-/// A file of ten chunks of 100 rows, the rows of one of which are so long.
+/// A file of ten chunks of 100 rows; the rows of one chunk are this long.
 fn write(fixture: &LoaderFixture, bytes: usize) {
     let mut text = format!("{}\n", REQUIRED_COLUMNS.join(","));
     for row in 0..1_000 {
@@ -135,7 +135,7 @@ async fn load(process: &LoaderProcess) -> LoadError {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_goes_out_behind_a_chunk_that_may_be_too_large() {
+async fn no_chunk_follows_one_that_may_be_too_large() {
     let fixture = LoaderFixture::new(0);
     write(&fixture, 2_000);
     let (process, broker) = process(&fixture, &[], true, 150_000).await;
@@ -148,7 +148,7 @@ async fn nothing_goes_out_behind_a_chunk_that_may_be_too_large() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_chunk_that_is_taken_is_followed_by_the_others() {
+async fn an_accepted_large_chunk_is_followed_by_the_others() {
     let fixture = LoaderFixture::new(0);
     write(&fixture, 2_000);
     let (process, broker) = process(&fixture, &[], true, MAX_MESSAGE_BYTES).await;
@@ -158,9 +158,9 @@ async fn a_large_chunk_that_is_taken_is_followed_by_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_out_behind_a_chunk_that_is_too_large_is_dropped() {
+async fn chunks_after_one_that_is_too_large_are_dropped() {
     let fixture = LoaderFixture::new(0);
-    // So small a limit is not reckoned with: the later chunks overtake.
+    // The loader does not expect such a small limit: later chunks overtake.
     write(&fixture, 500);
     let (process, broker) = process(&fixture, &["--wait-timeout", "0s"], false, 50_000).await;
     let error = load(&process).await;

@@ -1,4 +1,4 @@
-//! Runs that are ended early: by a person, by a budget, or as their source is gone.
+//! Runs that end early: cancelled, over budget, or with a replaced source.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{LoaderFixture, LoaderProcess};
 
-/// Orders to cancel the one run there is.
+/// Cancels the only run.
 async fn cancel(process: &LoaderProcess) {
     let (run, _) = process.only_run().await;
     let act = Act { operator: "somebody".to_owned(), reason: None };
@@ -28,7 +28,7 @@ fn exit(error: &LoadError) -> Exit {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_run_is_sealed_behind_what_is_published_and_the_law_holds() {
     let fixture = LoaderFixture::new(60_000);
-    // A short queue: the loader cannot be done before it hears of the order.
+    // A short queue, so that the loader cannot finish before it receives the order.
     let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     let error = process.load_and(500, async || cancel(&process).await).await.unwrap_err();
     assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
@@ -47,7 +47,7 @@ async fn a_cancelled_run_is_sealed_behind_what_is_published_and_the_law_holds() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_loader_seals_a_cancelled_run_whose_loader_died() {
     let fixture = LoaderFixture::new(60_000);
-    // One chunk at a time, and so in order: nothing is missing before the last that is recorded.
+    // One chunk at a time, so that no chunk is missing before the last recorded one.
     let dead = fixture.process(&["--row-batch-size", "100"], 1, true).await;
     dead.stopped_after(500).await;
     cancel(&dead).await;
@@ -61,12 +61,12 @@ async fn the_next_loader_seals_a_cancelled_run_whose_loader_died() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancelled_run_has_no_hole_before_what_a_loader_before_had_published() {
+async fn a_cancelled_run_has_no_gap_before_earlier_published_chunks() {
     const BEYOND: u64 = 550;
     let fixture = LoaderFixture::new(60_000);
     let dead = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     dead.stopped_after(500).await;
-    // As if it had been killed, and later chunks had been quicker than earlier ones, which are gone.
+    // As if it had been killed, and later chunks had overtaken earlier ones, which are lost.
     let (run, _) = dead.only_run().await;
     dead.dependencies.store.write(&[rejected_chunk(&run, BEYOND)], IdConflict::Fail).await.unwrap();
     drop(dead);
@@ -80,7 +80,7 @@ async fn a_cancelled_run_has_no_hole_before_what_a_loader_before_had_published()
     assert!(tally.accounts_for(sealed.rows_read), "{tally:?}");
 }
 
-/// A chunk of 100 rows, as it comes from a predictor.
+/// A chunk of 100 rows from a predictor.
 pub(crate) fn rejected_chunk(run: &Run, chunk: u64) -> ScoredChunk {
     let first_row = 100 * chunk + 1;
     let rejected = (first_row..first_row + 100).map(|row| RejectedRow {
@@ -105,7 +105,7 @@ pub(crate) fn rejected_chunk(run: &Run, chunk: u64) -> ScoredChunk {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_of_a_replaced_source_is_aborted_by_the_load_of_the_next_version() {
     let fixture = LoaderFixture::new(60_000);
-    // One chunk at a time, and so in order: nothing is missing before the last that is recorded.
+    // One chunk at a time, so that no chunk is missing before the last recorded one.
     let dead = fixture.process(&["--row-batch-size", "100"], 1, true).await;
     dead.stopped_after(500).await;
     drop(dead);
@@ -118,7 +118,7 @@ async fn a_run_of_a_replaced_source_is_aborted_by_the_load_of_the_next_version()
     let order = replaced.stop.as_ref().unwrap();
     assert_eq!(order.kind, StopKind::Aborted);
     assert!(order.reason.starts_with("its source was replaced"), "{}", order.reason);
-    // What the writer's sweep does, some seconds later.
+    // As the writer's sweep does some seconds later.
     assert_eq!(next.dependencies.store.seal_stopped(&replaced.run_id).await.unwrap(), RunState::Failed);
 }
 
@@ -146,7 +146,7 @@ async fn too_many_invalid_rows_abort_a_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_a_stalled_run_is_told_at_once() {
+async fn a_stalled_run_ends_the_wait_at_once() {
     let fixture = LoaderFixture::new(300);
     let process = fixture.process(&["--wait-timeout", "1h"], 100, false).await;
     let stall = async || {

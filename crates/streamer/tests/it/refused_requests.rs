@@ -12,7 +12,7 @@ fn error(answer: &TestResponse) -> &str {
 }
 
 #[tokio::test]
-async fn what_is_not_valid_is_not_published() {
+async fn invalid_transactions_are_not_published() {
     let fixture = StreamerFixture::new(100).await;
     let streamer = fixture.streamer(&["--max-body-bytes", "200000"]).await;
     let body = format!("[{},{},7]", transaction("1", "1"), transaction("2", "1.00001"));
@@ -45,7 +45,7 @@ async fn what_is_not_valid_is_not_published() {
 }
 
 #[tokio::test]
-async fn a_full_queue_and_a_full_streamer_ask_to_come_back() {
+async fn a_full_queue_and_a_full_streamer_send_retry_after() {
     let fixture = StreamerFixture::new(1).await;
     let streamer = fixture.streamer(&["--max-requests", "1"]).await;
     assert_eq!(streamer.post(transaction("1", "1")).await.status, 202);
@@ -79,7 +79,7 @@ async fn a_full_queue_and_a_full_streamer_ask_to_come_back() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_counted_is_not_published() {
+async fn uncountable_transactions_are_not_published() {
     let fixture = StreamerFixture::new(100).await;
     let streamer = fixture.streamer(&[]).await;
     assert_eq!(streamer.post(transaction("1", "1")).await.status, 202);
@@ -94,7 +94,7 @@ async fn what_cannot_be_counted_is_not_published() {
 }
 
 #[tokio::test]
-async fn what_the_broker_may_have_taken_is_in_doubt() {
+async fn unconfirmed_transactions_are_doubtful() {
     let fixture = StreamerFixture::with(UnconfirmingBroker::start()).await;
     let streamer = fixture.streamer(&[]).await;
     let answer = streamer.post(format!("[{},{}]", transaction("1", "1"), transaction("2", "1"))).await;
@@ -109,7 +109,7 @@ async fn what_the_broker_may_have_taken_is_in_doubt() {
 }
 
 #[tokio::test]
-async fn who_has_no_token_is_not_read() {
+async fn a_body_without_a_token_is_not_read() {
     let fixture = StreamerFixture::new(100).await;
     let streamer = fixture.streamer(&["--streamer-tokens", "first,second"]).await;
     for header in ["", "authorization: Bearer third\r\n", "authorization: Basic first\r\n"] {

@@ -32,7 +32,7 @@ async fn transactions_are_accepted_once_they_are_counted() {
 }
 
 #[tokio::test]
-async fn predictions_are_waited_for() {
+async fn a_request_waits_for_predictions() {
     let fixture = StreamerFixture::new(100).await;
     fixture.score();
     let streamer = fixture.streamer(&[]).await;
@@ -70,7 +70,7 @@ async fn predictions_are_waited_for() {
 }
 
 #[tokio::test]
-async fn who_sends_again_is_not_told_an_earlier_failure() {
+async fn a_resent_transaction_does_not_report_an_earlier_failure() {
     let fixture = StreamerFixture::new(100).await;
     fixture.score();
     let streamer = fixture.streamer(&[]).await;
@@ -116,7 +116,7 @@ async fn a_wait_ends() {
     assert_eq!((answer.status, answer.body["transactions"][0].get("prediction")), (202, None));
     let missing = streamer.get("/transactions/1?wait=50ms").await;
     assert_eq!(missing.status, 404);
-    assert!(missing.body["error"].as_str().unwrap().contains("under way"));
+    assert!(missing.body["error"].as_str().unwrap().contains("still being processed"));
 
     // One that waits long hears what there is once the streamer is told to end.
     let (address, shutdown) = (streamer.address, streamer.shutdown.clone());

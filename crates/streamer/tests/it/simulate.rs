@@ -22,7 +22,7 @@ async fn run(fixture: &StreamerFixture, arguments: &[&str], shutdown: &Cancellat
 }
 
 #[tokio::test]
-async fn so_many_are_sent_and_counted() {
+async fn the_requested_number_is_sent_and_counted() {
     let fixture = StreamerFixture::new(1_000).await;
     fixture.score();
     let never = CancellationToken::new();
@@ -42,7 +42,7 @@ async fn so_many_are_sent_and_counted() {
 }
 
 #[tokio::test]
-async fn a_full_queue_is_waited_for() {
+async fn a_simulation_waits_for_a_full_queue() {
     let fixture = StreamerFixture::new(2).await;
     let never = CancellationToken::new();
     let then_scored = async {
@@ -57,7 +57,7 @@ async fn a_full_queue_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_simulation_that_is_stopped_has_counted_what_was_accepted() {
+async fn a_stopped_simulation_has_counted_accepted_messages() {
     let fixture = StreamerFixture::new(20).await;
     let stop = CancellationToken::new();
     let when_full = async {
