@@ -45,10 +45,10 @@ pub struct ServeOptions {
     /// Name of the producer, which has one run per day, such as live_streamer_20260111
     #[arg(long, env = "PRODUCER_RUN_ID", default_value = "streamer", value_name = "NAME")]
     pub producer_run_id: Producer,
-    /// Accepted tokens, separated by commas: Authorization: Bearer …
+    /// Accepted tokens of the clients, separated by commas: Authorization: Bearer …
     #[arg(long, env = "STREAMER_TOKENS", hide_env_values = true, value_name = "TOKENS")]
     pub streamer_tokens: Option<String>,
-    /// File with these tokens
+    /// File with the accepted tokens
     #[arg(long, env = "STREAMER_TOKENS_FILE", value_name = "PATH")]
     pub streamer_tokens_file: Option<PathBuf>,
     /// Largest request body, in bytes
@@ -82,7 +82,7 @@ impl ServeOptions {
     }
 }
 
-/// What is sent, and how fast.
+/// Contents and pace of a simulation.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Simulating")]
 pub struct SimulateOptions {

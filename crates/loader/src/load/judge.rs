@@ -27,7 +27,7 @@ pub(crate) struct RowStats {
     other_reading: Option<String>,
 }
 
-/// What a row is.
+/// The kind of a row.
 pub(crate) enum RowKind {
     /// A row.
     Row(Judged),

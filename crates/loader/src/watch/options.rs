@@ -81,10 +81,10 @@ pub struct WatchOptions {
     /// Address of the webhook for bucket events (POST /events/s3), such as 0.0.0.0:9900
     #[arg(long, env = "WEBHOOK_ADDR", value_name = "ADDRESS")]
     pub webhook_addr: Option<SocketAddr>,
-    /// Secret of the senders: Authorization: Bearer …
+    /// Secret of the webhook's senders: Authorization: Bearer …
     #[arg(long, env = "WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub webhook_secret: Option<String>,
-    /// File with this secret
+    /// File with the secret of the webhook's senders
     #[arg(long, env = "WEBHOOK_SECRET_FILE", value_name = "PATH")]
     pub webhook_secret_file: Option<PathBuf>,
 }

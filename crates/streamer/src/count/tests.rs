@@ -70,7 +70,7 @@ fn producer() -> Producer {
 }
 
 #[tokio::test]
-async fn an_answer_comes_after_its_count_and_all_who_wait_share_one() {
+async fn a_response_waits_for_its_count_which_several_share() {
     let ledger = FakeLedger::new().await;
     let (counter, counting) = LiveCounter::start(Arc::clone(&ledger) as _, producer());
     let first = counter.begin().await.unwrap();
@@ -95,7 +95,7 @@ async fn an_answer_comes_after_its_count_and_all_who_wait_share_one() {
 }
 
 #[tokio::test]
-async fn nothing_is_begun_while_the_ledger_is_away() {
+async fn nothing_is_begun_while_the_ledger_is_unreachable() {
     let ledger = FakeLedger::new().await;
     let (counter, counting) = LiveCounter::start(Arc::clone(&ledger) as _, producer());
     ledger.set_away(true);
@@ -109,7 +109,7 @@ async fn nothing_is_begun_while_the_ledger_is_away() {
     };
     let day = under_way.day();
     ledger.set_away(true);
-    // It was confirmed: it waits for the ledger for some time.
+    // It was confirmed: it waits for the ledger.
     let waiting = tokio::spawn(under_way.accepted(4));
     while counter.begin().await.is_ok() {
         tokio::task::yield_now().await;
@@ -122,11 +122,11 @@ async fn nothing_is_begun_while_the_ledger_is_away() {
     assert!(ledger.last(day).ended);
 }
 
-/// The time of [`a_day_ends_once_nothing_of_it_is_under_way`], in seconds since 1970.
+/// The clock of [`a_day_ends_once_no_message_of_it_is_pending`], in seconds since 1970.
 static NOW: AtomicU64 = AtomicU64::new(86_400 * 20_000);
 
 #[tokio::test]
-async fn a_day_ends_once_nothing_of_it_is_under_way() {
+async fn a_day_ends_once_no_message_of_it_is_pending() {
     fn clock() -> DateTime<Utc> {
         let seconds = NOW.load(Ordering::SeqCst);
         DateTime::from_timestamp(i64::try_from(seconds).unwrap(), 0).unwrap()
@@ -148,7 +148,7 @@ async fn a_day_ends_once_nothing_of_it_is_under_way() {
         (ledger.last(yesterday).rows, ledger.told().iter().any(|count| count.day > yesterday && count.ended)),
         (1, false)
     );
-    // A clock that goes back opens no day again that was ended.
+    // A clock that goes back does not reopen an ended day.
     NOW.fetch_sub(86_400, Ordering::SeqCst);
     assert!(counter.begin().await.unwrap().day() > yesterday);
     counter.finish(counting).await;
@@ -156,7 +156,7 @@ async fn a_day_ends_once_nothing_of_it_is_under_way() {
 }
 
 #[tokio::test]
-async fn a_process_that_ends_leaves_open_what_is_under_way() {
+async fn an_ending_process_leaves_days_with_pending_messages_open() {
     let ledger = FakeLedger::new().await;
     let (counter, counting) = LiveCounter::start(Arc::clone(&ledger) as _, producer());
     let under_way = counter.begin().await.unwrap();

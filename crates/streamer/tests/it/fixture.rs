@@ -1,5 +1,4 @@
-//! A streamer on a free port, with the in-process broker and SQLite, a client of a few lines, and a stand-in for predictor and
-//! writer.
+//! A streamer on a free port, with the in-process broker and SQLite, a small client, and a stand-in for predictor and writer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,7 +38,7 @@ pub(crate) struct StreamerFixture {
 }
 
 impl StreamerFixture {
-    /// With a queue that takes so many messages.
+    /// With a queue of this length.
     pub(crate) async fn new(queue: usize) -> Self {
         Self::with(InProcess::new(queue)).await
     }
@@ -53,12 +52,12 @@ impl StreamerFixture {
         Self { folder, store, broker, end: CancellationToken::new() }
     }
 
-    /// Starts to score and to store whatever comes.
+    /// Starts the stand-in for predictor and writer.
     pub(crate) fn score(&self) {
         tokio::spawn(score(Arc::clone(&self.broker), Arc::clone(&self.store), self.end.clone()));
     }
 
-    /// Ends that again: what comes stays where it is.
+    /// Stops it: later messages stay in the queue.
     pub(crate) fn stop_scoring(&self) {
         self.end.cancel();
     }
@@ -67,7 +66,7 @@ impl StreamerFixture {
         self.broker.depth(ROUTE).await.unwrap().messages
     }
 
-    /// What the ledger knows of a producer's run of today.
+    /// Today's run of a producer.
     pub(crate) async fn live_run(&self, producer: &str) -> Option<LiveRun> {
         self.store.live_run(&run_of_today(producer)).await.unwrap()
     }
@@ -115,7 +114,7 @@ pub(crate) struct TestResponse {
 }
 
 impl Streamer {
-    /// What is answered to a request without a body, to the last byte.
+    /// The raw response to a request without a body.
     pub(crate) async fn raw(&self, method: &str, path: &str, header: &str) -> String {
         self.text(method, path, header, b"").await
     }
@@ -134,7 +133,7 @@ impl Streamer {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n{header}\r\n"
         );
-        // It may be refused before all of it is read.
+        // The server may reject the request before it has read all of it.
         let _ = stream.write_all(head.as_bytes()).await;
         let _ = stream.write_all(body).await;
         let mut answer = Vec::new();
@@ -156,7 +155,7 @@ impl Streamer {
     }
 }
 
-/// Scores what comes, and books it: `refused` in a description fails, everything else is `ok`.
+/// Scores and stores messages: rows with `refused` in their description fail, all others are `ok`.
 async fn score(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: CancellationToken) {
     let options = Serving { concurrency: 1, prefetch: 1, drain: PATIENCE };
     let decode = |message: &Message| LiveMessage::decode(&message.body).map_err(|error| error.to_string());

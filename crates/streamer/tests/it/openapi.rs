@@ -1,5 +1,4 @@
-//! The description of the API names each path, method and status that is answered. Whether the answers are as it describes them,
-//! `scripts/schemathesis` tries.
+//! The description of the API has every path, method and status. `scripts/schemathesis` compares the responses with it.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +7,7 @@ use serde_json::Value;
 
 use crate::fixture::{StreamerFixture, TestResponse, transaction};
 
-/// The description of an answer, where there is one.
+/// The description of a response, if there is one.
 fn described<'a>(document: &'a Value, method: &str, path: &str, status: u16) -> Option<&'a Value> {
     let response = &document["paths"][path][method.to_lowercase()]["responses"].get(status.to_string())?;
     match response["$ref"].as_str() {

@@ -1,4 +1,4 @@
-//! Requests that are refused: nothing of them is published, and the sender hears what to do.
+//! Rejected requests: nothing of them is published, and the response says what to do.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn a_full_queue_and_a_full_streamer_send_retry_after() {
     let run = fixture.live_run("streamer").await.unwrap();
     assert_eq!((run.accepted, run.doubtful), (Some(1), 0));
 
-    // Whichever of both comes first, the other one is too much.
+    // Whichever comes first, the other one is one too many.
     let waiting = async {
         loop {
             let answer = streamer.get("/transactions/9?wait=30s").await;

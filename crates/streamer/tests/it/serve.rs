@@ -1,4 +1,4 @@
-//! Requests that are taken: accepted once they are counted, with what became of them where that is waited for.
+//! Accepted requests: counted before the response, and with their outcomes if the client waits.
 
 use futures_util::future::join_all;
 
@@ -25,7 +25,7 @@ async fn transactions_are_accepted_once_they_are_counted() {
         assert_eq!(streamer.post(lines).await.status, 202);
         fixture.live_run("shop").await.unwrap().accepted.unwrap()
     }));
-    // Whoever hears last finds all of them counted; nobody finds less than its own.
+    // With the last response, all are counted; with each response, at least its own are.
     let counted = tokio::time::timeout(PATIENCE, counted).await.unwrap();
     assert!(counted.iter().all(|rows| *rows >= 4) && counted.iter().max() == Some(&82), "{counted:?}");
     assert_eq!(fixture.waiting().await, 41);
@@ -58,7 +58,7 @@ async fn a_request_waits_for_predictions() {
     let reason = failed.body["failed"]["reason"].as_str().unwrap();
     assert!(reason.starts_with("422 for") && !reason.contains("4111 1111 1111"), "{reason}");
 
-    // The same id with other content is another transaction: it is not told the prediction of the first.
+    // The same id with other content is another transaction, without the prediction of the first.
     let changed = transaction(UUID, "99");
     let answer = streamer.send("POST", "/transactions?wait=20s", "", changed.as_bytes()).await;
     let conflict = &answer.body["transactions"][0];
@@ -88,7 +88,7 @@ async fn a_resent_transaction_does_not_report_an_earlier_failure() {
     assert_eq!((known.status, &known.body["failed"]["class"]), (200, &"rejected".into()));
 }
 
-/// What is known of an id is asked once for all rows that have it: else a message of n rows, sent n times, would ask for n³ records.
+/// An id is queried once for all of its rows: otherwise, a message of n rows sent n times would query n³ records.
 #[tokio::test]
 async fn many_rows_may_have_the_same_id() {
     let fixture = StreamerFixture::new(100).await;
@@ -118,7 +118,7 @@ async fn a_wait_ends() {
     assert_eq!(missing.status, 404);
     assert!(missing.body["error"].as_str().unwrap().contains("still being processed"));
 
-    // One that waits long hears what there is once the streamer is told to end.
+    // A long wait ends with the known outcomes when the streamer is stopped.
     let (address, shutdown) = (streamer.address, streamer.shutdown.clone());
     let ending = async {
         while fixture.live_run("streamer").await.unwrap().accepted != Some(2) {

@@ -1,4 +1,4 @@
-//! A broker that takes messages on the realtime lane, and loses the connection before it can say so.
+//! A broker that loses the connection after each message, before it confirms it.
 
 use std::sync::Arc;
 use std::time::Duration;
