@@ -16,43 +16,30 @@
 //!
 //! `sqlx` is used in this crate alone. Both databases pass the contract suite in `tests/it`.
 
-mod alike;
-mod audit;
-mod booking;
 mod connect;
 mod error;
-mod exchange;
-mod first_gap;
-mod known;
-mod lease;
 mod ledger;
-mod live;
 mod operations;
 mod options;
-mod overview;
 mod postgres;
-mod removal;
 mod schema;
-mod screening;
-mod selection;
-mod session;
 mod sqlite;
 mod store;
 mod write;
 
-pub use audit::{Audit, Breach, Stray, Strays};
 pub use connect::{Migrated, connect, migrate};
 pub use error::{ErrorClass, StoreError};
-pub use lease::{Lease, Renewed, Taken};
-pub use live::{LiveArrival, LiveCount, LiveLedger, Numbering};
+pub use ledger::lease::{Lease, Renewed, Taken};
+pub use ledger::live::{LiveArrival, LiveCount, LiveLedger, Numbering};
+pub use operations::audit::{Audit, Breach, Stray, Strays};
+pub use operations::overview::{Counting, Overview, RunFilter};
+pub use operations::removal::{RemovalBegun, RemovalPlan, RemovalStep, Removed};
 pub use operations::{
     Act, DeadLetter, DeadLetterOutcome, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, InvalidRecord,
     OpenLetter, OpenRun, Operation, Operations, Pace, PredictionRecord, RowFate, Selection, Stopping,
     TransactionRecord,
 };
 pub use options::DatabaseOptions;
-pub use overview::{Counting, Overview, RunFilter};
-pub use removal::{RemovalBegun, RemovalPlan, RemovalStep, Removed};
 pub use store::{
     Begun, ChunkOutcome, Earlier, IdConflict, Known, NewRun, PredictionCount, Progress, RecordedChunk, Sealing, Store,
     Written, health_check,

@@ -4,8 +4,8 @@
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use uuid::Uuid;
 
+pub(super) use super::begin::{Begin, COUNTING, LISTING, READING, WRITING};
 pub(super) use super::pool::Pool;
-pub(super) use super::transaction::{Begin, COUNTING, LISTING, READING, WRITING};
 use crate::StoreError;
 
 pub(super) type Database = super::Postgres;

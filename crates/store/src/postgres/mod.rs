@@ -8,17 +8,14 @@
 //! - `sql`: all other statements, which SQLite shares; `dialect`: what they are made of where the databases differ
 
 mod address;
-mod copy;
+mod begin;
 mod dialect;
-mod novelty;
 mod pool;
-mod rows;
 mod server;
-mod session;
 #[expect(clippy::duplicate_mod, reason = "what both databases say in the same words is compiled for each")]
 #[path = "../sql/mod.rs"]
 mod sql;
-mod transaction;
+mod write;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,14 +23,13 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 
+use self::begin::MIGRATING;
 use self::dialect::{READING, WRITING};
-use self::novelty::Novelty;
 use self::pool::Pool;
 pub(crate) use self::server::Server;
-use self::session::PostgresSession;
-use self::transaction::MIGRATING;
+use self::write::{Novelty, PostgresSession};
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
-use crate::write::Attempt;
+use crate::write::chunks::Attempt;
 use crate::{Migrated, StoreError};
 
 /// When a call is given up, the server having become silent: after the server itself would have given it up.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Row as _, Transaction};
 
-use super::transaction::{Begin, Opening, READING};
+use super::begin::{Begin, Opening, READING};
 use crate::StoreError;
-use crate::first_gap::FirstGaps;
+use crate::ledger::first_gap::FirstGaps;
 
 /// How long a method waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::address;
-use super::transaction::{Opening, READING};
+use super::begin::{Opening, READING};
 use crate::DatabaseOptions;
 use crate::StoreError;
 use crate::options::TLS_PREFIX;

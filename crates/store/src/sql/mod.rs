@@ -11,24 +11,9 @@
 //!
 //! Statements name each column, cast ids and JSON to text, and bind everything.
 
-mod audit;
-mod beginning;
-mod counts;
-mod dead_letters;
-mod journal;
-mod known;
-mod leases;
 mod ledger;
-mod live;
 mod operations;
-mod overview;
-mod records;
-mod removal;
-mod replays;
-mod stopping;
 mod store;
-mod strays;
-mod succession;
 
 use self::dialect::{Begin, Connection, Pool};
 use super::{bounded, dialect};

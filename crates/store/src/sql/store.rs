@@ -10,10 +10,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::dialect::{Database, READING};
-use super::{ask, beginning, bounded, counts, known, leases, ledger, live};
-use crate::exchange::{StagedPart, exchange};
-use crate::screening::Screened;
-use crate::write::{Attempt, Booked, write};
+use super::ledger::{begin as beginning, leases, live, runs as ledger, sources as known};
+use super::operations::counts;
+use super::{ask, bounded};
+use crate::write::chunks::{Attempt, Booked, write};
+use crate::write::replay::{StagedPart, exchange};
+use crate::write::validate::Screened;
 use crate::{
     Begun, Earlier, ErrorClass, Exchanged, IdConflict, Known, Lease, LiveArrival, LiveCount, LiveLedger, NewRun,
     Numbering, PredictionCount, Progress, RecordedChunk, Renewed, Sealing, Store, StoreError, Taken, Written,
@@ -38,7 +40,7 @@ impl Database {
         exchange(self.session(attempt).await?, part, on_conflict, attempt).await
     }
 
-    pub(super) async fn exchange_part(
+    pub(crate) async fn exchange_part(
         &self,
         part: &ScoredReplay,
         on_conflict: IdConflict,

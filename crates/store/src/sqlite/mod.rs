@@ -5,13 +5,12 @@
 //! - `sql`: all other statements, which PostgreSQL shares; `dialect`: what they are made of where the databases differ
 
 mod dialect;
-mod insert;
-mod log;
 mod pool;
-mod session;
 #[expect(clippy::duplicate_mod, reason = "what both databases say in the same words is compiled for each")]
 #[path = "../sql/mod.rs"]
 mod sql;
+mod wal;
+mod write;
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -22,11 +21,11 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::time::Instant;
 
 use self::dialect::WRITING;
-use self::log::Log;
 use self::pool::Pool;
-use self::session::SqliteSession;
+use self::wal::Log;
+use self::write::SqliteSession;
 use crate::schema::{self, APPLIED, OLDEST_VERSION};
-use crate::write::Attempt;
+use crate::write::chunks::Attempt;
 use crate::{Migrated, StoreError};
 
 /// How long a connection waits for another process that writes to the same file.
@@ -147,7 +146,7 @@ impl Sqlite {
             .clone()
             .pragma("cache_size", WRITER_CACHE)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            .pragma("journal_size_limit", log::KEPT_BYTES);
+            .pragma("journal_size_limit", wal::KEPT_BYTES);
         let log = Log::of(options.get_filename());
         Ok(Self { writer: Pool::new(writing, 1), reader: Pool::new(options, READERS), log })
     }

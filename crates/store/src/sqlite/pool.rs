@@ -5,7 +5,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{Sqlite, Transaction};
 
 use crate::StoreError;
-use crate::first_gap::FirstGaps;
+use crate::ledger::first_gap::FirstGaps;
 
 /// So many connections, opened when they are needed.
 pub(super) struct Pool {

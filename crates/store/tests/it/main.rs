@@ -18,31 +18,11 @@ macro_rules! on_both {
     };
 }
 
-mod audits;
 mod chunks;
-mod conflicts;
-mod connecting;
-mod copies;
+mod connect;
 mod database;
-mod dead_letters;
-mod hostile;
-mod in_bulk;
-mod known;
 mod law;
-mod leases;
-mod leftovers;
-mod live;
-mod migrating;
-mod overviews;
-mod pgbouncer;
-mod poolers;
-mod postgres_only;
-mod records;
-mod refused_data;
-mod removals;
-mod removals_beside;
-mod removals_law;
-mod replays;
-mod runs;
-mod stops;
-mod writing;
+mod ledger;
+mod operations;
+mod postgres;
+mod write;

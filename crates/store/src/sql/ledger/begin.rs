@@ -1,0 +1,110 @@
+//! How a run begins: of one source one, and of one content one.
+
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::dialect::{Connection, Pool, READING, WRITING, clock, json, key, millis_until, queue_up, seconds_ahead};
+use super::leases;
+use super::runs::{by_id, find, read, run_columns};
+use crate::ledger::runs::{BEGIN_ATTEMPTS, Prior, of_same_id, of_same_source, source_key};
+use crate::write::transaction::{signed, unsigned};
+use crate::{Begun, NewRun, StoreError, Taken};
+
+const BEGIN: &str = concat!(
+    "INSERT INTO runs (run_id, source_location, source_version, source_key, settings, source_bytes, lease_holder, ",
+    "lease_epoch, lease_until, fingerprint) VALUES ($1, $2, $3, $4, ",
+    json!("$5"),
+    ", $6, $7, 1, ",
+    seconds_ahead!("$8"),
+    ", $9) ON CONFLICT DO NOTHING RETURNING lease_epoch, ",
+    run_columns!()
+);
+const BY_SOURCE: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE source_key = $1");
+/// A run that has a content or is about to, the furthest first. One whose loader is gone may never come to its end.
+const BY_CONTENT: &str = concat!(
+    "SELECT lease_holder, CAST(coalesce(",
+    millis_until!("lease_until"),
+    ", 0) AS bigint) AS remaining, ",
+    run_columns!(),
+    " FROM runs WHERE fingerprint = $1 AND error IS NULL AND stop_kind IS NULL AND (state IN ('sealed', 'complete') ",
+    "OR state = 'loading' AND lease_holder IS NOT NULL AND lease_until > ",
+    clock!(),
+    ") ORDER BY CASE state WHEN 'complete' THEN 0 WHEN 'sealed' THEN 1 ELSE 2 END, started_at, run_id LIMIT 1"
+);
+
+pub(crate) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreError> {
+    let source = source_key(&new.source);
+    let settings = serde_json::to_string(&new.settings).map_err(|error| StoreError::data(error.to_string()))?;
+    for _ in 0..BEGIN_ATTEMPTS {
+        let mut transaction = pool.begin_with(WRITING).await?;
+        if let Some(copy) = copy_in_the_way(&mut transaction, new, source).await? {
+            return Ok(copy);
+        }
+        let started = sqlx::query(BEGIN)
+            .bind(new.run_id.as_str())
+            .bind(&new.source.location)
+            .bind(&new.source.version)
+            .bind((!new.force).then(|| key(source)))
+            .bind(&settings)
+            .bind(new.source_bytes.map(signed))
+            .bind(&new.holder)
+            .bind(new.lease.as_secs_f64())
+            .bind(&new.fingerprint)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(row) = started {
+            let run = read(&row)?;
+            let lease = leases::granted(&row, &run.run_id, &new.holder)?;
+            transaction.commit().await?;
+            return Ok(Begun::Started(run, lease));
+        }
+        transaction.rollback().await?;
+        let mut connection = pool.begin_with(READING).await?;
+        let same_source =
+            if new.force { None } else { find(&mut connection, sqlx::query(BY_SOURCE).bind(key(source))).await? };
+        let prior = match same_source {
+            Some(run) => Some(of_same_source(run)),
+            None => by_id(&mut connection, &new.run_id).await?.map(|run| of_same_id(new, run)).transpose()?,
+        };
+        connection.commit().await?;
+        match prior {
+            Some(Prior::Loaded(run)) => return Ok(Begun::AlreadyLoaded(run)),
+            Some(Prior::Loading(run)) => match leases::take(pool, &run.run_id, &new.holder, new.lease).await? {
+                Taken::Granted(run, lease) => return Ok(Begun::Resumed(run, lease)),
+                Taken::Held { run, by, remaining } => return Ok(Begun::Held { run, by, remaining }),
+                // It has been sealed meanwhile, and may have given its source free.
+                Taken::NotLoading(_) => {}
+            },
+            None => {}
+        }
+        // What was in the way a moment ago has failed meanwhile, and gave the source free.
+    }
+    Err(StoreError::transient(format!("run {} cannot begin: others are beginning it too", new.run_id)))
+}
+
+/// The run of another source, or of another version, with the content of a new one. Whoever begins a run of the same content
+/// waits until this transaction ends, so that of two copies one begins, and the other finds it.
+async fn copy_in_the_way(connection: &mut Connection, new: &NewRun, source: Uuid) -> Result<Option<Begun>, StoreError> {
+    let Some(fingerprint) = new.fingerprint.as_deref().filter(|_| !new.force) else { return Ok(None) };
+    queue_up(connection, fingerprint).await?;
+    // Its own run is no copy of it.
+    if find(connection, sqlx::query(BY_SOURCE).bind(key(source))).await?.is_some() {
+        return Ok(None);
+    }
+    copy_of(connection, fingerprint).await
+}
+
+pub(crate) async fn copy_of(connection: &mut Connection, fingerprint: &str) -> Result<Option<Begun>, StoreError> {
+    let Some(row) = sqlx::query(BY_CONTENT).bind(fingerprint).fetch_optional(connection).await? else {
+        return Ok(None);
+    };
+    let run = read(&row)?;
+    let by: Option<String> = row.try_get("lease_holder")?;
+    Ok(Some(match by {
+        Some(by) => {
+            let remaining = std::time::Duration::from_millis(unsigned(row.try_get("remaining")?));
+            Begun::Held { run, by, remaining }
+        }
+        None => Begun::Copied(run),
+    }))
+}

@@ -1,0 +1,151 @@
+//! Who loads a run. Everything is decided by the database's clock, and in single statements, each committed at once: of two
+//! that come at once, one finds what the other has left.
+
+use std::time::Duration;
+
+use assay_transaction::{RunId, RunState, StopOrder};
+use chrono::{DateTime, Utc};
+use sqlx::Row as _;
+
+use super::dialect::{Connection, Pool, READING, Row, WRITING, clock, millis_until, seconds_ahead};
+use super::operations::stop_orders::unknown;
+use super::runs::{self as ledger, run_columns};
+use crate::ledger::runs::{BEGIN_ATTEMPTS, stop_kind};
+use crate::write::transaction::{signed, unsigned};
+use crate::{Lease, Renewed, StoreError, Taken};
+
+const TAKE: &str = concat!(
+    "UPDATE runs SET lease_holder = $2, lease_epoch = lease_epoch + 1, lease_until = ",
+    seconds_ahead!("$3"),
+    " WHERE run_id = $1 AND state = 'loading' AND (lease_holder IS NULL OR lease_holder = $2 OR lease_until <= ",
+    clock!(),
+    ") RETURNING lease_epoch, ",
+    run_columns!()
+);
+const HELD: &str = concat!(
+    "SELECT lease_holder, ",
+    millis_until!("lease_until"),
+    " FROM runs WHERE run_id = $1 AND lease_holder IS NOT NULL AND lease_until > ",
+    clock!()
+);
+const RENEW: &str = concat!(
+    "UPDATE runs SET lease_until = ",
+    seconds_ahead!("$4"),
+    " WHERE run_id = $1 AND lease_holder = $2 AND lease_epoch = $3 AND state = 'loading' ",
+    "RETURNING stop_kind, stop_reason, stop_at"
+);
+const RELEASE: &str = "
+    UPDATE runs SET lease_holder = NULL, lease_until = NULL
+    WHERE run_id = $1 AND lease_holder = $2 AND lease_epoch = $3";
+const EVICT: &str = "
+    UPDATE runs SET lease_holder = NULL, lease_until = NULL WHERE run_id = $1 AND lease_holder = $2";
+const HOLDER: &str = "SELECT state, lease_holder, lease_epoch FROM runs WHERE run_id = $1";
+
+pub(crate) async fn take(pool: &Pool, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError> {
+    for _ in 0..BEGIN_ATTEMPTS {
+        let mut transaction = pool.begin_with(WRITING).await?;
+        let taken = sqlx::query(TAKE)
+            .bind(run_id.as_str())
+            .bind(holder)
+            .bind(lease.as_secs_f64())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        if let Some(row) = taken {
+            return Ok(Taken::Granted(ledger::read(&row)?, granted(&row, run_id, holder)?));
+        }
+        let mut reading = pool.begin_with(READING).await?;
+        let run = ledger::by_id(&mut reading, run_id).await?.ok_or_else(|| unknown(run_id))?;
+        if run.state != RunState::Loading {
+            return Ok(Taken::NotLoading(run));
+        }
+        if let Some((by, remaining)) = held(&mut reading, run_id).await? {
+            return Ok(Taken::Held { run, by, remaining });
+        }
+        reading.commit().await?;
+        // It has become free meanwhile.
+    }
+    Err(StoreError::transient(format!("run {run_id} cannot be taken over: others are taking it over too")))
+}
+
+/// The lease that a row grants.
+pub(crate) fn granted(row: &Row, run_id: &RunId, holder: &str) -> Result<Lease, StoreError> {
+    let epoch = unsigned(row.try_get("lease_epoch")?);
+    Ok(Lease { run_id: run_id.clone(), holder: holder.to_owned(), epoch })
+}
+
+/// Who holds a run, and for how long; none where anybody may take it.
+pub(crate) async fn held(
+    connection: &mut Connection,
+    run_id: &RunId,
+) -> Result<Option<(String, Duration)>, StoreError> {
+    let held: Option<(String, i64)> = sqlx::query_as(HELD).bind(run_id.as_str()).fetch_optional(connection).await?;
+    Ok(held.map(|(by, millis)| (by, Duration::from_millis(unsigned(millis)))))
+}
+
+pub(crate) async fn renew(pool: &Pool, lease: &Lease, time: Duration) -> Result<Renewed, StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
+    let renewed = sqlx::query(RENEW)
+        .bind(lease.run_id.as_str())
+        .bind(&lease.holder)
+        .bind(signed(lease.epoch))
+        .bind(time.as_secs_f64())
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let renewed = match renewed {
+        Some(row) => Renewed::Kept(order(&row)?),
+        None => Renewed::Lost { by: holder(&mut transaction, lease).await?.and_then(|now| now.holder) },
+    };
+    transaction.commit().await?;
+    Ok(renewed)
+}
+
+fn order(row: &Row) -> Result<Option<StopOrder>, StoreError> {
+    let Some(kind) = row.try_get::<Option<String>, _>("stop_kind")? else { return Ok(None) };
+    Ok(Some(StopOrder {
+        kind: stop_kind(&kind)?,
+        reason: row.try_get::<Option<String>, _>("stop_reason")?.unwrap_or_default(),
+        at: row.try_get::<DateTime<Utc>, _>("stop_at")?.into(),
+    }))
+}
+
+pub(crate) async fn release(pool: &Pool, lease: &Lease) -> Result<(), StoreError> {
+    let Lease { run_id, holder, epoch } = lease;
+    let mut transaction = pool.begin_with(WRITING).await?;
+    sqlx::query(RELEASE).bind(run_id.as_str()).bind(holder).bind(signed(*epoch)).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+pub(crate) async fn evict(pool: &Pool, run_id: &RunId, holder: &str) -> Result<(), StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
+    sqlx::query(EVICT).bind(run_id.as_str()).bind(holder).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Refuses whoever does not have the lease of its run any more. One that only has run out is still its own.
+pub(crate) async fn check(connection: &mut Connection, lease: &Lease) -> Result<(), StoreError> {
+    match holder(connection, lease).await? {
+        Some(now) if now.epoch == lease.epoch && (!now.is_loading || now.holder.as_ref() == Some(&lease.holder)) => {
+            Ok(())
+        }
+        now => Err(lease.lost(now.and_then(|now| now.holder).as_deref())),
+    }
+}
+
+struct Current {
+    is_loading: bool,
+    holder: Option<String>,
+    epoch: u64,
+}
+
+async fn holder(connection: &mut Connection, lease: &Lease) -> Result<Option<Current>, StoreError> {
+    let found: Option<(String, Option<String>, i64)> =
+        sqlx::query_as(HOLDER).bind(lease.run_id.as_str()).fetch_optional(connection).await?;
+    Ok(found.map(|(state, holder, epoch)| Current {
+        is_loading: state == RunState::Loading.as_str(),
+        holder,
+        epoch: unsigned(epoch),
+    }))
+}

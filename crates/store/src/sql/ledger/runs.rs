@@ -1,0 +1,331 @@
+//! Runs and chunks; how a run begins is in `beginning`.
+
+use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, Sealed, SourceIdentity};
+use chrono::{DateTime, Utc};
+use sqlx::Row as _;
+use tracing::warn;
+
+use super::dialect::{
+    Connection, Pool, Query, READING, Row, WRITING, amount, clock, locked, millis_since, now, queue_up, seconds_ago,
+};
+use super::{ask, leases};
+use crate::ledger::first_gap::FirstGaps;
+use crate::ledger::runs::{RunRow, end_state, stop_kind, to_seal};
+use crate::write::transaction::{signed, unsigned};
+use crate::write::validate::storable;
+use crate::{Lease, OpenRun, Pace, Progress, RecordedChunk, Sealing, StoreError};
+
+/// The columns of a run, as `read` takes them.
+macro_rules! run_columns {
+    () => {
+        "run_id, source_location, source_version, state, CAST(settings AS text) AS settings, checkpoint_chunk, \
+         checkpoint_row, checkpoint_line, checkpoint_offset, checkpoint_invalid, checkpoint_other, \
+         CAST(checkpoint_amount AS text) AS checkpoint_amount, rows_read, chunks_total, \
+         CAST(amount_read AS text) AS amount_read, error, stop_kind, stop_reason, stop_at, source_bytes, started_at, \
+         finished_at, removal_at, removal_by, removal_reason, removed_at"
+    };
+}
+pub(crate) use run_columns;
+
+const BY_ID: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1");
+const BY_ID_LOCKED: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1", locked!());
+const LATEST: &str = concat!("SELECT ", run_columns!(), " FROM runs ORDER BY started_at DESC, run_id DESC LIMIT $1");
+const LATEST_OF: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs WHERE source_location = $2 ORDER BY started_at DESC, run_id DESC LIMIT $1"
+);
+const OPEN: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    ", CASE WHEN lease_until > ",
+    clock!(),
+    " THEN lease_holder END AS held_by FROM runs WHERE finished_at IS NULL ORDER BY run_id"
+);
+const CHECKPOINT: &str = concat!(
+    "UPDATE runs SET checkpoint_chunk = $4, checkpoint_row = $5, checkpoint_line = $6, checkpoint_offset = $7, ",
+    "checkpoint_invalid = $8, checkpoint_amount = ",
+    amount!("$9"),
+    ", checkpoint_other = $10 WHERE run_id = $1 AND lease_holder = $2 AND lease_epoch = $3 AND state = 'loading' AND checkpoint_chunk < $4"
+);
+const SEAL: &str = concat!(
+    "UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, ",
+    "error = coalesce(CAST($4 AS text), stop_reason), ",
+    "source_key = CASE WHEN CAST($4 AS text) IS NULL AND stop_kind IS NULL THEN source_key END, amount_read = ",
+    amount!("$5"),
+    ", lease_holder = NULL, lease_until = NULL WHERE run_id = $1"
+);
+const LAST_CHUNK: &str = "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 ORDER BY chunk DESC LIMIT 1";
+const STATE: &str = "SELECT state, chunks_total FROM runs WHERE run_id = $1";
+const TO_CLOSE: &str = concat!("SELECT state, chunks_total, error, stop_kind FROM runs WHERE run_id = $1", locked!());
+const FINISH: &str = concat!(
+    "UPDATE runs SET state = $2, finished_at = ",
+    now!(),
+    ", source_key = CASE WHEN $2 = 'complete' THEN source_key END WHERE run_id = $1"
+);
+/// The first chunk from one on that is not recorded.
+const FIRST_GAP: &str = "
+    SELECT CASE
+        WHEN NOT EXISTS (SELECT 1 FROM chunks WHERE run_id = $1 AND chunk = CAST($2 AS bigint)) THEN CAST($2 AS bigint)
+        ELSE (SELECT c.chunk + 1 FROM chunks c WHERE c.run_id = $1 AND c.chunk >= CAST($2 AS bigint)
+            AND NOT EXISTS (SELECT 1 FROM chunks following WHERE following.run_id = $1 AND following.chunk = c.chunk + 1)
+            ORDER BY c.chunk LIMIT 1)
+    END";
+const PROGRESS: &str = "SELECT count(*), CAST(coalesce(sum(rows), 0) AS bigint) FROM chunks WHERE run_id = $1";
+const PACE: &str = concat!(
+    "SELECT CAST(coalesce(sum(rows), 0) AS bigint), coalesce(",
+    millis_since!("min(recorded_at)"),
+    ", 0) FROM chunks WHERE run_id = $1 AND recorded_at >= ",
+    seconds_ago!("$2")
+);
+
+pub(crate) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Result<(), StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
+    let moved = sqlx::query(CHECKPOINT)
+        .bind(lease.run_id.as_str())
+        .bind(&lease.holder)
+        .bind(signed(lease.epoch))
+        .bind(signed(at.chunk))
+        .bind(signed(at.at.row))
+        .bind(signed(at.at.line))
+        .bind(signed(at.at.offset))
+        .bind(signed(at.counted.invalid))
+        .bind(at.counted.amount.to_string())
+        .bind(signed(at.counted.other_reading))
+        .execute(&mut *transaction)
+        .await?;
+    if moved.rows_affected() == 0 {
+        // It was further already, or is not this loader's any more.
+        leases::check(&mut transaction, lease).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+pub(crate) async fn seal(
+    pool: &Pool,
+    lease: &Lease,
+    sealed: Sealed,
+    error: Option<&str>,
+) -> Result<Sealing, StoreError> {
+    let run_id = &lease.run_id;
+    let mut transaction = pool.begin_with(WRITING).await?;
+    let Some(run) = locked_run(&mut transaction, run_id).await? else {
+        return Err(StoreError::transient(format!("run {run_id} is not in the ledger")));
+    };
+    if !run.sealed.is_some_and(|before| before.ends_as(sealed)) {
+        // A seal that is repeated, as its commit was not heard of, has ended the lease itself.
+        leases::check(&mut transaction, lease).await?;
+    }
+    let last = last_chunk(&mut transaction, run_id).await?;
+    if let Some(already) = to_seal(&run, sealed, last)? {
+        return Ok(already);
+    }
+    put_seal(&mut transaction, run_id, sealed, error).await?;
+    transaction.commit().await?;
+    Ok(Sealing::Done)
+}
+
+pub(crate) async fn by_id(connection: &mut Connection, run_id: &RunId) -> Result<Option<Run>, StoreError> {
+    find(connection, sqlx::query(BY_ID).bind(run_id.as_str())).await
+}
+
+/// A run, locked until the transaction ends.
+pub(crate) async fn locked_run(connection: &mut Connection, run_id: &RunId) -> Result<Option<Run>, StoreError> {
+    queue_up(connection, run_id.as_str()).await?;
+    find(connection, sqlx::query(BY_ID_LOCKED).bind(run_id.as_str())).await
+}
+
+/// The last recorded chunk of a run that is locked. A new statement, and so a new snapshot: it sees what writers recorded that
+/// had the run's row before.
+pub(crate) async fn last_chunk(
+    connection: &mut Connection,
+    run_id: &RunId,
+) -> Result<Option<RecordedChunk>, StoreError> {
+    let last: Option<(i64, i64, i64)> =
+        sqlx::query_as(LAST_CHUNK).bind(run_id.as_str()).fetch_optional(connection).await?;
+    Ok(last.map(recorded))
+}
+
+/// Seals a run that is locked.
+pub(crate) async fn put_seal(
+    connection: &mut Connection,
+    run_id: &RunId,
+    sealed: Sealed,
+    error: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query(SEAL)
+        .bind(run_id.as_str())
+        .bind(signed(sealed.rows_read))
+        .bind(signed(sealed.chunks_total))
+        .bind(error.map(|error| storable(error.into())))
+        .bind(sealed.amount.map(|amount| amount.to_string()))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {
+    // First without a lock: while a run is loading, nobody has to wait for anybody.
+    let mut reading = pool.begin_with(READING).await?;
+    // Nothing of its settings, which a newer version may have written: closing it takes none of them.
+    let found: Option<(String, Option<i64>)> =
+        sqlx::query_as(STATE).bind(run_id.as_str()).fetch_optional(&mut *reading).await?;
+    let Some((state, total)) = found else { return Ok(RunState::Loading) };
+    let state = read_state(&state)?;
+    // Nor while chunks are missing: whoever records the last one comes here afterwards, and sees them all.
+    if state != RunState::Sealed || is_short(&mut reading, &pool.gaps, run_id, total).await? {
+        return Ok(state);
+    }
+    reading.commit().await?;
+    let mut transaction = pool.begin_with(WRITING).await?;
+    let (state, total, error, stop): (String, Option<i64>, Option<String>, Option<String>) =
+        sqlx::query_as(TO_CLOSE).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
+    if state != RunState::Sealed.as_str() {
+        return read_state(&state);
+    }
+    // A new statement, and so a new snapshot: it sees every chunk that was recorded before the lock was granted. Of two
+    // writers that record the last two chunks, the later one to get here sees both.
+    let recorded = chunks_below(&mut transaction, run_id, total).await?;
+    pool.gaps.forget(run_id);
+    if Some(recorded) != total {
+        return Ok(RunState::Sealed);
+    }
+    let end = end_state(error.as_deref(), stop.as_deref().map(stop_kind).transpose()?);
+    sqlx::query(FINISH).bind(run_id.as_str()).bind(end.as_str()).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(end)
+}
+
+/// The name of a run, as it stands in the ledger.
+pub(crate) fn read_name(name: &str) -> Result<RunId, StoreError> {
+    name.parse().map_err(|_| StoreError::configuration("a run has a name that this version cannot read"))
+}
+
+fn read_state(state: &str) -> Result<RunState, StoreError> {
+    state.parse().map_err(|error| StoreError::configuration(format!("{error}")))
+}
+
+/// Whether a chunk of a run that is sealed is missing: the one that was when this process looked last, or the next one.
+async fn is_short(
+    connection: &mut Connection,
+    gaps: &FirstGaps,
+    run_id: &RunId,
+    total: Option<i64>,
+) -> Result<bool, StoreError> {
+    let total = total.unwrap_or_default();
+    let gap: i64 =
+        sqlx::query_scalar(FIRST_GAP).bind(run_id.as_str()).bind(gaps.of(run_id)).fetch_one(connection).await?;
+    if gap < total {
+        gaps.found(run_id, gap);
+    }
+    Ok(gap < total)
+}
+
+async fn chunks_below(connection: &mut Connection, run_id: &RunId, total: Option<i64>) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM chunks WHERE run_id = $1 AND chunk < $2")
+        .bind(run_id.as_str())
+        .bind(total)
+        .fetch_one(connection)
+        .await?)
+}
+
+pub(crate) async fn run(pool: &Pool, run_id: &RunId) -> Result<Option<Run>, StoreError> {
+    ask(pool, READING, async |reading| by_id(reading, run_id).await).await
+}
+
+pub(crate) async fn runs(pool: &Pool, location: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
+    let query = sqlx::query(if location.is_some() { LATEST_OF } else { LATEST }).bind(i64::from(limit));
+    let query = location.into_iter().fold(query, Query::bind);
+    let rows = ask(pool, READING, async |reading| query.fetch_all(reading).await).await?;
+    Ok(rows.iter().filter_map(readable).collect())
+}
+
+pub(crate) async fn open_runs(pool: &Pool) -> Result<Vec<OpenRun>, StoreError> {
+    let rows = ask(pool, READING, async |reading| sqlx::query(OPEN).fetch_all(reading).await).await?;
+    rows.iter()
+        .filter_map(|row| readable(row).map(|run| Ok(OpenRun { run, held_by: row.try_get("held_by")? })))
+        .collect()
+}
+
+pub(crate) async fn progress(connection: &mut Connection, run_id: &RunId) -> Result<Progress, StoreError> {
+    let (chunks, rows): (i64, i64) = sqlx::query_as(PROGRESS).bind(run_id.as_str()).fetch_one(connection).await?;
+    Ok(Progress { chunks_recorded: unsigned(chunks), rows_recorded: unsigned(rows) })
+}
+
+pub(crate) async fn pace(connection: &mut Connection, run_id: &RunId, window_seconds: u32) -> Result<Pace, StoreError> {
+    let (rows, millis): (i64, i64) =
+        sqlx::query_as(PACE).bind(run_id.as_str()).bind(f64::from(window_seconds)).fetch_one(connection).await?;
+    Ok(Pace { rows: unsigned(rows), millis: unsigned(millis) })
+}
+
+pub(crate) async fn recorded_from(
+    connection: &mut Connection,
+    run_id: &RunId,
+    chunk: u64,
+    limit: u32,
+) -> Result<Vec<RecordedChunk>, StoreError> {
+    let chunks: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 AND chunk >= $2 ORDER BY chunk LIMIT $3",
+    )
+    .bind(run_id.as_str())
+    .bind(signed(chunk))
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    Ok(chunks.into_iter().map(recorded).collect())
+}
+
+fn recorded((chunk, first_row, rows): (i64, i64, i64)) -> RecordedChunk {
+    RecordedChunk { chunk: unsigned(chunk), range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) } }
+}
+
+pub(crate) async fn find(connection: &mut Connection, query: Query<'_>) -> Result<Option<Run>, StoreError> {
+    query.fetch_optional(connection).await?.as_ref().map(read).transpose()
+}
+
+/// The same for lists: a run that a newer version began, and that this one cannot read, does not keep it from the others.
+pub(crate) fn readable(row: &Row) -> Option<Run> {
+    match read(row) {
+        Ok(run) => Some(run),
+        Err(error) => {
+            warn!("{error}: it is passed over");
+            None
+        }
+    }
+}
+
+/// A row of the columns of a run.
+pub(crate) fn read(row: &Row) -> Result<Run, StoreError> {
+    let source = SourceIdentity { location: row.try_get("source_location")?, version: row.try_get("source_version")? };
+    RunRow {
+        run_id: row.try_get("run_id")?,
+        source,
+        state: row.try_get("state")?,
+        settings: row.try_get("settings")?,
+        checkpoint: [
+            row.try_get("checkpoint_chunk")?,
+            row.try_get("checkpoint_row")?,
+            row.try_get("checkpoint_line")?,
+            row.try_get("checkpoint_offset")?,
+        ],
+        checkpoint_invalid: row.try_get("checkpoint_invalid")?,
+        checkpoint_other: row.try_get("checkpoint_other")?,
+        checkpoint_amount: row.try_get("checkpoint_amount")?,
+        rows_read: row.try_get("rows_read")?,
+        chunks_total: row.try_get("chunks_total")?,
+        amount_read: row.try_get("amount_read")?,
+        error: row.try_get("error")?,
+        stop_kind: row.try_get("stop_kind")?,
+        stop_reason: row.try_get("stop_reason")?,
+        stop_at: row.try_get::<Option<DateTime<Utc>>, _>("stop_at")?,
+        source_bytes: row.try_get("source_bytes")?,
+        started_at: row.try_get::<DateTime<Utc>, _>("started_at")?,
+        finished_at: row.try_get::<Option<DateTime<Utc>>, _>("finished_at")?,
+        removal_at: row.try_get::<Option<DateTime<Utc>>, _>("removal_at")?,
+        removal_by: row.try_get("removal_by")?,
+        removal_reason: row.try_get("removal_reason")?,
+        removed_at: row.try_get::<Option<DateTime<Utc>>, _>("removed_at")?,
+    }
+    .read()
+}

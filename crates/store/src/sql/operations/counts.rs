@@ -1,0 +1,94 @@
+//! What became of the rows of a run, counted from the data rows. Each count is one statement, and so one snapshot.
+
+use assay_transaction::{RunId, Tally};
+
+use super::ask;
+use super::dialect::{COUNTING, Connection, Pool, READING, json_length};
+use crate::write::transaction::unsigned;
+use crate::{PredictionCount, StoreError};
+
+/// A transaction without its prediction does not count: the law is to notice.
+const TALLY: &str = concat!(
+    "SELECT
+        (SELECT count(*) FROM transactions t JOIN predictions p ON p.transaction_id = t.id WHERE t.run_id = $1),
+        (SELECT count(*) FROM invalid_transactions WHERE run_id = $1),
+        (SELECT count(*) FROM failed_transactions WHERE run_id = $1),
+        (SELECT CAST(coalesce(sum(",
+    json_length!("duplicate_rows"),
+    "), 0) AS bigint) FROM chunks WHERE run_id = $1 AND duplicate_rows IS NOT NULL)"
+);
+const PREDICTIONS: &str = "
+    SELECT p.prediction, count(*), avg(p.fraud_score)
+    FROM transactions t JOIN predictions p ON p.transaction_id = t.id
+    WHERE t.run_id = $1 GROUP BY p.prediction ORDER BY count(*) DESC, p.prediction";
+/// Invalid rows by reason.
+pub(crate) const INVALID: &str = "
+    SELECT reason, count(*) FROM invalid_transactions WHERE run_id = $1 GROUP BY reason ORDER BY count(*) DESC, reason";
+/// Failed transactions by class.
+pub(crate) const FAILED: &str = "
+    SELECT class, count(*) FROM failed_transactions WHERE run_id = $1 GROUP BY class ORDER BY count(*) DESC, class";
+const FAILED_SHARE: &str = "
+    SELECT (SELECT count(*) FROM failed_transactions WHERE run_id = $1),
+        (SELECT CAST(coalesce(sum(rows), 0) AS bigint) FROM chunks WHERE run_id = $1)";
+
+pub(crate) async fn tally(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
+    ask(pool, COUNTING, async |counting| tally_in(counting, run_id).await).await
+}
+
+pub(crate) async fn tally_in(connection: &mut Connection, run_id: &RunId) -> Result<Tally, StoreError> {
+    tally_by(connection, run_id, TALLY).await
+}
+
+/// What a query counts of a run: predicted, invalid, failed, duplicate.
+pub(crate) async fn tally_by(
+    connection: &mut Connection,
+    run_id: &RunId,
+    query: &'static str,
+) -> Result<Tally, StoreError> {
+    let (predicted, invalid, failed, duplicate): (i64, i64, i64, i64) =
+        sqlx::query_as(query).bind(run_id.as_str()).fetch_one(connection).await?;
+    Ok(Tally {
+        predicted: unsigned(predicted),
+        invalid: unsigned(invalid),
+        failed: unsigned(failed),
+        duplicate: unsigned(duplicate),
+    })
+}
+
+pub(crate) async fn predictions(pool: &Pool, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
+    ask(pool, COUNTING, async |counting| predictions_in(counting, run_id).await).await
+}
+
+pub(crate) async fn predictions_in(
+    connection: &mut Connection,
+    run_id: &RunId,
+) -> Result<Vec<PredictionCount>, StoreError> {
+    let counts: Vec<(String, i64, Option<f64>)> =
+        sqlx::query_as(PREDICTIONS).bind(run_id.as_str()).fetch_all(connection).await?;
+    let count = |(prediction, count, mean_score)| PredictionCount { prediction, count: unsigned(count), mean_score };
+    Ok(counts.into_iter().map(count).collect())
+}
+
+pub(crate) async fn counted_by_code(
+    pool: &Pool,
+    run_id: &RunId,
+    query: &'static str,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    ask(pool, COUNTING, async |counting| by_code(counting, run_id, query).await).await
+}
+
+pub(crate) async fn by_code(
+    connection: &mut Connection,
+    run_id: &RunId,
+    query: &'static str,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let counts: Vec<(String, i64)> = sqlx::query_as(query).bind(run_id.as_str()).fetch_all(connection).await?;
+    Ok(counts.into_iter().map(|(code, count)| (code, unsigned(count))).collect())
+}
+
+pub(crate) async fn failed_share(pool: &Pool, run_id: &RunId) -> Result<(u64, u64), StoreError> {
+    let (failed, rows): (i64, i64) =
+        ask(pool, READING, async |reading| sqlx::query_as(FAILED_SHARE).bind(run_id.as_str()).fetch_one(reading).await)
+            .await?;
+    Ok((unsigned(failed), unsigned(rows)))
+}

@@ -1,0 +1,59 @@
+//! Who did what to which run, when and why.
+
+use assay_transaction::RunId;
+use chrono::{DateTime, Utc};
+use sqlx::Row as _;
+
+use super::ask;
+use super::dialect::{Connection, Pool, READING, Row, json};
+use crate::write::validate::storable;
+use crate::{Act, Operation, StoreError};
+
+const RECORD: &str = concat!(
+    "INSERT INTO operations (operator, action, run_id, reason, details) VALUES ($1, $2, $3, $4, ",
+    json!("$5"),
+    ")"
+);
+const LATEST: &str = "
+    SELECT operator, action, run_id, reason, CAST(details AS text) AS details, done_at FROM operations
+    WHERE CAST($1 AS text) IS NULL OR run_id = $1 ORDER BY id DESC LIMIT $2";
+
+pub(crate) async fn record(
+    connection: &mut Connection,
+    action: &str,
+    run_id: Option<&RunId>,
+    details: Option<&serde_json::Value>,
+    act: &Act,
+) -> Result<(), StoreError> {
+    sqlx::query(RECORD)
+        .bind(storable(act.operator.as_str().into()))
+        .bind(action)
+        .bind(run_id.map(RunId::as_str))
+        .bind(act.reason.as_deref().map(|reason| storable(reason.into())))
+        .bind(details.map(ToString::to_string))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn latest(pool: &Pool, run_id: Option<&RunId>, limit: u32) -> Result<Vec<Operation>, StoreError> {
+    let rows = ask(pool, READING, async |reading| {
+        sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit)).fetch_all(reading).await
+    })
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<Operation, StoreError> {
+    let unreadable = |what: &str| StoreError::configuration(format!("an operation has {what} that cannot be read"));
+    let run_id: Option<String> = row.try_get("run_id")?;
+    let details: Option<String> = row.try_get("details")?;
+    Ok(Operation {
+        operator: row.try_get("operator")?,
+        action: row.try_get("action")?,
+        run_id: run_id.map(|run_id| run_id.parse()).transpose().map_err(|_| unreadable("a run"))?,
+        reason: row.try_get("reason")?,
+        details: details.map(|json| serde_json::from_str(&json)).transpose().map_err(|_| unreadable("details"))?,
+        done_at: row.try_get::<DateTime<Utc>, _>("done_at")?.into(),
+    })
+}

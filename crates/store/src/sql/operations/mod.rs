@@ -1,0 +1,193 @@
+//! The trait of operators, each method one call.
+
+mod audit;
+pub(crate) mod counts;
+mod dead_letters;
+mod journal;
+mod overview;
+pub(crate) mod records;
+mod removal;
+mod replays;
+pub(crate) mod stop_orders;
+mod strays;
+
+use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind, Tally};
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::dialect::{self, Database, WRITING};
+use super::ledger::{leases, live, runs as ledger};
+use super::{ask, bounded};
+use crate::{
+    Act, Audit, Counting, DeadLetter, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, IdConflict,
+    InvalidRecord, OpenLetter, OpenRun, Operation, Operations, Overview, RemovalBegun, RemovalPlan, RemovalStep,
+    Removed, RowFate, RunFilter, Selection, Stopping, StoreError, Strays, TransactionRecord,
+};
+
+#[async_trait]
+impl Operations for Database {
+    async fn runs(&self, location: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
+        bounded(ledger::runs(self.reading(), location, limit)).await
+    }
+
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
+        bounded(ledger::open_runs(self.reading())).await
+    }
+
+    async fn order_stop(
+        &self,
+        run_id: &RunId,
+        kind: StopKind,
+        reason: &str,
+        act: &Act,
+    ) -> Result<Stopping, StoreError> {
+        bounded(stop_orders::order_stop(self.writing(), run_id, kind, reason, act)).await
+    }
+
+    async fn seal_stopped(&self, run_id: &RunId) -> Result<RunState, StoreError> {
+        bounded(stop_orders::seal_stopped(self.writing(), run_id)).await
+    }
+
+    async fn list_runs(&self, filter: &RunFilter, skip: u32, limit: u32) -> Result<Vec<Run>, StoreError> {
+        bounded(overview::list(self.reading(), filter, skip, limit)).await
+    }
+
+    async fn overview(
+        &self,
+        run_id: &RunId,
+        window_seconds: u32,
+        counting: Counting,
+    ) -> Result<Option<Overview>, StoreError> {
+        let overview = overview::overview(self.reading(), run_id, window_seconds, counting);
+        match counting {
+            // As long as it takes.
+            Counting::Rows => overview.await,
+            Counting::Chunks => bounded(overview).await,
+        }
+    }
+
+    async fn booked(&self, run_id: &RunId) -> Result<Tally, StoreError> {
+        bounded(overview::booked(self.reading(), run_id)).await
+    }
+
+    async fn audit(&self, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
+        audit::audit(self.reading(), run_id).await
+    }
+
+    async fn strays(&self) -> Result<Strays, StoreError> {
+        strays::strays(self.reading()).await
+    }
+
+    async fn row(&self, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
+        bounded(records::row(self.reading(), run_id, row)).await
+    }
+
+    async fn earlier_failures(&self, run_id: &RunId, row: u64) -> Result<Vec<EarlierFailure>, StoreError> {
+        bounded(replays::earlier_failures(self.reading(), run_id, row)).await
+    }
+
+    async fn transaction(&self, id: Uuid) -> Result<Option<TransactionRecord>, StoreError> {
+        bounded(records::transaction(self.reading(), id)).await
+    }
+
+    async fn failed_with_id(&self, id: Uuid) -> Result<Vec<FailedRecord>, StoreError> {
+        bounded(records::failed_with_id(self.reading(), id)).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<Uuid>, StoreError> {
+        bounded(records::namespaces(self.reading())).await
+    }
+
+    async fn invalid_rows(&self, run_id: &RunId, from_row: u64, limit: u32) -> Result<Vec<InvalidRecord>, StoreError> {
+        bounded(records::invalid_rows(self.reading(), run_id, from_row, limit)).await
+    }
+
+    async fn failed_rows(
+        &self,
+        run_id: &RunId,
+        selection: &Selection,
+        from_row: u64,
+        limit: u32,
+    ) -> Result<Vec<FailedRecord>, StoreError> {
+        bounded(records::failed_rows(self.reading(), run_id, selection, from_row, limit)).await
+    }
+
+    async fn count_failed(&self, run_id: &RunId, selection: &Selection) -> Result<Vec<(String, u64)>, StoreError> {
+        bounded(records::count_failed(self.reading(), run_id, selection)).await
+    }
+
+    async fn begin_replay(&self, run_id: &RunId, details: &serde_json::Value, act: &Act) -> Result<u64, StoreError> {
+        bounded(replays::begin(self.writing(), run_id, details, act)).await
+    }
+
+    async fn exchange(&self, part: &ScoredReplay, on_conflict: IdConflict) -> Result<Exchanged, StoreError> {
+        bounded(self.exchange_part(part, on_conflict)).await
+    }
+
+    async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError> {
+        bounded(replays::replayed(self.reading(), run_id, replay)).await
+    }
+
+    async fn begin_removal(&self, run_id: &RunId, act: &Act) -> Result<RemovalBegun, StoreError> {
+        bounded(removal::begin(self.writing(), run_id, act)).await
+    }
+
+    async fn remove_some(
+        &self,
+        run_id: &RunId,
+        step: &RemovalStep,
+    ) -> Result<(Removed, Option<RemovalStep>), StoreError> {
+        bounded(removal::step(self.writing(), run_id, step)).await
+    }
+
+    async fn plan_removal(&self, run_id: &RunId) -> Result<RemovalPlan, StoreError> {
+        removal::plan(self.reading(), run_id).await
+    }
+
+    async fn record_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
+        bounded(dead_letters::record(self.writing(), letter)).await
+    }
+
+    async fn dead_letters(&self, run_id: Option<&RunId>, limit: u32) -> Result<Vec<DeadLetterRecord>, StoreError> {
+        bounded(dead_letters::latest(self.reading(), run_id, limit)).await
+    }
+
+    async fn blocking_dead_letters(&self, run_id: &RunId) -> Result<u64, StoreError> {
+        bounded(dead_letters::blocking(self.reading(), run_id)).await
+    }
+
+    async fn open_dead_letters(&self, run_id: &RunId) -> Result<Vec<OpenLetter>, StoreError> {
+        bounded(dead_letters::open(self.reading(), run_id)).await
+    }
+
+    async fn resolve_dead_letters(&self, letters: &[OpenLetter]) -> Result<u64, StoreError> {
+        bounded(dead_letters::resolve(self.writing(), letters)).await
+    }
+
+    async fn parts_given_up(&self, run_id: &RunId, replay: u64) -> Result<u64, StoreError> {
+        bounded(dead_letters::given_up(self.reading(), run_id, replay)).await
+    }
+
+    async fn record_operation(
+        &self,
+        action: &str,
+        run_id: Option<&RunId>,
+        details: Option<&serde_json::Value>,
+        act: &Act,
+    ) -> Result<(), StoreError> {
+        bounded(async {
+            let mut transaction = self.writing().begin_with(WRITING).await?;
+            journal::record(&mut transaction, action, run_id, details, act).await?;
+            Ok(transaction.commit().await?)
+        })
+        .await
+    }
+
+    async fn operations(&self, run_id: Option<&RunId>, limit: u32) -> Result<Vec<Operation>, StoreError> {
+        bounded(journal::latest(self.reading(), run_id, limit)).await
+    }
+
+    async fn failed_share(&self, run_id: &RunId) -> Result<(u64, u64), StoreError> {
+        bounded(counts::failed_share(self.reading(), run_id)).await
+    }
+}

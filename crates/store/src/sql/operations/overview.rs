@@ -1,0 +1,102 @@
+//! How far runs are: many numbers, each answer of one transaction that only reads.
+
+use assay_transaction::{Run, RunId, Tally};
+use sqlx::Row as _;
+
+use super::dead_letters::BLOCKING;
+use super::dialect::{COUNTING, Connection, Pool, READING, clock, json_length, millis_since, seconds_ago};
+use super::ledger::{self, run_columns};
+use super::{ask, counts};
+use crate::StoreError;
+use crate::operations::overview::{Counting, Overview, RunFilter};
+use crate::write::transaction::unsigned;
+
+const RUN: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    ", CASE WHEN lease_until > ",
+    clock!(),
+    " THEN lease_holder END AS held_by, ",
+    millis_since!("coalesce((SELECT max(recorded_at) FROM chunks WHERE chunks.run_id = runs.run_id), started_at)"),
+    " AS quiet FROM runs WHERE run_id = $1"
+);
+/// As chunks are booked. A row that failed or is invalid has a row of its own, and there are few of them as a rule.
+const BOOKED: &str = concat!(
+    "SELECT CAST(coalesce(sum(predicted), 0) AS bigint),
+        (SELECT count(*) FROM invalid_transactions WHERE run_id = $1),
+        (SELECT count(*) FROM failed_transactions WHERE run_id = $1),
+        CAST(coalesce(sum(CASE WHEN duplicate_rows IS NOT NULL THEN ",
+    json_length!("duplicate_rows"),
+    " END), 0) AS bigint) FROM chunks WHERE run_id = $1"
+);
+const LISTED: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs WHERE (CAST($1 AS double precision) IS NULL OR started_at >= ",
+    seconds_ago!("coalesce($1, 0)"),
+    ") AND (CAST($2 AS text) IS NULL OR lower(source_location) LIKE $2 ESCAPE '!') ",
+    "AND ($3 = 0 OR EXISTS (SELECT 1 FROM failed_transactions f WHERE f.run_id = runs.run_id)) ",
+    "ORDER BY started_at DESC, run_id DESC LIMIT $4 OFFSET $5"
+);
+
+pub(crate) async fn overview(
+    pool: &Pool,
+    run_id: &RunId,
+    window_seconds: u32,
+    counting: Counting,
+) -> Result<Option<Overview>, StoreError> {
+    let begin = match counting {
+        Counting::Rows => COUNTING,
+        Counting::Chunks => READING,
+    };
+    ask(pool, begin, async |reading| read(reading, run_id, window_seconds, counting).await).await
+}
+
+async fn read(
+    connection: &mut Connection,
+    run_id: &RunId,
+    window_seconds: u32,
+    counting: Counting,
+) -> Result<Option<Overview>, StoreError> {
+    let Some(row) = sqlx::query(RUN).bind(run_id.as_str()).fetch_optional(&mut *connection).await? else {
+        return Ok(None);
+    };
+    let (tally, predictions) = match counting {
+        Counting::Rows => {
+            (counts::tally_in(connection, run_id).await?, Some(counts::predictions_in(connection, run_id).await?))
+        }
+        Counting::Chunks => (counts::tally_by(connection, run_id, BOOKED).await?, None),
+    };
+    Ok(Some(Overview {
+        run: ledger::read(&row)?,
+        held_by: row.try_get("held_by")?,
+        quiet_millis: unsigned(row.try_get("quiet")?),
+        progress: ledger::progress(connection, run_id).await?,
+        pace: ledger::pace(connection, run_id, window_seconds).await?,
+        tally,
+        invalid: counts::by_code(connection, run_id, counts::INVALID).await?,
+        failed: counts::by_code(connection, run_id, counts::FAILED).await?,
+        predictions,
+        blocking: unsigned(sqlx::query_scalar(BLOCKING).bind(run_id.as_str()).fetch_one(connection).await?),
+    }))
+}
+
+/// What became of the rows of a run, as its chunks are booked.
+pub(crate) async fn booked(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
+    ask(pool, READING, async |reading| counts::tally_by(reading, run_id, BOOKED).await).await
+}
+
+pub(crate) async fn list(pool: &Pool, filter: &RunFilter, skip: u32, limit: u32) -> Result<Vec<Run>, StoreError> {
+    let rows = ask(pool, READING, async |reading| {
+        sqlx::query(LISTED)
+            .bind(filter.seconds)
+            .bind(filter.pattern())
+            .bind(i64::from(filter.has_failed))
+            .bind(i64::from(limit))
+            .bind(i64::from(skip))
+            .fetch_all(reading)
+            .await
+    })
+    .await?;
+    Ok(rows.iter().filter_map(ledger::readable).collect())
+}

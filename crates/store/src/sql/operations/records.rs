@@ -1,0 +1,280 @@
+//! Single rows: what became of one, and lists of those that were rejected or failed.
+
+use assay_transaction::{RunId, Timestamp, Transaction};
+use chrono::{DateTime, Utc};
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::ask;
+use super::dialect::{Connection, LISTING, Pool, READING, Row, json, json_elements, key};
+use crate::operations::selection::Filter;
+use crate::write::transaction::{covering, signed, unsigned};
+use crate::{FailedRecord, InvalidRecord, PredictionRecord, RowFate, Selection, StoreError, TransactionRecord};
+
+/// Most failed rows of one transaction id.
+const MAX_FAILED_WITH_ID: i64 = 100;
+
+/// The content of a transaction, as `read_content` takes it.
+macro_rules! content_columns {
+    () => {
+        "CAST(t.id AS text) AS id, t.external_id, t.description, CAST(t.amount AS text) AS amount, \
+         t.\"timestamp\" AS happened_at, t.merchant, t.operation_type, t.side, CAST(t.attributes AS text) AS attributes"
+    };
+}
+pub(crate) use content_columns;
+/// A transaction with its prediction, as `read_transaction` takes it.
+macro_rules! transactions {
+    () => {
+        concat!(
+            "SELECT ",
+            content_columns!(),
+            ", t.run_id, t.row_number, t.processing_type, t.created_at, p.prediction, p.fraud_score, p.model_version, \
+             p.run_id AS predicted_for, p.predicted_at, \
+             (SELECT count(*) FROM transaction_history h WHERE h.transaction_id = t.id) AS replaced \
+             FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id"
+        )
+    };
+}
+/// A failed transaction, as `read_failed` takes it.
+macro_rules! failed {
+    () => {
+        "SELECT run_id, row_number, CAST(transaction_id AS text) AS transaction_id, class, reason, attempts, payload \
+         FROM failed_transactions"
+    };
+}
+/// A rejected row, as `read_invalid` takes it.
+macro_rules! invalid {
+    () => {
+        "SELECT run_id, row_number, line, reason, message, raw FROM invalid_transactions"
+    };
+}
+/// The failed transactions of a run that a filter selects: $1 to $5.
+macro_rules! selected {
+    () => {
+        concat!(
+            " WHERE run_id = $1 AND row_number >= $2 AND row_number <= $3",
+            " AND (CAST($4 AS text) IS NULL OR class IN (SELECT element.value->>0 FROM ",
+            json_elements!(json!("$4")),
+            ")) AND (CAST($5 AS text) IS NULL OR EXISTS (SELECT 1 FROM ",
+            json_elements!(json!("$5")),
+            " WHERE row_number >= CAST(element.value->>0 AS bigint) AND row_number <= CAST(element.value->>1 AS bigint)))"
+        )
+    };
+}
+
+const BY_ID: &str = concat!(transactions!(), " WHERE t.id = $1");
+const BY_ROW: &str = concat!(transactions!(), " WHERE t.run_id = $1 AND t.row_number = $2 LIMIT 1");
+const FAILED_ROW: &str = concat!(failed!(), " WHERE run_id = $1 AND row_number = $2");
+const INVALID_ROW: &str = concat!(invalid!(), " WHERE run_id = $1 AND row_number = $2");
+const DUPLICATES_AROUND: &str = concat!(
+    "SELECT CAST(duplicate_rows AS text) FROM chunks WHERE run_id = $1 AND chunk = ",
+    covering!("$1", "$2"),
+    " AND duplicate_rows IS NOT NULL"
+);
+/// The latest first. A row failed when its chunk was recorded.
+const FAILED_WITH_ID: &str = concat!(
+    failed!(),
+    " WHERE transaction_id = $1 ORDER BY (SELECT c.recorded_at FROM chunks c WHERE c.run_id = failed_transactions.run_id ",
+    "AND c.chunk = ",
+    covering!("failed_transactions.run_id", "failed_transactions.row_number"),
+    ") DESC, run_id DESC, row_number DESC LIMIT $2"
+);
+const NAMESPACES: &str = "SELECT DISTINCT settings->>'namespace' FROM runs ORDER BY 1";
+const INVALID_FROM: &str = concat!(invalid!(), " WHERE run_id = $1 AND row_number >= $2 ORDER BY row_number LIMIT $3");
+const FAILED_FROM: &str = concat!(failed!(), selected!(), " ORDER BY row_number LIMIT $6");
+const COUNT_FAILED: &str = concat!(
+    "SELECT class, count(*) FROM failed_transactions",
+    selected!(),
+    " GROUP BY class ORDER BY count(*) DESC, class"
+);
+
+pub(crate) async fn row(pool: &Pool, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
+    // One point in time: a row that moves from one table to another while they are read is in one of them.
+    ask(pool, READING, async |reading| fate(reading, run_id, row).await).await
+}
+
+async fn fate(connection: &mut Connection, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
+    // Nothing has a number beyond what the database takes.
+    let place = (run_id.as_str(), signed(row));
+    let failed = sqlx::query(FAILED_ROW).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
+    if let Some(failed) = failed {
+        return Ok(RowFate::Failed(read_failed(&failed)?));
+    }
+    let invalid = sqlx::query(INVALID_ROW).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
+    if let Some(invalid) = invalid {
+        return Ok(RowFate::Invalid(read_invalid(&invalid)?));
+    }
+    let duplicates: Option<String> =
+        sqlx::query_scalar(DUPLICATES_AROUND).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
+    let duplicates = crate::write::transaction::read_duplicates(duplicates.as_deref())?;
+    if let Some((_, transaction_id)) = duplicates.into_iter().find(|(duplicate, _)| *duplicate == row) {
+        let of = sqlx::query(BY_ID).bind(key(transaction_id)).fetch_optional(&mut *connection).await?;
+        let of = of.as_ref().map(read_transaction).transpose()?.map(Box::new);
+        return Ok(RowFate::Duplicate { of, transaction_id });
+    }
+    let stored = sqlx::query(BY_ROW).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
+    Ok(match stored {
+        Some(stored) => RowFate::Predicted(Box::new(read_transaction(&stored)?)),
+        None => RowFate::Unrecorded,
+    })
+}
+
+pub(crate) async fn transaction(pool: &Pool, id: Uuid) -> Result<Option<TransactionRecord>, StoreError> {
+    let found =
+        ask(pool, READING, async |reading| sqlx::query(BY_ID).bind(key(id)).fetch_optional(reading).await).await?;
+    found.as_ref().map(read_transaction).transpose()
+}
+
+pub(crate) async fn failed_with_id(pool: &Pool, id: Uuid) -> Result<Vec<FailedRecord>, StoreError> {
+    let rows = ask(pool, READING, async |reading| {
+        sqlx::query(FAILED_WITH_ID).bind(key(id)).bind(MAX_FAILED_WITH_ID).fetch_all(reading).await
+    })
+    .await?;
+    rows.iter().rev().map(read_failed).collect()
+}
+
+pub(crate) async fn namespaces(pool: &Pool) -> Result<Vec<Uuid>, StoreError> {
+    let namespaces: Vec<Option<String>> =
+        ask(pool, READING, async |reading| sqlx::query_scalar(NAMESPACES).fetch_all(reading).await).await?;
+    let unreadable = |_| StoreError::configuration("a run has a namespace that this version cannot read");
+    namespaces.iter().flatten().map(|namespace| namespace.parse().map_err(unreadable)).collect()
+}
+
+pub(crate) async fn invalid_rows(
+    pool: &Pool,
+    run_id: &RunId,
+    from_row: u64,
+    limit: u32,
+) -> Result<Vec<InvalidRecord>, StoreError> {
+    let rows = ask(pool, LISTING, async |listing| {
+        sqlx::query(INVALID_FROM)
+            .bind(run_id.as_str())
+            .bind(signed(from_row))
+            .bind(i64::from(limit))
+            .fetch_all(listing)
+            .await
+    })
+    .await?;
+    rows.iter().map(read_invalid).collect()
+}
+
+pub(crate) async fn failed_rows(
+    pool: &Pool,
+    run_id: &RunId,
+    selection: &Selection,
+    from_row: u64,
+    limit: u32,
+) -> Result<Vec<FailedRecord>, StoreError> {
+    let filter = Filter::new(selection, from_row)?;
+    let rows = ask(pool, LISTING, async |listing| {
+        sqlx::query(FAILED_FROM)
+            .bind(run_id.as_str())
+            .bind(filter.first)
+            .bind(filter.last)
+            .bind(filter.classes)
+            .bind(filter.ranges)
+            .bind(i64::from(limit))
+            .fetch_all(listing)
+            .await
+    })
+    .await?;
+    rows.iter().map(read_failed).collect()
+}
+
+pub(crate) async fn count_failed(
+    pool: &Pool,
+    run_id: &RunId,
+    selection: &Selection,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let filter = Filter::new(selection, 0)?;
+    let counts: Vec<(String, i64)> = ask(pool, READING, async |reading| {
+        sqlx::query_as(COUNT_FAILED)
+            .bind(run_id.as_str())
+            .bind(filter.first)
+            .bind(filter.last)
+            .bind(filter.classes)
+            .bind(filter.ranges)
+            .fetch_all(reading)
+            .await
+    })
+    .await?;
+    Ok(counts.into_iter().map(|(class, count)| (class, unsigned(count))).collect())
+}
+
+fn unreadable(what: &str) -> StoreError {
+    StoreError::configuration(format!("the database holds {what} that this version cannot read"))
+}
+
+fn read_run_id(row: &Row, column: &str) -> Result<RunId, StoreError> {
+    row.try_get::<String, _>(column)?.parse().map_err(|_| unreadable("the name of a run"))
+}
+
+fn read_id(row: &Row, column: &str) -> Result<Uuid, StoreError> {
+    row.try_get::<String, _>(column)?.parse().map_err(|_| unreadable("a transaction id"))
+}
+
+fn read_time(row: &Row, column: &str) -> Result<Timestamp, StoreError> {
+    Ok(row.try_get::<DateTime<Utc>, _>(column)?.into())
+}
+
+fn read_failed(row: &Row) -> Result<FailedRecord, StoreError> {
+    Ok(FailedRecord {
+        run_id: read_run_id(row, "run_id")?,
+        row: unsigned(row.try_get("row_number")?),
+        transaction_id: read_id(row, "transaction_id")?,
+        class: row.try_get("class")?,
+        reason: row.try_get("reason")?,
+        attempts: unsigned(row.try_get("attempts")?),
+        payload: row.try_get("payload")?,
+    })
+}
+
+fn read_invalid(row: &Row) -> Result<InvalidRecord, StoreError> {
+    Ok(InvalidRecord {
+        run_id: read_run_id(row, "run_id")?,
+        row: unsigned(row.try_get("row_number")?),
+        line: unsigned(row.try_get("line")?),
+        reason: row.try_get("reason")?,
+        message: row.try_get("message")?,
+        raw: row.try_get("raw")?,
+    })
+}
+
+pub(crate) fn read_content(row: &Row) -> Result<Transaction, StoreError> {
+    let attributes: Option<String> = row.try_get("attributes")?;
+    let attributes = attributes.map(|json| serde_json::from_str(&json)).transpose();
+    let amount: String = row.try_get("amount")?;
+    Ok(Transaction {
+        id: read_id(row, "id")?,
+        description: row.try_get("description")?,
+        amount: amount.parse().map_err(|_| unreadable("an amount"))?,
+        timestamp: read_time(row, "happened_at")?,
+        merchant: row.try_get("merchant")?,
+        operation_type: row.try_get("operation_type")?,
+        side: row.try_get("side")?,
+        attributes: attributes.map_err(|_| unreadable("attributes"))?.unwrap_or_default(),
+    })
+}
+
+fn read_transaction(row: &Row) -> Result<TransactionRecord, StoreError> {
+    let prediction: Option<String> = row.try_get("prediction")?;
+    Ok(TransactionRecord {
+        transaction: read_content(row)?,
+        external_id: row.try_get("external_id")?,
+        run_id: read_run_id(row, "run_id")?,
+        row: unsigned(row.try_get("row_number")?),
+        processing_type: row.try_get("processing_type")?,
+        created_at: read_time(row, "created_at")?,
+        prediction: match prediction {
+            None => None,
+            Some(prediction) => Some(PredictionRecord {
+                prediction,
+                fraud_score: row.try_get("fraud_score")?,
+                model_version: row.try_get("model_version")?,
+                run_id: read_run_id(row, "predicted_for")?,
+                predicted_at: read_time(row, "predicted_at")?,
+            }),
+        },
+        replaced: unsigned(row.try_get("replaced")?),
+    })
+}

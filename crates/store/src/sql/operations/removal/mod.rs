@@ -1,0 +1,332 @@
+//! Taking back a run that is finished, step by step; why so is in `crate::operations::removal`. `succession` passes its transactions on.
+
+mod inherit;
+
+use assay_transaction::RunId;
+use uuid::Uuid;
+
+use super::dialect::{
+    self, COUNTING, Connection, Pool, RESTORE, RESTORE_PREDICTIONS, WRITING, id, json, json_elements, key, now,
+    queue_up,
+};
+use super::ledger::{self, run_columns};
+use super::{journal, live, stop_orders};
+use crate::operations::removal::{CONFLICT_GONE, MAX_REPLACED, MAX_ROWS, REMOVALS, TOMBSTONE};
+use crate::write::transaction::{signed, unsigned};
+use crate::write::validate::storable;
+use crate::{Act, RemovalBegun, RemovalPlan, RemovalStep, Removed, StoreError};
+
+const OTHER: &str = "SELECT run_id FROM runs WHERE removal_at IS NOT NULL AND removed_at IS NULL AND run_id <> $1 ORDER BY run_id LIMIT 1";
+/// The source and its content are free for another run.
+const BEGIN: &str = concat!(
+    "UPDATE runs SET removal_at = ",
+    now!(),
+    ", removal_by = $2, removal_reason = $3, source_key = NULL, fingerprint = NULL WHERE run_id = $1 RETURNING ",
+    run_columns!()
+);
+const STATE: &str = "SELECT removal_at IS NOT NULL AND removed_at IS NULL FROM runs WHERE run_id = $1";
+/// Rows from $2 up to $3, without the latter, become tombstones.
+macro_rules! entomb {
+    ($rows:literal) => {
+        concat!(
+            "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) SELECT ",
+            $rows,
+            " ON CONFLICT (run_id, row_number) DO NOTHING"
+        )
+    };
+}
+/// What a tombstone is made of, behind its row: $4 to $6.
+const ENTOMB: [&str; 2] = [
+    entomb!(
+        "run_id, row_number, $4, 'removed', $5, 0, $6 FROM transactions \
+         WHERE run_id = $1 AND row_number >= $2 AND row_number < $3"
+    ),
+    entomb!(
+        "run_id, row_number, $4, 'removed', $5, 0, $6 FROM invalid_transactions \
+         WHERE run_id = $1 AND row_number >= $2 AND row_number < $3"
+    ),
+];
+/// The same of duplicates, in chunks from $2 to $3.
+const ENTOMB_DUPLICATES: &str = concat!(
+    "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) ",
+    "SELECT c.run_id, CAST(element.value->>0 AS bigint), $4, 'removed', $5, 0, $6 FROM chunks c CROSS JOIN ",
+    json_elements!("c.duplicate_rows"),
+    " WHERE c.run_id = $1 AND c.chunk >= $2 AND c.chunk <= $3 AND c.duplicate_rows IS NOT NULL",
+    " ON CONFLICT (run_id, row_number) DO NOTHING"
+);
+const ERASE_DUPLICATES: &str = "UPDATE chunks SET duplicate_rows = NULL
+    WHERE run_id = $1 AND chunk >= $2 AND chunk <= $3 AND duplicate_rows IS NOT NULL";
+const ENTOMB_FAILED: &str = "
+    UPDATE failed_transactions SET transaction_id = $4, class = 'removed', reason = $5, attempts = 0, payload = $6
+    WHERE run_id = $1 AND row_number >= $2 AND row_number < $3 AND class <> 'removed'";
+/// Conflicts with what is about to go, whose reasons quote it.
+const FORGET_CONFLICTS: &str = "
+    UPDATE failed_transactions SET reason = $4 WHERE class = 'id_conflict' AND run_id <> $1 AND transaction_id IN
+        (SELECT id FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3)";
+/// What is left of the rows, the transactions last, as the others ask for them.
+const ERASE: [&str; 6] = [
+    "DELETE FROM predictions WHERE transaction_id IN
+        (SELECT id FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3)",
+    "DELETE FROM transaction_history WHERE transaction_id IN
+        (SELECT id FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3)",
+    "DELETE FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+    "DELETE FROM invalid_transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+    "DELETE FROM row_history WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+    "UPDATE chunks SET predicted = 0 WHERE run_id = $1 AND first_row >= $2 AND first_row < $3 AND predicted > 0",
+];
+const CHUNKS: &str =
+    "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 AND chunk >= $2 ORDER BY chunk LIMIT $3";
+const REPLACED: &str = "
+    SELECT DISTINCT CAST(transaction_id AS text) FROM transaction_history WHERE replaced_by_run = $1 ORDER BY 1 LIMIT $2";
+/// Of transactions, $2, the entries of what was before the run replaced it, of several replacements in a row the first; with the entry
+/// of the next replacement by another run, none where it was the last.
+const REPLACEMENTS: &str = concat!(
+    "SELECT first.id, (SELECT min(after.id) FROM transaction_history after
+        WHERE after.transaction_id = first.transaction_id AND after.id > first.id AND after.replaced_by_run <> $1)
+     FROM transaction_history first WHERE first.replaced_by_run = $1 AND first.transaction_id IN (SELECT ",
+    id!("element.value->>0"),
+    " FROM ",
+    json_elements!(json!("$2")),
+    ") AND NOT EXISTS (SELECT 1 FROM transaction_history before WHERE before.transaction_id = first.transaction_id
+        AND before.replaced_by_run = $1 AND before.id = (SELECT max(any_before.id) FROM transaction_history any_before
+            WHERE any_before.transaction_id = first.transaction_id AND any_before.id < first.id))"
+);
+/// Pairs of entries, $1: the second takes over what the first holds.
+const HAND_OVER: &str = concat!(
+    "UPDATE transaction_history SET \"transaction\" = h.\"transaction\", prediction = h.prediction FROM ",
+    json_elements!(json!("$1")),
+    ", transaction_history h WHERE h.id = CAST(element.value->>0 AS bigint) ",
+    "AND transaction_history.id = CAST(element.value->>1 AS bigint)"
+);
+const FORGET_PREDICTIONS: &str = concat!(
+    "DELETE FROM predictions WHERE transaction_id IN (SELECT transaction_id FROM transaction_history WHERE prediction IS NULL ",
+    "AND id IN (SELECT CAST(element.value->>0 AS bigint) FROM ",
+    json_elements!(json!("$1")),
+    "))"
+);
+const FORGET_CONFLICTS_WITH: &str = concat!(
+    "UPDATE failed_transactions SET reason = $3 WHERE class = 'id_conflict' AND run_id <> $1 AND transaction_id IN (SELECT ",
+    id!("element.value->>0"),
+    " FROM ",
+    json_elements!(json!("$2")),
+    ")"
+);
+const FORGET_REPLACEMENTS: &str = concat!(
+    "DELETE FROM transaction_history WHERE replaced_by_run = $1 AND transaction_id IN (SELECT ",
+    id!("element.value->>0"),
+    " FROM ",
+    json_elements!(json!("$2")),
+    ")"
+);
+const RECORDED: &str = "SELECT count(*) FROM chunks WHERE run_id = $1";
+const FORGET_DEAD_LETTERS: &str = "UPDATE dead_letters SET body = $2 WHERE run_id = $1";
+const END: &str = concat!("UPDATE runs SET removed_at = ", now!(), " WHERE run_id = $1 AND removed_at IS NULL");
+const COUNT_RESTORED: &str = "
+    SELECT count(DISTINCT h.transaction_id) FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
+    WHERE h.replaced_by_run = $1 AND t.run_id <> $1";
+
+pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &Act) -> Result<RemovalBegun, StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
+    // In the order in which writers lock: places, the run, then removals.
+    live::lock_places(&mut transaction, run_id).await?;
+    let run = ledger::locked_run(&mut transaction, run_id).await?.ok_or_else(|| stop_orders::unknown(run_id))?;
+    queue_up(&mut transaction, REMOVALS).await?;
+    match &run.removal {
+        Some(removal) if removal.ended_at.is_some() => return Ok(RemovalBegun::Done(run)),
+        Some(_) => return Ok(RemovalBegun::Before(run)),
+        None if !run.state.is_finished() => return Ok(RemovalBegun::Unfinished(run)),
+        None => {}
+    }
+    let recorded: i64 = sqlx::query_scalar(RECORDED).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
+    if run.sealed.is_some_and(|sealed| sealed.chunks_total != unsigned(recorded)) {
+        return Ok(RemovalBegun::Incomplete(run));
+    }
+    let other: Option<String> =
+        sqlx::query_scalar(OTHER).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
+    if let Some(other) = other {
+        return Ok(RemovalBegun::Other(ledger::read_name(&other)?));
+    }
+    let begun = sqlx::query(BEGIN)
+        .bind(run_id.as_str())
+        .bind(storable(act.operator.as_str().into()))
+        .bind(storable(act.reason.as_deref().unwrap_or_default().into()))
+        .fetch_one(&mut *transaction)
+        .await?;
+    let begun = ledger::read(&begun)?;
+    let details = serde_json::json!({
+        "state": begun.state.as_str(),
+        "rows_read": begun.sealed.map(|sealed| sealed.rows_read),
+    });
+    journal::record(&mut transaction, "remove", Some(run_id), Some(&details), act).await?;
+    transaction.commit().await?;
+    Ok(RemovalBegun::Now(begun))
+}
+
+pub(crate) async fn step(
+    pool: &Pool,
+    run_id: &RunId,
+    at: &RemovalStep,
+) -> Result<(Removed, Option<RemovalStep>), StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
+    queue_up(&mut transaction, REMOVALS).await?;
+    let is_begun: Option<bool> =
+        sqlx::query_scalar(STATE).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
+    if is_begun != Some(true) {
+        // Somebody else has done it meanwhile.
+        return Ok((Removed::default(), None));
+    }
+    let done = match at {
+        RemovalStep::Start => inherit::pass_on(&mut transaction, run_id, None).await?,
+        RemovalStep::PassOn { heir, chunk } => inherit::pass_on(&mut transaction, run_id, Some((heir, *chunk))).await?,
+        RemovalStep::Duplicates { chunk } => entomb_duplicates(&mut transaction, run_id, *chunk).await?,
+        RemovalStep::Entomb { chunk } => {
+            let passed_on = inherit::pass_on_to_latest(&mut transaction, run_id).await?;
+            let (rows, next) = entomb(&mut transaction, run_id, *chunk).await?;
+            (Removed { rows: rows + passed_on, passed_on, restored: 0 }, Some(next))
+        }
+        RemovalStep::Restore => {
+            let restored = restore(&mut transaction, run_id).await?;
+            let next = if restored == 0 { end(&mut transaction, run_id).await? } else { Some(RemovalStep::Restore) };
+            (Removed { restored, ..Removed::default() }, next)
+        }
+    };
+    transaction.commit().await?;
+    Ok(done)
+}
+
+/// Turns the duplicates of some chunks into tombstones.
+async fn entomb_duplicates(
+    connection: &mut Connection,
+    run_id: &RunId,
+    chunk: u64,
+) -> Result<(Removed, Option<RemovalStep>), StoreError> {
+    let (window, next) = inherit::with_duplicates(connection, run_id, chunk).await?;
+    let mut entombed = 0;
+    if let (Some([first]), Some([last])) = (window.first(), window.last()) {
+        let nothing = Vec::<u8>::new();
+        let done = sqlx::query(ENTOMB_DUPLICATES)
+            .bind(run_id.as_str())
+            .bind(first)
+            .bind(last)
+            .bind(key(Uuid::nil()))
+            .bind(TOMBSTONE)
+            .bind(nothing.as_slice())
+            .execute(&mut *connection)
+            .await?;
+        entombed = done.rows_affected();
+        sqlx::query(ERASE_DUPLICATES).bind(run_id.as_str()).bind(first).bind(last).execute(connection).await?;
+    }
+    let step = next.map_or(RemovalStep::Entomb { chunk: 0 }, |chunk| RemovalStep::Duplicates { chunk });
+    Ok((Removed { rows: entombed, ..Removed::default() }, Some(step)))
+}
+
+/// Turns the rows of some chunks into tombstones, and those between them that no chunk covers.
+async fn entomb(connection: &mut Connection, run_id: &RunId, chunk: u64) -> Result<(u64, RemovalStep), StoreError> {
+    let limit = i64::try_from(MAX_ROWS).unwrap_or(i64::MAX);
+    let chunks: Vec<(i64, i64, i64)> = sqlx::query_as(CHUNKS)
+        .bind(run_id.as_str())
+        .bind(signed(chunk))
+        .bind(limit)
+        .fetch_all(&mut *connection)
+        .await?;
+    let (mut taken, mut rows) = (0, 0);
+    for (_, _, of_chunk) in &chunks {
+        if taken > 0 && rows + unsigned(*of_chunk) > MAX_ROWS {
+            break;
+        }
+        rows += unsigned(*of_chunk);
+        taken += 1;
+    }
+    let from = if chunk == 0 { 0 } else { chunks.first().map_or(0, |first| first.1) };
+    let next = chunks.get(taken).copied();
+    let until = next.map_or(i64::MAX, |next| next.1);
+    let entombed = entomb_rows(connection, run_id, (from, until)).await?;
+    let step = next.map_or(RemovalStep::Restore, |next| RemovalStep::Entomb { chunk: unsigned(next.0) });
+    Ok((entombed, step))
+}
+
+/// The same for a range of rows, the end not included. Tells how many became tombstones.
+async fn entomb_rows(
+    connection: &mut Connection,
+    run_id: &RunId,
+    (from, until): (i64, i64),
+) -> Result<u64, StoreError> {
+    let nothing = Vec::<u8>::new();
+    let mut entombed = 0;
+    for statement in [ENTOMB_FAILED, ENTOMB[0], ENTOMB[1]] {
+        let done = sqlx::query(statement)
+            .bind(run_id.as_str())
+            .bind(from)
+            .bind(until)
+            .bind(key(Uuid::nil()))
+            .bind(TOMBSTONE)
+            .bind(nothing.as_slice())
+            .execute(&mut *connection)
+            .await?;
+        entombed += done.rows_affected();
+    }
+    sqlx::query(FORGET_CONFLICTS)
+        .bind(run_id.as_str())
+        .bind(from)
+        .bind(until)
+        .bind(CONFLICT_GONE)
+        .execute(&mut *connection)
+        .await?;
+    for statement in ERASE {
+        sqlx::query(statement).bind(run_id.as_str()).bind(from).bind(until).execute(&mut *connection).await?;
+    }
+    Ok(entombed)
+}
+
+/// Brings back what some transactions were before the run replaced them. Tells how many; none where nothing is left to bring back.
+async fn restore(connection: &mut Connection, run_id: &RunId) -> Result<u64, StoreError> {
+    let replaced: Vec<String> = sqlx::query_scalar(REPLACED)
+        .bind(run_id.as_str())
+        .bind(i64::from(MAX_REPLACED))
+        .fetch_all(&mut *connection)
+        .await?;
+    let ids: Vec<[&str; 1]> = replaced.iter().map(|id| [id.as_str()]).collect();
+    let ids = text(&ids)?;
+    let found: Vec<(i64, Option<i64>)> =
+        sqlx::query_as(REPLACEMENTS).bind(run_id.as_str()).bind(&ids).fetch_all(&mut *connection).await?;
+    let between: Vec<(i64, i64)> = found.iter().filter_map(|(first, next)| Some((*first, (*next)?))).collect();
+    let last: Vec<[i64; 1]> = found.iter().filter(|(_, next)| next.is_none()).map(|(first, _)| [*first]).collect();
+    let (between, last) = (text(&between)?, text(&last)?);
+    sqlx::query(HAND_OVER).bind(&between).execute(&mut *connection).await?;
+    sqlx::query(RESTORE).bind(&last).execute(&mut *connection).await?;
+    sqlx::query(FORGET_PREDICTIONS).bind(&last).execute(&mut *connection).await?;
+    sqlx::query(RESTORE_PREDICTIONS).bind(&last).execute(&mut *connection).await?;
+    sqlx::query(FORGET_CONFLICTS_WITH)
+        .bind(run_id.as_str())
+        .bind(&ids)
+        .bind(CONFLICT_GONE)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(FORGET_REPLACEMENTS).bind(run_id.as_str()).bind(&ids).execute(&mut *connection).await?;
+    Ok(replaced.len() as u64)
+}
+
+/// Nothing is left.
+async fn end(connection: &mut Connection, run_id: &RunId) -> Result<Option<RemovalStep>, StoreError> {
+    let nothing = Vec::<u8>::new();
+    sqlx::query(FORGET_DEAD_LETTERS).bind(run_id.as_str()).bind(nothing.as_slice()).execute(&mut *connection).await?;
+    sqlx::query(END).bind(run_id.as_str()).execute(connection).await?;
+    Ok(None)
+}
+
+pub(crate) async fn plan(pool: &Pool, run_id: &RunId) -> Result<RemovalPlan, StoreError> {
+    let mut counting = pool.begin_with(COUNTING).await?;
+    let passed_on = inherit::count(&mut counting, run_id).await?;
+    let restored: i64 = sqlx::query_scalar(COUNT_RESTORED).bind(run_id.as_str()).fetch_one(&mut *counting).await?;
+    let dead_letters: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_letters WHERE run_id = $1")
+        .bind(run_id.as_str())
+        .fetch_one(&mut *counting)
+        .await?;
+    counting.commit().await?;
+    Ok(RemovalPlan { passed_on, restored: unsigned(restored), dead_letters: unsigned(dead_letters) })
+}
+
+/// JSON to be bound.
+pub(crate) fn text(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::data(error.to_string()))
+}

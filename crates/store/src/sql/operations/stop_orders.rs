@@ -1,0 +1,75 @@
+//! Orders to end a run early.
+//!
+//! An order is given once. The run of a sealed source needs nothing else: it ends as the order says when its chunks are
+//! recorded. One that is loading keeps its source until it is sealed. The loader that holds it hears of the order with its
+//! next renewal, and seals it; where nobody holds it, `seal_stopped` does. A live run is sealed by the order itself.
+
+use assay_transaction::{Run, RunId, RunState, StopKind};
+
+use super::dialect::{Pool, WRITING, now};
+use super::ledger::{self, run_columns};
+use super::{journal, leases, live};
+use crate::ledger::runs::stopped_at;
+use crate::write::validate::storable;
+use crate::{Act, Stopping, StoreError};
+
+const ORDER: &str = concat!(
+    "UPDATE runs SET stop_kind = $2, stop_reason = $3, stop_at = ",
+    now!(),
+    ", error = CASE WHEN state = 'sealed' THEN coalesce(error, $3) ELSE error END, ",
+    "source_key = CASE WHEN state <> 'sealed' THEN source_key END WHERE run_id = $1 RETURNING ",
+    run_columns!()
+);
+pub(crate) async fn order_stop(
+    pool: &Pool,
+    run_id: &RunId,
+    kind: StopKind,
+    reason: &str,
+    act: &Act,
+) -> Result<Stopping, StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
+    live::lock_places(&mut transaction, run_id).await?;
+    let run = ledger::locked_run(&mut transaction, run_id).await?.ok_or_else(|| unknown(run_id))?;
+    if run.state.is_finished() {
+        return Ok(Stopping::Finished(run));
+    }
+    if run.stop.is_some() {
+        return Ok(Stopping::Before(run));
+    }
+    if run.state == RunState::Loading && run.source.is_live() {
+        live::seal_short(&mut transaction, run_id).await?;
+    }
+    let reason = storable(reason.into());
+    let ordered =
+        sqlx::query(ORDER).bind(run_id.as_str()).bind(kind.as_str()).bind(reason).fetch_one(&mut *transaction).await?;
+    let run: Run = ledger::read(&ordered)?;
+    let action = match kind {
+        StopKind::Cancelled => "cancel",
+        StopKind::Aborted => "abort",
+    };
+    journal::record(&mut transaction, action, Some(run_id), None, act).await?;
+    transaction.commit().await?;
+    Ok(Stopping::Ordered(run))
+}
+
+/// What an operator hears who names a run that is not there.
+pub(crate) fn unknown(run_id: &RunId) -> StoreError {
+    StoreError::configuration(format!("run {run_id} is not in the ledger: `assay runs` lists those that are"))
+}
+
+pub(crate) async fn seal_stopped(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {
+    let mut transaction = pool.begin_with(WRITING).await?;
+    let Some(run) = ledger::locked_run(&mut transaction, run_id).await? else { return Ok(RunState::Loading) };
+    if run.state != RunState::Loading || run.stop.is_none() {
+        return Ok(run.state);
+    }
+    if leases::held(&mut transaction, run_id).await?.is_some() {
+        // Its loader knows better where it ends, and is about to hear of the order.
+        return Ok(run.state);
+    }
+    let last = ledger::last_chunk(&mut transaction, run_id).await?;
+    // The error is the order's reason.
+    ledger::put_seal(&mut transaction, run_id, stopped_at(run.checkpoint, last), None).await?;
+    transaction.commit().await?;
+    ledger::close_run(pool, run_id).await
+}

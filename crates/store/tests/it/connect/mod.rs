@@ -1,0 +1,4 @@
+//! From the settings to a database with its tables.
+
+mod connecting;
+mod migrating;

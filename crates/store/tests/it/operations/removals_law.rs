@@ -1,0 +1,234 @@
+//! Whatever was loaded, replayed and removed in whatever order: the law holds for each run, nothing of a removed run is left, and what
+//! is stored is what the other runs would have stored without it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_store::{IdConflict, RowFate, Selection, Store};
+use assay_transaction::Entry;
+use proptest::prelude::*;
+
+use crate::chunks::{Row, begin, chunk, finish, part, run_id, scored, transaction};
+use crate::database::Database;
+use crate::law::unfold;
+use crate::operations::removals::remove;
+
+/// Ids of one history.
+const IDS: u128 = 6;
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Scored { id: u128, amount: u8 },
+    Failed { id: u128, amount: u8 },
+    Invalid,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A run of these chunks comes.
+    Load(Vec<Vec<Kind>>),
+    /// All that is failed in a run is scored.
+    Replay(prop::sample::Index),
+    /// A run is removed.
+    Remove(prop::sample::Index),
+}
+
+#[derive(Debug, Clone)]
+struct History {
+    steps: Vec<Step>,
+    update: bool,
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        8 => (0..IDS, 1..4_u8).prop_map(|(id, amount)| Kind::Scored { id, amount }),
+        1 => (0..IDS, 1..4_u8).prop_map(|(id, amount)| Kind::Failed { id, amount }),
+        1 => Just(Kind::Invalid),
+    ]
+}
+
+fn histories() -> impl Strategy<Value = History> {
+    let load = || prop::collection::vec(prop::collection::vec(kinds(), 1..5), 1..3).prop_map(Step::Load);
+    let index = any::<prop::sample::Index>;
+    let step = prop_oneof![
+        5 => load(),
+        1 => index().prop_map(Step::Replay),
+        3 => index().prop_map(Step::Remove),
+    ];
+    (prop::collection::vec(step, 2..12), any::<bool>()).prop_map(|(steps, update)| History { steps, update })
+}
+
+/// A run as it was loaded, each row with its number.
+struct Loaded {
+    name: String,
+    rows: Vec<Kind>,
+    is_removed: bool,
+}
+
+struct World<'a> {
+    database: &'a Database,
+    on_conflict: IdConflict,
+    /// Where the ids of this history begin.
+    base: u128,
+    runs: Vec<Loaded>,
+    /// Replays give rows an outcome that depends on when they came.
+    is_replayed: bool,
+    parts: u64,
+}
+
+impl World<'_> {
+    fn store(&self) -> &dyn Store {
+        &*self.database.store
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.runs.iter().map(|run| run.name.clone()).collect()
+    }
+
+    async fn load(&mut self, chunks: &[Vec<Kind>]) {
+        // The order of names is that of beginnings, which may all be at the same millisecond.
+        let name = format!("run-{:06}-{:02}", self.base / 1_000, self.runs.len());
+        begin(self.store(), &name).await;
+        let (mut first_row, mut rows) = (1, Vec::new());
+        for (number, kinds) in (0..).zip(chunks) {
+            let row = |kind: &Kind| match kind {
+                Kind::Scored { id, amount } => scored(self.base + id, &amount.to_string()),
+                Kind::Failed { id, amount } => Row::Failed(transaction(self.base + id, &amount.to_string())),
+                Kind::Invalid => Row::Invalid(b"\xff"),
+            };
+            let chunk = chunk(&name, number, first_row, &kinds.iter().map(row).collect::<Vec<_>>());
+            self.store().write(&[chunk], self.on_conflict).await.unwrap();
+            first_row += kinds.len() as u64;
+            rows.extend_from_slice(kinds);
+        }
+        finish(self.store(), &name, first_row - 1, chunks.len() as u64).await;
+        self.runs.push(Loaded { name, rows, is_removed: false });
+    }
+
+    async fn replay(&mut self, at: usize) {
+        let name = self.runs[at].name.clone();
+        let failed = self.store().failed_rows(&run_id(&name), &Selection::default(), 0, 1_000).await.unwrap();
+        let content = |payload: &[u8]| serde_json::from_slice::<Entry>(payload).ok()?.transaction.decode().ok();
+        let rows: Vec<_> = failed
+            .iter()
+            .filter_map(|failed| Some((failed.row, Row::Scored(content(&failed.payload)?, "replayed", 0.5))))
+            .collect();
+        self.is_replayed |= !rows.is_empty();
+        self.parts += 1;
+        self.store().exchange(&part(&name, 1, self.parts, &rows), self.on_conflict).await.unwrap();
+    }
+
+    async fn remove(&mut self, at: usize) {
+        if self.runs[at].is_removed {
+            return;
+        }
+        self.runs[at].is_removed = true;
+        let names = self.names();
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        let removed = remove(self.store(), &self.runs[at].name, &all).await;
+        assert_eq!(removed.rows, self.runs[at].rows.len() as u64);
+    }
+
+    async fn obeys(&self) {
+        for run in &self.runs {
+            let audit = self.store().audit(&run_id(&run.name)).await.unwrap().unwrap();
+            assert_eq!((audit.breaches(), audit.tally.total()), (vec![], run.rows.len() as u64), "{audit:?}");
+            if run.is_removed {
+                assert_eq!(audit.tally.failed, run.rows.len() as u64);
+                let name = &run.name;
+                let left = format!(
+                    "SELECT (SELECT count(*) FROM transactions WHERE run_id = '{name}')
+                    + (SELECT count(*) FROM predictions WHERE run_id = '{name}')
+                    + (SELECT count(*) FROM transaction_history WHERE replaced_by_run = '{name}')
+                    + (SELECT count(*) FROM row_history WHERE run_id = '{name}')
+                    + (SELECT count(*) FROM failed_transactions WHERE run_id = '{name}' AND length(payload) > 0)"
+                );
+                assert_eq!(self.database.count(&left).await, 0, "{name}");
+            }
+            for (row, kind) in (1..).zip(&run.rows) {
+                let fate = self.store().row(&run_id(&run.name), row).await.unwrap();
+                if let (RowFate::Duplicate { of, .. }, Kind::Scored { .. }) = (&fate, kind) {
+                    assert!(of.is_some(), "row {row} of {} is a duplicate of nothing", run.name);
+                }
+            }
+        }
+        self.leaves_no_content().await;
+    }
+
+    /// Each amount that is stored, or was before it was replaced, is one that a row of a run says which is there.
+    async fn leaves_no_content(&self) {
+        let mut said: BTreeMap<u128, BTreeSet<u8>> = BTreeMap::new();
+        for run in self.runs.iter().filter(|run| !run.is_removed) {
+            for kind in &run.rows {
+                if let Kind::Scored { id, amount } | Kind::Failed { id, amount } = kind {
+                    said.entry(*id).or_default().insert(*amount);
+                }
+            }
+        }
+        for id in 0..IDS {
+            let uuid = uuid::Uuid::from_u128(self.base + id);
+            let stored = format!(
+                "SELECT CAST(CAST(CAST(amount AS numeric) AS bigint) AS text) FROM transactions WHERE id = '{uuid}' UNION ALL
+                SELECT CAST(CAST(CAST(\"transaction\"->>'amount' AS numeric) AS bigint) AS text) FROM transaction_history
+                WHERE transaction_id = '{uuid}'"
+            );
+            for amount in self.database.texts(&stored).await {
+                let amount: u8 = amount.parse().unwrap();
+                assert!(said.get(&id).is_some_and(|said| said.contains(&amount)), "{amount} of {id}: {said:?}");
+            }
+        }
+    }
+
+    /// Under update, what is stored is what the runs that are left would have stored without the others.
+    async fn is_as_without(&self) {
+        if self.on_conflict != IdConflict::Update || self.is_replayed {
+            return;
+        }
+        let mut expected: BTreeMap<u128, (String, u64, u8)> = BTreeMap::new();
+        for run in self.runs.iter().filter(|run| !run.is_removed) {
+            for (row, kind) in (1..).zip(&run.rows) {
+                let Kind::Scored { id, amount } = kind else { continue };
+                expected.entry(*id).or_insert_with(|| (run.name.clone(), row, *amount)).2 = *amount;
+            }
+        }
+        for id in 0..IDS {
+            let stored = self.store().transaction(uuid::Uuid::from_u128(self.base + id)).await.unwrap();
+            let stored = stored.map(|stored| {
+                assert!(stored.prediction.is_some());
+                let amount = stored.transaction.amount.to_string();
+                let whole = amount.split('.').next().unwrap().parse::<u8>().unwrap();
+                (stored.run_id.to_string(), stored.row, whole)
+            });
+            assert_eq!(stored, expected.get(&id).cloned(), "{id}");
+        }
+    }
+}
+
+async fn unfolds(database: &Database, case: u128, history: &History) {
+    let on_conflict = if history.update { IdConflict::Update } else { IdConflict::Fail };
+    let (base, runs) = (case * 1_000, Vec::new());
+    let mut world = World { database, on_conflict, base, runs, is_replayed: false, parts: 0 };
+    for step in &history.steps {
+        match step {
+            Step::Load(chunks) => world.load(chunks).await,
+            Step::Replay(_) | Step::Remove(_) if world.runs.is_empty() => {}
+            Step::Replay(at) => world.replay(at.index(world.runs.len())).await,
+            Step::Remove(at) => world.remove(at.index(world.runs.len())).await,
+        }
+        world.obeys().await;
+        world.is_as_without().await;
+    }
+}
+
+fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
+    unfold(database, cases, histories(), &unfolds);
+}
+
+#[test]
+fn holds_in_postgres() {
+    holds(Database::postgres, 40);
+}
+
+#[test]
+fn holds_in_sqlite() {
+    holds(Database::sqlite, 80);
+}
